@@ -1,0 +1,67 @@
+# Every target sets up what it needs: Python 3.11, 3.12 or 3.13 is all that must be there.
+# The environment lies in .venv; it is brought up to date when pyproject.toml or constraints.txt has changed.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then echo $$p; break; fi; done)
+VENV ?= .venv
+JOBS ?= 2
+OUT ?= demo_output
+ARGS ?=
+
+BIN := $(VENV)/bin
+# one thread a worker: more would only compete with the other workers
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow docs tutorials lint bench constraints clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.stamp-test ## images to survival on the built-in cohort; results in demo_output/
+	$(BIN)/spatialfm demo --out $(OUT) $(ARGS)
+
+test: $(VENV)/.stamp-test ## the tests
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-slow: $(VENV)/.stamp-test ## the tests that take longer
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
+
+tutorials: $(VENV)/.stamp-docs ## execute the tutorials into docs/tutorials/
+	$(BIN)/python docs/execute_tutorials.py $(ARGS)
+
+docs: $(VENV)/.stamp-docs ## build the documentation into docs/_build/html/
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html $(ARGS)
+
+lint: $(VENV)/.stamp-dev ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.stamp-test ## run every benchmark
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+
+constraints: ## write constraints.txt anew, from the newest versions that fit pyproject.toml
+	@$(MAKE) --no-print-directory .check-python
+	rm -rf $(VENV)-constraints
+	$(PYTHON) -m venv $(VENV)-constraints
+	$(VENV)-constraints/bin/python -m pip install --quiet -e ".[imagecodecs,test,docs,dev]"
+	sed -n '/^#/p' constraints.txt > constraints.txt.new
+	$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | grep -v ' @ ' | sed 's/+.*//' | LC_ALL=C sort -f >> constraints.txt.new
+	mv constraints.txt.new constraints.txt
+	rm -rf $(VENV)-constraints
+
+clean: ## remove the environment and everything that was built
+	rm -rf $(VENV) $(VENV)-constraints docs/_build docs/generated docs/tutorials/*.ipynb demo_output
+
+.PHONY: .check-python
+.check-python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make PYTHON=/path/to/python"; exit 1; }
+
+$(BIN)/python:
+	@$(MAKE) --no-print-directory .check-python
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.stamp-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing spatialfm[$*] into $(VENV); the first time takes some minutes."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	@touch $@

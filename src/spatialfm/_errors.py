@@ -1,0 +1,58 @@
+"""The package's exceptions and warnings.
+
+Every message says three things: what is wrong, in which element, file or channel, and the call that mends it.
+"""
+
+from __future__ import annotations
+
+
+class SpatialfmError(ValueError):
+    """Base of all errors that spatialfm raises on purpose."""
+
+
+class ElementError(SpatialfmError):
+    """An element of the SpatialData is missing, or cannot be paired with another."""
+
+
+class CoordinateError(SpatialfmError):
+    """Two elements share no coordinate system, or a transformation is not a scale and an offset."""
+
+
+class PixelSizeError(SpatialfmError):
+    """The size of a pixel in µm is unknown or contradicts what is needed."""
+
+
+class InputFileError(SpatialfmError):
+    """A file that was to be read is missing, truncated, of another kind, or contradicts a second file."""
+
+
+class PanelError(SpatialfmError):
+    """Channel names or markers are duplicated, unknown or ambiguous, or none is left."""
+
+
+class TableError(SpatialfmError):
+    """A cell table does not fit its labels: rows without label, labels without row, missing columns."""
+
+
+class ClinicalError(SpatialfmError):
+    """A clinical table has duplicates, loses rows, or contradicts what is there."""
+
+
+class ModelError(SpatialfmError):
+    """An unknown model, an option that it does not have, or an output that it does not offer."""
+
+
+class WeightsError(ModelError):
+    """A weights file is missing, foreign, truncated, or would need pickle to be read."""
+
+
+class SurvivalError(SpatialfmError):
+    """Times, events or groups that survival analysis cannot take (negative times, no event, one group)."""
+
+
+class RunError(SpatialfmError):
+    """A run that stopped on the way; what it had finished is kept."""
+
+
+class SpatialfmWarning(UserWarning):
+    """Something was assumed or left out; the message says what, and how to decide it yourself."""

@@ -1,0 +1,69 @@
+"""Every key that the package writes into a SpatialData or an AnnData, in one place.
+
+Changing a value here breaks stores that users have on disk.
+"""
+
+from __future__ import annotations
+
+# elements of a SpatialData: `<prefix><sample>`
+IMAGE_PREFIX = "image_"
+CELLS_PREFIX = "cells_"
+TISSUE_PREFIX = "tissue_"
+TRUE_CELLS_PREFIX = "true_cells_"  # simulated cohorts only
+ARTIFACTS_PREFIX = "artifacts_"  # simulated cohorts only
+
+# tables of a SpatialData
+TABLE = "table"  # one row a cell
+SAMPLES = "samples"  # one row a sample: patient and clinical columns
+TRUTH = "truth"  # simulated cohorts only: one row a true cell
+
+# obs of the cell table
+REGION_KEY = "region"
+INSTANCE_KEY = "cell_id"
+SAMPLE_KEY = "sample"
+PATIENT_KEY = "patient"
+
+# obs of the cell table: shape of a cell, named as in skimage.measure.regionprops; lengths in µm, areas in µm²
+AREA = "area"
+SHAPE_COLUMNS = (
+    "perimeter",
+    "eccentricity",
+    "solidity",
+    "axis_major_length",
+    "axis_minor_length",
+    "orientation",
+    "equivalent_diameter_area",
+)
+
+# obsm and uns of the cell table
+SPATIAL = "spatial"  # centroid (x, y) in µm
+UNS = "spatialfm"  # uns["spatialfm"][<key>] holds the record of obsm[<key>]
+
+# attrs of a SpatialData
+ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from
+ATTRS_TRUTH = "truth"
+
+
+def image_name(sample: str) -> str:
+    """Name of the image element of a sample."""
+    return f"{IMAGE_PREFIX}{sample}"
+
+
+def cells_name(sample: str) -> str:
+    """Name of the label element that holds the segmented cells of a sample."""
+    return f"{CELLS_PREFIX}{sample}"
+
+
+def cell_name(sample: str, label: int) -> str:
+    """``obs_names`` entry of a cell."""
+    return f"{sample}_{label}"
+
+
+def quantile_layer(quantile: float) -> str:
+    """Layer of a quantile of each cell's pixels: ``q50`` for the median."""
+    return f"q{round(100 * quantile, 6):g}"
+
+
+def obsm_key(name: str) -> str:
+    """``obsm`` key of an embedding: ``X_kronos_large`` for ``kronos-large``."""
+    return f"X_{name.replace('-', '_')}"

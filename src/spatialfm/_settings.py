@@ -1,0 +1,129 @@
+"""``sfm.settings``: the few things that hold for a whole session; each also an environment variable."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+import platformdirs
+
+from ._logging import logger
+
+_LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def parse_bytes(size: int | float | str) -> int:
+    """Number of bytes in ``"512 MiB"``, ``"2GB"`` or a plain number."""
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", str(size))
+    if match is None or match[2].upper() not in _UNITS:
+        raise ValueError(f"Cannot read {size!r} as a memory size. Write for example '512 MiB' or '2 GB'.")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def _flag(value: str | bool) -> bool:
+    return value if isinstance(value, bool) else value.strip().lower() not in {"0", "false", "no", "off", ""}
+
+
+class Settings:
+    """Settings of the session.
+
+    Each attribute takes its first value from the environment variable ``SPATIALFM_<NAME>``.
+
+    Attributes
+    ----------
+    cache_dir
+        Folder for weights and finished blocks of runs.
+    device
+        ``"auto"`` (cuda, mps, cpu, whichever comes first), or a torch device.
+    batch_memory
+        Memory in bytes that one batch of windows and its activations may take; accepts ``"512 MiB"``.
+    verbosity
+        0 errors, 1 warnings, 2 information, 3 everything.
+    progress
+        Whether progress bars are shown.
+    offline
+        Whether downloads are forbidden.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sfm.settings.batch_memory = "256 MiB"
+    >>> sfm.settings.batch_memory
+    268435456
+    >>> sfm.settings.reset()
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the environment variables and defaults."""
+        env = {name: os.environ.get(f"SPATIALFM_{name.upper()}") for name in self._defaults()}
+        for name, default in self._defaults().items():
+            setattr(self, name, default if env[name] is None else env[name])
+
+    @staticmethod
+    def _defaults() -> dict[str, object]:
+        return {
+            "cache_dir": platformdirs.user_cache_dir("spatialfm", appauthor=False),
+            "device": "auto",
+            "batch_memory": "512 MiB",
+            "verbosity": 2,
+            "progress": True,
+            "offline": False,
+        }
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder for weights and finished blocks of runs."""
+        return self._cache_dir
+
+    @cache_dir.setter
+    def cache_dir(self, value: str | Path) -> None:
+        self._cache_dir = Path(value).expanduser()
+
+    @property
+    def batch_memory(self) -> int:
+        """Bytes that one batch may take."""
+        return self._batch_memory
+
+    @batch_memory.setter
+    def batch_memory(self, value: int | str) -> None:
+        self._batch_memory = parse_bytes(value)
+
+    @property
+    def verbosity(self) -> int:
+        """0 errors, 1 warnings, 2 information, 3 everything."""
+        return self._verbosity
+
+    @verbosity.setter
+    def verbosity(self, value: int | str) -> None:
+        self._verbosity = int(value)
+        logger.setLevel(_LEVELS[min(max(self._verbosity, 0), 3)])
+
+    @property
+    def progress(self) -> bool:
+        """Whether progress bars are shown."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, value: bool | str) -> None:
+        self._progress = _flag(value)
+
+    @property
+    def offline(self) -> bool:
+        """Whether downloads are forbidden."""
+        return self._offline
+
+    @offline.setter
+    def offline(self, value: bool | str) -> None:
+        self._offline = _flag(value)
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name} = {getattr(self, name)}" for name in self._defaults())
+
+
+settings = Settings()

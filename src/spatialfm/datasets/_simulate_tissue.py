@@ -1,0 +1,213 @@
+"""Cells of a simulated sample: where they sit, of what type and state they are, and how they are built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from ._simulate_fields import AGGREGATE, STROMA, TUMOR, VESSEL, Fields, draw_fields, smooth_noise
+from ._simulate_panel import TYPES
+from ._simulate_patients import Patient, niche_shares
+
+_SPACING = np.array([8.4, 9.2, 6.6, 7.6])  # µm, hard core between cells of a niche
+_TRIES = 4.0  # candidates a cell that is kept: packs close to jamming
+_SWEEPS = 3
+NEIGHBOR_RADIUS = 14.0  # µm within which cells see their neighbours' types
+
+_T = {name: i for i, name in enumerate(TYPES)}
+# share of each type in each niche (rows: NICHES; columns: TYPES), before preferences
+_SHARE = np.array(
+    [
+        # Tumor CD8  CD4   Treg  B     Mac   DC    Neu   Fib   Endo
+        [0.84, 0.05, 0.02, 0.010, 0.002, 0.045, 0.010, 0.015, 0.010, 0.001],
+        [0.010, 0.11, 0.10, 0.040, 0.020, 0.14, 0.030, 0.050, 0.48, 0.005],
+        [0.004, 0.12, 0.23, 0.050, 0.50, 0.030, 0.050, 0.004, 0.015, 0.001],
+        [0.010, 0.08, 0.08, 0.020, 0.020, 0.10, 0.020, 0.080, 0.45, 0.02],
+    ]
+)
+# log-odds that a cell gains per unit share of a type among its neighbours: (neighbour, cell) -> strength
+PREFERENCES = {
+    ("CD8 T", "Treg"): 5.0,
+    ("CD4 T", "Dendritic"): 3.5,
+    ("Neutrophil", "Neutrophil"): 5.0,
+    ("Macrophage", "Macrophage"): 1.5,
+    ("B", "B"): 1.5,
+    ("CD8 T", "CD8 T"): 1.5,
+    ("Fibroblast", "Fibroblast"): 0.8,
+}
+# semi-axes in µm, and how lobed the outline is
+_AXES = np.array(
+    [
+        [6.2, 5.4, 0.06],
+        [4.3, 4.0, 0.05],
+        [4.3, 4.0, 0.05],
+        [4.4, 4.1, 0.05],
+        [4.3, 4.1, 0.04],
+        [6.4, 5.0, 0.20],
+        [6.6, 4.4, 0.28],
+        [4.9, 4.5, 0.10],
+        [10.0, 2.7, 0.05],
+        [5.6, 1.7, 0.04],
+    ]
+)
+_STATE_CENTRE = np.array([-0.6, -0.5, -0.8, 0.0, -1.0, 0.0, -0.3, 0.0, 0.0, -0.5])
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """Cells of one sample.
+
+    Attributes
+    ----------
+    xy
+        ``(n, 2)`` centres in µm.
+    niche, type, state
+        ``(n,)`` indices into NICHES and TYPES; state from 0 to 1.
+    axes, angle, lobes, phase
+        ``(n, 2)`` semi-axes in µm, orientation of the longer one, depth and phase of the lobes of the outline.
+    """
+
+    xy: np.ndarray
+    niche: np.ndarray
+    type: np.ndarray
+    state: np.ndarray
+    axes: np.ndarray
+    angle: np.ndarray
+    lobes: np.ndarray
+    phase: np.ndarray
+
+    def keep(self, cells: np.ndarray) -> Tissue:
+        """Only some cells."""
+        return Tissue(*(getattr(self, field.name)[cells] for field in fields(self)))
+
+
+def draw_tissue(side: float, patient: Patient, rng: np.random.Generator) -> Tissue:
+    """Grow a square of `side` µm of a patient's tissue."""
+    layout = draw_fields(side, niche_shares(patient, rng), rng)
+    xy, wall_angle = _place(layout, side, rng)
+    niche = layout.at(layout.niche, xy).astype(np.int64)
+    on_wall = np.isfinite(wall_angle)
+    niche[on_wall] = VESSEL
+    types = _draw_types(layout, xy, niche, on_wall, patient, rng)
+    state = _draw_states(layout, side, xy, niche, types, patient, rng)
+    angle = _orientation(layout, xy, types, wall_angle, rng)
+    size = np.exp(np.clip(0.09 * rng.standard_normal(len(xy)), -0.2, 0.2))
+    axes = _AXES[types, :2] * size[:, None]
+    return Tissue(xy, niche, types, state, axes, angle, _AXES[types, 2], rng.uniform(0, 2 * np.pi, len(xy)))
+
+
+def pack(xy: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Which points of a queue stay when each keeps its distance from those before it.
+
+    Parameters
+    ----------
+    xy
+        ``(n, 2)`` candidates, first come first served.
+    spacing
+        ``(n,)``; two points need the mean of theirs between them.
+
+    Returns
+    -------
+    Boolean mask ``(n,)``.
+
+    Notes
+    -----
+    Random sequential adsorption, done in rounds: a candidate whose every rival comes later stays, its rivals go.
+    """
+    n = len(xy)
+    pairs = cKDTree(xy).query_pairs(float(spacing.max()), output_type="ndarray")
+    first, second = pairs.min(axis=1), pairs.max(axis=1)
+    close = ((xy[first] - xy[second]) ** 2).sum(axis=1) < (0.5 * (spacing[first] + spacing[second])) ** 2
+    first, second = first[close], second[close]
+    stays, alive = np.zeros(n, bool), np.ones(n, bool)
+    while alive.any():
+        has_earlier = np.zeros(n, bool)
+        has_earlier[second] = True
+        stays |= alive & ~has_earlier
+        gone = np.zeros(n, bool)
+        gone[second[stays[first]]] = True
+        alive &= ~stays & ~gone
+        open_ = alive[first] & alive[second]
+        first, second = first[open_], second[open_]
+    return stays
+
+
+def _place(layout: Fields, side: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Centres ``(n, 2)``, and the angle of the vessel for those that line one (NaN for the others)."""
+    densest = _SPACING.min()
+    xy = rng.uniform(0, side, (int(_TRIES * 0.7 * side**2 / densest**2), 2))
+    niche = layout.at(layout.niche, xy)
+    xy = xy[rng.random(len(xy)) < (densest / _SPACING[niche]) ** 2]
+    distance, nearest = cKDTree(layout.lumen[:, :2]).query(xy, distance_upper_bound=20.0)
+    radius = np.append(layout.lumen[:, 2], 0.0)[nearest]
+    xy = xy[~(distance < radius + 3.0)]  # lumen and wall belong to the vessel
+    wall = layout.wall
+    queue = np.concatenate([wall[:, :2], xy])
+    angle = np.concatenate([wall[:, 2], np.full(len(xy), np.nan)])
+    spacing = _SPACING[layout.at(layout.niche, queue)]
+    spacing[: len(wall)] = 5.5  # thin cells, end to end
+    stays = pack(queue, spacing)
+    return queue[stays], angle[stays]
+
+
+def _draw_types(layout, xy, niche, on_wall, patient: Patient, rng: np.random.Generator) -> np.ndarray:
+    """Types from niche, place within it, patient, and the types of neighbours (a few sweeps of Gibbs sampling)."""
+    field = np.log(_SHARE)[niche] + patient.type_shift
+    tumor_depth, aggregate_depth = layout.at(layout.tumor_depth, xy), layout.at(layout.aggregate_depth, xy)
+    field[:, _T["Macrophage"]] += 1.6 * np.exp(-np.abs(tumor_depth) / 8)  # the tumor border
+    for name in ("CD8 T", "CD4 T", "Treg"):
+        field[:, _T[name]] -= np.clip(tumor_depth, 0, 30) / 15  # few lymphocytes reach the core of a nest
+    # B cells in the middle of an aggregate, T cells around them
+    middle = np.where(niche == AGGREGATE, np.clip(aggregate_depth, 0, 20) / 10 - 0.6, 0.0)
+    field[:, _T["B"]] += middle
+    field[:, _T["CD4 T"]] -= 0.8 * middle
+    field[:, _T["CD8 T"]] -= 0.8 * middle
+    field[on_wall] = -50.0
+    field[on_wall, _T["Endothelial"]] = 0.0
+
+    n = len(xy)
+    pairs = cKDTree(xy).query_pairs(NEIGHBOR_RADIUS, output_type="ndarray")
+    rows, columns = np.concatenate([pairs, pairs[:, ::-1]]).T
+    graph = sparse.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(n, n))
+    degree = np.maximum(np.bincount(rows, minlength=n), 1)[:, None]
+    strength = np.zeros((len(TYPES), len(TYPES)))
+    for (neighbor, cell), value in PREFERENCES.items():
+        strength[_T[neighbor], _T[cell]] = value
+    types = _categorical(field, rng)
+    for _ in range(_SWEEPS):
+        for half in (rng.random(n) < 0.5,):
+            for turn in (half, ~half):  # neighbours that changed together could chase each other
+                around = (graph[turn] @ np.eye(len(TYPES), dtype=np.float32)[types]) / degree[turn]
+                types[turn] = _categorical(field[turn] + around @ strength, rng)
+    return types
+
+
+def _draw_states(layout, side, xy, niche, types, patient: Patient, rng: np.random.Generator) -> np.ndarray:
+    """States from 0 to 1: the type's and the patient's, alike among neighbours, with exhausted T cells in tumor."""
+    g = layout.niche.shape[0]
+    logit = _STATE_CENTRE[types] + patient.state_shift[types]
+    logit += 0.9 * layout.at(smooth_noise((g, g), 6.0, rng), xy) + 0.7 * rng.standard_normal(len(xy))
+    logit += np.where(np.isin(types, [_T["CD8 T"], _T["CD4 T"]]) & (niche == TUMOR), 1.2, 0.0)
+    # germinal centres: B cells divide in the middle of an aggregate
+    logit += np.where(types == _T["B"], np.clip(layout.at(layout.aggregate_depth, xy), -5, 15) / 8, 0.0)
+    return 1 / (1 + np.exp(-logit))
+
+
+def _orientation(layout, xy, types, wall_angle, rng: np.random.Generator) -> np.ndarray:
+    """Fibroblasts run around tumor nests, endothelial cells along their vessel, all others anyhow."""
+    angle = rng.uniform(0, np.pi, len(xy))
+    gradient = layout.at(layout.tumor_gradient, xy)
+    along = np.arctan2(gradient[1], gradient[0]) + np.pi / 2 + 0.25 * rng.standard_normal(len(xy))
+    angle = np.where(types == _T["Fibroblast"], along, angle)
+    return np.where(np.isfinite(wall_angle), wall_angle, angle)
+
+
+def _categorical(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One draw a row (Gumbel-max)."""
+    return np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+
+
+__all__ = ["AGGREGATE", "NEIGHBOR_RADIUS", "PREFERENCES", "STROMA", "TUMOR", "VESSEL", "Tissue", "draw_tissue", "pack"]

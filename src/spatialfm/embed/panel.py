@@ -1,0 +1,208 @@
+"""From channel names to the markers that a model is given: which channels, which ids, which statistics."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from .._errors import PanelError, SpatialfmWarning
+from ..pp.panel import match_markers, normalize_marker_name
+
+if TYPE_CHECKING:
+    from ..models.encoder import Encoder, MarkerEntry
+
+OnUnknown = Literal["raise", "keep", "drop"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The markers that all samples share, in the order of the first one.
+
+    Attributes
+    ----------
+    markers
+        Canonical names; a channel that is kept without being known goes by its own name.
+    channels
+        For each sample, the index of the channel of each marker.
+    names
+        For each sample, the name of that channel.
+    dropped
+        Channel and reason for everything that is left out.
+    """
+
+    markers: tuple[str, ...]
+    channels: tuple[tuple[int, ...], ...]
+    names: tuple[tuple[str, ...], ...]
+    dropped: dict[str, str]
+
+
+def resolve_panel(
+    panels: Sequence[Sequence[str]],
+    *,
+    markers: Sequence[str] | None = None,
+    mapping: Mapping[str, str | None] | None = None,
+    on_unknown: OnUnknown = "raise",
+) -> Panel:
+    """Choose one channel a marker in every sample.
+
+    Parameters
+    ----------
+    panels
+        Channel names of each sample.
+    markers
+        Markers or channel names to use (default: all).
+    mapping
+        Channel → marker (or None to leave it out), for names that the table does not know.
+    on_unknown
+        What becomes of channels that are unknown or ambiguous.
+
+    Raises
+    ------
+    PanelError
+        If channels are unknown and `on_unknown` is ``"raise"``, a marker asked for is absent, or none is left.
+    """
+    mapping = dict(mapping or {})
+    everywhere = {name for panel in panels for name in panel}
+    if absent := [name for name in mapping if name not in everywhere]:
+        raise PanelError(f"mapping= names channel {absent[0]!r}, which no image has. Channels: {_listed(everywhere)}.")
+    dropped: dict[str, str] = {}
+    resolved = [_resolve_one(tuple(panel), mapping, on_unknown, dropped) for panel in panels]
+    wanted = None if markers is None else _wanted(markers, resolved, panels)
+    shared = [name for name in resolved[0] if all(name in other for other in resolved)]
+    for other, panel in zip(resolved, panels, strict=True):
+        for name, index in other.items():
+            if name not in shared:
+                dropped[panel[index]] = "not measured in every sample"
+            elif wanted is not None and name not in wanted:
+                dropped[panel[index]] = "not among markers="
+    used = shared if wanted is None else [name for name in wanted if name in shared]
+    if wanted is not None and len(used) < len(wanted):
+        missing = [name for name in wanted if name not in shared]
+        raise PanelError(f"Marker {missing[0]!r} is not measured in every sample. Mend markers= or samples=.")
+    if not used:
+        raise PanelError(
+            f"No marker is left of channels {_listed(everywhere)}. See sfm.pp.match_markers(channels) and pass "
+            "mapping=."
+        )
+    return Panel(
+        tuple(used),
+        tuple(tuple(other[name] for name in used) for other in resolved),
+        tuple(tuple(panel[other[name]] for name in used) for other, panel in zip(resolved, panels, strict=True)),
+        dropped,
+    )
+
+
+def _resolve_one(
+    panel: tuple[str, ...], mapping: Mapping[str, str | None], on_unknown: OnUnknown, dropped: dict[str, str]
+) -> dict[str, int]:
+    table = match_markers(list(panel), mapping={k: v for k, v in mapping.items() if k in panel})
+    unresolved = table[table["status"].isin(["unknown", "ambiguous"])]
+    if len(unresolved) and on_unknown == "raise":
+        lines = [f"{row.channel!r} ({row.status}; perhaps {row.suggestions})" for row in unresolved.itertuples()]
+        raise PanelError(
+            f"{len(lines)} channel(s) are not resolved to a marker: {'; '.join(lines[:10])}. Pass "
+            f'mapping={{"{unresolved["channel"].iloc[0]}": "<marker>"}} (None leaves it out), or on_unknown="keep" '
+            "to use "
+            'them as markers that the model has never seen, or on_unknown="drop".'
+        )
+    chosen: dict[str, int] = {}
+    for index, row in enumerate(table.itertuples()):
+        if row.status == "ignored":
+            dropped[row.channel] = "ignored: no marker"
+            continue
+        known = row.status in ("exact", "alias")
+        if not known and on_unknown == "drop":
+            dropped[row.channel] = row.status
+            continue
+        name = row.marker if known else row.channel
+        if name in chosen:
+            dropped[row.channel] = f"same marker as channel {panel[chosen[name]]}"
+        else:
+            chosen[name] = index
+    return chosen
+
+
+def _wanted(markers: Sequence[str], resolved: list[dict[str, int]], panels: Sequence[Sequence[str]]) -> list[str]:
+    if isinstance(markers, str):
+        raise PanelError(f"markers= takes a list of markers, not the string {markers!r}.")
+    by_channel = {
+        panel[index]: name for other, panel in zip(resolved, panels, strict=True) for name, index in other.items()
+    }
+    wanted = []
+    for asked in markers:
+        name = asked if asked in resolved[0] else by_channel.get(asked)
+        if name is None:
+            row = match_markers([asked]).iloc[0]
+            name = row["marker"] if row["status"] in ("exact", "alias") else None
+        if name is None or not any(name in other for other in resolved):
+            raise PanelError(f"No marker {asked!r} in the images. Markers: {_listed(resolved[0])}. Mend markers=.")
+        if name in wanted:
+            raise PanelError(f"Marker {name!r} is asked for twice in markers=.")
+        wanted.append(name)
+    return wanted
+
+
+def vocabulary_of(encoder: Encoder, markers: Sequence[str]) -> dict[str, MarkerEntry]:
+    """The entry of the model's vocabulary for each marker that it knows."""
+    if not encoder.vocabulary:
+        return {}
+    names = [entry.name for entry in encoder.vocabulary]
+    table = match_markers(names)
+    entries: dict[str, MarkerEntry] = {}
+    for preferred in (True, False):  # entries whose own name is the marker go before aliases of it
+        for entry, row in zip(encoder.vocabulary, table.itertuples(), strict=True):
+            if (row.status == "exact") == preferred:
+                marker = row.marker if row.status in ("exact", "alias") else entry.name
+                entries.setdefault(normalize_marker_name(marker), entry)
+    found = {marker: entries.get(normalize_marker_name(marker)) for marker in markers}
+    return {marker: entry for marker, entry in found.items() if entry is not None}
+
+
+def assign_ids(markers: Sequence[str], known: Mapping[str, int], taken: Iterable[int], n_ids: int) -> dict[str, int]:
+    """Ids of all markers: the model's own, and for those it lacks one that it does not use.
+
+    The free id depends on the marker's name, so that the same marker takes the same id in another panel (unless two
+    names meet on one id, when the next free one serves).
+
+    Examples
+    --------
+    >>> assign_ids(["CD3", "new"], {"CD3": 7}, [7], 9)["CD3"]
+    7
+    """
+    free = [number for number in range(n_ids) if number not in set(taken)]
+    ids = dict(known)
+    unknown = sorted(marker for marker in markers if marker not in known)
+    if len(unknown) > len(free):
+        raise PanelError(f"{len(unknown)} markers without id, but only {len(free)} ids are free. Pass fewer markers=.")
+    used: set[int] = set()
+    for marker in unknown:
+        place = int.from_bytes(hashlib.sha256(marker.encode()).digest()[:8], "big") % len(free)
+        while free[place] in used:
+            place = (place + 1) % len(free)
+        used.add(free[place])
+        ids[marker] = free[place]
+    return {marker: ids[marker] for marker in markers}
+
+
+def marker_ids(encoder: Encoder, markers: Sequence[str], entries: Mapping[str, MarkerEntry]) -> dict[str, int]:
+    """Ids for an encoder that knows markers by id, with a warning that names those it has never seen."""
+    known = {marker: entry.id for marker, entry in entries.items()}
+    without = [marker for marker in markers if marker not in known]
+    if without:
+        reason = "no marker_metadata.csv was found beside the weights" if not encoder.vocabulary else "not in its list"
+        warnings.warn(
+            f"{encoder.card.name} has no id for {len(without)} of {len(markers)} markers ({reason}): "
+            f"{', '.join(without)}. "
+            "They take ids that the model does not use: it treats them as markers that it has never seen.",
+            SpatialfmWarning,
+            stacklevel=2,
+        )
+    return assign_ids(markers, known, (entry.id for entry in encoder.vocabulary), encoder.n_marker_ids)
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = sorted(map(str, names))
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,0 +1,132 @@
+"""Pixels and labels of one sample on the model's pixel grid, read region by region.
+
+The model's grid covers the image with pixels of ``ratio`` image pixels. Every value depends only on its global
+position, never on the region that was asked for, so that results cannot depend on how an image is cut into blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._errors import RunError
+from ..pp.elements import AxisAffine
+
+
+@dataclass(frozen=True)
+class SampleReader:
+    """Lazy access to one sample.
+
+    Attributes
+    ----------
+    name, labels_name
+        Element names, for messages.
+    image
+        Dask array ``(c, y, x)``.
+    labels
+        Dask array ``(y, x)``.
+    channels
+        Indices of the channels to read, in the order of the markers.
+    channel_names
+        Names of those channels.
+    intensity_max
+        Pixel value that becomes 1.
+    ratio
+        Image pixels per model pixel.
+    image_to_labels
+        Map from image pixels to label pixels.
+    """
+
+    name: str
+    labels_name: str
+    image: object
+    labels: object
+    channels: tuple[int, ...]
+    channel_names: tuple[str, ...]
+    intensity_max: float
+    ratio: float
+    image_to_labels: AxisAffine
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in model pixels."""
+        height, width = self.image.shape[-2:]
+        return max(1, round(height / self.ratio)), max(1, round(width / self.ratio))
+
+    def pixels(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Pixels scaled by `intensity_max`, float32 ``(M, y1 - y0, x1 - x0)``; zero outside of the image."""
+        height, width = self.shape
+        out = np.zeros((len(self.channels), y1 - y0, x1 - x0), np.float32)
+        ya, yb, xa, xb = max(y0, 0), min(y1, height), max(x0, 0), min(x1, width)
+        if ya >= yb or xa >= xb:
+            return out
+        if self.ratio == 1:
+            region = self._raw(ya, yb, xa, xb)
+        else:
+            rows, (ra, rb) = resampling_weights(ya, yb, self.ratio, self.image.shape[-2])
+            columns, (ca, cb) = resampling_weights(xa, xb, self.ratio, self.image.shape[-1])
+            region = np.einsum("oy,myx,px->mop", rows, self._raw(ra, rb, ca, cb), columns, optimize=True)
+        out[:, ya - y0 : yb - y0, xa - x0 : xb - x0] = region / np.float32(self.intensity_max)
+        return out
+
+    def label_image(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        """Labels, int64 ``(y1 - y0, x1 - x0)``, nearest neighbour; zero outside of the image or the labels."""
+        out = np.zeros((y1 - y0, x1 - x0), np.int64)
+        height, width = self.shape
+        affine = self.image_to_labels
+        rows = np.floor(affine.scale_y * (np.arange(y0, y1) + 0.5) * self.ratio + affine.offset_y + 1e-6).astype(int)
+        columns = np.floor(affine.scale_x * (np.arange(x0, x1) + 0.5) * self.ratio + affine.offset_x + 1e-6).astype(int)
+        in_rows = (np.arange(y0, y1) >= 0) & (np.arange(y0, y1) < height) & (rows >= 0) & (rows < self.labels.shape[0])
+        in_columns = (
+            (np.arange(x0, x1) >= 0) & (np.arange(x0, x1) < width) & (columns >= 0) & (columns < self.labels.shape[1])
+        )
+        if not in_rows.any() or not in_columns.any():
+            return out
+        rows, columns = rows[in_rows], columns[in_columns]
+        region = np.asarray(self.labels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
+        out[np.ix_(in_rows, in_columns)] = region[np.ix_(rows - rows.min(), columns - columns.min())]
+        return out
+
+    def _raw(self, ya: int, yb: int, xa: int, xb: int) -> np.ndarray:
+        channels = list(self.channels)
+        # a slice is read without touching the other channels' chunks; a list makes dask build one task a channel
+        if channels == list(range(channels[0], channels[-1] + 1)):
+            channels = slice(channels[0], channels[-1] + 1)
+        region = np.asarray(self.image[channels, ya:yb, xa:xb]).astype(np.float32, copy=False)
+        if not np.isfinite(region).all():
+            bad = (~np.isfinite(region)).sum(axis=(1, 2))
+            worst = int(np.argmax(bad))
+            raise RunError(
+                f"Image {self.name!r}, channel {self.channel_names[worst]!r}: {bad[worst]} pixels are NaN or "
+                "infinite in "
+                f"rows {ya} to {yb}, columns {xa} to {xb}. Replace them first, for example by zero."
+            )
+        return region
+
+
+def resampling_weights(start: int, stop: int, ratio: float, size: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Weights that resample one axis with an antialiased linear (triangle) filter.
+
+    Parameters
+    ----------
+    start, stop
+        Output pixels wanted.
+    ratio
+        Input pixels per output pixel.
+    size
+        Length of the input axis.
+
+    Returns
+    -------
+    Weights ``(stop - start, b - a)``, float32, rows summing to one, and the input range ``(a, b)`` they apply to.
+    """
+    support = max(1.0, ratio)
+    centers = (np.arange(start, stop) + 0.5) * ratio
+    a = int(np.clip(np.floor(centers[0] - support), 0, size - 1))
+    b = int(np.clip(np.ceil(centers[-1] + support), a + 1, size))
+    distance = np.abs(np.arange(a, b) + 0.5 - centers[:, None]) / support
+    weights = np.clip(1 - distance, 0, None)
+    empty = weights.sum(axis=1) == 0  # an output pixel rounded beyond the last input pixel takes the nearest one
+    weights[empty, np.argmin(distance[empty], axis=1)] = 1
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32), (a, b)

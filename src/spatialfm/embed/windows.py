@@ -1,0 +1,94 @@
+"""Where to look: cells on the model's pixel grid, and the blocks in which they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._errors import ModelError
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of one image with the cells whose centroid lies in it.
+
+    Attributes
+    ----------
+    sample
+        Number of the sample.
+    cells
+        Positions of the cells in the run (rows of the result), ascending.
+    y0, y1, x0, x1
+        Region in model pixels that covers all windows of those cells; may leave the image.
+    """
+
+    sample: int
+    cells: np.ndarray
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+
+def window_starts(centers: np.ndarray, window: int) -> np.ndarray:
+    """First row and column of the window around each centre ``(n, 2)``, in model pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> window_starts(np.array([[32.0, 40.4]]), 64)
+    array([[0, 8]])
+    """
+    return np.floor(np.asarray(centers) + 0.5).astype(np.int64) - window // 2
+
+
+def plan_blocks(sample: int, cells: np.ndarray, starts: np.ndarray, window: int, block: int) -> list[Block]:
+    """Group the cells of one sample into square blocks of side `block`, row by row.
+
+    Parameters
+    ----------
+    sample
+        Number of the sample.
+    cells
+        Positions of its cells in the run, ``(n,)``.
+    starts
+        Window starts, ``(n, 2)``.
+    window, block
+        Sides in model pixels.
+    """
+    tiles = np.floor_divide(starts + window // 2, block)
+    order = np.lexsort((cells, tiles[:, 1], tiles[:, 0]))
+    boundaries = np.flatnonzero(np.any(np.diff(tiles[order], axis=0) != 0, axis=1)) + 1
+    blocks = []
+    for members in np.split(order, boundaries):
+        if not len(members):
+            continue
+        (y0, x0), (y1, x1) = starts[members].min(axis=0), starts[members].max(axis=0) + window
+        blocks.append(Block(sample, cells[members], int(y0), int(y1), int(x0), int(x1)))
+    return blocks
+
+
+def choose_window(asked: int | None, native: int | None, patch_size: int | None, extents: np.ndarray) -> int:
+    """Side of the cell window in model pixels.
+
+    Parameters
+    ----------
+    asked
+        What the user wants.
+    native
+        What the model's card says; None: as large as the largest cell.
+    patch_size
+        Side of a token; the window is a multiple of it.
+    extents
+        Side that each cell needs, ``(n,)``.
+    """
+    window = asked or native
+    if window is None:
+        # nearly all segmentations hold a few merged giants; beyond 256 pixels they would set the cost of all others
+        window = int(np.clip(8 * np.ceil(extents.max(initial=8) / 8), 8, 256))
+    if patch_size is not None and (window < patch_size or window % patch_size):
+        raise ModelError(
+            f"window={window} is not a multiple of the model's patch of {patch_size} pixels. Mend window=."
+        )
+    return int(window)

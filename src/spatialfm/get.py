@@ -1,0 +1,130 @@
+"""Reading what the package wrote."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ._errors import ElementError, ModelError, PanelError
+from ._keys import UNS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+__all__ = ["features", "marker_embedding", "record"]
+
+
+def record(adata: AnnData, key: str) -> dict[str, object]:
+    """The record of an embedding, with its JSON texts read.
+
+    Parameters
+    ----------
+    adata
+        Table with an embedding.
+    key
+        Key in ``obsm``.
+
+    Raises
+    ------
+    ElementError
+        If there is no record of that embedding.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sfm.tl.embed_cells(sdata, "classical")
+    >>> sfm.get.record(sdata["table"], "X_classical")["model"]
+    'classical'
+    """
+    records = adata.uns.get(UNS, {})
+    if key not in records:
+        known = [name for name in records if name in adata.obsm]
+        raise ElementError(
+            f"No record of {key!r}; embeddings with a record: {known}. Make one with sfm.tl.embed_cells."
+        )
+    return {name: _read(value) for name, value in records[key].items()}
+
+
+def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray:
+    """The columns of one marker from a marker-wise embedding.
+
+    Parameters
+    ----------
+    adata
+        Table with an embedding made with ``output="marker"``.
+    key
+        Key in ``obsm``.
+    marker
+        Marker, as listed in the record.
+
+    Returns
+    -------
+    ``(n_cells, D)``, a view where possible.
+
+    Raises
+    ------
+    ModelError
+        If the embedding is not marker-wise.
+    PanelError
+        If it does not hold the marker.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0)
+    >>> sfm.tl.embed_cells(sdata, "kronos", weights="random", markers=["DAPI", "CD3"], on_unknown="drop")
+    >>> sfm.get.marker_embedding(sdata["table"], "X_kronos", "CD3").shape[1]
+    384
+    """
+    notes = record(adata, key)
+    if notes["output"] != "marker":
+        raise ModelError(
+            f"{key!r} holds output {notes['output']!r}. Embed with output='marker' to have one vector a marker."
+        )
+    if marker not in notes["markers"]:
+        raise PanelError(f"No marker {marker!r} in {key!r}; it holds {', '.join(notes['markers'])}.")
+    place, width = notes["markers"].index(marker), notes["embedding_dim"]
+    return adata.obsm[key][:, place * width : (place + 1) * width]
+
+
+def features(adata: AnnData, key: str) -> pd.DataFrame:
+    """An embedding whose columns have names (``classical``, ``mean-intensity``) as a table.
+
+    Parameters
+    ----------
+    adata
+        Table with an embedding.
+    key
+        Key in ``obsm``.
+
+    Returns
+    -------
+    One row a cell, one column a feature.
+
+    Raises
+    ------
+    ModelError
+        If the columns of the model have no names.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sfm.tl.embed_cells(sdata, "mean-intensity")
+    >>> sfm.get.features(sdata["table"], "X_mean_intensity").shape[1]
+    12
+    """
+    names = record(adata, key)["feature_names"]
+    if not names:
+        raise ModelError(f"The columns of {key!r} have no names; only classical features do.")
+    return pd.DataFrame(np.asarray(adata.obsm[key]), index=adata.obs_names, columns=names)
+
+
+def _read(value: object) -> object:
+    if isinstance(value, str) and value[:1] in ("[", "{"):
+        return json.loads(value)
+    return value

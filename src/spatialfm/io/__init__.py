@@ -1,0 +1,23 @@
+"""Files in and out: TIFF images and masks, cohorts of them, and SpatialData stores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lazy_loader as _lazy
+
+if TYPE_CHECKING:
+    from ._names import sample_name
+    from ._write import write
+    from .cohort import read_cohort
+    from .tiff import read_tiff
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "_names": ["sample_name"],
+        "_write": ["write"],
+        "cohort": ["read_cohort"],
+        "tiff": ["read_tiff"],
+    },
+)

@@ -1,0 +1,333 @@
+"""How the pixels of a TIFF lie in its file: series, pyramid levels, pages and their strips or tiles.
+
+Everything here reads metadata only. A layout is kept for each file of the process and made again in another process,
+so that what refers to it stays small enough to be sent around.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tifffile
+
+from .._errors import InputFileError
+from ._ifd import check_ifd_chain
+from ._metadata import ImageMetadata, read_metadata
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
+
+_UNCOMPRESSED = 1
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file as it was when it was opened."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where the segments (strips or tiles) of one page are; `raw` is the offset of a page that is one plain array."""
+
+    path: str
+    offsets: np.ndarray
+    counts: np.ndarray
+    raw: int | None
+    jpegtables: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Dim:
+    """One axis of an image in the file's order.
+
+    Attributes
+    ----------
+    letter
+        tifffile's code: ``Y``, ``X``, ``C``, ``S`` (samples), ``Z``, ``T``, ``I`` (pages), ``Q`` (unknown) ...
+    length
+        Number of elements.
+    source
+        What it is in the file: ``n`` (pages), ``s`` (samples of a pixel), ``h`` or ``w`` (rows, columns of a page).
+    """
+
+    letter: str
+    length: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of an image.
+
+    `shape` counts pages, samples, rows and columns; `segment` is the height and width of a strip or tile.
+    """
+
+    dims: tuple[Dim, ...]
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype
+    stored_dtype: np.dtype
+    pages: tuple[Page, ...]
+    segment: tuple[int, int]
+    interleaved: bool
+    nodata: float
+    decode: Callable = field(repr=False)
+    jpegheader: bytes | None = None
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether every page is one plain array on disk."""
+        return all(page.raw is not None for page in self.pages)
+
+
+@dataclass(frozen=True)
+class TiffLayout:
+    """One image of a TIFF file with its pyramid levels."""
+
+    state: FileState
+    series: int
+    levels: tuple[Level, ...]
+    metadata: ImageMetadata
+
+
+def file_state(path: Path) -> FileState:
+    """Size and time of a file.
+
+    Raises
+    ------
+    InputFileError
+        If there is none, or it is a folder or empty.
+    """
+    if not path.exists():
+        raise InputFileError(f"No file '{path}'. Check the path; relative ones start at '{Path.cwd()}'.")
+    if not path.is_file():
+        raise InputFileError(f"'{path}' is not a file. Pass the path of a TIFF file.")
+    stat = path.stat()
+    if stat.st_size == 0:
+        raise InputFileError(f"'{path}' is empty (0 bytes). Copy or export it again.")
+    return FileState(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+def open_tiff(path: Path, series: int | None = None) -> TiffLayout:
+    """Layout of a TIFF file; no pixel is read.
+
+    Raises
+    ------
+    InputFileError
+        If the file is missing, not a TIFF, truncated, compressed in a way that cannot be read here, or holds several
+        images of similar size and `series` does not say which.
+    """
+    return layout_of(file_state(path), series)
+
+
+@lru_cache(maxsize=256)
+def layout_of(state: FileState, series: int | None) -> TiffLayout:
+    """Layout of a file in a known state; kept, because every block that is read asks for it."""
+    _check_magic(state)
+    try:
+        with tifffile.TiffFile(state.path) as tif:
+            check_ifd_chain(state, is_plain=not (tif.is_ndpi or tif.is_lsm or tif.is_stk))
+            index = _choose_series(tif.series, series, state.path)
+            chosen = tif.series[index]
+            levels = tuple(_level(level, state) for level in chosen.levels)
+            return TiffLayout(state, index, _same_channels(levels), read_metadata(tif, chosen, index))
+    except (InputFileError, OSError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - tifffile raises whatever the damaged bytes lead to
+        raise InputFileError(
+            f"'{state.path}' starts like a TIFF file but cannot be read: {error}. It is truncated or damaged; "
+            "copy or export it again."
+        ) from error
+
+
+def _check_magic(state: FileState) -> None:
+    with open(state.path, "rb") as file:
+        start = file.read(4)
+    if start[:2] not in (b"II", b"MM") or start[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
+        raise InputFileError(
+            f"'{state.path}' is not a TIFF file (it starts with {start!r}). Pass a TIFF, or save the image as one."
+        )
+
+
+def _choose_series(all_series: list[TiffPageSeries], wanted: int | None, path: str) -> int:
+    if not all_series:
+        raise InputFileError(f"'{path}' holds no image. Copy or export it again.")
+    listed = "; ".join(f"series={i}: {s.name or s.kind} {s.axes} {s.shape}" for i, s in enumerate(all_series))
+    if wanted is not None:
+        if not 0 <= wanted < len(all_series):
+            raise InputFileError(f"'{path}' has no series {wanted}. It holds {listed}. Mend series=.")
+        return wanted
+    if len(all_series) == 1 or all_series[0].name == "Baseline":  # QPTIFF: then thumbnail, macro and slide label
+        return 0
+    areas = np.array([s.keyframe.imagelength * s.keyframe.imagewidth for s in all_series], dtype=float)
+    largest = int(areas.argmax())
+    # what is far smaller is a thumbnail or a label; anything else is an image of its own
+    if (np.delete(areas, largest) <= areas[largest] / 3).all():
+        return largest
+    raise InputFileError(f"'{path}' holds {len(all_series)} images: {listed}. Say which with series=<number>.")
+
+
+def _level(series: TiffPageSeries, state: FileState) -> Level:
+    keyframe = series.keyframe
+    separate, depth, height, width, contiguous = keyframe.shaped
+    if depth > 1:
+        raise InputFileError(
+            f"'{state.path}' is a volume of {depth} planes. Images are 2-D: save one plane or a projection."
+        )
+    _check_dtype(keyframe, state)
+    samples = separate * contiguous
+    n_planes = math.prod(series.get_shape(False)) // math.prod(keyframe.shaped)
+    is_tiled = keyframe.is_tiled
+    segment = (keyframe.tilelength, keyframe.tilewidth) if is_tiled else (keyframe.rowsperstrip, width)
+    dtype = np.dtype(np.uint8) if keyframe.dtype == bool else np.dtype(keyframe.dtype)
+    return Level(
+        dims=_dims(series, n_planes, state),
+        shape=(n_planes, samples, height, width),
+        dtype=dtype.newbyteorder("="),
+        stored_dtype=np.dtype(keyframe.parent.byteorder + keyframe.dtype.char),
+        pages=_pages(series, n_planes, state),
+        segment=(min(segment[0], height), min(segment[1], width)) if not is_tiled else segment,
+        interleaved=contiguous > 1,
+        nodata=keyframe.nodata,
+        decode=keyframe.decode,
+        jpegheader=keyframe.jpegheader if keyframe.compression in (6, 7) else None,
+    )
+
+
+def _check_dtype(keyframe: TiffPage, state: FileState) -> None:
+    if keyframe.dtype is None or keyframe.dtype.kind not in "buif":
+        raise InputFileError(
+            f"'{state.path}' holds pixels of type {keyframe.dtype or keyframe.sampleformat}. "
+            "Save it as integers or floats."
+        )
+    codecs = []
+    if keyframe.compression != _UNCOMPRESSED:
+        codecs.append((tifffile.TIFF.DECOMPRESSORS, keyframe.compression))
+    if keyframe.predictor != 1 and keyframe.compression not in tifffile.TIFF.IMAGE_COMPRESSIONS:
+        codecs.append((tifffile.TIFF.UNPREDICTORS, keyframe.predictor))
+    for known, code in codecs:
+        try:
+            known[code]
+        except KeyError:
+            raise InputFileError(
+                f"'{state.path}' is compressed with {getattr(code, 'name', code)}, which needs the package "
+                "imagecodecs. Install it with: pip install 'spatialfm[imagecodecs]'."
+            ) from None
+
+
+def _dims(series: TiffPageSeries, n_planes: int, state: FileState) -> tuple[Dim, ...]:
+    """Pair tifffile's axes with pages, samples, rows and columns, from the last to the first."""
+    separate, _, height, width, contiguous = series.keyframe.shaped
+    tail = [("s", separate), ("h", height), ("w", width), ("s", contiguous)]
+    tail = [(source, length) for source, length in tail if source != "s" or length > 1]
+    axes = list(zip(series.get_axes(False), series.get_shape(False), strict=True))
+    dims: list[Dim] = []
+    for source, length in reversed(tail):
+        while axes and axes[-1][1] == 1 and length != 1:
+            axes.pop()
+        letter, found = axes.pop() if axes else ("", 0)
+        if found != length:
+            raise InputFileError(
+                f"'{state.path}': axes {series.axes} of shape {series.shape} do not fit its pages of "
+                f"{height} x {width} pixels. Export it again as an OME-TIFF."
+            )
+        dims.append(Dim(letter, length, source))
+    stacks = [(letter, length) for letter, length in axes if length > 1]
+    if len(stacks) > 1:
+        sizes = ", ".join(f"{length} along {letter}" for letter, length in stacks)
+        raise InputFileError(
+            f"'{state.path}' is a stack of stacks ({sizes}). Images are 2-D with channels: save one Z plane (or a "
+            "projection) and one time point."
+        )
+    if stacks:
+        dims.append(Dim(stacks[0][0], n_planes, "n"))
+    return tuple(reversed(dims))
+
+
+def _pages(series: TiffPageSeries, n_planes: int, state: FileState) -> tuple[Page, ...]:
+    keyframe = series.keyframe
+    if len(series) < n_planes:  # one page describes them all: ImageJ's stacks above 4 GB, and tifffile's own
+        offset = series.dataoffset
+        if offset is None:
+            raise InputFileError(
+                f"'{state.path}' should hold {n_planes} planes but has {len(series)} page(s). It is truncated or "
+                "damaged; copy or export it again."
+            )
+        pages = [
+            Page(state.path, np.array([start]), np.array([keyframe.nbytes]), start)
+            for start in range(offset, offset + n_planes * keyframe.nbytes, keyframe.nbytes)
+        ]
+    else:
+        pages = []
+        for i, page in enumerate(series):
+            if page is None:
+                raise InputFileError(
+                    f"'{state.path}': plane {i} of {n_planes} is in no file. Keep all files of a multi-file OME-TIFF "
+                    "in one folder."
+                )
+            pages.append(_page(page, keyframe, state))
+    for i, page in enumerate(pages):
+        _check_complete(page, i, len(pages), state)
+    return tuple(pages)
+
+
+def _page(page: TiffPage, keyframe: TiffPage, state: FileState) -> Page:
+    offsets = np.asarray(page.dataoffsets, dtype=np.int64)
+    counts = np.asarray(page.databytecounts, dtype=np.int64)
+    n_segments = math.prod(keyframe.chunked)
+    if len(offsets) < n_segments or len(counts) < n_segments:
+        raise InputFileError(
+            f"'{state.path}' is truncated: a page lists {len(offsets)} of its {n_segments} strips or tiles. "
+            "Copy or export it again."
+        )
+    plain = (
+        keyframe.compression == _UNCOMPRESSED
+        and keyframe.predictor == 1
+        and keyframe.fillorder == 1
+        and not keyframe.is_tiled
+        and not keyframe.is_subsampled
+        and keyframe.dtype.kind != "b"
+        and keyframe.bitspersample == keyframe.dtype.itemsize * 8
+        and (offsets[:-1] + counts[:-1] == offsets[1:]).all()
+        and (len(offsets) == 1 or counts.sum() == keyframe.nbytes)
+        and offsets[0] > 0
+    )
+    if plain and len(offsets) == 1:
+        counts = np.array([keyframe.nbytes])  # some writers state more than they wrote
+    return Page(
+        path=str(Path(page.parent.filehandle.path).resolve()),
+        offsets=offsets[:n_segments],
+        counts=counts[:n_segments],
+        raw=int(offsets[0]) if plain else None,
+        jpegtables=page.jpegtables if keyframe.compression in (6, 7) else None,
+    )
+
+
+def _check_complete(page: Page, number: int, n_pages: int, state: FileState) -> None:
+    size = state.size if page.path == state.path else Path(page.path).stat().st_size
+    used = page.counts > 0  # empty segments of sparse files lie nowhere
+    end = int((page.offsets[used] + page.counts[used]).max(initial=0))
+    if end > size:
+        raise InputFileError(
+            f"'{page.path}' is truncated: page {number + 1} of {n_pages} ends at byte {end:,}, the file at {size:,}. "
+            "Copy or export it again."
+        )
+
+
+def _same_channels(levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    """Levels that have the channels of the first, from large to small."""
+    kept = [levels[0]]
+    for level in levels[1:]:
+        smaller = level.shape[2] < kept[-1].shape[2] and level.shape[3] < kept[-1].shape[3]
+        if level.shape[:2] == levels[0].shape[:2] and level.dtype == levels[0].dtype and smaller:
+            kept.append(level)
+    return tuple(kept)

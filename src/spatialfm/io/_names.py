@@ -1,0 +1,192 @@
+"""Names of samples and channels: made from file names, checked, and refused where they would collide."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+from .._errors import InputFileError, PanelError
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".qptiff", ".btf", ".tf8", ".tf2")
+
+
+def sample_name(text: object) -> str:
+    """Turn a text into a name that SpatialData takes.
+
+    Letters, digits, ``_``, ``-`` and ``.`` are kept, every other run of characters becomes one ``_``; ``_`` and ``.``
+    at the ends go.
+
+    Parameters
+    ----------
+    text
+        File stem or identifier.
+
+    Raises
+    ------
+    InputFileError
+        If nothing is left.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sfm.io.sample_name("TMA 3 / core A-1 (repeat)")
+    'TMA_3_core_A-1_repeat'
+    """
+    name = "".join(char if char.isalnum() or char in "_-." else " " for char in str(text))
+    name = re.sub(r"\s+", "_", name.strip()).strip("_.")
+    if not name:
+        raise InputFileError(f"No sample name can be made of {str(text)!r}. Pass sample=<letters, digits, '_-.'>.")
+    return name
+
+
+def is_sample_name(text: str) -> bool:
+    """Whether a name can be used for elements as it is."""
+    return bool(text) and sample_name_or_empty(text) == text
+
+
+def sample_name_or_empty(text: object) -> str:
+    """`sample_name`, or an empty text where none can be made."""
+    try:
+        return sample_name(text)
+    except InputFileError:
+        return ""
+
+
+def stem(path: Path) -> str:
+    """File name without its TIFF suffix and ``.ome``."""
+    name = path.name
+    for suffix in TIFF_SUFFIXES:
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
+            break
+    return name[:-4] if name.lower().endswith(".ome") else name
+
+
+def is_tiff_name(path: Path) -> bool:
+    """Whether a file is named like a TIFF (and is not one of the hidden files that archives leave)."""
+    return path.name.lower().endswith(TIFF_SUFFIXES) and not path.name.startswith(".")
+
+
+def natural_key(text: str) -> tuple:
+    """Sort key by which ``ch2`` comes before ``ch10``."""
+    return tuple((int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", text) if part)
+
+
+def default_channel_names(n: int) -> list[str]:
+    """Names for channels that no one named."""
+    return [f"channel_{i}" for i in range(n)]
+
+
+def given_channel_names(
+    given: Sequence[str] | Mapping[str | int, str] | str | PathLike | None,
+) -> list[str] | dict[str | int, str] | None:
+    """What the argument `channel_names` says; a path is read as a text file with one name a line."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return {key: str(name) for key, name in given.items()}
+    if isinstance(given, str | PathLike):
+        path = Path(given).expanduser()
+        if not path.is_file():
+            raise InputFileError(
+                f"channel_names={str(given)!r} is not a file. Pass a list of names, or a text file with one name a line."
+            )
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        return [line for line in lines if line]
+    return [str(name).strip() for name in given]
+
+
+def resolve_channel_names(
+    found: Sequence[str] | None,
+    given: list[str] | dict[str | int, str] | None,
+    n_channels: int,
+    file: str,
+) -> list[str]:
+    """Names of all channels, checked.
+
+    Parameters
+    ----------
+    found
+        Names in the file's metadata; None where it has none.
+    given
+        Names for all channels, or new names by old name or position.
+    n_channels
+        Number of channels in the image.
+    file
+        File, for messages.
+
+    Raises
+    ------
+    PanelError
+        If names are too few, too many, empty or duplicated.
+    """
+    if isinstance(given, list):
+        names = given
+        if len(names) != n_channels:
+            raise PanelError(
+                f"channel_names has {len(names)} name(s), but {file} has {n_channels} channel(s). "
+                "Pass one name for each channel, in the file's order."
+            )
+    else:
+        names = default_channel_names(n_channels) if found is None else [str(name).strip() for name in found]
+        if len(names) != n_channels:
+            raise PanelError(
+                f"The metadata of {file} names {len(names)} channel(s), but the image has {n_channels}. "
+                "Pass channel_names=[...], one for each channel, in the file's order."
+            )
+        if given:
+            names = _renamed(names, given, file)
+    if empty := [i for i, name in enumerate(names) if not name]:
+        raise PanelError(f"Channel {empty[0]} of {file} has an empty name. Pass channel_names=[...] with one for each.")
+    _refuse_duplicates(names, file)
+    return list(names)
+
+
+def _renamed(names: list[str], mapping: dict[str | int, str], file: str) -> list[str]:
+    names = list(names)
+    before = list(names)
+    for key, new in mapping.items():
+        if isinstance(key, str):
+            positions = [i for i, name in enumerate(before) if name == key]
+            if len(positions) > 1:
+                raise PanelError(
+                    f"channel_names renames {key!r}, but {file} has it at positions {positions}. "
+                    f"Rename by position: channel_names={{{positions[-1]}: {new!r}}}."
+                )
+        else:
+            positions = [int(key)] if 0 <= int(key) < len(names) else []
+        if not positions:
+            raise PanelError(
+                f"channel_names renames {key!r}, but {file} has no such channel; it has {_listed(before)}."
+            )
+        names[positions[0]] = new
+    return names
+
+
+def _refuse_duplicates(names: Sequence[str], file: str) -> None:
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if not duplicates:
+        return
+    where = "; ".join(f"{name!r} at positions {[i for i, n in enumerate(names) if n == name]}" for name in duplicates)
+    seen: Counter[str] = Counter()
+    taken = set(names)
+    mend = {}
+    for i, name in enumerate(names):
+        seen[name] += 1
+        if seen[name] > 1:
+            number = seen[name]
+            while f"{name}_{number}" in taken:
+                number += 1
+            mend[i] = f"{name}_{number}"
+            taken.add(mend[i])
+    raise PanelError(
+        f"Duplicate channel names in {file}: {where}. Rename by position, for example channel_names={mend}."
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:8])
+    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")

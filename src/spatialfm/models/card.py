@@ -1,0 +1,92 @@
+"""What a user must know of a model and what the engine needs: one frozen card a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+OUTPUTS = ("patch", "marker", "token", "summary")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """A model's properties.
+
+    Attributes
+    ----------
+    name, family, title
+        Name in the registry, family that shares one loader, one-line description.
+    license, commercial, gated
+        Licence of the weights, whether it allows commercial use, whether the hub asks for consent first.
+    reference
+        Paper.
+    trained_on
+        Data the weights were made from.
+    parameters
+        Number of parameters.
+    embedding_dim
+        Width ``D`` of an embedding; None where it depends on the panel.
+    mpp
+        Native µm per pixel; None where any will do.
+    mpp_range
+        µm per pixel the model was trained on, where that is a range; images inside are not resampled.
+    window
+        Side in pixels of the published cell window; None: as large as the largest cell.
+    patch_size
+        Side in pixels of a token.
+    marker_vocabulary
+        How the model knows a marker: ``"ids"``, ``"protein embedding"``, ``"none"`` or ``"rgb"``.
+    normalization
+        What is done to pixels before the model: ``"marker statistics"`` (mean and standard deviation of each marker),
+        ``"scale"`` (division by the standard deviation of each marker) or ``"none"``.
+    background
+        What becomes of pixels outside the cell: ``"zero"`` (after normalising) or ``"keep"``.
+    outputs, default_output
+        Outputs offered, and the one that becomes the embedding.
+    hub, weights_file
+        Hub repository and the file in it.
+    needs_weights, needs_mask, standardize
+        Whether weights must be given; whether the model also takes the cell's mask; whether features are brought to
+        mean 0 and standard deviation 1 over all cells, because they come in different units.
+    """
+
+    name: str
+    family: str
+    title: str
+    license: str
+    commercial: bool
+    gated: bool
+    reference: str
+    trained_on: str
+    parameters: int | None = None
+    embedding_dim: int | None = None
+    mpp: float | None = None
+    mpp_range: tuple[float, float] | None = None
+    window: int | None = None
+    patch_size: int | None = None
+    marker_vocabulary: Literal["ids", "protein embedding", "none", "rgb"] = "none"
+    normalization: Literal["marker statistics", "scale", "none"] = "none"
+    background: Literal["zero", "keep"] = "zero"
+    outputs: tuple[str, ...] = ("patch",)
+    default_output: str = "patch"
+    hub: str | None = None
+    weights_file: str | None = None
+    needs_weights: bool = True
+    needs_mask: bool = False
+    standardize: bool = False
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.outputs) - set(OUTPUTS):
+            raise ValueError(f"Card {self.name!r}: unknown output {sorted(unknown)[0]!r}; outputs are {OUTPUTS}.")
+        if self.default_output not in self.outputs:
+            raise ValueError(f"Card {self.name!r}: default output {self.default_output!r} is not among {self.outputs}.")
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{field.name}</th><td style='text-align:left'>"
+            f"{escape(str(getattr(self, field.name)))}</td></tr>"
+            for field in fields(self)
+        )
+        return f"<table>{rows}</table>"

@@ -1,0 +1,98 @@
+"""What every encoder is: a torch module that takes a batch of windows and knows nothing of SpatialData."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .card import ModelCard
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
+    """Outputs of one batch; None where the model does not offer one.
+
+    Attributes
+    ----------
+    patch
+        ``(B, D)``, one vector a window.
+    marker
+        ``(B, M, D)``, one vector a marker.
+    token
+        ``(B, M, h, w, D)``, one vector a marker and position.
+    summary
+        ``(B, h, w, D)``, one vector a position.
+    """
+
+    patch: Tensor | None = None
+    marker: Tensor | None = None
+    token: Tensor | None = None
+    summary: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class MarkerEntry:
+    """One marker of a model's vocabulary, with the statistics of its pixels (scaled to 0..1) at training."""
+
+    name: str
+    id: int
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of an encoder came from; goes into every record."""
+
+    source: str  # file name, "hf://org/repo/file", "random (untrained)" or "none"
+    sha256: str = ""
+
+
+class Encoder(nn.Module, ABC):
+    """Base of all encoders.
+
+    A subclass sets `card`, `weights`, `vocabulary` (empty where the model has none) and implements `forward`.
+    """
+
+    card: ModelCard
+    weights: Weights
+    vocabulary: tuple[MarkerEntry, ...] = ()
+    n_marker_ids: int = 0  # ids run from 0 to n_marker_ids - 1; 0: the model has no ids
+    options: dict[str, object]  # options that change the numbers; go into the record
+
+    @abstractmethod
+    def forward(self, pixels: Tensor, markers: Tensor | None = None, *, mask: Tensor | None = None) -> EncoderOutput:
+        """Encode windows.
+
+        Parameters
+        ----------
+        pixels
+            ``(B, M, H, W)``, already normalised.
+        markers
+            Ids ``(M,)`` or embeddings ``(M, d)`` of the markers; None for models without marker vocabulary.
+        mask
+            ``(B, H, W)``, True in the cell; only models whose card says `needs_mask` read it.
+        """
+
+    def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+        """Normalise pixels ``(B, M, H, W)`` as the card says, with ``(M,)`` statistics of each marker."""
+        if self.card.normalization == "marker statistics":
+            return (pixels - mean[:, None, None]) / std[:, None, None]
+        if self.card.normalization == "scale":
+            return pixels / std[:, None, None]
+        return pixels
+
+    def feature_names(self, markers: Sequence[str]) -> list[str] | None:
+        """Names of the columns of `patch`, where columns mean something by themselves."""
+        return None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder is."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            return tensor.device
+        return torch.device("cpu")

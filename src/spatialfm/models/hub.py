@@ -1,0 +1,272 @@
+"""Weights of a model: where they are (file, folder, hub), how they are read, and whether they fit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import torch
+from torch import Tensor, nn
+
+from .._errors import WeightsError
+from .._logging import logger
+from .._settings import settings
+from .card import ModelCard
+from .encoder import Weights
+
+RANDOM = "random"
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILE = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?")
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file on this machine.
+
+    Attributes
+    ----------
+    path
+        The file.
+    source
+        How the record names it: its name, or ``hf://org/repo[@revision]/file``.
+    companions
+        Further files of the model that were found beside it.
+    """
+
+    path: Path
+    source: str
+    companions: Mapping[str, Path] = field(default_factory=dict)
+
+
+def locate(card: ModelCard, weights: str | os.PathLike | None, companions: Sequence[str] = ()) -> WeightsFile:
+    """Find the weights of a model on this machine, or fetch them.
+
+    Parameters
+    ----------
+    card
+        Model whose weights are looked for.
+    weights
+        A file; a folder that holds it; a hub repository ``"org/repo"``; ``"hf://org/repo[@revision][/file]"``; None for
+        the card's own repository, kept in ``sfm.settings.cache_dir / card.name``.
+    companions
+        Further files of the model: taken from beside the weights, or fetched from the same repository, if there.
+
+    Raises
+    ------
+    WeightsError
+        If the file is nowhere; the message says where it belongs.
+    """
+    if weights is None:
+        folder = settings.cache_dir / card.name
+        if card.hub is None and not (folder / card.weights_file).is_file():
+            raise WeightsError(_where_to_put(card, folder, "this package knows of no repository that publishes them"))
+        return _from_hub(card, card.hub, None, card.weights_file, folder, companions)
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        path = _file_in(card, path)
+    if path.is_file():
+        return WeightsFile(path, path.name, _beside(path.parent, companions))
+    text = os.fspath(weights)
+    if isinstance(weights, str) and (match := _HUB_FILE.fullmatch(text)):
+        file = match["file"] or card.weights_file
+        return _from_hub(card, match["repo"], match["revision"], file, _cache_of(match), companions)
+    if isinstance(weights, str) and _REPOSITORY.fullmatch(text) and not text.endswith(_SUFFIXES):
+        match = _HUB_FILE.fullmatch(f"hf://{text}")
+        return _from_hub(card, text, None, card.weights_file, _cache_of(match), companions)
+    raise WeightsError(
+        f"No weights file {text!r} for model {card.name!r}. Pass weights=<file or folder>, a hub repository "
+        f'("org/repo" or "hf://org/repo@revision/file"), or weights="random" for a smoke test.'
+    )
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a checkpoint without running any code from it.
+
+    A file ``{"teacher": {...}}`` gives its teacher; heads of the self-distillation (``dino_head``) are dropped, and a
+    leading ``backbone.`` is cut off the names.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged, holds anything but named tensors, or needs code to be read.
+    """
+    content = _read(path)
+    if isinstance(content, Mapping) and isinstance(content.get("teacher"), Mapping):
+        content = content["teacher"]
+    entries = content.items() if isinstance(content, Mapping) else [(f"a {type(content).__name__}", content)]
+    if strangers := [name for name, value in entries if not (isinstance(name, str) and isinstance(value, Tensor))]:
+        raise WeightsError(
+            f"Weights file {path} holds {str(strangers[0])!r}, which is no named tensor; expected a state dict, bare or "
+            "under 'teacher'. Save it with torch.save(model.state_dict(), file)."
+        )
+    return {name.removeprefix("backbone."): tensor for name, tensor in content.items() if "dino_head" not in name}
+
+
+def fill(module: nn.Module, file: WeightsFile, card: ModelCard) -> Weights:
+    """Fill a module on the meta device with the tensors of a file; the answer is what the record says of them.
+
+    Raises
+    ------
+    WeightsError
+        If a tensor is missing, unknown or of another shape.
+    """
+    tensors = read_tensors(file.path)
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in expected]
+    reshaped = [
+        f"{name} is {tuple(tensors[name].shape)} instead of {shape}"
+        for name, shape in expected.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    if missing or unexpected or reshaped:
+        faults = [
+            f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+            for names, what in ((missing, "missing"), (unexpected, "unexpected"), (reshaped, "of another shape"))
+            if names
+        ]
+        raise WeightsError(
+            f"Weights file {file.path} does not fit model {card.name!r}: of {len(expected)} tensors, "
+            f"{'; '.join(faults)}. Pass the checkpoint of {card.title}"
+            + (f" ({card.weights_file})." if card.weights_file else ".")
+        )
+    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    return Weights(file.source, checksum(file.path))
+
+
+def fill_random(module: nn.Module, card: ModelCard, seed: int = 0) -> Weights:
+    """Fill a module on the meta device with untrained weights; the same seed gives the same weights.
+
+    Matrices, positions and tokens are normal with standard deviation 0.02, biases 0, and gains 1: unlike the 1e-5 that
+    training starts LayerScale from, so that the untrained model's CLS token depends on the image.
+    """
+    logger.warning("%s: random, untrained weights; its embeddings are a floor, not a result", card.name)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, parameter in module.named_parameters():
+        if name.endswith(".gamma") or (name.endswith(".weight") and parameter.ndim == 1):
+            tensors[name] = torch.ones(parameter.shape)
+        elif name.endswith(".bias"):
+            tensors[name] = torch.zeros(parameter.shape)
+        else:
+            tensors[name] = torch.empty(parameter.shape).normal_(0, 0.02, generator=generator)
+    module.load_state_dict(tensors, assign=True)
+    return Weights("random (untrained)")
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _read(path: Path) -> object:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(_damaged(path, error)) from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    # a damaged zip, a truncated pickle and a missing record each surface as another exception of torch or pickle
+    except Exception as error:
+        if "Unsupported" in str(error) and "GLOBAL" in str(error):
+            raise WeightsError(
+                f"Weights file {path} would run code to be read, and was not: it holds Python objects beside tensors. "
+                "Save its tensors alone with torch.save(model.state_dict(), file), or as .safetensors."
+            ) from error
+        raise WeightsError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or [""])[0][:200]
+    return (
+        f"Weights file {path} ({path.stat().st_size:,} bytes) is truncated or not a checkpoint "
+        f"({type(error).__name__}: {reason}). Download it again."
+    )
+
+
+def _file_in(card: ModelCard, folder: Path) -> Path:
+    if card.weights_file and (folder / card.weights_file).is_file():
+        return folder / card.weights_file
+    files = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
+    if len(files) == 1:
+        return files[0]
+    found = ", ".join(file.name for file in files[:5]) or "none"
+    raise WeightsError(
+        f"Folder {folder} has no {card.weights_file} for model {card.name!r}; weights files there: {found}. "
+        "Pass weights=<file>."
+    )
+
+
+def _beside(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    return {name: folder / name for name in names if (folder / name).is_file()}
+
+
+def _cache_of(match: re.Match) -> Path:
+    revision = f"@{match['revision']}" if match["revision"] else ""
+    return settings.cache_dir / (match["repo"].replace("/", "--") + revision)
+
+
+def _from_hub(
+    card: ModelCard, repo: str | None, revision: str | None, file: str, folder: Path, companions: Sequence[str]
+) -> WeightsFile:
+    path = folder / file
+    if not path.is_file():
+        _download(card, repo, revision, file, folder)
+    fetched = (folder / ".cache" / "huggingface").is_dir()  # what the client leaves beside its downloads
+    if fetched and not settings.offline:
+        for name in companions:
+            if not (path.parent / name).is_file():
+                _download_companion(repo, revision, str(PurePosixPath(file).with_name(name)), folder)
+    at = f"@{revision}" if revision else ""
+    return WeightsFile(path, f"hf://{repo}{at}/{file}" if fetched else path.name, _beside(path.parent, companions))
+
+
+def _download(card: ModelCard, repo: str, revision: str | None, file: str, folder: Path) -> None:
+    if settings.offline:
+        raise WeightsError(_where_to_put(card, folder, "downloads are off (sfm.settings.offline)", repo, file))
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    logger.info("Fetching %s of %s into %s", file, repo, folder)
+    try:
+        hf_hub_download(repo, file, revision=revision, local_dir=folder)
+    except LocalEntryNotFoundError as error:
+        raise WeightsError(_where_to_put(card, folder, "the hub cannot be reached", repo, file)) from error
+    except (GatedRepoError, RepositoryNotFoundError) as error:
+        reason = f"{repo} does not exist or has not granted access to this account"
+        raise WeightsError(_where_to_put(card, folder, reason, repo, file)) from error
+    # what else comes up depends on the client's version and its HTTP library
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise WeightsError(_where_to_put(card, folder, f"{type(error).__name__}: {reason}", repo, file)) from error
+
+
+def _download_companion(repo: str, revision: str | None, name: str, folder: Path) -> None:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        hf_hub_download(repo, name, revision=revision, local_dir=folder)
+    except Exception as error:  # the model works without it, and its own file says what is lost
+        logger.info("No %s from %s (%s)", name, repo, type(error).__name__)
+
+
+def _where_to_put(
+    card: ModelCard, folder: Path, reason: str, repo: str | None = None, file: str | None = None
+) -> str:
+    text = (
+        f"No weights for model {card.name!r}: {reason}. Put {file or card.weights_file} at "
+        f"{folder / (file or card.weights_file)}, or pass weights=<file or folder>."
+    )
+    if repo and card.gated:
+        text += f" The model is gated: ask for access at https://huggingface.co/{repo}, then run `hf auth login`."
+    return text + ' For a smoke test without them: weights="random".'

@@ -1,0 +1,305 @@
+"""KRONOS: a vision transformer over the patches of every marker (Shaban et al. 2025, arXiv:2506.03373)."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._errors import ModelError
+from .._logging import logger
+from . import hub
+from .card import ModelCard
+from .encoder import Encoder, EncoderOutput, MarkerEntry, Weights
+from .registry import register
+from .vit import ViTConfig, VisionTransformer
+
+N_MARKER_IDS = 512
+METADATA_FILE = "marker_metadata.csv"
+
+Blocks = Literal["released", "all"]
+
+_SMALL = ViTConfig(dim=384, depth=12, heads=6, patch_size=16, grid=14, in_channels=1, registers=16, chunks=4)
+_LARGE = ViTConfig(dim=1024, depth=24, heads=16, patch_size=16, grid=14, in_channels=1, registers=16, chunks=4)
+_COMMON = {
+    "family": "kronos",
+    "license": "CC-BY-NC-ND-4.0",
+    "commercial": False,
+    "gated": True,
+    "reference": "Shaban et al. 2025, A Foundation Model for Spatial Proteomics, arXiv:2506.03373",
+    "trained_on": "SPM-47M: 47 million single-marker patches of 175 markers and 16 tissue types, imaged on eight "
+    "fluorescence platforms at 0.37 to 0.5 µm per pixel (Supplementary Table S1)",
+    "mpp": 0.5,
+    "mpp_range": (0.37, 0.5),
+    "window": 64,
+    "patch_size": 16,
+    "marker_vocabulary": "ids",
+    "normalization": "marker statistics",
+    "background": "zero",
+    "outputs": ("patch", "marker", "token"),
+    "default_output": "marker",
+}
+KRONOS = ModelCard(
+    name="kronos",
+    title="KRONOS ViT-S/16",
+    parameters=21_484_800,
+    embedding_dim=384,
+    hub="MahmoodLab/KRONOS",
+    weights_file="kronos_vits16_model.pt",
+    **_COMMON,
+)
+KRONOS_LARGE = ModelCard(
+    name="kronos-large",
+    title="KRONOS ViT-L/16",
+    parameters=302_843_904,
+    embedding_dim=1024,
+    hub=None,  # no public repository with this checkpoint is known to us
+    weights_file="kronos_vitl16_model.pt",
+    **_COMMON,
+)
+_CONFIGS = {"kronos": _SMALL, "kronos-large": _LARGE}
+
+
+class KronosEncoder(Encoder):
+    """KRONOS (Online Methods, "KRONOS modeling").
+
+    One convolution embeds the patches of every marker; a token is that plus the sinusoidal row of its marker and the
+    learned position. All tokens of all markers attend to each other, behind CLS and 16 registers.
+
+    Parameters
+    ----------
+    card
+        Its card.
+    config
+        Shape of the transformer.
+    token_overlap
+        Tokens every 8 pixels instead of every 16.
+    blocks
+        ``"released"``: the first block of each of the four chunks, as the published inference code runs; ``"all"``:
+        every block in order. All blocks are loaded in either case.
+    """
+
+    n_marker_ids = N_MARKER_IDS
+
+    def __init__(
+        self, card: ModelCard, config: ViTConfig, *, token_overlap: bool = False, blocks: Blocks = "released"
+    ) -> None:
+        super().__init__()
+        if blocks not in get_args(Blocks):
+            raise ModelError(f"Model {card.name!r} has no blocks={blocks!r}; pass 'released' or 'all'.")
+        if token_overlap:
+            config = ViTConfig(**{**vars(config), "stride": config.patch_size // 2})
+        self.card = card
+        self.options = {"token_overlap": bool(token_overlap), "blocks": blocks}
+        with torch.device("meta"):  # the weights come next, so none are made up here
+            self.backbone = VisionTransformer(config)
+        step = 1 if blocks == "all" else config.depth // config.chunks
+        self.executed = tuple(range(0, config.depth, step))
+        self.register_buffer("marker_table", torch.from_numpy(marker_table(config.dim)), persistent=False)
+
+    def forward(
+        self,
+        pixels: Tensor,
+        markers: Tensor | Sequence[int] | None = None,
+        *,
+        mask: Tensor | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> EncoderOutput:
+        """Encode windows.
+
+        Parameters
+        ----------
+        pixels
+            ``(B, M, H, W)``, standardised by marker, zero outside the cell. H and W are 16 plus a multiple of 16
+            (of 8 with token overlap).
+        markers
+            Marker ids ``(M,)``, 0 to 511.
+        mask
+            Not used: the cell is masked in the pixels.
+        outputs
+            Outputs that are needed (default: all). With ``("patch",)`` the last block works for CLS alone.
+
+        Returns
+        -------
+        `patch` ``(B, D)``, the CLS token; `marker` ``(B, M, D)``, the mean token of each marker; `token`
+        ``(B, M, h, w, D)``.
+
+        Raises
+        ------
+        ModelError
+            If ids and channels do not match, an id is out of range, or the window does not divide into patches.
+        """
+        wanted = set(self.card.outputs if outputs is None else outputs)
+        if unknown := wanted - set(self.card.outputs):
+            raise ModelError(f"Model {self.card.name!r} has no output {min(unknown)!r}; it has {self.card.outputs}.")
+        x, grid = self._tokens(pixels, markers)
+        x = self.backbone.norm(self.backbone.run(x, self.executed, first_only=not wanted - {"patch"}))
+        tokens = x[:, self.backbone.n_prefix :].unflatten(1, (pixels.shape[1], *grid)) if wanted - {"patch"} else None
+        return EncoderOutput(
+            patch=x[:, 0] if "patch" in wanted else None,
+            marker=tokens.mean((2, 3)) if "marker" in wanted else None,
+            token=tokens if "token" in wanted else None,
+        )
+
+    def attention(self, pixels: Tensor, markers: Tensor | Sequence[int]) -> Tensor:
+        """Attention of CLS to every marker and position in the last executed block.
+
+        Parameters
+        ----------
+        pixels, markers
+            As in `forward`.
+
+        Returns
+        -------
+        ``(B, heads, M, h, w)``, after the softmax over all tokens; what is missing to one went to CLS and registers.
+        """
+        x, grid = self._tokens(pixels, markers)
+        *before, last = self.executed
+        if before:
+            x = self.backbone.run(x, before)
+        block = self.backbone.block_list()[last]
+        weights = block.attn.first_weights(block.norm1(x))
+        return weights[..., self.backbone.n_prefix :].unflatten(-1, (pixels.shape[1], *grid))
+
+    def _tokens(self, pixels: Tensor, markers: Tensor | Sequence[int] | None) -> tuple[Tensor, tuple[int, int]]:
+        if pixels.ndim != 4 or 0 in pixels.shape[1:]:
+            raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
+        ids = self._ids(markers, pixels.shape[1])
+        try:
+            grid = self.backbone.token_grid(*pixels.shape[-2:])
+        except ValueError as error:
+            raise ModelError(f"Model {self.card.name!r}: {error}.") from error
+        place = self.marker_table[ids][:, None] + self.backbone.positions(*grid)  # (M, h * w, D)
+        tokens = self.backbone.patch_embed(pixels.flatten(0, 1)[:, None])
+        tokens = tokens.unflatten(0, pixels.shape[:2]) + place
+        return self.backbone.assemble(tokens.flatten(1, 2)), grid
+
+    def _ids(self, markers: Tensor | Sequence[int] | None, n_channels: int) -> Tensor:
+        if markers is None:
+            raise ModelError(f"Model {self.card.name!r} needs a marker id for each channel: pass markers=(M,).")
+        ids = torch.as_tensor(markers)
+        if ids.ndim != 1 or ids.is_floating_point() or ids.dtype == torch.bool or len(ids) != n_channels:
+            raise ModelError(
+                f"Model {self.card.name!r} needs one integer marker id for each of {n_channels} channels, "
+                f"got {tuple(ids.shape)} of {ids.dtype}."
+            )
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self.n_marker_ids:
+            raise ModelError(
+                f"Model {self.card.name!r} has marker ids 0 to {self.n_marker_ids - 1}, got {low if low < 0 else high}."
+            )
+        return ids.to(self.marker_table.device, torch.long)
+
+
+@register(KRONOS)
+@register(KRONOS_LARGE)
+def build_kronos(
+    card: ModelCard,
+    weights: str | os.PathLike | None,
+    *,
+    token_overlap: bool = False,
+    blocks: Blocks = "released",
+    marker_metadata: str | os.PathLike | None = None,
+) -> KronosEncoder:
+    """Build a KRONOS encoder and fill it.
+
+    Parameters
+    ----------
+    card, weights
+        As `load` passes them.
+    token_overlap, blocks
+        See `KronosEncoder`.
+    marker_metadata
+        Table of marker ids and statistics (default: the one beside the weights).
+    """
+    encoder = KronosEncoder(card, _CONFIGS[card.name], token_overlap=token_overlap, blocks=blocks)
+    metadata = None if marker_metadata is None else Path(marker_metadata).expanduser()
+    if metadata is not None and not metadata.is_file():
+        raise ModelError(f"No marker table {metadata}. Pass marker_metadata=<the {METADATA_FILE} of the weights>.")
+    if weights == hub.RANDOM:
+        encoder.weights = hub.fill_random(encoder.backbone, card)
+    else:
+        file = hub.locate(card, weights, companions=(METADATA_FILE,))
+        encoder.weights = hub.fill(encoder.backbone, file, card)
+        metadata = metadata or file.companions.get(METADATA_FILE)
+    if metadata is not None:
+        encoder.vocabulary = read_marker_metadata(metadata)
+    else:
+        logger.info(
+            "%s: no %s beside the weights, so no marker ids and statistics of the model; pass marker_metadata=<file>, "
+            "or normalise by the cohort",
+            card.name,
+            METADATA_FILE,
+        )
+    return encoder
+
+
+def marker_table(dim: int, n_ids: int = N_MARKER_IDS) -> np.ndarray:
+    """Sinusoidal rows of all marker ids, ``(n_ids, dim)`` float32: sine half, then cosine half (Equation 2)."""
+    frequency = 10000.0 ** (-2 * np.arange(dim // 2) / dim)
+    angle = np.arange(n_ids)[:, None] * frequency
+    return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
+
+
+def read_marker_metadata(path: str | os.PathLike, n_ids: int = N_MARKER_IDS) -> tuple[MarkerEntry, ...]:
+    """Read the marker table that is published beside the weights.
+
+    Parameters
+    ----------
+    path
+        CSV file with columns ``marker_name, marker_id, marker_mean, marker_std`` (statistics of pixels scaled to 0..1).
+    n_ids
+        Ids the model has.
+
+    Raises
+    ------
+    ModelError
+        If a column is missing, a name or an id comes twice, an id is out of range, or a statistic is no number or a
+        standard deviation not positive; with file and row.
+    """
+    columns = ("marker_name", "marker_id", "marker_mean", "marker_std")
+    with Path(path).open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.DictReader(stream, skipinitialspace=True)
+        found = [name.strip() for name in reader.fieldnames or ()]
+        if missing := [name for name in columns if name not in found]:
+            raise ModelError(
+                f"Marker table {path} has no column {missing[0]!r}; found {', '.join(found) or 'none'}. "
+                f"Its columns must be {', '.join(columns)}."
+            )
+        reader.fieldnames = found
+        entries: list[MarkerEntry] = []
+        for row in reader:
+            entry = _marker_entry(row, f"Marker table {path}, line {reader.line_num}", n_ids)
+            for other in entries:
+                if entry.name == other.name or entry.id == other.id:
+                    twice = f"name {entry.name!r}" if entry.name == other.name else f"id {entry.id} of {other.name!r}"
+                    raise ModelError(f"Marker table {path}, line {reader.line_num}: {twice} comes twice.")
+            entries.append(entry)
+    if not entries:
+        raise ModelError(f"Marker table {path} has no rows.")
+    return tuple(entries)
+
+
+def _marker_entry(row: dict[str, str | None], where: str, n_ids: int) -> MarkerEntry:
+    name = (row["marker_name"] or "").strip()
+    try:
+        entry = MarkerEntry(name, int(row["marker_id"]), float(row["marker_mean"]), float(row["marker_std"]))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{where}: an id or a statistic of marker {name!r} is not a number ({error}).") from error
+    if not name:
+        raise ModelError(f"{where}: the marker has no name.")
+    if not 0 <= entry.id < n_ids:
+        raise ModelError(f"{where}: id {entry.id} of marker {name!r} is out of range; ids run from 0 to {n_ids - 1}.")
+    if not math.isfinite(entry.mean) or not math.isfinite(entry.std) or entry.std <= 0:
+        raise ModelError(
+            f"{where}: marker {name!r} has mean {entry.mean:g} and standard deviation {entry.std:g}; "
+            "they must be finite, and the deviation positive."
+        )
+    return entry

@@ -1,0 +1,21 @@
+"""From images and labels to panels and cell tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lazy_loader as _lazy
+
+if TYPE_CHECKING:
+    from .cells import cell_table
+    from .clinical import add_clinical
+    from .panel import marker_table, match_markers
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "cells": ["cell_table"],
+        "clinical": ["add_clinical"],
+        "panel": ["marker_table", "match_markers"],
+    },
+)

@@ -1,0 +1,139 @@
+"""From measured samples to one AnnData: the assembling half of `cell_table`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from spatialdata.models import TableModel
+
+from .._errors import ClinicalError, TableError
+from .._keys import AREA, INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SPATIAL, TABLE, UNS, cell_name, quantile_layer
+from .elements import AxisAffine, SampleElements
+from .joins import add_columns, counted, storable_frame
+from .measure import LabelScan
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """One sample: where to look, and which cells to measure."""
+
+    pair: SampleElements
+    channels: list[str]
+    to_system: AxisAffine  # from label pixels to µm
+    unit: str  # "µm", or "pixel" where nobody said how large one is
+    scan: LabelScan
+    rows: np.ndarray | None = None  # rows of cells= that belong to the cells of the scan
+
+
+@dataclass(frozen=True)
+class MeasuredCells:
+    """What was measured of one sample: the cells that have pixels, and one array a kind of number."""
+
+    kept: np.ndarray  # rows of the scan
+    mean: np.ndarray
+    quantiles: np.ndarray | None
+    shapes: dict[str, np.ndarray]
+
+
+def assemble(plans: list[CellPlan], measured: list[MeasuredCells], quantiles: list[float]) -> AnnData:
+    markers = list(dict.fromkeys(name for plan in plans for name in plan.channels))
+    n = sum(part.kept.size for part in measured)
+    if not n:
+        raise TableError(f"No cell in {counted(len(plans), 'sample')}; there is no table to write. Check the labels.")
+    mean = np.full((n, len(markers)), np.nan, dtype=np.float32)
+    layers = {quantile_layer(q): np.full_like(mean, np.nan) for q in quantiles}
+    frames, centroids, start = [], [], 0
+    for plan, part in zip(plans, measured, strict=True):
+        rows = slice(start, start + part.kept.size)
+        columns = [markers.index(name) for name in plan.channels]
+        mean[rows, columns] = part.mean
+        for i, layer in enumerate(layers.values()):
+            layer[rows, columns] = part.quantiles[:, i]
+        frames.append(_obs(plan, part))
+        y, x = plan.scan.centroid[part.kept].T + 0.5
+        centroids.append(np.stack(plan.to_system(y, x)[::-1], axis=1))
+        start = rows.stop
+    obs = pd.concat([frame for frame in frames if len(frame)])
+    for column in (REGION_KEY, SAMPLE_KEY):
+        obs[column] = pd.Categorical(obs[column], categories=pd.unique(obs[column]))
+    adata = AnnData(mean, obs=obs, var=pd.DataFrame(index=pd.Index(markers)), layers=layers)
+    adata.obsm[SPATIAL] = np.concatenate(centroids)
+    adata.uns[UNS] = {TABLE: _record(plans, measured, markers, quantiles)}
+    return adata
+
+
+def _obs(plan: CellPlan, part: MeasuredCells) -> pd.DataFrame:
+    scan = plan.scan.take(part.kept)
+    return pd.DataFrame(
+        {
+            REGION_KEY: plan.pair.labels,
+            INSTANCE_KEY: scan.ids,
+            SAMPLE_KEY: plan.pair.sample,
+            AREA: scan.area * plan.to_system.scale_y * plan.to_system.scale_x,
+            **part.shapes,
+        },
+        index=[cell_name(plan.pair.sample, label) for label in scan.ids],
+    )
+
+
+def with_columns(
+    obs: pd.DataFrame,
+    plans: list[CellPlan],
+    measured: list[MeasuredCells],
+    cells: pd.DataFrame | None,
+    keys: tuple[str | None, str],
+    clinical: pd.DataFrame | None,
+) -> pd.DataFrame:
+    """`obs` with the columns of known cells and of samples beside what was measured."""
+    if cells is not None:
+        rows = np.concatenate([plan.rows[part.kept] for plan, part in zip(plans, measured, strict=True)])
+        keep = [c for c in cells if c not in {*keys, REGION_KEY, INSTANCE_KEY, SAMPLE_KEY}]
+        new = cells[keep].iloc[rows].set_axis(obs.index, axis=0)
+        new = new.apply(lambda column: storable(column, f"{column.name!r} of cells=", TableError))
+        mend = "Drop or rename it first: cells.rename(columns={...})."
+        obs = addwith_columns(obs, new, "cells=", mend, TableError)
+    if clinical is not None:
+        new = clinical.loc[obs[SAMPLE_KEY].astype(str)].set_axis(obs.index, axis=0)
+        new = new.apply(lambda column: storable(column, f"{column.name!r} of sdata['samples']", ClinicalError))
+        mend = "Rename it in one of them."
+        obs = addwith_columns(obs, new, "sdata['samples']", mend, ClinicalError)
+    return obs
+
+
+def _record(
+    plans: list[CellPlan], measured: list[MeasuredCells], markers: list[str], quantiles: list[float]
+) -> dict[str, str]:
+    from .. import __version__
+
+    elements = {
+        plan.pair.sample: {
+            "image": plan.pair.image,
+            "labels": plan.pair.labels,
+            "coordinate_system": plan.pair.coordinate_system,
+            "unit": plan.unit,
+            "labels_pixel_size": [plan.to_system.scale_y, plan.to_system.scale_x],
+            "n_cells": int(part.kept.size),
+        }
+        for plan, part in zip(plans, measured, strict=True)
+    }
+    lacking = {plan.pair.sample: [m for m in markers if m not in set(plan.channels)] for plan in plans}
+    return {
+        "statistic": "mean",
+        "quantiles": json.dumps(quantiles),
+        "samples": json.dumps(elements, ensure_ascii=False),
+        "markers_missing": json.dumps({sample: names for sample, names in lacking.items() if names}, ensure_ascii=False),
+        "spatialfm_version": __version__,
+    }
+
+
+def as_table(adata: AnnData) -> AnnData:
+    return TableModel.parse(
+        adata,
+        region=list(adata.obs[REGION_KEY].cat.categories),
+        region_key=REGION_KEY,
+        instance_key=INSTANCE_KEY,
+    )

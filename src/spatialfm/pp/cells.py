@@ -1,0 +1,333 @@
+"""``sfm.pp.cell_table``: from images and label images to one AnnData row a cell."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from spatialdata.models import TableModel
+from tqdm.auto import tqdm
+
+from .._errors import ClinicalError, ElementError, PanelError, SpatialfmWarning, TableError
+from .._keys import (
+    AREA,
+    INSTANCE_KEY,
+    REGION_KEY,
+    SAMPLE_KEY,
+    SAMPLES,
+    SPATIAL,
+    TABLE,
+    UNS,
+    cell_name,
+    quantile_layer,
+)
+from .._logging import logger
+from .._settings import settings
+from .elements import (
+    AxisAffine,
+    SampleElements,
+    axis_affine,
+    channel_names,
+    image_array,
+    labels_array,
+    labels_to_image,
+    match_elements,
+    pixel_size,
+)
+from .joins import add_columns, counted, listed, match_cells, storable, text_keys
+from .measure import LabelGrid, LabelScan, boxes_on_image, cell_quantiles, intensity_sums, scan_labels, shapes
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+
+def cell_table(
+    sdata: SpatialData,
+    *,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    labels: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: str | Sequence[str] | None = None,
+    quantiles: float | Sequence[float] | None = None,
+    morphology: bool = True,
+    cells: pd.DataFrame | AnnData | None = None,
+    cells_sample_key: str | None = SAMPLE_KEY,
+    cells_label_key: str = INSTANCE_KEY,
+    on_missing: Literal["raise", "drop"] = "raise",
+    table_name: str = TABLE,
+    overwrite: bool = False,
+    copy: bool = False,
+) -> AnnData | None:
+    """Measure every labelled cell of every sample.
+
+    Images and labels are read block by block, at full resolution. An offset or a scale between image and labels is
+    followed: intensities are taken at the pixels of the image whose centre lies in the cell, position and shape from the
+    pixels of the labels.
+
+    Parameters
+    ----------
+    sdata
+        Images ``(c, y, x)`` and label images ``(y, x)``, 0 = background.
+    image, labels, samples
+        Elements to use, as in `spatialfm.pp.elements.match_elements`; by default every ``image_<sample>`` with its
+        ``cells_<sample>``.
+    quantiles
+        Quantiles in 0..1 of each cell's pixels, per marker, beside the mean.
+    morphology
+        Whether to measure shapes.
+    cells
+        Cells that are known already, such as published phenotypes: one row a cell; all its columns go to `obs`. Of an
+        AnnData, its `obs` is used.
+    cells_sample_key, cells_label_key
+        Columns of `cells` that name sample and label; ``cells_sample_key=None`` where there is one sample.
+    on_missing
+        What becomes of rows of `cells` without label, labels without row, cells without a pixel in the image, and
+        samples without cells: an error that counts and names them, or left out with a warning that does.
+    table_name
+        Table that is written.
+    overwrite
+        Whether a table of this name may be replaced, with all embeddings and results in it.
+    copy
+        Whether to return the table instead of writing it.
+
+    Returns
+    -------
+    None, or with ``copy=True`` the AnnData. Written to ``sdata[table_name]``, samples in order and labels ascending:
+
+    - `X` ``(n_cells, n_markers)`` float32: mean intensity in units of the image. `var` is the union of the samples'
+      channels in the order first seen; NaN where a sample lacks the marker.
+    - ``layers["q50"]`` … float32: quantiles.
+    - `obs`: ``region``, ``cell_id``, ``sample``, ``area`` in µm²; with `morphology` also ``perimeter``,
+      ``axis_major_length``, ``axis_minor_length``, ``equivalent_diameter_area`` in µm, ``orientation`` in radians,
+      ``eccentricity``, ``solidity``, all as `skimage.measure.regionprops` defines them; columns of `cells`; columns of
+      ``sdata["samples"]``, where that table exists. `obs_names` are ``<sample>_<label>``.
+    - ``obsm["spatial"]`` ``(n_cells, 2)`` float64: centroid ``(x, y)`` in µm.
+    - ``uns["spatialfm"]["table"]``: elements used, units, and markers that a sample lacks, as text.
+
+    Where the coordinate system says no pixel size, pixels take the place of µm and a warning says so.
+
+    Raises
+    ------
+    ElementError, CoordinateError
+        If elements are missing or cannot be paired; if labels are no integers or pixels of cells are NaN.
+    PanelError
+        If an image has two channels of one name.
+    TableError
+        If the table exists, or cells are missing (see `on_missing`), or `cells` has duplicates or other values for a
+        column that is written.
+    ClinicalError
+        If a sample has no row in ``sdata["samples"]``.
+
+    Examples
+    --------
+    >>> import numpy as np, spatialdata as sd, spatialfm as sfm
+    >>> from spatialdata.models import Image2DModel, Labels2DModel
+    >>> from spatialdata.transformations import Scale
+    >>> half_micron = {"s1": Scale([0.5, 0.5], axes=("x", "y"))}
+    >>> labels = np.zeros((6, 8), dtype=int)
+    >>> labels[1:3, 1:5], labels[4:6, 4:8] = 1, 7
+    >>> image = Image2DModel.parse(
+    ...     np.stack([labels, labels * 10.0]), dims=("c", "y", "x"), c_coords=["CD3", "CD8"], transformations=half_micron
+    ... )
+    >>> cells = Labels2DModel.parse(labels, dims=("y", "x"), transformations=half_micron)
+    >>> sdata = sd.SpatialData(images={"image_s1": image}, labels={"cells_s1": cells})
+    >>> sfm.pp.cell_table(sdata)
+    >>> sdata["table"].to_df()
+          CD3   CD8
+    s1_1  1.0  10.0
+    s1_7  7.0  70.0
+    >>> sdata["table"].obs[["sample", "cell_id", "area"]]
+         sample  cell_id  area
+    s1_1     s1        1   2.0
+    s1_7     s1        7   2.0
+    >>> sdata["table"].obsm["spatial"]
+    array([[1.5, 1. ],
+           [3. , 2.5]])
+    """
+    drop = _drop(on_missing)
+    quantiles = _check_quantiles(quantiles)
+    if not copy and not overwrite and table_name in sdata.tables:
+        raise TableError(
+            f"sdata already has a table {table_name!r}; writing it anew would lose the embeddings and results in it. "
+            "Pass overwrite=True, another table_name=, or copy=True."
+        )
+    samples = [samples] if isinstance(samples, str) else samples
+    plans = [_plan(sdata, pair, drop) for pair in _pairs(sdata, image, labels, samples)]
+    if cells is not None:
+        cells = cells.obs if isinstance(cells, AnnData) else cells
+        plans = _join(plans, cells, cells_sample_key, cells_label_key, list(_all_samples(sdata, image)), drop)
+    clinical = _clinical(sdata, [plan.pair.sample for plan in plans])
+
+    measured = []
+    for plan in tqdm(plans, desc="cells", unit="sample", disable=not settings.progress):
+        measured.append(_measure(sdata, plan, quantiles, morphology, drop))
+    adata = assemble(plans, measured, quantiles)
+    adata.obs = with_columns(adata.obs, plans, measured, cells, own_keys, clinical)
+    adata = as_table(adata)
+    logger.info(
+        f"{counted(adata.n_obs, 'cell')} of {counted(len(plans), 'sample')}, {counted(adata.n_vars, 'marker')}"
+        + ("" if copy else f", in sdata[{table_name!r}]")
+    )
+    if copy:
+        return adata
+    if table_name in sdata.tables:
+        del sdata.tables[table_name]
+    sdata.tables[table_name] = adata
+    return None
+
+
+def _drop(on_missing: str) -> bool:
+    if on_missing not in ("raise", "drop"):
+        raise ValueError(f'on_missing={on_missing!r} is neither "raise" nor "drop".')
+    return on_missing == "drop"
+
+
+def _check_quantiles(quantiles: float | Sequence[float] | None) -> list[float]:
+    values = [] if quantiles is None else [float(q) for q in np.atleast_1d(quantiles)]
+    if wrong := [q for q in values if not 0 <= q <= 1]:
+        raise ValueError(f"quantiles= must lie in 0..1, not {wrong[0]:g}. The median is 0.5.")
+    return list(dict.fromkeys(values))
+
+
+def _pairs(sdata: SpatialData, image, labels, samples) -> list[SampleElements]:
+    pairs = match_elements(sdata, image, labels, samples=samples)
+    seen: dict[str, str] = {}
+    for pair in pairs:
+        if pair.labels in seen:
+            raise ElementError(
+                f"Labels element {pair.labels!r} is used for samples {seen[pair.labels]!r} and {pair.sample!r}: its cells "
+                "would be counted twice. Pass labels={sample: element} with one element each, or samples=."
+            )
+        seen[pair.labels] = pair.sample
+    return pairs
+
+
+def _all_samples(sdata: SpatialData, image) -> list[str]:
+    try:
+        return [pair.sample for pair in match_elements(sdata, image, need_labels=False)]
+    except ElementError:  # images that were not asked for need not be in order
+        return []
+
+
+def _plan(sdata: SpatialData, pair: SampleElements, drop: bool) -> CellPlan:
+    channels = channel_names(sdata, pair.image)
+    if repeated := [name for name in dict.fromkeys(channels) if channels.count(name) > 1]:
+        raise PanelError(
+            f"Image {pair.image!r} has more than one channel {repeated[0]!r}. Rename them, for example with "
+            f"sdata.set_channel_names({pair.image!r}, [...])."
+        )
+    array = labels_array(sdata, pair.labels)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ElementError(
+            f"Labels element {pair.labels!r} has dtype {array.dtype}; labels are integers, one a cell. "
+            f"If its values are whole, use sdata[{pair.labels!r}].astype('int32')."
+        )
+    try:
+        scan = scan_labels(array.data)
+    except ValueError as error:
+        raise ElementError(f"Labels element {pair.labels!r}: {error}. Labels run from 0 (background) upwards.") from error
+    if not scan.ids.size:
+        message = f"Labels element {pair.labels!r} (sample {pair.sample!r}) holds no cell: all its pixels are 0."
+        if not drop:
+            raise TableError(f'{message} Leave it out with samples=[...], or pass on_missing="drop".')
+        warnings.warn(f"{message} The sample has no row in the table.", SpatialfmWarning, stacklevel=3)
+    unit = "µm"
+    if pixel_size(sdata, pair) is None:
+        unit = "pixel"
+        warnings.warn(
+            f"Coordinate system {pair.coordinate_system!r} of image {pair.image!r} says no pixel size: areas, lengths and "
+            "centroids are in pixels. Set it with set_transformation(image, Scale([mpp, mpp], axes=('x', 'y')), system) "
+            "for image and labels.",
+            SpatialfmWarning,
+            stacklevel=3,
+        )
+    to_system = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
+    return CellPlan(pair, channels, to_system, unit, scan)
+
+
+def _join(
+    plans: list[CellPlan], cells: pd.DataFrame, sample_key: str | None, label_key: str, known: list[str], drop: bool
+) -> list[CellPlan]:
+    in_ids, in_cells, n_rows, n_labels = match_cells(
+        cells,
+        {plan.pair.sample: plan.scan.ids for plan in plans},
+        sample_key=sample_key,
+        label_key=label_key,
+        known_samples=known,
+        drop=drop,
+    )
+    if n_rows or n_labels:
+        logger.warning(f"left out: {counted(n_rows, 'row')} of cells= without label, {counted(n_labels, 'label')} without row")
+    return [
+        replace(plan, scan=plan.scan.take(in_ids[plan.pair.sample]), rows=in_cells[plan.pair.sample]) for plan in plans
+    ]
+
+
+def _clinical(sdata: SpatialData, samples: list[str]) -> pd.DataFrame | None:
+    if SAMPLES not in sdata.tables:
+        return None
+    obs = sdata.tables[SAMPLES].obs
+    keys, _ = text_keys(obs.index.to_series(), "index of sdata['samples'].obs", ClinicalError)
+    position = pd.Series(np.arange(len(obs)), index=keys.to_numpy())
+    if missing := [sample for sample in samples if sample not in position.index]:
+        raise ClinicalError(
+            f"sdata['samples'] has no row for {counted(len(missing), 'sample')}: {listed(missing)}; it has "
+            f"{listed(position.index)}. Add the rows, or leave the samples out with samples=[...]."
+        )
+    if not position.index.is_unique:
+        raise ClinicalError("sdata['samples'] has several rows for one sample. Keep one row a sample.")
+    table = obs.iloc[position[samples].to_numpy()].drop(columns=[SAMPLE_KEY, REGION_KEY, INSTANCE_KEY], errors="ignore")
+    return table.set_axis(pd.Index(samples), axis=0)
+
+
+def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphology: bool, drop: bool) -> MeasuredCells:
+    pair, scan = plan.pair, plan.scan
+    image = image_array(sdata, pair.image).data
+    labels = labels_array(sdata, pair.labels).data
+    to_image = labels_to_image(sdata, pair)
+    grid = LabelGrid(labels, to_image.inverse())
+    counts, sums, invalid = intensity_sums(image, grid, scan.ids)
+    if invalid.any():
+        channel = int(np.flatnonzero(invalid)[0])
+        raise ElementError(
+            f"Image {pair.image!r}, channel {plan.channels[channel]!r}: {counted(int(invalid[channel]), 'pixel')} of cells "
+            f"are NaN or infinite (all channels: {int(invalid.sum()):,}). Replace them first, for example with "
+            f"sdata[{pair.image!r}].fillna(0)."
+        )
+    kept = np.flatnonzero(counts)
+    _report_outside(plan, np.flatnonzero(counts == 0), drop)
+    scan = scan.take(kept)
+    values = None
+    if quantiles:
+        boxes = boxes_on_image(scan.box, to_image, image.shape[1:])
+        values = cell_quantiles(image, grid, scan.ids, boxes, quantiles)
+    forms = shapes(labels, scan, _square(plan)) if morphology else {}
+    return MeasuredCells(kept, sums[kept] / counts[kept, None], values, forms)
+
+
+def _report_outside(plan: CellPlan, rows: np.ndarray, drop: bool) -> None:
+    if not rows.size:
+        return
+    names = listed(cell_name(plan.pair.sample, label) for label in plan.scan.ids[rows])
+    message = (
+        f"{counted(rows.size, 'cell')} of labels {plan.pair.labels!r} hold no pixel of image {plan.pair.image!r}, because "
+        f"they lie outside of it or are smaller than a pixel: {names}."
+    )
+    if not drop:
+        raise TableError(f'{message} Check the transformations of both, or pass on_missing="drop" to leave them out.')
+    warnings.warn(f"{message} They are left out.", SpatialfmWarning, stacklevel=4)
+
+
+def _square(plan: CellPlan) -> float:
+    if not np.isclose(plan.to_system.scale_y, plan.to_system.scale_x, rtol=1e-3):
+        raise ElementError(
+            f"Pixels of labels {plan.pair.labels!r} are not square ({plan.to_system.scale_y:g} x "
+            f"{plan.to_system.scale_x:g} µm), so that shapes cannot be measured. Pass morphology=False, or resample them "
+            "with spatialdata.rasterize(...)."
+        )
+    return plan.to_system.scale_x

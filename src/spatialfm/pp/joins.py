@@ -1,0 +1,211 @@
+"""Keys that come as numbers or text, and rows that must find each other: shared by `cell_table` and `add_clinical`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SpatialfmError, TableError
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+
+
+def listed(names: Iterable, n: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    names = list(names)
+    text = ", ".join(repr(name.item() if isinstance(name, np.generic) else name) for name in names[:n])
+    return text + (f" and {len(names) - n} more" if len(names) > n else "") if names else "none"
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def whole_numbers(values: pd.Series, what: str) -> np.ndarray:
+    """Label ids as int64, from integers or from floats and text that are whole numbers.
+
+    Raises
+    ------
+    TableError
+        If one is missing or is no whole number.
+    """
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(object)
+    if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any():
+        return values.to_numpy(dtype=np.int64)
+    numbers = pd.to_numeric(values, errors="coerce")
+    if pd.api.types.is_bool_dtype(values.dtype):
+        raise TableError(f"Column {what} holds True and False, not label ids. Pass cells_label_key=<column>.")
+    numbers = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(numbers) | (numbers != np.floor(numbers)) | (np.abs(numbers) >= 2**53)
+    if wrong.any():
+        raise TableError(
+            f"Column {what} must hold whole label ids; {counted(int(wrong.sum()), 'row')} of {wrong.size:,} cannot be "
+            f"read as such: {listed(values[wrong])}. Drop or mend them, or pass cells_label_key=<column>."
+        )
+    return numbers.astype(np.int64)
+
+
+def text_keys(keys: pd.Series, what: str, error: type[SpatialfmError]) -> tuple[pd.Series, bool]:
+    """Keys as text (missing ones as None), and whether they were numbers. 7, 7.0 and ``"7"`` are the same key.
+
+    Raises
+    ------
+    SpatialfmError
+        If keys are neither text nor whole numbers.
+    """
+    if isinstance(keys.dtype, pd.CategoricalDtype):
+        keys = keys.astype(keys.cat.categories.dtype if not keys.isna().any() else object)
+    if pd.api.types.is_bool_dtype(keys.dtype) or pd.api.types.is_datetime64_any_dtype(keys.dtype):
+        raise error(f"Column {what} has dtype {keys.dtype}; keys must be text or whole numbers.")
+    present = keys.dropna()
+    numeric = pd.api.types.is_numeric_dtype(keys.dtype) or (
+        len(present) > 0 and all(isinstance(key, (int, float, np.number)) for key in present)
+    )
+    if numeric and (wrong := present[present.astype(float) % 1 != 0]).size:
+        raise error(f"Column {what} holds numbers that are not whole ({listed(wrong)}); they cannot be keys.")
+    text = pd.Series([None] * len(keys), index=keys.index, dtype=object)
+    text[keys.notna().to_numpy()] = [str(int(key)) if numeric else str(key) for key in present]
+    return text, bool(numeric)
+
+
+def not_canonical(keys: pd.Series) -> list[str]:
+    """Text that reads as a number but is not how that number would be written, such as ``"007"`` or ``"7.0"``."""
+    unique = pd.unique(keys.dropna())
+    return [key for key in unique if _NUMBER.fullmatch(key) and not re.fullmatch(r"0|-?[1-9]\d*", key)]
+
+
+def same_values(left: pd.Series, right: pd.Series) -> bool:
+    """Whether two columns say the same, row by row; missing equals missing, and text its category."""
+    a, b = (pd.Series(np.asarray(column, dtype=object)) for column in (left, right))
+    missing = a.isna() & b.isna()
+    return bool((missing | (a == b)).all())
+
+
+def add_columns(
+    obs: pd.DataFrame, new: pd.DataFrame, source: str, mend: str, error: type[SpatialfmError]
+) -> pd.DataFrame:
+    """`obs` with the columns of `new` beside its own.
+
+    Raises
+    ------
+    SpatialfmError
+        If a column is there already and says something else.
+    """
+    clash = [name for name in new if name in obs and not same_values(obs[name], new[name])]
+    if clash:
+        raise error(f"Column {clash[0]!r} of {source} is also written by cell_table, with other values. {mend}")
+    return pd.concat([obs, new[[name for name in new if name not in obs]]], axis=1)
+
+
+def storable(column: pd.Series, what: str, error: type[SpatialfmError]) -> pd.Series:
+    """A column as AnnData can write it: text as categories, numbers as they are.
+
+    Raises
+    ------
+    SpatialfmError
+        If it holds dates.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column.dtype):
+        return column
+    if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
+        raise error(f"Column {what} holds dates, which AnnData cannot store. Turn it into a number of days, or drop it.")
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column
+    present = column.dropna()
+    if len(present) and all(isinstance(value, (bool, np.bool_)) for value in present):
+        return column.astype("boolean")
+    return column.map(str, na_action="ignore").astype("category")
+
+
+def match_cells(
+    cells: pd.DataFrame,
+    ids: Mapping[str, np.ndarray],
+    *,
+    sample_key: str | None,
+    label_key: str,
+    known_samples: Iterable[str] = (),
+    drop: bool,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], int, int]:
+    """Find the row of every label.
+
+    Parameters
+    ----------
+    cells
+        One row a cell.
+    ids
+        Label ids of each sample, ascending.
+    sample_key, label_key
+        Columns of `cells`; without `sample_key` there must be one sample.
+    known_samples
+        Samples that were not asked for: their rows are neither used nor missed.
+    drop
+        Whether to keep what is on both sides instead of refusing.
+
+    Returns
+    -------
+    The positions in `ids` and in `cells` of what is on both sides, in the order of `ids`, for each sample; the number of
+    rows without label and of labels without row.
+
+    Raises
+    ------
+    TableError
+        If columns are missing, a cell has two rows, or (without `drop`) a row or a label is alone.
+    """
+    sample, label = _cell_keys(cells, list(ids), sample_key, label_key)
+    here = ~np.isin(sample, [name for name in known_samples if name not in ids])
+    duplicated = pd.DataFrame({"sample": sample, "label": label}).duplicated().to_numpy() & here
+    if duplicated.any():
+        names = [f"{sample[i]}_{label[i]}" for i in np.flatnonzero(duplicated)]
+        raise TableError(
+            f"cells= has {counted(len(names), 'row')} more than one for the same sample and label: {listed(names)}. "
+            "Keep one each, for example with cells.drop_duplicates([...])."
+        )
+    in_ids, in_cells, lonely_labels = {}, {}, []
+    matched = np.zeros(len(cells), dtype=bool)
+    for name, labels in ids.items():
+        rows = np.flatnonzero(sample == name)
+        _, left, right = np.intersect1d(labels, label[rows], assume_unique=True, return_indices=True)
+        in_ids[name], in_cells[name] = left, rows[right]
+        matched[rows[right]] = True
+        lonely_labels += [f"{name}_{value}" for value in np.delete(labels, left)]
+    lonely_rows = [f"{sample[i]}_{label[i]}" for i in np.flatnonzero(here & ~matched)]
+    if (lonely_rows or lonely_labels) and not drop:
+        raise TableError(
+            f"cells= and the labels do not fit: {counted(len(lonely_rows), 'row')} without label ({listed(lonely_rows)}) "
+            f"and {counted(len(lonely_labels), 'label')} without row ({listed(lonely_labels)}). Check cells_sample_key= and "
+            'cells_label_key=, or pass on_missing="drop" to keep the cells that are in both.'
+        )
+    if not matched.any():
+        raise TableError(
+            f"No row of cells= fits a label: rows such as {listed(lonely_rows, 2)}, labels such as "
+            f"{listed(lonely_labels, 2)}. Pass the columns that hold them: cells_sample_key=, cells_label_key=."
+        )
+    return in_ids, in_cells, len(lonely_rows), len(lonely_labels)
+
+
+def _cell_keys(
+    cells: pd.DataFrame, samples: list[str], sample_key: str | None, label_key: str
+) -> tuple[np.ndarray, np.ndarray]:
+    for argument, key in {"cells_sample_key": sample_key, "cells_label_key": label_key}.items():
+        if key is not None and key not in cells:
+            hint = ", or cells_sample_key=None where all rows are of one sample" if argument == "cells_sample_key" else ""
+            raise TableError(
+                f"cells= has no column {key!r}; it has {listed(cells.columns, 12)}. Pass {argument}=<column>{hint}."
+            )
+    if sample_key is None:
+        if len(samples) != 1:
+            raise TableError(
+                f"cells_sample_key=None needs one sample, but there are {len(samples)}. Pass the column that names it."
+            )
+        sample = np.full(len(cells), samples[0], dtype=object)
+    else:
+        keys, _ = text_keys(cells[sample_key], f"{sample_key!r} of cells=", TableError)
+        sample = keys.to_numpy()
+    if missing := int(pd.isna(sample).sum()):
+        raise TableError(f"{counted(missing, 'row')} of cells= name no sample in column {sample_key!r}. Drop them first.")
+    return sample, whole_numbers(cells[label_key], f"{label_key!r} of cells=")

@@ -1,0 +1,340 @@
+"""Size, shape and intensity of labelled cells, block by block: lazy arrays in, one row a cell out.
+
+A box is ``(y0, y1, x0, x1)`` in pixels, ends excluded. No function here holds more than one block of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .._keys import SHAPE_COLUMNS
+from .elements import AxisAffine
+
+Box = tuple[int, int, int, int]
+BLOCK_BYTES = 2**25  # of one block of one chunk of channels: big enough to keep numpy busy, small against memory
+
+_LENGTHS = ("perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter_area")
+
+
+@dataclass(frozen=True)
+class LabelScan:
+    """What one pass over a label image tells, one row a label.
+
+    Attributes
+    ----------
+    ids
+        ``(n,)`` label ids, ascending.
+    area
+        ``(n,)`` number of pixels.
+    centroid
+        ``(n, 2)`` mean index ``(y, x)`` of the pixels.
+    box
+        ``(n, 4)`` bounding boxes.
+    """
+
+    ids: np.ndarray
+    area: np.ndarray
+    centroid: np.ndarray
+    box: np.ndarray
+
+    def take(self, rows: np.ndarray) -> LabelScan:
+        """The same for some of the labels."""
+        return LabelScan(self.ids[rows], self.area[rows], self.centroid[rows], self.box[rows])
+
+
+@dataclass(frozen=True)
+class LabelGrid:
+    """A label image seen on the pixel grid of an image, by nearest neighbour; 0 where the labels do not reach."""
+
+    labels: object  # (y, x), anything that can be sliced: dask or numpy
+    to_labels: AxisAffine  # from image pixels to label pixels
+
+    def __call__(self, box: Box) -> np.ndarray:
+        """Labels at the centres of the image's pixels in a box."""
+        y0, y1, x0, x1 = box
+        rows, inside_y = _nearest(y0, y1, self.to_labels.scale_y, self.to_labels.offset_y, self.labels.shape[0])
+        columns, inside_x = _nearest(x0, x1, self.to_labels.scale_x, self.to_labels.offset_x, self.labels.shape[1])
+        out = np.zeros((y1 - y0, x1 - x0), dtype=self.labels.dtype)
+        if rows.size and columns.size:
+            crop = np.asarray(self.labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+            out[inside_y, inside_x] = crop[np.ix_(rows - rows[0], columns - columns[0])]
+        return out
+
+
+def _nearest(start: int, stop: int, scale: float, offset: float, size: int) -> tuple[np.ndarray, slice]:
+    # a centre that falls on the edge of two label pixels takes the later one, whatever the rounding of scale and offset
+    index = np.floor((np.arange(start, stop) + 0.5) * scale + offset + 1e-6).astype(np.int64)
+    inside = np.flatnonzero((index >= 0) & (index < size))
+    if not inside.size:
+        return inside, slice(0, 0)
+    window = slice(int(inside[0]), int(inside[-1]) + 1)
+    return index[window], window
+
+
+def plan_blocks(array, max_bytes: int = BLOCK_BYTES) -> list[Box]:
+    """Boxes that cover an array ``(..., y, x)``: whole dask chunks, small ones merged, so that none is read twice."""
+    chunks = getattr(array, "chunks", None) or tuple((size,) for size in array.shape)
+    per_pixel = np.dtype(array.dtype).itemsize * int(np.prod([max(c) for c in chunks[:-2]], initial=1))
+    side = max(1, int(np.sqrt(max_bytes / per_pixel)))
+    rows, columns = (_merge(sizes, side) for sizes in chunks[-2:])
+    return [(*row, *column) for row in rows for column in columns]
+
+
+def _merge(sizes: Sequence[int], side: int) -> list[tuple[int, int]]:
+    edges = [0]
+    stop = 0
+    for size in sizes:
+        if stop > edges[-1] and stop + size - edges[-1] > side:
+            edges.append(stop)
+        stop += size
+    return list(zip(edges, [*edges[1:], stop], strict=True))
+
+
+def compact(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``np.unique(values, return_inverse=True)`` of integers, without sorting where their range is not huge."""
+    if not values.size:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    low, high = int(values.min()), int(values.max())
+    if high - low > max(4 * values.size, 2**16):
+        ids, local = np.unique(values, return_inverse=True)
+        return ids.astype(np.int64), local
+    shifted = (values - values.dtype.type(low)).astype(np.int64)
+    seen = np.zeros(high - low + 1, dtype=bool)
+    seen[shifted] = True
+    return np.flatnonzero(seen) + low, (np.cumsum(seen) - 1)[shifted]
+
+
+def rows_of(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Position of each value in the ascending `ids`, -1 where it is not among them."""
+    found, local = compact(values)
+    if not ids.size:
+        return np.full(local.shape, -1)
+    position = np.minimum(np.searchsorted(ids, found), ids.size - 1)
+    return np.where(ids[position] == found, position, -1)[local]
+
+
+def scan_labels(labels) -> LabelScan:
+    """Ids, areas, centroids and boxes of a label image ``(y, x)``; 0 is background.
+
+    Raises
+    ------
+    ValueError
+        If a label is negative or does not fit into int64.
+    """
+    parts = [part for box in plan_blocks(labels) if (part := _scan_block(labels, box)) is not None]
+    if not parts:
+        return LabelScan(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 2)), np.empty((0, 4), np.int64))
+    ids, counts, sums, low, high = (np.concatenate(column) for column in zip(*parts, strict=True))
+    ids, row = np.unique(ids, return_inverse=True)
+    area = np.zeros(ids.size, np.int64)
+    total = np.zeros((ids.size, 2), np.int64)
+    first = np.full((ids.size, 2), np.iinfo(np.int64).max)
+    last = np.zeros((ids.size, 2), np.int64)
+    np.add.at(area, row, counts)
+    np.add.at(total, row, sums)
+    np.minimum.at(first, row, low)
+    np.maximum.at(last, row, high)
+    box = np.stack([first[:, 0], last[:, 0], first[:, 1], last[:, 1]], axis=1)
+    return LabelScan(ids, area, total / area[:, None], box)
+
+
+def _scan_block(labels, box: Box) -> tuple[np.ndarray, ...] | None:
+    from scipy.ndimage import find_objects
+
+    y0, y1, x0, x1 = box
+    block = np.asarray(labels[y0:y1, x0:x1])
+    if block.min() < 0:
+        raise ValueError(f"label {block.min()} is negative")
+    if block.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"label {block.max()} does not fit into a 64-bit integer")
+    y, x = np.nonzero(block)
+    if not y.size:
+        return None
+    ids, local = compact(block[y, x])
+    dense = np.zeros(block.shape, np.int32)
+    dense[y, x] = local + 1
+    slices = find_objects(dense)
+    origin = np.array([y0, x0])
+    counts = np.bincount(local)
+    sums = np.stack([np.bincount(local, weights=y), np.bincount(local, weights=x)], axis=1).astype(np.int64)
+    low = np.array([[part.start for part in pair] for pair in slices]) + origin
+    high = np.array([[part.stop for part in pair] for pair in slices]) + origin
+    return ids, counts, sums + counts[:, None] * origin, low, high
+
+
+def group_boxes(box: np.ndarray, blocks: Sequence[Box]) -> Iterator[tuple[np.ndarray, Box]]:
+    """Cells that start in the same block, and one box around them: what needs a cell whole is done a group at a time.
+
+    Parameters
+    ----------
+    box
+        ``(n, 4)`` bounding boxes of the cells.
+    blocks
+        Boxes of `plan_blocks`.
+    """
+    row_edges = np.unique([block[0] for block in blocks])
+    column_edges = np.unique([block[2] for block in blocks])
+    row = np.searchsorted(row_edges, box[:, 0], side="right")
+    column = np.searchsorted(column_edges, box[:, 2], side="right")
+    key = row * (column_edges.size + 1) + column
+    order = np.argsort(key, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
+        if rows.size:
+            low, high = box[rows].min(axis=0), box[rows].max(axis=0)
+            yield rows, (int(low[0]), int(high[1]), int(low[2]), int(high[3]))
+
+
+def boxes_on_image(box: np.ndarray, to_image: AxisAffine, shape: tuple[int, int]) -> np.ndarray:
+    """Bounding boxes ``(n, 4)`` of label pixels as boxes of image pixels that surely hold them."""
+    y, x = to_image(box[:, :2], box[:, 2:])
+    low = np.floor(np.stack([y[:, 0], x[:, 0]], axis=1)).astype(np.int64) - 1
+    high = np.ceil(np.stack([y[:, 1], x[:, 1]], axis=1)).astype(np.int64) + 1
+    low, high = np.clip(low, 0, shape), np.clip(high, 0, shape)
+    return np.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]], axis=1)
+
+
+def shapes(labels, scan: LabelScan, length: float = 1.0) -> dict[str, np.ndarray]:
+    """Shape of every cell of a scan, by `skimage.measure.regionprops`.
+
+    Parameters
+    ----------
+    labels
+        Label image ``(y, x)``.
+    scan
+        Cells to measure.
+    length
+        Side of a label pixel in µm; lengths come in this unit.
+    """
+    from skimage.measure import regionprops_table
+
+    out = {name: np.full(scan.ids.size, np.nan) for name in SHAPE_COLUMNS}
+    for rows, (y0, y1, x0, x1) in group_boxes(scan.box, plan_blocks(labels)):
+        rows = np.sort(rows)
+        block = np.asarray(labels[y0:y1, x0:x1])
+        local = rows_of(scan.ids[rows], block.ravel()).reshape(block.shape) + 1  # neighbours of the group become 0
+        table = regionprops_table(local, properties=SHAPE_COLUMNS)
+        for name in SHAPE_COLUMNS:
+            out[name][rows] = table[name]
+    for name in _LENGTHS:
+        out[name] *= length
+    return out
+
+
+def intensity_sums(
+    image, labels_at: Callable[[Box], np.ndarray], ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Number of pixels and sum of each channel in every cell.
+
+    Parameters
+    ----------
+    image
+        ``(c, y, x)``, lazy.
+    labels_at
+        Labels of a box of the image's pixels, such as a `LabelGrid`.
+    ids
+        ``(n,)`` label ids, ascending.
+
+    Returns
+    -------
+    Pixels of a cell ``(n,)``, sums ``(n, c)`` in float64, and the number of NaN or infinite pixels in cells ``(c,)``.
+    """
+    counts = np.zeros(ids.size, np.int64)
+    sums = np.zeros((ids.size, image.shape[0]))
+    invalid = np.zeros(image.shape[0], np.int64)
+    for box in plan_blocks(image):
+        rows, index = _pixels_of(ids, labels_at(box))
+        if not rows.size:
+            continue  # blocks without cells are never read
+        present, local = compact(rows)
+        counts[present] += np.bincount(local)
+        for channel, pixels in _channels(image, box):
+            values = pixels.take(index).astype(np.float64)
+            total = np.bincount(local, weights=values)
+            if not np.isfinite(total).all():
+                invalid[channel] += np.count_nonzero(~np.isfinite(values))
+            sums[present, channel] += total
+    return counts, sums, invalid
+
+
+def cell_quantiles(
+    image, labels_at: Callable[[Box], np.ndarray], ids: np.ndarray, boxes: np.ndarray, quantiles: Sequence[float]
+) -> np.ndarray:
+    """Quantiles ``(n, q, c)`` of the pixels of each cell, as `numpy.quantile` (linear); NaN for a cell without pixels.
+
+    Parameters
+    ----------
+    image, labels_at, ids
+        As in `intensity_sums`.
+    boxes
+        ``(n, 4)`` boxes of image pixels around the cells.
+    quantiles
+        ``(q,)`` in 0..1.
+    """
+    out = np.full((ids.size, len(quantiles), image.shape[0]), np.nan, dtype=np.float32)
+    for rows, box in group_boxes(boxes, plan_blocks(image)):
+        rows = np.sort(rows)
+        local, index = _pixels_of(ids[rows], labels_at(box))
+        if not local.size:
+            continue
+        index = index[np.argsort(local, kind="stable")]
+        runs = _Runs.of(np.bincount(local, minlength=rows.size))
+        for channel, pixels in _channels(image, box):
+            out[rows, :, channel] = runs.quantiles(pixels.take(index), np.asarray(quantiles))
+    return out
+
+
+def _pixels_of(ids: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row of the cell and flat index of every pixel that belongs to one of `ids`."""
+    index = np.flatnonzero(labels)
+    rows = rows_of(ids, labels.ravel()[index])
+    known = rows >= 0
+    return rows[known], index[known]
+
+
+def _channels(image, box: Box) -> Iterator[tuple[int, np.ndarray]]:
+    """Every channel of a box, flat; one chunk of channels is read at a time."""
+    y0, y1, x0, x1 = box
+    sizes = image.chunks[0] if getattr(image, "chunks", None) else (image.shape[0],)
+    start = 0
+    for size in sizes:
+        block = np.asarray(image[start : start + size, y0:y1, x0:x1])
+        for offset in range(size):
+            yield start + offset, block[offset].ravel()
+        start += size
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Runs of values of different lengths, in buckets of similar length that can be sorted as one matrix each."""
+
+    n: int
+    buckets: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]  # rows, position of each value, length of each run
+
+    @classmethod
+    def of(cls, counts: np.ndarray) -> _Runs:
+        start = np.cumsum(counts) - counts
+        power = np.ceil(np.log2(np.maximum(counts, 1))).astype(int)
+        buckets = []
+        for value in np.unique(power[counts > 0]):
+            rows = np.flatnonzero((power == value) & (counts > 0))
+            position = start[rows, None] + np.arange(counts[rows].max())
+            buckets.append((rows, position, counts[rows]))
+        return cls(counts.size, tuple(buckets))
+
+    def quantiles(self, values: np.ndarray, q: np.ndarray) -> np.ndarray:
+        """``(n, q)`` quantiles of the runs that `values` is made of."""
+        out = np.full((self.n, q.size), np.nan)
+        exact_in_float32 = values.dtype.itemsize <= 2 or values.dtype == np.float32
+        for rows, position, counts in self.buckets:
+            matrix = values.take(position, mode="clip").astype(np.float32 if exact_in_float32 else np.float64)
+            matrix[np.arange(matrix.shape[1]) >= counts[:, None]] = np.inf  # to the end of the sorted row
+            matrix.sort(axis=1)
+            virtual = q * (counts[:, None] - 1)
+            low = np.floor(virtual).astype(np.int64)
+            below = np.take_along_axis(matrix, low, axis=1).astype(np.float64)
+            above = np.take_along_axis(matrix, np.minimum(low + 1, counts[:, None] - 1), axis=1)
+            out[rows] = below + (above - below) * (virtual - low)
+        return out

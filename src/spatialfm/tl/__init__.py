@@ -1,0 +1,31 @@
+"""Tools: embeddings, neighbourhoods, compositions and survival. They write into the AnnData or return a copy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "_composition": ["composition"],
+        "_concordance": ["concordance"],
+        "_cox": ["cox"],
+        "_embed_cells": ["embed_cells"],
+        "_kaplan_meier": ["kaplan_meier"],
+        "_logrank": ["logrank"],
+        "_neighborhood_composition": ["neighborhood_composition"],
+        "_stratify": ["stratify"],
+    },
+)
+
+if TYPE_CHECKING:
+    from ._composition import composition
+    from ._concordance import concordance
+    from ._cox import cox
+    from ._embed_cells import embed_cells
+    from ._kaplan_meier import kaplan_meier
+    from ._logrank import logrank
+    from ._neighborhood_composition import neighborhood_composition
+    from ._stratify import stratify

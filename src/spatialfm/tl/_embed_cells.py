@@ -1,0 +1,271 @@
+"""One embedding a cell, from the images of a SpatialData."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .._errors import ElementError, TableError
+from .._keys import TABLE, obsm_key
+from .._logging import logger
+from .._settings import settings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+    from ..models.encoder import Encoder
+
+
+def embed_cells(
+    sdata: SpatialData,
+    model: str | Encoder | None = None,
+    *,
+    weights: str | None = None,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    labels: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: Sequence[str] | None = None,
+    table_name: str = TABLE,
+    markers: Sequence[str] | None = None,
+    mapping: Mapping[str, str | None] | None = None,
+    on_unknown: Literal["raise", "keep", "drop"] | None = None,
+    output: Literal["patch", "marker"] | None = None,
+    normalization: Literal["auto", "published", "cohort"] = "auto",
+    intensity_max: float | None = None,
+    background: Literal["zero", "keep"] | None = None,
+    mpp: float | Mapping[str, float] | None = None,
+    resample: bool = True,
+    window: int | None = None,
+    on_missing: Literal["raise", "drop"] = "raise",
+    batch_size: int | None = None,
+    device: str | None = None,
+    dtype: Literal["float32", "float16"] = "float32",
+    resume: bool = True,
+    key_added: str | None = None,
+    copy: bool = False,
+    **model_options: object,
+) -> AnnData | None:
+    """Embed every cell of every sample with an encoder.
+
+    One window is cut around the centroid of each cell, scaled to 0..1, normalised marker by marker, masked to the cell
+    and encoded. For KRONOS this is the published cell recipe (Online Methods, *Cell phenotyping*): 64 x 64 pixels,
+    ``(x - mean) / std`` of each marker, pixels of other cells set to zero, one vector a marker concatenated.
+
+    Parameters
+    ----------
+    sdata
+        Images ``(c, y, x)`` and label images ``(y, x)`` that share a coordinate system. Offsets and scales between
+        them are applied.
+    model
+        Name of a model (`spatialfm.models.list_models`) or a loaded encoder. Default: ``"classical"``, which needs no
+        weights.
+    weights
+        Weights of the model: file, folder or hub id, see `spatialfm.models.load`.
+    image, labels
+        Elements to use; by default every ``image_<sample>`` with its ``cells_<sample>``, or the only image and labels
+        of a coordinate system. A mapping is read as ``{sample: element}``.
+    samples
+        Samples to embed (default: all).
+    table_name
+        Cell table; made with `spatialfm.pp.cell_table` where it does not exist.
+    markers
+        Markers to use, in this order (default: all that every sample has).
+    mapping
+        Channel → marker for names that `spatialfm.pp.match_markers` does not know; None leaves a channel out.
+    on_unknown
+        What becomes of channels that are not resolved: an error, a marker that the model has never seen, or left out.
+        Default: ``"raise"`` for models that know markers by name, ``"keep"`` for those to which names mean nothing.
+    output
+        ``"marker"``: one vector a marker, concatenated to ``M * D`` columns; ``"patch"``: one vector a window.
+        Default: what the model's card says.
+    normalization
+        ``"published"``: the statistics shipped with the weights; ``"cohort"``: mean and standard deviation over the
+        tissue of all samples given; ``"auto"``: published ones where there are any, those of the cohort for the rest.
+    intensity_max
+        Pixel value that becomes 1. Default: the range of 8- and 16-bit images; 1 for others.
+    background
+        Pixels outside of the cell: ``"zero"`` after normalising, or ``"keep"``. Default: what the card says.
+    mpp
+        µm per pixel of the images, or ``{sample: µm}``. Default: from their transformations.
+    resample
+        Whether images more than 10 % off the pixel size that the model was trained on are resampled to it.
+    window
+        Side of the window in model pixels. Default: what the card says.
+    on_missing
+        Rows without label, labels without row, cells outside of their image: an error, or left out (such rows then
+        leave the table).
+    batch_size
+        Windows a batch. Default: what fits into ``settings.batch_memory``.
+    device
+        Torch device; default ``settings.device``.
+    dtype
+        Of the stored embedding.
+    resume
+        Whether blocks that an interrupted run of the same call has finished are used.
+    key_added
+        Key in ``obsm``; default ``X_<model>``.
+    copy
+        Return an AnnData of the embedded cells instead of writing into `sdata`.
+    **model_options
+        Passed to `spatialfm.models.load`, for example ``token_overlap=True``.
+
+    Returns
+    -------
+    None, or the AnnData if `copy`. Written into ``sdata[table_name]``:
+
+    ``.obsm[key_added]``
+        ``(n_cells, columns)``, never NaN.
+    ``.uns["spatialfm"][key_added]``
+        Record: model, weights and their SHA-256, licence, markers used and dropped, normalisation, pixel sizes, window,
+        package versions, seconds. Strings, numbers and JSON text.
+
+    Raises
+    ------
+    ElementError, CoordinateError, PixelSizeError, PanelError, TableError, ModelError
+        Before any window is encoded; the message says what to pass.
+    RunError
+        If reading, encoding or writing fails on the way. Finished blocks are kept: the same call goes on from there.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sfm.tl.embed_cells(sdata, "classical")
+    >>> adata = sdata["table"]
+    >>> adata.obsm["X_classical"].shape[0] == adata.n_obs
+    True
+    """
+    from ..embed.cells import find_cells
+    from ..embed.engine import choose_batch_size, resolve_device, run
+    from ..embed.plan import Options, check_options, make_plan
+    from ..embed.store import BlockStore
+    from ..pp.elements import match_elements
+
+    if dtype not in ("float32", "float16"):
+        raise TableError(f"dtype={dtype!r} is neither 'float32' nor 'float16'.")
+    if on_missing not in ("raise", "drop"):
+        raise TableError(f"on_missing={on_missing!r} is neither 'raise' nor 'drop'.")
+    pairs = match_elements(sdata, image, labels, samples=samples)
+    torch_device = resolve_device(device)
+    encoder = _encoder(model, weights, model_options).to(torch_device)
+    options = Options(
+        markers, mapping, on_unknown, output, normalization, intensity_max, background, mpp, resample, window
+    )
+    check_options(encoder, options)
+    table = _table(sdata, table_name, pairs, on_missing)
+    cells = find_cells(sdata, pairs, table, table_name, on_missing)
+    _check_rows(table, cells.rows, pairs, table_name, copy=copy)
+    plan = make_plan(sdata, pairs, cells, encoder, options)
+
+    store = BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume)
+    batch_size = batch_size or choose_batch_size(
+        encoder, len(plan.panel.markers), plan.job.window, settings.batch_memory
+    )
+    rows, seconds = run(plan.job, plan.blocks, store, batch_size=batch_size)
+
+    key = key_added or obsm_key(encoder.card.name)
+    adata = _write(table, cells.rows, rows, key, encoder, plan, dtype=dtype, seconds=seconds, copy=copy)
+    if not copy:
+        sdata.tables[table_name] = adata
+    store.remove()
+    logger.info(
+        "%s: %d cells x %d columns in %.1f s (%.0f cells/s)", key, *rows.shape, seconds, len(rows) / max(seconds, 1e-9)
+    )
+    return adata if copy else None
+
+
+def _encoder(model: str | Encoder | None, weights: str | None, options: Mapping[str, object]) -> Encoder:
+    from ..models import load
+
+    if model is None:
+        model = "classical"
+        logger.info(
+            "no model named: using 'classical' (intensities, shape and texture; no weights). For a foundation model "
+            "pass "
+            "model='kronos' with weights=<file> or a hub account with access; see sfm.models.list_models()"
+        )
+    if isinstance(model, str):
+        return load(model, weights=weights, **options)
+    if weights is not None or options:
+        raise TableError("weights= and model options belong to sfm.models.load(...) when a loaded encoder is passed.")
+    return model
+
+
+def _table(sdata: SpatialData, table_name: str, pairs: Sequence, on_missing: str) -> AnnData:
+    if table_name in sdata.tables:
+        return sdata.tables[table_name]
+    from ..pp import cell_table
+
+    if sdata.tables and table_name != TABLE:
+        raise ElementError(f"No table {table_name!r} in sdata; found {', '.join(map(repr, sdata.tables))}.")
+    logger.info("no table %r: making it with sfm.pp.cell_table", table_name)
+    return cell_table(
+        sdata,
+        image={pair.sample: pair.image for pair in pairs},
+        labels={pair.sample: pair.labels for pair in pairs},
+        on_missing=on_missing,
+        table_name=table_name,
+        copy=True,
+    )
+
+
+def _check_rows(table: AnnData, rows: np.ndarray, pairs: Sequence, table_name: str, *, copy: bool) -> None:
+    """Refuse to leave rows of other samples without embedding: `obsm` covers all rows, and NaN is never written."""
+    regions = table.obs[table.uns["spatialdata_attrs"]["region_key"]].astype(str)
+    others = sorted(set(regions) - {pair.labels for pair in pairs})
+    if others and not copy:
+        raise TableError(
+            f"Table {table_name!r} also holds cells of {', '.join(others[:5])}, which are not to be embedded. Embed "
+            "all "
+            "samples, or pass copy=True to get the AnnData of those chosen."
+        )
+
+
+def _write(
+    table: AnnData,
+    rows: np.ndarray,
+    values: np.ndarray,
+    key: str,
+    encoder,
+    plan,
+    *,
+    dtype: str,
+    seconds: float,
+    copy: bool,
+) -> AnnData:
+    from ..embed.record import make_record, write_record
+
+    card, extra = encoder.card, {}
+    if card.standardize:
+        mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+        std[std == 0] = 1.0
+        values = (values - mean) / std
+        extra = {"feature_mean": mean, "feature_std": std}
+    order = np.argsort(rows, kind="stable")
+    whole = len(rows) == table.n_obs
+    adata = table.copy() if copy and whole else table if whole else table[rows[order]].copy()
+    adata.obsm[key] = values[order].astype(dtype)
+    names = encoder.feature_names(plan.panel.markers) if plan.job.output == "patch" else None
+    record = make_record(
+        model=card.name,
+        family=card.family,
+        license=card.license,
+        commercial_use=card.commercial,
+        weights=encoder.weights.source,
+        weights_sha256=encoder.weights.sha256,
+        model_options=dict(encoder.options),
+        mode="crop",
+        embedding_dim=values.shape[1] // (len(plan.panel.markers) if plan.job.output == "marker" else 1),
+        feature_names=names,
+        standardized=card.standardize,
+        dtype=dtype,
+        device=str(encoder.device),
+        n_cells=len(rows),
+        seconds=seconds,
+        **plan.notes,
+        **extra,
+    )
+    write_record(adata, key, record)
+    return adata

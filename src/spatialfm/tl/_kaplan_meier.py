@@ -1,0 +1,150 @@
+"""Kaplan-Meier curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SurvivalError
+from .._keys import PATIENT_KEY
+from .._logging import logger
+from ._outcome import OnMissing, group_codes, read_groups, read_outcome
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+ALL = "all"  # name of the one group where there are none
+
+
+def kaplan_meier(
+    samples: AnnData,
+    group_key: str | None = None,
+    *,
+    time_key: str = "time",
+    event_key: str = "event",
+    alpha: float = 0.05,
+    patient_key: str | None = PATIENT_KEY,
+    on_missing: OnMissing = "raise",
+    key_added: str = "kaplan_meier",
+    copy: bool = False,
+) -> dict[str, object] | None:
+    """Kaplan-Meier survival curves, of all patients or of each group (lifelines).
+
+    Parameters
+    ----------
+    samples
+        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+    group_key
+        Column of ``obs`` with the groups.
+    time_key, event_key
+        Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    alpha
+        1 - confidence level.
+    patient_key
+        Column of ``obs`` that must not repeat, where there is one.
+    on_missing
+        What becomes of rows without outcome or group: ``"raise"``, or ``"drop"`` with their number in the record.
+    key_added
+        Key of ``uns`` that is written.
+    copy
+        Whether to return the result instead of writing it.
+
+    Returns
+    -------
+    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table`` with columns ``group``,
+    ``time``, ``at_risk`` (just before the time), ``events``, ``censored``, ``survival``, ``ci_low`` and ``ci_high``;
+    ``groups`` with ``n``, ``events``, ``median``, ``median_ci_low`` and ``median_ci_high`` of each group (NaN: not
+    reached); ``params``. The interval is Greenwood's on the log-log scale, and NaN where the estimate is 0.
+
+    Raises
+    ------
+    SurvivalError
+        If outcomes or groups cannot be used; the message names the rows.
+
+    Examples
+    --------
+    >>> import anndata as ad, pandas as pd
+    >>> import spatialfm as sfm
+    >>> obs = pd.DataFrame({"time": [2, 4, 6, 8], "event": [1, 1, 0, 1]}, index=["P1", "P2", "P3", "P4"])
+    >>> patients = ad.AnnData(obs=obs)
+    >>> sfm.tl.kaplan_meier(patients)
+    >>> patients.uns["kaplan_meier"]["table"][["time", "at_risk", "events", "survival"]]
+       time  at_risk  events  survival
+    0   0.0        4       0      1.00
+    1   2.0        4       1      0.75
+    2   4.0        3       1      0.50
+    3   6.0        2       0      0.50
+    4   8.0        1       1      0.00
+    """
+    if not 0 < alpha < 1:
+        raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
+    outcome = read_outcome(
+        samples,
+        "kaplan_meier",
+        time_key=time_key,
+        event_key=event_key,
+        patient_key=patient_key,
+        on_missing=on_missing,
+        columns=read_groups(samples, group_key),
+    )
+    codes, names = (np.zeros(len(outcome.time), int), [ALL]) if group_key is None else group_codes(outcome, group_key)
+
+    curves = [survival_curve(outcome.time[codes == i], outcome.event[codes == i], alpha) for i in range(len(names))]
+    result = {
+        "table": pd.concat(
+            [curve.assign(group=name)[["group", *curve.columns]] for curve, name in zip(curves, names, strict=True)],
+            ignore_index=True,
+        ),
+        "groups": pd.DataFrame([_summary(curve) for curve in curves], index=pd.Index(names, name="group")),
+        "params": {
+            "group_key": group_key or "",
+            "time_key": time_key,
+            "event_key": event_key,
+            "alpha": float(alpha),
+            "interval": "Greenwood, log-log",
+            "n_dropped": outcome.n_dropped,
+        },
+    }
+    if copy:
+        return result
+    samples.uns[key_added] = result
+    logger.info("Wrote uns[%r]: %d patients, %d events.", key_added, len(outcome.time), outcome.event.sum())
+    return None
+
+
+def survival_curve(time: np.ndarray, event: np.ndarray, alpha: float = 0.05) -> pd.DataFrame:
+    """Kaplan-Meier estimate of one group: a row for time 0 and each later time of event or censoring."""
+    from lifelines import KaplanMeierFitter
+
+    fitter = KaplanMeierFitter(alpha=alpha).fit(time, event)
+    table, survival = fitter.event_table, fitter.survival_function_.iloc[:, 0].to_numpy()
+    interval = fitter.confidence_interval_.to_numpy().copy()
+    interval[survival == 0] = np.nan  # log(-log 0) has no variance; lifelines would give [0, 0]
+    return pd.DataFrame(
+        {
+            "time": table.index.to_numpy(dtype=float),
+            "at_risk": table["at_risk"].to_numpy(dtype=int),
+            "events": table["observed"].to_numpy(dtype=int),
+            "censored": table["censored"].to_numpy(dtype=int),
+            "survival": survival,
+            "ci_low": interval[:, 0],
+            "ci_high": interval[:, 1],
+        }
+    )
+
+
+def _summary(curve: pd.DataFrame) -> dict[str, float]:
+    def first_at_half(column: str) -> float:
+        # a product of fractions can miss 1/2 by rounding
+        below = curve["time"][curve[column] <= 0.5 + 1e-12]
+        return float(below.iloc[0]) if len(below) else np.nan
+
+    return {
+        "n": int(curve["at_risk"].iloc[0]),
+        "events": int(curve["events"].sum()),
+        "median": first_at_half("survival"),
+        "median_ci_low": first_at_half("ci_low"),
+        "median_ci_high": first_at_half("ci_high"),
+    }

@@ -1,0 +1,204 @@
+"""Survival outcomes: read from obs, checked once for all survival tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SurvivalError
+from .._logging import logger
+from ._check import check_anndata, listed, obs_column
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+OnMissing = Literal["raise", "drop"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Time and event of the ``n`` rows that have them, and any further columns asked for."""
+
+    time: np.ndarray  # (n,) float
+    event: np.ndarray  # (n,) bool
+    columns: pd.DataFrame  # (n, .) further columns
+    n_dropped: int
+    names: pd.Index  # (n,)
+
+
+def read_outcome(
+    samples: AnnData,
+    what: str,
+    *,
+    time_key: str,
+    event_key: str,
+    patient_key: str | None,
+    on_missing: OnMissing,
+    columns: pd.DataFrame | None = None,
+) -> Outcome:
+    """Times and events of the rows, after all refusals.
+
+    Parameters
+    ----------
+    columns
+        Further columns, one row a row of `samples`; a missing value there counts as a missing outcome does.
+
+    Raises
+    ------
+    SurvivalError
+        If a column is absent or incomplete, a time negative, an event not 0 or 1, a patient in several rows, or if
+        there is no event.
+    """
+    check_anndata(samples, what)
+    if on_missing not in ("raise", "drop"):
+        raise SurvivalError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
+    check_patients(samples, patient_key)
+    common = {"rows": "rows", "error": SurvivalError, "allow_missing": True}
+    time = obs_column(samples, time_key, "time_key", **common)
+    event = obs_column(samples, event_key, "event_key", **common)
+    columns = pd.DataFrame(index=samples.obs.index) if columns is None else columns
+    missing = _missing(time, event, columns)
+    if missing.any() and on_missing == "raise":
+        absent = [
+            key for key, column in ((time_key, time), (event_key, event), *columns.items()) if column.isna().any()
+        ]
+        raise SurvivalError(
+            f"{int(missing.sum())} of {len(missing)} rows have no value in {listed(absent)}: "
+            f'{listed(missing.index[missing])}. Fill them, or pass on_missing="drop" to leave these rows out.'
+        )
+    keep = ~missing.to_numpy()
+    if missing.any():
+        logger.info("%s: %d rows left out for missing values: %s.", what, (~keep).sum(), listed(missing.index[~keep]))
+    outcome = Outcome(
+        _times(time[keep], time_key),
+        _events(event[keep], event_key),
+        columns[keep],
+        int((~keep).sum()),
+        samples.obs_names[keep],
+    )
+    if not outcome.event.any():
+        raise SurvivalError(
+            f"No event among {keep.sum()} rows (obs[{event_key!r}] is 0 throughout): there is nothing to estimate. "
+            "Check that 1 stands for the event and 0 for censoring."
+        )
+    return outcome
+
+
+def check_patients(samples: AnnData, patient_key: str | None) -> None:
+    """Refuse a patient in several rows: their times are one observation, not several."""
+    if patient_key is None or patient_key not in samples.obs:
+        return
+    patients = samples.obs[patient_key]
+    if patients.isna().any():
+        raise SurvivalError(
+            f"{int(patients.isna().sum())} rows have no patient in obs[{patient_key!r}], first "
+            f"{listed(patients.index[patients.isna()], 3)}. Fill the column, or pass patient_key=None if each row is a "
+            "patient."
+        )
+    repeated = patients[patients.duplicated(keep=False)]
+    if len(repeated):
+        raise SurvivalError(
+            f"{samples.n_obs} rows hold {patients.nunique()} patients (obs[{patient_key!r}]), for example "
+            f"{listed(repeated.astype(str).unique(), 3)} several times. Patients are the unit of survival analysis: "
+            f'make one row a patient with sfm.tl.composition(cells, ..., patient_key="{patient_key}").'
+        )
+
+
+def read_groups(samples: AnnData, group_key: str | None) -> pd.DataFrame | None:
+    """Column ``group`` of strings as an ordered categorical; None for no groups."""
+    if group_key is None:
+        return None
+    column = obs_column(samples, group_key, "group_key", rows="rows", error=SurvivalError, allow_missing=True)
+    if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
+        raise SurvivalError(
+            f"obs[{group_key!r}] has {column.nunique()} different numbers, which are not groups. Cut it first, for "
+            f'example samples.obs["{group_key}_group"] = pd.qcut(samples.obs["{group_key}"], 2, labels=["low", '
+            f'"high"]), or pass it to sfm.tl.cox.'
+        )
+    column = column.astype("category")
+    names = [str(name) for name in column.cat.categories]
+    return pd.DataFrame({"group": column.cat.rename_categories(names).cat.as_ordered()})
+
+
+def group_codes(outcome: Outcome, group_key: str, need: int = 1) -> tuple[np.ndarray, list[str]]:
+    """Codes ``(n,)`` and names of the groups that occur; fewer than `need` are refused."""
+    groups = outcome.columns["group"].cat.remove_unused_categories()
+    names = list(groups.cat.categories)
+    if len(names) < need:
+        raise SurvivalError(
+            f"Only one group in obs[{group_key!r}] ({listed(names)}): there is nothing to compare. Pass a column with "
+            "two groups or more."
+        )
+    return groups.cat.codes.to_numpy(), names
+
+
+def value_column(samples: AnnData, key: str, argument: str, layer: str | None = None) -> pd.Series:
+    """A column of obs, or of X (or a layer) by its name in var, as scanpy's ``sc.get.obs_df`` finds them."""
+    in_obs, in_var = key in samples.obs, key in samples.var_names
+    if in_obs and in_var:
+        raise SurvivalError(
+            f"{key!r} ({argument}=) is a column of obs and a name in var. Rename one: samples.obs.rename(columns=...)."
+        )
+    if in_obs:
+        return samples.obs[key]
+    if in_var:
+        if layer is not None and layer not in samples.layers:
+            raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(samples.layers)}.")
+        return pd.Series(np.asarray(samples.obs_vector(key, layer=layer), dtype=float), index=samples.obs_names)
+    raise SurvivalError(
+        f"No column {key!r} in obs and no such name in var ({argument}=); obs has {listed(samples.obs.columns, 12)}, "
+        f"var has {listed(samples.var_names, 12)}."
+    )
+
+
+def observed_expected(
+    time: np.ndarray, event: np.ndarray, codes: np.ndarray, n_groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Events of each group, and those expected if all groups had one hazard (the log-rank test's).
+
+    The expected number is the sum, over the rows of a group, of the pooled Nelson-Aalen cumulative hazard at each
+    row's time.
+    """
+    times, index = np.unique(time, return_inverse=True)
+    events = np.bincount(index, weights=event, minlength=times.size)
+    leaving = np.bincount(index, minlength=times.size)
+    at_risk = time.size - np.concatenate([[0], np.cumsum(leaving)[:-1]])
+    hazard = np.cumsum(events / at_risk)
+    observed = np.bincount(codes, weights=event, minlength=n_groups)
+    return observed, np.bincount(codes, weights=hazard[index], minlength=n_groups)
+
+
+def _missing(time: pd.Series, event: pd.Series, columns: pd.DataFrame) -> pd.Series:
+    return time.isna() | event.isna() | columns.isna().any(axis=1)
+
+
+def _times(time: pd.Series, key: str) -> np.ndarray:
+    if pd.api.types.is_bool_dtype(time.dtype) or not pd.api.types.is_numeric_dtype(time.dtype):
+        raise SurvivalError(
+            f"obs[{key!r}] (time_key=) holds {time.dtype} values, not numbers, for example {listed(time.iloc[:2])}. "
+            f'Convert it: samples.obs["{key}"] = pd.to_numeric(samples.obs["{key}"]).'
+        )
+    values = time.to_numpy(dtype=np.float64)
+    bad = ~np.isfinite(values) | (values < 0)
+    if bad.any():
+        rows = listed((f"{name} ({value:g})" for name, value in zip(time.index[bad], values[bad], strict=True)), 5)
+        raise SurvivalError(
+            f"{int(bad.sum())} rows have a negative or infinite time in obs[{key!r}]: {rows}. Correct them, or leave "
+            f'them out: samples[samples.obs["{key}"] >= 0].copy().'
+        )
+    return values
+
+
+def _events(event: pd.Series, key: str) -> np.ndarray:
+    values = event.astype(object)
+    wrong = ~values.isin([0, 1])
+    if wrong.any():
+        raise SurvivalError(
+            f"obs[{key!r}] (event_key=) holds {listed(pd.unique(values[wrong]))}, in rows {listed(event.index[wrong], 3)}; "
+            f'an event is 0, 1, False or True. Convert it, for example samples.obs["{key}"] = samples.obs["{key}"] == '
+            f"{str(values[wrong].iloc[0])!r}."
+        )
+    return values.astype(float).to_numpy() == 1

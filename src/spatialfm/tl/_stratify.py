@@ -1,0 +1,235 @@
+"""Groups of patients with similar composition."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SpatialfmWarning, SurvivalError, TableError
+from .._keys import PATIENT_KEY
+from .._logging import logger
+from ._check import check_anndata, listed
+from ._outcome import Outcome, observed_expected, read_outcome
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def stratify(
+    samples: AnnData,
+    n_groups: int = 2,
+    *,
+    layer: str | None = None,
+    merge_into: int | None = None,
+    time_key: str | None = None,
+    event_key: str | None = None,
+    random_state: int = 0,
+    patient_key: str | None = PATIENT_KEY,
+    key_added: str = "risk_group",
+    copy: bool = False,
+) -> pd.Series | None:
+    """Group patients by k-means on their compositions: VirTues' risk groups.
+
+    Without outcome the groups are ``"1"``, ``"2"``, ... from the largest to the smallest. With `time_key` and
+    `event_key` the outcome does one of two things, which must not be confused:
+
+    - It *names* the groups: they are ordered by their ratio of observed to expected events and called ``"low"`` and
+      ``"high"`` (two groups) or ``"risk 1"``, ``"risk 2"``, ... The partition is what it was without outcome, and a
+      log-rank test on it is as valid as any: it does not depend on names. Only that "high" does worse than "low" is
+      true by construction, so neither a one-sided test nor a hazard ratio above 1 is evidence for a direction.
+    - With `merge_into` it *decides* who is together: `n_groups` clusters are merged, in the order of their risk, into
+      fewer groups. This is VirTues' recipe (4 clusters into 2; Methods, "Tissue structure-based risk stratification").
+      Then the log-rank p-value on the same patients is optimistic, and :func:`spatialfm.tl.logrank` says so.
+
+    Parameters
+    ----------
+    samples
+        Compositions, one row a patient, as from :func:`spatialfm.tl.composition`.
+    n_groups
+        Number of clusters.
+    layer
+        ``"clr"`` for centred log-ratios, or another layer (default: ``X``, the fractions, as VirTues does).
+    merge_into
+        Number of groups after merging clusters of similar risk; needs the outcome.
+    time_key, event_key
+        Columns of ``obs`` with the outcome. Patients without one are grouped all the same and do not count in the
+        order.
+    random_state
+        Seed of k-means, which is started 20 times.
+    patient_key
+        Column of ``obs`` that must not repeat when an outcome is used, where there is one.
+    key_added
+        Key of ``obs`` and ``uns`` that is written.
+    copy
+        Whether to return the groups instead of writing them.
+
+    Returns
+    -------
+    None, or with `copy` the groups. Writes ``obs[key_added]``, a categorical (ordered from low to high risk, where the
+    outcome was used), and ``uns[key_added]`` with ``groups`` (``n``, with outcome also ``observed`` and ``expected``
+    events), ``centers`` (mean composition of each group), and ``params``, where ``uses_outcome`` is a bool and
+    ``outcome_decides`` is ``"nothing"``, ``"order"`` or ``"partition"``.
+
+    Raises
+    ------
+    TableError
+        If there are fewer different compositions than groups, or values are missing.
+    SurvivalError
+        If the outcome cannot be used, or a group has no patient with outcome.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, pandas as pd
+    >>> import spatialfm as sfm
+    >>> fractions = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.1, 0.9], [0.15, 0.85]])
+    >>> obs = pd.DataFrame({"time": [3, 2, 9, 8, 7], "event": [1, 1, 0, 1, 0]}, index=[f"P{i}" for i in range(5)])
+    >>> patients = ad.AnnData(X=fractions, obs=obs)
+    >>> sfm.tl.stratify(patients, 2, time_key="time", event_key="event")
+    >>> patients.obs["risk_group"].tolist()
+    ['high', 'high', 'low', 'low', 'low']
+    """
+    check_anndata(samples, "stratify")
+    values = _values(samples, layer)
+    _check_plan(values, n_groups, merge_into, time_key, event_key)
+    outcome = None if time_key is None else _outcome(samples, time_key, event_key, patient_key)
+
+    codes = kmeans_by_size(values, n_groups, random_state)
+    names, decides = [str(i + 1) for i in range(n_groups)], "nothing"
+    if outcome is not None:
+        codes = merge_by_risk(*_events(samples, outcome, codes), merge_into or n_groups)[codes]
+        names, decides = _risk_names(merge_into or n_groups), "order" if merge_into is None else "partition"
+    groups = pd.Series(
+        pd.Categorical.from_codes(codes, names, ordered=outcome is not None), index=samples.obs_names, name=key_added
+    )
+    _explain(decides, groups)
+    if copy:
+        return groups
+
+    table = pd.DataFrame({"n": np.bincount(codes)}, index=pd.Index(names, name="group"))
+    if outcome is not None:
+        table["observed"], table["expected"] = _events(samples, outcome, codes)
+    samples.obs[key_added] = groups
+    samples.uns[key_added] = {
+        "groups": table,
+        "centers": np.stack([values[codes == i].mean(axis=0) for i in range(len(names))]),
+        "params": {
+            "n_groups": n_groups,
+            "merge_into": merge_into or n_groups,
+            "layer": layer or "X",
+            "random_state": random_state,
+            "time_key": time_key or "",
+            "event_key": event_key or "",
+            "uses_outcome": outcome is not None,
+            "outcome_decides": decides,
+        },
+    }
+    return None
+
+
+def kmeans_by_size(values: np.ndarray, n_groups: int, random_state: int = 0) -> np.ndarray:
+    """Codes ``(n,)`` of k-means clusters, 0 for the largest; of equal ones, the one that appears first goes first."""
+    from sklearn.cluster import KMeans
+
+    codes = KMeans(n_groups, n_init=20, random_state=random_state).fit_predict(values)
+    sizes, first = np.bincount(codes, minlength=n_groups), [np.argmax(codes == i) for i in range(n_groups)]
+    return _relabel(codes, np.lexsort((first, -sizes)))
+
+
+def merge_by_risk(observed: np.ndarray, expected: np.ndarray, n_merged: int) -> np.ndarray:
+    """New code of each cluster: clusters from low to high risk, cut into `n_merged` runs of about equal length."""
+    order = np.argsort(observed / expected, kind="stable")
+    codes = np.empty(len(order), dtype=int)
+    for code, run in enumerate(np.array_split(order, n_merged)):
+        codes[run] = code
+    return codes
+
+
+def _relabel(codes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    rank = np.empty(len(order), dtype=int)
+    rank[order] = np.arange(len(order))
+    return rank[codes]
+
+
+def _values(samples: AnnData, layer: str | None) -> np.ndarray:
+    if layer is not None and layer not in samples.layers:
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(samples.layers)}.")
+    values = samples.X if layer is None else samples.layers[layer]
+    if values is None:
+        raise TableError("samples has no X. Make compositions with sfm.tl.composition(cells, ...).")
+    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise TableError(
+            f"{int(bad.sum())} rows have missing or infinite values in {layer or 'X'}: "
+            f"{listed(samples.obs_names[bad])}. Leave them out before this call."
+        )
+    return values
+
+
+def _check_plan(
+    values: np.ndarray, n_groups: int, merge_into: int | None, time_key: str | None, event_key: str | None
+) -> None:
+    if n_groups < 2:
+        raise TableError(f"n_groups={n_groups} makes no groups. Pass 2 or more.")
+    if (time_key is None) != (event_key is None):
+        raise SurvivalError("Pass both of time_key= and event_key=, or neither.")
+    if merge_into is not None and (time_key is None or not 2 <= merge_into < n_groups):
+        raise SurvivalError(
+            f"merge_into={merge_into} needs time_key= and event_key=, and is at least 2 and less than "
+            f"n_groups={n_groups}."
+        )
+    different = len(np.unique(values, axis=0))
+    if different < n_groups:
+        raise TableError(
+            f"{different} different compositions cannot make {n_groups} groups. Pass a smaller n_groups= or more samples."
+        )
+
+
+def _outcome(samples: AnnData, time_key: str, event_key: str, patient_key: str | None) -> Outcome:
+    return read_outcome(
+        samples,
+        "stratify (order of the groups)",
+        time_key=time_key,
+        event_key=event_key,
+        patient_key=patient_key,
+        on_missing="drop",
+    )
+
+
+def _events(samples: AnnData, outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Observed and expected events of each group, of the patients that have an outcome."""
+    n_groups = int(codes.max()) + 1
+    with_outcome = codes[samples.obs_names.get_indexer(outcome.names)]
+    observed, expected = observed_expected(outcome.time, outcome.event, with_outcome, n_groups)
+    if (empty := np.flatnonzero(expected == 0)).size:
+        raise SurvivalError(
+            f"{empty.size} of {n_groups} groups have no follow-up that reaches an event, so that they cannot be ordered "
+            "by risk. Pass a smaller n_groups=, or no time_key= and event_key=."
+        )
+    return observed.astype(int), expected
+
+
+def _risk_names(n: int) -> list[str]:
+    return ["low", "high"] if n == 2 else [f"risk {i + 1}" for i in range(n)]
+
+
+def _explain(decides: str, groups: pd.Series) -> None:
+    sizes = ", ".join(f"{name}: {count}" for name, count in groups.value_counts(sort=False).items())
+    logger.info("Groups by composition: %s.", sizes)
+    if decides == "order":
+        logger.info(
+            "The outcome named the groups but did not make them: a log-rank test on %r is valid as it is; the "
+            "direction (%r does worse) holds by construction and is no finding.",
+            groups.name,
+            groups.cat.categories[-1],
+        )
+    elif decides == "partition":
+        warnings.warn(
+            f"The outcome decided which clusters were merged into {groups.name!r}: the log-rank p-value on these same "
+            "patients is optimistic. Report it as such, leave out merge_into=, or test on other patients.",
+            SpatialfmWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,98 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _folder(variable: str, default: str) -> Path:
+    return Path(os.environ.get(variable, ROOT.parent / "shared" / default))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real images; the test is skipped where it is absent."""
+    folder = _folder("SPATIALFM_DATA", "data")
+    if not folder.is_dir():
+        pytest.skip("no folder of real data; set SPATIALFM_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Folder of reference outputs; the test is skipped where it is absent."""
+    folder = _folder("SPATIALFM_REFERENCE", "reference")
+    if not folder.is_dir():
+        pytest.skip("no folder of reference outputs; set SPATIALFM_REFERENCE")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _quiet_and_apart(tmp_path_factory, monkeypatch):
+    """No progress bars, and no test writes into the user's cache."""
+    import matplotlib
+
+    import spatialfm as sfm
+
+    matplotlib.use("Agg")
+    sfm.settings.progress = False
+    sfm.settings.cache_dir = tmp_path_factory.mktemp("cache")
+    yield
+    sfm.settings.reset()
+
+
+@pytest.fixture
+def make_sdata():
+    """Factory of a SpatialData from plain arrays, as the readers make it."""
+    import dask.array as da
+    import spatialdata as sd
+    from spatialdata.models import Image2DModel, Labels2DModel
+    from spatialdata.transformations import Scale
+
+    def make(samples: dict, channels: list[str] | dict[str, list[str]], *, mpp: float = 0.5, chunks: int = 64):
+        """`samples`: {sample: (image (c, y, x), labels (y, x))}."""
+        images, labels = {}, {}
+        for sample, (image, label) in samples.items():
+            names = channels[sample] if isinstance(channels, dict) else channels
+            scale = {sample: Scale([mpp, mpp], axes=("x", "y"))}
+            images[f"image_{sample}"] = Image2DModel.parse(
+                da.from_array(image, chunks=(1, chunks, chunks)),
+                dims=("c", "y", "x"),
+                c_coords=names,
+                transformations=dict(scale),
+            )
+            if label is not None:
+                labels[f"cells_{sample}"] = Labels2DModel.parse(
+                    da.from_array(label, chunks=chunks), dims=("y", "x"), transformations=dict(scale)
+                )
+        return sd.SpatialData(images=images, labels=labels)
+
+    return make
+
+
+@pytest.fixture
+def blobs():
+    """Factory of an image and labels with round cells of known places: (image uint8 (c, y, x), labels (y, x))."""
+    import numpy as np
+
+    def make(seed: int = 0, *, n_channels: int = 3, side: int = 150, n_cells: int = 20, radius: int = 6):
+        rng = np.random.default_rng(seed)
+        image = rng.integers(0, 120, (n_channels, side, side)).astype(np.uint8)
+        labels = np.zeros((side, side), np.int32)
+        y, x = np.mgrid[:side, :side]
+        for label in range(1, n_cells + 1):
+            cy, cx = rng.uniform(0, side, 2)
+            inside = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
+            free = inside & (labels == 0)
+            if free.sum() < 5:
+                continue
+            labels[free] = 3 * label  # labels with gaps, as real masks have them
+            image[:, free] += rng.integers(20, 120, (n_channels, 1)).astype(np.uint8)
+        return image, labels
+
+    return make

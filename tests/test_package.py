@@ -1,0 +1,106 @@
+"""What the package says of itself agrees: versions, files it ships, pages, targets, paths."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.resources import files
+
+import pytest
+import yaml
+
+from .conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+NAMESPACES = ("datasets", "get", "io", "models", "pl", "pp", "tl")
+TEXT_SUFFIXES = {".cff", ".cfg", ".css", ".csv", ".ipynb", ".json", ".md", ".py", ".rst", ".toml", ".txt", ".yaml", ".yml"}
+TEXT_NAMES = {"Makefile", "LICENSE", "run", ".editorconfig", ".gitignore"}
+LEFT_OUT = {".git", ".venv", ".venv-constraints", "__pycache__", "_build", "generated", "demo_output"}
+
+
+def tracked_texts():
+    """Text files of the project, as far as they are its own."""
+    for path in sorted(ROOT.rglob("*")):
+        parts = path.relative_to(ROOT).parts
+        if LEFT_OUT & set(parts) or parts[:2] == ("docs", "tutorials") or any(part.endswith(".zarr") for part in parts):
+            continue
+        if path.is_file() and (path.suffix in TEXT_SUFFIXES or path.name in TEXT_NAMES):
+            yield path
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = re.search(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert str(citation["version"]) == PROJECT["version"]
+    assert newest is not None
+    assert newest[1] == PROJECT["version"]
+
+
+def test_the_citation_has_what_the_format_requires():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["license"] == PROJECT["license"]
+    for work in (citation, *citation["references"]):
+        assert all("name" in author or "family-names" in author for author in work["authors"])
+
+
+def test_the_package_ships_its_types_marker():
+    assert files("spatialfm").joinpath("py.typed").is_file()
+
+
+def test_named_make_targets_exist():
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    texts = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / ".ci" / "run", *(ROOT / "docs").glob("*.md")]
+    named = {
+        name
+        for path in texts
+        for name in re.findall(r"(?:^|`|\")make ([a-z][a-z-]*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert {"demo", "test"} <= named
+    assert named <= targets
+
+
+def test_the_constraints_are_pins_that_any_build_satisfies():
+    lines = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
+    assert not [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line)]
+    pinned = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lines}
+    extras = [wish for wishes in PROJECT["optional-dependencies"].values() for wish in wishes]
+    wanted = {re.split(r"[<>=!~\[; ]", wish)[0].lower() for wish in (*PROJECT["dependencies"], *extras)}
+    assert not wanted - pinned
+
+
+def test_no_file_names_a_folder_of_one_machine():
+    # put together here, so that this file does not find itself
+    machine = re.compile(r"(?<![\w.~])/(?:" + "|".join(("work/", "opt/", "root/", "home/[a-z]", "Users/[A-Za-z]")) + ")")
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in tracked_texts()
+        for match in machine.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_every_public_name_exists_and_is_on_the_api_page(namespace):
+    module = importlib.import_module(f"spatialfm.{namespace}")
+    page = (ROOT / "docs" / "api" / f"{namespace}.md").read_text(encoding="utf-8")
+    listed = set(re.findall(rf"^   {namespace}\.(\w+)$", page, re.MULTILINE))
+    assert listed == set(module.__all__)
+    assert all(getattr(module, name).__doc__ for name in module.__all__)
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = (
+        "import sys, spatialfm; "
+        "print(*sorted({'torch', 'scanpy', 'squidpy', 'spatialdata', 'anndata', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == ""
+
+
+def test_the_logger_of_the_package_says_nothing_at_import():
+    run = subprocess.run([sys.executable, "-W", "error", "-c", "import spatialfm"], capture_output=True, text=True, check=True)
+    assert run.stdout + run.stderr == ""
