@@ -26,7 +26,15 @@ def tissue_image(seed: int, side: int = 120) -> tuple[np.ndarray, np.ndarray]:
 def reader(image: np.ndarray) -> SampleReader:
     labels = da.zeros(image.shape[1:], dtype=np.int32)
     return SampleReader(
-        "image_a", "cells_a", da.from_array(image, chunks=(1, 50, 50)), labels, (0, 1), ("a", "b"), 65535.0, 1.0, AxisAffine()
+        "image_a",
+        "cells_a",
+        da.from_array(image, chunks=(1, 50, 50)),
+        labels,
+        (0, 1),
+        ("a", "b"),
+        65535.0,
+        1.0,
+        AxisAffine(),
     )
 
 

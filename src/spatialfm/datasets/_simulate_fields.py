@@ -41,6 +41,13 @@ class Fields:
     lumen: np.ndarray
     wall: np.ndarray
 
+    def glow(self, size: int, mpp: float, margin: float) -> np.ndarray:
+        """Where fibres are ``(size, size)``, 0 to 1, in the pixels of an image `margin` µm inside the square."""
+        at = margin + (np.arange(size) + 0.5) * mpp
+        index = np.clip((at / STEP).astype(int), 0, len(self.niche) - 1)
+        fibrous = np.isin(self.niche, (STROMA, VESSEL)) & (_distance_to_lumen(self.lumen, len(self.niche)) > 0)
+        return ndimage.gaussian_filter(fibrous[np.ix_(index, index)].astype(np.float32), 1.5 / mpp)
+
     def at(self, grid: np.ndarray, xy: np.ndarray) -> np.ndarray:
         """Values of a grid ``(..., g, g)`` at points ``(n, 2)`` in µm."""
         index = np.clip((xy / STEP).astype(int), 0, grid.shape[-1] - 1)
@@ -61,14 +68,14 @@ def draw_fields(side: float, shares: np.ndarray, rng: np.random.Generator) -> Fi
     to_wall = _distance_to_lumen(lumen, g)
     niche = np.full((g, g), STROMA, np.int8)
     # the share decides how far the perivascular niche reaches, but a vessel always has a wall
-    reach = max(_threshold(-to_wall, np.ones((g, g), bool), shares[VESSEL]), -8.0)
-    niche[to_wall <= max(-reach, 2.5 * _WALL)] = VESSEL
+    reach = -_threshold(-to_wall, np.ones((g, g), bool), shares[VESSEL])
+    niche[to_wall <= np.clip(reach, 2.5 * _WALL, 15.0)] = VESSEL
 
     blobs = _blobs(side, centre, shares[AGGREGATE], rng) + 0.12 * smooth_noise((g, g), 7 / STEP, rng)
     # aggregates sit beside vessels, tumor keeps away from them
     blobs += 0.15 * np.exp(-to_wall / 20)
     _claim(niche, AGGREGATE, blobs, shares[AGGREGATE])
-    nests = smooth_noise((g, g), _NEST_SCALE / STEP, rng) + 0.35 * smooth_noise((g, g), 4 / STEP, rng)
+    nests = smooth_noise((g, g), _NEST_SCALE / STEP, rng) + 0.2 * smooth_noise((g, g), 4 / STEP, rng)
     nests -= 1.2 * np.exp(-to_wall / 12)
     aggregate_depth = _depth(niche == AGGREGATE)
     nests -= 1.0 * np.exp(np.minimum(aggregate_depth, 0) / 10)
@@ -118,9 +125,9 @@ def _blobs(side: float, centre: np.ndarray, share: float, rng: np.random.Generat
 
 
 def _vessels(side: float, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Vessels cut along (winding tubes) and across (rings), until they fill about half of their niche."""
+    """Vessels cut along (winding tubes) and across (rings), until they fill about a third of their niche."""
     lumen, wall, area = [], [], 0.0
-    wanted = 0.5 * share * side**2
+    wanted = 0.35 * share * side**2
     while area < wanted or not lumen:
         tube = rng.random() < 0.5
         radius = rng.uniform(2.0, 3.5) if tube else rng.uniform(3.0, 5.0)

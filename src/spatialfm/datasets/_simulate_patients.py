@@ -14,7 +14,7 @@ from ._simulate_options import generator
 from ._simulate_panel import MARKERS, NICHES, SPREAD_LIMIT, TYPES
 
 # mean share of a niche, and standard deviation of its log-ratio between patients and between samples of a patient
-_NICHE_MEAN = np.array([0.42, 0.36, 0.14, 0.08])
+_NICHE_MEAN = np.array([0.45, 0.37, 0.10, 0.08])
 _NICHE_SD = np.array([0.55, 0.35, 0.90, 0.35])
 _NICHE_SD_SAMPLE = 0.25
 # standard deviation, between patients, of the log-odds of each type (order of TYPES)

@@ -8,11 +8,11 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from ._simulate_fields import AGGREGATE, STROMA, TUMOR, VESSEL, Fields, draw_fields, smooth_noise
+from ._simulate_fields import AGGREGATE, TUMOR, VESSEL, Fields, draw_fields, smooth_noise
 from ._simulate_panel import TYPES
 from ._simulate_patients import Patient, niche_shares
 
-_SPACING = np.array([8.4, 9.2, 6.6, 7.6])  # µm, hard core between cells of a niche
+_SPACING = np.array([7.4, 7.2, 5.7, 6.6])  # µm, hard core between cells of a niche
 _TRIES = 4.0  # candidates a cell that is kept: packs close to jamming
 _SWEEPS = 3
 NEIGHBOR_RADIUS = 14.0  # µm within which cells see their neighbours' types
@@ -22,10 +22,10 @@ _T = {name: i for i, name in enumerate(TYPES)}
 _SHARE = np.array(
     [
         # Tumor CD8  CD4   Treg  B     Mac   DC    Neu   Fib   Endo
-        [0.84, 0.05, 0.02, 0.010, 0.002, 0.045, 0.010, 0.015, 0.010, 0.001],
-        [0.010, 0.11, 0.10, 0.040, 0.020, 0.14, 0.030, 0.050, 0.48, 0.005],
-        [0.004, 0.12, 0.23, 0.050, 0.50, 0.030, 0.050, 0.004, 0.015, 0.001],
-        [0.010, 0.08, 0.08, 0.020, 0.020, 0.10, 0.020, 0.080, 0.45, 0.02],
+        [0.86, 0.060, 0.02, 0.010, 0.002, 0.025, 0.008, 0.010, 0.004, 0.001],
+        [0.008, 0.10, 0.08, 0.030, 0.012, 0.075, 0.020, 0.030, 0.64, 0.005],
+        [0.002, 0.12, 0.23, 0.045, 0.52, 0.020, 0.045, 0.004, 0.015, 0.001],
+        [0.006, 0.08, 0.07, 0.015, 0.015, 0.070, 0.015, 0.050, 0.66, 0.02],
     ]
 )
 # log-odds that a cell gains per unit share of a type among its neighbours: (neighbour, cell) -> strength
@@ -41,15 +41,15 @@ PREFERENCES = {
 # semi-axes in µm, and how lobed the outline is
 _AXES = np.array(
     [
-        [6.2, 5.4, 0.06],
-        [4.3, 4.0, 0.05],
-        [4.3, 4.0, 0.05],
-        [4.4, 4.1, 0.05],
-        [4.3, 4.1, 0.04],
-        [6.4, 5.0, 0.20],
-        [6.6, 4.4, 0.28],
-        [4.9, 4.5, 0.10],
-        [10.0, 2.7, 0.05],
+        [5.6, 5.0, 0.05],
+        [3.9, 3.6, 0.05],
+        [3.9, 3.6, 0.05],
+        [4.0, 3.7, 0.05],
+        [3.9, 3.7, 0.04],
+        [5.9, 4.8, 0.15],
+        [6.2, 4.2, 0.25],
+        [4.5, 4.2, 0.08],
+        [9.5, 2.4, 0.05],
         [5.6, 1.7, 0.04],
     ]
 )
@@ -84,8 +84,8 @@ class Tissue:
         return Tissue(*(getattr(self, field.name)[cells] for field in fields(self)))
 
 
-def draw_tissue(side: float, patient: Patient, rng: np.random.Generator) -> Tissue:
-    """Grow a square of `side` µm of a patient's tissue."""
+def draw_tissue(side: float, patient: Patient, rng: np.random.Generator) -> tuple[Tissue, Fields]:
+    """Grow a square of `side` µm of a patient's tissue: its cells, and the niches that they lie in."""
     layout = draw_fields(side, niche_shares(patient, rng), rng)
     xy, wall_angle = _place(layout, side, rng)
     niche = layout.at(layout.niche, xy).astype(np.int64)
@@ -96,7 +96,8 @@ def draw_tissue(side: float, patient: Patient, rng: np.random.Generator) -> Tiss
     angle = _orientation(layout, xy, types, wall_angle, rng)
     size = np.exp(np.clip(0.09 * rng.standard_normal(len(xy)), -0.2, 0.2))
     axes = _AXES[types, :2] * size[:, None]
-    return Tissue(xy, niche, types, state, axes, angle, _AXES[types, 2], rng.uniform(0, 2 * np.pi, len(xy)))
+    phase = rng.uniform(0, 2 * np.pi, len(xy))
+    return Tissue(xy, niche, types, state, axes, angle, _AXES[types, 2], phase), layout
 
 
 def pack(xy: np.ndarray, spacing: np.ndarray) -> np.ndarray:
@@ -157,7 +158,7 @@ def _draw_types(layout, xy, niche, on_wall, patient: Patient, rng: np.random.Gen
     """Types from niche, place within it, patient, and the types of neighbours (a few sweeps of Gibbs sampling)."""
     field = np.log(_SHARE)[niche] + patient.type_shift
     tumor_depth, aggregate_depth = layout.at(layout.tumor_depth, xy), layout.at(layout.aggregate_depth, xy)
-    field[:, _T["Macrophage"]] += 1.6 * np.exp(-np.abs(tumor_depth) / 8)  # the tumor border
+    field[:, _T["Macrophage"]] += 1.3 * np.exp(-np.abs(tumor_depth) / 6)  # the tumor border
     for name in ("CD8 T", "CD4 T", "Treg"):
         field[:, _T[name]] -= np.clip(tumor_depth, 0, 30) / 15  # few lymphocytes reach the core of a nest
     # B cells in the middle of an aggregate, T cells around them
@@ -178,10 +179,10 @@ def _draw_types(layout, xy, niche, on_wall, patient: Patient, rng: np.random.Gen
         strength[_T[neighbor], _T[cell]] = value
     types = _categorical(field, rng)
     for _ in range(_SWEEPS):
-        for half in (rng.random(n) < 0.5,):
-            for turn in (half, ~half):  # neighbours that changed together could chase each other
-                around = (graph[turn] @ np.eye(len(TYPES), dtype=np.float32)[types]) / degree[turn]
-                types[turn] = _categorical(field[turn] + around @ strength, rng)
+        half = rng.random(n) < 0.5
+        for turn in (half, ~half):  # neighbours that change together would chase each other
+            around = (graph @ np.eye(len(TYPES), dtype=np.float32)[types])[turn] / degree[turn]
+            types[turn] = _categorical(field[turn] + around @ strength, rng)
     return types
 
 
@@ -208,6 +209,3 @@ def _orientation(layout, xy, types, wall_angle, rng: np.random.Generator) -> np.
 def _categorical(logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """One draw a row (Gumbel-max)."""
     return np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
-
-
-__all__ = ["AGGREGATE", "NEIGHBOR_RADIUS", "PREFERENCES", "STROMA", "TUMOR", "VESSEL", "Tissue", "draw_tissue", "pack"]

@@ -45,7 +45,6 @@ class Options:
     mpp: float | Mapping[str, float] | None = None
     resample: bool = True
     window: int | None = None
-    block: int = BLOCK
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def make_plan(
     blocks = []
     for number in range(len(pairs)):
         members = np.flatnonzero(cells.sample == number)
-        blocks += plan_blocks(number, members, starts[members], window, options.block)
+        blocks += plan_blocks(number, members, starts[members], window, BLOCK)
     n_truncated = int((cells.extents / per_cell > window + 1).sum())
     if n_truncated:
         logger.warning("%d of %d cells reach beyond their window of %d pixels", n_truncated, len(starts), window)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import __version__
 from .._keys import UNS
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-PACKAGES = ("spatialfm", "torch", "numpy", "spatialdata", "anndata")
+PACKAGES = ("torch", "numpy", "spatialdata", "anndata")
 
 
 def as_text(value: object) -> str:
@@ -35,7 +36,9 @@ def make_record(**fields: object) -> dict[str, str | int | float]:
             record[name] = value
         else:
             record[name] = "" if value is None else as_text(value)
-    record["versions"] = as_text({"python": platform.python_version(), **{name: version(name) for name in PACKAGES}})
+    record["versions"] = as_text(
+        {"spatialfm": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    )
     return record
 
 

@@ -32,7 +32,9 @@ def check_ifd_chain(state, *, is_plain: bool = True) -> int:
         header = file.read(16)
         order = "<" if header[:2] == b"II" else ">"
         is_big = struct.unpack(order + "H", header[2:4])[0] == 43
-        offset_format, count_format, tag_size = (order + "Q", order + "Q", 20) if is_big else (order + "I", order + "H", 12)
+        offset_format, count_format, tag_size = (
+            (order + "Q", order + "Q", 20) if is_big else (order + "I", order + "H", 12)
+        )
         offset_size, count_size = struct.calcsize(offset_format), struct.calcsize(count_format)
         start = 8 if is_big else 4
         (offset,) = struct.unpack(offset_format, header[start : start + offset_size])

@@ -21,7 +21,7 @@ from ._ifd import check_ifd_chain
 from ._metadata import ImageMetadata, read_metadata
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage, TiffPageSeries
+    from tifffile import TiffPage, TiffPageSeries
 
 _UNCOMPRESSED = 1
 
@@ -91,10 +91,10 @@ class Level:
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """One image of a TIFF file with its pyramid levels."""
+    """One image of a TIFF file with its pyramid levels; `series` is what was asked for."""
 
     state: FileState
-    series: int
+    series: int | None
     levels: tuple[Level, ...]
     metadata: ImageMetadata
 
@@ -139,10 +139,10 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
             index = _choose_series(tif.series, series, state.path)
             chosen = tif.series[index]
             levels = tuple(_level(level, state) for level in chosen.levels)
-            return TiffLayout(state, index, _same_channels(levels), read_metadata(tif, chosen, index))
+            return TiffLayout(state, series, _same_channels(levels), read_metadata(tif, chosen, index))
     except (InputFileError, OSError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - tifffile raises whatever the damaged bytes lead to
+    except Exception as error:  # tifffile raises whatever the damaged bytes lead to
         raise InputFileError(
             f"'{state.path}' starts like a TIFF file but cannot be read: {error}. It is truncated or damaged; "
             "copy or export it again."

@@ -38,6 +38,8 @@ _UM_PER_UNIT = {
 }
 _UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 1e4, 4: 1e3, 5: 1.0}  # inch, cm, and tifffile's mm and µm
 
+_RGB = (2, 6)  # photometric interpretations RGB and YCbCr, which is decoded to RGB
+
 # Programs that know no pixel size write a printer's or a screen's: 72 to 2,400 dots per inch, 353 to 10.6 µm.
 MAX_TAG_MPP = 10.0
 
@@ -74,6 +76,9 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, index: int) -> ImageMet
         names, size = _imagej(tif, page)
     else:
         names = _page_names(tif, series)
+    n_samples = page.shaped[0] * page.shaped[4]
+    if names is None and page.photometric in _RGB and n_samples in (3, 4):
+        names = ["red", "green", "blue", "alpha"][:n_samples]
     ignored = None
     if size is None and not tif.is_imagej:
         size = _resolution(page)
@@ -89,8 +94,8 @@ def parse_ome(xml: str, index: int = 0) -> tuple[list[str] | None, PixelSize | N
 
     Examples
     --------
-    >>> xml = '<OME><Image><Pixels PhysicalSizeX="500" PhysicalSizeXUnit="nm"><Channel Name="DAPI"/></Pixels></Image></OME>'
-    >>> parse_ome(xml)
+    >>> pixels = '<Pixels PhysicalSizeX="500" PhysicalSizeXUnit="nm"><Channel Name="DAPI"/></Pixels>'
+    >>> parse_ome(f"<OME><Image>{pixels}</Image></OME>")
     (['DAPI'], PixelSize(x=0.5, y=0.5, field='OME-XML PhysicalSizeX'))
     """
     try:

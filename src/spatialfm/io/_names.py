@@ -92,7 +92,8 @@ def given_channel_names(
         path = Path(given).expanduser()
         if not path.is_file():
             raise InputFileError(
-                f"channel_names={str(given)!r} is not a file. Pass a list of names, or a text file with one name a line."
+                f"channel_names={str(given)!r} is not a file. "
+                "Pass a list of names, or a text file with one name a line."
             )
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         return [line for line in lines if line]

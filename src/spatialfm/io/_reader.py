@@ -37,7 +37,7 @@ class TiffArray:
     """
 
     state: FileState
-    series: int
+    series: int | None
     level: int
     sources: tuple[str, str, str]
     shape: tuple[int, int, int]
@@ -186,8 +186,6 @@ def _window(key: Any, length: int) -> tuple[tuple[int, int], Any]:
             return (0, 0), slice(None)
         low = min(indices[0], indices[-1])
         high = max(indices[0], indices[-1]) + 1
-        if indices.step > 0:
-            return (low, high), slice(None, None, indices.step)
         return (low, high), slice(None, None, indices.step)
     index = int(key) + (length if key < 0 else 0)
     if not 0 <= index < length:

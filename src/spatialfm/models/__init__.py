@@ -5,11 +5,12 @@ Every model is a `ModelCard` and an `Encoder`; `list_models` shows them, `load` 
 
 from __future__ import annotations
 
+import sys as _sys
+from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING
 
 import lazy_loader as _lazy
 
-# eagerly: importing the file card.py would otherwise put the module where the function `card` belongs
 from .registry import card, list_models, load, register
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ __all__ = [
     "load",
     "register",
 ]
+
+
+class _Package(_ModuleType):
+    """Keeps the function `card`: whoever imports the file card.py would put the module in its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name == "card" and isinstance(value, _ModuleType)):
+            super().__setattr__(name, value)
+
+
+_sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

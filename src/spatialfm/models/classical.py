@@ -1,1 +1,317 @@
-pass
+"""Encoders without weights: what a cell's pixels say by themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .._errors import ModelError
+from .card import ModelCard
+from .encoder import Encoder, EncoderOutput, Weights
+from .registry import register
+
+SHAPE_FEATURES = ("area", "perimeter", "eccentricity", "major_axis", "minor_axis", "extent", "compactness")
+MARKER_FEATURES = ("mean", "q10", "q50", "q90", "std", "nuclear_membrane", "gradient", "contrast")
+QUANTILES = (0.1, 0.5, 0.9)
+
+# pixels come in units of a marker's standard deviation: a tenth of it is noise, which no ratio may blow up
+_FLOOR = 0.1
+
+_COMMON = {
+    "family": "classical",
+    "license": "BSD-3-Clause",
+    "commercial": True,
+    "gated": False,
+    "trained_on": "nothing: fixed formulas",
+    "parameters": 0,
+    "marker_vocabulary": "none",
+    "background": "zero",
+    "outputs": ("patch",),
+    "needs_weights": False,
+    "needs_mask": True,
+}
+CLASSICAL = ModelCard(
+    name="classical",
+    title="Intensity, nuclear to membrane ratio, texture and shape of a cell",
+    reference="Shape after skimage.measure.regionprops; contrast after Geary 1954, The Incorporated Statistician 5",
+    normalization="scale",
+    standardize=True,
+    **_COMMON,
+)
+MEAN_INTENSITY = ModelCard(
+    name="mean-intensity",
+    title="Mean intensity of each marker in a cell",
+    reference='Baseline "mean marker expression" of Shaban et al. 2025, arXiv:2506.03373, Online Methods',
+    normalization="none",
+    standardize=False,
+    **_COMMON,
+)
+
+
+@register(CLASSICAL)
+class ClassicalEncoder(Encoder):
+    """Intensity, texture and shape of a cell: 7 columns of shape and 8 for each marker.
+
+    Every value is taken over the cell's own pixels, so it depends neither on the window nor on the neighbours.
+
+    - shape: `area`, `perimeter`, `major_axis`, `minor_axis` (as ``log1p``), `eccentricity`, `extent` (area over
+      bounding box) and `compactness` (``4 π area / perimeter²``), defined as in ``skimage.measure.regionprops``
+    - each marker: `mean`, `q10`, `q50`, `q90`, `std` and `gradient` (mean length of the pixel-to-pixel gradient), as
+      ``arcsinh``; `nuclear_membrane`, the log ratio of the cell's core to its rim (0 where there is no core);
+      `contrast`, the mean squared difference of adjacent pixels over twice the variance (Geary's C: near 0 smooth, 1
+      no spatial order), drawn towards 1 where the marker hardly varies
+
+    Parameters
+    ----------
+    card, weights
+        As `load` passes them.
+    mpp
+        µm per pixel: sizes are then in µm instead of pixels.
+    rim
+        Width of the rim in pixels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import spatialfm as sfm
+    >>> encoder = sfm.models.load("classical", mpp=0.5)
+    >>> mask = torch.zeros(1, 32, 32, dtype=torch.bool)
+    >>> mask[:, 8:18, 8:20] = True
+    >>> patch = encoder(torch.ones(1, 2, 32, 32), mask=mask).patch
+    >>> features = dict(zip(encoder.feature_names(["DAPI", "CD3"]), patch[0].tolist(), strict=True))
+    >>> print(f"{features['extent']:.2f} {features['CD3_mean']:.4f}")  # arcsinh(1) = 0.8814
+    1.00 0.8814
+    """
+
+    def __init__(self, card: ModelCard, weights: None = None, *, mpp: float = 1.0, rim: int = 2) -> None:
+        super().__init__()
+        if not (math.isfinite(mpp) and mpp > 0):
+            raise ModelError(f"Model {card.name!r} has no mpp={mpp!r}; pass the µm per pixel, a positive number.")
+        if int(rim) != rim or rim < 1:
+            raise ModelError(f"Model {card.name!r} has no rim={rim!r}; pass a number of pixels, 1 or more.")
+        self.card, self.weights = card, Weights("none")
+        self.options = {"mpp": float(mpp), "rim": int(rim)}
+
+    def forward(self, pixels: Tensor, markers: Tensor | None = None, *, mask: Tensor | None = None) -> EncoderOutput:
+        """Measure cells.
+
+        Parameters
+        ----------
+        pixels
+            ``(B, M, H, W)``, divided by each marker's standard deviation.
+        markers
+            Not used.
+        mask
+            ``(B, H, W)``, True in the cell. A cell without pixels gives zeros.
+
+        Returns
+        -------
+        `patch` ``(B, 7 + 8 M)``, columns as in `feature_names`.
+
+        Raises
+        ------
+        ModelError
+            If there is no mask, or it does not fit the pixels.
+        """
+        if mask is None:
+            raise ModelError(f"Model {self.card.name!r} measures cells: pass mask=(B, H, W), True in the cell.")
+        pixels, mask = _checked(pixels, mask, self.card)
+        with torch.autocast(pixels.device.type, enabled=False):
+            pixels, mask = crop(pixels, mask)
+            shape = shape_features(mask, self.options["mpp"])
+            marker = marker_features(pixels, mask, self.options["rim"])
+        features = torch.cat([shape, marker.flatten(1)], dim=1)
+        return EncoderOutput(patch=features * mask.flatten(1).any(1, keepdim=True))
+
+    def feature_names(self, markers: Sequence[str]) -> list[str]:
+        """Columns of `patch`: the shape, then ``<marker>_<feature>``, marker by marker."""
+        return [*SHAPE_FEATURES, *(f"{marker}_{feature}" for marker in markers for feature in MARKER_FEATURES)]
+
+
+@register(MEAN_INTENSITY)
+class MeanIntensityEncoder(Encoder):
+    """Mean of each marker over the cell, the plainest baseline (Online Methods of the KRONOS paper, "Baselines").
+
+    Parameters
+    ----------
+    card, weights
+        As `load` passes them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import spatialfm as sfm
+    >>> encoder = sfm.models.load("mean-intensity")
+    >>> encoder(torch.tensor([[[[1.0, 3.0, 8.0]]]]), mask=torch.tensor([[[True, True, False]]])).patch
+    tensor([[2.]])
+    """
+
+    def __init__(self, card: ModelCard, weights: None = None) -> None:
+        super().__init__()
+        self.card, self.weights, self.options = card, Weights("none"), {}
+
+    def forward(self, pixels: Tensor, markers: Tensor | None = None, *, mask: Tensor | None = None) -> EncoderOutput:
+        """Average cells.
+
+        Parameters
+        ----------
+        pixels
+            ``(B, M, H, W)``.
+        markers
+            Not used.
+        mask
+            ``(B, H, W)``, True in the cell; None: the whole window, as the paper does for patches. A cell without
+            pixels gives zeros.
+
+        Returns
+        -------
+        `patch` ``(B, M)``.
+
+        Raises
+        ------
+        ModelError
+            If the mask does not fit the pixels.
+        """
+        if mask is None:
+            mask = torch.ones_like(pixels[:, 0], dtype=torch.bool)
+        pixels, mask = _checked(pixels, mask, self.card)
+        values, valid = cell_pixels(*crop(pixels, mask))
+        return EncoderOutput(patch=masked_mean(values, valid))
+
+    def feature_names(self, markers: Sequence[str]) -> list[str]:
+        """Columns of `patch`: the markers."""
+        return list(markers)
+
+
+def crop(pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut pixels ``(B, M, H, W)`` and mask ``(B, H, W)`` to the box that holds every cell of the batch."""
+    box = []
+    for axes in ((0, 2), (0, 1)):
+        inside = mask.any(axes[1]).any(axes[0]).nonzero()
+        box.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 1))
+    return pixels[..., box[0], box[1]], mask[..., box[0], box[1]]
+
+
+def cell_pixels(pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels of each cell in a row: values ``(B, M, n)``, and which of the n are the cell's ``(B, n)``."""
+    flat = mask.flatten(1)
+    n = max(int(flat.sum(1).max()), 1) if len(flat) else 1
+    order = flat.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :n]
+    return pixels.flatten(2).gather(2, order[:, None].expand(-1, pixels.shape[1], -1)), flat.gather(1, order)
+
+
+def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Mean of ``(B, M, ...)`` where ``(B, ...)`` is True, 0 where it never is: ``(B, M)``."""
+    valid = valid[:, None]
+    total = torch.where(valid, values, 0).flatten(2).sum(2)
+    return total / valid.flatten(2).sum(2).clamp(min=1)
+
+
+def quantiles(values: Tensor, valid: Tensor, levels: Sequence[float] = QUANTILES) -> Tensor:
+    """Quantiles ``(B, M, levels)`` of the valid ones of ``(B, M, n)``, linear between two values as in numpy."""
+    ordered = values.masked_fill(~valid[:, None], torch.inf).sort(dim=2).values
+    last = (valid.sum(1, keepdim=True) - 1).clamp(min=0)  # (B, 1)
+    place = last * torch.tensor(levels, device=values.device)
+    below = place.floor().long()
+    low, high = (
+        ordered.gather(2, index[:, None].expand(-1, values.shape[1], -1))
+        for index in (below, (below + 1).minimum(last))
+    )
+    return torch.where(valid.any(1)[:, None, None], torch.lerp(low, high, (place - below)[:, None]), 0)
+
+
+def erode(mask: Tensor, width: int) -> Tensor:
+    """Take `width` pixels (in chessboard distance) off a mask ``(B, H, W)``; all around it is background."""
+    background = F.pad((~mask).float()[:, None], [width] * 4, value=1.0)
+    return F.max_pool2d(background, 2 * width + 1, stride=1)[:, 0] == 0
+
+
+def marker_features(pixels: Tensor, mask: Tensor, rim: int) -> Tensor:
+    """Intensity and texture ``(B, M, 8)`` of pixels ``(B, M, H, W)`` in a mask ``(B, H, W)``."""
+    values, valid = cell_pixels(pixels, mask)
+    mean = masked_mean(values, valid)
+    variance = masked_mean((values - mean[..., None]).square(), valid)
+    gradient, difference = texture(pixels, mask)
+    intensity = [mean[..., None], quantiles(values, valid), variance.sqrt()[..., None]]
+    return torch.cat(
+        [
+            torch.cat(intensity, dim=-1).asinh(),
+            core_to_rim(pixels, mask, rim)[..., None],
+            gradient.asinh()[..., None],
+            ((difference / 2 + _FLOOR**2) / (variance + _FLOOR**2))[..., None],
+        ],
+        dim=-1,
+    )
+
+
+def core_to_rim(pixels: Tensor, mask: Tensor, rim: int) -> Tensor:
+    """Log ratio ``(B, M)`` of the mean in the cell's core to that in its rim; 0 where the cell has no core."""
+    core = erode(mask, rim)
+    inner, outer = (masked_mean(pixels, part).clamp(min=0) + _FLOOR for part in (core, mask & ~core))
+    return torch.where(core.flatten(1).any(1, keepdim=True), (inner / outer).log(), 0)
+
+
+def texture(pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean gradient length, and mean squared difference of adjacent pixels, ``(B, M)`` each, within the mask."""
+    across, down = pixels.diff(dim=3).square(), pixels.diff(dim=2).square()
+    pair_across, pair_down = mask[:, :, 1:] & mask[:, :, :-1], mask[:, 1:] & mask[:, :-1]
+    corner = pair_across[:, :-1] & pair_down[:, :, :-1]
+    gradient = masked_mean((across[:, :, :-1] + down[..., :-1]).sqrt(), corner)
+    n_across, n_down = (pair.flatten(1).sum(1, keepdim=True) for pair in (pair_across, pair_down))
+    total = masked_mean(across, pair_across) * n_across + masked_mean(down, pair_down) * n_down
+    return gradient, total / (n_across + n_down).clamp(min=1)
+
+
+def shape_features(mask: Tensor, mpp: float = 1.0) -> Tensor:
+    """Shape ``(B, 7)`` of masks ``(B, H, W)``, sizes in µm where `mpp` says how large a pixel is."""
+    inside = mask.float()
+    area = inside.sum((1, 2))
+    y, x = (
+        torch.arange(side, device=mask.device, dtype=torch.float32).reshape(shape)
+        for side, shape in zip(mask.shape[1:], ((-1, 1), (1, -1)), strict=True)
+    )
+    n = area.clamp(min=1)
+    # centred before they are squared: single precision would not survive the difference of two large moments
+    y, x = (axis - ((axis * inside).sum((1, 2)) / n)[:, None, None] for axis in (y, x))
+    yy, xx, yx = ((product * inside).sum((1, 2)) / n for product in (y * y, x * x, y * x))
+    spread = ((yy - xx).square() + 4 * yx.square()).sqrt()
+    large, small = (yy + xx + spread) / 2, ((yy + xx - spread) / 2).clamp(min=0)
+    eccentricity = (1 - torch.where(large > 0, small / large, 1)).clamp(min=0).sqrt()
+    length = perimeter(mask)
+    box = mask.any(2).sum(1) * mask.any(1).sum(1)  # as long as the cell is in one piece
+    compactness = torch.where(length > 0, 4 * math.pi * area / length.square(), 0)
+    sizes = [area * mpp**2, length * mpp, 4 * large.sqrt() * mpp, 4 * small.sqrt() * mpp]
+    area, length, major, minor = (size.log1p() for size in sizes)
+    columns = [area, length, eccentricity, major, minor, inside.sum((1, 2)) / box.clamp(min=1), compactness]
+    return torch.stack(columns, dim=1)
+
+
+def perimeter(mask: Tensor) -> Tensor:
+    """Perimeter ``(B,)`` of masks ``(B, H, W)``, as ``skimage.measure.perimeter`` (Benkrid and Crookes) has it.
+
+    A pixel of the outline counts 1, √2 or their mean, by how its neighbours on the outline lie.
+    """
+    padded = F.pad(mask, [1, 1, 1, 1])
+    centre = (slice(None), slice(1, -1), slice(1, -1))
+    four = padded[:, :-2, 1:-1] & padded[:, 2:, 1:-1] & padded[:, 1:-1, :-2] & padded[:, 1:-1, 2:]
+    outline = F.pad((padded[centre] & ~four).long(), [1, 1, 1, 1])
+    straight = outline[:, :-2, 1:-1] + outline[:, 2:, 1:-1] + outline[:, 1:-1, :-2] + outline[:, 1:-1, 2:]
+    diagonal = outline[:, :-2, :-2] + outline[:, :-2, 2:] + outline[:, 2:, :-2] + outline[:, 2:, 2:]
+    weights = torch.zeros(50, device=mask.device)
+    weights[[5, 7, 15, 17, 25, 27]] = 1.0
+    weights[[21, 33]] = math.sqrt(2)
+    weights[[13, 23]] = (1 + math.sqrt(2)) / 2
+    return weights[outline[centre] + 2 * straight + 10 * diagonal].sum((1, 2))
+
+
+def _checked(pixels: Tensor, mask: Tensor, card: ModelCard) -> tuple[Tensor, Tensor]:
+    if pixels.ndim != 4 or mask.shape != pixels[:, 0].shape:
+        raise ModelError(
+            f"Model {card.name!r} takes pixels (B, M, H, W) and a mask (B, H, W), got {tuple(pixels.shape)} and "
+            f"{tuple(mask.shape)}."
+        )
+    return pixels.float(), mask.bool()

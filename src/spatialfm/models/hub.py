@@ -101,8 +101,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     entries = content.items() if isinstance(content, Mapping) else [(f"a {type(content).__name__}", content)]
     if strangers := [name for name, value in entries if not (isinstance(name, str) and isinstance(value, Tensor))]:
         raise WeightsError(
-            f"Weights file {path} holds {str(strangers[0])!r}, which is no named tensor; expected a state dict, bare or "
-            "under 'teacher'. Save it with torch.save(model.state_dict(), file)."
+            f"Weights file {path} holds {str(strangers[0])!r}, which is no named tensor; expected a state dict, bare "
+            "or under 'teacher'. Save it with torch.save(model.state_dict(), file)."
         )
     return {name.removeprefix("backbone."): tensor for name, tensor in content.items() if "dino_head" not in name}
 
@@ -260,9 +260,7 @@ def _download_companion(repo: str, revision: str | None, name: str, folder: Path
         logger.info("No %s from %s (%s)", name, repo, type(error).__name__)
 
 
-def _where_to_put(
-    card: ModelCard, folder: Path, reason: str, repo: str | None = None, file: str | None = None
-) -> str:
+def _where_to_put(card: ModelCard, folder: Path, reason: str, repo: str | None = None, file: str | None = None) -> str:
     text = (
         f"No weights for model {card.name!r}: {reason}. Put {file or card.weights_file} at "
         f"{folder / (file or card.weights_file)}, or pass weights=<file or folder>."

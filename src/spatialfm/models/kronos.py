@@ -17,9 +17,9 @@ from .._errors import ModelError
 from .._logging import logger
 from . import hub
 from .card import ModelCard
-from .encoder import Encoder, EncoderOutput, MarkerEntry, Weights
+from .encoder import Encoder, EncoderOutput, MarkerEntry
 from .registry import register
-from .vit import ViTConfig, VisionTransformer
+from .vit import VisionTransformer, ViTConfig
 
 N_MARKER_IDS = 512
 METADATA_FILE = "marker_metadata.csv"
@@ -198,8 +198,8 @@ class KronosEncoder(Encoder):
         return ids.to(self.marker_table.device, torch.long)
 
 
-@register(KRONOS)
 @register(KRONOS_LARGE)
+@register(KRONOS)
 def build_kronos(
     card: ModelCard,
     weights: str | os.PathLike | None,

@@ -127,8 +127,9 @@ def list_models() -> pd.DataFrame:
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sfm.models.list_models().loc["kronos", ["license", "commercial", "window"]].tolist()
-    ['CC-BY-NC-ND-4.0', False, 64]
+    >>> models = sfm.models.list_models()
+    >>> models.loc["kronos", "license"], list(models.index[models["commercial"]])
+    ('CC-BY-NC-ND-4.0', ['classical', 'mean-intensity'])
     """
     import pandas as pd
 
@@ -223,7 +224,7 @@ def _identity(build: Callable) -> tuple[str, str]:
 def _entries() -> dict[str, _Entry]:
     for module in _BUILTIN:
         importlib.import_module(f".{module}", __package__)
-    return _ENTRIES
+    return dict(sorted(_ENTRIES.items()))
 
 
 def _entry(name: str) -> _Entry:

@@ -13,7 +13,7 @@ from spatialdata.models import TableModel
 from .._errors import ClinicalError, TableError
 from .._keys import AREA, INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SPATIAL, TABLE, UNS, cell_name, quantile_layer
 from .elements import AxisAffine, SampleElements
-from .joins import add_columns, counted, storable_frame
+from .joins import add_columns, counted
 from .measure import LabelScan
 
 
@@ -40,6 +40,7 @@ class MeasuredCells:
 
 
 def assemble(plans: list[CellPlan], measured: list[MeasuredCells], quantiles: list[float]) -> AnnData:
+    """The table without the columns that others know; checks that there is a cell at all."""
     markers = list(dict.fromkeys(name for plan in plans for name in plan.channels))
     n = sum(part.kept.size for part in measured)
     if not n:
@@ -85,23 +86,24 @@ def with_columns(
     plans: list[CellPlan],
     measured: list[MeasuredCells],
     cells: pd.DataFrame | None,
-    keys: tuple[str | None, str],
     clinical: pd.DataFrame | None,
 ) -> pd.DataFrame:
-    """`obs` with the columns of known cells and of samples beside what was measured."""
+    """`obs` with the columns of known cells (without their keys) and of samples beside what was measured."""
     if cells is not None:
         rows = np.concatenate([plan.rows[part.kept] for plan, part in zip(plans, measured, strict=True)])
-        keep = [c for c in cells if c not in {*keys, REGION_KEY, INSTANCE_KEY, SAMPLE_KEY}]
-        new = cells[keep].iloc[rows].set_axis(obs.index, axis=0)
-        new = new.apply(lambda column: storable(column, f"{column.name!r} of cells=", TableError))
+        new = _only_used(cells.iloc[rows].set_axis(obs.index, axis=0))
         mend = "Drop or rename it first: cells.rename(columns={...})."
-        obs = addwith_columns(obs, new, "cells=", mend, TableError)
+        obs = add_columns(obs, new, "cells=", mend, TableError)
     if clinical is not None:
-        new = clinical.loc[obs[SAMPLE_KEY].astype(str)].set_axis(obs.index, axis=0)
-        new = new.apply(lambda column: storable(column, f"{column.name!r} of sdata['samples']", ClinicalError))
-        mend = "Rename it in one of them."
-        obs = addwith_columns(obs, new, "sdata['samples']", mend, ClinicalError)
+        new = _only_used(clinical.loc[obs[SAMPLE_KEY].astype(str)].set_axis(obs.index, axis=0))
+        mend = "Rename it in sdata['samples'].obs."
+        obs = add_columns(obs, new, "sdata['samples']", mend, ClinicalError)
     return obs
+
+
+def _only_used(frame: pd.DataFrame) -> pd.DataFrame:
+    categorical = frame.select_dtypes("category").columns
+    return frame.assign(**{name: frame[name].cat.remove_unused_categories() for name in categorical})
 
 
 def _record(
@@ -125,12 +127,15 @@ def _record(
         "statistic": "mean",
         "quantiles": json.dumps(quantiles),
         "samples": json.dumps(elements, ensure_ascii=False),
-        "markers_missing": json.dumps({sample: names for sample, names in lacking.items() if names}, ensure_ascii=False),
+        "markers_missing": json.dumps(
+            {sample: names for sample, names in lacking.items() if names}, ensure_ascii=False
+        ),
         "spatialfm_version": __version__,
     }
 
 
 def as_table(adata: AnnData) -> AnnData:
+    """The AnnData as a table of a SpatialData, annotating the label elements."""
     return TableModel.parse(
         adata,
         region=list(adata.obs[REGION_KEY].cat.categories),

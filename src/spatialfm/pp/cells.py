@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,22 +14,11 @@ from spatialdata.models import TableModel
 from tqdm.auto import tqdm
 
 from .._errors import ClinicalError, ElementError, PanelError, SpatialfmWarning, TableError
-from .._keys import (
-    AREA,
-    INSTANCE_KEY,
-    REGION_KEY,
-    SAMPLE_KEY,
-    SAMPLES,
-    SPATIAL,
-    TABLE,
-    UNS,
-    cell_name,
-    quantile_layer,
-)
+from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, cell_name
 from .._logging import logger
 from .._settings import settings
+from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
 from .elements import (
-    AxisAffine,
     SampleElements,
     axis_affine,
     channel_names,
@@ -40,8 +28,8 @@ from .elements import (
     match_elements,
     pixel_size,
 )
-from .joins import add_columns, counted, listed, match_cells, storable, text_keys
-from .measure import LabelGrid, LabelScan, boxes_on_image, cell_quantiles, intensity_sums, scan_labels, shapes
+from .joins import counted, listed, match_cells, storable_frame, text_keys
+from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums, scan_labels, shapes
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -66,8 +54,8 @@ def cell_table(
     """Measure every labelled cell of every sample.
 
     Images and labels are read block by block, at full resolution. An offset or a scale between image and labels is
-    followed: intensities are taken at the pixels of the image whose centre lies in the cell, position and shape from the
-    pixels of the labels.
+    followed: intensities are taken at the pixels of the image whose centre lies in the cell, position and shape from
+    the pixels of the labels.
 
     Parameters
     ----------
@@ -128,13 +116,13 @@ def cell_table(
     >>> import numpy as np, spatialdata as sd, spatialfm as sfm
     >>> from spatialdata.models import Image2DModel, Labels2DModel
     >>> from spatialdata.transformations import Scale
-    >>> half_micron = {"s1": Scale([0.5, 0.5], axes=("x", "y"))}
+    >>> system = {"s1": Scale([0.5, 0.5], axes=("x", "y"))}
     >>> labels = np.zeros((6, 8), dtype=int)
     >>> labels[1:3, 1:5], labels[4:6, 4:8] = 1, 7
     >>> image = Image2DModel.parse(
-    ...     np.stack([labels, labels * 10.0]), dims=("c", "y", "x"), c_coords=["CD3", "CD8"], transformations=half_micron
+    ...     np.stack([labels, labels * 10.0]), dims=("c", "y", "x"), c_coords=["CD3", "CD8"], transformations=system
     ... )
-    >>> cells = Labels2DModel.parse(labels, dims=("y", "x"), transformations=half_micron)
+    >>> cells = Labels2DModel.parse(labels, dims=("y", "x"), transformations=system)
     >>> sdata = sd.SpatialData(images={"image_s1": image}, labels={"cells_s1": cells})
     >>> sfm.pp.cell_table(sdata)
     >>> sdata["table"].to_df()
@@ -159,15 +147,16 @@ def cell_table(
     samples = [samples] if isinstance(samples, str) else samples
     plans = [_plan(sdata, pair, drop) for pair in _pairs(sdata, image, labels, samples)]
     if cells is not None:
-        cells = cells.obs if isinstance(cells, AnnData) else cells
-        plans = _join(plans, cells, cells_sample_key, cells_label_key, list(_all_samples(sdata, image)), drop)
+        keys = (cells_sample_key, cells_label_key)
+        plans = _join(plans, _frame(cells), *keys, _all_samples(sdata, image), drop)
+        cells = _without_keys(cells, keys)
     clinical = _clinical(sdata, [plan.pair.sample for plan in plans])
 
     measured = []
     for plan in tqdm(plans, desc="cells", unit="sample", disable=not settings.progress):
         measured.append(_measure(sdata, plan, quantiles, morphology, drop))
     adata = assemble(plans, measured, quantiles)
-    adata.obs = with_columns(adata.obs, plans, measured, cells, own_keys, clinical)
+    adata.obs = with_columns(adata.obs, plans, measured, cells, clinical)
     adata = as_table(adata)
     logger.info(
         f"{counted(adata.n_obs, 'cell')} of {counted(len(plans), 'sample')}, {counted(adata.n_vars, 'marker')}"
@@ -200,11 +189,27 @@ def _pairs(sdata: SpatialData, image, labels, samples) -> list[SampleElements]:
     for pair in pairs:
         if pair.labels in seen:
             raise ElementError(
-                f"Labels element {pair.labels!r} is used for samples {seen[pair.labels]!r} and {pair.sample!r}: its cells "
-                "would be counted twice. Pass labels={sample: element} with one element each, or samples=."
+                f"Labels element {pair.labels!r} is used for samples {seen[pair.labels]!r} and {pair.sample!r}: its "
+                "cells would be counted twice. Pass labels={sample: element} with one element each, or samples=."
             )
         seen[pair.labels] = pair.sample
     return pairs
+
+
+def _frame(cells: pd.DataFrame | AnnData) -> pd.DataFrame:
+    return cells.obs if isinstance(cells, AnnData) else cells
+
+
+def _without_keys(cells: pd.DataFrame | AnnData, keys: tuple[str | None, str]) -> pd.DataFrame:
+    """Cells without the columns that named them, ready to be stored."""
+    frame = _frame(cells).drop(columns=[*_annotation_keys(cells), *keys], errors="ignore")
+    return storable_frame(frame, "cells=", TableError)
+
+
+def _annotation_keys(table: pd.DataFrame | AnnData) -> list[str]:
+    """Columns with which a table of a SpatialData says what it annotates."""
+    attrs = table.uns.get(TableModel.ATTRS_KEY, {}) if isinstance(table, AnnData) else {}
+    return [attrs[key] for key in (TableModel.REGION_KEY_KEY, TableModel.INSTANCE_KEY) if key in attrs]
 
 
 def _all_samples(sdata: SpatialData, image) -> list[str]:
@@ -230,7 +235,9 @@ def _plan(sdata: SpatialData, pair: SampleElements, drop: bool) -> CellPlan:
     try:
         scan = scan_labels(array.data)
     except ValueError as error:
-        raise ElementError(f"Labels element {pair.labels!r}: {error}. Labels run from 0 (background) upwards.") from error
+        raise ElementError(
+            f"Labels element {pair.labels!r}: {error}. Labels run from 0 (background) upwards."
+        ) from error
     if not scan.ids.size:
         message = f"Labels element {pair.labels!r} (sample {pair.sample!r}) holds no cell: all its pixels are 0."
         if not drop:
@@ -240,9 +247,9 @@ def _plan(sdata: SpatialData, pair: SampleElements, drop: bool) -> CellPlan:
     if pixel_size(sdata, pair) is None:
         unit = "pixel"
         warnings.warn(
-            f"Coordinate system {pair.coordinate_system!r} of image {pair.image!r} says no pixel size: areas, lengths and "
-            "centroids are in pixels. Set it with set_transformation(image, Scale([mpp, mpp], axes=('x', 'y')), system) "
-            "for image and labels.",
+            f"Coordinate system {pair.coordinate_system!r} of image {pair.image!r} says no pixel size: areas, lengths "
+            "and centroids are in pixels. Set it for image and labels with "
+            "set_transformation(element, Scale([mpp, mpp], axes=('x', 'y')), system).",
             SpatialfmWarning,
             stacklevel=3,
         )
@@ -262,7 +269,9 @@ def _join(
         drop=drop,
     )
     if n_rows or n_labels:
-        logger.warning(f"left out: {counted(n_rows, 'row')} of cells= without label, {counted(n_labels, 'label')} without row")
+        logger.warning(
+            f"left out: {counted(n_rows, 'row')} of cells= without label, {counted(n_labels, 'label')} without row"
+        )
     return [
         replace(plan, scan=plan.scan.take(in_ids[plan.pair.sample]), rows=in_cells[plan.pair.sample]) for plan in plans
     ]
@@ -273,16 +282,17 @@ def _clinical(sdata: SpatialData, samples: list[str]) -> pd.DataFrame | None:
         return None
     obs = sdata.tables[SAMPLES].obs
     keys, _ = text_keys(obs.index.to_series(), "index of sdata['samples'].obs", ClinicalError)
-    position = pd.Series(np.arange(len(obs)), index=keys.to_numpy())
-    if missing := [sample for sample in samples if sample not in position.index]:
+    if keys.duplicated().any():
+        raise ClinicalError(
+            f"sdata['samples'] has several rows for {listed(keys[keys.duplicated()])}. Keep one a sample."
+        )
+    if missing := [sample for sample in samples if sample not in set(keys)]:
         raise ClinicalError(
             f"sdata['samples'] has no row for {counted(len(missing), 'sample')}: {listed(missing)}; it has "
-            f"{listed(position.index)}. Add the rows, or leave the samples out with samples=[...]."
+            f"{listed(keys)}. Add the rows, or leave the samples out with samples=[...]."
         )
-    if not position.index.is_unique:
-        raise ClinicalError("sdata['samples'] has several rows for one sample. Keep one row a sample.")
-    table = obs.iloc[position[samples].to_numpy()].drop(columns=[SAMPLE_KEY, REGION_KEY, INSTANCE_KEY], errors="ignore")
-    return table.set_axis(pd.Index(samples), axis=0)
+    obs = obs.drop(columns=_annotation_keys(sdata.tables[SAMPLES]), errors="ignore").set_axis(keys.to_numpy(), axis=0)
+    return storable_frame(obs.loc[samples], "sdata['samples']", ClinicalError)
 
 
 def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphology: bool, drop: bool) -> MeasuredCells:
@@ -295,8 +305,8 @@ def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphol
     if invalid.any():
         channel = int(np.flatnonzero(invalid)[0])
         raise ElementError(
-            f"Image {pair.image!r}, channel {plan.channels[channel]!r}: {counted(int(invalid[channel]), 'pixel')} of cells "
-            f"are NaN or infinite (all channels: {int(invalid.sum()):,}). Replace them first, for example with "
+            f"Image {pair.image!r}, channel {plan.channels[channel]!r}: {counted(int(invalid[channel]), 'pixel')} of "
+            f"cells are NaN or infinite (all channels: {int(invalid.sum()):,}). Replace them first, for example with "
             f"sdata[{pair.image!r}].fillna(0)."
         )
     kept = np.flatnonzero(counts)
@@ -315,8 +325,8 @@ def _report_outside(plan: CellPlan, rows: np.ndarray, drop: bool) -> None:
         return
     names = listed(cell_name(plan.pair.sample, label) for label in plan.scan.ids[rows])
     message = (
-        f"{counted(rows.size, 'cell')} of labels {plan.pair.labels!r} hold no pixel of image {plan.pair.image!r}, because "
-        f"they lie outside of it or are smaller than a pixel: {names}."
+        f"{counted(rows.size, 'cell')} of labels {plan.pair.labels!r} hold no pixel of image {plan.pair.image!r}, "
+        f"because they lie outside of it or are smaller than a pixel: {names}."
     )
     if not drop:
         raise TableError(f'{message} Check the transformations of both, or pass on_missing="drop" to leave them out.')
@@ -327,7 +337,7 @@ def _square(plan: CellPlan) -> float:
     if not np.isclose(plan.to_system.scale_y, plan.to_system.scale_x, rtol=1e-3):
         raise ElementError(
             f"Pixels of labels {plan.pair.labels!r} are not square ({plan.to_system.scale_y:g} x "
-            f"{plan.to_system.scale_x:g} µm), so that shapes cannot be measured. Pass morphology=False, or resample them "
-            "with spatialdata.rasterize(...)."
+            f"{plan.to_system.scale_x:g} µm), so that shapes cannot be measured. Pass morphology=False, or resample "
+            "them with spatialdata.rasterize(...)."
         )
     return plan.to_system.scale_x

@@ -113,13 +113,30 @@ def storable(column: pd.Series, what: str, error: type[SpatialfmError]) -> pd.Se
     if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column.dtype):
         return column
     if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
-        raise error(f"Column {what} holds dates, which AnnData cannot store. Turn it into a number of days, or drop it.")
+        raise error(
+            f"Column {what} holds dates, which AnnData cannot store. Turn it into a number of days, or drop it."
+        )
     if pd.api.types.is_numeric_dtype(column.dtype):
         return column
     present = column.dropna()
     if len(present) and all(isinstance(value, (bool, np.bool_)) for value in present):
         return column.astype("boolean")
     return column.map(str, na_action="ignore").astype("category")
+
+
+def storable_frame(frame: pd.DataFrame, source: str, error: type[SpatialfmError]) -> pd.DataFrame:
+    """A frame as AnnData can write it: see `storable`; column names as text.
+
+    Raises
+    ------
+    SpatialfmError
+        If a column comes twice or holds dates.
+    """
+    names = [str(name) for name in frame.columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise error(f"{source} has more than one column {twice[0]!r}. Rename one.")
+    columns = {name: storable(frame.iloc[:, i], f"{name!r} of {source}", error) for i, name in enumerate(names)}
+    return pd.DataFrame(columns, index=frame.index)
 
 
 def match_cells(
@@ -148,8 +165,8 @@ def match_cells(
 
     Returns
     -------
-    The positions in `ids` and in `cells` of what is on both sides, in the order of `ids`, for each sample; the number of
-    rows without label and of labels without row.
+    The positions in `ids` and in `cells` of what is on both sides, in the order of `ids`, for each sample; the number
+    of rows without label and of labels without row.
 
     Raises
     ------
@@ -176,9 +193,9 @@ def match_cells(
     lonely_rows = [f"{sample[i]}_{label[i]}" for i in np.flatnonzero(here & ~matched)]
     if (lonely_rows or lonely_labels) and not drop:
         raise TableError(
-            f"cells= and the labels do not fit: {counted(len(lonely_rows), 'row')} without label ({listed(lonely_rows)}) "
-            f"and {counted(len(lonely_labels), 'label')} without row ({listed(lonely_labels)}). Check cells_sample_key= and "
-            'cells_label_key=, or pass on_missing="drop" to keep the cells that are in both.'
+            f"cells= and the labels do not fit: {counted(len(lonely_rows), 'row')} without label "
+            f"({listed(lonely_rows)}) and {counted(len(lonely_labels), 'label')} without row ({listed(lonely_labels)}). "
+            'Check cells_sample_key= and cells_label_key=, or pass on_missing="drop" to keep the cells that are in both.'
         )
     if not matched.any():
         raise TableError(
@@ -193,7 +210,9 @@ def _cell_keys(
 ) -> tuple[np.ndarray, np.ndarray]:
     for argument, key in {"cells_sample_key": sample_key, "cells_label_key": label_key}.items():
         if key is not None and key not in cells:
-            hint = ", or cells_sample_key=None where all rows are of one sample" if argument == "cells_sample_key" else ""
+            hint = (
+                ", or cells_sample_key=None where all rows are of one sample" if argument == "cells_sample_key" else ""
+            )
             raise TableError(
                 f"cells= has no column {key!r}; it has {listed(cells.columns, 12)}. Pass {argument}=<column>{hint}."
             )
@@ -207,5 +226,7 @@ def _cell_keys(
         keys, _ = text_keys(cells[sample_key], f"{sample_key!r} of cells=", TableError)
         sample = keys.to_numpy()
     if missing := int(pd.isna(sample).sum()):
-        raise TableError(f"{counted(missing, 'row')} of cells= name no sample in column {sample_key!r}. Drop them first.")
+        raise TableError(
+            f"{counted(missing, 'row')} of cells= name no sample in column {sample_key!r}. Drop them first."
+        )
     return sample, whole_numbers(cells[label_key], f"{label_key!r} of cells=")

@@ -14,7 +14,8 @@ from .._keys import SHAPE_COLUMNS
 from .elements import AxisAffine
 
 Box = tuple[int, int, int, int]
-BLOCK_BYTES = 2**25  # of one block of one chunk of channels: big enough to keep numpy busy, small against memory
+BLOCK_PIXELS = 2**20  # big enough to keep numpy busy, small against memory (some 40 bytes a pixel are needed)
+BLOCK_BYTES = 2**26  # of the channels of a block that are read together
 
 _LENGTHS = ("perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter_area")
 
@@ -74,11 +75,11 @@ def _nearest(start: int, stop: int, scale: float, offset: float, size: int) -> t
     return index[window], window
 
 
-def plan_blocks(array, max_bytes: int = BLOCK_BYTES) -> list[Box]:
+def plan_blocks(array, max_pixels: int = BLOCK_PIXELS) -> list[Box]:
     """Boxes that cover an array ``(..., y, x)``: whole dask chunks, small ones merged, so that none is read twice."""
     chunks = getattr(array, "chunks", None) or tuple((size,) for size in array.shape)
     per_pixel = np.dtype(array.dtype).itemsize * int(np.prod([max(c) for c in chunks[:-2]], initial=1))
-    side = max(1, int(np.sqrt(max_bytes / per_pixel)))
+    side = int(np.sqrt(min(max_pixels, BLOCK_BYTES / per_pixel)))
     rows, columns = (_merge(sizes, side) for sizes in chunks[-2:])
     return [(*row, *column) for row in rows for column in columns]
 

@@ -62,9 +62,8 @@ def read_outcome(
     columns = pd.DataFrame(index=samples.obs.index) if columns is None else columns
     missing = _missing(time, event, columns)
     if missing.any() and on_missing == "raise":
-        absent = [
-            key for key, column in ((time_key, time), (event_key, event), *columns.items()) if column.isna().any()
-        ]
+        parts = {time_key: time, event_key: event, **columns}
+        absent = [key for key, column in parts.items() if column.isna().any()]
         raise SurvivalError(
             f"{int(missing.sum())} of {len(missing)} rows have no value in {listed(absent)}: "
             f'{listed(missing.index[missing])}. Fill them, or pass on_missing="drop" to leave these rows out.'
@@ -197,7 +196,8 @@ def _events(event: pd.Series, key: str) -> np.ndarray:
     wrong = ~values.isin([0, 1])
     if wrong.any():
         raise SurvivalError(
-            f"obs[{key!r}] (event_key=) holds {listed(pd.unique(values[wrong]))}, in rows {listed(event.index[wrong], 3)}; "
+            f"obs[{key!r}] (event_key=) holds {listed(pd.unique(values[wrong]))}, in rows "
+            f"{listed(event.index[wrong], 3)}; "
             f'an event is 0, 1, False or True. Convert it, for example samples.obs["{key}"] = samples.obs["{key}"] == '
             f"{str(values[wrong].iloc[0])!r}."
         )

@@ -184,7 +184,8 @@ def _check_plan(
     different = len(np.unique(values, axis=0))
     if different < n_groups:
         raise TableError(
-            f"{different} different compositions cannot make {n_groups} groups. Pass a smaller n_groups= or more samples."
+            f"{different} different compositions cannot make {n_groups} groups. Pass a smaller n_groups=, or more "
+            "samples."
         )
 
 
@@ -206,8 +207,8 @@ def _events(samples: AnnData, outcome: Outcome, codes: np.ndarray) -> tuple[np.n
     observed, expected = observed_expected(outcome.time, outcome.event, with_outcome, n_groups)
     if (empty := np.flatnonzero(expected == 0)).size:
         raise SurvivalError(
-            f"{empty.size} of {n_groups} groups have no follow-up that reaches an event, so that they cannot be ordered "
-            "by risk. Pass a smaller n_groups=, or no time_key= and event_key=."
+            f"{empty.size} of {n_groups} groups have no follow-up that reaches an event, so that they cannot be "
+            "ordered by risk. Pass a smaller n_groups=, or no time_key= and event_key=."
         )
     return observed.astype(int), expected
 

@@ -1,0 +1,140 @@
+"""The command line: ``spatialfm demo``, ``spatialfm models``, ``spatialfm markers``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from ._errors import SpatialfmError, SpatialfmWarning
+from ._settings import settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv
+        Arguments without the program's name (default: those of the process).
+
+    Returns
+    -------
+    Exit status: 0, or 1 where the command refused its input; 130 where it was stopped.
+
+    Examples
+    --------
+    >>> from spatialfm.cli import main
+    >>> main(["markers", "CD8a", "DAPI"])  # doctest: +ELLIPSIS
+    channel  status  marker ...
+    """
+    args = _parser().parse_args(argv)
+    settings.progress = settings.progress and sys.stderr.isatty()
+    if args.quiet:
+        settings.verbosity = 1
+    try:
+        args.run(args)
+    except SpatialfmError as error:
+        print(f"spatialfm {args.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="spatialfm", description="Spatial-proteomics foundation models for SpatialData and scverse."
+    )
+    parser.add_argument("--version", action="version", version=f"spatialfm {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="images to survival on the built-in cohort",
+        description="Simulates a cohort of multiplexed tissue images with known truth and takes it from images and masks "
+        "to phenotypes, neighborhoods and survival. Leaves a SpatialData store, tables and figures.",
+    )
+    demo.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="default: %(default)s")
+    demo.add_argument("--patients", type=int, default=24, metavar="N", help="default: %(default)s")
+    demo.add_argument(
+        "--model", default="classical", metavar="NAME", help="see 'spatialfm models'; default: %(default)s"
+    )
+    demo.add_argument("--weights", metavar="PATH", help="file, folder or hub id of the model's weights")
+    demo.add_argument("--seed", type=int, default=0, metavar="INT", help="default: %(default)s")
+    demo.set_defaults(run=_demo)
+
+    models = commands.add_parser("models", help="the models there are")
+    models.set_defaults(run=_models)
+
+    markers = commands.add_parser(
+        "markers",
+        help="how channel names are read",
+        description="Shows which marker each channel name stands for.",
+    )
+    markers.add_argument(
+        "names", nargs="+", metavar="NAME", help="channel names, a TIFF, or a text file with one name a line"
+    )
+    markers.set_defaults(run=_markers)
+    for command in (demo, models, markers):
+        command.add_argument("--quiet", action="store_true", help="warnings and errors only")
+    return parser
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from ._demo import run_demo
+
+    # shown once and short: the demo's reader has no code to look up the line in
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f"  note: {message}")
+        warnings.simplefilter("once", SpatialfmWarning)
+        run_demo(
+            args.out,
+            n_patients=args.patients,
+            model=args.model,
+            weights=args.weights,
+            random_state=args.seed,
+            say=lambda text: print(text, flush=True),
+        )
+
+
+def _models(args: argparse.Namespace) -> None:
+    from .models import list_models
+
+    table = list_models()
+    columns = ["parameters", "license", "commercial", "gated", "outputs", "mpp", "window"]
+    print(table[columns].to_string(na_rep="-"))
+    print()
+    for name, reference in table["reference"].items():
+        print(f"{name}: {reference}")
+
+
+def _markers(args: argparse.Namespace) -> None:
+    from .pp import match_markers
+
+    table = match_markers(_channel_names(args.names))
+    print(table.to_string(index=False, na_rep="-"))
+
+
+def _channel_names(given: Sequence[str]) -> list[str]:
+    """The names themselves, or those in a file."""
+    if len(given) > 1 or not Path(given[0]).is_file():
+        return list(given)
+    path = Path(given[0])
+    if path.suffix.lower() in {".tif", ".tiff", ".qptiff"}:
+        from .io import read_tiff
+        from .pp.elements import channel_names
+
+        sdata = read_tiff(path)
+        return channel_names(sdata, next(iter(sdata.images)))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,92 @@
+"""Artifacts of slides and microscopes, each with the mask of where it is."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._simulate_fields import smooth_noise
+from ._simulate_optics import MAX_COUNT, Camera, blurred, expose
+from ._simulate_options import ARTIFACTS
+
+_FOLD_WIDTH = (4.0, 8.0)  # µm from the middle of a fold to its edge
+_BLUR = 2.5  # µm, standard deviation of what lies out of focus
+
+
+def add_artifacts(
+    counts: np.ndarray,
+    photons: np.ndarray,
+    kinds: tuple[str, ...],
+    rate: float,
+    camera: Camera,
+    mpp: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put artifacts into an image.
+
+    Parameters
+    ----------
+    counts, photons
+        ``(M, h, w)`` the clean image, and the expected photons behind it.
+    kinds, rate
+        Kinds of artifacts, and the probability of each.
+
+    Returns
+    -------
+    counts
+        ``(M, h, w)``; differs from the clean image only inside the mask.
+    mask
+        ``(h, w)`` uint8 codes (`ARTIFACTS`), 0 where the image is clean. The last one made covers those before it.
+    """
+    size = counts.shape[-1]
+    counts = counts.copy()
+    mask = np.zeros((size, size), np.uint8)
+    for kind in kinds:
+        # all are drawn whatever happens, so that one kind does not move another
+        where, altered = _MAKERS[kind](photons, camera, mpp, rng)
+        happens = rng.random() < rate
+        exposed = expose(altered[:, where], camera, rng)
+        if happens:
+            counts[:, where] = exposed
+            mask[where] = ARTIFACTS[kind]
+    return counts, mask
+
+
+def _fold(photons: np.ndarray, camera: Camera, mpp: float, rng: np.random.Generator):
+    """A band in which the tissue lies on itself: its light is doubled by that of the tissue beside it."""
+    size = photons.shape[-1]
+    at = (np.arange(size) + 0.5) * mpp
+    x, y = at[None, :] - size * mpp * rng.uniform(0.25, 0.75), at[:, None] - size * mpp * rng.uniform(0.25, 0.75)
+    angle, width = rng.uniform(0, np.pi), rng.uniform(*_FOLD_WIDTH)
+    along, across = x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
+    across = across + 3.0 * np.sin(along / 25 + rng.uniform(0, 2 * np.pi))
+    where = np.abs(across) < width
+    shift = 2 * width / mpp
+    moved = np.roll(photons, (round(shift * np.cos(angle)), round(-shift * np.sin(angle))), axis=(1, 2))
+    return where, photons + np.stack([blurred(channel, 0.6 / mpp) for channel in moved])
+
+
+def _saturation(photons: np.ndarray, camera: Camera, mpp: float, rng: np.random.Generator):
+    """A clump of stain that drives some channels to the end of the camera's range."""
+    size = photons.shape[-1]
+    at = (np.arange(size) + 0.5) * mpp
+    x, y = at[None, :] - size * mpp * rng.uniform(0.15, 0.85), at[:, None] - size * mpp * rng.uniform(0.15, 0.85)
+    radius = rng.uniform(4.0, 9.0)
+    where = np.hypot(x, y) < radius * (1 + 0.15 * smooth_noise((size, size), 2 / mpp, rng))
+    hit = rng.random(len(photons)) < 0.35
+    hit[rng.integers(len(photons))] = True
+    altered = photons.copy()
+    altered[hit] += 2 * MAX_COUNT / camera.gain
+    return where, altered
+
+
+def _blur(photons: np.ndarray, camera: Camera, mpp: float, rng: np.random.Generator):
+    """A patch that lies out of focus."""
+    size = photons.shape[-1]
+    at = (np.arange(size) + 0.5) / size
+    x, y = at[None, :] - rng.uniform(0.1, 0.9), at[:, None] - rng.uniform(0.1, 0.9)
+    radius = rng.uniform(0.2, 0.35)
+    where = np.hypot(x, y) < radius * (1 + 0.1 * smooth_noise((size, size), 10 / mpp, rng))
+    return where, np.stack([blurred(channel, _BLUR / mpp) for channel in photons])
+
+
+_MAKERS = {"fold": _fold, "saturation": _saturation, "blur": _blur}

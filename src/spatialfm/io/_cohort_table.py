@@ -1,0 +1,210 @@
+"""The table of a cohort: one row a sample, checked as a whole before any file is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .._errors import ClinicalError, InputFileError
+from .._keys import PATIENT_KEY, SAMPLE_KEY
+from ..pp.joins import counted, listed, storable_frame, text_keys
+from ._names import is_sample_name, is_tiff_name, sample_name_or_empty
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Names of the columns that are not clinical; None where the table has none."""
+
+    sample: str
+    patient: str
+    image: str
+    labels: str | None
+    mpp: str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample of the cohort."""
+
+    sample: str
+    patient: str
+    image: Path
+    labels: Path | None
+    mpp: float | None
+
+
+def load_table(table: pd.DataFrame | str | PathLike, keys: Sequence[str]) -> tuple[pd.DataFrame, Path]:
+    """The table, and the folder at which its relative paths start.
+
+    Columns named in `keys` are read as text: ``001`` stays ``001``.
+    """
+    if isinstance(table, pd.DataFrame):
+        frame, folder = table.copy(), Path.cwd()
+    else:
+        path = Path(table).expanduser()
+        if not path.is_file():
+            raise InputFileError(f"No file '{path}'. Check the path; relative ones start at '{Path.cwd()}'.")
+        separator = _SEPARATORS.get(path.suffix.lower())
+        if separator is None:
+            raise InputFileError(
+                f"'{path}' is no .csv or .tsv file. Save the table as one, or pass a DataFrame: "
+                "sfm.io.read_cohort(pandas.read_excel(...), base_path=...)."
+            )
+        header = pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns
+        as_text = {key: str for key in keys if key in header}
+        frame = pd.read_csv(path, sep=separator, dtype=as_text, encoding="utf-8-sig")
+        folder = path.resolve().parent
+    if not len(frame):
+        raise InputFileError("The cohort table has no rows. Pass one row a sample.")
+    return frame, folder
+
+
+def find_keys(frame: pd.DataFrame, sample: str, patient: str, image: str, labels: str | None, mpp: str | None) -> Keys:
+    """Columns that are there; the ones that only have a default name may be absent."""
+    for argument, key, meaning in (
+        ("sample_key", sample, "names of the samples"),
+        ("image_key", image, "paths of the images"),
+        ("patient_key", patient, "patients"),
+    ):
+        if key not in frame:
+            raise ClinicalError(
+                f"The cohort table has no column {key!r} for the {meaning}; it has {listed(frame.columns, 12)}. "
+                f"Pass {argument}=<column>."
+            )
+    for argument, key, default in (("labels_key", labels, "labels"), ("mpp_key", mpp, "mpp")):
+        if key is not None and key not in frame and key != default:
+            raise ClinicalError(
+                f"The cohort table has no column {key!r}; it has {listed(frame.columns, 12)}. "
+                f"Mend {argument}=, or pass {argument}=None."
+            )
+    return Keys(sample, patient, image, labels if labels in frame else None, mpp if mpp in frame else None)
+
+
+def plan_rows(frame: pd.DataFrame, keys: Keys, folder: Path) -> list[Row]:
+    """Every sample, checked.
+
+    Raises
+    ------
+    InputFileError
+        With all that is wrong: samples without name, with one that cannot be used or that comes twice, without
+        patient, image, or file, or with a pixel size that is none.
+    """
+    samples, _ = text_keys(frame[keys.sample], repr(keys.sample), ClinicalError)
+    patients, _ = text_keys(frame[keys.patient], repr(keys.patient), ClinicalError)
+    rows, problems = [], []
+    seen: dict[str, int] = {}
+    for i in range(len(frame)):
+        sample, patient = _text(samples.iloc[i]), _text(patients.iloc[i])
+        problems += [f"row {i}: {problem}" for problem in _name_problems(sample, i, seen)]
+        where = f"row {i}" + (f" (sample {sample!r})" if sample else "")
+        if not patient:
+            problems.append(f"{where}: no patient in column {keys.patient!r}")
+        image, problem = _path(frame[keys.image].iloc[i], folder, keys.image, needed=True)
+        labels, labels_problem = None, None
+        if keys.labels is not None:
+            labels, labels_problem = _path(frame[keys.labels].iloc[i], folder, keys.labels, needed=False)
+        mpp, mpp_problem = (None, None) if keys.mpp is None else _mpp(frame[keys.mpp].iloc[i], keys.mpp)
+        problems += [f"{where}: {text}" for text in (problem, labels_problem, mpp_problem) if text]
+        if image is not None:
+            rows.append(Row(sample, patient, image, labels, mpp))
+    refuse_all(problems)
+    return rows
+
+
+def refuse_all(problems: Sequence[str], error: type[Exception] = InputFileError) -> None:
+    """Raise one error with all problems, if there are any."""
+    if not problems:
+        return
+    shown = [f"  - {problem}" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        shown.append(f"  - and {len(problems) - _SHOWN} more")
+    raise error(
+        f"The cohort has {counted(len(problems), 'problem')}; mend the table or the files and read it again:\n"
+        + "\n".join(shown)
+    )
+
+
+def clinical_columns(
+    frame: pd.DataFrame, rows: Sequence[Row], keys: Keys, wanted: Sequence[str] | None
+) -> pd.DataFrame:
+    """`obs` of the sample table: patient, then the clinical columns, indexed by sample.
+
+    Raises
+    ------
+    ClinicalError
+        If a wanted column is absent, or one would take the name of sample or patient.
+    """
+    if wanted is None:
+        used = {keys.sample, keys.patient, keys.image, keys.labels, keys.mpp}
+        # a column that an index left behind in a csv says nothing
+        wanted = [name for name in frame if name not in used and not str(name).startswith("Unnamed:")]
+    if missing := [name for name in wanted if name not in frame]:
+        raise ClinicalError(
+            f"clinical_keys names {missing[0]!r}, but the cohort table has {listed(frame.columns, 12)}. "
+            "Mend clinical_keys=."
+        )
+    for taken, argument in ((SAMPLE_KEY, "sample_key"), (PATIENT_KEY, "patient_key")):
+        if taken in wanted:
+            raise ClinicalError(
+                f"Column {taken!r} of the cohort table is not the one that {argument} names, but would take its "
+                f"place. Rename it, pass {argument}={taken!r}, or leave it out with clinical_keys=[...]."
+            )
+    index = pd.Index([row.sample for row in rows], dtype=object)
+    clinical = storable_frame(frame[list(wanted)].set_axis(index, axis=0), "the cohort table", ClinicalError)
+    clinical.insert(0, PATIENT_KEY, [row.patient for row in rows])
+    return clinical
+
+
+def _name_problems(sample: str, i: int, seen: dict[str, int]) -> list[str]:
+    if not sample:
+        return ["no sample name"]
+    problems = []
+    if not is_sample_name(sample):
+        mend = sample_name_or_empty(sample)
+        problems.append(
+            f"sample {sample!r} cannot name elements"
+            + (f" (sfm.io.sample_name makes it {mend!r})" if mend else " (letters, digits, '_', '-' and '.' only)")
+        )
+    folded = sample.casefold()  # elements must differ by more than case
+    if folded in seen:
+        problems.append(f"sample {sample!r} is also in row {seen[folded]}")
+    else:
+        seen[folded] = i
+    return problems
+
+
+def _text(value: object) -> str:
+    return "" if value is None or pd.isna(value) else str(value).strip()
+
+
+def _path(value: object, folder: Path, key: str, *, needed: bool) -> tuple[Path | None, str | None]:
+    text = _text(value)
+    if not text:
+        return None, f"no path in column {key!r}" if needed else None
+    path = Path(text).expanduser()
+    path = path if path.is_absolute() else folder / path
+    if not path.exists():
+        return None, f"no file '{path}'"
+    if path.is_dir() and not any(is_tiff_name(file) for file in path.iterdir()):
+        return None, f"folder '{path}' holds no TIFF file"
+    return path, None
+
+
+def _mpp(value: object, key: str) -> tuple[float | None, str | None]:
+    if value is None or pd.isna(value):
+        return None, None
+    try:
+        mpp = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        mpp = np.nan
+    if not (np.isfinite(mpp) and mpp > 0):
+        return None, f"{value!r} in column {key!r} is not a pixel size in µm"
+    return mpp, None

@@ -1,0 +1,119 @@
+"""Lazy arrays to elements of a SpatialData, in the sample's coordinate system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spatialdata.models import Image2DModel, Labels2DModel
+from spatialdata.transformations import Scale
+
+from .._keys import cells_name, image_name
+from ._image import LazyImage, read_image, read_labels, resolve_mpp
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from xarray import DataArray, DataTree
+
+
+@dataclass(frozen=True)
+class ReadSample:
+    """Elements of one sample, what the SpatialData records of it, and what the user should hear."""
+
+    sample: str
+    images: dict[str, Any]
+    labels: dict[str, Any]
+    channel_names: tuple[str, ...]
+    record: dict[str, Any]
+    notes: list[tuple[str, str, str]] = field(default_factory=list)  # kind, file, text
+
+
+def read_sample(
+    sample: str,
+    image: Path,
+    labels: Path | None,
+    *,
+    channel_names: list[str] | dict[str | int, str] | None,
+    mpp: float | None,
+    axes: str | None,
+    series: int | None,
+    cast_labels: bool,
+) -> ReadSample:
+    """Open image and labels of a sample and place both in the coordinate system `sample`, in µm."""
+    opened = read_image(image, channel_names, axes=axes, series=series)
+    mask, mask_path = (None, None) if labels is None else read_labels(labels, opened, cast=cast_labels)
+    size, source, notes = resolve_mpp(opened, mpp)
+    if not opened.is_named:
+        notes = [*notes, ("unnamed", f"{opened.channel_names[0]} to {opened.channel_names[-1]}")]
+    record = {"mpp": size, "mpp_source": source, "image": opened.path, "labels": mask_path}
+    if source == "metadata" and opened.pixel_size is not None:
+        record["mpp_field"] = opened.pixel_size.field
+    return ReadSample(
+        sample=sample,
+        images={image_name(sample): image_element(opened, sample, size)},
+        labels={} if mask is None else {cells_name(sample): labels_element(mask, sample, size)},
+        channel_names=opened.channel_names,
+        record=record,
+        notes=[(kind, str(image), text) for kind, text in notes],
+    )
+
+
+def image_element(image: LazyImage, sample: str, mpp: float) -> DataArray | DataTree:
+    """Image element; of several scales where the file has a pyramid, each with the file's own pixels."""
+    transformations = {sample: Scale([mpp, mpp], axes=("x", "y"))}
+    names = list(image.channel_names)
+    if len(image.levels) == 1:
+        return Image2DModel.parse(
+            image.levels[0], dims=("c", "y", "x"), c_coords=names, transformations=transformations
+        )
+    return _multiscale(image.levels, names, transformations)
+
+
+def _multiscale(levels: Sequence[da.Array], names: list[str], transformations: dict[str, Scale]) -> DataTree:
+    from spatialdata.transformations import set_transformation
+    from spatialdata.transformations._utils import compute_coordinates
+    from xarray import DataArray, Dataset, DataTree
+
+    scales = {
+        f"scale{i}": Dataset({"image": DataArray(level, dims=("c", "y", "x"), coords={"c": names})})
+        for i, level in enumerate(levels)
+    }
+    tree = DataTree.from_dict(scales)
+    # sets scale0 to it, and the others to their size relative to scale0, followed by it
+    set_transformation(tree, transformations, set_all=True)
+    tree = compute_coordinates(tree)
+    Image2DModel().validate(tree)
+    return tree
+
+
+def labels_element(labels: da.Array, sample: str, mpp: float) -> DataArray:
+    """Labels element."""
+    return Labels2DModel.parse(labels, dims=("y", "x"), transformations={sample: Scale([mpp, mpp], axes=("x", "y"))})
+
+
+def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
+    """One warning for all files that it concerns.
+
+    Parameters
+    ----------
+    kind
+        ``"mpp_assumed"``, ``"mpp_contradicts"`` or ``"unnamed"``.
+    notes
+        Pairs of file and text.
+    """
+    files = ", ".join(f"'{file}'" + (f" ({text})" if text else "") for file, text in notes[:3])
+    if len(notes) > 3:
+        files += f" and {len(notes) - 3} more"
+    if kind == "mpp_assumed":
+        return (
+            f"No pixel size in the metadata of {files}: 1 µm per pixel is assumed. "
+            "Pass mpp=<µm per pixel> if it is another."
+        )
+    if kind == "mpp_contradicts":
+        return f"The pixel size in the metadata contradicts the one given: {files}. The one given is used."
+    return (
+        f"No channel names in the metadata of {files}: channels are called by their number. "
+        "Pass channel_names=[...], one for each channel, in the file's order."
+    )

@@ -1,0 +1,206 @@
+"""An image or a mask from a file or a folder, as lazy arrays with what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+
+from .._errors import InputFileError, PixelSizeError
+from ._axes import assign_axes
+from ._layout import open_tiff
+from ._metadata import PixelSize
+from ._names import is_tiff_name, natural_key, resolve_channel_names, stem
+from ._reader import lazy_levels
+
+# pixel sizes closer than this are the same, written with fewer digits
+_SAME_SIZE = 0.01
+# whole numbers above this cannot all be told apart in a float
+_EXACT_BELOW = {2: 2**11, 4: 2**24, 8: 2**53}
+
+
+@dataclass(frozen=True)
+class LazyImage:
+    """An image before it becomes an element: levels ``(c, y, x)`` from large to small."""
+
+    levels: tuple[da.Array, ...]
+    channel_names: tuple[str, ...]
+    is_named: bool  # by the file or by the user, not by us
+    pixel_size: PixelSize | None
+    ignored_resolution: float | None
+    path: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the largest level."""
+        return self.levels[0].shape
+
+
+def read_image(
+    path: Path,
+    channel_names: list[str] | dict[str | int, str] | None,
+    *,
+    axes: str | None = None,
+    series: int | None = None,
+) -> LazyImage:
+    """Open a TIFF file, or a folder of one TIFF a marker."""
+    if path.is_dir():
+        return _read_folder(path, channel_names)
+    layout = open_tiff(path, series)
+    n_names = len(channel_names) if isinstance(channel_names, list) else None
+    sources = assign_axes(layout.levels[0].dims, axes, n_names, f"'{path}'")
+    levels = lazy_levels(layout, sources)
+    found = layout.metadata.channel_names
+    names = resolve_channel_names(found, channel_names, levels[0].shape[0], f"'{path}'")
+    return LazyImage(
+        levels=tuple(levels),
+        channel_names=tuple(names),
+        is_named=found is not None or isinstance(channel_names, list),
+        pixel_size=layout.metadata.pixel_size,
+        ignored_resolution=layout.metadata.ignored_resolution,
+        path=layout.state.path,
+    )
+
+
+def _read_folder(folder: Path, channel_names: list[str] | dict[str | int, str] | None) -> LazyImage:
+    files = sorted((file for file in folder.iterdir() if is_tiff_name(file)), key=lambda file: natural_key(file.name))
+    if not files:
+        raise InputFileError(f"Folder '{folder}' holds no TIFF file. Pass a folder with one TIFF a marker, or a file.")
+    names = resolve_channel_names([stem(file) for file in files], channel_names, len(files), f"folder '{folder}'")
+    images = [_read_channel(file) for file in files]
+    first = images[0]
+    for file, image in zip(files, images, strict=True):
+        for what, here, there in (
+            ("size (y, x)", image.shape[1:], first.shape[1:]),
+            ("pixel type", image.levels[0].dtype, first.levels[0].dtype),
+        ):
+            if here != there:
+                raise InputFileError(
+                    f"Markers of folder '{folder}' differ in {what}: '{file.name}' has {here}, '{files[0].name}' has "
+                    f"{there}. Keep only files of one image in the folder, and save them alike."
+                )
+    sized = [image for image in images if image.pixel_size is not None]
+    for image in sized:
+        if not _same(image.pixel_size.x, sized[0].pixel_size.x):
+            raise PixelSizeError(
+                f"Markers of folder '{folder}' differ in pixel size: '{Path(image.path).name}' has "
+                f"{image.pixel_size.x:g} µm, '{Path(sized[0].path).name}' {sized[0].pixel_size.x:g} µm. "
+                "Keep only files of one image in the folder."
+            )
+    alike = len({tuple(level.shape for level in image.levels) for image in images}) == 1
+    n_levels = len(first.levels) if alike else 1
+    return LazyImage(
+        levels=tuple(da.concatenate([image.levels[i] for image in images]) for i in range(n_levels)),
+        channel_names=tuple(names),
+        is_named=True,
+        pixel_size=sized[0].pixel_size if sized else None,
+        ignored_resolution=first.ignored_resolution,
+        path=str(folder.resolve()),
+    )
+
+
+def _read_channel(file: Path) -> LazyImage:
+    layout = open_tiff(file)
+    sources = assign_axes(layout.levels[0].dims, None, None, f"'{file}'")
+    levels = lazy_levels(layout, sources)
+    if levels[0].shape[0] != 1:
+        raise InputFileError(
+            f"'{file}' has {levels[0].shape[0]} channels, but a folder is read as one TIFF a marker. "
+            "Pass the file itself, or move it out of the folder."
+        )
+    metadata = layout.metadata
+    return LazyImage(tuple(levels), ("",), True, metadata.pixel_size, metadata.ignored_resolution, layout.state.path)
+
+
+def read_labels(path: Path, image: LazyImage, *, cast: bool, axes: str | None = None) -> tuple[da.Array, str]:
+    """Open a mask ``(y, x)`` of the image's size.
+
+    Raises
+    ------
+    InputFileError
+        If it has several channels, another size, or pixels that are not integers.
+    """
+    if path.is_dir():
+        raise InputFileError(f"Labels '{path}' are a folder. Pass one TIFF file with the cells of the whole image.")
+    layout = open_tiff(path)
+    dims = layout.levels[0].dims
+    sources = assign_axes(dims, axes if len(dims) == 3 else None, None, f"'{path}'")
+    stack = lazy_levels(layout, sources)[0]  # smaller levels of a mask would have invented or lost cells
+    if stack.shape[0] != 1:
+        raise InputFileError(
+            f"Labels '{path}' have {stack.shape[0]} channels {stack.shape}; labels are one plane of whole numbers, "
+            "one for each cell. Save the plane of the cells as a TIFF of its own."
+        )
+    labels = stack[0]
+    if labels.shape != image.shape[1:]:
+        swapped = " They look transposed." if labels.shape == image.shape[:0:-1] else ""
+        raise InputFileError(
+            f"Labels '{path}' are {labels.shape[0]} x {labels.shape[1]} pixels (y, x), image '{image.path}' is "
+            f"{image.shape[1]} x {image.shape[2]}.{swapped} Pass the mask of this image at its full resolution, or add "
+            "one of another size to the SpatialData with its own transformation."
+        )
+    return check_labels(labels, layout.levels[0].stored_dtype, str(path), cast=cast), layout.state.path
+
+
+def check_labels(labels: da.Array, stored: np.dtype, path: str, *, cast: bool) -> da.Array:
+    """Labels as integers; floats only where `cast` and every value is a whole number that the float holds exactly."""
+    if stored.kind == "b":
+        raise InputFileError(
+            f"Labels '{path}' are a yes/no mask, which does not tell cells apart. Number its parts first, for example "
+            "with skimage.measure.label(mask), and save them as integers."
+        )
+    if stored.kind in "ui":
+        return labels
+    if not cast:
+        raise InputFileError(
+            f"Labels '{path}' are {stored.name}, but labels are whole numbers, one for each cell. If these are, pass "
+            "cast_labels=True: every value is checked, and they become uint32."
+        )
+    whole = da.isfinite(labels) & (labels == da.floor(labels)) & (labels >= 0)
+    n_wrong, largest = da.compute((~whole).sum(), labels.max())
+    if n_wrong:
+        raise InputFileError(
+            f"cast_labels=True, but {int(n_wrong):,} pixel(s) of labels '{path}' are no whole number from 0 up. "
+            "It is not a label image: pass the mask of the cells."
+        )
+    limit = min(_EXACT_BELOW[stored.itemsize], 2**32)
+    if largest >= limit:
+        raise InputFileError(
+            f"cast_labels=True, but labels '{path}' go up to {largest:,.0f}; {stored.name} tells whole numbers apart "
+            f"only below {limit:,}. Save the mask as integers."
+        )
+    return labels.astype(np.uint32)
+
+
+def resolve_mpp(image: LazyImage, given: float | None) -> tuple[float, str, list[tuple[str, str]]]:
+    """µm per pixel, where it comes from, and what the user should hear (`kind` and text).
+
+    Raises
+    ------
+    PixelSizeError
+        If the argument is no size, or the file's pixels are not square and no argument says what to take.
+    """
+    size = image.pixel_size
+    if given is not None:
+        mpp = float(given)
+        if not (np.isfinite(mpp) and mpp > 0):
+            raise PixelSizeError(f"mpp={given!r} is not a pixel size. Pass µm per pixel, for example mpp=0.5.")
+        if size is not None and not (_same(size.x, mpp) and _same(size.y, mpp)):
+            return mpp, "argument", [("mpp_contradicts", f"{size.x:g} µm by {size.field}, mpp={mpp:g}")]
+        return mpp, "argument", []
+    if size is None:
+        dpi = image.ignored_resolution
+        text = "" if dpi is None else f"its resolution tags say {25400 / dpi:.0f} dots per inch, which cannot be meant"
+        return 1.0, "assumed", [("mpp_assumed", text)]
+    if not np.isclose(size.x, size.y, rtol=1e-3):
+        raise PixelSizeError(
+            f"Pixels of '{image.path}' are not square ({size.x:g} x {size.y:g} µm by {size.field}). Resample the "
+            "image, or pass mpp=<µm per pixel> if the metadata are wrong."
+        )
+    return size.x, "metadata", []
+
+
+def _same(a: float, b: float) -> bool:
+    return bool(np.isclose(a, b, rtol=_SAME_SIZE, atol=0))

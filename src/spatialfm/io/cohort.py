@@ -1,0 +1,221 @@
+"""A cohort of samples with its clinical columns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tqdm.auto import tqdm
+
+from .._errors import SpatialfmError, SpatialfmWarning
+from .._keys import ATTRS, SAMPLES
+from .._logging import logger
+from .._settings import settings
+from ..pp.joins import counted, listed
+from ._cohort_table import Row, clinical_columns, find_keys, load_table, plan_rows, refuse_all
+from ._names import given_channel_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from spatialdata import SpatialData
+
+    from ._elements import ReadSample
+
+
+def read_cohort(
+    table: pd.DataFrame | str | PathLike,
+    *,
+    sample_key: str = "sample",
+    image_key: str = "image",
+    labels_key: str | None = "labels",
+    patient_key: str = "patient",
+    mpp_key: str | None = "mpp",
+    clinical_keys: Sequence[str] | None = None,
+    channel_names: Sequence[str] | Mapping[str | int, str] | str | PathLike | None = None,
+    mpp: float | None = None,
+    axes: Literal["cyx", "yxc", "yx"] | None = None,
+    series: int | None = None,
+    base_path: str | PathLike | None = None,
+    cast_labels: bool = False,
+    cell_table: bool = True,
+) -> SpatialData:
+    """Read a cohort from a table with one row a sample: paths of image and mask, patient, clinical columns.
+
+    The whole table is checked first, and all that is wrong is told at once. Images stay on disk until needed, as with
+    `read_tiff`.
+
+    Parameters
+    ----------
+    table
+        DataFrame, or path of a ``.csv`` or ``.tsv`` file.
+    sample_key, image_key, patient_key
+        Columns of sample names, of paths of images (files or folders, as in `read_tiff`), and of patients.
+    labels_key
+        Column of paths of masks; empty for samples without. A table without the column ``"labels"`` is one without
+        masks.
+    mpp_key
+        Column of µm per pixel, for samples whose files do not say; goes before `mpp`.
+    clinical_keys
+        Clinical columns to keep. Default: all that are left.
+    channel_names, mpp, axes, series, cast_labels
+        As in `read_tiff`, for every sample.
+    base_path
+        Folder at which relative paths start. Default: the table's own folder, for a DataFrame the working directory.
+    cell_table
+        Whether to measure the cells of samples that have a mask: see `spatialfm.pp.cell_table`. This reads all pixels
+        once.
+
+    Returns
+    -------
+    SpatialData
+        For every sample the elements of `read_tiff`. ``sdata["samples"]`` is an AnnData without variables, one row a
+        sample, with ``obs["patient"]`` and the clinical columns; missing values stay missing. With `cell_table`,
+        ``sdata["table"]`` has one row a cell. ``attrs["spatialfm"]["panel"]`` holds the ``union`` of markers in the
+        order first seen, and the channels of each sample under ``samples``.
+
+    Raises
+    ------
+    InputFileError
+        With everything that is wrong: missing files and patients, samples that come twice, and whatever `read_tiff`
+        refuses.
+    ClinicalError
+        If a column is absent or cannot be stored.
+
+    Warns
+    -----
+    SpatialfmWarning
+        As `read_tiff`, once for all files concerned; if samples have different panels; if two samples have the same
+        image.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, pandas as pd, tifffile, spatialfm as sfm
+    >>> folder = tempfile.mkdtemp()
+    >>> for core in "ab":
+    ...     tifffile.imwrite(f"{folder}/{core}.tif", np.ones((2, 32, 32), "uint8"))
+    ...     tifffile.imwrite(f"{folder}/{core}_mask.tif", np.eye(32, dtype="uint16"))
+    >>> table = pd.DataFrame({
+    ...     "sample": ["a", "b"], "image": ["a.tif", "b.tif"], "labels": ["a_mask.tif", "b_mask.tif"],
+    ...     "patient": ["p1", "p2"], "grade": [2, 3],
+    ... })
+    >>> sdata = sfm.io.read_cohort(table, base_path=folder, channel_names=["DAPI", "CD3"], mpp=0.5)
+    >>> sdata["samples"].obs
+      patient  grade
+    a      p1      2
+    b      p2      3
+    >>> list(sdata.images), list(sdata.labels)
+    (['image_a', 'image_b'], ['cells_a', 'cells_b'])
+    >>> sdata["table"].n_obs
+    2
+    """
+    import anndata
+    import numpy as np
+    from spatialdata import SpatialData
+
+    text_columns = [key for key in (sample_key, patient_key, image_key, labels_key) if key is not None]
+    frame, folder = load_table(table, text_columns)
+    keys = find_keys(frame, sample_key, patient_key, image_key, labels_key, mpp_key)
+    rows = plan_rows(frame, keys, folder if base_path is None else Path(base_path).expanduser())
+    clinical = clinical_columns(frame, rows, keys, clinical_keys)
+    _warn_of_shared_images(rows)
+
+    read = _read_all(rows, given_channel_names(channel_names), mpp, axes=axes, series=series, cast_labels=cast_labels)
+    sdata = SpatialData(
+        images={name: element for sample in read for name, element in sample.images.items()},
+        labels={name: element for sample in read for name, element in sample.labels.items()},
+        tables={SAMPLES: anndata.AnnData(np.zeros((len(rows), 0), dtype=np.float32), obs=clinical)},
+        attrs={ATTRS: {"samples": {sample.sample: sample.record for sample in read}, "panel": panel_record(read)}},
+    )
+    _warn_of(read)
+    masked = [sample.sample for sample in read if sample.labels]
+    logger.info(
+        f"{counted(len(read), 'sample')} of {counted(clinical['patient'].nunique(), 'patient')}, "
+        f"{len(masked)} with labels"
+    )
+    if cell_table and masked:
+        from ..pp import cell_table as measure
+
+        measure(sdata, samples=masked)
+    return sdata
+
+
+def panel_record(read: Sequence[ReadSample]) -> dict[str, object]:
+    """Union of all channels in the order first seen, and the channels of each sample."""
+    return {
+        "union": list(dict.fromkeys(name for sample in read for name in sample.channel_names)),
+        "samples": {sample.sample: list(sample.channel_names) for sample in read},
+    }
+
+
+def _read_all(rows: Sequence[Row], channel_names, mpp: float | None, **options) -> list[ReadSample]:
+    from ._elements import read_sample
+
+    read, errors = [], []
+    for row in tqdm(rows, desc="files", unit="sample", disable=not settings.progress):
+        try:
+            read.append(
+                read_sample(
+                    row.sample,
+                    row.image,
+                    row.labels,
+                    channel_names=channel_names,
+                    mpp=mpp if row.mpp is None else row.mpp,
+                    **options,
+                )
+            )
+        except SpatialfmError as error:
+            errors.append((row.sample, error))
+    kinds = {type(error) for _, error in errors}
+    # one kind of error keeps its class, so that it can be caught as the error that it is
+    refuse_all(
+        [f"sample {sample!r}: {error}" for sample, error in errors], kinds.pop() if len(kinds) == 1 else SpatialfmError
+    )
+    return read
+
+
+def _warn_of(read: Sequence[ReadSample]) -> None:
+    """One warning for each kind of trouble, whatever the number of samples."""
+    from ._elements import describe
+
+    by_kind: dict[str, list[tuple[str, str]]] = {}
+    for sample in read:
+        for kind, file, text in sample.notes:
+            by_kind.setdefault(kind, []).append((file, text))
+    for kind, notes in by_kind.items():
+        warnings.warn(describe(kind, notes), SpatialfmWarning, stacklevel=3)
+    if message := panel_difference({sample.sample: sample.channel_names for sample in read}):
+        warnings.warn(message, SpatialfmWarning, stacklevel=3)
+
+
+def panel_difference(panels: Mapping[str, Sequence[str]]) -> str:
+    """What differs between panels, as a sentence; empty where all samples have the same channels in any order."""
+    union = list(dict.fromkeys(name for names in panels.values() for name in names))
+    lacking = {name: [sample for sample, names in panels.items() if name not in names] for name in union}
+    lacking = {name: samples for name, samples in lacking.items() if samples}
+    if not lacking:
+        return ""
+    shown = [f"{name!r} is not in {listed(samples, 3)}" for name, samples in list(lacking.items())[:8]]
+    more = f"; and {len(lacking) - 8} more" if len(lacking) > 8 else ""
+    return (
+        f"Samples have different panels: {counted(len(lacking), 'channel')} of {len(union)} not in all of them: "
+        f"{'; '.join(shown)}{more}. All samples are kept; what a sample lacks is missing in its cells. If it is only "
+        "the spelling, pass channel_names={<old>: <new>}."
+    )
+
+
+def _warn_of_shared_images(rows: Sequence[Row]) -> None:
+    samples: dict[Path, list[str]] = {}
+    for row in rows:
+        samples.setdefault(row.image.resolve(), []).append(row.sample)
+    shared = {path: names for path, names in samples.items() if len(names) > 1}
+    if shared:
+        path, names = next(iter(shared.items()))
+        more = f" (and {len(shared) - 1} more such images)" if len(shared) > 1 else ""
+        warnings.warn(
+            f"Samples {listed(names)} have the same image '{path}'{more}. Mend the paths if they should be different.",
+            SpatialfmWarning,
+            stacklevel=3,
+        )

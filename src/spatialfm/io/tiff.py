@@ -1,0 +1,127 @@
+"""One sample from TIFF files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .._errors import InputFileError, SpatialfmWarning
+from .._keys import ATTRS
+from ._names import given_channel_names, is_sample_name, sample_name, sample_name_or_empty, stem
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+
+def read_tiff(
+    image: str | PathLike,
+    labels: str | PathLike | None = None,
+    *,
+    channel_names: Sequence[str] | Mapping[str | int, str] | str | PathLike | None = None,
+    mpp: float | None = None,
+    sample: str | None = None,
+    axes: Literal["cyx", "yxc", "yx"] | None = None,
+    series: int | None = None,
+    cast_labels: bool = False,
+) -> SpatialData:
+    """Read one image, and the mask of its cells, lazily.
+
+    Only metadata are read; pixels follow when they are needed, strip by strip or tile by tile. Read are OME-TIFF,
+    ImageJ's TIFF, QPTIFF, TIFFs with one page a channel, colour images, and folders of one TIFF a marker; 8-, 16-,
+    32- and 64-bit integers and floats, compressed or not. The levels of a pyramid become the scales of a multiscale
+    element.
+
+    Parameters
+    ----------
+    image
+        TIFF file, or folder of TIFFs of one channel each, named after the markers and taken in natural order.
+    labels
+        TIFF of the same size: 0 outside cells, a whole number for each cell.
+    channel_names
+        Names in the file's order, or a text file with one name a line. A mapping renames single channels, by name or
+        by position. Default: the file's metadata.
+    mpp
+        µm per pixel. Default: OME-XML, ImageJ's unit, or resolution tags, in this order. Tags that would make a pixel
+        larger than 10 µm are a printer's or a screen's and are ignored.
+    sample
+        Name of the sample. Default: the file's stem without ``.ome``, or the folder's name, made a valid name by
+        `sfm.io.sample_name`.
+    axes
+        Order of the axes in the file, where its metadata do not say or are wrong: ``"cyx"`` or ``"yxc"``.
+    series
+        Number of the image in a file that holds several. Default: the only one, or the one beside which all others
+        are thumbnails.
+    cast_labels
+        Whether labels stored as floats are taken, once every value has been checked to be a whole number.
+
+    Returns
+    -------
+    SpatialData
+        With the image ``image_<sample>`` ``(c, y, x)`` and the labels ``cells_<sample>`` ``(y, x)``, both with one
+        transformation, to the coordinate system ``<sample>`` in µm. ``attrs["spatialfm"]["samples"][<sample>]`` holds
+        the pixel size ``mpp``, its source ``mpp_source`` (``"metadata"``, ``"argument"`` or ``"assumed"``) and the
+        paths.
+
+    Raises
+    ------
+    InputFileError
+        If a file is missing, not a TIFF, truncated, a stack in Z or time, if image and labels differ in size, or
+        labels are not whole numbers.
+    PanelError
+        If channel names are not as many as channels, or duplicated.
+    PixelSizeError
+        If pixels are not square.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If there is no pixel size anywhere (1 µm is assumed), if the metadata contradict `mpp` (which is used), or if
+        channels have no names.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, tifffile, spatialfm as sfm
+    >>> folder = tempfile.mkdtemp()
+    >>> metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "Channel": {"Name": ["DAPI", "CD3"]}}
+    >>> tifffile.imwrite(f"{folder}/core 1.ome.tif", np.zeros((2, 64, 48), "uint16"), metadata=metadata)
+    >>> tifffile.imwrite(f"{folder}/mask.tif", np.zeros((64, 48), "uint16"))
+    >>> sdata = sfm.io.read_tiff(f"{folder}/core 1.ome.tif", f"{folder}/mask.tif")
+    >>> sdata.images["image_core_1"].shape, list(sdata.labels)
+    ((2, 64, 48), ['cells_core_1'])
+    >>> sdata.attrs["spatialfm"]["samples"]["core_1"]["mpp"]
+    0.5
+    """
+    from spatialdata import SpatialData
+
+    from ._elements import describe, read_sample
+
+    path = Path(image).expanduser()
+    name = _sample(sample, path)
+    read = read_sample(
+        name,
+        path,
+        None if labels is None else Path(labels).expanduser(),
+        channel_names=given_channel_names(channel_names),
+        mpp=mpp,
+        axes=axes,
+        series=series,
+        cast_labels=cast_labels,
+    )
+    for kind, file, text in read.notes:
+        warnings.warn(describe(kind, [(file, text)]), SpatialfmWarning, stacklevel=2)
+    return SpatialData(images=read.images, labels=read.labels, attrs={ATTRS: {"samples": {name: read.record}}})
+
+
+def _sample(given: str | None, path: Path) -> str:
+    if given is None:
+        resolved = path.resolve()
+        return sample_name(resolved.name if resolved.is_dir() else stem(resolved))
+    if not is_sample_name(str(given)):
+        raise InputFileError(
+            f"sample={given!r} cannot name elements: letters, digits, '_', '-' and '.' only, none of '_.' at the ends. "
+            f"Pass for example sample={sample_name_or_empty(given) or 'sample_1'!r}."
+        )
+    return str(given)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import spatialfm as sfm
+from spatialfm._errors import ClinicalError, SpatialfmWarning, TableError
+
+
+def closed_form_clr(counts: pd.DataFrame, pseudocount: float) -> pd.DataFrame:
+    """Logarithm of each part over the geometric mean of all."""
+    closed = (counts + pseudocount).div((counts + pseudocount).sum(axis=1), axis=0)
+    return np.log(closed.div(np.exp(np.log(closed).mean(axis=1)), axis=0))
+
+
+@pytest.mark.parametrize("patient_key", [None, "patient"])
+def test_equals_crosstab(cells, patient_key):
+    rows = patient_key or "sample"
+    samples = sfm.tl.composition(cells, "type", patient_key=patient_key)
+    expected = pd.crosstab(cells.obs[rows], cells.obs["type"], dropna=False).loc[samples.obs_names]
+    assert list(samples.var_names) == ["tumor", "T", "B", "NK"]
+    np.testing.assert_array_equal(samples.layers["counts"], expected[list(samples.var_names)])
+    fractions = pd.crosstab(cells.obs[rows], cells.obs["type"], normalize="index", dropna=False)
+    np.testing.assert_allclose(samples.X, fractions.loc[samples.obs_names, samples.var_names])
+    np.testing.assert_allclose(samples.layers["clr"], closed_form_clr(expected, 0.5)[list(samples.var_names)])
+    np.testing.assert_allclose(samples.layers["clr"].sum(axis=1), 0, atol=1e-12)
+    assert list(samples.obs_names) == list(dict.fromkeys(cells.obs[rows]))  # order of appearance
+
+
+def test_clinical_columns_come_along(cells):
+    patients = sfm.tl.composition(cells, "type", patient_key="patient")
+    assert set(patients.obs.columns) == {"patient", "stage", "sex", "n_cells", "n_samples"}
+    obs = patients.obs.loc[["A", "B", "C"]]
+    assert obs["stage"].tolist()[:2] == [1.0, 2.0]
+    assert np.isnan(obs["stage"]["C"])
+    assert obs["sex"].tolist() == ["f", "m", "f"]
+    assert obs["n_samples"].tolist() == [2, 1, 1]
+    assert obs["n_cells"].tolist() == cells.obs["patient"].value_counts().loc[["A", "B", "C"]].tolist()
+    assert obs["patient"].tolist() == ["A", "B", "C"]
+    by_sample = sfm.tl.composition(cells, "type").obs
+    assert set(by_sample.columns) == {"sample", "patient", "stage", "sex", "n_cells", "n_samples"}
+    assert by_sample.loc["s2", "patient"] == "A"
+
+
+def test_pooling_weighs_samples_by_cells(cells):
+    patients = sfm.tl.composition(cells, "type", patient_key="patient")
+    samples = sfm.tl.composition(cells, "type")
+    weights = samples.obs.loc[["s1", "s2"], "n_cells"]
+    expected = np.average(samples[["s1", "s2"]].X, axis=0, weights=weights)
+    np.testing.assert_allclose(patients["A"].X[0], expected)
+
+
+def test_pseudocount_and_colours(cells):
+    cells.uns["type_colors"] = ["#000000", "#111111", "#222222", "#333333"]
+    samples = sfm.tl.composition(cells, "type", pseudocount=2)
+    counts = pd.DataFrame(samples.layers["counts"])
+    np.testing.assert_allclose(samples.layers["clr"], closed_form_clr(counts, 2))
+    assert samples.uns["composition"]["params"]["pseudocount"] == 2
+    assert list(samples.uns["type_colors"]) == cells.uns["type_colors"]
+
+
+def test_partly_missing_clinical_column_is_named(cells):
+    cells.obs.loc[cells.obs["sample"] == "s2", "stage"] = np.nan  # patient A: known in s1, missing in s2
+    with pytest.warns(SpatialfmWarning, match=r"'stage'.*missing for some but not all cells.*'A'.*add_clinical"):
+        patients = sfm.tl.composition(cells, "type", patient_key="patient")
+    assert "stage" not in patients.obs
+    assert "stage" in sfm.tl.composition(cells, "type").obs
+
+
+def test_types_of_columns_survive(cells):
+    cells.obs["responder"] = (cells.obs["patient"] == "A").to_numpy()
+    cells.obs["visit"] = pd.Categorical(["first"] * 300, categories=["first", "second"], ordered=True)
+    obs = sfm.tl.composition(cells, "type", patient_key="patient").obs
+    assert obs["responder"].dtype == bool
+    assert obs["visit"].cat.ordered
+    assert list(obs["visit"].cat.categories) == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "error", "message"),
+    [
+        ({"patient": ["A", "B"] * 150}, {"patient_key": "patient"}, ClinicalError, r"4 samples belong to two patients"),
+        ({"patient": [None] + ["A"] * 299}, {"patient_key": "patient"}, ClinicalError, r"1 of 300 cells have no value"),
+        ({}, {"patient_key": "person"}, ClinicalError, r"No column 'person' in obs \(patient_key=\)"),
+        ({}, {"library_key": "slide"}, TableError, r"No column 'slide' in obs \(library_key=\)"),
+        ({}, {"cluster_key": "kind"}, TableError, r"No column 'kind' in obs \(cluster_key=\)"),
+        ({"type": [np.nan] + ["T"] * 299}, {}, TableError, r"1 of 300 cells .*obs\['type'\].*notna"),
+        ({}, {"pseudocount": 0}, TableError, r"pseudocount=0"),
+    ],
+)
+def test_refusals(cells, change, arguments, error, message):
+    for key, value in change.items():
+        cells.obs[key] = value
+    with pytest.raises(error, match=message):
+        sfm.tl.composition(cells, **{"cluster_key": "type", **arguments})
+
+
+def test_input_is_not_touched_and_result_is_written(cells, tmp_path):
+    from anndata import read_h5ad, read_zarr
+
+    before = cells.copy()
+    patients = sfm.tl.composition(cells, "type", patient_key="patient")
+    pd.testing.assert_frame_equal(cells.obs, before.obs)
+    assert not cells.uns
+    patients.write_h5ad(tmp_path / "p.h5ad")
+    patients.write_zarr(tmp_path / "p.zarr")
+    for back in (read_h5ad(tmp_path / "p.h5ad"), read_zarr(tmp_path / "p.zarr")):
+        np.testing.assert_array_equal(back.layers["clr"], patients.layers["clr"])
+        assert list(back.obs_names) == list(patients.obs_names)

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from sksurv.linear_model import CoxPHSurvivalAnalysis
+
+import spatialfm as sfm
+from spatialfm._errors import SpatialfmWarning, SurvivalError
+
+ROSSI = ["fin", "age", "race", "wexp", "mar", "paro", "prio"]
+
+
+def test_freireich(leukemia):
+    """Efron's estimate of the log hazard ratio is -1.572 (R: coxph(Surv(time, event) ~ arm), se 0.4124)."""
+    sfm.tl.cox(leukemia, "arm")
+    row = leukemia.uns["cox"]["table"].loc["arm[6-MP]"]
+    assert row[["covariate", "level", "reference"]].tolist() == ["arm", "6-MP", "placebo"]
+    assert round(row["coef"], 3) == -1.572
+    assert round(row["se"], 4) == 0.4124
+    assert round(row["hazard_ratio"], 4) == 0.2076
+    assert (round(row["ci_low"], 4), round(row["ci_high"], 4)) == (0.0925, 0.4659)
+    result = leukemia.uns["cox"]
+    assert (result["n"], result["events"], result["events_per_term"]) == (42, 30, 30)
+    assert round(result["lr_statistic"], 2) == 16.35
+    assert result["concordance"] == pytest.approx(0.69, abs=0.005)
+
+
+def test_rossi_as_printed(rossi):
+    """Coefficients and standard errors of Fox and Weisberg, Cox Regression for Survival Data in R, section 3."""
+    result = sfm.tl.cox(rossi, ROSSI, copy=True)
+    table = result["table"]
+    assert table["coef"].round(3).tolist() == [-0.379, -0.057, 0.314, -0.150, -0.434, -0.085, 0.091]
+    assert table["se"].round(3).tolist() == [0.191, 0.022, 0.308, 0.212, 0.382, 0.196, 0.029]
+    assert round(result["lr_statistic"], 2) == 33.27
+    assert round(result["concordance"], 2) == 0.64
+    assert not rossi.uns
+
+
+def test_equals_scikit_survival(rossi):
+    outcome = np.array(
+        list(zip(rossi.obs["event"] == 1, rossi.obs["time"], strict=True)), dtype=[("event", bool), ("time", float)]
+    )
+    other = CoxPHSurvivalAnalysis(ties="efron", tol=1e-12).fit(rossi.obs[ROSSI].astype(float), outcome)
+    table = sfm.tl.cox(rossi, ROSSI, copy=True)["table"]
+    np.testing.assert_allclose(table["coef"], other.coef_, rtol=1e-5)
+
+
+def test_reference_and_standardising(leukemia, rossi):
+    flipped = sfm.tl.cox(leukemia, "arm", reference={"arm": "6-MP"}, copy=True)["table"]
+    straight = sfm.tl.cox(leukemia, "arm", copy=True)["table"]
+    assert flipped.index.tolist() == ["arm[placebo]"]
+    assert flipped["coef"].iloc[0] == pytest.approx(-straight["coef"].iloc[0], rel=1e-6)
+    raw = sfm.tl.cox(rossi, ["age", "prio"], copy=True)["table"]
+    scaled = sfm.tl.cox(rossi, ["age", "prio"], standardize=True, copy=True)["table"]
+    np.testing.assert_allclose(scaled["coef"], raw["coef"] * rossi.obs[["age", "prio"]].std(), rtol=1e-6)
+    np.testing.assert_allclose(scaled["p_value"], raw["p_value"], rtol=1e-4)
+
+
+def test_phenotypes_in_var_and_layers(rossi):
+    samples = AnnData(X=rossi.obs[["age", "prio"]].to_numpy(float), obs=rossi.obs[["time", "event"]])
+    samples.var_names = ["age", "prio"]
+    samples.layers["double"] = samples.X * 2
+    expected = sfm.tl.cox(rossi, ["age", "prio"], copy=True)["table"]
+    np.testing.assert_allclose(sfm.tl.cox(samples, ["age", "prio"], copy=True)["table"]["coef"], expected["coef"])
+    doubled = sfm.tl.cox(samples, ["age", "prio"], layer="double", copy=True)["table"]
+    np.testing.assert_allclose(doubled["coef"], expected["coef"] / 2, rtol=1e-6)
+
+
+def test_strata_equal_a_sum_of_partial_likelihoods(rossi):
+    """With strata, the score of the fitted coefficient, summed over strata by hand, is zero (Breslow without ties)."""
+    rng = np.random.default_rng(0)
+    rossi.obs["time"] = rossi.obs["time"] + rng.uniform(0, 0.5, rossi.n_obs)  # no ties: Efron and Breslow agree
+    result = sfm.tl.cox(rossi, "prio", strata="fin", copy=True)
+    beta, score = result["table"]["coef"].iloc[0], 0.0
+    for _, group in rossi.obs.groupby("fin"):
+        for row in group[group["event"] == 1].itertuples():
+            at_risk = group[group["time"] >= row.time]["prio"]
+            weight = np.exp(beta * at_risk)
+            score += row.prio - (weight * at_risk).sum() / weight.sum()
+    assert score == pytest.approx(0, abs=1e-3)
+    assert result["params"]["strata"].tolist() == ["fin"]
+    assert "ph_p_value" in result["table"]
+
+
+def schoenfeld_test(time, event, x, beta, variance):
+    """Grambsch and Therneau's statistic of one covariate against the rank of time, in plain loops."""
+    order = np.argsort(time)
+    time, event, x = time[order], event[order], x[order]
+    residuals, ranks = [], []
+    for i in np.flatnonzero(event):
+        weight = np.exp(beta * x[i:])
+        residuals.append(x[i] - (weight * x[i:]).sum() / weight.sum())
+        ranks.append(i + 1)
+    residuals, ranks = np.array(residuals), np.array(ranks, float)
+    centred = ranks - ranks.mean()
+    scaled = residuals * variance * len(residuals)
+    return (centred @ scaled) ** 2 / (len(residuals) * variance * (centred**2).sum())
+
+
+def crossing(n: int, seed: int) -> AnnData:
+    """Hazard that x raises at first and lowers later."""
+    rng = np.random.default_rng(seed)
+    x = np.repeat([0.0, 1.0], n // 2)
+    early, late = rng.exponential(1 / np.where(x == 1, 0.6, 0.15)), 3 + rng.exponential(1 / np.where(x == 1, 0.1, 1.0))
+    time = np.where(early < 3, early, late)
+    return AnnData(obs=pd.DataFrame({"time": time, "event": 1, "x": x}, index=[f"P{i}" for i in range(n)]))
+
+
+def test_proportional_hazards_test(rossi):
+    from scipy.stats import chi2
+
+    rng = np.random.default_rng(0)
+    rossi.obs["time"] = rossi.obs["time"] + rng.uniform(0, 0.5, rossi.n_obs)
+    row = sfm.tl.cox(rossi, "age", copy=True)["table"].loc["age"]
+    obs = rossi.obs
+    statistic = schoenfeld_test(
+        obs["time"].to_numpy(), obs["event"].to_numpy() == 1, obs["age"].to_numpy(float), row["coef"], row["se"] ** 2
+    )
+    assert row["ph_p_value"] == pytest.approx(chi2.sf(statistic, 1), rel=1e-3)
+
+
+def test_crossing_hazards_are_warned_of():
+    samples = crossing(200, 0)
+    with pytest.warns(SpatialfmWarning, match=r"hazards of 'x' are not proportional.*strata="):
+        sfm.tl.cox(samples, "x")
+    assert samples.uns["cox"]["table"].loc["x", "ph_p_value"] < 1e-4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialfmWarning)
+        result = sfm.tl.cox(samples, "x", test_proportional_hazards=False, copy=True)
+    assert "ph_p_value" not in result["table"]
+
+
+def test_few_events_are_warned_of(leukemia):
+    leukemia.obs["wbc"] = np.random.default_rng(0).normal(size=42)
+    leukemia.obs["age"] = np.random.default_rng(1).normal(size=42)
+    leukemia.obs["sex"] = ["f", "m"] * 21
+    with pytest.warns(SpatialfmWarning, match=r"30 events for 4 terms: with fewer than 10 events a term.*penalizer"):
+        sfm.tl.cox(leukemia, ["arm", "wbc", "age", "sex"])
+
+
+def test_level_and_power():
+    """A planted hazard ratio of 2 is inside the interval about 95 % of the time."""
+    inside = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=120)
+        time, censored = rng.exponential(10 / 2**x), rng.exponential(20, 120)
+        obs = pd.DataFrame({"time": np.minimum(time, censored), "event": time <= censored, "x": x})
+        obs.index = obs.index.astype(str)
+        row = sfm.tl.cox(AnnData(obs=obs), "x", test_proportional_hazards=False, copy=True)["table"].loc["x"]
+        inside += row["ci_low"] <= 2 <= row["ci_high"]
+    assert inside >= 52  # binomial(60, 0.95) is below with probability 0.3 %
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({}, {"covariates": []}, r"No covariates"),
+        ({}, {"covariates": "age"}, r"No column 'age' in obs and no such name in var \(covariates=\)"),
+        ({}, {"covariates": ["arm", "arm"]}, r"'arm' appears twice"),
+        ({}, {"strata": "arm"}, r"'arm' appears twice among covariates= and strata="),
+        ({}, {"strata": "site"}, r"No column 'site' in obs \(strata=\)"),
+        ({}, {"reference": {"arm": "none"}}, r"Covariate 'arm' has no level 'none'.*'placebo', '6-MP'"),
+        ({}, {"reference": {"stage": "1"}}, r"reference= names 'stage', but the covariates are 'arm'"),
+        ({"x": 1.0}, {"covariates": "x"}, r"'x' are constant"),
+        ({"x": "a"}, {"covariates": "x"}, r"Covariate 'x' has one level \('a'\)"),
+        ({"x": np.inf}, {"covariates": "x"}, r"'x' holds infinite values"),
+        ({}, {"penalizer": -1}, r"penalizer=-1 is negative"),
+        ({"time": -1.0}, {}, r"42 rows have a negative or infinite time"),
+        ({"event": 0}, {}, r"No event among 42 rows"),
+        ({"patient": "A"}, {}, r"42 rows hold 1 patients"),
+    ],
+)
+def test_refusals(leukemia, change, arguments, message):
+    for key, value in change.items():
+        leukemia.obs[key] = value
+    with pytest.raises(SurvivalError, match=message):
+        sfm.tl.cox(leukemia, **{"covariates": "arm", **arguments})
+    assert not leukemia.uns
+
+
+def test_refuses_collinear_fractions(rossi):
+    rng = np.random.default_rng(0)
+    rossi.obs[["a", "b", "c"]] = rng.dirichlet([1, 1, 1], rossi.n_obs)
+    with pytest.raises(SurvivalError, match=r"3 terms 'a', 'b', 'c' are collinear.*add up to 1.*Leave one out"):
+        sfm.tl.cox(rossi, ["a", "b", "c"])
+    assert not rossi.uns
+    assert len(sfm.tl.cox(rossi, ["a", "b", "c"], penalizer=0.1, copy=True)["table"]) == 3
+
+
+def test_missing_covariates_are_counted(rossi):
+    rossi.obs["age"] = rossi.obs["age"].astype(float)
+    rossi.obs.loc[["3", "8"], "age"] = np.nan
+    with pytest.raises(SurvivalError, match=r"2 of 432 rows have no value in 'age': '3', '8'.*on_missing=\"drop\""):
+        sfm.tl.cox(rossi, ["age", "fin"])
+    sfm.tl.cox(rossi, ["age", "fin"], on_missing="drop")
+    expected = sfm.tl.cox(rossi[rossi.obs["age"].notna()].copy(), ["age", "fin"], copy=True)
+    assert rossi.uns["cox"]["params"]["n_dropped"] == 2
+    pd.testing.assert_frame_equal(rossi.uns["cox"]["table"], expected["table"])
