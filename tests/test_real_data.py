@@ -56,7 +56,9 @@ def bnhl_5(folder):
 
 
 def opal(folder):
-    sdata = sfm.io.read_tiff(folder / "opal_mif/images/FIHC4_2.ome.tif", folder / "opal_mif/masks/FIHC4_2_cell(nuc+cyto).tif")
+    sdata = sfm.io.read_tiff(
+        folder / "opal_mif/images/FIHC4_2.ome.tif", folder / "opal_mif/masks/FIHC4_2_cell(nuc+cyto).tif"
+    )
     # channels are named by dye: which antibody a dye carried is the user's to say
     dyes = {"Alexa 594": None, "Cy3": None, "Cy5": "CD20", "DAPI": "DAPI", "FITC": None}
     return sdata, 270, None, {"mapping": dyes}
@@ -64,7 +66,9 @@ def opal(folder):
 
 def spleen(folder):
     sdata = sfm.io.read_tiff(
-        folder / "spleen_imc/images/spleen315_r20.ome.tif", folder / "spleen_imc/masks/spleen315_r20_cellmask.tif", mpp=1.0
+        folder / "spleen_imc/images/spleen315_r20.ome.tif",
+        folder / "spleen_imc/masks/spleen315_r20_cellmask.tif",
+        mpp=1.0,
     )
     box = {"min_coordinate": [100, 100], "max_coordinate": [300, 300], "axes": ("x", "y")}
     with warnings.catch_warnings():
@@ -78,7 +82,12 @@ def pancreas(folder):
     for column, part in (("image", "imc"), ("labels", "mask")):
         table[column] = [folder / f"pancreas_imc/{name}_{part}.tiff" for name in table["sample"]]
     names = ["H3", "CD99", "PIN", "CD8a", "CDH"]  # cytomapper's pancreasImages, in the order of its channelNames
-    return sfm.io.read_cohort(table, channel_names=names, mpp=1.0, **CAST), 362, None, {"mapping": {"PIN": "Proinsulin"}}
+    return (
+        sfm.io.read_cohort(table, channel_names=names, mpp=1.0, **CAST),
+        362,
+        None,
+        {"mapping": {"PIN": "Proinsulin"}},
+    )
 
 
 CAST: dict = {}
@@ -94,7 +103,12 @@ def test_from_file_to_neighborhood_enrichment(name, real_data, kronos):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", sfm._errors.SpatialfmWarning)
             sfm.tl.embed_cells(
-                sdata, model, markers=markers if model is not None else None, on_unknown="drop", normalization="auto", **options
+                sdata,
+                model,
+                markers=markers if model is not None else None,
+                on_unknown="drop",
+                normalization="auto",
+                **options,
             )
         adata = sdata["table"]
         assert n_cells is None or adata.n_obs == n_cells
@@ -102,10 +116,14 @@ def test_from_file_to_neighborhood_enrichment(name, real_data, kronos):
         assert np.isfinite(values).all()
         assert (values.std(axis=0) > 0).mean() > 0.9  # cells differ
         sc.pp.neighbors(adata, use_rep=key, n_neighbors=min(15, adata.n_obs - 1), key_added=key)
-        sc.tl.leiden(adata, neighbors_key=key, key_added=f"leiden_{key}", flavor="igraph", n_iterations=2, directed=False)
+        sc.tl.leiden(
+            adata, neighbors_key=key, key_added=f"leiden_{key}", flavor="igraph", n_iterations=2, directed=False
+        )
         assert adata.obs[f"leiden_{key}"].nunique() > 1
         sq.gr.spatial_neighbors(adata, library_key="sample", coord_type="generic", n_neighs=6)
-        sq.gr.nhood_enrichment(adata, cluster_key=f"leiden_{key}", library_key="sample", n_perms=20, seed=0, show_progress_bar=False)
+        sq.gr.nhood_enrichment(
+            adata, cluster_key=f"leiden_{key}", library_key="sample", n_perms=20, seed=0, show_progress_bar=False
+        )
         scores = adata.uns[f"leiden_{key}_nhood_enrichment"]["zscore"]
         assert scores.shape == (adata.obs[f"leiden_{key}"].nunique(),) * 2
         record = sfm.get.record(adata, key)

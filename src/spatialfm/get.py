@@ -76,7 +76,7 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray:
     --------
     >>> import spatialfm as sfm
     >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0)
-    >>> sfm.tl.embed_cells(sdata, "kronos", weights="random", markers=["DAPI", "CD3"], on_unknown="drop")
+    >>> sfm.tl.embed_cells(sdata, "kronos", weights="random", markers=["DAPI", "CD3"])
     >>> sfm.get.marker_embedding(sdata["table"], "X_kronos", "CD3").shape[1]
     384
     """

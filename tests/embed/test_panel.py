@@ -41,6 +41,9 @@ def test_unknown_channels_are_never_guessed():
     assert (dropped.markers, dropped.dropped) == (("DAPI",), {"CD4444": "unknown"})
     assert resolve_panel([["DAPI", "CD4444"]], mapping={"CD4444": "CD4"}).markers == ("DAPI", "CD4")
     assert resolve_panel([["DAPI", "CD4444"]], mapping={"CD4444": None}).markers == ("DAPI",)
+    assert resolve_panel([["DAPI", "CD4444"]], markers=["DAPI"]).markers == ("DAPI",)  # not asked for: no matter
+    with pytest.raises(PanelError, match="not resolved"):
+        resolve_panel([["DAPI", "CD4444"]], markers=["CD4444"])
 
 
 def test_two_channels_of_one_marker_keep_the_first():

@@ -84,7 +84,7 @@ def test_ordered_groups_and_phenotypes_as_scores(scored):
     )
     by_group = sfm.tl.concordance(scored, "group", n_bootstrap=100, copy=True)["c_index"]
     numbers = (scored.obs["score"] > 0).to_numpy(float)
-    assert by_group == pytest.approx(c_by_hand(scored.obs["time"], scored.obs["event"], numbers)[0])
+    assert by_group == pytest.approx(c_by_hand(*(scored.obs[key].to_numpy() for key in ("time", "event")), numbers)[0])
     phenotypes = AnnData(X=scored.obs[["score"]].to_numpy(), obs=scored.obs[["time", "event"]])
     phenotypes.var_names = ["tumor"]
     straight = sfm.tl.concordance(scored, "score", n_bootstrap=100, copy=True)["c_index"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ._simulate_fields import smooth_noise
@@ -9,17 +11,16 @@ from ._simulate_optics import MAX_COUNT, Camera, blurred, expose
 from ._simulate_options import ARTIFACTS
 
 _FOLD_WIDTH = (4.0, 8.0)  # µm from the middle of a fold to its edge
-_BLUR = 2.5  # µm, standard deviation of what lies out of focus
+_BLUR = 1.8  # µm, standard deviation of what lies out of focus
 
 
 def add_artifacts(
     counts: np.ndarray,
     photons: np.ndarray,
-    kinds: tuple[str, ...],
+    rngs: Mapping[str, np.random.Generator],
     rate: float,
     camera: Camera,
     mpp: float,
-    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put artifacts into an image.
 
@@ -27,26 +28,25 @@ def add_artifacts(
     ----------
     counts, photons
         ``(M, h, w)`` the clean image, and the expected photons behind it.
-    kinds, rate
-        Kinds of artifacts, and the probability of each.
+    rngs
+        Kinds of artifacts, each with random numbers of its own: asking for one more leaves the others as they were.
+    rate
+        Probability of each.
 
     Returns
     -------
     counts
         ``(M, h, w)``; differs from the clean image only inside the mask.
     mask
-        ``(h, w)`` uint8 codes (`ARTIFACTS`), 0 where the image is clean. The last one made covers those before it.
+        ``(h, w)`` uint8 codes (`ARTIFACTS`), 0 where the image is clean. A later kind covers an earlier one.
     """
     size = counts.shape[-1]
     counts = counts.copy()
     mask = np.zeros((size, size), np.uint8)
-    for kind in kinds:
-        # all are drawn whatever happens, so that one kind does not move another
-        where, altered = _MAKERS[kind](photons, camera, mpp, rng)
-        happens = rng.random() < rate
-        exposed = expose(altered[:, where], camera, rng)
-        if happens:
-            counts[:, where] = exposed
+    for kind, rng in rngs.items():
+        if rng.random() < rate:
+            where, altered = _MAKERS[kind](photons, camera, mpp, rng)
+            counts[:, where] = expose(altered[:, where], camera, rng)
             mask[where] = ARTIFACTS[kind]
     return counts, mask
 
@@ -84,7 +84,7 @@ def _blur(photons: np.ndarray, camera: Camera, mpp: float, rng: np.random.Genera
     size = photons.shape[-1]
     at = (np.arange(size) + 0.5) / size
     x, y = at[None, :] - rng.uniform(0.1, 0.9), at[:, None] - rng.uniform(0.1, 0.9)
-    radius = rng.uniform(0.2, 0.35)
+    radius = rng.uniform(0.16, 0.3)
     where = np.hypot(x, y) < radius * (1 + 0.1 * smooth_noise((size, size), 10 / mpp, rng))
     return where, np.stack([blurred(channel, _BLUR / mpp) for channel in photons])
 

@@ -19,7 +19,7 @@ from ._simulate_slides import draw_slide
 from ._simulate_tissue import Tissue, draw_tissue
 
 LATENT = "X_latent"
-_UM2_PER_CELL = 85.0  # a square that holds the wanted cells in all but the sparsest patients
+_UM2_PER_CELL = 105.0  # a square that holds the wanted cells in all but the sparsest patients
 _TOUCH = 10.0  # µm between the centres of cells that touch
 _NICHE_WEIGHT = 0.5  # length of the niche's direction in the embedding; the type's and the state's is 1
 
@@ -30,7 +30,7 @@ def simulate_cells(
     cells_per_patient: int = 1000,
     n_samples: int = 1,
     n_markers: int = 12,
-    effect_of: str = "lymphoid aggregate",
+    effect_of: str = "tumor nest",
     effect_size: float = 1.0,
     baseline_hazard: float = 0.015,
     n_latent: int = 32,
@@ -118,6 +118,7 @@ def simulate_cells(
         "patients_per_slide": check_integer("patients_per_slide", patients_per_slide, 1),
         "random_state": check_integer("random_state", random_state, 0),
     }
+    n_markers = parameters["n_markers"]
     markers = panel(n_markers)
     patients = [draw_patient(i, random_state, patients_per_slide) for i in range(n_patients)]
     tissues, values, latents, names = [], [], [], []

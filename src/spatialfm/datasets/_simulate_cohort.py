@@ -73,7 +73,7 @@ def simulate_cohort(
     image_size: int = 256,
     n_markers: int = 12,
     mpp: float = 0.5,
-    effect_of: str = "lymphoid aggregate",
+    effect_of: str = "tumor nest",
     effect_size: float = 1.0,
     baseline_hazard: float = 0.015,
     artifacts: str | Sequence[str] = (),
@@ -123,7 +123,7 @@ def simulate_cohort(
     baseline_hazard
         Deaths a month of a patient of 62 years, stage I, with the mean fraction.
     artifacts, artifact_rate
-        Any of ``"fold"``, ``"saturation"``, ``"blur"``; probability of each in each sample.
+        Any of ``"fold"``, ``"blur"``, ``"saturation"``; probability of each in each sample.
     merge_rate, split_rate, miss_rate
         Expected shares of true cells that the segmentation fuses with a touching one, cuts in two, and misses.
     dilation
@@ -150,7 +150,7 @@ def simulate_cohort(
 
     - ``image_<sample>``: uint16 ``(c, y, x)``. Without artifacts nothing saturates at the default strengths.
     - ``cells_<sample>``: the segmentation that a user would have; ``true_cells_<sample>``: the true one.
-    - ``artifacts_<sample>``, where artifacts were asked for: 0 clean, 1 fold, 2 saturation, 3 blur.
+    - ``artifacts_<sample>``, where artifacts were asked for: 0 clean, 1 fold, 2 blur, 3 saturation.
 
     and the tables
 
@@ -220,7 +220,8 @@ def simulate_cohort(
         offset=check_number("camera_offset", camera_offset, 0),
         read_noise=check_number("read_noise", read_noise, 0),
     )
-    patients = [draw_patient(i, random_state, patients_per_slide) for i in range(n_patients)]
+    seed = parameters["random_state"]
+    patients = [draw_patient(i, seed, parameters["patients_per_slide"]) for i in range(n_patients)]
     jobs = [(patient, s) for patient in patients for s in range(n_samples)]
     samples = [
         _draw_sample(patient, s, parameters, camera)
@@ -232,8 +233,8 @@ def simulate_cohort(
 def _draw_sample(patient: Patient, s: int, parameters: dict, camera: Camera) -> _Sample:
     size, mpp, n_markers, seed = (parameters[key] for key in ("image_size", "mpp", "n_markers", "random_state"))
 
-    def rng(stream: str) -> np.random.Generator:
-        return generator(seed, stream, patient.index, s)
+    def rng(stream: str, *kind: int) -> np.random.Generator:
+        return generator(seed, stream, patient.index, s, *kind)
 
     markers = panel(n_markers)
     tissue, layout = draw_tissue(size * mpp + 2 * _MARGIN, patient, rng("tissue"))
@@ -245,8 +246,8 @@ def _draw_sample(patient: Patient, s: int, parameters: dict, camera: Camera) -> 
     photons = expected_photons(level, shapes, glow, markers, slide, camera, mpp, optics)
     image, mask = expose(photons, camera, optics), None
     if parameters["artifacts"]:
-        kinds, rate = parameters["artifacts"], parameters["artifact_rate"]
-        image, mask = add_artifacts(image, photons, kinds, rate, camera, mpp, rng("artifacts"))
+        rngs = {kind: rng("artifacts", ARTIFACTS[kind]) for kind in parameters["artifacts"]}
+        image, mask = add_artifacts(image, photons, rngs, parameters["artifact_rate"], camera, mpp)
     cells, counts = segment(
         shapes.labels,
         **{key: parameters[key] for key in ("merge_rate", "split_rate", "miss_rate", "dilation")},
@@ -281,7 +282,10 @@ def _assemble(patients: list[Patient], samples: list[_Sample], parameters: dict,
     return SpatialData(
         images=images,
         labels=labels,
-        tables={SAMPLES: _samples_table(samples, clinical), TRUTH: _truth_table(samples, patient, niche, types, markers)},
+        tables={
+            SAMPLES: _samples_table(samples, clinical),
+            TRUTH: _truth_table(samples, patient, niche, types, markers),
+        },
         attrs={
             ATTRS: {"samples": {sample.name: {"mpp": mpp, "mpp_source": "argument"} for sample in samples}},
             ATTRS_TRUTH: _truth_record(samples, truth, fraction, parameters, camera, markers),
@@ -343,7 +347,8 @@ def _truth_record(samples, truth: pd.DataFrame, fraction, parameters: dict, came
         "parameters": parameters | {"camera": asdict(camera)},
         "effect": effect,
         "patients": {
-            name: {column: float(value) for column, value in row.items()} for name, row in truth.to_dict("index").items()
+            name: {column: float(value) for column, value in row.items()}
+            for name, row in truth.to_dict("index").items()
         },
         "slides": {name: _slide_record(slide, markers) for name, slide in drawn.items()},
         "markers": dict(zip(markers.names, markers.compartments, strict=True)),

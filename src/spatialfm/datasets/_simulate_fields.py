@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from ._simulate_panel import NICHES
 
-STEP = 2.0  # µm between grid points: niches are smooth on this scale
+STEP = 2.5  # µm between grid points: niches are smooth on this scale
 TUMOR, STROMA, AGGREGATE, VESSEL = range(len(NICHES))
 _NEST_SCALE = 11.0  # µm, standard deviation of the smoothing that makes nests
 _WALL = 1.6  # µm from the lumen to the centre of an endothelial cell
@@ -26,6 +26,8 @@ class Fields:
         ``(g, g)`` index of the niche.
     tumor_depth, aggregate_depth
         ``(g, g)`` µm to the border of the niche, positive inside.
+    to_wall
+        ``(g, g)`` µm to the lumen of the nearest vessel, negative inside.
     tumor_gradient
         ``(2, g, g)`` direction (x, y) in which the tumor grows denser; fibres run across it.
     lumen
@@ -37,6 +39,7 @@ class Fields:
     niche: np.ndarray
     tumor_depth: np.ndarray
     aggregate_depth: np.ndarray
+    to_wall: np.ndarray
     tumor_gradient: np.ndarray
     lumen: np.ndarray
     wall: np.ndarray
@@ -45,7 +48,7 @@ class Fields:
         """Where fibres are ``(size, size)``, 0 to 1, in the pixels of an image `margin` µm inside the square."""
         at = margin + (np.arange(size) + 0.5) * mpp
         index = np.clip((at / STEP).astype(int), 0, len(self.niche) - 1)
-        fibrous = np.isin(self.niche, (STROMA, VESSEL)) & (_distance_to_lumen(self.lumen, len(self.niche)) > 0)
+        fibrous = np.isin(self.niche, (STROMA, VESSEL)) & (self.to_wall > 0)
         return ndimage.gaussian_filter(fibrous[np.ix_(index, index)].astype(np.float32), 1.5 / mpp)
 
     def at(self, grid: np.ndarray, xy: np.ndarray) -> np.ndarray:
@@ -82,7 +85,7 @@ def draw_fields(side: float, shares: np.ndarray, rng: np.random.Generator) -> Fi
     _claim(niche, TUMOR, nests, shares[TUMOR])
     grown = ndimage.gaussian_filter(nests, 4 / STEP)
     gradient = np.stack([ndimage.sobel(grown, axis=1), ndimage.sobel(grown, axis=0)])
-    return Fields(niche, _depth(niche == TUMOR), aggregate_depth, gradient, lumen, wall)
+    return Fields(niche, _depth(niche == TUMOR), aggregate_depth, to_wall, gradient, lumen, wall)
 
 
 def _claim(niche: np.ndarray, index: int, score: np.ndarray, share: float) -> None:
@@ -140,7 +143,7 @@ def _vessels(side: float, share: float, rng: np.random.Generator) -> tuple[np.nd
     lumen, wall = np.concatenate(lumen), np.concatenate(wall)
     inside = ((wall[:, :2] >= 0) & (wall[:, :2] < side)).all(axis=1)
     # where two vessels cross, the wall of one would lie in the lumen of the other
-    gap = np.linalg.norm(wall[:, None, :2] - lumen[None, :, :2], axis=2) - lumen[:, 2]
+    gap = np.hypot(wall[:, None, 0] - lumen[:, 0], wall[:, None, 1] - lumen[:, 1]) - lumen[:, 2]
     return lumen, wall[inside & (gap.min(axis=1) > 0.5 * _WALL)]
 
 

@@ -13,7 +13,7 @@ from ._simulate_panel import NICHES, PANEL_SIZES, TYPES
 MIN_IMAGE = 64  # pixels
 MIN_SIDE = 32.0  # µm: below, a sample has no room for niches
 MPP_RANGE = (0.1, 1.5)  # above, a lymphocyte is under 20 pixels
-ARTIFACTS = {"fold": 1, "saturation": 2, "blur": 3}  # codes in the artifact masks
+ARTIFACTS = {"fold": 1, "blur": 2, "saturation": 3}  # codes in the artifact masks; later ones cover earlier ones
 
 # streams of random numbers: one a subject, so that a change of optics leaves the tissue as it is
 _STREAMS = ("patient", "slide", "tissue", "expression", "shape", "segmentation", "optics", "artifacts", "latent")
@@ -58,9 +58,9 @@ def check_effect_of(effect_of: object) -> str:
     return str(effect_of)
 
 
-def check_artifacts(artifacts: str | Sequence[str]) -> tuple[str, ...]:
+def check_artifacts(artifacts: str | Sequence[str] | None) -> tuple[str, ...]:
     """Names of artifacts, in the order of their codes."""
-    names = (artifacts,) if isinstance(artifacts, str) else tuple(artifacts)
+    names = (artifacts,) if isinstance(artifacts, str) else tuple(artifacts or ())
     if unknown := [name for name in names if name not in ARTIFACTS]:
         raise SpatialfmError(f"artifacts= names {unknown[0]!r}. Pass any of {_listed(ARTIFACTS)}, or () for none.")
     return tuple(name for name in ARTIFACTS if name in names)

@@ -47,7 +47,8 @@ class Patient:
     name, index, slide
         Name, position in the cohort, index of the slide that all samples of the patient lie on.
     niche_logits, type_shift, state_shift
-        ``(niches,)`` log-ratios of niche shares; ``(types,)`` shifts of the log-odds of types and of the logits of states.
+        ``(niches,)`` log-ratios of niche shares; ``(types,)`` shifts of the log-odds of types, and of the logits of
+        states.
     marker_gain
         Factor of the expression of each of the 40 markers.
     clinical
@@ -157,7 +158,9 @@ def outcomes(
     return clinical, truth
 
 
-def effect_record(effect_of: str, effect_size: float, baseline_hazard: float, fraction: np.ndarray) -> dict[str, object]:
+def effect_record(
+    effect_of: str, effect_size: float, baseline_hazard: float, fraction: np.ndarray
+) -> dict[str, object]:
     """The planted effect in numbers and text, for the truth that goes with a cohort."""
     return {
         "effect_of": effect_of,

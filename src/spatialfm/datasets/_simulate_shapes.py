@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
 from skimage.measure import label as connected_components
 
 from ._simulate_fields import smooth_noise
+from ._simulate_panel import SPREAD_LIMIT
 from ._simulate_tissue import Tissue
 
 MIN_AREA = 6.0  # µm²: what the image's edge leaves of a cell, below which it is no cell of the image
-_CANDIDATES = 8  # nearest centres that may own a pixel
 _RUFFLE = 0.7  # µm, how far outlines wander
 _RUFFLE_SCALE = 2.0  # µm
 _MEMBRANE = 0.7  # µm
@@ -55,7 +54,9 @@ class Shapes:
     other_distance: np.ndarray
 
 
-def draw_shapes(tissue: Tissue, size: int, mpp: float, margin: float, rng: np.random.Generator) -> tuple[Tissue, Shapes]:
+def draw_shapes(
+    tissue: Tissue, size: int, mpp: float, margin: float, rng: np.random.Generator
+) -> tuple[Tissue, Shapes]:
     """Draw the cells that an image of `size` pixels sees of a tissue that is `margin` µm wider on each side.
 
     Returns
@@ -139,33 +140,38 @@ def _owners(tissue: Tissue, size: int, mpp: float, rng: np.random.Generator) -> 
     at = (np.arange(size) + 0.5) * mpp
     pixels = np.stack(np.meshgrid(at, at), axis=-1)
     shape, sigma = (size, size), _RUFFLE_SCALE / mpp
-    ruffled = pixels + _RUFFLE * np.stack([smooth_noise(shape, sigma, rng) for _ in range(2)], axis=-1)
-    nearest = cKDTree(tissue.xy).query(ruffled.reshape(-1, 2), k=min(_CANDIDATES, n))[1].reshape(size * size, -1)
-    offset = (ruffled.reshape(-1, 1, 2) - tissue.xy[nearest]).astype(np.float32)
-    u, v = _own_axes(offset, tissue, nearest)
-    turn = np.arctan2(v, u)
-    outline = 1 + tissue.lobes[nearest] * np.cos(3 * turn + tissue.phase[nearest])
-    distance = np.hypot(u, v) / outline
-    best = distance.argmin(axis=1)
-    rows = np.arange(size * size)
-    inside = distance[rows, best] < 1
-    cell = nearest[rows, best]
+    noise = np.stack([smooth_noise(shape, sigma, rng) for _ in range(2)], axis=-1)
+    ruffled = pixels + _RUFFLE * np.clip(noise, -SPREAD_LIMIT, SPREAD_LIMIT)
+    best, cell = np.full(shape, 1, np.float32), np.full(shape, -1, np.int64)
+    # the box that an outline cannot leave, however it ruffles and lobes
+    reach = tissue.axes.max(axis=1) * (1 + tissue.lobes) + _RUFFLE * SPREAD_LIMIT
+    low = np.clip(np.floor((tissue.xy - reach[:, None]) / mpp), 0, size).astype(int)
+    high = np.clip(np.ceil((tissue.xy + reach[:, None]) / mpp), 0, size).astype(int)
+    for i in range(n):
+        box = slice(low[i, 1], high[i, 1]), slice(low[i, 0], high[i, 0])
+        u, v = _own_axes(ruffled[box] - tissue.xy[i], tissue, i)
+        distance = np.hypot(u, v) + 1e-6
+        cos, sin = u / distance, v / distance
+        # cos(3 turn + phase), spelled out: trigonometry of every pixel is slow
+        lobes = np.cos(tissue.phase[i]) * (4 * cos**2 - 3) * cos - np.sin(tissue.phase[i]) * (3 - 4 * sin**2) * sin
+        distance /= 1 + tissue.lobes[i] * lobes
+        closer = distance < best[box]
+        best[box][closer], cell[box][closer] = distance[closer], i
 
     # nuclei sit a little off the centre and are smoother than their cell
     shift = rng.uniform(-0.12, 0.12, (n, 2)) * tissue.axes
-    offset = (0.4 * ruffled + 0.6 * pixels).reshape(-1, 2) - tissue.xy[cell] - shift[cell]
-    u, v = _own_axes(offset[:, None].astype(np.float32), tissue, cell[:, None])
+    offset = 0.4 * ruffled + 0.6 * pixels - (tissue.xy + shift)[cell]
+    u, v = _own_axes(offset, tissue, cell)
     nucleus = _NUCLEUS[tissue.type[cell]]
-    depth = np.hypot(u[:, 0] / nucleus[:, 0], v[:, 0] / nucleus[:, 1])
-    return np.where(inside, cell + 1, 0).reshape(shape).astype(np.int32), depth.reshape(shape)
+    return (cell + 1).astype(np.int32), np.hypot(u / nucleus[..., 0], v / nucleus[..., 1])
 
 
-def _own_axes(offset: np.ndarray, tissue: Tissue, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets in units of the cell's semi-axes."""
-    cos, sin = np.cos(tissue.angle).astype(np.float32)[cell], np.sin(tissue.angle).astype(np.float32)[cell]
-    axes = tissue.axes.astype(np.float32)[cell]
-    u = (offset[..., 0] * cos + offset[..., 1] * sin) / axes[..., 0]
-    return u, (-offset[..., 0] * sin + offset[..., 1] * cos) / axes[..., 1]
+def _own_axes(offset: np.ndarray, tissue: Tissue, cell: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets ``(..., 2)`` from a cell, or from one each, in units of the cell's semi-axes."""
+    cos, sin = np.cos(tissue.angle)[cell], np.sin(tissue.angle)[cell]
+    axes = tissue.axes[cell]
+    x, y = offset[..., 0], offset[..., 1]
+    return (x * cos + y * sin) / axes[..., 0], (y * cos - x * sin) / axes[..., 1]
 
 
 def _largest_parts(owner: np.ndarray) -> np.ndarray:

@@ -8,12 +8,12 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from ._simulate_fields import AGGREGATE, TUMOR, VESSEL, Fields, draw_fields, smooth_noise
+from ._simulate_fields import AGGREGATE, STEP, TUMOR, VESSEL, Fields, draw_fields, smooth_noise
 from ._simulate_panel import TYPES
 from ._simulate_patients import Patient, niche_shares
 
-_SPACING = np.array([7.4, 7.2, 5.7, 6.6])  # µm, hard core between cells of a niche
-_TRIES = 4.0  # candidates a cell that is kept: packs close to jamming
+_SPACING = np.array([7.0, 6.8, 5.5, 6.4])  # µm, hard core between cells of a niche
+_TRIES = 3.0  # candidates a cell that is kept: packs close to jamming
 _SWEEPS = 3
 NEIGHBOR_RADIUS = 14.0  # µm within which cells see their neighbours' types
 
@@ -53,7 +53,7 @@ _AXES = np.array(
         [5.6, 1.7, 0.04],
     ]
 )
-_STATE_CENTRE = np.array([-0.6, -0.5, -0.8, 0.0, -1.0, 0.0, -0.3, 0.0, 0.0, -0.5])
+_STATE_CENTRE = np.array([-1.1, -0.5, -0.8, 0.0, -1.0, 0.0, -0.3, 0.0, 0.0, -0.5])
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,9 @@ def pack(xy: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     """
     n = len(xy)
     pairs = cKDTree(xy).query_pairs(float(spacing.max()), output_type="ndarray")
-    first, second = pairs.min(axis=1), pairs.max(axis=1)
-    close = ((xy[first] - xy[second]) ** 2).sum(axis=1) < (0.5 * (spacing[first] + spacing[second])) ** 2
+    first, second = pairs.T  # query_pairs gives the earlier one first
+    apart = xy[first] - xy[second]
+    close = apart[:, 0] ** 2 + apart[:, 1] ** 2 < (0.5 * (spacing[first] + spacing[second])) ** 2
     first, second = first[close], second[close]
     stays, alive = np.zeros(n, bool), np.ones(n, bool)
     while alive.any():
@@ -142,9 +143,10 @@ def _place(layout: Fields, side: float, rng: np.random.Generator) -> tuple[np.nd
     xy = rng.uniform(0, side, (int(_TRIES * 0.7 * side**2 / densest**2), 2))
     niche = layout.at(layout.niche, xy)
     xy = xy[rng.random(len(xy)) < (densest / _SPACING[niche]) ** 2]
-    distance, nearest = cKDTree(layout.lumen[:, :2]).query(xy, distance_upper_bound=20.0)
-    radius = np.append(layout.lumen[:, 2], 0.0)[nearest]
-    xy = xy[~(distance < radius + 3.0)]  # lumen and wall belong to the vessel
+    near = np.flatnonzero(layout.at(layout.to_wall, xy) < 3.0 + 2 * STEP)
+    distance, nearest = cKDTree(layout.lumen[:, :2]).query(xy[near])
+    taken = near[distance < layout.lumen[nearest, 2] + 3.0]  # lumen and wall belong to the vessel
+    xy = np.delete(xy, taken, axis=0)
     wall = layout.wall
     queue = np.concatenate([wall[:, :2], xy])
     angle = np.concatenate([wall[:, 2], np.full(len(xy), np.nan)])

@@ -18,7 +18,7 @@ from .._settings import settings
 from .pool import cell_masks, cut_windows, encode_windows
 from .reader import SampleReader
 from .store import BlockStore
-from .windows import Block
+from .windows import Block, fitting_window
 
 if TYPE_CHECKING:
     from ..models.encoder import Encoder
@@ -44,6 +44,9 @@ class Job:
         Statistics of the markers, ``(M,)``.
     window, background, output
         Side in model pixels; ``"zero"`` or ``"keep"``; which output becomes the row.
+    extents
+        Side that each cell needs in model pixels, ``(n,)``, where the model takes any window that holds the cell: a
+        batch is then cut no larger than its largest cell, and one merged giant does not set the cost of all others.
     """
 
     encoder: Encoder
@@ -56,6 +59,7 @@ class Job:
     window: int
     background: str
     output: str
+    extents: np.ndarray | None = None
 
 
 def resolve_device(device: str | None) -> torch.device:
@@ -79,7 +83,8 @@ def choose_batch_size(encoder: Encoder, n_markers: int, window: int, memory: int
     if encoder.card.patch_size and encoder.card.embedding_dim:
         stride = encoder.card.patch_size // (2 if encoder.options.get("token_overlap") else 1)
         values += 16 * encoder.card.embedding_dim * (window / stride) ** 2
-    return int(np.clip(memory // (4 * values * n_markers), 1, 256))
+    # a model that takes any window is given batches of cells of like size: small ones, or its largest cell sets the cost
+    return int(np.clip(memory // (4 * values * n_markers), 1, 32 if encoder.card.window is None else 256))
 
 
 def run(job: Job, blocks: Sequence[Block], store: BlockStore, *, batch_size: int) -> tuple[np.ndarray, float]:
@@ -130,27 +135,29 @@ def encode_block(
     """Rows of the cells of one block, float32 ``(n, columns)``."""
     device = job.encoder.device
     region, label_image = torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device)
-    starts = torch.from_numpy(job.starts[block.cells] - (block.y0, block.x0)).to(device)
-    cells = torch.from_numpy(job.labels[block.cells]).to(device)
-    rows = []
+    order = np.arange(len(block.cells)) if job.extents is None else np.argsort(job.extents[block.cells], kind="stable")
+    rows: np.ndarray | None = None
     with torch.inference_mode():
-        for first in range(0, len(cells), batch_size):
-            part = slice(first, first + batch_size)
-            windows = cut_windows(region, starts[part], job.window)
-            masks = cell_masks(label_image, starts[part], cells[part], job.window)
+        for first in range(0, len(order), batch_size):
+            part = order[first : first + batch_size]
+            cells = block.cells[part]
+            side = job.window if job.extents is None else fitting_window(job.extents[cells], job.window)
+            corner = job.starts[cells] - (block.y0, block.x0) + (job.window // 2 - side // 2)
+            starts = torch.from_numpy(corner).to(device)
             encoded = encode_windows(
                 job.encoder,
-                windows,
-                masks,
+                cut_windows(region, starts, side),
+                cell_masks(label_image, starts, torch.from_numpy(job.labels[cells]).to(device), side),
                 job.markers,
                 job.mean,
                 job.std,
                 background=job.background,
                 output=job.output,
             )
-            rows.append(encoded.float().cpu().numpy())
+            if rows is None:
+                rows = np.empty((len(order), encoded.shape[1]), np.float32)
+            rows[part] = encoded.float().cpu().numpy()
             advance(len(encoded))
-    rows = np.concatenate(rows)
     if not np.isfinite(rows).all():
         cell = job.labels[block.cells[int(np.argmax(~np.isfinite(rows).all(axis=1)))]]
         raise RunError(

@@ -69,8 +69,11 @@ def resolve_panel(
     if absent := [name for name in mapping if name not in everywhere]:
         raise PanelError(f"mapping= names channel {absent[0]!r}, which no image has. Channels: {_listed(everywhere)}.")
     dropped: dict[str, str] = {}
-    resolved = [_resolve_one(tuple(panel), mapping, on_unknown, dropped) for panel in panels]
+    unresolved: dict[str, str] = {}
+    resolved = [_resolve_one(tuple(panel), mapping, on_unknown, dropped, unresolved) for panel in panels]
     wanted = None if markers is None else _wanted(markers, resolved, panels)
+    if on_unknown == "raise":
+        _refuse({name: why for name, why in unresolved.items() if wanted is None or name in wanted})
     shared = [name for name in resolved[0] if all(name in other for other in resolved)]
     for other, panel in zip(resolved, panels, strict=True):
         for name, index in other.items():
@@ -96,18 +99,14 @@ def resolve_panel(
 
 
 def _resolve_one(
-    panel: tuple[str, ...], mapping: Mapping[str, str | None], on_unknown: OnUnknown, dropped: dict[str, str]
+    panel: tuple[str, ...],
+    mapping: Mapping[str, str | None],
+    on_unknown: OnUnknown,
+    dropped: dict[str, str],
+    unresolved: dict[str, str],
 ) -> dict[str, int]:
-    table = match_markers(list(panel), mapping={k: v for k, v in mapping.items() if k in panel})
-    unresolved = table[table["status"].isin(["unknown", "ambiguous"])]
-    if len(unresolved) and on_unknown == "raise":
-        lines = [f"{row.channel!r} ({row.status}; perhaps {row.suggestions})" for row in unresolved.itertuples()]
-        raise PanelError(
-            f"{len(lines)} channel(s) are not resolved to a marker: {'; '.join(lines[:10])}. Pass "
-            f'mapping={{"{unresolved["channel"].iloc[0]}": "<marker>"}} (None leaves it out), or on_unknown="keep" '
-            "to use "
-            'them as markers that the model has never seen, or on_unknown="drop".'
-        )
+    """Marker → channel of one panel; what is left out and what is not resolved go into the two dictionaries."""
+    table = match_markers(list(panel), mapping={name: to for name, to in mapping.items() if name in panel})
     chosen: dict[str, int] = {}
     for index, row in enumerate(table.itertuples()):
         if row.status == "ignored":
@@ -117,12 +116,25 @@ def _resolve_one(
         if not known and on_unknown == "drop":
             dropped[row.channel] = row.status
             continue
+        if not known:
+            unresolved[row.channel] = f"{row.status}; perhaps {row.suggestions}" if row.suggestions else row.status
         name = row.marker if known else row.channel
         if name in chosen:
             dropped[row.channel] = f"same marker as channel {panel[chosen[name]]}"
         else:
             chosen[name] = index
     return chosen
+
+
+def _refuse(unresolved: Mapping[str, str]) -> None:
+    if not unresolved:
+        return
+    lines = "; ".join(f"{name!r} ({why})" for name, why in list(unresolved.items())[:10])
+    raise PanelError(
+        f"{len(unresolved)} channel(s) are not resolved to a marker: {lines}. Pass "
+        f'mapping={{"{next(iter(unresolved))}": "<marker>"}} (None leaves it out), or on_unknown="keep" to use them as '
+        'markers that the model has never seen, or on_unknown="drop".'
+    )
 
 
 def _wanted(markers: Sequence[str], resolved: list[dict[str, int]], panels: Sequence[Sequence[str]]) -> list[str]:

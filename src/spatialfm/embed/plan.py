@@ -122,6 +122,7 @@ def make_plan(
         window=window,
         background=background,
         output=output,
+        extents=cells.extents / per_cell if card.window is None and options.window is None else None,
     )
     notes = {
         "markers": list(panel.markers),

@@ -69,6 +69,18 @@ def plan_blocks(sample: int, cells: np.ndarray, starts: np.ndarray, window: int,
     return blocks
 
 
+def fitting_window(extents: np.ndarray, largest: int) -> int:
+    """Side that holds all cells, a multiple of 8, at most `largest`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fitting_window(np.array([11.0, 37.0]), 256)
+    40
+    """
+    return int(np.clip(8 * np.ceil(extents.max(initial=8) / 8), 8, largest))
+
+
 def choose_window(asked: int | None, native: int | None, patch_size: int | None, extents: np.ndarray) -> int:
     """Side of the cell window in model pixels.
 
@@ -85,8 +97,7 @@ def choose_window(asked: int | None, native: int | None, patch_size: int | None,
     """
     window = asked or native
     if window is None:
-        # nearly all segmentations hold a few merged giants; beyond 256 pixels they would set the cost of all others
-        window = int(np.clip(8 * np.ceil(extents.max(initial=8) / 8), 8, 256))
+        window = fitting_window(extents, 256)
     if patch_size is not None and (window < patch_size or window % patch_size):
         raise ModelError(
             f"window={window} is not a multiple of the model's patch of {patch_size} pixels. Mend window=."

@@ -76,9 +76,8 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, index: int) -> ImageMet
         names, size = _imagej(tif, page)
     else:
         names = _page_names(tif, series)
-    n_samples = page.shaped[0] * page.shaped[4]
-    if names is None and page.photometric in _RGB and n_samples in (3, 4):
-        names = ["red", "green", "blue", "alpha"][:n_samples]
+    if names is None and _is_photograph(page):
+        names = ["red", "green", "blue", "alpha"][: page.shaped[4]]
     ignored = None
     if size is None and not tif.is_imagej:
         size = _resolution(page)
@@ -190,6 +189,11 @@ def _page_names(tif: TiffFile, series: TiffPageSeries) -> list[str] | None:
         page = item if hasattr(item, "tags") else tif.pages.get(item.index)  # frames carry no tags
         names.append(_name_of_page(page))
     return names if all(names) else None
+
+
+def _is_photograph(page: TiffPage) -> bool:
+    # three markers are often stored as RGB, but as planes of their own or with 16 bits
+    return page.photometric in _RGB and page.shaped[4] in (3, 4) and page.dtype == "uint8"
 
 
 def _name_of_page(page: TiffPage) -> str | None:

@@ -71,8 +71,9 @@ def is_tiff_name(path: Path) -> bool:
 
 
 def natural_key(text: str) -> tuple:
-    """Sort key by which ``ch2`` comes before ``ch10``."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", text) if part)
+    """Sort key by which ``ch2`` comes before ``ch10``, and numbers before letters."""
+    parts = [part for part in re.split(r"([0-9]+)", text) if part]
+    return tuple((0, int(part), "") if part[0] in "0123456789" else (1, 0, part.lower()) for part in parts)
 
 
 def default_channel_names(n: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,15 @@ class TiffArray:
 
     def __getitem__(self, key: Any) -> np.ndarray:
         key = key if isinstance(key, tuple) else (key,)
-        if Ellipsis in key:
-            at = key.index(Ellipsis)
-            key = key[:at] + (slice(None),) * (4 - len(key)) + key[at + 1 :]
         key = key + (slice(None),) * (3 - len(key))
         windows, within = zip(*(_window(k, n) for k, n in zip(key, self.shape, strict=True)), strict=True)
-        if any(stop <= start for start, stop in windows):
-            return np.empty([max(stop - start, 0) for start, stop in windows], self.dtype)[within]
-        return self._read(windows)[within]
+        pixels = self._read(windows) if all(stop > start for start, stop in windows) else self._empty(windows)
+        for axis in (2, 1, 0):  # one by one: each axis is indexed for itself, as dask means it
+            pixels = pixels[(slice(None),) * axis + (within[axis],)]
+        return pixels
+
+    def _empty(self, windows: tuple[tuple[int, int], ...]) -> np.ndarray:
+        return np.empty([stop - start for start, stop in windows], self.dtype)
 
     def _read(self, windows: tuple[tuple[int, int], ...]) -> np.ndarray:
         path = Path(self.state.path)
@@ -93,7 +95,6 @@ def lazy_levels(layout: TiffLayout, sources: dict[str, str | None]) -> list[da.A
                 chunks=plan_chunks(level, ordered, shape),
                 name=f"tiff-{tokenize(layout.state, layout.series, i, ordered)}",
                 lock=False,
-                fancy=False,
                 meta=np.empty((0, 0, 0), dtype=level.dtype),
             )
         )
@@ -130,29 +131,32 @@ def read_page(
     if page.raw is not None:
         return _read_raw(level, page, samples, rows, columns)
     out = np.full([stop - start for start, stop in (samples, rows, columns)], level.nodata, dtype=level.dtype)
+    tall, wide = level.segment
+    tables = {"jpegtables": page.jpegtables, "jpegheader": level.jpegheader}
+    with open(page.path, "rb") as file:
+        for index, plane, i, j in _segments_below(level, samples, rows, columns):
+            if page.counts[index] == 0:  # a sparse file
+                continue
+            file.seek(page.offsets[index])
+            segment = level.decode(file.read(page.counts[index]), index, **tables)[0]
+            pixels = np.moveaxis(segment[0], -1, 0)  # (samples, rows, columns)
+            if level.interleaved:
+                into, pixels = out, pixels[slice(*samples)]
+            else:
+                into = out[plane - samples[0]][None]
+            _paste(into, pixels, (i * tall - rows[0], j * wide - columns[0]))
+    return out
+
+
+def _segments_below(level: Level, samples, rows, columns) -> Iterator[tuple[int, int, int, int]]:
+    """Number, plane, and place in the grid of all strips or tiles that a window touches."""
     _, _, height, width = level.shape
     tall, wide = level.segment
     down, across = math.ceil(height / tall), math.ceil(width / wide)
-    options = {} if level.jpegheader is None and page.jpegtables is None else {"jpegheader": level.jpegheader}
-    if page.jpegtables is not None:
-        options["jpegtables"] = page.jpegtables
-    planes = [0] if level.interleaved else range(*samples)
-    with open(page.path, "rb") as file:
-        for plane in planes:
-            for i in range(rows[0] // tall, -(-rows[1] // tall)):
-                for j in range(columns[0] // wide, -(-columns[1] // wide)):
-                    index = (plane * down + i) * across + j
-                    if page.counts[index] == 0:
-                        continue
-                    file.seek(page.offsets[index])
-                    segment = level.decode(file.read(page.counts[index]), index, **options)[0]
-                    if segment is None:
-                        continue
-                    pixels = np.moveaxis(segment[0], -1, 0)  # (samples, rows, columns)
-                    pixels = pixels[slice(*samples)] if level.interleaved else pixels
-                    at = slice(None) if level.interleaved else slice(plane - samples[0], plane - samples[0] + 1)
-                    _paste(out[at], pixels, (i * tall - rows[0], j * wide - columns[0]))
-    return out
+    for plane in [0] if level.interleaved else range(*samples):
+        for i in range(rows[0] // tall, math.ceil(rows[1] / tall)):
+            for j in range(columns[0] // wide, math.ceil(columns[1] / wide)):
+                yield (plane * down + i) * across + j, plane, i, j
 
 
 def _read_raw(level, page, samples, rows, columns) -> np.ndarray:
@@ -179,15 +183,17 @@ def _paste(out: np.ndarray, pixels: np.ndarray, at: tuple[int, int]) -> None:
 
 
 def _window(key: Any, length: int) -> tuple[tuple[int, int], Any]:
-    """Smallest range that holds an index or slice, and the index within that range."""
+    """Smallest range that holds an index, slice or list of indices, and the index within that range."""
     if isinstance(key, slice):
         indices = range(*key.indices(length))
         if not indices:
             return (0, 0), slice(None)
-        low = min(indices[0], indices[-1])
-        high = max(indices[0], indices[-1]) + 1
-        return (low, high), slice(None, None, indices.step)
-    index = int(key) + (length if key < 0 else 0)
-    if not 0 <= index < length:
+        return (min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1), slice(None, None, indices.step)
+    indices = np.asarray(key)
+    indices = np.flatnonzero(indices) if indices.dtype == bool else np.where(indices < 0, indices + length, indices)
+    if indices.size == 0:
+        return (0, 0), slice(None)
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= length:
         raise IndexError(f"index {key} is out of bounds for an axis of length {length}")
-    return (index, index + 1), 0
+    return (low, high + 1), int(indices) - low if indices.ndim == 0 else indices - low

@@ -188,12 +188,16 @@ class MeanIntensityEncoder(Encoder):
 
 
 def crop(pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Cut pixels ``(B, M, H, W)`` and mask ``(B, H, W)`` to the box that holds every cell of the batch."""
+    """Cut pixels ``(B, M, H, W)`` and mask ``(B, H, W)`` to the box that holds every cell of the batch.
+
+    What is outside the cells, NaN included, becomes 0.
+    """
     box = []
     for axes in ((0, 2), (0, 1)):
         inside = mask.any(axes[1]).any(axes[0]).nonzero()
         box.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 1))
-    return pixels[..., box[0], box[1]], mask[..., box[0], box[1]]
+    mask = mask[..., box[0], box[1]]
+    return pixels[..., box[0], box[1]].masked_fill(~mask[:, None], 0), mask
 
 
 def cell_pixels(pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -205,10 +209,9 @@ def cell_pixels(pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of ``(B, M, ...)`` where ``(B, ...)`` is True, 0 where it never is: ``(B, M)``."""
-    valid = valid[:, None]
-    total = torch.where(valid, values, 0).flatten(2).sum(2)
-    return total / valid.flatten(2).sum(2).clamp(min=1)
+    """Mean of finite ``(B, M, ...)`` where ``(B, ...)`` is True, 0 where it never is: ``(B, M)``."""
+    weight = valid.flatten(1).to(values.dtype)[:, None]
+    return (values.flatten(2) * weight).sum(2) / weight.sum(2).clamp(min=1)
 
 
 def quantiles(values: Tensor, valid: Tensor, levels: Sequence[float] = QUANTILES) -> Tensor:

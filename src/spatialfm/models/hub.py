@@ -64,7 +64,8 @@ def locate(card: ModelCard, weights: str | os.PathLike | None, companions: Seque
     if weights is None:
         folder = settings.cache_dir / card.name
         if card.hub is None and not (folder / card.weights_file).is_file():
-            raise WeightsError(_where_to_put(card, folder, "this package knows of no repository that publishes them"))
+            reason = "this package knows of no repository that publishes them"
+            raise WeightsError(_where_to_put(card, folder, reason, companions=companions))
         return _from_hub(card, card.hub, None, card.weights_file, folder, companions)
     path = Path(weights).expanduser()
     if path.is_dir():
@@ -98,7 +99,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     content = _read(path)
     if isinstance(content, Mapping) and isinstance(content.get("teacher"), Mapping):
         content = content["teacher"]
-    entries = content.items() if isinstance(content, Mapping) else [(f"a {type(content).__name__}", content)]
+    entries = content.items() if isinstance(content, Mapping) else [(f"a {type(content).__name__}", None)]
     if strangers := [name for name, value in entries if not (isinstance(name, str) and isinstance(value, Tensor))]:
         raise WeightsError(
             f"Weights file {path} holds {str(strangers[0])!r}, which is no named tensor; expected a state dict, bare "
@@ -187,7 +188,9 @@ def _read(path: Path) -> object:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    reason = (str(error).strip().splitlines() or [""])[0][:200]
+    # what torch says before this advises to read the file without the protection
+    text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    reason = (text.splitlines() or ["no message"])[0][:200]
     return (
         f"Weights file {path} ({path.stat().st_size:,} bytes) is truncated or not a checkpoint "
         f"({type(error).__name__}: {reason}). Download it again."
@@ -221,7 +224,7 @@ def _from_hub(
 ) -> WeightsFile:
     path = folder / file
     if not path.is_file():
-        _download(card, repo, revision, file, folder)
+        _download(card, repo, revision, file, folder, companions)
     fetched = (folder / ".cache" / "huggingface").is_dir()  # what the client leaves beside its downloads
     if fetched and not settings.offline:
         for name in companions:
@@ -231,9 +234,14 @@ def _from_hub(
     return WeightsFile(path, f"hf://{repo}{at}/{file}" if fetched else path.name, _beside(path.parent, companions))
 
 
-def _download(card: ModelCard, repo: str, revision: str | None, file: str, folder: Path) -> None:
+def _download(
+    card: ModelCard, repo: str, revision: str | None, file: str, folder: Path, companions: Sequence[str]
+) -> None:
+    def failed(reason: str) -> WeightsError:
+        return WeightsError(_where_to_put(card, folder, reason, repo, file, companions))
+
     if settings.offline:
-        raise WeightsError(_where_to_put(card, folder, "downloads are off (sfm.settings.offline)", repo, file))
+        raise failed("downloads are off (sfm.settings.offline)")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
@@ -241,14 +249,12 @@ def _download(card: ModelCard, repo: str, revision: str | None, file: str, folde
     try:
         hf_hub_download(repo, file, revision=revision, local_dir=folder)
     except LocalEntryNotFoundError as error:
-        raise WeightsError(_where_to_put(card, folder, "the hub cannot be reached", repo, file)) from error
+        raise failed("the hub cannot be reached") from error
     except (GatedRepoError, RepositoryNotFoundError) as error:
-        reason = f"{repo} does not exist or has not granted access to this account"
-        raise WeightsError(_where_to_put(card, folder, reason, repo, file)) from error
+        raise failed(f"{repo} does not exist or has not granted access to this account") from error
     # what else comes up depends on the client's version and its HTTP library
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise WeightsError(_where_to_put(card, folder, f"{type(error).__name__}: {reason}", repo, file)) from error
+        raise failed(f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}") from error
 
 
 def _download_companion(repo: str, revision: str | None, name: str, folder: Path) -> None:
@@ -260,10 +266,19 @@ def _download_companion(repo: str, revision: str | None, name: str, folder: Path
         logger.info("No %s from %s (%s)", name, repo, type(error).__name__)
 
 
-def _where_to_put(card: ModelCard, folder: Path, reason: str, repo: str | None = None, file: str | None = None) -> str:
+def _where_to_put(
+    card: ModelCard,
+    folder: Path,
+    reason: str,
+    repo: str | None = None,
+    file: str | None = None,
+    companions: Sequence[str] = (),
+) -> str:
+    path = folder / (file or card.weights_file)
+    beside = f" (and {', '.join(companions)} beside it)" if companions else ""
     text = (
-        f"No weights for model {card.name!r}: {reason}. Put {file or card.weights_file} at "
-        f"{folder / (file or card.weights_file)}, or pass weights=<file or folder>."
+        f"No weights for model {card.name!r}: {reason}. Put {path.name} at {path}{beside}, "
+        "or pass weights=<file or folder>."
     )
     if repo and card.gated:
         text += f" The model is gated: ask for access at https://huggingface.co/{repo}, then run `hf auth login`."

@@ -128,8 +128,8 @@ def list_models() -> pd.DataFrame:
     --------
     >>> import spatialfm as sfm
     >>> models = sfm.models.list_models()
-    >>> models.loc["kronos", "license"], list(models.index[models["commercial"]])
-    ('CC-BY-NC-ND-4.0', ['classical', 'mean-intensity'])
+    >>> models.loc[["kronos", "classical"], "license"].to_dict()
+    {'kronos': 'CC-BY-NC-ND-4.0', 'classical': 'BSD-3-Clause'}
     """
     import pandas as pd
 

@@ -145,7 +145,8 @@ def cell_table(
             "Pass overwrite=True, another table_name=, or copy=True."
         )
     samples = [samples] if isinstance(samples, str) else samples
-    plans = [_plan(sdata, pair, drop) for pair in _pairs(sdata, image, labels, samples)]
+    plans = [_plan(sdata, pair) for pair in _pairs(sdata, image, labels, samples)]
+    _report_plans(plans, drop)
     if cells is not None:
         keys = (cells_sample_key, cells_label_key)
         plans = _join(plans, _frame(cells), *keys, _all_samples(sdata, image), drop)
@@ -219,7 +220,7 @@ def _all_samples(sdata: SpatialData, image) -> list[str]:
         return []
 
 
-def _plan(sdata: SpatialData, pair: SampleElements, drop: bool) -> CellPlan:
+def _plan(sdata: SpatialData, pair: SampleElements) -> CellPlan:
     channels = channel_names(sdata, pair.image)
     if repeated := [name for name in dict.fromkeys(channels) if channels.count(name) > 1]:
         raise PanelError(
@@ -238,23 +239,29 @@ def _plan(sdata: SpatialData, pair: SampleElements, drop: bool) -> CellPlan:
         raise ElementError(
             f"Labels element {pair.labels!r}: {error}. Labels run from 0 (background) upwards."
         ) from error
-    if not scan.ids.size:
-        message = f"Labels element {pair.labels!r} (sample {pair.sample!r}) holds no cell: all its pixels are 0."
+    unit = "pixel" if pixel_size(sdata, pair) is None else "µm"
+    to_system = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
+    return CellPlan(pair, channels, to_system, unit, scan)
+
+
+def _report_plans(plans: list[CellPlan], drop: bool) -> None:
+    """Refuse or report samples without cells, and report those without a pixel size."""
+    if empty := [plan.pair for plan in plans if not plan.scan.ids.size]:
+        message = (
+            f"{counted(len(empty), 'labels element holds', 'labels elements hold')} no cell, only 0: "
+            f"{listed(pair.labels for pair in empty)} (sample {listed(pair.sample for pair in empty)})."
+        )
         if not drop:
-            raise TableError(f'{message} Leave it out with samples=[...], or pass on_missing="drop".')
-        warnings.warn(f"{message} The sample has no row in the table.", SpatialfmWarning, stacklevel=3)
-    unit = "µm"
-    if pixel_size(sdata, pair) is None:
-        unit = "pixel"
+            raise TableError(f'{message} Leave them out with samples=[...], or pass on_missing="drop".')
+        warnings.warn(f"{message} They have no row in the table.", SpatialfmWarning, stacklevel=3)
+    if unitless := [plan.pair for plan in plans if plan.unit == "pixel"]:
         warnings.warn(
-            f"Coordinate system {pair.coordinate_system!r} of image {pair.image!r} says no pixel size: areas, lengths "
-            "and centroids are in pixels. Set it for image and labels with "
-            "set_transformation(element, Scale([mpp, mpp], axes=('x', 'y')), system).",
+            f"No pixel size is known for {counted(len(unitless), 'image')} "
+            f"({listed(pair.image for pair in unitless)}): areas, lengths and centroids are in pixels. Set it for image and labels with "
+            "spatialdata.transformations.set_transformation(element, Scale([mpp, mpp], axes=('x', 'y')), <sample>).",
             SpatialfmWarning,
             stacklevel=3,
         )
-    to_system = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
-    return CellPlan(pair, channels, to_system, unit, scan)
 
 
 def _join(

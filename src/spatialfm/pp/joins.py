@@ -82,8 +82,8 @@ def not_canonical(keys: pd.Series) -> list[str]:
 def same_values(left: pd.Series, right: pd.Series) -> bool:
     """Whether two columns say the same, row by row; missing equals missing, and text its category."""
     a, b = (pd.Series(np.asarray(column, dtype=object)) for column in (left, right))
-    missing = a.isna() & b.isna()
-    return bool((missing | (a == b)).all())
+    present = a.notna()
+    return bool((present == b.notna()).all() and (a[present] == b[present]).all())
 
 
 def add_columns(
@@ -194,8 +194,9 @@ def match_cells(
     if (lonely_rows or lonely_labels) and not drop:
         raise TableError(
             f"cells= and the labels do not fit: {counted(len(lonely_rows), 'row')} without label "
-            f"({listed(lonely_rows)}) and {counted(len(lonely_labels), 'label')} without row ({listed(lonely_labels)}). "
-            'Check cells_sample_key= and cells_label_key=, or pass on_missing="drop" to keep the cells that are in both.'
+            f"({listed(lonely_rows)}) and {counted(len(lonely_labels), 'label')} without row "
+            f"({listed(lonely_labels)}). Check cells_sample_key= and cells_label_key=, or pass "
+            'on_missing="drop" to keep the cells that are in both.'
         )
     if not matched.any():
         raise TableError(

@@ -132,16 +132,15 @@ def concordance(
 
 def c_index_of(time: np.ndarray, event: np.ndarray, score: np.ndarray) -> tuple[float, int]:
     """Harrell's c and the number of comparable pairs."""
-    from sksurv.exceptions import NoComparablePairException
     from sksurv.metrics import concordance_index_censored
 
-    try:
-        c_index, concordant, discordant, tied, _ = concordance_index_censored(event, time, score)
-    except NoComparablePairException as error:
+    last = time == time.max()
+    if not (event & ~last).any() and not ((event & last).any() and (~event & last).any()):
         raise SurvivalError(
-            "No two patients are comparable: nobody had the event before another patient's time. More follow-up or "
+            "No two patients are comparable: nobody had the event before another patient's time. Longer follow-up or "
             "more patients are needed."
-        ) from error
+        )
+    c_index, concordant, discordant, tied, _ = concordance_index_censored(event, time, score)
     return float(c_index), int(concordant + discordant + tied)
 
 

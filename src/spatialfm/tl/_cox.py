@@ -63,8 +63,8 @@ def cox(
     penalizer
         Strength of the ridge penalty; with one, estimates are shrunk, and intervals and p-values only approximate.
     test_proportional_hazards
-        Whether to test each term with scaled Schoenfeld residuals against the rank of time (Grambsch and Therneau
-        1994).
+        Whether to test each term with scaled Schoenfeld residuals against the Kaplan-Meier transform of time (Grambsch
+        and Therneau 1994).
     alpha
         1 - confidence level.
     time_key, event_key
@@ -257,7 +257,8 @@ def _table(fitter: CoxPHFitter, terms: pd.DataFrame) -> pd.DataFrame:
 def _proportional_hazards(fitter: CoxPHFitter, frame: pd.DataFrame) -> np.ndarray:
     from lifelines.statistics import proportional_hazard_test
 
-    return np.atleast_1d(proportional_hazard_test(fitter, frame, time_transform="rank").p_value)
+    # lifelines' default, the rank of time, depends on the order of rows where times are tied
+    return np.atleast_1d(proportional_hazard_test(fitter, frame, time_transform="km").p_value)
 
 
 def _summary(fitter: CoxPHFitter, outcome: Outcome, n_terms: int) -> dict[str, float]:

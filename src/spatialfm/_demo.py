@@ -1,0 +1,348 @@
+"""``spatialfm demo``: from images and masks to survival, on a simulated cohort whose truth is compared at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ._errors import SpatialfmError
+from ._keys import (
+    ATTRS_TRUTH,
+    PATIENT_KEY,
+    SAMPLE_KEY,
+    SAMPLES,
+    TABLE,
+    TRUE_CELLS_PREFIX,
+    TRUTH,
+    cells_name,
+    obsm_key,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+# what an immunologist would expect to see together; markers that mark a state (Ki67, PD1) name no type
+SIGNATURES = {
+    "Tumor": ("Cytokeratin",),
+    "CD8 T": ("CD3", "CD8"),
+    "CD4 T": ("CD3", "CD4"),
+    "Treg": ("CD3", "CD4", "FOXP3"),
+    "B": ("CD20",),
+    "Macrophage": ("CD68",),
+    "Fibroblast": ("aSMA",),
+    "Endothelial": ("CD31",),
+}
+OTHER = "Other"
+MIN_MATCH = 0.5  # cosine of a cluster's profile with its best signature, below which it stays unnamed
+NICHE_RADIUS = 20.0  # µm: the cells that a cell can touch, and theirs
+N_NICHES = 5
+
+
+def run_demo(
+    out: Path,
+    *,
+    n_patients: int = 40,
+    model: str = "classical",
+    weights: str | None = None,
+    random_state: int = 0,
+    say: Callable[[str], object],
+) -> None:
+    """Run every step and leave store, tables and figures in a folder.
+
+    Parameters
+    ----------
+    out
+        Folder; made where it does not exist.
+    n_patients
+        Patients of the cohort, with two images each.
+    model, weights
+        Encoder of the cells, as in `spatialfm.tl.embed_cells`.
+    random_state
+        Seed of the cohort, of clustering and of k-means.
+    say
+        Takes each line of the report.
+    """
+    if n_patients < 8:
+        raise SpatialfmError(f"{n_patients} patients are too few for survival curves. Pass --patients 8 or more.")
+    from . import _demo_figures as figures
+    from .datasets import simulate_cohort
+    from .pp import cell_table
+    from .tl import embed_cells
+
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    step = _Steps(say)
+
+    step(f"simulate {n_patients} patients with two images of 12 markers each, and imperfect masks")
+    sdata = simulate_cohort(n_patients, random_state=random_state)
+    step("read the channel names as markers")
+    say(_indented(matched_markers(sdata)))
+    step("measure every cell")
+    cell_table(sdata)
+    say(f"  {sdata[TABLE].n_obs:,} cells in {len(sdata[SAMPLES]):,} images")
+    step(f"embed every cell with {model!r}")
+    embed_cells(sdata, model, weights=weights)
+    adata, key = sdata[TABLE], obsm_key(model)
+    say(f"  obsm[{key!r}]: {adata.obsm[key].shape[0]:,} x {adata.obsm[key].shape[1]:,}")
+    if weights is None and model == "classical":
+        step("embed the cells of one image with KRONOS and random weights (untrained: shows that it runs, means nothing)")
+        say(f"  {embed_untrained(sdata)}")
+
+    step("cluster (scanpy), and name the clusters by their markers")
+    cluster(adata, key, random_state)
+    adata.obs["phenotype"] = name_clusters(adata, "leiden")
+    say(_indented(adata.obs["phenotype"].value_counts().to_frame("cells")))
+    step("neighborhoods (squidpy), and niches from them")
+    neighborhoods(adata, random_state)
+    say(_indented(adata.obs["niche"].value_counts().to_frame("cells")))
+    step("from cells to patients: composition, risk groups, survival")
+    patients, hazards = survival(adata, random_state)
+    say(_indented(hazards.round(3)))
+    for line in survival_findings(patients, hazards):
+        say(f"  {line}")
+
+    step("compare with the truth")
+    for line in compare_with_truth(sdata, adata, hazards):
+        say(f"  {line}")
+    step("figures")
+    paths = figures.draw_all(sdata, adata, patients, hazards, out, key)
+    step("write")
+    paths += write_all(sdata, adata, patients, out)
+    step.done()
+    say(f"\nResults in {out.resolve()}:")
+    for path in paths:
+        say(f"  {path.relative_to(out)}")
+
+
+class _Steps:
+    """Numbers the steps and says how long each took."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self.say, self.number = say, 0
+        self.first = self.last = time.perf_counter()
+
+    def __call__(self, what: str) -> None:
+        self._close()
+        self.number += 1
+        self.say(f"\n[{self.number}] {what}")
+
+    def _close(self) -> None:
+        now = time.perf_counter()
+        if self.number:
+            self.say(f"  {now - self.last:.1f} s")
+        self.last = now
+
+    def done(self) -> None:
+        self._close()
+        self.say(f"\nDone in {time.perf_counter() - self.first:.0f} s.")
+
+
+def matched_markers(sdata: SpatialData) -> pd.DataFrame:
+    """Which marker each channel of the first image is."""
+    from .pp import match_markers
+    from .pp.elements import channel_names
+
+    table = match_markers(channel_names(sdata, next(iter(sdata.images))))
+    return table[["channel", "status", "marker", "gene", "compartment"]].set_index("channel")
+
+
+def embed_untrained(sdata: SpatialData) -> str:
+    """Run KRONOS without trained weights on one image; what comes out is not kept."""
+    from .tl import embed_cells
+
+    sample = sdata[SAMPLES].obs_names[0]
+    start = time.perf_counter()
+    embedded = embed_cells(sdata, "kronos", weights="random", samples=[sample], copy=True)
+    shape = embedded.obsm[obsm_key("kronos")].shape
+    return f"sample {sample}: {shape[0]} cells x {shape[1]:,} columns in {time.perf_counter() - start:.1f} s"
+
+
+def per_slide(values: np.ndarray, slides: pd.Series) -> np.ndarray:
+    """Bring each column to mean 0 and standard deviation 1 within each slide, which removes staining differences.
+
+    Slides hold patients at random here; where slide and outcome are tangled, this would remove biology too.
+    """
+    result = np.empty(values.shape, np.float32)
+    for slide in slides.unique():
+        rows = (slides == slide).to_numpy()
+        spread = values[rows].std(axis=0)
+        result[rows] = (values[rows] - values[rows].mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return result
+
+
+def cluster(adata: AnnData, key: str, random_state: int) -> None:
+    """Leiden clusters and UMAP of the embedding; writes ``obs["leiden"]`` and ``obsm["X_umap"]``."""
+    import scanpy as sc
+
+    adata.obsm["X_slide"] = per_slide(adata.obsm[key], adata.obs["slide"])
+    n_comps = min(30, adata.obsm["X_slide"].shape[1] - 1)
+    adata.obsm["X_pca"] = sc.pp.pca(adata.obsm["X_slide"], n_comps=n_comps, random_state=random_state)
+    sc.pp.neighbors(adata, use_rep="X_pca", n_neighbors=15, random_state=random_state)
+    sc.tl.leiden(adata, resolution=1.5, flavor="igraph", n_iterations=2, random_state=random_state)
+    sc.tl.umap(adata, random_state=random_state)
+
+
+def marker_scores(adata: AnnData) -> pd.DataFrame:
+    """Intensity of each marker in each cell, as z-score of its logarithm within the slide; also a layer."""
+    floor = np.percentile(adata.X, 1, axis=0)
+    scores = per_slide(np.log1p(np.clip(adata.X - floor, 0, None)), adata.obs["slide"])
+    adata.layers["z"] = scores
+    return pd.DataFrame(scores, index=adata.obs_names, columns=adata.var_names)
+
+
+def name_clusters(
+    adata: AnnData, cluster_key: str, signatures: Mapping[str, tuple[str, ...]] = SIGNATURES
+) -> pd.Categorical:
+    """Name each cluster by the signature that its mean marker profile resembles most."""
+    markers = sorted({marker for names in signatures.values() for marker in names})
+    scores = marker_scores(adata)[markers]
+    profiles = scores.groupby(adata.obs[cluster_key], observed=True).mean()
+    wanted = pd.DataFrame(0.0, index=list(signatures), columns=markers)
+    for name, positive in signatures.items():
+        wanted.loc[name, list(positive)] = 1.0
+    # what is below average counts against a signature only by taking part in the length of the profile
+    cosine = profiles.to_numpy() @ wanted.to_numpy().T
+    cosine /= np.linalg.norm(profiles, axis=1)[:, None] * np.linalg.norm(wanted, axis=1)[None]
+    best = np.where(cosine.max(axis=1) >= MIN_MATCH, wanted.index[cosine.argmax(axis=1)], OTHER)
+    names = dict(zip(profiles.index, best, strict=True))
+    return pd.Categorical(adata.obs[cluster_key].map(names).astype(str), [*signatures, OTHER]).remove_unused_categories()
+
+
+def neighborhoods(adata: AnnData, random_state: int) -> None:
+    """Enrichment of phenotypes beside each other, and niches; writes ``uns`` and ``obs["niche"]``."""
+    import squidpy as sq
+    from sklearn.cluster import KMeans
+
+    from .tl import neighborhood_composition
+
+    sq.gr.spatial_neighbors(adata, coord_type="generic", delaunay=True, library_key=SAMPLE_KEY)
+    sq.gr.nhood_enrichment(adata, cluster_key="phenotype", seed=random_state, n_perms=500, show_progress_bar=False)
+    neighborhood_composition(
+        adata, "phenotype", library_key=SAMPLE_KEY, radius=NICHE_RADIUS, include_self=True, key_added="neighborhood"
+    )
+    around = adata.obsm["neighborhood"]
+    found = KMeans(N_NICHES, n_init=10, random_state=random_state).fit_predict(around)
+    adata.obs["niche"] = _named_niches(around, found, list(adata.obs["phenotype"].cat.categories))
+
+
+def _named_niches(around: np.ndarray, found: np.ndarray, phenotypes: list[str]) -> pd.Categorical:
+    """Niches named by the one or two phenotypes that are most over-represented in them."""
+    overall = around.mean(axis=0)
+    names = {}
+    for number in range(found.max() + 1):
+        # a share of 10 % at least: the rare ones can be enriched a lot without making the niche
+        share = around[found == number].mean(axis=0)
+        enriched = np.where(share >= 0.1, share / overall, 0)
+        top = [phenotypes[i] for i in np.argsort(-enriched)[:2] if enriched[i] > 1.2] or [phenotypes[share.argmax()]]
+        name = " + ".join(top) + " niche"
+        names[number] = name if name not in names.values() else f"{name} {number}"
+    return pd.Categorical([names[number] for number in found], sorted(names.values()))
+
+
+def survival(adata: AnnData, random_state: int) -> tuple[AnnData, pd.DataFrame]:
+    """Patients by niches, their risk groups, and one Cox regression for each niche, adjusted for stage and age."""
+    from statsmodels.stats.multitest import multipletests
+
+    from .tl import composition, cox, kaplan_meier, logrank, stratify
+
+    patients = composition(adata, "niche", library_key=SAMPLE_KEY, patient_key=PATIENT_KEY)
+    patients.obs["stage_number"] = patients.obs["stage"].map({"I": 1, "II": 2, "III": 3, "IV": 4}).astype(float)
+    patients.obs["decades"] = patients.obs["age"].astype(float) / 10
+    # the outcome names the groups and does not make them, so the test on them is valid
+    stratify(patients, 2, time_key="time", event_key="event", random_state=random_state)
+    kaplan_meier(patients, "risk_group")
+    logrank(patients, "risk_group")
+    rows = []
+    for niche in patients.var_names:
+        patients.obs["fraction"] = patients[:, niche].X.ravel()
+        patients.obs["fraction_sd"] = patients.obs["fraction"] / patients.obs["fraction"].std(ddof=0)
+        fit = cox(patients, ["fraction_sd", "stage_number", "decades"], copy=True)
+        rows.append(fit["table"].loc["fraction_sd", ["hazard_ratio", "ci_low", "ci_high", "p_value", "ph_p_value"]])
+    hazards = pd.DataFrame(rows, index=pd.Index(patients.var_names, name="niche")).astype(float)
+    hazards["p_holm"] = multipletests(hazards["p_value"], method="holm")[1]
+    hazards = hazards.sort_values("p_value")
+    top = patients[:, hazards.index[0]].X.ravel()
+    patients.obs["top_niche"] = pd.Categorical(np.where(top > np.median(top), "above median", "up to median"))
+    patients.obs = patients.obs.drop(columns=["fraction", "fraction_sd"])
+    kaplan_meier(patients, "top_niche", key_added="kaplan_meier_top_niche")
+    patients.uns["cox_niches"] = hazards
+    return patients, hazards
+
+
+def survival_findings(patients: AnnData, hazards: pd.DataFrame) -> list[str]:
+    """What the survival analysis says, in words."""
+    test, top = patients.uns["logrank"], hazards.iloc[0]
+    return [
+        f"{test['n']} patients, {test['events']} deaths. Risk groups by k-means on niches, made without the outcome: "
+        f"log-rank p = {test['p_value']:.3g}.",
+        f"Of {len(hazards)} niches, {hazards.index[0]!r} has the smallest p: hazard ratio {top['hazard_ratio']:.2f} "
+        f"({top['ci_low']:.2f} to {top['ci_high']:.2f}) per standard deviation, adjusted for stage and age; "
+        f"p = {top['p_value']:.2g}, corrected for {len(hazards)} tests {top['p_holm']:.2g}.",
+        "A niche that was chosen by its p-value looks better than it is: its interval and its curves are optimistic.",
+    ]
+
+
+def true_rows(sdata: SpatialData, adata: AnnData) -> pd.DataFrame:
+    """For each cell of the table, the row of the true cell that most of its pixels belong to; NaN where none does."""
+    best = pd.Series(index=adata.obs_names, dtype=object)
+    for sample in sdata[SAMPLES].obs_names:
+        found = np.asarray(sdata.labels[cells_name(sample)].data).ravel()
+        true = np.asarray(sdata.labels[TRUE_CELLS_PREFIX + sample].data).ravel()
+        inside = (found > 0) & (true > 0)
+        pairs = pd.DataFrame({"found": found[inside], "true": true[inside]}).value_counts().reset_index()
+        pairs = pairs.drop_duplicates("found")  # sorted by count: the first is the largest overlap
+        best.loc[[f"{sample}_{label}" for label in pairs["found"]]] = [f"{sample}_{label}" for label in pairs["true"]]
+    return sdata[TRUTH].obs.reindex(best.to_numpy()).set_axis(adata.obs_names)
+
+
+def compare_with_truth(sdata: SpatialData, adata: AnnData, hazards: pd.DataFrame) -> list[str]:
+    """How well phenotypes, niches and effect were found, in words; also writes ``obs["true_type"]`` and ``"true_niche"``."""
+    from sklearn.metrics import adjusted_rand_score
+
+    truth = true_rows(sdata, adata)
+    known = truth["type"].notna().to_numpy()
+    adata.obs["true_type"], adata.obs["true_niche"] = truth["type"], truth["niche"]
+
+    def agreement(found: str, true: str) -> float:
+        return adjusted_rand_score(adata.obs.loc[known, true].astype(str), adata.obs.loc[known, found].astype(str))
+
+    named = truth["type"].astype(str).where(truth["type"].isin(list(SIGNATURES)), OTHER)
+    right = (named.to_numpy() == adata.obs["phenotype"].astype(str).to_numpy())[known].mean()
+    effect = sdata.attrs[ATTRS_TRUTH]["effect"]
+    top = hazards.iloc[0]
+    of_top = adata.obs.loc[known & (adata.obs["niche"] == hazards.index[0]).to_numpy(), "true_niche"]
+    inside = (of_top == effect["effect_of"]).mean()
+    planted = np.exp(effect["log_hazard_ratio_per_sd"])
+    covered = "contains" if top["ci_low"] <= planted <= top["ci_high"] else "does not contain"
+    return [
+        f"phenotypes: adjusted Rand index {agreement('phenotype', 'true_type'):.2f}; {right:.0%} of cells have their "
+        f"planted type (types without a marker in the panel count as {OTHER!r})",
+        f"niches: adjusted Rand index {agreement('niche', 'true_niche'):.2f}",
+        f"planted effect: hazard ratio {planted:.2f} per standard deviation of the fraction in {effect['effect_of']!r}; "
+        f"{inside:.0%} of the cells of {hazards.index[0]!r} truly lie there, and the interval found {covered} it",
+        f"({(~known).sum()} segmented cells lie on no true cell and are left out)",
+    ]
+
+
+def write_all(sdata: SpatialData, adata: AnnData, patients: AnnData, out: Path) -> list[Path]:
+    """Write the store and the two tables; an earlier run's are replaced."""
+    import shutil
+
+    store, cells, rows = out / "cohort.zarr", out / "cells.h5ad", out / "patients.h5ad"
+    if store.exists():
+        shutil.rmtree(store)
+    sdata[TABLE] = adata
+    sdata.write(store)
+    adata.write_h5ad(cells)
+    patients.write_h5ad(rows)
+    return [store, cells, rows]
+
+
+def _indented(table: pd.DataFrame) -> str:
+    return "\n".join(f"  {line}" for line in table.to_string(na_rep="-").splitlines())

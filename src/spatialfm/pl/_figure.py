@@ -1,0 +1,105 @@
+"""What all plots share: a place to draw, colours, and scanpy's habits of showing, saving and returning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import is_color_like, to_hex, to_rgb
+
+from .._errors import TableError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito 2008: told apart with every common colour blindness; grey for their black, which a dark image swallows
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#808080")
+# Paul Tol's "muted" scheme, without the cyan that is close to Okabe and Ito's
+MUTED = ("#882255", "#DDCC77", "#332288", "#999933", "#44AA99", "#661100", "#AA4499")
+MISSING = "#DDDDDD"
+
+Palette = Mapping[str, str] | Sequence[str] | None
+
+_FONTS = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}  # text stays text in an editor
+_NO_SCREEN = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
+
+
+def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
+    """The given axes, or those of a new figure in which nothing overlaps."""
+    return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
+
+
+def finish(
+    ax: Axes, *, own: bool, show: bool | None, save: str | Path | None, return_fig: bool | None
+) -> Axes | Figure | None:
+    """Save, show and return as asked.
+
+    Parameters
+    ----------
+    own
+        Whether the figure is ours; another's is shown only on request.
+
+    Returns
+    -------
+    The figure with `return_fig`; None when shown; the axes otherwise.
+    """
+    figure = ax.get_figure(root=True)
+    if save is not None:
+        with mpl.rc_context(_FONTS):
+            figure.savefig(save, bbox_inches="tight", dpi=200)
+    if return_fig:
+        return figure
+    if show is None:
+        show = own and save is None and plt.get_backend().lower() not in _NO_SCREEN
+    if show:
+        plt.show()
+        return None
+    return ax
+
+
+def listed(names: Iterable[object], limit: int = 8) -> str:
+    """``'a', 'b' and 3 more``: names for a message."""
+    names = [repr(str(name)) for name in names]
+    if not names:
+        return "none"
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def color_cycle(n: int) -> list[str]:
+    """Colours for `n` categories: Okabe and Ito's eight, Tol's seven, then lighter and darker ones."""
+    colors = [*OKABE_ITO, *MUTED]
+    for light, share in ((1.0, 0.55), (0.0, 0.45)):
+        colors += [to_hex(np.array(to_rgb(base)) * (1 - share) + light * share) for base in OKABE_ITO[:-1]]
+    if n > len(colors):
+        colors += [to_hex(color) for color in mpl.colormaps["hsv"](np.linspace(0, 0.95, n - len(colors)))]
+    return colors[:n]
+
+
+def category_colors(names: Sequence[str], palette: Palette = None, stored: Sequence[str] | None = None) -> list[str]:
+    """One colour a category: from `palette`, else from scanpy's ``uns["<key>_colors"]``, else our own.
+
+    Raises
+    ------
+    TableError
+        If `palette` lacks a category or holds something that is no colour.
+    """
+    if isinstance(palette, Mapping):
+        if absent := [name for name in names if name not in palette]:
+            raise TableError(f"palette= has no colour for {listed(absent)}; it has {listed(palette)}.")
+        colors = [palette[name] for name in names]
+    elif palette is not None:
+        colors = list(palette)
+        if len(colors) < len(names):
+            raise TableError(f"palette= has {len(colors)} colours for {len(names)} categories ({listed(names)}).")
+    elif stored is not None and len(stored) == len(names) and all(is_color_like(color) for color in stored):
+        colors = [str(color) for color in stored]
+    else:
+        colors = color_cycle(len(names))
+    if wrong := [color for color in colors if not is_color_like(color)]:
+        raise TableError(f"{wrong[0]!r} in palette= is not a colour. Write for example '#0072B2' or 'tab:blue'.")
+    return [to_hex(color) for color in colors[: len(names)]]

@@ -1,0 +1,120 @@
+"""Hazard ratios of a Cox regression."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import TableError
+from ._figure import OKABE_ITO, finish, listed, new_axes
+from ._kaplan_meier import format_p
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def forest(
+    samples: AnnData,
+    *,
+    key: str = "cox",
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+    return_fig: bool | None = None,
+) -> Axes | Figure | None:
+    """Hazard ratios with their intervals, on a logarithmic axis, as written by :func:`spatialfm.tl.cox`.
+
+    Parameters
+    ----------
+    samples
+        AnnData with ``uns[key]``.
+    key
+        Key of ``uns`` with the regression.
+    title
+        Title (default: numbers of patients and events).
+    figsize
+        Width and height in inches of a new figure (default: from the number of terms).
+    ax
+        Axes to draw into; the numbers stand to their right.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to; text in PDF and SVG stays text.
+    return_fig
+        Whether to return the figure.
+
+    Returns
+    -------
+    The figure with `return_fig`, None when it was shown, the axes otherwise.
+
+    Raises
+    ------
+    TableError
+        If there is no regression under `key`.
+
+    Examples
+    --------
+    >>> import anndata as ad, pandas as pd
+    >>> import spatialfm as sfm
+    >>> obs = pd.DataFrame({"time": range(1, 25), "event": 1, "age": [50, 61, 47, 66] * 6})
+    >>> obs.index = obs.index.astype(str)
+    >>> patients = ad.AnnData(obs=obs)
+    >>> sfm.tl.cox(patients, "age")
+    >>> ax = sfm.pl.forest(patients, show=False)
+    >>> ax.get_xlabel()
+    'Hazard ratio (95 % interval)'
+    """
+    record = samples.uns.get(key)
+    if not isinstance(record, dict) or "table" not in record or "hazard_ratio" not in record["table"]:
+        raise TableError(
+            f"No Cox regression in uns[{key!r}]; uns has {listed(samples.uns)}. Make one with "
+            "sfm.tl.cox(samples, covariates)."
+        )
+    table = record["table"]
+    own, ax = ax is None, new_axes(ax, figsize or (6.2, 1.3 + 0.34 * len(table)))
+    rows = np.arange(len(table))
+    ax.axvline(1, color="0.6", lw=0.8, ls="--", zorder=0)
+    ax.hlines(rows, table["ci_low"], table["ci_high"], color=OKABE_ITO[0], lw=1.6)
+    ax.plot(table["hazard_ratio"], rows, "s", color=OKABE_ITO[0], ms=5)
+    ax.set_xscale("log")
+    _ticks(ax, table)
+    ax.set_yticks(rows, [_name(term) for term in table.itertuples()])
+    ax.set(ylim=(len(table) - 0.4, -0.6))
+    ax.set_xlabel(f"Hazard ratio ({100 * (1 - record['params']['alpha']):g} % interval)")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    for row, term in zip(rows, table.itertuples(), strict=True):
+        ax.annotate(
+            f"{term.hazard_ratio:.2f} ({term.ci_low:.2f} to {term.ci_high:.2f}), {format_p(term.p_value)}",
+            (1, row), (8, 0), xycoords=ax.get_yaxis_transform(), textcoords="offset points", va="center",
+            fontsize="small", annotation_clip=False,
+        )  # fmt: skip
+    ax.set_title(title or f"{record['n']} patients, {record['events']} events", loc="left", fontsize="medium")
+    return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def _name(term) -> str:
+    return f"{term.covariate}: {term.level} (vs. {term.reference})" if term.level else str(term.covariate)
+
+
+def _ticks(ax: Axes, table: pd.DataFrame) -> None:
+    """Round numbers, among them 1, whose labels do not run into each other."""
+    from matplotlib.ticker import NullLocator
+
+    finite = table[["ci_low", "ci_high"]].replace([np.inf, 0], np.nan)
+    low, high = min(float(finite["ci_low"].min()), 0.9), max(float(finite["ci_high"].max()), 1.1)
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for steps in ((1, 1.1, 1.25, 1.5, 2, 3, 5, 7.5), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
+        ticks = [tick for tick in np.outer(decades, steps).ravel() if low <= tick <= high]
+        if np.diff(np.log(ticks)).min(initial=np.inf) > 0.11 * np.log(high / low):
+            break
+    ax.set_xlim(low / 1.1, high * 1.1)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

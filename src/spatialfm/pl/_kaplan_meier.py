@@ -1,0 +1,197 @@
+"""Kaplan-Meier curves with numbers at risk."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import TableError
+from ._figure import Palette, category_colors, finish, listed, new_axes
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LONGEST_BESIDE = 14  # characters of a group's name beside its numbers at risk; a longer one goes above them
+
+
+def kaplan_meier(
+    samples: AnnData,
+    *,
+    key: str = "kaplan_meier",
+    logrank_key: str = "logrank",
+    time_unit: str | None = None,
+    interval: bool = True,
+    censor_marks: bool = True,
+    at_risk: bool = True,
+    palette: Palette = None,
+    title: str | None = None,
+    figsize: tuple[float, float] = (5.0, 4.6),
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+    return_fig: bool | None = None,
+) -> Axes | Figure | None:
+    """Survival curves with confidence bands, censoring marks, numbers at risk and the log-rank p-value.
+
+    Draws what :func:`spatialfm.tl.kaplan_meier` and :func:`spatialfm.tl.logrank` wrote. The p-value is shown where the
+    test was run on the same groups and outcome; it is called optimistic where the outcome made the groups.
+
+    Parameters
+    ----------
+    samples
+        AnnData with ``uns[key]``.
+    key, logrank_key
+        Keys of ``uns`` with the curves and with the test.
+    time_unit
+        Unit of time, for the axis: ``"months"``.
+    interval, censor_marks, at_risk
+        Whether to draw the confidence bands, a tick at each censored patient, and the table below the curves.
+    palette
+        Colours of the groups, in their order or by name (default: ``uns["<group_key>_colors"]``, or colours that are
+        told apart with colour blindness).
+    title
+        Title.
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into; the table takes the room below them.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to; text in PDF and SVG stays text.
+    return_fig
+        Whether to return the figure.
+
+    Returns
+    -------
+    The figure with `return_fig`, None when it was shown, the axes otherwise.
+
+    Raises
+    ------
+    TableError
+        If there are no curves under `key`.
+
+    Examples
+    --------
+    >>> import anndata as ad, pandas as pd
+    >>> import spatialfm as sfm
+    >>> obs = {"time": [2, 4, 6, 8, 9, 9], "event": [1, 1, 0, 1, 0, 0], "arm": list("ababab")}
+    >>> patients = ad.AnnData(obs=pd.DataFrame(obs, index=[f"P{i}" for i in range(6)]))
+    >>> sfm.tl.kaplan_meier(patients, "arm")
+    >>> ax = sfm.pl.kaplan_meier(patients, time_unit="months", show=False)
+    >>> ax.get_xlabel()
+    'Time (months)'
+    """
+    record = _curves(samples, key)
+    table, groups = record["table"], record["groups"]
+    names = [str(name) for name in groups.index]
+    group_key = str(record["params"]["group_key"])
+    colors = category_colors(names, palette, samples.uns.get(f"{group_key}_colors"))
+
+    own, ax = ax is None, new_axes(ax, figsize)
+    curves = {name: table[table["group"].astype(str) == name] for name in names}
+    last = max(float(table["time"].max()), 1e-12)
+    for (name, curve), color in zip(curves.items(), colors, strict=True):
+        _draw_curve(ax, curve, color, _label(name, groups.loc[name], bool(group_key)), interval, censor_marks)
+    ax.set(xlim=(0, last * 1.02), ylim=(0, 1.02), ylabel="Survival probability")
+    ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= last])
+    ax.set_xlabel(_time_label(str(record["params"]["time_key"]), time_unit))
+    ax.spines[["top", "right"]].set_visible(False)
+    legend = ax.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
+        title=_test_label(samples, logrank_key, record),
+    )  # fmt: skip
+    legend.set_in_layout(True)
+    if at_risk:
+        _draw_at_risk(ax, curves, colors)
+    if title is not None:
+        ax.set_title(title, loc="left", y=1.0, pad=legend_height(ax, legend) + 6)
+    return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def at_risk_at(curve: pd.DataFrame, times: np.ndarray) -> np.ndarray:
+    """Number at risk just before each time, from the rows of a curve."""
+    leaving = np.concatenate([[0], np.cumsum(curve["events"] + curve["censored"])])
+    return int(curve["at_risk"].iloc[0]) - leaving[np.searchsorted(curve["time"], times, side="left")]
+
+
+def format_p(p_value: float) -> str:
+    """``p = 0.012`` or ``p < 0.001``."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+
+
+def legend_height(ax: Axes, legend) -> float:
+    """Height of a legend in points."""
+    figure = ax.get_figure(root=True)
+    return legend.get_window_extent(figure.canvas.get_renderer()).height * 72 / figure.dpi
+
+
+def _curves(samples: AnnData, key: str) -> dict[str, object]:
+    record = samples.uns.get(key)
+    if not isinstance(record, dict) or not {"table", "groups", "params"} <= set(record):
+        raise TableError(
+            f"No Kaplan-Meier curves in uns[{key!r}]; uns has {listed(samples.uns)}. Make them with "
+            "sfm.tl.kaplan_meier(samples, group_key)."
+        )
+    return record
+
+
+def _label(name: str, group: pd.Series, has_groups: bool) -> str:
+    counts = f"n = {int(group['n'])}, {int(group['events'])} event{'s' if group['events'] != 1 else ''}"
+    return textwrap.fill(f"{name} ({counts})", 52) if has_groups else counts
+
+
+def _time_label(time_key: str, unit: str | None) -> str:
+    name = "Time" if unit is not None or time_key == "time" else time_key
+    return name if unit is None else f"{name} ({unit})"
+
+
+def _test_label(samples: AnnData, logrank_key: str, record: dict) -> str | None:
+    test = samples.uns.get(logrank_key)
+    if not isinstance(test, dict) or "p_value" not in test:
+        return None
+    same = all(test["params"].get(name) == record["params"][name] for name in ("group_key", "time_key", "event_key"))
+    counts = test["groups"]["n"].to_dict() == record["groups"]["n"].to_dict()
+    if not same or not counts:  # a test of other groups, or of these before they changed
+        return None
+    note = "\n(optimistic: the outcome made the groups)" if test.get("optimistic") else ""
+    return f"log-rank {format_p(float(test['p_value']))}{note}"
+
+
+def _draw_curve(ax: Axes, curve: pd.DataFrame, color: str, label: str, interval: bool, censor_marks: bool) -> None:
+    time, survival = curve["time"].to_numpy(), curve["survival"].to_numpy()
+    ax.plot(np.append(0, time), np.append(1, survival), drawstyle="steps-post", color=color, lw=1.6, label=label)
+    if interval:
+        band = curve[["ci_low", "ci_high"]].ffill()  # undefined from survival 0 on, where the band ends anyway
+        ax.fill_between(time, band["ci_low"], band["ci_high"], step="post", color=color, alpha=0.15, lw=0)
+    if censor_marks:
+        marks = curve[curve["censored"] > 0]
+        ax.plot(marks["time"], marks["survival"], ls="none", marker="|", ms=6, mew=1.2, color=color, clip_on=False)
+
+
+def _draw_at_risk(ax: Axes, curves: dict[str, pd.DataFrame], colors: list[str]) -> None:
+    """Table below the axes; distances are in points, so that it fits at every size of figure."""
+    size = float(ax.xaxis.label.get_size())
+    line, below = 1.35 * size, -(3.6 * size)
+    below_axes = {"xycoords": ax.get_xaxis_transform(), "textcoords": "offset points", "annotation_clip": False}
+    ax.annotate(
+        "Number at risk", (0, 0), (0, below), ha="left", va="top", fontsize=0.9 * size, fontweight="bold", **below_axes
+    )
+    widest = max(len(str(int(curve["at_risk"].iloc[0]))) for curve in curves.values())
+    beside = -(0.32 * widest + 0.8) * size  # clear of the counts, which are centred on time 0
+    long = max(map(len, curves)) > LONGEST_BESIDE
+    times, y = np.asarray(ax.get_xticks()), below
+    for (name, curve), color in zip(curves.items(), colors, strict=True):
+        y -= line
+        if len(curves) > 1:
+            place = {"ha": "left", "xytext": (0, y)} if long else {"ha": "right", "xytext": (beside, y)}
+            ax.annotate(name, (0, 0), va="top", color=color, fontsize=0.9 * size, **place, **below_axes)
+            y -= line if long else 0
+        for tick, count in zip(times, at_risk_at(curve, times), strict=True):
+            ax.annotate(str(count), (tick, 0), (0, y), ha="center", va="top", fontsize=0.9 * size, **below_axes)

@@ -1,0 +1,285 @@
+"""``sfm.pp.add_clinical``: clinical columns, a row a patient or sample, to the rows of an AnnData."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from spatialdata.models import TableModel
+
+from .._errors import ClinicalError, InputFileError, SpatialfmWarning
+from .._keys import INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, TABLE
+from .._logging import logger
+from .joins import counted, listed, not_canonical, same_values, storable_frame, text_keys
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+@dataclass(frozen=True)
+class _Target:
+    """An AnnData that gets columns, its key of each row, and how messages call it."""
+
+    adata: AnnData
+    keys: pd.Series  # text, None where missing
+    numeric: bool
+    name: str
+
+
+def add_clinical(
+    adata: AnnData | SpatialData,
+    table: pd.DataFrame | str | Path,
+    on: str,
+    *,
+    table_key: str | None = None,
+    columns: str | Sequence[str] | None = None,
+    on_missing: Literal["raise", "drop", "keep"] = "raise",
+    overwrite: bool = False,
+) -> None:
+    """Join the columns of a clinical table, one row a patient or sample.
+
+    Parameters
+    ----------
+    adata
+        Cells or samples. Of a SpatialData, its tables ``"samples"`` and ``"table"`` where they have the key.
+    table
+        One row a key, as a frame or a file (``.csv``, ``.tsv``, tab-separated ``.txt``, ``.parquet``).
+    on
+        Column of `obs` that both share, such as ``"patient"`` or ``"sample"``; also the name of the index of `obs`.
+    table_key
+        The same column in `table`, where it is called otherwise; also the name of its index.
+    columns
+        Columns to join (default: all but the key).
+    on_missing
+        What becomes of rows of `adata` whose key `table` lacks: an error, dropped, or kept with missing values.
+    overwrite
+        Whether columns of `obs` that say something else may be replaced.
+
+    Returns
+    -------
+    None. Writes the columns to `obs`: text as categories, numbers as they are. Keys are compared as text where one side
+    has numbers and the other text, and only where no two spellings of a number meet (``7`` is not ``"007"``).
+    Nothing is written where an error is raised.
+
+    Raises
+    ------
+    ClinicalError
+        If `table` has two rows of one key or rows without; keys of rows are missing in it; kinds of keys do not fit; a
+        column is there already with other values, is reserved, or holds dates.
+    InputFileError
+        If the file is missing or of an unknown kind.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If rows of `table` are used for no row of `adata`.
+
+    Examples
+    --------
+    >>> import anndata as ad, pandas as pd, spatialfm as sfm
+    >>> cells = ad.AnnData(obs=pd.DataFrame({"patient": ["p1", "p2", "p2"]}, index=["a", "b", "c"]))
+    >>> sfm.pp.add_clinical(cells, pd.DataFrame({"patient": ["p1", "p2"], "age": [61, 48]}), on="patient")
+    >>> cells.obs
+      patient  age
+    a      p1   61
+    b      p2   48
+    c      p2   48
+    """
+    if on_missing not in ("raise", "drop", "keep"):
+        raise ValueError(f'on_missing={on_missing!r} is neither "raise", "drop" nor "keep".')
+    targets = _targets(adata, on)
+    rows, keys, numeric = _read(table, table_key or on, columns)
+    for target in targets:
+        _check_kinds(target, keys, numeric, on)
+        _check_columns(target, rows, on)
+    _check_unused(targets, keys, on)
+    planned = [_plan(target, rows, keys, on, on_missing, overwrite) for target in targets]
+    for target, (kept, new) in zip(targets, planned, strict=True):
+        _write(target.adata, kept, new)
+
+
+def _targets(adata: AnnData | SpatialData, on: str) -> list[_Target]:
+    if isinstance(adata, AnnData):
+        return [_target(adata, on, "adata")]
+    named = {f"sdata[{name!r}]": adata.tables[name] for name in (SAMPLES, TABLE) if name in adata.tables}
+    found = [
+        _target(table, on, name, index_too=name == f"sdata[{SAMPLES!r}]" and on == SAMPLE_KEY)
+        for name, table in named.items()
+        if on in table.obs or on == table.obs.index.name or (on == SAMPLE_KEY and name == f"sdata[{SAMPLES!r}]")
+    ]
+    if not found:
+        raise ClinicalError(
+            f"No table of sdata has a column {on!r} in obs (looked at {listed(named)}). Pass on=<column>, or "
+            "the AnnData."
+        )
+    return found
+
+
+def _target(adata: AnnData, on: str, name: str, index_too: bool = False) -> _Target:
+    if on in adata.obs:
+        keys = adata.obs[on]
+    elif index_too or on == adata.obs.index.name:
+        keys = adata.obs.index.to_series()
+    else:
+        raise ClinicalError(
+            f"{name}.obs has no column {on!r}; it has {listed(adata.obs.columns, 12)}. Pass on=<column>, or name the "
+            f"index: {name}.obs.index.name = {on!r}."
+        )
+    return _Target(adata, *text_keys(keys, f"{on!r} of {name}.obs", ClinicalError), name)
+
+
+def _read(
+    table: pd.DataFrame | str | Path, key: str, columns: str | Sequence[str] | None
+) -> tuple[pd.DataFrame, pd.Series, bool]:
+    """Columns to join, their key as text, and whether the key was a number; one row a key."""
+    frame = table if isinstance(table, pd.DataFrame) else _read_file(Path(table), key)
+    if key in frame.columns:
+        values = frame[key]
+    elif key == frame.index.name:
+        values = frame.index.to_series()
+    else:
+        raise ClinicalError(
+            f"The clinical table has no column {key!r}; it has {listed(frame.columns, 12)}. Pass table_key=<column>."
+        )
+    keys, numeric = text_keys(values, f"{key!r} of the clinical table", ClinicalError)
+    if missing := int(keys.isna().sum()):
+        raise ClinicalError(
+            f"{counted(missing, 'row')} of the clinical table have no {key!r}. Drop them: "
+            f"table.dropna(subset=[{key!r}])."
+        )
+    if keys.duplicated().any():
+        twice = keys[keys.duplicated()].unique()
+        raise ClinicalError(
+            f"The clinical table has more than one row for {counted(len(twice), 'key')} of {key!r}: {listed(twice)}. "
+            f"Keep one each, for example with table.drop_duplicates({key!r}), or join on a finer column."
+        )
+    wanted = (
+        [c for c in frame if c != key] if columns is None else [columns] if isinstance(columns, str) else list(columns)
+    )
+    if absent := [name for name in wanted if name not in frame.columns]:
+        raise ClinicalError(
+            f"The clinical table has no column {absent[0]!r}; it has {listed(frame.columns, 12)}. Mend columns=."
+        )
+    return storable_frame(frame[wanted], "the clinical table", ClinicalError), keys, numeric
+
+
+def _read_file(path: Path, key: str) -> pd.DataFrame:
+    if not path.is_file():
+        raise InputFileError(f"No file {str(path)!r}. Pass the path of a clinical table, or a pandas.DataFrame.")
+    if path.suffix.lower() == ".parquet":
+        return pd.read_parquet(path)
+    if path.suffix.lower() not in _SEPARATORS:
+        raise InputFileError(
+            f"File {str(path)!r} is none of {', '.join(_SEPARATORS)}, .parquet. Read it with pandas and pass the frame."
+        )
+    # the key stays text: as numbers, "007" and "7" would become one patient
+    return pd.read_csv(path, sep=_SEPARATORS[path.suffix.lower()], dtype={key: str})
+
+
+def _check_kinds(target: _Target, keys: pd.Series, numeric: bool, on: str) -> None:
+    if target.numeric == numeric:
+        return
+    text, where = (keys, "the clinical table") if target.numeric else (target.keys, f"{target.name}.obs")
+    if odd := not_canonical(text):
+        raise ClinicalError(
+            f"Keys {on!r} are numbers in one table and text in the other, and {where} writes numbers in its own way "
+            f"({listed(odd)}): whether they are the same cannot be known. Turn one column into the other's kind, with "
+            ".astype(int) or .astype(str)."
+        )
+    logger.info(f"keys {on!r} are numbers in one table and text in the other; compared as text")
+
+
+def _check_columns(target: _Target, rows: pd.DataFrame, on: str) -> None:
+    attrs = target.adata.uns.get(TableModel.ATTRS_KEY, {})
+    reserved = {REGION_KEY, INSTANCE_KEY, on, attrs.get(TableModel.REGION_KEY_KEY), attrs.get(TableModel.INSTANCE_KEY)}
+    if clash := [name for name in rows if name in reserved]:
+        raise ClinicalError(
+            f"Column {clash[0]!r} of the clinical table has a reserved name: it would replace what tells cells apart "
+            f"in {target.name}.obs. Rename it with table.rename(columns={{{clash[0]!r}: ...}}), or leave it out with "
+            "columns=."
+        )
+
+
+def _check_unused(targets: list[_Target], keys: pd.Series, on: str) -> None:
+    known = {key for target in targets for key in target.keys.dropna()}
+    unused = [key for key in keys if key not in known]
+    where = " and ".join(target.name for target in targets)
+    if len(unused) == len(keys):
+        raise ClinicalError(
+            f"No key of the clinical table is a {on!r} of {where}: {listed(keys, 3)} there, "
+            f"{listed(sorted(known), 3)} here. Pass the column that both share: on=, table_key=."
+        )
+    if unused:
+        warnings.warn(
+            f"{counted(len(unused), 'row')} of the clinical table fit no {on!r} of {where} and are not used: "
+            f"{listed(unused)}.",
+            SpatialfmWarning,
+            stacklevel=3,
+        )
+
+
+def _plan(
+    target: _Target, rows: pd.DataFrame, keys: pd.Series, on: str, on_missing: str, overwrite: bool
+) -> tuple[np.ndarray | None, pd.DataFrame]:
+    """Rows of the target that stay (None: all), and their new columns."""
+    position = pd.Series(np.arange(len(keys)), index=keys.to_numpy()).reindex(target.keys.to_numpy()).to_numpy()
+    absent = np.isnan(position)
+    kept = None
+    if absent.any():
+        message = _describe_absent(target, absent, on)
+        if on_missing == "raise":
+            raise ClinicalError(
+                f'{message}. Add them to the table, or pass on_missing="drop" or on_missing="keep" (missing values).'
+            )
+        logger.warning(f"{message}: {'dropped' if on_missing == 'drop' else 'kept with missing values'}")
+        kept = np.flatnonzero(~absent) if on_missing == "drop" else None
+    index = target.adata.obs.index if kept is None else target.adata.obs.index[kept]
+    position = position if kept is None else position[kept]
+    new = pd.DataFrame({name: _spread(rows[name], position, index) for name in rows}, index=index)
+    obs = target.adata.obs if kept is None else target.adata.obs.iloc[kept]
+    for name in new:
+        if name in obs and not overwrite and not same_values(obs[name], new[name]):
+            raise ClinicalError(
+                f"{target.name}.obs already has a column {name!r} with other values. Pass overwrite=True to replace "
+                "it, columns= to leave it out, or rename it in the clinical table."
+            )
+    return kept, new
+
+
+def _describe_absent(target: _Target, absent: np.ndarray, on: str) -> str:
+    lost = target.keys[absent]
+    named = lost.dropna().unique()
+    what = f"{counted(int(absent.sum()), 'row')} of {target.name}.obs have no match in the clinical table"
+    parts = [f"{counted(len(named), 'value')} of {on!r}: {listed(named)}"] if len(named) else []
+    parts += [f"{counted(int(lost.isna().sum()), 'row')} without {on!r}"] if lost.isna().any() else []
+    return f"{what} ({'; '.join(parts)})"
+
+
+def _spread(column: pd.Series, position: np.ndarray, index: pd.Index) -> pd.Series:
+    """A column of the table at the rows of the target; missing where the position is NaN."""
+    absent = np.isnan(position)
+    if absent.any() and pd.api.types.is_bool_dtype(column.dtype):
+        column = column.astype("boolean")  # plain True and False cannot be missing
+    taken = column.iloc[np.where(absent, 0, position).astype(np.int64)].set_axis(index, axis=0)
+    taken = taken.mask(absent) if absent.any() else taken
+    return taken.cat.remove_unused_categories() if isinstance(taken.dtype, pd.CategoricalDtype) else taken
+
+
+def _write(adata: AnnData, kept: np.ndarray | None, new: pd.DataFrame) -> None:
+    if kept is not None:
+        adata._inplace_subset_obs(kept)  # as scanpy's filters do
+        attrs = adata.uns.get(TableModel.ATTRS_KEY)
+        if attrs and attrs.get(TableModel.REGION_KEY_KEY) in adata.obs:
+            # a table may not name elements that it no longer annotates
+            left = adata.obs[attrs[TableModel.REGION_KEY_KEY]].astype(str).unique().tolist()
+            attrs[TableModel.REGION_KEY] = left
+    for name in new:
+        adata.obs[name] = new[name]
