@@ -51,7 +51,9 @@ def test_cox_recovers_every_term_of_the_hazard(per_patient):
 
 def test_hazard_in_the_truth_is_the_stated_one(large, per_patient):
     truth = large.uns["truth"]["patients"].loc[per_patient.index]
-    log_hazard = np.log(0.015) - 0.8 * per_patient["z"] + 0.25 * per_patient["stage_step"] + 0.2 * per_patient["decades"]
+    log_hazard = (
+        np.log(0.015) - 0.8 * per_patient["z"] + 0.25 * per_patient["stage_step"] + 0.2 * per_patient["decades"]
+    )
     np.testing.assert_allclose(truth["log_hazard"], log_hazard.astype(float), atol=1e-9)
     np.testing.assert_allclose(truth["z"], per_patient["z"].astype(float), atol=1e-9)
     # constant hazards: time times hazard is unit exponential
@@ -82,9 +84,9 @@ def test_response_follows_its_log_odds(large, per_patient):
 def test_null_cohorts_have_uniform_p_values():
     """Median split by a fraction that was named in effect_of, with effect_size 0."""
     p_survival, p_response = [], []
-    for seed in range(50):
+    for seed in range(40):
         adata = sfm.datasets.simulate_cells(
-            24, cells_per_patient=30, effect_of="Tumor", effect_size=0.0, n_latent=2, random_state=seed
+            20, cells_per_patient=20, effect_of="Tumor", effect_size=0.0, n_latent=2, random_state=seed
         )
         fraction = (adata.obs["type"] == "Tumor").groupby(adata.obs["patient"], observed=True).mean()
         table = adata.obs.groupby("patient", observed=True).first()
@@ -103,9 +105,9 @@ def test_null_hazard_does_not_know_the_fraction():
     """Many null cohorts at the level of outcomes, where they are cheap: Cox Wald statistics are standard normal."""
     rng = np.random.default_rng(0)
     wald = []
-    for seed in range(60):
-        patients = [draw_patient(i, seed, 8) for i in range(80)]
-        clinical, truth = outcomes(patients, rng.random(80), 0.0, 0.015)
+    for seed in range(40):
+        patients = [draw_patient(i, seed, 8) for i in range(60)]
+        clinical, truth = outcomes(patients, rng.random(60), 0.0, 0.015)
         data = clinical[["time", "event"]].assign(z=truth["z"])
         summary = CoxPHFitter().fit(data, "time", "event").summary
         wald.append(summary.loc["z", "z"])
@@ -114,8 +116,8 @@ def test_null_hazard_does_not_know_the_fraction():
 
 def test_effect_can_be_seen_at_the_default_size():
     p = []
-    for seed in range(12):
-        adata = sfm.datasets.simulate_cells(24, cells_per_patient=100, n_latent=2, random_state=100 + seed)
+    for seed in range(10):
+        adata = sfm.datasets.simulate_cells(24, cells_per_patient=60, n_latent=2, random_state=100 + seed)
         table = adata.obs.groupby("patient", observed=True).first()
         fraction = (adata.obs["niche"] == "tumor nest").groupby(adata.obs["patient"], observed=True).mean()
         data = table[["time", "event"]].assign(z=(fraction - fraction.mean()) / fraction.std())

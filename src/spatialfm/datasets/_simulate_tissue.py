@@ -31,11 +31,11 @@ _SHARE = np.array(
 # log-odds that a cell gains per unit share of a type among its neighbours: (neighbour, cell) -> strength
 PREFERENCES = {
     ("CD8 T", "Treg"): 5.0,
-    ("CD4 T", "Dendritic"): 3.5,
+    ("CD4 T", "Dendritic"): 5.0,
     ("Neutrophil", "Neutrophil"): 5.0,
     ("Macrophage", "Macrophage"): 1.5,
     ("B", "B"): 1.5,
-    ("CD8 T", "CD8 T"): 1.5,
+    ("CD8 T", "CD8 T"): 2.5,
     ("Fibroblast", "Fibroblast"): 0.8,
 }
 # semi-axes in µm, and how lobed the outline is

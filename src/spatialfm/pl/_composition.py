@@ -161,8 +161,15 @@ def _sort_column(samples: AnnData, values: np.ndarray, sort_by: str | None) -> i
 
 def _figsize(shape: tuple[int, int], kind: str) -> tuple[float, float]:
     width = 2.6 + (0.17 if shape[0] <= MOST_NAMES else 0.08) * shape[0]
-    width = float(np.clip(width, 4.5, 12))
-    return width, float(np.clip(2.2 + 0.2 * shape[1], 3.4, 10)) if kind == "heatmap" else 3.8
+    if kind == "heatmap":
+        return float(np.clip(width, 4.5, 12)), float(np.clip(2.2 + 0.2 * shape[1], 3.4, 10))
+    columns = legend_columns(shape[1])
+    return float(np.clip(width + 1.6 * (columns - 1), 4.5, 12)), 3.8 if columns == 1 else 4.6
+
+
+def legend_columns(n: int) -> int:
+    """Columns of a legend of `n` entries that stays beside its axes."""
+    return 1 + (n - 1) // 14
 
 
 def _draw_bars(ax: Axes, samples: AnnData, values: np.ndarray, positions: np.ndarray, palette: Palette) -> None:
@@ -178,7 +185,7 @@ def _draw_bars(ax: Axes, samples: AnnData, values: np.ndarray, positions: np.nda
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(  # in the order of the stack
         handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0,
-        title=cluster_key or None, alignment="left", ncols=1 + (len(names) - 1) // 14,
+        title=cluster_key or None, alignment="left", ncols=legend_columns(len(names)),
     )  # fmt: skip
 
 

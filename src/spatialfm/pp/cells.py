@@ -92,8 +92,9 @@ def cell_table(
     - ``layers["q50"]`` … float32: quantiles.
     - `obs`: ``region``, ``cell_id``, ``sample``, ``area`` in µm²; with `morphology` also ``perimeter``,
       ``axis_major_length``, ``axis_minor_length``, ``equivalent_diameter_area`` in µm, ``orientation`` in radians,
-      ``eccentricity``, ``solidity``, all as `skimage.measure.regionprops` defines them; columns of `cells`; columns of
-      ``sdata["samples"]``, where that table exists. `obs_names` are ``<sample>_<label>``.
+      ``eccentricity``, ``solidity``, all as `skimage.measure.regionprops` defines them; columns of `cells`, their
+      names as stores take them (``"Cell X (px)"`` becomes ``"Cell_X_px"``); columns of ``sdata["samples"]``, where that
+      table exists. `obs_names` are ``<sample>_<label>``.
     - ``obsm["spatial"]`` ``(n_cells, 2)`` float64: centroid ``(x, y)`` in µm.
     - ``uns["spatialfm"]["table"]``: elements used, units, and markers that a sample lacks, as text.
 
@@ -257,8 +258,9 @@ def _report_plans(plans: list[CellPlan], drop: bool) -> None:
     if unitless := [plan.pair for plan in plans if plan.unit == "pixel"]:
         warnings.warn(
             f"No pixel size is known for {counted(len(unitless), 'image')} "
-            f"({listed(pair.image for pair in unitless)}): areas, lengths and centroids are in pixels. Set it for image and labels with "
-            "spatialdata.transformations.set_transformation(element, Scale([mpp, mpp], axes=('x', 'y')), <sample>).",
+            f"({listed(pair.image for pair in unitless)}): areas, lengths and centroids are in pixels. Set it for "
+            "image and labels with spatialdata.transformations.set_transformation(element, Scale([mpp, mpp], "
+            "axes=('x', 'y')), <sample>).",
             SpatialfmWarning,
             stacklevel=3,
         )

@@ -16,7 +16,7 @@ from spatialdata.models import TableModel
 from .._errors import ClinicalError, InputFileError, SpatialfmWarning
 from .._keys import INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, TABLE
 from .._logging import logger
-from .joins import counted, listed, not_canonical, same_values, storable_frame, text_keys
+from .joins import case_clash, counted, listed, not_canonical, same_values, storable_frame, text_keys
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -65,7 +65,8 @@ def add_clinical(
 
     Returns
     -------
-    None. Writes the columns to `obs`: text as categories, numbers as they are. Keys are compared as text where one side
+    None. Writes the columns to `obs`: text as categories, numbers as they are; names as stores take
+    them (``"Overall survival (d)"`` becomes ``"Overall_survival_d"``). Keys are compared as text where one side
     has numbers and the other text, and only where no two spellings of a number meet (``7`` is not ``"007"``).
     Nothing is written where an error is raised.
 
@@ -245,6 +246,11 @@ def _plan(
     position = position if kept is None else position[kept]
     new = pd.DataFrame({name: _spread(rows[name], position, index) for name in rows}, index=index)
     obs = target.adata.obs if kept is None else target.adata.obs.iloc[kept]
+    if case := case_clash(obs, new):
+        raise ClinicalError(
+            f"Column {case[1]!r} of the clinical table differs from {case[0]!r} of {target.name}.obs in case only, which "
+            "stores cannot keep apart. Rename it in the clinical table."
+        )
     for name in new:
         if name in obs and not overwrite and not same_values(obs[name], new[name]):
             raise ClinicalError(

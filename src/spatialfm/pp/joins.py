@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, TableError
+from .._logging import logger
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
@@ -94,8 +95,10 @@ def add_columns(
     Raises
     ------
     SpatialfmError
-        If a column is there already and says something else.
+        If a column is there already and says something else, or differs in upper and lower case only.
     """
+    if case := case_clash(obs, new):
+        raise error(f"Column {case[1]!r} of {source} differs from {case[0]!r} of cell_table in case only. {mend}")
     clash = [name for name in new if name in obs and not same_values(obs[name], new[name])]
     if clash:
         raise error(f"Column {clash[0]!r} of {source} is also written by cell_table, with other values. {mend}")
@@ -124,17 +127,47 @@ def storable(column: pd.Series, what: str, error: type[SpatialfmError]) -> pd.Se
     return column.map(str, na_action="ignore").astype("category")
 
 
+def column_name(name: object) -> str:
+    """A column name that SpatialData can store: letters, digits, ``_``, ``-`` and ``.``.
+
+    Examples
+    --------
+    >>> column_name("Entire Cell Area (pixels)")
+    'Entire_Cell_Area_pixels'
+    """
+    kept = "".join(char if char.isalnum() or char in "_-." else " " for char in str(name))
+    valid = "_".join(kept.split())
+    while valid.startswith("__"):
+        valid = valid[1:]
+    return "index" if valid == "_index" else valid if valid.strip(".") else "unnamed"
+
+
+def case_clash(existing: Iterable[str], new: Iterable[str]) -> tuple[str, str] | None:
+    """A name of each that differ in upper and lower case only, which stores on disk cannot keep apart."""
+    lower = {str(name).lower(): str(name) for name in existing}
+    return next(((lower[n.lower()], n) for n in new if lower.get(n.lower(), n) != n), None)
+
+
 def storable_frame(frame: pd.DataFrame, source: str, error: type[SpatialfmError]) -> pd.DataFrame:
-    """A frame as AnnData can write it: see `storable`; column names as text.
+    """A frame as SpatialData can write it: values by `storable`, names by `column_name`.
 
     Raises
     ------
     SpatialfmError
-        If a column comes twice or holds dates.
+        If two columns get the same name, upper and lower case apart, or one holds dates.
     """
-    names = [str(name) for name in frame.columns]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise error(f"{source} has more than one column {twice[0]!r}. Rename one.")
+    names = [column_name(name) for name in frame.columns]
+    first: dict[str, object] = {}
+    for name, original in zip(names, frame.columns, strict=True):
+        if name.lower() in first:
+            raise error(
+                f"Columns {first[name.lower()]!r} and {original!r} of {source} would get the same name in a store, where "
+                "case and signs other than '_-.' do not count. Rename or drop one."
+            )
+        first[name.lower()] = original
+    if renamed := [f"{old!r} as {new!r}" for old, new in zip(frame.columns, names, strict=True) if str(old) != new]:
+        more = f" and {len(renamed) - 5} more" if len(renamed) > 5 else ""
+        logger.info(f"columns of {source} renamed, because stores take no such signs: {', '.join(renamed[:5])}{more}")
     columns = {name: storable(frame.iloc[:, i], f"{name!r} of {source}", error) for i, name in enumerate(names)}
     return pd.DataFrame(columns, index=frame.index)
 

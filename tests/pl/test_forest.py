@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from lifelines.datasets import load_rossi
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+
+
+@pytest.fixture
+def patients() -> AnnData:
+    obs = load_rossi().rename(columns={"week": "time", "arrest": "event"})
+    obs["wexp"] = pd.Categorical(obs["wexp"].map({0: "none", 1: "some"}))
+    obs.index = obs.index.astype(str)
+    adata = AnnData(obs=obs)
+    sfm.tl.cox(adata, ["fin", "wexp", "prio"], test_proportional_hazards=False)
+    return adata
+
+
+def test_draws_the_table(patients):
+    ax = sfm.pl.forest(patients, show=False)
+    table = patients.uns["cox"]["table"]
+    (points,) = [line for line in ax.get_lines() if line.get_marker() == "s"]
+    np.testing.assert_allclose(points.get_xdata(), table["hazard_ratio"])
+    segments = np.array([segment[:, 0] for segment in ax.collections[0].get_segments()])
+    np.testing.assert_allclose(segments, table[["ci_low", "ci_high"]])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["fin", "wexp: some (vs. none)", "prio"]
+    assert ax.get_xscale() == "log"
+    assert ax.get_xlabel() == "Hazard ratio (95 % interval)"
+    assert ax.get_title(loc="left") == "432 patients, 114 events"
+    first = table.iloc[0]
+    assert ax.texts[0].get_text().startswith(f"{first['hazard_ratio']:.2f} ({first['ci_low']:.2f} to ")
+    assert 1 in ax.get_xticks()
+
+
+def test_labels_do_not_run_into_each_other(patients):
+    figure = sfm.pl.forest(patients, return_fig=True)
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    for labels in (ax.get_xticklabels(), ax.texts):
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(box.x1 <= figure.bbox.x1 + 1 for box in boxes)
+        for i, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_refuses_when_not_run(patients):
+    with pytest.raises(TableError, match=r"No Cox regression in uns\['x'\]; uns has 'cox'.*sfm.tl.cox"):
+        sfm.pl.forest(patients, key="x")

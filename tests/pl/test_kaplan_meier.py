@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from matplotlib.collections import PolyCollection
+from sksurv.nonparametric import kaplan_meier_estimator
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+from spatialfm.pl._kaplan_meier import at_risk_at, format_p
+
+
+@pytest.fixture
+def patients() -> AnnData:
+    rng = np.random.default_rng(0)
+    arm = np.repeat(["low", "high"], 40)
+    time, censored = rng.exponential(np.where(arm == "low", 40, 15)), rng.exponential(40, 80)
+    obs = pd.DataFrame({"time": np.minimum(time, censored).round(1), "event": time <= censored, "arm": arm})
+    obs["arm"] = pd.Categorical(obs["arm"], ["low", "high"], ordered=True)
+    obs["other"] = rng.choice(["a", "b"], 80)
+    obs.index = [f"P{i}" for i in range(80)]
+    adata = AnnData(obs=obs)
+    sfm.tl.kaplan_meier(adata, "arm")
+    sfm.tl.logrank(adata, "arm")
+    return adata
+
+
+def curve_lines(ax):
+    return {line.get_label().split(" (")[0]: line for line in ax.get_lines() if not line.get_label().startswith("_")}
+
+
+def value_at(line, times):
+    x, y = line.get_xdata(), line.get_ydata()
+    return y[np.searchsorted(x, times, side="right") - 1]
+
+
+def test_curves_equal_scikit_survival(patients):
+    ax = sfm.pl.kaplan_meier(patients, show=False)
+    lines = curve_lines(ax)
+    assert set(lines) == {"low", "high"}
+    for name, line in lines.items():
+        rows = patients.obs[patients.obs["arm"] == name]
+        time, survival, interval = kaplan_meier_estimator(rows["event"], rows["time"], conf_type="log-log")
+        assert line.get_drawstyle() == "steps-post"
+        assert (line.get_xdata()[0], line.get_ydata()[0]) == (0, 1)
+        np.testing.assert_allclose(value_at(line, time), survival)
+        (band,) = [c for c in ax.collections if isinstance(c, PolyCollection) and c.get_facecolor()[0, :3] ==
+                   pytest.approx(plt.matplotlib.colors.to_rgb(line.get_color()))]  # fmt: skip
+        drawn = band.get_paths()[0].vertices
+        for bound in interval:
+            assert all(np.isclose(drawn[:, 1], value).any() for value in bound[:5])
+
+
+def test_censoring_marks(patients):
+    ax = sfm.pl.kaplan_meier(patients, show=False)
+    marks = [line for line in ax.get_lines() if line.get_marker() == "|"]
+    drawn = np.unique(np.concatenate([line.get_xdata() for line in marks]))
+    np.testing.assert_allclose(drawn, np.unique(patients.obs.loc[~patients.obs["event"], "time"]))
+    bare = sfm.pl.kaplan_meier(patients, censor_marks=False, interval=False, at_risk=False, show=False)
+    assert not [line for line in bare.get_lines() if line.get_marker() == "|"]
+    assert not bare.collections
+    assert not bare.texts
+
+
+def test_numbers_at_risk_are_counted_right(patients):
+    ax = sfm.pl.kaplan_meier(patients, show=False)
+    texts = {}
+    for text in ax.texts:
+        texts.setdefault(text.xyann[1], []).append((text.xy[0], text.get_text()))
+    rows = [sorted((x, t) for x, t in row if t.isdigit()) for row in texts.values()]
+    rows = [row for row in rows if row]
+    assert len(rows) == 2
+    for (x_and_count), name in zip(rows, ["low", "high"], strict=True):
+        times = patients.obs.loc[patients.obs["arm"] == name, "time"]
+        assert [count for _, count in x_and_count] == [str((times >= x).sum()) for x, _ in x_and_count]
+        assert [x for x, _ in x_and_count] == list(ax.get_xticks())
+    named = [text.get_text() for text in ax.texts if not text.get_text().isdigit()]
+    assert named == ["Number at risk", "low", "high"]
+
+
+def test_at_risk_at_times_of_events():
+    curve = pd.DataFrame({"time": [0.0, 2, 4], "at_risk": [5, 5, 3], "events": [0, 1, 2], "censored": [0, 1, 1]})
+    assert at_risk_at(curve, np.array([0, 1, 2, 2.1, 4, 5])).tolist() == [5, 5, 5, 3, 3, 0]
+
+
+def test_legend_has_counts_and_p(patients):
+    ax = sfm.pl.kaplan_meier(patients, show=False)
+    events = patients.obs.groupby("arm", observed=True)["event"].sum()
+    legend = ax.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [
+        f"low (n = 40, {events['low']} events)",
+        f"high (n = 40, {events['high']} events)",
+    ]
+    assert legend.get_title().get_text() == f"log-rank {format_p(patients.uns['logrank']['p_value'])}"
+
+
+def test_p_is_shown_only_for_the_same_test(patients):
+    def title():
+        return sfm.pl.kaplan_meier(patients, show=False).get_legend().get_title().get_text()
+
+    assert title().startswith("log-rank")
+    patients.uns["logrank"]["optimistic"] = True
+    assert "optimistic" in title()
+    sfm.tl.logrank(patients, "other")
+    assert title() == ""
+    sfm.tl.logrank(patients[:70].copy(), "arm", key_added="x")
+    subset = patients[:70].copy()
+    sfm.tl.logrank(subset, "arm")
+    patients.uns["logrank"] = subset.uns["logrank"]
+    assert title() == ""
+    del patients.uns["logrank"]
+    assert title() == ""
+
+
+def test_axis_names_its_unit(patients):
+    assert sfm.pl.kaplan_meier(patients, show=False).get_xlabel() == "Time"
+    ax = sfm.pl.kaplan_meier(patients, time_unit="months", title="A cohort", show=False)
+    assert ax.get_xlabel() == "Time (months)"
+    assert ax.get_ylabel() == "Survival probability"
+    assert ax.get_title(loc="left") == "A cohort"
+    patients.obs["os_days"] = patients.obs["time"]
+    sfm.tl.kaplan_meier(patients, time_key="os_days")
+    ax = sfm.pl.kaplan_meier(patients, show=False)
+    assert ax.get_xlabel() == "os_days"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        f"n = 80, {patients.obs['event'].sum()} events"
+    ]
+
+
+@pytest.mark.parametrize("names", [["low", "high"], ["immune-excluded stroma", "rich in lymphoid aggregates"]])
+def test_nothing_overlaps_or_is_cut_off(patients, names, check_boxes):
+    patients.obs["arm"] = patients.obs["arm"].cat.rename_categories(names)
+    sfm.tl.kaplan_meier(patients, "arm")
+    sfm.tl.logrank(patients, "arm")
+    figure = sfm.pl.kaplan_meier(patients, time_unit="months", title="A cohort", return_fig=True)
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    texts = [text for text in [*ax.texts, ax.xaxis.label, ax._left_title, *ax.get_xticklabels()] if text.get_text()]
+    boxes = [text.get_window_extent() for text in texts] + [ax.get_legend().get_window_extent()]
+    check_boxes(figure, boxes)
+    assert ax.get_window_extent().width > 0.6 * figure.bbox.width
+
+
+def test_band_ends_where_everybody_died():
+    obs = pd.DataFrame({"time": [1.0, 2, 3], "event": 1}, index=list("abc"))
+    adata = AnnData(obs=obs)
+    sfm.tl.kaplan_meier(adata)
+    ax = sfm.pl.kaplan_meier(adata, show=False)
+    (band,) = [c for c in ax.collections if isinstance(c, PolyCollection)]
+    vertices = band.get_paths()[0].vertices
+    assert np.isfinite(vertices).all()
+    assert vertices[:, 0].max() == 3
+
+
+def test_habits(patients, tmp_path):
+    figure, ax = plt.subplots()
+    assert sfm.pl.kaplan_meier(patients, ax=ax) is ax
+    assert sfm.pl.kaplan_meier(patients, return_fig=True).axes
+    assert isinstance(sfm.pl.kaplan_meier(patients), plt.Axes)  # no screen: nothing to show
+    for name in ("km.png", "km.pdf", "km.svg"):
+        sfm.pl.kaplan_meier(patients, save=tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 1000
+    assert "<text" in (tmp_path / "km.svg").read_text()  # text stays text
+    assert "Number at risk" in (tmp_path / "km.svg").read_text()
+
+
+def test_show(patients, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(1))
+    assert sfm.pl.kaplan_meier(patients, show=True) is None
+    assert shown == [1]
+    monkeypatch.setattr(plt, "get_backend", lambda: "module://matplotlib_inline.backend_inline")
+    assert sfm.pl.kaplan_meier(patients) is None
+    assert shown == [1, 1]
+    sfm.pl.kaplan_meier(patients, show=False)
+    assert shown == [1, 1]
+
+
+def test_refuses_when_not_run(patients):
+    with pytest.raises(TableError, match=r"No Kaplan-Meier curves in uns\['km'\]; uns has .*sfm.tl.kaplan_meier"):
+        sfm.pl.kaplan_meier(patients, key="km")
+
+
+def test_colours(patients):
+    from matplotlib.colors import to_hex
+
+    lines = curve_lines(sfm.pl.kaplan_meier(patients, palette={"low": "#000000", "high": "#ff0000"}, show=False))
+    assert [to_hex(lines[name].get_color()) for name in ("low", "high")] == ["#000000", "#ff0000"]
+    patients.uns["arm_colors"] = ["#111111", "#222222"]
+    lines = curve_lines(sfm.pl.kaplan_meier(patients, show=False))
+    assert [to_hex(lines[name].get_color()) for name in ("low", "high")] == ["#111111", "#222222"]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(1e-9, "p < 0.001"), (0.0123, "p = 0.012"), (0.049, "p = 0.049"), (0.4, "p = 0.40")]
+)
+def test_format_p(p, text):
+    assert format_p(p) == text
+
+
+def test_after_a_round_trip_through_a_file(patients, tmp_path):
+    from anndata import read_h5ad
+
+    patients.write_h5ad(tmp_path / "p.h5ad")
+    ax = sfm.pl.kaplan_meier(read_h5ad(tmp_path / "p.h5ad"), show=False)
+    assert set(curve_lines(ax)) == {"low", "high"}
+    assert ax.get_legend().get_title().get_text().startswith("log-rank")
