@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 import spatialfm as sfm
@@ -15,19 +17,21 @@ def cohort():
 
 
 @pytest.fixture(scope="session")
-def clean():
-    """One large sample: no spill-over, no blur, no batch effect, no noise but photons, perfect segmentation."""
-    sfm.settings.progress = False
-    return sfm.datasets.simulate_cohort(1, n_samples=1, n_markers=40, random_state=3, **CLEAN)
+def one():
+    """Function that simulates one large sample: no errors, blur, spill-over, batch effect or noise but photons."""
+    perfect = dict.fromkeys(
+        ["spillover", "psf", "batch_effect", "read_noise", "merge_rate", "split_rate", "miss_rate", "dilation"], 0
+    )
+
+    @functools.cache
+    def simulate(**changes):
+        sfm.settings.progress = False
+        return sfm.datasets.simulate_cohort(1, n_samples=1, random_state=3, **perfect | changes)
+
+    return simulate
 
 
-CLEAN = {
-    "spillover": 0.0,
-    "psf": 0.0,
-    "batch_effect": 0.0,
-    "read_noise": 0.0,
-    "merge_rate": 0.0,
-    "split_rate": 0.0,
-    "miss_rate": 0.0,
-    "dilation": 0,
-}
+@pytest.fixture(scope="session")
+def clean(one):
+    """That sample with all markers."""
+    return one(n_markers=40)

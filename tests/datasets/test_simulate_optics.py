@@ -15,13 +15,7 @@ from spatialfm.datasets._simulate_segmentation import touching_pairs
 from spatialfm.datasets._simulate_shapes import contacts
 from spatialfm.datasets._simulate_slides import draw_slide, illumination
 
-from .conftest import CLEAN
-
 CAMERA = Camera(psf=0.0, spillover=0.0, background=1.0, gain=4.0, offset=100.0, read_noise=8.0)
-
-
-def _one(**changes):
-    return sfm.datasets.simulate_cohort(1, n_samples=1, random_state=3, **CLEAN | changes)
 
 
 def _image(sdata, channel, sample="P001_1"):
@@ -51,7 +45,8 @@ def test_markers_shine_where_type_and_compartment_say(clean):
         bright = level > 0.3
         if bright.sum() < 5:
             continue
-        assert mean[bright].mean() > 1.3 * mean[level < 0.05].mean() or name == "DAPI"
+        dark = level < 0.05
+        assert dark.sum() < 5 or mean[bright].mean() > 1.3 * mean[dark].mean(), name
         if name != "DAPI":
             assert stats.spearmanr(level[level > 0.05], mean[level > 0.05]).statistic > 0.6, name
         in_bright = np.isin(labels, np.flatnonzero(bright) + 1)
@@ -66,10 +61,13 @@ def test_markers_shine_where_type_and_compartment_say(clean):
 def test_types_show_their_markers(clean):
     truth = clean.tables["truth"].to_df()
     types = clean.tables["truth"].obs["type"]
-    for name, marker in {"Tumor": "Cytokeratin", "CD8 T": "CD8", "B": "CD20", "Macrophage": "CD68", "Treg": "FOXP3",
-                         "Fibroblast": "Vimentin", "Endothelial": "CD31", "Neutrophil": "MPO", "CD4 T": "CD4"}.items():  # fmt: skip
+    markers = {"Tumor": "Cytokeratin", "CD8 T": "CD8", "CD4 T": "CD4", "Treg": "FOXP3", "B": "CD20"}
+    markers |= {"Macrophage": "CD68", "Neutrophil": "MPO", "Fibroblast": "Vimentin", "Endothelial": "CD31"}
+    for name, marker in markers.items():
         means = truth[marker].groupby(types, observed=True).mean()
-        assert means.idxmax() == name or means[name] > 0.75 * means.max()
+        # regulatory cells have almost as much CD4
+        assert means[name] > 0.75 * means.max()
+        assert means[name] > 3 * means.median()
 
 
 def test_states_move_their_markers(clean):
@@ -97,8 +95,8 @@ def _light_at_contacts(sdata, marker):
     return image[at_contact], image[elsewhere], level[other[at_contact]]
 
 
-def test_spillover_between_touching_cells():
-    without, with_ = _one(), _one(spillover=0.5)
+def test_spillover_between_touching_cells(one):
+    without, with_ = one(), one(spillover=0.5)
     for marker in ("CD20", "CD3"):
         contact, elsewhere, _ = _light_at_contacts(without, marker)
         assert len(contact) > 50
@@ -111,11 +109,11 @@ def test_spillover_between_touching_cells():
         assert contact.mean() - elsewhere.mean() == pytest.approx(expected, rel=0.15)
 
 
-def test_spillover_of_mean_intensity_reaches_cells_that_touch():
-    labels = _one().labels["true_cells_P001_1"].values
+def test_spillover_of_mean_intensity_reaches_cells_that_touch(one):
+    labels = one().labels["true_cells_P001_1"].values
     means = []
     for spillover in (0.0, 0.5):
-        sdata = _one(spillover=spillover)
+        sdata = one(spillover=spillover)
         image = _image(sdata, "CD20")
         means.append(np.bincount(labels.ravel(), image.ravel())[1:] / np.bincount(labels.ravel())[1:])
     types = sdata.tables["truth"].obs["type"].to_numpy()
@@ -127,20 +125,20 @@ def test_spillover_of_mean_intensity_reaches_cells_that_touch():
     assert gained[by_b].mean() > 10 * abs(gained[never].mean())
 
 
-def test_psf_keeps_light_and_has_its_width():
+def test_psf_keeps_light_and_has_its_width(one):
     point = np.zeros((65, 65), np.float32)
     point[32, 32] = 1000
     image = blurred(point, 2.0)
     y, x = np.mgrid[:65, :65] - 32
     assert image.sum() == pytest.approx(1000, rel=1e-4)
     assert (image * x**2).sum() / image.sum() == pytest.approx(4.0, rel=0.02)
-    sharp, soft = (_image(_one(psf=psf), "CD20") for psf in (0.0, 0.7))
+    sharp, soft = (_image(one(psf=psf), "CD20") for psf in (0.0, 0.7))
     assert soft.mean() == pytest.approx(sharp.mean(), rel=0.01)
     assert np.abs(np.diff(soft)).mean() < 0.5 * np.abs(np.diff(sharp)).mean()
 
 
-def test_background_is_a_factor():
-    dark, lit = _one(background=0.0), _one(background=2.0)
+def test_background_is_a_factor(one):
+    dark, lit = one(background=0.0), one(background=2.0)
     empty = dark.labels["true_cells_P001_1"].values == 0
     assert np.all(_image(dark, "CD20")[empty] == 100)
     assert _image(lit, "CD20")[empty].mean() > 110
@@ -164,9 +162,9 @@ def test_batch_effect_is_that_of_the_slide():
     assert light.min() < 0.97
 
 
-def test_batch_effect_scales_the_image():
+def test_batch_effect_scales_the_image(one):
     """The same tissue, noise apart: the ratio of two images is the gain in the truth times the light."""
-    plain, stained = _one(background=0.0), _one(background=0.0, batch_effect=1.0)
+    plain, stained = one(background=0.0), one(background=0.0, batch_effect=1.0)
     gain = stained.attrs["truth"]["slides"]["S1"]["gain"]
     light = illumination(draw_slide(0, 3, 1.0), 256)
     for marker in ("DAPI", "Cytokeratin"):
@@ -232,7 +230,7 @@ def test_what_artifacts_look_like(with_artifacts, without_artifacts):
     assert (fold[:, inside] - 100).mean() > 1.5 * (clean[:, inside] - 100).mean()
     inside = masks["blur"]
     edges = [np.abs(np.diff(image[0], axis=0))[inside[1:]].mean() for image in (blur, clean)]
-    assert edges[0] < 0.5 * edges[1]
+    assert edges[0] < 0.65 * edges[1]
     inside = masks["saturation"]
     full = saturation == MAX_COUNT
     assert full.any(axis=0)[inside].all()

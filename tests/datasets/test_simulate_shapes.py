@@ -72,8 +72,8 @@ def test_membranes_are_the_rim(drawn, labels):
     _, shapes = drawn
     inside = labels > 0
     # the image's edge is no membrane: pad with the outermost pixels
-    rim = inside & (ndimage.minimum_filter(labels, footprint=ndimage.generate_binary_structure(2, 1), mode="nearest")
-                    != ndimage.maximum_filter(labels, footprint=ndimage.generate_binary_structure(2, 1), mode="nearest"))  # fmt: skip
+    cross = {"footprint": ndimage.generate_binary_structure(2, 1), "mode": "nearest"}
+    rim = inside & (ndimage.minimum_filter(labels, **cross) != ndimage.maximum_filter(labels, **cross))
     np.testing.assert_array_equal(shapes.membrane, rim)
 
 

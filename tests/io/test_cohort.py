@@ -161,7 +161,7 @@ def test_samples_with_different_panels(cohort, pixels):
     assert panel_difference({"a": ["x", "y"], "b": ["y", "x"]}) == ""
 
 
-def test_everything_wrong_is_told_at_once_before_reading(cohort, count_decoding, monkeypatch):
+def test_everything_wrong_is_told_at_once_before_reading(cohort, monkeypatch):
     frame, folder = cohort
     wrong = pd.concat([frame, frame.iloc[[0]], frame.iloc[[2]].assign(sample="a b"), frame.iloc[[2]]])
     wrong = wrong.reset_index(drop=True)
@@ -170,7 +170,7 @@ def test_everything_wrong_is_told_at_once_before_reading(cohort, count_decoding,
     wrong.loc[1, "patient"] = None
     wrong.loc[5, "sample"] = "S3"
     wrong["mpp"] = [0.5, 0.5, -1, 0.5, 0.5, 0.5]
-    monkeypatch.setattr("spatialfm.io._layout.layout_of", None)  # opening any file would fail otherwise
+    monkeypatch.setattr("spatialfm.io._elements.read_sample", None)  # opening any file would be another error
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with pytest.raises(InputFileError) as caught:
         sfm.io.read_cohort(wrong, base_path=folder)

@@ -327,7 +327,8 @@ def _truth_table(samples: list[_Sample], patient, niche, types, markers: Panel):
             "state": np.concatenate([sample.tissue.state for sample in samples]),
             "state_name": pd.Categorical.from_codes([kinds.index(STATES[TYPES[t]]) for t in types], kinds),
         },
-        index=[cell_name(names[s], label) for s, label in zip(of_sample, cell_id, strict=True)],
+        # not the names of the cell table, which numbers its cells otherwise: a join by name would be wrong in silence
+        index=[cell_name(f"{names[s]}_true", label) for s, label in zip(of_sample, cell_id, strict=True)],
     )
     adata = ad.AnnData(
         np.concatenate([sample.expression for sample in samples]),

@@ -206,5 +206,5 @@ def _mpp(value: object, key: str) -> tuple[float | None, str | None]:
     except (TypeError, ValueError):
         mpp = np.nan
     if not (np.isfinite(mpp) and mpp > 0):
-        return None, f"{value!r} in column {key!r} is not a pixel size in µm"
+        return None, f"{value} in column {key!r} is not a pixel size in µm"
     return mpp, None

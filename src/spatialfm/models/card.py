@@ -38,7 +38,9 @@ class ModelCard:
         How the model knows a marker: ``"ids"``, ``"protein embedding"``, ``"none"`` or ``"rgb"``.
     normalization
         What is done to pixels before the model: ``"marker statistics"`` (mean and standard deviation of each marker),
-        ``"scale"`` (division by the standard deviation of each marker) or ``"none"``.
+        ``"scale"`` (division by the standard deviation of each marker), ``"virtues"`` (clipping at the 99th percentile of
+        image and channel, log1p and blur, then mean and standard deviation of each marker over the tissue of the
+        cohort) or ``"none"``.
     background
         What becomes of pixels outside the cell: ``"zero"`` (after normalising) or ``"keep"``.
     outputs, default_output
@@ -65,7 +67,7 @@ class ModelCard:
     window: int | None = None
     patch_size: int | None = None
     marker_vocabulary: Literal["ids", "protein embedding", "none", "rgb"] = "none"
-    normalization: Literal["marker statistics", "scale", "none"] = "none"
+    normalization: Literal["marker statistics", "scale", "virtues", "none"] = "none"
     background: Literal["zero", "keep"] = "zero"
     outputs: tuple[str, ...] = ("patch",)
     default_output: str = "patch"

@@ -79,8 +79,11 @@ class Encoder(nn.Module, ABC):
         """
 
     def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """Normalise pixels ``(B, M, H, W)`` as the card says, with ``(M,)`` statistics of each marker."""
-        if self.card.normalization == "marker statistics":
+        """Normalise pixels ``(B, M, H, W)`` as the card says, with ``(M,)`` statistics of each marker.
+
+        ``"virtues"``: pixels that are clipped, log-transformed and blurred already.
+        """
+        if self.card.normalization in ("marker statistics", "virtues"):
             return (pixels - mean[:, None, None]) / std[:, None, None]
         if self.card.normalization == "scale":
             return pixels / std[:, None, None]

@@ -111,14 +111,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def fill(module: nn.Module, file: WeightsFile, card: ModelCard) -> Weights:
     """Fill a module on the meta device with the tensors of a file; the answer is what the record says of them.
 
+    Buffers that are not on the meta device are constants (position tables): the module keeps its own, and a file that
+    stores them must agree.
+
     Raises
     ------
     WeightsError
-        If a tensor is missing, unknown or of another shape.
+        If a tensor is missing, unknown or of another shape, or a constant has another value.
     """
     tensors = read_tensors(file.path)
+    constants = _constants(module)
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    missing = [name for name in expected if name not in tensors]
+    missing = [name for name in expected if name not in tensors and name not in constants]
     unexpected = [name for name in tensors if name not in expected]
     reshaped = [
         f"{name} is {tuple(tensors[name].shape)} instead of {shape}"
@@ -136,7 +140,14 @@ def fill(module: nn.Module, file: WeightsFile, card: ModelCard) -> Weights:
             f"{'; '.join(faults)}. Pass the checkpoint of {card.title}"
             + (f" ({card.weights_file})." if card.weights_file else ".")
         )
-    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    for name, constant in constants.items():
+        # wide enough for tables that were computed in another order or stored in half precision
+        if name in tensors and not torch.allclose(tensors[name].float(), constant, rtol=0, atol=1e-2):
+            raise WeightsError(
+                f"Weights file {file.path} does not fit model {card.name!r}: its table {name} is not the one that the "
+                f"model computes. Pass the checkpoint of {card.title}."
+            )
+    module.load_state_dict({name: tensor.float() for name, tensor in tensors.items()} | constants, assign=True)
     return Weights(file.source, checksum(file.path))
 
 
@@ -148,7 +159,7 @@ def fill_random(module: nn.Module, card: ModelCard, seed: int = 0) -> Weights:
     """
     logger.warning("%s: random, untrained weights; its embeddings are a floor, not a result", card.name)
     generator = torch.Generator().manual_seed(seed)
-    tensors = {}
+    tensors = _constants(module)
     for name, parameter in module.named_parameters():
         if name.endswith(".gamma") or (name.endswith(".weight") and parameter.ndim == 1):
             tensors[name] = torch.ones(parameter.shape)
@@ -164,6 +175,11 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _constants(module: nn.Module) -> dict[str, Tensor]:
+    stored = module.state_dict()
+    return {name: buffer for name, buffer in module.named_buffers() if name in stored and not buffer.is_meta}
 
 
 def _read(path: Path) -> object:
@@ -198,8 +214,10 @@ def _damaged(path: Path, error: Exception) -> str:
 
 
 def _file_in(card: ModelCard, folder: Path) -> Path:
-    if card.weights_file and (folder / card.weights_file).is_file():
-        return folder / card.weights_file
+    if card.weights_file:
+        for name in (card.weights_file, PurePosixPath(card.weights_file).name):
+            if (folder / name).is_file():
+                return folder / name
     files = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
     if len(files) == 1:
         return files[0]

@@ -139,8 +139,8 @@ def cells(
     >>> sample = sdata["samples"].obs_names[0]
     >>> sfm.pp.cell_table(sdata)
     >>> ax = sfm.pl.cells(sdata, sample, color="area", channels=["DAPI"], crop=(0, 0, 30, 30), show=False)
-    >>> ax.get_xlim()
-    (0.0, 30.0)
+    >>> [float(edge) for edge in ax.get_xlim()]
+    [0.0, 30.0]
     """
     channels = [channels] if isinstance(channels, str) else list(channels or ())
     if color is None and not channels:
@@ -196,10 +196,11 @@ def _indexer(sdata: SpatialData, pair: SampleElements, channels: list[str]) -> l
 def _window(
     image: xr.DataArray, to_um: AxisAffine, crop: tuple[float, float, float, float] | None, name: str
 ) -> Window:
-    y0, x0 = to_um(0, 0)
-    y1, x1 = to_um(image.sizes["y"], image.sizes["x"])
+    y0, x0 = map(float, to_um(0, 0))
+    y1, x1 = map(float, to_um(image.sizes["y"], image.sizes["x"]))
     if crop is None:
         return Window(x0, y0, x1, y1)
+    crop = tuple(map(float, crop))
     inside = Window(max(crop[0], x0), max(crop[1], y0), min(crop[2], x1), min(crop[3], y1))
     if inside.x0 >= inside.x1 or inside.y0 >= inside.y1:
         raise CoordinateError(

@@ -233,7 +233,7 @@ def _name_groups(ax: Axes, groups: pd.Series, positions: np.ndarray, groupby: st
     # where a name is wider than its bars, all are turned
     width = ax.get_figure(root=True).get_figwidth() * 0.62 / (positions[-1] + 1)
     turned = any(
-        max(map(len, lines)) * 0.085 > (stop - start) * width for lines, (start, stop) in zip(names, runs, strict=True)
+        max(map(len, lines)) * 0.072 > (stop - start) * width for lines, (start, stop) in zip(names, runs, strict=True)
     )
     for lines, (start, stop) in zip(names, runs, strict=True):
         left, right = positions[start] - 0.46, positions[stop - 1] + 0.46

@@ -145,7 +145,6 @@ def cell_table(
             f"sdata already has a table {table_name!r}; writing it anew would lose the embeddings and results in it. "
             "Pass overwrite=True, another table_name=, or copy=True."
         )
-    samples = [samples] if isinstance(samples, str) else samples
     plans = [_plan(sdata, pair) for pair in _pairs(sdata, image, labels, samples)]
     _report_plans(plans, drop)
     if cells is not None:

@@ -248,8 +248,8 @@ def _plan(
     obs = target.adata.obs if kept is None else target.adata.obs.iloc[kept]
     if case := case_clash(obs, new):
         raise ClinicalError(
-            f"Column {case[1]!r} of the clinical table differs from {case[0]!r} of {target.name}.obs in case only, which "
-            "stores cannot keep apart. Rename it in the clinical table."
+            f"Column {case[1]!r} of the clinical table differs from {case[0]!r} of {target.name}.obs in case only, "
+            "which stores cannot keep apart. Rename it in the clinical table."
         )
     for name in new:
         if name in obs and not overwrite and not same_values(obs[name], new[name]):

@@ -97,7 +97,7 @@ def match_elements(
     image: str | Sequence[str] | Mapping[str, str] | None = None,
     labels: str | Sequence[str] | Mapping[str, str] | None = None,
     *,
-    samples: Sequence[str] | None = None,
+    samples: str | Sequence[str] | None = None,
     need_labels: bool = True,
 ) -> list[SampleElements]:
     """Pair every image with its labels.
@@ -120,7 +120,7 @@ def match_elements(
     Raises
     ------
     ElementError
-        If an element is missing or an image fits several labels.
+        If an element is missing, an image fits several labels, or a sample is named twice.
     CoordinateError
         If image and labels share no coordinate system.
     """
@@ -128,6 +128,8 @@ def match_elements(
     if not images:
         raise ElementError("sdata holds no image element. Read one with sfm.io.read_tiff(path).")
     given = None if labels is None else _labels_mapping(labels, images, sdata)
+    if samples is not None:  # first of all: what was not asked for need not be in order
+        images = _chosen(images, [samples] if isinstance(samples, str) else list(samples))
     pairs = []
     for sample, image_name in images.items():
         image_array(sdata, image_name)
@@ -142,12 +144,8 @@ def match_elements(
                 f"No labels element for image {image_name!r} (sample {sample!r}); found {_listed(sdata.labels)}. "
                 f'Name it {CELLS_PREFIX + sample!r} or pass labels={{"{sample}": "<element>"}}.'
             )
-        pairs.append(SampleElements(sample, image_name, labels_name, _shared_system(sdata, image_name, labels_name)))
-    if samples is not None:
-        by_sample = {pair.sample: pair for pair in pairs}
-        if missing := [sample for sample in samples if sample not in by_sample]:
-            raise ElementError(f"No sample {missing[0]!r} in sdata; found {_listed(by_sample)}. Mend samples=.")
-        pairs = [by_sample[sample] for sample in samples]
+        system = _shared_system(sdata, sample, image_name, labels_name)
+        pairs.append(SampleElements(sample, image_name, labels_name, system))
     return pairs
 
 
@@ -224,6 +222,14 @@ def _as_mapping(given, elements, prefix: str, what: str) -> dict[str, str]:
     return {name.removeprefix(prefix): name for name in names}
 
 
+def _chosen(images: dict[str, str], samples: list[str]) -> dict[str, str]:
+    if missing := [sample for sample in samples if sample not in images]:
+        raise ElementError(f"No sample {missing[0]!r} in sdata; found {_listed(images)}. Mend samples=.")
+    if repeated := [sample for sample in samples if samples.count(sample) > 1]:
+        raise ElementError(f"Sample {repeated[0]!r} comes twice in samples={samples}. Name it once.")
+    return {sample: images[sample] for sample in samples}
+
+
 def _labels_mapping(labels, images: dict[str, str], sdata) -> dict[str, str]:
     if isinstance(labels, Mapping):
         if unknown := [sample for sample in labels if sample not in images]:
@@ -257,7 +263,7 @@ def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
     )
 
 
-def _shared_system(sdata: SpatialData, image_name: str, labels_name: str | None) -> str:
+def _shared_system(sdata: SpatialData, sample: str, image_name: str, labels_name: str | None) -> str:
     systems = list(get_transformation(sdata.images[image_name], get_all=True))
     if labels_name is not None:
         of_labels = list(get_transformation(sdata.labels[labels_name], get_all=True))
@@ -270,5 +276,4 @@ def _shared_system(sdata: SpatialData, image_name: str, labels_name: str | None)
             )
         systems = shared
     # one named after the sample is in µm by our convention and goes before any other
-    named = image_name.removeprefix(IMAGE_PREFIX)
-    return named if named in systems else systems[0]
+    return sample if sample in systems else systems[0]

@@ -161,8 +161,8 @@ def storable_frame(frame: pd.DataFrame, source: str, error: type[SpatialfmError]
     for name, original in zip(names, frame.columns, strict=True):
         if name.lower() in first:
             raise error(
-                f"Columns {first[name.lower()]!r} and {original!r} of {source} would get the same name in a store, where "
-                "case and signs other than '_-.' do not count. Rename or drop one."
+                f"Columns {first[name.lower()]!r} and {original!r} of {source} would get the same name in a store, "
+                "where case and signs other than '_-.' do not count. Rename or drop one."
             )
         first[name.lower()] = original
     if renamed := [f"{old!r} as {new!r}" for old, new in zip(frame.columns, names, strict=True) if str(old) != new]:

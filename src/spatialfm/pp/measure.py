@@ -198,7 +198,10 @@ def boxes_on_image(box: np.ndarray, to_image: AxisAffine, shape: tuple[int, int]
 
 
 def shapes(labels, scan: LabelScan, length: float = 1.0) -> dict[str, np.ndarray]:
-    """Shape of every cell of a scan, by `skimage.measure.regionprops`.
+    """Shape of every cell of a scan, as `skimage.measure.regionprops` defines it.
+
+    All cells of a block are measured at once, which is several times faster than one after the other; only the convex
+    hulls of `solidity` come from scikit-image itself.
 
     Parameters
     ----------
@@ -216,12 +219,59 @@ def shapes(labels, scan: LabelScan, length: float = 1.0) -> dict[str, np.ndarray
         rows = np.sort(rows)
         block = np.asarray(labels[y0:y1, x0:x1])
         local = rows_of(scan.ids[rows], block.ravel()).reshape(block.shape) + 1  # neighbours of the group become 0
-        table = regionprops_table(local, properties=SHAPE_COLUMNS)
+        found = _ellipses(local, rows.size) | regionprops_table(local, properties=("solidity",))
+        found["perimeter"] = _perimeters(local, rows.size)
         for name in SHAPE_COLUMNS:
-            out[name][rows] = table[name]
+            out[name][rows] = found[name]
     for name in _LENGTHS:
         out[name] *= length
     return out
+
+
+def _ellipses(local: np.ndarray, n: int) -> dict[str, np.ndarray]:
+    """Properties of the ellipse with the second moments of each of the labels 1 to `n`."""
+    y, x = np.nonzero(local)
+    row = local[y, x] - 1
+    area = np.bincount(row, minlength=n)
+    # whole numbers around a whole centre: sums are exact, and a round cell is round whatever its place
+    dy, dx = (v - np.rint(np.bincount(row, weights=v, minlength=n) / area)[row] for v in (y, x))
+    sy, sx, syy, sxx, sxy = (np.bincount(row, weights=w, minlength=n) for w in (dy, dx, dy * dy, dx * dx, dy * dx))
+    yy, xx, xy = ((area * a - b * c) / area**2.0 for a, b, c in ((syy, sy, sy), (sxx, sx, sx), (sxy, sy, sx)))
+    middle, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
+    large, small = middle + spread, np.maximum(middle - spread, 0)
+    ratio = np.divide(small, large, out=np.ones(n), where=large > 0)
+    diagonal = np.where(xy > 0, np.pi / 4, -np.pi / 4)
+    return {
+        "eccentricity": np.sqrt(1 - ratio),
+        "axis_major_length": 4 * np.sqrt(large),
+        "axis_minor_length": 4 * np.sqrt(small),
+        "orientation": np.where(xx == yy, diagonal, 0.5 * np.arctan2(2 * xy, yy - xx)),
+        "equivalent_diameter_area": np.sqrt(4 * area / np.pi),
+    }
+
+
+def _perimeters(local: np.ndarray, n: int) -> np.ndarray:
+    """Perimeter of each of the labels 1 to `n`, as `skimage.measure.perimeter`: by the neighbours of border pixels."""
+    padded = np.pad(local, 1)
+    width = padded.shape[1]
+    flat = padded.ravel()
+    straight, diagonal = (-width, -1, 1, width), (-width - 1, -width + 1, width - 1, width + 1)
+    inside = np.flatnonzero(flat)
+    on_border = np.any([flat[inside + step] != flat[inside] for step in straight], axis=0)
+    at = inside[on_border]
+    border = np.zeros(flat.shape, dtype=bool)
+    border[at] = True
+
+    def neighbours(steps: Sequence[int]) -> np.ndarray:
+        return sum((border[at + step] & (flat[at + step] == flat[at])).astype(np.int64) for step in steps)
+
+    # length of a border pixel by the code 1 + 2 * straight + 10 * diagonal neighbours on the border
+    lengths = np.zeros(50)
+    lengths[[5, 7, 15, 17, 25, 27]] = 1
+    lengths[[21, 33]] = np.sqrt(2)
+    lengths[[13, 23]] = (1 + np.sqrt(2)) / 2
+    weights = lengths[1 + 2 * neighbours(straight) + 10 * neighbours(diagonal)]
+    return np.bincount(flat[at] - 1, weights=weights, minlength=n)
 
 
 def intensity_sums(

@@ -1,0 +1,436 @@
+"""VirTues: a masked autoencoder with factorised attention over markers and positions.
+
+Wenckstern et al. 2025, arXiv:2501.06039.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from .._errors import ModelError
+from . import hub
+from .card import ModelCard
+from .encoder import Encoder, EncoderOutput
+from .registry import register
+from .virtues_blocks import TokenGrid, VirTuesConfig, VirTuesNet
+
+Over = Literal["query", "key"]
+
+_COMMON = {
+    "family": "virtues",
+    "gated": False,
+    "reference": "Wenckstern et al. 2025, AI-powered virtual tissues from spatial proteomics for clinical diagnostics "
+    "and biomedical discovery, arXiv:2501.06039",
+    "parameters": 42_453_056,
+    "embedding_dim": 512,
+    "mpp": 1.0,
+    "window": 128,
+    "patch_size": 8,
+    "marker_vocabulary": "protein embedding",
+    "normalization": "virtues",
+    "background": "keep",
+    "outputs": ("patch", "marker", "token", "summary"),
+    "default_output": "summary",
+    "hub": "bunnelab/virtues",
+}
+VIRTUES = ModelCard(
+    name="virtues",
+    title="VirTues sp31, for any use",
+    license="MIT",
+    commercial=True,
+    trained_on="31 spatial proteomics datasets of several technologies, all but one of those of virtues-sp32 "
+    "(model table of its repository)",
+    weights_file="virtues-sp31/model.safetensors",
+    **_COMMON,
+)
+VIRTUES_SP32 = ModelCard(
+    name="virtues-sp32",
+    title="VirTues sp32",
+    license="CC-BY-NC-4.0",
+    commercial=False,
+    trained_on="32 spatial proteomics datasets of several technologies (model table of its repository)",
+    weights_file="virtues-sp32/model.safetensors",
+    **_COMMON,
+)
+VIRTUES_IMC14 = ModelCard(
+    name="virtues-imc14",
+    title="VirTues imc14, of the preprint",
+    license="CC-BY-NC-4.0",
+    commercial=False,
+    trained_on="14 imaging mass cytometry datasets of tumours, tonsil, endometrium and pancreas at 1 µm per pixel "
+    "(Methods, Datasets for VirTues development)",
+    weights_file="virtues-imc14/model.safetensors",
+    **_COMMON,
+)
+
+
+@dataclass(frozen=True)
+class VirTuesAttention:
+    """Attention of one batch; channel 0 is the summary, the markers follow in their order.
+
+    Attributes
+    ----------
+    marker
+        ``(B, heads, 1 + M, 1 + M, h, w)``: softmax attention of one channel (first of the two axes) to another at each
+        position, in a marker attention block. Zero from and to hidden tokens.
+    spatial
+        ``(B, heads, 1 + M, h, w)``: softmax attention to each position of a channel, in a spatial attention block. Sums
+        to 1 over the positions; zero for a channel that is hidden altogether.
+    importance
+        ``(B, M)``: score of each marker, see `marker_importance`.
+    """
+
+    marker: Tensor
+    spatial: Tensor
+    importance: Tensor
+
+    @property
+    def summary_to_marker(self) -> Tensor:
+        """Attention of the summary token of each position to each marker there, ``(B, heads, M, h, w)``."""
+        return self.marker[:, :, 0, 1:]
+
+
+class VirTuesEncoder(Encoder):
+    """VirTues (Methods, "VirTues architecture").
+
+    Every 8 x 8 patch of every marker is a token, to which the projected protein embedding of the marker is added; each
+    position has a summary token besides. Blocks attend in turn among the positions of a channel and among the channels
+    of a position.
+
+    Parameters
+    ----------
+    card
+        Its card.
+    config
+        Shape of the network.
+    """
+
+    def __init__(self, card: ModelCard, config: VirTuesConfig | None = None) -> None:
+        super().__init__()
+        self.card = card
+        self.options = {}
+        with torch.device("meta"):  # the weights come next, so none are made up here
+            self.backbone = VirTuesNet(config or VirTuesConfig())
+
+    @property
+    def marker_dim(self) -> int:
+        """Width of the protein embedding of a marker."""
+        return self.backbone.config.marker_dim
+
+    def forward(
+        self,
+        pixels: Tensor,
+        markers: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        token_mask: Tensor | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> EncoderOutput:
+        """Encode windows.
+
+        Parameters
+        ----------
+        pixels
+            ``(B, M, H, W)``, clipped, log-transformed, blurred and standardised (Methods, "Dataset preprocessing"). H
+            and W are multiples of 8.
+        markers
+            Protein embeddings ``(M, 640)`` (ESM-2 ``esm2_t30_150M_UR50D``, mean over the residues), or ``(B, M, 640)``
+            where windows have panels of their own.
+        mask
+            Not used: the surroundings of a cell stay.
+        token_mask
+            ``(B, M, h, w)``, True for hidden tokens; pixels under them are not looked at. To hide a marker, hide all of
+            its tokens.
+        outputs
+            Outputs that are needed (default: all). Without `marker` and `token` the last block works for the summary
+            tokens alone.
+
+        Returns
+        -------
+        `summary` ``(B, h, w, D)``, the patch summary tokens; `patch` ``(B, D)``, their mean, which is the niche
+        representation of the Methods; `token` ``(B, M, h, w, D)``; `marker` ``(B, M, D)``, the mean of a marker's
+        visible tokens.
+
+        Raises
+        ------
+        ModelError
+            If embeddings, mask and channels do not match, or the window does not divide into patches.
+        """
+        wanted = set(self.card.outputs if outputs is None else outputs)
+        if unknown := wanted - set(self.card.outputs):
+            raise ModelError(f"Model {self.card.name!r} has no output {min(unknown)!r}; it has {self.card.outputs}.")
+        tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, token_mask))
+        out = self.backbone.encoder.run(tokens, grid, summary_only=not wanted & {"marker", "token"})
+        summary, token = out[:, 0], out[:, 1:]
+        shape = (grid.height, grid.width)
+        return EncoderOutput(
+            patch=summary.mean(1) if "patch" in wanted else None,
+            marker=_mean_visible(token, grid) if "marker" in wanted else None,
+            token=token.unflatten(2, shape) if "token" in wanted else None,
+            summary=summary.unflatten(1, shape) if "summary" in wanted else None,
+        )
+
+    def encode_samples(
+        self,
+        pixels: Sequence[Tensor],
+        markers: Sequence[Tensor],
+        token_masks: Sequence[Tensor | None] | None = None,
+        *,
+        outputs: Sequence[str] | None = None,
+    ) -> list[EncoderOutput]:
+        """Encode samples with different panels.
+
+        Samples with the same number of markers and the same size run as one batch, whatever their panels; nothing is
+        padded, so that each gives what it gives alone.
+
+        Parameters
+        ----------
+        pixels
+            One ``(M, H, W)`` a sample.
+        markers
+            One ``(M, 640)`` a sample.
+        token_masks
+            One ``(M, h, w)`` a sample, None for a sample without hidden tokens.
+        outputs
+            As in `forward`.
+
+        Returns
+        -------
+        One output a sample, as `forward` gives for a batch of one.
+
+        Raises
+        ------
+        ModelError
+            If the lists are not equally long, or a sample does not fit.
+        """
+        masks = [None] * len(pixels) if token_masks is None else token_masks
+        results: list[EncoderOutput | None] = [None] * len(pixels)
+        for members in self._batches(pixels, markers, masks):
+            out = self.forward(
+                torch.stack([pixels[i] for i in members]),
+                torch.stack([markers[i] for i in members]),
+                token_mask=None if masks[members[0]] is None else torch.stack([masks[i] for i in members]),
+                outputs=outputs,
+            )
+            values = {field.name: getattr(out, field.name) for field in fields(out)}
+            for row, i in enumerate(members):
+                results[i] = EncoderOutput(**{k: None if v is None else v[row : row + 1] for k, v in values.items()})
+        return results
+
+    def reconstruct(self, pixels: Tensor, markers: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Pixels as the decoder predicts them from the visible tokens (Methods, "VirTues Decoder").
+
+        Parameters
+        ----------
+        pixels, markers
+            As in `forward`. A marker that was not measured can be predicted: give it any pixels and hide its tokens.
+        mask
+            ``(B, M, h, w)``, True for hidden tokens; None: nothing is hidden.
+
+        Returns
+        -------
+        ``(B, M, H, W)``, in the units of the input, hidden and visible patches alike.
+
+        Raises
+        ------
+        ModelError
+            As `forward`.
+        """
+        tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, mask))
+        return self.backbone.decoder(self.backbone.encoder.run(tokens, grid), grid.height, grid.width)
+
+    def attention(
+        self,
+        pixels: Tensor,
+        markers: Tensor,
+        *,
+        token_mask: Tensor | None = None,
+        query: tuple[int, int] | None = None,
+        marker_layer: int = 0,
+        spatial_layer: int = -2,
+    ) -> VirTuesAttention:
+        """Attention to markers and to positions (Methods, "Model inspection and visualization").
+
+        The spatial maps of the paper start from a channel summary token at the centre of the image, which was learned
+        for one classification task and is in none of the published weights. Here they start from the tokens that are
+        there: from the one at `query`, or on average from all visible ones of a channel.
+
+        Parameters
+        ----------
+        pixels, markers, token_mask
+            As in `forward`.
+        query
+            Row and column of the token from which the spatial maps start.
+        marker_layer, spatial_layer
+            Which of the marker and of the spatial attention blocks to look at, counted within their kind; the paper's:
+            the first and the last but one.
+
+        Raises
+        ------
+        ModelError
+            As `forward`; if there is no such layer, or `query` is not in the grid.
+        """
+        net = self.backbone.encoder
+        tokens, grid = net.embed(*self._inputs(pixels, markers, token_mask))
+        place = None if query is None else self._place(query, grid)
+        first, second = self._layer("v", marker_layer), self._layer("h", spatial_layer)
+        inputs = net.before(tokens, grid, (first, second))
+        marker = net.blocks()[first].multi_head_attention.weights(inputs[first], grid)
+        marker = marker.unflatten(0, (grid.shape[0], grid.height, grid.width)).permute(0, 3, 4, 5, 1, 2)
+        spatial = net.blocks()[second].multi_head_attention.mean_weights(inputs[second], grid, place)
+        spatial = spatial.unflatten(0, grid.shape[:2]).transpose(1, 2).unflatten(-1, (grid.height, grid.width))
+        if grid.visible is not None:
+            visible = grid.visible.unflatten(2, (grid.height, grid.width))
+            marker = marker * visible[:, None, :, None]
+            starts = visible.any((2, 3)) if query is None else visible[:, :, query[0], query[1]]
+            spatial = spatial * starts[:, None, :, None, None]
+        return VirTuesAttention(marker, spatial, marker_importance(marker[:, :, 1:, 1:]))
+
+    def _layer(self, along: str, number: int) -> int:
+        found = [i for i, letter in enumerate(self.backbone.config.encoder) if letter == along]
+        if not -len(found) <= number < len(found):
+            raise ModelError(
+                f"Model {self.card.name!r} has {len(found)} {'marker' if along == 'v' else 'spatial'} attention layers, "
+                f"no number {number}; pass {-len(found)} to {len(found) - 1}."
+            )
+        return found[number]
+
+    def _place(self, query: tuple[int, int], grid: TokenGrid) -> int:
+        row, column = query
+        if not (0 <= row < grid.height and 0 <= column < grid.width):
+            raise ModelError(f"query={query} is outside the {grid.height} x {grid.width} tokens of the window.")
+        return row * grid.width + column
+
+    def _batches(
+        self, pixels: Sequence[Tensor], markers: Sequence[Tensor], masks: Sequence[Tensor | None]
+    ) -> list[list[int]]:
+        if not len(pixels) == len(markers) == len(masks):
+            raise ModelError(
+                f"Model {self.card.name!r} takes as many panels and masks as samples, got {len(pixels)} samples, "
+                f"{len(markers)} panels, {len(masks)} masks."
+            )
+        batches: dict[tuple, list[int]] = {}
+        for i, (sample, panel, hidden) in enumerate(zip(pixels, markers, masks, strict=True)):
+            try:
+                self._inputs(sample[None], panel, None if hidden is None else hidden[None])
+            except ModelError as error:
+                raise ModelError(f"Sample {i}: {error}") from error
+            batches.setdefault((*sample.shape, hidden is None), []).append(i)
+        return list(batches.values())
+
+    def _inputs(
+        self, pixels: Tensor, markers: Tensor | None, hidden: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Pixels, embeddings ``(B or 1, M, d)`` and mask, checked, on the model's device and in its type."""
+        name, config = self.card.name, self.backbone.config
+        if pixels.ndim != 4 or 0 in pixels.shape[1:]:
+            raise ModelError(f"Model {name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
+        (batch, channels, height, width), size = pixels.shape, config.patch_size
+        if height % size or width % size or max(height, width) > size * config.max_side:
+            raise ModelError(
+                f"Model {name!r}: a window of {height} x {width} pixels does not divide into patches of {size} pixels; "
+                f"pass sides that are multiples of {size}, up to {size * config.max_side}."
+            )
+        weight = self.backbone.encoder.patch_encoder.weight
+        markers = self._embeddings(markers, batch, channels).to(weight)
+        if hidden is not None:
+            expected = (batch, channels, height // size, width // size)
+            if tuple(hidden.shape) != expected or hidden.dtype != torch.bool:
+                raise ModelError(
+                    f"Model {name!r} takes a boolean mask (B, M, h, w), True for hidden tokens, here {expected}; got "
+                    f"{tuple(hidden.shape)} of {hidden.dtype}."
+                )
+            hidden = hidden.to(weight.device)
+        return pixels.to(weight), markers, hidden
+
+    def _embeddings(self, markers: Tensor | None, batch: int, channels: int) -> Tensor:
+        name, width = self.card.name, self.marker_dim
+        if markers is None:
+            raise ModelError(
+                f"Model {name!r} needs a protein embedding for each channel: pass markers=(M, {width}), the mean over "
+                "residues of ESM-2 esm2_t30_150M_UR50D."
+            )
+        markers = torch.as_tensor(markers)
+        if tuple(markers.shape) not in ((channels, width), (batch, channels, width)) or not markers.is_floating_point():
+            raise ModelError(
+                f"Model {name!r} needs protein embeddings ({channels}, {width}) or ({batch}, {channels}, {width}), one "
+                f"for each channel; got {tuple(markers.shape)} of {markers.dtype}."
+            )
+        markers = markers if markers.ndim == 3 else markers[None]
+        if len(bad := (~markers.isfinite().all(-1)).nonzero()):
+            raise ModelError(f"The protein embedding of channel {int(bad[0, 1])} is not finite; leave that channel out.")
+        return markers
+
+
+@register(VIRTUES_IMC14)
+@register(VIRTUES_SP32)
+@register(VIRTUES)
+def build_virtues(card: ModelCard, weights: str | os.PathLike | None) -> VirTuesEncoder:
+    """Build a VirTues encoder and fill it.
+
+    Parameters
+    ----------
+    card, weights
+        As `load` passes them.
+    """
+    encoder = VirTuesEncoder(card)
+    if weights == hub.RANDOM:
+        encoder.weights = hub.fill_random(encoder.backbone, card)
+    else:
+        encoder.weights = hub.fill(encoder.backbone, hub.locate(card, weights), card)
+    return encoder
+
+
+def marker_importance(attention: Tensor, *, over: Over = "query") -> Tensor:
+    """Importance of each marker from marker attention (Methods, "Model inspection and visualization").
+
+    Attention is summed over the positions, scaled to 0..1, and summed over heads and attending markers.
+
+    Parameters
+    ----------
+    attention
+        ``(B, heads, M, M, h, w)``: softmax attention of one marker (first of the two axes) to another, without the
+        summary.
+    over
+        What the minimum and maximum of the scaling run over: ``"query"``, the attending markers, as the formula is
+        printed; or ``"key"``, the markers attended to, which leaves the differences between them as they are.
+
+    Returns
+    -------
+    ``(B, M)``. What does not vary counts as 0, so a single marker has the score 0.
+
+    Examples
+    --------
+    Two markers and one head: the first marker attends to both alike, the second to the first alone.
+
+    >>> import torch
+    >>> from spatialfm.models.virtues import marker_importance
+    >>> attention = torch.tensor([[0.5, 0.5], [1.0, 0.0]])[None, None, :, :, None, None]
+    >>> marker_importance(attention)
+    tensor([[1., 1.]])
+    >>> marker_importance(attention, over="key")
+    tensor([[1., 0.]])
+    """
+    if over not in get_args(Over):
+        raise ModelError(f"over={over!r} is neither 'query' nor 'key'.")
+    total = attention.sum((-2, -1))
+    axis = -2 if over == "query" else -1
+    low, high = total.amin(axis, keepdim=True), total.amax(axis, keepdim=True)
+    spread = high - low
+    scaled = torch.where(spread > 0, (total - low) / spread.clamp_min(torch.finfo(total.dtype).tiny), 0.0)
+    return scaled.sum((1, 2))
+
+
+def _mean_visible(token: Tensor, grid: TokenGrid) -> Tensor:
+    """Mean ``(B, M, D)`` over the visible tokens; over all of a marker that is hidden altogether."""
+    if grid.visible is None:
+        return token.mean(2)
+    visible = grid.visible[:, 1:]
+    share = (visible | ~visible.any(-1, keepdim=True)).to(token.dtype)
+    return (share[..., None] * token).sum(2) / share.sum(-1)[..., None]

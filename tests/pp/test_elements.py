@@ -1,0 +1,205 @@
+"""Pairs of images and labels, and the maps between their pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import spatialdata as sd
+from spatialdata.models import Image2DModel, Labels2DModel
+from spatialdata.transformations import Affine, Identity, Scale, Sequence, Translation, set_transformation
+
+from spatialfm._errors import CoordinateError, ElementError
+from spatialfm.pp.elements import (
+    AxisAffine,
+    SampleElements,
+    axis_affine,
+    channel_names,
+    image_array,
+    labels_array,
+    labels_to_image,
+    match_elements,
+    pixel_size,
+)
+
+XY = {"axes": ("x", "y")}
+
+
+def image(systems, size=8, **options):
+    return Image2DModel.parse(
+        np.arange(2 * size * size).reshape(2, size, size), dims=("c", "y", "x"), transformations=systems, **options
+    )
+
+
+def labels(systems, size=8, **options):
+    return Labels2DModel.parse(
+        np.arange(size * size).reshape(size, size), dims=("y", "x"), transformations=systems, **options
+    )
+
+
+def scale(*system, factor=0.5):
+    return {name: Scale([factor, factor], **XY) for name in system}
+
+
+@pytest.fixture
+def cohort():
+    names = ("a", "b")
+    return sd.SpatialData(
+        images={f"image_{s}": image(scale(s)) for s in names}, labels={f"cells_{s}": labels(scale(s)) for s in names}
+    )
+
+
+# ---- pairs ----
+
+
+def test_pairs_by_name(cohort):
+    assert match_elements(cohort) == [
+        SampleElements("a", "image_a", "cells_a", "a"),
+        SampleElements("b", "image_b", "cells_b", "b"),
+    ]
+
+
+def test_samples_select_and_order(cohort):
+    assert [pair.sample for pair in match_elements(cohort, samples=["b", "a"])] == ["b", "a"]
+    assert [pair.sample for pair in match_elements(cohort, samples="b")] == ["b"]
+    cohort.images["image_long"], cohort.labels["cells_long"] = image(scale("long")), labels(scale("long"))
+    assert [pair.sample for pair in match_elements(cohort, samples="long")] == ["long"]
+    with pytest.raises(ElementError, match="No sample 'z' in sdata; found 'a', 'b', 'long'"):
+        match_elements(cohort, samples=["a", "z"])
+    with pytest.raises(ElementError, match="'a'.*twice"):
+        match_elements(cohort, samples=["a", "a"])
+
+
+@pytest.mark.parametrize("given", ["image_b", ["image_b"], {"b": "image_b"}])
+def test_images_by_argument(cohort, given):
+    assert match_elements(cohort, given) == [SampleElements("b", "image_b", "cells_b", "b")]
+
+
+def test_labels_by_argument(cohort):
+    cohort.labels["nuclei"] = labels(scale("a"))
+    for given in ("nuclei", ["nuclei"], {"a": "nuclei"}):
+        assert match_elements(cohort, "image_a", given)[0].labels == "nuclei"
+    both = match_elements(cohort, ["image_b", "image_a"], ["cells_b", "nuclei"])
+    assert [(p.image, p.labels) for p in both] == [("image_b", "cells_b"), ("image_a", "nuclei")]
+
+
+def test_the_only_two_of_a_coordinate_system_belong_together():
+    sdata = sd.SpatialData(images={"he": image(scale("slide"))}, labels={"mask": labels(scale("slide"))})
+    assert match_elements(sdata) == [SampleElements("he", "he", "mask", "slide")]
+    sdata.labels["nuclei"] = labels(scale("slide"))
+    with pytest.raises(
+        ElementError, match=r"'he' shares its coordinate system with labels .*which belong together\? Pass labels="
+    ):
+        match_elements(sdata)
+
+
+def test_the_system_of_the_samples_name_goes_first():
+    both = {"global": Identity(), **scale("a")}
+    sdata = sd.SpatialData(images={"image_a": image(both)}, labels={"cells_a": labels(both)})
+    assert match_elements(sdata)[0].coordinate_system == "a"
+    assert pixel_size(sdata, match_elements(sdata)[0]) == 0.5
+    renamed = sd.SpatialData(images={"scan": image(both)}, labels={"mask": labels(both)})
+    assert match_elements(renamed, {"a": "scan"}, {"a": "mask"})[0].coordinate_system == "a"
+
+
+def test_images_without_labels(cohort):
+    del cohort.labels["cells_b"]
+    with pytest.raises(ElementError, match=r"No labels element for image 'image_b'.*found 'cells_a'.*'cells_b'"):
+        match_elements(cohort)
+    assert match_elements(cohort, need_labels=False)[1] == SampleElements("b", "image_b", None, "b")
+    assert len(match_elements(cohort, samples=["a"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"image": "x"}, r"No image element 'x' in sdata; found 'image_a', 'image_b'. Pass image="),
+        ({"labels": ["cells_a", "x"]}, r"No labels element 'x' in sdata; found 'cells_a', 'cells_b'"),
+        ({"labels": {"a": "x", "b": "cells_b"}}, "No labels element 'x'"),
+        ({"labels": "cells_a"}, r"1 labels element\(s\) for 2 image\(s\)"),
+        ({"labels": {"z": "cells_a"}}, "labels= names sample 'z', but the samples are 'a', 'b'"),
+        ({"image": ["image_a", "image_a"]}, "named twice"),
+        ({"labels": {"a": "cells_a"}}, "No labels element for image 'image_b'"),
+    ],
+)
+def test_refusals(cohort, arguments, match):
+    with pytest.raises(ElementError, match=match):
+        match_elements(cohort, **arguments)
+
+
+def test_no_image_at_all():
+    with pytest.raises(ElementError, match=r"holds no image element.*read_tiff"):
+        match_elements(sd.SpatialData())
+
+
+def test_no_common_coordinate_system(cohort):
+    with pytest.raises(CoordinateError, match=r"'image_a' \(in 'a'\) and labels 'cells_b' \(in 'b'\) share no"):
+        match_elements(cohort, "image_a", "cells_b")
+
+
+# ---- maps ----
+
+
+def test_axis_affine_composes_and_inverts():
+    one, two = AxisAffine(2, 3, 5, 7), AxisAffine(0.5, 4, -1, 2)
+    y, x = np.array([0.0, 1.5]), np.array([2.0, -3.0])
+    np.testing.assert_allclose(one.then(two)(y, x), two(*one(y, x)))
+    np.testing.assert_allclose(one.inverse()(*one(y, x)), (y, x))
+    assert one.then(one.inverse()).is_identity
+    assert not AxisAffine(offset_x=0.01).is_identity
+    assert not AxisAffine(scale_y=1.0001).is_identity
+
+
+def test_maps_follow_scale_and_offset():
+    sdata = sd.SpatialData(
+        images={"image_a": image(scale("a", factor=0.25))},
+        labels={"cells_a": labels({"a": Sequence([Scale([0.5, 1.0], **XY), Translation([10.0, 20.0], **XY)])})},
+    )
+    (pair,) = match_elements(sdata)
+    assert axis_affine(sdata["cells_a"], "cells_a", "a") == AxisAffine(1.0, 0.5, 20.0, 10.0)
+    found = labels_to_image(sdata, pair)
+    np.testing.assert_allclose(found(3.0, 5.0), ((3 * 1.0 + 20) / 0.25, (5 * 0.5 + 10) / 0.25))
+    assert pixel_size(sdata, pair) == 0.25
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [[[0, -1, 0], [1, 0, 0], [0, 0, 1]], [[1, 0.2, 0], [0, 1, 0], [0, 0, 1]], [[-1, 0, 8], [0, 1, 0], [0, 0, 1]]],
+    ids=["rotated", "sheared", "mirrored"],
+)
+def test_what_is_no_scale_and_offset_is_refused(cohort, matrix):
+    set_transformation(cohort["cells_a"], Affine(matrix, input_axes=("x", "y"), output_axes=("x", "y")), "a")
+    with pytest.raises(CoordinateError, match="'cells_a' is rotated, sheared or mirrored in coordinate system 'a'"):
+        labels_to_image(cohort, match_elements(cohort)[0])
+
+
+def test_pixel_sizes(cohort):
+    pair = match_elements(cohort)[0]
+    with pytest.raises(CoordinateError, match="'image_a' is not in coordinate system 'z'; it is in 'a'"):
+        axis_affine(cohort["image_a"], "image_a", "z")
+    set_transformation(cohort["image_a"], Scale([0.5, 0.6], **XY), "a")
+    with pytest.raises(CoordinateError, match=r"not square \(0.6 x 0.5 µm"):
+        pixel_size(cohort, pair)
+    set_transformation(cohort["image_a"], Identity(), "a")
+    assert pixel_size(cohort, pair) is None
+
+
+# ---- arrays ----
+
+
+def test_multiscale_elements_give_their_largest_level():
+    levels = {"scale_factors": [2, 2]}
+    sdata = sd.SpatialData(
+        images={"image_a": image(scale("a"), size=16, c_coords=["CD3", "CD8"], **levels)},
+        labels={"cells_a": labels(scale("a"), size=16, **levels)},
+    )
+    assert image_array(sdata, "image_a").shape == (2, 16, 16)
+    np.testing.assert_array_equal(labels_array(sdata, "cells_a"), np.arange(256).reshape(16, 16))
+    assert channel_names(sdata, "image_a") == ["CD3", "CD8"]
+    (pair,) = match_elements(sdata)
+    assert pair == SampleElements("a", "image_a", "cells_a", "a")
+    assert labels_to_image(sdata, pair).is_identity
+    assert pixel_size(sdata, pair) == 0.5
+
+
+def test_channels_without_names_are_numbered(cohort):
+    assert channel_names(cohort, "image_a") == ["0", "1"]

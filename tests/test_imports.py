@@ -1,0 +1,193 @@
+"""Who may import whom, held against the code; what importing the package costs; habits of the house."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[1] / "src" / "spatialfm"
+PACKAGE = "spatialfm"
+LONGEST = 420  # lines; a longer file has two subjects
+
+# `_demo` and what begins with it belong to the command line
+ROOMS = {"cli", "_demo", "datasets", "embed", "get", "io", "metrics", "models", "pl", "pp", "tl", "train"}
+MAY_IMPORT = {  # besides itself and the top-level files that begin with an underscore
+    "models": set(),
+    "pp": set(),
+    "io": {"pp"},
+    "datasets": {"pp"},
+    "embed": {"models", "pp"},
+    "train": {"models", "embed", "pp"},
+    "metrics": set(),
+    "get": set(),
+    "tl": {"embed", "models", "pp", "get", "metrics"},
+    "pl": {"pp", "get"},
+    "_demo": ROOMS - {"cli"},
+    "cli": ROOMS,
+}
+MODELS_LIBRARIES = {"torch", "numpy", "pandas", "safetensors", "huggingface_hub", "pooch", "lazy_loader"}
+
+
+def room_of(module: str) -> str:
+    """``tl`` of ``spatialfm.tl._cox``; an underscore file or the package itself by its own name."""
+    parts = module.split(".")
+    name = parts[1] if len(parts) > 1 else ""
+    return "_demo" if name.startswith("_demo") else name
+
+
+def imported_modules(source: str, module: str, is_package: bool) -> list[tuple[int, str]]:
+    """Line and absolute name of everything that a module imports, wherever in it the import stands."""
+    here = module.split(".") if is_package else module.split(".")[:-1]
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            # `from .. import tl` and `from spatialfm import tl` name the room behind the import
+            names = [f"{name}.{alias.name}" for alias in node.names] if name == PACKAGE else [name]
+            found += [(node.lineno, name) for name in names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
+            if isinstance(node.args[0], ast.Constant):
+                found.append((node.lineno, str(node.args[0].value)))
+    return found
+
+
+def violations(source: str, module: str, is_package: bool = False) -> list[str]:
+    """Imports that the map forbids, as text."""
+    room, wrong = room_of(module), []
+    for line, name in imported_modules(source, module, is_package):
+        where = f"{module}:{line} imports {name}"
+        if name.split(".")[0] == PACKAGE:
+            target = room_of(name)
+            common = target.startswith("_") and target != "_demo"
+            allowed = common or target == room or target in MAY_IMPORT.get(room, set())
+            if room not in ROOMS:  # the package itself and its common files
+                allowed = common or (module == PACKAGE and target not in {"cli", "_demo"})
+            if not allowed:
+                wrong.append(where)
+        elif room == "models" and name.split(".")[0] not in MODELS_LIBRARIES | sys.stdlib_module_names:
+            wrong.append(where)
+    return wrong
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted(SRC.rglob("*.py")):
+        parts = [PACKAGE, *path.relative_to(SRC).with_suffix("").parts]
+        found.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return found
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=[module for module, _ in modules()])
+def test_import_map(module, path):
+    assert room_of(module) in ROOMS | {""} or room_of(module).startswith("_"), f"{module} is in no room of the map"
+    assert not violations(path.read_text(encoding="utf-8"), module, path.name == "__init__.py")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("spatialfm.models.vit", "import timm"),
+        ("spatialfm.models.vit", "def f():\n    from scanpy import pp"),
+        ("spatialfm.models.vit", "from ..pp import elements"),
+        ("spatialfm.models.vit", "if True:\n    from spatialfm.pp.elements import AxisAffine"),
+        ("spatialfm.pl._cells", "from ..models.registry import load"),
+        ("spatialfm.pl._cells", "from .. import tl"),
+        ("spatialfm.pl._cells", "from spatialfm import embed"),
+        ("spatialfm.pl._cells", "import spatialfm.embed.engine as engine"),
+        ("spatialfm.pl._cells", "import importlib\nimportlib.import_module('spatialfm.tl')"),
+        ("spatialfm.tl._cox", "from ..pl import kaplan_meier"),
+        ("spatialfm.tl._cox", "from ..io import read_tiff"),
+        ("spatialfm.embed.engine", "from ..tl._cox import cox"),
+        ("spatialfm.pp.cells", "from ..embed import engine"),
+        ("spatialfm.io.tiff", "from ..datasets import simulate_cohort"),
+        ("spatialfm.datasets._x", "from ..cli import main"),
+        ("spatialfm._keys", "from .pp import elements"),
+        ("spatialfm.tl._cox", "from .._demo import run_demo"),
+        ("spatialfm", "from .cli import main"),
+    ],
+)
+def test_the_map_catches_a_planted_import(module, source):
+    assert len(violations(source, module, module == PACKAGE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("spatialfm.models.vit", "import torch.nn.functional as F\nimport math\nfrom .card import ModelCard"),
+        ("spatialfm.models.vit", "from .._errors import ModelError"),
+        ("spatialfm.embed.engine", "from ..models import load\nfrom ..pp.elements import AxisAffine"),
+        ("spatialfm.tl._embed_cells", "from ..embed.engine import run\nimport lifelines"),
+        ("spatialfm.pl._cells", "from ..pp.elements import AxisAffine\nimport spatialdata"),
+        ("spatialfm.cli", "from . import tl, io, _demo"),
+        ("spatialfm._demo", "from . import _demo_figures\nfrom .tl import cox"),
+        ("spatialfm", "from . import tl, pl\nfrom ._settings import settings"),
+    ],
+)
+def test_the_map_lets_allowed_imports_pass(module, source):
+    assert not violations(source, module, module == PACKAGE)
+
+
+def test_relative_imports_of_a_package_are_resolved():
+    assert imported_modules("from .card import X", "spatialfm.models", True) == [(1, "spatialfm.models.card")]
+    assert imported_modules("from ..pp.x import y", "spatialfm.models", True) == [(1, "spatialfm.pp.x")]
+    assert imported_modules("from ..pp.x import y", "spatialfm.models.z", False) == [(1, "spatialfm.pp.x")]
+    assert imported_modules("from .. import tl, pp", "spatialfm.pl.z", False) == [
+        (1, "spatialfm.tl"),
+        (1, "spatialfm.pp"),
+    ]
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=[module for module, _ in modules()])
+def test_files_have_one_subject(module, path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=[module for module, _ in modules()])
+def test_no_print_no_assert_no_filter(module, path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        where = f"{path}:{getattr(node, 'lineno', 0)}"
+        assert not isinstance(node, ast.Assert), f"{where}: users see no message of a bare assert; raise an error"
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called != "print" or module == f"{PACKAGE}.cli", f"{where}: log instead of printing"
+            if called in {"warnings.filterwarnings", "warnings.simplefilter"}:
+                assert "SpatialfmWarning" in ast.unparse(node), (
+                    f"{where}: other people's warnings are not ours to filter"
+                )
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_is_light():
+    heavy = ("torch", "scanpy", "squidpy", "anndata", "spatialdata", "lifelines", "sksurv", "matplotlib", "pandas")
+    loaded = run(f"import sys, {PACKAGE}; print([name for name in {heavy!r} if name in sys.modules])")
+    assert loaded.strip() == "[]"
+
+
+@pytest.mark.parametrize("room", ["datasets", "io", "metrics", "models", "pl", "pp", "tl"])
+def test_a_namespace_is_light_and_lists_its_functions(room):
+    loaded = "[name for name in ('torch', 'squidpy') if name in sys.modules]"
+    listed = run(f"import sys, {PACKAGE} as sfm; names = dir(sfm.{room}); print({loaded}, names)")
+    assert listed.startswith("[] ")
+    assert all(not name.startswith("_") for name in ast.literal_eval(listed[3:].strip()))
+
+
+def test_every_public_name_can_be_loaded():
+    import spatialfm as sfm
+
+    assert {"datasets", "embed", "get", "io", "metrics", "models", "pl", "pp", "settings", "tl"} <= set(dir(sfm))
+    for room in ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl"):
+        namespace = getattr(sfm, room)
+        for name in namespace.__all__:
+            assert getattr(namespace, name).__doc__, f"sfm.{room}.{name} has no docstring"
