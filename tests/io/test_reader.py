@@ -131,7 +131,7 @@ def test_empty_segments_are_the_background(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "options", "expected"),
     [
-        ((3, 2048, 2048), {}, (1, 2048, 2048)),
+        ((2, 2048, 2048), {}, (1, 2048, 2048)),
         ((1, 3000, 2100), {"tile": (240, 512)}, (1, 1200, 1024)),
         ((1, 3000, 2100), {"compression": "zlib", "rowsperstrip": 100}, (1, 400, 2100)),
         ((1, 3000, 2100), {"compression": "zlib", "rowsperstrip": 3000}, (1, 3000, 2100)),

@@ -77,7 +77,7 @@ CUT = {
 
 @pytest.mark.parametrize("how", CUT)
 def test_truncated_anywhere(refused, tmp_path, how):
-    noise = np.random.default_rng(0).integers(0, 65535, (4, 48, 64)).astype(np.uint16)
+    noise = np.random.default_rng(0).integers(0, 65535, (5, 48, 64)).astype(np.uint16)
     path, cut = tmp_path / "whole.tif", tmp_path / "cut.tif"
     if how == "pyramid":
         with tifffile.TiffWriter(path) as tif:

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import spatialdata as sd
 import tifffile
 from spatialdata.transformations import Scale, get_transformation
 
@@ -177,10 +178,15 @@ def test_pyramid_levels_are_those_of_the_file(tmp_path):
         tif.write(levels[0], subifds=2, metadata=metadata, **options)
         for level in levels[1:]:
             tif.write(level, subfiletype=1, **options)
-    element = sfm.io.read_tiff(path).images["image_slide"]
+    sdata = sfm.io.read_tiff(path)
+    check_pyramid(sdata.images["image_slide"], levels)
+    check_pyramid(sd.read_zarr(sfm.io.write(sdata, tmp_path / "slide.zarr")).images["image_slide"], levels)
+
+
+def check_pyramid(element, levels):
     assert list(element.keys()) == ["scale0", "scale1", "scale2"]
     for i, level in enumerate(levels):
-        array = element[f"scale{i}"]["image"]
+        (array,) = element[f"scale{i}"].data_vars.values()
         np.testing.assert_array_equal(array.values, level)
         assert channels(array) == ["a", "b", "c"]
         matrix = get_transformation(array, "slide").to_affine_matrix(("y", "x"), ("y", "x"))
@@ -267,13 +273,11 @@ def test_float_labels_that_are_whole_numbers(tmp_path, ome, mask, dtype):
 
 
 def test_result_can_be_measured_and_written(tmp_path, ome, mask_file, pixels, mask):
-    from spatialdata import read_zarr
-
     sdata = sfm.io.read_tiff(ome, mask_file)
     sfm.pp.cell_table(sdata)
     expected = np.stack([pixels[:, mask == cell].mean(axis=1) for cell in (1, 2, 7)])
     np.testing.assert_allclose(sdata["table"].X, expected, rtol=1e-6)
     np.testing.assert_allclose(sdata["table"].obsm["spatial"][0], [12.5 * 0.5, 10 * 0.5])
-    back = read_zarr(sfm.io.write(sdata, tmp_path / "core.zarr"))
+    back = sd.read_zarr(sfm.io.write(sdata, tmp_path / "core.zarr"))
     np.testing.assert_array_equal(back.images["image_core1"].values, pixels)
     assert back.attrs["spatialfm"]["samples"]["core1"]["mpp"] == 0.5

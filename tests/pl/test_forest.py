@@ -36,6 +36,12 @@ def test_draws_the_table(patients):
     assert 1 in ax.get_xticks()
 
 
+def test_standardised_covariates_say_so(patients):
+    sfm.tl.cox(patients, ["prio", "wexp"], standardize=True, test_proportional_hazards=False)
+    ax = sfm.pl.forest(patients, show=False)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["prio (per SD)", "wexp: some (vs. none)"]
+
+
 def test_labels_do_not_run_into_each_other(patients):
     figure = sfm.pl.forest(patients, return_fig=True)
     figure.canvas.draw()

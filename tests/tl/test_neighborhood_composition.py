@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,6 +45,20 @@ def test_equals_brute_force(cells, size, include_self):
         "include_self": include_self,
         **size,
     }
+
+
+@pytest.mark.parametrize("size", [{"radius": 22.0}, {"n_neighbors": 7}])
+def test_with_an_older_squidpy(cells, size, monkeypatch):
+    import squidpy as sq
+
+    if not hasattr(sq.gr, "spatial_neighbors"):
+        pytest.skip("this squidpy has no spatial_neighbors any more")
+    new = sfm.tl.neighborhood_composition(cells, "type", library_key="sample", copy=True, **size)
+    monkeypatch.delattr(sq.gr, "spatial_neighbors_radius", raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        old = sfm.tl.neighborhood_composition(cells, "type", library_key="sample", copy=True, **size)
+    pd.testing.assert_frame_equal(new, old)
 
 
 def test_order_of_cells_does_not_matter(cells):

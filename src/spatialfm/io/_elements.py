@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from spatialdata.models import Image2DModel, Labels2DModel
 from spatialdata.transformations import Scale
 
@@ -73,17 +74,17 @@ def image_element(image: LazyImage, sample: str, mpp: float) -> DataArray | Data
 
 def _multiscale(levels: Sequence[da.Array], names: list[str], transformations: dict[str, Scale]) -> DataTree:
     from spatialdata.transformations import set_transformation
-    from spatialdata.transformations._utils import compute_coordinates
     from xarray import DataArray, Dataset, DataTree
 
-    scales = {
-        f"scale{i}": Dataset({"image": DataArray(level, dims=("c", "y", "x"), coords={"c": names})})
-        for i, level in enumerate(levels)
-    }
+    scales = {}
+    for i, level in enumerate(levels):
+        coords: dict[str, Any] = {"c": names}
+        for axis, n, full in zip("yx", level.shape[1:], levels[0].shape[1:], strict=True):
+            coords[axis] = (np.arange(n) + 0.5) * (full / n)  # pixel centres, in pixels of the largest level
+        scales[f"scale{i}"] = Dataset({"image": DataArray(level, dims=("c", "y", "x"), coords=coords)})
     tree = DataTree.from_dict(scales)
-    # sets scale0 to it, and the others to their size relative to scale0, followed by it
+    # on the other levels: their size relative to scale0, then this
     set_transformation(tree, transformations, set_all=True)
-    tree = compute_coordinates(tree)
     Image2DModel().validate(tree)
     return tree
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -88,8 +89,8 @@ def locate(card: ModelCard, weights: str | os.PathLike | None, companions: Seque
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a checkpoint without running any code from it.
 
-    A file ``{"teacher": {...}}`` gives its teacher; heads of the self-distillation (``dino_head``) are dropped, and a
-    leading ``backbone.`` is cut off the names.
+    A file ``{"teacher": {...}}`` gives its teacher, ``{"state_dict": {...}}`` its state dict; heads of the
+    self-distillation (``dino_head``, ``ibot_head``) are dropped, and a leading ``backbone.`` is cut off the names.
 
     Raises
     ------
@@ -97,19 +98,30 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         If the file is damaged, holds anything but named tensors, or needs code to be read.
     """
     content = _read(path)
-    if isinstance(content, Mapping) and isinstance(content.get("teacher"), Mapping):
-        content = content["teacher"]
+    for part in ("teacher", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(part), Mapping):
+            content = content[part]
+            break
     entries = content.items() if isinstance(content, Mapping) else [(f"a {type(content).__name__}", None)]
     if strangers := [name for name, value in entries if not (isinstance(name, str) and isinstance(value, Tensor))]:
         raise WeightsError(
             f"Weights file {path} holds {str(strangers[0])!r}, which is no named tensor; expected a state dict, bare "
             "or under 'teacher'. Save it with torch.save(model.state_dict(), file)."
         )
-    return {name.removeprefix("backbone."): tensor for name, tensor in content.items() if "dino_head" not in name}
+    heads = ("dino_head", "ibot_head")
+    return {
+        name.removeprefix("backbone."): tensor
+        for name, tensor in content.items()
+        if not any(head in name for head in heads)
+    }
 
 
-def fill(module: nn.Module, file: WeightsFile, card: ModelCard) -> Weights:
+def fill(
+    module: nn.Module, file: WeightsFile, card: ModelCard, tensors: Mapping[str, Tensor] | None = None
+) -> Weights:
     """Fill a module on the meta device with the tensors of a file; the answer is what the record says of them.
+
+    `tensors` are those of the file where its names had to be translated first (default: as they are in the file).
 
     Buffers that are not on the meta device are constants (position tables): the module keeps its own, and a file that
     stores them must agree.
@@ -119,7 +131,7 @@ def fill(module: nn.Module, file: WeightsFile, card: ModelCard) -> Weights:
     WeightsError
         If a tensor is missing, unknown or of another shape, or a constant has another value.
     """
-    tensors = read_tensors(file.path)
+    tensors = read_tensors(file.path) if tensors is None else tensors
     constants = _constants(module)
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     missing = [name for name in expected if name not in tensors and name not in constants]
@@ -183,7 +195,8 @@ def _constants(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> object:
-    if path.suffix == ".safetensors":
+    # some repositories name a file of torch.save "model.safetensors"
+    if path.suffix == ".safetensors" and not zipfile.is_zipfile(path):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

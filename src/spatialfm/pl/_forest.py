@@ -85,7 +85,7 @@ def forest(
     ax.plot(table["hazard_ratio"], rows, "s", color=OKABE_ITO[0], ms=5)
     ax.set_xscale("log")
     _ticks(ax, table)
-    ax.set_yticks(rows, [_name(term) for term in table.itertuples()])
+    ax.set_yticks(rows, [_name(term, bool(record["params"]["standardize"])) for term in table.itertuples()])
     ax.set(ylim=(len(table) - 0.4, -0.6))
     ax.set_xlabel(f"Hazard ratio ({100 * (1 - record['params']['alpha']):g} % interval)")
     ax.spines[["top", "right", "left"]].set_visible(False)
@@ -100,8 +100,10 @@ def forest(
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
-def _name(term) -> str:
-    return f"{term.covariate}: {term.level} (vs. {term.reference})" if term.level else str(term.covariate)
+def _name(term, standardized: bool) -> str:
+    if term.level:
+        return f"{term.covariate}: {term.level} (vs. {term.reference})"
+    return f"{term.covariate} (per SD)" if standardized else str(term.covariate)
 
 
 def _ticks(ax: Axes, table: pd.DataFrame) -> None:
