@@ -13,12 +13,14 @@ import pandas as pd
 from ._errors import SpatialfmError
 from ._keys import (
     ATTRS_TRUTH,
+    INSTANCE_KEY,
     PATIENT_KEY,
     SAMPLE_KEY,
     SAMPLES,
     TABLE,
     TRUE_CELLS_PREFIX,
     TRUTH,
+    cell_name,
     cells_name,
     obsm_key,
 )
@@ -290,15 +292,17 @@ def survival_findings(patients: AnnData, hazards: pd.DataFrame) -> list[str]:
 
 def true_rows(sdata: SpatialData, adata: AnnData) -> pd.DataFrame:
     """For each cell of the table, the row of the true cell that most of its pixels belong to; NaN where none does."""
-    best = pd.Series(index=adata.obs_names, dtype=object)
+    parts = []
     for sample in sdata[SAMPLES].obs_names:
         found = np.asarray(sdata.labels[cells_name(sample)].data).ravel()
         true = np.asarray(sdata.labels[TRUE_CELLS_PREFIX + sample].data).ravel()
         inside = (found > 0) & (true > 0)
         pairs = pd.DataFrame({"found": found[inside], "true": true[inside]}).value_counts().reset_index()
         pairs = pairs.drop_duplicates("found")  # sorted by count: the first is the largest overlap
-        best.loc[[f"{sample}_{label}" for label in pairs["found"]]] = [f"{sample}_{label}" for label in pairs["true"]]
-    return sdata[TRUTH].obs.reindex(best.to_numpy()).set_axis(adata.obs_names)
+        parts.append(pairs.assign(name=[cell_name(sample, label) for label in pairs["found"]], sample=sample))
+    best = pd.concat(parts).set_index("name").reindex(adata.obs_names)
+    truth = sdata[TRUTH].obs.set_index([SAMPLE_KEY, INSTANCE_KEY])
+    return truth.reindex(pd.MultiIndex.from_frame(best[["sample", "true"]])).set_axis(adata.obs_names)
 
 
 def compare_with_truth(sdata: SpatialData, adata: AnnData, hazards: pd.DataFrame) -> list[str]:

@@ -193,7 +193,7 @@ def check_pyramid(element, levels):
         np.testing.assert_allclose(matrix, np.diag([0.25 * 2**i, 0.25 * 2**i, 1]))
         # pixel centres of every level, in pixels of the first
         np.testing.assert_allclose(array.coords["x"], (np.arange(level.shape[2]) + 0.5) * 2**i)
-    assert get_transformation(element, get_all=True) == {"slide": Scale([0.25, 0.25], axes=("x", "y"))}
+    assert list(get_transformation(element, get_all=True)) == ["slide"]
 
 
 def test_qptiff(tmp_path):

@@ -75,6 +75,27 @@ def test_both_legends_are_on_the_paper_and_apart(sdata, check_boxes):
     check_boxes(figure, [ax.get_window_extent(), *(legend.get_window_extent() for legend in legends)])
 
 
+def test_a_long_legend_leaves_the_image_its_size(sdata, check_boxes):
+    import pandas as pd
+
+    names = [f"phenotype {i}" for i in range(23)]
+    cells = np.arange(24 * 32, dtype=np.int32).reshape(24, 32) // 4 % 24
+    sdata["cells_s1"].data = da.from_array(cells)
+    obs = pd.DataFrame({"region": "cells_s1", "cell_id": range(1, 24), "type": names})
+    obs.index = obs["cell_id"].astype(str)
+    obs["region"] = obs["region"].astype("category")
+    del sdata["table"]
+    from anndata import AnnData
+    from spatialdata.models import TableModel
+
+    sdata["table"] = TableModel.parse(AnnData(obs=obs), region="cells_s1", region_key="region", instance_key="cell_id")
+    figure = sfm.pl.cells(sdata, "s1", color="type", return_fig=True)
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    check_boxes(figure, [ax.get_window_extent(), ax.get_legend().get_window_extent()])
+    assert ax.get_window_extent().height > 0.8 * figure.bbox.height
+
+
 def test_colours_of_the_user(sdata):
     def first(**arguments):
         return at(sfm.pl.cells(sdata, "s1", color="type", show=False, **arguments).get_images()[0], 15.0, 25.0)[:3]

@@ -80,7 +80,12 @@ def test_types_of_columns_survive(cells):
 @pytest.mark.parametrize(
     ("change", "arguments", "error", "message"),
     [
-        ({"patient": ["A", "B"] * 150}, {"patient_key": "patient"}, ClinicalError, r"4 samples belong to two patients"),
+        (
+            {"patient": ["A", "B"] * 150},
+            {"patient_key": "patient"},
+            ClinicalError,
+            r"4 samples belong to more than one patient; 's\d' to .*sample_id.*astype",
+        ),
         ({"patient": [None] + ["A"] * 299}, {"patient_key": "patient"}, ClinicalError, r"1 of 300 cells have no value"),
         ({}, {"patient_key": "person"}, ClinicalError, r"No column 'person' in obs \(patient_key=\)"),
         ({}, {"library_key": "slide"}, TableError, r"No column 'slide' in obs \(library_key=\)"),

@@ -11,8 +11,8 @@ import numpy as np
 from .._errors import ElementError, TableError
 from .._keys import cell_name
 from .._logging import logger
-from ..pp.elements import SampleElements, image_array, labels_array, labels_to_image
-from ..pp.label_geometry import label_geometry
+from ..pp.elements import AxisAffine, SampleElements, image_array, labels_array, labels_to_image
+from ..pp.measure import LabelScan, rows_of, scan_labels
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -72,15 +72,19 @@ def find_cells(
                 f"{pair.sample!r}. Make a table of all samples with sfm.pp.cell_table(sdata, overwrite=True), or "
                 "mend samples=."
             )
-        geometry = label_geometry(labels_array(sdata, pair.labels).data)
+        labels = labels_array(sdata, pair.labels)
+        if not np.issubdtype(labels.dtype, np.integer):
+            raise ElementError(
+                f"Labels {pair.labels!r} hold {labels.dtype}, not integers. Convert them with .astype('uint32')."
+            )
+        scan = scan_labels(labels.data)
         ids = instances[rows].astype(np.int64)
-        place = np.searchsorted(geometry.labels, ids)
-        found = place < len(geometry.labels)
-        found[found] = geometry.labels[place[found]] == ids[found]
+        place = rows_of(scan.ids, ids)
+        found = place >= 0
         no_label += [cell_name(pair.sample, label) for label in ids[~found]]
-        no_row += [cell_name(pair.sample, label) for label in np.setdiff1d(geometry.labels, ids)]
+        no_row += [cell_name(pair.sample, label) for label in np.setdiff1d(scan.ids, ids)]
         rows, ids, place = rows[found], ids[found], place[found]
-        centers, extents = _in_image_pixels(geometry, place, labels_to_image(sdata, pair))
+        centers, extents = _in_image_pixels(scan.take(place), labels_to_image(sdata, pair))
         height, width = image_array(sdata, pair.image).shape[-2:]
         inside = np.all((centers >= 0) & (centers < (height, width)), axis=1)
         outside += [cell_name(pair.sample, label) for label in ids[~inside]]
@@ -92,11 +96,10 @@ def find_cells(
     return cells
 
 
-def _in_image_pixels(geometry, place: np.ndarray, to_image) -> tuple[np.ndarray, np.ndarray]:
-    y, x = to_image(geometry.centroids[place, 0], geometry.centroids[place, 1])
-    boxes = geometry.boxes[place]  # y0, x0, y1, x1, end exclusive
-    top, left = to_image(boxes[:, 0], boxes[:, 1])
-    bottom, right = to_image(boxes[:, 2], boxes[:, 3])
+def _in_image_pixels(scan: LabelScan, to_image: AxisAffine) -> tuple[np.ndarray, np.ndarray]:
+    y, x = to_image(*(scan.centroid + 0.5).T)  # the centre of pixel 0 is 0.5
+    top, left = to_image(scan.box[:, 0], scan.box[:, 1])
+    bottom, right = to_image(scan.box[:, 2], scan.box[:, 3])
     reach = np.max([y - top, bottom - y, x - left, right - x], axis=0)
     return np.stack([y, x], axis=1), 2 * np.ceil(reach) + 1  # one more: the window's start is rounded
 

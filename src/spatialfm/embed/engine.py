@@ -83,7 +83,7 @@ def choose_batch_size(encoder: Encoder, n_markers: int, window: int, memory: int
     if encoder.card.patch_size and encoder.card.embedding_dim:
         stride = encoder.card.patch_size // (2 if encoder.options.get("token_overlap") else 1)
         values += 16 * encoder.card.embedding_dim * (window / stride) ** 2
-    # a model that takes any window is given batches of cells of like size: small ones, or its largest cell sets the cost
+    # a model that takes any window is given small batches of cells of like size: the largest sets the cost of all
     return int(np.clip(memory // (4 * values * n_markers), 1, 32 if encoder.card.window is None else 256))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._errors import RunError
 from ..pp.elements import AxisAffine
+from ..pp.measure import LabelGrid
 
 
 @dataclass(frozen=True)
@@ -72,20 +73,12 @@ class SampleReader:
 
     def label_image(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Labels, int64 ``(y1 - y0, x1 - x0)``, nearest neighbour; zero outside of the image or the labels."""
-        out = np.zeros((y1 - y0, x1 - x0), np.int64)
+        to_labels = AxisAffine(self.ratio, self.ratio).then(self.image_to_labels)
+        out = LabelGrid(self.labels, to_labels)((y0, y1, x0, x1)).astype(np.int64)
         height, width = self.shape
-        affine = self.image_to_labels
-        rows = np.floor(affine.scale_y * (np.arange(y0, y1) + 0.5) * self.ratio + affine.offset_y + 1e-6).astype(int)
-        columns = np.floor(affine.scale_x * (np.arange(x0, x1) + 0.5) * self.ratio + affine.offset_x + 1e-6).astype(int)
-        in_rows = (np.arange(y0, y1) >= 0) & (np.arange(y0, y1) < height) & (rows >= 0) & (rows < self.labels.shape[0])
-        in_columns = (
-            (np.arange(x0, x1) >= 0) & (np.arange(x0, x1) < width) & (columns >= 0) & (columns < self.labels.shape[1])
-        )
-        if not in_rows.any() or not in_columns.any():
-            return out
-        rows, columns = rows[in_rows], columns[in_columns]
-        region = np.asarray(self.labels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
-        out[np.ix_(in_rows, in_columns)] = region[np.ix_(rows - rows.min(), columns - columns.min())]
+        # labels may reach further than the image
+        out[: max(0, -y0)], out[max(0, height - y0) :] = 0, 0
+        out[:, : max(0, -x0)], out[:, max(0, width - x0) :] = 0, 0
         return out
 
     def _raw(self, ya: int, yb: int, xa: int, xb: int) -> np.ndarray:

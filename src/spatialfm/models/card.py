@@ -35,7 +35,8 @@ class ModelCard:
     patch_size
         Side in pixels of a token.
     marker_vocabulary
-        How the model knows a marker: ``"ids"``, ``"protein embedding"``, ``"none"`` or ``"rgb"``.
+        How the model knows a marker: ``"ids"``, ``"names"``, ``"protein embedding"``, ``"none"``, or ``"rgb"`` (a model
+        of RGB images, which takes each marker as a grey image).
     normalization
         What is done to pixels before the model: ``"marker statistics"`` (mean and standard deviation of each marker),
         ``"scale"`` (division by the standard deviation of each marker), ``"virtues"`` (clipping at the 99th percentile of
@@ -47,6 +48,8 @@ class ModelCard:
         Outputs offered, and the one that becomes the embedding.
     hub, weights_file
         Hub repository and the file in it.
+    remote_code
+        Whether it is run by code in its repository, only with ``trust_remote_code=True``.
     needs_weights, needs_mask, standardize
         Whether weights must be given; whether the model also takes the cell's mask; whether features are brought to
         mean 0 and standard deviation 1 over all cells, because they come in different units.
@@ -66,13 +69,14 @@ class ModelCard:
     mpp_range: tuple[float, float] | None = None
     window: int | None = None
     patch_size: int | None = None
-    marker_vocabulary: Literal["ids", "protein embedding", "none", "rgb"] = "none"
+    marker_vocabulary: Literal["ids", "names", "protein embedding", "none", "rgb"] = "none"
     normalization: Literal["marker statistics", "scale", "virtues", "none"] = "none"
     background: Literal["zero", "keep"] = "zero"
     outputs: tuple[str, ...] = ("patch",)
     default_output: str = "patch"
     hub: str | None = None
     weights_file: str | None = None
+    remote_code: bool = False
     needs_weights: bool = True
     needs_mask: bool = False
     standardize: bool = False

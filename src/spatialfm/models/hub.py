@@ -116,9 +116,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     }
 
 
-def fill(
-    module: nn.Module, file: WeightsFile, card: ModelCard, tensors: Mapping[str, Tensor] | None = None
-) -> Weights:
+def fill(module: nn.Module, file: WeightsFile, card: ModelCard, tensors: Mapping[str, Tensor] | None = None) -> Weights:
     """Fill a module on the meta device with the tensors of a file; the answer is what the record says of them.
 
     `tensors` are those of the file where its names had to be translated first (default: as they are in the file).

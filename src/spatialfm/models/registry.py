@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _Builder = TypeVar("_Builder", bound=Callable[..., "Encoder"])
 
-_BUILTIN = ("kronos", "virtues", "classical")  # modules that register the package's own models
+_BUILTIN = ("kronos", "kronos2", "virtues", "dinov2", "openphenom", "resnet50", "classical")  # register our own models
 _COLUMNS = (
     "family",
     "parameters",

@@ -32,8 +32,8 @@ def translate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names of DINOv2's own release for a checkpoint of it, of its training code, of `timm` or of `transformers`.
 
     - training code: blocks in chunks (``blocks.<chunk>.<block>``) become ``blocks.<block>``
-    - `timm`: ``reg_token``, gated layers named ``fc1`` and ``fc2``, a classifier ``head`` (dropped), and position tables
-      without a row for CLS
+    - `timm`: ``reg_token``, gated layers named ``fc1`` and ``fc2``, a classifier ``head`` (dropped), and position
+      tables without a row for CLS
     - `transformers`: all names; queries, keys and values apart
 
     Names that belong to none of these stay as they are, for `hub.fill` to refuse.

@@ -66,7 +66,7 @@ def cells(
     scale_bar: bool = True,
     max_pixels: int = 1500,
     title: str | None = None,
-    figsize: tuple[float, float] = (6.0, 5.0),
+    figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
     save: str | Path | None = None,
@@ -111,7 +111,7 @@ def cells(
     title
         Title (default: the sample).
     figsize
-        Width and height in inches of a new figure.
+        Width and height in inches of a new figure (default: from the shape of the image and its legend).
     ax
         Axes to draw into.
     show
@@ -151,7 +151,7 @@ def cells(
     window = _window(image_array(sdata, pair.image), to_um, crop, pair.image)
     colors = None if color is None else _cell_colors(sdata, pair, color, table_name, palette, cmap)
 
-    own, ax = ax is None, new_axes(ax, figsize)
+    own, ax = ax is None, new_axes(ax, figsize or _figsize(window, colors))
     if channels:
         pixels, extent = read_raster(
             image_array(sdata, pair.image).sel(c=_indexer(sdata, pair, channels)), to_um, window, max_pixels
@@ -295,6 +295,18 @@ def _draw_cells(
     ax.imshow(rgba, extent=extent, interpolation="nearest")
 
 
+def _legend_columns(n: int) -> int:
+    return 1 + (n - 1) // 24
+
+
+def _figsize(window: Window, colors: CellColors | None) -> tuple[float, float]:
+    height = 5.0
+    width = float(np.clip(height * (window.x1 - window.x0) / (window.y1 - window.y0), 2.5, 10))
+    if colors is not None:
+        width += 1.8 * _legend_columns(len(colors.legend)) if colors.legend else 0.9
+    return width, height
+
+
 def _decorate(ax: Axes, window: Window, unit: str, scale_bar: bool, dark: bool) -> None:
     if not scale_bar:
         ax.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
@@ -325,5 +337,6 @@ def _legends(ax: Axes, colors: CellColors | None, color: str | None, channels: d
     handles = [Patch(facecolor=shade, edgecolor="0.3", lw=0.5, label=name) for name, shade in colors.legend.items()]
     ax.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0, title=color,
-        alignment="left", handlelength=1, ncols=1 + (len(handles) - 1) // 20,
+        alignment="left", handlelength=1, ncols=_legend_columns(len(handles)),
+        fontsize="small" if len(handles) > 14 else None,
     )  # fmt: skip

@@ -60,7 +60,7 @@ def composition(
     TableError
         If a column is missing or incomplete.
     ClinicalError
-        If a sample belongs to two patients.
+        If a sample belongs to more than one patient.
 
     Examples
     --------
@@ -164,8 +164,10 @@ def _patients(adata: AnnData, samples: pd.Series, patient_key: str) -> pd.Series
     if len(twice):
         sample = twice["sample"].iloc[0]
         raise ClinicalError(
-            f"{twice['sample'].nunique()} samples belong to two patients; {sample!r} to "
-            f"{listed(twice.loc[twice['sample'] == sample, 'patient'])} (obs[{patient_key!r}]). Correct the column, or "
-            "give samples of different patients different names."
+            f"{twice['sample'].nunique()} samples belong to more than one patient; {sample!r} to "
+            f"{listed(twice.loc[twice['sample'] == sample, 'patient'])} (obs[{patient_key!r}]). Correct the column, or, "
+            "where samples are numbered within each patient, give them names of their own: "
+            f'adata.obs["sample_id"] = adata.obs["{patient_key}"].astype(str) + "_" + '
+            f'adata.obs["{samples.name}"].astype(str).'
         )
     return patients

@@ -1,0 +1,327 @@
+"""KRONOS2: the successor of KRONOS, which brings its own code (https://huggingface.co/MahmoodLab/KRONOS2).
+
+Nothing of that code is part of this package. It is run only where the user asks for it, through `transformers`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .._errors import ModelError, SpatialfmWarning, WeightsError
+from .._logging import logger
+from .._settings import settings
+from . import hub
+from .card import ModelCard
+from .encoder import Encoder, EncoderOutput, MarkerEntry, Weights
+from .registry import register
+
+METADATA_FILE = "marker_metadata.csv"
+
+KRONOS2 = ModelCard(
+    name="kronos2",
+    family="kronos2",
+    title="KRONOS2 ViT-B/16",
+    license="CC-BY-NC-ND-4.0",
+    commercial=False,
+    gated=True,
+    reference="Shaban et al. 2025, A Foundation Model for Spatial Proteomics, arXiv:2506.03373; model card of "
+    "MahmoodLab/KRONOS2",
+    trained_on="multiplexed fluorescence images of tissue (model card of MahmoodLab/KRONOS2)",
+    parameters=None,  # what the repository holds, this package has not seen
+    embedding_dim=768,
+    window=64,  # of KRONOS; the model card's example has 256
+    patch_size=16,
+    marker_vocabulary="names",
+    normalization="none",  # its own code does it, with its own statistics
+    background="keep",
+    outputs=("patch",),
+    default_output="patch",
+    hub="MahmoodLab/KRONOS2",
+    weights_file="config.json",
+    remote_code=True,
+)
+
+
+class Kronos2Encoder(Encoder):
+    """KRONOS2, run by its own code.
+
+    Parameters
+    ----------
+    card
+        Its card.
+    model
+        The model: called as ``model(pixels, marker_names)`` it gives ``(B, 768)``, and its
+        ``preprocess(pixels, marker_names, preferred_dapi=...)`` normalises an array of pixels from 0 to 1.
+    weights
+        For the record.
+    vocabulary
+        Markers that the model knows.
+    preferred_dapi
+        Name of the nuclear channel, which the model then normalises as DAPI.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        model: nn.Module,
+        weights: Weights,
+        vocabulary: Sequence[MarkerEntry] = (),
+        *,
+        preferred_dapi: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.card, self.weights, self.vocabulary = card, weights, tuple(vocabulary)
+        self.options = {"preferred_dapi": preferred_dapi}
+        self.model = model
+        self._reported: set[str] = set()
+
+    def unknown(self, markers: Sequence[str]) -> list[str]:
+        """Markers outside the model's vocabulary, in order; it compares names without separators and case."""
+        known = {marker_key(entry.name) for entry in self.vocabulary} | {marker_key(self._dapi or "")}
+        return [name for name in markers if marker_key(name) not in known] if self.vocabulary else []
+
+    def forward(
+        self, pixels: Tensor, markers: Sequence[str] | None = None, *, mask: Tensor | None = None
+    ) -> EncoderOutput:
+        """Encode windows.
+
+        Parameters
+        ----------
+        pixels
+            ``(B, M, H, W)``, from 0 to 1.
+        markers
+            Names of the markers, M of them.
+        mask
+            Not used.
+
+        Returns
+        -------
+        `patch` ``(B, 768)``, the CLS token.
+
+        Raises
+        ------
+        ModelError
+            If names and channels do not match, pixels are not from 0 to 1, `preferred_dapi` is not among the markers,
+            or the model's code refuses them.
+
+        Warns
+        -----
+        SpatialfmWarning
+            Once, naming the markers that the model does not know.
+        """
+        names = self._names(markers, pixels)
+        low, high = (float(value) for value in pixels.aminmax()) if pixels.numel() else (0.0, 0.0)
+        if not (-1e-3 <= low and high <= 1 + 1e-3):
+            raise ModelError(
+                f"Model {self.card.name!r} takes pixels from 0 to 1, got {low:g} to {high:g}. Divide them by the "
+                "largest value that a pixel can have (intensity_max=)."
+            )
+        self._report(names)
+        if not len(pixels):
+            return EncoderOutput(patch=pixels.new_zeros(0, self.card.embedding_dim))
+        array = np.ascontiguousarray(pixels.detach().float().cpu().numpy())
+        try:
+            prepared = self.model.preprocess(array, names, preferred_dapi=self._dapi)
+            prepared = torch.as_tensor(np.asarray(prepared), dtype=torch.float32, device=self.device)
+            patch = self.model(prepared, names)
+        except (KeyError, ValueError, RuntimeError) as error:
+            unknown = self.unknown(names)
+            mend = f" Leave out {', '.join(unknown)}, which it does not know." if unknown else ""
+            raise ModelError(f"The code of model {self.card.name!r} refused markers {names}: {error}.{mend}") from error
+        if not isinstance(patch, Tensor) or patch.shape != (len(pixels), self.card.embedding_dim):
+            got = tuple(patch.shape) if isinstance(patch, Tensor) else type(patch).__name__
+            raise ModelError(
+                f"The code of model {self.card.name!r} gave {got} instead of ({len(pixels)}, "
+                f"{self.card.embedding_dim}). Pass the weights of {self.card.hub}."
+            )
+        return EncoderOutput(patch=patch.float())
+
+    @property
+    def _dapi(self) -> str | None:
+        return self.options["preferred_dapi"]
+
+    def _names(self, markers: Sequence[str] | None, pixels: Tensor) -> list[str]:
+        if pixels.ndim != 4:
+            raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
+        given = isinstance(markers, (list, tuple)) and all(isinstance(name, str) for name in markers)
+        if not given or len(markers) != pixels.shape[1]:
+            got = f"{len(markers)} names" if given else type(markers).__name__
+            raise ModelError(
+                f"Model {self.card.name!r} needs a list of marker names, one for each of {pixels.shape[1]} channels, "
+                f"got {got}. Pass markers=[...]."
+            )
+        if self._dapi is not None and self._dapi not in markers:
+            raise ModelError(
+                f"Model {self.card.name!r}: preferred_dapi={self._dapi!r} is not among the markers {list(markers)}. "
+                "Pass the name of one of them."
+            )
+        return list(markers)
+
+    def _report(self, names: Sequence[str]) -> None:
+        new = [name for name in self.unknown(names) if name not in self._reported]
+        if new:
+            self._reported.update(new)
+            warnings.warn(
+                f"{self.card.name} does not know {len(new)} of {len(names)} markers: {', '.join(new)}. It has no "
+                "statistics of them; leave them out, or register them with the model's own code (encoder.model).",
+                SpatialfmWarning,
+                stacklevel=4,
+            )
+
+
+@register(KRONOS2)
+def build_kronos2(
+    card: ModelCard,
+    weights: str | os.PathLike | None,
+    *,
+    trust_remote_code: bool = False,
+    preferred_dapi: str | None = None,
+) -> Kronos2Encoder:
+    """Build KRONOS2 with the code in its repository.
+
+    Parameters
+    ----------
+    card
+        As `load` passes it.
+    weights
+        Folder that holds the whole repository, a hub repository (``"org/repo"`` or ``"hf://org/repo@revision"``), or
+        None for the published one.
+    trust_remote_code
+        Run the code in that repository. Nothing is downloaded or run without it.
+    preferred_dapi
+        See `Kronos2Encoder`.
+
+    Raises
+    ------
+    ModelError
+        If `trust_remote_code` is not True, `transformers` is not installed, or the code does not have the interface.
+    WeightsError
+        If the repository is nowhere.
+    """
+    if trust_remote_code is not True:
+        raise ModelError(
+            f"Model {card.name!r} is run by code in its repository ({card.hub}), which may do anything on this "
+            "machine. Read that code first; then pass trust_remote_code=True."
+        )
+    if weights == hub.RANDOM:
+        raise ModelError(f"Model {card.name!r} has no random weights: its layers are in the code of its repository.")
+    folder, source = _folder(card, weights)
+    model = _model(card, folder)
+    return Kronos2Encoder(
+        card, model, Weights(source, _checksum(folder)), _vocabulary(folder), preferred_dapi=preferred_dapi
+    )
+
+
+def marker_key(name: str) -> str:
+    """What KRONOS2 compares of a marker's name: letters and digits, in lower case.
+
+    Examples
+    --------
+    >>> marker_key("HLA-DR") == marker_key("hla_dr")
+    True
+    """
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _model(card: ModelCard, folder: Path) -> nn.Module:
+    try:
+        from transformers import AutoModel
+    except ImportError as error:
+        raise ModelError(
+            f"Model {card.name!r} needs the package transformers: pip install 'spatialfm[kronos2]'."
+        ) from error
+    logger.info("%s: running the code in %s", card.name, folder)
+    try:
+        model = AutoModel.from_pretrained(str(folder), trust_remote_code=True, local_files_only=True)
+    except ImportError as error:
+        raise ModelError(f"The code of model {card.name!r} needs further packages: {error}") from error
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        first = (str(error).strip().splitlines() or ["no message"])[0]
+        raise WeightsError(
+            f"transformers cannot load model {card.name!r} from {folder} ({type(error).__name__}: {first}). The folder "
+            f"must hold the whole repository {card.hub}: code, config.json and weights."
+        ) from error
+    if not isinstance(model, nn.Module) or not callable(getattr(model, "preprocess", None)):
+        raise ModelError(
+            f"The code in {folder} is not that of model {card.name!r}: it has no preprocess(pixels, marker_names, "
+            f"preferred_dapi=...). Pass a folder with the repository {card.hub}."
+        )
+    return model
+
+
+def _folder(card: ModelCard, weights: str | os.PathLike | None) -> tuple[Path, str]:
+    """The repository on this machine, fetched if need be, and how the record names it."""
+    path = None if weights is None else Path(weights).expanduser()
+    if path is not None and path.is_dir():
+        if not (path / card.weights_file).is_file():
+            raise WeightsError(
+                f"Folder {path} has no {card.weights_file} for model {card.name!r}. Pass the folder that holds the "
+                f"whole repository {card.hub}."
+            )
+        return path, path.name
+    text = "hf://" + str(weights or card.hub).removeprefix("hf://")
+    match = hub._HUB_FILE.fullmatch(text)
+    if match is None or match["file"]:
+        raise WeightsError(
+            f"No folder {str(weights)!r} for model {card.name!r}. Pass weights=<folder with the whole repository>, or "
+            'a hub repository ("org/repo" or "hf://org/repo@revision").'
+        )
+    folder = settings.cache_dir / card.name if weights is None else hub._cache_of(match)
+    if not (folder / card.weights_file).is_file():
+        _download(card, match["repo"], match["revision"], folder)
+    return folder, text
+
+
+def _download(card: ModelCard, repo: str, revision: str | None, folder: Path) -> None:
+    reason = "downloads are off (sfm.settings.offline)" if settings.offline else ""
+    if not reason:
+        from huggingface_hub import snapshot_download
+
+        logger.info("Fetching %s into %s", repo, folder)
+        try:
+            snapshot_download(repo, revision=revision, local_dir=folder, ignore_patterns=["demo_image/*"])
+            return
+        # what comes up depends on the client's version and its HTTP library
+        except Exception as error:
+            cause, reason = error, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    else:
+        cause = None
+    raise WeightsError(
+        f"No weights for model {card.name!r}: {reason}. Put the whole repository {repo} at {folder}, or pass "
+        f"weights=<folder>. The model is gated: ask for access at https://huggingface.co/{repo}, then run "
+        "`hf auth login`."
+    ) from cause
+
+
+def _checksum(folder: Path) -> str:
+    """SHA-256 over all that decides the numbers: weights, code and tables, by name."""
+    suffixes = (".safetensors", ".bin", ".pt", ".pth", ".py", ".json", ".csv")
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and path.suffix in suffixes and not any(part.startswith((".", "__")) for part in parts[:-1]):
+            digest.update("/".join(parts).encode() + bytes.fromhex(hub.checksum(path)))
+    return digest.hexdigest()
+
+
+def _vocabulary(folder: Path) -> tuple[MarkerEntry, ...]:
+    """Markers of the table in the repository; none, with a word about it, where there is no such table."""
+    path = folder / METADATA_FILE
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, skipinitialspace=True)
+            if "marker_name" in (reader.fieldnames or ()):
+                names = dict.fromkeys(name for row in reader if (name := (row["marker_name"] or "").strip()))
+                return tuple(MarkerEntry(name, i, 0.0, 1.0) for i, name in enumerate(names))
+    logger.info("kronos2: no %s with a column marker_name, so unknown markers cannot be told", METADATA_FILE)
+    return ()
