@@ -29,7 +29,10 @@ MAY_IMPORT = {  # besides itself and the top-level files that begin with an unde
     "_demo": ROOMS - {"cli"},
     "cli": ROOMS,
 }
-MODELS_LIBRARIES = {"torch", "numpy", "pandas", "safetensors", "huggingface_hub", "pooch", "lazy_loader"}
+# transformers: only where the user lets a repository's own code run (kronos2)
+MODELS_LIBRARIES = {
+    "torch", "numpy", "pandas", "safetensors", "huggingface_hub", "pooch", "lazy_loader", "transformers"
+}  # fmt: skip
 
 
 def room_of(module: str) -> str:

@@ -41,7 +41,8 @@ SIGNATURES = {
     "Endothelial": ("CD31",),
 }
 OTHER = "Other"
-MIN_MATCH = 0.5  # cosine of a cluster's profile with its best signature, below which it stays unnamed
+# a cluster stays unnamed below this cosine of its profile with the best signature, or with all markers this low
+MIN_MATCH, MIN_STRENGTH = 0.6, 0.5
 NICHE_RADIUS = 20.0  # µm: the cells that a cell can touch, and theirs
 N_NICHES = 5
 
@@ -93,7 +94,9 @@ def run_demo(
     adata, key = sdata[TABLE], obsm_key(model)
     say(f"  obsm[{key!r}]: {adata.obsm[key].shape[0]:,} x {adata.obsm[key].shape[1]:,}")
     if weights is None and model == "classical":
-        step("embed the cells of one image with KRONOS and random weights (untrained: shows that it runs, means nothing)")
+        step(
+            "embed the cells of one image with KRONOS and random weights (untrained: shows that it runs, means nothing)"
+        )
         say(f"  {embed_untrained(sdata)}")
 
     step("cluster (scanpy), and name the clusters by their markers")
@@ -208,12 +211,17 @@ def name_clusters(
     wanted = pd.DataFrame(0.0, index=list(signatures), columns=markers)
     for name, positive in signatures.items():
         wanted.loc[name, list(positive)] = 1.0
-    # what is below average counts against a signature only by taking part in the length of the profile
-    cosine = profiles.to_numpy() @ wanted.to_numpy().T
-    cosine /= np.linalg.norm(profiles, axis=1)[:, None] * np.linalg.norm(wanted, axis=1)[None]
-    best = np.where(cosine.max(axis=1) >= MIN_MATCH, wanted.index[cosine.argmax(axis=1)], OTHER)
+    # only what is above average speaks for a type: everything else is low in every cluster of another type
+    above = profiles.to_numpy().clip(0)
+    cosine = above @ wanted.to_numpy().T
+    cosine /= np.maximum(np.linalg.norm(above, axis=1)[:, None] * np.linalg.norm(wanted, axis=1)[None], 1e-9)
+    strength = np.linalg.norm(above, axis=1)
+    named = (cosine.max(axis=1) >= MIN_MATCH) & (strength >= MIN_STRENGTH)
+    best = np.where(named, wanted.index[cosine.argmax(axis=1)], OTHER)
     names = dict(zip(profiles.index, best, strict=True))
-    return pd.Categorical(adata.obs[cluster_key].map(names).astype(str), [*signatures, OTHER]).remove_unused_categories()
+    return pd.Categorical(
+        adata.obs[cluster_key].map(names).astype(str), [*signatures, OTHER]
+    ).remove_unused_categories()
 
 
 def neighborhoods(adata: AnnData, random_state: int) -> None:
@@ -255,25 +263,22 @@ def survival(adata: AnnData, random_state: int) -> tuple[AnnData, pd.DataFrame]:
 
     patients = composition(adata, "niche", library_key=SAMPLE_KEY, patient_key=PATIENT_KEY)
     patients.obs["stage_number"] = patients.obs["stage"].map({"I": 1, "II": 2, "III": 3, "IV": 4}).astype(float)
-    patients.obs["decades"] = patients.obs["age"].astype(float) / 10
     # the outcome names the groups and does not make them, so the test on them is valid
     stratify(patients, 2, time_key="time", event_key="event", random_state=random_state)
     kaplan_meier(patients, "risk_group")
     logrank(patients, "risk_group")
     rows = []
     for niche in patients.var_names:
-        patients.obs["fraction"] = patients[:, niche].X.ravel()
-        patients.obs["fraction_sd"] = patients.obs["fraction"] / patients.obs["fraction"].std(ddof=0)
-        fit = cox(patients, ["fraction_sd", "stage_number", "decades"], copy=True)
-        rows.append(fit["table"].loc["fraction_sd", ["hazard_ratio", "ci_low", "ci_high", "p_value", "ph_p_value"]])
+        cox(patients, [niche, "stage_number", "age"], standardize=True)
+        rows.append(patients.uns["cox"]["table"].loc[niche, ["hazard_ratio", "ci_low", "ci_high", "p_value"]])
     hazards = pd.DataFrame(rows, index=pd.Index(patients.var_names, name="niche")).astype(float)
     hazards["p_holm"] = multipletests(hazards["p_value"], method="holm")[1]
     hazards = hazards.sort_values("p_value")
-    top = patients[:, hazards.index[0]].X.ravel()
-    patients.obs["top_niche"] = pd.Categorical(np.where(top > np.median(top), "above median", "up to median"))
-    patients.obs = patients.obs.drop(columns=["fraction", "fraction_sd"])
+    top = hazards.index[0]
+    cox(patients, [top, "stage_number", "age"], standardize=True)
+    fraction = patients.to_df()[top]
+    patients.obs["top_niche"] = pd.Categorical(np.where(fraction > fraction.median(), "above median", "up to median"))
     kaplan_meier(patients, "top_niche", key_added="kaplan_meier_top_niche")
-    patients.uns["cox_niches"] = hazards
     return patients, hazards
 
 

@@ -145,7 +145,8 @@ def openphenom() -> dict:
     pixels = tensor("openphenom", 2, n_channels, 48, 48).abs() * 100
     pixels = torch.nn.InstanceNorm2d(n_channels)(pixels / 255)
     with torch.no_grad():
-        tokens = [model.patch_embed(pixels[:, [i]]) + positions for i in range(n_channels)]
+        patches = [model.patch_embed.proj(pixels[:, [i]]).flatten(2).transpose(1, 2) for i in range(n_channels)]
+        tokens = [patch + positions for patch in patches]
         x = model.blocks(torch.cat([model.cls_token.expand(2, -1, -1), *tokens], dim=1))
     last = x[1, 1 + side**2 :]
     values = {"token": cut(last[5]), "marker": cut(last.mean(0)), "patch": cut(x[1, 1:].mean(0))}

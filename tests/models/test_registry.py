@@ -12,7 +12,7 @@ import spatialfm as sfm
 from spatialfm._errors import ModelError
 from spatialfm.models import Encoder, EncoderOutput, ModelCard, Weights, registry
 
-BUILTIN = ["classical", "kronos", "kronos-large", "mean-intensity"]
+BUILTIN = ["classical", "kronos", "kronos-large", "mean-intensity", "virtues", "virtues-imc14", "virtues-sp32"]
 
 
 @pytest.fixture(autouse=True)

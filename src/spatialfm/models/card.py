@@ -39,8 +39,8 @@ class ModelCard:
         of RGB images, which takes each marker as a grey image).
     normalization
         What is done to pixels before the model: ``"marker statistics"`` (mean and standard deviation of each marker),
-        ``"scale"`` (division by the standard deviation of each marker), ``"virtues"`` (clipping at the 99th percentile of
-        image and channel, log1p and blur, then mean and standard deviation of each marker over the tissue of the
+        ``"scale"`` (division by the standard deviation of each marker), ``"virtues"`` (clipping at the 99th percentile
+        of image and channel, log1p and blur, then mean and standard deviation of each marker over the tissue of the
         cohort) or ``"none"``.
     background
         What becomes of pixels outside the cell: ``"zero"`` (after normalising) or ``"keep"``.

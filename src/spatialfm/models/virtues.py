@@ -267,9 +267,10 @@ class VirTuesEncoder(Encoder):
     def _layer(self, along: str, number: int) -> int:
         found = [i for i, letter in enumerate(self.backbone.config.encoder) if letter == along]
         if not -len(found) <= number < len(found):
+            kind = "marker" if along == "v" else "spatial"
             raise ModelError(
-                f"Model {self.card.name!r} has {len(found)} {'marker' if along == 'v' else 'spatial'} attention layers, "
-                f"no number {number}; pass {-len(found)} to {len(found) - 1}."
+                f"Model {self.card.name!r} has {len(found)} {kind} attention layers and no number {number}; "
+                f"pass {kind}_layer={-len(found)} to {len(found) - 1}."
             )
         return found[number]
 
@@ -336,7 +337,9 @@ class VirTuesEncoder(Encoder):
             )
         markers = markers if markers.ndim == 3 else markers[None]
         if len(bad := (~markers.isfinite().all(-1)).nonzero()):
-            raise ModelError(f"The protein embedding of channel {int(bad[0, 1])} is not finite; leave that channel out.")
+            raise ModelError(
+                f"The protein embedding of channel {int(bad[0, 1])} is not finite; leave that channel out."
+            )
         return markers
 
 

@@ -127,9 +127,7 @@ class Rotary(nn.Module):
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         """Turn queries or keys ``(G, heads, S, d)``; S is the grid, once or several times."""
         repeats = x.shape[-2] // (height * width)
-        cos, sin = (
-            self._grid(table, height, width).repeat(repeats, 1) for table in (self.rope1d.cos, self.rope1d.sin)
-        )
+        cos, sin = (self._grid(table, height, width).repeat(repeats, 1) for table in (self.rope1d.cos, self.rope1d.sin))
         first, second = x.unflatten(-1, (2, 2, -1)).unbind(-2)
         turned = torch.stack([-second, first], dim=-2).flatten(-3)
         return (x * cos + turned * sin).to(x.dtype)

@@ -107,7 +107,6 @@ def kaplan_meier(
         loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
         title=_test_label(samples, logrank_key, record),
     )  # fmt: skip
-    legend.set_in_layout(True)
     if at_risk:
         _draw_at_risk(ax, curves, colors)
     if title is not None:
@@ -128,8 +127,7 @@ def format_p(p_value: float) -> str:
 
 def legend_height(ax: Axes, legend) -> float:
     """Height of a legend in points."""
-    figure = ax.get_figure(root=True)
-    return legend.get_window_extent(figure.canvas.get_renderer()).height * 72 / figure.dpi
+    return legend.get_window_extent().height * 72 / ax.get_figure(root=True).dpi
 
 
 def _curves(samples: AnnData, key: str) -> dict[str, object]:

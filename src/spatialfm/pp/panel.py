@@ -128,7 +128,8 @@ def marker_table() -> pd.DataFrame:
 
     Examples
     --------
-    >>> table = marker_table().set_index("marker")
+    >>> import spatialfm as sfm
+    >>> table = sfm.pp.marker_table().set_index("marker")
     >>> table.loc["CD3", "gene"], table.loc["CD3", "uniprot"]
     ('CD3E;CD3D;CD3G', 'P07766;P04234;P09693')
     """
@@ -179,12 +180,13 @@ def match_markers(
 
     Examples
     --------
-    >>> panel = match_markers(["DAPI-01", "anti-CD8 (clone C8/144B)", "162Dy_CD20", "CD45R", "CD400", "Blank"])
+    >>> import spatialfm as sfm
+    >>> panel = sfm.pp.match_markers(["DAPI-01", "anti-CD8 (clone C8/144B)", "162Dy_CD20", "CD45R", "CD400", "Blank"])
     >>> panel[["status", "marker", "suggestions"]].values.tolist()[:4]
     [['exact', 'DAPI', ''], ['exact', 'CD8', ''], ['exact', 'CD20', ''], ['ambiguous', '', 'CD45RA; CD45RB; CD45RO']]
     >>> panel.summary
     '6 channels: 3 exact, 1 ambiguous, 1 unknown, 1 ignored'
-    >>> match_markers(["HOECHST1", "Keratin"], mapping={"HOECHST1": "DAPI"})["marker"].tolist()
+    >>> sfm.pp.match_markers(["HOECHST1", "Keratin"], mapping={"HOECHST1": "DAPI"})["marker"].tolist()
     ['DAPI', 'pan-Cytokeratin']
     """
     channels = _checked_channels(channel_names)

@@ -165,8 +165,8 @@ def _patients(adata: AnnData, samples: pd.Series, patient_key: str) -> pd.Series
         sample = twice["sample"].iloc[0]
         raise ClinicalError(
             f"{twice['sample'].nunique()} samples belong to more than one patient; {sample!r} to "
-            f"{listed(twice.loc[twice['sample'] == sample, 'patient'])} (obs[{patient_key!r}]). Correct the column, or, "
-            "where samples are numbered within each patient, give them names of their own: "
+            f"{listed(twice.loc[twice['sample'] == sample, 'patient'])} (obs[{patient_key!r}]). Correct the column; "
+            "or, where samples are numbered within each patient, name them apart: "
             f'adata.obs["sample_id"] = adata.obs["{patient_key}"].astype(str) + "_" + '
             f'adata.obs["{samples.name}"].astype(str).'
         )
