@@ -1,11 +1,11 @@
 """Linear probe on real cells with published labels: mean intensities against the `classical` encoder.
 
-    python benchmarks/probe.py --data <folder with the image sets> [--markdown]
+    python benchmarks/probe.py --data <folder with the image sets>
 
 Cells are grouped, never drawn at random: by image where a data set has several annotated images, otherwise by image
-quadrant with a margin of one window between training and test cells. The probe is logistic regression with balanced
-class weights on standardised features (scaled on the training cells alone), C fixed at 1. Scores are means over folds with a
-95 % interval from Student's t over folds; with four folds that interval is wide, and it should be.
+quadrant with a margin of half a window between training and test cells. The probe is logistic regression with balanced
+class weights on standardised features (scaled on the training cells alone), C fixed at 1. Scores are means over folds
+with a 95 % interval from Student's t over folds; with four folds that interval is wide, and it should be.
 """
 
 from __future__ import annotations

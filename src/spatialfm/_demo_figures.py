@@ -37,6 +37,9 @@ def draw_all(
     """Draw every figure into `out`; the names say in which order to read them."""
     phenotypes = list(adata.obs["phenotype"].cat.categories)
     adata.uns["phenotype_colors"] = [COLORS[name] for name in phenotypes]
+    # a niche takes the colour of the phenotype that it is named after
+    niches = [COLORS.get(name.split(" +")[0].removesuffix(" niche"), "#444444") for name in patients.var_names]
+    patients.uns["niche_colors"] = adata.uns["niche_colors"] = niches
     drawings = {
         "1_tissue.png": tissue(sdata, patients),
         "2_umap.png": umap(adata, key),
@@ -62,16 +65,18 @@ def tissue(sdata: SpatialData, patients: AnnData) -> Figure:
 
     from .pl import cells
 
-    fraction = patients.to_df()[patients.uns["cox"]["table"].index[0]]
+    niche = patients.uns["cox"]["table"].index[0]
+    fraction = patients.to_df()[niche]
     samples = sdata[SAMPLES].obs
     chosen = [
         samples.index[samples["patient"].astype(str) == patient][0]
         for patient in (fraction.idxmin(), fraction.idxmax())
     ]
     figure, axes = plt.subplots(2, 2, figsize=(11, 9.5), layout="constrained")
-    for row, sample in zip(axes, chosen, strict=True):
-        cells(sdata, sample, channels=list(CHANNELS), ax=row[0], show=False)
-        cells(sdata, sample, color="phenotype", fill=True, ax=row[1], show=False)
+    for row, sample, amount in zip(axes, chosen, ("least", "most"), strict=True):
+        title = f"{sample}: patient with {amount} {niche}"
+        cells(sdata, sample, channels=list(CHANNELS), title=title, ax=row[0], show=False)
+        cells(sdata, sample, color="phenotype", fill=True, title="phenotypes found", ax=row[1], show=False)
     return figure
 
 
@@ -116,7 +121,13 @@ def neighborhood_enrichment(adata: AnnData) -> Figure:
     limit = np.nanpercentile(np.abs(scores), 95)
     figure, ax = plt.subplots(figsize=(6.5, 5.5), layout="constrained")
     sq.pl.nhood_enrichment(
-        adata, cluster_key="phenotype", cmap="RdBu_r", vmin=-limit, vmax=limit, ax=ax, title="neighborhood enrichment"
+        adata,
+        cluster_key="phenotype",
+        cmap="RdBu_r",
+        vmin=-limit,
+        vmax=limit,
+        ax=ax,
+        title="neighbors (Delaunay): z-score\nagainst shuffled phenotypes",
     )
     return figure
 
@@ -136,7 +147,7 @@ def survival_curves(patients: AnnData, hazards: pd.DataFrame) -> Figure:
 
     from .pl import kaplan_meier
 
-    figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.8))
+    figure, axes = plt.subplots(1, 2, figsize=(12.5, 4.8), gridspec_kw={"wspace": 0.45})
     kaplan_meier(patients, time_unit="months", title="risk groups (k-means on niches)", ax=axes[0], show=False)
     kaplan_meier(
         patients,
@@ -159,11 +170,20 @@ def hazard_ratios(patients: AnnData, hazards: pd.DataFrame) -> Figure:
     rows = np.arange(len(hazards))[::-1]
     ratio = hazards["hazard_ratio"].to_numpy()
     below, above = ratio - hazards["ci_low"].to_numpy(), hazards["ci_high"].to_numpy() - ratio
-    axes[0].errorbar(ratio, rows, xerr=[below, above], fmt="o", color="black", capsize=3)
+    axes[0].errorbar(ratio, rows, xerr=[below, above], fmt="s", color="#0072B2", linewidth=2)
     axes[0].axvline(1, color="#999999", linestyle="--", linewidth=1)
     axes[0].set_xscale("log")
-    axes[0].set_yticks(rows, [f"{name}  (p corrected {p:.2g})" for name, p in hazards["p_holm"].items()])
-    axes[0].set_xlabel("hazard ratio per standard deviation, adjusted for stage and age (95 % interval)")
-    axes[0].set_title("one Cox regression for each niche")
-    forest(patients, title=f"{hazards.index[0]}, stage and age together", ax=axes[1], show=False)
+    ticks = [
+        tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10) if hazards["ci_low"].min() <= tick <= hazards["ci_high"].max()
+    ]
+    axes[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes[0].minorticks_off()
+    axes[0].set_yticks(rows, hazards.index)
+    for row, (_, found) in zip(rows, hazards.iterrows(), strict=True):
+        text = "{hazard_ratio:.2f} ({ci_low:.2f} to {ci_high:.2f}), corrected p = {p_holm:.2g}".format(**found)
+        axes[0].text(1.03, row, text, transform=axes[0].get_yaxis_transform(), va="center", fontsize="small")
+    axes[0].spines[["left", "top", "right"]].set_visible(False)
+    axes[0].set_xlabel("Hazard ratio per SD (95 % interval)")
+    axes[0].set_title("one Cox regression for each niche", loc="left")
+    forest(patients, title=f"{hazards.index[0]}, stage and age in one regression", ax=axes[1], show=False)
     return figure

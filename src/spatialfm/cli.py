@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ._errors import SpatialfmError, SpatialfmWarning
+from ._logging import logger
 from ._settings import settings
 
 
@@ -57,8 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="images to survival on the built-in cohort",
-        description="Simulates a cohort of multiplexed tissue images with known truth and takes it from images and masks "
-        "to phenotypes, neighborhoods and survival. Leaves a SpatialData store, tables and figures.",
+        description="Simulates a cohort of multiplexed tissue images with known truth and takes it from images and "
+        "masks to phenotypes, neighborhoods and survival. Leaves a SpatialData store, tables and figures.",
     )
     demo.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="default: %(default)s")
     demo.add_argument("--patients", type=int, default=24, metavar="N", help="default: %(default)s")
@@ -89,10 +90,9 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(args: argparse.Namespace) -> None:
     from ._demo import run_demo
 
-    # shown once and short: the demo's reader has no code to look up the line in
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: print(f"  note: {message}")
-        warnings.simplefilter("once", SpatialfmWarning)
+        warnings.simplefilter("always")
+        warnings.showwarning = _Notes()
         run_demo(
             args.out,
             n_patients=args.patients,
@@ -101,6 +101,23 @@ def _demo(args: argparse.Namespace) -> None:
             random_state=args.seed,
             say=lambda text: print(text, flush=True),
         )
+
+
+class _Notes:
+    """Prints each of our warnings once and short; those of other packages are for developers and go to the log."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def __call__(self, message: Warning, *_: object, **__: object) -> None:
+        text = str(message)
+        if text in self.seen:
+            return
+        self.seen.add(text)
+        if isinstance(message, SpatialfmWarning):
+            print(f"  note: {text}")
+        else:
+            logger.debug("%s: %s", type(message).__name__, text)
 
 
 def _models(args: argparse.Namespace) -> None:

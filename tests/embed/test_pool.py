@@ -66,6 +66,5 @@ def test_pixels_are_normalised_before_they_are_masked():
             torch.from_numpy(mean),
             torch.from_numpy(std),
             background=background,
-            output="marker",
-        )
-        np.testing.assert_allclose(rows.numpy(), expected.reshape(4, -1), rtol=1e-6)
+        ).marker
+        np.testing.assert_allclose(rows.numpy(), expected.reshape(4, 3, -1), rtol=1e-6)

@@ -16,7 +16,7 @@ from spatialfm.models import MarkerEntry, Weights
 from spatialfm.models.kronos2 import KRONOS2, Kronos2Encoder, marker_key
 
 # what the stand-in computes can be told from outside: marker statistics by name, and a projection of the channel means
-MODEL = '''
+MODEL = """
 import numpy as np
 import torch
 
@@ -40,7 +40,7 @@ class Standin(BASE):
     def forward(self, pixels, marker_names):
         assert pixels.dtype == torch.float32 and len(marker_names) == pixels.shape[1]
         return pixels.mean((2, 3)).sum(1, keepdim=True) * self.scale
-'''
+"""
 FAKE_TRANSFORMERS = """
 import importlib.util, pathlib, torch
 
@@ -169,7 +169,9 @@ def test_markers_that_the_code_refuses(repository, calls):
     encoder = sfm.models.load("kronos2", weights=repository, trust_remote_code=True)
     with (
         pytest.warns(SpatialfmWarning, match="markers: FoxA1"),
-        pytest.raises(ModelError, match=r"refused markers \['FoxA1'\]: 'foxa1'. Leave out FoxA1, which it does not know"),
+        pytest.raises(
+            ModelError, match=r"refused markers \['FoxA1'\]: 'foxa1'. Leave out FoxA1, which it does not know"
+        ),
     ):
         encoder(torch.rand(1, 1, 8, 8), ["FoxA1"])
 
@@ -294,8 +296,12 @@ def test_loading_through_transformers(repository, tmp_path, monkeypatch):
 
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     code = "from transformers import PretrainedConfig, PreTrainedModel\n" + MODEL.replace("BASE", "PreTrainedModel")
-    code = code.replace("class Standin", 'class Config(PretrainedConfig):\n    model_type = "standin"\n\n\nclass Standin')
-    code = code.replace("    def preprocess", "        self.post_init()\n\n    config_class = Config\n\n    def preprocess", 1)
+    code = code.replace(
+        "class Standin", 'class Config(PretrainedConfig):\n    model_type = "standin"\n\n\nclass Standin'
+    )
+    code = code.replace(
+        "    def preprocess", "        self.post_init()\n\n    config_class = Config\n\n    def preprocess", 1
+    )
     (repository / "modeling_standin.py").write_text(code)
     mapping = {"AutoConfig": "modeling_standin.Config", "AutoModel": "modeling_standin.Standin"}
     (repository / "config.json").write_text(json.dumps({"model_type": "standin", "auto_map": mapping}))

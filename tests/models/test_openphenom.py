@@ -137,5 +137,5 @@ def test_refusals(encoder, published, tmp_path):
     with pytest.raises(ModelError, match="no output 'summary'"):
         encoder(torch.zeros(1, 2, 32, 32), outputs=("summary",))
     torch.save(published, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"'openphenom'.*100 missing \(blocks.2.mlp_bias"):
+    with pytest.raises(WeightsError, match=r"'openphenom'.*130 missing \(blocks.2.mlp_bias"):
         sfm.models.load("openphenom", weights=tmp_path / "w.pt")

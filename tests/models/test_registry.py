@@ -12,7 +12,12 @@ import spatialfm as sfm
 from spatialfm._errors import ModelError
 from spatialfm.models import Encoder, EncoderOutput, ModelCard, Weights, registry
 
-BUILTIN = ["classical", "kronos", "kronos-large", "mean-intensity", "virtues", "virtues-imc14", "virtues-sp32"]
+BUILTIN = [
+    *("classical", "dinobloom-b", "dinobloom-g", "dinobloom-l", "dinobloom-s"),
+    *("dinov2-b", "dinov2-g", "dinov2-l", "dinov2-s"),
+    *("kronos", "kronos-large", "kronos2", "mean-intensity", "openphenom", "resnet50", "uni"),
+    *("virtues", "virtues-imc14", "virtues-sp32"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +52,9 @@ def test_list_models():
     assert (row["parameters"], row["window"], row["mpp"]) == (21484800, 64, 0.5)
     assert row["outputs"] == "patch, marker, token"
     assert row["marker_vocabulary"] == "ids"
+    assert pd.isna(table.loc["kronos2", "parameters"])
+    assert table.loc["dinov2-l", "parameters"] == 304368640
+    assert (table["reference"].str.len() > 5).all()
     assert pd.isna(table.loc["classical", "window"])
     assert table.loc["classical", "commercial"]
 
@@ -59,7 +67,7 @@ def test_card():
 @pytest.mark.parametrize("call", [sfm.models.card, sfm.models.load])
 def test_unknown_model(call):
     with pytest.raises(
-        ModelError, match=r"No model 'cronos'; there are: .*classical, kronos, kronos-large, mean-intensity"
+        ModelError, match=r"No model 'cronos'; there are: .*classical, .*kronos, kronos-large, .*mean-intensity"
     ):
         call("cronos")
 

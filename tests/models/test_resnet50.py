@@ -57,6 +57,9 @@ def test_each_marker_by_itself(encoder):
     torch.testing.assert_close(out[:, [1]], encoder(pixels[:, [1]]).marker, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(encoder(pixels[:, [2, 0, 1]]).marker, out[:, [2, 0, 1]], rtol=1e-4, atol=1e-5)
     assert encoder(torch.zeros(1, 1, 5, 7)).marker.isfinite().all()
+    assert encoder(torch.zeros(0, 2, 32, 32)).marker.shape == (0, 2, 2048)
+    many = torch.randn(1, 70, 8, 8)
+    torch.testing.assert_close(encoder(many).marker[:, 69:], encoder(many[:, 69:]).marker, rtol=1e-4, atol=1e-5)
 
 
 def test_components_are_recorded(encoder):

@@ -296,6 +296,14 @@ def test_only_what_is_needed(tiny):
                     assert getattr(out, name) is None
 
 
+def test_many_groups_in_pieces_are_the_same(tiny, monkeypatch):
+    pixels, markers, hidden = tiny_input()
+    expected = [tiny(pixels, markers, token_mask=mask).token for mask in (None, hidden)]
+    monkeypatch.setattr("spatialfm.models.virtues_blocks._GROUPS_AT_ONCE", 5)
+    for mask, value in zip((None, hidden), expected, strict=True):
+        torch.testing.assert_close(tiny(pixels, markers, token_mask=mask).token, value, rtol=1e-5, atol=1e-5)
+
+
 def test_windows_need_not_be_square_and_one_marker_is_enough(tiny):
     pixels, markers, _ = tiny_input(channels=1, height=1, width=5)
     out = tiny(pixels, markers)

@@ -154,13 +154,13 @@ def test_coarse_images_are_resampled_to_the_models_pixels(make_sdata):
     np.testing.assert_allclose(rows["coarse"][..., 0], rows["fine"][..., 0], rtol=0.02)
     centers = {name: value[..., 1:] / value[..., :1] for name, value in rows.items()}
     np.testing.assert_allclose(centers["coarse"], centers["fine"], atol=0.6)  # half a coarse pixel
-    with pytest.warns(sfm._errors.SpatialfmWarning, match="used as they are"):
+    with pytest.warns(sfm._errors.SpatialfmWarning, match="without resampling"):
         kept = sfm.tl.embed_cells(coarse, Moments(), resample=False, copy=True).obsm["X_moments"]
     np.testing.assert_allclose(kept.reshape(3, 3, 3)[..., 0], rows["fine"][..., 0] / 4, rtol=0.05)
 
 
 def test_kronos_is_the_published_cell_recipe(make_sdata, samples, tmp_path):
-    """Crop, x / range, (x - mean) / std, mask to zero, marker features concatenated (Online Methods, Cell phenotyping)."""
+    """Crop, x / range, (x - mean) / std, mask to zero, marker features concatenated (Online Methods)."""
     image, labels = samples["a"]
     sdata = make_sdata({"a": (image, labels)}, CHANNELS)
     metadata = tmp_path / "marker_metadata.csv"

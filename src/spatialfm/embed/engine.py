@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -15,18 +15,31 @@ from tqdm.auto import tqdm
 from .._errors import ModelError, RunError
 from .._logging import logger
 from .._settings import settings
-from .pool import cell_masks, cut_windows, encode_windows
+from .pool import encode_windows
 from .reader import SampleReader
 from .store import BlockStore
-from .windows import Block, fitting_window
 
 if TYPE_CHECKING:
     from ..models.encoder import Encoder
 
 
+class Block(Protocol):
+    """A part of one image, read at once; the region may leave the image."""
+
+    sample: int
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def n_units(self) -> int:
+        """Windows to encode."""
+
+
 @dataclass(frozen=True)
 class Job:
-    """All that is needed to turn blocks into rows.
+    """All that is needed to turn blocks into rows; how it is done is the subclass's (`CropJob`, `TileJob`).
 
     Attributes
     ----------
@@ -36,30 +49,66 @@ class Job:
         One a sample.
     labels
         Label of each cell of the run, ``(n,)``.
-    starts
-        First row and column of each window in model pixels, ``(n, 2)``.
+    sample
+        Number of the sample of each cell, ``(n,)``.
+    centers
+        Centroid (y, x) of each cell in model pixels, ``(n, 2)``.
     markers
-        Ids or embeddings of the markers, or None.
+        Ids, names or embeddings of the markers, or None.
     mean, std
         Statistics of the markers, ``(M,)``.
     window, background, output
-        Side in model pixels; ``"zero"`` or ``"keep"``; which output becomes the row.
-    extents
-        Side that each cell needs in model pixels, ``(n,)``, where the model takes any window that holds the cell: a
-        batch is then cut no larger than its largest cell, and one merged giant does not set the cost of all others.
+        Side in model pixels; ``"zero"`` or ``"keep"``; ``"marker"`` or ``"patch"``.
     """
 
     encoder: Encoder
     readers: Sequence[SampleReader]
     labels: np.ndarray
-    starts: np.ndarray
-    markers: torch.Tensor | None
+    sample: np.ndarray
+    centers: np.ndarray
+    markers: torch.Tensor | list[str] | None
     mean: torch.Tensor
     std: torch.Tensor
     window: int
     background: str
     output: str
-    extents: np.ndarray | None = None
+
+    unit = "window"
+
+    def plan(self, side: int) -> list[Block]:
+        """Blocks of about `side` model pixels that hold all windows."""
+        raise NotImplementedError
+
+    def encode_block(
+        self,
+        block: Block,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        advance: Callable[[int], object] = lambda n: None,
+    ) -> dict[str, np.ndarray]:
+        """What is stored of a block, from its pixels ``(M, h, w)`` and labels ``(h, w)``."""
+        raise NotImplementedError
+
+    def collect(self, blocks: Sequence[Block], store: BlockStore) -> np.ndarray:
+        """Rows ``(n, columns)``, float32, in the order of `labels`."""
+        raise NotImplementedError
+
+    def encode(self, windows: torch.Tensor, masks: torch.Tensor | None):
+        """Outputs of the encoder for scaled windows ``(B, M, side, side)``."""
+        return encode_windows(
+            self.encoder, windows, masks, self.markers, self.mean, self.std, background=self.background
+        )
+
+    def refuse_nan(self, rows: np.ndarray, labels: np.ndarray, sample: int) -> None:
+        """Stop where the model returned NaN, and say for which cell."""
+        bad = ~np.isfinite(rows).all(axis=1)
+        if bad.any():
+            raise RunError(
+                f"The model returned NaN for cell {labels[int(np.argmax(bad))]} of image "
+                f"{self.readers[sample].name!r}. "
+                "Check the pixels there with sfm.pl.cells, or the weights."
+            )
 
 
 def resolve_device(device: str | None) -> torch.device:
@@ -101,71 +150,26 @@ def run(job: Job, blocks: Sequence[Block], store: BlockStore, *, batch_size: int
     """
     started = time.perf_counter()
     todo = [number for number in range(len(blocks)) if not store.has(number)]
-    n_done = len(job.labels) - sum(len(blocks[number].cells) for number in todo)
+    total = sum(block.n_units for block in blocks)
+    n_done = total - sum(blocks[number].n_units for number in todo)
     if n_done:
-        logger.info("resuming: %d of %d cells are there already (%s)", n_done, len(job.labels), store.path)
+        logger.info("resuming: %d of %d %ss are there already (%s)", n_done, total, job.unit, store.path)
     bar = tqdm(
-        total=len(job.labels), initial=n_done, desc="cells", unit="cell", smoothing=0.1, disable=not settings.progress
+        total=total,
+        initial=n_done,
+        desc=f"{job.unit}s",
+        unit=job.unit,
+        smoothing=0.1,
+        disable=not settings.progress,
     )
     try:
         with bar:
             for number, pixels, labels in _read_ahead(job, blocks, todo):
-                rows = encode_block(job, blocks[number], pixels, labels, batch_size, bar.update)
-                store.write(number, rows)
+                store.write(number, **job.encode_block(blocks[number], pixels, labels, batch_size, bar.update))
     except KeyboardInterrupt:
         logger.warning("stopped; finished blocks are kept in %s, and the same call goes on from there", store.path)
         raise
-    rows = None
-    for number, block in enumerate(blocks):
-        part = store.read(number)
-        if rows is None:
-            rows = np.empty((len(job.labels), part.shape[1]), np.float32)
-        rows[block.cells] = part
-    return rows, time.perf_counter() - started
-
-
-def encode_block(
-    job: Job,
-    block: Block,
-    pixels: np.ndarray,
-    labels: np.ndarray,
-    batch_size: int,
-    advance: Callable[[int], object] = lambda n: None,
-) -> np.ndarray:
-    """Rows of the cells of one block, float32 ``(n, columns)``."""
-    device = job.encoder.device
-    region, label_image = torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device)
-    order = np.arange(len(block.cells)) if job.extents is None else np.argsort(job.extents[block.cells], kind="stable")
-    rows: np.ndarray | None = None
-    with torch.inference_mode():
-        for first in range(0, len(order), batch_size):
-            part = order[first : first + batch_size]
-            cells = block.cells[part]
-            side = job.window if job.extents is None else fitting_window(job.extents[cells], job.window)
-            corner = job.starts[cells] - (block.y0, block.x0) + (job.window // 2 - side // 2)
-            starts = torch.from_numpy(corner).to(device)
-            encoded = encode_windows(
-                job.encoder,
-                cut_windows(region, starts, side),
-                cell_masks(label_image, starts, torch.from_numpy(job.labels[cells]).to(device), side),
-                job.markers,
-                job.mean,
-                job.std,
-                background=job.background,
-                output=job.output,
-            )
-            if rows is None:
-                rows = np.empty((len(order), encoded.shape[1]), np.float32)
-            rows[part] = encoded.float().cpu().numpy()
-            advance(len(encoded))
-    if not np.isfinite(rows).all():
-        cell = job.labels[block.cells[int(np.argmax(~np.isfinite(rows).all(axis=1)))]]
-        raise RunError(
-            f"The model returned NaN for cell {cell} of image {job.readers[block.sample].name!r}. Check the pixels "
-            "there "
-            "with sfm.pl.cells, or the weights."
-        )
-    return rows
+    return job.collect(blocks, store), time.perf_counter() - started
 
 
 def _read_ahead(job: Job, blocks: Sequence[Block], todo: Sequence[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -64,27 +64,16 @@ def image_pixel_sizes(
     return sizes
 
 
-def resampling_ratios(
-    card: ModelCard, sizes: Sequence[float | None], pairs: Sequence[SampleElements], *, resample: bool
-) -> list[float]:
+def resampling_ratios(card: ModelCard, sizes: Sequence[float | None], *, resample: bool) -> list[float]:
     """Image pixels per model pixel; 1 where the image is within 10 % of what the model was trained on."""
-    if card.mpp is None:
+    if card.mpp is None or not resample:
         return [1.0] * len(sizes)
     low, high = card.mpp_range or (card.mpp, card.mpp)
-    ratios = []
-    for size in sizes:
-        target = min(max(size, low), high)
-        ratios.append(1.0 if abs(size / target - 1) <= TOLERANCE else target / size)
-    off = [f"{pair.image} ({size:g})" for pair, size, ratio in zip(pairs, sizes, ratios, strict=True) if ratio != 1]
-    if off and not resample:
-        warnings.warn(
-            f"{card.name} was trained on {low:g} to {high:g} µm per pixel; used as they are: {_listed(off)}. "
-            "resample=True brings them to the model's size.",
-            SpatialfmWarning,
-            stacklevel=2,
-        )
-        return [1.0] * len(sizes)
-    return ratios
+    targets = [min(max(size, low), high) for size in sizes]
+    return [
+        1.0 if abs(size / target - 1) <= TOLERANCE else target / size
+        for size, target in zip(sizes, targets, strict=True)
+    ]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -38,6 +38,25 @@ class Panel:
     names: tuple[tuple[str, ...], ...]
     dropped: dict[str, str]
 
+    def without(self, reasons: Mapping[str, str]) -> Panel:
+        """The panel less some markers, each with its reason."""
+        kept = [place for place, name in enumerate(self.markers) if name not in reasons]
+        if not kept:
+            listed = "; ".join(f"{name} ({why})" for name, why in list(reasons.items())[:8])
+            raise PanelError(f"No marker is left: {listed}.")
+        gone = {
+            names[place]: reasons[self.markers[place]]
+            for names in self.names
+            for place in range(len(names))
+            if place not in kept
+        }
+        return Panel(
+            tuple(self.markers[place] for place in kept),
+            tuple(tuple(indices[place] for place in kept) for indices in self.channels),
+            tuple(tuple(names[place] for place in kept) for names in self.names),
+            {**self.dropped, **gone},
+        )
+
 
 def resolve_panel(
     panels: Sequence[Sequence[str]],

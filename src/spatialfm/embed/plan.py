@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,23 +10,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .._errors import ModelError, PanelError, SpatialfmWarning
+from .._errors import ModelError
 from .._logging import logger
 from ..pp.elements import SampleElements, channel_names, image_array, labels_array, labels_to_image
 from .cells import Cells
-from .engine import Job
+from .crop import CropJob
+from .domain import domain_warnings
+from .engine import Block, Job
 from .geometry import image_pixel_sizes, resampling_ratios
+from .normalize import intensity_range, marker_statistics
 from .panel import Panel, marker_ids, resolve_panel, vocabulary_of
+from .preprocess import prepare
+from .proteins import protein_embeddings
 from .reader import SampleReader
-from .stats import cohort_statistics
 from .store import fingerprint
-from .windows import Block, choose_window, plan_blocks, window_starts
+from .tiles import TileJob
+from .windows import choose_window
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from ..models.encoder import Encoder, MarkerEntry
+    from ..models.encoder import Encoder
 
+STRIDE, PADDING = 42, 120  # of tiles, in model pixels (VirTues, Methods, Aggregation)
 BLOCK = 1024  # side in model pixels of what is read at a time; decides memory and speed, never the numbers
 
 
@@ -45,6 +50,11 @@ class Options:
     mpp: float | Mapping[str, float] | None = None
     resample: bool = True
     window: int | None = None
+    mode: str = "auto"
+    stride: int | None = None
+    padding: int | None = None
+    stats: Mapping[str, object] | None = None
+    marker_embeddings: object = None
 
 
 @dataclass(frozen=True)
@@ -58,21 +68,36 @@ class Plan:
     notes: dict[str, object] = field(default_factory=dict)
 
 
-def check_options(encoder: Encoder, options: Options) -> tuple[str, str]:
-    """Output and background to use; errors for what the model does not offer."""
+def check_options(encoder: Encoder, options: Options) -> tuple[str, str, str]:
+    """Mode, output and background to use; errors for what the model does not offer."""
     card = encoder.card
-    output = options.output or card.default_output
-    offered = [name for name in card.outputs if name in ("patch", "marker")]
+    mode = card.mode if options.mode == "auto" else options.mode
+    if mode not in ("crop", "tile"):
+        raise ModelError(f"mode={options.mode!r} is none of 'auto', 'crop', 'tile'.")
+    if mode == "tile" and not {"token", "summary"} & set(card.outputs):
+        raise ModelError(f"{card.name} offers no tokens to share out to cells. Pass mode='crop'.")
+    for name in ("stride", "padding"):
+        if getattr(options, name) is not None and mode != "tile":
+            raise ModelError(f"{name}= belongs to mode='tile'; {card.name} is run with mode='crop'. Leave it out.")
+        if getattr(options, name) is not None and getattr(options, name) < (1 if name == "stride" else 0):
+            raise ModelError(f"{name}={getattr(options, name)} is too small. Pass a number of pixels.")
+    if mode == "tile":  # one vector a position is the patch's; the tokens of each marker are the marker's
+        offered = ["patch", *(["marker"] if "token" in card.outputs else [])]
+    else:
+        offered = [name for name in card.outputs if name in ("patch", "marker")]
+    output = options.output or (card.default_output if card.default_output in offered else offered[0])
     if output not in offered:
         raise ModelError(f"{card.name} has no output {output!r} for cells; it offers {offered}. Mend output=.")
-    background = options.background or card.background
+    background = options.background or ("keep" if mode == "tile" else card.background)
+    if mode == "tile" and background == "zero":
+        raise ModelError("background='zero' masks one cell's window; tiles hold many cells. Pass mode='crop'.")
     if background not in ("zero", "keep"):
         raise ModelError(f"background={background!r} is neither 'zero' nor 'keep'.")
     if options.normalization not in ("auto", "published", "cohort"):
         raise ModelError(f"normalization={options.normalization!r} is none of 'auto', 'published', 'cohort'.")
     if options.normalization == "published" and card.normalization != "marker statistics":
         raise ModelError(f"{card.name} has no published marker statistics. Pass normalization='auto'.")
-    return output, background
+    return mode, output, background
 
 
 def make_plan(
@@ -80,53 +105,64 @@ def make_plan(
 ) -> Plan:
     """Resolve the panel, pixel sizes, statistics and windows of a run."""
     card = encoder.card
-    output, background = check_options(encoder, options)
+    mode, output, background = check_options(encoder, options)
     panel = resolve_panel(
         [channel_names(sdata, pair.image) for pair in pairs],
         markers=options.markers,
         mapping=options.mapping,
-        on_unknown=options.on_unknown or ("keep" if card.marker_vocabulary == "none" else "raise"),
+        on_unknown=options.on_unknown
+        or ("raise" if card.marker_vocabulary in ("ids", "protein embedding") else "keep"),
     )
+    panel, markers, ids = _markers(encoder, panel, options)
     if panel.dropped:
         logger.info("channels left out: %s", "; ".join(f"{name} ({why})" for name, why in panel.dropped.items()))
     sizes = image_pixel_sizes(sdata, pairs, options.mpp, required=card.mpp is not None)
-    ratios = resampling_ratios(card, sizes, pairs, resample=options.resample)
-    readers = [
+    ratios = resampling_ratios(card, sizes, resample=options.resample)
+    entries = vocabulary_of(encoder, panel.markers)
+    warned = domain_warnings(
+        card,
+        [channel_names(sdata, pair.image) for pair in pairs],
+        sizes,
+        ratios,
+        n_markers=len(panel.markers),
+        n_known=len(entries) if encoder.n_marker_ids else None,
+    )
+    raw = [
         _reader(sdata, pair, panel, number, ratio, options.intensity_max)
         for number, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True))
     ]
-    entries = vocabulary_of(encoder, panel.markers)
-    mean, std, sources = _statistics(encoder, panel, entries, readers, options)
-    ids = marker_ids(encoder, panel.markers, entries) if encoder.n_marker_ids else None
-
-    per_cell = np.asarray(ratios)[cells.sample]
-    window = choose_window(options.window, card.window, card.patch_size, cells.extents / per_cell)
-    starts = window_starts(cells.centers / per_cell[:, None], window)
-    blocks = []
-    for number in range(len(pairs)):
-        members = np.flatnonzero(cells.sample == number)
-        blocks += plan_blocks(number, members, starts[members], window, BLOCK)
-    n_truncated = int((cells.extents / per_cell > window + 1).sum())
-    if n_truncated:
-        logger.warning("%d of %d cells reach beyond their window of %d pixels", n_truncated, len(starts), window)
-
-    device = encoder.device
-    job = Job(
-        encoder=encoder,
-        readers=readers,
-        labels=cells.labels,
-        starts=starts,
-        markers=None if ids is None else torch.tensor([ids[name] for name in panel.markers], device=device),
-        mean=torch.tensor(mean, dtype=torch.float32, device=device),
-        std=torch.tensor(std, dtype=torch.float32, device=device),
-        window=window,
-        background=background,
-        output=output,
-        extents=cells.extents / per_cell if card.window is None and options.window is None else None,
+    readers = [prepare(reader) for reader in raw] if card.normalization == "virtues" else raw
+    mean, std, sources = marker_statistics(
+        card,
+        panel.markers,
+        entries,
+        readers,
+        tissue_of=raw,
+        normalization=options.normalization,
+        intensity_max=options.intensity_max,
+        given=options.stats,
     )
+    per_cell = np.asarray(ratios)[cells.sample]
+    extents = cells.extents / per_cell
+    window = choose_window(options.window, card.window, card.patch_size, extents, tiles=mode == "tile")
+    common = {
+        "encoder": encoder,
+        "readers": readers,
+        "labels": cells.labels,
+        "sample": cells.sample,
+        "centers": cells.centers / per_cell[:, None],
+        "markers": markers.to(encoder.device) if isinstance(markers, torch.Tensor) else markers,
+        "mean": torch.tensor(mean, dtype=torch.float32, device=encoder.device),
+        "std": torch.tensor(std, dtype=torch.float32, device=encoder.device),
+        "window": window,
+        "background": background,
+        "output": output,
+    }
     notes = {
+        "mode": mode,
+        "domain_warnings": warned,
         "markers": list(panel.markers),
-        "marker_ids": None if ids is None else [ids[name] for name in panel.markers],
+        "marker_ids": ids,
         "markers_dropped": panel.dropped,
         "channels": {pair.sample: names for pair, names in zip(pairs, panel.names, strict=True)},
         "normalization": card.normalization,
@@ -142,18 +178,45 @@ def make_plan(
             pair.sample: None if size is None else size * ratio
             for pair, size, ratio in zip(pairs, sizes, ratios, strict=True)
         },
-        "n_cells_truncated": n_truncated,
     }
+    if mode == "tile":
+        stride = STRIDE if options.stride is None else options.stride
+        padding = PADDING if options.padding is None else options.padding
+        job = TileJob(**common, stride=stride, padding=padding)
+        notes |= {"stride": stride, "padding": padding}
+    else:
+        fitting = card.window is None and options.window is None
+        job = CropJob(**common, extents=extents if fitting else None)
+        notes["n_cells_truncated"] = int((extents > window + 1).sum())
+        if notes["n_cells_truncated"]:
+            logger.warning(
+                "%d of %d cells reach beyond their window of %d pixels",
+                notes["n_cells_truncated"],
+                len(extents),
+                window,
+            )
+    blocks = job.plan(BLOCK)
     return Plan(job, blocks, panel, _identity(job, blocks, notes), notes)
 
 
-def intensity_range(dtype: np.dtype, intensity_max: float | None) -> float:
-    """Pixel value that becomes 1: what the user says, the range of 8- and 16-bit pixels, 1 for all others."""
-    if intensity_max is not None:
-        if intensity_max <= 0:
-            raise PanelError(f"intensity_max={intensity_max} must be positive.")
-        return float(intensity_max)
-    return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
+def _markers(
+    encoder: Encoder, panel: Panel, options: Options
+) -> tuple[Panel, torch.Tensor | list[str] | None, list[int] | None]:
+    """What the model is told of the markers: ids, names, protein embeddings or nothing; those without are left out."""
+    if encoder.card.marker_vocabulary == "protein embedding":
+        embeddings, reasons = protein_embeddings(panel.markers, options.marker_embeddings, encoder.marker_dim)
+        panel = panel.without(reasons)
+        return panel, torch.tensor(np.stack([embeddings[name] for name in panel.markers])), None
+    if options.marker_embeddings is not None:
+        raise ModelError(f"{encoder.card.name} takes no marker embeddings. Leave out marker_embeddings=.")
+    if encoder.card.marker_vocabulary == "names":  # as the model spells them, where it knows them
+        entries = vocabulary_of(encoder, panel.markers)
+        return panel, [entries[name].name if name in entries else name for name in panel.markers], None
+    if not encoder.n_marker_ids:
+        return panel, None, None
+    ids = marker_ids(encoder, panel.markers, vocabulary_of(encoder, panel.markers))
+    ids = [ids[name] for name in panel.markers]
+    return panel, torch.tensor(ids), ids
 
 
 def _reader(
@@ -171,60 +234,6 @@ def _reader(
         ratio=ratio,
         image_to_labels=labels_to_image(sdata, pair).inverse(),
     )
-
-
-def _statistics(
-    encoder: Encoder,
-    panel: Panel,
-    entries: Mapping[str, MarkerEntry],
-    readers: Sequence[SampleReader],
-    options: Options,
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Mean, standard deviation and where they come from, for each marker."""
-    card, n = encoder.card, len(panel.markers)
-    if card.normalization == "none":
-        return np.zeros(n), np.ones(n), ["none"] * n
-    usable = card.normalization == "marker statistics" and options.normalization != "cohort"
-    published = [usable and name in entries for name in panel.markers]
-    if options.normalization == "published" and not all(published):
-        lacking = [name for name, has in zip(panel.markers, published, strict=True) if not has]
-        raise PanelError(
-            f"{card.name} has no published statistics for {', '.join(lacking)}. Pass normalization='auto' to compute "
-            "theirs "
-            "over the tissue of the cohort, marker_metadata=<path of marker_metadata.csv>, or markers= without them."
-        )
-    dtypes = {str(reader.image.dtype) for reader in readers} - {"uint8", "uint16"}
-    if any(published) and dtypes and options.intensity_max is None:
-        raise PanelError(
-            f"Published statistics are for pixels scaled to 0..1, and the range of {sorted(dtypes)[0]} pixels is "
-            "unknown. "
-            "Pass intensity_max=<value of the brightest possible pixel>, or normalization='cohort'."
-        )
-    mean = np.array([entries[name].mean if has else 0.0 for name, has in zip(panel.markers, published, strict=True)])
-    std = np.array([entries[name].std if has else 1.0 for name, has in zip(panel.markers, published, strict=True)])
-    if not all(published):
-        of_cohort = cohort_statistics(readers)
-        lacks = ~np.array(published)
-        mean[lacks], std[lacks] = of_cohort[0][lacks], of_cohort[1][lacks]
-        flat = [name for name, value in zip(panel.markers, std, strict=True) if not value > 0]
-        if flat:
-            warnings.warn(
-                f"Marker(s) {', '.join(flat)} have the same value in all tissue pixels: they carry no information.",
-                SpatialfmWarning,
-                stacklevel=2,
-            )
-            std[std <= 0] = 1.0
-        if any(published):
-            names = ", ".join(np.array(panel.markers)[lacks])
-            warnings.warn(
-                f"{card.name} has no published statistics for {names}: theirs are computed over the tissue of this "
-                "cohort.",
-                SpatialfmWarning,
-                stacklevel=2,
-            )
-    if card.normalization == "scale":
-        mean = np.zeros(n)
-    return mean, std, ["published" if has else "cohort" for has in published]
 
 
 def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) -> str:
@@ -245,8 +254,9 @@ def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) ->
             "notes": dict(notes),
             "images": images,
             "labels": job.labels,
-            "starts": job.starts,
-            "blocks": [[block.sample, len(block.cells), block.y0, block.x0] for block in blocks],
+            "centers": job.centers,
+            "markers": job.markers.cpu().numpy() if isinstance(job.markers, torch.Tensor) else job.markers or "",
+            "blocks": [[block.sample, block.n_units, block.y0, block.x0] for block in blocks],
             "device": str(encoder.device),
         }
     )

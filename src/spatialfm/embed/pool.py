@@ -33,25 +33,19 @@ def cell_masks(labels: Tensor, starts: Tensor, cells: Tensor, window: int) -> Te
 def encode_windows(
     encoder: Encoder,
     pixels: Tensor,
-    masks: Tensor,
+    masks: Tensor | None,
     markers: Tensor | None,
     mean: Tensor,
     std: Tensor,
     *,
     background: str,
-    output: str,
-) -> Tensor:
-    """One row a window, ``(B, columns)``, from scaled pixels ``(B, M, window, window)``.
+) -> EncoderOutput:
+    """Outputs for scaled pixels ``(B, M, side, side)`` and masks ``(B, side, side)``.
 
     Pixels are normalised first and masked after, as KRONOS's Online Methods (Cell phenotyping) have it: what is
     outside of the cell is then the marker's mean, not its darkest value.
     """
     pixels = encoder.normalize(pixels, mean, std)
-    if background == "zero":
+    if background == "zero" and masks is not None:
         pixels = pixels * masks[:, None]
-    mask = masks if encoder.card.needs_mask else None
-    return _rows(encoder(pixels, markers, mask=mask), output)
-
-
-def _rows(outputs: EncoderOutput, output: str) -> Tensor:
-    return getattr(outputs, output).flatten(1)  # `marker`: (B, M, D) becomes (B, M * D), marker by marker
+    return encoder(pixels, markers, mask=masks if encoder.card.needs_mask else None)

@@ -6,6 +6,7 @@ position, never on the region that was asked for, so that results cannot depend 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,3 +124,10 @@ def resampling_weights(start: int, stop: int, ratio: float, size: int) -> tuple[
     empty = weights.sum(axis=1) == 0  # an output pixel rounded beyond the last input pixel takes the nearest one
     weights[empty, np.argmin(distance[empty], axis=1)] = 1
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32), (a, b)
+
+
+def regions(shape: tuple[int, int], block: int) -> Iterator[tuple[int, int, int, int]]:
+    """Squares ``(y0, y1, x0, x1)`` of side `block` that cover an image, row by row."""
+    for y0 in range(0, shape[0], block):
+        for x0 in range(0, shape[1], block):
+            yield y0, min(y0 + block, shape[0]), x0, min(x0 + block, shape[1])

@@ -8,10 +8,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from .._settings import settings
-from .reader import SampleReader
+from .reader import SampleReader, regions
 
 
-def cohort_statistics(readers: Sequence[SampleReader], *, block: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+def cohort_statistics(
+    readers: Sequence[SampleReader], *, tissue_of: Sequence[SampleReader] | None = None, block: int = 1024
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each marker over the tissue pixels of all samples.
 
     Tissue is found per image (`tissue_mask`). All samples count by their pixels.
@@ -20,6 +22,8 @@ def cohort_statistics(readers: Sequence[SampleReader], *, block: int = 1024) -> 
     ----------
     readers
         One a sample, with the same markers in the same order.
+    tissue_of
+        Readers on which tissue is found, where that is not to be done on the values themselves.
     block
         Side of the region that is read at a time, in model pixels.
 
@@ -29,9 +33,10 @@ def cohort_statistics(readers: Sequence[SampleReader], *, block: int = 1024) -> 
     """
     n_markers = len(readers[0].channels)
     count, mean, squares = 0, np.zeros(n_markers), np.zeros(n_markers)
-    for reader in tqdm(readers, desc="marker statistics", unit="image", disable=not settings.progress):
-        tissue, step = tissue_mask(reader, block=block)
-        for y0, y1, x0, x1 in _regions(reader.shape, block):
+    pairs = list(zip(readers, tissue_of or readers, strict=True))
+    for reader, of in tqdm(pairs, desc="marker statistics", unit="image", disable=not settings.progress):
+        tissue, step = tissue_mask(of, block=block)
+        for y0, y1, x0, x1 in regions(reader.shape, block):
             inside = tissue[np.ix_(np.arange(y0, y1) // step, np.arange(x0, x1) // step)]
             values = reader.pixels(y0, y1, x0, x1)[:, inside].astype(np.float64)
             if not (n := values.shape[1]):
@@ -64,7 +69,7 @@ def tissue_mask(reader: SampleReader, *, block: int = 1024, side: int = 512) -> 
     # blocks begin at multiples of `step`, so that no averaged pixel is cut by a block
     block = max(1, block // step) * step
     small = np.zeros((len(reader.channels), -(-height // step), -(-width // step)))
-    for y0, y1, x0, x1 in _regions(reader.shape, block):
+    for y0, y1, x0, x1 in regions(reader.shape, block):
         values = reader.pixels(y0, y1, x0, x1).astype(np.float64)
         sums = np.add.reduceat(
             np.add.reduceat(values, np.arange(0, y1 - y0, step), axis=1), np.arange(0, x1 - x0, step), 2
@@ -76,9 +81,3 @@ def tissue_mask(reader: SampleReader, *, block: int = 1024, side: int = 512) -> 
     if np.ptp(signal) == 0:
         return np.ones(signal.shape, bool), step
     return binary_fill_holes(signal > threshold_otsu(signal)), step
-
-
-def _regions(shape: tuple[int, int], block: int):
-    for y0 in range(0, shape[0], block):
-        for x0 in range(0, shape[1], block):
-            yield y0, min(y0 + block, shape[0]), x0, min(x0 + block, shape[1])

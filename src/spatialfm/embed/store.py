@@ -58,22 +58,23 @@ class BlockStore:
             ) from error
 
     def _file(self, block: int) -> Path:
-        return self.path / f"block_{block:06d}.npy"
+        return self.path / f"block_{block:06d}.npz"
 
     def has(self, block: int) -> bool:
         """Whether a block is finished."""
         return self._file(block).exists()
 
-    def read(self, block: int) -> np.ndarray:
-        """A finished block."""
-        return np.load(self._file(block))
+    def read(self, block: int) -> dict[str, np.ndarray]:
+        """The arrays of a finished block."""
+        with np.load(self._file(block)) as file:
+            return dict(file)
 
-    def write(self, block: int, rows: np.ndarray) -> None:
+    def write(self, block: int, **arrays: np.ndarray) -> None:
         """Write a block beside, bring it to disk, then rename it."""
         partial = self.path / f".block_{block:06d}.{os.getpid()}.partial"
         try:
             with partial.open("wb") as file:
-                np.save(file, rows)
+                np.savez(file, **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, self._file(block))

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..pp.measure import rows_of
+from .engine import Job
+from .pool import cut_windows
+from .store import BlockStore
+
+if TYPE_CHECKING:
+    from ..models.encoder import EncoderOutput
 
 
 def tile_starts(size: int, window: int, stride: int, padding: int = 0) -> np.ndarray:
@@ -75,3 +87,126 @@ def share_out(tokens: Tensor, labels: Tensor, n_cells: int) -> tuple[Tensor, Ten
     )
     sums = torch.sparse.mm(overlap, tokens.reshape(n_tokens, width))
     return sums, torch.zeros(n_cells, dtype=tokens.dtype, device=tokens.device).index_add_(0, cell, pixels)
+
+
+@dataclass(frozen=True)
+class TileBlock:
+    """Tiles of one image that are read together.
+
+    Attributes
+    ----------
+    sample
+        Number of the sample.
+    starts
+        First row and column of each tile in model pixels, ``(k, 2)``.
+    y0, y1, x0, x1
+        Region that covers them; may leave the image.
+    """
+
+    sample: int
+    starts: np.ndarray
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def n_units(self) -> int:
+        """Tiles to encode."""
+        return len(self.starts)
+
+
+@dataclass(frozen=True)
+class TileJob(Job):
+    """Overlapping tiles over whole images; every token is shared out to the cells below it.
+
+    Attributes
+    ----------
+    stride, padding
+        Distance of one tile to the next, and how far tiles reach beyond the image, in model pixels.
+    """
+
+    stride: int = 42
+    padding: int = 120
+
+    unit = "tile"
+
+    def plan(self, side: int) -> list[TileBlock]:
+        """Tiles by the square of `side` model pixels that they begin in."""
+        blocks = []
+        for number, reader in enumerate(self.readers):
+            members = self.sample == number
+            if not members.any():
+                continue
+            rows, columns = (tile_starts(size, self.window, self.stride, self.padding) for size in reader.shape)
+            starts = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+            part = np.floor_divide(starts, side)
+            for place in np.unique(part, axis=0):
+                mine = starts[(part == place).all(axis=1)]
+                (y0, x0), (y1, x1) = mine.min(axis=0), mine.max(axis=0) + self.window
+                blocks.append(TileBlock(number, mine, int(y0), int(y1), int(x0), int(x1)))
+        return blocks
+
+    def encode_block(
+        self,
+        block: TileBlock,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        advance: Callable[[int], object] = lambda n: None,
+    ) -> dict[str, np.ndarray]:
+        """Cells that the block's tiles hold, the sums of their tokens, and the pixels counted."""
+        device = self.encoder.device
+        cells, local = self._cells_of(labels, block.sample)
+        region, label_image = torch.from_numpy(pixels).to(device), torch.from_numpy(local).to(device)
+        sums, counted = 0.0, 0.0
+        with torch.inference_mode():
+            for first in range(0, len(block.starts), batch_size):
+                part = block.starts[first : first + batch_size] - (block.y0, block.x0)
+                starts = torch.from_numpy(part).to(device)
+                tokens = self._tokens(self.encode(cut_windows(region, starts, self.window), None))
+                shares, pixels_of = share_out(tokens.float(), cut_windows(label_image, starts, self.window), len(cells))
+                sums, counted = sums + shares.double(), counted + pixels_of.double()
+                advance(len(starts))
+        sums = sums.float().cpu().numpy()
+        self.refuse_nan(sums, self.labels[cells], block.sample)
+        return {"cells": cells, "sums": sums, "pixels": counted.cpu().numpy()}
+
+    def collect(self, blocks: Sequence[TileBlock], store: BlockStore) -> np.ndarray:
+        """Average over all tiles; a cell that no pixel of the grid hits takes the token at its centroid."""
+        sums, counted = None, np.zeros(len(self.labels))
+        for number in range(len(blocks)):
+            part = store.read(number)
+            if sums is None:
+                sums = np.zeros((len(self.labels), part["sums"].shape[1]), np.float32)
+            sums[part["cells"]] += part["sums"]
+            counted[part["cells"]] += part["pixels"]
+        for cell in np.flatnonzero(counted == 0):
+            sums[cell], counted[cell] = self._token_at(cell), 1
+        sums /= counted[:, None].astype(np.float32)
+        return sums
+
+    def _cells_of(self, labels: np.ndarray, sample: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions in the run of the cells of a region, and the region with their numbers from 1 on."""
+        members = np.flatnonzero(self.sample == sample)
+        members = members[np.argsort(self.labels[members])]
+        place = rows_of(self.labels[members], labels.ravel()).reshape(labels.shape)
+        present = np.unique(place[place >= 0])
+        local = np.zeros(len(members) + 1, np.int64)
+        local[present] = np.arange(1, len(present) + 1)
+        return members[present], local[place]  # the last entry, where place is -1, stays 0
+
+    def _tokens(self, outputs: EncoderOutput) -> torch.Tensor:
+        """``(B, h, w, columns)``: all markers side by side, or one vector a position."""
+        if self.output == "marker":
+            return outputs.token.permute(0, 2, 3, 1, 4).flatten(3)
+        return outputs.token.mean(1) if outputs.summary is None else outputs.summary
+
+    def _token_at(self, cell: int) -> np.ndarray:
+        (y, x), half = np.floor(self.centers[cell]).astype(int), self.window // 2
+        region = self.readers[self.sample[cell]].pixels(
+            y - half, y - half + self.window, x - half, x - half + self.window
+        )
+        with torch.inference_mode():
+            tokens = self._tokens(self.encode(torch.from_numpy(region)[None].to(self.encoder.device), None))
+        return tokens[0, tokens.shape[1] // 2, tokens.shape[2] // 2].float().cpu().numpy()

@@ -10,7 +10,7 @@ from .._errors import ModelError
 
 
 @dataclass(frozen=True)
-class Block:
+class CellBlock:
     """A part of one image with the cells whose centroid lies in it.
 
     Attributes
@@ -30,6 +30,11 @@ class Block:
     x0: int
     x1: int
 
+    @property
+    def n_units(self) -> int:
+        """Windows to encode."""
+        return len(self.cells)
+
 
 def window_starts(centers: np.ndarray, window: int) -> np.ndarray:
     """First row and column of the window around each centre ``(n, 2)``, in model pixels.
@@ -43,7 +48,7 @@ def window_starts(centers: np.ndarray, window: int) -> np.ndarray:
     return np.floor(np.asarray(centers) + 0.5).astype(np.int64) - window // 2
 
 
-def plan_blocks(sample: int, cells: np.ndarray, starts: np.ndarray, window: int, block: int) -> list[Block]:
+def plan_blocks(sample: int, cells: np.ndarray, starts: np.ndarray, window: int, block: int) -> list[CellBlock]:
     """Group the cells of one sample into square blocks of side `block`, row by row.
 
     Parameters
@@ -65,7 +70,7 @@ def plan_blocks(sample: int, cells: np.ndarray, starts: np.ndarray, window: int,
         if not len(members):
             continue
         (y0, x0), (y1, x1) = starts[members].min(axis=0), starts[members].max(axis=0) + window
-        blocks.append(Block(sample, cells[members], int(y0), int(y1), int(x0), int(x1)))
+        blocks.append(CellBlock(sample, cells[members], int(y0), int(y1), int(x0), int(x1)))
     return blocks
 
 
@@ -81,8 +86,10 @@ def fitting_window(extents: np.ndarray, largest: int) -> int:
     return int(np.clip(8 * np.ceil(extents.max(initial=8) / 8), 8, largest))
 
 
-def choose_window(asked: int | None, native: int | None, patch_size: int | None, extents: np.ndarray) -> int:
-    """Side of the cell window in model pixels.
+def choose_window(
+    asked: int | None, native: int | None, patch_size: int | None, extents: np.ndarray, *, tiles: bool = False
+) -> int:
+    """Side of the window in model pixels.
 
     Parameters
     ----------
@@ -94,8 +101,10 @@ def choose_window(asked: int | None, native: int | None, patch_size: int | None,
         Side of a token; the window is a multiple of it.
     extents
         Side that each cell needs, ``(n,)``.
+    tiles
+        Whether windows are tiles, which are 128 pixels unless the user says otherwise.
     """
-    window = asked or native
+    window = asked or (128 if tiles else native)
     if window is None:
         window = fitting_window(extents, 256)
     if patch_size is not None and (window < patch_size or window % patch_size):

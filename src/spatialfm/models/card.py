@@ -22,6 +22,8 @@ class ModelCard:
         Paper.
     trained_on
         Data the weights were made from.
+    domains
+        Kinds of images it was trained on: ``"fluorescence"``, ``"ion"`` (IMC, MIBI), ``"rgb"``; empty: it needs none.
     parameters
         Number of parameters.
     embedding_dim
@@ -44,6 +46,9 @@ class ModelCard:
         cohort) or ``"none"``.
     background
         What becomes of pixels outside the cell: ``"zero"`` (after normalising) or ``"keep"``.
+    mode
+        How the paper embeds cells: a window around each (``"crop"``), or tiles over the image whose tokens are shared
+        out to the cells (``"tile"``).
     outputs, default_output
         Outputs offered, and the one that becomes the embedding.
     hub, weights_file
@@ -63,6 +68,7 @@ class ModelCard:
     gated: bool
     reference: str
     trained_on: str
+    domains: tuple[Literal["fluorescence", "ion", "rgb"], ...] = ()
     parameters: int | None = None
     embedding_dim: int | None = None
     mpp: float | None = None
@@ -72,6 +78,7 @@ class ModelCard:
     marker_vocabulary: Literal["ids", "names", "protein embedding", "none", "rgb"] = "none"
     normalization: Literal["marker statistics", "scale", "virtues", "none"] = "none"
     background: Literal["zero", "keep"] = "zero"
+    mode: Literal["crop", "tile"] = "crop"
     outputs: tuple[str, ...] = ("patch",)
     default_output: str = "patch"
     hub: str | None = None

@@ -28,12 +28,12 @@ RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_STD = (0.229, 0.224, 0.225)
 
 _COMMON = {
+    "domains": ("rgb",),
     "marker_vocabulary": "rgb",
     "normalization": "marker statistics",
     "background": "zero",
     "outputs": ("marker", "token"),
     "default_output": "marker",
-    "window": 64,  # of the KRONOS paper's cells, where these are its baselines
 }
 _DINOV2 = {
     "family": "dinov2",
@@ -44,6 +44,7 @@ _DINOV2 = {
     "arXiv:2304.07193",
     "trained_on": "LVD-142M: 142 million natural RGB images",
     "patch_size": 14,
+    "window": 56,  # the KRONOS paper's 64 pixels, cropped to a multiple of 14
     "weights_file": "model.safetensors",
     **_COMMON,
 }
@@ -56,6 +57,7 @@ _DINOBLOOM = {
     "MICCAI, arXiv:2404.05022",
     "trained_on": "DINOv2, then 380,000 RGB images of single white blood cells from 13 data sets",
     "patch_size": 14,
+    "window": 56,
     "hub": "MarrLab/DinoBloom",
     **_COMMON,
 }
@@ -73,6 +75,7 @@ UNI = ModelCard(
     embedding_dim=1024,
     mpp=0.5,
     patch_size=16,
+    window=64,  # of the KRONOS paper
     hub="MahmoodLab/UNI",
     weights_file="pytorch_model.bin",
     **_COMMON,

@@ -203,7 +203,8 @@ def _read(path: Path) -> object:
         except (SafetensorError, OSError) as error:
             raise WeightsError(_damaged(path, error)) from error
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream:  # by its name, torch would take the file for one of safetensors
+            return torch.load(stream, map_location="cpu", weights_only=True)
     # a damaged zip, a truncated pickle and a missing record each surface as another exception of torch or pickle
     except Exception as error:
         if "Unsupported" in str(error) and "GLOBAL" in str(error):

@@ -34,6 +34,7 @@ _COMMON = {
     "commercial": False,
     "gated": True,
     "reference": "Shaban et al. 2025, A Foundation Model for Spatial Proteomics, arXiv:2506.03373",
+    "domains": ("fluorescence",),
     "trained_on": "SPM-47M: 47 million single-marker patches of 175 markers and 16 tissue types, imaged on eight "
     "fluorescence platforms at 0.37 to 0.5 µm per pixel (Supplementary Table S1)",
     "mpp": 0.5,

@@ -36,6 +36,7 @@ KRONOS2 = ModelCard(
     gated=True,
     reference="Shaban et al. 2025, A Foundation Model for Spatial Proteomics, arXiv:2506.03373; model card of "
     "MahmoodLab/KRONOS2",
+    domains=("fluorescence",),
     trained_on="multiplexed fluorescence images of tissue (model card of MahmoodLab/KRONOS2)",
     parameters=None,  # what the repository holds, this package has not seen
     embedding_dim=768,

@@ -30,6 +30,7 @@ OPENPHENOM = ModelCard(
     gated=False,
     reference="Kraus et al. 2024, Masked Autoencoders for Microscopy are Scalable Learners of Cellular Biology, CVPR, "
     "arXiv:2404.10242",
+    domains=("fluorescence",),
     trained_on="RxRx3 and JUMP-CP: fluorescence images of cultured cells (cell painting), six channels at a time",
     parameters=21_377_280,
     embedding_dim=384,
@@ -247,8 +248,8 @@ def sincos_positions(height: int, width: int, dim: int, scale: float = 10000.0) 
 
     Examples
     --------
-    >>> sincos_positions(2, 2, 4).round(decimals=2).tolist()[2]  # row 1, column 0
-    [0.84, 0.54, 0.0, 1.0]
+    >>> sincos_positions(2, 2, 4)[2]  # row 1, column 0
+    tensor([0.8415, 0.5403, 0.0000, 1.0000])
     """
     frequency = scale ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
     row, column = (torch.arange(side, dtype=torch.float64)[:, None] * frequency for side in (height, width))

@@ -26,6 +26,7 @@ RESNET50 = ModelCard(
     commercial=True,
     gated=False,
     reference="He et al. 2016, Deep Residual Learning for Image Recognition, CVPR, arXiv:1512.03385",
+    domains=("rgb",),
     trained_on="ImageNet-1K: 1.3 million natural RGB images, with their classes; the images have terms of their own",
     parameters=23_508_032,
     embedding_dim=2048,
@@ -40,6 +41,7 @@ RESNET50 = ModelCard(
 )
 _STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
 _EXPANSION = 4
+_IMAGES = 64  # at a time
 
 
 class BatchNorm(nn.Module):
@@ -150,7 +152,9 @@ class ResNet50Encoder(Encoder):
         if pixels.ndim != 4 or 0 in pixels.shape[1:]:
             raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
         images = pixels.to(self.backbone.conv1.weight.dtype).flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
-        return EncoderOutput(marker=self.backbone(images).unflatten(0, pixels.shape[:2]))
+        # a batch is sized by its windows, and every marker of them is an image here
+        features = torch.cat([self.backbone(part) for part in images.split(_IMAGES)])
+        return EncoderOutput(marker=features.unflatten(0, pixels.shape[:2]))
 
 
 @register(RESNET50)

@@ -33,6 +33,7 @@ _COMMON = {
     "marker_vocabulary": "protein embedding",
     "normalization": "virtues",
     "background": "keep",
+    "mode": "tile",
     "outputs": ("patch", "marker", "token", "summary"),
     "default_output": "summary",
     "hub": "bunnelab/virtues",
@@ -42,6 +43,7 @@ VIRTUES = ModelCard(
     title="VirTues sp31, for any use",
     license="MIT",
     commercial=True,
+    domains=("fluorescence", "ion"),
     trained_on="31 spatial proteomics datasets of several technologies, all but one of those of virtues-sp32 "
     "(model table of its repository)",
     weights_file="virtues-sp31/model.safetensors",
@@ -52,6 +54,7 @@ VIRTUES_SP32 = ModelCard(
     title="VirTues sp32",
     license="CC-BY-NC-4.0",
     commercial=False,
+    domains=("fluorescence", "ion"),
     trained_on="32 spatial proteomics datasets of several technologies (model table of its repository)",
     weights_file="virtues-sp32/model.safetensors",
     **_COMMON,
@@ -61,6 +64,7 @@ VIRTUES_IMC14 = ModelCard(
     title="VirTues imc14, of the preprint",
     license="CC-BY-NC-4.0",
     commercial=False,
+    domains=("ion",),
     trained_on="14 imaging mass cytometry datasets of tumours, tonsil, endometrium and pancreas at 1 µm per pixel "
     "(Methods, Datasets for VirTues development)",
     weights_file="virtues-imc14/model.safetensors",

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _WEIGHTS_AT_ONCE = 2**25  # attention weights in memory at a time where only their mean over queries is kept
+_GROUPS_AT_ONCE = 2**15  # CUDA kernels of scaled_dot_product_attention refuse batches of 2**16 and more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +75,8 @@ class TokenGrid:
         if self._index is None:
             return x.unflatten(0, self.shape)
         n = self.n_windows * self.shape[1] * self.shape[2]
-        blank = x.new_zeros(n, x.shape[-1]) if hidden is None else hidden.flatten(0, 2).to(x.dtype)
-        return blank.index_copy(0, self._index, x).unflatten(0, self.shape)
+        blank = x.new_zeros(n, x.shape[-1]) if hidden is None else hidden.flatten(0, 2).to(x.dtype, copy=True)
+        return blank.index_copy_(0, self._index, x).unflatten(0, self.shape)
 
     def groups(self, x: Tensor, along: str) -> Tensor:
         """Tokens ``(B, C, L, heads, d)`` as the sequences that attend to each other, ``(G, heads, S, d)``."""
@@ -155,9 +156,7 @@ class GroupAttention(nn.Module):
     def forward(self, x: Tensor, grid: TokenGrid) -> Tensor:
         """Packed tokens ``(N, D)`` to packed tokens."""
         query, key, value = (self._project(x, weight, grid) for weight in (self.W_q, self.W_k, self.W_v))
-        out = F.scaled_dot_product_attention(
-            self._place(query, grid), self._place(key, grid), value, attn_mask=grid.keys(self.along)
-        )
+        out = _attend(self._place(query, grid), self._place(key, grid), value, grid.keys(self.along))
         return self.W_o(grid.pack(grid.ungroup(out, self.along)))
 
     def summary(self, x: Tensor, grid: TokenGrid) -> Tensor:
@@ -165,7 +164,7 @@ class GroupAttention(nn.Module):
         first = grid.unpack(x)[:, 0].flatten(0, 1)
         query = self.W_q(first).unflatten(-1, (self.heads, 1, -1))
         key, value = (self._project(x, weight, grid) for weight in (self.W_k, self.W_v))
-        return self.W_o(F.scaled_dot_product_attention(query, key, value, attn_mask=grid.keys("v")).flatten(1))
+        return self.W_o(_attend(query, key, value, grid.keys("v")).flatten(1))
 
     def weights(self, x: Tensor, grid: TokenGrid) -> Tensor:
         """Softmax attention ``(G, heads, S, S)`` of every token (rows) to the tokens of its group."""
@@ -203,6 +202,17 @@ class GroupAttention(nn.Module):
     def _softmax(query: Tensor, key: Tensor, keys: Tensor | None) -> Tensor:
         logits = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).float()
         return (logits if keys is None else logits.masked_fill(~keys, -torch.inf)).softmax(-1)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, keys: Tensor | None) -> Tensor:
+    parts = [slice(i, i + _GROUPS_AT_ONCE) for i in range(0, max(1, len(query)), _GROUPS_AT_ONCE)]
+    outs = [
+        F.scaled_dot_product_attention(
+            query[part], key[part], value[part], attn_mask=None if keys is None else keys[part]
+        )
+        for part in parts
+    ]
+    return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
 class FactorisedBlock(nn.Module):

@@ -37,7 +37,12 @@ def embed_cells(
     background: Literal["zero", "keep"] | None = None,
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
+    mode: Literal["auto", "crop", "tile"] = "auto",
     window: int | None = None,
+    stride: int | None = None,
+    padding: int | None = None,
+    stats: Mapping[str, object] | None = None,
+    marker_embeddings: object = None,
     on_missing: Literal["raise", "drop"] = "raise",
     batch_size: int | None = None,
     device: str | None = None,
@@ -49,9 +54,14 @@ def embed_cells(
 ) -> AnnData | None:
     """Embed every cell of every sample with an encoder.
 
-    One window is cut around the centroid of each cell, scaled to 0..1, normalised marker by marker, masked to the cell
-    and encoded. For KRONOS this is the published cell recipe (Online Methods, *Cell phenotyping*): 64 x 64 pixels,
-    ``(x - mean) / std`` of each marker, pixels of other cells set to zero, one vector a marker concatenated.
+    ``mode="crop"``: one window is cut around the centroid of each cell, scaled to 0..1, normalised marker by marker,
+    masked to the cell and encoded. For KRONOS this is the published cell recipe (Online Methods, *Cell phenotyping*):
+    64 x 64 pixels, ``(x - mean) / std`` of each marker, pixels of other cells set to zero, one vector a marker
+    concatenated.
+
+    ``mode="tile"``: overlapping tiles are laid over the whole image, and every token is shared out to the cells below
+    it by the pixels that they have in common. This is VirTues' recipe (Methods, *Aggregation*): tiles of 128 pixels at
+    stride 42. One pass over the image instead of one window a cell.
 
     Parameters
     ----------
@@ -78,8 +88,9 @@ def embed_cells(
         What becomes of channels that are not resolved: an error, a marker that the model has never seen, or left out.
         Default: ``"raise"`` for models that know markers by name, ``"keep"`` for those to which names mean nothing.
     output
-        ``"marker"``: one vector a marker, concatenated to ``M * D`` columns; ``"patch"``: one vector a window.
-        Default: what the model's card says.
+        ``"marker"``: one vector a marker, concatenated to ``M * D`` columns; ``"patch"``: one vector a cell of ``D``
+        columns (in tiles: the summary tokens, or the mean of the tokens of all markers). Default: what the model's card
+        says.
     normalization
         ``"published"``: the statistics shipped with the weights; ``"cohort"``: mean and standard deviation over the
         tissue of all samples given; ``"auto"``: published ones where there are any, those of the cohort for the rest.
@@ -91,8 +102,19 @@ def embed_cells(
         µm per pixel of the images, or ``{sample: µm}``. Default: from their transformations.
     resample
         Whether images more than 10 % off the pixel size that the model was trained on are resampled to it.
+    mode
+        ``"crop"``, ``"tile"``, or what the paper does (``"auto"``).
     window
-        Side of the window in model pixels. Default: what the card says.
+        Side of the window in model pixels. Default: what the card says; 128 for tiles.
+    stride, padding
+        Tiles only, in model pixels: distance of one tile to the next (default 42), and how far tiles reach beyond the
+        image, where all is zero before normalising (default 120).
+    stats
+        Mean and standard deviation of the markers, instead of those of this cohort: ``{marker: (mean, std)}``, or the
+        record of an earlier run (`spatialfm.get.record`), so that a new cohort is normalised like the old one.
+    marker_embeddings
+        Protein embeddings of the markers for models that know markers by them (VirTues): a folder of
+        ``<UniProt>.pt`` or ``.npy``, a FASTA file to compute them from, ``{marker: vector}``, or a list of these.
     on_missing
         Rows without label, labels without row, cells outside of their image: an error, or left out (such rows then
         leave the table).
@@ -151,7 +173,21 @@ def embed_cells(
     torch_device = resolve_device(device)
     encoder = _encoder(model, weights, model_options).to(torch_device)
     options = Options(
-        markers, mapping, on_unknown, output, normalization, intensity_max, background, mpp, resample, window
+        markers=markers,
+        mapping=mapping,
+        on_unknown=on_unknown,
+        output=output,
+        normalization=normalization,
+        intensity_max=intensity_max,
+        background=background,
+        mpp=mpp,
+        resample=resample,
+        mode=mode,
+        window=window,
+        stride=stride,
+        padding=padding,
+        stats=stats,
+        marker_embeddings=marker_embeddings,
     )
     check_options(encoder, options)
     table = _table(sdata, table_name, pairs, on_missing)
@@ -256,7 +292,6 @@ def _write(
         weights=encoder.weights.source,
         weights_sha256=encoder.weights.sha256,
         model_options=dict(encoder.options),
-        mode="crop",
         embedding_dim=values.shape[1] // (len(plan.panel.markers) if plan.job.output == "marker" else 1),
         feature_names=names,
         standardized=card.standardize,

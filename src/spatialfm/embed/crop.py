@@ -1,0 +1,86 @@
+"""One window a cell: cut around its centroid, masked to the cell, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .engine import Job
+from .pool import cell_masks, cut_windows
+from .store import BlockStore
+from .windows import CellBlock, fitting_window, plan_blocks, window_starts
+
+
+@dataclass(frozen=True)
+class CropJob(Job):
+    """Windows centred on cells.
+
+    Attributes
+    ----------
+    extents
+        Side that each cell needs in model pixels, ``(n,)``, where the model takes any window that holds the cell: a
+        batch is then cut no larger than its largest cell, and one merged giant does not set the cost of all others.
+    """
+
+    extents: np.ndarray | None = None
+
+    unit = "cell"
+
+    @property
+    def starts(self) -> np.ndarray:
+        """First row and column of each window, ``(n, 2)``."""
+        return window_starts(self.centers, self.window)
+
+    def plan(self, side: int) -> list[CellBlock]:
+        """Cells by the square of `side` model pixels that their centroid lies in."""
+        starts, blocks = self.starts, []
+        for number in range(len(self.readers)):
+            members = np.flatnonzero(self.sample == number)
+            blocks += plan_blocks(number, members, starts[members], self.window, side)
+        return blocks
+
+    def encode_block(
+        self,
+        block: CellBlock,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        advance: Callable[[int], object] = lambda n: None,
+    ) -> dict[str, np.ndarray]:
+        """Rows of the block's cells."""
+        device = self.encoder.device
+        region, label_image = torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device)
+        order = np.arange(len(block.cells))
+        if self.extents is not None:
+            order = np.argsort(self.extents[block.cells], kind="stable")
+        corners = window_starts(self.centers[block.cells], self.window) - (block.y0, block.x0)
+        rows: np.ndarray | None = None
+        with torch.inference_mode():
+            for first in range(0, len(order), batch_size):
+                part = order[first : first + batch_size]
+                cells = block.cells[part]
+                side = self.window if self.extents is None else fitting_window(self.extents[cells], self.window)
+                starts = torch.from_numpy(corners[part] + (self.window // 2 - side // 2)).to(device)
+                masks = cell_masks(label_image, starts, torch.from_numpy(self.labels[cells]).to(device), side)
+                outputs = self.encode(cut_windows(region, starts, side), masks)
+                # `marker`: (B, M, D) becomes (B, M * D), marker by marker
+                encoded = getattr(outputs, self.output).flatten(1)
+                if rows is None:
+                    rows = np.empty((len(order), encoded.shape[1]), np.float32)
+                rows[part] = encoded.float().cpu().numpy()
+                advance(len(encoded))
+        self.refuse_nan(rows, self.labels[block.cells], block.sample)
+        return {"rows": rows}
+
+    def collect(self, blocks: Sequence[CellBlock], store: BlockStore) -> np.ndarray:
+        """Put the rows of all blocks in their places."""
+        rows = None
+        for number, block in enumerate(blocks):
+            part = store.read(number)["rows"]
+            if rows is None:
+                rows = np.empty((len(self.labels), part.shape[1]), np.float32)
+            rows[block.cells] = part
+        return rows

@@ -1,0 +1,98 @@
+"""Where a model is used on what it was not trained for: one sentence each, as a warning and in the record."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .._errors import SpatialfmWarning
+from .geometry import TOLERANCE
+
+if TYPE_CHECKING:
+    from ..models.card import ModelCard
+
+# 162Dy, Dy162, 191Ir …: isotopes of metal-tagged antibodies (lanthanides, Y, In, Ir, Pt, Bi) behind or before a name
+_METALS = "La|Ce|Pr|Nd|Sm|Eu|Gd|Tb|Dy|Ho|Er|Tm|Yb|Lu|Y|In|Ir|Pt|Bi"
+_ISOTOPE = re.compile(
+    rf"(?<![A-Za-z0-9])(?:(?:8|1|2)\d{{1,2}}(?:{_METALS})|(?:{_METALS})(?:\(?)(?:8|1|2)\d{{1,2}})(?![0-9a-z])"
+)
+_DYES = re.compile(r"dapi|hoechst|draq|sytox|syto|propidium", re.IGNORECASE)
+
+
+def looks_ion_based(channels: Sequence[str], size: float | None) -> bool:
+    """Whether an image seems to be imaging mass cytometry or MIBI.
+
+    It does if a channel is named after an isotope, or if pixels are about 1 µm or the stain of nuclei is no
+    fluorescent dye while histone H3 or an iridium intercalator (``DNA1``, ``DNA3``) is there.
+
+    Examples
+    --------
+    >>> looks_ion_based(["CD8-Dy162", "CD3"], 0.5), looks_ion_based(["DAPI", "CD3"], 1.0)
+    (True, False)
+    """
+    if any(_ISOTOPE.search(name) for name in channels):
+        return True
+    if any(_DYES.search(name) for name in channels):
+        return False
+    nuclear = any(
+        re.fullmatch(r"(histone)?[ _-]?h3|hh3|dna[ _-]?\d?", name.strip(), re.IGNORECASE) for name in channels
+    )
+    return nuclear or (size is not None and abs(size - 1.0) < 0.05)
+
+
+def domain_warnings(
+    card: ModelCard,
+    channels: Sequence[Sequence[str]],
+    sizes: Sequence[float | None],
+    ratios: Sequence[float],
+    *,
+    n_markers: int,
+    n_known: int | None,
+) -> list[str]:
+    """What a user should know before trusting the embedding; each sentence is also given as a warning.
+
+    Parameters
+    ----------
+    card
+        The model.
+    channels
+        All channel names of each image.
+    sizes, ratios
+        µm per pixel of each image, and image pixels per model pixel.
+    n_markers, n_known
+        Markers used, and how many of them the model has seen; None where that is not known.
+    """
+    found = []
+    ion = [looks_ion_based(names, size) for names, size in zip(channels, sizes, strict=True)]
+    if any(ion) and "ion" not in card.domains and "fluorescence" in card.domains:
+        found.append(
+            f"{card.name} was trained on fluorescence, and {sum(ion)} of {len(ion)} images look ion-based (IMC, MIBI)."
+        )
+    if not all(ion) and "fluorescence" not in card.domains and "ion" in card.domains:
+        found.append(
+            f"{card.name} was trained on ion-based images, and {len(ion) - sum(ion)} of {len(ion)} do not look so."
+        )
+    if card.domains == ("rgb",):
+        found.append(f"{card.name} was trained on RGB images; each marker is shown to it as a grey one.")
+    low, high = card.mpp_range or (card.mpp, card.mpp)
+    off = [
+        size
+        for size, ratio in zip(sizes, ratios, strict=True)
+        if low is not None
+        and size is not None
+        and ratio == 1
+        and not low * (1 - TOLERANCE) <= size <= high * (1 + TOLERANCE)
+    ]
+    if off:
+        found.append(
+            f"{card.name} was trained at {low:g} to {high:g} µm per pixel, and {len(off)} of {len(sizes)} images are "
+            "used "
+            f"at {off[0]:g} without resampling."
+        )
+    if n_known is not None and 2 * n_known < n_markers:
+        found.append(f"{card.name} has seen only {n_known} of the {n_markers} markers.")
+    for sentence in found:
+        warnings.warn(sentence, SpatialfmWarning, stacklevel=2)
+    return found

@@ -1,0 +1,121 @@
+"""Scale, mean and standard deviation of every marker, and where they come from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._errors import PanelError, SpatialfmWarning
+from .reader import SampleReader
+from .stats import cohort_statistics
+
+if TYPE_CHECKING:
+    from ..models.card import ModelCard
+    from ..models.encoder import MarkerEntry
+
+Statistics = tuple[np.ndarray, np.ndarray, list[str]]  # mean (M,), standard deviation (M,), source of each
+
+
+def intensity_range(dtype: np.dtype, intensity_max: float | None) -> float:
+    """Pixel value that becomes 1: what the user says, the range of 8- and 16-bit pixels, 1 for all others."""
+    if intensity_max is not None:
+        if intensity_max <= 0:
+            raise PanelError(f"intensity_max={intensity_max} must be positive.")
+        return float(intensity_max)
+    return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
+
+
+def marker_statistics(
+    card: ModelCard,
+    markers: Sequence[str],
+    entries: Mapping[str, MarkerEntry],
+    readers: Sequence[SampleReader],
+    *,
+    tissue_of: Sequence[SampleReader],
+    normalization: str,
+    intensity_max: float | None,
+    given: Mapping[str, object] | None,
+) -> Statistics:
+    """Mean and standard deviation of each marker: given by the user, published with the model, or of the cohort.
+
+    Raises
+    ------
+    PanelError
+        If statistics are asked for that do not exist, or published ones do not fit the pixels.
+    """
+    n = len(markers)
+    if card.normalization == "none":
+        return np.zeros(n), np.ones(n), ["none"] * n
+    if given is not None:
+        mean, std, sources = _given(markers, given)
+    else:
+        mean, std, sources = _published_or_cohort(
+            card, markers, entries, readers, tissue_of, normalization, intensity_max
+        )
+    flat = [name for name, value in zip(markers, std, strict=True) if not value > 0]
+    if flat:
+        warnings.warn(
+            f"Marker(s) {', '.join(flat)} have the same value in all tissue pixels: they carry no information.",
+            SpatialfmWarning,
+            stacklevel=2,
+        )
+        std[std <= 0] = 1.0
+    return (np.zeros(n) if card.normalization == "scale" else mean), std, sources
+
+
+def _published_or_cohort(
+    card: ModelCard,
+    markers: Sequence[str],
+    entries: Mapping[str, MarkerEntry],
+    readers: Sequence[SampleReader],
+    tissue_of: Sequence[SampleReader],
+    normalization: str,
+    intensity_max: float | None,
+) -> Statistics:
+    usable = card.normalization == "marker statistics" and normalization != "cohort"
+    published = np.array([usable and name in entries for name in markers])
+    lacking = [name for name, has in zip(markers, published, strict=True) if not has]
+    if normalization == "published" and lacking:
+        raise PanelError(
+            f"{card.name} has no published statistics for {', '.join(lacking)}. Pass normalization='auto' to compute "
+            "theirs "
+            "over the tissue of the cohort, marker_metadata=<path of marker_metadata.csv>, or markers= without them."
+        )
+    dtypes = {str(reader.image.dtype) for reader in readers} - {"uint8", "uint16"}
+    if published.any() and dtypes and intensity_max is None:
+        raise PanelError(
+            f"Published statistics are for pixels scaled to 0..1, and the range of {sorted(dtypes)[0]} pixels is "
+            "unknown. "
+            "Pass intensity_max=<value of the brightest possible pixel>, or normalization='cohort'."
+        )
+    mean = np.array([entries[name].mean if has else 0.0 for name, has in zip(markers, published, strict=True)])
+    std = np.array([entries[name].std if has else 1.0 for name, has in zip(markers, published, strict=True)])
+    if lacking:
+        of_cohort = cohort_statistics(readers, tissue_of=tissue_of)
+        mean[~published], std[~published] = of_cohort[0][~published], of_cohort[1][~published]
+        if published.any():
+            warnings.warn(
+                f"{card.name} has no published statistics for {', '.join(lacking)}: theirs are computed over the "
+                "tissue of "
+                "this cohort.",
+                SpatialfmWarning,
+                stacklevel=2,
+            )
+    return mean, std, ["published" if has else "cohort" for has in published]
+
+
+def _given(markers: Sequence[str], given: Mapping[str, object]) -> Statistics:
+    """Statistics from the record of an earlier run, or ``{marker: (mean, std)}``."""
+    if "normalization_mean" in given:
+        columns = (given["markers"], given["normalization_mean"], given["normalization_std"])
+        given = {name: (mean, std) for name, mean, std in zip(*columns, strict=True)}
+    if missing := [name for name in markers if name not in given]:
+        raise PanelError(
+            f"stats= holds no statistics for {', '.join(missing)}; it has {', '.join(given)}. Pass markers= without "
+            "them."
+        )
+    mean, std = np.array([given[name] for name in markers], dtype=float).T
+    return mean, std.copy(), ["given"] * len(markers)

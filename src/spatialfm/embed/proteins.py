@@ -1,0 +1,369 @@
+"""Protein embeddings of markers: from a folder, a FASTA file, the user's own vectors, or UniProt and ESM-2.
+
+A folder is laid out as VirTues' published one: one file ``<UniProt accession>.pt`` a protein, each a bare tensor, isoforms
+by their own accession (``P08575-8.pt``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .._errors import PanelError, WeightsError
+from .._logging import logger
+from .._settings import settings
+from ..pp.panel import marker_table, match_markers
+from .sequences import ACCESSION, fasta_text, kept_sequence_file, read_fasta, uniprot_sequence, write_whole
+
+MODEL = "esm2_t30_150M_UR50D"
+WIDTH = 640  # of the vectors of MODEL
+_SUFFIXES = (".pt", ".npy")
+
+Vectors = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Protein:
+    marker: str
+    accessions: tuple[str, ...] = ()  # the one to use first, then what may stand for it
+    why_none: str = ""
+
+
+@dataclass(frozen=True)
+class _Source:
+    label: str
+    what: str = "embedding"
+    own: Vectors = field(default_factory=dict)  # by marker
+    vectors: Vectors = field(default_factory=dict)  # by accession
+    sequences: dict[str, str] = field(default_factory=dict)  # by accession
+    remote: bool = False  # asks UniProt for sequences that are not here
+
+
+def protein_embeddings(markers: Sequence[str], source: object, dim: int) -> tuple[Vectors, dict[str, str]]:
+    """Find the protein embedding of every marker.
+
+    The accession of a marker is that of `sfm.pp.match_markers`; of a complex or family, the first (representative)
+    one that a source has. A marker that VirTues gives an isoform takes the isoform first. Local files and vectors are
+    checked before anything is fetched or computed.
+
+    Parameters
+    ----------
+    markers
+        Markers or channel names; also UniProt accessions.
+    source
+        - None: what ``sfm.settings.cache_dir / "proteins"`` holds; the rest is computed there with ESM-2 from the
+          sequences of UniProt, one protein at a time, so that a stopped run goes on where it was.
+        - a folder of ``<UniProt accession>.pt`` (read without running code) or ``.npy``, each ``(d,)`` or ``(1, d)``
+        - a FASTA file with UniProt's headers (``>sp|P01730|CD4_HUMAN``) or bare accessions (``>P01730``), may be
+          gzipped: the embeddings are computed with ESM-2 and kept in the cache folder
+        - ``{marker, channel name or accession: vector}``
+        - a list of these, tried in order for each marker
+    dim
+        Width that the model takes.
+
+    Returns
+    -------
+    ``{marker: float32 (dim,)}`` of the markers that have one, and ``{marker: reason}`` of the others.
+
+    Raises
+    ------
+    PanelError
+        If a vector or a sequence of `source` is none, or has the wrong width.
+    WeightsError
+        If a folder or file is missing, unreadable, not finite or of the wrong width; if sequences would have to be
+        fetched and cannot be.
+    ModelError
+        If embeddings must be computed and `transformers` is not installed.
+
+    References
+    ----------
+    Wenckstern et al., "AI-powered virtual tissues from spatial proteomics", arXiv 2501.06039, Methods, "Tokenization".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found, reasons = protein_embeddings(["CD4", "DAPI"], {"P01730": np.ones(640)}, 640)
+    >>> found["CD4"].shape, reasons
+    ((640,), {'DAPI': 'no protein sequence (DNA stain)'})
+    """
+    proteins = _proteins(markers)
+    sources = [_open(item, proteins, dim) for item in _as_list(source)]
+    found, sequences, reasons = _choose(proteins, sources, dim)
+    computed = _compute({(accession, sequence) for accession, sequence in sequences.values()}, dim)
+    found |= {marker: computed[key] for marker, key in sequences.items()}
+    return {marker: found[marker] for marker in dict.fromkeys(markers) if marker in found}, reasons
+
+
+def _proteins(markers: Sequence[str]) -> list[_Protein]:
+    names = list(dict.fromkeys(markers))
+    if not names:
+        return []
+    notes = marker_table().set_index("marker")["note"]
+    proteins = []
+    for row in match_markers(names).itertuples():
+        note = notes.get(row.marker, "")
+        if row.uniprot:
+            # the table names the protein; VirTues' own choice of an isoform stands in the note
+            isoform = re.search(r"VirTues: (\S+?)\)", note)
+            first = [isoform[1]] if isoform and ACCESSION.fullmatch(isoform[1]) else []
+            proteins.append(_Protein(row.channel, tuple(dict.fromkeys([*first, *row.uniprot.split(";")]))))
+        elif row.marker:
+            proteins.append(_Protein(row.channel, why_none=f"no protein sequence ({note or 'none in the table'})"))
+        elif ACCESSION.fullmatch(row.channel):
+            proteins.append(_Protein(row.channel, (row.channel,)))
+        else:
+            near = f", perhaps {row.suggestions}" if row.suggestions else ""
+            why = f"no protein: {row.status} in the table of markers{near}"
+            proteins.append(_Protein(row.channel, why_none=why))
+    return proteins
+
+
+def _as_list(source: object) -> list[object]:
+    if not isinstance(source, (list, tuple)):
+        return [source]
+    if not source:
+        raise PanelError("marker_embeddings is an empty list. Pass None for what UniProt and ESM-2 give, or a folder.")
+    return list(source)
+
+
+def _open(source: object, proteins: Sequence[_Protein], dim: int) -> _Source:
+    """A source with all that it has for these proteins, checked."""
+    if source is None:
+        folder = _cache()
+        return _Source("UniProt", "sequence", vectors=_read_wanted(folder, proteins, dim), remote=True)
+    if isinstance(source, Mapping):
+        return _from_mapping(source, proteins, dim)
+    if not isinstance(source, (str, os.PathLike)):
+        raise PanelError(
+            f"marker_embeddings is {type(source).__name__}; expected a folder, a FASTA file, a mapping "
+            "{marker: vector}, or a list of these."
+        )
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _from_folder(path, proteins, dim)
+    if path.suffix in _SUFFIXES:
+        raise WeightsError(f"marker_embeddings={str(path)!r} is one file. Pass its folder, or {{marker: vector}}.")
+    if not path.is_file():
+        raise WeightsError(
+            f"No folder or FASTA file {str(path)!r} of protein embeddings. Pass marker_embeddings=<folder of "
+            "<UniProt accession>.pt or .npy>, or a FASTA file with the sequences."
+        )
+    return _from_fasta(path, proteins)
+
+
+def _from_fasta(path: Path, proteins: Sequence[_Protein]) -> _Source:
+    from ..models.esm import clean_sequence
+
+    records = read_fasta(fasta_text(path), str(path))
+    wanted = {accession for protein in proteins for accession in protein.accessions if accession in records}
+    return _Source(
+        str(path),
+        what="sequence",
+        sequences={accession: clean_sequence(records[accession], f"{accession} in {path}") for accession in wanted},
+    )
+
+
+def _from_folder(folder: Path, proteins: Sequence[_Protein], dim: int) -> _Source:
+    def has_any(place: Path) -> bool:
+        return place.is_dir() and any(file.suffix in _SUFFIXES for file in place.iterdir())
+
+    if not has_any(folder) and has_any(folder / MODEL):  # VirTues' script puts a folder of the model's name in between
+        folder = folder / MODEL
+    if not has_any(folder):
+        raise WeightsError(
+            f"Folder {folder} holds no protein embeddings. Its files must be named <UniProt accession>.pt or .npy, "
+            "e.g. P01730.pt."
+        )
+    return _Source(str(folder), vectors=_read_wanted(folder, proteins, dim))
+
+
+def _from_mapping(vectors: Mapping, proteins: Sequence[_Protein], dim: int) -> _Source:
+    mend = "Pass one vector a marker."
+    checked = {
+        key: _checked(value, dim, f"marker_embeddings[{key!r}]", PanelError, mend) for key, value in vectors.items()
+    }
+    if strange := [key for key in checked if not isinstance(key, str) or not key.strip()]:
+        raise PanelError(f"marker_embeddings has the key {strange[0]!r}, which is no name of a marker.")
+    names = {protein.marker for protein in proteins}
+    own = {key: vector for key, vector in checked.items() if key in names}
+    by_accession = {key: vector for key, vector in checked.items() if key not in names and ACCESSION.fullmatch(key)}
+    others = [key for key in checked if key not in own and key not in by_accession]
+    if others:
+        _add_by_other_names(own, {key: checked[key] for key in others}, proteins)
+    return _Source("the given vectors", own=own, vectors=by_accession)
+
+
+def _add_by_other_names(own: Vectors, others: Vectors, proteins: Sequence[_Protein]) -> None:
+    """Vectors under another name of a marker; its own name goes before."""
+    table = match_markers(list(others))
+    meant = dict(zip(table["channel"], table["marker"], strict=True))
+    if unknown := [key for key in others if not meant[key]]:
+        logger.warning("marker_embeddings: no marker of the panel is called %s", ", ".join(map(repr, unknown[:8])))
+    markers = match_markers([protein.marker for protein in proteins])["marker"] if proteins else []
+    for protein, marker in zip(proteins, markers, strict=True):
+        keys = [key for key in others if marker and meant[key] == marker]
+        if protein.marker in own or not keys:
+            continue
+        if any(not np.array_equal(others[key], others[keys[0]]) for key in keys):
+            raise PanelError(
+                f"marker_embeddings has different vectors for marker {protein.marker!r}: under {keys}. Keep one, "
+                f"under {protein.marker!r}."
+            )
+        own[protein.marker] = others[keys[0]]
+
+
+def _read_wanted(folder: Path, proteins: Sequence[_Protein], dim: int) -> Vectors:
+    paths = {
+        accession: folder / f"{accession}{suffix}"
+        for protein in proteins
+        for accession in protein.accessions
+        for suffix in reversed(_SUFFIXES)  # of two files the .pt, as VirTues would read
+        if (folder / f"{accession}{suffix}").is_file()
+    }
+    return {accession: _read_vector(path, dim) for accession, path in paths.items()}
+
+
+def _read_vector(path: Path, dim: int) -> np.ndarray:
+    try:
+        if path.suffix == ".npy":
+            content = np.load(path, allow_pickle=False)
+        else:
+            import torch
+
+            with path.open("rb") as stream:
+                content = torch.load(stream, map_location="cpu", weights_only=True)
+    # a damaged zip, a truncated pickle and a file of objects each surface as another exception
+    except Exception as error:
+        if "Unsupported" in str(error) and "GLOBAL" in str(error) or "allow_pickle" in str(error):
+            raise WeightsError(
+                f"Embedding file {path} would run code to be read, and was not: it holds Python objects. Save the "
+                "vector alone, with torch.save(tensor, file) or numpy.save."
+            ) from error
+        raise WeightsError(
+            f"Embedding file {path} ({path.stat().st_size:,} bytes) is truncated or no embedding "
+            f"({type(error).__name__}). Copy or compute it again."
+        ) from error
+    mend = f"Compute it again with ESM-2 ({MODEL}): the mean of the last layer over the residues."
+    return _checked(content, dim, f"Embedding file {path}", WeightsError, mend)
+
+
+def _checked(value: object, dim: int, what: str, error: type[Exception], mend: str) -> np.ndarray:
+    """A float32 vector ``(dim,)``, or the error that says what it is instead."""
+    if hasattr(value, "detach"):  # numpy knows no bfloat16 and reads no tensor that has a gradient
+        value = value.detach().cpu().float()
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiu":
+        raise error(f"{what} is no vector of numbers but {type(value).__name__}. {mend}")
+    if array.shape not in ((dim,), (1, dim)):
+        raise error(f"{what} has shape {array.shape}; the model takes ({dim},). {mend}")
+    with np.errstate(over="ignore"):
+        vector = array.reshape(dim).astype(np.float32)
+    if not np.isfinite(vector).all():
+        raise error(f"{what} is not finite in {int((~np.isfinite(vector)).sum())} of {dim} places. {mend}")
+    return vector
+
+
+def _choose(
+    proteins: Sequence[_Protein], sources: Sequence[_Source], dim: int
+) -> tuple[Vectors, dict[str, tuple[str, str]], dict[str, str]]:
+    """For each marker a vector, an (accession, sequence) to embed, or the reason why there is none."""
+    found: Vectors = {}
+    sequences: dict[str, tuple[str, str]] = {}
+    reasons: dict[str, str] = {}
+    absent: dict[str, str] = {}  # would have to be fetched
+    for protein in proteins:
+        for source in sources:
+            what, accession = _look_up(protein, source, dim)
+            if what is None:
+                continue
+            if isinstance(what, str):
+                sequences[protein.marker] = (accession, what)
+            else:
+                found[protein.marker] = what
+            if accession not in ("", *protein.accessions[:1]):
+                logger.info("%s: embedding of %s, for want of %s", protein.marker, accession, protein.accessions[0])
+            break
+        else:
+            reasons[protein.marker] = protein.why_none or _why_none(protein, sources)
+            if protein.accessions and settings.offline and any(source.remote for source in sources):
+                absent[protein.marker] = protein.accessions[0]
+    if absent:
+        raise WeightsError(_how_to_make(absent))
+    return found, sequences, reasons
+
+
+def _look_up(protein: _Protein, source: _Source, dim: int) -> tuple[np.ndarray | str | None, str]:
+    """A vector or a sequence, and its accession."""
+    if protein.marker in source.own:
+        return source.own[protein.marker], ""
+    for accession in protein.accessions:
+        for kept in (source.vectors, source.sequences):
+            if accession in kept:
+                return kept[accession], accession
+        if not source.remote:
+            continue
+        if not settings.offline and not kept_sequence_file(accession).is_file():
+            _check_can_compute(dim)  # before time is spent on the network
+        if sequence := uniprot_sequence(accession):
+            from ..models.esm import clean_sequence
+
+            return clean_sequence(sequence, f"{accession} from UniProt"), accession
+    return None, ""
+
+
+def _why_none(protein: _Protein, sources: Sequence[_Source]) -> str:
+    names = " or ".join(protein.accessions)
+    return "; ".join(f"no {source.what} of {names} in {source.label}" for source in sources)
+
+
+def _how_to_make(absent: Mapping[str, str]) -> str:
+    listed = ", ".join(f"{accession} ({marker})" for marker, accession in absent.items())
+    return (
+        f"No protein embedding of {listed}, and downloads are off (sfm.settings.offline). Put <accession>.pt or .npy "
+        f"into {_cache()}: the mean of the last layer of ESM-2 ({MODEL}) over the residues, shape ({WIDTH},). Or pass "
+        "marker_embeddings= such a folder, or a FASTA file with these sequences from which they are computed."
+    )
+
+
+def _cache() -> Path:
+    return settings.cache_dir / "proteins" / MODEL
+
+
+def _check_can_compute(dim: int) -> None:
+    from ..models.esm import require_transformers
+
+    if dim != WIDTH:
+        raise WeightsError(
+            f"Embeddings computed here are ESM-2's ({MODEL}) and {WIDTH} wide; the model takes {dim}. Pass "
+            f"marker_embeddings=<folder of embeddings of width {dim}>."
+        )
+    require_transformers()
+
+
+def _compute(wanted: set[tuple[str, str]], dim: int) -> dict[tuple[str, str], np.ndarray]:
+    """Embeddings of (accession, sequence) pairs: from the cache folder, or computed into it one by one."""
+    paths = {
+        key: _cache() / f"{key[0]}-{hashlib.sha256(key[1].encode()).hexdigest()[:16]}.npy" for key in sorted(wanted)
+    }
+    missing = {path.stem: key for key, path in paths.items() if not path.is_file()}
+    if missing:
+        _check_can_compute(dim)
+        from tqdm.auto import tqdm
+
+        from ..models.esm import iter_esm_embeddings
+
+        logger.info("Embedding %d proteins with ESM-2 (%s) into %s", len(missing), MODEL, _cache())
+        # one at a time: no vector depends on its company, and a stopped run keeps what it has
+        made = iter_esm_embeddings({stem: key[1] for stem, key in missing.items()}, f"facebook/{MODEL}", batch_size=1)
+        for stem, vector in tqdm(made, total=len(missing), desc="proteins", disable=not settings.progress):
+            write_whole(paths[missing[stem]], vector)
+    return {key: _read_vector(path, dim) for key, path in paths.items()}
