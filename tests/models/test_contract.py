@@ -204,3 +204,21 @@ def test_bfloat16_autocast_points_the_same_way(name):
         out = outputs_of(encode(encoder, pixels, mask))
     for output, value in out.items():
         assert torch.cosine_similarity(value.float(), expected[output], dim=-1).min() > 0.999, output
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+@pytest.mark.parametrize("name", RUN)
+def test_a_gpu_gives_what_the_cpu_gives(name):
+    encoder = encoder_of(name)
+    pixels, mask = batch(encoder)
+    expected = outputs_of(encode(encoder, pixels, mask))
+    markers = markers_of(encoder)
+    try:
+        there = encoder.to("cuda")
+        given = None if markers is None else markers.cuda()
+        with torch.inference_mode():
+            out = outputs_of(there(pixels.cuda(), given, mask=mask.cuda()))
+    finally:
+        encoder.to("cpu")
+    for output, value in out.items():
+        torch.testing.assert_close(value.cpu(), expected[output], rtol=1e-3, atol=1e-3)

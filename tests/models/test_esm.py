@@ -18,7 +18,13 @@ from spatialfm.models.esm import ESM2, clean_sequence, esm_embeddings, iter_esm_
 VOCABULARY = (
     "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <null_1> <mask>".split()
 )  # fmt: skip
-SEQUENCES = {"long": "MKTAYIAKQRQISFVKSHFSRQ" * 3, "short": "MNRG", "one": "W", "rare": "mkux bzo*", "mid": "ACDEFGHIKLMNPQ"}
+SEQUENCES = {
+    "long": "MKTAYIAKQRQISFVKSHFSRQ" * 3,
+    "short": "MNRG",
+    "one": "W",
+    "rare": "mkux bzo*",
+    "mid": "ACDEFGHIKLMNPQ",
+}
 
 
 def make_model(folder, **options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 
@@ -335,3 +336,71 @@ def test_half_precision_on_request(sdata):
     half = sfm.tl.embed_cells(sdata, Moments(), dtype="float16", copy=True).obsm["X_moments"]
     assert half.dtype == np.float16
     np.testing.assert_allclose(half, full, rtol=2e-3, atol=1e-2)
+
+
+def test_virtues_prepares_pixels_and_shares_tokens_out(make_sdata, samples, caplog):
+    """Clip, log1p, blur, standardise over tissue, tiles, pixel overlap: against the same steps on whole arrays."""
+    from scipy.ndimage import correlate1d
+
+    from spatialfm.embed.preprocess import KERNEL
+    from spatialfm.embed.tiles import share_out
+
+    image, labels = samples["a"]
+    image, labels = image[:, :128, :128].copy(), labels[:128, :128].copy()
+    sdata = make_sdata({"a": (image, labels)}, ["DAPI", "CD3", "CD20"], mpp=1.0)
+    encoder = sfm.models.load("virtues", weights="random")
+    rng = np.random.default_rng(0)
+    vectors = {name: rng.standard_normal(encoder.marker_dim).astype(np.float32) for name in ("CD3", "CD20")}
+    with caplog.at_level(logging.INFO, "spatialfm"):
+        sfm.tl.embed_cells(sdata, encoder, marker_embeddings=vectors, padding=0)
+    assert "DAPI" in caplog.text  # left out by name: it has no protein and no embedding
+    notes = sfm.get.record(sdata["table"], "X_virtues")
+    assert notes["markers"] == ["CD3", "CD20"]
+    assert notes["mode"] == "tile"
+
+    values = image[1:].astype(np.float64)
+    scale = values.mean(axis=(1, 2), keepdims=True)
+    signal = np.log1p(values / scale).mean(axis=0)
+    from scipy.ndimage import binary_fill_holes
+    from skimage.filters import threshold_otsu
+
+    tissue = binary_fill_holes(signal > threshold_otsu(signal))
+    values = np.log1p(np.minimum(values, np.percentile(values[:, tissue], 99, axis=1)[:, None, None]))
+    for axis in (1, 2):
+        values = correlate1d(values, KERNEL, axis=axis, mode="mirror")
+    mean, std = values[:, tissue].mean(axis=1), values[:, tissue].std(axis=1)
+    np.testing.assert_allclose(notes["normalization_mean"], mean, rtol=1e-5)
+    np.testing.assert_allclose(notes["normalization_std"], std, rtol=1e-5)
+    pixels = torch.tensor((values - mean[:, None, None]) / std[:, None, None], dtype=torch.float32)[None]
+    ids = np.unique(labels[labels > 0])
+    rows = np.searchsorted(ids, labels) + 1
+    rows[labels == 0] = 0
+    with torch.inference_mode():
+        tokens = encoder(pixels, torch.from_numpy(np.stack([vectors["CD3"], vectors["CD20"]]))).summary
+        sums, counted = share_out(tokens, torch.from_numpy(rows)[None], len(ids))
+    expected = (sums / counted[:, None]).numpy()
+    found = sdata["table"].obsm["X_virtues"]
+    assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 1e-4
+
+
+def test_statistics_of_one_cohort_serve_another(make_sdata, samples):
+    class Standard(Moments):
+        card = dataclasses.replace(Moments.card, normalization="marker statistics")
+
+    first, second = (make_sdata({name: value}, CHANNELS) for name, value in samples.items())
+    sfm.tl.embed_cells(first, Standard())
+    notes = sfm.get.record(first["table"], "X_moments")
+    own = sfm.tl.embed_cells(second, Standard(), copy=True)
+    reused = sfm.tl.embed_cells(second, Standard(), stats=notes, copy=True)
+    assert not np.allclose(reused.obsm["X_moments"], own.obsm["X_moments"], rtol=1e-3)
+    again = sfm.get.record(reused, "X_moments")
+    assert again["normalization_mean"] == notes["normalization_mean"]
+    assert again["normalization_source"] == ["given"] * 3
+    plain = dict(
+        zip(notes["markers"], zip(notes["normalization_mean"], notes["normalization_std"], strict=True), strict=True)
+    )
+    same = sfm.tl.embed_cells(second, Standard(), stats=plain, copy=True)
+    np.testing.assert_array_equal(same.obsm["X_moments"], reused.obsm["X_moments"])
+    del plain["CD3"]
+    with pytest.raises(PanelError, match=r"stats= holds no statistics for CD3"):
+        sfm.tl.embed_cells(second, Standard(), stats=plain, copy=True)

@@ -1,7 +1,7 @@
 """Protein embeddings of markers: from a folder, a FASTA file, the user's own vectors, or UniProt and ESM-2.
 
-A folder is laid out as VirTues' published one: one file ``<UniProt accession>.pt`` a protein, each a bare tensor, isoforms
-by their own accession (``P08575-8.pt``).
+A folder is laid out as VirTues' published one: one file ``<UniProt accession>.pt`` a protein, each a bare tensor,
+isoforms by their own accession (``P08575-8.pt``).
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,17 @@ def read_fasta(text: str, where: str) -> dict[str, str]:
 
 
 def fasta_text(path: Path) -> str:
+    """Text of a FASTA file, gzipped or not.
+
+    Raises
+    ------
+    WeightsError
+        If it is no text, or a damaged archive.
+    """
     try:
         raw = path.read_bytes()
         return (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise WeightsError(
             f"{path} cannot be read as FASTA ({type(error).__name__}). Pass a text file with protein sequences, or the "
             "folder that holds the embeddings."
@@ -96,6 +104,7 @@ def uniprot_sequence(accession: str) -> str | None:
 
 def _fetch(accession: str) -> str:
     """FASTA text of a UniProt entry; empty where there is no such entry."""
+    from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import urlopen
 
@@ -104,7 +113,7 @@ def _fetch(accession: str) -> str:
     try:
         with urlopen(url, timeout=TIMEOUT) as answer:  # a fixed https address
             return answer.read().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:  # no network, a refusal, a time that ran out
+    except (OSError, HTTPException, UnicodeDecodeError) as error:  # no network, a refusal, a time that ran out
         if isinstance(error, HTTPError) and error.code in (400, 404, 410):
             return ""
         raise WeightsError(
