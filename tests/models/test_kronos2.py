@@ -81,8 +81,8 @@ def calls(tmp_path, monkeypatch) -> list:
     monkeypatch.syspath_prepend(tmp_path / "site")
     import transformers
 
-    monkeypatch.setitem(sys.modules, "transformers", transformers)
-    return transformers.CALLS
+    yield transformers.CALLS
+    del sys.modules["transformers"]  # or the next test would meet the stand-in
 
 
 def expected(pixels: torch.Tensor, statistics) -> torch.Tensor:
