@@ -75,9 +75,11 @@ def run_demo(
         raise SpatialfmError(f"{n_patients} patients are too few for survival curves. Pass --patients 8 or more.")
     from . import _demo_figures as figures
     from .datasets import simulate_cohort
+    from .models import card
     from .pp import cell_table
     from .tl import embed_cells
 
+    card(model)  # an unknown name is refused before minutes of work
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     step = _Steps(say)

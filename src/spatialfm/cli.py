@@ -91,7 +91,6 @@ def _demo(args: argparse.Namespace) -> None:
     from ._demo import run_demo
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always")
         warnings.showwarning = _Notes()
         run_demo(
             args.out,

@@ -14,7 +14,7 @@ from ._keys import UNS
 if TYPE_CHECKING:
     from anndata import AnnData
 
-__all__ = ["features", "marker_embedding", "record"]
+__all__ = ["basis", "features", "marker_embedding", "record"]
 
 
 def record(adata: AnnData, key: str) -> dict[str, object]:
@@ -81,6 +81,10 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray:
     384
     """
     notes = record(adata, key)
+    if notes["n_components"]:
+        raise ModelError(
+            f"{key!r} was reduced to principal components, which belong to no marker. Embed without reduce=."
+        )
     if notes["output"] != "marker":
         raise ModelError(
             f"{key!r} holds output {notes['output']!r}. Embed with output='marker' to have one vector a marker."
@@ -89,6 +93,39 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray:
         raise PanelError(f"No marker {marker!r} in {key!r}; it holds {', '.join(notes['markers'])}.")
     place, width = notes["markers"].index(marker), notes["embedding_dim"]
     return adata.obsm[key][:, place * width : (place + 1) * width]
+
+
+def basis(adata: AnnData, key: str) -> dict[str, np.ndarray]:
+    """Mean and principal components of a reduced embedding, to project another cohort on (``basis=``).
+
+    Parameters
+    ----------
+    adata
+        Table with an embedding made with ``reduce="pca"``.
+    key
+        Key in ``obsm``.
+
+    Returns
+    -------
+    ``mean`` ``(columns,)``, ``components`` ``(n_components, columns)``, ``explained`` ``(n_components,)``.
+
+    Raises
+    ------
+    ElementError
+        If the embedding was not reduced.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sfm.tl.embed_cells(sdata, "classical", reduce="pca", n_components=5)
+    >>> sfm.get.basis(sdata["table"], "X_classical")["components"].shape
+    (5, 103)
+    """
+    name = f"{key}_basis"
+    if name not in adata.uns.get(UNS, {}):
+        raise ElementError(f"{key!r} was not reduced. Embed with sfm.tl.embed_cells(..., reduce='pca').")
+    return {part: np.asarray(values) for part, values in adata.uns[UNS][name].items()}
 
 
 def features(adata: AnnData, key: str) -> pd.DataFrame:

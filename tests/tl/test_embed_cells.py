@@ -404,3 +404,27 @@ def test_statistics_of_one_cohort_serve_another(make_sdata, samples):
     del plain["CD3"]
     with pytest.raises(PanelError, match=r"stats= holds no statistics for CD3"):
         sfm.tl.embed_cells(second, Standard(), stats=plain, copy=True)
+
+
+def test_principal_components_and_their_reuse(sdata, tmp_path):
+    from sklearn.decomposition import PCA
+
+    full = sfm.tl.embed_cells(sdata, Moments(), copy=True).obsm["X_moments"]
+    sfm.tl.embed_cells(sdata, Moments(), reduce="pca", n_components=3)
+    table = sdata["table"]
+    expected = PCA(3, svd_solver="full").fit(full.astype(np.float64))
+    signs = np.sign(np.sum(expected.components_ * sfm.get.basis(table, "X_moments")["components"], axis=1))
+    np.testing.assert_allclose(table.obsm["X_moments"], expected.transform(full) * signs, rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(
+        sfm.get.basis(table, "X_moments")["explained"], expected.explained_variance_ratio_, rtol=1e-4
+    )
+    sdata.write(tmp_path / "cohort.zarr")
+    basis = sfm.get.basis(sd.read_zarr(tmp_path / "cohort.zarr")["table"], "X_moments")
+    again = sfm.tl.embed_cells(sdata, Moments(), basis=basis, key_added="X_again", copy=True)
+    np.testing.assert_allclose(again.obsm["X_again"], table.obsm["X_moments"], rtol=1e-4, atol=1e-3)
+    with pytest.raises(ModelError, match=r"basis= was made for 9 columns, and this embedding has 6"):
+        sfm.tl.embed_cells(sdata, Moments(), markers=["CD3", "CD20"], basis=basis)
+    with pytest.raises(ModelError, match=r"n_components=10 of an embedding of \d+ cells x 9 columns"):
+        sfm.tl.embed_cells(sdata, Moments(), reduce="pca", n_components=10)
+    with pytest.raises(ModelError, match="belong to no marker"):
+        sfm.get.marker_embedding(table, "X_moments", "CD3")

@@ -111,15 +111,14 @@ class ResNet50Encoder(Encoder):
 
     Each marker is replicated to three channels and embedded by itself. The paper concatenates the 2,048 features of all
     markers and projects them to their 9 principal components with sparse mini-batch PCA, fitted on the windows of a
-    cohort: that step needs all windows, so it is the caller's, for example
-    ``sklearn.decomposition.MiniBatchSparsePCA(n_components=9).fit_transform(adata.obsm["X_resnet50"])``.
+    cohort. That step needs all windows, so the encoder does not do it: `spatialfm.tl.embed_cells` does, with plain PCA.
 
     Parameters
     ----------
     card
         Its card.
     n_components
-        Principal components that the embedding is to be reduced to; only recorded here.
+        Principal components that `embed_cells` reduces the embedding to.
     """
 
     def __init__(self, card: ModelCard, *, n_components: int = 9) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .._errors import ElementError, TableError
-from .._keys import TABLE, obsm_key
+from .._errors import ElementError, ModelError, TableError
+from .._keys import TABLE, UNS, obsm_key
 from .._logging import logger
 from .._settings import settings
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from spatialdata import SpatialData
 
+    from ..embed.plan import Plan
     from ..models.encoder import Encoder
 
 
@@ -43,6 +44,9 @@ def embed_cells(
     padding: int | None = None,
     stats: Mapping[str, object] | None = None,
     marker_embeddings: object = None,
+    reduce: Literal["pca"] | None = None,
+    n_components: int | None = None,
+    basis: Mapping[str, np.ndarray] | None = None,
     on_missing: Literal["raise", "drop"] = "raise",
     batch_size: int | None = None,
     device: str | None = None,
@@ -115,6 +119,11 @@ def embed_cells(
     marker_embeddings
         Protein embeddings of the markers for models that know markers by them (VirTues): a folder of
         ``<UniProt>.pt`` or ``.npy``, a FASTA file to compute them from, ``{marker: vector}``, or a list of these.
+    reduce, n_components
+        ``"pca"``: keep the `n_components` leading principal components (default 50) of this run's cells. Their mean and
+        components are written too. ``resnet50`` is always reduced, to 9, as the paper has it.
+    basis
+        Mean and components of an earlier run (`spatialfm.get.basis`), instead of fitting them here.
     on_missing
         Rows without label, labels without row, cells outside of their image: an error, or left out (such rows then
         leave the table).
@@ -139,6 +148,8 @@ def embed_cells(
 
     ``.obsm[key_added]``
         ``(n_cells, columns)``, never NaN.
+    ``.uns["spatialfm"][key_added + "_basis"]``
+        If reduced: ``mean (columns,)``, ``components (n_components, columns)``, ``explained`` share of the variance.
     ``.uns["spatialfm"][key_added]``
         Record: model, weights and their SHA-256, licence, markers used and dropped, normalisation, pixel sizes, window,
         package versions, seconds. Strings, numbers and JSON text.
@@ -167,6 +178,8 @@ def embed_cells(
 
     if dtype not in ("float32", "float16"):
         raise TableError(f"dtype={dtype!r} is neither 'float32' nor 'float16'.")
+    if reduce not in (None, "pca"):
+        raise TableError(f"reduce={reduce!r} is neither 'pca' nor None.")
     if on_missing not in ("raise", "drop"):
         raise TableError(f"on_missing={on_missing!r} is neither 'raise' nor 'drop'.")
     pairs = match_elements(sdata, image, labels, samples=samples)
@@ -193,6 +206,9 @@ def embed_cells(
     table = _table(sdata, table_name, pairs, on_missing)
     cells = find_cells(sdata, pairs, table, table_name, on_missing)
     _check_rows(table, cells.rows, pairs, table_name, copy=copy)
+    n_components = n_components or encoder.options.get("n_components") or (50 if reduce else None)
+    if basis is None and n_components and n_components > len(cells.rows):
+        raise ModelError(f"n_components={n_components}, but there are only {len(cells.rows)} cells. Pass fewer.")
     plan = make_plan(sdata, pairs, cells, encoder, options)
 
     store = BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume)
@@ -201,8 +217,9 @@ def embed_cells(
     )
     rows, seconds = run(plan.job, plan.blocks, store, batch_size=batch_size)
 
+    rows, basis, extra = _finish(rows, encoder, n_components, basis)
     key = key_added or obsm_key(encoder.card.name)
-    adata = _write(table, cells.rows, rows, key, encoder, plan, dtype=dtype, seconds=seconds, copy=copy)
+    adata = _write(table, cells.rows, rows, key, encoder, plan, basis, copy=copy, dtype=dtype, seconds=seconds, **extra)
     if not copy:
         sdata.tables[table_name] = adata
     store.remove()
@@ -259,31 +276,46 @@ def _check_rows(table: AnnData, rows: np.ndarray, pairs: Sequence, table_name: s
         )
 
 
+def _finish(
+    rows: np.ndarray, encoder: Encoder, n_components: int | None, basis: Mapping[str, np.ndarray] | None
+) -> tuple[np.ndarray, Mapping[str, np.ndarray] | None, dict[str, object]]:
+    """Standardise where the card says so, then reduce; what the record says of it."""
+    from ..embed.reduce import fit_basis, project
+
+    extra: dict[str, object] = {"n_columns": rows.shape[1]}
+    if encoder.card.standardize:
+        mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+        std[std == 0] = 1.0
+        rows = ((rows - mean) / std).astype(np.float32)
+        extra |= {"feature_mean": mean, "feature_std": std}
+    if basis is not None or n_components:
+        extra["reduced"] = "pca, of this run" if basis is None else "pca, given"
+        basis = fit_basis(rows, n_components) if basis is None else basis
+        rows = project(rows, basis)
+    return rows, basis, extra
+
+
 def _write(
     table: AnnData,
     rows: np.ndarray,
     values: np.ndarray,
     key: str,
-    encoder,
-    plan,
+    encoder: Encoder,
+    plan: Plan,
+    basis: Mapping[str, np.ndarray] | None,
     *,
-    dtype: str,
-    seconds: float,
     copy: bool,
+    dtype: str,
+    n_columns: int,
+    **extra: object,
 ) -> AnnData:
     from ..embed.record import make_record, write_record
 
-    card, extra = encoder.card, {}
-    if card.standardize:
-        mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
-        std[std == 0] = 1.0
-        values = (values - mean) / std
-        extra = {"feature_mean": mean, "feature_std": std}
-    order = np.argsort(rows, kind="stable")
+    card, order = encoder.card, np.argsort(rows, kind="stable")
     whole = len(rows) == table.n_obs
     adata = table.copy() if copy and whole else table if whole else table[rows[order]].copy()
     adata.obsm[key] = values[order].astype(dtype)
-    names = encoder.feature_names(plan.panel.markers) if plan.job.output == "patch" else None
+    named = plan.job.output == "patch" and basis is None
     record = make_record(
         model=card.name,
         family=card.family,
@@ -292,15 +324,17 @@ def _write(
         weights=encoder.weights.source,
         weights_sha256=encoder.weights.sha256,
         model_options=dict(encoder.options),
-        embedding_dim=values.shape[1] // (len(plan.panel.markers) if plan.job.output == "marker" else 1),
-        feature_names=names,
+        embedding_dim=n_columns // (len(plan.panel.markers) if plan.job.output == "marker" else 1),
+        feature_names=encoder.feature_names(plan.panel.markers) if named else None,
         standardized=card.standardize,
+        n_components=values.shape[1] if basis is not None else None,
         dtype=dtype,
         device=str(encoder.device),
         n_cells=len(rows),
-        seconds=seconds,
         **plan.notes,
         **extra,
     )
     write_record(adata, key, record)
+    if basis is not None:
+        adata.uns[UNS][f"{key}_basis"] = {name: np.asarray(values) for name, values in basis.items()}
     return adata

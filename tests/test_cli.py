@@ -1,0 +1,104 @@
+"""The command line: what it prints, what it refuses, and what the demo leaves behind."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from spatialfm import _demo
+from spatialfm.cli import main
+
+
+def test_models_prints_every_model_with_its_licence(capsys):
+    import spatialfm as sfm
+
+    assert main(["models"]) == 0
+    printed = capsys.readouterr().out
+    for name, row in sfm.models.list_models().iterrows():
+        assert name in printed
+        assert row["license"] in printed
+
+
+def test_markers_reads_names_a_text_file_and_the_channels_of_a_tiff(tmp_path, capsys):
+    (tmp_path / "panel.txt").write_text("# my panel\nCD8a\n\nBlank\n", encoding="utf-8")
+    metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "Channel": {"Name": ["CD8a", "Blank"]}}
+    tifffile.imwrite(tmp_path / "core.ome.tif", np.zeros((2, 32, 32), np.uint16), metadata=metadata)
+    printed = []
+    for arguments in (["CD8a", "Blank"], [str(tmp_path / "panel.txt")], [str(tmp_path / "core.ome.tif")]):
+        assert main(["markers", *arguments]) == 0
+        printed.append(capsys.readouterr().out)
+    assert "alias" in printed[0]
+    assert "ignored" in printed[0]
+    assert printed[0] == printed[1] == printed[2]
+
+
+def test_the_demo_refuses_a_cohort_that_is_too_small_and_writes_nothing(tmp_path, capsys):
+    assert main(["demo", "--patients", "3", "--out", str(tmp_path / "out")]) == 1
+    assert "Pass --patients 8 or more" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_demo_refuses_an_unknown_model_before_it_simulates(tmp_path, capsys):
+    assert main(["demo", "--model", "kronoss", "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert "No model 'kronoss'" in printed.err
+    assert "simulate" not in printed.out
+    assert not (tmp_path / "out").exists()
+
+
+def test_clusters_are_named_by_the_markers_that_stand_out():
+    rng = np.random.default_rng(0)
+    markers = ["CD3", "CD8", "CD4", "FOXP3", "CD20", "CD68", "Cytokeratin", "aSMA", "CD31"]
+    high = {"Tumor": [6], "CD8 T": [0, 1], "Treg": [0, 2, 3], "B": [4], "Other": []}
+    planted = np.repeat(list(high), 60)
+    values = rng.gamma(5, 20, (len(planted), len(markers)))
+    for row, name in enumerate(planted):
+        values[row, high[name]] *= 12
+    obs = pd.DataFrame({"slide": "S1", "leiden": planted}, index=[f"c{i}" for i in range(len(planted))])
+    adata = ad.AnnData(values.astype(np.float32), obs=obs, var=pd.DataFrame(index=markers))
+    assert list(_demo.name_clusters(adata, "leiden")) == list(planted)
+
+
+def test_standardising_within_slides_removes_what_differs_between_them():
+    rng = np.random.default_rng(0)
+    cells = rng.normal(size=(200, 3))
+    slides = pd.Series(np.repeat(["S1", "S2"], 100))
+    stained = np.where((slides == "S2").to_numpy()[:, None], 5 * cells + 7, cells)
+    expected = np.concatenate([(part - part.mean(0)) / part.std(0) for part in (cells[:100], cells[100:])])
+    np.testing.assert_allclose(_demo.per_slide(stained, slides), expected, atol=1e-5)
+
+
+def test_true_cells_are_those_with_the_largest_overlap():
+    import spatialfm as sfm
+
+    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=128, random_state=0)
+    sfm.pp.cell_table(sdata)
+    adata = sdata["table"]
+    truth = _demo.true_rows(sdata, adata)
+    segmented = np.asarray(sdata.labels["cells_P001_1"].data)
+    true = np.asarray(sdata.labels["true_cells_P001_1"].data)
+    rows = sdata["truth"].obs.set_index("cell_id")
+    for name, label in zip(adata.obs_names, adata.obs["cell_id"], strict=True):
+        inside = true[(segmented == label) & (true > 0)]
+        labels, counts = np.unique(inside, return_counts=True)
+        best = labels[counts == counts.max()]  # a tie may go either way
+        assert truth.loc[name, "type"] in set(rows.loc[best, "type"])
+
+
+@pytest.mark.slow
+def test_the_demo_leaves_store_tables_and_figures(tmp_path, capsys):
+    import spatialdata as sd
+
+    assert main(["demo", "--patients", "12", "--model", "mean-intensity", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "adjusted Rand index" in printed
+    assert len(list(tmp_path.glob("*.png"))) == 7
+    sdata = sd.read_zarr(tmp_path / "cohort.zarr")
+    cells, patients = ad.read_h5ad(tmp_path / "cells.h5ad"), ad.read_h5ad(tmp_path / "patients.h5ad")
+    assert sdata["table"].obs["phenotype"].astype(str).tolist() == cells.obs["phenotype"].astype(str).tolist()
+    assert cells.obsm["X_mean_intensity"].shape == (cells.n_obs, 12)
+    assert patients.n_obs == 12
+    assert (cells.obs["true_type"] == "Tumor")[cells.obs["phenotype"] == "Tumor"].mean() > 0.9
