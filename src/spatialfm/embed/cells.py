@@ -98,8 +98,8 @@ def find_cells(
 
 def _in_image_pixels(scan: LabelScan, to_image: AxisAffine) -> tuple[np.ndarray, np.ndarray]:
     y, x = to_image(*(scan.centroid + 0.5).T)  # the centre of pixel 0 is 0.5
-    top, left = to_image(scan.box[:, 0], scan.box[:, 1])
-    bottom, right = to_image(scan.box[:, 2], scan.box[:, 3])
+    y0, y1, x0, x1 = scan.box.T
+    (top, left), (bottom, right) = to_image(y0, x0), to_image(y1, x1)
     reach = np.max([y - top, bottom - y, x - left, right - x], axis=0)
     return np.stack([y, x], axis=1), 2 * np.ceil(reach) + 1  # one more: the window's start is rounded
 

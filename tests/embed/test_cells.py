@@ -1,0 +1,58 @@
+"""Cells of a run: where they are and how large, against scikit-image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage.measure import regionprops
+from spatialdata.transformations import Scale, Sequence, Translation, set_transformation
+
+import spatialfm as sfm
+from spatialfm._errors import ElementError
+from spatialfm.embed.cells import find_cells
+from spatialfm.embed.windows import window_starts
+from spatialfm.pp.elements import match_elements
+
+
+def cells_of(sdata):
+    sfm.pp.cell_table(sdata, overwrite=True)
+    return find_cells(sdata, match_elements(sdata), sdata["table"], "table", "raise")
+
+
+def test_centres_and_extents_are_those_of_scikit_image(make_sdata, blobs):
+    image, labels = blobs(0)
+    labels[3:9, 40:71] = 9999  # a cell that is wide and not high
+    cells = cells_of(make_sdata({"a": (image, labels)}, ["x", "y", "z"]))
+    regions = regionprops(labels)
+    np.testing.assert_array_equal(cells.labels, [region.label for region in regions])
+    np.testing.assert_allclose(cells.centers, [np.add(region.centroid, 0.5) for region in regions])
+    for region, extent, start in zip(regions, cells.extents, window_starts(cells.centers, 2 * 64), strict=True):
+        y0, x0, y1, x1 = region.bbox
+        # a window of that side, centred on the cell, holds it all; one of six pixels less does not
+        first = start + 64 - int(extent) // 2
+        assert (first <= (y0, x0)).all()
+        assert (first + int(extent) >= (y1, x1)).all()
+        assert extent <= 2 * max(y1 - y0, x1 - x0) + 2
+        smaller = int(extent) - 6
+        shrunk = start + 64 - smaller // 2
+        assert (shrunk > (y0, x0)).any() or (shrunk + smaller < (y1, x1)).any()
+
+
+def test_places_are_in_image_pixels(make_sdata, blobs):
+    image, labels = blobs(1, side=100)
+    straight = cells_of(make_sdata({"a": (image, labels)}, ["x", "y", "z"]))
+    sdata = make_sdata({"a": (image, np.kron(labels[10:], np.ones((2, 2), labels.dtype)))}, ["x", "y", "z"])
+    half = Sequence([Scale([0.25, 0.25], axes=("x", "y")), Translation([0.0, 5.0], axes=("x", "y"))])
+    set_transformation(sdata["cells_a"], {"a": half}, set_all=True)
+    fine = cells_of(sdata)
+    whole = [(labels[10:] == label).sum() == (labels == label).sum() for label in fine.labels]
+    same = np.isin(straight.labels, fine.labels[whole])
+    np.testing.assert_allclose(fine.centers[whole], straight.centers[same])
+    np.testing.assert_allclose(fine.extents[whole], straight.extents[same])
+
+
+def test_a_table_that_annotates_something_else_is_refused(make_sdata, blobs):
+    sdata = make_sdata({"a": blobs(0), "b": blobs(1)}, ["x", "y", "z"])
+    sfm.pp.cell_table(sdata, samples=["a"])
+    with pytest.raises(ElementError, match=r"annotates cells_a, not labels 'cells_b' of sample 'b'.*overwrite=True"):
+        find_cells(sdata, match_elements(sdata), sdata["table"], "table", "raise")
