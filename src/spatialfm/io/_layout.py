@@ -7,7 +7,7 @@ so that what refers to it stays small enough to be sent around.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -136,8 +136,9 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
     try:
         with tifffile.TiffFile(state.path) as tif:
             check_ifd_chain(state, is_plain=not (tif.is_ndpi or tif.is_lsm or tif.is_stk))
-            index = _choose_series(tif.series, series, state.path)
-            chosen = tif.series[index]
+            all_series = _all_series(tif)
+            index = _choose_series(all_series, series, state.path)
+            chosen = all_series[index]
             levels = tuple(_level(level, state) for level in chosen.levels)
             return TiffLayout(state, series, _same_channels(levels), read_metadata(tif, chosen, index))
     except (InputFileError, OSError, MemoryError):
@@ -176,6 +177,19 @@ def _choose_series(all_series: list[TiffPageSeries], wanted: int | None, path: s
     raise InputFileError(f"'{path}' holds {len(all_series)} images: {listed}. Say which with series=<number>.")
 
 
+def _all_series(tif: tifffile.TiffFile) -> Sequence[TiffPageSeries]:
+    """The images of a file, with axes of length 1 where tifffile can still tell them."""
+    # from tifffile 2026.5.2 on, what is to be squeezed is said here instead of asked of each series
+    return tif.series(squeeze=False) if callable(tif.series) else tif.series
+
+
+def _full_shape(series: TiffPageSeries) -> tuple[str, tuple[int, ...]]:
+    """Axes and shape of an image, those of length 1 included."""
+    if hasattr(series, "get_shape"):
+        return series.get_axes(False), series.get_shape(False)
+    return series.axes, series.shape
+
+
 def _level(series: TiffPageSeries, state: FileState) -> Level:
     keyframe = series.keyframe
     separate, depth, height, width, contiguous = keyframe.shaped
@@ -185,7 +199,7 @@ def _level(series: TiffPageSeries, state: FileState) -> Level:
         )
     _check_dtype(keyframe, state)
     samples = separate * contiguous
-    n_planes = math.prod(series.get_shape(False)) // math.prod(keyframe.shaped)
+    n_planes = math.prod(_full_shape(series)[1]) // math.prod(keyframe.shaped)
     is_tiled = keyframe.is_tiled
     segment = (keyframe.tilelength, keyframe.tilewidth) if is_tiled else (keyframe.rowsperstrip, width)
     dtype = np.dtype(np.uint8) if keyframe.dtype == bool else np.dtype(keyframe.dtype)
@@ -229,7 +243,7 @@ def _dims(series: TiffPageSeries, n_planes: int, state: FileState) -> tuple[Dim,
     separate, _, height, width, contiguous = series.keyframe.shaped
     tail = [("s", separate), ("h", height), ("w", width), ("s", contiguous)]
     tail = [(source, length) for source, length in tail if source != "s" or length > 1]
-    axes = list(zip(series.get_axes(False), series.get_shape(False), strict=True))
+    axes = list(zip(*_full_shape(series), strict=True))
     dims: list[Dim] = []
     for source, length in reversed(tail):
         while axes and axes[-1][1] == 1 and length != 1:
