@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .._errors import ModelError, RunError
+from .._errors import RunError
 from .._logging import logger
 from .._settings import settings
 from .pool import encode_windows
@@ -109,17 +109,6 @@ class Job:
                 f"{self.readers[sample].name!r}. "
                 "Check the pixels there with sfm.pl.cells, or the weights."
             )
-
-
-def resolve_device(device: str | None) -> torch.device:
-    """The torch device meant by ``"auto"`` (cuda, mps, cpu) or named outright."""
-    name = str(device or settings.device)
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
-        raise ModelError(f"Device {name!r} cannot be used here: {error}. Pass device='cpu' or 'auto'.") from error
 
 
 def choose_batch_size(encoder: Encoder, n_markers: int, window: int, memory: int) -> int:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .._errors import ModelError
+from .._settings import settings
 from .card import ModelCard
 
 
@@ -99,3 +101,14 @@ class Encoder(nn.Module, ABC):
         for tensor in (*self.parameters(), *self.buffers()):
             return tensor.device
         return torch.device("cpu")
+
+
+def resolve_device(device: str | None) -> torch.device:
+    """The torch device meant by ``"auto"`` (cuda, mps, cpu) or named outright."""
+    name = str(device or settings.device)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
+        raise ModelError(f"Device {name!r} cannot be used here: {error}. Pass device='cpu' or 'auto'.") from error

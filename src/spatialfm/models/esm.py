@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from .._errors import ModelError, PanelError, WeightsError
 from .._logging import logger
 from .._settings import settings
+from .encoder import resolve_device
 
 if TYPE_CHECKING:
     from transformers import EsmTokenizer
@@ -97,7 +98,7 @@ def iter_esm_embeddings(
             "positions have no end."
         )
     tokens = {name: _tokens(tokenizer, sequence, name) for name, sequence in cleaned.items()}
-    return _run(network, tokens, tokenizer.pad_token_id, batch_size, _device(device))
+    return _run(network, tokens, tokenizer.pad_token_id, batch_size, resolve_device(device))
 
 
 def clean_sequence(sequence: str, what: str) -> str:
@@ -259,16 +260,6 @@ def _download(repo: str, folder: Path) -> None:
         f"No ESM model {repo}: {reason}. Put {_listed(_FILES)} of https://huggingface.co/{repo} into {folder}, or pass "
         "embeddings that are computed already: marker_embeddings=<folder of <UniProt accession>.pt or .npy>."
     ) from cause
-
-
-def _device(device: str | None) -> torch.device:
-    name = str(device or settings.device)
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
-        raise ModelError(f"Device {name!r} cannot be used here: {error}. Pass device='cpu' or 'auto'.") from error
 
 
 def _listed(names: Sequence[str]) -> str:

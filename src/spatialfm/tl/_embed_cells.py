@@ -171,9 +171,10 @@ def embed_cells(
     True
     """
     from ..embed.cells import find_cells
-    from ..embed.engine import choose_batch_size, resolve_device, run
+    from ..embed.engine import choose_batch_size, run
     from ..embed.plan import Options, check_options, make_plan
     from ..embed.store import BlockStore
+    from ..models.encoder import resolve_device
     from ..pp.elements import match_elements
 
     if dtype not in ("float32", "float16"):
