@@ -9,17 +9,20 @@ from __future__ import annotations
 IMAGE_PREFIX = "image_"
 CELLS_PREFIX = "cells_"
 TISSUE_PREFIX = "tissue_"
+TILES_PREFIX = "tiles_"
 TRUE_CELLS_PREFIX = "true_cells_"  # simulated cohorts only
 ARTIFACTS_PREFIX = "artifacts_"  # simulated cohorts only
 
 # tables of a SpatialData
 TABLE = "table"  # one row a cell
 SAMPLES = "samples"  # one row a sample: patient and clinical columns
+TILES = "tiles"  # one row a tile
 TRUTH = "truth"  # simulated cohorts only: one row a true cell
 
 # obs of the cell table
 REGION_KEY = "region"
 INSTANCE_KEY = "cell_id"
+TILE_KEY = "tile_id"  # the same of the table of tiles
 SAMPLE_KEY = "sample"
 PATIENT_KEY = "patient"
 

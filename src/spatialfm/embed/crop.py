@@ -64,7 +64,7 @@ class CropJob(Job):
                 cells = block.cells[part]
                 side = self.window if self.extents is None else fitting_window(self.extents[cells], self.window)
                 starts = torch.from_numpy(corners[part] + (self.window // 2 - side // 2)).to(device)
-                masks = cell_masks(label_image, starts, torch.from_numpy(self.labels[cells]).to(device), side)
+                masks = self._masks(label_image, starts, torch.from_numpy(self.labels[cells]).to(device), side)
                 outputs = self.encode(cut_windows(region, starts, side), masks)
                 # `marker`: (B, M, D) becomes (B, M * D), marker by marker
                 encoded = getattr(outputs, self.output).flatten(1)
@@ -74,6 +74,9 @@ class CropJob(Job):
                 advance(len(encoded))
         self.refuse_nan(rows, self.labels[block.cells], block.sample)
         return {"rows": rows}
+
+    def _masks(self, labels: torch.Tensor, starts: torch.Tensor, cells: torch.Tensor, side: int) -> torch.Tensor:
+        return cell_masks(labels, starts, cells, side)
 
     def collect(self, blocks: Sequence[CellBlock], store: BlockStore) -> np.ndarray:
         """Put the rows of all blocks in their places."""

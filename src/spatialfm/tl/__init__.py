@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_concordance": ["concordance"],
         "_cox": ["cox"],
         "_embed_cells": ["embed_cells"],
+        "_embed_tiles": ["embed_tiles"],
         "_kaplan_meier": ["kaplan_meier"],
         "_logrank": ["logrank"],
         "_neighborhood_composition": ["neighborhood_composition"],
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ._concordance import concordance
     from ._cox import cox
     from ._embed_cells import embed_cells
+    from ._embed_tiles import embed_tiles
     from ._kaplan_meier import kaplan_meier
     from ._logrank import logrank
     from ._neighborhood_composition import neighborhood_composition

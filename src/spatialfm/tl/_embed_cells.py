@@ -11,6 +11,7 @@ from .._errors import ElementError, ModelError, TableError
 from .._keys import TABLE, UNS, obsm_key
 from .._logging import logger
 from .._settings import settings
+from ._embedding import embedding_record, finish, load_encoder
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -172,7 +173,8 @@ def embed_cells(
     """
     from ..embed.cells import find_cells
     from ..embed.engine import choose_batch_size, run
-    from ..embed.plan import Options, check_options, make_plan
+    from ..embed.inputs import Options, prepare_inputs
+    from ..embed.plan import check_options, plan_cells
     from ..embed.store import BlockStore
     from ..models.encoder import resolve_device
     from ..pp.elements import match_elements
@@ -185,7 +187,7 @@ def embed_cells(
         raise TableError(f"on_missing={on_missing!r} is neither 'raise' nor 'drop'.")
     pairs = match_elements(sdata, image, labels, samples=samples)
     torch_device = resolve_device(device)
-    encoder = _encoder(model, weights, model_options).to(torch_device)
+    encoder = load_encoder(model, weights, model_options).to(torch_device)
     options = Options(
         markers=markers,
         mapping=mapping,
@@ -210,7 +212,7 @@ def embed_cells(
     n_components = n_components or encoder.options.get("n_components") or (50 if reduce else None)
     if basis is None and n_components and n_components > len(cells.rows):
         raise ModelError(f"n_components={n_components}, but there are only {len(cells.rows)} cells. Pass fewer.")
-    plan = make_plan(sdata, pairs, cells, encoder, options)
+    plan = plan_cells(prepare_inputs(sdata, pairs, encoder, options), cells)
 
     store = BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume)
     batch_size = batch_size or choose_batch_size(
@@ -218,7 +220,7 @@ def embed_cells(
     )
     rows, seconds = run(plan.job, plan.blocks, store, batch_size=batch_size)
 
-    rows, basis, extra = _finish(rows, encoder, n_components, basis)
+    rows, basis, extra = finish(rows, encoder, n_components, basis)
     key = key_added or obsm_key(encoder.card.name)
     adata = _write(table, cells.rows, rows, key, encoder, plan, basis, copy=copy, dtype=dtype, seconds=seconds, **extra)
     if not copy:
@@ -228,23 +230,6 @@ def embed_cells(
         "%s: %d cells x %d columns in %.1f s (%.0f cells/s)", key, *rows.shape, seconds, len(rows) / max(seconds, 1e-9)
     )
     return adata if copy else None
-
-
-def _encoder(model: str | Encoder | None, weights: str | None, options: Mapping[str, object]) -> Encoder:
-    from ..models import load
-
-    if model is None:
-        model = "classical"
-        logger.info(
-            "no model named: using 'classical' (intensities, shape and texture; no weights). For a foundation model "
-            "pass "
-            "model='kronos' with weights=<file> or a hub account with access; see sfm.models.list_models()"
-        )
-    if isinstance(model, str):
-        return load(model, weights=weights, **options)
-    if weights is not None or options:
-        raise TableError("weights= and model options belong to sfm.models.load(...) when a loaded encoder is passed.")
-    return model
 
 
 def _table(sdata: SpatialData, table_name: str, pairs: Sequence, on_missing: str) -> AnnData:
@@ -277,25 +262,6 @@ def _check_rows(table: AnnData, rows: np.ndarray, pairs: Sequence, table_name: s
         )
 
 
-def _finish(
-    rows: np.ndarray, encoder: Encoder, n_components: int | None, basis: Mapping[str, np.ndarray] | None
-) -> tuple[np.ndarray, Mapping[str, np.ndarray] | None, dict[str, object]]:
-    """Standardise where the card says so, then reduce; what the record says of it."""
-    from ..embed.reduce import fit_basis, project
-
-    extra: dict[str, object] = {"n_columns": rows.shape[1]}
-    if encoder.card.standardize:
-        mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
-        std[std == 0] = 1.0
-        rows = ((rows - mean) / std).astype(np.float32)
-        extra |= {"feature_mean": mean, "feature_std": std}
-    if basis is not None or n_components:
-        extra["reduced"] = "pca, of this run" if basis is None else "pca, given"
-        basis = fit_basis(rows, n_components) if basis is None else basis
-        rows = project(rows, basis)
-    return rows, basis, extra
-
-
 def _write(
     table: AnnData,
     rows: np.ndarray,
@@ -310,31 +276,13 @@ def _write(
     n_columns: int,
     **extra: object,
 ) -> AnnData:
-    from ..embed.record import make_record, write_record
+    from ..embed.record import write_record
 
-    card, order = encoder.card, np.argsort(rows, kind="stable")
+    order = np.argsort(rows, kind="stable")
     whole = len(rows) == table.n_obs
     adata = table.copy() if copy and whole else table if whole else table[rows[order]].copy()
     adata.obsm[key] = values[order].astype(dtype)
-    named = plan.job.output == "patch" and basis is None
-    record = make_record(
-        model=card.name,
-        family=card.family,
-        license=card.license,
-        commercial_use=card.commercial,
-        weights=encoder.weights.source,
-        weights_sha256=encoder.weights.sha256,
-        model_options=dict(encoder.options),
-        embedding_dim=n_columns // (len(plan.panel.markers) if plan.job.output == "marker" else 1),
-        feature_names=encoder.feature_names(plan.panel.markers) if named else None,
-        standardized=card.standardize,
-        n_components=values.shape[1] if basis is not None else None,
-        dtype=dtype,
-        device=str(encoder.device),
-        n_cells=len(rows),
-        **plan.notes,
-        **extra,
-    )
+    record = embedding_record(encoder, plan, n_columns, dtype=dtype, n_cells=len(rows), **extra)
     write_record(adata, key, record)
     if basis is not None:
         adata.uns[UNS][f"{key}_basis"] = {name: np.asarray(values) for name, values in basis.items()}

@@ -1,0 +1,110 @@
+"""Tiles as units of their own: a grid of squares over the tissue, one row each, no segmentation needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .._errors import ModelError
+from .crop import CropJob
+from .inputs import Inputs
+from .plan import Plan, finish_plan
+from .reader import SampleReader
+from .stats import tissue_mask
+from .tiles import tile_starts
+from .windows import choose_window
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Tiles of all samples, sample by sample, row by row.
+
+    Attributes
+    ----------
+    sample
+        Number of the sample, ``(n,)``.
+    starts
+        First row and column in model pixels, ``(n, 2)``.
+    coverage
+        Share of the tile that is tissue, ``(n,)``.
+    """
+
+    sample: np.ndarray
+    starts: np.ndarray
+    coverage: np.ndarray
+
+
+@dataclass(frozen=True)
+class GridJob(CropJob):
+    """Whole windows: nothing is masked."""
+
+    unit = "tile"
+
+    def _masks(self, labels: torch.Tensor, starts: torch.Tensor, cells: torch.Tensor, side: int) -> torch.Tensor:
+        return torch.ones((len(starts), side, side), dtype=torch.bool, device=starts.device)
+
+
+def tissue_grid(readers: Sequence[SampleReader], size: int, stride: int, min_tissue: float) -> Grid:
+    """Tiles of `size` model pixels at `stride` of which at least `min_tissue` is tissue.
+
+    The last row and column of tiles end at the image's edge. A side of the image that is shorter than a tile takes one
+    tile, which reaches beyond it.
+    """
+    samples, starts, coverage = [], [], []
+    for number, reader in enumerate(readers):
+        rows, columns = (tile_starts(length, size, stride) for length in reader.shape)
+        corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+        share = _coverage(reader, corners, size)
+        kept = share >= min_tissue
+        samples.append(np.full(kept.sum(), number))
+        starts.append(corners[kept])
+        coverage.append(share[kept])
+    return Grid(np.concatenate(samples), np.concatenate(starts), np.concatenate(coverage))
+
+
+def _coverage(reader: SampleReader, corners: np.ndarray, size: int) -> np.ndarray:
+    """Share of each square that is tissue, by sums over the averaged image's mask."""
+    tissue, step = tissue_mask(reader)
+    height, width = reader.shape
+    full = tissue.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
+    total = np.zeros((height + 1, width + 1), np.int64)
+    total[1:, 1:] = full.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
+    (y0, x0), (y1, x1) = corners.T, (corners + size).T
+    y1, x1 = np.minimum(y1, height), np.minimum(x1, width)
+    inside = total[y1, x1] - total[y0, x1] - total[y1, x0] + total[y0, x0]
+    return inside / size**2
+
+
+def plan_grid(inputs: Inputs, size: int | None, stride: int | None, min_tissue: float) -> tuple[Plan, Grid]:
+    """One window a tile of the grid.
+
+    Raises
+    ------
+    ModelError
+        If the model has no output for whole windows, sizes make no sense, or no tile holds enough tissue.
+    """
+    card, options = inputs.encoder.card, inputs.options
+    offered = [name for name in card.outputs if name in ("patch", "marker")]
+    output = options.output or (card.default_output if card.default_output in offered else offered[0])
+    if output not in offered:
+        raise ModelError(f"{card.name} has no output {output!r} for tiles; it offers {offered}. Mend output=.")
+    size = choose_window(size, card.window or 64, card.patch_size, np.zeros(0))
+    stride = size if stride is None else stride
+    if stride < 1 or not 0 <= min_tissue <= 1:
+        raise ModelError(f"stride={stride} must be 1 or more, and min_tissue={min_tissue} from 0 to 1.")
+    grid = tissue_grid(inputs.raw, size, stride, min_tissue)
+    if not len(grid.sample):
+        raise ModelError(
+            f"No tile of {size} pixels holds {min_tissue:.0%} of tissue. Pass a smaller size= or min_tissue=."
+        )
+    job = GridJob(
+        **inputs.job_arguments(output, "keep", size),
+        labels=np.arange(len(grid.sample)),
+        sample=grid.sample,
+        centers=grid.starts + size // 2,
+    )
+    notes = {**inputs.notes, "mode": "grid", "background": "keep", "output": output, "window": size, "stride": stride}
+    return finish_plan(inputs, job, notes | {"min_tissue": min_tissue}), grid

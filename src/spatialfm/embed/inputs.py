@@ -1,0 +1,193 @@
+"""What a run works on, whatever its windows are: markers, pixel sizes, readers, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dask.array as da
+import numpy as np
+import torch
+
+from .._errors import ModelError
+from .._logging import logger
+from ..pp.elements import AxisAffine, SampleElements, channel_names, image_array, labels_array, labels_to_image
+from .domain import domain_warnings
+from .geometry import image_pixel_sizes, resampling_ratios
+from .normalize import intensity_range, marker_statistics
+from .panel import Panel, marker_ids, resolve_panel, vocabulary_of
+from .preprocess import prepare
+from .proteins import protein_embeddings
+from .reader import SampleReader
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from ..models.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may decide about an embedding; see `spatialfm.tl.embed_cells`."""
+
+    markers: Sequence[str] | None = None
+    mapping: Mapping[str, str | None] | None = None
+    on_unknown: str | None = None
+    output: str | None = None
+    normalization: str = "auto"
+    intensity_max: float | None = None
+    background: str | None = None
+    mpp: float | Mapping[str, float] | None = None
+    resample: bool = True
+    window: int | None = None
+    mode: str = "auto"
+    stride: int | None = None
+    padding: int | None = None
+    stats: Mapping[str, object] | None = None
+    marker_embeddings: object = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything but the windows.
+
+    Attributes
+    ----------
+    encoder, options
+        The model, and what the user decided.
+    panel
+        Markers and their channels.
+    markers
+        What the model is told of them: ids, embeddings, names or nothing.
+    raw, readers
+        One reader a sample: pixels as they are (scaled and resampled), and as the model's preparation has them.
+    ratios
+        Image pixels per model pixel of each sample.
+    mean, std
+        Statistics of the markers, ``(M,)``.
+    notes
+        What the record says of all this.
+    """
+
+    encoder: Encoder
+    options: Options
+    panel: Panel
+    markers: torch.Tensor | list[str] | None
+    raw: list[SampleReader]
+    readers: list[SampleReader]
+    ratios: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    notes: dict[str, object]
+
+    def job_arguments(self, output: str, background: str, window: int) -> dict[str, object]:
+        """Arguments that every kind of job takes."""
+        device, markers = self.encoder.device, self.markers
+        return {
+            "encoder": self.encoder,
+            "readers": self.readers,
+            "markers": markers.to(device) if isinstance(markers, torch.Tensor) else markers,
+            "mean": torch.tensor(self.mean, dtype=torch.float32, device=device),
+            "std": torch.tensor(self.std, dtype=torch.float32, device=device),
+            "window": window,
+            "background": background,
+            "output": output,
+        }
+
+
+def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder: Encoder, options: Options) -> Inputs:
+    """Resolve the panel, pixel sizes and statistics; every check that needs no window is made here."""
+    card, names = encoder.card, [channel_names(sdata, pair.image) for pair in pairs]
+    if options.normalization not in ("auto", "published", "cohort"):
+        raise ModelError(f"normalization={options.normalization!r} is none of 'auto', 'published', 'cohort'.")
+    if options.normalization == "published" and card.normalization != "marker statistics":
+        raise ModelError(f"{card.name} has no published marker statistics. Pass normalization='auto'.")
+    panel = resolve_panel(
+        names,
+        markers=options.markers,
+        mapping=options.mapping,
+        on_unknown=options.on_unknown
+        or ("raise" if card.marker_vocabulary in ("ids", "protein embedding") else "keep"),
+    )
+    panel, markers, ids = _markers(encoder, panel, options)
+    if panel.dropped:
+        logger.info("channels left out: %s", "; ".join(f"{name} ({why})" for name, why in panel.dropped.items()))
+    sizes = image_pixel_sizes(sdata, pairs, options.mpp, required=card.mpp is not None)
+    ratios = resampling_ratios(card, sizes, resample=options.resample)
+    raw = [
+        _reader(sdata, pair, panel, number, ratio, options.intensity_max)
+        for number, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True))
+    ]
+    readers = [prepare(reader) for reader in raw] if card.normalization == "virtues" else raw
+    entries = vocabulary_of(encoder, panel.markers)
+    n_known = len(entries) if encoder.n_marker_ids else None
+    warned = domain_warnings(card, names, sizes, ratios, n_markers=len(panel.markers), n_known=n_known)
+    mean, std, sources = marker_statistics(
+        card,
+        panel.markers,
+        entries,
+        readers,
+        tissue_of=raw,
+        normalization=options.normalization,
+        intensity_max=options.intensity_max,
+        given=options.stats,
+    )
+    samples = [pair.sample for pair in pairs]
+    used = [None if size is None else size * ratio for size, ratio in zip(sizes, ratios, strict=True)]
+    notes = {
+        "domain_warnings": warned,
+        "markers": list(panel.markers),
+        "marker_ids": ids,
+        "markers_dropped": panel.dropped,
+        "channels": dict(zip(samples, panel.names, strict=True)),
+        "normalization": card.normalization,
+        "normalization_mean": list(map(float, mean)),
+        "normalization_std": list(map(float, std)),
+        "normalization_source": sources,
+        "intensity_max": {sample: reader.intensity_max for sample, reader in zip(samples, raw, strict=True)},
+        "mpp_image": dict(zip(samples, sizes, strict=True)),
+        "mpp_used": dict(zip(samples, used, strict=True)),
+    }
+    return Inputs(encoder, options, panel, markers, raw, readers, np.asarray(ratios), mean, std, notes)
+
+
+def _markers(
+    encoder: Encoder, panel: Panel, options: Options
+) -> tuple[Panel, torch.Tensor | list[str] | None, list[int] | None]:
+    """What the model is told of the markers: ids, names, protein embeddings or nothing; those without are left out."""
+    if encoder.card.marker_vocabulary == "protein embedding":
+        embeddings, reasons = protein_embeddings(panel.markers, options.marker_embeddings, encoder.marker_dim)
+        panel = panel.without(reasons)
+        return panel, torch.tensor(np.stack([embeddings[name] for name in panel.markers])), None
+    if options.marker_embeddings is not None:
+        raise ModelError(f"{encoder.card.name} takes no marker embeddings. Leave out marker_embeddings=.")
+    if encoder.card.marker_vocabulary == "names":  # as the model spells them, where it knows them
+        entries = vocabulary_of(encoder, panel.markers)
+        return panel, [entries[name].name if name in entries else name for name in panel.markers], None
+    if not encoder.n_marker_ids:
+        return panel, None, None
+    ids = marker_ids(encoder, panel.markers, vocabulary_of(encoder, panel.markers))
+    ids = [ids[name] for name in panel.markers]
+    return panel, torch.tensor(ids), ids
+
+
+def _reader(
+    sdata: SpatialData, pair: SampleElements, panel: Panel, number: int, ratio: float, intensity_max: float | None
+) -> SampleReader:
+    image = image_array(sdata, pair.image)
+    if pair.labels is None:  # as for tiles: nothing but background
+        labels, image_to_labels = da.zeros(image.shape[-2:], dtype=np.uint8), AxisAffine()
+    else:
+        labels, image_to_labels = labels_array(sdata, pair.labels).data, labels_to_image(sdata, pair).inverse()
+    return SampleReader(
+        name=pair.image,
+        labels_name=pair.labels or "",
+        image=image.data,
+        labels=labels,
+        channels=panel.channels[number],
+        channel_names=panel.names[number],
+        intensity_max=intensity_range(image.dtype, intensity_max),
+        ratio=ratio,
+        image_to_labels=image_to_labels,
+    )

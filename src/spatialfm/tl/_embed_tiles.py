@@ -1,0 +1,268 @@
+"""One embedding a tile: patch-level, without segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._errors import TableError
+from .._keys import (
+    PATIENT_KEY,
+    REGION_KEY,
+    SAMPLE_KEY,
+    SAMPLES,
+    SPATIAL,
+    TABLE,
+    TILE_KEY,
+    TILES,
+    TILES_PREFIX,
+    UNS,
+    obsm_key,
+)
+from .._logging import logger
+from .._settings import settings
+from ._embedding import embedding_record, finish, load_encoder
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from geopandas import GeoDataFrame
+    from spatialdata import SpatialData
+
+    from ..embed.grid import Grid
+    from ..models.encoder import Encoder
+    from ..pp.elements import SampleElements
+
+
+def embed_tiles(
+    sdata: SpatialData,
+    model: str | Encoder | None = None,
+    *,
+    size: int | None = None,
+    stride: int | None = None,
+    min_tissue: float = 0.3,
+    weights: str | None = None,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: Sequence[str] | None = None,
+    markers: Sequence[str] | None = None,
+    mapping: Mapping[str, str | None] | None = None,
+    on_unknown: Literal["raise", "keep", "drop"] | None = None,
+    output: Literal["patch", "marker"] | None = None,
+    normalization: Literal["auto", "published", "cohort"] = "auto",
+    intensity_max: float | None = None,
+    mpp: float | Mapping[str, float] | None = None,
+    resample: bool = True,
+    stats: Mapping[str, object] | None = None,
+    marker_embeddings: object = None,
+    cluster_key: str | None = None,
+    table_name: str = TILES,
+    cell_table_name: str = TABLE,
+    batch_size: int | None = None,
+    device: str | None = None,
+    resume: bool = True,
+    key_added: str | None = None,
+    copy: bool = False,
+    **model_options: object,
+) -> AnnData | None:
+    """Embed a grid of square tiles over the tissue of every sample, without any segmentation.
+
+    Both papers work on tiles for tissue clustering, regions and patients: KRONOS with 64 or 256 pixels (Online Methods,
+    *Unsupervised clustering of tissue*), VirTues with 128, tiles with less than 30 % of tissue left out (Methods,
+    *Aggregation*). Tissue is found on each image as for the marker statistics: Otsu's threshold, holes filled.
+
+    Parameters
+    ----------
+    sdata
+        Images ``(c, y, x)``.
+    model, weights, markers, mapping, on_unknown, output, normalization, intensity_max, mpp, resample, stats, \
+marker_embeddings, batch_size, device, resume
+        As in `spatialfm.tl.embed_cells`. ``output="marker"`` gives one vector a marker, ``"patch"`` one a tile.
+    size
+        Side of a tile in model pixels. Default: the window on the model's card.
+    stride
+        Distance of one tile to the next in model pixels. Default: `size`, without overlap.
+    min_tissue
+        Share of a tile that must be tissue.
+    image, samples
+        Elements and samples to use (default: all).
+    cluster_key
+        Column of the cell table: adds the commonest label among the cells whose centroid lies in the tile, and its
+        share.
+    table_name, cell_table_name
+        Table to write, and table with the cells.
+    key_added
+        Key in ``obsm``; default ``X_<model>``.
+    copy
+        Return the table instead of writing into `sdata`.
+    **model_options
+        Passed to `spatialfm.models.load`.
+
+    Returns
+    -------
+    None, or the table if `copy`. Written into `sdata`:
+
+    ``.shapes["tiles_<sample>"]``
+        Squares in the sample's coordinate system (µm where the readers made it).
+    ``[table_name]``
+        One row a tile, annotating them: ``obs`` with `sample`, `patient` and the other columns of ``sdata["samples"]``,
+        `tissue` (share), `n_cells`, `label`, `label_share`; ``obsm["spatial"]`` the centre; ``obsm[key_added]`` and
+        its record in ``uns["spatialfm"][key_added]``.
+
+    Raises
+    ------
+    ElementError, CoordinateError, PixelSizeError, PanelError, ModelError, TableError
+        Before any tile is encoded.
+    RunError
+        If reading, encoding or writing fails on the way; finished blocks are kept.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, random_state=0)
+    >>> sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
+    >>> tiles = sdata["tiles"]
+    >>> tiles.obsm["X_mean_intensity"].shape == (tiles.n_obs, 12)
+    True
+    """
+    from ..embed.engine import choose_batch_size, run
+    from ..embed.grid import plan_grid
+    from ..embed.inputs import Options, prepare_inputs
+    from ..embed.store import BlockStore
+    from ..models.encoder import resolve_device
+    from ..pp.elements import match_elements
+
+    pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
+    cells = _cells(sdata, cell_table_name, cluster_key)
+    torch_device = resolve_device(device)
+    encoder = load_encoder(model, weights, model_options).to(torch_device)
+    options = Options(
+        markers=markers,
+        mapping=mapping,
+        on_unknown=on_unknown,
+        output=output,
+        normalization=normalization,
+        intensity_max=intensity_max,
+        mpp=mpp,
+        resample=resample,
+        stats=stats,
+        marker_embeddings=marker_embeddings,
+    )
+    inputs = prepare_inputs(sdata, pairs, encoder, options)
+    plan, grid = plan_grid(inputs, size, stride, min_tissue)
+    store = BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume)
+    batch_size = batch_size or choose_batch_size(
+        encoder, len(plan.panel.markers), plan.job.window, settings.batch_memory
+    )
+    rows, seconds = run(plan.job, plan.blocks, store, batch_size=batch_size)
+    rows, basis, extra = finish(rows, encoder, encoder.options.get("n_components"), None)
+
+    key = key_added or obsm_key(encoder.card.name)
+    squares = [
+        _squares(sdata, pair, grid, number, plan.job.window * inputs.ratios[number], inputs.ratios[number])
+        for number, pair in enumerate(pairs)
+    ]
+    table = _table(sdata, pairs, grid, squares, cells, cluster_key)
+    table.obsm[key] = rows
+    table.uns[UNS] = {key: embedding_record(encoder, plan, n_tiles=len(rows), seconds=seconds, **extra)}
+    if basis is not None:
+        table.uns[UNS][f"{key}_basis"] = basis
+    if not copy:
+        for pair, shapes in zip(pairs, squares, strict=True):
+            sdata.shapes[TILES_PREFIX + pair.sample] = shapes
+        sdata.tables[table_name] = table
+    store.remove()
+    logger.info("%s: %d tiles x %d columns in %.1f s", key, *rows.shape, seconds)
+    return table if copy else None
+
+
+def _cells(sdata: SpatialData, table_name: str, cluster_key: str | None) -> AnnData | None:
+    if cluster_key is None:
+        return None
+    if table_name not in sdata.tables:
+        raise TableError(
+            f"No table {table_name!r} to take {cluster_key!r} from (cluster_key=). Make it with sfm.pp.cell_table."
+        )
+    cells = sdata.tables[table_name]
+    if cluster_key not in cells.obs:
+        raise TableError(f"No column {cluster_key!r} in table {table_name!r}; it has {', '.join(map(str, cells.obs))}.")
+    return cells
+
+
+def _squares(
+    sdata: SpatialData, pair: SampleElements, grid: Grid, number: int, side: float, ratio: float
+) -> GeoDataFrame:
+    """Tiles of one sample as a shapes element, in the coordinates of its system."""
+    from geopandas import GeoDataFrame
+    from shapely import box
+    from spatialdata.models import ShapesModel
+    from spatialdata.transformations import Identity
+
+    from ..pp.elements import image_to_system
+
+    to_system = image_to_system(sdata, pair)
+    corners = grid.starts[grid.sample == number] * ratio
+    (y0, x0), (y1, x1) = to_system(*corners.T), to_system(*(corners + side).T)
+    frame = GeoDataFrame({"geometry": box(x0, y0, x1, y1)}, index=np.arange(1, len(corners) + 1))
+    return ShapesModel.parse(frame, transformations={pair.coordinate_system: Identity()})
+
+
+def _table(
+    sdata: SpatialData,
+    pairs: Sequence[SampleElements],
+    grid: Grid,
+    squares: Sequence[GeoDataFrame],
+    cells: AnnData | None,
+    cluster_key: str | None,
+) -> AnnData:
+    from anndata import AnnData
+    from spatialdata.models import TableModel
+
+    samples = np.array([pair.sample for pair in pairs])[grid.sample]
+    numbers = np.concatenate([frame.index.to_numpy() for frame in squares])
+    bounds = np.concatenate([frame.bounds.to_numpy() for frame in squares])
+    obs = pd.DataFrame(
+        {
+            REGION_KEY: pd.Categorical([TILES_PREFIX + sample for sample in samples]),
+            TILE_KEY: numbers,
+            SAMPLE_KEY: pd.Categorical(samples),
+            "tissue": grid.coverage,
+        },
+        index=[f"{sample}_tile_{number}" for sample, number in zip(samples, numbers, strict=True)],
+    )
+    if SAMPLES in sdata.tables:
+        clinical = sdata.tables[SAMPLES].obs
+        for column in clinical.columns.difference(obs.columns, sort=False):
+            obs[column] = clinical[column].reindex(samples).to_numpy()
+            if not pd.api.types.is_numeric_dtype(clinical[column]) or column == PATIENT_KEY:
+                obs[column] = obs[column].astype("category")
+    if cells is not None:
+        obs = obs.join(majority_labels(samples, bounds, cells, cluster_key, obs.index))
+    table = AnnData(obs=obs, obsm={SPATIAL: np.stack([bounds[:, [0, 2]].mean(1), bounds[:, [1, 3]].mean(1)], axis=1)})
+    regions = [TILES_PREFIX + pair.sample for number, pair in enumerate(pairs) if (grid.sample == number).any()]
+    return TableModel.parse(table, region=regions, region_key=REGION_KEY, instance_key=TILE_KEY)
+
+
+def majority_labels(
+    samples: np.ndarray, bounds: np.ndarray, cells: AnnData, cluster_key: str, index: pd.Index
+) -> pd.DataFrame:
+    """Number of cells in each tile, their commonest label and its share.
+
+    A cell lies in every tile that holds its centroid; of labels that are equally common the first category is taken.
+    """
+    codes, names = pd.factorize(cells.obs[cluster_key].astype(str), sort=True)
+    codes[cells.obs[cluster_key].isna().to_numpy()] = -1
+    of_cells, position = cells.obs[SAMPLE_KEY].astype(str).to_numpy(), np.asarray(cells.obsm[SPATIAL])
+    counts = np.zeros((len(samples), len(names)), np.int64)
+    for sample in np.unique(samples):
+        mine = np.flatnonzero((of_cells == sample) & (codes >= 0))
+        x, y = position[mine].T
+        for tile in np.flatnonzero(samples == sample):
+            x0, y0, x1, y1 = bounds[tile]
+            inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+            counts[tile] = np.bincount(codes[mine[inside]], minlength=len(names))
+    total = counts.sum(axis=1)
+    best = pd.Categorical.from_codes(np.where(total > 0, counts.argmax(axis=1), -1), names)
+    share = np.divide(counts.max(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
+    return pd.DataFrame({"n_cells": total, "label": best, "label_share": share}, index=index)
