@@ -3,9 +3,9 @@
     python benchmarks/encoders.py [--markers 18] [--models kronos virtues ...] [--density 8000]
 
 Weights are random: they cost what real ones cost. A model that works on tiles is charged one tile for the cells of one
-stride, at `--density` cells a mm². Operations are counted by torch's own counter (a multiplication and an addition are
-two), in one forward pass; seconds are the median of several passes after one that does not count. Ratios within one
-run mean more than the figures, which are this machine's.
+stride, at `--density` cells a mm². Operations are counted by torch's own counter in one forward pass (a multiplication
+and an addition are two; what happens inside fused attention on a CPU is not seen); seconds are the median of several
+passes after one that does not count. Ratios within one run mean more than the figures, which are this machine's.
 """
 
 from __future__ import annotations
