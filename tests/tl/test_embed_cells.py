@@ -428,3 +428,48 @@ def test_principal_components_and_their_reuse(sdata, tmp_path):
         sfm.tl.embed_cells(sdata, Moments(), reduce="pca", n_components=10)
     with pytest.raises(ModelError, match="belong to no marker"):
         sfm.get.marker_embedding(table, "X_moments", "CD3")
+
+
+def test_batches_are_halved_until_they_fit(sdata, caplog):
+    class Large(Moments):
+        def forward(self, pixels, markers=None, *, mask=None):
+            if len(pixels) > 5:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+            return super().forward(pixels, markers, mask=mask)
+
+    expected = sfm.tl.embed_cells(sdata, Moments(), copy=True).obsm["X_moments"]
+    with caplog.at_level(logging.WARNING, "spatialfm"):
+        found = sfm.tl.embed_cells(sdata, Large(), batch_size=16, copy=True).obsm["X_moments"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert [record.message for record in caplog.records if "out of memory" in record.message] == [
+        "out of memory: going on with batches of 8",
+        "out of memory: going on with batches of 4",
+    ]
+
+    class Never(Moments):
+        def forward(self, pixels, markers=None, *, mask=None):
+            raise MemoryError
+
+    with pytest.raises(RunError, match=r"One window of 32 pixels does not fit.*Finished blocks are kept"):
+        sfm.tl.embed_cells(sdata, Never(), batch_size=2)
+
+    class Broken(Moments):
+        def forward(self, pixels, markers=None, *, mask=None):
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):  # an error of the model's own is not hidden
+        sfm.tl.embed_cells(sdata, Broken(), batch_size=2)
+
+
+def test_bfloat16_points_the_same_way(sdata):
+    encoder = sfm.models.load("kronos", weights="random")
+    rows = {
+        dtype: sfm.tl.embed_cells(sdata, encoder, markers=["CD3", "CD20"], samples=["b"], dtype=dtype, copy=True)
+        for dtype in ("float32", "bfloat16")
+    }
+    exact, fast = (table.obsm["X_kronos"] for table in rows.values())
+    assert fast.dtype == np.float32
+    assert not np.array_equal(exact, fast)
+    cosine = (exact * fast).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(fast, axis=1)
+    assert cosine.min() > 0.999
+    assert sfm.get.record(rows["bfloat16"], "X_kronos")["computed_in"] == "bfloat16"

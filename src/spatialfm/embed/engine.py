@@ -59,6 +59,8 @@ class Job:
         Statistics of the markers, ``(M,)``.
     window, background, output
         Side in model pixels; ``"zero"`` or ``"keep"``; ``"marker"`` or ``"patch"``.
+    autocast
+        Whether the encoder computes in bfloat16 where that is safe.
     """
 
     encoder: Encoder
@@ -72,6 +74,7 @@ class Job:
     window: int
     background: str
     output: str
+    autocast: bool = False
 
     unit = "window"
 
@@ -96,9 +99,10 @@ class Job:
 
     def encode(self, windows: torch.Tensor, masks: torch.Tensor | None):
         """Outputs of the encoder for scaled windows ``(B, M, side, side)``."""
-        return encode_windows(
-            self.encoder, windows, masks, self.markers, self.mean, self.std, background=self.background
-        )
+        with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.autocast):
+            return encode_windows(
+                self.encoder, windows, masks, self.markers, self.mean, self.std, background=self.background
+            )
 
     def refuse_nan(self, rows: np.ndarray, labels: np.ndarray, sample: int) -> None:
         """Stop where the model returned NaN, and say for which cell."""
@@ -154,11 +158,49 @@ def run(job: Job, blocks: Sequence[Block], store: BlockStore, *, batch_size: int
     try:
         with bar:
             for number, pixels, labels in _read_ahead(job, blocks, todo):
-                store.write(number, **job.encode_block(blocks[number], pixels, labels, batch_size, bar.update))
+                arrays, batch_size = _encode(job, blocks[number], pixels, labels, batch_size, bar.update)
+                store.write(number, **arrays)
     except KeyboardInterrupt:
         logger.warning("stopped; finished blocks are kept in %s, and the same call goes on from there", store.path)
         raise
     return job.collect(blocks, store), time.perf_counter() - started
+
+
+def _encode(
+    job: Job,
+    block: Block,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    advance: Callable[[int], object],
+) -> tuple[dict[str, np.ndarray], int]:
+    """Arrays of a block, with batches halved until they fit into memory; and the size that did."""
+    while True:
+        done = [0]  # what the bar has been told of this try
+
+        def tell(n: int, done: list[int] = done) -> None:
+            done[0] += n
+            advance(n)
+
+        try:
+            return job.encode_block(block, pixels, labels, batch_size, tell), batch_size
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if batch_size == 1:
+                raise RunError(
+                    f"One window of {job.window} pixels does not fit into the memory of {job.encoder.device}: {error}. "
+                    "Finished blocks are kept. Pass fewer markers=, a smaller window=, or device='cpu'."
+                ) from error
+            batch_size //= 2
+            advance(-done[0])
+            logger.warning("out of memory: going on with batches of %d", batch_size)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # CUDA has a class of its own (a RuntimeError); the allocators of CPU and MPS only say it
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def _read_ahead(job: Job, blocks: Sequence[Block], todo: Sequence[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

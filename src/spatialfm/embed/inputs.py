@@ -46,6 +46,7 @@ class Options:
     padding: int | None = None
     stats: Mapping[str, object] | None = None
     marker_embeddings: object = None
+    autocast: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Inputs:
             "window": window,
             "background": background,
             "output": output,
+            "autocast": self.options.autocast,
         }
 
 
@@ -148,6 +150,7 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
         "intensity_max": {sample: reader.intensity_max for sample, reader in zip(samples, raw, strict=True)},
         "mpp_image": dict(zip(samples, sizes, strict=True)),
         "mpp_used": dict(zip(samples, used, strict=True)),
+        "computed_in": "bfloat16" if options.autocast else "float32",
     }
     return Inputs(encoder, options, panel, markers, raw, readers, np.asarray(ratios), mean, std, notes)
 

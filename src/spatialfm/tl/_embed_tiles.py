@@ -61,6 +61,7 @@ def embed_tiles(
     cell_table_name: str = TABLE,
     batch_size: int | None = None,
     device: str | None = None,
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     resume: bool = True,
     key_added: str | None = None,
     copy: bool = False,
@@ -77,7 +78,7 @@ def embed_tiles(
     sdata
         Images ``(c, y, x)``.
     model, weights, markers, mapping, on_unknown, output, normalization, intensity_max, mpp, resample, stats, \
-marker_embeddings, batch_size, device, resume
+marker_embeddings, batch_size, device, dtype, resume
         As in `spatialfm.tl.embed_cells`. ``output="marker"`` gives one vector a marker, ``"patch"`` one a tile.
     size
         Side of a tile in model pixels. Default: the window on the model's card.
@@ -133,6 +134,8 @@ marker_embeddings, batch_size, device, resume
     from ..models.encoder import resolve_device
     from ..pp.elements import match_elements
 
+    if dtype not in ("float32", "float16", "bfloat16"):
+        raise TableError(f"dtype={dtype!r} is none of 'float32', 'float16', 'bfloat16'.")
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     cells = _cells(sdata, cell_table_name, cluster_key)
     torch_device = resolve_device(device)
@@ -148,6 +151,7 @@ marker_embeddings, batch_size, device, resume
         resample=resample,
         stats=stats,
         marker_embeddings=marker_embeddings,
+        autocast=dtype == "bfloat16",
     )
     inputs = prepare_inputs(sdata, pairs, encoder, options)
     plan, grid = plan_grid(inputs, size, stride, min_tissue)
@@ -164,7 +168,7 @@ marker_embeddings, batch_size, device, resume
         for number, pair in enumerate(pairs)
     ]
     table = _table(sdata, pairs, grid, squares, cells, cluster_key)
-    table.obsm[key] = rows
+    table.obsm[key] = rows.astype("float16" if dtype == "float16" else "float32")
     table.uns[UNS] = {key: embedding_record(encoder, plan, n_tiles=len(rows), seconds=seconds, **extra)}
     if basis is not None:
         table.uns[UNS][f"{key}_basis"] = basis
