@@ -27,6 +27,9 @@ def execute(path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         NotebookClient(notebook, timeout=TIMEOUT_S, kernel_name="python3", resources=resources).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    if not any("image/png" in output.get("data", {}) for output in outputs):
+        raise RuntimeError(f"{path.name} was executed and shows no figure")
     # written only now: a notebook that failed leaves no half-executed page
     TARGET.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, TARGET / path.name)
@@ -34,8 +37,9 @@ def execute(path: Path) -> None:
 
 def main(names: list[str]) -> int:
     """Execute the named notebooks, or all."""
-    # a kernel inherits these: no bars in the pages
+    # a kernel inherits these: no bars in the pages, and figures as outputs whatever the shell has set for matplotlib
     os.environ.setdefault("SPATIALFM_PROGRESS", "0")
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     paths = [SOURCE / name for name in names] if names else sorted(SOURCE.glob("*.ipynb"))
     if not paths:
         sys.stderr.write(f"No notebook in {SOURCE}.\n")
