@@ -5,6 +5,8 @@ Every message says three things: what is wrong, in which element, file or channe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class SpatialfmError(ValueError):
     """Base of all errors that spatialfm raises on purpose."""
@@ -56,3 +58,17 @@ class RunError(SpatialfmError):
 
 class SpatialfmWarning(UserWarning):
     """Something was assumed or left out; the message says what, and how to decide it yourself."""
+
+
+def listed(names: Iterable[object], limit: int = 8, *, quoted: bool = True) -> str:
+    """``'a', 'b' and 3 more``: names for a message.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"], 2), listed(["a", "b"], quoted=False), listed([])
+    ("'a', 'b' and 1 more", 'a, b', 'none')
+    """
+    names = [repr(str(name)) if quoted else str(name) for name in names]
+    if not names:
+        return "none"
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

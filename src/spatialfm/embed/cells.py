@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .._errors import ElementError, TableError
+from .._errors import ElementError, TableError, listed
 from .._keys import cell_name
 from .._logging import logger
 from ..pp.elements import AxisAffine, SampleElements, image_array, labels_array, labels_to_image
@@ -67,8 +67,9 @@ def find_cells(
     for number, pair in enumerate(pairs):
         rows = np.flatnonzero(regions == pair.labels)
         if not len(rows):
+            annotated = listed(sorted(set(regions)), 5, quoted=False)
             raise ElementError(
-                f"Table {table_name!r} annotates {_listed(sorted(set(regions)))}, not labels {pair.labels!r} of sample "
+                f"Table {table_name!r} annotates {annotated}, not labels {pair.labels!r} of sample "
                 f"{pair.sample!r}. Make a table of all samples with sfm.pp.cell_table(sdata, overwrite=True), or "
                 "mend samples=."
             )
@@ -107,11 +108,13 @@ def _in_image_pixels(scan: LabelScan, to_image: AxisAffine) -> tuple[np.ndarray,
 def _report(table_name: str, no_label: list[str], no_row: list[str], outside: list[str], on_missing: str) -> None:
     findings = []
     if no_label:
-        findings.append(f"{len(no_label)} row(s) of table {table_name!r} without label ({_listed(no_label)})")
+        findings.append(
+            f"{len(no_label)} row(s) of table {table_name!r} without label ({listed(no_label, 5, quoted=False)})"
+        )
     if no_row:
-        findings.append(f"{len(no_row)} label(s) without row ({_listed(no_row)})")
+        findings.append(f"{len(no_row)} label(s) without row ({listed(no_row, 5, quoted=False)})")
     if outside:
-        findings.append(f"{len(outside)} cell(s) outside of their image ({_listed(outside)})")
+        findings.append(f"{len(outside)} cell(s) outside of their image ({listed(outside, 5, quoted=False)})")
     if not findings:
         return
     message = "; ".join(findings)
@@ -122,7 +125,3 @@ def _report(table_name: str, no_label: list[str], no_row: list[str], outside: li
             "both (rows without pixels then leave the table)."
         )
     logger.warning("left out: %s", message)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

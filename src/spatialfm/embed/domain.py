@@ -8,16 +8,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .._errors import SpatialfmWarning
+from ..pp.panel_names import ISOTOPE_TAG
 from .geometry import TOLERANCE
 
 if TYPE_CHECKING:
     from ..models.card import ModelCard
 
-# 162Dy, Dy162, 191Ir …: isotopes of metal-tagged antibodies (lanthanides, Y, In, Ir, Pt, Bi) behind or before a name
-_METALS = "La|Ce|Pr|Nd|Sm|Eu|Gd|Tb|Dy|Ho|Er|Tm|Yb|Lu|Y|In|Ir|Pt|Bi"
-_ISOTOPE = re.compile(
-    rf"(?<![A-Za-z0-9])(?:(?:8|1|2)\d{{1,2}}(?:{_METALS})|(?:{_METALS})(?:\(?)(?:8|1|2)\d{{1,2}})(?![0-9a-z])"
-)
 _DYES = re.compile(r"dapi|hoechst|draq|sytox|syto|propidium", re.IGNORECASE)
 
 
@@ -32,7 +28,7 @@ def looks_ion_based(channels: Sequence[str], size: float | None) -> bool:
     >>> looks_ion_based(["CD8-Dy162", "CD3"], 0.5), looks_ion_based(["DAPI", "CD3"], 1.0)
     (True, False)
     """
-    if any(_ISOTOPE.search(name) for name in channels):
+    if any(ISOTOPE_TAG.search(name) for name in channels):
         return True
     if any(_DYES.search(name) for name in channels):
         return False

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .._errors import PixelSizeError, SpatialfmWarning
+from .._errors import PixelSizeError, SpatialfmWarning, listed
 from .._keys import ATTRS
 from ..pp.elements import SampleElements, pixel_size
 
@@ -49,15 +49,14 @@ def image_pixel_sizes(
         sizes.append(size)
     if assumed and required:
         warnings.warn(
-            f"No file told the pixel size of {len(assumed)} image(s) ({_listed(assumed)}): 1 µm was assumed when "
-            "they were "
-            "read. Pass mpp=<µm per pixel> here or to the reader.",
+            f"No file told the pixel size of {len(assumed)} image(s) ({listed(assumed, 5, quoted=False)}): "
+            "1 µm was assumed when they were read. Pass mpp=<µm per pixel> here or to the reader.",
             SpatialfmWarning,
             stacklevel=2,
         )
     if contradicted:
         warnings.warn(
-            f"mpp={mpp} contradicts the transformation of {_listed(contradicted)}; mpp= is used.",
+            f"mpp={mpp} contradicts the transformation of {listed(contradicted, 5, quoted=False)}; mpp= is used.",
             SpatialfmWarning,
             stacklevel=2,
         )
@@ -74,7 +73,3 @@ def resampling_ratios(card: ModelCard, sizes: Sequence[float | None], *, resampl
         1.0 if abs(size / target - 1) <= TOLERANCE else target / size
         for size, target in zip(sizes, targets, strict=True)
     ]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -24,7 +24,7 @@ from .reader import SampleReader
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from ..models.encoder import Encoder
+    from ..models.encoder import Encoder, MarkerEntry
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,8 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
         on_unknown=options.on_unknown
         or ("raise" if card.marker_vocabulary in ("ids", "protein embedding") else "keep"),
     )
-    panel, markers, ids = _markers(encoder, panel, options)
+    entries = vocabulary_of(encoder, panel.markers)
+    panel, markers, ids = _markers(encoder, panel, entries, options)
     if panel.dropped:
         logger.info("channels left out: %s", "; ".join(f"{name} ({why})" for name, why in panel.dropped.items()))
     sizes = image_pixel_sizes(sdata, pairs, options.mpp, required=card.mpp is not None)
@@ -122,7 +123,6 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
         for number, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True))
     ]
     readers = [prepare(reader) for reader in raw] if card.normalization == "virtues" else raw
-    entries = vocabulary_of(encoder, panel.markers)
     n_known = len(entries) if encoder.n_marker_ids else None
     warned = domain_warnings(card, names, sizes, ratios, n_markers=len(panel.markers), n_known=n_known)
     mean, std, sources = marker_statistics(
@@ -156,7 +156,7 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
 
 
 def _markers(
-    encoder: Encoder, panel: Panel, options: Options
+    encoder: Encoder, panel: Panel, entries: Mapping[str, MarkerEntry], options: Options
 ) -> tuple[Panel, torch.Tensor | list[str] | None, list[int] | None]:
     """What the model is told of the markers: ids, names, protein embeddings or nothing; those without are left out."""
     if encoder.card.marker_vocabulary == "protein embedding":
@@ -166,11 +166,10 @@ def _markers(
     if options.marker_embeddings is not None:
         raise ModelError(f"{encoder.card.name} takes no marker embeddings. Leave out marker_embeddings=.")
     if encoder.card.marker_vocabulary == "names":  # as the model spells them, where it knows them
-        entries = vocabulary_of(encoder, panel.markers)
         return panel, [entries[name].name if name in entries else name for name in panel.markers], None
     if not encoder.n_marker_ids:
         return panel, None, None
-    ids = marker_ids(encoder, panel.markers, vocabulary_of(encoder, panel.markers))
+    ids = marker_ids(encoder, panel.markers, entries)
     ids = [ids[name] for name in panel.markers]
     return panel, torch.tensor(ids), ids
 

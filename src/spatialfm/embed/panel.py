@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import PanelError, SpatialfmWarning
+from .._errors import PanelError, SpatialfmWarning, listed
 from ..pp.panel import match_markers, normalize_marker_name
 
 if TYPE_CHECKING:
@@ -235,5 +235,4 @@ def marker_ids(encoder: Encoder, markers: Sequence[str], entries: Mapping[str, M
 
 
 def _listed(names: Iterable[str]) -> str:
-    names = sorted(map(str, names))
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return listed(sorted(map(str, names)), 20, quoted=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import CoordinateError, ElementError, PanelError, TableError
+from .._errors import CoordinateError, ElementError, PanelError, TableError, listed
 from .._keys import TABLE
 from .._logging import logger
 from ..pp.elements import (
@@ -24,7 +24,7 @@ from ..pp.elements import (
     match_elements,
     pixel_size,
 )
-from ._figure import MISSING, Palette, category_colors, finish, listed, new_axes
+from ._figure import MISSING, Palette, category_colors, finish, new_axes
 from ._raster import Window, composite, draw_scale_bar, paint, read_raster
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 
-from .._errors import TableError
+from .._errors import TableError, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,14 +60,6 @@ def finish(
         plt.show()
         return None
     return ax
-
-
-def listed(names: Iterable[object], limit: int = 8) -> str:
-    """``'a', 'b' and 3 more``: names for a message."""
-    names = [repr(str(name)) for name in names]
-    if not names:
-        return "none"
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def color_cycle(n: int) -> list[str]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
-from ._figure import OKABE_ITO, finish, listed, new_axes
+from .._errors import TableError, listed
+from ._figure import OKABE_ITO, finish, new_axes
 from ._kaplan_meier import format_p
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
-from ._figure import Palette, category_colors, finish, listed, new_axes
+from .._errors import TableError, listed
+from ._figure import Palette, category_colors, finish, new_axes
 
 if TYPE_CHECKING:
     from anndata import AnnData

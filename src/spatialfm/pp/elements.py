@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from spatialdata.transformations import Identity, get_transformation
 
-from .._errors import CoordinateError, ElementError
+from .._errors import CoordinateError, ElementError, listed
 from .._keys import CELLS_PREFIX, IMAGE_PREFIX
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def full_resolution(element) -> xr.DataArray:
 def image_array(sdata: SpatialData, name: str) -> xr.DataArray:
     """Full-resolution image ``(c, y, x)``, lazily."""
     if name not in sdata.images:
-        raise ElementError(f"No image element {name!r} in sdata; found {_listed(sdata.images)}. Pass image=<name>.")
+        raise ElementError(f"No image element {name!r} in sdata; found {listed(sdata.images)}. Pass image=<name>.")
     return full_resolution(sdata.images[name]).transpose("c", "y", "x")
 
 
 def labels_array(sdata: SpatialData, name: str) -> xr.DataArray:
     """Full-resolution label image ``(y, x)``, lazily."""
     if name not in sdata.labels:
-        raise ElementError(f"No labels element {name!r} in sdata; found {_listed(sdata.labels)}. Pass labels=<name>.")
+        raise ElementError(f"No labels element {name!r} in sdata; found {listed(sdata.labels)}. Pass labels=<name>.")
     return full_resolution(sdata.labels[name]).transpose("y", "x")
 
 
@@ -141,7 +141,7 @@ def match_elements(
             labels_array(sdata, labels_name)
         elif need_labels:
             raise ElementError(
-                f"No labels element for image {image_name!r} (sample {sample!r}); found {_listed(sdata.labels)}. "
+                f"No labels element for image {image_name!r} (sample {sample!r}); found {listed(sdata.labels)}. "
                 f'Name it {CELLS_PREFIX + sample!r} or pass labels={{"{sample}": "<element>"}}.'
             )
         system = _shared_system(sdata, sample, image_name, labels_name)
@@ -160,7 +160,7 @@ def axis_affine(element, name: str, coordinate_system: str) -> AxisAffine:
     transformations = get_transformation(element, get_all=True)
     if coordinate_system not in transformations:
         raise CoordinateError(
-            f"Element {name!r} is not in coordinate system {coordinate_system!r}; it is in {_listed(transformations)}. "
+            f"Element {name!r} is not in coordinate system {coordinate_system!r}; it is in {listed(transformations)}. "
             "Add it with spatialdata.transformations.set_transformation(...)."
         )
     matrix = transformations[coordinate_system].to_affine_matrix(("y", "x"), ("y", "x"))
@@ -204,13 +204,6 @@ def pixel_size(sdata: SpatialData, pair: SampleElements) -> float | None:
     return float(affine.scale_x)
 
 
-def _listed(names) -> str:
-    names = [repr(str(name)) for name in names]
-    if not names:
-        return "none"
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
 def _as_mapping(given, elements, prefix: str, what: str) -> dict[str, str]:
     if given is None:
         return {name.removeprefix(prefix): name for name in elements}
@@ -224,7 +217,7 @@ def _as_mapping(given, elements, prefix: str, what: str) -> dict[str, str]:
 
 def _chosen(images: dict[str, str], samples: list[str]) -> dict[str, str]:
     if missing := [sample for sample in samples if sample not in images]:
-        raise ElementError(f"No sample {missing[0]!r} in sdata; found {_listed(images)}. Mend samples=.")
+        raise ElementError(f"No sample {missing[0]!r} in sdata; found {listed(images)}. Mend samples=.")
     if repeated := [sample for sample in samples if samples.count(sample) > 1]:
         raise ElementError(f"Sample {repeated[0]!r} comes twice in samples={samples}. Name it once.")
     return {sample: images[sample] for sample in samples}
@@ -233,14 +226,14 @@ def _chosen(images: dict[str, str], samples: list[str]) -> dict[str, str]:
 def _labels_mapping(labels, images: dict[str, str], sdata) -> dict[str, str]:
     if isinstance(labels, Mapping):
         if unknown := [sample for sample in labels if sample not in images]:
-            raise ElementError(f"labels= names sample {unknown[0]!r}, but the samples are {_listed(images)}.")
+            raise ElementError(f"labels= names sample {unknown[0]!r}, but the samples are {listed(images)}.")
         return {str(sample): str(name) for sample, name in labels.items()}
     names = [labels] if isinstance(labels, str) else list(labels)
     for name in names:
         labels_array(sdata, name)
     if len(names) != len(images):
         raise ElementError(
-            f"{len(names)} labels element(s) for {len(images)} image(s) ({_listed(images.values())}). "
+            f"{len(names)} labels element(s) for {len(images)} image(s) ({listed(images.values())}). "
             "Pass as many of each, in the same order, or a mapping {sample: element}."
         )
     return dict(zip(images, names, strict=True))
@@ -257,8 +250,8 @@ def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
     if len(labels) == 1 and len(images) == 1:
         return labels[0]
     raise ElementError(
-        f"Image {image_name!r} shares its coordinate system with labels {_listed(labels)} and images "
-        f"{_listed(images)}: "
+        f"Image {image_name!r} shares its coordinate system with labels {listed(labels)} and images "
+        f"{listed(images)}: "
         f'which belong together? Pass labels={{"{sample}": "<element>"}}.'
     )
 
@@ -270,7 +263,7 @@ def _shared_system(sdata: SpatialData, sample: str, image_name: str, labels_name
         shared = [system for system in systems if system in of_labels]
         if not shared:
             raise CoordinateError(
-                f"Image {image_name!r} (in {_listed(systems)}) and labels {labels_name!r} (in {_listed(of_labels)}) "
+                f"Image {image_name!r} (in {listed(systems)}) and labels {labels_name!r} (in {listed(of_labels)}) "
                 "share "
                 "no coordinate system. Connect them with spatialdata.transformations.set_transformation(...)."
             )

@@ -48,7 +48,7 @@ def _isotopes(masses: dict[str, tuple[int, ...]]) -> str:
     return f"(?:{'|'.join(spelled)})(?:D[id])?"
 
 
-_TAG = re.compile(_EDGE[0] + _isotopes(_TAG_MASSES) + _EDGE[1])
+ISOTOPE_TAG = re.compile(_EDGE[0] + _isotopes(_TAG_MASSES) + _EDGE[1])
 _BARE_ISOTOPE = re.compile(_isotopes({**_TAG_MASSES, **_BACKGROUND_MASSES}))
 _DNA_ISOTOPE = re.compile(r"(?:(?:191|193)Ir|Ir(?:191|193))(?:D[id])?")
 
@@ -153,7 +153,7 @@ def _spellings(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _without_labels(name: str) -> str:
-    text = _TAG.sub(" ", name)
+    text = ISOTOPE_TAG.sub(" ", name)
     text = _TUBE.sub("", text)
     for label in (_ROUND, _FLUOROPHORE):
         bounded = rf"(?:^|(?<=[\s\-_:|./(\[])){label}(?=$|[\s\-_:|./)\]])"

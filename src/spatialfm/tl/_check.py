@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, TableError
+from .._errors import listed as _listed
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
 
 def listed(names: Iterable[object], limit: int = 6) -> str:
     """``'a', 'b' and 3 more``: names for a message."""
-    names = [repr(str(name)) for name in names]
-    if not names:
-        return "none"
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    return _listed(names, limit)
 
 
 def check_anndata(adata: AnnData, what: str) -> None:

@@ -11,7 +11,7 @@ from .._errors import ElementError, ModelError, TableError
 from .._keys import TABLE, UNS, obsm_key
 from .._logging import logger
 from .._settings import settings
-from ._embedding import embedding_record, finish, load_encoder
+from ._embedding import check_dtype, embedding_record, finish, load_encoder, stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -180,8 +180,7 @@ def embed_cells(
     from ..models.encoder import resolve_device
     from ..pp.elements import match_elements
 
-    if dtype not in ("float32", "float16", "bfloat16"):
-        raise TableError(f"dtype={dtype!r} is none of 'float32', 'float16', 'bfloat16'.")
+    check_dtype(dtype)
     if reduce not in (None, "pca"):
         raise TableError(f"reduce={reduce!r} is neither 'pca' nor None.")
     if on_missing not in ("raise", "drop"):
@@ -283,7 +282,7 @@ def _write(
     order = np.argsort(rows, kind="stable")
     whole = len(rows) == table.n_obs
     adata = table.copy() if copy and whole else table if whole else table[rows[order]].copy()
-    adata.obsm[key] = values[order].astype("float16" if dtype == "float16" else "float32")
+    adata.obsm[key] = stored(values[order], dtype)
     record = embedding_record(encoder, plan, n_columns, dtype=dtype, n_cells=len(rows), **extra)
     write_record(adata, key, record)
     if basis is not None:

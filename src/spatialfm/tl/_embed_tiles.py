@@ -24,7 +24,7 @@ from .._keys import (
 )
 from .._logging import logger
 from .._settings import settings
-from ._embedding import embedding_record, finish, load_encoder
+from ._embedding import check_dtype, embedding_record, finish, load_encoder, stored
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -134,8 +134,7 @@ marker_embeddings, batch_size, device, dtype, resume
     from ..models.encoder import resolve_device
     from ..pp.elements import match_elements
 
-    if dtype not in ("float32", "float16", "bfloat16"):
-        raise TableError(f"dtype={dtype!r} is none of 'float32', 'float16', 'bfloat16'.")
+    check_dtype(dtype)
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     cells = _cells(sdata, cell_table_name, cluster_key)
     torch_device = resolve_device(device)
@@ -168,7 +167,7 @@ marker_embeddings, batch_size, device, dtype, resume
         for number, pair in enumerate(pairs)
     ]
     table = _table(sdata, pairs, grid, squares, cells, cluster_key)
-    table.obsm[key] = rows.astype("float16" if dtype == "float16" else "float32")
+    table.obsm[key] = stored(rows, dtype)
     table.uns[UNS] = {key: embedding_record(encoder, plan, n_tiles=len(rows), seconds=seconds, **extra)}
     if basis is not None:
         table.uns[UNS][f"{key}_basis"] = basis

@@ -39,6 +39,17 @@ def load_encoder(model: str | Encoder | None, weights: str | None, options: Mapp
     return model
 
 
+def check_dtype(dtype: str) -> None:
+    """Refuse a type that embeddings are not offered in."""
+    if dtype not in ("float32", "float16", "bfloat16"):
+        raise TableError(f"dtype={dtype!r} is none of 'float32', 'float16', 'bfloat16'.")
+
+
+def stored(rows: np.ndarray, dtype: str) -> np.ndarray:
+    """Rows as they go into `obsm`: bfloat16 is how they were computed, not how they are kept."""
+    return rows.astype("float16" if dtype == "float16" else "float32")
+
+
 def finish(
     rows: np.ndarray, encoder: Encoder, n_components: int | None, basis: Mapping[str, np.ndarray] | None
 ) -> tuple[np.ndarray, Mapping[str, np.ndarray] | None, dict[str, object]]:
