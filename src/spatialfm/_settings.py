@@ -40,6 +40,8 @@ class Settings:
         ``"auto"`` (cuda, mps, cpu, whichever comes first), or a torch device.
     batch_memory
         Memory in bytes that one batch of windows and its activations may take; accepts ``"512 MiB"``.
+    result_memory
+        Bytes of an embedding above which it stays on disk and is read when it is needed; accepts ``"4 GiB"``.
     verbosity
         0 errors, 1 warnings, 2 information, 3 everything.
     progress
@@ -71,6 +73,7 @@ class Settings:
             "cache_dir": platformdirs.user_cache_dir("spatialfm", appauthor=False),
             "device": "auto",
             "batch_memory": "512 MiB",
+            "result_memory": "2 GiB",
             "verbosity": 2,
             "progress": True,
             "offline": False,
@@ -93,6 +96,15 @@ class Settings:
     @batch_memory.setter
     def batch_memory(self, value: int | str) -> None:
         self._batch_memory = parse_bytes(value)
+
+    @property
+    def result_memory(self) -> int:
+        """Bytes of an embedding above which it stays on disk."""
+        return self._result_memory
+
+    @result_memory.setter
+    def result_memory(self, value: int | str) -> None:
+        self._result_memory = parse_bytes(value)
 
     @property
     def verbosity(self) -> int:

@@ -55,7 +55,7 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray:
     Parameters
     ----------
     adata
-        Table with an embedding made with ``output="marker"``.
+        Table with an embedding made with ``outputs="marker"``.
     key
         Key in ``obsm``.
     marker
@@ -87,7 +87,7 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray:
         )
     if notes["output"] != "marker":
         raise ModelError(
-            f"{key!r} holds output {notes['output']!r}. Embed with output='marker' to have one vector a marker."
+            f"{key!r} holds output {notes['output']!r}. Embed with outputs='marker' to have one vector a marker."
         )
     if marker not in notes["markers"]:
         raise PanelError(f"No marker {marker!r} in {key!r}; it holds {', '.join(notes['markers'])}.")

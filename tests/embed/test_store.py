@@ -18,7 +18,7 @@ def test_what_is_written_is_read_by_the_next_run(tmp_path):
     again = BlockStore(tmp_path, "abc")
     assert again.has(7)
     assert not again.has(6)
-    np.testing.assert_array_equal(again.read(7)["rows"], rows)
+    np.testing.assert_array_equal(again.read(7, "rows"), rows)
     assert not BlockStore(tmp_path, "another").has(7)
     assert not BlockStore(tmp_path, "abc", resume=False).has(7)
 
@@ -33,7 +33,7 @@ def test_a_full_disk_leaves_no_half_block(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(RunError, match=r"Cannot write block 1 .*No space left.*repeat the same call"):
         store.write(1, rows=np.zeros(3))
-    assert [path.name for path in store.path.iterdir()] == ["block_000000.npz"]
+    assert [path.name for path in store.path.iterdir()] == ["block_000000"]
 
 
 def test_an_unwritable_folder_is_refused(tmp_path):

@@ -11,7 +11,6 @@ import torch
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError
-from spatialfm.embed import plan as plan_module
 from spatialfm.embed.reader import SampleReader
 from spatialfm.embed.tiles import TileJob, share_out, tile_starts
 from spatialfm.models.card import ModelCard
@@ -97,11 +96,11 @@ def shared_out_by_hand(image, labels, window, stride, padding):
 
 @pytest.mark.parametrize(("output", "block"), [("marker", 1024), ("patch", 1024), ("marker", 30)])
 def test_tiles_give_what_a_loop_gives(make_sdata, blobs, monkeypatch, output, block):
-    monkeypatch.setattr(plan_module, "BLOCK", block)
+    monkeypatch.setattr(TileJob, "block_side", block)
     image, labels = blobs(3, side=60, n_cells=12)
     sdata = make_sdata({"a": (image / np.float32(255), labels)}, ["DAPI", "CD3", "CD20"], chunks=25)
     options = {"mode": "tile", "window": 16, "stride": 6, "padding": 12}
-    sfm.tl.embed_cells(sdata, Patches(), output=output, **options)
+    sfm.tl.embed_cells(sdata, Patches(), outputs=output, **options)
     expected = shared_out_by_hand(image / 255, labels, 16, 6, 12)
     expected = expected.reshape(len(expected), -1) if output == "marker" else expected.mean(axis=1)
     np.testing.assert_allclose(sdata["table"].obsm["X_patches"], expected, rtol=1e-4, atol=1e-6)
@@ -169,14 +168,14 @@ def test_virtues_cell_tokens(reference):
         std=torch.ones(3),
         window=128,
         background="keep",
-        output="patch",
+        outputs=("patch",),
         stride=42,
         padding=0,
     )
     (block,) = job.plan(1024)
     region = (block.y0, block.y1, block.x0, block.x1)
     found = job.encode_block(block, reader.pixels(*region), reader.label_image(*region), 4)
-    tokens = found["sums"] / found["pixels"][:, None]
+    tokens = found["patch"] / found["pixels"][:, None]
     expected = golden["cells1/cell_tokens"]
     np.testing.assert_array_equal(found["cells"], np.arange(len(ids)))
     assert np.linalg.norm(tokens - expected) / np.linalg.norm(expected) < 1e-5

@@ -14,7 +14,7 @@ from spatialdata.transformations import Scale, Sequence, Translation, set_transf
 
 import spatialfm as sfm
 from spatialfm._errors import CoordinateError, ElementError, ModelError, PanelError, RunError, TableError
-from spatialfm.embed import plan as plan_module
+from spatialfm.embed.crop import CropJob
 from spatialfm.models.card import ModelCard
 from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 
@@ -95,7 +95,7 @@ def test_rows_are_those_of_a_loop_over_cells(sdata, samples, background):
 @pytest.mark.parametrize(("batch_size", "block"), [(1, 1024), (7, 40), (64, 17)])
 def test_result_does_not_depend_on_batches_or_blocks(sdata, monkeypatch, batch_size, block):
     whole = sfm.tl.embed_cells(sdata, Moments(), copy=True).obsm["X_moments"]
-    monkeypatch.setattr(plan_module, "BLOCK", block)
+    monkeypatch.setattr(CropJob, "block_side", block)
     again = sfm.tl.embed_cells(sdata, Moments(), batch_size=batch_size, copy=True).obsm["X_moments"]
     np.testing.assert_allclose(again, whole, rtol=1e-5)
 
@@ -191,7 +191,7 @@ def test_kronos_is_the_published_cell_recipe(make_sdata, samples, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_where_it_was(sdata, monkeypatch):
-    monkeypatch.setattr(plan_module, "BLOCK", 40)
+    monkeypatch.setattr(CropJob, "block_side", 40)
     whole = sfm.tl.embed_cells(sdata, Moments(), batch_size=4, copy=True)
     n_cells = whole.n_obs
     with pytest.raises(KeyboardInterrupt):
@@ -274,7 +274,7 @@ def test_rows_and_labels_that_do_not_match_are_counted_and_named(sdata, caplog):
         ({"labels": {"a": "nuclei"}}, ElementError, r"No labels element 'nuclei' in sdata; found 'cells_a', 'cells_b'"),
         ({"samples": ["z"]}, ElementError, r"No sample 'z'"),
         ({"samples": ["a"]}, TableError, r"also holds cells of cells_b.*copy=True"),
-        ({"output": "token"}, ModelError, r"no output 'token' for cells; it offers \['patch', 'marker'\]"),
+        ({"outputs": "token"}, ModelError, r"no output 'token' for cells; it offers \['patch', 'marker'\]"),
         ({"background": "black"}, ModelError, r"background='black'"),
         ({"normalization": "zscore"}, ModelError, r"normalization='zscore'"),
         ({"markers": ["CD68"]}, PanelError, r"No marker 'CD68'"),

@@ -9,7 +9,7 @@ import torch
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError, TableError
-from spatialfm.embed import plan as plan_module
+from spatialfm.embed.grid import GridJob
 
 CHANNELS = ["DAPI", "CD3", "CD20"]
 
@@ -32,7 +32,7 @@ def sdata(make_sdata):
 
 def test_tiles_are_means_of_squares_of_tissue(sdata, monkeypatch):
     for block in (1024, 40):
-        monkeypatch.setattr(plan_module, "BLOCK", block)
+        monkeypatch.setattr(GridJob, "block_side", block)
         table = sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, copy=True)
         image = np.asarray(sdata["image_a"])
         of_a = table[table.obs["sample"] == "a"]
@@ -85,7 +85,7 @@ def test_the_commonest_label_of_a_tile_and_its_share(sdata):
 def test_kronos_regions(sdata):
     """Whole windows, nothing masked: the same as the encoder on the standardised pixels."""
     encoder = sfm.models.load("kronos", weights="random")
-    table = sfm.tl.embed_tiles(sdata, encoder, size=64, output="patch", samples=["a"], copy=True)
+    table = sfm.tl.embed_tiles(sdata, encoder, size=64, outputs="patch", samples=["a"], copy=True)
     notes = sfm.get.record(table, "X_kronos")
     mean, std = (np.array(notes[f"normalization_{name}"])[:, None, None] for name in ("mean", "std"))
     first = np.asarray(sdata["image_a"])[:, :64, :64] / 255
@@ -101,7 +101,7 @@ def test_kronos_regions(sdata):
         ({"size": 40}, ModelError, r"window=40 is not a multiple of the model's patch of 16"),
         ({"stride": 0}, ModelError, r"stride=0 must be 1 or more"),
         ({"min_tissue": 2}, ModelError, r"min_tissue=2 from 0 to 1"),
-        ({"output": "token"}, ModelError, r"no output 'token' for tiles"),
+        ({"outputs": "token"}, ModelError, r"no output 'token' for tiles"),
         ({"size": 512, "min_tissue": 0.9}, ModelError, r"No tile of 512 pixels holds 90% of tissue"),
         ({"cluster_key": "type"}, TableError, r"No table 'table' to take 'type' from"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from .engine import Job
 from .pool import cell_masks, cut_windows
+from .rows import Rows, WindowRows
 from .store import BlockStore
 from .windows import CellBlock, fitting_window, plan_blocks, window_starts
 
@@ -27,12 +28,14 @@ class CropJob(Job):
 
     extents: np.ndarray | None = None
 
-    unit = "cell"
-
     @property
     def starts(self) -> np.ndarray:
         """First row and column of each window, ``(n, 2)``."""
-        return window_starts(self.centers, self.window)
+        starts = window_starts(self.centers, self.window)
+        if not self.encoder.card.pads:  # windows stay inside; those of cells at the edge are moved
+            last = np.array([reader.shape for reader in self.readers])[self.sample] - self.window
+            starts = np.clip(starts, 0, last)
+        return starts
 
     def plan(self, side: int) -> list[CellBlock]:
         """Cells by the square of `side` model pixels that their centroid lies in."""
@@ -56,8 +59,8 @@ class CropJob(Job):
         order = np.arange(len(block.cells))
         if self.extents is not None:
             order = np.argsort(self.extents[block.cells], kind="stable")
-        corners = window_starts(self.centers[block.cells], self.window) - (block.y0, block.x0)
-        rows: np.ndarray | None = None
+        corners = self.starts[block.cells] - (block.y0, block.x0)
+        rows: dict[str, np.ndarray] = {}
         with torch.inference_mode():
             for first in range(0, len(order), batch_size):
                 part = order[first : first + batch_size]
@@ -66,24 +69,21 @@ class CropJob(Job):
                 starts = torch.from_numpy(corners[part] + (self.window // 2 - side // 2)).to(device)
                 masks = self._masks(label_image, starts, torch.from_numpy(self.labels[cells]).to(device), side)
                 outputs = self.encode(cut_windows(region, starts, side), masks)
-                # `marker`: (B, M, D) becomes (B, M * D), marker by marker
-                encoded = getattr(outputs, self.output).flatten(1)
-                if rows is None:
-                    rows = np.empty((len(order), encoded.shape[1]), np.float32)
-                rows[part] = encoded.float().cpu().numpy()
-                advance(len(encoded))
-        self.refuse_nan(rows, self.labels[block.cells], block.sample)
-        return {"rows": rows}
+                for name in self.outputs:
+                    # `marker`: (B, M, D) becomes (B, M * D), marker by marker
+                    encoded = getattr(outputs, name).flatten(1)
+                    if name not in rows:
+                        rows[name] = np.empty((len(order), encoded.shape[1]), np.float32)
+                    rows[name][part] = encoded.float().cpu().numpy()
+                advance(len(part))
+        for values in rows.values():
+            self.refuse_nan(values, self.labels[block.cells], block.sample)
+        return rows
 
     def _masks(self, labels: torch.Tensor, starts: torch.Tensor, cells: torch.Tensor, side: int) -> torch.Tensor:
         return cell_masks(labels, starts, cells, side)
 
-    def collect(self, blocks: Sequence[CellBlock], store: BlockStore) -> np.ndarray:
-        """Put the rows of all blocks in their places."""
-        rows = None
-        for number, block in enumerate(blocks):
-            part = store.read(number)["rows"]
-            if rows is None:
-                rows = np.empty((len(self.labels), part.shape[1]), np.float32)
-            rows[block.cells] = part
-        return rows
+    def rows(self, blocks: Sequence[CellBlock], store: BlockStore) -> Mapping[str, Rows]:
+        """Each output's rows, gathered from the blocks."""
+        members = [block.cells for block in blocks]
+        return {name: WindowRows(store, members, name) for name in self.outputs}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from .._errors import RunError
 from .._logging import logger
-from .._settings import settings
 from .pool import encode_windows
+from .progress import Progress
 from .reader import SampleReader
+from .rows import Rows
 from .store import BlockStore
 
 if TYPE_CHECKING:
@@ -33,8 +37,12 @@ class Block(Protocol):
     x1: int
 
     @property
-    def n_units(self) -> int:
+    def n_windows(self) -> int:
         """Windows to encode."""
+
+    @property
+    def n_rows(self) -> int:
+        """Cells (or tiles of a grid) that it stands for on the bar."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,12 @@ class Job:
         Ids, names or embeddings of the markers, or None.
     mean, std
         Statistics of the markers, ``(M,)``.
-    window, background, output
-        Side in model pixels; ``"zero"`` or ``"keep"``; ``"marker"`` or ``"patch"``.
+    window, background, outputs
+        Side in model pixels; ``"zero"`` or ``"keep"``; ``"marker"``, ``"patch"`` or both.
     autocast
         Whether the encoder computes in bfloat16 where that is safe.
+    compile
+        Whether the encoder is compiled before its first batch.
     """
 
     encoder: Encoder
@@ -73,10 +83,12 @@ class Job:
     std: torch.Tensor
     window: int
     background: str
-    output: str
+    outputs: tuple[str, ...]
     autocast: bool = False
+    compile: bool = False
 
-    unit = "window"
+    unit = "cell"
+    block_side = 1024  # model pixels that are read at a time; decides memory and speed, never the numbers
 
     def plan(self, side: int) -> list[Block]:
         """Blocks of about `side` model pixels that hold all windows."""
@@ -93,16 +105,48 @@ class Job:
         """What is stored of a block, from its pixels ``(M, h, w)`` and labels ``(h, w)``."""
         raise NotImplementedError
 
-    def collect(self, blocks: Sequence[Block], store: BlockStore) -> np.ndarray:
-        """Rows ``(n, columns)``, float32, in the order of `labels`."""
+    def rows(self, blocks: Sequence[Block], store: BlockStore) -> Mapping[str, Rows]:
+        """Each output's rows ``(n, columns)``, in the order of `labels`, once all blocks are finished."""
         raise NotImplementedError
+
+    @cached_property
+    def module(self) -> Callable:
+        """What is called: the encoder, or its compiled form."""
+        return torch.compile(self.encoder) if self.compile else self.encoder
 
     def encode(self, windows: torch.Tensor, masks: torch.Tensor | None):
         """Outputs of the encoder for scaled windows ``(B, M, side, side)``."""
         with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.autocast):
             return encode_windows(
-                self.encoder, windows, masks, self.markers, self.mean, self.std, background=self.background
+                self.encoder,
+                windows,
+                masks,
+                self.markers,
+                self.mean,
+                self.std,
+                background=self.background,
+                outputs=self.wanted_outputs,
+                module=self.module,
             )
+
+    @property
+    def wanted_outputs(self) -> tuple[str, ...]:
+        """Outputs of the encoder that are needed for `outputs`."""
+        return self.outputs
+
+    def to(self, device: torch.device | str) -> Job:
+        """The job on another device, with an encoder of its own."""
+
+        def moved(value: object) -> object:
+            return value.to(device) if isinstance(value, torch.Tensor) else value
+
+        return replace(
+            self,
+            encoder=copy.deepcopy(self.encoder).to(device),
+            markers=moved(self.markers),
+            mean=moved(self.mean),
+            std=moved(self.std),
+        )
 
     def refuse_nan(self, rows: np.ndarray, labels: np.ndarray, sample: int) -> None:
         """Stop where the model returned NaN, and say for which cell."""
@@ -129,50 +173,117 @@ def choose_batch_size(encoder: Encoder, n_markers: int, window: int, memory: int
     return int(np.clip(memory // (4 * values * n_markers), 1, 32 if encoder.card.window is None else 256))
 
 
-def run(job: Job, blocks: Sequence[Block], store: BlockStore, *, batch_size: int) -> tuple[np.ndarray, float]:
-    """Encode all blocks, keeping each in `store`, and put the rows together.
+def run(
+    jobs: Sequence[Job], blocks: Sequence[Block], store: BlockStore, *, batch_size: int, spread: Callable | None = None
+) -> float:
+    """Encode all blocks, keeping each in `store`.
+
+    Parameters
+    ----------
+    jobs
+        The job, once for each device that takes blocks.
+    blocks
+        Of ``job.plan``.
+    store
+        Where finished blocks are kept; those that are there are not done again.
+    batch_size
+        Windows a batch; halved where memory does not suffice.
+    spread
+        Runs blocks elsewhere: called with the job, the blocks, the numbers to do, the store, and what to call with each
+        number that is done.
 
     Returns
     -------
-    Rows ``(n, columns)``, float32, in the order of ``job.labels``, and the seconds spent.
+    Seconds spent.
 
     Raises
     ------
     RunError
-        If reading or writing fails; what is finished stays in the store.
+        If reading, encoding or writing fails; what is finished stays in the store.
     """
     started = time.perf_counter()
     todo = [number for number in range(len(blocks)) if not store.has(number)]
-    total = sum(block.n_units for block in blocks)
-    n_done = total - sum(blocks[number].n_units for number in todo)
-    if n_done:
-        logger.info("resuming: %d of %d %ss are there already (%s)", n_done, total, job.unit, store.path)
-    bar = tqdm(
-        total=total,
-        initial=n_done,
-        desc=f"{job.unit}s",
-        unit=job.unit,
-        smoothing=0.1,
-        disable=not settings.progress,
-    )
+    names = [reader.name for reader in jobs[0].readers]
+    with Progress(blocks, todo, names, jobs[0].unit) as progress:
+        if progress.n_done:
+            logger.info(
+                "resuming: %d of %d %ss are there already (%s)",
+                progress.n_done,
+                progress.n_total,
+                jobs[0].unit,
+                store.path,
+            )
+        try:
+            if spread is not None:
+                spread(jobs[0], blocks, todo, store, progress.block)
+            else:
+                _run_here(jobs, blocks, todo, store, batch_size, progress)
+        except KeyboardInterrupt:
+            logger.warning("stopped; finished blocks are kept in %s, and the same call goes on from there", store.path)
+            raise
+    return time.perf_counter() - started
+
+
+def _run_here(
+    jobs: Sequence[Job],
+    blocks: Sequence[Block],
+    todo: Sequence[int],
+    store: BlockStore,
+    batch_size: int,
+    progress: Progress,
+) -> None:
+    """One thread a device; each takes the next block that nobody has taken."""
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in todo:
+        waiting.put(number)
+    stop = threading.Event()
+
+    def work(job: Job) -> None:
+        size = batch_size
+        for number, pixels, labels in _read_ahead(job, blocks, waiting, stop):
+            tell = progress.windows(blocks[number])
+            arrays, size = encode_block(job, blocks[number], pixels, labels, size, tell)
+            store.write(number, **arrays)
+
+    if len(jobs) == 1:  # in the caller's thread, so that Ctrl-C stops it between two batches
+        return work(jobs[0])
+    with ThreadPoolExecutor(len(jobs), thread_name_prefix="spatialfm-device") as pool:
+        futures = [pool.submit(work, job) for job in jobs]
+        try:
+            wait(futures, return_when="FIRST_EXCEPTION")
+        finally:  # an error of one device, or Ctrl-C: the others finish their block and take no other
+            stop.set()
+        for future in futures:
+            future.result()
+
+
+def read_block(job: Job, block: Block) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels ``(M, h, w)`` and labels ``(h, w)`` of a block.
+
+    Raises
+    ------
+    RunError
+        If the image or the labels cannot be read; names them and the place.
+    """
+    reader, region = job.readers[block.sample], (block.y0, block.y1, block.x0, block.x1)
     try:
-        with bar:
-            for number, pixels, labels in _read_ahead(job, blocks, todo):
-                arrays, batch_size = _encode(job, blocks[number], pixels, labels, batch_size, bar.update)
-                store.write(number, **arrays)
-    except KeyboardInterrupt:
-        logger.warning("stopped; finished blocks are kept in %s, and the same call goes on from there", store.path)
+        return reader.pixels(*region), reader.label_image(*region)
+    except RunError:
         raise
-    return job.collect(blocks, store), time.perf_counter() - started
+    except Exception as error:
+        raise RunError(
+            f"Cannot read image {reader.name!r} or labels {reader.labels_name!r} at rows {block.y0} to {block.y1}, "
+            f"columns {block.x0} to {block.x1}: {error}. Finished blocks are kept: mend the file and repeat the call."
+        ) from error
 
 
-def _encode(
+def encode_block(
     job: Job,
     block: Block,
     pixels: np.ndarray,
     labels: np.ndarray,
     batch_size: int,
-    advance: Callable[[int], object],
+    advance: Callable[[int], object] = lambda n: None,
 ) -> tuple[dict[str, np.ndarray], int]:
     """Arrays of a block, with batches halved until they fit into memory; and the size that did."""
     while True:
@@ -203,26 +314,22 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
-def _read_ahead(job: Job, blocks: Sequence[Block], todo: Sequence[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _read_ahead(
+    job: Job, blocks: Sequence[Block], waiting: queue.SimpleQueue[int], stop: threading.Event
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Blocks with their pixels and labels; the next is read while the caller works on this one."""
 
-    def read(number: int) -> tuple[np.ndarray, np.ndarray]:
-        block, reader = blocks[number], job.readers[blocks[number].sample]
-        region = (block.y0, block.y1, block.x0, block.x1)
+    def following() -> tuple[int, Future] | None:
         try:
-            return reader.pixels(*region), reader.label_image(*region)
-        except RunError:
-            raise
-        except Exception as error:
-            raise RunError(
-                f"Cannot read image {reader.name!r} or labels {reader.labels_name!r} at rows {block.y0} to {block.y1}, "
-                f"columns {block.x0} to {block.x1}: {error}. Finished blocks are kept: mend the file and repeat the "
-                "call."
-            ) from error
+            number = waiting.get_nowait()
+        except queue.Empty:
+            return None
+        return number, pool.submit(read_block, job, blocks[number])
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="spatialfm-read") as pool:
-        coming: Future | None = pool.submit(read, todo[0]) if todo else None
-        for place, number in enumerate(todo):
-            pixels, labels = coming.result()
-            coming = pool.submit(read, todo[place + 1]) if place + 1 < len(todo) else None
+        coming = following()
+        while coming is not None and not stop.is_set():
+            number, future = coming
+            pixels, labels = future.result()
+            coming = following()
             yield number, pixels, labels

@@ -11,7 +11,7 @@ import torch
 from .._errors import ModelError
 from .crop import CropJob
 from .inputs import Inputs
-from .plan import Plan, finish_plan
+from .plan import Plan, check_window, choose_outputs, finish_plan
 from .reader import SampleReader
 from .stats import tissue_mask
 from .tiles import tile_starts
@@ -88,10 +88,9 @@ def plan_grid(inputs: Inputs, size: int | None, stride: int | None, min_tissue: 
     """
     card, options = inputs.encoder.card, inputs.options
     offered = [name for name in card.outputs if name in ("patch", "marker")]
-    output = options.output or (card.default_output if card.default_output in offered else offered[0])
-    if output not in offered:
-        raise ModelError(f"{card.name} has no output {output!r} for tiles; it offers {offered}. Mend output=.")
+    outputs = choose_outputs(inputs.encoder, options, offered, "tiles")
     size = choose_window(size, card.window or 64, card.patch_size, np.zeros(0))
+    check_window(inputs, size)
     stride = size if stride is None else stride
     if stride < 1 or not 0 <= min_tissue <= 1:
         raise ModelError(f"stride={stride} must be 1 or more, and min_tissue={min_tissue} from 0 to 1.")
@@ -101,10 +100,10 @@ def plan_grid(inputs: Inputs, size: int | None, stride: int | None, min_tissue: 
             f"No tile of {size} pixels holds {min_tissue:.0%} of tissue. Pass a smaller size= or min_tissue=."
         )
     job = GridJob(
-        **inputs.job_arguments(output, "keep", size),
+        **inputs.job_arguments(outputs, "keep", size),
         labels=np.arange(len(grid.sample)),
         sample=grid.sample,
         centers=grid.starts + size // 2,
     )
-    notes = {**inputs.notes, "mode": "grid", "background": "keep", "output": output, "window": size, "stride": stride}
+    notes = {**inputs.notes, "mode": "grid", "background": "keep", "window": size, "stride": stride}
     return finish_plan(inputs, job, notes | {"min_tissue": min_tissue}), grid

@@ -34,7 +34,7 @@ class Options:
     markers: Sequence[str] | None = None
     mapping: Mapping[str, str | None] | None = None
     on_unknown: str | None = None
-    output: str | None = None
+    outputs: str | Sequence[str] | None = None
     normalization: str = "auto"
     intensity_max: float | None = None
     background: str | None = None
@@ -47,6 +47,8 @@ class Options:
     stats: Mapping[str, object] | None = None
     marker_embeddings: object = None
     autocast: bool = False
+    compile: bool = False
+    on_nan: str = "raise"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Inputs:
     std: np.ndarray
     notes: dict[str, object]
 
-    def job_arguments(self, output: str, background: str, window: int) -> dict[str, object]:
+    def job_arguments(self, outputs: Sequence[str], background: str, window: int) -> dict[str, object]:
         """Arguments that every kind of job takes."""
         device, markers = self.encoder.device, self.markers
         return {
@@ -93,8 +95,9 @@ class Inputs:
             "std": torch.tensor(self.std, dtype=torch.float32, device=device),
             "window": window,
             "background": background,
-            "output": output,
+            "outputs": tuple(outputs),
             "autocast": self.options.autocast,
+            "compile": self.options.compile,
         }
 
 
@@ -103,6 +106,8 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
     card, names = encoder.card, [channel_names(sdata, pair.image) for pair in pairs]
     if options.normalization not in ("auto", "published", "cohort"):
         raise ModelError(f"normalization={options.normalization!r} is none of 'auto', 'published', 'cohort'.")
+    if options.on_nan not in ("raise", "zero"):
+        raise ModelError(f"on_nan={options.on_nan!r} is neither 'raise' nor 'zero'.")
     if options.normalization == "published" and card.normalization != "marker statistics":
         raise ModelError(f"{card.name} has no published marker statistics. Pass normalization='auto'.")
     panel = resolve_panel(
@@ -119,7 +124,7 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
     sizes = image_pixel_sizes(sdata, pairs, options.mpp, required=card.mpp is not None)
     ratios = resampling_ratios(card, sizes, resample=options.resample)
     raw = [
-        _reader(sdata, pair, panel, number, ratio, options.intensity_max)
+        _reader(sdata, pair, panel, number, ratio, options)
         for number, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True))
     ]
     readers = [prepare(reader) for reader in raw] if card.normalization == "virtues" else raw
@@ -151,6 +156,8 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
         "mpp_image": dict(zip(samples, sizes, strict=True)),
         "mpp_used": dict(zip(samples, used, strict=True)),
         "computed_in": "bfloat16" if options.autocast else "float32",
+        "compiled": options.compile,
+        "on_nan": options.on_nan,
     }
     return Inputs(encoder, options, panel, markers, raw, readers, np.asarray(ratios), mean, std, notes)
 
@@ -175,7 +182,7 @@ def _markers(
 
 
 def _reader(
-    sdata: SpatialData, pair: SampleElements, panel: Panel, number: int, ratio: float, intensity_max: float | None
+    sdata: SpatialData, pair: SampleElements, panel: Panel, number: int, ratio: float, options: Options
 ) -> SampleReader:
     image = image_array(sdata, pair.image)
     if pair.labels is None:  # as for tiles: nothing but background
@@ -189,7 +196,8 @@ def _reader(
         labels=labels,
         channels=panel.channels[number],
         channel_names=panel.names[number],
-        intensity_max=intensity_range(image.dtype, intensity_max),
+        intensity_max=intensity_range(image.dtype, options.intensity_max),
         ratio=ratio,
         image_to_labels=image_to_labels,
+        on_nan=options.on_nan,
     )

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ..models.encoder import Encoder
 
 STRIDE, PADDING = 42, 120  # of tiles, in model pixels (VirTues, Methods, Aggregation)
-BLOCK = 1024  # side in model pixels of what is read at a time; decides memory and speed, never the numbers
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,8 @@ class Plan:
     notes: dict[str, object] = field(default_factory=dict)
 
 
-def check_options(encoder: Encoder, options: Options) -> tuple[str, str, str]:
-    """Mode, output and background to use; errors for what the model does not offer."""
+def check_options(encoder: Encoder, options: Options) -> tuple[str, tuple[str, ...], str]:
+    """Mode, outputs and background to use; errors for what the model does not offer."""
     card = encoder.card
     mode = card.mode if options.mode == "auto" else options.mode
     if mode not in ("crop", "tile"):
@@ -55,33 +54,63 @@ def check_options(encoder: Encoder, options: Options) -> tuple[str, str, str]:
         offered = ["patch", *(["marker"] if "token" in card.outputs else [])]
     else:
         offered = [name for name in card.outputs if name in ("patch", "marker")]
-    output = options.output or (card.default_output if card.default_output in offered else offered[0])
-    if output not in offered:
-        raise ModelError(f"{card.name} has no output {output!r} for cells; it offers {offered}. Mend output=.")
+    outputs = choose_outputs(encoder, options, offered, "cells")
     background = options.background or ("keep" if mode == "tile" else card.background)
     if mode == "tile" and background == "zero":
         raise ModelError("background='zero' masks one cell's window; tiles hold many cells. Pass mode='crop'.")
     if background not in ("zero", "keep"):
         raise ModelError(f"background={background!r} is neither 'zero' nor 'keep'.")
-    return mode, output, background
+    return mode, outputs, background
+
+
+def choose_outputs(encoder: Encoder, options: Options, offered: Sequence[str], what: str) -> tuple[str, ...]:
+    """Outputs that are meant, by default the card's."""
+    card, asked = encoder.card, options.outputs
+    if asked is None:
+        return (card.default_output if card.default_output in offered else offered[0],)
+    asked = (asked,) if isinstance(asked, str) else tuple(dict.fromkeys(asked))
+    if unknown := [name for name in asked if name not in offered]:
+        raise ModelError(
+            f"{card.name} has no output {unknown[0]!r} for {what}; it offers {list(offered)}. Mend outputs=."
+        )
+    if not asked:
+        raise ModelError(f"outputs= is empty; {card.name} offers {list(offered)}.")
+    return asked
+
+
+def check_window(inputs: Inputs, window: int, *, pads: bool = True) -> None:
+    """Refuse images that are smaller than a window where nothing may be padded."""
+    if pads and inputs.encoder.card.pads:
+        return
+    for reader in inputs.readers:
+        if min(reader.shape) < window:
+            height, width = reader.shape
+            why = f"{inputs.encoder.card.name} cannot pad it" if pads else "padding=0 forbids to pad it"
+            raise ModelError(
+                f"Image {reader.name!r} has {height} x {width} pixels at the model's scale, a window {window}, and "
+                f"{why}. Pass a smaller window=" + (", or leave the sample out with samples=." if pads else ".")
+            )
 
 
 def plan_cells(inputs: Inputs, cells: Cells) -> Plan:
     """Windows around cells, or tiles whose tokens are shared out to them."""
     card, options = inputs.encoder.card, inputs.options
-    mode, output, background = check_options(inputs.encoder, options)
+    mode, outputs, background = check_options(inputs.encoder, options)
     per_cell = inputs.ratios[cells.sample]
     extents = cells.extents / per_cell
     window = choose_window(options.window, card.window, card.patch_size, extents, tiles=mode == "tile")
-    arguments = inputs.job_arguments(output, background, window)
+    arguments = inputs.job_arguments(outputs, background, window)
     arguments |= {"labels": cells.labels, "sample": cells.sample, "centers": cells.centers / per_cell[:, None]}
-    notes = {"mode": mode, **inputs.notes, "background": background, "output": output, "window": window}
+    notes = {"mode": mode, **inputs.notes, "background": background, "window": window}
     if mode == "tile":
         stride = STRIDE if options.stride is None else options.stride
-        padding = PADDING if options.padding is None else options.padding
+        default = PADDING if card.pads else 0
+        padding = default if options.padding is None else options.padding
+        check_window(inputs, window, pads=padding > 0)
         return finish_plan(
             inputs, TileJob(**arguments, stride=stride, padding=padding), notes | {"stride": stride, "padding": padding}
         )
+    check_window(inputs, window)
     n_truncated = int((extents > window + 1).sum())
     if n_truncated:
         logger.warning("%d of %d cells reach beyond their window of %d pixels", n_truncated, len(extents), window)
@@ -92,32 +121,27 @@ def plan_cells(inputs: Inputs, cells: Cells) -> Plan:
 
 def finish_plan(inputs: Inputs, job: Job, notes: dict[str, object]) -> Plan:
     """Cut the job into blocks and give it its identity."""
-    blocks = job.plan(BLOCK)
+    blocks = job.plan(job.block_side)
     return Plan(job, blocks, inputs.panel, _identity(job, blocks, notes), notes)
 
 
 def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) -> str:
     """Fingerprint of all that decides the numbers, images included (by a sample of their pixels)."""
     encoder = job.encoder
-    images = []
-    for reader in job.readers:
-        height, width = reader.shape
-        y, x = max(0, height // 2 - 64), max(0, width // 2 - 64)
-        digest = hashlib.sha256(reader.pixels(y, y + 128, x, x + 128).tobytes())
-        digest.update(reader.label_image(y, y + 128, x, x + 128).tobytes())
-        images.append([list(reader.image.shape), str(reader.image.dtype), digest.hexdigest()])
     return fingerprint(
         {
             "model": encoder.card.name,
             "options": encoder.options,
             "weights": state_hash(encoder),
             "notes": dict(notes),
-            "images": images,
+            "outputs": list(job.outputs),
+            "compiled": job.compile,
+            "images": [reader.fingerprint() for reader in job.readers],
             "labels": job.labels,
             "centers": job.centers,
             "markers": job.markers.cpu().numpy() if isinstance(job.markers, torch.Tensor) else job.markers or "",
-            "blocks": [[block.sample, block.n_units, block.y0, block.x0] for block in blocks],
-            "device": str(encoder.device),
+            "blocks": [[block.sample, block.n_windows, block.y0, block.x0] for block in blocks],
+            "device": encoder.device.type,
         }
     )
 

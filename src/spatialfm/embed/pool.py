@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from ..models.encoder import takes_outputs
 
 if TYPE_CHECKING:
     from ..models.encoder import Encoder, EncoderOutput
@@ -39,8 +42,10 @@ def encode_windows(
     std: Tensor,
     *,
     background: str,
+    outputs: Sequence[str] | None = None,
+    module: Callable | None = None,
 ) -> EncoderOutput:
-    """Outputs for scaled pixels ``(B, M, side, side)`` and masks ``(B, side, side)``.
+    """Outputs for scaled pixels ``(B, M, side, side)`` and masks ``(B, side, side)``; `module` stands for the encoder.
 
     Pixels are normalised first and masked after, as KRONOS's Online Methods (Cell phenotyping) have it: what is
     outside of the cell is then the marker's mean, not its darkest value.
@@ -48,4 +53,7 @@ def encode_windows(
     pixels = encoder.normalize(pixels, mean, std)
     if background == "zero" and masks is not None:
         pixels = pixels * masks[:, None]
-    return encoder(pixels, markers, mask=masks if encoder.card.needs_mask else None)
+    arguments = {"mask": masks if encoder.card.needs_mask else None}
+    if takes_outputs(encoder):  # one registered by a user may know nothing of them
+        arguments["outputs"] = outputs
+    return (module or encoder)(pixels, markers, **arguments)

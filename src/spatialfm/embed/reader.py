@@ -6,12 +6,14 @@ position, never on the region that was asked for, so that results cannot depend 
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._errors import RunError
+from .._errors import RunError, SpatialfmWarning
 from ..pp.elements import AxisAffine
 from ..pp.measure import LabelGrid
 
@@ -38,6 +40,8 @@ class SampleReader:
         Image pixels per model pixel.
     image_to_labels
         Map from image pixels to label pixels.
+    on_nan
+        Pixels that are NaN or infinite: ``"raise"`` or ``"zero"``.
     """
 
     name: str
@@ -49,6 +53,8 @@ class SampleReader:
     intensity_max: float
     ratio: float
     image_to_labels: AxisAffine
+    on_nan: str = "raise"
+    replaced: set[str] = field(default_factory=set, compare=False, repr=False)  # channels that were warned of
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -87,16 +93,56 @@ class SampleReader:
         # a slice is read without touching the other channels' chunks; a list makes dask build one task a channel
         if channels == list(range(channels[0], channels[-1] + 1)):
             channels = slice(channels[0], channels[-1] + 1)
-        region = np.asarray(self.image[channels, ya:yb, xa:xb]).astype(np.float32, copy=False)
-        if not np.isfinite(region).all():
-            bad = (~np.isfinite(region)).sum(axis=(1, 2))
-            worst = int(np.argmax(bad))
-            raise RunError(
-                f"Image {self.name!r}, channel {self.channel_names[worst]!r}: {bad[worst]} pixels are NaN or "
-                "infinite in "
-                f"rows {ya} to {yb}, columns {xa} to {xb}. Replace them first, for example by zero."
-            )
+        region = self._load(self.image[channels, ya:yb, xa:xb]).astype(np.float32, copy=False)
+        if self.image.dtype.kind == "f" and not np.isfinite(region).all():
+            region = self._without_nan(region, f"rows {ya} to {yb}, columns {xa} to {xb}")
         return region
+
+    def _load(self, part: object) -> np.ndarray:
+        # in threads of this process, whatever scheduler or cluster the session has made its default
+        compute = getattr(part, "compute", None)
+        try:
+            return np.asarray(part if compute is None else compute(scheduler="threads"))
+        except Exception as error:
+            raise RunError(
+                f"Cannot read image {self.name!r}: {error}. Finished blocks are kept: mend the file and repeat the "
+                "call."
+            ) from error
+
+    def _without_nan(self, region: np.ndarray, where: str) -> np.ndarray:
+        wrong = ~np.isfinite(region)
+        bad = wrong.sum(axis=(1, 2))
+        found = [
+            f"channel {name!r}: {count} pixels"
+            for name, count in zip(self.channel_names, bad, strict=True)
+            if count and (self.on_nan == "raise" or name not in self.replaced)
+        ]
+        if self.on_nan == "raise":
+            raise RunError(
+                f"Image {self.name!r}, {'; '.join(found)} are NaN or infinite in {where}. "
+                "Mend them, or pass on_nan='zero' to replace them."
+            )
+        if found:
+            self.replaced.update(name for name, count in zip(self.channel_names, bad, strict=True) if count)
+            warnings.warn(
+                f"Image {self.name!r}, {'; '.join(found)} are NaN or infinite in {where}, and perhaps more elsewhere: "
+                "replaced by zero.",
+                SpatialfmWarning,
+                stacklevel=2,
+            )
+        return np.where(wrong, np.float32(0), region)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of shape, type, channels, and the pixels and labels of five patches."""
+        height, width = self.shape
+        digest = hashlib.sha256(
+            f"{self.image.shape} {self.image.dtype} {self.channels} {self.ratio} {self.intensity_max}".encode()
+        )
+        for down, right in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+            y, x = (max(0, round(share * size) - 48) for share, size in ((down, height), (right, width)))
+            digest.update(self.pixels(y, y + 96, x, x + 96).tobytes())
+            digest.update(self.label_image(y, y + 96, x, x + 96).tobytes())
+        return digest.hexdigest()
 
 
 def resampling_weights(start: int, stop: int, ratio: float, size: int) -> tuple[np.ndarray, tuple[int, int]]:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from .._errors import ModelError
+from .._settings import settings
 
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA, IncrementalPCA
+
+    from .rows import Rows
+
+UPDATE_ROWS = 2048  # of an incremental PCA; part of the numbers, so it depends on no setting
 Basis = dict[str, np.ndarray]  # mean (columns,), components (n, columns), explained (n,): share of the variance
 
 
@@ -21,18 +30,54 @@ def fit_basis(rows: np.ndarray, n_components: int) -> Basis:
     """
     from sklearn.decomposition import PCA
 
-    if not 1 <= n_components <= min(rows.shape):
-        raise ModelError(
-            f"n_components={n_components} of an embedding of {rows.shape[0]} cells x {rows.shape[1]} columns. "
-            f"Pass a number from 1 to {min(rows.shape)}."
-        )
-    pca = PCA(n_components, random_state=0).fit(rows)
-    signs = np.sign(pca.components_[np.arange(n_components), np.abs(pca.components_).argmax(axis=1)])
+    check_components(n_components, rows.shape)
+    return _basis(PCA(n_components, random_state=0).fit(rows))
+
+
+def fit_basis_streamed(rows: Rows, n_components: int) -> Basis:
+    """The same for rows that are read range by range, by incremental PCA (Ross et al. 2008).
+
+    Each update takes `UPDATE_ROWS` rows, or five times the number of components if that is more; the last takes the
+    rest.
+    """
+    from sklearn.decomposition import IncrementalPCA
+
+    n, step = rows.shape[0], max(UPDATE_ROWS, 5 * n_components)
+    pca = IncrementalPCA(n_components)
+    starts = list(range(0, max(n - step, 0) + 1, step))
+    for start, stop in tqdm(
+        list(zip(starts, [*starts[1:], n], strict=True)), desc="PCA", unit="chunk", disable=not settings.progress
+    ):
+        pca.partial_fit(rows.read(start, stop), check_input=False)
+    return _basis(pca)
+
+
+def _basis(pca: PCA | IncrementalPCA) -> Basis:
+    signs = np.sign(pca.components_[np.arange(len(pca.components_)), np.abs(pca.components_).argmax(axis=1)])
     return {
         "mean": pca.mean_.astype(np.float32),
         "components": (pca.components_ * signs[:, None]).astype(np.float32),
         "explained": pca.explained_variance_ratio_.astype(np.float32),
     }
+
+
+def check_components(n_components: int, shape: tuple[int, int]) -> None:
+    """Refuse more components than cells or columns."""
+    if not 1 <= n_components <= min(shape):
+        raise ModelError(
+            f"n_components={n_components} of an embedding of {shape[0]} cells x {shape[1]} columns. "
+            f"Pass a number from 1 to {min(shape)}."
+        )
+
+
+def check_basis(basis: Mapping[str, np.ndarray], n_columns: int) -> None:
+    """Refuse a basis that was made for another number of columns."""
+    made_for = np.asarray(basis["components"]).shape[1]
+    if made_for != n_columns:
+        raise ModelError(
+            f"basis= was made for {made_for} columns, and this embedding has {n_columns}. Use the model, markers= and "
+            "outputs= that it was made with."
+        )
 
 
 def project(rows: np.ndarray, basis: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -43,10 +88,6 @@ def project(rows: np.ndarray, basis: Mapping[str, np.ndarray]) -> np.ndarray:
     ModelError
         If the basis was made for another number of columns.
     """
+    check_basis(basis, rows.shape[1])
     mean, components = np.asarray(basis["mean"]), np.asarray(basis["components"])
-    if components.shape[1] != rows.shape[1]:
-        raise ModelError(
-            f"basis= was made for {components.shape[1]} columns, and this embedding has {rows.shape[1]}. Use the "
-            "model, markers= and output= that it was made with."
-        )
     return ((rows - mean) @ components.T).astype(np.float32)

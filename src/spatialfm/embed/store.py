@@ -1,7 +1,7 @@
 """Finished blocks on disk, so that a run that was stopped goes on where it was.
 
-A run is known by a fingerprint of everything that decides its numbers. Blocks are written beside and renamed: a file
-that exists is whole. Nothing here may change the bytes of a block.
+A run is known by a fingerprint of everything that decides its numbers. A block is a folder of arrays that is written
+beside and renamed: one that exists is whole, whoever wrote it. Nothing here may change the bytes of a block.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -32,6 +34,26 @@ def fingerprint(identity: Mapping[str, object]) -> str:
     return digest.hexdigest()
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written to, before any long work.
+
+    Raises
+    ------
+    RunError
+        With the setting to mend.
+    """
+    probe = Path(folder) / f".probe-{uuid.uuid4().hex}"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunError(
+            f"Cannot write finished blocks to {folder}: {error.strerror}. "
+            "Set sfm.settings.cache_dir to a folder that is writable."
+        ) from error
+
+
 class BlockStore:
     """Blocks of one run in a folder of their own.
 
@@ -47,44 +69,53 @@ class BlockStore:
 
     def __init__(self, folder: Path, run: str, *, resume: bool = True) -> None:
         self.path = Path(folder) / run[:24]
-        try:
-            if not resume and self.path.exists():
-                shutil.rmtree(self.path)
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(
-                f"Cannot write finished blocks to {self.path}: {error.strerror}. "
-                "Set sfm.settings.cache_dir to a folder that is writable."
-            ) from error
+        if not resume:
+            shutil.rmtree(self.path, ignore_errors=True)
+        check_writable(self.path)
 
-    def _file(self, block: int) -> Path:
-        return self.path / f"block_{block:06d}.npz"
+    @classmethod
+    def at(cls, path: Path) -> BlockStore:
+        """The store of a run whose folder exists."""
+        return cls(Path(path).parent, Path(path).name)
+
+    def _folder(self, block: int) -> Path:
+        return self.path / f"block_{block:06d}"
 
     def has(self, block: int) -> bool:
         """Whether a block is finished."""
-        return self._file(block).exists()
+        return self._folder(block).exists()
 
-    def read(self, block: int) -> dict[str, np.ndarray]:
-        """The arrays of a finished block."""
-        with np.load(self._file(block)) as file:
-            return dict(file)
+    def read(self, block: int, name: str) -> np.ndarray:
+        """One array of a finished block, mapped: only what is touched comes into memory."""
+        return np.load(self._folder(block) / f"{name}.npy", mmap_mode="r")
 
     def write(self, block: int, **arrays: np.ndarray) -> None:
         """Write a block beside, bring it to disk, then rename it."""
-        partial = self.path / f".block_{block:06d}.{os.getpid()}.partial"
+        partial = self.path / f".block_{block:06d}.{uuid.uuid4().hex}.partial"
         try:
-            with partial.open("wb") as file:
-                np.savez(file, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, self._file(block))
+            partial.mkdir()
+            for name, values in arrays.items():
+                with (partial / f"{name}.npy").open("wb") as file:
+                    _save(file, np.ascontiguousarray(values))
+                    file.flush()
+                    os.fsync(file.fileno())
+            if not self.has(block):  # the worker of a block that was given out twice may have come first
+                os.replace(partial, self._folder(block))
         except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise RunError(
-                f"Cannot write block {block} to {self.path}: {error.strerror}. What is finished is kept: "
-                "make room and repeat the same call."
-            ) from error
+            if not self.has(block):
+                raise RunError(
+                    f"Cannot write block {block} to {self.path}: {error.strerror}. What is finished is kept: "
+                    "make room and repeat the same call."
+                ) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     def remove(self) -> None:
         """Forget the run."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _save(file: BinaryIO, values: np.ndarray) -> None:
+    # np.save writes through C's buffers, and what a full disk does not take there is lost without an error
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+    file.write(values.data)

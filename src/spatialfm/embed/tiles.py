@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from ..pp.measure import rows_of
 from .engine import Job
 from .pool import cut_windows
+from .rows import Rows, SharedRows, count_pixels
 from .store import BlockStore
 
 if TYPE_CHECKING:
@@ -99,19 +101,22 @@ class TileBlock:
         Number of the sample.
     starts
         First row and column of each tile in model pixels, ``(k, 2)``.
+    n_rows
+        Cells that it stands for on the bar: those whose centroid lies in its square.
     y0, y1, x0, x1
-        Region that covers them; may leave the image.
+        Region that covers the tiles; may leave the image.
     """
 
     sample: int
     starts: np.ndarray
+    n_rows: int
     y0: int
     y1: int
     x0: int
     x1: int
 
     @property
-    def n_units(self) -> int:
+    def n_windows(self) -> int:
         """Tiles to encode."""
         return len(self.starts)
 
@@ -129,22 +134,37 @@ class TileJob(Job):
     stride: int = 42
     padding: int = 120
 
-    unit = "tile"
+    block_side = 512  # the sums of a block's cells are held at once: 1,300 cells in dense tissue
+
+    @property
+    def wanted_outputs(self) -> tuple[str, ...]:
+        """Tokens of each marker, or of each position where the model has those."""
+        pooled = "summary" if "summary" in self.encoder.card.outputs else "token"
+        return tuple(dict.fromkeys("token" if name == "marker" else pooled for name in self.outputs))
 
     def plan(self, side: int) -> list[TileBlock]:
         """Tiles by the square of `side` model pixels that they begin in."""
         blocks = []
         for number, reader in enumerate(self.readers):
-            members = self.sample == number
-            if not members.any():
+            members, _ = self._members[number]
+            if not len(members):
                 continue
-            rows, columns = (tile_starts(size, self.window, self.stride, self.padding) for size in reader.shape)
-            starts = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
-            part = np.floor_divide(starts, side)
-            for place in np.unique(part, axis=0):
-                mine = starts[(part == place).all(axis=1)]
-                (y0, x0), (y1, x1) = mine.min(axis=0), mine.max(axis=0) + self.window
-                blocks.append(TileBlock(number, mine, int(y0), int(y1), int(x0), int(x1)))
+            axes = [tile_starts(size, self.window, self.stride, self.padding) for size in reader.shape]
+            squares = [np.floor_divide(starts, side) for starts in axes]
+            rows, columns = (np.unique(part) for part in squares)
+            # a cell counts where tiles that begin half a window before it do, or in the nearest such square
+            centers = np.floor_divide(self.centers[members] - self.window / 2, side).astype(np.int64)
+            places = [
+                np.clip(np.searchsorted(known, centers[:, axis]), 0, len(known) - 1)
+                for axis, known in enumerate((rows, columns))
+            ]
+            counts = np.bincount(places[0] * len(columns) + places[1], minlength=len(rows) * len(columns))
+            for place, n_cells in enumerate(counts):
+                row, column = rows[place // len(columns)], columns[place % len(columns)]
+                ys, xs = axes[0][squares[0] == row], axes[1][squares[1] == column]
+                starts = np.stack(np.meshgrid(ys, xs, indexing="ij"), axis=-1).reshape(-1, 2)
+                (y0, x0), (y1, x1) = starts.min(axis=0), starts.max(axis=0) + self.window
+                blocks.append(TileBlock(number, starts, int(n_cells), int(y0), int(y1), int(x0), int(x1)))
         return blocks
 
     def encode_block(
@@ -159,54 +179,81 @@ class TileJob(Job):
         device = self.encoder.device
         cells, local = self._cells_of(labels, block.sample)
         region, label_image = torch.from_numpy(pixels).to(device), torch.from_numpy(local).to(device)
-        sums, counted = 0.0, 0.0
+        sums = dict.fromkeys(self.outputs)
+        counted = torch.zeros(len(cells) + 1, dtype=_double(device), device=device)
         with torch.inference_mode():
             for first in range(0, len(block.starts), batch_size):
                 part = block.starts[first : first + batch_size] - (block.y0, block.x0)
                 starts = torch.from_numpy(part).to(device)
-                tokens = self._tokens(self.encode(cut_windows(region, starts, self.window), None))
-                shares, pixels_of = share_out(tokens.float(), cut_windows(label_image, starts, self.window), len(cells))
-                sums, counted = sums + shares.double(), counted + pixels_of.double()
+                outputs = self.encode(cut_windows(region, starts, self.window), None)
+                # only the cells below this batch: most of a block's are not
+                present, below = torch.unique(cut_windows(label_image, starts, self.window), return_inverse=True)
+                below = below if present[0] == 0 else below + 1
+                present = present[present > 0]
+                for name in self.outputs:
+                    tokens = self._tokens(outputs, name).float()
+                    shares, pixels_of = share_out(tokens, below, len(present))
+                    if sums[name] is None:
+                        sums[name] = torch.zeros(
+                            (len(cells) + 1, shares.shape[1]), dtype=_double(device), device=device
+                        )
+                    sums[name].index_add_(0, present, shares.to(sums[name].dtype))
+                counted.index_add_(0, present, pixels_of.to(counted.dtype))
                 advance(len(starts))
-        sums = sums.float().cpu().numpy()
-        self.refuse_nan(sums, self.labels[cells], block.sample)
-        return {"cells": cells, "sums": sums, "pixels": counted.cpu().numpy()}
+        arrays = {name: values[1:].float().cpu().numpy() for name, values in sums.items()}
+        for values in arrays.values():
+            self.refuse_nan(values, self.labels[cells], block.sample)
+        return {"cells": cells, "pixels": counted[1:].double().cpu().numpy(), **arrays}
 
-    def collect(self, blocks: Sequence[TileBlock], store: BlockStore) -> np.ndarray:
-        """Average over all tiles; a cell that no pixel of the grid hits takes the token at its centroid."""
-        sums, counted = None, np.zeros(len(self.labels))
-        for number in range(len(blocks)):
-            part = store.read(number)
-            if sums is None:
-                sums = np.zeros((len(self.labels), part["sums"].shape[1]), np.float32)
-            sums[part["cells"]] += part["sums"]
-            counted[part["cells"]] += part["pixels"]
-        for cell in np.flatnonzero(counted == 0):
-            sums[cell], counted[cell] = self._token_at(cell), 1
-        sums /= counted[:, None].astype(np.float32)
-        return sums
+    def rows(self, blocks: Sequence[TileBlock], store: BlockStore) -> Mapping[str, Rows]:
+        """Averages over all tiles; a cell that no pixel of the grid hits takes the token at its centroid."""
+        lost = np.flatnonzero(count_pixels(store, len(blocks), len(self.labels)) == 0)
+        tokens = [self._token_at(cell) for cell in lost]
+        return {
+            name: SharedRows(
+                store,
+                len(blocks),
+                len(self.labels),
+                name,
+                {int(cell): token[name] for cell, token in zip(lost, tokens, strict=True)},
+            )
+            for name in self.outputs
+        }
+
+    @cached_property
+    def _members(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Cells of each sample, by their label: positions in the run, and labels."""
+        members = [np.flatnonzero(self.sample == number) for number in range(len(self.readers))]
+        members = [part[np.argsort(self.labels[part])] for part in members]
+        return [(part, self.labels[part]) for part in members]
 
     def _cells_of(self, labels: np.ndarray, sample: int) -> tuple[np.ndarray, np.ndarray]:
         """Positions in the run of the cells of a region, and the region with their numbers from 1 on."""
-        members = np.flatnonzero(self.sample == sample)
-        members = members[np.argsort(self.labels[members])]
-        place = rows_of(self.labels[members], labels.ravel()).reshape(labels.shape)
+        members, ids = self._members[sample]
+        place = rows_of(ids, labels.ravel()).reshape(labels.shape)
         present = np.unique(place[place >= 0])
         local = np.zeros(len(members) + 1, np.int64)
         local[present] = np.arange(1, len(present) + 1)
         return members[present], local[place]  # the last entry, where place is -1, stays 0
 
-    def _tokens(self, outputs: EncoderOutput) -> torch.Tensor:
+    def _tokens(self, outputs: EncoderOutput, name: str) -> torch.Tensor:
         """``(B, h, w, columns)``: all markers side by side, or one vector a position."""
-        if self.output == "marker":
+        if name == "marker":
             return outputs.token.permute(0, 2, 3, 1, 4).flatten(3)
         return outputs.token.mean(1) if outputs.summary is None else outputs.summary
 
-    def _token_at(self, cell: int) -> np.ndarray:
+    def _token_at(self, cell: int) -> dict[str, np.ndarray]:
         (y, x), half = np.floor(self.centers[cell]).astype(int), self.window // 2
         region = self.readers[self.sample[cell]].pixels(
             y - half, y - half + self.window, x - half, x - half + self.window
         )
         with torch.inference_mode():
-            tokens = self._tokens(self.encode(torch.from_numpy(region)[None].to(self.encoder.device), None))
-        return tokens[0, tokens.shape[1] // 2, tokens.shape[2] // 2].float().cpu().numpy()
+            outputs = self.encode(torch.from_numpy(region)[None].to(self.encoder.device), None)
+        tokens = {name: self._tokens(outputs, name)[0] for name in self.outputs}
+        return {
+            name: part[part.shape[0] // 2, part.shape[1] // 2].float().cpu().numpy() for name, part in tokens.items()
+        }
+
+
+def _double(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64

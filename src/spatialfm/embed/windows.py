@@ -31,8 +31,13 @@ class CellBlock:
     x1: int
 
     @property
-    def n_units(self) -> int:
+    def n_windows(self) -> int:
         """Windows to encode."""
+        return len(self.cells)
+
+    @property
+    def n_rows(self) -> int:
+        """Cells."""
         return len(self.cells)
 
 

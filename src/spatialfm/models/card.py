@@ -49,6 +49,8 @@ class ModelCard:
     mode
         How the paper embeds cells: a window around each (``"crop"``), or tiles over the image whose tokens are shared
         out to the cells (``"tile"``).
+    pads
+        Whether windows may reach beyond the image, where all is zero before normalising.
     outputs, default_output
         Outputs offered, and the one that becomes the embedding.
     hub, weights_file
@@ -79,6 +81,7 @@ class ModelCard:
     normalization: Literal["marker statistics", "scale", "virtues", "none"] = "none"
     background: Literal["zero", "keep"] = "zero"
     mode: Literal["crop", "tile"] = "crop"
+    pads: bool = True
     outputs: tuple[str, ...] = ("patch",)
     default_output: str = "patch"
     hub: str | None = None

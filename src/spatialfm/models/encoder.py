@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +68,14 @@ class Encoder(nn.Module, ABC):
     options: dict[str, object]  # options that change the numbers; go into the record
 
     @abstractmethod
-    def forward(self, pixels: Tensor, markers: Tensor | None = None, *, mask: Tensor | None = None) -> EncoderOutput:
+    def forward(
+        self,
+        pixels: Tensor,
+        markers: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> EncoderOutput:
         """Encode windows.
 
         Parameters
@@ -78,6 +86,8 @@ class Encoder(nn.Module, ABC):
             Ids ``(M,)`` or embeddings ``(M, d)`` of the markers; None for models without marker vocabulary.
         mask
             ``(B, H, W)``, True in the cell; only models whose card says `needs_mask` read it.
+        outputs
+            Outputs that are needed (default: all); others may be None. A model may leave the argument out.
         """
 
     def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -101,6 +111,12 @@ class Encoder(nn.Module, ABC):
         for tensor in (*self.parameters(), *self.buffers()):
             return tensor.device
         return torch.device("cpu")
+
+
+def takes_outputs(encoder: Encoder) -> bool:
+    """Whether an encoder can be told which outputs are needed."""
+    parameters = inspect.signature(encoder.forward).parameters
+    return "outputs" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def resolve_device(device: str | None) -> torch.device:

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .._errors import ElementError, ModelError, TableError
-from .._keys import TABLE, UNS, obsm_key
+from .._errors import ElementError, TableError
+from .._keys import TABLE
 from .._logging import logger
-from .._settings import settings
-from ._embedding import check_dtype, embedding_record, finish, load_encoder, stored
+from ._embedding import check_run, choose_components, load_encoder, output_keys, run_plan, write_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from dask.distributed import Client
     from spatialdata import SpatialData
 
     from ..embed.plan import Plan
+    from ..embed.results import Result
     from ..models.encoder import Encoder
 
 
@@ -33,7 +34,7 @@ def embed_cells(
     markers: Sequence[str] | None = None,
     mapping: Mapping[str, str | None] | None = None,
     on_unknown: Literal["raise", "keep", "drop"] | None = None,
-    output: Literal["patch", "marker"] | None = None,
+    outputs: str | Sequence[str] | None = None,
     normalization: Literal["auto", "published", "cohort"] = "auto",
     intensity_max: float | None = None,
     background: Literal["zero", "keep"] | None = None,
@@ -47,10 +48,13 @@ def embed_cells(
     marker_embeddings: object = None,
     reduce: Literal["pca"] | None = None,
     n_components: int | None = None,
-    basis: Mapping[str, np.ndarray] | None = None,
+    basis: Mapping[str, object] | None = None,
     on_missing: Literal["raise", "drop"] = "raise",
+    on_nan: Literal["raise", "zero"] = "raise",
     batch_size: int | None = None,
-    device: str | None = None,
+    device: str | Sequence[str] | None = None,
+    client: Client | None = None,
+    compile: bool = False,
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     resume: bool = True,
     key_added: str | None = None,
@@ -92,10 +96,10 @@ def embed_cells(
     on_unknown
         What becomes of channels that are not resolved: an error, a marker that the model has never seen, or left out.
         Default: ``"raise"`` for models that know markers by name, ``"keep"`` for those to which names mean nothing.
-    output
+    outputs
         ``"marker"``: one vector a marker, concatenated to ``M * D`` columns; ``"patch"``: one vector a cell of ``D``
-        columns (in tiles: the summary tokens, or the mean of the tokens of all markers). Default: what the model's card
-        says.
+        columns (in tiles: the summary tokens, or the mean of the tokens of all markers); or both, from one pass:
+        ``("marker", "patch")``. Default: what the model's card says.
     normalization
         ``"published"``: the statistics shipped with the weights; ``"cohort"``: mean and standard deviation over the
         tissue of all samples given; ``"auto"``: published ones where there are any, those of the cohort for the rest.
@@ -124,14 +128,24 @@ def embed_cells(
         ``"pca"``: keep the `n_components` leading principal components (default 50) of this run's cells. Their mean and
         components are written too. ``resnet50`` is always reduced, to 9, as the paper has it.
     basis
-        Mean and components of an earlier run (`spatialfm.get.basis`), instead of fitting them here.
+        Mean and components of an earlier run (`spatialfm.get.basis`), instead of fitting them here; with several
+        outputs, ``{output: basis}``.
     on_missing
         Rows without label, labels without row, cells outside of their image: an error, or left out (such rows then
         leave the table).
+    on_nan
+        Pixels that are NaN or infinite: an error that names image, channel and number, or zero with a warning.
     batch_size
-        Windows a batch. Default: what fits into ``settings.batch_memory``.
+        Windows a batch. Default: what fits into ``settings.batch_memory``. Halved where memory does not suffice.
     device
-        Torch device; default ``settings.device``.
+        Torch device; default ``settings.device``. A list, such as ``["cuda:0", "cuda:1"]``, shares the blocks out to
+        several devices of this machine.
+    client
+        A `dask.distributed.Client`: its workers encode the blocks (each on its `device`) and write them to
+        ``settings.cache_dir``, which they and this process must share.
+    compile
+        Whether the encoder is compiled (`torch.compile`) first: a minute spent, then faster on GPUs. Numbers may differ
+        in the last digits.
     dtype
         ``"float32"``: exact. ``"float16"``: computed in float32 and stored in half the space. ``"bfloat16"``: computed
         in bfloat16 (autocast) where that is safe, and stored in float32; faster where the processor has it.
@@ -149,7 +163,8 @@ def embed_cells(
     None, or the AnnData if `copy`. Written into ``sdata[table_name]``:
 
     ``.obsm[key_added]``
-        ``(n_cells, columns)``, never NaN.
+        ``(n_cells, columns)``, never NaN. A numpy array, or, above ``settings.result_memory``, a dask array that is
+        read from ``settings.cache_dir`` when it is needed. Several outputs: ``key_added + "_" + output`` each.
     ``.uns["spatialfm"][key_added + "_basis"]``
         If reduced: ``mean (columns,)``, ``components (n_components, columns)``, ``explained`` share of the variance.
     ``.uns["spatialfm"][key_added]``
@@ -173,26 +188,20 @@ def embed_cells(
     True
     """
     from ..embed.cells import find_cells
-    from ..embed.engine import choose_batch_size, run
     from ..embed.inputs import Options, prepare_inputs
     from ..embed.plan import check_options, plan_cells
-    from ..embed.store import BlockStore
-    from ..models.encoder import resolve_device
     from ..pp.elements import match_elements
 
-    check_dtype(dtype)
-    if reduce not in (None, "pca"):
-        raise TableError(f"reduce={reduce!r} is neither 'pca' nor None.")
     if on_missing not in ("raise", "drop"):
         raise TableError(f"on_missing={on_missing!r} is neither 'raise' nor 'drop'.")
     pairs = match_elements(sdata, image, labels, samples=samples)
-    torch_device = resolve_device(device)
-    encoder = load_encoder(model, weights, model_options).to(torch_device)
+    devices = check_run(dtype, device, client, reduce)
+    encoder = load_encoder(model, weights, model_options).to(devices[0])
     options = Options(
         markers=markers,
         mapping=mapping,
         on_unknown=on_unknown,
-        output=output,
+        outputs=outputs,
         normalization=normalization,
         intensity_max=intensity_max,
         background=background,
@@ -204,31 +213,39 @@ def embed_cells(
         padding=padding,
         stats=stats,
         marker_embeddings=marker_embeddings,
+        on_nan=on_nan,
         autocast=dtype == "bfloat16",
+        compile=compile,
     )
     check_options(encoder, options)
     table = _table(sdata, table_name, pairs, on_missing)
     cells = find_cells(sdata, pairs, table, table_name, on_missing)
     _check_rows(table, cells.rows, pairs, table_name, copy=copy)
-    n_components = n_components or encoder.options.get("n_components") or (50 if reduce else None)
-    if basis is None and n_components and n_components > len(cells.rows):
-        raise ModelError(f"n_components={n_components}, but there are only {len(cells.rows)} cells. Pass fewer.")
+    n_components = choose_components(encoder, reduce, n_components, basis, len(cells.rows), "cells")
     plan = plan_cells(prepare_inputs(sdata, pairs, encoder, options), cells)
 
-    store = BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume)
-    batch_size = batch_size or choose_batch_size(
-        encoder, len(plan.panel.markers), plan.job.window, settings.batch_memory
+    results, seconds = run_plan(
+        plan,
+        devices=devices,
+        device=device,
+        client=client,
+        batch_size=batch_size,
+        n_components=n_components,
+        basis=basis,
+        dtype=dtype,
+        resume=resume,
     )
-    rows, seconds = run(plan.job, plan.blocks, store, batch_size=batch_size)
-
-    rows, basis, extra = finish(rows, encoder, n_components, basis)
-    key = key_added or obsm_key(encoder.card.name)
-    adata = _write(table, cells.rows, rows, key, encoder, plan, basis, copy=copy, dtype=dtype, seconds=seconds, **extra)
+    keys = output_keys(encoder, plan.job.outputs, key_added)
+    adata = _write(table, cells.rows, results, keys, plan, copy=copy, dtype=dtype, seconds=seconds)
     if not copy:
         sdata.tables[table_name] = adata
-    store.remove()
+    n_cells, rate = len(cells.rows), len(cells.rows) / max(seconds, 1e-9)
     logger.info(
-        "%s: %d cells x %d columns in %.1f s (%.0f cells/s)", key, *rows.shape, seconds, len(rows) / max(seconds, 1e-9)
+        "%s: %d cells in %.1f s (%.0f cells/s)",
+        ", ".join(keys.values()),
+        n_cells,
+        seconds,
+        n_cells / max(seconds, 1e-9),
     )
     return adata if copy else None
 
@@ -266,25 +283,18 @@ def _check_rows(table: AnnData, rows: np.ndarray, pairs: Sequence, table_name: s
 def _write(
     table: AnnData,
     rows: np.ndarray,
-    values: np.ndarray,
-    key: str,
-    encoder: Encoder,
+    results: Mapping[str, Result],
+    keys: Mapping[str, str],
     plan: Plan,
-    basis: Mapping[str, np.ndarray] | None,
     *,
     copy: bool,
     dtype: str,
-    n_columns: int,
-    **extra: object,
+    seconds: float,
 ) -> AnnData:
-    from ..embed.record import write_record
-
     order = np.argsort(rows, kind="stable")
-    whole = len(rows) == table.n_obs
+    whole, sorted_already = len(rows) == table.n_obs, bool((np.diff(order) == 1).all())
     adata = table.copy() if copy and whole else table if whole else table[rows[order]].copy()
-    adata.obsm[key] = stored(values[order], dtype)
-    record = embedding_record(encoder, plan, n_columns, dtype=dtype, n_cells=len(rows), **extra)
-    write_record(adata, key, record)
-    if basis is not None:
-        adata.uns[UNS][f"{key}_basis"] = {name: np.asarray(values) for name, values in basis.items()}
+    for output, result in results.items():
+        values = result.values if sorted_already else result.values[order]
+        write_result(adata, keys[output], result, values, plan, output, dtype=dtype, n_cells=len(rows), seconds=seconds)
     return adata

@@ -19,15 +19,13 @@ from .._keys import (
     TILE_KEY,
     TILES,
     TILES_PREFIX,
-    UNS,
-    obsm_key,
 )
 from .._logging import logger
-from .._settings import settings
-from ._embedding import check_dtype, embedding_record, finish, load_encoder, stored
+from ._embedding import check_run, choose_components, load_encoder, output_keys, run_plan, write_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from dask.distributed import Client
     from geopandas import GeoDataFrame
     from spatialdata import SpatialData
 
@@ -49,7 +47,7 @@ def embed_tiles(
     markers: Sequence[str] | None = None,
     mapping: Mapping[str, str | None] | None = None,
     on_unknown: Literal["raise", "keep", "drop"] | None = None,
-    output: Literal["patch", "marker"] | None = None,
+    outputs: str | Sequence[str] | None = None,
     normalization: Literal["auto", "published", "cohort"] = "auto",
     intensity_max: float | None = None,
     mpp: float | Mapping[str, float] | None = None,
@@ -59,8 +57,14 @@ def embed_tiles(
     cluster_key: str | None = None,
     table_name: str = TILES,
     cell_table_name: str = TABLE,
+    reduce: Literal["pca"] | None = None,
+    n_components: int | None = None,
+    basis: Mapping[str, object] | None = None,
+    on_nan: Literal["raise", "zero"] = "raise",
     batch_size: int | None = None,
-    device: str | None = None,
+    device: str | Sequence[str] | None = None,
+    client: Client | None = None,
+    compile: bool = False,
     dtype: Literal["float32", "float16", "bfloat16"] = "float32",
     resume: bool = True,
     key_added: str | None = None,
@@ -77,9 +81,9 @@ def embed_tiles(
     ----------
     sdata
         Images ``(c, y, x)``.
-    model, weights, markers, mapping, on_unknown, output, normalization, intensity_max, mpp, resample, stats, \
-marker_embeddings, batch_size, device, dtype, resume
-        As in `spatialfm.tl.embed_cells`. ``output="marker"`` gives one vector a marker, ``"patch"`` one a tile.
+    model, weights, markers, mapping, on_unknown, outputs, normalization, intensity_max, mpp, resample, stats, \
+marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, client, compile, dtype, resume
+        As in `spatialfm.tl.embed_cells`. ``outputs="marker"`` gives one vector a marker, ``"patch"`` one a tile.
     size
         Side of a tile in model pixels. Default: the window on the model's card.
     stride
@@ -127,56 +131,58 @@ marker_embeddings, batch_size, device, dtype, resume
     >>> tiles.obsm["X_mean_intensity"].shape == (tiles.n_obs, 12)
     True
     """
-    from ..embed.engine import choose_batch_size, run
     from ..embed.grid import plan_grid
     from ..embed.inputs import Options, prepare_inputs
-    from ..embed.store import BlockStore
-    from ..models.encoder import resolve_device
     from ..pp.elements import match_elements
 
-    check_dtype(dtype)
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     cells = _cells(sdata, cell_table_name, cluster_key)
-    torch_device = resolve_device(device)
-    encoder = load_encoder(model, weights, model_options).to(torch_device)
+    devices = check_run(dtype, device, client, reduce)
+    encoder = load_encoder(model, weights, model_options).to(devices[0])
     options = Options(
         markers=markers,
         mapping=mapping,
         on_unknown=on_unknown,
-        output=output,
+        outputs=outputs,
         normalization=normalization,
         intensity_max=intensity_max,
         mpp=mpp,
         resample=resample,
         stats=stats,
         marker_embeddings=marker_embeddings,
+        on_nan=on_nan,
         autocast=dtype == "bfloat16",
+        compile=compile,
     )
     inputs = prepare_inputs(sdata, pairs, encoder, options)
     plan, grid = plan_grid(inputs, size, stride, min_tissue)
-    store = BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume)
-    batch_size = batch_size or choose_batch_size(
-        encoder, len(plan.panel.markers), plan.job.window, settings.batch_memory
+    n_components = choose_components(encoder, reduce, n_components, basis, len(grid.sample), "tiles")
+    results, seconds = run_plan(
+        plan,
+        devices=devices,
+        device=device,
+        client=client,
+        batch_size=batch_size,
+        n_components=n_components,
+        basis=basis,
+        dtype=dtype,
+        resume=resume,
     )
-    rows, seconds = run(plan.job, plan.blocks, store, batch_size=batch_size)
-    rows, basis, extra = finish(rows, encoder, encoder.options.get("n_components"), None)
-
-    key = key_added or obsm_key(encoder.card.name)
     squares = [
         _squares(sdata, pair, grid, number, plan.job.window * inputs.ratios[number], inputs.ratios[number])
         for number, pair in enumerate(pairs)
     ]
     table = _table(sdata, pairs, grid, squares, cells, cluster_key)
-    table.obsm[key] = stored(rows, dtype)
-    table.uns[UNS] = {key: embedding_record(encoder, plan, n_tiles=len(rows), seconds=seconds, **extra)}
-    if basis is not None:
-        table.uns[UNS][f"{key}_basis"] = basis
+    keys = output_keys(encoder, plan.job.outputs, key_added)
+    for output, result in results.items():
+        write_result(
+            table, keys[output], result, result.values, plan, output, dtype=dtype, n_tiles=table.n_obs, seconds=seconds
+        )
     if not copy:
         for pair, shapes in zip(pairs, squares, strict=True):
             sdata.shapes[TILES_PREFIX + pair.sample] = shapes
         sdata.tables[table_name] = table
-    store.remove()
-    logger.info("%s: %d tiles x %d columns in %.1f s", key, *rows.shape, seconds)
+    logger.info("%s: %d tiles in %.1f s", ", ".join(keys.values()), table.n_obs, seconds)
     return table if copy else None
 
 

@@ -1,18 +1,28 @@
-"""What the functions that embed have in common: the encoder meant, the last steps on the rows, the record."""
+"""What the functions that embed have in common: the encoder meant, the run, the last steps on the rows, the record."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import TableError
+from .._errors import ModelError, TableError
+from .._keys import UNS, obsm_key
 from .._logging import logger
+from .._settings import settings
 
 if TYPE_CHECKING:
+    import torch
+    from anndata import AnnData
+
     from ..embed.plan import Plan
+    from ..embed.results import Result
     from ..models.encoder import Encoder
+
+Basis = Mapping[str, np.ndarray]
 
 
 def load_encoder(model: str | Encoder | None, weights: str | None, options: Mapping[str, object]) -> Encoder:
@@ -29,8 +39,7 @@ def load_encoder(model: str | Encoder | None, weights: str | None, options: Mapp
         model = "classical"
         logger.info(
             "no model named: using 'classical' (intensities, shape and texture; no weights). For a foundation model "
-            "pass "
-            "model='kronos' with weights=<file> or a hub account with access; see sfm.models.list_models()"
+            "pass model='kronos' with weights=<file> or a hub account with access; see sfm.models.list_models()"
         )
     if isinstance(model, str):
         return load(model, weights=weights, **options)
@@ -39,43 +48,151 @@ def load_encoder(model: str | Encoder | None, weights: str | None, options: Mapp
     return model
 
 
-def check_dtype(dtype: str) -> None:
-    """Refuse a type that embeddings are not offered in."""
+def check_run(dtype: str, device: str | Sequence[str] | None, client: object, reduce: str | None) -> list[torch.device]:
+    """Devices to run on, here or (``[cpu]``) until workers take over; every refusal that needs no image."""
+    from ..embed.distributed import check_client
+    from ..embed.store import check_writable
+    from ..models.encoder import resolve_device
+
     if dtype not in ("float32", "float16", "bfloat16"):
         raise TableError(f"dtype={dtype!r} is none of 'float32', 'float16', 'bfloat16'.")
+    if reduce not in (None, "pca"):
+        raise TableError(f"reduce={reduce!r} is neither 'pca' nor None.")
+    folder = settings.cache_dir / "runs"
+    check_writable(folder)
+    if client is not None:
+        if not (device is None or isinstance(device, str)):
+            raise ModelError("device= is one device of each worker when client= is given. Pass a name such as 'cuda'.")
+        check_client(client, folder)
+        return [resolve_device("cpu")]
+    names = [device] if device is None or isinstance(device, str) else list(device)
+    if not names:
+        raise ModelError(
+            "device= is an empty list. Pass 'auto', 'cpu', 'cuda', or a list such as ['cuda:0', 'cuda:1']."
+        )
+    return [resolve_device(name) for name in names]
 
 
-def stored(rows: np.ndarray, dtype: str) -> np.ndarray:
-    """Rows as they go into `obsm`: bfloat16 is how they were computed, not how they are kept."""
-    return rows.astype("float16" if dtype == "float16" else "float32")
+def choose_components(
+    encoder: Encoder, reduce: str | None, n_components: int | None, basis: object, n_rows: int, what: str
+) -> int | None:
+    """Principal components to keep, if any: those asked for, those of the model's recipe, or 50."""
+    n_components = n_components or encoder.options.get("n_components") or (50 if reduce else None)
+    if basis is None and n_components and n_components > n_rows:
+        raise ModelError(f"n_components={n_components}, but there are only {n_rows} {what}. Pass fewer.")
+    return n_components
 
 
-def finish(
-    rows: np.ndarray, encoder: Encoder, n_components: int | None, basis: Mapping[str, np.ndarray] | None
-) -> tuple[np.ndarray, Mapping[str, np.ndarray] | None, dict[str, object]]:
-    """Standardise where the card says so, then reduce; what the record says of it."""
-    from ..embed.reduce import fit_basis, project
+def run_plan(
+    plan: Plan,
+    *,
+    devices: Sequence[torch.device],
+    device: str | None,
+    client: object,
+    batch_size: int | None,
+    n_components: int | None,
+    basis: Basis | Mapping[str, Basis] | None,
+    dtype: str,
+    resume: bool,
+) -> tuple[dict[str, Result], float]:
+    """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
+    from ..embed.engine import choose_batch_size, run
+    from ..embed.results import finish_rows
+    from ..embed.store import BlockStore
 
-    extra: dict[str, object] = {"n_columns": rows.shape[1]}
-    if encoder.card.standardize:
-        mean, std = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
-        std[std == 0] = 1.0
-        rows = ((rows - mean) / std).astype(np.float32)
-        extra |= {"feature_mean": mean, "feature_std": std}
-    if basis is not None or n_components:
-        extra["reduced"] = "pca, of this run" if basis is None else "pca, given"
-        basis = fit_basis(rows, n_components) if basis is None else basis
-        rows = project(rows, basis)
-        extra["n_components"] = rows.shape[1]
-    return rows, basis, extra
+    job, encoder = plan.job, plan.job.encoder
+    bases = _basis_of(job.outputs, basis)
+    batch_size = batch_size or choose_batch_size(encoder, len(plan.panel.markers), job.window, settings.batch_memory)
+    store = BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume)
+    if job.compile and client is None:
+        _try_compiled(plan)
+    spread = None
+    if client is not None:
+        from ..embed.distributed import run_on_client
+
+        def spread(job, blocks, todo, store, done) -> None:
+            run_on_client(client, job, blocks, todo, store, batch_size=batch_size, device=device, done=done)
+
+    jobs = [job, *(job.to(other) for other in devices[1:])]
+    seconds = run(jobs, plan.blocks, store, batch_size=batch_size, spread=spread)
+    finish = partial(
+        finish_rows,
+        standardize=encoder.card.standardize,
+        n_components=n_components,
+        dtype=dtype,
+        in_memory=settings.result_memory,
+    )
+    results = {}
+    for output, rows in job.rows(plan.blocks, store).items():
+        folder = settings.cache_dir / "embeddings" / plan.identity[:24] / output
+        results[output] = finish(rows, basis=bases[output], folder=folder)
+        if not isinstance(results[output].values, np.ndarray):
+            logger.info(
+                "%s: %.1f GB stay in %s and are read when they are needed; sdata.write copies them",
+                output,
+                results[output].values.nbytes / 1e9,
+                folder,
+            )
+    store.remove()
+    return results, seconds
 
 
-def embedding_record(encoder: Encoder, plan: Plan, n_columns: int, **extra: object) -> dict[str, str | int | float]:
+def _basis_of(outputs: Sequence[str], basis: Basis | Mapping[str, Basis] | None) -> dict[str, Basis | None]:
+    if basis is None:
+        return dict.fromkeys(outputs)
+    if "components" in basis:
+        if len(outputs) > 1:
+            raise ModelError(f"basis= is one basis for outputs {list(outputs)}. Pass {{output: basis}}.")
+        return {outputs[0]: basis}
+    if missing := [name for name in outputs if name not in basis]:
+        raise ModelError(f"basis= has none for output {missing[0]!r}. Pass sfm.get.basis(...) of each.")
+    return {name: basis[name] for name in outputs}
+
+
+def _try_compiled(plan: Plan) -> None:
+    """Compile on two empty windows, so that a machine that cannot is found before any work."""
+    import torch
+
+    job = plan.job
+    windows = torch.zeros((2, len(plan.panel.markers), job.window, job.window), device=job.encoder.device)
+    masks = torch.ones((2, job.window, job.window), dtype=torch.bool, device=job.encoder.device)
+    try:
+        with torch.inference_mode():
+            job.encode(windows, masks)
+    except Exception as error:
+        with contextlib.suppress(Exception), torch.inference_mode():
+            torch.compiler.reset()
+        raise ModelError(
+            f"{job.encoder.card.name} cannot be compiled here: {str(error).strip().splitlines()[0]} "
+            "Pass compile=False, or install a C++ compiler."
+        ) from error
+
+
+def output_keys(encoder: Encoder, outputs: Sequence[str], key_added: str | None) -> dict[str, str]:
+    """Key in ``obsm`` of each output: the model's, with the output's name where there are several."""
+    key = key_added or obsm_key(encoder.card.name)
+    return {name: key if len(outputs) == 1 else f"{key}_{name}" for name in outputs}
+
+
+def write_result(
+    adata: AnnData, key: str, result: Result, values: object, plan: Plan, output: str, **fields: object
+) -> None:
+    """Embedding, record and basis into a table whose rows are those of `values`."""
+    from ..embed.record import write_record
+
+    adata.obsm[key] = values
+    write_record(adata, key, embedding_record(plan, output, **fields | result.notes))
+    if result.basis is not None:
+        adata.uns[UNS][f"{key}_basis"] = {name: np.asarray(part) for name, part in result.basis.items()}
+
+
+def embedding_record(plan: Plan, output: str, n_columns: int, **extra: object) -> dict[str, str | int | float]:
     """The record of an embedding; `n_columns` is the width before any reduction."""
     from ..embed.record import make_record
 
-    card, markers = encoder.card, plan.panel.markers
-    named = plan.job.output == "patch" and "reduced" not in extra
+    encoder, markers = plan.job.encoder, plan.panel.markers
+    card = encoder.card
+    named = output == "patch" and not extra.get("n_components")
     fields = {
         "model": card.name,
         "family": card.family,
@@ -84,7 +201,9 @@ def embedding_record(encoder: Encoder, plan: Plan, n_columns: int, **extra: obje
         "weights": encoder.weights.source,
         "weights_sha256": encoder.weights.sha256,
         "model_options": dict(encoder.options),
-        "embedding_dim": n_columns // (len(markers) if plan.job.output == "marker" else 1),
+        "output": output,
+        "embedding_dim": n_columns // (len(markers) if output == "marker" else 1),
+        "n_columns": n_columns,
         "feature_names": encoder.feature_names(markers) if named else None,
         "standardized": card.standardize,
         "n_components": None,

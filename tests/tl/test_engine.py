@@ -1,0 +1,270 @@
+"""What may happen on the way of a long run, and what the engine promises whatever happens."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import shutil
+import subprocess
+import sys
+
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+
+import spatialfm as sfm
+from spatialfm._errors import ModelError, RunError
+from spatialfm.embed.crop import CropJob
+from spatialfm.embed.tiles import TileJob
+from spatialfm.models.card import ModelCard
+from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
+
+CHANNELS = ["DAPI", "CD3"]
+
+
+class Sums(Encoder):
+    """Sums over the window and over each quarter of it, told what to do before each batch."""
+
+    card = ModelCard(
+        name="sums",
+        family="test",
+        title="sums over windows",
+        license="BSD-3-Clause",
+        commercial=True,
+        gated=False,
+        reference="none",
+        trained_on="nothing",
+        embedding_dim=1,
+        mpp=0.5,
+        window=16,
+        patch_size=8,
+        outputs=("patch", "marker", "token"),
+        default_output="marker",
+    )
+    weights = Weights("none")
+    options: dict = {}
+
+    def __init__(self, before=lambda n: None):
+        super().__init__()
+        self.before, self.n_windows = before, 0
+        self.register_buffer("one", torch.ones(1))
+
+    def forward(self, pixels, markers=None, *, mask=None, outputs=None):
+        self.before(self.n_windows)
+        self.n_windows += len(pixels)
+        token = pixels.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).sum((-3, -1))[..., None]
+        marker = token.sum((2, 3))
+        return EncoderOutput(patch=marker.mean(1), marker=marker, token=token)
+
+    def __deepcopy__(self, memo):
+        return type(self)(self.before)
+
+
+@pytest.fixture
+def samples(blobs):
+    return {f"s{number:02d}": blobs(number, n_channels=2, side=50, n_cells=5) for number in range(1, 41)}
+
+
+@pytest.fixture
+def small(make_sdata, blobs):
+    return make_sdata({"a": blobs(0, n_channels=2), "b": blobs(1, n_channels=2, side=90)}, CHANNELS)
+
+
+class Drive:
+    """An image on a drive that may be lost."""
+
+    def __init__(self, image):
+        self.image, self.lost = image, False
+        self.shape, self.dtype, self.ndim = image.shape, image.dtype, image.ndim
+
+    def __getitem__(self, key):
+        if self.lost:
+            raise OSError(errno.EIO, "Input/output error")
+        return self.image[key]
+
+
+@pytest.mark.parametrize("devices", ["cpu", ["cpu", "cpu"]])
+def test_a_read_error_in_the_37th_image_keeps_what_is_finished(make_sdata, samples, devices):
+    sdata = make_sdata(samples, CHANNELS)
+    drive = Drive(samples["s37"][0])
+    sdata.images["image_s37"].data = da.from_array(drive, chunks=(1, 64, 64), asarray=False)
+    whole = sfm.tl.embed_cells(sdata, Sums(), copy=True)
+
+    def before(n):
+        drive.lost = n > 0
+
+    with pytest.raises(RunError, match=r"image 'image_s37'.*Input/output error.*Finished blocks are kept"):
+        sfm.tl.embed_cells(sdata, Sums(before), device=devices)
+    assert not sdata.tables
+    drive.lost = False
+    rest = Sums()
+    again = sfm.tl.embed_cells(sdata, rest, copy=True)
+    np.testing.assert_array_equal(again.obsm["X_sums"], whole.obsm["X_sums"])
+    n_last = int(whole.obs["region"].isin(["cells_s36", "cells_s37", "cells_s38", "cells_s39", "cells_s40"]).sum())
+    assert 0 < rest.n_windows <= n_last
+
+
+@pytest.mark.parametrize("options", [{}, {"mode": "tile", "window": 16, "stride": 8, "padding": 8}])
+def test_two_devices_give_what_one_gives(small, monkeypatch, options):
+    one = sfm.tl.embed_cells(small, Sums(), copy=True, **options)
+    for job in (CropJob, TileJob):
+        monkeypatch.setattr(job, "block_side", 30)
+    seen = []
+    two = sfm.tl.embed_cells(small, Sums(seen.append), copy=True, device=["cpu", "cpu"], **options)
+    np.testing.assert_allclose(two.obsm["X_sums"], one.obsm["X_sums"], rtol=1e-5)
+    assert seen.count(0) == 2  # both encoders had a first batch
+
+
+def test_several_outputs_come_from_one_pass(small):
+    for options in ({}, {"mode": "tile", "window": 16, "stride": 8, "padding": 8}):
+        encoder = Sums()
+        both = sfm.tl.embed_cells(small, encoder, outputs=("marker", "patch"), copy=True, **options)
+        n_windows, alone = encoder.n_windows, Sums()
+        for output in ("marker", "patch"):
+            single = sfm.tl.embed_cells(small, alone, outputs=output, copy=True, **options)
+            np.testing.assert_array_equal(both.obsm[f"X_sums_{output}"], single.obsm["X_sums"])
+            assert sfm.get.record(both, f"X_sums_{output}")["output"] == output
+        assert alone.n_windows == 2 * n_windows
+        assert set(both.obsm) == {"spatial", "X_sums_marker", "X_sums_patch"}
+    reduced = sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), reduce="pca", n_components=1, copy=True)
+    bases = {name: sfm.get.basis(reduced, f"X_sums_{name}") for name in ("marker", "patch")}
+    again = sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), basis=bases, copy=True)
+    np.testing.assert_allclose(again.obsm["X_sums_marker"], reduced.obsm["X_sums_marker"], rtol=1e-4, atol=1e-4)
+    with pytest.raises(ModelError, match=r"basis= is one basis for outputs"):
+        sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), basis=bases["patch"])
+    with pytest.raises(ModelError, match=r"basis= has none for output 'patch'"):
+        sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), basis={"marker": bases["marker"]})
+
+
+def test_an_embedding_beyond_the_limit_stays_on_disk(small):
+    whole = sfm.tl.embed_cells(small, Sums(), copy=True).obsm["X_sums"]
+    sfm.settings.result_memory = 16
+    sfm.tl.embed_cells(small, Sums())
+    lazy = small["table"].obsm["X_sums"]
+    assert isinstance(lazy, da.Array)
+    np.testing.assert_array_equal(lazy.compute(), whole)
+    kept = sfm.get.marker_embedding(small["table"], "X_sums", "CD3")
+    np.testing.assert_array_equal(np.asarray(kept), whole[:, 1:])
+
+
+class Apart(Sums):
+    """The same for a model that may not see beyond the image."""
+
+    card = dataclasses.replace(Sums.card, name="apart", pads=False)
+
+
+def test_a_model_that_cannot_pad_sees_windows_inside_the_image(make_sdata):
+    image, labels = np.ones((2, 60, 70), np.uint8), np.zeros((60, 70), np.int32)
+    labels[0:4, 0:4], labels[30:34, 30:34], labels[55:60, 66:70] = 1, 2, 3
+    sdata = make_sdata({"a": (image, labels)}, CHANNELS)
+    inside = sfm.tl.embed_cells(sdata, Apart(), background="keep", copy=True).obsm["X_apart"]
+    padded = sfm.tl.embed_cells(sdata, Sums(), background="keep", copy=True).obsm["X_sums"]
+    np.testing.assert_allclose(inside, 256 / 255, rtol=1e-5)
+    assert (padded[[0, 2]] < 0.6).all()
+    np.testing.assert_allclose(padded[1], 256 / 255, rtol=1e-5)
+    for options in ({"window": 64}, {"window": 64, "mode": "tile"}):
+        with pytest.raises(ModelError, match=r"Image 'image_a' has 60 x 70 pixels.*a window 64.*smaller window="):
+            sfm.tl.embed_cells(sdata, Apart(), **options)
+    with pytest.raises(ModelError, match=r"window 64.*apart cannot pad"):
+        sfm.tl.embed_tiles(sdata, Apart(), size=64)
+    with pytest.raises(ModelError, match=r"a window 64, and padding=0 forbids"):
+        sfm.tl.embed_cells(sdata, Sums(), mode="tile", window=64, padding=0)
+
+
+def test_bad_pixels_become_zero_on_request(make_sdata, blobs):
+    image, labels = blobs(0, n_channels=2)
+    image = image.astype(np.float32)
+    bad, mended = image.copy(), image.copy()
+    bad[1, 70, 70], bad[0, 3, 4], mended[1, 70, 70], mended[0, 3, 4] = np.inf, np.nan, 0, 0
+    sdata = make_sdata({"a": (mended, labels)}, CHANNELS)
+    expected = sfm.tl.embed_cells(sdata, Sums(), copy=True).obsm["X_sums"]
+    sfm.pp.cell_table(sdata)
+    sdata.images["image_a"] = make_sdata({"a": (bad, labels)}, CHANNELS)["image_a"]
+    with pytest.raises(RunError, match=r"on_nan='zero'|on_nan=\"zero\""):
+        sfm.tl.embed_cells(sdata, Sums())
+    with pytest.warns(sfm._errors.SpatialfmWarning, match=r"image_a"):
+        sfm.tl.embed_cells(sdata, Sums(), on_nan="zero")
+    np.testing.assert_array_equal(sdata["table"].obsm["X_sums"], expected)
+    assert sfm.get.record(sdata["table"], "X_sums")["on_nan"] == "zero"
+
+
+def test_what_cannot_run_is_refused_before_any_pixel_is_read(small, tmp_path):
+    encoder = Sums()
+    for arguments, message in [
+        ({"client": "tcp://1.2.3.4"}, r"client=.*str"),
+        ({"device": []}, r"device= is an empty list"),
+        ({"device": ["cpu", "quantum"]}, r"Device 'quantum' cannot be used"),
+        ({"on_nan": "mean"}, r"on_nan='mean'"),
+    ]:
+        with pytest.raises((ModelError, RunError, sfm._errors.PanelError), match=message):
+            sfm.tl.embed_cells(small, encoder, **arguments)
+    (tmp_path / "file").write_text("not a folder")
+    sfm.settings.cache_dir = tmp_path / "file"
+    with pytest.raises(RunError, match=r"Cannot write finished blocks.*cache_dir"):
+        sfm.tl.embed_cells(small, encoder)
+    assert encoder.n_windows == 0
+    assert not small.tables
+
+
+FULL = """
+import resource, signal, sys
+import numpy as np, spatialdata as sd
+import spatialfm as sfm
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sfm.settings.cache_dir, sfm.settings.progress, sfm.settings.verbosity = sys.argv[2], False, 0
+from spatialfm.embed.crop import CropJob
+CropJob.block_side = 40
+sdata = sd.read_zarr(sys.argv[1])
+if sys.argv[3] != "0":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    sfm.tl.embed_cells(sdata, "mean-intensity")
+except sfm._errors.RunError as error:
+    print("refused:", error)
+else:
+    np.save(sys.argv[4], sdata["table"].obsm["X_mean_intensity"])
+"""
+
+
+def test_a_disk_that_takes_no_more_leaves_a_resumable_run(small, tmp_path):
+    sfm.pp.cell_table(small)
+    small.write(tmp_path / "cohort.zarr")
+
+    def run(limit):
+        arguments = [str(tmp_path / "cohort.zarr"), str(tmp_path / "cache"), str(limit), str(tmp_path / "rows.npy")]
+        done = subprocess.run([sys.executable, "-c", FULL, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    stopped = run(130)  # bytes a file may have: less than one header and a row
+    assert "refused: Cannot write" in stopped
+    assert "repeat the same call" in stopped
+    assert not (tmp_path / "rows.npy").exists()
+    assert not run(0)
+    expected = sfm.tl.embed_cells(small, "mean-intensity", copy=True).obsm["X_mean_intensity"]
+    np.testing.assert_allclose(np.load(tmp_path / "rows.npy"), expected, rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling needs a C++ compiler")
+def test_a_compiled_encoder_gives_the_same_numbers(small):
+    sfm.pp.cell_table(small)
+    encoder = sfm.models.load("kronos", weights="random")
+    plain = sfm.tl.embed_cells(small, encoder, copy=True).obsm["X_kronos"]
+    compiled = sfm.tl.embed_cells(small, encoder, compile=True, copy=True)
+    error = np.linalg.norm(compiled.obsm["X_kronos"] - plain) / np.linalg.norm(plain)
+    assert error < 1e-5
+    assert sfm.get.record(compiled, "X_kronos")["compiled"] == 1
+
+
+def test_one_bar_counts_cells_and_one_windows(small, capsys, monkeypatch):
+    monkeypatch.setattr(TileJob, "block_side", 40)
+    sfm.settings.progress = True
+    sfm.tl.embed_cells(small, Sums(), mode="tile", window=16, stride=8, padding=8)
+    shown = capsys.readouterr().err
+    n_cells = small["table"].n_obs
+    assert f"{n_cells}/{n_cells}" in shown
+    assert "cell/s" in shown
+    assert "image_a" in shown
+    assert "image_b" in shown
