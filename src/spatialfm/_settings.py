@@ -73,7 +73,7 @@ class Settings:
             "cache_dir": platformdirs.user_cache_dir("spatialfm", appauthor=False),
             "device": "auto",
             "batch_memory": "512 MiB",
-            "result_memory": "2 GiB",
+            "result_memory": "1 GiB",
             "verbosity": 2,
             "progress": True,
             "offline": False,

@@ -144,6 +144,12 @@ def test_an_embedding_beyond_the_limit_stays_on_disk(small):
     lazy = small["table"].obsm["X_sums"]
     assert isinstance(lazy, da.Array)
     np.testing.assert_array_equal(lazy.compute(), whole)
+    repeated = Sums()
+    again = sfm.tl.embed_cells(small, repeated, copy=True)
+    assert not repeated.n_windows  # what a finished run has left on disk is not made again ...
+    np.testing.assert_array_equal(np.asarray(again.obsm["X_sums"]), whole)
+    sfm.tl.embed_cells(small, repeated, resume=False, copy=True)
+    assert repeated.n_windows == small["table"].n_obs  # ... unless asked for
     kept = sfm.get.marker_embedding(small["table"], "X_sums", "CD3")
     np.testing.assert_array_equal(np.asarray(kept), whole[:, 1:])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,19 +60,20 @@ class Changed:
         return self.change(self.rows.read(start, stop))
 
 
-def rows_a_chunk(n_columns: int) -> int:
-    """Rows of about `CHUNK_BYTES`; depends on the number of columns alone, so that results do."""
-    return max(1, CHUNK_BYTES // (4 * n_columns))
-
-
-def row_chunks(shape: tuple[int, int], desc: str | None = None, step: int | None = None) -> Iterator[tuple[int, int]]:
+def row_chunks(rows: Rows, desc: str | None = None) -> Iterator[tuple[int, int]]:
     """Ranges of rows that are held at a time."""
-    step = step or rows_a_chunk(shape[1])
-    starts = range(0, shape[0], step)
+    starts, step = range(0, rows.shape[0], rows_a_chunk(rows)), rows_a_chunk(rows)
     for start in tqdm(
         starts, desc=desc, unit="chunk", disable=desc is None or len(starts) < 4 or not settings.progress
     ):
-        yield start, min(start + step, shape[0])
+        yield start, min(start + step, rows.shape[0])
+
+
+def rows_a_chunk(rows: Rows) -> int:
+    """Rows of about `CHUNK_BYTES` as they were encoded, however few columns are left of them."""
+    while isinstance(rows, Changed):
+        rows = rows.rows
+    return max(1, CHUNK_BYTES // (4 * rows.shape[1]))
 
 
 def finish_rows(
@@ -112,6 +114,9 @@ def finish_rows(
         If a value is out of float16's range, or the result cannot be written.
     """
     (n_rows, n_columns), notes = rows.shape, {"n_columns": rows.shape[1]}
+    call = call_of(n_components, basis, dtype)
+    if (done := finished(Path(folder), call)) is not None:
+        return done
     if basis is not None:
         check_basis(basis, n_columns)
     elif n_components:
@@ -133,13 +138,13 @@ def finish_rows(
     rows = Changed(rows, lambda part: _cast(part, stored), rows.shape[1])
     if n_rows * rows.shape[1] * stored.itemsize <= in_memory:
         return Result(_gather(rows, stored), basis, notes)
-    return Result(_on_disk(rows, stored, Path(folder), {"notes": notes, **(basis or {})}), basis, notes)
+    return _on_disk(rows, stored, Path(folder), call, basis, notes)
 
 
 def column_statistics(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Mean and population standard deviation of each column, float64, in one pass."""
     count, mean, squares = 0, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-    for start, stop in row_chunks(rows.shape, "standardising"):
+    for start, stop in row_chunks(rows, "standardising"):
         part = rows.read(start, stop)
         m = part.mean(axis=0, dtype=np.float64)
         delta, total = m - mean, count + len(part)
@@ -152,7 +157,7 @@ def column_statistics(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 def _gather(rows: Rows, dtype: str | np.dtype = "float32") -> np.ndarray:
     out = np.empty(rows.shape, dtype)
-    for start, stop in row_chunks(rows.shape):
+    for start, stop in row_chunks(rows):
         out[start:stop] = rows.read(start, stop)
     return out
 
@@ -166,38 +171,53 @@ def _cast(part: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return part.astype(dtype, copy=False)
 
 
-def _on_disk(rows: Rows, dtype: np.dtype, folder: Path, identity: Mapping[str, object]) -> da.Array:
-    """Write rows beside, rename, and open lazily; an array of the same identity that is there already is used."""
+def call_of(n_components: int | None, basis: Mapping[str, np.ndarray] | None, dtype: str) -> dict[str, object]:
+    """What decides the last steps, beside the run itself."""
+    return {
+        "n_components": n_components,
+        "dtype": "float16" if dtype == "float16" else "float32",
+        **{name: np.asarray(values) for name, values in (basis or {}).items()},
+    }
+
+
+def finished(folder: Path, call: Mapping[str, object]) -> Result | None:
+    """What an earlier run of the same call has left on disk, whole; None where there is nothing."""
+    note = folder / "result.json"
+    if not note.exists() or (stored := json.loads(note.read_text()))["call"] != fingerprint(call):
+        return None
+    basis = None
+    if (folder / "basis.npz").exists():
+        with np.load(folder / "basis.npz") as file:
+            basis = dict(file)
+    return Result(da.from_zarr(str(folder / "rows.zarr")), basis, stored["notes"])
+
+
+def _on_disk(
+    rows: Rows, dtype: np.dtype, folder: Path, call: Mapping[str, object], basis: Basis | None, notes: dict[str, object]
+) -> Result:
+    """Write rows, basis and notes into a folder beside, rename it, and open it lazily."""
     import zarr
 
-    final, partial, note = folder / "rows.zarr", folder / "rows.zarr.partial", folder / "rows.json"
-    identity = {
-        "dtype": str(dtype),
-        "shape": list(rows.shape),
-        "notes": {name: np.asarray(value).tolist() for name, value in identity["notes"].items()},
-        **{name: np.asarray(value) for name, value in identity.items() if name != "notes"},
-    }
-    run = fingerprint(identity)
-    if not (final.exists() and note.exists() and json.loads(note.read_text())["fingerprint"] == run):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(partial, ignore_errors=True)
-            step = rows_a_chunk(rows.shape[1])
-            array = zarr.create_array(
-                store=str(partial), shape=rows.shape, chunks=(min(step, rows.shape[0]), rows.shape[1]), dtype=dtype
-            )
-            for start, stop in row_chunks(rows.shape, "writing", step):  # whole chunks of the array, none twice
-                array[start:stop] = rows.read(start, stop)
-            note.unlink(missing_ok=True)
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(partial, final)
-            temporary = folder / "rows.json.partial"
-            temporary.write_text(json.dumps({"fingerprint": run}))
-            os.replace(temporary, note)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise RunError(
-                f"Cannot write the embedding to {folder}: {error.strerror or error}. What is encoded is kept: make "
-                "room there (settings.cache_dir) and repeat the same call."
-            ) from error
-    return da.from_zarr(str(final))
+    partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.mkdir(parents=True)
+        step = min(rows_a_chunk(rows), rows.shape[0])
+        array = zarr.create_array(
+            store=str(partial / "rows.zarr"), shape=rows.shape, chunks=(step, rows.shape[1]), dtype=dtype
+        )
+        for start, stop in row_chunks(rows, "writing"):  # whole chunks of the array, none twice
+            array[start:stop] = rows.read(start, stop)
+        if basis is not None:
+            np.savez(partial / "basis.npz", **basis)
+        plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in notes.items()}
+        (partial / "result.json").write_text(json.dumps({"call": fingerprint(call), "notes": plain}))
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    except OSError as error:
+        raise RunError(
+            f"Cannot write the embedding to {folder}: {error.strerror or error}. What is encoded is kept: make "
+            "room there (settings.cache_dir) and repeat the same call."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return finished(folder, call)

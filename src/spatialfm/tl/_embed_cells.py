@@ -240,13 +240,7 @@ def embed_cells(
     if not copy:
         sdata.tables[table_name] = adata
     n_cells, rate = len(cells.rows), len(cells.rows) / max(seconds, 1e-9)
-    logger.info(
-        "%s: %d cells in %.1f s (%.0f cells/s)",
-        ", ".join(keys.values()),
-        n_cells,
-        seconds,
-        n_cells / max(seconds, 1e-9),
-    )
+    logger.info("%s: %d cells in %.1f s (%.0f cells/s)", ", ".join(keys.values()), n_cells, seconds, rate)
     return adata if copy else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -97,11 +98,19 @@ def run_plan(
 ) -> tuple[dict[str, Result], float]:
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
     from ..embed.engine import choose_batch_size, run
-    from ..embed.results import finish_rows
+    from ..embed.results import call_of, finish_rows, finished
     from ..embed.store import BlockStore
 
     job, encoder = plan.job, plan.job.encoder
     bases = _basis_of(job.outputs, basis)
+    folders = {output: settings.cache_dir / "embeddings" / plan.identity[:24] / output for output in job.outputs}
+    if not resume:
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+    results = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
+    if None not in results.values():
+        logger.info("this call was finished before: taking what lies in %s", folders[job.outputs[0]].parent)
+        return results, 0.0
     batch_size = batch_size or choose_batch_size(encoder, len(plan.panel.markers), job.window, settings.batch_memory)
     store = BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume)
     if job.compile and client is None:
@@ -122,17 +131,11 @@ def run_plan(
         dtype=dtype,
         in_memory=settings.result_memory,
     )
-    results = {}
     for output, rows in job.rows(plan.blocks, store).items():
-        folder = settings.cache_dir / "embeddings" / plan.identity[:24] / output
-        results[output] = finish(rows, basis=bases[output], folder=folder)
-        if not isinstance(results[output].values, np.ndarray):
-            logger.info(
-                "%s: %.1f GB stay in %s and are read when they are needed; sdata.write copies them",
-                output,
-                results[output].values.nbytes / 1e9,
-                folder,
-            )
+        results[output] = finish(rows, basis=bases[output], folder=folders[output])
+        values = results[output].values
+        if not isinstance(values, np.ndarray):
+            logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, values.nbytes / 1e9, folders[output])
     store.remove()
     return results, seconds
 
