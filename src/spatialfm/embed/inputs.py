@@ -49,6 +49,7 @@ class Options:
     autocast: bool = False
     compile: bool = False
     on_nan: str = "raise"
+    workers: str | None = None  # device asked of the workers of a cluster, if one runs it
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
         "computed_in": "bfloat16" if options.autocast else "float32",
         "compiled": options.compile,
         "on_nan": options.on_nan,
+        "workers": options.workers,
     }
     return Inputs(encoder, options, panel, markers, raw, readers, np.asarray(ratios), mean, std, notes)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .._errors import RunError, SpatialfmWarning
 from ..pp.elements import AxisAffine
-from ..pp.measure import LabelGrid
+from ..pp.measure import LabelGrid, loaded
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,8 @@ class SampleReader:
         return region
 
     def _load(self, part: object) -> np.ndarray:
-        # in threads of this process, whatever scheduler or cluster the session has made its default
-        compute = getattr(part, "compute", None)
         try:
-            return np.asarray(part if compute is None else compute(scheduler="threads"))
+            return loaded(part)
         except Exception as error:
             raise RunError(
                 f"Cannot read image {self.name!r}: {error}. Finished blocks are kept: mend the file and repeat the "

@@ -60,9 +60,19 @@ class LabelGrid:
         columns, inside_x = _nearest(x0, x1, self.to_labels.scale_x, self.to_labels.offset_x, self.labels.shape[1])
         out = np.zeros((y1 - y0, x1 - x0), dtype=self.labels.dtype)
         if rows.size and columns.size:
-            crop = np.asarray(self.labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+            crop = loaded(self.labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
             out[inside_y, inside_x] = crop[np.ix_(rows - rows[0], columns - columns[0])]
         return out
+
+
+def loaded(part) -> np.ndarray:
+    """A slice of an image as an array, read by threads of this process.
+
+    Whatever scheduler or cluster the session has made its default, pixels are not sent through it; inside a task of a
+    cluster that would also wait for itself.
+    """
+    compute = getattr(part, "compute", None)
+    return np.asarray(part if compute is None else compute(scheduler="threads"))
 
 
 def _nearest(start: int, stop: int, scale: float, offset: float, size: int) -> tuple[np.ndarray, slice]:
@@ -146,7 +156,7 @@ def _scan_block(labels, box: Box) -> tuple[np.ndarray, ...] | None:
     from scipy.ndimage import find_objects
 
     y0, y1, x0, x1 = box
-    block = np.asarray(labels[y0:y1, x0:x1])
+    block = loaded(labels[y0:y1, x0:x1])
     if block.min() < 0:
         raise ValueError(f"label {block.min()} is negative")
     if block.max() > np.iinfo(np.int64).max:
@@ -217,7 +227,7 @@ def shapes(labels, scan: LabelScan, length: float = 1.0) -> dict[str, np.ndarray
     out = {name: np.full(scan.ids.size, np.nan) for name in SHAPE_COLUMNS}
     for rows, (y0, y1, x0, x1) in group_boxes(scan.box, plan_blocks(labels)):
         rows = np.sort(rows)
-        block = np.asarray(labels[y0:y1, x0:x1])
+        block = loaded(labels[y0:y1, x0:x1])
         local = rows_of(scan.ids[rows], block.ravel()).reshape(block.shape) + 1  # neighbours of the group become 0
         found = _ellipses(local, rows.size) | regionprops_table(local, properties=("solidity",))
         found["perimeter"] = _perimeters(local, rows.size)
@@ -351,7 +361,7 @@ def _channels(image, box: Box) -> Iterator[tuple[int, np.ndarray]]:
     sizes = image.chunks[0] if getattr(image, "chunks", None) else (image.shape[0],)
     start = 0
     for size in sizes:
-        block = np.asarray(image[start : start + size, y0:y1, x0:x1])
+        block = loaded(image[start : start + size, y0:y1, x0:x1])
         for offset in range(size):
             yield start + offset, block[offset].ravel()
         start += size

@@ -10,6 +10,7 @@ import numpy as np
 from .._errors import ElementError, TableError
 from .._keys import TABLE
 from .._logging import logger
+from .._settings import settings
 from ._embedding import check_run, choose_components, load_encoder, output_keys, run_plan, write_result
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def embed_cells(
         on_nan=on_nan,
         autocast=dtype == "bfloat16",
         compile=compile,
+        workers=None if client is None else str(device or settings.device),
     )
     check_options(encoder, options)
     table = _table(sdata, table_name, pairs, on_missing)

@@ -21,6 +21,7 @@ from .._keys import (
     TILES_PREFIX,
 )
 from .._logging import logger
+from .._settings import settings
 from ._embedding import check_run, choose_components, load_encoder, output_keys, run_plan, write_result
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
         on_nan=on_nan,
         autocast=dtype == "bfloat16",
         compile=compile,
+        workers=None if client is None else str(device or settings.device),
     )
     inputs = prepare_inputs(sdata, pairs, encoder, options)
     plan, grid = plan_grid(inputs, size, stride, min_tissue)

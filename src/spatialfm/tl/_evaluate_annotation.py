@@ -1,0 +1,253 @@
+"""How well a simple classifier reads labels from embeddings, on cells that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from .._errors import TableError
+from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
+from .._logging import logger
+from .._settings import settings
+from ..metrics import classification
+from ._check import check_anndata, listed, obs_column
+from ._probe import away_from, check_head, draw_per_class, fit_probe, quadrants
+from ._representation import each_representation
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+SCORES = ["f1", "recall", "average_precision", "auroc"]
+
+
+def evaluate_annotation(
+    adata: AnnData,
+    label_key: str,
+    *,
+    use_rep: str | Sequence[str],
+    group_key: str = PATIENT_KEY,
+    n_folds: int = 4,
+    n_train: int | Sequence[int] | None = None,
+    head: Literal["linear", "forest", "knn"] = "linear",
+    C: float | Literal["search"] = "search",
+    n_trials: int = 25,
+    min_cells: int = 10,
+    margin: float = 16.0,
+    library_key: str = SAMPLE_KEY,
+    spatial_key: str = SPATIAL,
+    random_state: int = 0,
+    key_added: str = "annotation",
+) -> pd.DataFrame:
+    """Score the annotation of cells by cross-validation over patients, images, or quadrants of images.
+
+    KRONOS's protocol (Online Methods, *Evaluation*, *Few-shot cell phenotyping*): 4 folds, of which one is the test
+    set; a fifth of the rest tunes the penalty; optionally 100, 200, 500 or 1,000 training cells a class.
+
+    Parameters
+    ----------
+    adata
+        Cells; those without label are left out.
+    label_key
+        Column of ``obs`` with the labels.
+    use_rep
+        Key of ``obsm`` or ``"X"``, or several, which are scored on the same folds.
+    group_key
+        Column of ``obs`` whose values stay on one side of a split: patients or images. ``"quadrant"``: the quadrants of
+        every image take turns, for a single annotated image; say so when you report it, as it is no new patient.
+    n_folds
+        Folds.
+    n_train
+        Training cells a class (drawn anew in each fold), or several numbers; default all.
+    head, C, n_trials
+        As in `spatialfm.tl.annotate`.
+    min_cells
+        Classes with fewer labelled cells are left out, and named.
+    margin
+        Quadrants only: training cells closer to a test cell are left out, in the units of ``obsm[spatial_key]`` (µm).
+        The default is half a window of KRONOS.
+    library_key, spatial_key
+        Quadrants only: image of each cell, and where it lies.
+    random_state
+        Seed of folds and classifiers.
+    key_added
+        Key of ``uns``.
+
+    Returns
+    -------
+    One row an embedding, training size and score (means over classes; ``recall`` is the balanced accuracy) with
+    ``mean``, ``sd`` and a 95 % interval of the mean over folds (Student's t). Written into ``uns[key_added]``:
+    ``folds`` (every score of every class and fold), ``summary``, ``differences`` (between embeddings, paired by fold,
+    with interval and p-value of a paired t-test; folds share training cells, so both are somewhat too good) and
+    ``params``.
+
+    Raises
+    ------
+    TableError
+        If there are fewer groups than folds, or fewer than two classes are left.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=60, random_state=0)
+    >>> scores = sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)
+    >>> scores.query("score == 'recall'")[["use_rep", "n_folds"]].values.tolist()
+    [['X_latent', 4]]
+    """
+    check_anndata(adata, "evaluate_annotation")
+    check_head(head, C)
+    labels = obs_column(adata, label_key, "label_key", allow_missing=True)
+    cells = adata[_kept(labels, label_key, min_cells)]
+    names = cells.obs[label_key].astype(str).to_numpy()
+    values = each_representation(cells, use_rep)
+    sizes = [None] if n_train is None else np.atleast_1d(n_train).tolist()
+    groups, splits = _splits(cells, names, group_key, n_folds, margin, library_key, spatial_key, random_state)
+    rows = []
+    for fold, (train, test) in enumerate(tqdm(splits, desc="folds", unit="fold", disable=not settings.progress)):
+        for size in sizes:
+            part = train if size is None else draw_per_class(names, train, size, random_state + fold)
+            for rep, matrix in values.items():
+                model, used = fit_probe(
+                    matrix[part],
+                    names[part],
+                    head=head,
+                    C=C,
+                    groups=None if group_key == "quadrant" else groups[part],
+                    n_trials=n_trials,
+                    random_state=random_state,
+                )
+                scores = classification(names[test], model.predict_proba(matrix[test]), model.classes_)
+                rows.append(scores.reset_index().assign(use_rep=rep, n_train=size or len(part), fold=fold, C=used))
+                rows[-1]["asked"] = "all" if size is None else str(size)
+    folds = pd.concat(rows, ignore_index=True)
+    summary = _summary(folds[folds["class"] == "macro"])
+    adata.uns[key_added] = {
+        "folds": folds,
+        "summary": summary,
+        "differences": _differences(folds[folds["class"] == "macro"]),
+        "params": {
+            "label_key": label_key,
+            "use_rep": list(values),
+            "group_key": group_key,
+            "n_folds": n_folds,
+            "head": head,
+            "C": str(C),
+            "margin": margin if group_key == "quadrant" else 0.0,
+            "random_state": random_state,
+        },
+    }
+    return summary
+
+
+def _kept(labels: pd.Series, label_key: str, min_cells: int) -> np.ndarray:
+    counts = labels.astype(object).value_counts()
+    rare = counts.index[counts < min_cells]
+    if len(rare):
+        logger.info("classes with fewer than %d cells are left out: %s", min_cells, listed(rare))
+    if (counts >= min_cells).sum() < 2:
+        raise TableError(
+            f"obs[{label_key!r}] holds {int((counts >= min_cells).sum())} class(es) with {min_cells} or more cells. "
+            "Pass a smaller min_cells=, or label more."
+        )
+    return (labels.notna() & ~labels.isin(rare)).to_numpy()
+
+
+def _splits(
+    cells: AnnData,
+    names: np.ndarray,
+    group_key: str,
+    n_folds: int,
+    margin: float,
+    library_key: str,
+    spatial_key: str,
+    random_state: int,
+) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """Group of each cell, and training and test cells of each fold."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if group_key == "quadrant":
+        samples = obs_column(cells, library_key, "library_key").astype(str).to_numpy()
+        if spatial_key not in cells.obsm:
+            raise TableError(f"No {spatial_key!r} in obsm (spatial_key=); quadrants need the places of cells.")
+        positions = np.asarray(cells.obsm[spatial_key], dtype=np.float64)
+        groups, n_folds = quadrants(positions, samples), min(n_folds, 4)
+    else:
+        groups = obs_column(cells, group_key, "group_key").astype(str).to_numpy()
+    n_groups = len(np.unique(groups))
+    if not 2 <= n_folds <= n_groups:
+        raise TableError(
+            f"{n_groups} different values of obs[{group_key!r}] (group_key=) cannot make {n_folds} folds. Pass "
+            "n_folds= of 2 or more, at most their number, or group_key='quadrant' for a single image."
+        )
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
+    splits = []
+    for train, test in splitter.split(names, names, groups):
+        if group_key == "quadrant":
+            train = away_from(train, test, positions, samples, margin)
+        # a class that no training cell has cannot be predicted, and would only be scored as always wrong
+        test = test[np.isin(names[test], names[train])]
+        if len(np.unique(names[train])) < 2 or not len(test):
+            raise TableError("A fold has fewer than two classes to train on. Pass fewer folds or a larger min_cells=.")
+        splits.append((train, test))
+    return groups, splits
+
+
+def _summary(macro: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for (rep, size), part in macro.groupby(["use_rep", "asked"], sort=False):
+        for score in SCORES:
+            values = part[score].to_numpy()
+            low, high = t_interval(values)
+            rows.append(
+                {
+                    "use_rep": rep,
+                    "n_train": size,
+                    "score": score,
+                    "mean": values.mean(),
+                    "sd": values.std(ddof=1),
+                    "low": low,
+                    "high": high,
+                    "n_folds": len(values),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _differences(macro: pd.DataFrame) -> pd.DataFrame:
+    """Of every two embeddings, the first minus the second, fold by fold."""
+    from itertools import combinations
+
+    from scipy import stats
+
+    rows = []
+    for size, part in macro.groupby("asked", sort=False):
+        for one, two in combinations(part["use_rep"].unique(), 2):
+            for score in SCORES:
+                a, b = (part[part["use_rep"] == rep].sort_values("fold")[score].to_numpy() for rep in (one, two))
+                low, high = t_interval(a - b)
+                p = 1.0 if np.ptp(a - b) == 0 else float(stats.ttest_rel(a, b).pvalue)
+                rows.append(
+                    {
+                        "first": one,
+                        "second": two,
+                        "n_train": size,
+                        "score": score,
+                        "difference": (a - b).mean(),
+                        "low": low,
+                        "high": high,
+                        "p_value": p,
+                    }
+                )
+    columns = ["first", "second", "n_train", "score", "difference", "low", "high", "p_value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def t_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean, Student's t."""
+    from scipy import stats
+
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)

@@ -1,0 +1,152 @@
+"""Classifiers on frozen embeddings, and the splits that they are judged by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .._errors import TableError
+from .._logging import logger
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+Head = Literal["linear", "forest", "knn"]
+C_RANGE = (1e-10, 1e5)  # KRONOS, Online Methods, Cell phenotyping
+N_TRIALS = 25
+MIN_TO_TUNE = 5  # labelled cells of the rarest class below which C is not tuned but 1 (ibid., few-shot)
+
+
+def check_head(head: str, C: float | str) -> None:
+    """Refuse what is no classifier."""
+    if head not in ("linear", "forest", "knn"):
+        raise TableError(f"head={head!r} is none of 'linear', 'forest', 'knn'.")
+    if C != "search" and not (isinstance(C, int | float) and C > 0):
+        raise TableError(f"C={C!r} is neither a positive number nor 'search'.")
+
+
+def make_head(head: Head, C: float = 1.0, *, n_train: int = 10**9, random_state: int = 0) -> Pipeline:
+    """A classifier on standardised columns, all classes weighing alike."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if head == "linear":
+        model = LogisticRegression(C=C, class_weight="balanced", max_iter=1000, random_state=random_state)
+    elif head == "forest":  # as VirTues transfers signatures: Methods, Biomarker discovery
+        model = RandomForestClassifier(100, max_depth=16, class_weight="balanced", random_state=random_state, n_jobs=-1)
+    else:
+        model = KNeighborsClassifier(min(15, n_train), weights="distance")
+    return make_pipeline(StandardScaler(), model)
+
+
+def fit_probe(
+    values: np.ndarray,
+    labels: np.ndarray,
+    *,
+    head: Head,
+    C: float | str,
+    groups: np.ndarray | None = None,
+    n_trials: int = N_TRIALS,
+    random_state: int = 0,
+) -> tuple[Pipeline, float]:
+    """Fit a classifier; with ``C="search"`` its penalty is chosen on a fifth of the rows, by macro F1.
+
+    Parameters
+    ----------
+    values, labels
+        ``(n, columns)`` and ``(n,)``.
+    head, C
+        Kind of classifier; penalty of the linear one.
+    groups
+        Patient of each row, which stays on one side where there are at least five.
+    n_trials, random_state
+        Of the search.
+
+    Returns
+    -------
+    The classifier, fitted on all rows, and the C it has.
+    """
+    if head == "linear" and C == "search":
+        smallest = np.unique(labels, return_counts=True)[1].min()
+        if smallest < MIN_TO_TUNE:
+            logger.info("the rarest class has %d labelled cells: C is 1, not tuned", smallest)
+            C = 1.0
+        else:
+            C = search_C(values, labels, groups, n_trials=n_trials, random_state=random_state)
+    used = 1.0 if C == "search" else float(C)
+    return make_head(head, used, n_train=len(labels), random_state=random_state).fit(values, labels), used
+
+
+def search_C(
+    values: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, *, n_trials: int, random_state: int
+) -> float:
+    """Penalty of highest macro F1 on held-out rows, by Bayesian optimisation over 1e-10 to 1e5."""
+    import optuna
+    from sklearn.metrics import f1_score
+
+    train, test = validation_split(labels, groups, random_state)
+
+    def score(trial: optuna.Trial) -> float:
+        model = make_head("linear", trial.suggest_float("C", *C_RANGE, log=True), random_state=random_state)
+        return f1_score(labels[test], model.fit(values[train], labels[train]).predict(values[test]), average="macro")
+
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=random_state))
+        study.enqueue_trial({"C": 1.0})
+        study.optimize(score, n_trials=n_trials)
+    finally:
+        optuna.logging.set_verbosity(level)
+    return float(study.best_params["C"])
+
+
+def validation_split(labels: np.ndarray, groups: np.ndarray | None, random_state: int) -> tuple[np.ndarray, np.ndarray]:
+    """A fifth of the rows to tune on, with every class in both parts; whole groups where five or more allow it."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
+
+    if groups is not None and len(np.unique(groups)) >= 5:
+        splitter = StratifiedGroupKFold(5, shuffle=True, random_state=random_state)
+        for train, test in splitter.split(labels, labels, groups):
+            if len(np.unique(labels[train])) == len(np.unique(labels)):
+                return train, test
+    return next(StratifiedShuffleSplit(1, test_size=0.2, random_state=random_state).split(labels, labels))
+
+
+def quadrants(positions: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """Quadrant 0 to 3 of each cell in its image, cut at the medians so that each holds as many cells as it can."""
+    out = np.empty(len(positions), int)
+    for sample in np.unique(samples):
+        mine = samples == sample
+        low = positions[mine] <= np.median(positions[mine], axis=0)
+        out[mine] = 2 * low[:, 0] + low[:, 1]
+    return out
+
+
+def away_from(
+    train: np.ndarray, test: np.ndarray, positions: np.ndarray, samples: np.ndarray, margin: float
+) -> np.ndarray:
+    """Training rows that are further than `margin` from every test row of their image."""
+    from scipy.spatial import cKDTree
+
+    kept = np.ones(len(train), bool)
+    for sample in np.unique(samples[test]):
+        of_test, of_train = test[samples[test] == sample], np.flatnonzero(samples[train] == sample)
+        if len(of_train):
+            near, _ = cKDTree(positions[of_test]).query(positions[train[of_train]])
+            kept[of_train] = near > margin
+    return train[kept]
+
+
+def draw_per_class(labels: np.ndarray, rows: np.ndarray, n: int, random_state: int) -> np.ndarray:
+    """At most `n` of `rows` of each class."""
+    rng = np.random.default_rng(random_state)
+    parts = []
+    for name in np.unique(labels[rows]):
+        mine = rows[labels[rows] == name]
+        parts.append(mine if len(mine) <= n else rng.choice(mine, n, replace=False))
+    return np.sort(np.concatenate(parts))

@@ -1,0 +1,55 @@
+"""The matrix that a tool works on: an embedding, or the table itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._errors import TableError
+from .._logging import logger
+from ._check import listed
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> np.ndarray:
+    """``obsm[use_rep]``, or ``X`` where it says so, as a dense array ``(n, columns)``.
+
+    Raises
+    ------
+    TableError
+        If there is none of that name, or it holds NaN.
+    """
+    if use_rep == "X":
+        values = adata.X
+    elif use_rep in adata.obsm:
+        values = adata.obsm[use_rep]
+    else:
+        raise TableError(f"No {use_rep!r} in obsm ({argument}=); found 'X' and {listed(adata.obsm, 12)}.")
+    if values is None:
+        raise TableError(f"The table has no X ({argument}='X'). Pass a key of obsm: {listed(adata.obsm, 12)}.")
+    if hasattr(values, "compute"):
+        logger.info("%s: %.1f GB are brought into memory", use_rep, values.nbytes / 1e9)
+        values = values.compute()
+    values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+    values = values[:, None] if values.ndim == 1 else values
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float32)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise TableError(
+            f"{int(bad.sum())} of {len(values)} rows of {use_rep!r} hold NaN or infinite values, first "
+            f"{listed(adata.obs_names[bad], 3)}. Markers that a sample was not stained for are NaN in X: leave them or "
+            "the sample out."
+        )
+    return values
+
+
+def each_representation(adata: AnnData, use_rep: str | list[str]) -> dict[str, np.ndarray]:
+    """Several of them, by name, in the order given."""
+    names = [use_rep] if isinstance(use_rep, str) else list(dict.fromkeys(use_rep))
+    if not names:
+        raise TableError("use_rep= is empty. Pass a key of obsm, or several.")
+    return {name: representation(adata, name) for name in names}

@@ -1,0 +1,186 @@
+"""Labels carried from a few cells to all, and how that is judged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+from spatialfm.tl._probe import away_from, draw_per_class, quadrants, search_C
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=150, random_state=0)
+
+
+@pytest.fixture
+def cells(simulated):
+    return simulated.copy()
+
+
+def label_some(cells, n, seed=0):
+    rng, types = np.random.default_rng(seed), cells.obs["type"].astype(object)
+    known = np.zeros(cells.n_obs, bool)
+    for name in types.unique():
+        mine = np.flatnonzero(types == name)
+        known[rng.choice(mine, min(n, len(mine)), replace=False)] = True
+    cells.obs["known"] = types.where(known)
+    return known
+
+
+def test_the_probe_is_that_of_scikit_learn(cells):
+    known = label_some(cells, 10)
+    sfm.tl.annotate(cells, "known", use_rep="X_latent", C=0.5)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, class_weight="balanced", max_iter=1000))
+    model.fit(cells.obsm["X_latent"][known], cells.obs["known"][known].astype(str))
+    expected = model.predict_proba(cells.obsm["X_latent"])
+    found = cells.obsm["known_predicted_probability"]
+    assert list(found.columns) == list(model.classes_)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    ordered = np.sort(expected, 1)
+    np.testing.assert_allclose(cells.obs["known_predicted_confidence"], ordered[:, -1], atol=1e-6)
+    np.testing.assert_allclose(cells.obs["known_predicted_margin"], ordered[:, -1] - ordered[:, -2], atol=1e-6)
+    entropy = -(expected * np.log(expected)).sum(1) / np.log(expected.shape[1])
+    np.testing.assert_allclose(cells.obs["known_predicted_entropy"], entropy, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["linear", "forest", "knn"])
+def test_few_labels_find_the_planted_types(cells, head):
+    known = label_some(cells, 20)
+    table = sfm.tl.annotate(cells, "known", use_rep="X_latent", head=head, C=1.0, copy=True)
+    right = (table["label"].astype(str) == cells.obs["type"].astype(str))[~known]
+    assert right.mean() > 0.8
+    assert "known_predicted" not in cells.obs
+    # a cell that the classifier is sure of is right more often
+    sure = table["confidence"][~known] > table["confidence"][~known].median()
+    assert right[sure].mean() > right[~sure].mean()
+
+
+def test_one_label_a_class_is_enough_to_run(cells, caplog):
+    known = label_some(cells, 1)
+    with caplog.at_level("INFO", "spatialfm"):
+        sfm.tl.annotate(cells, "known", use_rep="X_latent")
+    assert "C is 1, not tuned" in caplog.text
+    right = (cells.obs["known_predicted"].astype(str) == cells.obs["type"].astype(str))[~known]
+    assert right.mean() > 2 / cells.obs["type"].nunique()
+
+
+def test_the_search_finds_a_penalty_that_noise_needs():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["a", "b"], 100)
+    values = rng.normal(size=(200, 60))
+    values[:, 0] += np.where(labels == "a", 1.0, -1.0)
+    used = search_C(values, labels, None, n_trials=15, random_state=0)
+    assert used == search_C(values, labels, None, n_trials=15, random_state=0)
+
+    def accuracy(C):
+        test = rng.normal(size=(4000, 60))
+        truth = np.repeat(["a", "b"], 2000)
+        test[:, 0] += np.where(truth == "a", 1.0, -1.0)
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000)).fit(values, labels)
+        return (model.predict(test) == truth).mean()
+
+    assert accuracy(used) >= accuracy(1e5) - 0.01
+
+
+def test_bad_labels_and_embeddings_are_refused(cells):
+    cells.obs["one"] = pd.Series(["T"] + [None] * (cells.n_obs - 1), index=cells.obs_names, dtype=object)
+    cells.obs["none"] = pd.Series([None] * cells.n_obs, index=cells.obs_names, dtype=object)
+    cells.obsm["X_bad"] = np.full((cells.n_obs, 2), np.nan)
+    for arguments, message in [
+        (("one", {"use_rep": "X_latent"}), r"1 class\(es\) in 1 labelled cells \('T'\)"),
+        (("none", {"use_rep": "X_latent"}), r"0 class\(es\)"),
+        (("nothing", {"use_rep": "X_latent"}), "No column 'nothing'"),
+        (("type", {"use_rep": "X_other"}), r"No 'X_other' in obsm .*'X_latent'"),
+        (("type", {"use_rep": "X_bad"}), r"1200 of 1200 rows of 'X_bad' hold NaN"),
+        (("type", {"use_rep": "X_latent", "head": "svm"}), "head='svm'"),
+        (("type", {"use_rep": "X_latent", "C": -1}), "C=-1"),
+    ]:
+        with pytest.raises(TableError, match=message):
+            sfm.tl.annotate(cells, arguments[0], **arguments[1])
+    constant = cells[:40].copy()
+    constant.obsm["X_flat"] = np.ones((40, 3))
+    table = sfm.tl.annotate(constant, "type", use_rep="X_flat", C=1.0, copy=True)
+    assert table.notna().all().all()
+
+
+def test_no_patient_is_on_both_sides(cells, monkeypatch):
+    from spatialfm.tl import _evaluate_annotation as module
+
+    seen, fit = [], module.fit_probe
+
+    def watch(values, labels, *, groups, **options):
+        seen.append(set(groups))
+        return fit(values, labels, groups=groups, **options)
+
+    monkeypatch.setattr(module, "fit_probe", watch)
+    sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)
+    everyone = set(cells.obs["patient"].astype(str))
+    held_out = [everyone - part for part in seen]
+    assert len(held_out) == 4
+    assert set.union(*held_out) == everyone
+    assert sum(map(len, held_out)) == len(everyone)  # each patient is tested once
+
+
+def test_scores_tell_signal_from_noise_with_intervals(cells):
+    rng = np.random.default_rng(0)
+    cells.obsm["X_noise"] = rng.normal(size=(cells.n_obs, 5))
+    cells.obsm["X_perfect"] = pd.get_dummies(cells.obs["type"]).to_numpy(float)
+    summary = sfm.tl.evaluate_annotation(
+        cells, "type", use_rep=["X_latent", "X_noise", "X_perfect"], C=1.0, n_train=[20, 50], min_cells=5
+    )
+    table = summary.set_index(["score", "use_rep", "n_train"])["mean"]
+    chance = 1 / cells.obs["type"].nunique()
+    assert table["recall", "X_perfect", "50"] == 1
+    assert abs(table["recall", "X_noise", "50"] - chance) < 0.1
+    assert table["recall", "X_latent", "50"] > 0.7
+    assert abs(table["auroc", "X_noise", "50"] - 0.5) < 0.1
+    assert (summary["low"] <= summary["mean"]).all()
+    differences = cells.uns["annotation"]["differences"].set_index(["first", "second", "n_train", "score"])
+    row = differences.loc[("X_latent", "X_noise", "50", "recall")]
+    assert row["low"] > 0.3
+    assert row["p_value"] < 0.01
+    folds = cells.uns["annotation"]["folds"]
+    by_hand = folds.query("use_rep == 'X_latent' and asked == '50' and `class` == 'macro'")["f1"]
+    assert table["f1", "X_latent", "50"] == pytest.approx(by_hand.mean())
+
+
+def test_quadrants_leave_a_margin(cells):
+    one = cells[cells.obs["sample"] == cells.obs["sample"].iloc[0]].copy()
+    summary = sfm.tl.evaluate_annotation(
+        one, "type", use_rep="X_latent", C=1.0, group_key="quadrant", min_cells=8, margin=5
+    )
+    assert (summary["n_folds"] == 4).all()
+    positions = np.array([[0.0, 0.0], [1, 1], [9, 9], [10, 10]])
+    samples = np.array(["a"] * 4)
+    assert quadrants(positions, samples).tolist() == [3, 3, 0, 0]
+    kept = away_from(np.array([0, 1]), np.array([2]), positions, samples, margin=11.5)
+    assert kept.tolist() == [0]
+    other = away_from(np.array([0, 1]), np.array([2]), positions, np.array(["b", "b", "a", "a"]), margin=50)
+    assert other.tolist() == [0, 1]
+
+
+def test_training_cells_are_drawn_by_class():
+    labels = np.array(["a"] * 30 + ["b"] * 3)
+    rows = draw_per_class(labels, np.arange(33), 5, 0)
+    assert (labels[rows] == "a").sum() == 5
+    assert (labels[rows] == "b").sum() == 3
+    assert not np.array_equal(rows, draw_per_class(labels, np.arange(33), 5, 1))
+
+
+def test_too_few_patients_or_classes_are_refused(cells):
+    few = cells[cells.obs["patient"].isin(cells.obs["patient"].unique()[:2])].copy()
+    with pytest.raises(TableError, match=r"2 different values of obs\['patient'\].*cannot make 4 folds.*quadrant"):
+        sfm.tl.evaluate_annotation(few, "type", use_rep="X_latent")
+    with pytest.raises(TableError, match=r"0 class\(es\) with 100000 or more cells"):
+        sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", min_cells=100000)
+    tiny = AnnData(obs=pd.DataFrame({"type": list("ababababab")}), obsm={"X_latent": np.ones((10, 2))})
+    with pytest.raises(TableError, match="No column 'patient'"):
+        sfm.tl.evaluate_annotation(tiny, "type", use_rep="X_latent", min_cells=2)
