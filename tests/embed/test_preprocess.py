@@ -12,7 +12,7 @@ from scipy.ndimage import correlate1d
 from spatialfm.embed import preprocess
 from spatialfm.embed.preprocess import KERNEL, prepare, tissue_percentiles
 from spatialfm.embed.reader import SampleReader
-from spatialfm.embed.stats import tissue_mask
+from spatialfm.embed.tissue import tissue_mask
 from spatialfm.pp.elements import AxisAffine
 
 
@@ -49,8 +49,18 @@ def test_prepared_pixels_are_those_of_the_whole_image(image):
 
 
 def test_percentiles_of_a_large_image_come_from_a_part_of_its_rows(image, monkeypatch):
+    image = image.astype(np.float32)
     exact = tissue_percentiles(reader_of(image), 90)
-    monkeypatch.setattr(preprocess, "MAX_VALUES", 1500)
+    monkeypatch.setattr(preprocess, "MAX_VALUES", 3000)
     parts = [tissue_percentiles(reader_of(image), 90, block=block) for block in (1024, 17)]
     np.testing.assert_array_equal(*parts)
     np.testing.assert_allclose(parts[0], exact, rtol=0.1)
+
+
+@pytest.mark.parametrize(("percentile", "dtype"), [(99, np.uint16), (50, np.uint16), (99, np.uint8), (0, np.uint8)])
+def test_percentiles_of_whole_numbers_are_exact(image, percentile, dtype):
+    image = np.minimum(image, np.iinfo(dtype).max).astype(dtype)
+    mask, _ = tissue_mask(reader_of(image))
+    expected = np.percentile(image[:, mask], percentile, axis=1) / 65535
+    for block in (1024, 17):
+        np.testing.assert_allclose(tissue_percentiles(reader_of(image), percentile, block=block), expected, rtol=1e-12)

@@ -8,8 +8,10 @@ import pytest
 from scipy.ndimage import binary_fill_holes
 from skimage.filters import threshold_otsu
 
+import spatialfm as sfm
 from spatialfm.embed.reader import SampleReader
-from spatialfm.embed.stats import cohort_statistics, tissue_mask
+from spatialfm.embed.stats import cohort_statistics
+from spatialfm.embed.tissue import find_tissue, share_of_tissue, tissue_mask
 from spatialfm.pp.elements import AxisAffine
 
 
@@ -71,3 +73,61 @@ def test_a_large_image_is_averaged_down_by_blocks():
 def test_a_constant_image_is_all_tissue():
     mask, _ = tissue_mask(reader(np.full((2, 30, 30), 7, np.uint16)))
     assert mask.all()
+
+
+def test_shares_of_tissue_are_those_of_the_full_image():
+    rng = np.random.default_rng(0)
+    for step, shape in ((1, (40, 50)), (7, (40, 50)), (8, (40, 48))):
+        mask = rng.random((-(-shape[0] // step), -(-shape[1] // step))) < 0.5
+        full = mask.repeat(step, axis=0).repeat(step, axis=1)[: shape[0], : shape[1]]
+        corners = rng.integers(-10, 45, (60, 2))
+        padded = np.pad(full, 60)
+        expected = [padded[y + 60 : y + 73, x + 60 : x + 73].mean() for y, x in corners]
+        np.testing.assert_allclose(share_of_tissue(mask, step, shape, corners, 13), expected, atol=1e-12)
+
+
+class Counted:
+    """An image that counts the pixels that are read of it."""
+
+    def __init__(self, image):
+        self.image, self.n_read = image, 0
+        self.shape, self.dtype, self.ndim = image.shape, image.dtype, image.ndim
+
+    def __getitem__(self, key):
+        part = self.image[key]
+        self.n_read += part.size
+        return part
+
+
+def test_what_an_image_contributes_is_remembered():
+    counted = Counted(tissue_image(0, side=700)[0])
+
+    def fresh(**changes):
+        import dataclasses
+
+        return dataclasses.replace(reader(np.zeros((2, 2, 2), np.uint16)), image=counted, **changes)
+
+    first = cohort_statistics([fresh()])
+    passes, counted.n_read = counted.n_read, 0
+    again = cohort_statistics([fresh()])
+    np.testing.assert_array_equal(again, first)
+    assert counted.n_read == 5 * 2 * 96 * 96  # the patches that tell one image from another
+    assert passes > 2 * counted.image.size
+    counted.n_read = 0
+    other = cohort_statistics([fresh(intensity_max=1.0)])  # another option does not take what is not its own
+    assert counted.n_read > counted.image.size
+    np.testing.assert_allclose(np.array(other) / 65535, first, rtol=1e-6)
+    for path in (sfm.settings.cache_dir / "statistics").iterdir():
+        path.write_bytes(b"broken")
+    np.testing.assert_array_equal(cohort_statistics([fresh()]), first)
+    counted.image[:, 350, 350] += 1000  # in the middle, where the fingerprint looks
+    assert not np.array_equal(cohort_statistics([fresh()]), first)
+
+
+def test_tissue_is_found_once(monkeypatch):
+    image, _ = tissue_image(3)
+    mask, step = find_tissue(reader(image))
+    monkeypatch.setattr("spatialfm.embed.tissue.tissue_mask", None)
+    again, same = find_tissue(reader(image))
+    np.testing.assert_array_equal(again, mask)
+    assert same == step

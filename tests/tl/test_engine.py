@@ -274,3 +274,26 @@ def test_one_bar_counts_cells_and_one_windows(small, capsys, monkeypatch):
     assert "cell/s" in shown
     assert "image_a" in shown
     assert "image_b" in shown
+
+
+def test_statistics_of_a_stopped_run_are_not_made_again(make_sdata, samples, monkeypatch):
+    from spatialfm.embed import tissue
+
+    class Scaled(Sums):
+        card = dataclasses.replace(Sums.card, name="scaled", normalization="marker statistics")
+
+    def stop(n):
+        raise KeyboardInterrupt
+
+    sdata = make_sdata({"a": samples["s01"], "b": samples["s02"]}, CHANNELS)
+    folder = sfm.settings.cache_dir / "statistics"
+    with pytest.raises(KeyboardInterrupt):
+        sfm.tl.embed_cells(sdata, Scaled(stop))
+    assert len(list(folder.iterdir())) == 4  # tissue and moments of two images
+    found = tissue.tissue_mask
+    monkeypatch.setattr(tissue, "tissue_mask", None)
+    resumed = sfm.tl.embed_cells(sdata, Scaled(), copy=True)
+    assert not list(folder.iterdir())  # a finished run leaves nothing behind that could grow stale
+    monkeypatch.setattr(tissue, "tissue_mask", found)
+    fresh = sfm.tl.embed_cells(sdata, Scaled(), copy=True)
+    np.testing.assert_array_equal(resumed.obsm["X_scaled"], fresh.obsm["X_scaled"])

@@ -13,8 +13,8 @@ from .crop import CropJob
 from .inputs import Inputs
 from .plan import Plan, check_window, choose_outputs, finish_plan
 from .reader import SampleReader
-from .stats import tissue_mask
 from .tiles import tile_starts
+from .tissue import find_tissue, share_of_tissue
 from .windows import choose_window
 
 
@@ -57,25 +57,12 @@ def tissue_grid(readers: Sequence[SampleReader], size: int, stride: int, min_tis
     for number, reader in enumerate(readers):
         rows, columns = (tile_starts(length, size, stride) for length in reader.shape)
         corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
-        share = _coverage(reader, corners, size)
+        share = share_of_tissue(*find_tissue(reader), reader.shape, corners, size)
         kept = share >= min_tissue
         samples.append(np.full(kept.sum(), number))
         starts.append(corners[kept])
         coverage.append(share[kept])
     return Grid(np.concatenate(samples), np.concatenate(starts), np.concatenate(coverage))
-
-
-def _coverage(reader: SampleReader, corners: np.ndarray, size: int) -> np.ndarray:
-    """Share of each square that is tissue, by sums over the averaged image's mask."""
-    tissue, step = tissue_mask(reader)
-    height, width = reader.shape
-    full = tissue.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
-    total = np.zeros((height + 1, width + 1), np.int64)
-    total[1:, 1:] = full.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
-    (y0, x0), (y1, x1) = corners.T, (corners + size).T
-    y1, x1 = np.minimum(y1, height), np.minimum(x1, width)
-    inside = total[y1, x1] - total[y0, x1] - total[y1, x0] + total[y0, x0]
-    return inside / size**2
 
 
 def plan_grid(inputs: Inputs, size: int | None, stride: int | None, min_tissue: float) -> tuple[Plan, Grid]:

@@ -136,7 +136,7 @@ def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) ->
             "notes": dict(notes),
             "outputs": list(job.outputs),
             "compiled": job.compile,
-            "images": [reader.fingerprint() for reader in job.readers],
+            "images": [reader.fingerprint for reader in job.readers],
             "labels": job.labels,
             "centers": job.centers,
             "markers": job.markers.cpu().numpy() if isinstance(job.markers, torch.Tensor) else job.markers or "",

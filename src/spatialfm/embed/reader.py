@@ -10,6 +10,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -130,11 +131,13 @@ class SampleReader:
             )
         return np.where(wrong, np.float32(0), region)
 
+    @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of shape, type, channels, and the pixels and labels of five patches."""
+        """SHA-256 of what is read and how, and of the pixels and labels of five patches."""
         height, width = self.shape
         digest = hashlib.sha256(
-            f"{self.image.shape} {self.image.dtype} {self.channels} {self.ratio} {self.intensity_max}".encode()
+            f"{self.image.shape} {self.image.dtype} {self.channels} {self.ratio} {self.intensity_max} "
+            f"{self.on_nan}".encode()
         )
         for down, right in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
             y, x = (max(0, round(share * size) - 48) for share, size in ((down, height), (right, width)))

@@ -97,6 +97,7 @@ def run_plan(
     resume: bool,
 ) -> tuple[dict[str, Result], float]:
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
+    from ..embed.cache import forget
     from ..embed.engine import choose_batch_size, run
     from ..embed.results import call_of, finish_rows, finished
     from ..embed.store import BlockStore
@@ -137,6 +138,7 @@ def run_plan(
         if not isinstance(values, np.ndarray):
             logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, values.nbytes / 1e9, folders[output])
     store.remove()
+    forget()
     return results, seconds
 
 
