@@ -10,8 +10,10 @@ import pytest
 import torch
 
 import spatialfm as sfm
+from spatialfm._errors import ModelError
 from spatialfm.models import Encoder, EncoderOutput
 from spatialfm.models.card import OUTPUTS
+from spatialfm.models.encoder import takes_outputs
 
 NAMES = list(sfm.models.list_models().index)
 HEAVY = [name for name in NAMES if (sfm.models.card(name).parameters or 0) > 5e7]
@@ -126,6 +128,22 @@ def test_a_window_does_not_depend_on_its_batch(name):
         torch.testing.assert_close(some, value[order], rtol=1e-5, atol=1e-5)
         alone = torch.cat([outputs_of(encode(encoder, pixels[[i]], mask[[i]]))[output] for i in range(5)])
         torch.testing.assert_close(alone, value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_an_output_asked_for_alone_is_the_same(name):
+    encoder = encoder_of(name)
+    if not takes_outputs(encoder):  # as a user's own may; those of the package all do
+        assert not type(encoder).__module__.startswith("spatialfm.")
+        return
+    pixels, mask = batch(encoder)
+    together = outputs_of(encode(encoder, pixels, mask))
+    for output, value in together.items():
+        with torch.inference_mode():
+            alone = encoder(pixels, markers_of(encoder), mask=mask, outputs=(output,))
+        torch.testing.assert_close(getattr(alone, output), value, rtol=1e-6, atol=1e-6 * value.abs().max().item())
+    with pytest.raises(ModelError, match=f"'{name}' has no output 'cells'; it has .*{output}"):
+        encoder(pixels, markers_of(encoder), mask=mask, outputs=("cells",))
 
 
 @pytest.mark.parametrize("name", RUN)

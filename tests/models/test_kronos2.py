@@ -101,6 +101,10 @@ def test_pixels_and_names_go_through_the_models_own_code(repository, calls):
         out = encoder(pixels, ["CD3", "DAPI"])
     assert (out.marker, out.token, out.summary) == (None, None, None)
     torch.testing.assert_close(out.patch, expected(pixels, [CD3, DAPI]))
+    with torch.inference_mode():
+        assert torch.equal(encoder(pixels, ["CD3", "DAPI"], outputs=("patch",)).patch, out.patch)
+    with pytest.raises(ModelError, match="has no output 'marker'"):
+        encoder(pixels, ["CD3", "DAPI"], outputs=("marker",))
     assert encoder.card is sfm.models.card("kronos2")
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     assert not encoder.training

@@ -96,7 +96,14 @@ class ClassicalEncoder(Encoder):
         self.card, self.weights = card, Weights("none")
         self.options = {"mpp": float(mpp), "rim": int(rim)}
 
-    def forward(self, pixels: Tensor, markers: Tensor | None = None, *, mask: Tensor | None = None) -> EncoderOutput:
+    def forward(
+        self,
+        pixels: Tensor,
+        markers: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> EncoderOutput:
         """Measure cells.
 
         Parameters
@@ -107,6 +114,8 @@ class ClassicalEncoder(Encoder):
             Not used.
         mask
             ``(B, H, W)``, True in the cell. A cell without pixels gives zeros.
+        outputs
+            Outputs that are needed; there is but one.
 
         Returns
         -------
@@ -115,8 +124,9 @@ class ClassicalEncoder(Encoder):
         Raises
         ------
         ModelError
-            If there is no mask, or it does not fit the pixels.
+            If there is no mask, it does not fit the pixels, or there is no such output.
         """
+        self.wanted(outputs)
         if mask is None:
             raise ModelError(f"Model {self.card.name!r} measures cells: pass mask=(B, H, W), True in the cell.")
         pixels, mask = _checked(pixels, mask, self.card)
@@ -154,7 +164,14 @@ class MeanIntensityEncoder(Encoder):
         super().__init__()
         self.card, self.weights, self.options = card, Weights("none"), {}
 
-    def forward(self, pixels: Tensor, markers: Tensor | None = None, *, mask: Tensor | None = None) -> EncoderOutput:
+    def forward(
+        self,
+        pixels: Tensor,
+        markers: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> EncoderOutput:
         """Average cells.
 
         Parameters
@@ -166,6 +183,8 @@ class MeanIntensityEncoder(Encoder):
         mask
             ``(B, H, W)``, True in the cell; None: the whole window, as the paper does for patches. A cell without
             pixels gives zeros.
+        outputs
+            Outputs that are needed; there is but one.
 
         Returns
         -------
@@ -174,8 +193,9 @@ class MeanIntensityEncoder(Encoder):
         Raises
         ------
         ModelError
-            If the mask does not fit the pixels.
+            If the mask does not fit the pixels, or there is no such output.
         """
+        self.wanted(outputs)
         if mask is None:
             mask = torch.ones_like(pixels[:, 0], dtype=torch.bool)
         pixels, mask = _checked(pixels, mask, self.card)

@@ -185,9 +185,7 @@ class Dinov2Encoder(Encoder):
             If the window is smaller than a patch, or an RGB image has other than three channels.
         """
         self._check(pixels)
-        wanted = set(self.card.outputs if outputs is None else outputs)
-        if unknown := wanted - set(self.card.outputs):
-            raise ModelError(f"Model {self.card.name!r} has no output {min(unknown)!r}; it has {self.card.outputs}.")
+        wanted = self.wanted(outputs)
         pixels = center_crop(pixels, self.backbone.config.patch_size)
         leading = pixels.shape[:1] if self.options["rgb"] else pixels.shape[:2]
         images = pixels if self.options["rgb"] else pixels.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)

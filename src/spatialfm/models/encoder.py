@@ -101,6 +101,19 @@ class Encoder(nn.Module, ABC):
             return pixels / std[:, None, None]
         return pixels
 
+    def wanted(self, outputs: Sequence[str] | None) -> set[str]:
+        """Outputs that `forward` has to work out: those named, or all.
+
+        Raises
+        ------
+        ModelError
+            If the model has no such output.
+        """
+        wanted = set(self.card.outputs if outputs is None else [outputs] if isinstance(outputs, str) else outputs)
+        if unknown := wanted - set(self.card.outputs):
+            raise ModelError(f"Model {self.card.name!r} has no output {min(unknown)!r}; it has {self.card.outputs}.")
+        return wanted
+
     def feature_names(self, markers: Sequence[str]) -> list[str] | None:
         """Names of the columns of `patch`, where columns mean something by themselves."""
         return None

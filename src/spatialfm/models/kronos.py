@@ -137,9 +137,7 @@ class KronosEncoder(Encoder):
         ModelError
             If ids and channels do not match, an id is out of range, or the window does not divide into patches.
         """
-        wanted = set(self.card.outputs if outputs is None else outputs)
-        if unknown := wanted - set(self.card.outputs):
-            raise ModelError(f"Model {self.card.name!r} has no output {min(unknown)!r}; it has {self.card.outputs}.")
+        wanted = self.wanted(outputs)
         x, grid = self._tokens(pixels, markers)
         x = self.backbone.norm(self.backbone.run(x, self.executed, first_only=not wanted - {"patch"}))
         tokens = x[:, self.backbone.n_prefix :].unflatten(1, (pixels.shape[1], *grid)) if wanted - {"patch"} else None

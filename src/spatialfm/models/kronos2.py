@@ -92,7 +92,12 @@ class Kronos2Encoder(Encoder):
         return [name for name in markers if marker_key(name) not in known] if self.vocabulary else []
 
     def forward(
-        self, pixels: Tensor, markers: Sequence[str] | None = None, *, mask: Tensor | None = None
+        self,
+        pixels: Tensor,
+        markers: Sequence[str] | None = None,
+        *,
+        mask: Tensor | None = None,
+        outputs: Sequence[str] | None = None,
     ) -> EncoderOutput:
         """Encode windows.
 
@@ -104,6 +109,8 @@ class Kronos2Encoder(Encoder):
             Names of the markers, M of them.
         mask
             Not used.
+        outputs
+            Outputs that are needed; there is but one.
 
         Returns
         -------
@@ -113,13 +120,14 @@ class Kronos2Encoder(Encoder):
         ------
         ModelError
             If names and channels do not match, pixels are not from 0 to 1, `preferred_dapi` is not among the markers,
-            or the model's code refuses them.
+            the model's code refuses them, or there is no such output.
 
         Warns
         -----
         SpatialfmWarning
             Once, naming the markers that the model does not know.
         """
+        self.wanted(outputs)
         names = self._names(markers, pixels)
         low, high = (float(value) for value in pixels.aminmax()) if pixels.numel() else (0.0, 0.0)
         if not (-1e-3 <= low and high <= 1 + 1e-3):

@@ -92,7 +92,7 @@ class ParallelBlock(nn.Module):
         query, key = self.q_norm(query).to(value.dtype), self.k_norm(key).to(value.dtype)
         mixed = F.scaled_dot_product_attention(query, key, value)
         attention = self.attn_out_proj(mixed.transpose(1, 2).flatten(2))
-        return x + self.ls(attention + self.mlp_out_proj(F.gelu(hidden)))
+        return self.ls(x, attention + self.mlp_out_proj(F.gelu(hidden)))
 
 
 class PatchEmbed(nn.Module):
@@ -184,9 +184,7 @@ class OpenPhenomEncoder(Encoder):
         ModelError
             If the window does not divide into patches.
         """
-        wanted = set(self.card.outputs if outputs is None else outputs)
-        if unknown := wanted - set(self.card.outputs):
-            raise ModelError(f"Model {self.card.name!r} has no output {min(unknown)!r}; it has {self.card.outputs}.")
+        wanted = self.wanted(outputs)
         size = self.backbone.config.patch_size
         if pixels.ndim != 4 or 0 in pixels.shape[1:]:
             raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")

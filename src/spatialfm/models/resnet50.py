@@ -6,7 +6,7 @@ The stride of a downsampling block sits in its 3 x 3 convolution, as in torchvis
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -129,7 +129,14 @@ class ResNet50Encoder(Encoder):
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = ResNet50()
 
-    def forward(self, pixels: Tensor, markers: Tensor | None = None, *, mask: Tensor | None = None) -> EncoderOutput:
+    def forward(
+        self,
+        pixels: Tensor,
+        markers: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> EncoderOutput:
         """Encode windows.
 
         Parameters
@@ -138,6 +145,8 @@ class ResNet50Encoder(Encoder):
             ``(B, M, H, W)``, standardised by marker.
         markers, mask
             Not used.
+        outputs
+            Outputs that are needed; there is but one.
 
         Returns
         -------
@@ -146,8 +155,9 @@ class ResNet50Encoder(Encoder):
         Raises
         ------
         ModelError
-            If the pixels have other axes.
+            If the pixels have other axes, or there is no such output.
         """
+        self.wanted(outputs)
         if pixels.ndim != 4 or 0 in pixels.shape[1:]:
             raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
         images = pixels.to(self.backbone.conv1.weight.dtype).flatten(0, 1)[:, None].expand(-1, 3, -1, -1)

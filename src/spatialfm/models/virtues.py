@@ -138,9 +138,7 @@ class VirTuesEncoder(Encoder):
         ModelError
             If embeddings, mask and channels do not match, or the window does not divide into patches.
         """
-        wanted = set(self.card.outputs if outputs is None else outputs)
-        if unknown := wanted - set(self.card.outputs):
-            raise ModelError(f"Model {self.card.name!r} has no output {min(unknown)!r}; it has {self.card.outputs}.")
+        wanted = self.wanted(outputs)
         tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, token_mask))
         out = self.backbone.encoder.run(tokens, grid, summary_only=not wanted & {"marker", "token"})
         summary, token = out[:, 0], out[:, 1:]

@@ -129,9 +129,11 @@ class Rotary(nn.Module):
         """Turn queries or keys ``(G, heads, S, d)``; S is the grid, once or several times."""
         repeats = x.shape[-2] // (height * width)
         cos, sin = (self._grid(table, height, width).repeat(repeats, 1) for table in (self.rope1d.cos, self.rope1d.sin))
-        first, second = x.unflatten(-1, (2, 2, -1)).unbind(-2)
-        turned = torch.stack([-second, first], dim=-2).flatten(-3)
-        return (x * cos + turned * sin).to(x.dtype)
+        # the sign goes to the small table, so that the tokens are but swapped: (-b, a) * sin = (b, a) * (-sin, sin)
+        first, second = sin.unflatten(-1, (2, 2, -1)).unbind(-2)
+        sin = torch.stack([-first, second], dim=-2).flatten(-3)
+        swapped = x.unflatten(-1, (2, 2, -1)).flip(-2).flatten(-3)
+        return torch.addcmul(x * cos, swapped, sin).to(x.dtype)
 
     @staticmethod
     def _grid(table: Tensor, height: int, width: int) -> Tensor:

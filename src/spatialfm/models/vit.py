@@ -126,16 +126,24 @@ class SwiGlu(nn.Module):
         return self.w3(F.silu(gate) * value)
 
 
+class Residual(nn.Module):
+    """Adds a residual."""
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Sum of tokens and residual, ``(B, L, D)``."""
+        return x + residual
+
+
 class LayerScale(nn.Module):
-    """A learned gain for each component of a residual."""
+    """Adds a residual with a learned gain for each component."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale the last axis."""
-        return x * self.gamma
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Sum of tokens and scaled residual, ``(B, L, D)``."""
+        return torch.addcmul(x, residual, self.gamma)
 
 
 class Block(nn.Module):
@@ -145,21 +153,21 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(config.dim, eps=config.eps)
         self.attn = Attention(config.dim, config.heads)
-        self.ls1 = LayerScale(config.dim) if config.layer_scale else nn.Identity()
+        self.ls1 = LayerScale(config.dim) if config.layer_scale else Residual()
         self.norm2 = nn.LayerNorm(config.dim, eps=config.eps)
         feed_forward = SwiGlu if config.ffn == "swiglu" else Mlp
         self.mlp = feed_forward(config.dim, int(config.dim * config.mlp_ratio))
-        self.ls2 = LayerScale(config.dim) if config.layer_scale else nn.Identity()
+        self.ls2 = LayerScale(config.dim) if config.layer_scale else Residual()
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens ``(B, L, D)`` to tokens."""
-        x = x + self.ls1(self.attn(self.norm1(x)))
-        return x + self.ls2(self.mlp(self.norm2(x)))
+        x = self.ls1(x, self.attn(self.norm1(x)))
+        return self.ls2(x, self.mlp(self.norm2(x)))
 
     def first(self, x: Tensor) -> Tensor:
         """What `forward` gives for the first token alone, ``(B, 1, D)``, at a fraction of the work."""
-        first = x[:, :1] + self.ls1(self.attn.first(self.norm1(x)))
-        return first + self.ls2(self.mlp(self.norm2(first)))
+        first = self.ls1(x[:, :1], self.attn.first(self.norm1(x)))
+        return self.ls2(first, self.mlp(self.norm2(first)))
 
 
 class PatchEmbed(nn.Module):

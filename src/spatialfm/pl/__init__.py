@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_cells": ["cells"],
+        "_cluster_tree": ["cluster_tree"],
         "_composition": ["composition"],
         "_forest": ["forest"],
         "_kaplan_meier": ["kaplan_meier"],
@@ -18,6 +19,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
 
 if TYPE_CHECKING:
     from ._cells import cells
+    from ._cluster_tree import cluster_tree
     from ._composition import composition
     from ._forest import forest
     from ._kaplan_meier import kaplan_meier

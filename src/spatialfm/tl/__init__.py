@@ -10,21 +10,25 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_annotate": ["annotate"],
+        "_cluster_agreement": ["cluster_agreement"],
         "_composition": ["composition"],
         "_concordance": ["concordance"],
         "_cox": ["cox"],
-        "_evaluate_annotation": ["evaluate_annotation"],
         "_embed_cells": ["embed_cells"],
         "_embed_tiles": ["embed_tiles"],
+        "_evaluate_annotation": ["evaluate_annotation"],
         "_kaplan_meier": ["kaplan_meier"],
+        "_leiden_sweep": ["leiden_sweep"],
         "_logrank": ["logrank"],
         "_neighborhood_composition": ["neighborhood_composition"],
         "_stratify": ["stratify"],
+        "_transfer_labels": ["transfer_labels"],
     },
 )
 
 if TYPE_CHECKING:
     from ._annotate import annotate
+    from ._cluster_agreement import cluster_agreement
     from ._composition import composition
     from ._concordance import concordance
     from ._cox import cox
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from ._embed_tiles import embed_tiles
     from ._evaluate_annotation import evaluate_annotation
     from ._kaplan_meier import kaplan_meier
+    from ._leiden_sweep import leiden_sweep
     from ._logrank import logrank
     from ._neighborhood_composition import neighborhood_composition
     from ._stratify import stratify
+    from ._transfer_labels import transfer_labels

@@ -1,0 +1,226 @@
+"""Leiden clustering at many resolutions of one graph, and how stable each is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from .._errors import TableError
+from .._logging import logger
+from .._settings import settings
+from ._check import check_anndata
+from ._leiden import leiden, neighbour_graph
+from ._representation import representation
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+
+def leiden_sweep(
+    adata: AnnData,
+    *,
+    use_rep: str | None = None,
+    resolutions: Sequence[float] | tuple[float, float, float] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0),
+    n_neighbors: int = 15,
+    neighbors_key: str | None = None,
+    n_subsamples: int = 5,
+    share: float = 0.8,
+    n_jobs: int = 1,
+    random_state: int = 0,
+    key_added: str = "leiden_sweep",
+    copy: bool = False,
+) -> pd.DataFrame | None:
+    """Cluster one graph at a range of resolutions, and say which clusterings are stable.
+
+    Stability of a resolution is the mean adjusted Rand index between its clusters and those of random subsets of the
+    cells (clustered anew on their part of the graph), on the cells that both have: a clustering that falls apart when a
+    fifth of the cells is missing should not be interpreted. The suggestion is the finest resolution among those whose
+    stability is within one standard error of the best, as in the one-standard-error rule.
+
+    Parameters
+    ----------
+    adata
+        Cells.
+    use_rep
+        Key of ``obsm`` or ``"X"`` to make the graph from. Default: scanpy's graph in ``obsp``, if there is one.
+    resolutions
+        Resolutions, in any order; for a range write ``numpy.arange(4, 5.01, 0.05)``.
+    n_neighbors
+        Of the graph, where it is made here.
+    neighbors_key
+        Graph of `scanpy.pp.neighbors` in ``uns`` to take (default ``"neighbors"``), without `use_rep`.
+    n_subsamples, share
+        Subsets, and the share of cells in each; 0 subsets: no stability, and no suggestion.
+    n_jobs
+        Processes; -1 for all cores.
+    random_state
+        Seed.
+    key_added
+        Key that is written.
+    copy
+        Return the clusters instead of writing.
+
+    Returns
+    -------
+    None, or with `copy` the clusters, cells by resolutions. Written: ``obsm[key_added]`` (that table, clusters numbered
+    from the largest), ``obs[key_added]`` (the clusters of the suggested resolution), ``uns[key_added]`` with
+    ``table`` (a row a resolution: ``n_clusters``, ``ari_next`` with the next finer one, ``stability``, its standard
+    error ``stability_se``), ``edges`` (the cluster tree: ``from``, ``to``, ``n`` cells, ``share`` of the finer cluster
+    that comes from the coarser), ``suggested``, ``reason``, ``params``.
+
+    Raises
+    ------
+    TableError
+        If there is neither a graph nor `use_rep`, or fewer than 10 cells.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=2, cells_per_patient=150, random_state=0)
+    >>> sfm.tl.leiden_sweep(cells, use_rep="X_latent", resolutions=[0.2, 1.0], n_subsamples=2)
+    >>> cells.uns["leiden_sweep"]["table"].index.tolist()
+    [0.2, 1.0]
+    """
+    check_anndata(adata, "leiden_sweep")
+    resolutions = np.unique(np.round(np.asarray(resolutions, dtype=float), 6))
+    if adata.n_obs < 10:
+        raise TableError(f"{adata.n_obs} cells are too few to cluster; pass 10 or more.")
+    if not len(resolutions) or resolutions.min() <= 0:
+        raise TableError(f"resolutions={list(resolutions)} must be positive numbers.")
+    if n_subsamples < 0 or not 0 < share < 1:
+        raise TableError(f"n_subsamples={n_subsamples} must not be negative, share={share} lies between 0 and 1.")
+    graph = _graph(adata, use_rep, n_neighbors, neighbors_key, random_state)
+    rng = np.random.default_rng(random_state)
+    size = int(share * adata.n_obs)
+    subsets = [np.sort(rng.choice(adata.n_obs, size, replace=False)) for _ in range(n_subsamples)]
+    codes, stability = _sweep(graph, resolutions, subsets, n_jobs, random_state)
+    names = [f"{resolution:g}" for resolution in resolutions]
+    clusters = pd.DataFrame(
+        {
+            name: pd.Categorical(column.astype(str), [str(i) for i in range(column.max() + 1)])
+            for name, column in zip(names, codes, strict=True)
+        },
+        index=adata.obs_names,
+    )
+    if copy:
+        return clusters
+    table = _table(resolutions, codes, stability)
+    suggested, reason = suggest(table)
+    logger.info("resolution %g: %s", suggested, reason)
+    adata.obsm[key_added] = pd.DataFrame(dict(zip(names, codes, strict=True)), index=adata.obs_names)
+    adata.obs[key_added] = clusters[f"{suggested:g}"]
+    adata.uns[key_added] = {
+        "table": table,
+        "edges": cluster_edges(names, codes),
+        "suggested": float(suggested),
+        "reason": reason,
+        "params": {
+            "use_rep": use_rep or "",
+            "n_neighbors": n_neighbors,
+            "n_subsamples": n_subsamples,
+            "share": share,
+            "random_state": random_state,
+        },
+    }
+    return None
+
+
+def _graph(
+    adata: AnnData, use_rep: str | None, n_neighbors: int, neighbors_key: str | None, random_state: int
+) -> csr_matrix:
+    if use_rep is not None:
+        return neighbour_graph(representation(adata, use_rep), n_neighbors, random_state)
+    found = adata.uns.get(neighbors_key or "neighbors")
+    if found is None or found.get("connectivities_key", "connectivities") not in adata.obsp:
+        raise TableError(
+            f"No graph {neighbors_key or 'neighbors'!r} in uns. Pass use_rep=<key of obsm>, or make one with "
+            "scanpy.pp.neighbors(adata, use_rep=...)."
+        )
+    return adata.obsp[found.get("connectivities_key", "connectivities")].tocsr()
+
+
+def _sweep(
+    graph: csr_matrix, resolutions: np.ndarray, subsets: list[np.ndarray], n_jobs: int, random_state: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Clusters of each resolution, and the agreement of each with its subsets ``(resolutions, subsets)``."""
+    from joblib import Parallel, delayed
+    from sklearn.metrics import adjusted_rand_score
+
+    tasks = [(resolution, None) for resolution in resolutions]
+    tasks += [(resolution, subset) for resolution in resolutions for subset in subsets]
+    run = Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(leiden)(graph if subset is None else graph[subset][:, subset], resolution, random_state)
+        for resolution, subset in tasks
+    )
+    found = list(tqdm(run, total=len(tasks), desc="Leiden", unit="clustering", disable=not settings.progress))
+    whole, parts = found[: len(resolutions)], found[len(resolutions) :]
+    agreement = [
+        [adjusted_rand_score(whole[i][subset], parts[i * len(subsets) + j]) for j, subset in enumerate(subsets)]
+        for i in range(len(resolutions))
+    ]
+    return whole, np.array(agreement).reshape(len(resolutions), len(subsets))
+
+
+def _table(resolutions: np.ndarray, codes: list[np.ndarray], stability: np.ndarray) -> pd.DataFrame:
+    from sklearn.metrics import adjusted_rand_score
+
+    following = [adjusted_rand_score(one, two) for one, two in zip(codes, codes[1:], strict=False)]
+    n = stability.shape[1]
+    return pd.DataFrame(
+        {
+            "n_clusters": [int(column.max()) + 1 for column in codes],
+            "ari_next": [*following, np.nan],
+            "stability": stability.mean(axis=1) if n else np.nan,
+            "stability_se": stability.std(axis=1, ddof=1) / np.sqrt(n) if n > 1 else np.nan,
+        },
+        index=pd.Index(resolutions, name="resolution"),
+    )
+
+
+def suggest(table: pd.DataFrame) -> tuple[float, str]:
+    """The finest resolution that is as stable as the best, give or take its standard error; and why."""
+    several = table[table["n_clusters"] > 1]
+    if several.empty:
+        return float(table.index[0]), "every resolution gives one cluster; pass larger resolutions="
+    if several["stability"].isna().all():
+        return float(several.index[0]), "no subsets were clustered, so this is only the coarsest with two clusters"
+    best = several["stability"].idxmax()
+    limit = several.loc[best, "stability"] - np.nan_to_num(several.loc[best, "stability_se"])
+    chosen = several.index[several["stability"] >= limit].max()
+    row = several.loc[chosen]
+    reason = (
+        f"{int(row['n_clusters'])} clusters that agree with those of random subsets of the cells (adjusted Rand index "
+        f"{row['stability']:.2f}); the finest within one standard error of the best ("
+        f"{several['stability'].max():.2f} at {best:g})"
+    )
+    return float(chosen), reason
+
+
+def cluster_edges(names: Sequence[str], codes: Sequence[np.ndarray]) -> pd.DataFrame:
+    """Which cluster of a resolution becomes which of the next finer one, and with how many cells."""
+    parts = []
+    for (name, one), (following, two) in zip(
+        zip(names, codes, strict=True), list(zip(names, codes, strict=True))[1:], strict=False
+    ):
+        counts = pd.crosstab(one, two)
+        flat = counts.stack()
+        flat = flat[flat > 0]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "resolution": name,
+                    "next": following,
+                    "from": flat.index.get_level_values(0).astype(int),
+                    "to": flat.index.get_level_values(1).astype(int),
+                    "n": flat.to_numpy(),
+                    "share": flat.to_numpy() / counts.sum(axis=0).loc[flat.index.get_level_values(1)].to_numpy(),
+                }
+            )
+        )
+    columns = ["resolution", "next", "from", "to", "n", "share"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

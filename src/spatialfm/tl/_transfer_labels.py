@@ -1,0 +1,204 @@
+"""Labels of one cohort carried to another."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._errors import TableError
+from .._keys import UNS
+from .._logging import logger
+from ._annotate import certainty
+from ._check import check_anndata, listed, obs_column
+from ._probe import check_head, draw_per_class, make_head
+from ._representation import representation
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# what must be the same for the columns of two embeddings to mean the same
+SAME = ("model", "weights_sha256", "model_options", "normalization", "output", "mode", "window", "background")
+
+
+def transfer_labels(
+    reference: AnnData,
+    query: AnnData,
+    label_key: str,
+    *,
+    use_rep: str,
+    head: Literal["forest", "linear", "knn"] = "forest",
+    C: float = 1.0,
+    n_per_class: int | None = None,
+    n_neighbors: int = 15,
+    random_state: int = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> pd.DataFrame | None:
+    """Annotate the cells of a cohort from those of another one.
+
+    VirTues' transfer between lung cancer cohorts (Methods, *Cell phenotyping*, *Biomarker discovery*): the markers that
+    both have, classes of equal size in training, a random forest of 100 trees of depth 16.
+
+    The records of both embeddings are read first: other models, weights, normalisation or windows are refused, as their
+    columns do not mean the same. Marker-wise embeddings are cut to the markers that both panels hold; embeddings of one
+    vector a cell must come from the same panel, or one that overlaps, which is warned of.
+
+    Parameters
+    ----------
+    reference
+        Cells with labels; those without are left out.
+    query
+        Cells to annotate.
+    label_key
+        Column of ``reference.obs``.
+    use_rep
+        Key of ``obsm`` in both, or ``"X"``: then columns are joined by ``var_names``.
+    head, C
+        Classifier, see `spatialfm.tl.annotate`.
+    n_per_class
+        Training cells a class (default: the size of the smallest class, but at least 50: a class with fewer keeps all).
+    n_neighbors
+        Neighbours in the reference that novelty is measured by.
+    random_state
+        Seed.
+    key_added
+        Key written into `query`; default ``<label_key>_transferred``.
+    copy
+        Return a table instead of writing.
+
+    Returns
+    -------
+    None, or with `copy` a table of the query's cells with ``label``, ``confidence``, ``margin``, ``entropy`` and
+    ``novelty``: the share of reference cells that are closer to their own neighbours than this cell is to its
+    neighbours in the reference; above 0.95 the cell resembles nothing that the classifier was trained on. Written as
+    ``obs[key_added]``, ``obs[key_added + "_confidence"]``, ... and ``uns[key_added]["params"]``.
+
+    Raises
+    ------
+    TableError
+        If the representations cannot be compared, or there are fewer than two classes.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=100, random_state=0)
+    >>> first = cells.obs["patient"].isin(["P001", "P002"])
+    >>> query = cells[~first].copy()
+    >>> sfm.tl.transfer_labels(cells[first].copy(), query, "type", use_rep="X_latent")
+    >>> bool((query.obs["type_transferred"] == query.obs["type"]).mean() > 0.7)
+    True
+    """
+    check_anndata(reference, "transfer_labels")
+    check_anndata(query, "transfer_labels")
+    check_head(head, C)
+    known = obs_column(reference, label_key, "label_key", allow_missing=True).notna().to_numpy()
+    labels = reference.obs[label_key][known].astype(str).to_numpy()
+    classes, sizes = np.unique(labels, return_counts=True)
+    if len(classes) < 2:
+        raise TableError(f"obs[{label_key!r}] of the reference holds {len(classes)} class(es). Two are needed.")
+    shared = shared_columns(reference, query, use_rep)
+    trained = representation(reference[known], use_rep)[:, shared[0]]
+    values = representation(query, use_rep)[:, shared[1]]
+    rows = draw_per_class(labels, np.arange(len(labels)), n_per_class or max(50, int(sizes.min())), random_state)
+    model = make_head(head, C, n_train=len(rows), random_state=random_state).fit(trained[rows], labels[rows])
+    table = certainty(model.predict_proba(values), list(model.classes_), query.obs_names)
+    scaler = model[0]
+    table["novelty"] = novelty(scaler.transform(trained[rows]), scaler.transform(values), n_neighbors)
+    n_novel = int((table["novelty"] > 0.95).sum())
+    logger.info(
+        "%d cells annotated from %d of %d classes, %d columns; %d (%.0f %%) resemble nothing in the reference",
+        *(len(table), len(rows), len(classes), trained.shape[1], n_novel, 100 * n_novel / max(len(table), 1)),
+    )
+    if copy:
+        return table
+    key = key_added or f"{label_key}_transferred"
+    query.obs[key] = table["label"]
+    for name in ("confidence", "margin", "entropy", "novelty"):
+        query.obs[f"{key}_{name}"] = table[name]
+    query.uns[key] = {
+        "params": {
+            "label_key": label_key,
+            "use_rep": use_rep,
+            "head": head,
+            "n_train": len(rows),
+            "n_columns": trained.shape[1],
+            "random_state": random_state,
+        }
+    }
+    return None
+
+
+def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of both representations that mean the same.
+
+    Raises
+    ------
+    TableError
+        If the records say that they cannot be compared.
+    """
+    if use_rep == "X":
+        return _joined(list(reference.var_names), list(query.var_names), 1, "marker(s) of X")
+    records = [table.uns.get(UNS, {}).get(use_rep) for table in (reference, query)]
+    widths = [table.obsm[use_rep].shape[1] for table in (reference, query) if use_rep in table.obsm]
+    if len(widths) < 2:
+        raise TableError(f"No {use_rep!r} in obsm of both tables. Embed both with the same call.")
+    if None in records:
+        if records != [None, None]:
+            which = "reference" if records[0] is None else "query"
+            raise TableError(f"{use_rep!r} of the {which} has no record of how it was made. Embed it with sfm.tl.")
+        if widths[0] != widths[1]:
+            raise TableError(f"{use_rep!r} has {widths[0]} columns in the reference and {widths[1]} in the query.")
+        return np.arange(widths[0]), np.arange(widths[1])
+    if different := [name for name in SAME if records[0].get(name) != records[1].get(name)]:
+        name = different[0]
+        raise TableError(
+            f"{use_rep!r} was made differently in the two tables: {name} is {records[0].get(name)!r} in the reference, "
+            f"{records[1].get(name)!r} in the query. Embed both in the same way (stats=sfm.get.record(...) carries the "
+            "normalisation)."
+        )
+    markers = [json.loads(record["markers"]) for record in records]
+    reduced = [record.get("n_components") for record in records]
+    if records[0]["output"] == "marker" and not any(reduced):
+        width = int(records[0]["embedding_dim"])
+        return _joined(*markers, width, f"marker(s) of {use_rep!r}")
+    if any(reduced) and widths[0] == widths[1] and _same_basis(reference, query, use_rep):
+        return np.arange(widths[0]), np.arange(widths[1])
+    if any(reduced):
+        raise TableError(
+            f"{use_rep!r} was reduced on each cohort by itself. Pass basis=sfm.get.basis(...) to the other."
+        )
+    if sorted(markers[0]) != sorted(markers[1]):
+        missing = sorted(set(markers[0]) ^ set(markers[1]))
+        raise TableError(
+            f"{use_rep!r} is one vector a cell of different panels (they differ in {listed(missing)}). Embed both with "
+            "markers= that both have."
+        )
+    return np.arange(widths[0]), np.arange(widths[1])
+
+
+def _same_basis(reference: AnnData, query: AnnData, use_rep: str) -> bool:
+    bases = [table.uns[UNS].get(f"{use_rep}_basis") for table in (reference, query)]
+    return None not in bases and all(np.array_equal(bases[0][name], bases[1][name]) for name in ("mean", "components"))
+
+
+def _joined(one: list[str], two: list[str], width: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+    both = [name for name in one if name in two]
+    if not both:
+        raise TableError(f"Reference ({listed(one)}) and query ({listed(two)}) share no {what}.")
+    if len(both) < max(len(one), len(two)):
+        logger.info("%d %s are in both, %d only in one", len(both), what, len(set(one) ^ set(two)))
+    columns = [np.array([names.index(name) for name in both]) for names in (one, two)]
+    return tuple((places[:, None] * width + np.arange(width)).ravel() for places in columns)
+
+
+def novelty(reference: np.ndarray, query: np.ndarray, n_neighbors: int) -> np.ndarray:
+    """Share of reference rows that are closer to their neighbours than each query row is to its neighbours there."""
+    from sklearn.neighbors import NearestNeighbors
+
+    n = min(n_neighbors, len(reference) - 1)
+    nearest = NearestNeighbors(n_neighbors=n).fit(reference)
+    own = np.sort(nearest.kneighbors()[0].mean(axis=1))  # without the row itself
+    return np.searchsorted(own, nearest.kneighbors(query)[0].mean(axis=1), side="left") / len(own)

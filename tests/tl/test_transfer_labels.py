@@ -1,0 +1,123 @@
+"""Labels of one cohort on another, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from sklearn.metrics import roc_auc_score
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+from spatialfm.tl._transfer_labels import novelty
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return sfm.datasets.simulate_cells(n_patients=6, cells_per_patient=150, random_state=1)
+
+
+@pytest.fixture
+def two(cohort):
+    first = cohort.obs["patient"].isin(cohort.obs["patient"].unique()[:3])
+    return cohort[first].copy(), cohort[~first].copy()
+
+
+def record(**changes):
+    base = {"model": "m", "weights_sha256": "s", "model_options": "{}", "normalization": "n", "output": "marker"}
+    base |= {"mode": "crop", "window": 64, "background": "zero", "embedding_dim": 2, "n_components": ""}
+    return {**base, "markers": json.dumps(["A", "B"]), **changes}
+
+
+def marker_table(markers, means, n=60, seed=0, **changes):
+    """Two classes that differ in the columns of marker B alone."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(["x", "y"], n // 2)
+    parts = [rng.normal(size=(n, 2)) * 0.1 + (means[name] * (labels == "y"))[:, None] for name in markers]
+    obs = pd.DataFrame({"type": labels}, index=[f"c{i}" for i in range(n)])
+    table = AnnData(obs=obs, obsm={"X_m": np.concatenate(parts, axis=1)})
+    table.uns["spatialfm"] = {"X_m": record(markers=json.dumps(markers), **changes)}
+    return table
+
+
+@pytest.mark.parametrize("head", ["forest", "linear", "knn"])
+def test_the_planted_types_are_found_in_other_patients(two, head):
+    reference, query = two
+    sfm.tl.transfer_labels(reference, query, "type", use_rep="X_latent", head=head)
+    assert (query.obs["type_transferred"].astype(str) == query.obs["type"].astype(str)).mean() > 0.75
+    assert query.uns["type_transferred"]["params"]["head"] == head
+
+
+def test_a_type_that_the_reference_lacks_is_novel(two):
+    reference, query = two
+    kept = reference[~reference.obs["type"].isin(["Tumor"])].copy()
+    table = sfm.tl.transfer_labels(kept, query, "type", use_rep="X_latent", copy=True)
+    of_tumor = (query.obs["type"] == "Tumor").to_numpy()
+    assert roc_auc_score(of_tumor, table["novelty"]) > 0.75
+    with_it = sfm.tl.transfer_labels(reference, query, "type", use_rep="X_latent", copy=True)
+    assert table["novelty"][of_tumor].median() > with_it["novelty"][of_tumor].median() + 0.2
+
+
+def test_marker_wise_embeddings_are_cut_to_the_markers_of_both():
+    means = {"A": 0.0, "B": 3.0, "C": -3.0}
+    reference, query = marker_table(["A", "B"], means), marker_table(["C", "B", "A"], means, seed=1)
+    table = sfm.tl.transfer_labels(reference, query, "type", use_rep="X_m", head="linear", copy=True)
+    assert (table["label"].astype(str) == query.obs["type"]).all()
+    with pytest.raises(TableError, match=r"share no marker"):
+        sfm.tl.transfer_labels(reference, marker_table(["C"], means), "type", use_rep="X_m")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"model": "other"}, {"weights_sha256": "t"}, {"normalization": "x"}, {"window": 32}, {"output": "patch"}],
+)
+def test_embeddings_made_differently_are_refused(changes):
+    means = {"A": 0.0, "B": 3.0}
+    reference, query = marker_table(["A", "B"], means), marker_table(["A", "B"], means, **changes)
+    with pytest.raises(TableError, match=f"made differently in the two tables: {next(iter(changes))}"):
+        sfm.tl.transfer_labels(reference, query, "type", use_rep="X_m")
+
+
+def test_panels_and_bases_that_do_not_fit_are_refused():
+    means = {"A": 0.0, "B": 3.0, "C": 1.0}
+    patch = {"output": "patch"}
+    with pytest.raises(TableError, match=r"different panels \(they differ in 'B', 'C'\)"):
+        sfm.tl.transfer_labels(
+            marker_table(["A", "B"], means, **patch), marker_table(["A", "C"], means, **patch), "type", use_rep="X_m"
+        )
+    reduced = [marker_table(["A", "B"], means, n_components=4) for _ in range(2)]
+    with pytest.raises(TableError, match="reduced on each cohort by itself"):
+        sfm.tl.transfer_labels(*reduced, "type", use_rep="X_m")
+    for table in reduced:
+        table.uns["spatialfm"]["X_m_basis"] = {"mean": np.zeros(4), "components": np.eye(4)}
+    assert len(sfm.tl.transfer_labels(*reduced, "type", use_rep="X_m", copy=True)) == 60
+    bare = marker_table(["A", "B"], means)
+    del bare.uns["spatialfm"]
+    with pytest.raises(TableError, match="query has no record"):
+        sfm.tl.transfer_labels(marker_table(["A", "B"], means), bare, "type", use_rep="X_m")
+
+
+def test_columns_of_x_are_joined_by_name(two):
+    reference, query = two
+    shuffled = query[:, ::-1].copy()
+    one, other = (
+        sfm.tl.transfer_labels(reference, table, "type", use_rep="X", copy=True) for table in (query, shuffled)
+    )
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_novelty_is_a_share_of_the_reference():
+    reference = np.arange(100.0)[:, None]
+    found = novelty(reference, np.array([[50.0], [50.5], [1000.0]]), 2)
+    assert found[2] == 1
+    assert found[0] <= found[1] < 0.05
+
+
+def test_one_class_is_refused(two):
+    reference, query = two
+    reference.obs["one"] = "a"
+    with pytest.raises(TableError, match=r"1 class\(es\)"):
+        sfm.tl.transfer_labels(reference, query, "one", use_rep="X_latent")
