@@ -9,9 +9,13 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
+        "_batch_effect": ["batch_effect"],
         "_classification": ["classification"],
+        "_retrieval": ["retrieval"],
     },
 )
 
 if TYPE_CHECKING:
+    from ._batch_effect import batch_effect
     from ._classification import classification
+    from ._retrieval import retrieval

@@ -87,7 +87,8 @@ def cluster_tree(
         sizes = np.bincount(column) / len(column)
         color = OKABE_ITO[1] if np.isclose(resolution, record["suggested"]) else OKABE_ITO[0]
         ax.scatter(places[name], np.full(len(sizes), rows[name]), s=12 + 500 * sizes, color=color, zorder=2, lw=0)
-        note = f"{len(sizes)} clusters" + ("" if np.isnan(stability) else f", stability {stability:.2f}")
+        note = f"{len(sizes)} cluster{'s' * (len(sizes) > 1)}"
+        note += "" if np.isnan(stability) else f", stability {stability:.2f}"
         ax.annotate(note, (1.02, rows[name]), xycoords=ax.get_yaxis_transform(), va="center", fontsize="small")
     ax.set_yticks(range(len(rows)), [f"{float(name):g}" for name in rows])
     ax.set(ylabel="Resolution", xticks=[], xlim=(-0.06, 1.06), ylim=(len(rows) - 0.5, -0.5))

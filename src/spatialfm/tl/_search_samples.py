@@ -1,0 +1,134 @@
+"""Samples with similar niches: distances between distributions of embeddings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from .._errors import TableError
+from .._keys import SAMPLE_KEY
+from .._logging import logger
+from .._settings import settings
+from ._check import check_anndata, listed, obs_column
+from ._representation import representation
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def search_samples(
+    adata: AnnData,
+    query: str,
+    k: int = 10,
+    *,
+    use_rep: str,
+    library_key: str = SAMPLE_KEY,
+    max_rows: int = 500,
+    n_components: int | None = 50,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Samples whose niches or cells are distributed like those of a query sample.
+
+    The distance of two samples is the 2-Wasserstein distance between their embeddings (tiles or cells, all weighing
+    alike): what it costs to turn one tissue into the other (VirTues, *Retrieval via the Virtual Tissues database*, with
+    POT's exact solver). A lower bound is computed first, which costs next to nothing: the distances along each
+    principal axis by itself. Samples are then taken in the order of their bound, and the search
+    stops as soon as no bound can still beat the `k` best: the result is that of comparing all.
+
+    Parameters
+    ----------
+    adata
+        Tiles or cells of all samples.
+    query
+        Sample to compare with.
+    k
+        Samples to find.
+    use_rep
+        Key of ``obsm`` or ``"X"``.
+    library_key
+        Column of ``obs`` with the sample.
+    max_rows
+        Rows of a sample that are compared; of more, a random part. More is slower and steadier.
+    n_components
+        Principal components that are kept for the distances (None: all columns).
+    random_state
+        Seed of the random parts.
+
+    Returns
+    -------
+    One row a sample, the nearest first: ``sample``, ``rank``, ``distance`` (in the units of the embedding),
+    ``lower_bound``; ``attrs["n_compared"]`` says how many distances had to be computed.
+
+    Raises
+    ------
+    TableError
+        If the sample is unknown, or there is no other.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=6, cells_per_patient=60, random_state=0)
+    >>> hits = sfm.tl.search_samples(cells, cells.obs["sample"].iloc[0], k=2, use_rep="X_latent")
+    >>> hits["rank"].tolist()
+    [1, 2]
+    """
+    check_anndata(adata, "search_samples")
+    samples = obs_column(adata, library_key, "library_key").astype(str).to_numpy()
+    names = np.unique(samples)
+    if query not in names:
+        raise TableError(f"No sample {query!r} in obs[{library_key!r}]; found {listed(names, 8)}.")
+    if len(names) < 2:
+        raise TableError(f"{query!r} is the only sample; there is nothing to search in.")
+    if k < 1:
+        raise TableError(f"k={k} finds nothing. Pass 1 or more.")
+    values = _on_axes(representation(adata, use_rep), n_components)
+    rng = np.random.default_rng(random_state)
+    clouds = {name: _part(values[samples == name], max_rows, rng) for name in names}
+    mine = clouds.pop(query)
+    bounds = pd.Series({name: lower_bound(mine, cloud) for name, cloud in clouds.items()}).sort_values(kind="stable")
+    found: dict[str, float] = {}
+    for name in tqdm(bounds.index, desc="samples", unit="sample", disable=not settings.progress):
+        if len(found) >= k and bounds[name] > sorted(found.values())[k - 1]:
+            break  # bounds only grow from here
+        found[name] = wasserstein(mine, clouds[name])
+    logger.info("%d of %d samples compared", len(found), len(bounds))
+    best = pd.Series(found).sort_values(kind="stable").head(k)
+    table = pd.DataFrame(
+        {"sample": best.index, "rank": np.arange(1, len(best) + 1), "distance": best.to_numpy()}
+    ).assign(lower_bound=bounds[best.index].to_numpy())
+    table.attrs["n_compared"] = len(found)
+    return table
+
+
+def wasserstein(one: np.ndarray, two: np.ndarray) -> float:
+    """2-Wasserstein distance of two sets of points, all points of a set weighing alike."""
+    import ot
+
+    cost = ot.dist(one, two, metric="sqeuclidean")
+    return float(np.sqrt(max(ot.emd2(ot.unif(len(one)), ot.unif(len(two)), cost, numItermax=2_000_000), 0)))
+
+
+def lower_bound(one: np.ndarray, two: np.ndarray) -> float:
+    """At most the 2-Wasserstein distance: every axis is transported by itself.
+
+    Any plan moves mass along all axes at once, and along each of them at no less than that axis alone would cost.
+    """
+    import ot
+
+    return float(np.sqrt(np.sum(ot.wasserstein_1d(one, two, p=2))))
+
+
+def _on_axes(values: np.ndarray, n_components: int | None) -> np.ndarray:
+    values = values.astype(np.float64)
+    if n_components is None or n_components >= min(values.shape):
+        return values - values.mean(axis=0)
+    from sklearn.decomposition import PCA
+
+    return PCA(n_components, random_state=0).fit_transform(values)
+
+
+def _part(rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    return rows if len(rows) <= n else rows[np.sort(rng.choice(len(rows), n, replace=False))]

@@ -1,0 +1,129 @@
+"""Nearest rows, against brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy.spatial.distance import cdist
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+from spatialfm.tl._search import Index
+from spatialfm.tl._search_samples import lower_bound, wasserstein
+
+
+def table(values, prefix="c", **obs):
+    index = [f"{prefix}{i}" for i in range(len(values))]
+    return AnnData(obs=pd.DataFrame(obs, index=index), obsm={"X_m": values})
+
+
+@pytest.fixture
+def values():
+    return np.random.default_rng(0).normal(size=(300, 8)) + 5
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@pytest.mark.parametrize("center", [True, False])
+def test_hits_are_those_of_brute_force(values, metric, center):
+    index = sfm.tl.build_index(table(values), "X_m", metric=metric, center=center)
+    queries = np.random.default_rng(1).normal(size=(20, 8)) + 5
+    hits = sfm.tl.search(index, table(queries, "q"), k=5)
+    middle = values.mean(0) if center else 0
+    distance = cdist(queries - middle, values - middle, {"l2": "euclidean", "cosine": "cosine"}[metric])
+    order = distance.argsort(1)[:, :5]
+    assert hits["hit"].tolist() == [f"c{i}" for i in order.ravel()]
+    np.testing.assert_allclose(hits["distance"], np.take_along_axis(distance, order, 1).ravel(), rtol=1e-3, atol=1e-5)
+    assert hits["rank"].tolist() == [1, 2, 3, 4, 5] * 20
+    assert index.recall == 1
+
+
+def test_rows_of_the_same_group_are_left_out(values):
+    cells = table(values, patient=np.repeat(["a", "b", "c"], 100))
+    index = sfm.tl.build_index(cells, "X_m")
+    patient = cells.obs["patient"]
+    hits = sfm.tl.search(index, cells, k=4, exclude=patient, exclude_of=patient)
+    distance = cdist(values, values)
+    distance[patient.to_numpy()[:, None] == patient.to_numpy()] = np.inf
+    assert hits["hit"].tolist() == [f"c{i}" for i in distance.argsort(1)[:, :4].ravel()]
+    alone = table(values[:5], patient=["a"] * 5)
+    none = sfm.tl.search(
+        sfm.tl.build_index(alone, "X_m"), alone, exclude=alone.obs["patient"], exclude_of=alone.obs["patient"]
+    )
+    assert none.empty
+
+
+def test_a_graph_finds_nearly_all_and_says_how_many():
+    values = np.random.default_rng(0).normal(size=(3000, 6))
+    cells = table(values)
+    index = sfm.tl.build_index(cells, "X_m", approximate=True)
+    assert index.recall > 0.95
+    exact = sfm.tl.search(sfm.tl.build_index(cells, "X_m"), cells[:100], k=10)
+    found = sfm.tl.search(index, cells[:100], k=10)
+    both = exact.merge(found, on=["query", "hit"])
+    assert len(both) / len(exact) == pytest.approx(index.recall, abs=0.05)
+
+
+def test_an_index_is_saved_and_loaded(values, tmp_path):
+    index = sfm.tl.build_index(table(values), "X_m", metric="cosine")
+    index.save(tmp_path / "index.npz")
+    again = Index.load(tmp_path / "index.npz")
+    pd.testing.assert_frame_equal(sfm.tl.search(again, values[:3], k=3), sfm.tl.search(index, values[:3], k=3))
+    assert [path.name for path in tmp_path.iterdir()] == ["index.npz"]
+    (tmp_path / "other.npz").write_text("no index")
+    with pytest.raises(TableError, match="is no index"):
+        Index.load(tmp_path / "other.npz")
+
+
+def test_what_cannot_be_searched_is_refused(values):
+    cells = table(values)
+    index = sfm.tl.build_index(cells, "X_m")
+    with pytest.raises(TableError, match="The query has 3 columns, the index 8"):
+        sfm.tl.search(index, values[:, :3])
+    with pytest.raises(TableError, match="k=0"):
+        sfm.tl.search(index, cells, k=0)
+    with pytest.raises(TableError, match="belong together"):
+        sfm.tl.search(index, cells, exclude=["a"])
+    with pytest.raises(TableError, match="metric='dot'"):
+        sfm.tl.build_index(cells, "X_m", metric="dot")
+    values[3] = np.nan
+    with pytest.raises(TableError, match=r"1 of 300 rows of 'X_m' hold NaN"):
+        sfm.tl.build_index(table(values), "X_m")
+    twice = AnnData(obs=pd.DataFrame(index=["a", "a"]), obsm={"X_m": np.ones((2, 2))})
+    with pytest.raises(TableError, match=r"obs_names repeat \('a'\)"):
+        sfm.tl.build_index(twice, "X_m")
+    assert (
+        len(sfm.tl.search(sfm.tl.build_index(table(np.ones((10, 2))), "X_m", metric="cosine"), np.ones((1, 2)))) == 10
+    )
+
+
+def test_distances_of_shifted_clouds_are_the_shift():
+    cloud = np.random.default_rng(0).normal(size=(80, 3))
+    assert wasserstein(cloud, cloud + [3, 0, 4]) == pytest.approx(5)
+    assert lower_bound(cloud, cloud + [3, 0, 4]) == pytest.approx(5)
+    spread = 2 * cloud  # of 1-d clouds: sqrt(mean((x - 2x)^2)) when sorted alike
+    assert wasserstein(cloud[:, :1], spread[:, :1]) == pytest.approx(np.sqrt((cloud[:, 0] ** 2).mean()))
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        one, two = rng.normal(size=(30, 4)), rng.normal(size=(25, 4)) * rng.uniform(0.2, 3, 4) + rng.normal(size=4)
+        assert lower_bound(one, two) <= wasserstein(one, two) + 1e-9
+
+
+def test_samples_are_found_without_comparing_all():
+    rng = np.random.default_rng(0)
+    shift = {f"s{i:02d}": i * 2.0 for i in range(30)}
+    values = np.concatenate([rng.normal(size=(40, 5)) + [shift[name], 0, 0, 0, 0] for name in shift])
+    tiles = table(values, sample=np.repeat(list(shift), 40))
+    hits = sfm.tl.search_samples(tiles, "s10", k=4, use_rep="X_m")
+    clouds = {name: values[tiles.obs["sample"] == name] for name in shift}
+    every = {name: wasserstein(clouds["s10"], cloud) for name, cloud in clouds.items() if name != "s10"}
+    expected = pd.Series(every).sort_values().head(4)
+    assert hits["sample"].tolist() == expected.index.tolist()
+    np.testing.assert_allclose(hits["distance"], expected, rtol=1e-6)
+    assert (hits["lower_bound"] <= hits["distance"] + 1e-9).all()
+    assert hits.attrs["n_compared"] < 12
+    with pytest.raises(TableError, match=r"No sample 'x'"):
+        sfm.tl.search_samples(tiles, "x", use_rep="X_m")
+    with pytest.raises(TableError, match="only sample"):
+        sfm.tl.search_samples(tiles[:40].copy(), "s00", use_rep="X_m")
