@@ -10,8 +10,10 @@ import pandas as pd
 
 from ._errors import ElementError, ModelError, PanelError
 from ._keys import UNS
+from ._logging import logger
 
 if TYPE_CHECKING:
+    import dask.array as da
     from anndata import AnnData
 
 __all__ = ["basis", "features", "marker_embedding", "record"]
@@ -49,7 +51,7 @@ def record(adata: AnnData, key: str) -> dict[str, object]:
     return {name: _read(value) for name, value in records[key].items()}
 
 
-def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray:
+def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray | da.Array:
     """The columns of one marker from a marker-wise embedding.
 
     Parameters
@@ -63,7 +65,7 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray:
 
     Returns
     -------
-    ``(n_cells, D)``, a view where possible.
+    ``(n_cells, D)``, a view where possible; a dask array, of which nothing is read yet, where the embedding is one.
 
     Raises
     ------
@@ -140,7 +142,7 @@ def features(adata: AnnData, key: str) -> pd.DataFrame:
 
     Returns
     -------
-    One row a cell, one column a feature.
+    One row a cell, one column a feature; an embedding that stays on disk is brought into memory.
 
     Raises
     ------
@@ -158,7 +160,10 @@ def features(adata: AnnData, key: str) -> pd.DataFrame:
     names = record(adata, key)["feature_names"]
     if not names:
         raise ModelError(f"The columns of {key!r} have no names; only classical features do.")
-    return pd.DataFrame(np.asarray(adata.obsm[key]), index=adata.obs_names, columns=names)
+    values = adata.obsm[key]
+    if hasattr(values, "compute"):
+        logger.info("%s: %.1f GB are brought into memory", key, values.nbytes / 1e9)
+    return pd.DataFrame(np.asarray(values), index=adata.obs_names, columns=names)
 
 
 def _read(value: object) -> object:

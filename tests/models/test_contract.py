@@ -136,7 +136,7 @@ def test_an_output_asked_for_alone_is_the_same(name):
     if not takes_outputs(encoder):  # as a user's own may; those of the package all do
         assert not type(encoder).__module__.startswith("spatialfm.")
         return
-    pixels, mask = batch(encoder)
+    pixels, mask = batch(encoder, 2)
     together = outputs_of(encode(encoder, pixels, mask))
     for output, value in together.items():
         with torch.inference_mode():

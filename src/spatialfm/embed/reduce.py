@@ -48,7 +48,7 @@ def fit_basis_streamed(rows: Rows, n_components: int) -> Basis:
     for start, stop in tqdm(
         list(zip(starts, [*starts[1:], n], strict=True)), desc="PCA", unit="chunk", disable=not settings.progress
     ):
-        pca.partial_fit(rows.read(start, stop), check_input=False)
+        pca.partial_fit(np.array(rows.read(start, stop)), check_input=False)  # a copy: it centres what it is given
     return _basis(pca)
 
 

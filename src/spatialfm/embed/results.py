@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -102,7 +103,7 @@ def finish_rows(
     dtype
         ``"float16"``, or another type that is stored as float32.
     folder
-        Where the result is written if it is larger than `in_memory`.
+        Of this run; a result larger than `in_memory` is written into it, each call's into a folder of its own.
     in_memory
         Bytes.
 
@@ -115,8 +116,12 @@ def finish_rows(
     """
     (n_rows, n_columns), notes = rows.shape, {"n_columns": rows.shape[1]}
     call = call_of(n_components, basis, dtype)
-    if (done := finished(Path(folder), call)) is not None:
-        return done
+    folder = Path(folder)
+    if (done := finished(folder, call, in_memory)) is not None:
+        made_of = (len(done.values), done.notes["n_columns"], "feature_mean" in done.notes)
+        if made_of == (n_rows, n_columns, standardize):
+            return done
+        shutil.rmtree(_folder_of(folder, call), ignore_errors=True)
     if basis is not None:
         check_basis(basis, n_columns)
     elif n_components:
@@ -138,7 +143,7 @@ def finish_rows(
     rows = Changed(rows, lambda part: _cast(part, stored), rows.shape[1])
     if n_rows * rows.shape[1] * stored.itemsize <= in_memory:
         return Result(_gather(rows, stored), basis, notes)
-    return _on_disk(rows, stored, Path(folder), call, basis, notes)
+    return _on_disk(rows, stored, folder, call, basis, notes)
 
 
 def column_statistics(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -180,44 +185,112 @@ def call_of(n_components: int | None, basis: Mapping[str, np.ndarray] | None, dt
     }
 
 
-def finished(folder: Path, call: Mapping[str, object]) -> Result | None:
-    """What an earlier run of the same call has left on disk, whole; None where there is nothing."""
-    note = folder / "result.json"
-    if not note.exists() or (stored := json.loads(note.read_text()))["call"] != fingerprint(call):
+def _folder_of(folder: Path, call: Mapping[str, object]) -> Path:
+    # what another call has left may still be read by a table in memory: no call writes over it
+    return folder / fingerprint(call)[:24]
+
+
+def finished(folder: Path, call: Mapping[str, object], in_memory: int | None = None) -> Result | None:
+    """What an earlier run of the same call has left on disk, whole; None where there is nothing.
+
+    Values of up to `in_memory` bytes (``settings.result_memory`` unless given) are read.
+    """
+    import zarr
+
+    folder = _folder_of(folder, call)
+    note, array = folder / "result.json", folder / "rows.zarr"
+    if not (note.exists() and array.exists()) or (stored := json.loads(note.read_text()))["call"] != fingerprint(call):
+        return None
+    on_disk = zarr.open_array(str(array), mode="r")
+    if on_disk.nchunks_initialized < on_disk.nchunks:
         return None
     basis = None
     if (folder / "basis.npz").exists():
         with np.load(folder / "basis.npz") as file:
             basis = dict(file)
-    return Result(da.from_zarr(str(folder / "rows.zarr")), basis, stored["notes"])
+    values = da.from_zarr(str(array))
+    values = values.map_blocks(_present, str(folder), dtype=values.dtype, meta=values._meta)
+    limit = settings.result_memory if in_memory is None else in_memory
+    return Result(values.compute() if values.nbytes <= limit else values, basis, stored["notes"])
+
+
+def _present(part: np.ndarray, folder: str) -> np.ndarray:
+    """Rows as they are; zarr gives the fill value for a chunk whose file is gone, and an embedding holds no NaN."""
+    if np.isnan(part[:1, :1]).any():
+        raise RunError(
+            f"Rows of the embedding are gone from {folder}. Repeat the call that made it, or read the table from "
+            "where it was written."
+        )
+    return part
 
 
 def _on_disk(
     rows: Rows, dtype: np.dtype, folder: Path, call: Mapping[str, object], basis: Basis | None, notes: dict[str, object]
 ) -> Result:
     """Write rows, basis and notes into a folder beside, rename it, and open it lazily."""
-    import zarr
-
-    partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.partial")
+    final = _folder_of(folder, call)
+    partial = folder / f".{platform.node()}-{os.getpid()}-{uuid.uuid4().hex}.partial"
     try:
-        partial.mkdir(parents=True)
-        step = min(rows_a_chunk(rows), rows.shape[0])
-        array = zarr.create_array(
-            store=str(partial / "rows.zarr"), shape=rows.shape, chunks=(step, rows.shape[1]), dtype=dtype
-        )
-        for start, stop in row_chunks(rows, "writing"):  # whole chunks of the array, none twice
-            array[start:stop] = rows.read(start, stop)
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder)
+        partial.mkdir()
+        _write_rows(rows, dtype, partial / "rows.zarr")
         if basis is not None:
             np.savez(partial / "basis.npz", **basis)
         plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in notes.items()}
         (partial / "result.json").write_text(json.dumps({"call": fingerprint(call), "notes": plain}))
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        _bring_to_disk(partial)  # the blocks are deleted once this is there
+        if finished(folder, call, 0) is None:  # another process may have made the same meanwhile
+            shutil.rmtree(final, ignore_errors=True)
+            os.replace(partial, final)
     except OSError as error:
-        raise RunError(
-            f"Cannot write the embedding to {folder}: {error.strerror or error}. What is encoded is kept: make "
-            "room there (settings.cache_dir) and repeat the same call."
-        ) from error
+        if finished(folder, call, 0) is None:
+            raise RunError(
+                f"Cannot write the embedding to {folder}: {error.strerror or error}. What is encoded is kept: make "
+                "room there (settings.cache_dir) and repeat the same call."
+            ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return finished(folder, call)
+    return finished(folder, call, 0)
+
+
+def _write_rows(rows: Rows, dtype: np.dtype, path: Path) -> None:
+    """A zarr array of chunks of whole rows, of about `CHUNK_BYTES` also where few columns are left."""
+    import zarr
+
+    step, (n, columns) = rows_a_chunk(rows), rows.shape
+    step = min(n, step * max(1, CHUNK_BYTES // (step * columns * dtype.itemsize)))
+    array = zarr.create_array(
+        store=str(path), shape=(n, columns), chunks=(step, columns), dtype=dtype, fill_value=np.nan, zarr_format=3
+    )
+    whole, first = np.empty((step, columns), dtype), 0
+    for start, stop in row_chunks(rows, "writing"):
+        whole[start - first : stop - first] = rows.read(start, stop)
+        if stop - first == step or stop == n:
+            array[first:stop] = whole[: stop - first]
+            first = stop
+
+
+def _bring_to_disk(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes of this machine that were killed have left half written."""
+    for path in folder.glob(".*.partial"):
+        host, pid, _ = path.name[1:].rsplit("-", 2)
+        if host == platform.node() and not _runs(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_composition": ["composition"],
         "_forest": ["forest"],
         "_kaplan_meier": ["kaplan_meier"],
+        "_tile_map": ["tile_map"],
     },
 )
 
@@ -23,3 +24,4 @@ if TYPE_CHECKING:
     from ._composition import composition
     from ._forest import forest
     from ._kaplan_meier import kaplan_meier
+    from ._tile_map import tile_map

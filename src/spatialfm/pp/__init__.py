@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .cells import cell_table
     from .clinical import add_clinical
     from .panel import marker_table, match_markers
+    from .tiles import tile_labels
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
@@ -17,5 +18,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "cells": ["cell_table"],
         "clinical": ["add_clinical"],
         "panel": ["marker_table", "match_markers"],
+        "tiles": ["tile_labels"],
     },
 )

@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_search": ["build_index", "search"],
         "_search_samples": ["search_samples"],
         "_stratify": ["stratify"],
+        "_tissue_clusters": ["tissue_clusters"],
         "_transfer_labels": ["transfer_labels"],
     },
 )
@@ -44,4 +45,5 @@ if TYPE_CHECKING:
     from ._search import build_index, search
     from ._search_samples import search_samples
     from ._stratify import stratify
+    from ._tissue_clusters import tissue_clusters
     from ._transfer_labels import transfer_labels

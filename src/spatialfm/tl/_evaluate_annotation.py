@@ -36,6 +36,7 @@ def evaluate_annotation(
     C: float | Literal["search"] = "search",
     n_trials: int = 25,
     min_cells: int = 10,
+    dominance: tuple[str, float] | None = None,
     margin: float = 16.0,
     library_key: str = SAMPLE_KEY,
     spatial_key: str = SPATIAL,
@@ -66,6 +67,9 @@ def evaluate_annotation(
         As in `spatialfm.tl.annotate`.
     min_cells
         Classes with fewer labelled cells are left out, and named.
+    dominance
+        Tiles only: column of ``obs`` and least value, such as ``("pixel_label_share", 0.6)``: tiles whose label is
+        less dominant are left out of training and test (KRONOS, *Patch-level segmentation-free phenotyping*).
     margin
         Quadrants only: training cells closer to a test cell are left out, in the units of ``obsm[spatial_key]`` (µm).
         The default is half a window of KRONOS.
@@ -100,7 +104,10 @@ def evaluate_annotation(
     check_anndata(adata, "evaluate_annotation")
     check_head(head, C)
     labels = obs_column(adata, label_key, "label_key", allow_missing=True)
-    cells = adata[_kept(labels, label_key, min_cells)]
+    pure = np.ones(adata.n_obs, bool)
+    if dominance is not None:
+        pure = (obs_column(adata, dominance[0], "dominance", allow_missing=True) >= dominance[1]).to_numpy()
+    cells = adata[_kept(labels.where(pure), label_key, min_cells)]
     names = cells.obs[label_key].astype(str).to_numpy()
     values = each_representation(cells, use_rep)
     sizes = [None] if n_train is None else np.atleast_1d(n_train).tolist()
@@ -135,6 +142,7 @@ def evaluate_annotation(
             "n_folds": n_folds,
             "head": head,
             "C": str(C),
+            "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
             "margin": margin if group_key == "quadrant" else 0.0,
             "random_state": random_state,
         },
