@@ -38,6 +38,7 @@ def test_environment_sets_the_first_values(monkeypatch, tmp_path):
     monkeypatch.setenv("SPATIALFM_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("SPATIALFM_DEVICE", "cpu")
     monkeypatch.setenv("SPATIALFM_BATCH_MEMORY", "1 GiB")
+    monkeypatch.setenv("SPATIALFM_RESULT_MEMORY", "4 GiB")
     monkeypatch.setenv("SPATIALFM_VERBOSITY", "0")
     monkeypatch.setenv("SPATIALFM_PROGRESS", "off")
     monkeypatch.setenv("SPATIALFM_OFFLINE", "1")
@@ -45,6 +46,7 @@ def test_environment_sets_the_first_values(monkeypatch, tmp_path):
     assert settings.cache_dir == tmp_path / "cache"
     assert settings.device == "cpu"
     assert settings.batch_memory == 2**30
+    assert settings.result_memory == 2**32
     assert settings.verbosity == 0
     assert settings.progress is False
     assert settings.offline is True
@@ -57,11 +59,12 @@ def test_flags_that_mean_no(monkeypatch, value):
 
 
 def test_defaults(monkeypatch):
-    for name in ("CACHE_DIR", "DEVICE", "BATCH_MEMORY", "VERBOSITY", "PROGRESS", "OFFLINE"):
+    for name in ("CACHE_DIR", "DEVICE", "BATCH_MEMORY", "RESULT_MEMORY", "VERBOSITY", "PROGRESS", "OFFLINE"):
         monkeypatch.delenv(f"SPATIALFM_{name}", raising=False)
     settings = Settings()
     assert settings.device == "auto"
     assert settings.batch_memory == 512 * 2**20
+    assert settings.result_memory == 2**30
     assert settings.verbosity == 2
     assert settings.progress is True
     assert settings.offline is False

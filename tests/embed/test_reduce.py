@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,15 @@ def test_updates_cover_every_row_once_and_none_is_short(planted, monkeypatch, up
     assert (starts[0], stops[-1]) == (0, N)
     assert (stops - starts)[:-1].tolist() == [step] * (len(starts) - 1)
     assert step <= stops[-1] - starts[-1] < 2 * step
+
+
+def test_the_sign_does_not_depend_on_the_decomposition():
+    components = np.array([[0.6, -0.8, 0.0], [0.0, 0.0, 1.0]])
+    for turn in (1, -1):
+        found = SimpleNamespace(mean_=np.zeros(3), components_=turn * components, explained_variance_ratio_=np.ones(2))
+        np.testing.assert_array_equal(
+            reduce._basis(found)["components"], np.float32([[-0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+        )
 
 
 def test_a_basis_is_used_on_other_rows(planted):

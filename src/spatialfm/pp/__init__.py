@@ -8,6 +8,7 @@ import lazy_loader as _lazy
 
 if TYPE_CHECKING:
     from .cells import cell_table
+    from .channels import channel_quality
     from .clinical import add_clinical
     from .panel import marker_table, match_markers
     from .tiles import tile_labels
@@ -16,6 +17,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "cells": ["cell_table"],
+        "channels": ["channel_quality"],
         "clinical": ["add_clinical"],
         "panel": ["marker_table", "match_markers"],
         "tiles": ["tile_labels"],

@@ -1,0 +1,179 @@
+"""Whether the channels of an image are worth embedding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from .._errors import PanelError, listed
+from .._settings import settings
+from .elements import channel_names, image_array, match_elements
+from .measure import loaded, plan_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from spatialdata import SpatialData
+
+MAX_SAMPLE = 2**20  # pixels of a channel that percentiles are taken of
+BLANK_SNR = 1.5  # bright pixels less than this many times the dark ones: nothing was stained, or nothing was found
+SATURATED = 0.01  # share of pixels at the largest value that is worth a look
+
+
+def channel_quality(
+    sdata: SpatialData,
+    *,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: Sequence[str] | None = None,
+    nuclear: str | None = None,
+) -> pd.DataFrame:
+    """Signal, noise, saturation and sharpness of every channel of every image.
+
+    Images are read block by block. Percentiles are taken of at most a million pixels, evenly spread.
+
+    Parameters
+    ----------
+    sdata
+        Images ``(c, y, x)``.
+    image, samples
+        Elements and samples (default: all).
+    nuclear
+        Nuclear stain to correlate with. Default: the first channel that `spatialfm.pp.match_markers` knows as one.
+
+    Returns
+    -------
+    One row a sample and channel:
+
+    ``mean``
+        In the units of the image.
+    ``snr``
+        Mean of the brightest 5 % of pixels over the mean of the darkest 50 %, plus one part in a million of the range.
+    ``dynamic_range``
+        99.9th minus 0.1th percentile, as a share of the range of the pixel type (of floats: of the largest value).
+    ``saturated``
+        Share of pixels at the largest value of the pixel type (of floats: at the largest value that occurs).
+    ``sharpness``
+        Standard deviation of the Laplacian over that of the pixels: falls with blur, rises with noise. Compare images
+        of one channel with each other, not channels.
+    ``nuclear_correlation``
+        Pearson correlation with the nuclear stain, over all pixels.
+    ``invalid``
+        NaN and infinite pixels, which are left out of all else.
+    ``note``
+        ``"blank"``, ``"saturated"``, ``"constant"``, or empty.
+
+    Raises
+    ------
+    PanelError
+        If `nuclear` is no channel of an image.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sfm.pp.channel_quality(sdata).loc[("P001_1", "DAPI"), "nuclear_correlation"].round(3)
+    np.float64(1.0)
+    """
+    pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
+    stains = [_nuclear(channel_names(sdata, pair.image), nuclear, pair.image) for pair in pairs]
+    rows = []
+    bar = tqdm(pairs, desc="channels", unit="image", disable=not settings.progress)
+    for pair, stain in zip(bar, stains, strict=True):
+        names = channel_names(sdata, pair.image)
+        for name, row in zip(names, _measure(image_array(sdata, pair.image).data, stain), strict=True):
+            rows.append({"sample": pair.sample, "channel": name, **row})
+    return pd.DataFrame(rows).set_index(["sample", "channel"])
+
+
+def _nuclear(names: Sequence[str], asked: str | None, image: str) -> int | None:
+    if asked is not None:
+        if asked not in names:
+            raise PanelError(f"No channel {asked!r} in image {image!r} (nuclear=); found {listed(names, 50)}.")
+        return names.index(asked)
+    from .panel import match_markers
+
+    known = match_markers(names)
+    found = known.index[known["compartment"].astype(str).str.contains("nucle") & known["marker"].isin(STAINS)]
+    return int(found[0]) if len(found) else None
+
+
+STAINS = ("DAPI", "Hoechst", "DNA", "DNA1", "DNA2", "Histone H3", "DRAQ5", "SYTOX")
+
+
+def _measure(image, stain: int | None) -> list[dict[str, object]]:
+    """Properties of each channel; neighbouring blocks share a border of one pixel for the Laplacian."""
+    n, height, width = image.shape
+    every = max(1, int(np.ceil(np.sqrt(height * width / MAX_SAMPLE))))
+    sums = {name: np.zeros(n) for name in ("n", "x", "xx", "l", "ll", "xs", "s", "ss", "top", "laplacians")}
+    parts: list[list[np.ndarray]] = [[] for _ in range(n)]
+    top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else _largest(image)
+    for y0, y1, x0, x1 in plan_blocks(image):
+        block = loaded(image[:, max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1])
+        inner = (slice(min(y0, 1), min(y0, 1) + y1 - y0), slice(min(x0, 1), min(x0, 1) + x1 - x0))
+        of_stain = None if stain is None else block[stain][inner].astype(np.float64)
+        for channel in range(n):
+            whole = block[channel].astype(np.float64)
+            values = whole[inner]
+            valid = np.isfinite(values)
+            kept = values[valid]
+            sums["n"][channel] += kept.size
+            sums["x"][channel] += kept.sum()
+            sums["xx"][channel] += (kept**2).sum()
+            sums["top"][channel] += (kept >= top).sum()
+            if of_stain is not None:
+                both = valid & np.isfinite(of_stain)
+                sums["xs"][channel] += (values[both] * of_stain[both]).sum()
+                sums["s"][channel] += of_stain[both].sum()
+                sums["ss"][channel] += (of_stain[both] ** 2).sum()
+            around = whole[1:-1, 1:-1] * -4 + whole[:-2, 1:-1] + whole[2:, 1:-1] + whole[1:-1, :-2] + whole[1:-1, 2:]
+            around = around[np.isfinite(around)]
+            sums["laplacians"][channel] += around.size
+            sums["l"][channel] += around.sum()
+            sums["ll"][channel] += (around**2).sum()
+            first = (-y0 % every, -x0 % every)  # the same pixels however the image is cut
+            some = values[first[0] :: every, first[1] :: every]
+            parts[channel].append(some[np.isfinite(some)])
+    scale = float(top) if top > 0 else 1.0
+    rows = []
+    for channel in range(n):
+        of_channel = {name: values[channel] for name, values in sums.items()}
+        rows.append(_row(of_channel, np.concatenate(parts[channel]), scale, stain, height * width))
+    return rows
+
+
+def _largest(image) -> float:
+    blocks = (loaded(image[:, y0:y1, x0:x1]) for y0, y1, x0, x1 in plan_blocks(image))
+    return max((float(np.max(block, where=np.isfinite(block), initial=0)) for block in blocks), default=1.0)
+
+
+def _row(
+    sums: dict[str, float], sample: np.ndarray, scale: float, stain: int | None, n_pixels: int
+) -> dict[str, object]:
+    n = max(sums["n"], 1)
+    variance = max(sums["xx"] / n - (sums["x"] / n) ** 2, 0)
+    if not len(sample):
+        sample = np.zeros(1)
+    ordered = np.sort(sample)
+    dark, bright = ordered[: max(1, len(ordered) // 2)].mean(), ordered[-max(1, len(ordered) // 20) :].mean()
+    m = max(sums["laplacians"], 1)
+    rough = np.sqrt(max(sums["ll"] / m - (sums["l"] / m) ** 2, 0))
+    correlation = np.nan
+    if stain is not None:
+        spread = np.sqrt(variance * max(sums["ss"] / n - (sums["s"] / n) ** 2, 0))
+        correlation = (sums["xs"] / n - sums["x"] / n * sums["s"] / n) / spread if spread > 0 else np.nan
+    snr = (bright + 1e-6 * scale) / (dark + 1e-6 * scale)
+    saturated = sums["top"] / n
+    note = "constant" if variance == 0 else "saturated" if saturated > SATURATED else "blank" if snr < BLANK_SNR else ""
+    return {
+        "mean": sums["x"] / n,
+        "snr": snr,
+        "dynamic_range": float(np.subtract(*np.percentile(ordered, [99.9, 0.1]))) / scale,
+        "saturated": saturated,
+        "sharpness": rough / np.sqrt(variance) if variance > 0 else 0.0,
+        "nuclear_correlation": correlation,
+        "invalid": int(n_pixels - sums["n"]),
+        "note": note,
+    }

@@ -1,0 +1,87 @@
+"""Quality of channels: what we spoil must show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter, laplace
+
+import spatialfm as sfm
+from spatialfm._errors import PanelError
+from spatialfm.pp import measure
+
+
+@pytest.fixture
+def tissue():
+    """Bright cells on a dark ground, in two channels."""
+    rng = np.random.default_rng(0)
+    image = rng.poisson(40, (2, 120, 130)).astype(float)
+    for y, x in rng.integers(8, 112, (60, 2)):
+        image[:, y - 3 : y + 3, x - 3 : x + 3] += 3000
+    return image
+
+
+def one(make_sdata, image, channels=("DAPI", "CD3")):
+    sdata = make_sdata(a=(image, np.zeros(image.shape[1:], np.int32)), channels=list(channels))
+    return sfm.pp.channel_quality(sdata).loc["a"]
+
+
+def test_values_are_those_of_the_whole_image(make_sdata, tissue, monkeypatch):
+    image = tissue.astype(np.uint16)
+    image[1] = np.random.default_rng(1).integers(0, 5000, image.shape[1:])
+    for pixels in (measure.BLOCK_PIXELS, 40 * 40):
+        monkeypatch.setattr(measure, "BLOCK_PIXELS", pixels)
+        table = one(make_sdata, image)
+        for number, channel in enumerate(("DAPI", "CD3")):
+            values = image[number].astype(float)
+            inner = laplace(values)[1:-1, 1:-1]
+            assert table.loc[channel, "mean"] == pytest.approx(values.mean())
+            assert table.loc[channel, "sharpness"] == pytest.approx(inner.std() / values.std(), rel=1e-6)
+            low, high = np.percentile(values, [0.1, 99.9])
+            assert table.loc[channel, "dynamic_range"] == pytest.approx((high - low) / 65535)
+            correlation = np.corrcoef(image[0].ravel(), image[number].ravel())[0, 1]
+            assert table.loc[channel, "nuclear_correlation"] == pytest.approx(correlation, abs=1e-9)
+
+
+def test_blur_saturation_and_blank_channels_show(make_sdata, tissue):
+    sharp = one(make_sdata, tissue.astype(np.uint16))
+    assert (sharp["note"] == "").all()
+    blurred = one(make_sdata, np.stack([gaussian_filter(part, 2) for part in tissue]).astype(np.uint16))
+    assert (blurred["sharpness"] < 0.5 * sharp["sharpness"]).all()
+    bright = one(make_sdata, np.minimum(tissue * 60, 65535).astype(np.uint16))
+    assert (bright["note"] == "saturated").all()
+    assert bright["saturated"].min() > 0.05
+    noise = np.random.default_rng(0).normal(100, 5, tissue.shape).astype(np.uint16)
+    assert (one(make_sdata, noise)["note"] == "blank").all()
+    assert (one(make_sdata, np.full(tissue.shape, 7, np.uint16))["note"] == "constant").all()
+
+
+def test_invalid_pixels_are_counted_and_left_out(make_sdata, tissue):
+    image = tissue.astype(np.float32)
+    clean = one(make_sdata, image)
+    image[1, 0, :5] = np.nan
+    table = one(make_sdata, image)
+    assert table["invalid"].tolist() == [0, 5]
+    assert table.loc["CD3", "mean"] == pytest.approx(clean.loc["CD3", "mean"], rel=1e-3)
+    assert table.drop(columns="note").notna().all().all()
+
+
+def test_the_nuclear_stain_is_named_or_found(make_sdata, tissue):
+    image = tissue.astype(np.uint16)
+    assert one(make_sdata, image, ("CD3", "CD8"))["nuclear_correlation"].isna().all()
+    sdata = make_sdata(a=(image, np.zeros(image.shape[1:], np.int32)), channels=["CD3", "odd"])
+    assert sfm.pp.channel_quality(sdata, nuclear="odd").loc[("a", "odd"), "nuclear_correlation"] == pytest.approx(1)
+    with pytest.raises(PanelError, match=r"No channel 'DNA9' in image"):
+        sfm.pp.channel_quality(sdata, nuclear="DNA9")
+
+
+def test_the_simulators_planted_artifacts_show():
+    options = {"n_patients": 1, "n_samples": 1, "random_state": 0}
+    clean = sfm.pp.channel_quality(sfm.datasets.simulate_cohort(**options))
+    assert (clean["note"] == "").mean() > 0.5
+    assert clean.xs("DAPI", level="channel")["nuclear_correlation"].iloc[0] == pytest.approx(1)
+    options["artifact_rate"] = 1.0
+    blurred = sfm.pp.channel_quality(sfm.datasets.simulate_cohort(artifacts="blur", **options))
+    assert (blurred["sharpness"] < clean["sharpness"]).mean() > 0.8
+    saturated = sfm.pp.channel_quality(sfm.datasets.simulate_cohort(artifacts="saturation", **options))
+    assert (saturated["saturated"] > clean["saturated"]).any()

@@ -1,0 +1,111 @@
+"""Reading what the package wrote: the same from numpy and from dask arrays, and refusals that say what to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import anndata as ad
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+
+import spatialfm as sfm
+from spatialfm._errors import ElementError, ModelError, PanelError
+
+MARKERS, DIM = ["DAPI", "CD3", "CD20"], 4
+
+
+class Watched:
+    """An array that remembers which columns and rows were read."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.ndim, self.rows = values, values.shape, values.dtype, 2, set()
+
+    def __getitem__(self, place):
+        part = self.values[place]
+        self.rows |= set(np.arange(len(self.values))[place[0]])
+        return part
+
+
+@pytest.fixture
+def values():
+    return np.random.default_rng(0).random((50, len(MARKERS) * DIM)).astype(np.float32)
+
+
+@pytest.fixture
+def make_table(values):
+    def make(embedding=None, **fields):
+        record = {"output": "marker", "markers": MARKERS, "embedding_dim": DIM, "n_components": "", "feature_names": ""}
+        record |= fields
+        record = {name: json.dumps(value) if isinstance(value, list) else value for name, value in record.items()}
+        obs = pd.DataFrame(index=[f"a_{label}" for label in range(len(values))])
+        table = ad.AnnData(obs=obs, obsm={"X_model": values if embedding is None else embedding})
+        table.uns["spatialfm"] = {"X_model": record}
+        return table
+
+    return make
+
+
+def test_one_marker_is_cut_out_where_it_stands(make_table, values):
+    found = sfm.get.marker_embedding(make_table(), "X_model", "CD3")
+    np.testing.assert_array_equal(found, values[:, 4:8])
+
+
+def test_one_marker_of_rows_on_disk_is_not_read_before_it_is_used(make_table, values):
+    source = Watched(values)
+    table = make_table(da.from_array(source, chunks=(10, -1), meta=np.empty((0, 0), np.float32)))
+    source.rows.clear()
+    found = sfm.get.marker_embedding(table, "X_model", "CD20")
+    assert isinstance(found, da.Array)
+    assert found.shape == (50, DIM)
+    assert not source.rows
+    np.testing.assert_array_equal(found[20:30].compute(), values[20:30, 8:])
+    assert source.rows == set(range(20, 30))
+
+
+def test_features_have_names_and_say_what_they_bring_into_memory(make_table, values, caplog):
+    names = [f"feature {number}" for number in range(values.shape[1])]
+    for embedding, said in ((values, 0), (da.from_array(values, chunks=(10, -1)), 1)):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "spatialfm"):
+            found = sfm.get.features(make_table(embedding, output="patch", feature_names=names), "X_model")
+        assert sum("brought into memory" in record.message for record in caplog.records) == said
+        np.testing.assert_array_equal(found, values)
+        assert list(found.columns) == names
+        assert found.index[3] == "a_3"
+
+
+def test_a_basis_is_read(make_table):
+    table = make_table()
+    table.uns["spatialfm"]["X_model_basis"] = {"mean": [1.0, 2.0], "components": np.eye(2)}
+    found = sfm.get.basis(table, "X_model")
+    np.testing.assert_array_equal(found["mean"], [1, 2])
+    np.testing.assert_array_equal(found["components"], np.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("fields", "call", "error", "message"),
+    [
+        ({}, lambda t: sfm.get.record(t, "X_other"), ElementError, r"No record of 'X_other'.*X_model.*embed_cells"),
+        ({}, lambda t: sfm.get.basis(t, "X_model"), ElementError, r"'X_model' was not reduced.*reduce='pca'"),
+        ({}, lambda t: sfm.get.features(t, "X_model"), ModelError, r"columns of 'X_model' have no names"),
+        ({}, lambda t: sfm.get.marker_embedding(t, "X_model", "CD8"), PanelError, r"No marker 'CD8'.*DAPI, CD3, CD20"),
+        (
+            {"output": "patch"},
+            lambda t: sfm.get.marker_embedding(t, "X_model", "CD3"),
+            ModelError,
+            r"holds output 'patch'.*outputs='marker'",
+        ),
+        (
+            {"n_components": 5},
+            lambda t: sfm.get.marker_embedding(t, "X_model", "CD3"),
+            ModelError,
+            r"reduced to principal components.*without reduce=",
+        ),
+    ],
+)
+def test_what_is_not_there_is_refused(make_table, fields, call, error, message):
+    with pytest.raises(error, match=message):
+        call(make_table(**fields))
