@@ -81,7 +81,6 @@ def test_the_simulators_planted_artifacts_show():
     assert (clean["note"] == "").mean() > 0.5
     assert clean.xs("DAPI", level="channel")["nuclear_correlation"].iloc[0] == pytest.approx(1)
     options["artifact_rate"] = 1.0
-    blurred = sfm.pp.channel_quality(sfm.datasets.simulate_cohort(artifacts="blur", **options))
-    assert (blurred["sharpness"] < clean["sharpness"]).mean() > 0.8
     saturated = sfm.pp.channel_quality(sfm.datasets.simulate_cohort(artifacts="saturation", **options))
-    assert (saturated["saturated"] > clean["saturated"]).any()
+    assert (clean["saturated"] == 0).all()
+    assert (saturated["saturated"] > 0.005).sum() >= 3  # a patch of the image, in some of its channels
