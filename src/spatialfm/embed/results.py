@@ -190,6 +190,11 @@ def _folder_of(folder: Path, call: Mapping[str, object]) -> Path:
     return folder / fingerprint(call)[:24]
 
 
+def remove_finished(folder: Path, call: Mapping[str, object]) -> None:
+    """Forget what an earlier run of the same call has left."""
+    shutil.rmtree(_folder_of(Path(folder), call), ignore_errors=True)
+
+
 def finished(folder: Path, call: Mapping[str, object], in_memory: int | None = None) -> Result | None:
     """What an earlier run of the same call has left on disk, whole; None where there is nothing.
 

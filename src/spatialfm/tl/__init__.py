@@ -21,6 +21,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_leiden_sweep": ["leiden_sweep"],
         "_logrank": ["logrank"],
         "_neighborhood_composition": ["neighborhood_composition"],
+        "_neighborhood_contrast": ["neighborhood_contrast"],
+        "_niches": ["niches"],
         "_search": ["build_index", "search"],
         "_search_samples": ["search_samples"],
         "_stratify": ["stratify"],
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from ._leiden_sweep import leiden_sweep
     from ._logrank import logrank
     from ._neighborhood_composition import neighborhood_composition
+    from ._neighborhood_contrast import neighborhood_contrast
+    from ._niches import niches
     from ._search import build_index, search
     from ._search_samples import search_samples
     from ._stratify import stratify

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -99,15 +98,15 @@ def run_plan(
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
     from ..embed.cache import forget
     from ..embed.engine import choose_batch_size, run
-    from ..embed.results import call_of, finish_rows, finished
+    from ..embed.results import call_of, finish_rows, finished, remove_finished
     from ..embed.store import BlockStore
 
     job, encoder = plan.job, plan.job.encoder
     bases = _basis_of(job.outputs, basis)
     folders = {output: settings.cache_dir / "embeddings" / plan.identity[:24] / output for output in job.outputs}
     if not resume:
-        for folder in folders.values():
-            shutil.rmtree(folder, ignore_errors=True)
+        for name, folder in folders.items():  # of this call alone: tables in memory may read those of others
+            remove_finished(folder, call_of(n_components, bases[name], dtype))
     results = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
     if None not in results.values():
         logger.info("this call was finished before: taking what lies in %s", folders[job.outputs[0]].parent)

@@ -1,0 +1,91 @@
+"""Neighbours inside against outside."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import stats
+from statsmodels.stats.proportion import proportions_ztest
+
+import spatialfm as sfm
+from spatialfm._errors import SpatialfmWarning, TableError
+
+
+def cohort(n_patients=12, n_cells=200, effect=0.0, seed=0):
+    """Cells on a line; around T cells of the right half, B cells are more frequent by `effect`."""
+    rng, parts = np.random.default_rng(seed), []
+    for patient in range(n_patients):
+        x = np.arange(n_cells, dtype=float)
+        right = x >= n_cells / 2
+        share = np.where(right, 0.3 + effect, 0.3) + rng.normal(0, 0.05)
+        types = np.where(rng.random(n_cells) < share, "B", np.where(rng.random(n_cells) < 0.5, "T", "tumor"))
+        parts.append(pd.DataFrame({"type": types, "right": right, "x": x, "patient": f"P{patient:02d}"}))
+    obs = pd.concat(parts, ignore_index=True)
+    obs["sample"] = obs["patient"]
+    obs.index = obs.index.astype(str)
+    return AnnData(obs=obs, obsm={"spatial": np.stack([obs["x"], np.zeros(len(obs))], axis=1)})
+
+
+def test_shares_and_tests_are_those_of_other_libraries():
+    cells = cohort(effect=0.1)
+    sfm.tl.neighborhood_contrast(cells, "type", cell_type="T", within="right", n_neighbors=2)
+    table = cells.uns["neighborhood_contrast"]["table"]
+    counts = {True: {}, False: {}}
+    per_patient = {}
+    for patient, part in cells.obs.groupby("patient", observed=True):
+        types, right = part["type"].to_numpy(), part["right"].to_numpy()
+        for i in np.flatnonzero(types == "T"):
+            near = [1, 2] if i == 0 else [len(types) - 2, len(types) - 3] if i == len(types) - 1 else [i - 1, i + 1]
+            for j in near:
+                counts[bool(right[i])][types[j]] = counts[bool(right[i])].get(types[j], 0) + 1
+                key = (patient, bool(right[i]))
+                per_patient.setdefault(key, []).append(types[j])
+    totals = {side: sum(found.values()) for side, found in counts.items()}
+    for name in ("B", "T", "tumor"):
+        one, two = counts[True][name], counts[False][name]
+        assert table.loc[name, "inside"] == pytest.approx(one / totals[True])
+        z, p = proportions_ztest([one, two], [totals[True], totals[False]])
+        assert table.loc[name, "z"] == pytest.approx(z)
+        assert table.loc[name, "p_cells"] == pytest.approx(p)
+        share = {key: np.mean([kind == name for kind in kinds]) for key, kinds in per_patient.items()}
+        differences = [share[patient, True] - share[patient, False] for patient in sorted({k[0] for k in share})]
+        assert table.loc[name, "p_patients"] == pytest.approx(stats.wilcoxon(differences).pvalue)
+        change = (one / totals[True]) / (two / totals[False]) - 1
+        assert table.loc[name, "relative_change"] == pytest.approx(change)
+    np.testing.assert_allclose(table["q_patients"], stats.false_discovery_control(table["p_patients"]))
+
+
+def test_a_planted_contrast_is_found_and_none_where_there_is_none():
+    planted = sfm.tl.neighborhood_contrast(
+        cohort(effect=0.25), "type", cell_type="T", within="right", n_neighbors=4, copy=True
+    )
+    assert planted.loc["B", "significant"]
+    assert planted.loc["B", "relative_change"] > 0.2
+    p = [
+        sfm.tl.neighborhood_contrast(
+            cohort(seed=seed, n_cells=60), "type", cell_type="T", within="right", n_neighbors=4, copy=True
+        ).loc["B", "p_patients"]
+        for seed in range(40)
+    ]
+    assert np.mean(np.array(p) < 0.05) <= 0.15
+    assert 0.3 < np.mean(p) < 0.7
+
+
+def test_few_patients_are_told_and_sides_without_cells_refused():
+    cells = cohort(n_patients=3)
+    with pytest.warns(SpatialfmWarning, match=r"3 patient\(s\) have cells both"):
+        table = sfm.tl.neighborhood_contrast(cells, "type", cell_type="T", within="right", copy=True)
+    assert table["p_patients"].isna().all()
+    cells.obs["none"] = False
+    cells.obs["kind"] = "a"
+    for arguments, message in [
+        ({"cell_type": "NK", "within": "right"}, "No cell type 'NK'"),
+        ({"cell_type": "T", "within": "none"}, "No cell of type 'T' is inside of 'none'"),
+        ({"cell_type": "T", "within": "kind"}, r"not true or false. Pass inside="),
+        ({"cell_type": "T", "within": "kind", "inside": "b"}, "No category 'b'"),
+        ({"cell_type": "T", "within": "right", "n_neighbors": 500}, "a sample has only 200 cells"),
+    ]:
+        with pytest.raises(TableError, match=message):
+            sfm.tl.neighborhood_contrast(cells, "type", **arguments)

@@ -1,0 +1,49 @@
+"""Neighborhoods grouped into niches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+
+
+@pytest.fixture
+def cells():
+    return sfm.datasets.simulate_cells(n_patients=6, cells_per_patient=300, random_state=0)
+
+
+def test_planted_niches_are_found(cells):
+    sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=15, include_self=True)
+    sfm.tl.niches(cells, 4)
+    truth = sfm.datasets.simulate_cells(n_patients=6, cells_per_patient=300, random_state=0).obs["niche"]
+    shuffled = np.random.default_rng(0).permutation(truth)
+    found = adjusted_rand_score(truth, cells.obs["niche"])
+    assert found > 0.25
+    assert abs(adjusted_rand_score(shuffled, cells.obs["niche"])) < 0.02
+    sizes = cells.uns["niche"]["sizes"]["n"]
+    assert sizes.is_monotonic_decreasing
+    assert sizes.sum() == cells.n_obs
+
+
+def test_enrichment_is_the_log_ratio_of_means(cells):
+    sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10)
+    sfm.tl.niches(cells, 3, key_added="n3")
+    values, record = cells.obsm["neighborhood_composition"], cells.uns["n3"]
+    mean = values[(cells.obs["n3"] == "2").to_numpy()].mean(0)
+    np.testing.assert_allclose(record["composition"].loc["2"], mean, rtol=1e-5)
+    expected = np.log2(np.maximum(mean, 1e-4) / np.maximum(values.mean(0), 1e-4))
+    np.testing.assert_allclose(record["enrichment"].loc["2"], expected, rtol=1e-4, atol=1e-6)
+    assert list(record["composition"].columns) == list(cells.uns["neighborhood_composition"]["categories"])
+    sfm.tl.niches(cells, 3, use_rep="X_latent", key_added="of_embedding")
+    assert "composition" in cells.uns["of_embedding"]
+
+
+def test_what_is_missing_is_told(cells):
+    with pytest.raises(TableError, match=r"No 'neighborhood_composition' in obsm. Make it with"):
+        sfm.tl.niches(cells)
+    cells.obsm["flat"] = np.ones((cells.n_obs, 2))
+    with pytest.raises(TableError, match="n_niches=10 of 1 different neighborhoods"):
+        sfm.tl.niches(cells, use_rep="flat")
