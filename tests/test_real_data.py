@@ -129,3 +129,39 @@ def test_from_file_to_neighborhood_enrichment(name, real_data, kronos):
         assert scores.shape == (adata.obs[f"leiden_{key}"].nunique(),) * 2
         record = sfm.get.record(adata, key)
         assert set(record["markers"]).isdisjoint(record["markers_dropped"])
+
+
+@pytest.mark.real_data
+def test_niches_of_the_colorectal_cohort(real_data):
+    """Published types and neighborhoods of Schürch et al. 2020: agreement, and the follicles of one group."""
+    from anndata import AnnData
+    from scipy.spatial import cKDTree
+    from scipy.stats import false_discovery_control, mannwhitneyu
+    from sklearn.metrics import adjusted_rand_score
+
+    folder = real_data / "crc_codex_table"
+    table = pd.read_parquet(folder / "cells.parquet")
+    columns = {"sample": "imageID", "patient": "ID", "group": "Group", "type": "cellType"}
+    obs = pd.DataFrame({name: table[column].astype(str).astype("category") for name, column in columns.items()})
+    obs.index = obs.index.astype(str)
+    cells = AnnData(obs=obs, obsm={"spatial": table[["x", "y"]].to_numpy(float)})
+    sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10, include_self=True)
+    sfm.tl.niches(cells, 10)
+    core = pd.read_csv(folder / "reg009_A_58markers_CELESTA.csv")
+    mine = (cells.obs["sample"] == "reg009_A").to_numpy()
+    places = min(
+        (
+            cKDTree(core[list(axes)].to_numpy(float)).query(cells.obsm["spatial"][mine])
+            for axes in (("X_withinTile:X_withinTile", "Y_withinTile:Y_withinTile"), ("X", "Y"), ("X.1", "Y.1"))
+        ),
+        key=lambda found: found[0].mean(),
+    )
+    assert places[0].max() <= 1
+    assert adjusted_rand_score(core["neighborhood name"].iloc[places[1]], cells.obs["niche"][mine]) > 0.3
+    patients = sfm.tl.composition(cells, "niche", library_key="sample", patient_key="patient")
+    group = cells.obs.drop_duplicates("patient").set_index("patient")["group"].loc[patients.obs_names.astype(str)]
+    one = (group == group.iloc[0]).to_numpy()
+    q = pd.Series(false_discovery_control(mannwhitneyu(patients.X[one], patients.X[~one]).pvalue, axis=0))
+    of_b_cells = cells.uns["niche"]["enrichment"]["b_cells"].idxmax()
+    assert patients.var_names[int(q.idxmin())] == of_b_cells
+    assert q.min() < 0.05

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tracemalloc
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -49,6 +52,26 @@ def test_a_region_holds_the_same_values_as_the_whole(ratio):
     y0, y1, x0, x1 = 13, 40, 7, 33
     np.testing.assert_allclose(reader.pixels(y0, y1, x0, x1), whole[:, y0:y1, x0:x1], atol=1e-6)
     np.testing.assert_array_equal(reader.label_image(y0, y1, x0, x1), whole_labels[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize("ratio", [1.0, 2.0])
+def test_reading_holds_the_region_but_once_as_float(ratio):
+    side = int(128 * ratio)
+    image = np.random.default_rng(2).integers(0, 255, (40, side, side)).astype(np.uint8)
+    reader = dataclasses.replace(reader_of(image, ratio=ratio), image=image)  # without dask, whose graph takes room
+    tracemalloc.start()
+    pixels = reader.pixels(0, 128, 0, 128)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    limit = pixels.nbytes + 5 * pixels[0].nbytes * ratio**2  # what is asked for, and less than five markers' room
+    assert peak < limit
+
+
+def test_images_alike_where_the_fingerprint_looks_are_told_apart_by_name():
+    image = np.zeros((1, 400, 400), np.uint8)
+    first, second = (dataclasses.replace(reader_of(image), name=name) for name in ("image_a", "image_b"))
+    assert first.fingerprint != second.fingerprint
+    assert first.fingerprint == reader_of(image).fingerprint
 
 
 def test_outside_of_the_image_is_zero():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -103,8 +105,6 @@ def test_what_an_image_contributes_is_remembered():
     counted = Counted(tissue_image(0, side=700)[0])
 
     def fresh(**changes):
-        import dataclasses
-
         return dataclasses.replace(reader(np.zeros((2, 2, 2), np.uint16)), image=counted, **changes)
 
     first = cohort_statistics([fresh()])
@@ -122,6 +122,15 @@ def test_what_an_image_contributes_is_remembered():
     np.testing.assert_array_equal(cohort_statistics([fresh()]), first)
     counted.image[:, 350, 350] += 1000  # in the middle, where the fingerprint looks
     assert not np.array_equal(cohort_statistics([fresh()]), first)
+
+
+def test_images_that_look_alike_in_part_contribute_each_its_own():
+    images = np.zeros((2, 2, 1000, 1000), np.uint16)
+    images[0, :, 350:440], images[1, :, 350:440] = 100, 300  # between the patches that the fingerprint looks at
+    readers = [dataclasses.replace(reader(image), name=name) for image, name in zip(images, "ab", strict=True)]
+    mean, std = cohort_statistics(readers)
+    np.testing.assert_allclose(mean * 65535, 200, rtol=1e-6)
+    np.testing.assert_allclose(std * 65535, 100, rtol=1e-6)
 
 
 def test_tissue_is_found_once(monkeypatch):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from .._errors import RunError, SpatialfmWarning
 from ..pp.elements import AxisAffine
@@ -70,13 +71,17 @@ class SampleReader:
         ya, yb, xa, xb = max(y0, 0), min(y1, height), max(x0, 0), min(x1, width)
         if ya >= yb or xa >= xb:
             return out
-        if self.ratio == 1:
-            region = self._raw(ya, yb, xa, xb)
-        else:
-            rows, (ra, rb) = resampling_weights(ya, yb, self.ratio, self.image.shape[-2])
-            columns, (ca, cb) = resampling_weights(xa, xb, self.ratio, self.image.shape[-1])
-            region = np.einsum("oy,myx,px->mop", rows, self._raw(ra, rb, ca, cb), columns, optimize=True)
-        out[:, ya - y0 : yb - y0, xa - x0 : xb - x0] = region / np.float32(self.intensity_max)
+        inside = out[:, ya - y0 : yb - y0, xa - x0 : xb - x0]
+        if self.ratio != 1:
+            rows, (ya, yb) = resampling_weights(ya, yb, self.ratio, self.image.shape[-2])
+            columns, (xa, xb) = resampling_weights(xa, xb, self.ratio, self.image.shape[-1])
+            rows, columns = csr_array(rows), csr_array(columns)
+        # marker by marker: at 40 of them, copies of the whole region as float32 would take more than the region
+        for target, values in zip(inside, self._raw(ya, yb, xa, xb), strict=True):
+            values = values.astype(np.float32, copy=False)
+            if self.ratio != 1:
+                values = (columns @ (rows @ values).T).T
+            np.divide(values, np.float32(self.intensity_max), out=target)
         return out
 
     def label_image(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
@@ -94,9 +99,11 @@ class SampleReader:
         # a slice is read without touching the other channels' chunks; a list makes dask build one task a channel
         if channels == list(range(channels[0], channels[-1] + 1)):
             channels = slice(channels[0], channels[-1] + 1)
-        region = self._load(self.image[channels, ya:yb, xa:xb]).astype(np.float32, copy=False)
-        if self.image.dtype.kind == "f" and not np.isfinite(region).all():
-            region = self._without_nan(region, f"rows {ya} to {yb}, columns {xa} to {xb}")
+        region = self._load(self.image[channels, ya:yb, xa:xb])
+        if self.image.dtype.kind == "f":
+            region = region.astype(np.float32, copy=False)
+            if not np.isfinite(region).all():
+                region = self._without_nan(region, f"rows {ya} to {yb}, columns {xa} to {xb}")
         return region
 
     def _load(self, part: object) -> np.ndarray:
@@ -136,7 +143,8 @@ class SampleReader:
         """SHA-256 of what is read and how, and of the pixels and labels of five patches."""
         height, width = self.shape
         digest = hashlib.sha256(
-            f"{self.image.shape} {self.image.dtype} {self.channels} {self.ratio} {self.intensity_max} "
+            # the name, as two images of a cohort may be empty at all five patches
+            f"{self.name} {self.image.shape} {self.image.dtype} {self.channels} {self.ratio} {self.intensity_max} "
             f"{self.on_nan}".encode()
         )
         for down, right in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):

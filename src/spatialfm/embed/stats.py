@@ -37,7 +37,8 @@ def cohort_statistics(
     count, mean, squares = 0, np.zeros(len(readers[0].channels)), np.zeros(len(readers[0].channels))
     pairs = list(zip(readers, tissue_of or readers, strict=True))
     for reader, of in tqdm(pairs, desc="marker statistics", unit="image", disable=not settings.progress):
-        identity = {"image": of.fingerprint, "prepared": getattr(reader, "preparation", "")}
+        preparation = getattr(reader, "preparation", "")
+        identity = {"image": reader.fingerprint, "tissue": of.fingerprint, "prepared": preparation}
         part = remembered("moments", identity, lambda reader=reader, of=of: image_moments(reader, of, block))
         # Chan et al. 1979: merging means and squared deviations loses no digits, sums of squares do
         n, delta, total = int(part["count"]), part["mean"] - mean, count + int(part["count"])
