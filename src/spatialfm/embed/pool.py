@@ -56,4 +56,4 @@ def encode_windows(
     arguments = {"mask": masks if encoder.card.needs_mask else None}
     if takes_outputs(encoder):  # one registered by a user may know nothing of them
         arguments["outputs"] = outputs
-    return (module or encoder)(pixels, markers, **arguments)
+    return (encoder if module is None else module)(pixels, markers, **arguments)
