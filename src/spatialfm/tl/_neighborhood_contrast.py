@@ -11,7 +11,7 @@ import pandas as pd
 from .._errors import SpatialfmWarning, TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ._check import check_anndata, codes_of, listed, obs_column
-from ._neighborhood_composition import _coordinates, _spatial_graph
+from ._neighborhood_composition import _coordinates, _libraries, _spatial_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -171,10 +171,7 @@ def _neighbour_counts(
     """Neighbours of each type around every cell of the type ``(cells, types)``."""
     from scipy.sparse import csr_matrix
 
-    libraries = obs_column(adata, library_key, "library_key").astype("category")
-    smallest = int(libraries.value_counts().replace(0, np.nan).min())
-    if smallest <= n_neighbors:
-        raise TableError(f"n_neighbors={n_neighbors}, but a sample has only {smallest} cells. Pass fewer.")
+    libraries = _libraries(adata, library_key, n_neighbors)
     graph = _spatial_graph(_coordinates(adata, spatial_key), libraries, None, n_neighbors)
     one_hot = csr_matrix((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), n_types))
     return np.asarray(((graph[of_type] > 0).astype(float) @ one_hot).todense())
