@@ -12,17 +12,23 @@ TISSUE_PREFIX = "tissue_"
 TILES_PREFIX = "tiles_"
 TRUE_CELLS_PREFIX = "true_cells_"  # simulated cohorts only
 ARTIFACTS_PREFIX = "artifacts_"  # simulated cohorts only
+# maps of classes: `<key>_<sample>`, labels elements; attrs[ATTRS][MAPS][<element>] says what a pixel value means
+REGIONS = "regions"
+ARTIFACT_MAP = "artifact_map"
 
 # tables of a SpatialData
 TABLE = "table"  # one row a cell
 SAMPLES = "samples"  # one row a sample: patient and clinical columns
 TILES = "tiles"  # one row a tile
+TOKENS = "tokens"  # one row a token of a dense grid; annotates the labels elements `tokens_<sample>`
+ARTIFACT_TOKENS = "artifact_tokens"  # the same of the detection of artifacts
 TRUTH = "truth"  # simulated cohorts only: one row a true cell
 
 # obs of the cell table
 REGION_KEY = "region"
 INSTANCE_KEY = "cell_id"
 TILE_KEY = "tile_id"  # the same of the table of tiles
+TOKEN_KEY = "token_id"  # the same of a table of tokens
 SAMPLE_KEY = "sample"
 PATIENT_KEY = "patient"
 
@@ -44,6 +50,7 @@ UNS = "spatialfm"  # uns["spatialfm"][<key>] holds the record of obsm[<key>]
 
 # attrs of a SpatialData
 ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from
+MAPS = "maps"  # attrs[ATTRS][MAPS]: names and colours of the pixel values of maps
 ATTRS_TRUTH = "truth"
 
 

@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from scipy.optimize import brentq
+from scipy.stats import entropy
 from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
 import spatialfm as sfm
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmError, TableError
 
 
 def test_mixed_batches_are_near_zero_and_shifted_ones_near_one():
@@ -49,3 +51,61 @@ def test_too_few_batches_are_refused():
     cells.obs["two"] = list("ab") * 5
     with pytest.raises(TableError, match="No 'x' in obsm"):
         sfm.metrics.batch_effect(cells, "two", use_rep="x")
+
+
+def plain_lisi(values, batch, perplexity):
+    """Inverse Simpson index of neighbours whose weights fall off with distance until their perplexity is the wanted."""
+    distance = np.sqrt(((values[:, None] - values[None]) ** 2).sum(-1))
+    found = []
+    for row in distance:
+        near = np.argsort(row)[1 : 3 * perplexity]
+
+        def weights(rate, far=row[near]):
+            weight = np.exp(-rate * (far - far.min()))
+            return weight / weight.sum()
+
+        rate = brentq(lambda rate: entropy(weights(rate)) - np.log(perplexity), 1e-6, 1e3)
+        share = weights(rate)[batch[near] == batch[0]].sum()
+        found.append(1 / (share**2 + (1 - share) ** 2))
+    return np.array(found)
+
+
+def test_ilisi_tells_mixed_from_apart():
+    pytest.importorskip("harmonypy")
+    rng = np.random.default_rng(0)
+    batch = np.repeat(["a", "b"], 150)
+    mixed = rng.normal(size=(300, 4))
+    some = mixed + 1.5 * (batch == "b")[:, None] * np.eye(4)[0]
+    apart = mixed + 50 * (batch == "b")[:, None]
+    cells = AnnData(
+        obs=pd.DataFrame({"batch": batch}, index=map(str, range(300))), obsm={"m": mixed, "s": some, "a": apart}
+    )
+    table = sfm.metrics.batch_effect(cells, "batch", use_rep=["m", "s", "a"], lisi=True).set_index("use_rep")["ilisi"]
+    assert table["a"] == pytest.approx(0, abs=1e-6)
+    assert table["m"] > 0.85
+    assert 0.1 < table["s"] < table["m"] - 0.1
+    for name, values in (("m", mixed), ("s", some)):
+        assert table[name] == pytest.approx(np.median(plain_lisi(values, batch, 30)) - 1, abs=0.005)
+    tiny = cells[[0, 1, 2, 150, 151, 152]].copy()
+    assert 0 <= sfm.metrics.batch_effect(tiny, "batch", use_rep="a", lisi=True)["ilisi"].item() <= 1
+    assert "ilisi" not in sfm.metrics.batch_effect(tiny, "batch", use_rep="a")
+
+
+def test_the_planted_batch_effect_orders_ilisi_too():
+    pytest.importorskip("harmonypy")
+    found = []
+    for strength in (0.0, 1.0, 3.0):
+        cells = sfm.datasets.simulate_cells(
+            n_patients=4, cells_per_patient=150, patients_per_slide=2, batch_effect=strength, random_state=0
+        )
+        found.append(sfm.metrics.batch_effect(cells, "slide", use_rep="X_latent", lisi=True)["ilisi"].item())
+    assert found[0] > found[1] > found[2]
+
+
+def test_ilisi_without_its_package_names_the_extra(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "harmonypy", None)
+    cells = AnnData(obs=pd.DataFrame({"b": list("ab") * 5}, index=map(str, range(10))), obsm={"m": np.eye(10)})
+    with pytest.raises(SpatialfmError, match=r"needs the package harmonypy: pip install 'spatialfm\[batch\]'"):
+        sfm.metrics.batch_effect(cells, "b", use_rep="m", lisi=True)

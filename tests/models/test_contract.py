@@ -106,11 +106,11 @@ def test_outputs_are_those_promised(name):
     assert tuple(out) == tuple(output for output in OUTPUTS if output in encoder.card.outputs)
     columns = encoder.feature_names(MARKERS)
     width = encoder.card.embedding_dim or len(columns)
-    leading = {"patch": (5,), "marker": (5, 3), "token": (5, 3), "summary": (5,)}
+    leading = {"patch": (5,), "marker": (5, 3), "token": (5, 3), "summary": (5,), "attention": (5, 3)}
     for output, value in out.items():
         assert value.shape[: len(leading[output])] == leading[output]
-        assert value.ndim == {"patch": 2, "marker": 3, "token": 5, "summary": 4}[output]
-        assert value.shape[-1] == width
+        assert value.ndim == {"patch": 2, "marker": 3, "token": 5, "summary": 4, "attention": 3}[output]
+        assert value.shape[-1] == width or output == "attention"  # a column a head
         assert value.dtype == torch.float32
         assert value.std() > 0
     if columns is not None:
@@ -154,7 +154,7 @@ def test_the_order_of_markers_only_orders_the_output(name):
     markers = markers_of(encoder)
     first = encode(encoder, pixels, mask)
     second = encode(encoder, pixels[:, order], mask, None if markers is None else markers[order])
-    for output in ("marker", "token"):
+    for output in ("marker", "token", "attention"):
         if getattr(first, output) is not None:
             torch.testing.assert_close(getattr(second, output), getattr(first, output)[:, order], rtol=1e-5, atol=1e-5)
     if first.patch is not None:

@@ -70,6 +70,21 @@ def test_published_values_of_all_blocks_and_attention(encoders, standin):
     assert relative_error(attention[-1, -1, -1].flatten()[:8], meta["cls_attention"]) < 1e-5
 
 
+def test_attention_of_a_marker_is_the_sum_over_its_tokens(encoders, standin):
+    meta = VALUES["k64"]
+    out, pixels = run(encoders, standin, "k64", meta)
+    ids = torch.tensor(meta["marker_ids"])
+    assert out.attention.shape == (2, 3, 6)
+    tokens = encoders["released"].attention(pixels, ids)  # held against published values above
+    torch.testing.assert_close(out.attention, tokens.sum((-2, -1)).transpose(1, 2))
+    with torch.inference_mode():
+        for asked in (("attention",), ("attention", "patch"), ("attention", "marker")):
+            some = encoders["released"](pixels, ids, outputs=asked)
+            torch.testing.assert_close(some.attention, out.attention, rtol=1e-6, atol=1e-7)
+            assert (some.patch is None) == ("patch" not in asked)
+            assert (some.marker is None) == ("marker" not in asked)
+
+
 # --- all of them, where the reference folder is ----------------------------------------------------------------------
 
 
@@ -91,6 +106,9 @@ def test_goldens_of_attention_and_all_blocks(encoders, standin, reference):
     assert relative_error(out.marker, goldens["k64/all_blocks/marker"]) < 1e-5
     attention = encoders["released"].attention(pixels, VALUES["k64"]["marker_ids"])
     assert relative_error(attention, goldens["k64/cls_attention"]) < 1e-5
+    out, _ = run(encoders, standin, "k64", VALUES["k64"])
+    of_markers = goldens["k64/cls_attention"].sum((-2, -1)).swapaxes(1, 2)
+    assert relative_error(out.attention, of_markers) < 1e-5
 
 
 @pytest.mark.goldens
@@ -193,7 +211,7 @@ def test_pixels_are_checked(encoders):
         encoders["released"](torch.zeros(3, 64, 64), [1, 2, 3])
     with pytest.raises(ModelError, match=r"60 x 64 pixels does not divide .* sides of 48 or 64 pixels do"):
         encoders["released"](torch.zeros(1, 1, 60, 64), [1])
-    with pytest.raises(ModelError, match=r"no output 'summary'; it has \('patch', 'marker', 'token'\)"):
+    with pytest.raises(ModelError, match=r"no output 'summary'; it has \('patch', 'marker', 'token', 'attention'\)"):
         encoders["released"](torch.zeros(1, 1, 64, 64), [1], outputs=("summary",))
 
 

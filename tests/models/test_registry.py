@@ -50,7 +50,7 @@ def test_list_models():
     row = table.loc["kronos"]
     assert (row["license"], row["commercial"], row["gated"]) == ("CC-BY-NC-ND-4.0", False, True)
     assert (row["parameters"], row["window"], row["mpp"]) == (21484800, 64, 0.5)
-    assert row["outputs"] == "patch, marker, token"
+    assert row["outputs"] == "patch, marker, token, attention"
     assert row["marker_vocabulary"] == "ids"
     assert pd.isna(table.loc["kronos2", "parameters"])
     assert table.loc["dinov2-l", "parameters"] == 304368640

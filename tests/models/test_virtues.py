@@ -401,6 +401,21 @@ def test_attention_makes_the_output_of_the_block(tiny):
         torch.testing.assert_close(out, layer(x, grid), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_output_attention_is_the_importance(tiny, masked, monkeypatch):
+    pixels, markers, hidden = tiny_input()
+    hidden = hidden if masked else None
+    expected = tiny.attention(pixels, markers, token_mask=hidden).importance
+    out = tiny(pixels, markers, token_mask=hidden)
+    assert out.attention.shape == (2, 3, 2)
+    torch.testing.assert_close(out.attention.sum(-1), expected, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr("spatialfm.models.virtues_blocks._WEIGHTS_AT_ONCE", 1)  # window by window
+    alone = tiny(pixels, markers, token_mask=hidden, outputs=("attention",))
+    torch.testing.assert_close(alone.attention, out.attention, rtol=1e-4, atol=1e-5)
+    assert alone.summary is None
+    assert alone.patch is None
+
+
 def test_attention_without_queries_is_uniform(tiny):
     pixels, markers, hidden = tiny_input()
     for block in tiny.backbone.encoder.blocks():

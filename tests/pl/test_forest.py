@@ -36,6 +36,12 @@ def test_draws_the_table(patients):
     assert 1 in ax.get_xticks()
 
 
+def test_clusters_are_named(patients):
+    sfm.tl.cox(patients, "fin", cluster_key="age", test_proportional_hazards=False)
+    ax = sfm.pl.forest(patients, show=False)
+    assert ax.get_title(loc="left") == f"432 rows in {patients.obs['age'].nunique()} clusters, 114 events"
+
+
 def test_standardised_covariates_say_so(patients):
     sfm.tl.cox(patients, ["prio", "wexp"], standardize=True, test_proportional_hazards=False)
     ax = sfm.pl.forest(patients, show=False)

@@ -54,6 +54,12 @@ def test_curves_equal_scikit_survival(patients):
             assert all(np.isclose(drawn[:, 1], value).any() for value in bound[:5])
 
 
+def test_strata_of_the_test_are_named(patients):
+    sfm.tl.logrank(patients, "arm", strata="other")
+    ax = sfm.pl.kaplan_meier(patients, show=False)
+    assert ax.get_legend().get_title().get_text().startswith("log-rank within other p ")
+
+
 def test_censoring_marks(patients):
     ax = sfm.pl.kaplan_meier(patients, show=False)
     marks = [line for line in ax.get_lines() if line.get_marker() == "|"]

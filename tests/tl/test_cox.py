@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from scipy.stats import chi2, norm
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 
 import spatialfm as sfm
@@ -89,22 +90,6 @@ def test_strata_equal_a_sum_of_partial_likelihoods(rossi):
     assert "ph_p_value" in result["table"]
 
 
-def schoenfeld_test(time, event, x, beta, variance):
-    """Grambsch and Therneau's statistic of one covariate against 1 - Kaplan-Meier, in plain loops."""
-    order = np.argsort(time)
-    time, event, x = time[order], event[order], x[order]
-    residuals, transformed, survival = [], [], 1.0
-    for i in np.flatnonzero(event):
-        weight = np.exp(beta * x[i:])
-        residuals.append(x[i] - (weight * x[i:]).sum() / weight.sum())
-        survival *= 1 - 1 / len(time[i:])
-        transformed.append(1 - survival)
-    residuals, transformed = np.array(residuals), np.array(transformed)
-    centred = transformed - transformed.mean()
-    scaled = residuals * variance * len(residuals)
-    return (centred @ scaled) ** 2 / (len(residuals) * variance * (centred**2).sum())
-
-
 def crossing(n: int, seed: int) -> AnnData:
     """Hazard that x raises at first and lowers later."""
     rng = np.random.default_rng(seed)
@@ -114,16 +99,28 @@ def crossing(n: int, seed: int) -> AnnData:
     return AnnData(obs=pd.DataFrame({"time": time, "event": 1, "x": x}, index=[f"P{i}" for i in range(n)]))
 
 
-def test_proportional_hazards_test(rossi):
-    from scipy.stats import chi2
-
+def test_proportional_hazards_test_is_a_score_test(rossi):
+    """Derivatives of a partial likelihood with ``(beta + theta * g(t)) * age``, by differences, in plain loops."""
     rng = np.random.default_rng(0)
-    rossi.obs["time"] = rossi.obs["time"] + rng.uniform(0, 0.5, rossi.n_obs)
+    rossi.obs["time"] = rossi.obs["time"] + rng.uniform(0, 0.5, rossi.n_obs)  # no ties
     row = sfm.tl.cox(rossi, "age", copy=True)["table"].loc["age"]
-    obs = rossi.obs
-    statistic = schoenfeld_test(
-        obs["time"].to_numpy(), obs["event"].to_numpy() == 1, obs["age"].to_numpy(float), row["coef"], row["se"] ** 2
-    )
+    obs = rossi.obs.sort_values("time")
+    age, event = obs["age"].to_numpy(float), obs["event"].to_numpy() == 1
+    survival = np.cumprod(np.where(event, 1 - 1 / np.arange(len(age), 0, -1), 1))
+    g = 1 - np.r_[1, survival[:-1]]
+    g = g - g[event].mean()
+
+    def likelihood(beta: float, theta: float) -> float:
+        slopes = beta + theta * g
+        return sum(slopes[i] * age[i] - np.log(np.exp(slopes[i] * age[i:]).sum()) for i in np.flatnonzero(event))
+
+    h, b = 1e-3, row["coef"]
+    score = (likelihood(b, h) - likelihood(b, -h)) / (2 * h)
+    centre = likelihood(b, 0)
+    i_bb = -(likelihood(b + h, 0) - 2 * centre + likelihood(b - h, 0)) / h**2
+    i_tt = -(likelihood(b, h) - 2 * centre + likelihood(b, -h)) / h**2
+    i_bt = -(likelihood(b + h, h) - likelihood(b + h, -h) - likelihood(b - h, h) + likelihood(b - h, -h)) / (4 * h**2)
+    statistic = score**2 / (i_tt - i_bt**2 / i_bb)
     assert row["ph_p_value"] == pytest.approx(chi2.sf(statistic, 1), rel=1e-3)
 
 
@@ -142,6 +139,84 @@ def test_crossing_hazards_are_warned_of():
         warnings.simplefilter("error", SpatialfmWarning)
         result = sfm.tl.cox(samples, "x", test_proportional_hazards=False, copy=True)
     assert "ph_p_value" not in result["table"]
+
+
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_equals_statsmodels(rossi, ties):
+    from statsmodels.duration.hazard_regression import PHReg
+
+    x = rossi.obs[ROSSI].astype(float)
+    other = PHReg(rossi.obs["time"], x.drop(columns="race"), rossi.obs["event"], strata=rossi.obs["race"], ties=ties)
+    other = other.fit(disp=0)
+    names = [name for name in ROSSI if name != "race"]
+    result = sfm.tl.cox(rossi, names, strata="race", ties=ties, copy=True)
+    np.testing.assert_allclose(result["table"]["coef"], other.params, rtol=1e-4)
+    np.testing.assert_allclose(result["table"]["se"], other.bse, rtol=1e-4)
+    assert result["log_likelihood"] == pytest.approx(other.llf, rel=1e-8)
+
+
+def test_repeated_rows_need_clusters(rossi):
+    """Each patient twice: naive errors shrink by the square root of 2, clustered ones do not change at all."""
+    rossi.obs["patient"] = rossi.obs_names
+    single = sfm.tl.cox(rossi, ["age", "prio"], ties="breslow", cluster_key="patient", copy=True)
+    twice = AnnData(obs=pd.concat([rossi.obs, rossi.obs], ignore_index=True).set_axis([f"R{i}" for i in range(864)]))
+    with pytest.raises(SurvivalError, match=r"864 rows hold 432 patients"):
+        sfm.tl.cox(twice, ["age", "prio"])
+    assert not twice.uns
+    result = sfm.tl.cox(twice, ["age", "prio"], ties="breslow", cluster_key="patient", copy=True)
+    assert (result["n"], result["n_clusters"]) == (864, 432)
+    np.testing.assert_allclose(result["table"]["se"], single["table"]["se"], rtol=1e-8)
+    np.testing.assert_allclose(result["table"]["se_naive"], single["table"]["se_naive"] / np.sqrt(2), rtol=1e-8)
+    np.testing.assert_allclose(result["wald_statistic"], single["wald_statistic"], rtol=1e-8)
+    row = result["table"].loc["age"]
+    assert row["p_value"] == pytest.approx(2 * norm.sf(abs(row["coef"] / row["se"])))
+
+
+def test_few_clusters_are_warned_of(rossi):
+    rossi.obs["sixth"] = np.arange(432) % 6
+    with pytest.warns(SpatialfmWarning, match=r"6 clusters: with fewer than 20, robust standard errors are too short"):
+        sfm.tl.cox(rossi, "age", cluster_key="sixth")
+
+
+def test_clustered_level():
+    """Six rows a patient that share covariate and frailty: 5 % of p-values are below 0.05, of naive ones far more."""
+    small, naive = 0, 0
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        patient = np.repeat(np.arange(50), 6)
+        x, frailty = rng.normal(size=50)[patient], rng.gamma(1, 1, 50)[patient]
+        time, censored = rng.exponential(1 / frailty), rng.exponential(2, 300)
+        obs = pd.DataFrame({"time": np.minimum(time, censored), "event": time <= censored, "x": x, "patient": patient})
+        obs.index = obs.index.astype(str)
+        row = sfm.tl.cox(AnnData(obs=obs), "x", cluster_key="patient", copy=True)["table"].loc["x"]
+        small += row["p_value"] < 0.05
+        naive += 2 * norm.sf(abs(row["coef"] / row["se_naive"])) < 0.05
+    assert 1 <= small <= 12  # binomial(80, 0.05) is above with probability 0.03 %; robust errors are a little short
+    assert naive >= 20
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({}, {"ties": "exact"}, r"ties='exact' is not known. Pass \"efron\" or \"breslow\""),
+        ({}, {"cluster_key": "site"}, r"No column 'site' in obs \(cluster_key=\)"),
+        ({"site": "a"}, {"cluster_key": "site"}, r"1 clusters in obs\['site'\].*strata=\"site\""),
+        (
+            {"site": ["a", "b"] * 21, "patient": [f"P{i // 2}" for i in range(42)]},
+            {"cluster_key": "site"},
+            r"21 patients \(obs\['patient'\]\) are in several clusters of obs\['site'\].*cluster_key=\"patient\"",
+        ),
+        ({"site": [None, "b"] * 21}, {"cluster_key": "site"}, r"21 of 42 rows have no value in 'site': 'P00'"),
+        ({"score": np.linspace(0, 1, 42)}, {"strata": "score"}, r"42 different numbers, which are no strata"),
+        ({"x": [1.0] * 9 + [0.0] * 12 + [1.0] * 21}, {"covariates": "x"}, r"did not converge.*penalizer=0.1"),
+    ],
+)
+def test_refusals_of_ties_clusters_and_separation(leukemia, change, arguments, message):
+    for key, value in change.items():
+        leukemia.obs[key] = value
+    with pytest.raises(SurvivalError, match=message):
+        sfm.tl.cox(leukemia, **{"covariates": "arm", **arguments})
+    assert not leukemia.uns
 
 
 def test_few_events_are_warned_of(leukemia):

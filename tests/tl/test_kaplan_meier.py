@@ -64,7 +64,16 @@ def test_median_at_exactly_one_half():
 
     obs = pd.DataFrame({"time": range(1, 7), "event": 1}, index=list("abcdef"))
     result = sfm.tl.kaplan_meier(AnnData(obs=obs), copy=True)  # 5/6 * 4/5 * 3/4 * ... leaves rounding behind
-    assert result["groups"].loc["all", "median"] == 3
+    assert result["groups"].loc["all", "median"] == 3.5  # R: halfway between 3, where 1/2 is reached, and 4
+
+
+def test_intervals_stay_between_0_and_1(leukemia):
+    for interval in ("plain", "log"):
+        table = sfm.tl.kaplan_meier(leukemia, "arm", interval=interval, alpha=0.001, copy=True)["table"]
+        limits = table.loc[table["survival"] > 0, ["ci_low", "ci_high"]]
+        assert limits.min().min() >= 0
+        assert limits.max().max() == 1
+    assert leukemia.uns == {}
 
 
 def test_missing_outcomes(leukemia):
@@ -104,6 +113,7 @@ def test_missing_outcomes(leukemia):
         ({"patient": [None] + [f"P{i}" for i in range(41)]}, {}, r"1 rows have no patient.*patient_key=None"),
         ({"score": np.linspace(0, 1, 42)}, {"group_key": "score"}, r"42 different numbers, which are not groups.*qcut"),
         ({}, {"alpha": 5}, r"alpha=5 is not between 0 and 1"),
+        ({}, {"interval": "normal"}, r"interval='normal' is not known"),
         ({}, {"on_missing": "ignore"}, r"on_missing='ignore' is not known"),
     ],
 )

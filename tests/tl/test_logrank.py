@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 from scipy.stats import chi2
 from sksurv.compare import compare_survival
 
@@ -84,6 +85,82 @@ def test_level_under_the_null():
         time, censored = rng.exponential(10, 60), rng.exponential(15, 60)
         small += logrank_test(np.minimum(time, censored), time <= censored, rng.permutation(60) % 2)[1] < 0.05
     assert 1 <= small <= 13  # 99.5 % of binomial(120, 0.05)
+
+
+def test_stratified_equals_sums_over_strata(rossi):
+    """Observed and expected events and their variance add up over strata."""
+    rossi.obs["wexp"] = rossi.obs["wexp"].map({0: "no", 1: "yes"})
+    result = sfm.tl.logrank(rossi, "fin", strata=["wexp", "race"], copy=True)
+    excess = variance = 0.0
+    for _, obs in rossi.obs.groupby(["wexp", "race"]):
+        _, _, table, covariance = compare_survival(structured(obs), obs["fin"].astype(str), return_stats=True)
+        excess += table["statistic"].iloc[1]
+        variance += covariance[1, 1]
+    assert result["statistic"] == pytest.approx(excess**2 / variance, rel=1e-10)
+    assert result["params"]["strata"].tolist() == ["wexp", "race"]
+    one = sfm.tl.logrank(rossi, "fin", strata="wexp", pairwise=True, copy=True)
+    assert one["pairwise"]["statistic"].iloc[0] == pytest.approx(one["statistic"], rel=1e-10)
+
+
+def test_trend_of_two_groups_is_the_test_itself(rossi):
+    result = sfm.tl.logrank(rossi, "fin", trend=True, copy=True)
+    assert result["trend"]["statistic"] == pytest.approx(result["statistic"], rel=1e-10)
+    assert result["trend"]["direction"] == -1  # financial aid helps
+    rossi.obs["fin"] = 1 - rossi.obs["fin"]
+    assert sfm.tl.logrank(rossi, "fin", trend=True, copy=True)["trend"]["direction"] == 1
+
+
+def dose_cohort(rng: np.random.Generator, slope: float, confounded: bool = False) -> AnnData:
+    """Hazard that rises by `slope` from each of four doses to the next; a confounder that strata remove."""
+    dose = rng.integers(0, 4, 160)
+    center = (rng.random(160) < 0.15 + 0.7 * (dose > 1)).astype(int) if confounded else rng.integers(0, 2, 160)
+    time = rng.exponential(np.exp(-slope * dose - (1.5 * center if confounded else 0)))
+    obs = pd.DataFrame({"time": time, "event": 1, "dose": dose, "center": center.astype(str)})
+    obs.index = obs.index.astype(str)
+    return AnnData(obs=obs)
+
+
+def test_trend_finds_what_it_should():
+    """Under the null 5 % below 0.05; under a planted trend more often than the test of any difference."""
+    found = {}
+    for slope in (0.0, 0.18):
+        results = [
+            sfm.tl.logrank(dose_cohort(np.random.default_rng(seed), slope), "dose", trend=True, copy=True)
+            for seed in range(60)
+        ]
+        found["any", slope] = sum(result["p_value"] < 0.05 for result in results)
+        found["trend", slope] = sum(result["trend"]["p_value"] < 0.05 for result in results)
+    assert found["trend", 0.0] <= 8  # binomial(60, 0.05) is above with probability 0.3 %
+    assert found["trend", 0.18] > found["any", 0.18] + 5
+
+
+def test_strata_remove_a_confounder():
+    """A center where patients die sooner, and where high doses are common: no effect within centers."""
+    p_values = []
+    for seed in range(40):
+        samples = dose_cohort(np.random.default_rng(seed), 0.0, confounded=True)
+        plain = sfm.tl.logrank(samples, "dose", trend=True, copy=True)
+        stratified = sfm.tl.logrank(samples, "dose", strata="center", trend=True, copy=True)
+        p_values.append([plain["trend"]["p_value"], stratified["trend"]["p_value"]])
+    plain, stratified = (np.array(p_values) < 0.05).sum(axis=0)
+    assert plain >= 36
+    assert stratified <= 7
+
+
+def test_refusals_of_strata_and_trend(leukemia):
+    leukemia.obs["half"] = ["a"] * 21 + ["b"] * 21
+    for arguments, message in [
+        ({"strata": "arm"}, r"'arm' is both group_key= and strata="),
+        ({"strata": "half"}, r"At no event were patients of two groups.*in one stratum of 'half'.*Merge"),
+        ({"strata": "site"}, r"No column 'site' in obs \(strata=\)"),
+        ({"trend": True}, r"groups of obs\['arm'\] have no order.*ordered=True"),
+    ]:
+        with pytest.raises(SurvivalError, match=message):
+            sfm.tl.logrank(leukemia, "arm", **arguments)
+    leukemia.obs["site"] = [None, "x"] * 21
+    with pytest.raises(SurvivalError, match=r"21 of 42 rows have no value in 'site'"):
+        sfm.tl.logrank(leukemia, "arm", strata="site")
+    assert not leukemia.uns
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,10 @@ def test_few_patients_are_told_and_sides_without_cells_refused():
         ({"cell_type": "T", "within": "none"}, "No cell of type 'T' is inside of 'none'"),
         ({"cell_type": "T", "within": "kind"}, r"not true or false. Pass inside="),
         ({"cell_type": "T", "within": "kind", "inside": "b"}, "No category 'b'"),
-        ({"cell_type": "T", "within": "right", "n_neighbors": 500}, "a sample has only 200 cells"),
+        (
+            {"cell_type": "T", "within": "right", "n_neighbors": 500},
+            "3 of 3 libraries have too few cells for n_neighbors=500",
+        ),
     ]:
         with pytest.raises(TableError, match=message):
             sfm.tl.neighborhood_contrast(cells, "type", **arguments)

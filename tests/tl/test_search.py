@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from anndata import AnnData
 from scipy.spatial.distance import cdist
 
 import spatialfm as sfm
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmError, TableError
 from spatialfm.tl._search import Index
 from spatialfm.tl._search_samples import lower_bound, wasserstein
 
@@ -63,6 +65,63 @@ def test_a_graph_finds_nearly_all_and_says_how_many():
     found = sfm.tl.search(index, cells[:100], k=10)
     both = exact.merge(found, on=["query", "hit"])
     assert len(both) / len(exact) == pytest.approx(index.recall, abs=0.05)
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_usearch_finds_nearly_all_and_repeats(metric, tmp_path):
+    pytest.importorskip("usearch")
+    cells = table(np.random.default_rng(0).normal(size=(3000, 16)))
+    index = sfm.tl.build_index(cells, "X_m", metric=metric, approximate=True, method="usearch")
+    assert index.method == "usearch"
+    assert index.recall > 0.95
+    exact = sfm.tl.search(sfm.tl.build_index(cells, "X_m", metric=metric), cells[:100], k=10)
+    found = sfm.tl.search(index, cells[:100], k=10)
+    both = exact.merge(found, on=["query", "hit"])
+    assert len(both) / len(exact) == pytest.approx(index.recall, abs=0.05)
+    np.testing.assert_allclose(both["distance_x"], both["distance_y"], rtol=1e-3, atol=1e-5)
+    again = sfm.tl.build_index(cells, "X_m", metric=metric, approximate=True, method="usearch")
+    pd.testing.assert_frame_equal(sfm.tl.search(again, cells[:100], k=10), found)
+    index.save(tmp_path / "index.npz")
+    loaded = Index.load(tmp_path / "index.npz")
+    assert (loaded.method, loaded.recall) == ("usearch", index.recall)
+    pd.testing.assert_frame_equal(sfm.tl.search(loaded, cells[:1], k=3), found[:3])
+
+
+def test_usearch_on_few_and_equal_rows():
+    pytest.importorskip("usearch")
+    cells = table(np.random.default_rng(0).normal(size=(10, 4)))
+    index = sfm.tl.build_index(cells, "X_m", approximate=True, method="usearch")
+    assert index.recall == 1
+    assert len(sfm.tl.search(index, cells[:2], k=50)) == 20
+    same = table(np.ones((40, 3)))
+    index = sfm.tl.build_index(same, "X_m", approximate=True, method="usearch")
+    hits = sfm.tl.search(index, same[:1], k=5)
+    assert hits["distance"].tolist() == [0] * len(hits)
+
+
+def test_another_library_is_named_where_it_is_missing(values, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    with pytest.raises(SpatialfmError, match=r"needs usearch: pip install 'spatialfm\[search\]'. Or pass method="):
+        sfm.tl.build_index(table(values), "X_m", approximate=True, method="usearch")
+    assert sfm.tl.build_index(table(values), "X_m", method="usearch").method == "exact"  # few rows need no graph
+    with pytest.raises(TableError, match="method='faiss' is neither 'pynndescent' nor 'usearch'"):
+        sfm.tl.build_index(table(values), "X_m", method="faiss")
+
+
+def test_an_index_of_an_earlier_version_is_read(values, tmp_path):
+    index = sfm.tl.build_index(table(values), "X_m")
+    note = {"metric": "l2", "use_rep": "X_m", "approximate": False}
+    np.savez(
+        tmp_path / "old.npz",
+        values=index.values,
+        names=index.names,
+        center=index.center,
+        note=np.array(json.dumps(note)),
+    )
+    assert Index.load(tmp_path / "old.npz").method == "exact"
 
 
 def test_an_index_is_saved_and_loaded(values, tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,7 @@ def test_two_groups_are_low_and_high(patients):
 
 
 def test_merging_is_called_optimistic(patients, caplog):
-    with pytest.warns(SpatialfmWarning, match=r"outcome decided which clusters were merged.*optimistic.*merge_into="):
+    with pytest.warns(SpatialfmWarning, match=r"outcome decided which clusters were merged.*optimistic.*cross_fit="):
         sfm.tl.stratify(patients, 4, merge_into=2, time_key="time", event_key="event")
     groups = patients.obs["risk_group"]
     assert (groups == np.where(np.isin(patients.obs["kind"], [1, 3]), "high", "low")).all()
@@ -174,3 +175,51 @@ def test_result_is_written_and_read_back(patients, tmp_path):
         assert back.obs["risk_group"].cat.categories.tolist() == ["low", "high"]
         assert back.uns["risk_group"]["params"]["outcome_decides"] == "order"
         np.testing.assert_array_equal(back.uns["risk_group"]["centers"], patients.uns["risk_group"]["centers"])
+
+
+def test_cross_fitted_groups_do_not_know_the_patients_own_outcome():
+    """Whatever became of a patient, the patient's group is the same; merged on all, it is not for some."""
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"time": rng.exponential(size=40), "event": 1}, index=[f"P{i}" for i in range(40)])
+    samples = AnnData(X=rng.dirichlet(np.ones(5), 40), obs=obs)
+    options = {"merge_into": 2, "time_key": "time", "event_key": "event", "copy": True}
+
+    def groups(folds):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return sfm.tl.stratify(samples, 4, cross_fit=folds, **options)
+
+    before = {folds: groups(folds) for folds in (None, 5)}
+    changed = {None: 0, 5: 0}
+    for i in range(0, 40, 5):
+        kept = samples.obs["time"].copy()
+        samples.obs.iloc[i, 0] = 50.0 if kept.iloc[i] < 1 else 0.001
+        for folds in changed:
+            changed[folds] += groups(folds).iloc[i] != before[folds].iloc[i]
+        samples.obs["time"] = kept
+    assert changed[5] == 0
+    assert changed[None] > 0
+
+
+def test_cross_fitted_groups_carry_a_planted_risk(patients):
+    from lifelines.statistics import logrank_test
+
+    options = {"merge_into": 2, "cross_fit": 5, "time_key": "time", "event_key": "event"}
+    sfm.tl.stratify(patients, 4, **options)
+    high = (patients.obs["risk_group"] == "high").to_numpy()
+    one, two = patients.obs[high], patients.obs[~high]
+    assert logrank_test(one["time"], two["time"], one["event"], two["event"]).p_value < 1e-4
+    assert patients.uns["risk_group"]["params"]["outcome_decides"] == "others' partition"
+
+
+def test_cross_fit_refusals():
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"time": rng.exponential(size=12), "event": 1}, index=[f"P{i}" for i in range(12)])
+    samples = AnnData(X=rng.dirichlet(np.ones(5), 12), obs=obs)
+    with pytest.raises(SurvivalError, match="without merge_into="):
+        sfm.tl.stratify(samples, 3, cross_fit=3, time_key="time", event_key="event")
+    options = {"merge_into": 2, "time_key": "time", "event_key": "event"}
+    with pytest.raises(SurvivalError, match="cross_fit=1 folds of 12 patients"):
+        sfm.tl.stratify(samples, 3, cross_fit=1, **options)
+    with pytest.raises(SurvivalError, match="leave too few for n_groups=4"):
+        sfm.tl.stratify(samples, 4, cross_fit=2, **options)

@@ -11,7 +11,7 @@ import torch
 from .._errors import ModelError
 from .crop import CropJob
 from .inputs import Inputs
-from .plan import Plan, check_window, choose_outputs, finish_plan
+from .plan import OF_WINDOWS, Plan, check_window, choose_outputs, finish_plan
 from .reader import SampleReader
 from .tiles import tile_starts
 from .tissue import find_tissue, share_of_tissue
@@ -74,7 +74,7 @@ def plan_grid(inputs: Inputs, size: int | None, stride: int | None, min_tissue: 
         If the model has no output for whole windows, sizes make no sense, or no tile holds enough tissue.
     """
     card, options = inputs.encoder.card, inputs.options
-    offered = [name for name in card.outputs if name in ("patch", "marker")]
+    offered = [name for name in card.outputs if name in OF_WINDOWS]
     outputs = choose_outputs(inputs.encoder, options, offered, "tiles")
     size = choose_window(size, card.window or 64, card.patch_size, np.zeros(0))
     check_window(inputs, size)

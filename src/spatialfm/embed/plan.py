@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..models.encoder import Encoder
 
 STRIDE, PADDING = 42, 120  # of tiles, in model pixels (VirTues, Methods, Aggregation)
+OF_WINDOWS = ("patch", "marker", "attention")  # outputs that are one row a window
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,13 @@ def check_options(encoder: Encoder, options: Options) -> tuple[str, tuple[str, .
     if mode == "tile":  # one vector a position is the patch's; the tokens of each marker are the marker's
         offered = ["patch", *(["marker"] if "token" in card.outputs else [])]
     else:
-        offered = [name for name in card.outputs if name in ("patch", "marker")]
+        offered = [name for name in card.outputs if name in OF_WINDOWS]
+    asked = [options.outputs] if isinstance(options.outputs, str) else options.outputs or ()
+    if mode == "tile" and "attention" in asked and "attention" in card.outputs:
+        raise ModelError(
+            "mode='tile' shares tokens out to cells, and outputs='attention' is one row a window. Pass mode='crop', or "
+            "for regions sfm.tl.embed_tiles(..., outputs='attention')."
+        )
     outputs = choose_outputs(encoder, options, offered, "cells")
     background = options.background or ("keep" if mode == "tile" else card.background)
     if mode == "tile" and background == "zero":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,6 +19,8 @@ from scipy.sparse import csr_array
 from .._errors import RunError, SpatialfmWarning
 from ..pp.elements import AxisAffine
 from ..pp.measure import LabelGrid, loaded
+
+HELD_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class SampleReader:
     image_to_labels: AxisAffine
     on_nan: str = "raise"
     replaced: set[str] = field(default_factory=set, compare=False, repr=False)  # channels that were warned of
+    _held: list[np.ndarray] = field(default_factory=list, init=False, compare=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -84,6 +88,17 @@ class SampleReader:
             np.divide(values, np.float32(self.intensity_max), out=target)
         return out
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the pixels of an image of up to `HELD_BYTES` in memory: what passes over it twice decodes it once."""
+        kept = self.image[self._channels]
+        if not self._held and 0 < kept.nbytes <= HELD_BYTES:
+            self._held.append(self._load(kept))
+        try:
+            yield
+        finally:
+            self._held.clear()
+
     def label_image(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Labels, int64 ``(y1 - y0, x1 - x0)``, nearest neighbour; zero outside of the image or the labels."""
         to_labels = AxisAffine(self.ratio, self.ratio).then(self.image_to_labels)
@@ -94,12 +109,19 @@ class SampleReader:
         out[:, : max(0, -x0)], out[:, max(0, width - x0) :] = 0, 0
         return out
 
-    def _raw(self, ya: int, yb: int, xa: int, xb: int) -> np.ndarray:
+    @property
+    def _channels(self) -> slice | list[int]:
+        """Channels as an index; a slice needs no dask task for each."""
         channels = list(self.channels)
-        # a slice is read without touching the other channels' chunks; a list makes dask build one task a channel
         if channels == list(range(channels[0], channels[-1] + 1)):
-            channels = slice(channels[0], channels[-1] + 1)
-        region = self._load(self.image[channels, ya:yb, xa:xb])
+            return slice(channels[0], channels[-1] + 1)
+        return channels
+
+    def _raw(self, ya: int, yb: int, xa: int, xb: int) -> np.ndarray:
+        if self._held:
+            region = self._held[0][:, ya:yb, xa:xb]
+        else:
+            region = self._load(self.image[self._channels, ya:yb, xa:xb])
         if self.image.dtype.kind == "f":
             region = region.astype(np.float32, copy=False)
             if not np.isfinite(region).all():

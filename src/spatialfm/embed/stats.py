@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from tqdm.auto import tqdm
 
 from .._settings import settings
@@ -51,6 +52,11 @@ def cohort_statistics(
 
 def image_moments(reader: SampleReader, tissue_of: SampleReader, block: int) -> dict[str, np.ndarray]:
     """Number of tissue pixels of one image, and each marker's mean and sum of squared deviations over them."""
+    with tissue_of.held():
+        return _moments(reader, tissue_of, block)
+
+
+def _moments(reader: SampleReader, tissue_of: SampleReader, block: int) -> dict[str, np.ndarray]:
     tissue, step = find_tissue(tissue_of)
     n_markers = len(reader.channels)
     count, mean, squares = 0, np.zeros(n_markers), np.zeros(n_markers)
@@ -58,12 +64,12 @@ def image_moments(reader: SampleReader, tissue_of: SampleReader, block: int) -> 
         inside = tissue[np.ix_(np.arange(y0, y1) // step, np.arange(x0, x1) // step)]
         if not (n := int(inside.sum())):
             continue
-        total = count + n
+        total, mask = count + n, torch.from_numpy(inside)
         for marker, values in enumerate(reader.pixels(y0, y1, x0, x1)):
-            values = values[inside].astype(np.float64)
-            m = values.mean()
+            values = torch.from_numpy(values).double()  # torch, as it does this on all cores
+            m = float((values * mask).sum()) / n
             delta = m - mean[marker]
-            squares[marker] += ((values - m) ** 2).sum() + delta**2 * count * n / total
+            squares[marker] += float((((values - m) * mask) ** 2).sum()) + delta**2 * count * n / total
             mean[marker] += delta * n / total
         count = total
     return {"count": np.array(count), "mean": mean, "squares": squares}

@@ -11,11 +11,15 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_batch_effect": ["batch_effect"],
         "_classification": ["classification"],
+        "_compare": ["compare_representations"],
         "_retrieval": ["retrieval"],
+        "_survival": ["survival"],
     },
 )
 
 if TYPE_CHECKING:
     from ._batch_effect import batch_effect
     from ._classification import classification
+    from ._compare import compare_representations
     from ._retrieval import retrieval
+    from ._survival import survival

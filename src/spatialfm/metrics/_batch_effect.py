@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError, listed
+from .._errors import SpatialfmError, TableError, listed
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -20,6 +20,7 @@ def batch_effect(
     batch_key: str,
     *,
     use_rep: str | Sequence[str],
+    lisi: bool = False,
     max_rows: int = 2000,
     random_state: int = 0,
 ) -> pd.DataFrame:
@@ -30,6 +31,11 @@ def batch_effect(
     the batches in the embedding as it is. Both are 0 where batches are mixed, 1 where they are apart; lower is better,
     as long as the embedding still tells what it should.
 
+    With `lisi` also iLISI (Korsunsky et al. 2019), which looks at the neighbours of each row and sees mixing that two
+    clusters do not: how many batches there effectively are among them, 1 or 2, scaled as in Luecken et al. 2022. Note
+    that it runs the other way: 0 where batches are apart, near 1 where they are mixed. kBET, the other test of
+    neighbours, has no maintained implementation in Python that does without JAX (scib-metrics) or R (scib).
+
     Parameters
     ----------
     adata
@@ -38,6 +44,8 @@ def batch_effect(
         Column of ``obs``.
     use_rep
         Key of ``obsm`` or ``"X"``, or several.
+    lisi
+        Whether iLISI is worked out, by harmonypy (``pip install 'spatialfm[batch]'``; its licence is GPL-3.0).
     max_rows
         Rows of a batch; of more, a random part.
     random_state
@@ -45,12 +53,15 @@ def batch_effect(
 
     Returns
     -------
-    One row an embedding and pair of batches: ``use_rep``, ``first``, ``second``, ``silhouette``, ``ari``.
+    One row an embedding and pair of batches: ``use_rep``, ``first``, ``second``, ``silhouette``, ``ari``, and
+    with `lisi` ``ilisi``, the median over rows (of batches of unequal size it stays below 1 however mixed they are).
 
     Raises
     ------
     TableError
         If there are fewer than two batches, or one has fewer than three rows.
+    SpatialfmError
+        If `lisi` is asked for and harmonypy is not installed.
 
     Examples
     --------
@@ -73,6 +84,7 @@ def batch_effect(
             f"obs[{batch_key!r}] holds {len(names)} batch(es), the smallest of {sizes.min()} rows. Two of three rows "
             "are the least."
         )
+    compute_lisi = _compute_lisi() if lisi else None
     rng = np.random.default_rng(random_state)
     parts = {name: _part(np.flatnonzero(batches == name), max_rows, rng) for name in names}
     rows = []
@@ -83,16 +95,29 @@ def batch_effect(
             of = np.repeat([0, 1], [len(parts[one]), len(parts[two])])
             plane = PCA(min(2, values.shape[1]), random_state=0).fit_transform(values[pooled])
             found = KMeans(2, n_init=10, random_state=random_state).fit_predict(values[pooled])
-            rows.append(
-                {
-                    "use_rep": rep,
-                    "first": one,
-                    "second": two,
-                    "silhouette": float(silhouette_score(plane, of)),
-                    "ari": float(adjusted_rand_score(of, found)),
-                }
-            )
+            row = {"use_rep": rep, "first": one, "second": two}
+            row["silhouette"] = float(silhouette_score(plane, of))
+            row["ari"] = float(adjusted_rand_score(of, found))
+            if compute_lisi is not None:
+                row["ilisi"] = ilisi(values[pooled], of, compute_lisi)
+            rows.append(row)
     return pd.DataFrame(rows)
+
+
+def ilisi(values: np.ndarray, batch: np.ndarray, compute_lisi: Callable) -> float:
+    """Effective number of batches among the neighbours of a row, of two, minus 1; the median over rows."""
+    # three times the perplexity is the number of neighbours that are looked at
+    perplexity = min(30, (len(values) - 1) // 3)
+    found = compute_lisi(values, pd.DataFrame({"batch": batch.astype(str)}), ["batch"], perplexity)
+    return float(np.median(found) - 1)
+
+
+def _compute_lisi() -> Callable:
+    try:
+        from harmonypy import compute_lisi
+    except ImportError as error:
+        raise SpatialfmError("lisi=True needs the package harmonypy: pip install 'spatialfm[batch]'.") from error
+    return compute_lisi
 
 
 def _values(adata: AnnData, rep: str) -> np.ndarray:

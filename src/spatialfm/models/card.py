@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-OUTPUTS = ("patch", "marker", "token", "summary")
+OUTPUTS = ("patch", "marker", "token", "summary", "attention")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,12 +29,15 @@ class EncoderOutput:
         ``(B, M, h, w, D)``, one vector a marker and position.
     summary
         ``(B, h, w, D)``, one vector a position.
+    attention
+        ``(B, M, heads)``, how much each attention head looks at a marker, as the paper of the model scores it.
     """
 
     patch: Tensor | None = None
     marker: Tensor | None = None
     token: Tensor | None = None
     summary: Tensor | None = None
+    attention: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ _COMMON = {
     "marker_vocabulary": "ids",
     "normalization": "marker statistics",
     "background": "zero",
-    "outputs": ("patch", "marker", "token"),
+    "outputs": ("patch", "marker", "token", "attention"),
     "default_output": "marker",
 }
 KRONOS = ModelCard(
@@ -130,7 +130,8 @@ class KronosEncoder(Encoder):
         Returns
         -------
         `patch` ``(B, D)``, the CLS token; `marker` ``(B, M, D)``, the mean token of each marker; `token`
-        ``(B, M, h, w, D)``.
+        ``(B, M, h, w, D)``; `attention` ``(B, M, heads)``, that of CLS to a marker, summed over its tokens (Online
+        Methods, "Model interpretability analysis", where the first head is taken).
 
         Raises
         ------
@@ -138,13 +139,20 @@ class KronosEncoder(Encoder):
             If ids and channels do not match, an id is out of range, or the window does not divide into patches.
         """
         wanted = self.wanted(outputs)
-        x, grid = self._tokens(pixels, markers)
-        x = self.backbone.norm(self.backbone.run(x, self.executed, first_only=not wanted - {"patch"}))
-        tokens = x[:, self.backbone.n_prefix :].unflatten(1, (pixels.shape[1], *grid)) if wanted - {"patch"} else None
+        x, grid = self._before_last(pixels, markers)
+        attention = None
+        if "attention" in wanted:
+            attention = self._cls_attention(x, grid).sum((-2, -1)).transpose(1, 2)
+            if wanted == {"attention"}:
+                return EncoderOutput(attention=attention)
+        of_tokens = wanted - {"patch", "attention"}
+        x = self.backbone.norm(self.backbone.run(x, self.executed[-1:], first_only=not of_tokens))
+        tokens = x[:, self.backbone.n_prefix :].unflatten(1, (pixels.shape[1], *grid)) if of_tokens else None
         return EncoderOutput(
             patch=x[:, 0] if "patch" in wanted else None,
             marker=tokens.mean((2, 3)) if "marker" in wanted else None,
             token=tokens if "token" in wanted else None,
+            attention=attention,
         )
 
     def attention(self, pixels: Tensor, markers: Tensor | Sequence[int]) -> Tensor:
@@ -159,13 +167,17 @@ class KronosEncoder(Encoder):
         -------
         ``(B, heads, M, h, w)``, after the softmax over all tokens; what is missing to one went to CLS and registers.
         """
+        return self._cls_attention(*self._before_last(pixels, markers))
+
+    def _before_last(self, pixels: Tensor, markers: Tensor | Sequence[int] | None) -> tuple[Tensor, tuple[int, int]]:
+        """What enters the last executed block, and the token grid."""
         x, grid = self._tokens(pixels, markers)
-        *before, last = self.executed
-        if before:
-            x = self.backbone.run(x, before)
-        block = self.backbone.block_list()[last]
+        return (self.backbone.run(x, self.executed[:-1]) if self.executed[:-1] else x), grid
+
+    def _cls_attention(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        block = self.backbone.block_list()[self.executed[-1]]
         weights = block.attn.first_weights(block.norm1(x))
-        return weights[..., self.backbone.n_prefix :].unflatten(-1, (pixels.shape[1], *grid))
+        return weights[..., self.backbone.n_prefix :].unflatten(-1, (-1, *grid))
 
     def _tokens(self, pixels: Tensor, markers: Tensor | Sequence[int] | None) -> tuple[Tensor, tuple[int, int]]:
         if pixels.ndim != 4 or 0 in pixels.shape[1:]:

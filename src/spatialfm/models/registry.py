@@ -160,7 +160,7 @@ def card(name: str) -> ModelCard:
     --------
     >>> import spatialfm as sfm
     >>> sfm.models.card("kronos").outputs
-    ('patch', 'marker', 'token')
+    ('patch', 'marker', 'token', 'attention')
     """
     return _entry(name).card
 

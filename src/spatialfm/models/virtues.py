@@ -17,7 +17,7 @@ from . import hub
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput
 from .registry import register
-from .virtues_attention import VirTuesAttention, marker_importance
+from .virtues_attention import VirTuesAttention, importance_of_heads, marker_importance
 from .virtues_blocks import TokenGrid, VirTuesConfig, VirTuesNet
 
 _COMMON = {
@@ -34,7 +34,7 @@ _COMMON = {
     "normalization": "virtues",
     "background": "keep",
     "mode": "tile",
-    "outputs": ("patch", "marker", "token", "summary"),
+    "outputs": ("patch", "marker", "token", "summary", "attention"),
     "default_output": "summary",
     "hub": "bunnelab/virtues",
 }
@@ -131,7 +131,7 @@ class VirTuesEncoder(Encoder):
         -------
         `summary` ``(B, h, w, D)``, the patch summary tokens; `patch` ``(B, D)``, their mean, which is the niche
         representation of the Methods; `token` ``(B, M, h, w, D)``; `marker` ``(B, M, D)``, the mean of a marker's
-        visible tokens.
+        visible tokens; `attention` ``(B, M, heads)``, what each head adds to the importance of a marker.
 
         Raises
         ------
@@ -140,6 +140,9 @@ class VirTuesEncoder(Encoder):
         """
         wanted = self.wanted(outputs)
         tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, token_mask))
+        attention = self._importance(tokens, grid) if "attention" in wanted else None
+        if wanted == {"attention"}:
+            return EncoderOutput(attention=attention)
         out = self.backbone.encoder.run(tokens, grid, summary_only=not wanted & {"marker", "token"})
         summary, token = out[:, 0], out[:, 1:]
         shape = (grid.height, grid.width)
@@ -148,6 +151,7 @@ class VirTuesEncoder(Encoder):
             marker=_mean_visible(token, grid) if "marker" in wanted else None,
             token=token.unflatten(2, shape) if "token" in wanted else None,
             summary=summary.unflatten(1, shape) if "summary" in wanted else None,
+            attention=attention,
         )
 
     def encode_samples(
@@ -265,6 +269,12 @@ class VirTuesEncoder(Encoder):
             starts = visible.any((2, 3)) if query is None else visible[:, :, query[0], query[1]]
             spatial = spatial * starts[:, None, :, None, None]
         return VirTuesAttention(marker, spatial, marker_importance(marker[:, :, 1:, 1:]))
+
+    def _importance(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
+        net, first = self.backbone.encoder, self._layer("v", 0)
+        entering = net.before(tokens, grid, (first,))[first]
+        total = net.blocks()[first].multi_head_attention.total_weights(entering, grid)
+        return importance_of_heads(total[:, :, 1:, 1:]).transpose(1, 2)
 
     def _layer(self, along: str, number: int) -> int:
         found = [i for i, letter in enumerate(self.backbone.config.encoder) if letter == along]

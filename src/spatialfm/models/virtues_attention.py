@@ -71,9 +71,21 @@ def marker_importance(attention: Tensor, *, over: Over = "query") -> Tensor:
     """
     if over not in get_args(Over):
         raise ModelError(f"over={over!r} is neither 'query' nor 'key'.")
-    total = attention.sum((-2, -1))
+    return importance_of_heads(attention.sum((-2, -1)), over=over).sum(1)
+
+
+def importance_of_heads(total: Tensor, *, over: Over = "query") -> Tensor:
+    """What each head adds to `marker_importance`, ``(B, heads, M)``.
+
+    Parameters
+    ----------
+    total
+        ``(B, heads, M, M)``, attention of one marker (first of the two axes) to another, summed over the positions.
+    over
+        As above.
+    """
     axis = -2 if over == "query" else -1
     low, high = total.amin(axis, keepdim=True), total.amax(axis, keepdim=True)
     spread = high - low
     scaled = torch.where(spread > 0, (total - low) / spread.clamp_min(torch.finfo(total.dtype).tiny), 0.0)
-    return scaled.sum((1, 2))
+    return scaled.sum(2)

@@ -173,6 +173,19 @@ class GroupAttention(nn.Module):
         query, key = self._query_key(x, grid)
         return self._softmax(query, key, grid.keys(self.along))
 
+    def total_weights(self, x: Tensor, grid: TokenGrid) -> Tensor:
+        """Attention of a ``v`` block summed over the positions, ``(B, heads, C, C)``; hidden tokens add nothing."""
+        query, key = self._query_key(x, grid)
+        keys, length = grid.keys("v"), grid.shape[2]
+        step = max(1, _WEIGHTS_AT_ONCE // (self.heads * grid.n_channels**2 * length)) * length
+        rows = None if grid.visible is None else grid.visible.transpose(1, 2).flatten(0, 1)[:, None, :, None]
+        sums = []
+        for part in (slice(start, start + step) for start in range(0, len(query), step)):
+            weights = self._softmax(query[part], key[part], None if keys is None else keys[part])
+            weights = weights if rows is None else weights * rows[part]
+            sums.append(weights.unflatten(0, (-1, length)).sum(1))
+        return torch.cat(sums)
+
     def mean_weights(self, x: Tensor, grid: TokenGrid, query: int | None = None) -> Tensor:
         """Attention ``(G, heads, S)`` of one token of each group, or the mean over its visible tokens."""
         queries, key = self._query_key(x, grid)

@@ -9,19 +9,35 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
+        "_attention": ["attention"],
         "_cells": ["cells"],
         "_cluster_tree": ["cluster_tree"],
+        "_compare_composition": ["compare_composition"],
         "_composition": ["composition"],
         "_forest": ["forest"],
         "_kaplan_meier": ["kaplan_meier"],
+        "_marker_attention": ["marker_attention"],
+        "_neighborhood_contrast": ["neighborhood_contrast"],
+        "_search_results": ["search_results"],
+        "_shift": ["shift"],
+        "_signatures": ["signatures", "signature_scores"],
+        "_survival_auc": ["survival_auc"],
         "_tile_map": ["tile_map"],
     },
 )
 
 if TYPE_CHECKING:
+    from ._attention import attention
     from ._cells import cells
     from ._cluster_tree import cluster_tree
+    from ._compare_composition import compare_composition
     from ._composition import composition
     from ._forest import forest
     from ._kaplan_meier import kaplan_meier
+    from ._marker_attention import marker_attention
+    from ._neighborhood_contrast import neighborhood_contrast
+    from ._search_results import search_results
+    from ._shift import shift
+    from ._signatures import signature_scores, signatures
+    from ._survival_auc import survival_auc
     from ._tile_map import tile_map

@@ -96,7 +96,12 @@ def forest(
             (1, row), (8, 0), xycoords=ax.get_yaxis_transform(), textcoords="offset points", va="center",
             fontsize="small", annotation_clip=False,
         )  # fmt: skip
-    ax.set_title(title or f"{record['n']} patients, {record['events']} events", loc="left", fontsize="medium")
+    who = (
+        f"{record['n']} rows in {record['n_clusters']} clusters"
+        if "n_clusters" in record
+        else f"{record['n']} patients"
+    )
+    ax.set_title(title or f"{who}, {record['events']} events", loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 

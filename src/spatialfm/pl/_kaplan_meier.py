@@ -159,7 +159,9 @@ def _test_label(samples: AnnData, logrank_key: str, record: dict) -> str | None:
     if not same or not counts:  # a test of other groups, or of these before they changed
         return None
     note = "\n(optimistic: the outcome made the groups)" if test.get("optimistic") else ""
-    return f"log-rank {format_p(float(test['p_value']))}{note}"
+    strata = [str(name) for name in test["params"].get("strata", ())]
+    within = f" within {listed(strata, quoted=False)}" if strata else ""
+    return f"log-rank{within} {format_p(float(test['p_value']))}{note}"
 
 
 def _draw_curve(ax: Axes, curve: pd.DataFrame, color: str, label: str, interval: bool, censor_marks: bool) -> None:

@@ -144,6 +144,18 @@ def c_index_of(time: np.ndarray, event: np.ndarray, score: np.ndarray) -> tuple[
     return float(c_index), int(concordant + discordant + tied)
 
 
+def concordant_pairs(time: np.ndarray, event: np.ndarray, score: np.ndarray) -> tuple[float, int]:
+    """Pairs in the right order (ties of the score count one half), and comparable pairs; both 0 without any."""
+    right, pairs = 0.0, 0
+    for i in np.flatnonzero(event):
+        later = (time > time[i]) | ((time == time[i]) & ~event)
+        difference = score[i] - score[later]
+        tied = np.abs(difference) <= 1e-8  # scikit-survival's tolerance
+        right += (difference[~tied] > 0).sum() + tied.sum() / 2
+        pairs += int(later.sum())
+    return float(right), pairs
+
+
 def bootstrap_c_index(
     time: np.ndarray, event: np.ndarray, score: np.ndarray, n_bootstrap: int, rng: np.random.Generator
 ) -> np.ndarray:

@@ -8,20 +8,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2, norm
 
 from .._errors import SpatialfmWarning, SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from ._check import listed, obs_column
+from ._concordance import concordant_pairs
+from ._cox_fit import CoxFit, Ties, fit_cox
 from ._logrank import holm
-from ._outcome import OnMissing, Outcome, read_outcome, value_column
+from ._outcome import (
+    OnMissing,
+    Outcome,
+    check_patients,
+    column_as,
+    read_outcome,
+    read_strata,
+    stratum_codes,
+    value_column,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from lifelines import CoxPHFitter
 
+CLUSTERS = 20  # below, robust standard errors are too short
 EVENTS_PER_TERM = 10  # below, coefficients are biased and intervals too short (Peduzzi et al., J Clin Epidemiol 1995)
-_TIME, _EVENT = "__time__", "__event__"
 
 
 def cox(
@@ -32,6 +43,8 @@ def cox(
     reference: Mapping[str, str] | None = None,
     standardize: bool = False,
     strata: str | Sequence[str] | None = None,
+    ties: Ties = "efron",
+    cluster_key: str | None = None,
     penalizer: float = 0.0,
     test_proportional_hazards: bool = True,
     alpha: float = 0.05,
@@ -42,12 +55,16 @@ def cox(
     key_added: str = "cox",
     copy: bool = False,
 ) -> dict[str, object] | None:
-    """Cox regression with a test of proportional hazards (lifelines; ties after Efron).
+    """Cox regression with a test of proportional hazards.
+
+    Estimates, standard errors and tests are those of R's survival package (Therneau and Grambsch, Modeling Survival
+    Data, 2000).
 
     Parameters
     ----------
     samples
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`; several rows a patient with
+        `cluster_key`.
     covariates
         Columns of ``obs``, or names in ``var`` (a phenotype's fraction). Strings and categoricals become one term for
         each level but the reference.
@@ -60,19 +77,29 @@ def cox(
         the ratio of a whole unit means little for a fraction.
     strata
         Columns of ``obs`` whose levels have a baseline hazard of their own.
+    ties
+        How several events at one time are taken: ``"efron"``, close to the exact likelihood, or ``"breslow"``, whose
+        estimates are pulled to zero by many ties.
+    cluster_key
+        Column of ``obs`` with what rows belong together: the patient, where several samples of one are rows, or the
+        hospital. Standard errors, intervals and p-values are then the robust ones of Lin and Wei (JASA 1989), which
+        hold though rows of one cluster are alike; they need some 20 clusters or more. The test of proportional hazards
+        takes rows as independent all the same.
     penalizer
-        Strength of the ridge penalty; with one, estimates are shrunk, and intervals and p-values only approximate.
+        Strength of the ridge penalty on covariates of standard deviation 1, for one row; with one, estimates are
+        shrunk, and intervals and p-values only approximate.
     test_proportional_hazards
-        Whether to test each term with scaled Schoenfeld residuals against the Kaplan-Meier transform of time (Grambsch
-        and Therneau 1994).
+        Whether to test each term, and all together, for a coefficient that changes with time, on the scale of the
+        Kaplan-Meier estimate (Grambsch and Therneau 1994, as the score test of R's ``cox.zph``).
     alpha
         1 - confidence level.
     time_key, event_key
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
     patient_key
-        Column of ``obs`` that must not repeat, where there is one.
+        Column of ``obs`` that must not repeat, where there is one, unless `cluster_key` keeps its rows together.
     on_missing
-        What becomes of rows without outcome or covariate: ``"raise"``, or ``"drop"`` with their number in the record.
+        What becomes of rows without outcome, covariate or cluster: ``"raise"``, or ``"drop"`` with their number in the
+        record.
     key_added
         Key of ``uns`` that is written.
     copy
@@ -82,9 +109,11 @@ def cox(
     -------
     None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table``, a row a term, with
     ``covariate``, ``level``, ``reference``, ``coef``, ``se``, ``hazard_ratio``, ``ci_low``, ``ci_high`` (of the hazard
-    ratio), ``z``, ``p_value`` and, if tested, ``ph_p_value``; ``n``, ``events``, ``events_per_term``; ``concordance``
-    on these same patients, hence optimistic; ``log_likelihood``, and of the likelihood-ratio test of all terms
-    ``lr_statistic``, ``lr_dof`` and ``lr_p_value``; ``params``.
+    ratio), ``z``, ``p_value``, with `cluster_key` ``se_naive`` (as if rows were independent) and, if tested,
+    ``ph_p_value``; ``ph_global_p_value``; ``n``, ``events``, ``events_per_term`` and ``n_clusters``; ``concordance``
+    on these same patients (within strata), hence optimistic; ``log_likelihood``; statistic, degrees of freedom and
+    p-value of three tests that no term matters: ``lr_statistic``, ``lr_dof``, ``lr_p_value`` (likelihood ratio),
+    ``score_*`` and ``wald_*``; the first two are NaN with clusters, where they do not hold; ``params``.
 
     Raises
     ------
@@ -94,7 +123,8 @@ def cox(
     Warns
     -----
     SpatialfmWarning
-        With fewer than 10 events a term; where hazards are not proportional (p below 0.05 after Holm's correction).
+        With fewer than 10 events a term, or fewer than 20 clusters; where hazards are not proportional (p below 0.05
+        after Holm's correction).
 
     Examples
     --------
@@ -110,32 +140,39 @@ def cox(
     """
     names = [covariates] if isinstance(covariates, str) else list(covariates)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
-    _check_call(names, strata_names, penalizer, alpha)
+    _check_call(names, strata_names, ties, penalizer, alpha)
     columns = pd.DataFrame({name: value_column(samples, name, "covariates", layer) for name in names})
-    for name in strata_names:
-        columns[_stratum(name)] = obs_column(
-            samples, name, "strata", rows="rows", error=SurvivalError, allow_missing=True
-        ).astype("category")
+    columns = columns.assign(**read_strata(samples, strata_names))
+    if cluster_key is not None:
+        columns[column_as("cluster", cluster_key)] = _clusters(samples, cluster_key, patient_key)
     outcome = read_outcome(
         samples,
         "cox",
         time_key=time_key,
         event_key=event_key,
-        patient_key=patient_key,
+        patient_key=patient_key if cluster_key is None else None,
         on_missing=on_missing,
         columns=columns,
     )
     design, terms = design_matrix(outcome.columns[names], reference or {}, standardize)
     _check_design(design, penalizer)
+    clusters = None if cluster_key is None else pd.factorize(outcome.columns[column_as("cluster", cluster_key)])[0]
+    _check_clusters(clusters, cluster_key, len(terms))
 
-    frame = _frame(design, outcome, strata_names)
-    fitter = _fit(frame, strata_names, penalizer, alpha)
-    table = _table(fitter, terms)
+    strata_codes = stratum_codes(outcome)
+    x = design.to_numpy(dtype=np.float64)
+    fit = fit_cox(
+        x, outcome.time, outcome.event, strata=strata_codes, ties=ties, penalizer=penalizer, clusters=clusters
+    )
+    table = _table(fit, terms, alpha)
     if test_proportional_hazards:
-        table["ph_p_value"] = _proportional_hazards(fitter, frame)
+        table["ph_p_value"] = chi2.sf(fit.ph_statistic, 1)
     result = {
         "table": table,
-        **_summary(fitter, outcome, len(terms)),
+        **_summary(fit, outcome, len(terms)),
+        "concordance": _concordance(x @ fit.coef, outcome, strata_codes),
+        **({"ph_global_p_value": float(chi2.sf(fit.ph_global, len(terms)))} if test_proportional_hazards else {}),
+        **({} if clusters is None else {"n_clusters": int(clusters.max()) + 1}),
         "params": {
             "covariates": np.array(names, dtype=object),
             "layer": layer or "",
@@ -145,12 +182,13 @@ def cox(
             "alpha": float(alpha),
             "time_key": time_key,
             "event_key": event_key,
-            "ties": "Efron",
+            "ties": ties,
+            "cluster_key": cluster_key or "",
             "n_dropped": outcome.n_dropped,
         },
     }
-    _warn(table, int(outcome.event.sum()))
-    logger.info("Cox regression: %d terms, %d patients, %d events.", len(terms), result["n"], result["events"])
+    _warn(table, int(outcome.event.sum()), result.get("n_clusters"))
+    logger.info("Cox regression: %d terms, %d rows, %d events.", len(terms), result["n"], result["events"])
     if copy:
         return result
     samples.uns[key_added] = result
@@ -191,15 +229,13 @@ def design_matrix(
     return pd.DataFrame(design, index=columns.index), table
 
 
-def _stratum(name: str) -> str:
-    return f"__stratum_{name}__"
-
-
-def _check_call(names: list[str], strata: list[str], penalizer: float, alpha: float) -> None:
+def _check_call(names: list[str], strata: list[str], ties: str, penalizer: float, alpha: float) -> None:
     if not names:
         raise SurvivalError("No covariates. Name columns of obs or phenotypes in var: sfm.tl.cox(samples, [...]).")
     if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1 or name in strata]:
         raise SurvivalError(f"{listed(repeated)} appears twice among covariates= and strata=. Name it once.")
+    if ties not in ("efron", "breslow"):
+        raise SurvivalError(f'ties={ties!r} is not known. Pass "efron" or "breslow".')
     if not penalizer >= 0:
         raise SurvivalError(f"penalizer={penalizer} is negative. Pass 0 for none.")
     if not 0 < alpha < 1:
@@ -217,66 +253,86 @@ def _check_design(design: pd.DataFrame, penalizer: float) -> None:
         )
 
 
-def _frame(design: pd.DataFrame, outcome: Outcome, strata: list[str]) -> pd.DataFrame:
-    frame = design.copy()
-    frame[_TIME], frame[_EVENT] = outcome.time, outcome.event.astype(float)
-    for name in strata:
-        frame[_stratum(name)] = outcome.columns[_stratum(name)].cat.codes.to_numpy()
-    return frame.reset_index(drop=True)
-
-
-def _fit(frame: pd.DataFrame, strata: list[str], penalizer: float, alpha: float) -> CoxPHFitter:
-    from lifelines import CoxPHFitter
-    from lifelines.exceptions import ConvergenceError
-
-    try:
-        return CoxPHFitter(penalizer=penalizer, alpha=alpha).fit(
-            frame, duration_col=_TIME, event_col=_EVENT, strata=[_stratum(name) for name in strata] or None
-        )
-    except ConvergenceError as error:
+def _clusters(samples: AnnData, cluster_key: str, patient_key: str | None) -> pd.Series:
+    """Column of clusters; a patient in two of them is refused."""
+    clusters = obs_column(samples, cluster_key, "cluster_key", rows="rows", error=SurvivalError, allow_missing=True)
+    if patient_key is None or patient_key not in samples.obs or patient_key == cluster_key:
+        return clusters
+    check_patients(samples[~samples.obs[patient_key].duplicated()], patient_key)  # refuses missing names
+    of_patient = clusters.groupby(samples.obs[patient_key].astype(str)).nunique()
+    if (of_patient > 1).any():
         raise SurvivalError(
-            f"The Cox regression did not converge ({str(error).splitlines()[0]}). A covariate that separates those "
-            "with from those without event has no finite coefficient: leave it out, or pass penalizer=0.1."
-        ) from error
+            f"{int((of_patient > 1).sum())} patients (obs[{patient_key!r}]) are in several clusters of "
+            f"obs[{cluster_key!r}] (cluster_key=), first {listed(of_patient.index[of_patient > 1], 3)}: their rows are "
+            f'not independent. Pass cluster_key="{patient_key}".'
+        )
+    return clusters
 
 
-def _table(fitter: CoxPHFitter, terms: pd.DataFrame) -> pd.DataFrame:
-    summary = fitter.summary.loc[terms.index]
-    interval = np.exp(fitter.confidence_intervals_.loc[terms.index].to_numpy())
-    return terms.assign(
-        coef=summary["coef"],
-        se=summary["se(coef)"],
-        hazard_ratio=summary["exp(coef)"],
-        ci_low=interval[:, 0],
-        ci_high=interval[:, 1],
-        z=summary["z"],
-        p_value=summary["p"],
-    )
+def _check_clusters(clusters: np.ndarray | None, cluster_key: str | None, n_terms: int) -> None:
+    if clusters is not None and clusters.max() + 1 <= n_terms:
+        raise SurvivalError(
+            f"{clusters.max() + 1} clusters in obs[{cluster_key!r}] (cluster_key=) for {n_terms} terms: robust "
+            f'standard errors need more of them, and hold from some 20 on. Pass strata="{cluster_key}" instead.'
+        )
 
 
-def _proportional_hazards(fitter: CoxPHFitter, frame: pd.DataFrame) -> np.ndarray:
-    from lifelines.statistics import proportional_hazard_test
+def _table(fit: CoxFit, terms: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    naive = np.sqrt(np.diag(fit.variance))
+    se = naive if fit.robust_variance is None else np.sqrt(np.diag(fit.robust_variance))
+    reach = norm.isf(alpha / 2) * se
+    with np.errstate(over="ignore"):
+        table = terms.assign(
+            coef=fit.coef,
+            se=se,
+            hazard_ratio=np.exp(fit.coef),
+            ci_low=np.exp(fit.coef - reach),
+            ci_high=np.exp(fit.coef + reach),
+            z=fit.coef / se,
+            p_value=2 * norm.sf(np.abs(fit.coef / se)),
+        )
+    return table if fit.robust_variance is None else table.assign(se_naive=naive)
 
-    # lifelines' default, the rank of time, depends on the order of rows where times are tied
-    return np.atleast_1d(proportional_hazard_test(fitter, frame, time_transform="km").p_value)
+
+def _concordance(risk: np.ndarray, outcome: Outcome, strata: np.ndarray | None) -> float:
+    strata = np.zeros(risk.size, int) if strata is None else strata
+    counts = [
+        concordant_pairs(outcome.time[mine], outcome.event[mine], risk[mine])
+        for mine in (strata == code for code in np.unique(strata))
+    ]
+    right, pairs = np.sum(counts, axis=0)
+    return float(right / pairs) if pairs else np.nan
 
 
-def _summary(fitter: CoxPHFitter, outcome: Outcome, n_terms: int) -> dict[str, float]:
-    ratio = fitter.log_likelihood_ratio_test()
-    events = int(outcome.event.sum())
-    return {
-        "n": len(outcome.time),
-        "events": events,
-        "events_per_term": events / n_terms,
-        "concordance": float(fitter.concordance_index_),
-        "log_likelihood": float(fitter.log_likelihood_),
-        "lr_statistic": float(ratio.test_statistic),
-        "lr_dof": int(ratio.degrees_freedom),
-        "lr_p_value": float(ratio.p_value),
+def _summary(fit: CoxFit, outcome: Outcome, n_terms: int) -> dict[str, float]:
+    variance = fit.variance if fit.robust_variance is None else fit.robust_variance
+    independent = 1.0 if fit.robust_variance is None else np.nan
+    dof = n_terms if np.isclose(fit.dof, n_terms) else fit.dof
+    tests = {
+        "lr": 2 * (fit.log_likelihood - fit.null_log_likelihood) * independent,
+        "score": fit.score_statistic * independent,
+        "wald": float(fit.coef @ np.linalg.solve(variance, fit.coef)),
     }
+    events = int(outcome.event.sum())
+    result = {"n": len(outcome.time), "events": events, "events_per_term": events / n_terms}
+    result["log_likelihood"] = fit.log_likelihood
+    for name, statistic in tests.items():
+        result |= {
+            f"{name}_statistic": statistic,
+            f"{name}_dof": dof,
+            f"{name}_p_value": float(chi2.sf(statistic, dof)),
+        }
+    return result
 
 
-def _warn(table: pd.DataFrame, events: int) -> None:
+def _warn(table: pd.DataFrame, events: int, n_clusters: int | None) -> None:
+    if n_clusters is not None and n_clusters < CLUSTERS:
+        warnings.warn(
+            f"{n_clusters} clusters: with fewer than {CLUSTERS}, robust standard errors are too short. A cluster of "
+            "many patients, as a hospital, may be strata= instead.",
+            SpatialfmWarning,
+            stacklevel=3,
+        )
     if events < EVENTS_PER_TERM * len(table):
         warnings.warn(
             f"{events} events for {len(table)} terms: with fewer than {EVENTS_PER_TERM} events a term, hazard ratios "

@@ -99,8 +99,10 @@ def embed_cells(
         Default: ``"raise"`` for models that know markers by name, ``"keep"`` for those to which names mean nothing.
     outputs
         ``"marker"``: one vector a marker, concatenated to ``M * D`` columns; ``"patch"``: one vector a cell of ``D``
-        columns (in tiles: the summary tokens, or the mean of the tokens of all markers); or both, from one pass:
-        ``("marker", "patch")``. Default: what the model's card says.
+        columns (in tiles: the summary tokens, or the mean of the tokens of all markers); ``"attention"``, of models
+        that have it and in crops: how much each attention head looks at each marker, ``M * heads`` columns, to be read
+        with `spatialfm.tl.marker_attention`; or several, from one pass: ``("marker", "patch")``. Default: what the
+        model's card says.
     normalization
         ``"published"``: the statistics shipped with the weights; ``"cohort"``: mean and standard deviation over the
         tissue of all samples given; ``"auto"``: published ones where there are any, those of the cohort for the rest.

@@ -84,7 +84,8 @@ def embed_tiles(
         Images ``(c, y, x)``.
     model, weights, markers, mapping, on_unknown, outputs, normalization, intensity_max, mpp, resample, stats, \
 marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, client, compile, dtype, resume
-        As in `spatialfm.tl.embed_cells`. ``outputs="marker"`` gives one vector a marker, ``"patch"`` one a tile.
+        As in `spatialfm.tl.embed_cells`. ``outputs="marker"`` gives one vector a marker, ``"patch"`` one a tile,
+        ``"attention"`` how much each attention head looks at each marker.
     size
         Side of a tile in model pixels. Default: the window on the model's card.
     stride

@@ -207,7 +207,7 @@ def embedding_record(plan: Plan, output: str, n_columns: int, **extra: object) -
         "weights_sha256": encoder.weights.sha256,
         "model_options": dict(encoder.options),
         "output": output,
-        "embedding_dim": n_columns // (len(markers) if output == "marker" else 1),
+        "embedding_dim": n_columns // (len(markers) if output in ("marker", "attention") else 1),
         "n_columns": n_columns,
         "feature_names": encoder.feature_names(markers) if named else None,
         "standardized": card.standardize,

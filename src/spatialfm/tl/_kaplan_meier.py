@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
@@ -15,6 +16,7 @@ from ._outcome import OnMissing, group_codes, read_groups, read_outcome
 if TYPE_CHECKING:
     from anndata import AnnData
 
+Interval = Literal["log-log", "log", "plain"]
 ALL = "all"  # name of the one group where there are none
 
 
@@ -24,13 +26,14 @@ def kaplan_meier(
     *,
     time_key: str = "time",
     event_key: str = "event",
+    interval: Interval = "log-log",
     alpha: float = 0.05,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
     key_added: str = "kaplan_meier",
     copy: bool = False,
 ) -> dict[str, object] | None:
-    """Kaplan-Meier survival curves, of all patients or of each group (lifelines).
+    """Kaplan-Meier survival curves, of all patients or of each group, as R's ``survfit`` has them.
 
     Parameters
     ----------
@@ -40,6 +43,9 @@ def kaplan_meier(
         Column of ``obs`` with the groups.
     time_key, event_key
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    interval
+        Scale on which Greenwood's interval is symmetric: ``"log-log"``, which stays between 0 and 1; ``"log"``, R's
+        default; ``"plain"``. The latter two are cut at 0 and 1.
     alpha
         1 - confidence level.
     patient_key
@@ -56,7 +62,7 @@ def kaplan_meier(
     None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table`` with columns ``group``,
     ``time``, ``at_risk`` (just before the time), ``events``, ``censored``, ``survival``, ``ci_low`` and ``ci_high``;
     ``groups`` with ``n``, ``events``, ``median``, ``median_ci_low`` and ``median_ci_high`` of each group (NaN: not
-    reached); ``params``. The interval is Greenwood's on the log-log scale, and NaN where the estimate is 0.
+    reached); ``params``. The interval is NaN where the estimate is 0.
 
     Raises
     ------
@@ -80,6 +86,8 @@ def kaplan_meier(
     """
     if not 0 < alpha < 1:
         raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
+    if interval not in ("log-log", "log", "plain"):
+        raise SurvivalError(f'interval={interval!r} is not known. Pass "log-log", "log" or "plain".')
     outcome = read_outcome(
         samples,
         "kaplan_meier",
@@ -91,7 +99,9 @@ def kaplan_meier(
     )
     codes, names = (np.zeros(len(outcome.time), int), [ALL]) if group_key is None else group_codes(outcome, group_key)
 
-    curves = [survival_curve(outcome.time[codes == i], outcome.event[codes == i], alpha) for i in range(len(names))]
+    curves = [
+        survival_curve(outcome.time[codes == i], outcome.event[codes == i], alpha, interval) for i in range(len(names))
+    ]
     result = {
         "table": pd.concat(
             [curve.assign(group=name)[["group", *curve.columns]] for curve, name in zip(curves, names, strict=True)],
@@ -103,7 +113,7 @@ def kaplan_meier(
             "time_key": time_key,
             "event_key": event_key,
             "alpha": float(alpha),
-            "interval": "Greenwood, log-log",
+            "interval": f"Greenwood, {interval}",
             "n_dropped": outcome.n_dropped,
         },
     }
@@ -114,37 +124,57 @@ def kaplan_meier(
     return None
 
 
-def survival_curve(time: np.ndarray, event: np.ndarray, alpha: float = 0.05) -> pd.DataFrame:
+def survival_curve(
+    time: np.ndarray, event: np.ndarray, alpha: float = 0.05, interval: Interval = "log-log"
+) -> pd.DataFrame:
     """Kaplan-Meier estimate of one group: a row for time 0 and each later time of event or censoring."""
-    from lifelines import KaplanMeierFitter
-
-    fitter = KaplanMeierFitter(alpha=alpha).fit(time, event)
-    table, survival = fitter.event_table, fitter.survival_function_.iloc[:, 0].to_numpy()
-    interval = fitter.confidence_interval_.to_numpy().copy()
-    interval[survival == 0] = np.nan  # log(-log 0) has no variance; lifelines would give [0, 0]
+    times, index = np.unique(np.append(time, 0.0), return_inverse=True)
+    index = index[:-1]
+    events = np.bincount(index, weights=event, minlength=times.size).astype(int)
+    leaving = np.bincount(index, minlength=times.size)
+    at_risk = time.size - np.cumsum(leaving) + leaving
+    survival = np.cumprod(1 - events / at_risk)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        greenwood = np.sqrt(np.cumsum(events / (at_risk * (at_risk - events))))  # standard error of log S
+        low, high = _interval(survival, greenwood, norm.isf(alpha / 2), interval)
+    low[survival == 1], high[survival == 1] = 1.0, 1.0
+    low[survival <= 0], high[survival <= 0] = np.nan, np.nan
     return pd.DataFrame(
         {
-            "time": table.index.to_numpy(dtype=float),
-            "at_risk": table["at_risk"].to_numpy(dtype=int),
-            "events": table["observed"].to_numpy(dtype=int),
-            "censored": table["censored"].to_numpy(dtype=int),
+            "time": times,
+            "at_risk": at_risk,
+            "events": events,
+            "censored": leaving - events,
             "survival": survival,
-            "ci_low": interval[:, 0],
-            "ci_high": interval[:, 1],
+            "ci_low": low,
+            "ci_high": high,
         }
     )
 
 
+def _interval(s: np.ndarray, se: np.ndarray, z: float, kind: Interval) -> tuple[np.ndarray, np.ndarray]:
+    """Limits from the standard error of log S."""
+    if kind == "plain":
+        return np.maximum(s - z * s * se, 0), np.minimum(s + z * s * se, 1)
+    if kind == "log":
+        return s * np.exp(-z * se), np.minimum(s * np.exp(z * se), 1)
+    reach = np.exp(z * se / np.abs(np.log(s)))
+    return s**reach, s ** (1 / reach)
+
+
 def _summary(curve: pd.DataFrame) -> dict[str, float]:
-    def first_at_half(column: str) -> float:
-        # a product of fractions can miss 1/2 by rounding
+    def time_of_half(column: str) -> float:
+        # a product of fractions can miss 1/2 by rounding; a curve that stays there a while has its middle
         below = curve["time"][curve[column] <= 0.5 + 1e-12]
-        return float(below.iloc[0]) if len(below) else np.nan
+        if not len(below):
+            return np.nan
+        later = curve["time"][curve[column] < 0.5 - 1e-12]
+        return float((below.iloc[0] + later.iloc[0]) / 2 if len(later) else below.iloc[0])
 
     return {
         "n": int(curve["at_risk"].iloc[0]),
         "events": int(curve["events"].sum()),
-        "median": first_at_half("survival"),
-        "median_ci_low": first_at_half("ci_low"),
-        "median_ci_high": first_at_half("ci_high"),
+        "median": time_of_half("survival"),
+        "median_ci_low": time_of_half("ci_low"),
+        "median_ci_high": time_of_half("ci_high"),
     }

@@ -35,4 +35,7 @@ def leiden(graph: csr_matrix, resolution: float, random_state: int) -> np.ndarra
         n_iterations=2,
         directed=False,
     )
-    return cells.obs["leiden"].cat.codes.to_numpy().astype(int)
+    codes = cells.obs["leiden"].cat.codes.to_numpy().astype(int)
+    rank = np.empty(codes.max() + 1, int)  # igraph numbers clusters in no order
+    rank[np.argsort(-np.bincount(codes), kind="stable")] = np.arange(len(rank))
+    return rank[codes]

@@ -86,8 +86,6 @@ def neighborhood_contrast(
     >>> bool(table.loc["Tumor", "relative_change"] > 0)
     True
     """
-    from scipy import stats
-
     check_anndata(adata, "neighborhood_contrast")
     codes, names = codes_of(obs_column(adata, cluster_key, "cluster_key"))
     if cell_type not in names:
@@ -97,35 +95,21 @@ def neighborhood_contrast(
     for side, rows in (("inside", of_type & is_inside), ("outside", of_type & ~is_inside)):
         if not rows.any():
             raise TableError(f"No cell of type {cell_type!r} is {side} of {within!r}. Nothing can be compared.")
-    counts = _neighbour_counts(adata, codes, len(names), of_type, n_neighbors, library_key, spatial_key)
+    counts = neighbour_counts(adata, codes, len(names), of_type, n_neighbors, library_key, spatial_key)
     side = is_inside[of_type]
-    one, two = counts[side].sum(axis=0), counts[~side].sum(axis=0)
-    shares = one / one.sum(), two / two.sum()
-    pooled = (one + two) / (one.sum() + two.sum())
-    spread = np.sqrt(pooled * (1 - pooled) * (1 / one.sum() + 1 / two.sum()))
-    z = np.divide(shares[0] - shares[1], spread, out=np.zeros(len(names)), where=spread > 0)
-    change = np.divide(shares[0], shares[1], out=np.full(len(names), np.inf), where=shares[1] > 0) - 1
-    change[(one == 0) & (two == 0)] = 0.0
-    table = pd.DataFrame(
-        {
-            "inside": shares[0],
-            "outside": shares[1],
-            "relative_change": change,
-            "z": z,
-            "p_cells": 2 * stats.norm.sf(np.abs(z)),
-        },
-        index=pd.Index(names, name="neighbour"),
-    )
-    table["q_cells"] = stats.false_discovery_control(table["p_cells"])
-    table["n_patients"], table["p_patients"] = 0, np.nan
+    patients = None
     if patient_key is not None:
         patients = obs_column(adata, patient_key, "patient_key").astype(str).to_numpy()[of_type]
-        table["n_patients"], table["p_patients"] = _over_patients(counts, side, patients)
+    table = contrast_table(counts, side, patients, names, alpha)
     tested = table["p_patients"].notna()
-    table["q_patients"] = np.nan
-    if tested.any():
-        table.loc[tested, "q_patients"] = stats.false_discovery_control(table.loc[tested, "p_patients"])
-    table["significant"] = (table["q_patients"] if tested.any() else table["q_cells"]) < alpha
+    if patients is not None and not tested.any():
+        warnings.warn(
+            f"{table['n_patients'].iloc[0]} patient(s) have cells both inside and outside; five are the least for a "
+            "test "
+            "over patients. Only the test over cells is there, which is far too good.",
+            SpatialfmWarning,
+            stacklevel=2,
+        )
     if copy:
         return table
     adata.uns[key_added] = {
@@ -145,6 +129,32 @@ def neighborhood_contrast(
     return None
 
 
+def contrast_table(
+    counts: np.ndarray, side: np.ndarray, patients: np.ndarray | None, names: list[str], alpha: float
+) -> pd.DataFrame:
+    """Neighbours of each type ``(cells, types)`` of the cells of one side against those of the other."""
+    from scipy import stats
+
+    one, two = counts[side].sum(axis=0), counts[~side].sum(axis=0)
+    shares = one / one.sum(), two / two.sum()
+    pooled = (one + two) / (one.sum() + two.sum())
+    spread = np.sqrt(pooled * (1 - pooled) * (1 / one.sum() + 1 / two.sum()))
+    z = np.divide(shares[0] - shares[1], spread, out=np.zeros(len(names)), where=spread > 0)
+    change = np.divide(shares[0], shares[1], out=np.full(len(names), np.inf), where=shares[1] > 0) - 1
+    change[(one == 0) & (two == 0)] = 0.0
+    columns = {"inside": shares[0], "outside": shares[1], "relative_change": change, "z": z}
+    table = pd.DataFrame(columns | {"p_cells": 2 * stats.norm.sf(np.abs(z))}, index=pd.Index(names, name="neighbour"))
+    table["q_cells"] = stats.false_discovery_control(table["p_cells"])
+    table["n_patients"], table["p_patients"], table["q_patients"] = 0, np.nan, np.nan
+    if patients is not None:
+        table["n_patients"], table["p_patients"] = _over_patients(counts, side, patients)
+    tested = table["p_patients"].notna()
+    if tested.any():
+        table.loc[tested, "q_patients"] = stats.false_discovery_control(table.loc[tested, "p_patients"])
+    table["significant"] = (table["q_patients"] if tested.any() else table["q_cells"]) < alpha
+    return table
+
+
 def _inside(adata: AnnData, within: str, inside: str | None) -> np.ndarray:
     column = obs_column(adata, within, "within", allow_missing=True)
     if inside is None:
@@ -159,7 +169,7 @@ def _inside(adata: AnnData, within: str, inside: str | None) -> np.ndarray:
     return (names == inside).to_numpy()
 
 
-def _neighbour_counts(
+def neighbour_counts(
     adata: AnnData,
     codes: np.ndarray,
     n_types: int,
@@ -189,12 +199,6 @@ def _over_patients(counts: np.ndarray, side: np.ndarray, patients: np.ndarray) -
             differences.append(one / one.sum() - two / two.sum())
     p = np.full(counts.shape[1], np.nan)
     if len(differences) < 5:
-        warnings.warn(
-            f"{len(differences)} patient(s) have cells both inside and outside; five are the least for a test over "
-            "patients. Only the test over cells is there, which is far too good.",
-            SpatialfmWarning,
-            stacklevel=3,
-        )
         return len(differences), p
     for column, values in enumerate(np.array(differences).T):
         p[column] = 1.0 if not values.any() else stats.wilcoxon(values).pvalue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 OnMissing = Literal["raise", "drop"]
+_AS = "__as__"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def read_outcome(
     missing = _missing(time, event, columns)
     if missing.any() and on_missing == "raise":
         parts = {time_key: time, event_key: event, **columns}
-        absent = [key for key, column in parts.items() if column.isna().any()]
+        absent = [str(key).split(_AS)[-1] for key, column in parts.items() if column.isna().any()]
         raise SurvivalError(
             f"{int(missing.sum())} of {len(missing)} rows have no value in {listed(absent)}: "
             f'{listed(missing.index[missing])}. Fill them, or pass on_missing="drop" to leave these rows out.'
@@ -120,6 +122,31 @@ def read_groups(samples: AnnData, group_key: str | None) -> pd.DataFrame | None:
     column = column.astype("category")
     names = [str(name) for name in column.cat.categories]
     return pd.DataFrame({"group": column.cat.rename_categories(names).cat.as_ordered()})
+
+
+def column_as(role: str, name: str) -> str:
+    """Name under which a column is kept beside others that may be called alike; messages show `name`."""
+    return f"{role}{_AS}{name}"
+
+
+def read_strata(samples: AnnData, strata: Sequence[str]) -> dict[str, pd.Series]:
+    """Columns of obs whose levels are compared only within, under ``column_as("stratum", name)``."""
+    columns = {}
+    for name in strata:
+        column = obs_column(samples, name, "strata", rows="rows", error=SurvivalError, allow_missing=True)
+        if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
+            raise SurvivalError(
+                f"obs[{name!r}] (strata=) has {column.nunique()} different numbers, which are no strata. Cut it first: "
+                f'samples.obs["{name}_group"] = pd.qcut(samples.obs["{name}"], 3).'
+            )
+        columns[column_as("stratum", name)] = column.astype("category")
+    return columns
+
+
+def stratum_codes(outcome: Outcome) -> np.ndarray | None:
+    """One code ``(n,)`` for each combination of levels of the strata; None for no strata."""
+    names = [name for name in outcome.columns if str(name).startswith(column_as("stratum", ""))]
+    return outcome.columns.groupby(names, observed=True, sort=True).ngroup().to_numpy() if names else None
 
 
 def group_codes(outcome: Outcome, group_key: str, need: int = 1) -> tuple[np.ndarray, list[str]]:

@@ -24,6 +24,7 @@ def stratify(
     *,
     layer: str | None = None,
     merge_into: int | None = None,
+    cross_fit: int | None = None,
     time_key: str | None = None,
     event_key: str | None = None,
     random_state: int = 0,
@@ -43,6 +44,9 @@ def stratify(
     - With `merge_into` it *decides* who is together: `n_groups` clusters are merged, in the order of their risk, into
       fewer groups. This is VirTues' recipe (4 clusters into 2; Methods, "Tissue structure-based risk stratification").
       Then the log-rank p-value on the same patients is optimistic, and :func:`spatialfm.tl.logrank` says so.
+    - With `merge_into` and `cross_fit` patients are spread over that many folds, and those of each fold go to the group
+      of the nearest cluster that was made, ordered and merged without them. No patient's outcome has a say in that
+      patient's group, and a log-rank test means what it says.
 
     Parameters
     ----------
@@ -54,6 +58,8 @@ def stratify(
         ``"clr"`` for centred log-ratios, or another layer (default: ``X``, the fractions, as VirTues does).
     merge_into
         Number of groups after merging clusters of similar risk; needs the outcome.
+    cross_fit
+        Number of folds; needs `merge_into`.
     time_key, event_key
         Columns of ``obs`` with the outcome. Patients without one are grouped all the same and do not count in the
         order.
@@ -71,7 +77,7 @@ def stratify(
     None, or with `copy` the groups. Writes ``obs[key_added]``, a categorical (ordered from low to high risk, where the
     outcome was used), and ``uns[key_added]`` with ``groups`` (``n``, with outcome also ``observed`` and ``expected``
     events), ``centers`` (mean composition of each group), and ``params``, where ``uses_outcome`` is a bool and
-    ``outcome_decides`` is ``"nothing"``, ``"order"`` or ``"partition"``.
+    ``outcome_decides`` is ``"nothing"``, ``"order"``, ``"partition"`` or ``"others' partition"`` (cross-fitted).
 
     Raises
     ------
@@ -94,13 +100,18 @@ def stratify(
     check_anndata(samples, "stratify")
     values = _values(samples, layer)
     _check_plan(values, n_groups, merge_into, time_key, event_key)
+    _check_folds(values, n_groups, merge_into, cross_fit)
     outcome = None if time_key is None else _outcome(samples, time_key, event_key, patient_key)
 
     codes = kmeans_by_size(values, n_groups, random_state)
     names, decides = [str(i + 1) for i in range(n_groups)], "nothing"
     if outcome is not None:
-        codes = merge_by_risk(*_events(samples, outcome, codes), merge_into or n_groups)[codes]
+        if cross_fit is None:
+            codes = merge_by_risk(*_events(samples, outcome, codes), merge_into or n_groups)[codes]
+        else:
+            codes = _cross_fitted(values, samples, outcome, n_groups, merge_into, cross_fit, random_state)
         names, decides = _risk_names(merge_into or n_groups), "order" if merge_into is None else "partition"
+        decides = "others' partition" if cross_fit is not None else decides
     groups = pd.Series(
         pd.Categorical.from_codes(codes, names, ordered=outcome is not None), index=samples.obs_names, name=key_added
     )
@@ -108,16 +119,20 @@ def stratify(
     if copy:
         return groups
 
-    table = pd.DataFrame({"n": np.bincount(codes)}, index=pd.Index(names, name="group"))
-    if outcome is not None:
+    sizes = np.bincount(codes, minlength=len(names))
+    table = pd.DataFrame({"n": sizes}, index=pd.Index(names, name="group"))
+    if outcome is not None and sizes.all():
         table["observed"], table["expected"] = _events(samples, outcome, codes)
     samples.obs[key_added] = groups
     samples.uns[key_added] = {
         "groups": table,
-        "centers": np.stack([values[codes == i].mean(axis=0) for i in range(len(names))]),
+        "centers": np.stack(
+            [values[codes == i].mean(axis=0) if n else np.full(values.shape[1], np.nan) for i, n in enumerate(sizes)]
+        ),
         "params": {
             "n_groups": n_groups,
             "merge_into": merge_into or n_groups,
+            "cross_fit": cross_fit or 0,
             "layer": layer or "X",
             "random_state": random_state,
             "time_key": time_key or "",
@@ -189,6 +204,54 @@ def _check_plan(
         )
 
 
+def _check_folds(values: np.ndarray, n_groups: int, merge_into: int | None, cross_fit: int | None) -> None:
+    if cross_fit is None:
+        return
+    if merge_into is None:
+        raise SurvivalError(
+            f"cross_fit={cross_fit} without merge_into=: the outcome then only names the groups, and there is "
+            "nothing to "
+            "cross-fit."
+        )
+    if not 2 <= cross_fit <= len(values):
+        raise SurvivalError(f"cross_fit={cross_fit} folds of {len(values)} patients. Pass 2 or more, at most as many.")
+    if len(values) - -(-len(values) // cross_fit) < 2 * n_groups:
+        raise SurvivalError(
+            f"Without a fold, {len(values)} patients leave too few for n_groups={n_groups}. Pass more folds or fewer "
+            "groups."
+        )
+
+
+def _cross_fitted(
+    values: np.ndarray,
+    samples: AnnData,
+    outcome: Outcome,
+    n_groups: int,
+    merge_into: int,
+    n_folds: int,
+    random_state: int,
+) -> np.ndarray:
+    """Group of each patient by clusters of the patients of the other folds, ordered by their outcomes alone."""
+    from sklearn.cluster import KMeans
+
+    n = len(values)
+    fold = np.random.default_rng(random_state).permutation(np.arange(n) % n_folds)
+    rows = samples.obs_names.get_indexer(outcome.names)
+    groups = np.empty(n, int)
+    for i in range(n_folds):
+        train = np.flatnonzero(fold != i)
+        model = KMeans(n_groups, n_init=20, random_state=random_state).fit(values[train])
+        codes = np.full(n, -1)
+        codes[train] = model.labels_
+        known = fold[rows] != i
+        observed, expected = observed_expected(outcome.time[known], outcome.event[known], codes[rows[known]], n_groups)
+        # a cluster without follow-up says nothing of its risk: it counts as average
+        ratio = np.divide(observed, expected, out=np.ones(n_groups), where=expected > 0)
+        merged = merge_by_risk(ratio, np.ones(n_groups), merge_into)
+        groups[fold == i] = merged[model.predict(values[fold == i])]
+    return groups
+
+
 def _outcome(samples: AnnData, time_key: str, event_key: str, patient_key: str | None) -> Outcome:
     return read_outcome(
         samples,
@@ -227,10 +290,14 @@ def _explain(decides: str, groups: pd.Series) -> None:
             groups.name,
             groups.cat.categories[-1],
         )
+    elif decides == "others' partition":
+        logger.info(
+            "No patient's outcome decided on that patient's group: a log-rank test on %r is valid.", groups.name
+        )
     elif decides == "partition":
         warnings.warn(
             f"The outcome decided which clusters were merged into {groups.name!r}: the log-rank p-value on these same "
-            "patients is optimistic. Report it as such, leave out merge_into=, or test on other patients.",
+            "patients is optimistic. Report it as such, pass cross_fit=5, or test on other patients.",
             SpatialfmWarning,
             stacklevel=3,
         )

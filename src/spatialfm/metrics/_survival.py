@@ -1,0 +1,225 @@
+"""How well a risk score, and predicted survival, agree with what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SurvivalError, listed
+from ._survival_scores import Patients, brier, concordance, dynamic_auc, integrated
+
+DRAWS_AT_ONCE = 200  # bounds the memory of the bootstrap
+
+
+def survival(
+    time: Sequence[float],
+    event: Sequence[bool],
+    risk: Sequence[float],
+    *,
+    times: Sequence[float] | None = None,
+    survival: np.ndarray | None = None,
+    folds: Sequence | None = None,
+    n_bootstrap: int = 1000,
+    alpha: float = 0.05,
+    random_state: int = 0,
+) -> dict[str, pd.DataFrame]:
+    """Concordance, time-dependent AUC and Brier score of predictions under censoring, with bootstrap intervals.
+
+    Harrell's concordance is the share of comparable pairs of patients in which the one with the higher risk has the
+    event first; it depends on who was censored. Uno's weighs pairs by the inverse probability of being seen, and does
+    not (Uno et al., Statistics in Medicine 2011). The cumulative/dynamic AUC at a time tells those with the event by
+    then from those without (Uno et al., JASA 2007). 0.5 is chance for all three. The Brier score is the squared error
+    of survival probabilities, weighted for censoring (Graf et al., Statistics in Medicine 1999): lower is better, and
+    a Kaplan-Meier curve of all patients, which knows nothing of any of them, is given beside it. All are those of
+    scikit-survival, with censoring estimated on the same patients.
+
+    Parameters
+    ----------
+    time
+        ``(n,)``, time to event or censoring, from 0 on; one entry a patient.
+    event
+        ``(n,)``, whether the event was seen.
+    risk
+        ``(n,)``, higher for an earlier event. For an honest score, predicted for patients that the model was not
+        fitted on.
+    times
+        Times at which AUC and Brier score are computed; at each, some have had the event and some are still seen
+        (default: deciles 1 to 9 of the times of event).
+    survival
+        ``(n, n_times)``, predicted probabilities of being without event at `times`, for the Brier score.
+    folds
+        ``(n,)``, the fold in which each patient was held out. Concordance and AUC then compare patients of one fold
+        only: risks from different models need not have a common scale.
+    n_bootstrap
+        Number of resamplings of patients with replacement, at least 100; 0 for no intervals. Predictions are kept, so
+        that the intervals do not hold what another training set would change.
+    alpha
+        1 - confidence level of the percentile intervals.
+    random_state
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    ``scores``, a table with ``value``, ``ci_low`` and ``ci_high`` of ``harrell``, ``uno``, ``mean_auc`` (times weighted
+    by the events there) and, with `survival`, ``integrated_brier`` and ``integrated_brier_kaplan_meier``; ``curves``, a
+    row a time, with ``time``, ``at_risk`` (seen without event just before), ``events`` (up to then), ``auc``,
+    ``auc_ci_low``, ``auc_ci_high`` and, with `survival`, ``brier``, ``brier_ci_low``, ``brier_ci_high`` and
+    ``brier_kaplan_meier``.
+
+    Raises
+    ------
+    SurvivalError
+        If shapes or values do not fit, there is no event, or a time is outside of what was seen.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> time, event, risk = [2, 3, 5, 6, 8, 9], [1, 1, 0, 1, 1, 0], [0.9, 0.8, 0.3, 0.2, 0.4, 0.1]
+    >>> result = sfm.metrics.survival(time, event, risk, times=[4, 7], n_bootstrap=200)
+    >>> result["scores"]["value"].round(3).to_dict()
+    {'harrell': 0.917, 'uno': 0.876, 'mean_auc': 0.92}
+    >>> result["curves"][["time", "at_risk", "events", "auc"]].round(3)
+       time  at_risk  events  auc
+    0   4.0        4       2  1.0
+    1   7.0        2       3  0.8
+    """
+    patients = _patients(time, event, risk, folds)
+    if n_bootstrap and (n_bootstrap < 100 or not 0 < alpha < 1):
+        raise SurvivalError(
+            f"n_bootstrap={n_bootstrap} and alpha={alpha} give no interval. Pass at least n_bootstrap=100 (or 0 for no "
+            "intervals) and an alpha between 0 and 1."
+        )
+    at = _times(patients, times)
+    predicted = None if survival is None else _survival(survival, patients, at, times)
+    if np.isnan(concordance(patients, np.ones((1, len(patients.time))))[0][0]):
+        raise SurvivalError(
+            "No two patients are comparable: nobody had the event before another patient's time"
+            f"{' in the same fold' if folds is not None else ''}. Longer follow-up or more patients are needed."
+        )
+    values = _all_scores(patients, np.ones((1, len(patients.time))), at, predicted)
+    draws = _bootstrap(patients, at, predicted, n_bootstrap, np.random.default_rng(random_state))
+
+    scores, curves = {}, {"time": at, **_counts(patients, at)}
+    for name, value in values.items():
+        low, high = _interval(draws.get(name), alpha, value.shape[1])
+        if value.shape[1] == 1 and name not in ("auc", "brier", "brier_kaplan_meier"):
+            scores[name] = (value[0, 0], low[0], high[0])
+        else:
+            curves |= {name: value[0], f"{name}_ci_low": low, f"{name}_ci_high": high}
+    for name in ("brier_kaplan_meier_ci_low", "brier_kaplan_meier_ci_high"):
+        curves.pop(name, None)
+    table = pd.DataFrame.from_dict(scores, orient="index", columns=["value", "ci_low", "ci_high"])
+    return {"scores": table.rename_axis("score"), "curves": pd.DataFrame(curves)}
+
+
+def decile_times(time: np.ndarray, event: np.ndarray) -> np.ndarray:
+    """Distinct deciles 1 to 9 of the times of event, of those after which somebody is still seen."""
+    at = np.unique(np.quantile(time[event], np.arange(0.1, 0.95, 0.1), method="lower"))
+    return at[at < time.max()] if at[0] < time.max() else at[:1]
+
+
+def _patients(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence | None) -> Patients:
+    columns = {"time": time, "event": event, "risk": risk}
+    values = {name: pd.to_numeric(pd.Series(np.asarray(value).ravel()), errors="coerce").to_numpy(dtype=np.float64)
+              for name, value in columns.items()}  # fmt: skip
+    n = values["time"].size
+    folds = np.zeros(n, int) if folds is None else pd.factorize(np.asarray(folds).ravel())[0]
+    if wrong := {name: value.size for name, value in {**values, "folds": folds}.items() if value.size != n}:
+        raise SurvivalError(f"time has {n} entries, but {wrong}. Pass one of each a patient.")
+    if not n:
+        raise SurvivalError("There are no patients to score.")
+    for name, value in values.items():
+        if (bad := ~np.isfinite(value)).any():
+            raise SurvivalError(
+                f"{name}= holds {int(bad.sum())} values that are missing, infinite or no number, first at position "
+                f"{int(np.flatnonzero(bad)[0])}. Leave these patients out."
+            )
+    if (values["time"] < 0).any():
+        raise SurvivalError(f"time= holds {int((values['time'] < 0).sum())} negative times. Correct them first.")
+    if not np.isin(values["event"], (0, 1)).all():
+        raise SurvivalError("event= holds values other than 0, 1, False and True. Pass for example status == 'dead'.")
+    if not values["event"].any():
+        raise SurvivalError(f"No event among {n} patients: there is nothing to score. 1 stands for the event.")
+    if (folds < 0).any():
+        raise SurvivalError(f"{int((folds < 0).sum())} patients have no fold (folds=).")
+    return Patients(values["time"], values["event"] == 1, values["risk"], folds)
+
+
+def _times(patients: Patients, times: Sequence[float] | None) -> np.ndarray:
+    first, last = patients.time[patients.event].min(), patients.time.max()
+    if times is None:
+        return decile_times(patients.time, patients.event)
+    at = np.atleast_1d(np.asarray(times, dtype=np.float64))
+    if at.ndim != 1 or not at.size or not np.isfinite(at).all() or (np.diff(at) <= 0).any():
+        raise SurvivalError("times= are not numbers that rise from each to the next. Pass for example times=[12, 24].")
+    outside = at[(at < first) | (at >= last)]
+    if outside.size:
+        raise SurvivalError(
+            f"times= {listed([f'{value:g}' for value in outside], quoted=False)} are outside of what was seen: the "
+            f"first event is at {first:g}, and nobody is seen after {last:g}. Pass times from {first:g} to before "
+            f"{last:g}."
+        )
+    return at
+
+
+def _survival(survival: np.ndarray, patients: Patients, at: np.ndarray, times: Sequence[float] | None) -> np.ndarray:
+    values = np.asarray(survival, dtype=np.float64)
+    if times is None or values.shape != (len(patients.time), at.size):
+        raise SurvivalError(
+            f"survival= is {values.shape}, times= "
+            f"{'is not given' if times is None else f'has {at.size} entries'}, and there are {len(patients.time)} "
+            "patients. Pass times=, and one column of survival= for each of them."
+        )
+    if not ((values >= 0) & (values <= 1)).all():
+        raise SurvivalError("survival= holds values that are no probabilities (from 0 to 1).")
+    if (np.diff(values, axis=1) > 1e-6).any():
+        raise SurvivalError("survival= rises with time for some patients: pass the probability of being without event.")
+    return values
+
+
+def _all_scores(
+    patients: Patients, weights: np.ndarray, at: np.ndarray, predicted: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Each score as ``(n_draws, 1)`` or ``(n_draws, n_times)``."""
+    harrell, uno = concordance(patients, weights)
+    auc, mean = dynamic_auc(patients, weights, at)
+    found = {"harrell": harrell[:, None], "uno": uno[:, None], "mean_auc": mean[:, None], "auc": auc}
+    if predicted is None:
+        return found
+    all_alike = patients.survival(np.ones((1, len(patients.time))))[:, patients.index(at)]
+    for name, values in {"": predicted, "_kaplan_meier": np.repeat(all_alike, len(patients.time), axis=0)}.items():
+        found[f"brier{name}"] = brier(patients, weights, at, values)
+        if at.size > 1:
+            found[f"integrated_brier{name}"] = integrated(found[f"brier{name}"], at)[:, None]
+    return found
+
+
+def _bootstrap(
+    patients: Patients, at: np.ndarray, predicted: np.ndarray | None, n_bootstrap: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    n = len(patients.time)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap).astype(np.float64)
+    parts = [
+        _all_scores(patients, weights[start : start + DRAWS_AT_ONCE], at, predicted)
+        for start in range(0, n_bootstrap, DRAWS_AT_ONCE)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
+def _interval(draws: np.ndarray | None, alpha: float, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Percentiles over the draws in which the score is defined."""
+    limits = np.full((2, n), np.nan)
+    if draws is not None:
+        for i, column in enumerate(draws.T):
+            if np.isfinite(column).any():
+                limits[:, i] = np.nanquantile(column, [alpha / 2, 1 - alpha / 2])
+    return limits[0], limits[1]
+
+
+def _counts(patients: Patients, at: np.ndarray) -> dict[str, np.ndarray]:
+    return {
+        "at_risk": (patients.time[None, :] >= at[:, None]).sum(axis=1),
+        "events": ((patients.time[None, :] <= at[:, None]) & patients.event).sum(axis=1),
+    }

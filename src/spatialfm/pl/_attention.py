@@ -1,0 +1,252 @@
+"""Which cells of a sample the prediction for its patient rests on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import TableError, listed
+from .._keys import SAMPLE_KEY, SPATIAL
+from ._figure import MISSING, Palette, category_colors, finish
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CMAP = "PuOr_r"  # orange above the average cell, purple below; apart with every colour blindness
+LABEL = "Attention over that of the average cell"
+LOWEST = 2.0**-8  # attention below is drawn as this
+
+
+def attention(
+    adata: AnnData,
+    sample: str | None = None,
+    *,
+    key: str = "mil",
+    cluster_key: str | None = None,
+    min_cells: int = 5,
+    limit: float | None = None,
+    palette: Palette = None,
+    library_key: str = SAMPLE_KEY,
+    spatial_key: str = SPATIAL,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | tuple[Axes, Axes] | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+    return_fig: bool | None = None,
+) -> Axes | tuple[Axes, Axes] | Figure | None:
+    """Attention to the cells of a sample, as written by :func:`spatialfm.tl.mil`: in space, and by type.
+
+    The networks that paid it did not see the patient in training. 1 is a cell like the average one of its bag; colours
+    and the axis of types are logarithmic. Attention says where a network looks, not that it needs what it sees.
+
+    Parameters
+    ----------
+    adata
+        Cells with ``obs[f"{key}_attention"]``.
+    sample
+        Sample to draw; not needed where there is one.
+    key
+        ``key_added`` of :func:`spatialfm.tl.mil`.
+    cluster_key
+        Column of ``obs`` with types of cells: a second panel shows attention to each (box: quartiles, line: median,
+        whiskers: 5th and 95th percentile, dot: mean), the highest median on top.
+    min_cells
+        Types with fewer cells in the sample are left out of the second panel.
+    limit
+        Attention of full colour, as a multiple of the average; its inverse ends the other side (default: the 99th
+        percentile of either, 2 at least).
+    palette
+        Colours of the types, in their order or by name (default: ``uns["<cluster_key>_colors"]``, or colours that are
+        told apart with colour blindness).
+    library_key, spatial_key
+        Sample of each cell, and where it lies.
+    title, figsize, ax
+        Title (default: the sample, and what was predicted for its patient); inches of a new figure; axes to draw into:
+        one, or two with `cluster_key`.
+    show, save, return_fig
+        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
+        whether to return the figure.
+
+    Returns
+    -------
+    The figure with `return_fig`, None when it was shown, the axes otherwise (two with `cluster_key`).
+
+    Raises
+    ------
+    TableError
+        If there is no attention under `key`, no such sample or column, or the patient was left out.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=40, effect_size=3.0, random_state=0)
+    >>> sfm.tl.mil(
+    ...     cells, use_rep="X_latent", label_key="response", n_folds=2, seeds=1, n_heads=2, hidden=8, max_epochs=3
+    ... )
+    >>> places, types = sfm.pl.attention(cells, "P001_1", cluster_key="type", show=False)
+    >>> places.get_xlabel()
+    'x (µm)'
+    """
+    values, mine, sample = _cells_of(adata, sample, key, library_key)
+    if spatial_key not in adata.obsm:
+        raise TableError(f"No coordinates {spatial_key!r} in obsm (spatial_key=); found {listed(adata.obsm)}.")
+    if limit is not None and not limit > 1:
+        raise TableError(f"limit={limit} is no multiple of the average above 1. Pass for example 4.")
+    logs = np.log2(np.maximum(values, LOWEST))
+    xy = np.asarray(adata.obsm[spatial_key], dtype=float)[mine]
+    types = None if cluster_key is None else _types(adata, cluster_key, mine, min_cells, palette)
+    own = ax is None
+    axes = _axes(ax, figsize, xy, None if types is None else len(types[1]))
+    _map(axes[0], xy, logs, limit)
+    if types is not None:
+        _boxes(axes[1], logs, *types)
+        axes[1].set_ylabel(cluster_key)
+    text = _title(adata, sample, mine, key) if title is None else title
+    axes[0].set_title(text, loc="left", fontsize="medium")
+    found = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
+    return tuple(axes) if found is axes[0] and len(axes) > 1 else found
+
+
+def power_text(power: float) -> str:
+    """Twofold steps as they are read.
+
+    Examples
+    --------
+    >>> power_text(-2), power_text(0), power_text(3)
+    ('1/4', '1', '8')
+    """
+    return f"1/{2 ** -int(power)}" if power < 0 else f"{2 ** int(power)}"
+
+
+def _cells_of(adata: AnnData, sample: str | None, key: str, library_key: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Attention ``(n,)`` to the cells of a sample, their rows, and its name."""
+    column = f"{key}_attention"
+    if column not in adata.obs:
+        raise TableError(f"No attention in obs[{column!r}]; uns has {listed(adata.uns)}. Make it with sfm.tl.mil.")
+    if library_key not in adata.obs:
+        raise TableError(f"No column {library_key!r} in obs (library_key=); found {listed(adata.obs.columns, 12)}.")
+    samples = adata.obs[library_key].astype(str).to_numpy()
+    names = pd.unique(samples)
+    if sample is None and len(names) == 1:
+        sample = names[0]
+    if sample not in names:
+        raise TableError(f"sample={sample!r} is none of {listed(names)}. Pass the sample to draw.")
+    mine = np.flatnonzero(samples == sample)
+    values = adata.obs[column].to_numpy(dtype=float)[mine]
+    if np.isnan(values).all():
+        raise TableError(
+            f"The patient of sample {sample!r} was left out, as what is predicted was missing: no attention."
+        )
+    return values, mine, str(sample)
+
+
+def _types(
+    adata: AnnData, cluster_key: str, mine: np.ndarray, min_cells: int, palette: Palette
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Code of each cell among the types that are frequent enough (-1: others), their names and colours."""
+    if cluster_key not in adata.obs:
+        raise TableError(f"No column {cluster_key!r} in obs (cluster_key=); found {listed(adata.obs.columns, 12)}.")
+    column = adata.obs[cluster_key].astype("category")
+    names = [str(name) for name in column.cat.categories]
+    colors = category_colors(names, palette, adata.uns.get(f"{cluster_key}_colors"))
+    codes = column.cat.codes.to_numpy()[mine]
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    kept = np.flatnonzero(counts >= max(min_cells, 1))
+    if not len(kept):
+        raise TableError(
+            f"No type of obs[{cluster_key!r}] has {min_cells} cells in this sample. Pass a smaller min_cells=."
+        )
+    place = np.full(len(names) + 1, -1)
+    place[kept] = np.arange(len(kept))
+    return place[codes], [names[k] for k in kept], [colors[k] for k in kept]
+
+
+def _axes(
+    ax: Axes | tuple[Axes, Axes] | None, figsize: tuple[float, float] | None, xy: np.ndarray, n_types: int | None
+) -> list[Axes]:
+    import matplotlib.pyplot as plt
+
+    n = 1 if n_types is None else 2
+    if ax is not None:
+        axes = list(np.ravel(np.array(ax, dtype=object)))
+        if len(axes) != n:
+            raise TableError(f"ax= holds {len(axes)} axes; {n} are drawn. Pass {n}, or none.")
+        return axes
+    width, height = np.maximum(np.ptp(xy, axis=0), 1)
+    inch = 4.0 / max(width, height)
+    width, height = float(inch * width + 1.8), float(max(inch * height + 1.0, 2.6))
+    if n == 1:
+        return [plt.subplots(figsize=figsize or (width, height), layout="constrained")[1]]
+    height = max(height, 1.2 + 0.28 * (n_types or 0))
+    figure, axes = plt.subplots(
+        1, 2, figsize=figsize or (width + 3.9, height), layout="constrained", width_ratios=[width, 3.9]
+    )
+    figure.get_layout_engine().set(wspace=0.06)
+    return list(axes)
+
+
+def _map(ax: Axes, xy: np.ndarray, logs: np.ndarray, limit: float | None) -> None:
+    known = np.isfinite(logs)
+    end = np.log2(limit) if limit is not None else max(float(np.percentile(np.abs(logs[known]), 99)), 1.0)
+    size = float(np.clip(30_000 / len(xy), 2, 60))
+    ax.scatter(*xy[~known].T, c=MISSING, s=size, linewidths=0)
+    order = np.flatnonzero(known)[np.argsort(logs[known], kind="stable")]  # the highest lie on top
+    drawn = ax.scatter(
+        *xy[order].T, c=logs[order], cmap=CMAP, vmin=-end, vmax=end, s=size, edgecolors="0.5", linewidths=0.15
+    )
+    ax.set(aspect="equal", xlabel="x (µm)", ylabel="y (µm)")
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)
+    low, high = (logs[known] < -end).any(), (logs[known] > end).any()
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((bool(low), bool(high)), "neither")
+    ticks = np.arange(-int(end), int(end) + 1)
+    bar = ax.get_figure(root=True).colorbar(drawn, ax=ax, shrink=0.75, pad=0.02, extend=extend, ticks=ticks)
+    bar.ax.set_yticklabels([power_text(tick) for tick in ticks])
+    bar.set_label(LABEL)
+
+
+def _boxes(ax: Axes, logs: np.ndarray, codes: np.ndarray, names: list[str], colors: list[str]) -> None:
+    parts = [logs[(codes == k) & np.isfinite(logs)] for k in range(len(names))]
+    order = np.argsort([-np.median(part) for part in parts], kind="stable")
+    for row, k in enumerate(order, 1):
+        low, first, median, third, high = np.percentile(parts[k], [5, 25, 50, 75, 95])
+        ax.plot([low, high], [row, row], color="0.3", lw=0.8, zorder=1)
+        ax.barh(row, third - first, left=first, height=0.62, color=colors[k], edgecolor="0.2", linewidth=0.8, zorder=2)
+        ax.plot([median, median], [row - 0.31, row + 0.31], color="black", lw=1.6, solid_capstyle="butt", zorder=3)
+    # the mean of attention itself, not of its logarithm: the share of all attention that the type gets
+    means = [np.log2(np.mean(2.0 ** parts[k])) for k in order]
+    ax.scatter(means, np.arange(1, len(order) + 1), s=16, color="white", edgecolors="black", linewidths=0.8, zorder=4)
+    ax.axvline(0, color="0.6", lw=0.8, ls="--", zorder=0)
+    ax.set_yticks(np.arange(1, len(order) + 1), [f"{names[k]} ({len(parts[k]):,})" for k in order])
+    ax.invert_yaxis()
+    low, high = (int(np.floor(ax.get_xlim()[0])), int(np.ceil(ax.get_xlim()[1])))
+    step = max(1, (high - low) // 6)
+    ticks = np.arange(low - low % step, high + 1, step)
+    ax.set_xticks(ticks, [power_text(tick) for tick in ticks])
+    ax.set_xlabel(LABEL)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _title(adata: AnnData, sample: str, mine: np.ndarray, key: str) -> str:
+    """The sample, and truth and prediction of its patient where they can be found."""
+    record = adata.uns.get(key)
+    patients = record.get("patients") if isinstance(record, dict) else None
+    column = record["params"]["case_key"] if patients is not None else ""
+    if column not in adata.obs:
+        return sample
+    name = str(adata.obs[column].iloc[mine[0]])
+    if name not in patients.index:
+        return sample
+    row = patients.loc[name]
+    if "label" in row:
+        of_label = row[f"p_{row['label']}".replace("/", "_")]
+        return f"{sample}: {row['label']}, held-out probability {of_label:.2f}"
+    if "target" in row:
+        return f"{sample}: {row['target']:.3g}, held-out prediction {row['predicted']:.3g}"
+    return f"{sample}: held-out log hazard {row['risk']:.2f}"

@@ -1,0 +1,131 @@
+"""States of cells: k-means on an embedding, the alphabet of a patient's fingerprint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import TableError
+from .._logging import logger
+from ._check import check_anndata
+from ._representation import representation
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MINI_BATCH_FROM = 200_000  # cells from which k-means goes through random parts of them
+
+
+def cell_states(
+    adata: AnnData,
+    n_states: int = 120,
+    *,
+    use_rep: str,
+    reference: AnnData | None = None,
+    standardize: bool = False,
+    random_state: int = 0,
+    key_added: str = "state",
+    copy: bool = False,
+) -> pd.Series | None:
+    """Divide cells into many states by k-means.
+
+    VirTues (Methods, *Tissue structure-based risk stratification*): 120 clusters of the cells of all tissues; the
+    shares of a patient's cells in them, from :func:`spatialfm.tl.composition`, are the patient's fingerprint, which
+    :func:`spatialfm.tl.stratify` groups.
+
+    Parameters
+    ----------
+    adata
+        Cells with ``obsm[use_rep]``.
+    n_states
+        Number of states.
+    use_rep
+        Key of ``obsm``, or ``"X"``.
+    reference
+        Cells whose states (``uns[key_added]``) are used in place of new ones: for a second cohort.
+    standardize
+        Whether columns are brought to mean 0 and standard deviation 1 first.
+    random_state
+        Seed; k-means is started 3 times. Above 200,000 cells it goes through random parts (mini-batches).
+    key_added
+        Key that is written.
+    copy
+        Return the states instead of writing.
+
+    Returns
+    -------
+    None, or with `copy` the states. Written: ``obs[key_added]``, ``"1"`` to ``"<n_states>"`` from the largest to the
+    smallest, and ``uns[key_added]`` with ``centers`` ``(n_states, columns)``, ``mean`` and ``sd`` of the columns, and
+    ``params``.
+
+    Raises
+    ------
+    TableError
+        If there are fewer different cells than states, or the reference has other columns.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=6, cells_per_patient=100, random_state=0)
+    >>> sfm.tl.cell_states(cells, 20, use_rep="X_latent")
+    >>> patients = sfm.tl.composition(cells, "state", patient_key="patient")
+    >>> sfm.tl.stratify(patients, 2)
+    >>> patients.shape
+    (6, 20)
+    """
+    check_anndata(adata, "cell_states")
+    values = representation(adata, use_rep).astype(np.float32)
+    if reference is None:
+        record = _fit(values, n_states, standardize, random_state)
+        record["params"] = {"n_states": n_states, "use_rep": use_rep, "random_state": random_state}
+    else:
+        record = _known(reference, key_added, values.shape[1], use_rep)
+    codes = _nearest((values - record["mean"]) / record["sd"], record["centers"])
+    names = [str(i + 1) for i in range(len(record["centers"]))]
+    found = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
+    logger.info("%d cells in %d states", len(found), len(names))
+    if copy:
+        return found
+    adata.obs[key_added] = found
+    adata.uns[key_added] = record
+    return None
+
+
+def _fit(values: np.ndarray, n_states: int, standardize: bool, random_state: int) -> dict[str, np.ndarray]:
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
+    width = values.shape[1]
+    mean, sd = np.zeros(width, np.float32), np.ones(width, np.float32)
+    if standardize:
+        mean, sd = values.mean(axis=0), values.std(axis=0)
+        sd[sd == 0] = 1
+    different = len(np.unique(values, axis=0))
+    if not 2 <= n_states <= different:
+        raise TableError(f"n_states={n_states} of {different} different cells. Pass 2 or more, at most as many.")
+    method = MiniBatchKMeans if len(values) > MINI_BATCH_FROM else KMeans
+    model = method(n_states, n_init=3, random_state=random_state).fit((values - mean) / sd)
+    order = np.argsort(-np.bincount(model.labels_, minlength=n_states), kind="stable")
+    return {"centers": model.cluster_centers_[order].astype(np.float32), "mean": mean, "sd": sd}
+
+
+def _known(reference: AnnData, key: str, width: int, use_rep: str) -> dict:
+    found = reference.uns.get(key)
+    if not isinstance(found, dict) or "centers" not in found:
+        raise TableError(
+            f"The reference has no states in uns[{key!r}]. Make them with sfm.tl.cell_states(reference, ...)."
+        )
+    if found["centers"].shape[1] != width:
+        raise TableError(
+            f"The states of the reference have {found['centers'].shape[1]} columns, {use_rep!r} has {width}. Embed "
+            "both "
+            "in the same way."
+        )
+    return dict(found)
+
+
+def _nearest(values: np.ndarray, centers: np.ndarray) -> np.ndarray:
+    from sklearn.metrics import pairwise_distances_argmin
+
+    return pairwise_distances_argmin(values, centers)

@@ -1,0 +1,248 @@
+"""Partial likelihood of Cox's model: estimates, robust variance, test of proportional hazards. Arrays in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from .._errors import SurvivalError
+
+Ties = Literal["efron", "breslow"]
+MAX_STEPS = 50
+TOLERANCE = 1e-9  # of the last Newton step, in standard deviations of the covariates
+
+
+class RiskSets:
+    """Rows in the order of stratum and time, and one term of the partial likelihood for each event.
+
+    The risk set of a term holds all rows of its stratum whose time is not shorter. Of `d` events at one time, Efron's
+    j-th term counts each of the `d` with weight ``1 - j / d``; Breslow's with weight 1.
+    """
+
+    def __init__(self, time: np.ndarray, event: np.ndarray, strata: np.ndarray | None = None, ties: Ties = "efron"):
+        strata = np.zeros(time.size, int) if strata is None else strata
+        self.order = np.lexsort((time, strata))
+        self.time, self.event, stratum = time[self.order], event[self.order].astype(bool), strata[self.order]
+        new_stratum = np.r_[True, stratum[1:] != stratum[:-1]]
+        new = new_stratum | np.r_[True, self.time[1:] != self.time[:-1]]
+        self.starts = np.flatnonzero(new)
+        self.group = np.cumsum(new) - 1
+        self.stratum = np.cumsum(new_stratum) - 1
+        bounds = np.append(np.flatnonzero(new_stratum[self.starts]), self.starts.size)
+        self.slices = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        n_events = np.add.reduceat(self.event.astype(int), self.starts)
+        self.n_events = n_events
+        self.term = np.repeat(np.arange(self.starts.size), n_events)
+        rank = np.arange(self.term.size) - (np.cumsum(n_events) - n_events)[self.term]
+        self.fraction = rank / n_events[self.term] if ties == "efron" else np.zeros(self.term.size)
+
+    def weights(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Linear predictor, and its exponential, relative to the highest of each stratum (against overflow)."""
+        highest = np.full(self.stratum[-1] + 1, -np.inf)
+        np.maximum.at(highest, self.stratum, eta)
+        eta = eta - highest[self.stratum]
+        return eta, np.exp(eta)
+
+    def totals(self, values: np.ndarray) -> np.ndarray:
+        """Sum over the risk set of each term of ``(n,)`` or ``(n, p)`` values."""
+        of_group = np.add.reduceat(values, self.starts, axis=0)
+        for part in self.slices:
+            of_group[part] = of_group[part][::-1].cumsum(axis=0)[::-1]
+        failing = np.add.reduceat(values * _column(self.event, values), self.starts, axis=0)
+        return of_group[self.term] - _column(self.fraction, values) * failing[self.term]
+
+    def exposure(self, values: np.ndarray) -> np.ndarray:
+        """Sum over the terms whose risk set holds each row of ``(n_terms,)`` or ``(n_terms, p)`` values."""
+        of_group = self.by_time(values)
+        for part in self.slices:
+            of_group[part] = of_group[part].cumsum(axis=0)
+        own = self.by_time(values * _column(self.fraction, values))
+        return of_group[self.group] - _column(self.event, values) * own[self.group]
+
+    def by_time(self, values: np.ndarray) -> np.ndarray:
+        """Sum of the terms at each time."""
+        total = np.zeros((self.starts.size, *values.shape[1:]))
+        np.add.at(total, self.term, values)
+        return total
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Partial likelihood at one coefficient vector; `x` in the order of `sets`."""
+
+    sets: RiskSets
+    x: np.ndarray  # (n, p)
+    beta: np.ndarray  # (p,)
+
+    @cached_property
+    def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        eta, weight = self.sets.weights(self.x @ self.beta)
+        total = self.sets.totals(weight)
+        return eta, weight, total, self.sets.totals(weight[:, None] * self.x) / total[:, None]
+
+    @property
+    def log_likelihood(self) -> float:
+        """Logarithm of the partial likelihood."""
+        eta, _, total, _ = self._parts
+        return float(eta[self.sets.event].sum() - np.log(total).sum())
+
+    def score(self, factor: np.ndarray | None = None) -> np.ndarray:
+        """Derivative ``(p,)``, each term times a factor, which is the same at the same time."""
+        mean = self._parts[3]
+        factor = np.ones(len(mean)) if factor is None else factor
+        return factor @ (self.x[self.sets.event] - mean)
+
+    def information(self, factor: np.ndarray | None = None) -> np.ndarray:
+        """Negative second derivative ``(p, p)``, each term times a factor."""
+        _, weight, total, mean = self._parts
+        factor = np.ones(len(mean)) if factor is None else factor
+        weight = weight * self.sets.exposure(factor / total)
+        return (self.x * weight[:, None]).T @ self.x - (mean * factor[:, None]).T @ mean
+
+    def score_residuals(self) -> np.ndarray:
+        """Each row's part ``(n, p)`` in the score, in the order of `sets` (Therneau and Grambsch 2000, section 4.6)."""
+        _, weight, total, mean = self._parts
+        sets = self.sets
+        mean_of_time = sets.by_time(mean) / np.maximum(sets.n_events, 1)[:, None]
+        hazard = sets.exposure(1 / total)[:, None] * self.x - sets.exposure(mean / total[:, None])
+        return sets.event[:, None] * (self.x - mean_of_time[sets.group]) - weight[:, None] * hazard
+
+
+@dataclass(frozen=True)
+class CoxFit:
+    """Estimates, in units of the covariates."""
+
+    coef: np.ndarray  # (p,)
+    variance: np.ndarray  # (p, p), from the information matrix
+    robust_variance: np.ndarray | None  # (p, p), with clusters
+    log_likelihood: float
+    null_log_likelihood: float
+    dof: float  # of the terms; fewer than their number with a penalty
+    score_statistic: float  # score test that all are zero
+    ph_statistic: np.ndarray  # (p,), 1 degree of freedom each
+    ph_global: float  # p degrees of freedom
+
+
+def fit_cox(
+    x: np.ndarray,
+    time: np.ndarray,
+    event: np.ndarray,
+    *,
+    strata: np.ndarray | None = None,
+    ties: Ties = "efron",
+    penalizer: float = 0.0,
+    clusters: np.ndarray | None = None,
+) -> CoxFit:
+    """Maximise the partial likelihood, less ``n * penalizer / 2 * |beta|^2`` of the standardised covariates.
+
+    Raises
+    ------
+    SurvivalError
+        If it has no maximum, or none that Newton's steps reach.
+    """
+    sets = RiskSets(time, event, strata, ties)
+    scale = x.std(axis=0, ddof=1)
+    z = ((x - x.mean(axis=0)) / scale)[sets.order]
+    ridge = np.full(z.shape[1], len(z) * penalizer)
+    null = Likelihood(sets, z, np.zeros(z.shape[1]))
+    best = _newton(null, ridge)
+    information = best.information()
+    inverse = np.linalg.inv(information + np.diag(ridge))
+    robust = None
+    if clusters is not None:
+        codes = np.unique(clusters[sets.order], return_inverse=True)[1]
+        influence = np.zeros((codes.max() + 1, z.shape[1]))
+        np.add.at(influence, codes, best.score_residuals() @ inverse)
+        robust = influence.T @ influence / np.outer(scale, scale)
+    start = null.score()
+    ph, ph_global = _proportional(best, information, ridge, time, event)
+    return CoxFit(
+        coef=best.beta / scale,
+        variance=inverse / np.outer(scale, scale),
+        robust_variance=robust,
+        log_likelihood=best.log_likelihood,
+        null_log_likelihood=null.log_likelihood,
+        dof=float(np.trace(inverse @ information)),
+        score_statistic=float(start @ np.linalg.solve(null.information() + np.diag(ridge), start)),
+        ph_statistic=ph,
+        ph_global=ph_global,
+    )
+
+
+def partial_log_likelihood(
+    eta: np.ndarray, time: np.ndarray, event: np.ndarray, *, strata: np.ndarray | None = None, ties: Ties = "breslow"
+) -> float:
+    """Logarithm of the partial likelihood of given linear predictors."""
+    sets = RiskSets(time, event, strata, ties)
+    return Likelihood(sets, eta[sets.order, None], np.ones(1)).log_likelihood
+
+
+def baseline_hazard(eta: np.ndarray, time: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Times ``(n_times,)`` and Breslow's cumulative hazard of a row whose linear predictor is 0."""
+    sets = RiskSets(time, event, None, "breslow")
+    jumps = sets.by_time(1 / sets.totals(np.exp(eta[sets.order])))
+    return sets.time[sets.starts], np.cumsum(jumps)
+
+
+def _newton(null: Likelihood, ridge: np.ndarray) -> Likelihood:
+    """Newton's steps from 0, halved while they lead down."""
+    current, value = null, null.log_likelihood
+    for _ in range(MAX_STEPS):
+        try:
+            step = np.linalg.solve(current.information() + np.diag(ridge), current.score() - ridge * current.beta)
+        except np.linalg.LinAlgError:
+            break
+        for _ in range(40):
+            following = Likelihood(null.sets, null.x, current.beta + step)
+            with np.errstate(all="ignore"):
+                reached = following.log_likelihood - (ridge * following.beta**2).sum() / 2
+            if reached >= value - 1e-10 * abs(value):
+                break
+            step = step / 2
+        if not np.isfinite(reached):
+            break
+        current, value = following, reached
+        if np.abs(step).max() < TOLERANCE:
+            return current
+    raise SurvivalError(
+        "The Cox regression did not converge. A covariate that separates those with from those without event has no "
+        "finite coefficient: leave it out, or pass penalizer=0.1."
+    )
+
+
+def _proportional(
+    best: Likelihood, information: np.ndarray, ridge: np.ndarray, time: np.ndarray, event: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Score tests of a coefficient that changes with ``1 - S(t-)``, of each term and of all (R's cox.zph).
+
+    S is the Kaplan-Meier estimate of all rows, whatever their stratum.
+    """
+    sets, p = best.sets, len(best.beta)
+    change = 1 - survival_before(time, event, sets.time[sets.event])
+    change -= change.mean()
+    score = best.score(change)
+    cross, square = best.information(change), best.information(change**2)
+    matrix = np.block([[information + np.diag(ridge), cross], [cross, square]])
+
+    def statistic(terms: list[int]) -> float:
+        rows = [*range(p), *(p + j for j in terms)]
+        u = np.r_[np.zeros(p), score[terms]]
+        return float(u @ np.linalg.lstsq(matrix[np.ix_(rows, rows)], u, rcond=None)[0])
+
+    return np.array([statistic([j]) for j in range(p)]), statistic(list(range(p)))
+
+
+def survival_before(time: np.ndarray, event: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Kaplan-Meier estimate just before each time of `at`."""
+    times, index = np.unique(time, return_inverse=True)
+    events, leaving = np.bincount(index, weights=event), np.bincount(index)
+    at_risk = time.size - np.cumsum(leaving) + leaving
+    survival = np.r_[1.0, np.cumprod(1 - events / at_risk)]
+    return survival[np.searchsorted(times, at, side="left")]
+
+
+def _column(factor: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return factor if values.ndim == 1 else factor[:, None]

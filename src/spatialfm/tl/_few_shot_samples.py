@@ -1,0 +1,264 @@
+"""Cases told apart by which clusters they are made of, from a handful of labelled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from .._errors import TableError
+from .._keys import PATIENT_KEY, SAMPLE_KEY
+from .._logging import logger
+from .._settings import settings
+from ..metrics import compare_representations
+from ._case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
+from ._cell_states import cell_states
+from ._check import check_anndata, codes_of, obs_column
+from ._composition import cross_count
+from ._patient_folds import Cases, Classes, OnMissing, read_cases, read_classes, support_draws
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Metric = Literal["euclidean", "cityblock", "jensenshannon"]
+
+
+def few_shot_samples(
+    adata: AnnData,
+    *,
+    label_key: str,
+    use_rep: str | Sequence[str] | None = None,
+    cluster_key: str | Sequence[str] | None = None,
+    n_clusters: int | Sequence[int] = 8,
+    n_support: int = 5,
+    n_draws: int = 100,
+    n_permutations: int = 0,
+    metric: Metric = "euclidean",
+    positive: str | None = None,
+    patient_key: str | None = PATIENT_KEY,
+    library_key: str | None = SAMPLE_KEY,
+    on_missing: OnMissing = "raise",
+    random_state: int = 0,
+    key_added: str = "few_shot_samples",
+    copy: bool = False,
+) -> dict[str, object] | None:
+    """Classify patients by their distribution over clusters, from a few labelled ones of each class.
+
+    KRONOS's task (*Case-level stratification with KRONOS clustering*; Table S19): cells or tiles of all patients are
+    clustered by k-means, without their labels; a patient is the share of its cells in each cluster; five patients of
+    each class are drawn, and every other gets the class of the nearest of them, by Euclidean distance between shares.
+    This is repeated 100 times, with the same draws for every representation.
+
+    Parameters
+    ----------
+    adata
+        Cells or tiles.
+    label_key
+        Column of ``obs`` with the class, one for all rows of a patient.
+    use_rep
+        Key of ``obsm`` or ``"X"`` to cluster, or several.
+    cluster_key
+        Column of ``obs`` with clusters that are there (cell types, niches), or several; beside or in place of
+        `use_rep`.
+    n_clusters
+        Clusters of k-means, or several numbers (published: 4, 8, 16).
+    n_support, n_draws
+        Support patients of each class; draws.
+    n_permutations
+        Shuffles of the labels between patients, each with as many draws, for the ``p_value`` of the AUROC.
+    metric
+        Distance between distributions: ``"euclidean"`` as published, ``"cityblock"`` (twice the total variation), or
+        ``"jensenshannon"``.
+    positive
+        Of two classes, the one that ``f1`` and ``average_precision`` are of (default: the last, in the order of
+        categories or of the alphabet).
+    patient_key, library_key
+        Columns of ``obs`` with patient and sample. None for the former: each sample is a case.
+    on_missing
+        What becomes of patients without label: ``"raise"``, or ``"drop"``. Their cells are not clustered either.
+    random_state
+        Seed of clusters and draws.
+    key_added
+        Key of ``uns``.
+    copy
+        Return the record instead of writing.
+
+    Returns
+    -------
+    None, or with `copy` the record. Written into ``uns[key_added]``:
+
+    - ``summary``: a row a representation, number of clusters and score (``auroc``, ``average_precision``, ``f1``,
+      ``f1_macro``, ``balanced_accuracy``) with ``mean``, ``sd``, ``low`` and ``high`` (95 % interval of the mean over
+      draws, as published: it shrinks with the number of draws), ``low_corrected`` and ``high_corrected`` (with the
+      variance that Nadeau and Bengio, 2003, give to draws that share patients), ``p_value`` (of ``auroc``);
+    - ``draws``: every score of every draw; ``comparison``: the representations against each other, from
+      :func:`spatialfm.metrics.compare_representations`;
+    - ``patients``: label, ``n`` (cells), and for each representation the mean score of each class over the draws that
+      left the patient out (``<representation>_<n_clusters>:<class>``); ``params``.
+
+    The score of a class is the inverse distance to its nearest support patient, over the sum for all classes: the
+    highest belongs to the nearest of all. A tie goes to the first class.
+
+    Raises
+    ------
+    TableError
+        If a column is missing, there is one class, or one has no more patients than are drawn for support.
+    ClinicalError
+        If a patient has two labels, or a sample two patients.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=20, cells_per_patient=60, effect_size=3.0, random_state=0)
+    >>> sfm.tl.few_shot_samples(
+    ...     cells, label_key="response", use_rep="X_latent", cluster_key="niche", n_support=3, n_draws=10
+    ... )
+    >>> cells.uns["few_shot_samples"]["summary"].query("score == 'balanced_accuracy'")["representation"].tolist()
+    ['X_latent', 'niche']
+    """
+    from scipy.spatial.distance import cdist
+
+    check_anndata(adata, "few_shot_samples")
+    if n_support < 1 or n_draws < 2 or n_permutations < 0:
+        raise TableError(
+            f"n_support={n_support}, n_draws={n_draws}, n_permutations={n_permutations}: one support case, two "
+            "draws and no permutation are the least."
+        )
+    if metric not in ("euclidean", "cityblock", "jensenshannon"):
+        raise TableError(f"metric={metric!r} is none of 'euclidean', 'cityblock', 'jensenshannon'.")
+    common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
+    cases = read_cases(adata, {label_key: "label_key"}, **common)
+    classes = read_classes(cases, label_key, positive, need=n_support + 1, why=f"n_support={n_support} and one to test")
+    shares = _all_shares(cases.part(adata), cases, use_rep, cluster_key, n_clusters, random_state)
+    draws = list(support_draws(classes.codes, n_support, n_draws, np.random.default_rng(random_state)))
+    runs, means, p_values = [], {}, []
+    for (rep, k), matrix in tqdm(shares.items(), desc="representations", disable=not settings.progress):
+        distance = np.nan_to_num(cdist(matrix, matrix, metric))  # Jensen-Shannon: rounding below 0 under the root
+        scored, mean = _run(distance, classes, draws)
+        runs.append(scored.assign(representation=rep, n_clusters=k))
+        means |= {f"{rep}_{k}:{name}": mean[:, code] for code, name in enumerate(classes.columns)}
+        null = _shuffled(distance, classes, n_support, n_draws, n_permutations, random_state)
+        p_values.append(permutation_p(scored["auroc"].mean(), null))
+    record = _record(pd.concat(runs, ignore_index=True), cases, classes, n_support)
+    record["summary"]["p_value"] = np.nan
+    record["summary"].loc[record["summary"]["score"] == "auroc", "p_value"] = p_values
+    record["patients"] = record["patients"].assign(**means)
+    record["params"] = {"label_key": label_key, "n_support": n_support, "n_draws": n_draws, "metric": metric}
+    record["params"] |= {"n_permutations": n_permutations, "positive": classes.positive_name}
+    record["params"] |= {"random_state": random_state, **cases.params()}
+    for row in record["summary"].query("score == 'balanced_accuracy'").itertuples():
+        logger.info("%s, %d clusters: balanced accuracy %.3f", row.representation, row.n_clusters, row.mean)
+    if copy:
+        return record
+    adata.uns[key_added] = record
+    return None
+
+
+def nearest_support(distance: np.ndarray, codes: np.ndarray, n_classes: int) -> np.ndarray:
+    """Scores of the classes from distances to the support.
+
+    Parameters
+    ----------
+    distance
+        ``(test, support)``.
+    codes
+        ``(support,)`` class of each support case.
+
+    Returns
+    -------
+    ``(test, classes)``; rows add up to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> nearest_support(np.array([[3.0, 1.0, 2.0], [0.0, 1.0, 1.0]]), np.array([0, 0, 1]), 2).round(2).tolist()
+    [[0.67, 0.33], [1.0, 0.0]]
+    """
+    nearest = np.stack([distance[:, codes == code].min(axis=1) for code in range(n_classes)], axis=1)
+    inverse = 1 / np.maximum(nearest, 1e-12)
+    return inverse / inverse.sum(axis=1, keepdims=True)
+
+
+def _all_shares(
+    part: AnnData,
+    cases: Cases,
+    use_rep: str | Sequence[str] | None,
+    cluster_key: str | Sequence[str] | None,
+    n_clusters: int | Sequence[int],
+    random_state: int,
+) -> dict[tuple[str, int], np.ndarray]:
+    """Shares ``(cases, clusters)`` by representation and number of clusters."""
+    reps, keys = (_several(value) for value in (use_rep, cluster_key))
+    if not reps and not keys:
+        raise TableError(
+            "Nothing to compare cases by. Pass use_rep= (a key of obsm) or cluster_key= (a column of obs)."
+        )
+    if twice := set(reps) & set(keys):
+        raise TableError(f"{twice.pop()!r} is in use_rep= and in cluster_key=. Rename the column of obs.")
+    found = {}
+    for rep in reps:
+        for k in np.atleast_1d(n_clusters).tolist():
+            states = cell_states(part, k, use_rep=rep, random_state=random_state, copy=True)
+            found[rep, k] = _shares(cases, states)
+    for key in keys:
+        column = obs_column(part, key, "cluster_key", rows="rows")
+        found[key, int(column.nunique())] = _shares(cases, column)
+    return found
+
+
+def _several(value: str | Sequence[str] | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else list(dict.fromkeys(value))
+
+
+def _shares(cases: Cases, column: pd.Series) -> np.ndarray:
+    codes, names = codes_of(column)
+    counts = cross_count(cases.codes, codes, (len(cases.names), len(names)))
+    return counts / counts.sum(axis=1, keepdims=True)
+
+
+def _run(
+    distance: np.ndarray, classes: Classes, draws: list[tuple[np.ndarray, np.ndarray]]
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Scores of each draw, and of each case its mean score of each class where it was not support."""
+    k = len(classes.names)
+    rows, total, times = [], np.zeros((len(distance), k)), np.zeros((len(distance), 1))
+    for draw, (support, test) in enumerate(draws):
+        scores = nearest_support(distance[np.ix_(test, support)], classes.codes[support], k)
+        rows.append({"draw": draw} | class_scores(classes.codes[test], scores, classes.positive))
+        total[test] += scores
+        times[test] += 1
+    return pd.DataFrame(rows), np.divide(total, times, out=np.full(total.shape, np.nan), where=times > 0)
+
+
+def _shuffled(
+    distance: np.ndarray, classes: Classes, n_support: int, n_draws: int, n_permutations: int, random_state: int
+) -> np.ndarray:
+    """Mean AUROC over draws for each shuffle of the labels."""
+    k, null = len(classes.names), []
+    for shuffle in range(n_permutations):
+        rng = np.random.default_rng((random_state, 1, shuffle))
+        codes = rng.permutation(classes.codes)
+        scores = [
+            auroc(codes[test], nearest_support(distance[np.ix_(test, support)], codes[support], k), classes.positive)
+            for support, test in support_draws(codes, n_support, n_draws, rng)
+        ]
+        null.append(np.mean(scores))
+    return np.array(null)
+
+
+def _record(runs: pd.DataFrame, cases: Cases, classes: Classes, n_support: int) -> dict[str, object]:
+    n_train = n_support * len(classes.names)
+    ratio = (len(classes.codes) - n_train) / n_train
+    named = runs.assign(compared=runs["representation"] + " (" + runs["n_clusters"].astype(str) + ")")
+    table = pd.DataFrame(
+        {"label": np.array(classes.names)[classes.codes]}, index=pd.Index(cases.names, name=cases.unit)
+    )
+    return {
+        "summary": summarize(runs, ["representation", "n_clusters"], CLASS_SCORES, ratio),
+        "draws": runs,
+        "comparison": compare_representations(named, CLASS_SCORES, by="compared", ratio=ratio),
+        "patients": table.assign(n=np.bincount(cases.codes, minlength=len(cases.names))),
+    }

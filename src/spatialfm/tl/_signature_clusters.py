@@ -1,0 +1,160 @@
+"""Candidates of signatures: clusters of many resolutions, and how much of each a patient has. Arrays in and out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+
+from .._settings import settings
+from ._leiden import leiden, neighbour_graph
+
+KEEP_FROM = 20_000  # cells from which clusterings are kept on disk, so that a stopped call goes on where it was
+_EXACT_UP_TO = 20_000  # training cells that all are compared to a held-out one
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Candidates among the cells of a set of patients."""
+
+    codes: np.ndarray  # (resolutions, cells)
+    resolution: np.ndarray  # (clusters,) index of the resolution
+    code: np.ndarray  # (clusters,) number of the cluster there
+    n_merged: np.ndarray  # (clusters,) nearly equal clusters of other resolutions that it stands for
+
+    def members(self, cluster: int, codes: np.ndarray | None = None) -> np.ndarray:
+        """Mask of its cells; of others with `codes` of their own."""
+        codes = self.codes if codes is None else codes
+        return codes[self.resolution[cluster]] == self.code[cluster]
+
+
+def candidates(codes: np.ndarray, max_cells: float, overlap: float) -> Clusters:
+    """Clusters of fewer than `max_cells`, of which nearly equal ones count once.
+
+    Two are nearly equal when they share at least `overlap` of the cells that either has; the one of the lowest
+    resolution stands for the others.
+    """
+    n = codes.shape[1]
+    columns, resolution, code = [], [], []
+    for r, column in enumerate(codes):
+        sizes = np.bincount(column)
+        for c in np.flatnonzero((sizes > 0) & (sizes < max_cells)):
+            columns.append(np.flatnonzero(column == c))
+            resolution.append(r)
+            code.append(c)
+    if not columns:
+        return Clusters(codes, *(np.zeros(0, int) for _ in range(3)))
+    sizes = np.array([len(rows) for rows in columns])
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    members = sparse.csc_array(
+        (np.ones(starts[-1], np.int32), np.concatenate(columns), starts), shape=(n, len(columns))
+    )
+    shared = (members.T @ members).tocoo()
+    jaccard = shared.data / (sizes[shared.row] + sizes[shared.col] - shared.data)
+    close = sparse.csr_array(
+        (np.ones((jaccard >= overlap).sum()), (shared.row[jaccard >= overlap], shared.col[jaccard >= overlap])),
+        shape=shared.shape,
+    )
+    stands_for = np.full(len(columns), -1)
+    for i in range(len(columns)):
+        if stands_for[i] < 0:
+            near = close.indices[close.indptr[i] : close.indptr[i + 1]]
+            stands_for[near[stands_for[near] < 0]] = i
+            stands_for[i] = i
+    kept, counts = np.unique(stands_for, return_counts=True)
+    return Clusters(codes, np.array(resolution)[kept], np.array(code)[kept], counts - 1)
+
+
+def fractions(clusters: Clusters, patients: np.ndarray, n_patients: int, codes: np.ndarray | None = None) -> np.ndarray:
+    """Share of each patient's cells in each cluster ``(patients, clusters)``."""
+    codes = clusters.codes if codes is None else codes
+    total = np.maximum(np.bincount(patients, minlength=n_patients), 1)
+    out = np.zeros((n_patients, len(clusters.code)))
+    for r in np.unique(clusters.resolution):
+        mine = clusters.resolution == r
+        width = int(max(codes[r].max(initial=0), clusters.code[mine].max())) + 1
+        counts = np.bincount(patients * width + codes[r], minlength=n_patients * width).reshape(n_patients, width)
+        out[:, mine] = counts[:, clusters.code[mine]] / total[:, None]
+    return out
+
+
+def cut_points(fractions: np.ndarray) -> np.ndarray:
+    """Tertiles of the positive fractions ``(2, clusters)``; NaN where no patient has the cluster."""
+    positive = np.where(fractions > 0, fractions, np.nan)
+    out = np.full((2, fractions.shape[1]), np.nan)
+    some = (fractions > 0).any(axis=0)
+    out[:, some] = np.nanquantile(positive[:, some], [1 / 3, 2 / 3], axis=0)
+    return out
+
+
+def ranks_of(fractions: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    """Rank 0 for absence, 1 to 3 for the tertiles of positive fractions (VirTues, Methods)."""
+    cuts = np.nan_to_num(cuts, nan=np.inf)
+    return ((fractions > 0).astype(int) + (fractions > cuts[0]) + (fractions > cuts[1])) * (fractions > 0)
+
+
+def cluster_cells(
+    values: np.ndarray, resolutions: Sequence[float], n_neighbors: int, random_state: int, n_jobs: int
+) -> np.ndarray:
+    """Leiden clusters of all resolutions on one graph ``(resolutions, cells)``; kept on disk where there are many."""
+    from joblib import Parallel, delayed
+
+    folder = None
+    if len(values) >= KEEP_FROM:
+        key = hashlib.sha256(np.ascontiguousarray(values).tobytes())
+        key.update(repr((n_neighbors, random_state)).encode())
+        folder = Path(settings.cache_dir) / "clusterings" / key.hexdigest()[:24]
+        folder.mkdir(parents=True, exist_ok=True)
+        if all(_file(folder, resolution).exists() for resolution in resolutions):
+            return np.stack([np.load(_file(folder, resolution)) for resolution in resolutions])
+    graph = neighbour_graph(values, n_neighbors, random_state)
+    work = (delayed(_leiden)(graph, resolution, random_state, folder) for resolution in resolutions)
+    return np.stack(Parallel(n_jobs=n_jobs)(work))
+
+
+def assign(
+    values: np.ndarray, codes: np.ndarray, others: np.ndarray, n_neighbors: int, random_state: int
+) -> np.ndarray:
+    """Cluster of held-out cells: that of most of their nearest cells among those that were clustered."""
+    n_neighbors = min(n_neighbors, len(values))
+    if len(values) <= _EXACT_UP_TO:
+        from sklearn.neighbors import NearestNeighbors
+
+        nearest = NearestNeighbors(n_neighbors=n_neighbors).fit(values).kneighbors(others, return_distance=False)
+    else:
+        from pynndescent import NNDescent
+
+        index = NNDescent(values, n_neighbors=max(30, n_neighbors), random_state=random_state)
+        nearest = index.query(others, k=n_neighbors)[0]
+    return np.stack([_most_frequent(column[nearest]) for column in codes])
+
+
+def _most_frequent(codes: np.ndarray) -> np.ndarray:
+    """Most frequent code of each row; of equally frequent ones, that of the nearest."""
+    n, k = codes.shape
+    votes = (codes[:, :, None] == codes[:, None, :]).sum(axis=2) if k <= 32 else None
+    if votes is None:
+        return np.array([np.bincount(row).argmax() for row in codes])
+    return codes[np.arange(n), votes.argmax(axis=1)]
+
+
+def _file(folder: Path, resolution: float) -> Path:
+    return folder / f"{resolution:.6g}.npy"
+
+
+def _leiden(graph: sparse.csr_matrix, resolution: float, random_state: int, folder: Path | None) -> np.ndarray:
+    if folder is not None and _file(folder, resolution).exists():
+        return np.load(_file(folder, resolution))
+    codes = leiden(graph, resolution, random_state)
+    if folder is not None:
+        buffer = io.BytesIO()  # np.save to a file does not notice a full disk
+        np.save(buffer, codes.astype(np.int32))
+        beside = _file(folder, resolution).with_suffix(".part")
+        beside.write_bytes(buffer.getvalue())
+        beside.rename(_file(folder, resolution))
+    return codes

@@ -1,0 +1,265 @@
+"""Outcomes that signatures are judged by: yes or no, and time to an event. Arrays in, arrays out.
+
+Both have one interface, and everything is done for all folds and all clusters at once: a permutation test repeats the
+whole search hundreds of times. Masks of folds are ``(folds, n)``, ranks of clusters ``(n, clusters)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+RIDGE = 1.0  # penalty on half the squared coefficients: scikit-learn's default, C = 1
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Binary:
+    """Who responded."""
+
+    y: np.ndarray  # (n,) bool
+    score_name = "AUROC"
+    sides = ("response", "non-response")  # of a cluster with ratio above 1, below 1
+    good = (True, False)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: np.ndarray) -> Binary:
+        return Binary(self.y[rows])
+
+    @property
+    def strata(self) -> np.ndarray:
+        return self.y
+
+    @property
+    def learnable(self) -> bool:
+        return bool(self.y.any() and not self.y.all())
+
+    def residuals(self, masks: np.ndarray) -> np.ndarray:
+        """Score of the model without predictors, a row a fold: its product with a predictor has the slope's sign.
+
+        The penalised loss is convex and the intercept is free, so the sign of the slope is that of the gradient at 0.
+        """
+        share = (masks @ self.y.astype(float)) / np.maximum(masks.sum(axis=1), 1)  # bool @ bool would be bool
+        return masks * (self.y - share[:, None])
+
+    def discrimination(self, ranks: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """AUROC ``(folds, clusters)`` of ranks that are small integers; NaN where a fold holds one class."""
+        n_levels = int(ranks.max(initial=0)) + 1
+        levels = np.stack([ranks == level for level in range(n_levels)], axis=1).reshape(len(ranks), -1)
+        shape = (len(masks), n_levels, ranks.shape[1])
+        one, none = ((masks & side).astype(np.float64) @ levels for side in (self.y, ~self.y))
+        one, none = one.reshape(shape), none.reshape(shape)
+        below = np.cumsum(none, axis=1) - none
+        pairs = one.sum(axis=1) * none.sum(axis=1)
+        won = (one * (below + none / 2)).sum(axis=1)
+        return np.divide(won, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0)
+
+    def discrimination_of(self, values: np.ndarray) -> float:
+        """AUROC of one predictor."""
+        one, none = values[self.y], values[~self.y]
+        if not len(one) or not len(none):
+            return np.nan
+        return float(((one[:, None] > none) + 0.5 * (one[:, None] == none)).mean())
+
+    def fit(self, predictors: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Coefficients ``(folds, p)`` of logistic regression with a free intercept."""
+        design = np.column_stack([predictors, np.ones(len(predictors))])
+        penalty = np.diag([RIDGE] * predictors.shape[1] + [1e-9])
+
+        def step(beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            p = 1 / (1 + np.exp(-np.clip(beta @ design.T, -30, 30)))
+            gradient = (masks * (self.y - p)) @ design - beta @ penalty
+            hessian = np.einsum("fn,np,nq->fpq", masks * p * (1 - p), design, design, optimize=True) + penalty
+            return gradient, hessian
+
+        return _newton(step, len(masks), design.shape[1])[:, :-1]
+
+    def ratio(self, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Risk ratio of response with high presence over that without, and its 95 % interval, for each cluster.
+
+        Half a patient is added to each of the four counts where one is 0, so that the ratio is a number.
+        """
+        y = self.y.astype(float)  # bool @ bool would be bool
+        a, n1 = y @ high, high.sum(axis=0)
+        c, n0 = y @ ~high, (~high).sum(axis=0)
+        half = 0.5 * ((a == 0) | (c == 0) | (a == n1) | (c == n0))
+        a, c, n1, n0 = a + half, c + half, n1 + 2 * half, n0 + 2 * half
+        log = np.log(a / n1) - np.log(c / n0)
+        error = np.sqrt(np.maximum(1 / a - 1 / n1 + 1 / c - 1 / n0, 0))
+        return np.exp(log), np.exp(log - _Z * error), np.exp(log + _Z * error)
+
+    def test(self, ranks: np.ndarray) -> np.ndarray:
+        """Two-sided p-values of the score test of logistic regression (Cochran and Armitage's test for trend)."""
+        share = self.y.mean()
+        u = (self.y - share) @ ranks
+        n = len(ranks)
+        variance = share * (1 - share) * ((ranks - ranks.mean(axis=0)) ** 2).sum(axis=0) * n / max(n - 1, 1)
+        return _p_of(u, variance)
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Times to an event or to the end of observation."""
+
+    time: np.ndarray  # (n,)
+    event: np.ndarray  # (n,) bool
+    score_name = "concordance"
+    sides = ("adverse", "favorable")
+    good = (False, True)
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, rows: np.ndarray) -> Survival:
+        return Survival(self.time[rows], self.event[rows])
+
+    @property
+    def strata(self) -> np.ndarray:
+        return self.event
+
+    @property
+    def learnable(self) -> bool:
+        return bool(self.event.any())
+
+    def residuals(self, masks: np.ndarray) -> np.ndarray:
+        """Martingale residuals of the model without predictors, a row a fold (see `Binary.residuals`)."""
+        order, first, last = _sorted(self.time)
+        weights = masks[:, order].astype(float)
+        at_risk = _from_end(weights)[:, first]
+        hazard = np.cumsum(weights * self.event[order] / np.maximum(at_risk, 1e-300), axis=1)[:, last]
+        out = np.empty_like(weights)
+        out[:, order] = weights * (self.event[order] - hazard)
+        return out
+
+    def discrimination(self, ranks: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Harrell's concordance ``(folds, clusters)``; NaN where a fold holds no comparable pair."""
+        i, j = self._pairs()
+        inside = (masks[:, i] & masks[:, j]).astype(np.float32)
+        ranks = ranks.astype(np.float32)
+        won = (np.sign(ranks[i] - ranks[j]) + 1) / 2
+        pairs = inside.sum(axis=1, keepdims=True)
+        return np.where(pairs > 0, inside @ won / np.maximum(pairs, 1), np.nan).astype(np.float64)
+
+    def discrimination_of(self, values: np.ndarray) -> float:
+        """Harrell's concordance of one predictor, of which larger values mean earlier events."""
+        i, j = self._pairs()
+        return float((np.sign(values[i] - values[j]) / 2 + 0.5).mean()) if len(i) else np.nan
+
+    def fit(self, predictors: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Coefficients ``(folds, p)`` of Cox regression (ties after Breslow)."""
+        order, first, _ = _sorted(self.time)
+        design, event = predictors[order].astype(float), self.event[order]
+        design = design - design.mean(axis=0)
+        weights, penalty = masks[:, order].astype(float), RIDGE * np.eye(predictors.shape[1])
+        events = weights * event
+
+        def step(beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            risk = weights * np.exp(np.clip(beta @ design.T, -30, 30))
+            s0 = np.maximum(_from_end(risk)[:, first], 1e-300)
+            s1 = _from_end(risk[:, :, None] * design, axis=1)[:, first]
+            outer = design[:, :, None] * design[:, None, :]
+            s2 = _from_end(risk[:, :, None, None] * outer, axis=1)[:, first]
+            mean = s1 / s0[..., None]
+            gradient = (events[..., None] * (design - mean)).sum(axis=1) - beta @ penalty
+            spread = s2 / s0[..., None, None] - mean[..., :, None] * mean[..., None, :]
+            return gradient, (events[..., None, None] * spread).sum(axis=1) + penalty
+
+        return _newton(step, len(masks), design.shape[1])
+
+    def ratio(self, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ratio of observed over expected events, high presence over low, and its 95 % interval, for each cluster.
+
+        Half an event is added to each where a group has none, so that the ratio is a number.
+        """
+        event = self.event.astype(float)  # bool @ bool would be bool
+        hazard = event - self.residuals(np.ones((1, len(self)), bool))[0]
+        observed, expected = [event @ high, event @ ~high], [hazard @ high, hazard @ ~high]
+        half = 0.5 * ((observed[0] == 0) | (observed[1] == 0) | (expected[0] <= 0) | (expected[1] <= 0))
+        one, two = ((o + half) / (e + half) for o, e in zip(observed, expected, strict=True))
+        error = np.sqrt(sum(1 / (e + half) for e in expected))
+        return one / two, one / two * np.exp(-_Z * error), one / two * np.exp(_Z * error)
+
+    def test(self, ranks: np.ndarray) -> np.ndarray:
+        """Two-sided p-values of the score test of Cox regression (the log-rank test for trend)."""
+        order, first, _ = _sorted(self.time)
+        x, event = ranks[order].astype(float), self.event[order]
+        s0 = np.arange(len(x), 0, -1)[first][:, None]
+        mean = _from_end(x, axis=0)[first] / s0
+        spread = _from_end(x**2, axis=0)[first] / s0 - mean**2
+        return _p_of(event @ (x - mean), event @ spread)
+
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of which the first is known to have had its event before the second."""
+        later = self.time[:, None] < self.time
+        later |= (self.time[:, None] == self.time) & ~self.event
+        return np.nonzero(later & self.event[:, None])
+
+
+Outcome = Binary | Survival
+
+
+def univariate(outcome: Outcome, ranks: np.ndarray, tests: np.ndarray) -> np.ndarray:
+    """Held-out score ``(folds, clusters)`` of each cluster's rank as the only predictor.
+
+    A rank is a single predictor, so a fitted model orders patients by it, upwards or downwards as the sign of its slope
+    says: the score of logistic (Cox) regression follows without fitting it.
+    """
+    sign = np.sign(np.round(outcome.residuals(~tests) @ ranks, 9))
+    found = outcome.discrimination(ranks, tests)
+    return 0.5 + sign * (found - 0.5)
+
+
+def multivariate(outcome: Outcome, predictors: np.ndarray, tests: np.ndarray) -> np.ndarray:
+    """Held-out score ``(folds,)`` of all predictors together."""
+    coefficients = outcome.fit(predictors, ~tests)
+    return np.array(
+        [
+            outcome.take(np.flatnonzero(test)).discrimination_of(predictors[test] @ beta)
+            for test, beta in zip(tests, coefficients, strict=True)
+        ]
+    )
+
+
+def stratified_folds(strata: np.ndarray, n_folds: int, n_repeats: int, rng: np.random.Generator) -> np.ndarray:
+    """Masks ``(n_folds * n_repeats, n)`` of test patients, each stratum spread evenly over the folds."""
+    masks = np.zeros((n_repeats, n_folds, len(strata)), bool)
+    for repeat in range(n_repeats):
+        order = rng.permutation(len(strata))
+        order = order[np.argsort(strata[order], kind="stable")]
+        fold = (np.arange(len(strata)) + rng.integers(n_folds)) % n_folds
+        masks[repeat, fold, order] = True
+    return masks.reshape(-1, len(strata))
+
+
+def _newton(step, n_folds: int, width: int) -> np.ndarray:
+    """Zero of the gradient for every fold; both losses are convex and penalised, so that it is the only one."""
+    beta = np.zeros((n_folds, width))
+    for _ in range(50):
+        gradient, hessian = step(beta)
+        move = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        move /= np.maximum(1, np.abs(move).max(axis=1, keepdims=True) / 2)  # a longer step may overshoot
+        beta += move
+        if np.abs(move).max() < 1e-10:
+            break
+    return beta
+
+
+def _sorted(time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Order of times, and in it the first and the last row with each row's time."""
+    order = np.argsort(time, kind="stable")
+    ordered = time[order]
+    return order, np.searchsorted(ordered, ordered, "left"), np.searchsorted(ordered, ordered, "right") - 1
+
+
+def _from_end(values: np.ndarray, axis: int = 1) -> np.ndarray:
+    return np.flip(np.cumsum(np.flip(values, axis), axis), axis)
+
+
+def _p_of(u: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    from scipy import stats
+
+    z = np.divide(u, np.sqrt(variance), out=np.zeros(len(u)), where=variance > 1e-12)
+    return 2 * stats.norm.sf(np.abs(z))

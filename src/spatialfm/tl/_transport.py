@@ -1,0 +1,94 @@
+"""Entropic optimal transport between two sets of points that all weigh alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An entropic plan, as far as distances need it.
+
+    Attributes
+    ----------
+    cost
+        What the plan costs: the sum of plan times squared distances, without the entropy.
+    objective
+        What the plan minimises: the cost plus `reg` times its divergence from the plan of independence.
+    error
+        Sum of the absolute errors of the marginals.
+    """
+
+    cost: float
+    objective: float
+    error: float
+
+
+def entropic_plan(cost: np.ndarray, reg: float, *, max_iter: int, tol: float) -> Plan:
+    """Entropic plan between uniform weights by POT's log-stabilised Sinkhorn, begun at the exact solution.
+
+    Begun at zero, Sinkhorn needs thousands of iterations at a small `reg`, and its kernel underflows. The potentials
+    of the exact plan (a network simplex, milliseconds for hundreds of points) are at most ``reg * log(n * m)`` in value
+    from the entropic ones: the kernel is then well scaled, and a run that is cut short is still close.
+
+    Parameters
+    ----------
+    cost
+        Squared distances ``(n, m)``.
+    reg
+        Weight of the entropy, in the units of `cost`.
+    max_iter, tol
+        Iterations, and the sum of absolute errors of the marginals at which they end.
+
+    Examples
+    --------
+    Two points that both move by 1:
+
+    >>> import numpy as np
+    >>> one, two = np.array([0.0, 5.0]), np.array([1.0, 6.0])
+    >>> plan = entropic_plan((one[:, None] - two) ** 2, 0.01, max_iter=1000, tol=1e-6)
+    >>> round(plan.cost, 6)
+    1.0
+    """
+    import ot
+
+    a, b = ot.unif(cost.shape[0]), ot.unif(cost.shape[1])
+    _, exact = ot.emd(a, b, cost, numItermax=2_000_000, log=True)
+    with np.errstate(over="ignore", invalid="ignore"):
+        plan, log = ot.bregman.sinkhorn_stabilized(
+            a, b, cost, reg, tau=1e10, numItermax=max_iter, stopThr=tol / np.sqrt(len(b)), warn=False, log=True,
+            warmstart=(exact["u"], exact["v"]), print_period=50,
+        )  # fmt: skip
+    if not np.isfinite(plan).all():  # `reg` is beyond what numbers can hold: the exact plan is what it tends to
+        return Plan(float(exact["cost"]), float(exact["cost"]), float("inf"))
+    error = float(np.abs(plan.sum(axis=0) - b).sum() + np.abs(plan.sum(axis=1) - a).sum())
+    # the dual value: P = exp((f + g - cost) / reg), so cost plus reg * KL(P | a b) is what the potentials add up to
+    objective = float(log["alpha"] @ a + log["beta"] @ b + reg * (np.log(len(a)) + np.log(len(b))))
+    return Plan(float((plan * cost).sum()), objective, error)
+
+
+def squared_distance(
+    one: np.ndarray, two: np.ndarray, reg: float, *, debiased: bool, max_iter: int, tol: float
+) -> tuple[float, float]:
+    """Squared 2-Wasserstein distance with entropy, or Sinkhorn divergence, and the error of the marginals.
+
+    Parameters
+    ----------
+    one, two
+        Points ``(n, d)`` and ``(m, d)``.
+    debiased
+        Sinkhorn divergence ``OT(one, two) - (OT(one, one) + OT(two, two)) / 2`` (Feydy et al. 2019), with the entropy.
+    """
+    import ot
+
+    def plan(x: np.ndarray, y: np.ndarray) -> Plan:
+        return entropic_plan(ot.dist(x, y, metric="sqeuclidean"), reg, max_iter=max_iter, tol=tol)
+
+    between = plan(one, two)
+    if not debiased:
+        return between.cost, between.error
+    within = plan(one, one), plan(two, two)
+    value = between.objective - (within[0].objective + within[1].objective) / 2
+    return max(value, 0.0), max(between.error, within[0].error, within[1].error)

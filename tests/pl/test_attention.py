@@ -1,0 +1,108 @@
+"""Attention of a sample in space, and by type."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+
+
+@pytest.fixture
+def cells():
+    """Two samples; B cells of the first draw four times as much attention as T cells, none is paid in the second."""
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame(
+        {
+            "sample": np.repeat(["s1", "s2"], 60),
+            "patient": np.repeat(["P1", "P2"], 60),
+            "type": pd.Categorical(np.tile(["T", "T", "B"], 40), categories=["NK", "T", "B"]),
+        },
+        index=[f"c{i}" for i in range(120)],
+    )
+    obs["mil_attention"] = np.where(obs["type"] == "B", 2.0, 0.5) * np.where(obs["sample"] == "s2", np.nan, 1)
+    adata = AnnData(obs=obs, obsm={"spatial": rng.uniform(0, 300, (120, 2))})
+    patients = pd.DataFrame({"label": ["yes"], "p_no": [0.2], "p_yes": [0.8]}, index=pd.Index(["P1"], name="patient"))
+    adata.uns["mil"] = {"patients": patients, "params": {"case_key": "patient"}}
+    return adata
+
+
+def test_cells_are_where_they_lie_in_the_colour_of_their_attention(cells):
+    ax = sfm.pl.attention(cells, "s1", show=False)
+    drawn = ax.collections[1]
+    assert len(drawn.get_offsets()) == 60
+    values = drawn.get_array()
+    order = [tuple(place) for place in cells.obsm["spatial"][:60]]
+    rows = [order.index(tuple(place)) for place in np.asarray(drawn.get_offsets())]
+    np.testing.assert_allclose(2.0**values, cells.obs["mil_attention"].to_numpy()[:60][rows])
+    assert drawn.get_clim() == (-1, 1)
+    assert ax.yaxis_inverted()  # as images have it
+    assert ax.get_title(loc="left") == "s1: yes, held-out probability 0.80"
+    bar = ax.figure.axes[1]
+    assert [text.get_text() for text in bar.get_yticklabels()] == ["1/2", "1", "2"]
+
+
+def test_types_are_in_order_with_quartiles_and_means(cells):
+    cells.obs.loc["c2", "mil_attention"] = 16.0  # one B cell
+    places, types = sfm.pl.attention(cells, "s1", cluster_key="type", show=False)
+    assert [text.get_text() for text in types.get_yticklabels()] == ["B (20)", "T (40)"]
+    means = types.collections[0].get_offsets()
+    np.testing.assert_allclose(2.0 ** means[:, 0], [(19 * 2 + 16) / 20, 0.5])
+    medians = [line.get_xdata()[0] for line in types.lines if line.get_color() == "black"]
+    np.testing.assert_allclose(medians, [1, -1])
+    assert places.figure is types.figure
+
+
+def test_limits_given_axes_and_files(cells, tmp_path):
+    figure, axes = plt.subplots(1, 2)
+    found = sfm.pl.attention(
+        cells, "s1", cluster_key="type", limit=8, ax=tuple(axes), title="mine", save=tmp_path / "a.png"
+    )
+    assert found[0] is axes[0]
+    assert axes[0].collections[1].get_clim() == (-3, 3)
+    assert axes[0].get_title(loc="left") == "mine"
+    assert (tmp_path / "a.png").stat().st_size > 0
+    assert sfm.pl.attention(cells, "s1", return_fig=True, show=False).axes
+    with pytest.raises(TableError, match=r"ax= holds 1 axes; 2 are drawn"):
+        sfm.pl.attention(cells, "s1", cluster_key="type", ax=axes[0])
+
+
+def test_no_attention_and_one_value(cells):
+    cells.obs["mil_attention"] = np.where(cells.obs["sample"] == "s1", 1.0, np.nan)
+    ax = sfm.pl.attention(cells[cells.obs["sample"] == "s1"].copy(), show=False)
+    assert (ax.collections[1].get_array() == 0).all()
+    cells.obs.loc["c0", "mil_attention"] = 0.0  # its logarithm would be no number
+    assert np.isfinite(sfm.pl.attention(cells, "s1", show=False).collections[1].get_array()).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"key": "other"}, r"No attention in obs\['other_attention'\].*Make it with sfm.tl.mil"),
+        ({"sample": "s9"}, "sample='s9' is none of 's1', 's2'"),
+        ({"sample": None}, "sample=None is none of 's1', 's2'"),
+        ({"sample": "s2"}, "The patient of sample 's2' was left out"),
+        ({"cluster_key": "kind"}, r"No column 'kind' in obs \(cluster_key=\)"),
+        ({"cluster_key": "type", "min_cells": 50}, "has 50 cells in this sample. Pass a smaller min_cells="),
+        ({"library_key": "slide"}, r"No column 'slide' in obs \(library_key=\)"),
+        ({"spatial_key": "places"}, r"No coordinates 'places' in obsm"),
+        ({"limit": 0.5}, "limit=0.5 is no multiple"),
+    ],
+)
+def test_what_is_missing_is_told(cells, arguments, message):
+    with pytest.raises(TableError, match=message):
+        sfm.pl.attention(cells, **{"sample": "s1"} | arguments)
+
+
+def test_labels_do_not_overlap(cells, check_boxes):
+    places, types = sfm.pl.attention(cells, "s1", cluster_key="type", show=False)
+    figure = places.figure
+    figure.canvas.draw()
+    for ax in figure.axes:
+        low, high = sorted(ax.get_ylim())
+        inside = [text for text in ax.get_yticklabels() if low <= text.get_position()[1] <= high]
+        assert len(inside) > 1
+        check_boxes(figure, [text.get_window_extent() for text in inside])
+    check_boxes(figure, [ax.xaxis.label.get_window_extent() for ax in (places, types)])

@@ -1,0 +1,104 @@
+"""Figures of compositions compared."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+from spatialfm.pl._compare_composition import q_text
+
+
+@pytest.fixture
+def patients():
+    cells = sfm.datasets.simulate_cells(24, cells_per_patient=200, effect_of="CD8 T", effect_size=-4.0, random_state=0)
+    patients = sfm.tl.composition(cells, "type", patient_key="patient")
+    sfm.tl.compare_composition(patients, "response")
+    return patients
+
+
+def test_dots_are_the_fractions_and_types_come_by_p(patients):
+    ax = sfm.pl.compare_composition(patients, show=False)
+    table = patients.uns["compare_composition"]["table"].sort_values("p")
+    assert [label.get_text() for label in ax.get_xticklabels()] == list(table.index)
+    dots = [part.get_offsets()[:, 1] for part in ax.collections]
+    assert len(dots) == 2 * len(table)
+    groups = ["non-responder", "responder"]
+    for i, name in enumerate(table.index):
+        for j, group in enumerate(groups):
+            mine = patients[patients.obs["response"] == group, name].X.ravel()
+            np.testing.assert_allclose(dots[2 * i + j], mine)
+    shown = [text.get_text() for text in ax.texts]
+    assert shown[: len(table)] == [q_text(q) for q in table["q"]]
+    weights = [text.get_fontweight() == "bold" for text in ax.texts[: len(table)]]
+    assert weights == table["significant"].tolist()
+    sizes = patients.obs["response"].value_counts()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        f"{name} (n = {sizes[name]})" for name in groups
+    ]
+
+
+@pytest.mark.parametrize(("method", "columns"), [(None, ("effect",) * 3), ("clr-t", ("log2_fold_change", "log2"))])
+def test_effects_and_intervals_are_those_of_the_table(patients, method, columns):
+    sfm.tl.compare_composition(patients, "response", method=method)
+    ax = sfm.pl.compare_composition(patients, kind="effect", sort=False, show=False)
+    table = patients.uns["compare_composition"]["table"]
+    bars = [line for line in ax.get_lines() if line.get_linewidth() == 1.8]
+    dots = [line for line in ax.get_lines() if line.get_marker() == "o"]
+    name, prefix = columns[:2]
+    np.testing.assert_allclose([dot.get_xdata()[0] for dot in dots], table[name])
+    np.testing.assert_allclose([bar.get_xdata()[0] for bar in bars], table[f"{prefix}_low"])
+    np.testing.assert_allclose([bar.get_xdata()[1] for bar in bars], table[f"{prefix}_high"])
+    grey = [dot.get_color() == "0.55" for dot in dots]
+    assert grey == (~table["significant"]).tolist()
+    assert "more in responder →" in ax.get_xlabel()
+
+
+def test_types_can_be_chosen_and_axes_given(patients, tmp_path):
+    _, ax = plt.subplots()
+    assert sfm.pl.compare_composition(patients, types=["Tumor", "CD8 T"], ax=ax, show=False) is ax
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["Tumor", "CD8 T"]
+    figure = sfm.pl.compare_composition(patients, title="Types", save=tmp_path / "types.pdf", return_fig=True)
+    assert figure.axes[0].get_title(loc="left") == "Types"
+    assert (tmp_path / "types.pdf").stat().st_size > 1000
+
+
+def test_nothing_overlaps(patients, check_boxes):
+    figure = sfm.pl.compare_composition(patients, return_fig=True)
+    figure.canvas.draw()
+    renderer, ax = figure.canvas.get_renderer(), figure.axes[0]
+    check_boxes(figure, [text.get_window_extent(renderer) for text in ax.texts])
+    check_boxes(figure, [text.get_window_extent(renderer) for text in ax.get_yticklabels() if text.get_text()])
+    assert all(label.get_text().endswith("%") for label in ax.get_yticklabels())
+
+
+def test_three_groups_have_dots_and_no_intervals(patients):
+    sfm.tl.compare_composition(patients, "stage", groups=["I", "II", "III"])
+    ax = sfm.pl.compare_composition(patients, show=False)
+    assert len(ax.get_legend().get_texts()) == 3
+    with pytest.raises(TableError, match=r"have no interval. Pass kind=\"dots\""):
+        sfm.pl.compare_composition(patients, kind="effect")
+
+
+def test_types_without_a_test_are_said_so(patients):
+    patients.X[:, 0] = 0
+    patients.X /= patients.X.sum(axis=1, keepdims=True)
+    sfm.tl.compare_composition(patients, "response")
+    ax = sfm.pl.compare_composition(patients, kind="effect", show=False)
+    assert "not tested" in [text.get_text() for text in ax.texts]
+
+
+def test_refusals(patients):
+    for arguments, message in [
+        ({"key": "other"}, r"No comparison in uns\['other'\].*sfm.tl.compare_composition"),
+        ({"kind": "bars"}, "kind='bars' is not known"),
+        ({"types": ["NK"]}, r"No type 'NK' in the comparison"),
+        ({"palette": ["red"]}, "1 colours for 2 categories"),
+    ]:
+        with pytest.raises(TableError, match=message):
+            sfm.pl.compare_composition(patients, **arguments)
+    other = patients[:, :3].copy()
+    with pytest.raises(TableError, match="no longer have"):
+        sfm.pl.compare_composition(other)

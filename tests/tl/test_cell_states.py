@@ -1,0 +1,45 @@
+"""States of cells."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+
+
+def blobs(seed=0, n=300, k=6):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, k, n)
+    centers = 10 * np.random.default_rng(99).standard_normal((k, 4))
+    adata = AnnData(obs=pd.DataFrame({"truth": truth.astype(str)}, index=[str(i) for i in range(n)]))
+    adata.obsm["X_e"] = (centers[truth] + rng.standard_normal((n, 4))).astype(np.float32)
+    return adata
+
+
+def test_planted_states_and_a_second_cohort():
+    from sklearn.metrics import adjusted_rand_score
+
+    first, second = blobs(0), blobs(1)
+    sfm.tl.cell_states(first, 6, use_rep="X_e", standardize=True)
+    assert adjusted_rand_score(first.obs["truth"], first.obs["state"]) == 1.0
+    sizes = first.obs["state"].value_counts(sort=False)
+    assert (np.diff(sizes) <= 0).all()
+    sfm.tl.cell_states(second, use_rep="X_e", reference=first)
+    both = pd.concat([first.obs, second.obs])
+    assert adjusted_rand_score(both["truth"], both["state"].astype(str)) == 1.0
+
+
+def test_refusals():
+    cells = blobs()
+    cells.obsm["X_e"][:] = 1.0
+    with pytest.raises(TableError, match="n_states=6 of 1 different cells"):
+        sfm.tl.cell_states(cells, 6, use_rep="X_e")
+    with pytest.raises(TableError, match="The reference has no states in uns"):
+        sfm.tl.cell_states(cells, use_rep="X_e", reference=blobs(1))
+    other = blobs(1)
+    other.obsm["X_e"] = other.obsm["X_e"][:, :3]
+    sfm.tl.cell_states(other, 3, use_rep="X_e")
+    with pytest.raises(TableError, match="states of the reference have 3 columns, 'X_e' has 4"):
+        sfm.tl.cell_states(blobs(), use_rep="X_e", reference=other)

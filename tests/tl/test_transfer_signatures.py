@@ -1,0 +1,56 @@
+"""Signatures found again in a second cohort."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+
+
+@pytest.fixture
+def cohorts():
+    source, target = (sfm.datasets.simulate_cells(10, cells_per_patient=120, random_state=s) for s in (0, 1))
+    source.obsm["signatures"] = pd.DataFrame(
+        {"RS1": source.obs["type"] == "CD8 T", "NRS1": source.obs["niche"] == "tumor nest"}
+    )
+    return source, target
+
+
+def test_planted_signatures_are_found_again(cohorts):
+    source, target = cohorts
+    sfm.tl.transfer_signatures(source, target, use_rep="X", n_trees=60)
+    found = target.obsm["signatures"]["RS1"].to_numpy()
+    truth = (target.obs["type"] == "CD8 T").to_numpy()
+    assert found[truth].mean() > 0.8
+    assert found[~truth].mean() < 0.2
+    quality = target.uns["signatures"]["signatures"].loc["RS1"]
+    assert quality["accuracy_cells"] > 0.8
+    # what is said of held-out patients is what the other cohort shows
+    assert abs(quality["accuracy_patients"] - (found[truth].mean() + (~found[~truth]).mean()) / 2) < 0.1
+    assert target.obs["signatures_novelty"].between(0, 1).all()
+
+
+def test_noise_has_the_accuracy_of_chance(cohorts):
+    source, target = cohorts
+    source.obsm["signatures"] = pd.DataFrame(
+        {"RS1": np.random.default_rng(0).random(source.n_obs) < 0.2}, index=source.obs_names
+    )
+    sfm.tl.transfer_signatures(source, target, use_rep="X", n_trees=30)
+    quality = target.uns["signatures"]["signatures"].loc["RS1"]
+    assert abs(quality["accuracy_cells"] - 0.5) < 0.1
+    assert abs(quality["accuracy_patients"] - 0.5) < 0.1
+
+
+def test_refusals(cohorts):
+    source, target = cohorts
+    with pytest.raises(TableError, match="No signatures 'other' in obsm of the source"):
+        sfm.tl.transfer_signatures(source, target, use_rep="X", key="other")
+    source.obsm["signatures"]["RS1"] = np.arange(source.n_obs) < 4
+    with pytest.raises(TableError, match="Signature 'RS1' has 4 cells"):
+        sfm.tl.transfer_signatures(source, target, use_rep="X")
+    source.uns["spatialfm"] = {"X_latent": {"model": "kronos"}}
+    source.obsm["signatures"] = source.obsm["signatures"][["NRS1"]]
+    with pytest.raises(TableError, match="has no record of how it was made"):
+        sfm.tl.transfer_signatures(source, target, use_rep="X_latent")
+    assert "signatures" not in target.obsm
