@@ -14,6 +14,11 @@ import spatialfm as sfm
 
 PITCH = 14  # pixels from cell to cell at 0.5 µm: 20,000 cells a mm², our choice for tissue as dense as a lymph node
 RADIUS = 6
+MARKERS = (
+    "DAPI CD3 CD4 CD8 CD20 CD45 CD68 CD163 CD11b CD11c CD31 CD34 CD38 CD45RO CD45RA CD56 CD57 CD21 Ki67 "
+    "FOXP3 PD-1 PD-L1 HLA-DR GranzymeB PanCK ECadherin Vimentin aSMA Collagen4 Podoplanin CD138 CD15 "
+    "CD66b CD16 CD14 CD44 MPO LAG3 TIM3 IDO1 "
+).split()
 
 
 def label_block(block_info=None, *, per_side: int, pitch: int) -> np.ndarray:
@@ -49,7 +54,7 @@ def generated_store(path: Path, side: int, n_markers: int, *, pitch: int = PITCH
         meta=np.empty((0, 0), np.int32),
     )
     scale = {"a": Scale([0.5, 0.5], axes=("x", "y"))}
-    names = [f"marker{number}" for number in range(n_markers)]
+    names = MARKERS[:n_markers]
     sdata = sd.SpatialData(
         images={
             "image_a": Image2DModel.parse(image, dims=("c", "y", "x"), c_coords=names, transformations=dict(scale))

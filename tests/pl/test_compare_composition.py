@@ -21,7 +21,7 @@ def patients():
 
 def test_dots_are_the_fractions_and_types_come_by_p(patients):
     ax = sfm.pl.compare_composition(patients, show=False)
-    table = patients.uns["compare_composition"]["table"].sort_values("p")
+    table = patients.uns["compare_composition"]["table"].sort_values("p_value")
     assert [label.get_text() for label in ax.get_xticklabels()] == list(table.index)
     dots = [part.get_offsets()[:, 1] for part in ax.collections]
     assert len(dots) == 2 * len(table)
@@ -31,7 +31,7 @@ def test_dots_are_the_fractions_and_types_come_by_p(patients):
             mine = patients[patients.obs["response"] == group, name].X.ravel()
             np.testing.assert_allclose(dots[2 * i + j], mine)
     shown = [text.get_text() for text in ax.texts]
-    assert shown[: len(table)] == [q_text(q) for q in table["q"]]
+    assert shown[: len(table)] == [q_text(q) for q in table["q_value"]]
     weights = [text.get_fontweight() == "bold" for text in ax.texts[: len(table)]]
     assert weights == table["significant"].tolist()
     sizes = patients.obs["response"].value_counts()

@@ -63,7 +63,7 @@ def test_dots_and_medians_are_those_of_the_table(measure):
         assert any(np.isclose(mine[measure].median(), black))
     row = cells.uns["distribution_shift"]["comparison"].set_index("measure").loc[measure]
     texts = [text.get_text() for text in axes[2].texts]
-    assert f"{p_text(row['p'])}\nr = {row['effect']:.2f}" in texts
+    assert f"{p_text(row['p_value'])}\nr = {row['effect']:.2f}" in texts
     assert "before → after" in texts
     assert [label.get_text() for label in axes[2].get_xticklabels()] == ["non-responder\n(n = 4)", "responder\n(n = 4)"]
 

@@ -52,13 +52,13 @@ def test_fractions_are_tested_as_by_scipy():
     for i, row in enumerate(table.itertuples()):
         one, two = patients.X[:15, i], patients.X[15:, i]
         found = stats.mannwhitneyu(two, one)
-        assert row.p == pytest.approx(found.pvalue)
+        assert row.p_value == pytest.approx(found.pvalue)
         assert row.effect == pytest.approx(2 * found.statistic / 225 - 1)
         assert row.effect_low <= row.effect <= row.effect_high
         assert row.difference == pytest.approx(np.median(two) - np.median(one))
         assert (row.group_1, row.group_2, row.n_1, row.n_2) == ("control", "case", 15, 15)
-    np.testing.assert_allclose(table["q"], stats.false_discovery_control(table["p"]))
-    assert table["significant"].tolist() == (table["q"] < 0.05).tolist()
+    np.testing.assert_allclose(table["q_value"], stats.false_discovery_control(table["p_value"]))
+    assert table["significant"].tolist() == (table["q_value"] < 0.05).tolist()
     assert table.loc["type 0", "significant"]
     assert table.loc["type 0", "effect"] > 0.7
 
@@ -70,7 +70,7 @@ def test_several_groups_are_tested_by_kruskal():
     for i, name in enumerate(patients.var_names):
         parts = [patients.X[patients.obs["stage"] == stage, i] for stage in (1, 2, 3)]
         found = stats.kruskal(*parts)
-        assert table.loc[name, "p"] == pytest.approx(found.pvalue)
+        assert table.loc[name, "p_value"] == pytest.approx(found.pvalue)
         assert table.loc[name, "effect"] == pytest.approx(
             found.statistic * 31 / (30**2 - 1)
         )  # Tomczak and Tomczak 2014
@@ -104,15 +104,15 @@ def test_log_ratios_keep_their_level_where_one_type_grows_and_rank_tests_of_frac
         patients = drawn(factor=4.0, seed=seed, n_types=5)
         for method, found in calls.items():
             table = sfm.tl.compare_composition(patients, "group", method=method, n_bootstrap=0, copy=True)
-            found.append((table["p"].iloc[1:] < 0.05).mean())
-            assert method != "clr-t" or table["p"].iloc[0] < 0.01
+            found.append((table["p_value"].iloc[1:] < 0.05).mean())
+            assert method != "clr-t" or table["p_value"].iloc[0] < 0.01
     assert np.mean(calls["clr-t"]) <= 0.06
     assert np.mean(calls["mannwhitney"]) > 0.5
 
 
 def test_p_values_are_uniform_without_a_difference():
     p = [
-        sfm.tl.compare_composition(drawn(seed=seed), "group", n_bootstrap=0, copy=True)["p"].iloc[0]
+        sfm.tl.compare_composition(drawn(seed=seed), "group", n_bootstrap=0, copy=True)["p_value"].iloc[0]
         for seed in range(100)
     ]
     assert stats.kstest(p, "uniform").pvalue > 0.01
@@ -122,7 +122,7 @@ def test_log_ratios_keep_their_level_in_tissue():
     cells = sfm.datasets.simulate_cells(200, cells_per_patient=200, effect_size=0.0, random_state=0)
     counts = sfm.tl.composition(cells, "type", patient_key="patient").layers["counts"]
     rng, codes = np.random.default_rng(0), np.repeat([0, 1], 12)
-    p = np.array([clr_t(counts[rng.choice(200, 24, replace=False)], codes, 0.5)["p"] for _ in range(100)])
+    p = np.array([clr_t(counts[rng.choice(200, 24, replace=False)], codes, 0.5)["p_value"] for _ in range(100)])
     assert 0.01 < (p < 0.05).mean() <= 0.065
 
 
@@ -134,7 +134,7 @@ def test_of_two_types_it_is_welch_of_their_log_ratio():
     ratio = np.log2((counts[:, 1] + 0.5) / (counts[:, 0] + 0.5)) / 2
     test = stats.ttest_ind(ratio[40:], ratio[:40], equal_var=False)
     assert found["log2_fold_change"][1] == pytest.approx(ratio[40:].mean() - ratio[:40].mean())
-    np.testing.assert_allclose(found["p"], test.pvalue, rtol=0.2)
+    np.testing.assert_allclose(found["p_value"], test.pvalue, rtol=0.2)
     low, high = test.confidence_interval()
     assert found["log2_low"][1] == pytest.approx(low, abs=0.05 * (high - low))
     assert found["log2_high"][1] == pytest.approx(high, abs=0.05 * (high - low))
@@ -145,7 +145,7 @@ def test_the_planted_type_of_the_simulator_is_found():
     patients = sfm.tl.composition(cells, "type", patient_key="patient")
     for method in ("mannwhitney", "clr-t"):
         table = sfm.tl.compare_composition(patients, "response", method=method, copy=True)
-        assert table["p"].idxmin() == "CD8 T"
+        assert table["p_value"].idxmin() == "CD8 T"
         assert table.loc["CD8 T", "significant"]
         assert table.loc["CD8 T", "effect"] > 0.3  # responders have more
     null = sfm.datasets.simulate_cells(60, cells_per_patient=400, effect_size=0.0, random_state=0)
@@ -162,7 +162,7 @@ def test_the_interval_of_the_effect_holds_what_it_says():
     assert 0.86 <= np.mean(held) <= 0.99
     assert effect_interval(np.arange(3.0), np.arange(5.0, 9.0), 100, rng) == (1.0, 1.0)
     assert np.isnan(effect_interval(np.arange(3.0), np.arange(3.0), 0, rng)).all()
-    assert np.isnan(two_groups(np.arange(2.0), np.arange(5.0), 10, rng)["p"])
+    assert np.isnan(two_groups(np.arange(2.0), np.arange(5.0), 10, rng)["p_value"])
 
 
 def test_types_without_a_cell_and_constant_ones_are_not_called():
@@ -171,12 +171,12 @@ def test_types_without_a_cell_and_constant_ones_are_not_called():
     patients = compositions(counts, np.repeat(GROUPS, 15))
     for method in ("mannwhitney", "clr-t"):
         table = sfm.tl.compare_composition(patients, "group", method=method, copy=True)
-        assert np.isnan(table.loc["type 5", ["effect", "p", "q"]].astype(float)).all()
+        assert np.isnan(table.loc["type 5", ["effect", "p_value", "q_value"]].astype(float)).all()
         assert not table.loc["type 5", "significant"]
-        assert table["p"].iloc[:5].notna().all()
+        assert table["p_value"].iloc[:5].notna().all()
     same = compositions(np.full((8, 3), 10.0), np.repeat(GROUPS, 4))
     for method in ("mannwhitney", "clr-t"):
-        assert (sfm.tl.compare_composition(same, "group", method=method, copy=True)["p"] == 1).all()
+        assert (sfm.tl.compare_composition(same, "group", method=method, copy=True)["p_value"] == 1).all()
     same.obs["three"] = list("aaabbbcc")
     with pytest.raises(TableError, match="fewer than 3 patients cannot be compared: 'c: 2'"):
         sfm.tl.compare_composition(same, "three")
@@ -255,7 +255,7 @@ def test_methods_of_scikit_bio_find_a_growing_type_and_are_its_own_numbers(metho
     library = pytest.importorskip("skbio.stats.composition")
     patients = drawn(factor=5.0, n_types=15)
     table = sfm.tl.compare_composition(patients, "group", method=method, copy=True)
-    assert table["p"].idxmin() == "type 0"
+    assert table["p_value"].idxmin() == "type 0"
     assert table.loc["type 0", "log2_fold_change"] == pytest.approx(np.log2(5), abs=0.8)
     assert table["significant"].sum() <= 3
     counts, group = patients.to_df("counts"), patients.obs["group"].astype(str)
@@ -267,7 +267,7 @@ def test_methods_of_scikit_bio_find_a_growing_type_and_are_its_own_numbers(metho
         own = library.ancombc(counts + 0.5, coded, "group", p_adjust="fdr_bh").result
         own = own.xs("group[T.case]", level="Covariate").loc[list(patients.var_names)]
         np.testing.assert_allclose(table["log2_fold_change"], own["Log(FC)"] / np.log(2))
-    np.testing.assert_allclose(table["q"], own["qvalue"].astype(float))
+    np.testing.assert_allclose(table["q_value"], own["qvalue"].astype(float))
 
 
 def test_ancombc_on_few_types_warns():
@@ -281,5 +281,5 @@ def test_results_can_be_saved(tmp_path):
     sfm.tl.compare_composition(patients, "group", method="clr-t")
     patients.write_h5ad(tmp_path / "patients.h5ad")
     back = ad.read_h5ad(tmp_path / "patients.h5ad").uns["compare_composition"]
-    np.testing.assert_allclose(back["table"]["q"], patients.uns["compare_composition"]["table"]["q"])
+    np.testing.assert_allclose(back["table"]["q_value"], patients.uns["compare_composition"]["table"]["q_value"])
     assert list(back["params"]["groups"]) == GROUPS

@@ -81,13 +81,13 @@ def test_statistics_are_those_of_other_libraries():
         mine = samples[(samples["cell_type"] == found.cell_type) & (samples["neighbour"] == found.neighbour)]
         one, two = (mine.loc[mine["group"] == group, "log2_ratio"] for group in "ab")
         assert (found.n_1, found.n_2) == (6, 5)
-        assert found.p == pytest.approx(stats.mannwhitneyu(one, two).pvalue)
+        assert found.p_value == pytest.approx(stats.mannwhitneyu(one, two).pvalue)
         larger = np.sign(two.to_numpy()[:, None] - one.to_numpy()).mean()  # the definition of the rank-biserial one
         assert found.effect == pytest.approx(larger)
         assert found.difference == pytest.approx(two.mean() - one.mean())
         welch = stats.ttest_ind(two, one, equal_var=False).confidence_interval()
         assert (found.low, found.high) == pytest.approx((welch.low, welch.high))
-    np.testing.assert_allclose(table["q"], stats.false_discovery_control(table["p"]))
+    np.testing.assert_allclose(table["q_value"], stats.false_discovery_control(table["p_value"]))
 
 
 def test_samples_of_a_patient_are_averaged():
@@ -110,7 +110,9 @@ def test_a_planted_difference_is_found_and_none_where_there_is_none():
     assert row(planted, "B", "T")["low"] > 0
     assert row(planted, "tumor", "T")["effect"] < -0.5
     p = [
-        row(sfm.tl.compare_enrichment(cohort(seed=seed), "type", "group", n_neighbors=5, copy=True), "B", "T")["p"]
+        row(sfm.tl.compare_enrichment(cohort(seed=seed), "type", "group", n_neighbors=5, copy=True), "B", "T")[
+            "p_value"
+        ]
         for seed in range(60)
     ]
     assert np.mean(np.array(p) < 0.05) <= 0.12
@@ -145,7 +147,7 @@ def test_a_tiny_cohort_is_told_that_nothing_is_tested():
     cells = cohort(n_patients=4, n_cells=10)
     with pytest.warns(SpatialfmWarning, match="No pair of types has a value in 3 patients"):
         table = sfm.tl.compare_enrichment(cells, "type", "group", n_neighbors=3, copy=True)
-    assert table[["p", "q"]].isna().all().all()
+    assert table[["p_value", "q_value"]].isna().all().all()
     assert not table["significant"].any()
 
 
@@ -155,7 +157,7 @@ def test_one_type_alone_differs_nowhere():
     table = sfm.tl.compare_enrichment(cells, "type", "group", n_neighbors=5, copy=True)
     assert len(table) == 1
     assert table["mean_1"].item() == table["mean_2"].item() == pytest.approx(0, abs=0.01)
-    assert (table["p"].item(), table["effect"].item(), table["low"].item()) == (1, 0, 0)
+    assert (table["p_value"].item(), table["effect"].item(), table["low"].item()) == (1, 0, 0)
 
 
 def test_three_groups_are_compared_pair_by_pair():
@@ -173,7 +175,10 @@ def test_refusals_write_nothing():
     cells.obs["gap"] = cells.obs["type"].where(cells.obs["type"] != "B")
     for arguments, message in [
         ({"group_key": "one"}, "holds one group, 'x'; two are the least"),
-        ({"group_key": "mixed"}, r"Patient 'P00' \(obs\['patient'\]\) is in several groups: 'a', 'b'"),
+        (
+            {"group_key": "mixed"},
+            r"Patient 'P00' \(obs\['patient'\]\) is in several groups \(obs\['mixed'\]\): 'a', 'b'",
+        ),
         ({"group_key": "group", "library_key": "type"}, r"Sample 'B' \(obs\['type'\]\) is in several patients"),
         ({"group_key": "group", "cluster_key": "gap"}, r"cells have no value in obs\['gap'\] \(cluster_key=\)"),
         ({"group_key": "group", "radius": 5.0, "n_neighbors": 5}, "exactly one of radius="),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import spatialdata as sd
 from geopandas import GeoDataFrame
 from shapely import box
 from spatialdata.models import Image2DModel, Labels2DModel, ShapesModel
@@ -198,6 +199,22 @@ def test_labels_and_shapes_say_the_same(small, arguments):
     assert entry["categories"] == ["foreground", "background", "artifact"]
     assert list(small["artifact_tokens"].obsm["artifact_map_probability"]) == entry["categories"]
     assert set(small.tables) == {"artifact_tokens"}
+
+
+def test_samples_that_were_left_out_keep_what_they_had(tmp_path):
+    sdata = sfm.datasets.simulate_cohort(
+        n_patients=3, n_samples=1, image_size=96, artifacts="blur", artifact_rate=1.0, random_state=0
+    )
+    options = {"model": "mean-intensity", "annotations": {"P001_1": "artifacts_P001_1"}, "C": 1.0, "min_tokens": 2}
+    sfm.tl.detect_artifacts(sdata, samples=["P001_1", "P002_1"], **options)
+    sdata.write(tmp_path / "s.zarr")
+    obs = sd.read_zarr(tmp_path / "s.zarr")["samples"].obs
+    assert obs["artifact_share"].isna().tolist() == obs["channels_flagged"].isna().tolist() == [False, False, True]
+    first = sdata["samples"].obs["artifact_share"].copy()
+    sfm.tl.detect_artifacts(sdata, samples=["P001_1", "P003_1"], **options)
+    assert sdata["samples"].obs["artifact_share"]["P002_1"] == first["P002_1"]
+    assert sdata["samples"].obs["artifact_share"].notna().all()
+    assert "artifact_share" not in sdata["artifact_tokens"].obs
 
 
 def test_cells_of_other_samples_keep_their_flags(small):

@@ -112,11 +112,11 @@ def test_a_shift_planted_in_responders_is_found_with_the_right_tests():
     for measure in ("distance", "shift"):
         one, two = (table.loc[table["group"] == name, measure] for name in ("non-responder", "responder"))
         found = comparison.loc[measure]
-        assert found["p"] == pytest.approx(stats.mannwhitneyu(one, two).pvalue)
+        assert found["p_value"] == pytest.approx(stats.mannwhitneyu(one, two).pvalue)
         assert found["effect"] == pytest.approx(1.0)  # all responders above all others
         assert found["difference"] == pytest.approx(two.median() - one.median())
         assert (found["group_1"], found["group_2"]) == ("non-responder", "responder")
-    assert comparison.loc["null_distance", "p"] > 0.05
+    assert comparison.loc["null_distance", "p_value"] > 0.05
     assert record["params"]["cost_scale"] == pytest.approx(mean_squared_distance(cells.obsm["X_model"]))
     assert table["n_drawn"].unique().tolist() == [60]
 
@@ -126,7 +126,7 @@ def test_without_a_shift_groups_do_not_differ_more_often_than_chance():
         shifts(
             cohort(n_patients=10, n_cells=20, n_columns=2, seed=seed), group_key="response", min_cells=10, n_repeats=2,
             n_bootstrap=0, epsilon=0.05,
-        )["comparison"].set_index("measure").loc["shift", "p"]
+        )["comparison"].set_index("measure").loc["shift", "p_value"]
         for seed in range(40)
     ]  # fmt: skip
     assert np.mean(np.array(p) < 0.05) <= 0.15
@@ -141,7 +141,7 @@ def test_the_simulator_with_cells_killed_in_responders():
     cells = cells[~(hit & (rng.random(cells.n_obs) < 0.9)).to_numpy()].copy()
     cells.obsm["X_model"] = cells.obsm["X_latent"]
     found = shifts(cells, group_key="response", min_cells=60, n_repeats=3)["comparison"].set_index("measure")
-    assert found.loc["shift", "p"] < 0.05
+    assert found.loc["shift", "p_value"] < 0.05
     assert found.loc["shift", "effect"] > 0.5
 
 
@@ -181,7 +181,7 @@ def test_pairs_order_and_reference_of_three_time_points():
     assert pairs == [("1 before", "2 on"), ("1 before", "3 after"), ("2 on", "3 after")]
     assert len(record["comparison"]) == 9
     p = record["comparison"].set_index("measure").loc["shift"]
-    np.testing.assert_allclose(p["q"], stats.false_discovery_control(p["p"]))
+    np.testing.assert_allclose(p["q_value"], stats.false_discovery_control(p["p_value"]))
     alone = shifts(cells, time_points=None, reference="2 on", n_repeats=2)
     assert alone["table"]["time_1"].unique().tolist() == ["2 on"]
     assert "comparison" not in alone

@@ -119,13 +119,29 @@ def test_tokens_of_a_vision_transformer_are_its_own(sdata):
     assert np.asarray(sdata["regions_a"]).shape == (6, 8)
 
 
-def test_models_with_one_vector_a_position(sdata):
+def test_tokens_that_overlap_have_half_the_spacing(sdata):
     encoder = sfm.models.load("kronos", weights="random", token_overlap=True)
     options = {"annotations": "drawn_a", "size": 64, "samples": ["a"], "C": 1.0, "markers": ["CD3", "CD20"]}
     sfm.tl.segment_regions(sdata, encoder, **options)
     assert sfm.get.record(sdata["tokens"], "X_kronos")["token_spacing"] == 8
     assert np.asarray(sdata["tokens_a"]).shape == (24, 32)
     assert (np.asarray(sdata["tokens_a"]) > 0).all()
+
+
+def test_one_vector_a_position_where_the_model_has_it(sdata):
+    encoder, rng = sfm.models.load("virtues", weights="random"), np.random.default_rng(0)
+    vectors = {name: rng.normal(size=encoder.marker_dim).astype(np.float32) for name in CHANNELS}
+    options = {"annotations": "drawn_a", "size": 64, "samples": ["a"], "C": 1.0, "min_tokens": 5}
+    sfm.tl.segment_regions(sdata, encoder, marker_embeddings=vectors, **options)
+    tokens = sdata["tokens"]
+    notes = sfm.get.record(tokens, "X_virtues")
+    assert notes["output"] == "summary"
+    assert tokens.obsm["X_virtues"].shape[1] == notes["embedding_dim"] == encoder.card.embedding_dim
+    # at 1 µm the model sees 48 x 64 pixels: tokens of 8 give 6 x 8, whatever windows they come from
+    side = encoder.card.patch_size
+    assert notes["token_side"] == side
+    assert tokens.n_obs == (48 // side) * (64 // side)
+    assert np.isfinite(tokens.obsm["X_virtues"]).all()
 
 
 def test_niches_of_patients_that_nobody_annotated():
@@ -139,10 +155,8 @@ def test_niches_of_patients_that_nobody_annotated():
         places = [Point(place) for place in truth.obsm["spatial"][mine]]
         sdata[f"drawn_{sample}"] = shapes(niche[mine].tolist(), places, sample, radius=np.full(mine.sum(), 5.0))
     sfm.tl.segment_regions(sdata, "mean-intensity", annotations="drawn_{sample}", size=32, stride=16, C=0.1)
-    assert (
-        sdata["tokens"].obs["annotation"].notna().groupby(sdata["tokens"].obs["sample"]).any().tolist()
-        == [True] * 4 + [False] * 2
-    )
+    tokens = sdata["tokens"]
+    assert set(tokens.obs["sample"][tokens.obs["annotation"].notna()]) == set(samples[:4])
     said, is_ = [], []
     for sample in samples[4:]:
         mine = ((truth.obs["sample"] == sample) & niche.isin(["tumor nest", "stroma"])).to_numpy()
@@ -215,3 +229,22 @@ def test_refusals_come_before_any_token_and_write_nothing(sdata, monkeypatch, ar
         sfm.tl.segment_regions(sdata, "mean-intensity", **OPTIONS | arguments)
     assert not sdata.labels
     assert not sdata.tables
+
+
+def test_cells_and_their_masks_are_not_written_over(make_sdata, blobs):
+    image, labels = blobs(side=64)
+    sdata = make_sdata({"a": (image, labels)}, CHANNELS)
+    sdata["drawn_a"] = shapes(["T", "B"], [box(0, 0, 14, 32), box(18, 0, 32, 32)], "a")
+    sfm.pp.cell_table(sdata)
+    cells = sdata["table"]
+    for arguments, message in [
+        ({"key_added": "cells"}, r"'cells_a' cannot be written: sdata.labels holds one.*key_added="),
+        ({"table_name": "cells"}, r"'cells_a' cannot be written: sdata.labels holds one.*table_name="),
+        ({"table_name": "table"}, r"table 'table' holds no tokens and is not written over"),
+    ]:
+        with pytest.raises(ElementError, match=message):
+            sfm.tl.segment_regions(sdata, "mean-intensity", **OPTIONS | arguments)
+    assert sdata["table"] is cells
+    np.testing.assert_array_equal(np.asarray(sdata["cells_a"]), labels)
+    for _ in range(2):  # its own elements it writes again
+        sfm.tl.segment_regions(sdata, "mean-intensity", **OPTIONS)

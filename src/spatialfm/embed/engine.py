@@ -240,10 +240,11 @@ def _run_here(
 
     def work(job: Job) -> None:
         size = batch_size
-        for number, pixels, labels in _read_ahead(job, blocks, waiting, stop):
-            tell = progress.windows(blocks[number])
-            arrays, size = encode_block(job, blocks[number], pixels, labels, size, tell)
-            store.write(number, **arrays)
+        with _WriteBehind(store) as behind:
+            for number, pixels, labels in _read_ahead(job, blocks, waiting, stop):
+                tell = progress.windows(blocks[number])
+                arrays, size = encode_block(job, blocks[number], pixels, labels, size, tell)
+                behind.write(number, arrays)
 
     if len(jobs) == 1:  # in the caller's thread, so that Ctrl-C stops it between two batches
         return work(jobs[0])
@@ -255,6 +256,28 @@ def _run_here(
             stop.set()
         for future in futures:
             future.result()
+
+
+class _WriteBehind:
+    """Writes a finished block while the next is encoded; leaving waits for the last, also after Ctrl-C or an error."""
+
+    def __init__(self, store: BlockStore) -> None:
+        self.store, self.pending = store, None
+        self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spatialfm-write")
+
+    def write(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Wait for the block before (its error is raised here), and begin with this one."""
+        if self.pending is not None:
+            self.pending.result()
+        self.pending = self.pool.submit(self.store.write, number, **arrays)
+
+    def __enter__(self) -> _WriteBehind:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.pool.shutdown(wait=True)
+        if kind is None and self.pending is not None:
+            self.pending.result()
 
 
 def read_block(job: Job, block: Block) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from .store import BlockStore
 
@@ -83,8 +84,10 @@ class SharedRows:
         out = np.zeros((stop - start, self.shape[1]), np.float32)
         first, last = np.searchsorted(self.cell, (start, stop))
         cell, place = self.cell[first:last] - start, self.place[first:last]
+        summed = torch.from_numpy(out)
         for number, entries in _by_block(self.block[first:last]):
-            out[cell[entries]] += self.store.read(number, self.name)[place[entries]]
+            part = self.store.read(number, self.name)[place[entries]]
+            summed.index_add_(0, torch.from_numpy(cell[entries]), torch.from_numpy(part))
         out /= np.maximum(self.pixels[start:stop], 1)[:, None].astype(np.float32)
         for row, values in self.lost.items():
             if start <= row < stop:

@@ -45,7 +45,7 @@ def tile_starts(size: int, window: int, stride: int, padding: int = 0) -> np.nda
     return starts if starts[-1] == last else np.append(starts, last)
 
 
-def share_out(tokens: Tensor, labels: Tensor, n_cells: int) -> tuple[Tensor, Tensor]:
+def share_out(tokens: Tensor, labels: Tensor, n_cells: int) -> tuple[Tensor, Tensor, Tensor]:
     """Sum the tokens over each cell, a token as often as it has pixels of the cell (VirTues, Methods, Aggregation).
 
     Parameters
@@ -53,42 +53,52 @@ def share_out(tokens: Tensor, labels: Tensor, n_cells: int) -> tuple[Tensor, Ten
     tokens
         ``(B, h, w, D)``, each over an equal part of its window.
     labels
-        ``(B, H, W)``, int64: 0 is background, ``i + 1`` the cell of row ``i``.
+        ``(B, H, W)``, int64: 0 is background, ``i + 1`` the cell of number ``i``.
     n_cells
-        Rows of the result.
+        Cells that there may be.
 
     Returns
     -------
-    Sums ``(n_cells, D)`` and pixels counted ``(n_cells,)``; their ratio is the cell's embedding.
+    Numbers of the cells that these windows hold ``(k,)``, ascending, their sums ``(k, D)`` and pixels counted ``(k,)``;
+    the ratio is the cell's embedding.
 
     Examples
     --------
     >>> import torch
     >>> tokens = torch.tensor([[[[1.0], [5.0]]]])  # one window, two tokens side by side
-    >>> sums, pixels = share_out(tokens, torch.tensor([[[1, 1, 1, 2]]]), 2)
-    >>> sums.flatten().tolist(), pixels.tolist()  # cell 1: two pixels of the first token, one of the second
-    ([7.0, 5.0], [3.0, 1.0])
+    >>> cells, sums, pixels = share_out(tokens, torch.tensor([[[1, 1, 1, 2]]]), 2)
+    >>> sums.flatten().tolist(), pixels.tolist()  # cell 0: two pixels of the first token, one of the second
+    ([7.0, 5.0], [3, 1])
     """
     n_windows, h, w, width = tokens.shape
-    n_tokens = n_windows * h * w
     rows = torch.arange(labels.shape[1], device=labels.device) * h // labels.shape[1]
     columns = torch.arange(labels.shape[2], device=labels.device) * w // labels.shape[2]
-    position = rows[:, None] * w + columns
-    window = torch.arange(n_windows, device=labels.device)[:, None, None] * (h * w)
-    inside = labels > 0
-    pairs, pixels = torch.unique(((labels - 1) * n_tokens + window + position)[inside], return_counts=True)
-    cell, token = pairs // n_tokens, pairs % n_tokens
-    pixels = pixels.to(tokens.dtype)
+    position = (rows[:, None] * w + columns).expand_as(labels)
+    window = torch.arange(n_windows, device=labels.device)[:, None, None]
+    # which cell is in which window, then a histogram of each such pair over the window's tokens: nothing is sorted
+    pair = (labels * n_windows + window).flatten()
+    meets = torch.zeros((n_cells + 1) * n_windows, dtype=torch.bool, device=labels.device)
+    meets[pair] = True
+    meets[:n_windows] = True  # so that background takes the first places
+    pairs = meets.nonzero()[n_windows:, 0]
+    number = torch.cumsum(meets, 0) - 1
+    histogram = torch.bincount(number[pair] * (h * w) + position.flatten(), minlength=(len(pairs) + n_windows) * h * w)
+    histogram = histogram[n_windows * h * w :]
+    filled = histogram.nonzero()[:, 0]
+    pixels, pair = histogram[filled], pairs[filled // (h * w)]
+    cells = meets.reshape(n_cells + 1, n_windows)[1:].any(1).nonzero()[:, 0]
+    row = torch.searchsorted(cells, pair // n_windows - 1)
+    token = pair % n_windows * (h * w) + filled % (h * w)
     overlap = torch.sparse_coo_tensor(
-        torch.stack([cell, token]),
-        pixels,
-        (n_cells, n_tokens),
+        torch.stack([row, token]),
+        pixels.to(tokens.dtype),
+        (len(cells), n_windows * h * w),
         device=tokens.device,
-        is_coalesced=True,
+        is_coalesced=True,  # by cell, then window, then token
         check_invariants=True,
     )
-    sums = torch.sparse.mm(overlap, tokens.reshape(n_tokens, width))
-    return sums, torch.zeros(n_cells, dtype=tokens.dtype, device=tokens.device).index_add_(0, cell, pixels)
+    sums = torch.sparse.mm(overlap, tokens.reshape(-1, width))
+    return cells, sums, torch.zeros(len(cells), dtype=torch.int64, device=tokens.device).index_add_(0, row, pixels)
 
 
 @dataclass(frozen=True)
@@ -180,30 +190,25 @@ class TileJob(Job):
         cells, local = self._cells_of(labels, block.sample)
         region, label_image = torch.from_numpy(pixels).to(device), torch.from_numpy(local).to(device)
         sums = dict.fromkeys(self.outputs)
-        counted = torch.zeros(len(cells) + 1, dtype=_double(device), device=device)
+        counted = torch.zeros(len(cells), dtype=torch.int64, device=device)
         with torch.inference_mode():
             for first in range(0, len(block.starts), batch_size):
                 part = block.starts[first : first + batch_size] - (block.y0, block.x0)
                 starts = torch.from_numpy(part).to(device)
                 outputs = self.encode(cut_windows(region, starts, self.window), None)
-                # only the cells below this batch: most of a block's are not
-                present, below = torch.unique(cut_windows(label_image, starts, self.window), return_inverse=True)
-                below = below if present[0] == 0 else below + 1
-                present = present[present > 0]
+                below = cut_windows(label_image, starts, self.window)
                 for name in self.outputs:
                     tokens = self._tokens(outputs, name).float()
-                    shares, pixels_of = share_out(tokens, below, len(present))
+                    present, shares, pixels_of = share_out(tokens, below, len(cells))
                     if sums[name] is None:
-                        sums[name] = torch.zeros(
-                            (len(cells) + 1, shares.shape[1]), dtype=_double(device), device=device
-                        )
-                    sums[name].index_add_(0, present, shares.to(sums[name].dtype))
-                counted.index_add_(0, present, pixels_of.to(counted.dtype))
+                        sums[name] = torch.zeros((len(cells), shares.shape[1]), device=device)
+                    sums[name].index_add_(0, present, shares)
+                counted.index_add_(0, present, pixels_of)
                 advance(len(starts))
-        arrays = {name: values[1:].float().cpu().numpy() for name, values in sums.items()}
+        arrays = {name: values.cpu().numpy() for name, values in sums.items()}
         for values in arrays.values():
             self.refuse_nan(values, self.labels[cells], block.sample)
-        return {"cells": cells, "pixels": counted[1:].double().cpu().numpy(), **arrays}
+        return {"cells": cells, "pixels": counted.cpu().numpy().astype(np.float64), **arrays}
 
     def rows(self, blocks: Sequence[TileBlock], store: BlockStore) -> Mapping[str, Rows]:
         """Averages over all tiles; a cell that no pixel of the grid hits takes the token at its centroid."""
@@ -253,7 +258,3 @@ class TileJob(Job):
         return {
             name: part[part.shape[0] // 2, part.shape[1] // 2].float().cpu().numpy() for name, part in tokens.items()
         }
-
-
-def _double(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch.nn.functional import avg_pool2d
 
 from .cache import remembered
 from .reader import SampleReader, regions
@@ -44,9 +42,10 @@ def tissue_mask(reader: SampleReader, *, block: int = 1024, side: int = SIDE) ->
     small = np.zeros((len(reader.channels), -(-height // step), -(-width // step)))
     for y0, y1, x0, x1 in regions(reader.shape, block):
         place = (slice(y0 // step, -(-y1 // step)), slice(x0 // step, -(-x1 // step)))
+        rows, columns = np.arange(0, y1 - y0, step), np.arange(0, x1 - x0, step)
+        n_pixels = np.outer(np.diff(rows, append=y1 - y0), np.diff(columns, append=x1 - x0))
         for averaged, values in zip(small, reader.pixels(y0, y1, x0, x1), strict=True):
-            pixels = torch.from_numpy(values)[None].double()  # torch, as it does this on all cores
-            averaged[place] = avg_pool2d(pixels, step, ceil_mode=True, count_include_pad=False)[0].numpy()
+            averaged[place] = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1) / n_pixels
     scale = small.mean(axis=(1, 2))
     signal = np.log1p(small[scale > 0] / scale[scale > 0, None, None]).mean(axis=0) if (scale > 0).any() else small[0]
     if np.ptp(signal) == 0:

@@ -127,7 +127,7 @@ def _shown(table: pd.DataFrame, types: Sequence[str] | None, sort: bool) -> pd.D
         if absent := [name for name in types if name not in table.index]:
             raise TableError(f"No type {absent[0]!r} in the comparison (types=); found {listed(table.index, 20)}.")
         return table.loc[list(types)]
-    return table.sort_values("p", kind="stable") if sort else table
+    return table.sort_values("p_value", kind="stable") if sort else table
 
 
 def _fractions(
@@ -187,9 +187,9 @@ def _draw_dots(
     for x, row in enumerate(table.itertuples()):
         strong = bool(row.significant)
         ax.annotate(
-            q_text(row.q), (x, 1), (0, 4), xycoords=ax.get_xaxis_transform(), textcoords="offset points", ha="center",
-            va="bottom", fontsize="small", weight="bold" if strong else "normal", color="black" if strong else "0.4",
-            annotation_clip=False,
+            q_text(row.q_value), (x, 1), (0, 4), xycoords=ax.get_xaxis_transform(), textcoords="offset points",
+            ha="center", va="bottom", fontsize="small", weight="bold" if strong else "normal",
+            color="black" if strong else "0.4", annotation_clip=False,
         )  # fmt: skip
     ax.annotate(
         "q", (0, 1), (-6, 4), xycoords="axes fraction", textcoords="offset points", ha="right", va="bottom",
@@ -229,7 +229,7 @@ def _draw_effects(ax: Axes, table: pd.DataFrame, columns: tuple[str, str, str], 
                 ax.plot([low, high], [y, y], color=color, lw=1.8, solid_capstyle="butt", zorder=2)
             ax.plot(value, y, "o", ms=6, color=color, mec="white", mew=0.8, zorder=3)
         ax.annotate(
-            q_text(float(row["q"])), (1, y), (8, 0), xycoords=beside, textcoords="offset points", va="center",
+            q_text(float(row["q_value"])), (1, y), (8, 0), xycoords=beside, textcoords="offset points", va="center",
             fontsize="small", weight="bold" if row["significant"] else "normal", annotation_clip=False,
         )  # fmt: skip
     ax.annotate(
@@ -243,7 +243,9 @@ def _draw_effects(ax: Axes, table: pd.DataFrame, columns: tuple[str, str, str], 
         ax.set(xlim=(-1.05, 1.05))
         label = "Rank-biserial correlation"
     else:
-        reach = float(np.nanmax(np.abs(table[list(columns)].to_numpy(float)))) if table["p"].notna().any() else 1.0
+        reach = (
+            float(np.nanmax(np.abs(table[list(columns)].to_numpy(float)))) if table["p_value"].notna().any() else 1.0
+        )
         ax.set(xlim=(-1.08 * reach, 1.08 * reach))
         label = "log₂ fold change"
     method = {"clr-t": ", CLR", "ancombc": ", ANCOM-BC", "dirmult_ttest": ", Dirichlet-multinomial"}

@@ -384,6 +384,6 @@ def _p_above(
         ax.plot([start, start, start + 1, start + 1], [y - 0.02 * span, y, y, y - 0.02 * span], color="0.3", lw=1)
         effect = "" if np.isnan(row.effect) else f"\nr = {row.effect:.2f}".replace("-", "−")
         ax.annotate(
-            p_text(row.p) + effect, (start + 0.5, y), (0, 2), textcoords="offset points", ha="center", va="bottom",
-            fontsize="small",
+            p_text(row.p_value) + effect, (start + 0.5, y), (0, 2), textcoords="offset points", ha="center",
+            va="bottom", fontsize="small",
         )  # fmt: skip

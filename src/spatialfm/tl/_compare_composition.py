@@ -15,6 +15,7 @@ from .._logging import logger
 from ._check import check_anndata, listed, obs_column
 from ._composition import centred_log_ratio
 from ._group_test import LEAST, benjamini_hochberg, two_groups
+from ._outcome import check_patients
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -95,10 +96,10 @@ def compare_composition(
     ``difference`` (2 minus 1), ``effect`` (rank-biserial correlation of the fractions, from -1 to 1, positive where
     group 2 has more) with the bootstrap interval ``effect_low`` to ``effect_high`` (which has no width where the groups
     are fully apart), for compositional methods ``log2_fold_change`` (2 over 1) with ``log2_low`` and ``log2_high``
-    (95 %), ``p``, ``q`` (Benjamini-Hochberg over types) and ``significant``.
+    (95 %), ``p_value``, ``q_value`` (Benjamini-Hochberg over types) and ``significant``.
 
     For more groups: ``n_<group>``, ``median_<group>``, ``effect`` (epsilon squared: share of the variance of ranks, 0
-    to 1), ``p``, ``q``, ``significant``. Types that no compared patient has are not tested (NaN).
+    to 1), ``p_value``, ``q_value``, ``significant``. Types that no compared patient has are not tested (NaN).
 
     Raises
     ------
@@ -120,7 +121,7 @@ def compare_composition(
     >>> patients = sfm.tl.composition(cells, "type", patient_key="patient")
     >>> sfm.tl.compare_composition(patients, "response")
     >>> table = patients.uns["compare_composition"]["table"]
-    >>> table["p"].idxmin(), bool(table.loc["CD8 T", "effect"] > 0)  # responders have more
+    >>> table["p_value"].idxmin(), bool(table.loc["CD8 T", "effect"] > 0)  # responders have more
     ('CD8 T', True)
     """
     check_anndata(samples, "compare_composition")
@@ -140,11 +141,11 @@ def compare_composition(
             for column, values in found.items():
                 table[column] = np.nan
                 table.loc[present, column] = values
-            table = table[[*(c for c in table if c != "p"), "p"]]
+            table = table[[*(c for c in table if c != "p_value"), "p_value"]]
     table.index = pd.Index([str(name) for name in samples.var_names], name="type")
-    table["q"] = benjamini_hochberg(table["p"])
-    table["significant"] = (table["q"] < alpha).to_numpy()
-    _warn_few(method, int(table["p"].notna().sum()))
+    table["q_value"] = benjamini_hochberg(table["p_value"])
+    table["significant"] = (table["q_value"] < alpha).to_numpy()
+    _warn_few(method, int(table["p_value"].notna().sum()))
     logger.info("%d of %d types differ between %s", table["significant"].sum(), len(table), listed(names))
     if copy:
         return table
@@ -163,7 +164,7 @@ def fraction_table(
         row = {"group_1": names[0], "group_2": names[1]}
         row |= two_groups(column[codes == 0], column[codes == 1], n_bootstrap, rng)
         if not column.any():
-            row |= dict.fromkeys(("effect", "effect_low", "effect_high", "p"), np.nan)
+            row |= dict.fromkeys(("effect", "effect_low", "effect_high", "p_value"), np.nan)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -178,12 +179,12 @@ def kruskal_table(fractions: np.ndarray, codes: np.ndarray, names: list[str]) ->
         row: dict[str, float] = {f"n_{name}": len(part) for name, part in zip(names, parts, strict=True)}
         row |= {f"median_{name}": float(np.median(part)) for name, part in zip(names, parts, strict=True)}
         if not column.any():
-            row |= {"effect": np.nan, "p": np.nan}
+            row |= {"effect": np.nan, "p_value": np.nan}
         elif np.ptp(column) == 0:
-            row |= {"effect": 0.0, "p": 1.0}
+            row |= {"effect": 0.0, "p_value": 1.0}
         else:
             found = stats.kruskal(*parts)
-            row |= {"effect": float(found.statistic / (len(column) - 1)), "p": float(found.pvalue)}
+            row |= {"effect": float(found.statistic / (len(column) - 1)), "p_value": float(found.pvalue)}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -198,7 +199,7 @@ def clr_t(counts: np.ndarray, codes: np.ndarray, pseudocount: float, random_stat
     >>> counts = np.random.default_rng(0).poisson(1000, (40, 5)).astype(float)
     >>> counts[20:, 0] *= 2
     >>> found = clr_t(counts, np.repeat([0, 1], 20), 0.5)
-    >>> found["log2_fold_change"].round(1) + 0.0, (found["p"] < 0.01).tolist()
+    >>> found["log2_fold_change"].round(1) + 0.0, (found["p_value"] < 0.01).tolist()
     (array([1., 0., 0., 0., 0.]), [True, False, False, False, False])
     """
     from scipy import stats
@@ -221,7 +222,7 @@ def clr_t(counts: np.ndarray, codes: np.ndarray, pseudocount: float, random_stat
     exact = error == 0  # all patients of a group alike
     p[exact] = np.where(change[exact] == 0, 1.0, 0.0)
     reach = stats.t.ppf(0.975, freedom) * error
-    return _in_log2(change, change - reach, change + reach) | {"p": p}
+    return _in_log2(change, change - reach, change + reach) | {"p_value": p}
 
 
 def _ancombc(counts: np.ndarray, codes: np.ndarray, pseudocount: float, random_state: int) -> dict[str, np.ndarray]:
@@ -232,7 +233,7 @@ def _ancombc(counts: np.ndarray, codes: np.ndarray, pseudocount: float, random_s
     found = ancombc(table, metadata, "second", p_adjust=None).result
     found = found.xs("second", level="Covariate").loc[list(table.columns)]
     change, error = found["Log(FC)"].to_numpy(float), found["SE"].to_numpy(float)
-    return _in_log2(change, change - 1.96 * error, change + 1.96 * error) | {"p": found["pvalue"].to_numpy(float)}
+    return _in_log2(change, change - 1.96 * error, change + 1.96 * error) | {"p_value": found["pvalue"].to_numpy(float)}
 
 
 def _dirmult_ttest(
@@ -244,7 +245,7 @@ def _dirmult_ttest(
         counts, grouping, treatment="second", reference="first", pseudocount=pseudocount, p_adjust=None,
         seed=random_state,
     )  # fmt: skip
-    columns = {"log2_fold_change": "Log2(FC)", "log2_low": "CI(2.5)", "log2_high": "CI(97.5)", "p": "pvalue"}
+    columns = {"log2_fold_change": "Log2(FC)", "log2_low": "CI(2.5)", "log2_high": "CI(97.5)", "p_value": "pvalue"}
     return {ours: found[theirs].to_numpy(float) for ours, theirs in columns.items()}
 
 
@@ -291,7 +292,7 @@ def _read_groups(
             f"No column {group_key!r} in obs (group_key=); found {listed(samples.obs.columns, 12)}. A column of the "
             "cell table comes along with sfm.tl.composition only if each patient has one value of it."
         )
-    _check_rows(samples, patient_key)
+    check_patients(samples, patient_key, error=ClinicalError, unit="compared, not samples")
     column = obs_column(samples, group_key, "group_key", allow_missing=True)
     missing = column.isna()
     if missing.any() and on_missing == "raise":
@@ -320,20 +321,6 @@ def _read_groups(
             "Leave them out with groups=, or merge them."
         )
     return text, present
-
-
-def _check_rows(samples: AnnData, patient_key: str | None) -> None:
-    """Refuse a patient in several rows."""
-    if patient_key is None or patient_key not in samples.obs:
-        return
-    patients = obs_column(samples, patient_key, "patient_key", rows="rows").astype(str)
-    repeated = patients[patients.duplicated(keep=False)]
-    if len(repeated):
-        raise ClinicalError(
-            f"{samples.n_obs} rows hold {patients.nunique()} patients (obs[{patient_key!r}]), for example "
-            f"{listed(repeated.unique(), 3)} several times. Patients are compared, not samples: make one row a patient "
-            f'with sfm.tl.composition(cells, ..., patient_key="{patient_key}").'
-        )
 
 
 def _read_values(

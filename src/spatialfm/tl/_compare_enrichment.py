@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import combinations, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ def compare_enrichment(
     spatial_key: str = SPATIAL,
     min_expected: float = 5.0,
     alpha: float = 0.05,
+    on_missing: Literal["raise", "drop"] = "raise",
     key_added: str = "compare_enrichment",
     copy: bool = False,
 ) -> pd.DataFrame | None:
@@ -64,6 +65,8 @@ def compare_enrichment(
         A pair is left out of samples that let expect fewer: there the logarithm is mostly noise.
     alpha
         Level below which corrected p-values count as significant.
+    on_missing
+        ``"raise"`` or ``"drop"``: what to do with patients without group.
     key_added
         Key of ``uns``.
     copy
@@ -75,14 +78,15 @@ def compare_enrichment(
     pair: ``observed``, ``expected``, ``log2_ratio``), ``patients`` (their means) and ``params``. The table has one row
     a pair of types and pair of groups: ``cell_type``, ``neighbour``, ``group_1``, ``group_2``, ``n_1``, ``n_2``
     (patients with a value), ``mean_1``, ``mean_2``, their ``difference`` (2 minus 1) with its 95 % interval ``low``
-    and ``high`` (Welch), ``effect`` (rank-biserial correlation, from -1 to 1, positive where group 2 has more), ``p``
-    (Mann-Whitney, two-sided), ``q`` (Benjamini-Hochberg over the table) and ``significant``. With `radius` neighbours
-    are mutual, and each pair of types stands once.
+    and ``high`` (Welch), ``effect`` (rank-biserial correlation, from -1 to 1, positive where group 2 has more),
+    ``p_value`` (Mann-Whitney, two-sided), ``q_value`` (Benjamini-Hochberg over the table) and ``significant``. With
+    `radius` neighbours are mutual, and each pair of types stands once.
 
     Raises
     ------
     TableError
-        If columns are missing, a patient is in two groups, or there are fewer than two groups.
+        If columns are missing, a patient is in two groups or a sample of two patients, or there are fewer than two
+        groups.
 
     Examples
     --------
@@ -98,11 +102,12 @@ def compare_enrichment(
     if n_neighbors is None and radius is None:
         n_neighbors = 10
     radius, n_neighbors = _check_size(radius, n_neighbors)
-    codes, names = codes_of(obs_column(adata, cluster_key, "cluster_key"))
-    units = _units(adata, library_key, patient_key, group_key)
-    libraries = _libraries(adata, library_key, n_neighbors)
+    units, rows = _units(adata, library_key, patient_key, group_key, on_missing)
+    cells = adata if rows.all() else adata[rows]
+    codes, names = codes_of(obs_column(cells, cluster_key, "cluster_key"))
+    libraries = _libraries(cells, library_key, n_neighbors)
     units = units.loc[list(libraries.categories)]
-    graph = _spatial_graph(_coordinates(adata, spatial_key), libraries, radius, n_neighbors)
+    graph = _spatial_graph(_coordinates(cells, spatial_key), libraries, radius, n_neighbors)
     observed = pair_counts(graph, codes, libraries.codes, len(names), len(units))
     sizes = np.zeros((len(units), len(names)))
     np.add.at(sizes, (libraries.codes, codes), 1)
@@ -114,7 +119,7 @@ def compare_enrichment(
         samples.groupby(["patient", "group", "cell_type", "neighbour"], sort=False)["log2_ratio"].mean().reset_index()
     )
     table = _compare(patients, [(names[a], names[b]) for a, b in pairs], alpha)
-    if table["p"].isna().all():
+    if table["p_value"].isna().all():
         warnings.warn(
             f"No pair of types has a value in {LEAST} patients of two groups, so nothing is tested. Lower "
             f"min_expected={min_expected:g}, merge rare types, or compare larger groups.",
@@ -192,26 +197,41 @@ def rank_biserial(one: np.ndarray, two: np.ndarray) -> tuple[float, float]:
     return float(2 * found.statistic / (len(one) * len(two)) - 1), float(found.pvalue)
 
 
-def _units(adata: AnnData, library_key: str, patient_key: str, group_key: str) -> pd.DataFrame:
-    """Patient and group of each sample, by its name."""
+def _units(
+    adata: AnnData, library_key: str, patient_key: str, group_key: str, on_missing: str
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Patient and group of each sample, by its name; and the cells (a mask) of patients that have a group."""
+    if on_missing not in ("raise", "drop"):
+        raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
     keys = {"sample": (library_key, "library_key"), "patient": (patient_key, "patient_key")}
-    keys["group"] = (group_key, "group_key")
     columns = pd.DataFrame(
         {name: obs_column(adata, key, argument).astype(str).to_numpy() for name, (key, argument) in keys.items()}
     )
+    group = obs_column(adata, group_key, "group_key", allow_missing=True)
+    known = group.notna().to_numpy()
+    columns["group"] = group.astype(str).where(known, "missing").to_numpy()
+    outer_keys = {"patient": patient_key, "group": group_key}
     for inner, outer, key in (("sample", "patient", library_key), ("patient", "group", patient_key)):
         several = columns.groupby(inner)[outer].nunique()
         if (several > 1).any():
             name = several.index[several > 1][0]
             found = columns.loc[columns[inner] == name, outer].unique()
             raise TableError(
-                f"{inner.capitalize()} {name!r} (obs[{key!r}]) is in several {outer}s: {listed(found)}. Patients are "
-                f"compared, so each must be in one group."
+                f"{inner.capitalize()} {name!r} (obs[{key!r}]) is in several {outer}s (obs[{outer_keys[outer]!r}]): "
+                f"{listed(found)}. Patients are compared, so each must be in one group."
             )
-    groups = columns["group"].unique()
+    without = columns.loc[~known, "patient"].unique()
+    if len(without) and on_missing == "raise":
+        raise TableError(
+            f"{len(without)} of {columns['patient'].nunique()} patients have no value in obs[{group_key!r}] "
+            f'(group_key=): {listed(without)}. Fill them, or pass on_missing="drop" to leave them out.'
+        )
+    groups = columns.loc[known, "group"].unique()
     if len(groups) < 2:
         raise TableError(f"obs[{group_key!r}] (group_key=) holds one group, {listed(groups)}; two are the least.")
-    return columns.drop_duplicates().set_index("sample")
+    if len(without):
+        logger.info("%d patients without %s left out: %s", len(without), group_key, listed(without))
+    return columns[known].drop_duplicates().set_index("sample"), known
 
 
 def _long(
@@ -242,18 +262,18 @@ def _compare(patients: pd.DataFrame, pairs: list[tuple[str, str]], alpha: float)
         row |= {"n_1": len(one), "n_2": len(two)}
         row |= {"mean_1": one.mean() if len(one) else np.nan, "mean_2": two.mean() if len(two) else np.nan}
         row["difference"] = row["mean_2"] - row["mean_1"]
-        row |= dict.fromkeys(("low", "high", "effect", "p"), np.nan)
+        row |= dict.fromkeys(("low", "high", "effect", "p_value"), np.nan)
         if min(len(one), len(two)) >= LEAST:
-            row["effect"], row["p"] = rank_biserial(one, two)
+            row["effect"], row["p_value"] = rank_biserial(one, two)
             if np.ptp(one) + np.ptp(two) > 0:
                 row["low"], row["high"] = stats.ttest_ind(two, one, equal_var=False).confidence_interval()
             else:
                 row["low"] = row["high"] = row["difference"]
         rows.append(row)
     table = pd.DataFrame(rows)
-    tested = table["p"].notna()
-    table["q"] = np.nan
+    tested = table["p_value"].notna()
+    table["q_value"] = np.nan
     if tested.any():
-        table.loc[tested, "q"] = stats.false_discovery_control(table.loc[tested, "p"])
-    table["significant"] = (table["q"] < alpha).to_numpy()
+        table.loc[tested, "q_value"] = stats.false_discovery_control(table.loc[tested, "p_value"])
+    table["significant"] = (table["q_value"] < alpha).to_numpy()
     return table

@@ -182,6 +182,9 @@ marker_embeddings, batch_size, device
         stride = min(STRIDE, size) if stride is None else stride
     tokens = plan_table(sdata, pairs, inputs, size, stride, 0.0, table_name)
     of_tokens, brightness = _quality(sdata, tokens, inputs, quality)
+    tokens.table.obs.drop(
+        columns=["artifact_share", "channels_flagged"], errors="ignore", inplace=True
+    )  # of a call before
     known = example_tokens(
         sdata,
         tokens,
@@ -286,9 +289,10 @@ def _flag_samples(sdata: SpatialData, report: pd.DataFrame) -> None:
         return
     obs = sdata.tables[SAMPLES].obs
     for column in report:
-        old = obs[column] if column in obs else pd.Series(index=obs.index, dtype=report[column].dtype)
-        new = report[column].reindex(obs.index)
-        obs[column] = new.where(obs.index.isin(report.index), old)
+        old = obs[column].astype(object) if column in obs else pd.Series(np.nan, index=obs.index)
+        new = report[column].reindex(obs.index).where(obs.index.isin(report.index), old)
+        # as a category a missing text stays missing in a store
+        obs[column] = new.astype(float) if column == "artifact_share" else pd.Categorical(new)
 
 
 def _flag_cells(

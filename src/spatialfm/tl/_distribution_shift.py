@@ -127,9 +127,9 @@ def distribution_shift(
     ``comparison`` has one row a measure (``distance``, ``null_distance``, ``shift``), pair of time points and pair of
     groups, with patients as the unit: ``n_1``, ``n_2``, ``median_1``, ``median_2``, ``difference`` (2 minus 1),
     ``effect`` (rank-biserial correlation, positive where group 2 moves further) with its bootstrap interval
-    ``effect_low`` to ``effect_high``, ``p`` (Mann-Whitney, two-sided), ``q`` (Benjamini-Hochberg over the rows of a
-    measure). A difference in ``null_distance`` says that one group's tissue is more diverse at each time point, which
-    raises ``distance`` without any shift.
+    ``effect_low`` to ``effect_high``, ``p_value`` (Mann-Whitney, two-sided), ``q_value`` (Benjamini-Hochberg over the
+    rows of a measure). A difference in ``null_distance`` says that one group's tissue is more diverse at each time
+    point, which raises ``distance`` without any shift.
 
     Raises
     ------
@@ -259,10 +259,10 @@ def compare_shifts(table: pd.DataFrame, groups: list[str], n_bootstrap: int, ran
                 row = {"measure": measure, "time_1": time_1, "time_2": time_2, "group_1": group_1, "group_2": group_2}
                 rows.append(row | two_groups(of[group_1], of[group_2], n_bootstrap, rng))
     found = pd.DataFrame(rows)
-    found["q"] = np.nan
+    found["q_value"] = np.nan
     for measure in MEASURES:
         mine = (found["measure"] == measure).to_numpy()
-        found.loc[mine, "q"] = benjamini_hochberg(found.loc[mine, "p"])
+        found.loc[mine, "q_value"] = benjamini_hochberg(found.loc[mine, "p_value"])
     return found
 
 

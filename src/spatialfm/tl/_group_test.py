@@ -17,7 +17,7 @@ def two_groups(one: np.ndarray, two: np.ndarray, n_bootstrap: int, rng: np.rando
     -------
     ``n_1``, ``n_2``, ``median_1``, ``median_2``, their ``difference`` (2 minus 1), ``effect`` (positive where group 2
     is higher) with the percentile interval ``effect_low`` to ``effect_high`` of patients drawn again within their
-    group, ``p``. With fewer than three patients in a group, effect and p are NaN.
+    group, ``p_value``. With fewer than three patients in a group, effect and p are NaN.
 
     Examples
     --------
@@ -30,9 +30,9 @@ def two_groups(one: np.ndarray, two: np.ndarray, n_bootstrap: int, rng: np.rando
     row["median_1"] = float(np.median(one)) if len(one) else np.nan
     row["median_2"] = float(np.median(two)) if len(two) else np.nan
     row["difference"] = row["median_2"] - row["median_1"]
-    row |= dict.fromkeys(("effect", "effect_low", "effect_high", "p"), np.nan)
+    row |= dict.fromkeys(("effect", "effect_low", "effect_high", "p_value"), np.nan)
     if min(len(one), len(two)) >= LEAST:
-        row["effect"], row["p"] = rank_biserial(one, two)
+        row["effect"], row["p_value"] = rank_biserial(one, two)
         row["effect_low"], row["effect_high"] = effect_interval(one, two, n_bootstrap, rng)
     return row
 
