@@ -127,7 +127,9 @@ def test_two_workers_give_what_this_process_gives(client, small, kronos, monkeyp
     for job in (CropJob, TileJob):
         monkeypatch.setattr(job, "block_side", 40)
     with get_task_stream(client=client) as stream:
-        there = sfm.tl.embed_cells(small, kronos, client=client, **arguments).obsm["X_kronos"]
+        table = sfm.tl.embed_cells(small, kronos, client=client, **arguments)
+    there = table.obsm["X_kronos"]
+    assert sfm.get.record(table, "X_kronos")["device"] == f"{sfm.settings.device} of each worker"
     assert np.linalg.norm(there - here) <= 1e-5 * np.linalg.norm(here)
     np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-5)
     ours = [task for task in stream.data if str(task["key"]).startswith("spatialfm-")]

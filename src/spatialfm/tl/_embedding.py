@@ -108,10 +108,11 @@ def run_plan(
         for name, folder in folders.items():  # of this call alone: tables in memory may read those of others
             remove_finished(folder, call_of(n_components, bases[name], dtype))
     results = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
+    where = ", ".join(map(str, devices)) if client is None else f"{device or settings.device} of each worker"
     if None not in results.values():
         forget()
         logger.info("this call was finished before: taking what lies in %s", folders[job.outputs[0]].parent)
-        return results, 0.0
+        return _noted(results, device=where), 0.0
     batch_size = batch_size or choose_batch_size(encoder, len(plan.panel.markers), job.window, settings.batch_memory)
     store = BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume)
     if job.compile and client is None:
@@ -139,7 +140,13 @@ def run_plan(
             logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, values.nbytes / 1e9, folders[output])
     store.remove()
     forget()
-    return results, seconds
+    return _noted(results, device=where), seconds
+
+
+def _noted(results: dict[str, Result], **notes: object) -> dict[str, Result]:
+    for result in results.values():
+        result.notes.update(notes)
+    return results
 
 
 def _basis_of(outputs: Sequence[str], basis: Basis | Mapping[str, Basis] | None) -> dict[str, Basis | None]:
@@ -212,6 +219,5 @@ def embedding_record(plan: Plan, output: str, n_columns: int, **extra: object) -
         "feature_names": encoder.feature_names(markers) if named else None,
         "standardized": card.standardize,
         "n_components": None,
-        "device": str(encoder.device),
     }
     return make_record(**fields | plan.notes | extra)
