@@ -10,6 +10,7 @@ from spatialdata.transformations import Identity, set_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import CoordinateError, ElementError, PanelError, TableError
+from spatialfm.pl._cells import CHANNEL_COLORS
 from spatialfm.pl._figure import OKABE_ITO
 from spatialfm.pl._raster import composite, paint, round_length
 
@@ -45,7 +46,7 @@ def test_outline_over_channels(sdata):
     assert at(drawn, 15.0, 25.0)[3] == 0  # inside of the cell is left open
     np.testing.assert_allclose(at(drawn, 12.5, 25.0), [*to_rgb(OKABE_ITO[0]), 1], atol=1e-6)
     pixels = sdata["image_s1"].values
-    expected = composite(pixels[[2, 0]], ["#FF0000", "#00FF00"], (1.0, 99.7))
+    expected = composite(pixels[[2, 0]], CHANNEL_COLORS[:2], (1.0, 99.7))
     np.testing.assert_allclose(picture.get_array(), expected)
     filled = sfm.pl.cells(sdata, "s1", color="type", channels="CD8", fill=True, show=False).get_images()[1]
     assert at(filled, 15.0, 25.0)[3] == 1
@@ -61,7 +62,7 @@ def test_legends_name_channels_and_categories(sdata):
     assert of_types.get_title().get_text() == "type"
     assert [to_rgb(patch.get_facecolor()) for patch in of_types.get_patches()][:2] == [to_rgb(c) for c in OKABE_ITO[:2]]
     of_channels = legends["CD8", "DAPI"].get_patches()
-    assert [to_rgb(patch.get_facecolor()) for patch in of_channels] == [to_rgb("#FF0000"), to_rgb("#00FF00")]
+    assert [to_rgb(patch.get_facecolor()) for patch in of_channels] == [to_rgb(color) for color in CHANNEL_COLORS[:2]]
 
 
 def test_both_legends_are_on_the_paper_and_apart(sdata, check_boxes):
@@ -123,7 +124,7 @@ def test_crop(sdata):
     assert drawn.get_array().shape == (16, 16, 3)
     assert drawn.get_extent() == pytest.approx([21, 29, 19, 11])
     assert ax.get_xlim() == (21.0, 29.0)
-    expected = composite(sdata["image_s1"].values[[1], 22:38, 42:58], ["#FF0000"], (1.0, 99.7))
+    expected = composite(sdata["image_s1"].values[[1], 22:38, 42:58], CHANNEL_COLORS[:1], (1.0, 99.7))
     np.testing.assert_allclose(drawn.get_array(), expected)
 
 
@@ -146,7 +147,7 @@ def test_large_images_are_thinned_out(sdata):
     picture, _ = ax.get_images()
     assert picture.get_array().shape == (25, 30, 3)
     means = sdata["image_s1"].values[1].reshape(25, 4, 30, 4).mean(axis=(1, 3))
-    np.testing.assert_allclose(picture.get_array(), composite(means[None], ["#FF0000"], (1.0, 99.7)))
+    np.testing.assert_allclose(picture.get_array(), composite(means[None], CHANNEL_COLORS[:1], (1.0, 99.7)))
     ax = sfm.pl.cells(sdata, "s1", color="type", max_pixels=16, show=False)
     (drawn,) = ax.get_images()
     assert drawn.get_array().shape == (12, 16, 4)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from spatialdata import SpatialData
 
-CHANNEL_COLORS = ("#FF0000", "#00FF00", "#0060FF")  # a pure blue is too dark to be seen
+CHANNEL_COLORS = ("#00C8FF", "#FF30FF", "#FFE000")  # cyan, magenta, yellow: red and green look alike to many readers
 
 
 @dataclass(frozen=True)
