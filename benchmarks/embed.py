@@ -95,20 +95,25 @@ def n_tiles(side: int) -> int:
 def part_a(encoder, folder: Path, args) -> None:
     head(
         f"a. Pipeline efficiency, {args.cells} cells ({args.device}, float32)",
-        *("markers", "mode", "windows", "cells a second", "bare encoder", "efficiency", "target 0.95"),
+        *("markers", "mode", "windows", "statistics", "cells a second", "bare encoder", "efficiency", "target 0.95"),
     )
     for n_markers in args.markers:
         # tiles are cheap a cell: they get the larger image, so that both run for long
-        for mode, options, window, more in (("crop", {}, 64, 1), ("tile", TILE, 128, 16)):
+        for mode, options, window, more in (("crop", {}, 64, 1), ("tile", TILE, 128, 10)):
             side = int(np.sqrt(args.cells * more)) * PITCH
             path = folder / f"a{n_markers}{mode}.zarr"
             sdata = generated_store(path, side, n_markers)
             n_cells = sdata["table"].n_obs
             windows = n_cells if mode == "crop" else n_tiles(side)
             batch = min(choose_batch_size(encoder, n_markers, window, sfm.settings.batch_memory), windows)
+            # published statistics come with KRONOS's weights; those of the cohort cost a pass over the pixels
+            given = {name: (0.4, 0.3) for name in sdata.images["image_a"].coords["c"].values}
             spent = in_turn(
                 {
-                    "whole": lambda sdata=sdata, options=options: embed(sdata, encoder, **options),
+                    "given": lambda sdata=sdata, options=options, given=given: embed(
+                        sdata, encoder, stats=given, **options
+                    ),
+                    "of the cohort": lambda sdata=sdata, options=options: embed(sdata, encoder, **options),
                     "bare": bare(
                         encoder, windows, n_markers, window, batch, ("marker",) if mode == "crop" else ("token",)
                     ),
@@ -116,9 +121,10 @@ def part_a(encoder, folder: Path, args) -> None:
                 args.repeats,
                 encoder.device,
             )
-            ratio = float(np.median(spent["bare"] / spent["whole"]))
-            rates = [f"{n_cells / np.median(spent[name]):.1f}" for name in ("whole", "bare")]
-            row(n_markers, mode, windows, *rates, f"{ratio:.3f}", verdict(ratio, 0.95))
+            for name in ("given", "of the cohort"):
+                ratio = float(np.median(spent["bare"] / spent[name]))
+                rates = [f"{n_cells / np.median(spent[which]):.1f}" for which in (name, "bare")]
+                row(n_markers, mode, windows, name, *rates, f"{ratio:.3f}", verdict(ratio, 0.95))
             shutil.rmtree(path)
 
 
