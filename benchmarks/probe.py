@@ -1,115 +1,134 @@
-"""Linear probe on real cells with published labels: mean intensities against the `classical` encoder.
+"""Annotation of real cells with published labels: mean intensity, `classical`, and encoders with random weights.
 
     python benchmarks/probe.py --data <folder with the image sets>
 
-Cells are grouped, never drawn at random: by image where a data set has several annotated images, otherwise by image
-quadrant with a margin of half a window between training and test cells. The probe is logistic regression with balanced
-class weights on standardised features (scaled on the training cells alone), C fixed at 1. Scores are means over folds
-with a 95 % interval from Student's t over folds; with four folds that interval is wide, and it should be.
+Mean intensity is given as it is and as its arcsinh (that of `classical`, whose other columns are shape, quantiles and
+texture), so that what a transformation gains is not taken for what texture gains.
+
+Every representation of a set is scored in one call of `sfm.tl.evaluate_annotation`, on the same folds, so that the
+differences between them are paired. Cells are grouped, never drawn at random: by patient or by image where several are
+annotated, otherwise by quadrant of the one image, with 16 µm between training and test cells. The probe is L2 logistic
+regression on standardised columns with balanced classes and C fixed at 1 (no search: minutes instead of hours).
+
+KRONOS and VirTues run with random weights. They are a floor, what their architecture and their way of reading a cell
+give without any training: **random weights say nothing about the models**. VirTues is told its markers by random
+vectors in place of protein embeddings, and its tiles do not overlap (stride 128 instead of 42, to save time).
+
+Of each set at most 1,600 labelled cells take part, as many of one image as of another, drawn at random with seed 0, the
+same for all representations.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
+import sys
+import time
 import warnings
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score, recall_score
-from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 import spatialfm as sfm
 
-MARGIN_UM = 16.0  # half a 64-pixel window at 0.5 µm: no test window overlaps a training cell's centre
-MIN_CELLS = 10  # classes with fewer cells than this are left out, and said
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+MAX_CELLS = 1600  # labelled cells a set
+MIN_CELLS = 10  # classes with fewer cells are left out, and named
+STRIDE = 128  # of VirTues' tiles; 42 is published
+FEW = (1, 5, 10, 20)  # labelled cells a class
+N_DRAWS = 20
+FEW_MIN_CELLS = 28  # in a whole image, so that about 20 are left in three quadrants of it
+SCORES = {"macro F1": "f1", "balanced accuracy": "recall"}
+FLOOR, ARCSINH = "X_noise", "X_arcsinh_mean"
+REPRESENTATIONS = {  # the later is subtracted from the earlier
+    "X_classical": "classical",
+    "X_kronos": "kronos, random weights",
+    "X_virtues": "virtues, random weights",
+    ARCSINH: "arcsinh of mean intensity",
+    "X_mean_intensity": "mean intensity",
+    FLOOR: "16 random numbers",
+}
+PAIRS = [
+    ("X_classical", "X_mean_intensity"),
+    (ARCSINH, "X_mean_intensity"),
+    ("X_classical", ARCSINH),
+    ("X_kronos", "X_mean_intensity"),
+    ("X_virtues", "X_mean_intensity"),
+    ("X_classical", "X_kronos"),
+    ("X_classical", "X_virtues"),
+]
 
 
 @dataclass
 class Task:
+    """Cells with ``obs["label"]`` and their representations; `group_key` as `sfm.tl.evaluate_annotation` takes it."""
+
     name: str
-    grouping: str
-    features: dict[str, np.ndarray]
-    labels: np.ndarray
-    groups: np.ndarray
-    positions: np.ndarray | None = None
+    cells: AnnData
+    group_key: str
+    held_out: str
     note: str = ""
 
 
-def quadrants(positions: np.ndarray) -> np.ndarray:
-    """Quadrant 0..3 of each cell, cut at the medians so that each holds as many cells as it can."""
-    low = positions <= np.median(positions, axis=0)
-    return 2 * low[:, 0] + low[:, 1]
-
-
-def folds(task: Task):
-    """Train and test cells; cells of the training part within the margin of a test cell are left out."""
-    names = np.unique(task.groups)
-    splitter = GroupKFold(min(len(names), 5))
-    for train, test in splitter.split(task.labels, groups=task.groups):
-        if task.positions is not None:
-            from scipy.spatial import cKDTree
-
-            near, _ = cKDTree(task.positions[test]).query(task.positions[train])
-            train = train[near > MARGIN_UM]
-        yield train, test
-
-
-def score(task: Task, values: np.ndarray) -> pd.DataFrame:
-    rows = []
-    for train, test in folds(task):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=3000, class_weight="balanced"))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # non-convergence of a floor baseline is no news
-            probe.fit(values[train], task.labels[train])
-        found = probe.predict(values[test])
-        present = np.unique(task.labels[test])
-        recall = recall_score(task.labels[test], found, labels=present, average=None)
-        rows.append(
-            {
-                "balanced accuracy": recall.mean(),  # over the classes that the test part holds
-                "macro F1": f1_score(task.labels[test], found, average="macro", labels=present, zero_division=0),
-                "chance": 1 / len(present),
-                "n_test": len(test),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def interval(values: pd.Series) -> str:
-    half = stats.t.ppf(0.975, len(values) - 1) * values.sem()
-    return f"{values.mean():.3f} [{max(0, values.mean() - half):.3f}, {min(1, values.mean() + half):.3f}]"
-
-
-def image_task(name: str, sdata, labels: pd.Series, note: str = "", **options) -> Task:
-    """A task on images: `labels` by cell name; cells without label take no part."""
-    sfm.tl.embed_cells(sdata, "classical", **options)
+def image_task(
+    name: str, sdata: SpatialData, labels: pd.Series, *, group_key: str = "quadrant", held_out: str, note: str = ""
+) -> Task:
+    """Draw the cells of a set and embed them. `labels` by cell name; cells without label take no part."""
     table = sdata["table"]
-    labels = labels.reindex(table.obs_names)
-    kept = labels.notna() & labels.isin(labels.value_counts().loc[lambda n: n >= MIN_CELLS].index)
-    rare = sorted(set(labels.dropna()) - set(labels[kept]))
-    note += f" Classes under {MIN_CELLS} cells left out: {', '.join(map(str, rare))}." if rare else ""
-    samples = table.obs["sample"].astype(str).to_numpy()
-    several = len(set(samples)) > 1
-    positions = np.asarray(table.obsm["spatial"])[kept]
-    return Task(
-        name,
-        "image" if several else "quadrant of the one annotated image",
-        {
-            "mean intensity": np.asarray(table.X)[kept],
-            "classical": np.asarray(table.obsm["X_classical"])[kept],
+    table.obs["label"] = labels.reindex(table.obs_names).to_numpy(object)
+    known = table.obs[table.obs["label"].notna()]
+    rng = np.random.default_rng(0)
+    names = []
+    each = MAX_CELLS // known["sample"].nunique()
+    for _, rows in known.groupby("sample", observed=True):
+        names.extend(rng.choice(rows.index, min(each, len(rows)), replace=False))
+    if len(names) < len(known):
+        note += f" {len(names):,} of {len(known):,} labelled cells drawn ({each:,} an image, seed 0)."
+    sdata.tables["table"] = table[table.obs_names.isin(names)].copy()
+    channels = sorted({str(channel) for image in sdata.images.values() for channel in image.coords["c"].values})
+    models = {
+        "mean-intensity": {},
+        "classical": {},
+        "kronos": {"weights": "random", "on_unknown": "keep"},
+        "virtues": {
+            "weights": "random",
+            "on_unknown": "keep",
+            "marker_embeddings": stand_ins(channels),
+            "stride": STRIDE,
+            "padding": 0,
         },
-        labels[kept].astype(str).to_numpy(),
-        samples[kept] if several else quadrants(positions),
-        None if several else positions,
-        note.strip(),
-    )
+    }
+    for model, options in models.items():
+        started = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # markers and platforms that the models do not know: nothing is known here
+            sfm.tl.embed_cells(sdata, model, on_missing="drop", **options)
+        say(f"{name}: {model}, {time.perf_counter() - started:.0f} s")
+    classical = sfm.get.features(sdata["table"], "X_classical")
+    sdata["table"].obsm[ARCSINH] = classical.filter(regex="_mean$").to_numpy()
+    return Task(name, with_floor(sdata["table"]), group_key, held_out, note.strip())
+
+
+def stand_ins(channels: list[str], width: int = 640) -> dict[str, np.ndarray]:
+    """A random vector in place of each protein embedding, always the same one for the same marker."""
+    resolved = sfm.pp.match_markers(channels)
+    markers = [row.marker or row.channel for row in resolved.itertuples()]
+    return {
+        name: np.random.default_rng(zlib.crc32(name.encode())).standard_normal(width).astype(np.float32)
+        for name in dict.fromkeys(markers)
+    }
+
+
+def with_floor(cells: AnnData) -> AnnData:
+    cells.obsm[FLOOR] = np.random.default_rng(1).standard_normal((cells.n_obs, 16))
+    return cells
 
 
 def dcis_image(data: Path) -> Task:
@@ -118,13 +137,18 @@ def dcis_image(data: Path) -> Task:
         folder / "images/Point2203_pt1072_31606.ome.tif",
         folder / "masks/Point2203_pt1072_31606_cellmask.tif",
         sample="Point2203",
-        mpp=0.5,  # not in the file; it scales area and perimeter alone, which a standardised probe does not see
+        mpp=0.5,  # not in the file
     )
     sfm.pp.cell_table(sdata)
     cells = pd.read_csv(folder / "cells_Point2203_matched_labels.csv")
     sure = cells[cells["best_match_is_assigned"] & (cells["match_cost"] < 0.05)]
-    labels = pd.Series(sure["cell_type"].to_numpy(), index="Point2203_" + sure["label"].astype(str))
-    return image_task("breast DCIS, MIBI (1 field)", sdata, labels, "Strict subset of matched cells.")
+    return image_task(
+        "breast DCIS, MIBI (1 field)",
+        sdata,
+        pd.Series(sure["cell_type"].to_numpy(), index="Point2203_" + sure["label"].astype(str)),
+        held_out="a quadrant",
+        note="Cells whose published type could be matched surely.",
+    )
 
 
 def opal(data: Path) -> Task:
@@ -135,7 +159,7 @@ def opal(data: Path) -> Task:
     sfm.pp.cell_table(sdata)
     cells = pd.read_csv(next((folder / "original").glob("*cell_seg_data.txt")), sep="\t")
     labels = pd.Series(cells["Phenotype"].to_numpy(), index="FIHC4_" + cells["Cell ID"].astype(str))
-    return image_task("lymphoma, Opal mIF (1 field)", sdata, labels.replace("", np.nan))
+    return image_task("lymphoma, Opal mIF (1 field)", sdata, labels.replace("", np.nan), held_out="a quadrant")
 
 
 def bnhl(data: Path) -> Task:
@@ -147,16 +171,18 @@ def bnhl(data: Path) -> Task:
     cells = pd.read_csv(folder / "cells_crop500_label_codes.csv")
     cells = cells[cells["label_code"].notna()]
     codes = "code " + cells["label_code"].astype(int).astype(str)
-    labels = pd.Series(codes.to_numpy(), index="crop500_" + cells["cell"].astype(int).astype(str))
     return image_task(
         "lymph node, CODEX (1 crop)",
         sdata,
-        labels,
-        "Classes are codes that come from a panel of which 5 markers are here.",
+        pd.Series(codes.to_numpy(), index="crop500_" + cells["cell"].astype(int).astype(str)),
+        held_out="a quadrant",
+        note="Classes are codes without names, made from a panel of which 5 markers are here.",
     )
 
 
 def spleen(data: Path) -> Task:
+    import tifffile
+
     folder = data / "spleen_imc"
     table = pd.DataFrame({"sample": ["r2", "r4", "r12", "r20"]})
     table["image"] = [folder / f"images/spleen315_{name}.ome.tif" for name in table["sample"]]
@@ -164,41 +190,140 @@ def spleen(data: Path) -> Task:
     table["patient"] = "spleen315"
     sdata = sfm.io.read_cohort(table, mpp=1.0)
     names = {1: "white pulp", 2: "red pulp"}
-    import tifffile
-
     labels = {}
-    obs = sdata["table"]
+    cells = sdata["table"]
     for sample in table["sample"]:
         regions = tifffile.imread(folder / f"masks/spleen315_{sample}_region.tif")
-        mine = obs[obs.obs["sample"] == sample]
+        mine = cells[cells.obs["sample"] == sample]
         x, y = np.asarray(mine.obsm["spatial"]).T.astype(int)
         labels |= dict(zip(mine.obs_names, (names.get(value) for value in regions[y, x]), strict=True))
     return image_task(
         "spleen, IMC (4 images)",
         sdata,
         pd.Series(labels),
-        "The label is the region that the cell lies in, not its type.",
+        group_key="sample",
+        held_out="an image of the same spleen",
+        note="The label is the region that the cell lies in, not its type.",
     )
 
 
 def dcis_table(data: Path) -> Task:
-    cells = pd.read_parquet(data / "dcis_mibi/cells_fusesom_risom_dat_inferred_fov.parquet")
-    field = next(name for name in cells.columns if "fov" in name.lower())
-    kind = next(name for name in cells.columns if "type" in name.lower() or "pheno" in name.lower())
-    numbers = cells.select_dtypes("number")
-    numbers = numbers[[name for name in numbers.columns if name != field]]
-    keep = cells[[field, kind]].notna().all(axis=1)
+    from anndata import AnnData
+
+    table = pd.read_parquet(data / "dcis_mibi/cells_fusesom_risom_dat_inferred_fov.parquet")
+    table = table[table["fov_inferred"].notna() & table["CellType"].notna()].reset_index(drop=True)
+    field = table["fov_inferred"].astype(str)
+    patient = field.str.extract(r"_(pt\d+)_")[0]
+    cells = AnnData(
+        table.drop(columns=["fov_inferred", "CellType"]).to_numpy(np.float32),
+        obs=pd.DataFrame(
+            {"label": table["CellType"].astype(str), "sample": field, "patient": patient.fillna(field)},
+        ).set_index(table.index.astype(str)),
+    )
+    cells.obsm["X_mean_intensity"] = cells.X
     return Task(
-        "breast DCIS, MIBI (published table)",
-        f"image ({cells.loc[keep, field].nunique()} fields)",
-        {"mean intensity": numbers[keep].to_numpy(float)},
-        cells.loc[keep, kind].astype(str).to_numpy(),
-        cells.loc[keep, field].astype(str).to_numpy(),
-        note="Published means only: no masks to run `classical` on. Types were made from these means.",
+        f"breast DCIS, MIBI (published table, {field.nunique()} fields)",
+        with_floor(cells),
+        "patient",
+        f"a quarter of {cells.obs['patient'].nunique()} patients",
+        "Published means only: no masks, so no other representation. The field of a cell, and so the patient, was "
+        "inferred from the order of rows.",
     )
 
 
-TASKS = {"dcis": dcis_image, "opal": opal, "bnhl": bnhl, "spleen": spleen, "dcis_table": dcis_table}
+TASKS: dict[str, Callable[[Path], Task]] = {
+    "dcis": dcis_image,
+    "opal": opal,
+    "bnhl": bnhl,
+    "spleen": spleen,
+    "dcis_table": dcis_table,
+}
+
+
+def evaluate(task: Task, **options) -> dict[str, pd.DataFrame]:
+    """All representations of a task in one call: what it leaves in ``uns``."""
+    use_rep = [name for name in REPRESENTATIONS if name in task.cells.obsm]
+    options = {"use_rep": use_rep, "group_key": task.group_key, "C": 1.0, "min_cells": MIN_CELLS} | options
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a probe on random numbers need not converge
+        sfm.tl.evaluate_annotation(task.cells, "label", **options)
+    return task.cells.uns["annotation"]
+
+
+def score_rows(task: Task, found: dict[str, pd.DataFrame]) -> list[dict]:
+    summary = found["summary"].set_index(["use_rep", "score"])
+    counts = task.cells.obs["label"].value_counts()
+    counts = counts[counts >= MIN_CELLS]
+    rows = []
+    for rep, title in reversed(REPRESENTATIONS.items()):
+        if rep in summary.index:
+            width = task.cells.obsm[rep].shape[1]
+            rows.append(
+                {
+                    "data": task.name,
+                    "held out": task.held_out,
+                    "cells": f"{counts.sum():,}",
+                    "classes": len(counts),
+                    "representation": title if rep == FLOOR else f"{title} ({width:,})",
+                    **{
+                        column: between(*summary.loc[(rep, score), ["mean", "low", "high"]], least=0)
+                        for column, score in SCORES.items()
+                    },
+                }
+            )
+    return rows
+
+
+def difference_row(task: Task, found: dict[str, pd.DataFrame]) -> dict:
+    table = found["differences"].query("score == 'f1'").set_index(["first", "second"])
+    row = {"data": task.name}
+    for pair in PAIRS:
+        column = " minus ".join(REPRESENTATIONS[rep].split(",")[0] for rep in pair)
+        row[column] = (
+            between(*table.loc[pair, ["difference", "low", "high"]], signed=True) if pair in table.index else ""
+        )
+    return row
+
+
+def few_labels(task: Task) -> list[dict]:
+    """1 to 20 labelled cells a class in three quadrants, tested on the fourth: over draws, mean and 95 % of draws."""
+    draws = []
+    for draw in range(N_DRAWS):
+        found = evaluate(task, n_train=FEW, min_cells=FEW_MIN_CELLS, random_state=1000 * draw)["folds"]
+        macro = found[found["class"] == "macro"]
+        draws.append(macro.groupby(["use_rep", "asked"])["f1"].mean().unstack())
+    over = pd.concat(draws, keys=range(N_DRAWS), names=["draw"])
+    rows = []
+    for rep, title in reversed(REPRESENTATIONS.items()):
+        if rep not in task.cells.obsm:
+            continue
+        values = over.xs(rep, level="use_rep")
+        rows.append({"representation": title})
+        for size in FEW:
+            one = values[str(size)]
+            rows[-1][f"{size} a class"] = between(one.mean(), one.quantile(0.025), one.quantile(0.975))
+        if rep not in ("X_mean_intensity", FLOOR):
+            apart = values[str(FEW[-1])] - over.xs("X_mean_intensity", level="use_rep")[str(FEW[-1])]
+            rows[-1]["minus mean intensity, 20 a class"] = between(
+                apart.mean(), apart.quantile(0.025), apart.quantile(0.975), signed=True
+            )
+        else:
+            rows[-1]["minus mean intensity, 20 a class"] = ""
+    return rows
+
+
+def between(mean: float, low: float, high: float, *, signed: bool = False, least: float = -1) -> str:
+    sign = "+" if signed else ""
+    return f"{mean:{sign}.3f} [{max(low, least):{sign}.3f}, {min(high, 1):{sign}.3f}]"
+
+
+def markdown(rows: list[dict]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
 
 
 def main() -> None:
@@ -207,32 +332,35 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(TASKS), default=list(TASKS))
     arguments = parser.parse_args()
     sfm.settings.progress, sfm.settings.verbosity = False, 0
-    logging.getLogger().addHandler(logging.NullHandler())
-    rows, notes = [], []
+    scores, differences, few, notes = [], [], [], []
     for name in arguments.only:
         task = TASKS[name](arguments.data)
-        for features, values in task.features.items():
-            scores = score(task, values)
-            rows.append(
-                {
-                    "data": task.name,
-                    "grouped by": task.grouping,
-                    "cells": len(task.labels),
-                    "classes": len(set(task.labels)),
-                    "features": f"{features} ({values.shape[1]})",
-                    "balanced accuracy": interval(scores["balanced accuracy"]),
-                    "macro F1": interval(scores["macro F1"]),
-                    "chance": f"{scores['chance'].mean():.3f}",
-                    "folds": len(scores),
-                }
-            )
+        started = time.perf_counter()
+        found = evaluate(task)
+        scores += score_rows(task, found)
+        if name != "dcis_table":
+            differences.append(difference_row(task, found))
+        say(f"{task.name}: scored, {time.perf_counter() - started:.0f} s")
+        counts = task.cells.obs["label"].value_counts()
+        rare = ", ".join(sorted(counts.index[counts < MIN_CELLS].astype(str)))
+        task.note += f" Classes under {MIN_CELLS} cells left out: {rare}." if rare else ""
         if task.note:
-            notes.append(f"- {task.name}: {task.note}")
-    header = list(rows[0])
-    print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
-    for row in rows:
-        print("| " + " | ".join(str(row[name]) for name in header) + " |")
-    print("\n" + "\n".join(notes))
+            notes.append(f"- {task.name}: {task.note.strip()}")
+        if name == "dcis":
+            started = time.perf_counter()
+            few, n_classes = few_labels(task), int((counts >= FEW_MIN_CELLS).sum())
+            few_of = f"{task.name}, {n_classes} classes of {FEW_MIN_CELLS} or more cells"
+            say(f"{task.name}: few labels, {time.perf_counter() - started:.0f} s")
+    print(markdown(scores))
+    if differences:
+        columns = [name for name in differences[0] if name != "data"]
+        turned = [
+            {"macro F1, paired by fold": name} | {row["data"]: row[name] for row in differences} for name in columns
+        ]
+        print("Differences:\n\n" + markdown(turned))
+    if few:
+        print(f"Few labels ({few_of}), macro F1 over {N_DRAWS} draws:\n\n" + markdown(few))
+    print("\n".join(notes))
 
 
 if __name__ == "__main__":

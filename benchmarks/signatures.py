@@ -54,7 +54,7 @@ def figure(null: pd.DataFrame, planted: pd.DataFrame, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     orange, blue = "#D55E00", "#0072B2"
-    fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.1), layout="constrained")
+    fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.4), layout="constrained")
     bins = np.arange(0.1, 1.001, 0.04)
     for ax, table, title in ((axes[0], null, "nothing planted"), (axes[1], planted, "CD8 T cells protect")):
         for short, color, hatch in (("published", orange, "///"), ("nested", blue, None)):
@@ -62,7 +62,6 @@ def figure(null: pd.DataFrame, planted: pd.DataFrame, path: Path) -> None:
             ax.axvline(table[short].mean(), color=color, lw=1.5)
         ax.axvline(0.5, color="0.4", lw=0.8, ls="--")
         ax.set(xlabel="AUROC", ylabel="Cohorts", title=f"{len(table)} cohorts, {title}")
-    axes[0].legend(frameon=False, fontsize="x-small", loc="upper left")
     for short, color, style in (("published", orange, "--"), ("nested", blue, "-")):
         p = np.sort(null[f"p_{short}"])
         axes[2].plot(
@@ -70,10 +69,12 @@ def figure(null: pd.DataFrame, planted: pd.DataFrame, path: Path) -> None:
         )
     axes[2].plot([0, 1], [0, 1], color="0.4", lw=0.8, ls=":")
     axes[2].set(xlabel="Permutation p-value", ylabel="Share of cohorts at or below", title="nothing planted")
-    axes[2].legend(frameon=False, fontsize="x-small", loc="upper left")
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.title.set_fontsize("medium")
+    fig.legend(
+        *axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2, fontsize="small"
+    )
     fig.savefig(path, dpi=150)
 
 

@@ -39,6 +39,9 @@ def main(names: list[str]) -> int:
     """Execute the named notebooks, or all."""
     # a kernel inherits these: no bars in the pages, and figures as outputs whatever the shell has set for matplotlib
     os.environ.setdefault("SPATIALFM_PROGRESS", "0")
+    # of tqdm without widgets, and of a library that squidpy takes its docstrings from: nothing that a reader could mend
+    ignored = ("IProgress not found", "'n_jobs' is not a valid key", "'show_progress_bar' is not a valid key")
+    os.environ.setdefault("PYTHONWARNINGS", ",".join(f"ignore:{text}" for text in ignored))
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     paths = [SOURCE / name for name in names] if names else sorted(SOURCE.glob("*.ipynb"))
     if not paths:

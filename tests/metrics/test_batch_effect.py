@@ -109,3 +109,17 @@ def test_ilisi_without_its_package_names_the_extra(monkeypatch):
     cells = AnnData(obs=pd.DataFrame({"b": list("ab") * 5}, index=map(str, range(10))), obsm={"m": np.eye(10)})
     with pytest.raises(SpatialfmError, match=r"needs the package harmonypy: pip install 'spatialfm\[batch\]'"):
         sfm.metrics.batch_effect(cells, "b", use_rep="m", lisi=True)
+
+
+def test_scores_of_a_pair_are_those_of_scikit_learn():
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score
+
+    cells = sfm.datasets.simulate_cells(4, cells_per_patient=60, patients_per_slide=2, random_state=0)
+    row = sfm.metrics.batch_effect(cells, "slide", use_rep="X_latent").iloc[0]
+    order = np.argsort(cells.obs["slide"].astype(str).to_numpy(), kind="stable")
+    values = cells.obsm["X_latent"][order].astype(float)
+    batch = cells.obs["slide"].astype(str).to_numpy()[order]
+    found = KMeans(2, n_init=10, random_state=0).fit_predict(values)
+    assert row["ari"] == pytest.approx(adjusted_rand_score(batch, found))
+    assert row["silhouette"] == pytest.approx(silhouette_score(PCA(2, random_state=0).fit_transform(values), batch))

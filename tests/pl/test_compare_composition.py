@@ -74,6 +74,13 @@ def test_nothing_overlaps(patients, check_boxes):
     assert all(label.get_text().endswith("%") for label in ax.get_yticklabels())
 
 
+def test_the_test_is_named(patients):
+    for method, text in [(None, "q: Mann-Whitney test"), ("clr-t", "q: t-test of log-ratios")]:
+        sfm.tl.compare_composition(patients, "response", method=method)
+        ax = sfm.pl.compare_composition(patients, show=False)
+        assert any(found.get_text().startswith(text) for found in ax.texts)
+
+
 def test_three_groups_have_dots_and_no_intervals(patients):
     sfm.tl.compare_composition(patients, "stage", groups=["I", "II", "III"])
     ax = sfm.pl.compare_composition(patients, show=False)

@@ -77,6 +77,7 @@ def test_refusals(cells):
         ({"marker": "CD3", "sample": "x"}, TableError, "sample='x' is none of"),
         ({"marker": "CD3", "library_key": "slide"}, TableError, "No column 'slide' in obs"),
         ({"marker": "CD3", "spatial_key": "xy"}, TableError, "No coordinates 'xy' in obsm"),
+        ({"sample": "s1"}, TableError, "sample='s1' is drawn as a map of one marker. Pass marker="),
         ({"limit": 0}, TableError, "limit=0 is no z-score"),
     ]:
         with pytest.raises(error, match=message):

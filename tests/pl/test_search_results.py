@@ -144,6 +144,7 @@ def test_refusals_open_no_figure(cohort, hits):
     for table, arguments, error, message in [
         (hits.drop(columns="rank"), {}, TableError, "hits has no column 'rank'"),
         (hits[:0], {}, TableError, "no hits to show"),
+        (cohort, {}, TableError, "hits= is of type SpatialData. Pass what sfm.tl.search returned first"),
         (hits, {"channels": ["CD4"]}, PanelError, "No channel 'CD4' in image 'image_a'"),
         (hits, {"channels": []}, PanelError, "0 channels with 3 colours"),
         (hits, {"queries": ["x"]}, TableError, "No query 'x' in hits"),

@@ -25,6 +25,9 @@ def test_every_candidate_is_a_dot(cells):
     np.testing.assert_allclose(np.sort(drawn[:, 1]), np.sort(table["score"]))
     names = {text.get_text().strip() for text in ax.texts}
     assert names == set(cells.uns["signatures"]["signatures"].index)
+    ax.figure.canvas.draw()
+    for text in ax.texts:  # outwards of the dot that is named, which is the outermost or beside it
+        assert text.get_ha() == ("left" if text.xy[0] > 0 else "right")
     plt.close("all")
 
 
@@ -33,6 +36,8 @@ def test_scores_and_shuffles(cells):
     scores, null = cells.uns["signatures"]["scores"], cells.uns["signatures"]["null"]
     dots = [c.get_offsets() for c in ax.collections]
     assert [len(d) for d in dots] == [12, 1, 12, 1]
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["12 shuffles of the outcome", "their mean", "95 % interval"]
     np.testing.assert_allclose([dots[1][0, 0], dots[3][0, 0]], scores["score"])
     np.testing.assert_allclose(dots[2][:, 0], null["nested"])
     plt.close("all")

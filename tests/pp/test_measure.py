@@ -257,3 +257,25 @@ def test_boxes_on_image_hold_all_pixels_of_the_cell(make_tissue, affine):
     on_image = LabelGrid(labels, affine.inverse())((0, shape[0], 0, shape[1]))
     for label, (y0, y1, x0, x1) in zip(scan.ids, boxes_on_image(scan.box, affine, shape), strict=True):
         assert (on_image[y0:y1, x0:x1] == label).sum() == (on_image == label).sum()
+
+
+def test_one_thread_reads_in_the_calling_thread_alone():
+    import threading
+
+    import dask.array as da
+
+    from spatialfm.pp.measure import loaded, one_thread
+
+    readers = set()
+
+    def chunk(block_info=None):
+        readers.add(threading.get_ident())
+        return np.zeros((4, 4))
+
+    image = da.map_blocks(chunk, chunks=((4,) * 8, (4,) * 8), dtype=float, meta=np.empty((0, 0)))
+    with one_thread():
+        loaded(image)
+    assert readers == {threading.get_ident()}
+    readers.clear()
+    loaded(image)
+    assert threading.get_ident() not in readers

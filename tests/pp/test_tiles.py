@@ -41,6 +41,16 @@ def test_the_majority_of_annotated_pixels_decides(sdata):
     assert (obs["pixel_label_cover"][empty] == 0).all()
 
 
+def test_images_may_have_other_names(sdata):
+    sample = sdata["tiles"].obs["sample"].iloc[0]
+    sfm.pp.tile_labels(sdata, "type")
+    expected = sdata["tiles"].obs["pixel_label"].copy()
+    sdata["slide"] = sdata[f"image_{sample}"]
+    del sdata[f"image_{sample}"]
+    sfm.pp.tile_labels(sdata, "type", image={sample: "slide"})
+    assert sdata["tiles"].obs["pixel_label"].equals(expected)
+
+
 def test_what_is_missing_is_named(sdata):
     with pytest.raises(TableError, match="No column 'kind'"):
         sfm.pp.tile_labels(sdata, "kind")

@@ -43,3 +43,18 @@ def test_refusals():
     sfm.tl.cell_states(other, 3, use_rep="X_e")
     with pytest.raises(TableError, match="states of the reference have 3 columns, 'X_e' has 4"):
         sfm.tl.cell_states(blobs(), use_rep="X_e", reference=other)
+
+
+def test_states_are_those_of_scikit_learn():
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import adjusted_rand_score
+
+    cells = blobs(k=5)
+    cells.obsm["X_e"][:, 2] *= 40  # standardising matters
+    sfm.tl.cell_states(cells, 5, use_rep="X_e", standardize=True)
+    values = cells.obsm["X_e"]
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
+    theirs = KMeans(5, n_init=3, random_state=0).fit(scaled)
+    assert adjusted_rand_score(theirs.labels_, cells.obs["state"]) == 1.0
+    record = cells.uns["state"]
+    np.testing.assert_allclose(record["centers"][0], scaled[(cells.obs["state"] == "1").to_numpy()].mean(0), atol=1e-4)

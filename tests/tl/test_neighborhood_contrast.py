@@ -92,3 +92,18 @@ def test_few_patients_are_told_and_sides_without_cells_refused():
     ]:
         with pytest.raises(TableError, match=message):
             sfm.tl.neighborhood_contrast(cells, "type", **arguments)
+
+
+def test_a_signature_is_a_column_of_obsm():
+    cells = cohort(effect=0.25)
+    cells.obsm["signatures"] = pd.DataFrame({"RS1": cells.obs["right"], "RS2": ~cells.obs["right"]})
+    options = {"cell_type": "T", "n_neighbors": 4, "copy": True}
+    found = sfm.tl.neighborhood_contrast(cells, "type", within="RS1", **options)
+    pd.testing.assert_frame_equal(found, sfm.tl.neighborhood_contrast(cells, "type", within="right", **options))
+    cells.obsm["others"] = cells.obsm["signatures"]
+    with pytest.raises(
+        TableError, match=r"'RS1' \(within=\) is a column of several tables of obsm, 'signatures', 'oth"
+    ):
+        sfm.tl.neighborhood_contrast(cells, "type", within="RS1", **options)
+    with pytest.raises(TableError, match=r"No column 'RS3' in obs \(within=\)"):
+        sfm.tl.neighborhood_contrast(cells, "type", within="RS3", **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 import spatialfm as sfm
@@ -47,3 +48,11 @@ def test_what_is_missing_is_told(cells):
     cells.obsm["flat"] = np.ones((cells.n_obs, 2))
     with pytest.raises(TableError, match="n_niches=10 of 1 different neighborhoods"):
         sfm.tl.niches(cells, use_rep="flat")
+
+
+def test_niches_are_clusters_of_scikit_learn_ordered_by_size(cells):
+    sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10)
+    sfm.tl.niches(cells)
+    theirs = KMeans(10, n_init=10, random_state=0).fit_predict(cells.obsm["neighborhood_composition"])
+    assert adjusted_rand_score(theirs, cells.obs["niche"]) == 1
+    assert cells.uns["niche"]["sizes"]["n"].tolist() == sorted(np.bincount(theirs), reverse=True)

@@ -96,6 +96,20 @@ def test_the_map_lies_on_the_image_and_can_be_decoded_from_a_store(sdata, tmp_pa
     assert [entry["categories"][value - 1] for value in values] == table.obs["kind"].tolist()
 
 
+def test_tiles_that_were_moved_with_their_image_are_painted_where_they_lie(sdata):
+    sfm.tl.paint_tiles(sdata, "kind")
+    before = np.asarray(sdata["kind_a"]).copy()
+    set_transformation(
+        sdata["image_a"], Sequence([Scale([1.0, 1.0], axes=("x", "y")), Translation([30, 50], axes=("x", "y"))]), "a"
+    )
+    moved = Sequence([Scale([2.0, 2.0], axes=("x", "y")), Translation([30, 50], axes=("x", "y"))])
+    set_transformation(sdata["tiles_a"], moved, "a")
+    sfm.tl.paint_tiles(sdata, "kind")
+    np.testing.assert_array_equal(np.asarray(sdata["kind_a"]), before)
+    matrix = get_transformation(sdata["kind_a"], "a").to_affine_matrix(("x", "y"), ("x", "y"))
+    np.testing.assert_allclose(matrix, [[8, 0, 30], [0, 8, 50], [0, 0, 1]])
+
+
 def test_tiles_side_by_side_are_a_pixel_each(make_sdata):
     image = np.full((1, 64, 96), 90, np.uint8)
     sdata = make_sdata({"a": (image, None)}, ["DAPI"])
@@ -162,6 +176,20 @@ def test_refusals_write_nothing(sdata, arguments, error, message):
         sfm.tl.paint_tiles(sdata, **arguments)
     assert not sdata.labels
     assert "maps" not in sdata.attrs.get("spatialfm", {})
+
+
+def test_masks_are_not_painted_over_and_maps_are(make_sdata, blobs):
+    image, labels = blobs(side=64)
+    sdata = make_sdata({"a": (image, labels)}, ["DAPI", "CD3", "CD20"])
+    sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, min_tissue=0.0)
+    sdata["tiles"].obs["kind"] = ["T", "B", "T", "B"]
+    with pytest.raises(ElementError, match=r"'cells_a' cannot be written: sdata.labels holds one.*key_added="):
+        sfm.tl.paint_tiles(sdata, "kind", key_added="cells")
+    np.testing.assert_array_equal(np.asarray(sdata["cells_a"]), labels)
+    sfm.tl.paint_tiles(sdata, "kind")
+    sdata["tiles"].obs["kind"] = ["B", "T", "T", "T"]
+    sfm.tl.paint_tiles(sdata, "kind")
+    np.testing.assert_array_equal(np.asarray(sdata["kind_a"]), [[1, 2], [2, 2]])
 
 
 def test_one_tile_and_one_label(make_sdata):

@@ -186,3 +186,78 @@ def test_samples_are_found_without_comparing_all():
         sfm.tl.search_samples(tiles, "x", use_rep="X_m")
     with pytest.raises(TableError, match="only sample"):
         sfm.tl.search_samples(tiles[:40].copy(), "s00", use_rep="X_m")
+
+
+def test_a_graph_leaves_the_own_group_out_without_comparing_all(monkeypatch):
+    """Of mixed groups the graph finds enough others; of groups that lie apart all rows are compared."""
+    from spatialfm.tl import _search
+
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(3000, 4))
+    mixed, apart = rng.choice(list("abc"), 3000), np.repeat(list("abc"), 1000)
+    index = sfm.tl.build_index(table(values), "X_m", approximate=True)
+    exact = sfm.tl.build_index(table(values), "X_m")
+    compared = []
+    nearest = _search._nearest
+
+    def counted(one, rows, k):
+        if one.graph is None:
+            compared.append(len(rows))
+        return nearest(one, rows, k)
+
+    monkeypatch.setattr(_search, "_nearest", counted)
+    options = {"exclude": mixed[:100], "exclude_of": mixed}
+    found = sfm.tl.search(index, table(values[:100]), k=5, **options)
+    assert sum(compared) == 0
+    expected = sfm.tl.search(exact, table(values[:100]), k=5, **options)
+    both = expected.merge(found, on=["query", "hit"])
+    assert len(both) / len(expected) > 0.95
+    np.testing.assert_allclose(both["distance_x"], both["distance_y"], rtol=1e-4)
+    assert found["rank"].tolist() == [1, 2, 3, 4, 5] * 100
+    assert (mixed[found["hit"].str[1:].astype(int)] != mixed[found["query"].str[1:].astype(int)]).all()
+    values[:, 0] += 50 * (apart == "a")  # nobody of b and c is near a
+    index, exact = (sfm.tl.build_index(table(values), "X_m", approximate=way) for way in (True, False))
+    compared.clear()
+    options = {"exclude": apart[:20], "exclude_of": apart}
+    found = sfm.tl.search(index, table(values[:20]), k=5, **options)
+    assert compared == [20]
+    pd.testing.assert_frame_equal(found, sfm.tl.search(exact, table(values[:20]), k=5, **options))
+
+
+def test_a_query_that_was_embedded_otherwise_is_refused(values, tmp_path):
+    """Columns of equal number need not mean the same; tables without a record are taken at their word."""
+
+    def made(n=30, basis=None, **changes):
+        cells = table(values[:n])
+        note = {"model": "kronos", "weights_sha256": "aa", "markers": json.dumps(["CD3", "CD8"]), "n_components": ""}
+        cells.uns["spatialfm"] = {"X_m": note | changes}
+        if basis is not None:
+            cells.uns["spatialfm"]["X_m"]["n_components"] = 8
+            cells.uns["spatialfm"]["X_m_basis"] = {"mean": np.zeros(9), "components": basis, "explained": np.ones(8)}
+        return cells
+
+    index = sfm.tl.build_index(made(), "X_m")
+    index.save(tmp_path / "index.npz")
+    for one in (index, Index.load(tmp_path / "index.npz")):
+        assert len(sfm.tl.search(one, made(2), k=3)) == 6
+        assert len(sfm.tl.search(one, table(values[:2]), k=3)) == 6  # no record
+        assert len(sfm.tl.search(one, values[:2], k=3)) == 6
+        for changes, message in [
+            (
+                {"model": "virtues"},
+                "made differently in the query: model is 'virtues', in the index 'kronos'",
+            ),
+            ({"weights_sha256": "bb"}, "weights_sha256 is 'bb', in the index 'aa'. Embed both in the same way"),
+            ({"markers": json.dumps(["CD8", "CD3"])}, "columns is 'CD8', 'CD3', in the index 'CD3', 'CD8'"),
+        ]:
+            with pytest.raises(TableError, match=message):
+                sfm.tl.search(one, made(2, **changes), k=3)
+    one, two = np.eye(8, 9), np.eye(8, 9)[::-1]
+    index = sfm.tl.build_index(made(basis=one), "X_m")
+    assert len(sfm.tl.search(index, made(2, basis=one.copy()), k=1)) == 2
+    with pytest.raises(TableError, match="basis is .* carries the normalisation, basis=sfm.get.basis"):
+        sfm.tl.search(index, made(2, basis=two), k=1)
+    cells = sfm.datasets.simulate_cells(n_patients=1, cells_per_patient=20, random_state=0)
+    index = sfm.tl.build_index(cells, "X")
+    with pytest.raises(TableError, match="columns is .*Bring both to the same columns"):
+        sfm.tl.search(index, cells[:, ::-1].copy(), k=1)

@@ -122,7 +122,10 @@ def test_deterministic_and_copy_writes_nothing(patients):
 
 def test_patients_without_outcome_are_grouped_all_the_same(patients):
     patients.obs.loc[patients.obs_names[:5], "time"] = np.nan
-    sfm.tl.stratify(patients, 4, time_key="time", event_key="event")
+    with pytest.raises(SurvivalError, match="5 of 100 rows have no value in 'time': 'P0'.*on_missing=\"drop\""):
+        sfm.tl.stratify(patients, 4, time_key="time", event_key="event")
+    assert not patients.uns
+    sfm.tl.stratify(patients, 4, time_key="time", event_key="event", on_missing="drop")
     assert patients.obs["risk_group"].notna().all()
     assert patients.uns["risk_group"]["groups"]["n"].sum() == 100
     assert patients.uns["risk_group"]["groups"]["expected"].sum() == pytest.approx(patients.obs["event"][5:].sum())
@@ -160,7 +163,7 @@ def test_refuses_missing_values_and_repeated_patients(patients):
 def test_refuses_groups_without_follow_up(patients):
     patients.obs.loc[patients.obs["kind"] == 3, "time"] = np.nan
     with pytest.raises(SurvivalError, match="1 of 4 groups have no follow-up that reaches an event"):
-        sfm.tl.stratify(patients, 4, time_key="time", event_key="event")
+        sfm.tl.stratify(patients, 4, time_key="time", event_key="event", on_missing="drop")
     assert not patients.uns
 
 
@@ -223,3 +226,35 @@ def test_cross_fit_refusals():
         sfm.tl.stratify(samples, 3, cross_fit=1, **options)
     with pytest.raises(SurvivalError, match="leave too few for n_groups=4"):
         sfm.tl.stratify(samples, 4, cross_fit=2, **options)
+
+
+def test_permutations_keep_the_level_where_the_logrank_test_does_not():
+    """Cross-fitted groups on cohorts without any effect: outcomes of each fold make the groups of the others."""
+    rng = np.random.default_rng(0)
+    found = {"logrank": 0, "permutations": 0}
+    for seed in range(40):
+        obs = pd.DataFrame({"time": rng.exponential(size=60), "event": 1}, index=[f"P{i}" for i in range(60)])
+        samples = AnnData(X=rng.dirichlet(np.ones(3), 60), obs=obs)
+        keys = {"time_key": "time", "event_key": "event"}
+        sfm.tl.stratify(samples, 4, merge_into=2, cross_fit=5, n_permutations=39, random_state=seed, **keys)
+        test = sfm.tl.logrank(samples, "risk_group", copy=True, **keys)
+        assert test["optimistic"]
+        found["logrank"] += test["p_value"] < 0.05
+        found["permutations"] += samples.uns["risk_group"]["test"]["p_value"] <= 0.05
+    assert found["logrank"] > found["permutations"]
+    assert found["permutations"] <= 6  # 99.7 % of binomial(40, 0.05)
+
+
+def test_permutations_find_a_planted_risk(patients):
+    keys = {"time_key": "time", "event_key": "event"}
+    for options in ({}, {"merge_into": 2}, {"merge_into": 2, "cross_fit": 5}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sfm.tl.stratify(patients, 4, n_permutations=99, **options, **keys)
+        test = patients.uns["risk_group"]["test"]
+        assert test["p_value"] == 0.01
+        trend = sfm.tl.logrank(patients, "risk_group", trend=True, copy=True, **keys)["trend"]
+        assert test["statistic"] ** 2 == pytest.approx(trend["statistic"])
+        assert np.sign(test["statistic"]) == trend["direction"] == 1
+    with pytest.raises(SurvivalError, match="n_permutations=9 is 0, or more with time_key="):
+        sfm.tl.stratify(patients, 4, n_permutations=9)

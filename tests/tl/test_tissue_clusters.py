@@ -73,3 +73,24 @@ def test_the_map_has_a_square_a_tile(tmp_path):
     ]:
         with pytest.raises(TableError, match=message):
             sfm.pl.tile_map(sdata, *arguments)
+
+
+def test_clusters_are_those_of_scikit_learn_and_tell_simulated_tissue_apart():
+    """Tiles in tumor nests of the simulator are in other clusters than tiles out of them."""
+    from sklearn.cluster import KMeans
+
+    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=256, random_state=0)
+    sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
+    tiles, truth = sdata["tiles"], sdata["truth"]
+    tiles.obsm["X_z"] = np.log1p(tiles.obsm["X_mean_intensity"])
+    tiles.obsm["X_z"] = (tiles.obsm["X_z"] - tiles.obsm["X_z"].mean(0)) / tiles.obsm["X_z"].std(0)
+    sfm.tl.tissue_clusters(tiles, 4, use_rep="X_z")
+    theirs = KMeans(4, n_init=20, random_state=0).fit_predict(tiles.obsm["X_z"])
+    assert adjusted_rand_score(theirs, tiles.obs["tissue_cluster"]) == 1
+    nest = np.zeros(tiles.n_obs)
+    for i, (sample, (x, y)) in enumerate(zip(tiles.obs["sample"], tiles.obsm["spatial"], strict=True)):
+        cells = truth[truth.obs["sample"] == sample]
+        near = (np.abs(cells.obsm["spatial"] - [x, y]) <= 8).all(axis=1)
+        nest[i] = (cells.obs["niche"][near] == "tumor nest").mean() if near.any() else np.nan
+    shares = pd.Series(nest).groupby(tiles.obs["tissue_cluster"].to_numpy()).mean()
+    assert shares.max() - shares.min() > 0.5

@@ -11,7 +11,7 @@ from anndata import AnnData
 from sklearn.metrics import roc_auc_score
 
 import spatialfm as sfm
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmWarning, TableError
 from spatialfm.tl._transfer_labels import novelty
 
 
@@ -98,6 +98,44 @@ def test_panels_and_bases_that_do_not_fit_are_refused():
     del bare.uns["spatialfm"]
     with pytest.raises(TableError, match="query has no record"):
         sfm.tl.transfer_labels(marker_table(["A", "B"], means), bare, "type", use_rep="X_m")
+
+
+def named_table(sdata_of, seed, channels, side, mpp, model):
+    """Two kinds of cells of `side` pixels, of which one has CD3 and the other CD20."""
+    rng = np.random.default_rng(seed)
+    labels = np.kron(np.arange(1, 37, dtype=np.int32).reshape(6, 6), np.pad(np.ones((side, side), np.int32), side // 2))
+    image = rng.poisson(20, (len(channels), *labels.shape)).astype(np.uint8)
+    kinds = np.array(["none", *np.where(np.arange(36) % 2, "T", "B")])
+    for kind, marker in (("T", "CD3"), ("B", "CD20")):
+        inside = kinds[labels] == kind
+        image[channels.index(marker), inside] += rng.poisson(60, inside.sum()).astype(np.uint8)
+    sdata = sdata_of({f"s{seed}": (image, labels)}, channels, mpp=mpp)
+    sfm.pp.cell_table(sdata)
+    sfm.tl.embed_cells(sdata, model)
+    table = sdata["table"]
+    table.obs["type"] = kinds[table.obs["cell_id"]]
+    return table
+
+
+@pytest.mark.parametrize("model", ["mean-intensity", "classical"])
+def test_named_columns_are_joined_by_name_whatever_panel_and_window(make_sdata, model):
+    """Channels in another order, one more of them, and larger cells, that is a larger window."""
+    key = f"X_{model.replace('-', '_')}"
+    reference = named_table(make_sdata, 0, ["DAPI", "CD3", "CD20"], 4, 0.5, model)
+    query = named_table(make_sdata, 1, ["CD20", "CD8", "CD3", "DAPI"], 16, 0.5, model)
+    assert sfm.get.record(reference, key)["window"] != sfm.get.record(query, key)["window"]
+    sfm.tl.transfer_labels(reference, query, "type", use_rep=key, head="linear")
+    shared = 3 if model == "mean-intensity" else 7 + 3 * 8
+    assert query.uns["type_transferred"]["params"]["n_columns"] == shared
+    if model == "mean-intensity":  # sizes differ, as the warning of the next test says
+        assert (query.obs["type_transferred"].astype(str) == query.obs["type"]).all()
+
+
+def test_pixels_of_another_size_are_warned_of(make_sdata):
+    panel = ["DAPI", "CD3", "CD20"]
+    tables = [named_table(make_sdata, seed, panel, 4, mpp, "classical") for seed, mpp in ((0, 0.5), (1, 1.0))]
+    with pytest.warns(SpatialfmWarning, match=r"at 0.5 µm per pixel in the reference and 1 in the query"):
+        sfm.tl.transfer_labels(*tables, "type", use_rep="X_classical")
 
 
 def test_columns_of_x_are_joined_by_name(two):

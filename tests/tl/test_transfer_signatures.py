@@ -54,3 +54,28 @@ def test_refusals(cohorts):
     with pytest.raises(TableError, match="has no record of how it was made"):
         sfm.tl.transfer_signatures(source, target, use_rep="X_latent")
     assert "signatures" not in target.obsm
+
+
+def test_probabilities_are_those_of_a_forest_of_scikit_learn(cohorts):
+    """200 trees of depth 16 on as many cells outside as inside, unless told otherwise."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    source, target = cohorts
+    inside = source.obsm["signatures"]["RS1"].to_numpy()
+    # as many outside as inside: then balancing takes all, whatever it draws
+    outside = np.flatnonzero(~inside)[: inside.sum()]
+    source = source[np.sort(np.concatenate([np.flatnonzero(inside), outside]))].copy()
+    source.obsm["signatures"] = source.obsm["signatures"][["RS1"]]
+    found = sfm.tl.transfer_signatures(source, target, use_rep="X", copy=True)["RS1"]
+    inside = source.obsm["signatures"]["RS1"].to_numpy()
+    values = np.asarray(source.X)
+    theirs = [
+        RandomForestClassifier(200, max_depth=16, random_state=seed).fit(values, inside).predict_proba(target.X)[:, 1]
+        for seed in (0, 1)
+    ]
+    between = np.abs(theirs[0] - theirs[1]).mean()  # two forests of different chance
+    assert np.abs(found - theirs[0]).mean() < 1.5 * between
+    assert np.corrcoef(found, theirs[0])[0, 1] > 0.97
+    sfm.tl.transfer_signatures(source, target, use_rep="X")
+    params = target.uns["signatures"]["params"]
+    assert (params["n_trees"], params["max_depth"], params["test_size"]) == (200, 16, 0.2)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +18,7 @@ import torch
 
 from .._errors import RunError
 from .._logging import logger
+from ..pp.measure import one_thread
 from .pool import encode_windows
 from .progress import Progress
 from .reader import SampleReader
@@ -290,7 +292,9 @@ def read_block(job: Job, block: Block) -> tuple[np.ndarray, np.ndarray]:
     """
     reader, region = job.readers[block.sample], (block.y0, block.y1, block.x0, block.x1)
     try:
-        return reader.pixels(*region), reader.label_image(*region)
+        # on a CPU the model has all cores; on a GPU it may be faster than one thread can decode
+        with one_thread() if job.encoder.device.type == "cpu" else nullcontext():
+            return reader.pixels(*region), reader.label_image(*region)
     except RunError:
         raise
     except Exception as error:

@@ -77,6 +77,11 @@ def batch_effect(
 
     if batch_key not in adata.obs:
         raise TableError(f"No column {batch_key!r} in obs (batch_key=); found {listed(adata.obs.columns, 12)}.")
+    if missing := int(adata.obs[batch_key].isna().sum()):
+        raise TableError(
+            f"{missing} of {adata.n_obs} rows have no value in obs[{batch_key!r}] (batch_key=). Fill them, or leave "
+            f'them out: adata[adata.obs["{batch_key}"].notna()].'
+        )
     batches = adata.obs[batch_key].astype(str).to_numpy()
     names, sizes = np.unique(batches, return_counts=True)
     if len(names) < 2 or sizes.min() < 3:

@@ -49,7 +49,7 @@ def retrieval(
     Raises
     ------
     TableError
-        If there are neither labels nor compositions, or names are missing from them.
+        If there are neither labels nor compositions, or names are missing from them or have no value there.
 
     Examples
     --------
@@ -75,6 +75,13 @@ def retrieval(
         for column, known in (("hit", of_index), ("query", of_query)):
             if missing := list(pd.unique(hits.loc[~hits[column].isin(known.index), column])):
                 raise TableError(f"{what}= lacks {len(missing)} of the names in {column!r}: {listed(missing, 3)}.")
+        for names, known in ((hits["hit"], of_index), (hits["query"], of_query)):
+            empty = known.isna() if isinstance(known, pd.Series) else known.isna().any(axis=1)
+            if missing := list(known.index[empty & known.index.isin(names)]):
+                raise TableError(
+                    f"{what}= has no value for {len(missing)} of the names: {listed(missing, 3)}. Leave their rows out "
+                    "of the index and of the queries."
+                )
         mine, theirs = of_query.loc[hits["query"]].to_numpy(), of_index.loc[hits["hit"]].to_numpy()
         draws = [_random(hits, of_index, rng) for _ in range(n_chance)]
         for n in k:

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 MORE, FEWER, EQUAL = OKABE_ITO[1], OKABE_ITO[0], "0.55"
 TICKS = np.array([0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0])
 
+TESTS = {
+    "mannwhitney": "Mann-Whitney test",
+    "kruskal": "Kruskal-Wallis test",
+    "clr-t": "t-test of log-ratios",
+    "ancombc": "ANCOM-BC",
+    "dirmult_ttest": "Dirichlet-multinomial t-test",
+}
+
 
 def compare_composition(
     samples: AnnData,
@@ -93,6 +101,11 @@ def compare_composition(
         parts = _fractions(samples, table, groups, str(params["group_key"]))
         ax = new_axes(ax, figsize or (1.6 + len(table) * (0.25 + 0.32 * len(groups)), 3.9))
         _draw_dots(ax, parts, table, dict(zip(groups, colors, strict=True)), str(params["group_key"]))
+        ax.annotate(
+            f"q: {TESTS.get(str(params['method']), params['method'])},\nBenjamini-Hochberg", (1, 0), (8, 0),
+            xycoords="axes fraction", textcoords="offset points", fontsize="x-small", color="0.4", va="bottom",
+            annotation_clip=False,
+        )  # fmt: skip
     else:
         column = _effect_column(table)
         ax = new_axes(ax, figsize or (5.6, 1.5 + 0.34 * len(table)))

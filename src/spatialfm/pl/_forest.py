@@ -120,7 +120,8 @@ def _ticks(ax: Axes, table: pd.DataFrame) -> None:
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     for steps in ((1, 1.1, 1.25, 1.5, 2, 3, 5, 7.5), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
         ticks = [tick for tick in np.outer(decades, steps).ravel() if low <= tick <= high]
-        if np.diff(np.log(ticks)).min(initial=np.inf) > 0.11 * np.log(high / low):
+        letters = np.array([len(f"{tick:g}") for tick in ticks])
+        if (np.diff(np.log(ticks)) > 0.022 * (letters[1:] + letters[:-1]) * np.log(high / low)).all():
             break
     ax.set_xlim(low / 1.1, high * 1.1)
     ax.xaxis.set_minor_locator(NullLocator())

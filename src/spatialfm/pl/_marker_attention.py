@@ -73,7 +73,7 @@ def marker_attention(
     Raises
     ------
     TableError, PanelError
-        If there is no attention under `key`, or no such marker or sample.
+        If there is no attention under `key`, or no such marker or sample, or a sample without a marker.
 
     Examples
     --------
@@ -96,6 +96,8 @@ def marker_attention(
         )
     if limit is not None and not limit > 0:
         raise TableError(f"limit={limit} is no z-score to end the colours at. Pass a positive number.")
+    if marker is None and sample is not None:
+        raise TableError(f"sample={sample!r} is drawn as a map of one marker. Pass marker= as well, or leave it out.")
     own = ax is None
     if marker is None:
         mean = stored["mean"].iloc[:, marker_order(stored["mean"].to_numpy()) if sort else slice(None)]

@@ -262,6 +262,11 @@ class _Reader:
 
 
 def _check(hits: pd.DataFrame, channels: list[str], colors: Sequence[str], k: int, size: float | None) -> None:
+    if not isinstance(hits, pd.DataFrame):
+        raise TableError(
+            f"hits= is of type {type(hits).__name__}. Pass what sfm.tl.search returned first, and the SpatialData "
+            "second."
+        )
     if missing := [name for name in ("query", "hit", "rank", "distance") if name not in hits]:
         raise TableError(
             f"hits has no column {missing[0]!r}; it has {listed(hits.columns)}. Pass what sfm.tl.search returned."

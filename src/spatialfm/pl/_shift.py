@@ -339,7 +339,7 @@ def _draw_dots(
             f"{time_1} → {time_2}", (middle, 1), (0, 4), xycoords=ax.get_xaxis_transform(), textcoords="offset points",
             ha="center", va="bottom", fontsize="small", annotation_clip=False,
         )  # fmt: skip
-    entries = [("-", "black", "median")]
+    entries = [("-", "black", "median"), ("|", "0.4", "95 % interval of the draws")]
     if measure == "distance":
         entries.append(("o", NULL, "halves of one time point"))
     if brief:

@@ -100,16 +100,27 @@ def signatures(
                 label=f"{side}, {'q' if sure else 'q ≥'}{' < ' if sure else ' '}{alpha:g} ({rows.sum()})",
                 zorder=3 if filled else 2,
             )
-    gap, last = 0.05 * (np.nanmax(table["score"]) - np.nanmin(table["score"])), -np.inf
+    gap, last = 0.06 * (np.nanmax(table["score"]) - np.nanmin(table["score"])), {True: -np.inf, False: -np.inf}
+    reach = np.nanmax(np.abs(across[np.isfinite(across)]), initial=0.5)
     for i in np.flatnonzero(chosen)[np.argsort(table["score"].to_numpy()[chosen])]:
-        name, score = table["signature"].iloc[i], table["score"].iloc[i]
-        last = max(score, last + gap)  # names of dots of like score stand above each other
-        ax.annotate(f"  {name}", (across[i], last), va="center", fontsize="small", zorder=4)
+        right = bool(across[i] > 0)  # weaker candidates lie towards the middle: names stand outwards, with a line
+        last[right] = max(table["score"].iloc[i], last[right] + gap)  # and above each other for dots of like score
+        ax.annotate(
+            table["signature"].iloc[i],
+            (across[i], table["score"].iloc[i]),
+            ((1 if right else -1) * 1.22 * reach, last[right]),
+            ha="left" if right else "right",
+            va="center",
+            fontsize="small",
+            arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.7, "shrinkA": 1, "shrinkB": 4},
+            zorder=2,
+        )
+    ax.set_xlim(-1.75 * reach, 1.75 * reach)
     ax.axhline(0.5, color="0.6", lw=0.8, ls="--", zorder=1)
     ax.axvline(0, color="0.6", lw=0.8, zorder=1)
     what = "Risk ratio of response" if kind == "AUROC" else "Observed / expected events, ratio"
     ax.set(xlabel=f"{what} (log₂; rank > 1 over the rest)", ylabel=f"{kind} of the cluster alone, cross-validated")
-    ax.margins(x=0.12, y=0.12)
+    ax.margins(y=0.12)
     legend = ax.legend(frameon=False, fontsize="x-small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     for handle in legend.legend_handles:
         handle.set_sizes([18])
@@ -180,9 +191,14 @@ def signature_scores(
                 shuffled, row + 0.22 + 0.16 * rng.random(len(shuffled)), s=6, color="0.65", lw=0, zorder=1,
                 label=f"{len(null)} shuffles of the outcome" if row == 0 else None,
             )  # fmt: skip
-            ax.plot([shuffled.mean()] * 2, [row + 0.18, row + 0.42], color="0.3", lw=1.5, zorder=2)
+            ax.plot(
+                [shuffled.mean()] * 2, [row + 0.18, row + 0.42], color="0.3", lw=1.5, zorder=2,
+                label="their mean" if row == 0 else None,
+            )  # fmt: skip
         if np.isfinite(values["ci_low"]):
-            ax.plot([values["ci_low"], values["ci_high"]], [row, row], color=color, lw=2, zorder=2)
+            ax.plot(
+                [values["ci_low"], values["ci_high"]], [row, row], color=color, lw=2, zorder=2, label="95 % interval"
+            )
         ax.scatter(values["score"], row, s=60, color=color, zorder=3)
         note = f"{values['score']:.2f}"
         note += f", p = {values['p_value']:.2g}" if np.isfinite(values["p_value"]) else ""
@@ -192,8 +208,8 @@ def signature_scores(
     ax.set(xlabel=kind, ylim=(len(scores) - 0.4, -0.5))
     ax.margins(x=0.08)
     ax.spines[["top", "right"]].set_visible(False)
-    if len(null):
-        ax.legend(frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3)
     ax.set_title(
         title or f"Signatures together, {int(record['params']['n_patients'])} patients", loc="left", fontsize="medium"
     )

@@ -39,6 +39,8 @@ def tile_map(
 ) -> Axes | Figure | None:
     """Map of the tiles of a sample, coloured by a column of their table.
 
+    Where tiles overlap, the one whose centre is nearest is seen, as in :func:`spatialfm.tl.paint_tiles`.
+
     Parameters
     ----------
     sdata
@@ -88,7 +90,7 @@ def tile_map(
         raise TableError(f"No tile of sample {sample!r}; there are {listed(table.obs[SAMPLE_KEY].unique(), 8)}.")
     attrs = table.uns["spatialdata_attrs"]
     squares = sdata.shapes[str(mine[attrs["region_key"]].iloc[0])].loc[mine[attrs["instance_key"]]]
-    corners = [np.asarray(square.exterior.coords) for square in squares.geometry]
+    corners, tile = in_layers(squares.bounds.to_numpy())
     x0, y0, x1, y1 = squares.total_bounds
     inch = 4.2 / max(x1 - x0, y1 - y0)
     own, ax = ax is None, new_axes(ax, figsize or (inch * (x1 - x0) + 1.9, inch * (y1 - y0) + 0.9))
@@ -96,15 +98,65 @@ def tile_map(
     tiles = PolyCollection(corners, edgecolors="face", linewidths=0.2)
     ax.add_collection(tiles)
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        tiles.set(array=mine[color].to_numpy(float), cmap=mpl.colormaps[cmap].with_extremes(bad=MISSING))
+        tiles.set(array=mine[color].to_numpy(float)[tile], cmap=mpl.colormaps[cmap].with_extremes(bad=MISSING))
         tiles.set_clim(values.min(), values.max())
         ax.get_figure(root=True).colorbar(tiles, ax=ax, label=color, shrink=0.7)
     else:
-        _categories(ax, tiles, table, mine[color], color, palette)
+        _categories(ax, tiles, table, mine[color].iloc[tile], color, palette)
     ax.set(xlim=(x0, x1), ylim=(y1, y0), aspect="equal", xlabel="x (µm)", ylabel="y (µm)")
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_title(sample if title is None else title, loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def in_layers(bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squares to draw one over the other so that the tile of nearest centre is on top.
+
+    Whole tiles lie below, what is left of them between two neighbours of a row or column above, and what is left
+    between all neighbours on top.
+
+    Parameters
+    ----------
+    bounds
+        ``(n, 4)`` x0, y0, x1, y1 of tiles of one size, on a grid.
+
+    Returns
+    -------
+    Corners ``(m, 4, 2)`` in the order of drawing, and the tile of each ``(m,)``.
+
+    Examples
+    --------
+    >>> corners, tile = in_layers(np.array([[0, 0, 4, 4], [2, 0, 6, 4]]))  # half of one lies on the other
+    >>> tile
+    array([0, 1, 0, 1])
+    >>> corners[2].tolist()  # the middle of the first
+    [[1.0, 0.0], [3.0, 0.0], [3.0, 4.0], [1.0, 4.0]]
+    """
+    low, high = bounds[:, :2], bounds[:, 2:]
+    middle, side = (low + high) / 2, high - low
+    width, height = (_between(starts, float(np.median(size))) for starts, size in zip(low.T, side.T, strict=True))
+    overlap_x, overlap_y = width < 0.999 * np.median(side[:, 0]), height < 0.999 * np.median(side[:, 1])
+    whole_x, whole_y = side.T
+    layers = [(whole_x, whole_y)]
+    layers += [(width, whole_y)] if overlap_x else []
+    layers += [(whole_x, height)] if overlap_y else []
+    layers += [(width, height)] if overlap_x and overlap_y else []
+    corners = []
+    for x, y in layers:
+        half = np.stack(np.broadcast_arrays(x, y, whole_x)[:2], axis=-1) / 2
+        (x0, y0), (x1, y1) = (middle - half).T, (middle + half).T
+        corners.append(np.stack([np.stack(at, axis=1) for at in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))], axis=1))
+    return np.concatenate(corners), np.tile(np.arange(len(bounds)), len(layers))
+
+
+def _between(starts: np.ndarray, side: float) -> float:
+    """Distance of one tile to the next along an axis: the commonest, as the last may lie closer to the one before."""
+    gaps = np.diff(np.unique((starts / side).round(6)))
+    gaps = gaps[gaps > 1e-4]
+    if not gaps.size:
+        return side
+    values, counts = np.unique(gaps.round(4), return_counts=True)
+    return min(float(values[counts.argmax()]), 1.0) * side
 
 
 def _categories(ax: Axes, tiles: PolyCollection, table: AnnData, mine: pd.Series, color: str, palette: Palette) -> None:

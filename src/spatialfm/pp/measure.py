@@ -5,7 +5,9 @@ A box is ``(y0, y1, x0, x1)`` in pixels, ends excluded. No function here holds m
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +67,9 @@ class LabelGrid:
         return out
 
 
+_reading = threading.local()
+
+
 def loaded(part) -> np.ndarray:
     """A slice of an image as an array, read by threads of this process.
 
@@ -72,7 +77,21 @@ def loaded(part) -> np.ndarray:
     cluster that would also wait for itself.
     """
     compute = getattr(part, "compute", None)
-    return np.asarray(part if compute is None else compute(scheduler="threads"))
+    return np.asarray(part if compute is None else compute(scheduler=getattr(_reading, "scheduler", "threads")))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What `loaded` is asked for here is read by the calling thread alone, and leaves the cores to others.
+
+    It also keeps memory flat: chunks that many threads decode are kept in as many heaps, which grow for hundreds of
+    blocks.
+    """
+    _reading.scheduler = "synchronous"
+    try:
+        yield
+    finally:
+        _reading.scheduler = "threads"
 
 
 def _nearest(start: int, stop: int, scale: float, offset: float, size: int) -> tuple[np.ndarray, slice]:

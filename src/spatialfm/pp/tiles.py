@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
     from spatialdata import SpatialData
 
+    from .elements import SampleElements
+
 
 def tile_labels(
     sdata: SpatialData,
     cluster_key: str,
     *,
     labels: str | Sequence[str] | Mapping[str, str] | None = None,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
     table_name: str = TILES,
     cell_table_name: str = TABLE,
     key_added: str = "pixel_label",
@@ -44,6 +47,8 @@ def tile_labels(
         Column of the cell table with the labels; cells without one are not annotated.
     labels
         Label elements, by default those that the cell table annotates.
+    image
+        Images that the tiles lie on, where they are not called ``image_<sample>``.
     table_name, cell_table_name
         Tables of tiles and of cells.
     key_added
@@ -84,8 +89,8 @@ def tile_labels(
     counts = np.zeros((tiles.n_obs, len(names)), np.int64)
     area = np.zeros(tiles.n_obs, np.int64)
     of_tiles = tiles.obs[SAMPLE_KEY].astype(str).to_numpy()
-    bounds = _bounds(sdata, tiles)
-    pairs = match_elements(sdata, None, labels, samples=list(np.unique(of_tiles)))
+    pairs = match_elements(sdata, image, labels, samples=list(np.unique(of_tiles)))
+    bounds = _bounds(sdata, tiles, pairs)
     for pair in tqdm(pairs, desc="tile labels", unit="image", disable=not settings.progress):
         mine = np.flatnonzero(of_tiles == pair.sample)
         rows = np.flatnonzero(regions == pair.labels)
@@ -104,16 +109,22 @@ def tile_labels(
     tiles.obs[f"{key_added}_cover"] = total / np.maximum(area, 1)
 
 
-def _bounds(sdata: SpatialData, tiles) -> np.ndarray:
-    """``(n, 4)`` x0, y0, x1, y1 of each row's square."""
+def _bounds(sdata: SpatialData, tiles, pairs: Sequence[SampleElements]) -> np.ndarray:
+    """``(n, 4)`` x0, y0, x1, y1 of each row's square in its sample's coordinate system; NaN for other samples."""
     attrs = tiles.uns["spatialdata_attrs"]
     regions = tiles.obs[attrs["region_key"]].astype(str).to_numpy()
-    out = np.empty((tiles.n_obs, 4))
-    for region in np.unique(regions):
-        mine = regions == region
-        if region not in sdata.shapes:
-            raise ElementError(f"No shapes element {region!r} of the tiles. Make them with sfm.tl.embed_tiles.")
-        out[mine] = sdata.shapes[region].bounds.loc[tiles.obs[attrs["instance_key"]][mine]].to_numpy()
+    of_tiles = tiles.obs[SAMPLE_KEY].astype(str).to_numpy()
+    out = np.full((tiles.n_obs, 4), np.nan)
+    for pair in pairs:
+        for region in np.unique(regions[of_tiles == pair.sample]):
+            if region not in sdata.shapes:
+                raise ElementError(f"No shapes element {region!r} of the tiles. Make them with sfm.tl.embed_tiles.")
+            mine = (of_tiles == pair.sample) & (regions == region)
+            own = sdata.shapes[region].bounds.loc[tiles.obs[attrs["instance_key"]][mine]].to_numpy()
+            # they may have been moved together with the image since they were made
+            to_system = axis_affine(sdata.shapes[region], region, pair.coordinate_system)
+            (y0, x0), (y1, x1) = to_system(own[:, 1], own[:, 0]), to_system(own[:, 3], own[:, 2])
+            out[mine] = np.stack([x0, y0, x1, y1], axis=1)
     return out
 
 

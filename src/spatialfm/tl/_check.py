@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import SpatialfmError, TableError
 from .._errors import listed as _listed
+from .._keys import PATIENT_KEY, SAMPLE_KEY
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -52,6 +53,48 @@ def obs_column(
             f'adata[adata.obs["{key}"].notna()].copy().'
         )
     return column
+
+
+def check_samples(samples: pd.Series, patients: pd.Series, error: type[SpatialfmError]) -> None:
+    """Refuse a sample of two patients: one of the two columns is wrong. Rows without sample say nothing."""
+    known = samples.notna().to_numpy()
+    pairs = pd.DataFrame({"sample": samples.astype(str).to_numpy(), "patient": patients.astype(str).to_numpy()})
+    pairs = pairs[known].drop_duplicates()
+    twice = pairs[pairs["sample"].duplicated(keep=False)]
+    if len(twice):
+        sample = twice["sample"].iloc[0]
+        raise error(
+            f"{twice['sample'].nunique()} samples belong to more than one patient; {sample!r} to "
+            f"{listed(twice.loc[twice['sample'] == sample, 'patient'])} (obs[{patients.name!r}]). Correct the column; "
+            "or, where samples are numbered within each patient, name them apart: "
+            f'adata.obs["sample_id"] = adata.obs["{patients.name}"].astype(str) + "_" + '
+            f'adata.obs["{samples.name}"].astype(str).'
+        )
+
+
+def check_split(
+    adata: AnnData,
+    patient_key: str | None,
+    library_key: str | None = SAMPLE_KEY,
+    error: type[SpatialfmError] = TableError,
+) -> None:
+    """Refuse samples or rows as the cases of a split where ``obs["patient"]`` says that patients have several.
+
+    A column of another name is taken at its word: it may be the better one.
+    """
+    if patient_key not in (None, SAMPLE_KEY, library_key) or PATIENT_KEY not in adata.obs or patient_key == PATIENT_KEY:
+        return
+    case = library_key if patient_key is None else patient_key
+    unit = "rows" if case not in adata.obs else "samples"
+    cases = adata.obs_names if case not in adata.obs else adata.obs[case].astype(str)
+    pairs = pd.DataFrame({"patient": adata.obs[PATIENT_KEY].astype(str).to_numpy(), "case": np.asarray(cases)})
+    pairs = pairs.drop_duplicates()
+    several = pairs.loc[pairs["patient"].duplicated(), "patient"].unique()
+    if len(several):
+        raise error(
+            f"patient_key={patient_key!r}, but {len(several)} patients have several {unit} (obs[{PATIENT_KEY!r}]), "
+            f"first {listed(several, 3)}: they would be on both sides of a split. Pass patient_key={PATIENT_KEY!r}."
+        )
 
 
 def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:

@@ -50,11 +50,11 @@ def owners(corners: np.ndarray, side: float, step: float, shape: tuple[int, int]
 
     Examples
     --------
-    >>> owners(np.array([[0, 0], [0, 4]]), 8, 4, (4, 16))
-    array([[1, 1, 2, 0]])
+    >>> owners(np.array([[0, 0], [0, 4]]), 8, 4, (4, 16)).tolist()
+    [[1, 1, 2, 0]]
     """
     height, width = (max(1, math.ceil(length / step - 1e-6)) for length in shape)
-    out = np.zeros((height, width), np.int64)
+    out = np.zeros((height, width), np.int32)
     # pixels whose middle lies in the square: from the first on, at most `reach` of them
     first = np.ceil(corners / step - 0.5 - 1e-6).astype(np.int64)
     last = np.ceil((corners + side) / step - 0.5 - 1e-6).astype(np.int64)
@@ -64,7 +64,7 @@ def owners(corners: np.ndarray, side: float, step: float, shape: tuple[int, int]
         bottom = min(top + STRIP, height)
         near = np.flatnonzero((first[:, 0] < bottom) & (last[:, 0] > top))
         best = np.full((bottom - top) * width, np.inf)
-        owner = np.zeros((bottom - top) * width, np.int64)
+        owner = np.zeros((bottom - top) * width, np.int32)
         for down in range(reach):
             for right in range(reach):
                 y, x = first[near, 0] + down, first[near, 1] + right
@@ -106,16 +106,18 @@ def smooth_classes(
     pad = [math.ceil(2 * max(opening, closing) / step) for step in spacing]
     padded = np.pad(classes, [(pad[0],) * 2, (pad[1],) * 2], mode="edge")
     sigma = [max(max(opening, closing) / step, 0.5) for step in spacing]
-    claims, around = [], []
+    # one class at a time: all of a large map at once would not fit into memory
+    best, smooth = np.full(padded.shape, -1.0, np.float32), np.zeros(padded.shape, classes.dtype)
     for number in range(1, n_classes + 1):
         mask = padded == number
-        around.append(gaussian_filter(mask.astype(np.float32), sigma))
+        if not mask.any():
+            continue
+        score = gaussian_filter(mask.astype(np.float32), sigma)
         mask = _dilated(_eroded(mask, opening, spacing), opening, spacing)
-        claims.append(_eroded(_dilated(mask, closing, spacing), closing, spacing))
-    claims, around = np.stack(claims), np.stack(around)
-    undecided = ~claims.any(axis=0)
-    score = np.where(claims | undecided, around, -1)
-    smooth = np.where(padded > 0, score.argmax(axis=0) + 1, 0).astype(classes.dtype)
+        score[_eroded(_dilated(mask, closing, spacing), closing, spacing)] += 2  # a claim goes before any share
+        won = score > best
+        best[won], smooth[won] = score[won], number
+    smooth[padded == 0] = 0
     return smooth[pad[0] : pad[0] + classes.shape[0], pad[1] : pad[1] + classes.shape[1]]
 
 
@@ -153,10 +155,18 @@ def labels_element(
     )
 
 
-def check_names(sdata: SpatialData, elements: Sequence[str], argument: str) -> None:
-    """Refuse names that elements of another kind have: names are unique in a SpatialData."""
-    for kind in ("images", "shapes", "points", "tables"):
-        if taken := [name for name in elements if name in getattr(sdata, kind)]:
+def check_names(sdata: SpatialData, elements: Sequence[str], argument: str, ours: Sequence[str] = ()) -> None:
+    """Refuse names that other elements have: names are unique in a SpatialData, and masks are not painted over.
+
+    Parameters
+    ----------
+    ours
+        Labels elements that may be written again, besides those that `record_map` knows.
+    """
+    ours = {*ours, *sdata.attrs.get(ATTRS, {}).get(MAPS, {})}
+    for kind in ("images", "labels", "shapes", "points", "tables"):
+        taken = [name for name in elements if name in getattr(sdata, kind) and (kind != "labels" or name not in ours)]
+        if taken:
             raise ElementError(
                 f"The labels element {taken[0]!r} cannot be written: sdata.{kind} holds one of that name. Pass another "
                 f"{argument}=."

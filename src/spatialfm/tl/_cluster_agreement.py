@@ -76,8 +76,8 @@ def cluster_agreement(
     True
     """
     check_anndata(adata, "cluster_agreement")
-    if unknown := set(methods) - {"kmeans", "leiden"} or not methods:
-        raise TableError(f"methods={list(methods)} holds {unknown}; it takes 'kmeans' and 'leiden'.")
+    if isinstance(methods, str) or not methods or set(methods) - {"kmeans", "leiden"}:
+        raise TableError(f"methods={methods!r} is no list of 'kmeans' and 'leiden'.")
     known = obs_column(adata, label_key, "label_key", allow_missing=True).notna().to_numpy()
     cells = adata[known]
     labels = cells.obs[label_key].astype(str).to_numpy()

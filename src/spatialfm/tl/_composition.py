@@ -11,7 +11,7 @@ import pandas as pd
 from .._errors import ClinicalError, SpatialfmWarning, TableError
 from .._keys import SAMPLE_KEY
 from .._logging import logger
-from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
+from ._check import check_anndata, check_samples, codes_by_appearance, codes_of, listed, obs_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -159,15 +159,5 @@ def constant_columns(obs: pd.DataFrame, row_codes: np.ndarray, row_names: list[s
 
 def _patients(adata: AnnData, samples: pd.Series, patient_key: str) -> pd.Series:
     patients = obs_column(adata, patient_key, "patient_key", error=ClinicalError)
-    pairs = pd.DataFrame({"sample": samples.astype(str), "patient": patients.astype(str)}).drop_duplicates()
-    twice = pairs[pairs["sample"].duplicated(keep=False)]
-    if len(twice):
-        sample = twice["sample"].iloc[0]
-        raise ClinicalError(
-            f"{twice['sample'].nunique()} samples belong to more than one patient; {sample!r} to "
-            f"{listed(twice.loc[twice['sample'] == sample, 'patient'])} (obs[{patient_key!r}]). Correct the column; "
-            "or, where samples are numbered within each patient, name them apart: "
-            f'adata.obs["sample_id"] = adata.obs["{patient_key}"].astype(str) + "_" + '
-            f'adata.obs["{samples.name}"].astype(str).'
-        )
+    check_samples(samples, patients, ClinicalError)
     return patients

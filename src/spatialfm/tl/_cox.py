@@ -20,8 +20,8 @@ from ._logrank import holm
 from ._outcome import (
     OnMissing,
     Outcome,
-    check_patients,
     column_as,
+    patient_column,
     read_outcome,
     read_strata,
     stratum_codes,
@@ -96,7 +96,8 @@ def cox(
     time_key, event_key
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
     patient_key
-        Column of ``obs`` that must not repeat, where there is one, unless `cluster_key` keeps its rows together.
+        Column of ``obs`` that must not repeat, where there is one, unless `cluster_key` keeps its rows together; they
+        then have one outcome. None: rows are patients, or have events of their own.
     on_missing
         What becomes of rows without outcome, covariate or cluster: ``"raise"``, or ``"drop"`` with their number in the
         record.
@@ -144,7 +145,7 @@ def cox(
     columns = pd.DataFrame({name: value_column(samples, name, "covariates", layer) for name in names})
     columns = columns.assign(**read_strata(samples, strata_names))
     if cluster_key is not None:
-        columns[column_as("cluster", cluster_key)] = _clusters(samples, cluster_key, patient_key)
+        columns[column_as("cluster", cluster_key)] = _clusters(samples, cluster_key, patient_key, time_key, event_key)
     outcome = read_outcome(
         samples,
         "cox",
@@ -243,7 +244,7 @@ def _check_call(names: list[str], strata: list[str], ties: str, penalizer: float
 
 
 def _check_design(design: pd.DataFrame, penalizer: float) -> None:
-    spread = design.std()
+    spread = design.std().fillna(0.0)  # of one row
     if (constant := spread.index[spread <= 1e-12]).size:
         raise SurvivalError(f"Covariates {listed(constant)} are constant in these rows. Leave them out.")
     if penalizer == 0 and np.linalg.matrix_rank(((design - design.mean()) / spread).to_numpy()) < design.shape[1]:
@@ -253,19 +254,28 @@ def _check_design(design: pd.DataFrame, penalizer: float) -> None:
         )
 
 
-def _clusters(samples: AnnData, cluster_key: str, patient_key: str | None) -> pd.Series:
-    """Column of clusters; a patient in two of them is refused."""
+def _clusters(samples: AnnData, cluster_key: str, patient_key: str | None, time_key: str, event_key: str) -> pd.Series:
+    """Column of clusters; a patient in two of them, or with two outcomes, is refused."""
     clusters = obs_column(samples, cluster_key, "cluster_key", rows="rows", error=SurvivalError, allow_missing=True)
-    if patient_key is None or patient_key not in samples.obs or patient_key == cluster_key:
+    patients = patient_column(samples, patient_key)
+    if patients is None:
         return clusters
-    check_patients(samples[~samples.obs[patient_key].duplicated()], patient_key)  # refuses missing names
-    of_patient = clusters.groupby(samples.obs[patient_key].astype(str)).nunique()
+    of_patient = clusters.groupby(patients.astype(str)).nunique()
     if (of_patient > 1).any():
         raise SurvivalError(
             f"{int((of_patient > 1).sum())} patients (obs[{patient_key!r}]) are in several clusters of "
             f"obs[{cluster_key!r}] (cluster_key=), first {listed(of_patient.index[of_patient > 1], 3)}: their rows are "
             f'not independent. Pass cluster_key="{patient_key}".'
         )
+    for key in (time_key, event_key):
+        if key in samples.obs:
+            values = samples.obs[key].groupby(patients.astype(str)).nunique()
+            if (values > 1).any():
+                raise SurvivalError(
+                    f"{int((values > 1).sum())} patients (obs[{patient_key!r}]) have more than one value in "
+                    f"obs[{key!r}], first {listed(values.index[values > 1], 3)}. An outcome belongs to the patient: "
+                    "correct the column; or, where each row has an event of its own (a lesion), pass patient_key=None."
+                )
     return clusters
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmWarning, TableError
-from .._keys import PATIENT_KEY
+from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from . import _signature_clusters as clustering
 from ._check import check_anndata
@@ -46,6 +46,7 @@ def discover_signatures(
     outcome: str | tuple[str, str],
     positive: str | None = None,
     patient_key: str = PATIENT_KEY,
+    library_key: str | None = SAMPLE_KEY,
     resolutions: Sequence[float] = tuple(np.arange(4, 5.01, 0.05).round(2)),
     max_cells: int | None = 2000,
     n_neighbors: int = 15,
@@ -91,6 +92,9 @@ def discover_signatures(
         Value of `outcome` that counts as response; not needed for 0/1 and true/false.
     patient_key
         Column of ``obs`` with the patient, who is the unit of every split and every shuffle.
+    library_key
+        Column of ``obs`` with the sample, to check that none belongs to two patients; None skips that, and the usual
+        name need not be there.
     resolutions
         Of Leiden.
     max_cells
@@ -144,8 +148,10 @@ def discover_signatures(
     Raises
     ------
     TableError
-        If the representation or a column is missing, a patient has two outcomes, there are fewer patients (of either
+        If the representation or a column is missing, patients would be split, there are fewer patients (of either
         outcome) than folds, or no cluster is small enough.
+    ClinicalError
+        If a patient has two outcomes, or a sample two patients.
     SurvivalError
         If times and events cannot be used.
 
@@ -167,7 +173,7 @@ def discover_signatures(
     """
     check_anndata(adata, "discover_signatures")
     plan = Plan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
-    patients = read_patients(adata, patient_key, outcome, positive, n_folds, on_missing)
+    patients = read_patients(adata, patient_key, library_key, outcome, positive, n_folds, on_missing)
     values = representation(adata[patients.rows] if patients.n_dropped else adata, use_rep)
     resolutions = _checked(resolutions, merge_overlap, n_signatures)
     limit = np.inf if max_cells is None else max_cells

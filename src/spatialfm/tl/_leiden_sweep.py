@@ -25,7 +25,7 @@ def leiden_sweep(
     adata: AnnData,
     *,
     use_rep: str | None = None,
-    resolutions: Sequence[float] | tuple[float, float, float] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0),
+    resolutions: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0),
     n_neighbors: int = 15,
     neighbors_key: str | None = None,
     n_subsamples: int = 5,

@@ -226,9 +226,12 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def outcome_made_groups(samples: AnnData, group_key: str) -> bool:
-    """Whether the record of the groups says that the outcome decided who is in which."""
+    """Whether the record of the groups says that outcomes, the patient's own or others', decided who is in which."""
     record = samples.uns.get(group_key)
-    return isinstance(record, dict) and record.get("params", {}).get("outcome_decides", "") == "partition"
+    return isinstance(record, dict) and record.get("params", {}).get("outcome_decides", "") in (
+        "partition",
+        "others' partition",
+    )
 
 
 def _check_order(samples: AnnData, group_key: str) -> None:

@@ -49,7 +49,8 @@ def neighborhood_contrast(
     cell_type
         Type whose neighbours are looked at.
     within
-        Column of ``obs`` that says who is inside: true or false, or a category with `inside`.
+        Column of ``obs`` that says who is inside: true or false, or a category with `inside`; or a signature, a column
+        of a table in ``obsm``, as from :func:`spatialfm.tl.discover_signatures`.
     inside
         Category of `within`.
     n_neighbors
@@ -156,7 +157,13 @@ def contrast_table(
 
 
 def _inside(adata: AnnData, within: str, inside: str | None) -> np.ndarray:
-    column = obs_column(adata, within, "within", allow_missing=True)
+    tables = {} if within in adata.obs else _tables_with(adata, within)
+    if len(tables) > 1:
+        raise TableError(
+            f"{within!r} (within=) is a column of several tables of obsm, {listed(tables)}. Copy the one that is "
+            f'meant: adata.obs["{within}"] = adata.obsm["{next(iter(tables))}"]["{within}"].'
+        )
+    column = next(iter(tables.values())) if tables else obs_column(adata, within, "within", allow_missing=True)
     if inside is None:
         if not pd.api.types.is_bool_dtype(column):
             raise TableError(f"obs[{within!r}] is not true or false. Pass inside= with one of its categories.")
@@ -167,6 +174,16 @@ def _inside(adata: AnnData, within: str, inside: str | None) -> np.ndarray:
             f"No category {inside!r} in obs[{within!r}] (inside=); found {listed(sorted(set(names)), 20)}."
         )
     return (names == inside).to_numpy()
+
+
+def _tables_with(adata: AnnData, column: str) -> dict[str, pd.Series]:
+    """That column of all tables of obsm that have it and hold true and false."""
+    tables = {key: values for key, values in adata.obsm.items() if isinstance(values, pd.DataFrame)}
+    return {
+        key: table[column]
+        for key, table in tables.items()
+        if column in table and pd.api.types.is_bool_dtype(table[column])
+    }
 
 
 def neighbour_counts(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import SurvivalError
+from .._errors import SpatialfmError, SurvivalError
+from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from ._check import check_anndata, listed, obs_column
+from ._check import check_anndata, check_samples, listed, obs_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -88,24 +89,50 @@ def read_outcome(
     return outcome
 
 
-def check_patients(samples: AnnData, patient_key: str | None) -> None:
-    """Refuse a patient in several rows: their times are one observation, not several."""
-    if patient_key is None or patient_key not in samples.obs:
+def check_patients(
+    samples: AnnData,
+    patient_key: str | None,
+    *,
+    error: type[SpatialfmError] = SurvivalError,
+    unit: str = "the unit of survival analysis",
+) -> None:
+    """Refuse a patient in several rows: their outcomes are one observation, not several. Nothing to check for None."""
+    patients = patient_column(samples, patient_key, error)
+    if patients is None:
         return
+    repeated = patients[patients.duplicated(keep=False)]
+    if len(repeated):
+        raise error(
+            f"{samples.n_obs} rows hold {patients.nunique()} patients (obs[{patient_key!r}]), for example "
+            f"{listed(repeated.astype(str).unique(), 3)} several times. Patients are {unit}: "
+            f'make one row a patient with sfm.tl.composition(cells, ..., patient_key="{patient_key}").'
+        )
+
+
+def patient_column(
+    samples: AnnData, patient_key: str | None, error: type[SpatialfmError] = SurvivalError
+) -> pd.Series | None:
+    """Patient of each row; None where there is no column, which only the usual name may lack.
+
+    Missing names are refused, and so is a sample of two patients.
+    """
+    if patient_key is None or (patient_key == PATIENT_KEY and PATIENT_KEY not in samples.obs):
+        return None
+    if patient_key not in samples.obs:
+        raise error(
+            f"No column {patient_key!r} in obs (patient_key=); found {listed(samples.obs.columns, 12)}. Pass the "
+            "column with the patient, or patient_key=None if each row is one."
+        )
     patients = samples.obs[patient_key]
     if patients.isna().any():
-        raise SurvivalError(
+        raise error(
             f"{int(patients.isna().sum())} rows have no patient in obs[{patient_key!r}], first "
             f"{listed(patients.index[patients.isna()], 3)}. Fill the column, or pass patient_key=None if each row is a "
             "patient."
         )
-    repeated = patients[patients.duplicated(keep=False)]
-    if len(repeated):
-        raise SurvivalError(
-            f"{samples.n_obs} rows hold {patients.nunique()} patients (obs[{patient_key!r}]), for example "
-            f"{listed(repeated.astype(str).unique(), 3)} several times. Patients are the unit of survival analysis: "
-            f'make one row a patient with sfm.tl.composition(cells, ..., patient_key="{patient_key}").'
-        )
+    if SAMPLE_KEY in samples.obs:
+        check_samples(samples.obs[SAMPLE_KEY], patients, error)
+    return patients
 
 
 def read_groups(samples: AnnData, group_key: str | None) -> pd.DataFrame | None:

@@ -95,7 +95,7 @@ def paint_tiles(
         raise TableError(f"No tile of sample {bare[0]!r}; there are {listed(dict.fromkeys(of_tiles), 8)}.")
     key_added = key if key_added is None else key_added
     check_names(sdata, [f"{key_added}_{pair.sample}" for pair in pairs], "key_added")
-    bounds = _bounds(sdata, table)
+    bounds = _bounds(sdata, table, pairs)
     for pair in pairs:
         mine = np.flatnonzero((of_tiles == pair.sample) & (codes >= 0))
         to_system = image_to_system(sdata, pair)
@@ -104,7 +104,7 @@ def paint_tiles(
         drawn = codes[of_tiles == pair.sample] >= 0
         owner = owners(corners[drawn], side, step, image_array(sdata, pair.image).shape[-2:])
         element = f"{key_added}_{pair.sample}"
-        painted = np.append(0, codes[mine] + 1)[owner]
+        painted = np.append(0, codes[mine] + 1).astype(np.min_scalar_type(len(names)))[owner]
         sdata.labels[element] = labels_element(sdata, pair, painted, step, len(names))
         record_map(sdata, element, table=table_name, key=key, names=names, colors=table.uns.get(f"{key}_colors"))
     logger.info("painted %d categories of %r on %d images", len(names), key, len(pairs))

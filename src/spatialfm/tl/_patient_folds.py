@@ -12,7 +12,7 @@ import pandas as pd
 from .._errors import ClinicalError, TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from ._check import codes_by_appearance, listed, obs_column
+from ._check import check_split, codes_by_appearance, listed, obs_column
 from ._composition import _patients
 
 if TYPE_CHECKING:
@@ -200,8 +200,8 @@ def _owner(
     names = pd.Series(adata.obs_names, index=adata.obs_names)
     samples = names if library_key is None else obs_column(adata, library_key, "library_key", rows="rows")
     codes = codes_by_appearance(samples)[0]
+    check_split(adata, patient_key, library_key)
     if patient_key is None:
-        _refuse_split_patients(adata, codes)
         return samples, codes, "row" if library_key is None else "sample"
     if patient_key == PATIENT_KEY and PATIENT_KEY not in adata.obs:
         raise TableError(
@@ -211,19 +211,6 @@ def _owner(
     if library_key is None:
         return obs_column(adata, patient_key, "patient_key", rows="rows", error=ClinicalError), codes, "patient"
     return _patients(adata, samples, patient_key), codes, "patient"
-
-
-def _refuse_split_patients(adata: AnnData, codes: np.ndarray) -> None:
-    if PATIENT_KEY not in adata.obs:
-        return
-    patients = adata.obs[PATIENT_KEY].astype(str).to_numpy()
-    pairs = pd.DataFrame({"patient": patients, "case": codes}).drop_duplicates()
-    several = pairs.loc[pairs["patient"].duplicated(), "patient"].unique()
-    if len(several):
-        raise TableError(
-            f"patient_key=None, but {len(several)} patients have several samples (obs[{PATIENT_KEY!r}]), first "
-            f"{listed(several, 3)}: they would be on both sides of a split. Pass patient_key={PATIENT_KEY!r}."
-        )
 
 
 def _of_case(column: pd.Series, codes: np.ndarray, names: list[str], unit: str) -> object:

@@ -11,7 +11,7 @@ import pandas as pd
 from .._errors import TableError
 from .._keys import PATIENT_KEY
 from ._check import check_anndata, listed, obs_column
-from ._outcome import check_patients
+from ._outcome import OnMissing, check_patients
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,6 +26,7 @@ def risk_ratio(
     threshold: float = 0.0,
     alpha: float = 0.05,
     patient_key: str | None = PATIENT_KEY,
+    on_missing: OnMissing = "raise",
     key_added: str = "risk_ratio",
     copy: bool = False,
 ) -> pd.DataFrame | None:
@@ -50,6 +51,9 @@ def risk_ratio(
         1 - confidence level.
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
+    on_missing
+        What becomes of patients without group or structure: ``"raise"``, or ``"drop"``, which leaves them out of the
+        rows of the table that they lack something for.
     key_added
         Key of ``uns``.
     copy
@@ -65,7 +69,9 @@ def risk_ratio(
     Raises
     ------
     TableError
-        If a structure is unknown, or all or no patients have it.
+        If a column is missing or incomplete, a structure is unknown, all or no patients have it, or there is one group.
+    SurvivalError
+        If a patient has several rows.
 
     Examples
     --------
@@ -81,15 +87,13 @@ def risk_ratio(
 
     check_anndata(samples, "risk_ratio")
     check_patients(samples, patient_key)
-    groups = obs_column(samples, group_key, "group_key", rows="rows").astype("category")
-    levels = [str(level) for level in groups.cat.categories]
-    group = levels[-1] if group is None else group
-    if group not in levels:
-        raise TableError(f"No group {group!r} in obs[{group_key!r}] (group=); found {listed(levels)}.")
-    inside = (groups.astype(str) == group).to_numpy()
+    if on_missing not in ("raise", "drop"):
+        raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
+    groups, group = _groups(samples, group_key, group, on_missing == "drop")
     rows = {}
     for name in [names] if isinstance(names, str) else names:
-        present = _present(samples, name, threshold)
+        present, known = _present(samples, name, threshold, groups.notna().to_numpy(), on_missing == "drop")
+        inside = (groups == group).to_numpy()[known]
         a, n1, c, n0 = inside[present].sum(), present.sum(), inside[~present].sum(), (~present).sum()
         rows[name] = {"n_with": n1, "in_group_with": a, "n_without": n0, "in_group_without": c}
         rows[name] |= dict(zip(("risk_ratio", "ci_low", "ci_high"), ratio_interval(a, n1, c, n0, alpha), strict=True))
@@ -116,9 +120,39 @@ def ratio_interval(a: float, n1: float, c: float, n0: float, alpha: float) -> tu
     return ratio, ratio * np.exp(-half), ratio * np.exp(half)
 
 
-def _present(samples: AnnData, name: str, threshold: float) -> np.ndarray:
+def _column(samples: AnnData, key: str, argument: str, drop: bool) -> pd.Series:
+    column = obs_column(samples, key, argument, rows="rows", allow_missing=True)
+    missing = column.isna()
+    if missing.any() and not drop:
+        raise TableError(
+            f"{int(missing.sum())} of {len(column)} patients have no value in obs[{key!r}] ({argument}=): "
+            f'{listed(column.index[missing])}. Fill them, or pass on_missing="drop" to leave them out.'
+        )
+    return column
+
+
+def _groups(samples: AnnData, group_key: str, group: str | None, drop: bool) -> tuple[pd.Series, str]:
+    """Group of each row as text, missing where it is, and the one that is looked at."""
+    groups = _column(samples, group_key, "group_key", drop).astype("category")
+    levels = [str(level) for level in groups.cat.categories]
+    group = levels[-1] if group is None and levels else group
+    if group not in levels:
+        raise TableError(f"No group {group!r} in obs[{group_key!r}] (group=); found {listed(levels)}.")
+    present = groups.dropna().astype(str)
+    if present.nunique() < 2:
+        raise TableError(
+            f"obs[{group_key!r}] (group_key=) holds one group, {listed(present.unique())}: there is nothing to "
+            "compare. Pass a column with two groups or more."
+        )
+    return groups.astype(object).map(str, na_action="ignore"), group
+
+
+def _present(
+    samples: AnnData, name: str, threshold: float, known: np.ndarray, drop: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Who has the structure, of the rows that are known (a mask), and those."""
     if name in samples.obs:
-        values = obs_column(samples, name, "names", rows="rows")
+        values = _column(samples, name, "names", drop)
     elif name in samples.var_names:
         values = pd.Series(np.asarray(samples.obs_vector(name), float), index=samples.obs_names)
     else:
@@ -129,10 +163,11 @@ def _present(samples: AnnData, name: str, threshold: float) -> np.ndarray:
         )
     if not (pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values)):
         raise TableError(f"obs[{name!r}] is neither true or false nor a number. Make a column that says who has it.")
-    present = values.to_numpy(float) > threshold
+    known = known & values.notna().to_numpy()
+    present = values[known].to_numpy(float) > threshold
     if present.all() or not present.any():
         raise TableError(
             f"{'All' if present.all() else 'No'} patients have {name!r} (above threshold={threshold:g}): there is "
             "nothing to compare. Pass another threshold=."
         )
-    return present
+    return present, known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -14,14 +15,19 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, TableError
+from .._keys import UNS
 from .._logging import logger
+from ..get import basis
+from ..get import record as read_record
 from ._check import check_anndata, listed
 from ._representation import representation
+from ._transfer_labels import SAME
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 EXACT_UP_TO = 50_000  # rows that are compared one by one; of more, a graph is searched
+WIDER = (5, 50)  # times k that a graph is asked for when hits of the own group are left out, before all are compared
 N_MEASURED = 200  # queries that the recall of the graph is measured on
 
 
@@ -43,6 +49,8 @@ class Index:
         Share of the 10 true nearest rows that the graph finds; 1 where rows are compared one by one.
     method
         ``"exact"``, or the library whose graph is searched.
+    made
+        How the representation was made, where that is known: a query that was made otherwise is refused.
     """
 
     values: np.ndarray
@@ -52,12 +60,13 @@ class Index:
     use_rep: str
     recall: float = 1.0
     method: str = "exact"
+    made: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
     graph: object = field(default=None, compare=False, repr=False)
 
     def save(self, path: str | Path) -> None:
         """Write to a file (``.npz``), beside and renamed; the graph of an approximate index is made anew on loading."""
         path = Path(path)
-        note = {"metric": self.metric, "use_rep": self.use_rep, "method": self.method}
+        note = {"metric": self.metric, "use_rep": self.use_rep, "method": self.method, "made": self.made}
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         try:
             with partial.open("wb") as file:
@@ -80,7 +89,10 @@ class Index:
                 note, arrays = json.loads(str(file["note"])), {name: file[name] for name in file.files}
         except (ValueError, KeyError, OSError) as error:
             raise TableError(f"{path} is no index: {error}. Write one with index.save(path).") from error
-        index = cls(arrays["values"], arrays["names"], arrays["center"], note["metric"], note["use_rep"])
+        index = cls(
+            arrays["values"], arrays["names"], arrays["center"], note["metric"], note["use_rep"],
+            made=note.get("made", {}),
+        )  # fmt: skip
         # files of earlier versions say only whether there was a graph
         method = note.get("method") or ("pynndescent" if note["approximate"] else "exact")
         return index if method == "exact" else _with_graph(index, method, 0)
@@ -153,7 +165,10 @@ def build_index(
     middle = (
         values.mean(axis=0, dtype=np.float64).astype(np.float32) if center else np.zeros(values.shape[1], np.float32)
     )
-    index = Index(_prepare(values, middle, metric), adata.obs_names.to_numpy(str), middle, metric, use_rep)
+    index = Index(
+        _prepare(values, middle, metric), adata.obs_names.to_numpy(str), middle, metric, use_rep,
+        made=_made(adata, use_rep),
+    )  # fmt: skip
     if approximate is True or (approximate == "auto" and adata.n_obs > EXACT_UP_TO):
         index = _with_graph(index, method, random_state)
         logger.info("a graph of %d rows by %s: recall %.3f of the 10 nearest", adata.n_obs, method, index.recall)
@@ -180,8 +195,8 @@ def search(
         Hits a query.
     exclude, exclude_of
         Group of each query row and of each row of the index, for example ``query.obs["patient"]`` and
-        ``adata.obs["patient"]``: hits of the query's own group are left out. Without, a row that is in the index itself
-        finds itself first.
+        ``adata.obs["patient"]``: hits of the query's own group are left out (only queries for which a graph finds too
+        few others are compared with all rows). Without, a row that is in the index itself finds itself first.
 
     Returns
     -------
@@ -191,7 +206,7 @@ def search(
     Raises
     ------
     TableError
-        If the query has another number of columns, or groups do not fit.
+        If the query has another number of columns, or was embedded otherwise, or groups do not fit.
 
     Examples
     --------
@@ -247,7 +262,41 @@ def _query(index: Index, query: AnnData | np.ndarray) -> tuple[np.ndarray, np.nd
             f"The query has {values.shape[1]} columns, the index {len(index.center)} ({index.use_rep!r}). Embed both "
             "in the same way."
         )
+    if not isinstance(query, np.ndarray):
+        _check_made(index, _made(query, index.use_rep))
     return _prepare(values.astype(np.float32), index.center, index.metric), names
+
+
+def _made(adata: AnnData, use_rep: str) -> dict[str, object]:
+    """What two tables must have in common for their columns to mean the same; empty where it is not known."""
+    if use_rep == "X":
+        return {"columns": [str(name) for name in adata.var_names]}
+    if use_rep not in adata.uns.get(UNS, {}):
+        return {}
+    record = read_record(adata, use_rep)
+    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
+    named = bool(record.get("feature_names")) and record.get("mode") == "crop"
+    made = {name: str(record.get(name)) for name in SAME if name != "window" or not named}
+    made["columns"] = [str(name) for name in record.get("feature_names") or record.get("markers") or ()]
+    if record.get("n_components"):
+        made["basis"] = hashlib.sha256(basis(adata, use_rep)["components"].astype("<f4").tobytes()).hexdigest()[:16]
+    return made
+
+
+def _check_made(index: Index, made: dict[str, object]) -> None:
+    if not made or not index.made or made == index.made:
+        return
+    name = next(name for name in {**index.made, **made} if index.made.get(name) != made.get(name))
+    how = "stats=sfm.get.record(...) carries the normalisation, basis=sfm.get.basis(...) the components"
+    raise TableError(
+        f"{index.use_rep!r} was made differently in the query: {name} is {_short(made.get(name))}, in the index "
+        f"{_short(index.made.get(name))}. "
+        + ("Bring both to the same columns." if index.use_rep == "X" else f"Embed both in the same way ({how}).")
+    )
+
+
+def _short(value: object) -> str:
+    return listed(value, 4) if isinstance(value, list) else repr(value)
 
 
 def _nearest(index: Index, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -265,8 +314,18 @@ def _nearest_of_others(
     index: Index, values: np.ndarray, own: np.ndarray, of: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     places, distances = np.full((len(values), k), -1), np.full((len(values), k), np.nan)
-    for group in np.unique(own):
-        mine, others = np.flatnonzero(own == group), np.flatnonzero(of != group)
+    left = np.arange(len(values))  # queries without k hits so far
+    for width in WIDER if index.graph is not None else ():
+        if len(left) and width * k < len(index.names):
+            near, far = _nearest(index, values[left], width * k)
+            other = (near >= 0) & (of[near] != own[left, None])
+            first = np.argsort(~other, axis=1, kind="stable")[:, :k]  # hits of others, in their order
+            done = other.sum(axis=1) >= k
+            places[left[done]] = np.take_along_axis(near, first, 1)[done]
+            distances[left[done]] = np.take_along_axis(far, first, 1)[done]
+            left = left[~done]
+    for group in np.unique(own[left]):
+        mine, others = left[own[left] == group], np.flatnonzero(of != group)
         if not len(others):
             continue
         part = Index(index.values[others], index.names[others], index.center, index.metric, index.use_rep)

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from .._errors import ClinicalError, SurvivalError, TableError
+from .._keys import SAMPLE_KEY
 from .._logging import logger
-from ._check import codes_by_appearance, listed, obs_column
+from ._check import check_samples, check_split, codes_by_appearance, listed, obs_column
 from ._outcome import _events, _times
 from ._signature_outcome import Binary, Outcome, Survival
 
@@ -34,6 +35,7 @@ class Patients:
 def read_patients(
     adata: AnnData,
     patient_key: str,
+    library_key: str | None,
     outcome: str | tuple[str, str],
     positive: str | None,
     n_folds: int,
@@ -46,7 +48,7 @@ def read_patients(
     TableError
         If a column is missing or has other than two values, or there are fewer patients than folds.
     ClinicalError
-        If a patient has two outcomes.
+        If a patient has two outcomes, or a sample two patients.
     SurvivalError
         If times or events cannot be used.
     """
@@ -58,6 +60,9 @@ def read_patients(
     if len(keys) not in (1, 2):
         raise TableError(f"outcome={outcome!r} is neither a column nor (time, event).")
     column = obs_column(adata, patient_key, "patient_key")
+    if library_key is not None and not (library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs):
+        check_samples(obs_column(adata, library_key, "library_key"), column, ClinicalError)
+    check_split(adata, patient_key, library_key)
     columns = {key: obs_column(adata, key, "outcome", allow_missing=True) for key in keys}
     codes, names = codes_by_appearance(column)
     table = pd.DataFrame({key: _of_patient(values, codes, names, key) for key, values in columns.items()}, index=names)
@@ -115,7 +120,7 @@ def _binary(values: pd.Series, key: str, positive: str | None) -> Binary:
 
 
 def _survival(table: pd.DataFrame, keys: list[str]) -> Survival:
-    found = Survival(_times(pd.to_numeric(table[keys[0]]), keys[0]), _events(table[keys[1]], keys[1]))
+    found = Survival(_times(table[keys[0]].infer_objects(), keys[0]), _events(table[keys[1]], keys[1]))
     if not found.event.any():
         raise SurvivalError(f"No event in obs[{keys[1]!r}] among {len(table)} patients: there is nothing to predict.")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,8 +12,9 @@ import pandas as pd
 from .._errors import SpatialfmWarning, SurvivalError, TableError
 from .._keys import PATIENT_KEY
 from .._logging import logger
-from ._check import check_anndata, listed
-from ._outcome import Outcome, observed_expected, read_outcome
+from ._check import check_anndata, check_split, listed
+from ._logrank import logrank_parts
+from ._outcome import OnMissing, Outcome, observed_expected, read_outcome
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,8 +29,10 @@ def stratify(
     cross_fit: int | None = None,
     time_key: str | None = None,
     event_key: str | None = None,
+    n_permutations: int = 0,
     random_state: int = 0,
     patient_key: str | None = PATIENT_KEY,
+    on_missing: OnMissing = "raise",
     key_added: str = "risk_group",
     copy: bool = False,
 ) -> pd.Series | None:
@@ -46,7 +50,9 @@ def stratify(
       Then the log-rank p-value on the same patients is optimistic, and :func:`spatialfm.tl.logrank` says so.
     - With `merge_into` and `cross_fit` patients are spread over that many folds, and those of each fold go to the group
       of the nearest cluster that was made, ordered and merged without them. No patient's outcome has a say in that
-      patient's group, and a log-rank test means what it says.
+      patient's group, and curves are not flattered. The p-value of a log-rank test still is: it takes groups as given,
+      while the outcomes of each fold made the groups of the others (Simon et al., Briefings in Bioinformatics 2011); on
+      shuffled outcomes it is below 0.05 some three times too often. `n_permutations` gives one that holds.
 
     Parameters
     ----------
@@ -61,12 +67,17 @@ def stratify(
     cross_fit
         Number of folds; needs `merge_into`.
     time_key, event_key
-        Columns of ``obs`` with the outcome. Patients without one are grouped all the same and do not count in the
-        order.
+        Columns of ``obs`` with the outcome.
+    n_permutations
+        Number of times that outcomes are shuffled between patients and groups are ordered and merged anew, for a
+        p-value that holds whatever the outcome decided; needs the outcome.
     random_state
-        Seed of k-means, which is started 20 times.
+        Seed of k-means, which is started 20 times, of folds and of permutations.
     patient_key
         Column of ``obs`` that must not repeat when an outcome is used, where there is one.
+    on_missing
+        What becomes of patients without outcome, where it is used: ``"raise"``, or ``"drop"``: they are grouped all the
+        same, but do not count in the order and the merging of groups.
     key_added
         Key of ``obs`` and ``uns`` that is written.
     copy
@@ -76,7 +87,9 @@ def stratify(
     -------
     None, or with `copy` the groups. Writes ``obs[key_added]``, a categorical (ordered from low to high risk, where the
     outcome was used), and ``uns[key_added]`` with ``groups`` (``n``, with outcome also ``observed`` and ``expected``
-    events), ``centers`` (mean composition of each group), and ``params``, where ``uses_outcome`` is a bool and
+    events), ``centers`` (mean composition of each group), with `n_permutations` ``test`` (``statistic``, the
+    standardised log-rank statistic of a trend from low to high, positive where high does worse; ``null_mean`` and
+    ``null_sd`` of the permutations; one-sided ``p_value``), and ``params``, where ``uses_outcome`` is a bool and
     ``outcome_decides`` is ``"nothing"``, ``"order"``, ``"partition"`` or ``"others' partition"`` (cross-fitted).
 
     Raises
@@ -84,7 +97,7 @@ def stratify(
     TableError
         If there are fewer different compositions than groups, or values are missing.
     SurvivalError
-        If the outcome cannot be used, or a group has no patient with outcome.
+        If the outcome cannot be used or is missing, patients would be split, or a group has no patient with outcome.
 
     Examples
     --------
@@ -101,15 +114,23 @@ def stratify(
     values = _values(samples, layer)
     _check_plan(values, n_groups, merge_into, time_key, event_key)
     _check_folds(values, n_groups, merge_into, cross_fit)
-    outcome = None if time_key is None else _outcome(samples, time_key, event_key, patient_key)
+    if n_permutations < 0 or (n_permutations and time_key is None):
+        raise SurvivalError(f"n_permutations={n_permutations} is 0, or more with time_key= and event_key=.")
+    if cross_fit is not None:
+        check_split(samples, patient_key, None, SurvivalError)
+    outcome = None if time_key is None else _outcome(samples, time_key, event_key, patient_key, on_missing)
 
     codes = kmeans_by_size(values, n_groups, random_state)
     names, decides = [str(i + 1) for i in range(n_groups)], "nothing"
+    test = None
     if outcome is not None:
+        rows = samples.obs_names.get_indexer(outcome.names)
         if cross_fit is None:
-            codes = merge_by_risk(*_events(samples, outcome, codes), merge_into or n_groups)[codes]
-        else:
-            codes = _cross_fitted(values, samples, outcome, n_groups, merge_into, cross_fit, random_state)
+            _events(samples, outcome, codes)  # refuses clusters without follow-up
+        place = _placement(values, codes, rows, n_groups, merge_into or n_groups, cross_fit, random_state)
+        codes = place(outcome.time, outcome.event)
+        if n_permutations:
+            test = _permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state)
         names, decides = _risk_names(merge_into or n_groups), "order" if merge_into is None else "partition"
         decides = "others' partition" if cross_fit is not None else decides
     groups = pd.Series(
@@ -134,6 +155,7 @@ def stratify(
             "merge_into": merge_into or n_groups,
             "cross_fit": cross_fit or 0,
             "layer": layer or "X",
+            "n_permutations": n_permutations,
             "random_state": random_state,
             "time_key": time_key or "",
             "event_key": event_key or "",
@@ -141,6 +163,8 @@ def stratify(
             "outcome_decides": decides,
         },
     }
+    if test is not None:
+        samples.uns[key_added]["test"] = test
     return None
 
 
@@ -222,44 +246,78 @@ def _check_folds(values: np.ndarray, n_groups: int, merge_into: int | None, cros
         )
 
 
-def _cross_fitted(
+def _placement(
     values: np.ndarray,
-    samples: AnnData,
-    outcome: Outcome,
+    codes: np.ndarray,
+    rows: np.ndarray,
     n_groups: int,
     merge_into: int,
-    n_folds: int,
+    n_folds: int | None,
     random_state: int,
-) -> np.ndarray:
-    """Group of each patient by clusters of the patients of the other folds, ordered by their outcomes alone."""
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Function from the outcomes of `rows` to the groups of all patients; clusters are made here, without outcome."""
     from sklearn.cluster import KMeans
 
     n = len(values)
-    fold = np.random.default_rng(random_state).permutation(np.arange(n) % n_folds)
-    rows = samples.obs_names.get_indexer(outcome.names)
-    groups = np.empty(n, int)
-    for i in range(n_folds):
-        train = np.flatnonzero(fold != i)
-        model = KMeans(n_groups, n_init=20, random_state=random_state).fit(values[train])
-        codes = np.full(n, -1)
-        codes[train] = model.labels_
-        known = fold[rows] != i
-        observed, expected = observed_expected(outcome.time[known], outcome.event[known], codes[rows[known]], n_groups)
-        # a cluster without follow-up says nothing of its risk: it counts as average
-        ratio = np.divide(observed, expected, out=np.ones(n_groups), where=expected > 0)
-        merged = merge_by_risk(ratio, np.ones(n_groups), merge_into)
-        groups[fold == i] = merged[model.predict(values[fold == i])]
-    return groups
+    parts = [(np.full(n, True), codes, np.arange(n), codes)]
+    if n_folds is not None:
+        fold, parts = np.random.default_rng(random_state).permutation(np.arange(n) % n_folds), []
+        for i in range(n_folds):
+            model = KMeans(n_groups, n_init=20, random_state=random_state).fit(values[fold != i])
+            of_train = np.full(n, -1)
+            of_train[fold != i] = model.labels_
+            parts.append((fold != i, of_train, np.flatnonzero(fold == i), model.predict(values[fold == i])))
+
+    def place(time: np.ndarray, event: np.ndarray) -> np.ndarray:
+        groups = np.empty(n, int)
+        for train, of_train, held_out, clusters in parts:
+            known = train[rows]
+            observed, expected = observed_expected(time[known], event[known], of_train[rows[known]], n_groups)
+            # a cluster without follow-up says nothing of its risk: it counts as average
+            ratio = np.divide(observed, expected, out=np.ones(n_groups), where=expected > 0)
+            groups[held_out] = merge_by_risk(ratio, np.ones(n_groups), merge_into)[clusters]
+        return groups
+
+    return place
 
 
-def _outcome(samples: AnnData, time_key: str, event_key: str, patient_key: str | None) -> Outcome:
+def _permutation_test(
+    place: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    codes: np.ndarray,
+    rows: np.ndarray,
+    outcome: Outcome,
+    n_permutations: int,
+    random_state: int,
+) -> dict[str, float]:
+    """Trend over the groups against that of the same procedure with shuffled outcomes."""
+    rng, null = np.random.default_rng((random_state, 1)), np.empty(n_permutations)
+    observed = trend_z(outcome.time, outcome.event, codes)
+    for i in range(n_permutations):
+        order = rng.permutation(len(rows))
+        time, event = outcome.time[order], outcome.event[order]
+        null[i] = trend_z(time, event, place(time, event)[rows])
+    p_value = float((1 + (null >= observed - 1e-12).sum()) / (1 + n_permutations))
+    return {"statistic": observed, "p_value": p_value, "null_mean": float(null.mean()), "null_sd": float(null.std())}
+
+
+def trend_z(time: np.ndarray, event: np.ndarray, codes: np.ndarray) -> float:
+    """Standardised log-rank statistic of a trend over groups 0, 1, ...; 0 where nothing can be compared."""
+    parts = logrank_parts(time, event, codes)
+    score = np.arange(len(parts.observed))
+    variance = score @ parts.covariance @ score
+    return float(score @ (parts.observed - parts.expected) / np.sqrt(variance)) if variance > 1e-12 else 0.0
+
+
+def _outcome(
+    samples: AnnData, time_key: str, event_key: str, patient_key: str | None, on_missing: OnMissing
+) -> Outcome:
     return read_outcome(
         samples,
         "stratify (order of the groups)",
         time_key=time_key,
         event_key=event_key,
         patient_key=patient_key,
-        on_missing="drop",
+        on_missing=on_missing,
     )
 
 
@@ -292,12 +350,14 @@ def _explain(decides: str, groups: pd.Series) -> None:
         )
     elif decides == "others' partition":
         logger.info(
-            "No patient's outcome decided on that patient's group: a log-rank test on %r is valid.", groups.name
+            "No patient's outcome decided on that patient's group %r. A log-rank test takes groups as given, which "
+            "these are not: its p-value is too small. Pass n_permutations= for one that holds.",
+            groups.name,
         )
     elif decides == "partition":
         warnings.warn(
             f"The outcome decided which clusters were merged into {groups.name!r}: the log-rank p-value on these same "
-            "patients is optimistic. Report it as such, pass cross_fit=5, or test on other patients.",
+            "patients is optimistic. Report it as such, pass cross_fit= and n_permutations=, or test on others.",
             SpatialfmWarning,
             stacklevel=3,
         )

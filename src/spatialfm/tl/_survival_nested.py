@@ -13,7 +13,7 @@ import pandas as pd
 from .._errors import SurvivalError
 from .._logging import logger
 from .._settings import settings
-from ._check import check_anndata, listed
+from ._check import check_anndata, check_split, listed
 from ._concordance import concordant_pairs
 from ._cox import design_matrix
 from ._outcome import OnMissing, Outcome, column_as, read_outcome, value_column
@@ -109,6 +109,7 @@ def read_cohort(
         raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(samples.layers)}.")
     if leaked := [name for name in names if name in (time_key, event_key)]:
         raise SurvivalError(f"{listed(leaked)} is the outcome, not one of the covariates=.")
+    check_split(samples, patient_key, None, SurvivalError)
     columns = pd.DataFrame({name: value_column(samples, name, "covariates") for name in names}, index=samples.obs_names)
     columns[_ROW] = np.arange(samples.n_obs)
     outcome: Outcome = read_outcome(

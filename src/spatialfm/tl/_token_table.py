@@ -199,7 +199,7 @@ def draw_maps(
         owner = owners(tokens.grid.starts[mine] * ratio, tokens.grid.side * ratio, step, shape)
         to_system, token = image_to_system(sdata, pair), float(tokens.spacing[number].max())
         classes = smooth_classes(
-            np.append(0, codes[mine] + 1)[owner],
+            np.append(0, codes[mine] + 1).astype(np.min_scalar_type(n_classes))[owner],
             n_classes,
             token if opening is None else opening,
             token if closing is None else closing,
@@ -269,5 +269,11 @@ def check_dense(
         raise ElementError(f"table_name= and key_added= are both {key_added!r}. Pass two names.")
     if any(table_name in getattr(sdata, kind) for kind in ("images", "labels", "shapes", "points")):
         raise ElementError(f"The table {table_name!r} cannot be written: an element has that name. Pass table_name=.")
-    check_names(sdata, [f"{table_name}_{pair.sample}" for pair in pairs], "table_name")
+    ours = []
+    if table_name in sdata.tables:
+        attrs = sdata.tables[table_name].uns.get("spatialdata_attrs", {})
+        if attrs.get("instance_key") != TOKEN_KEY:
+            raise ElementError(f"The table {table_name!r} holds no tokens and is not written over. Pass table_name=.")
+        ours = np.atleast_1d(attrs["region"]).tolist()
+    check_names(sdata, [f"{table_name}_{pair.sample}" for pair in pairs], "table_name", ours)
     check_names(sdata, [f"{key_added}_{pair.sample}" for pair in pairs], "key_added")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
+from .._errors import SpatialfmWarning, TableError
 from .._keys import UNS
 from .._logging import logger
 from ._annotate import certainty
@@ -43,8 +44,9 @@ def transfer_labels(
     both have, classes of equal size in training, a random forest of 100 trees of depth 16.
 
     The records of both embeddings are read first: other models, weights, normalisation or windows are refused, as their
-    columns do not mean the same. Marker-wise embeddings are cut to the markers that both panels hold; embeddings of one
-    vector a cell must come from the same panel, or one that overlaps, which is warned of.
+    columns do not mean the same. Marker-wise embeddings and named columns (``classical``, ``mean-intensity``) are cut
+    to the markers that both panels hold; other embeddings of one vector a cell must come from the same panel. Pixels of
+    different size are warned of.
 
     Parameters
     ----------
@@ -152,13 +154,19 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
         if widths[0] != widths[1]:
             raise TableError(f"{use_rep!r} has {widths[0]} columns in the reference and {widths[1]} in the query.")
         return np.arange(widths[0]), np.arange(widths[1])
-    if different := [name for name in SAME if records[0].get(name) != records[1].get(name)]:
+    named = [json.loads(record.get("feature_names") or "[]") for record in records]
+    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
+    must = [name for name in SAME if name != "window" or records[0].get("mode") != "crop" or not all(named)]
+    if different := [name for name in must if records[0].get(name) != records[1].get(name)]:
         name = different[0]
         raise TableError(
             f"{use_rep!r} was made differently in the two tables: {name} is {records[0].get(name)!r} in the reference, "
             f"{records[1].get(name)!r} in the query. Embed both in the same way (stats=sfm.get.record(...) carries the "
             "normalisation)."
         )
+    _compare_pixels(records, use_rep)
+    if all(named):
+        return _joined(*named, 1, f"column(s) of {use_rep!r}")
     markers = [json.loads(record["markers"]) for record in records]
     reduced = [record.get("n_components") for record in records]
     if records[0]["output"] == "marker" and not any(reduced):
@@ -177,6 +185,21 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
             "markers= that both have."
         )
     return np.arange(widths[0]), np.arange(widths[1])
+
+
+def _compare_pixels(records: list[dict[str, object]], use_rep: str) -> None:
+    """Warn where one cohort was seen at another resolution."""
+    used = [list(json.loads(record.get("mpp_used") or "{}").values()) for record in records]
+    if records[0]["model"] == "mean-intensity" or not all(used) or None in used[0] + used[1]:
+        return
+    sizes = [float(np.median(of_samples)) for of_samples in used]
+    if max(sizes) > 1.1 * min(sizes):
+        warnings.warn(
+            f"{use_rep!r} was made at {sizes[0]:g} µm per pixel in the reference and {sizes[1]:g} in the query: sizes "
+            "and textures are not the same there. Rasterize the images of one to the pixels of the other.",
+            SpatialfmWarning,
+            stacklevel=4,
+        )
 
 
 def _same_basis(reference: AnnData, query: AnnData, use_rep: str) -> bool:
