@@ -107,7 +107,8 @@ def part_a(encoder, folder: Path, args) -> None:
             windows = n_cells if mode == "crop" else n_tiles(side)
             batch = min(choose_batch_size(encoder, n_markers, window, sfm.settings.batch_memory), windows)
             # published statistics come with KRONOS's weights; those of the cohort cost a pass over the pixels
-            given = {name: (0.4, 0.3) for name in sdata.images["image_a"].coords["c"].values}
+            panel = sfm.pp.match_markers(sdata.images["image_a"].coords["c"].values)
+            given = {row.marker or row.channel: (0.4, 0.3) for row in panel.itertuples()}
             spent = in_turn(
                 {
                     "given": lambda sdata=sdata, options=options, given=given: embed(
