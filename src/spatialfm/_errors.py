@@ -5,7 +5,12 @@ Every message says three things: what is wrong, in which element, file or channe
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
 
 
 class SpatialfmError(ValueError):
@@ -58,6 +63,16 @@ class RunError(SpatialfmError):
 
 class SpatialfmWarning(UserWarning):
     """Something was assumed or left out; the message says what, and how to decide it yourself."""
+
+
+def warn(message: str, category: type[Warning] = SpatialfmWarning) -> None:
+    """Warn, pointing at the line outside of this package that called it, however deep the warning arises."""
+    frame, level, outside = sys._getframe(1), 2, 2
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_PACKAGE):
+            outside = level + 1
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=outside)
 
 
 def listed(names: Iterable[object], limit: int = 8, *, quoted: bool = True) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .._keys import (
     ARTIFACTS_PREFIX,
@@ -26,7 +25,7 @@ from .._keys import (
     cells_name,
     image_name,
 )
-from .._settings import settings
+from .._progress import progress_bar
 from ._simulate_artifacts import add_artifacts
 from ._simulate_optics import Camera, autofluorescence, expected_photons, expose
 from ._simulate_options import (
@@ -225,7 +224,10 @@ def simulate_cohort(
     jobs = [(patient, s) for patient in patients for s in range(n_samples)]
     samples = [
         _draw_sample(patient, s, parameters, camera)
-        for patient, s in tqdm(jobs, desc="simulate_cohort", disable=not settings.progress)
+        for patient, s in progress_bar(
+            jobs,
+            desc="simulate_cohort",
+        )
     ]
     return _assemble(patients, samples, parameters, camera)
 

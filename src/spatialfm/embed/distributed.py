@@ -13,7 +13,6 @@ import queue
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ import cloudpickle
 import torch
 
 from .. import __version__
-from .._errors import ModelError, RunError, SpatialfmError, SpatialfmWarning, listed
+from .._errors import ModelError, RunError, SpatialfmError, listed, warn
 from .._logging import logger
 from .._settings import settings
 from ..models.encoder import resolve_device
@@ -288,11 +287,9 @@ def _warn_of_replaced(name: str, sample: int, replaced: Sequence[str], warned: s
     """Workers warn in their own logs; here once a channel of an image."""
     if new := [channel for channel in replaced if (sample, channel) not in warned]:
         warned.update((sample, channel) for channel in new)
-        warnings.warn(
+        warn(
             f"Image {name!r}, channel {listed(new)}: pixels that are NaN or infinite were replaced by zero; the logs "
-            "of the workers say how many and where.",
-            SpatialfmWarning,
-            stacklevel=2,
+            "of the workers say how many and where."
         )
 
 

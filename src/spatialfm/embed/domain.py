@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .._errors import SpatialfmWarning
+from .._errors import warn
 from ..pp.panel_names import ISOTOPE_TAG
 from .geometry import TOLERANCE
 
@@ -90,5 +89,5 @@ def domain_warnings(
     if n_known is not None and 2 * n_known < n_markers:
         found.append(f"{card.name} has seen only {n_known} of the {n_markers} markers.")
     for sentence in found:
-        warnings.warn(sentence, SpatialfmWarning, stacklevel=2)
+        warn(sentence)
     return found

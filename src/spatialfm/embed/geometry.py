@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .._errors import PixelSizeError, SpatialfmWarning, listed
+from .._errors import PixelSizeError, listed, warn
 from .._keys import ATTRS
 from ..pp.elements import SampleElements, pixel_size
 
@@ -48,18 +47,12 @@ def image_pixel_sizes(
             contradicted.append(f"{pair.image} ({of_image:g})")
         sizes.append(size)
     if assumed and required:
-        warnings.warn(
+        warn(
             f"No file told the pixel size of {len(assumed)} image(s) ({listed(assumed, 5, quoted=False)}): "
-            "1 µm was assumed when they were read. Pass mpp=<µm per pixel> here or to the reader.",
-            SpatialfmWarning,
-            stacklevel=2,
+            "1 µm was assumed when they were read. Pass mpp=<µm per pixel> here or to the reader."
         )
     if contradicted:
-        warnings.warn(
-            f"mpp={mpp} contradicts the transformation of {listed(contradicted, 5, quoted=False)}; mpp= is used.",
-            SpatialfmWarning,
-            stacklevel=2,
-        )
+        warn(f"mpp={mpp} contradicts the transformation of {listed(contradicted, 5, quoted=False)}; mpp= is used.")
     return sizes
 
 

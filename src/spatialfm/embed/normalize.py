@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import PanelError, SpatialfmWarning
+from .._errors import PanelError, warn
 from .reader import SampleReader
 from .stats import cohort_statistics
 
@@ -57,11 +56,7 @@ def marker_statistics(
         )
     flat = [name for name, value in zip(markers, std, strict=True) if not value > 0]
     if flat:
-        warnings.warn(
-            f"Marker(s) {', '.join(flat)} have the same value in all tissue pixels: they carry no information.",
-            SpatialfmWarning,
-            stacklevel=2,
-        )
+        warn(f"Marker(s) {', '.join(flat)} have the same value in all tissue pixels: they carry no information.")
         std[std <= 0] = 1.0
     return (np.zeros(n) if card.normalization == "scale" else mean), std, sources
 
@@ -97,12 +92,10 @@ def _published_or_cohort(
         of_cohort = cohort_statistics(readers, tissue_of=tissue_of)
         mean[~published], std[~published] = of_cohort[0][~published], of_cohort[1][~published]
         if published.any():
-            warnings.warn(
+            warn(
                 f"{card.name} has no published statistics for {', '.join(lacking)}: theirs are computed over the "
                 "tissue of "
-                "this cohort.",
-                SpatialfmWarning,
-                stacklevel=2,
+                "this cohort."
             )
     return mean, std, ["published" if has else "cohort" for has in published]
 

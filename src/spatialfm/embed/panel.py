@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import PanelError, SpatialfmWarning, listed
+from .._errors import PanelError, listed, warn
 from ..pp.panel import match_markers, normalize_marker_name
 
 if TYPE_CHECKING:
@@ -224,12 +223,10 @@ def marker_ids(encoder: Encoder, markers: Sequence[str], entries: Mapping[str, M
     without = [marker for marker in markers if marker not in known]
     if without:
         reason = "no marker_metadata.csv was found beside the weights" if not encoder.vocabulary else "not in its list"
-        warnings.warn(
+        warn(
             f"{encoder.card.name} has no id for {len(without)} of {len(markers)} markers ({reason}): "
             f"{', '.join(without)}. "
-            "They take ids that the model does not use: it treats them as markers that it has never seen.",
-            SpatialfmWarning,
-            stacklevel=2,
+            "They take ids that the model does not use: it treats them as markers that it has never seen."
         )
     return assign_ids(markers, known, (entry.id for entry in encoder.vocabulary), encoder.n_marker_ids)
 

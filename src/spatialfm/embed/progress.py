@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tqdm.auto import tqdm
-
-from .._settings import settings
+from .._progress import progress_bar
 
 if TYPE_CHECKING:
+    from tqdm.auto import tqdm
+
     from .engine import Block
 
 
@@ -43,13 +43,12 @@ class Progress:
         self.inner: tqdm | None = None
 
     def __enter__(self) -> Progress:
-        self.outer = tqdm(
+        self.outer = progress_bar(
             total=self.n_total,
             initial=self.n_done,
             desc=f"{self.unit}s",
             unit=self.unit,
             smoothing=0.1,
-            disable=not settings.progress,
         )
         return self
 
@@ -84,13 +83,12 @@ class Progress:
                 self.inner.close()
             self.sample = sample
             done, total = self.left[sample]
-            self.inner = tqdm(
+            self.inner = progress_bar(
                 total=total,
                 initial=done - n,
                 desc=self.names[sample],
                 unit="window",
                 position=1,
                 leave=False,
-                disable=not settings.progress,
             )
         self.inner.update(n)

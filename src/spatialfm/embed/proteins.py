@@ -357,13 +357,16 @@ def _compute(wanted: set[tuple[str, str]], dim: int) -> dict[tuple[str, str], np
     missing = {path.stem: key for key, path in paths.items() if not path.is_file()}
     if missing:
         _check_can_compute(dim)
-        from tqdm.auto import tqdm
-
+        from .._progress import progress_bar
         from ..models.esm import iter_esm_embeddings
 
         logger.info("Embedding %d proteins with ESM-2 (%s) into %s", len(missing), MODEL, _cache())
         # one at a time: no vector depends on its company, and a stopped run keeps what it has
         made = iter_esm_embeddings({stem: key[1] for stem, key in missing.items()}, f"facebook/{MODEL}", batch_size=1)
-        for stem, vector in tqdm(made, total=len(missing), desc="proteins", disable=not settings.progress):
+        for stem, vector in progress_bar(
+            made,
+            total=len(missing),
+            desc="proteins",
+        ):
             write_whole(paths[missing[stem]], vector)
     return {key: _read_vector(path, dim) for key, path in paths.items()}

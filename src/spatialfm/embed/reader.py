@@ -7,7 +7,6 @@ position, never on the region that was asked for, so that results cannot depend 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array
 
-from .._errors import RunError, SpatialfmWarning
+from .._errors import RunError, warn
 from ..pp.elements import AxisAffine
 from ..pp.measure import LabelGrid, loaded
 
@@ -152,11 +151,9 @@ class SampleReader:
             )
         if found:
             self.replaced.update(name for name, count in zip(self.channel_names, bad, strict=True) if count)
-            warnings.warn(
+            warn(
                 f"Image {self.name!r}, {'; '.join(found)} are NaN or infinite in {where}, and perhaps more elsewhere: "
-                "replaced by zero.",
-                SpatialfmWarning,
-                stacklevel=2,
+                "replaced by zero."
             )
         return np.where(wrong, np.float32(0), region)
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from .._errors import ModelError
-from .._settings import settings
+from .._progress import progress_bar
 
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA, IncrementalPCA
@@ -45,8 +44,10 @@ def fit_basis_streamed(rows: Rows, n_components: int) -> Basis:
     n, step = rows.shape[0], max(UPDATE_ROWS, 5 * n_components)
     pca = IncrementalPCA(n_components)
     starts = list(range(0, max(n - step, 0) + 1, step))
-    for start, stop in tqdm(
-        list(zip(starts, [*starts[1:], n], strict=True)), desc="PCA", unit="chunk", disable=not settings.progress
+    for start, stop in progress_bar(
+        list(zip(starts, [*starts[1:], n], strict=True)),
+        desc="PCA",
+        unit="chunk",
     ):
         pca.partial_fit(np.array(rows.read(start, stop)), check_input=False)  # a copy: it centres what it is given
     return _basis(pca)

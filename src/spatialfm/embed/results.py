@@ -13,9 +13,9 @@ from pathlib import Path
 
 import dask.array as da
 import numpy as np
-from tqdm.auto import tqdm
 
 from .._errors import RunError
+from .._progress import progress_bar
 from .._settings import settings
 from .reduce import Basis, check_basis, check_components, fit_basis, fit_basis_streamed, project
 from .rows import Rows
@@ -64,7 +64,7 @@ class Changed:
 def row_chunks(rows: Rows, desc: str | None = None) -> Iterator[tuple[int, int]]:
     """Ranges of rows that are held at a time."""
     starts, step = range(0, rows.shape[0], rows_a_chunk(rows)), rows_a_chunk(rows)
-    for start in tqdm(
+    for start in progress_bar(
         starts, desc=desc, unit="chunk", disable=desc is None or len(starts) < 4 or not settings.progress
     ):
         yield start, min(start + step, rows.shape[0])

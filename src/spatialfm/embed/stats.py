@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
-from .._settings import settings
+from .._progress import progress_bar
 from .cache import remembered
 from .reader import SampleReader, regions
 from .tissue import find_tissue
@@ -37,7 +36,11 @@ def cohort_statistics(
     """
     count, mean, squares = 0, np.zeros(len(readers[0].channels)), np.zeros(len(readers[0].channels))
     pairs = list(zip(readers, tissue_of or readers, strict=True))
-    for reader, of in tqdm(pairs, desc="marker statistics", unit="image", disable=not settings.progress):
+    for reader, of in progress_bar(
+        pairs,
+        desc="marker statistics",
+        unit="image",
+    ):
         preparation = getattr(reader, "preparation", "")
         identity = {"image": reader.fingerprint, "tissue": of.fingerprint, "prepared": preparation}
         part = remembered("moments", identity, lambda reader=reader, of=of: image_moments(reader, of, block))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tqdm.auto import tqdm
-
-from .._errors import SpatialfmError, SpatialfmWarning
+from .._errors import SpatialfmError, warn
 from .._keys import ATTRS, SAMPLES
 from .._logging import logger
-from .._settings import settings
+from .._progress import progress_bar
 from ..pp.joins import counted, listed
 from ._cohort_table import Row, clinical_columns, find_keys, load_table, plan_rows, refuse_all
 from ._names import given_channel_names
@@ -154,7 +151,11 @@ def _read_all(rows: Sequence[Row], channel_names, mpp: float | None, **options) 
     from ._elements import read_sample
 
     read, errors = [], []
-    for row in tqdm(rows, desc="files", unit="sample", disable=not settings.progress):
+    for row in progress_bar(
+        rows,
+        desc="files",
+        unit="sample",
+    ):
         try:
             read.append(
                 read_sample(
@@ -185,9 +186,9 @@ def _warn_of(read: Sequence[ReadSample]) -> None:
         for kind, file, text in sample.notes:
             by_kind.setdefault(kind, []).append((file, text))
     for kind, notes in by_kind.items():
-        warnings.warn(describe(kind, notes), SpatialfmWarning, stacklevel=3)
+        warn(describe(kind, notes))
     if message := panel_difference({sample.sample: sample.channel_names for sample in read}):
-        warnings.warn(message, SpatialfmWarning, stacklevel=3)
+        warn(message)
 
 
 def panel_difference(panels: Mapping[str, Sequence[str]]) -> str:
@@ -214,8 +215,4 @@ def _warn_of_shared_images(rows: Sequence[Row]) -> None:
     if shared:
         path, names = next(iter(shared.items()))
         more = f" (and {len(shared) - 1} more such images)" if len(shared) > 1 else ""
-        warnings.warn(
-            f"Samples {listed(names)} have the same image '{path}'{more}. Mend the paths if they should be different.",
-            SpatialfmWarning,
-            stacklevel=3,
-        )
+        warn(f"Samples {listed(names)} have the same image '{path}'{more}. Mend the paths if they should be different.")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import InputFileError, SpatialfmWarning
+from .._errors import InputFileError, warn
 from .._keys import ATTRS
 from ._names import given_channel_names, is_sample_name, sample_name, sample_name_or_empty, stem
 
@@ -111,7 +110,7 @@ def read_tiff(
         cast_labels=cast_labels,
     )
     for kind, file, text in read.notes:
-        warnings.warn(describe(kind, [(file, text)]), SpatialfmWarning, stacklevel=2)
+        warn(describe(kind, [(file, text)]))
     return SpatialData(images=read.images, labels=read.labels, attrs={ATTRS: {"samples": {name: read.record}}})
 
 

@@ -9,7 +9,6 @@ import csv
 import hashlib
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._errors import ModelError, SpatialfmWarning, WeightsError
+from .._errors import ModelError, WeightsError, warn
 from .._logging import logger
 from .._settings import settings
 from . import hub
@@ -180,11 +179,9 @@ class Kronos2Encoder(Encoder):
         new = [name for name in self.unknown(names) if name not in self._reported]
         if new:
             self._reported.update(new)
-            warnings.warn(
+            warn(
                 f"{self.card.name} does not know {len(new)} of {len(names)} markers: {', '.join(new)}. It has no "
-                "statistics of them; leave them out, or register them with the model's own code (encoder.model).",
-                SpatialfmWarning,
-                stacklevel=4,
+                "statistics of them; leave them out, or register them with the model's own code (encoder.model)."
             )
 
 

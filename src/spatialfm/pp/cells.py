@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -11,12 +10,11 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 from spatialdata.models import TableModel
-from tqdm.auto import tqdm
 
-from .._errors import ClinicalError, ElementError, PanelError, SpatialfmWarning, TableError
+from .._errors import ClinicalError, ElementError, PanelError, TableError, warn
 from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, cell_name
 from .._logging import logger
-from .._settings import settings
+from .._progress import progress_bar
 from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
 from .elements import (
     SampleElements,
@@ -154,7 +152,11 @@ def cell_table(
     clinical = _clinical(sdata, [plan.pair.sample for plan in plans])
 
     measured = []
-    for plan in tqdm(plans, desc="cells", unit="sample", disable=not settings.progress):
+    for plan in progress_bar(
+        plans,
+        desc="cells",
+        unit="sample",
+    ):
         measured.append(_measure(sdata, plan, quantiles, morphology, drop))
     adata = assemble(plans, measured, quantiles)
     adata.obs = with_columns(adata.obs, plans, measured, cells, clinical)
@@ -253,15 +255,13 @@ def _report_plans(plans: list[CellPlan], drop: bool) -> None:
         )
         if not drop:
             raise TableError(f'{message} Leave them out with samples=[...], or pass on_missing="drop".')
-        warnings.warn(f"{message} They have no row in the table.", SpatialfmWarning, stacklevel=3)
+        warn(f"{message} They have no row in the table.")
     if unitless := [plan.pair for plan in plans if plan.unit == "pixel"]:
-        warnings.warn(
+        warn(
             f"No pixel size is known for {counted(len(unitless), 'image')} "
             f"({listed(pair.image for pair in unitless)}): areas, lengths and centroids are in pixels. Set it for "
             "image and labels with spatialdata.transformations.set_transformation(element, Scale([mpp, mpp], "
-            "axes=('x', 'y')), <sample>).",
-            SpatialfmWarning,
-            stacklevel=3,
+            "axes=('x', 'y')), <sample>)."
         )
 
 
@@ -338,7 +338,7 @@ def _report_outside(plan: CellPlan, rows: np.ndarray, drop: bool) -> None:
     )
     if not drop:
         raise TableError(f'{message} Check the transformations of both, or pass on_missing="drop" to leave them out.')
-    warnings.warn(f"{message} They are left out.", SpatialfmWarning, stacklevel=4)
+    warn(f"{message} They are left out.")
 
 
 def _square(plan: CellPlan) -> float:

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .._errors import PanelError, listed
-from .._settings import settings
+from .._progress import progress_bar
 from .elements import channel_names, image_array, match_elements
 from .measure import loaded, plan_blocks
 
@@ -80,7 +79,11 @@ def channel_quality(
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     stains = [_nuclear(channel_names(sdata, pair.image), nuclear, pair.image) for pair in pairs]
     rows = []
-    bar = tqdm(pairs, desc="channels", unit="image", disable=not settings.progress)
+    bar = progress_bar(
+        pairs,
+        desc="channels",
+        unit="image",
+    )
     for pair, stain in zip(bar, stains, strict=True):
         names = channel_names(sdata, pair.image)
         for name, row in zip(names, _measure(image_array(sdata, pair.image).data, stain), strict=True):

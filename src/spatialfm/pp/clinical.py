@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from spatialdata.models import TableModel
 
-from .._errors import ClinicalError, InputFileError, SpatialfmWarning
+from .._errors import ClinicalError, InputFileError, warn
 from .._keys import INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, TABLE
 from .._logging import logger
 from .joins import case_clash, counted, listed, not_canonical, same_values, storable_frame, text_keys
@@ -219,11 +218,9 @@ def _check_unused(targets: list[_Target], keys: pd.Series, on: str) -> None:
             f"{listed(sorted(known), 3)} here. Pass the column that both share: on=, table_key=."
         )
     if unused:
-        warnings.warn(
+        warn(
             f"{counted(len(unused), 'row')} of the clinical table fit no {on!r} of {where} and are not used: "
-            f"{listed(unused)}.",
-            SpatialfmWarning,
-            stacklevel=3,
+            f"{listed(unused)}."
         )
 
 

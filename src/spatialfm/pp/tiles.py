@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .._errors import ElementError, TableError, listed
 from .._keys import SAMPLE_KEY, TABLE, TILES
-from .._settings import settings
+from .._progress import progress_bar
 from .elements import axis_affine, labels_array, match_elements
 from .measure import loaded, rows_of
 
@@ -91,7 +90,11 @@ def tile_labels(
     of_tiles = tiles.obs[SAMPLE_KEY].astype(str).to_numpy()
     pairs = match_elements(sdata, image, labels, samples=list(np.unique(of_tiles)))
     bounds = _bounds(sdata, tiles, pairs)
-    for pair in tqdm(pairs, desc="tile labels", unit="image", disable=not settings.progress):
+    for pair in progress_bar(
+        pairs,
+        desc="tile labels",
+        unit="image",
+    ):
         mine = np.flatnonzero(of_tiles == pair.sample)
         rows = np.flatnonzero(regions == pair.labels)
         if not len(rows):

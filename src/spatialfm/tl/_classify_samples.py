@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from .._settings import settings
+from .._progress import progress_bar
 from ..metrics import compare_representations
 from ._case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
 from ._check import check_anndata
@@ -21,6 +20,7 @@ from ._representation import each_representation
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from tqdm.auto import tqdm
 
 ALL = 0  # stands for all columns in tables, which hold no None
 
@@ -131,7 +131,10 @@ def classify_samples(
     draws = list(stratified_draws(classes.codes, test_size, n_draws, rng))
     part = even_part(cases.codes, max_rows, rng)
     runs, means, null = [], {}, {}
-    with tqdm(total=len(values) * n_draws * (1 + n_permutations), desc="draws", disable=not settings.progress) as bar:
+    with progress_bar(
+        total=len(values) * n_draws * (1 + n_permutations),
+        desc="draws",
+    ) as bar:
         for rep, matrix in values.items():
             average = case_means(matrix, cases.codes, len(cases.names))
             matrices = average, matrix[part], cases.codes[part]

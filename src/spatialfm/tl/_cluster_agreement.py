@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .._errors import TableError
-from .._settings import settings
+from .._progress import progress_bar
 from ._check import check_anndata, obs_column
 from ._representation import each_representation
 
@@ -88,8 +87,9 @@ def cluster_agreement(
     if not 2 <= n_clusters < len(labels):
         raise TableError(f"n_clusters={n_clusters} of {len(labels)} cells. Pass 2 or more, fewer than cells.")
     rows = []
-    for rep, values in tqdm(
-        each_representation(cells, use_rep).items(), desc="clustering", disable=not settings.progress
+    for rep, values in progress_bar(
+        each_representation(cells, use_rep).items(),
+        desc="clustering",
     ):
         silhouette = label_silhouette(values, labels, random_state)
         for method in methods:

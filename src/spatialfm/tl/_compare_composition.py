@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from .._errors import ClinicalError, SpatialfmWarning, TableError
+from .._errors import ClinicalError, TableError, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from ._check import check_anndata, listed, obs_column
@@ -351,9 +350,7 @@ def _read_values(
 
 def _warn_few(method: str, n_types: int) -> None:
     if method == "ancombc" and n_types < 10:
-        warnings.warn(
+        warn(
             f"ANCOM-BC estimates its correction from the changes of all types, and there are {n_types}; with fewer "
-            'than 10 it is unreliable. Compare with method="clr-t".',
-            SpatialfmWarning,
-            stacklevel=3,
+            'than 10 it is unreliable. Compare with method="clr-t".'
         )

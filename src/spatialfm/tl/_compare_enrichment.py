@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmWarning, TableError
+from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from ._check import check_anndata, codes_of, listed, obs_column
@@ -120,11 +119,9 @@ def compare_enrichment(
     )
     table = _compare(patients, [(names[a], names[b]) for a, b in pairs], alpha)
     if table["p_value"].isna().all():
-        warnings.warn(
+        warn(
             f"No pair of types has a value in {LEAST} patients of two groups, so nothing is tested. Lower "
-            f"min_expected={min_expected:g}, merge rare types, or compare larger groups.",
-            SpatialfmWarning,
-            stacklevel=2,
+            f"min_expected={min_expected:g}, merge rare types, or compare larger groups."
         )
     logger.info(
         "%d patients, %d of %d pairs differ", units["patient"].nunique(), table["significant"].sum(), len(table)

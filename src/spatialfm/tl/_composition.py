@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .._errors import ClinicalError, SpatialfmWarning, TableError
+from .._errors import ClinicalError, TableError, warn
 from .._keys import SAMPLE_KEY
 from .._logging import logger
 from ._check import check_anndata, check_samples, codes_by_appearance, codes_of, listed, obs_column
@@ -145,11 +144,9 @@ def constant_columns(obs: pd.DataFrame, row_codes: np.ndarray, row_names: list[s
             incomplete[name] = [row_names[row] for row in sorted(some)]
     if incomplete:
         name, where = next(iter(incomplete.items()))
-        warnings.warn(
+        warn(
             f"Columns {listed(incomplete)} of obs are missing for some but not all cells of a row ({name!r}: in "
-            f"{listed(where)}) and were left out. Fill them with sfm.pp.add_clinical(adata, table, on=...).",
-            SpatialfmWarning,
-            stacklevel=3,
+            f"{listed(where)}) and were left out. Fill them with sfm.pp.add_clinical(adata, table, on=...)."
         )
     result = pd.DataFrame(kept, index=pd.Index(row_names))
     for name in result.select_dtypes("category"):

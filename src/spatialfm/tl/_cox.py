@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, norm
 
-from .._errors import SpatialfmWarning, SurvivalError
+from .._errors import SurvivalError, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from ._check import listed, obs_column
@@ -337,26 +336,20 @@ def _summary(fit: CoxFit, outcome: Outcome, n_terms: int) -> dict[str, float]:
 
 def _warn(table: pd.DataFrame, events: int, n_clusters: int | None) -> None:
     if n_clusters is not None and n_clusters < CLUSTERS:
-        warnings.warn(
+        warn(
             f"{n_clusters} clusters: with fewer than {CLUSTERS}, robust standard errors are too short. A cluster of "
-            "many patients, as a hospital, may be strata= instead.",
-            SpatialfmWarning,
-            stacklevel=3,
+            "many patients, as a hospital, may be strata= instead."
         )
     if events < EVENTS_PER_TERM * len(table):
-        warnings.warn(
+        warn(
             f"{events} events for {len(table)} terms: with fewer than {EVENTS_PER_TERM} events a term, hazard ratios "
-            "are exaggerated and intervals too short. Name fewer covariates, or pass penalizer=0.1.",
-            SpatialfmWarning,
-            stacklevel=3,
+            "are exaggerated and intervals too short. Name fewer covariates, or pass penalizer=0.1."
         )
     if "ph_p_value" in table:
         doubtful = table.index[holm(table["ph_p_value"].to_numpy()) < 0.05]
         if len(doubtful):
-            warnings.warn(
+            warn(
                 f"The hazards of {listed(doubtful)} are not proportional (p of the test below 0.05 after Holm's "
                 "correction): one hazard ratio does not describe the whole follow-up. Pass strata= for a categorical "
-                "covariate, or look at the curves with sfm.tl.kaplan_meier.",
-                SpatialfmWarning,
-                stacklevel=3,
+                "covariate, or look at the curves with sfm.tl.kaplan_meier."
             )

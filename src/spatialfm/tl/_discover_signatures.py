@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmWarning, TableError
+from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from . import _signature_clusters as clustering
@@ -326,11 +325,7 @@ def _check_candidates(ranks: np.ndarray, plan: Plan, max_cells: int | None, reso
             "or a smaller min_patients=."
         )
     if usable < 2 * plan.n_signatures:
-        warnings.warn(
-            f"Only {usable} clusters are candidates for {2 * plan.n_signatures} signatures.",
-            SpatialfmWarning,
-            stacklevel=3,
-        )
+        warn(f"Only {usable} clusters are candidates for {2 * plan.n_signatures} signatures.")
 
 
 def _tell(record: dict) -> None:

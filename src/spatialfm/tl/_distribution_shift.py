@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
-from .._errors import SpatialfmWarning, TableError
+from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from .._settings import settings
+from .._progress import progress_bar
 from ._check import check_anndata, listed
 from ._group_test import benjamini_hochberg, two_groups
 from ._representation import representation
@@ -293,7 +291,13 @@ def _measure(
 
     rows, used = [], _used(cohort)
     names = list(cohort.pairs_of)
-    for number, name in enumerate(tqdm(names, desc="patients", unit="patient", disable=not settings.progress)):
+    for number, name in enumerate(
+        progress_bar(
+            names,
+            desc="patients",
+            unit="patient",
+        )
+    ):
         rng = np.random.default_rng([random_state, number])
         mine = [time for who, time in used if who == name]
         drawn = {time: [halves(cohort.rows[name, time], n, rng) for _ in range(n_repeats)] for time in mine}
@@ -322,13 +326,11 @@ def _warn_unconverged(table: pd.DataFrame, epsilon: float, max_iter: int, tol: f
         texts = (
             f"{row.patient} ({row.time_1} to {row.time_2}: {row.marginal_error:.2g})" for row in wrong.itertuples()
         )
-        warnings.warn(
+        warn(
             f"Sinkhorn's algorithm did not converge for {wrong['patient'].nunique()} of {table['patient'].nunique()} "
             f"patients in max_iter={max_iter} iterations: the marginals are off by more than tol={tol:g} for "
             f"{listed(texts, 5)}. Pass a larger epsilon (now {epsilon:g}), for example epsilon={10 * epsilon:g}, or a "
-            "larger max_iter.",
-            SpatialfmWarning,
-            stacklevel=3,
+            "larger max_iter."
         )
 
 

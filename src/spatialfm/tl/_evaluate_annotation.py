@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
-from .._settings import settings
+from .._progress import progress_bar
 from ..metrics import classification
 from ._check import check_anndata, listed, obs_column
 from ._probe import away_from, check_head, draw_per_class, fit_probe, quadrants
@@ -113,7 +112,13 @@ def evaluate_annotation(
     sizes = [None] if n_train is None else np.atleast_1d(n_train).tolist()
     groups, splits = _splits(cells, names, group_key, n_folds, margin, library_key, spatial_key, random_state)
     rows = []
-    for fold, (train, test) in enumerate(tqdm(splits, desc="folds", unit="fold", disable=not settings.progress)):
+    for fold, (train, test) in enumerate(
+        progress_bar(
+            splits,
+            desc="folds",
+            unit="fold",
+        )
+    ):
         for size in sizes:
             part = train if size is None else draw_per_class(names, train, size, random_state + fold)
             for rep, matrix in values.items():

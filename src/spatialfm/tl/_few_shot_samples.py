@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from .._settings import settings
+from .._progress import progress_bar
 from ..metrics import compare_representations
 from ._case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
 from ._cell_states import cell_states
@@ -135,7 +134,10 @@ def few_shot_samples(
     shares = _all_shares(cases.part(adata), cases, use_rep, cluster_key, n_clusters, random_state)
     draws = list(support_draws(classes.codes, n_support, n_draws, np.random.default_rng(random_state)))
     runs, means, p_values = [], {}, []
-    for (rep, k), matrix in tqdm(shares.items(), desc="representations", disable=not settings.progress):
+    for (rep, k), matrix in progress_bar(
+        shares.items(),
+        desc="representations",
+    ):
         distance = np.nan_to_num(cdist(matrix, matrix, metric))  # Jensen-Shannon: rounding below 0 under the root
         scored, mean = _run(distance, classes, draws)
         runs.append(scored.assign(representation=rep, n_clusters=k))

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .._errors import TableError
 from .._logging import logger
-from .._settings import settings
+from .._progress import progress_bar
 from ._check import check_anndata
 from ._leiden import leiden, neighbour_graph
 from ._representation import representation
@@ -157,7 +156,14 @@ def _sweep(
         delayed(leiden)(graph if subset is None else graph[subset][:, subset], resolution, random_state)
         for resolution, subset in tasks
     )
-    found = list(tqdm(run, total=len(tasks), desc="Leiden", unit="clustering", disable=not settings.progress))
+    found = list(
+        progress_bar(
+            run,
+            total=len(tasks),
+            desc="Leiden",
+            unit="clustering",
+        )
+    )
     whole, parts = found[: len(resolutions)], found[len(resolutions) :]
     agreement = [
         [adjusted_rand_score(whole[i][subset], parts[i * len(subsets) + j]) for j, subset in enumerate(subsets)]

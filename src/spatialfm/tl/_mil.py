@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from .._errors import SpatialfmWarning, TableError
+from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from .._settings import settings
+from .._progress import progress_bar
 from ._case_scores import permutation_p, summarize
 from ._check import check_anndata
 from ._mil_tasks import ClassTask, Task, TaskName, read_task, task_columns
@@ -25,6 +23,7 @@ from ._representation import representation
 if TYPE_CHECKING:
     import torch
     from anndata import AnnData
+    from tqdm.auto import tqdm
 
     from ._mil_training import Bags, Recipe
 
@@ -186,7 +185,10 @@ def mil(
     values = representation(cases.part(adata), use_rep)
 
     plan = _Plan(n_folds, seeds, recipe, bag, validation_size, device, random_state)
-    with tqdm(total=plan.n_networks * (1 + n_permutations), desc="networks", disable=not settings.progress) as bar:
+    with progress_bar(
+        total=plan.n_networks * (1 + n_permutations),
+        desc="networks",
+    ) as bar:
         runs, predicted, attention, fold = _cross_validate(values, cases, found, plan, bar)
         null = _shuffled(values, cases, found, plan, n_permutations, bar)
     record = _record(runs, predicted, cases, found, fold, null)
@@ -331,11 +333,9 @@ def _record(
 def _warn_unfinished(folds: pd.DataFrame, recipe: Recipe) -> None:
     n = int((folds["best_epoch"] == recipe.max_epochs).sum())
     if 2 * n > len(folds):
-        warnings.warn(
+        warn(
             f"{n} of {len(folds)} networks were still getting better after max_epochs={recipe.max_epochs}. Pass a "
-            f"larger max_epochs=, or learning_rate= ({recipe.learning_rate:g} now).",
-            SpatialfmWarning,
-            stacklevel=3,
+            f"larger max_epochs=, or learning_rate= ({recipe.learning_rate:g} now)."
         )
 
 

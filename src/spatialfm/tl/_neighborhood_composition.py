@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmWarning, TableError
+from .._errors import TableError, warn
 from .._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
@@ -93,11 +92,9 @@ def neighborhood_composition(
     graph = _spatial_graph(coordinates, libraries, radius, n_neighbors)
     fractions, alone = neighbor_fractions(graph, codes, len(categories), include_self)
     if alone.any():
-        warnings.warn(
+        warn(
             f"{int(alone.sum())} of {adata.n_obs} cells have no neighbour; their row of obsm[{key_added!r}] is zero. "
-            "Raise radius=, or pass n_neighbors= instead.",
-            SpatialfmWarning,
-            stacklevel=2,
+            "Raise radius=, or pass n_neighbors= instead."
         )
     if copy:
         return pd.DataFrame(fractions, index=adata.obs_names, columns=categories)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmWarning, TableError
+from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ._check import check_anndata, codes_of, listed, obs_column
 from ._neighborhood_composition import _coordinates, _libraries, _spatial_graph
@@ -104,12 +103,10 @@ def neighborhood_contrast(
     table = contrast_table(counts, side, patients, names, alpha)
     tested = table["p_patients"].notna()
     if patients is not None and not tested.any():
-        warnings.warn(
+        warn(
             f"{table['n_patients'].iloc[0]} patient(s) have cells both inside and outside; five are the least for a "
             "test "
-            "over patients. Only the test over cells is there, which is far too good.",
-            SpatialfmWarning,
-            stacklevel=2,
+            "over patients. Only the test over cells is there, which is far too good."
         )
     if copy:
         return table

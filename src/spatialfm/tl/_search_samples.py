@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .._errors import TableError
 from .._keys import SAMPLE_KEY
 from .._logging import logger
-from .._settings import settings
+from .._progress import progress_bar
 from ._check import check_anndata, listed, obs_column
 from ._representation import representation
 
@@ -90,7 +89,11 @@ def search_samples(
     mine = clouds.pop(query)
     bounds = pd.Series({name: lower_bound(mine, cloud) for name, cloud in clouds.items()}).sort_values(kind="stable")
     found: dict[str, float] = {}
-    for name in tqdm(bounds.index, desc="samples", unit="sample", disable=not settings.progress):
+    for name in progress_bar(
+        bounds.index,
+        desc="samples",
+        unit="sample",
+    ):
         if len(found) >= k and bounds[name] > sorted(found.values())[k - 1]:
             break  # bounds only grow from here
         found[name] = wasserstein(mine, clouds[name])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._settings import settings
 from . import _signature_clusters as clustering
 from ._signature_outcome import Outcome, multivariate, stratified_folds, univariate
 from ._signature_patients import Patients
@@ -59,11 +58,16 @@ def nested_folds(
     random_state: int,
 ) -> Iterator[Fold]:
     """Clusters and ranks of every fold; the outcome plays no part, not even in who is in which fold."""
-    from tqdm.auto import tqdm
+    from .._progress import progress_bar
 
     n = len(patients.names)
     masks = stratified_folds(np.zeros(n), n_folds, n_repeats, np.random.default_rng((random_state, 1)))
-    for i, test in enumerate(tqdm(masks, desc="clusters of folds", disable=not settings.progress)):
+    for i, test in enumerate(
+        progress_bar(
+            masks,
+            desc="clusters of folds",
+        )
+    ):
         held_out = test[patients.codes]
         codes = clustering.cluster_cells(values[~held_out], resolutions, n_neighbors, random_state, n_jobs)
         found = clustering.candidates(codes, limit * (~held_out).mean(), overlap)
@@ -144,7 +148,8 @@ def shuffled(
 ) -> dict[str, np.ndarray]:
     """Scores of the whole procedure on shuffled outcomes."""
     from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
+
+    from .._progress import progress_bar
 
     def once(i: int) -> tuple[float, float, float]:
         order = np.random.default_rng((random_state, 5, i)).permutation(len(outcome))
@@ -158,7 +163,7 @@ def shuffled(
     work = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(
         delayed(once)(i) for i in range(n_permutations)
     )
-    bar = tqdm(work, total=n_permutations, desc="shuffles", disable=not settings.progress or not n_permutations)
+    bar = progress_bar(work, total=n_permutations, desc="shuffles", hidden=not n_permutations)
     found = np.array(list(bar)).reshape(-1, 3)
     return {OPTIMISTIC: found[:, 0], NESTED: found[:, 1], "best cluster": found[:, 2]}
 

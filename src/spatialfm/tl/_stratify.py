@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmWarning, SurvivalError, TableError
+from .._errors import SurvivalError, TableError, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from ._check import check_anndata, check_split, listed
@@ -355,9 +354,7 @@ def _explain(decides: str, groups: pd.Series) -> None:
             groups.name,
         )
     elif decides == "partition":
-        warnings.warn(
+        warn(
             f"The outcome decided which clusters were merged into {groups.name!r}: the log-rank p-value on these same "
-            "patients is optimistic. Report it as such, pass cross_fit= and n_permutations=, or test on others.",
-            SpatialfmWarning,
-            stacklevel=3,
+            "patients is optimistic. Report it as such, pass cross_fit= and n_permutations=, or test on others."
         )

@@ -12,7 +12,6 @@ import pandas as pd
 
 from .._errors import SurvivalError
 from .._logging import logger
-from .._settings import settings
 from ._check import check_anndata, check_split, listed
 from ._concordance import concordant_pairs
 from ._cox import design_matrix
@@ -246,7 +245,8 @@ def permutation_scores(
 ) -> np.ndarray:
     """Concordance ``(n_permutations,)`` of the whole procedure on outcomes shuffled between patients."""
     from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
+
+    from .._progress import progress_bar
 
     def one(seed: int) -> float:
         other = cohort.shuffled(np.random.default_rng([random_state, seed]))
@@ -257,7 +257,11 @@ def permutation_scores(
         return within_folds(other, result.risk, result.fold)
 
     runs = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(one)(seed) for seed in range(n_permutations))
-    progress = tqdm(runs, total=n_permutations, desc="permutations", disable=not settings.progress)
+    progress = progress_bar(
+        runs,
+        total=n_permutations,
+        desc="permutations",
+    )
     return np.array(list(progress))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import warnings
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmWarning, TableError
+from .._errors import TableError, warn
 from .._keys import UNS
 from .._logging import logger
 from ._annotate import certainty
@@ -194,11 +193,9 @@ def _compare_pixels(records: list[dict[str, object]], use_rep: str) -> None:
         return
     sizes = [float(np.median(of_samples)) for of_samples in used]
     if max(sizes) > 1.1 * min(sizes):
-        warnings.warn(
+        warn(
             f"{use_rep!r} was made at {sizes[0]:g} µm per pixel in the reference and {sizes[1]:g} in the query: sizes "
-            "and textures are not the same there. Rasterize the images of one to the pixels of the other.",
-            SpatialfmWarning,
-            stacklevel=4,
+            "and textures are not the same there. Rasterize the images of one to the pixels of the other."
         )
 
 

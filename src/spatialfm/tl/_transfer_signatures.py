@@ -10,7 +10,6 @@ import pandas as pd
 from .._errors import TableError
 from .._keys import PATIENT_KEY
 from .._logging import logger
-from .._settings import settings
 from ._check import check_anndata, listed, obs_column
 from ._representation import representation
 from ._transfer_labels import novelty, shared_columns
@@ -101,11 +100,14 @@ def transfer_signatures(
     patients = None if patient_key is None else obs_column(source, patient_key, "patient_key").astype(str).to_numpy()
     columns = shared_columns(source, target, use_rep)
     values, others = representation(source, use_rep)[:, columns[0]], representation(target, use_rep)[:, columns[1]]
-    from tqdm.auto import tqdm
+    from .._progress import progress_bar
 
     options = {"n_trees": n_trees, "max_depth": max_depth, "n_jobs": n_jobs, "random_state": random_state}
     probability, quality = {}, {}
-    for name in tqdm(members, desc="signatures", disable=not settings.progress):
+    for name in progress_bar(
+        members,
+        desc="signatures",
+    ):
         inside = members[name].to_numpy()
         quality[name] = _held_out(values, inside, patients, test_size, options)
         rows = _balanced(np.arange(len(inside)), inside, random_state)
