@@ -40,7 +40,7 @@ def test_each_token_counts_as_often_as_it_has_pixels_of_the_cell(grid):
     labels[labels == 3] = 0  # a cell that no window holds
     tokens = rng.standard_normal((3, *grid, 7)).astype(np.float32)
     fine = tokens.repeat(24 // grid[0], axis=1).repeat(36 // grid[1], axis=2)  # one token a pixel
-    cells, sums, pixels = share_out(torch.from_numpy(tokens), torch.from_numpy(labels), 4)
+    cells, (sums,), pixels = share_out([torch.from_numpy(tokens)], torch.from_numpy(labels), 4)
     assert cells.tolist() == [0, 1, 3]
     for cell, total, counted in zip(cells.tolist(), sums, pixels, strict=True):
         inside = labels == cell + 1
@@ -49,7 +49,7 @@ def test_each_token_counts_as_often_as_it_has_pixels_of_the_cell(grid):
 
 
 def test_windows_without_cells_share_nothing_out():
-    cells, sums, pixels = share_out(torch.ones(2, 2, 2, 3), torch.zeros(2, 8, 8, dtype=torch.int64), 5)
+    cells, (sums,), pixels = share_out([torch.ones(2, 2, 2, 3)], torch.zeros(2, 8, 8, dtype=torch.int64), 5)
     assert (cells.shape, sums.shape, pixels.shape) == ((0,), (0, 3), (0,))
 
 

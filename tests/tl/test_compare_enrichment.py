@@ -11,7 +11,8 @@ from scipy import stats
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
-from spatialfm.tl._compare_enrichment import expected_counts, log2_ratio, pair_counts, rank_biserial
+from spatialfm.tl._compare_enrichment import expected_counts, log2_ratio, pair_counts
+from spatialfm.tl._group_test import rank_biserial
 
 
 def cohort(n_patients=10, n_cells=150, pull=0.0, seed=0):

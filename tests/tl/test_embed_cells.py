@@ -377,7 +377,7 @@ def test_virtues_prepares_pixels_and_shares_tokens_out(make_sdata, samples, capl
     rows[labels == 0] = 0
     with torch.inference_mode():
         tokens = encoder(pixels, torch.from_numpy(np.stack([vectors["CD3"], vectors["CD20"]]))).summary
-        _, sums, counted = share_out(tokens, torch.from_numpy(rows)[None], len(ids))
+        _, (sums,), counted = share_out([tokens], torch.from_numpy(rows)[None], len(ids))
     expected = (sums / counted[:, None]).numpy()
     found = sdata["table"].obsm["X_virtues"]
     assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 1e-4

@@ -45,13 +45,13 @@ def tile_starts(size: int, window: int, stride: int, padding: int = 0) -> np.nda
     return starts if starts[-1] == last else np.append(starts, last)
 
 
-def share_out(tokens: Tensor, labels: Tensor, n_cells: int) -> tuple[Tensor, Tensor, Tensor]:
+def share_out(tokens: Sequence[Tensor], labels: Tensor, n_cells: int) -> tuple[Tensor, list[Tensor], Tensor]:
     """Sum the tokens over each cell, a token as often as it has pixels of the cell (VirTues, Methods, Aggregation).
 
     Parameters
     ----------
     tokens
-        ``(B, h, w, D)``, each over an equal part of its window.
+        Of each output ``(B, h, w, D)``, with the same grid; each token is over an equal part of its window.
     labels
         ``(B, H, W)``, int64: 0 is background, ``i + 1`` the cell of number ``i``.
     n_cells
@@ -59,18 +59,18 @@ def share_out(tokens: Tensor, labels: Tensor, n_cells: int) -> tuple[Tensor, Ten
 
     Returns
     -------
-    Numbers of the cells that these windows hold ``(k,)``, ascending, their sums ``(k, D)`` and pixels counted ``(k,)``;
-    the ratio is the cell's embedding.
+    Numbers of the cells that these windows hold ``(k,)``, ascending, their sums ``(k, D)`` of each output, and pixels
+    counted ``(k,)``; the ratio is the cell's embedding.
 
     Examples
     --------
     >>> import torch
     >>> tokens = torch.tensor([[[[1.0], [5.0]]]])  # one window, two tokens side by side
-    >>> cells, sums, pixels = share_out(tokens, torch.tensor([[[1, 1, 1, 2]]]), 2)
+    >>> cells, (sums,), pixels = share_out([tokens], torch.tensor([[[1, 1, 1, 2]]]), 2)
     >>> sums.flatten().tolist(), pixels.tolist()  # cell 0: two pixels of the first token, one of the second
     ([7.0, 5.0], [3, 1])
     """
-    n_windows, h, w, width = tokens.shape
+    n_windows, h, w, _ = tokens[0].shape
     rows = torch.arange(labels.shape[1], device=labels.device) * h // labels.shape[1]
     columns = torch.arange(labels.shape[2], device=labels.device) * w // labels.shape[2]
     position = (rows[:, None] * w + columns).expand_as(labels)
@@ -91,14 +91,14 @@ def share_out(tokens: Tensor, labels: Tensor, n_cells: int) -> tuple[Tensor, Ten
     token = pair % n_windows * (h * w) + filled % (h * w)
     overlap = torch.sparse_coo_tensor(
         torch.stack([row, token]),
-        pixels.to(tokens.dtype),
+        pixels.to(tokens[0].dtype),
         (len(cells), n_windows * h * w),
-        device=tokens.device,
+        device=labels.device,
         is_coalesced=True,  # by cell, then window, then token
         check_invariants=True,
     )
-    sums = torch.sparse.mm(overlap, tokens.reshape(-1, width))
-    return cells, sums, torch.zeros(len(cells), dtype=torch.int64, device=tokens.device).index_add_(0, row, pixels)
+    sums = [torch.sparse.mm(overlap, part.reshape(-1, part.shape[-1])) for part in tokens]
+    return cells, sums, torch.zeros(len(cells), dtype=torch.int64, device=labels.device).index_add_(0, row, pixels)
 
 
 @dataclass(frozen=True)
@@ -197,12 +197,12 @@ class TileJob(Job):
                 starts = torch.from_numpy(part).to(device)
                 outputs = self.encode(cut_windows(region, starts, self.window), None)
                 below = cut_windows(label_image, starts, self.window)
-                for name in self.outputs:
-                    tokens = self._tokens(outputs, name).float()
-                    present, shares, pixels_of = share_out(tokens, below, len(cells))
+                tokens = [self._tokens(outputs, name).float() for name in self.outputs]
+                present, shares, pixels_of = share_out(tokens, below, len(cells))
+                for name, part in zip(self.outputs, shares, strict=True):
                     if sums[name] is None:
-                        sums[name] = torch.zeros((len(cells), shares.shape[1]), device=device)
-                    sums[name].index_add_(0, present, shares)
+                        sums[name] = torch.zeros((len(cells), part.shape[1]), device=device)
+                    sums[name].index_add_(0, present, part)
                 counted.index_add_(0, present, pixels_of)
                 advance(len(starts))
         arrays = {name: values.cpu().numpy() for name, values in sums.items()}

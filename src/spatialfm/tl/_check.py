@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmError, TableError
+from .._errors import ClinicalError, SpatialfmError, TableError
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 
@@ -95,6 +95,22 @@ def check_split(
             f"patient_key={patient_key!r}, but {len(several)} patients have several {unit} (obs[{PATIENT_KEY!r}]), "
             f"first {listed(several, 3)}: they would be on both sides of a split. Pass patient_key={PATIENT_KEY!r}."
         )
+
+
+def value_of_each(column: pd.Series, codes: np.ndarray, names: Sequence[str], unit: str = "patient") -> object:
+    """The one value of each patient (or other case); two are refused, and so is one that some of its rows lack."""
+    level, _ = pd.factorize(column)
+    _, first = np.unique(codes, return_index=True)
+    wrong = level != level[first][codes]
+    if wrong.any():
+        case = codes[np.flatnonzero(wrong)[0]]
+        mine = [str(value) for value in pd.unique(column[codes == case])]
+        raise ClinicalError(
+            f"{len(np.unique(codes[wrong]))} {unit}s have more than one value in obs[{column.name!r}], first "
+            f"{names[case]!r}: {_listed(mine)}. An outcome belongs to the {unit}: correct the column, or keep the "
+            "samples that it is meant for, as those of one time point."
+        )
+    return column.array[first]
 
 
 def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:

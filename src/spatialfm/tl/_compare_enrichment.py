@@ -12,13 +12,12 @@ from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from ._check import check_anndata, codes_of, listed, obs_column
+from ._group_test import LEAST, benjamini_hochberg, rank_biserial
 from ._neighborhood_composition import _check_size, _coordinates, _libraries, _spatial_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import spmatrix
-
-LEAST = 3  # patients with a value in each group
 
 
 def compare_enrichment(
@@ -184,16 +183,6 @@ def log2_ratio(observed: np.ndarray, expected: np.ndarray, min_expected: float) 
     return ratio
 
 
-def rank_biserial(one: np.ndarray, two: np.ndarray) -> tuple[float, float]:
-    """Rank-biserial correlation, positive where `two` is larger, and the p-value of the Mann-Whitney test."""
-    from scipy import stats
-
-    if np.ptp(np.concatenate([one, two])) == 0:
-        return 0.0, 1.0
-    found = stats.mannwhitneyu(two, one)
-    return float(2 * found.statistic / (len(one) * len(two)) - 1), float(found.pvalue)
-
-
 def _units(
     adata: AnnData, library_key: str, patient_key: str, group_key: str, on_missing: str
 ) -> tuple[pd.DataFrame, np.ndarray]:
@@ -268,9 +257,6 @@ def _compare(patients: pd.DataFrame, pairs: list[tuple[str, str]], alpha: float)
                 row["low"] = row["high"] = row["difference"]
         rows.append(row)
     table = pd.DataFrame(rows)
-    tested = table["p_value"].notna()
-    table["q_value"] = np.nan
-    if tested.any():
-        table.loc[tested, "q_value"] = stats.false_discovery_control(table.loc[tested, "p_value"])
+    table["q_value"] = benjamini_hochberg(table["p_value"])
     table["significant"] = (table["q_value"] < alpha).to_numpy()
     return table

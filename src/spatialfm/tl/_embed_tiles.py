@@ -10,10 +10,8 @@ import pandas as pd
 
 from .._errors import TableError
 from .._keys import (
-    PATIENT_KEY,
     REGION_KEY,
     SAMPLE_KEY,
-    SAMPLES,
     SPATIAL,
     TABLE,
     TILE_KEY,
@@ -22,7 +20,7 @@ from .._keys import (
 )
 from .._logging import logger
 from .._settings import settings
-from ._embedding import check_run, choose_components, load_encoder, output_keys, run_plan, write_result
+from ._embedding import check_run, choose_components, grid_obs, load_encoder, output_keys, run_plan, write_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -234,21 +232,7 @@ def _table(
     samples = np.array([pair.sample for pair in pairs])[grid.sample]
     numbers = np.concatenate([frame.index.to_numpy() for frame in squares])
     bounds = np.concatenate([frame.bounds.to_numpy() for frame in squares])
-    obs = pd.DataFrame(
-        {
-            REGION_KEY: pd.Categorical([TILES_PREFIX + sample for sample in samples]),
-            TILE_KEY: numbers,
-            SAMPLE_KEY: pd.Categorical(samples),
-            "tissue": grid.coverage,
-        },
-        index=[f"{sample}_tile_{number}" for sample, number in zip(samples, numbers, strict=True)],
-    )
-    if SAMPLES in sdata.tables:
-        clinical = sdata.tables[SAMPLES].obs
-        for column in clinical.columns.difference(obs.columns, sort=False):
-            obs[column] = clinical[column].reindex(samples).to_numpy()
-            if not pd.api.types.is_numeric_dtype(clinical[column]) or column == PATIENT_KEY:
-                obs[column] = obs[column].astype("category")
+    obs = grid_obs(sdata, samples, numbers, grid.coverage, prefix=TILES_PREFIX, instance_key=TILE_KEY, kind="tile")
     if cells is not None:
         obs = obs.join(majority_labels(samples, bounds, cells, cluster_key, obs.index))
     table = AnnData(obs=obs, obsm={SPATIAL: np.stack([bounds[:, [0, 2]].mean(1), bounds[:, [1, 3]].mean(1)], axis=1)})

@@ -8,15 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from .._errors import ModelError, TableError
-from .._keys import UNS, obsm_key
+from .._keys import PATIENT_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, UNS, obsm_key
 from .._logging import logger
 from .._settings import settings
 
 if TYPE_CHECKING:
     import torch
     from anndata import AnnData
+    from spatialdata import SpatialData
 
     from ..embed.plan import Plan
     from ..embed.results import Result
@@ -184,6 +186,45 @@ def output_keys(encoder: Encoder, outputs: Sequence[str], key_added: str | None)
     """Key in ``obsm`` of each output: the model's, with the output's name where there are several."""
     key = key_added or obsm_key(encoder.card.name)
     return {name: key if len(outputs) == 1 else f"{key}_{name}" for name in outputs}
+
+
+def grid_obs(
+    sdata: SpatialData,
+    samples: np.ndarray,
+    numbers: np.ndarray,
+    coverage: np.ndarray,
+    *,
+    prefix: str,
+    instance_key: str,
+    kind: str,
+) -> pd.DataFrame:
+    """``obs`` of a grid over images, one row a tile or token, with the clinical columns of its sample.
+
+    Parameters
+    ----------
+    samples, numbers, coverage
+        Sample of each row, its number there, and its share of tissue.
+    prefix
+        What stands before the sample in the name of the element that the row annotates.
+    instance_key, kind
+        Column of the numbers; word in the names of the rows.
+    """
+    obs = pd.DataFrame(
+        {
+            REGION_KEY: pd.Categorical([prefix + sample for sample in samples]),
+            instance_key: numbers,
+            SAMPLE_KEY: pd.Categorical(samples),
+            "tissue": coverage,
+        },
+        index=[f"{sample}_{kind}_{number}" for sample, number in zip(samples, numbers, strict=True)],
+    )
+    if SAMPLES in sdata.tables:
+        clinical = sdata.tables[SAMPLES].obs
+        for column in clinical.columns.difference(obs.columns, sort=False):
+            obs[column] = clinical[column].reindex(samples).to_numpy()
+            if not pd.api.types.is_numeric_dtype(clinical[column]) or column == PATIENT_KEY:
+                obs[column] = obs[column].astype("category")
+    return obs
 
 
 def write_result(

@@ -5,9 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ._compare_enrichment import rank_biserial
-
 LEAST = 3  # patients in a group
+
+
+def rank_biserial(one: np.ndarray, two: np.ndarray) -> tuple[float, float]:
+    """Rank-biserial correlation, positive where `two` is larger, and the p-value of the Mann-Whitney test."""
+    from scipy import stats
+
+    if np.ptp(np.concatenate([one, two])) == 0:
+        return 0.0, 1.0
+    found = stats.mannwhitneyu(two, one)
+    return float(2 * found.statistic / (len(one) * len(two)) - 1), float(found.pvalue)
 
 
 def two_groups(one: np.ndarray, two: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> dict[str, float]:

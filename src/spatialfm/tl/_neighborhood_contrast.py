@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ._check import check_anndata, codes_of, listed, obs_column
+from ._group_test import benjamini_hochberg
 from ._neighborhood_composition import _coordinates, _libraries, _spatial_graph
 
 if TYPE_CHECKING:
@@ -143,13 +144,11 @@ def contrast_table(
     columns = {"inside": shares[0], "outside": shares[1], "relative_change": change, "z": z}
     table = pd.DataFrame(columns | {"p_cells": 2 * stats.norm.sf(np.abs(z))}, index=pd.Index(names, name="neighbour"))
     table["q_cells"] = stats.false_discovery_control(table["p_cells"])
-    table["n_patients"], table["p_patients"], table["q_patients"] = 0, np.nan, np.nan
+    table["n_patients"], table["p_patients"] = 0, np.nan
     if patients is not None:
         table["n_patients"], table["p_patients"] = _over_patients(counts, side, patients)
-    tested = table["p_patients"].notna()
-    if tested.any():
-        table.loc[tested, "q_patients"] = stats.false_discovery_control(table.loc[tested, "p_patients"])
-    table["significant"] = (table["q_patients"] if tested.any() else table["q_cells"]) < alpha
+    table["q_patients"] = benjamini_hochberg(table["p_patients"])
+    table["significant"] = (table["q_patients"] if table["q_patients"].notna().any() else table["q_cells"]) < alpha
     return table
 
 

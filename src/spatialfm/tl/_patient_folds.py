@@ -12,7 +12,7 @@ import pandas as pd
 from .._errors import ClinicalError, TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from ._check import check_split, codes_by_appearance, listed, obs_column
+from ._check import check_split, codes_by_appearance, listed, obs_column, value_of_each
 from ._composition import _patients
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def read_cases(
     owner, samples, unit = _owner(adata, patient_key, library_key)
     codes, names = codes_by_appearance(owner)
     values = {key: obs_column(adata, key, argument, allow_missing=True) for key, argument in columns.items()}
-    table = pd.DataFrame({key: _of_case(column, codes, names, unit) for key, column in values.items()}, index=names)
+    table = pd.DataFrame({key: value_of_each(part, codes, names, unit) for key, part in values.items()}, index=names)
     missing = table.isna().any(axis=1).to_numpy()
     if missing.any() and on_missing == "raise":
         raise TableError(
@@ -211,19 +211,3 @@ def _owner(
     if library_key is None:
         return obs_column(adata, patient_key, "patient_key", rows="rows", error=ClinicalError), codes, "patient"
     return _patients(adata, samples, patient_key), codes, "patient"
-
-
-def _of_case(column: pd.Series, codes: np.ndarray, names: list[str], unit: str) -> object:
-    """The one value of each case; two are refused, and so is one that some of the case's rows lack."""
-    level, _ = pd.factorize(column)
-    _, first = np.unique(codes, return_index=True)
-    wrong = level != level[first][codes]
-    if wrong.any():
-        case = codes[np.flatnonzero(wrong)[0]]
-        mine = [str(value) for value in pd.unique(column[codes == case])]
-        raise ClinicalError(
-            f"{len(np.unique(codes[wrong]))} {unit}s have more than one value in obs[{column.name!r}], first "
-            f"{names[case]!r}: {listed(mine)}. What is predicted belongs to the {unit}: correct the column, or keep "
-            "the samples that it is meant for."
-        )
-    return column.array[first]

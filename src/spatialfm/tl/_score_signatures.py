@@ -13,6 +13,7 @@ from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ._composition import _patients, constant_columns
+from ._group_test import benjamini_hochberg
 from ._neighborhood_contrast import contrast_table, neighbour_counts
 from ._signature_clusters import cut_points, ranks_of
 
@@ -231,10 +232,7 @@ def _enrichment(members: pd.DataFrame, patients: np.ndarray, types: np.ndarray, 
                 }
             )
     table = pd.DataFrame(rows)
-    table["q_value"] = np.nan
-    tested = table["p_value"].notna()
-    if tested.any():
-        table.loc[tested, "q_value"] = stats.false_discovery_control(table.loc[tested, "p_value"])
+    table["q_value"] = benjamini_hochberg(table["p_value"])
     return table
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from .._errors import ClinicalError, SurvivalError, TableError
 from .._keys import SAMPLE_KEY
 from .._logging import logger
-from ._check import check_samples, check_split, codes_by_appearance, listed, obs_column
+from ._check import check_samples, check_split, codes_by_appearance, listed, obs_column, value_of_each
 from ._outcome import _events, _times
 from ._signature_outcome import Binary, Outcome, Survival
 
@@ -65,7 +65,8 @@ def read_patients(
     check_split(adata, patient_key, library_key)
     columns = {key: obs_column(adata, key, "outcome", allow_missing=True) for key in keys}
     codes, names = codes_by_appearance(column)
-    table = pd.DataFrame({key: _of_patient(values, codes, names, key) for key, values in columns.items()}, index=names)
+    values = {key: column.astype(object).where(column.notna(), None) for key, column in columns.items()}
+    table = pd.DataFrame({key: value_of_each(part, codes, names) for key, part in values.items()}, index=names)
     missing = table.isna().any(axis=1).to_numpy()
     if missing.any() and on_missing == "raise":
         raise TableError(
@@ -84,23 +85,6 @@ def read_patients(
         name = str(table[keys[0]][found.y].iloc[0])
     _check_sizes(found, n_folds, keys)
     return Patients(rows, kept[codes[rows]], list(table.index), table, found, name, int(missing.sum()))
-
-
-def _of_patient(values: pd.Series, codes: np.ndarray, names: list[str], key: str) -> np.ndarray:
-    """The one value of each patient; two are refused, and so is a value that some of the patient's cells lack."""
-    values = values.astype(object).where(values.notna(), None)
-    level, _ = pd.factorize(values)
-    _, first = np.unique(codes, return_index=True)
-    wrong = level != level[first][codes]
-    if wrong.any():
-        patient = names[codes[np.flatnonzero(wrong)[0]]]
-        mine = [str(value) for value in pd.unique(values[codes == names.index(patient)])]
-        raise ClinicalError(
-            f"{len(np.unique(codes[wrong]))} patients have more than one value in obs[{key!r}], first {patient!r}: "
-            f"{listed(mine)}. An outcome belongs to the patient: correct the column, or keep the samples of one time "
-            "point."
-        )
-    return values.to_numpy()[first]
 
 
 def _binary(values: pd.Series, key: str, positive: str | None) -> Binary:

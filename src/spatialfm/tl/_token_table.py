@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from .._errors import ElementError, SpatialfmError
-from .._keys import PATIENT_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, TOKEN_KEY
+from .._keys import REGION_KEY, SPATIAL, TOKEN_KEY
 from ._annotate import certainty
 from ._class_maps import check_names, labels_element, natural_step, owners, record_map, smooth_classes
-from ._embedding import choose_components, embedding_record, output_keys, run_plan
+from ._embedding import choose_components, embedding_record, grid_obs, output_keys, run_plan
 from ._probe import draw_per_class, fit_probe
 from ._representation import representation
 
@@ -83,21 +83,7 @@ def plan_table(
         distance = grid.spacing * inputs.ratios[number]
         spacing[number] = distance * to_system.scale_y, distance * to_system.scale_x
     samples = np.array([pair.sample for pair in pairs])[grid.sample]
-    obs = pd.DataFrame(
-        {
-            REGION_KEY: pd.Categorical([f"{table_name}_{sample}" for sample in samples]),
-            TOKEN_KEY: ids,
-            SAMPLE_KEY: pd.Categorical(samples),
-            "tissue": grid.coverage,
-        },
-        index=[f"{sample}_token_{number}" for sample, number in zip(samples, ids, strict=True)],
-    )
-    if SAMPLES in sdata.tables:
-        clinical = sdata.tables[SAMPLES].obs
-        for column in clinical.columns.difference(obs.columns, sort=False):
-            obs[column] = clinical[column].reindex(samples).to_numpy()
-            if not pd.api.types.is_numeric_dtype(clinical[column]) or column == PATIENT_KEY:
-                obs[column] = obs[column].astype("category")
+    obs = grid_obs(sdata, samples, ids, grid.coverage, prefix=f"{table_name}_", instance_key=TOKEN_KEY, kind="token")
     centers = np.stack([boxes[:, [0, 2]].mean(axis=1), boxes[:, [1, 3]].mean(axis=1)], axis=1)
     table = TableModel.parse(
         AnnData(obs=obs, obsm={SPATIAL: centers}),
