@@ -10,7 +10,7 @@ from spatialdata.transformations import Scale, Sequence, Translation, set_transf
 import spatialfm as sfm
 from spatialfm._errors import ElementError
 from spatialfm.embed.cells import find_cells
-from spatialfm.embed.windows import window_starts
+from spatialfm.embed.windows import needed_sides, window_starts
 from spatialfm.pp.elements import match_elements
 
 
@@ -26,14 +26,16 @@ def test_centres_and_extents_are_those_of_scikit_image(make_sdata, blobs):
     regions = regionprops(labels)
     np.testing.assert_array_equal(cells.labels, [region.label for region in regions])
     np.testing.assert_allclose(cells.centers, [np.add(region.centroid, 0.5) for region in regions])
-    for region, extent, start in zip(regions, cells.extents, window_starts(cells.centers, 2 * 64), strict=True):
+    np.testing.assert_array_equal(cells.boxes, [np.array(region.bbox)[[0, 2, 1, 3]] for region in regions])
+    for region, extent, start in zip(
+        regions, needed_sides(cells.centers, cells.boxes), window_starts(cells.centers, 2 * 64), strict=True
+    ):
         y0, x0, y1, x1 = region.bbox
-        # a window of that side, centred on the cell, holds it all; one of six pixels less does not
+        # a window of that side, centred on the cell, holds it all; the next smaller one does not
         first = start + 64 - int(extent) // 2
         assert (first <= (y0, x0)).all()
         assert (first + int(extent) >= (y1, x1)).all()
-        assert extent <= 2 * max(y1 - y0, x1 - x0) + 2
-        smaller = int(extent) - 6
+        smaller = int(extent) - 2
         shrunk = start + 64 - smaller // 2
         assert (shrunk > (y0, x0)).any() or (shrunk + smaller < (y1, x1)).any()
 
@@ -48,7 +50,7 @@ def test_places_are_in_image_pixels(make_sdata, blobs):
     whole = [(labels[10:] == label).sum() == (labels == label).sum() for label in fine.labels]
     same = np.isin(straight.labels, fine.labels[whole])
     np.testing.assert_allclose(fine.centers[whole], straight.centers[same])
-    np.testing.assert_allclose(fine.extents[whole], straight.extents[same])
+    np.testing.assert_allclose(fine.boxes[whole], straight.boxes[same])
 
 
 def test_a_table_that_annotates_something_else_is_refused(make_sdata, blobs):

@@ -26,8 +26,17 @@ def test_every_cell_is_in_one_block_that_holds_its_window(block):
 
 
 def test_the_window_is_centred_on_the_pixel_that_holds_the_centroid():
-    # pixel i covers [i, i + 1): a centroid of 40.5 is the middle of pixel 40, row 32 of a window that begins at 9
-    np.testing.assert_array_equal(window_starts(np.array([[40.0, 40.49], [40.5, 41.49]]), 64), [[8, 8], [9, 9]])
+    # pixel i covers [i, i + 1): centroids 40.0 to 40.99 are those of pixel 40, row 32 of a window that begins at 8
+    np.testing.assert_array_equal(window_starts(np.array([[40.0, 40.49], [40.99, 41.0]]), 64), [[8, 8], [8, 9]])
+    np.testing.assert_array_equal(window_starts(np.array([[40.0, 40.99]]), 7), [[37, 37]])  # 37 to 43: 40 in the middle
+
+
+@pytest.mark.parametrize("indices", [[20, 21], [20, 20, 21], [20, 21, 21], [20]])
+def test_a_centroid_is_rounded_in_pixel_indices_halves_up(indices):
+    edges = np.mean(indices) + 0.5
+    expected = int(np.floor(np.mean(indices) + 0.5)) - 32
+    for noise in (-1e-9, 0, 1e-9):  # of a transformation there and back
+        np.testing.assert_array_equal(window_starts(np.array([[edges + noise, edges]]), 64), [[expected, expected]])
 
 
 def test_window_from_user_card_or_cells():

@@ -62,7 +62,7 @@ def expected_rows(image, labels, *, window=32, intensity_max=255.0, background="
     padded = np.pad(image.astype(np.float64) / intensity_max, ((0, 0), (half, half), (half, half)))
     around = np.pad(labels, half)
     for label in np.unique(labels[labels > 0]):
-        y, x = (int(np.floor(axis.mean() + 0.5 + 0.5)) for axis in np.nonzero(labels == label))
+        y, x = (int(np.floor(axis.mean() + 0.5)) for axis in np.nonzero(labels == label))
         crop, mask = padded[:, y : y + window, x : x + window], around[y : y + window, x : x + window] == label
         crop = crop * mask if background == "zero" else crop
         ramp = np.arange(window)
@@ -174,7 +174,7 @@ def test_kronos_is_the_published_cell_recipe(make_sdata, samples, tmp_path):
     mean, std = np.array([0.2, 0.1, 0.3])[:, None, None], np.array([0.3, 0.2, 0.1])[:, None, None]
     windows = []
     for label in np.unique(labels[labels > 0]):
-        y, x = (int(np.floor(axis.mean() + 1)) for axis in np.nonzero(labels == label))
+        y, x = (int(np.floor(axis.mean() + 0.5)) for axis in np.nonzero(labels == label))  # rows y - 32 to y + 31
         crop = (padded[:, y : y + 64, x : x + 64] - mean) / std
         windows.append(crop * (around[y : y + 64, x : x + 64] == label))
     with torch.inference_mode():

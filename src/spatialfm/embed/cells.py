@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .._errors import ElementError, TableError, listed
+from .._errors import ElementError, TableError, listed, warn
 from .._keys import cell_name
 from .._logging import logger
 from ..pp.elements import AxisAffine, SampleElements, image_array, labels_array, labels_to_image
@@ -32,16 +32,17 @@ class Cells:
     labels
         Label in the label image, ``(n,)``, int64.
     centers
-        Centroid (y, x) in image pixels, ``(n, 2)``.
-    extents
-        Side of the smallest square around the centroid that holds the cell, in image pixels, ``(n,)``.
+        Where the cell's window is centred (y, x): its centroid, or what the user gave; in image pixels ``(n, 2)``, of
+        which pixel ``i`` covers ``[i, i + 1)``.
+    boxes
+        Edges of the cell (y0, y1, x0, x1), in image pixels, ``(n, 4)``.
     """
 
     rows: np.ndarray
     sample: np.ndarray
     labels: np.ndarray
     centers: np.ndarray
-    extents: np.ndarray
+    boxes: np.ndarray
 
 
 def find_cells(
@@ -50,20 +51,28 @@ def find_cells(
     table: AnnData,
     table_name: str,
     on_missing: Literal["raise", "drop"],
+    centers: tuple[str, str] | None = None,
 ) -> Cells:
     """Join the table to the label images.
+
+    Parameters
+    ----------
+    centers
+        Columns of ``table.obs`` with x and y of each cell in pixel indices of its image; None: centroids.
 
     Raises
     ------
     TableError
-        If rows have no label, labels no row, or cells lie outside of the image, and `on_missing` is ``"raise"``.
+        If rows have no label, labels no row, or cells lie outside of the image, and `on_missing` is ``"raise"``; if
+        `centers` are no pixel indices of the cells.
     """
+    given = None if centers is None else given_centers(table, table_name, centers)
     attrs = table.uns.get("spatialdata_attrs")
     if attrs is None:
         raise ElementError(f"Table {table_name!r} annotates no element. Make it with sfm.pp.cell_table(sdata).")
     regions = table.obs[attrs["region_key"]].astype(str).to_numpy()
     instances = table.obs[attrs["instance_key"]].to_numpy()
-    parts, no_label, no_row, outside = [], [], [], []
+    parts, no_label, no_row, outside, beside = [], [], [], [], []
     for number, pair in enumerate(pairs):
         rows = np.flatnonzero(regions == pair.labels)
         if not len(rows):
@@ -85,11 +94,17 @@ def find_cells(
         no_label += [cell_name(pair.sample, label) for label in ids[~found]]
         no_row += [cell_name(pair.sample, label) for label in np.setdiff1d(scan.ids, ids)]
         rows, ids, place = rows[found], ids[found], place[found]
-        centers, extents = _in_image_pixels(scan.take(place), labels_to_image(sdata, pair))
+        where, boxes = _in_image_pixels(scan.take(place), labels_to_image(sdata, pair))
+        if given is not None:
+            where = given[rows]
+            apart = ((where < boxes[:, [0, 2]]) | (where > boxes[:, [1, 3]])).any(axis=1)
+            beside += [cell_name(pair.sample, label) for label in ids[apart]]
         height, width = image_array(sdata, pair.image).shape[-2:]
-        inside = np.all((centers >= 0) & (centers < (height, width)), axis=1)
+        inside = np.all((where >= 0) & (where < (height, width)), axis=1)
         outside += [cell_name(pair.sample, label) for label in ids[~inside]]
-        parts.append((rows[inside], np.full(inside.sum(), number), ids[inside], centers[inside], extents[inside]))
+        parts.append((rows[inside], np.full(inside.sum(), number), ids[inside], where[inside], boxes[inside]))
+    if beside:
+        _report_beside(beside, sum(len(part[0]) for part in parts) + len(outside), centers)
     _report(table_name, no_label, no_row, outside, on_missing)
     cells = Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     if not len(cells.rows):
@@ -97,12 +112,48 @@ def find_cells(
     return cells
 
 
+def given_centers(table: AnnData, table_name: str, columns: tuple[str, str]) -> np.ndarray:
+    """Centres (y, x) from columns of x and y in pixel indices, ``(n_obs, 2)``; pixel ``i`` covers ``[i, i + 1)``.
+
+    Raises
+    ------
+    TableError
+        If there are no such columns, or they hold no numbers.
+    """
+    if isinstance(columns, str) or len(columns) != 2:
+        raise TableError(f"centers={columns!r} must be two columns of obs, of x and of y: centers=('x', 'y').")
+    if missing := [name for name in columns if name not in table.obs]:
+        found = listed(list(map(str, table.obs)), 20, quoted=False)
+        raise TableError(f"No column {missing[0]!r} in table {table_name!r} (centers=); it has {found}.")
+    try:
+        x, y = (table.obs[name].to_numpy(dtype=float) for name in columns)
+    except (TypeError, ValueError) as error:
+        raise TableError(f"Columns {tuple(columns)!r} (centers=) do not hold numbers: {error}.") from error
+    wrong = ~(np.isfinite(x) & np.isfinite(y))
+    if wrong.any():
+        names = listed(list(table.obs_names[wrong]), 5, quoted=False)
+        raise TableError(f"{int(wrong.sum())} cell(s) have no centre in centers={tuple(columns)!r}: {names}.")
+    return np.stack([y, x], axis=1) + 0.5
+
+
+def _report_beside(beside: list[str], n_cells: int, columns: tuple[str, str]) -> None:
+    """Centres in µm, of another image, or with x and y exchanged lie beside their cells."""
+    message = (
+        f"{len(beside)} of {n_cells} centres in centers={tuple(columns)!r} lie outside of the box around their cell "
+        f"({listed(beside, 5, quoted=False)})"
+    )
+    if 2 * len(beside) > n_cells:
+        raise TableError(
+            f"{message}. Pass the columns of x and of y, in this order, in pixel indices of the image (not in µm)."
+        )
+    warn(f"{message}: their windows may hold other cells.")
+
+
 def _in_image_pixels(scan: LabelScan, to_image: AxisAffine) -> tuple[np.ndarray, np.ndarray]:
     y, x = to_image(*(scan.centroid + 0.5).T)  # the centre of pixel 0 is 0.5
     y0, y1, x0, x1 = scan.box.T
     (top, left), (bottom, right) = to_image(y0, x0), to_image(y1, x1)
-    reach = np.max([y - top, bottom - y, x - left, right - x], axis=0)
-    return np.stack([y, x], axis=1), 2 * np.ceil(reach) + 1  # one more: the window's start is rounded
+    return np.stack([y, x], axis=1), np.stack([top, bottom, left, right], axis=1)
 
 
 def _report(table_name: str, no_label: list[str], no_row: list[str], outside: list[str], on_missing: str) -> None:

@@ -41,6 +41,7 @@ class Options:
     mpp: float | Mapping[str, float] | None = None
     resample: bool = True
     window: int | None = None
+    centers: tuple[str, str] | None = None
     mode: str = "auto"
     stride: int | None = None
     padding: int | None = None

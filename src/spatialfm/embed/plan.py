@@ -18,7 +18,7 @@ from .inputs import Inputs, Options
 from .panel import Panel
 from .store import fingerprint
 from .tiles import TileJob
-from .windows import choose_window
+from .windows import choose_window, needed_sides
 
 if TYPE_CHECKING:
     from ..models.encoder import Encoder
@@ -55,6 +55,11 @@ def check_options(encoder: Encoder, options: Options) -> tuple[str, tuple[str, .
         offered = ["patch", *(["marker"] if "token" in card.outputs else [])]
     else:
         offered = [name for name in card.outputs if name in OF_WINDOWS]
+    if options.centers is not None and mode != "crop":
+        raise ModelError(
+            f"centers= belongs to mode='crop'; {card.name} is run with mode='tile', where all pixels of a cell count. "
+            "Leave it out."
+        )
     asked = [options.outputs] if isinstance(options.outputs, str) else options.outputs or ()
     if mode == "tile" and "attention" in asked and "attention" in card.outputs:
         raise ModelError(
@@ -104,10 +109,11 @@ def plan_cells(inputs: Inputs, cells: Cells) -> Plan:
     card, options = inputs.encoder.card, inputs.options
     mode, outputs, background = check_options(inputs.encoder, options)
     per_cell = inputs.ratios[cells.sample]
-    extents = cells.extents / per_cell
+    centers = cells.centers / per_cell[:, None]
+    extents = needed_sides(centers, cells.boxes / per_cell[:, None])
     window = choose_window(options.window, card.window, card.patch_size, extents, tiles=mode == "tile")
     arguments = inputs.job_arguments(outputs, background, window)
-    arguments |= {"labels": cells.labels, "sample": cells.sample, "centers": cells.centers / per_cell[:, None]}
+    arguments |= {"labels": cells.labels, "sample": cells.sample, "centers": centers}
     notes = {"mode": mode, **inputs.notes, "background": background, "window": window}
     if mode == "tile":
         stride = STRIDE if options.stride is None else options.stride
@@ -118,12 +124,13 @@ def plan_cells(inputs: Inputs, cells: Cells) -> Plan:
             inputs, TileJob(**arguments, stride=stride, padding=padding), notes | {"stride": stride, "padding": padding}
         )
     check_window(inputs, window)
-    n_truncated = int((extents > window + 1).sum())
+    n_truncated = int((extents > window + window % 2).sum())
     if n_truncated:
         logger.warning("%d of %d cells reach beyond their window of %d pixels", n_truncated, len(extents), window)
+    centred = "centroid" if options.centers is None else list(options.centers)
     fitting = card.window is None and options.window is None
     job = CropJob(**arguments, extents=extents if fitting else None)
-    return finish_plan(inputs, job, notes | {"n_cells_truncated": n_truncated})
+    return finish_plan(inputs, job, notes | {"centers": centred, "n_cells_truncated": n_truncated})
 
 
 def finish_plan(inputs: Inputs, job: Job, notes: dict[str, object]) -> Plan:

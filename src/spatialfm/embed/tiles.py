@@ -16,6 +16,7 @@ from .engine import Job
 from .pool import cut_windows
 from .rows import Rows, SharedRows, count_pixels
 from .store import BlockStore
+from .windows import window_starts
 
 if TYPE_CHECKING:
     from ..models.encoder import EncoderOutput
@@ -248,10 +249,8 @@ class TileJob(Job):
         return outputs.token.mean(1) if outputs.summary is None else outputs.summary
 
     def _token_at(self, cell: int) -> dict[str, np.ndarray]:
-        (y, x), half = np.floor(self.centers[cell]).astype(int), self.window // 2
-        region = self.readers[self.sample[cell]].pixels(
-            y - half, y - half + self.window, x - half, x - half + self.window
-        )
+        y, x = window_starts(self.centers[cell], self.window)
+        region = self.readers[self.sample[cell]].pixels(y, y + self.window, x, x + self.window)
         with torch.inference_mode():
             outputs = self.encode(torch.from_numpy(region)[None].to(self.encoder.device), None)
         tokens = {name: self._tokens(outputs, name)[0] for name in self.outputs}

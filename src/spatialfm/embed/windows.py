@@ -44,13 +44,47 @@ class CellBlock:
 def window_starts(centers: np.ndarray, window: int) -> np.ndarray:
     """First row and column of the window around each centre ``(n, 2)``, in model pixels.
 
+    Pixel ``i`` covers ``[i, i + 1)``. The window is cut as the official pipeline of KRONOS does it: around the pixel
+    ``i`` that holds the centre, from ``i - window // 2`` on. In pixel indices (centre of pixel ``i`` = ``i``) this is
+    the centroid rounded to the nearest, halves up.
+
     Examples
     --------
     >>> import numpy as np
-    >>> window_starts(np.array([[32.0, 40.4]]), 64)
-    array([[0, 8]])
+    >>> window_starts(np.array([[32.0, 40.4], [32.9, 41.0]]), 64)
+    array([[0, 8],
+           [0, 9]])
     """
-    return np.floor(np.asarray(centers) + 0.5).astype(np.int64) - window // 2
+    return center_pixels(centers) - window // 2
+
+
+def center_pixels(centers: np.ndarray) -> np.ndarray:
+    """Row and column of the pixel that holds each centre ``(n, 2)``.
+
+    A millionth of a pixel is added: a centroid between two pixels must not fall back by what a transformation rounds.
+    """
+    return np.floor(np.asarray(centers) + 1e-6).astype(np.int64)
+
+
+def needed_sides(centers: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Side of the smallest even window around each centre ``(n, 2)`` that holds its cell, ``(n,)``.
+
+    Parameters
+    ----------
+    centers
+        Centre (y, x) in pixels.
+    boxes
+        Edges (y0, y1, x0, x1) of the cell, ``(n, 4)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> needed_sides(np.array([[10.5, 10.5]]), np.array([[8, 13, 9, 12]]))  # rows 8 to 12 around pixel 10
+    array([6.])
+    """
+    pixel = center_pixels(centers)
+    low, high = np.floor(boxes[:, [0, 2]] + 1e-6), np.ceil(boxes[:, [1, 3]] - 1e-6)
+    return 2.0 * np.maximum(pixel - low, high - pixel).max(axis=1, initial=0)
 
 
 def plan_blocks(sample: int, cells: np.ndarray, starts: np.ndarray, window: int, block: int) -> list[CellBlock]:

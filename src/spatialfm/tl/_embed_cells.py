@@ -43,6 +43,7 @@ def embed_cells(
     resample: bool = True,
     mode: Literal["auto", "crop", "tile"] = "auto",
     window: int | None = None,
+    centers: tuple[str, str] | None = None,
     stride: int | None = None,
     padding: int | None = None,
     stats: Mapping[str, object] | None = None,
@@ -118,6 +119,11 @@ def embed_cells(
         ``"crop"``, ``"tile"``, or what the paper does (``"auto"``).
     window
         Side of the window in model pixels. Default: what the card says; 128 for tiles.
+    centers
+        Crops only: where windows are centred. Default: the centroid of each cell in pixel indices, rounded (halves
+        up); a window of 64 then spans rows ``i - 32`` to ``i + 31`` around pixel ``i``, as in the official pipeline of
+        KRONOS. ``("x", "y")``: columns of ``obs`` that hold the centres as pixel indices of the image, taken as they
+        are (fractions are rounded; indices of an image that is resampled are scaled with it).
     stride, padding
         Tiles only, in model pixels: distance of one tile to the next (default 42), and how far tiles reach beyond the
         image, where all is zero before normalising (default 120).
@@ -212,6 +218,7 @@ def embed_cells(
         resample=resample,
         mode=mode,
         window=window,
+        centers=centers,
         stride=stride,
         padding=padding,
         stats=stats,
@@ -223,7 +230,7 @@ def embed_cells(
     )
     check_options(encoder, options)
     table = _table(sdata, table_name, pairs, on_missing)
-    cells = find_cells(sdata, pairs, table, table_name, on_missing)
+    cells = find_cells(sdata, pairs, table, table_name, on_missing, centers)
     _check_rows(table, cells.rows, pairs, table_name, copy=copy)
     n_components = choose_components(encoder, reduce, n_components, basis, len(cells.rows), "cells")
     plan = plan_cells(prepare_inputs(sdata, pairs, encoder, options), cells)
