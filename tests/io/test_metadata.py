@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 import tifffile
 
+import spatialfm as sfm
+from spatialfm._errors import PixelSizeError, SpatialfmWarning
 from spatialfm.io._layout import open_tiff
-from spatialfm.io._metadata import parse_ome
+from spatialfm.io._ome import ome_images
+
+
+def parse_ome(xml, index=0):
+    images = ome_images(xml)
+    if index >= len(images):
+        return None, None
+    names = images[index].channel_names
+    return None if names is None else list(names), images[index].pixel_size
 
 
 def size_of(path):
@@ -121,3 +132,77 @@ def test_names_of_single_pages(tmp_path):
 def test_three_markers_stored_as_colours_are_not_called_red_green_and_blue(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 32, 48), np.uint16), photometric="rgb", planarconfig="separate")
     assert open_tiff(tmp_path / "a.tif").metadata.channel_names is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_unit"),
+    [("inch", 72), ("inch", 96), ("inch", 300), ("inch", 600), ("cm", 28.35), ("in", 150), ("inches", 2400)],
+)
+def test_resolution_of_a_screen_or_printer_in_imagej_is_no_pixel_size(tmp_path, unit, per_unit):
+    options = {"imagej": True, "metadata": {"axes": "CYX", "unit": unit}, "resolution": (per_unit, per_unit)}
+    path = write(tmp_path, **options)
+    assert size_of(path) is None
+    with pytest.warns(SpatialfmWarning, match=r"dots per inch, which cannot be meant.*Pass mpp=") as caught:
+        sdata = sfm.io.read_tiff(path, channel_names=["a", "b"])
+    assert len(caught) == 1
+    assert sdata.attrs["spatialfm"]["samples"]["a"]["mpp"] == 1
+    assert sdata.attrs["spatialfm"]["samples"]["a"]["mpp_source"] == "assumed"
+
+
+def test_imagej_units_that_are_meant(tmp_path):
+    metadata = {"axes": "CYX", "unit": "cm"}
+    assert size_of(write(tmp_path, imagej=True, metadata=metadata, resolution=(20000, 20000)))[0] == 0.5
+    metadata = {"axes": "CYX", "unit": "um", "yunit": "nm"}
+    assert size_of(write(tmp_path, imagej=True, metadata=metadata, resolution=(2, 0.002)))[:2] == (0.5, 0.5)
+    metadata = {"axes": "CYX", "unit": "um", "spacing": 3.0}
+    assert size_of(write(tmp_path, imagej=True, metadata=metadata, resolution=(4, 4)))[:2] == (0.25, 0.25)
+
+
+@pytest.mark.parametrize(("value", "unit"), [(325, "µm"), (0.325, "nm"), (0.5, "mm"), (352.7778, "µm")])
+def test_sizes_that_no_image_of_cells_has_are_refused(tmp_path, value, unit):
+    metadata = {f"PhysicalSize{axis}{end}": v for axis in "XY" for end, v in (("", value), ("Unit", unit))}
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, np.zeros((2, 32, 48), np.uint8), metadata={"axes": "CYX", **metadata})
+    with pytest.raises(PixelSizeError, match=r"a\.ome\.tif.* by OME-XML PhysicalSizeX.*Pass mpp=<µm per pixel>"):
+        sfm.io.read_tiff(path, channel_names=["a", "b"])
+    with pytest.warns(SpatialfmWarning, match="contradicts the one given"):
+        sdata = sfm.io.read_tiff(path, channel_names=["a", "b"], mpp=0.325)
+    assert sdata.attrs["spatialfm"]["samples"]["a"]["mpp"] == 0.325
+
+
+def test_a_pixel_size_in_nanometres_given_as_micrometres_is_asked_about(tmp_path):
+    path = write(tmp_path)
+    with pytest.warns(SpatialfmWarning, match=r"325 µm.*Check that it is in µm per pixel, not in nm"):
+        sfm.io.read_tiff(path, channel_names=["a", "b"], mpp=325)
+
+
+def test_two_sizes_in_one_file_are_told(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    metadata = {"axes": "CYX", "PhysicalSizeX": 1.0, "PhysicalSizeY": 1.0, "Channel": {"Name": ["a", "b"]}}
+    options = {"metadata": metadata, "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, np.zeros((2, 32, 48), np.uint8), resolution=(20000, 20000), **options)
+    with pytest.warns(SpatialfmWarning, match="1 µm by OME-XML PhysicalSizeX, 0.5 µm by resolution tags"):
+        assert sfm.io.read_tiff(path).attrs["spatialfm"]["samples"]["a"]["mpp"] == 1
+    tifffile.imwrite(path, np.zeros((2, 32, 48), np.uint8), resolution=(10000, 10000), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sfm.io.read_tiff(path)
+
+
+def test_size_in_an_aperio_description(tmp_path):
+    description = "Aperio Image Library v1\n48x32 [0,0 48x32] |AppMag = 20|MPP = 0.4990|Left = 1"
+    tifffile.imwrite(
+        tmp_path / "a.svs", np.zeros((32, 48, 3), np.uint8), description=description, metadata=None, photometric="rgb"
+    )
+    assert size_of(tmp_path / "a.svs") == (0.499, 0.499, "MPP of the description")
+
+
+def test_a_colour_picture_is_told(tmp_path):
+    picture = np.zeros((32, 48, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", picture, photometric="rgb")
+    with pytest.warns(SpatialfmWarning, match="Colour pictures.*instead of markers.*channel_names="):
+        sfm.io.read_tiff(tmp_path / "a.tif", mpp=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sdata = sfm.io.read_tiff(tmp_path / "a.tif", mpp=0.5, channel_names=["DAPI", "CD3", "CD8"])
+    assert list(sdata.images["image_a"].coords["c"].values) == ["DAPI", "CD3", "CD8"]

@@ -150,7 +150,10 @@ def test_duplicate_channel_names(refused, tmp_path, pixels):
     sdata = sfm.io.read_tiff(path, channel_names={2: "DAPI_2", 4: "CD3_2"}, mpp=1)  # the mend works
     assert list(sdata.images["image_cycles"].coords["c"].values) == ["DAPI", "CD3", "DAPI_2", "CD8", "CD3_2"]
     refused(PanelError, ["renames 'DAPI'", "positions [0, 2]", "by position"], path, channel_names={"DAPI": "x"})
-    refused(PanelError, ["'a' at positions [0, 1]"], path, channel_names=list("aabcd"))
+    refused(PanelError, ["duplicates: 'a' at positions [0, 1]", "a name of its own"], path, channel_names=list("aabcd"))
+    # what the user renamed already is kept in what is proposed
+    refused(PanelError, ["channel_names={1: 'CD3e', 2: 'DAPI_2'}"], path, channel_names={1: "CD3e"})
+    sfm.io.read_tiff(path, channel_names={1: "CD3e", 2: "DAPI_2"}, mpp=1)
 
 
 def test_folders(refused, tmp_path, pixels):
@@ -173,9 +176,9 @@ def test_folders(refused, tmp_path, pixels):
 @pytest.mark.parametrize(
     ("shape", "options", "parts"),
     [
-        ((5, 70, 90), {"imagej": True, "metadata": {"axes": "ZYX"}}, ["a Z stack of 5 planes", 'axes="cyx"']),
-        ((5, 70, 90), {"imagej": True, "metadata": {"axes": "TYX"}}, ["a time series of 5 planes", 'axes="cyx"']),
-        ((2, 5, 70, 90), {"imagej": True, "metadata": {"axes": "ZCYX"}}, ["2 along Z, 5 along C", "projection"]),
+        ((5, 70, 90), {"imagej": True, "metadata": {"axes": "ZYX"}}, ["a stack of 5 Z planes", 'axes="zyx"']),
+        ((5, 70, 90), {"imagej": True, "metadata": {"axes": "TYX"}}, ["5 time points or cycles", 'axes="tyx"']),
+        ((2, 5, 70, 90), {"imagej": True, "metadata": {"axes": "ZCYX"}}, ["2 Z planes x 5 channels", 'axes="zcyx"']),
         ((4, 70, 90, 3), {"photometric": "rgb"}, ["4 axes", "(4, 70, 90, 3)"]),
     ],
 )

@@ -28,6 +28,7 @@ class ReadSample:
     labels: dict[str, Any]
     channel_names: tuple[str, ...]
     record: dict[str, Any]
+    identity: frozenset[tuple[str, int]] = frozenset()  # where the pixels are
     notes: list[tuple[str, str, str]] = field(default_factory=list)  # kind, file, text
 
 
@@ -46,6 +47,7 @@ def read_sample(
     opened = read_image(image, channel_names, axes=axes, series=series)
     mask, mask_path = (None, None) if labels is None else read_labels(labels, opened, cast=cast_labels)
     size, source, notes = resolve_mpp(opened, mpp)
+    notes = [*notes, *opened.notes]
     if not opened.is_named:
         notes = [*notes, ("unnamed", f"{opened.channel_names[0]} to {opened.channel_names[-1]}")]
     record = {"mpp": size, "mpp_source": source, "image": opened.path, "labels": mask_path}
@@ -57,6 +59,7 @@ def read_sample(
         labels={} if mask is None else {cells_name(sample): labels_element(mask, sample, size)},
         channel_names=opened.channel_names,
         record=record,
+        identity=opened.identity,
         notes=[(kind, str(image), text) for kind, text in notes],
     )
 
@@ -100,7 +103,7 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
     Parameters
     ----------
     kind
-        ``"mpp_assumed"``, ``"mpp_contradicts"`` or ``"unnamed"``.
+        Of `resolve_mpp` and `read_image`.
     notes
         Pairs of file and text.
     """
@@ -114,6 +117,23 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
         )
     if kind == "mpp_contradicts":
         return f"The pixel size in the metadata contradicts the one given: {files}. The one given is used."
+    if kind == "mpp_disagree":
+        return (
+            f"Two pixel sizes in the metadata of {files}: the first is used. "
+            "Pass mpp=<µm per pixel> to say which is right."
+        )
+    if kind == "mpp_odd":
+        return f"mpp= is far from what images of cells have: {files}. Check that it is in µm per pixel, not in nm."
+    if kind == "photograph":
+        return (
+            f"Colour pictures (8-bit red, green and blue) instead of markers: {files}. If the three channels are "
+            "markers, pass channel_names=[...] with their names."
+        )
+    if kind == "unused_pages":
+        return (
+            f"Pages that the OME-XML does not speak of are left out: {files}. If they are channels of the image, "
+            "export it again with metadata for all of them."
+        )
     return (
         f"No channel names in the metadata of {files}: channels are called by their number. "
         "Pass channel_names=[...], one for each channel, in the file's order."

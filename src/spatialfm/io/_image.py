@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import dask.array as da
 import numpy as np
 
 from .._errors import InputFileError, PixelSizeError
-from ._axes import assign_axes
-from ._layout import open_tiff
-from ._metadata import PixelSize
+from ._axes import assign_axes, plane_names
+from ._layout import TiffLayout, open_tiff
 from ._names import is_tiff_name, natural_key, resolve_channel_names, stem
+from ._pixel_size import MAX_MPP, MIN_MPP, PixelSize
 from ._reader import lazy_levels
 
 # pixel sizes closer than this are the same, written with fewer digits
@@ -29,8 +30,11 @@ class LazyImage:
     channel_names: tuple[str, ...]
     is_named: bool  # by the file or by the user, not by us
     pixel_size: PixelSize | None
-    ignored_resolution: float | None
+    other_size: PixelSize | None
+    ignored_size: str
     path: str
+    notes: tuple[tuple[str, str], ...] = ()  # kind and text
+    identity: frozenset[tuple[str, int]] = frozenset()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -50,18 +54,35 @@ def read_image(
         return _read_folder(path, channel_names)
     layout = open_tiff(path, series)
     n_names = len(channel_names) if isinstance(channel_names, list) else None
-    sources = assign_axes(layout.levels[0].dims, axes, n_names, f"'{path}'")
+    stacks = layout.levels[0].stacks
+    sources = assign_axes(layout.levels[0].dims, axes, n_names, f"'{path}'", stacks)
     levels = lazy_levels(layout, sources)
     found = layout.metadata.channel_names
+    if len(stacks) > 1 or (stacks and levels[0].shape[0] > 1):
+        if found is not None:
+            found = plane_names(found, stacks, axes) or found
+        if isinstance(channel_names, list):
+            channel_names = plane_names(channel_names, stacks, axes) or channel_names
     names = resolve_channel_names(found, channel_names, levels[0].shape[0], f"'{path}'")
     return LazyImage(
         levels=tuple(levels),
         channel_names=tuple(names),
         is_named=found is not None or isinstance(channel_names, list),
         pixel_size=layout.metadata.pixel_size,
-        ignored_resolution=layout.metadata.ignored_resolution,
+        other_size=layout.metadata.other_size,
+        ignored_size=layout.metadata.ignored_size,
         path=layout.state.path,
+        notes=tuple(_notes(layout, isinstance(channel_names, list))),
+        identity=layout.identity,
     )
+
+
+def _notes(layout: TiffLayout, named: bool) -> Iterator[tuple[str, str]]:
+    """What is odd about a file, as kind and text."""
+    if layout.unused_pages:
+        yield "unused_pages", f"{layout.unused_pages} of {layout.unused_pages + len(layout.levels[0].pages)} pages"
+    if layout.metadata.is_photograph and not named:
+        yield "photograph", ""
 
 
 def _read_folder(folder: Path, channel_names: list[str] | dict[str | int, str] | None) -> LazyImage:
@@ -96,7 +117,8 @@ def _read_folder(folder: Path, channel_names: list[str] | dict[str | int, str] |
         channel_names=tuple(names),
         is_named=True,
         pixel_size=sized[0].pixel_size if sized else None,
-        ignored_resolution=first.ignored_resolution,
+        other_size=first.other_size,
+        ignored_size=first.ignored_size,
         path=str(folder.resolve()),
     )
 
@@ -111,7 +133,9 @@ def _read_channel(file: Path) -> LazyImage:
             "Pass the file itself, or move it out of the folder."
         )
     metadata = layout.metadata
-    return LazyImage(tuple(levels), ("",), True, metadata.pixel_size, metadata.ignored_resolution, layout.state.path)
+    return LazyImage(
+        tuple(levels), ("",), True, metadata.pixel_size, metadata.other_size, metadata.ignored_size, layout.state.path
+    )
 
 
 def read_labels(path: Path, image: LazyImage, *, cast: bool, axes: str | None = None) -> tuple[da.Array, str]:
@@ -184,22 +208,36 @@ def resolve_mpp(image: LazyImage, given: float | None) -> tuple[float, str, list
     """
     size = image.pixel_size
     if given is not None:
-        mpp = float(given)
-        if not (np.isfinite(mpp) and mpp > 0):
-            raise PixelSizeError(f"mpp={given!r} is not a pixel size. Pass µm per pixel, for example mpp=0.5.")
-        if size is not None and not (_same(size.x, mpp) and _same(size.y, mpp)):
-            return mpp, "argument", [("mpp_contradicts", f"{size.x:g} µm by {size.field}, mpp={mpp:g}")]
-        return mpp, "argument", []
+        return _given_mpp(float(given), size)
     if size is None:
-        dpi = image.ignored_resolution
-        text = "" if dpi is None else f"its resolution tags say {25400 / dpi:.0f} dots per inch, which cannot be meant"
-        return 1.0, "assumed", [("mpp_assumed", text)]
+        return 1.0, "assumed", [("mpp_assumed", image.ignored_size)]
+    if not size.is_plausible:
+        raise PixelSizeError(
+            f"Pixels of '{image.path}' are {size.x:g} x {size.y:g} µm by {size.field}, which no image of cells has "
+            f"({MIN_MPP:g} to {MAX_MPP:g} µm). Pass mpp=<µm per pixel>, {size.x:g} if it is meant."
+        )
     if not np.isclose(size.x, size.y, rtol=1e-3):
         raise PixelSizeError(
             f"Pixels of '{image.path}' are not square ({size.x:g} x {size.y:g} µm by {size.field}). Resample the "
             "image, or pass mpp=<µm per pixel> if the metadata are wrong."
         )
-    return size.x, "metadata", []
+    notes = []
+    if (other := image.other_size) is not None:
+        notes.append(("mpp_disagree", f"{size.x:g} µm by {size.field}, {other.x:g} µm by {other.field}"))
+    return size.x, "metadata", notes
+
+
+def _given_mpp(mpp: float, size: PixelSize | None) -> tuple[float, str, list[tuple[str, str]]]:
+    if not (np.isfinite(mpp) and mpp > 0):
+        raise PixelSizeError(f"mpp={mpp!r} is not a pixel size. Pass µm per pixel, for example mpp=0.5.")
+    if size is not None and _same(size.x, mpp) and _same(size.y, mpp):
+        return mpp, "argument", []
+    notes = []
+    if size is not None:
+        notes.append(("mpp_contradicts", f"{size.x:g} µm by {size.field}, mpp={mpp:g}"))
+    if not MIN_MPP <= mpp <= MAX_MPP:
+        notes.append(("mpp_odd", f"{mpp:g} µm"))
+    return mpp, "argument", notes
 
 
 def _same(a: float, b: float) -> bool:

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tifffile
 
-from .._errors import InputFileError
+from .._errors import InputFileError, listed
 from ._ifd import check_ifd_chain
 from ._metadata import ImageMetadata, read_metadata
+from ._ome import companion_error, external_xml, missing_files, page_file
 
 if TYPE_CHECKING:
     from tifffile import TiffPage, TiffPageSeries
 
 _UNCOMPRESSED = 1
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,12 @@ class Dim:
 class Level:
     """One resolution of an image.
 
-    `shape` counts pages, samples, rows and columns; `segment` is the height and width of a strip or tile.
+    `shape` counts pages, samples, rows and columns; `segment` is the height and width of a strip or tile; `stacks`
+    are the axes along which the pages lie, slowest first.
     """
 
     dims: tuple[Dim, ...]
+    stacks: tuple[tuple[str, int], ...]
     shape: tuple[int, int, int, int]
     dtype: np.dtype
     stored_dtype: np.dtype
@@ -97,6 +101,12 @@ class TiffLayout:
     series: int | None
     levels: tuple[Level, ...]
     metadata: ImageMetadata
+    unused_pages: int = 0
+
+    @property
+    def identity(self) -> frozenset[tuple[str, int]]:
+        """Where its planes are: two files of a set that lead to the same pixels have the same."""
+        return frozenset((page.path, int(page.offsets[0])) for page in self.levels[0].pages)
 
 
 def file_state(path: Path) -> FileState:
@@ -133,14 +143,15 @@ def open_tiff(path: Path, series: int | None = None) -> TiffLayout:
 def layout_of(state: FileState, series: int | None) -> TiffLayout:
     """Layout of a file in a known state; kept, because every block that is read asks for it."""
     _check_magic(state)
+    path = Path(state.path)
     try:
-        with tifffile.TiffFile(state.path) as tif:
+        with tifffile.TiffFile(path) as tif:
             check_ifd_chain(state, is_plain=not (tif.is_ndpi or tif.is_lsm or tif.is_stk))
-            all_series = _all_series(tif)
-            index = _choose_series(all_series, series, state.path)
-            chosen = all_series[index]
-            levels = tuple(_level(level, state) for level in chosen.levels)
-            return TiffLayout(state, series, _same_channels(levels), read_metadata(tif, chosen, index))
+            xml = external_xml(tif, path)
+            if xml is None:
+                return _layout(tif, state, series)
+        with tifffile.TiffFile(path, omexml=xml) as tif:
+            return _layout(tif, state, series)
     except (InputFileError, OSError, MemoryError):
         raise
     except Exception as error:  # tifffile raises whatever the damaged bytes lead to
@@ -150,9 +161,33 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
         ) from error
 
 
+def _layout(tif: tifffile.TiffFile, state: FileState, series: int | None) -> TiffLayout:
+    all_series = _all_series(tif)
+    chosen = all_series[_choose_series(all_series, series, state.path)]
+    missing = missing_files(tif, state.path) if chosen.kind == "ome" else []
+    levels = _same_channels(tuple(_level(level, state, missing) for level in chosen.levels))
+    unused = _unused_pages(tif, all_series, chosen) if chosen.kind == "ome" else 0
+    return TiffLayout(state, series, levels, read_metadata(tif, chosen, state.path), unused)
+
+
+def _unused_pages(tif: tifffile.TiffFile, all_series: Sequence[TiffPageSeries], chosen: TiffPageSeries) -> int:
+    """Pages like those of the image that no image of the OME-XML speaks of."""
+    used = {page.index for series in all_series for page in series if page is not None and page_file(page) == own(tif)}
+    rest = [tif.pages.get(i) for i in range(len(tif.pages)) if i not in used]
+    keyframe = chosen.keyframe
+    return sum(page.shaped == keyframe.shaped and page.dtype == keyframe.dtype for page in rest)
+
+
+def own(tif: tifffile.TiffFile) -> Path:
+    """File that is open."""
+    return Path(tif.filehandle.path)
+
+
 def _check_magic(state: FileState) -> None:
     with open(state.path, "rb") as file:
         start = file.read(4)
+    if state.path.lower().endswith((".companion.ome", ".ome.xml")) and start[:1] in (b"<", b"\xef"):
+        raise companion_error(Path(state.path))
     if start[:2] not in (b"II", b"MM") or start[2:4] not in (b"*\0", b"\0*", b"+\0", b"\0+"):
         raise InputFileError(
             f"'{state.path}' is not a TIFF file (it starts with {start!r}). Pass a TIFF, or save the image as one."
@@ -162,19 +197,35 @@ def _check_magic(state: FileState) -> None:
 def _choose_series(all_series: list[TiffPageSeries], wanted: int | None, path: str) -> int:
     if not all_series:
         raise InputFileError(f"'{path}' holds no image. Copy or export it again.")
-    listed = "; ".join(f"series={i}: {s.name or s.kind} {s.axes} {s.shape}" for i, s in enumerate(all_series))
+    numbered = list(enumerate(all_series))
     if wanted is not None:
         if not 0 <= wanted < len(all_series):
-            raise InputFileError(f"'{path}' has no series {wanted}. It holds {listed}. Mend series=.")
+            raise InputFileError(f"'{path}' has no series {wanted}. It holds {_described(numbered)}. Mend series=.")
         return wanted
-    if len(all_series) == 1 or all_series[0].name == "Baseline":  # QPTIFF: then thumbnail, macro and slide label
-        return 0
-    areas = np.array([s.keyframe.imagelength * s.keyframe.imagewidth for s in all_series], dtype=float)
+    # every file of a set may describe the images of all files
+    here = [(i, series) for i, series in numbered if series.kind != "ome" or _lies_in(series, path)]
+    if not here:
+        raise InputFileError(
+            f"'{path}' holds none of the images that its OME-XML describes: {_described(numbered)}. Pass the file "
+            "that holds the image."
+        )
+    if len(here) == 1 or here[0][1].name == "Baseline":  # QPTIFF: then thumbnail, macro and slide label
+        return here[0][0]
+    areas = np.array([s.keyframe.imagelength * s.keyframe.imagewidth for _, s in here], dtype=float)
     largest = int(areas.argmax())
     # what is far smaller is a thumbnail or a label; anything else is an image of its own
     if (np.delete(areas, largest) <= areas[largest] / 3).all():
-        return largest
-    raise InputFileError(f"'{path}' holds {len(all_series)} images: {listed}. Say which with series=<number>.")
+        return here[largest][0]
+    raise InputFileError(f"'{path}' holds {len(here)} images: {_described(here)}. Say which with series=<number>.")
+
+
+def _lies_in(series: TiffPageSeries, path: str) -> bool:
+    return any(page is not None and page_file(page) == Path(path) for page in series)
+
+
+def _described(numbered: Sequence[tuple[int, TiffPageSeries]]) -> str:
+    shown = [f"series={i}: {s.name or s.kind} {s.axes} {s.shape}" for i, s in numbered[:_SHOWN]]
+    return "; ".join(shown) + (f"; and {len(numbered) - _SHOWN} more" if len(numbered) > _SHOWN else "")
 
 
 def _all_series(tif: tifffile.TiffFile) -> Sequence[TiffPageSeries]:
@@ -190,12 +241,13 @@ def _full_shape(series: TiffPageSeries) -> tuple[str, tuple[int, ...]]:
     return series.axes, series.shape
 
 
-def _level(series: TiffPageSeries, state: FileState) -> Level:
+def _level(series: TiffPageSeries, state: FileState, missing: Sequence[str]) -> Level:
     keyframe = series.keyframe
     separate, depth, height, width, contiguous = keyframe.shaped
     if depth > 1:
         raise InputFileError(
-            f"'{state.path}' is a volume of {depth} planes. Images are 2-D: save one plane or a projection."
+            f"'{state.path}' is a volume of {depth} planes in one page. Images are 2-D: save its planes as pages, "
+            'which axes="zyx" keeps as channels, or a projection.'
         )
     _check_dtype(keyframe, state)
     samples = separate * contiguous
@@ -203,12 +255,14 @@ def _level(series: TiffPageSeries, state: FileState) -> Level:
     is_tiled = keyframe.is_tiled
     segment = (keyframe.tilelength, keyframe.tilewidth) if is_tiled else (keyframe.rowsperstrip, width)
     dtype = np.dtype(np.uint8) if keyframe.dtype == bool else np.dtype(keyframe.dtype)
+    dims, stacks = _dims(series, n_planes, state)
     return Level(
-        dims=_dims(series, n_planes, state),
+        dims=dims,
+        stacks=stacks,
         shape=(n_planes, samples, height, width),
         dtype=dtype.newbyteorder("="),
         stored_dtype=np.dtype(keyframe.parent.byteorder + keyframe.dtype.char),
-        pages=_pages(series, n_planes, state),
+        pages=_pages(series, n_planes, state, missing),
         segment=(min(segment[0], height), min(segment[1], width)) if not is_tiled else segment,
         interleaved=contiguous > 1,
         nodata=keyframe.nodata,
@@ -238,8 +292,13 @@ def _check_dtype(keyframe: TiffPage, state: FileState) -> None:
             ) from None
 
 
-def _dims(series: TiffPageSeries, n_planes: int, state: FileState) -> tuple[Dim, ...]:
-    """Pair tifffile's axes with pages, samples, rows and columns, from the last to the first."""
+def _dims(
+    series: TiffPageSeries, n_planes: int, state: FileState
+) -> tuple[tuple[Dim, ...], tuple[tuple[str, int], ...]]:
+    """Pair tifffile's axes with pages, samples, rows and columns, from the last to the first; and axes of the pages.
+
+    Pages along several axes, such as the channels of every staining cycle, are one `Dim` with a letter for each.
+    """
     separate, _, height, width, contiguous = series.keyframe.shaped
     tail = [("s", separate), ("h", height), ("w", width), ("s", contiguous)]
     tail = [(source, length) for source, length in tail if source != "s" or length > 1]
@@ -255,19 +314,13 @@ def _dims(series: TiffPageSeries, n_planes: int, state: FileState) -> tuple[Dim,
                 f"{height} x {width} pixels. Export it again as an OME-TIFF."
             )
         dims.append(Dim(letter, length, source))
-    stacks = [(letter, length) for letter, length in axes if length > 1]
-    if len(stacks) > 1:
-        sizes = ", ".join(f"{length} along {letter}" for letter, length in stacks)
-        raise InputFileError(
-            f"'{state.path}' is a stack of stacks ({sizes}). Images are 2-D with channels: save one Z plane (or a "
-            "projection) and one time point."
-        )
+    stacks = tuple((letter, length) for letter, length in axes if length > 1)
     if stacks:
-        dims.append(Dim(stacks[0][0], n_planes, "n"))
-    return tuple(reversed(dims))
+        dims.append(Dim("".join(letter for letter, _ in stacks), n_planes, "n"))
+    return tuple(reversed(dims)), stacks
 
 
-def _pages(series: TiffPageSeries, n_planes: int, state: FileState) -> tuple[Page, ...]:
+def _pages(series: TiffPageSeries, n_planes: int, state: FileState, missing: Sequence[str]) -> tuple[Page, ...]:
     keyframe = series.keyframe
     if len(series) < n_planes:  # one page describes them all: ImageJ's stacks above 4 GB, and tifffile's own
         offset = series.dataoffset
@@ -285,8 +338,11 @@ def _pages(series: TiffPageSeries, n_planes: int, state: FileState) -> tuple[Pag
         for i, page in enumerate(series):
             if page is None:
                 raise InputFileError(
-                    f"'{state.path}': plane {i} of {n_planes} is in no file. Keep all files of a multi-file OME-TIFF "
-                    "in one folder."
+                    f"'{state.path}': plane {i} of {n_planes} is in no file; of those that its OME-XML names, "
+                    f"{listed(missing)} are not there. Keep all files of a multi-file OME-TIFF in one folder."
+                    if missing
+                    else f"'{state.path}': its OME-XML describes {n_planes} planes, but plane {i} is not in the file. "
+                    "It is truncated, or its metadata are another image's; copy or export it again."
                 )
             pages.append(_page(page, keyframe, state))
     for i, page in enumerate(pages):

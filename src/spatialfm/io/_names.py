@@ -143,7 +143,7 @@ def resolve_channel_names(
             names = _renamed(names, given, file)
     if empty := [i for i, name in enumerate(names) if not name]:
         raise PanelError(f"Channel {empty[0]} of {file} has an empty name. Pass channel_names=[...] with one for each.")
-    _refuse_duplicates(names, file)
+    _refuse_duplicates(names, file, given)
     return list(names)
 
 
@@ -168,11 +168,13 @@ def _renamed(names: list[str], mapping: dict[str | int, str], file: str) -> list
     return names
 
 
-def _refuse_duplicates(names: Sequence[str], file: str) -> None:
+def _refuse_duplicates(names: Sequence[str], file: str, given: list[str] | dict[str | int, str] | None) -> None:
     duplicates = [name for name, count in Counter(names).items() if count > 1]
     if not duplicates:
         return
     where = "; ".join(f"{name!r} at positions {[i for i, n in enumerate(names) if n == name]}" for name in duplicates)
+    if isinstance(given, list):
+        raise PanelError(f"channel_names has duplicates: {where}. Give each channel of {file} a name of its own.")
     seen: Counter[str] = Counter()
     taken = set(names)
     mend = {}
@@ -184,8 +186,10 @@ def _refuse_duplicates(names: Sequence[str], file: str) -> None:
                 number += 1
             mend[i] = f"{name}_{number}"
             taken.add(mend[i])
+    earlier = given or {}  # new names that the user gave already stay
     raise PanelError(
-        f"Duplicate channel names in {file}: {where}. Rename by position, for example channel_names={mend}."
+        f"Duplicate channel names in {file}: {where}. Rename by position, for example "
+        f"channel_names={ ({**earlier, **mend})!r}."
     )
 
 

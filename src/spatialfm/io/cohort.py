@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from .._errors import SpatialfmError, warn
+from .._errors import InputFileError, SpatialfmError, warn
 from .._keys import ATTRS, SAMPLES
 from .._logging import logger
 from .._progress import progress_bar
@@ -33,7 +33,7 @@ def read_cohort(
     clinical_keys: Sequence[str] | None = None,
     channel_names: Sequence[str] | Mapping[str | int, str] | str | PathLike | None = None,
     mpp: float | None = None,
-    axes: Literal["cyx", "yxc", "yx"] | None = None,
+    axes: str | None = None,
     series: int | None = None,
     base_path: str | PathLike | None = None,
     cast_labels: bool = False,
@@ -169,12 +169,35 @@ def _read_all(rows: Sequence[Row], channel_names, mpp: float | None, **options) 
             )
         except SpatialfmError as error:
             errors.append((row.sample, error))
+    errors += _same_pixels(read, {row.sample: row.image for row in rows})
     kinds = {type(error) for _, error in errors}
     # one kind of error keeps its class, so that it can be caught as the error that it is
     refuse_all(
         [f"sample {sample!r}: {error}" for sample, error in errors], kinds.pop() if len(kinds) == 1 else SpatialfmError
     )
     return read
+
+
+def _same_pixels(read: Sequence[ReadSample], images: Mapping[str, Path]) -> list[tuple[str, SpatialfmError]]:
+    """Samples whose files differ but lead to the same pixels: members of one image that is split over files."""
+    owners: dict[tuple[str, int], str] = {}
+    errors = []
+    for sample in read:
+        paths = {owners[place] for place in sample.identity if place in owners}
+        for other in sorted(paths):
+            if images[other].resolve() != images[sample.sample].resolve():  # else the user was told already
+                errors.append(
+                    (
+                        sample.sample,
+                        InputFileError(
+                            f"'{images[sample.sample]}' leads to the same pixels as '{images[other]}' of sample "
+                            f"{other!r}: by their OME-XML both are parts of one image. Keep one row for it, or export "
+                            "every sample as an image of its own."
+                        ),
+                    )
+                )
+        owners.update(dict.fromkeys(sample.identity, sample.sample))
+    return errors
 
 
 def _warn_of(read: Sequence[ReadSample]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from .._errors import InputFileError, warn
 from .._keys import ATTRS
@@ -22,7 +22,7 @@ def read_tiff(
     channel_names: Sequence[str] | Mapping[str | int, str] | str | PathLike | None = None,
     mpp: float | None = None,
     sample: str | None = None,
-    axes: Literal["cyx", "yxc", "yx"] | None = None,
+    axes: str | None = None,
     series: int | None = None,
     cast_labels: bool = False,
 ) -> SpatialData:
@@ -43,16 +43,18 @@ def read_tiff(
         Names in the file's order, or a text file with one name a line. A mapping renames single channels, by name or
         by position. Default: the file's metadata.
     mpp
-        µm per pixel. Default: OME-XML, ImageJ's unit, or resolution tags, in this order. Tags that would make a pixel
-        larger than 10 µm are a printer's or a screen's and are ignored.
+        µm per pixel. Default: OME-XML, ImageJ's unit, or resolution tags, in this order. Resolutions in tags, or in
+        ImageJ's inch or cm, that would make a pixel larger than 10 µm are a printer's or a screen's and are ignored.
     sample
         Name of the sample. Default: the file's stem without ``.ome``, or the folder's name, made a valid name by
         `sfm.io.sample_name`.
     axes
-        Order of the axes in the file, where its metadata do not say or are wrong: ``"cyx"`` or ``"yxc"``.
+        Order of the axes in the file, where its metadata do not say or are wrong: ``"cyx"`` or ``"yxc"``. A word with
+        ``t`` or ``z``, such as ``"tcyx"``, keeps every plane of a stack as a channel: staining cycles that are stored
+        as time points become ``cyc1_DAPI``, ``cyc1_CD3``, ``cyc2_DAPI`` ..., Z planes ``z1_DAPI`` ...
     series
         Number of the image in a file that holds several. Default: the only one, or the one beside which all others
-        are thumbnails.
+        are thumbnails; of a set of files that are described together, the one whose pixels are in this file.
     cast_labels
         Whether labels stored as floats are taken, once every value has been checked to be a whole number.
 
@@ -72,13 +74,13 @@ def read_tiff(
     PanelError
         If channel names are not as many as channels, or duplicated.
     PixelSizeError
-        If pixels are not square.
+        If pixels are not square, or OME-XML or ImageJ state a size outside of 0.05 to 10 µm and there is no `mpp`.
 
     Warns
     -----
     SpatialfmWarning
-        If there is no pixel size anywhere (1 µm is assumed), if the metadata contradict `mpp` (which is used), or if
-        channels have no names.
+        If there is no pixel size anywhere (1 µm is assumed), if the metadata contradict `mpp` (which is used) or each
+        other, if channels have no names or are the colours of a picture, or if the metadata leave out pages.
 
     Examples
     --------
