@@ -29,7 +29,11 @@ def test_frames_of_other_packages_between_are_skipped():
     scope: dict[str, object] = {}
     file = sys.modules["spatialfm"].__file__
     exec(compile("def outer(call):\n    return sorted([1, 2], key=call)\n", file, "exec"), scope)
-    exec(compile("def inner(number):\n    return warn(str(number)) or number\n", file, "exec"), scope | {"warn": warn}, inner := {})
+    exec(
+        compile("def inner(number):\n    return warn(str(number)) or number\n", file, "exec"),
+        scope | {"warn": warn},
+        inner := {},
+    )
     with pytest.warns(SpatialfmWarning) as caught:
         scope["outer"](inner["inner"])
     assert {one.filename for one in caught} == {__file__}

@@ -189,7 +189,13 @@ def test_duplicates_and_missing_keys_of_the_table(cells, clinic):
     refused(
         cells, pd.concat([clinic, clinic.iloc[:1]]), "more than one row for 1 key of 'patient': 'p1'.*drop_duplicates"
     )
-    refused(cells, clinic.assign(patient=["p1", None, "p3"]), "1 row of the clinical table have no 'patient'.*dropna")
+    # which of two different rows holds is not for us to say: "drop_duplicates" would take the first
+    two = pd.concat([clinic, clinic.iloc[:1].assign(age=0)])
+    with pytest.raises(ClinicalError) as refusal:
+        sfm.pp.add_clinical(cells, two, on="patient")
+    assert "differ in 'age'" in str(refusal.value)
+    assert "drop_duplicates" not in str(refusal.value)
+    refused(cells, clinic.assign(patient=["p1", None, "p3"]), "1 row of the clinical table without 'patient'.*dropna")
 
 
 def test_columns_that_are_there_already(cells, clinic):
@@ -198,6 +204,15 @@ def test_columns_that_are_there_already(cells, clinic):
     sfm.pp.add_clinical(cells, clinic, on="patient", overwrite=True)
     assert list(cells.obs["age"]) == [61, 50, 50, 72, 61]
     refused(cells, clinic.rename(columns={"age": "AGE"}), "'AGE' of the clinical table differs from 'age'.*case")
+
+
+def test_missing_values_are_filled_and_nothing_is_lost(cells, clinic):
+    """A message of `composition` proposes this call for columns with gaps; what only the AnnData knows stays."""
+    cells.obs["age"] = [np.nan, 50, 50, 72, 61]
+    cells.obs["grade"] = pd.Categorical(["mid", None, "high", None, "mid"])
+    sfm.pp.add_clinical(cells, clinic[["patient", "age", "grade"]], on="patient")
+    assert list(cells.obs["age"]) == [61, 50, 50, 72, 61]
+    assert list(cells.obs["grade"]) == ["mid", "high", "high", "low", "mid"]  # the clinic has none for p2
 
 
 @pytest.mark.parametrize("name", ["region", "cell_id"])

@@ -137,7 +137,7 @@ def test_lausen_schumacher_is_a_p_value():
         ({"value": np.inf}, {}, r"'value' \(key=\) holds infinite values"),
         ({}, {"key": "other"}, r"No column 'other' in obs and no such name in var \(key=\)"),
         ({"event": 0}, {}, r"No event among 80 rows"),
-        ({"time": -1.0}, {}, r"80 rows have a negative or infinite time"),
+        ({"time": -1.0}, {}, r"80 rows of obs.*negative or infinite time"),
         ({"patient": "A"}, {}, r"80 rows hold 1 patients"),
     ],
 )

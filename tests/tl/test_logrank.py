@@ -170,7 +170,7 @@ def test_refusals_of_strata_and_trend(leukemia):
         ({}, {"group_key": "group"}, r"No column 'group' in obs \(group_key=\)"),
         ({"event": 0}, {}, r"No event among 42 rows"),
         ({"patient": "A"}, {}, r"42 rows hold 1 patients.*sfm.tl.composition\(cells, ..., patient_key=\"patient\"\)"),
-        ({"time": -1.0}, {}, r"42 rows have a negative or infinite time"),
+        ({"time": -1.0}, {}, r"42 rows of obs.*negative or infinite time"),
     ],
 )
 def test_refusals(leukemia, change, arguments, message):

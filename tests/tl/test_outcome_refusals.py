@@ -279,6 +279,38 @@ def test_no_events(name):
     refused(call, adata, "event")
 
 
+def numbers_of(record: object) -> list[float]:
+    """All numbers of a result, in order."""
+    if isinstance(record, dict):
+        return [n for key in sorted(record) if key != "params" for n in numbers_of(record[key])]
+    if isinstance(record, pd.DataFrame):
+        record = record.select_dtypes("number").to_numpy()
+    values = np.asarray(record)
+    return values.astype(float).ravel().tolist() if values.dtype.kind in "fiub" else []
+
+
+@pytest.mark.parametrize("name", OF_SURVIVAL)
+def test_what_text_means_is_asked_and_then_taken_as_said(name):
+    """Survival is the same whether the event is 1, "dead", or one of two causes; and is never turned upside down."""
+    call, coded = CALLS[name], CALLS[name].make()
+    call(coded)
+    expected = numbers_of(coded.uns[call.key or name])
+    dead = coded.obs["event"] == 1
+    for column, value in [
+        (np.where(dead, "dead", "alive"), "dead"),
+        (np.where(dead, 2, 1), 2),  # R's habit
+        (np.where(dead, np.where(coded.obs["score"] > 15, "cancer", "other"), "none"), ["cancer", "other"]),
+        (np.where(dead, 0, 1), 0),
+    ]:
+        adata = call.make()
+        adata.obs["event"] = column
+        if value != 0:  # 0 and 1 are understood as they are
+            refused(call, adata, "event_value=", *(f"{v!r} (" for v in pd.unique(adata.obs["event"]).tolist()))
+        call(adata, event_value=value)
+        np.testing.assert_array_equal(numbers_of(adata.uns[call.key or name]), expected)
+        refused(call, adata, "event_value='gone' is no value", event_value="gone")
+
+
 @pytest.mark.parametrize("name", [name for name in ALL if CALLS[name].outcome != "time"] + ["logrank"])
 def test_one_class(name):
     call, adata = CALLS[name], CALLS[name].make()

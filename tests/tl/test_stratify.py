@@ -256,5 +256,5 @@ def test_permutations_find_a_planted_risk(patients):
         trend = sfm.tl.logrank(patients, "risk_group", trend=True, copy=True, **keys)["trend"]
         assert test["statistic"] ** 2 == pytest.approx(trend["statistic"])
         assert np.sign(test["statistic"]) == trend["direction"] == 1
-    with pytest.raises(SurvivalError, match="n_permutations=9 is 0, or more with time_key="):
+    with pytest.raises(SurvivalError, match="n_permutations=9 needs time_key="):
         sfm.tl.stratify(patients, 4, n_permutations=9)

@@ -301,7 +301,7 @@ def test_missing_and_read_back(tmp_path):
         ({"event": [1, 1] + [0] * 68}, {}, r"2 events for 3 folds: at least one fold would have no event"),
         ({"event": [1] * 4 + [0] * 66}, {}, r"4 events leave 2 for the 3 inner folds"),
         ({"event": 0}, {}, r"No event among 70 rows"),
-        ({"time": -1.0}, {}, r"70 rows have a negative or infinite time"),
+        ({"time": -1.0}, {}, r"70 rows of obs.*negative or infinite time"),
         ({"patient": "A"}, {}, r"70 rows hold 1 patients.*Patients are the unit"),
         ({"patient": ["A", "A"] + [f"P{i}" for i in range(68)]}, {}, r"70 rows hold 69 patients.*'A' several times"),
         ({}, {"n_folds": 1}, r"n_folds=1 .* 2 or more"),

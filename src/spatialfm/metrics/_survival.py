@@ -132,14 +132,19 @@ def _patients(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence |
         raise SurvivalError("There are no patients to score.")
     for name, value in values.items():
         if (bad := ~np.isfinite(value)).any():
+            first = int(np.flatnonzero(bad)[0])
             raise SurvivalError(
-                f"{name}= holds {int(bad.sum())} values that are missing, infinite or no number, first at position "
-                f"{int(np.flatnonzero(bad)[0])}. Leave these patients out."
+                f"{name}= holds {int(bad.sum())} values that are missing, infinite or no number, first "
+                f"{np.asarray(columns[name]).ravel()[first]!r} at position {first}. Pass numbers"
+                + (", True where the event was seen." if name == "event" else ", or leave these patients out.")
             )
     if (values["time"] < 0).any():
         raise SurvivalError(f"time= holds {int((values['time'] < 0).sum())} negative times. Correct them first.")
     if not np.isin(values["event"], (0, 1)).all():
-        raise SurvivalError("event= holds values other than 0, 1, False and True. Pass for example status == 'dead'.")
+        raise SurvivalError(
+            f"event= holds {listed(np.unique(values['event']), 5, quoted=False)}, and only 0, 1, False and True are "
+            "understood. Pass True where the event was seen."
+        )
     if not values["event"].any():
         raise SurvivalError(f"No event among {n} patients: there is nothing to score. 1 stands for the event.")
     if (folds < 0).any():

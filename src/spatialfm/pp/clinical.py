@@ -15,7 +15,7 @@ from spatialdata.models import TableModel
 from .._errors import ClinicalError, InputFileError, warn
 from .._keys import INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, TABLE
 from .._logging import logger
-from .joins import case_clash, counted, listed, not_canonical, same_values, storable_frame, text_keys
+from .joins import case_clash, counted, listed, not_canonical, same_values, storable, storable_frame, text_keys
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -60,7 +60,8 @@ def add_clinical(
     on_missing
         What becomes of rows of `adata` whose key `table` lacks: an error, dropped, or kept with missing values.
     overwrite
-        Whether columns of `obs` that say something else may be replaced.
+        Whether columns of `obs` that say something else may be replaced. Missing values are filled in any case, from
+        whichever side has one.
 
     Returns
     -------
@@ -152,15 +153,11 @@ def _read(
     keys, numeric = text_keys(values, f"{key!r} of the clinical table", ClinicalError)
     if missing := int(keys.isna().sum()):
         raise ClinicalError(
-            f"{counted(missing, 'row')} of the clinical table have no {key!r}. Drop them: "
-            f"table.dropna(subset=[{key!r}])."
+            f"{counted(missing, 'row')} of the clinical table without {key!r}. Fill it there, or leave these rows out: "
+            + (f"table.dropna(subset=[{key!r}])." if key in frame.columns else "table[table.index.notna()].")
         )
     if keys.duplicated().any():
-        twice = keys[keys.duplicated()].unique()
-        raise ClinicalError(
-            f"The clinical table has more than one row for {counted(len(twice), 'key')} of {key!r}: {listed(twice)}. "
-            f"Keep one each, for example with table.drop_duplicates({key!r}), or join on a finer column."
-        )
+        raise ClinicalError(_describe_repeats(frame, keys, key))
     wanted = (
         [c for c in frame if c != key] if columns is None else [columns] if isinstance(columns, str) else list(columns)
     )
@@ -169,6 +166,21 @@ def _read(
             f"The clinical table has no column {absent[0]!r}; it has {listed(frame.columns, 12)}. Mend columns=."
         )
     return storable_frame(frame[wanted], "the clinical table", ClinicalError), keys, numeric
+
+
+def _describe_repeats(frame: pd.DataFrame, keys: pd.Series, key: str) -> str:
+    """Which keys have several rows, and in what these rows differ."""
+    twice = keys[keys.duplicated()].unique()
+    rows = frame[keys.isin(twice).to_numpy()].drop(columns=key, errors="ignore")
+    spread = rows.astype(object).groupby(keys[keys.isin(twice)].to_numpy()).nunique(dropna=False).max()
+    differing = list(spread.index[spread > 1])
+    start = f"The clinical table has more than one row for {counted(len(twice), 'key')} of {key!r}: {listed(twice)}. "
+    if not differing:
+        return f"{start}They say the same: pass table.drop_duplicates({key!r})."
+    return (
+        f"{start}Their rows differ in {listed(differing)}: join on a finer column (on=, such as the sample), or write "
+        "a table that says which value holds."
+    )
 
 
 def _read_file(path: Path, key: str) -> pd.DataFrame:
@@ -235,7 +247,8 @@ def _plan(
         message = _describe_absent(target, absent, on)
         if on_missing == "raise":
             raise ClinicalError(
-                f'{message}. Add them to the table, or pass on_missing="drop" or on_missing="keep" (missing values).'
+                f'{message}. Add them to the table, or pass on_missing="keep" (they get missing values) or '
+                'on_missing="drop" (they are removed from the AnnData).'
             )
         logger.warning(f"{message}: {'dropped' if on_missing == 'drop' else 'kept with missing values'}")
         kept = np.flatnonzero(~absent) if on_missing == "drop" else None
@@ -249,10 +262,16 @@ def _plan(
             "which stores cannot keep apart. Rename it in the clinical table."
         )
     for name in new:
-        if name in obs and not overwrite and not same_values(obs[name], new[name]):
+        if name not in obs or overwrite:
+            continue
+        old, both = obs[name], obs[name].notna() & new[name].notna()
+        if same_values(old[both], new.loc[both, name]):  # values that only one of the two has are kept
+            filled = new[name].astype(object).where(new[name].notna(), old.astype(object))
+            new[name] = storable(filled.infer_objects(), repr(name), ClinicalError)
+        else:
             raise ClinicalError(
-                f"{target.name}.obs already has a column {name!r} with other values. Pass overwrite=True to replace "
-                "it, columns= to leave it out, or rename it in the clinical table."
+                f"{target.name}.obs already has a column {name!r} with other values. To keep both, rename it in the "
+                "clinical table; to leave the new one out, pass columns=; overwrite=True replaces what is there."
             )
     return kept, new
 

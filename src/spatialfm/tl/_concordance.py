@@ -10,7 +10,7 @@ import pandas as pd
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
-from ._outcome import OnMissing, read_outcome, value_column
+from ._outcome import EventValue, OnMissing, event_text, read_outcome, value_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,6 +23,7 @@ def concordance(
     layer: str | None = None,
     time_key: str = "time",
     event_key: str = "event",
+    event_value: EventValue = None,
     n_bootstrap: int = 1000,
     alpha: float = 0.05,
     random_state: int = 0,
@@ -46,6 +47,8 @@ def concordance(
         Layer that a name in ``var`` is read from (default: ``X``).
     time_key, event_key
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     n_bootstrap
         Number of resamplings of patients with replacement.
     alpha
@@ -91,6 +94,7 @@ def concordance(
         "concordance",
         time_key=time_key,
         event_key=event_key,
+        event_value=event_value,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=pd.DataFrame({score_key: value_column(samples, score_key, "score_key", layer)}),
@@ -113,6 +117,7 @@ def concordance(
             "layer": layer or "",
             "time_key": time_key,
             "event_key": event_key,
+            "event_value": event_text(event_value),
             "n_bootstrap": n_bootstrap,
             "n_bootstrap_used": len(resampled),
             "alpha": float(alpha),

@@ -12,14 +12,17 @@ from scipy.stats import chi2, norm
 from .._errors import SurvivalError, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from ..pp.joins import counted
 from ._check import listed, obs_column
 from ._concordance import concordant_pairs
 from ._cox_fit import CoxFit, Ties, fit_cox
 from ._logrank import holm
 from ._outcome import (
+    EventValue,
     OnMissing,
     Outcome,
     column_as,
+    event_text,
     patient_column,
     read_outcome,
     read_strata,
@@ -49,6 +52,7 @@ def cox(
     alpha: float = 0.05,
     time_key: str = "time",
     event_key: str = "event",
+    event_value: EventValue = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
     key_added: str = "cox",
@@ -94,6 +98,8 @@ def cox(
         1 - confidence level.
     time_key, event_key
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     patient_key
         Column of ``obs`` that must not repeat, where there is one, unless `cluster_key` keeps its rows together; they
         then have one outcome. None: rows are patients, or have events of their own.
@@ -150,6 +156,7 @@ def cox(
         "cox",
         time_key=time_key,
         event_key=event_key,
+        event_value=event_value,
         patient_key=patient_key if cluster_key is None else None,
         on_missing=on_missing,
         columns=columns,
@@ -182,13 +189,19 @@ def cox(
             "alpha": float(alpha),
             "time_key": time_key,
             "event_key": event_key,
+            "event_value": event_text(event_value),
             "ties": ties,
             "cluster_key": cluster_key or "",
             "n_dropped": outcome.n_dropped,
         },
     }
-    _warn(table, int(outcome.event.sum()), result.get("n_clusters"))
-    logger.info("Cox regression: %d terms, %d rows, %d events.", len(terms), result["n"], result["events"])
+    _warn(table, int(outcome.event.sum()), result.get("n_clusters"), penalizer)
+    logger.info(
+        "Cox regression: %s, %s, %s.",
+        counted(len(terms), "term"),
+        counted(result["n"], "row"),
+        counted(result["events"], "event"),
+    )
     if copy:
         return result
     samples.uns[key_added] = result
@@ -249,7 +262,8 @@ def _check_design(design: pd.DataFrame, penalizer: float) -> None:
     if penalizer == 0 and np.linalg.matrix_rank(((design - design.mean()) / spread).to_numpy()) < design.shape[1]:
         raise SurvivalError(
             f"The {design.shape[1]} terms {listed(design)} are collinear, so that their coefficients cannot be told "
-            "apart (all fractions of a composition add up to 1). Leave one out, or pass penalizer=0.1."
+            "apart (all fractions of a composition add up to 1). Leave one out, or pass a penalizer= above 0, such as "
+            "0.1."
         )
 
 
@@ -281,7 +295,8 @@ def _clusters(samples: AnnData, cluster_key: str, patient_key: str | None, time_
 def _check_clusters(clusters: np.ndarray | None, cluster_key: str | None, n_terms: int) -> None:
     if clusters is not None and clusters.max() + 1 <= n_terms:
         raise SurvivalError(
-            f"{clusters.max() + 1} clusters in obs[{cluster_key!r}] (cluster_key=) for {n_terms} terms: robust "
+            f"{counted(int(clusters.max()) + 1, 'cluster')} in obs[{cluster_key!r}] (cluster_key=) for "
+            f"{counted(n_terms, 'term')}: robust "
             f'standard errors need more of them, and hold from some 20 on. Pass strata="{cluster_key}" instead.'
         )
 
@@ -334,16 +349,21 @@ def _summary(fit: CoxFit, outcome: Outcome, n_terms: int) -> dict[str, float]:
     return result
 
 
-def _warn(table: pd.DataFrame, events: int, n_clusters: int | None) -> None:
+def _warn(table: pd.DataFrame, events: int, n_clusters: int | None, penalizer: float) -> None:
     if n_clusters is not None and n_clusters < CLUSTERS:
         warn(
-            f"{n_clusters} clusters: with fewer than {CLUSTERS}, robust standard errors are too short. A cluster of "
-            "many patients, as a hospital, may be strata= instead."
+            f"{counted(n_clusters, 'cluster')}: with fewer than {CLUSTERS}, robust standard errors are too short. A "
+            "cluster of many patients, as a hospital, may be strata= instead."
         )
     if events < EVENTS_PER_TERM * len(table):
         warn(
-            f"{events} events for {len(table)} terms: with fewer than {EVENTS_PER_TERM} events a term, hazard ratios "
-            "are exaggerated and intervals too short. Name fewer covariates, or pass penalizer=0.1."
+            f"{counted(events, 'event')} for {counted(len(table), 'term')}: with fewer than {EVENTS_PER_TERM} events a "
+            "term, hazard ratios are exaggerated and intervals too short. "
+            + (
+                "Name fewer covariates: intervals of a penalised regression are too short as well."
+                if penalizer
+                else "Name fewer covariates, or pass a penalizer= above 0, such as 0.1."
+            )
         )
     if "ph_p_value" in table:
         doubtful = table.index[holm(table["ph_p_value"].to_numpy()) < 0.05]

@@ -207,9 +207,10 @@ def _newton(null: Likelihood, ridge: np.ndarray) -> Likelihood:
         current, value = following, reached
         if np.abs(step).max() < TOLERANCE:
             return current
+    remedy = "a larger penalizer=" if ridge.any() else "a penalizer= above 0, such as 0.1"
     raise SurvivalError(
         "The Cox regression did not converge. A covariate that separates those with from those without event has no "
-        "finite coefficient: leave it out, or pass penalizer=0.1."
+        f"finite coefficient: leave it out, or pass {remedy}."
     )
 
 

@@ -13,7 +13,7 @@ from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from ._logrank import logrank_test
-from ._outcome import OnMissing, column_as, read_outcome, value_column
+from ._outcome import EventValue, OnMissing, column_as, event_text, read_outcome, value_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -41,6 +41,7 @@ def cut_point(
     n_permutations: int = 10_000,
     time_key: str = "time",
     event_key: str = "event",
+    event_value: EventValue = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
     random_state: int = 0,
@@ -70,6 +71,8 @@ def cut_point(
         Number of permutations, at least 100; the least p-value is one by this number plus one.
     time_key, event_key
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
@@ -119,6 +122,7 @@ def cut_point(
         "cut_point",
         time_key=time_key,
         event_key=event_key,
+        event_value=event_value,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=pd.DataFrame({key: value_column(samples, key, "key", layer), _ROW: np.arange(samples.n_obs)}),
@@ -155,6 +159,7 @@ def cut_point(
             "outcome_decides": "partition",
             "time_key": time_key,
             "event_key": event_key,
+            "event_value": event_text(event_value),
             "random_state": random_state,
             "n_dropped": outcome.n_dropped,
         },

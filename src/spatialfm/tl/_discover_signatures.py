@@ -13,6 +13,7 @@ from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from . import _signature_clusters as clustering
 from ._check import check_anndata
+from ._outcome import EventValue, event_text
 from ._representation import representation
 from ._signature_outcome import Outcome
 from ._signature_patients import Patients, read_patients
@@ -44,6 +45,7 @@ def discover_signatures(
     use_rep: str,
     outcome: str | tuple[str, str],
     positive: str | None = None,
+    event_value: EventValue = None,
     patient_key: str = PATIENT_KEY,
     library_key: str | None = SAMPLE_KEY,
     resolutions: Sequence[float] = tuple(np.arange(4, 5.01, 0.05).round(2)),
@@ -89,6 +91,8 @@ def discover_signatures(
         the concordance the AUROC, and observed over expected events the risk.
     positive
         Value of `outcome` that counts as response; not needed for 0/1 and true/false.
+    event_value
+        Value of the event's column that means the event, or several, where it does not hold 0 and 1.
     patient_key
         Column of ``obs`` with the patient, who is the unit of every split and every shuffle.
     library_key
@@ -172,7 +176,7 @@ def discover_signatures(
     """
     check_anndata(adata, "discover_signatures")
     plan = Plan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
-    patients = read_patients(adata, patient_key, library_key, outcome, positive, n_folds, on_missing)
+    patients = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
     values = representation(adata[patients.rows] if patients.n_dropped else adata, use_rep)
     resolutions = _checked(resolutions, merge_overlap, n_signatures)
     limit = np.inf if max_cells is None else max_cells
@@ -196,6 +200,7 @@ def discover_signatures(
         "use_rep": use_rep,
         "outcome": outcome if isinstance(outcome, str) else list(outcome),
         "positive": patients.positive,
+        "event_value": event_text(event_value),
         "patient_key": patient_key,
         "resolutions": np.asarray(resolutions),
         "max_cells": max_cells or 0,

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
-from ._outcome import OnMissing, group_codes, read_groups, read_outcome
+from ._outcome import EventValue, OnMissing, event_text, group_codes, read_groups, read_outcome
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,6 +26,7 @@ def kaplan_meier(
     *,
     time_key: str = "time",
     event_key: str = "event",
+    event_value: EventValue = None,
     interval: Interval = "log-log",
     alpha: float = 0.05,
     patient_key: str | None = PATIENT_KEY,
@@ -43,6 +44,8 @@ def kaplan_meier(
         Column of ``obs`` with the groups.
     time_key, event_key
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     interval
         Scale on which Greenwood's interval is symmetric: ``"log-log"``, which stays between 0 and 1; ``"log"``, R's
         default; ``"plain"``. The latter two are cut at 0 and 1.
@@ -93,6 +96,7 @@ def kaplan_meier(
         "kaplan_meier",
         time_key=time_key,
         event_key=event_key,
+        event_value=event_value,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=read_groups(samples, group_key),
@@ -112,6 +116,7 @@ def kaplan_meier(
             "group_key": group_key or "",
             "time_key": time_key,
             "event_key": event_key,
+            "event_value": event_text(event_value),
             "alpha": float(alpha),
             "interval": f"Greenwood, {interval}",
             "n_dropped": outcome.n_dropped,

@@ -15,7 +15,16 @@ from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from ._check import check_anndata, listed, obs_column
-from ._outcome import OnMissing, group_codes, read_groups, read_outcome, read_strata, stratum_codes
+from ._outcome import (
+    EventValue,
+    OnMissing,
+    event_text,
+    group_codes,
+    read_groups,
+    read_outcome,
+    read_strata,
+    stratum_codes,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,6 +48,7 @@ def logrank(
     trend: bool = False,
     time_key: str = "time",
     event_key: str = "event",
+    event_value: EventValue = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
     key_added: str = "logrank",
@@ -66,6 +76,8 @@ def logrank(
         finds what the test of any difference may miss. Groups must have an order: an ordered categorical, or numbers.
     time_key, event_key
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
@@ -115,6 +127,7 @@ def logrank(
         "logrank",
         time_key=time_key,
         event_key=event_key,
+        event_value=event_value,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=read_groups(samples, group_key).assign(**columns),
@@ -146,6 +159,7 @@ def logrank(
             "strata": np.array(strata_names, dtype=object),
             "time_key": time_key,
             "event_key": event_key,
+            "event_value": event_text(event_value),
             "n_dropped": outcome.n_dropped,
         },
     }

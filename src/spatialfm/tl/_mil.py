@@ -17,6 +17,7 @@ from .._progress import progress_bar
 from ._case_scores import permutation_p, summarize
 from ._check import check_anndata
 from ._mil_tasks import ClassTask, Task, TaskName, read_task, task_columns
+from ._outcome import EventValue, event_text
 from ._patient_folds import Cases, OnMissing, held_out_part, read_cases, stratified_folds
 from ._representation import representation
 
@@ -38,6 +39,7 @@ def mil(
     target_key: str | None = None,
     time_key: str | None = None,
     event_key: str | None = None,
+    event_value: EventValue = None,
     task: TaskName | None = None,
     model: Literal["attention", "transformer"] = "attention",
     bag: Literal["patient", "sample"] = "patient",
@@ -84,6 +86,8 @@ def mil(
         Column with a number: squared error.
     time_key, event_key
         Columns with time and event (1, or true): Cox's partial likelihood over the patients of a step.
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     task
         Follows from the columns; when given, they must fit it.
     model
@@ -181,7 +185,7 @@ def mil(
     _check_recipe(recipe)
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, columns, **common)
-    found = read_task(name, cases, list(columns), positive, n_folds)
+    found = read_task(name, cases, list(columns), positive, n_folds, event_value)
     values = representation(cases.part(adata), use_rep)
 
     plan = _Plan(n_folds, seeds, recipe, bag, validation_size, device, random_state)
@@ -200,6 +204,7 @@ def mil(
         "random_state": random_state,
     }
     record["params"] |= vars(recipe) | cases.params()
+    record["params"]["event_value"] = event_text(event_value)
     record["params"]["positive"] = found.classes.positive_name if isinstance(found, ClassTask) else ""
     _warn_unfinished(record["folds"], recipe)
     best = record["summary"].iloc[0]

@@ -21,7 +21,7 @@ from ._case_scores import (
     rank_test_within,
     survival_scores,
 )
-from ._outcome import _events, _times
+from ._outcome import EventValue, event_times, events
 from ._patient_folds import Cases, Classes, quantile_strata, read_classes
 
 if TYPE_CHECKING:
@@ -197,7 +197,9 @@ def task_columns(
     return fitting[0], {given[argument]: argument for argument in needed[fitting[0]]}
 
 
-def read_task(name: TaskName, cases: Cases, keys: list[str], positive: str | None, n_folds: int) -> Task:
+def read_task(
+    name: TaskName, cases: Cases, keys: list[str], positive: str | None, n_folds: int, event_value: EventValue = None
+) -> Task:
     """What is to be predicted, after all refusals."""
     need = 4 if n_folds == 2 else n_folds  # one of each class to test, one to validate, one to learn from
     if name == "classification":
@@ -217,7 +219,8 @@ def read_task(name: TaskName, cases: Cases, keys: list[str], positive: str | Non
         if np.ptp(values) == 0:
             raise TableError(f"obs[{keys[0]!r}] (target_key=) is {values[0]:g} throughout: there is nothing to learn.")
         return NumberTask(values, max(min(n // 10, 5), 1))  # strata large enough for a validation part
-    time, event = _times(cases.table[keys[0]], keys[0]), _events(cases.table[keys[1]], keys[1])
+    time = event_times(cases.table[keys[0]].infer_objects(), keys[0])
+    event = events(cases.table[keys[1]], keys[1], event_value)
     if event.sum() < need:
         raise SurvivalError(
             f"{int(event.sum())} {cases.unit}s have an event in obs[{keys[1]!r}], which n_folds={n_folds} with "

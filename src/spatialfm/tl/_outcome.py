@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,12 +13,14 @@ import pandas as pd
 from .._errors import SpatialfmError, SurvivalError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from ..pp.joins import counted
 from ._check import check_anndata, check_samples, listed, obs_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 OnMissing = Literal["raise", "drop"]
+EventValue = str | int | bool | Sequence[str | int] | None
 _AS = "__as__"
 
 
@@ -38,6 +41,7 @@ def read_outcome(
     *,
     time_key: str,
     event_key: str,
+    event_value: EventValue = None,
     patient_key: str | None,
     on_missing: OnMissing,
     columns: pd.DataFrame | None = None,
@@ -52,8 +56,8 @@ def read_outcome(
     Raises
     ------
     SurvivalError
-        If a column is absent or incomplete, a time negative, an event not 0 or 1, a patient in several rows, or if
-        there is no event.
+        If a column is absent or incomplete, a time negative, an event neither 0 nor 1 without `event_value`, a patient
+        in several rows, or if there is no event.
     """
     check_anndata(samples, what)
     if on_missing not in ("raise", "drop"):
@@ -75,16 +79,17 @@ def read_outcome(
     if missing.any():
         logger.info("%s: %d rows left out for missing values: %s.", what, (~keep).sum(), listed(missing.index[~keep]))
     outcome = Outcome(
-        _times(time[keep], time_key),
-        _events(event[keep], event_key),
+        event_times(time[keep], time_key),
+        events(event[keep], event_key, event_value),
         columns[keep],
         int((~keep).sum()),
         samples.obs_names[keep],
     )
     if not outcome.event.any():
         raise SurvivalError(
-            f"No event among {keep.sum()} rows (obs[{event_key!r}] is 0 throughout): there is nothing to estimate. "
-            "Check that 1 stands for the event and 0 for censoring."
+            f"No event among {counted(int(keep.sum()), 'row')} (obs[{event_key!r}] is "
+            f"{listed(pd.unique(event[keep]), 3)} throughout): there is nothing to estimate. Check that 1, or "
+            "event_value=, stands for the event."
         )
     return outcome
 
@@ -142,9 +147,10 @@ def read_groups(samples: AnnData, group_key: str | None) -> pd.DataFrame | None:
     column = obs_column(samples, group_key, "group_key", rows="rows", error=SurvivalError, allow_missing=True)
     if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
         raise SurvivalError(
-            f"obs[{group_key!r}] has {column.nunique()} different numbers, which are not groups. Cut it first, for "
-            f'example samples.obs["{group_key}_group"] = pd.qcut(samples.obs["{group_key}"], 2, labels=["low", '
-            f'"high"]), or pass it to sfm.tl.cox.'
+            f"obs[{group_key!r}] has {column.nunique()} different numbers, which are not groups. Pass it to sfm.tl.cox "
+            f'as it is, look for a cut with sfm.tl.cut_point(samples, "{group_key}"), or cut it at values of your own '
+            "with "
+            "pandas.cut."
         )
     column = column.astype("category")
     names = [str(name) for name in column.cat.categories]
@@ -163,8 +169,8 @@ def read_strata(samples: AnnData, strata: Sequence[str]) -> dict[str, pd.Series]
         column = obs_column(samples, name, "strata", rows="rows", error=SurvivalError, allow_missing=True)
         if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
             raise SurvivalError(
-                f"obs[{name!r}] (strata=) has {column.nunique()} different numbers, which are no strata. Cut it first: "
-                f'samples.obs["{name}_group"] = pd.qcut(samples.obs["{name}"], 3).'
+                f"obs[{name!r}] (strata=) has {column.nunique()} different numbers, which are no strata. Cut it at "
+                "values of your own with pandas.cut, or make it a covariate of sfm.tl.cox."
             )
         columns[column_as("stratum", name)] = column.astype("category")
     return columns
@@ -228,31 +234,92 @@ def _missing(time: pd.Series, event: pd.Series, columns: pd.DataFrame) -> pd.Ser
     return time.isna() | event.isna() | columns.isna().any(axis=1)
 
 
-def _times(time: pd.Series, key: str) -> np.ndarray:
-    if pd.api.types.is_bool_dtype(time.dtype) or not pd.api.types.is_numeric_dtype(time.dtype):
+def event_times(time: pd.Series, key: str) -> np.ndarray:
+    """Times from 0 on as floats.
+
+    Raises
+    ------
+    SurvivalError
+        If they are no numbers, negative or infinite.
+    """
+    if pd.api.types.is_timedelta64_dtype(time.dtype):
         raise SurvivalError(
-            f"obs[{key!r}] (time_key=) holds {time.dtype} values, not numbers, for example {listed(time.iloc[:2])}. "
-            f'Convert it: samples.obs["{key}"] = pd.to_numeric(samples.obs["{key}"]).'
+            f"obs[{key!r}] (time_key=) holds durations, not numbers. Say in which unit: "
+            f'samples.obs["{key}"] = samples.obs["{key}"] / pandas.Timedelta(days=1).'
+        )
+    if pd.api.types.is_bool_dtype(time.dtype):
+        raise SurvivalError(
+            f"obs[{key!r}] (time_key=) holds True and False, not times. Are time_key= and event_key= swapped?"
+        )
+    if not pd.api.types.is_numeric_dtype(time.dtype):
+        text = time.astype(object)
+        unread = text[pd.to_numeric(text, errors="coerce").isna()]
+        if len(unread) or pd.api.types.is_datetime64_any_dtype(time.dtype):
+            raise SurvivalError(
+                f"obs[{key!r}] (time_key=) holds {time.dtype} values that are no numbers, in "
+                f"{counted(len(unread) or len(text), 'row')}: "
+                f"{listed(pd.unique(text if unread.empty else unread), 3)}. Write the time from the start of follow-up "
+                "to event or censoring there, as a number."
+            )
+        raise SurvivalError(
+            f"obs[{key!r}] (time_key=) holds numbers as text. Convert them: "
+            f'samples.obs["{key}"] = pandas.to_numeric(samples.obs["{key}"].astype(object)).'
         )
     values = time.to_numpy(dtype=np.float64)
     bad = ~np.isfinite(values) | (values < 0)
     if bad.any():
         rows = listed((f"{name} ({value:g})" for name, value in zip(time.index[bad], values[bad], strict=True)), 5)
         raise SurvivalError(
-            f"{int(bad.sum())} rows have a negative or infinite time in obs[{key!r}]: {rows}. Correct them, or leave "
-            f'them out: samples[samples.obs["{key}"] >= 0].copy().'
+            f"{counted(int(bad.sum()), 'row')} of obs[{key!r}] (time_key=) with a negative or infinite time: {rows}. "
+            f'Correct them, or leave them out: samples[samples.obs["{key}"].between(0, 1e300)].copy().'
         )
     return values
 
 
-def _events(event: pd.Series, key: str) -> np.ndarray:
+def events(event: pd.Series, key: str, event_value: EventValue = None) -> np.ndarray:
+    """Who had the event ``(n,)``: 1 and True, or `event_value`. What text means is asked, never guessed.
+
+    Raises
+    ------
+    SurvivalError
+        If other values than 0 and 1 are there without `event_value`, or `event_value` is not among them.
+    """
     values = event.astype(object)
-    wrong = ~values.isin([0, 1])
-    if wrong.any():
-        raise SurvivalError(
-            f"obs[{key!r}] (event_key=) holds {listed(pd.unique(values[wrong]))}, in rows "
-            f"{listed(event.index[wrong], 3)}; "
-            f'an event is 0, 1, False or True. Convert it, for example samples.obs["{key}"] = samples.obs["{key}"] == '
-            f"{str(values[wrong].iloc[0])!r}."
-        )
-    return values.astype(float).to_numpy() == 1
+    if event_value is None:
+        if not values.isin([0, 1]).all():
+            raise SurvivalError(
+                f"obs[{key!r}] (event_key=) holds {_with_counts(values)}, and only 0, 1, False and True are "
+                "understood. Which value means that the event was seen? Pass event_value=<that value>, or a list of "
+                "them; all other rows count as censored."
+            )
+        return values.astype(float).to_numpy() == 1
+    wanted = _as_list(event_value)
+    text = values.astype(str)
+    seen = np.zeros(len(values), dtype=bool)
+    for value in wanted:
+        # bool before str: str(True) is no spelling of 1, but True == 1
+        mine = (values == value).to_numpy(dtype=bool) | (text == str(value)).to_numpy()
+        if not mine.any():
+            raise SurvivalError(
+                f"event_value={value!r} is no value of obs[{key!r}] (event_key=), which holds {_with_counts(values)}."
+            )
+        seen |= mine
+    return seen
+
+
+def event_text(event_value: EventValue) -> str:
+    """`event_value` as a record keeps it: JSON text, empty for none."""
+    return "" if event_value is None else json.dumps([str(value) for value in _as_list(event_value)])
+
+
+def _as_list(event_value: EventValue) -> list:
+    if isinstance(event_value, str) or not isinstance(event_value, Iterable):
+        return [event_value]
+    return list(event_value)
+
+
+def _with_counts(values: pd.Series) -> str:
+    counts = values.value_counts()
+    return ", ".join(f"{value!r} ({n})" for value, n in counts.iloc[:8].items()) + (
+        f" and {len(counts) - 8} more values" if len(counts) > 8 else ""
+    )

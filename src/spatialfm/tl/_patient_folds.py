@@ -117,8 +117,8 @@ def read_classes(cases: Cases, key: str, positive: str | None, *, need: int, why
     numbers = pd.to_numeric(values.astype(object), errors="coerce")
     if numbers.notna().all() and numbers.nunique() > MOST_CLASSES:
         raise TableError(
-            f"obs[{key!r}] (label_key=) has {numbers.nunique()} different numbers, which are no classes. Cut it first, "
-            f'for example adata.obs["{key}_group"] = adata.obs["{key}"] > adata.obs["{key}"].median().'
+            f"obs[{key!r}] (label_key=) has {numbers.nunique()} different numbers, which are no classes. Cut it at "
+            "values of your own with pandas.cut, and pass the column of classes."
         )
     if isinstance(values.dtype, pd.CategoricalDtype):
         levels = list(values.cat.remove_unused_categories().cat.categories)

@@ -12,7 +12,7 @@ from .._errors import ClinicalError, SurvivalError, TableError
 from .._keys import SAMPLE_KEY
 from .._logging import logger
 from ._check import check_samples, check_split, codes_by_appearance, listed, obs_column, value_of_each
-from ._outcome import _events, _times
+from ._outcome import EventValue, event_times, events
 from ._signature_outcome import Binary, Outcome, Survival
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def read_patients(
     library_key: str | None,
     outcome: str | tuple[str, str],
     positive: str | None,
+    event_value: EventValue,
     n_folds: int,
     on_missing: str,
 ) -> Patients:
@@ -80,7 +81,11 @@ def read_patients(
         logger.info(
             "%d patients without %s left out: %s", missing.sum(), listed(keys), listed(np.array(names)[missing])
         )
-    found, name = (_binary(table[keys[0]], keys[0], positive), "") if len(keys) == 1 else (_survival(table, keys), "")
+    found, name = (
+        (_binary(table[keys[0]], keys[0], positive), "")
+        if len(keys) == 1
+        else (_survival(table, keys, event_value), "")
+    )
     if isinstance(found, Binary):
         name = str(table[keys[0]][found.y].iloc[0])
     _check_sizes(found, n_folds, keys)
@@ -103,8 +108,9 @@ def _binary(values: pd.Series, key: str, positive: str | None) -> Binary:
     return Binary((values.astype(str) == str(positive)).to_numpy())
 
 
-def _survival(table: pd.DataFrame, keys: list[str]) -> Survival:
-    found = Survival(_times(table[keys[0]].infer_objects(), keys[0]), _events(table[keys[1]], keys[1]))
+def _survival(table: pd.DataFrame, keys: list[str], event_value: EventValue) -> Survival:
+    times = event_times(table[keys[0]].infer_objects(), keys[0])
+    found = Survival(times, events(table[keys[1]], keys[1], event_value))
     if not found.event.any():
         raise SurvivalError(f"No event in obs[{keys[1]!r}] among {len(table)} patients: there is nothing to predict.")
     return found

@@ -13,7 +13,7 @@ from .._keys import PATIENT_KEY
 from .._logging import logger
 from ._check import check_anndata, check_split, listed
 from ._logrank import logrank_parts
-from ._outcome import OnMissing, Outcome, observed_expected, read_outcome
+from ._outcome import EventValue, OnMissing, Outcome, event_text, observed_expected, read_outcome
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -28,6 +28,7 @@ def stratify(
     cross_fit: int | None = None,
     time_key: str | None = None,
     event_key: str | None = None,
+    event_value: EventValue = None,
     n_permutations: int = 0,
     random_state: int = 0,
     patient_key: str | None = PATIENT_KEY,
@@ -67,6 +68,8 @@ def stratify(
         Number of folds; needs `merge_into`.
     time_key, event_key
         Columns of ``obs`` with the outcome.
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     n_permutations
         Number of times that outcomes are shuffled between patients and groups are ordered and merged anew, for a
         p-value that holds whatever the outcome decided; needs the outcome.
@@ -114,10 +117,12 @@ def stratify(
     _check_plan(values, n_groups, merge_into, time_key, event_key)
     _check_folds(values, n_groups, merge_into, cross_fit)
     if n_permutations < 0 or (n_permutations and time_key is None):
-        raise SurvivalError(f"n_permutations={n_permutations} is 0, or more with time_key= and event_key=.")
+        raise SurvivalError(
+            f"n_permutations={n_permutations} needs time_key= and event_key=, and is not negative. Pass both, or 0."
+        )
     if cross_fit is not None:
         check_split(samples, patient_key, None, SurvivalError)
-    outcome = None if time_key is None else _outcome(samples, time_key, event_key, patient_key, on_missing)
+    outcome = None if time_key is None else _outcome(samples, time_key, event_key, event_value, patient_key, on_missing)
 
     codes = kmeans_by_size(values, n_groups, random_state)
     names, decides = [str(i + 1) for i in range(n_groups)], "nothing"
@@ -158,6 +163,7 @@ def stratify(
             "random_state": random_state,
             "time_key": time_key or "",
             "event_key": event_key or "",
+            "event_value": event_text(event_value),
             "uses_outcome": outcome is not None,
             "outcome_decides": decides,
         },
@@ -308,13 +314,19 @@ def trend_z(time: np.ndarray, event: np.ndarray, codes: np.ndarray) -> float:
 
 
 def _outcome(
-    samples: AnnData, time_key: str, event_key: str, patient_key: str | None, on_missing: OnMissing
+    samples: AnnData,
+    time_key: str,
+    event_key: str,
+    event_value: EventValue,
+    patient_key: str | None,
+    on_missing: OnMissing,
 ) -> Outcome:
     return read_outcome(
         samples,
         "stratify (order of the groups)",
         time_key=time_key,
         event_key=event_key,
+        event_value=event_value,
         patient_key=patient_key,
         on_missing=on_missing,
     )

@@ -12,6 +12,7 @@ from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from ..metrics._survival import decile_times
 from ..metrics._survival import survival as survival_scores
+from ._outcome import event_text
 from ._survival_learners import CoxnetModel, ForestModel
 from ._survival_nested import (
     Cohort,
@@ -28,7 +29,7 @@ from ._survival_nested import (
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ._outcome import OnMissing
+    from ._outcome import EventValue, OnMissing
 
 
 def coxnet(
@@ -46,6 +47,7 @@ def coxnet(
     n_bootstrap: int = 1000,
     time_key: str = "time",
     event_key: str = "event",
+    event_value: EventValue = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
     n_jobs: int = 1,
@@ -88,6 +90,8 @@ def coxnet(
         Number of resamplings of patients for the intervals.
     time_key, event_key
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
@@ -140,7 +144,7 @@ def coxnet(
         )
     cohort = read_cohort(
         samples, "coxnet", use_rep=use_rep, layer=layer, covariates=covariates, time_key=time_key, event_key=event_key,
-        patient_key=patient_key, on_missing=on_missing,
+        event_value=event_value, patient_key=patient_key, on_missing=on_missing,
     )  # fmt: skip
     check_plan(cohort, n_folds, n_inner_folds, n_components, n_bootstrap)
     model = CoxnetModel(n_components, ratios, n_alphas)
@@ -154,7 +158,7 @@ def coxnet(
     result.pop("explained", None)
     result["coefficients"] = table
     result["params"] = {
-        **_params(use_rep, layer, covariates, n_components, time_key, event_key, cohort),
+        **_params(use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
         **{name: value for name, value in options.items() if name != "n_jobs"},
         "l1_ratio": ratios,
         "n_alphas": n_alphas,
@@ -180,6 +184,7 @@ def survival_forest(
     n_bootstrap: int = 1000,
     time_key: str = "time",
     event_key: str = "event",
+    event_value: EventValue = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
     n_jobs: int = 1,
@@ -221,6 +226,8 @@ def survival_forest(
         Number of resamplings of patients for the intervals.
     time_key, event_key
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
@@ -272,7 +279,7 @@ def survival_forest(
         )
     cohort = read_cohort(
         samples, "survival_forest", use_rep=use_rep, layer=layer, covariates=covariates, time_key=time_key,
-        event_key=event_key, patient_key=patient_key, on_missing=on_missing,
+        event_key=event_key, event_value=event_value, patient_key=patient_key, on_missing=on_missing,
     )  # fmt: skip
     check_plan(cohort, n_folds, n_inner_folds, n_components, n_bootstrap)
     model = ForestModel(n_components, [int(leaf) for leaf in leaves], n_trees, n_importance, random_state)
@@ -286,7 +293,7 @@ def survival_forest(
             {"importance": lost.mean(axis=1), "sd": lost.std(axis=1)}, index=pd.Index(cohort.features, name="feature")
         )
     result["params"] = {
-        **_params(use_rep, layer, covariates, n_components, time_key, event_key, cohort),
+        **_params(use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
         **{name: value for name, value in options.items() if name != "n_jobs"},
         "n_trees": n_trees,
         "min_samples_leaf": np.array(leaves),
@@ -337,6 +344,7 @@ def _params(
     n_components: int | None,
     time_key: str,
     event_key: str,
+    event_value: EventValue,
     cohort: Cohort,
 ) -> dict[str, object]:
     names = [covariates] if isinstance(covariates, str) else list(covariates or ())
@@ -347,6 +355,7 @@ def _params(
         "n_components": n_components or 0,
         "time_key": time_key,
         "event_key": event_key,
+        "event_value": event_text(event_value),
         "n": len(cohort.time),
         "events": int(cohort.event.sum()),
         "n_features": cohort.x.shape[1],

@@ -15,7 +15,7 @@ from .._logging import logger
 from ._check import check_anndata, check_split, listed
 from ._concordance import concordant_pairs
 from ._cox import design_matrix
-from ._outcome import OnMissing, Outcome, column_as, read_outcome, value_column
+from ._outcome import EventValue, OnMissing, Outcome, column_as, read_outcome, value_column
 from ._representation import representation
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def read_cohort(
     covariates: str | Sequence[str] | None,
     time_key: str,
     event_key: str,
+    event_value: EventValue = None,
     patient_key: str | None,
     on_missing: OnMissing,
 ) -> Cohort:
@@ -116,6 +117,7 @@ def read_cohort(
         what,
         time_key=time_key,
         event_key=event_key,
+        event_value=event_value,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=columns,

@@ -149,7 +149,9 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
     if None in records:
         if records != [None, None]:
             which = "reference" if records[0] is None else "query"
-            raise TableError(f"{use_rep!r} of the {which} has no record of how it was made. Embed it with sfm.tl.")
+            raise TableError(
+                f"{use_rep!r} of the {which} has no record of how it was made. Embed both with sfm.tl.embed_cells."
+            )
         if widths[0] != widths[1]:
             raise TableError(f"{use_rep!r} has {widths[0]} columns in the reference and {widths[1]} in the query.")
         return np.arange(widths[0]), np.arange(widths[1])
