@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmWarning, warn
+from spatialfm._errors import SpatialfmWarning, said_once, warn
 
 
 def test_a_warning_of_a_run_points_at_the_line_that_called_the_package():
@@ -46,3 +46,25 @@ def test_bars_respect_tqdm_disable(hidden):
     environment |= {"SPATIALFM_PROGRESS": "1"} | ({"TQDM_DISABLE": "1"} if hidden else {})
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert ("bar of a run" in ran.stderr) is not hidden
+
+
+def test_other_packages_are_quoted_once():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with said_once():
+            for number in range(6):
+                warnings.warn(f"hint {number % 2}", FutureWarning, stacklevel=1)
+    assert sorted(str(one.message) for one in caught) == ["hint 0", "hint 1"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FutureWarning), said_once():  # what the user wants as an error stays one
+            warnings.warn("hint", FutureWarning, stacklevel=1)
+
+
+def test_writing_a_cohort_does_not_repeat_itself(tmp_path):
+    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=2, image_size=96, random_state=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sfm.io.write(sdata, tmp_path / "cohort.zarr")
+    messages = [(one.category, str(one.message)) for one in caught]
+    assert len(messages) == len(set(messages))

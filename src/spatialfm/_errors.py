@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _PACKAGE = str(Path(__file__).parent)
@@ -73,6 +74,15 @@ def warn(message: str, category: type[Warning] = SpatialfmWarning) -> None:
             outside = level + 1
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=outside)
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Pass on each warning of other packages once, however often it arises inside; the user's filters hold."""
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    for one in {(one.category, str(one.message)): one for one in reversed(caught)}.values():
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def listed(names: Iterable[object], limit: int = 8, *, quoted: bool = True) -> str:

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._errors import InputFileError
+from .._errors import InputFileError, said_once
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -54,7 +54,8 @@ def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> 
     before = sdata.path
     _remove(partial)
     try:
-        sdata.write(partial)
+        with said_once():  # a hint of the store, otherwise printed for every element
+            sdata.write(partial)
         _put(partial, target)
     except BaseException:
         sdata.path = before

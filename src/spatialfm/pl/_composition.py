@@ -141,8 +141,8 @@ def _groups(samples: AnnData, groupby: str | None) -> pd.Series:
     column = samples.obs[groupby]
     if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
         raise TableError(
-            f"obs[{groupby!r}] has {column.nunique()} different numbers, which are not groups. Cut it first with "
-            "pd.cut or pd.qcut."
+            f"obs[{groupby!r}] has {column.nunique()} different numbers, which are not groups. Cut it at values of "
+            "your own with pandas.cut."
         )
     column = column.astype("category").cat.remove_unused_categories()
     column = column.cat.rename_categories([str(name) for name in column.cat.categories])
