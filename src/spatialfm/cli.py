@@ -79,7 +79,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Shows which marker each channel name stands for.",
     )
     markers.add_argument(
-        "names", nargs="+", metavar="NAME", help="channel names, a TIFF, or a text file with one name a line"
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="channel names, a TIFF, a text file with one name a line, or a table of the panel",
     )
     markers.set_defaults(run=_markers)
     for command in (demo, models, markers):
@@ -148,8 +151,9 @@ def _channel_names(given: Sequence[str]) -> list[str]:
 
         sdata = read_tiff(path)
         return channel_names(sdata, next(iter(sdata.images)))
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    from .io._panel_file import read_names
+
+    return read_names(path)
 
 
 if __name__ == "__main__":

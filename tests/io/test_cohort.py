@@ -232,7 +232,7 @@ def test_tables_that_are_none(tmp_path, cohort):
     with pytest.raises(InputFileError, match=r"No file '.*cohort\.csv'"):
         sfm.io.read_cohort(tmp_path / "cohort.csv")
     (tmp_path / "cohort.xlsx").write_bytes(b"PK")
-    with pytest.raises(InputFileError, match=r"no \.csv or \.tsv.*Save the table as one"):
+    with pytest.raises(InputFileError, match=r"cohort\.xlsx' is a spreadsheet.*CSV UTF-8.*read_excel.*openpyxl"):
         sfm.io.read_cohort(tmp_path / "cohort.xlsx")
     with pytest.raises(InputFileError, match="has no rows"):
         sfm.io.read_cohort(frame.iloc[:0])
@@ -253,3 +253,38 @@ def test_warnings_come_once_for_all_samples(tmp_path, pixels):
     assert "No pixel size" in messages[1]
     assert "and 3 more" in messages[1]
     assert "No channel names" in messages[2]
+
+
+@pytest.mark.parametrize(("encoding", "separator"), [("utf-16", ";"), ("cp1252", ";"), ("utf-8-sig", "\t")])
+def test_tables_as_spreadsheets_save_them(tmp_path, pixels, encoding, separator):
+    rows = [
+        ["Probe", "Bild", "Maske", "Patient", "Größe", "Alter", ""],
+        ["001", "a.ome.tif", "NA", "07", "1,5", "61", ""],
+    ]
+    rows += [["NA", "b.ome.tif", "", "7", "2,25", "48", ""]]
+    text = "".join(separator.join(row) + "\r\n" for row in rows)
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    for name in "ab":
+        write_ome(tmp_path / f"{name}.ome.tif", pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if encoding != "cp1252" else "ignore", SpatialfmWarning)
+        sdata = sfm.io.read_cohort(
+            tmp_path / "t.csv", sample_key="Probe", image_key="Bild", labels_key="Maske", patient_key="Patient"
+        )
+    assert list(sdata.images) == ["image_001", "image_NA"]
+    assert not list(sdata.labels)
+    obs = sdata["samples"].obs
+    assert list(obs["patient"]) == ["07", "7"]
+    assert list(obs["Größe"]) == [1.5, 2.25]
+    assert list(obs["Alter"]) == [61, 48]
+    assert list(obs) == ["patient", "Größe", "Alter"]
+
+
+def test_a_patient_that_reads_like_a_missing_value_is_asked_about(cohort):
+    frame, folder = cohort
+    frame["patient"] = ["07", "NA", "NA"]
+    frame.to_csv(folder / "cohort.csv", index=False)
+    with pytest.raises(InputFileError, match=r"'patient'.*says 'NA' in 2 rows, from row 1 on"):
+        sfm.io.read_cohort(folder / "cohort.csv")
+    sdata = sfm.io.read_cohort(frame, base_path=folder, cell_table=False)  # a frame is taken as it is
+    assert list(sdata["samples"].obs["patient"]) == ["07", "NA", "NA"]

@@ -138,7 +138,7 @@ def test_channel_names_not_as_many_as_channels(refused, tmp_path, ome):
     refused(PanelError, ["renames 'CD99'", "'DAPI'"], ome, channel_names={"CD99": "MIC2"})
     refused(PanelError, ["renames 5"], ome, channel_names={5: "MIC2"})
     refused(InputFileError, ["'panel.txt' is not a file", "text file"], ome, channel_names="panel.txt")
-    refused(PanelError, ["Channel 1", "empty name"], ome, channel_names=["a", "", "b", "c", "d"])
+    refused(PanelError, ["no name for channel 1"], ome, channel_names=["a", "", "b", "c", "d"])
 
 
 def test_duplicate_channel_names(refused, tmp_path, pixels):

@@ -248,7 +248,7 @@ def test_absent_columns_and_dates(cells, clinic):
 def test_files_that_are_none(cells, tmp_path):
     refused(cells, tmp_path / "absent.csv", "No file .*absent.csv", error=InputFileError)
     (tmp_path / "clinic.xlsx").write_text("")
-    refused(cells, tmp_path / "clinic.xlsx", "none of .csv, .tsv, .txt, .parquet", error=InputFileError)
+    refused(cells, tmp_path / "clinic.xlsx", "is a spreadsheet.*CSV UTF-8", error=InputFileError)
     refused(cells, tmp_path, "neither", error=ValueError, on_missing="ignore")
 
 

@@ -13,9 +13,9 @@ import pandas as pd
 from .._errors import ClinicalError, InputFileError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from ..pp.joins import counted, listed, storable_frame, text_keys
+from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, is_missing, read_table
 from ._names import is_sample_name, is_tiff_name, sample_name_or_empty
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 _SHOWN = 20
 
 
@@ -41,27 +41,42 @@ class Row:
     mpp: float | None
 
 
-def load_table(table: pd.DataFrame | str | PathLike, keys: Sequence[str]) -> tuple[pd.DataFrame, Path]:
+def load_table(
+    table: pd.DataFrame | str | PathLike, names: Sequence[str | None], paths: Sequence[str | None]
+) -> tuple[pd.DataFrame, Path]:
     """The table, and the folder at which its relative paths start.
 
-    Columns named in `keys` are read as text: ``001`` stays ``001``.
+    Of a file, the columns `names` (samples, then patients) and `paths` are read as text: ``001`` stays ``001``.
+
+    Raises
+    ------
+    InputFileError
+        If there are no rows, or a patient is called as missing values are: whether it is one, only the user knows.
     """
     if isinstance(table, pd.DataFrame):
         frame, folder = table.copy(), Path.cwd()
+        if not frame.columns.is_unique:
+            twice = frame.columns[frame.columns.duplicated()][0]
+            raise InputFileError(f"The cohort table has several columns called {twice!r}. Rename all but one.")
     else:
         path = Path(table).expanduser()
-        if not path.is_file():
-            raise InputFileError(f"No file '{path}'. Check the path; relative ones start at '{Path.cwd()}'.")
-        separator = _SEPARATORS.get(path.suffix.lower())
-        if separator is None:
+        if path.suffix.lower() not in TABLE_SUFFIXES + SPREADSHEET_SUFFIXES:
             raise InputFileError(
-                f"'{path}' is no .csv or .tsv file. Save the table as one, or pass a DataFrame: "
-                "sfm.io.read_cohort(pandas.read_excel(...), base_path=...)."
+                f"'{path}' is none of {', '.join(TABLE_SUFFIXES)}. Save the table as one, or pass a DataFrame."
             )
-        header = pd.read_csv(path, sep=separator, nrows=0, encoding="utf-8-sig").columns
-        as_text = {key: str for key in keys if key in header}
-        frame = pd.read_csv(path, sep=separator, dtype=as_text, encoding="utf-8-sig")
+        frame = read_table(path, [key for key in (*names, *paths) if key is not None])
         folder = path.resolve().parent
+        for key in paths:
+            if key in frame:
+                frame[key] = frame[key].map(lambda value: None if is_missing(value) else value)
+        for key in names[1:]:
+            odd = [i for i, value in enumerate(frame[key]) if value and is_missing(value)] if key in frame else []
+            if odd:
+                raise InputFileError(
+                    f"Column {key!r} of '{path}' says {frame[key].iloc[odd[0]]!r} in {counted(len(odd), 'row')}, from "
+                    f"row {odd[0]} on: is that missing, or a name? Samples without patient cannot be used: fill in the "
+                    "patient, or leave out the row. For a name that reads so, pass a DataFrame."
+                )
     if not len(frame):
         raise InputFileError("The cohort table has no rows. Pass one row a sample.")
     return frame, folder

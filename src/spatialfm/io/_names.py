@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from os import PathLike
+from collections.abc import Sequence
 from pathlib import Path
 
 from .._errors import InputFileError, PanelError
@@ -79,26 +78,6 @@ def natural_key(text: str) -> tuple:
 def default_channel_names(n: int) -> list[str]:
     """Names for channels that no one named."""
     return [f"channel_{i}" for i in range(n)]
-
-
-def given_channel_names(
-    given: Sequence[str] | Mapping[str | int, str] | str | PathLike | None,
-) -> list[str] | dict[str | int, str] | None:
-    """What the argument `channel_names` says; a path is read as a text file with one name a line."""
-    if given is None:
-        return None
-    if isinstance(given, Mapping):
-        return {key: str(name) for key, name in given.items()}
-    if isinstance(given, str | PathLike):
-        path = Path(given).expanduser()
-        if not path.is_file():
-            raise InputFileError(
-                f"channel_names={str(given)!r} is not a file. "
-                "Pass a list of names, or a text file with one name a line."
-            )
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-        return [line for line in lines if line]
-    return [str(name).strip() for name in given]
 
 
 def resolve_channel_names(

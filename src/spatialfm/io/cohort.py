@@ -13,7 +13,7 @@ from .._logging import logger
 from .._progress import progress_bar
 from ..pp.joins import counted, listed
 from ._cohort_table import Row, clinical_columns, find_keys, load_table, plan_rows, refuse_all
-from ._names import given_channel_names
+from ._panel_file import given_channel_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ def read_cohort(
     patient_key: str = "patient",
     mpp_key: str | None = "mpp",
     clinical_keys: Sequence[str] | None = None,
-    channel_names: Sequence[str] | Mapping[str | int, str] | str | PathLike | None = None,
+    channel_names: Sequence[str] | Mapping[str | int, str] | pd.DataFrame | str | PathLike | None = None,
     mpp: float | None = None,
     axes: str | None = None,
     series: int | None = None,
@@ -47,7 +47,8 @@ def read_cohort(
     Parameters
     ----------
     table
-        DataFrame, or path of a ``.csv`` or ``.tsv`` file.
+        DataFrame, or path of a text file (``.csv``, ``.tsv``, ``.tab``, ``.txt``). Separator, decimal sign and encoding
+        are found in the file. Names of samples and patients stay as they are written (``001``).
     sample_key, image_key, patient_key
         Columns of sample names, of paths of images (files or folders, as in `read_tiff`), and of patients.
     labels_key
@@ -112,8 +113,7 @@ def read_cohort(
     import numpy as np
     from spatialdata import SpatialData
 
-    text_columns = [key for key in (sample_key, patient_key, image_key, labels_key) if key is not None]
-    frame, folder = load_table(table, text_columns)
+    frame, folder = load_table(table, [sample_key, patient_key], [image_key, labels_key])
     keys = find_keys(frame, sample_key, patient_key, image_key, labels_key, mpp_key)
     rows = plan_rows(frame, keys, folder if base_path is None else Path(base_path).expanduser())
     clinical = clinical_columns(frame, rows, keys, clinical_keys)

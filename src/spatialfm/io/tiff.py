@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from .._errors import InputFileError, warn
 from .._keys import ATTRS
-from ._names import given_channel_names, is_sample_name, sample_name, sample_name_or_empty, stem
+from ._names import is_sample_name, sample_name, sample_name_or_empty, stem
+from ._panel_file import given_channel_names
 
 if TYPE_CHECKING:
+    import pandas as pd
     from spatialdata import SpatialData
 
 
@@ -19,7 +21,7 @@ def read_tiff(
     image: str | PathLike,
     labels: str | PathLike | None = None,
     *,
-    channel_names: Sequence[str] | Mapping[str | int, str] | str | PathLike | None = None,
+    channel_names: Sequence[str] | Mapping[str | int, str] | pd.DataFrame | str | PathLike | None = None,
     mpp: float | None = None,
     sample: str | None = None,
     axes: str | None = None,
@@ -40,8 +42,9 @@ def read_tiff(
     labels
         TIFF of the same size: 0 outside cells, a whole number for each cell.
     channel_names
-        Names in the file's order, or a text file with one name a line. A mapping renames single channels, by name or
-        by position. Default: the file's metadata.
+        Names in the file's order; a text file with one name a line; or a table (file or frame) with a row a channel
+        and a column called ``name``, ``marker``, ``channel``, ``target`` or the like. A mapping renames single
+        channels, by name or by position. Default: the file's metadata.
     mpp
         µm per pixel. Default: OME-XML, ImageJ's unit, or resolution tags, in this order. Resolutions in tags, or in
         ImageJ's inch or cm, that would make a pixel larger than 10 µm are a printer's or a screen's and are ignored.

@@ -16,11 +16,10 @@ from .._errors import ClinicalError, InputFileError, warn
 from .._keys import INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, TABLE
 from .._logging import logger
 from .joins import case_clash, counted, listed, not_canonical, same_values, storable, storable_frame, text_keys
+from .tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, read_table
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
-
-_SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,8 @@ def add_clinical(
     adata
         Cells or samples. Of a SpatialData, its tables ``"samples"`` and ``"table"`` where they have the key.
     table
-        One row a key, as a frame or a file (``.csv``, ``.tsv``, tab-separated ``.txt``, ``.parquet``).
+        One row a key, as a frame or a file (``.csv``, ``.tsv``, ``.tab``, ``.txt``, ``.parquet``). Separator,
+        decimal sign and encoding of text are found in the file; the key stays as it is written.
     on
         Column of `obs` that both share, such as ``"patient"`` or ``"sample"``; also the name of the index of `obs`.
     table_key
@@ -159,7 +159,11 @@ def _read(
     if keys.duplicated().any():
         raise ClinicalError(_describe_repeats(frame, keys, key))
     wanted = (
-        [c for c in frame if c != key] if columns is None else [columns] if isinstance(columns, str) else list(columns)
+        [c for c in frame if c != key and not str(c).startswith("Unnamed:")]  # an index that a csv left behind
+        if columns is None
+        else [columns]
+        if isinstance(columns, str)
+        else list(columns)
     )
     if absent := [name for name in wanted if name not in frame.columns]:
         raise ClinicalError(
@@ -184,16 +188,18 @@ def _describe_repeats(frame: pd.DataFrame, keys: pd.Series, key: str) -> str:
 
 
 def _read_file(path: Path, key: str) -> pd.DataFrame:
+    path = path.expanduser()
     if not path.is_file():
         raise InputFileError(f"No file {str(path)!r}. Pass the path of a clinical table, or a pandas.DataFrame.")
     if path.suffix.lower() == ".parquet":
         return pd.read_parquet(path)
-    if path.suffix.lower() not in _SEPARATORS:
+    if path.suffix.lower() not in TABLE_SUFFIXES + SPREADSHEET_SUFFIXES:
         raise InputFileError(
-            f"File {str(path)!r} is none of {', '.join(_SEPARATORS)}, .parquet. Read it with pandas and pass the frame."
+            f"File {str(path)!r} is none of {', '.join(TABLE_SUFFIXES)}, .parquet. Save it as one, or pass a "
+            "pandas.DataFrame."
         )
     # the key stays text: as numbers, "007" and "7" would become one patient
-    return pd.read_csv(path, sep=_SEPARATORS[path.suffix.lower()], dtype={key: str})
+    return read_table(path, [key])
 
 
 def _check_kinds(target: _Target, keys: pd.Series, numeric: bool, on: str) -> None:

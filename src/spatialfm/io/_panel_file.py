@@ -1,0 +1,107 @@
+"""Channel names as users hold them: lists, text files with one name a line, tables with a row a channel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._errors import InputFileError, PanelError, listed
+from ..pp.tables import read_cells, read_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAME_COLUMNS = frozenset(
+    ["name", "names", "channel", "channels", "channelname", "channelnames", "marker", "markers", "markername"]
+    + ["markernames", "target", "targets", "targetname", "antibody", "antigen", "protein", "proteinname", "biomarker"]
+)
+
+
+def given_channel_names(
+    given: Sequence[str] | Mapping[str | int, str] | pd.DataFrame | str | PathLike | None,
+) -> list[str] | dict[str | int, str] | None:
+    """What the argument `channel_names` says: names of all channels, or new names of some; None for nothing.
+
+    Raises
+    ------
+    PanelError
+        If a name is missing, or a table has no column of names or several that differ.
+    InputFileError
+        If a path is not a text file.
+    """
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return {key: str(name).strip() for key, name in given.items()}
+    if isinstance(given, str | PathLike):
+        return read_names(Path(given).expanduser())
+    if hasattr(given, "columns"):  # a DataFrame: to walk over it would give its column names
+        columns = {str(name): given.iloc[:, i].tolist() for i, name in enumerate(given.columns)}
+        return _names_in(columns, "the table in channel_names", "channel_names")
+    if isinstance(given, set | frozenset):
+        raise PanelError("channel_names is a set, which has no order. Pass a list in the file's order.")
+    return _checked(list(given), "channel_names")
+
+
+def read_names(path: Path) -> list[str]:
+    """Channel names of a file: one a line (``#`` begins a remark), or the column of names of a table."""
+    if not path.is_file():
+        raise InputFileError(
+            f"channel_names={str(path)!r} is not a file. Pass a list of names, a text file with one name a line, or a "
+            "table with a column of names."
+        )
+    if path.suffix.lower() not in (".csv", ".tsv", ".tab") and not _is_table(path):
+        lines = [line.strip() for line in read_text(path).splitlines()]
+        names = [line for line in lines if line and not line.startswith("#")]
+        if names and _is_name_column(names[0]):
+            names = names[1:]
+        return _checked(names, f"'{path}'")
+    header, rows, _ = read_cells(path)
+    if not rows:  # all names in one line
+        return _checked(header, f"'{path}'")
+    if len(header) == 1 and not _is_name_column(header[0]):
+        return _checked([header[0], *(row[0] for row in rows)], f"'{path}'")
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        raise PanelError(f"'{path}' has two columns called {twice[0]!r}. Rename one.")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    return _names_in(columns, f"'{path}'", f"pandas.read_csv({str(path)!r}, sep=None, engine='python')")
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file that is not called a table is one: its first line is a header with a column of names."""
+    header, _, _ = read_cells(path)
+    return len(header) > 1 and (any(map(_is_name_column, header)) or "\t" in read_text(path).partition("\n")[0])
+
+
+def _is_name_column(name: str) -> bool:
+    return re.sub(r"[^a-z]", "", str(name).lower()) in _NAME_COLUMNS
+
+
+def _names_in(columns: Mapping[str, list], what: str, call: str) -> list[str]:
+    found = {name: values for name, values in columns.items() if _is_name_column(name)}
+    if not found:
+        raise PanelError(
+            f"None of the columns of {what} is called as names of channels are ({listed(columns)}). "
+            f"Say which it is: channel_names={call}[<column>]."
+        )
+    first = next(iter(found))
+    if any([str(a) for a in values] != [str(b) for b in found[first]] for values in found.values()):
+        shown = ", ".join(f"{name!r} ({listed(values[:3], quoted=False)} ...)" for name, values in found.items())
+        calls = " or ".join(f"channel_names={call}[{name!r}]" for name in found)
+        raise PanelError(f"Which column of {what} names the channels: {shown}? Pass {calls}.")
+    return _checked(found[first], f"column {first!r} of {what}")
+
+
+def _checked(names: list, what: str) -> list[str]:
+    texts = ["" if name is None or name != name else str(name).strip() for name in names]  # NaN is not itself
+    if not texts:
+        raise PanelError(f"{what} holds no name. Pass one for each channel, in the file's order.")
+    if empty := [i for i, text in enumerate(texts) if not text]:
+        raise PanelError(
+            f"{what} has no name for channel {listed(empty, quoted=False)} (counted from 0). "
+            "Give every channel a name, in the file's order."
+        )
+    return texts

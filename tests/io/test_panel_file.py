@@ -1,0 +1,91 @@
+"""Channel names in the forms in which people hold them; where it is not plain which are meant, they are asked."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+import spatialfm as sfm
+from spatialfm._errors import InputFileError, PanelError
+from spatialfm.cli import _channel_names
+
+NAMES = ["DAPI", "CD3", "β-catenin"]
+
+
+@pytest.fixture
+def image(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 32, 40), np.uint8))
+    return tmp_path / "a.tif"
+
+
+def names_of(image, given):
+    sdata = sfm.io.read_tiff(image, channel_names=given, mpp=0.5)
+    return [str(name) for name in sdata.images["image_a"].coords["c"].values]
+
+
+PANELS = {
+    "a list in a text file": ("p.txt", "DAPI\n\n# remark\nCD3\r\nβ-catenin\n"),
+    "a list in a csv": ("p.csv", "DAPI\nCD3\nβ-catenin\n"),
+    "a list with a header": ("p.csv", "Marker\nDAPI\nCD3\nβ-catenin\n"),
+    "a list with a header in a text file": ("p.txt", "channel_name\nDAPI\nCD3\nβ-catenin\n"),
+    "one line": ("p.csv", "DAPI,CD3,β-catenin\n"),
+    "mcmicro": (
+        "markers.csv",
+        "channel_number,cycle_number,marker_name,Filter\n1,1,DAPI,4\n2,1,CD3,5\n3,2,β-catenin,4\n",
+    ),
+    "semicolons": ("p.csv", "Target;Clone;Notes\nDAPI;;\nCD3;UCHT1;\nβ-catenin;14;a, b\n"),
+    "tabs in a text file": ("p.txt", "cycle\tmarker\n1\tDAPI\n1\tCD3\n2\tβ-catenin\n"),
+    "two columns that agree": ("p.csv", "channel,name,keep\nDAPI,DAPI,1\nCD3,CD3,1\nβ-catenin,β-catenin,1\n"),
+}
+
+
+@pytest.mark.parametrize("how", PANELS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_panels(tmp_path, image, how, encoding):
+    file, text = PANELS[how]
+    (tmp_path / file).write_text(text, encoding=encoding)
+    assert names_of(image, tmp_path / file) == NAMES
+    assert _channel_names([str(tmp_path / file)]) == NAMES  # the command line reads the same
+
+
+def test_frames_and_columns(image):
+    frame = pd.DataFrame({"cycle": [1, 1, 2], "marker": NAMES, "clone": [None, "UCHT1", "14"]})
+    assert names_of(image, frame) == NAMES  # and not its three column names
+    assert names_of(image, frame["marker"]) == NAMES
+    assert names_of(image, np.array(NAMES)) == NAMES
+
+
+def test_two_columns_of_names_are_asked_about_and_the_call_runs(tmp_path, image):
+    path = tmp_path / "panel.csv"
+    path.write_text("channel,name,keep\nAg107,DAPI,1\nPr141,CD3,1\nSm147,β-catenin,1\n", encoding="utf-8")
+    with pytest.raises(PanelError, match=r"'channel' \(Ag107, Pr141, Sm147 .*'name' \(DAPI, CD3") as caught:
+        names_of(image, path)
+    calls = re.findall(r"channel_names=(pandas\.read_csv\(.*?\)\['\w+'\])", str(caught.value))
+    found = [names_of(image, eval(call, {"pandas": pd})) for call in calls]
+    assert found == [["Ag107", "Pr141", "Sm147"], NAMES]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "parts"),
+    [
+        ("cycle,clone\n1,a\n2,b\n3,c\n", PanelError, "None of the columns of .*'cycle', 'clone'.*Say which"),
+        ("marker,clone\nDAPI,a\n,b\nCD3,c\n", PanelError, r"no name for channel 1 \(counted from 0\)"),
+        ("marker,clone\nDAPI,a\nCD3,b\n", PanelError, r"2 name\(s\).*a\.tif.*3 channel\(s\)"),
+        ("marker\n", PanelError, "name"),
+        (["DAPI", None, "CD3"], PanelError, "no name for channel 1"),
+        (pd.Series(["DAPI", "CD3", np.nan]), PanelError, "no name for channel 2"),
+        ({"DAPI", "CD3", "CD8"}, PanelError, "a set, which has no order"),
+        ("xlsx", InputFileError, "spreadsheet.*CSV UTF-8.*openpyxl"),
+    ],
+)
+def test_panels_that_cannot_be_meant(tmp_path, image, given, error, parts):
+    if isinstance(given, str):
+        path = tmp_path / ("panel.xlsx" if given == "xlsx" else "panel.csv")
+        path.write_text(given)
+        given = path
+    with pytest.raises(error, match=parts):
+        names_of(image, given)

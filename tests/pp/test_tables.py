@@ -1,0 +1,149 @@
+"""Text tables as spreadsheets, locales and programs write them: every cell is what was written, or it is said."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+import spatialfm as sfm
+from spatialfm._errors import InputFileError, SpatialfmWarning
+from spatialfm.pp.tables import read_table
+
+TEXT = "patient,age,Größe,os_days,event,site\n001,61,1.5,10.5,TRUE,Malmö\n1,48,2.25,,FALSE,Orléans\nNA,50,3,7,TRUE,ß\n"
+
+
+def check(frame):
+    assert list(frame) == ["patient", "age", "Größe", "os_days", "event", "site"]
+    assert frame["patient"].tolist() == ["001", "1", "NA"]
+    assert frame["age"].tolist() == [61, 48, 50]
+    assert frame["Größe"].tolist() == [1.5, 2.25, 3.0]
+    np.testing.assert_array_equal(frame["os_days"], [10.5, np.nan, 7])
+    assert frame["event"].tolist() == [True, False, True]
+    assert frame["event"].dtype == bool
+    assert frame["site"].tolist() == ["Malmö", "Orléans", "ß"]
+
+
+def quiet(path, identifiers=("patient",)):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return read_table(path, identifiers)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_encodings_and_line_ends(tmp_path, encoding, newline):
+    path = tmp_path / "a.csv"
+    path.write_bytes(TEXT.replace("\n", newline).encode(encoding))
+    check(quiet(path))
+
+
+def test_windows_1252_is_read_and_said(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(TEXT.encode("cp1252"))
+    with pytest.warns(SpatialfmWarning, match=r"a\.csv.*not UTF-8.*Windows-1252.*'Größe', 'Malmö', 'Orléans'.*UTF-8"):
+        check(read_table(path, ["patient"]))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "separator"), [("csv", ";"), ("txt", ";"), ("csv", "\t"), ("tsv", "\t"), ("csv", "|")]
+)
+def test_separators(tmp_path, suffix, separator):
+    path = tmp_path / f"a.{suffix}"
+    path.write_text(TEXT.replace(",", separator), encoding="utf-8")
+    check(quiet(path))
+
+
+def test_what_a_german_excel_saves(tmp_path):
+    path = tmp_path / "a.csv"
+    content = TEXT.replace(",", ";").replace("1.5", "1,5").replace("2.25", "2,25").replace("10.5", "10,5")
+    path.write_bytes(("sep=;\r\n" + content.replace("\n", "\r\n") + ";;;;;\r\n").encode("utf-8-sig"))
+    check(quiet(path))
+
+
+def test_empty_columns_and_rows_at_the_end_and_quotes(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('sample,note,,\n a ,"x, ""y"", z",,\n\nb,"two\nlines",,\n,,,\n')
+    frame = quiet(path, ["sample"])
+    assert list(frame) == ["sample", "note"]
+    assert frame.to_numpy().tolist() == [["a", 'x, "y", z'], ["b", "two\nlines"]]
+
+
+def test_row_names_as_r_writes_them(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text('"age"\t"sex"\n"p1"\t61\t"f"\n"p2"\t48\t"m"\n')
+    frame = quiet(path)
+    assert frame["age"].tolist() == [61, 48]
+    assert frame["sex"].tolist() == ["f", "m"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["007", "012"], ["007", "012"]),  # codes of sites
+        (["7", "012"], ["7", "012"]),
+        (["0", "10"], [0, 10]),
+        (["0.5", "1e-3"], [0.5, 0.001]),
+        (["1", ""], [1, np.nan]),
+        (["n/a", "3"], [np.nan, 3]),
+        (["12345678901234567", "12345678901234568"], ["12345678901234567", "12345678901234568"]),
+        (["true", "False"], [True, False]),
+        (["TRUE", ""], [True, None]),
+        (["2020-01-02", "2021-03-04"], ["2020-01-02", "2021-03-04"]),
+        (["yes", "no"], ["yes", "no"]),
+        (["", ""], [np.nan, np.nan]),
+    ],
+)
+def test_values(tmp_path, values, expected):
+    path = tmp_path / "a.csv"
+    path.write_text("id,x\n" + "".join(f"r{i},{value}\n" for i, value in enumerate(values)))
+    found = quiet(path)["x"]
+    for a, b in zip(found, expected, strict=True):
+        assert (pd.isna(a) and pd.isna(b)) or (a == b and isinstance(a, str) == isinstance(b, str))
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "said"),
+    [
+        ("id\tdays", ["a\t1,234", "b\t2,000", "c\t15"], r"'days' \('1,234': is ',' a decimal sign or does it part"),
+        ("id;days;age", ["a;1.234;1,5", "b;2.000;2,5"], r"'days' \('1.234': is '\.' a decimal sign"),
+        ("id,days", ["a,12", "b,unknown", "c,14", "d,3", "e,5"], r"'days' \('unknown' among 4 numbers\)"),
+        ("id,days", ["a,12", "b,#REF!", "c,14", "d,3"], r"'days' \('#REF!' among 3 numbers\)"),
+        ("id\tdays", ["a\t1,5", "b\t2.5"], "decimal points and commas in one column"),
+    ],
+)
+def test_numbers_that_cannot_be_read_as_such_are_said(tmp_path, header, rows, said):
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    with pytest.warns(SpatialfmWarning, match=said) as caught:
+        frame = read_table(path)
+    assert len(caught) == 1
+    assert frame["days"].map(type).eq(str).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"a,b,a\n1,2,3\n", "2 columns called 'a'"),
+        (b"a,b\n1,2\n1,2,3\n", "Row 2 .*has 3 cells, but the header has 2"),
+        (b"PK\x03\x04\0\0\0\0\x08\0", "no text file.*CSV UTF-8"),
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path, content, parts):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(InputFileError, match=parts):
+        read_table(tmp_path / "a.csv")
+
+
+def test_clinical_columns_from_a_german_file(tmp_path):
+    cells = AnnData(obs=pd.DataFrame({"patient": ["001", "1", "NA"]}, index=list("abc")))
+    content = TEXT.replace(",", ";").replace("10.5", "10,5")
+    (tmp_path / "clinic.csv").write_bytes(content.encode("utf-16"))
+    sfm.pp.add_clinical(cells, tmp_path / "clinic.csv", on="patient")
+    assert cells.obs["age"].tolist() == [61, 48, 50]
+    np.testing.assert_array_equal(cells.obs["os_days"], [10.5, np.nan, 7])
