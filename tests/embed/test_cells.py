@@ -8,7 +8,7 @@ from skimage.measure import regionprops
 from spatialdata.transformations import Scale, Sequence, Translation, set_transformation
 
 import spatialfm as sfm
-from spatialfm._errors import ElementError
+from spatialfm._errors import ElementError, TableError
 from spatialfm.embed.cells import find_cells
 from spatialfm.embed.windows import needed_sides, window_starts
 from spatialfm.pp.elements import match_elements
@@ -56,5 +56,31 @@ def test_places_are_in_image_pixels(make_sdata, blobs):
 def test_a_table_that_annotates_something_else_is_refused(make_sdata, blobs):
     sdata = make_sdata({"a": blobs(0), "b": blobs(1)}, ["x", "y", "z"])
     sfm.pp.cell_table(sdata, samples=["a"])
-    with pytest.raises(ElementError, match=r"annotates cells_a, not labels 'cells_b' of sample 'b'.*overwrite=True"):
+    with pytest.raises(ElementError, match=r"annotates cells_a, not labels 'cells_b' of sample 'b'.*table_name="):
         find_cells(sdata, match_elements(sdata), sdata["table"], "table", "raise")
+
+
+@pytest.mark.parametrize("dtype", [str, "category", "float64", "uint64"])
+def test_ids_of_a_table_may_be_text_or_floats(make_sdata, blobs, dtype):
+    sdata = make_sdata({"a": blobs(0)}, ["x", "y", "z"])
+    sfm.pp.cell_table(sdata)
+    expected = sdata["table"].obs["cell_id"].to_numpy()
+    ids = sdata["table"].obs["cell_id"].astype(str) if dtype == "category" else sdata["table"].obs["cell_id"]
+    sdata["table"].obs["cell_id"] = ids.astype(dtype)
+    found = find_cells(sdata, match_elements(sdata), sdata["table"], "table", "raise")
+    np.testing.assert_array_equal(found.labels, expected)
+
+
+def test_ids_of_a_table_that_are_no_labels_or_come_twice(make_sdata, blobs):
+    sdata = make_sdata({"a": blobs(0)}, ["x", "y", "z"])
+    sfm.pp.cell_table(sdata)
+    ids = sdata["table"].obs["cell_id"].copy()
+    sdata["table"].obs["cell_id"] = [f"cell_{i}" for i in ids]
+    with pytest.raises(TableError, match=f"'cell_id' of table 'table'.*'cell_{ids.iloc[0]}'.*extract"):
+        find_cells(sdata, match_elements(sdata), sdata["table"], "table", "raise")
+    sdata["table"].obs["cell_id"] = np.where(np.arange(len(ids)) == 0, np.nan, ids)
+    with pytest.raises(TableError, match="1 row of"):
+        find_cells(sdata, match_elements(sdata), sdata["table"], "table", "raise")
+    sdata["table"].obs["cell_id"] = ids.to_numpy()[[0, 0, *range(2, len(ids))]]
+    with pytest.raises(TableError, match=f"1 row more than one for the same cell: cells_a: {ids.iloc[0]}. Keep one"):
+        find_cells(sdata, match_elements(sdata), sdata["table"], "table", "drop")

@@ -19,9 +19,9 @@ from spatialfm.pp.measure import (
     intensity_sums,
     plan_blocks,
     rows_of,
-    scan_labels,
     shapes,
 )
+from spatialfm.pp.pieces import scan_labels
 
 CHUNKS = [(90, 90), (17, 90), (33, 20), (1, 45), (90, 7)]
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from .._errors import ElementError, TableError, listed, warn
-from .._keys import cell_name
+from .._keys import TABLE, UNS, cell_name
 from .._logging import logger
-from ..pp.elements import AxisAffine, SampleElements, image_array, labels_array, labels_to_image
-from ..pp.measure import LabelScan, rows_of, scan_labels
+from ..pp.elements import AxisAffine, SampleElements, image_array, labels_to_image
+from ..pp.joins import annotated_cells
+from ..pp.labels import CheckedLabels, inspect_labels, report_labels
+from ..pp.measure import rows_of
+from ..pp.pieces import LabelScan
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -52,6 +56,7 @@ def find_cells(
     table_name: str,
     on_missing: Literal["raise", "drop"],
     centers: tuple[str, str] | None = None,
+    on_pieces: Literal["raise", "keep"] = "raise",
 ) -> Cells:
     """Join the table to the label images.
 
@@ -59,36 +64,25 @@ def find_cells(
     ----------
     centers
         Columns of ``table.obs`` with x and y of each cell in pixel indices of its image; None: centroids.
+    on_pieces
+        Whether numbers that are used for several cells are refused; they are kept where `cell_table` was told so.
 
     Raises
     ------
+    ElementError
+        If labels are not what they seem, see `spatialfm.pp.check_labels`.
     TableError
         If rows have no label, labels no row, or cells lie outside of the image, and `on_missing` is ``"raise"``; if
         `centers` are no pixel indices of the cells.
     """
     given = None if centers is None else given_centers(table, table_name, centers)
-    attrs = table.uns.get("spatialdata_attrs")
-    if attrs is None:
-        raise ElementError(f"Table {table_name!r} annotates no element. Make it with sfm.pp.cell_table(sdata).")
-    regions = table.obs[attrs["region_key"]].astype(str).to_numpy()
-    instances = table.obs[attrs["instance_key"]].to_numpy()
+    regions, instances = annotated_cells(table, table_name)
+    of_pairs = [_rows_of(regions, pair, table_name) for pair in pairs]
+    checked = [inspect_labels(sdata, pair.sample, pair.labels, pair) for pair in pairs]
+    _report_labels(table, checked, on_pieces)
     parts, no_label, no_row, outside, beside = [], [], [], [], []
-    for number, pair in enumerate(pairs):
-        rows = np.flatnonzero(regions == pair.labels)
-        if not len(rows):
-            annotated = listed(sorted(set(regions)), 5, quoted=False)
-            raise ElementError(
-                f"Table {table_name!r} annotates {annotated}, not labels {pair.labels!r} of sample "
-                f"{pair.sample!r}. Make a table of all samples with sfm.pp.cell_table(sdata, overwrite=True), or "
-                "mend samples=."
-            )
-        labels = labels_array(sdata, pair.labels)
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise ElementError(
-                f"Labels {pair.labels!r} hold {labels.dtype}, not integers. Convert them with .astype('uint32')."
-            )
-        scan = scan_labels(labels.data)
-        ids = instances[rows].astype(np.int64)
+    for number, (pair, rows, check) in enumerate(zip(pairs, of_pairs, checked, strict=True)):
+        scan, ids = check.pieces.by_label(), instances[rows]
         place = rows_of(scan.ids, ids)
         found = place >= 0
         no_label += [cell_name(pair.sample, label) for label in ids[~found]]
@@ -110,6 +104,34 @@ def find_cells(
     if not len(cells.rows):
         raise TableError(f"No row of table {table_name!r} has a label. Make it anew with sfm.pp.cell_table(sdata).")
     return cells
+
+
+def _rows_of(regions: np.ndarray, pair: SampleElements, table_name: str) -> np.ndarray:
+    rows = np.flatnonzero(regions == pair.labels)
+    if not len(rows):
+        raise ElementError(
+            f"Table {table_name!r} annotates {listed(sorted(set(regions)), 5, quoted=False)}, not labels "
+            f"{pair.labels!r} of sample {pair.sample!r}. Make a table of all samples beside it with "
+            "sfm.pp.cell_table(sdata, table_name=<new name>) and pass its name, or mend labels= or samples=."
+        )
+    return rows
+
+
+def _report_labels(table: AnnData, checked: list[CheckedLabels], on_pieces: str) -> None:
+    """Refuse labels that are not what they seem, unless they were measured as they are on purpose.
+
+    What is only odd was said when the table was made.
+    """
+    record = table.uns.get(UNS, {}).get(TABLE, {})
+    known = {sample["labels"] for sample in json.loads(record.get("samples", "{}")).values()}
+    on_giants = record.get("on_giants", "raise") if known else "raise"
+    here = [
+        replace(check, findings=[finding for finding in check.findings if finding.severity == "error"])
+        if check.labels in known
+        else check
+        for check in checked
+    ]
+    report_labels(here, "keep" if record.get("on_pieces") == "keep" else on_pieces, on_giants)
 
 
 def given_centers(table: AnnData, table_name: str, columns: tuple[str, str]) -> np.ndarray:

@@ -14,7 +14,7 @@ from .._errors import ClinicalError, TableError
 from .._keys import AREA, INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SPATIAL, TABLE, UNS, cell_name, quantile_layer
 from .elements import AxisAffine, SampleElements
 from .joins import add_columns, counted
-from .measure import LabelScan
+from .pieces import LabelScan
 
 
 @dataclass(frozen=True)

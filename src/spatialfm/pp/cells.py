@@ -12,7 +12,7 @@ from anndata import AnnData
 from spatialdata.models import TableModel
 
 from .._errors import ClinicalError, ElementError, PanelError, TableError, warn
-from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, cell_name
+from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, UNS, cell_name
 from .._logging import logger
 from .._progress import progress_bar
 from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
@@ -27,7 +27,10 @@ from .elements import (
     pixel_size,
 )
 from .joins import counted, listed, match_cells, storable_frame, text_keys
-from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums, scan_labels, shapes
+from .label_findings import NO_NUMBERS
+from .labels import OnPieces, check_choice, inspect_labels, report_labels
+from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums, shapes
+from .mend import MendedLabels, plan_mending, write_mended
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -44,6 +47,8 @@ def cell_table(
     cells: pd.DataFrame | AnnData | None = None,
     cells_sample_key: str | None = SAMPLE_KEY,
     cells_label_key: str = INSTANCE_KEY,
+    on_pieces: OnPieces = "raise",
+    on_giants: Literal["raise", "keep"] = "raise",
     on_missing: Literal["raise", "drop"] = "raise",
     table_name: str = TABLE,
     overwrite: bool = False,
@@ -71,6 +76,14 @@ def cell_table(
         AnnData, its `obs` is used.
     cells_sample_key, cells_label_key
         Columns of `cells` that name sample and label; ``cells_sample_key=None`` where there is one sample.
+    on_pieces
+        What becomes of numbers that are used for several cells (``"repeated"`` of `check_labels`), and where most
+        numbers are in pieces: an error that names them; ``"split"``: every piece of every number becomes a cell, in a
+        new labels element that the table annotates (see `mend_labels`; it is written with `copy` too); ``"keep"``: all
+        pieces of a number are one cell. A few cells with fragments are kept as they are, with a warning.
+    on_giants
+        Cells that cover more than a tenth of the image and 20 median cells, such as a background that is not 0: an
+        error, or kept.
     on_missing
         What becomes of rows of `cells` without label, labels without row, cells without a pixel in the image, and
         samples without cells: an error that counts and names them, or left out with a warning that does.
@@ -101,7 +114,8 @@ def cell_table(
     Raises
     ------
     ElementError, CoordinateError
-        If elements are missing or cannot be paired; if labels are no integers or pixels of cells are NaN.
+        If elements are missing or cannot be paired; if labels are not what they seem (`check_labels` lists how); if
+        pixels of cells are NaN.
     PanelError
         If an image has two channels of one name.
     TableError
@@ -137,13 +151,15 @@ def cell_table(
            [3. , 2.5]])
     """
     drop = _drop(on_missing)
+    check_choice("on_pieces", on_pieces, ("raise", "split", "keep"))
+    check_choice("on_giants", on_giants, ("raise", "keep"))
     quantiles = _check_quantiles(quantiles)
     if not copy and not overwrite and table_name in sdata.tables:
         raise TableError(
             f"sdata already has a table {table_name!r}; writing it anew would lose the embeddings and results in it. "
             "Pass overwrite=True, another table_name=, or copy=True."
         )
-    plans = [_plan(sdata, pair) for pair in _pairs(sdata, image, labels, samples)]
+    plans, mended = _plans(sdata, _pairs(sdata, image, labels, samples), on_pieces, on_giants)
     _report_plans(plans, drop)
     if cells is not None:
         keys = (cells_sample_key, cells_label_key)
@@ -151,6 +167,8 @@ def cell_table(
         cells = _without_keys(cells, keys)
     clinical = _clinical(sdata, [plan.pair.sample for plan in plans])
 
+    for new in mended:
+        write_mended(sdata, new)
     measured = []
     for plan in progress_bar(
         plans,
@@ -159,6 +177,7 @@ def cell_table(
     ):
         measured.append(_measure(sdata, plan, quantiles, morphology, drop))
     adata = assemble(plans, measured, quantiles)
+    adata.uns[UNS][TABLE] |= {"on_pieces": on_pieces, "on_giants": on_giants}
     adata.obs = with_columns(adata.obs, plans, measured, cells, clinical)
     adata = as_table(adata)
     logger.info(
@@ -222,28 +241,34 @@ def _all_samples(sdata: SpatialData, image) -> list[str]:
         return []
 
 
-def _plan(sdata: SpatialData, pair: SampleElements) -> CellPlan:
+def _plans(
+    sdata: SpatialData, pairs: list[SampleElements], on_pieces: OnPieces, on_giants: str
+) -> tuple[list[CellPlan], list[MendedLabels]]:
+    """What to measure, and the labels that are to be written for it."""
+    for pair in pairs:
+        _check_channels(sdata, pair)
+    checked = [inspect_labels(sdata, pair.sample, pair.labels, pair) for pair in pairs]
+    report_labels(checked, on_pieces, on_giants)
+    plans, mended = [], []
+    for pair, check in zip(pairs, checked, strict=True):
+        new = plan_mending(sdata, check, True, NO_NUMBERS) if on_pieces == "split" else None
+        to_system = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
+        unit = "pixel" if pixel_size(sdata, pair) is None else "µm"
+        scan = check.pieces.by_label() if new is None else new.scan
+        if new is not None:
+            mended.append(new)
+            pair = replace(pair, labels=new.name)
+        plans.append(CellPlan(pair, channel_names(sdata, pair.image), to_system, unit, scan))
+    return plans, mended
+
+
+def _check_channels(sdata: SpatialData, pair: SampleElements) -> None:
     channels = channel_names(sdata, pair.image)
     if repeated := [name for name in dict.fromkeys(channels) if channels.count(name) > 1]:
         raise PanelError(
             f"Image {pair.image!r} has more than one channel {repeated[0]!r}. Rename them, for example with "
             f"sdata.set_channel_names({pair.image!r}, [...])."
         )
-    array = labels_array(sdata, pair.labels)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise ElementError(
-            f"Labels element {pair.labels!r} has dtype {array.dtype}; labels are integers, one a cell. "
-            f"If its values are whole, use sdata[{pair.labels!r}].astype('int32')."
-        )
-    try:
-        scan = scan_labels(array.data)
-    except ValueError as error:
-        raise ElementError(
-            f"Labels element {pair.labels!r}: {error}. Labels run from 0 (background) upwards."
-        ) from error
-    unit = "pixel" if pixel_size(sdata, pair) is None else "µm"
-    to_system = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
-    return CellPlan(pair, channels, to_system, unit, scan)
 
 
 def _report_plans(plans: list[CellPlan], drop: bool) -> None:

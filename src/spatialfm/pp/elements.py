@@ -13,7 +13,7 @@ import numpy as np
 from spatialdata.transformations import Identity, get_transformation
 
 from .._errors import CoordinateError, ElementError, listed
-from .._keys import CELLS_PREFIX, IMAGE_PREFIX
+from .._keys import ATTRS, CELLS_PREFIX, IMAGE_PREFIX, MENDED_LABELS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -104,7 +104,8 @@ def match_elements(
 
     The pairs are, in this order: what `image` and `labels` say (one name, lists of equal length, or mappings from
     sample to element); elements named ``image_<sample>`` and ``cells_<sample>``; the only image and the only labels
-    of a coordinate system. Nothing is guessed beyond that.
+    of a coordinate system. Nothing is guessed beyond that. Labels that `spatialfm.pp.mend_labels` wrote stand for
+    those that they were made of, unless `labels` names these.
 
     Parameters
     ----------
@@ -240,11 +241,16 @@ def _labels_mapping(labels, images: dict[str, str], sdata) -> dict[str, str]:
 
 
 def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
+    mended = {old: new for old, new in sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {}).items() if new in sdata.labels}
     if CELLS_PREFIX + sample in sdata.labels:
-        return CELLS_PREFIX + sample
+        return _newest(CELLS_PREFIX + sample, mended)
     systems = set(get_transformation(sdata.images[image_name], get_all=True))
     images = [name for name in sdata.images if systems & set(get_transformation(sdata.images[name], get_all=True))]
-    labels = [name for name in sdata.labels if systems & set(get_transformation(sdata.labels[name], get_all=True))]
+    labels = [
+        name
+        for name in sdata.labels
+        if name not in mended and systems & set(get_transformation(sdata.labels[name], get_all=True))
+    ]
     if not labels:
         return None
     if len(labels) == 1 and len(images) == 1:
@@ -254,6 +260,12 @@ def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
         f"{listed(images)}: "
         f'which belong together? Pass labels={{"{sample}": "<element>"}}.'
     )
+
+
+def _newest(name: str, mended: Mapping[str, str]) -> str:
+    while name in mended:
+        name = mended[name]
+    return name
 
 
 def _shared_system(sdata: SpatialData, sample: str, image_name: str, labels_name: str | None) -> str:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from spatialdata.models import TableModel
 
 from .._errors import SpatialfmError, TableError
+from .._errors import listed as _listed
 from .._logging import logger
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
@@ -26,7 +32,9 @@ def counted(n: int, noun: str, plural: str = "") -> str:
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
-def whole_numbers(values: pd.Series, what: str) -> np.ndarray:
+def whole_numbers(
+    values: pd.Series, what: str, mend: str = "Drop or mend them, or pass cells_label_key=<column>."
+) -> np.ndarray:
     """Label ids as int64, from integers or from floats and text that are whole numbers.
 
     Raises
@@ -35,20 +43,61 @@ def whole_numbers(values: pd.Series, what: str) -> np.ndarray:
         If one is missing or is no whole number.
     """
     if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(object)
-    if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any():
-        return values.to_numpy(dtype=np.int64)
-    numbers = pd.to_numeric(values, errors="coerce")
+        values = values.astype(values.cat.categories.dtype if not values.isna().any() else object)
     if pd.api.types.is_bool_dtype(values.dtype):
-        raise TableError(f"Column {what} holds True and False, not label ids. Pass cells_label_key=<column>.")
-    numbers = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    wrong = ~np.isfinite(numbers) | (numbers != np.floor(numbers)) | (np.abs(numbers) >= 2**53)
+        raise TableError(f"Column {what} holds True and False, not label ids. {mend}")
+    if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any() and values.max() < 2**63:
+        return values.to_numpy(dtype=np.int64)
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    exact_below = 2**24 if values.dtype == np.float32 else 2**53
+    wrong = ~np.isfinite(numbers) | (numbers != np.floor(numbers)) | (np.abs(numbers) >= exact_below)
     if wrong.any():
+        text = values[wrong].astype(str)
+        ending = (
+            " If the number at their end is the label, turn them into numbers first: column.str.extract(r'(\\d+)$', "
+            "expand=False).astype(int)."
+            if text.str.fullmatch(r".*\D\d+").all() and not pd.api.types.is_numeric_dtype(values.dtype)
+            else ""
+        )
         raise TableError(
             f"Column {what} must hold whole label ids; {counted(int(wrong.sum()), 'row')} of {wrong.size:,} cannot be "
-            f"read as such: {listed(values[wrong])}. Drop or mend them, or pass cells_label_key=<column>."
+            f"read as such: {listed(values[wrong])}. {mend}{ending}"
         )
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        logger.info(f"column {what} holds label ids as text; they are read as numbers")
     return numbers.astype(np.int64)
+
+
+def annotated_cells(table: AnnData, table_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The labels element (text) and the label (int64) of every row of a table that annotates labels.
+
+    Raises
+    ------
+    TableError
+        If the table does not say what it annotates, labels are no whole numbers, or a cell has two rows.
+    """
+    attrs = table.uns.get(TableModel.ATTRS_KEY)
+    if attrs is None:
+        raise TableError(
+            f"Table {table_name!r} annotates no element. Make one that does with sfm.pp.cell_table(sdata, "
+            "table_name=<new name>)."
+        )
+    keys = [attrs.get(TableModel.REGION_KEY_KEY), attrs.get(TableModel.INSTANCE_KEY)]
+    if missing := [key for key in keys if key not in table.obs]:
+        raise TableError(
+            f"Table {table_name!r} says in uns['{TableModel.ATTRS_KEY}'] that column {missing[0]!r} names its cells, "
+            f"but obs has {listed(table.obs, 12)}."
+        )
+    regions = table.obs[keys[0]].astype(str).to_numpy()
+    ids = whole_numbers(table.obs[keys[1]], f"{keys[1]!r} of table {table_name!r}", "Mend or drop these rows.")
+    repeated = pd.DataFrame({"region": regions, "id": ids}).duplicated().to_numpy()
+    if repeated.any():
+        names = [f"{regions[i]}: {ids[i]}" for i in np.flatnonzero(repeated)]
+        raise TableError(
+            f"Table {table_name!r} has {counted(len(names), 'row')} more than one for the same cell: "
+            f"{_listed(names, 5, quoted=False)}. Keep one row a cell."
+        )
+    return regions, ids
 
 
 def text_keys(keys: pd.Series, what: str, error: type[SpatialfmError]) -> tuple[pd.Series, bool]:
@@ -213,7 +262,11 @@ def match_cells(
         names = [f"{sample[i]}_{label[i]}" for i in np.flatnonzero(duplicated)]
         raise TableError(
             f"cells= has {counted(len(names), 'row')} more than one for the same sample and label: {listed(names)}. "
-            "Keep one each, for example with cells.drop_duplicates([...])."
+            + (
+                "They are the same in every column: cells.drop_duplicates()."
+                if cells[here].astype(str).duplicated().sum() == len(names)
+                else "Keep the right one of each."
+            )
         )
     in_ids, in_cells, lonely_labels = {}, {}, []
     matched = np.zeros(len(cells), dtype=bool)

@@ -9,43 +9,21 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._keys import SHAPE_COLUMNS
 from .elements import AxisAffine
 
+if TYPE_CHECKING:
+    from .pieces import LabelScan
+
 Box = tuple[int, int, int, int]
 BLOCK_PIXELS = 2**20  # big enough to keep numpy busy, small against memory (some 40 bytes a pixel are needed)
 BLOCK_BYTES = 2**26  # of the channels of a block that are read together
 
 _LENGTHS = ("perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter_area")
-
-
-@dataclass(frozen=True)
-class LabelScan:
-    """What one pass over a label image tells, one row a label.
-
-    Attributes
-    ----------
-    ids
-        ``(n,)`` label ids, ascending.
-    area
-        ``(n,)`` number of pixels.
-    centroid
-        ``(n, 2)`` mean index ``(y, x)`` of the pixels.
-    box
-        ``(n, 4)`` bounding boxes.
-    """
-
-    ids: np.ndarray
-    area: np.ndarray
-    centroid: np.ndarray
-    box: np.ndarray
-
-    def take(self, rows: np.ndarray) -> LabelScan:
-        """The same for some of the labels."""
-        return LabelScan(self.ids[rows], self.area[rows], self.centroid[rows], self.box[rows])
 
 
 @dataclass(frozen=True)
@@ -144,55 +122,6 @@ def rows_of(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         return np.full(local.shape, -1)
     position = np.minimum(np.searchsorted(ids, found), ids.size - 1)
     return np.where(ids[position] == found, position, -1)[local]
-
-
-def scan_labels(labels) -> LabelScan:
-    """Ids, areas, centroids and boxes of a label image ``(y, x)``; 0 is background.
-
-    Raises
-    ------
-    ValueError
-        If a label is negative or does not fit into int64.
-    """
-    parts = [part for box in plan_blocks(labels) if (part := _scan_block(labels, box)) is not None]
-    if not parts:
-        return LabelScan(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 2)), np.empty((0, 4), np.int64))
-    ids, counts, sums, low, high = (np.concatenate(column) for column in zip(*parts, strict=True))
-    ids, row = np.unique(ids, return_inverse=True)
-    area = np.zeros(ids.size, np.int64)
-    total = np.zeros((ids.size, 2), np.int64)
-    first = np.full((ids.size, 2), np.iinfo(np.int64).max)
-    last = np.zeros((ids.size, 2), np.int64)
-    np.add.at(area, row, counts)
-    np.add.at(total, row, sums)
-    np.minimum.at(first, row, low)
-    np.maximum.at(last, row, high)
-    box = np.stack([first[:, 0], last[:, 0], first[:, 1], last[:, 1]], axis=1)
-    return LabelScan(ids, area, total / area[:, None], box)
-
-
-def _scan_block(labels, box: Box) -> tuple[np.ndarray, ...] | None:
-    from scipy.ndimage import find_objects
-
-    y0, y1, x0, x1 = box
-    block = loaded(labels[y0:y1, x0:x1])
-    if block.min() < 0:
-        raise ValueError(f"label {block.min()} is negative")
-    if block.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"label {block.max()} does not fit into a 64-bit integer")
-    y, x = np.nonzero(block)
-    if not y.size:
-        return None
-    ids, local = compact(block[y, x])
-    dense = np.zeros(block.shape, np.int32)
-    dense[y, x] = local + 1
-    slices = find_objects(dense)
-    origin = np.array([y0, x0])
-    counts = np.bincount(local)
-    sums = np.stack([np.bincount(local, weights=y), np.bincount(local, weights=x)], axis=1).astype(np.int64)
-    low = np.array([[part.start for part in pair] for pair in slices]) + origin
-    high = np.array([[part.stop for part in pair] for pair in slices]) + origin
-    return ids, counts, sums + counts[:, None] * origin, low, high
 
 
 def group_boxes(box: np.ndarray, blocks: Sequence[Box]) -> Iterator[tuple[np.ndarray, Box]]:

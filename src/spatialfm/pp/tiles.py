@@ -11,6 +11,7 @@ from .._errors import ElementError, TableError, listed
 from .._keys import SAMPLE_KEY, TABLE, TILES
 from .._progress import progress_bar
 from .elements import axis_affine, labels_array, match_elements
+from .joins import annotated_cells
 from .measure import loaded, rows_of
 
 if TYPE_CHECKING:
@@ -81,10 +82,8 @@ def tile_labels(
     tiles, cells = sdata.tables[table_name], sdata.tables[cell_table_name]
     if cluster_key not in cells.obs:
         raise TableError(f"No column {cluster_key!r} in table {cell_table_name!r}; found {listed(cells.obs, 12)}.")
-    attrs = cells.uns["spatialdata_attrs"]
     codes, names = pd.factorize(cells.obs[cluster_key].astype(object), sort=True)
-    regions = cells.obs[attrs["region_key"]].astype(str).to_numpy()
-    ids = cells.obs[attrs["instance_key"]].to_numpy().astype(np.int64)
+    regions, ids = annotated_cells(cells, cell_table_name)
     counts = np.zeros((tiles.n_obs, len(names)), np.int64)
     area = np.zeros(tiles.n_obs, np.int64)
     of_tiles = tiles.obs[SAMPLE_KEY].astype(str).to_numpy()

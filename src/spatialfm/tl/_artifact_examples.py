@@ -31,7 +31,7 @@ def meaning_of(
         If a value has none, or one that is none of the three.
     """
     from ..pp.elements import labels_array
-    from ..pp.measure import scan_labels
+    from ..pp.pieces import scan_labels
 
     if wrong := sorted({str(name) for name in (classes or {}).values()} - set(CLASSES)):
         raise TableError(f"classes= names {wrong[0]!r}; classes are {listed(CLASSES)}.")

@@ -52,6 +52,7 @@ def embed_cells(
     n_components: int | None = None,
     basis: Mapping[str, object] | None = None,
     on_missing: Literal["raise", "drop"] = "raise",
+    on_pieces: Literal["raise", "keep"] = "raise",
     on_nan: Literal["raise", "zero"] = "raise",
     batch_size: int | None = None,
     device: str | Sequence[str] | None = None,
@@ -142,6 +143,10 @@ def embed_cells(
     on_missing
         Rows without label, labels without row, cells outside of their image: an error, or left out (such rows then
         leave the table).
+    on_pieces
+        Numbers of labels that are used for several cells (see `spatialfm.pp.check_labels`): an error, or all pieces of
+        a number are one cell. Kept, too, where `spatialfm.pp.cell_table` was told so; with ``"split"`` it makes each
+        piece a cell.
     on_nan
         Pixels that are NaN or infinite: an error that names image, channel and number, or zero with a warning.
     batch_size
@@ -203,6 +208,11 @@ def embed_cells(
 
     if on_missing not in ("raise", "drop"):
         raise TableError(f"on_missing={on_missing!r} is neither 'raise' nor 'drop'.")
+    if on_pieces not in ("raise", "keep"):
+        raise TableError(
+            f"on_pieces={on_pieces!r} is neither 'raise' nor 'keep'. With 'split' make the table first: "
+            "sfm.pp.cell_table(sdata, on_pieces='split')."
+        )
     pairs = match_elements(sdata, image, labels, samples=samples)
     devices = check_run(dtype, device, client, reduce)
     encoder = load_encoder(model, weights, model_options).to(devices[0])
@@ -229,8 +239,8 @@ def embed_cells(
         workers=None if client is None else str(device or settings.device),
     )
     check_options(encoder, options)
-    table = _table(sdata, table_name, pairs, on_missing)
-    cells = find_cells(sdata, pairs, table, table_name, on_missing, centers)
+    table = _table(sdata, table_name, pairs, on_missing, on_pieces)
+    cells = find_cells(sdata, pairs, table, table_name, on_missing, centers, on_pieces)
     _check_rows(table, cells.rows, pairs, table_name, copy=copy)
     n_components = choose_components(encoder, reduce, n_components, basis, len(cells.rows), "cells")
     plan = plan_cells(prepare_inputs(sdata, pairs, encoder, options), cells)
@@ -255,7 +265,7 @@ def embed_cells(
     return adata if copy else None
 
 
-def _table(sdata: SpatialData, table_name: str, pairs: Sequence, on_missing: str) -> AnnData:
+def _table(sdata: SpatialData, table_name: str, pairs: Sequence, on_missing: str, on_pieces: str) -> AnnData:
     if table_name in sdata.tables:
         return sdata.tables[table_name]
     from ..pp import cell_table
@@ -268,6 +278,7 @@ def _table(sdata: SpatialData, table_name: str, pairs: Sequence, on_missing: str
         image={pair.sample: pair.image for pair in pairs},
         labels={pair.sample: pair.labels for pair in pairs},
         on_missing=on_missing,
+        on_pieces=on_pieces,
         table_name=table_name,
         copy=True,
     )

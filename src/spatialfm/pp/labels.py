@@ -1,0 +1,296 @@
+"""``sfm.pp.check_labels``: whether label images are what they seem, before anything is measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from .._errors import CoordinateError, ElementError, listed, warn
+from .._logging import logger
+from .._progress import progress_bar
+from .elements import (
+    SampleElements,
+    image_array,
+    image_to_system,
+    labels_array,
+    labels_to_image,
+    match_elements,
+    pixel_size,
+)
+from .label_findings import NO_NUMBERS, Finding, find_oddities, median_area
+from .pieces import Pieces, scan_pieces
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+OnPieces = Literal["raise", "split", "keep"]
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class CheckedLabels:
+    """Labels of one sample: their pieces and what is odd about them."""
+
+    sample: str
+    labels: str
+    pieces: Pieces
+    findings: list[Finding]
+
+
+def check_labels(
+    sdata: SpatialData,
+    labels: str | Sequence[str] | Mapping[str, str] | None = None,
+    *,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: str | Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Look for cells that are none in label images: numbers used twice, backgrounds, fragments, wrong kinds of mask.
+
+    One pass over the labels, block by block; nothing is changed. `cell_table` and `spatialfm.tl.embed_cells` do the
+    same before they start.
+
+    A *piece* is a set of pixels of one number that touch by side or corner (8-connectivity). It has the size of a cell
+    if its area is at least a quarter of the median cell's: the median over the largest pieces of the numbers, or, with
+    fewer than five numbers, over all pieces. `finding` is one of:
+
+    ``"repeated"`` (error)
+        Numbers with several pieces of the size of a cell: more cells than the data type has numbers, tiles that were
+        numbered one by one, a mask of 0 and 255, a map of regions. An error if more than 0.1 % of the numbers have
+        such pieces further apart than the diameter of a median piece, or more than 5 % have any, or one has and the
+        largest number is the last that the data type holds.
+    ``"cut"`` (warning)
+        The same below these limits: a few cells in two halves.
+    ``"fragments"`` (warning)
+        Numbers with a fragment smaller than that, as most segmentations have a few. An error where more than half of
+        the numbers (of ten or more) are in pieces: masks resized with interpolation or compressed with loss.
+    ``"background"`` (error), ``"giant"`` (warning)
+        Cells larger than 20 median cells, or than 10,000 µm² where the size of a pixel is known; an error where one
+        also covers more than a tenth of the image. Of fewer than five cells there is no median: then what covers more
+        than a tenth is a giant, in images of 65,536 pixels and more, and the background where it reaches all four
+        borders around other cells.
+    ``"crumbs"`` (note; warning above 5 % of the cells)
+        Cells of one or two pixels. They are kept.
+    ``"binary"``, ``"float"``, ``"fractional"``, ``"rounded"``, ``"negative"`` (error)
+        Yes/no masks; numbers stored as floats; pixels that are no whole number; numbers that a float cannot tell
+        apart; negative numbers. A mask of 0 and the largest number of its data type only is a yes/no mask too (a
+        warning where it has one piece).
+    ``"empty"`` (warning)
+        No cell.
+    ``"transposed"`` (error), ``"shape"`` (warning)
+        Labels that lie pixel on pixel on an image of another size: rows and columns exchanged, or another resolution
+        without its own transformation.
+
+    Parameters
+    ----------
+    sdata
+        Label images ``(y, x)``.
+    labels, image, samples
+        Elements to check, as in `spatialfm.pp.elements.match_elements`; by default the labels of every image. Labels
+        named without `image` need none.
+
+    Returns
+    -------
+    One row a finding, the worst of a sample first, and one row ``"none"`` for labels without any:
+
+    - ``sample``, ``labels``: where.
+    - ``finding``, ``severity`` (``"error"``, ``"warning"``, ``"note"``, ``"ok"``).
+    - ``n``: numbers concerned (of ``"fractional"``: pixels), ``share`` of all.
+    - ``numbers``: all of them, as a list.
+    - ``n_cells``, ``n_pieces``, ``median_area`` in pixels: of the whole element.
+    - ``message``: the finding in words.
+
+    Raises
+    ------
+    ElementError, CoordinateError
+        If elements are missing or cannot be paired.
+
+    See Also
+    --------
+    spatialfm.pp.mend_labels : Writes labels without what was found.
+
+    Examples
+    --------
+    >>> import numpy as np, spatialdata as sd, spatialfm as sfm
+    >>> from spatialdata.models import Labels2DModel
+    >>> mask = np.kron(np.eye(6, dtype="uint8"), np.ones((8, 8), "uint8"))  # six squares, touching at corners
+    >>> apart = np.kron(np.eye(6, dtype="uint8"), np.pad(np.full((6, 6), 255, "uint8"), 1))
+    >>> labels = {"one": Labels2DModel.parse(mask), "six": Labels2DModel.parse(apart)}
+    >>> found = sfm.pp.check_labels(sd.SpatialData(labels=labels), ["one", "six"])
+    >>> found[["labels", "finding", "n_cells", "n_pieces"]]
+      labels   finding  n_cells  n_pieces
+    0    one      none        1         1
+    1    six  repeated        1         6
+    """
+    targets = label_targets(sdata, labels, image, samples)
+    checked = [
+        inspect_labels(sdata, sample, name, pair)
+        for sample, name, pair in progress_bar(targets, desc="labels", unit="sample")
+    ]
+    return pd.concat([_frame(check) for check in checked], ignore_index=True)
+
+
+def inspect_labels(sdata: SpatialData, sample: str, name: str, pair: SampleElements | None) -> CheckedLabels:
+    """Pieces and findings of one labels element; `pair` says on which image it lies."""
+    array = labels_array(sdata, name)
+    try:
+        pieces = scan_pieces(array.data)
+    except ValueError as error:
+        raise ElementError(f"Labels element {name!r}: {error}. Number its cells from 1 upwards.") from error
+    findings = find_oddities(pieces, array.shape, array.dtype, _pixel_area(sdata, pair))
+    if pair is not None:
+        findings = _of_place(sdata, pair) + findings
+    return CheckedLabels(sample, name, pieces, findings)
+
+
+def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of the choices."""
+    if value not in choices:
+        raise ValueError(f"{argument}={value!r} is none of {listed(choices)}.")
+
+
+def report_labels(checked: Sequence[CheckedLabels], on_pieces: str = "raise", on_giants: str = "raise") -> None:
+    """Refuse labels whose cells would be wrong, and warn of the rest: once for all samples.
+
+    Raises
+    ------
+    ElementError
+        With all labels that are refused, and what to do.
+    """
+    errors, warnings = [], []
+    for check in checked:
+        for finding in check.findings:
+            kept = _is_kept(finding, on_pieces, on_giants)
+            if finding.severity == "error" and not kept:
+                errors.append((check, finding))
+            elif finding.severity == "warning" and finding.kind != "empty":  # cell_table itself says what is empty
+                warnings.append((check, finding))
+            elif finding.kind != "empty":
+                logger.info(_sentence(check, finding))
+    if errors:
+        kinds = dict.fromkeys(finding.kind for _, finding in errors)
+        mend = " ".join(_remedy(kind, [pair for pair in errors if pair[1].kind == kind]) for kind in kinds)
+        raise ElementError(f"{_sentences(errors)} {mend} sfm.pp.check_labels(sdata) lists all.")
+    if warnings:
+        warn(f"{_sentences(warnings)} They are kept as they are; sfm.pp.check_labels(sdata) lists all.")
+
+
+def _is_kept(finding: Finding, on_pieces: str, on_giants: str) -> bool:
+    if finding.kind == "repeated":
+        return on_pieces != "raise"
+    if finding.kind == "fragments":  # pieces of interpolated numbers are no cells
+        return on_pieces == "keep"
+    return finding.kind == "background" and on_giants != "raise"
+
+
+def _sentence(check: CheckedLabels, finding: Finding) -> str:
+    sample = "" if check.sample == check.labels else f" (sample {check.sample!r})"
+    return f"Labels element {check.labels!r}{sample} {finding.text}."
+
+
+def _sentences(found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
+    more = f" And {len(found) - _SHOWN} more such findings." if len(found) > _SHOWN else ""
+    return " ".join(_sentence(*pair) for pair in found[:_SHOWN]) + more
+
+
+def _remedy(kind: str, found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
+    names = list(dict.fromkeys(check.labels for check, _ in found))
+    which = repr(names[0]) if len(names) == 1 else repr(names)
+    numbers = sorted({int(number) for _, finding in found for number in finding.numbers})
+    if kind == "repeated":
+        return (
+            'Make each piece a cell with sfm.pp.cell_table(sdata, on_pieces="split"), which writes new labels, or take '
+            'all pieces of a number as one cell with on_pieces="keep".'
+        )
+    if kind == "background":
+        return (
+            f"If they mean no cell, write labels without them: sfm.pp.mend_labels(sdata, {which}, background="
+            f'{numbers}); if they are cells, pass on_giants="keep" to sfm.pp.cell_table.'
+        )
+    if kind == "negative":
+        return f"If these mean no cell: sfm.pp.mend_labels(sdata, {which}, background={numbers[:_SHOWN]})."
+    if kind == "binary":
+        return (
+            f"Number its parts with sfm.pp.mend_labels(sdata, {which}, split=True), where cells that touch become one; "
+            "or take the segmentation's own labels."
+        )
+    if kind == "float":
+        return f"Write them as integers: sfm.pp.mend_labels(sdata, {which})."
+    if kind == "transposed":
+        return "Exchange their rows and columns where they are read, before they are put into the SpatialData."
+    return "Take the label image as the segmentation wrote it (integers, resized with nearest neighbour at most)."
+
+
+def _pixel_area(sdata: SpatialData, pair: SampleElements | None) -> float | None:
+    """µm² of a pixel of the labels."""
+    if pair is None or pixel_size(sdata, pair) is None:
+        return None
+    affine = labels_to_image(sdata, pair).then(image_to_system(sdata, pair))
+    return affine.scale_y * affine.scale_x
+
+
+def _of_place(sdata: SpatialData, pair: SampleElements) -> list[Finding]:
+    """Whether labels that lie pixel on pixel on an image have its size."""
+    shape, size = labels_array(sdata, pair.labels).shape, image_array(sdata, pair.image).shape[1:]
+    if shape == size or not labels_to_image(sdata, pair).is_identity:
+        return []
+    here, there = (f"{y:,} x {x:,}" for y, x in (shape, size))
+    text = f"has {here} pixels (y, x) and lies pixel on pixel on image {pair.image!r} of {there}"
+    if shape == size[::-1]:
+        return [Finding("transposed", "error", 0, 0, NO_NUMBERS, f"{text}: rows and columns are exchanged")]
+    text += (
+        ". If it shows the same field at another resolution, give it that scale with "
+        "spatialdata.transformations.set_transformation"
+    )
+    return [Finding("shape", "warning", 0, 0, NO_NUMBERS, text)]
+
+
+def label_targets(sdata: SpatialData, labels, image, samples) -> list[tuple[str, str, SampleElements | None]]:
+    """Sample, labels and, where there is one, image with its labels."""
+    named = [labels] if isinstance(labels, str) else labels
+    if named is not None and image is None and not isinstance(named, Mapping):
+        pairs = {pair.labels: pair for pair in _pairs_or_none(sdata)}
+        for name in named:
+            labels_array(sdata, name)
+        targets = [(pairs[name].sample if name in pairs else name, name, pairs.get(name)) for name in named]
+    else:
+        pairs = match_elements(sdata, image, labels, samples=samples, need_labels=False)
+        targets = [(pair.sample, pair.labels, pair) for pair in pairs if pair.labels is not None]
+    if samples is not None:
+        wanted = [samples] if isinstance(samples, str) else samples
+        targets = [target for target in targets if target[0] in wanted]
+    if not targets:
+        raise ElementError(f"No labels to check; sdata has the labels {listed(sdata.labels)}. Pass labels=[...].")
+    return targets
+
+
+def _pairs_or_none(sdata: SpatialData) -> list[SampleElements]:
+    try:
+        return match_elements(sdata, need_labels=False)
+    except (ElementError, CoordinateError):  # labels that were named need no image
+        return []
+
+
+def _frame(check: CheckedLabels) -> pd.DataFrame:
+    n_cells = check.pieces.first.size
+    median = median_area(check.pieces)
+    clean = f"has {n_cells:,} cells; median area {median:,.0f} pixels"
+    findings = check.findings or [Finding("none", "ok", 0, n_cells, NO_NUMBERS, clean)]
+    return pd.DataFrame(
+        {
+            "sample": check.sample,
+            "labels": check.labels,
+            "finding": [finding.kind for finding in findings],
+            "severity": [finding.severity for finding in findings],
+            "n": [finding.n for finding in findings],
+            "share": [finding.n / finding.of if finding.of else 0.0 for finding in findings],
+            "numbers": pd.Series([finding.numbers.tolist() for finding in findings], dtype=object),
+            "n_cells": n_cells,
+            "n_pieces": check.pieces.ids.size,
+            "median_area": median,
+            "message": [_sentence(check, finding) for finding in findings],
+        }
+    )

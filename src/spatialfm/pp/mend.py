@@ -1,0 +1,220 @@
+"""``sfm.pp.mend_labels``: label images anew, with a number for every piece and without what is no cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from spatialdata.models import Labels2DModel
+from spatialdata.transformations import get_transformation
+
+from .._errors import ElementError, listed
+from .._keys import ATTRS, MENDED_LABELS
+from .._logging import logger
+from .elements import labels_array
+from .joins import counted
+from .labels import CheckedLabels, inspect_labels, label_targets
+from .pieces import LabelScan, Pieces, grouped, number_parts
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from spatialdata import SpatialData
+    from xarray import DataArray
+
+SUFFIX = "_mended"
+
+
+@dataclass(frozen=True)
+class MendedLabels:
+    """A labels element that is to be written, and what it holds."""
+
+    source: str
+    name: str
+    element: DataArray
+    scan: LabelScan
+    changes: pd.DataFrame
+
+
+def mend_labels(
+    sdata: SpatialData,
+    labels: str | Sequence[str] | Mapping[str, str] | None = None,
+    *,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: str | Sequence[str] | None = None,
+    split: bool = False,
+    background: int | Sequence[int] | None = None,
+    suffix: str = SUFFIX,
+) -> pd.DataFrame:
+    """Write new labels elements in which every cell has a number of its own.
+
+    For labels in which `check_labels` found errors. The old elements stay as they are. From then on, functions that
+    are not told otherwise use the new element in place of the old one (``labels=`` still names either).
+
+    Parameters
+    ----------
+    sdata
+        Label images ``(y, x)``; yes/no masks and whole numbers stored as floats are taken too.
+    labels, image, samples
+        Elements to mend, as in `check_labels`.
+    split
+        Whether every piece becomes a cell: the largest piece of a number keeps it, the others get new numbers above
+        all old ones, by number and falling area. Pixels that touch by side or corner are one piece.
+    background
+        Numbers that mean no cell: they become 0.
+    suffix
+        What is added to the name of an element.
+
+    Returns
+    -------
+    One row a piece whose number changed: ``sample``, ``labels`` (the new element), ``label_before``, ``label``,
+    ``area`` in pixels. Written, for every element that changes:
+
+    - ``sdata.labels[<labels> + suffix]`` ``(y, x)``: lazy, of the old chunks and transformations; the old data type,
+      or uint32 where that is too small or no integer.
+    - ``sdata.attrs["spatialfm"]["mended_labels"]``: ``{<labels>: <labels> + suffix}``.
+
+    Raises
+    ------
+    ElementError
+        If elements are missing, pixels are no whole numbers, a number of `background` is nowhere, or an element of the
+        new name exists that this function did not write.
+
+    Examples
+    --------
+    >>> import numpy as np, spatialdata as sd, spatialfm as sfm
+    >>> from spatialdata.models import Labels2DModel
+    >>> mask = np.kron(np.eye(3, dtype="uint8"), np.pad(np.full((6, 6), 255, "uint8"), 1))
+    >>> sdata = sd.SpatialData(labels={"cells": Labels2DModel.parse(mask)})
+    >>> sfm.pp.mend_labels(sdata, "cells", split=True)
+      sample        labels  label_before  label  area
+    0  cells  cells_mended           255    256    36
+    1  cells  cells_mended           255    257    36
+    >>> np.unique(sdata["cells_mended"])
+    array([  0, 255, 256, 257], dtype=uint32)
+    """
+    zeros = np.unique(np.asarray([] if background is None else background, dtype=np.int64).ravel())
+    checked = [
+        inspect_labels(sdata, sample, name, pair) for sample, name, pair in label_targets(sdata, labels, image, samples)
+    ]
+    present = {int(number) for check in checked for number in check.pieces.ids}
+    if absent := [number for number in zeros.tolist() if number not in present]:
+        raise ElementError(
+            f"background= names {listed(absent, quoted=False)}, which labels "
+            f"{listed(check.labels for check in checked)} do not hold. Mend background=, or labels=."
+        )
+    mended = [plan for check in checked if (plan := plan_mending(sdata, check, split, zeros, suffix)) is not None]
+    for plan in mended:
+        write_mended(sdata, plan)
+    logger.info(f"{counted(len(mended), 'labels element')} of {len(checked)} mended")
+    columns = ["sample", "labels", "label_before", "label", "area"]
+    return pd.concat([pd.DataFrame(columns=columns), *(plan.changes for plan in mended)], ignore_index=True)[columns]
+
+
+def plan_mending(
+    sdata: SpatialData, check: CheckedLabels, split: bool, background: np.ndarray, suffix: str = SUFFIX
+) -> MendedLabels | None:
+    """New labels for one element; None where nothing changes.
+
+    Raises
+    ------
+    ElementError
+        If it cannot be mended or would take the place of somebody else's element.
+    """
+    broken = [finding for finding in check.findings if finding.kind in ("fractional", "rounded")]
+    if broken:
+        raise ElementError(
+            f"Labels element {check.labels!r} {broken[0].text}: it cannot be mended. Take the label image as the "
+            "segmentation wrote it."
+        )
+    numbers = new_numbers(check.pieces, split, background)
+    array = labels_array(sdata, check.labels)
+    changed = np.flatnonzero(numbers != check.pieces.ids)
+    if not changed.size and array.dtype.kind in "iu":
+        return None
+    name = check.labels + suffix
+    if name in sdata.labels and _mended(sdata).get(check.labels) != name:
+        raise ElementError(
+            f"sdata already has labels {name!r}, which sfm.pp.mend_labels did not write. Pass another suffix= to "
+            "sfm.pp.mend_labels."
+        )
+    pieces, kept = check.pieces, numbers != 0
+    values = mended_array(array.data, pieces, numbers, _dtype(array.dtype, int(numbers.max(initial=0))))
+    element = Labels2DModel.parse(
+        values, dims=("y", "x"), transformations=get_transformation(sdata.labels[check.labels], get_all=True)
+    )
+    changes = pd.DataFrame(
+        {
+            "sample": check.sample,
+            "labels": name,
+            "label_before": pieces.ids[changed],
+            "label": numbers[changed],
+            "area": pieces.area[changed],
+        }
+    )
+    scan = grouped(numbers[kept], pieces.area[kept], pieces.total[kept], pieces.box[kept])
+    return MendedLabels(check.labels, name, element, scan, changes)
+
+
+def write_mended(sdata: SpatialData, plan: MendedLabels) -> None:
+    """Write the element, and that it stands for the old one."""
+    if plan.name in sdata.labels:
+        del sdata.labels[plan.name]
+    sdata.labels[plan.name] = plan.element
+    attrs = dict(sdata.attrs.get(ATTRS, {}))
+    attrs[MENDED_LABELS] = {**attrs.get(MENDED_LABELS, {}), plan.source: plan.name}
+    sdata.attrs[ATTRS] = attrs
+
+
+def new_numbers(pieces: Pieces, split: bool, background: np.ndarray) -> np.ndarray:
+    """The number of every piece: its own, a new one above all others, or 0."""
+    numbers = pieces.ids.copy()
+    numbers[np.isin(numbers, background)] = 0
+    if split:
+        further = np.ones(numbers.size, bool)
+        further[pieces.first] = False
+        further &= numbers != 0
+        numbers[further] = max(int(pieces.ids.max(initial=0)), 0) + 1 + np.arange(np.count_nonzero(further))
+    return numbers
+
+
+def mended_array(labels: da.Array, pieces: Pieces, numbers: np.ndarray, dtype: np.dtype) -> da.Array:
+    """Label image ``(y, x)`` in which every piece has the number given, lazily: each block finds its parts again."""
+    import dask
+    import dask.array as da
+
+    rows, columns = (sorted({(block[i], block[i + 1]) for block in pieces.blocks}) for i in (0, 2))
+    sizes = tuple(tuple(stop - start for start, stop in edges) for edges in (rows, columns))
+    blocks = da.asarray(labels).rechunk(sizes).to_delayed()
+    parts = iter(np.split(numbers[pieces.piece_of], pieces.starts[1:]))
+    renumber = dask.delayed(_renumber)
+    lines = [
+        [
+            da.from_delayed(renumber(block, next(parts), dtype), (height, width), dtype)
+            for block, width in zip(line, sizes[1], strict=True)
+        ]
+        for line, height in zip(blocks, sizes[0], strict=True)
+    ]
+    return da.block(lines)
+
+
+def _renumber(block: np.ndarray, numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    local, n = number_parts(block)
+    if n != numbers.size:
+        raise ElementError(
+            f"Labels changed after they were mended: {n} parts where there were {numbers.size}. Call "
+            "sfm.pp.mend_labels again."
+        )
+    return np.r_[0, numbers].astype(dtype)[local]
+
+
+def _dtype(dtype: np.dtype, largest: int) -> np.dtype:
+    if dtype.kind in "iu" and largest <= np.iinfo(dtype).max:
+        return dtype
+    return np.dtype(np.uint32 if largest < 2**32 else np.int64)
+
+
+def _mended(sdata: SpatialData) -> Mapping[str, str]:
+    return sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {})
