@@ -67,11 +67,60 @@ def test_reading_holds_the_region_but_once_as_float(ratio):
     assert peak < limit
 
 
-def test_images_alike_where_the_fingerprint_looks_are_told_apart_by_name():
-    image = np.zeros((1, 400, 400), np.uint8)
-    first, second = (dataclasses.replace(reader_of(image), name=name) for name in ("image_a", "image_b"))
-    assert first.fingerprint != second.fingerprint
-    assert first.fingerprint == reader_of(image).fingerprint
+def test_the_fingerprint_is_that_of_the_content_and_not_of_names_or_chunks():
+    rng = np.random.default_rng(3)
+    image, labels = rng.integers(0, 99, (3, 90, 70)).astype(np.uint16), rng.integers(0, 9, (90, 70)).astype(np.int32)
+    first = reader_of(image, labels).fingerprint
+    assert dataclasses.replace(reader_of(image, labels), name="image_b", labels_name="b").fingerprint == first
+    whole = dataclasses.replace(reader_of(image, labels), image=da.from_array(image), labels=labels)
+    assert whole.fingerprint == first
+    odd = dataclasses.replace(whole, image=da.from_array(image, chunks=(2, 13, 31)))
+    assert odd.fingerprint == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image, labels: image.__setitem__((2, 89, 69), 100),  # the last pixel
+        lambda image, labels: image.__setitem__((0, 0, 0), 100),
+        lambda image, labels: labels.__setitem__((0, 69), 9),
+        lambda image, labels: image.__setitem__(slice(None), image[[1, 0, 2]].copy()),
+        lambda image, labels: image.__setitem__(slice(None), np.roll(image, 1, axis=2)),
+    ],
+    ids=["last pixel", "first pixel", "a label", "two channels swapped", "shifted"],
+)
+def test_the_fingerprint_tells_any_change_of_the_content(change):
+    rng = np.random.default_rng(3)
+    image, labels = rng.integers(0, 99, (3, 90, 70)).astype(np.uint16), rng.integers(0, 9, (90, 70)).astype(np.int32)
+    first = reader_of(image, labels).fingerprint
+    change(image, labels)
+    assert reader_of(image, labels).fingerprint != first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"intensity_max": 2.0},
+        {"ratio": 2.0},
+        {"on_nan": "zero"},
+        {"affine": AxisAffine(offset_y=1.0)},
+        {"channels": (1, 0)},
+    ],
+    ids=str,
+)
+def test_the_fingerprint_tells_how_pixels_are_read(change):
+    image = np.random.default_rng(3).integers(0, 99, (2, 90, 70)).astype(np.uint16)
+    options = {"intensity_max": 1.0, "ratio": 1.0}
+    on_nan = change.pop("on_nan", "raise")
+    changed = dataclasses.replace(reader_of(image, **options | change), on_nan=on_nan)
+    assert changed.fingerprint != reader_of(image, **options).fingerprint
+
+
+def test_channels_that_are_not_read_do_not_count():
+    image = np.random.default_rng(3).integers(0, 99, (3, 90, 70)).astype(np.uint16)
+    first = reader_of(image, channels=(0, 2)).fingerprint
+    image[1] += 1
+    assert reader_of(image, channels=(0, 2)).fingerprint == first
 
 
 def test_outside_of_the_image_is_zero():

@@ -111,23 +111,22 @@ def test_what_an_image_contributes_is_remembered():
     passes, counted.n_read = counted.n_read, 0
     again = cohort_statistics([fresh()])
     np.testing.assert_array_equal(again, first)
-    assert counted.n_read == 5 * 2 * 96 * 96  # only the patches that tell one image from another
-    patches = 5 * 2 * 96 * 96
-    assert passes == counted.image.size + patches  # tissue and moments share one reading
+    assert counted.n_read == counted.image.size  # what tells one image from another
+    assert passes == 2 * counted.image.size  # tissue and moments share one reading
     counted.n_read = 0
     other = cohort_statistics([fresh(intensity_max=1.0)])  # another option does not take what is not its own
-    assert counted.n_read == counted.image.size + patches
+    assert counted.n_read == 2 * counted.image.size
     np.testing.assert_allclose(np.array(other) / 65535, first, rtol=1e-6)
     for path in (sfm.settings.cache_dir / "statistics").iterdir():
         path.write_bytes(b"broken")
     np.testing.assert_array_equal(cohort_statistics([fresh()]), first)
-    counted.image[:, 350, 350] += 1000  # in the middle, where the fingerprint looks
+    counted.image[:, 350, 350] += 1000
     assert not np.array_equal(cohort_statistics([fresh()]), first)
 
 
 def test_images_that_look_alike_in_part_contribute_each_its_own():
     images = np.zeros((2, 2, 1000, 1000), np.uint16)
-    images[0, :, 350:440], images[1, :, 350:440] = 100, 300  # between the patches that the fingerprint looks at
+    images[0, :, 350:440], images[1, :, 350:440] = 100, 300
     readers = [dataclasses.replace(reader(image), name=name) for image, name in zip(images, "ab", strict=True)]
     mean, std = cohort_statistics(readers)
     np.testing.assert_allclose(mean * 65535, 200, rtol=1e-6)

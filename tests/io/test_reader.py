@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -141,3 +142,75 @@ def test_blocks_cut_no_segment(tmp_path, shape, options, expected):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros(shape, np.uint8), **options)
     level = open_tiff(tmp_path / "a.tif").levels[0]
     assert plan_chunks(level, ("n", "h", "w"), shape) == expected
+
+
+@pytest.fixture
+def two_files(tmp_path, pixels):
+    """An OME set: the first file holds two planes of four and tells where the others are."""
+    names = ["one.ome.tif", "two.ome.tif"]
+    ids = [f"urn:uuid:{number}" for number in ("a" * 8, "b" * 8)]
+    height, width = pixels.shape[1:]
+    places = "".join(
+        f'<TiffData FirstC="{c}" IFD="{c % 2}" PlaneCount="1">'
+        f'<UUID FileName="{names[c // 2]}">{ids[c // 2]}</UUID></TiffData>'
+        for c in range(4)
+    )
+    channels = "".join(f'<Channel ID="Channel:0:{c}" Name="m{c}" SamplesPerPixel="1"/>' for c in range(4))
+    for number, name in enumerate(names):
+        ome = (
+            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{ids[number]}">'
+            f'<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="{pixels.dtype}" SizeX="{width}" '
+            f'SizeY="{height}" SizeC="4" SizeZ="1" SizeT="1" PhysicalSizeX="0.5" PhysicalSizeY="0.5">{channels}{places}'
+            "</Pixels></Image></OME>"
+        )
+        with tifffile.TiffWriter(tmp_path / name) as tif:
+            for plane in range(2):
+                tif.write(
+                    pixels[2 * number + plane],
+                    description=ome if plane == 0 else None,
+                    metadata=None,
+                    contiguous=False,
+                    photometric="minisblack",
+                )
+    return tmp_path / names[0], tmp_path / names[1]
+
+
+def overwritten(path, plane, values, *, keep_time):
+    before = path.stat()
+    memory = tifffile.memmap(path, page=plane, mode="r+")
+    memory[:] = values
+    memory.flush()
+    del memory
+    if keep_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_a_member_of_a_set_that_changed_is_refused_until_it_is_read_again(two_files, pixels, keep_time):
+    first, second = two_files
+    image = sfm.io.read_tiff(first).images[f"image_{first.name.split('.')[0]}"].data
+    np.testing.assert_array_equal(image.compute(), pixels[:4])
+    overwritten(second, 1, pixels[0], keep_time=keep_time)
+    np.testing.assert_array_equal(image[:2].compute(), pixels[:2])
+    with pytest.raises(InputFileError, match=r"two\.ome\.tif' changed since it was opened. Read it again"):
+        image[3].compute()
+    again = sfm.io.read_tiff(first).images["image_one"].data
+    np.testing.assert_array_equal(again.compute(), pixels[[0, 1, 2, 0]])
+    with pytest.raises(InputFileError, match="changed since it was opened"):
+        image[2:].compute()  # the one that was opened before stays refused
+    second.unlink()
+    with pytest.raises(InputFileError, match=r"two\.ome\.tif' is gone"):
+        again.compute()
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_a_file_of_a_folder_that_changed_is_refused(tmp_path, pixels, keep_time):
+    folder = tmp_path / "markers"
+    folder.mkdir()
+    for number, name in enumerate(("CD3", "CD8", "DAPI")):
+        tifffile.imwrite(folder / f"{name}.tif", pixels[number])
+    image = sfm.io.read_tiff(folder, mpp=1).images["image_markers"].data
+    overwritten(folder / "CD8.tif", 0, pixels[4], keep_time=keep_time)
+    np.testing.assert_array_equal(image[0].compute(), pixels[0])
+    with pytest.raises(InputFileError, match=r"CD8\.tif' changed since it was opened"):
+        image.compute()

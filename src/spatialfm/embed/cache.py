@@ -1,7 +1,6 @@
-"""What a pass over all pixels of an image has told, kept so that a run that was stopped need not make it again.
+"""What a pass over all pixels of an image has told, kept so that no run need make it again.
 
-Images are told apart by a sample of their pixels. That is enough between a stop and its resumption, not for ever: what
-a run has used is forgotten when it ends.
+An image is known by all its pixels, so what is kept stays true and may be used by any run.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import os
 import uuid
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from contextlib import suppress
 
 import numpy as np
 
@@ -18,10 +17,7 @@ from .._logging import logger
 from .._settings import settings
 from .store import fingerprint
 
-VERSION = 2  # of the numbers; to be raised when the way that they are computed changes
-
 Arrays = dict[str, np.ndarray]
-_used: set[Path] = set()
 
 
 def remembered(kind: str, identity: Mapping[str, object], compute: Callable[[], Arrays]) -> Arrays:
@@ -32,17 +28,16 @@ def remembered(kind: str, identity: Mapping[str, object], compute: Callable[[], 
     kind
         What they are.
     identity
-        All that decides them.
+        All that decides them, beside the version of the recipe.
     compute
         Makes them.
     """
-    run = fingerprint({**identity, "kind": kind, "version": VERSION})
+    run = fingerprint({**identity, "kind": kind})
     path = settings.cache_dir / "statistics" / f"{kind}-{run[:32]}.npz"
-    _used.add(path)
     try:
         with np.load(path) as file:
             return dict(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         logger.warning("%s cannot be read and is made anew: %s", path, error)
@@ -54,12 +49,7 @@ def remembered(kind: str, identity: Mapping[str, object], compute: Callable[[], 
             np.savez_compressed(file, **arrays)
         os.replace(partial, path)
     except OSError as error:  # a run can do without
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
         logger.warning("%s cannot be written: %s", path, error)
     return arrays
-
-
-def forget() -> None:
-    """Remove what this process has used: the run that needed it is finished."""
-    while _used:
-        _used.pop().unlink(missing_ok=True)

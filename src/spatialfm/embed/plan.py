@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
+import cloudpickle
 import torch
 
 from .._errors import ModelError
@@ -140,30 +142,56 @@ def finish_plan(inputs: Inputs, job: Job, notes: dict[str, object]) -> Plan:
 
 
 def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) -> str:
-    """Fingerprint of all that decides the numbers, images included (by a sample of their pixels)."""
+    """Fingerprint of all that decides the numbers: every pixel and label, the model, and each field of the job."""
     encoder = job.encoder
+    apart = ("encoder", "readers")
     return fingerprint(
         {
-            "model": encoder.card.name,
-            "options": encoder.options,
-            "weights": state_hash(encoder),
+            "job": type(job).__qualname__,
+            **{f"job.{f.name}": getattr(job, f.name) for f in fields(job) if f.name not in apart},
+            **{f"model.{name}": value for name, value in encoder_identity(encoder).items()},
             "notes": dict(notes),
-            "outputs": list(job.outputs),
-            "compiled": job.compile,
             "images": [reader.fingerprint for reader in job.readers],
-            "labels": job.labels,
-            "centers": job.centers,
-            "markers": job.markers.cpu().numpy() if isinstance(job.markers, torch.Tensor) else job.markers or "",
-            "blocks": [[block.sample, block.n_windows, block.y0, block.x0] for block in blocks],
+            "prepared": [getattr(reader, "preparation", "") for reader in job.readers],
+            "blocks": [[block.sample, block.n_windows, block.y0, block.y1, block.x0, block.x1] for block in blocks],
             "device": encoder.device.type,
         }
     )
 
 
+def encoder_identity(encoder: Encoder) -> dict[str, object]:
+    """All that decides what an encoder makes of pixels: its card, `options`, weights, and a user's own code."""
+    kind = type(encoder)
+    # this package's own code has its version (`store.RECIPE`)
+    users = [
+        base for base in kind.__mro__ if base.__module__.partition(".")[0] not in ("spatialfm", "torch", "builtins")
+    ]
+    return {
+        "card": asdict(encoder.card),
+        "options": encoder.options,
+        "weights": state_hash(encoder),
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "code": [_code_of(base) for base in users],
+    }
+
+
+def _code_of(kind: type) -> str:
+    """Source of a class; where it has no file, what it is pickled as."""
+    try:
+        source = inspect.getsource(kind).encode()
+    except (OSError, TypeError):
+        try:
+            source = cloudpickle.dumps(kind)
+        except Exception:  # whatever its methods hold
+            return ""
+    return hashlib.sha256(source).hexdigest()
+
+
 def state_hash(encoder: Encoder) -> str:
     """SHA-256 of an encoder's parameters and buffers, whatever file they came from."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    # buffers that are not to be saved with the weights are no part of `state_dict`
+    for name, tensor in sorted({**dict(encoder.named_buffers()), **dict(encoder.named_parameters())}.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from .._errors import RunError, warn
 from ..pp.elements import AxisAffine
 from ..pp.measure import LabelGrid, loaded
+from .content import content_digest
 
 HELD_BYTES = 2**28
 
@@ -127,14 +128,17 @@ class SampleReader:
                 region = self._without_nan(region, f"rows {ya} to {yb}, columns {xa} to {xb}")
         return region
 
-    def _load(self, part: object) -> np.ndarray:
+    def _load(self, part: object, what: str | None = None) -> np.ndarray:
         try:
             return loaded(part)
         except Exception as error:
             raise RunError(
-                f"Cannot read image {self.name!r}: {error}. Finished blocks are kept: mend the file and repeat the "
-                "call."
+                f"Cannot read {what or f'image {self.name!r}'}: {error}. Finished blocks are kept: mend the file and "
+                "repeat the call."
             ) from error
+
+    def _load_labels(self, part: object) -> np.ndarray:
+        return self._load(part, f"labels {self.labels_name!r}")
 
     def _without_nan(self, region: np.ndarray, where: str) -> np.ndarray:
         wrong = ~np.isfinite(region)
@@ -159,17 +163,14 @@ class SampleReader:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what is read and how, and of the pixels and labels of five patches."""
-        height, width = self.shape
-        digest = hashlib.sha256(
-            # the name, as two images of a cohort may be empty at all five patches
-            f"{self.name} {self.image.shape} {self.image.dtype} {self.channels} {self.ratio} {self.intensity_max} "
-            f"{self.on_nan}".encode()
-        )
-        for down, right in ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
-            y, x = (max(0, round(share * size) - 48) for share, size in ((down, height), (right, width)))
-            digest.update(self.pixels(y, y + 96, x, x + 96).tobytes())
-            digest.update(self.label_image(y, y + 96, x, x + 96).tobytes())
+        """SHA-256 of all pixels of the channels that are read, of all labels, and of how they are read."""
+        # every field, so that one that comes later is not forgotten; names and places of channels decide no number
+        apart = {"name", "labels_name", "image", "labels", "channels", "channel_names"}
+        how = {f.name: getattr(self, f.name) for f in fields(self) if f.compare and f.name not in apart}
+        digest = hashlib.sha256(repr(how).encode())
+        digest.update(content_digest(self.image, self.channels, name=self.name, load=self._load).encode())
+        if self.labels_name:
+            digest.update(content_digest(self.labels, name=self.labels_name, load=self._load_labels).encode())
         return digest.hexdigest()
 
 

@@ -134,8 +134,8 @@ def finish_rows(
     if basis is not None or n_components:
         notes["reduced"] = "pca, of this run" if basis is None else "pca, given"
         if basis is None:
-            exact = 4 * n_rows * n_columns <= in_memory
-            notes["pca_method"] = "exact" if exact else "incremental"
+            notes["pca_method"] = pca_method(rows.shape, in_memory)
+            exact = notes["pca_method"] == "exact"
             basis = fit_basis(_gather(rows), n_components) if exact else fit_basis_streamed(rows, n_components)
         rows = Changed(rows, lambda part: project(part, basis), len(basis["components"]))
         notes["n_components"] = rows.shape[1]
@@ -144,6 +144,11 @@ def finish_rows(
     if n_rows * rows.shape[1] * stored.itemsize <= in_memory:
         return Result(_gather(rows, stored), basis, notes)
     return _on_disk(rows, stored, folder, call, basis, notes)
+
+
+def pca_method(shape: tuple[int, int], in_memory: int) -> str:
+    """How principal components of rows are found: exactly where these fit into memory."""
+    return "exact" if 4 * shape[0] * shape[1] <= in_memory else "incremental"
 
 
 def column_statistics(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -216,6 +221,11 @@ def finished(folder: Path, call: Mapping[str, object], in_memory: int | None = N
     values = da.from_zarr(str(array))
     values = values.map_blocks(_present, str(folder), dtype=values.dtype, meta=values._meta)
     limit = settings.result_memory if in_memory is None else in_memory
+    if stored["notes"].get("pca_method", "") not in (
+        "",
+        pca_method((len(values), stored["notes"]["n_columns"]), limit),
+    ):
+        return None
     return Result(values.compute() if values.nbytes <= limit else values, basis, stored["notes"])
 
 

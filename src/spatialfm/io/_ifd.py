@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .._errors import InputFileError
 
 if TYPE_CHECKING:
-    from ._layout import FileState
+    from ._state import FileState
 
 _SUB_IFDS = 330
 _LISTS = {_SUB_IFDS, 273, 279, 324, 325}  # directories of smaller levels; offsets and sizes of strips and tiles

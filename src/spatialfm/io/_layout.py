@@ -19,22 +19,14 @@ import tifffile
 from .._errors import InputFileError, listed
 from ._ifd import check_ifd_chain
 from ._metadata import ImageMetadata, read_metadata
-from ._ome import companion_error, external_xml, missing_files, page_file
+from ._ome import companion_error, external_xml, metadata_file, missing_files, page_file
+from ._state import FileState, file_state
 
 if TYPE_CHECKING:
     from tifffile import TiffPage, TiffPageSeries
 
 _UNCOMPRESSED = 1
 _SHOWN = 8
-
-
-@dataclass(frozen=True)
-class FileState:
-    """A file as it was when it was opened."""
-
-    path: str
-    size: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -95,36 +87,30 @@ class Level:
 
 @dataclass(frozen=True)
 class TiffLayout:
-    """One image of a TIFF file with its pyramid levels; `series` is what was asked for."""
+    """One image of a TIFF file with its pyramid levels; `series` is what was asked for.
+
+    `members` are the further files that hold pages of it, as they were.
+    """
 
     state: FileState
     series: int | None
     levels: tuple[Level, ...]
     metadata: ImageMetadata
     unused_pages: int = 0
+    members: tuple[FileState, ...] = ()
 
     @property
     def identity(self) -> frozenset[tuple[str, int]]:
         """Where its planes are: two files of a set that lead to the same pixels have the same."""
         return frozenset((page.path, int(page.offsets[0])) for page in self.levels[0].pages)
 
-
-def file_state(path: Path) -> FileState:
-    """Size and time of a file.
-
-    Raises
-    ------
-    InputFileError
-        If there is none, or it is a folder or empty.
-    """
-    if not path.exists():
-        raise InputFileError(f"No file '{path}'. Check the path; relative ones start at '{Path.cwd()}'.")
-    if not path.is_file():
-        raise InputFileError(f"'{path}' is not a file. Pass the path of a TIFF file.")
-    stat = path.stat()
-    if stat.st_size == 0:
-        raise InputFileError(f"'{path}' is empty (0 bytes). Copy or export it again.")
-    return FileState(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    @property
+    def is_current(self) -> bool:
+        """Whether all members are as they were."""
+        try:
+            return all(FileState.of(Path(member.path)) == member for member in self.members)
+        except OSError:
+            return False
 
 
 def open_tiff(path: Path, series: int | None = None) -> TiffLayout:
@@ -136,7 +122,11 @@ def open_tiff(path: Path, series: int | None = None) -> TiffLayout:
         If the file is missing, not a TIFF, truncated, compressed in a way that cannot be read here, or holds several
         images of similar size and `series` does not say which.
     """
-    return layout_of(file_state(path), series)
+    layout = layout_of(file_state(path), series)
+    if not layout.is_current:  # another member than when it was kept
+        layout_of.cache_clear()
+        layout = layout_of(file_state(path), series)
+    return layout
 
 
 @lru_cache(maxsize=256)
@@ -147,11 +137,11 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
     try:
         with tifffile.TiffFile(path) as tif:
             check_ifd_chain(state, is_plain=not (tif.is_ndpi or tif.is_lsm or tif.is_stk))
-            xml = external_xml(tif, path)
+            xml, described_in = external_xml(tif, path), metadata_file(tif, path)
             if xml is None:
                 return _layout(tif, state, series)
         with tifffile.TiffFile(path, omexml=xml) as tif:
-            return _layout(tif, state, series)
+            return _layout(tif, state, series, described_in)
     except (InputFileError, OSError, MemoryError):
         raise
     except Exception as error:  # tifffile raises whatever the damaged bytes lead to
@@ -161,13 +151,18 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
         ) from error
 
 
-def _layout(tif: tifffile.TiffFile, state: FileState, series: int | None) -> TiffLayout:
+def _layout(
+    tif: tifffile.TiffFile, state: FileState, series: int | None, described_in: Path | None = None
+) -> TiffLayout:
     all_series = _all_series(tif)
     chosen = all_series[_choose_series(all_series, series, state.path)]
     missing = missing_files(tif, state.path) if chosen.kind == "ome" else []
     levels = _same_channels(tuple(_level(level, state, missing) for level in chosen.levels))
     unused = _unused_pages(tif, all_series, chosen) if chosen.kind == "ome" else 0
-    return TiffLayout(state, series, levels, read_metadata(tif, chosen, state.path), unused)
+    paths = {page.path for level in levels for page in level.pages} - {state.path}
+    paths |= set() if described_in is None else {str(described_in.resolve())}
+    members = tuple(FileState.of(Path(path)) for path in sorted(paths))
+    return TiffLayout(state, series, levels, read_metadata(tif, chosen, state.path), unused, members)
 
 
 def _unused_pages(tif: tifffile.TiffFile, all_series: Sequence[TiffPageSeries], chosen: TiffPageSeries) -> int:

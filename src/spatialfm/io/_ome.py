@@ -114,6 +114,13 @@ def external_xml(tif: TiffFile, path: Path) -> str | None:
     return _as_own(root, path)
 
 
+def metadata_file(tif: TiffFile, path: Path) -> Path | None:
+    """The other file that holds the metadata of a member of a set, if that is how it is."""
+    root = parse_root(tif.ome_metadata) if tif.is_ome and tif.ome_metadata else None
+    named = next((element for element in root if _tag(element) == "BinaryOnly"), None) if root is not None else None
+    return None if named is None else path.parent / named.get("MetadataFile", "")
+
+
 def companion_error(path: Path) -> InputFileError:
     """What to say where the metadata file of a set is passed as the image."""
     root = parse_root(path.read_text(encoding="utf-8-sig", errors="replace"))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
-from .._errors import InputFileError
-from ._layout import FileState, Level, Page, TiffLayout, layout_of
+from ._layout import Level, Page, TiffLayout, layout_of
+from ._state import FileState
 
 _SMALL_SIDE = 2048  # planes up to this side are one block
 _BLOCK_SIDE = 1024
@@ -35,6 +34,8 @@ class TiffArray:
         What ``c``, ``y``, ``x`` are in the file (see `Dim`); an absent ``c`` has the empty text.
     shape, dtype
         Of the array.
+    members
+        Further files that hold pages of it; one that changed since is refused.
     """
 
     state: FileState
@@ -43,6 +44,12 @@ class TiffArray:
     sources: tuple[str, str, str]
     shape: tuple[int, int, int]
     dtype: np.dtype
+    members: tuple[FileState, ...] = ()
+
+    @property
+    def source_files(self) -> tuple[str, ...]:
+        """Every file that its values come from."""
+        return tuple(state.path for state in (self.state, *self.members))
 
     @property
     def ndim(self) -> int:
@@ -62,19 +69,15 @@ class TiffArray:
         return np.empty([stop - start for start, stop in windows], self.dtype)
 
     def _read(self, windows: tuple[tuple[int, int], ...]) -> np.ndarray:
-        path = Path(self.state.path)
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            raise InputFileError(
-                f"'{path}' is gone; its pixels were to be read now. Put it back or read again."
-            ) from None
-        if (stat.st_size, stat.st_mtime_ns) != (self.state.size, self.state.mtime_ns):
-            raise InputFileError(f"'{path}' changed since it was opened. Read it again with sfm.io.read_tiff.")
+        self.state.check_same()
         level = layout_of(self.state, self.series).levels[self.level]
         wanted = {source: window for source, window in zip(self.sources, windows, strict=True) if source}
         n, s, h, w = (wanted.get(source, (0, 1)) for source in "nshw")
-        pixels = np.stack([read_page(level, page, s, h, w) for page in level.pages[slice(*n)]])
+        pages = level.pages[slice(*n)]
+        members = {member.path: member for member in self.members}
+        for path in {page.path for page in pages} - {self.state.path}:
+            members[path].check_same()
+        pixels = np.stack([read_page(level, page, s, h, w) for page in pages])
         order = ["nshw".index(source) for source in self.sources if source]
         rest = [axis for axis in range(4) if axis not in order]  # of length 1: an absent c, and what is not an axis
         pixels = pixels.transpose(rest + order)
@@ -88,12 +91,12 @@ def lazy_levels(layout: TiffLayout, sources: dict[str, str | None]) -> list[da.A
         length = dict(zip("nshw", level.shape, strict=True))
         ordered = tuple(sources[axis] or "" for axis in "cyx")
         shape = tuple(length[source] if source else 1 for source in ordered)
-        array = TiffArray(layout.state, layout.series, i, ordered, shape, level.dtype)
+        array = TiffArray(layout.state, layout.series, i, ordered, shape, level.dtype, layout.members)
         arrays.append(
             da.from_array(
                 array,
                 chunks=plan_chunks(level, ordered, shape),
-                name=f"tiff-{tokenize(layout.state, layout.series, i, ordered)}",
+                name=f"tiff-{tokenize(layout.state, layout.members, layout.series, i, ordered)}",
                 lock=False,
                 meta=np.empty((0, 0, 0), dtype=level.dtype),
             )

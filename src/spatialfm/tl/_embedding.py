@@ -98,7 +98,6 @@ def run_plan(
     resume: bool,
 ) -> tuple[dict[str, Result], float]:
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
-    from ..embed.cache import forget
     from ..embed.engine import choose_batch_size, run
     from ..embed.results import call_of, finish_rows, finished, remove_finished
     from ..embed.store import BlockStore
@@ -112,7 +111,6 @@ def run_plan(
     results = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
     where = ", ".join(map(str, devices)) if client is None else f"{device or settings.device} of each worker"
     if None not in results.values():
-        forget()
         logger.info("this call was finished before: taking what lies in %s", folders[job.outputs[0]].parent)
         return _noted(results, device=where), 0.0
     batch_size = batch_size or choose_batch_size(encoder, len(plan.panel.markers), job.window, settings.batch_memory)
@@ -141,7 +139,6 @@ def run_plan(
         if not isinstance(values, np.ndarray):
             logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, values.nbytes / 1e9, folders[output])
     store.remove()
-    forget()
     return _noted(results, device=where), seconds
 
 
