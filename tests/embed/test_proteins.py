@@ -10,6 +10,7 @@ import logging
 import pickle
 import sys
 import urllib.request
+from importlib.resources import files
 from urllib.error import HTTPError, URLError
 
 import numpy as np
@@ -19,7 +20,8 @@ import torch
 import spatialfm as sfm
 from spatialfm._errors import ModelError, PanelError, WeightsError
 from spatialfm.embed import proteins, sequences
-from spatialfm.embed.proteins import protein_embeddings
+from spatialfm.embed.esm2 import shipped_embeddings
+from spatialfm.embed.proteins import find_embeddings, protein_embeddings
 from spatialfm.embed.sequences import read_fasta
 from spatialfm.models import esm
 
@@ -34,6 +36,13 @@ def of_sequence(sequence, dim=640):
     """What the stand-in for ESM-2 gives: of no other sequence."""
     seed = int.from_bytes(hashlib.sha256(sequence.encode()).digest()[:4], "little")
     return np.random.default_rng(seed).normal(size=dim).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def nothing_shipped(request, monkeypatch):
+    """What comes with the package stands aside, unless a test is about it."""
+    if not {"shipped", "examples"} & set(request.function.__name__.split("_")):
+        monkeypatch.setattr(proteins, "shipped_embeddings", dict)
 
 
 @pytest.fixture
@@ -461,3 +470,86 @@ def test_examples(module):
     result = doctest.testmod(module)
     assert result.attempted
     assert not result.failed
+
+
+# ---- embeddings that come with the package
+
+
+def test_shipped_embeddings_need_no_model(uniprot):
+    sfm.settings.offline = True
+    found = find_embeddings(["CD4", "CD45RA", "panCK", "VIM", "DAPI"], None, 640)
+    assert not uniprot.asked
+    shipped = shipped_embeddings()
+    # VirTues' own choices: an isoform of CD45, keratin 14 for all keratins
+    for marker, accession in {"CD4": CD4, "CD45RA": CD45RA, "panCK": "P02533", "VIM": "P08670"}.items():
+        np.testing.assert_array_equal(found.vectors[marker], shipped[accession])
+        assert found.origins[marker] == f"{accession}, shipped with spatialfm"
+        assert found.vectors[marker].dtype == np.float32
+    assert found.reasons == {"DAPI": "no protein sequence (DNA stain)"}
+    # CD45 and CD45RO are other sequences than CD45RA: not guessed
+    with pytest.raises(WeightsError, match=r"P08575 \(CD45\), P08575 \(CD45RO\)"):
+        find_embeddings(["CD45", "CD45RO"], None, 640)
+
+
+def test_shipped_embeddings_stand_behind_the_users(tmp_path):
+    np.save(tmp_path / f"{CD4}.npy", vector(3, 640))
+    found = find_embeddings(["CD4", "CD8", "CD45"], tmp_path, 640)
+    np.testing.assert_array_equal(found.vectors["CD4"], vector(3, 640))
+    np.testing.assert_array_equal(found.vectors["CD8"], shipped_embeddings()["P01732"])
+    assert found.origins == {"CD4": f"{CD4}, {tmp_path}", "CD8": "P01732, shipped with spatialfm"}
+    assert found.reasons == {"CD45": f"no embedding of P08575 in {tmp_path}"}
+    mine = find_embeddings(["CD4", "DAPI"], {"CD4": vector(5, 640)}, 640, nuclear="histone")
+    assert mine.origins == {"CD4": "the given vectors", "DAPI": "P68431, shipped with spatialfm"}
+    own = sfm.settings.cache_dir / "proteins" / "esm2_t30_150M_UR50D"
+    own.mkdir(parents=True)
+    np.save(own / f"{CD4}.npy", vector(7, 640))
+    kept = find_embeddings(["CD4"], None, 640)
+    np.testing.assert_array_equal(kept.vectors["CD4"], vector(7, 640))
+    assert kept.origins == {"CD4": f"{CD4}, {own}"}
+    assert find_embeddings(["CD4"], {"CD8": vector(1)}, 4).vectors == {}  # of another width: not theirs
+
+
+# components 0, 1, 319 and 639 of the originals
+VALUES = {
+    "P01730": [-0.196419, -0.0338367, -0.0169697, -0.0577783],
+    "P68431": [-0.175518, -0.0129828, -0.00328279, -0.0417119],
+    "P08575-8": [-0.0561824, -0.0261838, -0.00785409, -0.101039],
+}
+DNA = ["DAPI", "Hoechst", "Hoechst 33342", "DNA1", "DNA2", "191Ir", "Ir193", "Iridium", "DRAQ5", "SYTOX", "dsDNA"]
+
+
+def test_shipped_histone_for_stains_of_dna():
+    found = find_embeddings([*DNA, "CD15", "H3"], None, 640, nuclear="histone")
+    for name in (*DNA, "H3"):
+        np.testing.assert_array_equal(found.vectors[name], shipped_embeddings()["P68431"])
+    assert list(found.reasons) == ["CD15"]  # a carbohydrate is no stain of DNA
+    own = find_embeddings(["DAPI", "DNA1"], {"DAPI": vector(1, 640)}, 640, nuclear="histone")
+    np.testing.assert_array_equal(own.vectors["DAPI"], vector(1, 640))
+    assert list(find_embeddings(DNA, None, 640).reasons) == DNA
+
+
+def test_shipped_values():
+    """A few components of the originals, and that all are there."""
+    shipped = shipped_embeddings()
+    assert len(shipped) == 40
+    assert {"P68431", "P08575-8", "P07766", "P11836", "P02533", "P22083"} <= set(shipped)
+    for accession, values in VALUES.items():
+        np.testing.assert_allclose(shipped[accession][[0, 1, 319, 639]], values, rtol=1e-3)
+    file = files("spatialfm.embed.esm2") / "marker_embeddings.safetensors"
+    assert len(file.read_bytes()) < 100_000
+    licence = (files("spatialfm.embed.esm2") / "LICENSE.txt").read_text()
+    assert "MIT License" in licence
+    assert "ECOLE POLYTECHNIQUE FEDERALE DE LAUSANNE" in licence
+
+
+@pytest.mark.real_data
+def test_shipped_embeddings_are_the_originals(real_data):
+    originals = sorted((real_data / "cords_spora" / "marker_embeddings").glob("*.pt"))
+    if not originals:
+        pytest.skip("no published embeddings")
+    shipped = shipped_embeddings()
+    assert set(shipped) == {path.stem for path in originals}
+    for path in originals:
+        original, found = torch.load(path, weights_only=True).double().numpy(), shipped[path.stem].astype(float)
+        assert np.linalg.norm(found - original) / np.linalg.norm(original) < 1e-3
+        assert found @ original / np.linalg.norm(found) / np.linalg.norm(original) > 1 - 1e-6

@@ -339,7 +339,7 @@ def test_half_precision_on_request(sdata):
 
 
 def test_virtues_prepares_pixels_and_shares_tokens_out(make_sdata, samples, caplog):
-    """Clip, log1p, blur, standardise over tissue, tiles, pixel overlap: against the same steps on whole arrays."""
+    """Clip, log1p, standardise over tissue, blur, tiles, pixel overlap: against the same steps on whole arrays."""
     from scipy.ndimage import correlate1d
 
     from spatialfm.embed.preprocess import KERNEL
@@ -366,12 +366,13 @@ def test_virtues_prepares_pixels_and_shares_tokens_out(make_sdata, samples, capl
 
     tissue = binary_fill_holes(signal > threshold_otsu(signal))
     values = np.log1p(np.minimum(values, np.percentile(values[:, tissue], 99, axis=1)[:, None, None]))
-    for axis in (1, 2):
-        values = correlate1d(values, KERNEL, axis=axis, mode="mirror")
     mean, std = values[:, tissue].mean(axis=1), values[:, tissue].std(axis=1)
     np.testing.assert_allclose(notes["normalization_mean"], mean, rtol=1e-5)
     np.testing.assert_allclose(notes["normalization_std"], std, rtol=1e-5)
-    pixels = torch.tensor((values - mean[:, None, None]) / std[:, None, None], dtype=torch.float32)[None]
+    values = (values - mean[:, None, None]) / std[:, None, None]
+    for axis in (1, 2):
+        values = correlate1d(values, KERNEL, axis=axis, mode="mirror")
+    pixels = torch.tensor(values, dtype=torch.float32)[None]
     ids = np.unique(labels[labels > 0])
     rows = np.searchsorted(ids, labels) + 1
     rows[labels == 0] = 0

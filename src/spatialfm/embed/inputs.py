@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
 import torch
 
-from .._errors import ModelError
+from .._errors import ModelError, PanelError, warn
 from .._logging import logger
+from ..models.encoder import STD_EPSILON
 from ..pp.elements import AxisAffine, SampleElements, channel_names, image_array, labels_array, labels_to_image
 from .domain import domain_warnings
 from .geometry import image_pixel_sizes, resampling_ratios
 from .normalize import intensity_range, marker_statistics
 from .panel import Panel, marker_ids, resolve_panel, vocabulary_of
-from .preprocess import prepare
-from .proteins import protein_embeddings
+from .preprocess import PreparedReader, prepare, statistics_readers
+from .proteins import find_embeddings
+from .published import GivenStatistics, clip_of, of_markers, read_statistics
 from .reader import SampleReader
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Options:
     mode: str = "auto"
     stride: int | None = None
     padding: int | None = None
-    stats: Mapping[str, object] | None = None
+    stats: object = None
     marker_embeddings: object = None
     autocast: bool = False
     compile: bool = False
@@ -86,12 +88,20 @@ class Inputs:
     std: np.ndarray
     notes: dict[str, object]
 
-    def job_arguments(self, outputs: Sequence[str], background: str, window: int) -> dict[str, object]:
-        """Arguments that every kind of job takes."""
+    def job_arguments(
+        self, outputs: Sequence[str], background: str, window: int, padding: int | None = None
+    ) -> dict[str, object]:
+        """Arguments that every kind of job takes.
+
+        Parameters
+        ----------
+        padding
+            Zeros around the image before everything; None: as many as a window that begins in the image needs.
+        """
         device, markers = self.encoder.device, self.markers
         return {
             "encoder": self.encoder,
-            "readers": self.readers,
+            "readers": [_padded(reader, window, padding) for reader in self.readers],
             "markers": markers.to(device) if isinstance(markers, torch.Tensor) else markers,
             "mean": torch.tensor(self.mean, dtype=torch.float32, device=device),
             "std": torch.tensor(self.std, dtype=torch.float32, device=device),
@@ -112,6 +122,10 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
         raise ModelError(f"on_nan={options.on_nan!r} is neither 'raise' nor 'zero'.")
     if options.normalization == "published" and card.normalization != "marker statistics":
         raise ModelError(f"{card.name} has no published marker statistics. Pass normalization='auto'.")
+    if options.stats is not None and card.normalization == "none":
+        raise PanelError(f"{card.name} takes pixels without statistics of markers. Leave out stats=.")
+    if options.stats is not None and options.normalization != "auto":
+        raise PanelError(f"stats= and normalization={options.normalization!r} contradict each other. Pass one of them.")
     panel = resolve_panel(
         names,
         markers=options.markers,
@@ -120,40 +134,54 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
         or ("raise" if card.marker_vocabulary in ("ids", "protein embedding") else "keep"),
     )
     entries = vocabulary_of(encoder, panel.markers)
-    panel, markers, ids = _markers(encoder, panel, entries, options)
+    panel, markers, ids, origins = _markers(encoder, panel, entries, options)
     if panel.dropped:
         logger.info("channels left out: %s", "; ".join(f"{name} ({why})" for name, why in panel.dropped.items()))
     sizes = image_pixel_sizes(sdata, pairs, options.mpp, required=card.mpp is not None)
     ratios = resampling_ratios(card, sizes, resample=options.resample)
+    logged = card.normalization == "virtues"  # a logarithm takes pixels as they are
+    if logged and options.intensity_max is not None:
+        warn(f"{card.name} takes pixel values as they are: intensity_max={options.intensity_max} changes nothing.")
+        options = replace(options, intensity_max=None)
     raw = [
         _reader(sdata, pair, panel, number, ratio, options)
         for number, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True))
     ]
-    readers = [prepare(reader) for reader in raw] if card.normalization == "virtues" else raw
+    recipe = encoder.options.get("recipe", "released") if logged else None
+    given = None if options.stats is None else read_statistics(options.stats, card, recipe)
+    found = None if given is None else of_markers(given, panel.markers, panel.names)
+    known = () if found is None else found[2]  # the names under which the markers stand in stats=
+    raw, readers, prepared = _prepared(raw, pairs, given, known) if logged else (raw, raw, {})
     n_known = len(entries) if encoder.n_marker_ids else None
     warned = domain_warnings(card, names, sizes, ratios, n_markers=len(panel.markers), n_known=n_known)
     mean, std, sources = marker_statistics(
         card,
         panel.markers,
         entries,
-        readers,
+        statistics_readers(readers, recipe) if logged else readers,
         tissue_of=raw,
         normalization=options.normalization,
         intensity_max=options.intensity_max,
-        given=options.stats,
+        given=None if found is None else found[:2],
     )
+    _warn_of_ranges(given, raw)
     samples = [pair.sample for pair in pairs]
     used = [None if size is None else size * ratio for size, ratio in zip(sizes, ratios, strict=True)]
     notes = {
         "domain_warnings": warned,
         "markers": list(panel.markers),
         "marker_ids": ids,
+        "marker_embeddings": origins,
         "markers_dropped": panel.dropped,
         "channels": dict(zip(samples, panel.names, strict=True)),
         "normalization": card.normalization,
+        "recipe": recipe,
         "normalization_mean": list(map(float, mean)),
         "normalization_std": list(map(float, std)),
         "normalization_source": sources,
+        "normalization_epsilon": STD_EPSILON if logged else 0.0,
+        "stats": given and {"from": given.where, "names": dict(zip(panel.markers, known, strict=True))},
+        **prepared,
         "intensity_max": {sample: reader.intensity_max for sample, reader in zip(samples, raw, strict=True)},
         "mpp_image": dict(zip(samples, sizes, strict=True)),
         "mpp_used": dict(zip(samples, used, strict=True)),
@@ -165,23 +193,73 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
     return Inputs(encoder, options, panel, markers, raw, readers, np.asarray(ratios), mean, std, notes)
 
 
+def _prepared(
+    raw: Sequence[SampleReader],
+    pairs: Sequence[SampleElements],
+    given: GivenStatistics | None,
+    names: Sequence[str],
+) -> tuple[list[SampleReader], list[PreparedReader], dict[str, object]]:
+    """Readers of pixels as they are, the same clipped, logged and blurred, and what the record says of the clipping."""
+    raw = [replace(reader, intensity_max=1.0) for reader in raw]
+    known = [clip_of(given, (pair.sample, pair.image), names) for pair in pairs]
+    readers = [prepare(reader, clip) for reader, clip in zip(raw, known, strict=True)]
+    samples = [pair.sample for pair in pairs]
+    return (
+        raw,
+        readers,
+        {
+            "clip": {sample: list(map(float, reader.clip)) for sample, reader in zip(samples, readers, strict=True)},
+            "clip_source": {
+                sample: "image" if clip is None else "published" if np.isfinite(clip).all() else "published, else image"
+                for sample, clip in zip(samples, known, strict=True)
+            },
+        },
+    )
+
+
+def _padded(reader: SampleReader | PreparedReader, window: int, padding: int | None) -> SampleReader | PreparedReader:
+    if not isinstance(reader, PreparedReader):
+        return reader
+    if padding is not None:
+        return reader.padded(padding, padding)
+    return reader.padded(*(max(0, window - side) for side in reader.shape))
+
+
+def _warn_of_ranges(given: GivenStatistics | None, readers: Sequence[SampleReader]) -> None:
+    if given is None or not given.intensity_max:
+        return
+    then, now = set(given.intensity_max.values()), {reader.intensity_max for reader in readers}
+    if then != now:
+        before, here = (", ".join(f"{value:g}" for value in sorted(values)) for values in (then, now))
+        warn(
+            f"stats= are of pixels divided by {before}, and those of this run are divided by {here}. They fit only if "
+            "the brightest possible pixel means the same in both; pass intensity_max= if not."
+        )
+
+
 def _markers(
     encoder: Encoder, panel: Panel, entries: Mapping[str, MarkerEntry], options: Options
-) -> tuple[Panel, torch.Tensor | list[str] | None, list[int] | None]:
-    """What the model is told of the markers: ids, names, protein embeddings or nothing; those without are left out."""
+) -> tuple[Panel, torch.Tensor | list[str] | None, list[int] | None, dict[str, str] | None]:
+    """What the model is told of the markers: ids, names, protein embeddings or nothing; those without are left out.
+
+    Last come the ids, and where each embedding came from, for the record.
+    """
     if encoder.card.marker_vocabulary == "protein embedding":
-        embeddings, reasons = protein_embeddings(panel.markers, options.marker_embeddings, encoder.marker_dim)
-        panel = panel.without(reasons)
-        return panel, torch.tensor(np.stack([embeddings[name] for name in panel.markers])), None
+        found = find_embeddings(
+            panel.markers, options.marker_embeddings, encoder.marker_dim, nuclear=encoder.options.get("nuclear")
+        )
+        panel = panel.without(found.reasons)
+        vectors = torch.tensor(np.stack([found.vectors[name] for name in panel.markers]))
+        return panel, vectors, None, {name: found.origins[name] for name in panel.markers}
     if options.marker_embeddings is not None:
         raise ModelError(f"{encoder.card.name} takes no marker embeddings. Leave out marker_embeddings=.")
     if encoder.card.marker_vocabulary == "names":  # as the model spells them, where it knows them
-        return panel, [entries[name].name if name in entries else name for name in panel.markers], None
+        return panel, [entries[name].name if name in entries else name for name in panel.markers], None, None
     if not encoder.n_marker_ids:
-        return panel, None, None
+        return panel, None, None, None
     ids = marker_ids(encoder, panel.markers, entries)
     ids = [ids[name] for name in panel.markers]
-    return panel, torch.tensor(ids), ids
+    return panel, torch.tensor(ids), ids, None
 
 
 def _reader(

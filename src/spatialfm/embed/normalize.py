@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..models.card import ModelCard
     from ..models.encoder import MarkerEntry
 
+LOWEST, HIGHEST = 0.5, 25.0  # where the 99th percentile of a marker stands, in standard deviations from the mean
 Statistics = tuple[np.ndarray, np.ndarray, list[str]]  # mean (M,), standard deviation (M,), source of each
 
 
@@ -36,9 +37,14 @@ def marker_statistics(
     tissue_of: Sequence[SampleReader],
     normalization: str,
     intensity_max: float | None,
-    given: Mapping[str, object] | None,
+    given: tuple[np.ndarray, np.ndarray] | None,
 ) -> Statistics:
     """Mean and standard deviation of each marker: given by the user, published with the model, or of the cohort.
+
+    Parameters
+    ----------
+    given
+        What the user gave, ``(M,)`` each.
 
     Raises
     ------
@@ -49,7 +55,8 @@ def marker_statistics(
     if card.normalization == "none":
         return np.zeros(n), np.ones(n), ["none"] * n
     if given is not None:
-        mean, std, sources = _given(markers, given)
+        (mean, std), sources = (np.array(part, float) for part in given), ["given"] * n
+        _check_scale(card, markers, mean, std, readers)
     else:
         mean, std, sources = _published_or_cohort(
             card, markers, entries, readers, tissue_of, normalization, intensity_max
@@ -100,15 +107,31 @@ def _published_or_cohort(
     return mean, std, ["published" if has else "cohort" for has in published]
 
 
-def _given(markers: Sequence[str], given: Mapping[str, object]) -> Statistics:
-    """Statistics from the record of an earlier run, or ``{marker: (mean, std)}``."""
-    if "normalization_mean" in given:
-        columns = (given["markers"], given["normalization_mean"], given["normalization_std"])
-        given = {name: (mean, std) for name, mean, std in zip(*columns, strict=True)}
-    if missing := [name for name in markers if name not in given]:
+def _check_scale(
+    card: ModelCard, markers: Sequence[str], mean: np.ndarray, std: np.ndarray, readers: Sequence[SampleReader]
+) -> None:
+    """Statistics of raw or of scaled pixels, given to a model that takes the others, are seen by their size."""
+    if card.normalization == "virtues":
+        top = np.max([np.log1p(reader.clip) for reader in readers], axis=0)
+        there = (top > 0) & (std > 0)
+        if not there.any():
+            return
+        place = float(np.median((top[there] - mean[there]) / std[there]))
+        if not LOWEST <= place <= HIGHEST:
+            warn(
+                f"stats= do not seem to be of clipped, log-transformed pixels: the 99th percentile of the median "
+                f"marker lies {place:.3g} standard deviations from its mean, where 1 to 10 are usual. Pass statistics "
+                "of log(1 + pixel) over the tissue."
+            )
+        return
+    whole = [reader for reader in readers if reader.image.dtype in (np.uint8, np.uint16)]
+    if len(whole) < len(readers):
+        return
+    highest = max(np.iinfo(reader.image.dtype).max / reader.intensity_max for reader in whole)
+    above = [f"{name} ({value:g})" for name, value in zip(markers, mean, strict=True) if value > highest]
+    if above:
         raise PanelError(
-            f"stats= holds no statistics for {', '.join(missing)}; it has {', '.join(given)}. Pass markers= without "
-            "them."
+            f"stats= has means that no pixel reaches: {', '.join(above)}. {card.name} takes pixels divided by "
+            f"intensity_max ({whole[0].intensity_max:g}), which are {highest:g} at most. Divide mean and standard "
+            "deviation by it too."
         )
-    mean, std = np.array([given[name] for name in markers], dtype=float).T
-    return mean, std.copy(), ["given"] * len(markers)

@@ -114,24 +114,24 @@ def plan_cells(inputs: Inputs, cells: Cells) -> Plan:
     centers = cells.centers / per_cell[:, None]
     extents = needed_sides(centers, cells.boxes / per_cell[:, None])
     window = choose_window(options.window, card.window, card.patch_size, extents, tiles=mode == "tile")
-    arguments = inputs.job_arguments(outputs, background, window)
-    arguments |= {"labels": cells.labels, "sample": cells.sample, "centers": centers}
+    of_cells = {"labels": cells.labels, "sample": cells.sample, "centers": centers}
     notes = {"mode": mode, **inputs.notes, "background": background, "window": window}
     if mode == "tile":
         stride = STRIDE if options.stride is None else options.stride
         default = PADDING if card.pads else 0
         padding = default if options.padding is None else options.padding
         check_window(inputs, window, pads=padding > 0)
-        return finish_plan(
-            inputs, TileJob(**arguments, stride=stride, padding=padding), notes | {"stride": stride, "padding": padding}
-        )
+        arguments = inputs.job_arguments(outputs, background, window, padding)
+        job = TileJob(**arguments, **of_cells, stride=stride, padding=padding)
+        return finish_plan(inputs, job, notes | {"stride": stride, "padding": padding})
     check_window(inputs, window)
     n_truncated = int((extents > window + window % 2).sum())
     if n_truncated:
         logger.warning("%d of %d cells reach beyond their window of %d pixels", n_truncated, len(extents), window)
     centred = "centroid" if options.centers is None else list(options.centers)
     fitting = card.window is None and options.window is None
-    job = CropJob(**arguments, extents=extents if fitting else None)
+    arguments = inputs.job_arguments(outputs, background, window, max(PADDING, window))
+    job = CropJob(**arguments, **of_cells, extents=extents if fitting else None)
     return finish_plan(inputs, job, notes | {"centers": centred, "n_cells_truncated": n_truncated})
 
 

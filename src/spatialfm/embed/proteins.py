@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from .._errors import PanelError, WeightsError
 from .._logging import logger
 from .._settings import settings
-from ..pp.panel import marker_table, match_markers
+from ..pp.panel import match_markers
+from .accessions import Protein, proteins_of
+from .esm2 import SHIPPED, shipped_embeddings
 from .sequences import ACCESSION, fasta_text, kept_sequence_file, read_fasta, uniprot_sequence, write_whole
 
 MODEL = "esm2_t30_150M_UR50D"
@@ -28,11 +30,22 @@ _SUFFIXES = (".pt", ".npy")
 Vectors = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class _Protein:
-    marker: str
-    accessions: tuple[str, ...] = ()  # the one to use first, then what may stand for it
-    why_none: str = ""
+class Embeddings(NamedTuple):
+    """Protein embeddings of markers.
+
+    Attributes
+    ----------
+    vectors
+        ``{marker: float32 (dim,)}`` of the markers that have one.
+    reasons
+        Why the others have none.
+    origins
+        Where each vector came from: accession and source.
+    """
+
+    vectors: Vectors
+    reasons: dict[str, str]
+    origins: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -43,22 +56,41 @@ class _Source:
     vectors: Vectors = field(default_factory=dict)  # by accession
     sequences: dict[str, str] = field(default_factory=dict)  # by accession
     remote: bool = False  # asks UniProt for sequences that are not here
+    shipped: frozenset[str] = frozenset()  # accessions of `vectors` that come with the package
+    quiet: bool = False  # not named among the places where a user looked
 
 
-def protein_embeddings(markers: Sequence[str], source: object, dim: int) -> tuple[Vectors, dict[str, str]]:
+def protein_embeddings(
+    markers: Sequence[str], source: object, dim: int, *, nuclear: str | None = None
+) -> tuple[Vectors, dict[str, str]]:
+    """`find_embeddings` without where they came from.
+
+    Examples
+    --------
+    >>> found, reasons = protein_embeddings(["CD4", "DAPI"], {"P01730": np.ones(640)}, 640)
+    >>> found["CD4"].shape, reasons
+    ((640,), {'DAPI': 'no protein sequence (DNA stain)'})
+    """
+    return find_embeddings(markers, source, dim, nuclear=nuclear)[:2]
+
+
+def find_embeddings(markers: Sequence[str], source: object, dim: int, *, nuclear: str | None = None) -> Embeddings:
     """Find the protein embedding of every marker.
 
     The accession of a marker is that of `sfm.pp.match_markers`; of a complex or family, the first (representative)
-    one that a source has. A marker that VirTues gives an isoform takes the isoform first. Local files and vectors are
-    checked before anything is fetched or computed.
+    one that a source has. A marker that VirTues gives an isoform, or another member of its family, takes that first.
+    Local files and vectors are checked before anything is fetched or computed.
+
+    Of 40 common proteins the package holds the embeddings itself (those of VirTues' repository, in half precision).
+    They stand behind every source that is given.
 
     Parameters
     ----------
     markers
         Markers or channel names; also UniProt accessions.
     source
-        - None: what ``sfm.settings.cache_dir / "proteins"`` holds; the rest is computed there with ESM-2 from the
-          sequences of UniProt, one protein at a time, so that a stopped run goes on where it was.
+        - None: what ``sfm.settings.cache_dir / "proteins"`` holds, then what is shipped; the rest is computed with
+          ESM-2 from the sequences of UniProt, one protein at a time, so that a stopped run goes on where it was.
         - a folder of ``<UniProt accession>.pt`` (read without running code) or ``.npy``, each ``(d,)`` or ``(1, d)``
         - a FASTA file with UniProt's headers (``>sp|P01730|CD4_HUMAN``) or bare accessions (``>P01730``), may be
           gzipped: the embeddings are computed with ESM-2 and kept in the cache folder
@@ -66,10 +98,8 @@ def protein_embeddings(markers: Sequence[str], source: object, dim: int) -> tupl
         - a list of these, tried in order for each marker
     dim
         Width that the model takes.
-
-    Returns
-    -------
-    ``{marker: float32 (dim,)}`` of the markers that have one, and ``{marker: reason}`` of the others.
+    nuclear
+        ``"histone"``: stains of DNA, which have no protein, take histone H3's embedding.
 
     Raises
     ------
@@ -87,41 +117,18 @@ def protein_embeddings(markers: Sequence[str], source: object, dim: int) -> tupl
 
     Examples
     --------
-    >>> import numpy as np
-    >>> found, reasons = protein_embeddings(["CD4", "DAPI"], {"P01730": np.ones(640)}, 640)
-    >>> found["CD4"].shape, reasons
-    ((640,), {'DAPI': 'no protein sequence (DNA stain)'})
+    >>> found = find_embeddings(["CD4", "DAPI"], None, 640, nuclear="histone")
+    >>> found.vectors["CD4"].shape, found.origins["DAPI"]
+    ((640,), 'P68431, shipped with spatialfm')
     """
-    proteins = _proteins(markers)
+    proteins = proteins_of(markers, nuclear)
     sources = [_open(item, proteins, dim) for item in _as_list(source)]
-    found, sequences, reasons = _choose(proteins, sources, dim)
+    if dim == WIDTH:
+        sources.append(_Source(SHIPPED, vectors=shipped_embeddings(), quiet=True))
+    found, sequences, reasons, origins = _choose(proteins, sources, dim)
     computed = _compute({(accession, sequence) for accession, sequence in sequences.values()}, dim)
     found |= {marker: computed[key] for marker, key in sequences.items()}
-    return {marker: found[marker] for marker in dict.fromkeys(markers) if marker in found}, reasons
-
-
-def _proteins(markers: Sequence[str]) -> list[_Protein]:
-    names = list(dict.fromkeys(markers))
-    if not names:
-        return []
-    notes = marker_table().set_index("marker")["note"]
-    proteins = []
-    for row in match_markers(names).itertuples():
-        note = notes.get(row.marker, "")
-        if row.uniprot:
-            # the table names the protein; VirTues' own choice of an isoform stands in the note
-            isoform = re.search(r"VirTues: (\S+?)\)", note)
-            first = [isoform[1]] if isoform and ACCESSION.fullmatch(isoform[1]) else []
-            proteins.append(_Protein(row.channel, tuple(dict.fromkeys([*first, *row.uniprot.split(";")]))))
-        elif row.marker:
-            proteins.append(_Protein(row.channel, why_none=f"no protein sequence ({note or 'none in the table'})"))
-        elif ACCESSION.fullmatch(row.channel):
-            proteins.append(_Protein(row.channel, (row.channel,)))
-        else:
-            near = f", perhaps {row.suggestions}" if row.suggestions else ""
-            why = f"no protein: {row.status} in the table of markers{near}"
-            proteins.append(_Protein(row.channel, why_none=why))
-    return proteins
+    return Embeddings({marker: found[marker] for marker in dict.fromkeys(markers) if marker in found}, reasons, origins)
 
 
 def _as_list(source: object) -> list[object]:
@@ -132,11 +139,13 @@ def _as_list(source: object) -> list[object]:
     return list(source)
 
 
-def _open(source: object, proteins: Sequence[_Protein], dim: int) -> _Source:
+def _open(source: object, proteins: Sequence[Protein], dim: int) -> _Source:
     """A source with all that it has for these proteins, checked."""
     if source is None:
-        folder = _cache()
-        return _Source("UniProt", "sequence", vectors=_read_wanted(folder, proteins, dim), remote=True)
+        kept = shipped_embeddings() if dim == WIDTH else {}
+        own = _read_wanted(_cache(), proteins, dim)
+        shipped = frozenset(set(kept) - set(own))
+        return _Source("UniProt", "sequence", vectors={**kept, **own}, remote=True, shipped=shipped)
     if isinstance(source, Mapping):
         return _from_mapping(source, proteins, dim)
     if not isinstance(source, (str, os.PathLike)):
@@ -157,7 +166,7 @@ def _open(source: object, proteins: Sequence[_Protein], dim: int) -> _Source:
     return _from_fasta(path, proteins)
 
 
-def _from_fasta(path: Path, proteins: Sequence[_Protein]) -> _Source:
+def _from_fasta(path: Path, proteins: Sequence[Protein]) -> _Source:
     from ..models.esm import clean_sequence
 
     records = read_fasta(fasta_text(path), str(path))
@@ -169,7 +178,7 @@ def _from_fasta(path: Path, proteins: Sequence[_Protein]) -> _Source:
     )
 
 
-def _from_folder(folder: Path, proteins: Sequence[_Protein], dim: int) -> _Source:
+def _from_folder(folder: Path, proteins: Sequence[Protein], dim: int) -> _Source:
     def has_any(place: Path) -> bool:
         return place.is_dir() and any(file.suffix in _SUFFIXES for file in place.iterdir())
 
@@ -183,7 +192,7 @@ def _from_folder(folder: Path, proteins: Sequence[_Protein], dim: int) -> _Sourc
     return _Source(str(folder), vectors=_read_wanted(folder, proteins, dim))
 
 
-def _from_mapping(vectors: Mapping, proteins: Sequence[_Protein], dim: int) -> _Source:
+def _from_mapping(vectors: Mapping, proteins: Sequence[Protein], dim: int) -> _Source:
     mend = "Pass one vector a marker."
     checked = {
         key: _checked(value, dim, f"marker_embeddings[{key!r}]", PanelError, mend) for key, value in vectors.items()
@@ -199,7 +208,7 @@ def _from_mapping(vectors: Mapping, proteins: Sequence[_Protein], dim: int) -> _
     return _Source("the given vectors", own=own, vectors=by_accession)
 
 
-def _add_by_other_names(own: Vectors, others: Vectors, proteins: Sequence[_Protein]) -> None:
+def _add_by_other_names(own: Vectors, others: Vectors, proteins: Sequence[Protein]) -> None:
     """Vectors under another name of a marker; its own name goes before."""
     table = match_markers(list(others))
     meant = dict(zip(table["channel"], table["marker"], strict=True))
@@ -218,7 +227,7 @@ def _add_by_other_names(own: Vectors, others: Vectors, proteins: Sequence[_Prote
         own[protein.marker] = others[keys[0]]
 
 
-def _read_wanted(folder: Path, proteins: Sequence[_Protein], dim: int) -> Vectors:
+def _read_wanted(folder: Path, proteins: Sequence[Protein], dim: int) -> Vectors:
     paths = {
         accession: folder / f"{accession}{suffix}"
         for protein in proteins
@@ -273,12 +282,13 @@ def _checked(value: object, dim: int, what: str, error: type[Exception], mend: s
 
 
 def _choose(
-    proteins: Sequence[_Protein], sources: Sequence[_Source], dim: int
-) -> tuple[Vectors, dict[str, tuple[str, str]], dict[str, str]]:
-    """For each marker a vector, an (accession, sequence) to embed, or the reason why there is none."""
+    proteins: Sequence[Protein], sources: Sequence[_Source], dim: int
+) -> tuple[Vectors, dict[str, tuple[str, str]], dict[str, str], dict[str, str]]:
+    """For each marker a vector, an (accession, sequence) to embed, or the reason why there is none; and the origins."""
     found: Vectors = {}
     sequences: dict[str, tuple[str, str]] = {}
     reasons: dict[str, str] = {}
+    origins: dict[str, str] = {}
     absent: dict[str, str] = {}  # would have to be fetched
     for protein in proteins:
         for source in sources:
@@ -289,6 +299,7 @@ def _choose(
                 sequences[protein.marker] = (accession, what)
             else:
                 found[protein.marker] = what
+            origins[protein.marker] = _origin(source, accession, computed=isinstance(what, str))
             if accession not in ("", *protein.accessions[:1]):
                 logger.info("%s: embedding of %s, for want of %s", protein.marker, accession, protein.accessions[0])
             break
@@ -298,10 +309,20 @@ def _choose(
                 absent[protein.marker] = protein.accessions[0]
     if absent:
         raise WeightsError(_how_to_make(absent))
-    return found, sequences, reasons
+    return found, sequences, reasons, origins
 
 
-def _look_up(protein: _Protein, source: _Source, dim: int) -> tuple[np.ndarray | str | None, str]:
+def _origin(source: _Source, accession: str, *, computed: bool) -> str:
+    if not accession:
+        return source.label
+    if accession in source.shipped:
+        return f"{accession}, {SHIPPED}"
+    if source.remote and not computed:
+        return f"{accession}, {_cache()}"
+    return f"{accession}, computed from {source.label}" if computed else f"{accession}, {source.label}"
+
+
+def _look_up(protein: Protein, source: _Source, dim: int) -> tuple[np.ndarray | str | None, str]:
     """A vector or a sequence, and its accession."""
     if protein.marker in source.own:
         return source.own[protein.marker], ""
@@ -320,9 +341,9 @@ def _look_up(protein: _Protein, source: _Source, dim: int) -> tuple[np.ndarray |
     return None, ""
 
 
-def _why_none(protein: _Protein, sources: Sequence[_Source]) -> str:
+def _why_none(protein: Protein, sources: Sequence[_Source]) -> str:
     names = " or ".join(protein.accessions)
-    return "; ".join(f"no {source.what} of {names} in {source.label}" for source in sources)
+    return "; ".join(f"no {source.what} of {names} in {source.label}" for source in sources if not source.quiet)
 
 
 def _how_to_make(absent: Mapping[str, str]) -> str:

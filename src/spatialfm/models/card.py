@@ -42,8 +42,8 @@ class ModelCard:
     normalization
         What is done to pixels before the model: ``"marker statistics"`` (mean and standard deviation of each marker),
         ``"scale"`` (division by the standard deviation of each marker), ``"virtues"`` (clipping at the 99th percentile
-        of image and channel, log1p and blur, then mean and standard deviation of each marker over the tissue of the
-        cohort) or ``"none"``.
+        of image and channel and log1p, then mean and standard deviation of each marker over the tissue of the cohort,
+        then a blur) or ``"none"``.
     background
         What becomes of pixels outside the cell: ``"zero"`` (after normalising) or ``"keep"``.
     mode

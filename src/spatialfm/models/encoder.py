@@ -14,6 +14,8 @@ from .._errors import ModelError
 from .._settings import settings
 from .card import ModelCard
 
+STD_EPSILON = 1e-8  # VirTues' release
+
 
 @dataclass(frozen=True)
 class EncoderOutput:
@@ -96,9 +98,12 @@ class Encoder(nn.Module, ABC):
     def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """Normalise pixels ``(B, M, H, W)`` as the card says, with ``(M,)`` statistics of each marker.
 
-        ``"virtues"``: pixels that are clipped, log-transformed and blurred already.
+        ``"virtues"``: pixels that are clipped, log-transformed and blurred already; `STD_EPSILON` is added to the
+        standard deviation, as in its release.
         """
-        if self.card.normalization in ("marker statistics", "virtues"):
+        if self.card.normalization == "virtues":
+            return (pixels - mean[:, None, None]) / (std[:, None, None] + STD_EPSILON)
+        if self.card.normalization == "marker statistics":
             return (pixels - mean[:, None, None]) / std[:, None, None]
         if self.card.normalization == "scale":
             return pixels / std[:, None, None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -85,12 +86,25 @@ class VirTuesEncoder(Encoder):
         Its card.
     config
         Shape of the network.
+    recipe, nuclear
+        How `spatialfm.tl.embed_cells` prepares pixels and stains of DNA, see `build_virtues`.
     """
 
-    def __init__(self, card: ModelCard, config: VirTuesConfig | None = None) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        config: VirTuesConfig | None = None,
+        *,
+        recipe: Literal["released", "paper"] = "released",
+        nuclear: Literal["histone"] | None = None,
+    ) -> None:
         super().__init__()
+        if recipe not in ("released", "paper"):
+            raise ModelError(f"Model {card.name!r} has no recipe={recipe!r}; pass 'released' or 'paper'.")
+        if nuclear not in (None, "histone"):
+            raise ModelError(f"Model {card.name!r} has no nuclear={nuclear!r}; pass 'histone' or None.")
         self.card = card
-        self.options = {}
+        self.options = {"recipe": recipe, "nuclear": nuclear}
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = VirTuesNet(config or VirTuesConfig())
 
@@ -113,7 +127,7 @@ class VirTuesEncoder(Encoder):
         Parameters
         ----------
         pixels
-            ``(B, M, H, W)``, clipped, log-transformed, blurred and standardised (Methods, "Dataset preprocessing"). H
+            ``(B, M, H, W)``, clipped, log-transformed, standardised and blurred (Methods, "Dataset preprocessing"). H
             and W are multiples of 8.
         markers
             Protein embeddings ``(M, 640)`` (ESM-2 ``esm2_t30_150M_UR50D``, mean over the residues), or ``(B, M, 640)``
@@ -358,15 +372,28 @@ class VirTuesEncoder(Encoder):
 @register(VIRTUES_IMC14)
 @register(VIRTUES_SP32)
 @register(VIRTUES)
-def build_virtues(card: ModelCard, weights: str | os.PathLike | None) -> VirTuesEncoder:
+def build_virtues(
+    card: ModelCard,
+    weights: str | os.PathLike | None,
+    *,
+    recipe: Literal["released", "paper"] = "released",
+    nuclear: Literal["histone"] | None = None,
+) -> VirTuesEncoder:
     """Build a VirTues encoder and fill it.
 
     Parameters
     ----------
     card, weights
         As `load` passes them.
+    recipe
+        Which pixels mean and standard deviation of a marker are of, after clipping and ``log(1 + x)``: ``"released"``,
+        those before the blur, which published weights were used with; ``"paper"``, blurred ones, as the Methods can be
+        read ("Dataset preprocessing").
+    nuclear
+        ``"histone"``: stains of DNA (DAPI, Hoechst, iridium, DRAQ5 …) are given the protein embedding of histone H3
+        (P68431), as upstream does on request. None: they are left out, for they have no protein.
     """
-    encoder = VirTuesEncoder(card)
+    encoder = VirTuesEncoder(card, recipe=recipe, nuclear=nuclear)
     if weights == hub.RANDOM:
         encoder.weights = hub.fill_random(encoder.backbone, card)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -46,7 +47,7 @@ def embed_cells(
     centers: tuple[str, str] | None = None,
     stride: int | None = None,
     padding: int | None = None,
-    stats: Mapping[str, object] | None = None,
+    stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
     marker_embeddings: object = None,
     reduce: Literal["pca"] | None = None,
     n_components: int | None = None,
@@ -109,7 +110,7 @@ def embed_cells(
         ``"published"``: the statistics shipped with the weights; ``"cohort"``: mean and standard deviation over the
         tissue of all samples given; ``"auto"``: published ones where there are any, those of the cohort for the rest.
     intensity_max
-        Pixel value that becomes 1. Default: the range of 8- and 16-bit images; 1 for others.
+        Pixel value that becomes 1. Default: the range of 8- and 16-bit images; 1 for others. VirTues takes raw values.
     background
         Pixels outside of the cell: ``"zero"`` after normalising, or ``"keep"``. Default: what the card says.
     mpp
@@ -129,11 +130,16 @@ def embed_cells(
         Tiles only, in model pixels: distance of one tile to the next (default 42), and how far tiles reach beyond the
         image, where all is zero before normalising (default 120).
     stats
-        Mean and standard deviation of the markers, instead of those of this cohort: ``{marker: (mean, std)}``, or the
-        record of an earlier run (`spatialfm.get.record`), so that a new cohort is normalised like the old one.
+        Mean and standard deviation of the markers, instead of those of this cohort: ``{marker: (mean, std)}``; the
+        record of an earlier run (`spatialfm.get.record`), so that a new cohort is normalised like the old one; or, for
+        VirTues, those published with a data set: a folder in spora's layout (``<modality>/1_0mpp/standardization/
+        quantile_clipping_log1p/uq_0.99_image`` or one above it), its parquet files, or ``{"means": table, "stds":
+        table, "quantiles": table}``. Its channels are matched by name. A sample whose name is that of an image of the
+        data set is also clipped where its quantiles say so.
     marker_embeddings
         Protein embeddings of the markers for models that know markers by them (VirTues): a folder of
         ``<UniProt>.pt`` or ``.npy``, a FASTA file to compute them from, ``{marker: vector}``, or a list of these.
+        Behind them, and by default, stand those of common markers that come with the package.
     reduce, n_components
         ``"pca"``: keep the `n_components` leading principal components (default 50) of this run's cells. Their mean and
         components are written too. ``resnet50`` is always reduced, to 9, as the paper has it.

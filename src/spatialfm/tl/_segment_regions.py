@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ def segment_regions(
     intensity_max: float | None = None,
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
-    stats: Mapping[str, object] | None = None,
+    stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
     marker_embeddings: object = None,
     patient_key: str | None = PATIENT_KEY,
     table_name: str = TOKENS,
