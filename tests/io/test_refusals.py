@@ -129,7 +129,7 @@ def test_labels_that_are_no_labels(refused, tmp_path, ome, mask, pixels):
     tifffile.imwrite(path, mask > 0)
     refused(InputFileError, ["yes/no mask", "skimage.measure.label"], ome, path)
     tifffile.imwrite(path, np.stack([mask, mask]))
-    refused(InputFileError, ["2 channels", "one plane"], ome, path)
+    refused(InputFileError, ["2 planes (0, 1)", "one plane", "labels_plane=<number>"], ome, path)
     refused(InputFileError, ["are a folder", "one TIFF file"], ome, tmp_path)
 
 

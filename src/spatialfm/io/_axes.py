@@ -104,7 +104,7 @@ def _letters(stacks: Stacks, axes: str | None) -> list[str]:
     return [letter if letter in _STACK_WORDS else "C" for letter, _ in stacks]
 
 
-def _words(stacks: Stacks) -> list[str]:
+def plane_words(stacks: Stacks) -> list[str]:
     """Words that name the axes of the pages; several where the file does not say which is which."""
     known = [letter if letter in "TZC" else None for letter, _ in stacks]
     free = [letter for letter in "TCZ" if letter not in known]
@@ -119,7 +119,7 @@ def _words(stacks: Stacks) -> list[str]:
 def _stack_message(dims: Sequence[Dim], file: str, stacks: Stacks) -> str:
     sizes = " x ".join(f"{n} {_STACK_WORDS.get(letter, f'along {letter}')}" for letter, n in stacks)
     sizes = sizes.replace("along C", "channels")
-    words = _words(stacks)
+    words = plane_words(stacks)
     keep = " or ".join(f'axes="{word}"' for word in words[:4])
     n = math.prod(length for _, length in stacks)
     letters = _letters(stacks, words[0])
@@ -135,9 +135,9 @@ def _stack_message(dims: Sequence[Dim], file: str, stacks: Stacks) -> str:
 def _by_word(dims: Sequence[Dim], axes: str, file: str, stacks: Stacks) -> dict[str, str | None]:
     allowed = ["yx"] if len(dims) == 2 else ["cyx", "yxc"]
     if len(stacks) > 1:
-        allowed = _words(stacks)
+        allowed = plane_words(stacks)
     elif stacks and dims[0].source == "n":
-        allowed += ["tyx", "zyx"] if stacks[0][0] not in "TZC" else _words(stacks)
+        allowed += ["tyx", "zyx"] if stacks[0][0] not in "TZC" else plane_words(stacks)
     if axes not in dict.fromkeys(allowed):
         raise InputFileError(
             f"axes={axes!r} does not fit {file}, which has shape {tuple(dim.length for dim in dims)}. "

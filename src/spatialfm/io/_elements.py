@@ -11,6 +11,7 @@ import numpy as np
 from spatialdata.models import Image2DModel, Labels2DModel
 from spatialdata.transformations import Scale
 
+from .._errors import InputFileError
 from .._keys import cells_name, image_name
 from ._image import LazyImage, read_image, read_labels, resolve_mpp
 
@@ -29,6 +30,7 @@ class ReadSample:
     channel_names: tuple[str, ...]
     record: dict[str, Any]
     identity: frozenset[tuple[str, int]] = frozenset()  # where the pixels are
+    found_names: tuple[str, ...] = ()  # of the channels, before any is renamed
     notes: list[tuple[str, str, str]] = field(default_factory=list)  # kind, file, text
 
 
@@ -42,10 +44,20 @@ def read_sample(
     axes: str | None,
     series: int | None,
     cast_labels: bool,
+    labels_plane: int | str | None = None,
+    labels_series: int | None = None,
+    needs_all_names: bool = True,
 ) -> ReadSample:
     """Open image and labels of a sample and place both in the coordinate system `sample`, in µm."""
-    opened = read_image(image, channel_names, axes=axes, series=series)
-    mask, mask_path = (None, None) if labels is None else read_labels(labels, opened, cast=cast_labels)
+    opened = read_image(image, channel_names, axes=axes, series=series, needs_all_names=needs_all_names)
+    mask, mask_path = None, None
+    if labels is not None:
+        if labels.resolve() == image.resolve() and labels_plane is None and labels_series is None:
+            raise InputFileError(
+                f"Image and labels are the same file '{image}'. Pass the mask of the cells; if this file holds both, "
+                "say where with labels_series=<number> or labels_plane=<number>."
+            )
+        mask, mask_path = read_labels(labels, opened, cast=cast_labels, plane=labels_plane, series=labels_series)
     size, source, notes = resolve_mpp(opened, mpp)
     notes = [*notes, *opened.notes]
     if not opened.is_named:
@@ -60,6 +72,7 @@ def read_sample(
         channel_names=opened.channel_names,
         record=record,
         identity=opened.identity,
+        found_names=opened.found_names,
         notes=[(kind, str(image), text) for kind, text in notes],
     )
 
@@ -117,6 +130,11 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
         )
     if kind == "mpp_contradicts":
         return f"The pixel size in the metadata contradicts the one given: {files}. The one given is used."
+    if kind == "names_moved":
+        return (
+            f"channel_names has names of the file at other positions: {files}. The given ones are used, in the file's "
+            "order; to keep those of the file, leave channel_names out."
+        )
     if kind == "mpp_disagree":
         return (
             f"Two pixel sizes in the metadata of {files}: the first is used. "

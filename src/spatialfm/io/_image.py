@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,9 @@ import dask.array as da
 import numpy as np
 
 from .._errors import InputFileError, PixelSizeError
-from ._axes import assign_axes, plane_names
+from ._axes import assign_axes, plane_names, plane_words
 from ._layout import TiffLayout, open_tiff
-from ._names import is_tiff_name, natural_key, resolve_channel_names, stem
+from ._names import default_channel_names, is_tiff_name, natural_key, resolve_channel_names, stem
 from ._pixel_size import MAX_MPP, MIN_MPP, PixelSize
 from ._reader import lazy_levels
 
@@ -35,6 +35,7 @@ class LazyImage:
     path: str
     notes: tuple[tuple[str, str], ...] = ()  # kind and text
     identity: frozenset[tuple[str, int]] = frozenset()
+    found_names: tuple[str, ...] = ()  # before any is renamed
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -48,10 +49,14 @@ def read_image(
     *,
     axes: str | None = None,
     series: int | None = None,
+    needs_all_names: bool = True,
 ) -> LazyImage:
-    """Open a TIFF file, or a folder of one TIFF a marker."""
+    """Open a TIFF file, or a folder of one TIFF a marker.
+
+    Without `needs_all_names`, channels that `channel_names` renames may be absent.
+    """
     if path.is_dir():
-        return _read_folder(path, channel_names)
+        return _read_folder(path, channel_names, needs_all_names)
     layout = open_tiff(path, series)
     n_names = len(channel_names) if isinstance(channel_names, list) else None
     stacks = layout.levels[0].stacks
@@ -63,33 +68,50 @@ def read_image(
             found = plane_names(found, stacks, axes) or found
         if isinstance(channel_names, list):
             channel_names = plane_names(channel_names, stacks, axes) or channel_names
-    names = resolve_channel_names(found, channel_names, levels[0].shape[0], f"'{path}'")
+    names = resolve_channel_names(found, channel_names, levels[0].shape[0], f"'{path}'", needs_all_names)
+    if found is None or len(found) != len(names):
+        found = default_channel_names(len(names))
     return LazyImage(
         levels=tuple(levels),
         channel_names=tuple(names),
-        is_named=found is not None or isinstance(channel_names, list),
+        is_named=layout.metadata.channel_names is not None or isinstance(channel_names, list),
+        found_names=tuple(found),
         pixel_size=layout.metadata.pixel_size,
         other_size=layout.metadata.other_size,
         ignored_size=layout.metadata.ignored_size,
         path=layout.state.path,
-        notes=tuple(_notes(layout, isinstance(channel_names, list))),
+        notes=tuple(_notes(layout, found, channel_names)),
         identity=layout.identity,
     )
 
 
-def _notes(layout: TiffLayout, named: bool) -> Iterator[tuple[str, str]]:
+def _notes(layout: TiffLayout, found: Sequence[str], given: object) -> Iterator[tuple[str, str]]:
     """What is odd about a file, as kind and text."""
     if layout.unused_pages:
         yield "unused_pages", f"{layout.unused_pages} of {layout.unused_pages + len(layout.levels[0].pages)} pages"
-    if layout.metadata.is_photograph and not named:
+    if layout.metadata.is_photograph and not isinstance(given, list):
         yield "photograph", ""
+    yield from _moved(found, given)
 
 
-def _read_folder(folder: Path, channel_names: list[str] | dict[str | int, str] | None) -> LazyImage:
+def _moved(found: Sequence[str], given: object) -> Iterator[tuple[str, str]]:
+    """Names that the file has elsewhere: most likely a list in another order."""
+    if not isinstance(given, list):
+        return
+    moved = [i for i, name in enumerate(given) if name in found and found[i] != name]
+    if moved:
+        i = moved[0]
+        yield "names_moved", f"{given[i]!r} is channel {list(found).index(given[i])} there and {i} in channel_names"
+
+
+def _read_folder(
+    folder: Path, channel_names: list[str] | dict[str | int, str] | None, needs_all_names: bool
+) -> LazyImage:
     files = sorted((file for file in folder.iterdir() if is_tiff_name(file)), key=lambda file: natural_key(file.name))
     if not files:
         raise InputFileError(f"Folder '{folder}' holds no TIFF file. Pass a folder with one TIFF a marker, or a file.")
-    names = resolve_channel_names([stem(file) for file in files], channel_names, len(files), f"folder '{folder}'")
+    found = [stem(file) for file in files]
+    names = resolve_channel_names(found, channel_names, len(files), f"folder '{folder}'", needs_all_names)
     images = [_read_channel(file) for file in files]
     first = images[0]
     for file, image in zip(files, images, strict=True):
@@ -120,6 +142,9 @@ def _read_folder(folder: Path, channel_names: list[str] | dict[str | int, str] |
         other_size=first.other_size,
         ignored_size=first.ignored_size,
         path=str(folder.resolve()),
+        found_names=tuple(found),
+        notes=tuple(_moved(found, channel_names)),
+        identity=frozenset().union(*(image.identity for image in images)),
     )
 
 
@@ -132,32 +157,32 @@ def _read_channel(file: Path) -> LazyImage:
             f"'{file}' has {levels[0].shape[0]} channels, but a folder is read as one TIFF a marker. "
             "Pass the file itself, or move it out of the folder."
         )
-    metadata = layout.metadata
     return LazyImage(
-        tuple(levels), ("",), True, metadata.pixel_size, metadata.other_size, metadata.ignored_size, layout.state.path
+        levels=tuple(levels),
+        channel_names=("",),
+        is_named=True,
+        pixel_size=layout.metadata.pixel_size,
+        other_size=layout.metadata.other_size,
+        ignored_size=layout.metadata.ignored_size,
+        path=layout.state.path,
+        identity=layout.identity,
     )
 
 
-def read_labels(path: Path, image: LazyImage, *, cast: bool, axes: str | None = None) -> tuple[da.Array, str]:
+def read_labels(
+    path: Path, image: LazyImage, *, cast: bool, plane: int | str | None = None, series: int | None = None
+) -> tuple[da.Array, str]:
     """Open a mask ``(y, x)`` of the image's size.
 
     Raises
     ------
     InputFileError
-        If it has several channels, another size, or pixels that are not integers.
+        If it has several planes and `plane` does not say which, another size, or pixels that are not integers.
     """
     if path.is_dir():
         raise InputFileError(f"Labels '{path}' are a folder. Pass one TIFF file with the cells of the whole image.")
-    layout = open_tiff(path)
-    dims = layout.levels[0].dims
-    sources = assign_axes(dims, axes if len(dims) == 3 else None, None, f"'{path}'")
-    stack = lazy_levels(layout, sources)[0]  # smaller levels of a mask would have invented or lost cells
-    if stack.shape[0] != 1:
-        raise InputFileError(
-            f"Labels '{path}' have {stack.shape[0]} channels {stack.shape}; labels are one plane of whole numbers, "
-            "one for each cell. Save the plane of the cells as a TIFF of its own."
-        )
-    labels = stack[0]
+    layout = open_tiff(path, series)
+    labels = _plane(layout, plane, path)
     if labels.shape != image.shape[1:]:
         swapped = " They look transposed." if labels.shape == image.shape[:0:-1] else ""
         raise InputFileError(
@@ -168,12 +193,40 @@ def read_labels(path: Path, image: LazyImage, *, cast: bool, axes: str | None = 
     return check_labels(labels, layout.levels[0].stored_dtype, str(path), cast=cast), layout.state.path
 
 
+def _plane(layout: TiffLayout, wanted: int | str | None, path: Path) -> da.Array:
+    """The plane of the cells, of the largest level: smaller ones would have invented or lost cells."""
+    level = layout.levels[0]
+    if level.interleaved and level.dtype == np.uint8 and level.shape[1] in (3, 4):
+        raise InputFileError(
+            f"Labels '{path}' are a colour picture, not numbers; a single colour of it would merge cells. Export the "
+            "numbers. Where every cell has a colour of its own and black is none, all three make its number: "
+            f"(tifffile.imread({str(path)!r})[..., :3].astype('uint32') @ [65536, 256, 1]).astype('uint32')."
+        )
+    is_stack = len(level.stacks) > 1 or any(letter in "TZ" for letter, _ in level.stacks)
+    word = plane_words(level.stacks)[0] if is_stack and len(level.dims) == 3 else None
+    stack = lazy_levels(layout, assign_axes(level.dims, word, None, f"'{path}'", level.stacks))[0]
+    n, names = stack.shape[0], list(layout.metadata.channel_names or ())
+    names = names if len(names) == n else [""] * n
+    planes = ", ".join(f"{i}: {name!r}" if name else str(i) for i, name in enumerate(names[:20]))
+    if wanted is None:
+        if n == 1:
+            return stack[0]
+        raise InputFileError(
+            f"Labels '{path}' have {n} planes ({planes}); labels are one plane of whole numbers, one for each cell. "
+            "Say which one with labels_plane=<number>."
+        )
+    index = names.index(wanted) if wanted in names else wanted
+    if isinstance(index, str) or not 0 <= int(index) < n:
+        raise InputFileError(f"Labels '{path}' have no plane {wanted!r}, but {n} ({planes}). Mend labels_plane=.")
+    return stack[int(index)]
+
+
 def check_labels(labels: da.Array, stored: np.dtype, path: str, *, cast: bool) -> da.Array:
     """Labels as integers; floats only where `cast` and every value is a whole number that the float holds exactly."""
     if stored.kind == "b":
         raise InputFileError(
-            f"Labels '{path}' are a yes/no mask, which does not tell cells apart. Number its parts first, for example "
-            "with skimage.measure.label(mask), and save them as integers."
+            f"Labels '{path}' are a yes/no mask, which does not tell cells apart. Pass the segmentation's "
+            "own labels. skimage.measure.label(mask) numbers what is connected: cells that touch become one."
         )
     if stored.kind in "ui":
         return labels

@@ -211,7 +211,10 @@ def _choose_series(all_series: list[TiffPageSeries], wanted: int | None, path: s
     # what is far smaller is a thumbnail or a label; anything else is an image of its own
     if (np.delete(areas, largest) <= areas[largest] / 3).all():
         return here[largest][0]
-    raise InputFileError(f"'{path}' holds {len(here)} images: {_described(here)}. Say which with series=<number>.")
+    raise InputFileError(
+        f"'{path}' holds {len(here)} images: {_described(here)}. Say which with series=<number>, for "
+        "labels with labels_series=<number>; a file in a folder of markers must hold one image."
+    )
 
 
 def _lies_in(series: TiffPageSeries, path: str) -> bool:

@@ -85,6 +85,7 @@ def resolve_channel_names(
     given: list[str] | dict[str | int, str] | None,
     n_channels: int,
     file: str,
+    needs_all: bool = True,
 ) -> list[str]:
     """Names of all channels, checked.
 
@@ -98,6 +99,8 @@ def resolve_channel_names(
         Number of channels in the image.
     file
         File, for messages.
+    needs_all
+        Whether every name that is to be replaced must be there.
 
     Raises
     ------
@@ -119,14 +122,14 @@ def resolve_channel_names(
                 "Pass channel_names=[...], one for each channel, in the file's order."
             )
         if given:
-            names = _renamed(names, given, file)
+            names = _renamed(names, given, file, needs_all)
     if empty := [i for i, name in enumerate(names) if not name]:
         raise PanelError(f"Channel {empty[0]} of {file} has an empty name. Pass channel_names=[...] with one for each.")
     _refuse_duplicates(names, file, given)
     return list(names)
 
 
-def _renamed(names: list[str], mapping: dict[str | int, str], file: str) -> list[str]:
+def _renamed(names: list[str], mapping: dict[str | int, str], file: str, needs_all: bool) -> list[str]:
     names = list(names)
     before = list(names)
     for key, new in mapping.items():
@@ -139,6 +142,8 @@ def _renamed(names: list[str], mapping: dict[str | int, str], file: str) -> list
                 )
         else:
             positions = [int(key)] if 0 <= int(key) < len(names) else []
+        if not positions and isinstance(key, str) and not needs_all:
+            continue
         if not positions:
             raise PanelError(
                 f"channel_names renames {key!r}, but {file} has no such channel; it has {_listed(before)}."

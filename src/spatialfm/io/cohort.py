@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._errors import InputFileError, SpatialfmError, warn
+from .._errors import InputFileError, PanelError, SpatialfmError, TableError, warn
 from .._keys import ATTRS, SAMPLES
 from .._logging import logger
 from .._progress import progress_bar
@@ -37,6 +37,8 @@ def read_cohort(
     series: int | None = None,
     base_path: str | PathLike | None = None,
     cast_labels: bool = False,
+    labels_plane: int | str | None = None,
+    labels_series: int | None = None,
     cell_table: bool = True,
 ) -> SpatialData:
     """Read a cohort from a table with one row a sample: paths of image and mask, patient, clinical columns.
@@ -58,8 +60,9 @@ def read_cohort(
         Column of µm per pixel, for samples whose files do not say; goes before `mpp`.
     clinical_keys
         Clinical columns to keep. Default: all that are left.
-    channel_names, mpp, axes, series, cast_labels
-        As in `read_tiff`, for every sample.
+    channel_names, mpp, axes, series, cast_labels, labels_plane, labels_series
+        As in `read_tiff`, for every sample. A name that is mapped to a new one must be in at least one sample; a
+        position must hold the same name in all.
     base_path
         Folder at which relative paths start. Default: the table's own folder, for a DataFrame the working directory.
     cell_table
@@ -119,7 +122,17 @@ def read_cohort(
     clinical = clinical_columns(frame, rows, keys, clinical_keys)
     _warn_of_shared_images(rows)
 
-    read = _read_all(rows, given_channel_names(channel_names), mpp, axes=axes, series=series, cast_labels=cast_labels)
+    names = given_channel_names(channel_names)
+    options = {
+        "axes": axes,
+        "series": series,
+        "cast_labels": cast_labels,
+        "labels_plane": labels_plane,
+        "labels_series": labels_series,
+    }
+    read = _read_all(rows, names, mpp, **options)
+    if isinstance(names, dict):
+        _check_renaming(names, read)
     sdata = SpatialData(
         images={name: element for sample in read for name, element in sample.images.items()},
         labels={name: element for sample in read for name, element in sample.labels.items()},
@@ -135,7 +148,11 @@ def read_cohort(
     if cell_table and masked:
         from ..pp import cell_table as measure
 
-        measure(sdata, samples=masked)
+        # a field without cells is a result, not a mistake: its sample stays, and has no rows
+        try:
+            measure(sdata, samples=masked, on_missing="drop")
+        except TableError as error:
+            raise TableError(f"{error} To read images and labels without a table, pass cell_table=False.") from error
     return sdata
 
 
@@ -164,6 +181,7 @@ def _read_all(rows: Sequence[Row], channel_names, mpp: float | None, **options) 
                     row.labels,
                     channel_names=channel_names,
                     mpp=mpp if row.mpp is None else row.mpp,
+                    needs_all_names=False,
                     **options,
                 )
             )
@@ -176,6 +194,25 @@ def _read_all(rows: Sequence[Row], channel_names, mpp: float | None, **options) 
         [f"sample {sample!r}: {error}" for sample, error in errors], kinds.pop() if len(kinds) == 1 else SpatialfmError
     )
     return read
+
+
+def _check_renaming(names: Mapping[str | int, str], read: Sequence[ReadSample]) -> None:
+    """Refuse new names for channels that no sample has, or for positions that hold different channels."""
+    for key, new in names.items():
+        if isinstance(key, str):
+            if not any(key in sample.found_names for sample in read):
+                union = dict.fromkeys(name for sample in read for name in sample.found_names)
+                raise PanelError(f"channel_names renames {key!r}, which no sample has; they have {listed(union)}.")
+            continue
+        at: dict[str, list[str]] = {}
+        for sample in read:
+            at.setdefault(sample.found_names[int(key)], []).append(sample.sample)
+        if len(at) > 1:
+            shown = "; ".join(f"{name!r} in {listed(samples, 3)}" for name, samples in at.items())
+            raise PanelError(
+                f"channel_names calls channel {key} {new!r}, but it is not the same channel in all samples: {shown}. "
+                "Rename by name instead of position, or read the samples apart."
+            )
 
 
 def _same_pixels(read: Sequence[ReadSample], images: Mapping[str, Path]) -> list[tuple[str, SpatialfmError]]:

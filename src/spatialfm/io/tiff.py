@@ -11,6 +11,7 @@ from .._errors import InputFileError, warn
 from .._keys import ATTRS
 from ._names import is_sample_name, sample_name, sample_name_or_empty, stem
 from ._panel_file import given_channel_names
+from ._paths import find_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,8 @@ def read_tiff(
     axes: str | None = None,
     series: int | None = None,
     cast_labels: bool = False,
+    labels_plane: int | str | None = None,
+    labels_series: int | None = None,
 ) -> SpatialData:
     """Read one image, and the mask of its cells, lazily.
 
@@ -60,6 +63,10 @@ def read_tiff(
         are thumbnails; of a set of files that are described together, the one whose pixels are in this file.
     cast_labels
         Whether labels stored as floats are taken, once every value has been checked to be a whole number.
+    labels_plane
+        Number (from 0) or name of the plane with the cells, where the labels have several, such as nuclei and cells.
+    labels_series
+        Number of the image with the labels, where their file holds several.
 
     Returns
     -------
@@ -102,17 +109,19 @@ def read_tiff(
 
     from ._elements import describe, read_sample
 
-    path = Path(image).expanduser()
+    path = find_path(str(image))
     name = _sample(sample, path)
     read = read_sample(
         name,
         path,
-        None if labels is None else Path(labels).expanduser(),
+        None if labels is None else find_path(str(labels)),
         channel_names=given_channel_names(channel_names),
         mpp=mpp,
         axes=axes,
         series=series,
         cast_labels=cast_labels,
+        labels_plane=labels_plane,
+        labels_series=labels_series,
     )
     for kind, file, text in read.notes:
         warn(describe(kind, [(file, text)]))
