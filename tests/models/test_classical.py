@@ -168,11 +168,14 @@ def test_shape_does_not_depend_on_turning(masks, pixels):
 
 
 def test_sizes_in_micrometres(masks, pixels):
-    plain, scaled = features(pixels, masks)[0], features(pixels, masks, mpp=0.5)[0]
+    plain, scaled = features(pixels, masks)[0], features(pixels, masks, mpp=0.5)[0]  # a rim of 2 pixels in both
     assert np.expm1(scaled["area"]) == pytest.approx(np.expm1(plain["area"]) / 4, rel=1e-4)
     for name in ("perimeter", "major_axis", "minor_axis"):
         assert np.expm1(scaled[name]) == pytest.approx(np.expm1(plain[name]) / 2, rel=1e-4)
-    same = [name for name in plain if name not in ("area", "perimeter", "major_axis", "minor_axis")]
+    gradients = [name for name in plain if name.endswith("gradient")]
+    for name in gradients:  # per µm, no longer per pixel
+        assert np.sinh(scaled[name]) == pytest.approx(2 * np.sinh(plain[name]), rel=1e-4)
+    same = [name for name in plain if name not in ("area", "perimeter", "major_axis", "minor_axis", *gradients)]
     assert [scaled[name] for name in same] == [plain[name] for name in same]
 
 
@@ -227,8 +230,8 @@ def test_mean_intensity(masks, pixels):
     [
         ({"mpp": 0}, r"no mpp=0; pass the µm per pixel, a positive number"),
         ({"mpp": math.nan}, "no mpp=nan"),
-        ({"rim": 0}, "no rim=0; pass a number of pixels, 1 or more"),
-        ({"rim": 1.5}, "no rim=1.5"),
+        ({"rim": 0}, "no rim=0; pass its width in µm, a positive number"),
+        ({"rim": math.nan}, "no rim=nan"),
     ],
 )
 def test_options_are_checked(options, message):

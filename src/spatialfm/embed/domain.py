@@ -45,6 +45,7 @@ def domain_warnings(
     *,
     n_markers: int,
     n_known: int | None,
+    common: bool = False,
 ) -> list[str]:
     """What a user should know before trusting the embedding; each sentence is also given as a warning.
 
@@ -58,6 +59,8 @@ def domain_warnings(
         µm per pixel of each image, and image pixels per model pixel.
     n_markers, n_known
         Markers used, and how many of them the model has seen; None where that is not known.
+    common
+        Whether images of different pixel sizes give numbers that cannot be compared.
     """
     found = []
     ion = [looks_ion_based(names, size) for names, size in zip(channels, sizes, strict=True)]
@@ -85,6 +88,12 @@ def domain_warnings(
             f"{card.name} was trained at {low:g} to {high:g} µm per pixel, and {len(off)} of {len(sizes)} images are "
             "used "
             f"at {off[0]:g} without resampling."
+        )
+    used = [size * ratio for size, ratio in zip(sizes, ratios, strict=True) if size is not None]
+    if common and used and max(used) > min(used) * (1 + TOLERANCE):
+        found.append(
+            f"Images of {min(used):g} to {max(used):g} µm per pixel are used side by side without resampling: a window "
+            "covers more of the tissue in some, and the embeddings are not in one unit."
         )
     if n_known is not None and 2 * n_known < n_markers:
         found.append(f"{card.name} has seen only {n_known} of the {n_markers} markers.")

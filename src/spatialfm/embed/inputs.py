@@ -15,8 +15,9 @@ from .._logging import logger
 from ..models.encoder import STD_EPSILON
 from ..pp.elements import AxisAffine, SampleElements, channel_names, image_array, labels_array, labels_to_image
 from .domain import domain_warnings
-from .geometry import image_pixel_sizes, resampling_ratios
-from .normalize import intensity_range, marker_statistics
+from .geometry import EXACT, common_pixel_size, image_pixel_sizes, resampling_ratios
+from .levels import say_levels
+from .normalize import intensity_ranges, marker_statistics
 from .panel import Panel, marker_ids, resolve_panel, vocabulary_of
 from .preprocess import PreparedReader, prepare, statistics_readers
 from .proteins import find_embeddings
@@ -38,7 +39,7 @@ class Options:
     on_unknown: str | None = None
     outputs: str | Sequence[str] | None = None
     normalization: str = "auto"
-    intensity_max: float | None = None
+    intensity_max: float | Mapping[str, float] | None = None
     background: str | None = None
     mpp: float | Mapping[str, float] | None = None
     resample: bool = True
@@ -113,8 +114,18 @@ class Inputs:
         }
 
 
-def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder: Encoder, options: Options) -> Inputs:
-    """Resolve the panel, pixel sizes and statistics; every check that needs no window is made here."""
+def prepare_inputs(
+    sdata: SpatialData,
+    pairs: Sequence[SampleElements],
+    encoder: Encoder,
+    options: Options,
+    *,
+    tiles: bool = False,
+) -> Inputs:
+    """Resolve the panel, pixel sizes, units and statistics; every check that needs no window is made here.
+
+    `tiles`: windows are units of their own, so that their side must be the same in µm whatever the model.
+    """
     card, names = encoder.card, [channel_names(sdata, pair.image) for pair in pairs]
     if options.normalization not in ("auto", "published", "cohort"):
         raise ModelError(f"normalization={options.normalization!r} is none of 'auto', 'published', 'cohort'.")
@@ -137,23 +148,24 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
     panel, markers, ids, origins = _markers(encoder, panel, entries, options)
     if panel.dropped:
         logger.info("channels left out: %s", "; ".join(f"{name} ({why})" for name, why in panel.dropped.items()))
-    sizes = image_pixel_sizes(sdata, pairs, options.mpp, required=card.mpp is not None)
-    ratios = resampling_ratios(card, sizes, resample=options.resample)
+    samples = [pair.sample for pair in pairs]
+    of_size = tiles or not card.size_free
+    encoder, sizes, ratios, used = _pixel_sizes(sdata, pairs, encoder, options, of_size=of_size)
     logged = card.normalization == "virtues"  # a logarithm takes pixels as they are
-    if logged and options.intensity_max is not None:
-        warn(f"{card.name} takes pixel values as they are: intensity_max={options.intensity_max} changes nothing.")
-        options = replace(options, intensity_max=None)
+    dtypes = {pair.sample: image_array(sdata, pair.image).dtype for pair in pairs}
+    ranges = _ranges(dtypes, options.intensity_max, card.name, logged=logged)
     raw = [
-        _reader(sdata, pair, panel, number, ratio, options)
+        _reader(sdata, pair, panel, number, ratio, ranges[pair.sample], options, area=card.mpp is None)
         for number, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True))
     ]
+    say_levels(samples, raw)
     recipe = encoder.options.get("recipe", "released") if logged else None
     given = None if options.stats is None else read_statistics(options.stats, card, recipe)
     found = None if given is None else of_markers(given, panel.markers, panel.names)
     known = () if found is None else found[2]  # the names under which the markers stand in stats=
-    raw, readers, prepared = _prepared(raw, pairs, given, known) if logged else (raw, raw, {})
+    readers, prepared = _prepared(raw, pairs, given, known) if logged else (raw, {})
     n_known = len(entries) if encoder.n_marker_ids else None
-    warned = domain_warnings(card, names, sizes, ratios, n_markers=len(panel.markers), n_known=n_known)
+    warned = domain_warnings(card, names, sizes, ratios, n_markers=len(panel.markers), n_known=n_known, common=of_size)
     mean, std, sources = marker_statistics(
         card,
         panel.markers,
@@ -161,12 +173,13 @@ def prepare_inputs(sdata: SpatialData, pairs: Sequence[SampleElements], encoder:
         statistics_readers(readers, recipe) if logged else readers,
         tissue_of=raw,
         normalization=options.normalization,
-        intensity_max=options.intensity_max,
+        # a mapping that leaves samples out says nothing of their range
+        intensity_max=None
+        if isinstance(options.intensity_max, Mapping) and set(samples) - set(options.intensity_max)
+        else options.intensity_max,
         given=None if found is None else found[:2],
     )
     _warn_of_ranges(given, raw)
-    samples = [pair.sample for pair in pairs]
-    used = [None if size is None else size * ratio for size, ratio in zip(sizes, ratios, strict=True)]
     notes = {
         "domain_warnings": warned,
         "markers": list(panel.markers),
@@ -198,14 +211,12 @@ def _prepared(
     pairs: Sequence[SampleElements],
     given: GivenStatistics | None,
     names: Sequence[str],
-) -> tuple[list[SampleReader], list[PreparedReader], dict[str, object]]:
-    """Readers of pixels as they are, the same clipped, logged and blurred, and what the record says of the clipping."""
-    raw = [replace(reader, intensity_max=1.0) for reader in raw]
+) -> tuple[list[PreparedReader], dict[str, object]]:
+    """Readers of pixels clipped, logged and blurred, and what the record says of the clipping."""
     known = [clip_of(given, (pair.sample, pair.image), names) for pair in pairs]
     readers = [prepare(reader, clip) for reader, clip in zip(raw, known, strict=True)]
     samples = [pair.sample for pair in pairs]
     return (
-        raw,
         readers,
         {
             "clip": {sample: list(map(float, reader.clip)) for sample, reader in zip(samples, readers, strict=True)},
@@ -262,8 +273,47 @@ def _markers(
     return panel, torch.tensor(ids), ids, None
 
 
+def _ranges(
+    dtypes: Mapping[str, np.dtype], intensity_max: float | Mapping[str, float] | None, model: str, *, logged: bool
+) -> dict[str, float]:
+    """Pixel value that becomes 1 in each sample; of a model that takes logarithms, pixels in the unit of the sample
+    with the largest range, or as they are.
+    """
+    ranges = intensity_ranges(dtypes, intensity_max)
+    if not logged:
+        return ranges
+    if isinstance(intensity_max, Mapping):
+        return {sample: value / max(ranges.values()) for sample, value in ranges.items()}
+    if intensity_max is not None:
+        warn(f"{model} takes pixel values as they are: intensity_max={intensity_max} changes nothing.")
+    return dict.fromkeys(ranges, 1.0)
+
+
+def _pixel_sizes(
+    sdata: SpatialData, pairs: Sequence[SampleElements], encoder: Encoder, options: Options, *, of_size: bool
+) -> tuple[Encoder, list[float | None], list[float], list[float | None]]:
+    """The encoder told of its pixels, µm per pixel of the images, image pixels per model pixel, µm of the latter."""
+    sizes = image_pixel_sizes(
+        sdata, pairs, options.mpp, required=encoder.card.mpp is not None or encoder.mpp is not None, common=of_size
+    )
+    common = common_pixel_size(encoder.card, sizes, encoder.mpp) if of_size else None
+    ratios = resampling_ratios(encoder.card, sizes, resample=options.resample, common=common)
+    used = [None if size is None else size * ratio for size, ratio in zip(sizes, ratios, strict=True)]
+    if None not in used and max(used) <= min(used) * (1 + 2 * EXACT):
+        encoder = encoder.at_pixel_size(float(np.median(used)))
+    return encoder, sizes, ratios, used
+
+
 def _reader(
-    sdata: SpatialData, pair: SampleElements, panel: Panel, number: int, ratio: float, options: Options
+    sdata: SpatialData,
+    pair: SampleElements,
+    panel: Panel,
+    number: int,
+    ratio: float,
+    intensity_max: float,
+    options: Options,
+    *,
+    area: bool,
 ) -> SampleReader:
     image = image_array(sdata, pair.image)
     if pair.labels is None:  # as for tiles: nothing but background
@@ -277,8 +327,9 @@ def _reader(
         labels=labels,
         channels=panel.channels[number],
         channel_names=panel.names[number],
-        intensity_max=intensity_range(image.dtype, options.intensity_max),
+        intensity_max=intensity_max,
         ratio=ratio,
         image_to_labels=image_to_labels,
         on_nan=options.on_nan,
+        area=area,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import PanelError, warn
+from .._errors import PanelError, listed, warn
 from .reader import SampleReader
 from .stats import cohort_statistics
 
@@ -19,13 +19,59 @@ LOWEST, HIGHEST = 0.5, 25.0  # where the 99th percentile of a marker stands, in 
 Statistics = tuple[np.ndarray, np.ndarray, list[str]]  # mean (M,), standard deviation (M,), source of each
 
 
-def intensity_range(dtype: np.dtype, intensity_max: float | None) -> float:
-    """Pixel value that becomes 1: what the user says, the range of 8- and 16-bit pixels, 1 for all others."""
-    if intensity_max is not None:
-        if intensity_max <= 0:
-            raise PanelError(f"intensity_max={intensity_max} must be positive.")
-        return float(intensity_max)
+def intensity_ranges(
+    dtypes: Mapping[str, np.dtype], intensity_max: float | Mapping[str, float] | None
+) -> dict[str, float]:
+    """Pixel value that becomes 1 in each sample: what the user says, else by the type of its pixels.
+
+    Parameters
+    ----------
+    dtypes
+        Pixel type of each sample.
+    intensity_max
+        One value for all samples, or ``{sample: value}``.
+
+    Raises
+    ------
+    PanelError
+        If a value is no positive number, a sample does not exist, or the types of samples that nothing was said of
+        differ, so that the same value would mean different brightness.
+    """
+    given = intensity_max if isinstance(intensity_max, Mapping) else {}
+    if unknown := [name for name in given if name not in dtypes]:
+        raise PanelError(f"intensity_max= names sample {unknown[0]!r}; the samples are {listed(dtypes)}.")
+    if not isinstance(intensity_max, Mapping) and intensity_max is not None:
+        given = dict.fromkeys(dtypes, intensity_max)
+    for value in given.values():
+        if not (np.isfinite(value) and value > 0):
+            raise PanelError(f"intensity_max={value} must be positive.")
+    kinds: dict[str, list[str]] = {}
+    for sample, dtype in dtypes.items():
+        kinds.setdefault(_kind(dtype), []).append(sample)
+    unsaid = {kind: left for kind, names in kinds.items() if (left := [name for name in names if name not in given])}
+    if len(kinds) > 1 and unsaid:
+        found = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
+        raise PanelError(
+            f"Images of different pixel types ({found}): the same value may mean different brightness in them, and "
+            "nothing says how they compare. Pass intensity_max={sample: value} with the value of the brightest "
+            "possible pixel of each sample (the same for all if they hold the same counts), or embed them apart with "
+            "samples=."
+        )
+    return {
+        sample: float(given[sample]) if sample in given else default_range(dtype) for sample, dtype in dtypes.items()
+    }
+
+
+def default_range(dtype: np.dtype) -> float:
+    """The range of 8- and 16-bit pixels, 1 for all others."""
     return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
+
+
+def _kind(dtype: np.dtype) -> str:
+    """Pixel types that hold the same numbers go by one name: single and double precision, integers without range."""
+    if dtype.kind == "f":
+        return "float"
+    return str(dtype) if dtype in (np.uint8, np.uint16, bool) else "integers of 32 or 64 bits or with sign"
 
 
 def marker_statistics(
@@ -36,7 +82,7 @@ def marker_statistics(
     *,
     tissue_of: Sequence[SampleReader],
     normalization: str,
-    intensity_max: float | None,
+    intensity_max: float | Mapping[str, float] | None,
     given: tuple[np.ndarray, np.ndarray] | None,
 ) -> Statistics:
     """Mean and standard deviation of each marker: given by the user, published with the model, or of the cohort.
@@ -75,7 +121,7 @@ def _published_or_cohort(
     readers: Sequence[SampleReader],
     tissue_of: Sequence[SampleReader],
     normalization: str,
-    intensity_max: float | None,
+    intensity_max: float | Mapping[str, float] | None,
 ) -> Statistics:
     usable = card.normalization == "marker statistics" and normalization != "cohort"
     published = np.array([usable and name in entries for name in markers])

@@ -34,7 +34,7 @@ class PreparedReader:
     Attributes
     ----------
     reader
-        Pixels as the image has them: its `intensity_max` is 1.
+        Pixels as the image has them (`intensity_max` 1), or in a unit that all samples share.
     clip
         Largest value of each marker, ``(M,)``.
     padding
@@ -97,7 +97,7 @@ def prepare(reader: SampleReader, clip: np.ndarray | None = None) -> PreparedRea
     Parameters
     ----------
     reader
-        Pixels as the image has them (`intensity_max` 1): a logarithm knows no scale.
+        Pixels as the image has them (`intensity_max` 1), or in a unit that all samples share.
     clip
         Known values ``(M,)``; those that are NaN are found.
     """
@@ -108,7 +108,7 @@ def prepare(reader: SampleReader, clip: np.ndarray | None = None) -> PreparedRea
             {"image": reader.fingerprint, "percentile": PERCENTILE, "kept": MAX_VALUES},
             lambda: {"values": tissue_percentiles(reader, PERCENTILE)},
         )
-        clip = np.where(np.isnan(clip), found["values"] * reader.intensity_max, clip)
+        clip = np.where(np.isnan(clip), found["values"], clip)
     return PreparedReader(reader, clip)
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array
 
-from .._errors import RunError, warn
+from .._errors import RunError, listed, warn
 from ..pp.elements import AxisAffine
 from ..pp.measure import LabelGrid, loaded
 from .content import content_digest
@@ -47,6 +47,9 @@ class SampleReader:
         Map from image pixels to label pixels.
     on_nan
         Pixels that are NaN or infinite: ``"raise"`` or ``"zero"``.
+    area
+        Whether a larger pixel is the mean of those it covers, as in a microscope, instead of antialiased by a
+        triangle.
     """
 
     name: str
@@ -59,7 +62,9 @@ class SampleReader:
     ratio: float
     image_to_labels: AxisAffine
     on_nan: str = "raise"
+    area: bool = False
     replaced: set[str] = field(default_factory=set, compare=False, repr=False)  # channels that were warned of
+    clipped: set[str] = field(default_factory=set, compare=False, repr=False)  # the same for negative pixels
     _held: list[np.ndarray] = field(default_factory=list, init=False, compare=False, repr=False)
 
     @property
@@ -69,7 +74,10 @@ class SampleReader:
         return max(1, round(height / self.ratio)), max(1, round(width / self.ratio))
 
     def pixels(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
-        """Pixels scaled by `intensity_max`, float32 ``(M, y1 - y0, x1 - x0)``; zero outside of the image."""
+        """Pixels scaled by `intensity_max`, float32 ``(M, y1 - y0, x1 - x0)``; zero outside of the image.
+
+        Negative pixels count as 0; the first of each channel are named in a warning.
+        """
         height, width = self.shape
         out = np.zeros((len(self.channels), y1 - y0, x1 - x0), np.float32)
         ya, yb, xa, xb = max(y0, 0), min(y1, height), max(x0, 0), min(x1, width)
@@ -77,8 +85,8 @@ class SampleReader:
             return out
         inside = out[:, ya - y0 : yb - y0, xa - x0 : xb - x0]
         if self.ratio != 1:
-            rows, (ya, yb) = resampling_weights(ya, yb, self.ratio, self.image.shape[-2])
-            columns, (xa, xb) = resampling_weights(xa, xb, self.ratio, self.image.shape[-1])
+            rows, (ya, yb) = resampling_weights(ya, yb, self.ratio, self.image.shape[-2], area=self.area)
+            columns, (xa, xb) = resampling_weights(xa, xb, self.ratio, self.image.shape[-1], area=self.area)
             rows, columns = csr_array(rows), csr_array(columns)
         # marker by marker: at 40 of them, copies of the whole region as float32 would take more than the region
         for target, values in zip(inside, self._raw(ya, yb, xa, xb), strict=True):
@@ -122,6 +130,8 @@ class SampleReader:
             region = self._held[0][:, ya:yb, xa:xb]
         else:
             region = self._load(self.image[self._channels, ya:yb, xa:xb])
+        if self.image.dtype.kind in "if" and region.size and region.min() < 0:
+            region = self._without_negative(region, f"rows {ya} to {yb}, columns {xa} to {xb}")
         if self.image.dtype.kind == "f":
             region = region.astype(np.float32, copy=False)
             if not np.isfinite(region).all():
@@ -139,6 +149,23 @@ class SampleReader:
 
     def _load_labels(self, part: object) -> np.ndarray:
         return self._load(part, f"labels {self.labels_name!r}")
+
+    def _without_negative(self, region: np.ndarray, where: str) -> np.ndarray:
+        """Negative pixels as 0: no model has seen any, and one -9999 for "no data" would decide every statistic."""
+        lowest, counts = region.min(axis=(1, 2)), (region < 0).sum(axis=(1, 2))
+        found = [
+            f"channel {name!r}: {count} pixels, lowest {low:g}"
+            for name, count, low in zip(self.channel_names, counts, lowest, strict=True)
+            if count and name not in self.clipped
+        ]
+        if found:
+            self.clipped.update(name for name, count in zip(self.channel_names, counts, strict=True) if count)
+            warn(
+                f"Image {self.name!r}, {listed(found, quoted=False)} are negative in {where}, and perhaps more "
+                "elsewhere: they count as 0. Shift or replace them in the image first if they mean something "
+                "else."
+            )
+        return np.maximum(region, 0)  # NaN stay, and are treated next
 
     def _without_nan(self, region: np.ndarray, where: str) -> np.ndarray:
         wrong = ~np.isfinite(region)
@@ -174,8 +201,10 @@ class SampleReader:
         return digest.hexdigest()
 
 
-def resampling_weights(start: int, stop: int, ratio: float, size: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Weights that resample one axis with an antialiased linear (triangle) filter.
+def resampling_weights(
+    start: int, stop: int, ratio: float, size: int, *, area: bool = False
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Weights that resample one axis with an antialiased linear (triangle) filter, or by area.
 
     Parameters
     ----------
@@ -185,6 +214,8 @@ def resampling_weights(start: int, stop: int, ratio: float, size: int) -> tuple[
         Input pixels per output pixel.
     size
         Length of the input axis.
+    area
+        Whether an output pixel is the mean of the input pixels that it covers; only where it is the larger one.
 
     Returns
     -------
@@ -195,7 +226,10 @@ def resampling_weights(start: int, stop: int, ratio: float, size: int) -> tuple[
     a = int(np.clip(np.floor(centers[0] - support), 0, size - 1))
     b = int(np.clip(np.ceil(centers[-1] + support), a + 1, size))
     distance = np.abs(np.arange(a, b) + 0.5 - centers[:, None]) / support
-    weights = np.clip(1 - distance, 0, None)
+    if area and ratio > 1:  # the part of an input pixel that lies below the output pixel
+        weights = np.clip((ratio + 1) / 2 - distance * support, 0, 1)
+    else:
+        weights = np.clip(1 - distance, 0, None)
     empty = weights.sum(axis=1) == 0  # an output pixel rounded beyond the last input pixel takes the nearest one
     weights[empty, np.argmin(distance[empty], axis=1)] = 1
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32), (a, b)

@@ -32,6 +32,11 @@ class ModelCard:
         Native µm per pixel; None where any will do.
     mpp_range
         µm per pixel the model was trained on, where that is a range; images inside are not resampled.
+    mpp_reference
+        µm per pixel that images are brought to where the model has no native size but measures in µm; where an image
+        of the run is coarser, all are brought to that one's.
+    size_free
+        Whether what it says of a cell depends on no pixel size, so that images need not be brought to one.
     window
         Side in pixels of the published cell window; None: as large as the largest cell.
     patch_size
@@ -75,6 +80,8 @@ class ModelCard:
     embedding_dim: int | None = None
     mpp: float | None = None
     mpp_range: tuple[float, float] | None = None
+    mpp_reference: float | None = None
+    size_free: bool = False
     window: int | None = None
     patch_size: int | None = None
     marker_vocabulary: Literal["ids", "names", "protein embedding", "none", "rgb"] = "none"

@@ -20,6 +20,8 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 # pixels come in units of a marker's standard deviation: a tenth of it is noise, which no ratio may blow up
 _FLOOR = 0.1
+RIM, STEP = 1.0, 0.5  # µm
+RIM_PIXELS, STEP_PIXELS = 2, 1  # of them where nobody knows how large a pixel is
 
 _COMMON = {
     "family": "classical",
@@ -40,6 +42,7 @@ CLASSICAL = ModelCard(
     reference="Shape after skimage.measure.regionprops; contrast after Geary 1954, The Incorporated Statistician 5",
     normalization="scale",
     standardize=True,
+    mpp_reference=0.5,
     **_COMMON,
 )
 MEAN_INTENSITY = ModelCard(
@@ -48,6 +51,7 @@ MEAN_INTENSITY = ModelCard(
     reference='Baseline "mean marker expression" of Shaban et al. 2025, arXiv:2506.03373, Online Methods',
     normalization="none",
     standardize=False,
+    size_free=True,
     **_COMMON,
 )
 
@@ -56,23 +60,31 @@ MEAN_INTENSITY = ModelCard(
 class ClassicalEncoder(Encoder):
     """Intensity, texture and shape of a cell: 7 columns of shape and 8 for each marker.
 
-    Every value is taken over the cell's own pixels, so it depends neither on the window nor on the neighbours.
+    Every value is taken over the cell's own pixels, so it depends neither on the window nor on the neighbours. Lengths
+    are in µm: `spatialfm.tl.embed_cells` brings all images of a run to 0.5 µm per pixel, or to the coarsest of them
+    where that is coarser (finer pixels are averaged, none is made up), and tells the encoder.
 
-    - shape: `area`, `perimeter`, `major_axis`, `minor_axis` (as ``log1p``), `eccentricity`, `extent` (area over
-      bounding box) and `compactness` (``4 π area / perimeter²``), defined as in ``skimage.measure.regionprops``
-    - each marker: `mean`, `q10`, `q50`, `q90`, `std` and `gradient` (mean length of the pixel-to-pixel gradient), as
-      ``arcsinh``; `nuclear_membrane`, the log ratio of the cell's core to its rim (0 where there is no core);
-      `contrast`, the mean squared difference of adjacent pixels over twice the variance (Geary's C: near 0 smooth, 1
-      no spatial order), drawn towards 1 where the marker hardly varies
+    - shape: `area`, `perimeter`, `major_axis`, `minor_axis` (in µm² and µm, as ``log1p``), `eccentricity`, `extent`
+      (area over bounding box) and `compactness` (``4 π area / perimeter²``), defined as in
+      ``skimage.measure.regionprops``
+    - each marker: `mean`, `q10`, `q50`, `q90`, `std` and `gradient` (mean length of the gradient, per µm, of pixels
+      0.5 µm apart), as ``arcsinh``; `nuclear_membrane`, the log ratio of the cell's core to its rim of 1 µm (0 where
+      there is no core); `contrast`, the mean squared difference of pixels 0.5 µm apart over twice the variance
+      (Geary's C: near 0 smooth, 1 no spatial order), drawn towards 1 where the marker hardly varies. Pixels larger
+      than 0.5 µm are compared with their neighbours.
+
+    Where nobody knows how large a pixel is, lengths are in pixels, the rim is 2 of them and the gradient is that of
+    adjacent ones.
 
     Parameters
     ----------
     card, weights
         As `load` passes them.
     mpp
-        µm per pixel: sizes are then in µm instead of pixels.
+        µm per pixel of what `forward` is given. `embed_cells` brings images to exactly this, whatever theirs. Default:
+        what the run has.
     rim
-        Width of the rim in pixels.
+        Width of the rim in µm (in pixels where their size is unknown). Default: 1 µm, or 2 pixels.
 
     Examples
     --------
@@ -87,14 +99,21 @@ class ClassicalEncoder(Encoder):
     1.00 0.8814
     """
 
-    def __init__(self, card: ModelCard, weights: None = None, *, mpp: float = 1.0, rim: int = 2) -> None:
+    def __init__(
+        self, card: ModelCard, weights: None = None, *, mpp: float | None = None, rim: float | None = None
+    ) -> None:
         super().__init__()
-        if not (math.isfinite(mpp) and mpp > 0):
+        if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
             raise ModelError(f"Model {card.name!r} has no mpp={mpp!r}; pass the µm per pixel, a positive number.")
-        if int(rim) != rim or rim < 1:
-            raise ModelError(f"Model {card.name!r} has no rim={rim!r}; pass a number of pixels, 1 or more.")
+        if rim is not None and not (math.isfinite(rim) and rim > 0):
+            raise ModelError(f"Model {card.name!r} has no rim={rim!r}; pass its width in µm, a positive number.")
         self.card, self.weights = card, Weights("none")
-        self.options = {"mpp": float(mpp), "rim": int(rim)}
+        self.mpp = None if mpp is None else float(mpp)
+        self.options = {"mpp": self.mpp, "rim": None if rim is None else float(rim)}
+
+    def at_pixel_size(self, mpp: float) -> ClassicalEncoder:
+        """The encoder for pixels of `mpp` µm."""
+        return ClassicalEncoder(self.card, mpp=mpp, rim=self.options["rim"])
 
     def forward(
         self,
@@ -132,8 +151,12 @@ class ClassicalEncoder(Encoder):
         pixels, mask = _checked(pixels, mask, self.card)
         with torch.autocast(pixels.device.type, enabled=False):
             pixels, mask = crop(pixels, mask)
-            shape = shape_features(mask, self.options["mpp"])
-            marker = marker_features(pixels, mask, self.options["rim"])
+            mpp, rim = self.options["mpp"], self.options["rim"]
+            pixel = 1.0 if mpp is None else mpp
+            width = (RIM_PIXELS if mpp is None else RIM) if rim is None else rim
+            step = STEP_PIXELS if mpp is None else max(1, round(STEP / mpp))
+            shape = shape_features(mask, pixel)
+            marker = marker_features(pixels, mask, rim=width / pixel, step=step, mpp=pixel)
         features = torch.cat([shape, marker.flatten(1)], dim=1)
         return EncoderOutput(patch=features * mask.flatten(1).any(1, keepdim=True))
 
@@ -253,37 +276,65 @@ def erode(mask: Tensor, width: int) -> Tensor:
     return F.max_pool2d(background, 2 * width + 1, stride=1)[:, 0] == 0
 
 
-def marker_features(pixels: Tensor, mask: Tensor, rim: int) -> Tensor:
-    """Intensity and texture ``(B, M, 8)`` of pixels ``(B, M, H, W)`` in a mask ``(B, H, W)``."""
+def marker_features(pixels: Tensor, mask: Tensor, *, rim: float, step: int, mpp: float) -> Tensor:
+    """Intensity and texture ``(B, M, 8)`` of pixels ``(B, M, H, W)`` in a mask ``(B, H, W)``.
+
+    Parameters
+    ----------
+    pixels, mask
+        Finite values, and which of them are the cell's.
+    rim, step
+        Width of the rim, and distance of the pixels that are compared, both in pixels.
+    mpp
+        Length of a pixel; gradients are per unit of it.
+    """
     values, valid = cell_pixels(pixels, mask)
     mean = masked_mean(values, valid)
     variance = masked_mean((values - mean[..., None]).square(), valid)
-    gradient, difference = texture(pixels, mask)
+    gradient, difference = texture(pixels, mask, step)
     intensity = [mean[..., None], quantiles(values, valid), variance.sqrt()[..., None]]
     return torch.cat(
         [
             torch.cat(intensity, dim=-1).asinh(),
             core_to_rim(pixels, mask, rim)[..., None],
-            gradient.asinh()[..., None],
+            (gradient / (step * mpp)).asinh()[..., None],
             ((difference / 2 + _FLOOR**2) / (variance + _FLOOR**2))[..., None],
         ],
         dim=-1,
     )
 
 
-def core_to_rim(pixels: Tensor, mask: Tensor, rim: int) -> Tensor:
-    """Log ratio ``(B, M)`` of the mean in the cell's core to that in its rim; 0 where the cell has no core."""
-    core = erode(mask, rim)
-    inner, outer = (masked_mean(pixels, part).clamp(min=0) + _FLOOR for part in (core, mask & ~core))
+def core_to_rim(pixels: Tensor, mask: Tensor, rim: float) -> Tensor:
+    """Log ratio ``(B, M)`` of the mean in the cell's core to that in its rim; 0 where the cell has no core.
+
+    Of a rim of 1.5 pixels, the second pixel from the outside counts half as rim and half as core.
+    """
+    whole = math.floor(rim + 1e-6)
+    part = max(rim - whole, 0.0) if rim - whole > 1e-6 else 0.0
+    core = (erode(mask, whole) if whole else mask).float()
+    if part:
+        core = core * (1 - part) + erode(mask, whole + 1).float() * part
+    inner, outer = (_weighted_mean(pixels, weight).clamp(min=0) + _FLOOR for weight in (core, mask.float() - core))
     return torch.where(core.flatten(1).any(1, keepdim=True), (inner / outer).log(), 0)
 
 
-def texture(pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean gradient length, and mean squared difference of adjacent pixels, ``(B, M)`` each, within the mask."""
-    across, down = pixels.diff(dim=3).square(), pixels.diff(dim=2).square()
-    pair_across, pair_down = mask[:, :, 1:] & mask[:, :, :-1], mask[:, 1:] & mask[:, :-1]
-    corner = pair_across[:, :-1] & pair_down[:, :, :-1]
-    gradient = masked_mean((across[:, :, :-1] + down[..., :-1]).sqrt(), corner)
+def _weighted_mean(pixels: Tensor, weight: Tensor) -> Tensor:
+    """Mean ``(B, M)`` of pixels ``(B, M, H, W)`` with weights ``(B, H, W)``; 0 where all of them are."""
+    weight = weight.flatten(1)[:, None]
+    total = weight.sum(2)
+    return (pixels.flatten(2) * weight).sum(2) / torch.where(total > 0, total, 1)
+
+
+def texture(pixels: Tensor, mask: Tensor, step: int = 1) -> tuple[Tensor, Tensor]:
+    """Mean length of, and mean squared, difference of pixels `step` apart, ``(B, M)`` each, within the mask."""
+    if step >= min(mask.shape[1:]):  # too small a box to hold a pair along both axes
+        margin = step + 1
+        pixels, mask = F.pad(pixels, [0, margin, 0, margin]), F.pad(mask, [0, margin, 0, margin])
+    across = (pixels[..., step:] - pixels[..., :-step]).square()
+    down = (pixels[..., step:, :] - pixels[..., :-step, :]).square()
+    pair_across, pair_down = mask[:, :, step:] & mask[:, :, :-step], mask[:, step:] & mask[:, :-step]
+    corner = pair_across[:, :-step] & pair_down[:, :, :-step]
+    gradient = masked_mean((across[:, :, :-step] + down[..., :-step]).sqrt(), corner)
     n_across, n_down = (pair.flatten(1).sum(1, keepdim=True) for pair in (pair_across, pair_down))
     total = masked_mean(across, pair_across) * n_across + masked_mean(down, pair_down) * n_down
     return gradient, total / (n_across + n_down).clamp(min=1)

@@ -71,6 +71,7 @@ class Encoder(nn.Module, ABC):
     vocabulary: tuple[MarkerEntry, ...] = ()
     n_marker_ids: int = 0  # ids run from 0 to n_marker_ids - 1; 0: the model has no ids
     options: dict[str, object]  # options that change the numbers; go into the record
+    mpp: float | None = None  # µm per pixel that it was loaded for, where the user has a say in that
 
     @abstractmethod
     def forward(
@@ -125,6 +126,10 @@ class Encoder(nn.Module, ABC):
     def feature_names(self, markers: Sequence[str]) -> list[str] | None:
         """Names of the columns of `patch`, where columns mean something by themselves."""
         return None
+
+    def at_pixel_size(self, mpp: float) -> Encoder:
+        """The encoder for pixels of `mpp` µm; itself, unless it measures in µm."""
+        return self
 
     @property
     def device(self) -> torch.device:

@@ -31,6 +31,7 @@ from .label_findings import NO_NUMBERS
 from .labels import OnPieces, check_choice, inspect_labels, report_labels
 from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums, shapes
 from .mend import MendedLabels, plan_mending, write_mended
+from .units import check_lengths, say_intensities
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -109,13 +110,17 @@ def cell_table(
     - ``obsm["spatial"]`` ``(n_cells, 2)`` float64: centroid ``(x, y)`` in µm.
     - ``uns["spatialfm"]["table"]``: elements used, units, and markers that a sample lacks, as text.
 
-    Where the coordinate system says no pixel size, pixels take the place of µm and a warning says so.
+    Where the coordinate systems say no pixel size, pixels take the place of µm and a warning says so. Samples that
+    are an order of magnitude darker than the others in the median marker (another unit), channels with one value in
+    every cell, and negative means are named in a warning; the values stay as they are.
 
     Raises
     ------
     ElementError, CoordinateError
         If elements are missing or cannot be paired; if labels are not what they seem (`check_labels` lists how); if
         pixels of cells are NaN.
+    PixelSizeError
+        If the pixel size of some images is known and that of others is not, or none that a microscope has.
     PanelError
         If an image has two channels of one name.
     TableError
@@ -161,6 +166,7 @@ def cell_table(
         )
     plans, mended = _plans(sdata, _pairs(sdata, image, labels, samples), on_pieces, on_giants)
     _report_plans(plans, drop)
+    check_lengths(plans)
     if cells is not None:
         keys = (cells_sample_key, cells_label_key)
         plans = _join(plans, _frame(cells), *keys, _all_samples(sdata, image), drop)
@@ -178,6 +184,7 @@ def cell_table(
         measured.append(_measure(sdata, plan, quantiles, morphology, drop))
     adata = assemble(plans, measured, quantiles)
     adata.uns[UNS][TABLE] |= {"on_pieces": on_pieces, "on_giants": on_giants}
+    say_intensities(plans, measured, list(adata.var_names))
     adata.obs = with_columns(adata.obs, plans, measured, cells, clinical)
     adata = as_table(adata)
     logger.info(

@@ -57,7 +57,7 @@ def detect_artifacts(
     on_unknown: Literal["raise", "keep", "drop"] | None = None,
     outputs: str | None = None,
     normalization: Literal["auto", "published", "cohort"] = "auto",
-    intensity_max: float | None = None,
+    intensity_max: float | Mapping[str, float] | None = None,
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
     stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
@@ -177,7 +177,7 @@ marker_embeddings, batch_size, device
         stats=stats,
         marker_embeddings=marker_embeddings,
     )
-    inputs = prepare_inputs(sdata, pairs, encoder, options)
+    inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
     if not {"token", "summary"} & set(encoder.card.outputs):
         size = SIZE if size is None else size
         stride = min(STRIDE, size) if stride is None else stride

@@ -38,7 +38,7 @@ def embed_cells(
     on_unknown: Literal["raise", "keep", "drop"] | None = None,
     outputs: str | Sequence[str] | None = None,
     normalization: Literal["auto", "published", "cohort"] = "auto",
-    intensity_max: float | None = None,
+    intensity_max: float | Mapping[str, float] | None = None,
     background: Literal["zero", "keep"] | None = None,
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
@@ -110,13 +110,18 @@ def embed_cells(
         ``"published"``: the statistics shipped with the weights; ``"cohort"``: mean and standard deviation over the
         tissue of all samples given; ``"auto"``: published ones where there are any, those of the cohort for the rest.
     intensity_max
-        Pixel value that becomes 1. Default: the range of 8- and 16-bit images; 1 for others. VirTues takes raw values.
+        Pixel value that becomes 1, or ``{sample: value}``. Default: the range of 8- and 16-bit images; 1 for others. Has
+        to be given where the pixel types of the images differ. VirTues takes raw values; with a mapping, in the unit of
+        the sample with the largest. Negative pixels count as 0, with a warning.
     background
         Pixels outside of the cell: ``"zero"`` after normalising, or ``"keep"``. Default: what the card says.
     mpp
-        µm per pixel of the images, or ``{sample: µm}``. Default: from their transformations.
+        µm per pixel of the images, or ``{sample: µm}``. Default: from their transformations. Either all sizes are known
+        or none is.
     resample
-        Whether images more than 10 % off the pixel size that the model was trained on are resampled to it.
+        Whether images more than 10 % off the pixel size that the model was trained on are resampled to it, and images
+        of different sizes to one: the coarsest of them, or what the model was trained on. ``"classical"`` measures at
+        0.5 µm, or at the coarsest where that is coarser.
     mode
         ``"crop"``, ``"tile"``, or what the paper does (``"auto"``).
     window

@@ -49,7 +49,7 @@ def embed_tiles(
     on_unknown: Literal["raise", "keep", "drop"] | None = None,
     outputs: str | Sequence[str] | None = None,
     normalization: Literal["auto", "published", "cohort"] = "auto",
-    intensity_max: float | None = None,
+    intensity_max: float | Mapping[str, float] | None = None,
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
     stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
@@ -156,7 +156,7 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
         compile=compile,
         workers=None if client is None else str(device or settings.device),
     )
-    inputs = prepare_inputs(sdata, pairs, encoder, options)
+    inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
     plan, grid = plan_grid(inputs, size, stride, min_tissue)
     n_components = choose_components(encoder, reduce, n_components, basis, len(grid.sample), "tiles")
     results, seconds = run_plan(

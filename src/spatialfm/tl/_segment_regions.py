@@ -47,7 +47,7 @@ def segment_regions(
     on_unknown: Literal["raise", "keep", "drop"] | None = None,
     outputs: str | None = None,
     normalization: Literal["auto", "published", "cohort"] = "auto",
-    intensity_max: float | None = None,
+    intensity_max: float | Mapping[str, float] | None = None,
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
     stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
@@ -174,7 +174,7 @@ marker_embeddings, batch_size, device
         stats=stats,
         marker_embeddings=marker_embeddings,
     )
-    inputs = prepare_inputs(sdata, pairs, encoder, options)
+    inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
     tokens = plan_table(sdata, pairs, inputs, size, stride, min_tissue, table_name)
     known = np.full(tokens.table.n_obs, None, dtype=object)
     for number, pair in enumerate(pairs):

@@ -1,0 +1,140 @@
+"""Whether the samples of a cohort are in one unit: sizes of pixels, and how bright their values are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import PixelSizeError, TableError, listed, warn
+
+if TYPE_CHECKING:
+    from .assemble import CellPlan, MeasuredCells
+
+APART = 10.0  # times brighter in the median marker: no staining, but another unit
+PIXEL_SIZES = (0.01, 50.0)  # µm per pixel that a microscope may have
+
+
+def apart(levels: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """Which samples are darker than the others by an order of magnitude in the median marker.
+
+    Parameters
+    ----------
+    levels
+        ``(samples, markers)``, how bright each is; NaN where it is not measured.
+
+    Returns
+    -------
+    None, or which samples are the darker ones ``(samples,)``, and how many times they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> apart(np.array([[10.0, 20, 30], [2000, 5000, 7000], [12, 18, 40]]))
+    (array([ True, False,  True]), 200.0)
+    """
+    logs = pd.DataFrame(np.log10(np.where(levels > 0, levels, np.nan)))  # pandas leaves NaN out, without a word
+    logs = logs.loc[:, logs.notna().sum() > 1]
+    relative = (logs - logs.median()).median(axis=1).to_numpy()
+    known = np.sort(relative[np.isfinite(relative)])
+    steps = np.diff(known)
+    if not steps.size or steps.max() < np.log10(APART) - 1e-9:
+        return None
+    edge = known[steps.argmax()]
+    low, high = np.nan_to_num(relative, nan=np.inf) <= edge, np.nan_to_num(relative, nan=-np.inf) > edge
+    factor = 10 ** (np.median(relative[high]) - np.median(relative[low]))
+    return low, float(f"{factor:.2g}")
+
+
+def say_apart(samples: Sequence[str], levels: np.ndarray, mend: str) -> None:
+    """Warn of samples that seem to be in another unit than the others."""
+    found = apart(levels)
+    if found is None:
+        return
+    low, factor = found
+    darker, others = ([name for name, is_low in zip(samples, low, strict=True) if is_low == side] for side in (1, 0))
+    warn(
+        f"Pixels of {listed(darker, 5)} are some {factor:g} times darker than those of {listed(others, 5)} in the "
+        "median marker, as if they were in another unit (8-bit exports beside raw images, 12-bit beside 16-bit, "
+        f"0 to 1 beside counts). Numbers of the two cannot be compared. {mend}"
+    )
+
+
+def check_lengths(plans: Sequence[CellPlan]) -> None:
+    """Refuse samples in µm beside samples in pixels, and pixels of a size that cannot be.
+
+    Raises
+    ------
+    PixelSizeError
+        Names the samples and says how a size is set.
+    """
+    units: Mapping[str, list[str]] = {}
+    for plan in plans:
+        units.setdefault(plan.unit, []).append(plan.pair.image)
+        size = plan.to_system.scale_x
+        if plan.unit == "µm" and not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
+            raise PixelSizeError(
+                f"{size:g} µm per pixel of labels {plan.pair.labels!r} cannot be: is coordinate system "
+                f"{plan.pair.coordinate_system!r} in another unit than µm? Set it for image and labels with "
+                "spatialdata.transformations.set_transformation(element, Scale([mpp, mpp], axes=('x', 'y')), <sample>)."
+            )
+    if len(units) > 1:
+        raise PixelSizeError(
+            f"No pixel size is known for {listed(units['pixel'], 5)}, while that of {listed(units['µm'], 5)} is: areas "
+            "and centroids of one table would be in two units. Set it for image and labels with "
+            "spatialdata.transformations.set_transformation(element, Scale([mpp, mpp], axes=('x', 'y')), <sample>), "
+            "or make a table of each with samples=."
+        )
+
+
+def say_intensities(plans: Sequence[CellPlan], measured: Sequence[MeasuredCells], markers: Sequence[str]) -> None:
+    """Warn, once each, of samples in another unit, of channels without signal, and of negative means."""
+    levels = np.full((len(plans), len(markers)), np.nan)
+    flat, negative = [], []
+    for row, (plan, part) in enumerate(zip(plans, measured, strict=True)):
+        if not len(part.mean):
+            continue
+        levels[row, [markers.index(name) for name in plan.channels]] = part.mean.mean(axis=0)
+        low, high = part.mean.min(axis=0), part.mean.max(axis=0)
+        constant = (low == high) & ((len(part.mean) > 1) | (high == 0))
+        flat += [f"{plan.pair.image}: {plan.channels[i]} ({low[i]:g})" for i in np.flatnonzero(constant)]
+        negative += [f"{plan.pair.image}: {plan.channels[i]} (lowest {low[i]:g})" for i in np.flatnonzero(low < 0)]
+    if flat:
+        warn(f"Channels with one value in every cell carry no information: {listed(flat, quoted=False)}.")
+    if negative:
+        warn(
+            f"Cells with a negative mean intensity: {listed(negative, quoted=False)}. They stay as they are; "
+            "logarithms and square roots of X are not defined there. If a value such as -9999 marks pixels "
+            "without data, replace it in the image first."
+        )
+    say_apart(
+        [plan.pair.sample for plan in plans],
+        levels,
+        "Bring the images to one unit first, or make a table of each with samples=.",
+    )
+
+
+def coordinate_unit(uns: Mapping[str, object]) -> str:
+    """Unit of the coordinates and areas of a cell table: ``"µm"``, ``"pixel"``, or empty where no record tells.
+
+    Raises
+    ------
+    TableError
+        If the record has samples in µm beside samples in pixels.
+    """
+    import json
+
+    try:
+        samples = json.loads(uns["spatialfm"]["table"]["samples"])
+        units = {sample: str(entry["unit"]) for sample, entry in samples.items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ""
+    if len(set(units.values())) > 1:
+        in_pixels = [sample for sample, unit in units.items() if unit == "pixel"]
+        raise TableError(
+            f"Coordinates of sample(s) {listed(in_pixels, 5)} are in pixels and those of the others in µm. Give their "
+            "images a pixel size and make the table anew with sfm.pp.cell_table, or leave them out."
+        )
+    return next(iter(units.values()), "")
