@@ -207,7 +207,8 @@ def test_what_may_be_wrong_is_kept_with_one_warning(make_sdata, name):
     change, kind, numbers = WARNED[name]
     labels = grid(30, 30)
     change(labels)
-    sdata = make_sdata(a=(np.ones((1, 360, 360), np.float32), labels), b=(np.ones((1, 360, 360), np.float32), labels))
+    image = np.random.default_rng(0).gamma(2, 1, (1, 360, 360)).astype(np.float32)
+    sdata = make_sdata(a=(image, labels), b=(image, labels))
     found = sfm.pp.check_labels(sdata, samples="b").set_index("finding")
     assert found.loc[kind, "severity"] == "warning"
     assert found.loc[kind, "numbers"] == numbers
