@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dask.array as da
@@ -276,8 +276,9 @@ def _markers(
 def _ranges(
     dtypes: Mapping[str, np.dtype], intensity_max: float | Mapping[str, float] | None, model: str, *, logged: bool
 ) -> dict[str, float]:
-    """Pixel value that becomes 1 in each sample; of a model that takes logarithms, pixels in the unit of the sample
-    with the largest range, or as they are.
+    """Pixel value that becomes 1 in each sample.
+
+    Of a model that takes logarithms, pixels stay as they are, or go to the unit of the sample with the largest range.
     """
     ranges = intensity_ranges(dtypes, intensity_max)
     if not logged:

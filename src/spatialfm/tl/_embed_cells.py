@@ -110,9 +110,9 @@ def embed_cells(
         ``"published"``: the statistics shipped with the weights; ``"cohort"``: mean and standard deviation over the
         tissue of all samples given; ``"auto"``: published ones where there are any, those of the cohort for the rest.
     intensity_max
-        Pixel value that becomes 1, or ``{sample: value}``. Default: the range of 8- and 16-bit images; 1 for others. Has
-        to be given where the pixel types of the images differ. VirTues takes raw values; with a mapping, in the unit of
-        the sample with the largest. Negative pixels count as 0, with a warning.
+        Pixel value that becomes 1, or ``{sample: value}``. Default: the range of 8- and 16-bit images; 1 for others.
+        Has to be given where the pixel types of the images differ. VirTues takes raw values; with a mapping, in the
+        unit of the sample with the largest. Negative pixels count as 0, with a warning.
     background
         Pixels outside of the cell: ``"zero"`` after normalising, or ``"keep"``. Default: what the card says.
     mpp
