@@ -5,70 +5,30 @@ The table is ``markers.csv`` beside this file; ``markers.md`` says where its fac
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
-from importlib.resources import files
 
 import numpy as np
 import pandas as pd
 
 from .._errors import PanelError
-from .panel_names import (
-    ignored_reason,
-    is_fluorophore,
-    is_modification,
-    normalize_marker_name,
-    parts,
-    remarks,
-    spellings,
-    without_round,
-)
+from .panel_index import AMBIGUOUS, Match, Species, facts_of, find, find_gene, is_modified, rows, suggest, table
+from .panel_labels import Reading, is_fluorophore, parts, readings, remarks
+from .panel_names import ignored_reason, is_modification, is_phosphorylation, normalize_marker_name
+
+__all__ = ["AMBIGUOUS", "marker_table", "match_markers", "normalize_marker_name"]
 
 STATUSES = ("exact", "alias", "ambiguous", "unknown", "ignored")
 COLUMNS = (
-    "channel", "status", "marker", "gene", "uniprot", "compartment", "kronos", "duplicate_of", "suggestions", "via",
+    "channel", "status", "marker", "gene", "uniprot", "kind", "species", "compartment", "kronos", "duplicate_of",
+    "suggestions", "via", "stripped",
 )  # fmt: skip
-
-AMBIGUOUS: dict[str, tuple[str, ...]] = {
-    "actin": ("a-SMA", "b-Actin"),
-    "B7": ("CD80", "CD86"),
-    "cadherin": ("E-cadherin", "N-cadherin", "P-cadherin", "VE-cadherin"),
-    "CDH": ("E-cadherin", "P-cadherin"),
-    "c-Caspase3c-PARP": ("cleaved Caspase-3", "cleaved PARP"),
-    "cPARP/cCasp3": ("cleaved Caspase-3", "cleaved PARP"),
-    "cCasp3/cPARP": ("cleaved Caspase-3", "cleaved PARP"),
-    "CD1": ("CD1a", "CD1b", "CD1c", "CD1d"),
-    "CD11": ("CD11a", "CD11b", "CD11c"),
-    "CD45R": ("CD45RA", "CD45RB", "CD45RO"),
-    "CD49": ("CD49a", "CD49b", "CD49d", "CD49e", "CD49f"),
-    "CD62": ("CD62E", "CD62L", "CD62P"),
-    "CD66": ("CD66a", "CD66b", "CD66c", "CEA"),
-    "CD79": ("CD79a", "CD79b"),
-    "claudin": ("Claudin-1", "Claudin-5"),
-    "E/P-cadherin": ("E-cadherin", "P-cadherin"),
-    "HLA": ("HLA-ABC", "HLA-DR", "HLA-DR/DP/DQ"),
-    "HLA class II": ("HLA-DR", "HLA-DR/DP/DQ"),
-    "HLA class 2": ("HLA-DR", "HLA-DR/DP/DQ"),
-    "HLA-II": ("HLA-DR", "HLA-DR/DP/DQ"),
-    "Ig": ("IgA", "IgD", "IgG", "IgM"),
-    "immunoglobulin": ("IgA", "IgD", "IgG", "IgM"),
-    "lamin": ("Lamin A/C", "Lamin B1"),
-    "LFA-1": ("CD11a", "CD18"),
-    "MHC": ("HLA-ABC", "HLA-DR", "HLA-DR/DP/DQ"),
-    "MHC class II": ("HLA-DR", "HLA-DR/DP/DQ"),
-    "MHC-II": ("HLA-DR", "HLA-DR/DP/DQ"),
-    "MHC2": ("HLA-DR", "HLA-DR/DP/DQ"),
-    "NF-kB": ("NF-kB p65", "RELB"),
-    "Siglec": ("CD33", "CD169", "Siglec-7", "Siglec-9"),
-    "TCR": ("TCR beta", "TCR gamma/delta"),
-    "tubulin": ("b-Tubulin", "b3-Tubulin"),
-    "UCHL1": ("CD45RO", "PGP9.5"),
-}
-"""Names that fit several markers: they are never decided here."""
+_METAL_OR_MARKER = frozenset({"Ar", "Cs", "Er", "Pr"})  # argon, caesium, erbium, praseodymium as IUPAC writes them
+FACTS = ("gene", "uniprot", "kind", "species", "compartment", "kronos")
 
 
 class PanelTable(pd.DataFrame):
@@ -106,14 +66,6 @@ class PanelTable(pd.DataFrame):
         return f"<p>{escape(self.summary)}</p>{self._unresolved_first().to_html()}"
 
 
-@dataclass(frozen=True)
-class _Match:
-    status: str
-    marker: str = ""
-    suggestions: tuple[str, ...] = ()
-    via: str = ""
-
-
 def marker_table() -> pd.DataFrame:
     """The markers that `match_markers` knows.
 
@@ -122,8 +74,10 @@ def marker_table() -> pd.DataFrame:
     One row a marker: `marker` (unique), `gene` (HGNC symbols, for a complex or family several with ``;`` between, the
     representative one first), `uniprot` (accessions, as many and in the same order; empty where the epitope is not a
     protein), `compartment` (nucleus, membrane, cytoplasm, mitochondrion or extracellular: where the stain is expected),
-    `kronos` (name in Table S2 of the KRONOS paper, empty for markers that it lacks), `aliases` (with ``;`` between),
-    `note`, and `checked` (the source that every gene and accession of the row was compared with, empty where none was).
+    `kind` (protein, isoform, modified, complex, family, glycan, stain or undefined), `species` (whose gene and
+    accession these are), `kronos` (name in Table S2 of the KRONOS paper, empty for markers that it lacks), `aliases`
+    (with ``;`` between), `note`, and `checked` (the sources that every gene and accession of the row was compared with,
+    empty where none was).
     A copy: change it as you like.
 
     Examples
@@ -133,7 +87,7 @@ def marker_table() -> pd.DataFrame:
     >>> table.loc["CD3", "gene"], table.loc["CD3", "uniprot"]
     ('CD3E;CD3D;CD3G', 'P07766;P04234;P09693')
     """
-    return _table().copy()
+    return table().copy()
 
 
 def match_markers(
@@ -141,12 +95,15 @@ def match_markers(
     *,
     mapping: Mapping[str, str | None] | None = None,
     ignore: str | Iterable[str] | None = None,
+    species: Species = "human",
 ) -> PanelTable:
     """Find the marker of every channel.
 
-    A name matches by its key: case, separators, Greek letters, metals, dyes, staining rounds and words like ``anti-``
-    do not count, the rest must be in the table to the letter. Similar names are only suggested. A remark that tells of
-    a modified protein (``STAT3 (pY705)``) is never dropped.
+    A name matches by its key: case, separators, Greek letters, metals, dyes, staining rounds, clones, hosts and words
+    like ``anti-`` do not count, the rest must be in the table to the letter, or be the HGNC symbol of a gene. Similar
+    names are only suggested. A remark that tells of a modified protein is never dropped: ``STAT3 (pY705)`` is pSTAT3.
+    What is left out may not name another marker (``CD3_CD8``), and a number at the end is that of a repeated stain only
+    where it cannot be part of the name (``CD45_1`` is CD45; ``CD3_1`` is ambiguous with CD31).
 
     Parameters
     ----------
@@ -157,17 +114,22 @@ def match_markers(
         out. A marker may be written as any name of the table.
     ignore
         Channels without a marker, by name or with ``*`` and ``?`` as in file names; also those that the table knows.
-        Blanks, autofluorescence and bare isotopes are ignored anyway.
+        Blanks, autofluorescence, secondary antibodies, controls, elements and bare isotopes are ignored anyway.
+    species
+        ``"human"`` or ``"mouse"``: of which the genes and accessions are wanted. In the mouse, ``MHC-II`` is I-A/I-E
+        and ``CD45R`` is B220.
 
     Returns
     -------
-    One row a channel, in the given order, with columns `channel`, `status`, `marker`, `gene`, `uniprot`,
-    `compartment`, `kronos` (see `marker_table`), `duplicate_of` (the first channel with the same marker; nothing is
-    merged), `suggestions` (candidates of an ambiguous name, similar names of an unknown one, with ``;`` between) and
-    `via` (what decided). Fields without content are empty strings. `status` is
+    One row a channel, in the given order, with columns `channel`, `status`, `marker`, `gene`, `uniprot`, `kind`,
+    `species`, `compartment`, `kronos` (see `marker_table`; several genes of a complex or family with ``;`` between, the
+    representative one first), `duplicate_of` (the first channel with the same marker; nothing is merged), `suggestions`
+    (candidates of an ambiguous name, similar names of an unknown one, with ``;`` between), `via` (what decided, or why
+    a channel is ignored) and `stripped` (what was left out of the name). Fields without content are empty strings; so
+    is the accession of a mouse protein that is not stored. `status` is
 
     - ``exact``: the name of the marker in the table or in KRONOS,
-    - ``alias``: another name that the table lists, or `mapping`,
+    - ``alias``: another name that the table lists, an accession, the symbol of a gene, or `mapping`,
     - ``ambiguous``: the name of several markers,
     - ``unknown``: not in the table,
     - ``ignored``: no marker in it.
@@ -181,27 +143,34 @@ def match_markers(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> panel = sfm.pp.match_markers(["DAPI-01", "anti-CD8 (clone C8/144B)", "162Dy_CD20", "CD45R", "CD400", "Blank"])
+    >>> panel = sfm.pp.match_markers(["DAPI-01", "anti-CD8 (clone C8/144B)", "162Dy_CD20", "CD140", "CD400", "Blank"])
     >>> panel[["status", "marker", "suggestions"]].values.tolist()[:4]
-    [['exact', 'DAPI', ''], ['exact', 'CD8', ''], ['exact', 'CD20', ''], ['ambiguous', '', 'CD45RA; CD45RB; CD45RO']]
+    [['exact', 'DAPI', ''], ['exact', 'CD8', ''], ['exact', 'CD20', ''], ['ambiguous', '', 'PDGFRA; PDGFRB']]
     >>> panel.summary
     '6 channels: 3 exact, 1 ambiguous, 1 unknown, 1 ignored'
+    >>> panel = sfm.pp.match_markers(["R6.0.4_CY7_KI67", "MHC-II", "goat_anti_rabbit"], species="mouse")
+    >>> panel[["marker", "gene", "uniprot", "via", "stripped"]].values.tolist()[0]
+    ['Ki-67', 'Mki67', 'E9PVX6', 'name', 'R6.0.4; CY7']
+    >>> panel["via"].tolist()[1:]
+    ['name in the mouse', 'secondary antibody']
     >>> sfm.pp.match_markers(["HOECHST1", "Keratin"], mapping={"HOECHST1": "DAPI"})["marker"].tolist()
     ['DAPI', 'pan-Cytokeratin']
     """
+    if species not in ("human", "mouse"):
+        raise PanelError(f"species={species!r} is not known. Pass 'human' or 'mouse'.")
     channels = _checked_channels(channel_names)
-    targets = _checked_mapping(mapping, channels)
+    targets = _checked_mapping(mapping, channels, species)
     left_out = _checked_ignore(ignore, channels)
     matches = []
     for channel in channels:
         if channel in targets:
             target = targets[channel]
-            matches.append(_Match("alias", target, via="mapping") if target else _Match("ignored", via="mapping"))
+            matches.append(Match("alias", target, via="mapping") if target else Match("ignored", via="mapping"))
         elif channel in left_out:
-            matches.append(_Match("ignored", via="ignore"))
+            matches.append(Match("ignored", via="ignore"))
         else:
-            matches.append(_match(channel))
-    return _as_table(channels, matches)
+            matches.append(_match(channel, species))
+    return _as_table(channels, matches, species)
 
 
 def _checked_channels(channel_names: Sequence[str]) -> list[str]:
@@ -217,20 +186,24 @@ def _checked_channels(channel_names: Sequence[str]) -> list[str]:
                 "sfm.io.read_tiff(..., channel_names=[...])."
             )
     names = [str(name) for name in names]  # numpy's strings print and compare like str, but are not
-    doubled = sorted({name for name in names if names.count(name) > 1})
+    times = Counter(names)
+    doubled = sorted(name for name in times if times[name] > 1)
     if doubled:
         raise PanelError(
-            f"Channel {doubled[0]!r} is there {names.count(doubled[0])} times"
+            f"Channel {doubled[0]!r} is there {times[doubled[0]]} times"
             + (f" ({len(doubled)} names are doubled)" if len(doubled) > 1 else "")
             + ". Give every channel its own name, e.g. sfm.io.read_tiff(..., channel_names=[...])."
         )
     return names
 
 
-def _checked_mapping(mapping: Mapping[str, str | None] | None, channels: list[str]) -> dict[str, str | None]:
+def _checked_mapping(
+    mapping: Mapping[str, str | None] | None, channels: list[str], species: Species
+) -> dict[str, str | None]:
     targets: dict[str, str | None] = {}
+    known = set(channels)
     for channel, target in (mapping or {}).items():
-        if channel not in channels:
+        if channel not in known:
             raise PanelError(
                 f"mapping= names channel {channel!r}, which is not there. Channels: {_listed(channels)}. "
                 "Mend mapping=, or leave this entry out."
@@ -238,7 +211,7 @@ def _checked_mapping(mapping: Mapping[str, str | None] | None, channels: list[st
         if target is None:
             targets[channel] = None
             continue
-        found = _match(target) if isinstance(target, str) else _Match("unknown")
+        found = _match(target, species) if isinstance(target, str) else Match("unknown")
         if found.status not in ("exact", "alias"):
             near = f" Perhaps {' or '.join(found.suggestions)}?" if found.suggestions else ""
             raise PanelError(
@@ -261,105 +234,149 @@ def _checked_ignore(ignore: str | Iterable[str] | None, channels: list[str]) -> 
     return left_out
 
 
-def _match(name: str) -> _Match:
-    """Marker of one name."""
-    index = _index()
-    direct = index.get(normalize_marker_name(name))
-    if direct is not None:
+@lru_cache(maxsize=65536)
+def _match(name: str, species: Species = "human") -> Match:
+    """Marker of one name: the first reading that the table has to the letter."""
+    if name.strip() in _METAL_OR_MARKER:
+        return Match("ambiguous", suggestions=(name.strip().upper(),), via="the symbol of an element or a marker")
+    if direct := find(name, species):
         return direct
     if reason := ignored_reason(name):
-        return _Match("ignored", via=reason)
-    for text, removed in spellings(name):
-        key = normalize_marker_name(text)
-        found = index.get(key) or index.get(without_round(key))
-        if found is not None and not (is_modification(removed) and not _is_modified(found.marker)):
-            return _contradicted(found, text, name)
-    for text, removed in spellings(name):
-        if not is_modification(removed) and (found := _several(text)):
+        return Match("ignored", via=reason)
+    ways = []
+    for way in readings(name):
+        ways.append(way)
+        if found := _read_as(way, name, species):
             return found
+    if len(ways) > 1 and len(ways[1].text) > 1 and (reason := ignored_reason(ways[1].text)):
+        return Match("ignored", via=reason, stripped=ways[1].removed)
+    if _only_dyes(name):
+        return Match("unknown", via="a dye: say its marker in mapping=")
+    plain = [way for way in ways if not is_modification(way.remark) and not way.replicate]
+    for way in plain:
+        if found := _several(way, species):
+            return found
+    for way in plain:
+        if gene := find_gene(way.text):
+            return _contradicted(_with(gene, way), way, species)
+    return Match("unknown", suggestions=suggest([ways[0].text, ways[-1].text] if ways else []))
+
+
+def _only_dyes(name: str) -> bool:
     if is_fluorophore(name):
-        return _Match("unknown", via="a dye: say its marker in mapping=")
-    return _Match("unknown", suggestions=_suggest(name))
+        return True
+    words = [word for word in re.split(r"[-_ :()]+", name) if word]
+    dyes = [word for word in words if is_fluorophore(word)]
+    others = [word for word in words if word not in dyes]
+    rounds = all(re.fullmatch(r"(?:cycle|round|r|c)?[\d.]+", word, re.IGNORECASE) for word in others)
+    return rounds and not all(word.isdigit() for word in dyes)
 
 
-def _contradicted(found: _Match, text: str, name: str) -> _Match:
-    """The match, unless a remark in parentheses names another marker."""
-    others = [_index().get(normalize_marker_name(remark)) for remark in remarks(name) if remark not in text]
-    other = {match.marker for match in others if match is not None and match.marker} - {found.marker}
-    if found.marker and other:
-        return _Match("ambiguous", suggestions=(found.marker, *sorted(other)), via="several markers in the name")
+def _with(found: Match, way: Reading) -> Match:
+    return Match(found.status, found.marker, found.suggestions, found.via, way.removed)
+
+
+def _read_as(way: Reading, name: str, species: Species) -> Match | None:
+    """What one reading means, unless what it leaves out speaks against it."""
+    found = find(way.text, species)
+    if found is None:
+        return None
+    if is_modification(way.remark) and not is_modified(found.marker):
+        # "STAT3 (pY705)" is the phosphorylated protein where the table has it, and never the plain one
+        found = find("p" + way.text, species) if is_phosphorylation(way.remark) else None
+        if found is None or not is_modified(found.marker):
+            return None
+    if way.replicate and not _may_be_repeated(found, way, name):
+        together = re.sub(r"[^A-Za-z0-9]", "", way.text + way.removed[-1])
+        joined = find(together, species) or find_gene(together)
+        others = (joined.marker,) if joined and joined.marker else ()
+        return Match("ambiguous", suggestions=(found.marker, *others), via="number at the end") if others else None
+    return _contradicted(_with(found, way), way, species)
+
+
+def _may_be_repeated(found: Match, way: Reading, name: str) -> bool:
+    """Whether a number at the end can be that of a repeated stain: not where it makes another name."""
+    row = rows().get(found.marker)
+    if row is None or row["kind"] == "family":
+        return False
+    key = normalize_marker_name(way.text)
+    together = re.sub(r"[^A-Za-z0-9]", "", way.text + way.removed[-1])
+    if find(together) or find_gene(together):
+        return False
+    if key[-1].isdigit():
+        return not re.match(r"ck|krt|cytokeratin|keratin", key)
+    # "Collagen 2", "Arginase 2", "Claudin 4" are other proteins; "Vimentin 2" is none
+    return row["kind"] in ("protein", "complex") and not row["gene"].split(";")[0][-1].isdigit()
+
+
+def _contradicted(found: Match, way: Reading, species: Species) -> Match:
+    """The match, unless what was left out names another marker."""
+    others = []
+    for remark in remarks(way):
+        other = find(remark, species)
+        if other and other.marker and other.marker != found.marker and not _same_protein(other.marker, found.marker):
+            others.append(other.marker)
+    if found.marker and others:
+        named = (found.marker, *sorted(set(others)))
+        return Match("ambiguous", suggestions=named, via="several markers in the name", stripped=found.stripped)
     return found
 
 
-def _several(name: str) -> _Match | None:
-    """A name that lists names: synonyms of one marker, or several markers."""
-    for cut in parts(name):
-        found = [_index().get(normalize_marker_name(part)) for part in cut]
-        if any(match is None or not match.marker for match in found):
-            continue
-        markers = list(dict.fromkeys(match.marker for match in found if match is not None))
-        if len(markers) == 1:
-            return _Match("alias", markers[0], via="synonyms")
-        return _Match("ambiguous", suggestions=tuple(markers), via="several markers in the name")
-    return None
-
-
-def _is_modified(marker: str) -> bool:
-    row = _rows().get(marker)
-    return row is not None and any(
-        word in row["note"] for word in ("phosphorylated", "cleaved", "acetylated", "methylated", "mutant")
+def _same_protein(marker: str, other: str) -> bool:
+    """Whether two markers are forms of one protein, or one is a chain of the other."""
+    genes = [set(facts_of(name, "human")["gene"].split(";")) - {""} for name in (marker, other)]
+    return (
+        bool(genes[0] and genes[1])
+        and (genes[0] <= genes[1] or genes[1] <= genes[0])
+        and not (is_modified(marker) ^ is_modified(other))
     )
 
 
-def _suggest(name: str) -> tuple[str, ...]:
-    index = _index()
-    near = []
-    for text, _ in spellings(name):
-        for key in difflib.get_close_matches(normalize_marker_name(text), index, n=5, cutoff=0.7):
-            near += [index[key].marker] if index[key].marker else index[key].suggestions
-    return tuple(dict.fromkeys(near))[:3]
+_LISTS = (
+    (re.compile(r"cytokeratin|keratin|krt|ck", re.IGNORECASE), "pan-Cytokeratin"),
+    (re.compile(r"cadherin|cdh", re.IGNORECASE), "pan-Cadherin"),
+)
 
 
-def _as_table(channels: list[str], matches: list[_Match]) -> PanelTable:
+def _list_of_members(cut: list[str]) -> str:
+    """``Cytokeratin 1, 5, 6A, 6B, 8``: an antibody that binds them all."""
+    for family, marker in _LISTS:
+        member = rf"(?:(?:anti[- ])?(?:{family.pattern})[- ]?)?\d+[a-z]?"
+        if len(cut) >= 4 and family.search(cut[0]) and all(re.fullmatch(member, part, re.IGNORECASE) for part in cut):
+            return marker
+    return ""
+
+
+def _several(way: Reading, species: Species) -> Match | None:
+    """A name that lists names: synonyms of one marker, its chains, members of a family, or several markers."""
+    for cut in parts(way.text):
+        if family := _list_of_members(cut):
+            return Match("alias", family, via="list of its members", stripped=way.removed)
+        found = [find(part, species) for part in cut]
+        if any(match is None or not match.marker for match in found):
+            continue
+        markers = list(dict.fromkeys(match.marker for match in found if match is not None))
+        genes = {gene for marker in markers for gene in facts_of(marker, "human")["gene"].split(";")}
+        if whole := [name for name in markers if genes == set(facts_of(name, "human")["gene"].split(";")) != {""}]:
+            return Match("alias", whole[0], via="synonyms", stripped=way.removed)
+        if len(markers) == 1:
+            return Match("alias", markers[0], via="synonyms", stripped=way.removed)
+        return Match("ambiguous", suggestions=tuple(markers), via="several markers in the name", stripped=way.removed)
+    return None
+
+
+def _as_table(channels: list[str], matches: list[Match], species: Species) -> PanelTable:
     first: dict[str, str] = {}
     records = []
     for channel, match in zip(channels, matches, strict=True):
-        row = _rows().get(match.marker, {})
+        row = facts_of(match.marker, species) if match.marker else {}
         duplicate_of = first.get(match.marker, "") if match.marker else ""
         if match.marker:
             first.setdefault(match.marker, channel)
-        facts = [row.get(name, "") for name in ("gene", "uniprot", "compartment", "kronos")]
-        record = (channel, match.status, match.marker, *facts, duplicate_of, "; ".join(match.suggestions), match.via)
-        records.append(record)
+        facts = [row.get(name, "") for name in FACTS]
+        said = (duplicate_of, "; ".join(match.suggestions), match.via, "; ".join(match.stripped))
+        records.append((channel, match.status, match.marker, *facts, *said))
     return PanelTable(records, columns=list(COLUMNS))
-
-
-@lru_cache(maxsize=1)
-def _table() -> pd.DataFrame:
-    with files(__package__).joinpath("markers.csv").open(encoding="utf-8") as handle:
-        return pd.read_csv(handle, dtype=str, keep_default_na=False)
-
-
-@lru_cache(maxsize=1)
-def _rows() -> dict[str, dict[str, str]]:
-    return {row["marker"]: row for row in _table().to_dict("records")}
-
-
-@lru_cache(maxsize=1)
-def _index() -> dict[str, _Match]:
-    """Key → what it means. A name goes before an alias, so that an alias can never hide a marker."""
-    index: dict[str, _Match] = {}
-    for row in _table().to_dict("records"):
-        index[normalize_marker_name(row["marker"])] = _Match("exact", row["marker"], via="name")
-    for row in _table().to_dict("records"):
-        if row["kronos"]:
-            index.setdefault(normalize_marker_name(row["kronos"]), _Match("exact", row["marker"], via="KRONOS name"))
-    for row in _table().to_dict("records"):
-        for alias in filter(None, row["aliases"].split(";")):
-            index.setdefault(normalize_marker_name(alias), _Match("alias", row["marker"], via="alias"))
-    for name, markers in AMBIGUOUS.items():
-        index.setdefault(normalize_marker_name(name), _Match("ambiguous", suggestions=markers, via="alias of several"))
-    return index
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""How a channel name becomes the key by which a marker is looked up.
+"""How a channel name becomes the key by which a marker is looked up, and which names carry no marker.
 
 Everything here is text in, text out: nothing is compared by similarity, and nothing knows the table of markers.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from functools import lru_cache
 
 GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ϵ": "epsilon", "ζ": "zeta",
@@ -52,34 +52,69 @@ ISOTOPE_TAG = re.compile(_EDGE[0] + _isotopes(_TAG_MASSES) + _EDGE[1])
 _BARE_ISOTOPE = re.compile(_isotopes({**_TAG_MASSES, **_BACKGROUND_MASSES}))
 _DNA_ISOTOPE = re.compile(r"(?:(?:191|193)Ir|Ir(?:191|193))(?:D[id])?")
 
+# metals written in another case than IUPAC's, or glued to the name; never Cd (CD111 is a protein)
+_LANTHANIDE = _isotopes({metal: masses for metal, masses in _TAG_MASSES.items() if metal not in ("Cd", "I", "Y")})
+OTHER_CASE_TAG = re.compile(_EDGE[0] + _LANTHANIDE + _EDGE[1], re.IGNORECASE)
+GLUED_TAG = re.compile(rf"(?<=[A-Za-z0-9])(?<![A-Z]){_LANTHANIDE}$|(?:^|(?<=[-_ ]))\d{{5,}}{_LANTHANIDE}(?=$|[-_ ])")
+
+_HOST = r"(?:goat|donkey|rabbit|mouse|rat|hamster|chicken|sheep|guinea[-_ ]?pig|horse|swine|human)"
+_HOST_LETTERS = rf"(?:{_HOST}|gt|dk|rb|ms|rt|ch|d|g|m|r)"
+_ANTI_HOST = rf"anti[-_ ]*{_HOST}"
+_IG = r"ig(?:g|m|a|e|y)?\d?[a-c]?(?:[-_ ]?(?:k|kappa|lambda))?(?:[-_ ]?\(h\+l\)|[-_ ]?h[-_+ ]*l)?"
+_DYE_END = r"(?:[-_ ].*|\d*)"
+
 IGNORED_PATTERNS: tuple[tuple[str, str], ...] = (
-    (r"", "empty name"),
-    (r"(?:blank|empty|unused|none|null|no[-_ ]?stain|unstained)(?:[-_ .:].*|\d*)", "blank channel"),
-    (r"af[-_ ]?\d?|auto[-_ ]?fluo?\w*(?:[-_ ].*)?", "autofluorescence"),
-    (r"(?:background|backgnd|bckg|bkg|bg|noise)(?:[-_ ]?\d*)|\d+bckg", "background"),
-    (r"(?:ms|mouse|rb|rabbit|rat|goat)[-_ ]?igg\d?[a-c]?", "control without a target"),
-    (r"(?:isotype|neg(?:ative)?|secondary)[-_ ]?(?:control|ctrl|only)(?:[-_ ].*|\d*)", "control without a target"),
-    (r"80arar|arar80|argon(?:[-_ ]dimers?)?|ruthenium|xenon", "background metal"),
-)
+    (r"[\W_]*", "empty name"),
+    (r"(?:blank|empty|unused|none|null|no[-_ ]?stain|no[-_ ]?antibody|unstained|not[-_ ]?used|n/a)(?:[-_ .:(].*|\d*)",
+     "blank channel"),
+    (r".*[-_ ](?:blank|empty|unstained)\d*", "blank channel"),
+    (r"(?:sample[-_ ]?)?af[-_ ]?\d?(?:[-_ ](?:sub|removed|ch\d))?|af[-_ ]\d{3}", "autofluorescence"),
+    (r"(?:.*[-_ ])?auto[-_ ]?fluo?\w*(?:[-_ (].*)?", "autofluorescence"),
+    (r"(?:fitc|tritc|cy\d(?:\.5)?|dapi|texasred|\d{3}(?:nm)?)[-_ ]af", "autofluorescence"),
+    (r"(?:background|backgnd|bckgr?n?d?|bkgd?|bg|noise)(?:[-_ ]?(?:scan|\d+).*)?", "background"),
+    (r"(?:a|af)?\d{2,3}(?:nm)?[-_ ]?(?:bckg|bkg|bg|background)|white\d+bckg", "background"),
+    (r"(?:[-_ \w]*[-_ ])?(?:scan)[-_ ]?background|background[-_ ]?\w*scan\w*", "background"),
+    (rf"(?:hu|hs|ms|mouse|rb|rabbit|rat|rt|goat|gt|hamster|donkey|sheep)[-_ ]?{_IG}{_DYE_END}",
+     "control without a target"),
+    (rf"(?:{_IG}[-_ ]*)?(?:isotype)(?:[-_ ].*|\d*)|{_IG}[-_ ](?:isotype|control|ctrl)(?:[-_ ].*)?",
+     "control without a target"),
+    (r"(?:neg(?:ative)?|pos(?:itive)?|no[-_ ]?primary|staining|fmo|technical)[-_ ]?(?:control|ctrl|ctl)(?:[-_ ].*|\d*)",
+     "control without a target"),
+    (r"(?:control|ctrl|ctl)(?:[-_ ]?\d+(?:nm)?|[-_ ](?:channel|\d.*))?", "control without a target"),
+    (rf"(?:2nd|secondary|secondaries|2ndary)(?:[-_ ]?(?:ab|antibody|antibodies|only|control|ctrl|alone))?{_DYE_END}",
+     "secondary antibody"),
+    (rf"(?:{_HOST_LETTERS}[-_ ]*(?:anti|a|@|α)[-_ ]*{_HOST_LETTERS})(?:[-_ ]*{_IG})?{_DYE_END}", "secondary antibody"),
+    (rf"{_ANTI_HOST}(?:[-_ ]*{_IG})?(?:[-_ ](?:a|af|alexa.*|cy|opal|hrp|\d{{3}}).*)?", "secondary antibody"),
+    (r"(?:anti[-_ ]?)?streptavidin(?:[-_ ].*)?|hrp|neutravidin", "secondary antibody"),
+    (r"80arar|arar[-_ (]*80\)?|argon(?:[-_ ]?dimers?|[-_ ]?\d+)?|ruthenium|xenon|iodine|lead|barium|caesium",
+     "background metal"),
+    (r"gold|carbon|sodium|calcium|iron|silicon|phosphorus|sulfur|sulphur|tantalum|potassium|magnesium|copper|zinc"
+     r"|aluminium|aluminum|chlorine",
+     "element of tissue or slide"),
+    (r"eq(?:[-_ ]?(?:beads?|\d))?|(?:calibration|normali[sz]ation)?[-_ ]?beads?", "calibration beads"),
+    (r"h\s?&\s?e(?:[-_ ].*)?|h[-_ ]and[-_ ]e|hematoxylin|haematoxylin|eosin|bright[-_ ]?field"
+     r"|transmitted(?:[-_ ]light)?|dic|phase[-_ ]?contrast",
+     "light microscopy, no marker"),
+    (r"(?:cells?|nucle(?:i|us|ar)|nuc|cyto(?:plasm)?|membrane|tissue|segmentation|seg)?[-_ ]?masks?", "mask"),
+    (r"membrane|sum|mean|max|composite|total[-_ ]?ion[-_ ]?count|tic", "made from other channels"),
+    (r"cisplatin|viability|live[-_ /]?dead|barcode\d*|event[-_ ]?length|time|center|centre|offset|residual",
+     "acquisition, no marker"),
+)  # fmt: skip
 """Names that carry no marker: regular expression for the whole lower-case name, and what it means."""
 
-_BARE_ELEMENTS = frozenset({"Au", "Ca", "Fe", "Na", "P", "Si", "Ta", "C"})
+_IGNORED = tuple((re.compile(pattern), reason) for pattern, reason in IGNORED_PATTERNS)
+_ANY_IGNORED = re.compile("|".join(f"(?:{pattern})" for pattern, _ in IGNORED_PATTERNS))
+_BARE_ELEMENTS = frozenset(
+    {"Au", "Ca", "Fe", "Na", "P", "Si", "Ta", "C", "S", "Al", "Cl", "Cu", "K", "Mg", "Ti", "Zn", "Pb", "Xe", "Ba"}
+)
+_STAIN = re.compile(
+    r"(dapi|hoechst|draq5|dna|nuclei|iridium|sytox|hoechst33342)[._]?(?:cycle|cyc|round|ch|c|r|channel)?[._]?\d{1,3}"
+)
 
-_WAVELENGTH = "(?:405|488|520|532|546|555|568|570|594|620|633|647|650|660|680|690|700|750|780|790)"
-_DYE_SERIES = (
-    r"alexa[-_ ]?(?:fluor)?|af|opal[-_ ]?(?:polaris)?|efluor|ef|ifluor|if|bv|dylight|dl|atto|cf|argo|tsa"  # + number
-)
-_FLUOROPHORE = (
-    rf"(?:(?:{_DYE_SERIES})[-_ ]?\d{{3}}[ls]?|a?{_WAVELENGTH}|cy[-_ ]?[2357](?:\.5)?|fitc|tritc|apc|pe|texas[-_ ]?red)"
-)
-_ROUND = r"(?:cyc(?:le)?[-_ ]?\d+|round[-_ ]?\d+|reg(?:ion)?[-_ ]?\d+|ch(?:annel)?[-_ ]?\d+)"
-_TUBE = re.compile(r"\(\(\d+\)\)|_\d{3,}(?=$|\(|\s)")  # antibody tube and lot numbers of IMC instrument files
-_PREFIX = re.compile(r"^(?:anti[-_ ]+(?:human[-_ ]+)?|human[-_ ]+)", re.IGNORECASE)
-_SUFFIX = re.compile(r"[-_ ]+(?:antibody|ab|mab)$", re.IGNORECASE)
-_TAIL = re.compile(r"(?:\s+[-–—:|]\s+|:)(?P<tail>.*)$")
-_PARENS = re.compile(r"[(\[{](?P<inside>[^()\[\]{}]*)[)\]}]")
-_CLONE = re.compile(r"[-_ ]+clone[-_: ]+.*$", re.IGNORECASE)
-_STAIN = re.compile(r"(dapi|hoechst|draq5|dna|nuclei)(?:cycle|cyc|round|ch|c|r)?\d{1,3}")
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[^a-z0-9]+(?=\d)")
+_NO_KEY = re.compile(r"(?<!\d)[^a-z0-9]+|[^a-z0-9]+(?!\d)|[^a-z0-9._]")
+_SUBUNIT = re.compile("|".join(_SUBUNIT_LETTERS))
+_PHOSPHO = re.compile(r"^phospho(?:rylated)?(?=.)")
 
 # what an antibody against a modified protein says of itself: never to be dropped as if it were a remark
 _MODIFICATION = re.compile(
@@ -87,10 +122,18 @@ _MODIFICATION = re.compile(
     r"|\b[A-Z]\d{3}[A-Z]\b|K\d+(?:ac|me)|\bme[123]\b|\bac\b",
     re.IGNORECASE,
 )
+_PHOSPHO_SITE = re.compile(
+    r"^\W*(?:phospho\w*|p)?[-_ ]*(?:(?:Ser|Thr|Tyr|[STY])-?\d{2,4}[-_/, ]*"
+    r"(?:p?(?:Ser|Thr|Tyr|[STY])?-?\d{2,4}[-_/, ]*)*)?\W*$"
+)
 
 
+@lru_cache(maxsize=65536)
 def normalize_marker_name(name: str) -> str:
     """Key of a marker's name: case, separators and the way Greek letters are written do not count.
+
+    A separator between two digits counts, as ``CD3 1`` is not CD31: it becomes ``.`` or, where it was a space or an
+    underscore, ``_``.
 
     Parameters
     ----------
@@ -99,7 +142,7 @@ def normalize_marker_name(name: str) -> str:
 
     Returns
     -------
-    Lower-case letters and digits; equal keys are equal names.
+    Lower-case letters and digits, with ``.`` or ``_`` between digits; equal keys are equal names.
 
     Examples
     --------
@@ -107,63 +150,22 @@ def normalize_marker_name(name: str) -> str:
     ('cd8a', 'cd8a', 'cd8a')
     >>> normalize_marker_name("Phospho-S6"), normalize_marker_name("p-S6")
     ('ps6', 'ps6')
+    >>> normalize_marker_name("NKX6-1"), normalize_marker_name("CD45_1")
+    ('nkx6.1', 'cd45_1')
     """
-    text = unicodedata.normalize("NFKC", name).casefold()
-    for letter, spelled in GREEK.items():
-        text = text.replace(letter, spelled)
-    key = re.sub(r"[^a-z0-9]", "", text)
+    text = name
+    if not name.isascii():
+        # a German sharp s is typed for beta, and casefold would make it "ss"
+        text = unicodedata.normalize("NFKC", re.sub(r"(?<![a-zA-Z])ß|ß(?![a-zA-Z])", "β", name)).casefold()
+        for letter, spelled in GREEK.items():
+            text = text.replace(letter, spelled)
+    text = text.lower()
+    key = _BETWEEN_DIGITS.sub(lambda gap: "." if gap[0].strip(" _\t\n") else "_", text)
+    key = _NO_KEY.sub("", key)
     if key in _SUBUNIT_LETTERS:
         return key
-    for spelled, letter in _SUBUNIT_LETTERS.items():
-        key = key.replace(spelled, letter)
-    return re.sub(r"^phospho(?=.)", "p", key)
-
-
-def spellings(name: str) -> Iterator[tuple[str, str]]:
-    """Spellings of a channel name, from the whole one to the barest, each with the remark that it leaves out.
-
-    First come metals, dyes, staining rounds, tube numbers and words like ``anti-``, which say nothing of the target;
-    then remarks in parentheses, then those behind a dash or colon.
-
-    Examples
-    --------
-    >>> [text for text, _ in spellings("CD8 - cytotoxic T cells:Cyc_3_ch_2")]
-    ['CD8 - cytotoxic T cells:Cyc_3_ch_2', 'CD8 - cytotoxic T cells', 'CD8']
-    """
-    seen = set()
-    for text, removed in _spellings(name.strip()):
-        if text and text not in seen:
-            seen.add(text)
-            yield text, removed
-
-
-def _spellings(name: str) -> Iterator[tuple[str, str]]:
-    yield name, ""
-    bare = _without_labels(name)
-    yield bare, ""
-    inside = " ".join(match["inside"] for match in _PARENS.finditer(bare))
-    outside = _trim(_PARENS.sub(" ", bare))
-    if not outside:  # "Opal 520 (CD8)": the dye is gone, the target stands in parentheses
-        yield _trim(inside), ""
-    yield outside, inside
-    tail = _TAIL.search(outside)
-    if tail:
-        yield _trim(outside[: tail.start()]), f"{inside} {tail['tail']}"
-    yield _trim(_CLONE.sub("", outside)), inside
-
-
-def _without_labels(name: str) -> str:
-    text = ISOTOPE_TAG.sub(" ", name)
-    text = _TUBE.sub("", text)
-    for label in (_ROUND, _FLUOROPHORE):
-        bounded = rf"(?:^|(?<=[\s\-_:|./(\[])){label}(?=$|[\s\-_:|./)\]])"
-        text = re.sub(bounded, " ", text, flags=re.IGNORECASE)
-    text = re.sub(r"[(\[]\s*[)\]]", " ", text)
-    return _trim(_SUFFIX.sub("", _PREFIX.sub("", _trim(text))))
-
-
-def _trim(text: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"^[\s\-_:|.,/]+|[\s\-_:|.,/]+$", "", text))
+    key = _SUBUNIT.sub(lambda word: _SUBUNIT_LETTERS[word[0]], key)
+    return _PHOSPHO.sub("p", key) if key.startswith("phospho") else key
 
 
 def is_modification(remark: str) -> bool:
@@ -171,23 +173,24 @@ def is_modification(remark: str) -> bool:
     return bool(_MODIFICATION.search(remark))
 
 
+def is_phosphorylation(remark: str) -> bool:
+    """Whether a remark says that the protein is phosphorylated, and nothing else.
+
+    Examples
+    --------
+    >>> is_phosphorylation("pY705"), is_phosphorylation("phospho T202/Y204"), is_phosphorylation("L858R")
+    (True, True, False)
+    """
+    text = remark.strip()
+    return re.match(r"\W*(?:phos|p[-_ ]*(?:Ser|Thr|Tyr|[STY]\d))", text, re.IGNORECASE) is not None and (
+        _PHOSPHO_SITE.match(text) is not None
+    )
+
+
 def without_round(key: str) -> str:
     """Key of a nuclear stain without the number of its staining round: ``dapi01`` and ``hoechst1``."""
     match = _STAIN.fullmatch(key)
     return match[1] if match else key
-
-
-def remarks(name: str) -> list[str]:
-    """What stands in parentheses."""
-    return [match["inside"].strip() for match in _PARENS.finditer(name)]
-
-
-def parts(name: str) -> Iterator[list[str]]:
-    """Ways to cut a name that says several things at once: ``CD274/PD-L1``, ``TCF7-TCF1``, ``CD31-vWF``."""
-    for separators in (r"\s*[/+,|&;]\s*", r"[\s/+,|&;_\-]+"):
-        cut = [part for part in re.split(separators, _PARENS.sub(" ", name).strip()) if part]
-        if len(cut) > 1:
-            yield cut
 
 
 def ignored_reason(name: str) -> str | None:
@@ -197,18 +200,15 @@ def ignored_reason(name: str) -> str | None:
     --------
     >>> ignored_reason("131Xe"), ignored_reason("Blank-Cy3-cyc01"), ignored_reason("CD3")
     ('bare isotope', 'blank channel', None)
+    >>> ignored_reason("goat_anti_rabbit"), ignored_reason("S"), ignored_reason("S100")
+    ('secondary antibody', 'element of tissue or slide', None)
     """
     name = name.strip()
-    for pattern, reason in IGNORED_PATTERNS:
-        if re.fullmatch(pattern, name.casefold()):
-            return reason
+    lower = name.casefold()
+    if _ANY_IGNORED.fullmatch(lower):
+        return next(reason for pattern, reason in _IGNORED if pattern.fullmatch(lower))
     # "Dy162", "Dy162(Dy162Di)", "162Dy_Dy162": a mass channel that nobody named; iridium stains DNA
-    tokens = [token for token in re.split(r"[\s_\-()\[\]:]+", name) if token]
+    tokens = [token for token in re.split(r"[\s_\-()\[\]:.]+", name) if token]
     if all(_BARE_ISOTOPE.fullmatch(token) for token in tokens):
         return None if all(_DNA_ISOTOPE.fullmatch(token) for token in tokens) else "bare isotope"
     return "element of tissue or slide" if name in _BARE_ELEMENTS else None
-
-
-def is_fluorophore(name: str) -> bool:
-    """Whether a name is only that of a dye: the marker that it carries must be said."""
-    return re.fullmatch(_FLUOROPHORE, name.strip(), flags=re.IGNORECASE) is not None
