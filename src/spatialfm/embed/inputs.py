@@ -180,6 +180,8 @@ def prepare_inputs(
         given=None if found is None else found[:2],
     )
     _warn_of_ranges(given, raw)
+    if (own := encoder.own_statistics) is not None and len(own[0]) == len(panel.markers):
+        mean, std, sources = *(np.array(part, float) for part in own), ["model"] * len(panel.markers)
     notes = {
         "domain_warnings": warned,
         "markers": list(panel.markers),

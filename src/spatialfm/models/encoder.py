@@ -70,6 +70,8 @@ class Encoder(nn.Module, ABC):
     weights: Weights
     vocabulary: tuple[MarkerEntry, ...] = ()
     n_marker_ids: int = 0  # ids run from 0 to n_marker_ids - 1; 0: the model has no ids
+    # mean and standard deviation of each channel where `normalize` uses its own instead of those it is given
+    own_statistics: tuple[Sequence[float], Sequence[float]] | None = None
     options: dict[str, object]  # options that change the numbers; go into the record
     mpp: float | None = None  # µm per pixel that it was loaded for, where the user has a say in that
 
