@@ -97,3 +97,8 @@ def listed(names: Iterable[object], limit: int = 8, *, quoted: bool = True) -> s
     if not names:
         return "none"
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

@@ -48,7 +48,7 @@ def test_classes_that_the_truth_lacks_do_not_count():
 
 def test_what_does_not_fit_is_refused():
     for arguments, message in [
-        ((["a"], np.zeros((2, 2)), ["a", "b"]), r"probability is \(2, 2\), not 1 rows x 2 classes"),
+        ((["a"], np.zeros((2, 2)), ["a", "b"]), r"probability is \(2, 2\), not 1 row x 2 classes"),
         ((["z"], np.zeros((1, 2)), ["a", "b"]), r"holds 'z', which is not among"),
         (([], np.zeros((0, 2)), ["a", "b"]), "no rows"),
     ]:

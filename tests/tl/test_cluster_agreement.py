@@ -47,7 +47,7 @@ def test_missing_labels_are_left_out_and_too_few_refused(blobs_table):
     assert table["ari"].item() == 1
     blobs_table.obs["one"] = "a"
     for arguments, message in [
-        ({"label_key": "one"}, r"holds 1 label\(s\)"),
+        ({"label_key": "one"}, r"holds 1 label in"),
         ({"label_key": "type", "methods": ["dbscan"]}, "dbscan"),
         ({"label_key": "type", "methods": []}, r"methods=\[\] is no list of 'kmeans' and 'leiden'"),
         ({"label_key": "type", "methods": "kmeans"}, "methods='kmeans' is no list"),

@@ -100,7 +100,7 @@ def test_ordered_groups_and_phenotypes_as_scores(scored):
         ({}, {"n_bootstrap": 5}, r"n_bootstrap=5 .* give no interval"),
         ({"time": 5.0, "event": 1}, {}, r"No two patients are comparable"),
         ({"event": 0}, {}, r"No event among 80 rows"),
-        ({"patient": "A"}, {}, r"80 rows hold 1 patients"),
+        ({"patient": "A"}, {}, r"80 rows hold 1 patient "),
     ],
 )
 def test_refusals(scored, change, arguments, message):

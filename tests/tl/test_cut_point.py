@@ -138,7 +138,7 @@ def test_lausen_schumacher_is_a_p_value():
         ({}, {"key": "other"}, r"No column 'other' in obs and no such name in var \(key=\)"),
         ({"event": 0}, {}, r"No event among 80 rows"),
         ({"time": -1.0}, {}, r"80 rows of obs.*negative or infinite time"),
-        ({"patient": "A"}, {}, r"80 rows hold 1 patients"),
+        ({"patient": "A"}, {}, r"80 rows hold 1 patient "),
     ],
 )
 def test_refusals(change, arguments, message):

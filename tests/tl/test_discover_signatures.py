@@ -139,7 +139,7 @@ def test_patients_without_outcome_are_refused_or_left_out():
     ("change", "arguments", "error", "message"),
     [
         (None, {"outcome": "cured"}, TableError, "No column 'cured' in obs"),
-        ("two", {}, ClinicalError, "1 patients have more than one value in obs\\['response'\\], first 'P00'"),
+        ("two", {}, ClinicalError, "1 patient has more than one value in obs\\['response'\\], first 'P00'"),
         ("one class", {}, TableError, "has 1 values among the patients"),
         ("names", {}, TableError, "is the response\\? Pass positive="),
         ("names", {"positive": "often"}, TableError, "positive='often' is no value"),

@@ -227,7 +227,7 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_written():
         ({"use_rep": "X_nan"}, TableError, "1 of 1920 rows of 'X_nan' hold NaN"),
         ({"use_rep": "X_flat"}, TableError, "All rows of 'X_flat' are equal"),
         ({"group_key": "one"}, TableError, "holds one group of patients"),
-        ({"group_key": "two groups"}, ClinicalError, "1 patients have more than one value .*'P01'"),
+        ({"group_key": "two groups"}, ClinicalError, "1 patient has more than one value .*'P01'"),
         ({"group_key": "few"}, TableError, "Fewer than 3 patients in a group .*a: 2.*b: 6"),
         ({"group_key": "gap"}, TableError, "1 of 8 patients have no value .*'P02'.*on_missing"),
         ({"library_key": "shared"}, ClinicalError, r"8 samples have more than one value in obs\['time_point'\]"),

@@ -132,7 +132,7 @@ def test_results_repeat_and_can_be_stored(cells, tmp_path):
         (None, {"n_clusters": 10_000}, TableError, "n_states=10000 of"),
         ("one class", {}, TableError, "All 40 patients are 'responder'"),
         ("two labels", {}, ClinicalError, "more than one value in obs"),
-        ("two patients", {}, ClinicalError, "1 samples belong to more than one patient"),
+        ("two patients", {}, ClinicalError, "1 sample belongs to more than one patient"),
         ("missing", {}, TableError, r"1 of 40 patients have no value in 'response'.*on_missing"),
         ("nan", {}, TableError, r"1 of 3200 rows of 'X_latent' hold NaN"),
     ],

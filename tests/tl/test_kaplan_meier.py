@@ -114,7 +114,7 @@ def test_missing_outcomes(leukemia):
             {},
             r"42 rows hold 41 patients.*'A' several times.*tl.composition",
         ),
-        ({"patient": [None] + [f"P{i}" for i in range(41)]}, {}, r"1 rows have no patient.*patient_key=None"),
+        ({"patient": [None] + [f"P{i}" for i in range(41)]}, {}, r"1 row has no patient.*patient_key=None"),
         (
             {"score": np.linspace(0, 1, 42)},
             {"group_key": "score"},

@@ -169,7 +169,7 @@ def test_refusals_of_strata_and_trend(leukemia):
         ({"arm": "6-MP"}, {}, r"Only one group in obs\['arm'\] \('6-MP'\)"),
         ({}, {"group_key": "group"}, r"No column 'group' in obs \(group_key=\)"),
         ({"event": 0}, {}, r"No event among 42 rows"),
-        ({"patient": "A"}, {}, r"42 rows hold 1 patients.*sfm.tl.composition\(cells, ..., patient_key=\"patient\"\)"),
+        ({"patient": "A"}, {}, r"42 rows hold 1 patient .*sfm.tl.composition\(cells, ..., patient_key=\"patient\"\)"),
         ({"time": -1.0}, {}, r"42 rows of obs.*negative or infinite time"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_planted_contrast_is_found_and_none_where_there_is_none():
 
 def test_few_patients_are_told_and_sides_without_cells_refused():
     cells = cohort(n_patients=3)
-    with pytest.warns(SpatialfmWarning, match=r"3 patient\(s\) have cells both"):
+    with pytest.warns(SpatialfmWarning, match=r"3 patients have cells both"):
         table = sfm.tl.neighborhood_contrast(cells, "type", cell_type="T", within="right", copy=True)
     assert table["p_patients"].isna().all()
     cells.obs["none"] = False

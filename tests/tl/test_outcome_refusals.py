@@ -235,7 +235,7 @@ def test_rows_of_a_patient_that_are_kept_together_have_one_outcome():
     """Cox regression takes several rows a patient, but not several outcomes."""
     adata = patients()
     adata.obs["patient"] = adata.obs["patient"].replace("P04", BAD)
-    refused(CALLS["cox"], adata, "1 patients", repr(BAD), "obs['time']", "patient_key=None", cluster_key="patient")
+    refused(CALLS["cox"], adata, "1 patient has", repr(BAD), "obs['time']", "patient_key=None", cluster_key="patient")
     for key in ("time", "event"):
         adata.obs.loc["P04", key] = adata.obs.loc[BAD, key]
     CALLS["cox"](adata, cluster_key="patient")

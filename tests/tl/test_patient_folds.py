@@ -64,7 +64,7 @@ def test_contradictions_are_refused(table):
     two = table.copy()
     two.obs.loc["c2", "label"] = "no"
     with pytest.raises(
-        ClinicalError, match=r"1 patients have more than one value in obs\['label'\], first 'A': 'yes', 'no'"
+        ClinicalError, match=r"1 patient has more than one value in obs\['label'\], first 'A': 'yes', 'no'"
     ):
         read_cases(two, {"label": "label_key"}, **KEYS)
     some = table.copy()
@@ -73,7 +73,7 @@ def test_contradictions_are_refused(table):
         read_cases(some, {"label": "label_key"}, **KEYS | {"on_missing": "drop"})
     split = table.copy()
     split.obs.loc["c1", "patient"] = "D"
-    with pytest.raises(ClinicalError, match=r"1 samples belong to more than one patient; 's1' to 'A', 'D'"):
+    with pytest.raises(ClinicalError, match=r"1 sample belongs to more than one patient; 's1' to 'A', 'D'"):
         read_cases(split, {}, **KEYS)
 
 
@@ -123,7 +123,7 @@ def test_one_class_and_numbers_are_refused(table):
             {"patient": [f"P{i}" for i in range(20)], "age": np.arange(20.0)}, index=list("abcdefghijklmnopqrst")
         )
     )
-    with pytest.raises(TableError, match=r"has 20 different numbers, which are no classes. Cut it first"):
+    with pytest.raises(TableError, match=r"has 20 different numbers, which are no classes. Cut it at values"):
         read_classes(read_cases(many, {"age": "label_key"}, **KEYS), "age", None, need=2, why="a test")
 
 

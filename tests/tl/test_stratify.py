@@ -156,7 +156,7 @@ def test_refuses_missing_values_and_repeated_patients(patients):
     with pytest.raises(SurvivalError, match="100 rows hold 99 patients"):
         sfm.tl.stratify(patients, 2, time_key="time", event_key="event")
     patients.X[3, 0] = np.nan
-    with pytest.raises(TableError, match=r"1 rows have missing or infinite values in X: 'P3'"):
+    with pytest.raises(TableError, match=r"1 row has missing or infinite values in X: 'P3'"):
         sfm.tl.stratify(patients, 2)
 
 

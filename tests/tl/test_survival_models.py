@@ -302,7 +302,7 @@ def test_missing_and_read_back(tmp_path):
         ({"event": [1] * 4 + [0] * 66}, {}, r"4 events leave 2 for the 3 inner folds"),
         ({"event": 0}, {}, r"No event among 70 rows"),
         ({"time": -1.0}, {}, r"70 rows of obs.*negative or infinite time"),
-        ({"patient": "A"}, {}, r"70 rows hold 1 patients.*Patients are the unit"),
+        ({"patient": "A"}, {}, r"70 rows hold 1 patient .*Patients are the unit"),
         ({"patient": ["A", "A"] + [f"P{i}" for i in range(68)]}, {}, r"70 rows hold 69 patients.*'A' several times"),
         ({}, {"n_folds": 1}, r"n_folds=1 .* 2 or more"),
         ({}, {"n_bootstrap": 5}, r"n_bootstrap=5 gives no interval"),
@@ -313,7 +313,7 @@ def test_missing_and_read_back(tmp_path):
         ({}, {"covariates": "time"}, r"'time' is the outcome, not one of the covariates"),
         ({}, {"covariates": "type 1"}, r"'type 1' is among the features twice"),
         ({}, {"covariates": "age"}, r"No column 'age' in obs and no such name in var \(covariates=\)"),
-        ({"c": 1.0}, {"use_rep": None, "covariates": "c"}, r"All 1 features are constant over 70 patients"),
+        ({"c": 1.0}, {"use_rep": None, "covariates": "c"}, r"1 feature is constant over 70 patients"),
     ],
 )
 def test_refusals(function, change, arguments, message):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmError, TableError, listed
+from .._errors import SpatialfmError, TableError, counted, listed
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -86,8 +86,8 @@ def batch_effect(
     names, sizes = np.unique(batches, return_counts=True)
     if len(names) < 2 or sizes.min() < 3:
         raise TableError(
-            f"obs[{batch_key!r}] holds {len(names)} batch(es), the smallest of {sizes.min()} rows. Two of three rows "
-            "are the least."
+            f"obs[{batch_key!r}] holds {counted(len(names), 'batch', 'batches')}, the smallest of {sizes.min()} rows. "
+            "Two of three rows are the least."
         )
     compute_lisi = _compute_lisi() if lisi else None
     rng = np.random.default_rng(random_state)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
+from .._errors import TableError, counted
 
 
 def classification(truth: Sequence, probability: np.ndarray, classes: Sequence) -> pd.DataFrame:
@@ -48,7 +48,9 @@ def classification(truth: Sequence, probability: np.ndarray, classes: Sequence) 
 
     truth, classes, probability = np.asarray(truth), list(classes), np.asarray(probability, dtype=np.float64)
     if probability.shape != (len(truth), len(classes)):
-        raise TableError(f"probability is {probability.shape}, not {len(truth)} rows x {len(classes)} classes.")
+        raise TableError(
+            f"probability is {probability.shape}, not {counted(len(truth), 'row')} x {len(classes)} classes."
+        )
     if unknown := sorted(set(truth.tolist()) - set(classes), key=str):
         raise TableError(f"The truth holds {unknown[0]!r}, which is not among the classes {classes}.")
     if not len(truth):

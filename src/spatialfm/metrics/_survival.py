@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .._errors import SurvivalError, listed
+from .._errors import SurvivalError, counted, listed
 from ._survival_scores import Patients, brier, concordance, dynamic_auc, integrated
 
 DRAWS_AT_ONCE = 200  # bounds the memory of the bootstrap
@@ -146,9 +146,11 @@ def _patients(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence |
             "understood. Pass True where the event was seen."
         )
     if not values["event"].any():
-        raise SurvivalError(f"No event among {n} patients: there is nothing to score. 1 stands for the event.")
+        raise SurvivalError(
+            f"No event among {counted(n, 'patient')}: there is nothing to score. 1 stands for the event."
+        )
     if (folds < 0).any():
-        raise SurvivalError(f"{int((folds < 0).sum())} patients have no fold (folds=).")
+        raise SurvivalError(f"{counted(int((folds < 0).sum()), 'patient has', 'patients have')} no fold (folds=).")
     return Patients(values["time"], values["event"] == 1, values["risk"], folds)
 
 

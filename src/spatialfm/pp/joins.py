@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from spatialdata.models import TableModel
 
-from .._errors import SpatialfmError, TableError
+from .._errors import SpatialfmError, TableError, counted
 from .._errors import listed as _listed
 from .._logging import logger
 
@@ -25,11 +25,6 @@ def listed(names: Iterable, n: int = 5) -> str:
     names = list(names)
     text = ", ".join(repr(name.item() if isinstance(name, np.generic) else name) for name in names[:n])
     return text + (f" and {len(names) - n} more" if len(names) > n else "") if names else "none"
-
-
-def counted(n: int, noun: str, plural: str = "") -> str:
-    """``1 cell``, ``2 cells``."""
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def whole_numbers(

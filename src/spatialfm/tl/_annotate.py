@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
+from .._errors import TableError, counted
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from ._check import check_anndata, listed, obs_column
@@ -97,8 +97,8 @@ def annotate(
     classes = np.unique(labels)
     if len(classes) < 2:
         raise TableError(
-            f"obs[{label_key!r}] holds {len(classes)} class(es) in {int(known.sum())} labelled cells "
-            f"({listed(classes)}). Label cells of two or more."
+            f"obs[{label_key!r}] holds {counted(len(classes), 'class', 'classes')} in {int(known.sum())} labelled "
+            f"cells ({listed(classes)}). Label cells of two or more."
         )
     values = representation(adata, use_rep)
     groups = None

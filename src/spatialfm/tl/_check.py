@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import ClinicalError, SpatialfmError, TableError
+from .._errors import ClinicalError, SpatialfmError, TableError, counted
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 
@@ -64,9 +64,9 @@ def check_samples(samples: pd.Series, patients: pd.Series, error: type[Spatialfm
     if len(twice):
         sample = twice["sample"].iloc[0]
         raise error(
-            f"{twice['sample'].nunique()} samples belong to more than one patient; {sample!r} to "
-            f"{listed(twice.loc[twice['sample'] == sample, 'patient'])} (obs[{patients.name!r}]). Correct the column; "
-            "or, where samples are numbered within each patient, name them apart: "
+            f"{counted(twice['sample'].nunique(), 'sample belongs', 'samples belong')} to more than one patient; "
+            f"{sample!r} to {listed(twice.loc[twice['sample'] == sample, 'patient'])} (obs[{patients.name!r}]). "
+            "Correct the column; or, where samples are numbered within each patient, name them apart: "
             f'adata.obs["sample_id"] = adata.obs["{patients.name}"].astype(str) + "_" + '
             f'adata.obs["{samples.name}"].astype(str).'
         )
@@ -92,8 +92,9 @@ def check_split(
     several = pairs.loc[pairs["patient"].duplicated(), "patient"].unique()
     if len(several):
         raise error(
-            f"patient_key={patient_key!r}, but {len(several)} patients have several {unit} (obs[{PATIENT_KEY!r}]), "
-            f"first {listed(several, 3)}: they would be on both sides of a split. Pass patient_key={PATIENT_KEY!r}."
+            f"patient_key={patient_key!r}, but {counted(len(several), 'patient has', 'patients have')} several {unit} "
+            f"(obs[{PATIENT_KEY!r}]), first {listed(several, 3)}: they would be on both sides of a split. Pass "
+            f"patient_key={PATIENT_KEY!r}."
         )
 
 
@@ -106,9 +107,9 @@ def value_of_each(column: pd.Series, codes: np.ndarray, names: Sequence[str], un
         case = codes[np.flatnonzero(wrong)[0]]
         mine = [str(value) for value in pd.unique(column[codes == case])]
         raise ClinicalError(
-            f"{len(np.unique(codes[wrong]))} {unit}s have more than one value in obs[{column.name!r}], first "
-            f"{names[case]!r}: {_listed(mine)}. An outcome belongs to the {unit}: correct the column, or keep the "
-            "samples that it is meant for, as those of one time point."
+            f"{counted(len(np.unique(codes[wrong])), f'{unit} has', f'{unit}s have')} more than one value in "
+            f"obs[{column.name!r}], first {names[case]!r}: {_listed(mine)}. An outcome belongs to the {unit}: correct "
+            "the column, or keep the samples that it is meant for, as those of one time point."
         )
     return column.array[first]
 

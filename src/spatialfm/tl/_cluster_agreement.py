@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
+from .._errors import TableError, counted
 from .._progress import progress_bar
 from ._check import check_anndata, obs_column
 from ._representation import each_representation
@@ -82,7 +82,10 @@ def cluster_agreement(
     labels = cells.obs[label_key].astype(str).to_numpy()
     n_labels = len(np.unique(labels))
     if n_labels < 2:
-        raise TableError(f"obs[{label_key!r}] holds {n_labels} label(s) in {int(known.sum())} cells. Two are needed.")
+        raise TableError(
+            f"obs[{label_key!r}] holds {counted(n_labels, 'label')} in {counted(int(known.sum()), 'cell')}. Two are "
+            "needed."
+        )
     n_clusters = n_clusters or n_labels
     if not 2 <= n_clusters < len(labels):
         raise TableError(f"n_clusters={n_clusters} of {len(labels)} cells. Pass 2 or more, fewer than cells.")

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, norm
 
-from .._errors import SurvivalError, warn
+from .._errors import SurvivalError, counted, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
-from ..pp.joins import counted
 from ._check import listed, obs_column
 from ._concordance import concordant_pairs
 from ._cox_fit import CoxFit, Ties, fit_cox
@@ -261,9 +260,9 @@ def _check_design(design: pd.DataFrame, penalizer: float) -> None:
         raise SurvivalError(f"Covariates {listed(constant)} are constant in these rows. Leave them out.")
     if penalizer == 0 and np.linalg.matrix_rank(((design - design.mean()) / spread).to_numpy()) < design.shape[1]:
         raise SurvivalError(
-            f"The {design.shape[1]} terms {listed(design)} are collinear, so that their coefficients cannot be told "
-            "apart (all fractions of a composition add up to 1). Leave one out, or pass a penalizer= above 0, such as "
-            "0.1."
+            f"The {design.shape[1]} terms {listed(design)} are collinear, so that their coefficients cannot "
+            "be told apart (all fractions of a composition add up to 1). Leave one out, or pass a penalizer= above 0, "
+            "such as 0.1."
         )
 
 
@@ -276,18 +275,20 @@ def _clusters(samples: AnnData, cluster_key: str, patient_key: str | None, time_
     of_patient = clusters.groupby(patients.astype(str)).nunique()
     if (of_patient > 1).any():
         raise SurvivalError(
-            f"{int((of_patient > 1).sum())} patients (obs[{patient_key!r}]) are in several clusters of "
-            f"obs[{cluster_key!r}] (cluster_key=), first {listed(of_patient.index[of_patient > 1], 3)}: their rows are "
-            f'not independent. Pass cluster_key="{patient_key}".'
+            f"{counted(int((of_patient > 1).sum()), 'patient is', 'patients are')} in several clusters of "
+            f"obs[{cluster_key!r}] (cluster_key=), first {listed(of_patient.index[of_patient > 1], 3)} of "
+            f"obs[{patient_key!r}]: their rows are not independent. Pass "
+            f'cluster_key="{patient_key}".'
         )
     for key in (time_key, event_key):
         if key in samples.obs:
             values = samples.obs[key].groupby(patients.astype(str)).nunique()
             if (values > 1).any():
                 raise SurvivalError(
-                    f"{int((values > 1).sum())} patients (obs[{patient_key!r}]) have more than one value in "
-                    f"obs[{key!r}], first {listed(values.index[values > 1], 3)}. An outcome belongs to the patient: "
-                    "correct the column; or, where each row has an event of its own (a lesion), pass patient_key=None."
+                    f"{counted(int((values > 1).sum()), 'patient has', 'patients have')} more than one value in "
+                    f"obs[{key!r}], first {listed(values.index[values > 1], 3)} of obs[{patient_key!r}]. An outcome "
+                    "belongs to the patient: correct the column; or, where each row has an event of its own (a "
+                    "lesion), pass patient_key=None."
                 )
     return clusters
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError, warn
+from .._errors import TableError, counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from . import _signature_clusters as clustering
@@ -330,7 +330,7 @@ def _check_candidates(ranks: np.ndarray, plan: Plan, max_cells: int | None, reso
             "or a smaller min_patients=."
         )
     if usable < 2 * plan.n_signatures:
-        warn(f"Only {usable} clusters are candidates for {2 * plan.n_signatures} signatures.")
+        warn(f"Only {counted(usable, 'cluster is', 'clusters are')} candidates for {2 * plan.n_signatures} signatures.")
 
 
 def _tell(record: dict) -> None:

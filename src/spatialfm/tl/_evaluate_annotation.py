@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
+from .._errors import TableError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from .._progress import progress_bar
@@ -162,8 +162,8 @@ def _kept(labels: pd.Series, label_key: str, min_cells: int) -> np.ndarray:
         logger.info("classes with fewer than %d cells are left out: %s", min_cells, listed(rare))
     if (counts >= min_cells).sum() < 2:
         raise TableError(
-            f"obs[{label_key!r}] holds {int((counts >= min_cells).sum())} class(es) with {min_cells} or more cells. "
-            "Pass a smaller min_cells=, or label more."
+            f"obs[{label_key!r}] holds {counted(int((counts >= min_cells).sum()), 'class', 'classes')} with "
+            f"{min_cells} or more cells. Pass a smaller min_cells=, or label more."
         )
     return (labels.notna() & ~labels.isin(rare)).to_numpy()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
+from .._errors import TableError, counted
 from .._logging import logger
 from .._progress import progress_bar
 from ._check import check_anndata
@@ -88,7 +88,7 @@ def leiden_sweep(
     check_anndata(adata, "leiden_sweep")
     resolutions = np.unique(np.round(np.asarray(resolutions, dtype=float), 6))
     if adata.n_obs < 10:
-        raise TableError(f"{adata.n_obs} cells are too few to cluster; pass 10 or more.")
+        raise TableError(f"{counted(adata.n_obs, 'cell is', 'cells are')} too few to cluster; pass 10 or more.")
     if not len(resolutions) or resolutions.min() <= 0:
         raise TableError(f"resolutions={list(resolutions)} must be positive numbers.")
     if n_subsamples < 0 or not 0 < share < 1:
@@ -200,8 +200,8 @@ def suggest(table: pd.DataFrame) -> tuple[float, str]:
     chosen = several.index[several["stability"] >= limit].max()
     row = several.loc[chosen]
     reason = (
-        f"{int(row['n_clusters'])} clusters that agree with those of random subsets of the cells (adjusted Rand index "
-        f"{row['stability']:.2f}); the finest within one standard error of the best ("
+        f"{counted(int(row['n_clusters']), 'cluster')} that agree with those of random subsets of the cells (adjusted "
+        f"Rand index {row['stability']:.2f}); the finest within one standard error of the best ("
         f"{several['stability'].max():.2f} at {best:g})"
     )
     return float(chosen), reason

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError, warn
+from .._errors import TableError, counted, warn
 from .._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
@@ -155,7 +155,8 @@ def _libraries(adata: AnnData, library_key: str | None, n_neighbors: int | None)
         for key in (SAMPLE_KEY, REGION_KEY):
             if key in adata.obs and adata.obs[key].nunique() > 1:
                 raise TableError(
-                    f"adata holds {adata.obs[key].nunique()} samples in obs[{key!r}], and cells of one sample are no "
+                    f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and cells of one "
+                    "sample are no "
                     f'neighbours of another\'s. Pass library_key="{key}".'
                 )
         codes, names = np.zeros(adata.n_obs, dtype=int), ["all cells"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError, warn
+from .._errors import TableError, counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ._check import check_anndata, codes_of, listed, obs_column
 from ._group_test import benjamini_hochberg
@@ -105,8 +105,8 @@ def neighborhood_contrast(
     tested = table["p_patients"].notna()
     if patients is not None and not tested.any():
         warn(
-            f"{table['n_patients'].iloc[0]} patient(s) have cells both inside and outside; five are the least for a "
-            "test "
+            f"{counted(table['n_patients'].iloc[0], 'patient has', 'patients have')} cells both inside and outside; "
+            "five are the least for a test "
             "over patients. Only the test over cells is there, which is far too good."
         )
     if copy:

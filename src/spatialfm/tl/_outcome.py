@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmError, SurvivalError
+from .._errors import SpatialfmError, SurvivalError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from ..pp.joins import counted
 from ._check import check_anndata, check_samples, listed, obs_column
 
 if TYPE_CHECKING:
@@ -108,8 +107,9 @@ def check_patients(
     repeated = patients[patients.duplicated(keep=False)]
     if len(repeated):
         raise error(
-            f"{samples.n_obs} rows hold {patients.nunique()} patients (obs[{patient_key!r}]), for example "
-            f"{listed(repeated.astype(str).unique(), 3)} several times. Patients are {unit}: "
+            f"{counted(samples.n_obs, 'row holds', 'rows hold')} {counted(patients.nunique(), 'patient')} "
+            f"(obs[{patient_key!r}]), for example {listed(repeated.astype(str).unique(), 3)} several times. Patients "
+            f"are {unit}: "
             f'make one row a patient with sfm.tl.composition(cells, ..., patient_key="{patient_key}").'
         )
 
@@ -131,7 +131,7 @@ def patient_column(
     patients = samples.obs[patient_key]
     if patients.isna().any():
         raise error(
-            f"{int(patients.isna().sum())} rows have no patient in obs[{patient_key!r}], first "
+            f"{counted(int(patients.isna().sum()), 'row has', 'rows have')} no patient in obs[{patient_key!r}], first "
             f"{listed(patients.index[patients.isna()], 3)}. Fill the column, or pass patient_key=None if each row is a "
             "patient."
         )

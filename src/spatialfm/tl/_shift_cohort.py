@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import ClinicalError, TableError
+from .._errors import ClinicalError, TableError, counted
 from .._logging import logger
 from ._check import listed, obs_column
 from ._group_test import LEAST
@@ -129,9 +129,9 @@ def _check_samples(samples: pd.Series, columns: dict[str, np.ndarray], library_k
         if len(twice):
             sample = twice["sample"].iloc[0]
             raise ClinicalError(
-                f"{twice['sample'].nunique()} samples have more than one value in obs[{key!r}]; {sample!r} has "
-                f"{listed(twice.loc[twice['sample'] == sample, 'value'])}. A sample is one tissue of one patient at "
-                "one time: correct the columns, or where names repeat, tell them apart: "
+                f"{counted(twice['sample'].nunique(), 'sample has', 'samples have')} more than one value in "
+                f"obs[{key!r}]; {sample!r} has {listed(twice.loc[twice['sample'] == sample, 'value'])}. A sample is "
+                "one tissue of one patient at one time: correct the columns, or where names repeat, tell them apart: "
                 f'adata.obs["{library_key}"] = adata.obs["{library_key}"].astype(str) + "_" + '
                 f'adata.obs["{key}"].astype(str). library_key=None skips this check.'
             )
@@ -150,9 +150,9 @@ def _groups(
         patient = twice["patient"].iloc[0]
         values = twice.loc[twice["patient"] == patient, "group"].map(lambda x: "missing" if pd.isna(x) else x)
         raise ClinicalError(
-            f"{twice['patient'].nunique()} patients have more than one value in obs[{group_key!r}] (group_key=), first "
-            f"{patient!r}: {listed(values)}. Patients are compared, so each is in one group, at all time points: "
-            "correct the column."
+            f"{counted(twice['patient'].nunique(), 'patient has', 'patients have')} more than one value in "
+            f"obs[{group_key!r}] (group_key=), first {patient!r}: {listed(values)}. Patients are compared, so each is "
+            "in one group, at all time points: correct the column."
         )
     missing = found.loc[found["group"].isna(), "patient"].tolist()
     if missing and on_missing == "raise":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import ClinicalError, SurvivalError, TableError
+from .._errors import ClinicalError, SurvivalError, TableError, counted
 from .._keys import SAMPLE_KEY
 from .._logging import logger
 from ._check import check_samples, check_split, codes_by_appearance, listed, obs_column, value_of_each
@@ -112,7 +112,9 @@ def _survival(table: pd.DataFrame, keys: list[str], event_value: EventValue) -> 
     times = event_times(table[keys[0]].infer_objects(), keys[0])
     found = Survival(times, events(table[keys[1]], keys[1], event_value))
     if not found.event.any():
-        raise SurvivalError(f"No event in obs[{keys[1]!r}] among {len(table)} patients: there is nothing to predict.")
+        raise SurvivalError(
+            f"No event in obs[{keys[1]!r}] among {counted(len(table), 'patient')}: there is nothing to predict."
+        )
     return found
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import SurvivalError, TableError, warn
+from .._errors import SurvivalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from ._check import check_anndata, check_split, listed
@@ -207,7 +207,7 @@ def _values(samples: AnnData, layer: str | None) -> np.ndarray:
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise TableError(
-            f"{int(bad.sum())} rows have missing or infinite values in {layer or 'X'}: "
+            f"{counted(int(bad.sum()), 'row has', 'rows have')} missing or infinite values in {layer or 'X'}: "
             f"{listed(samples.obs_names[bad])}. Leave them out before this call."
         )
     return values
@@ -228,8 +228,8 @@ def _check_plan(
     different = len(np.unique(values, axis=0))
     if different < n_groups:
         raise TableError(
-            f"{different} different compositions cannot make {n_groups} groups. Pass a smaller n_groups=, or more "
-            "samples."
+            f"{different} different compositions cannot make {counted(n_groups, 'group')}. Pass a smaller n_groups=, "
+            "or more samples."
         )
 
 
@@ -243,11 +243,13 @@ def _check_folds(values: np.ndarray, n_groups: int, merge_into: int | None, cros
             "cross-fit."
         )
     if not 2 <= cross_fit <= len(values):
-        raise SurvivalError(f"cross_fit={cross_fit} folds of {len(values)} patients. Pass 2 or more, at most as many.")
+        raise SurvivalError(
+            f"cross_fit={cross_fit} folds of {counted(len(values), 'patient')}. Pass 2 or more, at most as many."
+        )
     if len(values) - -(-len(values) // cross_fit) < 2 * n_groups:
         raise SurvivalError(
-            f"Without a fold, {len(values)} patients leave too few for n_groups={n_groups}. Pass more folds or fewer "
-            "groups."
+            f"Without a fold, {counted(len(values), 'patient leaves', 'patients leave')} too few for "
+            f"n_groups={n_groups}. Pass more folds or fewer groups."
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import SurvivalError
+from .._errors import SurvivalError, counted
 from .._logging import logger
 from ._check import check_anndata, check_split, listed
 from ._concordance import concordant_pairs
@@ -139,7 +139,10 @@ def read_cohort(
         raise SurvivalError(f"{listed(twice)} is among the features twice. Leave it out of covariates=, or rename it.")
     x = np.concatenate(parts, axis=1)
     if not x.size or (x.std(axis=0) <= 1e-12).all():
-        raise SurvivalError(f"All {x.shape[1]} features are constant over {len(x)} patients: nothing can be learned.")
+        raise SurvivalError(
+            f"{counted(x.shape[1], 'feature is', 'features are')} constant over {counted(len(x), 'patient')}: "
+            "nothing can be learned."
+        )
     return Cohort(x, outcome.time, outcome.event, features, rows, outcome.n_dropped)
 
 
@@ -149,16 +152,20 @@ def check_plan(cohort: Cohort, n_folds: int, n_inner_folds: int, n_components: i
     if n_folds < 2 or n_inner_folds < 2:
         raise SurvivalError(f"n_folds={n_folds} and n_inner_folds={n_inner_folds}: both must be 2 or more.")
     if n < n_folds:
-        raise SurvivalError(f"{n} patients are fewer than the {n_folds} folds. Pass a smaller n_folds=.")
+        raise SurvivalError(
+            f"{counted(n, 'patient is', 'patients are')} fewer than the {n_folds} folds. Pass a smaller n_folds=."
+        )
     if events < n_folds:
         raise SurvivalError(
-            f"{events} events for {n_folds} folds: at least one fold would have no event. Pass a smaller n_folds=."
+            f"{counted(events, 'event')} for {n_folds} folds: at least one fold would have no event. Pass a smaller "
+            "n_folds=."
         )
     least = events - -(-events // n_folds)
     if least < n_inner_folds:
         raise SurvivalError(
-            f"{events} events leave {least} for the {n_inner_folds} inner folds of a training part: at least one would "
-            "have no event. Pass smaller n_folds= or n_inner_folds=; models need some 10 events for each."
+            f"{counted(events, 'event leaves', 'events leave')} {least} for the {n_inner_folds} inner folds of a "
+            "training part: at least one would have no event. Pass smaller n_folds= or n_inner_folds=; models need "
+            "some 10 events for each."
         )
     if n_bootstrap < 100:
         raise SurvivalError(f"n_bootstrap={n_bootstrap} gives no interval. Pass at least n_bootstrap=100.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
+from .._errors import TableError, counted
 from .._keys import SAMPLE_KEY
 from .._logging import logger
 from ._check import check_anndata, obs_column
@@ -91,7 +91,9 @@ def tissue_clusters(
         different = len(np.unique(values[mine], axis=0))
         if different < n_clusters:
             of = f" of sample {prefix[:-1]!r}" if prefix else ""
-            raise TableError(f"{different} different tiles{of} cannot make {n_clusters} clusters. Pass fewer.")
+            raise TableError(
+                f"{different} different tiles{of} cannot make {counted(n_clusters, 'cluster')}. Pass fewer."
+            )
         codes = kmeans_by_size(values[mine], n_clusters, random_state)
         names[mine] = [f"{prefix}{code + 1}" for code in codes]
         order += [f"{prefix}{i + 1}" for i in range(n_clusters)]

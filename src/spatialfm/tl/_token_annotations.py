@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import CoordinateError, ElementError, TableError, listed
+from .._errors import CoordinateError, ElementError, TableError, counted, listed
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -203,11 +203,11 @@ def check_classes(labels: pd.Series, min_tokens: int) -> None:
     counts = labels.value_counts()
     if len(counts) < 2:
         raise TableError(
-            f"The annotations hold {len(counts)} class(es) ({listed(counts.index)}) on {int(counts.sum())} tokens. "
-            "Annotate regions of two or more."
+            f"The annotations hold {counted(len(counts), 'class', 'classes')} ({listed(counts.index)}) on "
+            f"{counted(int(counts.sum()), 'token')}. Annotate regions of two or more."
         )
     if len(few := counts.index[counts < min_tokens]):
         raise TableError(
-            f"Class {few[0]!r} covers {counts[few[0]]} token(s), fewer than min_tokens={min_tokens}. Annotate more of "
-            "it, pass a smaller stride= or min_tokens=, or leave the class out."
+            f"Class {few[0]!r} covers {counted(counts[few[0]], 'token')}, fewer than min_tokens={min_tokens}. Annotate "
+            "more of it, pass a smaller stride= or min_tokens=, or leave the class out."
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError, warn
+from .._errors import TableError, counted, warn
 from .._keys import UNS
 from .._logging import logger
 from ._annotate import certainty
@@ -99,7 +99,9 @@ def transfer_labels(
     labels = reference.obs[label_key][known].astype(str).to_numpy()
     classes, sizes = np.unique(labels, return_counts=True)
     if len(classes) < 2:
-        raise TableError(f"obs[{label_key!r}] of the reference holds {len(classes)} class(es). Two are needed.")
+        raise TableError(
+            f"obs[{label_key!r}] of the reference holds {counted(len(classes), 'class', 'classes')}. Two are needed."
+        )
     shared = shared_columns(reference, query, use_rep)
     trained = representation(reference[known], use_rep)[:, shared[0]]
     values = representation(query, use_rep)[:, shared[1]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
+from .._errors import TableError, counted
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from ._check import check_anndata, listed, obs_column
@@ -143,7 +143,7 @@ def _members(source: AnnData, key: str) -> pd.DataFrame:
         n = int(min(column.sum(), (~column).sum()))
         if n < 10:
             raise TableError(
-                f"Signature {name!r} has {n} cells inside or outside: too few to be learned. Leave it out."
+                f"Signature {name!r} has {counted(n, 'cell')} inside or outside: too few to be learned. Leave it out."
             )
     return members
 
