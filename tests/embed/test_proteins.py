@@ -14,6 +14,7 @@ from importlib.resources import files
 from urllib.error import HTTPError, URLError
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -97,16 +98,16 @@ def folder(tmp_path):
 
 def test_folder(folder, caplog):
     with caplog.at_level(logging.INFO, "spatialfm"):
-        found, reasons = protein_embeddings(["CD3", "DAPI", "CD4", "CD15", "CD8", "CD45"], folder, 4)
+        found, reasons = protein_embeddings(["CD3", "DAPI", "CD4", "PNAd", "CD8", "CD45"], folder, 4)
     assert list(found) == ["CD3", "CD4", "CD45"]
     for name, number in {"CD4": 1, "CD3": 2, "CD45": 3}.items():
         np.testing.assert_array_equal(found[name], vector(number))
         assert found[name].shape == (4,)
         assert found[name].dtype == np.float32
     assert reasons["DAPI"] == "no protein sequence (DNA stain)"
-    assert reasons["CD15"].startswith("no protein sequence (carbohydrate (Lewis X)")
+    assert reasons["PNAd"].startswith("no protein sequence (")
     assert reasons["CD8"] == f"no embedding of P01732 in {folder}"
-    assert list(reasons) == ["DAPI", "CD15", "CD8"]
+    assert list(reasons) == ["DAPI", "PNAd", "CD8"]
     # the epsilon chain represents CD3; that another one stands for it is said
     assert f"CD3: embedding of {CD3D}, for want of {CD3E}" in caplog.text
     assert "CD4:" not in caplog.text
@@ -519,10 +520,10 @@ DNA = ["DAPI", "Hoechst", "Hoechst 33342", "DNA1", "DNA2", "191Ir", "Ir193", "Ir
 
 
 def test_shipped_histone_for_stains_of_dna():
-    found = find_embeddings([*DNA, "CD15", "H3"], None, 640, nuclear="histone")
+    found = find_embeddings([*DNA, "PNAd", "EdU", "H3"], None, 640, nuclear="histone")
     for name in (*DNA, "H3"):
         np.testing.assert_array_equal(found.vectors[name], shipped_embeddings()["P68431"])
-    assert list(found.reasons) == ["CD15"]  # a carbohydrate is no stain of DNA
+    assert list(found.reasons) == ["PNAd", "EdU"]  # a carbohydrate, and a label of dividing cells: no stains of all DNA
     own = find_embeddings(["DAPI", "DNA1"], {"DAPI": vector(1, 640)}, 640, nuclear="histone")
     np.testing.assert_array_equal(own.vectors["DAPI"], vector(1, 640))
     assert list(find_embeddings(DNA, None, 640).reasons) == DNA
@@ -540,6 +541,23 @@ def test_shipped_values():
     licence = (files("spatialfm.embed.esm2") / "LICENSE.txt").read_text()
     assert "MIT License" in licence
     assert "ECOLE POLYTECHNIQUE FEDERALE DE LAUSANNE" in licence
+
+
+@pytest.mark.real_data
+def test_shipped_embeddings_are_found_by_the_names_of_their_data_set(real_data):
+    """The accession of each channel of Cords et al. 2024 as VirTues' authors have it."""
+    table = real_data / "cords_spora" / "imc" / "channels.parquet"
+    if not table.is_file():
+        pytest.skip("no published channels")
+    channels = pd.read_parquet(table).dropna(subset="uniprot_id").set_index("channel_name")["uniprot_id"]
+    found = find_embeddings(list(channels.index), {}, 640)
+    # two antibodies on one metal are not guessed, and a family's antibody is of the family
+    others = {"S100", "Collagen I+Fibronectin", "CD31+vWF"}
+    named = channels.drop([name for name in others if name in channels.index])
+    assert len(named) == 37
+    assert {name: found.origins.get(name) for name in named.index} == {
+        name: f"{accession}, shipped with spatialfm" for name, accession in named.items()
+    }
 
 
 @pytest.mark.real_data

@@ -36,10 +36,10 @@ def proteins_of(markers: Sequence[str], nuclear: str | None = None) -> list[Prot
     proteins = []
     for row in match_markers(names).itertuples():
         note, genes = (table.at[row.marker, column] if row.marker in table.index else "" for column in ("note", "gene"))
-        if row.uniprot:
-            accessions = row.uniprot.split(";")
-            first = _virtues_choice(note, genes.split(";"), accessions)
-            proteins.append(Protein(row.channel, tuple(dict.fromkeys([*first, *accessions]))))
+        accessions = row.uniprot.split(";") if row.uniprot else []
+        accessions = [*_virtues_choice(note, genes.split(";"), accessions), *accessions]
+        if accessions:
+            proteins.append(Protein(row.channel, tuple(dict.fromkeys(accessions))))
         elif row.marker and nuclear == "histone" and re.search(r"DNA stain|double-stranded DNA", note):
             proteins.append(Protein(row.channel, (HISTONE_H3,)))
         elif row.marker:
@@ -54,7 +54,7 @@ def proteins_of(markers: Sequence[str], nuclear: str | None = None) -> list[Prot
 
 
 def _virtues_choice(note: str, genes: Sequence[str], accessions: Sequence[str]) -> list[str]:
-    """The accession that VirTues takes where it is not the first: an isoform, or another member of the family."""
+    """The accession that VirTues takes where it is not the first: an isoform, another member of a family, an enzyme."""
     said = re.search(r"VirTues: (\S+?)\)", note)
     if not said:
         return []
