@@ -128,7 +128,7 @@ def _resolve_one(
     chosen: dict[str, int] = {}
     for index, row in enumerate(table.itertuples()):
         if row.status == "ignored":
-            dropped[row.channel] = "ignored: no marker"
+            dropped[row.channel] = f"ignored: {row.via}"
             continue
         known = row.status in ("exact", "alias")
         if not known and on_unknown == "drop":
