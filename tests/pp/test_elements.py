@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import spatialdata as sd
-from spatialdata.models import Image2DModel, Labels2DModel
+from spatialdata.models import Image2DModel, Image3DModel, Labels2DModel, Labels3DModel, ShapesModel
 from spatialdata.transformations import Affine, Identity, Scale, Sequence, Translation, set_transformation
 
+import spatialfm
 from spatialfm._errors import CoordinateError, ElementError
 from spatialfm.pp.elements import (
     AxisAffine,
@@ -203,3 +206,58 @@ def test_multiscale_elements_give_their_largest_level():
 
 def test_channels_without_names_are_numbered(cohort):
     assert channel_names(cohort, "image_a") == ["0", "1"]
+
+
+def volume(n, kind="image", multiscale=False):
+    systems = {"a": Scale([0.5, 0.5, 2.0], axes=("x", "y", "z"))}
+    values = np.random.default_rng(0).integers(1, 100, (2, n, 16, 16)).astype(np.uint16)
+    if kind == "labels":
+        return values[0], Labels3DModel.parse(values[0], dims=("z", "y", "x"), transformations=systems)
+    options = {"scale_factors": [{"x": 2, "y": 2, "z": 1}]} if multiscale else {}
+    element = Image3DModel.parse(
+        values, dims=("c", "z", "y", "x"), c_coords=["DAPI", "CD3"], transformations=systems, **options
+    )
+    return values, element
+
+
+@pytest.mark.parametrize("multiscale", [False, True])
+def test_volumes_are_refused_with_a_call_that_makes_them_flat(multiscale, tmp_path):
+    values, element = volume(3, multiscale=multiscale)
+    numbers, cells = volume(3, "labels")
+    sdata = sd.SpatialData(images={"image_a": element}, labels={"cells_a": cells})
+    scope = {"sdata": sdata, "spatialdata": sd, "spatialfm": spatialfm}
+    with pytest.raises(
+        ElementError, match=r"'image_a' is a volume of 3 Z planes.*\.max\('z'\).*image='image_a_2d'"
+    ) as e:
+        match_elements(sdata)
+    exec(re.search(r"sdata\[.*\)\)", str(e.value))[0].replace("isel(z=<plane>)", "max('z')"), scope)
+    with pytest.raises(ElementError, match=r"'cells_a' is a volume of 3 Z planes.*labels='cells_a_2d'") as e:
+        match_elements(sdata, image="image_a_2d", labels="cells_a")
+    assert "max(" not in str(e.value)  # the highest number of a pixel is no cell's shape
+    exec(re.search(r"sdata\[.*\)\)", str(e.value))[0].replace("<plane>", "1"), scope)
+    (pair,) = match_elements(sdata, image="image_a_2d", labels="cells_a_2d")
+    np.testing.assert_array_equal(image_array(sdata, pair.image).values, values.max(axis=1))
+    np.testing.assert_array_equal(labels_array(sdata, pair.labels).values, numbers[1])
+    assert channel_names(sdata, pair.image) == ["DAPI", "CD3"]
+    assert pixel_size(sdata, pair) == 0.5
+    sdata.write(tmp_path / "a.zarr")
+
+
+def test_a_volume_of_one_plane_is_flat():
+    values, element = volume(1)
+    numbers, cells = volume(1, "labels")
+    sdata = sd.SpatialData(images={"image_a": element}, labels={"cells_a": cells})
+    (pair,) = match_elements(sdata)
+    np.testing.assert_array_equal(image_array(sdata, pair.image).values, values[:, 0])
+    np.testing.assert_array_equal(labels_array(sdata, pair.labels).values, numbers[0])
+    assert labels_to_image(sdata, pair).is_identity
+    assert pixel_size(sdata, pair) == 0.5
+
+
+def test_elements_of_another_kind_are_named():
+    circles = ShapesModel.parse(np.array([[3.0, 4.0]]), geometry=0, radius=1)
+    sdata = sd.SpatialData(images={"image_a": image(scale("a"))}, shapes={"cells_a": circles})
+    with pytest.raises(ElementError, match=r"'cells_a' in sdata \(it is a shapes element: spatialdata\.rasterize"):
+        labels_array(sdata, "cells_a")
+    with pytest.raises(ElementError, match=r"'image_a' in sdata \(it is an image element\)"):
+        labels_array(sdata, "image_a")

@@ -76,15 +76,54 @@ def full_resolution(element) -> xr.DataArray:
 def image_array(sdata: SpatialData, name: str) -> xr.DataArray:
     """Full-resolution image ``(c, y, x)``, lazily."""
     if name not in sdata.images:
-        raise ElementError(f"No image element {name!r} in sdata; found {listed(sdata.images)}. Pass image=<name>.")
-    return full_resolution(sdata.images[name]).transpose("c", "y", "x")
+        raise ElementError(
+            f"No image element {name!r} in sdata{_elsewhere(sdata, name)}; found {listed(sdata.images)}. "
+            "Pass image=<name>."
+        )
+    return _flat(full_resolution(sdata.images[name]), name, "image").transpose("c", "y", "x")
 
 
 def labels_array(sdata: SpatialData, name: str) -> xr.DataArray:
     """Full-resolution label image ``(y, x)``, lazily."""
     if name not in sdata.labels:
-        raise ElementError(f"No labels element {name!r} in sdata; found {listed(sdata.labels)}. Pass labels=<name>.")
-    return full_resolution(sdata.labels[name]).transpose("y", "x")
+        raise ElementError(
+            f"No labels element {name!r} in sdata{_elsewhere(sdata, name)}; found {listed(sdata.labels)}. "
+            "Pass labels=<name>."
+        )
+    return _flat(full_resolution(sdata.labels[name]), name, "labels").transpose("y", "x")
+
+
+def _flat(array: xr.DataArray, name: str, kind: str) -> xr.DataArray:
+    """A raster without its Z axis, where that is one plane."""
+    if "z" not in array.dims:
+        return array
+    n = array.sizes["z"]
+    if n == 1:
+        return array.isel(z=0, drop=True)
+    options = ["isel(z=<plane>)"] + (["max('z')", "mean('z')"] if kind == "image" else [])  # labels do not add up
+    model, dims, more = "Labels2DModel", "('y', 'x')", ""
+    if kind == "image":
+        model, dims, more = (
+            "Image2DModel",
+            "('c', 'y', 'x')",
+            f"c_coords={[str(c) for c in array.coords['c'].values]}, ",
+        )
+    raise ElementError(
+        f"{kind.capitalize()} element {name!r} is a volume of {n} Z planes, but cells are measured in 2-D. Make a 2-D "
+        f"element of it, with {' or '.join('.' + option for option in options)}, whichever is right for it: "
+        f"sdata['{name}_2d'] = spatialdata.models.{model}.parse(spatialfm.pp.elements.full_resolution(sdata[{name!r}])"
+        f".{options[0]}.data, dims={dims}, {more}transformations=spatialdata.transformations.get_transformation("
+        f"sdata[{name!r}], get_all=True)). Then pass {kind}='{name}_2d'."
+    )
+
+
+def _elsewhere(sdata: SpatialData, name: str) -> str:
+    """What an element of this name is, if it is of another kind."""
+    kinds = {"image": sdata.images, "labels": sdata.labels, "shapes": sdata.shapes, "points": sdata.points}
+    kind = next((kind for kind, elements in kinds.items() if name in elements), None)
+    if kind == "shapes":
+        return " (it is a shapes element: spatialdata.rasterize with return_regions_as_labels=True makes labels of it)"
+    return f" (it is {'an' if kind == 'image' else 'a'} {kind} element)" if kind else ""
 
 
 def channel_names(sdata: SpatialData, name: str) -> list[str]:
