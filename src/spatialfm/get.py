@@ -11,12 +11,13 @@ import pandas as pd
 from ._errors import ElementError, ModelError, PanelError
 from ._keys import UNS
 from ._logging import logger
+from ._storable import named_table
 
 if TYPE_CHECKING:
     import dask.array as da
     from anndata import AnnData
 
-__all__ = ["basis", "features", "marker_embedding", "record"]
+__all__ = ["basis", "features", "marker_embedding", "record", "table"]
 
 
 def record(adata: AnnData, key: str) -> dict[str, object]:
@@ -164,6 +165,37 @@ def features(adata: AnnData, key: str) -> pd.DataFrame:
     if hasattr(values, "compute"):
         logger.info("%s: %.1f GB are brought into memory", key, values.nbytes / 1e9)
     return pd.DataFrame(np.asarray(values), index=adata.obs_names, columns=names)
+
+
+def table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFrame:
+    """A table that a tool wrote, its columns called as types, markers and samples are.
+
+    Stores cannot hold every name: ``Mac/Mono`` is a column ``Mac_Mono`` of ``obsm[key]``. Here it has its own name.
+
+    Parameters
+    ----------
+    adata
+        Table with the result.
+    key
+        Key in ``obsm``; with `name`, in ``uns``.
+    name
+        Name of a table in ``uns[key]``.
+
+    Raises
+    ------
+    TableError
+        If there is no such table.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> adata = sfm.datasets.simulate_cells(n_patients=2, cells_per_patient=100, random_state=0)
+    >>> adata.obs["lineage"] = (adata.obs["type"] == "B").map({True: "B/plasma", False: "other"})
+    >>> sfm.tl.annotate(adata, "lineage", use_rep="X_latent", C=1.0)
+    >>> sfm.get.table(adata, "lineage_predicted_probability").columns.tolist()
+    ['B/plasma', 'other']
+    """
+    return named_table(adata, key, name)
 
 
 def _read(value: object) -> object:

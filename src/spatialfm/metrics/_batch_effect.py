@@ -82,8 +82,11 @@ def batch_effect(
             f"{missing} of {adata.n_obs} rows have no value in obs[{batch_key!r}] (batch_key=). Fill them, or leave "
             f'them out: adata[adata.obs["{batch_key}"].notna()].'
         )
-    batches = adata.obs[batch_key].astype(str).to_numpy()
+    column = adata.obs[batch_key]
+    batches = column.astype(str).to_numpy()
     names, sizes = np.unique(batches, return_counts=True)
+    if isinstance(column.dtype, pd.CategoricalDtype):  # pairs in the order of the categories
+        names = [str(name) for name in column.cat.categories if str(name) in set(names)]
     if len(names) < 2 or sizes.min() < 3:
         raise TableError(
             f"obs[{batch_key!r}] holds {counted(len(names), 'batch', 'batches')}, the smallest of {sizes.min()} rows. "

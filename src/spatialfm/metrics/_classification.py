@@ -52,7 +52,9 @@ def classification(truth: Sequence, probability: np.ndarray, classes: Sequence) 
             f"probability is {probability.shape}, not {counted(len(truth), 'row')} x {len(classes)} classes."
         )
     if unknown := sorted(set(truth.tolist()) - set(classes), key=str):
-        raise TableError(f"The truth holds {unknown[0]!r}, which is not among the classes {classes}.")
+        alike = {str(name) for name in unknown} & {str(name) for name in classes}
+        hint = " Numbers and text are not the same: pass both as text." if alike else ""
+        raise TableError(f"The truth holds {unknown[0]!r}, which is not among the classes {classes}.{hint}")
     if not len(truth):
         raise TableError("There are no rows to score.")
     predicted = np.asarray(classes, dtype=object)[probability.argmax(axis=1)]

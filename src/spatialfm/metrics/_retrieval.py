@@ -82,6 +82,8 @@ def retrieval(
                     f"{what}= has no value for {len(missing)} of the names: {listed(missing, 3)}. Leave their rows out "
                     "of the index and of the queries."
                 )
+        if what == "labels":
+            _check_kinds(of_index, of_query)
         mine, theirs = of_query.loc[hits["query"]].to_numpy(), of_index.loc[hits["hit"]].to_numpy()
         draws = [_random(hits, of_index, rng) for _ in range(n_chance)]
         for n in k:
@@ -92,6 +94,16 @@ def retrieval(
                 row = {"measure": f"{name}@{n}", "value": found.mean(), "chance": chance, "low": low, "high": high}
                 rows.append(row | {"n": len(found)})
     return pd.DataFrame(rows)
+
+
+def _check_kinds(of_index: pd.Series, of_query: pd.Series) -> None:
+    """Refuse the label 1 of one table and "1" of the other, which would never be equal."""
+    one, two = set(of_index.dropna()), set(of_query.dropna())
+    if not one & two and (alike := {str(label) for label in one} & {str(label) for label in two}):
+        raise TableError(
+            f"labels= and query_labels= write {sorted(alike)[0]!r} in two ways, as number and as text: none of them is "
+            "the same. Convert both: labels.astype(str), query_labels.astype(str)."
+        )
 
 
 def _scores(what: str) -> dict:

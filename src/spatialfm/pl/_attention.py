@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL
+from .._storable import named_table
 from ._figure import MISSING, Palette, category_colors, finish
 
 if TYPE_CHECKING:
@@ -236,7 +237,8 @@ def _boxes(ax: Axes, logs: np.ndarray, codes: np.ndarray, names: list[str], colo
 def _title(adata: AnnData, sample: str, mine: np.ndarray, key: str) -> str:
     """The sample, and truth and prediction of its patient where they can be found."""
     record = adata.uns.get(key)
-    patients = record.get("patients") if isinstance(record, dict) else None
+    has_patients = isinstance(record, dict) and "patients" in record
+    patients = named_table(adata, key, "patients") if has_patients else None
     column = record["params"]["case_key"] if patients is not None else ""
     if column not in adata.obs:
         return sample
@@ -245,7 +247,7 @@ def _title(adata: AnnData, sample: str, mine: np.ndarray, key: str) -> str:
         return sample
     row = patients.loc[name]
     if "label" in row:
-        of_label = row[f"p_{row['label']}".replace("/", "_")]
+        of_label = row[f"p_{row['label']}"]
         return f"{sample}: {row['label']}, held-out probability {of_label:.2f}"
     if "target" in row:
         return f"{sample}: {row['target']:.3g}, held-out prediction {row['predicted']:.3g}"

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import PanelError, TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL
+from .._storable import named_table
 from ._figure import MISSING, finish, new_axes
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def marker_attention(
         raise TableError(f"sample={sample!r} is drawn as a map of one marker. Pass marker= as well, or leave it out.")
     own = ax is None
     if marker is None:
-        mean = stored["mean"].iloc[:, marker_order(stored["mean"].to_numpy()) if sort else slice(None)]
+        mean = named_table(adata, key, "mean")
+        mean = mean.iloc[:, marker_order(mean.to_numpy()) if sort else slice(None)]
         ax = new_axes(ax, figsize or (2.6 + 0.34 * mean.shape[1], 1.7 + 0.28 * len(mean)))
         _heatmap(ax, mean, stored["n"]["n"].to_numpy(), limit)
         text = f"{stored['params']['model']}, attention to each marker"
@@ -150,7 +152,7 @@ def _cells_of(
     adata: AnnData, key: str, marker: str, sample: str | None, library_key: str, spatial_key: str
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """z-scores ``(n,)`` and places ``(n, 2)`` of the cells of a sample, and its name."""
-    z = adata.obsm[f"{key}_z"]
+    z = named_table(adata, f"{key}_z")
     if marker not in z.columns:
         raise PanelError(f"No marker {marker!r} in obsm['{key}_z'] (marker=); found {listed(z.columns, 50)}.")
     if spatial_key not in adata.obsm:

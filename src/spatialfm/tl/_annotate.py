@@ -10,7 +10,8 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY
 from .._logging import logger
-from ._check import check_anndata, listed, obs_column
+from .._storable import default_key, write_obsm, write_uns
+from ._check import check_anndata, listed, named, obs_column
 from ._probe import check_head, fit_probe
 from ._representation import representation
 
@@ -89,12 +90,12 @@ def annotate(
     >>> bool((cells.obs["known_predicted"] == cells.obs["type"]).mean() > 0.8)
     True
     """
-    check_anndata(adata, "annotate")
+    check_anndata(adata, "annotate", key_added)
     check_head(head, C)
     column = obs_column(adata, label_key, "label_key", allow_missing=True)
     known = column.notna().to_numpy()
-    labels = column[known].astype(str).to_numpy()
-    classes = np.unique(labels)
+    labels = named(column[known], "label_key", whole=True).array
+    classes = list(labels.categories)
     if len(classes) < 2:
         raise TableError(
             f"obs[{label_key!r}] holds {counted(len(classes), 'class', 'classes')} in {int(known.sum())} labelled "
@@ -108,16 +109,16 @@ def annotate(
         values[known], labels, head=head, C=C, groups=groups, n_trials=n_trials, random_state=random_state
     )
     probability = model.predict_proba(values)
-    table = certainty(probability, list(classes), adata.obs_names)
+    table = certainty(probability, classes, adata.obs_names, ordered=labels.ordered)
     logger.info("annotated %d cells from %d labels of %d classes (C=%.3g)", len(table), known.sum(), len(classes), used)
     if copy:
         return table
-    key = key_added or f"{label_key}_predicted"
+    key = key_added or default_key(f"{label_key}_predicted")
     adata.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy"):
         adata.obs[f"{key}_{name}"] = table[name]
-    adata.obsm[f"{key}_probability"] = pd.DataFrame(probability, index=adata.obs_names, columns=classes)
-    adata.uns[key] = {
+    write_obsm(adata, f"{key}_probability", pd.DataFrame(probability, index=adata.obs_names, columns=classes))
+    record = {
         "params": {
             "label_key": label_key,
             "use_rep": use_rep,
@@ -127,18 +128,19 @@ def annotate(
             "random_state": random_state,
         }
     }
+    write_uns(adata, key, record)
     return None
 
 
-def certainty(probability: np.ndarray, classes: list[str], index: pd.Index) -> pd.DataFrame:
+def certainty(probability: np.ndarray, classes: list[str], index: pd.Index, ordered: bool = False) -> pd.DataFrame:
     """Label, highest probability, distance to the second, and relative entropy of each row."""
-    ordered = np.sort(probability, axis=1)
+    by_size = np.sort(probability, axis=1)
     logs = np.log(probability, out=np.zeros_like(probability), where=probability > 0)
     return pd.DataFrame(
         {
-            "label": pd.Categorical.from_codes(probability.argmax(axis=1), classes),
-            "confidence": ordered[:, -1],
-            "margin": ordered[:, -1] - ordered[:, -2],
+            "label": pd.Categorical.from_codes(probability.argmax(axis=1), classes, ordered=ordered),
+            "confidence": by_size[:, -1],
+            "margin": by_size[:, -1] - by_size[:, -2],
             "entropy": -(probability * logs).sum(axis=1) / np.log(len(classes)),
         },
         index=index,

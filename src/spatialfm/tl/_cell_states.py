@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import TableError
 from .._logging import logger
+from .._storable import write_uns
 from ._check import check_anndata
 from ._representation import representation
 
@@ -75,7 +76,7 @@ def cell_states(
     >>> patients.shape
     (6, 20)
     """
-    check_anndata(adata, "cell_states")
+    check_anndata(adata, "cell_states", key_added)
     values = representation(adata, use_rep).astype(np.float32)
     if reference is None:
         record = _fit(values, n_states, standardize, random_state)
@@ -89,7 +90,7 @@ def cell_states(
     if copy:
         return found
     adata.obs[key_added] = found
-    adata.uns[key_added] = record
+    write_uns(adata, key_added, record)
     return None
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import ClinicalError, SpatialfmError, TableError, counted
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
+from .._storable import check_key
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,11 +22,12 @@ def listed(names: Iterable[object], limit: int = 6) -> str:
     return _listed(names, limit)
 
 
-def check_anndata(adata: AnnData, what: str) -> None:
-    """Refuse anything but an AnnData; name the table where a SpatialData was passed."""
+def check_anndata(adata: AnnData, what: str, key_added: str | None = None) -> None:
+    """Refuse anything but an AnnData (naming the table of a SpatialData), and a key that could not be saved."""
     from anndata import AnnData
 
     if isinstance(adata, AnnData):
+        check_key(adata, key_added)
         return
     if hasattr(adata, "tables"):
         raise TableError(f"{what} takes an AnnData, not a SpatialData; pass one of its tables: sdata['<table>'].")
@@ -112,6 +114,40 @@ def value_of_each(column: pd.Series, codes: np.ndarray, names: Sequence[str], un
             "the column, or keep the samples that it is meant for, as those of one time point."
         )
     return column.array[first]
+
+
+def named(column: pd.Series, argument: str, *, whole: bool = False) -> pd.Series:
+    """Values as text in their order, which is that of the categories, else of numbers or the alphabet; a categorical.
+
+    Categories that no row has are dropped. With `whole`, numbers that are whole are written as such: a column of
+    integers becomes one of floats where values are missing, and its label 1 would else be called 1.0.
+
+    Raises
+    ------
+    TableError
+        If two values read alike, as 1 and "1" do.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        values, ordered = column.cat.remove_unused_categories(), bool(column.cat.ordered)
+        levels = list(values.cat.categories)
+    else:
+        levels, ordered = list(pd.unique(column.dropna())), False
+        try:
+            levels = sorted(levels)
+        except TypeError:  # of several kinds
+            levels = sorted(levels, key=lambda level: (str(type(level)), str(level)))
+        values = pd.Series(pd.Categorical(column, categories=levels), index=column.index, name=column.name)
+    floats = all(isinstance(level, float | np.floating) for level in levels)
+    as_integers = whole and floats and all(float(level).is_integer() for level in levels)
+    names = [str(int(level)) if as_integers else str(level) for level in levels]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        alike = [repr(level) for level, name in zip(levels, names, strict=True) if name == twice[0]]
+        raise TableError(
+            f"obs[{column.name!r}] ({argument}=) holds {' and '.join(alike)}, which read alike. If they mean the same, "
+            f'make them so: adata.obs["{column.name}"] = adata.obs["{column.name}"].astype(str); else rename one.'
+        )
+    codes = pd.Categorical.from_codes(values.cat.codes, pd.Index(names, dtype=object), ordered=ordered)
+    return pd.Series(codes, index=column.index, name=column.name)
 
 
 def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._errors import ElementError
 from .._keys import ATTRS, MAPS
+from .._storable import default_key
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -163,6 +164,12 @@ def check_names(sdata: SpatialData, elements: Sequence[str], argument: str, ours
     ours
         Labels elements that may be written again, besides those that `record_map` knows.
     """
+    for name in elements:
+        if name != default_key(name):
+            raise ElementError(
+                f"The labels element {name!r} cannot be written: names hold letters, digits, '_', '-' and '.'. Pass "
+                f"another {argument}=."
+            )
     ours = {*ours, *sdata.attrs.get(ATTRS, {}).get(MAPS, {})}
     for kind in ("images", "labels", "shapes", "points", "tables"):
         taken = [name for name in elements if name in getattr(sdata, kind) and (kind != "labels" or name not in ours)]

@@ -12,6 +12,7 @@ from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._progress import progress_bar
+from .._storable import write_uns
 from ..metrics import compare_representations
 from ._case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
 from ._check import check_anndata
@@ -120,7 +121,7 @@ def classify_samples(
     >>> patients = sfm.tl.composition(cells, "niche", patient_key="patient")
     >>> sfm.tl.classify_samples(patients, label_key="response", use_rep="X", n_components=None, n_draws=10)
     """
-    check_anndata(adata, "classify_samples")
+    check_anndata(adata, "classify_samples", key_added)
     sizes = [n_components] if n_components is None or isinstance(n_components, int) else list(n_components)
     _check(sizes, n_draws, n_permutations, test_size, C, max_rows)
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
@@ -141,7 +142,7 @@ def classify_samples(
             scored, held_out = _run(*matrices, classes, draws, sizes, C, bar)
             runs.append(scored.assign(use_rep=rep))
             for size, probability in held_out.items():
-                means |= {f"{rep}_{size}:{name}": probability[:, i] for i, name in enumerate(classes.columns)}
+                means |= {f"{rep}_{size}:{name}": probability[:, i] for i, name in enumerate(classes.names)}
             shuffles = (np.random.default_rng((random_state, 1, shuffle)) for shuffle in range(n_permutations))
             null[rep] = [_shuffled(*matrices, classes, test_size, n_draws, sizes, C, bar, rng) for rng in shuffles]
     record = _record(pd.concat(runs, ignore_index=True), cases, classes, len(draws[0][1]))
@@ -160,7 +161,7 @@ def classify_samples(
         logger.info("%s, %s components: AUROC %.3f", row.use_rep, row.n_components or "no", row.mean)
     if copy:
         return record
-    adata.uns[key_added] = record
+    write_uns(adata, key_added, record)
     return None
 
 

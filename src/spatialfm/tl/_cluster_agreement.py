@@ -10,7 +10,8 @@ import pandas as pd
 
 from .._errors import TableError, counted
 from .._progress import progress_bar
-from ._check import check_anndata, obs_column
+from .._storable import write_uns
+from ._check import check_anndata, named, obs_column
 from ._representation import each_representation
 
 if TYPE_CHECKING:
@@ -74,12 +75,12 @@ def cluster_agreement(
     >>> bool((table["ari"] > 0.3).all())
     True
     """
-    check_anndata(adata, "cluster_agreement")
+    check_anndata(adata, "cluster_agreement", key_added)
     if isinstance(methods, str) or not methods or set(methods) - {"kmeans", "leiden"}:
         raise TableError(f"methods={methods!r} is no list of 'kmeans' and 'leiden'.")
     known = obs_column(adata, label_key, "label_key", allow_missing=True).notna().to_numpy()
     cells = adata[known]
-    labels = cells.obs[label_key].astype(str).to_numpy()
+    labels = np.asarray(named(cells.obs[label_key], "label_key"), dtype=str)
     n_labels = len(np.unique(labels))
     if n_labels < 2:
         raise TableError(
@@ -101,10 +102,11 @@ def cluster_agreement(
                 rows.append({"use_rep": rep, "method": method, "seed": seed, **_agreement(labels, found)})
                 rows[-1]["silhouette"] = silhouette
     table = pd.DataFrame(rows)
-    adata.uns[key_added] = {
+    record = {
         "table": table,
         "params": {"label_key": label_key, "n_clusters": n_clusters, "resolution": resolution, "n_seeds": n_seeds},
     }
+    write_uns(adata, key_added, record)
     return table
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 from .._errors import ClinicalError, TableError, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
-from ._check import check_anndata, listed, obs_column
+from .._storable import write_uns
+from ._check import check_anndata, listed, named, obs_column
 from ._composition import centred_log_ratio
 from ._group_test import LEAST, benjamini_hochberg, two_groups
 from ._outcome import check_patients
@@ -123,7 +124,7 @@ def compare_composition(
     >>> table["p_value"].idxmin(), bool(table.loc["CD8 T", "effect"] > 0)  # responders have more
     ('CD8 T', True)
     """
-    check_anndata(samples, "compare_composition")
+    check_anndata(samples, "compare_composition", key_added)
     group, names = _read_groups(samples, group_key, groups, patient_key, on_missing)
     method = _choose(method, names)
     keep = group.notna().to_numpy()
@@ -150,7 +151,7 @@ def compare_composition(
         return table
     params = {"group_key": group_key, "method": method, "groups": np.array(names), "alpha": float(alpha)}
     params |= {"pseudocount": float(pseudocount), "n_bootstrap": int(n_bootstrap), "n_patients": int(keep.sum())}
-    samples.uns[key_added] = {"table": table, "params": params}
+    write_uns(samples, key_added, {"table": table, "params": params})
     return None
 
 
@@ -299,11 +300,8 @@ def _read_groups(
             f"{int(missing.sum())} of {len(column)} patients have no value in obs[{group_key!r}] (group_key=): "
             f'{listed(column.index[missing])}. Fill them, or pass on_missing="drop" to leave them out.'
         )
-    text = column.astype(object).map(str).where(~missing, None)
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        present = [str(name) for name in column.cat.categories if str(name) in set(text[~missing])]
-    else:
-        present = [str(name) for name in sorted(column[~missing].unique())]
+    values = named(column, "group_key")
+    text, present = values.astype(object).where(~missing, None), list(values.cat.categories)
     if groups is not None:
         wanted = list(dict.fromkeys(str(name) for name in groups))
         if absent := [name for name in wanted if name not in present]:

@@ -11,7 +11,8 @@ import pandas as pd
 from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
-from ._check import check_anndata, codes_of, listed, obs_column
+from .._storable import write_uns
+from ._check import check_anndata, codes_of, listed, named, obs_column
 from ._group_test import LEAST, benjamini_hochberg, rank_biserial
 from ._neighborhood_composition import _check_size, _coordinates, _libraries, _spatial_graph
 
@@ -96,7 +97,7 @@ def compare_enrichment(
     >>> bool(pair["mean_1"].item() > 0)  # tumor cells lie in nests
     True
     """
-    check_anndata(adata, "compare_enrichment")
+    check_anndata(adata, "compare_enrichment", key_added)
     if n_neighbors is None and radius is None:
         n_neighbors = 10
     radius, n_neighbors = _check_size(radius, n_neighbors)
@@ -114,7 +115,9 @@ def compare_enrichment(
     pairs = [(a, b) for a, b in product(range(len(names)), repeat=2) if radius is None or a <= b]
     samples = _long(units, names, pairs, {"observed": observed, "expected": expected, "log2_ratio": ratio})
     patients = (
-        samples.groupby(["patient", "group", "cell_type", "neighbour"], sort=False)["log2_ratio"].mean().reset_index()
+        samples.groupby(["patient", "group", "cell_type", "neighbour"], sort=False, observed=True)["log2_ratio"]
+        .mean()
+        .reset_index()
     )
     table = _compare(patients, [(names[a], names[b]) for a, b in pairs], alpha)
     if table["p_value"].isna().all():
@@ -130,7 +133,7 @@ def compare_enrichment(
     params = {"cluster_key": cluster_key, "group_key": group_key, "library_key": library_key}
     params |= {"patient_key": patient_key, "min_expected": min_expected, "alpha": alpha}
     params |= {"radius": radius} if radius is not None else {"n_neighbors": n_neighbors}
-    adata.uns[key_added] = {"table": table, "samples": samples, "patients": patients, "params": params}
+    write_uns(adata, key_added, {"table": table, "samples": samples, "patients": patients, "params": params})
     return None
 
 
@@ -193,9 +196,9 @@ def _units(
     columns = pd.DataFrame(
         {name: obs_column(adata, key, argument).astype(str).to_numpy() for name, (key, argument) in keys.items()}
     )
-    group = obs_column(adata, group_key, "group_key", allow_missing=True)
+    group = named(obs_column(adata, group_key, "group_key", allow_missing=True), "group_key")
     known = group.notna().to_numpy()
-    columns["group"] = group.astype(str).where(known, "missing").to_numpy()
+    columns["group"] = group.astype(object).where(known, "missing").to_numpy()
     outer_keys = {"patient": patient_key, "group": group_key}
     for inner, outer, key in (("sample", "patient", library_key), ("patient", "group", patient_key)):
         several = columns.groupby(inner)[outer].nunique()
@@ -212,12 +215,14 @@ def _units(
             f"{len(without)} of {columns['patient'].nunique()} patients have no value in obs[{group_key!r}] "
             f'(group_key=): {listed(without)}. Fill them, or pass on_missing="drop" to leave them out.'
         )
-    groups = columns.loc[known, "group"].unique()
+    groups = list(group.cat.categories)
     if len(groups) < 2:
         raise TableError(f"obs[{group_key!r}] (group_key=) holds one group, {listed(groups)}; two are the least.")
     if len(without):
         logger.info("%d patients without %s left out: %s", len(without), group_key, listed(without))
-    return columns[known].drop_duplicates().set_index("sample"), known
+    units = columns[known].drop_duplicates().set_index("sample")
+    units["group"] = pd.Categorical(units["group"], groups)
+    return units, known
 
 
 def _long(
@@ -237,10 +242,10 @@ def _compare(patients: pd.DataFrame, pairs: list[tuple[str, str]], alpha: float)
     """One row a pair of types and pair of groups."""
     from scipy import stats
 
-    groups, rows = sorted(patients["group"].unique()), []
+    groups, rows = list(patients["group"].cat.categories), []
     of = {
         key: part["log2_ratio"].dropna().to_numpy()
-        for key, part in patients.groupby(["cell_type", "neighbour", "group"])
+        for key, part in patients.groupby(["cell_type", "neighbour", "group"], observed=True)
     }
     for (cell_type, neighbour), (group_1, group_2) in product(pairs, combinations(groups, 2)):
         one, two = of[cell_type, neighbour, group_1], of[cell_type, neighbour, group_2]

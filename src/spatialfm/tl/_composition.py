@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import ClinicalError, TableError, warn
 from .._keys import SAMPLE_KEY
 from .._logging import logger
+from .._storable import write_uns
 from ._check import check_anndata, check_samples, codes_by_appearance, codes_of, listed, obs_column
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def composition(
     )
     # the name of a row is also a column, which is where the other tools look for it
     result.obs.insert(0, row_key, row_names)
-    result.uns["composition"] = {
+    record = {
         "params": {
             "cluster_key": cluster_key,
             "library_key": library_key,
@@ -107,6 +108,7 @@ def composition(
             "pseudocount": float(pseudocount),
         }
     }
+    write_uns(result, "composition", record)
     if len(adata.uns.get(f"{cluster_key}_colors", ())) == len(categories):
         result.uns[f"{cluster_key}_colors"] = list(adata.uns[f"{cluster_key}_colors"])
     logger.info("Composition of %d rows by %d clusters from %d cells.", *result.shape, adata.n_obs)

@@ -10,6 +10,8 @@ import pandas as pd
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._storable import write_uns
+from ._check import check_anndata
 from ._outcome import EventValue, OnMissing, event_text, read_outcome, value_column
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def concordance(
     >>> round(result["c_index"], 2), result["n_pairs"]
     (0.8, 5)
     """
+    check_anndata(samples, "concordance", key_added)
     if n_bootstrap < 100 or not 0 < alpha < 1:
         raise SurvivalError(
             f"n_bootstrap={n_bootstrap} and alpha={alpha} give no interval. Pass at least n_bootstrap=100 and an alpha "
@@ -131,7 +134,7 @@ def concordance(
     )
     if copy:
         return result
-    samples.uns[key_added] = result
+    write_uns(samples, key_added, result)
     return None
 
 

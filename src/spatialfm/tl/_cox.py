@@ -12,7 +12,8 @@ from scipy.stats import chi2, norm
 from .._errors import SurvivalError, counted, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
-from ._check import listed, obs_column
+from .._storable import write_uns
+from ._check import check_anndata, listed, obs_column
 from ._concordance import concordant_pairs
 from ._cox_fit import CoxFit, Ties, fit_cox
 from ._logrank import holm
@@ -143,6 +144,7 @@ def cox(
            hazard_ratio  ci_low  ci_high
     tumor          1.34    0.86     2.08
     """
+    check_anndata(samples, "cox", key_added)
     names = [covariates] if isinstance(covariates, str) else list(covariates)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
     _check_call(names, strata_names, ties, penalizer, alpha)
@@ -203,7 +205,7 @@ def cox(
     )
     if copy:
         return result
-    samples.uns[key_added] = result
+    write_uns(samples, key_added, result)
     return None
 
 

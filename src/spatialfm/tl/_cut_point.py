@@ -12,6 +12,8 @@ from scipy.stats import norm
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._storable import default_key, write_uns
+from ._check import check_anndata
 from ._logrank import logrank_test
 from ._outcome import EventValue, OnMissing, column_as, event_text, read_outcome, value_column
 
@@ -112,6 +114,7 @@ def cut_point(
     >>> round(result["cut"], 1), result["higher_risk"], bool(result["p_value"] > result["naive_p_value"])
     (0.6, 'high', True)
     """
+    check_anndata(samples, "cut_point", key_added)
     if not 0 < min_share < 0.5 or n_permutations < 100:
         raise SurvivalError(
             f"min_share={min_share} and n_permutations={n_permutations}: the first must be above 0 and below 0.5, the "
@@ -174,9 +177,9 @@ def cut_point(
     groups = pd.Categorical.from_codes(codes, ["low", "high"], ordered=True)
     if copy:
         return {**result, "groups": pd.Series(groups, index=samples.obs_names)}
-    name = f"{key}_group" if key_added is None else key_added
+    name = default_key(f"{key}_group") if key_added is None else key_added
     samples.obs[name] = groups
-    samples.uns[name] = result
+    write_uns(samples, name, result)
     return None
 
 

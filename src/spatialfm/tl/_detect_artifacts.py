@@ -12,6 +12,7 @@ import pandas as pd
 from .._errors import TableError, listed
 from .._keys import ARTIFACT_MAP, ARTIFACT_TOKENS, PATIENT_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, TABLE
 from .._logging import logger
+from .._storable import write_uns
 from ._artifact_examples import ARTIFACT, CLASSES, example_tokens, meaning_of
 from ._embedding import check_run, load_encoder
 from ._probe import check_head
@@ -234,7 +235,8 @@ marker_embeddings, batch_size, device
     }
     write_predictions(tokens.table, known, found, probability, CLASSES, key_added, params)
     report = sample_report(pairs, [classes_of for _, classes_of, _ in maps], quality)
-    tokens.table.uns[key_added] |= {"samples": report, "channels": quality.reset_index()}
+    found = {"samples": report, "channels": quality.reset_index()}
+    write_uns(tokens.table, key_added, tokens.table.uns[key_added] | found)
     write_maps(sdata, tokens, maps, CLASSES, table_name, key_added)
     _flag_samples(sdata, report)
     _flag_cells(sdata, tokens, maps, cell_table_name)

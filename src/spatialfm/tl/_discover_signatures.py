@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError, counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._storable import write_obsm, write_uns
 from . import _signature_clusters as clustering
 from ._check import check_anndata
 from ._outcome import EventValue, event_text
@@ -174,7 +175,7 @@ def discover_signatures(
     >>> list(cells.uns["signatures"]["scores"].index)
     ['as published (optimistic)', 'nested']
     """
-    check_anndata(adata, "discover_signatures")
+    check_anndata(adata, "discover_signatures", key_added)
     plan = Plan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
     patients = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
     values = representation(adata[patients.rows] if patients.n_dropped else adata, use_rep)
@@ -221,8 +222,9 @@ def discover_signatures(
     members = np.zeros((adata.n_obs, len(record["signatures"])), bool)
     for column, cluster in enumerate(observed.chosen):
         members[patients.rows, column] = found.members(cluster)
-    adata.obsm[key_added] = pd.DataFrame(members, index=adata.obs_names, columns=list(record["signatures"].index))
-    adata.uns[key_added] = record
+    of_cells = pd.DataFrame(members, index=adata.obs_names, columns=list(record["signatures"].index))
+    write_obsm(adata, key_added, of_cells)
+    write_uns(adata, key_added, record)
     return None
 
 

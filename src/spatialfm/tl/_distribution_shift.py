@@ -14,6 +14,7 @@ from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._progress import progress_bar
+from .._storable import write_uns
 from ._check import check_anndata, listed
 from ._group_test import benjamini_hochberg, two_groups
 from ._representation import representation
@@ -174,7 +175,7 @@ def distribution_shift(
     >>> cells.uns["distribution_shift"]["table"].groupby("group")["shift"].median().round(1).to_dict()
     {'drug': 2.0, 'placebo': 0.1}
     """
-    check_anndata(adata, "distribution_shift")
+    check_anndata(adata, "distribution_shift", key_added)
     _check_numbers(epsilon, n_cells, n_repeats, min_cells, max_iter, tol)
     cohort = read_cohort(
         adata, time_key=time_key, patient_key=patient_key, group_key=group_key, library_key=library_key,
@@ -204,7 +205,7 @@ def distribution_shift(
     logger.info("Shifts of %d patients over %d pairs of time points", table["patient"].nunique(), len(cohort.pairs))
     if copy:
         return record
-    adata.uns[key_added] = record
+    write_uns(adata, key_added, record)
     return None
 
 

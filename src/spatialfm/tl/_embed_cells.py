@@ -12,6 +12,7 @@ from .._errors import ElementError, TableError
 from .._keys import TABLE
 from .._logging import logger
 from .._settings import settings
+from .._storable import check_new_key
 from ._embedding import check_run, choose_components, load_encoder, output_keys, run_plan, write_result
 
 if TYPE_CHECKING:
@@ -225,6 +226,7 @@ def embed_cells(
             "sfm.pp.cell_table(sdata, on_pieces='split')."
         )
     pairs = match_elements(sdata, image, labels, samples=samples)
+    check_new_key(key_added)
     devices = check_run(dtype, device, client, reduce)
     encoder = load_encoder(model, weights, model_options).to(devices[0])
     options = Options(

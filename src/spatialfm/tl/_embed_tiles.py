@@ -21,6 +21,8 @@ from .._keys import (
 )
 from .._logging import logger
 from .._settings import settings
+from .._storable import check_new_key
+from ._check import named
 from ._embedding import check_run, choose_components, grid_obs, load_encoder, output_keys, run_plan, write_result
 
 if TYPE_CHECKING:
@@ -138,6 +140,7 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
 
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     cells = _cells(sdata, cell_table_name, cluster_key)
+    check_new_key(key_added)
     devices = check_run(dtype, device, client, reduce)
     encoder = load_encoder(model, weights, model_options).to(devices[0])
     options = Options(
@@ -248,8 +251,8 @@ def majority_labels(
 
     A cell lies in every tile that holds its centroid; of labels that are equally common the first category is taken.
     """
-    codes, names = pd.factorize(cells.obs[cluster_key].astype(str), sort=True)
-    codes[cells.obs[cluster_key].isna().to_numpy()] = -1
+    labels = named(cells.obs[cluster_key], "cluster_key")
+    codes, names = labels.cat.codes.to_numpy(), labels.cat.categories
     of_cells, position = cells.obs[SAMPLE_KEY].astype(str).to_numpy(), np.asarray(cells.obsm[SPATIAL])
     counts = np.zeros((len(samples), len(names)), np.int64)
     for sample in np.unique(samples):

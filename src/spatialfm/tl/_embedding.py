@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from .._errors import ModelError, TableError
-from .._keys import PATIENT_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, UNS, obsm_key
+from .._keys import REGION_KEY, SAMPLE_KEY, UNS, obsm_key
 from .._logging import logger
 from .._settings import settings
+from ._sample_columns import add_sample_columns
 
 if TYPE_CHECKING:
     import torch
@@ -215,12 +216,7 @@ def grid_obs(
         },
         index=[f"{sample}_{kind}_{number}" for sample, number in zip(samples, numbers, strict=True)],
     )
-    if SAMPLES in sdata.tables:
-        clinical = sdata.tables[SAMPLES].obs
-        for column in clinical.columns.difference(obs.columns, sort=False):
-            obs[column] = clinical[column].reindex(samples).to_numpy()
-            if not pd.api.types.is_numeric_dtype(clinical[column]) or column == PATIENT_KEY:
-                obs[column] = obs[column].astype("category")
+    add_sample_columns(sdata, samples, obs)
     return obs
 
 

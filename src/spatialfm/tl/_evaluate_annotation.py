@@ -12,8 +12,9 @@ from .._errors import TableError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from .._progress import progress_bar
+from .._storable import write_uns
 from ..metrics import classification
-from ._check import check_anndata, listed, obs_column
+from ._check import check_anndata, listed, named, obs_column
 from ._probe import away_from, check_head, draw_per_class, fit_probe, quadrants
 from ._representation import each_representation
 
@@ -100,14 +101,14 @@ def evaluate_annotation(
     >>> scores.query("score == 'recall'")[["use_rep", "n_folds"]].values.tolist()
     [['X_latent', 4]]
     """
-    check_anndata(adata, "evaluate_annotation")
+    check_anndata(adata, "evaluate_annotation", key_added)
     check_head(head, C)
     labels = obs_column(adata, label_key, "label_key", allow_missing=True)
     pure = np.ones(adata.n_obs, bool)
     if dominance is not None:
         pure = (obs_column(adata, dominance[0], "dominance", allow_missing=True) >= dominance[1]).to_numpy()
     cells = adata[_kept(labels.where(pure), label_key, min_cells)]
-    names = cells.obs[label_key].astype(str).to_numpy()
+    names = np.asarray(named(cells.obs[label_key], "label_key", whole=True), dtype=str)
     values = each_representation(cells, use_rep)
     sizes = [None] if n_train is None else np.atleast_1d(n_train).tolist()
     groups, splits = _splits(cells, names, group_key, n_folds, margin, library_key, spatial_key, random_state)
@@ -131,12 +132,12 @@ def evaluate_annotation(
                     n_trials=n_trials,
                     random_state=random_state,
                 )
-                scores = classification(names[test], model.predict_proba(matrix[test]), model.classes_)
+                scores = classification(names[test], model.predict_proba(matrix[test]), model.classes)
                 rows.append(scores.reset_index().assign(use_rep=rep, n_train=size or len(part), fold=fold, C=used))
                 rows[-1]["asked"] = "all" if size is None else str(size)
     folds = pd.concat(rows, ignore_index=True)
     summary = _summary(folds[folds["class"] == "macro"])
-    adata.uns[key_added] = {
+    record = {
         "folds": folds,
         "summary": summary,
         "differences": _differences(folds[folds["class"] == "macro"]),
@@ -152,6 +153,7 @@ def evaluate_annotation(
             "random_state": random_state,
         },
     }
+    write_uns(adata, key_added, record)
     return summary
 
 

@@ -12,6 +12,7 @@ from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._progress import progress_bar
+from .._storable import write_uns
 from ..metrics import compare_representations
 from ._case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
 from ._cell_states import cell_states
@@ -120,7 +121,7 @@ def few_shot_samples(
     """
     from scipy.spatial.distance import cdist
 
-    check_anndata(adata, "few_shot_samples")
+    check_anndata(adata, "few_shot_samples", key_added)
     if n_support < 1 or n_draws < 2 or n_permutations < 0:
         raise TableError(
             f"n_support={n_support}, n_draws={n_draws}, n_permutations={n_permutations}: one support case, two "
@@ -141,7 +142,7 @@ def few_shot_samples(
         distance = np.nan_to_num(cdist(matrix, matrix, metric))  # Jensen-Shannon: rounding below 0 under the root
         scored, mean = _run(distance, classes, draws)
         runs.append(scored.assign(representation=rep, n_clusters=k))
-        means |= {f"{rep}_{k}:{name}": mean[:, code] for code, name in enumerate(classes.columns)}
+        means |= {f"{rep}_{k}:{name}": mean[:, code] for code, name in enumerate(classes.names)}
         null = _shuffled(distance, classes, n_support, n_draws, n_permutations, random_state)
         p_values.append(permutation_p(scored["auroc"].mean(), null))
     record = _record(pd.concat(runs, ignore_index=True), cases, classes, n_support)
@@ -155,7 +156,7 @@ def few_shot_samples(
         logger.info("%s, %d clusters: balanced accuracy %.3f", row.representation, row.n_clusters, row.mean)
     if copy:
         return record
-    adata.uns[key_added] = record
+    write_uns(adata, key_added, record)
     return None
 
 

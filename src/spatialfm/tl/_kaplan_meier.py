@@ -11,6 +11,8 @@ from scipy.stats import norm
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._storable import write_uns
+from ._check import check_anndata
 from ._outcome import EventValue, OnMissing, event_text, group_codes, read_groups, read_outcome
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ def kaplan_meier(
     3   6.0        2       0      0.50
     4   8.0        1       1      0.00
     """
+    check_anndata(samples, "kaplan_meier", key_added)
     if not 0 < alpha < 1:
         raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
     if interval not in ("log-log", "log", "plain"):
@@ -124,7 +127,7 @@ def kaplan_meier(
     }
     if copy:
         return result
-    samples.uns[key_added] = result
+    write_uns(samples, key_added, result)
     logger.info("Wrote uns[%r]: %d patients, %d events.", key_added, len(outcome.time), outcome.event.sum())
     return None
 

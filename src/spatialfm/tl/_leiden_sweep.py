@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._logging import logger
 from .._progress import progress_bar
+from .._storable import write_obsm, write_uns
 from ._check import check_anndata
 from ._leiden import leiden, neighbour_graph
 from ._representation import representation
@@ -85,7 +86,7 @@ def leiden_sweep(
     >>> cells.uns["leiden_sweep"]["table"].index.tolist()
     [0.2, 1.0]
     """
-    check_anndata(adata, "leiden_sweep")
+    check_anndata(adata, "leiden_sweep", key_added)
     resolutions = np.unique(np.round(np.asarray(resolutions, dtype=float), 6))
     if adata.n_obs < 10:
         raise TableError(f"{counted(adata.n_obs, 'cell is', 'cells are')} too few to cluster; pass 10 or more.")
@@ -111,9 +112,9 @@ def leiden_sweep(
     table = _table(resolutions, codes, stability)
     suggested, reason = suggest(table)
     logger.info("resolution %g: %s", suggested, reason)
-    adata.obsm[key_added] = pd.DataFrame(dict(zip(names, codes, strict=True)), index=adata.obs_names)
+    write_obsm(adata, key_added, pd.DataFrame(dict(zip(names, codes, strict=True)), index=adata.obs_names))
     adata.obs[key_added] = clusters[f"{suggested:g}"]
-    adata.uns[key_added] = {
+    record = {
         "table": table,
         "edges": cluster_edges(names, codes),
         "suggested": float(suggested),
@@ -126,6 +127,7 @@ def leiden_sweep(
             "random_state": random_state,
         },
     }
+    write_uns(adata, key_added, record)
     return None
 
 

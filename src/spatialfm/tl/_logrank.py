@@ -14,6 +14,7 @@ from scipy.stats import chi2
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._storable import write_uns
 from ._check import check_anndata, listed, obs_column
 from ._outcome import (
     EventValue,
@@ -116,6 +117,7 @@ def logrank(
     >>> sfm.tl.logrank(patients, "stage", trend=True, copy=True)["trend"]["direction"]
     1
     """
+    check_anndata(samples, "logrank", key_added)
     if trend:
         _check_order(samples, group_key)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
@@ -174,7 +176,7 @@ def logrank(
     )
     if copy:
         return result
-    samples.uns[key_added] = result
+    write_uns(samples, key_added, result)
     return None
 
 
@@ -250,7 +252,6 @@ def outcome_made_groups(samples: AnnData, group_key: str) -> bool:
 
 def _check_order(samples: AnnData, group_key: str) -> None:
     """Refuse groups without order: the alphabet would make a trend of 'high', 'low' and 'mid'."""
-    check_anndata(samples, "logrank")
     column = obs_column(samples, group_key, "group_key", rows="rows", error=SurvivalError, allow_missing=True)
     if isinstance(column.dtype, pd.CategoricalDtype):
         ordered = column.cat.ordered or pd.api.types.is_numeric_dtype(column.cat.categories.dtype)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import ModelError, TableError
 from .._logging import logger
+from .._storable import write_obsm, write_uns
 from ..get import record
 from ._check import check_anndata, codes_of, listed, obs_column
 from ._representation import representation
@@ -83,7 +84,7 @@ def marker_attention(
     >>> adata.uns["marker_attention"]["mean"].columns.tolist()
     ['DAPI', 'CD3']
     """
-    check_anndata(adata, "marker_attention")
+    check_anndata(adata, "marker_attention", key_added)
     notes = _notes(adata, key)
     markers = [str(name) for name in notes["markers"]]
     column = obs_column(adata, cluster_key, "cluster_key", allow_missing=True)
@@ -103,8 +104,9 @@ def marker_attention(
     mean = of_types(z, "mean")
     if copy:
         return mean
-    adata.obsm[f"{key_added}_z"] = pd.DataFrame(z.astype(np.float32), index=adata.obs_names, columns=markers)
-    adata.uns[key_added] = {
+    of_cells = pd.DataFrame(z.astype(np.float32), index=adata.obs_names, columns=markers)
+    write_obsm(adata, f"{key_added}_z", of_cells)
+    result = {
         "mean": mean,
         "median": of_types(z, "median"),
         "sd": of_types(z, "std"),
@@ -119,6 +121,7 @@ def marker_attention(
             "random_state": random_state,
         },
     }
+    write_uns(adata, key_added, result)
     logger.info("attention of %s to %d markers in %d types", notes["model"], len(markers), len(present))
     return None
 

@@ -14,6 +14,7 @@ from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._progress import progress_bar
+from .._storable import write_uns
 from ._case_scores import permutation_p, summarize
 from ._check import check_anndata
 from ._mil_tasks import ClassTask, Task, TaskName, read_task, task_columns
@@ -173,7 +174,7 @@ def mil(
     >>> round(float(cells.obs["mil_attention"].mean()), 3)
     1.0
     """
-    check_anndata(adata, "mil")
+    check_anndata(adata, "mil", key_added)
     name, columns = task_columns(task, label_key, target_key, time_key, event_key)
     _check(model, bag, name, n_folds, seeds, n_permutations, validation_size)
     from ._mil_training import Recipe
@@ -215,7 +216,7 @@ def mil(
     if copy:
         return record | {"attention": pd.Series(of_all, index=adata.obs_names, name=column)}
     adata.obs[column] = of_all
-    adata.uns[key_added] = record
+    write_uns(adata, key_added, record)
     return None
 
 

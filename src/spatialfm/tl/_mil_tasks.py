@@ -45,7 +45,7 @@ class ClassTask:
     @property
     def columns(self) -> list[str]:
         """Columns of a prediction."""
-        return [f"p_{name}" for name in self.classes.columns]
+        return [f"p_{name}" for name in self.classes.names]
 
     def truth(self) -> dict[str, object]:
         return {"label": np.array(self.classes.names)[self.classes.codes]}

@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import TableError, counted, warn
 from .._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
+from .._storable import write_uns
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def neighborhood_composition(
     c  0.0  1.0
     d  0.0  0.0
     """
-    check_anndata(adata, "neighborhood_composition")
+    check_anndata(adata, "neighborhood_composition", key_added)
     radius, n_neighbors = _check_size(radius, n_neighbors)
     codes, categories = codes_of(obs_column(adata, cluster_key, "cluster_key"))
     libraries = _libraries(adata, library_key, n_neighbors)
@@ -100,7 +101,7 @@ def neighborhood_composition(
         return pd.DataFrame(fractions, index=adata.obs_names, columns=categories)
     size = {"radius": radius} if radius is not None else {"n_neighbors": n_neighbors}
     adata.obsm[key_added] = fractions
-    adata.uns[key_added] = {
+    record = {
         "categories": np.array(categories, dtype=object),
         "n_without_neighbors": int(alone.sum()),
         "params": {
@@ -111,6 +112,7 @@ def neighborhood_composition(
             **size,
         },
     }
+    write_uns(adata, key_added, record)
     logger.info("Wrote obsm[%r]: %d cells by %d clusters.", key_added, adata.n_obs, len(categories))
     return None
 

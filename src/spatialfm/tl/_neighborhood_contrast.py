@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import TableError, counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
+from .._storable import named_table, write_uns
 from ._check import check_anndata, codes_of, listed, obs_column
 from ._group_test import benjamini_hochberg
 from ._neighborhood_composition import _coordinates, _libraries, _spatial_graph
@@ -87,8 +88,9 @@ def neighborhood_contrast(
     >>> bool(table.loc["Tumor", "relative_change"] > 0)
     True
     """
-    check_anndata(adata, "neighborhood_contrast")
+    check_anndata(adata, "neighborhood_contrast", key_added)
     codes, names = codes_of(obs_column(adata, cluster_key, "cluster_key"))
+    cell_type = str(cell_type)
     if cell_type not in names:
         raise TableError(f"No cell type {cell_type!r} in obs[{cluster_key!r}]; found {listed(names, 20)}.")
     is_inside = _inside(adata, within, inside)
@@ -111,7 +113,7 @@ def neighborhood_contrast(
         )
     if copy:
         return table
-    adata.uns[key_added] = {
+    record = {
         "table": table,
         "params": {
             "cluster_key": cluster_key,
@@ -125,6 +127,7 @@ def neighborhood_contrast(
             "alpha": alpha,
         },
     }
+    write_uns(adata, key_added, record)
     return None
 
 
@@ -164,7 +167,7 @@ def _inside(adata: AnnData, within: str, inside: str | None) -> np.ndarray:
         if not pd.api.types.is_bool_dtype(column):
             raise TableError(f"obs[{within!r}] is not true or false. Pass inside= with one of its categories.")
         return column.to_numpy()
-    names = column.astype(str)
+    names, inside = column.astype(str), str(inside)
     if inside not in set(names):
         raise TableError(
             f"No category {inside!r} in obs[{within!r}] (inside=); found {listed(sorted(set(names)), 20)}."
@@ -174,7 +177,7 @@ def _inside(adata: AnnData, within: str, inside: str | None) -> np.ndarray:
 
 def _tables_with(adata: AnnData, column: str) -> dict[str, pd.Series]:
     """That column of all tables of obsm that have it and hold true and false."""
-    tables = {key: values for key, values in adata.obsm.items() if isinstance(values, pd.DataFrame)}
+    tables = {key: named_table(adata, key) for key, values in adata.obsm.items() if isinstance(values, pd.DataFrame)}
     return {
         key: table[column]
         for key, table in tables.items()

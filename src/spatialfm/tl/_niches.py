@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import TableError
 from .._logging import logger
+from .._storable import write_uns
 from ._check import check_anndata
 from ._representation import representation
 
@@ -70,7 +71,7 @@ def niches(
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-    check_anndata(adata, "niches")
+    check_anndata(adata, "niches", key_added)
     if use_rep not in adata.obsm and use_rep == "neighborhood_composition":
         raise TableError(
             "No 'neighborhood_composition' in obsm. Make it with sfm.tl.neighborhood_composition(adata, <types>, "
@@ -105,5 +106,5 @@ def niches(
         enrichment = np.log2(np.maximum(means, 1e-4) / np.maximum(usual, 1e-4))  # absent is at most 1 in 10,000
         record["enrichment"] = pd.DataFrame(enrichment, index=index, columns=columns.astype(str))
     adata.obs[key_added] = found
-    adata.uns[key_added] = record
+    write_uns(adata, key_added, record)
     return None

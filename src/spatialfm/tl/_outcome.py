@@ -13,7 +13,7 @@ import pandas as pd
 from .._errors import SpatialfmError, SurvivalError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from ._check import check_anndata, check_samples, listed, obs_column
+from ._check import check_anndata, check_samples, listed, named, obs_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -152,9 +152,7 @@ def read_groups(samples: AnnData, group_key: str | None) -> pd.DataFrame | None:
             "with "
             "pandas.cut."
         )
-    column = column.astype("category")
-    names = [str(name) for name in column.cat.categories]
-    return pd.DataFrame({"group": column.cat.rename_categories(names).cat.as_ordered()})
+    return pd.DataFrame({"group": named(column, "group_key").cat.as_ordered()})
 
 
 def column_as(role: str, name: str) -> str:

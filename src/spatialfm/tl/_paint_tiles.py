@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import PixelSizeError, TableError, listed
 from .._keys import SAMPLE_KEY, TILES
 from .._logging import logger
+from .._storable import default_key
 from ._class_maps import check_names, labels_element, natural_step, owners, record_map
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def paint_tiles(
     pairs = match_elements(sdata, image, {}, samples=present, need_labels=False)
     if bare := [pair.sample for pair in pairs if pair.sample not in set(of_tiles)]:
         raise TableError(f"No tile of sample {bare[0]!r}; there are {listed(dict.fromkeys(of_tiles), 8)}.")
-    key_added = key if key_added is None else key_added
+    key_added = default_key(key) if key_added is None else key_added
     check_names(sdata, [f"{key_added}_{pair.sample}" for pair in pairs], "key_added")
     bounds = _bounds(sdata, table, pairs)
     for pair in pairs:

@@ -53,11 +53,6 @@ class Classes:
     positive: int  # class that F1 and average precision of two classes are about
 
     @property
-    def columns(self) -> list[str]:
-        """Names for columns of a table that is stored: files take a slash for a folder."""
-        return [name.replace("/", "_") for name in self.names]
-
-    @property
     def positive_name(self) -> str:
         """Name of that class; empty with more than two."""
         return self.names[self.positive] if len(self.names) == 2 else ""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import pandas as pd
 
 from .._errors import TableError
 from .._logging import logger
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
 
 Head = Literal["linear", "forest", "knn"]
 C_RANGE = (1e-10, 1e5)  # KRONOS, Online Methods, Cell phenotyping
@@ -24,6 +27,35 @@ def check_head(head: str, C: float | str) -> None:
         raise TableError(f"head={head!r} is none of 'linear', 'forest', 'knn'.")
     if C != "search" and not (isinstance(C, int | float) and C > 0):
         raise TableError(f"C={C!r} is neither a positive number nor 'search'.")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted classifier and the names of its classes, in their order.
+
+    It was fitted to codes: scikit-learn's forest takes labels that are digits, as Leiden's are, for numbers.
+    """
+
+    model: Pipeline
+    classes: list[str]
+
+    def predict_proba(self, values: np.ndarray) -> np.ndarray:
+        """Probabilities ``(n, classes)``."""
+        return self.model.predict_proba(values)
+
+    @property
+    def scaler(self) -> StandardScaler:
+        """What the columns were standardised with."""
+        return self.model[0]
+
+
+def coded(labels: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list[str]]:
+    """Codes and names of the labels that occur: in the order of categories, or sorted."""
+    if isinstance(labels, pd.Categorical):
+        labels = labels.remove_unused_categories()
+        return labels.codes.astype(int), [str(name) for name in labels.categories]
+    names, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+    return codes, names.tolist()
 
 
 def make_head(head: Head, C: float = 1.0, *, n_train: int = 10**9, random_state: int = 0) -> Pipeline:
@@ -43,16 +75,28 @@ def make_head(head: Head, C: float = 1.0, *, n_train: int = 10**9, random_state:
     return make_pipeline(StandardScaler(), model)
 
 
+def fit_head(
+    values: np.ndarray,
+    labels: np.ndarray | pd.Categorical,
+    head: Head,
+    C: float = 1.0,
+    random_state: int = 0,
+) -> Probe:
+    """Fit a classifier whose penalty is given."""
+    codes, names = coded(labels)
+    return Probe(make_head(head, C, n_train=len(codes), random_state=random_state).fit(values, codes), names)
+
+
 def fit_probe(
     values: np.ndarray,
-    labels: np.ndarray,
+    labels: np.ndarray | pd.Categorical,
     *,
     head: Head,
     C: float | str,
     groups: np.ndarray | None = None,
     n_trials: int = N_TRIALS,
     random_state: int = 0,
-) -> tuple[Pipeline, float]:
+) -> tuple[Probe, float]:
     """Fit a classifier; with ``C="search"`` its penalty is chosen on a fifth of the rows, by macro F1.
 
     Parameters
@@ -71,14 +115,14 @@ def fit_probe(
     The classifier, fitted on all rows, and the C it has.
     """
     if head == "linear" and C == "search":
-        smallest = np.unique(labels, return_counts=True)[1].min()
+        smallest = np.bincount(coded(labels)[0]).min()
         if smallest < MIN_TO_TUNE:
             logger.info("the rarest class has %d labelled cells: C is 1, not tuned", smallest)
             C = 1.0
         else:
-            C = search_C(values, labels, groups, n_trials=n_trials, random_state=random_state)
+            C = search_C(values, coded(labels)[0], groups, n_trials=n_trials, random_state=random_state)
     used = 1.0 if C == "search" else float(C)
-    return make_head(head, used, n_train=len(labels), random_state=random_state).fit(values, labels), used
+    return fit_head(values, labels, head, used, random_state), used
 
 
 def search_C(

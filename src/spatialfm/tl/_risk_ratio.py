@@ -10,7 +10,8 @@ import pandas as pd
 
 from .._errors import TableError
 from .._keys import PATIENT_KEY
-from ._check import check_anndata, listed, obs_column
+from .._storable import write_uns
+from ._check import check_anndata, listed, named, obs_column
 from ._outcome import OnMissing, check_patients
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def risk_ratio(
     """
     from scipy import stats
 
-    check_anndata(samples, "risk_ratio")
+    check_anndata(samples, "risk_ratio", key_added)
     check_patients(samples, patient_key)
     if on_missing not in ("raise", "drop"):
         raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
@@ -105,7 +106,7 @@ def risk_ratio(
     if copy:
         return table
     params = {"group_key": group_key, "group": group, "threshold": threshold, "alpha": alpha}
-    samples.uns[key_added] = {"table": table, "params": params}
+    write_uns(samples, key_added, {"table": table, "params": params})
     return None
 
 
@@ -133,18 +134,18 @@ def _column(samples: AnnData, key: str, argument: str, drop: bool) -> pd.Series:
 
 def _groups(samples: AnnData, group_key: str, group: str | None, drop: bool) -> tuple[pd.Series, str]:
     """Group of each row as text, missing where it is, and the one that is looked at."""
-    groups = _column(samples, group_key, "group_key", drop).astype("category")
-    levels = [str(level) for level in groups.cat.categories]
+    groups = named(_column(samples, group_key, "group_key", drop), "group_key")
+    levels = list(groups.cat.categories)
     group = levels[-1] if group is None and levels else group
+    group = str(group)
     if group not in levels:
         raise TableError(f"No group {group!r} in obs[{group_key!r}] (group=); found {listed(levels)}.")
-    present = groups.dropna().astype(str)
-    if present.nunique() < 2:
+    if len(levels) < 2:
         raise TableError(
-            f"obs[{group_key!r}] (group_key=) holds one group, {listed(present.unique())}: there is nothing to "
+            f"obs[{group_key!r}] (group_key=) holds one group, {listed(levels)}: there is nothing to "
             "compare. Pass a column with two groups or more."
         )
-    return groups.astype(object).map(str, na_action="ignore"), group
+    return groups.astype(object), group
 
 
 def _present(

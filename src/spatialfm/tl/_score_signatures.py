@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
+from .._storable import named_table, write_uns
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ._composition import _patients, constant_columns
 from ._group_test import benjamini_hochberg
@@ -131,17 +132,17 @@ def score_signatures(
     obs["signature_score"] = score
     obs["risk_group"] = strata(score, cuts)
     table = AnnData(shares, obs=obs, var=pd.DataFrame({"favorable": signs > 0}, index=list(members)), layers=layers)
-    table.uns["cut_points"] = pd.DataFrame(tertiles.T, index=list(members), columns=["cut_1", "cut_2"])
-    table.uns["params"] = {"key": key, "cuts": list(cuts), "cut_points_from": cut_points_from}
+    write_uns(table, "cut_points", pd.DataFrame(tertiles.T, index=list(members), columns=["cut_1", "cut_2"]))
+    write_uns(table, "params", {"key": key, "cuts": list(cuts), "cut_points_from": cut_points_from})
     if type_key is not None:
         types, type_names = codes_of(obs_column(adata, type_key, "type_key"))
-        table.uns["enrichment"] = _enrichment(members, codes, types, type_names)
+        write_uns(table, "enrichment", _enrichment(members, codes, types, type_names))
         if SPATIAL in adata.obsm:
             counts = neighbour_counts(
                 adata, types, len(type_names), np.ones(adata.n_obs, bool), n_neighbors, library_key, SPATIAL
             )
             patients = np.array(names)[codes]
-            table.uns["neighborhood"] = _neighborhoods(members, counts, patients, types, type_names, alpha)
+            write_uns(table, "neighborhood", _neighborhoods(members, counts, patients, types, type_names, alpha))
     sizes = ", ".join(f"{name} {count}" for name, count in obs["risk_group"].value_counts(sort=False).items())
     logger.info("%d patients by risk: %s", len(names), sizes)
     return table
@@ -159,7 +160,7 @@ def _signatures(adata: AnnData, key: str, favorable: list[str] | None) -> tuple[
             f"No signatures {key!r} in obsm (key=); found {listed(adata.obsm)}. Make them with "
             "sfm.tl.discover_signatures or sfm.tl.transfer_signatures, or as a table of true and false."
         )
-    members = adata.obsm[key].astype(bool)
+    members = named_table(adata, key).astype(bool)
     if favorable is None:
         found = adata.uns.get(key, {}).get("signatures")
         if found is None:

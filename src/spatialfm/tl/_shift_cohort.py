@@ -12,7 +12,7 @@ import pandas as pd
 
 from .._errors import ClinicalError, TableError, counted
 from .._logging import logger
-from ._check import listed, obs_column
+from ._check import listed, named, obs_column
 from ._group_test import LEAST
 
 if TYPE_CHECKING:
@@ -91,10 +91,7 @@ def read_cohort(
 
 
 def _times(column: pd.Series, time_key: str, time_points: Sequence[str] | None) -> list[str]:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        found = [str(name) for name in column.cat.remove_unused_categories().cat.categories]
-    else:
-        found = [str(name) for name in sorted(column.unique())]
+    found = list(named(column, "time_key").cat.categories)
     if time_points is not None:
         times = [str(time) for time in time_points]
         if absent := [time for time in times if time not in found]:
@@ -142,8 +139,9 @@ def _groups(
 ) -> tuple[dict[str, str], list[str]]:
     """Group of each patient that has one, and the groups in their order."""
     column = obs_column(adata, group_key, "group_key", allow_missing=True)
-    text = column.astype(object).where(column.notna(), None)
-    found = pd.DataFrame({"patient": patients, "group": text.map(lambda x: x if x is None else str(x)).to_numpy()})
+    values = named(column, "group_key")
+    text = values.astype(object).where(column.notna().to_numpy(), None)
+    found = pd.DataFrame({"patient": patients, "group": text.to_numpy()})
     found = found[found["patient"].isin(names)].drop_duplicates()
     twice = found[found["patient"].duplicated(keep=False)]
     if len(twice):
@@ -163,10 +161,7 @@ def _groups(
     if missing:
         logger.info("%d patients without %s left out: %s", len(missing), group_key, listed(missing))
     found = found[found["group"].notna()]
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        groups = [str(name) for name in column.cat.categories if str(name) in set(found["group"])]
-    else:
-        groups = sorted(found["group"].unique())
+    groups = [name for name in values.cat.categories if name in set(found["group"])]
     if len(groups) < 2:
         raise TableError(
             f"obs[{group_key!r}] (group_key=) holds one group of patients, {listed(groups)}; two are the least. Pass "

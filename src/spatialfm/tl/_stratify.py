@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import SurvivalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._storable import write_uns
 from ._check import check_anndata, check_split, listed
 from ._logrank import logrank_parts
 from ._outcome import EventValue, OnMissing, Outcome, event_text, observed_expected, read_outcome
@@ -112,7 +113,7 @@ def stratify(
     >>> patients.obs["risk_group"].tolist()
     ['high', 'high', 'low', 'low', 'low']
     """
-    check_anndata(samples, "stratify")
+    check_anndata(samples, "stratify", key_added)
     values = _values(samples, layer)
     _check_plan(values, n_groups, merge_into, time_key, event_key)
     _check_folds(values, n_groups, merge_into, cross_fit)
@@ -149,7 +150,7 @@ def stratify(
     if outcome is not None and sizes.all():
         table["observed"], table["expected"] = _events(samples, outcome, codes)
     samples.obs[key_added] = groups
-    samples.uns[key_added] = {
+    record = {
         "groups": table,
         "centers": np.stack(
             [values[codes == i].mean(axis=0) if n else np.full(values.shape[1], np.nan) for i, n in enumerate(sizes)]
@@ -169,7 +170,8 @@ def stratify(
         },
     }
     if test is not None:
-        samples.uns[key_added]["test"] = test
+        record["test"] = test
+    write_uns(samples, key_added, record)
     return None
 
 

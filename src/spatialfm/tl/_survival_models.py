@@ -10,8 +10,10 @@ import pandas as pd
 
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
+from .._storable import write_uns
 from ..metrics._survival import decile_times
 from ..metrics._survival import survival as survival_scores
+from ._check import check_anndata
 from ._outcome import event_text
 from ._survival_learners import CoxnetModel, ForestModel
 from ._survival_nested import (
@@ -136,6 +138,7 @@ def coxnet(
     >>> result["coefficients"]["coef"].abs().idxmax(), bool(result["scores"].loc["harrell", "ci_low"] > 0.5)
     ('T', True)
     """
+    check_anndata(samples, "coxnet", key_added)
     ratios = np.atleast_1d(np.asarray(l1_ratio, dtype=np.float64))
     if not ((ratios > 0) & (ratios <= 1)).all() or n_alphas < 2:
         raise SurvivalError(
@@ -271,6 +274,7 @@ def survival_forest(
     >>> patients.uns["survival_forest"]["importance"]["importance"].idxmax()
     'T'
     """
+    check_anndata(samples, "survival_forest", key_added)
     leaves = [min_samples_leaf] if np.isscalar(min_samples_leaf) else list(min_samples_leaf)
     if not leaves or min(leaves) < 1 or n_trees < 1 or n_importance < 0:
         raise SurvivalError(
@@ -369,5 +373,5 @@ def _write(samples: AnnData, key: str, result: dict[str, object], copy: bool) ->
     predictions = result.pop("predictions")
     samples.obs[key] = predictions["risk"].to_numpy()
     samples.obs[f"{key}_fold"] = predictions["fold"].to_numpy()
-    samples.uns[key] = result
+    write_uns(samples, key, result)
     return None

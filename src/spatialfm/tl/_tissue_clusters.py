@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._keys import SAMPLE_KEY
 from .._logging import logger
+from .._storable import write_uns
 from ._check import check_anndata, obs_column
 from ._representation import representation
 from ._stratify import kmeans_by_size
@@ -77,7 +78,7 @@ def tissue_clusters(
     >>> sdata["tiles"].uns["tissue_cluster"]["markers"].shape
     (3, 12)
     """
-    check_anndata(tiles, "tissue_clusters")
+    check_anndata(tiles, "tissue_clusters", key_added)
     values = representation(tiles, use_rep)
     samples = obs_column(tiles, library_key, "library_key").astype(str).to_numpy()
     if n_clusters < 2:
@@ -113,7 +114,7 @@ def tissue_clusters(
     if marker_rep is not None:
         record["markers"] = cluster_markers(tiles, clusters, marker_rep)
     tiles.obs[key_added] = clusters
-    tiles.uns[key_added] = record
+    write_uns(tiles, key_added, record)
     return None
 
 

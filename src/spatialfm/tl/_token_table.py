@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._errors import ElementError, SpatialfmError
 from .._keys import REGION_KEY, SPATIAL, TOKEN_KEY
+from .._storable import write_obsm, write_uns
 from ._annotate import certainty
 from ._class_maps import check_names, labels_element, natural_step, owners, record_map, smooth_classes
 from ._embedding import choose_components, embedding_record, grid_obs, output_keys, run_plan
@@ -160,7 +161,7 @@ def classify(
         values[rows], labels[rows], head=head, C=C, groups=groups, n_trials=n_trials, random_state=random_state
     )
     probability = model.predict_proba(values)
-    return certainty(probability, list(model.classes_), table.obs_names), probability, used
+    return certainty(probability, model.classes, table.obs_names), probability, used
 
 
 def draw_maps(
@@ -209,8 +210,8 @@ def write_predictions(
     table.obs[key] = found["label"]
     for name in ("confidence", "margin", "entropy"):
         table.obs[f"{key}_{name}"] = found[name]
-    table.obsm[f"{key}_probability"] = pd.DataFrame(probability, index=table.obs_names, columns=list(classes))
-    table.uns[key] = {"params": params}
+    write_obsm(table, f"{key}_probability", pd.DataFrame(probability, index=table.obs_names, columns=list(classes)))
+    write_uns(table, key, {"params": params})
 
 
 def write_maps(

@@ -11,9 +11,10 @@ import pandas as pd
 from .._errors import TableError, counted, warn
 from .._keys import UNS
 from .._logging import logger
+from .._storable import default_key, write_uns
 from ._annotate import certainty
-from ._check import check_anndata, listed, obs_column
-from ._probe import check_head, draw_per_class, make_head
+from ._check import check_anndata, listed, named, obs_column
+from ._probe import check_head, draw_per_class, fit_head
 from ._representation import representation
 
 if TYPE_CHECKING:
@@ -93,11 +94,11 @@ def transfer_labels(
     True
     """
     check_anndata(reference, "transfer_labels")
-    check_anndata(query, "transfer_labels")
+    check_anndata(query, "transfer_labels", key_added)
     check_head(head, C)
     known = obs_column(reference, label_key, "label_key", allow_missing=True).notna().to_numpy()
-    labels = reference.obs[label_key][known].astype(str).to_numpy()
-    classes, sizes = np.unique(labels, return_counts=True)
+    labels = named(reference.obs[label_key][known], "label_key", whole=True).array
+    classes, sizes = list(labels.categories), np.bincount(labels.codes)
     if len(classes) < 2:
         raise TableError(
             f"obs[{label_key!r}] of the reference holds {counted(len(classes), 'class', 'classes')}. Two are needed."
@@ -105,11 +106,12 @@ def transfer_labels(
     shared = shared_columns(reference, query, use_rep)
     trained = representation(reference[known], use_rep)[:, shared[0]]
     values = representation(query, use_rep)[:, shared[1]]
-    rows = draw_per_class(labels, np.arange(len(labels)), n_per_class or max(50, int(sizes.min())), random_state)
-    model = make_head(head, C, n_train=len(rows), random_state=random_state).fit(trained[rows], labels[rows])
-    table = certainty(model.predict_proba(values), list(model.classes_), query.obs_names)
-    scaler = model[0]
-    table["novelty"] = novelty(scaler.transform(trained[rows]), scaler.transform(values), n_neighbors)
+    rows = draw_per_class(
+        np.asarray(labels, dtype=str), np.arange(len(labels)), n_per_class or max(50, int(sizes.min())), random_state
+    )
+    probe = fit_head(trained[rows], labels[rows], head, C, random_state)
+    table = certainty(probe.predict_proba(values), probe.classes, query.obs_names, ordered=labels.ordered)
+    table["novelty"] = novelty(probe.scaler.transform(trained[rows]), probe.scaler.transform(values), n_neighbors)
     n_novel = int((table["novelty"] > 0.95).sum())
     logger.info(
         "%d cells annotated from %d of %d classes, %d columns; %d (%.0f %%) resemble nothing in the reference",
@@ -117,11 +119,11 @@ def transfer_labels(
     )
     if copy:
         return table
-    key = key_added or f"{label_key}_transferred"
+    key = key_added or default_key(f"{label_key}_transferred")
     query.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy", "novelty"):
         query.obs[f"{key}_{name}"] = table[name]
-    query.uns[key] = {
+    record = {
         "params": {
             "label_key": label_key,
             "use_rep": use_rep,
@@ -131,6 +133,7 @@ def transfer_labels(
             "random_state": random_state,
         }
     }
+    write_uns(query, key, record)
     return None
 
 

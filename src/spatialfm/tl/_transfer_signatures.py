@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._storable import named_table, write_obsm, write_uns
 from ._check import check_anndata, listed, obs_column
 from ._representation import representation
 from ._transfer_labels import novelty, shared_columns
@@ -93,7 +94,7 @@ def transfer_signatures(
     ['RS1']
     """
     for table in (source, target):
-        check_anndata(table, "transfer_signatures")
+        check_anndata(table, "transfer_signatures", key_added)
     members = _members(source, key)
     if not 0 < test_size < 1:
         raise TableError(f"test_size={test_size} is no share between 0 and 1.")
@@ -120,15 +121,16 @@ def transfer_signatures(
     key_added = key_added or key
     rng = np.random.default_rng(random_state)
     some = rng.choice(len(values), min(len(values), 20_000), replace=False)
-    target.obsm[key_added] = found > 0.5
-    target.obsm[f"{key_added}_probability"] = found
+    write_obsm(target, key_added, found > 0.5)
+    write_obsm(target, f"{key_added}_probability", found)
     target.obs[f"{key_added}_novelty"] = novelty(values[some], others, n_neighbors)
     known = source.uns.get(key, {}).get("signatures")
     table = pd.DataFrame(quality).T
-    target.uns[key_added] = {
+    record = {
         "signatures": table if known is None else known.join(table),
         "params": {"use_rep": use_rep, "test_size": test_size, "n_columns": values.shape[1]} | options,
     }
+    write_uns(target, key_added, record)
     return None
 
 
@@ -138,7 +140,7 @@ def _members(source: AnnData, key: str) -> pd.DataFrame:
             f"No signatures {key!r} in obsm of the source (key=); found {listed(source.obsm)}. Make them with "
             "sfm.tl.discover_signatures, or as a table of true and false."
         )
-    members = source.obsm[key].astype(bool)
+    members = named_table(source, key).astype(bool)
     for name, column in members.items():
         n = int(min(column.sum(), (~column).sum()))
         if n < 10:

@@ -1,0 +1,28 @@
+"""Clinical columns of samples, for the rows of a table that lie in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._keys import PATIENT_KEY, SAMPLES
+from .._storable import storable_column
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+
+def add_sample_columns(sdata: SpatialData, samples: np.ndarray, obs: pd.DataFrame) -> None:
+    """Columns of ``sdata["samples"]`` that `obs` lacks, by the sample of each row; orders of categories are kept."""
+    if SAMPLES not in sdata.tables:
+        return
+    clinical = sdata.tables[SAMPLES].obs
+    place = clinical.index.get_indexer(samples)
+    for name in clinical.columns.difference(obs.columns, sort=False):
+        column = storable_column(clinical[name])
+        values = pd.Series(pd.api.extensions.take(column.array, place, allow_fill=True), index=obs.index)
+        if not pd.api.types.is_numeric_dtype(values) or name == PATIENT_KEY:
+            values = values.astype("category")
+        obs[name] = storable_column(values)
