@@ -217,10 +217,10 @@ CELLS["transfer_labels"] = [
 ]
 IN_SDATA = {  # written into a SpatialData, see `slides`
     "cell_table", "add_clinical", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles", "segment_regions",
-    "detect_artifacts",
+    "detect_artifacts", "mend_labels",
 }  # fmt: skip
 WRITE_NOTHING = {
-    "build_index", "search", "search_samples", "channel_quality", "marker_table", "match_markers",
+    "build_index", "search", "search_samples", "channel_quality", "marker_table", "match_markers", "check_labels",
 }  # fmt: skip
 
 DRAWN = {
@@ -382,6 +382,7 @@ def slides(tmp_path_factory):
         sfm.tl.detect_artifacts(
             sdata, "mean-intensity", annotations={samples[0]: f"artifacts_{samples[0]}"}, C=1.0, min_tokens=1
         )
+        sfm.pp.mend_labels(sdata, "cells_P001_1", background=1)  # a cell that is none
         path = tmp_path_factory.mktemp("store") / "cohort.zarr"
         sdata.write(path)
     sfm.settings.reset()
@@ -397,6 +398,7 @@ def test_tables_of_slides_come_back(slides):
             (folder / name / kind).mkdir(parents=True)
             same_table(sdata[name], stored(sdata[name], kind, folder / name / kind))
     assert {"kind_P001_1", "regions_P001_1", "artifact_map_P001_1"} <= set(back.labels)
+    assert np.array_equal(sdata["cells_P001_1_mended"], back["cells_P001_1_mended"])
     for name in ("kind_P001_1", "regions_P001_1", "artifact_map_P001_1"):
         assert np.array_equal(sdata[name], back[name])
         assert back.attrs["spatialfm"]["maps"][name] == sdata.attrs["spatialfm"]["maps"][name]
@@ -413,7 +415,7 @@ def test_orders_of_categories_are_kept_on_tiles(slides):
 
 def test_slides_are_drawn_from_a_store(slides):
     _, back, _ = slides
-    sfm.pl.cells(back, "P001_1", color="phenotype", channels=["DAPI"], show=False)
+    sfm.pl.cells(back, "P001_1", color="phenotype", channels=["DAPI"], labels="cells_P001_1", show=False)
     sfm.pl.tile_map(back, "P001_1", "label", show=False)
     index = sfm.tl.build_index(back["table"], "X_mean_intensity")
     hits = sfm.tl.search(index, back["table"][:2].copy(), k=2)
