@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 import warnings
 
@@ -78,14 +77,10 @@ def test_a_colour_mask_keeps_its_cells_apart_by_what_is_proposed(tmp_path, ome):
         colours[10 * i : 10 * i + 5, 10:20] = colour
     path = tmp_path / "m.tif"
     tifffile.imwrite(path, colours, photometric="rgb")
-    with pytest.raises(InputFileError, match="colour picture.*would merge cells") as caught:
+    with pytest.raises(InputFileError, match="colour picture.*would merge cells.*or 'bgr'"):
         sfm.io.read_tiff(ome, path)
-    code = re.search(r"number: (.*)\.$", str(caught.value))[1]
-    numbers = eval(code, {"tifffile": tifffile})
-    assert len(np.unique(numbers)) == 5
-    assert (numbers == 0).sum() == 70 * 90 - 4 * 50
-    tifffile.imwrite(tmp_path / "n.tif", numbers)
-    found = sfm.io.read_tiff(ome, tmp_path / "n.tif").labels["cells_core1"].values
+    found = sfm.io.read_tiff(ome, path, labels_encoding="bgr").labels["cells_core1"].values
+    assert (found == 0).sum() == 70 * 90 - 4 * 50
     assert sorted(np.unique(found)) == [0, 5 * 256 + 7, 10 * 65536, 10 * 65536 + 5 * 256, 10 * 65536 + 5 * 256 + 7]
 
 

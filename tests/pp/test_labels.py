@@ -8,6 +8,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import spatialdata as sd
+import tifffile
 from scipy import ndimage
 from spatialdata.models import Labels2DModel
 from spatialdata.transformations import get_transformation
@@ -367,3 +368,47 @@ def test_largest_piece_keeps_the_number():
     mended = sdata["cells_mended"].values
     assert (mended[5, 5], mended[11, 11], mended[0, 0], mended[0, 11]) == (3, 201, 202, 200)
     assert mended.dtype == np.uint8
+
+
+def test_a_mask_saved_as_a_channel_is_said(make_sdata):
+    labels = grid(4, 4)
+    image = np.stack([labels * 1.5, labels, np.ones(labels.shape)]).astype(np.float32)
+    sdata = make_sdata(s=(image, labels), channels=["CD3", "Segmentation", "CD8"])
+    with pytest.warns(SpatialfmWarning, match="1 channel is the label image itself and no marker: 'Segmentation'"):
+        sfm.pp.cell_table(sdata)
+
+
+CELL_MASKS = [  # of the folder of real images, with the numbers that have stray pixels
+    ("bnhl_codex/masks/crop101_cellmask.tif", []),
+    ("bnhl_codex/masks/crop500_cellmask.tif", [198858]),
+    ("bnhl_codex/masks/crop501_cellmask.tif", [7838]),
+    ("dcis_mibi/masks/Point2203_pt1072_31606_cellmask.tif", []),
+    ("opal_mif/masks/FIHC4_2_cell(nuc+cyto).tif", [48, 225, 249]),
+    ("opal_mif/masks/FIHC4_2_nuclei.tif", []),
+    ("pancreas_imc/E34_mask.tiff", []),
+    ("pancreas_imc/J02_mask.tiff", [3683, 3701, 4118]),
+    ("spleen_imc/masks/spleen315_r12_cellmask.tif", []),
+    ("spleen_imc/masks/spleen315_r20_cellmask.tif", []),
+    ("spleen_imc/masks/spleen315_r2_cellmask.tif", []),
+    ("spleen_imc/masks/spleen315_r4_cellmask.tif", []),
+]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("file", "fragmented"), CELL_MASKS)
+def test_real_segmentations_raise_no_false_alarm(real_data, file, fragmented):
+    labels = tifffile.imread(real_data / file)
+    boxes = enumerate(ndimage.find_objects(labels.astype(np.int32)), start=1)
+    numbers = [i for i, box in boxes if box is not None and ndimage.label(labels[box] == i, structure=EIGHT)[1] > 1]
+    assert numbers == fragmented
+    found = {f.kind: f for f in find_oddities(scan_pieces(labels), labels.shape, labels.dtype)}
+    assert set(found) <= {"fragments", "crumbs"}
+    assert {f.severity for f in found.values()} <= {"warning", "note"}
+    assert found["fragments"].numbers.tolist() == fragmented if fragmented else "fragments" not in found
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("file", ["spleen_imc/masks/spleen315_r2_region.tif", "opal_mif/masks/FIHC4_2_tissue.tif"])
+def test_real_maps_of_tissue_are_no_cells(real_data, file):
+    labels = tifffile.imread(real_data / file)
+    assert kinds(labels)["repeated"] == "error"

@@ -11,9 +11,9 @@ import numpy as np
 from spatialdata.models import Image2DModel, Labels2DModel
 from spatialdata.transformations import Scale
 
-from .._errors import InputFileError
 from .._keys import cells_name, image_name
-from ._image import LazyImage, read_image, read_labels, resolve_mpp
+from ._image import LazyImage, read_image, resolve_mpp
+from ._mask import MaskOptions, read_labels
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -43,21 +43,12 @@ def read_sample(
     mpp: float | None,
     axes: str | None,
     series: int | None,
-    cast_labels: bool,
-    labels_plane: int | str | None = None,
-    labels_series: int | None = None,
+    mask_options: MaskOptions,
     needs_all_names: bool = True,
 ) -> ReadSample:
     """Open image and labels of a sample and place both in the coordinate system `sample`, in µm."""
-    opened = read_image(image, channel_names, axes=axes, series=series, needs_all_names=needs_all_names)
-    mask, mask_path = None, None
-    if labels is not None:
-        if labels.resolve() == image.resolve() and labels_plane is None and labels_series is None:
-            raise InputFileError(
-                f"Image and labels are the same file '{image}'. Pass the mask of the cells; if this file holds both, "
-                "say where with labels_series=<number> or labels_plane=<number>."
-            )
-        mask, mask_path = read_labels(labels, opened, cast=cast_labels, plane=labels_plane, series=labels_series)
+    opened = read_image(image, channel_names, axes=axes, series=series, needs_all_names=needs_all_names, mask=labels)
+    mask, mask_path = (None, None) if labels is None else read_labels(labels, opened, mask_options)
     size, source, notes = resolve_mpp(opened, mpp)
     notes = [*notes, *opened.notes]
     if not opened.is_named:
@@ -147,6 +138,15 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
             f"Colour pictures (8-bit red, green and blue) instead of markers: {files}. If the three channels are "
             "markers, pass channel_names=[...] with their names."
         )
+    if kind == "mask_left_out":
+        return (
+            f"Masks among the markers are left out: {files}. If one is a marker, say so with "
+            "channel_names={<name of the file without its suffix>: <marker>}."
+        )
+    if kind == "mask_kept":
+        return f"Masks, by names and pixels, are among the markers and kept, because channel_names= has them: {files}."
+    if kind == "mask_name":
+        return f"Files called like masks are read as markers, because their pixels are no label ids: {files}."
     if kind == "unused_pages":
         return (
             f"Pages that the OME-XML does not speak of are left out: {files}. If they are channels of the image, "

@@ -77,6 +77,7 @@ class Level:
     interleaved: bool
     nodata: float
     decode: Callable = field(repr=False)
+    compression: int = _UNCOMPRESSED
     jpegheader: bytes | None = None
 
     @property
@@ -265,6 +266,7 @@ def _level(series: TiffPageSeries, state: FileState, missing: Sequence[str]) -> 
         interleaved=contiguous > 1,
         nodata=keyframe.nodata,
         decode=keyframe.decode,
+        compression=int(keyframe.compression),
         jpegheader=keyframe.jpegheader if keyframe.compression in (6, 7) else None,
     )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from .._errors import InputFileError, PanelError, SpatialfmError, TableError, warn
+from .._errors import ElementError, InputFileError, PanelError, SpatialfmError, TableError, warn
 from .._keys import ATTRS, SAMPLES
 from .._logging import logger
 from .._progress import progress_bar
@@ -39,7 +39,9 @@ def read_cohort(
     cast_labels: bool = False,
     labels_plane: int | str | None = None,
     labels_series: int | None = None,
+    labels_encoding: Literal["rgb", "bgr"] | None = None,
     cell_table: bool = True,
+    on_pieces: Literal["raise", "split", "keep"] = "raise",
 ) -> SpatialData:
     """Read a cohort from a table with one row a sample: paths of image and mask, patient, clinical columns.
 
@@ -60,7 +62,7 @@ def read_cohort(
         Column of µm per pixel, for samples whose files do not say; goes before `mpp`.
     clinical_keys
         Clinical columns to keep. Default: all that are left.
-    channel_names, mpp, axes, series, cast_labels, labels_plane, labels_series
+    channel_names, mpp, axes, series, cast_labels, labels_plane, labels_series, labels_encoding
         As in `read_tiff`, for every sample. A name that is mapped to a new one must be in at least one sample; a
         position must hold the same name in all.
     base_path
@@ -116,6 +118,8 @@ def read_cohort(
     import numpy as np
     from spatialdata import SpatialData
 
+    from ._mask import MaskOptions
+
     frame, folder = load_table(table, [sample_key, patient_key], [image_key, labels_key])
     keys = find_keys(frame, sample_key, patient_key, image_key, labels_key, mpp_key)
     rows = plan_rows(frame, keys, folder if base_path is None else Path(base_path).expanduser())
@@ -123,13 +127,8 @@ def read_cohort(
     _warn_of_shared_images(rows)
 
     names = given_channel_names(channel_names)
-    options = {
-        "axes": axes,
-        "series": series,
-        "cast_labels": cast_labels,
-        "labels_plane": labels_plane,
-        "labels_series": labels_series,
-    }
+    mask_options = MaskOptions(cast_labels, labels_plane, labels_series, labels_encoding)
+    options = {"axes": axes, "series": series, "mask_options": mask_options}
     read = _read_all(rows, names, mpp, **options)
     if isinstance(names, dict):
         _check_renaming(names, read)
@@ -150,9 +149,9 @@ def read_cohort(
 
         # a field without cells is a result, not a mistake: its sample stays, and has no rows
         try:
-            measure(sdata, samples=masked, on_missing="drop")
-        except TableError as error:
-            raise TableError(f"{error} To read images and labels without a table, pass cell_table=False.") from error
+            measure(sdata, samples=masked, on_pieces=on_pieces, on_missing="drop")
+        except (ElementError, TableError) as error:
+            raise type(error)(f"{error} To read images and labels without a table, pass cell_table=False.") from error
     return sdata
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .._errors import InputFileError, warn
 from .._keys import ATTRS
@@ -30,6 +30,7 @@ def read_tiff(
     cast_labels: bool = False,
     labels_plane: int | str | None = None,
     labels_series: int | None = None,
+    labels_encoding: Literal["rgb", "bgr"] | None = None,
 ) -> SpatialData:
     """Read one image, and the mask of its cells, lazily.
 
@@ -41,9 +42,11 @@ def read_tiff(
     Parameters
     ----------
     image
-        TIFF file, or folder of TIFFs of one channel each, named after the markers and taken in natural order.
+        TIFF file, or folder of TIFFs of one channel each, named after the markers and taken in natural order. Masks
+        among them, by name and pixels, are left out with a warning, unless `channel_names` names them.
     labels
-        TIFF of the same size: 0 outside cells, a whole number for each cell.
+        TIFF of the same size: 0 outside cells, a whole number for each cell. Its pixels are not looked at here:
+        `spatialfm.pp.check_labels` does, before `spatialfm.pp.cell_table` measures.
     channel_names
         Names in the file's order; a text file with one name a line; or a table (file or frame) with a row a channel
         and a column called ``name``, ``marker``, ``channel``, ``target`` or the like. A mapping renames single
@@ -67,6 +70,9 @@ def read_tiff(
         Number (from 0) or name of the plane with the cells, where the labels have several, such as nuclei and cells.
     labels_series
         Number of the image with the labels, where their file holds several.
+    labels_encoding
+        For masks in which each cell has a colour: ``"rgb"``, its number is R + 256 G + 65,536 B; ``"bgr"``, B + 256 G +
+        65,536 R. Black is the background.
 
     Returns
     -------
@@ -108,6 +114,7 @@ def read_tiff(
     from spatialdata import SpatialData
 
     from ._elements import describe, read_sample
+    from ._mask import MaskOptions
 
     path = find_path(str(image))
     name = _sample(sample, path)
@@ -119,9 +126,7 @@ def read_tiff(
         mpp=mpp,
         axes=axes,
         series=series,
-        cast_labels=cast_labels,
-        labels_plane=labels_plane,
-        labels_series=labels_series,
+        mask_options=MaskOptions(cast_labels, labels_plane, labels_series, labels_encoding),
     )
     for kind, file, text in read.notes:
         warn(describe(kind, [(file, text)]))

@@ -12,6 +12,7 @@ from anndata import AnnData
 from spatialdata.models import TableModel
 
 from .._errors import ClinicalError, ElementError, PanelError, TableError, warn
+from .._errors import listed as _listed
 from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, UNS, cell_name
 from .._logging import logger
 from .._progress import progress_bar
@@ -182,6 +183,7 @@ def cell_table(
         unit="sample",
     ):
         measured.append(_measure(sdata, plan, quantiles, morphology, drop))
+    _report_masks(plans, measured)
     adata = assemble(plans, measured, quantiles)
     adata.uns[UNS][TABLE] |= {"on_pieces": on_pieces, "on_giants": on_giants}
     say_intensities(plans, measured, list(adata.var_names))
@@ -358,6 +360,22 @@ def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphol
         values = cell_quantiles(image, grid, scan.ids, boxes, quantiles)
     forms = shapes(labels, scan, _square(plan)) if morphology else {}
     return MeasuredCells(kept, sums[kept] / counts[kept, None], values, forms)
+
+
+def _report_masks(plans: list[CellPlan], measured: list[MeasuredCells]) -> None:
+    """Warn of channels whose mean in each cell is the cell's number: the mask, saved as a channel."""
+    masks = {
+        f"{name!r} of image {plan.pair.image!r}"
+        for plan, part in zip(plans, measured, strict=True)
+        for name, mean in zip(plan.channels, part.mean.T, strict=True)
+        if mean.size >= 10 and (mean == plan.scan.ids[part.kept]).all()
+    }
+    if masks:
+        warn(
+            f"{counted(len(masks), 'channel is', 'channels are')} the label image itself and no marker: "
+            f"{_listed(sorted(masks), 5, quoted=False)}. Leave it out before you go on, for example with "
+            "sdata['table'][:, sdata['table'].var_names != <channel>]; embed_cells takes markers=[...]."
+        )
 
 
 def _report_outside(plan: CellPlan, rows: np.ndarray, drop: bool) -> None:

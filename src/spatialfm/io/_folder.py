@@ -1,0 +1,152 @@
+"""A folder of one TIFF a marker, and the masks that lie among the markers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+
+from .._errors import InputFileError, PixelSizeError
+from ..pp.measure import loaded
+from ..pp.pieces import scan_pieces
+from ._axes import assign_axes
+from ._image import LazyImage, is_same_size, moved_names
+from ._layout import open_tiff
+from ._names import is_tiff_name, natural_key, resolve_channel_names, stem
+from ._reader import lazy_levels
+
+# words of which one alone makes a file a mask, if its pixels do not speak against it
+_MASK = re.compile(
+    r"(^|_)((cell|nuclei|nuclear|nucleus|tissue)?_?(mask|label|segmentation|segment|instance|outline)s?|"
+    r"label_?(map|image)|seg|segmented)($|_)"
+)
+# words that some markers are called by too: masks only if their pixels say so
+_PERHAPS = re.compile(r"(whole_?)?cells?|nucle(i|us|ar)|tissue|regions?|objects?")
+_CROP = 1024  # pixels to a side that are looked at
+_FLAT = 0.9  # share of a mask's pixels that lie in even pieces of
+_PIECE = 9  # pixels and more
+
+
+def read_folder(
+    folder: Path,
+    channel_names: list[str] | dict[str | int, str] | None,
+    needs_all_names: bool,
+    mask: Path | None = None,
+) -> LazyImage:
+    """Open a folder of one TIFF a marker.
+
+    Masks that lie among the markers are left out, with a note: the file `mask`, and files that are called like a mask
+    and look like one. Whoever names such a file in `channel_names` has it as a marker.
+    """
+    files = sorted((file for file in folder.iterdir() if is_tiff_name(file)), key=lambda file: natural_key(file.name))
+    if not files:
+        raise InputFileError(f"Folder '{folder}' holds no TIFF file. Pass a folder with one TIFF a marker, or a file.")
+    files, notes = _without_masks(folder, files, channel_names, mask)
+    found = [stem(file) for file in files]
+    names = resolve_channel_names(found, channel_names, len(files), f"folder '{folder}'", needs_all_names)
+    images = [_read_channel(file) for file in files]
+    first = images[0]
+    for file, image in zip(files, images, strict=True):
+        for what, here, there in (
+            ("size (y, x)", image.shape[1:], first.shape[1:]),
+            ("pixel type", image.levels[0].dtype, first.levels[0].dtype),
+        ):
+            if here != there:
+                raise InputFileError(
+                    f"Markers of folder '{folder}' differ in {what}: '{file.name}' has {here}, '{files[0].name}' has "
+                    f"{there}. Keep only files of one image in the folder, and save them alike."
+                )
+    sized = [image for image in images if image.pixel_size is not None]
+    for image in sized:
+        if not is_same_size(image.pixel_size.x, sized[0].pixel_size.x):
+            raise PixelSizeError(
+                f"Markers of folder '{folder}' differ in pixel size: '{Path(image.path).name}' has "
+                f"{image.pixel_size.x:g} µm, '{Path(sized[0].path).name}' {sized[0].pixel_size.x:g} µm. "
+                "Keep only files of one image in the folder."
+            )
+    alike = len({tuple(level.shape for level in image.levels) for image in images}) == 1
+    n_levels = len(first.levels) if alike else 1
+    return LazyImage(
+        levels=tuple(da.concatenate([image.levels[i] for image in images]) for i in range(n_levels)),
+        channel_names=tuple(names),
+        is_named=True,
+        pixel_size=sized[0].pixel_size if sized else None,
+        other_size=first.other_size,
+        ignored_size=first.ignored_size,
+        path=str(folder.resolve()),
+        found_names=tuple(found),
+        notes=(*notes, *moved_names(found, channel_names)),
+        identity=frozenset().union(*(image.identity for image in images)),
+    )
+
+
+def _read_channel(file: Path) -> LazyImage:
+    layout = open_tiff(file)
+    sources = assign_axes(layout.levels[0].dims, None, None, f"'{file}'")
+    levels = lazy_levels(layout, sources)
+    if levels[0].shape[0] != 1:
+        raise InputFileError(
+            f"'{file}' has {levels[0].shape[0]} channels, but a folder is read as one TIFF a marker. "
+            "Pass the file itself, or move it out of the folder."
+        )
+    return LazyImage(
+        levels=tuple(levels),
+        channel_names=("",),
+        is_named=True,
+        pixel_size=layout.metadata.pixel_size,
+        other_size=layout.metadata.other_size,
+        ignored_size=layout.metadata.ignored_size,
+        path=layout.state.path,
+        identity=layout.identity,
+    )
+
+
+def _without_masks(
+    folder: Path, files: list[Path], channel_names: list[str] | dict[str | int, str] | None, mask: Path | None
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """Files without the masks among them, and what to say."""
+    known = [file for file in files if mask is not None and file.resolve() == mask.resolve()]
+    named = set(channel_names) if isinstance(channel_names, dict) else set()
+    rest = [file for file in files if file not in known]
+    found, notes = [], []
+    for file in rest:
+        if stem(file) in named or not (sure := _MASK.search(_words(file))) and not _PERHAPS.fullmatch(_words(file)):
+            continue
+        looks = _looks_like_labels(file)
+        if looks or (looks is None and sure):
+            found.append(file)
+        elif sure:
+            notes.append(("mask_name", file.name))
+    if isinstance(channel_names, list) and len(channel_names) == len(rest) and found:
+        return rest, [("mask_kept", ", ".join(file.name for file in found))]  # a name for each: they were meant
+    if len(found) == len(rest):
+        raise InputFileError(
+            f"Folder '{folder}' holds no marker, only {len(files)} file(s) that look like masks: "
+            f"{', '.join(file.name for file in files[:5])}. Pass a folder with one TIFF a marker, or name them with "
+            "channel_names=."
+        )
+    notes += [("mask_left_out", file.name) for file in found]
+    return [file for file in rest if file not in found], notes
+
+
+def _words(file: Path) -> str:
+    """The words of a file's name: ``P1_cellMask-2`` becomes ``p_cell_mask``."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", stem(file))
+    return "_".join(words).lower()
+
+
+def _looks_like_labels(file: Path) -> bool | None:
+    """Whether pixels in the middle of a file are even pieces of whole numbers; None where all are 0."""
+    layout = open_tiff(file)
+    pixels = lazy_levels(layout, assign_axes(layout.levels[0].dims, None, None, f"'{file}'"))[0]
+    if pixels.shape[0] != 1:
+        return False
+    window = tuple(slice(max(n // 2 - _CROP // 2, 0), n // 2 + _CROP // 2) for n in pixels.shape[1:])
+    crop = loaded(pixels[(0, *window)])
+    if not crop.any():
+        return None
+    pieces = scan_pieces(crop)
+    n_pixels = np.count_nonzero(crop)
+    return not pieces.n_fractional and bool(pieces.area[pieces.area >= _PIECE].sum() >= _FLAT * n_pixels)

@@ -1,0 +1,213 @@
+"""Masks that are not what they seem: in the wrong place, of several planes, in colours, compressed with loss."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+import spatialfm as sfm
+from spatialfm._errors import ElementError, InputFileError, SpatialfmWarning
+
+
+@pytest.fixture
+def cells() -> np.ndarray:
+    """``(70, 90)``: 35 squares of 8 x 8 pixels, apart from each other, numbered from 1."""
+    tile = np.pad(np.ones((8, 8), np.uint16), 1)
+    labels = np.zeros((70, 90), np.uint16)
+    labels[:, :] = np.kron(np.arange(1, 64, dtype=np.uint16).reshape(7, 9), tile)
+    return np.where(labels <= 35, labels, 0)
+
+
+@pytest.fixture
+def folder(tmp_path, cells):
+    """A folder of three markers of noise."""
+    path = tmp_path / "core"
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("CD3", "CD8", "DNA1"):
+        tifffile.imwrite(path / f"{name}.tif", rng.poisson(3, cells.shape).astype(np.uint16))
+    return path
+
+
+def read(*args, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialfmWarning)
+        return sfm.io.read_tiff(*args, mpp=1.0, **options)
+
+
+def names_of(sdata) -> list[str]:
+    return list(sdata["image_core"].coords["c"].values)
+
+
+# ---- in the folder of the markers ----
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mask",
+        "core_cellmask",
+        "CellMask",
+        "segmentation",
+        "nuclei_labels",
+        "P1_Masks_2",
+        "cells",
+        "Nuclei",
+        "whole_cell",
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint16", "uint32"])
+def test_a_mask_among_the_markers_is_no_marker(folder, cells, name, dtype):
+    tifffile.imwrite(folder / f"{name}.tiff", cells.astype(dtype))
+    with pytest.warns(SpatialfmWarning, match=rf"Masks among the markers are left out.*{name}\.tiff.*channel_names="):
+        sdata = sfm.io.read_tiff(folder, mpp=1.0)
+    assert names_of(sdata) == ["CD3", "CD8", "DNA1"]
+
+
+def test_the_mask_that_is_passed_is_no_marker_whatever_its_name(folder, cells):
+    tifffile.imwrite(folder / "x7.tif", cells)
+    sdata = read(folder, folder / "x7.tif")
+    assert names_of(sdata) == ["CD3", "CD8", "DNA1"]
+    np.testing.assert_array_equal(sdata["cells_core"].values, cells)
+
+
+@pytest.mark.parametrize("name", ["CellMask", "Nuclei", "SEG1"])
+def test_markers_called_like_masks_stay(folder, name):
+    dye = np.random.default_rng(1).poisson(200, (70, 90)).astype(np.uint16)
+    tifffile.imwrite(folder / f"{name}.tif", dye)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialfmWarning)
+        assert name in names_of(sfm.io.read_tiff(folder, mpp=1.0))
+
+
+def test_a_mask_that_is_named_is_kept(folder, cells):
+    tifffile.imwrite(folder / "mask.tif", cells)
+    sdata = read(folder, channel_names={"mask": "Cells"})
+    assert names_of(sdata) == ["CD3", "CD8", "DNA1", "Cells"]
+    with pytest.warns(SpatialfmWarning, match=r"kept, because channel_names= has them.*mask\.tif"):
+        sdata = sfm.io.read_tiff(folder, mpp=1.0, channel_names=["a", "b", "c", "d"])
+    assert names_of(sdata) == ["a", "b", "c", "d"]
+    with pytest.warns(SpatialfmWarning, match="left out"):
+        sdata = sfm.io.read_tiff(folder, mpp=1.0, channel_names=["a", "b", "c"])
+    assert names_of(sdata) == ["a", "b", "c"]
+
+
+def test_a_folder_of_masks_holds_no_marker(tmp_path, cells):
+    tifffile.imwrite(tmp_path / "a_mask.tif", cells)
+    with pytest.raises(InputFileError, match=r"holds no marker, only 1 file\(s\) that look like masks: a_mask.tif"):
+        sfm.io.read_tiff(tmp_path, mpp=1.0)
+
+
+# ---- several planes, colours, losses ----
+
+
+def test_planes_are_listed_and_chosen_by_number_or_name(tmp_path, folder, cells):
+    path = tmp_path / "both.ome.tif"
+    metadata = {"axes": "CYX", "Channel": {"Name": ["nuclei", "cells"]}}
+    tifffile.imwrite(path, np.stack([cells // 2, cells]), metadata=metadata)
+    with pytest.raises(InputFileError, match=r"2 planes \(0: 'nuclei', 1: 'cells'\).*labels_plane=<number>"):
+        read(folder, path)
+    for plane in (1, "cells"):
+        np.testing.assert_array_equal(read(folder, path, labels_plane=plane)["cells_core"].values, cells)
+    with pytest.raises(InputFileError, match="have no plane 'Cells'"):
+        read(folder, path, labels_plane="Cells")
+    with pytest.raises(InputFileError, match="have no plane 2"):
+        read(folder, path, labels_plane=2)
+
+
+@pytest.mark.parametrize("imagej", [False, True])
+def test_planes_without_names_and_planes_called_slices(tmp_path, folder, cells, imagej):
+    path = tmp_path / "both.tif"
+    options = {"imagej": True, "metadata": {"axes": "ZYX"}} if imagej else {"photometric": "minisblack"}
+    tifffile.imwrite(path, np.stack([cells // 2, cells]), **options)
+    with pytest.raises(InputFileError, match=r"2 planes \(0, 1\).*labels_plane=<number>"):
+        read(folder, path)
+    np.testing.assert_array_equal(read(folder, path, labels_plane=1)["cells_core"].values, cells)
+
+
+def test_masks_stored_as_images_of_their_own(tmp_path, folder, cells):
+    path = tmp_path / "both.ome.tif"
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(cells // 2, metadata={"axes": "YX", "Name": "nuclei"})
+        tif.write(cells, metadata={"axes": "YX", "Name": "cells"})
+    with pytest.raises(InputFileError, match=r"holds 2 images.*series=1: cells.*labels_series=<number>"):
+        read(folder, path)
+    np.testing.assert_array_equal(read(folder, path, labels_series=1)["cells_core"].values, cells)
+
+
+@pytest.mark.parametrize("planar", [False, True])
+def test_colours_are_decoded_only_when_told(tmp_path, folder, cells, planar):
+    numbers = cells.astype(np.uint32) * 70_001  # up to 2,450,035: all three bytes are used
+    bytes_of = [(numbers >> shift & 255).astype(np.uint8) for shift in (0, 8, 16)]
+    path = tmp_path / "colours.tif"
+    pixels = np.stack(bytes_of, axis=0 if planar else -1)
+    tifffile.imwrite(path, pixels, photometric="rgb", planarconfig="separate" if planar else "contig")
+    with pytest.raises(InputFileError, match="3 planes.*would merge cells.*labels_encoding='rgb'"):
+        read(folder, path)
+    np.testing.assert_array_equal(read(folder, path, labels_encoding="rgb")["cells_core"].values, numbers)
+    swapped = (numbers >> 16) + (numbers & 0xFF00) + ((numbers & 0xFF) << 16)
+    np.testing.assert_array_equal(read(folder, path, labels_encoding="bgr")["cells_core"].values, swapped)
+    sdata = read(folder, path, labels_encoding="rgb")
+    sfm.pp.cell_table(sdata)
+    assert sdata["table"].obs["cell_id"].tolist() == (np.arange(1, 36) * 70_001).tolist()
+    gray = tmp_path / "gray.tif"
+    tifffile.imwrite(gray, cells)
+    with pytest.raises(InputFileError, match="needs 8-bit red, green and blue"):
+        read(folder, gray, labels_encoding="rgb")
+
+
+def test_jpeg_is_no_mask(tmp_path, folder, cells):
+    pytest.importorskip("imagecodecs")
+    path = tmp_path / "m.tif"
+    tifffile.imwrite(path, cells.astype(np.uint8), compression="jpeg", compressionargs={"level": 80})
+    with pytest.raises(InputFileError, match="m.tif' are compressed as JPEG, which changes numbers"):
+        read(folder, path)
+
+
+def test_the_image_is_not_its_own_mask(tmp_path, cells):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, cells)
+    with pytest.raises(InputFileError, match="are the same file"):
+        sfm.io.read_tiff(path, path, mpp=1.0)
+
+
+# ---- a cohort ----
+
+
+@pytest.fixture
+def cohort(tmp_path, cells):
+    def make(**masks):
+        for sample, mask in masks.items():
+            tifffile.imwrite(tmp_path / f"{sample}.tif", np.ones((2, *mask.shape), np.uint16), photometric="minisblack")
+            tifffile.imwrite(tmp_path / f"{sample}_mask.tif", mask)
+        return pd.DataFrame(
+            {
+                "sample": list(masks),
+                "patient": list(masks),
+                "image": [str(tmp_path / f"{sample}.tif") for sample in masks],
+                "labels": [str(tmp_path / f"{sample}_mask.tif") for sample in masks],
+            }
+        )
+
+    return make
+
+
+def test_a_cohort_is_refused_with_all_its_masks_and_read_when_told_how(cohort, cells):
+    yes_no = ((cells > 0) * 255).astype(np.uint8)
+    table = cohort(a=cells, b=yes_no, c=yes_no)
+    options = {"mpp": 1.0, "channel_names": ["x", "y"]}
+    with pytest.raises(ElementError, match=r"'cells_b'.*35 pieces.*'cells_c'.*35 pieces.*cell_table=False") as error:
+        sfm.io.read_cohort(table, **options)
+    assert "cells_a" not in str(error.value)
+    sdata = sfm.io.read_cohort(table, **options, on_pieces="split")
+    assert sdata["table"].obs["region"].value_counts().to_dict() == {
+        "cells_a": 35,
+        "cells_b_mended": 35,
+        "cells_c_mended": 35,
+    }
+    sdata = sfm.io.read_cohort(table, **options, on_pieces="keep")
+    assert sdata["table"].obs["region"].value_counts().to_dict() == {"cells_a": 35, "cells_b": 1, "cells_c": 1}
