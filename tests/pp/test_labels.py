@@ -11,7 +11,7 @@ import spatialdata as sd
 import tifffile
 from scipy import ndimage
 from spatialdata.models import Labels2DModel
-from spatialdata.transformations import get_transformation
+from spatialdata.transformations import Scale, get_transformation, set_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import ElementError, SpatialfmWarning
@@ -127,6 +127,9 @@ REFUSED = {
     "two far apart": (lambda: np.where(grid(9, 9) == 81, 1, grid(9, 9)), "repeated", 1, "1: 2 pieces"),
     "regions": (lambda: grid(40, 40) % 3 + 1, "repeated", 2, "2 numbers of 3"),
     "background 1": (half_background, "background", 1, r"1 \(11,520 pixels.*no pixel is 0"),
+    "background of few": (lambda: grid(3, 3) + 1, "background", 1, r"1 \(720 pixels"),
+    "background of two": (lambda: grid(1, 2) + 7, "background", 1, r"7 \(160 pixels"),
+    "int8": (lambda: grid(15, 15).astype(np.int8), "negative", 98, "more cells than int8 has numbers"),
     "background 65535": (
         lambda: np.where(grid(9, 9) > 0, grid(9, 9), 65535).astype(np.uint16),
         "background",
@@ -246,7 +249,7 @@ def test_one_region_over_the_whole_field_is_no_cell():
     }
 
 
-@pytest.mark.parametrize(("shape", "kind"), [((60, 90), "transposed"), ((45, 30), "shape")])
+@pytest.mark.parametrize(("shape", "kind"), [((60, 90), "transposed"), ((45, 30), "resolution"), ((80, 60), "shape")])
 def test_labels_of_another_shape_than_their_image(make_sdata, shape, kind):
     labels = np.zeros(shape, np.int32)
     labels[3:9, 3:9] = 1
@@ -259,8 +262,14 @@ def test_labels_of_another_shape_than_their_image(make_sdata, shape, kind):
     if kind == "transposed":
         with pytest.raises(ElementError, match="60 x 90 pixels .* of 90 x 60: rows and columns are exchanged"):
             sfm.pp.cell_table(sdata)
+    elif kind == "resolution":
+        with pytest.raises(ElementError, match="0.5 times as large.*another resolution.*set_transformation"):
+            sfm.pp.cell_table(sdata)
+        set_transformation(sdata.labels["cells_s"], Scale([1.0, 1.0], axes=("x", "y")), "s")
+        sfm.pp.cell_table(sdata)
+        assert sdata["table"].obs["area"].tolist() == [36.0]
     else:
-        with pytest.warns(SpatialfmWarning, match="another resolution"):
+        with pytest.warns(SpatialfmWarning, match="does it show the same field"):
             sfm.pp.cell_table(sdata)
 
 
@@ -270,7 +279,8 @@ def test_labels_of_another_shape_than_their_image(make_sdata, shape, kind):
 def test_split_gives_every_piece_a_row_and_everything_follows(make_sdata):
     labels = wrapped()
     sdata = sdata_of(make_sdata, labels, chunks=(1, 50, 50))
-    sfm.pp.cell_table(sdata, on_pieces="split")
+    with pytest.warns(SpatialfmWarning, match="cells that had the number 256 are background"):  # those cannot come back
+        sfm.pp.cell_table(sdata, on_pieces="split")
     table, mended = sdata["table"], sdata["cells_s_mended"].values
     assert table.n_obs == 574
     assert table.obs["cell_id"].is_unique
@@ -290,6 +300,11 @@ def test_split_gives_every_piece_a_row_and_everything_follows(make_sdata):
     sfm.pp.cell_table(sdata, on_pieces="split", overwrite=True)  # nothing left to split
     assert list(sdata.labels) == ["cells_s", "cells_s_mended"]
     assert sdata["table"].n_obs == 574
+
+
+def test_what_stays_at_the_last_number_has_lost_no_cell():
+    assert set(kinds(saturated())) == {"repeated"}
+    assert set(kinds(wrapped())) == {"repeated", "overflow"}
 
 
 def test_split_survives_a_store(make_sdata, tmp_path):

@@ -84,8 +84,8 @@ def cell_table(
         new labels element that the table annotates (see `mend_labels`; it is written with `copy` too); ``"keep"``: all
         pieces of a number are one cell. A few cells with fragments are kept as they are, with a warning.
     on_giants
-        Cells that cover more than a tenth of the image and 20 median cells, such as a background that is not 0: an
-        error, or kept.
+        Cells that cover more than a tenth of the image and are as large as 20 median cells, or reach all four borders
+        around other cells, such as a background that is not 0: an error, or kept.
     on_missing
         What becomes of rows of `cells` without label, labels without row, cells without a pixel in the image, and
         samples without cells: an error that counts and names them, or left out with a warning that does.

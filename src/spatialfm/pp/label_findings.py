@@ -99,6 +99,8 @@ def _of_kind(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
     negative = np.unique(pieces.ids[pieces.ids < 0])
     if negative.size:
         text = f"has negative numbers ({shown(negative)}); labels run from 0 (background) upwards"
+        if negative.size > 1 and dtype.kind == "i" and negative[0] == np.iinfo(dtype).min:
+            text += f", and there may have been more cells than {dtype.name} has numbers"
         found.append(Finding("negative", "error", negative.size, pieces.first.size, negative, text))
     if pieces.first.size == 1 and dtype.kind in "iu" and int(pieces.ids[0]) == np.iinfo(dtype).max:
         text = f"holds only 0 and {pieces.ids[0]}, as masks do that say where cells are and not which pixel is of which"
@@ -138,14 +140,14 @@ def _of_pieces(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
                 f"uses {several} of {n:,} for several cells: {counted(n_cells, 'piece')} of the size of a cell "
                 f"({_with_pieces(ids[which], count[which])})"
             )
-            if full:
-                text += (
-                    f". {ids[-1]} is the largest number that {dtype.name} holds: there may have been more cells than "
-                    "numbers, so that numbers were used again"
-                )
+            if full and n > 1:
+                text += f". {ids[-1]} is the largest number that {dtype.name} holds: there were more cells than numbers"
             elif n == 1:
                 text += f". A mask of 0 and {ids[0]} says where cells are, not which pixel is of which cell"
             found.append(Finding("repeated", "error", int(which.sum()), n, ids[which], text))
+            if full and n > 1 and which.sum() > 1:  # began again, instead of staying at the last number
+                text = f"began again after {ids[-1]}: cells that had the number {ids[-1] + 1} are background in it now"
+                found.append(Finding("overflow", "warning", 0, n, NO_NUMBERS, text))
         else:
             text = f"has {several} of {n:,} in pieces of the size of a cell ({_with_pieces(ids[which], count[which])})"
             found.append(Finding("cut", "warning", int(which.sum()), n, ids[which], text))
@@ -185,10 +187,9 @@ def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None) -
     if n >= _FEW:
         giant = area > GIANT * np.median(area)
     else:
-        giant = large & (pieces.n_pixels >= _SMALL_IMAGE) | (on_all_borders & large & (n > 1))
-    background = giant & large & (n >= 2)
-    if n < _FEW:  # some cells of a crop are large; what reaches all four borders around others is none
-        background &= on_all_borders
+        giant = large & (pieces.n_pixels >= _SMALL_IMAGE)
+    # what reaches all four borders around others is no cell, however small the crop
+    background = large & (on_all_borders & (n >= 2) | giant & (n >= _FEW))
     if pixel_area is not None:
         giant |= area * pixel_area > GIANT_UM2
     giant &= ~background

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pandas as pd
 
 from .._errors import CoordinateError, ElementError, listed, warn
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 OnPieces = Literal["raise", "split", "keep"]
 
 _SHOWN = 5
+_OTHER_RESOLUTION = 1.3  # closer factors are borders that were cut off
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,18 @@ def check_labels(
         numbered one by one, a mask of 0 and 255, a map of regions. An error if more than 0.1 % of the numbers have
         such pieces further apart than the diameter of a median piece, or more than 5 % have any, or one has and the
         largest number is the last that the data type holds.
+    ``"overflow"`` (warning)
+        Beside it: numbers that began again after the last of the data type, so that some cells became 0 and are lost.
     ``"cut"`` (warning)
         The same below these limits: a few cells in two halves.
     ``"fragments"`` (warning)
         Numbers with a fragment smaller than that, as most segmentations have a few. An error where more than half of
         the numbers (of ten or more) are in pieces: masks resized with interpolation or compressed with loss.
     ``"background"`` (error), ``"giant"`` (warning)
-        Cells larger than 20 median cells, or than 10,000 µm² where the size of a pixel is known; an error where one
-        also covers more than a tenth of the image. Of fewer than five cells there is no median: then what covers more
-        than a tenth is a giant, in images of 65,536 pixels and more, and the background where it reaches all four
-        borders around other cells.
+        Cells larger than 20 median cells, or than 10,000 µm² where the size of a pixel is known; of fewer than five
+        cells, which have no median, those that cover more than a tenth of an image of 65,536 pixels and more. An error
+        where one covers more than a tenth of the image and has 20 median cells, or reaches all four borders around
+        other cells.
     ``"crumbs"`` (note; warning above 5 % of the cells)
         Cells of one or two pixels. They are kept.
     ``"binary"``, ``"float"``, ``"fractional"``, ``"rounded"``, ``"negative"`` (error)
@@ -80,9 +84,9 @@ def check_labels(
         warning where it has one piece).
     ``"empty"`` (warning)
         No cell.
-    ``"transposed"`` (error), ``"shape"`` (warning)
-        Labels that lie pixel on pixel on an image of another size: rows and columns exchanged, or another resolution
-        without its own transformation.
+    ``"transposed"``, ``"resolution"`` (error), ``"shape"`` (warning)
+        Labels that lie pixel on pixel on an image of another size: rows and columns exchanged; both sides larger or
+        smaller by the same factor, as masks of another resolution without their own transformation; any other.
 
     Parameters
     ----------
@@ -188,7 +192,8 @@ def _is_kept(finding: Finding, on_pieces: str, on_giants: str) -> bool:
 
 def _sentence(check: CheckedLabels, finding: Finding) -> str:
     sample = "" if check.sample == check.labels else f" (sample {check.sample!r})"
-    return f"Labels element {check.labels!r}{sample} {finding.text}."
+    stop = "" if finding.text.endswith("?") else "."
+    return f"Labels element {check.labels!r}{sample} {finding.text}{stop}"
 
 
 def _sentences(found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
@@ -210,8 +215,8 @@ def _remedy(kind: str, found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
             f"If they mean no cell, write labels without them: sfm.pp.mend_labels(sdata, {which}, background="
             f'{numbers}); if they are cells, pass on_giants="keep" to sfm.pp.cell_table.'
         )
-    if kind == "negative":
-        return f"If these mean no cell: sfm.pp.mend_labels(sdata, {which}, background={numbers[:_SHOWN]})."
+    if kind == "negative" and len(numbers) == 1:
+        return f"If it means no cell: sfm.pp.mend_labels(sdata, {which}, background={numbers})."
     if kind == "binary":
         return (
             f"Number its parts with sfm.pp.mend_labels(sdata, {which}, split=True), where cells that touch become one; "
@@ -219,6 +224,12 @@ def _remedy(kind: str, found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
         )
     if kind == "float":
         return f"Write them as integers: sfm.pp.mend_labels(sdata, {which})."
+    if kind == "resolution":
+        return (
+            "If it shows the same field at another resolution, give it its own scale: "
+            "spatialdata.transformations.set_transformation(sdata.labels[<name>], Scale([<µm per pixel>] * 2, "
+            "axes=('x', 'y')), <sample>). If it shows a part of the field, pad it with 0 to the image's size."
+        )
     if kind == "transposed":
         return "Exchange their rows and columns where they are read, before they are put into the SpatialData."
     return "Take the label image as the segmentation wrote it (integers, resized with nearest neighbour at most)."
@@ -241,11 +252,10 @@ def _of_place(sdata: SpatialData, pair: SampleElements) -> list[Finding]:
     text = f"has {here} pixels (y, x) and lies pixel on pixel on image {pair.image!r} of {there}"
     if shape == size[::-1]:
         return [Finding("transposed", "error", 0, 0, NO_NUMBERS, f"{text}: rows and columns are exchanged")]
-    text += (
-        ". If it shows the same field at another resolution, give it that scale with "
-        "spatialdata.transformations.set_transformation"
-    )
-    return [Finding("shape", "warning", 0, 0, NO_NUMBERS, text)]
+    ratio = np.divide(shape, size)
+    if abs(ratio[0] - ratio[1]) < 2 / min(size) and not 1 / _OTHER_RESOLUTION < ratio[0] < _OTHER_RESOLUTION:
+        return [Finding("resolution", "error", 0, 0, NO_NUMBERS, f"{text}, {ratio[0]:.3g} times as large")]
+    return [Finding("shape", "warning", 0, 0, NO_NUMBERS, f"{text}: does it show the same field?")]
 
 
 def label_targets(sdata: SpatialData, labels, image, samples) -> list[tuple[str, str, SampleElements | None]]:
