@@ -87,7 +87,7 @@ def _plane(stack: da.Array, layout: TiffLayout, wanted: int | str | None, path: 
             return stack[0]
         if n in (3, 4) and stack.dtype == np.uint8:
             raise InputFileError(
-                f"Labels '{path}' are a colour picture ({n} planes of 8 bits), not numbers; a single colour of it would "
+                f"Labels '{path}' are a colour picture ({n} planes of 8 bits), not numbers; a single colour would "
                 "merge cells. Where every cell has a colour of its own and black is none, pass labels_encoding='rgb' "
                 "(the number of a cell is R + 256 G + 65,536 B) or 'bgr' (B + 256 G + 65,536 R). If the planes are "
                 "numbers, say which one with labels_plane=<number>."

@@ -179,24 +179,25 @@ def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None) -
     if not n:
         return []
     ids, area = pieces.ids[first], np.add.reduceat(pieces.area, first)
-    share = area / pieces.n_pixels
+    largest = pieces.area[first]  # many cells of one number are no giant
+    share = largest / pieces.n_pixels
     box = np.stack([np.minimum.reduceat(pieces.box, first), np.maximum.reduceat(pieces.box, first)])
     low, high = box[0][:, [0, 2]], box[1][:, [1, 3]]
     on_all_borders = ((low == 0) & (high == shape)).all(axis=1)
     large = share > LARGE_SHARE
     if n >= _FEW:
-        giant = area > GIANT * np.median(area)
+        giant = largest > GIANT * np.median(area)
     else:
         giant = large & (pieces.n_pixels >= _SMALL_IMAGE)
     # what reaches all four borders around others is no cell, however small the crop
     background = large & (on_all_borders & (n >= 2) | giant & (n >= _FEW))
     if pixel_area is not None:
-        giant |= area * pixel_area > GIANT_UM2
+        giant |= largest * pixel_area > GIANT_UM2
     giant &= ~background
     found = []
     for which, kind, severity in ((background, "background", "error"), (giant, "giant", "warning")):
         if which.any():
-            sizes = [_size(*row, pixel_area) for row in zip(ids[which], area[which], share[which], strict=True)]
+            sizes = [_size(*row, pixel_area) for row in zip(ids[which], largest[which], share[which], strict=True)]
             text = f"has {counted(int(which.sum()), 'cell')} too large for one: {listed(sizes, 5, quoted=False)}"
             if n >= _FEW:
                 text += f"; the median cell has {np.median(area):,.0f} pixels"

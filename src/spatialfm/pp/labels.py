@@ -72,10 +72,10 @@ def check_labels(
         Numbers with a fragment smaller than that, as most segmentations have a few. An error where more than half of
         the numbers (of ten or more) are in pieces: masks resized with interpolation or compressed with loss.
     ``"background"`` (error), ``"giant"`` (warning)
-        Cells larger than 20 median cells, or than 10,000 µm² where the size of a pixel is known; of fewer than five
-        cells, which have no median, those that cover more than a tenth of an image of 65,536 pixels and more. An error
-        where one covers more than a tenth of the image and has 20 median cells, or reaches all four borders around
-        other cells.
+        Cells whose largest piece has more pixels than 20 median cells, or more than 10,000 µm² where the size of a
+        pixel is known; of fewer than five cells, which have no median, those that cover more than a tenth of an image
+        of 65,536 pixels and more. An error where one covers more than a tenth of the image and has 20 median cells, or
+        reaches all four borders around other cells.
     ``"crumbs"`` (note; warning above 5 % of the cells)
         Cells of one or two pixels. They are kept.
     ``"binary"``, ``"float"``, ``"fractional"``, ``"rounded"``, ``"negative"`` (error)
