@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import warnings
 import pytest
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmWarning, said_once, warn
+from spatialfm._errors import ModelError, SpatialfmWarning, said_once, warn
 
 
 def test_a_warning_of_a_run_points_at_the_line_that_called_the_package():
@@ -68,3 +69,44 @@ def test_writing_a_cohort_does_not_repeat_itself(tmp_path):
         sfm.io.write(sdata, tmp_path / "cohort.zarr")
     messages = [(one.category, str(one.message)) for one in caught]
     assert len(messages) == len(set(messages))
+
+
+ROOMS = ("io", "pp", "tl", "pl", "get", "metrics", "datasets", "models")
+
+
+def public_functions() -> list:
+    found = [
+        getattr(getattr(sfm, room), name)
+        for room in ROOMS
+        for name in getattr(getattr(sfm, room), "__all__", dir(getattr(sfm, room)))
+    ]
+    found = [one for one in found if inspect.isfunction(one) and one.__module__.startswith("spatialfm.")]
+    kinds = {one: {p.kind for p in inspect.signature(one).parameters.values()} for one in found}
+    # those that take options of a model have a test of their own
+    return [one for one in found if kinds[one] and inspect.Parameter.VAR_KEYWORD not in kinds[one]]
+
+
+@pytest.mark.parametrize("function", public_functions(), ids=lambda one: f"{one.__module__}.{one.__name__}")
+def test_a_keyword_with_a_typo_says_which_was_meant(function):
+    """For every public function; the arguments themselves are never looked at."""
+    parameters = inspect.signature(function).parameters.values()
+    required = [one for one in parameters if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    name = max((one.name for one in parameters), key=len)
+    typo = name[:1] + name[2:] if len(name) > 3 else name + name[-1]
+    with pytest.raises(TypeError, match=rf"^{function.__name__}\(\) has no argument '{typo}'. Did you mean '"):
+        function(*[None] * len(required), **{typo: None})
+
+
+@pytest.mark.parametrize("call", ["embed_cells", "embed_tiles"])
+def test_a_typo_beside_options_of_a_model(call):
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    function = getattr(sfm.tl, call)
+    with pytest.raises(TypeError, match=rf"{call}\(\) has no argument 'intensty_max'. Did you mean 'intensity_max'\?"):
+        function(sdata, "kronos", weights="random", intensty_max=255)
+    with pytest.raises(TypeError, match="no argument 'token_overlp'. Did you mean 'token_overlap'"):
+        function(sdata, "kronos", weights="random", token_overlp=True)
+    with pytest.raises(ModelError, match="no option 'zoom'. There are: .*token_overlap"):
+        function(sdata, "kronos", weights="random", zoom=2)
+    with pytest.raises(ModelError, match="no option 'weigths'. Did you mean 'weights'"):
+        sfm.models.load("kronos", weigths="random")
+    assert "table" not in sdata.tables

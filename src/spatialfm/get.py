@@ -11,6 +11,7 @@ import pandas as pd
 from ._errors import ElementError, ModelError, PanelError
 from ._keys import UNS
 from ._logging import logger
+from ._public import public
 from ._storable import named_table
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["basis", "features", "marker_embedding", "record", "table"]
 
 
+@public
 def record(adata: AnnData, key: str) -> dict[str, object]:
     """The record of an embedding, with its JSON texts read.
 
@@ -52,6 +54,7 @@ def record(adata: AnnData, key: str) -> dict[str, object]:
     return {name: _read(value) for name, value in records[key].items()}
 
 
+@public
 def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray | da.Array:
     """The columns of one marker from a marker-wise embedding.
 
@@ -98,6 +101,7 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray | da.A
     return adata.obsm[key][:, place * width : (place + 1) * width]
 
 
+@public
 def basis(adata: AnnData, key: str) -> dict[str, np.ndarray]:
     """Mean and principal components of a reduced embedding, to project another cohort on (``basis=``).
 
@@ -131,6 +135,7 @@ def basis(adata: AnnData, key: str) -> dict[str, np.ndarray]:
     return {part: np.asarray(values) for part, values in adata.uns[UNS][name].items()}
 
 
+@public
 def features(adata: AnnData, key: str) -> pd.DataFrame:
     """An embedding whose columns have names (``classical``, ``mean-intensity``) as a table.
 
@@ -167,6 +172,7 @@ def features(adata: AnnData, key: str) -> pd.DataFrame:
     return pd.DataFrame(np.asarray(values), index=adata.obs_names, columns=names)
 
 
+@public
 def table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFrame:
     """A table that a tool wrote, its columns called as types, markers and samples are.
 

@@ -73,11 +73,11 @@ def test_unknown_model(call):
 
 
 def test_unknown_option():
-    message = "Model 'kronos' has no option 'overlap'; its options: token_overlap, blocks, marker_metadata."
+    message = "Model 'kronos' has no option 'overlap'. Did you mean 'token_overlap'?"
     with pytest.raises(ModelError) as caught:
         sfm.models.load("kronos", weights="random", overlap=True)
     assert str(caught.value) == message
-    with pytest.raises(ModelError, match="'mean-intensity' has no option 'mpp'; its options: none"):
+    with pytest.raises(ModelError, match="'mean-intensity' has no option 'mpp'. There are: weights"):
         sfm.models.load("mean-intensity", mpp=1)
 
 
@@ -103,7 +103,7 @@ def test_register_a_class():
     assert encoder.options == {"gain": 3.0}
     assert not encoder.dropout.training
     torch.testing.assert_close(encoder(torch.ones(2, 3, 4, 4)).patch, torch.full((2, 3), 3.0))
-    with pytest.raises(ModelError, match="'own' has no option 'gian'; its options: gain"):
+    with pytest.raises(ModelError, match="'own' has no option 'gian'. Did you mean 'gain'"):
         sfm.models.load("own", gian=2)
 
 

@@ -12,6 +12,7 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from .._keys import ATTRS_TRUTH, PATIENT_KEY, SAMPLE_KEY, SPATIAL
+from .._public import public
 from ._simulate_options import check_effect_of, check_integer, check_number, check_panel, generator
 from ._simulate_panel import NICHES, STATES, TYPES, Panel, expression, panel
 from ._simulate_patients import Patient, draw_patient, effect_record, fractions, outcomes
@@ -24,6 +25,7 @@ _TOUCH = 10.0  # µm between the centres of cells that touch
 _NICHE_WEIGHT = 0.5  # length of the niche's direction in the embedding; the type's and the state's is 1
 
 
+@public
 def simulate_cells(
     n_patients: int = 60,
     *,

@@ -26,6 +26,7 @@ from .._keys import (
     image_name,
 )
 from .._progress import progress_bar
+from .._public import public
 from ._simulate_artifacts import add_artifacts
 from ._simulate_optics import Camera, autofluorescence, expected_photons, expose
 from ._simulate_options import (
@@ -65,6 +66,7 @@ class _Sample:
     segmentation: dict[str, int]
 
 
+@public
 def simulate_cohort(
     n_patients: int = 24,
     *,

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .._errors import InputFileError, PanelError
+from .._public import public
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".qptiff", ".btf", ".tf8", ".tf2")
 
 
+@public
 def sample_name(text: object) -> str:
     """Turn a text into a name that SpatialData takes.
 

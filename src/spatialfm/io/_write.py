@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._errors import InputFileError, said_once
+from .._public import public
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _ZARR_FILES = ("zarr.json", ".zgroup")
 
 
+@public
 def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> Path:
     """Write a SpatialData to a zarr store.
 

@@ -11,6 +11,7 @@ from .._errors import ElementError, InputFileError, PanelError, SpatialfmError, 
 from .._keys import ATTRS, SAMPLES
 from .._logging import logger
 from .._progress import progress_bar
+from .._public import public
 from ..pp.joins import counted, listed
 from ._cohort_table import Row, clinical_columns, find_keys, load_table, plan_rows, refuse_all
 from ._panel_file import given_channel_names
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ._elements import ReadSample
 
 
+@public
 def read_cohort(
     table: pd.DataFrame | str | PathLike,
     *,

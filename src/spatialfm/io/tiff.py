@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from .._errors import InputFileError, warn
 from .._keys import ATTRS
+from .._public import public
 from ._names import is_sample_name, sample_name, sample_name_or_empty, stem
 from ._panel_file import given_channel_names
 from ._paths import find_path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@public
 def read_tiff(
     image: str | PathLike,
     labels: str | PathLike | None = None,

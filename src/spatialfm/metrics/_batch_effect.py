@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, TableError, counted, listed
+from .._public import public
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def batch_effect(
     adata: AnnData,
     batch_key: str,

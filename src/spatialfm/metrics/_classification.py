@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, counted
+from .._public import public
 
 
+@public
 def classification(truth: Sequence, probability: np.ndarray, classes: Sequence) -> pd.DataFrame:
     """F1, recall, average precision and one-vs-one AUROC of each class and over classes.
 

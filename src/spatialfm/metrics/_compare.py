@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._public import public
 
 
+@public
 def compare_representations(
     runs: pd.DataFrame,
     scores: str | Sequence[str],

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._public import public
 
 
+@public
 def retrieval(
     hits: pd.DataFrame,
     *,

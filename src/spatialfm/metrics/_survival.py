@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError, counted, listed
+from .._public import public
 from ._survival_scores import Patients, brier, concordance, dynamic_auc, integrated
 
 DRAWS_AT_ONCE = 200  # bounds the memory of the bootstrap
 
 
+@public
 def survival(
     time: Sequence[float],
     event: Sequence[bool],

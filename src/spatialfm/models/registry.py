@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .._errors import ModelError
 from .._logging import logger
+from .._public import meant, public
 from .card import ModelCard
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ _ENTRIES: dict[str, _Entry] = {}
 _TERMS_SHOWN: set[str] = set()
 
 
+@public
 def register(card: ModelCard) -> Callable[[_Builder], _Builder]:
     """Make a model known under the name on its card.
 
@@ -115,6 +117,7 @@ def register(card: ModelCard) -> Callable[[_Builder], _Builder]:
     return decorator
 
 
+@public
 def list_models() -> pd.DataFrame:
     """All models as a table.
 
@@ -143,6 +146,7 @@ def list_models() -> pd.DataFrame:
     return table.astype({"parameters": "Int64", "window": "Int64", "mpp": "Float64"})
 
 
+@public
 def card(name: str) -> ModelCard:
     """Card of a model.
 
@@ -165,6 +169,7 @@ def card(name: str) -> ModelCard:
     return _entry(name).card
 
 
+@public
 def load(name: str, *, weights: str | os.PathLike | None = None, **options: object) -> Encoder:
     """Load a model, ready for inference.
 
@@ -203,8 +208,9 @@ def load(name: str, *, weights: str | os.PathLike | None = None, **options: obje
 
     entry = _entry(name)
     if unknown := [option for option in options if option not in entry.options]:
-        offered = ", ".join(entry.options) or "none"
-        raise ModelError(f"Model {name!r} has no option {unknown[0]!r}; its options: {offered}.")
+        raise ModelError(
+            f"Model {name!r} has no option {unknown[0]!r}. {meant(unknown[0], [*entry.options, 'weights'])}"
+        )
     if weights is not None and not entry.card.needs_weights:
         raise ModelError(f"Model {name!r} has no weights. Leave out weights={os.fspath(weights)!r}.")
     encoder = entry.build(entry.card, weights, **options)
@@ -215,6 +221,11 @@ def load(name: str, *, weights: str | os.PathLike | None = None, **options: obje
             setattr(encoder, attribute, default)
     _show_terms(entry.card)
     return encoder.eval().requires_grad_(False)
+
+
+def options_of(name: str) -> tuple[str, ...]:
+    """Names of the options that a model takes."""
+    return tuple(_entry(name).options)
 
 
 def _identity(build: Callable) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL
+from .._public import public
 from .._storable import named_table
 from ._figure import MISSING, Palette, category_colors, finish
 
@@ -23,6 +24,7 @@ LABEL = "Attention over that of the average cell"
 LOWEST = 2.0**-8  # attention below is drawn as this
 
 
+@public
 def attention(
     adata: AnnData,
     sample: str | None = None,

@@ -13,6 +13,7 @@ import pandas as pd
 from .._errors import CoordinateError, ElementError, PanelError, TableError, listed
 from .._keys import TABLE
 from .._logging import logger
+from .._public import public
 from ..pp.elements import (
     AxisAffine,
     SampleElements,
@@ -48,6 +49,7 @@ class CellColors:
     limits: tuple[float, float] = (0.0, 1.0)
 
 
+@public
 def cells(
     sdata: SpatialData,
     sample: str,

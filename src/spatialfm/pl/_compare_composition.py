@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._public import public
 from ._figure import OKABE_ITO, Palette, category_colors, finish, new_axes
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ TESTS = {
 }
 
 
+@public
 def compare_composition(
     samples: AnnData,
     *,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ MOST_NAMES = 40  # more rows are not named below the axis
 UNKNOWN = "unknown"
 
 
+@public
 def composition(
     samples: AnnData,
     *,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 from ._kaplan_meier import format_p
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@public
 def forest(
     samples: AnnData,
     *,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LONGEST_BESIDE = 14  # characters of a group's name beside its numbers at risk; a longer one goes above them
 
 
+@public
 def kaplan_meier(
     samples: AnnData,
     *,

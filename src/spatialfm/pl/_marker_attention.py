@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import PanelError, TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL
+from .._public import public
 from .._storable import named_table
 from ._figure import MISSING, finish, new_axes
 
@@ -23,6 +24,7 @@ LABEL = "Attention (z-score)"
 MOST_NUMBERS = 120  # cells of a heatmap whose values can still be read
 
 
+@public
 def marker_attention(
     adata: AnnData,
     *,

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ OUTSIDE = "0.72"
 WIDEST = 11.0  # points of the line of the largest share
 
 
+@public
 def neighborhood_contrast(
     adata: AnnData,
     *,

@@ -13,6 +13,7 @@ import pandas as pd
 
 from .._errors import ElementError, PanelError, TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL, TABLE
+from .._public import public
 from ..pp.elements import (
     SampleElements,
     axis_affine,
@@ -51,6 +52,7 @@ class Crop:
     outline: tuple[np.ndarray, Extent] | None
 
 
+@public
 def search_results(
     hits: pd.DataFrame,
     sdata: SpatialData,

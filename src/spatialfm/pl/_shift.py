@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from .._errors import TableError, listed
+from .._public import public
 from ._figure import Palette, category_colors, finish
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ ALL = "all patients"
 LABELS = {"distance": "2-Wasserstein distance", "shift": "Shift beyond the null distance"}
 
 
+@public
 def shift(
     adata: AnnData,
     *,

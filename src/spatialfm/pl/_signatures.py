@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _COLORS = {
 }
 
 
+@public
 def signatures(
     adata: AnnData,
     *,
@@ -131,6 +133,7 @@ def signatures(
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
+@public
 def signature_scores(
     adata: AnnData,
     *,

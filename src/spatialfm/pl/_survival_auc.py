@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ MARKERS = "osD^vPX*"
 COLUMNS = ("time", "at_risk", "events", "auc", "auc_ci_low", "auc_ci_high")
 
 
+@public
 def survival_auc(
     scores: AnnData | Mapping[str, object],
     keys: str | Sequence[str] | Mapping[str, str] = "coxnet",

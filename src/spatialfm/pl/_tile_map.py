@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from .._errors import TableError, listed
 from .._keys import SAMPLE_KEY, TILES
+from .._public import public
 from ._figure import MISSING, Palette, category_colors, finish, new_axes
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@public
 def tile_map(
     sdata: SpatialData,
     sample: str,

@@ -16,6 +16,7 @@ from .._errors import listed as _listed
 from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, UNS, cell_name
 from .._logging import logger
 from .._progress import progress_bar
+from .._public import public
 from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
 from .elements import (
     SampleElements,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@public
 def cell_table(
     sdata: SpatialData,
     *,

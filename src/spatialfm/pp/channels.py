@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import PanelError, listed
 from .._progress import progress_bar
+from .._public import public
 from .elements import channel_names, image_array, match_elements
 from .measure import loaded, plan_blocks
 
@@ -22,6 +23,7 @@ BLANK_SNR = 1.5  # bright pixels less than this many times the dark ones: nothin
 SATURATED = 0.01  # share of pixels at the largest value that is worth a look
 
 
+@public
 def channel_quality(
     sdata: SpatialData,
     *,

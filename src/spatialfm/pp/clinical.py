@@ -15,6 +15,7 @@ from spatialdata.models import TableModel
 from .._errors import ClinicalError, InputFileError, warn
 from .._keys import INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, TABLE
 from .._logging import logger
+from .._public import public
 from .joins import case_clash, counted, listed, not_canonical, same_values, storable, storable_frame, text_keys
 from .tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, read_table
 
@@ -32,6 +33,7 @@ class _Target:
     name: str
 
 
+@public
 def add_clinical(
     adata: AnnData | SpatialData,
     table: pd.DataFrame | str | Path,

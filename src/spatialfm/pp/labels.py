@@ -12,6 +12,7 @@ import pandas as pd
 from .._errors import CoordinateError, ElementError, listed, warn
 from .._logging import logger
 from .._progress import progress_bar
+from .._public import public
 from .elements import (
     SampleElements,
     image_array,
@@ -43,6 +44,7 @@ class CheckedLabels:
     findings: list[Finding]
 
 
+@public
 def check_labels(
     sdata: SpatialData,
     labels: str | Sequence[str] | Mapping[str, str] | None = None,

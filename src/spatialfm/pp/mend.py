@@ -14,6 +14,7 @@ from spatialdata.transformations import get_transformation
 from .._errors import ElementError, listed
 from .._keys import ATTRS, MENDED_LABELS
 from .._logging import logger
+from .._public import public
 from .elements import labels_array
 from .joins import counted
 from .labels import CheckedLabels, inspect_labels, label_targets
@@ -38,6 +39,7 @@ class MendedLabels:
     changes: pd.DataFrame
 
 
+@public
 def mend_labels(
     sdata: SpatialData,
     labels: str | Sequence[str] | Mapping[str, str] | None = None,

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import PanelError
+from .._public import public
 from .panel_index import AMBIGUOUS, Match, Species, facts_of, find, find_gene, is_modified, rows, suggest, table
 from .panel_labels import Reading, is_fluorophore, parts, readings, remarks
 from .panel_names import ignored_reason, is_modification, is_phosphorylation, normalize_marker_name
@@ -66,6 +67,7 @@ class PanelTable(pd.DataFrame):
         return f"<p>{escape(self.summary)}</p>{self._unresolved_first().to_html()}"
 
 
+@public
 def marker_table() -> pd.DataFrame:
     """The markers that `match_markers` knows.
 
@@ -90,6 +92,7 @@ def marker_table() -> pd.DataFrame:
     return table().copy()
 
 
+@public
 def match_markers(
     channel_names: Sequence[str],
     *,

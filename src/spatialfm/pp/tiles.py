@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import ElementError, TableError, listed
 from .._keys import SAMPLE_KEY, TABLE, TILES
 from .._progress import progress_bar
+from .._public import public
 from .elements import axis_affine, labels_array, match_elements
 from .joins import annotated_cells
 from .measure import loaded, rows_of
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .elements import SampleElements
 
 
+@public
 def tile_labels(
     sdata: SpatialData,
     cluster_key: str,

@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import default_key, write_obsm, write_uns
 from ._check import check_anndata, listed, named, obs_column
 from ._probe import check_head, fit_probe
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def annotate(
     adata: AnnData,
     label_key: str,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import TableError, counted
 from .._progress import progress_bar
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, named, obs_column
 from ._representation import each_representation
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SILHOUETTE_CELLS = 5000  # the silhouette compares all pairs: of more cells a sample is taken
 
 
+@public
 def cluster_agreement(
     adata: AnnData,
     label_key: str,

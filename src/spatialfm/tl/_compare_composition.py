@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import ClinicalError, TableError, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, listed, named, obs_column
 from ._composition import centred_log_ratio
@@ -27,6 +28,7 @@ DRAWS = 2000  # of patients, for the errors of log-ratios
 INSTALL = 'pip install "spatialfm[composition]"'
 
 
+@public
 def compare_composition(
     samples: AnnData,
     group_key: str,

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, codes_of, listed, named, obs_column
 from ._group_test import LEAST, benjamini_hochberg, rank_biserial
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from scipy.sparse import spmatrix
 
 
+@public
 def compare_enrichment(
     adata: AnnData,
     cluster_key: str,

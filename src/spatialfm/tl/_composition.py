@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import ClinicalError, TableError, warn
 from .._keys import SAMPLE_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, check_samples, codes_by_appearance, codes_of, listed, obs_column
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def composition(
     adata: AnnData,
     cluster_key: str,

@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
 from ._outcome import EventValue, OnMissing, event_text, read_outcome, value_column
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def concordance(
     samples: AnnData,
     score_key: str,

@@ -12,6 +12,7 @@ from scipy.stats import chi2, norm
 from .._errors import SurvivalError, counted, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, listed, obs_column
 from ._concordance import concordant_pairs
@@ -37,6 +38,7 @@ CLUSTERS = 20  # below, robust standard errors are too short
 EVENTS_PER_TERM = 10  # below, coefficients are biased and intervals too short (Peduzzi et al., J Clin Epidemiol 1995)
 
 
+@public
 def cox(
     samples: AnnData,
     covariates: str | Sequence[str],

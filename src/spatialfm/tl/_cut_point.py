@@ -12,6 +12,7 @@ from scipy.stats import norm
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import default_key, write_uns
 from ._check import check_anndata
 from ._logrank import logrank_test
@@ -34,6 +35,7 @@ class Candidates:
     statistic: np.ndarray  # (n_cuts,) positive where the upper side has more events than expected
 
 
+@public
 def cut_point(
     samples: AnnData,
     key: str,

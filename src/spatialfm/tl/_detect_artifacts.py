@@ -12,6 +12,7 @@ import pandas as pd
 from .._errors import TableError, listed
 from .._keys import ARTIFACT_MAP, ARTIFACT_TOKENS, PATIENT_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, TABLE
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._artifact_examples import ARTIFACT, CLASSES, example_tokens, meaning_of
 from ._embedding import check_run, load_encoder
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 SIZE, STRIDE = 16, 8  # of models without tokens: folds and clumps of stain are a few cells wide
 
 
+@public
 def detect_artifacts(
     sdata: SpatialData,
     model: str | Encoder | None = "classical",
@@ -164,7 +166,7 @@ marker_embeddings, batch_size, device
     elements = annotation_elements(sdata, pairs, annotations, kinds=("shapes", "labels"))
     meanings = {name: meaning_of(sdata, name, label_key, classes) for name in dict.fromkeys(elements.values())}
     devices = check_run("float32", device, None, None)
-    encoder = load_encoder(model, weights, model_options).to(devices[0])
+    encoder = load_encoder(model, weights, model_options, detect_artifacts).to(devices[0])
     quality = channel_quality(sdata, image={pair.sample: pair.image for pair in pairs})
     options = Options(
         markers=markers,

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError, counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import write_obsm, write_uns
 from . import _signature_clusters as clustering
 from ._check import check_anndata
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def discover_signatures(
     adata: AnnData,
     *,

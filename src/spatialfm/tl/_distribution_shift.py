@@ -14,6 +14,7 @@ from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._progress import progress_bar
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, listed
 from ._group_test import benjamini_hochberg, two_groups
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MEASURES = ("distance", "null_distance", "shift")
 
 
+@public
 def distribution_shift(
     adata: AnnData,
     *,

@@ -11,6 +11,7 @@ import numpy as np
 from .._errors import ElementError, TableError
 from .._keys import TABLE
 from .._logging import logger
+from .._public import public
 from .._settings import settings
 from .._storable import check_new_key
 from ._embedding import check_run, choose_components, load_encoder, output_keys, run_plan, write_result
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..models.encoder import Encoder
 
 
+@public
 def embed_cells(
     sdata: SpatialData,
     model: str | Encoder | None = None,
@@ -228,7 +230,7 @@ def embed_cells(
     pairs = match_elements(sdata, image, labels, samples=samples)
     check_new_key(key_added)
     devices = check_run(dtype, device, client, reduce)
-    encoder = load_encoder(model, weights, model_options).to(devices[0])
+    encoder = load_encoder(model, weights, model_options, embed_cells).to(devices[0])
     options = Options(
         markers=markers,
         mapping=mapping,

@@ -20,6 +20,7 @@ from .._keys import (
     TILES_PREFIX,
 )
 from .._logging import logger
+from .._public import public
 from .._settings import settings
 from .._storable import check_new_key
 from ._check import named
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from ..pp.elements import SampleElements
 
 
+@public
 def embed_tiles(
     sdata: SpatialData,
     model: str | Encoder | None = None,
@@ -142,7 +144,7 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
     cells = _cells(sdata, cell_table_name, cluster_key)
     check_new_key(key_added)
     devices = check_run(dtype, device, client, reduce)
-    encoder = load_encoder(model, weights, model_options).to(devices[0])
+    encoder = load_encoder(model, weights, model_options, embed_tiles).to(devices[0])
     options = Options(
         markers=markers,
         mapping=mapping,

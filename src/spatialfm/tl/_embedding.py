@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import pandas as pd
 from .._errors import ModelError, TableError
 from .._keys import REGION_KEY, SAMPLE_KEY, UNS, obsm_key
 from .._logging import logger
+from .._public import meant
 from .._settings import settings
 from ._sample_columns import add_sample_columns
 
@@ -28,15 +29,20 @@ if TYPE_CHECKING:
 Basis = Mapping[str, np.ndarray]
 
 
-def load_encoder(model: str | Encoder | None, weights: str | None, options: Mapping[str, object]) -> Encoder:
+def load_encoder(
+    model: str | Encoder | None, weights: str | None, options: Mapping[str, object], caller: Callable
+) -> Encoder:
     """The encoder that is meant: by name, as it is, or the default, which says so.
 
     Raises
     ------
+    TypeError
+        If an option is neither an argument of the public function `caller` nor an option of the model.
     TableError
         If weights or options come with an encoder that is loaded already.
     """
     from ..models import load
+    from ..models.registry import options_of
 
     if model is None:
         model = "classical"
@@ -44,6 +50,10 @@ def load_encoder(model: str | Encoder | None, weights: str | None, options: Mapp
             "no model named: using 'classical' (intensities, shape and texture; no weights). For a foundation model "
             "pass model='kronos' with weights=<file> or a hub account with access; see sfm.models.list_models()"
         )
+    own = options_of(model) if isinstance(model, str) else ()
+    for name in options:
+        if name not in own and (close := meant(name, [*caller.arguments, *own])).startswith("Did"):
+            raise TypeError(f"{caller.__name__}() has no argument {name!r}. {close}")
     if isinstance(model, str):
         return load(model, weights=weights, **options)
     if weights is not None or options:

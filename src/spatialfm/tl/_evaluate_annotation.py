@@ -12,6 +12,7 @@ from .._errors import TableError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from .._progress import progress_bar
+from .._public import public
 from .._storable import write_uns
 from ..metrics import classification
 from ._check import check_anndata, listed, named, obs_column
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SCORES = ["f1", "recall", "average_precision", "auroc"]
 
 
+@public
 def evaluate_annotation(
     adata: AnnData,
     label_key: str,

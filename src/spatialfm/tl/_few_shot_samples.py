@@ -12,6 +12,7 @@ from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._progress import progress_bar
+from .._public import public
 from .._storable import write_uns
 from ..metrics import compare_representations
 from ._case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Metric = Literal["euclidean", "cityblock", "jensenshannon"]
 
 
+@public
 def few_shot_samples(
     adata: AnnData,
     *,

@@ -11,6 +11,7 @@ from scipy.stats import norm
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
 from ._outcome import EventValue, OnMissing, event_text, group_codes, read_groups, read_outcome
@@ -22,6 +23,7 @@ Interval = Literal["log-log", "log", "plain"]
 ALL = "all"  # name of the one group where there are none
 
 
+@public
 def kaplan_meier(
     samples: AnnData,
     group_key: str | None = None,

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._logging import logger
 from .._progress import progress_bar
+from .._public import public
 from .._storable import write_obsm, write_uns
 from ._check import check_anndata
 from ._leiden import leiden, neighbour_graph
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
+@public
 def leiden_sweep(
     adata: AnnData,
     *,

@@ -14,6 +14,7 @@ from scipy.stats import chi2
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, listed, obs_column
 from ._outcome import (
@@ -40,6 +41,7 @@ class LogrankParts:
     covariance: np.ndarray  # (n_groups, n_groups) of their difference, hypergeometric
 
 
+@public
 def logrank(
     samples: AnnData,
     group_key: str,

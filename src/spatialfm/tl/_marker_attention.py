@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import ModelError, TableError
 from .._logging import logger
+from .._public import public
 from .._storable import write_obsm, write_uns
 from ..get import record
 from ._check import check_anndata, codes_of, listed, obs_column
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def marker_attention(
     adata: AnnData,
     key: str,

@@ -14,6 +14,7 @@ from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._progress import progress_bar
+from .._public import public
 from .._storable import write_uns
 from ._case_scores import permutation_p, summarize
 from ._check import check_anndata
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 HIDDEN = {"attention": 256, "transformer": 64}  # of a head: VirTues; Wagner et al. 2023 (512 in 8 heads)
 
 
+@public
 def mil(
     adata: AnnData,
     *,

@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import TableError, counted, warn
 from .._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from scipy.sparse import spmatrix
 
 
+@public
 def neighborhood_composition(
     adata: AnnData,
     cluster_key: str,

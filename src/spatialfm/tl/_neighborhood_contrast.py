@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import TableError, counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
+from .._public import public
 from .._storable import named_table, write_uns
 from ._check import check_anndata, codes_of, listed, obs_column
 from ._group_test import benjamini_hochberg
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def neighborhood_contrast(
     adata: AnnData,
     cluster_key: str,

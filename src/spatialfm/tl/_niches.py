@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import TableError
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
 from ._representation import representation
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MINI_BATCH_FROM = 200_000  # cells from which k-means goes through random parts of them
 
 
+@public
 def niches(
     adata: AnnData,
     n_niches: int = 10,

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import PixelSizeError, TableError, listed
 from .._keys import SAMPLE_KEY, TILES
 from .._logging import logger
+from .._public import public
 from .._storable import default_key
 from ._class_maps import check_names, labels_element, natural_step, owners, record_map
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+@public
 def paint_tiles(
     sdata: SpatialData,
     key: str,

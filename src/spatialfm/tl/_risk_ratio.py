@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import TableError
 from .._keys import PATIENT_KEY
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, listed, named, obs_column
 from ._outcome import OnMissing, check_patients
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def risk_ratio(
     samples: AnnData,
     group_key: str,

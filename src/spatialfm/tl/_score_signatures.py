@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
+from .._public import public
 from .._storable import named_table, write_uns
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ._composition import _patients, constant_columns
@@ -26,6 +27,7 @@ STRATA = ("low", "medium", "high")
 _MIN_CELLS = 20  # of a type, inside and outside of a signature, for its neighborhoods to be compared
 
 
+@public
 def score_signatures(
     adata: AnnData,
     key: str = "signatures",

@@ -17,6 +17,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError
 from .._keys import UNS
 from .._logging import logger
+from .._public import public
 from ..get import basis
 from ..get import record as read_record
 from ._check import check_anndata, listed
@@ -98,6 +99,7 @@ class Index:
         return index if method == "exact" else _with_graph(index, method, 0)
 
 
+@public
 def build_index(
     adata: AnnData,
     use_rep: str,
@@ -175,6 +177,7 @@ def build_index(
     return index
 
 
+@public
 def search(
     index: Index,
     query: AnnData | np.ndarray,

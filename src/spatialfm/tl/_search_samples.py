@@ -11,6 +11,7 @@ from .._errors import TableError
 from .._keys import SAMPLE_KEY
 from .._logging import logger
 from .._progress import progress_bar
+from .._public import public
 from ._check import check_anndata, listed, obs_column
 from ._representation import representation
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def search_samples(
     adata: AnnData,
     query: str,

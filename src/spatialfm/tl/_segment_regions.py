@@ -11,6 +11,7 @@ import pandas as pd
 
 from .._keys import PATIENT_KEY, REGIONS, TOKENS
 from .._logging import logger
+from .._public import public
 from ._embedding import check_run, load_encoder
 from ._probe import check_head
 from ._token_annotations import annotate_tokens, annotation_elements, check_classes
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..models.encoder import Encoder
 
 
+@public
 def segment_regions(
     sdata: SpatialData,
     model: str | Encoder | None = None,
@@ -161,7 +163,7 @@ marker_embeddings, batch_size, device
     check_dense(sdata, pairs, table_name, key_added, **limits, opening=opening, closing=closing)
     elements = annotation_elements(sdata, pairs, annotations)
     devices = check_run("float32", device, None, None)
-    encoder = load_encoder(model, weights, model_options).to(devices[0])
+    encoder = load_encoder(model, weights, model_options, segment_regions).to(devices[0])
     options = Options(
         markers=markers,
         mapping=mapping,

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import SurvivalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, check_split, listed
 from ._logrank import logrank_parts
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def stratify(
     samples: AnnData,
     n_groups: int = 2,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
+from .._public import public
 from .._storable import write_uns
 from ..metrics._survival import decile_times
 from ..metrics._survival import survival as survival_scores
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ._outcome import EventValue, OnMissing
 
 
+@public
 def coxnet(
     samples: AnnData,
     *,
@@ -171,6 +173,7 @@ def coxnet(
     return _write(samples, key_added, result, copy)
 
 
+@public
 def survival_forest(
     samples: AnnData,
     *,

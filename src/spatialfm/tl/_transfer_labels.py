@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError, counted, warn
 from .._keys import UNS
 from .._logging import logger
+from .._public import public
 from .._storable import default_key, write_uns
 from ._annotate import certainty
 from ._check import check_anndata, listed, named, obs_column
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SAME = ("model", "weights_sha256", "model_options", "normalization", "output", "mode", "window", "background")
 
 
+@public
 def transfer_labels(
     reference: AnnData,
     query: AnnData,

@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._public import public
 from .._storable import named_table, write_obsm, write_uns
 from ._check import check_anndata, listed, obs_column
 from ._representation import representation
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@public
 def transfer_signatures(
     source: AnnData,
     target: AnnData,
