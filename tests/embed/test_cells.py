@@ -8,7 +8,7 @@ from skimage.measure import regionprops
 from spatialdata.transformations import Scale, Sequence, Translation, set_transformation
 
 import spatialfm as sfm
-from spatialfm._errors import ElementError, TableError
+from spatialfm._errors import ElementError, SpatialfmWarning, TableError
 from spatialfm.embed.cells import find_cells
 from spatialfm.embed.windows import needed_sides, window_starts
 from spatialfm.pp.elements import match_elements
@@ -84,3 +84,16 @@ def test_ids_of_a_table_that_are_no_labels_or_come_twice(make_sdata, blobs):
     sdata["table"].obs["cell_id"] = ids.to_numpy()[[0, 0, *range(2, len(ids))]]
     with pytest.raises(TableError, match=f"1 row more than one for the same cell: cells_a: {ids.iloc[0]}. Keep one"):
         find_cells(sdata, match_elements(sdata), sdata["table"], "table", "drop")
+
+
+def test_a_field_without_cells_has_no_rows(make_sdata, blobs):
+    image, labels = blobs(0)
+    sdata = make_sdata({"a": (image, np.zeros_like(labels)), "b": (image, labels)}, ["x", "y", "z"])
+    with pytest.warns(SpatialfmWarning, match="'cells_a'"):
+        sfm.pp.cell_table(sdata, on_missing="drop")
+    cells = find_cells(sdata, match_elements(sdata), sdata["table"], "table", "raise")
+    np.testing.assert_array_equal(cells.labels, np.unique(labels)[1:])
+    assert set(cells.sample) == {1}  # the number of the sample among all
+    sfm.tl.embed_cells(sdata, "mean-intensity")
+    # 8-bit pixels as shares of 255
+    np.testing.assert_allclose(sdata["table"].obsm["X_mean_intensity"], sdata["table"].X / 255, rtol=1e-5)

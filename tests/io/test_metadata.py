@@ -153,9 +153,19 @@ def test_imagej_units_that_are_meant(tmp_path):
     metadata = {"axes": "CYX", "unit": "cm"}
     assert size_of(write(tmp_path, imagej=True, metadata=metadata, resolution=(20000, 20000)))[0] == 0.5
     metadata = {"axes": "CYX", "unit": "um", "yunit": "nm"}
-    assert size_of(write(tmp_path, imagej=True, metadata=metadata, resolution=(2, 0.002)))[:2] == (0.5, 0.5)
+    assert size_of(write(tmp_path, imagej=True, metadata=metadata, resolution=(2, 0.002)))[:2] == pytest.approx(
+        (0.5, 0.5)
+    )
     metadata = {"axes": "CYX", "unit": "um", "spacing": 3.0}
     assert size_of(write(tmp_path, imagej=True, metadata=metadata, resolution=(4, 4)))[:2] == (0.25, 0.25)
+
+
+def test_units_that_are_no_length_are_told(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "pixel", "PhysicalSizeY": 0.5}
+    tifffile.imwrite(path, np.zeros((2, 32, 48), np.uint8), metadata=metadata | {"PhysicalSizeYUnit": "pixel"})
+    with pytest.warns(SpatialfmWarning, match=r"its OME-XML says '0\.5 pixel'.*1 µm per pixel is assumed"):
+        sfm.io.read_tiff(path, channel_names=["a", "b"])
 
 
 @pytest.mark.parametrize(("value", "unit"), [(325, "µm"), (0.325, "nm"), (0.5, "mm"), (352.7778, "µm")])

@@ -76,3 +76,19 @@ def test_scores_of_pure_tiles(make_sdata):
     ]
     assert scores[0] < scores[1] < scores[2]
     assert scores[2] > 0.93
+
+
+def test_a_field_without_cells_has_tiles_without_label(make_sdata):
+    image = np.full((2, 64, 64), 90, np.uint8)
+    labels = np.zeros((64, 64), np.int32)
+    full = labels.copy()
+    full[0:20, 0:20] = 4
+    sdata = make_sdata(a=(image, labels), b=(image, full), channels=["DAPI", "CD3"])
+    sfm.pp.cell_table(sdata, on_missing="drop")
+    sdata["table"].obs["type"] = "T"
+    sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
+    sfm.pp.tile_labels(sdata, "type")
+    obs = sdata["tiles"].obs
+    assert obs["pixel_label"][obs["sample"] == "a"].isna().all()
+    assert (obs["pixel_label_cover"][obs["sample"] == "a"] == 0).all()
+    assert obs["pixel_label"][obs["sample"] == "b"].notna().sum() == 1

@@ -12,7 +12,7 @@ import numpy as np
 from .._errors import ElementError, TableError, listed, warn
 from .._keys import TABLE, UNS, cell_name
 from .._logging import logger
-from ..pp.elements import AxisAffine, SampleElements, image_array, labels_to_image
+from ..pp.elements import AxisAffine, SampleElements, holds_cells, image_array, labels_to_image
 from ..pp.joins import annotated_cells
 from ..pp.labels import CheckedLabels, inspect_labels, report_labels
 from ..pp.measure import rows_of
@@ -77,11 +77,13 @@ def find_cells(
     """
     given = None if centers is None else given_centers(table, table_name, centers)
     regions, instances = annotated_cells(table, table_name)
-    of_pairs = [_rows_of(regions, pair, table_name) for pair in pairs]
+    of_pairs = [_rows_of(sdata, regions, pair, table_name) for pair in pairs]
     checked = [inspect_labels(sdata, pair.sample, pair.labels, pair) for pair in pairs]
     _report_labels(table, checked, on_pieces)
     parts, no_label, no_row, outside, beside = [], [], [], [], []
     for number, (pair, rows, check) in enumerate(zip(pairs, of_pairs, checked, strict=True)):
+        if not len(rows):
+            continue
         scan, ids = check.pieces.by_label(), instances[rows]
         place = rows_of(scan.ids, ids)
         found = place >= 0
@@ -106,9 +108,10 @@ def find_cells(
     return cells
 
 
-def _rows_of(regions: np.ndarray, pair: SampleElements, table_name: str) -> np.ndarray:
+def _rows_of(sdata: SpatialData, regions: np.ndarray, pair: SampleElements, table_name: str) -> np.ndarray:
+    """Rows of the sample's cells; none where its labels hold no cell, as in a field without tissue."""
     rows = np.flatnonzero(regions == pair.labels)
-    if not len(rows):
+    if not len(rows) and holds_cells(sdata, pair.labels):
         raise ElementError(
             f"Table {table_name!r} annotates {listed(sorted(set(regions)), 5, quoted=False)}, not labels "
             f"{pair.labels!r} of sample {pair.sample!r}. Make a table of all samples beside it with "

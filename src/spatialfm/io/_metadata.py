@@ -56,6 +56,7 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
         image = image_of(series, images, path)
         if image is not None:
             names, size = image.channel_names, image.pixel_size
+            ignored = f"its OME-XML says {image.unread_size!r}" if image.unread_size else ""
             stated, found = (image.sizes.get("Y"), image.sizes.get("X")), page.shaped[2:4]
             if size is not None and None not in stated and stated != found:  # copied along with a resized image
                 ignored = (

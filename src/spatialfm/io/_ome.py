@@ -29,6 +29,8 @@ class OmeImage:
         Lengths by axis (``X``, ``Y``, ``C``, ``Z``, ``T``).
     planes
         File name (lower case; empty: the file that holds the XML) and directory of the first plane of each block.
+    unread_size
+        A pixel size that is none in µm, as it is written.
     """
 
     name: str
@@ -36,6 +38,7 @@ class OmeImage:
     pixel_size: PixelSize | None
     sizes: dict[str, int]
     planes: frozenset[tuple[str, int]]
+    unread_size: str = ""
 
     @property
     def n_planes(self) -> int:
@@ -149,12 +152,14 @@ def _image(element: ElementTree.Element, own_uuid: str | None) -> OmeImage:
         return OmeImage(element.get("Name", ""), None, None, {}, frozenset())
     lengths = [_size(pixels, axis) for axis in "XY"]
     x, y = lengths[0] or lengths[1], lengths[1] or lengths[0]
+    written = f"{pixels.get('PhysicalSizeX')} {pixels.get('PhysicalSizeXUnit', 'µm')}"
     return OmeImage(
         name=element.get("Name", ""),
         channel_names=_channel_names([child for child in pixels if _tag(child) == "Channel"]),
         pixel_size=PixelSize(x, y, "OME-XML PhysicalSizeX") if x and y else None,
         sizes={axis: int(pixels.get(f"Size{axis}")) for axis in "XYCZT" if (pixels.get(f"Size{axis}") or "").isdigit()},
         planes=frozenset(_planes(pixels, own_uuid)),
+        unread_size=written if pixels.get("PhysicalSizeX") and not x else "",
     )
 
 

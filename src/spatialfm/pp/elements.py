@@ -93,6 +93,11 @@ def labels_array(sdata: SpatialData, name: str) -> xr.DataArray:
     return _flat(full_resolution(sdata.labels[name]), name, "labels").transpose("y", "x")
 
 
+def holds_cells(sdata: SpatialData, name: str) -> bool:
+    """Whether any pixel of a labels element is not background; fields of view without tissue hold none."""
+    return bool((labels_array(sdata, name).data != 0).any().compute())
+
+
 def _flat(array: xr.DataArray, name: str, kind: str) -> xr.DataArray:
     """A raster without its Z axis, where that is one plane."""
     if "z" not in array.dims:

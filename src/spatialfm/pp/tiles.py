@@ -11,7 +11,7 @@ from .._errors import ElementError, TableError, listed
 from .._keys import SAMPLE_KEY, TABLE, TILES
 from .._progress import progress_bar
 from .._public import public
-from .elements import axis_affine, labels_array, match_elements
+from .elements import axis_affine, holds_cells, labels_array, match_elements
 from .joins import annotated_cells
 from .measure import loaded, rows_of
 
@@ -98,6 +98,8 @@ def tile_labels(
     ):
         mine = np.flatnonzero(of_tiles == pair.sample)
         rows = np.flatnonzero(regions == pair.labels)
+        if not len(rows) and not holds_cells(sdata, pair.labels):
+            continue
         if not len(rows):
             raise ElementError(f"Table {cell_table_name!r} annotates no cell of {pair.labels!r}. Pass labels=.")
         order = rows[np.argsort(ids[rows])]
