@@ -270,7 +270,13 @@ def test_an_existing_table_is_kept_unless_told(two_samples):
 def test_pixels_that_are_not_finite_are_counted(make_sdata):
     image, labels = blocky()
     image[1, :2, :3] = np.nan
-    refused(make_sdata(s=(image, labels)), ElementError, r"Image 'image_s', channel 'm1': 6 pixels of cells.*fillna")
+    sdata = make_sdata(s=(image, labels))
+    refused(sdata, ElementError, r"Image 'image_s', channel 'm1': 6 pixels of cells.*such as 0")
+    with pytest.raises(ElementError) as refusal:
+        sfm.pp.cell_table(sdata)
+    exec(str(refusal.value).split("such as 0: ")[1].rstrip("."), {"sdata": sdata, "numpy": np})  # runs as it stands
+    sfm.pp.cell_table(sdata)
+    assert np.isfinite(sdata["table"].X).all()
 
 
 def test_empty_labels(make_sdata):

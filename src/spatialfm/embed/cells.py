@@ -104,7 +104,10 @@ def find_cells(
     _report(table_name, no_label, no_row, outside, on_missing)
     cells = Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     if not len(cells.rows):
-        raise TableError(f"No row of table {table_name!r} has a label. Make it anew with sfm.pp.cell_table(sdata).")
+        raise TableError(
+            f"No row of table {table_name!r} has a label. Make another beside it with "
+            "sfm.pp.cell_table(sdata, table_name=<new name>)."
+        )
     return cells
 
 

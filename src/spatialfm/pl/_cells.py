@@ -269,7 +269,8 @@ def _rows_of(sdata: SpatialData, pair: SampleElements, table_name: str) -> tuple
     attrs = table.uns.get("spatialdata_attrs")
     if attrs is None:
         raise TableError(
-            f"Table {table_name!r} does not say which labels its rows belong to. Make it with sfm.pp.cell_table(sdata)."
+            f"Table {table_name!r} does not say which labels its rows belong to. Make one that does with "
+            "sfm.pp.cell_table(sdata, table_name=<new name>)."
         )
     rows = (table.obs[attrs["region_key"]].astype(str) == pair.labels).to_numpy()
     if not rows.any():

@@ -165,7 +165,8 @@ def cell_table(
     if not copy and not overwrite and table_name in sdata.tables:
         raise TableError(
             f"sdata already has a table {table_name!r}; writing it anew would lose the embeddings and results in it. "
-            "Pass overwrite=True, another table_name=, or copy=True."
+            "Pass table_name=<new name> to write another beside it, copy=True to have it returned, or overwrite=True "
+            "to lose what is in it."
         )
     plans, mended = _plans(sdata, _pairs(sdata, image, labels, samples), on_pieces, on_giants)
     _report_plans(plans, drop)
@@ -350,8 +351,9 @@ def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphol
         channel = int(np.flatnonzero(invalid)[0])
         raise ElementError(
             f"Image {pair.image!r}, channel {plan.channels[channel]!r}: {counted(int(invalid[channel]), 'pixel')} of "
-            f"cells are NaN or infinite (all channels: {int(invalid.sum()):,}). Replace them first, for example with "
-            f"sdata[{pair.image!r}].fillna(0)."
+            f"cells are NaN or infinite (all channels: {int(invalid.sum()):,}). Correct them in the file, or say what "
+            f"they count as, such as 0: sdata.images[{pair.image!r}] = "
+            f"sdata.images[{pair.image!r}].where(numpy.isfinite(sdata.images[{pair.image!r}]), 0)."
         )
     kept = np.flatnonzero(counts)
     _report_outside(plan, np.flatnonzero(counts == 0), drop)
