@@ -162,7 +162,10 @@ def test_virtues_cell_tokens(reference):
     image, labels = synthetic_input("cells1", 3, 170, 150), golden["cells1/labels"]
     embeddings = synthetic_input("marker_embeddings", 12, 640)[np.ravel(channels)]
     ids = golden["cells1/cell_ids"]
-    reader = SampleReader("a", "a", image, labels, (0, 1, 2), ("a", "b", "c"), 1.0, 1.0, AxisAffine())
+    low = float(
+        image.min()
+    )  # the input is standardised already, and a reader takes no negative pixels: `mean` restores it
+    reader = SampleReader("a", "a", image - low, labels, (0, 1, 2), ("a", "b", "c"), 1.0, 1.0, AxisAffine())
     job = TileJob(
         encoder=encoder,
         readers=[reader],
@@ -170,7 +173,7 @@ def test_virtues_cell_tokens(reference):
         sample=np.zeros(len(ids), int),
         centers=np.zeros((len(ids), 2)),
         markers=torch.from_numpy(embeddings),
-        mean=torch.zeros(3),
+        mean=torch.full((3,), -low),
         std=torch.ones(3),
         window=128,
         background="keep",
