@@ -317,3 +317,82 @@ def test_a_model_without_a_repository_says_where_its_file_belongs():
         WeightsError, match=r"no repository that publishes them. Put kronos_vitl16_model.pt at .*kronos-l"
     ):
         sfm.models.load("kronos-large")
+
+
+# --- names that would lead elsewhere ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "hf://a/b/../../x.pt",
+        "hf://a/b/../x.pt",
+        "hf://a/b/sub/../../../x.pt",
+        "hf://a/b//x.pt",
+        "hf://a/b/{outside}",
+        "hf://a/b@main/{outside}",
+        "hf://a/b/./x.pt",
+        "hf://a/b/",
+        "hf://a/b/..\\..\\x.pt",
+        "hf://a/b/%2e%2e/x.pt",
+        "hf://a/b/C:x.pt",
+        "hf://a/b/x.pt\n",
+        "hf://a/b/x\0.pt",
+        "hf://../b/x.pt",
+        "hf://a/../x.pt",
+        "hf://a/.b",
+        "hf://a/b--c",
+        "hf://a//x.pt",
+        "hf:///x.pt",
+        "hf://a",
+        "hf://",
+        "hf://a/b@/x.pt",
+        "hf://a/b@../x.pt",
+        "hf://a/b@..",
+        "hf://a/b@x..y/x.pt",
+        "hf://a/b@-x/x.pt",
+        "hf://a/b@x\\..\\..\\y/x.pt",
+        "hf://ä/b",
+        "a/..",
+        "../b",
+        "a/b.git",
+    ],
+)
+def test_names_that_are_none_on_the_hub_read_nothing(weights, repository, tensors, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sfm.settings.cache_dir = tmp_path / "cache"
+    (tmp_path / "cache" / "a--b" / ".cache" / "huggingface").mkdir(parents=True)
+    (tmp_path / "hf:" / "a" / "b").mkdir(parents=True)
+    for place in (tmp_path, tmp_path / "cache", tmp_path / "cache" / "a--b", tmp_path / "hf:" / "a"):
+        torch.save(tensors, place / "x.pt")
+    with pytest.raises(WeightsError):
+        hub.locate(CARD, weights.format(outside=tmp_path / "x.pt"))
+    assert repository == []
+
+
+def test_a_link_out_of_the_cache_is_no_file_of_the_hub(repository, tensors, tmp_path):
+    torch.save(tensors, tmp_path / "own.pt")
+    folder = sfm.settings.cache_dir / "other--repo"
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / "tiny.pt").symlink_to(tmp_path / "own.pt")
+    with pytest.raises(WeightsError, match=r"is a link to .*own\.pt, which is no file of other/repo.*weights='.*'"):
+        hub.locate(CARD, "other/repo")
+    (folder / "sub").symlink_to(tmp_path)
+    with pytest.raises(WeightsError, match="no file of other/repo"):
+        hub.locate(CARD, "hf://other/repo/sub/own.pt")
+    # into the folder of the model itself a user may link, and it is the user's file
+    own = sfm.settings.cache_dir / "tiny"
+    (own / ".cache" / "huggingface").mkdir(parents=True)
+    (own / "tiny.pt").symlink_to(tmp_path / "own.pt")
+    assert hub.locate(CARD, None).source == "tiny.pt"
+
+
+def test_links_into_the_clients_own_cache_are_files_of_the_hub(repository, tensors, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    blob = tmp_path / "hub" / "models--other--repo" / "blobs" / "1234"
+    blob.parent.mkdir(parents=True)
+    torch.save(tensors, blob)
+    folder = sfm.settings.cache_dir / "other--repo"
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / "tiny.pt").symlink_to(blob)
+    assert hub.locate(CARD, "other/repo").source == "hf://other/repo/tiny.pt"

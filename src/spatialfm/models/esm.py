@@ -21,6 +21,7 @@ from .._errors import ModelError, PanelError, WeightsError
 from .._logging import logger
 from .._settings import settings
 from .encoder import resolve_device
+from .hub_id import parse_hub_id
 
 if TYPE_CHECKING:
     from transformers import EsmTokenizer
@@ -223,10 +224,17 @@ def _folder(model: str | os.PathLike) -> Path:
         if absent := _absent(path):
             raise WeightsError(f"Folder {path} has no {_listed(absent)}. Pass a folder with {_listed(_FILES)}.")
         return path
-    repo = os.fspath(model).removeprefix("hf://")
-    if repo.count("/") != 1 or repo.startswith(("/", ".", "~")):
-        raise WeightsError(f"No folder {os.fspath(model)!r}. Pass a folder with {_listed(_FILES)}, or {ESM2!r}.")
-    folder = settings.cache_dir / repo.split("/")[1]
+    try:
+        named = parse_hub_id(os.fspath(model))
+    except WeightsError as error:
+        raise WeightsError(
+            f"No folder {os.fspath(model)!r}. Pass a folder with {_listed(_FILES)}, or {ESM2!r}."
+        ) from error
+    if named.file or named.revision:
+        raise WeightsError(f"{os.fspath(model)!r} is more than a repository. Pass {named.repo!r}.")
+    repo, (owner, name) = named.repo, named.repo.split("/")
+    # by its name alone only where no other owner's could be meant
+    folder = settings.cache_dir / name if owner == ESM2.split("/")[0] else named.folder
     if _absent(folder):
         _download(repo, folder)
     return folder

@@ -18,11 +18,11 @@ from .._logging import logger
 from .._settings import settings
 from .card import ModelCard
 from .encoder import Weights
+from .hub_id import HubId, is_within, parse_hub_id
 
 RANDOM = "random"
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILE = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def locate(card: ModelCard, weights: str | os.PathLike | None, companions: Seque
     Raises
     ------
     WeightsError
-        If the file is nowhere; the message says where it belongs.
+        If the file is nowhere, or the hub allows no such name; the message says where it belongs.
     """
     if weights is None:
         folder = settings.cache_dir / card.name
@@ -68,18 +68,16 @@ def locate(card: ModelCard, weights: str | os.PathLike | None, companions: Seque
             reason = "this package knows of no repository that publishes them"
             raise WeightsError(_where_to_put(card, folder, reason, companions=companions))
         return _from_hub(card, card.hub, None, card.weights_file, folder, companions)
+    text = os.fspath(weights)
+    if isinstance(weights, str) and text.startswith("hf://"):
+        return _named_on_hub(card, parse_hub_id(text), companions)
     path = Path(weights).expanduser()
     if path.is_dir():
         path = _file_in(card, path)
     if path.is_file():
         return WeightsFile(path, path.name, _beside(path.parent, companions))
-    text = os.fspath(weights)
-    if isinstance(weights, str) and (match := _HUB_FILE.fullmatch(text)):
-        file = match["file"] or card.weights_file
-        return _from_hub(card, match["repo"], match["revision"], file, _cache_of(match), companions)
     if isinstance(weights, str) and _REPOSITORY.fullmatch(text) and not text.endswith(_SUFFIXES):
-        match = _HUB_FILE.fullmatch(f"hf://{text}")
-        return _from_hub(card, text, None, card.weights_file, _cache_of(match), companions)
+        return _named_on_hub(card, parse_hub_id(text), companions)
     raise WeightsError(
         f"No weights file {text!r} for model {card.name!r}. Pass weights=<file or folder>, a hub repository "
         f'("org/repo" or "hf://org/repo@revision/file"), or weights="random" for a smoke test.'
@@ -244,9 +242,15 @@ def _beside(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     return {name: folder / name for name in names if (folder / name).is_file()}
 
 
-def _cache_of(match: re.Match) -> Path:
-    revision = f"@{match['revision']}" if match["revision"] else ""
-    return settings.cache_dir / (match["repo"].replace("/", "--") + revision)
+def _named_on_hub(card: ModelCard, hub: HubId, companions: Sequence[str]) -> WeightsFile:
+    file = hub.file or card.weights_file
+    found = _from_hub(card, hub.repo, hub.revision, file, hub.folder, companions)
+    if not is_within(found.path, hub.folder):
+        raise WeightsError(
+            f"{found.path} is a link to {found.path.resolve()}, which is no file of {hub.repo}. Remove the link, or "
+            f"pass weights={str(found.path.resolve())!r} if that file is meant."
+        )
+    return found
 
 
 def _from_hub(
@@ -261,7 +265,8 @@ def _from_hub(
             if not (path.parent / name).is_file():
                 _download_companion(repo, revision, str(PurePosixPath(file).with_name(name)), folder)
     at = f"@{revision}" if revision else ""
-    return WeightsFile(path, f"hf://{repo}{at}/{file}" if fetched else path.name, _beside(path.parent, companions))
+    from_there = fetched and is_within(path, folder)  # the user may have put a link to a file of another place
+    return WeightsFile(path, f"hf://{repo}{at}/{file}" if from_there else path.name, _beside(path.parent, companions))
 
 
 def _download(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .._errors import ModelError, WeightsError, warn
 from .._logging import logger
 from .._settings import settings
-from . import hub
+from . import hub, hub_id
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput, MarkerEntry, Weights
 from .registry import register
@@ -276,15 +276,20 @@ def _folder(card: ModelCard, weights: str | os.PathLike | None) -> tuple[Path, s
             )
         return path, path.name
     text = "hf://" + str(weights or card.hub).removeprefix("hf://")
-    match = hub._HUB_FILE.fullmatch(text)
-    if match is None or match["file"]:
+    try:
+        named = hub_id.parse_hub_id(text)
+    except WeightsError:
+        if str(weights).startswith("hf://"):
+            raise
+        named = None
+    if named is None or named.file:
         raise WeightsError(
             f"No folder {str(weights)!r} for model {card.name!r}. Pass weights=<folder with the whole repository>, or "
             'a hub repository ("org/repo" or "hf://org/repo@revision").'
         )
-    folder = settings.cache_dir / card.name if weights is None else hub._cache_of(match)
+    folder = settings.cache_dir / card.name if weights is None else named.folder
     if not (folder / card.weights_file).is_file():
-        _download(card, match["repo"], match["revision"], folder)
+        _download(card, named.repo, named.revision, folder)
     return folder, text
 
 
