@@ -109,3 +109,52 @@ def test_a_basis_is_read(make_table):
 def test_what_is_not_there_is_refused(make_table, fields, call, error, message):
     with pytest.raises(error, match=message):
         call(make_table(**fields))
+
+
+@pytest.mark.parametrize("cut", [slice(0, 8), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]], ids=["whole markers", "a part"])
+def test_an_embedding_of_another_width_than_its_record_is_refused(make_table, values, cut):
+    names = [f"feature {number}" for number in range(values.shape[1])]
+    table = make_table(values[:, cut], model="kronos", feature_names=names)
+    width = values[:, cut].shape[1]
+    for call in (
+        lambda: sfm.get.marker_embedding(table, "X_model", "DAPI"),
+        lambda: sfm.get.features(table, "X_model"),
+    ):
+        with pytest.raises(ModelError, match=rf"has {width} columns, its record tells of 12 \(kronos, .* 3 markers\)"):
+            call()
+    del table.obsm["X_model"]
+    with pytest.raises(ElementError, match=r"No obsm\['X_model'\], only its record"):
+        sfm.get.marker_embedding(table, "X_model", "DAPI")
+
+
+def test_an_embedding_as_a_data_frame_is_cut_all_the_same(make_table, values):
+    table = make_table()
+    table.obsm["X_model"] = pd.DataFrame(values, index=table.obs_names)
+    np.testing.assert_array_equal(sfm.get.marker_embedding(table, "X_model", "CD3"), values[:, 4:8])
+
+
+def test_a_basis_of_another_embedding_is_refused(make_table):
+    table = make_table(n_components=3, n_columns=12)
+    table.uns["spatialfm"]["X_model_basis"] = {"mean": np.zeros(8), "components": np.zeros((3, 8))}
+    with pytest.raises(ModelError, match="3 components of 8 columns, its record tells of 3 of 12"):
+        sfm.get.basis(table, "X_model")
+
+
+def test_the_basis_of_an_earlier_embedding_goes_with_it():
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    sfm.tl.embed_cells(sdata, "classical", reduce="pca", n_components=4, key_added="X")
+    assert sfm.get.basis(sdata["table"], "X")["components"].shape[0] == 4
+    sfm.tl.embed_cells(sdata, "mean-intensity", key_added="X")
+    assert "X_basis" not in sdata["table"].uns["spatialfm"]
+    with pytest.raises(ElementError, match="'X' was not reduced"):
+        sfm.get.basis(sdata["table"], "X")
+
+
+@pytest.mark.parametrize("key", ["X/a", "", " ", "X_classical_basis"])
+def test_keys_that_no_file_takes_are_refused_before_any_work(key):
+    from spatialfm._errors import TableError
+
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0)
+    with pytest.raises(TableError, match="key_added="):
+        sfm.tl.embed_cells(sdata, "classical", key_added=key)
+    assert "table" not in sdata.tables or key not in sdata["table"].obsm

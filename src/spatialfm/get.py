@@ -97,8 +97,8 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray | da.A
         )
     if marker not in notes["markers"]:
         raise PanelError(f"No marker {marker!r} in {key!r}; it holds {', '.join(notes['markers'])}.")
-    place, width = notes["markers"].index(marker), notes["embedding_dim"]
-    return adata.obsm[key][:, place * width : (place + 1) * width]
+    place, width = notes["markers"].index(marker), int(notes["embedding_dim"])
+    return _values(adata, key, notes, width * len(notes["markers"]))[:, place * width : (place + 1) * width]
 
 
 @public
@@ -129,10 +129,18 @@ def basis(adata: AnnData, key: str) -> dict[str, np.ndarray]:
     >>> sfm.get.basis(sdata["table"], "X_classical")["components"].shape
     (5, 103)
     """
-    name = f"{key}_basis"
+    name, notes = f"{key}_basis", record(adata, key)
     if name not in adata.uns.get(UNS, {}):
         raise ElementError(f"{key!r} was not reduced. Embed with sfm.tl.embed_cells(..., reduce='pca').")
-    return {part: np.asarray(values) for part, values in adata.uns[UNS][name].items()}
+    found = {part: np.asarray(values) for part, values in adata.uns[UNS][name].items()}
+    there = found["components"].shape
+    wanted = tuple(notes.get(field) or size for field, size in zip(("n_components", "n_columns"), there, strict=True))
+    if there != wanted:
+        raise ModelError(
+            f"The basis of {key!r} has {there[0]} components of {there[1]} columns, its record tells of {wanted[0]} of "
+            f"{wanted[1]}: it is that of another embedding. Embed again."
+        )
+    return found
 
 
 @public
@@ -166,7 +174,7 @@ def features(adata: AnnData, key: str) -> pd.DataFrame:
     names = record(adata, key)["feature_names"]
     if not names:
         raise ModelError(f"The columns of {key!r} have no names; only classical features do.")
-    values = adata.obsm[key]
+    values = _values(adata, key, record(adata, key), len(names))
     if hasattr(values, "compute"):
         logger.info("%s: %.1f GB are brought into memory", key, values.nbytes / 1e9)
     return pd.DataFrame(np.asarray(values), index=adata.obs_names, columns=names)
@@ -202,6 +210,22 @@ def table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFrame:
     ['B/plasma', 'other']
     """
     return named_table(adata, key, name)
+
+
+def _values(adata: AnnData, key: str, notes: dict[str, object], width: int) -> np.ndarray | da.Array:
+    """``obsm[key]``, if it has the columns that its record tells of."""
+    if key not in adata.obsm:
+        raise ElementError(f"No obsm[{key!r}], only its record. Make it again with sfm.tl.embed_cells.")
+    values = adata.obsm[key]
+    if isinstance(values, pd.DataFrame):
+        values = values.to_numpy()
+    if values.shape[1] != width:
+        made_of = f"{notes.get('model', '')}, output {notes.get('output', '')!r}, {len(notes['markers'])} markers"
+        raise ModelError(
+            f"obsm[{key!r}] has {values.shape[1]} columns, its record tells of {width} ({made_of}): it was replaced or "
+            "cut. Keep what you made of it under a key of its own, and embed again."
+        )
+    return values
 
 
 def _read(value: object) -> object:

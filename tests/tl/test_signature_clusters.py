@@ -63,3 +63,27 @@ def test_clusterings_of_many_cells_are_kept(tmp_path, monkeypatch):
     again = clustering.cluster_cells(values, [0.5, 1.0], 10, 0, 1)
     np.testing.assert_array_equal(first, again)
     assert calls == [1.0]
+
+
+def test_kept_clusterings_are_those_of_the_same_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr(clustering, "KEEP_FROM", 50)
+    monkeypatch.setattr(sfm.settings, "cache_dir", tmp_path)
+    values = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
+    clustering.cluster_cells(values, [1.0], 10, 0, 1)
+    same_bytes = values.reshape(100, 8)
+    assert clustering.cluster_cells(same_bytes, [1.0], 10, 0, 1).shape == (1, 100)
+    asked, leiden = [], clustering.leiden
+    monkeypatch.setattr(clustering, "leiden", lambda *a: asked.append(a[1]) or leiden(*a))
+    clustering.cluster_cells(values, [1.0, 1.0 + 1e-9], 10, 0, 1)  # told apart, however near
+    assert asked == [1.0 + 1e-9]
+
+
+def test_a_damaged_clustering_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(clustering, "KEEP_FROM", 50)
+    monkeypatch.setattr(sfm.settings, "cache_dir", tmp_path)
+    values = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
+    first = clustering.cluster_cells(values, [1.0], 10, 0, 1)
+    (file,) = tmp_path.glob("clusterings/*/1.npy")
+    for content in (b"", file.read_bytes()[:-8]):
+        file.write_bytes(content)
+        np.testing.assert_array_equal(clustering.cluster_cells(values, [1.0], 10, 0, 1), first)

@@ -42,6 +42,13 @@ def make_record(**fields: object) -> dict[str, str | int | float]:
     return record
 
 
+def basis_key(key: str) -> str:
+    """Where the mean and components of a reduced embedding stand in ``uns["spatialfm"]``."""
+    return f"{key}_basis"
+
+
 def write_record(adata: AnnData, key: str, record: dict[str, str | int | float]) -> None:
-    """Put the record of ``obsm[key]`` into ``uns["spatialfm"][key]``."""
-    adata.uns.setdefault(UNS, {})[key] = record
+    """Put the record of ``obsm[key]`` into ``uns["spatialfm"][key]``; what belonged to an earlier one goes."""
+    records = adata.uns.setdefault(UNS, {})
+    records.pop(basis_key(key), None)
+    records[key] = record

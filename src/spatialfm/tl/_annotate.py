@@ -14,6 +14,7 @@ from .._public import public
 from .._storable import default_key, write_obsm, write_uns
 from ._check import check_anndata, listed, named, obs_column
 from ._probe import check_head, fit_probe
+from ._replaced import remove_earlier
 from ._representation import representation
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def annotate(
     if copy:
         return table
     key = key_added or default_key(f"{label_key}_predicted")
+    remove_earlier(adata, key, table["label"])
     adata.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy"):
         adata.obs[f"{key}_{name}"] = table[name]

@@ -12,6 +12,7 @@ from .._logging import logger
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
+from ._replaced import remove_earlier
 from ._representation import representation
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def cell_states(
     logger.info("%d cells in %d states", len(found), len(names))
     if copy:
         return found
+    remove_earlier(adata, key_added, found)
     adata.obs[key_added] = found
     write_uns(adata, key_added, record)
     return None

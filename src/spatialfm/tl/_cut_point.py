@@ -17,6 +17,7 @@ from .._storable import default_key, write_uns
 from ._check import check_anndata
 from ._logrank import logrank_test
 from ._outcome import EventValue, OnMissing, column_as, event_text, read_outcome, value_column
+from ._replaced import remove_earlier
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -180,6 +181,7 @@ def cut_point(
     if copy:
         return {**result, "groups": pd.Series(groups, index=samples.obs_names)}
     name = default_key(f"{key}_group") if key_added is None else key_added
+    remove_earlier(samples, name, groups)
     samples.obs[name] = groups
     write_uns(samples, name, result)
     return None

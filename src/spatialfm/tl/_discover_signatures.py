@@ -16,6 +16,7 @@ from .._storable import write_obsm, write_uns
 from . import _signature_clusters as clustering
 from ._check import check_anndata
 from ._outcome import EventValue, event_text
+from ._replaced import remove_earlier
 from ._representation import representation
 from ._signature_outcome import Outcome
 from ._signature_patients import Patients, read_patients
@@ -224,6 +225,7 @@ def discover_signatures(
     members = np.zeros((adata.n_obs, len(record["signatures"])), bool)
     for column, cluster in enumerate(observed.chosen):
         members[patients.rows, column] = found.members(cluster)
+    remove_earlier(adata, key_added)
     of_cells = pd.DataFrame(members, index=adata.obs_names, columns=list(record["signatures"].index))
     write_obsm(adata, key_added, of_cells)
     write_uns(adata, key_added, record)

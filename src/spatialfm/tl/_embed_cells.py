@@ -13,8 +13,15 @@ from .._keys import TABLE
 from .._logging import logger
 from .._public import public
 from .._settings import settings
-from .._storable import check_new_key
-from ._embedding import check_run, choose_components, load_encoder, output_keys, run_plan, write_result
+from ._embedding import (
+    check_embedding_key,
+    check_run,
+    choose_components,
+    load_encoder,
+    output_keys,
+    run_plan,
+    write_result,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -228,7 +235,7 @@ def embed_cells(
             "sfm.pp.cell_table(sdata, on_pieces='split')."
         )
     pairs = match_elements(sdata, image, labels, samples=samples)
-    check_new_key(key_added)
+    check_embedding_key(key_added)
     devices = check_run(dtype, device, client, reduce)
     encoder = load_encoder(model, weights, model_options, embed_cells).to(devices[0])
     options = Options(

@@ -22,9 +22,17 @@ from .._keys import (
 from .._logging import logger
 from .._public import public
 from .._settings import settings
-from .._storable import check_new_key
 from ._check import named
-from ._embedding import check_run, choose_components, grid_obs, load_encoder, output_keys, run_plan, write_result
+from ._embedding import (
+    check_embedding_key,
+    check_run,
+    choose_components,
+    grid_obs,
+    load_encoder,
+    output_keys,
+    run_plan,
+    write_result,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -142,7 +150,7 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
 
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     cells = _cells(sdata, cell_table_name, cluster_key)
-    check_new_key(key_added)
+    check_embedding_key(key_added)
     devices = check_run(dtype, device, client, reduce)
     encoder = load_encoder(model, weights, model_options, embed_tiles).to(devices[0])
     options = Options(

@@ -15,6 +15,7 @@ from .._keys import REGION_KEY, SAMPLE_KEY, UNS, obsm_key
 from .._logging import logger
 from .._public import meant
 from .._settings import settings
+from .._storable import COLUMNS, check_new_key
 from ._sample_columns import add_sample_columns
 
 if TYPE_CHECKING:
@@ -59,6 +60,16 @@ def load_encoder(
     if weights is not None or options:
         raise TableError("weights= and model options belong to sfm.models.load(...) when a loaded encoder is passed.")
     return model
+
+
+def check_embedding_key(key: str | None) -> None:
+    """Refuse, before any work, keys that no store takes, or under which something of another embedding is kept."""
+    check_new_key(key)
+    for ending, what in (("_basis", "the basis"), (COLUMNS, "the names of the columns")):
+        if key is not None and key.endswith(ending):
+            raise TableError(
+                f"key_added={key!r} is where {what} of {key.removesuffix(ending)!r} would be kept. Pass another name."
+            )
 
 
 def check_run(dtype: str, device: str | Sequence[str] | None, client: object, reduce: str | None) -> list[torch.device]:
@@ -234,12 +245,12 @@ def write_result(
     adata: AnnData, key: str, result: Result, values: object, plan: Plan, output: str, **fields: object
 ) -> None:
     """Embedding, record and basis into a table whose rows are those of `values`."""
-    from ..embed.record import write_record
+    from ..embed.record import basis_key, write_record
 
     adata.obsm[key] = values
     write_record(adata, key, embedding_record(plan, output, **fields | result.notes))
     if result.basis is not None:
-        adata.uns[UNS][f"{key}_basis"] = {name: np.asarray(part) for name, part in result.basis.items()}
+        adata.uns[UNS][basis_key(key)] = {name: np.asarray(part) for name, part in result.basis.items()}
 
 
 def embedding_record(plan: Plan, output: str, n_columns: int, **extra: object) -> dict[str, str | int | float]:

@@ -15,6 +15,7 @@ from .._public import public
 from .._storable import write_obsm, write_uns
 from ._check import check_anndata
 from ._leiden import leiden, neighbour_graph
+from ._replaced import remove_earlier
 from ._representation import representation
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def leiden_sweep(
     table = _table(resolutions, codes, stability)
     suggested, reason = suggest(table)
     logger.info("resolution %g: %s", suggested, reason)
+    remove_earlier(adata, key_added, clusters[f"{suggested:g}"])
     write_obsm(adata, key_added, pd.DataFrame(dict(zip(names, codes, strict=True)), index=adata.obs_names))
     adata.obs[key_added] = clusters[f"{suggested:g}"]
     record = {

@@ -12,6 +12,7 @@ from .._logging import logger
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
+from ._replaced import remove_earlier
 from ._representation import representation
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def niches(
         usual = np.maximum(values.mean(axis=0), 1e-12)
         enrichment = np.log2(np.maximum(means, 1e-4) / np.maximum(usual, 1e-4))  # absent is at most 1 in 10,000
         record["enrichment"] = pd.DataFrame(enrichment, index=index, columns=columns.astype(str))
+    remove_earlier(adata, key_added, found)
     adata.obs[key_added] = found
     write_uns(adata, key_added, record)
     return None

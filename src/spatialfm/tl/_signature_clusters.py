@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from .._settings import settings
 from ._leiden import leiden, neighbour_graph
 
 KEEP_FROM = 20_000  # cells from which clusterings are kept on disk, so that a stopped call goes on where it was
+VERSION = 2  # of the clusterings: to be raised when the same cells would be clustered otherwise
 _EXACT_UP_TO = 20_000  # training cells that all are compared to a held-out one
 
 
@@ -106,12 +108,14 @@ def cluster_cells(
 
     folder = None
     if len(values) >= KEEP_FROM:
-        key = hashlib.sha256(np.ascontiguousarray(values).tobytes())
-        key.update(repr((n_neighbors, random_state)).encode())
+        # the shape too: the same bytes may be cells of other columns
+        key = hashlib.sha256(repr((VERSION, values.shape, str(values.dtype), n_neighbors, random_state)).encode())
+        key.update(np.ascontiguousarray(values).data)
         folder = Path(settings.cache_dir) / "clusterings" / key.hexdigest()[:24]
         folder.mkdir(parents=True, exist_ok=True)
-        if all(_file(folder, resolution).exists() for resolution in resolutions):
-            return np.stack([np.load(_file(folder, resolution)) for resolution in resolutions])
+        kept = [_kept(folder, resolution, len(values)) for resolution in resolutions]
+        if all(codes is not None for codes in kept):
+            return np.stack(kept)
     graph = neighbour_graph(values, n_neighbors, random_state)
     work = (delayed(_leiden)(graph, resolution, random_state, folder) for resolution in resolutions)
     return np.stack(Parallel(n_jobs=n_jobs)(work))
@@ -144,17 +148,26 @@ def _most_frequent(codes: np.ndarray) -> np.ndarray:
 
 
 def _file(folder: Path, resolution: float) -> Path:
-    return folder / f"{resolution:.6g}.npy"
+    return folder / f"{resolution:.17g}.npy"
+
+
+def _kept(folder: Path, resolution: float, n_cells: int) -> np.ndarray | None:
+    """Clusters that an earlier call has left; None where there are none, or the file is damaged."""
+    try:
+        codes = np.load(_file(folder, resolution))
+    except (OSError, ValueError, EOFError):
+        return None
+    return codes if codes.shape == (n_cells,) else None
 
 
 def _leiden(graph: sparse.csr_matrix, resolution: float, random_state: int, folder: Path | None) -> np.ndarray:
-    if folder is not None and _file(folder, resolution).exists():
-        return np.load(_file(folder, resolution))
+    if folder is not None and (kept := _kept(folder, resolution, graph.shape[0])) is not None:
+        return kept
     codes = leiden(graph, resolution, random_state)
     if folder is not None:
         buffer = io.BytesIO()  # np.save to a file does not notice a full disk
         np.save(buffer, codes.astype(np.int32))
-        beside = _file(folder, resolution).with_suffix(".part")
+        beside = folder / f".{_file(folder, resolution).name}.{uuid.uuid4().hex}"
         beside.write_bytes(buffer.getvalue())
         beside.rename(_file(folder, resolution))
     return codes

@@ -16,6 +16,7 @@ from .._storable import write_uns
 from ._check import check_anndata, check_split, listed
 from ._logrank import logrank_parts
 from ._outcome import EventValue, OnMissing, Outcome, event_text, observed_expected, read_outcome
+from ._replaced import remove_earlier
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -151,6 +152,7 @@ def stratify(
     table = pd.DataFrame({"n": sizes}, index=pd.Index(names, name="group"))
     if outcome is not None and sizes.all():
         table["observed"], table["expected"] = _events(samples, outcome, codes)
+    remove_earlier(samples, key_added, groups)
     samples.obs[key_added] = groups
     record = {
         "groups": table,

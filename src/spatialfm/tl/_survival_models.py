@@ -16,6 +16,7 @@ from ..metrics._survival import decile_times
 from ..metrics._survival import survival as survival_scores
 from ._check import check_anndata
 from ._outcome import event_text
+from ._replaced import remove_earlier
 from ._survival_learners import CoxnetModel, ForestModel
 from ._survival_nested import (
     Cohort,
@@ -374,6 +375,7 @@ def _write(samples: AnnData, key: str, result: dict[str, object], copy: bool) ->
     if copy:
         return result
     predictions = result.pop("predictions")
+    remove_earlier(samples, key)
     samples.obs[key] = predictions["risk"].to_numpy()
     samples.obs[f"{key}_fold"] = predictions["fold"].to_numpy()
     write_uns(samples, key, result)

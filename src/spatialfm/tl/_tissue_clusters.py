@@ -13,6 +13,7 @@ from .._logging import logger
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, obs_column
+from ._replaced import remove_earlier
 from ._representation import representation
 from ._stratify import kmeans_by_size
 
@@ -115,6 +116,7 @@ def tissue_clusters(
     }
     if marker_rep is not None:
         record["markers"] = cluster_markers(tiles, clusters, marker_rep)
+    remove_earlier(tiles, key_added, clusters)
     tiles.obs[key_added] = clusters
     write_uns(tiles, key_added, record)
     return None

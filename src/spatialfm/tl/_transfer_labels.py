@@ -16,6 +16,7 @@ from .._storable import default_key, write_uns
 from ._annotate import certainty
 from ._check import check_anndata, listed, named, obs_column
 from ._probe import check_head, draw_per_class, fit_head
+from ._replaced import remove_earlier
 from ._representation import representation
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def transfer_labels(
     if copy:
         return table
     key = key_added or default_key(f"{label_key}_transferred")
+    remove_earlier(query, key, table["label"])
     query.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy", "novelty"):
         query.obs[f"{key}_{name}"] = table[name]

@@ -13,6 +13,7 @@ from .._logging import logger
 from .._public import public
 from .._storable import named_table, write_obsm, write_uns
 from ._check import check_anndata, listed, obs_column
+from ._replaced import remove_earlier
 from ._representation import representation
 from ._transfer_labels import novelty, shared_columns
 
@@ -123,6 +124,7 @@ def transfer_signatures(
     key_added = key_added or key
     rng = np.random.default_rng(random_state)
     some = rng.choice(len(values), min(len(values), 20_000), replace=False)
+    remove_earlier(target, key_added)
     write_obsm(target, key_added, found > 0.5)
     write_obsm(target, f"{key_added}_probability", found)
     target.obs[f"{key_added}_novelty"] = novelty(values[some], others, n_neighbors)
