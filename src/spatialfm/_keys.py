@@ -9,7 +9,6 @@ from __future__ import annotations
 IMAGE_PREFIX = "image_"
 CELLS_PREFIX = "cells_"
 TISSUE_PREFIX = "tissue_"
-TILES_PREFIX = "tiles_"
 TRUE_CELLS_PREFIX = "true_cells_"  # simulated cohorts only
 ARTIFACTS_PREFIX = "artifacts_"  # simulated cohorts only
 # maps of classes: `<key>_<sample>`, labels elements; attrs[ATTRS][MAPS][<element>] says what a pixel value means

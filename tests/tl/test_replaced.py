@@ -44,3 +44,26 @@ def test_columns_of_the_user_stay(cells):
         cells, use_rep="X_latent", key_added="cluster", n_states=4
     )  # nothing of this package stood under the key
     np.testing.assert_array_equal(cells.obs["cluster_confidence"], np.arange(cells.n_obs))
+
+
+def test_tiles_of_another_table_have_squares_of_their_own(make_sdata, blobs):
+    sdata = make_sdata({name: blobs(seed) for seed, name in enumerate("ab")}, ["DAPI", "CD3", "CD20"])
+    sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, min_tissue=0)
+    small = sdata.shapes["tiles_a"].area.iloc[0]
+    sfm.tl.embed_tiles(sdata, "mean-intensity", size=64, min_tissue=0, table_name="big")
+    assert sdata.shapes["tiles_a"].area.iloc[0] == small
+    assert sdata.shapes["big_a"].area.iloc[0] == pytest.approx(4 * small)
+    assert set(sdata["big"].obs["region"]) == {"big_a", "big_b"}
+    sfm.tl.embed_tiles(sdata, "mean-intensity", size=64, min_tissue=0, samples=["b"])
+    assert "tiles_a" not in sdata.shapes  # the table that told of it is gone
+    assert set(sdata.shapes) == {"tiles_b", "big_a", "big_b"}
+
+
+def test_tiles_do_not_take_the_name_of_an_image(make_sdata, blobs):
+    from spatialfm._errors import ElementError
+
+    sdata = make_sdata({"a": blobs(0)}, ["DAPI", "CD3", "CD20"])
+    with pytest.raises(
+        ElementError, match=r"shapes 'image_a': sdata.images holds one of that name"
+    ):
+        sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, table_name="image")

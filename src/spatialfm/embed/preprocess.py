@@ -57,7 +57,7 @@ class PreparedReader:
     @property
     def preparation(self) -> list[float]:
         """What decides the pixels, beside the reader."""
-        return [float(self.blur), *map(float, self.clip)]
+        return [float(self.blur), *map(float, self.padding), *map(float, self.clip)]
 
     def padded(self, rows: int, columns: int) -> PreparedReader:
         """The same with zeros around the image."""

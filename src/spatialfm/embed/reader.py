@@ -19,6 +19,7 @@ from .._errors import RunError, listed, warn
 from ..pp.elements import AxisAffine
 from ..pp.measure import LabelGrid, loaded
 from .content import content_digest
+from .store import fingerprint
 
 HELD_BYTES = 2**28
 
@@ -194,7 +195,8 @@ class SampleReader:
         # every field, so that one that comes later is not forgotten; names and places of channels decide no number
         apart = {"name", "labels_name", "image", "labels", "channels", "channel_names"}
         how = {f.name: getattr(self, f.name) for f in fields(self) if f.compare and f.name not in apart}
-        digest = hashlib.sha256(repr(how).encode())
+        arrays = {name: content_digest(value) for name, value in how.items() if getattr(value, "ndim", 0) in (2, 3)}
+        digest = hashlib.sha256(fingerprint(how | arrays).encode())
         digest.update(content_digest(self.image, self.channels, name=self.name, load=self._load).encode())
         if self.labels_name:
             digest.update(content_digest(self.labels, name=self.labels_name, load=self._load_labels).encode())

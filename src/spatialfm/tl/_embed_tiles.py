@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
+from .._errors import ElementError, TableError
 from .._keys import (
     REGION_KEY,
     SAMPLE_KEY,
@@ -17,7 +17,6 @@ from .._keys import (
     TABLE,
     TILE_KEY,
     TILES,
-    TILES_PREFIX,
 )
 from .._logging import logger
 from .._public import public
@@ -121,7 +120,7 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
     -------
     None, or the table if `copy`. Written into `sdata`:
 
-    ``.shapes["tiles_<sample>"]``
+    ``.shapes["<table_name>_<sample>"]``
         Squares in the sample's coordinate system (µm where the readers made it).
     ``[table_name]``
         One row a tile, annotating them: ``obs`` with `sample`, `patient` and the other columns of ``sdata["samples"]``,
@@ -150,6 +149,8 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
 
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     cells = _cells(sdata, cell_table_name, cluster_key)
+    if not copy:
+        _check_elements(sdata, table_name, pairs)
     check_embedding_key(key_added)
     devices = check_run(dtype, device, client, reduce)
     encoder = load_encoder(model, weights, model_options, embed_tiles).to(devices[0])
@@ -187,18 +188,39 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
         _squares(sdata, pair, grid, number, plan.job.window * inputs.ratios[number], inputs.ratios[number])
         for number, pair in enumerate(pairs)
     ]
-    table = _table(sdata, pairs, grid, squares, cells, cluster_key)
+    table = _table(sdata, pairs, grid, squares, cells, cluster_key, table_name)
     keys = output_keys(encoder, plan.job.outputs, key_added)
     for output, result in results.items():
         write_result(
             table, keys[output], result, result.values, plan, output, dtype=dtype, n_tiles=table.n_obs, seconds=seconds
         )
     if not copy:
+        for element in _squares_of(sdata, table_name):
+            del sdata.shapes[element]
         for pair, shapes in zip(pairs, squares, strict=True):
-            sdata.shapes[TILES_PREFIX + pair.sample] = shapes
+            sdata.shapes[f"{table_name}_{pair.sample}"] = shapes
         sdata.tables[table_name] = table
     logger.info("%s: %d tiles in %.1f s", ", ".join(keys.values()), table.n_obs, seconds)
     return table if copy else None
+
+
+def _squares_of(sdata: SpatialData, table_name: str) -> list[str]:
+    """Squares of an earlier call that wrote the same table; other tables have squares of their own."""
+    if table_name not in sdata.tables or TILE_KEY not in sdata.tables[table_name].obs:
+        return []
+    regions = sdata.tables[table_name].obs[REGION_KEY].astype(str).unique()
+    return [name for name in regions if name in sdata.shapes and name.startswith(f"{table_name}_")]
+
+
+def _check_elements(sdata: SpatialData, table_name: str, pairs: Sequence[SampleElements]) -> None:
+    """Refuse names that other elements have, as names are unique in a SpatialData."""
+    names = [f"{table_name}_{pair.sample}" for pair in pairs]
+    for kind in ("images", "labels", "points", "tables"):
+        if taken := [name for name in names if name in getattr(sdata, kind)]:
+            raise ElementError(
+                f"Tiles cannot be written as shapes {taken[0]!r}: sdata.{kind} holds one of that name. Pass another "
+                "table_name=."
+            )
 
 
 def _cells(sdata: SpatialData, table_name: str, cluster_key: str | None) -> AnnData | None:
@@ -239,6 +261,7 @@ def _table(
     squares: Sequence[GeoDataFrame],
     cells: AnnData | None,
     cluster_key: str | None,
+    table_name: str,
 ) -> AnnData:
     from anndata import AnnData
     from spatialdata.models import TableModel
@@ -246,11 +269,11 @@ def _table(
     samples = np.array([pair.sample for pair in pairs])[grid.sample]
     numbers = np.concatenate([frame.index.to_numpy() for frame in squares])
     bounds = np.concatenate([frame.bounds.to_numpy() for frame in squares])
-    obs = grid_obs(sdata, samples, numbers, grid.coverage, prefix=TILES_PREFIX, instance_key=TILE_KEY, kind="tile")
+    obs = grid_obs(sdata, samples, numbers, grid.coverage, prefix=f"{table_name}_", instance_key=TILE_KEY, kind="tile")
     if cells is not None:
         obs = obs.join(majority_labels(samples, bounds, cells, cluster_key, obs.index))
     table = AnnData(obs=obs, obsm={SPATIAL: np.stack([bounds[:, [0, 2]].mean(1), bounds[:, [1, 3]].mean(1)], axis=1)})
-    regions = [TILES_PREFIX + pair.sample for number, pair in enumerate(pairs) if (grid.sample == number).any()]
+    regions = [f"{table_name}_{pair.sample}" for number, pair in enumerate(pairs) if (grid.sample == number).any()]
     return TableModel.parse(table, region=regions, region_key=REGION_KEY, instance_key=TILE_KEY)
 
 
