@@ -130,7 +130,7 @@ def test_an_array_that_is_changed_in_place_behind_the_sdata_is_seen(data, tmp_pa
         (
             "kronos",
             {"weights": "random"},
-            {"weights": "random", "normalization": "cohort", "stats": dict.fromkeys(CHANNELS, (0.1, 0.2))},
+            {"weights": "random", "stats": dict.fromkeys(CHANNELS, (0.1, 0.2))},
         ),
     ],
     ids=["intensity_max", "order of markers", "mapping", "option", "background", "stats"],
