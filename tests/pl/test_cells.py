@@ -233,3 +233,15 @@ def test_paint_with_unsorted_and_absent_labels():
 @pytest.mark.parametrize(("about", "expected"), [(12, 10), (20, 20), (0.7, 0.5), (51, 50), (199, 100)])
 def test_round_length(about, expected):
     assert round_length(about) == pytest.approx(expected)
+
+
+def test_ids_stored_as_text_colour_the_same_cells():
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    sfm.pp.cell_table(sdata)
+    sample = sdata["table"].obs["sample"].iloc[0]
+    pixels = []
+    for dtype in (int, str):
+        sdata["table"].obs["cell_id"] = sdata["table"].obs["cell_id"].astype(dtype)
+        ax = sfm.pl.cells(sdata, sample, color="area", show=False)
+        pixels.append(ax.images[-1].get_array())
+    np.testing.assert_array_equal(*pixels)

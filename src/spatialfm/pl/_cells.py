@@ -25,6 +25,7 @@ from ..pp.elements import (
     match_elements,
     pixel_size,
 )
+from ..pp.joins import annotated_cells
 from ._figure import MISSING, Palette, category_colors, finish, new_axes
 from ._raster import Window, composite, draw_scale_bar, paint, read_raster
 
@@ -278,7 +279,8 @@ def _rows_of(sdata: SpatialData, pair: SampleElements, table_name: str) -> tuple
             f"No row of table {table_name!r} belongs to labels {pair.labels!r}; its regions are "
             f"{listed(table.obs[attrs['region_key']].astype(str).unique())}. Pass labels= or table_name=."
         )
-    return table[rows], table.obs.loc[rows, attrs["instance_key"]].to_numpy()
+    _, ids = annotated_cells(table, table_name)
+    return table[rows], ids[rows]
 
 
 def _draw_cells(
