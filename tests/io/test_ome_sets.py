@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -268,3 +269,41 @@ def test_cycles_stored_as_time_points_of_one_channel(tmp_path):
         found = read(tmp_path / "a.ome.tif", axes=word)
         np.testing.assert_array_equal(found[0], planes)
         assert found[1] == ["cyc1_DAPI", "cyc2_DAPI", "cyc3_DAPI"]
+
+
+def test_a_smaller_core_is_not_taken_for_a_thumbnail(tmp_path):
+    """Two cores in one file, of which the second is a quarter of the first."""
+    a, b = pixels_of(0, size=(80, 100)), pixels_of(1, size=(50, 40))
+    xml = [
+        image_xml("core A", ["DAPI", "CD3"], 0.5, (80, 100), tiff_data(0, 2)),
+        image_xml("core B", ["DAPI", "CD3"], 0.5, (50, 40), tiff_data(2, 2)),
+    ]
+    write(tmp_path / "a.ome.tif", [*a, *b], ome(*xml))
+    with pytest.raises(InputFileError, match="2 images.*series=0: core A.*series=1: core B"):
+        read(tmp_path / "a.ome.tif")
+    half = a[:, ::2, ::2]  # of the same proportions: a level of a pyramid, or else
+    xml[1] = image_xml("half", ["DAPI", "CD3"], 1.0, (40, 50), tiff_data(2, 2))
+    write(tmp_path / "b.ome.tif", [*a, *half], ome(*xml))
+    with pytest.warns(SpatialfmWarning, match=r"left out.*b\.ome\.tif' \(series=1: half .*series=<number>"):
+        found = read(tmp_path / "b.ome.tif")
+    np.testing.assert_array_equal(found[0], a)
+    np.testing.assert_array_equal(read(tmp_path / "b.ome.tif", series=1)[0], half)
+
+
+def test_thumbnails_and_labels_of_a_slide_are_passed_over(tmp_path):
+    a = pixels_of(0, size=(80, 100))
+    xml = [
+        image_xml("slide", ["DAPI", "CD3"], 0.5, (80, 100), tiff_data(0, 2)),
+        image_xml("label", ["x", "y"], None, (40, 30), tiff_data(2, 2)),
+        image_xml("map", ["z"], None, (30, 20), tiff_data(4, 1)),
+    ]
+    write(tmp_path / "a.ome.tif", [*a, *a[:, :40, :30], a[0, :30, :20]], ome(*xml))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialfmWarning)
+        np.testing.assert_array_equal(read(tmp_path / "a.ome.tif")[0], a)
+
+
+def test_series_of_a_folder(tmp_path):
+    tifffile.imwrite(tmp_path / "CD3.tif", pixels_of(0)[0])
+    with pytest.raises(InputFileError, match="series=1 is the number of an image in one file.*a folder"):
+        read(tmp_path, series=1)

@@ -93,7 +93,7 @@ def test_refusals(tmp_path, sdata):
         with pytest.raises(InputFileError, match=f"{name}' is there and is not a zarr store"):
             sfm.io.write(sdata, out / name, overwrite=True)
     sfm.io.write(SpatialData(attrs={"study": "old"}), out / "core.zarr")
-    with pytest.raises(InputFileError, match=r"core\.zarr' is there already. Pass overwrite=True"):
+    with pytest.raises(InputFileError, match=r"core\.zarr' is there already. Pass another path, or overwrite=True"):
         sfm.io.write(sdata, out / "core.zarr")
     assert names(out) == ["core.zarr", "file", "notes"]
     assert (out / "notes" / "precious.txt").read_text() == "results"

@@ -147,6 +147,11 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
         return f"Masks, by names and pixels, are among the markers and kept, because channel_names= has them: {files}."
     if kind == "mask_name":
         return f"Files called like masks are read as markers, because their pixels are no label ids: {files}."
+    if kind == "left_out":
+        return (
+            f"Smaller images like the one that is read are left out, as levels of its pyramid: {files}. If one is an "
+            "image of its own, read it with series=<number>."
+        )
     if kind == "unused_pages":
         return (
             f"Pages that the OME-XML does not speak of are left out: {files}. If they are channels of the image, "

@@ -9,7 +9,7 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 
-from .._errors import PixelSizeError
+from .._errors import InputFileError, PixelSizeError
 from ._axes import assign_axes, plane_names
 from ._layout import TiffLayout, open_tiff
 from ._names import default_channel_names, resolve_channel_names
@@ -57,6 +57,11 @@ def read_image(
     if path.is_dir():
         from ._folder import read_folder
 
+        if series is not None:
+            raise InputFileError(
+                f"series={series} is the number of an image in one file, but '{path}' is a folder of one TIFF a "
+                "marker. Leave series= out, or pass the file."
+            )
         return read_folder(path, channel_names, needs_all_names, mask)
     layout = open_tiff(path, series)
     n_names = len(channel_names) if isinstance(channel_names, list) else None
@@ -88,6 +93,8 @@ def read_image(
 
 def _notes(layout: TiffLayout, found: Sequence[str], given: object) -> Iterator[tuple[str, str]]:
     """What is odd about a file, as kind and text."""
+    if layout.left_out:
+        yield "left_out", layout.left_out
     if layout.unused_pages:
         yield "unused_pages", f"{layout.unused_pages} of {layout.unused_pages + len(layout.levels[0].pages)} pages"
     if layout.metadata.is_photograph and not isinstance(given, list):

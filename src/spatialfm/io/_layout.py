@@ -19,14 +19,14 @@ import tifffile
 from .._errors import InputFileError, listed
 from ._ifd import check_ifd_chain
 from ._metadata import ImageMetadata, read_metadata
-from ._ome import companion_error, external_xml, metadata_file, missing_files, page_file
+from ._ome import companion_error, external_xml, metadata_file, missing_files
+from ._series import all_series, choose_series, unused_pages
 from ._state import FileState, file_state
 
 if TYPE_CHECKING:
     from tifffile import TiffPage, TiffPageSeries
 
 _UNCOMPRESSED = 1
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class TiffLayout:
     levels: tuple[Level, ...]
     metadata: ImageMetadata
     unused_pages: int = 0
+    left_out: str = ""  # images that may be levels of this one or others, described
     members: tuple[FileState, ...] = ()
 
     @property
@@ -155,28 +156,17 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
 def _layout(
     tif: tifffile.TiffFile, state: FileState, series: int | None, described_in: Path | None = None
 ) -> TiffLayout:
-    all_series = _all_series(tif)
-    chosen = all_series[_choose_series(all_series, series, state.path)]
+    images = all_series(tif)
+    index, left_out = choose_series(images, series, state.path)
+    chosen = images[index]
     missing = missing_files(tif, state.path) if chosen.kind == "ome" else []
     levels = _same_channels(tuple(_level(level, state, missing) for level in chosen.levels))
-    unused = _unused_pages(tif, all_series, chosen) if chosen.kind == "ome" else 0
+    unused = unused_pages(tif, images, chosen) if chosen.kind == "ome" else 0
     paths = {page.path for level in levels for page in level.pages} - {state.path}
     paths |= set() if described_in is None else {str(described_in.resolve())}
     members = tuple(FileState.of(Path(path)) for path in sorted(paths))
-    return TiffLayout(state, series, levels, read_metadata(tif, chosen, state.path), unused, members)
-
-
-def _unused_pages(tif: tifffile.TiffFile, all_series: Sequence[TiffPageSeries], chosen: TiffPageSeries) -> int:
-    """Pages like those of the image that no image of the OME-XML speaks of."""
-    used = {page.index for series in all_series for page in series if page is not None and page_file(page) == own(tif)}
-    rest = [tif.pages.get(i) for i in range(len(tif.pages)) if i not in used]
-    keyframe = chosen.keyframe
-    return sum(page.shaped == keyframe.shaped and page.dtype == keyframe.dtype for page in rest)
-
-
-def own(tif: tifffile.TiffFile) -> Path:
-    """File that is open."""
-    return Path(tif.filehandle.path)
+    metadata = read_metadata(tif, chosen, state.path)
+    return TiffLayout(state, series, levels, metadata, members=members, unused_pages=unused, left_out=left_out)
 
 
 def _check_magic(state: FileState) -> None:
@@ -188,49 +178,6 @@ def _check_magic(state: FileState) -> None:
         raise InputFileError(
             f"'{state.path}' is not a TIFF file (it starts with {start!r}). Pass a TIFF, or save the image as one."
         )
-
-
-def _choose_series(all_series: list[TiffPageSeries], wanted: int | None, path: str) -> int:
-    if not all_series:
-        raise InputFileError(f"'{path}' holds no image. Copy or export it again.")
-    numbered = list(enumerate(all_series))
-    if wanted is not None:
-        if not 0 <= wanted < len(all_series):
-            raise InputFileError(f"'{path}' has no series {wanted}. It holds {_described(numbered)}. Mend series=.")
-        return wanted
-    # every file of a set may describe the images of all files
-    here = [(i, series) for i, series in numbered if series.kind != "ome" or _lies_in(series, path)]
-    if not here:
-        raise InputFileError(
-            f"'{path}' holds none of the images that its OME-XML describes: {_described(numbered)}. Pass the file "
-            "that holds the image."
-        )
-    if len(here) == 1 or here[0][1].name == "Baseline":  # QPTIFF: then thumbnail, macro and slide label
-        return here[0][0]
-    areas = np.array([s.keyframe.imagelength * s.keyframe.imagewidth for _, s in here], dtype=float)
-    largest = int(areas.argmax())
-    # what is far smaller is a thumbnail or a label; anything else is an image of its own
-    if (np.delete(areas, largest) <= areas[largest] / 3).all():
-        return here[largest][0]
-    raise InputFileError(
-        f"'{path}' holds {len(here)} images: {_described(here)}. Say which with series=<number>, for "
-        "labels with labels_series=<number>; a file in a folder of markers must hold one image."
-    )
-
-
-def _lies_in(series: TiffPageSeries, path: str) -> bool:
-    return any(page is not None and page_file(page) == Path(path) for page in series)
-
-
-def _described(numbered: Sequence[tuple[int, TiffPageSeries]]) -> str:
-    shown = [f"series={i}: {s.name or s.kind} {s.axes} {s.shape}" for i, s in numbered[:_SHOWN]]
-    return "; ".join(shown) + (f"; and {len(numbered) - _SHOWN} more" if len(numbered) > _SHOWN else "")
-
-
-def _all_series(tif: tifffile.TiffFile) -> Sequence[TiffPageSeries]:
-    """The images of a file, with axes of length 1 where tifffile can still tell them."""
-    # from tifffile 2026.5.2 on, what is to be squeezed is said here instead of asked of each series
-    return tif.series(squeeze=False) if callable(tif.series) else tif.series
 
 
 def _full_shape(series: TiffPageSeries) -> tuple[str, tuple[int, ...]]:

@@ -75,7 +75,10 @@ def _check_target(target: Path, overwrite: bool) -> None:
     if not target.is_dir() or not any((target / name).is_file() for name in _ZARR_FILES):
         raise InputFileError(f"'{target}' is there and is not a zarr store. Pass another path.")
     if not overwrite:
-        raise InputFileError(f"Store '{target}' is there already. Pass overwrite=True to replace it, or another path.")
+        raise InputFileError(
+            f"Store '{target}' is there already. Pass another path, or overwrite=True to replace it "
+            "with all that is in it."
+        )
 
 
 def _put(partial: Path, target: Path) -> None:

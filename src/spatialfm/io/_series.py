@@ -1,0 +1,99 @@
+"""The images of a TIFF file: which there are, which is meant, and what belongs to none."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._errors import InputFileError
+from ._ome import page_file
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPageSeries
+
+_SHOWN = 8
+
+
+def all_series(tif: TiffFile) -> Sequence[TiffPageSeries]:
+    """The images of a file, with axes of length 1 where tifffile can still tell them."""
+    # from tifffile 2026.5.2 on, what is to be squeezed is said here instead of asked of each series
+    return tif.series(squeeze=False) if callable(tif.series) else tif.series
+
+
+def choose_series(all_series: Sequence[TiffPageSeries], wanted: int | None, path: str) -> tuple[int, str]:
+    """Number of the image that is meant, and smaller ones like it that are left out, described.
+
+    Thumbnails, slide labels and overviews are images with other channels, pixels or names than the largest. What is
+    like it in all of these and has its proportions may be a level of its pyramid, or another image: that is said.
+    What has other proportions is another image.
+
+    Raises
+    ------
+    InputFileError
+        If there is none, or several and `wanted` does not say which.
+    """
+    if not all_series:
+        raise InputFileError(f"'{path}' holds no image. Copy or export it again.")
+    numbered = list(enumerate(all_series))
+    if wanted is not None:
+        if not 0 <= wanted < len(all_series):
+            raise InputFileError(f"'{path}' has no series {wanted}. It holds {_described(numbered)}. Mend series=.")
+        return wanted, ""
+    # every file of a set may describe the images of all files
+    here = [(i, series) for i, series in numbered if series.kind != "ome" or _lies_in(series, path)]
+    if not here:
+        raise InputFileError(
+            f"'{path}' holds none of the images that its OME-XML describes: {_described(numbered)}. Pass the file "
+            "that holds the image."
+        )
+    if len(here) == 1 or here[0][1].name == "Baseline":  # QPTIFF: then thumbnail, macro and slide label
+        return here[0][0], ""
+    index, largest = max(here, key=lambda item: _area(item[1]))
+    others = [(i, series) for i, series in here if i != index]
+    alike = [(i, series) for i, series in others if _is_like(series, largest)]
+    far_smaller = all(_area(series) <= _area(largest) / 3 for _, series in others)
+    if far_smaller and all(_has_proportions(series, largest) for _, series in alike):
+        return index, _described(alike)
+    raise InputFileError(
+        f"'{path}' holds {len(here)} images: {_described(here)}. Say which with series=<number>, for "
+        "labels with labels_series=<number>; a file in a folder of markers must hold one image."
+    )
+
+
+def _area(series: TiffPageSeries) -> int:
+    return series.keyframe.imagelength * series.keyframe.imagewidth
+
+
+def _is_like(series: TiffPageSeries, largest: TiffPageSeries) -> bool:
+    """Whether an image has the channels and pixels of the largest, and is not called what goes with an image."""
+    if re.search("thumb|label|macro|overview|preview", series.name or "", re.IGNORECASE):
+        return False
+    here, there = ((s.axes, s.size // max(_area(s), 1), s.dtype) for s in (series, largest))
+    return here == there
+
+
+def _has_proportions(series: TiffPageSeries, largest: TiffPageSeries) -> bool:
+    down = largest.keyframe.imagelength / series.keyframe.imagelength
+    across = largest.keyframe.imagewidth / series.keyframe.imagewidth
+    return math.isclose(down, across, rel_tol=0.05)
+
+
+def unused_pages(tif: TiffFile, all_series: Sequence[TiffPageSeries], chosen: TiffPageSeries) -> int:
+    """Pages like those of the image that no image of the OME-XML speaks of."""
+    here = Path(tif.filehandle.path)
+    used = {page.index for series in all_series for page in series if page is not None and page_file(page) == here}
+    rest = [tif.pages.get(i) for i in range(len(tif.pages)) if i not in used]
+    keyframe = chosen.keyframe
+    return sum(page.shaped == keyframe.shaped and page.dtype == keyframe.dtype for page in rest)
+
+
+def _lies_in(series: TiffPageSeries, path: str) -> bool:
+    return any(page is not None and page_file(page) == Path(path) for page in series)
+
+
+def _described(numbered: Sequence[tuple[int, TiffPageSeries]]) -> str:
+    shown = [f"series={i}: {s.name or s.kind} {s.axes} {s.shape}" for i, s in numbered[:_SHOWN]]
+    return "; ".join(shown) + (f"; and {len(numbered) - _SHOWN} more" if len(numbered) > _SHOWN else "")
