@@ -19,6 +19,7 @@ from .._keys import (
     SAMPLE_KEY,
     SAMPLES,
     SPATIAL,
+    TISSUE_PREFIX,
     TRUE_CELLS_PREFIX,
     TRUTH,
     cell_name,
@@ -28,6 +29,7 @@ from .._keys import (
 from .._progress import progress_bar
 from .._public import public
 from ._simulate_artifacts import add_artifacts
+from ._simulate_glass import STRAY_LIGHT, draw_outline, on_tissue
 from ._simulate_optics import Camera, autofluorescence, expected_photons, expose
 from ._simulate_options import (
     ARTIFACTS,
@@ -63,6 +65,7 @@ class _Sample:
     true_cells: np.ndarray
     cells: np.ndarray
     artifacts: np.ndarray | None
+    outline: np.ndarray | None
     segmentation: dict[str, int]
 
 
@@ -79,6 +82,7 @@ def simulate_cohort(
     baseline_hazard: float = 0.015,
     artifacts: str | Sequence[str] = (),
     artifact_rate: float = 0.3,
+    glass: float = 0.0,
     merge_rate: float = 0.04,
     split_rate: float = 0.03,
     miss_rate: float = 0.03,
@@ -125,6 +129,8 @@ def simulate_cohort(
         Deaths a month of a patient of 62 years, stage I, with the mean fraction.
     artifacts, artifact_rate
         Any of ``"fold"``, ``"blur"``, ``"saturation"``; probability of each in each sample.
+    glass
+        Share of every image, beside the tissue, that is empty: no cells, no autofluorescence, a little stray light.
     merge_rate, split_rate, miss_rate
         Expected shares of true cells that the segmentation fuses with a touching one, cuts in two, and misses.
     dilation
@@ -152,6 +158,7 @@ def simulate_cohort(
     - ``image_<sample>``: uint16 ``(c, y, x)``. Without artifacts nothing saturates at the default strengths.
     - ``cells_<sample>``: the segmentation that a user would have; ``true_cells_<sample>``: the true one.
     - ``artifacts_<sample>``, where artifacts were asked for: 0 clean, 1 fold, 2 blur, 3 saturation.
+    - ``tissue_<sample>``, where glass was asked for: 1 tissue, 0 glass.
 
     and the tables
 
@@ -205,6 +212,7 @@ def simulate_cohort(
         "baseline_hazard": check_number("baseline_hazard", baseline_hazard, 1e-6),
         "artifacts": list(check_artifacts(artifacts)),
         "artifact_rate": check_number("artifact_rate", artifact_rate, 0, 1),
+        "glass": check_number("glass", glass, 0, 0.9),
         "merge_rate": check_number("merge_rate", merge_rate, 0, 1),
         "split_rate": check_number("split_rate", split_rate, 0, 1),
         "miss_rate": check_number("miss_rate", miss_rate, 0, 0.9),
@@ -242,11 +250,17 @@ def _draw_sample(patient: Patient, s: int, parameters: dict, camera: Camera) -> 
 
     markers = panel(n_markers)
     tissue, layout = draw_tissue(size * mpp + 2 * _MARGIN, patient, rng("tissue"))
+    outline = draw_outline(size, mpp, parameters["glass"], rng("outline")) if parameters["glass"] else None
+    if outline is not None:
+        tissue = tissue.keep(on_tissue(outline, tissue.xy - _MARGIN, mpp))
     tissue, shapes = draw_shapes(tissue, size, mpp, _MARGIN, rng("shape"))
     level = expression(tissue.type, tissue.state, patient.marker_gain, rng("expression"), n_markers)
     slide = draw_slide(patient.slide, seed, parameters["batch_effect"])
     optics = rng("optics")
     glow = autofluorescence(shapes, layout.glow(size, mpp, _MARGIN), mpp, optics)
+    if outline is not None:
+        outline = outline | (shapes.labels > 0)  # cells at the edge reach beyond it
+        glow = np.where(outline, glow, STRAY_LIGHT).astype(np.float32)
     photons = expected_photons(level, shapes, glow, markers, slide, camera, mpp, optics)
     image, mask = expose(photons, camera, optics), None
     if parameters["artifacts"]:
@@ -259,7 +273,7 @@ def _draw_sample(patient: Patient, s: int, parameters: dict, camera: Camera) -> 
     )
     centres = centroids(shapes.labels, len(tissue.xy), mpp)
     name = f"{patient.name}_{s + 1}"
-    return _Sample(name, patient, tissue, level, centres, image, shapes.labels, cells, mask, counts)
+    return _Sample(name, patient, tissue, level, centres, image, shapes.labels, cells, mask, outline, counts)
 
 
 def _assemble(patients: list[Patient], samples: list[_Sample], parameters: dict, camera: Camera) -> SpatialData:
@@ -282,6 +296,8 @@ def _assemble(patients: list[Patient], samples: list[_Sample], parameters: dict,
         masks = {cells_name(sample.name): sample.cells, TRUE_CELLS_PREFIX + sample.name: sample.true_cells}
         if sample.artifacts is not None:
             masks[ARTIFACTS_PREFIX + sample.name] = sample.artifacts
+        if sample.outline is not None:
+            masks[TISSUE_PREFIX + sample.name] = sample.outline.astype(np.uint8)
         labels |= {name: Labels2DModel.parse(mask, dims=("y", "x"), **where) for name, mask in masks.items()}
     return SpatialData(
         images=images,

@@ -16,7 +16,18 @@ MPP_RANGE = (0.1, 1.5)  # above, a lymphocyte is under 20 pixels
 ARTIFACTS = {"fold": 1, "blur": 2, "saturation": 3}  # codes in the artifact masks; later ones cover earlier ones
 
 # streams of random numbers: one a subject, so that a change of optics leaves the tissue as it is
-_STREAMS = ("patient", "slide", "tissue", "expression", "shape", "segmentation", "optics", "artifacts", "latent")
+_STREAMS = (
+    "patient",
+    "slide",
+    "tissue",
+    "expression",
+    "shape",
+    "segmentation",
+    "optics",
+    "artifacts",
+    "latent",
+    "outline",
+)
 
 
 def generator(random_state: int, stream: str, *indices: int) -> np.random.Generator:

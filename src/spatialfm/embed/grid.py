@@ -14,7 +14,7 @@ from .inputs import Inputs
 from .plan import OF_WINDOWS, Plan, check_window, choose_outputs, finish_plan
 from .reader import SampleReader
 from .tiles import tile_starts
-from .tissue import find_tissue, share_of_tissue
+from .tissue import find_tissue, share_of_tissue, tissue_notes
 from .windows import choose_window
 
 
@@ -92,5 +92,6 @@ def plan_grid(inputs: Inputs, size: int | None, stride: int | None, min_tissue: 
         sample=grid.sample,
         centers=grid.starts + size // 2,
     )
-    notes = {**inputs.notes, "mode": "grid", "background": "keep", "window": size, "stride": stride}
+    notes = inputs.notes | tissue_notes(list(inputs.notes["channels"]), inputs.raw, used=True)
+    notes |= {"mode": "grid", "background": "keep", "window": size, "stride": stride}
     return finish_plan(inputs, job, notes | {"min_tissue": min_tissue}), grid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import dask.array as da
@@ -14,6 +14,7 @@ from .._errors import ModelError, PanelError, warn
 from .._logging import logger
 from ..models.encoder import STD_EPSILON
 from ..pp.elements import AxisAffine, SampleElements, channel_names, image_array, labels_array, labels_to_image
+from ..pp.tissue import Tissue, tissue_sources
 from .domain import domain_warnings
 from .geometry import EXACT, common_pixel_size, image_pixel_sizes, resampling_ratios
 from .levels import say_levels
@@ -23,6 +24,7 @@ from .preprocess import PreparedReader, prepare, statistics_readers
 from .proteins import find_embeddings
 from .published import GivenStatistics, clip_of, of_markers, read_statistics
 from .reader import SampleReader
+from .tissue import tissue_notes
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -53,6 +55,7 @@ class Options:
     autocast: bool = False
     compile: bool = False
     on_nan: str = "raise"
+    tissue: Tissue = "auto"
     workers: str | None = None  # device asked of the workers of a cluster, if one runs it
 
 
@@ -158,6 +161,8 @@ def prepare_inputs(
         _reader(sdata, pair, panel, number, ratio, ranges[pair.sample], options, area=card.mpp is None)
         for number, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True))
     ]
+    tissue = tissue_sources(sdata, pairs, options.tissue, [reader.shape for reader in raw], ratios, used)
+    raw = [replace(reader, tissue=source) for reader, source in zip(raw, tissue, strict=True)]
     say_levels(samples, raw)
     recipe = encoder.options.get("recipe", "released") if logged else None
     given = None if options.stats is None else read_statistics(options.stats, card, recipe)
@@ -203,6 +208,7 @@ def prepare_inputs(
         "computed_in": "bfloat16" if options.autocast else "float32",
         "compiled": options.compile,
         "on_nan": options.on_nan,
+        **tissue_notes(samples, raw, used="cohort" in sources or "image" in str(prepared.get("clip_source"))),
         "workers": options.workers,
     }
     return Inputs(encoder, options, panel, markers, raw, readers, np.asarray(ratios), mean, std, notes)

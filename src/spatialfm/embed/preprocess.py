@@ -18,7 +18,7 @@ import numpy as np
 
 from .cache import remembered
 from .reader import SampleReader, regions
-from .tissue import find_tissue
+from .tissue import find_tissue, tissue_identity
 
 PERCENTILE = 99.0
 RECIPES = ("released", "paper")
@@ -105,7 +105,7 @@ def prepare(reader: SampleReader, clip: np.ndarray | None = None) -> PreparedRea
     if np.isnan(clip).any():
         found = remembered(
             "percentiles",
-            {"image": reader.fingerprint, "percentile": PERCENTILE, "kept": MAX_VALUES},
+            {"image": reader.fingerprint, "tissue": tissue_identity(reader), "percentile": PERCENTILE, "kept": MAX_VALUES},
             lambda: {"values": tissue_percentiles(reader, PERCENTILE)},
         )
         clip = np.where(np.isnan(clip), found["values"], clip)

@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from .._errors import RunError, listed, warn
 from ..pp.elements import AxisAffine
 from ..pp.measure import LabelGrid, loaded
+from ..pp.tissue import TissueSource
 from .content import content_digest
 from .store import fingerprint
 
@@ -51,6 +52,8 @@ class SampleReader:
     area
         Whether a larger pixel is the mean of those it covers, as in a microscope, instead of antialiased by a
         triangle.
+    tissue
+        What decides where there is tissue; None: found on the pixels alone.
     """
 
     name: str
@@ -64,6 +67,8 @@ class SampleReader:
     image_to_labels: AxisAffine
     on_nan: str = "raise"
     area: bool = False
+    tissue: TissueSource | None = field(default=None, compare=False, repr=False)
+    known: list[str] = field(default_factory=list, init=False, compare=False, repr=False)  # identity of the tissue
     replaced: set[str] = field(default_factory=set, compare=False, repr=False)  # channels that were warned of
     clipped: set[str] = field(default_factory=set, compare=False, repr=False)  # the same for negative pixels
     _held: list[np.ndarray] = field(default_factory=list, init=False, compare=False, repr=False)

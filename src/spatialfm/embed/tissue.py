@@ -1,56 +1,59 @@
-"""Where an image holds tissue, and how much of a square of it does."""
+"""Where the image of a reader holds tissue, and how much of a square of it does."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ..pp.tissue import METHOD, SIDE, TissueSource, found_tissue, squares, warn_of_lost_cells
 from .cache import remembered
-from .reader import SampleReader, regions
-
-SIDE = 512  # largest side of the averaged image that tissue is found on
+from .reader import SampleReader
 
 
 def find_tissue(reader: SampleReader) -> tuple[np.ndarray, int]:
-    """`tissue_mask` of an image, found once a run."""
+    """Mask of the tissue, and how many model pixels one of its pixels spans; found once a run."""
+    source = reader.tissue or TissueSource()
+    if source.kind == "all":
+        return np.ones((1, 1), bool), max(reader.shape)
+    if source.kind == "given":
+        return source.given(), source.step
 
     def compute() -> dict[str, np.ndarray]:
         mask, step = tissue_mask(reader)
         return {"mask": mask, "step": np.array(step)}
 
-    found = remembered("tissue", {"image": reader.fingerprint, "side": SIDE}, compute)
+    found = remembered("tissue", {"image": reader.fingerprint, "tissue": tissue_identity(reader)}, compute)
     return found["mask"], int(found["step"])
 
 
 def tissue_mask(reader: SampleReader, *, block: int = 1024, side: int = SIDE) -> tuple[np.ndarray, int]:
-    """Where there is tissue: Otsu's threshold on the mean of all markers, holes filled.
+    """Tissue as it shows on the pixels of a reader; see `spatialfm.pp.glass` for how."""
+    source = reader.tissue or TissueSource()
+    shape, n = reader.shape, len(reader.channels)
+    cells = source.where_cells_are(shape, squares(shape, side))
+    return found_tissue(reader.pixels, n, shape, source.size, cells, side=side, block=block)
 
-    The published recipe (VirTues, Methods, preprocessing) thresholds and fills the image; here it is done on an image
-    averaged down to at most `side` pixels, on which every marker counts alike whatever its brightness.
 
-    Returns
-    -------
-    Boolean mask on the averaged image, and how many model pixels one of its pixels spans. All True where the image
-    is constant.
-    """
-    from scipy.ndimage import binary_fill_holes
-    from skimage.filters import threshold_otsu
+def tissue_identity(reader: SampleReader) -> str:
+    """What decides the tissue of a reader, beside its pixels."""
+    source = reader.tissue or TissueSource()
+    if not reader.known:
+        cells = source.where_cells_are(reader.shape, squares(reader.shape, SIDE)) if source.kind == "auto" else None
+        reader.known.append(source.identity(cells))
+    return reader.known[0]
 
-    height, width = reader.shape
-    step = max(1, -(-max(height, width) // side))
-    # blocks begin at multiples of `step`, so that no averaged pixel is cut by a block
-    block = max(1, block // step) * step
-    small = np.zeros((len(reader.channels), -(-height // step), -(-width // step)))
-    for y0, y1, x0, x1 in regions(reader.shape, block):
-        place = (slice(y0 // step, -(-y1 // step)), slice(x0 // step, -(-x1 // step)))
-        rows, columns = np.arange(0, y1 - y0, step), np.arange(0, x1 - x0, step)
-        n_pixels = np.outer(np.diff(rows, append=y1 - y0), np.diff(columns, append=x1 - x0))
-        for averaged, values in zip(small, reader.pixels(y0, y1, x0, x1), strict=True):
-            averaged[place] = np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1) / n_pixels
-    scale = small.mean(axis=(1, 2))
-    signal = np.log1p(small[scale > 0] / scale[scale > 0, None, None]).mean(axis=0) if (scale > 0).any() else small[0]
-    if np.ptp(signal) == 0:
-        return np.ones(signal.shape, bool), step
-    return binary_fill_holes(signal > threshold_otsu(signal)), step
+
+def tissue_notes(samples: Sequence[str], readers: Sequence[SampleReader], *, used: bool) -> dict[str, object]:
+    """What the record says of the tissue; where less than half is kept and cells lie outside, a warning too."""
+    sources = [reader.tissue or TissueSource() for reader in readers]
+    notes: dict[str, object] = {"tissue": {sample: source.name for sample, source in zip(samples, sources, strict=True)}}
+    if not used:
+        return notes
+    masks = [find_tissue(reader) for reader in readers]
+    warn_of_lost_cells(samples, sources, masks)
+    kept = {sample: round(float(mask.mean()), 6) for sample, (mask, _) in zip(samples, masks, strict=True)}
+    return notes | {"tissue_kept": kept, "tissue_method": METHOD}
 
 
 def share_of_tissue(mask: np.ndarray, step: int, shape: tuple[int, int], corners: np.ndarray, size: int) -> np.ndarray:
@@ -59,7 +62,7 @@ def share_of_tissue(mask: np.ndarray, step: int, shape: tuple[int, int], corners
     Parameters
     ----------
     mask, step
-        As `tissue_mask` returns them: a pixel of the mask spans ``step x step`` pixels of the image.
+        As `find_tissue` returns them: a pixel of the mask spans ``step x step`` pixels of the image.
     shape
         Height and width of the image.
     corners, size

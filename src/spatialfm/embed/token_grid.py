@@ -13,7 +13,7 @@ from .grid import GridJob
 from .inputs import Inputs
 from .plan import Plan, check_window, choose_outputs, finish_plan
 from .tiles import tile_starts
-from .tissue import find_tissue, share_of_tissue
+from .tissue import find_tissue, share_of_tissue, tissue_notes
 from .windows import choose_window
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def plan_tokens(inputs: Inputs, size: int | None, stride: int | None, min_tissue
         sample=np.concatenate([np.full(len(part), number) for number, part in windows]),
         centers=corners + size // 2,
     )
-    notes = {**inputs.notes, "mode": "tokens", "background": "keep", "window": size, "stride": stride}
+    notes = inputs.notes | tissue_notes(list(inputs.notes["channels"]), inputs.raw, used=True)
+    notes |= {"mode": "tokens", "background": "keep", "window": size, "stride": stride}
     notes |= {"token_side": side, "token_spacing": spacing, "min_tissue": min_tissue}
     return finish_plan(inputs, job, notes), TokenGrid(sample, starts, side, spacing, coverage, n * n, rows)
 

@@ -23,6 +23,7 @@ from ._token_quality import token_quality
 from ._token_table import check_dense, classify, draw_maps, embed_table, plan_table, write_maps, write_predictions
 
 if TYPE_CHECKING:
+    from ..pp.tissue import Tissue
     from spatialdata import SpatialData
 
     from ..embed.inputs import Inputs
@@ -61,6 +62,7 @@ def detect_artifacts(
     outputs: str | None = None,
     normalization: Literal["auto", "published", "cohort"] = "auto",
     intensity_max: float | Mapping[str, float] | None = None,
+    tissue: Tissue = "auto",
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
     stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
@@ -84,7 +86,7 @@ def detect_artifacts(
     ----------
     sdata
         Images ``(c, y, x)``, and on some of them shapes with a class each, or labels elements with the artifacts.
-    model, weights, markers, mapping, on_unknown, normalization, intensity_max, mpp, resample, stats, \
+    model, weights, markers, mapping, on_unknown, normalization, intensity_max, tissue, mpp, resample, stats, \
 marker_embeddings, batch_size, device
         As in `spatialfm.tl.embed_cells`. Channels that `spatialfm.pp.channel_quality` finds blank or constant on every
         image are left out, unless `markers` names what to use.
@@ -175,6 +177,7 @@ marker_embeddings, batch_size, device
         outputs=outputs,
         normalization=normalization,
         intensity_max=intensity_max,
+        tissue=tissue,
         mpp=mpp,
         resample=resample,
         stats=stats,

@@ -24,6 +24,7 @@ from ._embedding import (
 )
 
 if TYPE_CHECKING:
+    from ..pp.tissue import Tissue
     from anndata import AnnData
     from dask.distributed import Client
     from spatialdata import SpatialData
@@ -49,6 +50,7 @@ def embed_cells(
     outputs: str | Sequence[str] | None = None,
     normalization: Literal["auto", "published", "cohort"] = "auto",
     intensity_max: float | Mapping[str, float] | None = None,
+    tissue: Tissue = "auto",
     background: Literal["zero", "keep"] | None = None,
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
@@ -123,6 +125,12 @@ def embed_cells(
         Pixel value that becomes 1, or ``{sample: value}``. Default: the range of 8- and 16-bit images; 1 for others.
         Has to be given where the pixel types of the images differ. VirTues takes raw values; with a mapping, in the
         unit of the sample with the largest. Negative pixels count as 0, with a warning.
+    tissue
+        Where statistics of the cohort are taken. ``"auto"``: all of an image, less empty glass: regions that are large,
+        dark in most channels, without segmented cells, and whose smoothed intensities are a mode of their own (docs:
+        *Choosing a model*, *Tissue*). ``"all"``: everything. A labels element (0: none) or shapes, ``"{sample}"`` in
+        the name stands for the sample; a 2-D array of bool or integers of the image's size; or ``{sample: any of
+        these}``.
     background
         Pixels outside of the cell: ``"zero"`` after normalising, or ``"keep"``. Default: what the card says.
     mpp
@@ -245,6 +253,7 @@ def embed_cells(
         outputs=outputs,
         normalization=normalization,
         intensity_max=intensity_max,
+        tissue=tissue,
         background=background,
         mpp=mpp,
         resample=resample,

@@ -34,6 +34,7 @@ from ._embedding import (
 )
 
 if TYPE_CHECKING:
+    from ..pp.tissue import Tissue
     from anndata import AnnData
     from dask.distributed import Client
     from geopandas import GeoDataFrame
@@ -61,6 +62,7 @@ def embed_tiles(
     outputs: str | Sequence[str] | None = None,
     normalization: Literal["auto", "published", "cohort"] = "auto",
     intensity_max: float | Mapping[str, float] | None = None,
+    tissue: Tissue = "auto",
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
     stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
@@ -86,13 +88,13 @@ def embed_tiles(
 
     Both papers work on tiles for tissue clustering, regions and patients: KRONOS with 64 or 256 pixels (Online Methods,
     *Unsupervised clustering of tissue*), VirTues with 128, tiles with less than 30 % of tissue left out (Methods,
-    *Aggregation*). Tissue is found on each image as for the marker statistics: Otsu's threshold, holes filled.
+    *Aggregation*). Tissue is found on each image as for the marker statistics, or told (``tissue=``).
 
     Parameters
     ----------
     sdata
         Images ``(c, y, x)``.
-    model, weights, markers, mapping, on_unknown, outputs, normalization, intensity_max, mpp, resample, stats, \
+    model, weights, markers, mapping, on_unknown, outputs, normalization, intensity_max, tissue, mpp, resample, stats, \
 marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, client, compile, dtype, resume
         As in `spatialfm.tl.embed_cells`. ``outputs="marker"`` gives one vector a marker, ``"patch"`` one a tile,
         ``"attention"`` how much each attention head looks at each marker.
@@ -161,6 +163,7 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
         outputs=outputs,
         normalization=normalization,
         intensity_max=intensity_max,
+        tissue=tissue,
         mpp=mpp,
         resample=resample,
         stats=stats,

@@ -18,6 +18,7 @@ from ._token_annotations import annotate_tokens, annotation_elements, check_clas
 from ._token_table import check_dense, classify, draw_maps, embed_table, plan_table, write_maps, write_predictions
 
 if TYPE_CHECKING:
+    from ..pp.tissue import Tissue
     from spatialdata import SpatialData
 
     from ..models.encoder import Encoder
@@ -50,6 +51,7 @@ def segment_regions(
     outputs: str | None = None,
     normalization: Literal["auto", "published", "cohort"] = "auto",
     intensity_max: float | Mapping[str, float] | None = None,
+    tissue: Tissue = "auto",
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
     stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
@@ -73,7 +75,7 @@ def segment_regions(
     ----------
     sdata
         Images ``(c, y, x)``, and shapes with a class each (polygons, or circles) on some of them.
-    model, weights, markers, mapping, on_unknown, normalization, intensity_max, mpp, resample, stats, \
+    model, weights, markers, mapping, on_unknown, normalization, intensity_max, tissue, mpp, resample, stats, \
 marker_embeddings, batch_size, device
         As in `spatialfm.tl.embed_cells`.
     annotations
@@ -171,6 +173,7 @@ marker_embeddings, batch_size, device
         outputs=outputs,
         normalization=normalization,
         intensity_max=intensity_max,
+        tissue=tissue,
         mpp=mpp,
         resample=resample,
         stats=stats,

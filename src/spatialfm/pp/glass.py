@@ -1,0 +1,269 @@
+"""Is there empty glass beside the tissue, and where? Arrays in, masks out.
+
+Decided on a small image (every pixel the mean of a square), smoothed over the radius of a cell, in four steps:
+
+1. *One score.* Hot pixels are cut. Each channel is scaled between its 0.5th and 99.5th percentile and clipped, so that neither brightness
+   nor a few hot pixels decide; the square root spreads the dark end, where counts are. The score is the mean over
+   channels: no stain of nuclei is needed, and a channel that is constant has no say.
+2. *One mode or two.* Normal mixtures of one and of two components are fitted to the score. Two are believed where they
+   gain more than `MIN_GAIN` in log-likelihood after the penalty of the BIC, counting as one observation what one
+   smoothing window covers, and where Ashman's D (distance of the means over the pooled spread; Ashman, Bird and Zepf
+   1994) exceeds `MIN_SEPARATION`: tissue of two kinds overlaps, glass and tissue hardly do. Slopes between the two are
+   left out.
+3. *Is the darker one empty?* Most channels must be at least `MIN_LEVEL` times darker there, or vary `MIN_CONTRAST`
+   times less from one cell to the next, which an offset of the camera does not hide; and hardly any may be brighter.
+   Tissue of 2 counts beside tissue of 4 is not glass. If the darker one is not, it is split further: there may be glass
+   beside tissue that is dim.
+4. *Is it glass or a hole?* Glass is large: regions of less than `MIN_GLASS`, regions enclosed by tissue of up to
+   `MAX_HOLE` (vessels, ducts, necrosis, fat), and regions with segmented cells are tissue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+RADIUS = 4.0  # µm of a cell, the standard deviation of the smoothing
+ASSUMED_MPP = 0.5  # µm per pixel, where nobody knows
+MIN_GAIN = 10.0
+MIN_SEPARATION = 4.0
+MIN_LEVEL = 5.0
+MIN_CONTRAST = 3.0
+MAX_REVERSED = 0.1  # share of channels that may be brighter on glass
+MIN_GLASS = 2_500.0  # µm²
+MAX_HOLE = 100_000.0  # µm²
+MIN_PIECE = 500.0  # µm² of tissue without a segmented cell: less is dust
+MIN_CELLS = 0.05  # share of a region that is segmented cells
+_EDGE = 0.3  # share of either mode, that on the steepest slopes of the score, that is taken for its blurred edge
+_SPIKE = 3.0
+_DEPTH = 3  # how often the darker part is split
+_SAMPLE = 150  # points of a side that mixtures are fitted to
+
+
+@dataclass(frozen=True)
+class Split:
+    """A mixture of two normal distributions: the score between them, its gain over one, and how far they are apart."""
+
+    cut: float
+    gain: float
+    separation: float
+
+
+def find_tissue_mask(small: np.ndarray, size: float, cells: np.ndarray | None = None) -> np.ndarray:
+    """Where there is tissue, ``(h, w)`` boolean; everywhere where no glass is found.
+
+    Parameters
+    ----------
+    small
+        ``(c, h, w)``, an image averaged over squares.
+    size
+        Side of one of its pixels in µm.
+    cells
+        ``(h, w)``, where segmented cells are.
+    """
+    sigma = max(RADIUS / size, 0.5)
+    small = _without_spikes(small)
+    measured = ~_not_measured(small, sigma, MIN_GLASS / size**2)
+    if not measured.any():
+        return np.ones(small.shape[1:], bool)
+    dark = _dark(small, measured, sigma, MIN_GLASS / size**2)
+    if dark is None:
+        return measured
+    glass = _opened(dark, sigma) & measured
+    glass = _large(glass, measured, size, cells)
+    tissue = measured & ~glass
+    if cells is not None:
+        tissue |= measured & _grown(cells, sigma)
+    tissue = _without_dust(tissue, MIN_PIECE / size**2, cells)
+    return tissue if tissue.any() else measured
+
+
+def _without_spikes(small: np.ndarray) -> np.ndarray:
+    """Hot pixels cut down to `_SPIKE` times what nearly all pixels with any signal stay below."""
+    out = np.array(small, np.float32)
+    np.nan_to_num(out, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    for channel in out:
+        lit = channel[channel > 0]
+        if lit.size:
+            np.minimum(channel, _SPIKE * np.quantile(lit, 0.995), out=channel)
+    return out
+
+
+def _not_measured(small: np.ndarray, sigma: float, min_area: float) -> np.ndarray:
+    """Exact zeros of all channels in large pieces that reach the edge: what a mosaic was padded with."""
+    empty = (small == 0).all(axis=0)
+    if not empty.any() or empty.all():
+        return np.zeros(empty.shape, bool)
+    core = _opened(empty, 6 * sigma)  # counts are zero on many pixels, but not on all of so many
+    padding = empty & _grown(core, sigma)
+    pieces, n = ndimage.label(padding)
+    edge = np.unique(_border(pieces))
+    area = np.bincount(pieces.ravel(), minlength=n + 1)
+    kept = [piece for piece in edge if piece and area[piece] >= min_area]
+    return np.isin(pieces, kept)
+
+
+def _dark(small: np.ndarray, measured: np.ndarray, sigma: float, min_area: float) -> np.ndarray | None:
+    """The darkest part of an image, if it is empty."""
+    score = _score(small, measured, sigma)
+    if score is None:
+        return None
+    slope = ndimage.gaussian_gradient_magnitude(score, sigma / 2)
+    inside, found = measured, None
+    for _ in range(_DEPTH):
+        some = _thinned(inside)
+        split = two_modes(score[some], slope[some], inside.sum() / max(4 * np.pi * sigma**2, 1))
+        if split is None:
+            break
+        dark = inside & (score < split.cut)
+        if dark.sum() < min_area:
+            break
+        clear = split.gain > MIN_GAIN and split.separation > MIN_SEPARATION
+        if clear and is_empty(small, dark, inside & ~dark, round(sigma)):
+            found = dark
+        inside = dark
+    return found
+
+
+def _score(small: np.ndarray, measured: np.ndarray, sigma: float) -> np.ndarray | None:
+    """Mean over channels of the root of the scaled, smoothed intensity; None where no channel varies."""
+    total, n = np.zeros(measured.shape, np.float32), 0
+    weight = _smoothed(measured.astype(np.float32), sigma) if not measured.all() else 1.0
+    for channel in small:
+        level = _smoothed(np.where(measured, channel, 0), sigma) / np.maximum(weight, 1e-6)
+        low, high = np.quantile(level[measured], [0.005, 0.995])
+        if high - low > 1e-6 * max(abs(high), abs(low)):
+            total += np.sqrt(np.clip((level - low) / (high - low), 0, 1))
+            n += 1
+    return total / n if n else None
+
+
+def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Split | None:
+    """Split values between two normal components; None where there is nothing to split.
+
+    Parameters
+    ----------
+    values, slope
+        ``(n,)``, and how steeply each changes in the image: at the blurred edge of the tissue all values occur, which
+        would hide that there are two modes.
+    n_independent
+        Number of observations that all values are worth.
+    """
+    from skimage.filters import threshold_otsu
+    from sklearn.mixture import GaussianMixture
+
+    if len(values) < 20 or np.ptp(values) == 0:
+        return None
+    bright = values > threshold_otsu(values)
+    flat = np.zeros(len(values), bool)
+    for side in (bright, ~bright):
+        if side.sum() < 4:
+            return None
+        flat |= side & (slope <= np.quantile(slope[side], 1 - _EDGE))
+    column, bright, floor = values[flat, None].astype(np.float64), bright[flat], 1e-6 * np.ptp(values) ** 2
+    one = GaussianMixture(1, reg_covar=floor).fit(column)
+    two = GaussianMixture(
+        2,
+        weights_init=[1 - bright.mean(), bright.mean()],
+        means_init=[column[~bright].mean(axis=0), column[bright].mean(axis=0)],
+        reg_covar=floor,
+        max_iter=300,
+        random_state=0,
+    ).fit(column)
+    gain = n_independent * (two.score(column) - one.score(column)) - 1.5 * np.log(max(n_independent, 2))
+    order = np.argsort(two.means_[:, 0])
+    low, high = two.means_[order, 0]
+    spread = np.sqrt(two.covariances_[order, 0, 0])
+    between = np.linspace(low, high, 400)
+    is_high = two.predict_proba(between[:, None])[:, order[1]] > 0.5
+    crossing = between[np.argmax(is_high)] if is_high.any() else high
+    # glass is narrow, so that the crossing lies close to it, in the blurred edge of the tissue: further up, as long as
+    # all but the dimmest tissue is above
+    cut = max(crossing, min(low + 0.4 * (high - low), high - 2 * spread[1]))
+    return Split(float(cut), float(gain), float(np.sqrt(2) * (high - low) / np.hypot(*spread)))
+
+
+def is_empty(small: np.ndarray, dark: np.ndarray, bright: np.ndarray, lag: int) -> bool:
+    """Whether the darker part of an image holds nothing that the brighter part has."""
+    levels, contrasts, differs = [], [], []
+    lag = max(lag, 1)
+    for channel in small:
+        (low, low_change), (high, high_change) = (_level_and_change(channel, part, lag) for part in (dark, bright))
+        if high_change == low_change == 0:
+            continue
+        # below zero a level says nothing of a ratio: backgrounds were subtracted, or channels standardised
+        levels.append(high / max(low, 1e-9 * high) if high > 0 and low >= -0.1 * high else 1.0)
+        contrasts.append(high_change / max(low_change, 1e-9 * high_change) if high_change > 0 else 0.0)
+        differs.append(high - low)
+    if not levels:
+        return False
+    apart = (np.array(levels) >= MIN_LEVEL) | (np.array(contrasts) >= MIN_CONTRAST)
+    return bool(apart.mean() >= 0.5 and (np.array(differs) < 0).mean() <= MAX_REVERSED)
+
+
+def _level_and_change(channel: np.ndarray, part: np.ndarray, lag: int) -> tuple[float, float]:
+    """Mean of a part of an image, and mean absolute difference of its pixels that are `lag` apart."""
+    changes, n = 0.0, 0
+    for axis in (0, 1):
+        ahead, behind = (
+            tuple(of if a == axis else slice(None) for a in (0, 1)) for of in (slice(lag, None), slice(None, -lag))
+        )
+        both = part[ahead] & part[behind]
+        changes += float(np.abs(channel[ahead] - channel[behind])[both].sum(dtype=np.float64))
+        n += int(both.sum())
+    return float(channel[part].mean(dtype=np.float64)), changes / max(n, 1)
+
+
+def _large(glass: np.ndarray, measured: np.ndarray, size: float, cells: np.ndarray | None) -> np.ndarray:
+    """Regions of glass that are neither small, nor holes in the tissue, nor full of cells."""
+    regions, n = ndimage.label(glass)
+    area = np.bincount(regions.ravel(), minlength=n + 1) * size**2
+    at_edge = np.zeros(n + 1, bool)
+    at_edge[_border(regions)] = True
+    at_edge[np.unique(regions[ndimage.binary_dilation(~measured)])] = True  # beside what was not measured
+    kept = (area >= MIN_GLASS) & (at_edge | (area > MAX_HOLE))
+    if cells is not None:
+        kept &= np.bincount(regions.ravel(), cells.ravel(), minlength=n + 1) * size**2 < MIN_CELLS * area
+    kept[0] = False
+    return kept[regions]
+
+
+def _without_dust(tissue: np.ndarray, min_area: float, cells: np.ndarray | None) -> np.ndarray:
+    pieces, n = ndimage.label(tissue)
+    kept = np.bincount(pieces.ravel(), minlength=n + 1) >= min_area
+    if cells is not None:
+        kept[np.unique(pieces[cells])] = True
+    kept[0] = False
+    return kept[pieces]
+
+
+def _smoothed(image: np.ndarray, sigma: float) -> np.ndarray:
+    return ndimage.gaussian_filter(np.asarray(image, np.float32), sigma, mode="nearest", truncate=3)
+
+
+def _opened(mask: np.ndarray, radius: float) -> np.ndarray:
+    """What a disc of this radius fits into; beyond the image everything goes on."""
+    pad = int(np.ceil(radius)) + 1
+    padded = np.pad(mask, pad, mode="edge")
+    if padded.all():
+        return mask
+    core = ndimage.distance_transform_edt(padded) > radius
+    return _grown(core, radius)[pad:-pad, pad:-pad] & mask
+
+
+def _grown(mask: np.ndarray, radius: float) -> np.ndarray:
+    return ndimage.distance_transform_edt(~mask) <= radius if mask.any() else mask
+
+
+def _border(image: np.ndarray) -> np.ndarray:
+    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+
+
+def _thinned(mask: np.ndarray) -> np.ndarray:
+    """Some of the pixels of a mask, on a regular grid."""
+    step = max(1, int(np.sqrt(mask.sum())) // _SAMPLE)
+    grid = np.zeros(mask.shape, bool)
+    grid[::step, ::step] = True
+    return mask & grid
