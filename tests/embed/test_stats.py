@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 
 import dask.array as da
 import numpy as np
 import pytest
-from scipy.ndimage import binary_fill_holes
-from skimage.filters import threshold_otsu
 
 import spatialfm as sfm
 from spatialfm.embed.reader import SampleReader
 from spatialfm.embed.stats import cohort_statistics
 from spatialfm.embed.tissue import find_tissue, share_of_tissue, tissue_mask
 from spatialfm.pp.elements import AxisAffine
+from spatialfm.pp.tissue import TissueSource
 
 
 def tissue_image(seed: int, side: int = 120) -> tuple[np.ndarray, np.ndarray]:
@@ -39,6 +39,7 @@ def reader(image: np.ndarray) -> SampleReader:
         65535.0,
         1.0,
         AxisAffine(),
+        tissue=TissueSource(size=2.0),
     )
 
 
@@ -47,8 +48,7 @@ def test_tissue_is_found_with_its_holes_filled():
     mask, step = tissue_mask(reader(image))
     assert step == 1
     assert (mask == tissue).mean() > 0.995
-    signal = np.log1p(image / image.mean(axis=(1, 2), keepdims=True)).mean(axis=0)
-    np.testing.assert_array_equal(mask, binary_fill_holes(signal > threshold_otsu(signal)))
+    assert mask[60, 60]  # in the hole
 
 
 @pytest.mark.parametrize("block", [33, 64, 1024])
@@ -70,6 +70,28 @@ def test_a_large_image_is_averaged_down_by_blocks():
     assert small.shape == (44, 44)
     same, _ = tissue_mask(reader(image), side=50, block=20)
     np.testing.assert_array_equal(small, same)
+
+
+@pytest.mark.parametrize("block", [50, 1024])
+def test_the_mean_of_a_field_full_of_tissue_is_that_of_all_pixels(block):
+    """Two densities of tissue are not tissue and glass."""
+    rng = np.random.default_rng(0)
+    image = rng.poisson(np.where(np.arange(256) < 128, 2, 4), (2, 256, 256)).astype(np.uint16)
+    mean, std = cohort_statistics([reader(image)], block=block)
+    np.testing.assert_allclose(mean * 65535, image.mean(axis=(1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(std * 65535, image.std(axis=(1, 2)), rtol=1e-6)
+
+
+def test_statistics_are_over_the_mask_that_is_given():
+    image = np.random.default_rng(0).poisson(20, (2, 90, 70)).astype(np.uint16)
+    given = np.random.default_rng(1).random((90, 70)) < 0.3
+    packed = zlib.compress(np.packbits(given).tobytes())
+    masked = dataclasses.replace(reader(image), tissue=TissueSource("given", step=1, shape=given.shape, packed=packed))
+    mean, std = cohort_statistics([masked])
+    np.testing.assert_allclose(mean * 65535, image[:, given].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(std * 65535, image[:, given].std(axis=1), rtol=1e-6)
+    other = dataclasses.replace(masked, tissue=TissueSource("all"))  # not what was remembered of the first
+    np.testing.assert_allclose(cohort_statistics([other])[0] * 65535, image.mean(axis=(1, 2)), rtol=1e-6)
 
 
 def test_a_constant_image_is_all_tissue():

@@ -42,7 +42,11 @@ def cohort_statistics(
         unit="image",
     ):
         preparation = getattr(reader, "preparation", "")
-        identity = {"image": reader.fingerprint, "tissue": [of.fingerprint, tissue_identity(of)], "prepared": preparation}
+        identity = {
+            "image": reader.fingerprint,
+            "tissue": [of.fingerprint, tissue_identity(of)],
+            "prepared": preparation,
+        }
         part = remembered("moments", identity, lambda reader=reader, of=of: image_moments(reader, of, block))
         # Chan et al. 1979: merging means and squared deviations loses no digits, sums of squares do
         n, delta, total = int(part["count"]), part["mean"] - mean, count + int(part["count"])

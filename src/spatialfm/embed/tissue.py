@@ -47,7 +47,9 @@ def tissue_identity(reader: SampleReader) -> str:
 def tissue_notes(samples: Sequence[str], readers: Sequence[SampleReader], *, used: bool) -> dict[str, object]:
     """What the record says of the tissue; where less than half is kept and cells lie outside, a warning too."""
     sources = [reader.tissue or TissueSource() for reader in readers]
-    notes: dict[str, object] = {"tissue": {sample: source.name for sample, source in zip(samples, sources, strict=True)}}
+    notes: dict[str, object] = {
+        "tissue": {sample: source.name for sample, source in zip(samples, sources, strict=True)}
+    }
     if not used:
         return notes
     masks = [find_tissue(reader) for reader in readers]

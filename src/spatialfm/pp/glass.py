@@ -14,7 +14,7 @@ Decided on a small image (every pixel the mean of a square), smoothed over the r
    times less from one cell to the next, which an offset of the camera does not hide; and hardly any may be brighter.
    Tissue of 2 counts beside tissue of 4 is not glass. If the darker one is not, it is split further: there may be glass
    beside tissue that is dim.
-4. *Is it glass or a hole?* Glass is large: regions of less than `MIN_GLASS`, regions enclosed by tissue of up to
+4. *Is it glass or a hole?* Glass is large: regions of less than `MIN_GLASS` (or `MIN_SHARE` of a small image), regions enclosed by tissue of up to
    `MAX_HOLE` (vessels, ducts, necrosis, fat), and regions with segmented cells are tissue.
 """
 
@@ -32,23 +32,36 @@ MIN_SEPARATION = 4.0
 MIN_LEVEL = 5.0
 MIN_CONTRAST = 3.0
 MAX_REVERSED = 0.1  # share of channels that may be brighter on glass
-MIN_GLASS = 2_500.0  # µm²
+MIN_GLASS = 2_500.0  # µm², and of small images:
+MIN_SHARE = 0.05  # of the image
 MAX_HOLE = 100_000.0  # µm²
 MIN_PIECE = 500.0  # µm² of tissue without a segmented cell: less is dust
 MIN_CELLS = 0.05  # share of a region that is segmented cells
 _EDGE = 0.3  # share of either mode, that on the steepest slopes of the score, that is taken for its blurred edge
 _SPIKE = 3.0
+_MAX_RIM = 1.5
 _DEPTH = 3  # how often the darker part is split
 _SAMPLE = 150  # points of a side that mixtures are fitted to
 
 
 @dataclass(frozen=True)
 class Split:
-    """A mixture of two normal distributions: the score between them, its gain over one, and how far they are apart."""
+    """A mixture of two normal distributions.
+
+    Attributes
+    ----------
+    cut
+        Score between them.
+    gain, separation
+        Log-likelihood gained over one component, and Ashman's D.
+    rim
+        How far, in standard deviations of the smoothing, the cut lies outside of a sharp edge.
+    """
 
     cut: float
     gain: float
     separation: float
+    rim: float
 
 
 def find_tissue_mask(small: np.ndarray, size: float, cells: np.ndarray | None = None) -> np.ndarray:
@@ -65,15 +78,17 @@ def find_tissue_mask(small: np.ndarray, size: float, cells: np.ndarray | None = 
     """
     sigma = max(RADIUS / size, 0.5)
     small = _without_spikes(small)
-    measured = ~_not_measured(small, sigma, MIN_GLASS / size**2)
+    min_area = min(MIN_GLASS / size**2, MIN_SHARE * small[0].size)
+    measured = ~_not_measured(small, sigma, min_area)
     if not measured.any():
         return np.ones(small.shape[1:], bool)
-    dark = _dark(small, measured, sigma, MIN_GLASS / size**2)
-    if dark is None:
+    found = _dark(small, measured, sigma, min_area)
+    if found is None:
         return measured
+    dark, rim = found
     glass = _opened(dark, sigma) & measured
-    glass = _large(glass, measured, size, cells)
-    tissue = measured & ~glass
+    glass = _large(glass, measured, min_area, MAX_HOLE / size**2, cells)
+    tissue = measured & ~_grown(glass, rim)
     if cells is not None:
         tissue |= measured & _grown(cells, sigma)
     tissue = _without_dust(tissue, MIN_PIECE / size**2, cells)
@@ -105,8 +120,8 @@ def _not_measured(small: np.ndarray, sigma: float, min_area: float) -> np.ndarra
     return np.isin(pieces, kept)
 
 
-def _dark(small: np.ndarray, measured: np.ndarray, sigma: float, min_area: float) -> np.ndarray | None:
-    """The darkest part of an image, if it is empty."""
+def _dark(small: np.ndarray, measured: np.ndarray, sigma: float, min_area: float) -> tuple[np.ndarray, float] | None:
+    """The darkest part of an image, if it is empty, and by how many pixels it is too small."""
     score = _score(small, measured, sigma)
     if score is None:
         return None
@@ -122,7 +137,7 @@ def _dark(small: np.ndarray, measured: np.ndarray, sigma: float, min_area: float
             break
         clear = split.gain > MIN_GAIN and split.separation > MIN_SEPARATION
         if clear and is_empty(small, dark, inside & ~dark, round(sigma)):
-            found = dark
+            found = dark, split.rim * sigma
         inside = dark
     return found
 
@@ -151,6 +166,7 @@ def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Sp
     n_independent
         Number of observations that all values are worth.
     """
+    from scipy.stats import norm
     from skimage.filters import threshold_otsu
     from sklearn.mixture import GaussianMixture
 
@@ -182,7 +198,10 @@ def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Sp
     # glass is narrow, so that the crossing lies close to it, in the blurred edge of the tissue: further up, as long as
     # all but the dimmest tissue is above
     cut = max(crossing, min(low + 0.4 * (high - low), high - 2 * spread[1]))
-    return Split(float(cut), float(gain), float(np.sqrt(2) * (high - low) / np.hypot(*spread)))
+    separation = np.sqrt(2) * (high - low) / np.hypot(*spread)
+    # the score is a root: at a sharp edge that was smoothed it has this part of its height where the level has its square
+    height = np.clip((cut - low) / (high - low), 0, 1)
+    return Split(float(cut), float(gain), float(separation), float(np.clip(-norm.ppf(height**2), 0, _MAX_RIM)))
 
 
 def is_empty(small: np.ndarray, dark: np.ndarray, bright: np.ndarray, lag: int) -> bool:
@@ -216,16 +235,18 @@ def _level_and_change(channel: np.ndarray, part: np.ndarray, lag: int) -> tuple[
     return float(channel[part].mean(dtype=np.float64)), changes / max(n, 1)
 
 
-def _large(glass: np.ndarray, measured: np.ndarray, size: float, cells: np.ndarray | None) -> np.ndarray:
+def _large(
+    glass: np.ndarray, measured: np.ndarray, min_area: float, max_hole: float, cells: np.ndarray | None
+) -> np.ndarray:
     """Regions of glass that are neither small, nor holes in the tissue, nor full of cells."""
     regions, n = ndimage.label(glass)
-    area = np.bincount(regions.ravel(), minlength=n + 1) * size**2
+    area = np.bincount(regions.ravel(), minlength=n + 1)
     at_edge = np.zeros(n + 1, bool)
     at_edge[_border(regions)] = True
     at_edge[np.unique(regions[ndimage.binary_dilation(~measured)])] = True  # beside what was not measured
-    kept = (area >= MIN_GLASS) & (at_edge | (area > MAX_HOLE))
+    kept = (area >= min_area) & (at_edge | (area > max_hole))
     if cells is not None:
-        kept &= np.bincount(regions.ravel(), cells.ravel(), minlength=n + 1) * size**2 < MIN_CELLS * area
+        kept &= np.bincount(regions.ravel(), cells.ravel(), minlength=n + 1) < MIN_CELLS * area
     kept[0] = False
     return kept[regions]
 

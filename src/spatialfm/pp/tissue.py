@@ -23,7 +23,8 @@ from .glass import (
     RADIUS,
     find_tissue_mask,
 )
-from .measure import LabelGrid, scan_labels
+from .measure import LabelGrid
+from .pieces import scan_labels
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -245,7 +246,9 @@ def _grid(sdata: SpatialData, pair: SampleElements, what: object, ratio: float) 
                 f"{pair.image!r} has {height} x {width}. Pass one of the image's size, or a labels element with its "
                 "transformation."
             )
-        return "array", LabelGrid(getattr(mask, "data", mask) if hasattr(mask, "dims") else mask, AxisAffine(ratio, ratio))
+        return "array", LabelGrid(
+            getattr(mask, "data", mask) if hasattr(mask, "dims") else mask, AxisAffine(ratio, ratio)
+        )
     if what in sdata.labels:
         grid = _labels_grid(sdata, pair, what, ratio)
         _check_cover(pair, what, grid, (height / ratio, width / ratio))

@@ -23,12 +23,12 @@ from ._token_quality import token_quality
 from ._token_table import check_dense, classify, draw_maps, embed_table, plan_table, write_maps, write_predictions
 
 if TYPE_CHECKING:
-    from ..pp.tissue import Tissue
     from spatialdata import SpatialData
 
     from ..embed.inputs import Inputs
     from ..models.encoder import Encoder
     from ..pp.elements import SampleElements
+    from ..pp.tissue import Tissue
     from ._token_table import Tokens
 
 SIZE, STRIDE = 16, 8  # of models without tokens: folds and clumps of stain are a few cells wide

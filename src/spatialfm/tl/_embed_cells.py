@@ -24,7 +24,6 @@ from ._embedding import (
 )
 
 if TYPE_CHECKING:
-    from ..pp.tissue import Tissue
     from anndata import AnnData
     from dask.distributed import Client
     from spatialdata import SpatialData
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from ..embed.plan import Plan
     from ..embed.results import Result
     from ..models.encoder import Encoder
+    from ..pp.tissue import Tissue
 
 
 @public

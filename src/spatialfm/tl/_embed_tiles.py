@@ -34,7 +34,6 @@ from ._embedding import (
 )
 
 if TYPE_CHECKING:
-    from ..pp.tissue import Tissue
     from anndata import AnnData
     from dask.distributed import Client
     from geopandas import GeoDataFrame
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from ..embed.grid import Grid
     from ..models.encoder import Encoder
     from ..pp.elements import SampleElements
+    from ..pp.tissue import Tissue
 
 
 @public

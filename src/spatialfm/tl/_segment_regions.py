@@ -18,10 +18,10 @@ from ._token_annotations import annotate_tokens, annotation_elements, check_clas
 from ._token_table import check_dense, classify, draw_maps, embed_table, plan_table, write_maps, write_predictions
 
 if TYPE_CHECKING:
-    from ..pp.tissue import Tissue
     from spatialdata import SpatialData
 
     from ..models.encoder import Encoder
+    from ..pp.tissue import Tissue
 
 
 @public
