@@ -105,7 +105,12 @@ def prepare(reader: SampleReader, clip: np.ndarray | None = None) -> PreparedRea
     if np.isnan(clip).any():
         found = remembered(
             "percentiles",
-            {"image": reader.fingerprint, "tissue": tissue_identity(reader), "percentile": PERCENTILE, "kept": MAX_VALUES},
+            {
+                "image": reader.fingerprint,
+                "tissue": tissue_identity(reader),
+                "percentile": PERCENTILE,
+                "kept": MAX_VALUES,
+            },
             lambda: {"values": tissue_percentiles(reader, PERCENTILE)},
         )
         clip = np.where(np.isnan(clip), found["values"], clip)

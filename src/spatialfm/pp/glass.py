@@ -2,20 +2,20 @@
 
 Decided on a small image (every pixel the mean of a square), smoothed over the radius of a cell, in four steps:
 
-1. *One score.* Hot pixels are cut. Each channel is scaled between its 0.5th and 99.5th percentile and clipped, so that neither brightness
-   nor a few hot pixels decide; the square root spreads the dark end, where counts are. The score is the mean over
-   channels: no stain of nuclei is needed, and a channel that is constant has no say.
+1. *One score.* Hot pixels are cut. Each channel is scaled between its 0.5th and 99.5th percentile and clipped, so that
+   no single channel decides, however bright; the square root spreads the dark end, where counts are. The score is the
+   mean over channels: no stain of nuclei is needed, and a channel that is constant has no say.
 2. *One mode or two.* Normal mixtures of one and of two components are fitted to the score. Two are believed where they
    gain more than `MIN_GAIN` in log-likelihood after the penalty of the BIC, counting as one observation what one
    smoothing window covers, and where Ashman's D (distance of the means over the pooled spread; Ashman, Bird and Zepf
    1994) exceeds `MIN_SEPARATION`: tissue of two kinds overlaps, glass and tissue hardly do. Slopes between the two are
    left out.
-3. *Is the darker one empty?* Most channels must be at least `MIN_LEVEL` times darker there, or vary `MIN_CONTRAST`
-   times less from one cell to the next, which an offset of the camera does not hide; and hardly any may be brighter.
-   Tissue of 2 counts beside tissue of 4 is not glass. If the darker one is not, it is split further: there may be glass
-   beside tissue that is dim.
-4. *Is it glass or a hole?* Glass is large: regions of less than `MIN_GLASS` (or `MIN_SHARE` of a small image), regions enclosed by tissue of up to
-   `MAX_HOLE` (vessels, ducts, necrosis, fat), and regions with segmented cells are tissue.
+3. *Is the darker one empty?* At least half of the channels must be `MIN_LEVEL` times darker there, or vary
+   `MIN_CONTRAST` times less from one cell to the next, which an offset of the camera does not hide; and hardly any may
+   be brighter. Tissue of 2 counts beside tissue of 4 is not glass. If the darker one is not, it is split further: there
+   may be glass beside tissue that is dim.
+4. *Is it glass or a hole?* Glass is large: regions of less than `MIN_GLASS` (or `MIN_SHARE` of a small image), regions
+   enclosed by tissue of up to `MAX_HOLE` (vessels, ducts, necrosis, fat), and regions with segmented cells are tissue.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Sp
     # all but the dimmest tissue is above
     cut = max(crossing, min(low + 0.4 * (high - low), high - 2 * spread[1]))
     separation = np.sqrt(2) * (high - low) / np.hypot(*spread)
-    # the score is a root: at a sharp edge that was smoothed it has this part of its height where the level has its square
+    # the score is a root: at a smoothed edge it has this part of its height where the level has the square of it
     height = np.clip((cut - low) / (high - low), 0, 1)
     return Split(float(cut), float(gain), float(separation), float(np.clip(-norm.ppf(height**2), 0, _MAX_RIM)))
 

@@ -268,8 +268,8 @@ def _check_cover(pair: SampleElements, name: str, grid: LabelGrid, shape: tuple[
     if seen < (y1 - y0) * (x1 - x0) * _CLOSE - y1 + y0 - x1 + x0:  # less a row and a column
         raise ElementError(
             f"Labels {name!r} (tissue=) cover {seen / ((y1 - y0) * (x1 - x0)):.0%} of image {pair.image!r} (sample "
-            f"{pair.sample!r}) in coordinate system {pair.coordinate_system!r}. Pass a mask of the whole image, or mend "
-            "its transformation."
+            f"{pair.sample!r}) in coordinate system {pair.coordinate_system!r}. Pass a mask of the whole image, or "
+            "mend its transformation."
         )
 
 
