@@ -63,7 +63,5 @@ def test_tiles_do_not_take_the_name_of_an_image(make_sdata, blobs):
     from spatialfm._errors import ElementError
 
     sdata = make_sdata({"a": blobs(0)}, ["DAPI", "CD3", "CD20"])
-    with pytest.raises(
-        ElementError, match=r"shapes 'image_a': sdata.images holds one of that name"
-    ):
+    with pytest.raises(ElementError, match=r"shapes 'image_a': sdata.images holds one of that name"):
         sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, table_name="image")

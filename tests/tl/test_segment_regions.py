@@ -200,7 +200,7 @@ def test_a_token_that_two_classes_claim_alike_is_not_learned_from(sdata):
         ({"annotations": {"b": "drawn_a"}}, CoordinateError, r"'drawn_a' \(in 'a'\) are not in coordinate system 'b'"),
         ({"annotations": "alone"}, CoordinateError, r"'alone' are in 'elsewhere', and no sample is"),
         ({"annotations": {"a": "far"}}, ElementError, r"'far' \(x 900 to 950.*cover no token of image 'image_a'"),
-        ({"annotations": {"a": "one"}}, TableError, r"hold 1 class\(es\) \('T'\)"),
+        ({"annotations": {"a": "one"}}, TableError, r"hold 1 class \('T'\)"),
         ({"annotations": {"a": "few"}}, TableError, r"Class 'B' covers \d tokens?, fewer than min_tokens=10"),
         ({"annotations": {"a": "bare"}}, TableError, r"No shape of 'bare' has a value in column 'class'"),
         ({"label_key": "kind"}, TableError, r"No column 'kind' in shapes 'drawn_a'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -134,8 +135,17 @@ def test_named_columns_are_joined_by_name_whatever_panel_and_window(make_sdata, 
 def test_pixels_of_another_size_are_warned_of(make_sdata):
     panel = ["DAPI", "CD3", "CD20"]
     tables = [named_table(make_sdata, seed, panel, 4, mpp, "classical") for seed, mpp in ((0, 0.5), (1, 1.0))]
-    with pytest.warns(SpatialfmWarning, match=r"at 0.5 µm per pixel in the reference and 1 in the query"):
+    with pytest.raises(TableError, match=r"model_options .*coarser pixel size.*sfm.models.load\('classical', mpp=1\)"):
         sfm.tl.transfer_labels(*tables, "type", use_rep="X_classical")
+    encoder = sfm.models.load("classical", mpp=1)
+    tables = [named_table(make_sdata, seed, panel, 4, mpp, encoder) for seed, mpp in ((0, 0.5), (1, 1.0))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialfmWarning)
+        sfm.tl.transfer_labels(*tables, "type", use_rep="X_classical")
+    # of an encoder without a size of its own, pixels of two sizes are told
+    tables = [named_table(make_sdata, seed, panel, 4, mpp, "mean-intensity") for seed, mpp in ((0, 0.5), (1, 1.0))]
+    records = [sfm.get.record(table, "X_mean-intensity") for table in tables]
+    assert [list(record["mpp_used"].values()) for record in records] == [[0.5], [1.0]]
 
 
 def test_columns_of_x_are_joined_by_name(two):
@@ -157,5 +167,5 @@ def test_novelty_is_a_share_of_the_reference():
 def test_one_class_is_refused(two):
     reference, query = two
     reference.obs["one"] = "a"
-    with pytest.raises(TableError, match=r"1 class\(es\)"):
+    with pytest.raises(TableError, match=r"holds 1 class\."):
         sfm.tl.transfer_labels(reference, query, "one", use_rep="X_latent")

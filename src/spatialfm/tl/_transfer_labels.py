@@ -171,8 +171,7 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
         name = different[0]
         raise TableError(
             f"{use_rep!r} was made differently in the two tables: {name} is {records[0].get(name)!r} in the reference, "
-            f"{records[1].get(name)!r} in the query. Embed both in the same way (stats=sfm.get.record(...) carries the "
-            "normalisation)."
+            f"{records[1].get(name)!r} in the query. {_same_way(records, name)}"
         )
     _compare_pixels(records, use_rep)
     if all(named):
@@ -195,6 +194,18 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
             "markers= that both have."
         )
     return np.arange(widths[0]), np.arange(widths[1])
+
+
+def _same_way(records: list[dict[str, object]], name: str) -> str:
+    """How two tables are embedded in the same way, where `name` of their records differs."""
+    if name == "model_options":
+        sizes = [json.loads(record.get("model_options") or "{}").get("mpp") for record in records]
+        if None not in sizes and sizes[0] != sizes[1]:
+            return (
+                f"Embed both at the coarser pixel size, with encoder = sfm.models.load({records[0]['model']!r}, "
+                f"mpp={max(sizes):g})."
+            )
+    return "Embed both in the same way (stats=sfm.get.record(...) carries the normalisation)."
 
 
 def _compare_pixels(records: list[dict[str, object]], use_rep: str) -> None:
