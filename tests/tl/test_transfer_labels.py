@@ -142,10 +142,6 @@ def test_pixels_of_another_size_are_warned_of(make_sdata):
     with warnings.catch_warnings():
         warnings.simplefilter("error", SpatialfmWarning)
         sfm.tl.transfer_labels(*tables, "type", use_rep="X_classical")
-    # of an encoder without a size of its own, pixels of two sizes are told
-    tables = [named_table(make_sdata, seed, panel, 4, mpp, "mean-intensity") for seed, mpp in ((0, 0.5), (1, 1.0))]
-    records = [sfm.get.record(table, "X_mean-intensity") for table in tables]
-    assert [list(record["mpp_used"].values()) for record in records] == [[0.5], [1.0]]
 
 
 def test_columns_of_x_are_joined_by_name(two):
