@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, TableError, counted, listed
+from .._preparation import preparation, prepare
 from .._public import public
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def batch_effect(
 
     KRONOS's protocol (Online Methods, *Batch effect analysis*): the rows of two batches are pooled; the silhouette of
     the batches on the first two principal components, and the adjusted Rand index of k-means with two clusters against
-    the batches in the embedding as it is. Both are 0 where batches are mixed, 1 where they are apart; lower is better,
+    the batches in the embedding. Both are 0 where batches are mixed, 1 where they are apart; lower is better,
     as long as the embedding still tells what it should.
 
     With `lisi` also iLISI (Korsunsky et al. 2019), which looks at the neighbours of each row and sees mixing that two
@@ -45,7 +46,8 @@ def batch_effect(
     batch_key
         Column of ``obs``.
     use_rep
-        Key of ``obsm`` or ``"X"``, or several.
+        Key of ``obsm`` or ``"X"``, or several. Measured features are standardised over all rows, as the effect in the
+        brightest marker would else be all that is seen; embeddings are taken as their model's card says.
     lisi
         Whether iLISI is worked out, by harmonypy (``pip install 'spatialfm[batch]'``; its licence is GPL-3.0).
     max_rows
@@ -56,7 +58,8 @@ def batch_effect(
     Returns
     -------
     One row an embedding and pair of batches: ``use_rep``, ``first``, ``second``, ``silhouette``, ``ari``, and
-    with `lisi` ``ilisi``, the median over rows (of batches of unequal size it stays below 1 however mixed they are).
+    with `lisi` ``ilisi``, the median over rows (of batches of unequal size it stays below 1 however mixed they are);
+    ``attrs["preparation"]`` says what was done to the columns of each embedding.
 
     Raises
     ------
@@ -97,9 +100,10 @@ def batch_effect(
     compute_lisi = _compute_lisi() if lisi else None
     rng = np.random.default_rng(random_state)
     parts = {name: _part(np.flatnonzero(batches == name), max_rows, rng) for name in names}
-    rows = []
+    rows, prepared = [], {}
     for rep in [use_rep] if isinstance(use_rep, str) else use_rep:
-        values = _values(adata, rep)
+        how = preparation(adata, rep)
+        values = prepare(_values(adata, rep), how)
         for one, two in combinations(names, 2):
             pooled = np.concatenate([parts[one], parts[two]])
             of = np.repeat([0, 1], [len(parts[one]), len(parts[two])])
@@ -111,7 +115,10 @@ def batch_effect(
             if compute_lisi is not None:
                 row["ilisi"] = ilisi(values[pooled], of, compute_lisi)
             rows.append(row)
-    return pd.DataFrame(rows)
+        prepared[rep] = how
+    table = pd.DataFrame(rows)
+    table.attrs["preparation"] = prepared
+    return table
 
 
 def ilisi(values: np.ndarray, batch: np.ndarray, compute_lisi: Callable) -> float:

@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._preparation import BY_TRAINING
 from .._public import public
 from .._storable import default_key, write_obsm, write_uns
 from ._check import check_anndata, listed, named, obs_column
@@ -127,6 +128,7 @@ def annotate(
             "label_key": label_key,
             "use_rep": use_rep,
             "head": head,
+            "preparation": BY_TRAINING,
             "C": used,
             "n_labelled": int(known.sum()),
             "random_state": random_state,

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import TableError
 from .._logging import logger
+from .._preparation import AS_IT_IS, STANDARDIZED, column_scale, preparation
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
@@ -28,7 +29,7 @@ def cell_states(
     *,
     use_rep: str,
     reference: AnnData | None = None,
-    standardize: bool = False,
+    standardize: bool | None = None,
     random_state: int = 0,
     key_added: str = "state",
     copy: bool = False,
@@ -50,7 +51,8 @@ def cell_states(
     reference
         Cells whose states (``uns[key_added]``) are used in place of new ones: for a second cohort.
     standardize
-        Whether columns are brought to mean 0 and standard deviation 1 first.
+        Whether columns are brought to mean 0 and standard deviation 1 first (default: measured features, as ``"X"`` and
+        ``"X_mean_intensity"``, are; embeddings are taken as their model's card says).
     random_state
         Seed; k-means is started 3 times. Above 200,000 cells it goes through random parts (mini-batches).
     key_added
@@ -82,8 +84,9 @@ def cell_states(
     check_anndata(adata, "cell_states", key_added)
     values = representation(adata, use_rep).astype(np.float32)
     if reference is None:
-        record = _fit(values, n_states, standardize, random_state)
-        record["params"] = {"n_states": n_states, "use_rep": use_rep, "random_state": random_state}
+        how = {None: preparation(adata, use_rep), True: STANDARDIZED, False: AS_IT_IS}[standardize]
+        record = _fit(values, n_states, how, random_state)
+        record["params"] = {"n_states": n_states, "use_rep": use_rep, "random_state": random_state, "preparation": how}
     else:
         record = _known(reference, key_added, values.shape[1], use_rep)
     codes = _nearest((values - record["mean"]) / record["sd"], record["centers"])
@@ -98,14 +101,10 @@ def cell_states(
     return None
 
 
-def _fit(values: np.ndarray, n_states: int, standardize: bool, random_state: int) -> dict[str, np.ndarray]:
+def _fit(values: np.ndarray, n_states: int, how: str, random_state: int) -> dict[str, np.ndarray]:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
-    width = values.shape[1]
-    mean, sd = np.zeros(width, np.float32), np.ones(width, np.float32)
-    if standardize:
-        mean, sd = values.mean(axis=0), values.std(axis=0)
-        sd[sd == 0] = 1
+    mean, sd = column_scale(values, how)
     different = len(np.unique(values, axis=0))
     if not 2 <= n_states <= different:
         raise TableError(f"n_states={n_states} of {different} different cells. Pass 2 or more, at most as many.")

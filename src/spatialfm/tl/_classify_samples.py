@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._preparation import BY_TRAINING
 from .._progress import progress_bar
 from .._public import public
 from .._storable import write_uns
@@ -156,7 +157,7 @@ def classify_samples(
         for row in record["summary"].itertuples()
     ]
     record["params"] = {"label_key": label_key, "use_rep": list(values), "n_draws": n_draws, "test_size": test_size}
-    record["params"] |= {"n_permutations": n_permutations}
+    record["params"] |= {"n_permutations": n_permutations, "preparation": BY_TRAINING}
     record["params"] |= {"C": float(C), "max_rows": max_rows, "positive": classes.positive_name}
     record["params"] |= {"random_state": random_state, **cases.params()}
     for row in record["summary"].query("score == 'auroc'").itertuples():

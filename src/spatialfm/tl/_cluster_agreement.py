@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, counted
+from .._preparation import preparation, prepare
 from .._progress import progress_bar
 from .._public import public
 from .._storable import write_uns
@@ -46,7 +47,8 @@ def cluster_agreement(
     label_key
         Column of ``obs``.
     use_rep
-        Key of ``obsm`` or ``"X"``, or several.
+        Key of ``obsm`` or ``"X"``, or several. Measured features (``"X"``, ``"X_mean_intensity"``) are standardised,
+        since clusters would else follow the brightest marker; embeddings are taken as their model's card says.
     methods
         ``"kmeans"``, ``"leiden"``.
     n_clusters
@@ -61,8 +63,9 @@ def cluster_agreement(
     Returns
     -------
     One row an embedding, method and seed: ``ari`` (adjusted Rand index: 0 by chance, 1 for the same partition), ``nmi``
-    (normalised mutual information), ``n_clusters``, and ``silhouette`` of the labels themselves in the embedding (the
-    same for all seeds, of 5,000 cells at most). Written into ``uns[key_added]`` as ``table`` with ``params``.
+    (normalised mutual information), ``n_clusters``, ``silhouette`` of the labels themselves in the embedding (the
+    same for all seeds, of 5,000 cells at most), and ``preparation``: what was done to the columns. Written into
+    ``uns[key_added]`` as ``table`` with ``params``.
 
     Raises
     ------
@@ -93,16 +96,18 @@ def cluster_agreement(
     if not 2 <= n_clusters < len(labels):
         raise TableError(f"n_clusters={n_clusters} of {len(labels)} cells. Pass 2 or more, fewer than cells.")
     rows = []
-    for rep, values in progress_bar(
+    for rep, matrix in progress_bar(
         each_representation(cells, use_rep).items(),
         desc="clustering",
     ):
+        how = preparation(cells, rep)
+        values = prepare(matrix, how)
         silhouette = label_silhouette(values, labels, random_state)
         for method in methods:
             for seed in range(random_state, random_state + n_seeds):
                 found = _cluster(values, method, n_clusters, resolution, seed)
                 rows.append({"use_rep": rep, "method": method, "seed": seed, **_agreement(labels, found)})
-                rows[-1]["silhouette"] = silhouette
+                rows[-1] |= {"silhouette": silhouette, "preparation": how}
     table = pd.DataFrame(rows)
     record = {
         "table": table,

@@ -17,7 +17,7 @@ from . import _signature_clusters as clustering
 from ._check import check_anndata
 from ._outcome import EventValue, event_text
 from ._replaced import remove_earlier
-from ._representation import representation
+from ._representation import prepared
 from ._signature_outcome import Outcome
 from ._signature_patients import Patients, read_patients
 from ._signature_search import (
@@ -181,7 +181,7 @@ def discover_signatures(
     check_anndata(adata, "discover_signatures", key_added)
     plan = Plan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
     patients = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
-    values = representation(adata[patients.rows] if patients.n_dropped else adata, use_rep)
+    values, how = prepared(adata[patients.rows] if patients.n_dropped else adata, use_rep)
     resolutions = _checked(resolutions, merge_overlap, n_signatures)
     limit = np.inf if max_cells is None else max_cells
 
@@ -202,6 +202,7 @@ def discover_signatures(
     record = _record(patients, found, shares, cuts, ranks, observed, held_out, folds, null, resolutions, random_state)
     record["params"] = {
         "use_rep": use_rep,
+        "preparation": how,
         "outcome": outcome if isinstance(outcome, str) else list(outcome),
         "positive": patients.positive,
         "event_value": event_text(event_value),

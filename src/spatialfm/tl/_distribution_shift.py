@@ -18,7 +18,7 @@ from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, listed
 from ._group_test import benjamini_hochberg, two_groups
-from ._representation import representation
+from ._representation import prepared
 from ._shift_cohort import Cohort, read_cohort
 from ._transport import squared_distance
 
@@ -183,7 +183,7 @@ def distribution_shift(
         adata, time_key=time_key, patient_key=patient_key, group_key=group_key, library_key=library_key,
         time_points=time_points, reference=reference, min_cells=min_cells, on_missing=on_missing,
     )  # fmt: skip
-    values = representation(adata, use_rep)
+    values, how = prepared(adata, use_rep)
     used = _used(cohort)
     n = min(n_cells, min(len(cohort.rows[key]) for key in used) // 2)
     if n < n_cells:
@@ -198,7 +198,8 @@ def distribution_shift(
     if group_key is not None:
         record["comparison"] = compare_shifts(table, cohort.groups, n_bootstrap, random_state)
     record["params"] = {
-        "use_rep": use_rep, "time_key": time_key, "patient_key": patient_key, "group_key": group_key or "",
+        "use_rep": use_rep, "preparation": how,
+        "time_key": time_key, "patient_key": patient_key, "group_key": group_key or "",
         "time_points": np.array(cohort.times), "groups": np.array(cohort.groups, dtype=str),
         "reference": reference or "", "epsilon": float(epsilon), "cost_scale": float(scale), "debiased": bool(debiased),
         "n_cells": int(n), "n_repeats": int(n_repeats), "max_iter": int(max_iter), "tol": float(tol),

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
+from .._preparation import BY_TRAINING
 from .._progress import progress_bar
 from .._public import public
 from .._storable import write_uns
@@ -146,6 +147,7 @@ def evaluate_annotation(
         "params": {
             "label_key": label_key,
             "use_rep": list(values),
+            "preparation": BY_TRAINING,
             "group_key": group_key,
             "n_folds": n_folds,
             "head": head,

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._preparation import preparation
 from .._progress import progress_bar
 from .._public import public
 from .._storable import write_uns
@@ -154,6 +155,7 @@ def few_shot_samples(
     record["params"] = {"label_key": label_key, "n_support": n_support, "n_draws": n_draws, "metric": metric}
     record["params"] |= {"n_permutations": n_permutations, "positive": classes.positive_name}
     record["params"] |= {"random_state": random_state, **cases.params()}
+    record["params"]["preparation"] = {rep: preparation(adata, rep) for rep in _several(use_rep)}
     for row in record["summary"].query("score == 'balanced_accuracy'").itertuples():
         logger.info("%s, %d clusters: balanced accuracy %.3f", row.representation, row.n_clusters, row.mean)
     if copy:

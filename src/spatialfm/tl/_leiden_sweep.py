@@ -16,7 +16,7 @@ from .._storable import write_obsm, write_uns
 from ._check import check_anndata
 from ._leiden import leiden, neighbour_graph
 from ._replaced import remove_earlier
-from ._representation import representation
+from ._representation import prepared
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -97,7 +97,7 @@ def leiden_sweep(
         raise TableError(f"resolutions={list(resolutions)} must be positive numbers.")
     if n_subsamples < 0 or not 0 < share < 1:
         raise TableError(f"n_subsamples={n_subsamples} must not be negative, share={share} lies between 0 and 1.")
-    graph = _graph(adata, use_rep, n_neighbors, neighbors_key, random_state)
+    graph, how = _graph(adata, use_rep, n_neighbors, neighbors_key, random_state)
     rng = np.random.default_rng(random_state)
     size = int(share * adata.n_obs)
     subsets = [np.sort(rng.choice(adata.n_obs, size, replace=False)) for _ in range(n_subsamples)]
@@ -125,6 +125,7 @@ def leiden_sweep(
         "reason": reason,
         "params": {
             "use_rep": use_rep or "",
+            "preparation": how,
             "n_neighbors": n_neighbors,
             "n_subsamples": n_subsamples,
             "share": share,
@@ -137,16 +138,18 @@ def leiden_sweep(
 
 def _graph(
     adata: AnnData, use_rep: str | None, n_neighbors: int, neighbors_key: str | None, random_state: int
-) -> csr_matrix:
+) -> tuple[csr_matrix, str]:
+    """The graph, and what was done to the columns that it was made of."""
     if use_rep is not None:
-        return neighbour_graph(representation(adata, use_rep), n_neighbors, random_state)
+        values, how = prepared(adata, use_rep)
+        return neighbour_graph(values, n_neighbors, random_state), how
     found = adata.uns.get(neighbors_key or "neighbors")
     if found is None or found.get("connectivities_key", "connectivities") not in adata.obsp:
         raise TableError(
             f"No graph {neighbors_key or 'neighbors'!r} in uns. Pass use_rep=<key of obsm>, or make one with "
             "scanpy.pp.neighbors(adata, use_rep=...)."
         )
-    return adata.obsp[found.get("connectivities_key", "connectivities")].tocsr()
+    return adata.obsp[found.get("connectivities_key", "connectivities")].tocsr(), "a graph that was there"
 
 
 def _sweep(

@@ -13,6 +13,7 @@ import pandas as pd
 from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._preparation import BY_TRAINING
 from .._progress import progress_bar
 from .._public import public
 from .._storable import write_uns
@@ -201,6 +202,7 @@ def mil(
     record = _record(runs, predicted, cases, found, fold, null)
     record["params"] = {"use_rep": use_rep, "task": name, "columns": list(columns), "bag": bag, "n_folds": n_folds}
     record["params"] |= {
+        "preparation": BY_TRAINING,
         "seeds": seeds,
         "n_permutations": n_permutations,
         "validation_size": validation_size,

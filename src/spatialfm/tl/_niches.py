@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import TableError
 from .._logging import logger
+from .._preparation import preparation, prepare
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
@@ -43,7 +44,7 @@ def niches(
     n_niches
         Niches.
     use_rep
-        Key of ``obsm``.
+        Key of ``obsm``. Fractions and embeddings are taken as they are, measured features are standardised.
     random_state
         Seed of k-means, which is started 10 times; above 200,000 cells it goes through random parts (mini-batches).
     key_added
@@ -80,14 +81,15 @@ def niches(
             "No 'neighborhood_composition' in obsm. Make it with sfm.tl.neighborhood_composition(adata, <types>, "
             "library_key='sample', n_neighbors=10), or pass use_rep=."
         )
-    values = representation(adata, use_rep)
+    values, how = representation(adata, use_rep), preparation(adata, use_rep)
+    scaled = prepare(values, how)
     different = len(np.unique(values, axis=0))
     if not 2 <= n_niches <= different:
         raise TableError(
             f"n_niches={n_niches} of {different} different neighborhoods. Pass 2 or more, at most as many."
         )
     method = MiniBatchKMeans if len(values) > MINI_BATCH_FROM else KMeans
-    codes = method(n_niches, n_init=10, random_state=random_state).fit_predict(values)
+    codes = method(n_niches, n_init=10, random_state=random_state).fit_predict(scaled)
     order = np.argsort(-np.bincount(codes, minlength=n_niches), kind="stable")
     rank = np.empty(n_niches, int)
     rank[order] = np.arange(n_niches)
@@ -102,7 +104,7 @@ def niches(
     record = {
         "sizes": pd.DataFrame({"n": np.bincount(codes, minlength=n_niches)}, index=index),
         "composition": pd.DataFrame(means, index=index, columns=columns.astype(str)),
-        "params": {"n_niches": n_niches, "use_rep": use_rep, "random_state": random_state},
+        "params": {"n_niches": n_niches, "use_rep": use_rep, "random_state": random_state, "preparation": how},
     }
     if (values >= 0).all():
         usual = np.maximum(values.mean(axis=0), 1e-12)

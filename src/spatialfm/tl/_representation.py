@@ -8,6 +8,7 @@ import numpy as np
 
 from .._errors import TableError
 from .._logging import logger
+from .._preparation import preparation, prepare
 from ._check import listed
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> n
             "the sample out."
         )
     return values
+
+
+def prepared(adata: AnnData, use_rep: str) -> tuple[np.ndarray, str]:
+    """The same for tools that take distances: columns on one scale where they need it, and what was done."""
+    how = preparation(adata, use_rep)
+    return prepare(representation(adata, use_rep), how), how
 
 
 def each_representation(adata: AnnData, use_rep: str | list[str]) -> dict[str, np.ndarray]:

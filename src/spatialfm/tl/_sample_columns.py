@@ -19,10 +19,8 @@ def add_sample_columns(sdata: SpatialData, samples: np.ndarray, obs: pd.DataFram
     if SAMPLES not in sdata.tables:
         return
     clinical = sdata.tables[SAMPLES].obs
-    place = clinical.index.get_indexer(samples)
     for name in clinical.columns.difference(obs.columns, sort=False):
-        column = storable_column(clinical[name])
-        values = pd.Series(pd.api.extensions.take(column.array, place, allow_fill=True), index=obs.index)
+        values = storable_column(clinical[name]).reindex(samples).set_axis(obs.index)
         if not pd.api.types.is_numeric_dtype(values) or name == PATIENT_KEY:
             values = values.astype("category")
         obs[name] = storable_column(values)

@@ -17,6 +17,7 @@ import pandas as pd
 from .._errors import SpatialfmError, TableError
 from .._keys import UNS
 from .._logging import logger
+from .._preparation import column_scale, preparation
 from .._public import public
 from ..get import basis
 from ..get import record as read_record
@@ -52,6 +53,10 @@ class Index:
         ``"exact"``, or the library whose graph is searched.
     made
         How the representation was made, where that is known: a query that was made otherwise is refused.
+    scale
+        What columns were divided by ``(columns,)``; queries are, too.
+    preparation
+        In words, what was done to the columns before.
     """
 
     values: np.ndarray
@@ -63,11 +68,14 @@ class Index:
     method: str = "exact"
     made: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
     graph: object = field(default=None, compare=False, repr=False)
+    scale: np.ndarray | float = 1.0
+    preparation: str = ""
 
     def save(self, path: str | Path) -> None:
         """Write to a file (``.npz``), beside and renamed; the graph of an approximate index is made anew on loading."""
         path = Path(path)
         note = {"metric": self.metric, "use_rep": self.use_rep, "method": self.method, "made": self.made}
+        note["preparation"] = self.preparation
         partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
         try:
             with partial.open("wb") as file:
@@ -76,6 +84,7 @@ class Index:
                     values=self.values,
                     names=np.asarray(self.names, dtype=str),
                     center=self.center,
+                    scale=self.scale,
                     note=np.array(json.dumps(note)),
                 )
             os.replace(partial, path)
@@ -92,7 +101,7 @@ class Index:
             raise TableError(f"{path} is no index: {error}. Write one with index.save(path).") from error
         index = cls(
             arrays["values"], arrays["names"], arrays["center"], note["metric"], note["use_rep"],
-            made=note.get("made", {}),
+            made=note.get("made", {}), scale=arrays.get("scale", 1.0), preparation=note.get("preparation", ""),
         )  # fmt: skip
         # files of earlier versions say only whether there was a graph
         method = note.get("method") or ("pynndescent" if note["approximate"] else "exact")
@@ -120,7 +129,8 @@ def build_index(
     adata
         Table; its rows are found by ``obs_names``.
     use_rep
-        Key of ``obsm`` or ``"X"``.
+        Key of ``obsm`` or ``"X"``. Measured features (``"X"``, ``"X_mean_intensity"``) are standardised, queries by the
+        same numbers; embeddings are taken as their model's card says, fractions of compositions as they are.
     metric
         ``"l2"`` (KRONOS, *Image retrieval*) or ``"cosine"``.
     center
@@ -167,9 +177,11 @@ def build_index(
     middle = (
         values.mean(axis=0, dtype=np.float64).astype(np.float32) if center else np.zeros(values.shape[1], np.float32)
     )
+    how = preparation(adata, use_rep)
+    scale = column_scale(values, how)[1]
     index = Index(
-        _prepare(values, middle, metric), adata.obs_names.to_numpy(str), middle, metric, use_rep,
-        made=_made(adata, use_rep),
+        _prepare(values, middle, metric, scale), adata.obs_names.to_numpy(str), middle, metric, use_rep,
+        made=_made(adata, use_rep), scale=scale, preparation=how,
     )  # fmt: skip
     if approximate is True or (approximate == "auto" and adata.n_obs > EXACT_UP_TO):
         index = _with_graph(index, method, random_state)
@@ -246,8 +258,8 @@ def search(
     )
 
 
-def _prepare(values: np.ndarray, center: np.ndarray, metric: str) -> np.ndarray:
-    values = values - center
+def _prepare(values: np.ndarray, center: np.ndarray, metric: str, scale: np.ndarray | float = 1.0) -> np.ndarray:
+    values = (values - center) / scale
     if metric == "cosine":
         norms = np.linalg.norm(values, axis=1, keepdims=True)
         values = values / np.where(norms > 0, norms, 1)
@@ -267,7 +279,7 @@ def _query(index: Index, query: AnnData | np.ndarray) -> tuple[np.ndarray, np.nd
         )
     if not isinstance(query, np.ndarray):
         _check_made(index, _made(query, index.use_rep))
-    return _prepare(values.astype(np.float32), index.center, index.metric), names
+    return _prepare(values.astype(np.float32), index.center, index.metric, index.scale), names
 
 
 def _made(adata: AnnData, use_rep: str) -> dict[str, object]:

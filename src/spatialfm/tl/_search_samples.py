@@ -13,7 +13,7 @@ from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
 from ._check import check_anndata, listed, obs_column
-from ._representation import representation
+from ._representation import prepared
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,7 +48,7 @@ def search_samples(
     k
         Samples to find.
     use_rep
-        Key of ``obsm`` or ``"X"``.
+        Key of ``obsm`` or ``"X"``. Measured features are standardised, embeddings taken as their model's card says.
     library_key
         Column of ``obs`` with the sample.
     max_rows
@@ -61,7 +61,8 @@ def search_samples(
     Returns
     -------
     One row a sample, the nearest first: ``sample``, ``rank``, ``distance`` (in the units of the embedding),
-    ``lower_bound``; ``attrs["n_compared"]`` says how many distances had to be computed.
+    ``lower_bound``; ``attrs["n_compared"]`` says how many distances had to be computed, ``attrs["preparation"]`` what
+    was done to the columns.
 
     Raises
     ------
@@ -85,7 +86,8 @@ def search_samples(
         raise TableError(f"{query!r} is the only sample; there is nothing to search in.")
     if k < 1:
         raise TableError(f"k={k} finds nothing. Pass 1 or more.")
-    values = _on_axes(representation(adata, use_rep), n_components)
+    values, how = prepared(adata, use_rep)
+    values = _on_axes(values, n_components)
     rng = np.random.default_rng(random_state)
     clouds = {name: _part(values[samples == name], max_rows, rng) for name in names}
     mine = clouds.pop(query)
@@ -104,7 +106,7 @@ def search_samples(
     table = pd.DataFrame(
         {"sample": best.index, "rank": np.arange(1, len(best) + 1), "distance": best.to_numpy()}
     ).assign(lower_bound=bounds[best.index].to_numpy())
-    table.attrs["n_compared"] = len(found)
+    table.attrs |= {"n_compared": len(found), "preparation": how}
     return table
 
 

@@ -14,7 +14,7 @@ from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, obs_column
 from ._replaced import remove_earlier
-from ._representation import representation
+from ._representation import prepared
 from ._stratify import kmeans_by_size
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def tissue_clusters(
     n_clusters
         Clusters (of each sample, with `within_sample`).
     use_rep
-        Key of ``obsm`` or ``"X"``.
+        Key of ``obsm`` or ``"X"``. Measured features are standardised, embeddings taken as their model's card says.
     within_sample
         Whether each sample is clustered by itself; clusters are then called ``<sample>:1``, ...
     library_key
@@ -82,7 +82,7 @@ def tissue_clusters(
     (3, 12)
     """
     check_anndata(tiles, "tissue_clusters", key_added)
-    values = representation(tiles, use_rep)
+    values, how = prepared(tiles, use_rep)
     samples = obs_column(tiles, library_key, "library_key").astype(str).to_numpy()
     if n_clusters < 2:
         raise TableError(f"n_clusters={n_clusters} makes no clusters. Pass 2 or more.")
@@ -110,6 +110,7 @@ def tissue_clusters(
         "params": {
             "n_clusters": n_clusters,
             "use_rep": use_rep,
+            "preparation": how,
             "within_sample": within_sample,
             "random_state": random_state,
         },

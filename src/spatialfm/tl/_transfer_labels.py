@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError, counted, warn
 from .._keys import UNS
 from .._logging import logger
+from .._preparation import BY_TRAINING
 from .._public import public
 from .._storable import default_key, write_uns
 from ._annotate import certainty
@@ -132,6 +133,7 @@ def transfer_labels(
             "label_key": label_key,
             "use_rep": use_rep,
             "head": head,
+            "preparation": BY_TRAINING,
             "n_train": len(rows),
             "n_columns": trained.shape[1],
             "random_state": random_state,

@@ -10,6 +10,7 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._preparation import column_scale, preparation
 from .._public import public
 from .._storable import named_table, write_obsm, write_uns
 from ._check import check_anndata, listed, obs_column
@@ -127,7 +128,8 @@ def transfer_signatures(
     remove_earlier(target, key_added)
     write_obsm(target, key_added, found > 0.5)
     write_obsm(target, f"{key_added}_probability", found)
-    target.obs[f"{key_added}_novelty"] = novelty(values[some], others, n_neighbors)
+    mean, sd = column_scale(values, preparation(source, use_rep))
+    target.obs[f"{key_added}_novelty"] = novelty((values[some] - mean) / sd, (others - mean) / sd, n_neighbors)
     known = source.uns.get(key, {}).get("signatures")
     table = pd.DataFrame(quality).T
     record = {
