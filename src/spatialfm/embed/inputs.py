@@ -163,7 +163,7 @@ def prepare_inputs(
     ]
     tissue = tissue_sources(sdata, pairs, options.tissue, [reader.shape for reader in raw], ratios, used)
     raw = [replace(reader, tissue=source) for reader, source in zip(raw, tissue, strict=True)]
-    say_levels(samples, raw)
+    say_levels(samples, raw, of_cohort=card.normalization in ("scale", "virtues"))
     recipe = encoder.options.get("recipe", "released") if logged else None
     given = None if options.stats is None else read_statistics(options.stats, card, recipe)
     found = None if given is None else of_markers(given, panel.markers, panel.names)

@@ -110,7 +110,7 @@ def marker_statistics(
     flat = [name for name, value in zip(markers, std, strict=True) if not value > 0]
     if flat:
         warn(f"Marker(s) {', '.join(flat)} have the same value in all tissue pixels: they carry no information.")
-        std[std <= 0] = 1.0
+        std[~(std > 0)] = 1.0
     return (np.zeros(n) if card.normalization == "scale" else mean), std, sources
 
 

@@ -99,6 +99,7 @@ def resolve_panel(
                 dropped[panel[index]] = "not measured in every sample"
             elif wanted is not None and name not in wanted:
                 dropped[panel[index]] = "not among markers="
+    _say_left_out(resolved, shared, wanted)
     used = shared if wanted is None else [name for name in wanted if name in shared]
     if wanted is not None and len(used) < len(wanted):
         missing = [name for name in wanted if name not in shared]
@@ -114,6 +115,24 @@ def resolve_panel(
         tuple(tuple(panel[other[name]] for name in used) for other, panel in zip(resolved, panels, strict=True)),
         dropped,
     )
+
+
+def _say_left_out(resolved: list[dict[str, int]], shared: Sequence[str], wanted: Sequence[str] | None) -> None:
+    """Markers that some samples lack are no small loss: a warning names them, beside the record."""
+    if wanted is not None:
+        return
+    every = dict.fromkeys(name for other in resolved for name in other)
+    lacking = [
+        f"{name} (in {sum(name in other for other in resolved)} of {len(resolved)})"
+        for name in every
+        if name not in shared
+    ]
+    if lacking and shared:
+        warn(
+            f"{len(lacking)} of {len(every)} markers are not measured in every sample and left out: "
+            f"{listed(lacking, 10, quoted=False)}. If two of them are one, pass mapping= with the marker of "
+            "each channel; samples= embeds the samples of a panel apart."
+        )
 
 
 def _resolve_one(

@@ -30,7 +30,8 @@ def fit_basis(rows: np.ndarray, n_components: int) -> Basis:
     from sklearn.decomposition import PCA
 
     check_components(n_components, rows.shape)
-    return _basis(PCA(n_components, random_state=0).fit(rows))
+    with np.errstate(invalid="ignore"):  # where all rows are the same, the share that is explained is 0 / 0
+        return _basis(PCA(n_components, random_state=0).fit(rows))
 
 
 def fit_basis_streamed(rows: Rows, n_components: int) -> Basis:
@@ -49,7 +50,8 @@ def fit_basis_streamed(rows: Rows, n_components: int) -> Basis:
         desc="PCA",
         unit="chunk",
     ):
-        pca.partial_fit(np.array(rows.read(start, stop)), check_input=False)  # a copy: it centres what it is given
+        with np.errstate(invalid="ignore"):
+            pca.partial_fit(np.array(rows.read(start, stop)), check_input=False)  # a copy: it centres what it is given
     return _basis(pca)
 
 
@@ -58,7 +60,7 @@ def _basis(pca: PCA | IncrementalPCA) -> Basis:
     return {
         "mean": pca.mean_.astype(np.float32),
         "components": (pca.components_ * signs[:, None]).astype(np.float32),
-        "explained": pca.explained_variance_ratio_.astype(np.float32),
+        "explained": np.nan_to_num(pca.explained_variance_ratio_).astype(np.float32),
     }
 
 

@@ -12,6 +12,8 @@ from .cache import remembered
 from .reader import SampleReader, regions
 from .tissue import find_tissue, tissue_identity
 
+ROUNDING = 1e-6
+
 
 def cohort_statistics(
     readers: Sequence[SampleReader], *, tissue_of: Sequence[SampleReader] | None = None, block: int = 1024
@@ -54,7 +56,9 @@ def cohort_statistics(
             squares += part["squares"] + delta**2 * count * n / total
             mean += delta * n / total
             count = total
-    return mean, np.sqrt(squares / max(count, 1))
+    std = np.sqrt(np.maximum(squares, 0) / max(count, 1))
+    std[std <= ROUNDING * np.abs(mean)] = 0  # of a constant, what single precision leaves, of either sign
+    return mean, std
 
 
 def image_moments(reader: SampleReader, tissue_of: SampleReader, block: int) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_SAMPLE = 2**20  # pixels of a channel that percentiles are taken of
 BLANK_SNR = 1.5  # bright pixels less than this many times the dark ones: nothing was stained, or nothing was found
+ROUNDING = 1e-12  # of squares in double precision
 SATURATED = 0.01  # share of pixels at the largest value that is worth a look
 
 
@@ -51,7 +52,8 @@ def channel_quality(
     ``mean``
         In the units of the image.
     ``snr``
-        Mean of the brightest 5 % of pixels over the mean of the darkest 50 %, plus one part in a million of the range.
+        Mean of the brightest 5 % of pixels over the mean of the darkest 50 %, plus one part in a million of the range;
+        negative pixels count as 0, here and below.
     ``dynamic_range``
         99.9th minus 0.1th percentile, as a share of the range of the pixel type (of floats: of the largest value).
     ``saturated``
@@ -63,8 +65,10 @@ def channel_quality(
         Pearson correlation with the nuclear stain, over all pixels.
     ``invalid``
         NaN and infinite pixels, which are left out of all else.
+    ``negative``
+        Pixels below 0, as of images from which a background was subtracted, or that mark missing data by -9999.
     ``note``
-        ``"blank"``, ``"saturated"``, ``"constant"``, or empty.
+        ``"constant"``, ``"negative"``, ``"saturated"``, ``"blank"``, or empty.
 
     Raises
     ------
@@ -112,7 +116,7 @@ def _measure(image, stain: int | None) -> list[dict[str, object]]:
     """Properties of each channel; neighbouring blocks share a border of one pixel for the Laplacian."""
     n, height, width = image.shape
     every = max(1, int(np.ceil(np.sqrt(height * width / MAX_SAMPLE))))
-    sums = {name: np.zeros(n) for name in ("n", "x", "xx", "l", "ll", "xs", "s", "ss", "top", "laplacians")}
+    sums = {name: np.zeros(n) for name in ("n", "x", "xx", "l", "ll", "xs", "s", "ss", "top", "laplacians", "negative")}
     parts: list[list[np.ndarray]] = [[] for _ in range(n)]
     top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else _largest(image)
     for y0, y1, x0, x1 in plan_blocks(image):
@@ -121,6 +125,7 @@ def _measure(image, stain: int | None) -> list[dict[str, object]]:
         of_stain = None if stain is None else block[stain][inner].astype(np.float64)
         for channel in range(n):
             whole = block[channel].astype(np.float64)
+            whole[~np.isfinite(whole)] = np.nan
             values = whole[inner]
             valid = np.isfinite(values)
             kept = values[valid]
@@ -128,6 +133,7 @@ def _measure(image, stain: int | None) -> list[dict[str, object]]:
             sums["x"][channel] += kept.sum()
             sums["xx"][channel] += (kept**2).sum()
             sums["top"][channel] += (kept >= top).sum()
+            sums["negative"][channel] += (kept < 0).sum()
             if of_stain is not None:
                 both = valid & np.isfinite(of_stain)
                 sums["xs"][channel] += (values[both] * of_stain[both]).sum()
@@ -158,10 +164,11 @@ def _row(
     sums: dict[str, float], sample: np.ndarray, scale: float, stain: int | None, n_pixels: int
 ) -> dict[str, object]:
     n = max(sums["n"], 1)
-    variance = max(sums["xx"] / n - (sums["x"] / n) ** 2, 0)
+    variance = sums["xx"] / n - (sums["x"] / n) ** 2
+    variance = variance if variance > ROUNDING * sums["xx"] / n else 0.0
     if not len(sample):
         sample = np.zeros(1)
-    ordered = np.sort(sample)
+    ordered = np.sort(np.maximum(sample, 0))
     dark, bright = ordered[: max(1, len(ordered) // 2)].mean(), ordered[-max(1, len(ordered) // 20) :].mean()
     m = max(sums["laplacians"], 1)
     rough = np.sqrt(max(sums["ll"] / m - (sums["l"] / m) ** 2, 0))
@@ -171,7 +178,12 @@ def _row(
         correlation = (sums["xs"] / n - sums["x"] / n * sums["s"] / n) / spread if spread > 0 else np.nan
     snr = (bright + 1e-6 * scale) / (dark + 1e-6 * scale)
     saturated = sums["top"] / n
-    note = "constant" if variance == 0 else "saturated" if saturated > SATURATED else "blank" if snr < BLANK_SNR else ""
+    notes = {
+        "constant": variance == 0,
+        "negative": sums["negative"] > 0,
+        "saturated": saturated > SATURATED,
+        "blank": snr < BLANK_SNR,
+    }
     return {
         "mean": sums["x"] / n,
         "snr": snr,
@@ -180,5 +192,6 @@ def _row(
         "sharpness": rough / np.sqrt(variance) if variance > 0 else 0.0,
         "nuclear_correlation": correlation,
         "invalid": int(n_pixels - sums["n"]),
-        "note": note,
+        "negative": int(sums["negative"]),
+        "note": next((note for note, holds in notes.items() if holds), ""),
     }

@@ -12,6 +12,7 @@ from .._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from .._public import public
 from .._storable import write_uns
+from ..pp.units import coordinate_unit
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ def neighborhood_composition(
     codes, categories = codes_of(obs_column(adata, cluster_key, "cluster_key"))
     libraries = _libraries(adata, library_key, n_neighbors)
     coordinates = _coordinates(adata, spatial_key)
+    unit = coordinate_unit(adata.uns)
+    if radius is not None and unit == "pixel":
+        warn(f"No pixel size is known for these cells: radius={radius:g} is taken in pixels, not in µm.")
 
     graph = _spatial_graph(coordinates, libraries, radius, n_neighbors)
     fractions, alone = neighbor_fractions(graph, codes, len(categories), include_self)
@@ -168,12 +172,14 @@ def _libraries(adata: AnnData, library_key: str | None, n_neighbors: int | None)
         codes, names = codes_by_appearance(obs_column(adata, library_key, "library_key"))
     sizes = np.bincount(codes, minlength=len(names))
     if n_neighbors is not None and (small := np.flatnonzero(sizes <= n_neighbors)).size:
-        first = small[0]
+        first, fewest = names[small[0]], int(sizes[small].min())
+        ways = ["Pass radius= instead"]
+        ways += [f"n_neighbors= of at most {fewest - 1}"] if fewest > 1 else []
+        if library_key is not None and small.size < len(names):
+            ways.append(f'leave the library out: adata[adata.obs["{library_key}"].astype(str) != "{first}"].copy()')
         raise TableError(
             f"{small.size} of {len(names)} libraries have too few cells for n_neighbors={n_neighbors}: "
-            f"{listed(f'{names[i]} ({sizes[i]} cells)' for i in small)}. Pass radius= instead, n_neighbors= of at "
-            f'most {max(int(sizes[first]) - 1, 1)}, or leave the library out: adata[adata.obs["{library_key}"] '
-            f'!= "{names[first]}"].copy().'
+            f"{listed(f'{names[i]} ({sizes[i]} cells)' for i in small)}. {', or '.join(ways)}."
         )
     return pd.Categorical.from_codes(codes, names)
 
