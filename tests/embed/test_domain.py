@@ -36,7 +36,8 @@ def said(name, channels, size, ratio=1.0, n_known=None):
         found = domain_warnings(
             sfm.models.card(name), [channels], [size], [ratio], n_markers=len(channels), n_known=n_known
         )
-    assert [str(item.message) for item in caught] == found
+    # markers that the model has not seen are named in a warning of `marker_ids`, and not a second time here
+    assert [str(item.message) for item in caught] == [text for text in found if "has seen only" not in text]
     assert all(item.category is SpatialfmWarning for item in caught)
     return found
 
@@ -52,15 +53,15 @@ def test_nothing_is_said_where_all_is_well():
     [
         (
             ("kronos", ["DNA1", "CD3"], 0.5),
-            "kronos was trained on fluorescence, and 1 of 1 images look ion-based (IMC, MIBI).",
+            "kronos was trained on fluorescence, and 1 of 1 image looks ion-based (IMC, MIBI).",
         ),
         (
             ("virtues-imc14", ["DAPI", "CD3"], 1.0),
-            "virtues-imc14 was trained on ion-based images, and 1 of 1 do not look so.",
+            "virtues-imc14 was trained on ion-based images, and 1 of 1 image does not look so.",
         ),
         (
             ("virtues", ["DAPI"], 0.4),
-            "virtues was trained at 1 to 1 µm per pixel, and 1 of 1 images are used at 0.4 without",
+            "virtues was trained at 1 µm per pixel, and 1 of 1 image is used at 0.4 without",
         ),
         (("dinov2-l", ["DAPI"], 0.5), "dinov2-l was trained on RGB images; each marker is shown to it as a grey one."),
         (("kronos", ["DAPI", "a", "b"], 0.5, 1.0, 1), "kronos has seen only 1 of the 3 markers."),

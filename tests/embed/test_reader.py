@@ -156,7 +156,7 @@ def test_labels_with_offset_and_scale():
 def test_nan_is_named_by_image_channel_and_count():
     image = np.zeros((2, 30, 30), np.float32)
     image[1, 3, 4:6] = np.nan
-    with pytest.raises(RunError, match=r"'image_a', channel 'ch1': 2 pixels are NaN"):
+    with pytest.raises(RunError, match=r"'image_a', channel 'ch1': 2 pixels NaN or infinite in rows 0 to 30"):
         reader_of(image).pixels(0, 30, 0, 30)
 
 

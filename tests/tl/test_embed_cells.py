@@ -309,7 +309,7 @@ def test_pixels_that_are_nan_are_named(make_sdata, samples):
     sfm.pp.cell_table(sdata)
     image[1, 70, 70] = np.inf
     sdata.images["image_a"] = make_sdata({"a": (image, labels)}, CHANNELS)["image_a"]
-    with pytest.raises(RunError, match=r"Image 'image_a', channel 'CD3': 1 pixels"):
+    with pytest.raises(RunError, match=r"NaN or infinite in 1 image: 'image_a' \(channel 'CD3': 1 pixel\)"):
         sfm.tl.embed_cells(sdata, Moments())
     assert "X_moments" not in sdata["table"].obsm
 

@@ -43,13 +43,22 @@ _PASSED_ON = (
 )
 _PLAIN = (str, bytes, int, float, bool, slice, type(None), type(Ellipsis), np.integer, np.dtype)
 _Load = Callable[[object], np.ndarray]
+_See = Callable[[int, np.ndarray], object]
 
 
 class _Unknown(Exception):
     """The values may come from somewhere that cannot be seen."""
 
 
-def content_digest(array: object, planes: Sequence[int] | None = None, *, name: str = "", load: _Load = loaded) -> str:
+def content_digest(
+    array: object,
+    planes: Sequence[int] | None = None,
+    *,
+    name: str = "",
+    load: _Load = loaded,
+    see: _See | None = None,
+    anew: bool = False,
+) -> str:
     """SHA-256 of all values of an array.
 
     Parameters
@@ -62,20 +71,24 @@ def content_digest(array: object, planes: Sequence[int] | None = None, *, name: 
         For the bar.
     load
         Reads a slice.
+    see
+        Called with the index of a plane and each band of it ``(rows, x)``, where these are read.
+    anew
+        Whether they are read though the digest is known.
     """
     key = _file_key(array, planes)
     kept = settings.cache_dir / "digests" / key if key else None
-    if kept is not None and (known := _read(kept)):
+    if kept is not None and not anew and (known := _read(kept)):
         return known
     started = time.time()
-    digest = _digest(array, planes, name, load)
+    digest = _digest(array, planes, name, load, see)
     # neither files that changed meanwhile, nor those that could change again within one tick of their clock
     if kept is not None and _newest(array) < started - AT_REST and _file_key(array, planes) == key:
         _write(kept, digest)
     return digest
 
 
-def _digest(array: object, planes: Sequence[int] | None, name: str, load: _Load) -> str:
+def _digest(array: object, planes: Sequence[int] | None, name: str, load: _Load, see: _See | None = None) -> str:
     *lead, height, width = array.shape
     planes = list(range(lead[0] if lead else 1)) if planes is None else list(planes)
     item = np.dtype(array.dtype).itemsize
@@ -91,6 +104,8 @@ def _digest(array: object, planes: Sequence[int] | None, name: str, load: _Load)
                 part = load(array[chosen, y0:y1]) if lead else load(array[y0:y1])[None]
                 for plane, values in zip(group, part, strict=True):
                     hashes[plane].update(np.ascontiguousarray(values).data.cast("B") if values.size else b"")
+                    if see is not None:
+                        see(plane, values)
                     bar.update(values.nbytes)
         return {plane: digest.digest() for plane, digest in hashes.items()}
 

@@ -23,7 +23,7 @@ import cloudpickle
 import torch
 
 from .. import __version__
-from .._errors import ModelError, RunError, SpatialfmError, listed, warn
+from .._errors import ModelError, RunError, SpatialfmError
 from .._logging import logger
 from .._settings import settings
 from ..models.encoder import resolve_device
@@ -152,7 +152,6 @@ def run_on_client(
     path = store.path.absolute()
     # `replace` leaves what was computed on the way (a compiled encoder) behind
     order = _Order(replace(job), blocks, str(path), batch_size, None if device == "auto" else device)
-    warned: set[tuple[int, str]] = set()
     with _laid_down(order, path) as (file, digest):
         futures = {
             client.submit(_encode, file, digest, number, pure=False, key=f"spatialfm-{uuid.uuid4().hex}"): number
@@ -161,8 +160,7 @@ def run_on_client(
         try:
             for future in _as_finished(client, list(futures)):
                 number = futures[future]
-                replaced = _result(future, number, job, blocks[number])
-                _warn_of_replaced(job.readers[blocks[number].sample].name, blocks[number].sample, replaced, warned)
+                _check_result(future, number, job, blocks[number])
                 done(number)
         finally:
             if client.status == "running":
@@ -253,8 +251,8 @@ def _as_finished(client: Client, futures: Sequence[Future]) -> Iterator[Future]:
                 said = True
 
 
-def _result(future: Future, number: int, job: Job, block: Block) -> list[str]:
-    """What the task returned; its error as one that names the image and the block."""
+def _check_result(future: Future, number: int, job: Job, block: Block) -> None:
+    """Raise the error of a task as one that names the image and the block."""
     from concurrent.futures import CancelledError
 
     from distributed import KilledWorker
@@ -264,7 +262,7 @@ def _result(future: Future, number: int, job: Job, block: Block) -> list[str]:
         f"to {block.x1})"
     )
     try:
-        return future.result()
+        future.result()
     except SpatialfmError:
         raise
     except KilledWorker as error:
@@ -283,16 +281,6 @@ def _result(future: Future, number: int, job: Job, block: Block) -> list[str]:
         ) from error
 
 
-def _warn_of_replaced(name: str, sample: int, replaced: Sequence[str], warned: set[tuple[int, str]]) -> None:
-    """Workers warn in their own logs; here once a channel of an image."""
-    if new := [channel for channel in replaced if (sample, channel) not in warned]:
-        warned.update((sample, channel) for channel in new)
-        warn(
-            f"Image {name!r}, channel {listed(new)}: pixels that are NaN or infinite were replaced by zero; the logs "
-            "of the workers say how many and where."
-        )
-
-
 def _wait_for(store: BlockStore, numbers: Sequence[int]) -> None:
     """Blocks that other machines wrote may appear late on a network folder."""
     until = time.monotonic() + FOLDER_DELAY
@@ -307,19 +295,17 @@ def _wait_for(store: BlockStore, numbers: Sequence[int]) -> None:
         os.listdir(store.path)  # makes a network folder be looked at anew
 
 
-def _encode(file: str, digest: str, number: int) -> list[str]:
-    """On a worker: encode one block and write it. Only names of channels with replaced pixels travel back."""
+def _encode(file: str, digest: str, number: int) -> None:
+    """On a worker: encode one block and write it. Nothing travels back."""
     with _inside:
         order = _on_device(file, digest)
         store, job, block = BlockStore.at(Path(order.run)), order.job, order.blocks[number]
-        replaced = job.readers[block.sample].replaced
         if store.has(number):  # given out again after its worker was lost
-            return sorted(replaced)
+            return
         pixels, labels = read_block(job, block)
         with _encoding, _all_threads():
             arrays, order.batch_size = encode_block(job, block, pixels, labels, order.batch_size)
         store.write(number, **arrays)
-        return sorted(replaced)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from .domain import domain_warnings
 from .geometry import EXACT, common_pixel_size, image_pixel_sizes, resampling_ratios
 from .levels import say_levels
 from .normalize import intensity_ranges, marker_statistics
+from .odd_pixels import report_odd_pixels
 from .panel import Panel, marker_ids, resolve_panel, vocabulary_of
 from .preprocess import PreparedReader, prepare, statistics_readers
 from .proteins import find_embeddings
@@ -57,6 +58,11 @@ class Options:
     on_nan: str = "raise"
     tissue: Tissue = "auto"
     workers: str | None = None  # device asked of the workers of a cluster, if one runs it
+    arguments: Sequence[str] = ()  # of the public function that was called; messages name no others
+
+    def offer(self, name: str) -> bool:
+        """Whether the function that was called has an argument."""
+        return not self.arguments or name in self.arguments
 
 
 @dataclass(frozen=True)
@@ -163,11 +169,12 @@ def prepare_inputs(
     ]
     tissue = tissue_sources(sdata, pairs, options.tissue, [reader.shape for reader in raw], ratios, used)
     raw = [replace(reader, tissue=source) for reader, source in zip(raw, tissue, strict=True)]
-    say_levels(samples, raw, of_cohort=card.normalization in ("scale", "virtues"))
     recipe = encoder.options.get("recipe", "released") if logged else None
     given = None if options.stats is None else read_statistics(options.stats, card, recipe)
     found = None if given is None else of_markers(given, panel.markers, panel.names)
     known = () if found is None else found[2]  # the names under which the markers stand in stats=
+    odd = report_odd_pixels(samples, raw, can_zero=options.offer("on_nan"))
+    say_levels(samples, raw, of_cohort=card.normalization in ("scale", "virtues"))
     readers, prepared = _prepared(raw, pairs, given, known) if logged else (raw, {})
     n_known = len(entries) if encoder.n_marker_ids else None
     warned = domain_warnings(card, names, sizes, ratios, n_markers=len(panel.markers), n_known=n_known, common=of_size)
@@ -208,6 +215,7 @@ def prepare_inputs(
         "computed_in": "bfloat16" if options.autocast else "float32",
         "compiled": options.compile,
         "on_nan": options.on_nan,
+        **odd,
         **tissue_notes(samples, raw, used="cohort" in sources or "image" in str(prepared.get("clip_source"))),
         "workers": options.workers,
     }

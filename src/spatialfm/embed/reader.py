@@ -15,11 +15,13 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import csr_array
 
-from .._errors import RunError, listed, warn
+from .._errors import RunError, counted
 from ..pp.elements import AxisAffine
 from ..pp.measure import LabelGrid, loaded
 from ..pp.tissue import TissueSource
+from .cache import remembered
 from .content import content_digest
+from .odd_pixels import OddCounts, OddPixels
 from .store import fingerprint
 
 HELD_BYTES = 2**28
@@ -69,8 +71,7 @@ class SampleReader:
     area: bool = False
     tissue: TissueSource | None = field(default=None, compare=False, repr=False)
     known: list[str] = field(default_factory=list, init=False, compare=False, repr=False)  # identity of the tissue
-    replaced: set[str] = field(default_factory=set, compare=False, repr=False)  # channels that were warned of
-    clipped: set[str] = field(default_factory=set, compare=False, repr=False)  # the same for negative pixels
+    _odd: OddCounts = field(default_factory=OddCounts, init=False, compare=False, repr=False)
     _held: list[np.ndarray] = field(default_factory=list, init=False, compare=False, repr=False)
 
     @property
@@ -82,7 +83,8 @@ class SampleReader:
     def pixels(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Pixels scaled by `intensity_max`, float32 ``(M, y1 - y0, x1 - x0)``; zero outside of the image.
 
-        Negative pixels count as 0; the first of each channel are named in a warning.
+        Negative pixels count as 0: no model has seen any, and one -9999 for "no data" would decide every statistic.
+        `spatialfm.embed.odd_pixels` says how many there are.
         """
         height, width = self.shape
         out = np.zeros((len(self.channels), y1 - y0, x1 - x0), np.float32)
@@ -136,12 +138,14 @@ class SampleReader:
             region = self._held[0][:, ya:yb, xa:xb]
         else:
             region = self._load(self.image[self._channels, ya:yb, xa:xb])
-        if self.image.dtype.kind in "if" and region.size and region.min() < 0:
-            region = self._without_negative(region, f"rows {ya} to {yb}, columns {xa} to {xb}")
         if self.image.dtype.kind == "f":
             region = region.astype(np.float32, copy=False)
-            if not np.isfinite(region).all():
-                region = self._without_nan(region, f"rows {ya} to {yb}, columns {xa} to {xb}")
+            if not (finite := np.isfinite(region)).all():
+                if self.on_nan == "raise":
+                    self._refuse(~finite, f"rows {ya} to {yb}, columns {xa} to {xb}")
+                region = np.where(finite, region, np.float32(0))
+        if self.image.dtype.kind in "if" and region.size and region.min() < 0:
+            region = np.maximum(region, 0)
         return region
 
     def _load(self, part: object, what: str | None = None) -> np.ndarray:
@@ -156,43 +160,36 @@ class SampleReader:
     def _load_labels(self, part: object) -> np.ndarray:
         return self._load(part, f"labels {self.labels_name!r}")
 
-    def _without_negative(self, region: np.ndarray, where: str) -> np.ndarray:
-        """Negative pixels as 0: no model has seen any, and one -9999 for "no data" would decide every statistic."""
-        lowest, counts = region.min(axis=(1, 2)), (region < 0).sum(axis=(1, 2))
+    def _refuse(self, wrong: np.ndarray, where: str) -> None:
         found = [
-            f"channel {name!r}: {count} pixels, lowest {low:g}"
-            for name, count, low in zip(self.channel_names, counts, lowest, strict=True)
-            if count and name not in self.clipped
+            f"channel {name!r}: {counted(int(count), 'pixel')}"
+            for name, count in zip(self.channel_names, wrong.sum(axis=(1, 2)), strict=True)
+            if count
         ]
-        if found:
-            self.clipped.update(name for name, count in zip(self.channel_names, counts, strict=True) if count)
-            warn(
-                f"Image {self.name!r}, {listed(found, quoted=False)} are negative in {where}, and perhaps more "
-                "elsewhere: they count as 0. Shift or replace them in the image first if they mean something "
-                "else."
-            )
-        return np.maximum(region, 0)  # NaN stay, and are treated next
+        raise RunError(f"Image {self.name!r}, {'; '.join(found)} NaN or infinite in {where}. Mend them in the image.")
 
-    def _without_nan(self, region: np.ndarray, where: str) -> np.ndarray:
-        wrong = ~np.isfinite(region)
-        bad = wrong.sum(axis=(1, 2))
-        found = [
-            f"channel {name!r}: {count} pixels"
-            for name, count in zip(self.channel_names, bad, strict=True)
-            if count and (self.on_nan == "raise" or name not in self.replaced)
-        ]
-        if self.on_nan == "raise":
-            raise RunError(
-                f"Image {self.name!r}, {'; '.join(found)} are NaN or infinite in {where}. "
-                "Mend them, or pass on_nan='zero' to replace them."
-            )
-        if found:
-            self.replaced.update(name for name, count in zip(self.channel_names, bad, strict=True) if count)
-            warn(
-                f"Image {self.name!r}, {'; '.join(found)} are NaN or infinite in {where}, and perhaps more elsewhere: "
-                "replaced by zero."
-            )
-        return np.where(wrong, np.float32(0), region)
+    @cached_property
+    def image_digest(self) -> str:
+        """SHA-256 of all pixels of the channels that are read, which are counted on the way."""
+        return self._digest()
+
+    @cached_property
+    def odd_pixels(self) -> OddPixels:
+        """Pixels of the whole image that no model takes."""
+        if self.image.dtype.kind in "if":
+            arrays = remembered("odd-pixels", {"image": self.image_digest}, self._count)
+        else:
+            arrays = self._odd.arrays(self.channels)
+        return OddPixels(**arrays)
+
+    def _count(self) -> dict[str, np.ndarray]:
+        if not self._odd.planes:  # nothing was read, as the digest was known
+            self._digest(anew=True)
+        return self._odd.arrays(self.channels)
+
+    def _digest(self, *, anew: bool = False) -> str:
+        see = self._odd.see if self.image.dtype.kind in "if" else None
+        return content_digest(self.image, self.channels, name=self.name, load=self._load, see=see, anew=anew)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -202,7 +199,7 @@ class SampleReader:
         how = {f.name: getattr(self, f.name) for f in fields(self) if f.compare and f.name not in apart}
         arrays = {name: content_digest(value) for name, value in how.items() if getattr(value, "ndim", 0) in (2, 3)}
         digest = hashlib.sha256(fingerprint(how | arrays).encode())
-        digest.update(content_digest(self.image, self.channels, name=self.name, load=self._load).encode())
+        digest.update(self.image_digest.encode())
         if self.labels_name:
             digest.update(content_digest(self.labels, name=self.labels_name, load=self._load_labels).encode())
         return digest.hexdigest()

@@ -182,6 +182,7 @@ marker_embeddings, batch_size, device
         resample=resample,
         stats=stats,
         marker_embeddings=marker_embeddings,
+        arguments=detect_artifacts.arguments,
     )
     inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
     if not {"token", "summary"} & set(encoder.card.outputs):

@@ -264,6 +264,7 @@ def embed_cells(
         padding=padding,
         stats=stats,
         marker_embeddings=marker_embeddings,
+        arguments=embed_cells.arguments,
         on_nan=on_nan,
         autocast=dtype == "bfloat16",
         compile=compile,

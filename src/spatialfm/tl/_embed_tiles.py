@@ -168,6 +168,7 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
         resample=resample,
         stats=stats,
         marker_embeddings=marker_embeddings,
+        arguments=embed_tiles.arguments,
         on_nan=on_nan,
         autocast=dtype == "bfloat16",
         compile=compile,

@@ -178,6 +178,7 @@ marker_embeddings, batch_size, device
         resample=resample,
         stats=stats,
         marker_embeddings=marker_embeddings,
+        arguments=segment_regions.arguments,
     )
     inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
     tokens = plan_table(sdata, pairs, inputs, size, stride, min_tissue, table_name)
