@@ -51,6 +51,7 @@ UNS = "spatialfm"  # uns["spatialfm"][<key>] holds the record of obsm[<key>]
 ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from
 MAPS = "maps"  # attrs[ATTRS][MAPS]: names and colours of the pixel values of maps
 MENDED_LABELS = "mended_labels"  # attrs[ATTRS][MENDED_LABELS]: labels elements that stand for others, by these
+MENDED_FROM = "mended_from"  # attrs[ATTRS][MENDED_FROM]: what those were made of, and how, by their names
 ATTRS_TRUTH = "truth"
 
 

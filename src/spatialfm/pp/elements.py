@@ -165,7 +165,8 @@ def match_elements(
     Raises
     ------
     ElementError
-        If an element is missing, an image fits several labels, or a sample is named twice.
+        If an element is missing, an image fits several labels, a sample is named twice, or labels were replaced after
+        those that stand for them were made.
     CoordinateError
         If image and labels share no coordinate system.
     """
@@ -287,7 +288,7 @@ def _labels_mapping(labels, images: dict[str, str], sdata) -> dict[str, str]:
 def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
     mended = {old: new for old, new in sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {}).items() if new in sdata.labels}
     if CELLS_PREFIX + sample in sdata.labels:
-        return _newest(CELLS_PREFIX + sample, mended)
+        return _newest(sdata, sample, CELLS_PREFIX + sample, mended)
     systems = set(get_transformation(sdata.images[image_name], get_all=True))
     images = [name for name in sdata.images if systems & set(get_transformation(sdata.images[name], get_all=True))]
     labels = [
@@ -298,6 +299,8 @@ def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
     if not labels:
         return None
     if len(labels) == 1 and len(images) == 1:
+        for source in [old for old, new in mended.items() if new == labels[0]]:
+            _newest(sdata, sample, source, mended)
         return labels[0]
     raise ElementError(
         f"Image {image_name!r} shares its coordinate system with labels {listed(labels)} and images "
@@ -306,8 +309,12 @@ def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
     )
 
 
-def _newest(name: str, mended: Mapping[str, str]) -> str:
+def _newest(sdata: SpatialData, sample: str, name: str, mended: Mapping[str, str]) -> str:
+    """The labels that stand for `name`, if these are still what they were made of."""
+    from .stand_ins import check_stand_in
+
     while name in mended:
+        check_stand_in(sdata, sample, name, mended[name])
         name = mended[name]
     return name
 

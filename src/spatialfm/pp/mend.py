@@ -12,13 +12,13 @@ from spatialdata.models import Labels2DModel
 from spatialdata.transformations import get_transformation
 
 from .._errors import ElementError, listed
-from .._keys import ATTRS, MENDED_LABELS
 from .._logging import logger
 from .._public import public
 from .elements import labels_array
 from .joins import counted
 from .labels import CheckedLabels, inspect_labels, label_targets
 from .pieces import LabelScan, Pieces, grouped, number_parts
+from .stand_ins import forget_stand_in, is_stale, note_stand_in, stand_ins
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -37,6 +37,8 @@ class MendedLabels:
     element: DataArray
     scan: LabelScan
     changes: pd.DataFrame
+    split: bool
+    background: tuple[int, ...]
 
 
 @public
@@ -76,7 +78,8 @@ def mend_labels(
 
     - ``sdata.labels[<labels> + suffix]`` ``(y, x)``: lazy, of the old chunks and transformations; the old data type,
       or uint32 where that is too small or no integer.
-    - ``sdata.attrs["spatialfm"]["mended_labels"]``: ``{<labels>: <labels> + suffix}``.
+    - ``sdata.attrs["spatialfm"]["mended_labels"]``: ``{<labels>: <labels> + suffix}``, and in ``"mended_from"`` a
+      checksum of the old ones: where these are replaced afterwards, the new element is refused until it is made anew.
 
     Raises
     ------
@@ -107,9 +110,13 @@ def mend_labels(
             f"background= names {listed(absent, quoted=False)}, which labels "
             f"{listed(check.labels for check in checked)} do not hold. Mend background=, or labels=."
         )
-    mended = [plan for check in checked if (plan := plan_mending(sdata, check, split, zeros, suffix)) is not None]
-    for plan in mended:
-        write_mended(sdata, plan)
+    plans = [plan_mending(sdata, check, split, zeros, suffix) for check in checked]
+    for check, plan in zip(checked, plans, strict=True):
+        if plan is not None:
+            write_mended(sdata, plan)
+        elif is_stale(sdata, check.labels):  # what stands for them was made of others, and these need nothing
+            forget_stand_in(sdata, check.labels)
+    mended = [plan for plan in plans if plan is not None]
     logger.info(f"{counted(len(mended), 'labels element')} of {len(checked)} mended")
     columns = ["sample", "labels", "label_before", "label", "area"]
     return pd.concat([pd.DataFrame(columns=columns), *(plan.changes for plan in mended)], ignore_index=True)[columns]
@@ -137,7 +144,7 @@ def plan_mending(
     if not changed.size and array.dtype.kind in "iu":
         return None
     name = check.labels + suffix
-    if name in sdata.labels and _mended(sdata).get(check.labels) != name:
+    if name in sdata.labels and stand_ins(sdata).get(check.labels) != name:
         raise ElementError(
             f"sdata already has labels {name!r}, which sfm.pp.mend_labels did not write. Pass another suffix= to "
             "sfm.pp.mend_labels."
@@ -157,7 +164,7 @@ def plan_mending(
         }
     )
     scan = grouped(numbers[kept], pieces.area[kept], pieces.total[kept], pieces.box[kept])
-    return MendedLabels(check.labels, name, element, scan, changes)
+    return MendedLabels(check.labels, name, element, scan, changes, split, tuple(background.tolist()))
 
 
 def write_mended(sdata: SpatialData, plan: MendedLabels) -> None:
@@ -165,9 +172,7 @@ def write_mended(sdata: SpatialData, plan: MendedLabels) -> None:
     if plan.name in sdata.labels:
         del sdata.labels[plan.name]
     sdata.labels[plan.name] = plan.element
-    attrs = dict(sdata.attrs.get(ATTRS, {}))
-    attrs[MENDED_LABELS] = {**attrs.get(MENDED_LABELS, {}), plan.source: plan.name}
-    sdata.attrs[ATTRS] = attrs
+    note_stand_in(sdata, plan.source, plan.name, split=plan.split, background=plan.background)
 
 
 def new_numbers(pieces: Pieces, split: bool, background: np.ndarray) -> np.ndarray:
@@ -206,7 +211,7 @@ def _renumber(block: np.ndarray, numbers: np.ndarray, dtype: np.dtype) -> np.nda
     local, n = number_parts(block)
     if n != numbers.size:
         raise ElementError(
-            f"Labels changed after they were mended: {n} parts where there were {numbers.size}. Call "
+            f"Labels changed after they were mended: {counted(n, 'part')} instead of {numbers.size:,}. Call "
             "sfm.pp.mend_labels again."
         )
     return np.r_[0, numbers].astype(dtype)[local]
@@ -216,7 +221,3 @@ def _dtype(dtype: np.dtype, largest: int) -> np.dtype:
     if dtype.kind in "iu" and largest <= np.iinfo(dtype).max:
         return dtype
     return np.dtype(np.uint32 if largest < 2**32 else np.int64)
-
-
-def _mended(sdata: SpatialData) -> Mapping[str, str]:
-    return sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {})

@@ -1,0 +1,94 @@
+"""Labels that stand for others: whether these are still the ones that they were made of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._errors import ElementError
+from .._keys import ATTRS, MENDED_FROM, MENDED_LABELS
+from .elements import labels_array
+from .measure import loaded
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+BAND_BYTES = 2**26
+
+
+def labels_digest(labels: object) -> str:
+    """SHA-256 of the numbers of a label image ``(y, x)``, whatever its chunks and its integer type."""
+    height, width = labels.shape
+    digest = hashlib.sha256(f"{height} {width}".encode())
+    chunks = getattr(labels, "chunks", None)
+    rows = max(1, BAND_BYTES // (8 * max(width, 1)), *(chunks[0] if chunks else ()))
+    for start in range(0, height, rows):
+        band = loaded(labels[start : start + rows])
+        digest.update(np.ascontiguousarray(band, np.float64 if band.dtype.kind == "f" else np.int64).data.cast("B"))
+    return digest.hexdigest()
+
+
+def stand_ins(sdata: SpatialData) -> dict[str, str]:
+    """Labels and those that stand for them."""
+    return dict(sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {}))
+
+
+def note_stand_in(sdata: SpatialData, source: str, name: str, *, split: bool, background: Sequence[int]) -> None:
+    """Write that `name` stands for `source`, what the latter holds, and how the one was made of the other."""
+    digest = labels_digest(labels_array(sdata, source).data)
+    attrs = dict(sdata.attrs.get(ATTRS, {}))
+    made = {"labels": source, "sha256": digest, "split": bool(split), "background": [int(n) for n in background]}
+    attrs[MENDED_LABELS] = {**attrs.get(MENDED_LABELS, {}), source: name}
+    attrs[MENDED_FROM] = {**attrs.get(MENDED_FROM, {}), name: made}
+    sdata.attrs[ATTRS] = attrs
+
+
+def forget_stand_in(sdata: SpatialData, source: str) -> None:
+    """Let labels count as they are; the element that stood for them stays."""
+    attrs = dict(sdata.attrs.get(ATTRS, {}))
+    name = attrs.get(MENDED_LABELS, {}).get(source)
+    for key, gone in ((MENDED_LABELS, source), (MENDED_FROM, name)):
+        attrs[key] = {other: value for other, value in attrs.get(key, {}).items() if other != gone}
+    sdata.attrs[ATTRS] = attrs
+
+
+def is_stale(sdata: SpatialData, source: str) -> bool:
+    """Whether labels stand for `source` that were made of others of this name; all pixels are compared."""
+    attrs = sdata.attrs.get(ATTRS, {})
+    made = attrs.get(MENDED_FROM, {}).get(attrs.get(MENDED_LABELS, {}).get(source))
+    if made is None or source not in sdata.labels:  # of an older version, which kept no digest; or nothing to compare
+        return False
+    return labels_digest(labels_array(sdata, source).data) != made["sha256"]
+
+
+def check_stand_in(sdata: SpatialData, sample: str, source: str, name: str) -> None:
+    """Refuse labels that stand for others which have been replaced since.
+
+    Raises
+    ------
+    ElementError
+        With the call that makes them anew.
+    """
+    if not is_stale(sdata, source):
+        return
+    made = sdata.attrs[ATTRS][MENDED_FROM][name]
+    raise ElementError(
+        f"Labels {source!r} were replaced after sfm.pp.mend_labels had made {name!r} of them, which still holds the "
+        f"cells of the old ones. Make it anew with {mend_call(source, made, name)}, and a table of the new cells "
+        f"beside the old one; or pass labels={{{sample!r}: {source!r}}} to use the new labels as they are."
+    )
+
+
+def mend_call(source: str, made: Mapping[str, object], name: str) -> str:
+    """The call that made `name`."""
+    options = [f"sdata, {source!r}"]
+    if made["split"]:
+        options.append("split=True")
+    if made["background"]:
+        options.append(f"background={list(made['background'])}")
+    if name != f"{source}_mended":
+        options.append(f"suffix={name.removeprefix(source)!r}")
+    return f"sfm.pp.mend_labels({', '.join(options)})"
