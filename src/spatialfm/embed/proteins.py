@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._errors import PanelError, WeightsError
+from .._errors import PanelError, WeightsError, listed, warn
 from .._logging import logger
 from .._settings import settings
 from ..pp.panel import match_markers
@@ -78,8 +78,9 @@ def find_embeddings(markers: Sequence[str], source: object, dim: int, *, nuclear
     """Find the protein embedding of every marker.
 
     The accession of a marker is that of `sfm.pp.match_markers`; of a complex or family, the first (representative)
-    one that a source has. A marker that VirTues gives an isoform, or another member of its family, takes that first.
-    Local files and vectors are checked before anything is fetched or computed.
+    one that a source has; where it is not the first, a warning says so. A marker that VirTues gives an isoform, or
+    another member of its family, takes that first. Local files and vectors are checked before anything is fetched or
+    computed.
 
     Of 40 common proteins the package holds the embeddings itself (those of VirTues' repository, in half precision).
     They stand behind every source that is given.
@@ -290,6 +291,7 @@ def _choose(
     reasons: dict[str, str] = {}
     origins: dict[str, str] = {}
     absent: dict[str, str] = {}  # would have to be fetched
+    others: list[str] = []  # another chain of a complex, another member of a family
     for protein in proteins:
         for source in sources:
             what, accession = _look_up(protein, source, dim)
@@ -301,7 +303,7 @@ def _choose(
                 found[protein.marker] = what
             origins[protein.marker] = _origin(source, accession, computed=isinstance(what, str))
             if accession not in ("", *protein.accessions[:1]):
-                logger.info("%s: embedding of %s, for want of %s", protein.marker, accession, protein.accessions[0])
+                others.append(f"{protein.marker} that of {accession}, for want of {protein.accessions[0]}")
             break
         else:
             reasons[protein.marker] = protein.why_none or _why_none(protein, sources)
@@ -309,6 +311,11 @@ def _choose(
                 absent[protein.marker] = protein.accessions[0]
     if absent:
         raise WeightsError(_how_to_make(absent))
+    if others:
+        warn(
+            f"Protein embeddings of other proteins than the markers' first: {listed(others, quoted=False)}. Add those "
+            "of the first ones to marker_embeddings=, or give the marker's vector, {marker: vector}."
+        )
     return found, sequences, reasons, origins
 
 

@@ -9,7 +9,6 @@ import fnmatch
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from html import escape
 
 import numpy as np
@@ -17,9 +16,9 @@ import pandas as pd
 
 from .._errors import PanelError
 from .._public import public
-from .panel_index import AMBIGUOUS, Match, Species, facts_of, find, find_gene, is_modified, rows, suggest, table
-from .panel_labels import Reading, is_fluorophore, parts, readings, remarks
-from .panel_names import ignored_reason, is_modification, is_phosphorylation, normalize_marker_name
+from .panel_index import AMBIGUOUS, Match, Species, facts_of, table
+from .panel_match import match_name
+from .panel_names import normalize_marker_name
 
 __all__ = ["AMBIGUOUS", "marker_table", "match_markers", "normalize_marker_name"]
 
@@ -28,7 +27,6 @@ COLUMNS = (
     "channel", "status", "marker", "gene", "uniprot", "kind", "species", "compartment", "kronos", "duplicate_of",
     "suggestions", "via", "stripped",
 )  # fmt: skip
-_METAL_OR_MARKER = frozenset({"Ar", "Cs", "Er", "Pr"})  # argon, caesium, erbium, praseodymium as IUPAC writes them
 FACTS = ("gene", "uniprot", "kind", "species", "compartment", "kronos")
 
 
@@ -164,6 +162,7 @@ def match_markers(
     channels = _checked_channels(channel_names)
     targets = _checked_mapping(mapping, channels, species)
     left_out = _checked_ignore(ignore, channels)
+    numbered = _numbered(channels)
     matches = []
     for channel in channels:
         if channel in targets:
@@ -171,9 +170,25 @@ def match_markers(
             matches.append(Match("alias", target, via="mapping") if target else Match("ignored", via="mapping"))
         elif channel in left_out:
             matches.append(Match("ignored", via="ignore"))
+        elif channel in numbered:
+            matches.append(Match("unknown", via="the number of a channel: say its marker in mapping="))
         else:
-            matches.append(_match(channel, species))
+            matches.append(match_name(channel, species))
     return _as_table(channels, matches, species)
+
+
+def _numbered(channels: list[str]) -> set[str]:
+    """Names that only count channels, ``c1, c2, c3``: none of them is complement C3."""
+    counted: dict[str, dict[int, str]] = {}
+    for channel in channels:
+        if number := re.fullmatch(r"([A-Za-z])[-_ ]?(\d{1,2})", channel.strip()):
+            counted.setdefault(number[1], {})[int(number[2])] = channel
+    runs = [
+        names
+        for names in counted.values()
+        if len(names) > 1 and min(names) <= 1 and max(names) - min(names) < len(names)
+    ]
+    return {name for names in runs for name in names.values()}
 
 
 def _checked_channels(channel_names: Sequence[str]) -> list[str]:
@@ -214,7 +229,7 @@ def _checked_mapping(
         if target is None:
             targets[channel] = None
             continue
-        found = _match(target, species) if isinstance(target, str) else Match("unknown")
+        found = match_name(target, species) if isinstance(target, str) else Match("unknown")
         if found.status not in ("exact", "alias"):
             near = f" Perhaps {' or '.join(found.suggestions)}?" if found.suggestions else ""
             raise PanelError(
@@ -235,137 +250,6 @@ def _checked_ignore(ignore: str | Iterable[str] | None, channels: list[str]) -> 
             raise PanelError(f"ignore= names {pattern!r}, but no channel is called so. Channels: {_listed(channels)}.")
         left_out.update(hits)
     return left_out
-
-
-@lru_cache(maxsize=65536)
-def _match(name: str, species: Species = "human") -> Match:
-    """Marker of one name: the first reading that the table has to the letter."""
-    if name.strip() in _METAL_OR_MARKER:
-        return Match("ambiguous", suggestions=(name.strip().upper(),), via="the symbol of an element or a marker")
-    if direct := find(name, species):
-        return direct
-    if reason := ignored_reason(name):
-        return Match("ignored", via=reason)
-    ways = []
-    for way in readings(name):
-        ways.append(way)
-        if found := _read_as(way, name, species):
-            return found
-    if len(ways) > 1 and len(ways[1].text) > 1 and (reason := ignored_reason(ways[1].text)):
-        return Match("ignored", via=reason, stripped=ways[1].removed)
-    if _only_dyes(name):
-        return Match("unknown", via="a dye: say its marker in mapping=")
-    plain = [way for way in ways if not is_modification(way.remark) and not way.replicate]
-    for way in plain:
-        if found := _several(way, species):
-            return found
-    for way in plain:
-        if gene := find_gene(way.text):
-            return _contradicted(_with(gene, way), way, species)
-    return Match("unknown", suggestions=suggest([ways[0].text, ways[-1].text] if ways else []))
-
-
-def _only_dyes(name: str) -> bool:
-    if is_fluorophore(name):
-        return True
-    words = [word for word in re.split(r"[-_ :()]+", name) if word]
-    dyes = [word for word in words if is_fluorophore(word)]
-    others = [word for word in words if word not in dyes]
-    rounds = all(re.fullmatch(r"(?:cycle|round|r|c)?[\d.]+", word, re.IGNORECASE) for word in others)
-    return rounds and not all(word.isdigit() for word in dyes)
-
-
-def _with(found: Match, way: Reading) -> Match:
-    return Match(found.status, found.marker, found.suggestions, found.via, way.removed)
-
-
-def _read_as(way: Reading, name: str, species: Species) -> Match | None:
-    """What one reading means, unless what it leaves out speaks against it."""
-    found = find(way.text, species)
-    if found is None:
-        return None
-    if is_modification(way.remark) and not is_modified(found.marker):
-        # "STAT3 (pY705)" is the phosphorylated protein where the table has it, and never the plain one
-        found = find("p" + way.text, species) if is_phosphorylation(way.remark) else None
-        if found is None or not is_modified(found.marker):
-            return None
-    if way.replicate and not _may_be_repeated(found, way, name):
-        together = re.sub(r"[^A-Za-z0-9]", "", way.text + way.removed[-1])
-        joined = find(together, species) or find_gene(together)
-        others = (joined.marker,) if joined and joined.marker else ()
-        return Match("ambiguous", suggestions=(found.marker, *others), via="number at the end") if others else None
-    return _contradicted(_with(found, way), way, species)
-
-
-def _may_be_repeated(found: Match, way: Reading, name: str) -> bool:
-    """Whether a number at the end can be that of a repeated stain: not where it makes another name."""
-    row = rows().get(found.marker)
-    if row is None or row["kind"] == "family":
-        return False
-    key = normalize_marker_name(way.text)
-    together = re.sub(r"[^A-Za-z0-9]", "", way.text + way.removed[-1])
-    if find(together) or find_gene(together):
-        return False
-    if key[-1].isdigit():
-        return not re.match(r"ck|krt|cytokeratin|keratin", key)
-    # "Collagen 2", "Arginase 2", "Claudin 4" are other proteins; "Vimentin 2" is none
-    return row["kind"] in ("protein", "complex") and not row["gene"].split(";")[0][-1].isdigit()
-
-
-def _contradicted(found: Match, way: Reading, species: Species) -> Match:
-    """The match, unless what was left out names another marker."""
-    others = []
-    for remark in remarks(way):
-        other = find(remark, species)
-        if other and other.marker and other.marker != found.marker and not _same_protein(other.marker, found.marker):
-            others.append(other.marker)
-    if found.marker and others:
-        named = (found.marker, *sorted(set(others)))
-        return Match("ambiguous", suggestions=named, via="several markers in the name", stripped=found.stripped)
-    return found
-
-
-def _same_protein(marker: str, other: str) -> bool:
-    """Whether two markers are forms of one protein, or one is a chain of the other."""
-    genes = [set(facts_of(name, "human")["gene"].split(";")) - {""} for name in (marker, other)]
-    return (
-        bool(genes[0] and genes[1])
-        and (genes[0] <= genes[1] or genes[1] <= genes[0])
-        and not (is_modified(marker) ^ is_modified(other))
-    )
-
-
-_LISTS = (
-    (re.compile(r"cytokeratin|keratin|krt|ck", re.IGNORECASE), "pan-Cytokeratin"),
-    (re.compile(r"cadherin|cdh", re.IGNORECASE), "pan-Cadherin"),
-)
-
-
-def _list_of_members(cut: list[str]) -> str:
-    """``Cytokeratin 1, 5, 6A, 6B, 8``: an antibody that binds them all."""
-    for family, marker in _LISTS:
-        member = rf"(?:(?:anti[- ])?(?:{family.pattern})[- ]?)?\d+[a-z]?"
-        if len(cut) >= 4 and family.search(cut[0]) and all(re.fullmatch(member, part, re.IGNORECASE) for part in cut):
-            return marker
-    return ""
-
-
-def _several(way: Reading, species: Species) -> Match | None:
-    """A name that lists names: synonyms of one marker, its chains, members of a family, or several markers."""
-    for cut in parts(way.text):
-        if family := _list_of_members(cut):
-            return Match("alias", family, via="list of its members", stripped=way.removed)
-        found = [find(part, species) for part in cut]
-        if any(match is None or not match.marker for match in found):
-            continue
-        markers = list(dict.fromkeys(match.marker for match in found if match is not None))
-        genes = {gene for marker in markers for gene in facts_of(marker, "human")["gene"].split(";")}
-        if whole := [name for name in markers if genes == set(facts_of(name, "human")["gene"].split(";")) != {""}]:
-            return Match("alias", whole[0], via="synonyms", stripped=way.removed)
-        if len(markers) == 1:
-            return Match("alias", markers[0], via="synonyms", stripped=way.removed)
-        return Match("ambiguous", suggestions=tuple(markers), via="several markers in the name", stripped=way.removed)
-    return None
 
 
 def _as_table(channels: list[str], matches: list[Match], species: Species) -> PanelTable:

@@ -75,6 +75,7 @@ AMBIGUOUS: dict[str, tuple[str, ...]] = {
     "MHC-II": ("HLA-DR", "HLA-DR/DP/DQ", "I-A/I-E"),
     "MHC2": ("HLA-DR", "HLA-DR/DP/DQ", "I-A/I-E"),
     "MHC class 2": ("HLA-DR", "HLA-DR/DP/DQ", "I-A/I-E"),
+    "MIB1": ("Ki-67", "MIB1"),  # the clone against Ki-67, or a ubiquitin ligase
     "mucin": ("MUC1", "MUC2", "MUC5AC"),
     "NAK": ("NaKATPase", "TBK1"),
     "NF-kB": ("NF-kB p65", "RELB"),
@@ -82,6 +83,7 @@ AMBIGUOUS: dict[str, tuple[str, ...]] = {
     "PD": ("PD-1", "PD-L1", "PD-L2"),
     "PD-L": ("PD-L1", "PD-L2"),
     "PHF1": ("pTau", "PHF1"),
+    "S100A": ("S100A1", "S100A4", "S100A8", "S100A9"),
     "Siglec": ("CD33", "CD169", "Siglec-7", "Siglec-9"),
     "surfactant protein": ("SP-A", "SFTPB", "SFTPC", "SFTPD"),
     "TCF4": ("TCF7L2", "TCF4"),
@@ -95,7 +97,7 @@ AMBIGUOUS: dict[str, tuple[str, ...]] = {
 MOUSE_MEANING = {
     "MHC": "", "CD45R": "B220", "MHC class II": "I-A/I-E", "MHC-II": "I-A/I-E", "MHC2": "I-A/I-E",
     "MHC class 2": "I-A/I-E", "H2-Ab1": "I-A/I-E", "MHC class I": "H-2", "MHC-I": "H-2", "MHC1": "H-2",
-    "CD16": "", "CD161": "NK1.1",
+    "CD16": "", "CD161": "NK1.1", "Siglec5": "Siglec-F",
 }  # fmt: skip
 """What names mean in a mouse where it is another marker; empty where the human reading stays."""
 
@@ -103,7 +105,7 @@ MOUSE_MEANING = {
 _DOT_ONLY = frozenset({"cd45.1", "cd45.2"})
 
 # in capitals alone, where the small letter that tells them apart is lost
-_CASE_COUNTS = {"PERK": ("pERK1/2", "EIF2AK3")}
+_CASE_COUNTS = {"PERK": ("pERK1/2", "EIF2AK3"), "CGA": ("Chromogranin A", "CGA"), "PRB1": ("pRB", "PRB1")}
 
 # gene symbols that are also words of a panel
 _NO_GENE = frozenset({"bad", "camp", "cat", "cell", "clock", "ctrl", "impact", "large", "mask", "max", "mice", "rest",
@@ -206,6 +208,9 @@ def _accessions(records: list[dict[str, str]]) -> dict[str, str]:
     order = {"protein": 0, "complex": 1, "family": 2, "isoform": 3, "modified": 4}
     meaning = {}
     for accession, rows_ in owners.items():
+        if gene := _apart(accession, [row for row in rows_ if row["kind"] != "modified"]):
+            meaning[accession] = gene
+            continue
         rank = [(len(row["uniprot"].split(";")) > 1, order.get(row["kind"], 5)) for row in rows_]
         best = [row["marker"] for row, its in zip(rows_, rank, strict=True) if its == min(rank)]
         same = [name for name in best if name == rows_[0]["gene"]]  # two names of one protein: that of the gene
@@ -214,6 +219,17 @@ def _accessions(records: list[dict[str, str]]) -> dict[str, str]:
         else:
             meaning[accession] = best[0]
     return meaning
+
+
+def _apart(accession: str, rows_: list[dict[str, str]]) -> str:
+    """Gene of an accession that only a family or complex has, which neither goes first there nor is a name of it."""
+    for row in rows_:
+        place = row["uniprot"].split(";").index(accession)
+        gene = row["gene"].split(";")[place]
+        names = (row["marker"], row["kronos"], *row["aliases"].split(";"))
+        if not place or row["species"] != "human" or normalize_marker_name(gene) in map(normalize_marker_name, names):
+            return ""
+    return gene if rows_ else ""
 
 
 def _add_modified(found: dict[str, Match], records: list[dict[str, str]]) -> None:
@@ -236,6 +252,21 @@ def _add_modified(found: dict[str, Match], records: list[dict[str, str]]) -> Non
 
 
 @lru_cache(maxsize=1)
+def _spellings() -> frozenset[str]:
+    names = [name for row in rows().values() for name in (row["marker"], row["kronos"], *row["aliases"].split(";"))]
+    return frozenset(_spaced(name) for name in names)
+
+
+def _spaced(name: str) -> str:
+    return re.sub(r"[-_ ]+", " ", name.strip().lower())
+
+
+def is_spelled_so(text: str) -> bool:
+    """Whether the table has a name with its gaps where this one has them."""
+    return _spaced(text) in _spellings()
+
+
+@lru_cache(maxsize=1)
 def _mouse_index() -> dict[str, str]:
     return {normalize_marker_name(name): marker for name, marker in MOUSE_MEANING.items() if marker}
 
@@ -254,9 +285,10 @@ def find(text: str, species: Species = "human") -> Match | None:
     if key in _DOT_ONLY and "." not in text:  # the mouse allele, or CD45 stained again
         return Match("ambiguous", suggestions=(key[:4].upper(), key.upper()), via="alias of several")
     dotted = key.replace("_", ".")
-    for candidate in (key, dotted if dotted not in _DOT_ONLY or dotted == key else "", without_round(key)):
+    letter = key.replace("kappa", "k").replace("lambda", "l")  # NF-κB is written NF-kB
+    for candidate in (key, dotted if dotted not in _DOT_ONLY or dotted == key else "", without_round(key), letter):
         if candidate in known:
-            return known[candidate]
+            return _member(text, known[candidate])
     for pattern, put in RESPELLED if _MAY_BE_RESPELLED.search(dotted) else ():
         new = pattern.sub(put, dotted)
         if new != dotted and new in known:
@@ -267,6 +299,14 @@ def find(text: str, species: Species = "human") -> Match | None:
                 "alias" if match.status == "exact" else match.status, match.marker, match.suggestions, "spelling"
             )
     return None
+
+
+def _member(text: str, match: Match) -> Match:
+    """The gene itself for the symbol of a family's member, whose first protein is another's."""
+    row = rows().get(match.marker)
+    if row and row["kind"] == "family" and text in row["gene"].split(";")[1:] and is_gene_symbol(text):
+        return Match("alias", text, via="HGNC gene symbol")
+    return match
 
 
 @lru_cache(maxsize=1)
@@ -286,9 +326,14 @@ def _genes() -> tuple[dict[str, tuple[str, str, str]], dict[str, str], dict[str,
     return facts, symbols, others
 
 
+def is_gene_symbol(text: str) -> bool:
+    """Whether this is an HGNC symbol to the letter, capitals included."""
+    return text in _genes()[0]
+
+
 def find_gene(text: str) -> Match | None:
     """The protein of a gene that the table of markers lacks, by its HGNC symbol, CD number or former symbol."""
-    key = normalize_marker_name(text)
+    key = re.sub(r"^integrin(?:subunit)?([ab])(?=[\dvmxlde])", r"itg\1", normalize_marker_name(text))
     if len(key) < 3 or key in _NO_GENE:
         return None
     _, symbols, others = _genes()

@@ -34,15 +34,26 @@ _DYE_SERIES = (
 _FLUOROPHORE = (
     rf"(?:(?:{_DYE_SERIES})[-_ ]?\d{{3}}[lsrxc]?|a?{_WAVELENGTH}(?:nm)?"
     r"|(?:apc|pe|percp)[-_/ ]?(?:cy|cyanine|fire|vio|r)[-_ ]?\d+(?:\.5)?|cy[-_ ]?[2357](?:\.5)?|cyanine[-_ ]?[2357]"
-    r"|fitc|tritc|rhodamine|apc|pe|percp|texas[-_ ]?red|biotin|pacific[-_ ]?(?:blue|orange)|vividfix"
+    r"|argofluor|fitc|tritc|rhodamine|apc|pe|percp|texas[-_ ]?red|biotin|pacific[-_ ]?(?:blue|orange)|vividfix"
     r"|spectrum(?:aqua|gold)|farred|far[-_ ]red)"
 )
 _ROUND = (
     r"(?:cyc(?:le)?[-_ ]?\d+|cy\d+ch\d+|round[-_ ]?\d+|rnd[-_ ]?\d+|rd\d+|reg(?:ion)?[-_ ]?\d+|ch(?:annel)?[-_ ]?\d+"
-    r"|image[-_ ]?\d+|scan[-_ ]?\d+|run[-_ ]?\d+|step[-_ ]?\d+|\d+(?:\.\d+)?[-_ ]?ms(?:ec)?"
+    r"|image[-_ ]?\d+|scan[-_ ]?\d+|run[-_ ]?\d+|step[-_ ]?\d+"
+    r"|\d+(?:\.\d+)?[_ ]?(?-i:ms(?:ec)?)"  # "CK 16-Ms" is from the mouse
+    r"|1[:/]\d{2,5}|bx\d{3}|pyr\d+|spot(?:[-_ ]?\d+)?"  # dilutions, barcodes of Akoya, pyramids and spots of Cell DIVE
+    r"|(?:af|autofluorescence|background|backgr|bckg|bkg|bg)[-_ ]*(?:removed|sub(?:tr|tracted)?|corr(?:ected)?)"
+    r"(?:[-_ ]\d+)?"
     r"|exp(?:osure)?[-_ ]?\d+(?:ms)?|s0\d{2}|repl?(?:icate)?[-_ ]?\d+|dup(?:licate)?\d*)"
 )
-_START = re.compile(r"^(?:(?:r\d+(?:\.\d+)*|c0\d+|ch?\d{2,}|cy0\d+|\d{1,3}|#\d+)[-_.: ]+)(?=.)", re.IGNORECASE)
+_START = re.compile(
+    r"^(?:(?:img|image|chan|channel|marker|target|mean|median|sum)[-_: ]+(?=[a-z]))?"
+    r"(?:(?:r\d+(?:\.\d+)*|c\d{1,2}(?=[-_. :]+[^-_. :]{3})|c0\d+|ch?\d{2,}|cy0\d+|\d{1,3}|#\d+)[-_.: ]+){0,2}(?=.)",
+    re.IGNORECASE,
+)
+_FILE = re.compile(r"\.(?:ome(?:\.(?:tiff?|zarr|btf))?|tiff?|png|zarr|qptiff)$", re.IGNORECASE)
+_BRACKETED_MASS = re.compile(r"(?<![A-Za-z])([A-Z][a-z])\((\d{2,3})\)")  # Nd(145)
+_BRACKETED_METAL = re.compile(rf"\(({ISOTOPE_TAG.pattern})\)D[id](?![A-Za-z0-9])")  # CD3(Er170)Di
 _TUBE = re.compile(r"\(\(\d+\)\)|_\d{3,}(?=$|\(|\s)")  # antibody tube and lot numbers of IMC instrument files
 _ANTI = re.compile(
     r"^(?:(?:rabbit|mouse|rat|goat|rb|ms|rt|hamster)[-_ ]+)?anti[-_ ]+(?:(?:human|mouse|rat)[-_/ ]+)*|^human[-_ ]+",
@@ -59,8 +70,9 @@ _STATISTIC = (
     r"|cyto(?:plasm|plasmic)?|mem|cellmask|nucleimasks?|cellmasks?|cellrings?(?:mask)?|nucleiring|min|max"
 )
 _END_WORD = re.compile(
-    rf"[-_ .:]+(?:antibody|antibodies|protein|antigen|stain(?:ing)?|total|{_HOSTS}|{_STATISTIC}|cst|abcam|biolegend"
-    r"|dako|thermo|ebioscience|bd|santacruz|sigma|r&d|novus|rnd|opt|new|old|final|v\d)[-_ .:]*$",
+    rf"[-_ .:]+(?:antibody|antibodies|protein|antigen|stain(?:ing)?|total|{_HOSTS}|{_STATISTIC}|cst|abcam"
+    r"|biolegend|akoya|repeat(?:ed)?|copy|dako"
+    r"|thermo|ebioscience|bd|santacruz|sigma|r&d|novus|rnd|opt|new|old|final|v\d)[-_ .:]*$",
     re.IGNORECASE,
 )
 _CLONE = re.compile(
@@ -69,6 +81,9 @@ _CLONE = re.compile(
     r"|jc[-_/ ]?70a?|\d{2,3}[a-z]\d{1,3}|\d{2}[-_]\d{1,2}|c8[-_/ ]?144b|236a[-_/ ]?e7|pg-?m1|kp[-_ ]?1|l26|uchl1|uchl-1"
     r"|mib-?1|blr\d+[a-z]|arc\d+|ab\d{4,}|sc-?\d{3,}|mab\d{3,}|af\d{4}|cst\d{3,}|\d{4,7}[a-z]?|ep\d{3,}y?|[a-z]{1,2}\d{5,}"
     r"|eh33|ucht1|okt[-_ ]?\d+|hit\d+[a-z]?|poly\d{4,}|ra3-?6b2|m1[-_/ ]?70|yts\d+[.\d]*|gk1\.?5|53-?6\.7|145-?2c11"
+    r"|do-?[17]|nat-?105|a103|1a4|rm[42]-?5|bc-?28|4a4|8g7g3(?:/1)?|ber-?ep4|moc-?31|1d5|6f11|cb11|pgr-?636|hi100|hi30"
+    r"|wm59|rpa-t[48]|g8\.8|17a2|1a8|2\.4g2|h57-?597|d5f3|t311"
+    r"|cat(?:alog)?\.?[ ]?#[ ]?\w+|#[ ]?\d{3,}|\d{2}-\d{4}(?:-\d{2})?"  # catalogue numbers
     r"|30-?f11|n418|m5[-_/ ]?114(?:\.15\.2)?|mec[-_ ]?13\.3|fjk-?16s|bm8|rb6-?8c5|ly-?76)[-_ .)\]]*$",
     re.IGNORECASE,
 )
@@ -145,8 +160,9 @@ def _take(text: str, pattern: re.Pattern[str], removed: list[str], put: str = " 
 
 def _without_labels(name: str) -> Reading:
     removed: list[str] = []
-    text = name
+    text = _take(name, _FILE, removed, "")
     if _MASS.search(name):  # the patterns of metals are long
+        text = _BRACKETED_MASS.sub(r"\1\2", _take(text, _BRACKETED_METAL, removed))
         for pattern in (ISOTOPE_TAG, OTHER_CASE_TAG, GLUED_TAG, _TUBE):
             text = _take(text, pattern, removed)
     text = _trim(_take(_trim(text), _START, removed, ""))
@@ -198,11 +214,21 @@ def remarks(reading: Reading) -> list[str]:
 
 
 def parts(name: str) -> Iterator[list[str]]:
-    """Ways to cut a name that says several things at once: ``CD274/PD-L1``, ``TCF7-TCF1``, ``CD31-vWF``."""
+    """Ways to cut a name that says several things at once: ``CD274/PD-L1``, ``TCF7-TCF1``, ``CD279_PD-1``."""
+    name = _PARENS.sub(" ", name).strip()
     for separators in (r"\s*[/+,|&;]\s*|\s+(?:and|or)\s+", r"[\s/+,|&;_\-]+"):
-        cut = [part for part in re.split(separators, _PARENS.sub(" ", name).strip()) if part]
+        cut = [part for part in re.split(separators, name) if part]
         if len(cut) > 1:
             yield cut
+    if len(cut) > 2:
+        yield from halves(name)
+
+
+def halves(name: str) -> Iterator[list[str]]:
+    """A name cut once, at each of its separators."""
+    for gap in re.finditer(r"[^A-Za-z0-9]+", name):
+        if 0 < gap.start() and gap.end() < len(name):
+            yield [name[: gap.start()], name[gap.end() :]]
 
 
 def is_fluorophore(name: str) -> bool:

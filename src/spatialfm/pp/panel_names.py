@@ -59,6 +59,10 @@ GLUED_TAG = re.compile(rf"(?<=[A-Za-z0-9])(?<![A-Z]){_LANTHANIDE}$|(?:^|(?<=[-_ 
 
 _HOST = r"(?:goat|donkey|rabbit|mouse|rat|hamster|chicken|sheep|guinea[-_ ]?pig|horse|swine|human)"
 _HOST_LETTERS = rf"(?:{_HOST}|gt|dk|rb|ms|rt|ch|d|g|m|r)"
+_DYE = (
+    r"(?:a|af|alexa[-_ ]?(?:fluor)?|opal|cf|dylight|bv|atto|hrp)?[-_ ]?\d{3}(?:nm)?|cy[-_ ]?\d(?:\.5)?|fitc|tritc|apc"
+    r"|pe|hrp|biotin|texas[-_ ]?red|alexa|opal"
+)
 _ANTI_HOST = rf"anti[-_ ]*{_HOST}"
 _IG = r"ig(?:g|m|a|e|y)?\d?[a-c]?(?:[-_ ]?(?:k|kappa|lambda))?(?:[-_ ]?\(h\+l\)|[-_ ]?h[-_+ ]*l)?"
 _DYE_END = r"(?:[-_ ].*|\d*)"
@@ -68,13 +72,13 @@ IGNORED_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"(?:blank|empty|unused|none|null|no[-_ ]?stain|no[-_ ]?antibody|unstained|not[-_ ]?used|n/a)(?:[-_ .:(].*|\d*)",
      "blank channel"),
     (r".*[-_ ](?:blank|empty|unstained)\d*", "blank channel"),
-    (r"(?:sample[-_ ]?)?af[-_ ]?\d?(?:[-_ ](?:sub|removed|ch\d))?|af[-_ ]\d{3}", "autofluorescence"),
+    (r"(?:sample[-_ ]?)?af[-_ ]?\d?(?:[-_ ](?:sub|removed|ch\d))?", "autofluorescence"),
     (r"(?:.*[-_ ])?auto[-_ ]?fluo?\w*(?:[-_ (].*)?", "autofluorescence"),
     (r"(?:fitc|tritc|cy\d(?:\.5)?|dapi|texasred|\d{3}(?:nm)?)[-_ ]af", "autofluorescence"),
     (r"(?:background|backgnd|bckgr?n?d?|bkgd?|bg|noise)(?:[-_ ]?(?:scan|\d+).*)?", "background"),
     (r"(?:a|af)?\d{2,3}(?:nm)?[-_ ]?(?:bckg|bkg|bg|background)|white\d+bckg", "background"),
     (r"(?:[-_ \w]*[-_ ])?(?:scan)[-_ ]?background|background[-_ ]?\w*scan\w*", "background"),
-    (rf"(?:hu|hs|ms|mouse|rb|rabbit|rat|rt|goat|gt|hamster|donkey|sheep)[-_ ]?{_IG}{_DYE_END}",
+    (rf"(?:hu|hs|ms|mouse|rb|rabbit|rat|rt|goat|gt|hamster|hmr|ham|donkey|sheep)[-_ ]?{_IG}{_DYE_END}",
      "control without a target"),
     (rf"(?:{_IG}[-_ ]*)?(?:isotype)(?:[-_ ].*|\d*)|{_IG}[-_ ](?:isotype|control|ctrl)(?:[-_ ].*)?",
      "control without a target"),
@@ -83,8 +87,13 @@ IGNORED_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"(?:control|ctrl|ctl)(?:[-_ ]?\d+(?:nm)?|[-_ ](?:channel|\d.*))?", "control without a target"),
     (rf"(?:2nd|secondary|secondaries|2ndary)(?:[-_ ]?(?:ab|antibody|antibodies|only|control|ctrl|alone))?{_DYE_END}",
      "secondary antibody"),
-    (rf"(?:{_HOST_LETTERS}[-_ ]*(?:anti|a|@|α)[-_ ]*{_HOST_LETTERS})(?:[-_ ]*{_IG})?{_DYE_END}", "secondary antibody"),
-    (rf"{_ANTI_HOST}(?:[-_ ]*{_IG})?(?:[-_ ](?:a|af|alexa.*|cy|opal|hrp|\d{{3}}).*)?", "secondary antibody"),
+    # letters that stand for hosts count only between separators: RAD21, MART-1 and MAG are no secondary antibodies
+    (rf"(?:{_HOST}|gt|dk|rb|ms|rt)[-_ ]*anti[-_ ]*{_HOST_LETTERS}(?:[-_ ]*{_IG})?(?:[-_ ]+(?:{_DYE}))*",
+     "secondary antibody"),
+    (rf"{_HOST_LETTERS}[-_ ]+(?:anti|a)[-_ ]+{_HOST_LETTERS}(?:[-_ ]*{_IG})?(?:[-_ ]+(?:{_DYE}))*",
+     "secondary antibody"),
+    (rf"{_HOST_LETTERS}[-_ ]*[@α][-_ ]*{_HOST_LETTERS}(?:[-_ ]*{_IG})?(?:[-_ ]+(?:{_DYE}))*", "secondary antibody"),
+    (rf"{_ANTI_HOST}(?:(?<!human)[-_ ]*{_IG})?(?:[-_ ]+(?:{_DYE}))*", "secondary antibody"),
     (r"(?:anti[-_ ]?)?streptavidin(?:[-_ ].*)?|hrp|neutravidin", "secondary antibody"),
     (r"80arar|arar[-_ (]*80\)?|argon(?:[-_ ]?dimers?|[-_ ]?\d+)?|ruthenium|xenon|iodine|lead|barium|caesium",
      "background metal"),
@@ -104,6 +113,7 @@ IGNORED_PATTERNS: tuple[tuple[str, str], ...] = (
 
 _IGNORED = tuple((re.compile(pattern), reason) for pattern, reason in IGNORED_PATTERNS)
 _ANY_IGNORED = re.compile("|".join(f"(?:{pattern})" for pattern, _ in IGNORED_PATTERNS))
+_METAL_WORD = re.compile(r"argon|ruthenium|xenon|iodine|lead|barium|caesium|bckg|bkg|background")  # beside an isotope
 _BARE_ELEMENTS = frozenset(
     {"Au", "Ca", "Fe", "Na", "P", "Si", "Ta", "C", "S", "Al", "Cl", "Cu", "K", "Mg", "Ti", "Zn", "Pb", "Xe", "Ba"}
 )
@@ -209,6 +219,6 @@ def ignored_reason(name: str) -> str | None:
         return next(reason for pattern, reason in _IGNORED if pattern.fullmatch(lower))
     # "Dy162", "Dy162(Dy162Di)", "162Dy_Dy162": a mass channel that nobody named; iridium stains DNA
     tokens = [token for token in re.split(r"[\s_\-()\[\]:.]+", name) if token]
-    if all(_BARE_ISOTOPE.fullmatch(token) for token in tokens):
+    if all(_BARE_ISOTOPE.fullmatch(token) or _METAL_WORD.fullmatch(token.lower()) for token in tokens):
         return None if all(_DNA_ISOTOPE.fullmatch(token) for token in tokens) else "bare isotope"
     return "element of tissue or slide" if name in _BARE_ELEMENTS else None
