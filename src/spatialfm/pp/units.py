@@ -90,7 +90,7 @@ def check_lengths(plans: Sequence[CellPlan]) -> None:
 
 
 def say_intensities(plans: Sequence[CellPlan], measured: Sequence[MeasuredCells], markers: Sequence[str]) -> None:
-    """Warn, once each, of samples in another unit, of channels without signal, and of negative means."""
+    """Warn, once each, of other units, channels without signal, negative means, and markers that a sample lacks."""
     levels = np.full((len(plans), len(markers)), np.nan)
     flat, negative = [], []
     for row, (plan, part) in enumerate(zip(plans, measured, strict=True)):
@@ -101,6 +101,16 @@ def say_intensities(plans: Sequence[CellPlan], measured: Sequence[MeasuredCells]
         constant = (low == high) & ((len(part.mean) > 1) | (high == 0))
         flat += [f"{plan.pair.image}: {plan.channels[i]} ({low[i]:g})" for i in np.flatnonzero(constant)]
         negative += [f"{plan.pair.image}: {plan.channels[i]} (lowest {low[i]:g})" for i in np.flatnonzero(low < 0)]
+    lacking = [
+        f"{name} (not in {listed([plan.pair.sample for plan in plans if name not in plan.channels], 3, quoted=False)})"
+        for name in markers
+        if not all(name in plan.channels for plan in plans)
+    ]
+    if lacking:
+        warn(
+            f"Markers that some samples lack are NaN in X there: {listed(lacking, quoted=False)}. What takes no NaN is "
+            "given the others: adata[:, ~np.isnan(adata.X).any(axis=0)]."
+        )
     if flat:
         warn(f"Channels with one value in every cell carry no information: {listed(flat, quoted=False)}.")
     if negative:
