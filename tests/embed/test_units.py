@@ -259,6 +259,29 @@ def test_pixel_types_that_differ_are_refused_until_they_are_given_a_range(make_s
     assert sfm.get.record(table, "X_mean_intensity")["intensity_max"] == {"a": 100, "b": 100}
 
 
+def test_pixel_types_that_differ_are_named_by_the_table(make_sdata, blobs):
+    (image, labels), (other, others) = blobs(0), blobs(1)
+    sdata = make_sdata({"a": (image, labels), "b": (other.astype(np.uint16), others)}, ["x", "y", "z"])
+    assert [line for line in said(sfm.pp.cell_table, sdata) if "pixel types (a: uint8; b: uint16)" in line]
+
+
+def test_virtues_takes_samples_in_the_unit_of_the_largest_range(make_sdata, blobs):
+    """The same field in 8 and in 16 bits is the same for a model that takes logarithms, once it is in one unit."""
+    image, labels = blobs(0, side=96, n_cells=6)
+    wide = image.astype(np.uint16) * 257
+    encoder = sfm.models.load("virtues", weights="random")
+    rng = np.random.default_rng(0)
+    vectors = {name: rng.normal(size=encoder.marker_dim).astype(np.float32) for name in ("x", "y", "z")}
+    rows = []
+    for first, ranges in ((image, {"a": 255, "b": 65535}), (wide, None)):
+        sdata = make_sdata({"a": (first, labels), "b": (wide, labels)}, ["x", "y", "z"])
+        sfm.tl.embed_cells(
+            sdata, encoder, marker_embeddings=vectors, on_unknown="keep", intensity_max=ranges, stride=128
+        )
+        rows.append(np.asarray(sdata["table"].obsm["X_virtues"]))
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-4)
+
+
 def test_ranges_of_pixel_types():
     u8, u16, f4, f8, i4 = map(np.dtype, ("u1", "u2", "f4", "f8", "i4"))
     assert intensity_ranges({"a": u8, "b": u8}, None) == {"a": 255, "b": 255}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import PanelError, listed, warn
+from ..pp.units import kinds_of_pixels
 from .reader import SampleReader
 from .stats import cohort_statistics
 
@@ -45,9 +46,7 @@ def intensity_ranges(
     for value in given.values():
         if not (np.isfinite(value) and value > 0):
             raise PanelError(f"intensity_max={value} must be positive.")
-    kinds: dict[str, list[str]] = {}
-    for sample, dtype in dtypes.items():
-        kinds.setdefault(_kind(dtype), []).append(sample)
+    kinds = kinds_of_pixels(dtypes)
     unsaid = {kind: left for kind, names in kinds.items() if (left := [name for name in names if name not in given])}
     if len(kinds) > 1 and unsaid:
         found = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
@@ -65,13 +64,6 @@ def intensity_ranges(
 def default_range(dtype: np.dtype) -> float:
     """The range of 8- and 16-bit pixels, 1 for all others."""
     return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
-
-
-def _kind(dtype: np.dtype) -> str:
-    """Pixel types that hold the same numbers go by one name: single and double precision, integers without range."""
-    if dtype.kind == "f":
-        return "float"
-    return str(dtype) if dtype in (np.uint8, np.uint16, bool) else "integers of 32 or 64 bits or with sign"
 
 
 def marker_statistics(

@@ -189,7 +189,8 @@ def cell_table(
     _report_masks(plans, measured)
     adata = assemble(plans, measured, quantiles)
     adata.uns[UNS][TABLE] |= {"on_pieces": on_pieces, "on_giants": on_giants}
-    say_intensities(plans, measured, list(adata.var_names))
+    dtypes = {plan.pair.sample: image_array(sdata, plan.pair.image).dtype for plan in plans}
+    say_intensities(plans, measured, list(adata.var_names), dtypes)
     adata.obs = with_columns(adata.obs, plans, measured, cells, clinical)
     adata = as_table(adata)
     logger.info(

@@ -62,6 +62,18 @@ def say_apart(samples: Sequence[str], levels: np.ndarray, mend: str) -> None:
     )
 
 
+def kinds_of_pixels(dtypes: Mapping[str, np.dtype]) -> dict[str, list[str]]:
+    """Samples by the type of their pixels; single and double precision, and integers without a range, go together."""
+    kinds: dict[str, list[str]] = {}
+    for sample, dtype in dtypes.items():
+        if dtype.kind == "f":
+            kind = "float"
+        else:
+            kind = str(dtype) if dtype in (np.uint8, np.uint16, bool) else "integers of 32 or 64 bits or with sign"
+        kinds.setdefault(kind, []).append(sample)
+    return kinds
+
+
 def check_lengths(plans: Sequence[CellPlan]) -> None:
     """Refuse samples in µm beside samples in pixels, and pixels of a size that cannot be.
 
@@ -89,8 +101,20 @@ def check_lengths(plans: Sequence[CellPlan]) -> None:
         )
 
 
-def say_intensities(plans: Sequence[CellPlan], measured: Sequence[MeasuredCells], markers: Sequence[str]) -> None:
+def say_intensities(
+    plans: Sequence[CellPlan],
+    measured: Sequence[MeasuredCells],
+    markers: Sequence[str],
+    dtypes: Mapping[str, np.dtype],
+) -> None:
     """Warn, once each, of other units, channels without signal, negative means, and markers that a sample lacks."""
+    kinds = kinds_of_pixels(dtypes)
+    if len(kinds) > 1:
+        found = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
+        warn(
+            f"Images of different pixel types ({found}): X holds the values of each as they are, and the same value "
+            "may mean different brightness. If they are in different units, make a table of each with samples=."
+        )
     levels = np.full((len(plans), len(markers)), np.nan)
     flat, negative = [], []
     for row, (plan, part) in enumerate(zip(plans, measured, strict=True)):
