@@ -242,10 +242,15 @@ def _several(way: Reading, species: Species) -> Match | None:
     for cut in parts(way.text):
         if family := _list_of_members(cut):
             return Match("alias", family, via="list of its members", stripped=way.removed)
-        found = [find(part, species) for part in cut]
-        if any(match is None or not match.marker for match in found):
+        found = []
+        for part in cut:
+            match = find(part, species)
+            if match is None or not match.marker:
+                break  # most names end here
+            found.append(match.marker)
+        if len(found) < len(cut):
             continue
-        markers = list(dict.fromkeys(match.marker for match in found if match is not None))
+        markers = list(dict.fromkeys(found))
         if len({is_modified(marker) for marker in markers}) > 1 or _other_remark(way.text, markers, species):
             return Match("ambiguous", suggestions=tuple(markers), via="several markers in the name")
         if len(markers) > 1 and all(map(is_modified, markers)):
