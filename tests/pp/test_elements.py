@@ -261,3 +261,28 @@ def test_elements_of_another_kind_are_named():
         labels_array(sdata, "cells_a")
     with pytest.raises(ElementError, match=r"'image_a' in sdata \(it is an image element\)"):
         labels_array(sdata, "image_a")
+
+
+@pytest.mark.parametrize("cut", [slice(2, None), slice(None, None, 2), slice(None, None, -1)])
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_elements_cut_by_indexing_do_not_lie_where_their_transformation_says(cut, kind):
+    systems = {"s": Scale([0.5, 0.5], **XY)}
+    elements = {"images": {"image_s": image(systems)}, "labels": {"cells_s": labels(systems)}}
+    sdata = sd.SpatialData(**elements)
+    name = next(iter(elements[kind]))
+    part = sdata[name].isel(x=cut)
+    getattr(sdata, kind)[name] = part
+    with pytest.raises(CoordinateError, match=f"{name!r} was cut or turned by indexing: its x runs from"):
+        match_elements(sdata)
+    sdata[name] = sdata[name].drop_vars(["y", "x"])  # as the message says
+    assert match_elements(sdata)[0].labels == "cells_s"
+
+
+def test_a_bounding_box_moves_the_transformation_along():
+    systems = {"s": Scale([0.5, 0.5], **XY)}
+    sdata = sd.SpatialData(images={"image_s": image(systems)}, labels={"cells_s": labels(systems)})
+    sdata.labels["cells_s"] = sd.bounding_box_query(
+        sdata["cells_s"], axes=("y", "x"), min_coordinate=[1, 0], max_coordinate=[4, 4], target_coordinate_system="s"
+    )
+    (pair,) = match_elements(sdata)
+    assert labels_to_image(sdata, pair) == AxisAffine(1.0, 1.0, 2.0, 0.0)

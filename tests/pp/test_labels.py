@@ -427,3 +427,77 @@ def test_real_segmentations_raise_no_false_alarm(real_data, file, fragmented):
 def test_real_maps_of_tissue_are_no_cells(real_data, file):
     labels = tifffile.imread(real_data / file)
     assert kinds(labels)["repeated"] == "error"
+
+
+# ---- outlines ----
+
+
+def lines_around(labels, mode):
+    from skimage.segmentation import find_boundaries
+
+    return find_boundaries(labels, mode=mode)
+
+
+@pytest.mark.parametrize("mode", ["inner", "thick"])
+@pytest.mark.parametrize("gap", [0, 8])
+def test_outlines_in_one_number_are_refused(make_sdata, mode, gap):
+    mask = lines_around(grid(8, 8, side=16, gap=gap), mode).astype(np.uint8) * 255
+    sdata = sdata_of(make_sdata, mask)
+    found = sfm.pp.check_labels(sdata)
+    assert found["finding"].iloc[0] == "outlines" and found["severity"].iloc[0] == "error"
+    with pytest.raises(ElementError, match="outlines of cells and not their pixels") as error:
+        sfm.pp.cell_table(sdata, on_pieces="split")
+    assert "on_pieces" not in str(error.value)  # which would not help
+
+
+def test_outlines_in_the_cells_own_numbers_are_said(make_sdata):
+    labels = grid(8, 8, side=12)
+    sdata = sdata_of(make_sdata, np.where(lines_around(labels, "inner"), labels, 0))
+    with pytest.warns(SpatialfmWarning, match="outlines of cells") as said:
+        sfm.pp.cell_table(sdata, morphology=False)
+    assert len([w for w in said if "outlines" in str(w.message)]) == 1
+    assert (sdata["table"].obs["area"] == (12 * 12 - 10 * 10) * 0.25).all()
+
+
+def rings(labels, width):
+    inside = ndimage.minimum_filter(labels, 2 * width + 1) == ndimage.maximum_filter(labels, 2 * width + 1)
+    return np.where(inside, 0, labels)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        grid(8, 8),
+        rings(grid(6, 6, side=16), 3),  # cytoplasm without nucleus
+        np.where(np.kron(np.ones((8, 8), bool), np.eye(12, dtype=bool)), grid(8, 8), 0),  # thin cells
+        np.where(np.indices((96, 96)).sum(0) % 12 == 6, 0, grid(8, 8)),  # cells with holes
+    ],
+    ids=["cells", "cytoplasm", "diagonals", "holes"],
+)
+def test_what_is_no_outline(make_sdata, labels):
+    assert "outlines" not in set(sfm.pp.check_labels(sdata_of(make_sdata, labels))["finding"])
+
+
+# ---- remedies that run ----
+
+
+def test_tiles_numbered_one_by_one_are_split_though_one_cell_has_fragments(make_sdata):
+    labels = np.tile(grid(4, 4), (3, 3))
+    labels[1:3, 1:3] = 0  # the corner of a cell comes off
+    labels[0, 0] = labels[2, 2]
+    sdata = sdata_of(make_sdata, labels)
+    with pytest.raises(ElementError, match="16 numbers of 16 for several cells: 144 pieces"):
+        sfm.pp.cell_table(sdata)
+    sfm.pp.cell_table(sdata, on_pieces="split", morphology=False)
+    assert (sdata["table"].obs["area"] > 9).sum() == 144
+
+
+def test_what_has_to_be_mended_first_is_said_alone(make_sdata):
+    labels = np.where(grid(8, 8) > 0, grid(8, 8), -1).astype(np.int32)
+    sdata = sdata_of(make_sdata, labels)
+    with pytest.raises(ElementError, match="negative numbers") as error:
+        sfm.pp.cell_table(sdata)
+    assert str(error.value).count("background=[-1]") == 1 and "on_giants" not in str(error.value)
+    sfm.pp.mend_labels(sdata, "cells_s", background=[-1])
+    sfm.pp.cell_table(sdata, morphology=False)
+    assert sdata["table"].obs["cell_id"].tolist() == list(range(1, 65))

@@ -80,7 +80,7 @@ def image_array(sdata: SpatialData, name: str) -> xr.DataArray:
             f"No image element {name!r} in sdata{_elsewhere(sdata, name)}; found {listed(sdata.images)}. "
             "Pass image=<name>."
         )
-    return _flat(full_resolution(sdata.images[name]), name, "image").transpose("c", "y", "x")
+    return _flat(_uncut(full_resolution(sdata.images[name]), name), name, "image").transpose("c", "y", "x")
 
 
 def labels_array(sdata: SpatialData, name: str) -> xr.DataArray:
@@ -90,12 +90,34 @@ def labels_array(sdata: SpatialData, name: str) -> xr.DataArray:
             f"No labels element {name!r} in sdata{_elsewhere(sdata, name)}; found {listed(sdata.labels)}. "
             "Pass labels=<name>."
         )
-    return _flat(full_resolution(sdata.labels[name]), name, "labels").transpose("y", "x")
+    return _flat(_uncut(full_resolution(sdata.labels[name]), name), name, "labels").transpose("y", "x")
 
 
 def holds_cells(sdata: SpatialData, name: str) -> bool:
     """Whether any pixel of a labels element is not background; fields of view without tissue hold none."""
     return bool((labels_array(sdata, name).data != 0).any().compute())
+
+
+def _uncut(array: xr.DataArray, name: str) -> xr.DataArray:
+    """A raster whose pixels are those that its transformation speaks of.
+
+    xarray's own indexing keeps the transformation of the whole, to which only the coordinates still bear witness.
+    """
+    for axis in ("y", "x"):
+        centres = array.coords[axis].values if axis in array.coords else np.empty(0)
+        if centres.size and centres.dtype.kind in "iuf":
+            steps = centres - centres[0]
+            if centres[0] not in (0, 0.5) or not np.allclose(steps, np.arange(centres.size), rtol=0, atol=1e-3):
+                last = f" in steps of {centres[1] - centres[0]:g}" if centres.size > 1 else ""
+                raise CoordinateError(
+                    f"Element {name!r} was cut or turned by indexing: its {axis} runs from {centres[0]:g}{last}, but "
+                    "its transformation is that of the whole, so that its cells would lie elsewhere. Cut with "
+                    "spatialdata.bounding_box_query(element, axes=('y', 'x'), min_coordinate=[...], "
+                    "max_coordinate=[...], target_coordinate_system=...), which moves the transformation along. If "
+                    "the transformation is right for the pixels as they are, drop the coordinates: "
+                    f"sdata[{name!r}] = sdata[{name!r}].drop_vars(['y', 'x'])."
+                )
+    return array
 
 
 def _flat(array: xr.DataArray, name: str, kind: str) -> xr.DataArray:

@@ -20,7 +20,7 @@ GIANT_UM2 = 10_000.0  # a disc of 113 µm
 LARGE_SHARE = 0.1  # of the image
 CRUMB = 2  # pixels
 MANY_CRUMBS = 0.05
-_FEW = 5  # fewer cells have no median that tells what a cell is
+FEW = 5  # fewer cells have no median that tells what a cell is
 _SMALL_IMAGE = 2**16  # pixels: in a smaller crop one cell may well fill a tenth
 
 
@@ -74,6 +74,11 @@ def find_oddities(
     ]
     if any(finding.kind == "repeated" for finding in found):  # which says it, and what to do
         found = [finding for finding in found if (finding.kind, finding.severity) != ("binary", "warning")]
+    return worst_first(found)
+
+
+def worst_first(found: Sequence[Finding]) -> list[Finding]:
+    """Errors before warnings before notes."""
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 
 
@@ -152,7 +157,7 @@ def _of_pieces(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
             text = f"has {several} of {n:,} in pieces of the size of a cell ({_with_pieces(ids[which], count[which])})"
             found.append(Finding("cut", "warning", int(which.sum()), n, ids[which], text))
     if fragmented.any():
-        many = n >= 2 * _FEW and (count > 1).mean() > MANY_FRAGMENTED
+        many = n >= 2 * FEW and fragmented.mean() > MANY_FRAGMENTED
         text = (
             f"has {counted(int(fragmented.sum()), 'number')} of {n:,} with small fragments apart from the cell "
             f"({_with_pieces(ids[fragmented], count[fragmented])})"
@@ -166,7 +171,7 @@ def _of_pieces(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
 
 def _cell_area(pieces: Pieces) -> float:
     """Median cell: of the largest pieces of all numbers, or of all pieces where there are next to no numbers."""
-    if pieces.first.size >= _FEW:
+    if pieces.first.size >= FEW:
         return float(np.median(pieces.area[pieces.first]))
     whole = pieces.area > CRUMB
     return float(np.median(pieces.area[whole] if whole.any() else pieces.area))
@@ -185,12 +190,13 @@ def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None) -
     low, high = box[0][:, [0, 2]], box[1][:, [1, 3]]
     on_all_borders = ((low == 0) & (high == shape)).all(axis=1)
     large = share > LARGE_SHARE
-    if n >= _FEW:
+    if n >= FEW:
         giant = largest > GIANT * np.median(area)
     else:
         giant = large & (pieces.n_pixels >= _SMALL_IMAGE)
     # what reaches all four borders around others is no cell, however small the crop
-    background = large & (on_all_borders & (n >= 2) | giant & (n >= _FEW))
+    background = large & (on_all_borders & (n >= 2) | giant & (n >= FEW))
+    background &= ids >= 0  # negative numbers are refused as such
     if pixel_area is not None:
         giant |= largest * pixel_area > GIANT_UM2
     giant &= ~background
@@ -199,14 +205,14 @@ def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None) -
         if which.any():
             sizes = [_size(*row, pixel_area) for row in zip(ids[which], largest[which], share[which], strict=True)]
             text = f"has {counted(int(which.sum()), 'cell')} too large for one: {listed(sizes, 5, quoted=False)}"
-            if n >= _FEW:
+            if n >= FEW:
                 text += f"; the median cell has {np.median(area):,.0f} pixels"
             if kind == "background":
                 text += f". It is the background, or tissue{'' if pieces.n_background else ' (no pixel is 0)'}"
             found.append(Finding(kind, severity, int(which.sum()), n, ids[which], text))
     crumb = area <= CRUMB
     if crumb.any():
-        severity = "warning" if n >= 2 * _FEW and crumb.mean() > MANY_CRUMBS else "note"
+        severity = "warning" if n >= 2 * FEW and crumb.mean() > MANY_CRUMBS else "note"
         text = f"has {counted(int(crumb.sum()), 'cell')} of {n:,} of {CRUMB} pixels or less ({shown(ids[crumb])})"
         found.append(Finding("crumbs", severity, int(crumb.sum()), n, ids[crumb], text))
     return found

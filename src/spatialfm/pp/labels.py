@@ -22,7 +22,8 @@ from .elements import (
     match_elements,
     pixel_size,
 )
-from .label_findings import NO_NUMBERS, Finding, find_oddities, median_area
+from .label_findings import NO_NUMBERS, Finding, find_oddities, median_area, worst_first
+from .outlines import find_outlines
 from .pieces import Pieces, scan_pieces
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 OnPieces = Literal["raise", "split", "keep"]
 
 _SHOWN = 5
+_OF_KIND = ("fractional", "rounded", "negative", "float", "binary", "outlines", "fragments", "resolution", "transposed")
 _OTHER_RESOLUTION = 1.3  # closer factors are borders that were cut off
 
 
@@ -78,6 +80,9 @@ def check_labels(
         pixel is known; of fewer than five cells, which have no median, those that cover more than a tenth of an image
         of 65,536 pixels and more. An error where one covers more than a tenth of the image and has 20 median cells, or
         reaches all four borders around other cells.
+    ``"outlines"`` (error; warning where there are five numbers and more)
+        Lines of one or two pixels around the cells instead of their pixels, drawn with one number or with each cell's
+        own.
     ``"crumbs"`` (note; warning above 5 % of the cells)
         Cells of one or two pixels. They are kept.
     ``"binary"``, ``"float"``, ``"fractional"``, ``"rounded"``, ``"negative"`` (error)
@@ -147,8 +152,10 @@ def inspect_labels(sdata: SpatialData, sample: str, name: str, pair: SampleEleme
     except ValueError as error:
         raise ElementError(f"Labels element {name!r}: {error}. Number its cells from 1 upwards.") from error
     findings = find_oddities(pieces, array.shape, array.dtype, _pixel_area(sdata, pair))
+    findings = find_outlines(array.data, pieces) + findings
     if pair is not None:
         findings = _of_place(sdata, pair) + findings
+    findings = worst_first(findings)
     return CheckedLabels(sample, name, pieces, findings)
 
 
@@ -177,7 +184,9 @@ def report_labels(checked: Sequence[CheckedLabels], on_pieces: str = "raise", on
             elif finding.kind != "empty":
                 logger.info(_sentence(check, finding))
     if errors:
-        kinds = dict.fromkeys(finding.kind for _, finding in errors)
+        kinds = list(dict.fromkeys(finding.kind for _, finding in errors))
+        # what is no label image at all has to be mended first, and pieces and giants then are others
+        kinds = [kind for kind in kinds if kind in _OF_KIND] or kinds
         mend = " ".join(_remedy(kind, [pair for pair in errors if pair[1].kind == kind]) for kind in kinds)
         raise ElementError(f"{_sentences(errors)} {mend} sfm.pp.check_labels(sdata) lists all.")
     if warnings:
@@ -224,6 +233,8 @@ def _remedy(kind: str, found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
             f"Number its parts with sfm.pp.mend_labels(sdata, {which}, split=True), where cells that touch become one; "
             "or take the segmentation's own labels."
         )
+    if kind == "outlines":
+        return "Take the labels from which the outlines were drawn: what lies inside cannot be told from them."
     if kind == "float":
         return f"Write them as integers: sfm.pp.mend_labels(sdata, {which})."
     if kind == "resolution":
