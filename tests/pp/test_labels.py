@@ -444,7 +444,8 @@ def test_outlines_in_one_number_are_refused(make_sdata, mode, gap):
     mask = lines_around(grid(8, 8, side=16, gap=gap), mode).astype(np.uint8) * 255
     sdata = sdata_of(make_sdata, mask)
     found = sfm.pp.check_labels(sdata)
-    assert found["finding"].iloc[0] == "outlines" and found["severity"].iloc[0] == "error"
+    assert found["finding"].iloc[0] == "outlines"
+    assert found["severity"].iloc[0] == "error"
     with pytest.raises(ElementError, match="outlines of cells and not their pixels") as error:
         sfm.pp.cell_table(sdata, on_pieces="split")
     assert "on_pieces" not in str(error.value)  # which would not help
@@ -497,7 +498,8 @@ def test_what_has_to_be_mended_first_is_said_alone(make_sdata):
     sdata = sdata_of(make_sdata, labels)
     with pytest.raises(ElementError, match="negative numbers") as error:
         sfm.pp.cell_table(sdata)
-    assert str(error.value).count("background=[-1]") == 1 and "on_giants" not in str(error.value)
+    assert str(error.value).count("background=[-1]") == 1
+    assert "on_giants" not in str(error.value)
     sfm.pp.mend_labels(sdata, "cells_s", background=[-1])
     sfm.pp.cell_table(sdata, morphology=False)
     assert sdata["table"].obs["cell_id"].tolist() == list(range(1, 65))
