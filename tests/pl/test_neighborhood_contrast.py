@@ -73,6 +73,10 @@ def test_a_test_over_cells_says_so():
     with pytest.warns(SpatialfmWarning, match="five are the least"):
         sfm.tl.neighborhood_contrast(cells, "type", cell_type="Tumor", within="nest")
     ax = sfm.pl.neighborhood_contrast(cells, show=False)
+    assert ax.texts[-1].get_text().startswith("not tested: 1 patient has cells inside and outside, 5 are the least")
+    assert not any("*" in text.get_text() for text in ax.texts)
+    sfm.tl.neighborhood_contrast(cells, "type", cell_type="Tumor", within="nest", patient_key=None)
+    ax = sfm.pl.neighborhood_contrast(cells, show=False)
     n = int((cells.obs["type"] == "Tumor").sum())
     assert (
         ax.texts[-1].get_text().startswith(f"* q < 0.05, tested over {n:,} cells (z-test), which are not independent")

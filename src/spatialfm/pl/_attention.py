@@ -248,6 +248,12 @@ def _title(adata: AnnData, sample: str, mine: np.ndarray, key: str) -> str:
     if name not in patients.index:
         return sample
     row = patients.loc[name]
+    keys = [key for key in np.atleast_1d(record["params"].get("columns", ())) if key in adata.obs]
+    if "label" in row and keys and str(adata.obs[keys[0]].iloc[mine[0]]) != str(row["label"]):
+        raise TableError(
+            f"uns[{key!r}] was made of other data: obs[{str(keys[0])!r}] of {name!r} was {row['label']!r} then. Run "
+            "sfm.tl.mil again."
+        )
     if "label" in row:
         of_label = row[f"p_{row['label']}"]
         return f"{sample}: {row['label']}, held-out probability {of_label:.2f}"

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 
@@ -71,6 +72,7 @@ def cluster_tree(
     record = adata.uns.get(key)
     if not isinstance(record, dict) or "edges" not in record:
         raise TableError(f"No sweep in uns[{key!r}]; uns has {listed(adata.uns)}. Make one with sfm.tl.leiden_sweep.")
+    check_unchanged(adata, record, key, "leiden_sweep")
     table, edges, codes = record["table"], record["edges"], adata.obsm[key]
     places = _places(codes, edges)
     own, ax = ax is None, new_axes(ax, figsize or (6.5, 0.9 + 0.6 * len(table)))

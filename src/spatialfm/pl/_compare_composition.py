@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import OKABE_ITO, Palette, category_colors, finish, new_axes
+from ._figure import OKABE_ITO, Palette, category_colors, finish, new_axes, stored_colors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -93,18 +94,20 @@ def compare_composition(
     'Fraction of cells'
     """
     record = _record(samples, key)
+    if set(record["table"].index) <= set(samples.var_names):
+        check_unchanged(samples, record, key, "compare_composition")
     if kind not in ("dots", "effect"):
         raise TableError(f'kind={kind!r} is not known. Pass "dots" or "effect".')
     table, params = _shown(record["table"], types, sort), record["params"]
-    own = ax is None
+    own, doubt = ax is None, "" if params.get("trusted", True) else ";\nunreliable on few types"
     if kind == "dots":
         groups = [str(name) for name in params["groups"]]
-        colors = category_colors(groups, palette, samples.uns.get(f"{params['group_key']}_colors"))
+        colors = category_colors(groups, palette, stored_colors(samples, str(params["group_key"]), groups))
         parts = _fractions(samples, table, groups, str(params["group_key"]))
         ax = new_axes(ax, figsize or (1.6 + len(table) * (0.25 + 0.32 * len(groups)), 3.9))
         _draw_dots(ax, parts, table, dict(zip(groups, colors, strict=True)), str(params["group_key"]))
         ax.annotate(
-            f"q: {TESTS.get(str(params['method']), params['method'])},\nBenjamini-Hochberg", (1, 0), (8, 0),
+            f"q: {TESTS.get(str(params['method']), params['method'])},\nBenjamini-Hochberg{doubt}", (1, 0), (8, 0),
             xycoords="axes fraction", textcoords="offset points", fontsize="x-small", color="0.4", va="bottom",
             annotation_clip=False,
         )  # fmt: skip

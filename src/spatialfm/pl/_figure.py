@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 
 from .._errors import TableError, listed
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -70,6 +72,21 @@ def color_cycle(n: int) -> list[str]:
     if n > len(colors):
         colors += [to_hex(color) for color in mpl.colormaps["hsv"](np.linspace(0, 0.95, n - len(colors)))]
     return colors[:n]
+
+
+def stored_colors(adata: AnnData, key: str, names: Sequence[str]) -> list[str] | None:
+    """Colours of ``uns["<key>_colors"]`` for some names: each its own, where ``obs[key]`` says whose they are.
+
+    Of groups that were drawn some may be missing, or categories may have changed: by number alone they would swap.
+    """
+    stored = adata.uns.get(f"{key}_colors")
+    column = adata.obs.get(key)
+    if stored is None or column is None or not isinstance(column.dtype, pd.CategoricalDtype):
+        return stored
+    known = [str(name) for name in column.cat.categories]
+    if len(stored) != len(known) or not set(names) <= set(known):
+        return None
+    return [str(stored[known.index(name)]) for name in names]
 
 
 def category_colors(names: Sequence[str], palette: Palette = None, stored: Sequence[str] | None = None) -> list[str]:

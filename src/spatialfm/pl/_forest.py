@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 from ._kaplan_meier import format_p
@@ -79,6 +80,7 @@ def forest(
             f"No Cox regression in uns[{key!r}]; uns has {listed(samples.uns)}. Make one with "
             "sfm.tl.cox(samples, covariates)."
         )
+    check_unchanged(samples, record, key, "cox")
     table = record["table"]
     own, ax = ax is None, new_axes(ax, figsize or (6.2, 1.3 + 0.34 * len(table)))
     rows = np.arange(len(table))
@@ -89,7 +91,8 @@ def forest(
     _ticks(ax, table)
     ax.set_yticks(rows, [_name(term, bool(record["params"]["standardize"])) for term in table.itertuples()])
     ax.set(ylim=(len(table) - 0.4, -0.6))
-    ax.set_xlabel(f"Hazard ratio ({100 * (1 - record['params']['alpha']):g} % interval)")
+    doubts = "".join(f"\n{text}" for text in record.get("doubts", ()))  # what the regression has warned of
+    ax.set_xlabel(f"Hazard ratio ({100 * (1 - record['params']['alpha']):g} % interval){doubts}")
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     for row, term in zip(rows, table.itertuples(), strict=True):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError, listed
+from .._errors import TableError, listed, warn
+from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import Palette, category_colors, finish, new_axes
+from ._figure import Palette, category_colors, finish, new_axes, stored_colors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -91,10 +92,11 @@ def kaplan_meier(
     'Time (months)'
     """
     record = _curves(samples, key)
+    check_unchanged(samples, record, key, "kaplan_meier")
     table, groups = record["table"], record["groups"]
     names = [str(name) for name in groups.index]
     group_key = str(record["params"]["group_key"])
-    colors = category_colors(names, palette, samples.uns.get(f"{group_key}_colors"))
+    colors = category_colors(names, palette, stored_colors(samples, group_key, names))
 
     own, ax = ax is None, new_axes(ax, figsize)
     curves = {name: table[table["group"].astype(str) == name] for name in names}
@@ -156,9 +158,14 @@ def _test_label(samples: AnnData, logrank_key: str, record: dict) -> str | None:
     test = samples.uns.get(logrank_key)
     if not isinstance(test, dict) or "p_value" not in test:
         return None
-    same = all(test["params"].get(name) == record["params"][name] for name in ("group_key", "time_key", "event_key"))
-    counts = test["groups"]["n"].to_dict() == record["groups"]["n"].to_dict()
-    if not same or not counts:  # a test of other groups, or of these before they changed
+    if any(test["params"].get(name) != record["params"][name] for name in ("group_key", "time_key", "event_key")):
+        return None  # of other groups
+    if not test["params"].get("digest") or test["params"]["digest"] != record["params"].get("digest"):
+        key = record["params"]["group_key"]
+        warn(
+            f"uns[{logrank_key!r}] is a test of other patients, groups or outcomes than the curves, as obs has changed "
+            f'in between: its p-value is not shown. Run sfm.tl.logrank(samples, "{key}") again.'
+        )
         return None
     note = "\n(optimistic: the outcome made the groups)" if test.get("optimistic") else ""
     strata = [str(name) for name in test["params"].get("strata", ())]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import PanelError, TableError, listed
+from .._fingerprint import check_unchanged
 from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table
@@ -103,6 +104,7 @@ def marker_attention(
         raise TableError(f"sample={sample!r} is drawn as a map of one marker. Pass marker= as well, or leave it out.")
     own = ax is None
     if marker is None:
+        check_unchanged(adata, stored, key, "marker_attention")
         mean = named_table(adata, key, "mean")
         mean = mean.iloc[:, marker_order(mean.to_numpy()) if sort else slice(None)]
         ax = new_axes(ax, figsize or (2.6 + 0.34 * mean.shape[1], 1.7 + 0.28 * len(mean)))

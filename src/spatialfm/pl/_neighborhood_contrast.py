@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError, listed
+from .._errors import TableError, counted, listed
+from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 
@@ -81,7 +82,10 @@ def neighborhood_contrast(
         )
     if n_types is not None and n_types < 1:
         raise TableError(f"n_types={n_types} shows nothing. Pass 1 or more, or None for all.")
+    check_unchanged(adata, record, key, "neighborhood_contrast")
     table, params = record["table"], record["params"]
+    if params["tested"] == "nothing":
+        table = table.assign(significant=False)
     shown = _most_frequent(table, n_types)
     own, ax = ax is None, new_axes(ax, figsize or (6.6, 1.7 + 0.52 * len(shown)))
     middle, widest = (len(shown) - 1) / 2, float(shown[["inside", "outside"]].to_numpy().max())
@@ -155,7 +159,7 @@ def _leaf(ax: Axes, row: int, name: str, values: pd.Series, color: str) -> None:
         annotation_clip=False, **place,
     )  # fmt: skip
     ax.annotate(
-        f"{100 * values['inside']:.1f} % inside, {100 * values['outside']:.1f} % outside", (1, row), (72, -7),
+        f"{100 * values['inside']:.1f} % inside, {100 * values['outside']:.1f} % outside", (1, row), (76, -7),
         fontsize="small", color="0.3", annotation_clip=False, **place,
     )  # fmt: skip
 
@@ -170,14 +174,18 @@ def _legend(ax: Axes, table: pd.DataFrame, params: dict) -> None:
         handles=handles, loc="upper left", bbox_to_anchor=(0, -0.02), ncols=3, frameon=False, borderaxespad=0,
         fontsize="small", handlelength=1.4, columnspacing=1.2,
     )  # fmt: skip
+    n_cells = int(params["n_inside"]) + int(params["n_outside"])
+    n_patients = int(table["n_patients"].iloc[0])
+    text = f"* q < {float(params['alpha']):g}, tested "
     if params["tested"] == "patients":
-        tested = f"over {int(table['n_patients'].iloc[0])} patients (Wilcoxon)"
+        text += f"over {n_patients} patients (Wilcoxon)"
+    elif params["tested"] == "cells":
+        text += f"over {n_cells:,} cells (z-test), which are not independent"
     else:
-        tested = (
-            f"over {int(params['n_inside']) + int(params['n_outside']):,} cells (z-test), which are not independent"
-        )
+        has = counted(n_patients, "patient has", "patients have")
+        text = f"not tested: {has} cells inside and outside, 5 are the least"
     ax.annotate(
-        f"* q < {float(params['alpha']):g}, tested {tested}; {int(params['n_neighbors'])} nearest cells",
+        f"{text}; {int(params['n_neighbors'])} nearest cells",
         (0, 0), (0, -30),
         xycoords="axes fraction", textcoords="offset points", va="top", fontsize="small", color="0.3",
         annotation_clip=False,

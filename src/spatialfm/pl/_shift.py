@@ -12,8 +12,9 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import Palette, category_colors, finish
+from ._figure import Palette, category_colors, finish, stored_colors
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -100,13 +101,15 @@ def shift(
     '2-Wasserstein distance'
     """
     record = _record(adata, key)
+    if {record["params"]["time_key"], record["params"]["patient_key"]} <= set(adata.obs):
+        check_unchanged(adata, record, key, "distribution_shift")
     params, table = record["params"], record["table"]
     if measure not in LABELS:
         raise TableError(f'measure={measure!r} is not known. Pass "distance" or "shift".')
     points = _points(adata, basis)
     cells = _cells(adata, params, points)
     groups = [str(name) for name in np.atleast_1d(params["groups"])] or [ALL]
-    colors = category_colors(groups, palette, adata.uns.get(f"{params['group_key']}_colors"))
+    colors = category_colors(groups, palette, stored_colors(adata, str(params["group_key"]), groups))
     own = ax is None
     if own:
         n_dots = len(groups) * len(table[["time_1", "time_2"]].drop_duplicates())

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 
@@ -226,4 +227,5 @@ def _record(adata: AnnData, key: str) -> dict:
             f"No search for signatures in uns[{key!r}]; uns has {listed(adata.uns)}. Make one with "
             "sfm.tl.discover_signatures."
         )
+    check_unchanged(adata, record, key, "discover_signatures")
     return record

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, listed
+from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKERS = "osD^vPX*"
+_FUNCTIONS = {"coxnet": "coxnet", "survival_forest": "survival_forest"}
 COLUMNS = ("time", "at_risk", "events", "auc", "auc_ci_low", "auc_ci_high")
 
 
@@ -137,6 +139,9 @@ def _found(scores: AnnData | Mapping, keys: str | Sequence[str] | Mapping[str, s
                 "sfm.tl.coxnet(samples) or sfm.tl.survival_forest(samples)."
             )
         found = {name: scores.uns[key] for name, key in names.items()}
+        for name, key in names.items():
+            if isinstance(found[name], Mapping) and hasattr(scores, "obs"):
+                check_unchanged(scores, found[name], key, _FUNCTIONS.get(key, "coxnet, or what made it,"))
     else:
         raise TableError(f"survival_auc takes an AnnData or results by name, not {type(scores).__name__}.")
     if not found:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import ClinicalError, TableError, warn
+from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from .._public import public
@@ -146,12 +147,13 @@ def compare_composition(
             table = table[[*(c for c in table if c != "p_value"), "p_value"]]
     table.index = pd.Index([str(name) for name in samples.var_names], name="type")
     table["q_value"] = benjamini_hochberg(table["p_value"])
-    table["significant"] = (table["q_value"] < alpha).to_numpy()
-    _warn_few(method, int(table["p_value"].notna().sum()))
+    trusted = _trusted(method, int(table["p_value"].notna().sum()))
+    table["significant"] = (table["q_value"] < alpha).to_numpy() & trusted
     logger.info("%d of %d types differ between %s", table["significant"].sum(), len(table), listed(names))
     if copy:
         return table
     params = {"group_key": group_key, "method": method, "groups": np.array(names), "alpha": float(alpha)}
+    params |= {DATA: fingerprint(samples, [group_key], x=True), "trusted": trusted}
     params |= {"pseudocount": float(pseudocount), "n_bootstrap": int(n_bootstrap), "n_patients": int(keep.sum())}
     write_uns(samples, key_added, {"table": table, "params": params})
     return None
@@ -348,9 +350,12 @@ def _read_values(
     return values[keep], np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts, float)[keep]
 
 
-def _warn_few(method: str, n_types: int) -> None:
-    if method == "ancombc" and n_types < 10:
+def _trusted(method: str, n_types: int) -> bool:
+    """Whether the test can be trusted on so many types; a warning says why not, and nothing counts as significant."""
+    few = method == "ancombc" and n_types < 10
+    if few:
         warn(
             f"ANCOM-BC estimates its correction from the changes of all types, and there are {n_types}; with fewer "
-            'than 10 it is unreliable. Compare with method="clr-t".'
+            'than 10 it is unreliable: no type is called significant. Compare with method="clr-t".'
         )
+    return not few

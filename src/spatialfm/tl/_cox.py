@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import chi2, norm
 
 from .._errors import SurvivalError, counted, warn
+from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from .._public import public
@@ -196,9 +197,14 @@ def cox(
             "ties": ties,
             "cluster_key": cluster_key or "",
             "n_dropped": outcome.n_dropped,
+            DATA: fingerprint(
+                samples,
+                [*names, *strata_names, cluster_key, time_key, event_key],
+                x=layer is None and any(name not in samples.obs for name in names),
+            ),
         },
     }
-    _warn(table, int(outcome.event.sum()), result.get("n_clusters"), penalizer)
+    result["doubts"] = _warn(table, int(outcome.event.sum()), result.get("n_clusters"), penalizer)
     logger.info(
         "Cox regression: %s, %s, %s.",
         counted(len(terms), "term"),
@@ -354,13 +360,17 @@ def _summary(fit: CoxFit, outcome: Outcome, n_terms: int) -> dict[str, float]:
     return result
 
 
-def _warn(table: pd.DataFrame, events: int, n_clusters: int | None, penalizer: float) -> None:
+def _warn(table: pd.DataFrame, events: int, n_clusters: int | None, penalizer: float) -> list[str]:
+    """Warn of what cannot be trusted; and the same in short, for a figure."""
+    doubts = []
     if n_clusters is not None and n_clusters < CLUSTERS:
+        doubts.append(f"{counted(n_clusters, 'cluster')}: intervals are too short")
         warn(
             f"{counted(n_clusters, 'cluster')}: with fewer than {CLUSTERS}, robust standard errors are too short. A "
             "cluster of many patients, as a hospital, may be strata= instead."
         )
     if events < EVENTS_PER_TERM * len(table):
+        doubts.append(f"{events / len(table):.2g} events a term: ratios are exaggerated, intervals too short")
         warn(
             f"{counted(events, 'event')} for {counted(len(table), 'term')}: with fewer than {EVENTS_PER_TERM} events a "
             "term, hazard ratios are exaggerated and intervals too short. "
@@ -373,8 +383,10 @@ def _warn(table: pd.DataFrame, events: int, n_clusters: int | None, penalizer: f
     if "ph_p_value" in table:
         doubtful = table.index[holm(table["ph_p_value"].to_numpy()) < 0.05]
         if len(doubtful):
+            doubts.append(f"hazards not proportional: {listed(doubtful, 3)}")
             warn(
                 f"The hazards of {listed(doubtful)} are not proportional (p of the test below 0.05 after Holm's "
                 "correction): one hazard ratio does not describe the whole follow-up. Pass strata= for a categorical "
                 "covariate, or look at the curves with sfm.tl.kaplan_meier."
             )
+    return doubts

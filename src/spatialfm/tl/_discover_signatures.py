@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, counted, warn
+from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._public import public
@@ -202,6 +203,7 @@ def discover_signatures(
     record = _record(patients, found, shares, cuts, ranks, observed, held_out, folds, null, resolutions, random_state)
     record["params"] = {
         "use_rep": use_rep,
+        DATA: fingerprint(adata, [patient_key, *([outcome] if isinstance(outcome, str) else outcome)]),
         "preparation": how,
         "outcome": outcome if isinstance(outcome, str) else list(outcome),
         "positive": patients.positive,

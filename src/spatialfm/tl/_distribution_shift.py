@@ -11,6 +11,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from .._errors import TableError, warn
+from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._progress import progress_bar
@@ -198,7 +199,7 @@ def distribution_shift(
     if group_key is not None:
         record["comparison"] = compare_shifts(table, cohort.groups, n_bootstrap, random_state)
     record["params"] = {
-        "use_rep": use_rep, "preparation": how,
+        "use_rep": use_rep, "preparation": how, DATA: fingerprint(adata, [time_key, patient_key, group_key]),
         "time_key": time_key, "patient_key": patient_key, "group_key": group_key or "",
         "time_points": np.array(cohort.times), "groups": np.array(cohort.groups, dtype=str),
         "reference": reference or "", "epsilon": float(epsilon), "cost_scale": float(scale), "debiased": bool(debiased),

@@ -9,12 +9,13 @@ import pandas as pd
 from scipy.stats import norm
 
 from .._errors import SurvivalError
+from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
-from ._outcome import EventValue, OnMissing, event_text, group_codes, read_groups, read_outcome
+from ._outcome import EventValue, OnMissing, event_text, group_codes, outcome_digest, read_groups, read_outcome
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -125,6 +126,8 @@ def kaplan_meier(
             "alpha": float(alpha),
             "interval": f"Greenwood, {interval}",
             "n_dropped": outcome.n_dropped,
+            "digest": outcome_digest(outcome, codes, names),
+            DATA: fingerprint(samples, [group_key, time_key, event_key]),
         },
     }
     if copy:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, counted
+from .._fingerprint import DATA, fingerprint
 from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
@@ -125,6 +126,7 @@ def leiden_sweep(
         "reason": reason,
         "params": {
             "use_rep": use_rep or "",
+            DATA: fingerprint(adata),
             "preparation": how,
             "n_neighbors": n_neighbors,
             "n_subsamples": n_subsamples,

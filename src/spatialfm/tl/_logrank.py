@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from .._errors import SurvivalError
+from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from .._public import public
@@ -22,6 +23,7 @@ from ._outcome import (
     OnMissing,
     event_text,
     group_codes,
+    outcome_digest,
     read_groups,
     read_outcome,
     read_strata,
@@ -165,6 +167,8 @@ def logrank(
             "event_key": event_key,
             "event_value": event_text(event_value),
             "n_dropped": outcome.n_dropped,
+            "digest": outcome_digest(outcome, codes, names),
+            DATA: fingerprint(samples, [group_key, *strata_names, time_key, event_key]),
         },
     }
     if pairwise:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import ModelError, TableError
+from .._fingerprint import DATA, fingerprint
 from .._logging import logger
 from .._public import public
 from .._storable import write_obsm, write_uns
@@ -118,6 +119,7 @@ def marker_attention(
             "key": key,
             "model": str(notes["model"]),
             "cluster_key": cluster_key,
+            DATA: fingerprint(adata, [cluster_key]),
             "head": str(head),
             "max_cells": max_cells or 0,
             "random_state": random_state,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, counted, warn
+from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table, write_uns
@@ -74,7 +75,8 @@ def neighborhood_contrast(
     None, or with `copy` the table; written into ``uns[key_added]["table"]`` with ``params``. One row a type of
     neighbour: ``inside`` and ``outside`` (shares), ``relative_change`` (inside over outside, minus 1), ``z``,
     ``p_cells``, ``q_cells``, ``n_patients``, ``p_patients``, ``q_patients`` (q: Benjamini-Hochberg over the types),
-    ``significant`` (by patients where there are any, else by cells).
+    ``significant`` (by patients, so that nothing is where they are too few to be tested; with ``patient_key=None`` by
+    cells).
 
     Raises
     ------
@@ -125,7 +127,8 @@ def neighborhood_contrast(
             "n_neighbors": n_neighbors,
             "n_inside": int(side.sum()),
             "n_outside": int((~side).sum()),
-            "tested": "patients" if tested.any() else "cells",
+            "tested": "patients" if tested.any() else "cells" if patients is None else "nothing",
+            DATA: fingerprint(adata, [cluster_key, within, patient_key]),
             "alpha": alpha,
         },
     }
@@ -153,7 +156,8 @@ def contrast_table(
     if patients is not None:
         table["n_patients"], table["p_patients"] = _over_patients(counts, side, patients)
     table["q_patients"] = benjamini_hochberg(table["p_patients"])
-    table["significant"] = (table["q_patients"] if table["q_patients"].notna().any() else table["q_cells"]) < alpha
+    # by cells, which are far from independent, only where that was asked for, not where patients are too few
+    table["significant"] = (table["q_cells"] if patients is None else table["q_patients"]) < alpha
     return table
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, SurvivalError, counted
+from .._fingerprint import digest
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from ._check import check_anndata, check_samples, listed, named, obs_column
@@ -190,6 +191,11 @@ def group_codes(outcome: Outcome, group_key: str, need: int = 1) -> tuple[np.nda
             "two groups or more."
         )
     return groups.cat.codes.to_numpy(), names
+
+
+def outcome_digest(outcome: Outcome, codes: np.ndarray, names: Sequence[str]) -> str:
+    """Hash of the rows that take part, with group, time and event of each: the same for two tools on the same data."""
+    return digest(outcome.names, np.array(names, dtype=object)[codes], outcome.time, outcome.event)
 
 
 def value_column(samples: AnnData, key: str, argument: str, layer: str | None = None) -> pd.Series:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError
+from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY
 from .._public import public
 from .._storable import write_uns
@@ -164,7 +165,7 @@ def coxnet(
     result.pop("explained", None)
     result["coefficients"] = table
     result["params"] = {
-        **_params(use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
+        **_params(samples, use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
         **{name: value for name, value in options.items() if name != "n_jobs"},
         "l1_ratio": ratios,
         "n_alphas": n_alphas,
@@ -301,7 +302,7 @@ def survival_forest(
             {"importance": lost.mean(axis=1), "sd": lost.std(axis=1)}, index=pd.Index(cohort.features, name="feature")
         )
     result["params"] = {
-        **_params(use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
+        **_params(samples, use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
         **{name: value for name, value in options.items() if name != "n_jobs"},
         "n_trees": n_trees,
         "min_samples_leaf": np.array(leaves),
@@ -346,6 +347,7 @@ def _judge(
 
 
 def _params(
+    samples: AnnData,
     use_rep: str | None,
     layer: str | None,
     covariates: str | Sequence[str] | None,
@@ -368,6 +370,7 @@ def _params(
         "events": int(cohort.event.sum()),
         "n_features": cohort.x.shape[1],
         "n_dropped": cohort.n_dropped,
+        DATA: fingerprint(samples, [*names, time_key, event_key]),
     }
 
 
