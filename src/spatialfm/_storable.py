@@ -36,7 +36,7 @@ def storable_names(names: Iterable[object]) -> list[str]:
     taken: set[str] = set()
     for name in names:
         text = str(name).replace("/", "_").replace("\0", "_")
-        text = f"_{text.strip('_')}" if text in RESERVED else text
+        text = f"{text}_" if text in RESERVED else text
         other, number = text, 1
         while other.casefold() in taken:  # some file systems do not tell cases apart
             number += 1
