@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._errors import SpatialfmError
+from ._errors import SpatialfmError, counted, listed
 from ._keys import (
     ATTRS_TRUTH,
     INSTANCE_KEY,
@@ -45,6 +45,8 @@ OTHER = "Other"
 MIN_MATCH, MIN_STRENGTH = 0.6, 0.5
 NICHE_RADIUS = 20.0  # µm: the cells that a cell can touch, and theirs
 N_NICHES = 5
+STORE, CELLS, PATIENTS = "cohort.zarr", "cells.h5ad", "patients.h5ad"
+MARK = ".spatialfm-demo"  # says that what the folder holds under these names may be replaced
 
 
 def run_demo(
@@ -72,7 +74,10 @@ def run_demo(
         Takes each line of the report.
     """
     if n_patients < 8:
-        raise SpatialfmError(f"{n_patients} patients are too few for survival curves. Pass --patients 8 or more.")
+        raise SpatialfmError(
+            f"{counted(n_patients, 'patient is', 'patients are')} too few for survival curves. Pass --patients 8 or "
+            "more."
+        )
     from . import _demo_figures as figures
     from .datasets import simulate_cohort
     from .models import card
@@ -81,7 +86,7 @@ def run_demo(
 
     card(model)  # an unknown name is refused before minutes of work
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
     step = _Steps(say)
 
     step(f"simulate {n_patients} patients with two images of 12 markers each, and imperfect masks")
@@ -125,6 +130,25 @@ def run_demo(
     say(f"\nResults in {out.resolve()}:")
     for path in paths:
         say(f"  {path.relative_to(out)}")
+
+
+def check_folder(out: Path) -> None:
+    """Make the folder and mark it as the demo's; one that holds files of these names from elsewhere is refused.
+
+    Raises
+    ------
+    SpatialfmError
+        Before anything is simulated.
+    """
+    mark = out / MARK
+    if not mark.exists() and (taken := [name for name in (STORE, CELLS, PATIENTS) if (out / name).exists()]):
+        raise SpatialfmError(
+            f"Folder {str(out)!r} already holds {listed(taken)}, which this demo may not have written and would "
+            "replace. "
+            "Pass another --out."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    mark.write_text("written by 'spatialfm demo', which replaces what an earlier run left here\n")
 
 
 class _Steps:
@@ -292,12 +316,21 @@ def survival_findings(patients: AnnData, hazards: pd.DataFrame) -> list[str]:
     test, top = patients.uns["logrank"], hazards.iloc[0]
     return [
         f"{test['n']} patients, {test['events']} deaths. Risk groups by k-means on niches, made without the outcome: "
-        f"log-rank p = {test['p_value']:.3g}.",
+        f"log-rank {_p(test['p_value'], 3)}.",
         f"Of {len(hazards)} niches, {hazards.index[0]!r} has the smallest p: hazard ratio {top['hazard_ratio']:.2f} "
         f"({top['ci_low']:.2f} to {top['ci_high']:.2f}) per standard deviation; "
-        f"p = {top['p_value']:.2g}, corrected for {len(hazards)} tests {top['p_holm']:.2g}.",
+        f"{_p(top['p_value'])}, {_corrected(hazards, top)}.",
         "A niche that was chosen by its p-value looks better than it is: its interval and its curves are optimistic.",
     ]
+
+
+def _p(value: float, digits: int = 2) -> str:
+    return f"p = {value:.{digits}g}" if np.isfinite(value) else "no p (the groups cannot be compared)"
+
+
+def _corrected(hazards: pd.DataFrame, row: pd.Series) -> str:
+    tests = counted(len(hazards), "test")
+    return f"corrected for {tests} p = {row['p_holm']:.2g}" if np.isfinite(row["p_holm"]) else f"no p for {tests}"
 
 
 def true_rows(sdata: SpatialData, adata: AnnData) -> pd.DataFrame:
@@ -343,7 +376,7 @@ def compare_with_truth(sdata: SpatialData, adata: AnnData, hazards: pd.DataFrame
         f"planted effect: hazard ratio {planted:.2f} per standard deviation of the fraction in {effect['effect_of']!r}",
         f"nearest to it is {nearest!r} (overlap over union {overlap[nearest]:.2f}): {found['hazard_ratio']:.2f} "
         f"({found['ci_low']:.2f} to {found['ci_high']:.2f}), which {covered} the planted value; "
-        f"p corrected for {len(hazards)} tests {found['p_holm']:.2g}",
+        f"{_corrected(hazards, found)}",
         "fractions add up to 1, so where one niche raises the hazard, another seems to lower it",
         f"({(~known).sum()} segmented cells lie on no true cell and are left out)",
     ]
@@ -357,7 +390,7 @@ def write_all(sdata: SpatialData, adata: AnnData, patients: AnnData, out: Path) 
     """Write the store and the two tables; an earlier run's are replaced."""
     import shutil
 
-    store, cells, rows = out / "cohort.zarr", out / "cells.h5ad", out / "patients.h5ad"
+    store, cells, rows = out / STORE, out / CELLS, out / PATIENTS
     if store.exists():
         shutil.rmtree(store)
     sdata[TABLE] = adata

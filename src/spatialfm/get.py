@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ._errors import ElementError, ModelError, PanelError
+from ._errors import ElementError, ModelError, PanelError, counted
 from ._keys import UNS
 from ._logging import logger
 from ._public import public
@@ -220,7 +220,9 @@ def _values(adata: AnnData, key: str, notes: dict[str, object], width: int) -> n
     if isinstance(values, pd.DataFrame):
         values = values.to_numpy()
     if values.shape[1] != width:
-        made_of = f"{notes.get('model', '')}, output {notes.get('output', '')!r}, {len(notes['markers'])} markers"
+        made_of = (
+            f"{notes.get('model', '')}, output {notes.get('output', '')!r}, {counted(len(notes['markers']), 'marker')}"
+        )
         raise ModelError(
             f"obsm[{key!r}] has {values.shape[1]} columns, its record tells of {width} ({made_of}): it was replaced or "
             "cut. Keep what you made of it under a key of its own, and embed again."

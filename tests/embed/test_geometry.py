@@ -42,7 +42,7 @@ def test_an_unknown_size_is_refused_where_it_matters(sdata):
 def test_an_assumed_size_is_said_again(sdata):
     sdata.attrs["spatialfm"] = {"samples": {"a": {"mpp": 1.0, "mpp_source": "assumed"}}}
     pairs = match_elements(sdata)
-    with pytest.warns(SpatialfmWarning, match=r"1 image\(s\) \(image_a\): 1 µm was assumed"):
+    with pytest.warns(SpatialfmWarning, match=r"1 image \(image_a\): 1 µm was assumed"):
         image_pixel_sizes(sdata, pairs, None, required=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -34,7 +34,7 @@ def test_markers_that_not_every_sample_has_are_named():
 
 
 def test_unknown_channels_are_never_guessed():
-    with pytest.raises(PanelError, match=r"1 channel\(s\).*'CD4444'.*mapping=.*on_unknown"):
+    with pytest.raises(PanelError, match=r"1 channel is not resolved.*'CD4444'.*mapping=.*on_unknown"):
         resolve_panel([["DAPI", "CD4444"]])
     assert resolve_panel([["DAPI", "CD4444"]], on_unknown="keep").markers == ("DAPI", "CD4444")
     dropped = resolve_panel([["DAPI", "CD4444"]], on_unknown="drop")
@@ -91,7 +91,7 @@ def test_free_ids_are_the_same_in_every_panel_and_never_taken():
     assert assign_ids(["new2", "other", "CD3"], known, taken, 512)["new2"] == ids["new2"]
     crowded = assign_ids([f"m{i}" for i in range(60)], {}, range(4), 64)  # nearly all ids meet; still one each
     assert sorted(crowded.values()) == list(range(4, 64))
-    with pytest.raises(PanelError, match=r"61 markers without id, but only 60"):
+    with pytest.raises(PanelError, match=r"61 markers without id, and 60 ids are free"):
         assign_ids([f"m{i}" for i in range(61)], {}, range(4), 64)
 
 

@@ -106,7 +106,7 @@ def test_a_basis_is_used_on_other_rows(planted):
 
 @pytest.mark.parametrize("n", [0, -1, 61])
 def test_components_that_cannot_be_are_refused(planted, n):
-    message = rf"n_components={n} of an embedding of 2500 cells x 60 columns.*from 1 to 60"
+    message = rf"n_components={n} of an embedding of 2,500 rows x 60 columns.*from 1 to 60"
     with pytest.raises(ModelError, match=message):
         check_components(n, (N, COLUMNS))
     with pytest.raises(ModelError, match=message):

@@ -106,7 +106,7 @@ def test_standardised_and_reduced_as_in_one_piece(low_rank, small_chunks, tmp_pa
 def test_what_does_not_fit_is_refused(low_rank, tmp_path):
     rows = Watched(low_rank)
     for options, message in [
-        ({"n_components": 41}, "n_components=41 of an embedding of 3000 cells x 40 columns"),
+        ({"n_components": 41}, "n_components=41 of an embedding of 3,000 rows x 40 columns"),
         ({"basis": {"mean": np.zeros(3), "components": np.zeros((2, 3))}}, "made for 3 columns"),
     ]:
         with pytest.raises(ModelError, match=message):

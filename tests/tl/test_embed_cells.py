@@ -420,7 +420,7 @@ def test_principal_components_and_their_reuse(sdata, tmp_path):
     np.testing.assert_allclose(again.obsm["X_again"], table.obsm["X_moments"], rtol=1e-4, atol=1e-3)
     with pytest.raises(ModelError, match=r"basis= was made for 9 columns, and this embedding has 6"):
         sfm.tl.embed_cells(sdata, Moments(), markers=["CD3", "CD20"], basis=basis)
-    with pytest.raises(ModelError, match=r"n_components=10 of an embedding of \d+ cells x 9 columns"):
+    with pytest.raises(ModelError, match=r"n_components=10 of an embedding of \d+ rows x 9 columns"):
         sfm.tl.embed_cells(sdata, Moments(), reduce="pca", n_components=10)
     with pytest.raises(ModelError, match="belong to no marker"):
         sfm.get.marker_embedding(table, "X_moments", "CD3")

@@ -98,7 +98,7 @@ def test_kronos_regions(sdata):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"size": 40}, ModelError, r"window=40 is not a multiple of the model's patch of 16"),
+        ({"size": 40}, ModelError, r"size=40 is not a multiple of the model's patch of 16"),
         ({"stride": 0}, ModelError, r"stride=0 must be 1 or more"),
         ({"min_tissue": 2}, ModelError, r"min_tissue=2 from 0 to 1"),
         ({"outputs": "token"}, ModelError, r"no output 'token' for tiles"),

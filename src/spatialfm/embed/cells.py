@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .._errors import ElementError, TableError, listed, warn
+from .._errors import ElementError, TableError, counted, listed, warn
 from .._keys import TABLE, UNS, cell_name
 from .._logging import logger
-from ..pp.elements import AxisAffine, SampleElements, holds_cells, image_array, labels_to_image
+from ..pp.elements import AxisAffine, SampleElements, holds_cells, image_array, labels_to_image, table_call
 from ..pp.joins import annotated_cells
 from ..pp.labels import CheckedLabels, inspect_labels, report_labels
 from ..pp.measure import rows_of
@@ -79,7 +79,7 @@ def find_cells(
     regions, instances = annotated_cells(table, table_name)
     of_pairs = [_rows_of(sdata, regions, pair, table_name) for pair in pairs]
     checked = [inspect_labels(sdata, pair.sample, pair.labels, pair) for pair in pairs]
-    _report_labels(table, checked, on_pieces)
+    _report_labels(sdata, table, checked, on_pieces)
     parts, no_label, no_row, outside, beside = [], [], [], [], []
     for number, (pair, rows, check) in enumerate(zip(pairs, of_pairs, checked, strict=True)):
         if not len(rows):
@@ -101,12 +101,12 @@ def find_cells(
         parts.append((rows[inside], np.full(inside.sum(), number), ids[inside], where[inside], boxes[inside]))
     if beside:
         _report_beside(beside, sum(len(part[0]) for part in parts) + len(outside), centers)
-    _report(table_name, no_label, no_row, outside, on_missing)
+    _report(sdata, table_name, no_label, no_row, outside, on_missing)
     cells = Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     if not len(cells.rows):
         raise TableError(
-            f"No row of table {table_name!r} has a label. Make another beside it with "
-            "sfm.pp.cell_table(sdata, table_name=<new name>)."
+            f"No row of table {table_name!r} has a label. Make another beside it, {table_call(sdata)}, and pass its "
+            "name as table_name=."
         )
     return cells
 
@@ -117,13 +117,13 @@ def _rows_of(sdata: SpatialData, regions: np.ndarray, pair: SampleElements, tabl
     if not len(rows) and holds_cells(sdata, pair.labels):
         raise ElementError(
             f"Table {table_name!r} annotates {listed(sorted(set(regions)), 5, quoted=False)}, not labels "
-            f"{pair.labels!r} of sample {pair.sample!r}. Make a table of all samples beside it with "
-            "sfm.pp.cell_table(sdata, table_name=<new name>) and pass its name, or mend labels= or samples=."
+            f"{pair.labels!r} of sample {pair.sample!r}. Make a table of all samples beside it, {table_call(sdata)}, "
+            "and pass its name as table_name=, or mend labels= or samples=."
         )
     return rows
 
 
-def _report_labels(table: AnnData, checked: list[CheckedLabels], on_pieces: str) -> None:
+def _report_labels(sdata: SpatialData, table: AnnData, checked: list[CheckedLabels], on_pieces: str) -> None:
     """Refuse labels that are not what they seem, unless they were measured as they are on purpose.
 
     What is only odd was said when the table was made.
@@ -137,7 +137,7 @@ def _report_labels(table: AnnData, checked: list[CheckedLabels], on_pieces: str)
         else check
         for check in checked
     ]
-    report_labels(here, "keep" if record.get("on_pieces") == "keep" else on_pieces, on_giants)
+    report_labels(sdata, here, "keep" if record.get("on_pieces") == "keep" else on_pieces, on_giants)
 
 
 def given_centers(table: AnnData, table_name: str, columns: tuple[str, str]) -> np.ndarray:
@@ -160,15 +160,16 @@ def given_centers(table: AnnData, table_name: str, columns: tuple[str, str]) -> 
     wrong = ~(np.isfinite(x) & np.isfinite(y))
     if wrong.any():
         names = listed(list(table.obs_names[wrong]), 5, quoted=False)
-        raise TableError(f"{int(wrong.sum())} cell(s) have no centre in centers={tuple(columns)!r}: {names}.")
+        n = counted(int(wrong.sum()), "cell has", "cells have")
+        raise TableError(f"{n} no centre in centers={tuple(columns)!r}: {names}.")
     return np.stack([y, x], axis=1) + 0.5
 
 
 def _report_beside(beside: list[str], n_cells: int, columns: tuple[str, str]) -> None:
     """Centres in µm, of another image, or with x and y exchanged lie beside their cells."""
     message = (
-        f"{len(beside)} of {n_cells} centres in centers={tuple(columns)!r} lie outside of the box around their cell "
-        f"({listed(beside, 5, quoted=False)})"
+        f"{len(beside):,} of {counted(n_cells, 'centre')} in centers={tuple(columns)!r} outside of the box around the "
+        f"cell ({listed(beside, 5, quoted=False)})"
     )
     if 2 * len(beside) > n_cells:
         raise TableError(
@@ -184,23 +185,26 @@ def _in_image_pixels(scan: LabelScan, to_image: AxisAffine) -> tuple[np.ndarray,
     return np.stack([y, x], axis=1), np.stack([top, bottom, left, right], axis=1)
 
 
-def _report(table_name: str, no_label: list[str], no_row: list[str], outside: list[str], on_missing: str) -> None:
+def _report(
+    sdata: SpatialData, table_name: str, no_label: list[str], no_row: list[str], outside: list[str], on_missing: str
+) -> None:
     findings = []
     if no_label:
         findings.append(
-            f"{len(no_label)} row(s) of table {table_name!r} without label ({listed(no_label, 5, quoted=False)})"
+            f"{counted(len(no_label), 'row')} of table {table_name!r} without label "
+            f"({listed(no_label, 5, quoted=False)})"
         )
     if no_row:
-        findings.append(f"{len(no_row)} label(s) without row ({listed(no_row, 5, quoted=False)})")
+        findings.append(f"{counted(len(no_row), 'label')} without row ({listed(no_row, 5, quoted=False)})")
     if outside:
-        findings.append(f"{len(outside)} cell(s) outside of their image ({listed(outside, 5, quoted=False)})")
+        findings.append(f"{counted(len(outside), 'cell')} outside of the image ({listed(outside, 5, quoted=False)})")
     if not findings:
         return
     message = "; ".join(findings)
     if on_missing == "raise":
         raise TableError(
-            f"Cells and labels do not match: {message}. Mend them, or pass on_missing='drop' to embed only cells "
-            "that have "
-            "both (rows without pixels then leave the table)."
+            f"Cells and labels do not match: {message}. Make a table of these labels beside it, {table_call(sdata)}, "
+            "and pass its name as table_name=; or pass on_missing='drop' to embed the cells that have both: rows "
+            "without pixels then leave the table, with all that is known of them (copy=True leaves it as it is)."
         )
     logger.warning("left out: %s", message)

@@ -23,7 +23,7 @@ import cloudpickle
 import torch
 
 from .. import __version__
-from .._errors import ModelError, RunError, SpatialfmError
+from .._errors import ModelError, RunError, SpatialfmError, counted
 from .._logging import logger
 from .._settings import settings
 from ..models.encoder import resolve_device
@@ -176,7 +176,8 @@ def _refuse_pixels_in_memory(job: Job) -> None:
     largest, total = max(sizes, key=sizes.get), sum(sizes.values())
     if total > MAX_PIXELS:
         raise RunError(
-            f"{len(sizes)} images, the largest {largest!r}, are in memory, and every worker would be sent their "
+            f"{counted(len(sizes), 'image is', 'images are')} in memory, the largest {largest!r}, and every worker "
+            "would be sent their "
             f"{total / 1e6:.0f} MB. Write the data and read it back: sdata.write('/shared/cohort.zarr'); "
             "sdata = spatialdata.read_zarr('/shared/cohort.zarr')."
         )
@@ -243,11 +244,12 @@ def _as_finished(client: Client, futures: Sequence[Future]) -> Iterator[Future]:
         except queue.Empty:
             if client.status != "running":
                 raise RunError(
-                    f"The connection to the cluster is {client.status}, and {left} blocks are not done. Finished "
+                    f"The connection to the cluster is {client.status}, and "
+                    f"{counted(left, 'block is', 'blocks are')} not done. Finished "
                     "blocks are kept: start a cluster and repeat the same call."
                 ) from None
             if not said and not client.nthreads():
-                logger.warning("the cluster has no worker: %d blocks wait for one", left)
+                logger.warning("the cluster has no worker: %s for one", counted(left, "block waits", "blocks wait"))
                 said = True
 
 
@@ -287,7 +289,7 @@ def _wait_for(store: BlockStore, numbers: Sequence[int]) -> None:
     while missing := [number for number in numbers if not store.has(number)]:
         if time.monotonic() > until:
             raise RunError(
-                f"{len(missing)} blocks (the first: {missing[0]}) were written by workers and do not appear in "
+                f"{counted(len(missing), 'block')} (the first: {missing[0]}) written by workers cannot be seen in "
                 f"{store.path}. Set sfm.settings.cache_dir to a folder that this process and all workers share, and "
                 "repeat the same call."
             )

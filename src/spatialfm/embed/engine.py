@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from .._errors import RunError
+from .._errors import RunError, counted
 from .._logging import logger
 from ..pp.measure import one_thread
 from .pool import encode_windows
@@ -90,6 +90,7 @@ class Job:
     compile: bool = False
 
     unit = "cell"
+    side_argument = "window"  # what the user calls the side of a window
     block_side = 1024  # model pixels that are read at a time; decides memory and speed, never the numbers
 
     def plan(self, side: int) -> list[Block]:
@@ -155,9 +156,9 @@ class Job:
         bad = ~np.isfinite(rows).all(axis=1)
         if bad.any():
             raise RunError(
-                f"The model returned NaN for cell {labels[int(np.argmax(bad))]} of image "
+                f"The model returned NaN for {self.unit} {labels[int(np.argmax(bad))]} of image "
                 f"{self.readers[sample].name!r}. "
-                "Check the pixels there with sfm.pl.cells, or the weights."
+                "Look at the pixels there, or check the weights."
             )
 
 
@@ -209,10 +210,9 @@ def run(
     with Progress(blocks, todo, names, jobs[0].unit) as progress:
         if progress.n_done:
             logger.info(
-                "resuming: %d of %d %ss are there already (%s)",
+                "resuming: %d of %s are there already (%s)",
                 progress.n_done,
-                progress.n_total,
-                jobs[0].unit,
+                counted(progress.n_total, jobs[0].unit),
                 store.path,
             )
         try:
@@ -328,7 +328,8 @@ def encode_block(
             if batch_size == 1:
                 raise RunError(
                     f"One window of {job.window} pixels does not fit into the memory of {job.encoder.device}: {error}. "
-                    "Finished blocks are kept. Pass fewer markers=, a smaller window=, or device='cpu'."
+                    f"Finished blocks are kept. Pass fewer markers=, or a smaller {job.side_argument}="
+                    + ("." if job.encoder.device.type == "cpu" else ", or device='cpu'.")
                 ) from error
             batch_size //= 2
             advance(-done[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .._errors import PixelSizeError, listed, warn
+from .._errors import PixelSizeError, counted, listed, warn
 from .._keys import ATTRS
 from ..pp.elements import SampleElements, pixel_size
 
@@ -67,13 +67,14 @@ def image_pixel_sizes(
     if common and 0 < len(unknown) < len(sizes):
         known = next(pair.image for pair, size in zip(pairs, sizes, strict=True) if size is not None)
         raise PixelSizeError(
-            f"The pixel size of {len(unknown)} of {len(sizes)} images is unknown ({listed(unknown, 5)}), that of "
+            f"The pixel size of {len(unknown)} of {counted(len(sizes), 'image')} is unknown ({listed(unknown, 5)}), "
+            "that of "
             f"{known!r} is known: the two would come out in different units. Pass mpp={{<sample>: <µm per pixel>}} for "
             "these, or embed them by themselves with samples=."
         )
     if assumed and (required or common):
         warn(
-            f"No file told the pixel size of {len(assumed)} image(s) ({listed(assumed, 5, quoted=False)}): "
+            f"No file told the pixel size of {counted(len(assumed), 'image')} ({listed(assumed, 5, quoted=False)}): "
             "1 µm was assumed when they were read. Pass mpp=<µm per pixel> here or to the reader."
         )
     if contradicted:

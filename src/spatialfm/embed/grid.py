@@ -42,6 +42,7 @@ class GridJob(CropJob):
     """Whole windows: nothing is masked."""
 
     unit = "tile"
+    side_argument = "size"
 
     def _masks(self, labels: torch.Tensor, starts: torch.Tensor, cells: torch.Tensor, side: int) -> torch.Tensor:
         return torch.ones((len(starts), side, side), dtype=torch.bool, device=starts.device)
@@ -76,8 +77,8 @@ def plan_grid(inputs: Inputs, size: int | None, stride: int | None, min_tissue: 
     card, options = inputs.encoder.card, inputs.options
     offered = [name for name in card.outputs if name in OF_WINDOWS]
     outputs = choose_outputs(inputs.encoder, options, offered, "tiles")
-    size = choose_window(size, card.window or 64, card.patch_size, np.zeros(0))
-    check_window(inputs, size)
+    size = choose_window(size, card.window or 64, card.patch_size, np.zeros(0), argument="size")
+    check_window(inputs, size, argument="size")
     stride = size if stride is None else stride
     if stride < 1 or not 0 <= min_tissue <= 1:
         raise ModelError(f"stride={stride} must be 1 or more, and min_tissue={min_tissue} from 0 to 1.")

@@ -101,7 +101,7 @@ def marker_statistics(
         )
     flat = [name for name, value in zip(markers, std, strict=True) if not value > 0]
     if flat:
-        warn(f"Marker(s) {', '.join(flat)} have the same value in all tissue pixels: they carry no information.")
+        warn(f"Markers with one value in all tissue pixels carry no information: {', '.join(flat)}.")
         std[~(std > 0)] = 1.0
     return (np.zeros(n) if card.normalization == "scale" else mean), std, sources
 
@@ -121,8 +121,8 @@ def _published_or_cohort(
     if normalization == "published" and lacking:
         raise PanelError(
             f"{card.name} has no published statistics for {', '.join(lacking)}. Pass normalization='auto' to compute "
-            "theirs "
-            "over the tissue of the cohort, marker_metadata=<path of marker_metadata.csv>, or markers= without them."
+            "theirs over the tissue of the cohort, or markers= without them; models that know markers by a table take "
+            "marker_metadata=<its path> where they are loaded."
         )
     dtypes = {str(reader.image.dtype) for reader in readers} - {"uint8", "uint16"}
     if published.any() and dtypes and intensity_max is None:

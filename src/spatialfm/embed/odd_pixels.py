@@ -70,12 +70,8 @@ def report_odd_pixels(
     broken = [(reader, odd.not_finite, None) for reader, odd in zip(readers, found, strict=True)]
     below = [(reader, odd.negative, odd.lowest) for reader, odd in zip(readers, found, strict=True)]
     if refused := _described([one for one in broken if one[0].on_nan == "raise"]):
-        mend = (
-            "Mend them in the image, or pass on_nan='zero' to count them as 0."
-            if can_zero
-            else "Mend them in the image, or say there what they count as."
-        )
-        raise RunError(f"Pixels are NaN or infinite in {refused}. {mend}")
+        zero = ", or pass on_nan='zero' to count them as 0" if can_zero else ""
+        raise RunError(f"Pixels are NaN or infinite in {refused}. Mend them in the image{zero}.")
     if replaced := _described(broken):
         warn(f"Pixels are NaN or infinite in {replaced}: they count as 0.")
     if clipped := _described(below):

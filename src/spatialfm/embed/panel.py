@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import PanelError, listed, warn
+from .._errors import PanelError, counted, listed, warn
 from ..pp.panel import match_markers, normalize_marker_name
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _say_left_out(resolved: list[dict[str, int]], shared: Sequence[str], wanted:
     ]
     if lacking and shared:
         warn(
-            f"{len(lacking)} of {len(every)} markers are not measured in every sample and left out: "
+            f"{len(lacking)} of {counted(len(every), 'marker')} not measured in every sample and left out: "
             f"{listed(lacking, 10, quoted=False)}. If two of them are one, pass mapping= with the marker of "
             "each channel; samples= embeds the samples of a panel apart."
         )
@@ -168,7 +168,7 @@ def _refuse(unresolved: Mapping[str, str]) -> None:
         return
     lines = "; ".join(f"{name!r} ({why})" for name, why in list(unresolved.items())[:10])
     raise PanelError(
-        f"{len(unresolved)} channel(s) are not resolved to a marker: {lines}. Pass "
+        f"{counted(len(unresolved), 'channel is', 'channels are')} not resolved to a marker: {lines}. Pass "
         f'mapping={{"{next(iter(unresolved))}": "<marker>"}} (None leaves it out), or on_unknown="keep" to use them as '
         'markers that the model has never seen, or on_unknown="drop".'
     )
@@ -225,7 +225,11 @@ def assign_ids(markers: Sequence[str], known: Mapping[str, int], taken: Iterable
     ids = dict(known)
     unknown = sorted(marker for marker in markers if marker not in known)
     if len(unknown) > len(free):
-        raise PanelError(f"{len(unknown)} markers without id, but only {len(free)} ids are free. Pass fewer markers=.")
+        raise PanelError(
+            f"{counted(len(unknown), 'marker')} without id, and {counted(len(free), 'id is', 'ids are')} free. Pass "
+            "fewer "
+            "markers=."
+        )
     used: set[int] = set()
     for marker in unknown:
         place = int.from_bytes(hashlib.sha256(marker.encode()).digest()[:8], "big") % len(free)
@@ -243,7 +247,7 @@ def marker_ids(encoder: Encoder, markers: Sequence[str], entries: Mapping[str, M
     if without:
         reason = "no marker_metadata.csv was found beside the weights" if not encoder.vocabulary else "not in its list"
         warn(
-            f"{encoder.card.name} has no id for {len(without)} of {len(markers)} markers ({reason}): "
+            f"{encoder.card.name} has no id for {len(without)} of {counted(len(markers), 'marker')} ({reason}): "
             f"{', '.join(without)}. "
             "They take ids that the model does not use: it treats them as markers that it has never seen."
         )

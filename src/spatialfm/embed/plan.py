@@ -9,15 +9,17 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import cloudpickle
+import numpy as np
 import torch
 
-from .._errors import ModelError
+from .._errors import ModelError, counted
 from .._logging import logger
 from .cells import Cells
 from .crop import CropJob
 from .engine import Block, Job
 from .inputs import Inputs, Options
 from .panel import Panel
+from .reduce import check_basis, check_components
 from .store import fingerprint
 from .tiles import TileJob
 from .windows import choose_window, needed_sides
@@ -92,7 +94,7 @@ def choose_outputs(encoder: Encoder, options: Options, offered: Sequence[str], w
     return asked
 
 
-def check_window(inputs: Inputs, window: int, *, pads: bool = True) -> None:
+def check_window(inputs: Inputs, window: int, *, pads: bool = True, argument: str = "window") -> None:
     """Refuse images that are smaller than a window where nothing may be padded."""
     if pads and inputs.encoder.card.pads:
         return
@@ -102,7 +104,7 @@ def check_window(inputs: Inputs, window: int, *, pads: bool = True) -> None:
             why = f"{inputs.encoder.card.name} cannot pad it" if pads else "padding=0 forbids to pad it"
             raise ModelError(
                 f"Image {reader.name!r} has {height} x {width} pixels at the model's scale, a window {window}, and "
-                f"{why}. Pass a smaller window=" + (", or leave the sample out with samples=." if pads else ".")
+                f"{why}. Pass a smaller {argument}=" + (", or leave the sample out with samples=." if pads else ".")
             )
 
 
@@ -127,12 +129,43 @@ def plan_cells(inputs: Inputs, cells: Cells) -> Plan:
     check_window(inputs, window)
     n_truncated = int((extents > window + window % 2).sum())
     if n_truncated:
-        logger.warning("%d of %d cells reach beyond their window of %d pixels", n_truncated, len(extents), window)
+        of = counted(len(extents), "cell")
+        logger.warning(
+            f"{n_truncated:,} of {of} {'reaches' if n_truncated == 1 else 'reach'} beyond a window of {window} pixels"
+        )
     centred = "centroid" if options.centers is None else list(options.centers)
     fitting = card.window is None and options.window is None
     arguments = inputs.job_arguments(outputs, background, window, max(PADDING, window))
     job = CropJob(**arguments, **of_cells, extents=extents if fitting else None)
     return finish_plan(inputs, job, notes | {"centers": centred, "n_cells_truncated": n_truncated})
+
+
+def check_reduction(plan: Plan, n_components: int | None, bases: Mapping[str, Mapping[str, np.ndarray] | None]) -> None:
+    """Refuse components or a basis that do not fit the embedding, by what the model makes of one empty window.
+
+    Raises
+    ------
+    ModelError
+        Before anything is encoded.
+    """
+    if not n_components and not any(basis is not None for basis in bases.values()):
+        return
+    for output, basis in bases.items():
+        n_columns = _n_columns(plan.job, output)
+        if basis is not None:
+            check_basis(basis, n_columns)
+        else:
+            check_components(n_components, (len(plan.job.labels), n_columns))
+
+
+def _n_columns(job: Job, output: str) -> int:
+    side, device = job.window, job.encoder.device
+    with torch.inference_mode():
+        empty = torch.zeros((1, len(job.mean), side, side), device=device)
+        found = job.encode(empty, torch.ones((1, side, side), dtype=torch.bool, device=device))
+    if isinstance(job, TileJob):
+        return job.tokens_of(found, output).shape[-1]
+    return getattr(found, output)[0].numel()
 
 
 def finish_plan(inputs: Inputs, job: Job, notes: dict[str, object]) -> Plan:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import PanelError, listed
+from .._errors import PanelError, counted, listed
 from ..pp.panel import match_markers
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _table(value: object) -> pd.DataFrame:
 
 def _one_row(table: pd.DataFrame, name: str) -> dict[str, float]:
     if len(table) != 1:
-        raise PanelError(f"stats= has {len(table)} rows of {name}; one is expected, of the whole data set.")
+        raise PanelError(f"stats= has {counted(len(table), 'row')} of {name}; one is expected, of the whole data set.")
     return {str(channel): float(value) for channel, value in table.iloc[0].items()}
 
 

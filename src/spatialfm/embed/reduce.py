@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import ModelError
+from .._errors import ModelError, counted
 from .._progress import progress_bar
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def check_components(n_components: int, shape: tuple[int, int]) -> None:
     """Refuse more components than cells or columns."""
     if not 1 <= n_components <= min(shape):
         raise ModelError(
-            f"n_components={n_components} of an embedding of {shape[0]} cells x {shape[1]} columns. "
+            f"n_components={n_components} of an embedding of {counted(shape[0], 'row')} x "
+            f"{counted(shape[1], 'column')}. "
             f"Pass a number from 1 to {min(shape)}."
         )
 
@@ -78,7 +79,8 @@ def check_basis(basis: Mapping[str, np.ndarray], n_columns: int) -> None:
     made_for = np.asarray(basis["components"]).shape[1]
     if made_for != n_columns:
         raise ModelError(
-            f"basis= was made for {made_for} columns, and this embedding has {n_columns}. Use the model, markers= and "
+            f"basis= was made for {counted(made_for, 'column')}, and this embedding has {n_columns}. Use the model, "
+            "markers= and "
             "outputs= that it was made with."
         )
 

@@ -198,7 +198,7 @@ class TileJob(Job):
                 starts = torch.from_numpy(part).to(device)
                 outputs = self.encode(cut_windows(region, starts, self.window), None)
                 below = cut_windows(label_image, starts, self.window)
-                tokens = [self._tokens(outputs, name).float() for name in self.outputs]
+                tokens = [self.tokens_of(outputs, name).float() for name in self.outputs]
                 present, shares, pixels_of = share_out(tokens, below, len(cells))
                 for name, part in zip(self.outputs, shares, strict=True):
                     if sums[name] is None:
@@ -242,7 +242,7 @@ class TileJob(Job):
         local[present] = np.arange(1, len(present) + 1)
         return members[present], local[place]  # the last entry, where place is -1, stays 0
 
-    def _tokens(self, outputs: EncoderOutput, name: str) -> torch.Tensor:
+    def tokens_of(self, outputs: EncoderOutput, name: str) -> torch.Tensor:
         """``(B, h, w, columns)``: all markers side by side, or one vector a position."""
         if name == "marker":
             return outputs.token.permute(0, 2, 3, 1, 4).flatten(3)
@@ -253,7 +253,7 @@ class TileJob(Job):
         region = self.readers[self.sample[cell]].pixels(y, y + self.window, x, x + self.window)
         with torch.inference_mode():
             outputs = self.encode(torch.from_numpy(region)[None].to(self.encoder.device), None)
-        tokens = {name: self._tokens(outputs, name)[0] for name in self.outputs}
+        tokens = {name: self.tokens_of(outputs, name)[0] for name in self.outputs}
         return {
             name: part[part.shape[0] // 2, part.shape[1] // 2].float().cpu().numpy() for name, part in tokens.items()
         }

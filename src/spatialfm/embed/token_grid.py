@@ -79,8 +79,8 @@ def plan_tokens(inputs: Inputs, size: int | None, stride: int | None, min_tissue
     card = inputs.encoder.card
     outputs = _output(inputs)
     dense = outputs[0] in DENSE
-    size = choose_window(size, WINDOW if dense else SIZE, card.patch_size, np.zeros(0))
-    check_window(inputs, size)
+    size = choose_window(size, WINDOW if dense else SIZE, card.patch_size, np.zeros(0), argument="size")
+    check_window(inputs, size, argument="size")
     stride = (size if dense else min(STRIDE, size)) if stride is None else stride
     if stride < 1 or not 0 <= min_tissue <= 1:
         raise ModelError(f"stride={stride} must be 1 or more, and min_tissue={min_tissue} from 0 to 1.")

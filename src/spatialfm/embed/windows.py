@@ -126,7 +126,13 @@ def fitting_window(extents: np.ndarray, largest: int) -> int:
 
 
 def choose_window(
-    asked: int | None, native: int | None, patch_size: int | None, extents: np.ndarray, *, tiles: bool = False
+    asked: int | None,
+    native: int | None,
+    patch_size: int | None,
+    extents: np.ndarray,
+    *,
+    tiles: bool = False,
+    argument: str = "window",
 ) -> int:
     """Side of the window in model pixels.
 
@@ -142,12 +148,17 @@ def choose_window(
         Side that each cell needs, ``(n,)``.
     tiles
         Whether windows are tiles, which are 128 pixels unless the user says otherwise.
+    argument
+        What the user calls it.
     """
+    if asked is not None and asked < 1:
+        raise ModelError(f"{argument}={asked} is too small. Pass a number of pixels.")
     window = asked or (128 if tiles else native)
     if window is None:
         window = fitting_window(extents, 256)
     if patch_size is not None and (window < patch_size or window % patch_size):
         raise ModelError(
-            f"window={window} is not a multiple of the model's patch of {patch_size} pixels. Mend window=."
+            f"{argument}={window} is not a multiple of the model's patch of {patch_size} pixels. Pass "
+            f"{argument}={max(patch_size, round(window / patch_size) * patch_size)}, for example."
         )
     return int(window)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._errors import ModelError, PanelError, WeightsError
+from .._errors import ModelError, PanelError, WeightsError, counted
 from .._logging import logger
 from .._settings import settings
 from .encoder import resolve_device
@@ -211,7 +211,8 @@ def _load(model: str | os.PathLike) -> tuple[nn.Module, EsmTokenizer]:
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("contact_head."))
     if missing:
         raise WeightsError(
-            f"The weights in {folder} are not those of an ESM model: {len(missing)} tensors are missing "
+            f"The weights in {folder} are not those of an ESM model: "
+            f"{counted(len(missing), 'tensor is', 'tensors are')} missing "
             f"({_listed(missing[:3])}). Pass the folder of {ESM2}."
         )
     return network.float(), tokenizer

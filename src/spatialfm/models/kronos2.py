@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._errors import ModelError, WeightsError, warn
+from .._errors import ModelError, WeightsError, counted, warn
 from .._logging import logger
 from .._settings import settings
 from . import hub, hub_id
@@ -180,7 +180,8 @@ class Kronos2Encoder(Encoder):
         if new:
             self._reported.update(new)
             warn(
-                f"{self.card.name} does not know {len(new)} of {len(names)} markers: {', '.join(new)}. It has no "
+                f"{self.card.name} does not know {len(new)} of {counted(len(names), 'marker')}: {', '.join(new)}. It "
+                "has no "
                 "statistics of them; leave them out, or register them with the model's own code (encoder.model)."
             )
 

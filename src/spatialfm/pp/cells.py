@@ -26,7 +26,10 @@ from .elements import (
     labels_array,
     labels_to_image,
     match_elements,
+    nan_code,
     pixel_size,
+    scale_advice,
+    table_call,
 )
 from .joins import counted, listed, match_cells, storable_frame, text_keys
 from .label_findings import NO_NUMBERS
@@ -165,8 +168,8 @@ def cell_table(
     if not copy and not overwrite and table_name in sdata.tables:
         raise TableError(
             f"sdata already has a table {table_name!r}; writing it anew would lose the embeddings and results in it. "
-            "Pass table_name=<new name> to write another beside it, copy=True to have it returned, or overwrite=True "
-            "to lose what is in it."
+            f"Write another beside it, with {table_call(sdata)}, or pass copy=True to have it returned; overwrite=True "
+            "loses what is in it."
         )
     plans, mended = _plans(sdata, _pairs(sdata, image, labels, samples), on_pieces, on_giants)
     _report_plans(plans, drop)
@@ -186,7 +189,8 @@ def cell_table(
         unit="sample",
     ):
         measured.append(_measure(sdata, plan, quantiles, morphology, drop))
-    _report_masks(plans, measured)
+    _report_left_out(plans, measured)
+    _report_masks(plans, measured, "adata" if copy else f"sdata[{table_name!r}]")
     adata = assemble(plans, measured, quantiles)
     adata.uns[UNS][TABLE] |= {"on_pieces": on_pieces, "on_giants": on_giants}
     dtypes = {plan.pair.sample: image_array(sdata, plan.pair.image).dtype for plan in plans}
@@ -261,7 +265,7 @@ def _plans(
     for pair in pairs:
         _check_channels(sdata, pair)
     checked = [inspect_labels(sdata, pair.sample, pair.labels, pair) for pair in pairs]
-    report_labels(checked, on_pieces, on_giants)
+    report_labels(sdata, checked, on_pieces, on_giants)
     plans, mended = [], []
     for pair, check in zip(pairs, checked, strict=True):
         new = plan_mending(sdata, check, True, NO_NUMBERS) if on_pieces == "split" else None
@@ -280,7 +284,7 @@ def _check_channels(sdata: SpatialData, pair: SampleElements) -> None:
     if repeated := [name for name in dict.fromkeys(channels) if channels.count(name) > 1]:
         raise PanelError(
             f"Image {pair.image!r} has more than one channel {repeated[0]!r}. Rename them, for example with "
-            f"sdata.set_channel_names({pair.image!r}, [...])."
+            f"sdata.set_channel_names({pair.image!r}, names), with {counted(len(channels), 'name')}."
         )
 
 
@@ -297,9 +301,8 @@ def _report_plans(plans: list[CellPlan], drop: bool) -> None:
     if unitless := [plan.pair for plan in plans if plan.unit == "pixel"]:
         warn(
             f"No pixel size is known for {counted(len(unitless), 'image')} "
-            f"({listed(pair.image for pair in unitless)}): areas, lengths and centroids are in pixels. Set it for "
-            "image and labels with spatialdata.transformations.set_transformation(element, Scale([mpp, mpp], "
-            "axes=('x', 'y')), <sample>)."
+            f"({listed(pair.image for pair in unitless)}): areas, lengths and centroids are in pixels. "
+            f"{scale_advice(unitless)}"
         )
 
 
@@ -353,11 +356,14 @@ def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphol
         raise ElementError(
             f"Image {pair.image!r}, channel {plan.channels[channel]!r}: {counted(int(invalid[channel]), 'pixel')} of "
             f"cells are NaN or infinite (all channels: {int(invalid.sum()):,}). Correct them in the file, or say what "
-            f"they count as, such as 0: sdata.images[{pair.image!r}] = "
-            f"sdata.images[{pair.image!r}].where(numpy.isfinite(sdata.images[{pair.image!r}]), 0)."
+            f"they count as, such as 0: {nan_code(sdata, pair.image)}."
         )
     kept = np.flatnonzero(counts)
-    _report_outside(plan, np.flatnonzero(counts == 0), drop)
+    if not drop and not counts.all():
+        raise TableError(
+            f"{_outside(plan, counts == 0)}. Check the transformations of both, or pass "
+            'on_missing="drop" to leave them out.'
+        )
     scan = scan.take(kept)
     values = None
     if quantiles:
@@ -367,33 +373,40 @@ def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphol
     return MeasuredCells(kept, sums[kept] / counts[kept, None], values, forms)
 
 
-def _report_masks(plans: list[CellPlan], measured: list[MeasuredCells]) -> None:
+def _report_masks(plans: list[CellPlan], measured: list[MeasuredCells], table: str) -> None:
     """Warn of channels whose mean in each cell is the cell's number: the mask, saved as a channel."""
-    masks = {
-        f"{name!r} of image {plan.pair.image!r}"
+    masks = [
+        (name, f"{name!r} of image {plan.pair.image!r}")
         for plan, part in zip(plans, measured, strict=True)
         for name, mean in zip(plan.channels, part.mean.T, strict=True)
         if mean.size >= 10 and (mean == plan.scan.ids[part.kept]).all()
-    }
+    ]
     if masks:
         warn(
             f"{counted(len(masks), 'channel is', 'channels are')} the label image itself and no marker: "
-            f"{_listed(sorted(masks), 5, quoted=False)}. Leave it out before you go on, for example with "
-            "sdata['table'][:, sdata['table'].var_names != <channel>]; embed_cells takes markers=[...]."
+            f"{_listed(sorted(where for _, where in masks), 5, quoted=False)}. Columns of other markers alone: "
+            f"{table}[:, ~{table}.var_names.isin({sorted({name for name, _ in masks})})]; sfm.tl.embed_cells takes "
+            "those "
+            "that are named in its markers=."
         )
 
 
-def _report_outside(plan: CellPlan, rows: np.ndarray, drop: bool) -> None:
-    if not rows.size:
-        return
-    names = listed(cell_name(plan.pair.sample, label) for label in plan.scan.ids[rows])
-    message = (
-        f"{counted(rows.size, 'cell')} of labels {plan.pair.labels!r} hold no pixel of image {plan.pair.image!r}, "
-        f"because they lie outside of it or are smaller than a pixel: {names}."
+def _report_left_out(plans: list[CellPlan], measured: list[MeasuredCells]) -> None:
+    """One warning for all samples of which cells have no pixel."""
+    out = [np.setdiff1d(np.arange(plan.scan.ids.size), part.kept) for plan, part in zip(plans, measured, strict=True)]
+    found = [_outside(plan, rows) for plan, rows in zip(plans, out, strict=True) if rows.size]
+    if found:
+        warn(f"Cells are left out: {_listed(found, 5, quoted=False)}.")
+
+
+def _outside(plan: CellPlan, rows: np.ndarray) -> str:
+    ids = plan.scan.ids[rows]
+    names = listed(cell_name(plan.pair.sample, label) for label in ids)
+    return (
+        f"{counted(ids.size, 'cell')} of labels {plan.pair.labels!r} with no pixel of image {plan.pair.image!r}, "
+        "outside "
+        f"of it or smaller than a pixel: {names}"
     )
-    if not drop:
-        raise TableError(f'{message} Check the transformations of both, or pass on_missing="drop" to leave them out.')
-    warn(f"{message} They are left out.")
 
 
 def _square(plan: CellPlan) -> float:

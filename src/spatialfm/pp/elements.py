@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from spatialdata.transformations import Identity, get_transformation
 
-from .._errors import CoordinateError, ElementError, listed
-from .._keys import ATTRS, CELLS_PREFIX, IMAGE_PREFIX, MENDED_LABELS
+from .._errors import CoordinateError, ElementError, counted, listed
+from .._keys import ATTRS, CELLS_PREFIX, IMAGE_PREFIX, MENDED_LABELS, TABLE
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -91,6 +91,34 @@ def labels_array(sdata: SpatialData, name: str) -> xr.DataArray:
             "Pass labels=<name>."
         )
     return _flat(_uncut(full_resolution(sdata.labels[name]), name), name, "labels").transpose("y", "x")
+
+
+def table_call(sdata: SpatialData, *options: str) -> str:
+    """A call of `spatialfm.pp.cell_table` that writes a table without replacing one."""
+    name, number = TABLE, 2
+    while name in sdata.tables:
+        name, number = f"{TABLE}_{number}", number + 1
+    options = options if name == TABLE else (*options, f"table_name={name!r}")
+    return f"sfm.pp.cell_table({', '.join(['sdata', *options])})"
+
+
+def scale_advice(pairs: Sequence[SampleElements]) -> str:
+    """How the pixel size of image and labels is set, as code for the first pair."""
+    calls = [
+        f"spatialdata.transformations.set_transformation(sdata[{name!r}], "
+        f"spatialdata.transformations.Scale([mpp, mpp], axes=('x', 'y')), {pairs[0].coordinate_system!r})"
+        for name in (pairs[0].image, pairs[0].labels)
+        if name is not None
+    ]
+    return f"Set the µm per pixel of image and labels, each with its own mpp: {'; '.join(calls)}."
+
+
+def nan_code(sdata: SpatialData, name: str) -> str:
+    """Code that replaces pixels of an image that are NaN or infinite by 0, in all levels, under the same name."""
+    image = f"sdata.images[{name!r}]"
+    if hasattr(sdata.images[name], "children"):
+        return f"{image} = {image}.map_over_datasets(lambda level: level.where(numpy.isfinite(level), 0))"
+    return f"{image} = {image}.where(numpy.isfinite({image}), 0)"
 
 
 def holds_cells(sdata: SpatialData, name: str) -> bool:
@@ -229,14 +257,16 @@ def axis_affine(element, name: str, coordinate_system: str) -> AxisAffine:
     if coordinate_system not in transformations:
         raise CoordinateError(
             f"Element {name!r} is not in coordinate system {coordinate_system!r}; it is in {listed(transformations)}. "
-            "Add it with spatialdata.transformations.set_transformation(...)."
+            "Add it with spatialdata.transformations.set_transformation(element, transformation, "
+            f"{coordinate_system!r})."
         )
     matrix = transformations[coordinate_system].to_affine_matrix(("y", "x"), ("y", "x"))
     if not np.allclose([matrix[0, 1], matrix[1, 0]], 0, atol=1e-9) or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise CoordinateError(
             f"Element {name!r} is rotated, sheared or mirrored in coordinate system {coordinate_system!r}; only a "
-            "scale "
-            "and an offset can be followed. Resample it first with spatialdata.transform(...) or rasterize(...)."
+            "scale and an offset can be followed. Resample it first, under a name of its own: "
+            f"sdata[{name + '_straight'!r}] = spatialdata.transform(sdata[{name!r}], "
+            f"to_coordinate_system={coordinate_system!r})."
         )
     return AxisAffine(matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
 
@@ -285,7 +315,7 @@ def _as_mapping(given, elements, prefix: str, what: str) -> dict[str, str]:
 
 def _chosen(images: dict[str, str], samples: list[str]) -> dict[str, str]:
     if missing := [sample for sample in samples if sample not in images]:
-        raise ElementError(f"No sample {missing[0]!r} in sdata; found {listed(images)}. Mend samples=.")
+        raise ElementError(f"No sample {missing[0]!r} in sdata; found {listed(images)}.")
     if repeated := [sample for sample in samples if samples.count(sample) > 1]:
         raise ElementError(f"Sample {repeated[0]!r} comes twice in samples={samples}. Name it once.")
     return {sample: images[sample] for sample in samples}
@@ -301,7 +331,7 @@ def _labels_mapping(labels, images: dict[str, str], sdata) -> dict[str, str]:
         labels_array(sdata, name)
     if len(names) != len(images):
         raise ElementError(
-            f"{len(names)} labels element(s) for {len(images)} image(s) ({listed(images.values())}). "
+            f"{counted(len(names), 'labels element')} for {counted(len(images), 'image')} ({listed(images.values())}). "
             "Pass as many of each, in the same order, or a mapping {sample: element}."
         )
     return dict(zip(images, names, strict=True))

@@ -309,6 +309,8 @@ def _cell_keys(
         sample = keys.to_numpy()
     if missing := int(pd.isna(sample).sum()):
         raise TableError(
-            f"{counted(missing, 'row')} of cells= name no sample in column {sample_key!r}. Drop them first."
+            f"{counted(missing, 'row names', 'rows name')} no sample in column {sample_key!r} of cells=. Fill it "
+            "there; to go "
+            f"on without them, pass those of cells that have one: cells[cells[{sample_key!r}].notna()]."
         )
     return sample, whole_numbers(cells[label_key], f"{label_key!r} of cells=")

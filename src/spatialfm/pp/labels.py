@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import CoordinateError, ElementError, listed, warn
+from .._errors import CoordinateError, ElementError, counted, listed, warn
 from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
@@ -21,6 +21,7 @@ from .elements import (
     labels_to_image,
     match_elements,
     pixel_size,
+    table_call,
 )
 from .label_findings import NO_NUMBERS, Finding, find_oddities, median_area, worst_first
 from .outlines import find_outlines
@@ -165,7 +166,9 @@ def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
         raise ValueError(f"{argument}={value!r} is none of {listed(choices)}.")
 
 
-def report_labels(checked: Sequence[CheckedLabels], on_pieces: str = "raise", on_giants: str = "raise") -> None:
+def report_labels(
+    sdata: SpatialData, checked: Sequence[CheckedLabels], on_pieces: str = "raise", on_giants: str = "raise"
+) -> None:
     """Refuse labels whose cells would be wrong, and warn of the rest: once for all samples.
 
     Raises
@@ -187,7 +190,7 @@ def report_labels(checked: Sequence[CheckedLabels], on_pieces: str = "raise", on
         kinds = list(dict.fromkeys(finding.kind for _, finding in errors))
         # what is no label image at all has to be mended first, and pieces and giants then are others
         kinds = [kind for kind in kinds if kind in _OF_KIND] or kinds
-        mend = " ".join(_remedy(kind, [pair for pair in errors if pair[1].kind == kind]) for kind in kinds)
+        mend = " ".join(_remedy(sdata, kind, [pair for pair in errors if pair[1].kind == kind]) for kind in kinds)
         raise ElementError(f"{_sentences(errors)} {mend} sfm.pp.check_labels(sdata) lists all.")
     if warnings:
         warn(f"{_sentences(warnings)} They are kept as they are; sfm.pp.check_labels(sdata) lists all.")
@@ -212,19 +215,20 @@ def _sentences(found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
     return " ".join(_sentence(*pair) for pair in found[:_SHOWN]) + more
 
 
-def _remedy(kind: str, found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
+def _remedy(sdata: SpatialData, kind: str, found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
     names = list(dict.fromkeys(check.labels for check, _ in found))
     which = repr(names[0]) if len(names) == 1 else repr(names)
     numbers = sorted({int(number) for _, finding in found for number in finding.numbers})
+    split, keep = (table_call(sdata, option) for option in ('on_pieces="split"', 'on_giants="keep"'))
     if kind == "repeated":
         return (
-            'Make each piece a cell with sfm.pp.cell_table(sdata, on_pieces="split"), which writes new labels, or take '
+            f"Make each piece a cell with {split}, which writes new labels, or take "
             'all pieces of a number as one cell with on_pieces="keep".'
         )
     if kind == "background":
         return (
             f"If they mean no cell, write labels without them: sfm.pp.mend_labels(sdata, {which}, background="
-            f'{numbers}); if they are cells, pass on_giants="keep" to sfm.pp.cell_table.'
+            f"{numbers}); if they are cells, make a table with {keep}."
         )
     if kind == "negative" and len(numbers) == 1:
         return f"If it means no cell: sfm.pp.mend_labels(sdata, {which}, background={numbers})."
@@ -300,7 +304,7 @@ def _pairs_or_none(sdata: SpatialData) -> list[SampleElements]:
 def _frame(check: CheckedLabels) -> pd.DataFrame:
     n_cells = check.pieces.first.size
     median = median_area(check.pieces)
-    clean = f"has {n_cells:,} cells; median area {median:,.0f} pixels"
+    clean = f"has {counted(n_cells, 'cell')}; median area {median:,.0f} pixels"
     findings = check.findings or [Finding("none", "ok", 0, n_cells, NO_NUMBERS, clean)]
     return pd.DataFrame(
         {

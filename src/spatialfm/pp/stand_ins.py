@@ -10,7 +10,7 @@ import numpy as np
 
 from .._errors import ElementError
 from .._keys import ATTRS, MENDED_FROM, MENDED_LABELS
-from .elements import labels_array
+from .elements import labels_array, table_call
 from .measure import loaded
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def check_stand_in(sdata: SpatialData, sample: str, source: str, name: str) -> N
     raise ElementError(
         f"Labels {source!r} were replaced after sfm.pp.mend_labels had made {name!r} of them, which still holds the "
         f"cells of the old ones. Make it anew with {mend_call(source, made, name)}, and a table of the new cells "
-        f"beside the old one; or pass labels={{{sample!r}: {source!r}}} to use the new labels as they are."
+        f"beside the old one, {table_call(sdata)}; or pass labels={{{sample!r}: {source!r}}} to use the new labels "
+        "as they are."
     )
 
 

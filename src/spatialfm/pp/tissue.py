@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import ElementError, listed, warn
+from .._errors import ElementError, counted, listed, warn
 from .elements import AxisAffine, SampleElements, axis_affine, image_array, image_to_system, labels_array
 from .glass import (
     ASSUMED_MPP,
@@ -196,7 +196,8 @@ def _told(tissue: Tissue, samples: Sequence[str]) -> dict[str, object]:
         told = {str(sample): what for sample, what in tissue.items()}
         if missing := [sample for sample in samples if sample not in told]:
             raise ElementError(
-                f"tissue= says nothing of sample(s) {listed(missing)}. Name an element or a mask for each, or 'auto'."
+                f"tissue= says nothing of {counted(len(missing), 'sample')}: {listed(missing)}. Name an element or a "
+                "mask for each, or 'auto'."
             )
         return told
     if np.ndim(tissue) != 2:
@@ -316,7 +317,7 @@ def warn_of_lost_cells(
             found.append(f"{sample}: {mask.mean():.0%} of the pixels, {outside} of {known.sum()} cells outside")
     if found:
         warn(
-            f"Less than half of {len(found)} image(s) is taken for tissue, and cells lie outside of it "
+            f"Less than half of {counted(len(found), 'image')} is taken for tissue, and cells lie outside of it "
             f"({listed(found, 5, quoted=False)}). Statistics and tiles are of the tissue alone. Pass tissue='all', or "
             "tissue=<labels element or mask> if that is wrong."
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import PixelSizeError, TableError, listed, warn
+from .._errors import PixelSizeError, TableError, counted, listed, warn
+from .elements import scale_advice
 
 if TYPE_CHECKING:
     from .assemble import CellPlan, MeasuredCells
@@ -89,15 +90,13 @@ def check_lengths(plans: Sequence[CellPlan]) -> None:
         if plan.unit == "µm" and not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
             raise PixelSizeError(
                 f"{size:g} µm per pixel of labels {plan.pair.labels!r} cannot be: is coordinate system "
-                f"{plan.pair.coordinate_system!r} in another unit than µm? Set it for image and labels with "
-                "spatialdata.transformations.set_transformation(element, Scale([mpp, mpp], axes=('x', 'y')), <sample>)."
+                f"{plan.pair.coordinate_system!r} in another unit than µm? {scale_advice([plan.pair])}"
             )
     if len(units) > 1:
         raise PixelSizeError(
             f"No pixel size is known for {listed(units['pixel'], 5)}, while that of {listed(units['µm'], 5)} is: areas "
-            "and centroids of one table would be in two units. Set it for image and labels with "
-            "spatialdata.transformations.set_transformation(element, Scale([mpp, mpp], axes=('x', 'y')), <sample>), "
-            "or make a table of each with samples=."
+            "and centroids of one table would be in two units. Make a table of each with samples=, or set the size. "
+            f"{scale_advice([plan.pair for plan in plans if plan.unit == 'pixel'])}"
         )
 
 
@@ -168,7 +167,8 @@ def coordinate_unit(uns: Mapping[str, object]) -> str:
     if len(set(units.values())) > 1:
         in_pixels = [sample for sample, unit in units.items() if unit == "pixel"]
         raise TableError(
-            f"Coordinates of sample(s) {listed(in_pixels, 5)} are in pixels and those of the others in µm. Give their "
-            "images a pixel size and make the table anew with sfm.pp.cell_table, or leave them out."
+            f"Coordinates of {counted(len(in_pixels), 'sample')} ({listed(in_pixels, 5)}) are in pixels and those of "
+            "the others in µm. Leave the ones or the others out, or give their images a pixel size and make another "
+            "table beside this one with sfm.pp.cell_table(sdata, table_name=<new name>)."
         )
     return next(iter(units.values()), "")

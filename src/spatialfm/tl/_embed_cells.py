@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .._errors import ElementError, TableError
+from .._errors import ElementError, TableError, counted
 from .._keys import TABLE
 from .._logging import logger
 from .._public import public
@@ -292,8 +292,8 @@ def embed_cells(
     adata = _write(table, cells.rows, results, keys, plan, copy=copy, dtype=dtype, seconds=seconds)
     if not copy:
         sdata.tables[table_name] = adata
-    n_cells, rate = len(cells.rows), len(cells.rows) / max(seconds, 1e-9)
-    logger.info("%s: %d cells in %.1f s (%.0f cells/s)", ", ".join(keys.values()), n_cells, seconds, rate)
+    rate = f" ({len(cells.rows) / seconds:.0f} cells/s)" if seconds else ""  # nothing was encoded
+    logger.info(f"{', '.join(keys.values())}: {counted(len(cells.rows), 'cell')} in {seconds:.1f} s{rate}")
     return adata if copy else None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import ElementError, TableError
+from .._errors import ElementError, TableError, counted
 from .._keys import (
     REGION_KEY,
     SAMPLE_KEY,
@@ -204,7 +204,7 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
         for pair, shapes in zip(pairs, squares, strict=True):
             sdata.shapes[f"{table_name}_{pair.sample}"] = shapes
         sdata.tables[table_name] = table
-    logger.info("%s: %d tiles in %.1f s", ", ".join(keys.values()), table.n_obs, seconds)
+    logger.info(f"{', '.join(keys.values())}: {counted(table.n_obs, 'tile')} in {seconds:.1f} s")
     return table if copy else None
 
 

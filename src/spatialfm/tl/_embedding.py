@@ -121,11 +121,13 @@ def run_plan(
 ) -> tuple[dict[str, Result], float]:
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
     from ..embed.engine import choose_batch_size, run
+    from ..embed.plan import check_reduction
     from ..embed.results import call_of, finish_rows, finished, remove_finished
     from ..embed.store import BlockStore
 
     job, encoder = plan.job, plan.job.encoder
     bases = _basis_of(job.outputs, basis)
+    check_reduction(plan, n_components, bases)
     folders = {output: settings.cache_dir / "embeddings" / plan.identity[:24] / output for output in job.outputs}
     if not resume:
         for name, folder in folders.items():  # of this call alone: tables in memory may read those of others
