@@ -211,3 +211,31 @@ def test_a_cohort_is_refused_with_all_its_masks_and_read_when_told_how(cohort, c
     }
     sdata = sfm.io.read_cohort(table, **options, on_pieces="keep")
     assert sdata["table"].obs["region"].value_counts().to_dict() == {"cells_a": 35, "cells_b": 1, "cells_c": 1}
+
+
+@pytest.mark.parametrize("name", ["ROI1_whole_cell", "a_cellpose", "a_DeepCell", "mesmer_out", "DAPI_cp_masks"])
+def test_masks_called_by_the_program_that_made_them_are_no_markers(tmp_path, name):
+    labels = np.kron(np.arange(1, 26, dtype=np.uint16).reshape(5, 5), np.pad(np.ones((8, 8), np.uint16), 2))
+    pixels = np.random.default_rng(0).integers(0, 90, labels.shape).astype(np.uint16)
+    for file, array in (("CD3", pixels), ("CD8", pixels + 1), (name, labels), ("cellpose_2", labels)):
+        tifffile.imwrite(tmp_path / f"{file}.tif", array)
+    with pytest.warns(SpatialfmWarning, match=f"left out.*{name}") as said:
+        sdata = sfm.io.read_tiff(tmp_path, mpp=0.5, sample="s")
+    assert sum("left out" in str(w.message) for w in said) == 1
+    assert [str(c) for c in sdata["image_s"].coords["c"].values] == ["CD3", "CD8"]
+    (tmp_path / f"{name}.tif").unlink()
+    tifffile.imwrite(tmp_path / f"{name}.tif", pixels)  # a name alone makes no mask
+    with pytest.warns(SpatialfmWarning, match="read as markers"):
+        assert sfm.io.read_tiff(tmp_path, mpp=0.5, sample="s")["image_s"].shape[0] == 3
+
+
+@pytest.mark.parametrize("copy", ["cd3", "CD3 (1)", "CD3 - Copy", "CD3 copy 2", "Copy of CD3", "CD3 - Kopie (2)"])
+def test_copies_of_markers_are_said(tmp_path, copy):
+    for file in ("CD3", "CD3e", copy):
+        tifffile.imwrite(tmp_path / f"{file}.tif", np.random.default_rng(0).integers(0, 90, (9, 8)).astype(np.uint16))
+    with pytest.warns(SpatialfmWarning, match=r"seem to be there twice") as said:
+        sfm.io.read_tiff(tmp_path, mpp=0.5, sample="s")
+    (message,) = (str(w.message) for w in said if "twice" in str(w.message))
+    assert repr(copy) in message
+    assert "'CD3'" in message
+    assert "CD3e" not in message

@@ -216,3 +216,27 @@ def test_a_colour_picture_is_told(tmp_path):
         warnings.simplefilter("error")
         sdata = sfm.io.read_tiff(tmp_path / "a.tif", mpp=0.5, channel_names=["DAPI", "CD3", "CD8"])
     assert list(sdata.images["image_a"].coords["c"].values) == ["DAPI", "CD3", "CD8"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["c:1/2 - DAPI", "c:2/2 - CD3"], ["DAPI", "CD3"]),
+        (["c:1/2 z:1/1 - DAPI", "c:2/2 z:1/1 - CD3-1"], ["DAPI", "CD3-1"]),
+        (["c:1/2 - a.tif", "c:2/2 - a.tif"], ["c:1/2 - a.tif", "c:2/2 - a.tif"]),
+        (["cd3: - x", "b"], ["cd3: - x", "b"]),
+    ],
+)
+def test_labels_of_slices_without_their_place(tmp_path, labels, names):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((2, 8, 9), np.uint16), imagej=True, metadata={"axes": "CYX", "Labels": labels})
+    assert list(open_tiff(path).metadata.channel_names) == names
+
+
+def test_planes_without_names_are_called_by_cycle_and_number(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((2, 3, 8, 9), np.uint16), imagej=True, metadata={"axes": "TCYX"})
+    with pytest.warns(SpatialfmWarning, match="cyc1_channel_0 to cyc2_channel_2"):
+        sdata = sfm.io.read_tiff(path, axes="tcyx", mpp=0.5)
+    found = [str(name) for name in sdata["image_a"].coords["c"].values]
+    assert found == [f"cyc{t}_channel_{c}" for t in (1, 2) for c in (0, 1, 2)]

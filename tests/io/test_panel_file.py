@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 import spatialfm as sfm
-from spatialfm._errors import InputFileError, PanelError
+from spatialfm._errors import InputFileError, PanelError, SpatialfmWarning
 from spatialfm.cli import _channel_names
 
 NAMES = ["DAPI", "CD3", "β-catenin"]
@@ -89,3 +89,47 @@ def test_panels_that_cannot_be_meant(tmp_path, image, given, error, parts):
         given = path
     with pytest.raises(error, match=parts):
         names_of(image, given)
+
+
+@pytest.mark.parametrize("header", ["channel_number", "Index", "#"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_rows_in_another_order_than_their_numbers_are_asked(image, tmp_path, header, first):
+    rows = [(2, "β-catenin"), (0, "DAPI"), (1, "CD3")]
+    path = tmp_path / "p.csv"
+    path.write_text(f"{header},name\n" + "".join(f"{i + first},{name}\n" for i, name in rows), encoding="utf-8")
+    with pytest.raises(PanelError, match="another order than its column") as caught:
+        names_of(image, path)
+    calls = re.findall(r"channel_names=(pandas.*?\[[^\]]*\])", str(caught.value))
+    by_number, by_row = (eval(call, {"pandas": pd}) for call in calls)  # what the message proposes
+    assert names_of(image, by_number) == NAMES
+    assert names_of(image, by_row) == ["β-catenin", "DAPI", "CD3"]
+
+
+def test_numbers_that_do_not_count_the_channels_say_nothing(image, tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("number,cycle,name\n1,2,DAPI\n2,1,CD3\n1,1,β-catenin\n", encoding="utf-8")
+    assert names_of(image, path) == NAMES
+
+
+@pytest.mark.parametrize(
+    "text", ['"DAPI"\n"CD3"\n"β-catenin"\n', "DAPI,\nCD3,\nβ-catenin,\n", "DAPI;\nCD3 ;\n'β-catenin'\n"]
+)
+def test_quotes_and_separators_around_a_name_are_none_of_it(image, tmp_path, text):
+    (tmp_path / "p.txt").write_text(text, encoding="utf-8")
+    assert names_of(image, tmp_path / "p.txt") == NAMES
+
+
+def test_a_guessed_encoding_is_said_once(image, tmp_path):
+    (tmp_path / "p.txt").write_bytes("DAPI\nCD3\nTGF-ß\n".encode("cp1252"))
+    with pytest.warns(SpatialfmWarning) as said:
+        assert names_of(image, tmp_path / "p.txt") == ["DAPI", "CD3", "TGF-ß"]
+    assert sum("Windows-1252" in str(w.message) for w in said) == 1
+
+
+def test_a_table_without_header_is_told_to_have_one(image, tmp_path):
+    rows = "1,DAPI\n2,CD3\n3,β-catenin\n"
+    (tmp_path / "p.csv").write_text(rows, encoding="utf-8")
+    with pytest.raises(PanelError, match="no header, add one, such as number, name"):
+        names_of(image, tmp_path / "p.csv")
+    (tmp_path / "p.csv").write_text("number, name\n" + rows, encoding="utf-8")
+    assert names_of(image, tmp_path / "p.csv") == NAMES

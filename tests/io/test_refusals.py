@@ -256,3 +256,33 @@ def test_channels_without_names(tmp_path, pixels):
     with pytest.warns(SpatialfmWarning, match=r"No channel names.*a\.tif.*channel_0 to channel_4.*Pass channel_names="):
         sdata = sfm.io.read_tiff(tmp_path / "a.tif", mpp=1)
     assert list(sdata.images["image_a"].coords["c"].values) == [f"channel_{i}" for i in range(5)]
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd"])
+@pytest.mark.parametrize("tile", [None, (32, 32)])
+def test_pixels_that_cannot_be_decoded_are_named(tmp_path, compression, tile):
+    pixels = np.random.default_rng(0).integers(0, 500, (2, 64, 64)).astype(np.uint16)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, compression=compression, tile=tile, photometric="minisblack", metadata=None)
+    with tifffile.TiffFile(path) as tif:
+        at, n = tif.pages[1].dataoffsets[0], tif.pages[1].databytecounts[0]
+    raw = bytearray(path.read_bytes())
+    raw[at : at + n] = b"\xff" * n
+    path.write_bytes(bytes(raw))
+    sdata = sfm.io.read_tiff(path, mpp=0.5, channel_names=["a", "b"])
+    np.testing.assert_array_equal(sdata["image_a"].data[0].compute(), pixels[0])
+    what = "strip" if tile is None else "tile"
+    with pytest.raises(InputFileError, match=f"a.tif' is damaged: {what} 0 of a page, .* at byte {at:,}, cannot be"):
+        sdata["image_a"].data[1].compute()
+
+
+def test_arguments_that_are_no_path(tmp_path):
+    pixels = np.zeros((2, 8, 9), np.uint8)
+    with pytest.raises(TypeError, match=r"image= is a path, not ndarray.*Image2DModel\.parse"):
+        sfm.io.read_tiff(pixels)
+    tifffile.imwrite(tmp_path / "a[1].tif", pixels, photometric="minisblack")
+    with pytest.raises(TypeError, match=r"labels= is a path, not ndarray.*Labels2DModel\.parse"):
+        sfm.io.read_tiff(tmp_path / "a[1].tif", pixels[0])
+    with pytest.raises(InputFileError, match=r"patterns are not expanded.*read_cohort"):
+        sfm.io.read_tiff(f"{tmp_path}/*.tif")
+    assert list(sfm.io.read_tiff(tmp_path / "a[1].tif", mpp=1, channel_names=["a", "b"]).images) == ["image_a_1"]

@@ -147,3 +147,25 @@ def test_clinical_columns_from_a_german_file(tmp_path):
     sfm.pp.add_clinical(cells, tmp_path / "clinic.csv", on="patient")
     assert cells.obs["age"].tolist() == [61, 48, 50]
     np.testing.assert_array_equal(cells.obs["os_days"], [10.5, np.nan, 7])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# exported by somebody, today\nname,age\na,1\nb,2\n",
+        "## exported, today\n\n# once more\nname,age\na,1\nb,2\n",
+        "#Name\tAge\n#STRING\tNUMBER\n#1\t1\nname\tage\na\t1\nb\t2\n",  # cBioPortal's clinical files
+        "name;age\na;1\n# second batch\nb;2\n",
+        "sep=;\nname;age\na;1\n# second batch;\nb;2\n",
+    ],
+)
+def test_remarks_are_no_rows(tmp_path, text):
+    (tmp_path / "t.tsv").write_text(text, encoding="utf-8")
+    frame = read_table(tmp_path / "t.tsv")
+    assert frame.to_dict("list") == {"name": ["a", "b"], "age": [1, 2]}
+
+
+@pytest.mark.parametrize("before", ["", "## format 4\n"])
+def test_a_header_may_begin_with_a_hash_and_so_may_a_name(tmp_path, before):
+    (tmp_path / "t.csv").write_text(before + "#name,age\na,1\n#2,2\n", encoding="utf-8")
+    assert read_table(tmp_path / "t.csv").to_dict("list") == {"#name": ["a", "#2"], "age": [1, 2]}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from .._errors import InputFileError
 from ._layout import Dim
+from ._names import default_channel_names
 
 _CHANNEL_LETTERS = "CSI"  # channels, samples of a pixel, pages without further metadata
 _STACK_WORDS = {"Z": "Z planes", "T": "time points or cycles"}
@@ -63,13 +64,13 @@ def assign_axes(
     return _by_word(dims, _guess(lengths, n_names, letters, file), file, ())
 
 
-def plane_names(names: Sequence[str], stacks: Stacks, axes: str | None) -> list[str] | None:
+def plane_names(names: Sequence[str] | None, stacks: Stacks, axes: str | None) -> list[str] | None:
     """Names of all planes along several axes, from those of the channels: ``cyc1_DAPI``, ``z3_CD8``.
 
     Parameters
     ----------
     names
-        One name a channel.
+        One name a channel; None where there are none, for which `axes` with ``t`` or ``z`` numbers them.
     stacks
         Axes along which the pages lie, with their lengths; the last runs fastest.
     axes
@@ -86,7 +87,9 @@ def plane_names(names: Sequence[str], stacks: Stacks, axes: str | None) -> list[
     """
     letters = _letters(stacks, axes)
     n_channels = math.prod(length for letter, (_, length) in zip(letters, stacks, strict=True) if letter == "C")
-    if len(names) != n_channels or all(letter == "C" for letter in letters):
+    if names is None and set(axes or "") & set("tz"):
+        names = default_channel_names(n_channels)
+    if names is None or len(names) != n_channels or all(letter == "C" for letter in letters):
         return None
     planes = []
     for at in itertools.product(*(range(length) for _, length in stacks)):

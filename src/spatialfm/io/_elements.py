@@ -143,6 +143,8 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
             f"Masks among the markers are left out: {files}. If one is a marker, say so with "
             "channel_names={<name of the file without its suffix>: <marker>}."
         )
+    if kind == "copies":
+        return f"Markers that seem to be there twice: {files}. Move the copies out of the folder, if they are copies."
     if kind == "mask_kept":
         return f"Masks, by names and pixels, are among the markers and kept, because channel_names= has them: {files}."
     if kind == "mask_name":

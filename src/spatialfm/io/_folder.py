@@ -20,10 +20,12 @@ from ._reader import lazy_levels
 # words of which one alone makes a file a mask, if its pixels do not speak against it
 _MASK = re.compile(
     r"(^|_)((cell|nuclei|nuclear|nucleus|tissue)?_?(mask|label|segmentation|segment|instance|outline)s?|"
-    r"label_?(map|image)|seg|segmented)($|_)"
+    r"label_?(map|image)|seg|segmented|whole_?cells?|cell_?pose|deep_?cell|mesmer|stardist|watershed|cp_?masks?)($|_)"
 )
 # words that some markers are called by too: masks only if their pixels say so
 _PERHAPS = re.compile(r"(whole_?)?cells?|nucle(i|us|ar)|tissue|regions?|objects?")
+# what file managers add to the name of a copy
+_COPY = re.compile(r"( \(\d+\)|[ _-]+(copy|kopie|copie)( ?\(?\d+\)?)?)$|^(copy of|kopie von|copie de) ", re.IGNORECASE)
 _CROP = 1024  # pixels to a side that are looked at
 _FLAT = 0.9  # share of a mask's pixels that lie in even pieces of
 _PIECE = 9  # pixels and more
@@ -77,9 +79,18 @@ def read_folder(
         ignored_size=first.ignored_size,
         path=str(folder.resolve()),
         found_names=tuple(found),
-        notes=(*notes, *moved_names(found, channel_names)),
+        notes=(*notes, *moved_names(found, channel_names), *_copies(names)),
         identity=frozenset().union(*(image.identity for image in images)),
     )
+
+
+def _copies(names: list[str]) -> list[tuple[str, str]]:
+    """Markers that seem to be there twice, as a copy of a file or in other letters."""
+    seen: dict[str, list[str]] = {}
+    for name in names:
+        seen.setdefault(_COPY.sub("", name).casefold(), []).append(name)
+    twice = [", ".join(map(repr, group)) for group in seen.values() if len(group) > 1]
+    return [("copies", "; ".join(twice))] if twice else []
 
 
 def _read_channel(file: Path) -> LazyImage:
@@ -110,7 +121,7 @@ def _without_masks(
     known = [file for file in files if mask is not None and file.resolve() == mask.resolve()]
     named = set(channel_names) if isinstance(channel_names, dict) else set()
     rest = [file for file in files if file not in known]
-    found, notes = [], []
+    found, misnamed = [], []
     for file in rest:
         if stem(file) in named or not (sure := _MASK.search(_words(file))) and not _PERHAPS.fullmatch(_words(file)):
             continue
@@ -118,7 +129,7 @@ def _without_masks(
         if looks or (looks is None and sure):
             found.append(file)
         elif sure:
-            notes.append(("mask_name", file.name))
+            misnamed.append(file.name)
     if isinstance(channel_names, list) and len(channel_names) == len(rest) and found:
         return rest, [("mask_kept", ", ".join(file.name for file in found))]  # a name for each: they were meant
     if len(found) == len(rest):
@@ -127,7 +138,8 @@ def _without_masks(
             f"{', '.join(file.name for file in files[:5])}. Pass a folder with one TIFF a marker, or name them with "
             "channel_names=."
         )
-    notes += [("mask_left_out", file.name) for file in found]
+    notes = [("mask_name", ", ".join(misnamed))] if misnamed else []
+    notes += [("mask_left_out", ", ".join(file.name for file in found))] if found else []
     return [file for file in rest if file not in found], notes
 
 

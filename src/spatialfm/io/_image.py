@@ -70,8 +70,7 @@ def read_image(
     levels = lazy_levels(layout, sources)
     found = layout.metadata.channel_names
     if len(stacks) > 1 or (stacks and levels[0].shape[0] > 1):
-        if found is not None:
-            found = plane_names(found, stacks, axes) or found
+        found = plane_names(found, stacks, axes) or found
         if isinstance(channel_names, list):
             channel_names = plane_names(channel_names, stacks, axes) or channel_names
     names = resolve_channel_names(found, channel_names, levels[0].shape[0], f"'{path}'", needs_all_names)

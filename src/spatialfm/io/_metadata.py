@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _UM_PER_RESOLUTION_UNIT = {2: 25400.0, 3: 1e4, 4: 1e3, 5: 1.0}  # inch, cm, and tifffile's mm and µm
 
+_SLICE = re.compile(r"^(?:[czt]:\d+/\d+\s*)+-\s*", re.IGNORECASE)  # as Bio-Formats labels slices: c:1/3 - DAPI
+
 _RGB = (2, 6)  # photometric interpretations RGB and YCbCr, which is decoded to RGB
 
 
@@ -91,6 +93,8 @@ def _imagej(tif: TiffFile, page: TiffPage) -> tuple[list[str] | None, PixelSize 
     if labels:
         labels = [labels] if isinstance(labels, str) else [str(label) for label in labels]
         names = [label.strip() for label in labels]
+        bare = [_SLICE.sub("", name) for name in names]
+        names = bare if len(set(bare)) == len(bare) else names  # else what follows is the file's name
         names = names if all(names) else None
     unit = str(metadata.get("unit", "")).strip()
     factors = um_per_unit(unit), um_per_unit(metadata.get("yunit") or unit)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._errors import InputFileError, PanelError, listed
-from ..pp.tables import read_cells, read_text
+from ..pp.tables import parse_cells, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 _NAME_COLUMNS = frozenset(
     ["name", "names", "channel", "channels", "channelname", "channelnames", "marker", "markers", "markername"]
     + ["markernames", "target", "targets", "targetname", "antibody", "antigen", "protein", "proteinname", "biomarker"]
+)
+
+_NUMBER_COLUMNS = frozenset(
+    ["", "number", "no", "nr", "index", "idx", "order", "position", "page", "plane", "channel", "ch", "channelnumber"]
+    + ["channelno", "channelindex", "channelid", "channelorder", "chnumber", "id"]
 )
 
 
@@ -53,13 +58,14 @@ def read_names(path: Path) -> list[str]:
             f"channel_names={str(path)!r} is not a file. Pass a list of names, a text file with one name a line, or a "
             "table with a column of names."
         )
-    if path.suffix.lower() not in (".csv", ".tsv", ".tab") and not _is_table(path):
-        lines = [line.strip() for line in read_text(path).splitlines()]
-        names = [line for line in lines if line and not line.startswith("#")]
+    text = read_text(path)
+    if path.suffix.lower() not in (".csv", ".tsv", ".tab") and not _is_table(text, path):
+        lines = [line.strip() for line in text.splitlines()]
+        names = [_unquoted(line) for line in lines if line and not line.startswith("#")]
         if names and _is_name_column(names[0]):
             names = names[1:]
         return _checked(names, f"'{path}'")
-    header, rows, _ = read_cells(path)
+    header, rows, _ = parse_cells(text, path)
     if not rows:  # all names in one line
         return _checked(header, f"'{path}'")
     if len(header) == 1 and not _is_name_column(header[0]):
@@ -70,10 +76,18 @@ def read_names(path: Path) -> list[str]:
     return _names_in(columns, f"'{path}'", f"pandas.read_csv({str(path)!r}, sep=None, engine='python')")
 
 
-def _is_table(path: Path) -> bool:
+def _unquoted(line: str) -> str:
+    """A name without the quotes and separators that programs leave around it."""
+    line = line.rstrip(",;").rstrip()
+    return line[1:-1].strip() if len(line) > 1 and line[0] == line[-1] and line[0] in "\"'" else line
+
+
+def _is_table(text: str, path: Path) -> bool:
     """Whether a file that is not called a table is one: its first line is a header with a column of names."""
-    header, _, _ = read_cells(path)
-    return len(header) > 1 and (any(map(_is_name_column, header)) or "\t" in read_text(path).partition("\n")[0])
+    if not text.strip():
+        return False
+    header, _, _ = parse_cells(text, path)
+    return len(header) > 1 and (any(map(_is_name_column, header)) or "\t" in text.partition("\n")[0])
 
 
 def _is_name_column(name: str) -> bool:
@@ -85,14 +99,34 @@ def _names_in(columns: Mapping[str, list], what: str, call: str) -> list[str]:
     if not found:
         raise PanelError(
             f"None of the columns of {what} is called as names of channels are ({listed(columns)}). "
-            f"Say which it is: channel_names={call}[<column>]."
+            f"Say which it is: channel_names={call}[<column>]; or, if its first row is no header, add one, such as "
+            f"{', '.join(['number', 'name', 'other', 'more'][: max(len(columns), 1)])}."
         )
     first = next(iter(found))
     if any([str(a) for a in values] != [str(b) for b in found[first]] for values in found.values()):
         shown = ", ".join(f"{name!r} ({listed(values[:3], quoted=False)} ...)" for name, values in found.items())
         calls = " or ".join(f"channel_names={call}[{name!r}]" for name in found)
         raise PanelError(f"Which column of {what} names the channels: {shown}? Pass {calls}.")
+    if number := next((name for name, values in columns.items() if _is_other_order(name, values)), None):
+        raise PanelError(
+            f"The rows of {what} are in another order than its column {number!r} says "
+            f"({listed(columns[number][:4], quoted=False)} ...). Which is that of the channels in the file? Pass "
+            f"channel_names={call}.sort_values({number!r})[{first!r}] for the numbers', or "
+            f"channel_names={call}[{first!r}] for the rows'."
+        )
     return _checked(found[first], f"column {first!r} of {what}")
+
+
+def _is_other_order(name: str, values: list) -> bool:
+    """Whether a column numbers the channels, from 0 or 1, and not as the rows stand."""
+    if re.sub(r"[^a-z]", "", name.lower()) not in _NUMBER_COLUMNS:
+        return False
+    try:
+        numbers = [int(float(value)) for value in values]
+    except (TypeError, ValueError, OverflowError):
+        return False
+    low = min(numbers, default=0)
+    return low in (0, 1) and numbers != sorted(numbers) and sorted(numbers) == list(range(low, low + len(numbers)))
 
 
 def _checked(names: list, what: str) -> list[str]:

@@ -11,6 +11,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
+from .._errors import InputFileError
 from ._layout import Level, Page, TiffLayout, layout_of
 from ._state import FileState
 
@@ -141,7 +142,16 @@ def read_page(
             if page.counts[index] == 0:  # a sparse file
                 continue
             file.seek(page.offsets[index])
-            segment = level.decode(file.read(page.counts[index]), index, **tables)[0]
+            try:
+                segment = level.decode(file.read(page.counts[index]), index, **tables)[0]
+            except Exception as error:  # each codec has its own
+                what = "tile" if wide < level.shape[3] or tall < level.shape[2] else "strip"
+                raise InputFileError(
+                    f"'{page.path}' is damaged: {what} {index} of a page, {page.counts[index]:,} bytes at byte "
+                    f"{page.offsets[index]:,}, cannot be decoded ({error}). Copy or export it again."
+                ) from error
+            if segment is None:
+                continue
             pixels = np.moveaxis(segment[0], -1, 0)  # (samples, rows, columns)
             if level.interleaved:
                 into, pixels = out, pixels[slice(*samples)]

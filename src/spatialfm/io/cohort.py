@@ -126,7 +126,7 @@ def read_cohort(
     keys = find_keys(frame, sample_key, patient_key, image_key, labels_key, mpp_key)
     rows = plan_rows(frame, keys, folder if base_path is None else Path(base_path).expanduser())
     clinical = clinical_columns(frame, rows, keys, clinical_keys)
-    _warn_of_shared_images(rows)
+    _warn_of_shared_files(rows)
 
     names = given_channel_names(channel_names)
     mask_options = MaskOptions(cast_labels, labels_plane, labels_series, labels_encoding)
@@ -268,12 +268,17 @@ def panel_difference(panels: Mapping[str, Sequence[str]]) -> str:
     )
 
 
-def _warn_of_shared_images(rows: Sequence[Row]) -> None:
-    samples: dict[Path, list[str]] = {}
-    for row in rows:
-        samples.setdefault(row.image.resolve(), []).append(row.sample)
-    shared = {path: names for path, names in samples.items() if len(names) > 1}
-    if shared:
-        path, names = next(iter(shared.items()))
-        more = f" (and {len(shared) - 1} more such images)" if len(shared) > 1 else ""
-        warn(f"Samples {listed(names)} have the same image '{path}'{more}. Mend the paths if they should be different.")
+def _warn_of_shared_files(rows: Sequence[Row]) -> None:
+    for kind, paths in (("image", [row.image for row in rows]), ("mask", [row.labels for row in rows])):
+        samples: dict[Path, list[str]] = {}
+        for row, path in zip(rows, paths, strict=True):
+            if path is not None:
+                samples.setdefault(path.resolve(), []).append(row.sample)
+        shared = {path: names for path, names in samples.items() if len(names) > 1}
+        if shared:
+            path, names = next(iter(shared.items()))
+            more = f" (and {len(shared) - 1} more such {kind}s)" if len(shared) > 1 else ""
+            warn(
+                f"Samples {listed(names)} have the same {kind} '{path}'{more}. Mend the paths if they should be "
+                "different."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -118,6 +119,8 @@ def read_tiff(
     from ._elements import describe, read_sample
     from ._mask import MaskOptions
 
+    for argument, value in (("image", image), ("labels", labels)):
+        _check_path(argument, value)
     path = find_path(str(image))
     name = _sample(sample, path)
     read = read_sample(
@@ -133,6 +136,22 @@ def read_tiff(
     for kind, file, text in read.notes:
         warn(describe(kind, [(file, text)]))
     return SpatialData(images=read.images, labels=read.labels, attrs={ATTRS: {"samples": {name: read.record}}})
+
+
+def _check_path(argument: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str | PathLike):
+        model = "Image2DModel" if argument == "image" else "Labels2DModel"
+        raise TypeError(
+            f"{argument}= is a path, not {type(value).__name__}. An array becomes an element of a SpatialData with "
+            f"spatialdata.models.{model}.parse(...)."
+        )
+    if re.search(r"[*?\[]", str(value)) and not find_path(str(value)).exists():
+        raise InputFileError(
+            f"No file '{value}': patterns are not expanded. Pass one path a call, or a table with a row a sample to "
+            "sfm.io.read_cohort."
+        )
 
 
 def _sample(given: str | None, path: Path) -> str:

@@ -45,8 +45,13 @@ def read_text(path: Path) -> str:
     Raises
     ------
     InputFileError
-        If it is no text.
+        If it is a spreadsheet or no text.
     """
+    if path.suffix.lower() in SPREADSHEET_SUFFIXES:
+        raise InputFileError(
+            f"'{path}' is a spreadsheet. Save it as 'CSV UTF-8', or pass a DataFrame: pandas.read_excel({str(path)!r}, "
+            "dtype={<column of identifiers>: str}), which needs the package openpyxl."
+        )
     raw = path.read_bytes()
     encoding = next((name for bom, name in _BOMS if raw.startswith(bom)), None) or _utf16_without_mark(raw) or "utf-8"
     try:
@@ -128,22 +133,30 @@ def read_table(path: Path, identifiers: Iterable[str] = ()) -> pd.DataFrame:
 
 
 def read_cells(path: Path) -> tuple[list[str], list[list[str]], str]:
-    """Header, rows and separator of a text file, all cells as text without surrounding blanks."""
+    """Header, rows and separator of a text file, all cells as text without surrounding blanks.
+
+    Lines before the header that begin with ``#``, and rows whose only cell does, are remarks.
+    """
     if not path.is_file():
         raise InputFileError(f"No file '{path}'. Check the path; relative ones start at '{Path.cwd()}'.")
-    if path.suffix.lower() in SPREADSHEET_SUFFIXES:
-        raise InputFileError(
-            f"'{path}' is a spreadsheet. Save it as 'CSV UTF-8', or pass a DataFrame: pandas.read_excel({str(path)!r}, "
-            "dtype={<column of identifiers>: str}), which needs the package openpyxl."
-        )
-    text = read_text(path)
+    return parse_cells(read_text(path), path)
+
+
+def parse_cells(text: str, path: Path) -> tuple[list[str], list[list[str]], str]:
+    """What `read_cells` gives, of a text; `path` is for messages."""
     separator = None
     if match := re.match(r"\s*\"?sep=(.)\"?[^\S\r\n]*(?:\r\n|\r|\n)", text):  # Excel's own first line
         separator, text = match[1], text[match.end() :]
+    remarks, text = _remarks(text)
     separator = separator or _find_separator(text)
+    remarks = [line for line in remarks if not re.match(r"\s*#[#\s]", line)]
+    if len(remarks) == 1 and _n_cells(remarks[0], separator) == _n_cells(text, separator):
+        text = remarks[0] + text  # a header that begins with #, as in #sample
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     cells = [[_bare(cell) for cell in line] for line in lines]
     cells = [line for line in cells if any(line)]
+    if cells and len(cells[0]) > 1:
+        cells = [cells[0], *(line for line in cells[1:] if not line[0].startswith("#") or any(line[1:]))]
     if not cells:
         raise InputFileError(f"'{path}' is empty. Save the table again, with a header.")
     header, rows = cells[0], cells[1:]
@@ -179,6 +192,17 @@ def _utf16_without_mark(raw: bytes) -> str | None:
         return None
     even, odd = (sample[0::2] == 0).mean(), (sample[1::2] == 0).mean()
     return "utf-16-le" if odd > 0.7 and even < 0.1 else "utf-16-be" if even > 0.7 and odd < 0.1 else None
+
+
+def _remarks(text: str) -> tuple[list[str], str]:
+    """Lines before the header that begin with ``#``, and the rest; a text of such lines only is no remark."""
+    lines = io.StringIO(text, newline="").readlines()
+    n = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip('" \t').startswith("#")), 0)
+    return [line for line in lines[:n] if line.strip()], "".join(lines[n:])
+
+
+def _n_cells(text: str, separator: str) -> int:
+    return len(next(csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=separator), []))
 
 
 def _find_separator(text: str) -> str:
