@@ -503,3 +503,48 @@ def test_what_has_to_be_mended_first_is_said_alone(make_sdata):
     sfm.pp.mend_labels(sdata, "cells_s", background=[-1])
     sfm.pp.cell_table(sdata, morphology=False)
     assert sdata["table"].obs["cell_id"].tolist() == list(range(1, 65))
+
+
+# ---- the largest number of the data type ----
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint8, np.int16])
+@pytest.mark.parametrize("on", ["lines", "hole"])
+def test_a_mark_of_no_cell_is_not_measured_as_one(make_sdata, dtype, on):
+    top = np.iinfo(dtype).max
+    labels = grid(8, 8, side=12, gap=0)
+    truth = labels.copy()
+    if on == "lines":  # between touching cells, a tenth of the image and in many pieces
+        labels[:, ::12], labels[::12, ::4], truth[:, ::12], truth[::12, ::4] = top, top, 0, 0
+    else:
+        labels[31:58, 31:58], truth[31:58, 31:58] = top, 0  # 8 % of the image, 5 cells
+    labels[labels == 64] = 0 if dtype == np.uint8 else 64
+    truth[truth == 64] = 0 if dtype == np.uint8 else 64
+    sdata = sdata_of(make_sdata, labels.astype(dtype))
+    found = sfm.pp.check_labels(sdata)
+    assert found["finding"].iloc[0] == "background"
+    with pytest.raises(ElementError, match=rf"number {top}, the largest that {np.dtype(dtype).name} holds") as error:
+        sfm.pp.cell_table(sdata)
+    assert f"background=[{top}]" in str(error.value)
+    sfm.pp.mend_labels(sdata, "cells_s", background=[top])
+    sfm.pp.cell_table(sdata, morphology=False)
+    ids, area = np.unique(truth[truth > 0], return_counts=True)
+    np.testing.assert_array_equal(sdata["table"].obs["cell_id"], ids)
+    np.testing.assert_allclose(sdata["table"].obs["area"], area * 0.25)
+
+
+def test_a_cell_may_have_the_largest_number(make_sdata):
+    labels = grid(4, 4)
+    labels[labels == 16] = 255
+    assert sfm.pp.check_labels(sdata_of(make_sdata, labels.astype(np.uint8)))["finding"].tolist() == ["none"]
+
+
+@pytest.mark.parametrize(("n", "finding"), [(254, "none"), (255, "overflow"), (256, "overflow")])
+def test_all_numbers_used_may_be_too_few(make_sdata, n, finding):
+    labels = grid(16, 16)
+    labels = np.where(labels <= n, labels, 0).astype(np.uint8)  # cell 256 becomes 0
+    sdata = sdata_of(make_sdata, labels)
+    assert sfm.pp.check_labels(sdata)["finding"].tolist() == [finding]
+    if finding == "overflow":
+        with pytest.warns(SpatialfmWarning, match=r"every number that uint8 holds \(255\)"):
+            sfm.pp.cell_table(sdata, morphology=False)

@@ -15,6 +15,7 @@ CELL_SIZED = 0.25  # of the median cell: a piece of at least this size is a cell
 MANY_REPEATED = 0.001  # share of numbers used for several cells that is more than a few bad ones
 MANY_CUT = 0.05  # share of numbers whose pieces of cell size lie side by side
 MANY_FRAGMENTED = 0.5  # share of numbers in pieces that no segmentation has
+MARK = 5  # times the median cell, from which on the largest number of a data type marks something else
 GIANT = 20  # times the median cell
 GIANT_UM2 = 10_000.0  # a disc of 113 µm
 LARGE_SHARE = 0.1  # of the image
@@ -67,13 +68,13 @@ def find_oddities(
     pixel_area
         µm² of a pixel; None where nobody knows.
     """
-    found = [
-        *_of_kind(pieces, np.dtype(dtype)),
-        *_of_pieces(pieces, np.dtype(dtype)),
-        *_of_size(pieces, shape, pixel_area),
-    ]
+    dtype = np.dtype(dtype)
+    found = [*_of_kind(pieces, dtype), *_of_pieces(pieces, dtype), *_of_size(pieces, shape, pixel_area, dtype)]
     if any(finding.kind == "repeated" for finding in found):  # which says it, and what to do
         found = [finding for finding in found if (finding.kind, finding.severity) != ("binary", "warning")]
+    elif dtype.kind in "iu" and pieces.first.size == np.iinfo(dtype).max == pieces.ids[-1]:
+        text = f"uses every number that {dtype.name} holds ({pieces.first.size:,}): further cells would be lost in it"
+        found.append(Finding("overflow", "warning", 0, pieces.first.size, NO_NUMBERS, text))
     return worst_first(found)
 
 
@@ -115,6 +116,15 @@ def _of_kind(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
     return found
 
 
+def _is_mark(pieces: Pieces, dtype: np.dtype) -> bool:
+    """Whether the largest number of the data type stands alone and lies where no single cell does."""
+    ids = pieces.ids[pieces.first]
+    if dtype.kind not in "iu" or ids.size < 2 or ids[-1] != np.iinfo(dtype).max or 2 * ids[-2] >= ids[-1]:
+        return False
+    area = pieces.area[pieces.first[-1] :]
+    return area.size > 2 or bool(area.sum() > MARK * np.median(pieces.area[pieces.first[:-1]]))
+
+
 def _of_pieces(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
     """Numbers that have several pieces."""
     first = pieces.first
@@ -132,9 +142,13 @@ def _of_pieces(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
     repeated[number[far]] = True
     cut[number[cell_sized]] = True
     cut &= ~repeated
+    if _is_mark(pieces, dtype):
+        repeated[-1] = cut[-1] = False
+        cell_sized[first[-1] :] = False
+        count[-1] = 1
     fragmented = (count > 1) & ~repeated & ~cut
     ids = pieces.ids[first]
-    full = dtype.kind in "iu" and int(ids[-1]) == np.iinfo(dtype).max
+    full = dtype.kind in "iu" and int(ids[-1]) == np.iinfo(dtype).max and not _is_mark(pieces, dtype)
     n_cells = n + int(cell_sized.sum())
     found = []
     if repeated.any() or cut.any():
@@ -177,7 +191,7 @@ def _cell_area(pieces: Pieces) -> float:
     return float(np.median(pieces.area[whole] if whole.any() else pieces.area))
 
 
-def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None) -> list[Finding]:
+def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None, dtype: np.dtype) -> list[Finding]:
     """Cells too large or too small to be one."""
     first = pieces.first
     n = first.size
@@ -199,8 +213,17 @@ def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None) -
     background &= ids >= 0  # negative numbers are refused as such
     if pixel_area is not None:
         giant |= largest * pixel_area > GIANT_UM2
-    giant &= ~background
     found = []
+    if _is_mark(pieces, dtype) and not background[-1]:
+        giant[-1] = False
+        n_pieces = pieces.ids.size - first[-1]
+        text = (
+            f"has the number {ids[-1]}, the largest that {dtype.name} holds, in {counted(n_pieces, 'piece')} of "
+            f"{area[-1]:,} pixels, where all others are up to {ids[-2]:,}. It is the background, or says that no cell "
+            "is there"
+        )
+        found.append(Finding("background", "error", 1, n, ids[-1:], text))
+    giant &= ~background
     for which, kind, severity in ((background, "background", "error"), (giant, "giant", "warning")):
         if which.any():
             sizes = [_size(*row, pixel_area) for row in zip(ids[which], largest[which], share[which], strict=True)]

@@ -71,6 +71,7 @@ def check_labels(
         largest number is the last that the data type holds.
     ``"overflow"`` (warning)
         Beside it: numbers that began again after the last of the data type, so that some cells became 0 and are lost.
+        Alone: every number of the data type is used, and there may have been more cells.
     ``"cut"`` (warning)
         The same below these limits: a few cells in two halves.
     ``"fragments"`` (warning)
@@ -80,7 +81,8 @@ def check_labels(
         Cells whose largest piece has more pixels than 20 median cells, or more than 10,000 µm² where the size of a
         pixel is known; of fewer than five cells, which have no median, those that cover more than a tenth of an image
         of 65,536 pixels and more. An error where one covers more than a tenth of the image and has 20 median cells, or
-        reaches all four borders around other cells.
+        reaches all four borders around other cells; and where the largest number of the data type (65535 of uint16)
+        stands alone far above all others, in three pieces and more or on more than five median cells.
     ``"outlines"`` (error; warning where there are five numbers and more)
         Lines of one or two pixels around the cells instead of their pixels, drawn with one number or with each cell's
         own.
