@@ -247,6 +247,17 @@ def test_one_mask_for_two_images_is_said(tmp_path, pixels, mask):
         sfm.io.read_cohort(pd.DataFrame(rows), base_path=tmp_path, mpp=1.0, cell_table=False)
 
 
+def test_samples_without_mask_among_others_are_said(tmp_path, pixels, mask):
+    for name in "abc":
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
+    tifffile.imwrite(tmp_path / "m.tif", mask)
+    rows = [{"sample": s, "image": f"{s}.tif", "labels": "m.tif" if s == "a" else None, "patient": "p"} for s in "abc"]
+    with pytest.warns(SpatialfmWarning, match=r"2 samples have no path in column 'labels'.*: 'b', 'c'\."):
+        sdata = sfm.io.read_cohort(pd.DataFrame(rows), base_path=tmp_path, mpp=1.0)
+    assert sdata["table"].obs["sample"].unique().tolist() == ["a"]
+    assert sdata["samples"].obs_names.tolist() == ["a", "b", "c"]
+
+
 def test_warnings_come_once_for_all_samples(tmp_path, pixels):
     rows = []
     for i in range(5):

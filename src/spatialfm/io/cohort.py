@@ -146,6 +146,12 @@ def read_cohort(
         f"{counted(len(read), 'sample')} of {counted(clinical['patient'].nunique(), 'patient')}, "
         f"{len(masked)} with labels"
     )
+    if cell_table and 0 < len(masked) < len(read):
+        rest = listed(sample.sample for sample in read if not sample.labels)
+        warn(
+            f"{counted(len(read) - len(masked), 'sample has', 'samples have')} no path in column {labels_key!r}, and "
+            f"so no row in the table of cells: {rest}."
+        )
     if cell_table and masked:
         from ..pp import cell_table as measure
 
