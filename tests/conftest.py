@@ -2,12 +2,62 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
+import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+CALL = re.compile(r"(?P<name>[A-Za-z_][\w.]*)\((?P<inside>[^()]*(?:\([^()]*\)[^()]*)*)\)")
+ARGUMENT = re.compile(r"(?<![\w.\"'{])([a-z][a-z_0-9]*)=(?!=)")
+
+
+def problems(message: str, function: Callable | None) -> list[str]:
+    """What a message proposes that cannot be done; `function` is the public function that the user called."""
+    import spatialfm as sfm
+
+    found = []
+    for call in CALL.finditer(message):
+        name, names = call["name"], ARGUMENT.findall(call["inside"])
+        if name.startswith("sfm."):
+            try:
+                target = functools.reduce(getattr, name.split(".")[1:], sfm)
+            except AttributeError:
+                found.append(f"{name} does not exist")
+                continue
+            if callable(target):
+                found += [f"{name} has no argument {one}=" for one in names if not takes(target, one)]
+    rest = CALL.sub(
+        lambda call: "" if "=" in call["inside"] and "." in call["name"] else f" {call['inside']} ", message
+    )
+    if function is not None:
+        found += [
+            f"{function.__name__} has no argument {one}=" for one in ARGUMENT.findall(rest) if not takes(function, one)
+        ]
+    return found
+
+
+def takes(function: Callable, name: str) -> bool:
+    """Whether a function has an argument of that name, or takes any."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+
+
+def called() -> Callable | None:
+    """The public function that the user called: the outermost one on the stack."""
+    frame, outermost = sys._getframe(1), None
+    while frame is not None:
+        if frame.f_code.co_filename.endswith("_public.py") and "function" in frame.f_locals:
+            outermost = frame.f_locals["function"]
+        frame = frame.f_back
+    return outermost
 
 
 def _folder(variable: str, default: str) -> Path:
@@ -44,6 +94,24 @@ def _quiet_and_apart(tmp_path_factory, monkeypatch):
     sfm.settings.cache_dir = tmp_path_factory.mktemp("cache")
     yield
     sfm.settings.reset()
+
+
+@pytest.fixture(autouse=True)
+def _advice_can_be_followed(monkeypatch):
+    """What errors and warnings propose is held against what there is, in every test that meets one."""
+    from spatialfm._errors import SpatialfmError, SpatialfmWarning
+
+    wrong: list[str] = []
+    for kind in (SpatialfmError, SpatialfmWarning):
+
+        def remember(self, *args, _init=kind.__init__):
+            _init(self, *args)
+            if args:
+                wrong.extend(f"{one}: {args[0]}" for one in problems(str(args[0]), called()))
+
+        monkeypatch.setattr(kind, "__init__", remember)
+    yield
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.fixture
