@@ -15,8 +15,28 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-CALL = re.compile(r"(?P<name>[A-Za-z_][\w.]*)\((?P<inside>[^()]*(?:\([^()]*\)[^()]*)*)\)")
+NAME_BEFORE = re.compile(r"[A-Za-z_][\w.]*$")
 ARGUMENT = re.compile(r"(?<![\w.\"'{])([a-z][a-z_0-9]*)=(?!=)")
+
+
+def calls_in(text: str) -> tuple[dict[str, list[str]], str]:
+    """Calls that a text spells out, with the names of their arguments, however nested; and the text without them."""
+    calls: dict[str, list[str]] = {}
+    rest, start = "", 0
+    while (at := text.find("(", start)) >= 0:
+        depth, end = 1, at + 1
+        while depth and end < len(text):
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        inner, inside = calls_in(text[at + 1 : end - 1])
+        calls |= inner
+        name = NAME_BEFORE.search(text[start:at])
+        if name:
+            calls[name[0]] = calls.get(name[0], []) + ARGUMENT.findall(inside)
+            inside = ""
+        rest += text[start:at] + f"({inside})"
+        start = end
+    return calls, rest + text[start:]
 
 
 def problems(message: str, function: Callable | None) -> list[str]:
@@ -24,8 +44,8 @@ def problems(message: str, function: Callable | None) -> list[str]:
     import spatialfm as sfm
 
     found = []
-    for call in CALL.finditer(message):
-        name, names = call["name"], ARGUMENT.findall(call["inside"])
+    calls, rest = calls_in(message)
+    for name, arguments in calls.items():
         if name.startswith("sfm."):
             try:
                 target = functools.reduce(getattr, name.split(".")[1:], sfm)
@@ -33,14 +53,10 @@ def problems(message: str, function: Callable | None) -> list[str]:
                 found.append(f"{name} does not exist")
                 continue
             if callable(target):
-                found += [f"{name} has no argument {one}=" for one in names if not takes(target, one)]
-    rest = CALL.sub(
-        lambda call: "" if "=" in call["inside"] and "." in call["name"] else f" {call['inside']} ", message
-    )
+                found += [f"{name} has no argument {one}=" for one in arguments if not takes(target, one)]
     if function is not None:
-        found += [
-            f"{function.__name__} has no argument {one}=" for one in ARGUMENT.findall(rest) if not takes(function, one)
-        ]
+        left = [one for one in ARGUMENT.findall(rest) if not takes(function, one)]
+        found += [f"{function.__name__} has no argument {one}=" for one in left]
     return found
 
 

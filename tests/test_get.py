@@ -102,7 +102,7 @@ def test_a_basis_is_read(make_table):
             {"n_components": 5},
             lambda t: sfm.get.marker_embedding(t, "X_model", "CD3"),
             ModelError,
-            r"reduced to principal components.*without reduce=",
+            r"reduced to principal components.*without a reduction",
         ),
     ],
 )

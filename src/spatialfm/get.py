@@ -89,11 +89,12 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray | da.A
     notes = record(adata, key)
     if notes["n_components"]:
         raise ModelError(
-            f"{key!r} was reduced to principal components, which belong to no marker. Embed without reduce=."
+            f"{key!r} was reduced to principal components, which belong to no marker. Embed it without a reduction."
         )
     if notes["output"] != "marker":
         raise ModelError(
-            f"{key!r} holds output {notes['output']!r}. Embed with outputs='marker' to have one vector a marker."
+            f"{key!r} holds output {notes['output']!r}. sfm.tl.embed_cells(..., outputs='marker') gives one vector a "
+            "marker."
         )
     if marker not in notes["markers"]:
         raise PanelError(f"No marker {marker!r} in {key!r}; it holds {', '.join(notes['markers'])}.")

@@ -39,7 +39,9 @@ def sample_name(text: object) -> str:
     name = "".join(char if char.isalnum() or char in "_-." else " " for char in str(text))
     name = re.sub(r"\s+", "_", name.strip()).strip("_.")
     if not name:
-        raise InputFileError(f"No sample name can be made of {str(text)!r}. Pass sample=<letters, digits, '_-.'>.")
+        raise InputFileError(
+            f"No sample name can be made of {str(text)!r}: it has no letter and no digit. Name the sample yourself."
+        )
     return name
 
 

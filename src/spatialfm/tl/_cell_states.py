@@ -107,7 +107,10 @@ def _fit(values: np.ndarray, n_states: int, how: str, random_state: int) -> dict
     mean, sd = column_scale(values, how)
     different = len(np.unique(values, axis=0))
     if not 2 <= n_states <= different:
-        raise TableError(f"n_states={n_states} of {different} different cells. Pass 2 or more, at most as many.")
+        raise TableError(
+            f"{different} different cells cannot be told apart into {n_states} states. Pass 2 or more, at most as many "
+            "as there are."
+        )
     method = MiniBatchKMeans if len(values) > MINI_BATCH_FROM else KMeans
     model = method(n_states, n_init=3, random_state=random_state).fit((values - mean) / sd)
     order = np.argsort(-np.bincount(model.labels_, minlength=n_states), kind="stable")

@@ -172,7 +172,8 @@ def _notes(adata: AnnData, key: str) -> dict[str, object]:
     if notes["output"] != "attention" or notes["n_components"]:
         what = "principal components" if notes["n_components"] else f"output {notes['output']!r}"
         raise ModelError(
-            f"obsm[{key!r}] holds {what} of {notes['model']!r}, not its attention. Embed with outputs='attention' and "
-            "a key_added= of its own (models that have it: sfm.models.list_models())."
+            f"obsm[{key!r}] holds {what} of {notes['model']!r}, not its attention. Embed with "
+            "sfm.tl.embed_cells(..., outputs='attention', key_added=<new key>) of a model that has it, see "
+            "sfm.models.list_models()."
         )
     return notes

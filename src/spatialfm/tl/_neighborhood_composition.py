@@ -158,7 +158,9 @@ def _check_size(radius: float | None, n_neighbors: int | None) -> tuple[float | 
     return (None if radius is None else float(radius)), (None if n_neighbors is None else int(n_neighbors))
 
 
-def _libraries(adata: AnnData, library_key: str | None, n_neighbors: int | None) -> pd.Categorical:
+def _libraries(
+    adata: AnnData, library_key: str | None, n_neighbors: int | None, *, takes_radius: bool = True
+) -> pd.Categorical:
     if library_key is None:
         for key in (SAMPLE_KEY, REGION_KEY):
             if key in adata.obs and adata.obs[key].nunique() > 1:
@@ -173,13 +175,14 @@ def _libraries(adata: AnnData, library_key: str | None, n_neighbors: int | None)
     sizes = np.bincount(codes, minlength=len(names))
     if n_neighbors is not None and (small := np.flatnonzero(sizes <= n_neighbors)).size:
         first, fewest = names[small[0]], int(sizes[small].min())
-        ways = ["Pass radius= instead"]
-        ways += [f"n_neighbors= of at most {fewest - 1}"] if fewest > 1 else []
+        ways = ["pass radius= instead"] if takes_radius else []
+        ways += [f"pass n_neighbors= of at most {fewest - 1}"] if fewest > 1 else []
         if library_key is not None and small.size < len(names):
             ways.append(f'leave the library out: adata[adata.obs["{library_key}"].astype(str) != "{first}"].copy()')
+        advice = ", or ".join(ways) or "leave these cells out"
         raise TableError(
             f"{small.size} of {len(names)} libraries have too few cells for n_neighbors={n_neighbors}: "
-            f"{listed(f'{names[i]} ({sizes[i]} cells)' for i in small)}. {', or '.join(ways)}."
+            f"{listed(f'{names[i]} ({sizes[i]} cells)' for i in small)}. {advice[0].upper()}{advice[1:]}."
         )
     return pd.Categorical.from_codes(codes, names)
 

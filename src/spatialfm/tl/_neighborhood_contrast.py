@@ -203,7 +203,7 @@ def neighbour_counts(
     """Neighbours of each type around every cell of the type ``(cells, types)``."""
     from scipy.sparse import csr_matrix
 
-    libraries = _libraries(adata, library_key, n_neighbors)
+    libraries = _libraries(adata, library_key, n_neighbors, takes_radius=False)
     graph = _spatial_graph(_coordinates(adata, spatial_key), libraries, None, n_neighbors)
     one_hot = csr_matrix((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), n_types))
     return np.asarray(((graph[of_type] > 0).astype(float) @ one_hot).todense())

@@ -238,7 +238,7 @@ def _missing(time: pd.Series, event: pd.Series, columns: pd.DataFrame) -> pd.Ser
     return time.isna() | event.isna() | columns.isna().any(axis=1)
 
 
-def event_times(time: pd.Series, key: str) -> np.ndarray:
+def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.ndarray:
     """Times from 0 on as floats.
 
     Raises
@@ -248,25 +248,25 @@ def event_times(time: pd.Series, key: str) -> np.ndarray:
     """
     if pd.api.types.is_timedelta64_dtype(time.dtype):
         raise SurvivalError(
-            f"obs[{key!r}] (time_key=) holds durations, not numbers. Say in which unit: "
+            f"obs[{key!r}] ({argument}=) holds durations, not numbers. Say in which unit: "
             f'samples.obs["{key}"] = samples.obs["{key}"] / pandas.Timedelta(days=1).'
         )
     if pd.api.types.is_bool_dtype(time.dtype):
         raise SurvivalError(
-            f"obs[{key!r}] (time_key=) holds True and False, not times. Are time_key= and event_key= swapped?"
+            f"obs[{key!r}] ({argument}=) holds True and False, not times. Are the columns of time and event swapped?"
         )
     if not pd.api.types.is_numeric_dtype(time.dtype):
         text = time.astype(object)
         unread = text[pd.to_numeric(text, errors="coerce").isna()]
         if len(unread) or pd.api.types.is_datetime64_any_dtype(time.dtype):
             raise SurvivalError(
-                f"obs[{key!r}] (time_key=) holds {time.dtype} values that are no numbers, in "
+                f"obs[{key!r}] ({argument}=) holds {time.dtype} values that are no numbers, in "
                 f"{counted(len(unread) or len(text), 'row')}: "
                 f"{listed(pd.unique(text if unread.empty else unread), 3)}. Write the time from the start of follow-up "
                 "to event or censoring there, as a number."
             )
         raise SurvivalError(
-            f"obs[{key!r}] (time_key=) holds numbers as text. Convert them: "
+            f"obs[{key!r}] ({argument}=) holds numbers as text. Convert them: "
             f'samples.obs["{key}"] = pandas.to_numeric(samples.obs["{key}"].astype(object)).'
         )
     values = time.to_numpy(dtype=np.float64)
@@ -274,13 +274,13 @@ def event_times(time: pd.Series, key: str) -> np.ndarray:
     if bad.any():
         rows = listed((f"{name} ({value:g})" for name, value in zip(time.index[bad], values[bad], strict=True)), 5)
         raise SurvivalError(
-            f"{counted(int(bad.sum()), 'row')} of obs[{key!r}] (time_key=) with a negative or infinite time: {rows}. "
+            f"{counted(int(bad.sum()), 'row')} of obs[{key!r}] ({argument}=) with a negative or infinite time: {rows}. "
             f'Correct them, or leave them out: samples[samples.obs["{key}"].between(0, 1e300)].copy().'
         )
     return values
 
 
-def events(event: pd.Series, key: str, event_value: EventValue = None) -> np.ndarray:
+def events(event: pd.Series, key: str, event_value: EventValue = None, argument: str = "event_key") -> np.ndarray:
     """Who had the event ``(n,)``: 1 and True, or `event_value`. What text means is asked, never guessed.
 
     Raises
@@ -292,7 +292,7 @@ def events(event: pd.Series, key: str, event_value: EventValue = None) -> np.nda
     if event_value is None:
         if not values.isin([0, 1]).all():
             raise SurvivalError(
-                f"obs[{key!r}] (event_key=) holds {_with_counts(values)}, and only 0, 1, False and True are "
+                f"obs[{key!r}] ({argument}=) holds {_with_counts(values)}, and only 0, 1, False and True are "
                 "understood. Which value means that the event was seen? Pass event_value=<that value>, or a list of "
                 "them; all other rows count as censored."
             )
@@ -305,7 +305,7 @@ def events(event: pd.Series, key: str, event_value: EventValue = None) -> np.nda
         mine = (values == value).to_numpy(dtype=bool) | (text == str(value)).to_numpy()
         if not mine.any():
             raise SurvivalError(
-                f"event_value={value!r} is no value of obs[{key!r}] (event_key=), which holds {_with_counts(values)}."
+                f"event_value={value!r} is no value of obs[{key!r}] ({argument}=), which holds {_with_counts(values)}."
             )
         seen |= mine
     return seen

@@ -109,8 +109,8 @@ def _binary(values: pd.Series, key: str, positive: str | None) -> Binary:
 
 
 def _survival(table: pd.DataFrame, keys: list[str], event_value: EventValue) -> Survival:
-    times = event_times(table[keys[0]].infer_objects(), keys[0])
-    found = Survival(times, events(table[keys[1]], keys[1], event_value))
+    times = event_times(table[keys[0]].infer_objects(), keys[0], "outcome")
+    found = Survival(times, events(table[keys[1]], keys[1], event_value, "outcome"))
     if not found.event.any():
         raise SurvivalError(
             f"No event in obs[{keys[1]!r}] among {counted(len(table), 'patient')}: there is nothing to predict."

@@ -187,13 +187,14 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
         return np.arange(widths[0]), np.arange(widths[1])
     if any(reduced):
         raise TableError(
-            f"{use_rep!r} was reduced on each cohort by itself. Pass basis=sfm.get.basis(...) to the other."
+            f"{use_rep!r} was reduced on each cohort by itself. Embed the other with "
+            "sfm.tl.embed_cells(..., basis=sfm.get.basis(...))."
         )
     if sorted(markers[0]) != sorted(markers[1]):
         missing = sorted(set(markers[0]) ^ set(markers[1]))
         raise TableError(
             f"{use_rep!r} is one vector a cell of different panels (they differ in {listed(missing)}). Embed both with "
-            "markers= that both have."
+            "sfm.tl.embed_cells(..., markers=<those of both>)."
         )
     return np.arange(widths[0]), np.arange(widths[1])
 
@@ -207,7 +208,9 @@ def _same_way(records: list[dict[str, object]], name: str) -> str:
                 f"Embed both at the coarser pixel size, with encoder = sfm.models.load({records[0]['model']!r}, "
                 f"mpp={max(sizes):g})."
             )
-    return "Embed both in the same way (stats=sfm.get.record(...) carries the normalisation)."
+    return (
+        "Embed both in the same way: sfm.tl.embed_cells(..., stats=sfm.get.record(...)) carries the normalisation over."
+    )
 
 
 def _compare_pixels(records: list[dict[str, object]], use_rep: str) -> None:
