@@ -385,9 +385,8 @@ def _report_masks(plans: list[CellPlan], measured: list[MeasuredCells], table: s
         warn(
             f"{counted(len(masks), 'channel is', 'channels are')} the label image itself and no marker: "
             f"{_listed(sorted(where for _, where in masks), 5, quoted=False)}. Columns of other markers alone: "
-            f"{table}[:, ~{table}.var_names.isin({sorted({name for name, _ in masks})})]; sfm.tl.embed_cells takes "
-            "those "
-            "that are named in its markers=."
+            f"{table}[:, ~{table}.var_names.isin({sorted({name for name, _ in masks})})]; "
+            "sfm.tl.embed_cells(..., markers=[...]) takes those that you name."
         )
 
 
