@@ -84,3 +84,30 @@ def test_the_simulators_planted_artifacts_show():
     saturated = sfm.pp.channel_quality(sfm.datasets.simulate_cohort(artifacts="saturation", **options))
     assert (clean["saturated"] == 0).all()
     assert (saturated["saturated"] > 0.005).sum() >= 3  # a patch of the image, in some of its channels
+
+
+def test_pixels_of_tissue_count(make_sdata):
+    """A channel without stain has a contrast between glass and tissue, but not in the tissue."""
+    rng = np.random.default_rng(0)
+    glass = np.broadcast_to(np.arange(300) < 150, (256, 300))
+    image = rng.poisson(np.where(glass, 20, 300), (2, 256, 300)).astype(float)
+    for y, x in rng.integers((8, 160), (240, 290), (300, 2)):
+        image[0, y - 4 : y + 4, x - 4 : x + 4] += 800
+    sdata = make_sdata(a=(image.astype(np.uint16), np.zeros(glass.shape, np.int32)), channels=["DAPI", "blank"])
+    found = sfm.pp.channel_quality(sdata).loc["a"]
+    assert found.loc["blank", "note"] == "blank"
+    assert found["tissue"].iloc[0] == pytest.approx(0.5, abs=0.03)
+    everything = sfm.pp.channel_quality(sdata, tissue="all").loc["a"]
+    assert everything.loc["blank", "note"] == ""
+    np.testing.assert_allclose(everything["mean"], np.floor(image).mean(axis=(1, 2)))
+    told = sfm.pp.channel_quality(sdata, tissue=~glass).loc["a"]
+    for number, channel in enumerate(("DAPI", "blank")):
+        values = image[number][~glass]
+        inner = laplace(image[number])[1:-1, 1:-1][~glass[1:-1, 1:-1]]
+        assert told.loc[channel, "mean"] == pytest.approx(values.mean())
+        assert told.loc[channel, "sharpness"] == pytest.approx(inner.std() / values.std(), rel=1e-6)
+        ordered = np.sort(values)
+        snr = ordered[-(len(ordered) // 20) :].mean() / ordered[: len(ordered) // 2].mean()
+        assert told.loc[channel, "snr"] == pytest.approx(snr, rel=1e-2)
+        correlation = np.corrcoef(image[0][~glass], values)[0, 1]
+        assert told.loc[channel, "nuclear_correlation"] == pytest.approx(correlation, abs=1e-9)

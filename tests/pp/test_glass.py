@@ -8,7 +8,7 @@ from sklearn.mixture import GaussianMixture
 
 import spatialfm as sfm
 from spatialfm.pp import glass
-from spatialfm.pp.glass import find_tissue_mask, is_empty, two_modes
+from spatialfm.pp.glass import find_tissue_mask, has_cells, is_empty, two_modes
 from spatialfm.pp.tissue import averaged, found_tissue
 
 SIDE = 256
@@ -162,6 +162,19 @@ def test_what_is_empty(rng):
     dark = halves(1, 0) > 0
     assert is_empty(rng.poisson(halves(1, 8), (3, SIDE, SIDE)).astype(float), dark, ~dark, 8)
     assert not is_empty(rng.poisson(halves(2, 8), (3, SIDE, SIDE)).astype(float), dark, ~dark, 8)
+
+
+def test_dim_tissue_is_grained_like_bright_one_and_noise_is_not(rng):
+    options = {"mpp": 1.0, "camera_gain": 1, "camera_offset": 0, "read_noise": 0}
+    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=256, random_state=0, **options)
+    photons, dark = sdata["image_P001_1"].values, halves(1, 0) > 0
+    dim = rng.binomial(photons, np.where(dark, 0.01, 0.2)).astype(float)  # 20 times dimmer
+    assert is_empty(dim, dark, ~dark, 4)  # judged by levels alone
+    assert has_cells(dim, dark, ~dark, 4.0)
+    assert find_tissue_mask(dim, 1.0).all()
+    flat = np.where(dark, rng.poisson(dim[:, dark].mean(axis=1)[:, None, None], dim.shape), dim)
+    assert not has_cells(flat, dark, ~dark, 4.0)
+    assert overlap(find_tissue_mask(flat, 1.0), ~dark) > 0.95
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7])

@@ -12,11 +12,14 @@ from .._progress import progress_bar
 from .._public import public
 from .elements import channel_names, image_array, match_elements
 from .measure import loaded, plan_blocks
+from .tissue import sources_of_images, tissue_of_images, warn_of_lost_cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from spatialdata import SpatialData
+
+    from .tissue import Tissue
 
 MAX_SAMPLE = 2**20  # pixels of a channel that percentiles are taken of
 BLANK_SNR = 1.5  # bright pixels less than this many times the dark ones: nothing was stained, or nothing was found
@@ -31,8 +34,9 @@ def channel_quality(
     image: str | Sequence[str] | Mapping[str, str] | None = None,
     samples: Sequence[str] | None = None,
     nuclear: str | None = None,
+    tissue: Tissue = "auto",
 ) -> pd.DataFrame:
-    """Signal, noise, saturation and sharpness of every channel of every image.
+    """Signal, noise, saturation and sharpness of every channel of every image, over its tissue.
 
     Images are read block by block. Percentiles are taken of at most a million pixels, evenly spread.
 
@@ -44,6 +48,9 @@ def channel_quality(
         Elements and samples (default: all).
     nuclear
         Nuclear stain to correlate with. Default: the first channel that `spatialfm.pp.match_markers` knows as one.
+    tissue
+        Pixels that count, as in `spatialfm.tl.embed_cells`: all but empty glass (``"auto"``), ``"all"``, an element, a
+        mask, or ``{sample: any of these}``. Between glass and tissue even a channel without stain has a contrast.
 
     Returns
     -------
@@ -62,9 +69,11 @@ def channel_quality(
         Standard deviation of the Laplacian over that of the pixels: falls with blur, rises with noise. Compare images
         of one channel with each other, not channels.
     ``nuclear_correlation``
-        Pearson correlation with the nuclear stain, over all pixels.
+        Pearson correlation with the nuclear stain, over the pixels.
     ``invalid``
         NaN and infinite pixels, which are left out of all else.
+    ``tissue``
+        Share of the image that is tissue.
     ``negative``
         Pixels below 0, as of images from which a background was subtracted, or that mark missing data by -9999.
     ``note``
@@ -74,6 +83,8 @@ def channel_quality(
     ------
     PanelError
         If `nuclear` is no channel of an image.
+    ElementError, CoordinateError
+        If `tissue` names an element that is missing, is empty, or does not cover its image.
 
     Examples
     --------
@@ -84,16 +95,19 @@ def channel_quality(
     """
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     stains = [_nuclear(channel_names(sdata, pair.image), nuclear, pair.image) for pair in pairs]
-    rows = []
+    sources = sources_of_images(sdata, pairs, tissue)
+    rows, masks = [], []
     bar = progress_bar(
         pairs,
         desc="channels",
         unit="image",
     )
-    for pair, stain in zip(bar, stains, strict=True):
+    for pair, stain, mask in zip(bar, stains, tissue_of_images(sdata, pairs, sources), strict=True):
+        masks.append(mask)
         names = channel_names(sdata, pair.image)
-        for name, row in zip(names, _measure(image_array(sdata, pair.image).data, stain), strict=True):
+        for name, row in zip(names, _measure(image_array(sdata, pair.image).data, stain, *mask), strict=True):
             rows.append({"sample": pair.sample, "channel": name, **row})
+    warn_of_lost_cells([pair.sample for pair in pairs], sources, masks)
     return pd.DataFrame(rows).set_index(["sample", "channel"])
 
 
@@ -112,22 +126,27 @@ def _nuclear(names: Sequence[str], asked: str | None, image: str) -> int | None:
 STAINS = ("DAPI", "Hoechst", "DNA", "DNA1", "DNA2", "Histone H3", "DRAQ5", "SYTOX")
 
 
-def _measure(image, stain: int | None) -> list[dict[str, object]]:
-    """Properties of each channel; neighbouring blocks share a border of one pixel for the Laplacian."""
+def _measure(image, stain: int | None, mask: np.ndarray, step: int) -> list[dict[str, object]]:
+    """Properties of each channel over the tissue; neighbouring blocks share a border of one pixel for the Laplacian."""
     n, height, width = image.shape
     every = max(1, int(np.ceil(np.sqrt(height * width / MAX_SAMPLE))))
-    sums = {name: np.zeros(n) for name in ("n", "x", "xx", "l", "ll", "xs", "s", "ss", "top", "laplacians", "negative")}
+    names = ("n", "x", "xx", "l", "ll", "xs", "s", "ss", "top", "laplacians", "invalid", "negative")
+    sums = {name: np.zeros(n) for name in names}
     parts: list[list[np.ndarray]] = [[] for _ in range(n)]
     top = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else _largest(image)
     for y0, y1, x0, x1 in plan_blocks(image):
         block = loaded(image[:, max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1])
         inner = (slice(min(y0, 1), min(y0, 1) + y1 - y0), slice(min(x0, 1), min(x0, 1) + x1 - x0))
+        tissue = mask[np.ix_(np.arange(y0, y1) // step, np.arange(x0, x1) // step)]
+        around_here = mask[np.ix_(*(np.arange(a, b) // step for a, b in _with_neighbours(block, y0, x0)))]
         of_stain = None if stain is None else block[stain][inner].astype(np.float64)
         for channel in range(n):
             whole = block[channel].astype(np.float64)
             whole[~np.isfinite(whole)] = np.nan
             values = whole[inner]
-            valid = np.isfinite(values)
+            finite = np.isfinite(values)
+            valid = finite & tissue
+            sums["invalid"][channel] += (~finite).sum()
             kept = values[valid]
             sums["n"][channel] += kept.size
             sums["x"][channel] += kept.sum()
@@ -140,19 +159,25 @@ def _measure(image, stain: int | None) -> list[dict[str, object]]:
                 sums["s"][channel] += of_stain[both].sum()
                 sums["ss"][channel] += (of_stain[both] ** 2).sum()
             around = whole[1:-1, 1:-1] * -4 + whole[:-2, 1:-1] + whole[2:, 1:-1] + whole[1:-1, :-2] + whole[1:-1, 2:]
-            around = around[np.isfinite(around)]
+            around = around[np.isfinite(around) & around_here]
             sums["laplacians"][channel] += around.size
             sums["l"][channel] += around.sum()
             sums["ll"][channel] += (around**2).sum()
             first = (-y0 % every, -x0 % every)  # the same pixels however the image is cut
-            some = values[first[0] :: every, first[1] :: every]
-            parts[channel].append(some[np.isfinite(some)])
+            thinned = (slice(first[0], None, every), slice(first[1], None, every))
+            parts[channel].append(values[thinned][valid[thinned]])
     scale = float(top) if top > 0 else 1.0
     rows = []
     for channel in range(n):
         of_channel = {name: values[channel] for name, values in sums.items()}
-        rows.append(_row(of_channel, np.concatenate(parts[channel]), scale, stain, height * width))
+        rows.append(_row(of_channel, np.concatenate(parts[channel]), scale, stain) | {"tissue": mask.mean()})
     return rows
+
+
+def _with_neighbours(block: np.ndarray, y0: int, x0: int) -> list[tuple[int, int]]:
+    """Rows and columns of a block, read with a border, whose four neighbours are in it."""
+    starts = (max(start - 1, 0) + 1 for start in (y0, x0))
+    return [(start, start + size - 2) for start, size in zip(starts, block.shape[-2:], strict=True)]
 
 
 def _largest(image) -> float:
@@ -160,9 +185,7 @@ def _largest(image) -> float:
     return max((float(np.max(block, where=np.isfinite(block), initial=0)) for block in blocks), default=1.0)
 
 
-def _row(
-    sums: dict[str, float], sample: np.ndarray, scale: float, stain: int | None, n_pixels: int
-) -> dict[str, object]:
+def _row(sums: dict[str, float], sample: np.ndarray, scale: float, stain: int | None) -> dict[str, object]:
     n = max(sums["n"], 1)
     variance = sums["xx"] / n - (sums["x"] / n) ** 2
     variance = variance if variance > ROUNDING * sums["xx"] / n else 0.0
@@ -191,7 +214,7 @@ def _row(
         "saturated": saturated,
         "sharpness": rough / np.sqrt(variance) if variance > 0 else 0.0,
         "nuclear_correlation": correlation,
-        "invalid": int(n_pixels - sums["n"]),
+        "invalid": int(sums["invalid"]),
         "negative": int(sums["negative"]),
         "note": next((note for note, holds in notes.items() if holds), ""),
     }

@@ -12,8 +12,9 @@ Decided on a small image (every pixel the mean of a square), smoothed over the r
    left out.
 3. *Is the darker one empty?* At least half of the channels must be `MIN_LEVEL` times darker there, or vary
    `MIN_CONTRAST` times less from one cell to the next, which an offset of the camera does not hide; and hardly any may
-   be brighter. Tissue of 2 counts beside tissue of 4 is not glass. If the darker one is not, it is split further: there
-   may be glass beside tissue that is dim.
+   be brighter. Tissue of 2 counts beside tissue of 4 is not glass. Nor may it be grained like the brighter one: pixels
+   a cell apart differ no more than neighbours where there is nothing but noise; in dim stroma they do (`has_cells`).
+   If the darker one is not empty, it is split further: there may be glass beside tissue that is dim.
 4. *Is it glass or a hole?* Glass is large: regions of less than `MIN_GLASS` (or `MIN_SHARE` of a small image), regions
    enclosed by tissue of up to `MAX_HOLE` (vessels, ducts, necrosis, fat), and regions with segmented cells are tissue.
 """
@@ -32,14 +33,16 @@ MIN_SEPARATION = 4.0
 MIN_LEVEL = 5.0
 MIN_CONTRAST = 3.0
 MAX_REVERSED = 0.1  # share of channels that may be brighter on glass
+MIN_GRAIN, MIN_RELATIVE_GRAIN = 0.25, 0.3
 MIN_GLASS = 2_500.0  # µm², and of small images:
 MIN_SHARE = 0.05  # of the image
 MAX_HOLE = 100_000.0  # µm²
-MIN_PIECE = 500.0  # µm² of tissue without a segmented cell: less is dust
+MIN_PIECE = 150.0  # µm² of tissue without a segmented cell: less is dust
 MIN_CELLS = 0.05  # share of a region that is segmented cells
 _EDGE = 0.3  # share of either mode, that on the steepest slopes of the score, that is taken for its blurred edge
 _SPIKE = 3.0
-_MAX_RIM = 1.5
+_MIN_PAIRS = 200
+_MAX_RIM = 2.0
 _DEPTH = 3  # how often the darker part is split
 _SAMPLE = 150  # points of a side that mixtures are fitted to
 
@@ -55,7 +58,8 @@ class Split:
     gain, separation
         Log-likelihood gained over one component, and Ashman's D.
     rim
-        How far, in standard deviations of the smoothing, the cut lies outside of a sharp edge.
+        Three quarters of how far, in standard deviations of the smoothing, the cut lies outside of a sharp edge: edges are not
+        that sharp.
     """
 
     cut: float
@@ -136,7 +140,10 @@ def _dark(small: np.ndarray, measured: np.ndarray, sigma: float, min_area: float
         if dark.sum() < min_area:
             break
         clear = split.gain > MIN_GAIN and split.separation > MIN_SEPARATION
-        if clear and is_empty(small, dark, inside & ~dark, round(sigma)):
+        bright = inside & ~dark
+        if found is not None and _opened(bright, 2 * sigma).sum() < min_area:
+            break  # the blurred edge of what was split before
+        if clear and is_empty(small, dark, bright, round(sigma)) and not has_cells(small, dark, bright, sigma):
             found = dark, split.rim * sigma
         inside = dark
     return found
@@ -201,7 +208,7 @@ def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Sp
     separation = np.sqrt(2) * (high - low) / np.hypot(*spread)
     # the score is a root: at a smoothed edge it has this part of its height where the level has the square of it
     height = np.clip((cut - low) / (high - low), 0, 1)
-    return Split(float(cut), float(gain), float(separation), float(np.clip(-norm.ppf(height**2), 0, _MAX_RIM)))
+    return Split(float(cut), float(gain), float(separation), float(0.75 * np.clip(-norm.ppf(height**2), 0, _MAX_RIM)))
 
 
 def is_empty(small: np.ndarray, dark: np.ndarray, bright: np.ndarray, lag: int) -> bool:
@@ -222,13 +229,46 @@ def is_empty(small: np.ndarray, dark: np.ndarray, bright: np.ndarray, lag: int) 
     return bool(apart.mean() >= 0.5 and (np.array(differs) < 0).mean() <= MAX_REVERSED)
 
 
+def has_cells(small: np.ndarray, dark: np.ndarray, bright: np.ndarray, sigma: float) -> bool:
+    """Whether the darker part of an image is grained like the brighter one: pixels apart differ more than neighbours.
+
+    Noise differs from pixel to pixel as much as from cell to cell, whatever its strength; cells do not.
+    """
+    image = np.zeros(small.shape[1:], np.float64)
+    for channel in small:  # each as bright as any other, so that the grain of none drowns
+        mean = float(channel[bright].mean(dtype=np.float64))
+        if mean > 0:
+            image += channel / mean
+    near, far = max(1, round(sigma / 3)), max(2, round(sigma))
+    grain = []
+    for part, other in ((dark, bright), (bright, dark)):
+        inside = part & ~_grown(other, sigma)  # the blurred edge between the two is no grain
+        changes = [_mean_square_change(image, inside, lag) for lag in (near, max(far, near + 1))]
+        if changes[0] <= 0 or not np.isfinite(changes).all():
+            return False
+        grain.append(changes[1] / changes[0] - 1)
+    return bool(grain[0] > MIN_GRAIN and grain[0] > MIN_RELATIVE_GRAIN * grain[1])
+
+
+def _mean_square_change(image: np.ndarray, part: np.ndarray, lag: int) -> float:
+    changes, n = 0.0, 0
+    for ahead, behind in _shifted(lag):
+        both = part[ahead] & part[behind]
+        changes += float(((image[ahead] - image[behind])[both] ** 2).sum())
+        n += int(both.sum())
+    return changes / n if n >= _MIN_PAIRS else np.nan
+
+
+def _shifted(lag: int) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Slices of an image and of the same `lag` pixels down, and to the right."""
+    ahead, behind, whole = slice(lag, None), slice(None, -lag), slice(None)
+    return [((ahead, whole), (behind, whole)), ((whole, ahead), (whole, behind))]
+
+
 def _level_and_change(channel: np.ndarray, part: np.ndarray, lag: int) -> tuple[float, float]:
     """Mean of a part of an image, and mean absolute difference of its pixels that are `lag` apart."""
     changes, n = 0.0, 0
-    for axis in (0, 1):
-        ahead, behind = (
-            tuple(of if a == axis else slice(None) for a in (0, 1)) for of in (slice(lag, None), slice(None, -lag))
-        )
+    for ahead, behind in _shifted(lag):
         both = part[ahead] & part[behind]
         changes += float(np.abs(channel[ahead] - channel[behind])[both].sum(dtype=np.float64))
         n += int(both.sum())
@@ -253,7 +293,10 @@ def _large(
 
 def _without_dust(tissue: np.ndarray, min_area: float, cells: np.ndarray | None) -> np.ndarray:
     pieces, n = ndimage.label(tissue)
-    kept = np.bincount(pieces.ravel(), minlength=n + 1) >= min_area
+    area = np.bincount(pieces.ravel(), minlength=n + 1)
+    kept = area >= min_area
+    edge = np.unique(_border(pieces))
+    kept[edge] |= area[edge] >= min_area / 3  # the edge of the image has cut off the rest
     if cells is not None:
         kept[np.unique(pieces[cells])] = True
     kept[0] = False

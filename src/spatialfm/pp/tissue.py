@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import ElementError, counted, listed, warn
-from .elements import AxisAffine, SampleElements, axis_affine, image_array, image_to_system, labels_array
+from .._errors import CoordinateError, ElementError, counted, listed, warn
+from .elements import AxisAffine, SampleElements, axis_affine, image_array, image_to_system, labels_array, pixel_size
 from .glass import (
     ASSUMED_MPP,
     MAX_HOLE,
@@ -23,7 +23,7 @@ from .glass import (
     RADIUS,
     find_tissue_mask,
 )
-from .measure import LabelGrid
+from .measure import LabelGrid, loaded
 from .pieces import scan_labels
 
 if TYPE_CHECKING:
@@ -299,6 +299,43 @@ class _Drawn:
         y0, y1, x0, x1 = box
         y, x = self.to_shapes(np.arange(y0, y1)[:, None] + 0.5, np.arange(x0, x1)[None] + 0.5)
         return shapely.contains_xy(self.geometry, *np.broadcast_arrays(x, y))
+
+
+def tissue_of_images(
+    sdata: SpatialData, pairs: Sequence[SampleElements], sources: Sequence[TissueSource]
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Mask of each image in turn, on its own pixels, and how many of them one pixel of the mask spans."""
+    for pair, source in zip(pairs, sources, strict=True):
+        image = image_array(sdata, pair.image).data
+        if source.kind == "all":
+            yield np.ones((1, 1), bool), max(image.shape[-2:])
+        elif source.kind == "given":
+            yield source.given(), source.step
+        else:
+            shape = image.shape[-2:]
+            cells = source.where_cells_are(shape, squares(shape, SIDE))
+            yield found_tissue(_finite(image), image.shape[0], shape, source.size, cells)
+
+
+def sources_of_images(sdata: SpatialData, pairs: Sequence[SampleElements], tissue: Tissue) -> list[TissueSource]:
+    """`tissue_sources` on the images' own pixels."""
+    shapes = [image_array(sdata, pair.image).shape[-2:] for pair in pairs]
+    return tissue_sources(sdata, pairs, tissue, shapes, [1.0] * len(pairs), [_size(sdata, pair) for pair in pairs])
+
+
+def _size(sdata: SpatialData, pair: SampleElements) -> float | None:
+    try:
+        return pixel_size(sdata, pair)
+    except CoordinateError:  # not square, or rotated: no reason to refuse what needs no size
+        return None
+
+
+def _finite(image: object) -> Read:
+    def read(y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
+        block = loaded(image[:, y0:y1, x0:x1])
+        return block if block.dtype.kind != "f" else np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+
+    return read
 
 
 def warn_of_lost_cells(
