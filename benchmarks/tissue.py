@@ -2,13 +2,13 @@
 
     python benchmarks/tissue.py [--data <folder with the image sets>]
 
-Simulated samples of 256 µm, of which a share is empty glass (`sfm.datasets.simulate_cohort(glass=)`): fluorescence, with
-an offset of the camera, autofluorescence and vignetting; and ions, which are photons without camera, thinned to a
-twentieth or a two-hundredth (a binomial share of Poisson counts is Poisson). Without the masks of the cells, which would
-help: intersection over union of the tissue found and the true one, and the share of the true cells whose centroid lies on
-tissue, and on a tile of 32 pixels that `sfm.tl.embed_tiles` keeps by default (30 % tissue); the worst sample of each
-kind. Beside it Otsu's threshold on the mean of all channels, holes filled, which was used before. Real fields: the share
-kept, cells unknown.
+Simulated samples of 256 µm, of which a share is empty glass (`sfm.datasets.simulate_cohort(glass=)`): fluorescence,
+with an offset of the camera, autofluorescence and vignetting; and ions, which are photons without camera, thinned to
+a twentieth or a two-hundredth (a binomial share of Poisson counts is Poisson). Without the masks of the cells, which
+would help: intersection over union of the tissue found and the true one, and the share of the true cells whose
+centroid lies on tissue, and on a tile of 32 pixels that `sfm.tl.embed_tiles` keeps by default (30 % tissue); the
+worst sample of each kind. Beside it Otsu's threshold on the mean of all channels, holes filled, which was used
+before. Real fields: the share kept, cells unknown.
 """
 
 from __future__ import annotations
@@ -97,9 +97,8 @@ def main() -> None:
             print(f"| {light} | {glass:.0%} | " + " | ".join(f"{value:.3f}" for value in worst) + " |")
     if arguments.data is None:
         return
-    print(
-        "\n| field | images | kept, least | kept, mean | Otsu, least | Otsu, mean |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("\n| field | images | kept, least | kept, mean | Otsu, least | Otsu, mean |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for name, (pattern, mpp) in FIELDS.items():
         kept = []
         for path in sorted(arguments.data.glob(pattern)):

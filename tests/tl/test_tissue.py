@@ -101,7 +101,7 @@ def test_statistics_follow_the_mask(sdata):
 def test_cells_that_are_lost_are_told_once(sdata):
     mask = np.zeros((40, 60), bool)
     mask[:, :20] = True
-    with pytest.warns(SpatialfmWarning, match=r"Less than half of 2 image\(s\)") as caught:
+    with pytest.warns(SpatialfmWarning, match=r"Less than half of 2 images") as caught:
         sfm.tl.embed_tiles(sdata, "mean-intensity", size=20, tissue={"a": mask, "b": mask}, copy=True)
     (message,) = [str(warning.message) for warning in caught if "Less than half" in str(warning.message)]
     # centroids of the columns of cells: 6.5, 17.5, 28.5, 39.5, 50.5
@@ -119,7 +119,7 @@ def _rotated(sdata):
         (None, "mask", ElementError, r"No labels or shapes element 'mask' in sdata \(tissue=, sample 'a'\); found"),
         (None, "tissue_{sample}", ElementError, r"element 'tissue_a'"),
         (None, {"c": "auto"}, ElementError, r"tissue= names sample 'c', but the samples are 'a', 'b'"),
-        (None, {"a": "auto"}, ElementError, r"tissue= says nothing of sample\(s\) 'b'"),
+        (None, {"a": "auto"}, ElementError, r"tissue= says nothing of 1 sample: 'b'"),
         (None, np.ones((40, 60), bool), ElementError, r"One mask \(tissue=\) for 2 samples"),
         (None, 0.5, ElementError, r"tissue=float is no mask"),
         (None, {"a": np.ones((40, 60)), "b": "all"}, ElementError, r"sample 'a' \(tissue=\) is 2-D float64"),

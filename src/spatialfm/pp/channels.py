@@ -71,11 +71,11 @@ def channel_quality(
     ``nuclear_correlation``
         Pearson correlation with the nuclear stain, over the pixels.
     ``invalid``
-        NaN and infinite pixels, which are left out of all else.
+        NaN and infinite pixels of the whole image, which are left out of all else.
     ``tissue``
         Share of the image that is tissue.
     ``negative``
-        Pixels below 0, as of images from which a background was subtracted, or that mark missing data by -9999.
+        Pixels of the whole image below 0, as of images from which a background was subtracted, or that mark missing data by -9999.
     ``note``
         ``"constant"``, ``"negative"``, ``"saturated"``, ``"blank"``, or empty.
 
@@ -147,12 +147,12 @@ def _measure(image, stain: int | None, mask: np.ndarray, step: int) -> list[dict
             finite = np.isfinite(values)
             valid = finite & tissue
             sums["invalid"][channel] += (~finite).sum()
+            sums["negative"][channel] += (values < 0).sum()
             kept = values[valid]
             sums["n"][channel] += kept.size
             sums["x"][channel] += kept.sum()
             sums["xx"][channel] += (kept**2).sum()
             sums["top"][channel] += (kept >= top).sum()
-            sums["negative"][channel] += (kept < 0).sum()
             if of_stain is not None:
                 both = valid & np.isfinite(of_stain)
                 sums["xs"][channel] += (values[both] * of_stain[both]).sum()

@@ -58,8 +58,8 @@ class Split:
     gain, separation
         Log-likelihood gained over one component, and Ashman's D.
     rim
-        Three quarters of how far, in standard deviations of the smoothing, the cut lies outside of a sharp edge: edges are not
-        that sharp.
+        How far, in standard deviations of the smoothing, the cut lies outside of a sharp edge; three quarters of it, as
+        edges are not that sharp.
     """
 
     cut: float
