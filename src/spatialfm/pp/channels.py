@@ -75,7 +75,8 @@ def channel_quality(
     ``tissue``
         Share of the image that is tissue.
     ``negative``
-        Pixels of the whole image below 0, as of images from which a background was subtracted, or that mark missing data by -9999.
+        Pixels of the whole image below 0, as of images from which a background was subtracted, or that mark missing
+        data by -9999.
     ``note``
         ``"constant"``, ``"negative"``, ``"saturated"``, ``"blank"``, or empty.
 
