@@ -256,7 +256,7 @@ def test_rows_and_labels_that_do_not_match_are_counted_and_named(sdata, caplog):
     table.obs["cell_id"] = ids
     sdata.tables["table"] = table
     with pytest.raises(
-        TableError, match=r"1 row\(s\).*\(a_9999\).*4 label\(s\) without row \(a_3, a_6.*on_missing='drop'"
+        TableError, match=r"1 row of table.*\(a_9999\).*4 labels without row \(a_3, a_6.*on_missing='drop'"
     ):
         sfm.tl.embed_cells(sdata, Moments())
     assert not sdata["table"].obsm.keys() & {"X_moments"}

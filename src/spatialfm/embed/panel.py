@@ -129,7 +129,9 @@ def _say_left_out(resolved: list[dict[str, int]], shared: Sequence[str], wanted:
     ]
     if lacking and shared:
         warn(
-            f"{len(lacking)} of {counted(len(every), 'marker')} not measured in every sample and left out: "
+            f"{len(lacking)} of {counted(len(every), 'marker')} {'is' if len(lacking) == 1 else 'are'} not measured "
+            "in every "
+            "sample and left out: "
             f"{listed(lacking, 10, quoted=False)}. If two of them are one, pass mapping= with the marker of "
             "each channel; samples= embeds the samples of a panel apart."
         )
