@@ -61,9 +61,15 @@ def problems(message: str, function: Callable | None) -> list[str]:
 
 
 def takes(function: Callable, name: str) -> bool:
-    """Whether a function has an argument of that name, or takes any."""
+    """Whether a function has an argument of that name, its own or, where it passes them on, an option of a model."""
+    from spatialfm.models import list_models
+    from spatialfm.models.registry import options_of
+
     parameters = inspect.signature(function).parameters
-    return name in parameters or any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    if name in parameters:
+        return True
+    passes_on = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return passes_on and any(name in options_of(model) for model in list_models().index)
 
 
 def called() -> Callable | None:
