@@ -191,3 +191,24 @@ def test_glass_of_simulated_slides(share, light):
     assert overlap(mask, truth) > (0.94 if share else 0.999)
     x, y = (sdata["truth"].obsm["spatial"] / options.get("mpp", 0.5)).astype(int).T
     assert mask[y, x].mean() >= 0.99
+
+
+@pytest.mark.real_data
+def test_real_fields_are_full_of_tissue(real_data):
+    """Spleen, lymph node, pancreas, lymphoma; and breast, whose dim stroma is tissue too."""
+    from tifffile import imread
+
+    full = {"spleen_imc/images/*.tif": 1.0, "bnhl_codex/images/*.tif": 0.377, "pancreas_imc/*_imc.tiff": 1.0}
+    full |= {"opal_mif/images/*.tif": 0.497}
+    for pattern, mpp in full.items():
+        for path in sorted(real_data.glob(pattern)):
+            assert find_tissue_mask(imread(path), mpp).all(), path.name
+    (path,) = real_data.glob("dcis_mibi/images/Point3112_*.tif")
+    image = imread(path)
+    mask, _ = found_tissue(lambda y0, y1, x0, x1: image[:, y0:y1, x0:x1], len(image), image.shape[1:], 0.5)
+    assert mask.mean() > 0.9
+    (path,) = real_data.glob("dcis_mibi/images/Point3129_*.tif")  # the lower half was not acquired
+    image = imread(path)
+    mask, _ = found_tissue(lambda y0, y1, x0, x1: image[:, y0:y1, x0:x1], len(image), image.shape[1:], 0.5)
+    acquired = (image != 0).any(axis=(0, 2))
+    np.testing.assert_allclose(mask.mean(), acquired.mean(), atol=0.02)

@@ -24,11 +24,15 @@ def with_empty_glass(sdata, sample: str, rng: np.random.Generator) -> None:
     image, mask = np.asarray(sdata[f"image_{sample}"]).copy(), np.asarray(sdata[f"artifacts_{sample}"]).copy()
     dark = rng.normal(100, 8, (len(image), SIDE, EMPTY))
     image[:, :, :EMPTY], mask[:, :EMPTY] = dark.clip(0).astype(image.dtype), 0
+    cells = np.asarray(sdata[f"cells_{sample}"]).copy()
+    cells[:, :EMPTY] = 0  # nobody segments cells on glass
     to_um = {sample: get_transformation(sdata[f"image_{sample}"], sample)}
     names = sdata[f"image_{sample}"].coords["c"].values.tolist()
+    del sdata.labels[f"cells_{sample}"]
     for elements in (sdata.images, sdata.labels):
         del elements[f"{'image' if elements is sdata.images else 'artifacts'}_{sample}"]
     sdata[f"image_{sample}"] = Image2DModel.parse(image, dims=("c", "y", "x"), c_coords=names, transformations=to_um)
+    sdata[f"cells_{sample}"] = Labels2DModel.parse(cells, dims=("y", "x"), transformations=dict(to_um))
     sdata[f"artifacts_{sample}"] = Labels2DModel.parse(mask, dims=("y", "x"), transformations=dict(to_um))
 
 
@@ -157,6 +161,15 @@ def test_one_clump_of_stain_is_not_all_the_tissue_there_is():
     np.testing.assert_array_equal(dark, places[:, 1] < 6)
     assert not dark_tokens(level, places, np.ones(400, bool), 2).any()
     assert not dark_tokens(np.ones(400), places, clump, 2).any()
+
+
+def test_dark_tissue_is_no_background():
+    """Without glass a threshold would still call the darker half so."""
+    sdata = sfm.datasets.simulate_cohort(
+        1, n_samples=1, image_size=128, artifacts="saturation", artifact_rate=1.0, random_state=0
+    )
+    sfm.tl.detect_artifacts(sdata, annotations={"P001_1": "artifacts_P001_1"}, C=0.1, min_tokens=5)
+    assert set(sdata["artifact_tokens"].obs["annotation"].dropna()) == {"foreground", "artifact"}
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ._token_table import Tokens
 
 FOREGROUND, BACKGROUND, ARTIFACT = CLASSES = ("foreground", "background", "artifact")
+GLASS = 0.5  # share of tissue below which a token is on glass
 SURROUNDINGS = 64  # model pixels around a token without tissue that make it background: a few cells
 
 
@@ -81,7 +82,9 @@ def example_tokens(
                 free |= names == FOREGROUND
             centers = tokens.grid.starts[mine] + tokens.grid.side / 2
             reach = max(SURROUNDINGS, tokens.grid.side) / 2
-            dark = free & dark_tokens(level[mine], centers, names == ARTIFACT, reach)
+            # a threshold splits whatever there is: it decides where there is glass, and only there
+            glass = tokens.grid.coverage[mine] < GLASS
+            dark = free & glass & dark_tokens(level[mine], centers, names == ARTIFACT, reach)
             instead[mine], assumed[mine] = names, dark
             names = np.where(dark, BACKGROUND, names)
         known[mine] = names

@@ -99,10 +99,9 @@ marker_embeddings, batch_size, device
         ``{"fold": "artifact", "tissue": "foreground"}``. Default: shapes are called so; labels are artifacts where they
         are not 0, and foreground (or background, as follows) where they are.
     background
-        Whether dark tokens of annotated samples are examples of background, unless annotated otherwise: those around
-        which, within 32 model pixels, none is brighter than Otsu's threshold. It is taken as for
-        `spatialfm.tl.embed_tiles`, but over the tokens that are no artifact: of all pixels, a clump of stain may be the
-        only ones above it.
+        Whether dark tokens of annotated samples are examples of background, unless annotated otherwise: those on glass
+        (less than half tissue, as for `spatialfm.tl.embed_tiles`) around which, within 32 model pixels, none is
+        brighter than Otsu's threshold over the tokens that are no artifact. An image without glass has none.
     opening, closing
         As in `spatialfm.tl.segment_regions`. Not opened by default: folds are narrow.
     head, C, n_trials, n_train, min_cover, min_tokens, outputs, patient_key, random_state
