@@ -111,3 +111,19 @@ def test_refusals_write_nothing(sdata, arguments, error, message):
         sfm.tl.embed_tiles(sdata, "kronos", weights="random", **arguments)
     assert not sdata.tables
     assert not sdata.shapes
+
+
+@pytest.mark.parametrize("lacking", ["sample", "spatial"])
+def test_a_table_of_cells_that_tells_no_place_is_refused_before_any_tile(make_sdata, lacking):
+    image, labels = np.full((2, 64, 64), 40, np.uint8), np.zeros((64, 64), np.int32)
+    labels[8:16, 8:16], labels[40:50, 40:50] = 1, 2
+    sdata = make_sdata({"s": (image, labels)}, ["DAPI", "CD3"])
+    sfm.pp.cell_table(sdata)
+    sdata["table"].obs["type"] = ["T", "B"]
+    if lacking == "sample":
+        del sdata["table"].obs["sample"]
+    else:
+        del sdata["table"].obsm["spatial"]
+    with pytest.raises(TableError, match=rf"Table 'table' has no .*'{lacking}'.*cell_table_name="):
+        sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, cluster_key="type", tissue="all")
+    assert "tiles" not in sdata.tables

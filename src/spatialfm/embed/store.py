@@ -21,7 +21,7 @@ from .._errors import RunError
 
 # Of the numbers that this package computes from given pixels, weights and options. To be raised by whoever changes any
 # of them: blocks, embeddings and statistics of another version are never taken from the cache.
-RECIPE = 3
+RECIPE = 4
 
 
 def fingerprint(identity: Mapping[str, object]) -> str:

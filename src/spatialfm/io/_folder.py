@@ -8,7 +8,7 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 
-from .._errors import InputFileError, PixelSizeError
+from .._errors import InputFileError, PixelSizeError, counted
 from ..pp.measure import loaded
 from ..pp.pieces import scan_pieces
 from ._axes import assign_axes
@@ -134,7 +134,7 @@ def _without_masks(
         return rest, [("mask_kept", ", ".join(file.name for file in found))]  # a name for each: they were meant
     if len(found) == len(rest):
         raise InputFileError(
-            f"Folder '{folder}' holds no marker, only {len(files)} file(s) that look like masks: "
+            f"Folder '{folder}' holds no marker, only {counted(len(files), 'file')} that may be masks: "
             f"{', '.join(file.name for file in files[:5])}. Pass a folder with one TIFF a marker, or name them with "
             "channel_names=."
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tifffile
 
-from .._errors import InputFileError, listed
+from .._errors import InputFileError, counted, listed
 from ._ifd import check_ifd_chain
 from ._metadata import ImageMetadata, read_metadata
 from ._ome import companion_error, external_xml, metadata_file, missing_files
@@ -273,8 +273,8 @@ def _pages(series: TiffPageSeries, n_planes: int, state: FileState, missing: Seq
         offset = series.dataoffset
         if offset is None:
             raise InputFileError(
-                f"'{state.path}' should hold {n_planes} planes but has {len(series)} page(s). It is truncated or "
-                "damaged; copy or export it again."
+                f"'{state.path}' should hold {n_planes} planes but has {counted(len(series), 'page')}. It is truncated "
+                "or damaged; copy or export it again."
             )
         pages = [
             Page(state.path, np.array([start]), np.array([keyframe.nbytes]), start)

@@ -8,7 +8,7 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 
-from .._errors import InputFileError
+from .._errors import InputFileError, counted
 from ._axes import assign_axes, plane_words
 from ._image import LazyImage
 from ._layout import TiffLayout, open_tiff
@@ -106,8 +106,8 @@ def _decoded(stack: da.Array, encoding: str, path: Path) -> da.Array:
     """The number that each colour stands for; an alpha channel says nothing."""
     if stack.shape[0] not in (3, 4) or stack.dtype != np.uint8:
         raise InputFileError(
-            f"labels_encoding={encoding!r} needs 8-bit red, green and blue; labels '{path}' have {stack.shape[0]} "
-            f"plane(s) of {stack.dtype}. Leave it out."
+            f"labels_encoding={encoding!r} needs 8-bit red, green and blue; labels '{path}' have "
+            f"{counted(stack.shape[0], 'plane')} of {stack.dtype}. Leave it out."
         )
     first, second, third = stack[:3].astype(np.uint32)[:: 1 if encoding == "rgb" else -1]
     return first + 256 * second + 65_536 * third
@@ -131,8 +131,8 @@ def check_labels(labels: da.Array, stored: np.dtype, path: str, *, cast: bool) -
     n_wrong, largest = da.compute((~whole).sum(), labels.max())
     if n_wrong:
         raise InputFileError(
-            f"cast_labels=True, but {int(n_wrong):,} pixel(s) of labels '{path}' are no whole number from 0 up. "
-            "It is not a label image: pass the mask of the cells."
+            f"cast_labels=True, but {counted(int(n_wrong), 'pixel is', 'pixels are')} no whole number from 0 up in "
+            f"labels '{path}'. It is not a label image: pass the mask of the cells."
         )
     limit = min(_EXACT_BELOW[stored.itemsize], 2**32)
     if largest >= limit:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from .._errors import InputFileError, PanelError
+from .._errors import InputFileError, PanelError, counted
 from .._public import public
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".qptiff", ".btf", ".tf8", ".tf2")
@@ -115,14 +115,14 @@ def resolve_channel_names(
         names = given
         if len(names) != n_channels:
             raise PanelError(
-                f"channel_names has {len(names)} name(s), but {file} has {n_channels} channel(s). "
+                f"channel_names has {counted(len(names), 'name')}, but {file} has {counted(n_channels, 'channel')}. "
                 "Pass one name for each channel, in the file's order."
             )
     else:
         names = default_channel_names(n_channels) if found is None else [str(name).strip() for name in found]
         if len(names) != n_channels:
             raise PanelError(
-                f"The metadata of {file} names {len(names)} channel(s), but the image has {n_channels}. "
+                f"The metadata of {file} names {counted(len(names), 'channel')}, but the image has {n_channels}. "
                 "Pass channel_names=[...], one for each channel, in the file's order."
             )
         if given:

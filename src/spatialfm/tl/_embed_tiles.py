@@ -237,6 +237,14 @@ def _cells(sdata: SpatialData, table_name: str, cluster_key: str | None) -> AnnD
     cells = sdata.tables[table_name]
     if cluster_key not in cells.obs:
         raise TableError(f"No column {cluster_key!r} in table {table_name!r}; it has {', '.join(map(str, cells.obs))}.")
+    lacking = [f"obs[{SAMPLE_KEY!r}]"] * (SAMPLE_KEY not in cells.obs) + [f"obsm[{SPATIAL!r}]"] * (
+        SPATIAL not in cells.obsm
+    )
+    if lacking:
+        raise TableError(
+            f"Table {table_name!r} has no {' and no '.join(lacking)}: which tile a cell lies in cannot be told. "
+            "sfm.pp.cell_table makes a table that has both; name it with cell_table_name=."
+        )
     return cells
 
 

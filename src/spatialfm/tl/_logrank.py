@@ -176,7 +176,7 @@ def logrank(
     if trend:
         result["trend"] = trend_test(parts)
     logger.info(
-        "log-rank on %r: chi2 = %.2f, %d degree(s) of freedom, p = %.3g; %d patients, %d events%s.",
+        "log-rank on %r: chi2 = %.2f, %d df, p = %.3g; %d patients, %d events%s.",
         *(group_key, statistic, dof, p_value, len(codes), outcome.event.sum()),
         "; optimistic, since the groups were made with this outcome" if result["optimistic"] else "",
     )

@@ -152,7 +152,7 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
         If the records say that they cannot be compared.
     """
     if use_rep == "X":
-        return _joined(list(reference.var_names), list(query.var_names), 1, "marker(s) of X")
+        return _joined(list(reference.var_names), list(query.var_names), 1, "marker of X")
     records = [table.uns.get(UNS, {}).get(use_rep) for table in (reference, query)]
     widths = [table.obsm[use_rep].shape[1] for table in (reference, query) if use_rep in table.obsm]
     if len(widths) < 2:
@@ -177,12 +177,12 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
         )
     _compare_pixels(records, use_rep)
     if all(named):
-        return _joined(*named, 1, f"column(s) of {use_rep!r}")
+        return _joined(*named, 1, f"column of {use_rep!r}")
     markers = [json.loads(record["markers"]) for record in records]
     reduced = [record.get("n_components") for record in records]
     if records[0]["output"] == "marker" and not any(reduced):
         width = int(records[0]["embedding_dim"])
-        return _joined(*markers, width, f"marker(s) of {use_rep!r}")
+        return _joined(*markers, width, f"marker of {use_rep!r}")
     if any(reduced) and widths[0] == widths[1] and _same_basis(reference, query, use_rep):
         return np.arange(widths[0]), np.arange(widths[1])
     if any(reduced):
