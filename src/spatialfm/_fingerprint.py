@@ -65,6 +65,12 @@ def check_unchanged(adata: AnnData, record: Mapping[str, object], key: str, func
         )
 
 
+def is_thinned(adata: AnnData, record: Mapping[str, object]) -> bool:
+    """Whether a table has fewer rows than a result was made of, as one that was thinned for a map."""
+    made_of = record.get("params", {}).get(DATA, "")
+    return bool(made_of) and adata.n_obs < json.loads(str(made_of))["n"]
+
+
 def digest(names: Iterable[object], *columns: Iterable[object]) -> str:
     """One hash of rows by name, in any order, with what was used of each."""
     parts = _hashes(pd.Series([str(name) for name in names], dtype=object))

@@ -161,3 +161,23 @@ def test_refusals():
     del cells.obs["time_point"]
     with pytest.raises(TableError, match="No column 'time_point' in obs, which the shifts were measured by"):
         sfm.pl.shift(cells)
+
+
+def test_fewer_cells_of_all_patients_are_drawn_and_a_lost_patient_is_refused():
+    cells = cohort()
+    thinned = cells[np.arange(0, cells.n_obs, 3)].copy()
+    dots = []
+    for table in (thinned, cells):
+        ax = sfm.pl.shift(table, show=False)[2]
+        lines = [line for line in ax.get_lines() if line.get_marker() == "o"]
+        dots.append(sorted(float(y) for line in lines for y in np.atleast_1d(line.get_ydata())))
+    assert len(dots[0]) >= 8
+    assert dots[0] == dots[1]
+    plt.close("all")
+    without = cells[cells.obs["patient"] != "P03"].copy()
+    with pytest.raises(TableError, match="tells of 'P03', of whom this table has no cell"):
+        sfm.pl.shift(without, show=False)
+    relabelled = cells.copy()
+    relabelled.obs["time_point"] = relabelled.obs["time_point"].map({"before": "after", "after": "before"})
+    with pytest.raises(TableError, match="was made of other data"):
+        sfm.pl.shift(relabelled, show=False)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.colors import to_hex
 
 from .._errors import TableError, listed
-from .._fingerprint import check_unchanged
+from .._fingerprint import check_unchanged, is_thinned
 from .._public import public
 from ._figure import Palette, category_colors, finish, stored_colors
 
@@ -102,7 +102,10 @@ def shift(
     """
     record = _record(adata, key)
     if {record["params"]["time_key"], record["params"]["patient_key"]} <= set(adata.obs):
-        check_unchanged(adata, record, key, "distribution_shift")
+        if is_thinned(adata, record):  # fewer cells of the same patients make the same figure
+            _check_patients(adata, record, key)
+        else:
+            check_unchanged(adata, record, key, "distribution_shift")
     params, table = record["params"], record["table"]
     if measure not in LABELS:
         raise TableError(f'measure={measure!r} is not known. Pass "distance" or "shift".')
@@ -168,6 +171,15 @@ def _record(adata: AnnData, key: str) -> dict[str, Any]:
             f"No shifts in uns[{key!r}]; uns has {listed(adata.uns)}. Measure them with sfm.tl.distribution_shift."
         )
     return record
+
+
+def _check_patients(adata: AnnData, record: dict[str, Any], key: str) -> None:
+    there = set(adata.obs[record["params"]["patient_key"]].astype(str))
+    if gone := [name for name in dict.fromkeys(record["table"]["patient"].astype(str)) if name not in there]:
+        raise TableError(
+            f"uns[{key!r}] tells of {listed(gone, 5)}, of whom this table has no cell. Draw from cells of all "
+            "patients, or run sfm.tl.distribution_shift on those that are meant."
+        )
 
 
 def _points(adata: AnnData, basis: str) -> np.ndarray:
