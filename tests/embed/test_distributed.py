@@ -222,7 +222,7 @@ def test_replaced_pixels_are_told_here(client, make_sdata, blobs, many_blocks):
 def test_images_in_memory_are_not_sent_to_every_worker(client, make_sdata, blobs, monkeypatch):
     sdata = make_sdata({"a": blobs(0, n_channels=2), "b": blobs(1, n_channels=2, side=200)}, CHANNELS)
     monkeypatch.setattr(module, "MAX_PIXELS", 100_000)
-    with pytest.raises(RunError, match=r"largest 'image_b', are in memory.*MB\. Write .*sdata\.write.*read_zarr"):
+    with pytest.raises(RunError, match=r"are in memory, the largest 'image_b',.*MB\. Write .*sdata\.write.*read_zarr"):
         sfm.tl.embed_cells(sdata, Sums(), client=client)
     assert not sdata.tables
     assert not finished_blocks()

@@ -230,7 +230,7 @@ def test_folders_that_do_not_fit(tiny, tmp_path):
     gone = next(name for name in tensors if name.endswith("encoder.layer.1.output.dense.weight"))
     del tensors[gone]
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(WeightsError, match=r"1 tensors are missing \(encoder.layer.1.output.dense.weight\)"):
+    with pytest.raises(WeightsError, match=r"1 tensor is missing \(encoder.layer.1.output.dense.weight\)"):
         esm_embeddings({"a": "MNRG"}, tmp_path)
 
 

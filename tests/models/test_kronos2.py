@@ -164,7 +164,7 @@ def test_unknown_markers_are_reported_once(recwarn):
     recwarn.clear()
     encoder(pixels, names)
     assert not recwarn.list
-    with pytest.warns(SpatialfmWarning, match="does not know 1 of 1 markers: CD8"):
+    with pytest.warns(SpatialfmWarning, match="does not know 1 of 1 marker: CD8"):
         encoder(pixels[:, :1], ["CD8"])
     assert encoder.unknown(names) == ["CD3", "FoxA1"]
 
@@ -172,7 +172,7 @@ def test_unknown_markers_are_reported_once(recwarn):
 def test_markers_that_the_code_refuses(repository, calls):
     encoder = sfm.models.load("kronos2", weights=repository, trust_remote_code=True)
     with (
-        pytest.warns(SpatialfmWarning, match="markers: FoxA1"),
+        pytest.warns(SpatialfmWarning, match="marker: FoxA1"),
         pytest.raises(
             ModelError, match=r"refused markers \['FoxA1'\]: 'foxa1'. Leave out FoxA1, which it does not know"
         ),

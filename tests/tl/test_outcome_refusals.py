@@ -284,7 +284,7 @@ def numbers_of(record: object) -> list[float]:
     if isinstance(record, dict):
         return [n for key in sorted(record) if key != "params" for n in numbers_of(record[key])]
     if isinstance(record, pd.DataFrame):
-        record = record.select_dtypes("number").to_numpy()
+        record = record.drop(columns="event", errors="ignore").select_dtypes("number").to_numpy()  # as it was coded
     values = np.asarray(record)
     return values.astype(float).ravel().tolist() if values.dtype.kind in "fiub" else []
 
