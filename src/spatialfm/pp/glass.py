@@ -186,7 +186,8 @@ def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Sp
             return None
         flat |= side & (slope <= np.quantile(slope[side], 1 - _EDGE))
     column, bright, floor = values[flat, None].astype(np.float64), bright[flat], 1e-6 * np.ptp(values) ** 2
-    one = GaussianMixture(1, reg_covar=floor).fit(column)
+    variance = float(column.var())
+    one = -0.5 * (np.log(2 * np.pi * (variance + floor)) + variance / (variance + floor))  # of a single component
     two = GaussianMixture(
         2,
         weights_init=[1 - bright.mean(), bright.mean()],
@@ -195,7 +196,7 @@ def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Sp
         max_iter=300,
         random_state=0,
     ).fit(column)
-    gain = n_independent * (two.score(column) - one.score(column)) - 1.5 * np.log(max(n_independent, 2))
+    gain = n_independent * (two.score(column) - one) - 1.5 * np.log(max(n_independent, 2))
     order = np.argsort(two.means_[:, 0])
     low, high = two.means_[order, 0]
     spread = np.sqrt(two.covariances_[order, 0, 0])
