@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .._errors import PixelSizeError, counted, listed, warn
 from .._keys import ATTRS
 from ..pp.elements import SampleElements, pixel_size
+from ..pp.units import PIXEL_SIZES
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -56,7 +57,7 @@ def image_pixel_sizes(
                 f"{pair.coordinate_system!r} is "
                 "the identity). Pass mpp=<µm per pixel>."
             )
-        if size is not None and not 0.01 <= size <= 50:
+        if size is not None and not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
             raise PixelSizeError(f"{size:g} µm per pixel of image {pair.image!r} cannot be. Pass mpp=<µm per pixel>.")
         if given is None and known.get(pair.sample, {}).get("mpp_source") == "assumed":
             assumed.append(pair.image)

@@ -21,7 +21,6 @@ from .reader import SampleReader, regions
 from .tissue import find_tissue, tissue_identity
 
 PERCENTILE = 99.0
-RECIPES = ("released", "paper")
 _HALF = np.exp(-0.5)
 KERNEL = np.array([_HALF, 1.0, _HALF]) / (1 + 2 * _HALF)  # Gaussian of sigma 1 on three pixels
 MAX_VALUES = 2**24  # pixels of all channels that are held for a percentile; of more, every k-th row is taken
