@@ -14,18 +14,19 @@ PACKAGE = "spatialfm"
 LONGEST = 420  # lines; a longer file has two subjects
 
 # `_demo` and what begins with it belong to the command line
-ROOMS = {"cli", "_demo", "datasets", "embed", "get", "io", "metrics", "models", "pl", "pp", "tl", "train"}
+ROOMS = {"cli", "_demo", "datasets", "embed", "get", "io", "metrics", "models", "pl", "pp", "stats", "tl", "train"}
 MAY_IMPORT = {  # besides itself and the top-level files that begin with an underscore
     "models": set(),
+    "stats": set(),
     "pp": set(),
     "io": {"pp"},
     "datasets": {"pp"},
     "embed": {"models", "pp"},
     "train": {"models", "embed", "pp"},
-    "metrics": set(),
+    "metrics": {"stats"},
     "get": set(),
-    "tl": {"embed", "models", "pp", "get", "metrics"},
-    "pl": {"pp", "get"},
+    "tl": {"embed", "models", "pp", "get", "metrics", "stats"},
+    "pl": {"pp", "get", "stats"},
     "_demo": ROOMS - {"cli"},
     "cli": ROOMS,
 }

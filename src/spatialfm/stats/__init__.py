@@ -1,0 +1,1 @@
+"""Statistics on arrays. They know neither AnnData nor patients' tables, and nothing else of the package."""
