@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,3 +114,29 @@ def test_input_is_not_touched_and_result_is_written(cells, tmp_path):
     for back in (read_h5ad(tmp_path / "p.h5ad"), read_zarr(tmp_path / "p.zarr")):
         np.testing.assert_array_equal(back.layers["clr"], patients.layers["clr"])
         assert list(back.obs_names) == list(patients.obs_names)
+
+
+def test_rows_of_equally_many_cells():
+    """The absences of a patient of few cells are those of one of many, once as many cells are drawn."""
+    rng = np.random.default_rng(0)
+    sizes = [60] * 20 + [3000] * 20
+    types = np.concatenate([rng.choice(list("abcd"), n, p=[0.6, 0.35, 0.04, 0.01]) for n in sizes])
+    patients = np.repeat([f"P{i:02d}" for i in range(40)], sizes)
+    obs = pd.DataFrame(
+        {"type": types, "patient": patients, "sample": patients}, index=np.arange(len(types)).astype(str)
+    )
+    cells = ad.AnnData(obs=obs)
+    even = sfm.tl.composition(cells, "type", patient_key="patient", cells_per_row="even")
+    assert (even.layers["counts"].sum(axis=1) == 60).all()
+    assert (even.obs["n_cells"] == 60).all()
+    assert even.obs["n_cells_measured"].tolist() == sizes
+    assert even.uns["composition"]["params"]["cells_per_row"] == 60
+    absent = even.to_df()["d"] == 0
+    few, many = absent[:20].mean(), absent[20:].mean()
+    assert abs(few - many) < 0.45  # of all cells: 0.55 against 0
+    assert many > 0.2
+    whole = sfm.tl.composition(cells, "type", patient_key="patient")
+    assert (whole.to_df()["d"][20:] > 0).all()
+    np.testing.assert_allclose(even.layers["clr"].sum(axis=1), 0, atol=1e-9)
+    with pytest.raises(TableError, match=r"cells_per_row='few' is not known"):
+        sfm.tl.composition(cells, "type", cells_per_row="few")

@@ -12,7 +12,9 @@ from .._keys import SAMPLE_KEY
 from .._logging import logger
 from .._public import public
 from .._storable import write_uns
+from ..stats.depth import rarefied
 from ._check import check_anndata, check_samples, codes_by_appearance, codes_of, listed, obs_column
+from ._depth import Depth, depth_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,6 +28,8 @@ def composition(
     library_key: str = SAMPLE_KEY,
     patient_key: str | None = None,
     pseudocount: float = 0.5,
+    cells_per_row: Depth = "all",
+    random_state: int = 0,
 ) -> AnnData:
     """Cellular composition of each sample, or of each patient.
 
@@ -47,6 +51,13 @@ def composition(
     pseudocount
         Cells that are added to every category before the logarithm of ``layers["clr"]``, so that an absent phenotype
         has one.
+    cells_per_row
+        Cells of each sample or patient that are counted, drawn at random: ``"all"``; ``"even"``, as many of each as
+        those with the fewest have (one row in ten, where it has far fewer, keeps what it has); or a number. Logarithms
+        and absences depend on how many cells there are. Where that goes with the outcome, a classifier tells numbers
+        of cells instead of tissue; of equally many it cannot.
+    random_state
+        Seed of the draw.
 
     Returns
     -------
@@ -54,8 +65,8 @@ def composition(
     1), ``layers["counts"]`` numbers of cells, ``layers["clr"]`` centred log-ratios
     ``log(count + pseudocount) - mean(log(count + pseudocount))`` (Aitchison 1982), on which distances and linear
     models of compositions are meaningful. ``obs`` holds every column of ``adata.obs`` that is constant within all
-    rows (the clinical ones), ``n_cells`` and ``n_samples``. ``uns["composition"]["params"]`` records the call; colours
-    of the clusters come along.
+    rows (the clinical ones), ``n_cells`` and ``n_samples`` (and ``n_cells_measured``, where fewer were drawn).
+    ``uns["composition"]["params"]`` records the call; colours of the clusters come along.
 
     Raises
     ------
@@ -86,6 +97,11 @@ def composition(
 
     counts = cross_count(row_codes, codes, (len(row_names), len(categories)))
     obs = constant_columns(adata.obs.drop(columns=[cluster_key]), row_codes, row_names)
+    measured = counts.sum(axis=1).astype(int)
+    unit = "sample" if patient_key is None else "patient"
+    if (depth := depth_of(cells_per_row, measured, "cells_per_row", unit)) is not None:
+        counts = rarefied(counts, depth, np.random.default_rng(random_state)).astype(np.float64)
+        obs["n_cells_measured"] = measured
     obs["n_cells"] = counts.sum(axis=1).astype(int)
     sample_codes, _ = codes_by_appearance(samples)
     per_row = pd.DataFrame({"row": row_codes, "sample": sample_codes}).groupby("row")["sample"].nunique()
@@ -108,12 +124,14 @@ def composition(
             "library_key": library_key,
             "patient_key": patient_key or "",
             "pseudocount": float(pseudocount),
+            "cells_per_row": depth or "all",
+            "random_state": random_state,
         }
     }
     write_uns(result, "composition", record)
     if len(adata.uns.get(f"{cluster_key}_colors", ())) == len(categories):
         result.uns[f"{cluster_key}_colors"] = list(adata.uns[f"{cluster_key}_colors"])
-    logger.info("Composition of %d rows by %d clusters from %d cells.", *result.shape, adata.n_obs)
+    logger.info("Composition of %d rows by %d clusters from %d cells.", *result.shape, counts.sum())
     return result
 
 

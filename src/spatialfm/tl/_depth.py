@@ -1,0 +1,104 @@
+"""Numbers of cells against the outcome, said before a score can be taken for a property of the tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._errors import TableError, counted, warn
+from .._logging import logger
+from ..stats.depth import DepthTest, depth_by_class, depth_by_survival, even_depth
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Depth = int | Literal["all", "even"]
+N_CELLS = "n_cells"  # column of tables of patients, as tl.composition writes it
+
+
+def cells_of_cases(adata: AnnData, codes: np.ndarray, n_cases: int) -> np.ndarray:
+    """Cells of each case: rows, or what ``obs["n_cells"]`` of a table of samples, patients or tiles adds up to."""
+    weights = None
+    if N_CELLS in adata.obs and pd.api.types.is_numeric_dtype(adata.obs[N_CELLS]):
+        weights = adata.obs[N_CELLS].to_numpy(float, na_value=0.0)
+    return np.rint(np.bincount(codes, weights=weights, minlength=n_cases)).astype(int)
+
+
+def class_depth(
+    n_cells: np.ndarray, codes: np.ndarray, names: Sequence[str], key: str, remedy: str, unit: str = "patient"
+) -> dict[str, object]:
+    """Warn where classes differ in their numbers of cells; what was found, for ``params``.
+
+    Parameters
+    ----------
+    n_cells, codes
+        ``(patients,)`` cells and class of each.
+    names
+        Of the classes.
+    key
+        Column of ``obs`` with the class.
+    remedy
+        Sentence that says what to do about it, in the words of the caller.
+    """
+    found = depth_by_class(n_cells, codes)
+    medians = [
+        f"{np.median(n_cells[codes == i]):,.0f} of {name!r}" for i, name in enumerate(names) if (codes == i).any()
+    ]
+    return _tell(found, f"obs[{key!r}]", f"median {', '.join(medians)}", remedy, unit)
+
+
+def survival_depth(
+    n_cells: np.ndarray, time: np.ndarray, event: np.ndarray, keys: Sequence[str], remedy: str, unit: str = "patient"
+) -> dict[str, object]:
+    """The same for survival."""
+    event = event.astype(bool)
+    found = depth_by_survival(n_cells, time, event)
+    medians = [
+        f"{np.median(n_cells[mine]):,.0f} of those {what}"
+        for what, mine in (("with an event", event), ("without", ~event))
+        if mine.any()
+    ]
+    return _tell(found, f"obs[{keys[0]!r}] and obs[{keys[1]!r}]", f"median {', '.join(medians)}", remedy, unit)
+
+
+def _tell(found: DepthTest, where: str, medians: str, remedy: str, unit: str) -> dict[str, object]:
+    numbers = f"{medians}; {found.measure} {found.value:.2f}, p = {found.p_value:.2g}"
+    if found.associated:
+        warn(
+            f"Numbers of cells a {unit} go with {where} ({numbers}). Rare phenotypes are missed among few cells, so "
+            f"that a score may tell numbers of cells instead of tissue. {remedy}"
+        )
+    else:
+        logger.info("numbers of cells do not go with %s (%s)", where, numbers)
+    return {
+        "depth_measure": found.measure,
+        "depth_value": found.value,
+        "depth_p_value": found.p_value,
+        "depth_associated": found.associated,
+    }
+
+
+def depth_of(cells: Depth, n_cells: np.ndarray, argument: str, unit: str = "patient") -> int | None:
+    """How many cells of each patient are to be drawn, None for all; those who have fewer are told.
+
+    Raises
+    ------
+    TableError
+        If it is no such number.
+    """
+    if isinstance(cells, str) and cells == "all":
+        return None
+    if isinstance(cells, str) and cells == "even":
+        depth = even_depth(n_cells)
+    elif isinstance(cells, int | np.integer) and not isinstance(cells, bool) and cells >= 1:
+        depth = int(cells)
+    else:
+        raise TableError(f'{argument}={cells!r} is not known. Pass "all", "even", or a number of cells.')
+    few = int((n_cells < depth).sum())
+    left = f"; {counted(few, unit)} with fewer: all of theirs" if few else ""
+    if (n_cells > depth).any():
+        logger.info("%s cells of each %s are drawn (median of all: %s)%s", depth, unit, int(np.median(n_cells)), left)
+    return depth
