@@ -14,6 +14,7 @@ from .._preparation import BY_TRAINING
 from .._public import public
 from .._storable import default_key, write_obsm, write_uns
 from ._check import check_anndata, listed, named, obs_column
+from ._patient_names import patients_of_rows
 from ._probe import check_head, fit_probe
 from ._replaced import remove_earlier
 from ._representation import representation
@@ -106,9 +107,8 @@ def annotate(
             f"cells ({listed(classes)}). Label cells of two or more."
         )
     values = representation(adata, use_rep)
-    groups = None
-    if patient_key is not None and patient_key in adata.obs:
-        groups = adata.obs[patient_key].astype(str).to_numpy()[known]
+    groups = patients_of_rows(adata, patient_key)
+    groups = None if groups is None else groups[known]
     model, used = fit_probe(
         values[known], labels, head=head, C=C, groups=groups, n_trials=n_trials, random_state=random_state
     )

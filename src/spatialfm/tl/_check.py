@@ -12,6 +12,7 @@ from .._errors import ClinicalError, SpatialfmError, TableError, counted
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._storable import check_key
+from ._patient_names import ask_for_patients, check_spelling, suggestion
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,8 +46,11 @@ def obs_column(
 ) -> pd.Series:
     """Column of obs; an absent one, or one with missing values, is refused by name."""
     if key not in adata.obs:
-        raise error(f"No column {key!r} in obs ({argument}=); found {listed(adata.obs.columns, 12)}.")
+        hint = suggestion(adata, key, argument)
+        raise error(f"No column {key!r} in obs ({argument}=); found {listed(adata.obs.columns, 12)}.{hint}")
     column = adata.obs[key]
+    if argument in ("patient_key", "library_key"):
+        check_spelling(column, argument, error)
     missing = column.isna()
     if missing.any() and not allow_missing:
         raise error(
@@ -84,6 +88,7 @@ def check_split(
 
     A column of another name is taken at its word: it may be the better one.
     """
+    ask_for_patients(adata, patient_key, error, library_key)
     if patient_key not in (None, SAMPLE_KEY, library_key) or PATIENT_KEY not in adata.obs or patient_key == PATIENT_KEY:
         return
     case = library_key if patient_key is None else patient_key

@@ -15,6 +15,7 @@ from .._fingerprint import digest
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from ._check import check_anndata, check_samples, listed, named, obs_column
+from ._patient_names import ask_for_patients, check_spelling, suggestion
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -123,11 +124,14 @@ def patient_column(
     Missing names are refused, and so is a sample of two patients.
     """
     if patient_key is None or (patient_key == PATIENT_KEY and PATIENT_KEY not in samples.obs):
+        if patient_key is not None:
+            ask_for_patients(samples, patient_key, error)
         return None
     if patient_key not in samples.obs:
+        hint = suggestion(samples, patient_key, "patient_key")
         raise error(
             f"No column {patient_key!r} in obs (patient_key=); found {listed(samples.obs.columns, 12)}. Pass the "
-            "column with the patient, or patient_key=None if each row is one."
+            f"column with the patient, or patient_key=None if each row is one.{hint}"
         )
     patients = samples.obs[patient_key]
     if patients.isna().any():
@@ -136,6 +140,7 @@ def patient_column(
             f"{listed(patients.index[patients.isna()], 3)}. Fill the column, or pass patient_key=None if each row is a "
             "patient."
         )
+    check_spelling(patients, "patient_key", error)
     if SAMPLE_KEY in samples.obs:
         check_samples(samples.obs[SAMPLE_KEY], patients, error)
     return patients

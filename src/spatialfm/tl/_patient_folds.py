@@ -14,6 +14,7 @@ from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from ._check import check_split, codes_by_appearance, listed, obs_column, value_of_each
 from ._composition import _patients
+from ._patient_names import suggestion
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -199,9 +200,10 @@ def _owner(
     if patient_key is None:
         return samples, codes, "row" if library_key is None else "sample"
     if patient_key == PATIENT_KEY and PATIENT_KEY not in adata.obs:
+        hint = suggestion(adata, patient_key, "patient_key")
         raise TableError(
             f"No column {PATIENT_KEY!r} in obs (patient_key=); found {listed(adata.obs.columns, 12)}. Pass the column "
-            "with the patient, or patient_key=None if each sample is one."
+            f"with the patient, or patient_key=None if each sample is one.{hint}"
         )
     if library_key is None:
         return obs_column(adata, patient_key, "patient_key", rows="rows", error=ClinicalError), codes, "patient"

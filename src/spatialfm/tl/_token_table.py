@@ -15,6 +15,7 @@ from .._storable import write_obsm, write_uns
 from ._annotate import certainty
 from ._class_maps import check_names, labels_element, natural_step, owners, record_map, smooth_classes
 from ._embedding import choose_components, embedding_record, grid_obs, output_keys, run_plan
+from ._patient_names import patients_of_rows
 from ._probe import draw_per_class, fit_probe
 from ._representation import representation
 
@@ -154,9 +155,8 @@ def classify(
     labels = np.asarray(known, dtype=object).astype(str)
     if n_train is not None:
         rows = draw_per_class(labels, rows, n_train, random_state)
-    groups = None
-    if patient_key is not None and patient_key in table.obs:
-        groups = table.obs[patient_key].astype(str).to_numpy()[rows]
+    groups = patients_of_rows(table, patient_key)
+    groups = None if groups is None else groups[rows]
     model, used = fit_probe(
         values[rows], labels[rows], head=head, C=C, groups=groups, n_trials=n_trials, random_state=random_state
     )

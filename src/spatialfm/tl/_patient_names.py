@@ -1,0 +1,188 @@
+"""Who is a patient: columns that are called otherwise, and names that are spelled in two ways."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SpatialfmError, TableError, counted, listed, warn
+from .._keys import PATIENT_KEY, SAMPLE_KEY
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# names of columns, in small letters and without what separates words
+CALLED = frozenset(
+    "patient patients patientid patientids patientname patientno patientnr patientnum patientnumber patientcode "
+    "patientidentifier patientbarcode patientuid patientindex bcrpatientbarcode deidentifiedpatientid pat patid pid pt "
+    "ptid ptno ptnr ptnumber case cases caseid caseno casenr casenumber casename casesubmitterid submitterid subject "
+    "subjects subjectid subjectno subjectnr subjectnumber subjectname donor donors donorid donorno donorname "
+    "participant participants participantid individual individuals individualid indid person personid mrn metabricid "
+    "mouse mouseid animal animalid".split()
+)
+NO_NAME = frozenset({"", "nan", "none", "<na>", "nat", "null"})  # what a missing value becomes as text
+DOUBTFUL = frozenset({"na", "n/a", "unknown", "missing", "not available", "-", "?"})
+FEWEST = 3  # different values: a column of two is a group
+
+
+def like_patients(obs: pd.DataFrame, but: Iterable[str | None] = ()) -> list[str]:
+    """Columns that are called as patients are, and hold names of several.
+
+    Examples
+    --------
+    >>> like_patients(pd.DataFrame({"PatientID": list("aabbcc"), "case": [0, 1] * 3, "arm": list("xyzxyz")}))
+    ['PatientID']
+    """
+    taken, found = {PATIENT_KEY, *but}, []
+    for name in obs.columns:
+        if name in taken or re.sub(r"[\W_]", "", str(name).casefold()) not in CALLED:
+            continue
+        values = obs[name].dropna()
+        whole = not pd.api.types.is_float_dtype(values.dtype) or bool((values % 1 == 0).all())
+        if whole and values.nunique() >= FEWEST:
+            found.append(str(name))
+    return found
+
+
+def ask_for_patients(
+    table: AnnData, patient_key: str | None, error: type[SpatialfmError], library_key: str | None = None
+) -> None:
+    """Where rows or samples would count as patients, ask whether a column that is called otherwise holds them.
+
+    Raises
+    ------
+    SpatialfmError
+        If the usual column is absent, was not asked for by another name, and another column has a name several times.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If the user said that rows or samples are patients, and such a column says otherwise.
+    """
+    if PATIENT_KEY in table.obs or patient_key not in (None, PATIENT_KEY, SAMPLE_KEY, library_key):
+        return
+    library_key = library_key if library_key in table.obs else SAMPLE_KEY
+    unit = "samples" if library_key in table.obs else "rows"
+    case = table.obs[library_key] if unit == "samples" else pd.Series(table.obs_names, index=table.obs_names)
+    for name in like_patients(table.obs, (patient_key, library_key)):
+        pairs = pd.DataFrame({"patient": table.obs[name].astype(object), "case": case.astype(object)}).dropna()
+        pairs = pairs.drop_duplicates()
+        several = pairs.loc[pairs["patient"].duplicated(), "patient"].unique()
+        if not len(several):
+            continue
+        has = f"{counted(len(several), 'of its names has', 'of its names have')} several {unit}"
+        if patient_key == PATIENT_KEY:
+            raise error(
+                f"No column {PATIENT_KEY!r} in obs (patient_key=), so that {unit} would count as patients; but "
+                f"obs[{name!r}] is called as patients are, and {has}, first {listed(several, 3)}. Pass "
+                f'patient_key="{name}", or patient_key=None if it is not the patient.'
+            )
+        warn(
+            f"patient_key={patient_key!r}: {unit} count as patients, but obs[{name!r}] is called as patients are, and "
+            f'{has}, first {listed(several, 3)}. Pass patient_key="{name}" if it is the patient.'
+        )
+        return
+
+
+def suggestion(table: AnnData, key: str | None, argument: str) -> str:
+    """``Did you mean ...``: columns called as patients are, where the one asked for is absent; else nothing."""
+    found = like_patients(table.obs) if argument == "patient_key" and key not in table.obs else []
+    return f' {listed(found)} is called as patients are: pass {argument}="{found[0]}" if it is.' if found else ""
+
+
+def check_spelling(names: pd.Series, argument: str, error: type[SpatialfmError] = TableError) -> None:
+    """Refuse names that read alike, which would count as several; warn of those that may be one.
+
+    Raises
+    ------
+    SpatialfmError
+        If two names differ in case, spaces, or in being number or text; or if missing values became text.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If two names differ in separators and leading zeros alone, as ``"P-1"`` and ``"P01"`` do.
+    """
+    spelled = [name for name in names.unique() if not _missing(name)]
+    alike: dict[str, list[object]] = {}
+    for name in spelled:
+        alike.setdefault(_read(name), []).append(name)
+    what = {"patient_key": "patient", "library_key": "sample"}.get(argument, "name")
+    column = f'adata.obs["{names.name}"]'
+    for read, same in alike.items():
+        if read in NO_NAME:
+            raise error(
+                f"obs[{names.name!r}] ({argument}=) says {same[0]!r} where it has no {what}: as text that is one "
+                f"{what} of its own. Make them missing: {column} = {column}.astype(object).replace({same[0]!r}, None)."
+            )
+    twice = [same for same in alike.values() if len(same) > 1]
+    if twice:
+        changes = {str(other): str(_kept(same)) for same in twice for other in same if str(other) != str(_kept(same))}
+        some = dict(list(changes.items())[:6])
+        mend = f"{column} = {column}.astype(str)" + (f".replace({some})" if some else "")
+        raise error(
+            f"obs[{names.name!r}] ({argument}=) spells {counted(len(twice), what)} in several ways, first "
+            f"{' and '.join(repr(_plain(name)) for name in twice[0])}, each of which would count as a {what}. If they "
+            f"mean the same, write them alike: {mend}"
+            f"{' (and so on)' if len(changes) > 6 else ''}; else rename one."
+        )
+    if doubtful := [name for read, (name, *_) in alike.items() if read in DOUBTFUL]:
+        warn(f"obs[{names.name!r}] ({argument}=) holds {doubtful[0]!r}, which counts as one {what}.")
+    loose: dict[str, list[object]] = {}
+    for read, (name, *_) in alike.items():
+        loose.setdefault(_loosely(read), []).append(name)
+    if near := [same for same in loose.values() if len(same) > 1]:
+        warn(
+            f"obs[{names.name!r}] ({argument}=) holds {' and '.join(repr(_plain(name)) for name in near[0])}, which "
+            f"count as different {what}s{'' if len(near) == 1 else f', and {len(near) - 1} more such'}. If they mean "
+            "the same, write them alike."
+        )
+
+
+def _read(name: object) -> str:
+    """A name as it is read: 1, "1", 1.0 and " 1.0" are one."""
+    text = unicodedata.normalize("NFKC", str(name)).replace("\ufeff", "").replace("\u200b", "")
+    text = " ".join(text.split()).casefold()
+    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", text)
+
+
+def _loosely(read: str) -> str:
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[\s_./-]+", "", read)) if not _is_decimal(read) else read
+
+
+def _is_decimal(read: str) -> bool:
+    """Whether a separator is part of a number, or stands between numbers, where ``1-11`` is not ``11-1``."""
+    return re.search(r"\d[\s_./-]+\d", read) is not None
+
+
+def _kept(same: list[object]) -> object:
+    """The spelling that has no spaces and no decimals."""
+    return min(same, key=lambda name: (str(name) != str(name).strip(), len(str(name)), str(name)))
+
+
+def _plain(name: object) -> object:
+    return name.item() if isinstance(name, np.generic) else name
+
+
+def _missing(name: object) -> bool:
+    return name is None or bool(pd.isna(name))
+
+
+def patients_of_rows(table: AnnData, patient_key: str | None, error: type[SpatialfmError] = TableError) -> object:
+    """Patient of each row as text ``(n,)``, for what keeps patients together; None where there is no column."""
+    if patient_key is None:
+        return None
+    if patient_key not in table.obs:
+        if found := like_patients(table.obs):
+            warn(
+                f"No column {patient_key!r} in obs (patient_key=): cells of one patient may be on both sides of the "
+                f'split that tunes C. obs[{found[0]!r}] is called as patients are; pass patient_key="{found[0]}".'
+            )
+        return None
+    check_spelling(table.obs[patient_key], "patient_key", error)
+    return table.obs[patient_key].astype(str).to_numpy()
