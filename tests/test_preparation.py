@@ -79,7 +79,7 @@ def agreement(cells, rep):
 
 
 def hits(cells, rep):
-    found = sfm.tl.search(sfm.tl.build_index(cells, rep), cells[:20].copy(), k=5)
+    found = sfm.tl.search(sfm.tl.build_index(cells, rep), cells[:20].copy(), k=5, exclude=None)
     return found["hit"].tolist()
 
 

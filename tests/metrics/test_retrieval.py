@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import spatialfm as sfm
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmWarning, TableError
 
 
 @pytest.fixture
@@ -44,10 +45,10 @@ def test_chance_is_what_random_hits_give():
     hits = pd.DataFrame({"query": np.repeat(names, 3), "rank": [1, 2, 3] * 400, "hit": rng.choice(names, 1200)})
     table = sfm.metrics.retrieval(hits, labels=labels, k=[1, 3]).set_index("measure")
     a, b = (labels == "a").mean(), (labels == "b").mean()
-    same = a**2 + b**2
-    assert table.loc["accuracy@1", "chance"] == pytest.approx(same, abs=0.01)
-    either = a * (1 - b**3) + b * (1 - a**3)
-    assert table.loc["accuracy@3", "chance"] == pytest.approx(either, abs=0.01)
+    n = {"a": round(400 * a), "b": round(400 * b)}
+    wrong = {kind: stats.hypergeom(399, n[kind] - 1, 3).pmf(0) for kind in n}  # three of the others, no hit
+    assert table.loc["accuracy@1", "chance"] == pytest.approx(sum(n[x] / 400 * (n[x] - 1) / 399 for x in n))
+    assert table.loc["accuracy@3", "chance"] == pytest.approx(sum(n[x] / 400 * (1 - wrong[x]) for x in n))
     assert table.loc["accuracy@1", "low"] < table.loc["accuracy@1", "chance"] < table.loc["accuracy@1", "high"]
 
 
@@ -58,3 +59,92 @@ def test_names_that_are_missing_are_told(hits):
         sfm.metrics.retrieval(hits, labels=pd.Series({"a": 1, "b": 1, "q1": 1, "q2": 1}))
     with pytest.raises(TableError, match="no hits"):
         sfm.metrics.retrieval(hits[:0], labels=pd.Series({"a": 1}))
+
+
+@pytest.fixture
+def cohort():
+    """Three patients of four cells; a label that a patient has throughout, and hits of the own patient first."""
+    names = [f"{patient}{i}" for patient in "PQR" for i in range(4)]
+    patients = pd.Series([name[0] for name in names], index=names)
+    labels = patients.map({"P": "x", "Q": "x", "R": "y"})
+    rows = []
+    for query in names:
+        own = [name for name in names if name[0] == query[0] and name != query]
+        others = [name for name in names if name[0] != query[0]]
+        rows += [{"query": query, "rank": i + 1, "hit": hit} for i, hit in enumerate([query, own[0], *others])]
+    return pd.DataFrame(rows), labels, patients
+
+
+def test_hits_of_the_own_patient_neither_count_nor_are_they_chance(cohort):
+    hits, labels, patients = cohort
+    with pytest.warns(SpatialfmWarning, match="12 of 120 hits are of the query's own patient and are left out"):
+        table = sfm.metrics.retrieval(hits, labels=labels, patients=patients, k=[1]).set_index("measure")
+    # the first hit of others is of Q for P, of P for Q and R
+    assert table.loc["accuracy@1", "value"] == pytest.approx(2 / 3)
+    assert table.loc["accuracy@1", "chance"] == pytest.approx((4 / 8 + 4 / 8 + 0) / 3)
+    assert table.loc["accuracy@1", ["unit", "n_patients"]].tolist() == ["patient", 3]
+    counted = sfm.metrics.retrieval(hits, labels=labels, patients=patients, same_patient=True, k=[1])
+    counted = counted.set_index("measure")
+    assert counted.loc["accuracy@1", "value"] == 1  # itself does not count, its patient does
+    assert counted.loc["accuracy@1", "chance"] == pytest.approx((7 / 11 + 7 / 11 + 3 / 11) / 3)
+    alone = sfm.metrics.retrieval(hits, labels=labels, k=[1]).set_index("measure")
+    assert alone.loc["accuracy@1", "value"] == 1
+    assert alone.loc["accuracy@1", "unit"] == "query"
+
+
+def test_the_interval_is_a_jackknife_over_patients():
+    rng = np.random.default_rng(1)
+    names = [f"c{i}" for i in range(40)]
+    patients = pd.Series(np.repeat(list("PQRS"), 10), index=names)
+    labels = pd.Series(rng.choice(["x", "y"], 40), index=names)
+    hits = pd.concat(
+        pd.DataFrame({"query": name, "rank": [1, 2, 3], "hit": rng.choice(patients.index[patients != own], 3, False)})
+        for name, own in patients.items()
+    )
+    table = sfm.metrics.retrieval(hits, labels=labels, patients=patients, k=[2]).set_index("measure")
+    right = labels[hits["hit"]].to_numpy() == labels[hits["query"]].to_numpy()
+    without = []
+    for patient in "PQRS":
+        kept = (patients[hits["hit"]].to_numpy() != patient) & (patients[hits["query"]].to_numpy() != patient)
+        first = pd.Series(right[kept]).groupby(hits["query"].to_numpy()[kept]).apply(lambda part: part[:2].mean())
+        without.append(first.mean())
+    half = stats.t.ppf(0.975, 3) * np.sqrt(3 / 4 * np.sum((np.array(without) - np.mean(without)) ** 2))
+    row = table.loc["precision@2"]
+    assert row["high"] - row["value"] == pytest.approx(half)
+    assert row["value"] - row["low"] == pytest.approx(half)
+
+
+def test_mcnemar_is_that_of_statsmodels(monkeypatch):
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    from spatialfm.metrics import _retrieval
+
+    rng = np.random.default_rng(0)
+    names = [f"c{i}" for i in range(60)]
+    labels = pd.Series(rng.choice(["x", "y", "z"], 60), index=names)
+    hits = pd.DataFrame({"query": np.repeat(names, 3), "rank": [1, 2, 3] * 60})
+    hits["hit"] = [rng.choice(labels.index[labels == labels[query]]) if rng.random() < 0.5 else rng.choice(names)
+                   for query in hits["query"]]  # fmt: skip
+    hits = hits[hits["hit"] != hits["query"]]
+    drawn = []
+    inner = _retrieval._random_rows
+    monkeypatch.setattr(_retrieval, "_random_rows", lambda *args: drawn.append(inner(*args)) or drawn[-1])
+    table = sfm.metrics.retrieval(hits, labels=labels, k=[3]).set_index("measure")
+    place = hits.groupby("query").cumcount().to_numpy()
+    queries = np.unique(hits["query"])
+    random = drawn[0][0][np.searchsorted(queries, hits["query"]), place]
+    one = (labels[hits["hit"]].to_numpy() == labels[hits["query"]].to_numpy()).astype(int)
+    two = (labels.to_numpy()[random] == labels[hits["query"]].to_numpy()).astype(int)
+    expected = mcnemar(pd.crosstab(one, two).to_numpy(), exact=False, correction=False).pvalue
+    assert table.loc["precision@3", "p_mcnemar"] == pytest.approx(expected)
+
+
+def test_chance_of_compositions_leaves_the_own_patient_out():
+    names = ["a1", "a2", "b1", "b2"]
+    compositions = pd.DataFrame({"T": [0.0, 0.0, 1.0, 0.5], "B": [1.0, 1.0, 0.0, 0.5]}, index=names)
+    patients = pd.Series(["a", "a", "b", "b"], index=names)
+    hits = pd.DataFrame({"query": ["a1", "a2"], "rank": 1, "hit": ["b1", "b2"]})
+    table = sfm.metrics.retrieval(hits, compositions=compositions, patients=patients, k=[1], n_chance=4000)
+    table = table.set_index("measure")
+    assert table["value"].round(9).to_dict() == {"rmse@1": 0.75, "l1@1": 1.5}
+    assert table.loc["rmse@1", "chance"] == pytest.approx(0.75, abs=0.02)  # 1 or 1/2, never 0

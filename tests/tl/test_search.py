@@ -11,7 +11,7 @@ from anndata import AnnData
 from scipy.spatial.distance import cdist
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmError, TableError
+from spatialfm._errors import SpatialfmError, SpatialfmWarning, TableError
 from spatialfm.tl._search import Index
 from spatialfm.tl._search_samples import lower_bound, wasserstein
 
@@ -49,11 +49,33 @@ def test_rows_of_the_same_group_are_left_out(values):
     distance = cdist(values, values)
     distance[patient.to_numpy()[:, None] == patient.to_numpy()] = np.inf
     assert hits["hit"].tolist() == [f"c{i}" for i in distance.argsort(1)[:, :4].ravel()]
+    pd.testing.assert_frame_equal(sfm.tl.search(index, cells, k=4), hits)  # which is what is done unless asked for
     alone = table(values[:5], patient=["a"] * 5)
-    none = sfm.tl.search(
-        sfm.tl.build_index(alone, "X_m"), alone, exclude=alone.obs["patient"], exclude_of=alone.obs["patient"]
-    )
-    assert none.empty
+    assert sfm.tl.search(sfm.tl.build_index(alone, "X_m"), alone).empty
+
+
+def test_the_own_patient_is_found_only_if_that_is_asked_for(values, tmp_path):
+    cells = table(values, patient=np.repeat(["a", "b", "c"], 100))
+    sfm.tl.build_index(cells, "X_m").save(tmp_path / "index.npz")
+    index = Index.load(tmp_path / "index.npz")
+    hits = sfm.tl.search(index, cells[:50], k=3)
+    assert set(hits["query_patient"]) == {"a"}
+    assert set(hits["hit_patient"]) == {"b", "c"}
+    assert (cells.obs.loc[hits["hit"], "patient"].to_numpy() == hits["hit_patient"]).all()
+    itself = sfm.tl.search(index, cells[:50], k=1, exclude=None)
+    assert (itself["hit"] == itself["query"]).all()
+    renamed = cells.copy()
+    renamed.obs = renamed.obs.rename(columns={"patient": "who"})
+    with pytest.warns(SpatialfmWarning, match="Patients of the query are not known.*patient_key="):
+        found = sfm.tl.search(index, renamed[:50], k=1)
+    assert (found["hit"] == found["query"]).all()
+    pd.testing.assert_frame_equal(sfm.tl.search(index, renamed[:50], k=3, patient_key="who"), hits)
+    with pytest.warns(SpatialfmWarning, match="Patients of the index are not known"):
+        sfm.tl.search(sfm.tl.build_index(cells, "X_m", patient_key=None), cells[:2], k=1)
+    with pytest.raises(TableError, match="No column 'whom'"):
+        sfm.tl.build_index(cells, "X_m", patient_key="whom")
+    with pytest.raises(TableError, match="exclude='slide' is neither 'patient' nor the groups"):
+        sfm.tl.search(index, cells, exclude="slide")
 
 
 def test_a_graph_finds_nearly_all_and_says_how_many():
@@ -198,14 +220,14 @@ def test_a_graph_leaves_the_own_group_out_without_comparing_all(monkeypatch):
     index = sfm.tl.build_index(table(values), "X_m", approximate=True)
     exact = sfm.tl.build_index(table(values), "X_m")
     compared = []
-    nearest = _search._nearest
+    nearest = _search.nearest
 
     def counted(one, rows, k):
         if one.graph is None:
             compared.append(len(rows))
         return nearest(one, rows, k)
 
-    monkeypatch.setattr(_search, "_nearest", counted)
+    monkeypatch.setattr(_search, "nearest", counted)
     options = {"exclude": mixed[:100], "exclude_of": mixed}
     found = sfm.tl.search(index, table(values[:100]), k=5, **options)
     assert sum(compared) == 0

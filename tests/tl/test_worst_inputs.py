@@ -103,8 +103,9 @@ def test_ten_cells_are_enough_for_what_needs_few():
     patients = sfm.tl.composition(cells, "type", patient_key="patient")
     assert patients.to_df()["NK"].tolist() == [0] * 5  # a class without cells stays in the table
     np.testing.assert_allclose(patients.X.sum(axis=1), 1)
-    hits = sfm.tl.search(sfm.tl.build_index(cells, "X_e"), cells, k=50)
-    assert len(hits) == 100  # as many as there are
+    index = sfm.tl.build_index(cells, "X_e")
+    assert len(sfm.tl.search(index, cells, k=50, exclude=None)) == 100  # as many as there are
+    assert len(sfm.tl.search(index, cells, k=50)) == 80  # two of each patient are left out
     assert len(sfm.tl.search_samples(cells, "S0", k=50, use_rep="X_e")) == 4
 
 

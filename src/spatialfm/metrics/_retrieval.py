@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError, listed
+from .._errors import TableError, listed, warn
 from .._public import public
+from ..stats.jackknife import jackknife_variance, t_limits
+from ..stats.random_hits import chance_of_any, draw_rows
+
+UNKNOWN = -1  # code of a row whose patient is not known
 
 
 @public
@@ -19,15 +24,24 @@ def retrieval(
     query_labels: pd.Series | None = None,
     compositions: pd.DataFrame | None = None,
     query_compositions: pd.DataFrame | None = None,
+    patients: pd.Series | None = None,
+    query_patients: pd.Series | None = None,
+    same_patient: bool = False,
     k: Sequence[int] = (1, 3, 5),
     n_chance: int = 100,
     random_state: int = 0,
 ) -> pd.DataFrame:
     """Score hits by labels, by compositions, or both.
 
-    KRONOS's measures (*Image retrieval*): ``accuracy@k``, the share of queries of which one of the first `k` hits has
+    Measures of KRONOS (*Image retrieval*): ``accuracy@k``, the share of queries of which one of the first `k` hits has
     the query's label, and ``rmse@k``, the root mean squared error between the composition of the query and that of the
-    best of the first `k` hits. ``precision@k`` is the mean share of the first `k` hits with the query's label.
+    best of the first `k` hits. Measures of VirTues (Methods, *Information retrieval*): ``precision@k``, the mean share
+    of the first `k` hits with the query's label, and ``l1@k``, the sum of the absolute differences of compositions, of
+    the best of the first `k` hits (published for the first hit). VirTues' sliced Wasserstein distance between the
+    pixels of images is not among them.
+
+    A patient's tissue is most like itself. Hits of the query's own patient are therefore left out, the next ones move
+    up, and chance is that of a search in the other patients.
 
     Parameters
     ----------
@@ -37,21 +51,40 @@ def retrieval(
         Label of each row of the index and of the query, by name; `query_labels` defaults to `labels`.
     compositions, query_compositions
         Fractions of cell types of the rows of the index and of the query, likewise.
+    patients, query_patients
+        Patient of each row of the index and of the query, likewise (default: what the columns ``hit_patient`` and
+        ``query_patient`` of `hits` say).
+    same_patient
+        Whether hits of the query's own patient count.
     k
         Numbers of hits.
     n_chance, random_state
-        Random searches that the chance level is the mean of (hits drawn from all rows of `labels` or `compositions`,
-        leaving out the query itself), and their seed.
+        Random searches that the chance of ``rmse`` and ``l1`` is the mean of, and their seed.
 
     Returns
     -------
-    One row a measure and `k`: ``value``, ``chance``, ``low``, ``high`` (95 % interval of the mean over queries, from
-    1,000 bootstrap draws), ``n`` queries. Queries with fewer than `k` hits are scored on those that they have.
+    One row a measure and `k`: ``value`` (mean over queries), ``chance`` (of hits drawn without replacement from the
+    rows of `labels` or `compositions`, without the query itself and, unless they count, the rows of its patient; exact
+    for labels), ``low``, ``high`` (95 % interval), ``n`` queries, ``n_patients``, ``unit`` and ``p_mcnemar``. Queries
+    with fewer than `k` hits are scored on those that they have. Hits of one query often come from one patient and are
+    right or wrong together: where an embedding tells nothing, ``accuracy@k`` is then below its chance (``precision@k``
+    is not).
+
+    The interval has patients as the unit: a jackknife that leaves each patient out of queries and hits, with Student's
+    t. Where patients are not known (``unit`` is ``"query"``) it takes queries for independent of each other, which
+    cells of one tissue are not. ``p_mcnemar`` is VirTues' test, of ``precision@k`` alone: hits that are right against
+    those of one random search, each for itself. It takes hits for independent and is too small where queries share
+    patients: compare ``low`` with ``chance`` instead.
 
     Raises
     ------
     TableError
         If there are neither labels nor compositions, or names are missing from them or have no value there.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If hits are of the query's own patient, or `hits` knows patients that `patients` should tell of all rows.
 
     Examples
     --------
@@ -67,35 +100,258 @@ def retrieval(
     if not len(hits):
         raise TableError("There are no hits to score.")
     hits = hits.sort_values(["query", "rank"], kind="stable")
-    rng, rows = np.random.default_rng(random_state), []
+    rng, tables = np.random.default_rng(random_state), []
     for what, of_index, of_query in (
-        ("labels", labels, labels if query_labels is None else query_labels),
-        ("compositions", compositions, compositions if query_compositions is None else query_compositions),
+        ("labels", labels, query_labels),
+        ("compositions", compositions, query_compositions),
     ):
-        if of_index is None:
-            continue
-        for column, known in (("hit", of_index), ("query", of_query)):
-            if missing := list(pd.unique(hits.loc[~hits[column].isin(known.index), column])):
-                raise TableError(f"{what}= lacks {len(missing)} of the names in {column!r}: {listed(missing, 3)}.")
-        for names, known in ((hits["hit"], of_index), (hits["query"], of_query)):
-            empty = known.isna() if isinstance(known, pd.Series) else known.isna().any(axis=1)
-            if missing := list(known.index[empty & known.index.isin(names)]):
-                raise TableError(
-                    f"{what}= has no value for {len(missing)} of the names: {listed(missing, 3)}. Leave their rows out "
-                    "of the index and of the queries."
-                )
-        if what == "labels":
-            _check_kinds(of_index, of_query)
-        mine, theirs = of_query.loc[hits["query"]].to_numpy(), of_index.loc[hits["hit"]].to_numpy()
-        draws = [_random(hits, of_index, rng) for _ in range(n_chance)]
-        for n in k:
-            for name, score in _scores(what).items():
-                found = score(hits, mine, theirs, n)
-                chance = np.mean([score(hits, mine, of_index.to_numpy()[draw], n).mean() for draw in draws])
-                low, high = _bootstrap(found, rng)
-                row = {"measure": f"{name}@{n}", "value": found.mean(), "chance": chance, "low": low, "high": high}
-                rows.append(row | {"n": len(found)})
+        if of_index is not None:
+            _check(hits, what, of_index, of_index if of_query is None else of_query)
+            tables.append((what, of_index, of_query))
+    index_names = tables[0][1].index
+    if not all(of_index.index.is_unique for _, of_index, _ in tables):
+        raise TableError("Names of labels= or compositions= repeat: hits could not be told apart. Make them unique.")
+    who = _patients(hits, index_names, patients, query_patients, same_patient)
+    rows = []
+    for what, of_index, of_query in tables:
+        ranked = _ranked(hits, of_index.index, who, itself=of_query is None, same_patient=same_patient)
+        mine = (of_index if of_query is None else of_query).loc[ranked.queries].to_numpy()
+        rows += _score(what, ranked, mine, of_index.to_numpy(), k, n_chance, rng)
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Hits as a matrix, one row a query."""
+
+    queries: pd.Index
+    rows: np.ndarray  # (queries, ranks) row of the index, -1 where there is no hit
+    of_query: np.ndarray  # (queries,) patient, as a code
+    of_index: np.ndarray  # (index,) likewise
+    itself: np.ndarray  # (queries,) row of the index that is the query, -1 if none
+    same_patient: bool
+    unit: str
+
+    def excluded(self, code: int) -> np.ndarray:
+        """Rows of the index ``(index,)`` that queries of a patient may not find."""
+        return (self.of_index == code) & (code != UNKNOWN) & (not self.same_patient)
+
+
+def _ranked(
+    hits: pd.DataFrame, names: pd.Index, who: tuple[pd.Series, pd.Series] | None, *, itself: bool, same_patient: bool
+) -> _Ranked:
+    queries, code = np.unique(hits["query"].to_numpy(), return_inverse=True)
+    queries = pd.Index(queries)
+    own = names.get_indexer(queries) if itself else np.full(len(queries), -1)
+    of_index, of_query = np.full(len(names), UNKNOWN), np.full(len(queries), UNKNOWN)
+    if who is not None:
+        known = pd.Index(pd.unique(pd.concat([who[0].dropna(), who[1].dropna()])))
+        of_index, of_query = (known.get_indexer(one.reindex(at)) for one, at in ((who[0], names), (who[1], queries)))
+        of_index, of_query = np.asarray(of_index), np.asarray(of_query)
+    found = names.get_indexer(hits["hit"])
+    kept = found != own[code]
+    if not same_patient:
+        kept &= (of_index[found] != of_query[code]) | (of_query[code] == UNKNOWN)
+    place = pd.Series(code[kept]).groupby(code[kept]).cumcount().to_numpy()
+    rows = np.full((len(queries), int(place.max(initial=0)) + 1), -1)
+    rows[code[kept], place] = found[kept]
+    some = (rows >= 0).any(axis=1)
+    if not some.any():
+        raise TableError("No hit is of another patient than its query: there is nothing to score. Search with more k=.")
+    unit = "query" if who is None or (of_query[some] == UNKNOWN).any() else "patient"
+    return _Ranked(queries[some], rows[some], of_query[some], of_index, own[some], same_patient, unit)
+
+
+def _score(
+    what: str, ranked: _Ranked, mine: np.ndarray, theirs: np.ndarray, ks: Sequence[int], n_chance: int,
+    rng: np.random.Generator,
+) -> list[dict[str, object]]:  # fmt: skip
+    score = _same_label if what == "labels" else _differences
+    values = score(mine[:, None], theirs[ranked.rows])  # {measure: (queries, ranks)}
+    there = ranked.rows >= 0
+    exact = _label_chance(ranked, mine, theirs) if what == "labels" else None
+    drawn = _random_rows(ranked, max(ks), 1 if what == "labels" else n_chance, rng)
+    rows = []
+    for n in ks:
+        for measure, value in values.items():
+            best = {"accuracy": np.nanmax, "precision": np.nanmean}.get(measure, np.nanmin)
+            found = _mean_of_first(value, there, n, best)
+            if exact is None:
+                chance = float(np.mean([_random_mean(mine, theirs, one, n, measure) for one in drawn]))
+            else:
+                n_rows, n_right = exact
+                each = chance_of_any(n_rows, n_right, n) if measure == "accuracy" else n_right / n_rows
+                chance = float(np.nanmean(each))
+            low, high = np.clip(_interval(value, there, n, best, ranked), 0, 1 if exact is not None else np.inf)
+            row = {"measure": f"{measure}@{n}", "value": found, "chance": chance, "low": low, "high": high}
+            row |= {"n": len(there), "n_patients": _n_patients(ranked), "unit": ranked.unit, "p_mcnemar": np.nan}
+            if measure == "precision":
+                row["p_mcnemar"] = _mcnemar(value[:, :n], there[:, :n], theirs, mine, drawn[0][:, :n])
+            rows.append(row)
+    return rows
+
+
+def _same_label(mine: np.ndarray, theirs: np.ndarray) -> dict[str, np.ndarray]:
+    same = (mine == theirs).astype(float)
+    return {"accuracy": same, "precision": same}
+
+
+def _differences(mine: np.ndarray, theirs: np.ndarray) -> dict[str, np.ndarray]:
+    apart = np.asarray(mine, dtype=float) - np.asarray(theirs, dtype=float)
+    return {"rmse": np.sqrt((apart**2).mean(axis=-1)), "l1": np.abs(apart).sum(axis=-1)}
+
+
+def _mean_of_first(value: np.ndarray, there: np.ndarray, n: int, best: Callable) -> float:
+    """Mean over queries of the best, or the mean, of the first `n` hits that are there."""
+    first = there & (there.cumsum(axis=1) <= n)
+    some = first.any(axis=1)
+    return float(best(np.where(first[some], value[some], np.nan), axis=1).mean()) if some.any() else np.nan
+
+
+def _interval(value: np.ndarray, there: np.ndarray, n: int, best: Callable, ranked: _Ranked) -> tuple[float, float]:
+    mean = _mean_of_first(value, there, n, best)
+    if ranked.unit == "query":
+        first = there & (there.cumsum(axis=1) <= n)
+        each = best(np.where(first, value, np.nan), axis=1)
+        return t_limits(mean, each.var(ddof=1) / len(each) if len(each) > 1 else np.nan, len(each) - 1)
+    of_hit = np.where(ranked.rows >= 0, ranked.of_index[ranked.rows], UNKNOWN)
+    asking, found = np.unique(ranked.of_query), np.setdiff1d(of_hit, [UNKNOWN])
+    # patients of both sides leave both at once; those of a second cohort are a second sample
+    groups = [np.union1d(asking, found)] if np.intersect1d(asking, found).size else [asking, found]
+    variance = 0.0
+    for codes in groups:
+        without = [
+            _mean_of_first(value[ranked.of_query != code], (there & (of_hit != code))[ranked.of_query != code], n, best)
+            for code in codes
+        ]
+        variance += jackknife_variance(without)
+    return t_limits(mean, variance, len(asking) - 1)
+
+
+def _n_patients(ranked: _Ranked) -> int:
+    return len(np.unique(ranked.of_query[ranked.of_query != UNKNOWN]))
+
+
+def _label_chance(ranked: _Ranked, mine: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that each query may find, and those among them that have its label."""
+    counts = pd.Series(theirs).value_counts()
+    n = np.full(len(mine), float(len(theirs)))
+    right = counts.reindex(mine).fillna(0).to_numpy(float)
+    for code in np.unique(ranked.of_query):
+        out = ranked.excluded(code)
+        if out.any():
+            asked = ranked.of_query == code
+            n[asked] -= out.sum()
+            right[asked] -= pd.Series(theirs[out]).value_counts().reindex(mine[asked]).fillna(0).to_numpy(float)
+    still = ranked.itself >= 0
+    if not ranked.same_patient:  # its patient's rows are gone already, and it with them
+        still &= (ranked.of_index[ranked.itself] != ranked.of_query) | (ranked.of_query == UNKNOWN)
+    n[still] -= 1
+    right[still] -= theirs[ranked.itself[still]] == mine[still]
+    return np.where(n > 0, n, np.nan), right
+
+
+def _random_rows(ranked: _Ranked, k: int, n_draws: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows of the index ``(queries, k)`` for each draw: -1 where a query may find no more."""
+    drawn = [np.full((len(ranked.queries), k), -1) for _ in range(n_draws)]
+    for code in np.unique(ranked.of_query):
+        asked, free = np.flatnonzero(ranked.of_query == code), np.flatnonzero(~ranked.excluded(code))
+        own = np.full(len(asked), -1)
+        place = np.searchsorted(free, ranked.itself[asked])
+        inside = (ranked.itself[asked] >= 0) & (place < len(free))
+        inside[inside] = free[place[inside]] == ranked.itself[asked][inside]
+        own[inside] = place[inside]
+        for one in drawn:
+            for mine, less in ((own < 0, 0), (own >= 0, 1)):  # of those that are in the index, one row less is free
+                if mine.any() and len(free) > less:
+                    rows = draw_rows(len(free) - less, int(mine.sum()), k, rng)
+                    rows = rows + ((own[mine, None] >= 0) & (rows >= own[mine, None]))
+                    one[asked[mine], : rows.shape[1]] = free[rows]
+    return drawn
+
+
+def _random_mean(mine: np.ndarray, theirs: np.ndarray, drawn: np.ndarray, n: int, measure: str) -> float:
+    return _mean_of_first(_differences(mine[:, None], theirs[drawn])[measure], drawn >= 0, n, np.nanmin)
+
+
+def _mcnemar(value: np.ndarray, there: np.ndarray, theirs: np.ndarray, mine: np.ndarray, drawn: np.ndarray) -> float:
+    """VirTues' test: chi-squared of hits that only one of the two searches has right."""
+    from scipy import stats
+
+    width = min(value.shape[1], drawn.shape[1])
+    both = there[:, :width] & (drawn[:, :width] >= 0)
+    found, random = (value[:, :width] == 1)[both], (theirs[drawn] == mine[:, None])[:, :width][both]
+    one, two = int((found & ~random).sum()), int((random & ~found).sum())
+    return float(stats.chi2.sf((one - two) ** 2 / (one + two), 1)) if one + two else 1.0
+
+
+def _patients(
+    hits: pd.DataFrame, names: pd.Index, patients: pd.Series | None, of_queries: pd.Series | None, same_patient: bool
+) -> tuple[pd.Series, pd.Series] | None:
+    """Patient of the rows of the index and of the queries, by name; None where they are not known."""
+    told = {"hit_patient", "query_patient"} <= set(hits.columns)
+    if patients is None and not told:
+        return None
+    queries = pd.Index(pd.unique(hits["query"]))
+    of_hits = _by_name(hits, "hit") if told else None
+    if patients is None:
+        of_index = of_hits
+        if not same_patient and not names.isin(of_hits.dropna().index).all():
+            warn(
+                "Which patient the rows of the index are of is known of the hits alone: chance does not leave out all "
+                "rows of the query's patient. Pass patients=, such as adata.obs['patient']."
+            )
+    else:
+        of_index = _named(patients, names, "patients")
+    if of_queries is not None:
+        of_query = _named(of_queries, queries, "query_patients")
+    elif told:
+        of_query = _by_name(hits, "query")
+    else:
+        of_query = _named(patients, queries, "query_patients")
+    if not same_patient:
+        own = of_index.reindex(hits["hit"]).to_numpy() == of_query.reindex(hits["query"]).to_numpy()
+        own &= (hits["hit"] != hits["query"]).to_numpy()
+        if n := int(own.sum()):
+            warn(
+                f"{n} of {len(hits)} hits are of the query's own patient and are left out. Search without them "
+                "(the default), or pass same_patient=True to count them."
+            )
+    return of_index, of_query
+
+
+def _by_name(hits: pd.DataFrame, side: str) -> pd.Series:
+    once = hits.drop_duplicates(side)
+    column = once[f"{side}_patient"].astype(object)
+    return pd.Series(column.where(column.isna(), column.astype(str)).to_numpy(), index=once[side].to_numpy())
+
+
+def _named(series: pd.Series, names: pd.Index, argument: str) -> pd.Series:
+    if missing := list(names[~names.isin(series.index)]):
+        raise TableError(f"{argument}= lacks {len(missing)} of the names: {listed(missing, 3)}.")
+    found = series[~series.index.duplicated()].reindex(names)
+    if found.isna().any():
+        raise TableError(
+            f"{argument}= has no value for {int(found.isna().sum())} of the names: {listed(names[found.isna()], 3)}."
+        )
+    return found.astype(str)
+
+
+def _check(
+    hits: pd.DataFrame, what: str, of_index: pd.Series | pd.DataFrame, of_query: pd.Series | pd.DataFrame
+) -> None:
+    for column, known in (("hit", of_index), ("query", of_query)):
+        if missing := list(pd.unique(hits.loc[~hits[column].isin(known.index), column])):
+            raise TableError(f"{what}= lacks {len(missing)} of the names in {column!r}: {listed(missing, 3)}.")
+    for names, known in ((hits["hit"], of_index), (hits["query"], of_query)):
+        empty = known.isna() if isinstance(known, pd.Series) else known.isna().any(axis=1)
+        if missing := list(known.index[empty & known.index.isin(names)]):
+            raise TableError(
+                f"{what}= has no value for {len(missing)} of the names: {listed(missing, 3)}. Leave their rows out "
+                "of the index and of the queries."
+            )
+    if what == "labels":
+        _check_kinds(of_index, of_query)
 
 
 def _check_kinds(of_index: pd.Series, of_query: pd.Series) -> None:
@@ -106,40 +362,3 @@ def _check_kinds(of_index: pd.Series, of_query: pd.Series) -> None:
             f"labels= and query_labels= write {sorted(alike)[0]!r} in two ways, as number and as text: none of them is "
             "the same. Convert both: labels.astype(str), query_labels.astype(str)."
         )
-
-
-def _scores(what: str) -> dict:
-    if what == "labels":
-        return {"accuracy": _accuracy, "precision": _precision}
-    return {"rmse": _rmse}
-
-
-def _accuracy(hits: pd.DataFrame, mine: np.ndarray, theirs: np.ndarray, k: int) -> np.ndarray:
-    return _of_queries(hits, mine == theirs, k).any()
-
-
-def _precision(hits: pd.DataFrame, mine: np.ndarray, theirs: np.ndarray, k: int) -> np.ndarray:
-    return _of_queries(hits, mine == theirs, k).mean()
-
-
-def _rmse(hits: pd.DataFrame, mine: np.ndarray, theirs: np.ndarray, k: int) -> np.ndarray:
-    return _of_queries(hits, np.sqrt(((mine - theirs) ** 2).mean(axis=1)), k).min()
-
-
-def _of_queries(hits: pd.DataFrame, values: np.ndarray, k: int):
-    first = (hits["rank"] <= k).to_numpy()
-    return pd.Series(values[first]).groupby(hits["query"].to_numpy()[first])
-
-
-def _random(hits: pd.DataFrame, of_index: pd.Series | pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    """A row of the index for each hit, never the query itself."""
-    own = of_index.index.get_indexer(hits["query"])
-    drawn = rng.integers(0, len(of_index) - (own >= 0))
-    return drawn + ((own >= 0) & (drawn >= own))
-
-
-def _bootstrap(values: pd.Series, rng: np.random.Generator, n: int = 1000) -> tuple[float, float]:
-    values = values.to_numpy(float)
-    means = values[rng.integers(0, len(values), (n, len(values)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)

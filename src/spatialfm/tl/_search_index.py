@@ -1,0 +1,155 @@
+"""An index of rows: what is kept of them, its file, and the graphs that are searched in place of all rows."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .._errors import SpatialfmError, TableError
+
+N_MEASURED = 200  # queries that the recall of the graph is measured on
+
+
+@dataclass(frozen=True)
+class Index:
+    """Rows to search in; made by `spatialfm.tl.build_index`.
+
+    Attributes
+    ----------
+    values
+        ``(n, columns)``, float32, centred and scaled as the metric wants it.
+    names
+        Name of each row.
+    center
+        What was subtracted, ``(columns,)``.
+    metric, use_rep
+        ``"l2"`` or ``"cosine"``; the representation.
+    recall
+        Share of the 10 true nearest rows that the graph finds; 1 where rows are compared one by one.
+    method
+        ``"exact"``, or the library whose graph is searched.
+    made
+        How the representation was made, where that is known: a query that was made otherwise is refused.
+    scale
+        What columns were divided by ``(columns,)``; queries are, too.
+    preparation
+        In words, what was done to the columns before.
+    patients
+        Patient of each row, where the table told; hits of the query's own patient are left out by it.
+    """
+
+    values: np.ndarray
+    names: np.ndarray
+    center: np.ndarray
+    metric: str
+    use_rep: str
+    recall: float = 1.0
+    method: str = "exact"
+    made: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    graph: object = field(default=None, compare=False, repr=False)
+    scale: np.ndarray | float = 1.0
+    preparation: str = ""
+    patients: np.ndarray | None = None
+
+    def save(self, path: str | Path) -> None:
+        """Write to a file (``.npz``), beside and renamed; the graph of an approximate index is made anew on loading."""
+        path = Path(path)
+        note = {"metric": self.metric, "use_rep": self.use_rep, "method": self.method, "made": self.made}
+        note["preparation"] = self.preparation
+        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez(
+                    file,
+                    values=self.values,
+                    names=np.asarray(self.names, dtype=str),
+                    center=self.center,
+                    scale=self.scale,
+                    note=np.array(json.dumps(note)),
+                    **({} if self.patients is None else {"patients": np.asarray(self.patients, dtype=str)}),
+                )
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Index:
+        """Read what `save` wrote."""
+        try:
+            with np.load(path) as file:
+                note, arrays = json.loads(str(file["note"])), {name: file[name] for name in file.files}
+        except (ValueError, KeyError, OSError) as error:
+            raise TableError(f"{path} is no index: {error}. Write one with index.save(path).") from error
+        index = cls(
+            arrays["values"], arrays["names"], arrays["center"], note["metric"], note["use_rep"],
+            made=note.get("made", {}), scale=arrays.get("scale", 1.0), preparation=note.get("preparation", ""),
+            patients=arrays.get("patients"),
+        )  # fmt: skip
+        # files of earlier versions say only whether there was a graph
+        method = note.get("method") or ("pynndescent" if note["approximate"] else "exact")
+        return index if method == "exact" else with_graph(index, method, 0)
+
+
+def nearest(index: Index, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    if index.graph is not None:
+        places, distances = index.graph.query(values, k=k)
+    else:
+        from sklearn.neighbors import NearestNeighbors
+
+        distances, places = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(index.values).kneighbors(values)
+    # of vectors of length one, half the squared distance is one minus the cosine
+    return places, distances**2 / 2 if index.metric == "cosine" else distances
+
+
+class _UsearchGraph:
+    """An HNSW graph of usearch that is asked as pynndescent's is."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        try:
+            from usearch.index import Index as Graph
+        except ImportError as error:
+            raise SpatialfmError(
+                'method="usearch" needs usearch: pip install \'spatialfm[search]\'. Or pass method="pynndescent".'
+            ) from error
+        self.graph = Graph(ndim=values.shape[1], metric="l2sq", dtype="f32", expansion_search=128)
+        # with several threads the graph would depend on which of them was first
+        self.graph.add(np.arange(len(values), dtype=np.uint64), values, threads=1)
+
+    def query(self, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Places ``(n, k)`` and distances; -1 and NaN where fewer were reached."""
+        found = self.graph.search(values, k)
+        keys, squares = np.atleast_2d(found.keys), np.atleast_2d(found.distances)
+        places, distances = np.full((len(values), k), -1), np.full((len(values), k), np.nan, np.float32)
+        counts = np.atleast_1d(getattr(found, "counts", keys.shape[1]))
+        reached = np.arange(keys.shape[1]) < counts[:, None]
+        places[:, : keys.shape[1]][reached] = keys[reached].astype(np.int64)
+        distances[:, : keys.shape[1]][reached] = np.sqrt(np.maximum(squares[reached], 0))
+        return places, distances
+
+
+def _pynndescent_graph(values: np.ndarray, random_state: int) -> object:
+    from pynndescent import NNDescent
+
+    graph = NNDescent(values, metric="euclidean", n_neighbors=30, random_state=random_state)
+    graph.prepare()
+    return graph
+
+
+GRAPHS = {"pynndescent": _pynndescent_graph, "usearch": lambda values, random_state: _UsearchGraph(values)}
+
+
+def with_graph(index: Index, method: str, random_state: int) -> Index:
+    from dataclasses import replace
+
+    graph = GRAPHS[method](index.values, random_state)
+    some = np.random.default_rng(random_state).choice(len(index.values), min(N_MEASURED, len(index.values)), False)
+    k = min(10, len(index.values))
+    exact, _ = nearest(index, index.values[some], k)
+    found = graph.query(index.values[some], k=k)[0]
+    hits = [len(np.intersect1d(one, two)) / k for one, two in zip(exact, found, strict=True)]
+    return replace(index, graph=graph, method=method, recall=float(np.mean(hits)))
