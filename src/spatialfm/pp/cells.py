@@ -34,8 +34,9 @@ from .elements import (
 from .joins import counted, listed, match_cells, storable_frame, text_keys
 from .label_findings import NO_NUMBERS
 from .labels import OnPieces, check_choice, inspect_labels, report_labels
-from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums, shapes
+from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums
 from .mend import MendedLabels, plan_mending, write_mended
+from .shapes import shapes
 from .units import check_lengths, say_intensities
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Size, shape and intensity of labelled cells, block by block: lazy arrays in, one row a cell out.
+"""Intensity of labelled cells, block by block: lazy arrays in, one row a cell out.
 
 A box is ``(y0, y1, x0, x1)`` in pixels, ends excluded. No function here holds more than one block of an image.
 """
@@ -9,21 +9,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._keys import SHAPE_COLUMNS
 from .elements import AxisAffine
-
-if TYPE_CHECKING:
-    from .pieces import LabelScan
 
 Box = tuple[int, int, int, int]
 BLOCK_PIXELS = 2**20  # big enough to keep numpy busy, small against memory (some 40 bytes a pixel are needed)
 BLOCK_BYTES = 2**26  # of the channels of a block that are read together
-
-_LENGTHS = ("perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter_area")
+READ_BYTES = 2**24  # of chunks of channels that are asked for at once: asking has its price
 
 
 @dataclass(frozen=True)
@@ -155,83 +149,6 @@ def boxes_on_image(box: np.ndarray, to_image: AxisAffine, shape: tuple[int, int]
     return np.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]], axis=1)
 
 
-def shapes(labels, scan: LabelScan, length: float = 1.0) -> dict[str, np.ndarray]:
-    """Shape of every cell of a scan, as `skimage.measure.regionprops` defines it.
-
-    All cells of a block are measured at once, which is several times faster than one after the other; only the convex
-    hulls of `solidity` come from scikit-image itself.
-
-    Parameters
-    ----------
-    labels
-        Label image ``(y, x)``.
-    scan
-        Cells to measure.
-    length
-        Side of a label pixel in µm; lengths come in this unit.
-    """
-    from skimage.measure import regionprops_table
-
-    out = {name: np.full(scan.ids.size, np.nan) for name in SHAPE_COLUMNS}
-    for rows, (y0, y1, x0, x1) in group_boxes(scan.box, plan_blocks(labels)):
-        rows = np.sort(rows)
-        block = loaded(labels[y0:y1, x0:x1])
-        local = rows_of(scan.ids[rows], block.ravel()).reshape(block.shape) + 1  # neighbours of the group become 0
-        found = _ellipses(local, rows.size) | regionprops_table(local, properties=("solidity",))
-        found["perimeter"] = _perimeters(local, rows.size)
-        for name in SHAPE_COLUMNS:
-            out[name][rows] = found[name]
-    for name in _LENGTHS:
-        out[name] *= length
-    return out
-
-
-def _ellipses(local: np.ndarray, n: int) -> dict[str, np.ndarray]:
-    """Properties of the ellipse with the second moments of each of the labels 1 to `n`."""
-    y, x = np.nonzero(local)
-    row = local[y, x] - 1
-    area = np.bincount(row, minlength=n)
-    # whole numbers around a whole centre: sums are exact, and a round cell is round whatever its place
-    dy, dx = (v - np.rint(np.bincount(row, weights=v, minlength=n) / area)[row] for v in (y, x))
-    sy, sx, syy, sxx, sxy = (np.bincount(row, weights=w, minlength=n) for w in (dy, dx, dy * dy, dx * dx, dy * dx))
-    yy, xx, xy = ((area * a - b * c) / area**2.0 for a, b, c in ((syy, sy, sy), (sxx, sx, sx), (sxy, sy, sx)))
-    middle, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
-    large, small = middle + spread, np.maximum(middle - spread, 0)
-    ratio = np.divide(small, large, out=np.ones(n), where=large > 0)
-    diagonal = np.where(xy > 0, np.pi / 4, -np.pi / 4)
-    return {
-        "eccentricity": np.sqrt(1 - ratio),
-        "axis_major_length": 4 * np.sqrt(large),
-        "axis_minor_length": 4 * np.sqrt(small),
-        "orientation": np.where(xx == yy, diagonal, 0.5 * np.arctan2(2 * xy, yy - xx)),
-        "equivalent_diameter_area": np.sqrt(4 * area / np.pi),
-    }
-
-
-def _perimeters(local: np.ndarray, n: int) -> np.ndarray:
-    """Perimeter of each of the labels 1 to `n`, as `skimage.measure.perimeter`: by the neighbours of border pixels."""
-    padded = np.pad(local, 1)
-    width = padded.shape[1]
-    flat = padded.ravel()
-    straight, diagonal = (-width, -1, 1, width), (-width - 1, -width + 1, width - 1, width + 1)
-    inside = np.flatnonzero(flat)
-    on_border = np.any([flat[inside + step] != flat[inside] for step in straight], axis=0)
-    at = inside[on_border]
-    border = np.zeros(flat.shape, dtype=bool)
-    border[at] = True
-
-    def neighbours(steps: Sequence[int]) -> np.ndarray:
-        return sum((border[at + step] & (flat[at + step] == flat[at])).astype(np.int64) for step in steps)
-
-    # length of a border pixel by the code 1 + 2 * straight + 10 * diagonal neighbours on the border
-    lengths = np.zeros(50)
-    lengths[[5, 7, 15, 17, 25, 27]] = 1
-    lengths[[21, 33]] = np.sqrt(2)
-    lengths[[13, 23]] = (1 + np.sqrt(2)) / 2
-    weights = lengths[1 + 2 * neighbours(straight) + 10 * neighbours(diagonal)]
-    return np.bincount(flat[at] - 1, weights=weights, minlength=n)
-
-
 def intensity_sums(
     image, labels_at: Callable[[Box], np.ndarray], ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -304,15 +221,13 @@ def _pixels_of(ids: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _channels(image, box: Box) -> Iterator[tuple[int, np.ndarray]]:
-    """Every channel of a box, flat; one chunk of channels is read at a time."""
+    """Every channel of a box, flat; a few chunks of channels are read at a time."""
     y0, y1, x0, x1 = box
     sizes = image.chunks[0] if getattr(image, "chunks", None) else (image.shape[0],)
-    start = 0
-    for size in sizes:
-        block = loaded(image[start : start + size, y0:y1, x0:x1])
-        for offset in range(size):
-            yield start + offset, block[offset].ravel()
-        start += size
+    per_channel = (y1 - y0) * (x1 - x0) * np.dtype(image.dtype).itemsize
+    for start, stop in _merge(sizes, max(1, READ_BYTES // per_channel)):
+        for channel, pixels in enumerate(loaded(image[start:stop, y0:y1, x0:x1]), start):
+            yield channel, pixels.ravel()
 
 
 @dataclass(frozen=True)

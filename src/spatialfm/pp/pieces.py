@@ -189,22 +189,17 @@ def whole(block: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _parts(block: np.ndarray, origin: tuple[int, int]) -> _Parts:
-    from scipy.ndimage import find_objects
+    from .shape_kernels import measure_parts
 
     block, n_fractional = whole(block)
     local, n = number_parts(block)
     sides = {"top": np.s_[0], "bottom": np.s_[-1], "left": np.s_[:, 0], "right": np.s_[:, -1]}
     edges = {side: (block[at].astype(np.int64), local[at].astype(np.int64)) for side, at in sides.items()}
-    y, x = np.nonzero(local)
-    index = local[y, x] - 1
-    ids = np.zeros(n, np.int64)
-    ids[index] = block[y, x]
-    area = np.bincount(index, minlength=n)
-    total = np.stack([np.bincount(index, weights=v, minlength=n) for v in (y, x)], axis=1).astype(np.int64)
-    box = [(rows.start, rows.stop, columns.start, columns.stop) for rows, columns in find_objects(local)]
-    box = np.array(box, dtype=np.int64).reshape(-1, 4) + np.repeat(origin, 2)
+    first, area, total, box = measure_parts(local, n)
+    ids = block.ravel()[first].astype(np.int64)
     total += area[:, None] * np.asarray(origin)
-    return _Parts(ids, area, total, box, edges, block.size - y.size - n_fractional, n_fractional)
+    box += np.repeat(np.asarray(origin), 2)
+    return _Parts(ids, area, total, box, edges, int(block.size - area.sum()) - n_fractional, n_fractional)
 
 
 def _rows(blocks: Sequence[Box]) -> Iterator[list[Box]]:
