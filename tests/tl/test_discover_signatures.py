@@ -7,7 +7,7 @@ from anndata import AnnData
 from scipy import stats
 
 import spatialfm as sfm
-from spatialfm._errors import ClinicalError, SurvivalError, TableError
+from spatialfm._errors import ClinicalError, SpatialfmWarning, SurvivalError, TableError
 
 NESTED, OPTIMISTIC = "nested", "as published (optimistic)"
 
@@ -172,6 +172,89 @@ def test_refusals(change, arguments, error, message):
     with pytest.raises(error, match=message):
         sfm.tl.discover_signatures(cells, **({"outcome": "response"} | QUICK | arguments))
     assert "signatures" not in cells.uns
+
+
+def uneven(n_patients=24, few=20, many=120, seed=0):
+    """Responders have `few` cells, the others `many`, of the same tissue."""
+    cells = cohort(n_patients, many, seed=seed)
+    place = cells.obs.groupby("patient").cumcount()
+    return cells[((place < few) | ~cells.obs["response"]).to_numpy()].copy()
+
+
+def test_numbers_of_cells_that_go_with_the_outcome_are_told_and_made_equal():
+    cells = uneven()
+    with pytest.warns(
+        SpatialfmWarning, match=r"median 120 of 'not True', 20 of 'True'; AUROC 0.00, p = .* of 20 cells"
+    ):
+        sfm.tl.discover_signatures(cells, outcome="response", n_permutations=0, **QUICK)
+    record = cells.uns["signatures"]
+    assert record["params"]["cells_per_patient"] == 20
+    assert record["params"]["depth_associated"]
+    assert (record["patients"]["n_cells_drawn"] == 20).all()
+    assert sorted(set(record["patients"]["n_cells"])) == [20, 120]
+    # cells that were not drawn belong to the clusters of their blob
+    chosen = cells.obsm["signatures"].iloc[:, 0].to_numpy()
+    kinds = pd.crosstab(cells.obs["kind"], chosen)
+    assert kinds[True].max() / chosen.sum() > 0.9
+    assert chosen[cells.obs["kind"] == kinds[True].idxmax()].mean() > 0.5
+    with pytest.warns(SpatialfmWarning, match=r'Pass cells_per_patient="even"'):
+        sfm.tl.discover_signatures(
+            cells, outcome="response", n_permutations=0, cells_per_patient="all", copy=True, **QUICK
+        )
+    with pytest.raises(TableError, match="cells_per_patient='some' is not known"):
+        sfm.tl.discover_signatures(cells, outcome="response", cells_per_patient="some", **QUICK)
+
+
+def test_clusters_and_ranks_are_made_of_as_many_cells_of_each(monkeypatch):
+    from spatialfm.tl import _signature_clusters as clustering
+
+    cells, seen = uneven(), []
+    plain = clustering.cluster_cells
+    monkeypatch.setattr(clustering, "cluster_cells", lambda values, *a: seen.append(len(values)) or plain(values, *a))
+    with pytest.warns(SpatialfmWarning, match="Numbers of cells a patient go with"):
+        sfm.tl.discover_signatures(cells, outcome="response", n_permutations=0, copy=True, **QUICK)
+    assert seen == [24 * 20, cells.n_obs, *[18 * 20] * 4]  # the second for the row as published
+
+
+def test_few_patients_with_few_cells_of_either_outcome_do_not_take_all_down():
+    cells = cohort(30, 60)
+    place = cells.obs.groupby("patient").cumcount()
+    cells = cells[((place < 5) | (cells.obs["patient"] != "P07")).to_numpy()].copy()
+    sfm.tl.discover_signatures(cells, outcome="response", n_permutations=0, **QUICK)
+    drawn = cells.uns["signatures"]["patients"]["n_cells_drawn"]
+    assert drawn["P07"] == 5
+    assert (drawn.drop("P07") == 60).all()
+
+
+def test_the_row_as_published_is_made_of_all_clusters_of_all_cells():
+    """Written out with scikit-learn from the candidates of a search that neither merges nor asks for five patients."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    from spatialfm.tl._signature_outcome import stratified_folds
+
+    cells = cohort(24, 60, seed=3)
+    place = cells.obs.groupby("patient").cumcount()
+    cells = cells[((place < 40) | (cells.obs["patient"] < "P12")).to_numpy()].copy()
+    options = {"outcome": "response", "n_permutations": 0, "copy": True} | QUICK
+    raw = sfm.tl.discover_signatures(
+        cells, merge_overlap=None, min_patients=0, cells_per_patient="all", nested=False, **options
+    )
+    merged = sfm.tl.discover_signatures(cells, nested=False, **options)
+    assert len(raw["clusters"]) > len(merged["clusters"])
+    names = list(raw["signatures"].index)
+    sides = raw["clusters"].groupby("side")["score"].nlargest(2).groupby("side").apply(list)
+    for side, letters in (("response", "RS"), ("non-response", "NRS")):
+        found = raw["signatures"].loc[[name for name in names if name.startswith(letters)], "score"]
+        assert sorted(found, reverse=True) == sides[side]
+    ranks = raw["patients"][[f"rank_{name}" for name in names]].to_numpy(float)
+    y = raw["patients"]["response"].to_numpy(bool)
+    scores = []
+    for test in stratified_folds(y, 4, 3, np.random.default_rng((0, 3))):
+        model = LogisticRegression(tol=1e-10, max_iter=1000).fit(ranks[~test], y[~test])
+        scores.append(roc_auc_score(y[test], model.decision_function(ranks[test])))
+    assert raw["scores"].loc[OPTIMISTIC, "score"] == pytest.approx(np.mean(scores))
+    assert merged["scores"].loc[OPTIMISTIC, "score"] == pytest.approx(np.mean(scores))
 
 
 @pytest.mark.slow

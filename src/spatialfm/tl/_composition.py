@@ -99,7 +99,7 @@ def composition(
     obs = constant_columns(adata.obs.drop(columns=[cluster_key]), row_codes, row_names)
     measured = counts.sum(axis=1).astype(int)
     unit = "sample" if patient_key is None else "patient"
-    if (depth := depth_of(cells_per_row, measured, "cells_per_row", unit)) is not None:
+    if (depth := depth_of(cells_per_row, measured, "cells_per_row", unit=unit)) is not None:
         counts = rarefied(counts, depth, np.random.default_rng(random_state)).astype(np.float64)
         obs["n_cells_measured"] = measured
     obs["n_cells"] = counts.sum(axis=1).astype(int)

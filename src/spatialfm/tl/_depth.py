@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -81,8 +81,20 @@ def _tell(found: DepthTest, where: str, medians: str, remedy: str, unit: str) ->
     }
 
 
-def depth_of(cells: Depth, n_cells: np.ndarray, argument: str, unit: str = "patient") -> int | None:
+def depth_of(
+    cells: Depth,
+    n_cells: np.ndarray,
+    argument: str,
+    goes_with_outcome: Callable[[np.ndarray], bool] | None = None,
+    unit: str = "patient",
+) -> int | None:
     """How many cells of each patient are to be drawn, None for all; those who have fewer are told.
+
+    Parameters
+    ----------
+    goes_with_outcome
+        Whether numbers of cells differ by outcome. If those that are drawn did, the few patients with far fewer cells
+        than the rest would be of one outcome, and no more than theirs are drawn.
 
     Raises
     ------
@@ -93,6 +105,8 @@ def depth_of(cells: Depth, n_cells: np.ndarray, argument: str, unit: str = "pati
         return None
     if isinstance(cells, str) and cells == "even":
         depth = even_depth(n_cells)
+        if goes_with_outcome is not None and goes_with_outcome(np.minimum(n_cells, depth)):
+            depth = int(n_cells.min())
     elif isinstance(cells, int | np.integer) and not isinstance(cells, bool) and cells >= 1:
         depth = int(cells)
     else:

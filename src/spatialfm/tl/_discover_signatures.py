@@ -16,25 +16,20 @@ from .._public import public
 from .._storable import write_obsm, write_uns
 from . import _signature_clusters as clustering
 from ._check import check_anndata
+from ._depth import Depth
 from ._outcome import EventValue, event_text
 from ._replaced import remove_earlier
 from ._representation import prepared
-from ._signature_outcome import Outcome
-from ._signature_patients import Patients, read_patients
+from ._signature_patients import Patients, drawn, read_patients
+from ._signature_record import Candidates, search_record
 from ._signature_search import (
     NESTED,
-    OPTIMISTIC,
     Fold,
     Plan,
-    Published,
-    fold_scores,
-    interval_of,
-    mean_of_folds,
-    mean_score,
+    chosen_clusters,
     nested_folds,
     nested_predictions,
-    p_value,
-    published,
+    published_score,
     shuffled,
     usable_clusters,
 )
@@ -57,8 +52,9 @@ def discover_signatures(
     max_cells: int | None = 2000,
     n_neighbors: int = 15,
     n_signatures: int = 2,
-    merge_overlap: float = 0.8,
+    merge_overlap: float | None = 0.8,
     min_patients: int = 5,
+    cells_per_patient: Depth = "even",
     n_folds: int = 4,
     n_repeats: int = 10,
     n_repeats_model: int = 25,
@@ -85,6 +81,13 @@ def discover_signatures(
     patients of each fold, whose cells go to the cluster of their nearest cells in the training patients. That is the
     number to report; its p-value comes from shuffling outcomes between patients and repeating the procedure.
 
+    Signatures, candidates and the nested score differ from the published procedure in three things, each with its
+    argument: equally many cells are drawn of each patient (`cells_per_patient`), as few cells make absences and give a
+    cluster to whoever has many; clusters that are nearly the same at several resolutions count once (`merge_overlap`),
+    as two of them would else be two signatures; and some patients must have a cluster (`min_patients`). The row ``as
+    published (optimistic)`` is made without these: of all cells and all clusters. Where numbers of cells go with the
+    outcome, which is tested first and warned of, that row tells numbers of cells too.
+
     Parameters
     ----------
     adata
@@ -106,16 +109,23 @@ def discover_signatures(
     resolutions
         Of Leiden.
     max_cells
-        Clusters with fewer cells are candidates (None: all). In the folds of the nested score it shrinks with the
-        number of cells.
+        Clusters with fewer cells are candidates (None: all). In the folds of the nested score, and where part of the
+        cells is drawn, it shrinks with the number of cells.
     n_neighbors
         Of scanpy's graph.
     n_signatures
         Signatures on either side.
     merge_overlap
-        Clusters of different resolutions that share this part of the cells that either has count once.
+        Clusters of different resolutions that share this part of the cells that either has count once (None: each
+        counts, as published).
     min_patients
-        Patients that must have the cluster, and must lack it or differ in rank, for it to be a candidate.
+        Patients that must have the cluster, and must lack it or differ in rank, for it to be a candidate (as published:
+        0).
+    cells_per_patient
+        Cells of each patient that clusters and ranks are made of, drawn at random: ``"even"``, as many as the patient
+        with the fewest has (one patient in ten, where it has far fewer, keeps what it has, unless such patients have
+        another outcome than the rest); a number; or ``"all"``, as published. Cells that are not drawn go to the cluster
+        of their nearest drawn cells.
     n_folds, n_repeats, n_repeats_model
         Folds; repeats of cross-validation for one cluster, and for the model.
     nested
@@ -149,9 +159,9 @@ def discover_signatures(
       ``p_value`` (score test), ``q_value`` (Benjamini-Hochberg over candidates), ``p_max`` (share of shuffles in which
       any candidate scores as high), ``n_cells``, ``n_patients``, ``resolution``, ``n_merged``, ``signature``;
     - ``signatures``: those that were chosen, with ``cut_1`` and ``cut_2`` of their ranks;
-    - ``patients``: ranks, fractions, outcome, and the ``nested`` prediction that was made without the patient (ordered
-      within a fold; log-odds or log-hazard);
-    - ``null``: scores of the shuffles; ``params``.
+    - ``patients``: ranks, fractions (of the drawn cells), numbers of cells, outcome, and the ``nested`` prediction that
+      was made without the patient (ordered within a fold; log-odds or log-hazard);
+    - ``null``: scores of the shuffles; ``params``, with ``depth_p_value`` of numbers of cells against the outcome.
 
     Raises
     ------
@@ -181,26 +191,30 @@ def discover_signatures(
     """
     check_anndata(adata, "discover_signatures", key_added)
     plan = Plan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
-    patients = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
-    values, how = prepared(adata[patients.rows] if patients.n_dropped else adata, use_rep)
+    everyone = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
+    whole, how = prepared(adata[everyone.rows] if everyone.n_dropped else adata, use_rep)
     resolutions = _checked(resolutions, merge_overlap, n_signatures)
-    limit = np.inf if max_cells is None else max_cells
+    keys = [outcome] if isinstance(outcome, str) else list(outcome)
+    patients, part, depth = drawn(everyone, cells_per_patient, keys, random_state)
+    values, limit = whole[part], np.inf if max_cells is None else max_cells
 
-    codes = clustering.cluster_cells(values, resolutions, n_neighbors, random_state, n_jobs)
-    found = clustering.candidates(codes, limit, merge_overlap)
-    shares = clustering.fractions(found, patients.codes, len(patients.names))
-    cuts = clustering.cut_points(shares)
-    ranks = clustering.ranks_of(shares, cuts)
-    _check_candidates(ranks, plan, max_cells, resolutions)
+    graph = (resolutions, n_neighbors, random_state, n_jobs)
+    codes = clustering.cluster_cells(values, *graph)
+    candidates = _candidates(codes, patients, limit * len(part) / len(whole), merge_overlap)
+    _check_candidates(candidates.ranks, plan, max_cells, resolutions)
+    all_codes = codes if len(part) == len(whole) else clustering.cluster_cells(whole, *graph)
+    published = _candidates(all_codes, everyone, limit, None).ranks
     folds: list[Fold] = []
     if nested:
-        options = (values, patients, resolutions, limit, merge_overlap, n_neighbors, n_assign)
+        options = (values, patients, resolutions, limit * len(part) / len(whole), merge_overlap, n_neighbors, n_assign)
         folds = list(nested_folds(*options, plan.n_folds, n_repeats_nested, n_jobs, random_state))
 
-    observed = published(ranks, patients.outcome, plan, random_state)
+    observed = chosen_clusters(candidates.ranks, patients.outcome, plan, random_state)
+    model = published_score(published, patients.outcome, plan, random_state)
     held_out = nested_predictions(folds, patients.outcome, plan, random_state)
-    null = shuffled(ranks, folds, patients.outcome, plan, n_permutations, n_jobs, random_state)
-    record = _record(patients, found, shares, cuts, ranks, observed, held_out, folds, null, resolutions, random_state)
+    ranks = (candidates.ranks, published)
+    null = shuffled(*ranks, folds, patients.outcome, plan, n_permutations, n_jobs, random_state)
+    record = search_record(patients, candidates, observed, model, held_out, folds, null, resolutions, random_state)
     record["params"] = {
         "use_rep": use_rep,
         DATA: fingerprint(adata, [patient_key, *([outcome] if isinstance(outcome, str) else outcome)]),
@@ -212,7 +226,9 @@ def discover_signatures(
         "resolutions": np.asarray(resolutions),
         "max_cells": max_cells or 0,
         "n_neighbors": n_neighbors,
-        "merge_overlap": merge_overlap,
+        "merge_overlap": merge_overlap or 0.0,
+        "min_patients": min_patients,
+        "cells_per_patient": "all" if len(part) == len(whole) else int(np.bincount(patients.codes).max()),
         "n_folds": n_folds,
         "n_repeats": n_repeats,
         "n_repeats_model": n_repeats_model,
@@ -221,13 +237,12 @@ def discover_signatures(
         "score": patients.outcome.score_name,
         "n_patients": len(patients.names),
         "n_dropped": patients.n_dropped,
-    }
+    } | depth
     _tell(record)
     if copy:
         return record
     members = np.zeros((adata.n_obs, len(record["signatures"])), bool)
-    for column, cluster in enumerate(observed.chosen):
-        members[patients.rows, column] = found.members(cluster)
+    members[everyone.rows] = _members(candidates.found, observed.chosen, whole, part, n_assign, random_state)
     remove_earlier(adata, key_added)
     of_cells = pd.DataFrame(members, index=adata.obs_names, columns=list(record["signatures"].index))
     write_obsm(adata, key_added, of_cells)
@@ -235,95 +250,35 @@ def discover_signatures(
     return None
 
 
-def _record(
-    patients: Patients,
-    found: clustering.Clusters,
-    shares: np.ndarray,
-    cuts: np.ndarray,
-    ranks: np.ndarray,
-    observed: Published,
-    held_out: np.ndarray,
-    folds: list[Fold],
-    null: dict[str, np.ndarray],
-    resolutions: Sequence[float],
-    random_state: int,
-) -> dict[str, object]:
-    from scipy import stats
-
-    outcome = patients.outcome
-    names = _names(observed, outcome)
-    p = outcome.test(ranks)
-    cells = patients.codes
-    table = pd.DataFrame(
-        {
-            "resolution": np.asarray(resolutions, float)[found.resolution],
-            "n_cells": [int(found.members(k).sum()) for k in range(len(found.code))],
-            "n_patients": (shares > 0).sum(axis=0),
-            "n_merged": found.n_merged,
-            "score": observed.scores,
-            "ratio": observed.ratio[0],
-            "ratio_low": observed.ratio[1],
-            "ratio_high": observed.ratio[2],
-            "side": np.where(observed.ratio[0] > 1, *outcome.sides),
-            "p_value": p,
-            "q_value": stats.false_discovery_control(p),
-            "p_max": [p_value(score, null["best cluster"]) for score in observed.scores],
-            "signature": [names.get(k, "") for k in range(len(found.code))],
-        },
-        index=pd.Index([f"r{resolutions[r]:g}_c{c}" for r, c in zip(found.resolution, found.code, strict=True)]),
-    )
-    chosen = observed.chosen
-    signatures = table.iloc[chosen].drop(columns="signature").assign(cut_1=cuts[0, chosen], cut_2=cuts[1, chosen])
-    signatures.insert(0, "cluster", signatures.index)
-    signatures.index = pd.Index([names[k] for k in chosen], name="signature")
-    by_patient = patients.table.copy()
-    by_patient["n_cells"] = np.bincount(cells, minlength=len(by_patient))
-    for k in chosen:
-        by_patient[f"fraction_{names[k]}"], by_patient[f"rank_{names[k]}"] = shares[:, k], ranks[:, k]
-    rows = {OPTIMISTIC: _row(observed.model, null[OPTIMISTIC], (np.nan, np.nan))}
-    if folds:
-        interval = interval_of(held_out, outcome, np.random.default_rng((random_state, 6)))
-        rows[NESTED] = _row(fold_scores(held_out, outcome), null[NESTED], interval)
-        by_patient["nested"] = mean_of_folds(held_out)
-        by_patient["fold"] = np.argmax([fold.test for fold in folds if fold.repeat == 0], axis=0)
-    scores = pd.DataFrame(rows).T
-    scores.index.name = outcome.score_name
-    return {
-        "scores": scores,
-        "clusters": table.sort_values("score", ascending=False),
-        "signatures": signatures,
-        "patients": by_patient,
-        "null": pd.DataFrame({k: v for k, v in null.items() if k != NESTED or folds}),
-    }
+def _candidates(codes: np.ndarray, patients: Patients, limit: float, overlap: float | None) -> Candidates:
+    found = clustering.candidates(codes, limit, overlap)
+    shares = clustering.fractions(found, patients.codes, len(patients.names))
+    cuts = clustering.cut_points(shares)
+    return Candidates(found, shares, cuts, clustering.ranks_of(shares, cuts))
 
 
-def _row(scores: np.ndarray, null: np.ndarray, interval: tuple[float, float]) -> dict[str, float]:
-    score = mean_score(scores)
-    return {
-        "score": score,
-        "sd": float(np.nanstd(scores)) if np.isfinite(scores).any() else np.nan,
-        "ci_low": interval[0],
-        "ci_high": interval[1],
-        "null_mean": mean_score(null) if len(null) else np.nan,
-        "p_value": p_value(score, null),
-    }
+def _members(
+    found: clustering.Clusters, chosen: list[int], whole: np.ndarray, part: np.ndarray, n_assign: int, random_state: int
+) -> np.ndarray:
+    """Cells of the chosen clusters ``(cells, signatures)``; of those that were not drawn, by their nearest cells."""
+    members = np.zeros((len(whole), len(chosen)), bool)
+    rest = np.setdiff1d(np.arange(len(whole)), part)
+    levels = found.resolution[chosen]
+    others = np.zeros((0, 0), int)
+    if len(rest) and len(chosen):
+        others = clustering.assign(whole[part], found.codes[levels], whole[rest], n_assign, random_state)
+    for column, cluster in enumerate(chosen):
+        members[part, column] = found.members(cluster)
+        if len(rest):
+            members[rest, column] = others[column] == found.code[cluster]
+    return members
 
 
-def _names(observed: Published, outcome: Outcome) -> dict[int, str]:
-    letters = {"response": "RS", "non-response": "NRS", "favorable": "FS", "adverse": "AS"}
-    names, counts = {}, {}
-    for k in observed.chosen:
-        side = outcome.sides[0] if observed.ratio[0][k] > 1 else outcome.sides[1]
-        counts[side] = counts.get(side, 0) + 1
-        names[k] = f"{letters[side]}{counts[side]}"
-    return names
-
-
-def _checked(resolutions: Sequence[float], overlap: float, n_signatures: int) -> list[float]:
+def _checked(resolutions: Sequence[float], overlap: float | None, n_signatures: int) -> list[float]:
     found = [float(r) for r in np.unique(np.round(np.asarray(resolutions, float), 6))]
     if not found or found[0] <= 0:
         raise TableError(f"resolutions={list(resolutions)} must be positive numbers.")
-    if not 0 < overlap <= 1:
+    if overlap is not None and not 0 < overlap <= 1:
         raise TableError(f"merge_overlap={overlap} is no share between 0 and 1.")
     if n_signatures < 1:
         raise TableError(f"n_signatures={n_signatures} finds none. Pass 1 or more.")

@@ -35,11 +35,11 @@ class Clusters:
         return codes[self.resolution[cluster]] == self.code[cluster]
 
 
-def candidates(codes: np.ndarray, max_cells: float, overlap: float) -> Clusters:
+def candidates(codes: np.ndarray, max_cells: float, overlap: float | None) -> Clusters:
     """Clusters of fewer than `max_cells`, of which nearly equal ones count once.
 
-    Two are nearly equal when they share at least `overlap` of the cells that either has; the one of the lowest
-    resolution stands for the others.
+    Two are nearly equal when they share at least `overlap` of the cells that either has (None: each counts); the one
+    of the lowest resolution stands for the others.
     """
     n = codes.shape[1]
     columns, resolution, code = [], [], []
@@ -51,6 +51,8 @@ def candidates(codes: np.ndarray, max_cells: float, overlap: float) -> Clusters:
             code.append(c)
     if not columns:
         return Clusters(codes, *(np.zeros(0, int) for _ in range(3)))
+    if overlap is None:
+        return Clusters(codes, np.array(resolution), np.array(code), np.zeros(len(code), int))
     sizes = np.array([len(rows) for rows in columns])
     starts = np.concatenate([[0], np.cumsum(sizes)])
     members = sparse.csc_array(

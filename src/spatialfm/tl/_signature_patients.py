@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,9 @@ import pandas as pd
 from .._errors import ClinicalError, SurvivalError, TableError, counted
 from .._keys import SAMPLE_KEY
 from .._logging import logger
+from ..stats.depth import depth_by_class, depth_by_survival, draw_evenly
 from ._check import check_samples, check_split, codes_by_appearance, listed, obs_column, value_of_each
+from ._depth import Depth, class_depth, depth_of, survival_depth
 from ._outcome import EventValue, event_times, events
 from ._signature_outcome import Binary, Outcome, Survival
 
@@ -30,6 +32,7 @@ class Patients:
     outcome: Outcome
     positive: str
     n_dropped: int
+    n_cells: np.ndarray  # of each patient, all of them
 
 
 def read_patients(
@@ -89,7 +92,44 @@ def read_patients(
     if isinstance(found, Binary):
         name = str(table[keys[0]][found.y].iloc[0])
     _check_sizes(found, n_folds, keys)
-    return Patients(rows, kept[codes[rows]], list(table.index), table, found, name, int(missing.sum()))
+    codes = kept[codes[rows]]
+    n_cells = np.bincount(codes, minlength=len(table))
+    return Patients(rows, codes, list(table.index), table, found, name, int(missing.sum()), n_cells)
+
+
+def drawn(
+    patients: Patients, cells: Depth, keys: list[str], random_state: int
+) -> tuple[Patients, np.ndarray, dict[str, object]]:
+    """The same patients with equally many cells, which rows of theirs these are, and what ``params`` say of numbers.
+
+    Warns where numbers of cells go with the outcome.
+    """
+    outcome, n_cells = patients.outcome, patients.n_cells
+
+    def goes_with_outcome(n: np.ndarray) -> bool:
+        if isinstance(outcome, Binary):
+            return depth_by_class(n, outcome.y.astype(int)).associated
+        return depth_by_survival(n, outcome.time, outcome.event).associated
+
+    depth = depth_of(cells, n_cells, "cells_per_patient", goes_with_outcome)
+    if depth is None:
+        remedy = 'Pass cells_per_patient="even" for clusters, ranks and a nested score of equally many cells.'
+    elif goes_with_outcome(np.minimum(n_cells, depth)):
+        remedy = f"They still do where {depth:,} cells of each are drawn. Pass a smaller cells_per_patient=."
+    else:
+        remedy = (
+            f"Signatures and the nested score are therefore made of {depth:,} cells of each; the score as published, "
+            "of all cells, tells their numbers too."
+        )
+    if isinstance(outcome, Binary):
+        names = [f"not {patients.positive}", patients.positive]
+        found = class_depth(n_cells, outcome.y.astype(int), names, keys[0], remedy)
+    else:
+        found = survival_depth(n_cells, outcome.time, outcome.event, keys, remedy)
+    part = np.arange(len(patients.codes))
+    if depth is not None:
+        part = draw_evenly(patients.codes, depth, np.random.default_rng((random_state, 7)))
+    return replace(patients, rows=patients.rows[part], codes=patients.codes[part]), part, found
 
 
 def _binary(values: pd.Series, key: str, positive: str | None) -> Binary:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,13 +35,12 @@ class Fold:
 
 
 @dataclass(frozen=True)
-class Published:
-    """The procedure on all patients."""
+class Chosen:
+    """Clusters judged on all patients."""
 
     scores: np.ndarray  # (clusters,)
     ratio: tuple[np.ndarray, np.ndarray, np.ndarray]
     chosen: list[int]
-    model: np.ndarray  # (folds,)
 
 
 def nested_folds(
@@ -91,12 +90,16 @@ def _choose(ranks: np.ndarray, outcome: Outcome, plan: Plan, seed: tuple[int, ..
     return scores, ratio, chosen
 
 
-def published(ranks: np.ndarray, outcome: Outcome, plan: Plan, random_state: int) -> Published:
-    scores, ratio, chosen = _choose(ranks, outcome, plan, (random_state, 2))
+def chosen_clusters(ranks: np.ndarray, outcome: Outcome, plan: Plan, random_state: int) -> Chosen:
+    return Chosen(*_choose(ranks, outcome, plan, (random_state, 2)))
+
+
+def published_score(ranks: np.ndarray, outcome: Outcome, plan: Plan, random_state: int) -> np.ndarray:
+    """Scores ``(folds,)`` of the best of all clusters together, as published: on the patients that chose them."""
+    chosen = _choose(ranks, outcome, replace(plan, min_patients=0), (random_state, 2))[2]
     rng = np.random.default_rng((random_state, 3))
     tests = stratified_folds(outcome.strata, plan.n_folds, plan.n_repeats_model, rng)
-    model = multivariate(outcome, ranks[:, chosen], tests) if chosen else np.full(len(tests), 0.5)
-    return Published(scores, ratio, chosen, model)
+    return multivariate(outcome, ranks[:, chosen], tests) if chosen else np.full(len(tests), 0.5)
 
 
 def nested_predictions(folds: list[Fold], outcome: Outcome, plan: Plan, random_state: int) -> np.ndarray:
@@ -139,6 +142,7 @@ def mean_score(scores: np.ndarray) -> float:
 
 def shuffled(
     ranks: np.ndarray,
+    published: np.ndarray,
     folds: list[Fold],
     outcome: Outcome,
     plan: Plan,
@@ -146,7 +150,7 @@ def shuffled(
     n_jobs: int,
     random_state: int,
 ) -> dict[str, np.ndarray]:
-    """Scores of the whole procedure on shuffled outcomes."""
+    """Scores of the whole procedure on shuffled outcomes; `published` are the ranks of all clusters of all cells."""
     from joblib import Parallel, delayed
 
     from .._progress import progress_bar
@@ -154,10 +158,11 @@ def shuffled(
     def once(i: int) -> tuple[float, float, float]:
         order = np.random.default_rng((random_state, 5, i)).permutation(len(outcome))
         outcomes = outcome.take(order)
-        found = published(ranks, outcomes, plan, random_state)
+        model = published_score(published, outcomes, plan, random_state)
+        scores = chosen_clusters(ranks, outcomes, plan, random_state).scores
         usable = usable_clusters(ranks, plan.min_patients)
         nested = fold_scores(nested_predictions(folds, outcomes, plan, random_state), outcomes)
-        return mean_score(found.model), mean_score(nested), float(np.nanmax(found.scores[usable]))
+        return mean_score(model), mean_score(nested), float(np.nanmax(scores[usable]))
 
     # a generator, so that the bar moves with what is done
     work = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")(
