@@ -188,3 +188,134 @@ def test_missing_groups_are_counted(leukemia):
     sfm.tl.logrank(leukemia, "arm", on_missing="drop")
     assert leukemia.uns["logrank"]["n"] == 40
     assert leukemia.uns["logrank"]["params"]["n_dropped"] == 2
+
+
+def small(n_few: int = 3, n_many: int = 6, seed: int = 0, **columns) -> AnnData:
+    rng = np.random.default_rng(seed)
+    n = n_few + n_many
+    obs = pd.DataFrame({"time": rng.exponential(5, n), "event": rng.random(n) < 0.8, **columns})
+    obs["arm"] = ["few"] * n_few + ["many"] * n_many
+    return AnnData(obs=obs.set_axis([f"P{i}" for i in range(n)]))
+
+
+def test_a_small_group_is_tested_by_all_arrangements():
+    """Statistics of scikit-survival for each of the 84 ways to choose 3 of 9 patients."""
+    from itertools import combinations
+
+    samples = small()
+    outcome, statistics = structured(samples.obs), {}
+    for chosen in combinations(range(9), 3):
+        statistics[chosen] = compare_survival(outcome, np.isin(np.arange(9), chosen).astype(str))[0]
+    expected = np.mean([value >= statistics[0, 1, 2] - 1e-9 for value in statistics.values()])
+    result = sfm.tl.logrank(samples, "arm", pairwise=True, trend=False, copy=True)
+    assert result["p_value"] == pytest.approx(expected)
+    assert result["test"] == "permutation, all 84 arrangements"
+    assert result["p_value_chi_squared"] == pytest.approx(chi2.sf(result["statistic"], 1))
+    assert result["pairwise"]["p_value"].tolist() == [result["p_value"]]
+    forced = sfm.tl.logrank(samples, "arm", method="chi-squared", copy=True)
+    assert (forced["test"], forced["p_value"]) == ("chi-squared", result["p_value_chi_squared"])
+
+
+@pytest.mark.parametrize(("few", "events", "permuted"), [(19, 0.9, True), (20, 0.9, False), (60, 0.05, True)])
+def test_when_groups_are_permuted(few, events, permuted):
+    """Below 20 patients, or below 5 expected events, as 120 patients with 6 events have."""
+    samples = small(few, 60)
+    samples.obs["event"] = np.random.default_rng(1).permutation(len(samples)) < events * len(samples)
+    result = sfm.tl.logrank(samples, "arm", copy=True)
+    assert result["test"].startswith("permutation" if permuted else "chi-squared")
+    expected_of_least = result["groups"]["expected"].min()
+    assert permuted == (few < 20 or expected_of_least < 5)
+
+
+def test_random_arrangements_keep_strata_and_the_seed():
+    """One stratum of one group only: its rows stay, and the other stratum's 10 choose 4 ways are what is left."""
+    from itertools import combinations
+
+    samples = small(8, 12, seed=3)
+    samples.obs["center"] = ["x"] * 4 + ["y"] * 4 + ["y"] * 6 + ["z"] * 6
+    result = sfm.tl.logrank(samples, "arm", strata="center", copy=True)
+    obs = samples.obs[samples.obs["center"] == "y"]
+    every = [
+        compare_survival(structured(obs), np.isin(np.arange(10), chosen).astype(str))[0]
+        for chosen in combinations(range(10), 4)
+    ]
+    exact = np.mean([value >= result["statistic"] - 1e-9 for value in every])
+    assert result["p_value"] == pytest.approx(exact, abs=4 * np.sqrt(0.25 / 9999))
+    assert result["test"] == "permutation, random 9,999 arrangements"
+    assert sfm.tl.logrank(samples, "arm", strata="center", copy=True)["p_value"] == result["p_value"]
+
+
+def test_small_groups_of_three_and_their_trend():
+    samples = small(4, 8)
+    samples.obs["dose"] = [0, 0, 1, 1, 2, 2, 0, 1, 2, 0, 1, 2]
+    result = sfm.tl.logrank(samples, "dose", pairwise=True, trend=True, copy=True)
+    assert result["dof"] == 2
+    assert result["trend"]["test"] == result["test"] == "permutation, random 9,999 arrangements"
+    assert result["pairwise"]["test"].tolist() == ["permutation, all 70 arrangements"] * 3
+    assert 1 / 10_000 <= result["p_value"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("weights", "theirs"),
+    [
+        ("gehan", {"weightings": "wilcoxon"}),
+        ("tarone-ware", {"weightings": "tarone-ware"}),
+        ("peto", {"weightings": "peto"}),
+        ((1, 0), {"weightings": "fleming-harrington", "p": 1, "q": 0}),
+        ((0, 1), {"weightings": "fleming-harrington", "p": 0, "q": 1}),
+        ((0.5, 2), {"weightings": "fleming-harrington", "p": 0.5, "q": 2}),
+    ],
+)
+def test_weights_equal_lifelines(rossi, weights, theirs):
+    from lifelines.statistics import multivariate_logrank_test
+
+    rossi.obs["prio_group"] = pd.cut(rossi.obs["prio"], [-1, 1, 4, 99], labels=["few", "some", "many"])
+    result = sfm.tl.logrank(rossi, "prio_group", weights=weights, copy=True)
+    other = multivariate_logrank_test(rossi.obs["time"], rossi.obs["prio_group"], rossi.obs["event"], **theirs)
+    assert result["statistic"] == pytest.approx(other.test_statistic, rel=1e-8)
+    assert result["p_value"] == pytest.approx(other.p_value, rel=1e-6)
+    plain = sfm.tl.logrank(rossi, "prio_group", copy=True)["groups"]
+    np.testing.assert_allclose(result["groups"]["expected"], plain["expected"])
+
+
+def test_late_entry_in_plain_loops():
+    rng = np.random.default_rng(0)
+    entry, n = rng.integers(0, 8, 80).astype(float), 80
+    obs = pd.DataFrame({"entry": entry, "time": entry + rng.integers(1, 9, n), "event": rng.random(n) < 0.7})
+    obs["arm"] = np.where(rng.random(n) < 0.4, "a", "b")
+    samples = AnnData(obs=obs.set_axis([f"P{i}" for i in range(n)]))
+    result = sfm.tl.logrank(samples, "arm", entry_key="entry", copy=True)
+    excess = variance = 0.0
+    for t in np.unique(obs["time"][obs["event"]]):
+        at_risk = obs[(obs["entry"] < t) & (obs["time"] >= t)]
+        n, d, share = len(at_risk), (at_risk["event"] & (at_risk["time"] == t)).sum(), (at_risk["arm"] == "b").mean()
+        excess += (at_risk["event"] & (at_risk["time"] == t) & (at_risk["arm"] == "b")).sum() - d * share
+        variance += d * (n - d) / max(n - 1, 1) * share * (1 - share)
+    assert result["statistic"] == pytest.approx(excess**2 / variance)
+    assert result["params"]["entry_key"] == "entry"
+    samples.obs["entry"] = 0.0
+    assert sfm.tl.logrank(samples, "arm", entry_key="entry", copy=True)["statistic"] == pytest.approx(
+        sfm.tl.logrank(samples, "arm", copy=True)["statistic"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"weights": "wilcoxon"}, r"weights='wilcoxon' is not known. Pass 'logrank', 'gehan'"),
+        ({"weights": (1, 2, 3)}, r"no pair of numbers"),
+        ({"weights": (0, -1)}, r"no pair of numbers"),
+        ({"method": "exact"}, r"method='exact' is not known"),
+        ({"n_permutations": 10}, r"n_permutations=10 cannot show small p-values"),
+        ({"entry_key": "start"}, r"No column 'start' in obs \(entry_key=\)"),
+        (
+            {"entry_key": "time"},
+            r"9 rows of obs\['time'\] \(entry_key=\) not before obs",
+        ),
+    ],
+)
+def test_refusals_of_tests(arguments, message):
+    samples = small()
+    with pytest.raises(SurvivalError, match=message):
+        sfm.tl.logrank(samples, "arm", **arguments)
+    assert not samples.uns

@@ -121,7 +121,11 @@ def kaplan_meier(
 def at_risk_at(curve: pd.DataFrame, times: np.ndarray) -> np.ndarray:
     """Number at risk just before each time, from the rows of a curve."""
     leaving = np.concatenate([[0], np.cumsum(curve["events"] + curve["censored"])])
-    return int(curve["at_risk"].iloc[0]) - leaving[np.searchsorted(curve["time"], times, side="left")]
+    place = np.searchsorted(curve["time"], times, side="left")
+    if "entered" not in curve:
+        return int(curve["at_risk"].iloc[0]) - leaving[place]
+    entered = np.concatenate([[0], np.cumsum(curve["entered"])])
+    return entered[np.maximum(place, 1)] - leaving[place]  # who enters at 0 is shown there
 
 
 def format_p(p_value: float) -> str:
@@ -158,7 +162,8 @@ def _test_label(samples: AnnData, logrank_key: str, record: dict) -> str | None:
     test = samples.uns.get(logrank_key)
     if not isinstance(test, dict) or "p_value" not in test:
         return None
-    if any(test["params"].get(name) != record["params"][name] for name in ("group_key", "time_key", "event_key")):
+    same = ("group_key", "time_key", "event_key", "entry_key")
+    if any(test["params"].get(name, "") != record["params"].get(name, "") for name in same):
         return None  # of other groups
     if not test["params"].get("digest") or test["params"]["digest"] != record["params"].get("digest"):
         key = record["params"]["group_key"]
@@ -170,7 +175,14 @@ def _test_label(samples: AnnData, logrank_key: str, record: dict) -> str | None:
     note = "\n(optimistic: the outcome made the groups)" if test.get("optimistic") else ""
     strata = [str(name) for name in test["params"].get("strata", ())]
     within = f" within {listed(strata, quoted=False)}" if strata else ""
-    return f"log-rank{within} {format_p(float(test['p_value']))}{note}"
+    return f"{_test_name(test)}{within} {format_p(float(test['p_value']))}{note}"
+
+
+def _test_name(test: dict) -> str:
+    weights = str(test["params"].get("weights", "logrank"))
+    names = {"logrank": "log-rank", "gehan": "Gehan", "tarone-ware": "Tarone-Ware", "peto": "Peto-Peto"}
+    name = names.get(weights, weights.replace("fleming-harrington", "Fleming-Harrington"))
+    return name + (" (permutation)" if str(test.get("test", "")).startswith("permutation") else "")
 
 
 def _draw_curve(ax: Axes, curve: pd.DataFrame, color: str, label: str, interval: bool, censor_marks: bool) -> None:

@@ -8,14 +8,23 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from .._errors import SurvivalError
+from .._errors import SurvivalError, warn
 from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY
 from .._logging import logger
 from .._public import public
 from .._storable import write_uns
-from ._check import check_anndata
-from ._outcome import EventValue, OnMissing, event_text, group_codes, outcome_digest, read_groups, read_outcome
+from ._check import check_anndata, listed
+from ._outcome import (
+    EventValue,
+    OnMissing,
+    event_text,
+    events,
+    group_codes,
+    outcome_digest,
+    read_groups,
+    read_outcome,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -32,6 +41,7 @@ def kaplan_meier(
     time_key: str = "time",
     event_key: str = "event",
     event_value: EventValue = None,
+    entry_key: str | None = None,
     interval: Interval = "log-log",
     alpha: float = 0.05,
     patient_key: str | None = PATIENT_KEY,
@@ -51,6 +61,10 @@ def kaplan_meier(
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Of competing events, as deaths of another cause, these curves overstate the risk.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
+        who was biopsied a year after diagnosis cannot have died before. At risk from then on.
     interval
         Scale on which Greenwood's interval is symmetric: ``"log-log"``, which stays between 0 and 1; ``"log"``, R's
         default; ``"plain"``. The latter two are cut at 0 and 1.
@@ -68,7 +82,8 @@ def kaplan_meier(
     Returns
     -------
     None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table`` with columns ``group``,
-    ``time``, ``at_risk`` (just before the time), ``events``, ``censored``, ``survival``, ``ci_low`` and ``ci_high``;
+    ``time``, ``at_risk`` (just before the time), ``events``, ``censored``, ``survival``, ``ci_low`` and ``ci_high``,
+    with `entry_key` also ``entered`` (at the time, at risk from then on);
     ``groups`` with ``n``, ``events``, ``median``, ``median_ci_low`` and ``median_ci_high`` of each group (NaN: not
     reached); ``params``. The interval is NaN where the estimate is 0.
 
@@ -76,6 +91,11 @@ def kaplan_meier(
     ------
     SurvivalError
         If outcomes or groups cannot be used; the message names the rows.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If values besides `event_value` may be competing events; if nobody is left at risk while others enter later.
 
     Examples
     --------
@@ -103,15 +123,25 @@ def kaplan_meier(
         time_key=time_key,
         event_key=event_key,
         event_value=event_value,
+        entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=read_groups(samples, group_key),
     )
     codes, names = (np.zeros(len(outcome.time), int), [ALL]) if group_key is None else group_codes(outcome, group_key)
 
+    _warn_competing(samples.obs[event_key], event_key, event_value)
     curves = [
-        survival_curve(outcome.time[codes == i], outcome.event[codes == i], alpha, interval) for i in range(len(names))
+        survival_curve(
+            outcome.time[codes == i],
+            outcome.event[codes == i],
+            alpha,
+            interval,
+            entry=None if outcome.entry is None else outcome.entry[codes == i],
+        )
+        for i in range(len(names))
     ]
+    _warn_empty(curves, names)
     result = {
         "table": pd.concat(
             [curve.assign(group=name)[["group", *curve.columns]] for curve, name in zip(curves, names, strict=True)],
@@ -123,11 +153,12 @@ def kaplan_meier(
             "time_key": time_key,
             "event_key": event_key,
             "event_value": event_text(event_value),
+            "entry_key": entry_key or "",
             "alpha": float(alpha),
             "interval": f"Greenwood, {interval}",
             "n_dropped": outcome.n_dropped,
             "digest": outcome_digest(outcome, codes, names),
-            DATA: fingerprint(samples, [group_key, time_key, event_key]),
+            DATA: fingerprint(samples, [group_key, time_key, event_key, entry_key]),
         },
     }
     if copy:
@@ -138,31 +169,42 @@ def kaplan_meier(
 
 
 def survival_curve(
-    time: np.ndarray, event: np.ndarray, alpha: float = 0.05, interval: Interval = "log-log"
+    time: np.ndarray,
+    event: np.ndarray,
+    alpha: float = 0.05,
+    interval: Interval = "log-log",
+    *,
+    entry: np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Kaplan-Meier estimate of one group: a row for time 0 and each later time of event or censoring."""
-    times, index = np.unique(np.append(time, 0.0), return_inverse=True)
-    index = index[:-1]
-    events = np.bincount(index, weights=event, minlength=times.size).astype(int)
+    """Kaplan-Meier estimate of one group: a row for time 0 and each later time of event, censoring or entry."""
+    times = np.unique(np.concatenate([[0.0], time, () if entry is None else entry]))
+    index = np.searchsorted(times, time)
+    dying = np.bincount(index, weights=event, minlength=times.size).astype(int)
     leaving = np.bincount(index, minlength=times.size)
     at_risk = time.size - np.cumsum(leaving) + leaving
-    survival = np.cumprod(1 - events / at_risk)
+    entered = None
+    if entry is not None:
+        entered = np.bincount(np.searchsorted(times, entry), minlength=times.size)
+        at_risk = at_risk - time.size + np.cumsum(entered) - entered
+    survival = np.cumprod(1 - dying / np.maximum(at_risk, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        greenwood = np.sqrt(np.cumsum(events / (at_risk * (at_risk - events))))  # standard error of log S
+        jumps = np.where(dying > 0, dying / (at_risk * (at_risk - dying)), 0.0)
+        greenwood = np.sqrt(np.cumsum(jumps))  # standard error of log S
         low, high = _interval(survival, greenwood, norm.isf(alpha / 2), interval)
     low[survival == 1], high[survival == 1] = 1.0, 1.0
     low[survival <= 0], high[survival <= 0] = np.nan, np.nan
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "time": times,
             "at_risk": at_risk,
-            "events": events,
-            "censored": leaving - events,
+            "events": dying,
+            "censored": leaving - dying,
             "survival": survival,
             "ci_low": low,
             "ci_high": high,
         }
     )
+    return table if entered is None else table.assign(entered=entered)
 
 
 def _interval(s: np.ndarray, se: np.ndarray, z: float, kind: Interval) -> tuple[np.ndarray, np.ndarray]:
@@ -175,6 +217,34 @@ def _interval(s: np.ndarray, se: np.ndarray, z: float, kind: Interval) -> tuple[
     return s**reach, s ** (1 / reach)
 
 
+def _warn_competing(event: pd.Series, event_key: str, event_value: EventValue) -> None:
+    """Two kinds of rows without the event may be the censored and those with another event."""
+    if event_value is None:
+        return
+    present = event.dropna()
+    others = present[~events(present, event_key, event_value)].astype(str).value_counts()
+    if len(others) > 1:
+        warn(
+            f"Rows with {listed(f'{name} ({n})' for name, n in others.items())} in obs[{event_key!r}] count as "
+            "censored. If one of these is an event after which this one cannot come (a competing risk), the curves "
+            "overstate the risk of this event."
+        )
+
+
+def _warn_empty(curves: list[pd.DataFrame], names: list[str]) -> None:
+    empty = [
+        f"{name} from {curve['time'][curve['survival'] <= 0].iloc[0]:g} on"
+        for curve, name in zip(curves, names, strict=True)
+        if (curve["survival"] <= 0).any() and (curve["events"][curve["survival"] <= 0] > 0).sum() > 1
+    ]
+    if empty:
+        warn(
+            f"All who were at risk had the event while others entered later, so that survival is 0 for good: "
+            f"{listed(empty)}. Few are at risk early with late entry: start the clock later, or leave the earliest "
+            "events out."
+        )
+
+
 def _summary(curve: pd.DataFrame) -> dict[str, float]:
     def time_of_half(column: str) -> float:
         # a product of fractions can miss 1/2 by rounding; a curve that stays there a while has its middle
@@ -185,7 +255,7 @@ def _summary(curve: pd.DataFrame) -> dict[str, float]:
         return float((below.iloc[0] + later.iloc[0]) / 2 if len(later) else below.iloc[0])
 
     return {
-        "n": int(curve["at_risk"].iloc[0]),
+        "n": int((curve["events"] + curve["censored"]).sum()),
         "events": int(curve["events"].sum()),
         "median": time_of_half("survival"),
         "median_ci_low": time_of_half("ci_low"),

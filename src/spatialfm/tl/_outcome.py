@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -34,6 +34,7 @@ class Outcome:
     columns: pd.DataFrame  # (n, .) further columns
     n_dropped: int
     names: pd.Index  # (n,)
+    entry: np.ndarray | None = None  # (n,) float, below time; None: all from the start
 
 
 def read_outcome(
@@ -43,6 +44,7 @@ def read_outcome(
     time_key: str,
     event_key: str,
     event_value: EventValue = None,
+    entry_key: str | None = None,
     patient_key: str | None,
     on_missing: OnMissing,
     columns: pd.DataFrame | None = None,
@@ -57,8 +59,8 @@ def read_outcome(
     Raises
     ------
     SurvivalError
-        If a column is absent or incomplete, a time negative, an event neither 0 nor 1 without `event_value`, a patient
-        in several rows, or if there is no event.
+        If a column is absent or incomplete, a time negative, an entry not before it, an event neither 0 nor 1 without
+        `event_value`, a patient in several rows, or if there is no event.
     """
     check_anndata(samples, what)
     if on_missing not in ("raise", "drop"):
@@ -68,6 +70,9 @@ def read_outcome(
     time = obs_column(samples, time_key, "time_key", **common)
     event = obs_column(samples, event_key, "event_key", **common)
     columns = pd.DataFrame(index=samples.obs.index) if columns is None else columns
+    entry_name = None if entry_key is None else column_as("entry", entry_key)
+    if entry_key is not None:
+        columns = columns.assign(**{entry_name: obs_column(samples, entry_key, "entry_key", **common)})
     missing = _missing(time, event, columns)
     if missing.any() and on_missing == "raise":
         parts = {time_key: time, event_key: event, **columns}
@@ -86,6 +91,9 @@ def read_outcome(
         int((~keep).sum()),
         samples.obs_names[keep],
     )
+    if entry_name is not None:
+        entry = event_times(columns.pop(entry_name)[keep], entry_key, "entry_key")
+        outcome = replace(outcome, columns=columns[keep], entry=_before(entry, outcome, entry_key, time_key))
     if not outcome.event.any():
         raise SurvivalError(
             f"No event among {counted(int(keep.sum()), 'row')} (obs[{event_key!r}] is "
@@ -200,7 +208,8 @@ def group_codes(outcome: Outcome, group_key: str, need: int = 1) -> tuple[np.nda
 
 def outcome_digest(outcome: Outcome, codes: np.ndarray, names: Sequence[str]) -> str:
     """Hash of the rows that take part, with group, time and event of each: the same for two tools on the same data."""
-    return digest(outcome.names, np.array(names, dtype=object)[codes], outcome.time, outcome.event)
+    entry = () if outcome.entry is None else (outcome.entry,)
+    return digest(outcome.names, np.array(names, dtype=object)[codes], outcome.time, outcome.event, *entry)
 
 
 def value_column(samples: AnnData, key: str, argument: str, layer: str | None = None) -> pd.Series:
@@ -237,6 +246,24 @@ def observed_expected(
     hazard = np.cumsum(events / at_risk)
     observed = np.bincount(codes, weights=event, minlength=n_groups)
     return observed, np.bincount(codes, weights=hazard[index], minlength=n_groups)
+
+
+def _before(entry: np.ndarray, outcome: Outcome, entry_key: str, time_key: str) -> np.ndarray:
+    late = entry >= outcome.time
+    if late.any():
+        rows = listed(
+            (
+                f"{name} ({a:g}, {b:g})"
+                for name, a, b in zip(outcome.names[late], entry[late], outcome.time[late], strict=True)
+            ),
+            5,
+        )
+        raise SurvivalError(
+            f"{counted(int(late.sum()), 'row')} of obs[{entry_key!r}] (entry_key=) not before obs[{time_key!r}], and "
+            f"so never observed: {rows}. Both count from the same start, as diagnosis: correct the columns, or leave "
+            "these rows out before this call."
+        )
+    return entry
 
 
 def _missing(time: pd.Series, event: pd.Series, columns: pd.DataFrame) -> pd.Series:

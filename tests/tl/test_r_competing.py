@@ -1,0 +1,121 @@
+"""Competing risks, late entry, weighted log-rank, restricted means, jackknife: R's survival and cmprsk packages.
+
+``r_competing.json`` holds R's values for data sets that scikit-survival ships, some with causes and entries that are
+made up by rule; no row of a patient is in it. It is made by
+
+    python tests/tl/test_r_competing.py FOLDER && Rscript tests/tl/r_competing.R FOLDER > tests/tl/r_competing.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+import spatialfm as sfm
+
+# real covariates, whose hazards are not all proportional; few events; few clusters; causes other than the first
+pytestmark = pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
+
+HERE = Path(__file__).resolve().parent
+NAMES = ["cgvhd", "veteran", "whas500"]
+
+
+def cgvhd() -> pd.DataFrame:
+    """100 patients after a transplant, with three causes (Pintilie 2006): few ties, and few patients a group."""
+    from sksurv.datasets import load_cgvhd
+
+    x, y = load_cgvhd()
+    time, cause = (np.array([row[i] for row in y]) for i in (1, 0))
+    return _frame(time, cause, x["tx"].astype(str), x["dx"].astype(str), x["age"], x["extent"].astype(str) == "L", 1.5)
+
+
+def veteran() -> pd.DataFrame:
+    """137 patients, causes by rule; whole days, so that many are tied."""
+    from sksurv.datasets import load_veterans_lung_cancer
+
+    x, y = load_veterans_lung_cancer()
+    time, event = np.ceil(y["Survival_in_days"] / 7), y["Status"]
+    cause = np.where(event, 1 + (np.arange(len(x)) % 3 == 0), 0)
+    return _frame(time, cause, x["Celltype"].astype(str), x["Treatment"].astype(str), x["Karnofsky_score"] / 10,
+                  x["Age_in_years"] / 10, 1.0)  # fmt: skip
+
+
+def whas500() -> pd.DataFrame:
+    """500 patients, 4 groups by age, causes by rule, much censoring."""
+    from sksurv.datasets import load_whas500
+
+    x, y = load_whas500()
+    cause = np.where(y["fstat"], 1 + (np.arange(len(x)) % 4 > 1), 0)
+    group = pd.cut(x["age"], [0, 60, 70, 80, 200], labels=["50s", "60s", "70s", "80s"]).astype(str)
+    return _frame(y["lenfol"], cause, group, x["gender"].astype(str), x["bmi"] / 5, x["hr"] / 20, 2.0)
+
+
+def _frame(time, cause, group, stratum, x1, x2, unit) -> pd.DataFrame:
+    n = len(time)
+    time = np.asarray(time, float)
+    return pd.DataFrame(
+        {"time": time, "entry": time * (np.arange(n) % 5) / 10, "cause": np.asarray(cause, int),
+         "group": np.asarray(group), "stratum": np.asarray(stratum), "cluster": np.arange(n) % 25,
+         "x1": np.asarray(x1, float), "x2": np.asarray(x2, float), "x3": np.sin(np.arange(n) * unit)}
+    )  # fmt: skip
+
+
+TOLERANCE = {"rtol": 1e-6, "atol": 1e-9}
+
+
+@pytest.fixture(scope="module")
+def reference_values() -> dict:
+    return json.loads((HERE / "r_competing.json").read_text())["results"]
+
+
+@pytest.fixture(params=NAMES)
+def case(request, reference_values) -> tuple[AnnData, dict]:
+    """Patients, and what R found for them."""
+    obs = globals()[request.param]()
+    expected = reference_values[request.param]
+    assert [len(obs), *np.bincount(obs["cause"])] == [expected["n"], *expected["causes"]]
+    obs["event"] = obs["cause"] > 0
+    return AnnData(obs=obs.set_axis([f"P{i}" for i in range(len(obs))])), expected
+
+
+def numbers(values) -> np.ndarray:
+    return np.array(values, dtype=float)  # null becomes NaN
+
+
+def test_curves_with_late_entry(case):
+    samples, expected = case
+    result = sfm.tl.kaplan_meier(samples, "group", entry_key="entry", copy=True)
+    for group, curve in expected["km_late"].items():
+        table = result["table"]
+        mine = table[table["group"] == group].set_index("time").loc[curve["time"]]
+        assert mine["at_risk"].tolist() == curve["at_risk"]
+        for ours, theirs in {"survival": "survival", "ci_low": "low", "ci_high": "high"}.items():
+            np.testing.assert_allclose(mine[ours], numbers(curve[theirs]), **TOLERANCE)
+
+
+def test_logrank_with_late_entry(case):
+    """The score test of a Cox regression with the exact likelihood of ties; of untied times, for R's sake."""
+    samples, expected = case
+    samples = samples[~samples.obs["time"].duplicated()].copy()
+    for strata, name in ((None, "logrank_late"), ("stratum", "logrank_late_strata")):
+        result = sfm.tl.logrank(samples, "group", entry_key="entry", strata=strata, copy=True)
+        np.testing.assert_allclose(result["statistic"], expected[name], **TOLERANCE)
+
+
+def test_fleming_harrington(case):
+    """R's survdiff with rho of 0.5 and 1."""
+    samples, expected = case
+    for rho, strata, name in ((0.5, None, "half"), (1, None, "one"), (1, "stratum", "one_strata")):
+        result = sfm.tl.logrank(samples, "group", strata=strata, weights=(rho, 0), copy=True)
+        np.testing.assert_allclose(result["statistic"], expected["rho"][name], **TOLERANCE)
+
+
+if __name__ == "__main__":
+    for name in NAMES:
+        globals()[name]().to_csv(Path(sys.argv[1]) / f"{name}.csv", index=False)
