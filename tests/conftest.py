@@ -186,3 +186,11 @@ def blobs():
         return image, labels
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered():
+    """Columns that another test has made with an outcome are not known in this one."""
+    from spatialfm import _origin
+
+    _origin.forget()

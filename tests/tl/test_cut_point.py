@@ -54,7 +54,7 @@ def test_planted_cut_is_found():
     assert groups.cat.ordered
     assert ((samples.obs["value"] > result["cut"]) == (groups == "high")).all()
     assert (result["n_low"], result["n_high"]) == tuple(groups.value_counts()[["low", "high"]])
-    sfm.tl.logrank(samples, "value_group")
+    sfm.tl.logrank(samples, "value_group", on_selected="mark")
     assert samples.uns["logrank"]["optimistic"]
     assert samples.uns["logrank"]["p_value"] == pytest.approx(result["naive_p_value"])
     samples.obs["value"] = -samples.obs["value"]
@@ -115,7 +115,7 @@ def test_result_is_written_and_read_back(tmp_path):
     samples.write_h5ad(tmp_path / "p.h5ad")
     back = read_h5ad(tmp_path / "p.h5ad")
     assert back.uns["value_group"]["p_value"] == samples.uns["value_group"]["p_value"]
-    assert sfm.tl.logrank(back, "value_group", copy=True)["optimistic"]
+    assert sfm.tl.logrank(back, "value_group", on_selected="mark", copy=True)["optimistic"]
 
 
 def test_lausen_schumacher_is_a_p_value():

@@ -83,7 +83,7 @@ def test_merging_is_called_optimistic(patients, caplog):
     groups = patients.obs["risk_group"]
     assert (groups == np.where(np.isin(patients.obs["kind"], [1, 3]), "high", "low")).all()
     with caplog.at_level(logging.INFO, logger="spatialfm"):
-        sfm.tl.logrank(patients, "risk_group")
+        sfm.tl.logrank(patients, "risk_group", on_selected="mark")
     assert patients.uns["logrank"]["optimistic"]
     assert "optimistic" in caplog.text
 
@@ -101,7 +101,7 @@ def test_merging_is_optimistic_indeed():
         with pytest.warns(SpatialfmWarning, match="optimistic"):
             sfm.tl.stratify(cohort, 8, merge_into=2, key_added="merged", **outcome)
         for key in small:
-            small[key] += sfm.tl.logrank(cohort, key, copy=True)["p_value"] < 0.05
+            small[key] += sfm.tl.logrank(cohort, key, on_selected="mark", copy=True)["p_value"] < 0.05
     assert small["order"] <= 4  # 99.7 % of binomial(20, 0.05)
     assert small["merged"] >= 8
 
@@ -237,7 +237,7 @@ def test_permutations_keep_the_level_where_the_logrank_test_does_not():
         samples = AnnData(X=rng.dirichlet(np.ones(3), 60), obs=obs)
         keys = {"time_key": "time", "event_key": "event"}
         sfm.tl.stratify(samples, 4, merge_into=2, cross_fit=5, n_permutations=39, random_state=seed, **keys)
-        test = sfm.tl.logrank(samples, "risk_group", copy=True, **keys)
+        test = sfm.tl.logrank(samples, "risk_group", on_selected="mark", copy=True, **keys)
         assert test["optimistic"]
         found["logrank"] += test["p_value"] < 0.05
         found["permutations"] += samples.uns["risk_group"]["test"]["p_value"] <= 0.05
@@ -253,7 +253,7 @@ def test_permutations_find_a_planted_risk(patients):
             sfm.tl.stratify(patients, 4, n_permutations=99, **options, **keys)
         test = patients.uns["risk_group"]["test"]
         assert test["p_value"] == 0.01
-        trend = sfm.tl.logrank(patients, "risk_group", trend=True, copy=True, **keys)["trend"]
+        trend = sfm.tl.logrank(patients, "risk_group", trend=True, on_selected="mark", copy=True, **keys)["trend"]
         assert test["statistic"] ** 2 == pytest.approx(trend["statistic"])
         assert np.sign(test["statistic"]) == trend["direction"] == 1
     with pytest.raises(SurvivalError, match="n_permutations=9 needs time_key="):

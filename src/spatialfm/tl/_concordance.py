@@ -14,6 +14,7 @@ from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
 from ._outcome import EventValue, OnMissing, event_text, read_outcome, value_column
+from ._selected import OnSelected, check_selected, columns_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,13 +34,15 @@ def concordance(
     random_state: int = 0,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
+    on_selected: OnSelected = "raise",
     key_added: str = "concordance",
     copy: bool = False,
 ) -> dict[str, object] | None:
     """Harrell's concordance index of a risk score (scikit-survival), with a bootstrap interval over patients.
 
     The probability that, of two patients whose order is known, the one with the higher score has the event first;
-    0.5 is chance. A score that was fitted on the same patients gives an optimistic value.
+    0.5 is chance. A score that was fitted on the same patients gives an optimistic value, and is refused where it is
+    known; predictions of cross-validation are compared within folds, by :func:`spatialfm.metrics.survival`.
 
     Parameters
     ----------
@@ -63,6 +66,10 @@ def concordance(
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
         What becomes of rows without outcome or score: ``"raise"``, or ``"drop"`` with their number in the record.
+    on_selected
+        What becomes of a score that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on, and call the result optimistic.
     key_added
         Key of ``uns`` that is written.
     copy
@@ -71,7 +78,8 @@ def concordance(
     Returns
     -------
     None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``c_index``, ``ci_low``,
-    ``ci_high``, ``n``, ``events``, ``n_pairs`` (comparable ones), ``params``.
+    ``ci_high``, ``n``, ``events``, ``n_pairs`` (comparable ones), ``optimistic`` (whether the outcome made the score),
+    ``params``.
 
     Raises
     ------
@@ -94,6 +102,8 @@ def concordance(
             f"n_bootstrap={n_bootstrap} and alpha={alpha} give no interval. Pass at least n_bootstrap=100 and an alpha "
             "between 0 and 1."
         )
+    made = columns_of(samples, [score_key], layer)
+    selected = check_selected(samples, "concordance", made, on_selected, ordered=True)
     outcome = read_outcome(
         samples,
         "concordance",
@@ -117,7 +127,9 @@ def concordance(
         "n": len(score),
         "events": int(outcome.event.sum()),
         "n_pairs": n_pairs,
+        "optimistic": selected.optimistic,
         "params": {
+            "selected": selected.text,
             "score_key": score_key,
             "layer": layer or "",
             "time_key": time_key,

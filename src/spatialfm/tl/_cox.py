@@ -31,6 +31,7 @@ from ._outcome import (
     stratum_codes,
     value_column,
 )
+from ._selected import OnSelected, check_selected, columns_of, with_doubt
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -58,6 +59,7 @@ def cox(
     event_value: EventValue = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
+    on_selected: OnSelected = "raise",
     key_added: str = "cox",
     copy: bool = False,
 ) -> dict[str, object] | None:
@@ -109,6 +111,10 @@ def cox(
     on_missing
         What becomes of rows without outcome, covariate or cluster: ``"raise"``, or ``"drop"`` with their number in the
         record.
+    on_selected
+        What becomes of covariates or strata that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on, and call the result optimistic.
     key_added
         Key of ``uns`` that is written.
     copy
@@ -122,7 +128,8 @@ def cox(
     ``ph_p_value``; ``ph_global_p_value``; ``n``, ``events``, ``events_per_term`` and ``n_clusters``; ``concordance``
     on these same patients (within strata), hence optimistic; ``log_likelihood``; statistic, degrees of freedom and
     p-value of three tests that no term matters: ``lr_statistic``, ``lr_dof``, ``lr_p_value`` (likelihood ratio),
-    ``score_*`` and ``wald_*``; the first two are NaN with clusters, where they do not hold; ``params``.
+    ``score_*`` and ``wald_*``; the first two are NaN with clusters, where they do not hold; ``optimistic``, whether the
+    outcome made a covariate; ``doubts``; ``params``.
 
     Raises
     ------
@@ -152,6 +159,8 @@ def cox(
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
     _check_call(names, strata_names, ties, penalizer, alpha)
     columns = pd.DataFrame({name: value_column(samples, name, "covariates", layer) for name in names})
+    made = columns_of(samples, [*names, *strata_names], layer)
+    selected = check_selected(samples, "cox", made, on_selected, ordered="levels")
     columns = columns.assign(**read_strata(samples, strata_names))
     if cluster_key is not None:
         columns[column_as("cluster", cluster_key)] = _clusters(samples, cluster_key, patient_key, time_key, event_key)
@@ -184,7 +193,9 @@ def cox(
         "concordance": _concordance(x @ fit.coef, outcome, strata_codes),
         **({"ph_global_p_value": float(chi2.sf(fit.ph_global, len(terms)))} if test_proportional_hazards else {}),
         **({} if clusters is None else {"n_clusters": int(clusters.max()) + 1}),
+        "optimistic": selected.optimistic,
         "params": {
+            "selected": selected.text,
             "covariates": np.array(names, dtype=object),
             "layer": layer or "",
             "strata": np.array(strata_names, dtype=object),
@@ -204,7 +215,7 @@ def cox(
             ),
         },
     }
-    result["doubts"] = _warn(table, int(outcome.event.sum()), result.get("n_clusters"), penalizer)
+    result["doubts"] = with_doubt(selected, _warn(table, int(outcome.event.sum()), result.get("n_clusters"), penalizer))
     logger.info(
         "Cox regression: %s, %s, %s.",
         counted(len(terms), "term"),

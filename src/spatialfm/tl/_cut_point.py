@@ -12,12 +12,14 @@ from scipy.stats import norm
 from .._errors import SurvivalError
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._origin import Origin, patient_names, remember
 from .._public import public
 from .._storable import default_key, write_uns
 from ._check import check_anndata
 from ._logrank import logrank_test
 from ._outcome import EventValue, OnMissing, column_as, event_text, read_outcome, value_column
 from ._replaced import remove_earlier
+from ._selected import OnSelected, check_selected, columns_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -50,6 +52,7 @@ def cut_point(
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
     random_state: int = 0,
+    on_selected: OnSelected = "raise",
     key_added: str | None = None,
     copy: bool = False,
 ) -> dict[str, object] | None:
@@ -84,6 +87,10 @@ def cut_point(
         What becomes of rows without outcome or value: ``"raise"``, or ``"drop"`` with their number in the record.
     random_state
         Seed of the permutations.
+    on_selected
+        What becomes of a value that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on, and call the result optimistic.
     key_added
         Column of ``obs`` and key of ``uns`` that are written (default: `key` and ``"_group"``).
     copy
@@ -123,6 +130,7 @@ def cut_point(
             f"min_share={min_share} and n_permutations={n_permutations}: the first must be above 0 and below 0.5, the "
             "second 100 or more. The p-value of a cut that was looked for means nothing without its correction."
         )
+    selected = check_selected(samples, "cut_point", columns_of(samples, [key], layer), on_selected)
     outcome = read_outcome(
         samples,
         "cut_point",
@@ -157,7 +165,9 @@ def cut_point(
         "candidates": pd.DataFrame(
             {"cut": found.cuts, "n_low": found.n_low, "n_high": values.size - found.n_low, "statistic": found.statistic}
         ),
+        "optimistic": selected.optimistic,
         "params": {
+            "selected": selected.text,
             "key": key,
             "layer": layer or "",
             "min_share": float(min_share),
@@ -178,9 +188,12 @@ def cut_point(
     codes = np.full(samples.n_obs, -1)
     codes[outcome.columns[_ROW]] = high
     groups = pd.Categorical.from_codes(codes, ["low", "high"], ordered=True)
-    if copy:
-        return {**result, "groups": pd.Series(groups, index=samples.obs_names)}
     name = default_key(f"{key}_group") if key_added is None else key_added
+    found = pd.Series(groups, index=samples.obs_names, name=name)
+    made = Origin("cut_point", "selected", (time_key, event_key))
+    remember(None if copy else samples, made, found, patients=patient_names(samples))
+    if copy:
+        return {**result, "groups": found.rename(None)}
     remove_earlier(samples, name, groups)
     samples.obs[name] = groups
     write_uns(samples, name, result)

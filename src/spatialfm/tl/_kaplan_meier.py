@@ -25,6 +25,7 @@ from ._outcome import (
     read_groups,
     read_outcome,
 )
+from ._selected import check_selected, columns_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -85,7 +86,8 @@ def kaplan_meier(
     ``time``, ``at_risk`` (just before the time), ``events``, ``censored``, ``survival``, ``ci_low`` and ``ci_high``,
     with `entry_key` also ``entered`` (at the time, at risk from then on);
     ``groups`` with ``n``, ``events``, ``median``, ``median_ci_low`` and ``median_ci_high`` of each group (NaN: not
-    reached); ``params``. The interval is NaN where the estimate is 0.
+    reached); ``optimistic``, whether the outcome made the groups, of which a warning tells; ``params``. The
+    interval is NaN where the estimate is 0.
 
     Raises
     ------
@@ -117,6 +119,7 @@ def kaplan_meier(
         raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
     if interval not in ("log-log", "log", "plain"):
         raise SurvivalError(f'interval={interval!r} is not known. Pass "log-log", "log" or "plain".')
+    selected = check_selected(samples, "kaplan_meier", columns_of(samples, [group_key]), None)
     outcome = read_outcome(
         samples,
         "kaplan_meier",
@@ -148,7 +151,9 @@ def kaplan_meier(
             ignore_index=True,
         ),
         "groups": pd.DataFrame([_summary(curve) for curve in curves], index=pd.Index(names, name="group")),
+        "optimistic": selected.optimistic,
         "params": {
+            "selected": selected.text,
             "group_key": group_key or "",
             "time_key": time_key,
             "event_key": event_key,

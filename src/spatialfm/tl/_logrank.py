@@ -39,6 +39,7 @@ from ._outcome import (
     read_strata,
     stratum_codes,
 )
+from ._selected import OnSelected, check_selected, columns_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -66,6 +67,7 @@ def logrank(
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
     random_state: int = 0,
+    on_selected: OnSelected = "raise",
     key_added: str = "logrank",
     copy: bool = False,
 ) -> dict[str, object] | None:
@@ -74,9 +76,9 @@ def logrank(
     The statistics are those of R's ``survdiff`` (Kalbfleisch and Prentice 2002, section 1.4). Their chi-squared
     distribution needs patients: with 3 to 5 in a group, 6 to 8 % of cohorts without effect have p below 0.05, and 3 %
     p below 0.01. With a group of fewer than 20 patients or 5 expected events, p-values therefore come from dealing the
-    groups anew to the patients (within strata); ``test`` in the result says so. Where the groups come from
-    :func:`spatialfm.tl.stratify` or :func:`spatialfm.tl.cut_point` and the outcome decided which patients are together,
-    the p-value is optimistic; the record and the log say so.
+    groups anew to the patients (within strata); ``test`` in the result says so. Groups that the outcome of
+    these same patients made are refused, wherever they come from; with ``on_selected="mark"`` the record, the log and
+    the figure call the p-value optimistic.
 
     Parameters
     ----------
@@ -118,6 +120,10 @@ def logrank(
         record.
     random_state
         Seed of the permutations.
+    on_selected
+        What becomes of groups or strata that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on, and call the result optimistic.
     key_added
         Key of ``uns`` that is written.
     copy
@@ -162,6 +168,8 @@ def logrank(
         raise SurvivalError(f"{group_key!r} is both group_key= and strata=: within its levels is nothing to compare.")
     weights = _check_test(weights, method, n_permutations)
     columns = read_strata(samples, strata_names)
+    made = columns_of(samples, [group_key, *strata_names])
+    selected = check_selected(samples, "logrank", made, on_selected, ordered="levels" if trend else False)
     outcome = read_outcome(
         samples,
         "logrank",
@@ -190,7 +198,7 @@ def logrank(
         **found,
         "n": len(codes),
         "events": int(outcome.event.sum()),
-        "optimistic": outcome_made_groups(samples, group_key),
+        "optimistic": selected.optimistic,
         "groups": pd.DataFrame(
             {"n": np.bincount(codes), "observed": parts.observed.astype(int), "expected": parts.expected},
             index=pd.Index(names, name="group"),
@@ -204,6 +212,7 @@ def logrank(
             "event_value": event_text(event_value),
             "entry_key": entry_key or "",
             "n_dropped": outcome.n_dropped,
+            "selected": selected.text,
             "digest": outcome_digest(outcome, codes, names),
             DATA: fingerprint(samples, [group_key, *strata_names, time_key, event_key, entry_key]),
         },
@@ -267,15 +276,6 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     corrected = np.empty(len(p_values))
     corrected[order] = np.minimum(steps, 1)
     return corrected
-
-
-def outcome_made_groups(samples: AnnData, group_key: str) -> bool:
-    """Whether the record of the groups says that outcomes, the patient's own or others', decided who is in which."""
-    record = samples.uns.get(group_key)
-    return isinstance(record, dict) and record.get("params", {}).get("outcome_decides", "") in (
-        "partition",
-        "others' partition",
-    )
 
 
 def _check_order(samples: AnnData, group_key: str) -> None:

@@ -11,12 +11,14 @@ import pandas as pd
 from .._errors import SurvivalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._origin import Origin, patient_names, remember
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, check_split, listed
 from ._logrank import logrank_parts
 from ._outcome import EventValue, OnMissing, Outcome, event_text, observed_expected, read_outcome
 from ._replaced import remove_earlier
+from ._selected import OnSelected, check_selected, inherited, matrix_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -37,6 +39,7 @@ def stratify(
     random_state: int = 0,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
+    on_selected: OnSelected = "raise",
     key_added: str = "risk_group",
     copy: bool = False,
 ) -> pd.Series | None:
@@ -51,7 +54,7 @@ def stratify(
       true by construction, so neither a one-sided test nor a hazard ratio above 1 is evidence for a direction.
     - With `merge_into` it *decides* who is together: `n_groups` clusters are merged, in the order of their risk, into
       fewer groups. This is VirTues' recipe (4 clusters into 2; Methods, "Tissue structure-based risk stratification").
-      Then the log-rank p-value on the same patients is optimistic, and :func:`spatialfm.tl.logrank` says so.
+      Then the log-rank p-value on the same patients is optimistic, and :func:`spatialfm.tl.logrank` refuses it.
     - With `merge_into` and `cross_fit` patients are spread over that many folds, and those of each fold go to the group
       of the nearest cluster that was made, ordered and merged without them. No patient's outcome has a say in that
       patient's group, and curves are not flattered. The p-value of a log-rank test still is: it takes groups as given,
@@ -84,6 +87,10 @@ def stratify(
     on_missing
         What becomes of patients without outcome, where it is used: ``"raise"``, or ``"drop"``: they are grouped all the
         same, but do not count in the order and the merging of groups.
+    on_selected
+        What becomes of compositions that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on; the record says so.
     key_added
         Key of ``obs`` and ``uns`` that is written.
     copy
@@ -126,6 +133,9 @@ def stratify(
         )
     if cross_fit is not None:
         check_split(samples, patient_key, None, SurvivalError)
+    selected = None
+    if time_key is not None:
+        selected = check_selected(samples, "stratify", matrix_of(samples), on_selected)
     outcome = None if time_key is None else _outcome(samples, time_key, event_key, event_value, patient_key, on_missing)
 
     codes = kmeans_by_size(values, n_groups, random_state)
@@ -145,6 +155,8 @@ def stratify(
         pd.Categorical.from_codes(codes, names, ordered=outcome is not None), index=samples.obs_names, name=key_added
     )
     _explain(decides, groups)
+    for origin in _origins(samples, decides, time_key, event_key):
+        remember(None if copy else samples, origin, groups, patients=patient_names(samples))
     if copy:
         return groups
 
@@ -171,6 +183,7 @@ def stratify(
             "event_value": event_text(event_value),
             "uses_outcome": outcome is not None,
             "outcome_decides": decides,
+            "selected": "" if selected is None else selected.text,
         },
     }
     if test is not None:
@@ -351,6 +364,16 @@ def _events(samples: AnnData, outcome: Outcome, codes: np.ndarray) -> tuple[np.n
             "ordered by risk. Pass a smaller n_groups=, or no time_key= and event_key=."
         )
     return observed.astype(int), expected
+
+
+def _origins(samples: AnnData, decides: str, time_key: str | None, event_key: str | None) -> list[Origin]:
+    """What the groups were made of."""
+    kind = samples.uns.get("composition", {}).get("params", {}).get("cluster_key", "")
+    found = [Origin("stratify", "composition", of=f"the fractions of {kind!r}" if kind else "the composition")]
+    how = {"order": "order", "partition": "selected", "others' partition": "held out"}.get(decides)
+    if how is not None:
+        found.append(Origin("stratify", how, (str(time_key), str(event_key))))
+    return found + inherited(samples, matrix_of(samples))
 
 
 def _risk_names(n: int) -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import SurvivalError
 from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY
+from .._origin import Origin, patient_names, remember
 from .._public import public
 from .._storable import write_uns
 from ..metrics._survival import decile_times
@@ -18,6 +19,7 @@ from ..metrics._survival import survival as survival_scores
 from ._check import check_anndata
 from ._outcome import event_text
 from ._replaced import remove_earlier
+from ._selected import MOST_EXEMPT, OnSelected
 from ._survival_learners import CoxnetModel, ForestModel
 from ._survival_nested import (
     Cohort,
@@ -58,6 +60,7 @@ def coxnet(
     on_missing: OnMissing = "raise",
     n_jobs: int = 1,
     random_state: int = 0,
+    on_selected: OnSelected = "raise",
     key_added: str = "coxnet",
     copy: bool = False,
 ) -> dict[str, object] | None:
@@ -106,6 +109,10 @@ def coxnet(
         Number of processes; the result does not depend on it.
     random_state
         Seed of folds, permutations and bootstrap.
+    on_selected
+        What becomes of features that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on; the record says so.
     key_added
         Key of ``uns`` and column of ``obs`` that are written.
     copy
@@ -152,6 +159,7 @@ def coxnet(
     cohort = read_cohort(
         samples, "coxnet", use_rep=use_rep, layer=layer, covariates=covariates, time_key=time_key, event_key=event_key,
         event_value=event_value, patient_key=patient_key, on_missing=on_missing,
+        on_selected=on_selected,
     )  # fmt: skip
     check_plan(cohort, n_folds, n_inner_folds, n_components, n_bootstrap)
     model = CoxnetModel(n_components, ratios, n_alphas)
@@ -172,7 +180,7 @@ def coxnet(
         "n_permutations": n_permutations,
         "n_bootstrap": n_bootstrap,
     }
-    return _write(samples, key_added, result, copy)
+    return _write(samples, key_added, result, copy, cohort, "coxnet")
 
 
 @public
@@ -197,6 +205,7 @@ def survival_forest(
     on_missing: OnMissing = "raise",
     n_jobs: int = 1,
     random_state: int = 0,
+    on_selected: OnSelected = "raise",
     key_added: str = "survival_forest",
     copy: bool = False,
 ) -> dict[str, object] | None:
@@ -244,6 +253,10 @@ def survival_forest(
         Number of processes; the result does not depend on it.
     random_state
         Seed of folds, trees, permutations and bootstrap.
+    on_selected
+        What becomes of features that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on; the record says so.
     key_added
         Key of ``uns`` and column of ``obs`` that are written.
     copy
@@ -289,6 +302,7 @@ def survival_forest(
     cohort = read_cohort(
         samples, "survival_forest", use_rep=use_rep, layer=layer, covariates=covariates, time_key=time_key,
         event_key=event_key, event_value=event_value, patient_key=patient_key, on_missing=on_missing,
+        on_selected=on_selected,
     )  # fmt: skip
     check_plan(cohort, n_folds, n_inner_folds, n_components, n_bootstrap)
     model = ForestModel(n_components, [int(leaf) for leaf in leaves], n_trees, n_importance, random_state)
@@ -310,7 +324,7 @@ def survival_forest(
         "n_permutations": n_permutations,
         "n_bootstrap": n_bootstrap,
     }
-    return _write(samples, key_added, result, copy)
+    return _write(samples, key_added, result, copy, cohort, "survival_forest")
 
 
 def _judge(
@@ -370,11 +384,28 @@ def _params(
         "events": int(cohort.event.sum()),
         "n_features": cohort.x.shape[1],
         "n_dropped": cohort.n_dropped,
+        "selected": cohort.selected,
         DATA: fingerprint(samples, [*names, time_key, event_key]),
     }
 
 
-def _write(samples: AnnData, key: str, result: dict[str, object], copy: bool) -> dict[str, object] | None:
+def _write(
+    samples: AnnData, key: str, result: dict[str, object], copy: bool, cohort: Cohort, function: str
+) -> dict[str, object] | None:
+    params = result["params"]
+    origin = Origin(function, "held out", (params["time_key"], params["event_key"]), column=key)
+    features = cohort.x if cohort.x.shape[1] <= MOST_EXEMPT else cohort.x[:, :0]
+    exempt = np.full((samples.n_obs, features.shape[1] + 2), np.nan)
+    exempt[cohort.rows] = np.column_stack([features, cohort.time, cohort.event])
+    names = patient_names(samples)
+    remember(
+        None if copy else samples,
+        origin,
+        result["predictions"]["risk"],
+        patients=names,
+        exempt=exempt,
+        place=f"obs:{key}",
+    )
     if copy:
         return result
     predictions = result.pop("predictions")

@@ -17,6 +17,7 @@ from ._concordance import concordant_pairs
 from ._cox import design_matrix
 from ._outcome import EventValue, OnMissing, Outcome, column_as, read_outcome, value_column
 from ._representation import representation
+from ._selected import OnSelected, check_selected, columns_of, matrix_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,6 +36,7 @@ class Cohort:
     features: list[str]
     rows: np.ndarray  # (n,) positions in the table
     n_dropped: int
+    selected: str = ""  # who made which of the features with an outcome of these patients
 
     def part(self, rows: np.ndarray) -> Cohort:
         """Some of the patients."""
@@ -97,6 +99,7 @@ def read_cohort(
     event_value: EventValue = None,
     patient_key: str | None,
     on_missing: OnMissing,
+    on_selected: OnSelected = "raise",
 ) -> Cohort:
     """Features and outcomes of the patients, after all refusals."""
     check_anndata(samples, what)
@@ -110,6 +113,8 @@ def read_cohort(
     if leaked := [name for name in names if name in (time_key, event_key)]:
         raise SurvivalError(f"{listed(leaked)} is the outcome, not one of the covariates=.")
     check_split(samples, patient_key, None, SurvivalError)
+    made = columns_of(samples, names) | matrix_of(samples, use_rep)
+    selected = check_selected(samples, what, made, on_selected)
     columns = pd.DataFrame({name: value_column(samples, name, "covariates") for name in names}, index=samples.obs_names)
     columns[_ROW] = np.arange(samples.n_obs)
     outcome: Outcome = read_outcome(
@@ -143,7 +148,7 @@ def read_cohort(
             f"{counted(x.shape[1], 'feature is', 'features are')} constant over {counted(len(x), 'patient')}: "
             "nothing can be learned."
         )
-    return Cohort(x, outcome.time, outcome.event, features, rows, outcome.n_dropped)
+    return Cohort(x, outcome.time, outcome.event, features, rows, outcome.n_dropped, selected.text)
 
 
 def check_plan(cohort: Cohort, n_folds: int, n_inner_folds: int, n_components: int | None, n_bootstrap: int) -> None:

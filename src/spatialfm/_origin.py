@@ -1,0 +1,248 @@
+"""What a column was made of: an outcome, or the very thing that a test would compare.
+
+A record goes with each column that a function of this package makes from an outcome, from compositions or from
+neighborhoods. It stands in ``uns["spatialfm"]["origins"]`` of the table, and in memory for the session: a column that
+was returned instead of written, copied under another name, joined by ``anndata.concat`` (which drops ``uns``), or
+written to a file and read, is known by its values (:mod:`spatialfm._origin_match`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from ._errors import listed
+from ._fingerprint import _hashes
+from ._keys import PATIENT_KEY, UNS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+How = Literal["selected", "held out", "order", "elsewhere", "composition", "neighborhood"]
+ORIGINS = "origins"  # uns["spatialfm"][ORIGINS]
+MOST_ROWS = 20_000  # of columns whose values are kept in the table once more
+MOST_BYTES, MOST_KEPT = 2**28, 200  # of the session's memory
+FEW = 20  # different values up to which a column is taken as groups
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who made a column, and of what."""
+
+    function: str  # "stratify"
+    how: How
+    outcome: tuple[str, ...] = ()  # columns
+    of: str = ""  # what it was made of, in words
+    column: str = ""  # where it was written first
+
+    def __str__(self) -> str:
+        by = f"sfm.tl.{self.function}"
+        outcome = f"the outcome ({listed(self.outcome, quoted=False)})"
+        return {
+            "selected": f"made by {by} with {outcome} of the same patients",
+            "held out": f"predicted by {by} in cross-validation: {outcome} of the same patients made the models",
+            "order": f"named in order of risk by {by} after {outcome} of the same patients",
+            "elsewhere": f"made by {by} with {outcome} of other patients",
+            "composition": f"made by {by} from {self.of or 'the composition'}",
+            "neighborhood": f"made by {by} from {self.of or 'the neighborhoods'}",
+        }[self.how]
+
+    @property
+    def uses_outcome(self) -> bool:
+        """Whether an outcome of the same patients had a say in the values (not in names alone)."""
+        return self.how in ("selected", "held out")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Values of one column, by which it is known wherever it goes."""
+
+    origin: Origin
+    rows: np.ndarray  # (n,) uint64, hashes of row names
+    aliases: np.ndarray | None  # (n,) the same of patients' names
+    values: np.ndarray  # (n,) float64; codes of groups, NaN where missing
+    groups: bool
+    texts: tuple[str, ...] = ()  # of codes, what they stand for
+    exempt: np.ndarray | None = field(default=None, repr=False)  # (n, .) what it was predicted from, and the outcome
+    place: str = ""  # "obs:risk_group", where the table has it; empty in memory
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a later one replaces."""
+        return self.place, self.origin.how, self.origin.function
+
+    @property
+    def nbytes(self) -> int:
+        """Size."""
+        return 4 * self.values.nbytes + (0 if self.exempt is None else self.exempt.nbytes)
+
+
+_memory: list[Reference] = []
+
+
+def forget() -> None:
+    """Empty the session's memory."""
+    _memory.clear()
+
+
+def remember(
+    table: AnnData | None,
+    origin: Origin,
+    values: pd.Series,
+    *,
+    patients: Iterable[object] | None = None,
+    exempt: np.ndarray | None = None,
+    place: str | None = None,
+) -> None:
+    """Keep what a column was made of, in memory and, with `table`, beside the column.
+
+    Parameters
+    ----------
+    table
+        Table that the column was written into.
+    values
+        The column, indexed by names of rows.
+    patients
+        Patient of each row, where rows are called otherwise.
+    exempt
+        ``(n, .)`` columns that the values may follow closely without being made by the outcome: the features of a
+        model of few, and the outcome itself.
+    place
+        ``"obs:<column>"`` or ``"X:<column>"``; default: the name of `values` in ``obs``.
+    """
+    place = place or f"obs:{values.name}"
+    numbers, groups, texts = numbers_of(values)
+    aliases = None if patients is None else name_hashes(patients)
+    origin = replace(origin, column=origin.column or place.split(":", 1)[1])
+    found = Reference(origin, name_hashes(values.index), aliases, numbers, groups, texts, exempt, "")
+    _keep(found)
+    if table is not None:
+        write_origin(table, replace(found, place=place))
+
+
+def _keep(found: Reference) -> None:
+    for other in _memory:
+        if other.origin == found.origin and _same(other.rows, found.rows) and _same(other.values, found.values):
+            return
+    _memory.append(found)
+    while len(_memory) > MOST_KEPT or (len(_memory) > 1 and sum(one.nbytes for one in _memory) > MOST_BYTES):
+        _memory.pop(0)
+
+
+def _same(one: np.ndarray, two: np.ndarray) -> bool:
+    return one.shape == two.shape and bool(np.array_equal(one, two, equal_nan=one.dtype.kind == "f"))
+
+
+def write_origin(table: AnnData, found: Reference) -> None:
+    """Put a reference into ``uns``; earlier ones of the same place and function go."""
+    notes = dict(table.uns.get(UNS, {}))
+    kept = [one for one in read_origins(table) if one.key != found.key]
+    notes[ORIGINS] = {str(i): _stored(one) for i, one in enumerate([*kept, found])}
+    table.uns[UNS] = notes
+
+
+def read_origins(table: AnnData) -> list[Reference]:
+    """References that a table brings along; of large columns those that are as they were."""
+    stored = table.uns.get(UNS, {}).get(ORIGINS, {})
+    found = [_read(table, stored[i]) for i in sorted(stored, key=lambda i: int(i))] if stored else []
+    return [one for one in found if one is not None]
+
+
+def carry_origins(source: AnnData, target: AnnData) -> None:
+    """Bring the references of patients' columns from a table of cells to one of patients."""
+    for one in read_origins(source):
+        if len(one.rows) <= MOST_ROWS and len(one.rows) < source.n_obs:
+            write_origin(target, one)
+
+
+def known(table: AnnData) -> list[Reference]:
+    """All references that a column may be held against: the table's own first."""
+    own = read_origins(table)
+    return own + [
+        one
+        for one in _memory
+        if not any(one.origin == other.origin and _same(one.values, other.values) for other in own)
+    ]
+
+
+def numbers_of(values: pd.Series) -> tuple[np.ndarray, bool, tuple[str, ...]]:
+    """Values as floats, codes of text and categories; whether they are groups; what codes stand for."""
+    kind = values.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        codes = values.cat.codes.to_numpy().astype(float)
+        return np.where(codes < 0, np.nan, codes), True, tuple(map(str, values.cat.categories))
+    if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        return numbers, len(np.unique(numbers[~np.isnan(numbers)])) <= FEW, ()
+    codes, levels = pd.factorize(values)
+    return np.where(codes < 0, np.nan, codes.astype(float)), True, tuple(map(str, levels))
+
+
+def name_hashes(names: Iterable[object]) -> np.ndarray:
+    """Hashes ``(n,)`` of names as text."""
+    return _hashes(pd.Series([str(name) for name in names], dtype=object))
+
+
+def patient_names(table: AnnData) -> pd.Series | None:
+    """The usual column of patients, where it is there and names no two rows alike."""
+    names = table.obs.get(PATIENT_KEY)
+    return None if names is None or names.duplicated().any() else names
+
+
+def _stored(one: Reference) -> dict[str, object]:
+    record = asdict(one.origin) | {"place": one.place, "groups": one.groups, "texts": list(one.texts)}
+    found: dict[str, object] = {"origin": json.dumps(record)}
+    if len(one.values) > MOST_ROWS:
+        return found | {"digest": _digest(one.rows, one.values)}
+    found |= {"rows": one.rows.view(np.int64), "values": one.values}
+    if one.aliases is not None:
+        found["aliases"] = one.aliases.view(np.int64)
+    if one.exempt is not None:
+        found["exempt"] = np.asarray(one.exempt, float)
+    return found
+
+
+def _read(table: AnnData, stored: Mapping[str, object]) -> Reference | None:
+    record = json.loads(str(stored["origin"]))
+    place, groups = record.pop("place"), bool(record.pop("groups"))
+    texts = tuple(record.pop("texts"))
+    origin = Origin(**record | {"outcome": tuple(record["outcome"])})
+    if "values" in stored:
+        rows = np.ascontiguousarray(stored["rows"]).astype(np.int64).view(np.uint64)
+        aliases = stored.get("aliases")
+        aliases = None if aliases is None else np.ascontiguousarray(aliases).astype(np.int64).view(np.uint64)
+        exempt = stored.get("exempt")
+        return Reference(
+            origin, rows, aliases, np.asarray(stored["values"], float), groups, texts,
+            None if exempt is None else np.asarray(exempt, float), place,
+        )  # fmt: skip
+    values = column_at(table, place)
+    if values is None:
+        return None
+    rows, numbers = name_hashes(table.obs_names), numbers_of(values)[0]
+    # of fewer rows it is taken at its word: a part of the table has the same column
+    same = len(numbers) < MOST_ROWS or _digest(rows, numbers) == stored["digest"]
+    return Reference(origin, rows, None, numbers, groups, texts, None, place) if same else None
+
+
+def column_at(table: AnnData, place: str) -> pd.Series | None:
+    """The column of a place, ``obs:name``, ``X:name`` or ``obsm/key:name``; None where it is not there."""
+    where, name = place.split(":", 1)
+    if where == "obs":
+        return table.obs.get(name)
+    if where == "X":
+        there = name in table.var_names
+        return pd.Series(np.asarray(table.obs_vector(name), float), index=table.obs_names) if there else None
+    frame = table.obsm.get(where.removeprefix("obsm/"))
+    return frame[name] if isinstance(frame, pd.DataFrame) and name in frame else None
+
+
+def _digest(rows: np.ndarray, values: np.ndarray) -> str:
+    mixed = pd.util.hash_array(rows ^ pd.util.hash_array(np.where(np.isnan(values), -1.5, values)))
+    with np.errstate(over="ignore"):
+        return f"{len(rows)}:{int(mixed.sum(dtype=np.uint64)):016x}"

@@ -1,0 +1,167 @@
+"""Columns that an outcome, or the tested thing itself, has made: refused, or named in the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SpatialfmError, SurvivalError, counted, warn
+from .._keys import PATIENT_KEY
+from .._origin import Origin, known, name_hashes
+from .._origin_match import Known, recognise
+from ._patient_names import like_patients
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+OnSelected = Literal["raise", "mark"]
+
+MOST_EXEMPT = 200  # features that are kept beside a risk which they may be in order with
+
+WHOLE = {
+    "stratify": "sfm.tl.stratify(..., n_permutations=1000) permutes outcomes and makes the groups anew each time",
+    "cut_point": "the p_value of sfm.tl.cut_point is corrected for the choice of the cut",
+    "discover_signatures": "the nested score of sfm.tl.discover_signatures(..., nested=True, n_permutations=1000) is",
+    "coxnet": "sfm.tl.coxnet(..., n_permutations=1000) repeats all of it with outcomes shuffled",
+    "survival_forest": "sfm.tl.survival_forest(..., n_permutations=1000) repeats all of it with outcomes shuffled",
+    "classify_samples": "sfm.tl.classify_samples(..., n_permutations=1000) repeats all of it with labels shuffled",
+    "few_shot_samples": "sfm.tl.few_shot_samples(..., n_permutations=1000) repeats all of it with labels shuffled",
+    "mil": "sfm.tl.mil(..., n_permutations=100) repeats all of it with outcomes shuffled",
+}
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a record says of the columns that a result rests on."""
+
+    text: str  # empty, or who made which of them
+    optimistic: bool  # whether it was the outcome of these same patients
+
+
+def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[Known]]:
+    """What each column (by its place, ``"obs:<name>"``) is known to be made of."""
+    references = known(table)
+    if not references:
+        return {}
+    ids = [name_hashes(table.obs[key]) for key in (PATIENT_KEY, *like_patients(table.obs)) if key in table.obs]
+    found = {place: recognise(values, ids, references, place) for place, values in columns.items()}
+    return {place: some for place, some in found.items() if some}
+
+
+def columns_of(table: AnnData, keys: Iterable[str | None], layer: str | None = None) -> dict[str, pd.Series]:
+    """Columns of ``obs`` or names in ``var``, by their places; what is not there is left to others to refuse."""
+    found = {}
+    for key in dict.fromkeys(key for key in keys if key is not None):
+        if key in table.obs:
+            found[f"obs:{key}"] = table.obs[key]
+        elif key in table.var_names and table.X is not None:
+            values = table.obs_vector(key, layer=layer if layer in table.layers else None)
+            found[f"X:{key}"] = pd.Series(np.asarray(values, float), index=table.obs_names)
+    return found
+
+
+def matrix_of(table: AnnData, use_rep: str | None = "X") -> dict[str, pd.Series]:
+    """Columns of ``X``, or of a table in ``obsm``, by their places; embeddings are made without outcome."""
+    if use_rep == "X" and table.X is not None and table.n_vars <= 500:
+        return columns_of(table, table.var_names)
+    frame = None if use_rep is None else table.obsm.get(use_rep)
+    if not isinstance(frame, pd.DataFrame):
+        return {}
+    return {f"obsm/{use_rep}:{name}": frame[name] for name in frame}
+
+
+def check_selected(
+    table: AnnData,
+    function: str,
+    columns: Mapping[str, pd.Series],
+    on_selected: str | None,
+    *,
+    ordered: bool | Literal["levels"] = False,
+    error: type[SpatialfmError] = SurvivalError,
+) -> Selected:
+    """Refuse columns that an outcome of these patients made, or say so for the record.
+
+    Parameters
+    ----------
+    function
+        Name of the caller.
+    on_selected
+        ``"raise"``, ``"mark"``, or None for a description without a test, which is always only marked.
+    ordered
+        Whether the direction matters as well: groups that were named after the outcome count; with ``"levels"`` where
+        they are three or more, of which the first was chosen to be the lowest.
+
+    Raises
+    ------
+    SpatialfmError
+        With ``"raise"``, naming the column, who made it, and what tests the whole procedure.
+    """
+    if on_selected not in ("raise", "mark", None):
+        raise error(f'on_selected={on_selected!r} is not known. Pass "raise" or "mark".')
+    made, external = [], []
+    for place, found in origins(table, columns).items():
+        for one in found:
+            named = one.origin.how == "order" and (ordered is True or (ordered and columns[place].nunique() > 2))
+            if one.origin.uses_outcome or named:
+                made.append((place, one))
+            elif one.origin.how == "elsewhere":
+                external.append((place, one))
+    if not made:
+        return Selected(said(external), False)
+    text = said(made)
+    if on_selected == "raise":
+        place, one = made[0]
+        rows = "" if one.n == table.n_obs else f" ({counted(one.n, 'row')} of {table.n_obs:,})"
+        raise error(
+            f"{_at(place)} was {one.origin}{rows}: sfm.tl.{function} would take it for given, and find what was put "
+            f"in.{_instead(one.origin)} On other patients it can be tested as it is; "
+            'on_selected="mark" goes on all the same, and the result says so.'
+        )
+    if on_selected is None:
+        warn(f"{text}. What is shown is optimistic.")
+    return Selected(text, True)
+
+
+def with_doubt(selected: Selected, doubts: list[str]) -> list[str]:
+    """What a result warns of, and that an outcome made what it rests on."""
+    return [*(["optimistic: " + short(selected.text)] if selected.optimistic else []), *doubts]
+
+
+def said(made: Iterable[tuple[str, Known]]) -> str:
+    """One sentence for a record or a figure."""
+    return "; ".join(dict.fromkeys(f"{_at(place)}: {one.origin}" for place, one in made))
+
+
+def circular(
+    table: AnnData, columns: Mapping[str, pd.Series], hows: tuple[str, ...] = ("composition", "neighborhood")
+) -> str:
+    """What of the columns was made from the very thing that is compared; empty where nothing was."""
+    found = origins(table, columns)
+    return said((place, one) for place, some in found.items() for one in some if one.origin.how in hows)
+
+
+def inherited(table: AnnData, columns: Mapping[str, pd.Series]) -> list[Origin]:
+    """Origins that use an outcome, of columns from which something else is made."""
+    found = origins(table, columns)
+    return list(dict.fromkeys(one.origin for some in found.values() for one in some if one.origin.outcome))
+
+
+def short(text: str) -> str:
+    """The same for a figure: who made it."""
+    return "" if not text else text.split("; ")[0] + (" and others" if "; " in text else "")
+
+
+def _at(place: str) -> str:
+    where, name = place.split(":", 1)
+    if where == "obs":
+        return f"obs[{name!r}]"
+    return f"{name!r} in var" if where == "X" else f"{name!r} in obsm[{where.removeprefix('obsm/')!r}]"
+
+
+def _instead(origin: Origin) -> str:
+    whole = WHOLE.get(origin.function)
+    return "" if whole is None else f" Its test is one of the whole procedure: {whole}."
