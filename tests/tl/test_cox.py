@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from scipy.stats import chi2, norm
+from scipy.stats import chi2, f, norm, t
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 
 import spatialfm as sfm
@@ -158,12 +158,13 @@ def test_equals_statsmodels(rossi, ties):
 def test_repeated_rows_need_clusters(rossi):
     """Each patient twice: naive errors shrink by the square root of 2, clustered ones do not change at all."""
     rossi.obs["patient"] = rossi.obs_names
-    single = sfm.tl.cox(rossi, ["age", "prio"], ties="breslow", cluster_key="patient", copy=True)
+    robust = {"ties": "breslow", "cluster_key": "patient", "cluster_se": "sandwich", "copy": True}
+    single = sfm.tl.cox(rossi, ["age", "prio"], **robust)
     twice = AnnData(obs=pd.concat([rossi.obs, rossi.obs], ignore_index=True).set_axis([f"R{i}" for i in range(864)]))
     with pytest.raises(SurvivalError, match=r"864 rows hold 432 patients"):
         sfm.tl.cox(twice, ["age", "prio"])
     assert not twice.uns
-    result = sfm.tl.cox(twice, ["age", "prio"], ties="breslow", cluster_key="patient", copy=True)
+    result = sfm.tl.cox(twice, ["age", "prio"], **robust)
     assert (result["n"], result["n_clusters"]) == (864, 432)
     np.testing.assert_allclose(result["table"]["se"], single["table"]["se"], rtol=1e-8)
     np.testing.assert_allclose(result["table"]["se_naive"], single["table"]["se_naive"] / np.sqrt(2), rtol=1e-8)
@@ -174,8 +175,68 @@ def test_repeated_rows_need_clusters(rossi):
 
 def test_few_clusters_are_warned_of(rossi):
     rossi.obs["sixth"] = np.arange(432) % 6
-    with pytest.warns(SpatialfmWarning, match=r"6 clusters: with fewer than 20, robust standard errors are too short"):
+    with pytest.warns(SpatialfmWarning, match=r"6 clusters: with fewer than 30, their standard errors are rough"):
         sfm.tl.cox(rossi, "age", cluster_key="sixth")
+    rossi.obs["many"] = np.where(np.arange(432) < 200, 0, np.arange(432))
+    with pytest.warns(SpatialfmWarning, match=r"One cluster has 200 rows of 432"):
+        sfm.tl.cox(rossi, "age", cluster_key="many")
+    assert "one cluster has 46% of the rows" in rossi.uns["cox"]["doubts"]
+
+
+def test_few_rows_of_a_level_are_warned_of(rossi):
+    rossi.obs["arm"] = ["b"] * 5 + ["a"] * 427
+    with pytest.warns(SpatialfmWarning, match=r"'arm\[b\] \(5\)': a level of 5 rows or fewer.*sfm.tl.logrank permutes"):
+        sfm.tl.cox(rossi, "arm")
+
+
+def test_jackknife_by_leaving_clusters_out(rossi):
+    """Whole regressions without each of 12 clusters; one Newton step from all lies close to them."""
+    rossi.obs["twelfth"] = np.arange(432) % 12
+    result = sfm.tl.cox(rossi, ["age", "prio"], cluster_key="twelfth", copy=True)
+    coef, away = result["table"]["coef"].to_numpy(), []
+    for one in range(12):
+        rest = rossi[rossi.obs["twelfth"] != one].copy()
+        away.append(sfm.tl.cox(rest, ["age", "prio"], copy=True)["table"]["coef"].to_numpy() - coef)
+    away = np.array(away)
+    covariance = 11 / 12 * away.T @ away
+    np.testing.assert_allclose(result["table"]["se"], np.sqrt(np.diag(covariance)), rtol=0.02)
+    row = result["table"].loc["age"]
+    assert row["p_value"] == pytest.approx(2 * t.sf(abs(row["coef"] / row["se"]), 11))
+    assert np.log(row["ci_high"]) == pytest.approx(row["coef"] + t.isf(0.025, 11) * row["se"])
+    wald = coef @ np.linalg.solve(covariance, coef) / 2
+    assert result["wald_p_value"] == pytest.approx(f.sf(wald, 2, 11), rel=0.2)
+    assert result["se_method"] == "jackknife"
+
+
+def test_a_term_of_one_cluster_is_refused(rossi):
+    rossi.obs["site"] = np.arange(432) % 10
+    rossi.obs["rare"] = (rossi.obs["site"] == 3) & (np.arange(432) > 200)
+    rossi.obs["rare"] = rossi.obs["rare"].astype(float)
+    with pytest.raises(SurvivalError, match=r"Without one of the clusters.*'rare'.*cluster_se=\"sandwich\""):
+        sfm.tl.cox(rossi, ["age", "rare"], cluster_key="site")
+    assert not rossi.uns
+    sfm.tl.cox(rossi, ["age", "rare"], cluster_key="site", cluster_se="sandwich")
+
+
+def test_late_entry_equals_split_follow_up(rossi):
+    """A patient's follow-up cut in two rows, of which the second enters late, is the same patient; statsmodels."""
+    from statsmodels.duration.hazard_regression import PHReg
+
+    rossi.obs["entry"] = 0.0
+    whole = sfm.tl.cox(rossi, ["age", "prio"], entry_key="entry", copy=True)
+    assert whole["table"].equals(sfm.tl.cox(rossi, ["age", "prio"], copy=True)["table"])
+    early = rossi.obs.assign(
+        time=np.minimum(rossi.obs["time"], 10), event=rossi.obs["event"] * (rossi.obs["time"] <= 10)
+    )
+    late = rossi.obs[rossi.obs["time"] > 10].assign(entry=10.0)
+    both = pd.concat([early, late], ignore_index=True)
+    both.index = both.index.astype(str)
+    split = sfm.tl.cox(AnnData(obs=both), ["age", "prio"], entry_key="entry", patient_key=None, copy=True)
+    np.testing.assert_allclose(split["table"][["coef", "se"]], whole["table"][["coef", "se"]], rtol=1e-8)
+    late = late[np.arange(len(late)) % 2 == 0]
+    result = sfm.tl.cox(AnnData(obs=late), ["age", "prio"], entry_key="entry", ties="breslow", copy=True)
+    other = PHReg(late["time"], late[["age", "prio"]].astype(float), late["event"], entry=late["entry"], ties="breslow")
+    np.testing.assert_allclose(result["table"]["coef"], other.fit(disp=0).params, rtol=1e-4)
 
 
 def test_clustered_level():

@@ -116,6 +116,35 @@ def test_fleming_harrington(case):
         np.testing.assert_allclose(result["statistic"], expected["rho"][name], **TOLERANCE)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("efron", {}),
+        ("breslow", {"ties": "breslow"}),
+        ("efron_strata", {"strata": "stratum"}),
+        ("efron_cluster", {"cluster_key": "cluster", "cluster_se": "sandwich"}),
+    ],
+)
+def test_cox_with_late_entry(case, name, arguments):
+    samples, expected = case
+    result = sfm.tl.cox(samples, ["x1", "x2", "x3"], entry_key="entry", **arguments, copy=True)
+    table, reference = result["table"], expected[name]
+    np.testing.assert_allclose(table["coef"], reference["coef"], **TOLERANCE)
+    np.testing.assert_allclose(table["se"], reference["se"], **TOLERANCE)
+    np.testing.assert_allclose(result["log_likelihood"], reference["loglik"][1], **TOLERANCE)
+    np.testing.assert_allclose([*table["ph_p_value"], result["ph_global_p_value"]], reference["zph"], **TOLERANCE)
+    np.testing.assert_allclose(result["concordance"], reference["concordance"], **TOLERANCE)
+    if name != "efron_cluster":
+        np.testing.assert_allclose(result["score_statistic"], reference["score"], **TOLERANCE)
+
+
+def test_jackknife(case):
+    """R's coxph without each cluster, after one step from the estimates of all."""
+    samples, expected = case
+    result = sfm.tl.cox(samples, ["x1", "x2", "x3"], cluster_key="cluster", copy=True)
+    np.testing.assert_allclose(result["table"]["se"], expected["jackknife_one"]["se"], rtol=1e-6)
+
+
 if __name__ == "__main__":
     for name in NAMES:
         globals()[name]().to_csv(Path(sys.argv[1]) / f"{name}.csv", index=False)

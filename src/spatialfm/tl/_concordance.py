@@ -166,11 +166,18 @@ def c_index_of(time: np.ndarray, event: np.ndarray, score: np.ndarray) -> tuple[
     return float(c_index), int(concordant + discordant + tied)
 
 
-def concordant_pairs(time: np.ndarray, event: np.ndarray, score: np.ndarray) -> tuple[float, int]:
-    """Pairs in the right order (ties of the score count one half), and comparable pairs; both 0 without any."""
+def concordant_pairs(
+    time: np.ndarray, event: np.ndarray, score: np.ndarray, entry: np.ndarray | None = None
+) -> tuple[float, int]:
+    """Pairs in the right order (ties of the score count one half), and comparable pairs; both 0 without any.
+
+    With `entry`, who has not entered at the time of an event is not compared with who had it.
+    """
     right, pairs = 0.0, 0
     for i in np.flatnonzero(event):
         later = (time > time[i]) | ((time == time[i]) & ~event)
+        if entry is not None:
+            later &= entry < time[i]
         difference = score[i] - score[later]
         tied = np.abs(difference) <= 1e-8  # scikit-survival's tolerance
         right += (difference[~tied] > 0).sum() + tied.sum() / 2

@@ -12,17 +12,27 @@ from .._errors import SurvivalError
 
 Ties = Literal["efron", "breslow"]
 MAX_STEPS = 50
+LARGEST = 15.0  # coefficient of a standardised covariate, behind which the likelihood only rises
 TOLERANCE = 1e-9  # of the last Newton step, in standard deviations of the covariates
 
 
 class RiskSets:
     """Rows in the order of stratum and time, and one term of the partial likelihood for each event.
 
-    The risk set of a term holds all rows of its stratum whose time is not shorter. Of `d` events at one time, Efron's
-    j-th term counts each of the `d` with weight ``1 - j / d``; Breslow's with weight 1.
+    The risk set of a term holds all rows of its stratum with ``entry < t <= time``. Of `d` events at one time, Efron's
+    j-th term counts each of the `d` with weight ``1 - j / d``; Breslow's with weight 1. Case weights count rows at
+    risk; rows with an event have weight 1.
     """
 
-    def __init__(self, time: np.ndarray, event: np.ndarray, strata: np.ndarray | None = None, ties: Ties = "efron"):
+    def __init__(
+        self,
+        time: np.ndarray,
+        event: np.ndarray,
+        strata: np.ndarray | None = None,
+        ties: Ties = "efron",
+        entry: np.ndarray | None = None,
+        case_weights: np.ndarray | None = None,
+    ):
         strata = np.zeros(time.size, int) if strata is None else strata
         self.order = np.lexsort((time, strata))
         self.time, self.event, stratum = time[self.order], event[self.order].astype(bool), strata[self.order]
@@ -38,19 +48,41 @@ class RiskSets:
         self.term = np.repeat(np.arange(self.starts.size), n_events)
         rank = np.arange(self.term.size) - (np.cumsum(n_events) - n_events)[self.term]
         self.fraction = rank / n_events[self.term] if ties == "efron" else np.zeros(self.term.size)
+        self.case_weights = None if case_weights is None else case_weights[self.order]
+        self.entry = None if entry is None else entry[self.order]
+        if entry is not None:
+            self._find_entries()
+
+    def _find_entries(self) -> None:
+        """For each time, who enters no earlier; for each row, the times up to its entry."""
+        self.by_entry = np.lexsort((self.entry, self.stratum))
+        self.waiting = np.empty(self.starts.size, int)  # first of `by_entry` not yet at risk
+        self.end = np.empty(self.starts.size, int)  # behind the last of its stratum
+        self.passed = np.empty(self.time.size, int)  # last time up to entry; one before the stratum's first for none
+        times = self.time[self.starts]
+        edges = np.append(self.starts, self.time.size)
+        for part in self.slices:
+            rows = slice(edges[part.start], edges[part.stop])
+            entries = self.entry[self.by_entry[rows]]
+            self.waiting[part] = rows.start + np.searchsorted(entries, times[part], side="left")
+            self.end[part] = rows.stop
+            self.passed[rows] = part.start + np.searchsorted(times[part], self.entry[rows], side="right") - 1
 
     def weights(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Linear predictor, and its exponential, relative to the highest of each stratum (against overflow)."""
         highest = np.full(self.stratum[-1] + 1, -np.inf)
         np.maximum.at(highest, self.stratum, eta)
         eta = eta - highest[self.stratum]
-        return eta, np.exp(eta)
+        return eta, np.exp(eta) if self.case_weights is None else self.case_weights * np.exp(eta)
 
     def totals(self, values: np.ndarray) -> np.ndarray:
         """Sum over the risk set of each term of ``(n,)`` or ``(n, p)`` values."""
         of_group = np.add.reduceat(values, self.starts, axis=0)
         for part in self.slices:
             of_group[part] = of_group[part][::-1].cumsum(axis=0)[::-1]
+        if self.entry is not None:
+            total = np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values[self.by_entry], axis=0)])
+            of_group = of_group - (total[self.end] - total[self.waiting])
         failing = np.add.reduceat(values * _column(self.event, values), self.starts, axis=0)
         return of_group[self.term] - _column(self.fraction, values) * failing[self.term]
 
@@ -59,8 +91,13 @@ class RiskSets:
         of_group = self.by_time(values)
         for part in self.slices:
             of_group[part] = of_group[part].cumsum(axis=0)
+        reached = of_group[self.group]
+        if self.entry is not None:
+            first = np.repeat([part.start for part in self.slices], [part.stop - part.start for part in self.slices])
+            some = self.passed >= first[self.group]
+            reached[some] -= of_group[self.passed[some]]
         own = self.by_time(values * _column(self.fraction, values))
-        return of_group[self.group] - _column(self.event, values) * own[self.group]
+        return reached - _column(self.event, values) * own[self.group]
 
     def by_time(self, values: np.ndarray) -> np.ndarray:
         """Sum of the terms at each time."""
@@ -117,7 +154,8 @@ class CoxFit:
 
     coef: np.ndarray  # (p,)
     variance: np.ndarray  # (p, p), from the information matrix
-    robust_variance: np.ndarray | None  # (p, p), with clusters
+    robust_variance: np.ndarray | None  # (p, p), with clusters: R's sandwich
+    jackknife_variance: np.ndarray | None  # (p, p), with clusters; NaN where one leaves a term without variation
     log_likelihood: float
     null_log_likelihood: float
     dof: float  # of the terms; fewer than their number with a penalty
@@ -135,6 +173,9 @@ def fit_cox(
     ties: Ties = "efron",
     penalizer: float = 0.0,
     clusters: np.ndarray | None = None,
+    jackknife: bool = False,
+    entry: np.ndarray | None = None,
+    case_weights: np.ndarray | None = None,
 ) -> CoxFit:
     """Maximise the partial likelihood, less ``n * penalizer / 2 * |beta|^2`` of the standardised covariates.
 
@@ -143,7 +184,7 @@ def fit_cox(
     SurvivalError
         If it has no maximum, or none that Newton's steps reach.
     """
-    sets = RiskSets(time, event, strata, ties)
+    sets = RiskSets(time, event, strata, ties, entry, case_weights)
     scale = x.std(axis=0, ddof=1)
     z = ((x - x.mean(axis=0)) / scale)[sets.order]
     ridge = np.full(z.shape[1], len(z) * penalizer)
@@ -151,18 +192,25 @@ def fit_cox(
     best = _newton(null, ridge)
     information = best.information()
     inverse = np.linalg.inv(information + np.diag(ridge))
-    robust = None
+    if np.abs(best.beta).max() > LARGEST or not (np.isfinite(inverse).all() and (np.diag(inverse) > 0).all()):
+        raise _no_maximum(ridge)
+    robust = left_out = None
+    if clusters is not None and jackknife:
+        rows = [each[sets.order] for each in (time, event, clusters)]
+        more = [None if each is None else each[sets.order] for each in (strata, entry, case_weights)]
+        left_out = _jackknife(z, best.beta, *rows, *more, ties, penalizer) / np.outer(scale, scale)
     if clusters is not None:
         codes = np.unique(clusters[sets.order], return_inverse=True)[1]
         influence = np.zeros((codes.max() + 1, z.shape[1]))
         np.add.at(influence, codes, best.score_residuals() @ inverse)
         robust = influence.T @ influence / np.outer(scale, scale)
     start = null.score()
-    ph, ph_global = _proportional(best, information, ridge, time, event)
+    ph, ph_global = _proportional(best, information, ridge, time, event, entry)
     return CoxFit(
         coef=best.beta / scale,
         variance=inverse / np.outer(scale, scale),
         robust_variance=robust,
+        jackknife_variance=left_out,
         log_likelihood=best.log_likelihood,
         null_log_likelihood=null.log_likelihood,
         dof=float(np.trace(inverse @ information)),
@@ -207,22 +255,31 @@ def _newton(null: Likelihood, ridge: np.ndarray) -> Likelihood:
         current, value = following, reached
         if np.abs(step).max() < TOLERANCE:
             return current
+    raise _no_maximum(ridge)
+
+
+def _no_maximum(ridge: np.ndarray) -> SurvivalError:
     remedy = "a larger penalizer=" if ridge.any() else "a penalizer= above 0, such as 0.1"
-    raise SurvivalError(
+    return SurvivalError(
         "The Cox regression did not converge. A covariate that separates those with from those without event has no "
         f"finite coefficient: leave it out, or pass {remedy}."
     )
 
 
 def _proportional(
-    best: Likelihood, information: np.ndarray, ridge: np.ndarray, time: np.ndarray, event: np.ndarray
+    best: Likelihood,
+    information: np.ndarray,
+    ridge: np.ndarray,
+    time: np.ndarray,
+    event: np.ndarray,
+    entry: np.ndarray | None,
 ) -> tuple[np.ndarray, float]:
     """Score tests of a coefficient that changes with ``1 - S(t-)``, of each term and of all (R's cox.zph).
 
     S is the Kaplan-Meier estimate of all rows, whatever their stratum.
     """
     sets, p = best.sets, len(best.beta)
-    change = 1 - survival_before(time, event, sets.time[sets.event])
+    change = 1 - survival_before(time, event, sets.time[sets.event], entry)
     change -= change.mean()
     score = best.score(change)
     cross, square = best.information(change), best.information(change**2)
@@ -236,12 +293,43 @@ def _proportional(
     return np.array([statistic([j]) for j in range(p)]), statistic(list(range(p)))
 
 
-def survival_before(time: np.ndarray, event: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _jackknife(
+    z: np.ndarray,
+    beta: np.ndarray,
+    time: np.ndarray,
+    event: np.ndarray,
+    clusters: np.ndarray,
+    strata: np.ndarray | None,
+    entry: np.ndarray | None,
+    case_weights: np.ndarray | None,
+    ties: Ties,
+    penalizer: float,
+) -> np.ndarray:
+    """Variance ``(p, p)`` from leaving each cluster out: one Newton step from the estimates of all."""
+    codes, away = np.unique(clusters), []
+    for one in codes:
+        keep = clusters != one
+        parts = [None if each is None else each[keep] for each in (strata, entry, case_weights)]
+        sets = RiskSets(time[keep], event[keep], parts[0], ties, *parts[1:])
+        if not sets.event.any():
+            return np.full((beta.size, beta.size), np.nan)
+        rest, ridge = Likelihood(sets, z[keep][sets.order], beta), keep.sum() * penalizer
+        information = rest.information() + ridge * np.eye(beta.size)
+        if np.linalg.eigvalsh(information)[0] <= 1e-8 * sets.event.sum():
+            return np.full((beta.size, beta.size), np.nan)
+        away.append(np.linalg.solve(information, rest.score() - ridge * beta))
+    away = np.array(away)
+    return (codes.size - 1) / codes.size * away.T @ away
+
+
+def survival_before(time: np.ndarray, event: np.ndarray, at: np.ndarray, entry: np.ndarray | None = None) -> np.ndarray:
     """Kaplan-Meier estimate just before each time of `at`."""
     times, index = np.unique(time, return_inverse=True)
     events, leaving = np.bincount(index, weights=event), np.bincount(index)
     at_risk = time.size - np.cumsum(leaving) + leaving
-    survival = np.r_[1.0, np.cumprod(1 - events / at_risk)]
+    if entry is not None:
+        at_risk = at_risk - (time.size - np.searchsorted(np.sort(entry), times, side="left"))
+    survival = np.r_[1.0, np.cumprod(1 - events / np.maximum(at_risk, 1))]
     return survival[np.searchsorted(times, at, side="left")]
 
 

@@ -14,7 +14,7 @@ from .._errors import SurvivalError, counted
 from .._logging import logger
 from ._check import check_anndata, check_split, listed
 from ._concordance import concordant_pairs
-from ._cox import design_matrix
+from ._cox_design import design_matrix
 from ._outcome import EventValue, OnMissing, Outcome, column_as, read_outcome, value_column
 from ._representation import representation
 from ._selected import OnSelected, check_selected, columns_of, matrix_of
