@@ -12,7 +12,7 @@ from anndata import AnnData
 
 import spatialfm as sfm
 from spatialfm import _origin
-from spatialfm._errors import SpatialfmWarning, SurvivalError
+from spatialfm._errors import SpatialfmWarning, SurvivalError, TableError
 
 N = 60
 KEYS = {"time_key": "time", "event_key": "event"}
@@ -44,10 +44,10 @@ def coxnet(samples: AnnData, **options):
 def refused(samples: AnnData, key: str, match: str, tests=("logrank", "cox")) -> None:
     calls = {
         "logrank": lambda: sfm.tl.logrank(samples, key),
-        "cox": lambda: sfm.tl.cox(samples, ["age", key]),
+        "cox": lambda: sfm.tl.cox(samples, ["age", key] if "age" in samples.obs else key),
         "concordance": lambda: sfm.tl.concordance(samples, key, n_bootstrap=100),
         "cut_point": lambda: sfm.tl.cut_point(samples, key, n_permutations=100),
-        "coxnet": lambda: coxnet(samples, use_rep=None, covariates=["age", key]),
+        "coxnet": lambda: coxnet(samples, use_rep=None, covariates=key),
     }
     before = set(samples.uns)
     for name in tests:
@@ -216,3 +216,104 @@ def test_groups_of_groups_keep_their_origin():
 def test_an_unknown_choice_is_refused():
     with pytest.raises(SurvivalError, match='Pass "raise" or "mark"'):
         sfm.tl.logrank(cohort(), "sex", on_selected="ignore")
+
+
+@pytest.fixture
+def searched() -> AnnData:
+    """Cells without effect, among which signatures were searched."""
+    cells = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=50, effect_size=0.0, random_state=2)
+    rng = np.random.default_rng(0)
+    names = cells.obs["patient"].astype(str)
+    time = dict(zip(names.unique(), rng.exponential(10, 24), strict=True))
+    cells.obs["time"], cells.obs["event"] = names.map(time).astype(float), 1
+    sfm.tl.discover_signatures(
+        cells, use_rep="X_latent", outcome=("time", "event"), resolutions=[1.0], n_permutations=0, n_repeats=1,
+        n_repeats_nested=1,
+    )  # fmt: skip
+    return cells
+
+
+SIGNATURES = MADE.format("discover_signatures") + r".*nested=True"
+
+
+def test_signatures_are_known_in_the_table_of_patients(searched, tmp_path):
+    patients = sfm.tl.score_signatures(searched)
+    name = patients.var_names[0]
+    for key in (name, "signature_score"):
+        refused(patients, key, SIGNATURES, ("cox", "concordance", "cut_point", "coxnet"))
+    if patients.obs["risk_group"].nunique() > 1:
+        refused(patients, "risk_group", SIGNATURES, ("logrank",))
+    with pytest.raises(SurvivalError, match=SIGNATURES):
+        coxnet(patients, use_rep="X")
+    with pytest.raises(SurvivalError, match=SIGNATURES):
+        sfm.tl.stratify(patients, 2, **KEYS)
+    patients.write_h5ad(tmp_path / "patients.h5ad")
+    _origin.forget()
+    refused(ad.read_h5ad(tmp_path / "patients.h5ad"), name, SIGNATURES, ("cox", "concordance"))
+
+
+def test_signatures_are_known_when_shares_are_made_by_hand(searched):
+    signature = searched.obsm["signatures"].iloc[:, 0]
+    by_patient = searched.obs.groupby("patient", observed=True)[["time", "event"]].first()
+    by_patient["share"] = signature.groupby(searched.obs["patient"], observed=True).mean()
+    refused(AnnData(obs=by_patient), "share", SIGNATURES, ("cox", "concordance"))
+    by_patient["share"] = searched.uns["signatures"]["patients"]["nested"]
+    refused(AnnData(obs=by_patient), "share", HELD_OUT.format("discover_signatures"), ("cox", "concordance"))
+
+
+@pytest.mark.parametrize("layer", [None, "clr"])
+def test_compositions_of_a_copied_signature_are_known(searched, layer):
+    searched.obs["mine"] = np.where(searched.obsm["signatures"].iloc[:, 0], "in", "out")
+    patients = sfm.tl.composition(searched, "mine", patient_key="patient")
+    with pytest.raises(SurvivalError, match=SIGNATURES):
+        sfm.tl.cox(patients, "in", layer=layer)
+    types = sfm.tl.composition(searched, "type", patient_key="patient")
+    assert not sfm.tl.concordance(types, types.var_names[0], n_bootstrap=100, copy=True)["params"]["selected"]
+
+
+def test_signatures_of_other_patients_may_be_tested_and_are_named(searched):
+    other = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=50, effect_size=0.0, random_state=3)
+    names = other.obs["patient"].astype(str)
+    time = dict(zip(names.unique(), np.random.default_rng(9).exponential(10, 24), strict=True))
+    other.obs["time"], other.obs["event"] = names.map(time).astype(float), 1
+    sfm.tl.transfer_signatures(searched, other, use_rep="X_latent", n_trees=10)
+    patients = sfm.tl.score_signatures(other)
+    result = sfm.tl.concordance(patients, "signature_score", n_bootstrap=100, copy=True)
+    assert not result["optimistic"]
+    assert "other patients" in result["params"]["selected"]
+    # the same cells under other names are no other patients
+    again = searched.copy()
+    again.obs_names = [f"x{i}" for i in range(again.n_obs)]
+    again.obs["patient"] = "x" + again.obs["patient"].astype(str)
+    del again.obsm["signatures"], again.uns["signatures"], again.uns["spatialfm"]
+    sfm.tl.transfer_signatures(searched, again, use_rep="X_latent", n_trees=10)
+    refused(sfm.tl.score_signatures(again), "signature_score", MADE.format("discover_signatures"), ("concordance",))
+
+
+def test_classes_predicted_in_draws_are_known():
+    samples = cohort(12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sfm.tl.classify_samples(samples, label_key="sex", use_rep="X", n_components=None, n_draws=10)
+        shots = sfm.tl.few_shot_samples(
+            samples, label_key="sex", use_rep="X", n_clusters=4, n_support=5, n_draws=10, copy=True
+        )
+    table = samples.uns["classify_samples"]["patients"]
+    samples.obs["p"] = table.iloc[:, -1]
+    samples.obs["q"] = table.iloc[:, -2] > 0.5
+    samples.obs["shots"] = shots["patients"].iloc[:, -1]
+    refused(samples, "p", HELD_OUT.format("classify_samples"), ("cox", "concordance", "cut_point"))
+    refused(samples, "q", HELD_OUT.format("classify_samples"), ("logrank",))
+    refused(samples, "shots", HELD_OUT.format("few_shot_samples"), ("cox",))
+    assert not sfm.tl.logrank(samples, "sex", copy=True)["optimistic"]
+    samples.obsm["scores"] = samples.obs[["p", "age"]].to_numpy()
+    with pytest.raises(TableError, match="predicted by sfm.tl.classify_samples"):
+        sfm.tl.classify_samples(samples, label_key="sex", use_rep="scores", n_components=None, n_draws=10)
+
+
+def test_a_label_that_is_predicted_without_error_is_not_taken_for_its_prediction():
+    samples = cohort(13)
+    samples.obs["sex"] = np.where(samples.to_df()["tumor"] > samples.to_df()["tumor"].median(), "f", "m")
+    samples.obsm["one"] = (samples.obs["sex"] == "f").to_numpy(float)[:, None] + 0.001 * samples.obs[["age"]].to_numpy()
+    sfm.tl.classify_samples(samples, label_key="sex", use_rep="one", n_components=None, n_draws=30)
+    assert not sfm.tl.logrank(samples, "sex", copy=True)["optimistic"]

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._origin import Origin
 from .._preparation import BY_TRAINING
 from .._progress import progress_bar
 from .._public import public
@@ -20,6 +21,7 @@ from ._case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summ
 from ._check import check_anndata
 from ._patient_folds import Cases, Classes, OnMissing, read_cases, read_classes, stratified_draws
 from ._representation import each_representation
+from ._selected import OnSelected, check_cases, remember_cases, told_apart
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,6 +47,7 @@ def classify_samples(
     library_key: str | None = SAMPLE_KEY,
     on_missing: OnMissing = "raise",
     random_state: int = 0,
+    on_selected: OnSelected = "raise",
     key_added: str = "classify_samples",
     copy: bool = False,
 ) -> dict[str, object] | None:
@@ -85,6 +88,10 @@ def classify_samples(
         What becomes of patients without label: ``"raise"``, or ``"drop"``.
     random_state
         Seed of splits and of the random part.
+    on_selected
+        What becomes of rows of patients that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no score of them holds, or ``"mark"``: go on; the record says so.
     key_added
         Key of ``uns``.
     copy
@@ -130,6 +137,7 @@ def classify_samples(
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, {label_key: "label_key"}, **common)
     classes = read_classes(cases, label_key, positive, need=2, why="a split into training and test")
+    selected = check_cases(adata, "classify_samples", use_rep, len(cases.names), on_selected)
     values = each_representation(cases.part(adata), use_rep)
     rng = np.random.default_rng(random_state)
     draws = list(stratified_draws(classes.codes, test_size, n_draws, rng))
@@ -162,6 +170,9 @@ def classify_samples(
     record["params"] |= {"random_state": random_state, **cases.params()}
     for row in record["summary"].query("score == 'auroc'").itertuples():
         logger.info("%s, %s components: AUROC %.3f", row.use_rep, row.n_components or "no", row.mean)
+    record["params"]["selected"] = selected.text
+    made = Origin("classify_samples", "held out", (label_key,), column=key_added)
+    remember_cases(None if copy else adata, made, record["patients"], told_apart(means, classes.names), ["label"])
     if copy:
         return record
     write_uns(adata, key_added, record)

@@ -10,11 +10,13 @@ import pandas as pd
 from .._errors import ClinicalError, TableError, warn
 from .._keys import SAMPLE_KEY
 from .._logging import logger
+from .._origin import carry_origins
 from .._public import public
 from .._storable import write_uns
 from ..stats.depth import rarefied
 from ._check import check_anndata, check_samples, codes_by_appearance, codes_of, listed, obs_column
 from ._depth import Depth, depth_of
+from ._selected import columns_of, hand_on, inherited
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -129,6 +131,8 @@ def composition(
         }
     }
     write_uns(result, "composition", record)
+    hand_on(result, inherited(adata, columns_of(adata, [cluster_key])))
+    carry_origins(adata, result)
     if len(adata.uns.get(f"{cluster_key}_colors", ())) == len(categories):
         result.uns[f"{cluster_key}_colors"] = list(adata.uns[f"{cluster_key}_colors"])
     logger.info("Composition of %d rows by %d clusters from %d cells.", *result.shape, counts.sum())

@@ -12,6 +12,7 @@ from .._errors import TableError, counted, warn
 from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._origin import Origin, remember
 from .._public import public
 from .._storable import write_obsm, write_uns
 from . import _signature_clusters as clustering
@@ -20,6 +21,7 @@ from ._depth import Depth
 from ._outcome import EventValue, event_text
 from ._replaced import remove_earlier
 from ._representation import prepared
+from ._selected import remember_signatures
 from ._signature_patients import Patients, drawn, read_patients
 from ._signature_record import Candidates, search_record
 from ._signature_search import (
@@ -239,6 +241,8 @@ def discover_signatures(
         "n_dropped": patients.n_dropped,
     } | depth
     _tell(record)
+    made = Origin("discover_signatures", "selected", tuple(keys), column=key_added)
+    remember_signatures(None if copy else adata, made, record["patients"], keys)
     if copy:
         return record
     members = np.zeros((adata.n_obs, len(record["signatures"])), bool)
@@ -247,6 +251,8 @@ def discover_signatures(
     of_cells = pd.DataFrame(members, index=adata.obs_names, columns=list(record["signatures"].index))
     write_obsm(adata, key_added, of_cells)
     write_uns(adata, key_added, record)
+    for name in of_cells:
+        remember(adata, made, of_cells[name], place=f"obsm/{key_added}:{name}")
     return None
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._origin import Origin
 from .._preparation import preparation
 from .._progress import progress_bar
 from .._public import public
@@ -21,6 +22,7 @@ from ._cell_states import cell_states
 from ._check import check_anndata, codes_of, obs_column
 from ._composition import cross_count
 from ._patient_folds import Cases, Classes, OnMissing, read_cases, read_classes, support_draws
+from ._selected import OnSelected, check_cases, remember_cases, told_apart
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,6 +47,7 @@ def few_shot_samples(
     library_key: str | None = SAMPLE_KEY,
     on_missing: OnMissing = "raise",
     random_state: int = 0,
+    on_selected: OnSelected = "raise",
     key_added: str = "few_shot_samples",
     copy: bool = False,
 ) -> dict[str, object] | None:
@@ -84,6 +87,10 @@ def few_shot_samples(
         What becomes of patients without label: ``"raise"``, or ``"drop"``. Their cells are not clustered either.
     random_state
         Seed of clusters and draws.
+    on_selected
+        What becomes of clusters that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no score of them holds, or ``"mark"``: go on; the record says so.
     key_added
         Key of ``uns``.
     copy
@@ -135,6 +142,8 @@ def few_shot_samples(
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, {label_key: "label_key"}, **common)
     classes = read_classes(cases, label_key, positive, need=n_support + 1, why=f"n_support={n_support} and one to test")
+    keys = _several(cluster_key)
+    selected = check_cases(adata, "few_shot_samples", use_rep, len(cases.names), on_selected, keys)
     shares = _all_shares(cases.part(adata), cases, use_rep, cluster_key, n_clusters, random_state)
     draws = list(support_draws(classes.codes, n_support, n_draws, np.random.default_rng(random_state)))
     runs, means, p_values = [], {}, []
@@ -158,6 +167,9 @@ def few_shot_samples(
     record["params"]["preparation"] = {rep: preparation(adata, rep) for rep in _several(use_rep)}
     for row in record["summary"].query("score == 'balanced_accuracy'").itertuples():
         logger.info("%s, %d clusters: balanced accuracy %.3f", row.representation, row.n_clusters, row.mean)
+    record["params"]["selected"] = selected.text
+    made = Origin("few_shot_samples", "held out", (label_key,), column=key_added)
+    remember_cases(None if copy else adata, made, record["patients"], told_apart(means, classes.names), ["label"])
     if copy:
         return record
     write_uns(adata, key_added, record)

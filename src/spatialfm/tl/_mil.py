@@ -13,6 +13,7 @@ import pandas as pd
 from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._origin import Origin, remember
 from .._preparation import BY_TRAINING
 from .._progress import progress_bar
 from .._public import public
@@ -23,6 +24,7 @@ from ._mil_tasks import ClassTask, Task, TaskName, read_task, task_columns
 from ._outcome import EventValue, event_text
 from ._patient_folds import Cases, OnMissing, held_out_part, read_cases, stratified_folds
 from ._representation import representation
+from ._selected import remember_cases, told_apart
 
 if TYPE_CHECKING:
     import torch
@@ -217,8 +219,13 @@ def mil(
     of_all = np.full(adata.n_obs, np.nan, np.float32)
     of_all[cases.rows] = attention
     column = f"{key_added}_attention"
+    made = Origin("mil", "held out", tuple(map(str, columns)), column=key_added)
+    held_out = told_apart(found.columns, found.classes.names if isinstance(found, ClassTask) else [])
+    remember_cases(None if copy else adata, made, record["patients"], held_out, found.truth())
+    attended = pd.Series(of_all, index=adata.obs_names, name=column)
+    remember(None if copy else adata, made, attended)
     if copy:
-        return record | {"attention": pd.Series(of_all, index=adata.obs_names, name=column)}
+        return record | {"attention": attended}
     adata.obs[column] = of_all
     write_uns(adata, key_added, record)
     return None

@@ -11,12 +11,14 @@ import pandas as pd
 from .._errors import TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
+from .._origin import carry_origins
 from .._public import public
 from .._storable import named_table, write_uns
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ._composition import _patients, constant_columns
 from ._group_test import benjamini_hochberg
 from ._neighborhood_contrast import contrast_table, neighbour_counts
+from ._selected import hand_on, inherited, matrix_of
 from ._signature_clusters import cut_points, ranks_of
 
 if TYPE_CHECKING:
@@ -145,6 +147,8 @@ def score_signatures(
             )
             patients = np.array(names)[codes]
             write_uns(table, "neighborhood", _neighborhoods(members, counts, patients, types, type_names, alpha))
+    hand_on(table, inherited(adata, matrix_of(adata, key)), ["signature_score", "risk_group"])
+    carry_origins(adata, table)
     sizes = ", ".join(f"{name} {count}" for name, count in obs["risk_group"].value_counts(sort=False).items())
     logger.info("%d patients by risk: %s", len(names), sizes)
     return table

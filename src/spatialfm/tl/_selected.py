@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmError, SurvivalError, counted, warn
+from .._errors import SpatialfmError, SurvivalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
-from .._origin import Origin, known, name_hashes
+from .._origin import MOST_ROWS, Origin, known, name_hashes, numbers_of, patient_names, remember
 from .._origin_match import Known, recognise
 from ._patient_names import like_patients
 
@@ -58,20 +58,50 @@ def columns_of(table: AnnData, keys: Iterable[str | None], layer: str | None = N
     for key in dict.fromkeys(key for key in keys if key is not None):
         if key in table.obs:
             found[f"obs:{key}"] = table.obs[key]
-        elif key in table.var_names and table.X is not None:
+        elif key in table.var_names and table.var_names.is_unique:
+            where = f"layers/{layer}" if layer in table.layers else "X"
+            if where == "X" and table.X is None:
+                continue
             values = table.obs_vector(key, layer=layer if layer in table.layers else None)
-            found[f"X:{key}"] = pd.Series(np.asarray(values, float), index=table.obs_names)
+            if np.asarray(values).dtype.kind in "biuf":
+                found[f"{where}:{key}"] = pd.Series(np.asarray(values, float), index=table.obs_names)
     return found
 
 
-def matrix_of(table: AnnData, use_rep: str | None = "X") -> dict[str, pd.Series]:
-    """Columns of ``X``, or of a table in ``obsm``, by their places; embeddings are made without outcome."""
-    if use_rep == "X" and table.X is not None and table.n_vars <= 500:
-        return columns_of(table, table.var_names)
+def matrix_of(table: AnnData, use_rep: str | None = "X", layer: str | None = None) -> dict[str, pd.Series]:
+    """Columns of ``X``, a layer, or of ``obsm``, by their places; of cells only tables, which are few columns."""
+    few = table.n_obs <= MOST_ROWS
+    if use_rep == "X":
+        return columns_of(table, table.var_names, layer) if few and table.n_vars <= MOST_EXEMPT else {}
     frame = None if use_rep is None else table.obsm.get(use_rep)
+    if few and isinstance(frame, np.ndarray) and frame.ndim == 2 and frame.shape[1] <= MOST_EXEMPT:
+        frame = pd.DataFrame(frame, index=table.obs_names).add_prefix("column ")
     if not isinstance(frame, pd.DataFrame):
         return {}
     return {f"obsm/{use_rep}:{name}": frame[name] for name in frame}
+
+
+def hand_on(table: AnnData, made: Iterable[Origin], columns: Iterable[str] = ()) -> None:
+    """Say of a table of patients that ``X``, its layers and columns of ``obs`` are made of what an outcome has made."""
+    made = list(made)
+    if not made:
+        return
+    values = columns_of(table, columns) | matrix_of(table)
+    for layer in table.layers:
+        values |= matrix_of(table, layer=layer)
+    for origin in made:
+        for place, column in values.items():
+            remember(table, origin, column, patients=patient_names(table), place=place)
+
+
+def remember_cases(
+    table: AnnData | None, origin: Origin, cases: pd.DataFrame, columns: Iterable[str], outcome: Iterable[str] = ()
+) -> None:
+    """Keep what a record says of each patient, which users put into ``obs`` by hand; `outcome` is no part of it."""
+    exempt = [numbers_of(cases[name])[0] for name in outcome]
+    for name in columns:
+        place = f"{origin.column}/patients:{name}"
+        remember(table, origin, cases[name], exempt=np.column_stack(exempt) if exempt else None, place=place)
 
 
 def check_selected(
@@ -126,6 +156,13 @@ def check_selected(
     return Selected(text, True)
 
 
+def remember_signatures(table: AnnData | None, made: Origin, cases: pd.DataFrame, outcome: list[str]) -> None:
+    """The same of signatures: shares and ranks of what was chosen, and the prediction that is held out."""
+    remember_cases(table, made, cases, [name for name in cases if name.startswith(("fraction_", "rank_"))])
+    if "nested" in cases:
+        remember_cases(table, replace(made, how="held out"), cases, ["nested"], outcome)
+
+
 def with_doubt(selected: Selected, doubts: list[str]) -> list[str]:
     """What a result warns of, and that an outcome made what it rests on."""
     return [*(["optimistic: " + short(selected.text)] if selected.optimistic else []), *doubts]
@@ -134,6 +171,27 @@ def with_doubt(selected: Selected, doubts: list[str]) -> list[str]:
 def said(made: Iterable[tuple[str, Known]]) -> str:
     """One sentence for a record or a figure."""
     return "; ".join(dict.fromkeys(f"{_at(place)}: {one.origin}" for place, one in made))
+
+
+def check_cases(
+    table: AnnData,
+    function: str,
+    use_rep: str | Iterable[str] | None,
+    n_cases: int,
+    on_selected: str,
+    columns: Iterable[str] = (),
+) -> Selected:
+    """The same for what patients are classified by: rows that are patients, or columns of cells."""
+    reps = [use_rep] if isinstance(use_rep, str) else list(use_rep or ())
+    made = columns_of(table, columns)
+    for rep in reps if n_cases == table.n_obs else []:
+        made |= matrix_of(table, rep)
+    return check_selected(table, function, made, on_selected, error=TableError)
+
+
+def told_apart(columns: Iterable[str], classes: list[str]) -> list[str]:
+    """Columns of probabilities; of two classes those of the second, which say all."""
+    return [name for name in columns if len(classes) != 2 or name.endswith(classes[1])]
 
 
 def circular(
@@ -159,7 +217,11 @@ def _at(place: str) -> str:
     where, name = place.split(":", 1)
     if where == "obs":
         return f"obs[{name!r}]"
-    return f"{name!r} in var" if where == "X" else f"{name!r} in obsm[{where.removeprefix('obsm/')!r}]"
+    return (
+        f"{name!r} in var"
+        if where == "X" or where.startswith("layers/")
+        else f"{name!r} in obsm[{where.removeprefix('obsm/')!r}]"
+    )
 
 
 def _instead(origin: Origin) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,16 +11,21 @@ import pandas as pd
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY
 from .._logging import logger
+from .._origin import remember
 from .._preparation import column_scale, preparation
 from .._public import public
 from .._storable import named_table, write_obsm, write_uns
 from ._check import check_anndata, listed, obs_column
 from ._replaced import remove_earlier
 from ._representation import representation
+from ._selected import inherited, matrix_of
 from ._transfer_labels import novelty, shared_columns
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+SHARED = 0.01  # of the rows, from which two tables hold the same patients
 
 
 @public
@@ -137,7 +143,27 @@ def transfer_signatures(
         "params": {"use_rep": use_rep, "test_size": test_size, "n_columns": values.shape[1]} | options,
     }
     write_uns(target, key_added, record)
+    _hand_over(source, target, key, key_added, same_rows(values, others))
     return None
+
+
+def same_rows(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of the others are rows of the first: cells of the same patients, whatever they are called."""
+    ours, theirs = (
+        pd.util.hash_pandas_object(pd.DataFrame(np.asarray(part, np.float64)), index=False).to_numpy()
+        for part in (values, others)
+    )
+    names, counts = np.unique(ours, return_counts=True)
+    return np.isin(theirs, names[counts == 1])  # rows that repeat are no fingerprint
+
+
+def _hand_over(source: AnnData, target: AnnData, key: str, key_added: str, same: np.ndarray) -> None:
+    """Signatures of other patients may be tested on these; those of the same may not."""
+    how = {} if same.mean() > SHARED else {"how": "elsewhere"}
+    found = named_table(target, key_added)
+    for origin in inherited(source, matrix_of(source, key)):
+        for name in found:
+            remember(target, replace(origin, **how), found[name], place=f"obsm/{key_added}:{name}")
 
 
 def _members(source: AnnData, key: str) -> pd.DataFrame:
