@@ -65,7 +65,13 @@ class Settings:
         """Go back to the environment variables and defaults."""
         env = {name: os.environ.get(f"SPATIALFM_{name.upper()}") for name in self._defaults()}
         for name, default in self._defaults().items():
-            setattr(self, name, default if env[name] is None else env[name])
+            try:
+                setattr(self, name, default if env[name] is None else env[name])
+            except ValueError as error:  # at import, where nobody could mend it otherwise
+                setattr(self, name, default)
+                logger.warning(
+                    "SPATIALFM_%s=%s cannot be understood, and %s counts: %s", name.upper(), env[name], default, error
+                )
 
     @staticmethod
     def _defaults() -> dict[str, object]:

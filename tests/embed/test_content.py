@@ -187,14 +187,14 @@ def test_another_part_of_the_same_files_is_another_array(at_rest, tmp_path):
         assert content_digest(part) == content_digest(values)  # the one that is kept
 
 
-@pytest.mark.parametrize("broken", [b"", b"\xff\xfe", b"0" * 63, b"z" * 64])
+@pytest.mark.parametrize("broken", [b"", b"\xff\xfe", b"0" * 63, b"z" * 64, b"0" * 64, b"0" * 64 + b" " + b"0" * 32])
 def test_a_damaged_note_is_not_believed(broken, at_rest, tmp_path):
     zarr_array(tmp_path / "a.zarr", pixels_of())
     array = da.from_zarr(str(tmp_path / "a.zarr"))
     first = content_digest(array)
     kept()[0].write_bytes(broken)
     assert content_digest(array) == first
-    assert kept()[0].read_text() == first
+    assert kept()[0].read_text().split()[0] == first
 
 
 def test_a_cache_that_cannot_be_written_does_no_harm(at_rest, tmp_path):

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import logging
+import os
 import pickle
 import sys
 import urllib.request
@@ -429,11 +430,10 @@ def test_missing_package_is_told_before_the_network_is_used(monkeypatch, uniprot
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
-    def fail(stream, array):
-        stream.write(b"half")
+    def fail(descriptor):
         raise OSError("disk full")
 
-    monkeypatch.setattr(sequences.np, "save", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         sequences.write_whole(tmp_path / "a" / "x.npy", vector(1))
     assert not list((tmp_path / "a").iterdir())

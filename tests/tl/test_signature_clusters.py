@@ -59,7 +59,7 @@ def test_clusterings_of_many_cells_are_kept(tmp_path, monkeypatch):
     calls = []
     leiden = clustering.leiden
     monkeypatch.setattr(clustering, "leiden", lambda *a: calls.append(a[1]) or leiden(*a))
-    next(tmp_path.glob("clusterings/*/1.npy")).unlink()  # as if stopped before it
+    next(tmp_path.glob("clusterings/*/1.npz")).unlink()  # as if stopped before it
     again = clustering.cluster_cells(values, [0.5, 1.0], 10, 0, 1)
     np.testing.assert_array_equal(first, again)
     assert calls == [1.0]
@@ -83,7 +83,7 @@ def test_a_damaged_clustering_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(sfm.settings, "cache_dir", tmp_path)
     values = np.random.default_rng(0).standard_normal((200, 4)).astype(np.float32)
     first = clustering.cluster_cells(values, [1.0], 10, 0, 1)
-    (file,) = tmp_path.glob("clusterings/*/1.npy")
+    (file,) = tmp_path.glob("clusterings/*/1.npz")
     for content in (b"", file.read_bytes()[:-8]):
         file.write_bytes(content)
         np.testing.assert_array_equal(clustering.cluster_cells(values, [1.0], 10, 0, 1), first)

@@ -11,18 +11,16 @@ import hashlib
 import inspect
 import operator
 import os
-import re
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import dask.array.chunk as dask_chunk
 import dask.array.core as dask_core
 import numpy as np
 
+from .. import _disk
 from .._logging import logger
 from .._progress import progress_bar
 from .._settings import settings
@@ -248,20 +246,20 @@ def _zarr_folder(value: object) -> str | None:
 
 
 def _read(path: Path) -> str | None:
+    """The digest that is kept in a file, if the file is as it was written, and in its place."""
     try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError):
+        digest, seal = path.read_text().split()
+    except (OSError, ValueError):
         return None
-    return text if re.fullmatch(r"[0-9a-f]{64}", text) else None
+    return digest if seal == _seal(path, digest) else None
 
 
 def _write(path: Path, digest: str) -> None:
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(digest)
-        os.replace(beside, path)
+        _disk.write_bytes(path, f"{digest} {_seal(path, digest)}".encode())
     except OSError as error:  # a run can do without
-        with suppress(OSError):
-            beside.unlink()
         logger.debug("%s cannot be written: %s", path, error)
+
+
+def _seal(path: Path, digest: str) -> str:
+    return hashlib.sha256(f"{path.name} {digest}".encode()).hexdigest()[:32]

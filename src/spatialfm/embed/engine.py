@@ -90,6 +90,7 @@ class Job:
     compile: bool = False
 
     unit = "cell"
+    made_by = "sfm.tl.embed_cells"  # what the user calls
     side_argument = "window"  # what the user calls the side of a window
     block_side = 1024  # model pixels that are read at a time; decides memory and speed, never the numbers
 
@@ -205,7 +206,10 @@ def run(
         If reading, encoding or writing fails; what is finished stays in the store.
     """
     started = time.perf_counter()
-    todo = [number for number in range(len(blocks)) if not store.has(number)]
+    todo = store.unfinished(len(blocks))
+    if others := store.others():
+        logger.info("the same call is at work (%s): the blocks are shared with it", others[0])
+        todo.reverse()  # it began at the other end
     names = [reader.name for reader in jobs[0].readers]
     with Progress(blocks, todo, names, jobs[0].unit) as progress:
         if progress.n_done:
@@ -240,10 +244,16 @@ def _run_here(
         waiting.put(number)
     stop = threading.Event()
 
+    def taken(number: int) -> bool:
+        """Whether another process has finished a block meanwhile."""
+        if there := store.has(number):
+            progress.block(number)
+        return there
+
     def work(job: Job) -> None:
         size = batch_size
         with _WriteBehind(store) as behind:
-            for number, pixels, labels in _read_ahead(job, blocks, waiting, stop):
+            for number, pixels, labels in _read_ahead(job, blocks, waiting, stop, taken):
                 tell = progress.windows(blocks[number])
                 arrays, size = encode_block(job, blocks[number], pixels, labels, size, tell)
                 behind.write(number, arrays)
@@ -343,13 +353,18 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _read_ahead(
-    job: Job, blocks: Sequence[Block], waiting: queue.SimpleQueue[int], stop: threading.Event
+    job: Job,
+    blocks: Sequence[Block],
+    waiting: queue.SimpleQueue[int],
+    stop: threading.Event,
+    taken: Callable[[int], bool],
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Blocks with their pixels and labels; the next is read while the caller works on this one."""
 
     def following() -> tuple[int, Future] | None:
         try:
-            number = waiting.get_nowait()
+            while taken(number := waiting.get_nowait()):
+                pass
         except queue.Empty:
             return None
         return number, pool.submit(read_block, job, blocks[number])

@@ -42,6 +42,7 @@ class GridJob(CropJob):
     """Whole windows: nothing is masked."""
 
     unit = "tile"
+    made_by = "sfm.tl.embed_tiles"
     side_argument = "size"
 
     def _masks(self, labels: torch.Tensor, starts: torch.Tensor, cells: torch.Tensor, side: int) -> torch.Tensor:

@@ -382,7 +382,8 @@ def _compute(wanted: set[tuple[str, str]], dim: int) -> dict[tuple[str, str], np
     paths = {
         key: _cache() / f"{key[0]}-{hashlib.sha256(key[1].encode()).hexdigest()[:16]}.npy" for key in sorted(wanted)
     }
-    missing = {path.stem: key for key, path in paths.items() if not path.is_file()}
+    found = {key: vector for key, path in paths.items() if (vector := _computed_before(path, dim)) is not None}
+    missing = {path.stem: key for key, path in paths.items() if key not in found}
     if missing:
         _check_can_compute(dim)
         from .._progress import progress_bar
@@ -396,5 +397,22 @@ def _compute(wanted: set[tuple[str, str]], dim: int) -> dict[tuple[str, str], np
             total=len(missing),
             desc="proteins",
         ):
-            write_whole(paths[missing[stem]], vector)
-    return {key: _read_vector(path, dim) for key, path in paths.items()}
+            key = missing[stem]
+            mend = "Check the weights of ESM-2."
+            found[key] = _checked(vector, dim, f"The embedding of {key[0]}", WeightsError, mend)
+            try:
+                write_whole(paths[key], vector)
+            except OSError as error:  # a run can do without
+                logger.warning("%s cannot be written: %s", paths[key], error)
+    return found
+
+
+def _computed_before(path: Path, dim: int) -> np.ndarray | None:
+    """A vector that was computed into the cache folder; None where there is none, or a damaged one."""
+    if not path.exists():
+        return None
+    try:
+        return _read_vector(path, dim)
+    except WeightsError as error:
+        logger.warning("%s It is computed anew.", error)
+        return None

@@ -75,14 +75,32 @@ def check_components(n_components: int, shape: tuple[int, int]) -> None:
 
 
 def check_basis(basis: Mapping[str, np.ndarray], n_columns: int) -> None:
-    """Refuse a basis that was made for another number of columns."""
-    made_for = np.asarray(basis["components"]).shape[1]
-    if made_for != n_columns:
-        raise ModelError(
-            f"basis= was made for {counted(made_for, 'column')}, and this embedding has {n_columns}. Use the model, "
-            "markers= and "
-            "outputs= that it was made with."
-        )
+    """Refuse what is no basis, one that is not finite, and one that was made for another number of columns.
+
+    Raises
+    ------
+    ModelError
+        If so.
+    """
+    if missing := [name for name in ("mean", "components") if name not in basis]:
+        raise ModelError(f"basis= has no {missing[0]!r}. Pass what sfm.get.basis(...) gives.")
+    parts = {name: np.asarray(basis[name]) for name in ("mean", "components")}
+    for (name, values), n_axes in zip(parts.items(), (1, 2), strict=True):
+        if values.dtype.kind not in "fiu" or values.ndim != n_axes or not len(values):
+            raise ModelError(
+                f"{name!r} of basis= is an array of {values.dtype} and shape {values.shape}; expected numbers, "
+                f"{'(columns,)' if n_axes == 1 else '(n_components, columns)'}. Pass what sfm.get.basis(...) gives."
+            )
+        if bad := int((~np.isfinite(values.astype(np.float32))).sum()):
+            raise ModelError(
+                f"{name!r} of basis= is not finite in {bad:,} of {counted(values.size, 'place')}: all rows would be "
+                "NaN. Take the basis of the first run anew with sfm.get.basis(...), or leave basis= out."
+            )
+        if values.shape[-1] != n_columns:
+            raise ModelError(
+                f"basis= was made for {counted(values.shape[-1], 'column')}, and this embedding has {n_columns}. Use "
+                "the model, markers= and outputs= that it was made with."
+            )
 
 
 def project(rows: np.ndarray, basis: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import shutil
-import uuid
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +12,17 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 
+from .. import _disk
 from .._errors import RunError
+from .._logging import logger
 from .._progress import progress_bar
 from .._settings import settings
 from .reduce import Basis, check_basis, check_components, fit_basis, fit_basis_streamed, project
 from .rows import Rows
-from .store import fingerprint
+from .store import BlockLost, fingerprint
 
 CHUNK_BYTES = 2**26  # of float32 rows that are held at a time
+NOTE, ROWS = "result.json", "rows.zarr"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def finish_rows(
     dtype: str,
     folder: Path,
     in_memory: int,
+    made_by: str = "sfm.tl.embed_cells(sdata, ...)",
 ) -> Result:
     """Finish an embedding that may be larger than memory.
 
@@ -106,13 +108,17 @@ def finish_rows(
         Of this run; a result larger than `in_memory` is written into it, each call's into a folder of its own.
     in_memory
         Bytes.
+    made_by
+        The call that makes the rows again, for whoever finds them gone.
 
     Raises
     ------
     ModelError
         If basis or number of components do not fit the rows.
     RunError
-        If a value is out of float16's range, or the result cannot be written.
+        If a value is not finite or out of float16's range, or the result cannot be written.
+    BlockLost
+        If the result was taken away while it was written.
     """
     (n_rows, n_columns), notes = rows.shape, {"n_columns": rows.shape[1]}
     call = call_of(n_components, basis, dtype)
@@ -121,7 +127,7 @@ def finish_rows(
         made_of = (len(done.values), done.notes["n_columns"], "feature_mean" in done.notes)
         if made_of == (n_rows, n_columns, standardize):
             return done
-        shutil.rmtree(_folder_of(folder, call), ignore_errors=True)
+        _disk.discard(_folder_of(folder, call))
     if basis is not None:
         check_basis(basis, n_columns)
     elif n_components:
@@ -143,7 +149,7 @@ def finish_rows(
     rows = Changed(rows, lambda part: _cast(part, stored), rows.shape[1])
     if n_rows * rows.shape[1] * stored.itemsize <= in_memory:
         return Result(_gather(rows, stored), basis, notes)
-    return _on_disk(rows, stored, folder, call, basis, notes)
+    return _on_disk(rows, stored, folder, call, basis, notes, made_by)
 
 
 def pca_method(shape: tuple[int, int], in_memory: int) -> str:
@@ -173,6 +179,13 @@ def _gather(rows: Rows, dtype: str | np.dtype = "float32") -> np.ndarray:
 
 
 def _cast(part: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    if not np.isfinite(part).all():
+        row, column = np.argwhere(~np.isfinite(part))[0]
+        raise RunError(
+            f"Column {column} of the embedding is {part[row, column]} after the last steps (columns standardised, "
+            "components taken): numbers are beyond the range of float32. Look at the pixels of the images, or check "
+            "basis= and the weights."
+        )
     if dtype == np.float16 and np.abs(part).max(initial=0) > np.finfo(np.float16).max:
         raise RunError(
             f"A value of {np.abs(part).max():.3g} is beyond the range of float16. Pass dtype='float32'; what is "
@@ -197,7 +210,7 @@ def _folder_of(folder: Path, call: Mapping[str, object]) -> Path:
 
 def remove_finished(folder: Path, call: Mapping[str, object]) -> None:
     """Forget what an earlier run of the same call has left."""
-    shutil.rmtree(_folder_of(Path(folder), call), ignore_errors=True)
+    _disk.discard(_folder_of(Path(folder), call))
 
 
 def finished(folder: Path, call: Mapping[str, object], in_memory: int | None = None) -> Result | None:
@@ -205,72 +218,162 @@ def finished(folder: Path, call: Mapping[str, object], in_memory: int | None = N
 
     Values of up to `in_memory` bytes (``settings.result_memory`` unless given) are read.
     """
-    import zarr
+    limit = settings.result_memory if in_memory is None else in_memory
+    folder = _folder_of(Path(folder), call)
+    if not os.path.lexists(folder / NOTE):
+        return None
+    try:
+        stored = _read_note(folder, call)
+        values, basis = _open_rows(folder, stored), _read_basis(folder)
+        method = stored["notes"].get("pca_method", "")
+        if method and method != pca_method((len(values), stored["notes"]["n_columns"]), limit):
+            return None
+        if (basis is None) != ("reduced" not in stored["notes"]):
+            raise _Damaged("basis.npz is missing")
+        return Result(values.compute() if values.nbytes <= limit else values, basis, stored["notes"])
+    except _Damaged as error:
+        logger.warning("the embedding in %s is not as it was written (%s): it is made anew", folder, error)
+    except RunError:  # a chunk, found out while it was read: said there
+        logger.warning("the embedding in %s is not as it was written: it is made anew", folder)
+    return None
 
-    folder = _folder_of(folder, call)
-    note, array = folder / "result.json", folder / "rows.zarr"
-    if not (note.exists() and array.exists()) or (stored := json.loads(note.read_text()))["call"] != fingerprint(call):
+
+class _Damaged(Exception):
+    """What lies in a folder is not what was written there."""
+
+
+def _read_note(folder: Path, call: Mapping[str, object]) -> dict:
+    """What was noted of a result, once the call and the size of each file are what it says."""
+    try:
+        stored = json.loads((folder / NOTE).read_bytes())
+        if stored["call"] != fingerprint(call):
+            raise _Damaged(f"{NOTE} is of another call")
+        if not (isinstance(stored["notes"], dict) and isinstance(stored["notes"]["n_columns"], int)):
+            raise _Damaged(f"{NOTE} has no notes")
+        for name, size in stored["files"].items():
+            if not (folder / name).is_file() or (folder / name).stat().st_size != size:
+                raise _Damaged(f"{name} is gone or has another size")
+        rows, columns, step = stored["shape"]
+        if len(stored["crc32"]) != -(-rows // step) or min(rows, columns, step) < 1:
+            raise _Damaged(f"{NOTE} contradicts itself")
+        np.dtype(stored["dtype"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _Damaged(f"{NOTE}: {error!r}") from error
+    return stored
+
+
+def _read_basis(folder: Path) -> Basis | None:
+    if not os.path.lexists(folder / "basis.npz"):
         return None
-    on_disk = zarr.open_array(str(array), mode="r")
-    if on_disk.nchunks_initialized < on_disk.nchunks:
-        return None
-    basis = None
-    if (folder / "basis.npz").exists():
+    try:
         with np.load(folder / "basis.npz") as file:
             basis = dict(file)
-    values = da.from_zarr(str(array))
-    values = values.map_blocks(_present, str(folder), dtype=values.dtype, meta=values._meta)
-    limit = settings.result_memory if in_memory is None else in_memory
-    if stored["notes"].get("pca_method", "") not in (
-        "",
-        pca_method((len(values), stored["notes"]["n_columns"]), limit),
-    ):
-        return None
-    return Result(values.compute() if values.nbytes <= limit else values, basis, stored["notes"])
+        check_basis(basis, basis["components"].shape[1])
+    except Exception as error:  # whatever numpy and zipfile make of damaged bytes
+        raise _Damaged(f"basis.npz: {error!r}") from error
+    return basis
 
 
-def _present(part: np.ndarray, folder: str) -> np.ndarray:
-    """Rows as they are; zarr gives the fill value for a chunk whose file is gone, and an embedding holds no NaN."""
-    if np.isnan(part[:1, :1]).any():
-        raise RunError(
-            f"Rows of the embedding are gone from {folder}. Repeat the call that made it, or read the table from "
-            "where it was written."
-        )
-    return part
+def _open_rows(folder: Path, stored: Mapping[str, object]) -> da.Array:
+    """Rows on disk as a dask array; each chunk is held against its checksum when it is read."""
+    n, columns, step = stored["shape"]
+    dtype = np.dtype(stored["dtype"])
+    return da.map_blocks(
+        _read_chunk,
+        da.from_array(np.arange(-(-n // step))[:, None], chunks=(1, 1)),
+        folder=str(folder),
+        step=step,
+        checksums=tuple(stored["crc32"]),
+        made_by=str(stored["made_by"]),
+        chunks=((*(step,) * (n // step), *((n % step,) if n % step else ())), (columns,)),
+        dtype=dtype,
+        meta=np.empty((0, 0), dtype),
+    )
+
+
+def _read_chunk(number: np.ndarray, folder: str, step: int, checksums: tuple[int, ...], made_by: str) -> np.ndarray:
+    import zarr
+
+    chunk = int(number[0, 0])
+    try:
+        part = zarr.open_array(str(Path(folder) / ROWS), mode="r")[chunk * step : (chunk + 1) * step]
+        if zlib.crc32(np.ascontiguousarray(part).data.cast("B")) == checksums[chunk]:
+            return part
+        what = "damaged in"
+    except Exception:  # whatever zarr and its decoders make of damaged bytes
+        what = "damaged in"
+    if not (Path(folder) / ROWS / "c" / str(chunk) / "0").exists():
+        what = "gone from"
+    # what is left is not taken for whole by the next call
+    _disk.discard(Path(folder) / NOTE)
+    raise RunError(
+        f"Rows of the embedding are {what} {folder}. Repeat the call that made it, {made_by} with the same arguments "
+        "(sfm.get.record(table, key) lists them), or read the table from where it was written."
+    )
 
 
 def _on_disk(
-    rows: Rows, dtype: np.dtype, folder: Path, call: Mapping[str, object], basis: Basis | None, notes: dict[str, object]
+    rows: Rows,
+    dtype: np.dtype,
+    folder: Path,
+    call: Mapping[str, object],
+    basis: Basis | None,
+    notes: dict[str, object],
+    made_by: str,
 ) -> Result:
     """Write rows, basis and notes into a folder beside, rename it, and open it lazily."""
     final = _folder_of(folder, call)
-    partial = folder / f".{platform.node()}-{os.getpid()}-{uuid.uuid4().hex}.partial"
+
+    def is_there() -> bool:  # another process may have made the same meanwhile
+        return finished(folder, call, 0) is not None
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
-        partial.mkdir()
-        _write_rows(rows, dtype, partial / "rows.zarr")
-        if basis is not None:
-            np.savez(partial / "basis.npz", **basis)
-        plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in notes.items()}
-        (partial / "result.json").write_text(json.dumps({"call": fingerprint(call), "notes": plain}))
-        _bring_to_disk(partial)  # the blocks are deleted once this is there
-        if finished(folder, call, 0) is None:  # another process may have made the same meanwhile
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(partial, final)
+        _disk.sweep(folder)
+        with _disk.written_beside(final, unless=is_there) as partial:
+            partial.mkdir()
+            step, checksums = _write_rows(rows, dtype, partial / ROWS)
+            if basis is not None:
+                np.savez(partial / "basis.npz", **basis)
+            plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in notes.items()}
+            note = {
+                "call": fingerprint(call),
+                "notes": plain,
+                "shape": [*rows.shape, step],
+                "dtype": dtype.str,
+                "crc32": checksums,
+                "made_by": made_by,
+                "files": {str(path.relative_to(partial)): path.stat().st_size for path in _files(partial)},
+            }
+            (partial / NOTE).write_text(json.dumps(note))
+            _bring_to_disk(partial)  # the blocks are deleted once this is there
     except OSError as error:
-        if finished(folder, call, 0) is None:
+        if not is_there():
             raise RunError(
                 f"Cannot write the embedding to {folder}: {error.strerror or error}. What is encoded is kept: make "
                 "room there (settings.cache_dir) and repeat the same call."
             ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return finished(folder, call, 0)
+    done = finished(folder, call, 0)
+    if done is None:
+        raise BlockLost(f"The embedding was taken away from {folder} while it was written. Repeat the same call.")
+    return done
 
 
-def _write_rows(rows: Rows, dtype: np.dtype, path: Path) -> None:
-    """A zarr array of chunks of whole rows, of about `CHUNK_BYTES` also where few columns are left."""
+def _bring_to_disk(folder: Path) -> None:
+    for path in _files(folder):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _write_rows(rows: Rows, dtype: np.dtype, path: Path) -> tuple[int, list[int]]:
+    """A zarr array of chunks of whole rows, of about `CHUNK_BYTES` also where few columns are left.
+
+    Returns the rows of a chunk, and the checksum of each chunk.
+    """
     import zarr
 
     step, (n, columns) = rows_a_chunk(rows), rows.shape
@@ -278,34 +381,11 @@ def _write_rows(rows: Rows, dtype: np.dtype, path: Path) -> None:
     array = zarr.create_array(
         store=str(path), shape=(n, columns), chunks=(step, columns), dtype=dtype, fill_value=np.nan, zarr_format=3
     )
-    whole, first = np.empty((step, columns), dtype), 0
+    whole, first, checksums = np.empty((step, columns), dtype), 0, []
     for start, stop in row_chunks(rows, "writing"):
         whole[start - first : stop - first] = rows.read(start, stop)
         if stop - first == step or stop == n:
             array[first:stop] = whole[: stop - first]
+            checksums.append(zlib.crc32(whole[: stop - first].data.cast("B")))
             first = stop
-
-
-def _bring_to_disk(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what processes of this machine that were killed have left half written."""
-    for path in folder.glob(".*.partial"):
-        host, pid, _ = path.name[1:].rsplit("-", 2)
-        if host == platform.node() and not _runs(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    return step, checksums

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import os
 import re
 import zlib
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import _disk
 from .._errors import PanelError, WeightsError
 from .._logging import logger
 from .._settings import settings
@@ -17,6 +20,7 @@ from .._settings import settings
 UNIPROT = "https://rest.uniprot.org/uniprotkb"
 TIMEOUT = 30  # seconds for one sequence
 ACCESSION = re.compile(r"([OPQ]\d[A-Z0-9]{3}\d|[A-NR-Z]\d(?:[A-Z][A-Z0-9]{2}\d){1,2})(-\d+)?")  # UniProt's own pattern
+_SEAL = re.compile(r" sha256=[0-9a-f]{32}(?=\n|$)")
 _MEND = (
     "Pass marker_embeddings=<FASTA file with the sequences>, or a folder of embeddings <UniProt accession>.pt or .npy; "
     "or try again later."
@@ -89,7 +93,8 @@ def uniprot_sequence(accession: str) -> str | None:
         If UniProt cannot be reached, or answers something else.
     """
     path = kept_sequence_file(accession)
-    if not path.is_file():
+    text = _kept_sequence(path)
+    if text is None:
         text = "" if settings.offline else _fetch(accession)
         if not text.strip():
             return None
@@ -97,9 +102,36 @@ def uniprot_sequence(accession: str) -> str | None:
             read_fasta(text, f"The answer of {UNIPROT} for {accession}")
         except PanelError as error:
             raise WeightsError(f"{error} {_MEND}") from error
-        write_whole(path, text.encode())
+        try:
+            write_whole(path, _sealed(text).encode())
+        except OSError as error:  # a run can do without
+            logger.warning("%s cannot be written: %s", path, error)
     # an entry that was merged into another comes under its new accession
-    return next(iter(read_fasta(fasta_text(path), str(path)).values()))
+    return next(iter(read_fasta(text, str(path)).values()))
+
+
+def _kept_sequence(path: Path) -> str | None:
+    """Text of an answer that is kept; None where there is none, or not as it was written."""
+    if not os.path.lexists(path):
+        return None
+    try:
+        text = fasta_text(path)
+        read_fasta(text, str(path))
+        seal = _SEAL.search(text)
+        # files of earlier versions have none
+        if seal is None or _sealed(_SEAL.sub("", text)) == text:
+            return text
+        why = "not as it was written"
+    except (WeightsError, PanelError) as error:
+        why = str(error)
+    logger.warning("%s cannot be used%s: %s", path, "" if settings.offline else " and is fetched anew", why)
+    return None
+
+
+def _sealed(text: str) -> str:
+    """A FASTA text with a digest of itself behind its first header."""
+    header, _, body = text.partition("\n")
+    return f"{header} sha256={hashlib.sha256(text.encode()).hexdigest()[:32]}\n{body}"
 
 
 def _fetch(accession: str) -> str:
@@ -122,15 +154,15 @@ def _fetch(accession: str) -> str:
 
 
 def write_whole(path: Path, content: bytes | np.ndarray) -> None:
-    """Write beside the file and rename: nobody meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as stream:
-            if isinstance(content, bytes):
-                stream.write(content)
-            else:
-                np.save(stream, content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write beside the file and rename: nobody meets half a file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    if not isinstance(content, bytes):
+        stream = io.BytesIO()
+        np.save(stream, content)
+        content = stream.getvalue()
+    _disk.write_bytes(path, content)

@@ -57,6 +57,8 @@ class TokenGrid:
 class TokenJob(GridJob):
     """Windows whose tokens are kept apart."""
 
+    made_by = "sfm.tl.segment_regions or sfm.tl.detect_artifacts"
+
     def encode(self, windows: torch.Tensor, masks: torch.Tensor | None) -> EncoderOutput:
         """Outputs with the markers of a position side by side, ``(B, h, w, M * D)``."""
         outputs = super().encode(windows, masks)

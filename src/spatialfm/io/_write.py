@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
-import shutil
+import platform
+import re
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._errors import InputFileError, said_once
+from .. import _disk
+from .._errors import InputFileError, RunError, said_once
+from .._logging import logger
 from .._public import public
 
 if TYPE_CHECKING:
@@ -42,6 +46,8 @@ def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> 
     ------
     InputFileError
         If something is there that is not to be replaced, or the folder to write into does not exist.
+    RunError
+        If it cannot be written, such as on a full disk.
 
     Examples
     --------
@@ -51,17 +57,22 @@ def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> 
     'demo'
     """
     target = Path(path).expanduser().absolute()
+    _mend_after_the_dead(target)
     _check_target(target, overwrite)
-    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
+    partial = target.with_name(_disk.name_beside())
     before = sdata.path
-    _remove(partial)
     try:
         with said_once():  # a hint of the store, otherwise printed for every element
             sdata.write(partial)
         _put(partial, target)
-    except BaseException:
+    except BaseException as error:
         sdata.path = before
-        _remove(partial)
+        _disk.discard(partial)
+        if isinstance(error, OSError):
+            raise RunError(
+                f"Cannot write store '{target}': {error.strerror or error}. What was there is as it was: make room, "
+                "or pass another path."
+            ) from error
         raise
     sdata.path = target
     return target
@@ -85,18 +96,39 @@ def _put(partial: Path, target: Path) -> None:
     if not target.exists():
         os.replace(partial, target)
         return
+    if _exchanged(partial, target):
+        _disk.discard(partial)
+        return
     # a folder cannot be replaced in one step, so that the old one steps aside and comes back if the new one fails
-    old = target.with_name(f"{target.name}.old-{os.getpid()}")
-    _remove(old)
+    old = target.with_name(f"{target.name}.old-{platform.node()}-{os.getpid()}")
+    _disk.discard(old)
     os.replace(target, old)
     try:
         os.replace(partial, target)
     except BaseException:
         os.replace(old, target)
         raise
-    _remove(old)
+    _disk.discard(old)
 
 
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+def _exchanged(one: Path, two: Path) -> bool:
+    """Exchange two folders in one step, where the system can (Linux): at no moment there is none."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        return libc.renameat2(here, os.fsencode(one), here, os.fsencode(two), exchange) == 0
+    except (OSError, AttributeError, TypeError):
+        return False
+
+
+def _mend_after_the_dead(target: Path) -> None:
+    """Put back a store that stepped aside for one that a killed process did not put there; remove what it left."""
+    _disk.sweep(target.parent)
+    name = re.compile(re.escape(f"{target.name}.old-{platform.node()}-") + r"(\d{1,10})")
+    for old in target.parent.iterdir() if target.parent.is_dir() else ():
+        if (said := name.fullmatch(old.name)) and not _disk.runs(int(said[1])):
+            if os.path.lexists(target):
+                _disk.discard(old)
+            else:
+                os.replace(old, target)
+                logger.warning("'%s' was being replaced when its process ended: the old store is back", target)

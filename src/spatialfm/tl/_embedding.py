@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..models.encoder import Encoder
 
 Basis = Mapping[str, np.ndarray]
+N_TRIES = 3  # where finished blocks are taken away while the run goes on
 
 
 def load_encoder(
@@ -123,7 +124,7 @@ def run_plan(
     from ..embed.engine import choose_batch_size, run
     from ..embed.plan import check_reduction
     from ..embed.results import call_of, finish_rows, finished, remove_finished
-    from ..embed.store import BlockStore
+    from ..embed.store import BlockLost, BlockStore
 
     job, encoder = plan.job, plan.job.encoder
     bases = _basis_of(job.outputs, basis)
@@ -138,7 +139,6 @@ def run_plan(
         logger.info("this call was finished before: taking what lies in %s", folders[job.outputs[0]].parent)
         return _noted(results, device=where), 0.0
     batch_size = batch_size or choose_batch_size(encoder, len(plan.panel.markers), job.window, settings.batch_memory)
-    store = BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume)
     if job.compile and client is None:
         _try_compiled(plan)
     spread = None
@@ -148,21 +148,32 @@ def run_plan(
         def spread(job, blocks, todo, store, done) -> None:
             run_on_client(client, job, blocks, todo, store, batch_size=batch_size, device=device, done=done)
 
-    jobs = [job, *(job.to(other) for other in devices[1:])]
-    seconds = run(jobs, plan.blocks, store, batch_size=batch_size, spread=spread)
     finish = partial(
         finish_rows,
         standardize=encoder.card.standardize,
         n_components=n_components,
         dtype=dtype,
         in_memory=settings.result_memory,
+        made_by=f"{job.made_by}(sdata, {encoder.card.name!r}, ...)",
     )
-    for output, rows in job.rows(plan.blocks, store).items():
-        results[output] = finish(rows, basis=bases[output], folder=folders[output])
-        values = results[output].values
-        if not isinstance(values, np.ndarray):
-            logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, values.nbytes / 1e9, folders[output])
-    store.remove()
+    jobs = [job, *(job.to(other) for other in devices[1:])]
+    seconds = 0.0
+    with BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume) as store:
+        for left in reversed(range(N_TRIES)):
+            seconds += run(jobs, plan.blocks, store, batch_size=batch_size, spread=spread)
+            try:
+                for output, rows in job.rows(plan.blocks, store).items():
+                    results[output] = finish(rows, basis=bases[output], folder=folders[output])
+                break
+            except BlockLost as error:
+                if not left:
+                    raise
+                logger.warning("%s Trying again now.", error)
+        store.remove()
+    for output, result in results.items():
+        if not isinstance(result.values, np.ndarray):
+            size = result.values.nbytes / 1e9
+            logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, size, folders[output])
     return _noted(results, device=where), seconds
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from .._errors import SpatialfmError, TableError
+from .. import _disk
+from .._errors import RunError, SpatialfmError, TableError
 
 N_MEASURED = 200  # queries that the recall of the graph is measured on
 
@@ -61,38 +61,55 @@ class Index:
         path = Path(path)
         note = {"metric": self.metric, "use_rep": self.use_rep, "method": self.method, "made": self.made}
         note["preparation"] = self.preparation
-        partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+        arrays = {"values": self.values, "names": np.asarray(self.names, dtype=str), "center": self.center}
+        arrays |= {"scale": np.asarray(self.scale), "note": np.array(json.dumps(note))}
+        if self.patients is not None:
+            arrays["patients"] = np.asarray(self.patients, dtype=str)
         try:
-            with partial.open("wb") as file:
-                np.savez(
-                    file,
-                    values=self.values,
-                    names=np.asarray(self.names, dtype=str),
-                    center=self.center,
-                    scale=self.scale,
-                    note=np.array(json.dumps(note)),
-                    **({} if self.patients is None else {"patients": np.asarray(self.patients, dtype=str)}),
-                )
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+            with _disk.written_beside(path) as partial, partial.open("wb") as file:
+                np.savez(file, **arrays, seal=np.array(_seal(arrays)))
+        except (OSError, ValueError) as error:  # zipfile makes a ValueError of a disk that is full
+            raise RunError(
+                f"Cannot write the index to {path}: {getattr(error, 'strerror', None) or error}. What was there is as "
+                "it was: make room, or pass another path."
+            ) from error
 
     @classmethod
     def load(cls, path: str | Path) -> Index:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        TableError
+            If it is no index, or not as it was written.
+        """
         try:
             with np.load(path) as file:
-                note, arrays = json.loads(str(file["note"])), {name: file[name] for name in file.files}
-        except (ValueError, KeyError, OSError) as error:
+                arrays = dict(file)
+            seal = arrays.pop("seal", None)  # files of earlier versions have none
+            if seal is not None and str(seal) != _seal(arrays):
+                raise ValueError("it is not as it was written")
+            note = json.loads(str(arrays["note"]))
+            index = cls(
+                arrays["values"], arrays["names"], arrays["center"], note["metric"], note["use_rep"],
+                made=note.get("made", {}), scale=arrays.get("scale", 1.0), preparation=note.get("preparation", ""),
+                patients=arrays.get("patients"),
+            )  # fmt: skip
+            # files of earlier versions say only whether there was a graph
+            method = note.get("method") or ("pynndescent" if note["approximate"] else "exact")
+            if index.values.shape != (len(index.names), len(index.center)) or not np.isfinite(index.values).all():
+                raise ValueError("its arrays do not fit each other")
+        except Exception as error:  # whatever numpy, zipfile and json make of other files
             raise TableError(f"{path} is no index: {error}. Write one with index.save(path).") from error
-        index = cls(
-            arrays["values"], arrays["names"], arrays["center"], note["metric"], note["use_rep"],
-            made=note.get("made", {}), scale=arrays.get("scale", 1.0), preparation=note.get("preparation", ""),
-            patients=arrays.get("patients"),
-        )  # fmt: skip
-        # files of earlier versions say only whether there was a graph
-        method = note.get("method") or ("pynndescent" if note["approximate"] else "exact")
         return index if method == "exact" else with_graph(index, method, 0)
+
+
+def _seal(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, values in sorted(arrays.items()):
+        digest.update(f"{name} {values.dtype.str} {values.shape} ".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
 
 
 def nearest(index: Index, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

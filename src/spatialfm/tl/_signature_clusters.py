@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from .._settings import settings
+from ..embed.cache import keep_arrays, kept_arrays
 from ._leiden import leiden, neighbour_graph
 
 KEEP_FROM = 20_000  # cells from which clusterings are kept on disk, so that a stopped call goes on where it was
@@ -114,7 +113,6 @@ def cluster_cells(
         key = hashlib.sha256(repr((VERSION, values.shape, str(values.dtype), n_neighbors, random_state)).encode())
         key.update(np.ascontiguousarray(values).data)
         folder = Path(settings.cache_dir) / "clusterings" / key.hexdigest()[:24]
-        folder.mkdir(parents=True, exist_ok=True)
         kept = [_kept(folder, resolution, len(values)) for resolution in resolutions]
         if all(codes is not None for codes in kept):
             return np.stack(kept)
@@ -150,16 +148,17 @@ def _most_frequent(codes: np.ndarray) -> np.ndarray:
 
 
 def _file(folder: Path, resolution: float) -> Path:
-    return folder / f"{resolution:.17g}.npy"
+    return folder / f"{resolution:.17g}.npz"
+
+
+def _identity(folder: Path, resolution: float) -> str:
+    return f"clusters of {folder.name} at {resolution:.17g}"
 
 
 def _kept(folder: Path, resolution: float, n_cells: int) -> np.ndarray | None:
-    """Clusters that an earlier call has left; None where there are none, or the file is damaged."""
-    try:
-        codes = np.load(_file(folder, resolution))
-    except (OSError, ValueError, EOFError):
-        return None
-    return codes if codes.shape == (n_cells,) else None
+    """Clusters that an earlier call has left; None where there are none, or not as they were written."""
+    arrays = kept_arrays(_file(folder, resolution), _identity(folder, resolution))
+    return arrays["codes"] if arrays is not None and arrays["codes"].shape == (n_cells,) else None
 
 
 def _leiden(graph: sparse.csr_matrix, resolution: float, random_state: int, folder: Path | None) -> np.ndarray:
@@ -167,9 +166,5 @@ def _leiden(graph: sparse.csr_matrix, resolution: float, random_state: int, fold
         return kept
     codes = leiden(graph, resolution, random_state)
     if folder is not None:
-        buffer = io.BytesIO()  # np.save to a file does not notice a full disk
-        np.save(buffer, codes.astype(np.int32))
-        beside = folder / f".{_file(folder, resolution).name}.{uuid.uuid4().hex}"
-        beside.write_bytes(buffer.getvalue())
-        beside.rename(_file(folder, resolution))
+        keep_arrays(_file(folder, resolution), _identity(folder, resolution), {"codes": codes.astype(np.int32)})
     return codes
