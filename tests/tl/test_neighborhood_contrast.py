@@ -49,9 +49,25 @@ def test_shares_and_tests_are_those_of_other_libraries():
         z, p = proportions_ztest([one, two], [totals[True], totals[False]])
         assert table.loc[name, "z"] == pytest.approx(z)
         assert table.loc[name, "p_cells"] == pytest.approx(p)
-        share = {key: np.mean([kind == name for kind in kinds]) for key, kinds in per_patient.items()}
-        differences = [share[patient, True] - share[patient, False] for patient in sorted({k[0] for k in share})]
-        assert table.loc[name, "p_patients"] == pytest.approx(stats.wilcoxon(differences).pvalue)
+        number = {key: sum(kind == name for kind in kinds) for key, kinds in per_patient.items()}
+        repeats = 1 + (2 - 1) * (counts[True]["T"] + counts[False]["T"]) / sum(totals.values())
+        observed, expected, variance, ratio = [], [], [], np.zeros(2)
+        for patient in sorted({k[0] for k in number}):
+            n = {side: len(per_patient[patient, side]) for side in (True, False)}
+            a, c = number[patient, True], number[patient, False]
+            law = stats.hypergeom(n[True] + n[False], a + c, n[True])
+            size = max(n[True] / 2, 20)  # two neighbours a cell
+            observed.append(a / size)
+            expected.append(law.mean() / size)
+            variance.append(repeats * law.var() / size**2)
+            ratio += np.array([a * n[False], c * n[True]]) / (n[True] + n[False]) / size
+        observed, expected = np.array(observed), np.array(expected)
+        total, scale = (observed - expected).sum(), observed.sum() / expected.sum()
+        linearised = np.sqrt(12 / 11 * ((observed - scale * expected) ** 2).sum())
+        student = 2 * stats.t.sf(abs(total) / linearised, 11)
+        normal = 2 * stats.norm.sf(abs(total) / np.sqrt(np.sum(variance)))
+        assert table.loc[name, "p_patients"] == pytest.approx(max(student, normal))
+        assert table.loc[name, "change_patients"] == pytest.approx(ratio[0] / ratio[1] - 1)
         change = (one / totals[True]) / (two / totals[False]) - 1
         assert table.loc[name, "relative_change"] == pytest.approx(change)
     np.testing.assert_allclose(table["q_patients"], stats.false_discovery_control(table["p_patients"]))
@@ -77,7 +93,16 @@ def test_few_patients_are_told_and_sides_without_cells_refused():
     cells = cohort(n_patients=3)
     with pytest.warns(SpatialfmWarning, match=r"3 patients have cells both"):
         table = sfm.tl.neighborhood_contrast(cells, "type", cell_type="T", within="right", copy=True)
-    assert table["p_patients"].isna().all()
+    assert table[["p_patients", "p_cells", "q_cells"]].isna().all().all()
+    assert not table["significant"].any()
+    cells = cohort(effect=0.25)
+    with pytest.warns(SpatialfmWarning, match="nothing is called significant"):
+        by_cells = sfm.tl.neighborhood_contrast(
+            cells, "type", cell_type="T", within="right", n_neighbors=4, patient_key=None, copy=True
+        )
+    assert by_cells.loc["B", "p_cells"] < 1e-6  # the published recipe, asked for
+    assert not by_cells["significant"].any()
+    cells = cohort(n_patients=3)
     cells.obs["none"] = False
     cells.obs["kind"] = "a"
     for arguments, message in [
@@ -92,6 +117,25 @@ def test_few_patients_are_told_and_sides_without_cells_refused():
     ]:
         with pytest.raises(TableError, match=message):
             sfm.tl.neighborhood_contrast(cells, "type", **arguments)
+
+
+def test_patients_with_many_cells_do_not_turn_a_difference_round():
+    """B cells are rarer inside in each of ten patients; an eleventh, huge one has more of both: Simpson's paradox."""
+    rng, parts = np.random.default_rng(0), []
+    for patient in range(11):
+        n_in, n_out, share_in, share_out = (3000, 60, 0.62, 0.6) if patient == 10 else (60, 400, 0.1, 0.25)
+        x = np.arange(n_in + n_out, dtype=float)
+        inside = x < n_in
+        types = np.where(rng.random(len(x)) < np.where(inside, share_in, share_out), "B", "T")
+        parts.append(pd.DataFrame({"type": types, "inside": inside, "x": x, "patient": f"P{patient:02d}"}))
+    obs = pd.concat(parts, ignore_index=True)
+    obs["sample"], obs.index = obs["patient"], obs.index.astype(str)
+    cells = AnnData(obs=obs, obsm={"spatial": np.stack([obs["x"], np.zeros(len(obs))], axis=1)})
+    with pytest.warns(SpatialfmWarning, match="differ over patients, but the other way round over all cells"):
+        table = sfm.tl.neighborhood_contrast(cells, "type", cell_type="T", within="inside", n_neighbors=4, copy=True)
+    assert table.loc["B", "relative_change"] > 0 > table.loc["B", "change_patients"]
+    assert table.loc["B", "p_patients"] < 0.05
+    assert not table.loc["B", "significant"]
 
 
 def test_a_signature_is_a_column_of_obsm():

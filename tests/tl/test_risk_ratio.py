@@ -4,10 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from scipy.stats import fisher_exact
 from scipy.stats.contingency import relative_risk
+from statsmodels.stats.proportion import confint_proportions_2indep
 
 import spatialfm as sfm
 from spatialfm._errors import SurvivalError, TableError
+from spatialfm.tl._risk_ratio import ratio_interval
 
 
 def patients():
@@ -19,23 +22,58 @@ def patients():
     return AnnData(X=rng.random((40, 1)), obs=obs, var=pd.DataFrame(index=["B"]))
 
 
-def test_against_scipy():
+@pytest.mark.parametrize("given", ["group", "structure"])
+def test_against_scipy(given):
     samples = patients()
-    sfm.tl.risk_ratio(samples, "group", ["nest", "B"], threshold=0.5)
+    sfm.tl.risk_ratio(samples, "group", ["nest", "B"], threshold=0.5, given=given)
     table = samples.uns["risk_ratio"]["table"]
     for name, present in (("nest", samples.obs["nest"].to_numpy()), ("B", samples.X[:, 0] > 0.5)):
         high = (samples.obs["group"] == "high").to_numpy()
-        expected = relative_risk(high[present].sum(), present.sum(), high[~present].sum(), (~present).sum())
+        one, two = (high, present) if given == "group" else (present, high)
+        expected = relative_risk(int(two[one].sum()), int(one.sum()), int(two[~one].sum()), int((~one).sum()))
         interval = expected.confidence_interval(0.95)
         row = table.loc[name, ["risk_ratio", "ci_low", "ci_high"]].to_numpy(float)
         np.testing.assert_allclose(row, [expected.relative_risk, interval.low, interval.high], rtol=1e-9)
+        counts = [high.sum(), (~high).sum(), present[high].sum(), present[~high].sum(), present.sum()]
+        assert table.loc[name, ["n_group", "n_others", "with_group", "with_others", "n_with"]].tolist() == counts
+        fisher = fisher_exact(pd.crosstab(high, present)).pvalue
+        assert table.loc[name, "p_value"] == pytest.approx(fisher)
+
+
+def test_ratio_is_of_the_occurrence_of_the_structure_as_in_the_paper():
+    """30 of 265 patients of high risk and 6 of 276 of low risk; the other way round it would be 1.79."""
+    high = np.repeat([True, False], [265, 276])
+    obs = pd.DataFrame({"group": np.where(high, "high", "low"), "tls": False}, index=np.arange(541).astype(str))
+    obs.iloc[[*range(30), *range(265, 271)], 1] = True
+    obs["group"] = pd.Categorical(obs["group"], ["low", "high"])
+    samples = AnnData(obs=obs)
+    assert sfm.tl.risk_ratio(samples, "group", "tls", copy=True)["risk_ratio"].item() == pytest.approx(
+        30 / 265 / 6 * 276
+    )
+    other = sfm.tl.risk_ratio(samples, "group", "tls", given="structure", copy=True)["risk_ratio"].item()
+    assert other == pytest.approx((30 / 36) / (235 / 505))
 
 
 def test_nobody_in_the_group_has_it():
+    """The interval ends where the score test of statsmodels does."""
     table = sfm.tl.risk_ratio(patients(), "group", "follicle", copy=True)
     assert table.loc["follicle", "in_group_with"] == 0
-    assert table.loc["follicle", "risk_ratio"] == pytest.approx((0.5 / 11) / (18.5 / 31))
-    assert table.loc["follicle", "ci_low"] > 0
+    assert table.loc["follicle", "risk_ratio"] == 0
+    low, high = table.loc["follicle", ["ci_low", "ci_high"]]
+    expected = confint_proportions_2indep(0, 18, 10, 22, compare="ratio", method="score", correction=False)
+    assert (low, high) == (0, pytest.approx(expected[1], rel=1e-6))
+    turned = sfm.tl.risk_ratio(patients(), "group", "follicle", group="low", copy=True).loc["follicle"]
+    assert turned["risk_ratio"] == np.inf
+    assert (turned["ci_low"], turned["ci_high"]) == (pytest.approx(1 / high), np.inf)
+
+
+@pytest.mark.parametrize("counts", [(0, 1, 1, 1), (0, 5, 3, 500), (1, 1, 0, 30), (0, 3, 3, 3), (2, 400, 0, 4)])
+def test_rare_structures_invent_nothing(counts):
+    """Of none of 5 and 3 of 500 a half added to each count makes a ratio of 12; the interval holds what was seen."""
+    ratio, low, high = ratio_interval(*counts, 0.05)
+    assert ratio == (0 if counts[0] == 0 else np.inf)
+    assert low <= ratio <= high
+    assert not np.isnan([low, high]).any()
 
 
 def test_refusals():

@@ -73,7 +73,10 @@ def test_risk_ratio_against_scipy(binary):
         np.testing.assert_allclose([ratio[k], low[k], up[k]], [expected.relative_risk, *interval], rtol=1e-9)
     none = Binary(np.arange(6) < 2).ratio(np.array([[1, 1, 0, 0, 0, 0]], bool).T)
     assert np.isfinite(np.concatenate(none)).all()
-    assert none[0][0] == pytest.approx((2.5 / 3) / (0.5 / 5))
+    assert none[0][0] == pytest.approx((2 + 1 / 3) / 3 / ((1 / 3) / 5))
+    # one of 40 responds; of the three with the cluster nobody: no cluster of response
+    rare = Binary(np.arange(40) == 39).ratio((np.arange(40) < 3)[:, None])
+    assert rare[0][0] < 1
 
 
 def test_concordance_is_that_of_scikit_survival(survival):

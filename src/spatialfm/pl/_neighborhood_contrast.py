@@ -176,11 +176,10 @@ def _legend(ax: Axes, table: pd.DataFrame, params: dict) -> None:
     )  # fmt: skip
     n_cells = int(params["n_inside"]) + int(params["n_outside"])
     n_patients = int(table["n_patients"].iloc[0])
-    text = f"* q < {float(params['alpha']):g}, tested "
     if params["tested"] == "patients":
-        text += f"over {n_patients} patients (Wilcoxon)"
+        text = f"* q < {float(params['alpha']):g}, tested over {n_patients} patients"
     elif params["tested"] == "cells":
-        text += f"over {n_cells:,} cells (z-test), which are not independent"
+        text = f"no stars: {n_cells:,} cells are not independent, and patients were not tested"
     else:
         has = counted(n_patients, "patient has", "patients have")
         text = f"not tested: {has} cells inside and outside, 5 are the least"

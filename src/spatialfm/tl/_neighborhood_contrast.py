@@ -12,6 +12,7 @@ from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table, write_uns
+from ..stats.excess import FULL, LEAST, hypergeometric, pooled_excess
 from ._check import check_anndata, codes_of, listed, obs_column
 from ._group_test import benjamini_hochberg
 from ._neighborhood_composition import _coordinates, _libraries, _spatial_graph
@@ -38,11 +39,15 @@ def neighborhood_contrast(
 ) -> pd.DataFrame | None:
     """Compare the neighbours of cells of one type inside and outside of a signature, niche or group.
 
-    For every type of neighbour: its share among all neighbours of the cells inside and outside, the relative change,
-    and a two-proportions z-test (VirTues, Fig. 5g, drawn as trees). Neighbours of one cell are neighbours of each
-    other, and cells of one patient are alike, so that test takes far more for independent than is: its p-values
-    (``p_cells``) are the published recipe, not evidence. ``p_patients`` is: shares are made per patient, and patients
-    that have cells of the type both inside and outside are compared by Wilcoxon's signed-rank test.
+    For every type of neighbour: its share among all neighbours of the cells inside and outside, and the relative change
+    (VirTues, Fig. 5g, drawn as trees). The paper's two-proportions z-test takes neighbours for independent draws. They
+    are not: neighbours of one cell are neighbours of each other, and cells of one patient are alike. Its p-values
+    (``p_cells``) are the published recipe, not evidence, and nothing is called significant by them.
+
+    ``p_patients`` is evidence: in each patient that has cells of the type on both sides, neighbours inside minus what
+    the patient's own share lets expect; these differences are tested over patients, which weigh alike from 20 cells
+    inside. ``change_patients`` is the change that this test sees. It may differ from ``relative_change``, in which
+    patients weigh as they have cells; where it points the other way, that is warned of and nothing is starred.
 
     Parameters
     ----------
@@ -62,7 +67,7 @@ def neighborhood_contrast(
     library_key, spatial_key
         Sample of each cell, and where it lies.
     patient_key
-        Column of ``obs``; None leaves the test over patients out.
+        Column of ``obs``; None leaves the test over patients out, and nothing is significant.
     alpha
         Level below which corrected p-values count as significant.
     key_added
@@ -74,9 +79,10 @@ def neighborhood_contrast(
     -------
     None, or with `copy` the table; written into ``uns[key_added]["table"]`` with ``params``. One row a type of
     neighbour: ``inside`` and ``outside`` (shares), ``relative_change`` (inside over outside, minus 1), ``z``,
-    ``p_cells``, ``q_cells``, ``n_patients``, ``p_patients``, ``q_patients`` (q: Benjamini-Hochberg over the types),
-    ``significant`` (by patients, so that nothing is where they are too few to be tested; with ``patient_key=None`` by
-    cells).
+    ``p_cells``, ``q_cells``, ``n_patients`` with cells on both sides, ``change_patients`` (ratio of Mantel and Haenszel
+    over patients, minus 1), ``p_patients``, ``q_patients`` (q: Benjamini-Hochberg over the types), ``significant`` (by
+    patients). With fewer than five patients on both sides there is no p-value of any kind, and a warning says so; with
+    ``patient_key=None`` there is that of cells.
 
     Raises
     ------
@@ -107,13 +113,23 @@ def neighborhood_contrast(
     patients = None
     if patient_key is not None:
         patients = obs_column(adata, patient_key, "patient_key").astype(str).to_numpy()[of_type]
-    table = contrast_table(counts, side, patients, names, alpha)
+    table = contrast_table(counts, side, patients, names, names.index(cell_type), alpha)
     tested = table["p_patients"].notna()
-    if patients is not None and not tested.any():
+    if patients is None:
+        warn(
+            "patient_key=None: p_cells take neighbours for independent draws, so that they are far too small, and "
+            'nothing is called significant. Pass patient_key="patient", or the column that says whose a cell is.'
+        )
+    elif not tested.any():
         warn(
             f"{counted(table['n_patients'].iloc[0], 'patient has', 'patients have')} cells both inside and outside; "
-            "five are the least for a test "
-            "over patients. Only the test over cells is there, which is far too good."
+            "five are the least for a test over patients: shares are given, without p-value."
+        )
+    if against := [str(name) for name in table.index[_points_apart(table)]]:
+        warn(
+            f"{listed(against)} differ over patients, but the other way round over all cells, in which patients with "
+            "many cells weigh most: change_patients is what was tested, relative_change what the figure shows. "
+            "Neither is starred."
         )
     if copy:
         return table
@@ -137,9 +153,9 @@ def neighborhood_contrast(
 
 
 def contrast_table(
-    counts: np.ndarray, side: np.ndarray, patients: np.ndarray | None, names: list[str], alpha: float
+    counts: np.ndarray, side: np.ndarray, patients: np.ndarray | None, names: list[str], own: int, alpha: float
 ) -> pd.DataFrame:
-    """Neighbours of each type ``(cells, types)`` of the cells of one side against those of the other."""
+    """Neighbours of each type ``(cells, types)`` of the cells of one side against those of the other; `own` type."""
     from scipy import stats
 
     one, two = counts[side].sum(axis=0), counts[~side].sum(axis=0)
@@ -151,14 +167,22 @@ def contrast_table(
     change[(one == 0) & (two == 0)] = 0.0
     columns = {"inside": shares[0], "outside": shares[1], "relative_change": change, "z": z}
     table = pd.DataFrame(columns | {"p_cells": 2 * stats.norm.sf(np.abs(z))}, index=pd.Index(names, name="neighbour"))
-    table["q_cells"] = stats.false_discovery_control(table["p_cells"])
-    table["n_patients"], table["p_patients"] = 0, np.nan
+    table["n_patients"], table["change_patients"], table["p_patients"] = 0, np.nan, np.nan
     if patients is not None:
-        table["n_patients"], table["p_patients"] = _over_patients(counts, side, patients)
+        n, change_patients, p = _over_patients(counts, side, patients, own)
+        table["n_patients"], table["change_patients"], table["p_patients"] = n, change_patients, p
+        if n < LEAST:
+            table["p_cells"] = np.nan  # cells are no substitute for patients
+    table.insert(list(table.columns).index("p_cells") + 1, "q_cells", benjamini_hochberg(table["p_cells"]))
     table["q_patients"] = benjamini_hochberg(table["p_patients"])
-    # by cells, which are far from independent, only where that was asked for, not where patients are too few
-    table["significant"] = (table["q_cells"] if patients is None else table["q_patients"]) < alpha
+    table["significant"] = (table["q_patients"] < alpha) & ~_points_apart(table)
     return table
+
+
+def _points_apart(table: pd.DataFrame) -> pd.Series:
+    """Where a difference over patients (p below 0.05) has another sign than that over all cells."""
+    opposite = np.sign(table["change_patients"]) * np.sign(table["relative_change"]) < 0
+    return opposite & (table["p_patients"] < 0.05)
 
 
 def _inside(adata: AnnData, within: str, inside: str | None) -> np.ndarray:
@@ -209,19 +233,23 @@ def neighbour_counts(
     return np.asarray(((graph[of_type] > 0).astype(float) @ one_hot).todense())
 
 
-def _over_patients(counts: np.ndarray, side: np.ndarray, patients: np.ndarray) -> tuple[int, np.ndarray]:
-    """Patients with cells on both sides, and the p-value of each type over them; NaN with fewer than five."""
-    from scipy import stats
-
-    differences = []
-    for patient in np.unique(patients):
-        mine = patients == patient
-        one, two = counts[mine & side].sum(axis=0), counts[mine & ~side].sum(axis=0)
-        if one.sum() and two.sum():
-            differences.append(one / one.sum() - two / two.sum())
-    p = np.full(counts.shape[1], np.nan)
-    if len(differences) < 5:
-        return len(differences), p
-    for column, values in enumerate(np.array(differences).T):
-        p[column] = 1.0 if not values.any() else stats.wilcoxon(values).pvalue
-    return len(differences), p
+def _over_patients(
+    counts: np.ndarray, side: np.ndarray, patients: np.ndarray, own: int
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """Patients with cells on both sides; the change of each type's share over them, and its p-value."""
+    who, names = pd.factorize(patients)
+    shape = (len(names), counts.shape[1])
+    sums = np.zeros((2, *shape))
+    np.add.at(sums, (side.astype(int), who), counts)
+    n_cells = np.stack([np.bincount(who[side == one], minlength=len(names)) for one in (False, True)])
+    both = (n_cells > 0).all(axis=0)
+    outside, inside, sizes = sums[0, both], sums[1, both], n_cells[1, both]
+    expected, variance = hypergeometric(inside, outside + inside)
+    # a neighbour is counted once for each cell of the type around it, of which there are as many as around such a cell
+    repeats = 1 + (counts.sum(axis=1).mean() - 1) * counts[:, own].sum() / counts.sum()
+    found = pooled_excess(inside, expected, repeats * variance, sizes)
+    n = np.stack([outside.sum(axis=1), inside.sum(axis=1)])[..., None]
+    weights = 1 / np.maximum(sizes, FULL)[:, None] / n.sum(axis=0)
+    one, two = (weights * inside * n[0]).sum(axis=0), (weights * outside * n[1]).sum(axis=0)
+    ratio = np.divide(one, two, out=np.where(one > 0, np.inf, 1.0), where=two > 0)
+    return int(both.sum()), ratio - 1, found.p_value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ from ._outcome import OnMissing, check_patients
 if TYPE_CHECKING:
     from anndata import AnnData
 
+COUNTS = ["n_group", "n_others", "with_group", "with_others"]
+COUNTS += ["n_with", "in_group_with", "n_without", "in_group_without"]
+
 
 @public
 def risk_ratio(
@@ -26,6 +29,7 @@ def risk_ratio(
     names: str | Sequence[str],
     *,
     group: str | None = None,
+    given: Literal["group", "structure"] = "group",
     threshold: float = 0.0,
     alpha: float = 0.05,
     patient_key: str | None = PATIENT_KEY,
@@ -33,10 +37,14 @@ def risk_ratio(
     key_added: str = "risk_ratio",
     copy: bool = False,
 ) -> pd.DataFrame | None:
-    """Risk ratio of being in a group for patients that have a structure, over those that have not.
+    """Ratio of how often a structure occurs in a group of patients and in the others.
 
-    VirTues (Methods, *Tissue structure-based risk stratification*): known structures of the tumor microenvironment in
-    the high-risk group.
+    VirTues (Methods, *Tissue structure-based risk stratification*): the risk ratio "for the occurrence of each
+    structure in the high-risk group", P(structure | group) over P(structure | others): 30 of 265 patients against 6 of
+    276 are 5.2. With ``given="structure"`` the other question is answered: how often patients that have the structure
+    are in the group, over those that have not.
+
+    The paper gives ratios with 95 % intervals, of which it does not name the method, and no test.
 
     Parameters
     ----------
@@ -48,6 +56,9 @@ def risk_ratio(
         Structures: columns of ``obs`` (true or false, or numbers) or names in ``var``.
     group
         Group that is looked at (default: the last category, ``"high"`` after :func:`spatialfm.tl.stratify`).
+    given
+        What the compared shares are shares of: of patients in the group and of the others, or of patients with the
+        structure and of those without.
     threshold
         A number above it counts as presence.
     alpha
@@ -64,10 +75,12 @@ def risk_ratio(
 
     Returns
     -------
-    None, or with `copy` the table, else written to ``uns[key_added]["table"]``: a row a structure with ``n_with``,
-    ``in_group_with``, ``n_without``, ``in_group_without``, ``risk_ratio``, ``ci_low``, ``ci_high`` (log method of Katz
-    et al. 1978; half a patient is added to each count where one is 0), ``p_value`` (Fisher's exact test), ``q_value``
-    (Benjamini-Hochberg).
+    None, or with `copy` the table, else written to ``uns[key_added]["table"]``: a row a structure with ``n_group`` and
+    ``n_others`` patients, ``with_group`` and ``with_others`` of them that have the structure (and so ``n_with``,
+    ``in_group_with``, ``n_without``, ``in_group_without``), ``risk_ratio``, ``ci_low``, ``ci_high``, ``p_value``
+    (Fisher's exact test, the same in either direction), ``q_value`` (Benjamini-Hochberg). Intervals are on the scale of
+    logarithms (Katz et al. 1978). Where a count is 0 the ratio is 0 or infinite, as it was observed, and the interval
+    is one-sided: that of the score test (Miettinen and Nurminen 1985), open to the side of the ratio.
 
     Raises
     ------
@@ -83,8 +96,8 @@ def risk_ratio(
     >>> obs = pd.DataFrame({"risk": ["high"] * 6 + ["low"] * 6, "follicle": [0] * 5 + [1] * 5 + [0] * 2})
     >>> patients = ad.AnnData(obs=obs.set_index(obs.index.astype(str)))
     >>> table = sfm.tl.risk_ratio(patients, "risk", "follicle", group="high", copy=True)
-    >>> float(table.loc["follicle", "risk_ratio"].round(2))
-    0.28
+    >>> float(table.loc["follicle", "risk_ratio"].round(2))  # 1 of 6 in the group, 4 of the 6 others
+    0.25
     """
     from scipy import stats
 
@@ -92,35 +105,66 @@ def risk_ratio(
     check_patients(samples, patient_key)
     if on_missing not in ("raise", "drop"):
         raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
+    if given not in ("group", "structure"):
+        raise TableError(f'given={given!r} is not known. Pass "group" or "structure".')
     groups, group = _groups(samples, group_key, group, on_missing == "drop")
     rows = {}
     for name in [names] if isinstance(names, str) else names:
         present, known = _present(samples, name, threshold, groups.notna().to_numpy(), on_missing == "drop")
         inside = (groups == group).to_numpy()[known]
-        a, n1, c, n0 = inside[present].sum(), present.sum(), inside[~present].sum(), (~present).sum()
-        rows[name] = {"n_with": n1, "in_group_with": a, "n_without": n0, "in_group_without": c}
-        rows[name] |= dict(zip(("risk_ratio", "ci_low", "ci_high"), ratio_interval(a, n1, c, n0, alpha), strict=True))
-        rows[name]["p_value"] = stats.fisher_exact([[a, n1 - a], [c, n0 - c]]).pvalue
+        table = [[int((x & y).sum()) for y in (present, ~present)] for x in (inside, ~inside)]
+        rows[name] = _row(np.array(table), given, alpha)
+        rows[name]["p_value"] = stats.fisher_exact(table).pvalue
     table = pd.DataFrame(rows).T
     table["q_value"] = stats.false_discovery_control(table["p_value"])
-    counts = ["n_with", "in_group_with", "n_without", "in_group_without"]
-    table = table.astype(dict.fromkeys(counts, int))
+    table = table.astype(dict.fromkeys(COUNTS, int))
     if copy:
         return table
-    params = {"group_key": group_key, "group": group, "threshold": threshold, "alpha": alpha}
+    params = {"group_key": group_key, "group": group, "given": given, "threshold": threshold, "alpha": alpha}
     write_uns(samples, key_added, {"table": table, "params": params})
     return None
 
 
-def ratio_interval(a: float, n1: float, c: float, n0: float, alpha: float) -> tuple[float, float, float]:
-    """Ratio of ``a / n1`` over ``c / n0`` and its interval on the scale of logarithms."""
+def _row(table: np.ndarray, given: str, alpha: float) -> dict[str, float]:
+    """Counts, ratio and interval of a table of (in the group, not) by (with the structure, without)."""
+    (a, b), (c, d) = table
+    counts = dict(zip(COUNTS, (a + b, c + d, a, c, a + c, a, b + d, b), strict=True))
+    compared = (a, a + b, c, c + d) if given == "group" else (a, a + c, b, b + d)
+    return counts | dict(zip(("risk_ratio", "ci_low", "ci_high"), ratio_interval(*compared, alpha), strict=True))
+
+
+def ratio_interval(a: int, n1: int, c: int, n0: int, alpha: float) -> tuple[float, float, float]:
+    """Ratio of ``a / n1`` over ``c / n0`` and its interval: Katz's, or where a count is 0 that of the score test.
+
+    Examples
+    --------
+    >>> [round(float(value), 2) for value in ratio_interval(30, 265, 6, 276, 0.05)]
+    [5.21, 2.2, 12.31]
+    """
     from scipy import stats
 
-    if 0 in (a, c):
-        a, c, n1, n0 = a + 0.5, c + 0.5, n1 + 1, n0 + 1
-    ratio = (a / n1) / (c / n0)
-    half = stats.norm.isf(alpha / 2) * np.sqrt(1 / a - 1 / n1 + 1 / c - 1 / n0)
-    return ratio, ratio * np.exp(-half), ratio * np.exp(half)
+    if a and c:
+        ratio = (a / n1) / (c / n0)
+        half = stats.norm.isf(alpha / 2) * np.sqrt(1 / a - 1 / n1 + 1 / c - 1 / n0)
+        return ratio, ratio * np.exp(-half), ratio * np.exp(half)
+    if c:
+        return 0.0, 0.0, _upper_of_none(n1, c, n0, alpha)
+    return (np.inf, 1 / _upper_of_none(n0, a, n1, alpha), np.inf) if a else (np.nan, 0.0, np.inf)
+
+
+def _upper_of_none(n1: int, c: int, n0: int, alpha: float) -> float:
+    """Largest ratio that the score test does not refuse after 0 of `n1` against `c` of `n0`."""
+    from scipy import stats
+    from scipy.optimize import brentq
+    from statsmodels.stats.proportion import test_proportions_2indep
+
+    def excess(log_ratio: float) -> float:
+        found = test_proportions_2indep(
+            0, n1, c, n0, value=float(np.exp(log_ratio)), compare="ratio", method="score", correction=False
+        )
+        return found.statistic + stats.norm.isf(alpha / 2)
+
+    return float(np.exp(brentq(excess, -20, 20)))
 
 
 def _column(samples: AnnData, key: str, argument: str, drop: bool) -> pd.Series:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError
+from .._errors import TableError, counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from .._origin import carry_origins
 from .._public import public
 from .._storable import named_table, write_uns
+from ..stats.excess import LEAST, hypergeometric, pooled_excess
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
-from ._composition import _patients, constant_columns
+from ._composition import _patients, constant_columns, cross_count
 from ._group_test import benjamini_hochberg
 from ._neighborhood_contrast import contrast_table, neighbour_counts
 from ._selected import hand_on, inherited, matrix_of
@@ -84,10 +85,13 @@ def score_signatures(
     AnnData of patients by signatures: ``X`` the share of cells, ``layers["rank"]``, ``layers["density"]`` (cells a mm²,
     where there are positions); ``obs`` the columns that are constant in each patient, ``n_cells``, ``area`` (mm²),
     ``signature_score`` and ``risk_group`` (ordered from low to high risk); ``uns["enrichment"]`` (with `type_key`: of
-    each signature and type, ``log2`` of the type's share inside over that among all cells, mean over patients that
-    have the signature, their number, and Wilcoxon's p-value over patients with Benjamini-Hochberg's ``q_value``);
+    each signature and type, cells ``observed`` inside and ``expected`` of as many random cells of the same patients;
+    ``log2_enrichment`` of their ratio, in which patients weigh alike from 20 cells inside (half a cell is added on both
+    sides, so that it is near 0 where next to nothing is expected); ``n_patients`` that have the signature; a
+    ``p_value`` of the differences over patients (from five patients on) with Benjamini-Hochberg's ``q_value``);
     ``uns["neighborhood"]`` (with `type_key` and positions: who lives around the cells of each type inside the signature
-    against outside, for types with 20 cells on both sides; columns as :func:`spatialfm.tl.neighborhood_contrast`'s);
+    against outside, for types with 20 cells on both sides; columns as :func:`spatialfm.tl.neighborhood_contrast`'s, and
+    as there no p-value and nothing significant with fewer than five patients);
     ``uns["cut_points"]`` of the ranks.
 
     Raises
@@ -146,7 +150,9 @@ def score_signatures(
                 adata, types, len(type_names), np.ones(adata.n_obs, bool), n_neighbors, library_key, SPATIAL
             )
             patients = np.array(names)[codes]
-            write_uns(table, "neighborhood", _neighborhoods(members, counts, patients, types, type_names, alpha))
+            found = _neighborhoods(members, counts, patients, types, type_names, alpha)
+            write_uns(table, "neighborhood", found)
+            _tell_untested(found)
     hand_on(table, inherited(adata, matrix_of(adata, key)), ["signature_score", "risk_group"])
     carry_origins(adata, table)
     sizes = ", ".join(f"{name} {count}" for name, count in obs["risk_group"].value_counts(sort=False).items())
@@ -213,34 +219,33 @@ def _areas(
 
 
 def _enrichment(members: pd.DataFrame, patients: np.ndarray, types: np.ndarray, names: list[str]) -> pd.DataFrame:
-    from scipy import stats
-
-    rows = []
     n, width = int(patients.max()) + 1, len(names)
-
-    def shares(mask: np.ndarray) -> np.ndarray:
-        flat = np.bincount(patients[mask] * width + types[mask], minlength=n * width).reshape(n, width)
-        return (flat + 0.5) / (flat.sum(axis=1, keepdims=True) + 0.5 * width)
-
-    overall = shares(np.ones(len(patients), bool))
+    whole = cross_count(patients, types, (n, width))
+    tables = []
     for signature, column in members.items():
         mask = column.to_numpy()
-        has = np.unique(patients[mask])
-        log = np.log2(shares(mask)[has] / overall[has])
-        for i, name in enumerate(names):
-            tested = len(has) >= 5 and np.any(log[:, i])
-            rows.append(
-                {
-                    "signature": signature,
-                    "type": name,
-                    "log2_enrichment": float(log[:, i].mean()) if len(has) else np.nan,
-                    "n_patients": len(has),
-                    "p_value": float(stats.wilcoxon(log[:, i]).pvalue) if tested else np.nan,
-                }
-            )
-    table = pd.DataFrame(rows)
+        inside = cross_count(patients[mask], types[mask], (n, width))
+        sizes = inside.sum(axis=1)
+        found = pooled_excess(inside, *hypergeometric(inside, whole), sizes)
+        columns = {"signature": signature, "type": names}
+        columns["log2_enrichment"] = found.log2 if sizes.any() else np.nan
+        columns |= {"observed": found.observed.astype(int), "expected": found.expected}
+        tables.append(pd.DataFrame(columns | {"n_patients": int((sizes > 0).sum()), "p_value": found.p_value}))
+    table = pd.concat(tables, ignore_index=True)
     table["q_value"] = benjamini_hochberg(table["p_value"])
     return table
+
+
+def _tell_untested(table: pd.DataFrame) -> None:
+    """One sentence on all neighborhoods that too few patients have on both sides."""
+    pairs = table.drop_duplicates(["signature", "type"])
+    untested = pairs[pairs["n_patients"] < LEAST] if len(pairs) else pairs
+    if len(untested):
+        names = listed(f"{row.type} of {row.signature}" for row in untested.itertuples())
+        warn(
+            f"{len(untested)} of {counted(len(pairs), 'neighborhood')} in uns['neighborhood'] ({names}) have cells "
+            f"inside and outside in fewer than {LEAST} patients: shares are given, without p-value."
+        )
 
 
 def _neighborhoods(
@@ -253,7 +258,7 @@ def _neighborhoods(
             mine = types == i
             if min((mine & inside).sum(), (mine & ~inside).sum()) < _MIN_CELLS:
                 continue
-            table = contrast_table(counts[mine], inside[mine], patients[mine], names, alpha).reset_index()
+            table = contrast_table(counts[mine], inside[mine], patients[mine], names, i, alpha).reset_index()
             table.insert(0, "type", name)
             table.insert(0, "signature", signature)
             tables.append(table)

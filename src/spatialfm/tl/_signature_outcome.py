@@ -80,13 +80,16 @@ class Binary:
     def ratio(self, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Risk ratio of response with high presence over that without, and its 95 % interval, for each cluster.
 
-        Half a patient is added to each of the four counts where one is 0, so that the ratio is a number.
+        The paper conditions on presence here (Methods, *Identification of FM-based biomarkers*). Where one of the four
+        counts is 0, a patient who responds as often as all do is added on either side, so that the ratio is a number.
+        Half a responder on either side would make a cluster of few patients, none of whom responds, one of response.
         """
         y = self.y.astype(float)  # bool @ bool would be bool
         a, n1 = y @ high, high.sum(axis=0)
         c, n0 = y @ ~high, (~high).sum(axis=0)
-        half = 0.5 * ((a == 0) | (c == 0) | (a == n1) | (c == n0))
-        a, c, n1, n0 = a + half, c + half, n1 + 2 * half, n0 + 2 * half
+        added = 1.0 * ((a == 0) | (c == 0) | (a == n1) | (c == n0))
+        share = y.mean() if len(y) else 0.0
+        a, c, n1, n0 = a + added * share, c + added * share, n1 + added, n0 + added
         log = np.log(a / n1) - np.log(c / n0)
         error = np.sqrt(np.maximum(1 / a - 1 / n1 + 1 / c - 1 / n0, 0))
         return np.exp(log), np.exp(log - _Z * error), np.exp(log + _Z * error)
