@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 JOBS ?= 2
 OUT ?= demo_output
+MINUTES ?= 60
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow docs tutorials lint bench constraints clean
+.PHONY: help demo test test-slow fuzz docs tutorials lint bench constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,9 @@ test: $(VENV)/.stamp-test ## the tests
 
 test-slow: $(VENV)/.stamp-test ## the tests that take longer
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
+
+fuzz: $(VENV)/.stamp-test ## damaged files against the readers, for MINUTES=60
+	$(ONE_THREAD) $(BIN)/python tests/fuzz/fuzz.py --minutes $(MINUTES) $(ARGS)
 
 tutorials: $(VENV)/.stamp-docs ## execute the tutorials into docs/tutorials/
 	$(BIN)/python docs/execute_tutorials.py $(ARGS)

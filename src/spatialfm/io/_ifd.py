@@ -53,7 +53,7 @@ def check_ifd_chain(state: FileState, *, is_plain: bool = True) -> int:
     Raises
     ------
     InputFileError
-        If a directory, or one of its lists of strips or tiles, lies outside the file.
+        If a directory, or one of its lists of strips or tiles, lies outside the file, or they lead in a circle.
     """
     if not is_plain:
         return 0
@@ -65,11 +65,17 @@ def check_ifd_chain(state: FileState, *, is_plain: bool = True) -> int:
         start = 8 if form.is_big else 4
         chains = [struct.unpack_from(form.offset, _read(file, start, 8 if form.is_big else 4, state, 1))[0]]
         while chains:
-            offset = chains.pop()
+            offset, of_chain = chains.pop(), set()
             while offset and offset not in seen:
                 seen.add(offset)
+                of_chain.add(offset)
                 offset, children = _directory(file, offset, form, state, len(seen))
                 chains += children
+            if offset in of_chain:
+                raise InputFileError(
+                    f"'{state.path}' is damaged: its pages lead in a circle, back to byte {offset:,}. "
+                    "Copy or export it again."
+                )
     return len(seen)
 
 

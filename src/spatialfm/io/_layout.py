@@ -17,6 +17,7 @@ import numpy as np
 import tifffile
 
 from .._errors import InputFileError, counted, listed
+from ._declared import check_capacity, check_declared, check_segment, check_sides
 from ._ifd import check_ifd_chain
 from ._metadata import ImageMetadata, read_metadata
 from ._ome import companion_error, external_xml, metadata_file, missing_files
@@ -138,18 +139,23 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
     path = Path(state.path)
     try:
         with tifffile.TiffFile(path) as tif:
-            check_ifd_chain(state, is_plain=not (tif.is_ndpi or tif.is_lsm or tif.is_stk))
+            n_pages = check_ifd_chain(state, is_plain=not (tif.is_ndpi or tif.is_lsm or tif.is_stk))
+            check_declared(tif, n_pages, state)
             xml, described_in = external_xml(tif, path), metadata_file(tif, path)
             if xml is None:
                 return _layout(tif, state, series)
         with tifffile.TiffFile(path, omexml=xml) as tif:
             return _layout(tif, state, series, described_in)
-    except (InputFileError, OSError, MemoryError):
+    except InputFileError:
         raise
-    except Exception as error:  # tifffile raises whatever the damaged bytes lead to
+    except FileNotFoundError as error:
         raise InputFileError(
-            f"'{state.path}' starts like a TIFF file but cannot be read: {error}. It is truncated or damaged; "
-            "copy or export it again."
+            f"'{error.filename or path}' is gone while '{path}' was opened. Put it back and read again."
+        ) from error
+    except Exception as error:  # tifffile raises whatever the damaged bytes lead to, MemoryError and OSError too
+        raise InputFileError(
+            f"'{state.path}' starts like a TIFF file but cannot be read: {error or type(error).__name__}. It is "
+            "truncated or damaged; copy or export it again."
         ) from error
 
 
@@ -190,6 +196,7 @@ def _full_shape(series: TiffPageSeries) -> tuple[str, tuple[int, ...]]:
 def _level(series: TiffPageSeries, state: FileState, missing: Sequence[str]) -> Level:
     keyframe = series.keyframe
     separate, depth, height, width, contiguous = keyframe.shaped
+    check_sides(height, width, state)
     if depth > 1:
         raise InputFileError(
             f"'{state.path}' is a volume of {depth} planes in one page. Images are 2-D: save its planes as pages, "
@@ -200,16 +207,21 @@ def _level(series: TiffPageSeries, state: FileState, missing: Sequence[str]) -> 
     n_planes = math.prod(_full_shape(series)[1]) // math.prod(keyframe.shaped)
     is_tiled = keyframe.is_tiled
     segment = (keyframe.tilelength, keyframe.tilewidth) if is_tiled else (keyframe.rowsperstrip, width)
+    check_segment(*segment, state)
     dtype = np.dtype(np.uint8) if keyframe.dtype == bool else np.dtype(keyframe.dtype)
     dims, stacks = _dims(series, n_planes, state)
+    segment = (min(segment[0], height), min(segment[1], width)) if not is_tiled else segment
+    n_segments = math.ceil(height / segment[0]) * math.ceil(width / segment[1]) * separate
+    pages = _pages(series, n_planes, n_segments, state, missing)
+    check_capacity(keyframe, math.prod(segment) * contiguous, pages)
     return Level(
         dims=dims,
         stacks=stacks,
         shape=(n_planes, samples, height, width),
         dtype=dtype.newbyteorder("="),
         stored_dtype=np.dtype(keyframe.parent.byteorder + keyframe.dtype.char),
-        pages=_pages(series, n_planes, state, missing),
-        segment=(min(segment[0], height), min(segment[1], width)) if not is_tiled else segment,
+        pages=pages,
+        segment=segment,
         interleaved=contiguous > 1,
         nodata=keyframe.nodata,
         decode=keyframe.decode,
@@ -267,7 +279,9 @@ def _dims(
     return tuple(reversed(dims)), stacks
 
 
-def _pages(series: TiffPageSeries, n_planes: int, state: FileState, missing: Sequence[str]) -> tuple[Page, ...]:
+def _pages(
+    series: TiffPageSeries, n_planes: int, n_segments: int, state: FileState, missing: Sequence[str]
+) -> tuple[Page, ...]:
     keyframe = series.keyframe
     if len(series) < n_planes:  # one page describes them all: ImageJ's stacks above 4 GB, and tifffile's own
         offset = series.dataoffset
@@ -291,16 +305,15 @@ def _pages(series: TiffPageSeries, n_planes: int, state: FileState, missing: Seq
                     else f"'{state.path}': its OME-XML describes {n_planes} planes, but plane {i} is not in the file. "
                     "It is truncated, or its metadata are another image's; copy or export it again."
                 )
-            pages.append(_page(page, keyframe, state))
+            pages.append(_page(page, keyframe, n_segments, state))
     for i, page in enumerate(pages):
         _check_complete(page, i, len(pages), state)
     return tuple(pages)
 
 
-def _page(page: TiffPage, keyframe: TiffPage, state: FileState) -> Page:
+def _page(page: TiffPage, keyframe: TiffPage, n_segments: int, state: FileState) -> Page:
     offsets = np.asarray(page.dataoffsets, dtype=np.int64)
     counts = np.asarray(page.databytecounts, dtype=np.int64)
-    n_segments = math.prod(keyframe.chunked)
     if len(offsets) < n_segments or len(counts) < n_segments:
         raise InputFileError(
             f"'{state.path}' is truncated: a page lists {len(offsets)} of its {n_segments} strips or tiles. "

@@ -66,6 +66,8 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
                     f"but this one has {found[0]} x {found[1]}"
                 )
                 size = None
+        elif not images:
+            ignored = "its OME-XML is damaged and cannot be read"
         elif len(images) > 1:
             ignored = f"which of the {len(images)} images in its OME-XML this is cannot be told"
     elif tif.is_imagej:

@@ -59,6 +59,11 @@ def read_names(path: Path) -> list[str]:
             "table with a column of names."
         )
     text = read_text(path)
+    if text.lstrip()[:1] in ("{", "[", "<"):
+        raise PanelError(
+            f"'{path}' is no list of channel names: it begins with {text.lstrip()[:12]!r}, as JSON or XML does. Pass "
+            "the names as a list, as a text file with one name a line, or as a table with a column of names."
+        )
     if path.suffix.lower() not in (".csv", ".tsv", ".tab") and not _is_table(text, path):
         lines = [line.strip() for line in text.splitlines()]
         names = [_unquoted(line) for line in lines if line and not line.startswith("#")]

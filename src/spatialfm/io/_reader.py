@@ -144,6 +144,12 @@ def read_page(
             file.seek(page.offsets[index])
             try:
                 segment = level.decode(file.read(page.counts[index]), index, **tables)[0]
+            except MemoryError as error:
+                n_bytes = tall * wide * level.shape[1] * level.dtype.itemsize
+                raise InputFileError(
+                    f"'{page.path}': a strip or tile of {tall} x {wide} pixels ({n_bytes / 2**30:.1f} GiB) does not "
+                    "fit into memory, and cannot be decoded in parts. Export the image with tiles."
+                ) from error
             except Exception as error:  # each codec has its own
                 what = "tile" if wide < level.shape[3] or tall < level.shape[2] else "strip"
                 raise InputFileError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._errors import InputFileError
+from ._paths import exists
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ class FileState:
         """
         try:
             now = FileState.of(Path(self.path))
-        except FileNotFoundError:
+        except OSError as error:
+            gone = "is gone" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error.strerror})"
             raise InputFileError(
-                f"'{self.path}' is gone; its pixels were to be read now. Put it back or read again."
-            ) from None
+                f"'{self.path}' {gone}; its pixels were to be read now. Put it back or read again."
+            ) from error
         if now != self:
             raise InputFileError(
                 f"'{self.path}' changed since it was opened. Read it again with sfm.io.read_tiff or sfm.io.read_cohort."
@@ -55,7 +57,7 @@ def file_state(path: Path) -> FileState:
     InputFileError
         If there is none, or it is a folder or empty.
     """
-    if not path.exists():
+    if not exists(path):
         raise InputFileError(f"No file '{path}'. Check the path; relative ones start at '{Path.cwd()}'.")
     if not path.is_file():
         raise InputFileError(f"'{path}' is not a file. Pass the path of a TIFF file.")

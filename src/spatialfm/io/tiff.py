@@ -13,7 +13,8 @@ from .._keys import ATTRS
 from .._public import public
 from ._names import is_sample_name, sample_name, sample_name_or_empty, stem
 from ._panel_file import given_channel_names
-from ._paths import find_path
+from ._paths import exists, find_path
+from ._state import file_state
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,11 +148,14 @@ def _check_path(argument: str, value: object) -> None:
             f"{argument}= is a path, not {type(value).__name__}. An array becomes an element of a SpatialData with "
             f"spatialdata.models.{model}.parse(...)."
         )
-    if re.search(r"[*?\[]", str(value)) and not find_path(str(value)).exists():
+    if re.search(r"[*?\[]", str(value)) and not exists(find_path(str(value))):
         raise InputFileError(
             f"No file '{value}': patterns are not expanded. Pass one path a call, or a table with a row a sample to "
             "sfm.io.read_cohort."
         )
+    path = find_path(str(value))
+    if not exists(path):
+        file_state(path)  # says what is wrong
 
 
 def _sample(given: str | None, path: Path) -> str:
