@@ -18,6 +18,14 @@ class SpatialfmError(ValueError):
     """Base of all errors that spatialfm raises on purpose."""
 
 
+class ArgumentError(SpatialfmError):
+    """An argument has a value that it cannot have; the message says which it can."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument is of another type than it must be."""
+
+
 class ElementError(SpatialfmError):
     """An element of the SpatialData is missing, or cannot be paired with another."""
 

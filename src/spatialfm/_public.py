@@ -1,21 +1,31 @@
-"""What every public function does first: an argument that it does not have is named, with the one that was meant."""
+"""What every public function does first: its arguments are held against its signature.
+
+An argument that it does not have is named, with the one that was meant; one whose value it cannot take is refused with
+what it may be, before any work. Both come from the signature: a new function needs nothing but the decorator.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import ParamSpec, TypeVar
+
+from ._arguments import Refused, Rule, either, shown
+from ._errors import ArgumentError, ArgumentTypeError
+from ._signatures import rules_of
 
 P, R = ParamSpec("P"), TypeVar("R")
 
 
 def public(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator of public functions; those that take further keywords check these themselves, with `meant`."""
+    """Decorator of public functions; those that take further keywords check the names of these, with `meant`."""
     parameters = inspect.signature(function).parameters
     named = [name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+    positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
     takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    rules: dict[str, Rule] = {}
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -23,10 +33,27 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
             for name in kwargs:
                 if name not in parameters:
                     raise TypeError(f"{function.__name__}() has no argument {name!r}. {meant(name, named)}")
-        return function(*args, **kwargs)
+        if not rules:  # read when first called: an import costs nothing
+            rules.update(rules_of(function))
+        given = dict(zip(positional, args, strict=False))
+        args = (*taken(function.__name__, given, rules).values(), *args[len(given) :])
+        return function(*args, **taken(function.__name__, kwargs, rules))
 
     call.arguments = named
     return call
+
+
+def taken(name: str, given: Mapping[str, object], rules: Mapping[str, Rule]) -> dict[str, object]:
+    """The arguments as the function wants them, or an error that says which cannot be, and what it may be."""
+    values = {}
+    for argument, value in given.items():
+        try:
+            values[argument] = rules[argument].take(value) if argument in rules else value
+        except Refused as refusal:
+            kind = ArgumentTypeError if refusal.is_type else ArgumentError
+            said = f"{argument} must be {either(rules[argument].words())}. {refusal.hint}".strip()
+            raise kind(f"{name}({argument}={shown(value)}): {said}") from None
+    return values
 
 
 def meant(name: str, known: Iterable[str]) -> str:

@@ -219,7 +219,7 @@ def test_cells_keep_their_size_at_other_resolutions(mpp):
         ({"effect_of": "Tcell"}, ["effect_of='Tcell'", "'lymphoid aggregate'", "'Macrophage'"]),
         ({"n_markers": 20}, ["n_markers=20", "12 or 40"]),
         ({"n_patients": 0}, ["n_patients=0", "at least 1"]),
-        ({"n_patients": 2.0}, ["n_patients=2.0", "integer"]),
+        ({"n_patients": 2.0}, ["n_patients=2.0", "whole number", "Pass 2."]),
         ({"n_samples": 0}, ["n_samples=0", "at least 1"]),
         ({"image_size": 32}, ["image_size=32", "at least 64"]),
         ({"image_size": 64, "mpp": 0.25}, ["image_size=64", "too small", "image_size=128"]),
@@ -236,7 +236,7 @@ def test_cells_keep_their_size_at_other_resolutions(mpp):
         ({"baseline_hazard": 0}, ["baseline_hazard=0"]),
         ({"patients_per_slide": 0}, ["patients_per_slide=0"]),
         ({"batch_effect": -1}, ["batch_effect=-1"]),
-        ({"random_state": None}, ["random_state=None", "integer"]),
+        ({"random_state": None}, ["random_state=None", "whole number"]),
     ],
 )
 def test_refusals_name_the_argument_and_what_is_valid(arguments, words):

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 import spatialfm as sfm
-from spatialfm._errors import InputFileError, PanelError, PixelSizeError, SpatialfmWarning
+from spatialfm._errors import ArgumentError, InputFileError, PanelError, PixelSizeError, SpatialfmWarning
 
 NAMES = ["DAPI", "CD3", "CD8", "CD20", "Ki67"]
 
@@ -245,7 +245,7 @@ def test_metadata_and_argument_contradict(ome):
 
 def test_pixel_sizes_that_are_none(refused, tmp_path, ome, pixels):
     for wrong in (0, -1, float("nan")):
-        refused(PixelSizeError, ["is not a pixel size", "mpp=0.5"], ome, mpp=wrong)
+        refused(ArgumentError, [f"mpp={wrong}", "above 0"], ome, mpp=wrong)
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(path, pixels, metadata={"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.6})
     refused(PixelSizeError, ["a.ome.tif", "not square (0.5 x 0.6 µm", "Resample"], path, channel_names=NAMES)
@@ -278,10 +278,10 @@ def test_pixels_that_cannot_be_decoded_are_named(tmp_path, compression, tile):
 
 def test_arguments_that_are_no_path(tmp_path):
     pixels = np.zeros((2, 8, 9), np.uint8)
-    with pytest.raises(TypeError, match=r"image= is a path, not ndarray.*Image2DModel\.parse"):
+    with pytest.raises(TypeError, match=r"image must be a .*path.*Image2DModel\.parse"):
         sfm.io.read_tiff(pixels)
     tifffile.imwrite(tmp_path / "a[1].tif", pixels, photometric="minisblack")
-    with pytest.raises(TypeError, match=r"labels= is a path, not ndarray.*Labels2DModel\.parse"):
+    with pytest.raises(TypeError, match=r"labels must be a .*path.*Labels2DModel\.parse"):
         sfm.io.read_tiff(tmp_path / "a[1].tif", pixels[0])
     with pytest.raises(InputFileError, match=r"patterns are not expanded.*read_cohort"):
         sfm.io.read_tiff(f"{tmp_path}/*.tif")

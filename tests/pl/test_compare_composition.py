@@ -100,7 +100,6 @@ def test_types_without_a_test_are_said_so(patients):
 def test_refusals(patients):
     for arguments, message in [
         ({"key": "other"}, r"No comparison in uns\['other'\].*sfm.tl.compare_composition"),
-        ({"kind": "bars"}, "kind='bars' is not known"),
         ({"types": ["NK"]}, r"No type 'NK' in the comparison"),
         ({"palette": ["red"]}, "1 colours for 2 categories"),
     ]:

@@ -136,7 +136,6 @@ def test_nothing_is_cut_off(samples, kind, check_boxes):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "pie"}, r'kind=\'pie\' is not known. Pass "bar" or "heatmap"'),
         ({"groupby": "stage"}, r"No column 'stage' in obs \(groupby=\); found 'sample', 'response'"),
         ({"sort_by": "NK"}, r"No phenotype 'NK' \(sort_by=\); found 'B', 'T', 'tumor'"),
         ({"kind": "heatmap", "layer": "log"}, r"No layer 'log' \(layer=\); found 'counts', 'clr'"),

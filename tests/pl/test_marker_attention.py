@@ -8,7 +8,7 @@ import pytest
 from anndata import AnnData
 
 import spatialfm as sfm
-from spatialfm._errors import PanelError, TableError
+from spatialfm._errors import ArgumentError, PanelError, TableError
 
 MARKERS = ["CD3", "CD20", "DAPI"]
 
@@ -78,7 +78,7 @@ def test_refusals(cells):
         ({"marker": "CD3", "library_key": "slide"}, TableError, "No column 'slide' in obs"),
         ({"marker": "CD3", "spatial_key": "xy"}, TableError, "No coordinates 'xy' in obsm"),
         ({"sample": "s1"}, TableError, "sample='s1' is drawn as a map of one marker. Pass marker="),
-        ({"limit": 0}, TableError, "limit=0 is no z-score"),
+        ({"limit": 0}, ArgumentError, "limit=0.*above 0"),
     ]:
         with pytest.raises(error, match=message):
             sfm.pl.marker_attention(cells, **arguments)

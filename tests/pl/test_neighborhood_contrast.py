@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import PathPatch
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmWarning, TableError
+from spatialfm._errors import ArgumentError, SpatialfmWarning, TableError
 from spatialfm.pl._neighborhood_contrast import FEWER, MORE, OUTSIDE, WIDEST
 
 
@@ -95,7 +95,7 @@ def test_nothing_overlaps(cells, check_boxes):
 def test_refusals(cells):
     with pytest.raises(TableError, match=r"No contrast in uns\['x'\]; uns has 'neighborhood_contrast'.*sfm.tl"):
         sfm.pl.neighborhood_contrast(cells, key="x")
-    with pytest.raises(TableError, match="n_types=0 shows nothing"):
+    with pytest.raises(ArgumentError, match="n_types=0.*at least 1"):
         sfm.pl.neighborhood_contrast(cells, n_types=0)
     cells.uns["neighborhood_contrast"]["table"][["inside", "outside"]] = 0.0
     with pytest.raises(TableError, match="every share is 0"):

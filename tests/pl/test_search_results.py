@@ -12,7 +12,7 @@ from spatialdata import SpatialData
 from spatialdata.models import TableModel
 
 import spatialfm as sfm
-from spatialfm._errors import ElementError, PanelError, TableError
+from spatialfm._errors import ArgumentError, ElementError, PanelError, TableError
 
 
 @pytest.fixture
@@ -144,15 +144,15 @@ def test_refusals_open_no_figure(cohort, hits):
     for table, arguments, error, message in [
         (hits.drop(columns="rank"), {}, TableError, "hits has no column 'rank'"),
         (hits[:0], {}, TableError, "no hits to show"),
-        (cohort, {}, TableError, "hits= is of type SpatialData. Pass what sfm.tl.search returned first"),
+        (cohort, {}, ArgumentError, "hits=a SpatialData.*must be a pandas DataFrame"),
         (hits, {"channels": ["CD4"]}, PanelError, "No channel 'CD4' in image 'image_a'"),
         (hits, {"channels": []}, PanelError, "0 channels with 3 colours"),
         (hits, {"queries": ["x"]}, TableError, "No query 'x' in hits"),
         (hits.assign(hit="x"), {}, TableError, "No row 'x' in table 'table'"),
         (hits, {"label_key": "stage"}, TableError, "No column 'stage' in table 'table'"),
         (hits, {"table_name": "tiles"}, ElementError, "No table 'tiles'"),
-        (hits, {"k": 0}, TableError, "k=0 shows nothing"),
-        (hits, {"size": -1}, TableError, "size=-1 is no side"),
+        (hits, {"k": 0}, ArgumentError, "k=0.*at least 1"),
+        (hits, {"size": -1}, ArgumentError, "size=-1.*above 0"),
     ]:
         with pytest.raises(error, match=message):
             sfm.pl.search_results(table, cohort, **({"channels": ["CD3"]} | arguments))

@@ -152,7 +152,6 @@ def test_refusals():
         ({"key": "other"}, r"No shifts in uns\['other'\].*sfm.tl.distribution_shift"),
         ({"basis": "X_tsne"}, r"No 'X_tsne' in obsm .*sc.tl.umap"),
         ({"basis": "X_three"}, "not two columns"),
-        ({"measure": "null_distance"}, "measure='null_distance' is not known"),
         ({"palette": ["red"]}, "1 colours for 2 categories"),
         ({"ax": plt.subplots(1, 2)[1]}, "holds 2 axes; the figure needs three"),
     ]:

@@ -8,7 +8,7 @@ from anndata import AnnData
 from matplotlib.colors import to_hex
 
 import spatialfm as sfm
-from spatialfm._errors import TableError
+from spatialfm._errors import ArgumentError, TableError
 from spatialfm.pl._survival_auc import _apart
 
 
@@ -114,6 +114,6 @@ def test_refusals(scored):
         sfm.pl.survival_auc(scored, "cox")
     with pytest.raises(TableError, match=r"There are no scores to draw"):
         sfm.pl.survival_auc({})
-    with pytest.raises(TableError, match=r"takes an AnnData or results by name, not list"):
+    with pytest.raises(ArgumentError, match=r"scores must be an AnnData or a dict"):
         sfm.pl.survival_auc([1])
     assert not plt.get_fignums()

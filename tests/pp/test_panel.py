@@ -336,7 +336,6 @@ def test_ignore_goes_before_the_table_and_takes_patterns():
         (["CD3"], {"mapping": {"CD4": "CD4"}}, ["'CD4', which is not there", "Channels: 'CD3'"]),
         (["X"], {"mapping": {"X": "Vimentinn"}}, ["'X' to 'Vimentinn'", "unknown", "Vimentin", "marker_table()"]),
         (["X"], {"mapping": {"X": "HLA"}}, ["ambiguous", "HLA-ABC or HLA-DR"]),
-        (["X"], {"mapping": {"X": 3}}, ["'X' to 3", "marker_table()"]),
         (["X"], {"mapping": {"X": "Blank"}}, ["'Blank'", "None"]),
         (["CD3"], {"ignore": ["CD4"]}, ["ignore= names 'CD4'", "Channels: 'CD3'"]),
     ],

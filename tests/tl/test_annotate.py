@@ -100,8 +100,6 @@ def test_bad_labels_and_embeddings_are_refused(cells):
         (("nothing", {"use_rep": "X_latent"}), "No column 'nothing'"),
         (("type", {"use_rep": "X_other"}), r"No 'X_other' in obsm .*'X_latent'"),
         (("type", {"use_rep": "X_bad"}), r"1200 of 1200 rows of 'X_bad' hold NaN"),
-        (("type", {"use_rep": "X_latent", "head": "svm"}), "head='svm'"),
-        (("type", {"use_rep": "X_latent", "C": -1}), "C=-1"),
     ]:
         with pytest.raises(TableError, match=message):
             sfm.tl.annotate(cells, arguments[0], **arguments[1])

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import spatialfm as sfm
-from spatialfm._errors import ClinicalError, TableError
+from spatialfm._errors import ArgumentError, ClinicalError, TableError
 from spatialfm.tl._classify_samples import case_means, even_part, fit_predict
 from spatialfm.tl._patient_folds import stratified_draws
 
@@ -163,10 +163,10 @@ def test_three_classes_missing_labels_and_storage(cells, tmp_path):
     ("change", "arguments", "error", "message"),
     [
         (None, {"n_draws": 1}, TableError, "n_draws=1"),
-        (None, {"n_components": 0}, TableError, "n_components="),
+        (None, {"n_components": 0}, ArgumentError, "n_components="),
         (None, {"n_components": []}, TableError, "n_components="),
-        (None, {"test_size": 1.0}, TableError, "test_size=1.0 is no share"),
-        (None, {"C": 0}, TableError, "C=0 is not positive"),
+        (None, {"test_size": 1.0}, ArgumentError, "test_size=1.0.*below 1"),
+        (None, {"C": 0}, ArgumentError, "C=0.*above 0"),
         (None, {"use_rep": []}, TableError, "use_rep= is empty"),
         (None, {"positive": "cured"}, TableError, "positive='cured' is no value"),
         ("one class", {}, TableError, "All 40 patients are 'responder'"),

@@ -50,7 +50,6 @@ def test_missing_labels_are_left_out_and_too_few_refused(blobs_table):
         ({"label_key": "one"}, r"holds 1 label in"),
         ({"label_key": "type", "methods": ["dbscan"]}, "dbscan"),
         ({"label_key": "type", "methods": []}, r"methods=\[\] is no list of 'kmeans' and 'leiden'"),
-        ({"label_key": "type", "methods": "kmeans"}, "methods='kmeans' is no list"),
         ({"label_key": "type", "n_clusters": 500}, "n_clusters=500 of 120 cells"),
         ({"label_key": "none"}, "No column 'none'"),
     ]:

@@ -11,7 +11,7 @@ from spatialdata.models import Image2DModel, Labels2DModel, ShapesModel
 from spatialdata.transformations import Identity, Scale, get_transformation
 
 import spatialfm as sfm
-from spatialfm._errors import CoordinateError, ElementError, SpatialfmError, TableError
+from spatialfm._errors import ArgumentError, CoordinateError, ElementError, TableError
 from spatialfm.tl._artifact_examples import dark_tokens
 from spatialfm.tl._token_quality import COLUMNS, token_quality
 
@@ -263,7 +263,7 @@ def test_cells_of_other_samples_keep_their_flags(small):
         ({"classes": {7: "artifact"}}, TableError, r"hold 1 class \('artifact'\)"),
         ({"classes": {7: "background", 0: "foreground"}}, TableError, r"hold no artifact, only"),
         ({"min_tokens": 500}, TableError, r"Class '\w+' covers \d+ tokens?, fewer than min_tokens=500"),
-        ({"closing": -2}, SpatialfmError, r"closing=-2 is no radius"),
+        ({"closing": -2}, ArgumentError, r"closing=-2.*at least 0"),
         ({"key_added": "drawn"}, ElementError, r"'drawn_a' cannot be written: sdata.shapes"),
     ],
 )

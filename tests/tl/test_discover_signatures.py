@@ -7,7 +7,7 @@ from anndata import AnnData
 from scipy import stats
 
 import spatialfm as sfm
-from spatialfm._errors import ClinicalError, SpatialfmWarning, SurvivalError, TableError
+from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, SurvivalError, TableError
 
 NESTED, OPTIMISTIC = "nested", "as published (optimistic)"
 
@@ -144,8 +144,8 @@ def test_patients_without_outcome_are_refused_or_left_out():
         ("names", {}, TableError, "is the response\\? Pass positive="),
         ("names", {"positive": "often"}, TableError, "positive='often' is no value"),
         ("few", {}, TableError, "2 patients of the rarer outcome in 'response' cannot be spread over n_folds=4"),
-        (None, {"n_folds": 1}, TableError, "n_folds=1 holds nobody out"),
-        (None, {"resolutions": [0.0, 1.0]}, TableError, "must be positive"),
+        (None, {"n_folds": 1}, ArgumentError, "n_folds=1.*at least 2"),
+        (None, {"resolutions": [0.0, 1.0]}, ArgumentError, "numbers above 0"),
         (None, {"max_cells": 3}, TableError, "has fewer than 3 cells"),
         ("nan", {}, TableError, "1 of 800 rows of 'X_e' hold NaN"),
         ("negative", {"outcome": ("time", "event")}, SurvivalError, "negative or infinite time"),

@@ -11,7 +11,7 @@ from anndata import AnnData
 from scipy import stats
 
 import spatialfm as sfm
-from spatialfm._errors import ClinicalError, SpatialfmWarning, TableError
+from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, TableError
 from spatialfm.tl._distribution_shift import mean_squared_distance, summarise
 from spatialfm.tl._transport import entropic_plan, squared_distance
 
@@ -234,12 +234,12 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_written():
         ({"patient_key": "patients mixed", "library_key": "patient"}, ClinicalError, "'P00' has 'P00', 'P01'"),
         ({"min_cells": 500}, TableError, "8 of 8 patients have fewer than min_cells=500"),
         ({"min_cells": 500, "on_missing": "drop"}, TableError, "No patient has min_cells=500"),
-        ({"on_missing": "skip"}, TableError, "on_missing='skip'"),
-        ({"epsilon": 0}, TableError, "epsilon=0 is not above 0"),
+        ({"on_missing": "skip"}, ArgumentError, "on_missing='skip'"),
+        ({"epsilon": 0}, ArgumentError, "epsilon=0.*above 0"),
         ({"n_repeats": 1}, TableError, "no standard error"),
         ({"n_cells": 1}, TableError, "n_cells=1"),
         ({"min_cells": 2}, TableError, "min_cells=2"),
-        ({"max_iter": 0}, TableError, "max_iter=0"),
+        ({"max_iter": 0}, ArgumentError, "max_iter=0"),
     ]:
         with pytest.raises(error, match=message):
             sfm.tl.distribution_shift(cells, **{**ARGUMENTS, **arguments})

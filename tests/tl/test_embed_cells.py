@@ -13,7 +13,7 @@ import torch
 from spatialdata.transformations import Scale, Sequence, Translation, set_transformation
 
 import spatialfm as sfm
-from spatialfm._errors import CoordinateError, ElementError, ModelError, PanelError, RunError, TableError
+from spatialfm._errors import ArgumentError, CoordinateError, ElementError, ModelError, PanelError, RunError, TableError
 from spatialfm.embed.crop import CropJob
 from spatialfm.models.card import ModelCard
 from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
@@ -275,13 +275,13 @@ def test_rows_and_labels_that_do_not_match_are_counted_and_named(sdata, caplog):
         ({"samples": ["z"]}, ElementError, r"No sample 'z'"),
         ({"samples": ["a"]}, TableError, r"also holds cells of cells_b.*copy=True"),
         ({"outputs": "token"}, ModelError, r"no output 'token' for cells; it offers \['patch', 'marker'\]"),
-        ({"background": "black"}, ModelError, r"background='black'"),
-        ({"normalization": "zscore"}, ModelError, r"normalization='zscore'"),
+        ({"background": "black"}, ArgumentError, r"background='black'"),
+        ({"normalization": "zscore"}, ArgumentError, r"normalization='zscore'"),
         ({"markers": ["CD68"]}, PanelError, r"No marker 'CD68'"),
         ({"device": "quantum"}, ModelError, r"Device 'quantum' cannot be used"),
-        ({"dtype": "int8"}, TableError, r"dtype='int8'"),
+        ({"dtype": "int8"}, ArgumentError, r"dtype='int8'"),
         ({"weights": "some.pt"}, TableError, r"belong to sfm.models.load"),
-        ({"on_missing": "ignore"}, TableError, r"on_missing='ignore'"),
+        ({"on_missing": "ignore"}, ArgumentError, r"on_missing='ignore'"),
     ],
 )
 def test_refusals_write_nothing(sdata, arguments, error, message):

@@ -8,7 +8,7 @@ import spatialdata as sd
 import torch
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError, TableError
+from spatialfm._errors import ArgumentError, ModelError, TableError
 from spatialfm.embed.grid import GridJob
 
 CHANNELS = ["DAPI", "CD3", "CD20"]
@@ -99,8 +99,8 @@ def test_kronos_regions(sdata):
     ("arguments", "error", "message"),
     [
         ({"size": 40}, ModelError, r"size=40 is not a multiple of the model's patch of 16"),
-        ({"stride": 0}, ModelError, r"stride=0 must be 1 or more"),
-        ({"min_tissue": 2}, ModelError, r"min_tissue=2 from 0 to 1"),
+        ({"stride": 0}, ArgumentError, r"stride=0.*at least 1"),
+        ({"min_tissue": 2}, ArgumentError, r"min_tissue=2.*from 0 to 1"),
         ({"outputs": "token"}, ModelError, r"no output 'token' for tiles"),
         ({"size": 512, "min_tissue": 0.9}, ModelError, r"No tile of 512 pixels holds 90% of tissue"),
         ({"cluster_key": "type"}, TableError, r"No table 'table' to take 'type' from"),

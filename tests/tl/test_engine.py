@@ -201,7 +201,6 @@ def test_what_cannot_run_is_refused_before_any_pixel_is_read(small, tmp_path):
         ({"client": "tcp://1.2.3.4"}, r"client=.*str"),
         ({"device": []}, r"device= is an empty list"),
         ({"device": ["cpu", "quantum"]}, r"Device 'quantum' cannot be used"),
-        ({"on_nan": "mean"}, r"on_nan='mean'"),
     ]:
         with pytest.raises((ModelError, RunError, sfm._errors.PanelError), match=message):
             sfm.tl.embed_cells(small, encoder, **arguments)

@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 import spatialfm as sfm
-from spatialfm._errors import ClinicalError, TableError
+from spatialfm._errors import ArgumentError, ClinicalError, TableError
 from spatialfm.tl._few_shot_samples import nearest_support
 from spatialfm.tl._patient_folds import support_draws
 
@@ -124,8 +124,8 @@ def test_results_repeat_and_can_be_stored(cells, tmp_path):
     ("change", "arguments", "error", "message"),
     [
         (None, {"n_support": 25}, TableError, "fewer than 26 patients, which n_support=25 and one to test needs"),
-        (None, {"n_support": 0}, TableError, "n_support=0"),
-        (None, {"metric": "cosine"}, TableError, "metric='cosine' is none of"),
+        (None, {"n_support": 0}, ArgumentError, "n_support=0"),
+        (None, {"metric": "cosine"}, ArgumentError, "metric='cosine'.*'jensenshannon'"),
         (None, {"use_rep": None}, TableError, r"Nothing to compare cases by. Pass use_rep="),
         (None, {"use_rep": "X_other"}, TableError, "No 'X_other' in obsm"),
         (None, {"label_key": "answer"}, TableError, r"No column 'answer' in obs \(label_key=\)"),

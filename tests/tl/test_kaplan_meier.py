@@ -120,9 +120,6 @@ def test_missing_outcomes(leukemia):
             {"group_key": "score"},
             r"42 different numbers, which are not groups.*cut_point",
         ),
-        ({}, {"alpha": 5}, r"alpha=5 is not between 0 and 1"),
-        ({}, {"interval": "normal"}, r"interval='normal' is not known"),
-        ({}, {"on_missing": "ignore"}, r"on_missing='ignore' is not known"),
     ],
 )
 def test_refusals(leukemia, change, arguments, message):

@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy import stats
 
 import spatialfm as sfm
-from spatialfm._errors import ClinicalError, SpatialfmWarning, SurvivalError, TableError
+from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, SurvivalError, TableError
 from spatialfm.tl._case_scores import (
     auroc,
     class_scores,
@@ -334,15 +334,15 @@ def test_classes_against_the_rest(cells, tmp_path):
         (None, {"label_key": None}, TableError, r"The task does not follow from no key. Pass label_key="),
         (None, {"target_key": "score"}, TableError, "does not follow from label_key=, target_key="),
         (None, {"task": "survival"}, TableError, "task='survival' does not follow from label_key="),
-        (None, {"task": "ranking"}, TableError, "task='ranking' is none of"),
+        (None, {"task": "ranking"}, ArgumentError, "task='ranking'.*'survival'"),
         (None, {"label_key": None, "time_key": "time"}, TableError, "does not follow from time_key="),
-        (None, {"model": "mean"}, TableError, "model='mean' is neither"),
-        (None, {"bag": "slide"}, TableError, "bag='slide' is neither"),
+        (None, {"model": "mean"}, ArgumentError, "model='mean'.*'attention' or 'transformer'"),
+        (None, {"bag": "slide"}, ArgumentError, "bag='slide'.*'patient' or 'sample'"),
         (None, {"n_folds": 25}, TableError, "fewer than 25 patients, which n_folds=25 with validation needs"),
-        (None, {"n_folds": 1}, TableError, "n_folds=1"),
-        (None, {"hidden": 8, "n_heads": 0}, TableError, "n_heads=0 is too small"),
-        (None, {"learning_rate": 0}, TableError, "learning_rate=0"),
-        (None, {"validation_size": 1.0}, TableError, "validation_size=1.0"),
+        (None, {"n_folds": 1}, ArgumentError, "n_folds=1.*at least 2"),
+        (None, {"hidden": 8, "n_heads": 0}, ArgumentError, "n_heads=0.*at least 1"),
+        (None, {"learning_rate": 0}, ArgumentError, "learning_rate=0"),
+        (None, {"validation_size": 1.0}, ArgumentError, "validation_size=1.0"),
         (None, {"label_key": None, "target_key": "text"}, TableError, r"obs\['text'\] \(target_key=\) is no finite"),
         (None, {"label_key": None, "target_key": "one"}, TableError, r"is 1 throughout"),
         (

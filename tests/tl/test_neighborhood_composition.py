@@ -8,7 +8,7 @@ import pytest
 from anndata import AnnData
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmWarning, TableError
+from spatialfm._errors import ArgumentError, SpatialfmWarning, TableError
 
 
 def brute_force(cells: AnnData, *, radius=None, n_neighbors=None, include_self=False) -> np.ndarray:
@@ -111,8 +111,6 @@ def test_copy_writes_nothing(cells):
     [
         ({}, {}, r"exactly one of radius= .* and n_neighbors="),
         ({}, {"radius": 5, "n_neighbors": 5}, r"exactly one"),
-        ({}, {"radius": -5}, r"radius=-5 is not a distance.*radius=30"),
-        ({}, {"n_neighbors": 0}, r"n_neighbors=0 is not a number of cells"),
         ({}, {"n_neighbors": 68}, r"1 of 4 libraries .* n_neighbors=68: 's2 \(68 cells\)'.*radius= .*at most 67"),
         ({}, {"radius": 5, "library_key": None}, r"holds 4 samples in obs\['sample'\].*library_key=\"sample\""),
         ({}, {"radius": 5, "library_key": "slide"}, r"No column 'slide' in obs \(library_key=\); found 'sample'"),
@@ -142,7 +140,7 @@ def test_refuses_bad_coordinates_and_other_objects(cells):
     cells.obsm["spatial"][4, 0] = np.nan
     with pytest.raises(TableError, match=r"1 of 300 cells have no finite coordinate.*'c4'"):
         sfm.tl.neighborhood_composition(cells, "type", library_key="sample", radius=5)
-    with pytest.raises(TableError, match=r"not a SpatialData.*sdata\['<table>'\]"):
+    with pytest.raises(ArgumentError, match=r"a SpatialData\): adata must be an AnnData.*sdata\['table'\]"):
         sfm.tl.neighborhood_composition(SpatialData(), "type", radius=5)
 
 

@@ -260,7 +260,7 @@ def test_a_missing_outcome_is_refused_or_left_out_when_told(name):
     refused(call, adata, repr(BAD), repr(call.outcome), 'on_missing="drop"')
     call(adata, on_missing="drop")
     assert call.n_used(adata.uns[call.key or name]) == N - 1
-    refused(call, adata, "on_missing='ignore' is not known", on_missing="ignore")
+    refused(call, adata, "on_missing='ignore'): on_missing must be 'raise' or 'drop'.", on_missing="ignore")
 
 
 @pytest.mark.parametrize("name", OF_SURVIVAL)

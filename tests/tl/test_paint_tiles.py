@@ -15,7 +15,7 @@ from spatialdata.transformations import (
 )
 
 import spatialfm as sfm
-from spatialfm._errors import ElementError, PixelSizeError, TableError
+from spatialfm._errors import ArgumentError, ElementError, TableError
 from spatialfm.tl._class_maps import natural_step, owners, smooth_classes
 
 
@@ -164,7 +164,7 @@ def test_specks_go_holes_are_filled_and_nothing_grows_outside():
         ({"key": "tissue_score"}, TableError, r"'tissue_score' of table 'tiles' holds numbers, not labels"),
         ({"key": "empty"}, TableError, r"No tile has a label in column 'empty'"),
         ({"key": "kind", "table_name": "squares"}, TableError, r"No table 'squares'.*sfm.tl.embed_tiles"),
-        ({"key": "kind", "mpp": -1.0}, PixelSizeError, r"mpp=-1.0 is no size of a pixel"),
+        ({"key": "kind", "mpp": -1.0}, ArgumentError, r"mpp=-1.0.*above 0"),
         ({"key": "kind", "samples": ["c"]}, ElementError, r"No sample 'c'"),
         ({"key": "kind", "key_added": "tiles"}, ElementError, r"'tiles_a' cannot be written: sdata.shapes holds one"),
     ],

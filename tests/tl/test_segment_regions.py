@@ -16,7 +16,7 @@ from spatialdata.models import ShapesModel
 from spatialdata.transformations import Identity, Scale
 
 import spatialfm as sfm
-from spatialfm._errors import CoordinateError, ElementError, ModelError, SpatialfmError, TableError
+from spatialfm._errors import ArgumentError, CoordinateError, ElementError, ModelError, SpatialfmError, TableError
 from spatialfm.tl._token_annotations import shares_of_shapes
 
 CHANNELS = ["DAPI", "CD3", "CD20"]
@@ -204,14 +204,14 @@ def test_a_token_that_two_classes_claim_alike_is_not_learned_from(sdata):
         ({"annotations": {"a": "few"}}, TableError, r"Class 'B' covers \d tokens?, fewer than min_tokens=10"),
         ({"annotations": {"a": "bare"}}, TableError, r"No shape of 'bare' has a value in column 'class'"),
         ({"label_key": "kind"}, TableError, r"No column 'kind' in shapes 'drawn_a'"),
-        ({"opening": -1.0}, SpatialfmError, r"opening=-1.0 is no radius"),
-        ({"closing": float("nan")}, SpatialfmError, r"closing=nan is no radius"),
+        ({"opening": -1.0}, ArgumentError, r"opening=-1.0.*at least 0"),
+        ({"closing": float("nan")}, ArgumentError, r"closing=nan.*at least 0"),
         ({"min_cover": 0}, SpatialfmError, r"min_cover=0 is no share"),
         ({"stride": 32}, ModelError, r"stride=32 is larger than size=16"),
         ({"outputs": "token"}, ModelError, r"no output 'token' for tokens"),
         ({"key_added": "drawn"}, ElementError, r"'drawn_a' cannot be written: sdata.shapes"),
         ({"key_added": "tokens"}, ElementError, r"both 'tokens'"),
-        ({"head": "svm"}, TableError, r"head='svm'"),
+        ({"head": "svm"}, ArgumentError, r"head='svm'"),
     ],
 )
 def test_refusals_come_before_any_token_and_write_nothing(sdata, monkeypatch, arguments, error, message):

@@ -10,7 +10,7 @@ from spatialdata.models import Labels2DModel, ShapesModel
 from spatialdata.transformations import Affine, Identity, Scale, Sequence, Translation
 
 import spatialfm as sfm
-from spatialfm._errors import CoordinateError, ElementError, SpatialfmWarning
+from spatialfm._errors import ArgumentError, CoordinateError, ElementError, SpatialfmWarning
 from spatialfm.pp.elements import match_elements
 from spatialfm.pp.tissue import tissue_sources
 
@@ -121,7 +121,7 @@ def _rotated(sdata):
         (None, {"c": "auto"}, ElementError, r"tissue= names sample 'c', but the samples are 'a', 'b'"),
         (None, {"a": "auto"}, ElementError, r"tissue= says nothing of 1 sample: 'b'"),
         (None, np.ones((40, 60), bool), ElementError, r"One mask \(tissue=\) for 2 samples"),
-        (None, 0.5, ElementError, r"tissue=float is no mask"),
+        (None, 0.5, ArgumentError, r"tissue=0.5.*a string, an array or a dict"),
         (None, {"a": np.ones((40, 60)), "b": "all"}, ElementError, r"sample 'a' \(tissue=\) is 2-D float64"),
         (
             None,

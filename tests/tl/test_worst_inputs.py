@@ -10,7 +10,7 @@ import pytest
 from anndata import AnnData
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmError, TableError
+from spatialfm._errors import ArgumentError, SpatialfmError, TableError
 
 
 def table(n=10, n_patients=5, seed=0) -> AnnData:
@@ -56,7 +56,7 @@ def test_nan_and_what_is_no_table_are_refused_by_name(name):
     assert (list(cells.obs), list(cells.obsm), list(cells.uns)) == before
     with pytest.raises(TableError, match="No 'X_none' in obsm"):
         function(cells, **(arguments | {"use_rep": "X_none"}))
-    with pytest.raises(TableError, match="takes an AnnData, not DataFrame"):
+    with pytest.raises(ArgumentError, match="a DataFrame.*must be an AnnData"):
         function(cells.obs, **arguments)
 
 
