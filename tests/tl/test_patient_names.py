@@ -38,7 +38,7 @@ CALLS = {
     "coxnet": lambda s, **kw: sfm.tl.coxnet(s, n_folds=2, n_inner_folds=2, n_bootstrap=100, **kw),
     "survival_forest": lambda s, **kw: sfm.tl.survival_forest(s, n_folds=2, n_bootstrap=100, **kw),
     "compare_composition": lambda s, **kw: sfm.tl.compare_composition(s, "arm", **kw),
-    "risk_ratio": lambda s, **kw: sfm.tl.risk_ratio(s, "arm", s.obs["value"] > 0, group="a", **kw),
+    "risk_ratio": lambda s, **kw: sfm.tl.risk_ratio(s, "arm", "0", group="a", **kw),
     "classify_samples": lambda s, **kw: sfm.tl.classify_samples(
         s, label_key="arm", use_rep="X", n_components=None, n_draws=2, **kw
     ),

@@ -12,7 +12,7 @@ from anndata import AnnData
 
 import spatialfm as sfm
 from spatialfm import _origin
-from spatialfm._errors import SpatialfmWarning, SurvivalError, TableError
+from spatialfm._errors import ArgumentError, SpatialfmWarning, SurvivalError, TableError
 
 N = 60
 KEYS = {"time_key": "time", "event_key": "event"}
@@ -214,7 +214,7 @@ def test_groups_of_groups_keep_their_origin():
 
 
 def test_an_unknown_choice_is_refused():
-    with pytest.raises(SurvivalError, match='Pass "raise" or "mark"'):
+    with pytest.raises(ArgumentError, match="must be 'raise' or 'mark'"):
         sfm.tl.logrank(cohort(), "sex", on_selected="ignore")
 
 
