@@ -76,6 +76,8 @@ def cohort() -> ad.AnnData:
 def patients_of(cells: ad.AnnData) -> ad.AnnData:
     patients = sfm.tl.composition(cells, "phenotype", patient_key="patient")
     patients.obs["status"] = pd.Categorical(["yes"] * 24).add_categories(["no"])
+    kinds = np.where(np.arange(24) % 3 == 0, "death (other)", "relapse")
+    patients.obs["outcome"] = pd.Categorical(np.where(patients.obs["event"].astype(bool), kinds, "alive/lost"))
     patients.obs["age"] = np.random.default_rng(1).normal(60, 9, 24)
     return patients
 
@@ -128,12 +130,19 @@ def _curves(cells):
     return patients
 
 
+def _incidence(cells):
+    patients = patients_of(cells)
+    sfm.tl.cumulative_incidence(patients, "arm", censored_value="alive/lost", event_key="outcome", n_permutations=999)
+    return patients
+
+
 def _niches(cells):
     sfm.tl.neighborhood_composition(cells, "phenotype", library_key="sample", n_neighbors=6)
     sfm.tl.niches(cells, 4)
     return cells
 
 
+RELAPSE = {"event_key": "outcome", "event_value": "relapse", "censored_value": "alive/lost"}
 COMMON = {"n_bootstrap": 100}
 CELLS = {  # what is written into a table of cells or patients
     "annotate": [
@@ -155,6 +164,7 @@ CELLS = {  # what is written into a table of cells or patients
     "concordance": [lambda c: _on_patients("concordance", c, "CD8 T", **COMMON)],
     "cox": [lambda c: _on_patients("cox", c, ["arm", "γδ T", "stage"])],
     "coxnet": [lambda c: _on_patients("coxnet", c, covariates="arm", n_alphas=5, n_folds=3, n_inner_folds=2, **COMMON)],
+    "cumulative_incidence": [_incidence],
     "cut_point": [
         lambda c: _on_patients("cut_point", c, "Mac/Mono", n_permutations=100),
         lambda c: _on_patients("cut_point", c, "CD8 T", n_permutations=100),
@@ -172,6 +182,7 @@ CELLS = {  # what is written into a table of cells or patients
             "few_shot_samples", c, label_key="arm", use_rep="X_model", cluster_key="phenotype", n_clusters=4, n_draws=3
         )
     ],
+    "fine_gray": [lambda c: _on_patients("fine_gray", c, ["arm", "γδ T", "stage"], **RELAPSE)],
     "kaplan_meier": [_curves],
     "leiden_sweep": [
         lambda c: _run("leiden_sweep", c, use_rep="X_model", resolutions=(0.2, 0.5, 1.0), n_subsamples=2)
@@ -192,6 +203,7 @@ CELLS = {  # what is written into a table of cells or patients
     ],
     "niches": [_niches],
     "risk_ratio": [lambda c: _on_patients("risk_ratio", c, "arm", ["Mac/Mono", "γδ T"], threshold=0.17)],
+    "rmst": [lambda c: _on_patients("rmst", c, "arm"), lambda c: _on_patients("rmst", c, "responded", horizon=2.0)],
     "score_signatures": [_scored],
     "stratify": [
         lambda c: _on_patients(
@@ -228,6 +240,7 @@ DRAWN = {
     "cluster_tree": ("leiden_sweep", lambda a: sfm.pl.cluster_tree(a, show=False)),
     "compare_composition": ("compare_composition", lambda a: sfm.pl.compare_composition(a, show=False)),
     "composition": ("composition", lambda a: sfm.pl.composition(a, groupby="arm", show=False)),
+    "cumulative_incidence": ("cumulative_incidence", lambda a: sfm.pl.cumulative_incidence(a, show=False)),
     "forest": ("cox", lambda a: sfm.pl.forest(a, show=False)),
     "kaplan_meier": ("kaplan_meier", lambda a: sfm.pl.kaplan_meier(a, show=False)),
     "marker_attention": ("marker_attention", lambda a: sfm.pl.marker_attention(a, show=False)),

@@ -145,6 +145,66 @@ def test_jackknife(case):
     np.testing.assert_allclose(result["table"]["se"], expected["jackknife_one"]["se"], rtol=1e-6)
 
 
+def test_cumulative_incidence(case):
+    """cmprsk's cuminc: estimates and Aalen's variances, of each cause and group."""
+    from spatialfm.stats.competing_risks import cumulative_incidence
+
+    samples, expected = case
+    reference = expected["incidence"]
+    table = sfm.tl.cumulative_incidence(samples, "group", event_key="cause", copy=True)["table"]
+    for name, values, variances in zip(reference["curve"], reference["est"], reference["var"], strict=True):
+        group, cause = name.rsplit(" ", 1)
+        mine = table[(table["group"] == group) & (table["event"] == cause)]
+        at = np.searchsorted(mine["time"], reference["time"], side="right") - 1
+        known = np.isfinite(numbers(values))
+        np.testing.assert_allclose(mine["incidence"].to_numpy()[at][known], numbers(values)[known], **TOLERANCE)
+        obs = samples.obs[samples.obs["group"] == group]
+        curve = cumulative_incidence(obs["time"].to_numpy(), obs["cause"].to_numpy(), int(cause))
+        np.testing.assert_allclose(curve.variance[at][known], numbers(variances)[known], **TOLERANCE)
+
+
+def test_gray(case):
+    samples, expected = case
+    result = sfm.tl.cumulative_incidence(samples, "group", event_key="cause", n_permutations=999, copy=True)["tests"]
+    np.testing.assert_allclose(result["statistic"], expected["incidence"]["gray"], **TOLERANCE)
+    np.testing.assert_allclose(result["p_value_chi_squared"], expected["incidence"]["gray_p"], **TOLERANCE)
+    strata = {"strata": "stratum", "n_permutations": 999, "copy": True}
+    result = sfm.tl.cumulative_incidence(samples, "group", event_key="cause", **strata)["tests"]
+    np.testing.assert_allclose(result["statistic"], expected["incidence"]["gray_strata"], **TOLERANCE)
+
+
+def test_cumulative_incidence_with_late_entry(case):
+    """Multi-state curves of survival's survfit."""
+    samples, expected = case
+    result = sfm.tl.cumulative_incidence(samples, event_key="cause", event_value=1, entry_key="entry", copy=True)
+    curve = result["table"].query("event == '1'").set_index("time")
+    np.testing.assert_allclose(curve["incidence"].loc[expected["states"]["time"]], expected["states"]["est"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_fine_gray(case, ties):
+    """finegray and coxph; cmprsk's crr has the ties of Breslow and variances with another term of censoring."""
+    samples, expected = case
+    result = sfm.tl.fine_gray(samples, ["x1", "x2", "x3"], event_key="cause", event_value=1, ties=ties, copy=True)
+    reference = expected["finegray"][ties]
+    np.testing.assert_allclose(result["table"]["coef"], reference["coef"], **TOLERANCE)
+    np.testing.assert_allclose(result["table"]["se"], reference["se"], **TOLERANCE)
+    np.testing.assert_allclose(result["log_likelihood"], reference["loglik"][1], **TOLERANCE)
+    if ties == "breslow":
+        np.testing.assert_allclose(result["table"]["coef"], expected["finegray"]["crr"]["coef"], rtol=0.01)
+        np.testing.assert_allclose(result["table"]["se"], expected["finegray"]["crr"]["se"], rtol=0.01)
+
+
+@pytest.mark.parametrize(("key", "entry_key"), [("rmst", None), ("rmst_late", "entry")])
+def test_restricted_means(case, key, entry_key):
+    """survfit's rmean and se(rmean), up to the default horizon."""
+    samples, expected = case
+    result = sfm.tl.rmst(samples, "group", entry_key=entry_key, n_permutations=999, copy=True)
+    assert result["horizon"] == expected[key]["tau"]
+    np.testing.assert_allclose(result["groups"]["rmst"], expected[key]["rmean"], **TOLERANCE)
+    np.testing.assert_allclose(result["groups"]["se"], expected[key]["se"], **TOLERANCE)
+
+
 if __name__ == "__main__":
     for name in NAMES:
         globals()[name]().to_csv(Path(sys.argv[1]) / f"{name}.csv", index=False)

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_cluster_tree": ["cluster_tree"],
         "_compare_composition": ["compare_composition"],
         "_composition": ["composition"],
+        "_cumulative_incidence": ["cumulative_incidence"],
         "_forest": ["forest"],
         "_kaplan_meier": ["kaplan_meier"],
         "_marker_attention": ["marker_attention"],
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from ._cluster_tree import cluster_tree
     from ._compare_composition import compare_composition
     from ._composition import composition
+    from ._cumulative_incidence import cumulative_incidence
     from ._forest import forest
     from ._kaplan_meier import kaplan_meier
     from ._marker_attention import marker_attention

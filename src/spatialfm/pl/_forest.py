@@ -34,6 +34,8 @@ def forest(
 ) -> Axes | Figure | None:
     """Hazard ratios with their intervals, on a logarithmic axis, as written by :func:`spatialfm.tl.cox`.
 
+    With ``key="fine_gray"`` those of the subdistribution, as written by :func:`spatialfm.tl.fine_gray`.
+
     Parameters
     ----------
     samples
@@ -80,7 +82,8 @@ def forest(
             f"No Cox regression in uns[{key!r}]; uns has {listed(samples.uns)}. Make one with "
             "sfm.tl.cox(samples, covariates)."
         )
-    check_unchanged(samples, record, key, "cox")
+    subdistribution = "other_events" in record
+    check_unchanged(samples, record, key, "fine_gray" if subdistribution else "cox")
     table = record["table"]
     own, ax = ax is None, new_axes(ax, figsize or (6.2, 1.3 + 0.34 * len(table)))
     rows = np.arange(len(table))
@@ -92,7 +95,8 @@ def forest(
     ax.set_yticks(rows, [_name(term, bool(record["params"]["standardize"])) for term in table.itertuples()])
     ax.set(ylim=(len(table) - 0.4, -0.6))
     doubts = "".join(f"\n{text}" for text in record.get("doubts", ()))  # what the regression has warned of
-    ax.set_xlabel(f"Hazard ratio ({100 * (1 - record['params']['alpha']):g} % interval){doubts}")
+    ratio = "Subdistribution hazard ratio" if subdistribution else "Hazard ratio"
+    ax.set_xlabel(f"{ratio} ({100 * (1 - record['params']['alpha']):g} % interval){doubts}")
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     for row, term in zip(rows, table.itertuples(), strict=True):
@@ -106,7 +110,8 @@ def forest(
         if "n_clusters" in record
         else f"{record['n']} patients"
     )
-    ax.set_title(title or f"{who}, {record['events']} events", loc="left", fontsize="medium")
+    others = f", {record['other_events']} competing" if subdistribution else ""
+    ax.set_title(title or f"{who}, {record['events']} events{others}", loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 

@@ -28,6 +28,7 @@ def kaplan_meier(
     *,
     key: str = "kaplan_meier",
     logrank_key: str = "logrank",
+    rmst_key: str = "rmst",
     time_unit: str | None = None,
     interval: bool = True,
     censor_marks: bool = True,
@@ -40,17 +41,18 @@ def kaplan_meier(
     save: str | Path | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
-    """Survival curves with confidence bands, censoring marks, numbers at risk and the log-rank p-value.
+    """Survival curves with confidence bands, censoring marks, numbers at risk, log-rank p-value and restricted means.
 
-    Draws what :func:`spatialfm.tl.kaplan_meier` and :func:`spatialfm.tl.logrank` wrote. The p-value is shown where the
+    Draws what :func:`spatialfm.tl.kaplan_meier`, :func:`spatialfm.tl.logrank` and :func:`spatialfm.tl.rmst` wrote: the
+    latter as a dotted line at the horizon and the means up to it. Both are shown where the
     test was run on the same groups and outcome; it is called optimistic where the outcome made the groups.
 
     Parameters
     ----------
     samples
         AnnData with ``uns[key]``.
-    key, logrank_key
-        Keys of ``uns`` with the curves and with the test.
+    key, logrank_key, rmst_key
+        Keys of ``uns`` with the curves, the test and the restricted means.
     time_unit
         Unit of time, for the axis: ``"months"``.
     interval, censor_marks, at_risk
@@ -105,14 +107,17 @@ def kaplan_meier(
         _draw_curve(ax, curve, color, _label(name, groups.loc[name], bool(group_key)), interval, censor_marks)
     ax.set(xlim=(0, last * 1.02), ylim=(0, 1.02), ylabel="Survival probability")
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= last])
-    ax.set_xlabel(_time_label(str(record["params"]["time_key"]), time_unit))
+    ax.set_xlabel(time_label(str(record["params"]["time_key"]), time_unit))
     ax.spines[["top", "right"]].set_visible(False)
+    means = _means(samples, rmst_key, record)
+    if means is not None:
+        ax.axvline(means["horizon"], color="0.4", ls=":", lw=1.2)
     legend = ax.legend(
         loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
-        title=_test_label(samples, logrank_key, record),
+        title=_notes(_test_label(samples, logrank_key, record), means, time_unit),
     )  # fmt: skip
     if at_risk:
-        _draw_at_risk(ax, curves, colors)
+        draw_at_risk(ax, curves, colors)
     if title is not None:
         ax.set_title(title, loc="left", y=1.0, pad=legend_height(ax, legend) + 6)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
@@ -153,7 +158,7 @@ def _label(name: str, group: pd.Series, has_groups: bool) -> str:
     return textwrap.fill(f"{name} ({counts})", 52) if has_groups else counts
 
 
-def _time_label(time_key: str, unit: str | None) -> str:
+def time_label(time_key: str, unit: str | None) -> str:
     name = "Time" if unit is not None or time_key == "time" else time_key
     return name if unit is None else f"{name} ({unit})"
 
@@ -179,6 +184,30 @@ def _test_label(samples: AnnData, logrank_key: str, record: dict) -> str | None:
     return f"{_test_name(test)}{within} {format_p(float(test['p_value']))}{note}"
 
 
+def _means(samples: AnnData, rmst_key: str, record: dict) -> dict | None:
+    """Restricted means of the same patients, groups and outcome."""
+    means = samples.uns.get(rmst_key)
+    if not isinstance(means, dict) or "horizon" not in means or not record["params"].get("digest"):
+        return None
+    return means if means["params"].get("digest") == record["params"]["digest"] else None
+
+
+def _notes(test: str | None, means: dict | None, time_unit: str | None) -> str | None:
+    if means is None:
+        return test
+    groups, unit = means["groups"], f" {time_unit}" if time_unit else ""
+    each = ", ".join(f"{name} {row.rmst:.3g}" for name, row in zip(groups.index, groups.itertuples(), strict=True))
+    lines = [f"mean up to {float(means['horizon']):.4g}{unit}: {each}"]
+    if "differences" in means and len(means["differences"]) == 1:
+        row = means["differences"].iloc[0]
+        level = 100 * (1 - float(means["params"]["alpha"]))
+        lines.append(
+            f"difference {row['difference']:.3g} ({level:g} % interval {row['ci_low']:.3g} to {row['ci_high']:.3g}), "
+            f"{format_p(float(row['p_value']))}"
+        )
+    return "\n".join([*([test] if test else []), *(textwrap.fill(line, 60) for line in lines)])
+
+
 def _test_name(test: dict) -> str:
     weights = str(test["params"].get("weights", "logrank"))
     names = {"logrank": "log-rank", "gehan": "Gehan", "tarone-ware": "Tarone-Ware", "peto": "Peto-Peto"}
@@ -197,7 +226,7 @@ def _draw_curve(ax: Axes, curve: pd.DataFrame, color: str, label: str, interval:
         ax.plot(marks["time"], marks["survival"], ls="none", marker="|", ms=6, mew=1.2, color=color, clip_on=False)
 
 
-def _draw_at_risk(ax: Axes, curves: dict[str, pd.DataFrame], colors: list[str]) -> None:
+def draw_at_risk(ax: Axes, curves: dict[str, pd.DataFrame], colors: list[str]) -> None:
     """Table below the axes; distances are in points, so that it fits at every size of figure."""
     size = float(ax.xaxis.label.get_size())
     line, below = 1.35 * size, -(3.6 * size)

@@ -97,10 +97,10 @@ class LogrankTest:
         Statistics 1993).
         """
         n_groups = int(codes.max()) + 1
-        arrangements, exact = _arrangements(codes, self.strata, n_permutations, rng)
+        dealt, exact = arrangements(codes, self.strata, n_permutations, rng)
         found = [
             self.sums(block, n_groups)[2:]
-            for block in np.array_split(arrangements, max(1, arrangements.size * n_groups // AT_ONCE))
+            for block in np.array_split(dealt, max(1, dealt.size * n_groups // AT_ONCE))
             if len(block)
         ]
         difference, covariance = (np.concatenate(values) for values in zip(*found, strict=True))
@@ -135,6 +135,23 @@ def permutation_p(null: np.ndarray, statistic: float, exact: bool) -> float:
     """Share of arrangements at least as extreme as the one that was seen, which counts as one of them."""
     extreme = int((null >= statistic - 1e-9 * (1 + statistic)).sum())
     return extreme / len(null) if exact else (1 + extreme) / (1 + len(null))
+
+
+def arrangements(
+    codes: np.ndarray, strata: np.ndarray, n_permutations: int, rng: np.random.Generator, exact: int = EXACT
+) -> tuple[np.ndarray, bool]:
+    """Groups ``(B, n)`` dealt anew within strata; of two groups in one stratum all ways, where at most `exact`."""
+    n, ones = codes.size, int((codes == 1).sum())
+    if codes.max() == 1 and (strata == strata[0]).all() and comb(n, ones) <= exact:
+        chosen = np.array(list(combinations(range(n), ones)))
+        dealt = np.zeros((len(chosen), n), dtype=np.int16)
+        np.put_along_axis(dealt, chosen, 1, axis=1)
+        return dealt, True
+    dealt = np.empty((n_permutations, n), dtype=np.int16)
+    for code in np.unique(strata):
+        mine = np.flatnonzero(strata == code)
+        dealt[:, mine] = rng.permuted(np.tile(codes[mine].astype(np.int16), (n_permutations, 1)), axis=1)
+    return dealt, False
 
 
 def least_expected(parts: LogrankParts, sizes: np.ndarray) -> float:
@@ -197,19 +214,3 @@ def _trends(difference: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     score = np.arange(difference.shape[1], dtype=float)
     excess, variance = difference @ score, score @ covariance @ score
     return np.divide(excess**2, variance, out=np.zeros(len(excess)), where=variance > 1e-12)
-
-
-def _arrangements(
-    codes: np.ndarray, strata: np.ndarray, n_permutations: int, rng: np.random.Generator
-) -> tuple[np.ndarray, bool]:
-    n, ones = codes.size, int((codes == 1).sum())
-    if codes.max() == 1 and (strata == strata[0]).all() and comb(n, ones) <= EXACT:
-        chosen = np.array(list(combinations(range(n), ones)))
-        arrangements = np.zeros((len(chosen), n), dtype=np.int16)
-        np.put_along_axis(arrangements, chosen, 1, axis=1)
-        return arrangements, True
-    arrangements = np.empty((n_permutations, n), dtype=np.int16)
-    for code in np.unique(strata):
-        mine = np.flatnonzero(strata == code)
-        arrangements[:, mine] = rng.permuted(np.tile(codes[mine].astype(np.int16), (n_permutations, 1)), axis=1)
-    return arrangements, False

@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_composition": ["composition"],
         "_concordance": ["concordance"],
         "_cox": ["cox"],
+        "_cumulative_incidence": ["cumulative_incidence"],
         "_cut_point": ["cut_point"],
         "_detect_artifacts": ["detect_artifacts"],
         "_discover_signatures": ["discover_signatures"],
@@ -26,6 +27,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_embed_tiles": ["embed_tiles"],
         "_evaluate_annotation": ["evaluate_annotation"],
         "_few_shot_samples": ["few_shot_samples"],
+        "_fine_gray": ["fine_gray"],
         "_kaplan_meier": ["kaplan_meier"],
         "_leiden_sweep": ["leiden_sweep"],
         "_logrank": ["logrank"],
@@ -36,6 +38,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_niches": ["niches"],
         "_paint_tiles": ["paint_tiles"],
         "_risk_ratio": ["risk_ratio"],
+        "_rmst": ["rmst"],
         "_score_signatures": ["score_signatures"],
         "_search": ["build_index", "search"],
         "_search_samples": ["search_samples"],
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from ._composition import composition
     from ._concordance import concordance
     from ._cox import cox
+    from ._cumulative_incidence import cumulative_incidence
     from ._cut_point import cut_point
     from ._detect_artifacts import detect_artifacts
     from ._discover_signatures import discover_signatures
@@ -66,6 +70,7 @@ if TYPE_CHECKING:
     from ._embed_tiles import embed_tiles
     from ._evaluate_annotation import evaluate_annotation
     from ._few_shot_samples import few_shot_samples
+    from ._fine_gray import fine_gray
     from ._kaplan_meier import kaplan_meier
     from ._leiden_sweep import leiden_sweep
     from ._logrank import logrank
@@ -76,6 +81,7 @@ if TYPE_CHECKING:
     from ._niches import niches
     from ._paint_tiles import paint_tiles
     from ._risk_ratio import risk_ratio
+    from ._rmst import rmst
     from ._score_signatures import score_signatures
     from ._search import build_index, search
     from ._search_samples import search_samples

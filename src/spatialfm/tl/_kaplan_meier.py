@@ -62,7 +62,8 @@ def kaplan_meier(
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
-        Of competing events, as deaths of another cause, these curves overstate the risk.
+        Of competing events, as deaths of another cause, these curves overstate the risk: see
+        :func:`spatialfm.tl.cumulative_incidence`.
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
         who was biopsied a year after diagnosis cannot have died before. At risk from then on.
@@ -232,7 +233,7 @@ def _warn_competing(event: pd.Series, event_key: str, event_value: EventValue) -
         warn(
             f"Rows with {listed(f'{name} ({n})' for name, n in others.items())} in obs[{event_key!r}] count as "
             "censored. If one of these is an event after which this one cannot come (a competing risk), the curves "
-            "overstate the risk of this event."
+            "overstate the risk of this event: use sfm.tl.cumulative_incidence."
         )
 
 

@@ -1,0 +1,183 @@
+"""Curves of cumulative incidence with numbers at risk."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import TableError, listed
+from .._fingerprint import check_unchanged
+from .._public import public
+from ._figure import Palette, category_colors, finish, new_axes, stored_colors
+from ._kaplan_meier import draw_at_risk, format_p, legend_height, time_label
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STYLES = ("-", "--", ":", "-.")  # of events, where several are drawn for groups in colours
+
+
+@public
+def cumulative_incidence(
+    samples: AnnData,
+    *,
+    key: str = "cumulative_incidence",
+    event: str | None = None,
+    time_unit: str | None = None,
+    interval: bool = True,
+    at_risk: bool = True,
+    palette: Palette = None,
+    title: str | None = None,
+    figsize: tuple[float, float] = (5.0, 4.6),
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | Path | None = None,
+    return_fig: bool | None = None,
+) -> Axes | Figure | None:
+    """Probability of each event by each time, with confidence bands, numbers at risk and Gray's test.
+
+    Draws what :func:`spatialfm.tl.cumulative_incidence` wrote: groups in colours, and several events in line styles;
+    without groups, events in colours.
+
+    Parameters
+    ----------
+    samples
+        AnnData with ``uns[key]``.
+    key
+        Key of ``uns`` with the curves.
+    event
+        Event to draw alone (default: all).
+    time_unit
+        Unit of time, for the axis: ``"months"``.
+    interval, at_risk
+        Whether to draw the confidence bands, and the table below the curves.
+    palette
+        Colours of the groups, in their order or by name (default: ``uns["<group_key>_colors"]``, or colours that are
+        told apart with colour blindness).
+    title
+        Title.
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into; the table takes the room below them.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to; text in PDF and SVG stays text.
+    return_fig
+        Whether to return the figure.
+
+    Returns
+    -------
+    The figure with `return_fig`, None when it was shown, the axes otherwise.
+
+    Raises
+    ------
+    TableError
+        If there are no curves under `key`, or none of `event`.
+
+    Examples
+    --------
+    >>> import anndata as ad, pandas as pd
+    >>> import spatialfm as sfm
+    >>> obs = {"time": [1, 2, 3, 4, 5, 6], "event": [1, 2, 1, 0, 2, 0]}
+    >>> patients = ad.AnnData(obs=pd.DataFrame(obs, index=[f"P{i}" for i in range(6)]))
+    >>> sfm.tl.cumulative_incidence(patients)
+    >>> ax = sfm.pl.cumulative_incidence(patients, time_unit="months", show=False)
+    >>> ax.get_ylabel()
+    'Cumulative incidence'
+    """
+    record = _record(samples, key)
+    check_unchanged(samples, record, key, "cumulative_incidence")
+    table, group_key = record["table"], str(record["params"]["group_key"])
+    events = _events(table, event, key)
+    names = list(dict.fromkeys(table["group"].astype(str)))
+    several = len(names) > 1
+    stored = stored_colors(samples, group_key, names) if several else None
+    colors = category_colors(names if several else events, palette, stored)
+
+    own, ax = ax is None, new_axes(ax, figsize)
+    sizes = record["groups"]
+    for i, one in enumerate(events):
+        for j, name in enumerate(names):
+            mine = (sizes["event"].astype(str) == one) & (sizes["group"].astype(str) == name)
+            curve = table[(table["event"].astype(str) == one) & (table["group"].astype(str) == name)]
+            style = STYLES[i % len(STYLES)] if several else "-"
+            label = _label(one, name, sizes[mine].iloc[0], len(events) > 1, several)
+            _draw(ax, curve, colors[j if several else i], style, label, interval * (0.08 if several and i else 0.15))
+    last = max(float(table["time"].max()), 1e-12)
+    ax.set(xlim=(0, last * 1.02), ylim=(0, None), ylabel="Cumulative incidence")
+    ax.set_ylim(0, min(1.02, ax.get_ylim()[1]))
+    ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= last])
+    ax.set_xlabel(time_label(str(record["params"]["time_key"]), time_unit))
+    ax.spines[["top", "right"]].set_visible(False)
+    legend = ax.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
+        title=_tests(record, events), handlelength=2.6,
+    )  # fmt: skip
+    if at_risk:
+        first = table[table["event"].astype(str) == events[0]]
+        first = first.assign(events=first["events"] + first["other_events"])
+        curves = {name: first[first["group"].astype(str) == name] for name in names}
+        draw_at_risk(ax, curves, colors if several else ["black"])
+    if title is not None:
+        ax.set_title(title, loc="left", y=1.0, pad=legend_height(ax, legend) + 6)
+    return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def _record(samples: AnnData, key: str) -> dict[str, object]:
+    record = samples.uns.get(key)
+    if not isinstance(record, dict) or "table" not in record or "incidence" not in record["table"]:
+        raise TableError(
+            f"No curves of cumulative incidence in uns[{key!r}]; uns has {listed(samples.uns)}. Make them with "
+            "sfm.tl.cumulative_incidence(samples, group_key)."
+        )
+    return record
+
+
+def _events(table: pd.DataFrame, event: str | None, key: str) -> list[str]:
+    events = list(dict.fromkeys(table["event"].astype(str)))
+    if event is None:
+        return events
+    if str(event) not in events:
+        raise TableError(f"No curves of {event!r} (event=) in uns[{key!r}]; there are {listed(events)}.")
+    return [str(event)]
+
+
+def _label(event: str, group: str, sizes: pd.Series, name_event: bool, name_group: bool) -> str:
+    counts = f"n = {int(sizes['n'])}, {int(sizes['events'])} event{'s' if sizes['events'] != 1 else ''}"
+    parts = [group] * name_group + [event] * (name_event or not name_group)
+    return textwrap.fill(f"{': '.join(parts)} ({counts})", 52)
+
+
+def _draw(ax: Axes, curve: pd.DataFrame, color: str, style: str, label: str, opacity: float) -> None:
+    time = curve["time"].to_numpy()
+    ax.plot(time, curve["incidence"], drawstyle="steps-post", color=color, ls=style, lw=1.6, label=label)
+    if opacity:
+        band = curve[["ci_low", "ci_high"]].fillna({"ci_low": 0.0, "ci_high": 0.0})
+        some = np.isfinite(curve["ci_high"].to_numpy())
+        ax.fill_between(
+            time, band["ci_low"], band["ci_high"], where=some, step="post", color=color, alpha=opacity, lw=0
+        )
+
+
+def _tests(record: dict, events: list[str]) -> str | None:
+    made = "\n(optimistic: the outcome made the groups)" if record.get("optimistic") else ""
+    if "tests" not in record:
+        return made.strip() or None
+    tests = record["tests"].assign(event=record["tests"]["event"].astype(str)).set_index("event")
+    strata = [str(name) for name in record["params"]["strata"]]
+    within = f" within {listed(strata, quoted=False)}" if strata else ""
+    lines = [
+        (f"{event}: " if len(events) > 1 else "")
+        + f"Gray{' (permutation)' if str(tests.loc[event, 'test']).startswith('permutation') else ''}{within} "
+        + format_p(float(tests.loc[event, "p_value"]))
+        for event in events
+    ]
+    return "\n".join(lines) + made

@@ -1,0 +1,50 @@
+"""Rows of Fine and Gray's regression: who had another event stays at risk, with a falling weight. Arrays in and out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """Follow-up in pieces: at risk in ``(start, stop]`` with a weight; the event of interest, if it came, at `stop`."""
+
+    patient: np.ndarray  # (n_rows,) row of the patient
+    start: np.ndarray  # (n_rows,)
+    stop: np.ndarray  # (n_rows,)
+    event: np.ndarray  # (n_rows,) bool
+    weight: np.ndarray  # (n_rows,)
+
+
+def expand(time: np.ndarray, cause: np.ndarray, which: int) -> Expanded:
+    """Pieces of follow-up whose Cox regression is that of the subdistribution hazard (Geskus, Biometrics 2011).
+
+    Whoever had another event at T stays at risk until the last event of interest, at t with weight ``G(t-) / G(T-)``: G
+    is the Kaplan-Meier estimate of being uncensored, in which an event comes before a censoring at the same time.
+    """
+    n, last = time.size, time[cause == which].max()
+    other = np.flatnonzero((cause > 0) & (cause != which) & (time < last))
+    times, after = _uncensored(time, cause)
+    pieces = [(np.arange(n), np.full(n, -np.inf), time, cause == which, np.ones(n))]
+    for i in other:
+        later = times[(times > time[i]) & (times < last)]
+        start, stop = np.append(time[i], later), np.append(later, last)
+        weight = _before(stop, times, after) / _before(time[i : i + 1], times, after)
+        pieces.append((np.full(stop.size, i), start, stop, np.zeros(stop.size, bool), weight))
+    return Expanded(*(np.concatenate(part) for part in zip(*pieces, strict=True)))
+
+
+def _uncensored(time: np.ndarray, cause: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Times of censoring, and the estimate from each on."""
+    times = np.unique(time[cause == 0])
+    censored = np.bincount(np.searchsorted(times, time[cause == 0]), minlength=times.size)
+    ordered, events = np.sort(time), np.sort(time[cause > 0])
+    at_risk = time.size - np.searchsorted(ordered, times, side="left")
+    at_risk = at_risk - (np.searchsorted(events, times, side="right") - np.searchsorted(events, times, side="left"))
+    return times, np.cumprod(1 - censored / at_risk)
+
+
+def _before(at: np.ndarray, times: np.ndarray, after: np.ndarray) -> np.ndarray:
+    return np.append(1.0, after)[np.searchsorted(times, at, side="left")]

@@ -1,0 +1,62 @@
+"""Restricted mean survival time: the area under a Kaplan-Meier curve up to a horizon. Arrays in and out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .logrank import arrangements
+
+AT_ONCE = 4 * 10**6  # numbers in memory while groups are permuted
+
+
+def restricted_means(
+    time: np.ndarray, event: np.ndarray, mine: np.ndarray, horizon: float, entry: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Areas up to the horizon and Greenwood's variances ``(B,)`` of the rows that each of ``(B, n)`` masks marks.
+
+    Rows are at risk at a time t where ``entry < t <= time`` (Royston and Parmar, BMC Medical Research Methodology 2013;
+    R's ``survfit``).
+    """
+    order = np.argsort(time, kind="stable")
+    t, seen, mine = time[order], event[order].astype(float), np.atleast_2d(mine)[:, order].astype(float)
+    times = np.unique(t[(seen > 0) & (t <= horizon)])
+    first, after = np.searchsorted(t, times, side="left"), np.searchsorted(t, times, side="right")
+    total = mine.sum(axis=1, keepdims=True)
+    left = np.pad(np.cumsum(mine, axis=1), ((0, 0), (1, 0)))
+    at_risk = total - left[:, first]
+    if entry is not None:
+        by_entry = np.argsort(entry[order], kind="stable")
+        entered = np.pad(np.cumsum(mine[:, by_entry], axis=1), ((0, 0), (1, 0)))
+        at_risk -= total - entered[:, np.searchsorted(entry[order][by_entry], times, side="left")]
+    dying = np.pad(np.cumsum(mine * seen, axis=1), ((0, 0), (1, 0)))
+    dying = dying[:, after] - dying[:, first]
+    survival = np.cumprod(1 - np.divide(dying, at_risk, out=np.zeros_like(dying), where=at_risk > 0), axis=1)
+    steps = np.hstack([np.ones((len(mine), 1)), survival]) * np.diff(np.concatenate([[0.0], times, [horizon]]))
+    rest = steps[:, ::-1].cumsum(axis=1)[:, ::-1]  # area from each time on
+    alive = at_risk * (at_risk - dying)
+    jumps = np.divide(dying, alive, out=np.zeros_like(dying), where=alive > 0)
+    return rest[:, 0], (rest[:, 1:] ** 2 * jumps).sum(axis=1)
+
+
+def permuted_differences(
+    time: np.ndarray,
+    event: np.ndarray,
+    codes: np.ndarray,
+    horizon: float,
+    n_permutations: int,
+    rng: np.random.Generator,
+    entry: np.ndarray | None = None,
+) -> tuple[np.ndarray, bool]:
+    """Differences by their standard errors ``(B,)`` when two groups are dealt anew; whether of all ways.
+
+    Divided by its own standard error, the permuted difference has the right distribution though groups are censored
+    differently (Ditzhaus, Yu and Xu, Statistics in Medicine 2023).
+    """
+    dealt, exact = arrangements(codes, np.zeros(codes.size, int), n_permutations, rng)
+    found = []
+    for block in np.array_split(dealt, max(1, dealt.size // AT_ONCE)):
+        (a, va), (b, vb) = (restricted_means(time, event, block == code, horizon, entry) for code in (0, 1))
+        difference, variance = b - a, va + vb
+        size = np.divide(difference, np.sqrt(variance), out=np.zeros(len(block)), where=variance > 0)
+        found.append(np.where((variance <= 0) & (np.abs(difference) > 1e-12), np.inf, size))
+    return np.concatenate(found), exact
