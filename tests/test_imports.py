@@ -32,7 +32,7 @@ MAY_IMPORT = {  # besides itself and the top-level files that begin with an unde
 }
 # transformers: only where the user lets a repository's own code run (kronos2)
 MODELS_LIBRARIES = {
-    "torch", "numpy", "pandas", "safetensors", "huggingface_hub", "pooch", "lazy_loader", "transformers"
+    "torch", "numpy", "numba", "pandas", "safetensors", "huggingface_hub", "pooch", "lazy_loader", "transformers"
 }  # fmt: skip
 
 

@@ -245,3 +245,69 @@ def test_mask_is_checked():
         encoder(torch.ones(1, 2, 8, 8))
     with pytest.raises(ModelError, match=r"got \(1, 2, 8, 8\) and \(1, 8, 9\)"):
         encoder(torch.ones(1, 2, 8, 8), mask=torch.ones(1, 8, 9))
+
+
+def windows_of(region, labels, cells, starts, side):
+    """What `embed_cells` gives an encoder: one window a cell, masked, its centre where no pixel is the cell's."""
+    cut = [(slice(y, y + side), slice(x, x + side)) for y, x in starts]
+    mask = np.stack([labels[at] == cell for at, cell in zip(cut, cells, strict=True)])
+    lost = ~mask.any(axis=(1, 2))
+    mask[lost, side // 2, side // 2] = True
+    return np.stack([region[:, y, x] for y, x in cut]), mask
+
+
+@pytest.mark.parametrize("side", [2, 9, 24])  # windows that cut cells off, and that hold them all
+@pytest.mark.parametrize(
+    "options", [{}, {"mpp": 0.5}, {"mpp": 0.13}, {"mpp": 0.5, "rim": 0.8}, {"mpp": 1.0}, {"rim": 30.0}]
+)
+def test_cells_measured_on_a_block_are_those_of_their_windows(options, side):
+    """Holes, pieces, lines, single pixels, cells that touch, that are not there, and that the window cuts."""
+    rng = np.random.default_rng(3)
+    height = 90
+    field = ndi.gaussian_filter(rng.standard_normal((height, height)), 2)
+    labels = ndi.label(field > 0.02)[0].astype(np.int64) * 1000
+    labels[rng.random(labels.shape) < 0.03] = 0
+    labels[50, 20:40], labels[60:80, 50], labels[70, 70], labels[70, 75] = 5, 6, 7, 7
+    cells = np.r_[np.unique(labels)[1:], 999]
+    region = rng.gamma(1.0, 1.5, size=(3, height, height)).astype(np.float32)
+    region[1] = 2.5  # no variance
+    middle = np.array(
+        [np.argwhere(labels == cell).mean(axis=0) if (labels == cell).any() else (9, 9) for cell in cells]
+    )
+    starts = np.clip(np.floor(middle).astype(np.int64) - side // 2, 0, height - side)
+    std = np.array([1.3, 0.7, 2.0], np.float32)
+    encoder = sfm.models.load("classical", **options)
+    found = encoder.measure_cells(region, labels, cells, starts, np.full(cells.size, side), std)
+    pixels, mask = windows_of(region, labels, cells, starts, side)
+    expected = encoder(torch.as_tensor(pixels / std[:, None, None]), mask=torch.as_tensor(mask)).patch.numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert found.dtype == np.float32
+
+
+def test_groups_of_cells_change_no_digit(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.arange(1, 17).repeat(16).reshape(16, 4, 4).swapaxes(0, 1).reshape(4, 64).repeat(2, axis=0)
+    region = rng.random((2, 8, 64)).astype(np.float32)
+    arguments = (region, labels, np.arange(1, 17), np.zeros((16, 2), np.int64), np.full(16, 8), np.ones(2, np.float32))
+    encoder = sfm.models.load("classical")
+    whole = encoder.measure_cells(*arguments)
+    monkeypatch.setattr("spatialfm.models.classical_kernels._HELD", 1)
+    np.testing.assert_array_equal(encoder.measure_cells(*arguments), whole)
+
+
+def test_embed_cells_measures_on_blocks_what_it_would_on_windows(monkeypatch, tmp_path):
+    """At the image's own pixel size and at another, with windows that cut cells."""
+    from spatialfm.embed.crop import CropJob
+
+    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=128, mpp=0.4, random_state=0)
+    sfm.pp.cell_table(sdata)
+    for options in ({}, {"window": 11}):
+        new = sfm.tl.embed_cells(sdata, "classical", copy=True, resume=False, **options)
+        with monkeypatch.context() as patch:
+            patch.setattr(CropJob, "measures", False)
+            old = sfm.tl.embed_cells(sdata, "classical", copy=True, resume=False, **options)
+        np.testing.assert_allclose(rows_of(new), rows_of(old), rtol=1e-5, atol=1e-5)
+
+
+def rows_of(result) -> np.ndarray:
+    return np.asarray(next(values for key, values in result.obsm.items() if key != "spatial"))

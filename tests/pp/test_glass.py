@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
 import spatialfm as sfm
 from spatialfm.pp import glass
-from spatialfm.pp.glass import find_tissue_mask, has_cells, is_empty, two_modes
+from spatialfm.pp.glass import find_tissue_mask, fit_two, has_cells, is_empty, two_modes
 from spatialfm.pp.tissue import averaged, found_tissue
 
 SIDE = 256
@@ -156,6 +159,38 @@ def test_modes_are_those_of_the_mixture(rng):
     assert split.gain == pytest.approx(gain - 1.5 * np.log(len(values)), rel=0.02)
     assert 0.3 < split.cut < 0.61
     assert two_modes(rng.normal(0, 1, 4000), np.zeros(4000), 4000).separation < glass.MIN_SEPARATION
+
+
+@pytest.mark.parametrize("apart", [0.5, 1.0, 3.0])
+def test_the_mixture_is_sklearns(rng, monkeypatch, apart):
+    """Where both go on until nothing changes any more."""
+    monkeypatch.setattr(glass, "_SETTLED", 1e-10)
+    monkeypatch.setattr(glass, "_ROUNDS", 5000)
+    values = np.concatenate([rng.normal(0, 0.3, 2000), rng.normal(apart, 0.6, 700)])
+    bright = values > apart / 2
+    expected = GaussianMixture(
+        2,
+        weights_init=[1 - bright.mean(), bright.mean()],
+        means_init=[[values[~bright].mean()], [values[bright].mean()]],
+        precisions_init=[[[1 / values[~bright].var()]], [[1 / values[bright].var()]]],
+        reg_covar=1e-6,
+        max_iter=5000,
+        tol=1e-10,
+    ).fit(values[:, None])
+    share, mean, variance = fit_two(values, bright, 1e-6)
+    np.testing.assert_allclose(share, expected.weights_, atol=1e-4)
+    np.testing.assert_allclose(mean, expected.means_[:, 0], atol=1e-4)
+    np.testing.assert_allclose(variance, expected.covariances_[:, 0, 0], rtol=1e-3)
+
+
+def test_the_search_loads_no_library_of_its_own():
+    """What a short run would wait for."""
+    code = (
+        "import sys, spatialdata, numpy as np; from spatialfm.pp.glass import find_tissue_mask; "
+        "find_tissue_mask(np.random.default_rng(0).poisson(5, (2, 128, 128)), 0.5); "
+        "sys.exit('sklearn' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code]).returncode == 0
 
 
 def test_what_is_empty(rng):

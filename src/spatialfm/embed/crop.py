@@ -14,6 +14,8 @@ from .rows import Rows, WindowRows
 from .store import BlockStore
 from .windows import CellBlock, fitting_window, plan_blocks, window_starts
 
+_AT_ONCE = 1024  # cells between two steps of the bar
+
 
 @dataclass(frozen=True)
 class CropJob(Job):
@@ -54,6 +56,8 @@ class CropJob(Job):
         advance: Callable[[int], object] = lambda n: None,
     ) -> dict[str, np.ndarray]:
         """Rows of the block's cells."""
+        if self.measures:
+            return self._measured(block, pixels, labels, advance)
         device = self.encoder.device
         region, label_image = torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device)
         order = np.arange(len(block.cells))
@@ -79,6 +83,28 @@ class CropJob(Job):
         for values in rows.values():
             self.refuse_nan(values, self.labels[block.cells], block.sample)
         return rows
+
+    @property
+    def measures(self) -> bool:
+        """Whether the encoder measures cells on a block's pixels, without windows."""
+        return hasattr(self.encoder, "measure_cells") and self.encoder.device.type == "cpu" and not self.compile
+
+    def _measured(
+        self, block: CellBlock, pixels: np.ndarray, labels: np.ndarray, advance: Callable[[int], object]
+    ) -> dict[str, np.ndarray]:
+        sides = np.full(len(block.cells), self.window)
+        if self.extents is not None:
+            sides = np.minimum(np.maximum(2 * np.ceil(self.extents[block.cells] / 2), 2), self.window).astype(np.int64)
+        starts = self.starts[block.cells] - (block.y0, block.x0) + (self.window // 2 - sides // 2)[:, None]
+        std, parts = self.std.numpy(), []
+        for first in range(0, len(sides), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            cells = self.labels[block.cells[part]]
+            parts.append(self.encoder.measure_cells(pixels, labels, cells, starts[part], sides[part], std))
+            advance(len(cells))
+        rows = np.concatenate(parts)
+        self.refuse_nan(rows, self.labels[block.cells], block.sample)
+        return {"patch": rows}
 
     def _masks(self, labels: torch.Tensor, starts: torch.Tensor, cells: torch.Tensor, side: int) -> torch.Tensor:
         return cell_masks(labels, starts, cells, side)

@@ -54,13 +54,23 @@ def say_levels(samples: Sequence[str], readers: Sequence[SampleReader], *, of_co
 def look(reader: SampleReader) -> tuple[np.ndarray, np.ndarray]:
     """A high percentile of each marker ``(M,)`` over five squares of the image, and where they hold one value."""
     height, width = reader.shape
+    chunks = getattr(reader.image, "chunks", None) or ((reader.image.shape[-2],), (reader.image.shape[-1],))
     parts = []
     for down, right in PLACES:
-        y, x = (max(0, round(share * size) - SIDE // 2) for share, size in ((down, height), (right, width)))
+        y = _start(down, height, chunks[-2], reader.ratio)
+        x = _start(right, width, chunks[-1], reader.ratio)
         square = reader.pixels(y, min(y + SIDE, height), x, min(x + SIDE, width))
         parts.append(square.reshape(len(square), -1))
     values = np.concatenate(parts, axis=1)
     return np.percentile(values, PERCENTILE, axis=1), values.min(axis=1) == values.max(axis=1)
+
+
+def _start(share: float, size: int, chunks: Sequence[int], ratio: float) -> int:
+    """First pixel of a square; moved so that it lies in one chunk, where all of it would have to be decoded."""
+    start = max(0, round(share * size) - SIDE // 2)
+    edges = np.ceil(np.cumsum(chunks) / ratio).astype(int)
+    inside = edges[(edges > start) & (edges < start + SIDE) & (edges + SIDE <= size)]
+    return int(inside[0]) if inside.size else start
 
 
 def flat_channels(reader: SampleReader, suspect: np.ndarray) -> np.ndarray:

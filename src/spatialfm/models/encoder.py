@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +144,12 @@ class Encoder(nn.Module, ABC):
 
 def takes_outputs(encoder: Encoder) -> bool:
     """Whether an encoder can be told which outputs are needed."""
-    parameters = inspect.signature(encoder.forward).parameters
+    return _has_outputs(getattr(encoder.forward, "__func__", encoder.forward))
+
+
+@lru_cache(maxsize=64)  # asked for every batch
+def _has_outputs(forward: Callable) -> bool:
+    parameters = inspect.signature(forward).parameters
     return "outputs" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 

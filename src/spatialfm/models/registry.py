@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _Builder = TypeVar("_Builder", bound=Callable[..., "Encoder"])
 
-_BUILTIN = ("kronos", "kronos2", "virtues", "dinov2", "openphenom", "resnet50", "classical")  # register our own models
+_BUILTIN = (  # register our own models
+    "kronos", "kronos2", "virtues", "dinov2", "openphenom", "resnet50", "classical", "mean_intensity"
+)  # fmt: skip
 _COLUMNS = (
     "family",
     "parameters",

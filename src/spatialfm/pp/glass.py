@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import ndtri
 
 RADIUS = 4.0  # µm of a cell, the standard deviation of the smoothing
 ASSUMED_MPP = 0.5  # µm per pixel, where nobody knows
@@ -45,6 +46,7 @@ _MIN_PAIRS = 200
 _MAX_RIM = 2.0
 _DEPTH = 3  # how often the darker part is split
 _SAMPLE = 150  # points of a side that mixtures are fitted to
+_ROUNDS, _SETTLED = 300, 1e-3  # of fitting; change of the mean log-likelihood
 
 
 @dataclass(frozen=True)
@@ -173,9 +175,7 @@ def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Sp
     n_independent
         Number of observations that all values are worth.
     """
-    from scipy.stats import norm
     from skimage.filters import threshold_otsu
-    from sklearn.mixture import GaussianMixture
 
     if len(values) < 20 or np.ptp(values) == 0:
         return None
@@ -185,23 +185,17 @@ def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Sp
         if side.sum() < 4:
             return None
         flat |= side & (slope <= np.quantile(slope[side], 1 - _EDGE))
-    column, bright, floor = values[flat, None].astype(np.float64), bright[flat], 1e-6 * np.ptp(values) ** 2
-    variance = float(column.var())
+    values, bright, floor = values[flat].astype(np.float64), bright[flat], 1e-6 * np.ptp(values) ** 2
+    variance = float(values.var())
     one = -0.5 * (np.log(2 * np.pi * (variance + floor)) + variance / (variance + floor))  # of a single component
-    two = GaussianMixture(
-        2,
-        weights_init=[1 - bright.mean(), bright.mean()],
-        means_init=[column[~bright].mean(axis=0), column[bright].mean(axis=0)],
-        reg_covar=floor,
-        max_iter=300,
-        random_state=0,
-    ).fit(column)
-    gain = n_independent * (two.score(column) - one) - 1.5 * np.log(max(n_independent, 2))
-    order = np.argsort(two.means_[:, 0])
-    low, high = two.means_[order, 0]
-    spread = np.sqrt(two.covariances_[order, 0, 0])
+    share, mean, variance = fit_two(values, bright, floor)
+    two = float(np.logaddexp(*_log_densities(values, share, mean, variance)).mean())
+    gain = n_independent * (two - one) - 1.5 * np.log(max(n_independent, 2))
+    order = np.argsort(mean)
+    share, (low, high), spread = share[order], mean[order], np.sqrt(variance[order])
     between = np.linspace(low, high, 400)
-    is_high = two.predict_proba(between[:, None])[:, order[1]] > 0.5
+    dark_density, bright_density = _log_densities(between, share, mean[order], spread**2)
+    is_high = bright_density > dark_density
     crossing = between[np.argmax(is_high)] if is_high.any() else high
     # glass is narrow, so that the crossing lies close to it, in the blurred edge of the tissue: further up, as long as
     # all but the dimmest tissue is above
@@ -209,7 +203,36 @@ def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Sp
     separation = np.sqrt(2) * (high - low) / np.hypot(*spread)
     # the score is a root: at a smoothed edge it has this part of its height where the level has the square of it
     height = np.clip((cut - low) / (high - low), 0, 1)
-    return Split(float(cut), float(gain), float(separation), float(0.75 * np.clip(-norm.ppf(height**2), 0, _MAX_RIM)))
+    return Split(float(cut), float(gain), float(separation), float(0.75 * np.clip(-ndtri(height**2), 0, _MAX_RIM)))
+
+
+def fit_two(values: np.ndarray, bright: np.ndarray, floor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shares, means and variances ``(2,)`` of two normal components, by expectation and maximisation.
+
+    Parameters
+    ----------
+    values, bright
+        ``(n,)``, and which of them begin in the second component.
+    floor
+        Added to variances.
+    """
+    belongs, before = np.stack([~bright, bright]).astype(np.float64), -np.inf
+    for _ in range(_ROUNDS):
+        total = belongs.sum(axis=1) + 10 * np.finfo(float).eps
+        mean = belongs @ values / total
+        variance = np.maximum((belongs * (values - mean[:, None]) ** 2).sum(axis=1) / total, 0) + floor
+        parts = _log_densities(values, total / values.size, mean, variance)
+        both = np.logaddexp(*parts)
+        if abs(both.mean() - before) < _SETTLED:
+            break
+        before, belongs = both.mean(), np.exp(parts - both)
+    return total / values.size, mean, variance
+
+
+def _log_densities(values: np.ndarray, share: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Logarithm of each component's part of the density, ``(2, n)``."""
+    height = np.log(share) - 0.5 * np.log(2 * np.pi * variance)
+    return height[:, None] - 0.5 * (values - mean[:, None]) ** 2 / variance[:, None]
 
 
 def is_empty(small: np.ndarray, dark: np.ndarray, bright: np.ndarray, lag: int) -> bool:

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from numba import njit
 
-
-def compiled(function: Callable) -> Callable:
-    """The function as machine code; kept on disk where there is a folder that can be written."""
-    try:
-        return njit(function, cache=True, nogil=True)
-    except RuntimeError:  # neither beside this file nor in the home folder
-        return njit(function, nogil=True)
+from .._compiled import compiled
 
 
 @compiled
