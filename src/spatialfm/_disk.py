@@ -7,6 +7,7 @@ another name. What the dead leave beside is known by its name, which says who wr
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -20,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _BESIDE = re.compile(r"\.(?P<host>.+)-(?P<pid>\d{1,10})-[0-9a-f]+\.partial")
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)  # the place, by something of another kind
 _REMOVED = re.compile(r"\.[0-9a-f]{32}\.removed")
-_PROBE = re.compile(r"\.(probe|seen)-[0-9a-f]{32}")
 _HOLDER = re.compile(r"\.(?P<folder>.+)\.holder-[0-9a-f]{32}\.json")
 
 
@@ -75,10 +76,10 @@ def _put(partial: Path, path: Path, unless: Callable[[], bool]) -> None:
         return
     try:
         os.replace(partial, path)
-    except OSError:
+    except OSError as error:
         if unless():
             return
-        if not os.path.lexists(path):
+        if error.errno not in _TAKEN:  # a full disk, say: what is there stays
             raise
         discard(path)
         os.replace(partial, path)
@@ -118,16 +119,8 @@ def sweep(folder: Path) -> None:
         dead = beside and beside["host"] == platform.node() and not runs(int(beside["pid"]))
         if _HOLDER.fullmatch(name):
             dead = _living(folder / name) is None
-        if dead or _REMOVED.fullmatch(name) or _PROBE.fullmatch(name) and _is_old(folder / name):
+        if dead or _REMOVED.fullmatch(name):
             _delete(folder / name)
-
-
-def _is_old(path: Path) -> bool:
-    # a probe lives for an instant, on a network folder for seconds; one of the future is of a clock that was set back
-    try:
-        return abs(time.time() - path.stat().st_mtime) > 3600
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import cloudpickle
 import torch
 
-from .. import __version__
+from .. import __version__, _disk
 from .._errors import ModelError, RunError, SpatialfmError, counted
 from .._logging import logger
 from .._settings import settings
@@ -75,7 +75,7 @@ def check_client(client: Client, folder: Path) -> None:
     if client.asynchronous or client.status != "running":
         state = "asynchronous" if client.asynchronous else client.status
         raise ModelError(f"client= is {state}. Pass a running, synchronous dask.distributed.Client.")
-    probe = Path(folder).absolute() / f".seen-{uuid.uuid4().hex}"
+    probe = Path(folder).absolute() / _disk.name_beside()
     probe.touch()
     try:
         answers = client.run(_make_look(), str(probe), on_error="return")

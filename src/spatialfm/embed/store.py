@@ -74,7 +74,7 @@ def check_writable(folder: Path) -> None:
     RunError
         With the setting to mend.
     """
-    probe = Path(folder) / f".probe-{uuid.uuid4().hex}"
+    probe = Path(folder) / _disk.name_beside()
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -88,6 +88,14 @@ def _unwritable(folder: Path, error: OSError) -> RunError:
         f"Cannot write finished blocks to {folder}: {error.strerror or error}. "
         "Make room there, or set sfm.settings.cache_dir to a folder that is writable, and repeat the same call."
     )
+
+
+def clear_finished(folder: Path, run: str) -> None:
+    """Remove what is left of a run whose result is there, where nobody is at it."""
+    _disk.sweep(folder)
+    for path in [Path(folder) / run[:24], *Path(folder).glob(f"{run[:24]}-*")]:
+        if not _disk.holders(path):
+            _disk.discard(path)
 
 
 class BlockStore:

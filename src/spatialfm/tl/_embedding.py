@@ -124,7 +124,7 @@ def run_plan(
     from ..embed.engine import choose_batch_size, run
     from ..embed.plan import check_reduction
     from ..embed.results import call_of, finish_rows, finished, remove_finished
-    from ..embed.store import BlockLost, BlockStore
+    from ..embed.store import BlockLost, BlockStore, clear_finished
 
     job, encoder = plan.job, plan.job.encoder
     bases = _basis_of(job.outputs, basis)
@@ -136,6 +136,7 @@ def run_plan(
     results = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
     where = ", ".join(map(str, devices)) if client is None else f"{device or settings.device} of each worker"
     if None not in results.values():
+        clear_finished(settings.cache_dir / "runs", plan.identity)  # of a process that was killed just before it did
         logger.info("this call was finished before: taking what lies in %s", folders[job.outputs[0]].parent)
         return _noted(results, device=where), 0.0
     batch_size = batch_size or choose_batch_size(encoder, len(plan.panel.markers), job.window, settings.batch_memory)
