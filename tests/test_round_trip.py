@@ -155,9 +155,9 @@ CELLS = {  # what is written into a table of cells or patients
     ],
     "cluster_agreement": [lambda c: _run("cluster_agreement", c, "phenotype", use_rep=["X_model", "X"], n_seeds=1)],
     "compare_composition": [
-        lambda c: _on_patients("compare_composition", c, "arm", **COMMON),
+        lambda c: _on_patients("compare_composition", c, "arm"),
         lambda c: _on_patients("compare_composition", c, "stage"),
-        lambda c: _on_patients("compare_composition", c, "responded", **COMMON),
+        lambda c: _on_patients("compare_composition", c, "responded"),
     ],
     "compare_enrichment": [lambda c: _run("compare_enrichment", c, "phenotype", "arm", n_neighbors=6, min_expected=1)],
     "composition": [patients_of],
@@ -173,7 +173,7 @@ CELLS = {  # what is written into a table of cells or patients
     "distribution_shift": [
         lambda c: _run(
             "distribution_shift", c, use_rep="X_model", time_key="time_point", group_key="arm", min_cells=10,
-            n_cells=5, n_repeats=2, n_bootstrap=10, epsilon=0.1,
+            n_cells=5, n_repeats=2, epsilon=0.1,
         )
     ],
     "evaluate_annotation": [lambda c: _run("evaluate_annotation", c, "phenotype", use_rep=["X_model", "X"], C=1.0)],

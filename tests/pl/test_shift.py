@@ -32,7 +32,7 @@ def cohort(times=("before", "after"), groups=("non-responder", "responder"), n_p
         "epsilon": 0.05,
     }
     group_key = "response" if len(groups) > 1 else None
-    sfm.tl.distribution_shift(cells, **arguments, group_key=group_key, min_cells=40, n_repeats=2, n_bootstrap=50)
+    sfm.tl.distribution_shift(cells, **arguments, group_key=group_key, min_cells=40, n_repeats=2)
     return cells
 
 

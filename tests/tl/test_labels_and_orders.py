@@ -99,9 +99,9 @@ def patients() -> AnnData:
 
 
 def test_groups_are_compared_in_their_order(patients):
-    table = sfm.tl.compare_composition(patients, "arm", n_bootstrap=10, copy=True)
+    table = sfm.tl.compare_composition(patients, "arm", copy=True)
     assert (set(table["group_1"]), set(table["group_2"])) == ({"treated"}, {"control"})
-    dose = sfm.tl.compare_composition(patients, "dose", n_bootstrap=10, copy=True)
+    dose = sfm.tl.compare_composition(patients, "dose", copy=True)
     assert (dose["group_1"].iloc[0], dose["group_2"].iloc[0]) == ("2", "10")
     curves = sfm.tl.kaplan_meier(patients, "arm", copy=True)
     assert curves["groups"].index.tolist() == ["treated", "control"]

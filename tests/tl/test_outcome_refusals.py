@@ -112,7 +112,7 @@ CALLS = {
     ),
     "compare_composition": Call(
         sfm.tl.compare_composition,
-        {"group_key": "response", "n_bootstrap": 10},
+        {"group_key": "response"},
         outcome="response",
         n_used=lambda record: record["params"]["n_patients"],
     ),
@@ -125,8 +125,7 @@ CALLS = {
     ),
     "distribution_shift": Call(
         sfm.tl.distribution_shift,
-        {"use_rep": "X_e", "time_key": "when", "group_key": "response", "min_cells": 8, "n_cells": 4, "n_repeats": 2}
-        | {"n_bootstrap": 10},
+        {"use_rep": "X_e", "time_key": "when", "group_key": "response", "min_cells": 8, "n_cells": 4, "n_repeats": 2},
         make=cells,
         outcome="response",
         n_used=lambda record: record["table"]["patient"].nunique(),

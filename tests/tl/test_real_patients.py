@@ -53,7 +53,7 @@ def lung(real_data) -> AnnData:
 def test_b_cells_mark_the_group_of_17(colorectal):
     """That group has tertiary lymphoid structures by definition, which are made of B cells; the other has none."""
     patients = sfm.tl.composition(colorectal, "type", patient_key="patient")
-    table = sfm.tl.compare_composition(patients, "group", copy=True)
+    table = sfm.tl.compare_composition(patients, "group", method="mannwhitney", copy=True)
     sizes = patients.obs["group"].value_counts()
     assert sorted(sizes) == [17, 18]
     found = table.loc["b_cells"]

@@ -26,9 +26,14 @@ TESTS = {
     "mannwhitney": "Mann-Whitney test",
     "kruskal": "Kruskal-Wallis test",
     "clr-t": "t-test of log-ratios",
-    "ancombc": "ANCOM-BC",
-    "dirmult_ttest": "Dirichlet-multinomial t-test",
 }
+MODELS = {
+    "groups": "ranks and means",
+    "pairs": "ranks and means within patients",
+    "changes": "ranks and means of changes",
+    "mixed": "mixed model of ranks and means",
+}
+SHARE, FRAME = "share", "reference"
 
 
 @public
@@ -36,7 +41,7 @@ def compare_composition(
     samples: AnnData,
     *,
     key: str = "compare_composition",
-    kind: Literal["dots", "effect"] = "dots",
+    kind: Literal["dots", "effect", "reference"] = "dots",
     types: Sequence[str] | None = None,
     sort: bool = True,
     palette: Palette = None,
@@ -50,9 +55,11 @@ def compare_composition(
     """Draw what :func:`spatialfm.tl.compare_composition` compared.
 
     ``"dots"``: fractions of each patient as dots, a box a group (quartiles, whiskers to the last dot within 1.5 times
-    their distance), and the q-value of each type. The axis is a square root, so that rare and frequent types can both
-    be read and a fraction of 0 has its place. ``"effect"``: the effect of each type with its 95 % interval: the
-    log2 fold change where the method has one, otherwise the rank-biserial correlation; significant ones are coloured.
+    their distance), and two q-values of each type: of its share, and against the frame of types that change least,
+    since shares add up to 1. Lines join the two fractions of a patient where groups are within patients. The axis is a
+    square root, so that rare and frequent types can both be read and a fraction of 0 has its place. ``"effect"``: the
+    rank-biserial correlation of each type with its 95 % interval; significant ones are coloured. ``"reference"``: the
+    log2 fold change against the frame, whose types are marked by a ring.
 
     Parameters
     ----------
@@ -61,7 +68,7 @@ def compare_composition(
     key
         Key of ``uns``.
     kind
-        ``"dots"`` or ``"effect"``.
+        ``"dots"``, ``"effect"`` or ``"reference"``.
     types
         Types that are shown, in this order (default: all).
     sort
@@ -96,27 +103,28 @@ def compare_composition(
     record = _record(samples, key)
     if set(record["table"].index) <= set(samples.var_names):
         check_unchanged(samples, record, key, "compare_composition")
-    if kind not in ("dots", "effect"):
-        raise TableError(f'kind={kind!r} is not known. Pass "dots" or "effect".')
+    if kind not in ("dots", "effect", "reference"):
+        raise TableError(f'kind={kind!r} is not known. Pass "dots", "effect" or "reference".')
     table, params = _shown(record["table"], types, sort), record["params"]
-    own, doubt = ax is None, "" if params.get("trusted", True) else ";\nunreliable on few types"
+    own = ax is None
     if kind == "dots":
         groups = [str(name) for name in params["groups"]]
         colors = category_colors(groups, palette, stored_colors(samples, str(params["group_key"]), groups))
         parts = _fractions(samples, table, groups, str(params["group_key"]))
         ax = new_axes(ax, figsize or (1.6 + len(table) * (0.25 + 0.32 * len(groups)), 3.9))
         _draw_dots(ax, parts, table, dict(zip(groups, colors, strict=True)), str(params["group_key"]))
+        if params.get("model") == "pairs":
+            _draw_pairs(ax, samples, table, groups, params)
         ax.annotate(
-            f"q: {TESTS.get(str(params['method']), params['method'])},\nBenjamini-Hochberg{doubt}", (1, 0), (8, 0),
-            xycoords="axes fraction", textcoords="offset points", fontsize="x-small", color="0.4", va="bottom",
-            annotation_clip=False,
+            _explained(params), (1, 0), (8, 0), xycoords="axes fraction", textcoords="offset points",
+            fontsize="x-small", color="0.4", va="bottom", annotation_clip=False,
         )  # fmt: skip
     else:
-        column = _effect_column(table)
+        columns = _effect_columns(table, kind)
         ax = new_axes(ax, figsize or (5.6, 1.5 + 0.34 * len(table)))
-        _draw_effects(ax, table, column, params)
+        _draw_effects(ax, table, columns, params)
     if title is not None:
-        ax.set_title(title, loc="left", fontsize="medium", pad=24 if kind == "dots" else None)
+        ax.set_title(title, loc="left", fontsize="medium", pad=36 if kind == "dots" else None)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
@@ -202,17 +210,21 @@ def _draw_dots(
     )
     ax.minorticks_off()
     ax.spines[["top", "right"]].set_visible(False)
-    for x, row in enumerate(table.itertuples()):
-        strong = bool(row.significant)
+    rows = [(SHARE, "q_value", "significant", 4)]
+    if "q_reference" in table:
+        rows = [(SHARE, "q_value", "significant", 16), (FRAME, "q_reference", "significant_reference", 4)]
+    for label, column, mark, above in rows:
+        for x, (q, strong) in enumerate(zip(table[column], table[mark].astype(bool), strict=True)):
+            ax.annotate(
+                q_text(q) if label == SHARE or np.isfinite(q) else "–", (x, 1), (0, above),
+                xycoords=ax.get_xaxis_transform(), textcoords="offset points", ha="center", va="bottom",
+                fontsize="small", weight="bold" if strong else "normal", color="black" if strong else "0.4",
+                annotation_clip=False,
+            )  # fmt: skip
         ax.annotate(
-            q_text(row.q_value), (x, 1), (0, 4), xycoords=ax.get_xaxis_transform(), textcoords="offset points",
-            ha="center", va="bottom", fontsize="small", weight="bold" if strong else "normal",
-            color="black" if strong else "0.4", annotation_clip=False,
+            f"q {label}", (0, 1), (-6, above), xycoords="axes fraction", textcoords="offset points", ha="right",
+            va="bottom", fontsize="small", fontstyle="italic", annotation_clip=False,
         )  # fmt: skip
-    ax.annotate(
-        "q", (0, 1), (-6, 4), xycoords="axes fraction", textcoords="offset points", ha="right", va="bottom",
-        fontsize="small", fontstyle="italic", annotation_clip=False,
-    )  # fmt: skip
     _group_legend(ax, {g: len(parts[table.index[0], g]) for g in color_of}, color_of, group_key)
 
 
@@ -226,29 +238,70 @@ def _group_legend(ax: Axes, sizes: dict[str, int], color_of: dict[str, str], gro
     )  # fmt: skip
 
 
-def _effect_column(table: pd.DataFrame) -> tuple[str, str, str]:
-    for columns in (("log2_fold_change", "log2_low", "log2_high"), ("effect", "effect_low", "effect_high")):
-        if set(columns) <= set(table):
-            return columns
+def _explained(params: dict[str, Any]) -> str:
+    """What the q-values are of, for the margin of a figure."""
+    test = TESTS.get(str(params["method"]), MODELS.get(str(params.get("model", "groups")), ""))
+    adjusted = [str(name) for name in params.get("covariates", ())]
+    lines = [f"q: {test},", "Benjamini-Hochberg"]
+    if adjusted:
+        lines.append(f"adjusted for {listed(adjusted, 3)}")
+    if params.get("block_key"):
+        lines.append(f"shuffled within {params['block_key']}")
+    return "\n".join([*lines, "share: of all cells;", "reference: against the", "types that change least"])
+
+
+def _draw_pairs(ax: Axes, samples: AnnData, table: pd.DataFrame, groups: list[str], params: dict[str, Any]) -> None:
+    """A line between the fractions of each patient, where it has one sample of each group."""
+    from matplotlib.collections import LineCollection
+
+    units = samples.obs[str(params["pair_key"])].astype(str).to_numpy()
+    of = samples.obs[str(params["group_key"])].astype(object).map(str).to_numpy()
+    values = samples.X.toarray() if hasattr(samples.X, "toarray") else np.asarray(samples.X)
+    values = pd.DataFrame(values, columns=samples.var_names)
+    offset, segments = 0.4 / len(groups), []
+    for unit in np.unique(units):
+        rows = [np.flatnonzero((units == unit) & (of == group)) for group in groups]
+        if all(len(mine) == 1 for mine in rows):
+            for x, name in enumerate(table.index):
+                ends = [float(values[name].iloc[mine[0]]) for mine in rows]
+                segments.append([(x - offset, ends[0]), (x + offset, ends[1])])
+    ax.add_collection(LineCollection(segments, colors="0.7", linewidths=0.6, zorder=1), autolim=False)
+
+
+def _effect_columns(table: pd.DataFrame, kind: str) -> tuple[str, str, str]:
+    columns = ("effect", "effect_low", "effect_high")
+    if kind == "reference":
+        columns = ("log2_fold_change", "log2_low", "log2_high")
+    if set(columns) <= set(table):
+        return columns
     raise TableError(
-        'Effects of more than two groups have no interval. Pass kind="dots", or compare two groups with '
-        "sfm.tl.compare_composition(..., groups=[...])."
+        'Effects of more than two groups, and fold changes of changes, have no interval. Pass kind="dots", or compare '
+        "two groups with sfm.tl.compare_composition(..., groups=[...])."
     )
 
 
 def _draw_effects(ax: Axes, table: pd.DataFrame, columns: tuple[str, str, str], params: dict[str, Any]) -> None:
     one, two = (str(name) for name in params["groups"])
+    framed = columns[0] != "effect"
+    q, mark = ("q_reference", "significant_reference") if framed else ("q_value", "significant")
+    ends = table[list(columns)].to_numpy(dtype=float)
+    ends = np.abs(ends[np.isfinite(ends)])
+    reach = 1.05 if not framed else 1.08 * float(ends.max()) if ends.size and ends.max() > 0 else 1.0
     beside = ax.get_yaxis_transform()
     for y, (_, row) in enumerate(table.iterrows()):
         value, low, high = (float(row[column]) for column in columns)
-        color = EQUAL if not row["significant"] else MORE if value > 0 else FEWER
+        color = EQUAL if not row[mark] else MORE if value > 0 else FEWER
         if np.isfinite(value):
             if np.isfinite(low):
                 ax.plot([low, high], [y, y], color=color, lw=1.8, solid_capstyle="butt", zorder=2)
             ax.plot(value, y, "o", ms=6, color=color, mec="white", mew=0.8, zorder=3)
+            if framed and row["in_reference"]:
+                ax.plot(value, y, "o", ms=10, mfc="none", mec="0.3", mew=0.8, zorder=3)
+        elif not np.isnan(value):  # none in one of the groups
+            ax.plot(np.sign(value) * reach, y, ">" if value > 0 else "<", ms=7, color=color, clip_on=False, zorder=3)
         ax.annotate(
-            q_text(float(row["q_value"])), (1, y), (8, 0), xycoords=beside, textcoords="offset points", va="center",
-            fontsize="small", weight="bold" if row["significant"] else "normal", annotation_clip=False,
+            q_text(float(row[q])), (1, y), (8, 0), xycoords=beside, textcoords="offset points", va="center",
+            fontsize="small", weight="bold" if row[mark] else "normal", annotation_clip=False,
         )  # fmt: skip
     ax.annotate(
         "q", (1, 1), (8, 3), xycoords="axes fraction", textcoords="offset points", fontsize="small", fontstyle="italic",
@@ -256,17 +309,10 @@ def _draw_effects(ax: Axes, table: pd.DataFrame, columns: tuple[str, str, str], 
     )  # fmt: skip
     ax.axvline(0, color="0.6", lw=0.9, zorder=1)
     ax.set_yticks(range(len(table)), [str(name) for name in table.index])
-    ax.set(ylim=(len(table) - 0.5, -0.5))
-    if columns[0] == "effect":
-        ax.set(xlim=(-1.05, 1.05))
-        label = "Rank-biserial correlation"
-    else:
-        reach = (
-            float(np.nanmax(np.abs(table[list(columns)].to_numpy(float)))) if table["p_value"].notna().any() else 1.0
-        )
-        ax.set(xlim=(-1.08 * reach, 1.08 * reach))
-        label = "log₂ fold change"
-    method = {"clr-t": ", CLR", "ancombc": ", ANCOM-BC", "dirmult_ttest": ", Dirichlet-multinomial"}
-    ax.set_xlabel(f"{label}{method.get(str(params['method']), '')}\n← more in {one}      more in {two} →")
+    ax.set(ylim=(len(table) - 0.5, -0.5), xlim=(-reach, reach))
+    label = "log₂ fold change against the reference (ringed)" if framed else "Rank-biserial correlation of shares"
+    if str(params.get("model")) == "changes":
+        label = "Rank-biserial correlation of changes"
+    ax.set_xlabel(f"{label}\n← more in {one}      more in {two} →")
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)

@@ -72,7 +72,7 @@ def _thinned_below(hits: np.ndarray, total: np.ndarray, drawn: np.ndarray, than:
     value = np.empty(len(rest))
     root = np.sqrt(np.maximum(variance, 1e-300))
     skewness = (1 - 2 * share) * (total - 2 * drawn) / (np.maximum(total - 2, 1) * root)
-    z = (than - mean) / root
+    z = np.clip((than - mean) / root, -40, 40)
     edge = ndtr(z) - skewness / 6 * (z**2 - 1) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     value[smooth] = np.clip(edge, 0, 1)[smooth]
     few = ~smooth

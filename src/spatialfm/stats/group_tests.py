@@ -130,7 +130,8 @@ def wilson(
     theta, added = float(np.clip(theta, 0, 1)), 0.25 / fewer
     share = quantile**2 * max((variance + added / fewer) / (theta * (1 - theta) + added), floor)
     centre, half = theta + share / 2, np.sqrt(share * theta * (1 - theta) + share**2 / 4)
-    return float((centre - half) / (1 + share)), float((centre + half) / (1 + share))
+    ends = np.clip(np.array([centre - half, centre + half]) / (1 + share), 0, 1)
+    return float(ends[0]), float(ends[1])
 
 
 def several_groups(

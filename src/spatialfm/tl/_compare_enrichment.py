@@ -80,7 +80,8 @@ def compare_enrichment(
     a pair of types and pair of groups: ``cell_type``, ``neighbour``, ``group_1``, ``group_2``, ``n_1``, ``n_2``
     (patients with a value), ``mean_1``, ``mean_2``, their ``difference`` (2 minus 1) with its 95 % interval ``low``
     and ``high`` (Welch), ``effect`` (rank-biserial correlation, from -1 to 1, positive where group 2 has more),
-    ``p_value`` (Mann-Whitney, two-sided), ``q_value`` (Benjamini-Hochberg over the table) and ``significant``. With
+    ``p_value`` (ranks and means, without equal spread, as in :func:`compare_composition`), ``q_value``
+    (Benjamini-Hochberg over the table) and ``significant``. With
     `radius` neighbours are mutual, and each pair of types stands once.
 
     Raises
