@@ -32,6 +32,7 @@ def test_dots_are_the_fractions_and_types_come_by_p(patients):
             np.testing.assert_allclose(dots[2 * i + j], mine)
     shown = [text.get_text() for text in ax.texts]
     assert shown[: len(table)] == [q_text(q) for q in table["q_value"]]
+    assert shown[len(table) + 1 : 2 * len(table) + 1] == [q_text(q) for q in table["q_reference"]]
     weights = [text.get_fontweight() == "bold" for text in ax.texts[: len(table)]]
     assert weights == table["significant"].tolist()
     sizes = patients.obs["response"].value_counts()
@@ -40,19 +41,22 @@ def test_dots_are_the_fractions_and_types_come_by_p(patients):
     ]
 
 
-@pytest.mark.parametrize(("method", "columns"), [(None, ("effect",) * 3), ("clr-t", ("log2_fold_change", "log2"))])
-def test_effects_and_intervals_are_those_of_the_table(patients, method, columns):
-    sfm.tl.compare_composition(patients, "response", method=method)
-    ax = sfm.pl.compare_composition(patients, kind="effect", sort=False, show=False)
+@pytest.mark.parametrize(
+    ("kind", "columns"), [("effect", ("effect", "effect")), ("reference", ("log2_fold_change", "log2"))]
+)
+def test_effects_and_intervals_are_those_of_the_table(patients, kind, columns):
+    ax = sfm.pl.compare_composition(patients, kind=kind, sort=False, show=False)
     table = patients.uns["compare_composition"]["table"]
     bars = [line for line in ax.get_lines() if line.get_linewidth() == 1.8]
-    dots = [line for line in ax.get_lines() if line.get_marker() == "o"]
+    dots = [line for line in ax.get_lines() if line.get_marker() == "o" and line.get_markersize() == 6]
     name, prefix = columns[:2]
     np.testing.assert_allclose([dot.get_xdata()[0] for dot in dots], table[name])
     np.testing.assert_allclose([bar.get_xdata()[0] for bar in bars], table[f"{prefix}_low"])
     np.testing.assert_allclose([bar.get_xdata()[1] for bar in bars], table[f"{prefix}_high"])
-    grey = [dot.get_color() == "0.55" for dot in dots]
-    assert grey == (~table["significant"]).tolist()
+    significant = "significant" if kind == "effect" else "significant_reference"
+    assert [dot.get_color() == "0.55" for dot in dots] == (~table[significant]).tolist()
+    rings = [line for line in ax.get_lines() if line.get_markersize() == 10]
+    assert len(rings) == (0 if kind == "effect" else table["in_reference"].sum())
     assert "more in responder →" in ax.get_xlabel()
 
 
@@ -75,7 +79,7 @@ def test_nothing_overlaps(patients, check_boxes):
 
 
 def test_the_test_is_named(patients):
-    for method, text in [(None, "q: Mann-Whitney test"), ("clr-t", "q: t-test of log-ratios")]:
+    for method, text in [(None, "q: ranks and means"), ("clr-t", "q: t-test of log-ratios")]:
         sfm.tl.compare_composition(patients, "response", method=method)
         ax = sfm.pl.compare_composition(patients, show=False)
         assert any(found.get_text().startswith(text) for found in ax.texts)
@@ -108,3 +112,29 @@ def test_refusals(patients):
     other = patients[:, :3].copy()
     with pytest.raises(TableError, match="no longer have"):
         sfm.pl.compare_composition(other)
+
+
+def test_pairs_are_joined_and_said_so(patients):
+    samples = patients.copy()
+    samples.obs["person"] = [f"P{i // 2}" for i in range(samples.n_obs)]
+    samples.obs["when"] = ["before", "after"] * (samples.n_obs // 2)
+    sfm.tl.compare_composition(samples, "when", pair_key="person", groups=["before", "after"])
+    ax = sfm.pl.compare_composition(samples, show=False)
+    lines = ax.collections[-1].get_segments()
+    assert len(lines) == samples.n_obs // 2 * samples.n_vars
+    first = samples.uns["compare_composition"]["table"].sort_values("p_value").index[0]
+    np.testing.assert_allclose(lines[0][:, 1], samples[:2, first].X.ravel())
+    assert any("within patients" in text.get_text() for text in ax.texts)
+
+
+def test_a_group_without_a_type_points_out_of_the_axis(patients):
+    samples = patients.copy()
+    counts = samples.layers["counts"]
+    counts[(samples.obs["response"] == "responder").to_numpy(), 0] = 0
+    samples.X = counts / counts.sum(axis=1, keepdims=True)
+    sfm.tl.compare_composition(samples, "response")
+    table = samples.uns["compare_composition"]["table"]
+    assert table["log2_fold_change"].iloc[0] == -np.inf
+    ax = sfm.pl.compare_composition(samples, kind="reference", sort=False, show=False)
+    arrows = [line for line in ax.get_lines() if line.get_marker() == "<"]
+    assert [arrow.get_xdata()[0] for arrow in arrows] == [ax.get_xlim()[0]]
