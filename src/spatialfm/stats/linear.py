@@ -105,23 +105,22 @@ def whitened_fit(
 
 
 def variance_ratio(values: np.ndarray, design: np.ndarray, clusters: np.ndarray) -> float:
-    """Variance between clusters over that within, by restricted likelihood; 0 where there is none."""
-    import warnings
-
-    from statsmodels.regression.mixed_linear_model import MixedLM
-    from statsmodels.tools.sm_exceptions import ConvergenceWarning
+    """Variance between clusters over that within, at the maximum of statsmodels' restricted likelihood; 0 if none."""
+    from scipy.optimize import minimize_scalar
+    from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
 
     spread = values.std()
     if not spread > 0 or len(np.unique(clusters)) == len(clusters):
         return 0.0
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # an estimate of 0 is an answer, and is told as one
-        try:
-            found = MixedLM((values - values.mean()) / spread, design, groups=clusters).fit(reml=True)
-        except np.linalg.LinAlgError:  # no variance is left within clusters, or none between
-            return 0.0
-    between, within = float(found.cov_re[0, 0]), float(found.scale)
-    return max(between, 0.0) / within if np.isfinite(between) and within > 1e-10 else 1e6
+    model = MixedLM((values - values.mean()) / spread, design, groups=clusters)
+
+    def lost(log_ratio: float) -> float:
+        at = MixedLMParams.from_components(np.zeros(design.shape[1]), cov_re=np.array([[np.exp(log_ratio)]]))
+        found = -float(model.loglike(at, profile_fe=True))
+        return found if np.isfinite(found) else 1e10
+
+    best = minimize_scalar(lost, bounds=(-12, 12), method="bounded", options={"xatol": 1e-3})
+    return 0.0 if best.x < -11 or lost(-12) <= best.fun else float(np.exp(best.x))
 
 
 def shuffled_within(
