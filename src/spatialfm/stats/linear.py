@@ -84,43 +84,48 @@ def whitened_fit(
 ) -> tuple[Estimate, np.ndarray]:
     """Mixed model with an intercept of each cluster, and errors that do not trust it (`robust_fit`).
 
-    The variances between and within clusters are statsmodels' (restricted likelihood); they weigh the samples, so that
+    The variances between and within clusters are those of the restricted likelihood; they weigh the samples, so that
     a patient with many of them counts for more, but not for as many. Also returns the share of the variance between
     clusters ``(columns,)``.
     """
-    parts, shares = [], []
+    design, parts, shares = np.asarray(design, dtype=float), [], []
     for mine in np.asarray(values, dtype=float).T:
         ratio = variance_ratio(mine, design, clusters)
         shares.append(ratio / (1 + ratio))
-        white_y, white_x = mine.copy(), np.array(design, dtype=float)
-        for name in np.unique(clusters):
-            rows = clusters == name
-            size = int(rows.sum())
-            pull = (1 - 1 / np.sqrt(1 + size * ratio)) / size
-            white_y[rows] -= pull * mine[rows].sum()
-            white_x[rows] -= pull * design[rows].sum(axis=0)
-        parts.append(robust_fit(white_y[:, None], white_x, column, clusters))
+        white_y, white_x = _whitened(mine[:, None], clusters, ratio), _whitened(design, clusters, ratio)
+        parts.append(robust_fit(white_y, white_x, column, clusters))
     joined = Estimate(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("value", "error", "freedom")))
     return joined, np.array(shares)
 
 
 def variance_ratio(values: np.ndarray, design: np.ndarray, clusters: np.ndarray) -> float:
-    """Variance between clusters over that within, at the maximum of statsmodels' restricted likelihood; 0 if none."""
+    """Variance between clusters over that within, where the restricted likelihood is largest; 0 for none."""
     from scipy.optimize import minimize_scalar
-    from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
 
     spread = values.std()
-    if not spread > 0 or len(np.unique(clusters)) == len(clusters):
+    sizes = np.unique(clusters, return_counts=True)[1]
+    if not spread > 0 or len(sizes) == len(clusters):
         return 0.0
-    model = MixedLM((values - values.mean()) / spread, design, groups=clusters)
+    scaled = ((values - values.mean()) / spread)[:, None]
 
     def lost(log_ratio: float) -> float:
-        at = MixedLMParams.from_components(np.zeros(design.shape[1]), cov_re=np.array([[np.exp(log_ratio)]]))
-        found = -float(model.loglike(at, profile_fe=True))
-        return found if np.isfinite(found) else 1e10
+        ratio = np.exp(log_ratio)
+        y, x = _whitened(scaled, clusters, ratio), _whitened(design, clusters, ratio)
+        left = float(((y - x @ np.linalg.lstsq(x, y, rcond=None)[0]) ** 2).sum())
+        n, terms = x.shape
+        return (n - terms) * np.log(max(left, 1e-12)) + np.linalg.slogdet(x.T @ x)[1] + np.log1p(sizes * ratio).sum()
 
-    best = minimize_scalar(lost, bounds=(-12, 12), method="bounded", options={"xatol": 1e-3})
-    return 0.0 if best.x < -11 or lost(-12) <= best.fun else float(np.exp(best.x))
+    best = minimize_scalar(lost, bounds=(-12, 12), method="bounded", options={"xatol": 1e-4})
+    return 0.0 if lost(-30) <= best.fun else float(np.exp(best.x))
+
+
+def _whitened(values: np.ndarray, clusters: np.ndarray, ratio: float) -> np.ndarray:
+    """Rows whose errors are independent, where clusters have an intercept of that variance (of 1 within)."""
+    _, place, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(sizes), values.shape[1]))
+    np.add.at(sums, place, values)
+    pull = (1 - 1 / np.sqrt(1 + sizes * ratio)) / sizes
+    return values - (pull[:, None] * sums)[place]
 
 
 def shuffled_within(
