@@ -103,8 +103,6 @@ def compare_composition(
     record = _record(samples, key)
     if set(record["table"].index) <= set(samples.var_names):
         check_unchanged(samples, record, key, "compare_composition")
-    if kind not in ("dots", "effect", "reference"):
-        raise TableError(f'kind={kind!r} is not known. Pass "dots", "effect" or "reference".')
     table, params = _shown(record["table"], types, sort), record["params"]
     own = ax is None
     if kind == "dots":

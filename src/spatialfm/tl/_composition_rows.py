@@ -20,8 +20,6 @@ from ._outcome import check_patients, patient_column
 if TYPE_CHECKING:
     from anndata import AnnData
 
-MODELS = ("mixed",)
-
 
 def read_rows(
     samples: AnnData,
@@ -36,7 +34,7 @@ def read_rows(
     on_missing: str,
 ) -> Rows:
     """Rows with a value in all columns that are asked for."""
-    _check_choices(model, pair_key, time_key, block_key, on_missing)
+    _check_choices(model, pair_key, time_key, block_key)
     if group_key not in samples.obs:
         raise TableError(
             f"No column {group_key!r} in obs (group_key=); found {listed(samples.obs.columns, 12)}. A column of the "
@@ -71,13 +69,7 @@ def read_rows(
     return rows
 
 
-def _check_choices(
-    model: str | None, pair_key: str | None, time_key: str | None, block_key: str | None, on_missing: str
-) -> None:
-    if on_missing not in ("raise", "drop"):
-        raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
-    if model is not None and model not in MODELS:
-        raise TableError(f'model={model!r} is not known. Pass "mixed" for several samples of a patient, or None.')
+def _check_choices(model: str | None, pair_key: str | None, time_key: str | None, block_key: str | None) -> None:
     given = {"model": model, "pair_key": pair_key, "time_key": time_key, "block_key": block_key}
     given = {name: value for name, value in given.items() if value is not None}
     if len(given) > 1 and set(given) != {"pair_key", "time_key"}:
