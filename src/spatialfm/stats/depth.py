@@ -95,6 +95,22 @@ def even_depth(n_cells: np.ndarray) -> int:
     return int(ordered[gaps[-1] + 1] if len(gaps) else ordered[0])
 
 
+def even_weights(codes: np.ndarray) -> np.ndarray:
+    """Weights of rows ``(rows,)``, mean 1, with which each patient weighs alike.
+
+    A patient with less than a tenth of the median number of rows weighs less, as few rows are no picture of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> even_weights(np.array([0, 0, 0, 1]))
+    array([0.66666667, 0.66666667, 0.66666667, 2.        ])
+    """
+    n = np.bincount(codes)
+    weights = 1 / np.maximum(n, FEW * np.median(n[n > 0]))[codes]
+    return weights / weights.mean()
+
+
 def draw_evenly(codes: np.ndarray, depth: int, rng: np.random.Generator) -> np.ndarray:
     """Rows, in order: at most `depth` of each patient, drawn without replacement.
 

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError
+from .._keys import PATIENT_KEY
 from .._logging import logger
 from .._preparation import AS_IT_IS, STANDARDIZED, column_scale, preparation
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
+from ._depth import patient_weights
 from ._replaced import remove_earlier
 from ._representation import representation
 
@@ -30,6 +32,7 @@ def cell_states(
     use_rep: str,
     reference: AnnData | None = None,
     standardize: bool | None = None,
+    patient_key: str | None = PATIENT_KEY,
     random_state: int = 0,
     key_added: str = "state",
     copy: bool = False,
@@ -53,6 +56,10 @@ def cell_states(
     standardize
         Whether columns are brought to mean 0 and standard deviation 1 first (default: measured features, as ``"X"`` and
         ``"X_mean_intensity"``, are; embeddings are taken as their model's card says).
+    patient_key
+        Column of ``obs`` with the patient (where there is none of the usual name: the sample), each of whom weighs
+        alike in k-means, whatever its number of cells: a patient with most of the cells would else have most of the
+        states. None: each cell weighs alike, as published.
     random_state
         Seed; k-means is started 3 times. Above 200,000 cells it goes through random parts (mini-batches).
     key_added
@@ -85,8 +92,10 @@ def cell_states(
     values = representation(adata, use_rep).astype(np.float32)
     if reference is None:
         how = {None: preparation(adata, use_rep), True: STANDARDIZED, False: AS_IT_IS}[standardize]
-        record = _fit(values, n_states, how, random_state)
+        weights, weighed = patient_weights(adata, patient_key)
+        record = _fit(values, n_states, how, weights, random_state)
         record["params"] = {"n_states": n_states, "use_rep": use_rep, "random_state": random_state, "preparation": how}
+        record["params"]["weights"] = weighed
     else:
         record = _known(reference, key_added, values.shape[1], use_rep)
     codes = _nearest((values - record["mean"]) / record["sd"], record["centers"])
@@ -101,7 +110,9 @@ def cell_states(
     return None
 
 
-def _fit(values: np.ndarray, n_states: int, how: str, random_state: int) -> dict[str, np.ndarray]:
+def _fit(
+    values: np.ndarray, n_states: int, how: str, weights: np.ndarray | None, random_state: int
+) -> dict[str, np.ndarray]:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     mean, sd = column_scale(values, how)
@@ -112,7 +123,7 @@ def _fit(values: np.ndarray, n_states: int, how: str, random_state: int) -> dict
             "as there are."
         )
     method = MiniBatchKMeans if len(values) > MINI_BATCH_FROM else KMeans
-    model = method(n_states, n_init=3, random_state=random_state).fit((values - mean) / sd)
+    model = method(n_states, n_init=3, random_state=random_state).fit((values - mean) / sd, sample_weight=weights)
     order = np.argsort(-np.bincount(model.labels_, minlength=n_states), kind="stable")
     return {"centers": model.cluster_centers_[order].astype(np.float32), "mean": mean, "sd": sd}
 

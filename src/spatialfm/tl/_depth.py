@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, counted, warn
+from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from ..stats.depth import DepthTest, depth_by_class, depth_by_survival, even_depth
+from ..stats.depth import DepthTest, depth_by_class, depth_by_survival, even_depth, even_weights
+from ._check import codes_by_appearance, obs_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -116,3 +118,39 @@ def depth_of(
     if (n_cells > depth).any():
         logger.info("%s cells of each %s are drawn (median of all: %s)%s", depth, unit, int(np.median(n_cells)), left)
     return depth
+
+
+def patient_weights(adata: AnnData, patient_key: str | None) -> tuple[np.ndarray | None, str]:
+    """Weights with which every patient counts alike in a fit on pooled rows, and what ``params`` say of them.
+
+    Without the usual column of patients, samples are taken; without these, or for None, or where all have equally many
+    rows, weights are None.
+    """
+    if patient_key is None:
+        return None, "rows alike"
+    key = patient_key
+    if patient_key == PATIENT_KEY and PATIENT_KEY not in adata.obs:
+        if SAMPLE_KEY not in adata.obs or adata.obs[SAMPLE_KEY].isna().any():
+            return None, "rows alike"
+        key = SAMPLE_KEY
+    codes, names = codes_by_appearance(obs_column(adata, key, "patient_key"))
+    how = f"{counted(len(names), 'sample' if key == SAMPLE_KEY else 'patient')} alike"
+    n = np.bincount(codes)
+    return (None if n.min() == n.max() else even_weights(codes)), how
+
+
+def tell_dominant(adata: AnnData, patient_key: str | None = PATIENT_KEY) -> None:
+    """Warn where one of three patients or more has most of the rows that a graph is clustered of."""
+    key = patient_key if patient_key in adata.obs else SAMPLE_KEY
+    if patient_key is None or key not in adata.obs:
+        return
+    counts = adata.obs[key].value_counts()
+    counts = counts[counts > 0]
+    if len(counts) < 3 or 2 * counts.iloc[0] <= counts.sum():
+        return
+    depth = max(int(counts.iloc[1:].median()), 1)
+    rows = f'adata.obs.sample(frac=1, random_state=0).groupby("{key}", observed=True).head({depth}).index'
+    warn(
+        f"{100 * counts.iloc[0] / counts.sum():.0f} % of the cells are of {key} {str(counts.index[0])!r}: most "
+        f"clusters will be its own. Cluster as many of each: part = adata[{rows}].copy()."
+    )

@@ -15,6 +15,7 @@ from .._progress import progress_bar
 from .._public import public
 from .._storable import write_obsm, write_uns
 from ._check import check_anndata
+from ._depth import tell_dominant
 from ._leiden import leiden, neighbour_graph
 from ._replaced import remove_earlier
 from ._representation import prepared
@@ -82,6 +83,11 @@ def leiden_sweep(
     TableError
         If there is neither a graph nor `use_rep`, or fewer than 10 cells.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If one of three or more patients has more than half of the cells: most clusters will be its own.
+
     Examples
     --------
     >>> import spatialfm as sfm
@@ -98,6 +104,7 @@ def leiden_sweep(
         raise TableError(f"resolutions={list(resolutions)} must be positive numbers.")
     if n_subsamples < 0 or not 0 < share < 1:
         raise TableError(f"n_subsamples={n_subsamples} must not be negative, share={share} lies between 0 and 1.")
+    tell_dominant(adata)
     graph, how = _graph(adata, use_rep, n_neighbors, neighbors_key, random_state)
     rng = np.random.default_rng(random_state)
     size = int(share * adata.n_obs)

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError
+from .._keys import PATIENT_KEY
 from .._logging import logger
 from .._preparation import preparation, prepare
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
+from ._depth import patient_weights
 from ._replaced import remove_earlier
 from ._representation import representation
 
@@ -28,6 +30,7 @@ def niches(
     n_niches: int = 10,
     *,
     use_rep: str = "neighborhood_composition",
+    patient_key: str | None = PATIENT_KEY,
     random_state: int = 0,
     key_added: str = "niche",
     copy: bool = False,
@@ -45,6 +48,9 @@ def niches(
         Niches.
     use_rep
         Key of ``obsm``. Fractions and embeddings are taken as they are, measured features are standardised.
+    patient_key
+        Column of ``obs`` with the patient (where there is none of the usual name: the sample), each of whom weighs
+        alike in k-means, whatever its number of cells. None: each cell weighs alike, as published.
     random_state
         Seed of k-means, which is started 10 times; above 200,000 cells it goes through random parts (mini-batches).
     key_added
@@ -89,7 +95,8 @@ def niches(
             f"n_niches={n_niches} of {different} different neighborhoods. Pass 2 or more, at most as many."
         )
     method = MiniBatchKMeans if len(values) > MINI_BATCH_FROM else KMeans
-    codes = method(n_niches, n_init=10, random_state=random_state).fit_predict(scaled)
+    weights, weighed = patient_weights(adata, patient_key)
+    codes = method(n_niches, n_init=10, random_state=random_state).fit_predict(scaled, sample_weight=weights)
     order = np.argsort(-np.bincount(codes, minlength=n_niches), kind="stable")
     rank = np.empty(n_niches, int)
     rank[order] = np.arange(n_niches)
@@ -106,6 +113,7 @@ def niches(
         "composition": pd.DataFrame(means, index=index, columns=columns.astype(str)),
         "params": {"n_niches": n_niches, "use_rep": use_rep, "random_state": random_state, "preparation": how},
     }
+    record["params"]["weights"] = weighed
     if (values >= 0).all():
         usual = np.maximum(values.mean(axis=0), 1e-12)
         enrichment = np.log2(np.maximum(means, 1e-4) / np.maximum(usual, 1e-4))  # absent is at most 1 in 10,000

@@ -192,11 +192,13 @@ def stratify(
     return None
 
 
-def kmeans_by_size(values: np.ndarray, n_groups: int, random_state: int = 0) -> np.ndarray:
+def kmeans_by_size(
+    values: np.ndarray, n_groups: int, random_state: int = 0, weights: np.ndarray | None = None
+) -> np.ndarray:
     """Codes ``(n,)`` of k-means clusters, 0 for the largest; of equal ones, the one that appears first goes first."""
     from sklearn.cluster import KMeans
 
-    codes = KMeans(n_groups, n_init=20, random_state=random_state).fit_predict(values)
+    codes = KMeans(n_groups, n_init=20, random_state=random_state).fit_predict(values, sample_weight=weights)
     sizes, first = np.bincount(codes, minlength=n_groups), [np.argmax(codes == i) for i in range(n_groups)]
     return _relabel(codes, np.lexsort((first, -sizes)))
 

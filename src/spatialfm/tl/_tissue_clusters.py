@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, counted
-from .._keys import SAMPLE_KEY
+from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, obs_column
+from ._depth import patient_weights
 from ._replaced import remove_earlier
 from ._representation import prepared
 from ._stratify import kmeans_by_size
@@ -29,6 +30,7 @@ def tissue_clusters(
     use_rep: str,
     within_sample: bool = False,
     library_key: str = SAMPLE_KEY,
+    patient_key: str | None = PATIENT_KEY,
     marker_rep: str | None = None,
     random_state: int = 0,
     key_added: str = "tissue_cluster",
@@ -52,6 +54,9 @@ def tissue_clusters(
         Whether each sample is clustered by itself; clusters are then called ``<sample>:1``, ...
     library_key
         Column of ``obs`` with the sample.
+    patient_key
+        Column of ``obs`` with the patient (where there is none of the usual name: the sample), each of whom weighs
+        alike in k-means, whatever its number of tiles. None: each tile weighs alike. No matter with `within_sample`.
     marker_rep
         Embedding whose columns have names (``"X_mean_intensity"``): which markers make a cluster is taken from it.
     random_state
@@ -90,6 +95,7 @@ def tissue_clusters(
     groups = (
         [(f"{sample}:", samples == sample) for sample in np.unique(samples)] if within_sample else [("", samples != "")]
     )
+    weights, weighed = (None, "tiles of a sample alike") if within_sample else patient_weights(tiles, patient_key)
     order: list[str] = []
     for prefix, mine in groups:
         different = len(np.unique(values[mine], axis=0))
@@ -98,7 +104,7 @@ def tissue_clusters(
             raise TableError(
                 f"{different} different tiles{of} cannot make {counted(n_clusters, 'cluster')}. Pass fewer."
             )
-        codes = kmeans_by_size(values[mine], n_clusters, random_state)
+        codes = kmeans_by_size(values[mine], n_clusters, random_state, weights)
         names[mine] = [f"{prefix}{code + 1}" for code in codes]
         order += [f"{prefix}{i + 1}" for i in range(n_clusters)]
     clusters = pd.Series(pd.Categorical(names, order), index=tiles.obs_names, name=key_added)
@@ -112,6 +118,7 @@ def tissue_clusters(
             "use_rep": use_rep,
             "preparation": how,
             "within_sample": within_sample,
+            "weights": weighed,
             "random_state": random_state,
         },
     }
