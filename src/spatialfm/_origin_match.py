@@ -16,7 +16,7 @@ from scipy.special import gammaln
 
 from ._origin import FEW, MOST_ROWS, Origin, Reference, name_hashes, numbers_of
 
-TOLD_BY_LABELS = ("composition", "neighborhood", "order")  # groups that may be found twice, for they are there
+TOLD_BY_LABELS = ("composition", "order")  # groups of patients that may be found twice, for they are there
 BY_CHANCE = np.log(1e4)  # one column in so many, for each that is remembered, may be known by mistake
 SAME_NUMBERS = 3  # equal floats of one row each that are no chance
 

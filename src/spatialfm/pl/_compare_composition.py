@@ -245,6 +245,10 @@ def _explained(params: dict[str, Any]) -> str:
         lines.append(f"adjusted for {listed(adjusted, 3)}")
     if params.get("block_key"):
         lines.append(f"shuffled within {params['block_key']}")
+    if params.get("circular"):
+        lines.append("not tested: the groups were\nmade from these fractions")
+    if params.get("selected"):
+        lines.append("an outcome chose these fractions")
     return "\n".join([*lines, "share: of all cells;", "reference: against the", "types that change least"])
 
 

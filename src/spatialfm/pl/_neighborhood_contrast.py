@@ -180,6 +180,8 @@ def _legend(ax: Axes, table: pd.DataFrame, params: dict) -> None:
         text = f"* q < {float(params['alpha']):g}, tested over {n_patients} patients"
     elif params["tested"] == "cells":
         text = f"no stars: {n_cells:,} cells are not independent, and patients were not tested"
+    elif params.get("circular"):
+        text = "not tested: the groups were made from these neighbours"
     else:
         has = counted(n_patients, "patient has", "patients have")
         text = f"not tested: {has} cells inside and outside, 5 are the least"

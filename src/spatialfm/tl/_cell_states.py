@@ -14,6 +14,7 @@ from .._preparation import AS_IT_IS, STANDARDIZED, column_scale, preparation
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
+from ._circular import remember_groups
 from ._depth import patient_weights
 from ._replaced import remove_earlier
 from ._representation import representation
@@ -102,6 +103,7 @@ def cell_states(
     names = [str(i + 1) for i in range(len(record["centers"]))]
     found = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
     logger.info("%d cells in %d states", len(found), len(names))
+    remember_groups(adata, "cell_states", use_rep, found, written=not copy)
     if copy:
         return found
     remove_earlier(adata, key_added, found)

@@ -15,9 +15,11 @@ from .._logging import logger
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, listed
+from ._circular import made_of_fractions, say, without_p
 from ._composition_groups import REFERENCE, Rows, clr_t, compare, rank_test
 from ._composition_rows import least_p, read_rows
 from ._group_test import benjamini_hochberg
+from ._selected import OnSelected, check_selected, matrix_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,6 +50,7 @@ def compare_composition(
     n_permutations: int = 4999,
     on_missing: Literal["raise", "drop"] = "raise",
     random_state: int = 0,
+    on_selected: OnSelected = "raise",
     key_added: str = "compare_composition",
     copy: bool = False,
 ) -> pd.DataFrame | None:
@@ -111,6 +114,9 @@ def compare_composition(
         ``"raise"`` or ``"drop"``: what to do with patients without group (covariate, block).
     random_state
         Seed.
+    on_selected
+        What becomes of fractions that an outcome of these same patients chose, as of signatures: ``"raise"``, or
+        ``"mark"``: go on; ``params`` say so.
     key_added
         Key of ``uns``.
     copy
@@ -172,6 +178,7 @@ def compare_composition(
     rows = read_rows(
         samples, group_key, groups, covariates, patient_key, pair_key, time_key, block_key, model, on_missing
     )
+    selected = check_selected(samples, "compare_composition", matrix_of(samples), on_selected, error=TableError)
     method = _choose(method, rows)
     frame = _reference(samples, reference)
     _warn_small(rows, alpha)
@@ -179,6 +186,9 @@ def compare_composition(
     table.index = pd.Index([str(name) for name in samples.var_names], name="type")
     _by_method(table, rows, method, pseudocount, random_state)
     table = finished(table, alpha)
+    if circle := made_of_fractions(samples, group_key):
+        table = without_p(table)
+    say(circle, "these fractions")
     _say(table, listed(rows.names))
     if copy:
         return table
@@ -192,6 +202,7 @@ def compare_composition(
     params |= {"n_rows": len(rows.codes), "counts_known": rows.known, "random_state": random_state}
     units = rows.units if rows.units is not None else rows.codes
     params["n_patients"] = int(len(np.unique(units)) if rows.units is not None else len(units))
+    params |= {"circular": circle, "selected": selected.text}
     write_uns(samples, key_added, {"table": table, "params": params})
     return None
 

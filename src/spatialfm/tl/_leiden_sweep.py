@@ -15,6 +15,7 @@ from .._progress import progress_bar
 from .._public import public
 from .._storable import write_obsm, write_uns
 from ._check import check_anndata
+from ._circular import remember_groups
 from ._depth import tell_dominant
 from ._leiden import leiden, neighbour_graph
 from ._replaced import remove_earlier
@@ -118,6 +119,8 @@ def leiden_sweep(
         },
         index=adata.obs_names,
     )
+    for name in clusters:
+        remember_groups(adata, "leiden_sweep", use_rep, clusters[name], written=False)
     if copy:
         return clusters
     table = _table(resolutions, codes, stability)
@@ -126,6 +129,7 @@ def leiden_sweep(
     remove_earlier(adata, key_added, clusters[f"{suggested:g}"])
     write_obsm(adata, key_added, pd.DataFrame(dict(zip(names, codes, strict=True)), index=adata.obs_names))
     adata.obs[key_added] = clusters[f"{suggested:g}"]
+    remember_groups(adata, "leiden_sweep", use_rep, adata.obs[key_added], written=True)
     record = {
         "table": table,
         "edges": cluster_edges(names, codes),

@@ -14,6 +14,7 @@ from .._public import public
 from .._storable import named_table, write_uns
 from ..stats.excess import FULL, LEAST, hypergeometric, pooled_excess
 from ._check import check_anndata, codes_of, listed, obs_column
+from ._circular import made_of_neighbours, say, without_p
 from ._group_test import benjamini_hochberg
 from ._neighborhood_composition import _coordinates, _libraries, _spatial_graph
 
@@ -48,6 +49,10 @@ def neighborhood_contrast(
     the patient's own share lets expect; these differences are tested over patients, which weigh alike from 20 cells
     inside. ``change_patients`` is the change that this test sees. It may differ from ``relative_change``, in which
     patients weigh as they have cells; where it points the other way, that is warned of and nothing is starred.
+
+    Niches that were made from neighbours differ in their neighbours: random labels would. Where `within` is known to be
+    such a group (from :func:`spatialfm.tl.niches`, clusters of neighborhood compositions, copied or not), shares stand
+    and there are no p-values.
 
     Parameters
     ----------
@@ -114,13 +119,16 @@ def neighborhood_contrast(
     if patient_key is not None:
         patients = obs_column(adata, patient_key, "patient_key").astype(str).to_numpy()[of_type]
     table = contrast_table(counts, side, patients, names, names.index(cell_type), alpha)
+    circle = made_of_neighbours(adata, within)
+    table = without_p(table) if circle else table
+    say(circle, "their neighbours")
     tested = table["p_patients"].notna()
     if patients is None:
         warn(
             "patient_key=None: p_cells take neighbours for independent draws, so that they are far too small, and "
             'nothing is called significant. Pass patient_key="patient", or the column that says whose a cell is.'
         )
-    elif not tested.any():
+    elif not tested.any() and not circle:
         warn(
             f"{counted(table['n_patients'].iloc[0], 'patient has', 'patients have')} cells both inside and outside; "
             "five are the least for a test over patients: shares are given, without p-value."
@@ -143,7 +151,8 @@ def neighborhood_contrast(
             "n_neighbors": n_neighbors,
             "n_inside": int(side.sum()),
             "n_outside": int((~side).sum()),
-            "tested": "patients" if tested.any() else "cells" if patients is None else "nothing",
+            "tested": "patients" if tested.any() else "cells" if patients is None and not circle else "nothing",
+            "circular": circle,
             DATA: fingerprint(adata, [cluster_key, within, patient_key]),
             "alpha": alpha,
         },

@@ -14,6 +14,7 @@ from .._preparation import preparation, prepare
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
+from ._circular import remember_groups
 from ._depth import patient_weights
 from ._replaced import remove_earlier
 from ._representation import representation
@@ -103,6 +104,7 @@ def niches(
     codes, names = rank[codes], [str(i + 1) for i in range(n_niches)]
     found = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
     logger.info("%d cells in %d niches", len(found), n_niches)
+    remember_groups(adata, "niches", use_rep, found, written=not copy)
     if copy:
         return found
     columns = np.asarray(adata.uns.get(use_rep, {}).get("categories", np.arange(values.shape[1])))

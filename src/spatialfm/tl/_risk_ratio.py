@@ -13,6 +13,8 @@ from .._keys import PATIENT_KEY
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, listed, named, obs_column
+from ._circular import made_of_fractions, say
+from ._group_test import benjamini_hochberg
 from ._outcome import OnMissing, check_patients
 
 if TYPE_CHECKING:
@@ -116,11 +118,17 @@ def risk_ratio(
         rows[name] = _row(np.array(table), given, alpha)
         rows[name]["p_value"] = stats.fisher_exact(table).pvalue
     table = pd.DataFrame(rows).T
-    table["q_value"] = stats.false_discovery_control(table["p_value"])
+    of_fractions = table.index.isin(samples.var_names)
+    circle = made_of_fractions(samples, group_key) if of_fractions.any() else ""
+    if circle:
+        table.loc[of_fractions, "p_value"] = np.nan
+        say(circle, "these fractions")
+    table["q_value"] = benjamini_hochberg(table["p_value"])
     table = table.astype(dict.fromkeys(COUNTS, int))
     if copy:
         return table
     params = {"group_key": group_key, "group": group, "given": given, "threshold": threshold, "alpha": alpha}
+    params["circular"] = circle
     write_uns(samples, key_added, {"table": table, "params": params})
     return None
 

@@ -1,0 +1,131 @@
+"""Groups made from what they are compared by: niches by neighbours, groups of patients by their fractions."""
+
+from __future__ import annotations
+
+import warnings
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+import spatialfm as sfm
+from spatialfm import _origin
+from spatialfm._errors import SpatialfmWarning
+
+
+@pytest.fixture
+def random_cells() -> AnnData:
+    """Labels at random: nobody lives beside anybody."""
+    cells = sfm.datasets.simulate_cells(n_patients=6, cells_per_patient=200, random_state=0)
+    cells.obs["type"] = np.random.default_rng(0).permutation(cells.obs["type"].astype(str))
+    sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10)
+    return cells
+
+
+def contrast(cells: AnnData, within: str, inside: str | None = "1") -> pd.DataFrame:
+    return sfm.tl.neighborhood_contrast(cells, "type", cell_type="Tumor", within=within, inside=inside, copy=True)
+
+
+def is_circular(cells: AnnData, within: str, inside: str | None = "1") -> None:
+    with pytest.warns(SpatialfmWarning, match=r"Circular: obs\['.*neighbours.*no p-values"):
+        table = contrast(cells, within, inside)
+    assert table[["p_patients", "q_patients", "p_cells", "q_cells"]].isna().all(axis=None)
+    assert not table["significant"].any()
+    assert table[["inside", "outside", "relative_change"]].notna().all(axis=None)
+
+
+WAYS = ["niches", "copied", "copy=True", "merged", "part", "cell_states", "leiden_sweep", "scanpy", "by hand", "read"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_niches_are_not_tested_by_neighbours(random_cells, way, tmp_path) -> None:
+    cells = random_cells
+    if way == "copy=True":
+        cells.obs["n"] = sfm.tl.niches(cells, 4, copy=True)
+    elif way == "cell_states":
+        sfm.tl.cell_states(cells, 4, use_rep="neighborhood_composition", key_added="n")
+    elif way == "leiden_sweep":
+        sfm.tl.leiden_sweep(cells, use_rep="neighborhood_composition", resolutions=[0.5], n_subsamples=0, key_added="n")
+    elif way == "scanpy":
+        import scanpy as sc
+
+        sc.pp.neighbors(cells, use_rep="neighborhood_composition")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            sc.tl.leiden(cells, key_added="n", flavor="igraph", n_iterations=2)
+    elif way == "by hand":
+        from sklearn.cluster import KMeans
+
+        model = KMeans(4, n_init=3, random_state=0, tol=0, max_iter=1000)
+        codes = model.fit_predict(cells.obsm["neighborhood_composition"])
+        cells.obs["n"] = pd.Categorical(codes.astype(str))
+    else:
+        sfm.tl.niches(cells, 4, key_added="n")
+        if way == "copied":
+            cells.obs["mine"] = cells.obs["n"].astype(str)
+            del cells.obs["n"], cells.uns["n"]
+            return is_circular(cells, "mine")
+        if way == "part":
+            cells = cells[cells.obs["patient"] != cells.obs["patient"].iloc[0]].copy()
+        if way == "read":
+            cells.write_h5ad(tmp_path / "cells.h5ad")
+            _origin.forget()
+            cells = ad.read_h5ad(tmp_path / "cells.h5ad")
+    if way == "merged":
+        cells.obs["m"] = cells.obs["n"].isin(["1", "2"])
+        return is_circular(cells, "m", None)
+    return is_circular(cells, "n", "0" if way in ("leiden_sweep", "scanpy", "by hand") else "1")
+
+
+def test_other_groups_of_cells_are_tested(random_cells):
+    rng = np.random.default_rng(1)
+    random_cells.obs["pen"] = rng.choice(["a", "b", "c"], random_cells.n_obs)
+    sfm.tl.cell_states(random_cells, 4, use_rep="X_latent", key_added="state")
+    for within, inside in (("pen", "a"), ("state", "1")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", SpatialfmWarning)
+            table = contrast(random_cells, within, inside)
+        assert table["p_patients"].notna().any()
+
+
+def patients(seed: int = 0, n: int = 40) -> AnnData:
+    cells = sfm.datasets.simulate_cells(n_patients=n, cells_per_patient=60, random_state=seed)
+    return sfm.tl.composition(cells, "type", patient_key="patient")
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_groups_of_patients_are_not_tested_by_their_fractions(copied):
+    samples = patients()
+    if copied:
+        samples.obs["g"] = sfm.tl.stratify(samples, 2, copy=True)
+    else:
+        sfm.tl.stratify(samples, 2, key_added="g")
+    with pytest.warns(
+        SpatialfmWarning, match=r"Circular: obs\['g'\]: made by sfm.tl.stratify from the fractions of 'type'"
+    ):
+        sfm.tl.compare_composition(samples, "g")
+    record = samples.uns["compare_composition"]
+    assert record["table"][["p_value", "q_value"]].isna().all(axis=None)
+    assert not record["table"]["significant"].any()
+    assert record["table"]["effect"].notna().any()
+    assert "stratify" in record["params"]["circular"]
+    sfm.pl.compare_composition(samples, show=False)
+    with pytest.warns(SpatialfmWarning, match="Circular"):
+        ratio = sfm.tl.risk_ratio(
+            samples, "g", list(samples.var_names[:1]), threshold=samples.X[:, 0].mean(), copy=True
+        )
+    assert ratio["p_value"].isna().all()
+    assert ratio["risk_ratio"].notna().all()
+
+
+def test_a_response_that_goes_along_with_clusters_is_tested():
+    """Clusters may find a group that is there: that they agree makes the group no cluster."""
+    samples = patients(1)
+    sfm.tl.stratify(samples, 2, key_added="g")
+    samples.obs["arm"] = samples.obs["g"].astype(str).map({"1": "treated", "2": "control"})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Circular")
+        table = sfm.tl.compare_composition(samples, "arm", copy=True)
+    assert table["p_value"].notna().all()
