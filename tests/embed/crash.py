@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import dask.threaded
@@ -67,6 +68,8 @@ def in_child(work) -> int:
             code = 0
         except KeyboardInterrupt:
             code = 2
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     status = os.waitpid(pid, 0)[1]
