@@ -52,7 +52,7 @@ def score_head() -> None:
 
 
 def classified(samples: AnnData, label_key: str, names: dict[str, str], args, **options) -> None:
-    """Logistic regression on each representation; AUROC over draws, its corrected interval and p-value."""
+    """Logistic regression on each representation; AUROC over draws, its interval and p-value."""
     sfm.tl.classify_samples(
         samples,
         label_key=label_key,
@@ -66,7 +66,7 @@ def classified(samples: AnnData, label_key: str, names: dict[str, str], args, **
     counts = ", ".join(map(str, record["patients"]["label"].value_counts(sort=False)))
     for key, name in names.items():
         found = summary.loc[key]
-        interval = f"{max(found['low_corrected'], 0):.2f} to {min(found['high_corrected'], 1):.2f}"
+        interval = f"{max(found['low'], 0):.2f} to {min(found['high'], 1):.2f}"
         row(name, counts, f"{found['mean']:.2f}", interval, f"{found['p_value']:.2f}")
 
 
@@ -123,7 +123,7 @@ def part_crc(args) -> None:
         row(
             names_of[rep],
             k,
-            f"{accuracy['mean']:.2f} ({accuracy['low_corrected']:.2f} to {accuracy['high_corrected']:.2f})",
+            f"{accuracy['mean']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})",
             f"{auroc['mean']:.2f}",
             f"{auroc['p_value']:.2f}",
             *(f"{value:.2f}" for value in PUBLISHED_FEW_SHOT.get(k, ())),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmError, TableError
+from spatialfm._errors import SpatialfmError, SpatialfmWarning, TableError
 
 
 def test_mixed_batches_are_near_zero_and_shifted_ones_near_one():
@@ -40,6 +42,31 @@ def test_the_planted_batch_effect_orders_the_representations():
         cells.X = np.log1p(np.asarray(cells.X))
         found.append(sfm.metrics.batch_effect(cells, "slide", use_rep="X")["silhouette"].item())
     assert found[0] < found[1] < found[2]
+
+
+def test_patients_that_differ_are_told_from_a_batch():
+    """No batch effect, eight patients far apart, four on each slide: what slides show, halves of patients show too."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(np.arange(8), 40)
+    obs = pd.DataFrame({"patient": [f"P{i}" for i in who], "slide": np.where(who < 4, "a", "b")})
+    obs.index = obs.index.astype(str)
+    values = rng.normal(size=(320, 4)) + rng.normal(0, 3, (8, 4))[who]
+    cells = AnnData(obs=obs, obsm={"none": values, "batch": values + 20 * (who < 4)[:, None]})
+    with pytest.warns(SpatialfmWarning, match=r"Not all of 8 patients are in every batch \(0 are\)"):
+        table = sfm.metrics.batch_effect(cells, "slide", use_rep=["none", "batch"]).set_index("use_rep")
+    assert (table["n_shared"] == 0).all()
+    assert table.loc["none", "silhouette_patients"] > table.loc["none", "silhouette"] - 0.15
+    assert table.loc["batch", "silhouette"] > table.loc["batch", "silhouette_patients"] + 0.3
+    crossed = cells.copy()
+    crossed.obs["slide"] = ["a", "b"] * 160
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialfmWarning)
+        table = sfm.metrics.batch_effect(crossed, "slide", use_rep="none")
+    assert table["n_shared"].item() == 8
+    assert table["silhouette_patients"].isna().all()
+    del cells.obs["patient"]
+    with pytest.warns(SpatialfmWarning, match="obs has no 'patient'"):
+        assert "n_shared" not in sfm.metrics.batch_effect(cells, "slide", use_rep="none")
 
 
 def test_too_few_batches_are_refused():

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import spatialfm as sfm
 from spatialfm._errors import TableError
-from spatialfm.tl._probe import away_from, draw_per_class, quadrants, search_C
+from spatialfm.tl._probe import away_from, draw_per_class, fit_probe, quadrants, search_C, validation_split
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +149,55 @@ def test_scores_tell_signal_from_noise_with_intervals(cells):
     folds = cells.uns["annotation"]["folds"]
     by_hand = folds.query("use_rep == 'X_latent' and asked == '50' and `class` == 'macro'")["f1"]
     assert table["f1", "X_latent", "50"] == pytest.approx(by_hand.mean())
+
+
+def test_intervals_allow_for_folds_that_share_training_cells(cells):
+    cells.obsm["X_noise"] = np.random.default_rng(0).normal(size=(cells.n_obs, 5))
+    summary = sfm.tl.evaluate_annotation(cells, "type", use_rep=["X_latent", "X_noise"], C=1.0, min_cells=5)
+    folds = cells.uns["annotation"]["folds"].query("`class` == 'macro'").pivot(index="fold", columns="use_rep")["f1"]
+    row = summary.query("use_rep == 'X_latent' and score == 'f1'").iloc[0]
+    error = np.sqrt(1 / 4 + 1 / 3) * folds["X_latent"].std(ddof=1)  # 1 / K and test over training: 1 / (K - 1)
+    assert row["high"] - row["mean"] == pytest.approx(stats.t.ppf(0.975, 3) * error)
+    apart = folds["X_latent"] - folds["X_noise"]
+    t = apart.mean() / (np.sqrt(1 / 4 + 1 / 3) * apart.std(ddof=1))
+    found = cells.uns["annotation"]["differences"].query("score == 'f1'").iloc[0]
+    assert found["p_value"] == pytest.approx(2 * stats.t.sf(abs(t), 3))
+
+
+def test_the_order_of_rows_changes_nothing(cells):
+    mixed = cells[np.random.default_rng(0).permutation(cells.n_obs)].copy()
+    one, two = (
+        sfm.tl.evaluate_annotation(table, "type", use_rep="X_latent", C=1.0, n_train=20, min_cells=5)
+        for table in (cells, mixed)
+    )
+    np.testing.assert_allclose(one["mean"], two["mean"], atol=1e-6)
+
+
+def test_several_partitions_are_averaged_and_their_spread_is_in_the_interval(cells):
+    common = {"use_rep": "X_latent", "C": 1.0, "n_train": 30, "min_cells": 5}
+    summary = sfm.tl.evaluate_annotation(cells, "type", **common, n_repeats=3).set_index("score")
+    folds = cells.uns["annotation"]["folds"].query("`class` == 'macro'")
+    means = folds.groupby("partition")["f1"].mean()
+    assert len(means) == 3
+    assert means.nunique() == 3
+    variance = 7 / 12 * folds.groupby("partition")["f1"].var().mean() + means.var(ddof=1)
+    row = summary.loc["f1"]
+    assert row["mean"] == pytest.approx(means.mean())
+    assert row["high"] - row["mean"] == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(variance))
+
+
+def test_the_published_probe_is_neither_weighted_nor_fitted_again():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["a", "b", "c"], [90, 30, 15])
+    values, groups = rng.normal(size=(135, 4)), rng.choice(list("PQRSTU"), 135)
+    values[:, 0] += 2 * (labels == "b")
+    probe, used = fit_probe(values, labels, head="linear", C="search", groups=groups, n_trials=1, published=True)
+    assert used != 1.0
+    rows, _ = validation_split(np.repeat([0, 1, 2], [90, 30, 15]), groups, 0)
+    assert len(rows) < 135
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=used, max_iter=1000)).fit(values[rows], labels[rows])
+    np.testing.assert_allclose(probe.predict_proba(values), model.predict_proba(values), atol=1e-6)
+    assert fit_probe(values, labels, head="linear", C="search", groups=groups, n_trials=1)[1] == 1.0
 
 
 def test_quadrants_leave_a_margin(cells):

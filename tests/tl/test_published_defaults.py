@@ -22,7 +22,10 @@ DEFAULTS = {
     },
     # KRONOS, Tables S19 and S20
     "few_shot_samples": {"n_support": 5, "n_draws": 100, "metric": "euclidean"},
-    "classify_samples": {"n_components": 64, "n_draws": 100, "test_size": 0.2},
+    "classify_samples": {
+        "n_components": 64, "n_draws": 100, "test_size": 0.2, "scale_components": False, "class_weight": None,
+    },
+    "search_samples": {"n_components": None},
     # VirTues, Methods: quantifying treatment responses
     "distribution_shift": {"epsilon": 1e-3},
     # Schürch et al. 2020: ten neighborhoods

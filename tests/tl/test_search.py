@@ -74,7 +74,7 @@ def test_the_own_patient_is_found_only_if_that_is_asked_for(values, tmp_path):
         sfm.tl.search(sfm.tl.build_index(cells, "X_m", patient_key=None), cells[:2], k=1)
     with pytest.raises(TableError, match="No column 'whom'"):
         sfm.tl.build_index(cells, "X_m", patient_key="whom")
-    with pytest.raises(TableError, match="exclude='slide' is neither 'patient' nor the groups"):
+    with pytest.raises(ArgumentError, match="exclude='slide'.*a list of strings or 'patient', or None"):
         sfm.tl.search(index, cells, exclude="slide")
 
 
@@ -177,6 +177,26 @@ def test_what_cannot_be_searched_is_refused(values):
     assert (
         len(sfm.tl.search(sfm.tl.build_index(table(np.ones((10, 2))), "X_m", metric="cosine"), np.ones((1, 2)))) == 10
     )
+
+
+def test_samples_of_other_patients_at_the_published_distance():
+    """Two samples a patient, nearest to each other; the distance is that of all columns, by POT."""
+    import ot
+
+    rng = np.random.default_rng(0)
+    sample = np.repeat(np.arange(6), 30)
+    values = rng.normal(size=(180, 12)) + 3.0 * np.array([0, 0, 1, 1, 5, 5])[sample, None]
+    tiles = table(values, sample=[f"s{i}" for i in sample], patient=[f"P{i // 2}" for i in sample])
+    hits = sfm.tl.search_samples(tiles, "s0", k=2, use_rep="X_m")
+    assert sorted(hits["sample"]) == ["s2", "s3"]
+    assert hits["patient"].tolist() == ["P1", "P1"]
+    for row in hits.itertuples():
+        cost = ot.dist(values[:30], values[sample == int(row.sample[1])])
+        assert row.distance == pytest.approx(np.sqrt(ot.emd2(ot.unif(30), ot.unif(30), cost)))
+    own = sfm.tl.search_samples(tiles, "s0", k=1, use_rep="X_m", same_patient=True)
+    assert own["sample"].tolist() == ["s1"]
+    with pytest.raises(TableError, match="All samples are of 'P0'.*same_patient=True"):
+        sfm.tl.search_samples(tiles[:60].copy(), "s0", use_rep="X_m")
 
 
 def test_distances_of_shifted_clouds_are_the_shift():

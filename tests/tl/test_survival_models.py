@@ -13,11 +13,11 @@ from sksurv.metrics import concordance_index_censored
 from sksurv.util import Surv
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, SurvivalError, TableError
+from spatialfm._errors import ArgumentError, SpatialfmWarning, SurvivalError, TableError
 from spatialfm.tl._survival_learners import CoxnetModel, ForestModel
-from spatialfm.tl._survival_nested import Cohort, event_folds, nested
+from spatialfm.tl._survival_nested import Cohort, event_folds, nested, partition_seeds
 
-QUICK = {"n_folds": 3, "n_inner_folds": 3, "n_bootstrap": 100}
+QUICK = {"n_folds": 3, "n_inner_folds": 3, "n_repeats": 1, "n_bootstrap": 100}
 SMALL = {**QUICK, "n_trees": 20, "min_samples_leaf": (3, 8), "n_importance": 2}
 
 
@@ -148,7 +148,7 @@ def test_no_held_out_patient_reaches_a_model():
 
 @pytest.mark.parametrize(("function", "options"), [("coxnet", QUICK), ("survival_forest", SMALL)])
 def test_planted_effect(function, options):
-    samples = patients(0, n=120)
+    samples = patients(0, n=150)
     getattr(sfm.tl, function)(samples, **options)
     result = samples.uns[function]
     assert result["scores"].loc["harrell", "ci_low"] > 0.55
@@ -159,7 +159,7 @@ def test_planted_effect(function, options):
     if function == "coxnet":
         assert table["type 1"] > 0
         assert result["coefficients"].loc["type 1", "n_folds"] == 3
-    assert result["folds"]["n"].tolist() == [40, 40, 40]
+    assert result["folds"]["n"].tolist() == [50, 50, 50]
     assert np.ptp(result["folds"]["events"]) <= 1
     risk, fold = samples.obs[function].to_numpy(), samples.obs[f"{function}_fold"].to_numpy()
     right = pairs = 0.0
@@ -188,6 +188,51 @@ def test_null(function, options, n_cohorts):
     assert abs(np.mean(honest) - 0.5) < 3 * error
     assert error < 0.03
     assert np.mean(optimistic) > np.mean(honest) + 0.03
+
+
+def test_the_order_of_rows_changes_nothing():
+    """The same patients in another order: the same folds, risks and scores, in each function."""
+    samples = patients(0, n=40)
+    mixed = samples[np.random.default_rng(0).permutation(40)].copy()
+    for function, options in (("coxnet", QUICK | {"n_alphas": 6, "n_repeats": 2}), ("survival_forest", SMALL)):
+        one, two = (getattr(sfm.tl, function)(table, **options, copy=True) for table in (samples, mixed))
+        pd.testing.assert_frame_equal(one["scores"], two["scores"])
+        pd.testing.assert_frame_equal(one["predictions"], two["predictions"].loc[samples.obs_names])
+
+
+def test_scores_are_means_over_partitions_and_intervals_hold_their_spread():
+    samples, options = patients(3, n=50, effect=0.3), QUICK | {"n_alphas": 6, "n_bootstrap": 400}
+    cohort = as_cohort(samples)
+    order = np.argsort(samples.obs_names.astype(str), kind="stable")
+    cohort = Cohort(cohort.x[order], cohort.time[order], cohort.event[order], cohort.features, order, 0)
+    found = sfm.tl.coxnet(samples, **options | {"n_repeats": 4}, copy=True)
+    assert found["folds"]["partition"].tolist() == np.repeat(range(4), 3).tolist()
+    risks, folds = [], []
+    for seed in partition_seeds(0, 4):
+        one = nested(
+            CoxnetModel(None, np.array([0.5]), 6), cohort, np.array([0.5]), n_folds=3, n_inner_folds=3, explain=False,
+            n_jobs=1, random_state=seed,
+        )  # fmt: skip
+        risks.append(one.risk)
+        folds.append(one.fold)
+    each = [
+        sfm.metrics.survival(cohort.time, cohort.event, risk, folds=fold, n_bootstrap=400)["scores"].loc["harrell"]
+        for risk, fold in zip(risks, folds, strict=True)
+    ]
+    mine = found["scores"].loc["harrell"]
+    assert mine["value"] == pytest.approx(np.mean([one["value"] for one in each]))
+    assert mine["ci_high"] - mine["ci_low"] > np.median([one["ci_high"] - one["ci_low"] for one in each])
+    np.testing.assert_allclose(found["predictions"]["risk"].to_numpy()[order], np.mean(risks, axis=0))
+    thrice = [np.stack([one] * 3, axis=1) for one in (risks[0], folds[0])]
+    same = sfm.metrics.survival(cohort.time, cohort.event, thrice[0], folds=thrice[1], n_bootstrap=400)
+    np.testing.assert_allclose(same["scores"].loc["harrell"].to_numpy(float), each[0].to_numpy(float))
+
+
+def test_numbers_of_cells_that_go_with_survival_are_told():
+    samples = patients(0, n=40)
+    samples.obs["n_cells"] = np.argsort(np.argsort(-samples.obs["time"].to_numpy())) + 100
+    with pytest.warns(SpatialfmWarning, match=r"Numbers of cells a patient go with obs\['time'\].*cells_per_row="):
+        sfm.tl.coxnet(samples, **QUICK | {"n_alphas": 5}, copy=True)
 
 
 def test_permutation_p_value():

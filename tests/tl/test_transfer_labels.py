@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
-from spatialfm.tl._transfer_labels import novelty
+from spatialfm.stats.novelty import novelty
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_pixels_of_another_size_are_warned_of(make_sdata):
     tables = [named_table(make_sdata, seed, panel, 4, mpp, encoder) for seed, mpp in ((0, 0.5), (1, 1.0))]
     with warnings.catch_warnings():
         warnings.simplefilter("error", SpatialfmWarning)
-        sfm.tl.transfer_labels(*tables, "type", use_rep="X_classical")
+        sfm.tl.transfer_labels(*tables, "type", use_rep="X_classical", patient_key=None)
 
 
 def test_columns_of_x_are_joined_by_name(two):
@@ -158,6 +158,35 @@ def test_novelty_is_a_share_of_the_reference():
     found = novelty(reference, np.array([[50.0], [50.5], [1000.0]]), 2)
     assert found[2] == 1
     assert found[0] <= found[1] < 0.05
+
+
+def test_cells_of_patients_that_differ_are_not_novel():
+    """Patients differ by 0.6 of a cell's spread: about one in twenty ordinary cells of new ones is above 0.95."""
+
+    def cohort(n_patients, rng, prefix):
+        who = np.repeat(np.arange(n_patients), 150)
+        kind = rng.integers(0, 3, len(who))
+        values = rng.normal(size=(len(who), 6)) + rng.normal(0, 0.6, (n_patients, 6))[who]
+        values[np.arange(len(who)), kind] += 4
+        obs = pd.DataFrame({"patient": [f"{prefix}{i}" for i in who], "type": np.array(list("abc"))[kind]})
+        return AnnData(obs=obs.set_index(obs.index.astype(str)), obsm={"X_m": values})
+
+    found = {"between": [], "within": []}
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        reference, query = cohort(6, rng, "P"), cohort(6, rng, "Q")
+        common = {"use_rep": "X_m", "n_per_class": 150, "head": "linear", "copy": True}
+        for name, key in (("between", "patient"), ("within", None)):
+            table = sfm.tl.transfer_labels(reference, query, "type", **common, patient_key=key)
+            found[name].append((table["novelty"] > 0.95).mean())
+    assert np.mean(found["within"]) > 0.09
+    assert 0.02 < np.mean(found["between"]) < 0.075
+    query.obsm["X_m"] = query.obsm["X_m"] - 8  # nothing like the reference
+    table = sfm.tl.transfer_labels(reference, query, "type", **common)
+    assert (table["novelty"] > 0.95).all()
+    del reference.obs["patient"]
+    with pytest.warns(SpatialfmWarning, match=r"has no column 'patient' in obs \(patient_key=\).*look new"):
+        sfm.tl.transfer_labels(reference, query, "type", **common)
 
 
 def test_one_class_is_refused(two):

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmError, TableError, counted, listed
+from .._errors import SpatialfmError, TableError, counted, listed, warn
+from .._keys import PATIENT_KEY
 from .._preparation import preparation, prepare
 from .._public import public
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+N_HALVINGS = 3  # of the patients of a batch
 
 
 @public
@@ -23,6 +27,7 @@ def batch_effect(
     batch_key: str,
     *,
     use_rep: str | Sequence[str],
+    patient_key: str | None = PATIENT_KEY,
     lisi: bool = False,
     max_rows: int = 2000,
     random_state: int = 0,
@@ -33,6 +38,11 @@ def batch_effect(
     the batches on the first two principal components, and the adjusted Rand index of k-means with two clusters against
     the batches in the embedding. Both are 0 where batches are mixed, 1 where they are apart; lower is better,
     as long as the embedding still tells what it should.
+
+    Batches that hold different patients (or samples of other tissue) are apart by their patients, whatever the stain:
+    KRONOS compares serial sections of one tissue. Where patients are known and are not the same in both batches, the
+    same measures between random halves of the patients *within* a batch stand beside: only what goes beyond these
+    speaks of the batch.
 
     With `lisi` also iLISI (Korsunsky et al. 2019), which looks at the neighbours of each row and sees mixing that two
     clusters do not: how many batches there effectively are among them, 1 or 2, scaled as in Luecken et al. 2022. Note
@@ -48,6 +58,8 @@ def batch_effect(
     use_rep
         Key of ``obsm`` or ``"X"``, or several. Measured features are standardised over all rows, as the effect in the
         brightest marker would else be all that is seen; embeddings are taken as their model's card says.
+    patient_key
+        Column of ``obs`` with the patient (the usual one need not be there); None: not looked at.
     lisi
         Whether iLISI is worked out, by harmonypy (``pip install 'spatialfm[batch]'``; its licence is GPL-3.0).
     max_rows
@@ -57,7 +69,9 @@ def batch_effect(
 
     Returns
     -------
-    One row an embedding and pair of batches: ``use_rep``, ``first``, ``second``, ``silhouette``, ``ari``, and
+    One row an embedding and pair of batches: ``use_rep``, ``first``, ``second``, ``silhouette``, ``ari``; where
+    patients are known ``n_shared`` (patients in both), ``silhouette_patients`` and ``ari_patients`` (between halves of
+    the patients of one batch, the mean over six halvings; NaN where batches have the same patients, or one each); and
     with `lisi` ``ilisi``, the median over rows (of batches of unequal size it stays below 1 however mixed they are);
     ``attrs["preparation"]`` says what was done to the columns of each embedding.
 
@@ -68,6 +82,11 @@ def batch_effect(
     SpatialfmError
         If `lisi` is asked for and harmonypy is not installed.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If batches hold different patients, or patients are not known.
+
     Examples
     --------
     >>> import spatialfm as sfm
@@ -76,10 +95,6 @@ def batch_effect(
     >>> table.groupby("use_rep")["silhouette"].mean().shape
     (2,)
     """
-    from sklearn.cluster import KMeans
-    from sklearn.decomposition import PCA
-    from sklearn.metrics import adjusted_rand_score, silhouette_score
-
     if batch_key not in adata.obs:
         raise TableError(f"No column {batch_key!r} in obs (batch_key=); found {listed(adata.obs.columns, 12)}.")
     if missing := int(adata.obs[batch_key].isna().sum()):
@@ -98,6 +113,7 @@ def batch_effect(
             "Two of three rows are the least."
         )
     compute_lisi = _compute_lisi() if lisi else None
+    patients = _patients(adata, patient_key, batches)
     rng = np.random.default_rng(random_state)
     parts = {name: _part(np.flatnonzero(batches == name), max_rows, rng) for name in names}
     rows, prepared = [], {}
@@ -107,11 +123,9 @@ def batch_effect(
         for one, two in combinations(names, 2):
             pooled = np.concatenate([parts[one], parts[two]])
             of = np.repeat([0, 1], [len(parts[one]), len(parts[two])])
-            plane = PCA(min(2, values.shape[1]), random_state=0).fit_transform(values[pooled])
-            found = KMeans(2, n_init=10, random_state=random_state).fit_predict(values[pooled])
-            row = {"use_rep": rep, "first": one, "second": two}
-            row["silhouette"] = float(silhouette_score(plane, of))
-            row["ari"] = float(adjusted_rand_score(of, found))
+            row = {"use_rep": rep, "first": one, "second": two} | apart(values[pooled], of, random_state)
+            if patients is not None:
+                row |= _of_patients(values, parts[one], parts[two], patients, random_state)
             if compute_lisi is not None:
                 row["ilisi"] = ilisi(values[pooled], of, compute_lisi)
             rows.append(row)
@@ -119,6 +133,61 @@ def batch_effect(
     table = pd.DataFrame(rows)
     table.attrs["preparation"] = prepared
     return table
+
+
+def apart(values: np.ndarray, of: np.ndarray, random_state: int) -> dict[str, float]:
+    """Silhouette on two components, and agreement of two clusters with the two parts."""
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA
+    from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+    plane = PCA(min(2, values.shape[1]), random_state=0).fit_transform(values)
+    found = KMeans(2, n_init=10, random_state=random_state).fit_predict(values)
+    return {"silhouette": float(silhouette_score(plane, of)), "ari": float(adjusted_rand_score(of, found))}
+
+
+def _of_patients(
+    values: np.ndarray, one: np.ndarray, two: np.ndarray, patients: np.ndarray, random_state: int
+) -> dict[str, float]:
+    """The same between halves of the patients within each batch: what patients alone make of it."""
+    groups = [np.unique(patients[rows]) for rows in (one, two)]
+    shared = np.intersect1d(*groups)
+    found = {"n_shared": len(shared), "silhouette_patients": np.nan, "ari_patients": np.nan}
+    if len(shared) == max(map(len, groups)):
+        return found
+    rng, each = np.random.default_rng(random_state), []
+    for rows, names in zip((one, two), groups, strict=True):
+        for _ in range(N_HALVINGS if len(names) > 1 else 0):
+            half = np.isin(patients[rows], rng.permutation(names)[: len(names) // 2]).astype(int)
+            if 1 < half.sum() < len(half) - 1:
+                each.append(apart(values[rows], half, random_state))
+    if each:
+        found |= {f"{name}_patients": float(np.mean([one[name] for one in each])) for name in ("silhouette", "ari")}
+    return found
+
+
+def _patients(adata: AnnData, patient_key: str | None, batches: np.ndarray) -> np.ndarray | None:
+    """Patient of each row, and a word where batches have not the same; None where they are not known."""
+    if patient_key is None:
+        return None
+    if patient_key not in adata.obs:
+        if patient_key != PATIENT_KEY:
+            raise TableError(f"No column {patient_key!r} in obs (patient_key=); found {listed(adata.obs.columns, 12)}.")
+        warn(
+            f"obs has no {PATIENT_KEY!r} (patient_key=): whether batches hold different patients, which sets them "
+            "apart as a stain does, is not known. Pass patient_key= with the column, or patient_key=None for one "
+            "tissue."
+        )
+        return None
+    patients = adata.obs[patient_key].astype(str).to_numpy()
+    table = pd.crosstab(patients, batches) > 0
+    if not table.all(axis=None):
+        warn(
+            f"Not all of {counted(len(table), 'patient')} are in every batch ({int(table.all(axis=1).sum())} are): "
+            "what sets batches apart may be their patients. Compare silhouette and ari with silhouette_patients and "
+            "ari_patients, those between halves of the patients of one batch."
+        )
+    return patients
 
 
 def ilisi(values: np.ndarray, batch: np.ndarray, compute_lisi: Callable) -> float:

@@ -18,11 +18,11 @@ DRAWS_AT_ONCE = 200  # bounds the memory of the bootstrap
 def survival(
     time: Sequence[float],
     event: Sequence[bool],
-    risk: Sequence[float],
+    risk: Sequence[float] | np.ndarray,
     *,
     times: Sequence[float] | None = None,
     survival: np.ndarray | None = None,
-    folds: Sequence | None = None,
+    folds: Sequence | np.ndarray | None = None,
     n_bootstrap: int = 1000,
     alpha: float = 0.05,
     random_state: int = 0,
@@ -45,18 +45,20 @@ def survival(
         ``(n,)``, whether the event was seen.
     risk
         ``(n,)``, higher for an earlier event. For an honest score, predicted for patients that the model was not
-        fitted on.
+        fitted on. Or ``(n, n_partitions)``, predicted in several partitions into folds: scores are means over them.
     times
         Times at which AUC and Brier score are computed; at each, some have had the event and some are still seen
         (default: deciles 1 to 9 of the times of event).
     survival
-        ``(n, n_times)``, predicted probabilities of being without event at `times`, for the Brier score.
+        ``(n, n_times)``, predicted probabilities of being without event at `times`, for the Brier score; or
+        ``(n, n_times, n_partitions)``.
     folds
-        ``(n,)``, the fold in which each patient was held out. Concordance and AUC then compare patients of one fold
-        only: risks from different models need not have a common scale.
+        ``(n,)`` or ``(n, n_partitions)``, the fold in which each patient was held out. Concordance and AUC then compare
+        patients of one fold only: risks from different models need not have a common scale.
     n_bootstrap
-        Number of resamplings of patients with replacement, at least 100; 0 for no intervals. Predictions are kept, so
-        that the intervals do not hold what another training set would change.
+        Number of resamplings of patients with replacement, at least 100; 0 for no intervals. Predictions are kept: of
+        what other training sets would change the intervals hold the variance between partitions, where there are
+        several, by which they are widened.
     alpha
         1 - confidence level of the percentile intervals.
     random_state
@@ -87,21 +89,30 @@ def survival(
     0   4.0        4       2  1.0
     1   7.0        2       3  0.8
     """
-    patients = _patients(time, event, risk, folds)
+    partitions = _partitions(time, event, risk, folds)
+    patients = partitions[0]
     if n_bootstrap and (n_bootstrap < 100 or not 0 < alpha < 1):
         raise SurvivalError(
             f"n_bootstrap={n_bootstrap} and alpha={alpha} give no interval. Pass at least n_bootstrap=100 (or 0 for no "
             "intervals) and an alpha between 0 and 1."
         )
     at = _times(patients, times)
-    predicted = None if survival is None else _survival(survival, patients, at, times)
-    if np.isnan(concordance(patients, np.ones((1, len(patients.time))))[0][0]):
+    curves_of = _curves(survival, patients, at, times, len(partitions))
+    ones = np.ones((1, len(patients.time)))
+    if np.isnan([concordance(one, ones)[0][0] for one in partitions]).any():
         raise SurvivalError(
             "No two patients are comparable: nobody had the event before another patient's time"
             f"{' in the same fold' if folds is not None else ''}. Longer follow-up or more patients are needed."
         )
-    values = _all_scores(patients, np.ones((1, len(patients.time))), at, predicted)
-    draws = _bootstrap(patients, at, predicted, n_bootstrap, np.random.default_rng(random_state))
+    each = [_all_scores(one, ones, at, curve) for one, curve in zip(partitions, curves_of, strict=True)]
+    drawn = [
+        _bootstrap(one, at, curve, n_bootstrap, np.random.default_rng(random_state))  # the same draws for all
+        for one, curve in zip(partitions, curves_of, strict=True)
+    ]
+    values = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+    draws = {name: np.mean([one[name] for one in drawn], axis=0) for name in drawn[0]}
+    if len(partitions) > 1:
+        draws = {name: _widened(draws[name], values[name], [one[name] for one in each]) for name in draws}
 
     scores, curves = {}, {"time": at, **_counts(patients, at)}
     for name, value in values.items():
@@ -120,6 +131,41 @@ def decile_times(time: np.ndarray, event: np.ndarray) -> np.ndarray:
     """Distinct deciles 1 to 9 of the times of event, of those after which somebody is still seen."""
     at = np.unique(np.quantile(time[event], np.arange(0.1, 0.95, 0.1), method="lower"))
     return at[at < time.max()] if at[0] < time.max() else at[:1]
+
+
+def _partitions(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence | None) -> list[Patients]:
+    """Patients with the predictions and folds of each partition."""
+    risks, parts = np.asarray(risk), None if folds is None else np.asarray(folds)
+    if risks.ndim < 2:
+        return [_patients(time, event, risk, folds)]
+    if risks.ndim > 2 or not risks.shape[1] or (parts is not None and parts.shape != risks.shape):
+        raise SurvivalError(
+            f"risk= is {risks.shape}{'' if parts is None else f', folds= {parts.shape}'}. Pass one column a partition "
+            "in both."
+        )
+    return [_patients(time, event, risks[:, i], None if parts is None else parts[:, i]) for i in range(risks.shape[1])]
+
+
+def _curves(
+    survival: np.ndarray | None, patients: Patients, at: np.ndarray, times: Sequence[float] | None, n: int
+) -> list[np.ndarray | None]:
+    """Predicted survival of each partition."""
+    if survival is None:
+        return [None] * n
+    if np.ndim(survival) < 3:
+        return [_survival(survival, patients, at, times)] * n
+    if np.shape(survival)[2] != n:
+        raise SurvivalError(f"survival= holds {np.shape(survival)[2]} partitions, risk= {n}. Pass the same in both.")
+    return [_survival(np.asarray(survival)[:, :, i], patients, at, times) for i in range(n)]
+
+
+def _widened(draws: np.ndarray, value: np.ndarray, of_partitions: list[np.ndarray]) -> np.ndarray:
+    """Bootstrap draws ``(n_draws, k)``, moved away from their mean as far as the spread of partitions asks for."""
+    between = np.var(of_partitions, axis=0, ddof=1)
+    with np.errstate(invalid="ignore"):
+        within = np.nanvar(draws, axis=0, ddof=1) if len(draws) > 1 else np.full(value.shape[1:], np.nan)
+        factor = np.sqrt(np.divide(within + between, within, out=np.ones_like(between), where=within > 0))
+    return value + (draws - value) * factor
 
 
 def _patients(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence | None) -> Patients:

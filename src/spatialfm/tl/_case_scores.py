@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..metrics import classification
+from ..stats.draws import variance_of_mean
 
 CLASS_SCORES = ["auroc", "average_precision", "f1", "f1_macro", "balanced_accuracy"]
 NUMBER_SCORES = ["pearson", "spearman", "r2", "mae"]
@@ -113,7 +114,9 @@ def survival_scores(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> di
         return {"concordance": np.nan}
 
 
-def summarize(runs: pd.DataFrame, by: Sequence[str], scores: Sequence[str], ratio: float | None = None) -> pd.DataFrame:
+def summarize(
+    runs: pd.DataFrame, by: Sequence[str], scores: Sequence[str], ratio: float, *, published: bool = True
+) -> pd.DataFrame:
     """Mean, standard deviation and 95 % intervals of scores over the runs of each group.
 
     Parameters
@@ -125,8 +128,10 @@ def summarize(runs: pd.DataFrame, by: Sequence[str], scores: Sequence[str], rati
     scores
         Columns to summarise.
     ratio
-        Test over training cases: the corrected interval (Nadeau and Bengio, Machine Learning 2003) allows for runs
-        sharing cases. None: runs are folds, and there is no such interval.
+        Test over training cases: the interval allows for runs that share cases.
+    published
+        Whether runs are draws, and the interval that takes them for independent stands beside. Else they are folds,
+        which share cases in training alone (Nadeau and Bengio, Machine Learning 2003).
     """
     rows = []
     for group, part in runs.groupby(list(by), sort=False) if by else [((), runs)]:
@@ -134,10 +139,11 @@ def summarize(runs: pd.DataFrame, by: Sequence[str], scores: Sequence[str], rati
             values = part[score].dropna().to_numpy(float)
             row = dict(zip(by, group, strict=True)) | {"score": score, "n_runs": len(values)}
             row |= {"mean": np.mean(values) if len(values) else np.nan, "sd": _sd(values)}
-            row["low"], row["high"] = interval(values, 1.0 / max(len(values), 1), score)
-            if ratio is not None:
-                widened = 1.0 / max(len(values), 1) + ratio
-                row["low_corrected"], row["high_corrected"] = interval(values, widened, score)
+            share = 1.0 / max(len(values), 1)
+            widened = variance_of_mean(len(values), ratio) if published else share + ratio
+            row["low"], row["high"] = interval(values, widened, score)
+            if published:
+                row["low_published"], row["high_published"] = interval(values, share, score)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -153,7 +159,16 @@ def interval(values: np.ndarray, scale: float, score: str) -> tuple[float, float
     return (max(low, 0.0), min(high, 1.0)) if score in _WITHIN_0_1 else (low, high)
 
 
-def rank_test_within(score: np.ndarray, positive: np.ndarray, fold: np.ndarray) -> float:
+def times_shared(fold: np.ndarray) -> float:
+    """How many times the variance within folds that of held-out scores is, as folds share training cases.
+
+    Nadeau and Bengio's allowance of test over training cases, 1 / (K - 1), beside the 1 / K of independent folds.
+    """
+    k = len(np.unique(fold))
+    return 1 + k / (k - 1)
+
+
+def rank_test_within(score: np.ndarray, positive: np.ndarray, fold: np.ndarray, times: float = 1.0) -> float:
     """Two-sided p-value that scores of one class are higher or lower, compared within folds only.
 
     Van Elteren's combination of Wilcoxon's rank sums: each fold weighs by one over its size plus one, as scores of
@@ -170,10 +185,12 @@ def rank_test_within(score: np.ndarray, positive: np.ndarray, fold: np.ndarray) 
         ranks = stats.rankdata(score[mine])
         total += (ranks[positive[mine]].sum() - m * (n + 1) / 2) / (n + 1)
         variance += m * (n - m) / n * ranks.var(ddof=1) / (n + 1) ** 2
-    return float(stats.norm.sf(abs(total) / np.sqrt(variance)) * 2) if variance > 0 else np.nan
+    return float(stats.norm.sf(abs(total) / np.sqrt(times * variance)) * 2) if variance > 0 else np.nan
 
 
-def cox_test_within(time: np.ndarray, event: np.ndarray, risk: np.ndarray, fold: np.ndarray) -> float:
+def cox_test_within(
+    time: np.ndarray, event: np.ndarray, risk: np.ndarray, fold: np.ndarray, times: float = 1.0
+) -> float:
     """Two-sided p-value of the score test of Cox regression on a predicted risk, folds as strata."""
     from scipy import stats
 
@@ -184,10 +201,10 @@ def cox_test_within(time: np.ndarray, event: np.ndarray, risk: np.ndarray, fold:
             at_risk = risk[mine[time[mine] >= time[i]]]
             total += risk[i] - at_risk.mean()
             variance += at_risk.var()
-    return float(stats.chi2.sf(total**2 / variance, 1)) if variance > 1e-12 else np.nan
+    return float(stats.chi2.sf(total**2 / (times * variance), 1)) if variance > 1e-12 else np.nan
 
 
-def correlation_within(truth: np.ndarray, predicted: np.ndarray, fold: np.ndarray) -> float:
+def correlation_within(truth: np.ndarray, predicted: np.ndarray, fold: np.ndarray, times: float = 1.0) -> float:
     """Two-sided p-value of the correlation of what is left after the mean of each fold."""
     from scipy import stats
 
@@ -196,7 +213,7 @@ def correlation_within(truth: np.ndarray, predicted: np.ndarray, fold: np.ndarra
     if freedom < 1 or np.ptp(left[0]) == 0 or np.ptp(left[1]) == 0:
         return np.nan
     r = float(np.clip(np.corrcoef(*left)[0, 1], -1, 1))
-    t = abs(r) * np.sqrt(freedom / max(1 - r**2, 1e-15))
+    t = abs(r) * np.sqrt(freedom / max(1 - r**2, 1e-15) / times)
     return float(stats.t.sf(t, freedom) * 2)
 
 

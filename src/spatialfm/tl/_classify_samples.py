@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,10 @@ from .._progress import progress_bar
 from .._public import public
 from .._storable import write_uns
 from ..metrics import compare_representations
+from ._case_depth import CasesDepth, class_cases
 from ._case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
 from ._check import check_anndata
-from ._patient_folds import Cases, Classes, OnMissing, read_cases, read_classes, stratified_draws
+from ._patient_folds import Cases, Classes, OnMissing, read_cases, read_classes, shuffled_rows, stratified_draws
 from ._representation import each_representation
 from ._selected import OnSelected, check_cases, remember_cases, told_apart
 
@@ -41,6 +43,9 @@ def classify_samples(
     test_size: float = 0.2,
     n_permutations: int = 0,
     C: float = 1.0,
+    scale_components: bool = False,
+    class_weight: Literal["balanced"] | None = None,
+    cells_per_patient: CasesDepth = "auto",
     max_rows: int = 10_000,
     positive: str | None = None,
     patient_key: str | None = PATIENT_KEY,
@@ -55,9 +60,14 @@ def classify_samples(
 
     KRONOS's protocol (*Patient stratification with KRONOS*; Table S20): the embeddings of a patient's cells or tiles
     are reduced to 64 or 256 principal components and averaged; 100 stratified splits take 80 % of the patients for
-    training. Here means, standard deviations and components are those of the training patients of each split (the
-    paper does not say whose it took), and the same splits serve all representations. Also for tables with one row a
-    sample or patient, such as compositions (``use_rep="X"`` or a layer put into ``obsm``).
+    training. What the paper does not say is decided here: columns are standardised before components are taken (the
+    penalty is then in no unit); means, standard deviations and components are those of the training patients of each
+    split; the same splits serve all representations; they are drawn in the order of the patients' names, so that the
+    order of rows changes nothing. Also for tables with one row a sample or patient, such as compositions
+    (``use_rep="X"`` or a layer put into ``obsm``).
+
+    Whatever was fitted to all patients before (an embedding's statistics or components, types, niches, states) has seen
+    those that are held out, if not their labels.
 
     Parameters
     ----------
@@ -75,8 +85,16 @@ def classify_samples(
     n_permutations
         Shuffles of the labels between patients, each with as many splits, for the ``p_value`` of the AUROC.
     C
-        Inverse strength of the penalty, on features with standard deviation 1 over training patients; classes weigh
-        alike.
+        Inverse strength of the penalty: on components as they are, or on columns with standard deviation 1 over
+        training patients where `n_components` is None.
+    scale_components
+        Bring components to standard deviation 1 over training patients, too: the last of them, mostly noise, then
+        count like the first.
+    class_weight
+        ``"balanced"``: classes weigh alike, however many patients they have. Not published; None: as they occur.
+    cells_per_patient
+        Cells of each patient that are drawn: ``"all"`` (published); ``"even"``, as many as all have; a number; or
+        ``"auto"``: all, unless their numbers go with the label, which is then said, and equally many are drawn.
     max_rows
         Rows that components are computed from, evenly over patients; of more, a random part.
     positive
@@ -103,9 +121,9 @@ def classify_samples(
 
     - ``summary``: a row a representation, number of components asked for (0: all columns) and score (``auroc``,
       ``average_precision``, ``f1``, ``f1_macro``, ``balanced_accuracy``) with ``mean``, ``sd``, ``low`` and ``high``
-      (95 % interval of the mean over draws, as published: it shrinks with the number of draws), ``low_corrected`` and
-      ``high_corrected`` (with the variance that Nadeau and Bengio, 2003, give to draws that share patients),
-      ``p_value`` (of ``auroc``);
+      (95 % interval for new patients: the variance allows for draws that share them, after Nadeau and Bengio, 2003),
+      ``p_value`` (of ``auroc``), and ``low_published`` and ``high_published`` (interval of the mean over draws, as
+      published: it shrinks with the number of draws, and says nothing of other patients);
     - ``draws``: every score of every draw, and ``n_used`` components; ``comparison``: the representations against each
       other, from :func:`spatialfm.metrics.compare_representations`;
     - ``patients``: label, ``n`` (rows), and for each representation the mean probability of each class over the draws
@@ -133,15 +151,17 @@ def classify_samples(
     """
     check_anndata(adata, "classify_samples", key_added)
     sizes = [n_components] if n_components is None or isinstance(n_components, int) else list(n_components)
-    _check(sizes, n_draws, n_permutations, test_size, C, max_rows)
+    _check(sizes, n_draws, n_permutations, test_size, C, class_weight, max_rows)
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, {label_key: "label_key"}, **common)
     classes = read_classes(cases, label_key, positive, need=2, why="a split into training and test")
     selected = check_cases(adata, "classify_samples", use_rep, len(cases.names), on_selected)
-    values = each_representation(cases.part(adata), use_rep)
+    names = classes.names
+    cases, numbers = class_cases(adata, cases, classes.codes, names, label_key, cells_per_patient, random_state)
+    values, how = each_representation(cases.part(adata), use_rep), Probe(C, scale_components, class_weight)
     rng = np.random.default_rng(random_state)
     draws = list(stratified_draws(classes.codes, test_size, n_draws, rng))
-    part = even_part(cases.codes, max_rows, rng)
+    part = even_part(cases.codes, adata.obs_names[cases.rows], max_rows, rng)
     runs, means, null = [], {}, {}
     with progress_bar(
         total=len(values) * n_draws * (1 + n_permutations),
@@ -150,12 +170,12 @@ def classify_samples(
         for rep, matrix in values.items():
             average = case_means(matrix, cases.codes, len(cases.names))
             matrices = average, matrix[part], cases.codes[part]
-            scored, held_out = _run(*matrices, classes, draws, sizes, C, bar)
+            scored, held_out = _run(*matrices, classes, draws, sizes, how, bar)
             runs.append(scored.assign(use_rep=rep))
             for size, probability in held_out.items():
                 means |= {f"{rep}_{size}:{name}": probability[:, i] for i, name in enumerate(classes.names)}
             shuffles = (np.random.default_rng((random_state, 1, shuffle)) for shuffle in range(n_permutations))
-            null[rep] = [_shuffled(*matrices, classes, test_size, n_draws, sizes, C, bar, rng) for rng in shuffles]
+            null[rep] = [_shuffled(*matrices, classes, test_size, n_draws, sizes, how, bar, rng) for rng in shuffles]
     record = _record(pd.concat(runs, ignore_index=True), cases, classes, len(draws[0][1]))
     record["patients"] = record["patients"].assign(**means)
     record["summary"]["p_value"] = [
@@ -167,9 +187,11 @@ def classify_samples(
     record["params"] = {"label_key": label_key, "use_rep": list(values), "n_draws": n_draws, "test_size": test_size}
     record["params"] |= {"n_permutations": n_permutations, "preparation": BY_TRAINING}
     record["params"] |= {"C": float(C), "max_rows": max_rows, "positive": classes.positive_name}
+    record["params"] |= {"scale_components": scale_components, "class_weight": class_weight or "", **numbers}
     record["params"] |= {"random_state": random_state, **cases.params()}
     for row in record["summary"].query("score == 'auroc'").itertuples():
-        logger.info("%s, %s components: AUROC %.3f", row.use_rep, row.n_components or "no", row.mean)
+        what = row.use_rep, row.n_components or "no", row.mean, row.low, row.high
+        logger.info("%s, %s components: AUROC %.3f (%.3f to %.3f)", *what)
     record["params"]["selected"] = selected.text
     made = Origin("classify_samples", "held out", (label_key,), column=key_added)
     remember_cases(None if copy else adata, made, record["patients"], told_apart(means, classes.names), ["label"])
@@ -177,6 +199,15 @@ def classify_samples(
         return record
     write_uns(adata, key_added, record)
     return None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How the classifier is fitted."""
+
+    C: float = 1.0
+    scale_components: bool = False
+    class_weight: str | None = None
 
 
 def case_means(values: np.ndarray, codes: np.ndarray, n_cases: int) -> np.ndarray:
@@ -187,11 +218,11 @@ def case_means(values: np.ndarray, codes: np.ndarray, n_cases: int) -> np.ndarra
     return (ones @ values.astype(np.float64)) / np.bincount(codes, minlength=n_cases)[:, None]
 
 
-def even_part(codes: np.ndarray, max_rows: int, rng: np.random.Generator) -> np.ndarray:
+def even_part(codes: np.ndarray, names: Sequence[str], max_rows: int, rng: np.random.Generator) -> np.ndarray:
     """At most `max_rows` rows, as many of each case as can be, in order; all if they are no more."""
     if len(codes) <= max_rows:
         return np.arange(len(codes))
-    order = rng.permutation(len(codes))
+    order = shuffled_rows(names, rng)
     place = pd.Series(codes[order]).groupby(codes[order]).cumcount().to_numpy()
     return np.sort(order[np.argsort(place, kind="stable")[:max_rows]])
 
@@ -203,7 +234,7 @@ def fit_predict(
     train: np.ndarray,
     test: np.ndarray,
     sizes: Sequence[int | None],
-    C: float,
+    how: Probe,
 ) -> dict[int, tuple[np.ndarray, int]]:
     """Probabilities ``(test, classes)`` and features used, for each number of components.
 
@@ -222,7 +253,6 @@ def fit_predict(
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     varies = np.ptp(rows, axis=0) > 0
@@ -238,9 +268,10 @@ def fit_predict(
     found = {}
     for size in sizes:
         features = centred if size is None else components[:, :size]
-        model = LogisticRegression(C=C, class_weight="balanced", max_iter=2000)
-        model = make_pipeline(StandardScaler(), model).fit(features[train], codes[train])
-        found[size or ALL] = model.predict_proba(features[test]), features.shape[1]
+        if size is None or how.scale_components:
+            features = StandardScaler().fit(features[train]).transform(features)
+        model = LogisticRegression(C=how.C, class_weight=how.class_weight, max_iter=2000)
+        found[size or ALL] = model.fit(features[train], codes[train]).predict_proba(features[test]), features.shape[1]
     return found
 
 
@@ -251,7 +282,7 @@ def _run(
     classes: Classes,
     draws: list[tuple[np.ndarray, np.ndarray]],
     sizes: Sequence[int | None],
-    C: float,
+    how: Probe,
     bar: tqdm,
 ) -> tuple[pd.DataFrame, dict[int, np.ndarray]]:
     """Scores of each draw, and for each number of components the mean probabilities of held-out cases."""
@@ -260,7 +291,7 @@ def _run(
     times, scored = np.zeros((n, 1)), []
     for draw, (train, test) in enumerate(draws):
         mine = rows[np.isin(case_of_row, train)]
-        found = fit_predict(average, mine, classes.codes, train, test, sizes, C)
+        found = fit_predict(average, mine, classes.codes, train, test, sizes, how)
         for size, (probability, n_used) in found.items():
             row = {"draw": draw, "n_components": size, "n_used": n_used}
             scored.append(row | class_scores(classes.codes[test], probability, classes.positive))
@@ -279,7 +310,7 @@ def _shuffled(
     test_size: float,
     n_draws: int,
     sizes: Sequence[int | None],
-    C: float,
+    how: Probe,
     bar: tqdm,
     rng: np.random.Generator,
 ) -> dict[int, float]:
@@ -287,7 +318,7 @@ def _shuffled(
     codes = rng.permutation(classes.codes)
     scores: dict[int, list[float]] = {size or ALL: [] for size in sizes}
     for train, test in stratified_draws(codes, test_size, n_draws, rng):
-        found = fit_predict(average, rows[np.isin(case_of_row, train)], codes, train, test, sizes, C)
+        found = fit_predict(average, rows[np.isin(case_of_row, train)], codes, train, test, sizes, how)
         for size, (probability, _) in found.items():
             scores[size].append(auroc(codes[test], probability, classes.positive))
         bar.update()
@@ -304,14 +335,17 @@ def _record(runs: pd.DataFrame, cases: Cases, classes: Classes, n_test: int) -> 
     return {
         "summary": summarize(runs, ["use_rep", "n_components"], CLASS_SCORES, ratio),
         "draws": runs,
-        "comparison": compare_representations(runs.assign(compared=named), CLASS_SCORES, by="compared", ratio=ratio),
+        "comparison": compare_representations(
+            runs.assign(compared=named), CLASS_SCORES, by="compared", ratio=ratio, n_cases=len(classes.codes)
+        ),
         "patients": table.assign(n=np.bincount(cases.codes, minlength=len(cases.names))),
     }
 
 
 def _check(
-    sizes: Sequence[int | None], n_draws: int, n_permutations: int, test_size: float, C: float, max_rows: int
-) -> None:
+    sizes: Sequence[int | None], n_draws: int, n_permutations: int, test_size: float, C: float,
+    class_weight: str | None, max_rows: int,
+) -> None:  # fmt: skip
     if not sizes or any(size is not None and size < 1 for size in sizes):
         raise TableError(f"n_components={sizes} must be numbers of 1 or more, or None for all columns.")
     if n_draws < 2 or n_permutations < 0:
@@ -320,5 +354,7 @@ def _check(
         raise TableError(f"test_size={test_size} is no share between 0 and 1. Pass for example 0.2.")
     if not C > 0:
         raise TableError(f"C={C} is not positive. Pass for example 1.0.")
+    if class_weight not in (None, "balanced"):
+        raise TableError(f"class_weight={class_weight!r} is neither None nor 'balanced'.")
     if max_rows < 2:
         raise TableError(f"max_rows={max_rows} leaves nothing to compute components from. Pass 2 or more.")

@@ -145,7 +145,9 @@ def distribution_shift(
 
     Notes
     -----
-    The distance is the root of the cost :math:`\langle \pi, C \rangle` of the entropic plan. The published formula adds
+    Published is the distance of all cells of both time points; here equally many of each are drawn, since the distance
+    depends on their number, and columns are all that the embedding has (no components). The distance is the root of
+    the cost :math:`\langle \pi, C \rangle` of the entropic plan. The published formula adds
     the entropy of the plan to it, a term of at most :math:`\varepsilon \log(n_1 n_2)` that depends on the number of
     cells. The algorithm is POT's log-stabilised Sinkhorn, begun at the potentials of the exact plan.
 

@@ -17,16 +17,20 @@ from .._progress import progress_bar
 from .._public import public
 from .._storable import write_uns
 from ..metrics import compare_representations
+from ._case_depth import CasesDepth, class_cases
 from ._case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
 from ._cell_states import cell_states
 from ._check import check_anndata, codes_of, obs_column
+from ._classify_samples import case_means
 from ._composition import cross_count
-from ._patient_folds import Cases, Classes, OnMissing, read_cases, read_classes, support_draws
+from ._patient_folds import Cases, Classes, OnMissing, in_order, read_cases, read_classes, support_draws
+from ._representation import prepared
 from ._selected import OnSelected, check_cases, remember_cases, told_apart
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+AVERAGE = 0  # stands for no clusters in tables, which hold no None
 Metric = Literal["euclidean", "cityblock", "jensenshannon"]
 
 
@@ -37,11 +41,12 @@ def few_shot_samples(
     label_key: str,
     use_rep: str | Sequence[str] | None = None,
     cluster_key: str | Sequence[str] | None = None,
-    n_clusters: int | Sequence[int] = 8,
+    n_clusters: int | None | Sequence[int | None] = 8,
     n_support: int = 5,
     n_draws: int = 100,
     n_permutations: int = 0,
     metric: Metric = "euclidean",
+    cells_per_patient: CasesDepth = "auto",
     positive: str | None = None,
     patient_key: str | None = PATIENT_KEY,
     library_key: str | None = SAMPLE_KEY,
@@ -56,7 +61,8 @@ def few_shot_samples(
     KRONOS's task (*Case-level stratification with KRONOS clustering*; Table S19): cells or tiles of all patients are
     clustered by k-means, without their labels; a patient is the share of its cells in each cluster; five patients of
     each class are drawn, and every other gets the class of the nearest of them, by Euclidean distance between shares.
-    This is repeated 100 times, with the same draws for every representation.
+    This is repeated 100 times, with the same draws for every representation, made in the order of the patients' names.
+    Clusters are made of all patients, those to be classified among them, if not of their labels, as published.
 
     Parameters
     ----------
@@ -70,7 +76,8 @@ def few_shot_samples(
         Column of ``obs`` with clusters that are there (cell types, niches), or several; beside or in place of
         `use_rep`.
     n_clusters
-        Clusters of k-means, or several numbers (published: 4, 8, 16).
+        Clusters of k-means, or several numbers (published: 4, 8, 16). None: no clusters, patients are compared by
+        their average embedding, which with ``n_support=3`` is KRONOS's case retrieval (Table S23; 0 in tables).
     n_support, n_draws
         Support patients of each class; draws.
     n_permutations
@@ -78,6 +85,9 @@ def few_shot_samples(
     metric
         Distance between distributions: ``"euclidean"`` as published, ``"cityblock"`` (twice the total variation), or
         ``"jensenshannon"``.
+    cells_per_patient
+        Cells of each patient that are drawn: ``"all"`` (published); ``"even"``, as many as all have; a number; or
+        ``"auto"``: all, unless their numbers go with the label, which is then said, and equally many are drawn.
     positive
         Of two classes, the one that ``f1`` and ``average_precision`` are of (default: the last, in the order of
         categories or of the alphabet).
@@ -101,9 +111,10 @@ def few_shot_samples(
     None, or with `copy` the record. Written into ``uns[key_added]``:
 
     - ``summary``: a row a representation, number of clusters and score (``auroc``, ``average_precision``, ``f1``,
-      ``f1_macro``, ``balanced_accuracy``) with ``mean``, ``sd``, ``low`` and ``high`` (95 % interval of the mean over
-      draws, as published: it shrinks with the number of draws), ``low_corrected`` and ``high_corrected`` (with the
-      variance that Nadeau and Bengio, 2003, give to draws that share patients), ``p_value`` (of ``auroc``);
+      ``f1_macro``, ``balanced_accuracy``) with ``mean``, ``sd``, ``low`` and ``high`` (95 % interval for new patients:
+      the variance allows for draws that share patients, after Nadeau and Bengio, 2003), ``p_value`` (of ``auroc``), and
+      ``low_published`` and ``high_published`` (interval of the mean over draws, as published: it shrinks with the
+      number of draws, and says nothing of other patients);
     - ``draws``: every score of every draw; ``comparison``: the representations against each other, from
       :func:`spatialfm.metrics.compare_representations`;
     - ``patients``: label, ``n`` (cells), and for each representation the mean score of each class over the draws that
@@ -139,12 +150,16 @@ def few_shot_samples(
         )
     if metric not in ("euclidean", "cityblock", "jensenshannon"):
         raise TableError(f"metric={metric!r} is none of 'euclidean', 'cityblock', 'jensenshannon'.")
+    if metric == "jensenshannon" and (n_clusters is None or None in np.atleast_1d(np.array(n_clusters, dtype=object))):
+        raise TableError("metric='jensenshannon' compares shares, and n_clusters=None has averages. Pass 'euclidean'.")
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, {label_key: "label_key"}, **common)
     classes = read_classes(cases, label_key, positive, need=n_support + 1, why=f"n_support={n_support} and one to test")
     keys = _several(cluster_key)
     selected = check_cases(adata, "few_shot_samples", use_rep, len(cases.names), on_selected, keys)
-    shares = _all_shares(cases.part(adata), cases, use_rep, cluster_key, n_clusters, random_state)
+    names = classes.names
+    cases, numbers = class_cases(adata, cases, classes.codes, names, label_key, cells_per_patient, random_state)
+    shares = _all_shares(*in_order(adata, cases), use_rep, cluster_key, n_clusters, random_state)
     draws = list(support_draws(classes.codes, n_support, n_draws, np.random.default_rng(random_state)))
     runs, means, p_values = [], {}, []
     for (rep, k), matrix in progress_bar(
@@ -163,7 +178,7 @@ def few_shot_samples(
     record["patients"] = record["patients"].assign(**means)
     record["params"] = {"label_key": label_key, "n_support": n_support, "n_draws": n_draws, "metric": metric}
     record["params"] |= {"n_permutations": n_permutations, "positive": classes.positive_name}
-    record["params"] |= {"random_state": random_state, **cases.params()}
+    record["params"] |= {"random_state": random_state, **numbers, **cases.params()}
     record["params"]["preparation"] = {rep: preparation(adata, rep) for rep in _several(use_rep)}
     for row in record["summary"].query("score == 'balanced_accuracy'").itertuples():
         logger.info("%s, %d clusters: balanced accuracy %.3f", row.representation, row.n_clusters, row.mean)
@@ -206,7 +221,7 @@ def _all_shares(
     cases: Cases,
     use_rep: str | Sequence[str] | None,
     cluster_key: str | Sequence[str] | None,
-    n_clusters: int | Sequence[int],
+    n_clusters: int | None | Sequence[int | None],
     random_state: int,
 ) -> dict[tuple[str, int], np.ndarray]:
     """Shares ``(cases, clusters)`` by representation and number of clusters."""
@@ -219,8 +234,12 @@ def _all_shares(
         raise TableError(f"{twice.pop()!r} is in use_rep= and in cluster_key=. Rename the column of obs.")
     found = {}
     for rep in reps:
-        for k in np.atleast_1d(n_clusters).tolist():
-            states = cell_states(part, k, use_rep=rep, random_state=random_state, copy=True)
+        for k in [n_clusters] if n_clusters is None or np.isscalar(n_clusters) else n_clusters:
+            if k is None:
+                found[rep, AVERAGE] = case_means(prepared(part, rep)[0], cases.codes, len(cases.names))
+                continue
+            who = cases.key if cases.unit == "patient" else None
+            states = cell_states(part, k, use_rep=rep, patient_key=who, random_state=random_state, copy=True)
             found[rep, k] = _shares(cases, states)
     for key in keys:
         column = obs_column(part, key, "cluster_key", rows="rows")
@@ -278,6 +297,8 @@ def _record(runs: pd.DataFrame, cases: Cases, classes: Classes, n_support: int) 
     return {
         "summary": summarize(runs, ["representation", "n_clusters"], CLASS_SCORES, ratio),
         "draws": runs,
-        "comparison": compare_representations(named, CLASS_SCORES, by="compared", ratio=ratio),
+        "comparison": compare_representations(
+            named, CLASS_SCORES, by="compared", ratio=ratio, n_cases=len(classes.codes)
+        ),
         "patients": table.assign(n=np.bincount(cases.codes, minlength=len(cases.names))),
     }

@@ -18,11 +18,12 @@ from .._preparation import BY_TRAINING
 from .._progress import progress_bar
 from .._public import public
 from .._storable import write_uns
+from ._case_depth import CasesDepth, class_cases, number_cases, survival_cases
 from ._case_scores import permutation_p, summarize
 from ._check import check_anndata
-from ._mil_tasks import ClassTask, Task, TaskName, read_task, task_columns
+from ._mil_tasks import ClassTask, SurvivalTask, Task, TaskName, read_task, task_columns
 from ._outcome import EventValue, event_text
-from ._patient_folds import Cases, OnMissing, held_out_part, read_cases, stratified_folds
+from ._patient_folds import Cases, OnMissing, held_out_part, in_order, read_cases, stratified_folds
 from ._representation import representation
 from ._selected import remember_cases, told_apart
 
@@ -52,6 +53,7 @@ def mil(
     n_folds: int = 5,
     seeds: int = 5,
     n_permutations: int = 0,
+    cells_per_patient: CasesDepth = "auto",
     n_heads: int = 8,
     hidden: int | None = None,
     n_layers: int = 2,
@@ -107,6 +109,10 @@ def mil(
         Networks for each fold; their predictions and attention are averaged.
     n_permutations
         Shuffles of what is predicted between patients; for each, all is done again (``n_folds * seeds`` networks).
+    cells_per_patient
+        Cells of each patient that are drawn: ``"all"`` (published); ``"even"``, as many as all have; a number; or
+        ``"auto"``: all, unless their numbers go with what is predicted, which is then said, and equally many are drawn.
+        Those that are not drawn have no attention.
     n_heads, hidden, n_layers, dropout
         Heads, width of each (default: 256, transformer 64), layers of the transformer, share of features left out.
     learning_rate, batch_size, max_epochs, patience, validation_size
@@ -138,10 +144,11 @@ def mil(
 
     - ``patients``: truth, ``n`` (cells), ``fold`` and the prediction without the patient: ``p_<class>`` (a slash in the
       name becomes ``_``), ``predicted``, or ``risk`` (log hazard, which has no common zero between folds);
-    - ``summary``: each score with mean over seeds and folds, ``sd``, ``low`` and ``high`` (95 %, Student's t, over
-      folds), ``p_value`` (of the first score, from `n_permutations`), and ``p_two_sided``, a test of held-out
-      predictions within folds: of ``auroc`` (two classes) by van Elteren's, of ``pearson`` by correlation, of
-      ``concordance`` by the score test of Cox regression;
+    - ``summary``: each score with mean over seeds and folds, ``sd``, ``low`` and ``high`` (95 %, Student's t over
+      folds, with the variance that folds have which share training patients), ``p_value`` (of the first score, from
+      `n_permutations`), and ``p_two_sided``, a test of held-out predictions within folds, with the same allowance: of
+      ``auroc`` (two classes) by van Elteren's, of ``pearson`` by correlation, of ``concordance`` by the score test of
+      Cox regression;
     - ``classes`` (classification): AUROC, average precision and F1 of each class against the rest, with intervals over
       folds, ``p_two_sided`` as above, and ``p_t_test`` of the published protocol (t-test of held-out probabilities);
     - ``folds``: every score of every fold and seed, with epochs and sizes, to be compared between representations by
@@ -158,9 +165,10 @@ def mil(
 
     Notes
     -----
-    Two-sided tests take predictions for independent of each other, but networks of different folds share training
-    patients. Where there is nothing to find, such p-values fall below 0.05 in about one of six cohorts of 60 patients
-    (logistic regression on 5 columns, 300 cohorts), mostly with scores below chance: report ``p_value``.
+    ``p_value`` repeats everything on shuffled outcomes and holds for any cohort: report it. ``p_two_sided`` takes the
+    variance of predictions within folds (1 + K / (K - 1)) times, as networks of K folds share training patients
+    (Nadeau and Bengio, 2003; without, it falls below 0.05 in one of six cohorts of 60 patients without effect).
+    ``p_t_test``, the published one, takes held-out predictions for independent and is too small by as much.
 
     The recipe was made for hundreds of images and more. With 40 patients an epoch has two steps, and 100 epochs at 1e-4
     may end before attention is far from even. A warning then says that networks were still getting better; pass a
@@ -192,7 +200,9 @@ def mil(
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, columns, **common)
     found = read_task(name, cases, list(columns), positive, n_folds, event_value)
-    values = representation(cases.part(adata), use_rep)
+    cases, numbers = _equal(adata, cases, found, list(columns), cells_per_patient, random_state)
+    part, cases = in_order(adata, cases)
+    values = representation(part, use_rep)
 
     plan = _Plan(n_folds, seeds, recipe, bag, validation_size, device, random_state)
     with progress_bar(
@@ -211,7 +221,7 @@ def mil(
         "random_state": random_state,
     }
     record["params"] |= vars(recipe) | cases.params()
-    record["params"]["event_value"] = event_text(event_value)
+    record["params"] |= {"event_value": event_text(event_value), **numbers}
     record["params"]["positive"] = found.classes.positive_name if isinstance(found, ClassTask) else ""
     _warn_unfinished(record["folds"], recipe)
     best = record["summary"].iloc[0]
@@ -255,7 +265,7 @@ def _cross_validate(
 
     where, recipe = resolve_device(plan.device), plan.recipe
     fold = stratified_folds(task.strata, plan.n_folds, np.random.default_rng(plan.random_state))
-    bags, case_of_bag = _make_bags(values, cases.codes if plan.bag == "patient" else cases.samples, cases.codes)
+    bags, case_of_bag = _make_bags(values, cases, plan.bag)
     target = task.target(case_of_bag)
     predicted = np.zeros((len(cases.names), len(task.columns)))
     attention, runs = np.zeros(len(values), np.float32), []
@@ -278,14 +288,27 @@ def _cross_validate(
     return runs, predicted, attention, fold
 
 
-def _make_bags(values: np.ndarray, bag_of_cell: np.ndarray, case_of_cell: np.ndarray) -> tuple[Bags, np.ndarray]:
-    """Bags, and the case of each."""
+def _make_bags(values: np.ndarray, cases: Cases, bag: str) -> tuple[Bags, np.ndarray]:
+    """Bags, and the case of each; in the order of the cases' names."""
     from ._mil_training import Bags
 
-    _, codes = np.unique(bag_of_cell, return_inverse=True)
-    order = np.argsort(codes, kind="stable")
-    rows = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-    return Bags(values, rows), np.array([case_of_cell[mine[0]] for mine in rows])
+    keys = [cases.codes] if bag == "patient" else [cases.samples, cases.codes]
+    order = np.lexsort(keys)
+    changes = np.flatnonzero(np.any([np.diff(key[order]) != 0 for key in keys], axis=0)) + 1
+    rows = np.split(order, changes)
+    return Bags(values, rows), np.array([cases.codes[mine[0]] for mine in rows])
+
+
+def _equal(
+    adata: AnnData, cases: Cases, task: Task, keys: list[str], cells: CasesDepth, random_state: int
+) -> tuple[Cases, dict[str, object]]:
+    """The cases with equally many cells where their numbers go with what is predicted."""
+    if isinstance(task, ClassTask):
+        codes, names = task.classes.codes, task.classes.names
+        return class_cases(adata, cases, codes, names, keys[0], cells, random_state)
+    if isinstance(task, SurvivalTask):
+        return survival_cases(adata, cases, task.time, task.event, keys, cells, random_state)
+    return number_cases(adata, cases, task.values, keys[0], cells, random_state)
 
 
 def _shuffled(values: np.ndarray, cases: Cases, task: Task, plan: _Plan, n_permutations: int, bar: tqdm) -> np.ndarray:
@@ -335,7 +358,8 @@ def _record(
     for i, column in enumerate(task.columns):
         patients[column] = predicted[:, i]
     scores = task.score_names
-    summary = summarize(_over_seeds(runs, scores).reset_index(), [], scores)
+    folds = _over_seeds(runs, scores).reset_index()
+    summary = summarize(folds, [], scores, 1 / (len(folds) - 1), published=False)
     summary["p_value"] = np.nan
     summary.loc[0, "p_value"] = permutation_p(summary["mean"].iloc[0], null)
     summary["p_two_sided"] = summary["score"].map(task.tests(predicted, fold)).astype(float)

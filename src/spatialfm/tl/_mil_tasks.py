@@ -20,6 +20,7 @@ from ._case_scores import (
     number_scores,
     rank_test_within,
     survival_scores,
+    times_shared,
 )
 from ._outcome import EventValue, event_times, events
 from ._patient_folds import Cases, Classes, quantile_strata, read_classes
@@ -67,7 +68,7 @@ class ClassTask:
         if len(self.classes.names) > 2:
             return {}
         k = self.classes.positive
-        return {"auroc": rank_test_within(predicted[:, k], self.classes.codes == k, fold)}
+        return {"auroc": rank_test_within(predicted[:, k], self.classes.codes == k, fold, times_shared(fold))}
 
     def details(self, runs: list[tuple[int, np.ndarray]], predicted: np.ndarray, fold: np.ndarray) -> pd.DataFrame:
         """A row a class against the rest: scores with 95 % intervals over folds, and two-sided tests.
@@ -98,9 +99,9 @@ class ClassTask:
             row: dict[str, float] = {"n": int((codes == k).sum())}
             for score in folds:
                 values = folds[score].dropna().to_numpy()
-                low, high = interval(values, 1 / max(len(values), 1), score)
+                low, high = interval(values, 1 / max(len(values), 1) + 1 / max(len(values) - 1, 1), score)
                 row |= {score: values.mean() if len(values) else np.nan, f"{score}_low": low, f"{score}_high": high}
-            row["p_two_sided"] = rank_test_within(predicted[:, k], codes == k, fold)
+            row["p_two_sided"] = rank_test_within(predicted[:, k], codes == k, fold, times_shared(fold))
             one, rest = predicted[codes == k, k], predicted[codes != k, k]
             row["p_t_test"] = float(stats.ttest_ind(one, rest).pvalue) if np.ptp(predicted[:, k]) > 0 else 1.0
             rows[name] = row
@@ -138,7 +139,7 @@ class NumberTask:
 
     def tests(self, predicted: np.ndarray, fold: np.ndarray) -> dict[str, float]:
         """Two-sided p-values by score."""
-        return {"pearson": correlation_within(self.values, predicted[:, 0], fold)}
+        return {"pearson": correlation_within(self.values, predicted[:, 0], fold, times_shared(fold))}
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class SurvivalTask:
 
     def tests(self, predicted: np.ndarray, fold: np.ndarray) -> dict[str, float]:
         """Two-sided p-values by score."""
-        return {"concordance": cox_test_within(self.time, self.event, predicted[:, 0], fold)}
+        return {"concordance": cox_test_within(self.time, self.event, predicted[:, 0], fold, times_shared(fold))}
 
 
 Task = ClassTask | NumberTask | SurvivalTask

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -30,7 +30,7 @@ class Cases:
     rows: np.ndarray  # rows that take part: those of cases with all columns
     codes: np.ndarray  # case of each of them
     samples: np.ndarray  # sample of each of them
-    names: list[str]
+    names: list[str]  # sorted
     table: pd.DataFrame  # one row a case: the columns that were asked for
     unit: str  # "patient", "sample" or "row"
     key: str  # column with the case; empty where each row is one
@@ -87,7 +87,7 @@ def read_cases(
     if on_missing not in ("raise", "drop"):
         raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
     owner, samples, unit = _owner(adata, patient_key, library_key)
-    codes, names = codes_by_appearance(owner)
+    codes, names = sorted_codes(owner)
     values = {key: obs_column(adata, key, argument, allow_missing=True) for key, argument in columns.items()}
     table = pd.DataFrame({key: value_of_each(part, codes, names, unit) for key, part in values.items()}, index=names)
     missing = table.isna().any(axis=1).to_numpy()
@@ -105,6 +105,27 @@ def read_cases(
     table = table[~missing]
     key = {"patient": patient_key, "sample": library_key, "row": ""}[unit]
     return Cases(rows, kept, samples[rows], list(table.index), table, unit, str(key), int(missing.sum()))
+
+
+def sorted_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Codes and names of the values that occur, in the order of the names: folds do not hang on the order of rows."""
+    codes, names = codes_by_appearance(column)
+    order = np.argsort(np.asarray(names, dtype=str), kind="stable")
+    return np.argsort(order)[codes], [names[i] for i in order]
+
+
+def shuffled_rows(names: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """Positions at random, the same rows first in whatever order the table has them."""
+    return np.argsort(np.asarray(names, dtype=str), kind="stable")[rng.permutation(len(names))]
+
+
+def in_order(adata: AnnData, cases: Cases) -> tuple[AnnData, Cases]:
+    """Rows in the order of their names, for what draws rows by their number."""
+    order = np.argsort(adata.obs_names[cases.rows].to_numpy(str), kind="stable")
+    if (np.diff(order) == 1).all():
+        return cases.part(adata), cases
+    rows = cases.rows[order]
+    return adata[rows], replace(cases, rows=rows, codes=cases.codes[order], samples=cases.samples[order])
 
 
 def read_classes(cases: Cases, key: str, positive: str | None, *, need: int, why: str) -> Classes:

@@ -58,8 +58,10 @@ def coded(labels: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list[str]]:
     return codes, names.tolist()
 
 
-def make_head(head: Head, C: float = 1.0, *, n_train: int = 10**9, random_state: int = 0) -> Pipeline:
-    """A classifier on standardised columns, all classes weighing alike."""
+def make_head(
+    head: Head, C: float = 1.0, *, n_train: int = 10**9, class_weight: str | None = "balanced", random_state: int = 0
+) -> Pipeline:
+    """A classifier on standardised columns."""
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
@@ -67,9 +69,11 @@ def make_head(head: Head, C: float = 1.0, *, n_train: int = 10**9, random_state:
     from sklearn.preprocessing import StandardScaler
 
     if head == "linear":
-        model = LogisticRegression(C=C, class_weight="balanced", max_iter=1000, random_state=random_state)
+        model = LogisticRegression(C=C, class_weight=class_weight, max_iter=1000, random_state=random_state)
     elif head == "forest":  # as VirTues transfers signatures: Methods, Biomarker discovery
-        model = RandomForestClassifier(100, max_depth=16, class_weight="balanced", random_state=random_state, n_jobs=-1)
+        model = RandomForestClassifier(
+            100, max_depth=16, class_weight=class_weight, random_state=random_state, n_jobs=-1
+        )
     else:
         model = KNeighborsClassifier(min(15, n_train), weights="distance")
     return make_pipeline(StandardScaler(), model)
@@ -81,10 +85,12 @@ def fit_head(
     head: Head,
     C: float = 1.0,
     random_state: int = 0,
+    class_weight: str | None = "balanced",
 ) -> Probe:
     """Fit a classifier whose penalty is given."""
     codes, names = coded(labels)
-    return Probe(make_head(head, C, n_train=len(codes), random_state=random_state).fit(values, codes), names)
+    model = make_head(head, C, n_train=len(codes), class_weight=class_weight, random_state=random_state)
+    return Probe(model.fit(values, codes), names)
 
 
 def fit_probe(
@@ -95,6 +101,7 @@ def fit_probe(
     C: float | str,
     groups: np.ndarray | None = None,
     n_trials: int = N_TRIALS,
+    published: bool = False,
     random_state: int = 0,
 ) -> tuple[Probe, float]:
     """Fit a classifier; with ``C="search"`` its penalty is chosen on a fifth of the rows, by macro F1.
@@ -109,40 +116,55 @@ def fit_probe(
         Patient of each row, which stays on one side where there are at least five.
     n_trials, random_state
         Of the search.
+    published
+        As KRONOS: classes weigh as they occur, C = 1 is not among the trials, and the classifier is the one that was
+        fitted without the fifth. Else classes weigh alike, C = 1 is tried first, and it is fitted again on all rows.
 
     Returns
     -------
-    The classifier, fitted on all rows, and the C it has.
+    The classifier and the C it has.
     """
+    weight, rows = None if published else "balanced", slice(None)
     if head == "linear" and C == "search":
         smallest = np.bincount(coded(labels)[0]).min()
         if smallest < MIN_TO_TUNE:
             logger.info("the rarest class has %d labelled cells: C is 1, not tuned", smallest)
             C = 1.0
         else:
-            C = search_C(values, coded(labels)[0], groups, n_trials=n_trials, random_state=random_state)
+            codes, options = coded(labels)[0], {"n_trials": n_trials, "random_state": random_state}
+            C = search_C(values, codes, groups, **options, published=published)
+            rows = validation_split(codes, groups, random_state)[0] if published else rows
     used = 1.0 if C == "search" else float(C)
-    return fit_head(values, labels, head, used, random_state), used
+    return fit_head(values[rows], labels[rows], head, used, random_state, weight), used
 
 
 def search_C(
-    values: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, *, n_trials: int, random_state: int
+    values: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray | None,
+    *,
+    n_trials: int,
+    random_state: int,
+    published: bool = False,
 ) -> float:
     """Penalty of highest macro F1 on held-out rows, by Bayesian optimisation over 1e-10 to 1e5."""
     import optuna
     from sklearn.metrics import f1_score
 
     train, test = validation_split(labels, groups, random_state)
+    weight = None if published else "balanced"
 
     def score(trial: optuna.Trial) -> float:
-        model = make_head("linear", trial.suggest_float("C", *C_RANGE, log=True), random_state=random_state)
+        C = trial.suggest_float("C", *C_RANGE, log=True)
+        model = make_head("linear", C, class_weight=weight, random_state=random_state)
         return f1_score(labels[test], model.fit(values[train], labels[train]).predict(values[test]), average="macro")
 
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=random_state))
-        study.enqueue_trial({"C": 1.0})
+        if not published:
+            study.enqueue_trial({"C": 1.0})
         study.optimize(score, n_trials=n_trials)
     finally:
         optuna.logging.set_verbosity(level)

@@ -17,6 +17,7 @@ from .._public import public
 from ..get import basis
 from ..get import record as read_record
 from ._check import check_anndata, listed, obs_column
+from ._patient_names import suggestion
 from ._representation import representation
 from ._search_index import GRAPHS, Index, nearest, with_graph
 from ._transfer_labels import SAME
@@ -195,6 +196,8 @@ def search(
 def _patients_of(adata: AnnData, patient_key: str | None) -> np.ndarray | None:
     """Patient of each row as text; None where there is no column of the usual name."""
     if patient_key is None or (patient_key == PATIENT_KEY and PATIENT_KEY not in adata.obs):
+        if hint := suggestion(adata, patient_key, "patient_key"):
+            warn(f"No column {PATIENT_KEY!r} in obs (patient_key=), so that patients are not known.{hint}")
         return None
     return obs_column(adata, patient_key, "patient_key", rows="rows").astype(str).to_numpy()
 

@@ -14,24 +14,13 @@ from .._keys import PATIENT_KEY
 from .._origin import Origin, patient_names, remember
 from .._public import public
 from .._storable import write_uns
-from ..metrics._survival import decile_times
-from ..metrics._survival import survival as survival_scores
 from ._check import check_anndata
 from ._outcome import event_text
 from ._replaced import remove_earlier
 from ._selected import MOST_EXEMPT, OnSelected
+from ._survival_judge import judge
 from ._survival_learners import CoxnetModel, ForestModel
-from ._survival_nested import (
-    Cohort,
-    Model,
-    check_plan,
-    event_folds,
-    log_scores,
-    nested,
-    permutation_scores,
-    read_cohort,
-    within_folds,
-)
+from ._survival_nested import Cohort, check_plan, read_cohort
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -51,6 +40,7 @@ def coxnet(
     n_alphas: int = 50,
     n_folds: int = 5,
     n_inner_folds: int = 5,
+    n_repeats: int = 5,
     n_permutations: int = 0,
     n_bootstrap: int = 1000,
     time_key: str = "time",
@@ -91,7 +81,10 @@ def coxnet(
         Number of strengths of the penalty, from the one that leaves no feature to a hundredth of it (a twentieth with
         more features than patients).
     n_folds, n_inner_folds
-        Numbers of outer and inner folds; events are dealt out evenly.
+        Numbers of outer and inner folds; events are dealt out evenly, in the order of the patients' names.
+    n_repeats
+        Partitions into outer folds. One alone moves the score of the same patients by as much as 0.1: scores are means
+        over them, risks too, and their spread is in the intervals.
     n_permutations
         Number of times that the whole procedure is repeated with outcomes shuffled between patients, for a p-value; 0
         for none.
@@ -121,13 +114,14 @@ def coxnet(
     Returns
     -------
     None, or with `copy` the dictionary that is else written to ``uns[key_added]``, with ``predictions`` (a row a
-    patient). ``obs[key_added]`` is the risk, predicted while the patient was held out: the logarithm of the hazard
-    ratio to the average training patient; ``obs[key_added + "_fold"]`` the outer fold (-1 for rows left out). The
-    dictionary holds ``scores`` and ``curves`` of :func:`spatialfm.metrics.survival`, where patients are compared within
-    their fold; ``optimistic_harrell``, the concordance of a model of all patients on these same ones; with
-    `n_permutations`, ``p_value``; ``folds``, a row a fold with its size, events, chosen ``alpha`` and ``l1_ratio`` and
-    concordance; ``coefficients`` of the model of all patients, a row a feature, with ``coef`` (for one standard
-    deviation), ``hazard_ratio`` and ``n_folds``, in how many of the outer folds' models it is not 0; ``params``.
+    patient). ``obs[key_added]`` is the risk, predicted while the patient was held out (mean over partitions): the
+    logarithm of the hazard ratio to the average training patient; ``obs[key_added + "_fold"]`` the outer fold of the
+    first partition (-1 for rows left out). The dictionary holds ``scores`` and ``curves`` of
+    :func:`spatialfm.metrics.survival`, where patients are compared within their fold; ``optimistic_harrell``, the
+    concordance of a model of all patients on these same ones; with `n_permutations`, ``p_value``; ``folds``, a row a
+    partition and fold with its size, events, chosen ``alpha`` and ``l1_ratio`` and concordance; ``coefficients`` of the
+    model of all patients, a row a feature, with ``coef`` (for one standard deviation), ``hazard_ratio`` and
+    ``n_folds``, in how many of the outer folds' models, over all partitions, it is not 0; ``params``.
 
     Raises
     ------
@@ -161,10 +155,11 @@ def coxnet(
         event_value=event_value, patient_key=patient_key, on_missing=on_missing,
         on_selected=on_selected,
     )  # fmt: skip
-    check_plan(cohort, n_folds, n_inner_folds, n_components, n_bootstrap)
+    check_plan(cohort, n_folds, n_inner_folds, n_repeats, n_components, n_bootstrap)
     model = CoxnetModel(n_components, ratios, n_alphas)
-    options = {"n_folds": n_folds, "n_inner_folds": n_inner_folds, "n_jobs": n_jobs, "random_state": random_state}
-    result, final = _judge("coxnet", model, cohort, samples, n_permutations, n_bootstrap, options)
+    options = {"n_folds": n_folds, "n_inner_folds": n_inner_folds, "n_repeats": n_repeats}
+    options |= {"n_jobs": n_jobs, "random_state": random_state}
+    result, final = judge("coxnet", model, cohort, samples, n_permutations, n_bootstrap, options)
 
     coef = final.explain(None)
     table = pd.DataFrame({"coef": coef, "hazard_ratio": np.exp(coef)}, index=pd.Index(cohort.features, name="feature"))
@@ -196,6 +191,7 @@ def survival_forest(
     n_importance: int = 5,
     n_folds: int = 5,
     n_inner_folds: int = 3,
+    n_repeats: int = 3,
     n_permutations: int = 0,
     n_bootstrap: int = 1000,
     time_key: str = "time",
@@ -235,7 +231,10 @@ def survival_forest(
     n_importance
         Number of times that each feature is shuffled between held-out patients; 0 for no importance.
     n_folds, n_inner_folds
-        Numbers of outer and inner folds; events are dealt out evenly.
+        Numbers of outer and inner folds; events are dealt out evenly, in the order of the patients' names.
+    n_repeats
+        Partitions into outer folds. One alone moves the score of the same patients by as much as 0.1: scores are means
+        over them, risks too, and their spread is in the intervals.
     n_permutations
         Number of times that the whole procedure is repeated with outcomes shuffled between patients, for a p-value; 0
         for none.
@@ -304,10 +303,11 @@ def survival_forest(
         event_key=event_key, event_value=event_value, patient_key=patient_key, on_missing=on_missing,
         on_selected=on_selected,
     )  # fmt: skip
-    check_plan(cohort, n_folds, n_inner_folds, n_components, n_bootstrap)
+    check_plan(cohort, n_folds, n_inner_folds, n_repeats, n_components, n_bootstrap)
     model = ForestModel(n_components, [int(leaf) for leaf in leaves], n_trees, n_importance, random_state)
-    options = {"n_folds": n_folds, "n_inner_folds": n_inner_folds, "n_jobs": n_jobs, "random_state": random_state}
-    result, _ = _judge("survival_forest", model, cohort, samples, n_permutations, n_bootstrap, options)
+    options = {"n_folds": n_folds, "n_inner_folds": n_inner_folds, "n_repeats": n_repeats}
+    options |= {"n_jobs": n_jobs, "random_state": random_state}
+    result, _ = judge("survival_forest", model, cohort, samples, n_permutations, n_bootstrap, options)
 
     shuffled = np.sum(result.pop("explained"), axis=0)  # lost pairs (n_features, n_importance); the last row: all pairs
     if n_importance:
@@ -325,39 +325,6 @@ def survival_forest(
         "n_bootstrap": n_bootstrap,
     }
     return _write(samples, key_added, result, copy, cohort, "survival_forest")
-
-
-def _judge(
-    what: str,
-    model: Model,
-    cohort: Cohort,
-    samples: AnnData,
-    n_permutations: int,
-    n_bootstrap: int,
-    options: dict[str, int],
-) -> tuple[dict[str, object], object]:
-    """Nested score, optimistic score and p-value; and the model of all patients."""
-    times = decile_times(cohort.time, cohort.event)
-    out = nested(model, cohort, times, explain=True, **options)
-    found = survival_scores(
-        cohort.time, cohort.event, out.risk, times=times, survival=out.survival, folds=out.fold,
-        n_bootstrap=n_bootstrap, random_state=options["random_state"],
-    )  # fmt: skip
-    rng = np.random.default_rng(options["random_state"])
-    final = model.fit(cohort, model.choose(cohort, event_folds(cohort.event, options["n_inner_folds"], rng)))
-    result: dict[str, object] = dict(found)
-    result["optimistic_harrell"] = within_folds(cohort, final.risk(cohort.x), np.zeros(len(cohort.time), int))
-    if n_permutations:
-        null = permutation_scores(model, cohort, n_permutations=n_permutations, **options)
-        observed = found["scores"].loc["harrell", "value"]
-        result["p_value"] = float((1 + (null >= observed).sum()) / (1 + n_permutations))
-    result["folds"] = pd.DataFrame(out.chosen).rename_axis("fold")
-    result["explained"] = out.explained
-    risk, fold = np.full(samples.n_obs, np.nan), np.full(samples.n_obs, -1)  # of patients that are left out
-    risk[cohort.rows], fold[cohort.rows] = out.risk, out.fold
-    result["predictions"] = pd.DataFrame({"risk": risk, "fold": fold}, index=samples.obs_names)
-    log_scores(what, found["scores"], result["optimistic_harrell"], cohort)
-    return result, final
 
 
 def _params(

@@ -15,6 +15,7 @@ from .._logging import logger
 from ._check import check_anndata, check_split, listed
 from ._concordance import concordant_pairs
 from ._cox_design import design_matrix
+from ._depth import N_CELLS, survival_depth
 from ._outcome import EventValue, OnMissing, Outcome, column_as, read_outcome, value_column
 from ._representation import representation
 from ._selected import OnSelected, check_selected, columns_of, matrix_of
@@ -103,19 +104,20 @@ def read_cohort(
 ) -> Cohort:
     """Features and outcomes of the patients, after all refusals."""
     check_anndata(samples, what)
-    names = [covariates] if isinstance(covariates, str) else list(covariates or ())
-    if use_rep is None and not names:
+    taken = [covariates] if isinstance(covariates, str) else list(covariates or ())
+    if use_rep is None and not taken:
         raise SurvivalError("No features. Pass use_rep= ('X' or a key of obsm), covariates= (columns of obs), or both.")
     if layer is not None and use_rep != "X":
         raise SurvivalError(f"layer={layer!r} is read in place of X, but use_rep={use_rep!r}. Pass use_rep='X'.")
     if layer is not None and layer not in samples.layers:
         raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(samples.layers)}.")
-    if leaked := [name for name in names if name in (time_key, event_key)]:
+    if leaked := [name for name in taken if name in (time_key, event_key)]:
         raise SurvivalError(f"{listed(leaked)} is the outcome, not one of the covariates=.")
     check_split(samples, patient_key, None, SurvivalError)
-    made = columns_of(samples, names) | matrix_of(samples, use_rep)
+    made = columns_of(samples, taken) | matrix_of(samples, use_rep)
     selected = check_selected(samples, what, made, on_selected)
-    columns = pd.DataFrame({name: value_column(samples, name, "covariates") for name in names}, index=samples.obs_names)
+    values = {name: value_column(samples, name, "covariates") for name in taken}
+    columns = pd.DataFrame(values, index=samples.obs_names)
     columns[_ROW] = np.arange(samples.n_obs)
     outcome: Outcome = read_outcome(
         samples,
@@ -128,6 +130,11 @@ def read_cohort(
         columns=columns,
     )
     rows = outcome.columns[_ROW].to_numpy()
+    names = samples.obs[patient_key] if patient_key in samples.obs else samples.obs_names
+    # in the order of the patients' names: whoever sorts the table gets the same folds, trees and scores
+    order = np.argsort(np.asarray(names, dtype=str)[rows], kind="stable")
+    rows, time, event = rows[order], outcome.time[order], outcome.event[order]
+    outcome_columns = outcome.columns.iloc[order]
     parts, features = [], []
     if use_rep is not None:
         kept = samples[rows]
@@ -136,8 +143,8 @@ def read_cohort(
         parts.append(representation(kept, use_rep).astype(np.float64))
         n = parts[0].shape[1]
         features += list(samples.var_names) if use_rep == "X" else [f"{use_rep}_{i}" for i in range(n)]
-    if names:
-        design, _ = design_matrix(outcome.columns[names], {})
+    if taken:
+        design, _ = design_matrix(outcome_columns[taken], {})
         parts.append(design.to_numpy(dtype=np.float64))
         features += list(design.columns)
     if twice := sorted({str(name) for name in features if features.count(name) > 1}):
@@ -148,11 +155,24 @@ def read_cohort(
             f"{counted(x.shape[1], 'feature is', 'features are')} constant over {counted(len(x), 'patient')}: "
             "nothing can be learned."
         )
-    return Cohort(x, outcome.time, outcome.event, features, rows, outcome.n_dropped, selected.text)
+    _tell_depth(samples, rows, time, event, (time_key, event_key))
+    return Cohort(x, time, event, features, rows, outcome.n_dropped, selected.text)
 
 
-def check_plan(cohort: Cohort, n_folds: int, n_inner_folds: int, n_components: int | None, n_bootstrap: int) -> None:
+def _tell_depth(samples: AnnData, rows: np.ndarray, time: np.ndarray, event: np.ndarray, keys: Sequence[str]) -> None:
+    """Warn where numbers of cells go with survival, of a table that tells them."""
+    if N_CELLS in samples.obs and pd.api.types.is_numeric_dtype(samples.obs[N_CELLS]):
+        n_cells = samples.obs[N_CELLS].to_numpy(float, na_value=0.0)[rows]
+        remedy = 'Make the table of equally many cells: sfm.tl.composition(..., cells_per_row="even").'
+        survival_depth(n_cells, time, event, keys, remedy)
+
+
+def check_plan(
+    cohort: Cohort, n_folds: int, n_inner_folds: int, n_repeats: int, n_components: int | None, n_bootstrap: int
+) -> None:
     """Refuse what cannot be cross-validated."""
+    if n_repeats < 1:
+        raise SurvivalError(f"n_repeats={n_repeats}: one partition into folds is the least.")
     n, events = len(cohort.time), int(cohort.event.sum())
     if n_folds < 2 or n_inner_folds < 2:
         raise SurvivalError(f"n_folds={n_folds} and n_inner_folds={n_inner_folds}: both must be 2 or more.")
@@ -240,6 +260,11 @@ def nested(
     return Nested(fold, risk, survival, chosen, [part[3] for part in parts])
 
 
+def partition_seeds(random_state: int, n_repeats: int) -> list[int]:
+    """Seeds of the partitions into folds; that of the first is the one that was given."""
+    return [random_state, *np.random.default_rng((random_state, 11)).integers(2**31, size=n_repeats - 1).tolist()]
+
+
 def within_folds(cohort: Cohort, risk: np.ndarray, fold: np.ndarray) -> float:
     """Harrell's concordance over the pairs of patients of one fold."""
     counts = [concordant_pairs(cohort.time[m], cohort.event[m], risk[m]) for m in (fold == k for k in np.unique(fold))]
@@ -253,6 +278,7 @@ def permutation_scores(
     *,
     n_folds: int,
     n_inner_folds: int,
+    n_repeats: int,
     n_permutations: int,
     n_jobs: int,
     random_state: int,
@@ -264,11 +290,14 @@ def permutation_scores(
 
     def one(seed: int) -> float:
         other = cohort.shuffled(np.random.default_rng([random_state, seed]))
-        result = nested(
-            model, other, np.array([np.median(other.time)]), n_folds=n_folds, n_inner_folds=n_inner_folds,
-            explain=False, n_jobs=1, random_state=seed,
-        )  # fmt: skip
-        return within_folds(other, result.risk, result.fold)
+        scores = []
+        for of_partition in partition_seeds(seed, n_repeats):
+            result = nested(
+                model, other, np.array([np.median(other.time)]), n_folds=n_folds, n_inner_folds=n_inner_folds,
+                explain=False, n_jobs=1, random_state=of_partition,
+            )  # fmt: skip
+            scores.append(within_folds(other, result.risk, result.fold))
+        return float(np.mean(scores))
 
     runs = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(one)(seed) for seed in range(n_permutations))
     progress = progress_bar(

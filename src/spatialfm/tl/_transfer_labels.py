@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 
 from .._errors import TableError, counted, warn
-from .._keys import UNS
+from .._keys import PATIENT_KEY, UNS
 from .._logging import logger
 from .._preparation import BY_TRAINING
 from .._public import public
 from .._storable import default_key, write_uns
+from ..stats.novelty import novelty
 from ._annotate import certainty
 from ._check import check_anndata, listed, named, obs_column
+from ._patient_names import suggestion
 from ._probe import check_head, draw_per_class, fit_head
 from ._replaced import remove_earlier
 from ._representation import representation
@@ -38,6 +40,7 @@ def transfer_labels(
     C: float = 1.0,
     n_per_class: int | None = None,
     n_neighbors: int = 15,
+    patient_key: str | None = PATIENT_KEY,
     random_state: int = 0,
     key_added: str | None = None,
     copy: bool = False,
@@ -68,6 +71,10 @@ def transfer_labels(
         Training cells a class (default: the size of the smallest class, but at least 50: a class with fewer keeps all).
     n_neighbors
         Neighbours in the reference that novelty is measured by.
+    patient_key
+        Column of ``reference.obs`` with the patient, by whom novelty is calibrated. None, or a reference of one
+        patient: cells of the query are then judged by how near cells of one and the same patient are, and many
+        ordinary ones look new.
     random_state
         Seed.
     key_added
@@ -78,14 +85,21 @@ def transfer_labels(
     Returns
     -------
     None, or with `copy` a table of the query's cells with ``label``, ``confidence``, ``margin``, ``entropy`` and
-    ``novelty``: the share of reference cells that are closer to their own neighbours than this cell is to its
-    neighbours in the reference; above 0.95 the cell resembles nothing that the classifier was trained on. Written as
+    ``novelty``: the share of reference cells that are closer to their neighbours in *other* patients of the reference
+    (patients weighing alike) than this cell is to its neighbours in the reference. Above 0.95 it resembles nothing that
+    the classifier was trained on, more than patients differ: of ordinary cells of new patients about one in twenty
+    gets there. ``params["novelty"]`` says what it was calibrated by. Written as
     ``obs[key_added]``, ``obs[key_added + "_confidence"]``, ... and ``uns[key_added]["params"]``.
 
     Raises
     ------
     TableError
         If the representations cannot be compared, or there are fewer than two classes.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If the reference does not tell two patients, so that novelty cannot be calibrated between patients.
 
     Examples
     --------
@@ -107,6 +121,7 @@ def transfer_labels(
         raise TableError(
             f"obs[{label_key!r}] of the reference holds {counted(len(classes), 'class', 'classes')}. Two are needed."
         )
+    patients = reference_patients(reference, patient_key, known)
     shared = shared_columns(reference, query, use_rep)
     trained = representation(reference[known], use_rep)[:, shared[0]]
     values = representation(query, use_rep)[:, shared[1]]
@@ -115,7 +130,8 @@ def transfer_labels(
     )
     probe = fit_head(trained[rows], labels[rows], head, C, random_state)
     table = certainty(probe.predict_proba(values), probe.classes, query.obs_names, ordered=labels.ordered)
-    table["novelty"] = novelty(probe.scaler.transform(trained[rows]), probe.scaler.transform(values), n_neighbors)
+    scaled, of_query = probe.scaler.transform(trained[rows]), probe.scaler.transform(values)
+    table["novelty"] = novelty(scaled, of_query, n_neighbors, None if patients is None else patients[rows])
     n_novel = int((table["novelty"] > 0.95).sum())
     logger.info(
         "%d cells annotated from %d of %d classes, %d columns; %d (%.0f %%) resemble nothing in the reference",
@@ -136,10 +152,27 @@ def transfer_labels(
             "preparation": BY_TRAINING,
             "n_train": len(rows),
             "n_columns": trained.shape[1],
+            "novelty": "within patients" if patients is None else "between patients",
             "random_state": random_state,
         }
     }
     write_uns(query, key, record)
+    return None
+
+
+def reference_patients(reference: AnnData, patient_key: str | None, rows: np.ndarray) -> np.ndarray | None:
+    """Patient of some rows, by whom novelty is calibrated; None, and said, where there are not two."""
+    found = None
+    if patient_key is not None and (patient_key != PATIENT_KEY or PATIENT_KEY in reference.obs):
+        found = obs_column(reference, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()[rows]
+    if found is not None and len(np.unique(found)) > 1:
+        return found
+    if patient_key is not None:
+        what = "is of one patient" if found is not None else f"has no column {patient_key!r} in obs (patient_key=)"
+        warn(
+            f"The reference {what}: novelty is judged by how near cells of one patient are, so that many ordinary "
+            f"cells of other patients look new.{suggestion(reference, patient_key, 'patient_key')}"
+        )
     return None
 
 
@@ -239,13 +272,3 @@ def _joined(one: list[str], two: list[str], width: int, what: str) -> tuple[np.n
         logger.info("%d %s are in both, %d only in one", len(both), what, len(set(one) ^ set(two)))
     columns = [np.array([names.index(name) for name in both]) for names in (one, two)]
     return tuple((places[:, None] * width + np.arange(width)).ravel() for places in columns)
-
-
-def novelty(reference: np.ndarray, query: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Share of reference rows that are closer to their neighbours than each query row is to its neighbours there."""
-    from sklearn.neighbors import NearestNeighbors
-
-    n = min(n_neighbors, len(reference) - 1)
-    nearest = NearestNeighbors(n_neighbors=n).fit(reference)
-    own = np.sort(nearest.kneighbors()[0].mean(axis=1))  # without the row itself
-    return np.searchsorted(own, nearest.kneighbors(query)[0].mean(axis=1), side="left") / len(own)

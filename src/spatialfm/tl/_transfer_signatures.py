@@ -15,11 +15,12 @@ from .._origin import remember
 from .._preparation import column_scale, preparation
 from .._public import public
 from .._storable import named_table, write_obsm, write_uns
+from ..stats.novelty import novelty
 from ._check import check_anndata, listed, obs_column
 from ._replaced import remove_earlier
 from ._representation import representation
 from ._selected import inherited, matrix_of
-from ._transfer_labels import novelty, shared_columns
+from ._transfer_labels import reference_patients, shared_columns
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,7 +63,8 @@ def transfer_signatures(
     key
         Key of ``obsm`` and ``uns`` of `source`.
     patient_key
-        Column of ``source.obs``; None leaves the accuracy on held-out patients out.
+        Column of ``source.obs``; None leaves the accuracy on held-out patients out, and novelty is then not calibrated
+        between patients.
     n_trees, max_depth
         Of each forest.
     test_size
@@ -135,7 +137,8 @@ def transfer_signatures(
     write_obsm(target, key_added, found > 0.5)
     write_obsm(target, f"{key_added}_probability", found)
     mean, sd = column_scale(values, preparation(source, use_rep))
-    target.obs[f"{key_added}_novelty"] = novelty((values[some] - mean) / sd, (others - mean) / sd, n_neighbors)
+    known = reference_patients(source, patient_key, some)
+    target.obs[f"{key_added}_novelty"] = novelty((values[some] - mean) / sd, (others - mean) / sd, n_neighbors, known)
     known = source.uns.get(key, {}).get("signatures")
     table = pd.DataFrame(quality).T
     record = {
