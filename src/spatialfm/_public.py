@@ -18,6 +18,14 @@ from ._signatures import rules_of
 
 P, R = ParamSpec("P"), TypeVar("R")
 
+UNKNOWN_TO_SOME = {  # what some of the functions with a certain argument take, and others must not be guessed to
+    "entry_key": (
+        "event_key",
+        "knows no late entry (left truncation), and would count the time before it as survived. entry_key= is taken by "
+        "sfm.tl.kaplan_meier, logrank, cox, cumulative_incidence and rmst.",
+    )
+}
+
 
 def public(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator of public functions; those that take further keywords check the names of these, with `meant`."""
@@ -32,6 +40,8 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
         if not takes_more:
             for name in kwargs:
                 if name not in parameters:
+                    if name in UNKNOWN_TO_SOME and UNKNOWN_TO_SOME[name][0] in parameters:
+                        raise TypeError(f"{function.__name__}() {UNKNOWN_TO_SOME[name][1]}")
                     raise TypeError(f"{function.__name__}() has no argument {name!r}. {meant(name, named)}")
         if not rules:  # read when first called: an import costs nothing
             rules.update(rules_of(function))

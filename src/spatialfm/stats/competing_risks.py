@@ -83,6 +83,7 @@ def _counts(times, time, cause, which, entry):
     n = time.size - np.cumsum(leaving) + leaving
     if entry is not None:
         n = n - (time.size - np.searchsorted(np.sort(entry), times, side="left"))
+        n[0] = (entry <= times[0]).sum()  # at the start, who is there from the start
     d, censored = count(cause == which), count(cause == 0)
     return n, d, leaving - d - censored, censored
 

@@ -192,6 +192,7 @@ def survival_curve(
     if entry is not None:
         entered = np.bincount(np.searchsorted(times, entry), minlength=times.size)
         at_risk = at_risk - time.size + np.cumsum(entered) - entered
+        at_risk[0] = entered[0]  # at the start, who is there from the start
     survival = np.cumprod(1 - dying / np.maximum(at_risk, 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         jumps = np.where(dying > 0, dying / (at_risk * (at_risk - dying)), 0.0)
