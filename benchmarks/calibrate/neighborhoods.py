@@ -73,6 +73,35 @@ def structures(seed: int, n: tuple[int, int], p: tuple[float, float], what: str)
     return [row["ci_low"], row["ci_high"], p[0] / p[1]] if what == "interval" else [row["p_value"]]
 
 
+def nests(seed: int, area: tuple[float, float], within: str | None, pull: float = 0.0) -> np.ndarray:
+    """16 patients; round nests cover a share of the tissue by group, rules of neighbourhood are the same.
+
+    With `pull`, T cells of the second group lie in clumps wherever they are.
+    """
+    rng, parts, places = np.random.default_rng(seed), [], []
+    for i in range(16):
+        n = int(rng.choice([400, 800, 1500]))
+        side, k = np.sqrt(n) * 10, rng.poisson(4) + 2
+        xy = rng.uniform(0, side, (n, 2))
+        radius = np.sqrt(area[i % 2] * side**2 / k / np.pi) * rng.uniform(0.7, 1.3, k)
+        nest = (((xy[:, None] - rng.uniform(0, side, (k, 2))) ** 2).sum(axis=2) < radius**2).any(axis=1)
+        odds = np.where(nest[:, None], [0.75, 0.1, 0.1, 0.05], [0.2, 0.4, 0.3, 0.1])
+        clump = np.sin(xy[:, 0] / 8) * np.sin(xy[:, 1] / 8) > 0
+        odds[:, 1] *= np.exp(pull * (i % 2) * np.where(clump, 1, -1))
+        types = (rng.random((n, 1)) > np.cumsum(odds / odds.sum(axis=1, keepdims=True), axis=1)).sum(axis=1)
+        parts.append(
+            pd.DataFrame({"type": TYPES[types], "niche": np.where(nest, "nest", "stroma"), "patient": f"P{i:02d}"})
+        )
+        parts[-1]["group"] = "ab"[i % 2]
+        places.append(xy)
+    obs = pd.concat(parts, ignore_index=True)
+    obs["sample"], obs.index = obs["patient"], obs.index.astype(str)
+    cells = AnnData(obs=obs, obsm={"spatial": np.concatenate(places)})
+    table = sfm.tl.compare_enrichment(cells, "type", "group", within=within, copy=True)
+    own = table[(table["cell_type"] == "T") & (table["neighbour"] == "T")]
+    return (own if pull else table)["p_value"].to_numpy()
+
+
 UNEVEN = [200, 2000, 150, 900, 300, 1200, 250, 600, 180, 1500, 220, 400]
 CASES: list[Case] = [
     Case(
@@ -93,6 +122,30 @@ CASES: list[Case] = [
         "power",
         lambda s: contrast(s, UNEVEN, 0.47, "B"),
         100,
+    ),
+    Case(
+        "tl.compare_enrichment",
+        'nests of 15 % against 35 % of the area, within="niche"',
+        "p_value",
+        lambda s: nests(s, (0.15, 0.35), "niche"),
+        60,
+        conservative=True,
+    ),
+    Case(
+        "tl.compare_enrichment",
+        "nests of 15 % against 35 % of the area, over the whole sample",
+        "p_value",
+        lambda s: nests(s, (0.15, 0.35), None),
+        60,
+        note="another question, which is warned of: who shares tissue",
+    ),
+    Case("tl.compare_enrichment", "the same nests", "p_value", lambda s: nests(s, (0.25, 0.25), None), 60),
+    Case(
+        "tl.compare_enrichment",
+        'T cells in clumps, within="niche"',
+        "power",
+        lambda s: nests(s, (0.15, 0.35), "niche", 0.7),
+        60,
     ),
     Case(
         "tl.score_signatures",

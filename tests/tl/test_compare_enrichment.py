@@ -13,7 +13,8 @@ from scipy import stats
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
-from spatialfm.tl._compare_enrichment import expected_counts, log2_ratio, pair_counts
+from spatialfm.stats.pairs import blocks, expected_pairs
+from spatialfm.tl._compare_enrichment import log2_ratio, pair_counts
 from spatialfm.tl._group_test import rank_biserial
 
 
@@ -67,7 +68,7 @@ def test_expected_counts_are_the_mean_of_shuffles():
     graph.eliminate_zeros()
     codes, libraries = np.repeat([0, 1, 2], [5, 15, 20]), np.zeros(40, int)
     shuffled = [pair_counts(graph, rng.permutation(codes), libraries, 3, 1)[0] for _ in range(4000)]
-    expected = expected_counts(np.array([graph.nnz]), np.bincount(codes)[None])[0]
+    expected = expected_pairs(graph, codes, np.zeros(40, int), np.zeros(1, int), 3)[0]
     error = np.std(shuffled, axis=0) / np.sqrt(4000)
     assert (np.abs(np.mean(shuffled, axis=0) - expected) < 4.5 * error).all()
     assert expected.sum() == pytest.approx(graph.nnz)
@@ -82,6 +83,85 @@ def shuffled(one, two, statistic) -> float:
             found.append(abs(statistic(pooled[~second], pooled[second]).statistic))
         observed = abs(statistic(one, two).statistic)
     return (np.nan_to_num(found, nan=0.0, posinf=np.inf) >= observed * (1 - 1e-9)).mean()
+
+
+def test_expected_counts_within_areas_are_the_mean_of_shuffles_within_them():
+    from scipy.sparse import random as random_graph
+
+    rng = np.random.default_rng(1)
+    graph = random_graph(60, 60, 0.2, random_state=1, format="csr")
+    graph.setdiag(0)
+    graph.eliminate_zeros()
+    codes, areas = rng.integers(0, 3, 60), np.repeat([0, 1, 2], [10, 20, 30])
+    total = []
+    for _ in range(4000):
+        shuffled = codes.copy()
+        for area in range(3):
+            shuffled[areas == area] = rng.permutation(codes[areas == area])
+        total.append(pair_counts(graph, shuffled, np.zeros(60, int), 3, 1)[0])
+    expected = expected_pairs(graph, codes, areas, np.zeros(3, int), 3)[0]
+    error = np.std(total, axis=0) / np.sqrt(4000)
+    assert (np.abs(np.mean(total, axis=0) - expected) < 4.5 * error).all()
+
+
+def test_blocks_are_small_compact_and_whole():
+    xy = np.random.default_rng(0).uniform(0, 100, (1000, 2))
+    found = blocks(xy, 60)
+    sizes = np.bincount(found)
+    assert sizes.max() <= 60
+    assert sizes.min() >= 30
+    for one in range(len(sizes)):
+        assert np.ptp(xy[found == one], axis=0).max() < 45
+
+
+def nests(n_patients=16, seed=0):
+    """Nests cover 15 % of the tissue in group a, 40 % in b; within nests and outside the rules are the same."""
+    rng, parts, places = np.random.default_rng(seed), [], []
+    for patient in range(n_patients):
+        group = "ab"[patient % 2]
+        xy = rng.uniform(0, 200, (600, 2))
+        nest = xy[:, 0] < 200 * (0.15 if group == "a" else 0.4) * rng.uniform(0.8, 1.2)
+        types = np.where(
+            rng.random(600) < np.where(nest, 0.75, 0.2), "tumor", np.where(rng.random(600) < 0.6, "T", "B")
+        )
+        parts.append(pd.DataFrame({"type": types, "patient": f"P{patient:02d}", "group": group, "nest": nest}))
+        places.append(xy)
+    obs = pd.concat(parts, ignore_index=True)
+    obs["sample"], obs.index = obs["patient"], obs.index.astype(str)
+    obs["niche"] = np.where(obs["nest"], "nest", "stroma")
+    return AnnData(obs=obs, obsm={"spatial": np.concatenate(places)})
+
+
+def test_more_nest_is_no_other_rule_of_neighbours():
+    cells = nests()
+    with pytest.warns(SpatialfmWarning, match='differ already in how types are spread .* Pass within="niche"'):
+        sfm.tl.compare_enrichment(cells, "type", "group", key_added="whole")
+    whole = cells.uns["whole"]["table"]
+    assert (whole["p_value"] < 0.05).mean() > 0.4
+    assert cells.uns["whole"]["params"]["question"].startswith("over the whole sample")
+    p = []
+    for seed in range(6):
+        cells = nests(seed=seed)
+        sfm.tl.compare_enrichment(cells, "type", "group", within="niche")
+        p.append(cells.uns["compare_enrichment"]["table"]["p_value"])
+    assert (np.array(p) < 0.05).mean() < 0.1
+    assert cells.uns["compare_enrichment"]["params"]["within"] == "niche"
+    with pytest.raises(TableError, match=r"No column 'region' in obs \(within=\)"):
+        sfm.tl.compare_enrichment(cells, "type", "group", within="region")
+
+
+def test_a_difference_within_niches_is_found():
+    cells = nests()
+    rng = np.random.default_rng(0)
+    b = ((cells.obs["group"] == "b") & (cells.obsm["spatial"][:, 1] % 40 < 20)).to_numpy()
+    # in group b, half of the stripes have no T cells and the others more: T cells draw T cells
+    other = b & (cells.obs["type"] == "T").to_numpy()
+    types = cells.obs["type"].to_numpy(dtype=object)
+    types[other] = rng.choice(["B", "tumor"], other.sum())
+    cells.obs["type"] = types
+    table = sfm.tl.compare_enrichment(cells, "type", "group", within="niche", copy=True)
+    assert row(table, "T", "T")["p_value"] < 0.01
+    assert row(table, "T", "T")["difference"] > 0
 
 
 def test_statistics_are_those_of_other_libraries():

@@ -13,6 +13,7 @@ from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from .._public import public
 from .._storable import write_uns
+from ..stats.pairs import blocks, expected_pairs
 from ._check import check_anndata, codes_of, listed, named, obs_column
 from ._group_test import LEAST, benjamini_hochberg, rank_biserial
 from ._neighborhood_composition import _check_size, _coordinates, _libraries, _spatial_graph
@@ -22,12 +23,17 @@ if TYPE_CHECKING:
     from scipy.sparse import spmatrix
 
 
+UNCONDITIONAL = "over the whole sample: do types share tissue more"
+AREA = 100  # cells of an area that is large against a neighborhood
+
+
 @public
 def compare_enrichment(
     adata: AnnData,
     cluster_key: str,
     group_key: str,
     *,
+    within: str | None = None,
     n_neighbors: int | None = None,
     radius: float | None = None,
     library_key: str = SAMPLE_KEY,
@@ -41,11 +47,18 @@ def compare_enrichment(
 ) -> pd.DataFrame | None:
     """Compare who neighbours whom between groups of patients.
 
-    In each sample, neighbours of each pair of types are counted and divided by what the composition of that sample
-    lets expect: were the labels shuffled over its cells, ``n_a * n_b / (n * (n - 1))`` of all neighbours would be a
-    pair of types ``a`` and ``b``. The base-2 logarithm of the ratio is 0 as by chance, 1 where a pair is twice as
-    frequent. Unlike the z-score of a permutation test it does not grow with the number of cells, so that samples of
-    all sizes can be compared. It is averaged over the samples of each patient; patients, not cells, are compared.
+    In each sample, neighbours of each pair of types are counted and divided by what chance lets expect. The base-2
+    logarithm of the ratio is 0 as by chance, 1 where a pair is twice as frequent. Unlike the z-score of a permutation
+    test it does not grow with the number of cells, so that samples of all sizes can be compared. It is averaged over
+    the samples of each patient; patients, not cells, are compared.
+
+    What chance is decides on the question. Without `within`, labels are shuffled over the whole sample (of all
+    neighbours ``n_a * n_b / (n * (n - 1))`` are then a pair of types ``a`` and ``b``). The question is whether types
+    *share tissue* more in one group, for whatever reason: a group with larger tumor nests differs in most pairs, though
+    cells choose their neighbours by the same rules (simulated: p below 0.05 in half of the pairs). With `within`,
+    labels are shuffled within each niche (or region) of a sample, and the question is whether types are neighbours more
+    often than their niches explain. Where groups differ in how types are spread over areas of about 100 cells, a call
+    without `within` warns.
 
     Ratios of few neighbours scatter more. Where a type is far rarer in one group than in the other, the rank test finds
     too many differences in pairs of which little more than `min_expected` are expected (simulated without any: 14 %
@@ -57,6 +70,8 @@ def compare_enrichment(
         Cells.
     cluster_key, group_key
         Columns of ``obs``: cell types (or niches), and the groups, one for all cells of a patient.
+    within
+        Column of ``obs`` with the niche, region or compartment of each cell, within which labels are shuffled.
     n_neighbors, radius
         Neighbours are so many nearest cells, or all cells within this distance (units of ``obsm[spatial_key]``, µm
         where the readers made it). Exactly one is given; with neither, 10 nearest cells.
@@ -111,9 +126,8 @@ def compare_enrichment(
     units = units.loc[list(libraries.categories)]
     graph = _spatial_graph(_coordinates(cells, spatial_key), libraries, radius, n_neighbors)
     observed = pair_counts(graph, codes, libraries.codes, len(names), len(units))
-    sizes = np.zeros((len(units), len(names)))
-    np.add.at(sizes, (libraries.codes, codes), 1)
-    expected = expected_counts(observed.sum(axis=(1, 2)), sizes)
+    niche = np.zeros(cells.n_obs, int) if within is None else codes_of(obs_column(cells, within, "within"))[0]
+    expected = _expected(graph, codes, niche, libraries.codes, len(names))
     ratio = log2_ratio(observed, expected, min_expected)
     pairs = [(a, b) for a, b in product(range(len(names)), repeat=2) if radius is None or a <= b]
     samples = _long(units, names, pairs, {"observed": observed, "expected": expected, "log2_ratio": ratio})
@@ -123,6 +137,9 @@ def compare_enrichment(
         .reset_index()
     )
     table = _compare(patients, [(names[a], names[b]) for a, b in pairs], alpha)
+    if within is None:
+        chance = {"n_types": len(names), "expected": expected, "min_expected": min_expected}
+        _tell_areas(graph, codes, libraries.codes, _coordinates(cells, spatial_key), units, chance, pairs)
     if table["p_value"].isna().all():
         warn(
             f"No pair of types has a value in {LEAST} patients of two groups, so nothing is tested. Lower "
@@ -135,6 +152,7 @@ def compare_enrichment(
         return table
     params = {"cluster_key": cluster_key, "group_key": group_key, "library_key": library_key}
     params |= {"patient_key": patient_key, "min_expected": min_expected, "alpha": alpha}
+    params |= {"within": within or "", "question": UNCONDITIONAL if within is None else f"within obs[{within!r}]"}
     params |= {"radius": radius} if radius is not None else {"n_neighbors": n_neighbors}
     write_uns(adata, key_added, {"table": table, "samples": samples, "patients": patients, "params": params})
     return None
@@ -152,29 +170,44 @@ def pair_counts(
     return counts.reshape(n_libraries, n_types, n_types).astype(float)
 
 
-def expected_counts(n_edges: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Mean of `pair_counts` over all ways to shuffle labels within a library, in closed form.
+def _expected(graph: spmatrix, codes: np.ndarray, niche: np.ndarray, libraries: np.ndarray, n_types: int) -> np.ndarray:
+    """Mean of `pair_counts` over shuffles of labels within each niche of each library."""
+    both, areas = np.unique(np.stack([libraries, niche]), axis=1, return_inverse=True)
+    return expected_pairs(graph, codes, areas.ravel(), both[0], n_types)
 
-    Parameters
-    ----------
-    n_edges
-        Neighbours in each library, ``(libraries,)``; no cell is its own.
-    sizes
-        Cells of each type, ``(libraries, types)``.
 
-    Examples
-    --------
-    Of three cells, two a and one b, each with one neighbour: a third of the neighbours is expected to be a of a.
-
-    >>> import numpy as np
-    >>> expected_counts(np.array([3]), np.array([[2, 1]]))
-    array([[[1., 1.],
-            [1., 0.]]])
-    """
-    sizes = sizes.astype(float)
-    total = sizes.sum(axis=1)
-    ordered = sizes[:, :, None] * sizes[:, None, :] - np.eye(sizes.shape[1]) * sizes[:, :, None]
-    return n_edges[:, None, None] * ordered / np.maximum(total * (total - 1), 1)[:, None, None]
+def _tell_areas(
+    graph: spmatrix,
+    codes: np.ndarray,
+    libraries: np.ndarray,
+    positions: np.ndarray,
+    units: pd.DataFrame,
+    chance: dict,
+    pairs: list[tuple[int, int]],
+) -> None:
+    """Warn where groups differ in how types are spread over areas that are large against a neighborhood."""
+    area = np.zeros(len(codes), int)
+    for library in range(len(units)):
+        mine = libraries == library
+        area[mine] = blocks(positions[mine], AREA)
+    of_areas = _expected(graph, codes, area, libraries, chance["n_types"])
+    spread = log2_ratio(of_areas, chance["expected"], chance["min_expected"])
+    groups, patients = units["group"].cat.categories, units["patient"]
+    means = pd.DataFrame(spread.reshape(len(units), -1)).groupby(patients.to_numpy(), sort=False).mean()
+    group = units.drop_duplicates("patient")["group"].to_numpy()
+    p = []
+    for a, b in pairs:
+        values = means[a * chance["n_types"] + b].to_numpy()
+        for first, second in combinations(groups, 2):
+            parts = [values[(group == one) & np.isfinite(values)] for one in (first, second)]
+            p.append(rank_biserial(*parts, 199)[1] if min(map(len, parts)) >= LEAST else np.nan)
+    different = benjamini_hochberg(pd.Series(p, dtype=float)) < 0.05
+    if different.any():
+        warn(
+            f"In {different.sum()} of {len(p)} comparisons groups differ already in how types are spread over areas of "
+            f"about {AREA} cells: where one group has more of a tissue, its types are neighbours more often under the "
+            'same rules. Pass within="niche", or the column that says which tissue a cell is in, to shuffle within it.'
+        )
 
 
 def log2_ratio(observed: np.ndarray, expected: np.ndarray, min_expected: float) -> np.ndarray:
