@@ -144,7 +144,7 @@ CASES: list[Case] = [
         "tl.compare_enrichment",
         'T cells in clumps, within="niche"',
         "power",
-        lambda s: nests(s, (0.15, 0.35), "niche", 0.7),
+        lambda s: nests(s, (0.15, 0.35), "niche", 1.5),
         60,
     ),
     Case(
