@@ -110,6 +110,20 @@ def _run(name, cells, *args, **kwargs):
     return cells
 
 
+def _together(cells):
+    patients = _on_patients("compare_composition", cells, "arm")
+    sfm.tl.correct_together({"a/b": patients})
+    return patients
+
+
+def _cores(cells, group_key, **kwargs):
+    """Several samples of each patient, compared as they are."""
+    cells.obs["core"] = cells.obs["patient"].astype(str) + np.where(np.arange(cells.n_obs) % 2, "/1", "/2")
+    cells.obs["when"] = np.where(np.arange(cells.n_obs) % 2, "after", "before")
+    samples = sfm.tl.composition(cells, "phenotype", library_key="core")
+    return _run("compare_composition", samples, group_key, n_permutations=99, **kwargs)
+
+
 def _on_patients(name, cells, *args, **kwargs):
     return _run(name, patients_of(cells), *args, **kwargs)
 
@@ -158,7 +172,11 @@ CELLS = {  # what is written into a table of cells or patients
         lambda c: _on_patients("compare_composition", c, "arm"),
         lambda c: _on_patients("compare_composition", c, "stage"),
         lambda c: _on_patients("compare_composition", c, "responded"),
+        lambda c: _cores(c, "when", pair_key="patient"),
+        lambda c: _cores(c, "arm", model="mixed"),
+        lambda c: _cores(c, "arm", time_key="when"),
     ],
+    "correct_together": [_together],
     "compare_enrichment": [lambda c: _run("compare_enrichment", c, "phenotype", "arm", n_neighbors=6, min_expected=1)],
     "composition": [patients_of],
     "concordance": [lambda c: _on_patients("concordance", c, "CD8 T", **COMMON)],

@@ -108,9 +108,9 @@ def compare_composition(
     if kind == "dots":
         groups = [str(name) for name in params["groups"]]
         colors = category_colors(groups, palette, stored_colors(samples, str(params["group_key"]), groups))
-        parts = _fractions(samples, table, groups, str(params["group_key"]))
+        parts = _fractions(samples, table, groups, params)
         ax = new_axes(ax, figsize or (1.6 + len(table) * (0.25 + 0.32 * len(groups)), 3.9))
-        _draw_dots(ax, parts, table, dict(zip(groups, colors, strict=True)), str(params["group_key"]))
+        _draw_dots(ax, parts, table, dict(zip(groups, colors, strict=True)), params)
         if params.get("model") == "pairs":
             _draw_pairs(ax, samples, table, groups, params)
         ax.annotate(
@@ -155,9 +155,10 @@ def _shown(table: pd.DataFrame, types: Sequence[str] | None, sort: bool) -> pd.D
 
 
 def _fractions(
-    samples: AnnData, table: pd.DataFrame, groups: list[str], group_key: str
+    samples: AnnData, table: pd.DataFrame, groups: list[str], params: dict[str, Any]
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Fractions of the patients of each (type, group)."""
+    """Fractions of the patients of each (type, group), or their changes."""
+    group_key = str(params["group_key"])
     if group_key not in samples.obs or not set(table.index) <= set(samples.var_names):
         raise TableError(
             f"The samples no longer have obs[{group_key!r}] and the types that were compared. Compare again with "
@@ -166,7 +167,26 @@ def _fractions(
     values = samples.X.toarray() if hasattr(samples.X, "toarray") else np.asarray(samples.X)
     values = pd.DataFrame(values, columns=samples.var_names)
     of = samples.obs[group_key].astype(object).map(str).to_numpy()
+    if params.get("model") == "changes":
+        values, of = _changes(samples, values, of, params)
     return {(name, group): values.loc[of == group, name].to_numpy(float) for name in table.index for group in groups}
+
+
+def _changes(
+    samples: AnnData, values: pd.DataFrame, of: np.ndarray, params: dict[str, Any]
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Later minus earlier fraction of each patient that has both, samples of a time point pooled by their cells."""
+    key = str(params["pair_key"] or params["patient_key"])
+    units, time = samples.obs[key].astype(str).to_numpy(), samples.obs[str(params["time_key"])]
+    later = (time.astype(object).map(str) == str(params["time_points"][1])).to_numpy()
+    if "counts" in samples.layers:
+        values = samples.to_df("counts").reset_index(drop=True)
+    known = np.isin(of, [str(name) for name in params["groups"]])
+    sums = values[known].groupby([units[known], later[known]]).sum()
+    shares = sums.div(sums.sum(axis=1), axis=0).unstack().dropna()
+    change = pd.DataFrame({name: shares[name][True] - shares[name][False] for name in values})
+    group = pd.Series(of[known], units[known]).groupby(level=0).first()
+    return change.reset_index(drop=True), group.loc[change.index].to_numpy()
 
 
 def _draw_dots(
@@ -174,8 +194,9 @@ def _draw_dots(
     parts: dict[tuple[str, str], np.ndarray],
     table: pd.DataFrame,
     color_of: dict[str, str],
-    group_key: str,
+    params: dict[str, Any],
 ) -> None:
+    changes, group_key = params.get("model") == "changes", str(params["group_key"])
     rng, n = np.random.default_rng(0), len(color_of)
     offsets = (np.arange(n) - (n - 1) / 2) * 0.8 / n
     width = 0.62 / n
@@ -192,17 +213,8 @@ def _draw_dots(
             )  # fmt: skip
             at = x + offset + rng.uniform(-0.32, 0.32, len(mine)) * width
             ax.scatter(at, mine, s=11, color=color, alpha=0.75, linewidths=0, zorder=3)
-    ax.set_yscale("function", functions=(lambda y: np.sqrt(np.clip(y, 0, None)), np.square))
-    top = max(float(mine.max()) for mine in parts.values() if len(mine))
-    top = min(1.0, 1.08 * top) or 1.0
-    # ticks that are apart on the root
-    ticks, last = [], -np.inf
-    for tick in TICKS[TICKS <= top]:
-        if np.sqrt(tick) - last >= 0.075 * np.sqrt(top):
-            ticks.append(tick)
-            last = np.sqrt(tick)
-    ax.set_yticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
-    ax.set(xlim=(-0.5, len(table) - 0.5), ylim=(0, top), ylabel="Fraction of cells")
+    _root_axis(ax, parts, signed=changes)
+    ax.set(xlim=(-0.5, len(table) - 0.5), ylabel="Change of the fraction of cells" if changes else "Fraction of cells")
     ax.set_xticks(
         range(len(table)), [str(name) for name in table.index], rotation=35, ha="right", rotation_mode="anchor"
     )
@@ -224,6 +236,26 @@ def _draw_dots(
             va="bottom", fontsize="small", fontstyle="italic", annotation_clip=False,
         )  # fmt: skip
     _group_legend(ax, {g: len(parts[table.index[0], g]) for g in color_of}, color_of, group_key)
+
+
+def _root_axis(ax: Axes, parts: dict[tuple[str, str], np.ndarray], signed: bool) -> None:
+    """A square root of fractions, of both signs for changes, with ticks that are apart on it."""
+    top = max(float(np.abs(mine).max()) for mine in parts.values() if len(mine))
+    top = min(1.0, 1.08 * top) or 1.0
+    if signed:
+        ax.set_yscale("function", functions=(lambda y: np.sign(y) * np.sqrt(np.abs(y)), lambda y: np.sign(y) * y**2))
+        ax.axhline(0, color="0.6", lw=0.9, zorder=1)
+    else:
+        ax.set_yscale("function", functions=(lambda y: np.sqrt(np.clip(y, 0, None)), np.square))
+    ticks, last = [], -np.inf
+    for tick in TICKS[TICKS <= top]:
+        if np.sqrt(tick) - last >= (0.15 if signed else 0.075) * np.sqrt(top):
+            ticks.append(tick)
+            last = np.sqrt(tick)
+    if signed:
+        ticks = sorted({sign * tick + 0.0 for tick in ticks for sign in (-1.0, 1.0)})
+    ax.set_yticks(ticks, [f"{100 * tick:{'+' if signed and tick else ''}g} %" for tick in ticks])
+    ax.set(ylim=(-top if signed else 0, top))
 
 
 def _group_legend(ax: Axes, sizes: dict[str, int], color_of: dict[str, str], group_key: str) -> None:

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_compare_enrichment": ["compare_enrichment"],
         "_composition": ["composition"],
         "_concordance": ["concordance"],
+        "_correct_together": ["correct_together"],
         "_cox": ["cox"],
         "_cumulative_incidence": ["cumulative_incidence"],
         "_cut_point": ["cut_point"],
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from ._compare_enrichment import compare_enrichment
     from ._composition import composition
     from ._concordance import concordance
+    from ._correct_together import correct_together
     from ._cox import cox
     from ._cumulative_incidence import cumulative_incidence
     from ._cut_point import cut_point

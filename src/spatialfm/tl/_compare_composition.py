@@ -198,6 +198,7 @@ def compare_composition(
     params |= {DATA: fingerprint(samples, [group_key, *names, *(v for v in keys.values() if v)], x=True), "note": NOTE}
     params |= {"model": rows.model, "covariates": np.array(names, dtype=object)} | {k: v or "" for k, v in keys.items()}
     params |= {"reference": table.index[frame].to_numpy(dtype=object), "reference_given": reference is not None}
+    params |= {"patient_key": patient_key or "", "time_points": np.array(rows.time_names, dtype=object)}
     params |= {"pseudocount": float(pseudocount), "n_permutations": int(n_permutations)}
     params |= {"n_rows": len(rows.codes), "counts_known": rows.known, "random_state": random_state}
     units = rows.units if rows.units is not None else rows.codes

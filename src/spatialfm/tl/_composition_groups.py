@@ -36,6 +36,7 @@ class Rows:
     blocks: np.ndarray | None = None
     time: np.ndarray | None = None
     model: str = "groups"  # "pairs", "changes", "mixed"
+    time_names: tuple[str, ...] = ()
 
     @property
     def shares(self) -> np.ndarray:

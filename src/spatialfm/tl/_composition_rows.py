@@ -61,7 +61,8 @@ def read_rows(
         covariates=_terms({key: columns[key][keep] for key in wanted}, int(keep.sum())),
         units=None if units is None else pd.factorize(units[keep])[0],
         blocks=None if block_key is None else pd.factorize(columns[block_key][keep])[0],
-        time=None if time_key is None else _time(columns[time_key][keep], time_key),
+        time=None if time_key is None else _time(columns[time_key][keep], time_key).codes,
+        time_names=() if time_key is None else tuple(_time(columns[time_key][keep], time_key).categories),
         model="changes" if time_key else "pairs" if pair_key else model or "groups",
     )
     rows = _paired(rows, group_key) if rows.model in ("pairs", "changes") else rows
@@ -153,14 +154,14 @@ def _terms(columns: dict[str, pd.Series], n: int) -> np.ndarray:
     return np.column_stack(terms) if terms else np.zeros((n, 0))
 
 
-def _time(column: pd.Series, time_key: str) -> np.ndarray:
+def _time(column: pd.Series, time_key: str) -> pd.Categorical:
     values = named(column, "time_key")
     if len(values.cat.categories) != 2:
         raise TableError(
             f"obs[{time_key!r}] (time_key=) has {counted(len(values.cat.categories), 'time point')}: "
             f"{listed(values.cat.categories)}. A change is between two; keep these rows and compare them alone."
         )
-    return values.cat.codes.to_numpy().astype(int)
+    return values.array
 
 
 def _paired(rows: Rows, group_key: str) -> Rows:
