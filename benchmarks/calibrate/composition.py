@@ -140,8 +140,10 @@ def _power(setting: str, make: Callable, row: int, columns: tuple[str, ...] = BO
 
 LARGER = "the larger of two p-values"
 CASES = [
-    *_null("16 against 16 patients", cohort, cheap=True, conservative=True, note=LARGER),
-    *_null("200 against 5,000 cells", partial(cohort, **UNEQUAL), cheap=True, conservative=True, note=LARGER),
+    *_null("16 against 16 patients", cohort, cheap=True, cohorts=100, conservative=True, note=LARGER),
+    *_null(
+        "200 against 5,000 cells", partial(cohort, **UNEQUAL), cheap=True, cohorts=100, conservative=True, note=LARGER
+    ),
     *_null("200 against 5,000 cells, rarest type", partial(cohort, **UNEQUAL), [7], cohorts=400),
     *_null("clr-t, 200 against 5,000 cells", partial(cohort, **UNEQUAL), columns=("p_value",), method="clr-t"),
     *_null(
