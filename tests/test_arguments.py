@@ -149,7 +149,8 @@ def corpus(cells: AnnData, images) -> dict[str, list[object]]:
 
 def valid(hint: object, cells: AnnData, images) -> object:
     """A value that the type allows, for the arguments that are not tried."""
-    for value in (cells, images, "type", [0.5], [True], ["a"], pd.DataFrame({"a": [1.0]}), np.zeros((3, 2))):
+    tables = {"a": pd.DataFrame({"p_value": [0.5]})}
+    for value in (cells, images, "type", [0.5], [True], ["a"], tables["a"], np.zeros((3, 2)), tables):
         if fits(value, hint):
             return value
     if isinstance(hint, type) and hint.__name__ == "Index":
