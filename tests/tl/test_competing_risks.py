@@ -228,3 +228,17 @@ def test_figure_refuses_other_events():
     samples.obs["event"] = 1
     with pytest.raises(TableError, match=r"changed since"):
         sfm.pl.cumulative_incidence(samples, show=False)
+
+
+def test_separation_and_gaps_are_named():
+    samples = cohort()
+    samples.obs["sure"] = (samples.obs["event"] == 1).astype(float)
+    with pytest.raises(SurvivalError, match=r"finite coefficient: leave it out\.$"):
+        sfm.tl.fine_gray(samples, "sure", event_value=1)
+    samples.obs["event"] = samples.obs["event"].astype(float)
+    samples.obs.loc["P3", "event"] = np.nan
+    with pytest.raises(SurvivalError, match=r"1 of 80 rows have no value in 'event': 'P3'"):
+        sfm.tl.cumulative_incidence(samples)
+    groups = sfm.tl.cumulative_incidence(samples, on_missing="drop", copy=True)["groups"]
+    assert groups["event"].tolist() == ["1", "2"]
+    assert groups["n"].tolist() == [79, 79]

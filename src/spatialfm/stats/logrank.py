@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -97,12 +98,9 @@ class LogrankTest:
         Statistics 1993).
         """
         n_groups = int(codes.max()) + 1
-        dealt, exact = arrangements(codes, self.strata, n_permutations, rng)
-        found = [
-            self.sums(block, n_groups)[2:]
-            for block in np.array_split(dealt, max(1, dealt.size * n_groups // AT_ONCE))
-            if len(block)
-        ]
+        exact, found = False, []
+        for dealt, exact in in_blocks(codes, self.strata, n_permutations, rng):  # noqa: B007
+            found.append(self.sums(dealt, n_groups)[2:])
         difference, covariance = (np.concatenate(values) for values in zip(*found, strict=True))
         return _statistics(difference, covariance), _trends(difference, covariance), exact
 
@@ -152,6 +150,21 @@ def arrangements(
         mine = np.flatnonzero(strata == code)
         dealt[:, mine] = rng.permuted(np.tile(codes[mine].astype(np.int16), (n_permutations, 1)), axis=1)
     return dealt, False
+
+
+def in_blocks(
+    codes: np.ndarray, strata: np.ndarray, n_permutations: int, rng: np.random.Generator, exact: int = EXACT
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """`arrangements` a few at a time, so that memory does not grow with patients times permutations."""
+    at_once = max(1, AT_ONCE // (codes.size * (int(codes.max()) + 1)))
+    first, every = arrangements(codes, strata, min(n_permutations, at_once), rng, exact)
+    for start in range(0, len(first), at_once):
+        yield first[start : start + at_once], every
+    left = 0 if every else n_permutations - len(first)
+    while left > 0:
+        dealt, _ = arrangements(codes, strata, min(left, at_once), rng, exact=0)
+        left -= len(dealt)
+        yield dealt, False
 
 
 def least_expected(parts: LogrankParts, sizes: np.ndarray) -> float:

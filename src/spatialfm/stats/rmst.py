@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .logrank import arrangements
-
-AT_ONCE = 4 * 10**6  # numbers in memory while groups are permuted
+from .logrank import in_blocks
 
 
 def restricted_means(
@@ -52,9 +50,8 @@ def permuted_differences(
     Divided by its own standard error, the permuted difference has the right distribution though groups are censored
     differently (Ditzhaus, Yu and Xu, Statistics in Medicine 2023).
     """
-    dealt, exact = arrangements(codes, np.zeros(codes.size, int), n_permutations, rng)
-    found = []
-    for block in np.array_split(dealt, max(1, dealt.size // AT_ONCE)):
+    exact, found = False, []
+    for block, exact in in_blocks(codes, np.zeros(codes.size, int), n_permutations, rng):  # noqa: B007
         (a, va), (b, vb) = (restricted_means(time, event, block == code, horizon, entry) for code in (0, 1))
         difference, variance = b - a, va + vb
         size = np.divide(difference, np.sqrt(variance), out=np.zeros(len(block)), where=variance > 0)

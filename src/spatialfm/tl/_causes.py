@@ -68,19 +68,24 @@ def read_causes(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=columns.assign(**{_CAUSE: column.astype(object)}),
+        columns=columns.assign(**{_CAUSE: column.astype(object).where(column.notna(), "")}),
     )
     seen = outcome.columns.pop(_CAUSE)
     if event_value is None:
-        names = [str(value) for value in _ordered(column, values)]
-        codes = np.where(outcome.event, pd.Categorical(seen.astype(str), names).codes + 1, 0)
-        return Causes(outcome, codes, names)
+        ordered = _ordered(column, values)
+        codes = np.where(outcome.event, pd.Categorical(seen.astype(str), [str(one) for one in ordered]).codes + 1, 0)
+        return Causes(outcome, codes, [_name(one) for one in ordered])
     wanted = events(seen, event_key, event_value)
     if (wanted & ~outcome.event).any():
         raise SurvivalError(f"event_value={event_value!r} also means censored (censored_value=). Pass two values.")
     codes = np.where(wanted, 1, np.where(outcome.event, 2, 0))
     text = [event_value] if isinstance(event_value, str | int | bool) else list(event_value)
     return Causes(outcome, codes, [" or ".join(map(str, text)), OTHER][: max(1, codes.max())])
+
+
+def _name(value: object) -> str:
+    """1.0 is event 1: a column with gaps holds floats."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _censored(present: pd.Series, event_key: str, censored_value: EventValue) -> set[str]:

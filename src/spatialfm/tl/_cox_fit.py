@@ -176,6 +176,7 @@ def fit_cox(
     jackknife: bool = False,
     entry: np.ndarray | None = None,
     case_weights: np.ndarray | None = None,
+    may_penalize: bool = True,
 ) -> CoxFit:
     """Maximise the partial likelihood, less ``n * penalizer / 2 * |beta|^2`` of the standardised covariates.
 
@@ -189,11 +190,11 @@ def fit_cox(
     z = ((x - x.mean(axis=0)) / scale)[sets.order]
     ridge = np.full(z.shape[1], len(z) * penalizer)
     null = Likelihood(sets, z, np.zeros(z.shape[1]))
-    best = _newton(null, ridge)
+    best = _newton(null, ridge, may_penalize)
     information = best.information()
     inverse = np.linalg.inv(information + np.diag(ridge))
     if np.abs(best.beta).max() > LARGEST or not (np.isfinite(inverse).all() and (np.diag(inverse) > 0).all()):
-        raise _no_maximum(ridge)
+        raise _no_maximum(ridge, may_penalize)
     robust = left_out = None
     if clusters is not None and jackknife:
         rows = [each[sets.order] for each in (time, event, clusters)]
@@ -235,7 +236,7 @@ def baseline_hazard(eta: np.ndarray, time: np.ndarray, event: np.ndarray) -> tup
     return sets.time[sets.starts], np.cumsum(jumps)
 
 
-def _newton(null: Likelihood, ridge: np.ndarray) -> Likelihood:
+def _newton(null: Likelihood, ridge: np.ndarray, may_penalize: bool) -> Likelihood:
     """Newton's steps from 0, halved while they lead down."""
     current, value = null, null.log_likelihood
     for _ in range(MAX_STEPS):
@@ -255,14 +256,15 @@ def _newton(null: Likelihood, ridge: np.ndarray) -> Likelihood:
         current, value = following, reached
         if np.abs(step).max() < TOLERANCE:
             return current
-    raise _no_maximum(ridge)
+    raise _no_maximum(ridge, may_penalize)
 
 
-def _no_maximum(ridge: np.ndarray) -> SurvivalError:
-    remedy = "a larger penalizer=" if ridge.any() else "a penalizer= above 0, such as 0.1"
+def _no_maximum(ridge: np.ndarray, may_penalize: bool) -> SurvivalError:
+    """What a message may propose: not every caller has a penalty."""
+    remedy = ", or pass a larger penalizer=" if ridge.any() else ", or pass a penalizer= above 0, such as 0.1"
     return SurvivalError(
         "The Cox regression did not converge. A covariate that separates those with from those without event has no "
-        f"finite coefficient: leave it out, or pass {remedy}."
+        f"finite coefficient: leave it out{remedy if may_penalize else ''}."
     )
 
 

@@ -200,6 +200,7 @@ def subdistribution(x: np.ndarray, time: np.ndarray, codes: np.ndarray, ties: Ti
         clusters=rows.patient,
         entry=rows.start,
         case_weights=rows.weight,
+        may_penalize=False,
     )
 
 

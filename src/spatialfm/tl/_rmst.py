@@ -175,8 +175,12 @@ def _horizon(horizon: float | None, outcome: Outcome, codes: np.ndarray, names: 
         last = time.max()
         reach[name] = np.inf if event[time == last].all() else last
     followed = min(float(outcome.time[codes == code].max()) for code in range(len(names)))
-    if horizon is None:
+    if horizon is None and followed > 0:
         return followed
+    if horizon is None:
+        raise SurvivalError(
+            "A group has no follow-up behind time 0: there is no horizon. Leave it out before this call."
+        )
     if not (isinstance(horizon, int | float | np.number) and np.isfinite(horizon) and horizon > 0):
         raise SurvivalError(f"horizon={horizon!r} is no time above 0.")
     short = {name: last for name, last in reach.items() if horizon > last}
