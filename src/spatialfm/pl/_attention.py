@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._coordinates import coordinates
 from .._errors import TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
@@ -102,7 +103,7 @@ def attention(
     if limit is not None and not limit > 1:
         raise TableError(f"limit={limit} is no multiple of the average above 1. Pass for example 4.")
     logs = np.log2(np.maximum(values, LOWEST))
-    xy = np.asarray(adata.obsm[spatial_key], dtype=float)[mine]
+    xy = coordinates(adata, spatial_key, finite=False)[mine]
     types = None if cluster_key is None else _types(adata, cluster_key, mine, min_cells, palette)
     own = ax is None
     axes = _axes(ax, figsize, xy, None if types is None else len(types[1]))

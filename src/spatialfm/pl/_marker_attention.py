@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._coordinates import coordinates
 from .._errors import PanelError, TableError, listed
 from .._fingerprint import check_unchanged
 from .._keys import SAMPLE_KEY, SPATIAL
@@ -170,7 +171,7 @@ def _cells_of(
     if sample not in names:
         raise TableError(f"sample={sample!r} is none of {listed(names)}. Pass the sample to draw.")
     mine = samples == sample
-    return z[marker].to_numpy()[mine], np.asarray(adata.obsm[spatial_key])[mine], str(sample)
+    return z[marker].to_numpy()[mine], coordinates(adata, spatial_key, finite=False)[mine], str(sample)
 
 
 def _map_size(xy: np.ndarray) -> tuple[float, float]:

@@ -24,10 +24,12 @@ def listed(names: Iterable[object], limit: int = 6) -> str:
 
 
 def check_anndata(adata: AnnData, what: str, key_added: str | None = None) -> None:
-    """Refuse anything but an AnnData (naming the table of a SpatialData), and a key that could not be saved."""
+    """Refuse anything but an AnnData with rows, and a key that could not be saved."""
     from anndata import AnnData
 
     if isinstance(adata, AnnData):
+        if not adata.n_obs:
+            raise TableError(f"{what} was given a table without rows. Look at what was selected before.")
         check_key(adata, key_added)
         return
     if hasattr(adata, "tables"):
@@ -49,6 +51,11 @@ def obs_column(
         hint = suggestion(adata, key, argument)
         raise error(f"No column {key!r} in obs ({argument}=); found {listed(adata.obs.columns, 12)}.{hint}")
     column = adata.obs[key]
+    if column.ndim != 1:
+        raise error(
+            f"{column.shape[1]} columns of obs are called {key!r} ({argument}=). Give each a name of its own, for "
+            "example with adata.obs.columns = [...]."
+        )
     if argument in ("patient_key", "library_key"):
         check_spelling(column, argument, error)
     missing = column.isna()

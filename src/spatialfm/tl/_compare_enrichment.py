@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from .._coordinates import coordinates
 from .._errors import TableError, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
@@ -16,7 +17,7 @@ from .._storable import write_uns
 from ..stats.pairs import blocks, expected_pairs
 from ._check import check_anndata, codes_of, listed, named, obs_column
 from ._group_test import LEAST, benjamini_hochberg, rank_biserial
-from ._neighborhood_composition import _check_size, _coordinates, _libraries, _spatial_graph
+from ._neighborhood_composition import _check_size, _libraries, _spatial_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -124,7 +125,7 @@ def compare_enrichment(
     codes, names = codes_of(obs_column(cells, cluster_key, "cluster_key"))
     libraries = _libraries(cells, library_key, n_neighbors)
     units = units.loc[list(libraries.categories)]
-    graph = _spatial_graph(_coordinates(cells, spatial_key), libraries, radius, n_neighbors)
+    graph = _spatial_graph(coordinates(cells, spatial_key), libraries, radius, n_neighbors)
     observed = pair_counts(graph, codes, libraries.codes, len(names), len(units))
     niche = np.zeros(cells.n_obs, int) if within is None else codes_of(obs_column(cells, within, "within"))[0]
     expected = _expected(graph, codes, niche, libraries.codes, len(names))

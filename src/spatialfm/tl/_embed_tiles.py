@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from .._coordinates import coordinates
 from .._errors import ElementError, TableError, counted
 from .._keys import (
     REGION_KEY,
@@ -245,6 +246,7 @@ def _cells(sdata: SpatialData, table_name: str, cluster_key: str | None) -> AnnD
             f"Table {table_name!r} has no {' and no '.join(lacking)}: which tile a cell lies in cannot be told. "
             "sfm.pp.cell_table makes a table that has both; name it with cell_table_name=."
         )
+    coordinates(cells, finite=False)  # before any tile is encoded
     return cells
 
 
@@ -298,7 +300,7 @@ def majority_labels(
     """
     labels = named(cells.obs[cluster_key], "cluster_key")
     codes, names = labels.cat.codes.to_numpy(), labels.cat.categories
-    of_cells, position = cells.obs[SAMPLE_KEY].astype(str).to_numpy(), np.asarray(cells.obsm[SPATIAL])
+    of_cells, position = cells.obs[SAMPLE_KEY].astype(str).to_numpy(), coordinates(cells, finite=False)
     counts = np.zeros((len(samples), len(names)), np.int64)
     for sample in np.unique(samples):
         mine = np.flatnonzero((of_cells == sample) & (codes >= 0))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .._coordinates import coordinates
 from .._errors import TableError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
@@ -211,7 +212,7 @@ def _splits(
         samples = obs_column(cells, library_key, "library_key").astype(str).to_numpy()
         if spatial_key not in cells.obsm:
             raise TableError(f"No {spatial_key!r} in obsm (spatial_key=); quadrants need the places of cells.")
-        positions = np.asarray(cells.obsm[spatial_key], dtype=np.float64)
+        positions = coordinates(cells, spatial_key)
         groups, n_folds = quadrants(positions, samples), min(n_folds, 4)
     else:
         groups = obs_column(cells, group_key, "group_key").astype(str).to_numpy()

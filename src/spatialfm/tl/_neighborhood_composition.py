@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._coordinates import coordinates as coordinates_of
 from .._errors import TableError, counted, warn
 from .._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
@@ -91,7 +92,7 @@ def neighborhood_composition(
     radius, n_neighbors = _check_size(radius, n_neighbors)
     codes, categories = codes_of(obs_column(adata, cluster_key, "cluster_key"))
     libraries = _libraries(adata, library_key, n_neighbors)
-    coordinates = _coordinates(adata, spatial_key)
+    coordinates = coordinates_of(adata, spatial_key)
     unit = coordinate_unit(adata.uns)
     if radius is not None and unit == "pixel":
         warn(f"No pixel size is known for these cells: radius={radius:g} is taken in pixels, not in µm.")
@@ -185,22 +186,6 @@ def _libraries(
             f"{listed(f'{names[i]} ({sizes[i]} cells)' for i in small)}. {advice[0].upper()}{advice[1:]}."
         )
     return pd.Categorical.from_codes(codes, names)
-
-
-def _coordinates(adata: AnnData, spatial_key: str) -> np.ndarray:
-    if spatial_key not in adata.obsm:
-        raise TableError(
-            f"No coordinates {spatial_key!r} in obsm (spatial_key=); found {listed(adata.obsm)}. "
-            "sfm.pp.cell_table(sdata) makes a table that has them."
-        )
-    coordinates = np.asarray(adata.obsm[spatial_key], dtype=np.float64)
-    bad = ~np.isfinite(coordinates).all(axis=1)
-    if bad.any():
-        raise TableError(
-            f"{int(bad.sum())} of {adata.n_obs} cells have no finite coordinate in obsm[{spatial_key!r}], first "
-            f"{listed(adata.obs_names[bad], 3)}. Leave them out before this call."
-        )
-    return coordinates
 
 
 def _spatial_graph(

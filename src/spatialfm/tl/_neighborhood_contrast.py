@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._coordinates import coordinates
 from .._errors import TableError, counted, warn
 from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
@@ -16,7 +17,7 @@ from ..stats.excess import FULL, LEAST, hypergeometric, pooled_excess
 from ._check import check_anndata, codes_of, listed, obs_column
 from ._circular import made_of_neighbours, say, without_p
 from ._group_test import benjamini_hochberg
-from ._neighborhood_composition import _coordinates, _libraries, _spatial_graph
+from ._neighborhood_composition import _libraries, _spatial_graph
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -237,7 +238,7 @@ def neighbour_counts(
     from scipy.sparse import csr_matrix
 
     libraries = _libraries(adata, library_key, n_neighbors, takes_radius=False)
-    graph = _spatial_graph(_coordinates(adata, spatial_key), libraries, None, n_neighbors)
+    graph = _spatial_graph(coordinates(adata, spatial_key), libraries, None, n_neighbors)
     one_hot = csr_matrix((np.ones(len(codes)), (np.arange(len(codes)), codes)), shape=(len(codes), n_types))
     return np.asarray(((graph[of_type] > 0).astype(float) @ one_hot).todense())
 

@@ -21,7 +21,7 @@ def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> n
     Raises
     ------
     TableError
-        If there is none of that name, or it holds NaN.
+        If there is none of that name, it is no table of numbers, or it holds NaN.
     """
     if use_rep == "X":
         values = adata.X
@@ -36,8 +36,10 @@ def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> n
         values = values.compute()
     values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
     values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or not values.shape[1]:
+        raise TableError(f"{use_rep!r} ({argument}=) has the shape {values.shape}, not one row of numbers a cell.")
     if values.dtype not in (np.float32, np.float64):
-        values = values.astype(np.float32)
+        values = _as_numbers(values, use_rep, argument)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise TableError(
@@ -46,6 +48,17 @@ def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> n
             "the sample out."
         )
     return values
+
+
+def _as_numbers(values: np.ndarray, use_rep: str, argument: str) -> np.ndarray:
+    if values.dtype.kind in "biuf":
+        return values.astype(np.float32)
+    try:
+        if values.dtype.kind != "O":  # text that looks like numbers, dates and complex numbers are none
+            raise TypeError
+        return values.astype(np.float32)
+    except (TypeError, ValueError):
+        raise TableError(f"{use_rep!r} ({argument}=) holds {values.dtype}, not numbers.") from None
 
 
 def prepared(adata: AnnData, use_rep: str) -> tuple[np.ndarray, str]:

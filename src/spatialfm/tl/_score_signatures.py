@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
+from .._coordinates import coordinates
 from .._errors import TableError, counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
@@ -208,7 +209,7 @@ def _areas(
     elif SPATIAL not in adata.obsm:
         return None
     else:
-        positions, sizes = np.asarray(adata.obsm[SPATIAL], float), []
+        positions, sizes = coordinates(adata, finite=False), []
         for i in range(len(names)):
             try:
                 sizes.append(ConvexHull(positions[codes == i]).volume / 1e6)

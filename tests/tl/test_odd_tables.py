@@ -1,0 +1,145 @@
+"""Tables that no tool can take are refused by what is odd in them, before any work; what is only unusual is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import sparse
+
+import spatialfm as sfm
+from spatialfm._errors import SpatialfmError, TableError
+
+TAKE_NUMBERS = {  # every tool that reads a representation
+    "annotate": {"label_key": "type", "C": 1.0},
+    "build_index": {},
+    "cell_states": {"n_states": 3},
+    "classify_samples": {"label_key": "response", "n_draws": 2, "n_components": None},
+    "cluster_agreement": {"label_key": "type", "n_seeds": 1, "methods": ["kmeans"]},
+    "discover_signatures": {
+        "outcome": "response",
+        "positive": "yes",
+        "n_permutations": 0,
+        "n_repeats": 1,
+        "n_repeats_model": 1,
+    },
+    "evaluate_annotation": {"label_key": "type", "C": 1.0},
+    "few_shot_samples": {"label_key": "response", "n_clusters": 2, "n_draws": 2},
+    "leiden_sweep": {"resolutions": [1.0], "n_subsamples": 0},
+    "mil": {"label_key": "response", "max_epochs": 1, "seeds": 1, "n_folds": 2, "hidden": 4},
+    "niches": {"n_niches": 3},
+    "tissue_clusters": {"n_clusters": 3},
+}
+
+
+def cells() -> AnnData:
+    adata = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=10, random_state=0)
+    adata.obs["response"] = adata.obs["patient"].cat.codes.mod(2).map({0: "yes", 1: "no"}).astype(str)
+    return adata
+
+
+ODD = {
+    "text": (lambda n: np.full((n, 2), "x"), "holds <U1, not numbers"),
+    "objects": (lambda n: np.full((n, 2), "x", dtype=object), "holds object, not numbers"),
+    "complex numbers": (lambda n: np.ones((n, 2), complex), "holds complex128, not numbers"),
+    "three dimensions": (lambda n: np.ones((n, 2, 2)), r"has the shape \(\d+, 2, 2\)"),
+    "no columns": (lambda n: np.ones((n, 0)), r"has the shape \(\d+, 0\)"),
+    "NaN": (lambda n: np.full((n, 2), np.nan), "rows of 'X_odd' hold NaN"),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", TAKE_NUMBERS)
+def test_what_is_no_table_of_numbers_is_named(name, odd):
+    adata = cells()
+    make, message = ODD[odd]
+    adata.obsm["X_odd"] = make(adata.n_obs)
+    before = (list(adata.obs), list(adata.obsm), list(adata.uns))
+    with pytest.raises(TableError, match=message):
+        getattr(sfm.tl, name)(adata, use_rep="X_odd", **TAKE_NUMBERS[name])
+    assert (list(adata.obs), list(adata.obsm), list(adata.uns)) == before
+
+
+@pytest.mark.parametrize("name", TAKE_NUMBERS)
+def test_a_table_without_rows_is_refused(name):
+    with pytest.raises(TableError, match="a table without rows"):
+        getattr(sfm.tl, name)(cells()[:0].copy(), use_rep="X_latent", **TAKE_NUMBERS[name])
+
+
+def test_a_table_without_rows_has_no_neighbors_and_no_scores():
+    empty = cells()[:0].copy()
+    with pytest.raises(TableError, match="a table without rows"):
+        sfm.tl.neighborhood_composition(empty, "type", library_key="sample", n_neighbors=3)
+    with pytest.raises(TableError, match="a table without rows"):
+        sfm.tl.score_signatures(empty)
+
+
+def test_two_columns_of_one_name_are_named():
+    adata = cells()
+    adata.obs = pd.concat([adata.obs, adata.obs[["type"]]], axis=1)
+    with pytest.raises(SpatialfmError, match=r"2 columns of obs are called 'type' \(label_key=\)"):
+        sfm.tl.annotate(adata, "type", use_rep="X_latent")
+
+
+FORMS = {
+    "float64": lambda x: x.astype(np.float64),
+    "objects that are numbers": lambda x: x.astype(object),
+    "a sparse matrix": sparse.csr_matrix,
+    "a sparse array": sparse.csc_array,
+    "a frame": None,
+    "a dask array": None,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_form_of_a_representation_changes_no_label(form):
+    import dask.array as da
+
+    adata = cells()
+    values = adata.obsm["X_latent"]
+    if form == "a frame":
+        adata.obsm["X_form"] = pd.DataFrame(values, index=adata.obs_names).rename(columns=str)
+    else:
+        adata.obsm["X_form"] = da.from_array(values, chunks=(50, 4)) if form == "a dask array" else FORMS[form](values)
+    plain = sfm.tl.cell_states(adata, 4, use_rep="X_latent", standardize=False, copy=True)
+    formed = sfm.tl.cell_states(adata, 4, use_rep="X_form", standardize=False, copy=True)
+    pd.testing.assert_series_equal(plain, formed, check_names=False)
+
+
+PLACES = {
+    "one column": (lambda xy: xy[:, :1], r"has the shape \(240, 1\); coordinates have two columns"),
+    "no columns": (lambda xy: xy[:, :0], r"has the shape \(240, 0\)"),
+    "text": (lambda xy: xy.astype(str), r"obsm\['spatial'\] holds <U\d+, not coordinates"),
+    "NaN": (lambda xy: np.where(np.arange(240)[:, None] == 7, np.nan, xy), "1 of 240 cells have no finite coordinate"),
+}
+NEED_PLACES = {
+    "compare_enrichment": {"cluster_key": "type", "group_key": "response", "n_neighbors": 3},
+    "neighborhood_composition": {"cluster_key": "type", "library_key": "sample", "n_neighbors": 3},
+    "neighborhood_contrast": {"cluster_key": "type", "cell_type": "T", "within": "inside", "n_neighbors": 3},
+}
+
+
+@pytest.mark.parametrize("places", PLACES)
+@pytest.mark.parametrize("name", NEED_PLACES)
+def test_what_are_no_places_is_named(name, places):
+    adata = cells()[:240].copy()
+    adata.obs["inside"] = adata.obsm["spatial"][:, 0] > np.median(adata.obsm["spatial"][:, 0])
+    arguments = NEED_PLACES[name]
+    if "cell_type" in arguments:
+        arguments = arguments | {"cell_type": adata.obs["type"].iloc[0]}
+    make, message = PLACES[places]
+    adata.obsm["spatial"] = make(adata.obsm["spatial"])
+    with pytest.raises(TableError, match=message):
+        getattr(sfm.tl, name)(adata, **arguments)
+
+
+@pytest.mark.parametrize("form", ["a frame", "a sparse matrix"])
+def test_the_form_of_places_changes_no_neighbor(form):
+    adata = cells()
+    plain = sfm.tl.neighborhood_composition(adata, "type", library_key="sample", n_neighbors=3, copy=True)
+    xy = adata.obsm["spatial"]
+    frame = pd.DataFrame(xy, index=adata.obs_names, columns=["x", "y"])
+    adata.obsm["spatial"] = frame if form == "a frame" else sparse.csr_matrix(xy)
+    formed = sfm.tl.neighborhood_composition(adata, "type", library_key="sample", n_neighbors=3, copy=True)
+    np.testing.assert_array_equal(plain, formed)
