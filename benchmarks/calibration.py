@@ -20,6 +20,7 @@ from calibrate.case import Case, measure
 from joblib import Parallel, delayed
 
 import spatialfm as sfm
+from spatialfm._errors import SpatialfmError
 
 
 def all_cases() -> list[Case]:
@@ -31,14 +32,22 @@ def run_one(case: Case, seed: int) -> object:
     sfm.settings.progress, sfm.settings.verbosity = False, 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return case.run(seed)
+        try:
+            return case.run(seed)
+        except SpatialfmError:  # the package says that this cohort cannot be tested
+            return None
 
 
 def row(case: Case, jobs: int, cohorts: int | None = None) -> dict[str, object]:
     n = min(case.cohorts, cohorts or case.cohorts)
-    found = measure(case, Parallel(n_jobs=jobs)(delayed(run_one)(case, seed) for seed in range(n)))
+    results = Parallel(n_jobs=jobs)(delayed(run_one)(case, seed) for seed in range(n))
+    found = measure(case, [one for one in results if one is not None])
     values = {"nominal": found.nominal, "measured": found.value, "low": found.low, "high": found.high}
-    return {"function": case.function, "setting": case.setting, "kind": case.kind} | values | {"cohorts": found.cohorts}
+    return (
+        {"function": case.function, "setting": case.setting, "kind": case.kind}
+        | values
+        | {"cohorts": found.cohorts, "refused": sum(one is None for one in results)}
+    )
 
 
 def main() -> None:

@@ -179,6 +179,8 @@ CELLS = {  # what is written into a table of cells or patients
     "correct_together": [_together],
     "compare_enrichment": [lambda c: _run("compare_enrichment", c, "phenotype", "arm", n_neighbors=6, min_expected=1)],
     "composition": [patients_of],
+    "added_value": [lambda c: _on_patients("added_value", c, "CD8 T", ["stage"], **COMMON)],
+    "compare_concordance": [lambda c: _on_patients("compare_concordance", c, ["CD8 T", "γδ T"])],
     "concordance": [lambda c: _on_patients("concordance", c, "CD8 T", **COMMON)],
     "cox": [lambda c: _on_patients("cox", c, ["arm", "γδ T", "stage"])],
     "coxnet": [lambda c: _on_patients("coxnet", c, covariates="arm", n_alphas=5, n_folds=3, n_inner_folds=2, **COMMON)],

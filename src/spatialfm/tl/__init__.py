@@ -9,11 +9,13 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
+        "_added_value": ["added_value"],
         "_annotate": ["annotate"],
         "_cell_states": ["cell_states"],
         "_classify_samples": ["classify_samples"],
         "_cluster_agreement": ["cluster_agreement"],
         "_compare_composition": ["compare_composition"],
+        "_compare_concordance": ["compare_concordance"],
         "_compare_enrichment": ["compare_enrichment"],
         "_composition": ["composition"],
         "_concordance": ["concordance"],
@@ -53,11 +55,13 @@ __getattr__, __dir__, __all__ = _lazy.attach(
 )
 
 if TYPE_CHECKING:
+    from ._added_value import added_value
     from ._annotate import annotate
     from ._cell_states import cell_states
     from ._classify_samples import classify_samples
     from ._cluster_agreement import cluster_agreement
     from ._compare_composition import compare_composition
+    from ._compare_concordance import compare_concordance
     from ._compare_enrichment import compare_enrichment
     from ._composition import composition
     from ._concordance import concordance

@@ -50,15 +50,22 @@ def design_matrix(
     return pd.DataFrame(design, index=columns.index), table
 
 
-def check_design(design: pd.DataFrame, penalizer: float) -> None:
+def check_design(design: pd.DataFrame, penalizer: float | None) -> None:
+    """Refuse terms that are constant or, without a penalty, collinear; `penalizer` is None where there is none to pass.
+
+    Raises
+    ------
+    SurvivalError
+        With their names.
+    """
     spread = design.std().fillna(0.0)  # of one row
     if (constant := spread.index[spread <= 1e-12]).size:
         raise SurvivalError(f"Covariates {listed(constant)} are constant in these rows. Leave them out.")
-    if penalizer == 0 and np.linalg.matrix_rank(((design - design.mean()) / spread).to_numpy()) < design.shape[1]:
+    if not penalizer and np.linalg.matrix_rank(((design - design.mean()) / spread).to_numpy()) < design.shape[1]:
         raise SurvivalError(
             f"The {design.shape[1]} terms {listed(design)} are collinear, so that their coefficients cannot "
-            "be told apart (all fractions of a composition add up to 1). Leave one out, or pass a penalizer= above 0, "
-            "such as 0.1."
+            "be told apart (all fractions of a composition add up to 1). Leave one out"
+            + ("." if penalizer is None else ", or pass a penalizer= above 0, such as 0.1.")
         )
 
 
