@@ -222,6 +222,12 @@ CELLS = {  # what is written into a table of cells or patients
         lambda c: _run("neighborhood_contrast", c, "phenotype", cell_type="Mac/Mono", within="inside")
     ],
     "niches": [_niches],
+    "power": [
+        lambda c: _on_patients(
+            "power", c, "composition", 2.0, cell_type="Mac/Mono", group_key="arm", n_patients=[8, 12], n_simulations=20
+        ),
+        lambda c: _on_patients("power", c, "survival", 2.0, n_patients=[8, 12], n_simulations=20),
+    ],
     "risk_ratio": [lambda c: _on_patients("risk_ratio", c, "arm", ["Mac/Mono", "γδ T"], threshold=0.17)],
     "rmst": [lambda c: _on_patients("rmst", c, "arm"), lambda c: _on_patients("rmst", c, "responded", horizon=2.0)],
     "score_signatures": [_scored],
@@ -265,6 +271,7 @@ DRAWN = {
     "kaplan_meier": ("kaplan_meier", lambda a: sfm.pl.kaplan_meier(a, show=False)),
     "marker_attention": ("marker_attention", lambda a: sfm.pl.marker_attention(a, show=False)),
     "neighborhood_contrast": ("neighborhood_contrast", lambda a: sfm.pl.neighborhood_contrast(a, show=False)),
+    "power": ("power", lambda a: sfm.pl.power(a, show=False)),
     "shift": ("distribution_shift", lambda a: sfm.pl.shift(a, show=False)),
     "signatures": ("discover_signatures", lambda a: sfm.pl.signatures(a, show=False)),
     "signature_scores": ("discover_signatures", lambda a: sfm.pl.signature_scores(a, show=False)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import anndata as ad
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 import spatialfm as sfm
 
@@ -59,6 +60,19 @@ def _unmeasured(seed: int, n: int) -> float:
     return sfm.tl.added_value(table, "new", ["old"], n_bootstrap=0, copy=True)["p_value"]
 
 
+def _power_of(seed: int, question: str, effect: float, n: int) -> tuple[float, float]:
+    """Power, and that of the closed form: Schoenfeld (1981) for survival, Noether (1987) for an AUROC."""
+    table = patients(seed, 300, 0.0)
+    options = {"n_patients": [n], "n_simulations": 200, "random_state": seed, "copy": True}
+    if question == "survival":
+        row = sfm.tl.power(table, question, effect, share=0.5, **options)["table"].iloc[0]
+        z = np.log(effect) * np.sqrt(row["events"] / 4)
+    else:
+        row = sfm.tl.power(table, question, effect, **options)["table"].iloc[0]
+        z = np.sqrt(3 * n) * (effect - 0.5)
+    return row["power"], stats.norm.cdf(z - 1.96)
+
+
 CASES = [
     Case("tl.compare_concordance", "two scores alike, 40 patients, half censored", "p_value",
          lambda s: _difference(s, 40, 0.5, _noisy(1.0), _noisy(1.0)), 1000, cheap=True),
@@ -73,6 +87,9 @@ CASES = [
          lambda s: _added(s, 60, 0.5, _noise), 1000, cheap=True),
     Case("tl.added_value", "a feature that follows the covariate, 60 patients", "p_value",
          lambda s: _added(s, 60, 0.5, _along), 600),
+    Case("tl.power", "hazard ratio 1.7, 80 patients, less Schoenfeld's", "score",
+         lambda s: _power_of(s, "survival", 1.7, 80), 30),
+    Case("tl.power", "AUROC 0.7, 60 patients, less Noether's", "score", lambda s: _power_of(s, "auroc", 0.7, 60), 20),
     Case("tl.added_value", "the feature measures what the covariate measures poorly, 100 patients", "power",
          lambda s: _unmeasured(s, 100), 300),
 ]  # fmt: skip

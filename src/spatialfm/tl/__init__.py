@@ -40,6 +40,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_neighborhood_contrast": ["neighborhood_contrast"],
         "_niches": ["niches"],
         "_paint_tiles": ["paint_tiles"],
+        "_power": ["power"],
         "_risk_ratio": ["risk_ratio"],
         "_rmst": ["rmst"],
         "_score_signatures": ["score_signatures"],
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from ._neighborhood_contrast import neighborhood_contrast
     from ._niches import niches
     from ._paint_tiles import paint_tiles
+    from ._power import power
     from ._risk_ratio import risk_ratio
     from ._rmst import rmst
     from ._score_signatures import score_signatures
