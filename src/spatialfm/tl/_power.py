@@ -204,8 +204,7 @@ def _numbers(n_patients: Sequence[int], share: float | None) -> list[tuple[int, 
     small = [n for n, pair in zip(numbers, sizes, strict=True) if min(pair) < FEWEST]
     if small or not numbers:
         raise TableError(
-            f"n_patients={small or numbers} leaves fewer than {FEWEST} patients to a group. Pass "
-            "larger numbers."
+            f"n_patients={small or numbers} leaves fewer than {FEWEST} patients to a group. Pass larger numbers."
         )
     return sizes
 
