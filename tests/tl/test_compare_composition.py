@@ -322,13 +322,14 @@ def test_covariates_and_blocks_take_out_what_goes_with_the_group():
 
 def test_what_cannot_be_told_apart_is_refused():
     patients = drawn(n=6)
-    patients.obs["slide"] = np.repeat(["s1", "s2"], 6)
+    patients.obs["slide"], patients.obs["one"] = np.repeat(["s1", "s2"], 6), "x"
     patients.obs["batch"] = np.tile(["a", "b"], 6)
     patients.obs["same"] = patients.obs["batch"].map({"a": 1, "b": 2})
     for arguments, message in [
         ({"block_key": "slide"}, r"obs\['slide'\] tells which group of obs\['group'\] a row is in"),
         ({"covariates": ["slide"]}, r"obs\['slide'\] tells which group"),
         ({"covariates": ["batch", "same"]}, "are the same in other words"),
+        ({"covariates": ["one"]}, r"obs\['one'\] \(covariates=\) is the same in all rows"),
         ({"covariates": ["age"]}, "No column 'age' in obs \\(covariates=\\)"),
         ({"block_key": "batch", "model": "mixed"}, "cannot be combined"),
         ({"method": "mannwhitney", "covariates": "batch"}, "without covariates, blocks, pairs or models"),

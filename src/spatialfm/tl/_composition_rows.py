@@ -142,6 +142,11 @@ def _terms(columns: dict[str, pd.Series], n: int) -> np.ndarray:
     """Covariates as terms of a design: numbers standardised, categories against their first."""
     terms = []
     for key, column in columns.items():
+        if column.nunique() < 2:
+            raise TableError(
+                f"obs[{key!r}] (covariates=) is the same in all rows that are compared: nothing can be adjusted for. "
+                "Leave it out."
+            )
         if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
             values = column.to_numpy(dtype=float)
             if not np.isfinite(values).all():
