@@ -226,6 +226,15 @@ def test_few_patients_with_few_cells_of_either_outcome_do_not_take_all_down():
     assert (drawn.drop("P07") == 60).all()
 
 
+def test_a_draw_of_few_cells_is_told():
+    cells = cohort(24, 120)
+    place = cells.obs.groupby("patient").cumcount()
+    few = cells.obs["patient"].isin([f"P{i:02d}" for i in range(6)])
+    cells = cells[((place < 10) | ~few).to_numpy()].copy()
+    with pytest.warns(SpatialfmWarning, match=r"cells_per_patient='even' draws 10 cells of each patient"):
+        sfm.tl.discover_signatures(cells, outcome="response", n_permutations=0, nested=False, copy=True, **QUICK)
+
+
 def test_the_row_as_published_is_made_of_all_clusters_of_all_cells():
     """Written out with scikit-learn from the candidates of a search that neither merges nor asks for five patients."""
     from sklearn.linear_model import LogisticRegression

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Depth = int | Literal["all", "even"]
+FEW_CELLS = 50  # of a patient, below which a draw is worth a warning
 N_CELLS = "n_cells"  # column of tables of patients, as tl.composition writes it
 
 
@@ -113,6 +114,12 @@ def depth_of(
         depth = int(cells)
     else:
         raise TableError(f'{argument}={cells!r} is not known. Pass "all", "even", or a number of cells.')
+    if depth < FEW_CELLS and np.median(n_cells) >= 2 * FEW_CELLS:
+        warn(
+            f"{argument}={cells!r} draws {counted(depth, 'cell')} of each {unit}, as some have no more; half of the "
+            f"{unit}s have {int(np.median(n_cells)):,} and more. Leave out those with few, or pass "
+            f"{argument}={FEW_CELLS} (they then keep what they have)."
+        )
     few = int((n_cells < depth).sum())
     left = f"; {counted(few, unit)} with fewer: all of theirs" if few else ""
     if (n_cells > depth).any():
