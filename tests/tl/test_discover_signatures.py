@@ -201,7 +201,7 @@ def test_numbers_of_cells_that_go_with_the_outcome_are_told_and_made_equal():
         sfm.tl.discover_signatures(
             cells, outcome="response", n_permutations=0, cells_per_patient="all", copy=True, **QUICK
         )
-    with pytest.raises(TableError, match="cells_per_patient='some' is not known"):
+    with pytest.raises(SpatialfmError, match="cells_per_patient='some'"):
         sfm.tl.discover_signatures(cells, outcome="response", cells_per_patient="some", **QUICK)
 
 
