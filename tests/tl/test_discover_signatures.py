@@ -7,7 +7,7 @@ from anndata import AnnData
 from scipy import stats
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, SurvivalError, TableError
+from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmError, SpatialfmWarning, SurvivalError, TableError
 
 NESTED, OPTIMISTIC = "nested", "as published (optimistic)"
 
