@@ -38,7 +38,9 @@ def image_block(block_info=None) -> np.ndarray:
     return small.repeat(2, axis=0).repeat(2, axis=1)[None, : y1 - y0, : x1 - x0]
 
 
-def generated_store(path: Path, side: int, n_markers: int, *, pitch: int = PITCH, chunk: int = 512) -> sd.SpatialData:
+def generated_store(
+    path: Path, side: int, n_markers: int, *, pitch: int = PITCH, chunk: int = 512, table: bool = True
+) -> sd.SpatialData:
     """Write a cohort of one square image with its cell table, and read it back lazily."""
     per_side = side // pitch
     spans = tuple(min(chunk, side - start) for start in range(0, side, chunk))
@@ -63,6 +65,8 @@ def generated_store(path: Path, side: int, n_markers: int, *, pitch: int = PITCH
     )
     sdata.write(path)
     sdata = sd.read_zarr(path)
+    if not table:
+        return sdata
     sfm.pp.cell_table(sdata, morphology=False)
     sdata.write_element("table")
     return sd.read_zarr(path)

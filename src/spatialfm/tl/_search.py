@@ -294,6 +294,9 @@ def _short(value: object) -> str:
 def _nearest_of_others(
     index: Index, values: np.ndarray, own: np.ndarray, of: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    # numbers in place of names: millions of names are slow to compare
+    codes = pd.factorize(np.concatenate([own, of]))[0]
+    own, of = codes[: len(own)], codes[len(own) :]
     places, distances = np.full((len(values), k), -1), np.full((len(values), k), np.nan)
     left = np.arange(len(values))  # queries without k hits so far
     for width in WIDER if index.graph is not None else ():

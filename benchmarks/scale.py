@@ -1,0 +1,375 @@
+"""Large cohorts: how fast cells are measured, how time grows with their number, and what memory they take.
+
+    python benchmarks/scale.py [--parts a b c d e] [--functions niches ...] [--cells 250000 ...] [--quick]
+
+a  `cell_table` over `skimage.measure.regionprops_table` with the same columns; memory against the side of the image
+b  model `classical` on blocks, over the same formulas on windows
+c  growth: seconds of `neighborhood_composition`, `niches`, `search`, `leiden_sweep`, `discover_signatures` at 0.25,
+   0.5, 1 and 2 million cells, and the exponent between two sizes (n log n is 1.07 there)
+d  files of 2 million cells imported, measured and joined to graphs: peak memory
+e  an image of 20,000 x 20,000 pixels, 20 markers and 200,000 cells: table, embedding, composition; peak memory
+
+Images and cells are generated. Compared code runs in turn in this process; whatever is measured alone has a process of
+its own. Seconds of processor time stand beside those of the clock: on a machine with other work they carry further.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+HERE = Path(__file__).parent
+FUNCTIONS = ("neighborhood_composition", "niches", "build_index", "search", "leiden_sweep", "discover_signatures")
+COLUMNS = ("area", "perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter_area", "orientation",
+           "eccentricity", "solidity")  # fmt: skip
+
+
+def row(*cells: object) -> None:
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def head(title: str, *names: str) -> None:
+    print(f"\n### {title}\n")
+    row(*names)
+    row(*["---"] * len(names))
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the clock, and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+def in_turn(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, np.ndarray]:
+    """Median seconds ``(2,)`` of each, measured A B A B after one pass that is not counted."""
+    taken: dict[str, list] = {name: [] for name in works}
+    for repeat in range(repeats + 1):
+        for name, work in works.items():
+            spent = timed(work)
+            if repeat:
+                taken[name].append(spent)
+    return {name: np.median(values, axis=0) for name, values in taken.items()}
+
+
+def alone(part: str, **arguments: object) -> dict:
+    """What a process of its own prints, and its peak memory in GiB."""
+    command = [sys.executable, "-W", "ignore", str(HERE / "scale.py"), "--alone", part, json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def peak() -> float:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def part_a(folder: Path, args) -> None:
+    import dask.array as da
+    import spatialdata as sd
+    from _generated import generated_store
+    from skimage.measure import regionprops_table
+
+    import spatialfm as sfm
+
+    side = 512 if args.quick else 1024
+    lazy = generated_store(folder / "a.zarr", side, 20, table=False)
+    image, labels = lazy["image_a"].data.compute(), lazy["cells_a"].data.compute()
+    held = sd.SpatialData(
+        images={"image_a": lazy["image_a"].copy(data=da.from_array(image))},
+        labels={"cells_a": lazy["cells_a"].copy(data=da.from_array(labels))},
+    )
+    planes = np.ascontiguousarray(np.moveaxis(image, 0, -1))
+    tables = {}
+
+    def skimage() -> None:
+        properties = ("label", "centroid", "intensity_mean", *COLUMNS)
+        tables["skimage"] = pd.DataFrame(regionprops_table(labels, planes, properties=properties))
+
+    works = {
+        "skimage, in memory": skimage,
+        "cell_table, in memory": lambda: tables.update(mine=sfm.pp.cell_table(held, copy=True)),
+        "cell_table, from disk": lambda: sfm.pp.cell_table(lazy, copy=True),
+    }
+    spent = in_turn(works, args.repeats)
+    n = len(tables["mine"])
+    head(
+        f"a. {n:,} cells, 20 markers of 16 bits",
+        *("what", "cells a second", "over skimage", "over skimage (processor time)", "target 5"),
+    )
+    for name, (clock, processor) in spent.items():
+        ratios = spent["skimage, in memory"] / (clock, processor)
+        reached = "" if name.startswith("skimage") else "reached" if ratios[0] >= 5 else "missed"
+        row(name, f"{n / clock:,.0f}", *(f"{ratio:.1f}" for ratio in ratios), reached)
+    print(f"\nLargest difference to skimage: {differences(tables['mine'], tables['skimage']):.1e}")
+    sides = (512, 1024) if args.quick else (2048, 4096, 8192)
+    cells = 1_000 if args.quick else 20_000
+    head("a. The same number of cells on larger images", "side", "cells", "peak (GiB)", "over the smallest")
+    first = None
+    for side in sides:
+        found = alone("table", folder=str(folder), side=side, pitch=int(side / np.sqrt(cells)))
+        first = first or found["peak"]
+        row(f"{side:,}", f"{found['n']:,}", f"{found['peak']:.2f}", f"{found['peak'] / first:.2f}")
+
+
+def differences(mine, theirs: pd.DataFrame) -> float:
+    """Largest difference of any value, relative to 1 or to it where it is larger."""
+    units = {name: 0.25 if name == "area" else 1.0 if name in COLUMNS[5:] else 0.5 for name in COLUMNS}
+    pairs = [(mine.obs[name].to_numpy(), theirs[name] * unit) for name, unit in units.items()]
+    pairs += [(mine.X[:, i], theirs[f"intensity_mean-{i}"]) for i in range(mine.n_vars)]
+    pairs += [(mine.obsm["spatial"][:, i], (theirs[f"centroid-{1 - i}"] + 0.5) / 2) for i in range(2)]
+    return max(float((abs(one - two) / np.maximum(1, abs(two))).max()) for one, two in pairs)
+
+
+def alone_table(folder: str, side: int, pitch: int) -> dict:
+    import spatialdata as sd
+
+    import spatialfm as sfm
+
+    path = Path(folder) / f"side{side}.zarr"
+    make = f"from _generated import *; generated_store(Path({str(path)!r}), {side}, 20, pitch={pitch}, table=False)"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", make], cwd=HERE, check=True, capture_output=True)
+    return {"n": sfm.pp.cell_table(sd.read_zarr(path), copy=True).n_obs, "peak": peak()}
+
+
+def part_b(folder: Path, args) -> None:
+    from _generated import generated_store
+
+    import spatialfm as sfm
+    from spatialfm.embed.crop import CropJob
+
+    sdata = generated_store(folder / "b.zarr", 512 if args.quick else 1536, 20)
+    n, rows = sdata["table"].n_obs, {}
+    on_blocks = CropJob.measures
+
+    def embed(name: str, measures: object) -> None:
+        CropJob.measures = measures
+        found = sfm.tl.embed_cells(sdata, "classical", on_unknown="keep", copy=True, resume=False)
+        rows[name] = np.asarray(next(values for key, values in found.obsm.items() if key != "spatial"))
+
+    works = {"windows": lambda: embed("windows", False), "blocks": lambda: embed("blocks", on_blocks)}
+    spent = in_turn(works, args.repeats)
+    head(
+        f"b. `classical`, {n:,} cells, 20 markers",
+        *("pixels from", "cells a second", "over windows", "over windows (processor time)", "target 3"),
+    )
+    for name, (clock, processor) in spent.items():
+        ratios = spent["windows"] / (clock, processor)
+        reached = "" if name == "windows" else "reached" if ratios[0] >= 3 else "missed"
+        row(name, f"{n / clock:,.0f}", *(f"{ratio:.1f}" for ratio in ratios), reached)
+    print(f"\nLargest difference: {abs(rows['windows'] - rows['blocks']).max():.1e}")
+
+
+def simulated(n: int, per_sample: int = 5_000):
+    """Cells of two samples a patient: types with places in 16 dimensions, of which one half lives together."""
+    from anndata import AnnData
+
+    rng = np.random.default_rng(0)
+    per_sample = min(per_sample, n // 48)  # 24 patients at least
+    sample = np.minimum(np.arange(n) // per_sample, n // per_sample - 1)
+    patient, side = sample // 2, 7 * np.sqrt(per_sample)
+    places = rng.uniform(0, side, (n, 2))
+    kind = np.where(places[:, 0] < side / 2, rng.integers(0, 8, n), rng.integers(4, 12, n))
+    centers = np.random.default_rng(1).normal(size=(12, 16)) * 2
+    values = (centers[kind] + rng.normal(size=(n, 16))).astype(np.float32)
+    obs = pd.DataFrame(
+        {
+            "sample": pd.Categorical.from_codes(sample, [f"s{i}" for i in range(sample[-1] + 1)]),
+            "patient": pd.Categorical.from_codes(patient, [f"p{i}" for i in range(patient[-1] + 1)]),
+            "type": pd.Categorical.from_codes(kind, [f"t{i}" for i in range(12)]),
+            "response": pd.Categorical.from_codes(patient % 2, ["no", "yes"]),
+        },
+        index=pd.RangeIndex(n).astype(str),
+    )
+    return AnnData(values, obs=obs, obsm={"X_latent": values, "spatial": places})
+
+
+def alone_grow(function: str, n: int, cache: str) -> dict:
+    import spatialfm as sfm
+
+    sfm.settings.cache_dir = Path(cache)
+    cells = simulated(n)
+    if function == "niches":
+        sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10)
+    index = sfm.tl.build_index(cells, "X_latent") if function == "search" else None
+    works = {
+        "neighborhood_composition": lambda: sfm.tl.neighborhood_composition(
+            cells, "type", library_key="sample", n_neighbors=10
+        ),
+        "niches": lambda: sfm.tl.niches(cells, 10),
+        "build_index": lambda: sfm.tl.build_index(cells, "X_latent"),
+        "search": lambda: sfm.tl.search(index, cells, k=10),
+        "leiden_sweep": lambda: sfm.tl.leiden_sweep(
+            cells, use_rep="X_latent", resolutions=[0.5, 1.0], n_subsamples=1
+        ),
+        "discover_signatures": lambda: sfm.tl.discover_signatures(
+            cells, use_rep="X_latent", outcome="response", positive="yes", resolutions=[4.0, 4.5], max_cells=None,
+            nested=False, n_permutations=20,
+        ),
+    }  # fmt: skip
+    clock, processor = timed(works[function])
+    return {"clock": clock, "processor": processor, "peak": peak()}
+
+
+def part_c(folder: Path, args) -> None:
+    sizes = args.cells or ([4_000, 8_000, 16_000] if args.quick else [250_000, 500_000, 1_000_000, 2_000_000])
+    head(
+        "c. Growth with the number of cells",
+        *("function", "cells", "seconds", "processor", "exponent (processor)", "n log n", "peak (GiB)"),
+    )
+    for function in args.functions:
+        before = None
+        alone(
+            "grow", function=function, n=min(sizes[0], 4_000), cache=str(folder / "warm")
+        )  # compiles what is compiled
+        for n in sizes:
+            found = alone("grow", function=function, n=n, cache=str(folder / f"cache{n}"))
+            exponent = usual = ""
+            if before is not None:
+                ratio = n / before[0]
+                exponent = f"{np.log(found['processor'] / before[1]) / np.log(ratio):.2f}"
+                usual = f"{1 + np.log(np.log(n) / np.log(before[0])) / np.log(ratio):.2f}"
+            row(
+                *(function, f"{n:,}", f"{found['clock']:.1f}", f"{found['processor']:.1f}"),
+                *(exponent, usual, f"{found['peak']:.2f}"),
+            )
+            before = n, found["processor"]
+
+
+def write_files(folder: Path, n_cells: int, per_sample: int, n_markers: int) -> pd.DataFrame:
+    """Images and masks as TIFF files, and the table that names them."""
+    import tifffile
+    from _generated import PITCH, RADIUS
+
+    per_side = int(np.sqrt(per_sample))
+    y, x = np.mgrid[:PITCH, :PITCH] - PITCH // 2
+    disk = y**2 + x**2 < RADIUS**2
+    rows = []
+    for number in range(-(-n_cells // per_side**2)):
+        rng = np.random.default_rng(number)
+        numbers = np.arange(1, per_side**2 + 1, dtype=np.int32).reshape(per_side, per_side)
+        mask = np.kron(numbers, disk.astype(np.int32))
+        small = rng.integers(1, 64, (n_markers, per_side, per_side), dtype=np.uint16) * 900
+        image = small.repeat(PITCH, axis=1).repeat(PITCH, axis=2)
+        name, options = f"s{number:03d}", {"tile": (512, 512), "compression": "zlib"}
+        tifffile.imwrite(folder / f"{name}.tif", image, photometric="minisblack", **options)
+        tifffile.imwrite(folder / f"{name}_mask.tif", mask, **options)
+        rows.append({"sample": name, "image": f"{name}.tif", "labels": f"{name}_mask.tif", "patient": f"p{number}"})
+    return pd.DataFrame(rows)
+
+
+def part_d(folder: Path, args) -> None:
+    n = (args.cells or [8_000 if args.quick else 2_000_000])[-1]
+    files = folder / "files"
+    files.mkdir()
+    write_files(files, n, 2_000 if args.quick else 100_000, 4).to_csv(files / "cohort.csv", index=False)
+    head(f"d. {n:,} cells from files, 4 markers", "step", "seconds", "peak so far (GiB)", "target 12")
+    for step in alone("import", folder=str(files))["steps"]:
+        row(step["step"], f"{step['clock']:.0f}", f"{step['peak']:.2f}", "reached" if step["peak"] < 12 else "missed")
+
+
+def alone_import(folder: str) -> dict:
+    import spatialfm as sfm
+    from spatialfm.tl._leiden import neighbour_graph
+
+    steps, held = [], {}
+
+    def step(name: str, work: Callable[[], object]) -> None:
+        clock, _ = timed(work)
+        steps.append({"step": name, "clock": clock, "peak": peak()})
+
+    names = ["DAPI", "CD3", "CD8", "CD68"]
+    step("read_cohort", lambda: held.update(sdata=sfm.io.read_cohort(
+        f"{folder}/cohort.csv", channel_names=names, mpp=0.5, cell_table=False)))  # fmt: skip
+    sdata = held["sdata"]
+    step("cell_table", lambda: sfm.pp.cell_table(sdata))
+    cells = sdata["table"]
+    kinds = pd.Categorical.from_codes(np.arange(cells.n_obs) % 12, [f"t{i}" for i in range(12)])
+    cells.obs["type"] = kinds
+    step("neighborhood_composition", lambda: sfm.tl.neighborhood_composition(
+        cells, "type", library_key="sample", n_neighbors=10))  # fmt: skip
+    step("graph of 15 nearest in the markers", lambda: neighbour_graph(cells.X, 15, 0))
+    return {"steps": steps}
+
+
+def part_e(folder: Path, args) -> None:
+    side, cells = (1_024, 2_000) if args.quick else (20_000, 200_000)
+    path = folder / "large.zarr"
+    pitch = int(side / np.sqrt(cells))
+    make = f"from _generated import *; generated_store(Path({str(path)!r}), {side}, 20, pitch={pitch}, table=False)"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", make], cwd=HERE, check=True, capture_output=True)
+    found = alone("large", path=str(path), cache=str(folder / "cache"))
+    head(
+        f"e. An image of {side:,} x {side:,} pixels, 20 markers, {found['n']:,} cells",
+        *("step", "seconds", "processor", "cells a second", "peak so far (GiB)"),
+    )
+    for step in found["steps"]:
+        rate = f"{found['n'] / step['clock']:,.0f}"
+        row(step["step"], f"{step['clock']:.0f}", f"{step['processor']:.0f}", rate, f"{step['peak']:.2f}")
+
+
+def alone_large(path: str, cache: str) -> dict:
+    import spatialdata as sd
+
+    import spatialfm as sfm
+
+    sfm.settings.cache_dir = Path(cache)
+    sdata, steps = sd.read_zarr(path), []
+
+    def step(name: str, work: Callable[[], object]) -> None:
+        clock, processor = timed(work)
+        steps.append({"step": name, "clock": clock, "processor": processor, "peak": peak()})
+
+    step("cell_table", lambda: sfm.pp.cell_table(sdata))
+    cells = sdata["table"]
+    step("embed_cells, classical", lambda: sfm.tl.embed_cells(sdata, "classical", on_unknown="keep"))
+    key = next(key for key in cells.obsm if key != "spatial")
+    step("cell_states, 20", lambda: sfm.tl.cell_states(cells, 20, use_rep=key))
+    step("neighborhood_composition", lambda: sfm.tl.neighborhood_composition(
+        cells, "state", library_key="sample", n_neighbors=10))  # fmt: skip
+    step("composition", lambda: sfm.tl.composition(cells, "state", library_key="sample", patient_key=None))
+    return {"n": cells.n_obs, "steps": steps}
+
+
+ALONE = {"table": alone_table, "grow": alone_grow, "import": alone_import, "large": alone_large}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices="abcde", default=list("abcde"))
+    parser.add_argument("--functions", nargs="+", choices=FUNCTIONS, default=list(FUNCTIONS), help="of part c")
+    parser.add_argument("--cells", type=int, nargs="+", help="sizes of part c; the last is that of part d")
+    parser.add_argument("--repeats", type=int)
+    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; the figures mean little")
+    parser.add_argument("--alone", nargs=2, metavar=("PART", "ARGUMENTS"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.repeats = args.repeats or (1 if args.quick else 3)
+    warnings.simplefilter("ignore")
+    import spatialfm as sfm
+
+    sfm.settings.progress, sfm.settings.verbosity = False, 0
+    if args.alone:
+        print(json.dumps(ALONE[args.alone[0]](**json.loads(args.alone[1]))))
+        return
+    print(f"spatialfm {sfm.__version__}")
+    with tempfile.TemporaryDirectory() as folder:
+        sfm.settings.cache_dir = Path(folder) / "cache"
+        for part in args.parts:
+            globals()[f"part_{part}"](Path(folder), args)
+
+
+if __name__ == "__main__":
+    main()
