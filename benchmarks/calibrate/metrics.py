@@ -36,7 +36,7 @@ def searched(seed: int, n_patients: int, n: int, effect: float, of_patients: boo
 
 
 def retrieval_interval(n_patients: int, truth: float, **how: object) -> object:
-    """Whether the interval of precision covers what cohorts of this size have on average (of 4,000)."""
+    """Whether the interval of precision covers what cohorts of this size have on average (of 150)."""
 
     def run(seed: int) -> list[float]:
         row = searched(seed, n_patients, 30, **how).loc["precision@5"]
