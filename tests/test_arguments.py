@@ -240,7 +240,9 @@ def test_the_page_on_reliability_has_the_numbers_of_this_walk(cells, images):
     """By kind, as of its last writing: functions that were added since may make them larger, not much."""
     tried = Counter(kind for name in FUNCTIONS for _, kind, _ in wrong(name, cells, images))
     section = DOCS.read_text(encoding="utf-8").partition("(arguments)=")[2].partition("\n(")[0]
-    written = {row[0]: int(row[1].replace(",", "")) for row in re.findall(r"^\| ([\w ]+) \| ([\d,]+) \|", section, re.M)}
+    written = {
+        row[0]: int(row[1].replace(",", "")) for row in re.findall(r"^\| ([\w ]+) \| ([\d,]+) \|", section, re.M)
+    }
     lines = "\n".join(f"| {kind} | {number:,} |" for kind, number in tried.items())
     lines += f"\n| all | {tried.total():,} |"
     assert set(written) == {*tried, "all"}, lines

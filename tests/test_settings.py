@@ -110,3 +110,25 @@ def test_a_message_is_shown_once(setup, times):
     done = subprocess.run([sys.executable, "-c", setup + LOG], capture_output=True, text=True, check=True)
     assert done.stdout == ""
     assert done.stderr.count("hello") == times
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("cache_dir", value) for value in (None, 3, "", b"folder")),
+        *(("device", value) for value in (None, 3, "", ["cpu"])),
+        *(("verbosity", value) for value in (None, -1, 4, 1.5, "loud", True)),
+        *((name, value) for name in ("progress", "offline") for value in (None, 3, [])),
+        *((name, value) for name in ("batch_memory", "result_memory") for value in (None, "much", -5, [], True)),
+    ],
+)
+def test_what_no_setting_can_be_is_refused_and_the_old_value_stays(name, value):
+    before = getattr(sfm.settings, name)
+    with pytest.raises(ValueError, match=rf"settings\.{name} must be|memory size"):
+        setattr(sfm.settings, name, value)
+    assert getattr(sfm.settings, name) == before
+
+
+def test_a_setting_with_a_typo_is_refused():
+    with pytest.raises(AttributeError, match="no setting 'cache_dri'. There are: cache_dir"):
+        sfm.settings.cache_dri = "folder"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import platformdirs
 
+from ._arguments import shown
+from ._errors import ArgumentError, ArgumentTypeError
 from ._logging import logger
 
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
@@ -23,7 +25,9 @@ def parse_bytes(size: int | float | str) -> int:
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
-def _flag(value: str | bool) -> bool:
+def _flag(name: str, value: str | bool) -> bool:
+    if not isinstance(value, bool | str):
+        raise ArgumentTypeError(f"settings.{name} must be True or False, not {shown(value)}.")
     return value if isinstance(value, bool) else value.strip().lower() not in {"0", "false", "no", "off", ""}
 
 
@@ -73,6 +77,13 @@ class Settings:
                     "SPATIALFM_%s=%s cannot be understood, and %s counts: %s", name.upper(), env[name], default, error
                 )
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("_") and name not in self._defaults():
+            raise AttributeError(f"There is no setting {name!r}. There are: {', '.join(self._defaults())}.")
+        if name == "device" and not (isinstance(value, str) and value or type(value).__module__ == "torch"):
+            raise ArgumentTypeError(f"settings.device must be a string such as 'auto' or 'cpu', not {shown(value)}.")
+        super().__setattr__(name, value)
+
     @staticmethod
     def _defaults() -> dict[str, object]:
         return {
@@ -92,6 +103,8 @@ class Settings:
 
     @cache_dir.setter
     def cache_dir(self, value: str | Path) -> None:
+        if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+            raise ArgumentTypeError(f"settings.cache_dir must be the path of a folder, not {shown(value)}.")
         self._cache_dir = Path(value).expanduser()
 
     @property
@@ -119,6 +132,8 @@ class Settings:
 
     @verbosity.setter
     def verbosity(self, value: int | str) -> None:
+        if str(value) not in {str(level) for level in _LEVELS}:
+            raise ArgumentError(f"settings.verbosity must be 0, 1, 2 or 3, not {shown(value)}.")
         self._verbosity = int(value)
         logger.setLevel(_LEVELS[min(max(self._verbosity, 0), 3)])
 
@@ -129,7 +144,7 @@ class Settings:
 
     @progress.setter
     def progress(self, value: bool | str) -> None:
-        self._progress = _flag(value)
+        self._progress = _flag("progress", value)
 
     @property
     def offline(self) -> bool:
@@ -138,7 +153,7 @@ class Settings:
 
     @offline.setter
     def offline(self, value: bool | str) -> None:
-        self._offline = _flag(value)
+        self._offline = _flag("offline", value)
 
     def __repr__(self) -> str:
         return "\n".join(f"{name} = {getattr(self, name)}" for name in self._defaults())

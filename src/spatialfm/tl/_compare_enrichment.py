@@ -140,7 +140,7 @@ def compare_enrichment(
     table = _compare(patients, [(names[a], names[b]) for a, b in pairs], alpha)
     if within is None:
         chance = {"n_types": len(names), "expected": expected, "min_expected": min_expected}
-        _tell_areas(graph, codes, libraries.codes, _coordinates(cells, spatial_key), units, chance, pairs)
+        _tell_areas(graph, codes, libraries.codes, coordinates(cells, spatial_key), units, chance, pairs)
     if table["p_value"].isna().all():
         warn(
             f"No pair of types has a value in {LEAST} patients of two groups, so nothing is tested. Lower "
