@@ -52,8 +52,8 @@ def shift(
     distances: what is tested is on the right.
 
     Right, one dot a patient: the distance, with the error of the draws, above the distance of two halves of one time
-    point (grey: what is measured without any shift); the median of each group, and the p-value (Mann-Whitney) and the
-    effect size (rank-biserial correlation) of the comparison.
+    point (grey: what is measured without any shift); the median of each group, the p-value (ranks and means) and
+    the effect size (rank-biserial correlation) of the comparison.
 
     Parameters
     ----------
