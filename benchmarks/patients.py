@@ -253,7 +253,7 @@ def p_of(patients: AnnData, seed: int, options: dict) -> float:
     sfm.tl.stratify(patients, random_state=seed, **options, **KEYS)
     if patients.obs["risk_group"].nunique() < 2:
         return 1.0
-    return float(sfm.tl.logrank(patients, "risk_group", copy=True, **KEYS)["p_value"])
+    return float(sfm.tl.logrank(patients, "risk_group", on_selected="mark", copy=True, **KEYS)["p_value"])
 
 
 # from the published definitions (composite_phenotypes.csv), the more specific first

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -70,6 +71,13 @@ class Reference:
     texts: tuple[str, ...] = ()  # of codes, what they stand for
     exempt: np.ndarray | None = field(default=None, repr=False)  # (n, .) what it was predicted from, and the outcome
     place: str = ""  # "obs:risk_group", where the table has it; empty in memory
+
+    @cached_property
+    def looked_up(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Names and aliases in order, with the rows that have them."""
+        names = [self.rows] if self.aliases is None else [self.rows, self.aliases]
+        orders = [np.argsort(hashes, kind="stable") for hashes in names]
+        return [(hashes[order], order) for hashes, order in zip(names, orders, strict=True)]
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -178,7 +186,8 @@ def numbers_of(values: pd.Series) -> tuple[np.ndarray, bool, tuple[str, ...]]:
         return np.where(codes < 0, np.nan, codes), True, tuple(map(str, values.cat.categories))
     if pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        return numbers, len(np.unique(numbers[~np.isnan(numbers)])) <= FEW, ()
+        different = len(np.unique(numbers[~np.isnan(numbers)]))
+        return numbers, different <= min(FEW, len(numbers) / 3), ()
     codes, levels = pd.factorize(values)
     return np.where(codes < 0, np.nan, codes.astype(float)), True, tuple(map(str, levels))
 

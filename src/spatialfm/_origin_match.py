@@ -58,7 +58,7 @@ def recognise(values: pd.Series, ids: Sequence[np.ndarray], references: Sequence
         return []
     numbers, _, texts = numbers_of(values)
     labels = label_hashes(numbers, texts)
-    names = [name_hashes(values.index), *ids]
+    names = [(hashes, _turn(hashes)) for hashes in (name_hashes(values.index), *ids)]
     guard = BY_CHANCE + np.log(len(references))
     found: dict[Origin, int] = {}
     for one in references:
@@ -73,17 +73,18 @@ def recognise(values: pd.Series, ids: Sequence[np.ndarray], references: Sequence
 
 
 def _rows_known(
-    numbers: np.ndarray, names: Sequence[np.ndarray], one: Reference, guard: float, labels: np.ndarray | None
+    numbers: np.ndarray,
+    names: Sequence[tuple[np.ndarray, np.ndarray]],
+    one: Reference,
+    guard: float,
+    labels: np.ndarray | None,
 ) -> int:
     """Rows on which the column follows from the remembered one; 0 where it does not."""
-    for theirs in (one.rows, one.aliases):
-        if theirs is None:
-            continue
-        order = np.argsort(theirs, kind="stable")
-        for mine in names:
-            at = np.minimum(np.searchsorted(theirs, mine, sorter=order), len(theirs) - 1)
-            there = theirs[order[at]] == mine
-            if there.sum() >= 2 and (n := _by_name(numbers, mine, there, order[at], one, guard, labels)):
+    for theirs, rows in one.looked_up:
+        for mine, turn in names:
+            at = np.minimum(np.searchsorted(theirs, mine), len(theirs) - 1)
+            there = theirs[at] == mine
+            if there.sum() >= 2 and (n := _by_name(numbers, turn, there, rows[at], one, guard, labels)):
                 return n
     if (
         labels is None
@@ -96,7 +97,7 @@ def _rows_known(
 
 def _by_name(
     numbers: np.ndarray,
-    mine: np.ndarray,
+    turn: np.ndarray,
     there: np.ndarray,
     at: np.ndarray,
     one: Reference,
@@ -108,7 +109,7 @@ def _by_name(
         equal = there & np.isclose(numbers, remembered, rtol=1e-6, atol=0)
         if len(np.unique(numbers[equal])) >= SAME_NUMBERS and len(np.unique(remembered[equal])) > FEW // 4:
             return int(equal.sum())
-    total, turn = 0, pd.Series(mine).groupby(mine).cumcount().to_numpy()  # two cohorts may use the same names
+    total = 0
     for number in range(min(int(turn[there].max()), 2) + 1):
         rows = there & (turn == number)
         if labels is not None and not (label_hashes(remembered[rows], one.texts) == labels[rows]).all():
@@ -117,6 +118,13 @@ def _by_name(
         if follows(remembered[rows], numbers[rows], one.groups, guard, exempt):
             total += int(rows.sum())
     return total
+
+
+def _turn(names: np.ndarray) -> np.ndarray:
+    """How often each row's name was there before: two cohorts may use the same names."""
+    if len(np.unique(names)) == len(names):
+        return np.zeros(len(names), int)
+    return pd.Series(names).groupby(names).cumcount().to_numpy()
 
 
 def follows(
@@ -128,7 +136,8 @@ def follows(
     if len(made) < 2:
         return False
     counts = np.unique(values, return_counts=True)[1]
-    if len(counts) < 2 or _log_ways(counts) < guard:
+    rules = len(np.unique(made)) * np.log(len(counts)) if groups and guard else 0.0  # ways to name groups anew
+    if len(counts) < 2 or _log_ways(counts) - rules < guard:
         return False
     if not (_of_groups(made, values) if groups else _of_numbers(made, values)):
         return False

@@ -317,3 +317,24 @@ def test_a_label_that_is_predicted_without_error_is_not_taken_for_its_prediction
     samples.obsm["one"] = (samples.obs["sex"] == "f").to_numpy(float)[:, None] + 0.001 * samples.obs[["age"]].to_numpy()
     sfm.tl.classify_samples(samples, label_key="sex", use_rep="one", n_components=None, n_draws=30)
     assert not sfm.tl.logrank(samples, "sex", copy=True)["optimistic"]
+
+
+@pytest.mark.parametrize("n", [6, 12, 20, 30])
+def test_columns_by_chance_are_not_recognised(n):
+    """Whatever a cohort's own columns are, with the same names of patients, among many that outcomes have made."""
+    from spatialfm._origin import Origin, known, remember
+    from spatialfm._origin_match import recognise
+
+    rng, names = np.random.default_rng(0), [f"P{i}" for i in range(n)]
+    for i in range(30):
+        groups = pd.Series(pd.Categorical(rng.choice(["low", "high"], n)), index=names, name="g")
+        remember(None, Origin("cut_point", "selected", ("time",), column=f"g{i}"), groups)
+        ranks = pd.Series(rng.integers(-3, 4, n), index=names, name="r")
+        remember(None, Origin("score_signatures", "selected", ("time",), column=f"r{i}"), ranks)
+        risk = pd.Series(rng.normal(size=n), index=names, name="p")
+        remember(None, Origin("coxnet", "held out", ("time",), column=f"p{i}"), risk)
+    references, found = known(AnnData(obs=pd.DataFrame(index=names))), 0
+    for _ in range(100):
+        for values in (rng.choice(["a", "b"], n), rng.choice(["x", "y", "z"], n), rng.normal(size=n)):
+            found += bool(recognise(pd.Series(values, index=names), [], references, "obs:mine"))
+    assert found == 0

@@ -21,6 +21,7 @@ from ..metrics import compare_representations
 from ._case_depth import CasesDepth, class_cases
 from ._case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
 from ._check import check_anndata
+from ._fitted import fitted_on_all
 from ._patient_folds import Cases, Classes, OnMissing, read_cases, read_classes, shuffled_rows, stratified_draws
 from ._representation import each_representation
 from ._selected import OnSelected, check_cases, remember_cases, told_apart
@@ -192,7 +193,7 @@ def classify_samples(
     for row in record["summary"].query("score == 'auroc'").itertuples():
         what = row.use_rep, row.n_components or "no", row.mean, row.low, row.high
         logger.info("%s, %s components: AUROC %.3f (%.3f to %.3f)", *what)
-    record["params"]["selected"] = selected.text
+    record["params"] |= {"selected": selected.text, "fitted_on_all": fitted_on_all(adata, use_rep)}
     made = Origin("classify_samples", "held out", (label_key,), column=key_added)
     remember_cases(None if copy else adata, made, record["patients"], told_apart(means, classes.names), ["label"])
     if copy:

@@ -16,6 +16,7 @@ from .._storable import write_uns
 from ..stats.depth import rarefied
 from ._check import check_anndata, check_samples, codes_by_appearance, codes_of, listed, obs_column
 from ._depth import Depth, depth_of
+from ._fitted import fitted_on_all
 from ._selected import columns_of, hand_on, inherited
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def composition(
             "library_key": library_key,
             "patient_key": patient_key or "",
             "pseudocount": float(pseudocount),
+            "fitted_on_all": fitted_on_all(adata, None, [cluster_key]),
             "cells_per_row": depth or "all",
             "random_state": random_state,
         }

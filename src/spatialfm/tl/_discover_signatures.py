@@ -18,6 +18,7 @@ from .._storable import write_obsm, write_uns
 from . import _signature_clusters as clustering
 from ._check import check_anndata
 from ._depth import Depth
+from ._fitted import fitted_on_all
 from ._outcome import EventValue, event_text
 from ._replaced import remove_earlier
 from ._representation import prepared
@@ -221,6 +222,7 @@ def discover_signatures(
         "use_rep": use_rep,
         DATA: fingerprint(adata, [patient_key, *([outcome] if isinstance(outcome, str) else outcome)]),
         "preparation": how,
+        "fitted_on_all": fitted_on_all(adata, use_rep),
         "outcome": outcome if isinstance(outcome, str) else list(outcome),
         "positive": patients.positive,
         "event_value": event_text(event_value),

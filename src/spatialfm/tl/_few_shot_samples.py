@@ -23,6 +23,7 @@ from ._cell_states import cell_states
 from ._check import check_anndata, codes_of, obs_column
 from ._classify_samples import case_means
 from ._composition import cross_count
+from ._fitted import fitted_on_all
 from ._patient_folds import Cases, Classes, OnMissing, in_order, read_cases, read_classes, support_draws
 from ._representation import prepared
 from ._selected import OnSelected, check_cases, remember_cases, told_apart
@@ -182,7 +183,9 @@ def few_shot_samples(
     record["params"]["preparation"] = {rep: preparation(adata, rep) for rep in _several(use_rep)}
     for row in record["summary"].query("score == 'balanced_accuracy'").itertuples():
         logger.info("%s, %d clusters: balanced accuracy %.3f", row.representation, row.n_clusters, row.mean)
-    record["params"]["selected"] = selected.text
+    states = [f"states of obsm[{rep!r}]" for rep in _several(use_rep)]
+    fitted = [text for text in (fitted_on_all(adata, use_rep, keys), *states) if text]
+    record["params"] |= {"selected": selected.text, "fitted_on_all": ", ".join(fitted)}
     made = Origin("few_shot_samples", "held out", (label_key,), column=key_added)
     remember_cases(None if copy else adata, made, record["patients"], told_apart(means, classes.names), ["label"])
     if copy:

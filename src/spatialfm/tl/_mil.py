@@ -21,6 +21,7 @@ from .._storable import write_uns
 from ._case_depth import CasesDepth, class_cases, number_cases, survival_cases
 from ._case_scores import permutation_p, summarize
 from ._check import check_anndata
+from ._fitted import fitted_on_all
 from ._mil_tasks import ClassTask, SurvivalTask, Task, TaskName, read_task, task_columns
 from ._outcome import EventValue, event_text
 from ._patient_folds import Cases, OnMissing, held_out_part, in_order, read_cases, stratified_folds
@@ -222,6 +223,7 @@ def mil(
     }
     record["params"] |= vars(recipe) | cases.params()
     record["params"] |= {"event_value": event_text(event_value), **numbers}
+    record["params"]["fitted_on_all"] = fitted_on_all(adata, use_rep)
     record["params"]["positive"] = found.classes.positive_name if isinstance(found, ClassTask) else ""
     _warn_unfinished(record["folds"], recipe)
     best = record["summary"].iloc[0]

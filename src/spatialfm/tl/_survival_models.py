@@ -15,6 +15,7 @@ from .._origin import Origin, patient_names, remember
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
+from ._fitted import fitted_on_all
 from ._outcome import event_text
 from ._replaced import remove_earlier
 from ._selected import MOST_EXEMPT, OnSelected
@@ -352,6 +353,7 @@ def _params(
         "n_features": cohort.x.shape[1],
         "n_dropped": cohort.n_dropped,
         "selected": cohort.selected,
+        "fitted_on_all": fitted_on_all(samples, use_rep),
         DATA: fingerprint(samples, [*names, time_key, event_key]),
     }
 
