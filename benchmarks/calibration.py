@@ -1,10 +1,11 @@
 """Whether p-values, intervals and scores mean what they say: every function on cohorts whose truth was set.
 
     python benchmarks/calibration.py [--only tl.logrank] [--cheap] [--jobs 2] [--rows rows.csv]
+    python benchmarks/calibration.py --markdown rows.csv    # the tables of docs/calibration.md
 
 Prints one row a function and setting: the share of null cohorts with p below 0.05, the share of 95 % intervals that
 cover, the mean difference of a score and chance, the share of planted effects found; with its 95 % interval. The cases
-are the lists ``CASES`` of `benchmarks/calibrate/`.
+are the lists ``CASES`` of `benchmarks/calibrate/`. Rows of a file that are not measured again stay.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import importlib
 import pkgutil
 import warnings
+from pathlib import Path
 
 import pandas as pd
 from calibrate import __path__ as cases_path
@@ -21,6 +23,14 @@ from joblib import Parallel, delayed
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmError
+
+KEYS = ["function", "setting", "kind"]
+TITLES = {
+    "p_value": ("Nothing there: p-values below 0.05", "share"),
+    "interval": ("95 % intervals that hold the truth", "share"),
+    "score": ("Scores, less what is right", "mean"),
+    "power": ("Something there: p-values below 0.05", "share"),
+}
 
 
 def all_cases() -> list[Case]:
@@ -56,15 +66,54 @@ def main() -> None:
     parser.add_argument("--cheap", action="store_true", help="what the slow tests hold")
     parser.add_argument("--cohorts", type=int, help="at most so many a case")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--rows", help="CSV file for the table")
+    parser.add_argument("--rows", type=Path, help="CSV file for the table")
+    parser.add_argument("--markdown", type=Path, help="print such a file as tables, and measure nothing")
     args = parser.parse_args()
+    if args.markdown:
+        print(markdown(pd.read_csv(args.markdown)))
+        return
     cases = [case for case in all_cases() if args.only in case.function and (case.cheap or not args.cheap)]
     rows = []
     for case in cases:
         rows.append(row(case, args.jobs, args.cohorts))
         print(pd.DataFrame(rows[-1:]).round(3).to_string(index=False, header=len(rows) == 1), flush=True)
         if args.rows:
-            pd.DataFrame(rows).to_csv(args.rows, index=False)
+            write_rows(rows[-1:], args.rows)
+
+
+def write_rows(rows: list[dict], path: Path) -> None:
+    """Add rows to a file, in place of those of the same cases."""
+    table = pd.DataFrame(rows)
+    if path.exists():
+        table = pd.concat([pd.read_csv(path), table]).drop_duplicates(KEYS, keep="last")
+    table.to_csv(path, index=False)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """One table a kind; of cases that are still there, in their order."""
+    cases = {(case.function, case.setting, case.kind): (i, case) for i, case in enumerate(all_cases())}
+    table = table[[key in cases for key in table[KEYS].itertuples(index=False, name=None)]]
+    order = [cases[key][0] for key in table[KEYS].itertuples(index=False, name=None)]
+    table = table.iloc[pd.Series(order).argsort().to_numpy()]
+    parts = []
+    for kind, (title, head) in TITLES.items():
+        lines = [
+            f"## {title}",
+            "",
+            f"| function | setting | {head} | 95 % interval | cohorts |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        for one in table[table["kind"] == kind].itertuples():
+            case = cases[(one.function, one.setting, one.kind)][1]
+            said = " (conservative)" if case.conservative else ""
+            note = f"; {case.note}" if case.note else ""
+            refused = f", {one.refused} refused" if one.refused else ""
+            lines.append(
+                f"| `{one.function.split('.')[-1]}` | {one.setting}{said}{note} | {one.measured:.3f} | "
+                f"{one.low:.3f} to {one.high:.3f} | {one.cohorts:,}{refused} |"
+            )
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":
