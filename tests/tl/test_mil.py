@@ -462,9 +462,12 @@ def test_folds_need_not_be_on_one_scale():
 
 def test_summaries_are_students_intervals():
     runs = pd.DataFrame({"fold": range(5), "mae": [3.0, 2.0, 4.0, 5.0, np.nan], "auroc": [0.9, 1.0, 0.95, 0.8, 1.0]})
-    table = summarize(runs, [], ["mae", "auroc"]).set_index("score")
-    low, high = stats.t.interval(0.95, 3, 3.5, stats.sem([3.0, 2.0, 4.0, 5.0]))
-    np.testing.assert_allclose(table.loc["mae", ["n_runs", "mean", "low", "high"]].astype(float), [4, 3.5, low, high])
+    table = summarize(runs, [], ["mae", "auroc"], 1 / 4, published=False).set_index("score")
+    half = (
+        stats.t.ppf(0.975, 3) * np.std([3.0, 2.0, 4.0, 5.0], ddof=1) * np.sqrt(1 / 4 + 1 / 4)
+    )  # 4 runs; test to train
+    found = table.loc["mae", ["n_runs", "mean", "low", "high"]].astype(float)
+    np.testing.assert_allclose(found, [4, 3.5, 3.5 - half, 3.5 + half])
     assert table.loc["auroc", "high"] == 1.0  # no AUROC is above
-    single = summarize(runs.iloc[:1], [], ["mae"]).iloc[0]
+    single = summarize(runs.iloc[:1], [], ["mae"], 1 / 4).iloc[0]
     assert np.isnan(single[["sd", "low", "high"]].astype(float)).all()
