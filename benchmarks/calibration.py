@@ -14,6 +14,7 @@ import argparse
 import importlib
 import pkgutil
 import warnings
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
@@ -62,7 +63,7 @@ def row(case: Case, jobs: int, cohorts: int | None = None) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="functions whose name contains this")
+    parser.add_argument("--only", default="*", help="functions, by a pattern such as tl.cox or tl.*")
     parser.add_argument("--cheap", action="store_true", help="what the slow tests hold")
     parser.add_argument("--cohorts", type=int, help="at most so many a case")
     parser.add_argument("--jobs", type=int, default=2)
@@ -72,7 +73,7 @@ def main() -> None:
     if args.markdown:
         print(markdown(pd.read_csv(args.markdown)))
         return
-    cases = [case for case in all_cases() if args.only in case.function and (case.cheap or not args.cheap)]
+    cases = [case for case in all_cases() if fnmatch(case.function, args.only) and (case.cheap or not args.cheap)]
     rows = []
     for case in cases:
         rows.append(row(case, args.jobs, args.cohorts))
