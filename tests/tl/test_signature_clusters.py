@@ -87,3 +87,17 @@ def test_a_damaged_clustering_is_made_again(tmp_path, monkeypatch):
     for content in (b"", file.read_bytes()[:-8]):
         file.write_bytes(content)
         np.testing.assert_array_equal(clustering.cluster_cells(values, [1.0], 10, 0, 1), first)
+
+
+def test_members_of_many_clusters_are_found_by_one_sort():
+    """As by looking at all cells for each of them, which is quadratic: clusters grow with cells."""
+    rng = np.random.default_rng(0)
+    codes = np.stack([rng.integers(0, 40, 3000), rng.integers(0, 200, 3000)])
+    found = clustering.candidates(codes, 60, None)
+    expected = [(r, c, int((codes[r] == c).sum())) for r in range(2) for c in range(200)]
+    expected = [row for row in expected if 0 < row[2] < 60]
+    assert list(zip(found.resolution, found.code, found.sizes, strict=True)) == expected
+    codes[1] = codes[0]  # each has a twin
+    assert clustering.candidates(codes, np.inf, 0.8).n_merged.tolist() == [1] * 40
+    codes[1] = (codes[0] + (np.arange(3000) < 1200)) % 40  # shares too few
+    assert clustering.candidates(codes, np.inf, 0.8).n_merged.tolist() == [0] * 80

@@ -28,6 +28,12 @@ class Clusters:
     code: np.ndarray  # (clusters,) number of the cluster there
     n_merged: np.ndarray  # (clusters,) nearly equal clusters of other resolutions that it stands for
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Cells of each cluster ``(clusters,)``."""
+        counts = [np.bincount(column) for column in self.codes]
+        return np.array([counts[r][c] for r, c in zip(self.resolution, self.code, strict=True)], int)
+
     def members(self, cluster: int, codes: np.ndarray | None = None) -> np.ndarray:
         """Mask of its cells; of others with `codes` of their own."""
         codes = self.codes if codes is None else codes
@@ -44,8 +50,10 @@ def candidates(codes: np.ndarray, max_cells: float, overlap: float | None) -> Cl
     columns, resolution, code = [], [], []
     for r, column in enumerate(codes):
         sizes = np.bincount(column)
+        # sorted once: the number of clusters grows with that of cells, and none looks at all of them
+        by_cluster, ends = np.argsort(column, kind="stable"), np.cumsum(sizes)
         for c in np.flatnonzero((sizes > 0) & (sizes < max_cells)):
-            columns.append(np.flatnonzero(column == c))
+            columns.append(by_cluster[ends[c] - sizes[c] : ends[c]])
             resolution.append(r)
             code.append(c)
     if not columns:

@@ -55,7 +55,7 @@ def search_record(
     table = pd.DataFrame(
         {
             "resolution": np.asarray(resolutions, float)[found.resolution],
-            "n_cells": [int(found.members(k).sum()) for k in range(len(found.code))],
+            "n_cells": found.sizes,
             "n_patients": (shares > 0).sum(axis=0),
             "n_merged": found.n_merged,
             "score": observed.scores,
