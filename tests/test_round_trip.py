@@ -150,6 +150,15 @@ def _incidence(cells):
     return patients
 
 
+def _predicted(cells, name, result, **options):
+    """Half of the patients by what the other half made."""
+    patients = patients_of(cells)
+    source, target = patients[:12].copy(), patients[12:].copy()
+    getattr(sfm.tl, name)(source, **options)
+    sfm.tl.predict_survival(source, target, key=result, cut="median" if name == "cox" else None, **COMMON)
+    return target
+
+
 def _niches(cells):
     sfm.tl.neighborhood_composition(cells, "phenotype", library_key="sample", n_neighbors=6)
     sfm.tl.niches(cells, 4)
@@ -227,6 +236,11 @@ CELLS = {  # what is written into a table of cells or patients
             "power", c, "composition", 2.0, cell_type="Mac/Mono", group_key="arm", n_patients=[8, 12], n_simulations=20
         ),
         lambda c: _on_patients("power", c, "survival", 2.0, n_patients=[8, 12], n_simulations=20),
+    ],
+    "predict_survival": [
+        lambda c: _predicted(c, "cox", "cox", covariates="γδ T", strata="responded"),
+        lambda c: _predicted(c, "cut_point", "cut", key="Mac/Mono", key_added="cut", n_permutations=100),
+        lambda c: _predicted(c, "stratify", "risk_group", n_groups=2, time_key="time", event_key="event"),
     ],
     "risk_ratio": [lambda c: _on_patients("risk_ratio", c, "arm", ["Mac/Mono", "γδ T"], threshold=0.17)],
     "rmst": [lambda c: _on_patients("rmst", c, "arm"), lambda c: _on_patients("rmst", c, "responded", horizon=2.0)],

@@ -41,6 +41,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_niches": ["niches"],
         "_paint_tiles": ["paint_tiles"],
         "_power": ["power"],
+        "_predict_survival": ["predict_survival"],
         "_risk_ratio": ["risk_ratio"],
         "_rmst": ["rmst"],
         "_score_signatures": ["score_signatures"],
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from ._niches import niches
     from ._paint_tiles import paint_tiles
     from ._power import power
+    from ._predict_survival import predict_survival
     from ._risk_ratio import risk_ratio
     from ._rmst import rmst
     from ._score_signatures import score_signatures

@@ -32,6 +32,7 @@ from ._outcome import (
     value_column,
 )
 from ._selected import OnSelected, check_selected, columns_of, with_doubt
+from ._survival_record import MODEL, cox_record, describe_columns
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -144,7 +145,8 @@ def cox(
     ``events_per_term`` and ``n_clusters``; ``concordance`` on these same patients (within strata), hence optimistic;
     ``log_likelihood``; statistic, degrees of freedom and p-value of three tests that no term matters:
     ``lr_statistic``, ``lr_dof``, ``lr_p_value`` (likelihood ratio), ``score_*`` and ``wald_*``; the first two are NaN
-    with clusters, where they do not hold; ``optimistic``, whether the outcome made a covariate; ``doubts``; ``params``.
+    with clusters, where they do not hold; ``optimistic``, whether the outcome made a covariate; ``doubts``; ``model``,
+    from which :func:`spatialfm.tl.predict_survival` predicts another cohort; ``params``.
 
     Raises
     ------
@@ -224,6 +226,16 @@ def cox(
         **({"ph_global_p_value": float(chi2.sf(fit.ph_global, len(terms)))} if test_proportional_hazards else {}),
         "se_method": "information matrix" if clusters is None else cluster_se,
         **({} if clusters is None else {"n_clusters": int(clusters.max()) + 1}),
+        MODEL: cox_record(
+            x,
+            fit.coef,
+            describe_columns(outcome.columns[names], reference or {}, standardize),
+            outcome.time,
+            outcome.event,
+            outcome.entry,
+            strata_codes,
+            outcome.columns[[column_as("stratum", name) for name in strata_names]] if strata_names else None,
+        ),
         "optimistic": selected.optimistic,
         "params": {
             "selected": selected.text,

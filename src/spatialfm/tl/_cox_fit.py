@@ -229,9 +229,11 @@ def partial_log_likelihood(
     return Likelihood(sets, eta[sets.order, None], np.ones(1)).log_likelihood
 
 
-def baseline_hazard(eta: np.ndarray, time: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def baseline_hazard(
+    eta: np.ndarray, time: np.ndarray, event: np.ndarray, entry: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Times ``(n_times,)`` and Breslow's cumulative hazard of a row whose linear predictor is 0."""
-    sets = RiskSets(time, event, None, "breslow")
+    sets = RiskSets(time, event, None, "breslow", entry)
     jumps = sets.by_time(1 / sets.totals(np.exp(eta[sets.order])))
     return sets.time[sets.starts], np.cumsum(jumps)
 

@@ -19,6 +19,7 @@ from ._logrank import logrank_parts
 from ._outcome import EventValue, OnMissing, Outcome, event_text, observed_expected, read_outcome
 from ._replaced import remove_earlier
 from ._selected import OnSelected, check_selected, inherited, matrix_of
+from ._survival_record import MODEL, groups_record
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -102,7 +103,8 @@ def stratify(
     outcome was used), and ``uns[key_added]`` with ``groups`` (``n``, with outcome also ``observed`` and ``expected``
     events), ``centers`` (mean composition of each group), with `n_permutations` ``test`` (``statistic``, the
     standardised log-rank statistic of a trend from low to high, positive where high does worse; ``null_mean`` and
-    ``null_sd`` of the permutations; one-sided ``p_value``), and ``params``, where ``uses_outcome`` is a bool and
+    ``null_sd`` of the permutations; one-sided ``p_value``), ``model``, from which
+    :func:`spatialfm.tl.predict_survival` groups another cohort, and ``params``, where ``uses_outcome`` is a bool and
     ``outcome_decides`` is ``"nothing"``, ``"order"``, ``"partition"`` or ``"others' partition"`` (cross-fitted).
 
     Raises
@@ -138,7 +140,7 @@ def stratify(
         selected = check_selected(samples, "stratify", matrix_of(samples), on_selected)
     outcome = None if time_key is None else _outcome(samples, time_key, event_key, event_value, patient_key, on_missing)
 
-    codes = kmeans_by_size(values, n_groups, random_state)
+    codes = clusters = kmeans_by_size(values, n_groups, random_state)
     names, decides = [str(i + 1) for i in range(n_groups)], "nothing"
     test = None
     if outcome is not None:
@@ -147,6 +149,8 @@ def stratify(
             _events(samples, outcome, codes)  # refuses clusters without follow-up
         place = _placement(values, codes, rows, n_groups, merge_into or n_groups, cross_fit, random_state)
         codes = place(outcome.time, outcome.event)
+        if cross_fit is not None:  # elsewhere, all patients here decide
+            elsewhere = _placement(values, clusters, rows, n_groups, merge_into, None, 0)(outcome.time, outcome.event)
         if n_permutations:
             test = _permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state)
         names, decides = _risk_names(merge_into or n_groups), "order" if merge_into is None else "partition"
@@ -170,6 +174,9 @@ def stratify(
         "groups": table,
         "centers": np.stack(
             [values[codes == i].mean(axis=0) if n else np.full(values.shape[1], np.nan) for i, n in enumerate(sizes)]
+        ),
+        MODEL: groups_record(
+            values, clusters, codes if cross_fit is None else elsewhere, names, list(samples.var_names)
         ),
         "params": {
             "n_groups": n_groups,

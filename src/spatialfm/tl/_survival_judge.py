@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 
 from ..metrics._survival import decile_times
 from ..metrics._survival import survival as survival_scores
+from ._survival_learners import CoxnetFit
 from ._survival_nested import (
     Cohort,
     Fitted,
@@ -20,6 +22,7 @@ from ._survival_nested import (
     permutation_scores,
     within_folds,
 )
+from ._survival_record import MODEL, cohort_digest, features_record
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -45,8 +48,10 @@ def judge(
         n_bootstrap=n_bootstrap, random_state=options["random_state"],
     )  # fmt: skip
     rng = np.random.default_rng(options["random_state"])
-    final = model.fit(cohort, model.choose(cohort, event_folds(cohort.event, options["n_inner_folds"], rng)))
+    best = model.choose(cohort, event_folds(cohort.event, options["n_inner_folds"], rng))
+    final = model.fit(cohort, best)
     result: dict[str, object] = dict(found)
+    result[MODEL] = final_record(cohort, final, best, samples.obs_names)
     result["optimistic_harrell"] = within_folds(cohort, final.risk(cohort.x), np.zeros(len(cohort.time), int))
     if n_permutations:
         null = permutation_scores(model, cohort, n_permutations=n_permutations, **options)
@@ -60,3 +65,14 @@ def judge(
     result["predictions"] = pd.DataFrame({"risk": risk, "fold": fold}, index=samples.obs_names)
     log_scores(what, found["scores"], result["optimistic_harrell"], cohort)
     return result, final
+
+
+def final_record(cohort: Cohort, final: Fitted, chosen: dict[str, float], names: pd.Index) -> dict[str, object]:
+    """The model of all patients, for other cohorts; a forest is grown anew from what is told here."""
+    record = features_record(cohort.features, cohort.n_covariates, cohort.x, cohort.columns)
+    record |= {"risk": final.risk(cohort.x), "time": cohort.time, "chosen": json.dumps(chosen)}
+    record["digest"] = cohort_digest(list(names[cohort.rows]), cohort.x, cohort.time, cohort.event)
+    if isinstance(final, CoxnetFit):
+        baseline = pd.DataFrame({"stratum": 0, "time": final.steps, "hazard": final.hazard})
+        return record | {"kind": "coxnet", "coef": final.explain(None), "baseline": baseline}
+    return record | {"kind": "survival_forest", "names": np.array(names[cohort.rows], dtype=object)}

@@ -122,7 +122,8 @@ def coxnet(
     concordance of a model of all patients on these same ones; with `n_permutations`, ``p_value``; ``folds``, a row a
     partition and fold with its size, events, chosen ``alpha`` and ``l1_ratio`` and concordance; ``coefficients`` of the
     model of all patients, a row a feature, with ``coef`` (for one standard deviation), ``hazard_ratio`` and
-    ``n_folds``, in how many of the outer folds' models, over all partitions, it is not 0; ``params``.
+    ``n_folds``, in how many of the outer folds' models, over all partitions, it is not 0; ``model``, that of all
+    patients, from which :func:`spatialfm.tl.predict_survival` predicts another cohort; ``params``.
 
     Raises
     ------

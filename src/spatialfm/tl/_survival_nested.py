@@ -19,6 +19,7 @@ from ._depth import N_CELLS, survival_depth
 from ._outcome import EventValue, OnMissing, Outcome, column_as, read_outcome, value_column
 from ._representation import representation
 from ._selected import OnSelected, check_selected, columns_of, matrix_of
+from ._survival_record import describe_columns
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -38,6 +39,8 @@ class Cohort:
     rows: np.ndarray  # (n,) positions in the table
     n_dropped: int
     selected: str = ""  # who made which of the features with an outcome of these patients
+    columns: str = "{}"  # JSON, what the covariates among the features were made of
+    n_covariates: int = 0  # features that come from them, the last ones
 
     def part(self, rows: np.ndarray) -> Cohort:
         """Some of the patients."""
@@ -135,7 +138,7 @@ def read_cohort(
     order = np.argsort(np.asarray(names, dtype=str)[rows], kind="stable")
     rows, time, event = rows[order], outcome.time[order], outcome.event[order]
     outcome_columns = outcome.columns.iloc[order]
-    parts, features = [], []
+    parts, features, columns, n_covariates = [], [], "{}", 0
     if use_rep is not None:
         kept = samples[rows]
         if layer is not None:
@@ -147,6 +150,7 @@ def read_cohort(
         design, _ = design_matrix(outcome_columns[taken], {})
         parts.append(design.to_numpy(dtype=np.float64))
         features += list(design.columns)
+        columns, n_covariates = describe_columns(outcome_columns[taken], {}), design.shape[1]
     if twice := sorted({str(name) for name in features if features.count(name) > 1}):
         raise SurvivalError(f"{listed(twice)} is among the features twice. Leave it out of covariates=, or rename it.")
     x = np.concatenate(parts, axis=1)
@@ -156,7 +160,7 @@ def read_cohort(
             "nothing can be learned."
         )
     _tell_depth(samples, rows, time, event, (time_key, event_key))
-    return Cohort(x, time, event, features, rows, outcome.n_dropped, selected.text)
+    return Cohort(x, time, event, features, rows, outcome.n_dropped, selected.text, columns, n_covariates)
 
 
 def _tell_depth(samples: AnnData, rows: np.ndarray, time: np.ndarray, event: np.ndarray, keys: Sequence[str]) -> None:
