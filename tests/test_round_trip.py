@@ -150,12 +150,15 @@ def _incidence(cells):
     return patients
 
 
-def _predicted(cells, name, result, **options):
+def _predicted(cells):
     """Half of the patients by what the other half made."""
     patients = patients_of(cells)
     source, target = patients[:12].copy(), patients[12:].copy()
-    getattr(sfm.tl, name)(source, **options)
-    sfm.tl.predict_survival(source, target, key=result, cut="median" if name == "cox" else None, **COMMON)
+    sfm.tl.cox(source, "γδ T", strata="responded")
+    sfm.tl.cut_point(source, "Mac/Mono", key_added="cut", n_permutations=100)
+    sfm.tl.stratify(source, 2, time_key="time", event_key="event")
+    for key, cut in (("cox", "median"), ("cut", None), ("risk_group", None)):
+        sfm.tl.predict_survival(source, target, key=key, cut=cut, **COMMON)
     return target
 
 
@@ -237,11 +240,7 @@ CELLS = {  # what is written into a table of cells or patients
         ),
         lambda c: _on_patients("power", c, "survival", 2.0, n_patients=[8, 12], n_simulations=20),
     ],
-    "predict_survival": [
-        lambda c: _predicted(c, "cox", "cox", covariates="γδ T", strata="responded"),
-        lambda c: _predicted(c, "cut_point", "cut", key="Mac/Mono", key_added="cut", n_permutations=100),
-        lambda c: _predicted(c, "stratify", "risk_group", n_groups=2, time_key="time", event_key="event"),
-    ],
+    "predict_survival": [_predicted],
     "risk_ratio": [lambda c: _on_patients("risk_ratio", c, "arm", ["Mac/Mono", "γδ T"], threshold=0.17)],
     "rmst": [lambda c: _on_patients("rmst", c, "arm"), lambda c: _on_patients("rmst", c, "responded", horizon=2.0)],
     "score_signatures": [_scored],
@@ -281,6 +280,8 @@ DRAWN = {
     "compare_composition": ("compare_composition", lambda a: sfm.pl.compare_composition(a, show=False)),
     "composition": ("composition", lambda a: sfm.pl.composition(a, groupby="arm", show=False)),
     "cumulative_incidence": ("cumulative_incidence", lambda a: sfm.pl.cumulative_incidence(a, show=False)),
+    "calibration": ("predict_survival", lambda a: sfm.pl.calibration(a, show=False)),
+    "decision_curve": ("predict_survival", lambda a: sfm.pl.decision_curve(a, show=False)),
     "forest": ("cox", lambda a: sfm.pl.forest(a, show=False)),
     "kaplan_meier": ("kaplan_meier", lambda a: sfm.pl.kaplan_meier(a, show=False)),
     "marker_attention": ("marker_attention", lambda a: sfm.pl.marker_attention(a, show=False)),

@@ -15,7 +15,7 @@ import spatialfm as sfm
 
 from .case import Case
 
-STEPS = np.arange(1, 4000) / 500
+STEPS = np.arange(1, 800) / 100
 
 
 def cohort(seed: int, n: int, name: str, beta: float, limit: float = 3.0, ties: bool = False) -> ad.AnnData:
@@ -55,20 +55,20 @@ def external(seed: int, what: str, n: int = 100, beta: float = 1.0, effect: floa
 
 SLOPE, RATIO = "calibration_slope", "observed_expected"
 CASES = [
-    Case("tl.predict_survival", "slope, 100 patients", "interval", partial(external, what=SLOPE), 300),
-    Case("tl.predict_survival", "slope, 30 patients", "interval", partial(external, what=SLOPE, n=30), 300),
+    Case("tl.predict_survival", "slope, 100 patients", "interval", partial(external, what=SLOPE), 150),
+    Case("tl.predict_survival", "slope, 30 patients", "interval", partial(external, what=SLOPE, n=30), 150),
     Case("tl.predict_survival", "slope, 100 patients, 3 of 4 censored", "interval",
-         partial(external, what=SLOPE, limit=0.6), 300),
-    Case("tl.predict_survival", "slope, ties", "interval", partial(external, what=SLOPE, ties=True), 300),
+         partial(external, what=SLOPE, limit=0.6), 150),
+    Case("tl.predict_survival", "slope, ties", "interval", partial(external, what=SLOPE, ties=True), 150),
     Case("tl.predict_survival", "events over expected, 100 patients", "interval",
-         partial(external, what=RATIO), 300, conservative=True,
+         partial(external, what=RATIO), 150, conservative=True,
          note="Poisson, which allows for more events than there are patients"),
     Case("tl.predict_survival", "events over expected, 3 of 4 censored", "interval",
-         partial(external, what=RATIO, limit=0.6), 300, conservative=True),
+         partial(external, what=RATIO, limit=0.6), 150, conservative=True),
     Case("tl.predict_survival", "concordance of nothing, 100 patients", "interval",
-         partial(external, what="harrell", effect=0.0), 300),
+         partial(external, what="harrell", effect=0.0), 150),
     Case("tl.predict_survival", "groups of nothing, 60 patients", "p_value",
-         partial(external, what="p_value", effect=0.0, n=60), 300),
+         partial(external, what="p_value", effect=0.0, n=60), 150),
     Case("tl.predict_survival", "groups, hazard ratio 2 a standard deviation, 100 patients", "power",
          partial(external, what="p_value", beta=0.7), 100),
 ]  # fmt: skip

@@ -10,11 +10,13 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "_attention": ["attention"],
+        "_calibration": ["calibration"],
         "_cells": ["cells"],
         "_cluster_tree": ["cluster_tree"],
         "_compare_composition": ["compare_composition"],
         "_composition": ["composition"],
         "_cumulative_incidence": ["cumulative_incidence"],
+        "_decision_curve": ["decision_curve"],
         "_forest": ["forest"],
         "_kaplan_meier": ["kaplan_meier"],
         "_marker_attention": ["marker_attention"],
@@ -30,11 +32,13 @@ __getattr__, __dir__, __all__ = _lazy.attach(
 
 if TYPE_CHECKING:
     from ._attention import attention
+    from ._calibration import calibration
     from ._cells import cells
     from ._cluster_tree import cluster_tree
     from ._compare_composition import compare_composition
     from ._composition import composition
     from ._cumulative_incidence import cumulative_incidence
+    from ._decision_curve import decision_curve
     from ._forest import forest
     from ._kaplan_meier import kaplan_meier
     from ._marker_attention import marker_attention

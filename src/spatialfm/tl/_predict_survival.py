@@ -100,7 +100,7 @@ def predict_survival(
         Whether predictions are held against the target's outcome, where it has one.
     times
         Times of prediction, calibration, AUC and Brier score (default: deciles 1 to 9 of the target's events, up to
-        where the source's follow-up ends).
+        where the source's follow-up ends, and `horizon`).
     horizon
         Time of the decision curve (default: the middle one of `times`).
     thresholds
@@ -197,7 +197,7 @@ def predict_survival(
     result: dict[str, object] = {"kind": kind}
     drawn = {"n_bootstrap": n_bootstrap, "alpha": float(alpha), "random_state": random_state}
     if model is not None:
-        times = _times(model, outcome, keep, times)
+        times = _times(model, outcome, keep, times, horizon)
         horizon = float(times[(len(times) - 1) // 2] if horizon is None else horizon)
         doubts += model.doubts + ([] if outcome is None else check_units(outcome.time, model.source_time))
         if outcome is not None:
@@ -212,8 +212,7 @@ def predict_survival(
         "cut": threshold,
         "times": np.array([]) if model is None else times,
         "horizon": np.nan if model is None else horizon,
-        "time_key": time_key or str(record["params"].get("time_key") or ""),
-        "event_key": event_key or str(record["params"].get("event_key") or ""),
+        **dict(zip(("time_key", "event_key"), _keys(time_key, event_key, record), strict=True)),
         "event_value": event_text(event_value),
         "n": int(keep.sum()),
         "n_scored": 0 if outcome is None else len(outcome.time),
@@ -222,7 +221,7 @@ def predict_survival(
         "n_shared": int((called | alike).sum()),
         **drawn,
         "selected": selected.text,
-        DATA: fingerprint(target, _names(kind, record)),
+        DATA: fingerprint(target, [*_names(kind, record), *(_keys(time_key, event_key, record) if outcome else ())]),
     }
     _log(result)
     predictions = _predictions(target, keep, model, groups, times)
@@ -243,6 +242,12 @@ def _check_call(
     if not at.size or not ((at > 0) & (at < 1)).all() or (np.diff(at) <= 0).any():
         raise SurvivalError("thresholds= are not probabilities between 0 and 1 that rise from each to the next.")
     return at
+
+
+def _keys(time_key: str | None, event_key: str | None, record: Mapping) -> list[str]:
+    """Columns of the outcome: those given, else the source's."""
+    source = [str(record["params"].get(name) or "") for name in ("time_key", "event_key")]
+    return [given or own for given, own in zip((time_key, event_key), source, strict=True)]
 
 
 def _names(kind: str, record: Mapping) -> list[str]:
@@ -300,12 +305,20 @@ def _check_missing(target: AnnData, known: np.ndarray, on_missing: OnMissing) ->
         raise SurvivalError("No patient of the target has all features of the source's model.")
 
 
-def _times(model: Transferred, outcome: Outcome | None, keep: np.ndarray, times: Sequence[float] | None) -> np.ndarray:
-    """Times of prediction, no later than the source was followed."""
+def _times(
+    model: Transferred,
+    outcome: Outcome | None,
+    keep: np.ndarray,
+    times: Sequence[float] | None,
+    horizon: float | None,
+) -> np.ndarray:
+    """Times of prediction, no later than the source was followed; the horizon among those that were not given."""
     last = float(model.last[keep].min())
     if outcome is None:
-        return prediction_times(times, model.source_time, last)
-    return common_times(times, outcome.time, outcome.event, last)
+        found = prediction_times(times, model.source_time, last)
+    else:
+        found = common_times(times, outcome.time, outcome.event, last)
+    return found if times is not None or horizon is None else np.union1d(found, [float(horizon)])
 
 
 def _scores(

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import anndata as ad
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+
+
+@pytest.fixture
+def target() -> ad.AnnData:
+    tables = []
+    for name, seed in (("A", 0), ("B", 1)):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(120, 2))
+        time, limit = rng.exponential(np.exp(-x[:, 0])), rng.uniform(0, 3, 120)
+        obs = {"time": np.minimum(time, limit), "event": time <= limit, "tumor": x[:, 0], "noise": x[:, 1]}
+        tables.append(ad.AnnData(obs=pd.DataFrame(obs, index=[f"{name}{i}" for i in range(120)])))
+    source, target = tables
+    sfm.tl.cox(source, "tumor")
+    sfm.tl.cox(source, "noise", key_added="other")
+    for key in ("cox", "other"):
+        sfm.tl.predict_survival(source, target, key=key, horizon=0.5, n_bootstrap=100)
+    return target
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def test_points_are_the_groups_at_the_horizon(target):
+    ax = sfm.pl.calibration(target, show=False)
+    table = target.uns["cox_predicted"]["calibration"]
+    table = table[table["time"] == 0.5]
+    points = next(line for line in ax.lines if line.get_marker() == "o")
+    assert points.get_xdata() == pytest.approx(table["predicted"].to_numpy())
+    assert points.get_ydata() == pytest.approx(table["observed"].to_numpy())
+    segments = [part for one in ax.collections for part in one.get_segments()]
+    limits = table[["ci_low", "ci_high"]].to_numpy()
+    drawn = np.array([part[:, 1] for part in segments if part[:, 1].max() > 0])
+    assert np.sort(drawn, axis=0) == pytest.approx(np.sort(limits, axis=0))
+    text = ax.get_legend().get_title().get_text()
+    slope = target.uns["cox_predicted"]["scores"].loc["calibration_slope", "value"]
+    assert f"calibration slope {slope:.2f}" in text
+    assert "120 patients" in text
+
+
+def test_several_times_are_told_apart(target):
+    ax = sfm.pl.calibration(target, times=[0.2, 0.5], show=False)
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert sum(name.startswith("time ") for name in names) == 2
+    with pytest.raises(TableError, match="has calibration at"):
+        sfm.pl.calibration(target, times=30.0, show=False)
+
+
+def test_net_benefit_is_drawn_beside_all_and_none(target):
+    ax = sfm.pl.decision_curve(target, {"tumor": "cox_predicted", "noise": "other_predicted"}, show=False)
+    curves = {line.get_label(): line for line in ax.lines}
+    for name, key in (("tumor", "cox_predicted"), ("noise", "other_predicted")):
+        table = target.uns[key]["decision_curve"]
+        assert curves[name].get_ydata() == pytest.approx(table["net_benefit"].to_numpy(), nan_ok=True)
+    assert curves["treat all"].get_ydata() == pytest.approx(table["treat_all"].to_numpy())
+    assert set(curves) >= {"treat all", "treat none"}
+
+
+def test_other_horizons_are_not_compared(target):
+    target.uns["other_predicted"]["params"]["horizon"] = 0.7
+    with pytest.raises(TableError, match="Run both by the same time"):
+        sfm.pl.decision_curve(target, ["cox_predicted", "other_predicted"], show=False)
+
+
+def test_changed_data_are_not_drawn(target):
+    target.obs["time"] = target.obs["time"] * 2
+    with pytest.raises(TableError, match="was made of other data"):
+        sfm.pl.calibration(target, show=False)
+    with pytest.raises(TableError, match="No decision_curve of a model in uns"):
+        sfm.pl.decision_curve(target, "nothing", show=False)
