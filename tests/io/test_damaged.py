@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 import spatialfm as sfm
-from spatialfm._errors import InputFileError, PanelError, SpatialfmError
+from spatialfm._errors import InputFileError, PanelError, SpatialfmError, SpatialfmWarning
 
 
 def place_of_tag(content: bytes, code: int) -> int:
@@ -123,3 +123,79 @@ def test_a_block_that_does_not_fit_into_memory_is_named(compressed, monkeypatch)
     monkeypatch.setattr("tifffile.TiffPage.decode", property(lambda page: full))
     with pytest.raises(InputFileError, match="does not fit into memory"):
         sfm.io.read_tiff(compressed, mpp=0.5)["image_a"].compute()
+
+
+def cohort(folder, *ages: str, header: str = "sample,patient,image,age"):
+    """A cohort table of one image for each of the values."""
+    tifffile.imwrite(folder / "image.tif", np.zeros((3, 16, 16), np.uint16), photometric="minisblack")
+    path = folder / "cohort.csv"
+    rows = [f"s{i},p{i},image.tif,{age}" for i, age in enumerate(ages)]
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("value", ["1e309", "-1e309", "1e99999999999", "9" * 400 + ".5"])
+def test_a_number_that_no_computer_has_leaves_the_column_text(tmp_path, value):
+    path = cohort(tmp_path, value, "42")
+    with pytest.warns(SpatialfmWarning, match=r"'age' \(.* is larger than any number"):
+        sdata = sfm.io.read_cohort(path, mpp=0.5)
+    assert sdata["samples"].obs["age"].tolist() == [value, "42"]
+
+
+def test_numbers_with_exponents_and_infinity_stay_numbers(tmp_path):
+    sdata = sfm.io.read_cohort(cohort(tmp_path, "1e308", "-INF", "", "+.5e-3"), mpp=0.5)
+    np.testing.assert_array_equal(sdata["samples"].obs["age"].to_numpy(), [1e308, -np.inf, np.nan, 0.0005])
+
+
+@pytest.mark.parametrize("digits", ["٤١", "４１"])
+def test_digits_of_other_scripts_are_text(tmp_path, digits):
+    sdata = sfm.io.read_cohort(cohort(tmp_path, digits, digits), mpp=0.5)
+    assert sdata["samples"].obs["age"].tolist() == [digits, digits]
+
+
+def test_a_quote_that_is_not_closed_takes_no_rows_away(tmp_path):
+    """Row 1 opens a quote, and rows 2 and 3 would be part of its cell."""
+    path = cohort(tmp_path, "1", '"2', "3", "4")
+    with pytest.raises(InputFileError, match=r"double quote of line 3 .* is not closed"):
+        sfm.io.read_cohort(path, mpp=0.5)
+
+
+@pytest.mark.parametrize("ages", [('"1', "2", '"3'), ('"1', '"2', "3")])
+def test_rows_between_two_stray_quotes_are_told(tmp_path, ages):
+    with pytest.warns(SpatialfmWarning, match="rows are lost"):
+        sfm.io.read_cohort(cohort(tmp_path, *ages), mpp=0.5)
+
+
+def test_a_remark_of_two_lines_is_no_row(tmp_path, recwarn):
+    sdata = sfm.io.read_cohort(cohort(tmp_path, '"good, old\nand tired, too"', "x"), mpp=0.5)
+    assert sdata["samples"].obs["age"].tolist() == ["good, old\nand tired, too", "x"]
+    assert not [one for one in recwarn if "rows are lost" in str(one.message)]
+
+
+@pytest.mark.parametrize("value", ["x" * 200_000, '"' + "x\n" * 100_000 + '"'])
+def test_a_cell_of_200_kb_is_refused_with_its_line(tmp_path, value):
+    with pytest.raises(InputFileError, match=r"cohort.csv' cannot be parted into cells from line 2 "):
+        sfm.io.read_cohort(cohort(tmp_path, value), mpp=0.5)
+
+
+def test_true_is_no_pixel_size(tmp_path):
+    path = cohort(tmp_path, "true", "true", header="sample,patient,image,mpp")
+    with pytest.raises(InputFileError, match="True in column 'mpp' is not a pixel size"):
+        sfm.io.read_cohort(path)
+
+
+def test_a_name_that_no_disk_takes_is_refused_before_reading(tmp_path):
+    path = cohort(tmp_path, "1")
+    path.write_text(path.read_text().replace("s0", "a" * 250))
+    with pytest.raises(InputFileError, match="250 bytes"):
+        sfm.io.read_cohort(path, mpp=0.5)
+
+
+def test_a_billion_samples_a_pixel_take_no_memory():
+    from spatialfm.io._ome import ome_images
+
+    (image,) = ome_images(
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image><Pixels SizeC="2">'
+        '<Channel Name="a" SamplesPerPixel="1000000000"/></Pixels></Image></OME>'
+    )
+    assert image.channel_names is None

@@ -18,6 +18,7 @@ from ._names import is_sample_name, is_tiff_name, sample_name_or_empty
 from ._paths import absent, exists, find_path
 
 _SHOWN = 20
+_LONGEST = 200  # bytes of a sample's name; file systems take 255, of which prefixes like "labels_" need some
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,11 @@ def _name_problems(sample: str, i: int, seen: dict[str, int]) -> list[str]:
             f"sample {sample!r} cannot name elements"
             + (f" (sfm.io.sample_name makes it {mend!r})" if mend else " (letters, digits, '_', '-' and '.' only)")
         )
+    if len(sample.encode()) > _LONGEST:
+        problems.append(
+            f"sample {sample[:20]!r}... has {len(sample.encode())} bytes; names of elements are folders on disk, and "
+            f"may have {_LONGEST}"
+        )
     folded = sample.casefold()  # elements must differ by more than case
     if folded in seen:
         problems.append(f"sample {sample!r} is also in row {seen[folded]}")
@@ -217,7 +223,7 @@ def _mpp(value: object, key: str) -> tuple[float | None, str | None]:
     if value is None or pd.isna(value):
         return None, None
     try:
-        mpp = float(value)  # type: ignore[arg-type]
+        mpp = np.nan if isinstance(value, bool | np.bool_) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         mpp = np.nan
     if not (np.isfinite(mpp) and mpp > 0):

@@ -14,6 +14,8 @@ from ._pixel_size import PixelSize, micrometers
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
+_MOST_CHANNELS = 100_000
+
 
 @dataclass(frozen=True)
 class OmeImage:
@@ -175,6 +177,8 @@ def _planes(pixels: ElementTree.Element, own_uuid: str | None) -> Iterator[tuple
 def _channel_names(channels: Sequence[ElementTree.Element]) -> tuple[str, ...] | None:
     names: list[str] = []
     named = False
+    if sum(max(int(channel.get("SamplesPerPixel") or 1), 1) for channel in channels) > _MOST_CHANNELS:
+        return None  # a damaged number: to count the names out would take all memory
     for channel in channels:
         name = (channel.get("Name") or channel.get("Fluor") or "").strip()
         named |= bool(name)

@@ -30,11 +30,11 @@ _MISSING = frozenset(
     ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"]
     + ["NULL", "NaN", "None", "n/a", "nan", "null"]  # as pandas has them
 )
-_INTEGER = re.compile(r"[+-]?\d+")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf", re.IGNORECASE)
-_COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
-_THOUSANDS = {",": re.compile(r"[+-]?\d{1,3}(,\d{3})+"), ".": re.compile(r"[+-]?\d{1,3}(\.\d{3})+")}
-_ZERO_LED = re.compile(r"0\d+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf", re.IGNORECASE)
+_COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
+_THOUSANDS = {",": re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+"), ".": re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+")}
+_ZERO_LED = re.compile(r"0[0-9]+")
 _TRUTH = {"true": True, "false": False}
 _EXACT_DIGITS = 15  # whole numbers with more cannot all be told apart once a missing value makes them floats
 
@@ -92,13 +92,14 @@ def read_table(path: Path, identifiers: Iterable[str] = ()) -> pd.DataFrame:
     Raises
     ------
     InputFileError
-        If the file is missing, a spreadsheet, or no text; if it has no header, two columns of one name, or rows that
-        are longer than the header.
+        If the file is missing, a spreadsheet, or no text; if it has no header, two columns of one name, rows that
+        are longer than the header, or a double quote that is not closed.
 
     Warns
     -----
     SpatialfmWarning
-        If the encoding was guessed, or a column of numbers stays text because some of its values are none.
+        If the encoding was guessed, a column of numbers stays text because some of its values are none, or a cell holds
+        what may be whole rows.
     """
     header, rows, separator = read_cells(path)
     keep = [i for i, name in enumerate(header) if name or any(row[i] for row in rows)]  # spreadsheets leave empty ones
@@ -152,8 +153,7 @@ def parse_cells(text: str, path: Path) -> tuple[list[str], list[list[str]], str]
     remarks = [line for line in remarks if not re.match(r"\s*#[#\s]", line)]
     if len(remarks) == 1 and _n_cells(remarks[0], separator) == _n_cells(text, separator):
         text = remarks[0] + text  # a header that begins with #, as in #sample
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    cells = [[_bare(cell) for cell in line] for line in lines]
+    cells = _cut(text, separator, path)
     cells = [line for line in cells if any(line)]
     if cells and len(cells[0]) > 1:
         cells = [cells[0], *(line for line in cells[1:] if not line[0].startswith("#") or any(line[1:]))]
@@ -201,8 +201,45 @@ def _remarks(text: str) -> tuple[list[str], str]:
     return [line for line in lines[:n] if line.strip()], "".join(lines[n:])
 
 
+def _cut(text: str, separator: str, path: Path) -> list[list[str]]:
+    """Cells of each row; refused where a double quote is not closed, which hides all rows behind it."""
+    end, cells, begins = "\0end", [], 1  # no text that is read holds a zero
+    lines = csv.reader(io.StringIO(f"{text}\n{end}", newline=""), delimiter=separator)
+    try:
+        for line in lines:
+            cells.append(line)
+            begins, before = lines.line_num + 1, begins
+    except csv.Error as error:
+        raise InputFileError(
+            f"'{path}' cannot be parted into cells from line {begins:,} below the remarks on: {error}. Is a double "
+            "quote not closed there? Mend it, or save the table again."
+        ) from None
+    if cells[-1] != [end]:
+        raise InputFileError(
+            f"A double quote of line {before:,} of '{path}' (remarks above the header not counted) is not closed, so "
+            "that all rows behind it would be one cell. Close it, or take it away."
+        )
+    width = len(next((line for line in cells if line), []))
+    held = [i for i, line in enumerate(cells) if any(_holds_a_row(cell, separator, width) for cell in line)]
+    if held:
+        warn(
+            f"A cell in row {held[0]} of '{path}' has line breaks and, between them, as many {separator!r} as a row "
+            "has. If a double quote is missing there, rows are lost: look at the file. If not, all is well."
+        )
+    return [[_bare(cell) for cell in line] for line in cells[:-1]]
+
+
+def _holds_a_row(cell: str, separator: str, width: int) -> bool:
+    lines = cell.splitlines()
+    return len(lines) > 1 < width and any(line.count(separator) >= width - 1 for line in lines[1:])
+
+
 def _n_cells(text: str, separator: str) -> int:
-    return len(next(csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=separator), []))
+    first = text.lstrip().partition("\n")[0]
+    try:
+        return len(next(csv.reader([first], delimiter=separator), []))
+    except csv.Error:
+        return 0
 
 
 def _find_separator(text: str) -> str:
@@ -224,6 +261,15 @@ def _find_separator(text: str) -> str:
 
 def _bare(cell: str) -> str:
     return cell.strip().strip("\u200b\ufeff").strip()
+
+
+def _floats(text: pd.Series, decimal: str = ".") -> tuple[pd.Series, str]:
+    """Numbers of a column that is nothing else; those of more than 64 bits, which are mostly slips, leave it text."""
+    numbers = [np.nan if value is None else float(value.replace(decimal, ".")) for value in text]
+    for value, number in zip(text, numbers, strict=True):
+        if np.isinf(number) and "inf" not in value.lower():
+            return text, f"{value[:20]!r} is larger than any number that a computer has"
+    return pd.Series(numbers, index=text.index), ""
 
 
 def _convert(values: Sequence[str], separator: str, dots_are_thousands: bool) -> tuple[pd.Series, str]:
@@ -248,11 +294,11 @@ def _convert(values: Sequence[str], separator: str, dots_are_thousands: bool) ->
                 example = next(value for value in present if sign in value)
                 return text, f"{example!r}: is {sign!r} a decimal sign or does it part thousands?"
     if all(_NUMBER.fullmatch(value) for value in present):
-        return pd.to_numeric(text), ""
+        return _floats(text)
     if all(_NUMBER.fullmatch(value) or _COMMA_NUMBER.fullmatch(value) for value in present):
         if any("." in value for value in present):
             return text, "decimal points and commas in one column"
-        return pd.to_numeric(text.str.replace(",", ".", regex=False)), ""
+        return _floats(text, ",")
     odd = [value for value in present if not (_NUMBER.fullmatch(value) or _COMMA_NUMBER.fullmatch(value))]
     is_nearly = len(odd) < len(present) / 2
     return text, f"{listed(dict.fromkeys(odd), 3)} among {len(present) - len(odd)} numbers" if is_nearly else ""
