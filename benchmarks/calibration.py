@@ -31,7 +31,9 @@ TITLES = {
     "interval": ("95 % intervals that hold the truth", "share"),
     "score": ("Scores, less what is right", "mean"),
     "power": ("Something there: p-values below 0.05", "share"),
+    "refused": ('What is refused, and what would be said of nothing (on_selected="mark")', "share"),
 }
+REFUSED = "refused"  # how the notes of such cases begin
 
 
 def all_cases() -> list[Case]:
@@ -96,23 +98,22 @@ def markdown(table: pd.DataFrame) -> str:
     table = table[[key in cases for key in table[KEYS].itertuples(index=False, name=None)]]
     order = [cases[key][0] for key in table[KEYS].itertuples(index=False, name=None)]
     table = table.iloc[pd.Series(order).argsort().to_numpy()]
+    refused = [cases[key][1].note.startswith(REFUSED) for key in table[KEYS].itertuples(index=False, name=None)]
+    kind = table["kind"].where(~pd.Series(refused, index=table.index), "refused")
     parts = []
-    for kind, (title, head) in TITLES.items():
+    for name, (title, head) in TITLES.items():
         lines = [
-            f"## {title}",
-            "",
-            f"| function | setting | {head} | 95 % interval | cohorts |",
+            f"## {title}", "", f"| function | setting | {head} | 95 % interval | cohorts |",
             "| --- | --- | --- | --- | --- |",
-        ]
-        for one in table[table["kind"] == kind].itertuples():
+        ]  # fmt: skip
+        for one in table[kind == name].itertuples():
             case = cases[(one.function, one.setting, one.kind)][1]
-            said = " (conservative)" if case.conservative else ""
-            note = f"; {case.note}" if case.note else ""
-            refused = f", {one.refused} refused" if one.refused else ""
-            lines.append(
-                f"| `{one.function.split('.')[-1]}` | {one.setting}{said}{note} | {one.measured:.3f} | "
-                f"{one.low:.3f} to {one.high:.3f} | {one.cohorts:,}{refused} |"
-            )
+            said = f"{one.setting}{' (conservative)' if case.conservative else ''}"
+            note = f"; {case.note}" if case.note and name != "refused" else ""
+            refusals = f", {one.refused} refused" if one.refused else ""
+            found = f"{one.measured:.3f} | {one.low:.3f} to {one.high:.3f}" if one.cohorts else "none is given | "
+            name_of, n = one.function.split(".")[-1], one.cohorts or case.cohorts
+            lines.append(f"| `{name_of}` | {said}{note} | {found} | {n:,}{refusals} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 

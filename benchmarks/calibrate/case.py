@@ -52,6 +52,8 @@ def measure(case: Case, results: list[object]) -> Measured:
     per_cohort = per_cohort[np.isfinite(per_cohort)]
     nominal = {"p_value": LEVEL, "interval": COVERAGE, "score": 0.0, "power": np.nan}[case.kind]
     n, value = len(per_cohort), float(per_cohort.mean()) if len(per_cohort) else np.nan
+    if not n:  # nothing was said of any cohort
+        return Measured(np.nan, np.nan, np.nan, nominal, 0)
     if case.kind != "score" and np.isin(per_cohort, (0, 1)).all():
         ci = stats.binomtest(int(per_cohort.sum()), n).proportion_ci(method="wilson")
         return Measured(value, ci.low, ci.high, nominal, n)

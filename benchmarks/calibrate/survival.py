@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 import spatialfm as sfm
+from spatialfm._errors import SpatialfmError
 
 from .case import Case
 
@@ -72,7 +73,7 @@ def cox(seed: int, key="x", what: str = "p_value", beta: float = 0.0, more: int 
         samples.obs["time"], samples.obs["event"] = np.minimum(time, censored), time <= censored
     try:
         row = sfm.tl.cox(samples, [key, *names], copy=True)["table"].iloc[0]
-    except sfm.SpatialfmError:
+    except SpatialfmError:
         return np.nan  # no maximum, which is said
     if what == "interval":
         return [np.log(row["ci_low"]), np.log(row["ci_high"]), beta]

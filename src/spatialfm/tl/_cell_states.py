@@ -16,13 +16,12 @@ from .._storable import write_uns
 from ._check import check_anndata
 from ._circular import remember_groups
 from ._depth import patient_weights
+from ._k_means import k_means
 from ._replaced import remove_earlier
-from ._representation import representation
+from ._representation import n_different, representation
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-MINI_BATCH_FROM = 200_000  # cells from which k-means goes through random parts of them
 
 
 @public
@@ -115,17 +114,14 @@ def cell_states(
 def _fit(
     values: np.ndarray, n_states: int, how: str, weights: np.ndarray | None, random_state: int
 ) -> dict[str, np.ndarray]:
-    from sklearn.cluster import KMeans, MiniBatchKMeans
-
     mean, sd = column_scale(values, how)
-    different = len(np.unique(values, axis=0))
+    different = n_different(values, n_states)
     if not 2 <= n_states <= different:
         raise TableError(
             f"{different} different cells cannot be told apart into {n_states} states. Pass 2 or more, at most as many "
             "as there are."
         )
-    method = MiniBatchKMeans if len(values) > MINI_BATCH_FROM else KMeans
-    model = method(n_states, n_init=3, random_state=random_state).fit((values - mean) / sd, sample_weight=weights)
+    model = k_means(n_states, len(values), 3, random_state).fit((values - mean) / sd, sample_weight=weights)
     order = np.argsort(-np.bincount(model.labels_, minlength=n_states), kind="stable")
     return {"centers": model.cluster_centers_[order].astype(np.float32), "mean": mean, "sd": sd}
 

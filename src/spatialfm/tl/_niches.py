@@ -16,13 +16,12 @@ from .._storable import write_uns
 from ._check import check_anndata
 from ._circular import remember_groups
 from ._depth import patient_weights
+from ._k_means import k_means
 from ._replaced import remove_earlier
-from ._representation import representation
+from ._representation import n_different, representation
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-MINI_BATCH_FROM = 200_000  # cells from which k-means goes through random parts of them
 
 
 @public
@@ -80,8 +79,6 @@ def niches(
     >>> cells.uns["niche"]["enrichment"].shape[0]
     4
     """
-    from sklearn.cluster import KMeans, MiniBatchKMeans
-
     check_anndata(adata, "niches", key_added)
     if use_rep not in adata.obsm and use_rep == "neighborhood_composition":
         raise TableError(
@@ -90,14 +87,14 @@ def niches(
         )
     values, how = representation(adata, use_rep), preparation(adata, use_rep)
     scaled = prepare(values, how)
-    different = len(np.unique(values, axis=0))
+    different = n_different(values, n_niches)
     if not 2 <= n_niches <= different:
         raise TableError(
             f"n_niches={n_niches} of {different} different neighborhoods. Pass 2 or more, at most as many."
         )
-    method = MiniBatchKMeans if len(values) > MINI_BATCH_FROM else KMeans
     weights, weighed = patient_weights(adata, patient_key)
-    codes = method(n_niches, n_init=10, random_state=random_state).fit_predict(scaled, sample_weight=weights)
+    model = k_means(n_niches, len(values), 10, random_state)
+    codes = model.fit_predict(scaled, sample_weight=weights)
     order = np.argsort(-np.bincount(codes, minlength=n_niches), kind="stable")
     rank = np.empty(n_niches, int)
     rank[order] = np.arange(n_niches)

@@ -14,6 +14,8 @@ from ._check import listed
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_FEW = 1000  # rows that are compared first: to sort millions takes longer than to cluster them
+
 
 def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> np.ndarray:
     """``obsm[use_rep]``, or ``X`` where it says so, as a dense array ``(n, columns)``.
@@ -59,6 +61,18 @@ def _as_numbers(values: np.ndarray, use_rep: str, argument: str) -> np.ndarray:
         return values.astype(np.float32)
     except (TypeError, ValueError):
         raise TableError(f"{use_rep!r} ({argument}=) holds {values.dtype}, not numbers.") from None
+
+
+def n_different(values: np.ndarray, enough: int) -> int:
+    """Number of different rows; of many, where the first show `enough`, only how many those are.
+
+    Examples
+    --------
+    >>> n_different(np.array([[0, 1], [0, 1], [1, 0]]), 3)
+    2
+    """
+    first = len(np.unique(values[: max(_FEW, enough)], axis=0))
+    return first if first >= enough else len(np.unique(values, axis=0))
 
 
 def prepared(adata: AnnData, use_rep: str) -> tuple[np.ndarray, str]:
