@@ -41,7 +41,7 @@ def test_refusals():
     other = blobs(1)
     other.obsm["X_e"] = other.obsm["X_e"][:, :3]
     sfm.tl.cell_states(other, 3, use_rep="X_e")
-    with pytest.raises(TableError, match="states of the reference have 3 columns, 'X_e' has 4"):
+    with pytest.raises(TableError, match="'X_e' has 3 columns in the reference and 4 in the query"):
         sfm.tl.cell_states(blobs(), use_rep="X_e", reference=other)
 
 
@@ -58,3 +58,22 @@ def test_states_are_those_of_scikit_learn():
     assert adjusted_rand_score(theirs.labels_, cells.obs["state"]) == 1.0
     record = cells.uns["state"]
     np.testing.assert_allclose(record["centers"][0], scaled[(cells.obs["state"] == "1").to_numpy()].mean(0), atol=1e-4)
+
+
+def test_columns_of_a_second_cohort_are_found_by_their_names():
+    """Three blobs, each high in a marker of its own; the second cohort has its markers in another order."""
+    rng = np.random.default_rng(0)
+    which = np.repeat([0, 1, 2], 40)
+    values = 0.1 * rng.normal(size=(120, 3)) + 5 * np.eye(3)[which]
+    first = AnnData(values, var=pd.DataFrame(index=["CD3", "CD8", "CD20"]))
+    first.obs_names = [f"c{i}" for i in range(120)]
+    sfm.tl.cell_states(first, 3, use_rep="X")
+    second = first[:, ["CD20", "CD3", "CD8"]].copy()
+    sfm.tl.cell_states(second, use_rep="X", reference=first)
+    assert (first.obs["state"].astype(str) == second.obs["state"].astype(str)).all()
+    second.var_names = ["CD20", "CD3", "CD4"]
+    with pytest.raises(TableError, match="have 3 columns, of which 'X' has 2"):
+        sfm.tl.cell_states(second, use_rep="X", reference=first)
+    second.obsm["X_e"] = np.asarray(second.X)
+    with pytest.raises(TableError, match="were made of 'X'"):
+        sfm.tl.cell_states(second, use_rep="X_e", reference=first)

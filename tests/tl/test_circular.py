@@ -114,10 +114,45 @@ def test_groups_of_patients_are_not_tested_by_their_fractions(copied):
     sfm.pl.compare_composition(samples, show=False)
     with pytest.warns(SpatialfmWarning, match="Circular"):
         ratio = sfm.tl.risk_ratio(
-            samples, "g", list(samples.var_names[:1]), threshold=samples.X[:, 0].mean(), copy=True
+            samples, "g", list(samples.var_names[:1]), group="2", threshold=samples.X[:, 0].mean(), copy=True
         )
     assert ratio["p_value"].isna().all()
     assert ratio["risk_ratio"].notna().all()
+
+
+def test_signatures_of_neighbours_are_not_tested_by_neighbours(random_cells):
+    """Types are at random, so that nobody lives beside anybody and no niche has a type."""
+    cells = random_cells
+    sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10, include_self=True)
+    sfm.tl.niches(cells, 4)
+    chance = np.random.default_rng(0).random(cells.n_obs) < 0.3
+    cells.obsm["signatures"] = pd.DataFrame(
+        {"N": (cells.obs["niche"] == "1").to_numpy(), "random": chance}, index=cells.obs_names
+    )
+    with pytest.warns(SpatialfmWarning, match="Circular: 'N' in obsm"):
+        found = sfm.tl.score_signatures(cells, favorable=["N"], type_key="type")
+    for name in ("neighborhood", "enrichment"):
+        table = found.uns[name]
+        of = table["signature"] == "N"
+        p = [column for column in table if column.startswith("p_") and column != "p_cells"]
+        assert of.any()
+        assert table.loc[of, p].isna().all(axis=None)
+        assert table.loc[~of, p].notna().any(axis=None)
+    table = found.uns["neighborhood"]
+    assert not table.loc[table["signature"] == "N", "significant"].any()
+
+
+def test_signatures_that_were_searched_for_among_neighbours_are_known():
+    cells = sfm.datasets.simulate_cells(n_patients=12, cells_per_patient=80, random_state=0)
+    sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10)
+    sfm.tl.discover_signatures(
+        cells, use_rep="neighborhood_composition", outcome="response", positive="responder", resolutions=[0.5],
+        max_cells=None, min_patients=2, nested=False, n_permutations=0, n_repeats=1, n_repeats_model=1,
+    )  # fmt: skip
+    name = cells.obsm["signatures"].columns[0]
+    with pytest.warns(SpatialfmWarning, match="made by sfm.tl.discover_signatures from who neighbours whom"):
+        table = contrast(cells, name, None)
+    assert table["p_patients"].isna().all()
 
 
 def test_a_response_that_goes_along_with_clusters_is_tested():

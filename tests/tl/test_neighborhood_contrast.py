@@ -151,3 +151,22 @@ def test_a_signature_is_a_column_of_obsm():
         sfm.tl.neighborhood_contrast(cells, "type", within="RS1", **options)
     with pytest.raises(TableError, match=r"No column 'RS3' in obs \(within=\)"):
         sfm.tl.neighborhood_contrast(cells, "type", within="RS3", **options)
+
+
+@pytest.mark.parametrize("kept_as", ["boolean", "category"])
+def test_cells_of_which_the_side_is_not_known_are_on_neither(kept_as):
+    cells = sfm.datasets.simulate_cells(n_patients=6, cells_per_patient=100, random_state=0)
+    inside, unknown = np.random.default_rng(0).random((2, cells.n_obs)) < [[0.4], [0.2]]
+    column = pd.Series(pd.array(inside, dtype="boolean"), index=cells.obs_names)
+    column[unknown] = pd.NA
+    if kept_as == "category":
+        column = column.map({True: "nest", False: "else"}).astype("category")
+    cells.obs["side"] = column
+    n = int((unknown & (cells.obs["type"] == "Tumor")).sum())
+    with pytest.warns(SpatialfmWarning, match=f"{n} cells of type 'Tumor' without a value in 'side' left out"):
+        sfm.tl.neighborhood_contrast(
+            cells, "type", cell_type="Tumor", within="side", inside="nest" if kept_as == "category" else None
+        )
+    params, tumor = cells.uns["neighborhood_contrast"]["params"], (cells.obs["type"] == "Tumor").to_numpy()
+    assert params["n_inside"] == (tumor & inside & ~unknown).sum()
+    assert params["n_outside"] == (tumor & ~inside & ~unknown).sum()

@@ -91,3 +91,43 @@ def test_refusals():
     samples.obs["patient"] = "P0"
     with pytest.raises(SurvivalError, match="several times"):
         sfm.tl.risk_ratio(samples, "group", "B")
+
+
+def published(risk):
+    obs = pd.DataFrame({"risk": risk, "tls": [True] * 30 + [False] * 235 + [True] * 6 + [False] * 270})
+    return AnnData(obs=obs.set_index(obs.index.astype(str)))
+
+
+@pytest.mark.parametrize(
+    "risk",
+    [
+        np.repeat(["high", "low"], [265, 276]),
+        pd.Categorical(np.repeat(["high", "low"], [265, 276])),
+        pd.Categorical(np.repeat(["high", "low"], [265, 276]), ["low", "medium", "high"], ordered=True),
+        np.repeat([True, False], [265, 276]),
+        np.repeat([1, 0], [265, 276]),
+    ],
+)
+def test_the_ratio_is_that_of_high_risk_whatever_the_order_of_its_letters(risk):
+    """30 of 265 against 6 of 276, as in the paper: "high" comes first in the alphabet, and last in risk."""
+    table = sfm.tl.risk_ratio(published(risk), "risk", "tls", copy=True)
+    assert table.loc["tls", "risk_ratio"] == pytest.approx((30 / 265) / (6 / 276))
+
+
+def test_a_group_without_an_order_is_asked_for():
+    samples = published(np.repeat(["responder", "other"], [265, 276]))
+    with pytest.raises(TableError, match=r"Which group of obs\['risk'\] is looked at.*Pass group='other'"):
+        sfm.tl.risk_ratio(samples, "risk", "tls")
+    table = sfm.tl.risk_ratio(samples, "risk", "tls", group="responder", copy=True)
+    assert table.loc["tls", "risk_ratio"] == pytest.approx((30 / 265) / (6 / 276))
+
+
+def test_nothing_asked_and_values_that_are_missing():
+    samples = patients()
+    with pytest.raises(TableError, match="names no structure"):
+        sfm.tl.risk_ratio(samples, "group", [])
+    samples.X[3, 0] = np.nan
+    with pytest.raises(TableError, match="1 of 40 patients have no value of 'B' in X"):
+        sfm.tl.risk_ratio(samples, "group", "B")
+    table = sfm.tl.risk_ratio(samples, "group", "B", threshold=0.5, on_missing="drop", copy=True)
+    assert table.loc["B", ["n_group", "n_others"]].sum() == 39

@@ -19,6 +19,7 @@ from ._depth import patient_weights
 from ._k_means import k_means
 from ._replaced import remove_earlier
 from ._representation import n_different, representation
+from ._transfer_labels import shared_columns
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -97,7 +98,8 @@ def cell_states(
         record["params"] = {"n_states": n_states, "use_rep": use_rep, "random_state": random_state, "preparation": how}
         record["params"]["weights"] = weighed
     else:
-        record = _known(reference, key_added, values.shape[1], use_rep)
+        record = _known(reference, key_added, use_rep)
+        values = values[:, _columns(reference, adata, use_rep, record["centers"].shape[1])]
     codes = _nearest((values - record["mean"]) / record["sd"], record["centers"])
     names = [str(i + 1) for i in range(len(record["centers"]))]
     found = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
@@ -126,19 +128,27 @@ def _fit(
     return {"centers": model.cluster_centers_[order].astype(np.float32), "mean": mean, "sd": sd}
 
 
-def _known(reference: AnnData, key: str, width: int, use_rep: str) -> dict:
+def _known(reference: AnnData, key: str, use_rep: str) -> dict:
     found = reference.uns.get(key)
     if not isinstance(found, dict) or "centers" not in found:
         raise TableError(
             f"The reference has no states in uns[{key!r}]. Make them with sfm.tl.cell_states(reference, ...)."
         )
-    if found["centers"].shape[1] != width:
-        raise TableError(
-            f"The states of the reference have {found['centers'].shape[1]} columns, {use_rep!r} has {width}. Embed "
-            "both "
-            "in the same way."
-        )
+    made_of = str(found.get("params", {}).get("use_rep", use_rep))
+    if made_of != use_rep:
+        raise TableError(f"The states of the reference were made of {made_of!r}. Pass use_rep={made_of!r}.")
     return dict(found)
+
+
+def _columns(reference: AnnData, adata: AnnData, use_rep: str, width: int) -> np.ndarray:
+    """Columns of the cells in the order of those that the states were made of; of other ones they mean nothing."""
+    theirs, ours = shared_columns(reference, adata, use_rep)
+    if len(theirs) != width:
+        raise TableError(
+            f"The states of the reference have {width} columns, of which {use_rep!r} has {len(theirs)}. Embed both in "
+            "the same way, of the same markers."
+        )
+    return ours[np.argsort(theirs, kind="stable")]
 
 
 def _nearest(values: np.ndarray, centers: np.ndarray) -> np.ndarray:

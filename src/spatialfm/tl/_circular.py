@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 MOST_VARIED = 64  # columns of obsm that groups are held against
 
 
-def remember_groups(table: AnnData, function: str, use_rep: str | None, groups: pd.Series, written: bool) -> None:
+def remember_groups(
+    table: AnnData, function: str, use_rep: str | None, groups: pd.Series, written: bool, place: str | None = None
+) -> None:
     """Keep that groups of cells were made from who neighbours whom, where their representation says that."""
     rep = use_rep or _rep_of_graph(table)
     if is_neighborhood(table, rep):
         origin = Origin(function, "neighborhood", of=f"who neighbours whom (obsm[{rep!r}])")
-        remember(table if written else None, origin, groups, patients=patient_names(table))
+        remember(table if written else None, origin, groups, patients=patient_names(table), place=place)
 
 
 def is_neighborhood(table: AnnData, rep: str | None) -> bool:
@@ -46,6 +48,13 @@ def made_of_neighbours(table: AnnData, within: str) -> str:
         if is_neighborhood(table, rep) and within in table.obs and _nearest_means(table, rep, table.obs[within]) == 1.0:
             return f"obs[{within!r}]: groups around means of obsm[{rep!r}], who neighbours whom, as k-means makes them"
     return ""
+
+
+def holds_own_type(table: AnnData) -> bool:
+    """Whether neighborhoods may count the cell itself, so that groups of them differ in types as well."""
+    records = [table.uns.get(rep) for rep in table.obsm if is_neighborhood(table, rep)]
+    params = [record.get("params", {}) if isinstance(record, Mapping) else {} for record in records]
+    return not params or any(bool(one.get("include_self", True)) for one in params)
 
 
 def made_of_fractions(table: AnnData, group_key: str) -> str:

@@ -17,6 +17,7 @@ from .._public import public
 from .._storable import write_obsm, write_uns
 from . import _signature_clusters as clustering
 from ._check import check_anndata
+from ._circular import remember_groups
 from ._depth import Depth
 from ._fitted import fitted_on_all
 from ._outcome import EventValue, event_text
@@ -255,6 +256,7 @@ def discover_signatures(
     write_uns(adata, key_added, record)
     for name in of_cells:
         remember(adata, made, of_cells[name], place=f"obsm/{key_added}:{name}")
+        remember_groups(adata, "discover_signatures", use_rep, of_cells[name], True, f"obsm/{key_added}:{name}")
     return None
 
 

@@ -109,8 +109,13 @@ def neighborhood_contrast(
     cell_type = str(cell_type)
     if cell_type not in names:
         raise TableError(f"No cell type {cell_type!r} in obs[{cluster_key!r}]; found {listed(names, 20)}.")
-    is_inside = _inside(adata, within, inside)
-    of_type = codes == names.index(cell_type)
+    is_inside, known = _inside(adata, within, inside)
+    of_type = (codes == names.index(cell_type)) & known
+    if unknown := int(((codes == names.index(cell_type)) & ~known).sum()):
+        warn(
+            f"{counted(unknown, 'cell')} of type {cell_type!r} without a value in {within!r} left out: it is not known "
+            "whether inside or outside."
+        )
     for side, rows in (("inside", of_type & is_inside), ("outside", of_type & ~is_inside)):
         if not rows.any():
             raise TableError(f"No cell of type {cell_type!r} is {side} of {within!r}. Nothing can be compared.")
@@ -195,7 +200,8 @@ def _points_apart(table: pd.DataFrame) -> pd.Series:
     return opposite & (table["p_patients"] < 0.05)
 
 
-def _inside(adata: AnnData, within: str, inside: str | None) -> np.ndarray:
+def _inside(adata: AnnData, within: str, inside: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Which cells are inside, and of which that is known."""
     tables = {} if within in adata.obs else _tables_with(adata, within)
     if len(tables) > 1:
         raise TableError(
@@ -206,13 +212,14 @@ def _inside(adata: AnnData, within: str, inside: str | None) -> np.ndarray:
     if inside is None:
         if not pd.api.types.is_bool_dtype(column):
             raise TableError(f"obs[{within!r}] is not true or false. Pass inside= with one of its categories.")
-        return column.to_numpy()
+        return column.fillna(False).to_numpy(dtype=bool), column.notna().to_numpy()
+    known = column.notna().to_numpy()
     names, inside = column.astype(str), str(inside)
-    if inside not in set(names):
+    if inside not in set(names[known]):
         raise TableError(
-            f"No category {inside!r} in obs[{within!r}] (inside=); found {listed(sorted(set(names)), 20)}."
+            f"No category {inside!r} in obs[{within!r}] (inside=); found {listed(sorted(set(names[known])), 20)}."
         )
-    return (names == inside).to_numpy()
+    return (names == inside).to_numpy() & known, known
 
 
 def _tables_with(adata: AnnData, column: str) -> dict[str, pd.Series]:

@@ -20,6 +20,7 @@ from ._outcome import OnMissing, check_patients
 if TYPE_CHECKING:
     from anndata import AnnData
 
+RISKS = ("low", "medium", "high")
 COUNTS = ["n_group", "n_others", "with_group", "with_others"]
 COUNTS += ["n_with", "in_group_with", "n_without", "in_group_without"]
 
@@ -57,7 +58,8 @@ def risk_ratio(
     names
         Structures: columns of ``obs`` (true or false, or numbers) or names in ``var``.
     group
-        Group that is looked at (default: the last category, ``"high"`` after :func:`spatialfm.tl.stratify`).
+        Group that is looked at (default: ``"high"`` where groups are called low, medium and high, else the last of
+        numbers, of true and false, or of categories in an order; groups in the alphabet's order have no default).
     given
         What the compared shares are shares of: of patients in the group and of the others, or of patients with the
         structure and of those without.
@@ -110,8 +112,11 @@ def risk_ratio(
     if given not in ("group", "structure"):
         raise TableError(f'given={given!r} is not known. Pass "group" or "structure".')
     groups, group = _groups(samples, group_key, group, on_missing == "drop")
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise TableError(f"names= names no structure. Pass columns of obs, or of var: {listed(samples.var_names)}.")
     rows = {}
-    for name in [names] if isinstance(names, str) else names:
+    for name in names:
         present, known = _present(samples, name, threshold, groups.notna().to_numpy(), on_missing == "drop")
         inside = (groups == group).to_numpy()[known]
         table = [[int((x & y).sum()) for y in (present, ~present)] for x in (inside, ~inside)]
@@ -190,8 +195,8 @@ def _groups(samples: AnnData, group_key: str, group: str | None, drop: bool) -> 
     """Group of each row as text, missing where it is, and the one that is looked at."""
     groups = named(_column(samples, group_key, "group_key", drop), "group_key")
     levels = list(groups.cat.categories)
-    group = levels[-1] if group is None and levels else group
-    group = str(group)
+    group = _default(samples.obs[group_key], group_key, levels) if group is None and len(levels) > 1 else group
+    group = levels[-1] if group is None and levels else str(group)
     if group not in levels:
         raise TableError(f"No group {group!r} in obs[{group_key!r}] (group=); found {listed(levels)}.")
     if len(levels) < 2:
@@ -202,6 +207,19 @@ def _groups(samples: AnnData, group_key: str, group: str | None, drop: bool) -> 
     return groups.astype(object), group
 
 
+def _default(column: pd.Series, group_key: str, levels: list[str]) -> str:
+    """The group that a ratio above 1 would be of by itself; a place in the alphabet says nothing of that."""
+    if set(levels) <= set(RISKS):
+        return max(levels, key=RISKS.index)
+    ordered = bool(getattr(column.dtype, "ordered", False)) or levels != sorted(levels)
+    if not ordered and not pd.api.types.is_numeric_dtype(getattr(column.dtype, "categories", column).dtype):
+        raise TableError(
+            f"Which group of obs[{group_key!r}] is looked at? {listed(levels)} are in no order but the alphabet's. "
+            f"Pass group={levels[0]!r}, or another of them."
+        )
+    return levels[-1]
+
+
 def _present(
     samples: AnnData, name: str, threshold: float, known: np.ndarray, drop: bool
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -210,6 +228,11 @@ def _present(
         values = _column(samples, name, "names", drop)
     elif name in samples.var_names:
         values = pd.Series(np.asarray(samples.obs_vector(name), float), index=samples.obs_names)
+        if values.isna().any() and not drop:
+            raise TableError(
+                f"{int(values.isna().sum())} of {len(values)} patients have no value of {name!r} in X (names=): "
+                f'{listed(values.index[values.isna()])}. Pass on_missing="drop" to leave them out.'
+            )
     else:
         raise TableError(
             f"No column {name!r} in obs and no such name in var (names=); obs has {listed(samples.obs.columns, 12)}, "

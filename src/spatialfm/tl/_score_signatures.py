@@ -14,11 +14,13 @@ from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from .._origin import carry_origins
 from .._public import public
-from .._storable import named_table, write_uns
+from .._storable import write_uns
 from ..stats.excess import LEAST, hypergeometric, pooled_excess
 from ._check import check_anndata, codes_by_appearance, codes_of, listed, obs_column
+from ._circular import holds_own_type, made_of_neighbours, say, without_p
 from ._composition import _patients, constant_columns, cross_count
 from ._group_test import benjamini_hochberg
+from ._members import signature_members
 from ._neighborhood_contrast import contrast_table, neighbour_counts
 from ._selected import hand_on, inherited, matrix_of
 from ._signature_clusters import cut_points, ranks_of
@@ -92,7 +94,8 @@ def score_signatures(
     ``p_value`` of the differences over patients (from five patients on) with Benjamini-Hochberg's ``q_value``);
     ``uns["neighborhood"]`` (with `type_key` and positions: who lives around the cells of each type inside the signature
     against outside, for types with 20 cells on both sides; columns as :func:`spatialfm.tl.neighborhood_contrast`'s, and
-    as there no p-value and nothing significant with fewer than five patients);
+    as there no p-value and nothing significant with fewer than five patients, or where the signature was made of
+    neighbours; nor has ``enrichment`` one where these count the cell itself);
     ``uns["cut_points"]`` of the ranks.
 
     Raises
@@ -145,15 +148,18 @@ def score_signatures(
     write_uns(table, "params", {"key": key, "cuts": list(cuts), "cut_points_from": cut_points_from})
     if type_key is not None:
         types, type_names = codes_of(obs_column(adata, type_key, "type_key"))
-        write_uns(table, "enrichment", _enrichment(members, codes, types, type_names))
+        circles = {name: text for name in members if (text := made_of_neighbours(adata, name))}
+        of_types = set(circles) if holds_own_type(adata) else set()
+        write_uns(table, "enrichment", _enrichment(members, codes, types, type_names, of_types))
+        say("; ".join(dict.fromkeys(circles.values())), "their neighbours")
         if SPATIAL in adata.obsm:
             counts = neighbour_counts(
                 adata, types, len(type_names), np.ones(adata.n_obs, bool), n_neighbors, library_key, SPATIAL
             )
             patients = np.array(names)[codes]
-            found = _neighborhoods(members, counts, patients, types, type_names, alpha)
+            found = _neighborhoods(members, counts, patients, types, type_names, alpha, set(circles))
             write_uns(table, "neighborhood", found)
-            _tell_untested(found)
+            _tell_untested(found[~found["signature"].isin(list(circles))])
     hand_on(table, inherited(adata, matrix_of(adata, key)), ["signature_score", "risk_group"])
     carry_origins(adata, table)
     sizes = ", ".join(f"{name} {count}" for name, count in obs["risk_group"].value_counts(sort=False).items())
@@ -173,7 +179,7 @@ def _signatures(adata: AnnData, key: str, favorable: list[str] | None) -> tuple[
             f"No signatures {key!r} in obsm (key=); found {listed(adata.obsm)}. Make them with "
             "sfm.tl.discover_signatures or sfm.tl.transfer_signatures, or as a table of true and false."
         )
-    members = named_table(adata, key).astype(bool)
+    members = signature_members(adata, key)
     if favorable is None:
         found = adata.uns.get(key, {}).get("signatures")
         if found is None:
@@ -219,7 +225,9 @@ def _areas(
     return np.bincount(patients[first], weights=sizes, minlength=n_patients)
 
 
-def _enrichment(members: pd.DataFrame, patients: np.ndarray, types: np.ndarray, names: list[str]) -> pd.DataFrame:
+def _enrichment(
+    members: pd.DataFrame, patients: np.ndarray, types: np.ndarray, names: list[str], circular: set[str]
+) -> pd.DataFrame:
     n, width = int(patients.max()) + 1, len(names)
     whole = cross_count(patients, types, (n, width))
     tables = []
@@ -233,6 +241,7 @@ def _enrichment(members: pd.DataFrame, patients: np.ndarray, types: np.ndarray, 
         columns |= {"observed": found.observed.astype(int), "expected": found.expected}
         tables.append(pd.DataFrame(columns | {"n_patients": int((sizes > 0).sum()), "p_value": found.p_value}))
     table = pd.concat(tables, ignore_index=True)
+    table.loc[table["signature"].isin(list(circular)), "p_value"] = np.nan
     table["q_value"] = benjamini_hochberg(table["p_value"])
     return table
 
@@ -250,7 +259,13 @@ def _tell_untested(table: pd.DataFrame) -> None:
 
 
 def _neighborhoods(
-    members: pd.DataFrame, counts: np.ndarray, patients: np.ndarray, types: np.ndarray, names: list[str], alpha: float
+    members: pd.DataFrame,
+    counts: np.ndarray,
+    patients: np.ndarray,
+    types: np.ndarray,
+    names: list[str],
+    alpha: float,
+    circular: set[str],
 ) -> pd.DataFrame:
     tables = []
     for signature, column in members.items():
@@ -260,6 +275,7 @@ def _neighborhoods(
             if min((mine & inside).sum(), (mine & ~inside).sum()) < _MIN_CELLS:
                 continue
             table = contrast_table(counts[mine], inside[mine], patients[mine], names, i, alpha).reset_index()
+            table = without_p(table) if signature in circular else table
             table.insert(0, "type", name)
             table.insert(0, "signature", signature)
             tables.append(table)

@@ -17,6 +17,8 @@ from .._public import public
 from .._storable import named_table, write_obsm, write_uns
 from ..stats.novelty import novelty
 from ._check import check_anndata, listed, obs_column
+from ._circular import remember_groups
+from ._members import signature_members
 from ._replaced import remove_earlier
 from ._representation import representation
 from ._selected import inherited, matrix_of
@@ -147,6 +149,8 @@ def transfer_signatures(
     }
     write_uns(target, key_added, record)
     _hand_over(source, target, key, key_added, same_rows(values, others))
+    for name, column in named_table(target, key_added).items():
+        remember_groups(target, "transfer_signatures", use_rep, column, True, f"obsm/{key_added}:{name}")
     return None
 
 
@@ -175,7 +179,7 @@ def _members(source: AnnData, key: str) -> pd.DataFrame:
             f"No signatures {key!r} in obsm of the source (key=); found {listed(source.obsm)}. Make them with "
             "sfm.tl.discover_signatures, or as a table of true and false."
         )
-    members = named_table(source, key).astype(bool)
+    members = signature_members(source, key)
     for name, column in members.items():
         n = int(min(column.sum(), (~column).sum()))
         if n < 10:
