@@ -382,6 +382,35 @@ def test_what_may_not_be_comparable_is_said(here, there):
         predicted(here, days)
 
 
+def test_a_cut_of_another_scale_is_said(here, there):
+    sfm.tl.cut_point(here, "tumor", n_permutations=100)
+    there.obs["tumor"] = 100 * there.obs["tumor"]
+    with pytest.warns(SpatialfmWarning, match=r"lies elsewhere in the target than in the source: tumor"):
+        assert predicted(here, there, key="tumor_group", score=False)["doubts"]
+
+
+def test_few_events_are_said(here, there):
+    sfm.tl.cox(here, "tumor")
+    few = there[there.obs["event"]][:8].copy()
+    with pytest.warns(SpatialfmWarning, match="8 events in the target: with fewer than 10"):
+        assert "8 events" in predicted(here, few, times=[float(few.obs["time"].median())])["doubts"][0]
+
+
+def test_the_horizon_is_known_to_both(here, there):
+    sfm.tl.cox(here, "tumor")
+    with pytest.raises(SurvivalError, match=r"horizon=50 is not a time up to which both cohorts"):
+        predicted(here, there, horizon=50.0)
+    found = predicted(here, there, horizon=0.4)
+    assert 0.4 in found["calibration"]["time"].unique()
+    assert found["decision_curve"]["time"].unique().tolist() == [0.4]
+
+
+def test_nothing_is_written_over(here, there):
+    sfm.tl.cox(here, "tumor")
+    with pytest.raises(SurvivalError, match="would replace obs"):
+        sfm.tl.predict_survival(here, there, key_added="tumor")
+
+
 def test_fractions_of_other_types_are_said(here, there):
     for samples in (here, there):
         samples.X = np.abs(samples.X) / np.abs(samples.X).sum(axis=1, keepdims=True)

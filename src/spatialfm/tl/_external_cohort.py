@@ -16,14 +16,44 @@ from ._outcome import EventValue, OnMissing, Outcome, column_as, read_outcome, v
 from ._patient_names import _read
 from ._survival_record import MODEL
 from ._transfer_signatures import same_rows
-from ._transferred_columns import covariate_design, named_values, target_covariates, target_features
+from ._transferred_columns import covariate_design, named_values, target_covariates, target_features, tell_shift
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 ROW = column_as("row", "position")
+FEW_EVENTS = 10
 UNITS = 5.0  # ratio of median times from which units are doubted
 DIFFERENT = 0.9  # share of different values from which a column tells patients apart
+
+
+def used_columns(kind: str, record: Mapping) -> list[str]:
+    """Columns of the target's obs or var that the result rests on."""
+    if kind == "cut_point":
+        return [str(record["params"]["key"])]
+    if kind == "stratify":
+        return [str(name) for name in json.loads(record[MODEL]["features"])]
+    strata = [str(name) for name in record["params"].get("strata", [])]
+    return [*json.loads(record[MODEL]["columns"]), *strata]
+
+
+def outcome_keys(time_key: str | None, event_key: str | None, record: Mapping) -> list[str]:
+    """Columns of the outcome: those given, else the source's."""
+    source = [str(record["params"].get(name) or "") for name in ("time_key", "event_key")]
+    return [given or own for given, own in zip((time_key, event_key), source, strict=True)]
+
+
+def new_key(name: str, kind: str, record: Mapping) -> str:
+    """Refuse to write over what the prediction is made of."""
+    if used := [
+        one
+        for one in (*used_columns(kind, record), *outcome_keys(None, None, record))
+        if one in (name, f"{name}_group")
+    ]:
+        raise SurvivalError(
+            f"key_added={name!r} would replace obs[{used[0]!r}], which the prediction rests on. Pass another name."
+        )
+    return name
 
 
 def shared_patients(
@@ -81,6 +111,33 @@ def refuse_shared(
         return []
     warn(f"{what}{more}: what is said of them is optimistic.")
     return [f"optimistic: {counted(int(shared.sum()), 'patient')} of the source among them"]
+
+
+def tell_group_shift(source: AnnData, target: AnnData, kind: str, record: Mapping) -> list[str]:
+    """Warn where what is cut or grouped lies elsewhere than in the source; and in short."""
+    try:
+        own = _rows(source, source, kind, record)
+    except SpatialfmError:  # of a source that was thinned there is nothing to compare with
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialfmWarning)  # said where the groups are made
+        rows = _rows(source, target, kind, record)
+    names = [str(record["params"]["key"])] if kind == "cut_point" else json.loads(record[MODEL]["features"])
+    with np.errstate(all="ignore"):
+        limits = {"mean": np.nanmean(own, 0), "sd": np.nanstd(own, 0), "low": np.nanmin(own, 0)}
+    return tell_shift(names, rows, pd.DataFrame({**limits, "high": np.nanmax(own, 0)}))
+
+
+def tell_few(n_events: int, slope: float) -> list[str]:
+    """Warn where events are too few to say how a model does; and in short."""
+    doubts = [] if np.isfinite(slope) else ["no calibration slope: predictions are alike, or part those with event"]
+    if n_events >= FEW_EVENTS:
+        return doubts
+    warn(
+        f"{counted(n_events, 'event')} in the target: with fewer than {FEW_EVENTS} scores say little, and intervals "
+        "are too short; 100 or more are advised for a validation (Collins et al., Statistics in Medicine 2016)."
+    )
+    return [f"{counted(n_events, 'event')}: intervals are too short", *doubts]
 
 
 def _names(table: AnnData, patient_key: str | None) -> list[str] | None:
@@ -172,6 +229,16 @@ def common_times(times: Sequence[float] | None, time: np.ndarray, event: np.ndar
             f"which knows survival up to {last:g}. Pass at most {last:g}."
         )
     return at
+
+
+def check_horizon(horizon: float, time: np.ndarray, last: float) -> None:
+    """Refuse a time at which one of the cohorts says nothing."""
+    end = min(last, float(time.max()))
+    if not 0 < horizon <= end:
+        raise SurvivalError(
+            f"horizon={horizon:g} is not a time up to which both cohorts were followed: the source until {last:g}, the "
+            f"target until {time.max():g}. Pass a time above 0 and at most {end:g}."
+        )
 
 
 def prediction_times(times: Sequence[float] | None, source_time: np.ndarray, last: float) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -19,12 +18,18 @@ from .._storable import default_key, write_obsm, write_uns
 from ._check import check_anndata, listed
 from ._external_cohort import (
     ROW,
+    check_horizon,
     check_units,
     common_times,
     external_outcome,
+    new_key,
+    outcome_keys,
     prediction_times,
     refuse_shared,
     shared_patients,
+    tell_few,
+    tell_group_shift,
+    used_columns,
 )
 from ._external_groups import group_scores, risk_cut
 from ._external_scores import Scored, calibration_tables, decision_table, score_tables
@@ -180,6 +185,7 @@ def predict_survival(
         check_anndata(table, "predict_survival", key_added)
     record, kind = read_record(source, key)
     thresholds = _check_call(kind, cut, thresholds, n_groups, n_bootstrap, alpha)
+    name = new_key(key_added or default_key(f"{key}_predicted"), kind, record)
     selected = _check_selected(target, kind, record, on_selected)
     called, alike = shared_patients(source, target, kind, record, patient_key)
     doubts = refuse_shared(source, target, called, alike, patient_key, on_shared)
@@ -202,6 +208,10 @@ def predict_survival(
         doubts += model.doubts + ([] if outcome is None else check_units(outcome.time, model.source_time))
         if outcome is not None:
             result |= _scores(model, outcome, times, horizon, thresholds, n_groups, **drawn)
+            slope = result["scores"].loc["calibration_slope", "value"]
+            doubts += tell_few(int(outcome.event.sum()), slope)
+    else:
+        doubts += tell_group_shift(source, target, kind, record)
     if groups is not None and outcome is not None:
         mine = groups.iloc[outcome.columns[ROW]].reset_index(drop=True)
         result |= group_scores(mine, outcome.time, outcome.event, alpha, random_state)
@@ -212,7 +222,7 @@ def predict_survival(
         "cut": threshold,
         "times": np.array([]) if model is None else times,
         "horizon": np.nan if model is None else horizon,
-        **dict(zip(("time_key", "event_key"), _keys(time_key, event_key, record), strict=True)),
+        **dict(zip(("time_key", "event_key"), outcome_keys(time_key, event_key, record), strict=True)),
         "event_value": event_text(event_value),
         "n": int(keep.sum()),
         "n_scored": 0 if outcome is None else len(outcome.time),
@@ -221,11 +231,13 @@ def predict_survival(
         "n_shared": int((called | alike).sum()),
         **drawn,
         "selected": selected.text,
-        DATA: fingerprint(target, [*_names(kind, record), *(_keys(time_key, event_key, record) if outcome else ())]),
+        DATA: fingerprint(
+            target, [*used_columns(kind, record), *(outcome_keys(time_key, event_key, record) if outcome else ())]
+        ),
     }
     _log(result)
     predictions = _predictions(target, keep, model, groups, times)
-    return _write(target, key_added or default_key(f"{key}_predicted"), result, predictions, record, copy)
+    return _write(target, name, result, predictions, record, copy)
 
 
 def _check_call(
@@ -244,25 +256,9 @@ def _check_call(
     return at
 
 
-def _keys(time_key: str | None, event_key: str | None, record: Mapping) -> list[str]:
-    """Columns of the outcome: those given, else the source's."""
-    source = [str(record["params"].get(name) or "") for name in ("time_key", "event_key")]
-    return [given or own for given, own in zip((time_key, event_key), source, strict=True)]
-
-
-def _names(kind: str, record: Mapping) -> list[str]:
-    """Columns of the target's obs or var that the result rests on."""
-    if kind == "cut_point":
-        return [str(record["params"]["key"])]
-    if kind == "stratify":
-        return [str(name) for name in json.loads(record[MODEL]["features"])]
-    strata = [str(name) for name in record["params"].get("strata", [])]
-    return [*json.loads(record[MODEL]["columns"]), *strata]
-
-
 def _check_selected(target: AnnData, kind: str, record: Mapping, on_selected: OnSelected) -> Selected:
     layer = str(record["params"].get("layer", "")) or None
-    made = columns_of(target, _names(kind, record), None if layer == "X" else layer)
+    made = columns_of(target, used_columns(kind, record), None if layer == "X" else layer)
     if kind in ("coxnet", "survival_forest") and str(record["params"]["use_rep"]):
         made |= matrix_of(target, str(record["params"]["use_rep"]), layer)
     return check_selected(target, "predict_survival", made, on_selected)
@@ -314,6 +310,8 @@ def _times(
 ) -> np.ndarray:
     """Times of prediction, no later than the source was followed; the horizon among those that were not given."""
     last = float(model.last[keep].min())
+    if horizon is not None:
+        check_horizon(horizon, model.source_time if outcome is None else outcome.time, last)
     if outcome is None:
         found = prediction_times(times, model.source_time, last)
     else:
@@ -333,7 +331,6 @@ def _scores(
         outcome.time, outcome.event, model.risk[rows], model.log_risk[rows], model.hazard_until(until)[rows],
         outcome.event & (outcome.time <= last), model.survival(times)[rows], model.stratum[rows],
     )  # fmt: skip
-    common_times([horizon], outcome.time, outcome.event, float(last.min()))
     predicted = 1 - model.survival(np.array([horizon]))[rows, 0]
     return {
         **score_tables(scored, times, n_bootstrap, alpha, random_state),
