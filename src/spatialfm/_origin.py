@@ -171,6 +171,8 @@ def carry_origins(source: AnnData, target: AnnData) -> None:
 def known(table: AnnData) -> list[Reference]:
     """All references that a column may be held against: the table's own first."""
     own = read_origins(table)
+    for one in own:  # of a table that was read from a file: anndata.concat will drop uns
+        _keep(replace(one, place=""))
     return own + [
         one
         for one in _memory

@@ -67,6 +67,8 @@ def recognise(values: pd.Series, ids: Sequence[np.ndarray], references: Sequence
             continue
         also = labels if one.origin.how in TOLD_BY_LABELS and not same_place else None
         n = _rows_known(numbers, names, one, 0.0 if same_place else guard, also)
+        if not n and same_place and one.groups and one.texts and _renamed(names, one, texts):
+            n = len(numbers)
         if n:
             found[one.origin] = max(n, found.get(one.origin, 0))
     return [Known(origin, n) for origin, n in found.items()]
@@ -93,6 +95,12 @@ def _rows_known(
     ):
         return len(numbers)
     return 0 if one.groups or len(numbers) > MOST_ROWS else _same_numbers(numbers, one.values)
+
+
+def _renamed(names: Sequence[tuple[np.ndarray, np.ndarray]], one: Reference, texts: Sequence[str]) -> bool:
+    """Whether a table's own groups are still there, though its rows are called otherwise, and others in number."""
+    there = any(np.isin(mine, theirs).any() for mine, _ in names for theirs, _ in one.looked_up)
+    return not there and 0 < len(texts) and set(texts) <= set(one.texts)
 
 
 def _by_name(

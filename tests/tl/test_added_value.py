@@ -67,7 +67,7 @@ def test_likelihood_ratio_is_that_of_lifelines(patients):
 
 def test_optimism_is_that_of_models_refitted_on_drawn_patients(patients):
     result = sfm.tl.added_value(patients, "T", ["age"], n_bootstrap=100, random_state=3, copy=True)["table"]
-    table = patients.obs[["time", "event", "age"]].astype(float).assign(T=patients.X[:, 0])
+    table = patients.obs[["time", "event", "age"]].astype(float).assign(T=patients.X[:, 0]).sort_values("time")
     rng, optimism = np.random.default_rng(3), []
     for _ in range(100):
         drawn = table.iloc[rng.integers(90, size=90)]
@@ -104,3 +104,14 @@ def test_fractions_of_a_whole_are_collinear(patients):
     patients.obs["rest"] = 1 - patients.X[:, 0]
     with pytest.raises(SurvivalError, match="collinear"):
         sfm.tl.added_value(patients, "T", ["rest"])
+
+
+def test_a_feature_that_is_the_outcome_is_refused_with_advice_that_can_be_followed(recwarn):
+    """added_value has no penalizer=, and numpy's overflow is nobody's business."""
+    rng = np.random.default_rng(0)
+    time, age = rng.exponential(1, 40), rng.normal(size=40)
+    obs = pd.DataFrame({"time": time, "event": 1, "age": age, "leak": -time}, index=[f"P{i}" for i in range(40)])
+    with pytest.raises(SurvivalError, match="did not converge") as refusal:
+        sfm.tl.added_value(ad.AnnData(obs=obs), "leak", "age")
+    assert "penalizer" not in str(refusal.value)
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]

@@ -242,3 +242,13 @@ def test_separation_and_gaps_are_named():
     groups = sfm.tl.cumulative_incidence(samples, on_missing="drop", copy=True)["groups"]
     assert groups["event"].tolist() == ["1", "2"]
     assert groups["n"].tolist() == [79, 79]
+
+
+def test_nobody_censored():
+    """The message says how to say so; without censoring the incidence is the share of patients."""
+    obs = pd.DataFrame({"time": np.arange(1.0, 11), "event": [1, 2] * 5}, index=[f"P{i}" for i in range(10)])
+    with pytest.raises(SurvivalError, match=r"censored_value=\[\]"):
+        sfm.tl.cumulative_incidence(AnnData(obs=obs))
+    table = sfm.tl.cumulative_incidence(AnnData(obs=obs), censored_value=[], copy=True)["table"]
+    assert table.groupby("event")["incidence"].max().to_dict() == {"1": pytest.approx(0.5), "2": pytest.approx(0.5)}
+    assert table["censored"].sum() == 0

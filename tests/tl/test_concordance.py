@@ -109,3 +109,35 @@ def test_refusals(scored, change, arguments, message):
     with pytest.raises(SurvivalError, match=message):
         sfm.tl.concordance(scored, **{"score_key": "score", **arguments})
     assert not scored.uns
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_the_scale_of_a_score_does_not_matter(scored, scale):
+    """scikit-survival takes scores closer than 1e-8 for tied: on a small scale all are, and c is 0.5."""
+    c, pairs = c_by_hand(*(scored.obs[key].to_numpy() for key in ("time", "event", "score")))
+    scored.obs["score"] *= scale
+    scored.obs["other"] = np.arange(scored.n_obs) * scale
+    result = sfm.tl.concordance(scored, "score", n_bootstrap=100, copy=True)
+    assert (result["c_index"], result["n_pairs"]) == (pytest.approx(c), pairs)
+    assert result["ci_low"] < c < result["ci_high"]
+    compared = sfm.tl.compare_concordance(scored, ["other", "score"], copy=True)
+    assert compared["scores"].loc["score", "c_index"] == pytest.approx(c)
+
+
+def test_scores_that_differ_by_rounding_are_tied():
+    obs = pd.DataFrame({"time": [1, 2, 3], "event": 1, "score": [0.1 + 0.2, 0.3, 0.1]}, index=list("abc"))
+    result = sfm.tl.concordance(AnnData(obs=obs), "score", n_bootstrap=100, copy=True)
+    assert result["c_index"] == pytest.approx(2.5 / 3)
+
+
+def test_no_interval_without_width_where_all_pairs_are_right():
+    time = np.arange(1.0, 11)
+    obs = pd.DataFrame({"time": time, "event": 1, "good": -time, "none": 1.0}, index=[f"P{i}" for i in range(10)])
+    samples = AnnData(obs=obs)
+    result = sfm.tl.concordance(samples, "good", copy=True)
+    assert result["c_index"] == 1
+    assert np.isnan([result["ci_low"], result["ci_high"]]).all()
+    compared = sfm.tl.compare_concordance(samples, ["good", "none"], copy=True)
+    assert compared["scores"].loc["good", ["ci_low", "ci_high"]].isna().all()
+    assert compared["table"].loc[0, "difference"] == -0.5
+    assert compared["table"].loc[0, ["se", "ci_low", "ci_high", "p_value"]].isna().all()

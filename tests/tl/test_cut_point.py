@@ -150,3 +150,17 @@ def test_refusals(change, arguments, message):
         sfm.tl.cut_point(samples, **{"key": "value", **arguments})
     assert not samples.uns
     assert list(samples.obs) == before
+
+
+def test_outcomes_without_order_have_no_cut():
+    """The statistic of each cut was 0/0, and its p-value the least there is."""
+    obs = pd.DataFrame({"time": 3.0, "event": 1, "x": np.arange(20.0)}, index=[f"P{i}" for i in range(20)])
+    with pytest.raises(SurvivalError, match="no cut can divide"):
+        sfm.tl.cut_point(AnnData(obs=obs), "x")
+
+
+def test_a_cut_between_huge_numbers_is_finite(recwarn):
+    obs = pd.DataFrame({"time": np.arange(1.0, 11), "event": 1, "x": [-1.7e308, 1.7e308] * 5})
+    result = sfm.tl.cut_point(AnnData(obs=obs.set_axis([f"P{i}" for i in range(10)])), "x", copy=True)
+    assert result["cut"] == 0
+    assert not len(recwarn)

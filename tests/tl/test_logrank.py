@@ -317,3 +317,20 @@ def test_refusals_of_tests(arguments, message):
     with pytest.raises(SurvivalError, match=message):
         sfm.tl.logrank(samples, "arm", **arguments)
     assert not samples.uns
+
+
+@pytest.mark.parametrize("method", ["chi-squared", "permutation"])
+def test_the_scale_of_weights_does_not_matter(leukemia, method):
+    """S^40 (1 - S)^40 is below 1e-24 everywhere; written out with the Kaplan-Meier estimate of all."""
+    time, event = (leukemia.obs[key].to_numpy(float) for key in ("time", "event"))
+    one, survival, u, v = leukemia.obs["arm"].to_numpy() == "6-MP", 1.0, 0.0, 0.0
+    for t in np.unique(time[event == 1]):
+        risk, dead = time >= t, (time == t) & (event == 1)
+        n, d, n1 = risk.sum(), dead.sum(), (risk & one).sum()
+        weight = (4 * survival * (1 - survival)) ** 40
+        u += weight * ((dead & one).sum() - d * n1 / n)
+        v += weight**2 * d * n1 / n * (1 - n1 / n) * (n - d) / max(n - 1, 1)
+        survival *= 1 - d / n
+    result = sfm.tl.logrank(leukemia, "arm", weights=(40, 40), method=method, n_permutations=999, copy=True)
+    assert result["statistic"] == pytest.approx(u**2 / v)
+    assert 0.001 < result["p_value"] < 0.2

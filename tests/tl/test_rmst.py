@@ -110,3 +110,18 @@ def test_numbers_at_risk_with_late_entry(leukemia):
     entry, time = leukemia.obs["entry"].to_numpy(), leukemia.obs["time"].to_numpy()
     expected = [int((entry == 0).sum()), *(int(((entry < t) & (time >= t)).sum()) for t in times[1:])]
     assert at_risk_at(leukemia.uns["kaplan_meier"]["table"], times).tolist() == expected
+
+
+def test_no_interval_without_width_where_nobody_had_the_event(recwarn):
+    """Five patients alive at 2 do not say that all others are; a group that all died at 0 has no ratio."""
+    obs = pd.DataFrame({"time": [3.0, 4, 5, 6, 7, 3, 4, 5, 6, 7], "event": 1, "arm": list("aaaaabbbbb")})
+    obs = obs.set_axis([f"P{i}" for i in range(10)])
+    result = sfm.tl.rmst(AnnData(obs=obs), "arm", horizon=2, copy=True)
+    assert result["groups"]["rmst"].tolist() == [2, 2]
+    assert result["groups"][["ci_low", "ci_high"]].isna().all(axis=None)
+    row = result["differences"].iloc[0]
+    assert (row["difference"], row["p_value"]) == (0, 1)
+    assert row[["ci_low", "ci_high", "ratio_ci_low", "ratio_ci_high"]].isna().all()
+    dead = sfm.tl.rmst(AnnData(obs=obs.assign(time=[0.0] * 5 + [1, 2, 3, 4, 5])), "arm", horizon=3, copy=True)
+    assert np.isnan(dead["differences"].loc[0, "ratio"])
+    assert not [w for w in recwarn if issubclass(w.category, RuntimeWarning)]

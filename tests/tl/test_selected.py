@@ -338,3 +338,29 @@ def test_columns_by_chance_are_not_recognised(n):
         for values in (rng.choice(["a", "b"], n), rng.choice(["x", "y", "z"], n), rng.normal(size=n)):
             found += bool(recognise(pd.Series(values, index=names), [], references, "obs:mine"))
     assert found == 0
+
+
+def test_groups_of_a_table_whose_rows_were_renamed_are_known():
+    """A part with new names and no patients has its column and its record still; other values there are others."""
+    samples = cohort()
+    merged(samples)
+    part = samples[np.random.default_rng(1).permutation(N)[:40]].copy()
+    part.obs_names, part.obs = [f"row {i}" for i in range(40)], part.obs.drop(columns="patient")
+    _origin.forget()
+    refused(part, "risk_group", MADE.format("stratify"), tests=["logrank"])
+    part.obs["risk_group"] = np.random.default_rng(2).choice(["A", "B"], 40)
+    sfm.tl.logrank(part, "risk_group", n_permutations=999)
+
+
+def test_a_table_that_was_read_is_known_when_it_is_joined(tmp_path):
+    """anndata.concat drops uns; what a table brought along was seen when it was used."""
+    samples = cohort()
+    merged(samples)
+    samples.write_h5ad(tmp_path / "one.h5ad")
+    _origin.forget()
+    read = ad.read_h5ad(tmp_path / "one.h5ad")
+    sfm.tl.kaplan_meier(read, "sex")
+    joined = ad.concat([read, cohort(7, 30, "Q")], join="outer")
+    joined = joined[joined.obs["risk_group"].notna()].copy()
+    joined.obs["renamed"] = joined.obs["risk_group"].astype(str)
+    refused(joined, "renamed", MADE.format("stratify"), tests=["logrank"])

@@ -11,7 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-TIED = 1e-8  # difference of risks up to which they are tied, as in scikit-survival
+from ..stats.paired_concordance import tied_ranks
+
 BLOCK = 5 * 10**6  # pairs held at once
 
 
@@ -34,11 +35,14 @@ class Patients:
         rows = np.flatnonzero(self.event)
         return np.array_split(rows, max(1, -(-rows.size * self.time.size // BLOCK)))
 
+    @cached_property
+    def _ranks(self) -> np.ndarray:
+        return tied_ranks(self.risk)
+
     def higher(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of `rows` against all: 1 where their risk is higher, 1/2 where tied; and 1 where both are in one fold."""
-        difference = self.risk[rows, None] - self.risk[None, :]
         same = (self.fold[rows, None] == self.fold[None, :]).astype(np.float64)
-        return np.where(np.abs(difference) <= TIED, 0.5, difference > 0) * same, same
+        return (np.sign(self._ranks[rows, None] - self._ranks[None, :]) + 1) / 2 * same, same
 
     def comparable(self, rows: np.ndarray) -> np.ndarray:
         """1 where a patient was seen without event up to the time of one of `rows`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb
 
@@ -58,10 +58,12 @@ class LogrankTest:
         weights: Weights = "logrank",
     ):
         self.strata = np.zeros(time.size, int) if strata is None else np.asarray(strata)
-        self._parts = [
-            _stratum(np.flatnonzero(self.strata == code), time, event, entry, weights)
-            for code in np.unique(self.strata)
-        ]
+        self._parts = _lightened(
+            [
+                _stratum(np.flatnonzero(self.strata == code), time, event, entry, weights)
+                for code in np.unique(self.strata)
+            ]
+        )
 
     def sums(self, codes: np.ndarray, n_groups: int) -> tuple[np.ndarray, ...]:
         """Observed, expected, weighted difference ``(B, n_groups)`` and covariance of ``(B, n)`` arrangements."""
@@ -188,6 +190,12 @@ def _stratum(
         at_risk -= t.size - not_entered
     weight = _weights(at_risk, events, weights)
     return _Stratum(rows, seen, first, after, entered, not_entered, at_risk, events, weight)
+
+
+def _lightened(parts: list[_Stratum]) -> list[_Stratum]:
+    """Weights relative to the heaviest of all strata: high powers of Fleming and Harrington are tiny numbers."""
+    heaviest = max((float(part.weight.max(initial=0.0)) for part in parts), default=0.0)
+    return [replace(part, weight=part.weight / heaviest) for part in parts] if heaviest > 0 else parts
 
 
 def _weights(at_risk: np.ndarray, events: np.ndarray, weights: Weights) -> np.ndarray:

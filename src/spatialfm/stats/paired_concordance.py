@@ -7,7 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-TIED = 1e-8  # scores closer than this are equal, as in scikit-survival
+
+def tied_ranks(score: np.ndarray) -> np.ndarray:
+    """Ranks ``(n,)`` from 0 on; scores that differ by rounding alone have one, whatever their scale.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tied_ranks(np.array([3e-12, 1e-12, 0.1 + 0.2, 0.3]))
+    array([1., 0., 2., 2.])
+    """
+    levels, place = np.unique(np.asarray(score, dtype=np.float64), return_inverse=True)
+    if levels.size == 0:
+        return place.astype(float)
+    with np.errstate(over="ignore"):
+        apart = np.diff(levels) > np.maximum(1e-10 * np.abs(levels[1:]), 1e-15 * np.abs(levels).max())
+    return np.append(0, np.cumsum(apart)).astype(float)[place]
 
 
 @dataclass(frozen=True)
@@ -44,12 +59,12 @@ def concordances(time: np.ndarray, event: np.ndarray, scores: np.ndarray) -> Con
     True
     """
     n, m = scores.shape
+    ranks = np.column_stack([tied_ranks(score) for score in scores.T])
     right, pairs = np.zeros((n, m)), np.zeros(n)  # of each patient
     total, n_pairs = np.zeros(m), 0
     for i in np.flatnonzero(event):
         later = np.flatnonzero((time > time[i]) | ((time == time[i]) & ~event))
-        difference = scores[i] - scores[later]
-        agree = np.where(np.abs(difference) <= TIED, 0.5, (difference > 0).astype(float))
+        agree = (np.sign(ranks[i] - ranks[later]) + 1) / 2
         right[i] += agree.sum(axis=0)
         right[later] += agree
         pairs[i] += len(later)
@@ -76,7 +91,9 @@ class Difference:
 def paired_difference(found: Concordances, first: int, second: int, freedom: int, level: float = 0.95) -> Difference:
     """The second concordance less the first, with the jackknife's error and Student's distribution.
 
-    Two scores with the same order of all pairs have no difference and no error: the p-value is 1.
+    Two scores with the same order of all pairs have no difference and no error: the p-value is 1. Where the jackknife
+    sees no error of a difference that is there (one score in perfect order, the other constant), error, interval and
+    p-value are not known: NaN.
     """
     value = float(found.value[second] - found.value[first])
     left_out = found.left_out[:, second] - found.left_out[:, first]
@@ -84,6 +101,6 @@ def paired_difference(found: Concordances, first: int, second: int, freedom: int
     n = len(left_out)
     se = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())) if n > 1 else np.nan
     if se <= 1e-12:
-        return Difference(value, 0.0, value, value, 1.0 if abs(value) <= 1e-12 else np.nan)
+        return Difference(value, 0.0, value, value, 1.0) if abs(value) <= 1e-12 else Difference(value, *[np.nan] * 4)
     half = stats.t.ppf((1 + level) / 2, freedom) * se
     return Difference(value, se, value - half, value + half, float(2 * stats.t.sf(abs(value) / se, freedom)))

@@ -155,7 +155,7 @@ def added_value(
             f"{int(outcome.event.sum())} events for {len(terms)} terms ({per_term:.1f} each): below {LEAST} estimates "
             "and the p-value are unsteady. Take fewer features or covariates."
         )
-    both, less = (fit_cox(part, outcome.time, outcome.event) for part in (x, x[:, :n_old]))
+    both, less = (fit_cox(part, outcome.time, outcome.event, may_penalize=False) for part in (x, x[:, :n_old]))
     statistic = max(2 * (both.log_likelihood - less.log_likelihood), 0.0)
     dof = x.shape[1] - n_old
     table, n_used = _concordances(x, n_old, outcome.time, outcome.event, n_bootstrap, alpha, random_state)

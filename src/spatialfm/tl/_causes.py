@@ -97,7 +97,8 @@ def _censored(present: pd.Series, event_key: str, censored_value: EventValue) ->
         counts = present.astype(str).value_counts()
         raise SurvivalError(
             f"obs[{event_key!r}] (event_key=) holds {listed(f'{name} ({n})' for name, n in counts.items())}. Which of "
-            "them means that no event was seen? Pass censored_value=<that value>, or a list of them."
+            "them means that no event was seen? Pass censored_value=<that value>, or a list of them; "
+            "censored_value=[] where none does, and all were seen to have an event."
         )
     return set(present[zero].astype(str))
 

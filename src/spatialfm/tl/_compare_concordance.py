@@ -81,7 +81,9 @@ def compare_concordance(
     None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``scores``, a row a score with
     ``c_index``, ``ci_low`` and ``ci_high``; ``table``, a row a pair of scores with ``score_1``, ``score_2``,
     ``difference`` (2 minus 1), ``se``, ``ci_low``, ``ci_high``, ``p_value`` and ``q_value`` (Benjamini-Hochberg over
-    pairs); ``n``, ``events``, ``n_pairs`` (comparable patients), ``optimistic`` and ``params``.
+    pairs); ``n``, ``events``, ``n_pairs`` (comparable patients), ``optimistic`` and ``params``. Of a score that orders
+    all pairs rightly, or none, these patients do not tell the error: its interval is NaN, and so is what is compared
+    where neither score varies.
 
     Raises
     ------

@@ -12,6 +12,7 @@ from .._keys import PATIENT_KEY
 from .._logging import logger
 from .._public import public
 from .._storable import write_uns
+from ..stats.paired_concordance import tied_ranks
 from ._check import check_anndata
 from ._outcome import EventValue, OnMissing, event_text, read_outcome, value_column
 from ._selected import OnSelected, check_selected, columns_of
@@ -78,8 +79,8 @@ def concordance(
     Returns
     -------
     None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``c_index``, ``ci_low``,
-    ``ci_high``, ``n``, ``events``, ``n_pairs`` (comparable ones), ``optimistic`` (whether the outcome made the score),
-    ``params``.
+    ``ci_high`` (NaN where all pairs are in the right order, or none: the bootstrap does not see the error then), ``n``,
+    ``events``, ``n_pairs`` (comparable ones), ``optimistic`` (whether the outcome made the score), ``params``.
 
     Raises
     ------
@@ -120,6 +121,8 @@ def concordance(
     rng = np.random.default_rng(random_state)
     resampled = bootstrap_c_index(outcome.time, outcome.event, score, n_bootstrap, rng)
     low, high = np.quantile(resampled, [alpha / 2, 1 - alpha / 2])
+    if np.ptp(resampled) <= 1e-12 and c_index != 0.5:
+        low = high = np.nan
     result = {
         "c_index": c_index,
         "ci_low": float(low),
@@ -162,7 +165,7 @@ def c_index_of(time: np.ndarray, event: np.ndarray, score: np.ndarray) -> tuple[
             "No two patients are comparable: nobody had the event before another patient's time. Longer follow-up or "
             "more patients are needed."
         )
-    c_index, concordant, discordant, tied, _ = concordance_index_censored(event, time, score)
+    c_index, concordant, discordant, tied, _ = concordance_index_censored(event, time, tied_ranks(score))
     return float(c_index), int(concordant + discordant + tied)
 
 
@@ -173,14 +176,13 @@ def concordant_pairs(
 
     With `entry`, who has not entered at the time of an event is not compared with who had it.
     """
-    right, pairs = 0.0, 0
+    right, pairs, score = 0.0, 0, tied_ranks(score)
     for i in np.flatnonzero(event):
         later = (time > time[i]) | ((time == time[i]) & ~event)
         if entry is not None:
             later &= entry < time[i]
         difference = score[i] - score[later]
-        tied = np.abs(difference) <= 1e-8  # scikit-survival's tolerance
-        right += (difference[~tied] > 0).sum() + tied.sum() / 2
+        right += (difference > 0).sum() + (difference == 0).sum() / 2
         pairs += int(later.sum())
     return float(right), pairs
 
@@ -192,16 +194,14 @@ def bootstrap_c_index(
 
     A pair counts as often as both its patients were drawn, so that the pairs are compared once for all resamplings.
     """
-    n = time.size
+    n, score = time.size, tied_ranks(score)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap).astype(np.float64)
     numerator, denominator = np.zeros(n_bootstrap), np.zeros(n_bootstrap)
     events = np.flatnonzero(event)
     for block in np.array_split(events, max(1, events.size * n // 10**7)):  # bounds the memory of the pairs
         later = time[None, :] > time[block, None]
         comparable = (later | ((time[None, :] == time[block, None]) & ~event[None, :])).astype(np.float64)
-        difference = score[block, None] - score[None, :]
-        tied = np.abs(difference) <= 1e-8  # scikit-survival's tolerance
-        right = comparable * np.where(tied, 0.5, difference > 0)
+        right = comparable * (np.sign(score[block, None] - score[None, :]) + 1) / 2
         numerator += (weights[:, block] * (weights @ right.T)).sum(axis=1)
         denominator += (weights[:, block] * (weights @ comparable.T)).sum(axis=1)
     usable = denominator > 0

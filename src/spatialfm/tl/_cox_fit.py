@@ -243,7 +243,8 @@ def _newton(null: Likelihood, ridge: np.ndarray, may_penalize: bool) -> Likeliho
     current, value = null, null.log_likelihood
     for _ in range(MAX_STEPS):
         try:
-            step = np.linalg.solve(current.information() + np.diag(ridge), current.score() - ridge * current.beta)
+            with np.errstate(all="ignore"):
+                step = np.linalg.solve(current.information() + np.diag(ridge), current.score() - ridge * current.beta)
         except np.linalg.LinAlgError:
             break
         for _ in range(40):

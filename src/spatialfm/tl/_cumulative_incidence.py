@@ -81,7 +81,7 @@ def cumulative_incidence(
         Value of `event_key` that is of interest, or several as one; all other events are one, too. Default: each event
         for itself.
     censored_value
-        Value of `event_key` that means censored, or several, where it is not 0.
+        Value of `event_key` that means censored, or several, where it is not 0; ``[]`` where nobody was.
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation). There is no Gray's
         test then.

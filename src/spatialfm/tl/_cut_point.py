@@ -143,6 +143,11 @@ def cut_point(
     )
     values = _numbers(outcome.columns[key], key)
     scores = logrank_scores(outcome.time, outcome.event)
+    if np.ptp(scores) <= 1e-12:
+        raise SurvivalError(
+            f"All patients have the same obs[{time_key!r}] and obs[{event_key!r}], as far as their order goes: no cut "
+            "can divide those who do worse from the others."
+        )
     found = candidates(values, scores, min_share, key)
 
     best = int(np.argmax(np.abs(found.statistic)))
@@ -212,7 +217,7 @@ def candidates(values: np.ndarray, scores: np.ndarray, min_share: float, key: st
     """All cuts between distinct values that leave the share on both sides, with their statistics."""
     order = np.argsort(values, kind="stable")
     ordered, n = values[order], values.size
-    n_low = np.flatnonzero(np.diff(ordered) > 0) + 1
+    n_low = np.flatnonzero(ordered[1:] > ordered[:-1]) + 1
     least = min_share * n - 1e-9
     n_low = n_low[(n_low >= least) & (n - n_low >= least)]
     if not n_low.size:
@@ -221,7 +226,7 @@ def candidates(values: np.ndarray, scores: np.ndarray, min_share: float, key: st
             f"{np.unique(values).size} distinct values. Pass a smaller min_share=."
         )
     low, high = ordered[n_low - 1], ordered[n_low]
-    return Candidates(order, n_low, low + (high - low) / 2, -_standardised(scores[order][None], n_low)[0])
+    return Candidates(order, n_low, low / 2 + high / 2, -_standardised(scores[order][None], n_low)[0])
 
 
 def permuted_maxima(scores: np.ndarray, n_low: np.ndarray, n_permutations: int, rng: np.random.Generator) -> np.ndarray:

@@ -66,7 +66,8 @@ def fine_gray(
     event_value
         Value of `event_key` that is of interest, or several as one.
     censored_value
-        Value of `event_key` that means censored, or several, where it is not 0. All others are competing events.
+        Value of `event_key` that means censored, or several, where it is not 0; ``[]`` where nobody was. All others are
+        competing events.
     layer
         Layer that names in ``var`` are read from (default: ``X``).
     reference

@@ -49,7 +49,7 @@ def read_outcome(
     on_missing: OnMissing,
     columns: pd.DataFrame | None = None,
 ) -> Outcome:
-    """Times and events of the rows, after all refusals.
+    """Times and events of the rows, by rising time, after all refusals.
 
     Parameters
     ----------
@@ -94,6 +94,7 @@ def read_outcome(
     if entry_name is not None:
         entry = event_times(columns.pop(entry_name)[keep], entry_key, "entry_key")
         outcome = replace(outcome, columns=columns[keep], entry=_before(entry, outcome, entry_key, time_key))
+    outcome = _in_order(outcome)
     if not outcome.event.any():
         raise SurvivalError(
             f"No event among {counted(int(keep.sum()), 'row')} (obs[{event_key!r}] is "
@@ -101,6 +102,20 @@ def read_outcome(
             "event_value=, stands for the event."
         )
     return outcome
+
+
+def _in_order(outcome: Outcome) -> Outcome:
+    """Rows by time, event, entry and name, so that what is drawn at random does not depend on how a table is sorted."""
+    entry = np.zeros(outcome.time.size) if outcome.entry is None else outcome.entry
+    order = np.lexsort((outcome.names.to_numpy(dtype=str), entry, outcome.event, outcome.time))
+    return Outcome(
+        outcome.time[order],
+        outcome.event[order],
+        outcome.columns.iloc[order],
+        outcome.n_dropped,
+        outcome.names[order],
+        None if outcome.entry is None else outcome.entry[order],
+    )
 
 
 def check_patients(

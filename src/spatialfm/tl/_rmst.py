@@ -93,7 +93,8 @@ def rmst(
     ``events`` (up to the horizon), ``rmst``, ``se``, ``ci_low`` and ``ci_high``; with two groups or more,
     ``differences``, a row a pair, with ``group_a``, ``group_b``, ``difference`` (b - a), ``se``, ``ci_low``,
     ``ci_high``, ``p_value``, ``test`` (where p-value and interval come from), ``ratio`` (b / a), ``ratio_ci_low``,
-    ``ratio_ci_high`` and, after Holm, ``p_adjusted``; ``optimistic``; ``params``.
+    ``ratio_ci_high`` and, after Holm, ``p_adjusted``; ``optimistic``; ``params``. Limits are NaN where the standard
+    error is 0 (no event of the group up to the horizon, or all at one time): it is not known then.
 
     Raises
     ------
@@ -205,8 +206,8 @@ def _groups(outcome: Outcome, codes: np.ndarray, names: list[str], horizon: floa
             "events": (masks & seen).sum(axis=1),
             "rmst": means,
             "se": se,
-            "ci_low": np.maximum(means - reach, 0.0),
-            "ci_high": np.minimum(means + reach, horizon),
+            "ci_low": np.where(se > 0, np.maximum(means - reach, 0.0), np.nan),
+            "ci_high": np.where(se > 0, np.minimum(means + reach, horizon), np.nan),
         },
         index=pd.Index(names, name=None if names == [ALL] else "group"),
     )
@@ -245,7 +246,9 @@ def _difference(
         test = f"permutation, {'all' if exact else 'random'} {len(null):,} arrangements"
     names = groups.index
     wide = np.log(two["rmst"] / one["rmst"]) if min(one["rmst"], two["rmst"]) > 0 else np.nan
-    of_log = reach * np.hypot(one["se"] / one["rmst"], two["se"] / two["rmst"])
+    of_log = reach * np.hypot(*(of["se"] / of["rmst"] if of["rmst"] > 0 else np.nan for of in (one, two)))
+    if se == 0:  # nobody had the event in between: not that the interval had no width
+        reach = of_log = np.nan
     return {
         "group_a": names[a],
         "group_b": names[b],

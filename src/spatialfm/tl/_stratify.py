@@ -16,13 +16,15 @@ from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, check_split, listed
 from ._logrank import logrank_parts
-from ._outcome import EventValue, OnMissing, Outcome, event_text, observed_expected, read_outcome
+from ._outcome import EventValue, OnMissing, Outcome, column_as, event_text, observed_expected, read_outcome
 from ._replaced import remove_earlier
 from ._selected import OnSelected, check_selected, inherited, matrix_of
 from ._survival_record import MODEL, groups_record
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+_ROW = column_as("row", "position")
 
 
 @public
@@ -127,6 +129,9 @@ def stratify(
     """
     check_anndata(samples, "stratify", key_added)
     values = _values(samples, layer)
+    # by value: whoever sorts the table gets the same groups
+    order = np.lexsort((samples.obs_names.to_numpy(dtype=str), *values.T[::-1]))
+    values, at = values[order], np.argsort(order)
     _check_plan(values, n_groups, merge_into, time_key, event_key)
     _check_folds(values, n_groups, merge_into, cross_fit)
     if n_permutations < 0 or (n_permutations and time_key is None):
@@ -138,15 +143,17 @@ def stratify(
     selected = None
     if time_key is not None:
         selected = check_selected(samples, "stratify", matrix_of(samples), on_selected)
-    outcome = None if time_key is None else _outcome(samples, time_key, event_key, event_value, patient_key, on_missing)
+    outcome = (
+        None if time_key is None else _outcome(samples, at, time_key, event_key, event_value, patient_key, on_missing)
+    )
 
     codes = clusters = kmeans_by_size(values, n_groups, random_state)
     names, decides = [str(i + 1) for i in range(n_groups)], "nothing"
     test = None
     if outcome is not None:
-        rows = samples.obs_names.get_indexer(outcome.names)
+        rows = outcome.columns[_ROW].to_numpy()
         if cross_fit is None:
-            _events(samples, outcome, codes)  # refuses clusters without follow-up
+            _events(outcome, codes)  # refuses clusters without follow-up
         place = _placement(values, codes, rows, n_groups, merge_into or n_groups, cross_fit, random_state)
         codes = place(outcome.time, outcome.event)
         if cross_fit is not None:  # elsewhere, all patients here decide
@@ -156,7 +163,9 @@ def stratify(
         names, decides = _risk_names(merge_into or n_groups), "order" if merge_into is None else "partition"
         decides = "others' partition" if cross_fit is not None else decides
     groups = pd.Series(
-        pd.Categorical.from_codes(codes, names, ordered=outcome is not None), index=samples.obs_names, name=key_added
+        pd.Categorical.from_codes(codes[at], names, ordered=outcome is not None),
+        index=samples.obs_names,
+        name=key_added,
     )
     _explain(decides, groups)
     for origin in _origins(samples, decides, time_key, event_key):
@@ -167,7 +176,7 @@ def stratify(
     sizes = np.bincount(codes, minlength=len(names))
     table = pd.DataFrame({"n": sizes}, index=pd.Index(names, name="group"))
     if outcome is not None and sizes.all():
-        table["observed"], table["expected"] = _events(samples, outcome, codes)
+        table["observed"], table["expected"] = _events(outcome, codes)
     remove_earlier(samples, key_added, groups)
     samples.obs[key_added] = groups
     record = {
@@ -345,6 +354,7 @@ def trend_z(time: np.ndarray, event: np.ndarray, codes: np.ndarray) -> float:
 
 def _outcome(
     samples: AnnData,
+    at: np.ndarray,
     time_key: str,
     event_key: str,
     event_value: EventValue,
@@ -359,13 +369,14 @@ def _outcome(
         event_value=event_value,
         patient_key=patient_key,
         on_missing=on_missing,
+        columns=pd.DataFrame({_ROW: at}, index=samples.obs_names),
     )
 
 
-def _events(samples: AnnData, outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _events(outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Observed and expected events of each group, of the patients that have an outcome."""
     n_groups = int(codes.max()) + 1
-    with_outcome = codes[samples.obs_names.get_indexer(outcome.names)]
+    with_outcome = codes[outcome.columns[_ROW]]
     observed, expected = observed_expected(outcome.time, outcome.event, with_outcome, n_groups)
     if (empty := np.flatnonzero(expected == 0)).size:
         raise SurvivalError(
