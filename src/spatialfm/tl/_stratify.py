@@ -143,9 +143,12 @@ def stratify(
     selected = None
     if time_key is not None:
         selected = check_selected(samples, "stratify", matrix_of(samples), on_selected)
-    outcome = (
-        None if time_key is None else _outcome(samples, at, time_key, event_key, event_value, patient_key, on_missing)
-    )
+    outcome = None
+    if time_key is not None and event_key is not None:
+        outcome = read_outcome(
+            samples, "stratify (order of the groups)", time_key=time_key, event_key=event_key, event_value=event_value,
+            patient_key=patient_key, on_missing=on_missing, columns=pd.DataFrame({_ROW: at}, index=samples.obs_names),
+        )  # fmt: skip
 
     codes = clusters = kmeans_by_size(values, n_groups, random_state)
     names, decides = [str(i + 1) for i in range(n_groups)], "nothing"
@@ -350,27 +353,6 @@ def trend_z(time: np.ndarray, event: np.ndarray, codes: np.ndarray) -> float:
     score = np.arange(len(parts.observed))
     variance = score @ parts.covariance @ score
     return float(score @ (parts.observed - parts.expected) / np.sqrt(variance)) if variance > 1e-12 else 0.0
-
-
-def _outcome(
-    samples: AnnData,
-    at: np.ndarray,
-    time_key: str,
-    event_key: str,
-    event_value: EventValue,
-    patient_key: str | None,
-    on_missing: OnMissing,
-) -> Outcome:
-    return read_outcome(
-        samples,
-        "stratify (order of the groups)",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
-        patient_key=patient_key,
-        on_missing=on_missing,
-        columns=pd.DataFrame({_ROW: at}, index=samples.obs_names),
-    )
 
 
 def _events(outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
