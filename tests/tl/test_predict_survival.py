@@ -190,6 +190,7 @@ def test_calibration_groups_equal_lifelines(here, there):
 
 def test_concordance_is_that_of_the_metrics(here, there):
     sfm.tl.cox(here, "tumor")
+    there = there[np.argsort(there.obs["time"])].copy()  # the order in which patients are drawn
     result = predicted(here, there, times=[0.3, 0.7])
     risk, survival = result["predictions"]["risk"], result["predictions"].filter(like="survival_").to_numpy()
     other = sfm.metrics.survival(
