@@ -18,6 +18,8 @@ import time
 import types
 import typing
 from collections import Counter
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -338,6 +340,12 @@ def test_the_classes_are_those_that_users_catch():
         ("int", "n_trials", np.uint8(4), 4),
         ("float", "alpha", np.float32(0.5), 0.5),
         ("float", "C", 3, 3),
+        ("float", "alpha", np.array(0.5), 0.5),
+        ("int", "n_trials", np.array(4), 4),
+        ("str", "label_key", np.array("a"), "a"),
+        ("float | None", "mpp", Decimal("0.325"), 0.325),
+        ("int", "n_trials", Decimal(4), 4),
+        ("float", "alpha", Fraction(1, 4), 0.25),
         ("bool", "copy", np.True_, True),
         ("str", "label_key", np.str_("a"), "a"),
         ("Sequence[str]", "samples", ("a", "b"), ("a", "b")),
@@ -346,6 +354,7 @@ def test_the_classes_are_those_that_users_catch():
         ("Sequence[str]", "samples", pd.Categorical(["a", "b"]), ["a", "b"]),
         ("Sequence[str]", "samples", np.array(["a", "b"]), ["a", "b"]),
         ("Sequence[str]", "samples", {"a": 1, "b": 2}.keys(), ["a", "b"]),
+        ("Sequence[str]", "samples", {1: "a", 2: "b"}.values(), ["a", "b"]),
         ("Sequence[str] | None", "samples", None, None),
         ("Sequence[float] | None", "resolutions", None, None),
         ("Sequence[int]", "k", range(1, 3), [1, 2]),
@@ -363,6 +372,21 @@ def test_odd_but_valid_values_arrive_as_the_function_wants_them(annotation, name
     assert got == arrives
     if isinstance(got, list | dict):
         assert [type(one) for one in got] == [type(one) for one in arrives]
+
+
+@pytest.mark.parametrize(
+    "number", [Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"), Decimal("4.5"), Fraction(9, 2)]
+)
+def test_exact_numbers_that_are_no_count_are_refused(number):
+    with pytest.raises(ArgumentError, match="n_trials must be a whole number"):
+        stub("int", "n_trials")(number)
+
+
+def test_what_can_be_walked_over_once_is_refused_untouched():
+    names = iter(["a", "b"])
+    with pytest.raises(ArgumentTypeError, match=r"pass list\(\.\.\.\)"):
+        stub("Sequence[int] | Sequence[str]", "samples")(names)
+    assert list(names) == ["a", "b"]
 
 
 def test_what_a_function_has_as_its_default_is_allowed():

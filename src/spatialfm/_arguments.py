@@ -8,8 +8,9 @@ classes. `Rule.take` gives the value as the function wants it: Python's numbers 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set, ValuesView
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import get_close_matches
 from itertools import islice
 from numbers import Integral, Real
@@ -100,6 +101,8 @@ class Number(Rule):
         return [self.range.words(whole=self.whole)]
 
     def take(self, value: object) -> object:
+        if isinstance(value, Decimal) and not value.is_snan():  # an exact number, which Python counts to no other kind
+            value = int(value) if value.is_finite() and value == int(value) and self.whole else float(value)
         if is_flag(value) or not isinstance(value, Real):
             raise Refused
         if self.whole and not isinstance(value, Integral):
@@ -108,7 +111,9 @@ class Number(Rule):
         if value not in self.range:
             hint = f"The largest is {LARGEST:,}." if self.range.high == LARGEST < value else ""
             raise Refused(hint, is_type=False)
-        return value.item() if hasattr(value, "item") else value
+        if hasattr(value, "item"):
+            return value.item()
+        return value if isinstance(value, int | float) else int(value) if self.whole else float(value)  # a Fraction
 
 
 @dataclass(frozen=True)
@@ -201,11 +206,13 @@ class Many(Rule):
             raise Refused(f"Pass [{shown(value)}]." if alone else "")
         if isinstance(value, set | frozenset):
             raise Refused("A set has no order: pass sorted(...).")
+        if isinstance(value, Iterator):
+            raise Refused("It can be walked over once only: pass list(...).")
         listed = isinstance(value, list | tuple)
-        if not listed and not isinstance(value, Sequence | Set) and len(getattr(value, "shape", ())) != 1:
+        if not listed and not isinstance(value, Sequence | Set | ValuesView) and len(getattr(value, "shape", ())) != 1:
             raise Refused
         if type(self.of) is Rule:
-            return value
+            return list(value) if isinstance(value, ValuesView) else value
         items = list(value)
         if self.length is not None and len(items) != self.length:
             raise Refused(f"There are {len(items)}.", is_type=False)
@@ -305,6 +312,12 @@ def _plural(rule: Rule) -> str:
         return f"{noun}numbers{rest}"
     kinds = {Text: "strings", Flag: "True or False", File: "paths", Rule: "values", Nothing: "None"}
     return kinds.get(type(rule), "") or either(rule.words()).removeprefix("an ").removeprefix("a ")
+
+
+def scalar(value: object) -> object:
+    """What an array of no dimension holds, as reductions and xarray give it."""
+    is_array = type(value).__module__ == "numpy" and type(value).__name__ == "ndarray"
+    return value.item() if is_array and value.ndim == 0 else value
 
 
 def is_flag(value: object) -> bool:

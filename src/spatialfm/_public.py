@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import ParamSpec, TypeVar
 
-from ._arguments import Refused, Rule, either, shown
+from ._arguments import Refused, Rule, either, scalar, shown
 from ._errors import ArgumentError, ArgumentTypeError
 from ._signatures import rules_of
 
@@ -58,7 +58,7 @@ def taken(name: str, given: Mapping[str, object], rules: Mapping[str, Rule]) -> 
     values = {}
     for argument, value in given.items():
         try:
-            values[argument] = rules[argument].take(value) if argument in rules else value
+            values[argument] = rules[argument].take(scalar(value)) if argument in rules else value
         except Refused as refusal:
             kind = ArgumentTypeError if refusal.is_type else ArgumentError
             said = f"{argument} must be {either(rules[argument].words())}. {refusal.hint}".strip()

@@ -22,6 +22,7 @@ from .store import fingerprint
 Arrays = dict[str, np.ndarray]
 SEAL = "seal"
 _said: set[str] = set()  # folders of which was said that they cannot be written
+_older: set[str] = set()  # of which was said that there are files of an earlier version
 _swept: set[str] = set()
 
 
@@ -59,6 +60,12 @@ def kept_arrays(path: Path, what: str) -> Arrays | None:
     try:
         with np.load(path) as file:
             arrays = dict(file)
+        if SEAL not in arrays:
+            folder = str(path.parent)
+            if folder not in _older:  # once a session: there is a file of each sample
+                logger.warning("%s has files of an earlier version, which are made anew, once", folder)
+                _older.add(folder)
+            return None
         if str(arrays.pop(SEAL)) == _seal(what, arrays):
             return arrays
         why = "not as this version wrote it"
