@@ -199,3 +199,16 @@ def test_a_billion_samples_a_pixel_take_no_memory():
         '<Channel Name="a" SamplesPerPixel="1000000000"/></Pixels></Image></OME>'
     )
     assert image.channel_names is None
+
+
+def test_a_chunk_of_a_store_that_cannot_be_decoded(tmp_path):
+    import spatialdata
+
+    sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64).write(tmp_path / "s.zarr")
+    sdata = spatialdata.read_zarr(tmp_path / "s.zarr")
+    for path in (tmp_path / "s.zarr" / "images").rglob("c/**/*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InputFileError, match="damaged or gone"):
+        sfm.pp.cell_table(sdata, table_name="measured", on_pieces="keep")
+    assert "measured" not in sdata.tables

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._errors import InputFileError, SpatialfmError
 from .elements import AxisAffine
 
 Box = tuple[int, int, int, int]
@@ -47,9 +48,22 @@ def loaded(part) -> np.ndarray:
 
     Whatever scheduler or cluster the session has made its default, pixels are not sent through it; inside a task of a
     cluster that would also wait for itself.
+
+    Raises
+    ------
+    InputFileError
+        If the chunks of a store cannot be decoded.
     """
     compute = getattr(part, "compute", None)
-    return np.asarray(part if compute is None else compute(scheduler=getattr(_reading, "scheduler", "threads")))
+    try:
+        return np.asarray(part if compute is None else compute(scheduler=getattr(_reading, "scheduler", "threads")))
+    except (SpatialfmError, MemoryError):
+        raise
+    except Exception as error:  # whatever zarr and its decoders make of damaged bytes
+        raise InputFileError(
+            f"Pixels of an image or a mask cannot be read ({type(error).__name__}: {error}). The store or file that "
+            "they come from is damaged or gone: copy or export it again."
+        ) from error
 
 
 @contextmanager
