@@ -43,6 +43,8 @@ def test_chance_is_what_random_hits_give():
     names = [f"c{i}" for i in range(400)]
     labels = pd.Series(rng.choice(["a", "b"], 400, p=[0.75, 0.25]), index=names)
     hits = pd.DataFrame({"query": np.repeat(names, 3), "rank": [1, 2, 3] * 400, "hit": rng.choice(names, 1200)})
+    itself = hits["hit"] == hits["query"]
+    hits.loc[itself, "hit"] = np.where(hits.loc[itself, "query"] == "c0", "c1", "c0")
     table = sfm.metrics.retrieval(hits, labels=labels, k=[1, 3]).set_index("measure")
     a, b = (labels == "a").mean(), (labels == "b").mean()
     n = {"a": round(400 * a), "b": round(400 * b)}
@@ -134,7 +136,7 @@ def test_mcnemar_is_that_of_statsmodels(monkeypatch):
     queries = np.unique(hits["query"])
     random = drawn[0][0][np.searchsorted(queries, hits["query"]), place]
     one = (labels[hits["hit"]].to_numpy() == labels[hits["query"]].to_numpy()).astype(int)
-    two = (labels.to_numpy()[random] == labels[hits["query"]].to_numpy()).astype(int)
+    two = (labels.sort_index().to_numpy()[random] == labels[hits["query"]].to_numpy()).astype(int)
     expected = mcnemar(pd.crosstab(one, two).to_numpy(), exact=False, correction=False).pvalue
     assert table.loc["precision@3", "p_mcnemar"] == pytest.approx(expected)
 
@@ -148,3 +150,44 @@ def test_chance_of_compositions_leaves_the_own_patient_out():
     table = table.set_index("measure")
     assert table["value"].round(9).to_dict() == {"rmse@1": 0.75, "l1@1": 1.5}
     assert table.loc["rmse@1", "chance"] == pytest.approx(0.75, abs=0.02)  # 1 or 1/2, never 0
+
+
+def test_types_in_another_order_are_the_same_types():
+    hits = pd.DataFrame({"query": ["q"], "rank": [1], "hit": ["a"]})
+    of_index = pd.DataFrame({"T": [0.75], "B": [0.25]}, index=["a"])
+    of_query = pd.DataFrame({"B": [0.25], "T": [0.75]}, index=["q"])
+    found = sfm.metrics.retrieval(hits, compositions=of_index, query_compositions=of_query, k=[1])
+    assert found["value"].tolist() == [0, 0]
+    with pytest.raises(TableError, match="'NK' is in one alone"):
+        sfm.metrics.retrieval(
+            hits, compositions=of_index, query_compositions=of_query.rename(columns={"B": "NK"}), k=[1]
+        )
+
+
+def test_patients_are_one_whether_numbers_are_whole_or_floats():
+    names = list("abcd")
+    hits = pd.DataFrame({"query": ["a", "a"], "rank": [1, 2], "hit": ["b", "c"]})
+    labels, patients = pd.Series(list("xxyy"), index=names), pd.Series([1, 1, 2, 2], index=names)
+    with pytest.warns(SpatialfmWarning, match="1 of 2 hits are of the query's own patient"):
+        found = sfm.metrics.retrieval(
+            hits, labels=labels, patients=patients, query_patients=patients.astype(float), k=[1]
+        )
+    assert found["value"].tolist() == [0, 0]
+
+
+def test_chance_has_as_many_hits_as_there_are():
+    names = [f"c{i}" for i in range(11)]
+    labels = pd.Series(["x"] * 6 + ["y"] * 5, index=names)
+    hits = pd.DataFrame({"query": "c0", "rank": [1, 2], "hit": ["c7", "c8"]})
+    found = sfm.metrics.retrieval(hits, labels=labels, k=[50]).set_index("measure")
+    # two of ten others, five of them right
+    assert found.loc["accuracy@50", "chance"] == pytest.approx(1 - (5 * 4) / (10 * 9))
+
+
+def test_the_order_of_labels_changes_no_chance():
+    rng = np.random.default_rng(0)
+    names = [f"c{i}" for i in range(40)]
+    compositions = pd.DataFrame(rng.dirichlet(np.ones(3), 40), index=names)
+    hits = pd.DataFrame({"query": names, "rank": 1, "hit": names[::-1]})
+    one, two = (sfm.metrics.retrieval(hits, compositions=table, k=[1]) for table in (compositions, compositions[::-1]))
+    pd.testing.assert_frame_equal(one, two)

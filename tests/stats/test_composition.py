@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import process_time
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -76,6 +78,27 @@ def test_rare_types_are_no_reference():
     found = reference_types(counts, design, np.array([False, True]))
     assert not found[3:].any()
     assert found.sum() == 2
+
+
+def test_the_frame_of_several_groups_does_not_hang_on_which_is_the_first():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        counts = np.array([rng.multinomial(2000, rng.dirichlet(8 * np.full(10, 0.1))) for _ in range(24)])
+        codes = np.repeat([0, 1, 2], [8, 9, 7])
+        found = []
+        for order in ([0, 1, 2], [1, 0, 2], [2, 0, 1]):
+            design = np.column_stack([np.ones(24), *(codes == i for i in order[1:])]).astype(float)
+            found.append(reference_types(counts, design, np.array([False, True, True])))
+        np.testing.assert_array_equal(found[1], found[0])
+        np.testing.assert_array_equal(found[2], found[0])
+
+
+def test_many_patients_and_types_take_seconds():
+    rng, start = np.random.default_rng(0), process_time()
+    totals = rng.integers(200, 20_000, 300)
+    counts = np.array([rng.multinomial(n, np.full(20, 0.05)) for n in totals])
+    matched_placements(counts, totals)
+    assert process_time() - start < 8  # 900,000 pairs; all sums to the end took a minute
 
 
 def test_shares_alone_have_a_frame_too():

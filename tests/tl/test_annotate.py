@@ -232,3 +232,14 @@ def test_too_few_patients_or_classes_are_refused(cells):
     tiny = AnnData(obs=pd.DataFrame({"type": list("ababababab")}), obsm={"X_latent": np.ones((10, 2))})
     with pytest.raises(TableError, match="No column 'patient'"):
         sfm.tl.evaluate_annotation(tiny, "type", use_rep="X_latent", min_cells=2)
+
+
+def test_patients_in_two_spellings_are_refused_and_intervals_are_of_scores():
+    cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=60, random_state=0)
+    table = sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)
+    assert table["low"].min() >= 0
+    assert table["high"].max() <= 1
+    names = cells.obs["patient"].astype(str).to_numpy()
+    cells.obs["patient"] = np.where((names == "P001") & (np.arange(len(names)) % 2 == 0), "p001", names)
+    with pytest.raises(TableError, match="spells 1 patient in several ways"):
+        sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)

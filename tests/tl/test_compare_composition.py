@@ -354,9 +354,30 @@ def test_shares_without_counts_are_compared_as_they_are():
     patients = drawn(n=16, factor=3.0)
     bare = patients.copy()
     del bare.layers["counts"]
-    table = sfm.tl.compare_composition(bare, "group", copy=True)
+    with pytest.warns(SpatialfmWarning, match="Numbers of cells are not known"):
+        table = sfm.tl.compare_composition(bare, "group", copy=True)
     full = sfm.tl.compare_composition(patients, "group", copy=True)
     np.testing.assert_allclose(table["p_value"], full["p_value"])  # equally many cells: nothing to thin
+
+
+def test_counts_that_are_not_those_of_the_shares_are_said_so():
+    patients = drawn()
+    patients.layers["counts"] = patients.layers["counts"] * 1.5 + 0.3
+    with pytest.warns(SpatialfmWarning, match="does not hold whole numbers that the rows of X are the shares of"):
+        sfm.tl.compare_composition(patients, "group")
+    assert not patients.uns["compare_composition"]["params"]["counts_known"]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"block_key": "site"}])
+def test_the_order_of_rows_changes_nothing(arguments):
+    patients = drawn(n=9, factor=1.5)  # too many ways to form the groups: labels are drawn at random
+    patients.obs["site"] = list("ab") * 9
+    turned = patients[np.random.default_rng(0).permutation(18)].copy()
+    tables = [
+        sfm.tl.compare_composition(one, "group", n_permutations=199, copy=True, **arguments)
+        for one in (patients, turned)
+    ]
+    pd.testing.assert_frame_equal(*tables)
 
 
 def test_the_planted_type_of_the_simulator_is_found():

@@ -303,3 +303,50 @@ def test_a_query_that_was_embedded_otherwise_is_refused(values, tmp_path):
     index = sfm.tl.build_index(cells, "X")
     with pytest.raises(TableError, match="columns is .*Bring both to the same columns"):
         sfm.tl.search(index, cells[:, ::-1].copy(), k=1)
+
+
+def test_the_own_patient_is_known_however_the_number_is_kept(values):
+    cells = AnnData(
+        values, obs=pd.DataFrame({"patient": np.arange(len(values)) // 10}, index=[f"c{i}" for i in range(len(values))])
+    )
+    index = sfm.tl.build_index(cells, "X")
+    query = cells[:20].copy()
+    query.obs["patient"] = query.obs["patient"].astype(float)  # as pandas makes it where a value was missing
+    hits = sfm.tl.search(index, query, k=3)
+    assert not (hits["query"] == hits["hit"]).any()
+    assert not (hits["query_patient"] == hits["hit_patient"]).any()
+
+
+def test_a_patient_spelled_otherwise_than_in_the_index_is_refused(values):
+    names = [f"c{i}" for i in range(len(values))]
+    cells = AnnData(values, obs=pd.DataFrame({"patient": [f"P{i // 10}" for i in range(len(values))]}, index=names))
+    index = sfm.tl.build_index(cells, "X")
+    query = cells[:5].copy()
+    for spelled in ("p0", "P0 "):
+        query.obs["patient"] = spelled
+        with pytest.raises(TableError, match="spell 1 name in two ways"):
+            sfm.tl.search(index, query)
+    query.obs["patient"] = "P00"  # may be another
+    assert len(sfm.tl.search(index, query, k=2)) == 10
+
+
+def test_samples_of_the_own_patient_are_not_found_where_the_column_is_called_otherwise():
+    cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=40, random_state=0)
+    cells.obs["sample"] = [f"s{i // 20}" for i in range(cells.n_obs)]
+    cells.obs["PatientID"] = cells.obs.pop("patient")
+    with pytest.raises(TableError, match='patient_key="PatientID"'):
+        sfm.tl.search_samples(cells, "s0", use_rep="X_latent")
+    hits = sfm.tl.search_samples(cells, "s0", use_rep="X_latent", patient_key="PatientID")
+    assert "s1" not in set(hits["sample"])
+    assert "s1" in set(sfm.tl.search_samples(cells, "s0", use_rep="X_latent", patient_key=None)["sample"])
+
+
+def test_rows_of_a_sample_that_are_drawn_do_not_hang_on_their_order():
+    cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=40, random_state=0)
+    turned = cells[np.random.default_rng(0).permutation(cells.n_obs)].copy()
+    one, two = (
+        sfm.tl.search_samples(table, cells.obs["sample"].iloc[0], 3, use_rep="X_latent", max_rows=10)
+        for table in (cells, turned)
+    )
+    np.testing.assert_allclose(one["distance"], two["distance"])
+    assert one["sample"].tolist() == two["sample"].tolist()

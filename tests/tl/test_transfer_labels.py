@@ -194,3 +194,16 @@ def test_one_class_is_refused(two):
     reference.obs["one"] = "a"
     with pytest.raises(TableError, match=r"holds 1 class\."):
         sfm.tl.transfer_labels(reference, query, "one", use_rep="X_latent")
+
+
+def test_the_order_of_reference_cells_changes_no_label():
+    cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=120, random_state=0)
+    first = cells.obs["patient"].isin(["P001", "P002"]).to_numpy()
+    reference, query = cells[first].copy(), cells[~first].copy()
+    turned = reference[np.random.default_rng(0).permutation(reference.n_obs)].copy()
+    one, two = (
+        sfm.tl.transfer_labels(table, query, "type", use_rep="X_latent", head="linear", n_per_class=30, copy=True)
+        for table in (reference, turned)
+    )
+    assert one["label"].equals(two["label"])
+    np.testing.assert_allclose(one["novelty"], two["novelty"])

@@ -66,8 +66,8 @@ def retrieval(
     One row a measure and `k`: ``value`` (mean over queries), ``chance`` (of hits drawn without replacement from the
     rows of `labels` or `compositions`, without the query itself and, unless they count, the rows of its patient; exact
     for labels), ``low``, ``high`` (95 % interval), ``n`` queries, ``n_patients``, ``unit`` and ``p_mcnemar``. Queries
-    with fewer than `k` hits are scored on those that they have. Hits of one query often come from one patient and are
-    right or wrong together: where an embedding tells nothing, ``accuracy@k`` is then below its chance (``precision@k``
+    with fewer than `k` hits are scored on those that they have, and so is chance. Hits of one query often come from one patient and
+    are right or wrong together: where an embedding tells nothing, ``accuracy@k`` is then below its chance (``precision@k``
     is not).
 
     The interval has patients as the unit: a jackknife that leaves each patient out of queries and hits, with Student's
@@ -79,7 +79,8 @@ def retrieval(
     Raises
     ------
     TableError
-        If there are neither labels nor compositions, or names are missing from them or have no value there.
+        If there are neither labels nor compositions, or names are missing from them or have no value there, or two
+        compositions are of different types.
 
     Warns
     -----
@@ -107,7 +108,10 @@ def retrieval(
     ):
         if of_index is not None:
             _check(hits, what, of_index, of_index if of_query is None else of_query)
-            tables.append((what, of_index, of_query))
+            if what == "compositions" and of_query is not None:
+                of_query = _same_types(of_index, of_query)
+            # in the order of names: what is drawn at random does not hang on that of rows
+            tables.append((what, of_index.iloc[np.argsort(of_index.index.to_numpy(str), kind="stable")], of_query))
     index_names = tables[0][1].index
     if not all(of_index.index.is_unique for _, of_index, _ in tables):
         raise TableError("Names of labels= or compositions= repeat: hits could not be told apart. Make them unique.")
@@ -173,14 +177,15 @@ def _score(
     drawn = _random_rows(ranked, max(ks), 1 if what == "labels" else n_chance, rng)
     rows = []
     for n in ks:
+        having = np.minimum(n, there.sum(axis=1))  # chance, too, has no more hits than there are
         for measure, value in values.items():
             best = {"accuracy": np.nanmax, "precision": np.nanmean}.get(measure, np.nanmin)
             found = _mean_of_first(value, there, n, best)
             if exact is None:
-                chance = float(np.mean([_random_mean(mine, theirs, one, n, measure) for one in drawn]))
+                chance = float(np.mean([_random_mean(mine, theirs, one, having, measure) for one in drawn]))
             else:
                 n_rows, n_right = exact
-                each = chance_of_any(n_rows, n_right, n) if measure == "accuracy" else n_right / n_rows
+                each = chance_of_any(n_rows, n_right, having) if measure == "accuracy" else n_right / n_rows
                 chance = float(np.nanmean(each))
             low, high = np.clip(_interval(value, there, n, best, ranked), 0, 1 if exact is not None else np.inf)
             row = {"measure": f"{measure}@{n}", "value": found, "chance": chance, "low": low, "high": high}
@@ -270,8 +275,9 @@ def _random_rows(ranked: _Ranked, k: int, n_draws: int, rng: np.random.Generator
     return drawn
 
 
-def _random_mean(mine: np.ndarray, theirs: np.ndarray, drawn: np.ndarray, n: int, measure: str) -> float:
-    return _mean_of_first(_differences(mine[:, None], theirs[drawn])[measure], drawn >= 0, n, np.nanmin)
+def _random_mean(mine: np.ndarray, theirs: np.ndarray, drawn: np.ndarray, having: np.ndarray, measure: str) -> float:
+    there = (drawn >= 0) & (np.arange(drawn.shape[1]) < having[:, None])
+    return _mean_of_first(_differences(mine[:, None], theirs[drawn])[measure], there, drawn.shape[1], np.nanmin)
 
 
 def _mcnemar(value: np.ndarray, there: np.ndarray, theirs: np.ndarray, mine: np.ndarray, drawn: np.ndarray) -> float:
@@ -334,7 +340,13 @@ def _named(series: pd.Series, names: pd.Index, argument: str) -> pd.Series:
         raise TableError(
             f"{argument}= has no value for {int(found.isna().sum())} of the names: {listed(names[found.isna()], 3)}."
         )
-    return found.astype(str)
+    return _texts(found)
+
+
+def _texts(series: pd.Series) -> pd.Series:
+    """As text; the number 1.0 is that of an integer."""
+    whole = pd.api.types.is_float_dtype(series.dtype) and bool((series % 1 == 0).all())
+    return (series.astype("int64") if whole else series).astype(str)
 
 
 def _check(
@@ -352,6 +364,16 @@ def _check(
             )
     if what == "labels":
         _check_kinds(of_index, of_query)
+
+
+def _same_types(of_index: pd.DataFrame, of_query: pd.DataFrame) -> pd.DataFrame:
+    """Compositions of the queries with their types in the order of those of the index."""
+    if different := sorted(map(str, set(of_index.columns) ^ set(of_query.columns))):
+        raise TableError(
+            f"compositions= and query_compositions= are not of the same types: {listed(different)} is in one alone. "
+            "Make both with the same categories; of a type that is in one alone the other has 0."
+        )
+    return of_query[of_index.columns]
 
 
 def _check_kinds(of_index: pd.Series, of_query: pd.Series) -> None:

@@ -8,6 +8,8 @@ thinned to as many as the other. Both are used here.
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from scipy.special import gammaln, ndtr
 
@@ -82,18 +84,24 @@ def _thinned_below(hits: np.ndarray, total: np.ndarray, drawn: np.ndarray, than:
 
 
 def _summed(hits: np.ndarray, total: np.ndarray, drawn: np.ndarray, than: np.ndarray) -> np.ndarray:
-    """The same by summing the probabilities, each from the last."""
+    """The same by summing the probabilities, each from the last, up to the count that is asked for."""
+    # of variance below `SMOOTH` nothing is left beyond
+    mean = drawn * hits / total
+    than = np.minimum(than, np.ceil(mean + 12 * np.sqrt(mean) + 20))
+    order = np.argsort(-than, kind="stable")
+    hits, total, drawn, than = (part[order] for part in (hits, total, drawn, than))
     missed = total - hits
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_none = gammaln(missed + 1) + gammaln(total - drawn + 1) - gammaln(missed - drawn + 1) - gammaln(total + 1)
-        probability = np.where(drawn <= missed, np.exp(log_none), 0.0)
-    below, result = np.zeros(len(hits)), np.where(than < 0, 0.0, 1.0)
-    last = int(min(np.minimum(hits, drawn).max(initial=0), than.max(initial=0)))
-    for k in range(last + 1):
-        result = np.where(than == k, below + probability / 2, result)
-        below += probability
-        probability = probability * (hits - k) * (drawn - k) / ((k + 1) * np.maximum(missed - drawn + k + 1, 1))
-    return np.clip(np.where((than >= 0) & (than <= last), result, np.where(than < 0, 0.0, 1.0)), 0, 1)
+    log_none = gammaln(missed + 1) + gammaln(total - drawn + 1) - gammaln(missed - drawn + 1) - gammaln(total + 1)
+    probability, below, result = np.exp(log_none), np.zeros(len(hits)), np.zeros(len(hits))
+    asked = np.searchsorted(-than, -np.arange(than.max(initial=-1) + 2), side="right")  # how many reach each count
+    for k, (n, further) in enumerate(zip(asked[:-1], asked[1:], strict=True)):
+        result[further:n] = below[further:n] + probability[further:n] / 2
+        below[:further] += probability[:further]
+        odds = (hits[:further] - k) * (drawn[:further] - k)
+        probability = probability[:further] * odds / ((k + 1) * (missed[:further] - drawn[:further] + k + 1))
+    found = np.empty(len(result))
+    found[order] = result
+    return np.clip(found, 0, 1)
 
 
 def reference_types(counts: np.ndarray, design: np.ndarray, tested: np.ndarray) -> np.ndarray:
@@ -127,9 +135,13 @@ def reference_types(counts: np.ndarray, design: np.ndarray, tested: np.ndarray) 
     mine = counts[:, frequent]
     logs = np.log(mine + (0.5 if whole else 0.001))
     logs = logs - logs.mean(axis=1, keepdims=True)
-    change = np.linalg.lstsq(design, logs, rcond=None)[0][tested]
-    scale = design[:, tested].std(axis=0)[:, None]
-    away = np.linalg.norm((change - np.median(change, axis=1, keepdims=True)) * scale, axis=0)
+    effects = np.vstack([np.zeros(mine.shape[1]), np.linalg.lstsq(design, logs, rcond=None)[0][tested]])
+    sizes = np.concatenate([[(groups.sum(axis=1) == 0).sum()], groups.sum(axis=0)])
+    away = np.zeros(mine.shape[1])
+    for one, two in combinations(range(len(effects)), 2):  # all pairs: which group is the first does not matter
+        change = effects[two] - effects[one]
+        away += sizes[one] * sizes[two] * (change - np.median(change)) ** 2
+    away = away.round(9)  # what is left of rounding would choose between types that tie
     chosen = np.argsort(away, kind="stable")[: max(2, -(-len(away) // 2))]
     mask = np.zeros(counts.shape[1], dtype=bool)
     mask[np.flatnonzero(frequent)[chosen]] = True

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import gammaln
 
 
-def chance_of_any(n: np.ndarray, n_right: np.ndarray, k: int) -> np.ndarray:
+def chance_of_any(n: np.ndarray, n_right: np.ndarray, k: int | np.ndarray) -> np.ndarray:
     """Probability that one of `k` rows drawn without replacement from `n` is among the `n_right` right ones.
 
     Examples

@@ -51,18 +51,21 @@ def read_rows(
     }
     keep = _complete(columns, on_missing)
     codes, names = _groups(columns[group_key], group_key, groups, keep)
-    keep &= codes >= 0
+    # in the order of their names: which labels are shuffled does not hang on the order of rows
+    kept = np.flatnonzero(keep & (codes >= 0))
+    kept = kept[np.argsort(samples.obs_names[kept].to_numpy(str), kind="stable")]
+    columns = {key: column.iloc[kept] for key, column in columns.items()}
     counts, known = _counts(samples)
     rows = Rows(
-        counts=counts[keep],
+        counts=counts[kept],
         known=known,
-        codes=codes[keep],
+        codes=codes[kept],
         names=names,
-        covariates=_terms({key: columns[key][keep] for key in wanted}, int(keep.sum())),
-        units=None if units is None else pd.factorize(units[keep])[0],
-        blocks=None if block_key is None else pd.factorize(columns[block_key][keep])[0],
-        time=None if time_key is None else _time(columns[time_key][keep], time_key).codes,
-        time_names=() if time_key is None else tuple(_time(columns[time_key][keep], time_key).categories),
+        covariates=_terms({key: columns[key] for key in wanted}, len(kept)),
+        units=None if units is None else pd.factorize(units[kept])[0],
+        blocks=None if block_key is None else pd.factorize(columns[block_key])[0],
+        time=None if time_key is None else _time(columns[time_key], time_key).codes,
+        time_names=() if time_key is None else tuple(_time(columns[time_key], time_key).categories),
         model="changes" if time_key else "pairs" if pair_key else model or "groups",
     )
     rows = _paired(rows, group_key) if rows.model in ("pairs", "changes") else rows
@@ -259,10 +262,19 @@ def _counts(samples: AnnData) -> tuple[np.ndarray, bool]:
         raise TableError("A composition of one type is 1 everywhere. Pass one of two types or more.")
     counts = samples.layers.get("counts")
     if counts is None:
+        _say_unknown("are not known: there is no layers['counts']")
         return values, False
     counts = np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts, float)
     total = counts.sum(axis=1, keepdims=True)
     whole = np.isfinite(counts).all() and (counts >= 0).all() and (counts == np.round(counts)).all()
     if whole and (total > 0).all() and np.allclose(counts / np.where(total > 0, total, 1), values, atol=1e-6):
         return counts, True
+    _say_unknown("are not known: layers['counts'] does not hold whole numbers that the rows of X are the shares of")
     return values, False
+
+
+def _say_unknown(what: str) -> None:
+    warn(
+        f"Numbers of cells {what}. Shares are compared as they are: where patients have unequal numbers of cells, "
+        "ranks of rare types may differ through these alone. sfm.tl.composition writes both."
+    )

@@ -20,6 +20,7 @@ from .._public import public
 from .._storable import write_uns
 from ..metrics import classification
 from ._check import check_anndata, listed, named, obs_column
+from ._patient_names import check_spelling
 from ._probe import away_from, check_head, draw_per_class, fit_probe, quadrants
 from ._representation import each_representation
 
@@ -215,7 +216,10 @@ def _splits(
         positions = coordinates(cells, spatial_key)
         groups, n_folds = quadrants(positions, samples), min(n_folds, 4)
     else:
-        groups = obs_column(cells, group_key, "group_key").astype(str).to_numpy()
+        column = obs_column(cells, group_key, "group_key")
+        if group_key == PATIENT_KEY:
+            check_spelling(column, "patient_key")
+        groups = column.astype(str).to_numpy()
     n_groups = len(np.unique(groups))
     if not 2 <= n_folds <= n_groups:
         raise TableError(
@@ -240,7 +244,7 @@ def _summary(macro: pd.DataFrame) -> pd.DataFrame:
     for (rep, size), part in macro.groupby(["use_rep", "asked"], sort=False):
         for score in SCORES:
             values = part[score].to_numpy()
-            low, high = t_interval(values, part["partition"].to_numpy())
+            low, high = np.clip(t_interval(values, part["partition"].to_numpy()), 0, 1)  # all scores are in between
             rows.append(
                 {
                     "use_rep": rep,

@@ -144,6 +144,42 @@ def check_spelling(names: pd.Series, argument: str, error: type[SpatialfmError] 
         )
 
 
+def as_text(names: Iterable[object]) -> np.ndarray:
+    """Names as text; whole numbers alike whether a column of them is of integers or, once one was missing, of floats.
+
+    Examples
+    --------
+    >>> as_text([1.0, 2]).tolist(), as_text(np.array([1, 2])).tolist(), as_text(["01", "1.0"]).tolist()
+    (['1', '2'], ['1', '2'], ['01', '1.0'])
+    """
+    codes, levels = pd.factorize(pd.Series(names).astype(object), use_na_sentinel=False)
+    texts = [str(int(level)) if _whole(level) else str(level) for level in levels]
+    return np.array(texts, dtype=object)[codes].astype(str)
+
+
+def check_across(one: np.ndarray, two: np.ndarray, what: str, error: type[SpatialfmError] = TableError) -> None:
+    """Refuse a name of one table that the other spells otherwise, so that it would count as another.
+
+    Raises
+    ------
+    SpatialfmError
+        If two names differ in case, spaces, or in decimals alone.
+    """
+    names, others = np.unique(one), np.unique(two)
+    spelled = {_read(name): str(name) for name in others}
+    pairs = [(str(name), spelled[_read(name)]) for name in np.setdiff1d(names, others) if _read(name) in spelled]
+    if pairs:
+        mine, other = pairs[0]
+        raise error(
+            f"{what} and those of the index spell {counted(len(pairs), 'name')} in two ways, first {mine!r} and "
+            f"{other!r}, so that a query would find its own. Write them alike if they mean the same, else rename one."
+        )
+
+
+def _whole(name: object) -> bool:
+    return isinstance(name, float | np.floating) and float(name).is_integer()
+
+
 def _read(name: object) -> str:
     """A name as it is read: 1, "1", 1.0 and " 1.0" are one."""
     text = unicodedata.normalize("NFKC", str(name)).replace("\ufeff", "").replace("\u200b", "")

@@ -17,7 +17,7 @@ from .._public import public
 from ..get import basis
 from ..get import record as read_record
 from ._check import check_anndata, listed, obs_column
-from ._patient_names import suggestion
+from ._patient_names import as_text, check_across, suggestion
 from ._representation import representation
 from ._search_index import GRAPHS, Index, nearest, with_graph
 from ._transfer_labels import SAME
@@ -155,7 +155,8 @@ def search(
     Raises
     ------
     TableError
-        If the query has another number of columns, or was embedded otherwise, or groups do not fit.
+        If the query has another number of columns, or was embedded otherwise, or groups do not fit, or patients are
+        spelled otherwise than in the index.
 
     Warns
     -----
@@ -199,7 +200,7 @@ def _patients_of(adata: AnnData, patient_key: str | None) -> np.ndarray | None:
         if hint := suggestion(adata, patient_key, "patient_key"):
             warn(f"No column {PATIENT_KEY!r} in obs (patient_key=), so that patients are not known.{hint}")
         return None
-    return obs_column(adata, patient_key, "patient_key", rows="rows").astype(str).to_numpy()
+    return as_text(obs_column(adata, patient_key, "patient_key", rows="rows"))
 
 
 def _groups(
@@ -219,6 +220,7 @@ def _groups(
                 "index). Pass for example exclude=query.obs['slide'], exclude_of=adata.obs['slide']."
             )
         if patients is not None and index.patients is not None:
+            check_across(patients, index.patients, "Patients of the query")
             return patients, index.patients
         if is_table and np.isin(names, index.names).any():
             whose = "index" if index.patients is None else "query"
@@ -232,7 +234,9 @@ def _groups(
         raise TableError("exclude= and exclude_of= belong together: groups of the query, and of the index.")
     if exclude is None:
         return None, None
-    return np.asarray(exclude).astype(str), np.asarray(exclude_of).astype(str)
+    own, of = as_text(exclude), as_text(exclude_of)
+    check_across(own, of, "Groups of exclude=")
+    return own, of
 
 
 def _prepare(values: np.ndarray, center: np.ndarray, metric: str, scale: np.ndarray | float = 1.0) -> np.ndarray:

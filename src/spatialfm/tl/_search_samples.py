@@ -13,6 +13,7 @@ from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
 from ._check import check_anndata, check_samples, listed, obs_column
+from ._patient_names import ask_for_patients
 from ._representation import prepared
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def search_samples(
     Raises
     ------
     TableError
-        If the sample is unknown, or there is no other.
+        If the sample is unknown, or there is no other, or another column than `patient_key` looks like the patient.
     ClinicalError
         If a sample has two patients.
 
@@ -94,6 +95,8 @@ def search_samples(
         raise TableError(f"No sample {query!r} in obs[{library_key!r}]; found {listed(names, 8)}.")
     if len(names) < 2:
         raise TableError(f"{query!r} is the only sample; there is nothing to search in.")
+    if not same_patient:
+        ask_for_patients(adata, patient_key, TableError, library_key)
     patient_of = _patient_of(adata, library_key, patient_key)
     others = [name for name in names if name != query]
     if patient_of is not None and not same_patient:
@@ -108,7 +111,9 @@ def search_samples(
     values, how = prepared(adata, use_rep)
     values = _on_axes(values, n_components)
     rng = np.random.default_rng(random_state)
-    clouds = {name: _part(values[samples == name], max_rows, rng) for name in names if name in {query, *others}}
+    order = np.argsort(adata.obs_names.to_numpy(str), kind="stable")  # which rows are drawn does not hang on theirs
+    parts = dict(iter(pd.Series(order).groupby(samples[order], sort=True)))
+    clouds = {name: values[_part(parts[name].to_numpy(), max_rows, rng)] for name in names if name in {query, *others}}
     mine = clouds.pop(query)
     bounds = pd.Series({name: lower_bound(mine, cloud) for name, cloud in clouds.items()}).sort_values(kind="stable")
     found: dict[str, float] = {}

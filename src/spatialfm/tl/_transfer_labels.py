@@ -114,8 +114,10 @@ def transfer_labels(
     check_anndata(reference, "transfer_labels")
     check_anndata(query, "transfer_labels", key_added)
     check_head(head, C)
-    known = obs_column(reference, label_key, "label_key", allow_missing=True).notna().to_numpy()
-    labels = named(reference.obs[label_key][known], "label_key", whole=True).array
+    known = np.flatnonzero(obs_column(reference, label_key, "label_key", allow_missing=True).notna().to_numpy())
+    # in the order of their names: which cells are drawn does not hang on the order of rows
+    known = known[np.argsort(reference.obs_names[known].to_numpy(str), kind="stable")]
+    labels = named(reference.obs[label_key].iloc[known], "label_key", whole=True).array
     classes, sizes = list(labels.categories), np.bincount(labels.codes)
     if len(classes) < 2:
         raise TableError(
