@@ -241,5 +241,5 @@ def test_patients_in_two_spellings_are_refused_and_intervals_are_of_scores():
     assert table["high"].max() <= 1
     names = cells.obs["patient"].astype(str).to_numpy()
     cells.obs["patient"] = np.where((names == "P001") & (np.arange(len(names)) % 2 == 0), "p001", names)
-    with pytest.raises(TableError, match="spells 1 patient in several ways"):
+    with pytest.raises(TableError, match="spells 1 name in several ways"):
         sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)

@@ -66,9 +66,9 @@ def retrieval(
     One row a measure and `k`: ``value`` (mean over queries), ``chance`` (of hits drawn without replacement from the
     rows of `labels` or `compositions`, without the query itself and, unless they count, the rows of its patient; exact
     for labels), ``low``, ``high`` (95 % interval), ``n`` queries, ``n_patients``, ``unit`` and ``p_mcnemar``. Queries
-    with fewer than `k` hits are scored on those that they have, and so is chance. Hits of one query often come from one patient and
-    are right or wrong together: where an embedding tells nothing, ``accuracy@k`` is then below its chance (``precision@k``
-    is not).
+    with fewer than `k` hits are scored on those that they have, and so is chance. Hits of one query often come from
+    one patient and are right or wrong together: where an embedding tells nothing, ``accuracy@k`` is then below its
+    chance (``precision@k`` is not).
 
     The interval has patients as the unit: a jackknife that leaves each patient out of queries and hits, with Student's
     t. Where patients are not known (``unit`` is ``"query"``) it takes queries for independent of each other, which

@@ -218,7 +218,7 @@ def _splits(
     else:
         column = obs_column(cells, group_key, "group_key")
         if group_key == PATIENT_KEY:
-            check_spelling(column, "patient_key")
+            check_spelling(column, "group_key")
         groups = column.astype(str).to_numpy()
     n_groups = len(np.unique(groups))
     if not 2 <= n_folds <= n_groups:
