@@ -140,3 +140,14 @@ def test_rows_of_equally_many_cells():
     np.testing.assert_allclose(even.layers["clr"].sum(axis=1), 0, atol=1e-9)
     with pytest.raises(SpatialfmError, match="cells_per_row='few'"):
         sfm.tl.composition(cells, "type", cells_per_row="few")
+
+
+def test_the_order_of_cells_has_no_say_in_what_is_drawn():
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame({"patient": np.repeat(["P2", "P0", "P1"], 90), "type": rng.choice(list("ABC"), 270)})
+    obs["sample"], obs.index = obs["patient"], obs.index.astype(str)
+    one = sfm.tl.composition(ad.AnnData(obs=obs), "type", patient_key="patient", cells_per_row=30)
+    shuffled = ad.AnnData(obs=obs.sample(frac=1, random_state=1))
+    two = sfm.tl.composition(shuffled, "type", patient_key="patient", cells_per_row=30)
+    assert list(one.obs_names) != list(two.obs_names)
+    pd.testing.assert_frame_equal(one.to_df("counts"), two.to_df("counts").loc[one.obs_names])

@@ -103,7 +103,8 @@ def composition(
     measured = counts.sum(axis=1).astype(int)
     unit = "sample" if patient_key is None else "patient"
     if (depth := depth_of(cells_per_row, measured, "cells_per_row", unit=unit)) is not None:
-        counts = rarefied(counts, depth, np.random.default_rng(random_state)).astype(np.float64)
+        by_name = np.argsort(np.array(row_names, dtype=str), kind="stable")  # the order of cells decides nothing
+        counts[by_name] = rarefied(counts[by_name], depth, np.random.default_rng(random_state))
         obs["n_cells_measured"] = measured
     obs["n_cells"] = counts.sum(axis=1).astype(int)
     sample_codes, _ = codes_by_appearance(samples)
