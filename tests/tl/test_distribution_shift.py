@@ -273,3 +273,27 @@ def test_the_same_seed_gives_the_same_table_and_it_can_be_saved(tmp_path):
         record = back.uns["distribution_shift"]
         np.testing.assert_allclose(record["table"]["shift"], one["table"]["shift"])
         assert list(record["params"]["time_points"]) == TIMES
+
+
+def test_the_order_of_rows_changes_nothing():
+    rng = np.random.default_rng(5)
+    obs = pd.DataFrame(
+        {
+            "patient": np.repeat([f"P{i}" for i in (3, 0, 2, 1)], 120),
+            "time_point": np.tile(np.repeat(["a", "b"], 60), 4),
+        },
+        index=[f"c{i}" for i in rng.permutation(480)],
+    )
+    obs["sample"] = obs["patient"] + obs["time_point"]
+    cells = ad.AnnData(obs=obs, obsm={"X_model": rng.normal(size=(480, 3))})
+    options = {
+        "use_rep": "X_model",
+        "time_key": "time_point",
+        "n_cells": 20,
+        "n_repeats": 2,
+        "min_cells": 10,
+        "copy": True,
+    }
+    one = sfm.tl.distribution_shift(cells, **options)["table"].set_index("patient")
+    other = sfm.tl.distribution_shift(cells[rng.permutation(480)].copy(), **options)["table"].set_index("patient")
+    pd.testing.assert_frame_equal(one, other.loc[one.index])

@@ -60,8 +60,27 @@ CALLS = {
         _with_signature(s), s.copy(), use_rep="X", n_trees=2, **kw
     ),
     "annotate": lambda s, **kw: sfm.tl.annotate(s, "arm", use_rep="X", **kw),
+    "added_value": lambda s, **kw: sfm.tl.added_value(s, "value", _second_score(s), n_bootstrap=0, **kw),
+    "compare_concordance": lambda s, **kw: sfm.tl.compare_concordance(s, ["value", *_second_score(s)], **kw),
+    "cumulative_incidence": lambda s, **kw: sfm.tl.cumulative_incidence(s, "arm", censored_value=[], **kw),
+    "fine_gray": lambda s, **kw: sfm.tl.fine_gray(s, "value", event_value=1, censored_value=[], **kw),
+    "rmst": lambda s, **kw: sfm.tl.rmst(s, "arm", horizon=0.5, **kw),
+    "power": lambda s, **kw: sfm.tl.power(s, "survival", 2.0, n_patients=[10], n_simulations=10, **kw),
 }
+WEIGH = {  # a fit in which patients count alike, or neighbours in others
+    "niches": lambda s: sfm.tl.niches(s, 2, use_rep="X"),
+    "cell_states": lambda s: sfm.tl.cell_states(s, 2, use_rep="X"),
+    "tissue_clusters": lambda s: sfm.tl.tissue_clusters(s, 2, use_rep="X", library_key="arm"),
+    "build_index": lambda s: sfm.tl.build_index(s, use_rep="X"),
+    "transfer_labels": lambda s: sfm.tl.transfer_labels(s, s.copy(), "arm", use_rep="X"),
+}
+SEARCH = {"search", "search_samples", "predict_survival"}  # of two tables: in their own tests
 NO_TABLE = {"detect_artifacts", "segment_regions", "mil"}  # of images, or long to train; they read patients alike
+
+
+def _second_score(samples: AnnData) -> list[str]:
+    samples.obs["other"] = np.random.default_rng(1).normal(size=40)
+    return ["other"]
 
 
 def _with_signature(samples: AnnData) -> AnnData:
@@ -80,7 +99,15 @@ def _with_places(samples: AnnData) -> AnnData:
 
 def test_every_function_that_takes_patients_is_tried():
     takes = {name for name in sfm.tl.__all__ if "patient_key" in inspect.signature(getattr(sfm.tl, name)).parameters}
-    assert takes - NO_TABLE - {"composition"} == set(CALLS)
+    assert takes - NO_TABLE - {"composition"} == set(CALLS) | set(WEIGH) | SEARCH
+
+
+@pytest.mark.parametrize("function", sorted(WEIGH))
+def test_who_weighs_patients_or_leaves_them_out_says_which_column_may_hold_them(function):
+    with pytest.warns(SpatialfmWarning, match='patient_key="PatientID"'):
+        WEIGH[function](two_samples_each("PatientID"))
+    with pytest.raises(SpatialfmError, match="several ways"):
+        WEIGH[function](two_samples_each("patient", ["P0", " p0", *(f"Q{i}" for i in range(38))]))
 
 
 @pytest.mark.parametrize("column", ["PatientID", "patient_id", "Patient", "case", "Subject ID", "donor"])

@@ -26,7 +26,7 @@ from .._logging import logger
 
 # Of the numbers that this package computes from given pixels, weights and options. To be raised by whoever changes any
 # of them: blocks, embeddings and statistics of another version are never taken from the cache.
-RECIPE = 4
+RECIPE = 5
 
 
 def fingerprint(identity: Mapping[str, object]) -> str:

@@ -13,6 +13,7 @@ from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from ..stats.depth import DepthTest, depth_by_class, depth_by_survival, even_depth, even_weights
 from ._check import codes_by_appearance, obs_column
+from ._patient_names import like_patients
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -137,6 +138,11 @@ def patient_weights(adata: AnnData, patient_key: str | None) -> tuple[np.ndarray
         return None, "rows alike"
     key = patient_key
     if patient_key == PATIENT_KEY and PATIENT_KEY not in adata.obs:
+        if like := like_patients(adata.obs):
+            warn(
+                f"obs has no column {PATIENT_KEY!r}, so that patients are not weighed alike; {like[0]!r} is called as "
+                f'patients are. Pass patient_key="{like[0]}", or patient_key=None if cells shall count as they are.'
+            )
         if SAMPLE_KEY not in adata.obs or adata.obs[SAMPLE_KEY].isna().any():
             return None, "rows alike"
         key = SAMPLE_KEY

@@ -78,8 +78,10 @@ def read_cohort(
     pairs = _pairs(times, reference)
     used = np.isin(at, times)
     frame = pd.DataFrame({"patient": patients[used], "time": at[used]}, index=np.flatnonzero(used))
+    # draws are by place: names, not the order of rows, say which cells they are
+    frame = frame.iloc[np.argsort(adata.obs_names[used].to_numpy().astype(str), kind="stable")]
     rows = {key: part.index.to_numpy() for key, part in frame.groupby(["patient", "time"], sort=False)}
-    names = list(dict.fromkeys(frame["patient"]))
+    names = sorted(set(frame["patient"]))
     group_of, groups = {}, []
     if group_key is not None:
         group_of, groups = _groups(adata, patients, names, group_key, on_missing)
