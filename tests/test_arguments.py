@@ -35,7 +35,7 @@ from spatialfm._signatures import MAY_BE_EMPTY, SAYS_MORE, rules_of
 
 ROOMS = ("io", "datasets", "pp", "models", "tl", "metrics", "pl", "get")
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
-SLOWEST = 0.5  # seconds of the processor for one refusal
+SLOWEST = 2.0  # seconds of the processor for one refusal; the first of all imports what messages need
 
 
 def functions() -> dict[str, collections.abc.Callable]:
@@ -155,6 +155,8 @@ def valid(hint: object, cells: AnnData, images) -> object:
     for value in (cells, images, "type", [0.5], [True], ["a"], tables["a"], np.zeros((3, 2)), tables):
         if fits(value, hint):
             return value
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)[0]
     if isinstance(hint, type) and hint.__name__ == "Index":
         return sfm.tl.build_index(cells, "X_latent")
     if isinstance(hint, type) and hint.__name__ == "ModelCard":

@@ -158,11 +158,11 @@ def test_hits_are_the_neighbours_of_standardised_columns(tmp_path):
     expected = NearestNeighbors(n_neighbors=4).fit(scaler.transform(cells.X)).kneighbors(scaler.transform(queries.X))
     index.save(tmp_path / "index.npz")
     for each in (index, type(index).load(tmp_path / "index.npz")):
-        found = sfm.tl.search(each, queries, k=4)
+        found = sfm.tl.search(each, queries, k=4, exclude=None)
         assert each.preparation == STANDARDIZED
         np.testing.assert_allclose(found["distance"], expected[0].ravel(), rtol=1e-4)
         assert found["hit"].tolist() == cells.obs_names[expected[1].ravel()].tolist()
-        by_array = sfm.tl.search(each, np.asarray(queries.X), k=4)
+        by_array = sfm.tl.search(each, np.asarray(queries.X), k=4, exclude=None)
         assert by_array["hit"].tolist() == found["hit"].tolist()
 
 

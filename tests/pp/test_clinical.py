@@ -249,7 +249,7 @@ def test_files_that_are_none(cells, tmp_path):
     refused(cells, tmp_path / "absent.csv", "No file .*absent.csv", error=InputFileError)
     (tmp_path / "clinic.xlsx").write_text("")
     refused(cells, tmp_path / "clinic.xlsx", "is a spreadsheet.*CSV UTF-8", error=InputFileError)
-    refused(cells, tmp_path, "neither", error=ValueError, on_missing="ignore")
+    refused(cells, tmp_path, "on_missing must be 'raise', 'drop' or 'keep'", error=ValueError, on_missing="ignore")
 
 
 @pytest.mark.real_data

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from spatialfm._errors import PanelError
+from spatialfm._errors import ArgumentError
 from spatialfm.pp.panel import marker_table, match_markers
 
 
@@ -136,7 +136,7 @@ def test_genes_families_and_species_are_said():
     assert mouse.loc["CD3e", "gene"] == "Cd3e;Cd3d;Cd3g"
     assert mouse.loc["CD1a", ["gene", "uniprot"]].tolist() == ["", ""]  # the mouse has none
     assert mouse["marker"].tolist()[3:] == ["I-A/I-E", "B220"]
-    with pytest.raises(PanelError, match="'human' or 'mouse'"):
+    with pytest.raises(ArgumentError, match="'human' or 'mouse'"):
         match_markers(["CD3"], species="rat")
 
 

@@ -157,7 +157,8 @@ def test_intervals_allow_for_folds_that_share_training_cells(cells):
     folds = cells.uns["annotation"]["folds"].query("`class` == 'macro'").pivot(index="fold", columns="use_rep")["f1"]
     row = summary.query("use_rep == 'X_latent' and score == 'f1'").iloc[0]
     error = np.sqrt(1 / 4 + 1 / 3) * folds["X_latent"].std(ddof=1)  # 1 / K and test over training: 1 / (K - 1)
-    assert row["high"] - row["mean"] == pytest.approx(stats.t.ppf(0.975, 3) * error)
+    assert row["mean"] - row["low"] == pytest.approx(stats.t.ppf(0.975, 3) * error)
+    assert row["high"] == 1.0  # 1.02 by the formula
     apart = folds["X_latent"] - folds["X_noise"]
     t = apart.mean() / (np.sqrt(1 / 4 + 1 / 3) * apart.std(ddof=1))
     found = cells.uns["annotation"]["differences"].query("score == 'f1'").iloc[0]
@@ -183,7 +184,8 @@ def test_several_partitions_are_averaged_and_their_spread_is_in_the_interval(cel
     variance = 7 / 12 * folds.groupby("partition")["f1"].var().mean() + means.var(ddof=1)
     row = summary.loc["f1"]
     assert row["mean"] == pytest.approx(means.mean())
-    assert row["high"] - row["mean"] == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(variance))
+    assert row["mean"] - row["low"] == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(variance))
+    assert row["high"] == 1.0  # 1.02 by the formula
 
 
 def test_the_published_probe_is_neither_weighted_nor_fitted_again():

@@ -10,7 +10,7 @@ import torch
 from spatialdata.transformations import Scale, set_transformation
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError, SpatialfmWarning, TableError
+from spatialfm._errors import ArgumentError, ModelError, SpatialfmWarning, TableError
 from spatialfm.models.card import ModelCard
 from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 
@@ -181,7 +181,7 @@ def test_given_centres_are_recorded_and_checked(make_sdata, numbered):
         windows_of(sdata, 8, centers=("x", "y"))
     with pytest.raises(TableError, match="No column 'X' in table 'table'"):
         windows_of(sdata, 8, centers=("X", "y"))
-    with pytest.raises(TableError, match="must be two columns"):
+    with pytest.raises(ArgumentError, match="centers must be 2 strings"):
         windows_of(sdata, 8, centers="x")
     obs["x"] = ["a", "b", "c"]
     with pytest.raises(TableError, match="do not hold numbers"):

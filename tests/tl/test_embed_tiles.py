@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 import spatialdata as sd
 import torch
@@ -127,3 +130,21 @@ def test_a_table_of_cells_that_tells_no_place_is_refused_before_any_tile(make_sd
     with pytest.raises(TableError, match=rf"Table 'table' has no .*'{lacking}'.*cell_table_name="):
         sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, cluster_key="type", tissue="all")
     assert "tiles" not in sdata.tables
+
+
+def test_a_model_that_measures_cells_measures_whole_tiles(make_sdata):
+    """Means and quantiles of `classical` are of all pixels of a tile, whatever cells lie in it."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(1, 1000, (2, 64, 96)).astype(np.uint16)
+    image[:, :, 32:64] //= 3
+    labels = np.zeros((64, 96), np.int32)
+    labels[10:20, 10:20], labels[40:44, 50:60] = 1, 2
+    sdata = make_sdata({"a": (image, labels)}, ["CD3", "CD8"], mpp=0.5)
+    tiles = sfm.tl.embed_tiles(sdata, "classical", size=32, stride=32, tissue="all", copy=True)
+    names = json.loads(tiles.uns["spatialfm"]["X_classical"]["feature_names"])
+    found = pd.DataFrame(tiles.obsm["X_classical"], columns=names)
+    parts = image.reshape(2, 2, 32, 3, 32).transpose(1, 3, 0, 2, 4).reshape(6, 2, -1).astype(float)
+    for c, marker in enumerate(["CD3", "CD8"]):
+        for name, expected in (("mean", parts[:, c].mean(axis=1)), ("q50", np.median(parts[:, c], axis=1))):
+            # intensities are in logarithms, and a pixel is next to nothing of a tile
+            assert np.corrcoef(found[f"{marker}_{name}"], np.log(expected))[0, 1] > 0.999

@@ -12,7 +12,7 @@ from anndata import AnnData
 from scipy import stats
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError, TableError
+from spatialfm._errors import ArgumentError, ModelError, TableError
 from spatialfm.models.card import ModelCard
 from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 from spatialfm.models.virtues import VirTuesEncoder
@@ -67,8 +67,11 @@ def test_heads(cells):
     pd.testing.assert_frame_equal(sfm.tl.marker_attention(cells, "X_a", "type", max_cells=None, copy=True), every)
     second = sfm.tl.marker_attention(cells, "X_a", "type", head=1, copy=True)
     assert not np.allclose(second, every)
-    for head in (2, -1, "first", 0.5):
+    for head in (2, -1):
         with pytest.raises(ModelError, match=r"is no head of the model: pass 0 to 1, 'all' or 'auto'"):
+            sfm.tl.marker_attention(cells, "X_a", "type", head=head)
+    for head in ("first", 0.5):
+        with pytest.raises(ArgumentError, match="head must be a whole number, 'auto' or 'all'"):
             sfm.tl.marker_attention(cells, "X_a", "type", head=head)
     assert set(cells.uns) == {"spatialfm"}
 

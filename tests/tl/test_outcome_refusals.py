@@ -106,7 +106,7 @@ CALLS = {
     ),
     "risk_ratio": Call(
         sfm.tl.risk_ratio,
-        {"group_key": "response", "names": "follicle"},
+        {"group_key": "response", "names": "follicle", "group": "yes"},
         outcome="response",
         n_used=lambda record: int(record["table"].loc["follicle", ["n_with", "n_without"]].sum()),
     ),

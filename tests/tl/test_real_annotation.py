@@ -110,6 +110,7 @@ def test_quadrants_of_a_field_are_those_by_hand(cells):
     summary = sfm.tl.evaluate_annotation(cells, "type", use_rep=keys, group_key="quadrant", C=1.0, margin=MARGIN)
     counts = cells.obs["type"].value_counts()
     kept = cells[cells.obs["type"].isin(counts.index[counts >= 10])]
+    kept = kept[np.argsort(kept.obs_names)]  # as the rows are read: solvers end elsewhere in another order
     labels, places = kept.obs["type"].to_numpy(str), kept.obsm["spatial"]
     right, below = (places > np.median(places, axis=0)).T
     rows = []
@@ -125,7 +126,8 @@ def test_quadrants_of_a_field_are_those_by_hand(cells):
     for row in summary.itertuples():
         values = expected.loc[row.use_rep, row.score].to_numpy()
         assert row.mean == pytest.approx(values.mean(), abs=1e-3)
-        low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
+        error = np.sqrt(1 / 4 + 1 / 3) * values.std(ddof=1)  # folds share what they are trained on
+        low, high = np.clip(stats.t.interval(0.95, 3, values.mean(), error), 0, 1)
         assert (row.low, row.high) == pytest.approx((low, high), abs=3e-3)
     f1 = cells.uns["annotation"]["differences"].set_index("score").loc["f1"]
     assert f1["difference"] == pytest.approx(

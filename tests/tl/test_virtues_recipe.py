@@ -11,7 +11,7 @@ import tifffile
 from scipy.ndimage import gaussian_filter
 
 import spatialfm as sfm
-from spatialfm._errors import PanelError, SpatialfmWarning
+from spatialfm._errors import ArgumentError, PanelError, SpatialfmWarning
 from spatialfm.embed.tiles import TileJob
 from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 
@@ -318,7 +318,7 @@ def test_published_statistics_that_do_not_fit(make_sdata, sample, published, tmp
         embedded(sdata, stats=tmp_path / "nowhere")
     with pytest.raises(PanelError, match="holds no global_level_means.parquet"):
         embedded(sdata, stats=tmp_path)
-    with pytest.raises(PanelError, match="stats= is int"):
+    with pytest.raises(ArgumentError, match="stats must be"):
         embedded(sdata, stats=3)
     for method in ("quantile_clipping/uq_0.99_image", "quantile_clipping_log1p/uq_0.95_image"):
         _, other = published(MEANS, STDS, method=method)

@@ -29,6 +29,7 @@ class CropJob(Job):
     """
 
     extents: np.ndarray | None = None
+    of_cells = True  # whether a window is masked to its cell; a job whose windows are measured whole says False
 
     @property
     def starts(self) -> np.ndarray:
@@ -87,7 +88,12 @@ class CropJob(Job):
     @property
     def measures(self) -> bool:
         """Whether the encoder measures cells on a block's pixels, without windows."""
-        return hasattr(self.encoder, "measure_cells") and self.encoder.device.type == "cpu" and not self.compile
+        return (
+            self.of_cells
+            and hasattr(self.encoder, "measure_cells")
+            and self.encoder.device.type == "cpu"
+            and not self.compile
+        )
 
     def _measured(
         self, block: CellBlock, pixels: np.ndarray, labels: np.ndarray, advance: Callable[[int], object]

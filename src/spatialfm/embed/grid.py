@@ -44,6 +44,7 @@ class GridJob(CropJob):
     unit = "tile"
     made_by = "sfm.tl.embed_tiles"
     side_argument = "size"
+    of_cells = False
 
     def _masks(self, labels: torch.Tensor, starts: torch.Tensor, cells: torch.Tensor, side: int) -> torch.Tensor:
         return torch.ones((len(starts), side, side), dtype=torch.bool, device=starts.device)

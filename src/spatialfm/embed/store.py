@@ -227,25 +227,34 @@ class BlockStore:
         RunError
             If it cannot be written.
         """
-        folder, note = self._folder(block), {}
         if self.hold is not None and not (self.hold.path.exists() and self.path.is_dir()):
             self._come_back()
         try:
-            if not self.path.is_dir():
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-            # the worker of a block that was given out twice may have come first
-            with _disk.written_beside(folder, unless=lambda: self.is_sound(block)) as partial:
-                partial.mkdir()
-                for name, values in arrays.items():
-                    note[f"{name}.npy"] = _save(partial / f"{name}.npy", np.ascontiguousarray(values))
-                text = json.dumps({"run": self.run, "block": block, "arrays": note})
-                _write(partial / NOTE, [text.encode()])
+            try:
+                self._write_beside(block, arrays)
+            except FileNotFoundError:  # the folder was removed in this instant
+                if self.hold is None:
+                    raise
+                self._come_back()
+                self._write_beside(block, arrays)
         except OSError as error:
             if not self.has(block):
                 raise RunError(
                     f"Cannot write block {block} to {self.path}: {error.strerror or error}. What is finished is kept: "
                     "make room and repeat the same call."
                 ) from error
+
+    def _write_beside(self, block: int, arrays: dict[str, np.ndarray]) -> None:
+        if not self.path.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        note = {}
+        # the worker of a block that was given out twice may have come first
+        with _disk.written_beside(self._folder(block), unless=lambda: self.is_sound(block)) as partial:
+            partial.mkdir()
+            for name, values in arrays.items():
+                note[f"{name}.npy"] = _save(partial / f"{name}.npy", np.ascontiguousarray(values))
+            text = json.dumps({"run": self.run, "block": block, "arrays": note})
+            _write(partial / NOTE, [text.encode()])
 
     def _come_back(self) -> None:
         if not self.path.is_dir():
