@@ -62,7 +62,7 @@ def test_parts_of_many_cells_find_the_niches_of_all():
     """Two million cells would be gone through once: the centres of planted niches are found all the same."""
     from sklearn.metrics import adjusted_rand_score
 
-    from spatialfm.tl._k_means import MINI_BATCH_FROM, MOST_PARTS, k_means
+    from spatialfm.tl._k_means import BATCH, MINI_BATCH_FROM, MOST_PARTS, k_means
 
     rng = np.random.default_rng(0)
     n = MINI_BATCH_FROM + 50_000
@@ -70,5 +70,5 @@ def test_parts_of_many_cells_find_the_niches_of_all():
     values = (np.eye(6)[truth] + 0.2 * rng.normal(size=(n, 6))).astype(np.float32)
     model = k_means(6, n, 10, 0)
     assert adjusted_rand_score(truth, model.fit_predict(values)) > 0.95
-    assert k_means(6, 2_000_000, 10, 0).max_iter * 2_000_000 <= MOST_PARTS * 1024
+    assert k_means(6, 2_000_000, 10, 0).max_iter * 2_000_000 <= MOST_PARTS * BATCH
     assert k_means(6, 1000, 10, 0).max_iter == 300  # all cells, as before

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
 MINI_BATCH_FROM = 200_000  # cells from which k-means goes through random parts of them
-BATCH = 1024  # cells of a part
-MOST_PARTS = 2000  # so many show the centres; without a bound, 2 million cells may take 10 times as long as 1 million
+BATCH = 10_240  # cells of a part; small parts cost more in being handed around than in being compared
+MOST_PARTS = 200  # so many show the centres; without a bound, 2 million cells may take 10 times as long as 1 million
 
 
 def k_means(n_clusters: int, n_cells: int, n_init: int, random_state: int) -> KMeans | MiniBatchKMeans:
