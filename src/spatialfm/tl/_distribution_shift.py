@@ -176,7 +176,7 @@ def distribution_shift(
     ...     cells, use_rep="X_model", time_key="time_point", group_key="arm", time_points=["before", "after"]
     ... )
     >>> cells.uns["distribution_shift"]["table"].groupby("group")["shift"].median().round(1).to_dict()
-    {'drug': 2.0, 'placebo': 0.1}
+    {'drug': 2.0, 'placebo': 0.2}
     """
     check_anndata(adata, "distribution_shift", key_added)
     _check_numbers(epsilon, n_cells, n_repeats, min_cells, max_iter, tol)
