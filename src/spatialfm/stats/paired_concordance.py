@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from .jackknife import jackknife_variance, t_limits
+
 
 def tied_ranks(score: np.ndarray) -> np.ndarray:
     """Ranks ``(n,)`` from 0 on; scores that differ by rounding alone have one, whatever their scale.
@@ -95,12 +97,23 @@ def paired_difference(found: Concordances, first: int, second: int, freedom: int
     sees no error of a difference that is there (one score in perfect order, the other constant), error, interval and
     p-value are not known: NaN.
     """
-    value = float(found.value[second] - found.value[first])
-    left_out = found.left_out[:, second] - found.left_out[:, first]
-    left_out = left_out[np.isfinite(left_out)]
-    n = len(left_out)
-    se = float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())) if n > 1 else np.nan
+    return _student(
+        float(found.value[second] - found.value[first]),
+        found.left_out[:, second] - found.left_out[:, first],
+        freedom,
+        level,
+    )
+
+
+def difference_from_chance(found: Concordances, score: int, freedom: int, level: float = 0.95) -> Difference:
+    """One concordance less a half, in the same way."""
+    return _student(float(found.value[score] - 0.5), found.left_out[:, score] - 0.5, freedom, level)
+
+
+def _student(value: float, left_out: np.ndarray, freedom: int, level: float) -> Difference:
+    variance = jackknife_variance(left_out)
+    se = float(np.sqrt(variance))
     if se <= 1e-12:
         return Difference(value, 0.0, value, value, 1.0) if abs(value) <= 1e-12 else Difference(value, *[np.nan] * 4)
-    half = stats.t.ppf((1 + level) / 2, freedom) * se
-    return Difference(value, se, value - half, value + half, float(2 * stats.t.sf(abs(value) / se, freedom)))
+    low, high = t_limits(value, variance, freedom, level)
+    return Difference(value, se, low, high, float(2 * stats.t.sf(abs(value) / se, freedom)))

@@ -169,6 +169,17 @@ def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     return column.cat.codes.to_numpy(), [str(name) for name in column.cat.categories]
 
 
+def order_of_names(names: Iterable[object]) -> np.ndarray:
+    """Places of the names in their order: what is drawn from rows so ordered does not hang on how the table lies.
+
+    Examples
+    --------
+    >>> order_of_names(["b", "c", "a"])
+    array([2, 0, 1])
+    """
+    return np.argsort(np.asarray(names, dtype=str), kind="stable")
+
+
 def codes_by_appearance(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Integer codes and names of the values that occur, in the order in which they do."""
     codes, names = pd.factorize(np.asarray(column.astype(object)))

@@ -15,7 +15,7 @@ from .._keys import PATIENT_KEY
 from .._logging import logger
 from .._public import public
 from .._storable import write_uns
-from ..stats.paired_concordance import concordances, paired_difference
+from ..stats.paired_concordance import concordances, difference_from_chance, paired_difference
 from ._check import check_anndata, listed
 from ._concordance import c_index_of
 from ._group_test import benjamini_hochberg
@@ -170,7 +170,7 @@ def compare_concordance(
 
 
 def _names(score_keys: Sequence[str]) -> list[str]:
-    names = [score_keys] if isinstance(score_keys, str) else list(score_keys)
+    names = list(score_keys)
     if len(set(names)) < 2 or len(set(names)) < len(names):
         raise SurvivalError(
             f"score_keys={names}: two or more different scores are compared. One alone is sfm.tl.concordance's."
@@ -192,11 +192,9 @@ def _numbers(columns: pd.DataFrame) -> np.ndarray:
 
 def _tables(found, names: list[str], freedom: int, alpha: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores and their intervals; pairs and their differences."""
-    chance = found.left_out[:, :1] * 0 + 0.5
-    single = type(found)(np.append(0.5, found.value), np.hstack([chance, found.left_out]), found.n_pairs)
     rows = []
     for i, name in enumerate(names):
-        one = paired_difference(single, 0, i + 1, freedom, 1 - alpha)
+        one = difference_from_chance(found, i, freedom, 1 - alpha)
         rows.append((name, found.value[i], max(0.5 + one.low, 0.0), min(0.5 + one.high, 1.0)))
     scores = pd.DataFrame(rows, columns=["score", "c_index", "ci_low", "ci_high"]).set_index("score")
     pairs = []

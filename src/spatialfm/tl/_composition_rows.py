@@ -12,7 +12,7 @@ import pandas as pd
 
 from .._errors import ClinicalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
-from ._check import listed, named, obs_column
+from ._check import listed, named, obs_column, order_of_names
 from ._composition_groups import Rows, pooled
 from ._group_test import LEAST
 from ._outcome import check_patients, patient_column
@@ -53,7 +53,7 @@ def read_rows(
     codes, names = _groups(columns[group_key], group_key, groups, keep)
     # in the order of their names: which labels are shuffled does not hang on the order of rows
     kept = np.flatnonzero(keep & (codes >= 0))
-    kept = kept[np.argsort(samples.obs_names[kept].to_numpy(str), kind="stable")]
+    kept = kept[order_of_names(samples.obs_names[kept])]
     columns = {key: column.iloc[kept] for key, column in columns.items()}
     counts, known = _counts(samples)
     rows = Rows(

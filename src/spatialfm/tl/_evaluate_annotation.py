@@ -19,7 +19,7 @@ from .._progress import progress_bar
 from .._public import public
 from .._storable import write_uns
 from ..metrics import classification
-from ._check import check_anndata, listed, named, obs_column
+from ._check import check_anndata, listed, named, obs_column, order_of_names
 from ._patient_names import check_spelling
 from ._probe import away_from, check_head, draw_per_class, fit_probe, quadrants
 from ._representation import each_representation
@@ -129,7 +129,7 @@ def evaluate_annotation(
         pure = (obs_column(adata, dominance[0], "dominance", allow_missing=True) >= dominance[1]).to_numpy()
     kept = np.flatnonzero(_kept(labels.where(pure), label_key, min_cells))
     # in the order of their names: which cells are drawn does not hang on the order of rows
-    cells = adata[kept[np.argsort(adata.obs_names[kept].to_numpy(str), kind="stable")]]
+    cells = adata[kept[order_of_names(adata.obs_names[kept])]]
     names = np.asarray(named(cells.obs[label_key], "label_key", whole=True), dtype=str)
     values = each_representation(cells, use_rep)
     sizes = [None] if n_train is None else np.atleast_1d(n_train).tolist()

@@ -12,7 +12,7 @@ import pandas as pd
 from .._errors import ClinicalError, TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from ._check import check_split, codes_by_appearance, listed, obs_column, value_of_each
+from ._check import check_split, codes_by_appearance, listed, obs_column, order_of_names, value_of_each
 from ._composition import _patients
 from ._patient_names import suggestion
 
@@ -110,18 +110,18 @@ def read_cases(
 def sorted_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Codes and names of the values that occur, in the order of the names: folds do not hang on the order of rows."""
     codes, names = codes_by_appearance(column)
-    order = np.argsort(np.asarray(names, dtype=str), kind="stable")
+    order = order_of_names(names)
     return np.argsort(order)[codes], [names[i] for i in order]
 
 
 def shuffled_rows(names: Sequence[str], rng: np.random.Generator) -> np.ndarray:
     """Positions at random, the same rows first in whatever order the table has them."""
-    return np.argsort(np.asarray(names, dtype=str), kind="stable")[rng.permutation(len(names))]
+    return order_of_names(names)[rng.permutation(len(names))]
 
 
 def in_order(adata: AnnData, cases: Cases) -> tuple[AnnData, Cases]:
     """Rows in the order of their names, for what draws rows by their number."""
-    order = np.argsort(adata.obs_names[cases.rows].to_numpy(str), kind="stable")
+    order = order_of_names(adata.obs_names[cases.rows])
     if (np.diff(order) == 1).all():
         return cases.part(adata), cases
     rows = cases.rows[order]

@@ -12,7 +12,7 @@ from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
-from ._check import check_anndata, check_samples, listed, obs_column
+from ._check import check_anndata, check_samples, listed, obs_column, order_of_names
 from ._patient_names import ask_for_patients
 from ._representation import prepared
 
@@ -111,7 +111,7 @@ def search_samples(
     values, how = prepared(adata, use_rep)
     values = _on_axes(values, n_components)
     rng = np.random.default_rng(random_state)
-    order = np.argsort(adata.obs_names.to_numpy(str), kind="stable")  # which rows are drawn does not hang on theirs
+    order = order_of_names(adata.obs_names)  # which rows are drawn does not hang on theirs
     parts = dict(iter(pd.Series(order).groupby(samples[order], sort=True)))
     clouds = {name: values[_part(parts[name].to_numpy(), max_rows, rng)] for name in names if name in {query, *others}}
     mine = clouds.pop(query)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from .._errors import ClinicalError, TableError, counted
 from .._logging import logger
-from ._check import listed, named, obs_column
+from ._check import listed, named, obs_column, order_of_names
 from ._group_test import LEAST
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def read_cohort(
     used = np.isin(at, times)
     frame = pd.DataFrame({"patient": patients[used], "time": at[used]}, index=np.flatnonzero(used))
     # draws are by place: names, not the order of rows, say which cells they are
-    frame = frame.iloc[np.argsort(adata.obs_names[used].to_numpy().astype(str), kind="stable")]
+    frame = frame.iloc[order_of_names(adata.obs_names[used])]
     rows = {key: part.index.to_numpy() for key, part in frame.groupby(["patient", "time"], sort=False)}
     names = sorted(set(frame["patient"]))
     group_of, groups = {}, []

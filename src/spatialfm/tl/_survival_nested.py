@@ -12,7 +12,7 @@ import pandas as pd
 
 from .._errors import SurvivalError, counted
 from .._logging import logger
-from ._check import check_anndata, check_split, listed
+from ._check import check_anndata, check_split, listed, order_of_names
 from ._concordance import concordant_pairs
 from ._cox_design import design_matrix
 from ._depth import N_CELLS, survival_depth
@@ -135,7 +135,7 @@ def read_cohort(
     rows = outcome.columns[_ROW].to_numpy()
     names = samples.obs[patient_key] if patient_key in samples.obs else samples.obs_names
     # in the order of the patients' names: whoever sorts the table gets the same folds, trees and scores
-    order = np.argsort(np.asarray(names, dtype=str)[rows], kind="stable")
+    order = order_of_names(np.asarray(names, dtype=str)[rows])
     rows, time, event = rows[order], outcome.time[order], outcome.event[order]
     outcome_columns = outcome.columns.iloc[order]
     parts, features, columns, n_covariates = [], [], "{}", 0

@@ -16,7 +16,7 @@ from .._public import public
 from .._storable import default_key, write_uns
 from ..stats.novelty import novelty
 from ._annotate import certainty
-from ._check import check_anndata, listed, named, obs_column
+from ._check import check_anndata, listed, named, obs_column, order_of_names
 from ._patient_names import suggestion
 from ._probe import check_head, draw_per_class, fit_head
 from ._replaced import remove_earlier
@@ -116,7 +116,7 @@ def transfer_labels(
     check_head(head, C)
     known = np.flatnonzero(obs_column(reference, label_key, "label_key", allow_missing=True).notna().to_numpy())
     # in the order of their names: which cells are drawn does not hang on the order of rows
-    known = known[np.argsort(reference.obs_names[known].to_numpy(str), kind="stable")]
+    known = known[order_of_names(reference.obs_names[known])]
     labels = named(reference.obs[label_key].iloc[known], "label_key", whole=True).array
     classes, sizes = list(labels.categories), np.bincount(labels.codes)
     if len(classes) < 2:
