@@ -1,11 +1,13 @@
 """Whether p-values, intervals and scores mean what they say: every function on cohorts whose truth was set.
 
-    python benchmarks/calibration.py [--only tl.logrank] [--cheap] [--jobs 2] [--rows rows.csv]
-    python benchmarks/calibration.py --markdown rows.csv    # the tables of docs/calibration.md
+    python benchmarks/calibration.py [--only tl.logrank] [--cheap] [--cohorts 100] [--jobs 2] [--rows]
+    python benchmarks/calibration.py --write docs/calibration.md    # the kept rows as the tables of the page
 
-Prints one row a function and setting: the share of null cohorts with p below 0.05, the share of 95 % intervals that
-cover, the mean difference of a score and chance, the share of planted effects found; with its 95 % interval. The cases
-are the lists ``CASES`` of `benchmarks/calibrate/`. Rows of a file that are not measured again stay.
+Prints one row a function and setting: the share of null cohorts with p of 0.05 or less, the share of 95 % intervals
+that cover, the mean difference of a score and chance, the share of planted effects found; with its 95 % interval. The
+cases are the lists ``CASES`` of `benchmarks/calibrate/`. With ``--rows`` what is measured is kept in `rows.csv` there,
+with its date and version, in place of the rows of the same cases; ``--only "tl.cox: 30 patients*"`` measures single
+cases anew.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import textwrap
 import warnings
+from datetime import date
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -25,12 +29,14 @@ from joblib import Parallel, delayed
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmError
 
+ROWS = Path(__file__).parent / "calibrate" / "rows.csv"
 KEYS = ["function", "setting", "kind"]
+BEGIN, END = "<!-- tables: calibration.py --write -->", "<!-- end of tables -->"
 TITLES = {
-    "p_value": ("Nothing there: p-values below 0.05", "share"),
+    "p_value": ("Nothing there: p-values of 0.05 or less", "share"),
     "interval": ("95 % intervals that hold the truth", "share"),
     "score": ("Scores, less what is right", "mean"),
-    "power": ("Something there: p-values below 0.05", "share"),
+    "power": ("Something there: p-values of 0.05 or less", "share"),
     "refused": ('What is refused, and what would be said of nothing (on_selected="mark")', "share"),
 }
 REFUSED = "refused"  # how the notes of such cases begin
@@ -60,24 +66,31 @@ def row(case: Case, jobs: int, cohorts: int | None = None) -> dict[str, object]:
         {"function": case.function, "setting": case.setting, "kind": case.kind}
         | values
         | {"cohorts": found.cohorts, "refused": sum(one is None for one in results)}
+        | {"date": date.today().isoformat(), "version": sfm.__version__}
     )
+
+
+def key_of(case: Case) -> tuple[str, str, str]:
+    return case.function, case.setting, case.kind
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="*", help="functions, by a pattern such as tl.cox or tl.*")
+    parser.add_argument("--only", default="*", help='a pattern of functions, "tl.cox", or of cases, "tl.cox: 30 *"')
     parser.add_argument("--cheap", action="store_true", help="what the slow tests hold")
     parser.add_argument("--cohorts", type=int, help="at most so many a case")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--rows", type=Path, help="CSV file for the table")
-    parser.add_argument("--markdown", type=Path, help="print such a file as tables, and measure nothing")
+    parser.add_argument("--rows", type=Path, nargs="?", const=ROWS, help="CSV file to keep rows in (default: rows.csv)")
+    parser.add_argument("--write", type=Path, help="put the kept rows into a page, and measure nothing")
     args = parser.parse_args()
-    if args.markdown:
-        print(markdown(pd.read_csv(args.markdown)))
+    if args.write:
+        write_page(args.write, pd.read_csv(args.rows or ROWS))
         return
-    cases = [case for case in all_cases() if fnmatch(case.function, args.only) and (case.cheap or not args.cheap)]
     rows = []
-    for case in cases:
+    for case in all_cases():
+        wanted = fnmatch(case.function, args.only) or fnmatch(f"{case.function}: {case.setting}", args.only)
+        if not wanted or (args.cheap and not case.cheap):
+            continue
         rows.append(row(case, args.jobs, args.cohorts))
         print(pd.DataFrame(rows[-1:]).round(3).to_string(index=False, header=len(rows) == 1), flush=True)
         if args.rows:
@@ -85,37 +98,62 @@ def main() -> None:
 
 
 def write_rows(rows: list[dict], path: Path) -> None:
-    """Add rows to a file, in place of those of the same cases."""
+    """Add rows to a file, in place of those of the same cases; in the order of the cases, without those of none."""
     table = pd.DataFrame(rows)
     if path.exists():
         table = pd.concat([pd.read_csv(path), table]).drop_duplicates(KEYS, keep="last")
-    table.to_csv(path, index=False)
+    in_order(table)[0].to_csv(path, index=False, float_format="%.6g")
+
+
+def in_order(table: pd.DataFrame) -> tuple[pd.DataFrame, list[Case]]:
+    """Rows of cases that are still there, in their order, and these cases."""
+    place = {key_of(case): (i, case) for i, case in enumerate(all_cases())}
+    keys = [key for key in table[KEYS].itertuples(index=False, name=None) if key in place]
+    keys.sort(key=lambda key: place[key][0])
+    table = table.set_index(KEYS).loc[keys].reset_index() if keys else table.iloc[:0]
+    return table, [place[key][1] for key in keys]
+
+
+def write_page(page: Path, table: pd.DataFrame) -> None:
+    text = page.read_text()
+    before, after = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+    page.write_text(f"{before}\n\n{markdown(table)}\n\n{after}")
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """One table a kind; of cases that are still there, in their order."""
-    cases = {(case.function, case.setting, case.kind): (i, case) for i, case in enumerate(all_cases())}
-    table = table[[key in cases for key in table[KEYS].itertuples(index=False, name=None)]]
-    order = [cases[key][0] for key in table[KEYS].itertuples(index=False, name=None)]
-    table = table.iloc[pd.Series(order).argsort().to_numpy()]
-    refused = [cases[key][1].note.startswith(REFUSED) for key in table[KEYS].itertuples(index=False, name=None)]
-    kind = table["kind"].where(~pd.Series(refused, index=table.index), "refused")
-    parts = []
+    """What was measured when, and one table a kind."""
+    table, cases = in_order(table)
+    parts = [_told(table, cases)]
+    refused = [case.note.startswith(REFUSED) for case in cases]
+    kinds = ["refused" if no else case.kind for case, no in zip(cases, refused, strict=True)]
     for name, (title, head) in TITLES.items():
         lines = [
             f"## {title}", "", f"| function | setting | {head} | 95 % interval | cohorts |",
             "| --- | --- | --- | --- | --- |",
         ]  # fmt: skip
-        for one in table[kind == name].itertuples():
-            case = cases[(one.function, one.setting, one.kind)][1]
+        for one, case, kind in zip(table.itertuples(), cases, kinds, strict=True):
+            if kind != name:
+                continue
             said = f"{one.setting}{' (conservative)' if case.conservative else ''}"
             note = f"; {case.note}" if case.note and name != "refused" else ""
             refusals = f", {one.refused} refused" if one.refused else ""
             found = f"{one.measured:.3f} | {one.low:.3f} to {one.high:.3f}" if one.cohorts else "none is given | "
-            name_of, n = one.function.split(".")[-1], one.cohorts or case.cohorts
-            lines.append(f"| `{name_of}` | {said}{note} | {found} | {n:,}{refusals} |")
+            n = one.cohorts or case.cohorts
+            lines.append(f"| `{one.function}` | {said}{note} | {found} | {n:,}{refusals} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _told(table: pd.DataFrame, cases: list[Case]) -> str:
+    dates, versions = sorted(table["date"].unique()), sorted(table["version"].astype(str).unique())
+    when = f"on {dates[0]}" if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}"
+    found = {key_of(case) for case in cases}
+    missing = [f"`{case.function}`, {case.setting}" for case in all_cases() if key_of(case) not in found]
+    text = f"{len(cases)} of {len(cases) + len(missing)} cases, measured {when} (version {', '.join(versions)})."
+    fewer = sum(n < case.cohorts for n, case in zip(table["cohorts"] + table["refused"], cases, strict=True) if n)
+    if fewer:
+        text += f" {fewer} of them have fewer cohorts than the command's own number."
+    return textwrap.fill(text + (f" Not measured: {'; '.join(missing)}." if missing else ""), 120)
 
 
 if __name__ == "__main__":

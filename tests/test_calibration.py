@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import spatialfm as sfm
@@ -68,8 +69,51 @@ def test_shares_are_counted_by_cohort():
     assert measure(null, [[0.01, 0.5], [0.2, np.nan]]).value == pytest.approx(0.25)
     covers = Case("f", "s", "interval", lambda seed: None)
     assert measure(covers, [(0, 1, 0.5), (0, 1, 2)]).value == pytest.approx(0.5)
+    of_19_shuffles = Case("f", "s", "p_value", lambda seed: None)
+    assert measure(of_19_shuffles, [1 / 20, 2 / 20]).value == pytest.approx(0.5)
     score = Case("f", "s", "score", lambda seed: None)
     assert measure(score, [(0.6, 0.5), (0.5, 0.5)]).value == pytest.approx(0.05)
+
+
+def test_the_page_is_what_the_rows_print(tmp_path):
+    page = FOLDER.parent / "docs" / "calibration.md"
+    copy = tmp_path / "calibration.md"
+    copy.write_text(page.read_text())
+    calibration.write_page(copy, pd.read_csv(calibration.ROWS))
+    assert copy.read_text() == page.read_text(), "python benchmarks/calibration.py --write docs/calibration.md"
+
+
+def test_rows_are_of_cases_that_are_there():
+    rows = pd.read_csv(calibration.ROWS)[calibration.KEYS]
+    assert set(rows.itertuples(index=False, name=None)) <= {calibration.key_of(case) for case in CASES}
+    assert not rows.duplicated().any()
+
+
+def test_rows_are_kept_measured_anew_and_printed(tmp_path, monkeypatch):
+    from calibrate.case import Case
+
+    cases = [
+        Case("tl.one", "few", "p_value", lambda seed: 0.04 if seed == 0 else 0.5, cohorts=4, conservative=True),
+        Case("tl.two", "many", "interval", lambda seed: (0, 1, 0.5), cohorts=10, note="why"),
+        Case("tl.three", "none", "score", lambda seed: (0.5, 0.5), cohorts=10),
+    ]
+    monkeypatch.setattr(calibration, "all_cases", lambda: cases)
+    rows, page = tmp_path / "rows.csv", tmp_path / "page.md"
+    page.write_text(f"before\n{calibration.BEGIN}\nearlier\n{calibration.END}\nafter\n")
+    gone = calibration.row(cases[1], 1, cohorts=2) | {"setting": "of another day"}
+    calibration.write_rows([calibration.row(cases[1], 1, cohorts=2), gone], rows)
+    calibration.write_rows([calibration.row(cases[0], 1), calibration.row(cases[1], 1)], rows)
+    calibration.write_page(page, pd.read_csv(rows))
+    text = page.read_text()
+    assert text.startswith("before\n<!--")
+    assert text.endswith("-->\nafter\n")
+    assert "earlier" not in text
+    words = " ".join(text.split())
+    assert "2 of 3 cases, measured on " in words
+    assert "Not measured: `tl.three`, none." in words
+    assert "| `tl.one` | few (conservative) | 0.250 | 0.046 to 0.699 | 4 |" in text  # Wilson's interval of 1 of 4
+    assert "| `tl.two` | many; why | 1.000 | 0.722 to 1.000 | 10 |" in text
+    assert "another day" not in rows.read_text()
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ The model is the one that the target comes from (slope 1, events as expected), o
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 import anndata as ad
 import numpy as np
@@ -31,8 +31,10 @@ def cohort(seed: int, n: int, name: str, beta: float, limit: float = 3.0, ties: 
     return ad.AnnData(obs=obs)
 
 
-def external(seed: int, what: str, n: int = 100, beta: float = 1.0, effect: float | None = None, **options: object):
-    """Rows of low, high and truth of a score, or the p-value of the two groups."""
+@cache  # several scores of the same cohort are cases
+def validated(
+    seed: int, n: int, beta: float, effect: float, limit: float, ties: bool
+) -> tuple[pd.DataFrame, float] | None:
     source = cohort(seed, 60, "source ", beta)
     sfm.tl.cox(source, "x", test_proportional_hazards=False)
     source.uns["cox"]["model"] |= {
@@ -40,17 +42,33 @@ def external(seed: int, what: str, n: int = 100, beta: float = 1.0, effect: floa
         "center": 0.0,
         "baseline": pd.DataFrame({"stratum": 0, "time": STEPS, "hazard": STEPS}),
     }
-    target = cohort(seed, n, "target", beta if effect is None else effect, **options)
+    target = cohort(seed, n, "target", effect, limit, ties)
     if target.obs["event"].sum() < 3:
-        return np.nan if what == "p_value" else [np.nan, np.nan, 0.0]
+        return None
     times = [float(target.obs.loc[target.obs["event"], "time"].quantile(0.5, interpolation="lower"))]
     found = sfm.tl.predict_survival(
         source, target, cut="median", times=times, thresholds=[0.5], n_bootstrap=200, random_state=seed, copy=True
     )
+    return found["scores"], found["p_value"]
+
+
+def external(
+    seed: int,
+    what: str,
+    n: int = 100,
+    beta: float = 1.0,
+    effect: float | None = None,
+    limit: float = 3.0,
+    ties: bool = False,
+):
+    """Rows of low, high and truth of a score, or the p-value of the two groups."""
+    found = validated(seed, n, beta, beta if effect is None else effect, limit, ties)
+    if found is None:
+        return np.nan if what == "p_value" else [np.nan, np.nan, 0.0]
     if what == "p_value":
-        return found["p_value"]
+        return found[1]
     truth = {"calibration_slope": 1.0, "observed_expected": 1.0, "harrell": 0.5}[what]
-    return [*found["scores"].loc[what, ["ci_low", "ci_high"]], truth]
+    return [*found[0].loc[what, ["ci_low", "ci_high"]], truth]
 
 
 SLOPE, RATIO = "calibration_slope", "observed_expected"

@@ -44,7 +44,7 @@ def few_against_many(n: int = 24) -> np.ndarray:
 def nested_p(seed: int, **options: object) -> float:
     cells = cohort(seed, few_against_many(), effect=options.pop("effect", 0.0))
     record = sfm.tl.discover_signatures(
-        cells, outcome="response", n_permutations=99, random_state=seed, **(OPTIONS | options)
+        cells, outcome="response", n_permutations=39, random_state=seed, **(OPTIONS | options)
     )
     return record["scores"].loc["nested", "p_value"]
 

@@ -14,6 +14,7 @@ from sksurv.util import Surv
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, SpatialfmWarning, SurvivalError, TableError
+from spatialfm.tl._cox_fit import partial_log_likelihoods
 from spatialfm.tl._survival_learners import CoxnetModel, ForestModel
 from spatialfm.tl._survival_nested import Cohort, event_folds, nested, partition_seeds
 
@@ -68,6 +69,20 @@ def test_coxnet_path_starts_where_scikit_survivals_does():
     x = StandardScaler().fit_transform(cohort.x)
     net = CoxnetSurvivalAnalysis(n_alphas=10, l1_ratio=0.5, alpha_min_ratio=0.1).fit(x, outcome(cohort))
     assert CoxnetModel(None, np.array([0.5]), 10)._alphas(x, cohort, 0.5)[0] == pytest.approx(net.alphas_[0], rel=1e-3)
+
+
+def test_log_likelihoods_are_breslows_sums():
+    """Written out, with ties and a large predictor; of a path without coefficients there is none."""
+    rng = np.random.default_rng(0)
+    time, event = rng.integers(1, 6, 20).astype(float), rng.random(20) < 0.6
+    etas = np.column_stack([np.zeros(20), rng.normal(size=20), 900 + rng.normal(size=20), np.full(20, np.nan)])
+    plain = [
+        sum(eta[i] - eta.max() - np.log(np.exp(eta[time >= time[i]] - eta.max()).sum()) for i in np.flatnonzero(event))
+        for eta in etas.T[:3]
+    ]
+    found = partial_log_likelihoods(etas, time, event)
+    np.testing.assert_allclose(found[:3], plain, rtol=1e-10)
+    assert found[3] == -np.inf
 
 
 def test_penalty_is_the_best_of_a_plain_loop():

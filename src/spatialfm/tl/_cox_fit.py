@@ -221,12 +221,15 @@ def fit_cox(
     )
 
 
-def partial_log_likelihood(
-    eta: np.ndarray, time: np.ndarray, event: np.ndarray, *, strata: np.ndarray | None = None, ties: Ties = "breslow"
-) -> float:
-    """Logarithm of the partial likelihood of given linear predictors."""
-    sets = RiskSets(time, event, strata, ties)
-    return Likelihood(sets, eta[sets.order, None], np.ones(1)).log_likelihood
+def partial_log_likelihoods(etas: np.ndarray, time: np.ndarray, event: np.ndarray) -> np.ndarray:
+    """Log-likelihoods ``(m,)`` of linear predictors ``(n, m)``, ties after Breslow; -inf where one is not finite."""
+    sets = RiskSets(time, event, None, "breslow")
+    finite = np.isfinite(etas).all(axis=0)
+    found = np.full(etas.shape[1], -np.inf)
+    eta = etas[sets.order][:, finite]
+    eta = eta - eta.max(axis=0)
+    found[finite] = eta[sets.event].sum(axis=0) - np.log(sets.totals(np.exp(eta))).sum(axis=0)
+    return found
 
 
 def baseline_hazard(

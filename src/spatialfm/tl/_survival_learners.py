@@ -9,7 +9,7 @@ import numpy as np
 
 from .._errors import SurvivalError
 from ._concordance import concordant_pairs
-from ._cox_fit import baseline_hazard, partial_log_likelihood
+from ._cox_fit import baseline_hazard, partial_log_likelihoods
 from ._survival_nested import Cohort, Fitted, Model, preprocess, step_values
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ class CoxnetModel(Model):
                 prepare = preprocess(self.n_components).fit(rest.x)
                 coefs = _path(prepare.transform(rest.x), rest, alphas, ratio)
                 linear = prepare.transform(train.x) @ coefs
-                for i, eta in enumerate(linear.T):
-                    gained[i] += _log_likelihood(eta, train, slice(None)) - _log_likelihood(eta, train, folds != k)
+                of_rest = partial_log_likelihoods(linear[folds != k], rest.time, rest.event)
+                with np.errstate(invalid="ignore"):  # neither is finite where the path has no coefficients
+                    gained += partial_log_likelihoods(linear, train.time, train.event) - of_rest
             gained = np.where(np.isfinite(gained), gained, -np.inf)
             i = int(np.argmax(gained))  # of equal ones, the strongest penalty
             if gained[i] > best["inner_score"]:
@@ -197,9 +198,3 @@ def _null_gradient(x: np.ndarray, train: Cohort) -> np.ndarray:
     """Derivative of the partial likelihood (ties after Breslow) where all coefficients are 0."""
     steps, hazard = baseline_hazard(np.zeros(len(x)), train.time, train.event)
     return (train.event - hazard[np.searchsorted(steps, train.time)]) @ x
-
-
-def _log_likelihood(eta: np.ndarray, train: Cohort, rows: np.ndarray | slice) -> float:
-    if not np.isfinite(eta).all():
-        return -np.inf
-    return partial_log_likelihood(eta[rows], train.time[rows], train.event[rows])
