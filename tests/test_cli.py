@@ -36,13 +36,17 @@ def test_markers_reads_names_a_text_file_and_the_channels_of_a_tiff(tmp_path, ca
 
 
 def test_the_demo_refuses_a_cohort_that_is_too_small_and_writes_nothing(tmp_path, capsys):
-    assert main(["demo", "--patients", "3", "--out", str(tmp_path / "out")]) == 1
-    assert "Pass --patients 8 or more" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["demo", "--patients", "3", "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    assert "argument --patients: '3' is not a whole number from 8" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_the_demo_refuses_an_unknown_model_before_it_simulates(tmp_path, capsys):
-    assert main(["demo", "--model", "kronoss", "--out", str(tmp_path / "out")]) == 1
+    with pytest.raises(SystemExit) as stopped:
+        main(["demo", "--model", "kronoss", "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2
     printed = capsys.readouterr()
     assert "No model 'kronoss'" in printed.err
     assert "simulate" not in printed.out

@@ -73,18 +73,13 @@ def run_demo(
     say
         Takes each line of the report.
     """
-    if n_patients < 8:
-        raise SpatialfmError(
-            f"{counted(n_patients, 'patient is', 'patients are')} too few for survival curves. Pass --patients 8 or "
-            "more."
-        )
     from . import _demo_figures as figures
     from .datasets import simulate_cohort
-    from .models import card
+    from .models import load
     from .pp import cell_table
     from .tl import embed_cells
 
-    card(model)  # an unknown name is refused before minutes of work
+    encoder = load(model, weights=weights)  # what it refuses, it refuses before minutes of work
     out = Path(out)
     check_folder(out)
     step = _Steps(say)
@@ -97,7 +92,7 @@ def run_demo(
     cell_table(sdata)
     say(f"  {sdata[TABLE].n_obs:,} cells in {len(sdata[SAMPLES]):,} images")
     step(f"embed every cell with {model!r}")
-    embed_cells(sdata, model, weights=weights)
+    embed_cells(sdata, encoder)
     adata, key = sdata[TABLE], obsm_key(model)
     say(f"  obsm[{key!r}]: {adata.obsm[key].shape[0]:,} x {adata.obsm[key].shape[1]:,}")
     if weights is None and model == "classical":

@@ -117,6 +117,8 @@ RANGES = {
     "min_share": SHARE,
     "min_tissue": SHARE,
     "mpp": POSITIVE,
+    "mpp_range": POSITIVE,
+    "mpp_reference": POSITIVE,
     "n_bootstrap": at_least(0),
     "n_chance": at_least(0),
     "n_folds": at_least(2),
@@ -138,6 +140,7 @@ RANGES = {
     "random_state": Range(0, 2**32 - 1),
     "resolution": POSITIVE,
     "resolutions": POSITIVE,
+    "rim": Range(0, 1000, open_low=True),  # µm, or pixels
     "seeds": COUNT,
     "series": at_least(0),
     "share": Range(0, 1, open_low=True),

@@ -9,26 +9,40 @@ from pathlib import Path
 
 import platformdirs
 
-from ._arguments import shown
+from ._arguments import is_flag, scalar, shown
 from ._errors import ArgumentError, ArgumentTypeError
 from ._logging import logger
 
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
+_WORDS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off", ""), False)
+LONGEST = 20  # digits of a size
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
-def parse_bytes(size: int | float | str) -> int:
-    """Number of bytes in ``"512 MiB"``, ``"2GB"`` or a plain number."""
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", str(size))
-    if match is None or match[2].upper() not in _UNITS:
-        raise ValueError(f"Cannot read {size!r} as a memory size. Write for example '512 MiB' or '2 GB'.")
+def parse_bytes(size: int | float | str, name: str = "") -> int:
+    """Number of bytes in ``"512 MiB"``, ``"2GB"`` or a plain number.
+
+    Parameters
+    ----------
+    name
+        Setting that takes it, for the message.
+    """
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]*)\s*", str(size), re.ASCII)
+    if match is None or match[2].upper() not in _UNITS or len(match[1]) > LONGEST:
+        of = f"settings.{name}: cannot read" if name else "Cannot read"
+        raise ArgumentError(f"{of} {shown(size)} as a memory size. Write for example '512 MiB' or '2 GB'.")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 
 def _flag(name: str, value: str | bool) -> bool:
-    if not isinstance(value, bool | str):
+    if is_flag(value):
+        return bool(value)
+    if not isinstance(value, str):
         raise ArgumentTypeError(f"settings.{name} must be True or False, not {shown(value)}.")
-    return value if isinstance(value, bool) else value.strip().lower() not in {"0", "false", "no", "off", ""}
+    word = value.strip().lower()
+    if word not in _WORDS:
+        raise ArgumentError(f"settings.{name} must be True or False, not {shown(value)}.")
+    return _WORDS[word]
 
 
 class Settings:
@@ -80,7 +94,8 @@ class Settings:
     def __setattr__(self, name: str, value: object) -> None:
         if not name.startswith("_") and name not in self._defaults():
             raise AttributeError(f"There is no setting {name!r}. There are: {', '.join(self._defaults())}.")
-        if name == "device" and not (isinstance(value, str) and value or type(value).__module__ == "torch"):
+        value = scalar(value)
+        if name == "device" and not (isinstance(value, str) and value.strip() or type(value).__module__ == "torch"):
             raise ArgumentTypeError(f"settings.device must be a string such as 'auto' or 'cpu', not {shown(value)}.")
         super().__setattr__(name, value)
 
@@ -103,9 +118,11 @@ class Settings:
 
     @cache_dir.setter
     def cache_dir(self, value: str | Path) -> None:
-        if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
             raise ArgumentTypeError(f"settings.cache_dir must be the path of a folder, not {shown(value)}.")
-        self._cache_dir = Path(value).expanduser()
+        if "\0" in text:
+            raise ArgumentError(f"settings.cache_dir must be the path of a folder, not {shown(value)}.")
+        self._cache_dir = Path(text).expanduser()
 
     @property
     def batch_memory(self) -> int:
@@ -114,7 +131,12 @@ class Settings:
 
     @batch_memory.setter
     def batch_memory(self, value: int | str) -> None:
-        self._batch_memory = parse_bytes(value)
+        size = parse_bytes(value, "batch_memory")
+        if not size:
+            raise ArgumentError(
+                f"settings.batch_memory must be above 0, not {shown(value)}. Write for example '512 MiB'."
+            )
+        self._batch_memory = size
 
     @property
     def result_memory(self) -> int:
@@ -123,7 +145,7 @@ class Settings:
 
     @result_memory.setter
     def result_memory(self, value: int | str) -> None:
-        self._result_memory = parse_bytes(value)
+        self._result_memory = parse_bytes(value, "result_memory")
 
     @property
     def verbosity(self) -> int:

@@ -8,9 +8,13 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from ._errors import SpatialfmError, SpatialfmWarning
+from ._arguments import shown
+from ._errors import ModelError, SpatialfmError, SpatialfmWarning
 from ._logging import logger
+from ._ranges import range_of
 from ._settings import settings
+
+FEWEST_PATIENTS = 8  # of the demo: fewer have no survival curves
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit status: 0, or 1 where the command refused its input; 130 where it was stopped.
+    Exit status: 0, or 1 where the command refused its input or could not write; 130 where it was stopped. Arguments
+    that the command line cannot have end the process with 2, as argparse does.
 
     Examples
     --------
@@ -39,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.run(args)
     except SpatialfmError as error:
         print(f"spatialfm {args.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:  # of the folder, or of a disk that is full
+        place = f"{error.filename!r}: " if error.filename else ""
+        print(f"spatialfm {args.command}: {place}{error.strerror or error}. Pass another path.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -61,13 +70,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Simulates a cohort of multiplexed tissue images with known truth and takes it from images and "
         "masks to phenotypes, neighborhoods and survival. Leaves a SpatialData store, tables and figures.",
     )
-    demo.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="default: %(default)s")
-    demo.add_argument("--patients", type=int, default=24, metavar="N", help="default: %(default)s")
+    demo.add_argument("--out", type=_folder, default=Path("demo_output"), metavar="DIR", help="default: %(default)s")
+    demo.add_argument("--patients", type=_patients, default=24, metavar="N", help="default: %(default)s")
     demo.add_argument(
-        "--model", default="classical", metavar="NAME", help="see 'spatialfm models'; default: %(default)s"
+        "--model", type=_model, default="classical", metavar="NAME", help="see 'spatialfm models'; default: %(default)s"
     )
-    demo.add_argument("--weights", metavar="PATH", help="file, folder or hub id of the model's weights")
-    demo.add_argument("--seed", type=int, default=0, metavar="INT", help="default: %(default)s")
+    demo.add_argument("--weights", type=_text, metavar="PATH", help="file, folder or hub id of the model's weights")
+    demo.add_argument("--seed", type=_seed, default=0, metavar="INT", help="default: %(default)s")
     demo.set_defaults(run=_demo)
 
     models = commands.add_parser("models", help="the models there are")
@@ -81,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     markers.add_argument(
         "names",
         nargs="+",
+        type=_text,
         metavar="NAME",
         help="channel names, a TIFF, a text file with one name a line, or a table of the panel",
     )
@@ -88,6 +98,49 @@ def _parser() -> argparse.ArgumentParser:
     for command in (demo, models, markers):
         command.add_argument("--quiet", action="store_true", help="warnings and errors only")
     return parser
+
+
+def _whole(text: str, name: str, low: int) -> int:
+    """A whole number that the functions behind it take, which is seen here before any work."""
+    try:
+        number = int(text)
+    except ValueError:  # also of thousands of digits
+        number = None
+    allowed = range_of(name, whole=True)
+    if number is None or number not in allowed or number < low:
+        high = int(allowed.high)
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a whole number from {low} to {high:,}")
+    return number
+
+
+def _patients(text: str) -> int:
+    return _whole(text, "n_patients", FEWEST_PATIENTS)
+
+
+def _seed(text: str) -> int:
+    return _whole(text, "random_state", 0)
+
+
+def _text(text: str) -> str:
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError("it is empty" if not text.strip() else "it holds a null byte")
+    return text
+
+
+def _folder(text: str) -> Path:
+    path = Path(_text(text))
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a file. Pass a folder; it is made where it does not exist")
+    return path
+
+
+def _model(text: str) -> str:
+    from .models import card
+
+    try:
+        return card(_text(text)).name
+    except ModelError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _demo(args: argparse.Namespace) -> None:

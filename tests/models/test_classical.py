@@ -11,7 +11,7 @@ import torch
 from skimage.measure import regionprops
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError
+from spatialfm._errors import ArgumentError, ModelError
 from spatialfm.models.classical import MARKER_FEATURES, SHAPE_FEATURES, erode
 
 SIDE = 40
@@ -228,14 +228,14 @@ def test_mean_intensity(masks, pixels):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mpp": 0}, r"no mpp=0; pass the µm per pixel, a positive number"),
-        ({"mpp": math.nan}, "no mpp=nan"),
-        ({"rim": 0}, "no rim=0; pass its width in µm, a positive number"),
-        ({"rim": math.nan}, "no rim=nan"),
+        ({"mpp": 0}, r"mpp=0\): mpp must be a number above 0 or None"),
+        ({"mpp": math.nan}, r"mpp=nan\): mpp must be"),
+        ({"rim": 0}, r"rim=0\): rim must be a number above 0 and up to 1000 or None"),
+        ({"rim": math.nan}, r"rim=nan\): rim must be"),
     ],
 )
 def test_options_are_checked(options, message):
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         sfm.models.load("classical", **options)
 
 

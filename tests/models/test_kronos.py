@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError
+from spatialfm._errors import ArgumentError, ModelError
 from spatialfm.models import MarkerEntry
 from spatialfm.models.kronos import _CONFIGS, KronosEncoder, marker_table, read_marker_metadata
 
@@ -216,7 +216,7 @@ def test_pixels_are_checked(encoders):
 
 
 def test_blocks_are_checked():
-    with pytest.raises(ModelError, match="no blocks='first'; pass 'released' or 'all'"):
+    with pytest.raises(ArgumentError, match="blocks must be 'released' or 'all'"):
         sfm.models.load("kronos", weights="random", blocks="first")
 
 

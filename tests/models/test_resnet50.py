@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError, WeightsError
+from spatialfm._errors import ArgumentError, ModelError, WeightsError
 from spatialfm.models.resnet50 import RESNET50, ResNet50Encoder
 
 VALUES = json.loads((Path(__file__).parent / "baseline_values.json").read_text())["resnet50"]
@@ -66,8 +66,8 @@ def test_components_are_recorded(encoder):
     assert encoder.options == {"n_components": 9}  # VirTues, Methods
     assert ResNet50Encoder(RESNET50, n_components=20).options == {"n_components": 20}
     for wrong in (0, 2.5):
-        with pytest.raises(ModelError, match=rf"no n_components={wrong}; pass a whole number above 0"):
-            ResNet50Encoder(RESNET50, n_components=wrong)
+        with pytest.raises(ArgumentError, match=rf"n_components={wrong}\): n_components must be a whole number"):
+            sfm.models.load("resnet50", weights="random", n_components=wrong)
 
 
 def test_random_weights(standin):

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Annotated, Literal
+
+from .._errors import ModelError
+from .._public import taken
+from .._ranges import at_least
+from .._signatures import rules_of
 
 OUTPUTS = ("patch", "marker", "token", "summary", "attention")
 
@@ -76,14 +81,14 @@ class ModelCard:
     reference: str
     trained_on: str
     domains: tuple[Literal["fluorescence", "ion", "rgb"], ...] = ()
-    parameters: int | None = None
-    embedding_dim: int | None = None
+    parameters: Annotated[int, at_least(0)] | None = None
+    embedding_dim: Annotated[int, at_least(1)] | None = None
     mpp: float | None = None
     mpp_range: tuple[float, float] | None = None
     mpp_reference: float | None = None
     size_free: bool = False
     window: int | None = None
-    patch_size: int | None = None
+    patch_size: Annotated[int, at_least(1)] | None = None
     marker_vocabulary: Literal["ids", "names", "protein embedding", "none", "rgb"] = "none"
     normalization: Literal["marker statistics", "scale", "virtues", "none"] = "none"
     background: Literal["zero", "keep"] = "zero"
@@ -99,10 +104,13 @@ class ModelCard:
     standardize: bool = False
 
     def __post_init__(self) -> None:
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in taken("ModelCard", given, rules_of(type(self))).items():
+            object.__setattr__(self, name, value)  # frozen
         if unknown := set(self.outputs) - set(OUTPUTS):
-            raise ValueError(f"Card {self.name!r}: unknown output {sorted(unknown)[0]!r}; outputs are {OUTPUTS}.")
+            raise ModelError(f"Card {self.name!r}: unknown output {sorted(unknown)[0]!r}; outputs are {OUTPUTS}.")
         if self.default_output not in self.outputs:
-            raise ValueError(f"Card {self.name!r}: default output {self.default_output!r} is not among {self.outputs}.")
+            raise ModelError(f"Card {self.name!r}: default output {self.default_output!r} is not among {self.outputs}.")
 
     def _repr_html_(self) -> str:
         from html import escape

@@ -95,10 +95,6 @@ class ClassicalEncoder(Encoder):
         self, card: ModelCard, weights: None = None, *, mpp: float | None = None, rim: float | None = None
     ) -> None:
         super().__init__()
-        if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
-            raise ModelError(f"Model {card.name!r} has no mpp={mpp!r}; pass the µm per pixel, a positive number.")
-        if rim is not None and not (math.isfinite(rim) and rim > 0):
-            raise ModelError(f"Model {card.name!r} has no rim={rim!r}; pass its width in µm, a positive number.")
         self.card, self.weights = card, Weights("none")
         self.mpp = None if mpp is None else float(mpp)
         self.options = {"mpp": self.mpp, "rim": None if rim is None else float(rim)}
@@ -235,6 +231,7 @@ def quantiles(values: Tensor, valid: Tensor, levels: Sequence[float] = QUANTILES
 
 def erode(mask: Tensor, width: int) -> Tensor:
     """Take `width` pixels (in chessboard distance) off a mask ``(B, H, W)``; all around it is background."""
+    width = min(width, max(mask.shape[1:]))  # more leaves nothing either
     background = F.pad((~mask).float()[:, None], [width] * 4, value=1.0)
     return F.max_pool2d(background, 2 * width + 1, stride=1)[:, 0] == 0
 

@@ -144,7 +144,7 @@ class Dinov2Encoder(Encoder):
         if rgb:
             card = replace(card, outputs=("patch", "summary"), default_output="patch", normalization="none")
             self.own_statistics = RGB_MEAN, RGB_STD
-        self.card, self.options = card, {"rgb": bool(rgb)}
+        self.card, self.options = card, {"rgb": rgb}
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = VisionTransformer(config)
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .._errors import ModelError
 from .._logging import logger
-from .._public import meant, public
+from .._public import meant, public, taken
+from .._signatures import rules_of
 from .card import ModelCard
 
 if TYPE_CHECKING:
@@ -193,7 +194,9 @@ def load(name: str, *, weights: str | os.PathLike | None = None, **options: obje
     Raises
     ------
     ModelError
-        If there is no such model, or it has no such option or value.
+        If there is no such model, or it has no such option.
+    ArgumentError
+        If an option is of another type or range than the builder's signature says.
     WeightsError
         If the weights are missing, damaged, of another model, or would need code to be read.
 
@@ -213,6 +216,8 @@ def load(name: str, *, weights: str | os.PathLike | None = None, **options: obje
         raise ModelError(
             f"Model {name!r} has no option {unknown[0]!r}. {meant(unknown[0], [*entry.options, 'weights'])}"
         )
+    rules = {option: rule for option, rule in rules_of(entry.build).items() if option in options}
+    options = taken(name, options, rules)
     if weights is not None and not entry.card.needs_weights:
         raise ModelError(f"Model {name!r} has no weights. Leave out weights={os.fspath(weights)!r}.")
     encoder = entry.build(entry.card, weights, **options)

@@ -123,9 +123,7 @@ class ResNet50Encoder(Encoder):
 
     def __init__(self, card: ModelCard, *, n_components: int = 9) -> None:
         super().__init__()
-        if int(n_components) != n_components or n_components < 1:
-            raise ModelError(f"Model {card.name!r} has no n_components={n_components!r}; pass a whole number above 0.")
-        self.card, self.options = card, {"n_components": int(n_components)}
+        self.card, self.options = card, {"n_components": n_components}
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = ResNet50()
 

@@ -99,10 +99,6 @@ class VirTuesEncoder(Encoder):
         nuclear: Literal["histone"] | None = None,
     ) -> None:
         super().__init__()
-        if recipe not in ("released", "paper"):
-            raise ModelError(f"Model {card.name!r} has no recipe={recipe!r}; pass 'released' or 'paper'.")
-        if nuclear not in (None, "histone"):
-            raise ModelError(f"Model {card.name!r} has no nuclear={nuclear!r}; pass 'histone' or None.")
         self.card = card
         self.options = {"recipe": recipe, "nuclear": nuclear}
         with torch.device("meta"):  # the weights come next, so none are made up here

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _disk
 from .._errors import RunError, SpatialfmError, TableError
+from .._public import public
 
 N_MEASURED = 200  # queries that the recall of the graph is measured on
 
@@ -56,9 +57,14 @@ class Index:
     preparation: str = ""
     patients: np.ndarray | None = None
 
+    @public
     def save(self, path: str | Path) -> None:
         """Write to a file (``.npz``), beside and renamed; the graph of an approximate index is made anew on loading."""
         path = Path(path)
+        if path.is_dir():
+            raise RunError(
+                f"Cannot write the index to {path}: it is a folder. Pass a file in it, {path / 'index.npz'}."
+            )
         note = {"metric": self.metric, "use_rep": self.use_rep, "method": self.method, "made": self.made}
         note["preparation"] = self.preparation
         arrays = {"values": self.values, "names": np.asarray(self.names, dtype=str), "center": self.center}
@@ -75,6 +81,7 @@ class Index:
             ) from error
 
     @classmethod
+    @public
     def load(cls, path: str | Path) -> Index:
         """Read what `save` wrote.
 
@@ -100,7 +107,9 @@ class Index:
             if index.values.shape != (len(index.names), len(index.center)) or not np.isfinite(index.values).all():
                 raise ValueError("its arrays do not fit each other")
         except Exception as error:  # whatever numpy, zipfile and json make of other files
-            raise TableError(f"{path} is no index: {error}. Write one with index.save(path).") from error
+            # numpy's own advice on such a file is to run the code in it
+            reason = "it is no archive of arrays" if "pickle" in str(error) else str(error) or type(error).__name__
+            raise TableError(f"{path} is no index: {reason}. Write one with index.save(path).") from error
         return index if method == "exact" else with_graph(index, method, 0)
 
 
