@@ -71,6 +71,8 @@ class Reference:
     texts: tuple[str, ...] = ()  # of codes, what they stand for
     exempt: np.ndarray | None = field(default=None, repr=False)  # (n, .) what it was predicted from, and the outcome
     place: str = ""  # "obs:risk_group", where the table has it; empty in memory
+    finer: np.ndarray | None = field(default=None, repr=False)  # (n,) what groups were merged or cut from
+    calculated: bool = False  # from several, and maybe from columns that are nobody's
 
     @cached_property
     def looked_up(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -87,7 +89,7 @@ class Reference:
     @property
     def nbytes(self) -> int:
         """Size."""
-        return 4 * self.values.nbytes + (0 if self.exempt is None else self.exempt.nbytes)
+        return 4 * self.values.nbytes + sum(part.nbytes for part in (self.exempt, self.finer) if part is not None)
 
 
 _memory: list[Reference] = []
@@ -106,6 +108,7 @@ def remember(
     patients: Iterable[object] | None = None,
     exempt: np.ndarray | None = None,
     place: str | None = None,
+    finer: np.ndarray | None = None,
 ) -> None:
     """Keep what a column was made of, in memory and, with `table`, beside the column.
 
@@ -122,12 +125,16 @@ def remember(
         model of few, and the outcome itself.
     place
         ``"obs:<column>"`` or ``"X:<column>"``; default: the name of `values` in ``obs``.
+    finer
+        ``(n,)`` numbers that groups were cut from, or codes of the groups that an outcome merged: these are as they
+        were, and finer than what was made of them.
     """
     place = place or f"obs:{values.name}"
     numbers, groups, texts = numbers_of(values)
     aliases = None if patients is None else name_hashes(patients)
     origin = replace(origin, column=origin.column or place.split(":", 1)[1])
-    found = Reference(origin, name_hashes(values.index), aliases, numbers, groups, texts, exempt, "")
+    finer = None if finer is None else np.asarray(finer, float)
+    found = Reference(origin, name_hashes(values.index), aliases, numbers, groups, texts, exempt, "", finer)
     _keep(found)
     if table is not None:
         write_origin(table, replace(found, place=place))
@@ -140,6 +147,12 @@ def _keep(found: Reference) -> None:
     _memory.append(found)
     while len(_memory) > MOST_KEPT or (len(_memory) > 1 and sum(one.nbytes for one in _memory) > MOST_BYTES):
         _memory.pop(0)
+
+
+def keep(found: Iterable[Reference]) -> None:
+    """Take references into the session's memory, as of a column that was calculated from others."""
+    for one in found:
+        _keep(one)
 
 
 def _same(one: np.ndarray, two: np.ndarray) -> bool:
@@ -213,8 +226,7 @@ def _stored(one: Reference) -> dict[str, object]:
     found |= {"rows": one.rows.view(np.int64), "values": one.values}
     if one.aliases is not None:
         found["aliases"] = one.aliases.view(np.int64)
-    if one.exempt is not None:
-        found["exempt"] = np.asarray(one.exempt, float)
+    found |= {name: np.asarray(part, float) for name in ("exempt", "finer") if (part := getattr(one, name)) is not None}
     return found
 
 
@@ -227,11 +239,11 @@ def _read(table: AnnData, stored: Mapping[str, object]) -> Reference | None:
         rows = np.ascontiguousarray(stored["rows"]).astype(np.int64).view(np.uint64)
         aliases = stored.get("aliases")
         aliases = None if aliases is None else np.ascontiguousarray(aliases).astype(np.int64).view(np.uint64)
-        exempt = stored.get("exempt")
-        return Reference(
-            origin, rows, aliases, np.asarray(stored["values"], float), groups, texts,
-            None if exempt is None else np.asarray(exempt, float), place,
-        )  # fmt: skip
+        exempt, finer = (
+            None if (part := stored.get(name)) is None else np.asarray(part, float) for name in ("exempt", "finer")
+        )
+        values = np.asarray(stored["values"], float)
+        return Reference(origin, rows, aliases, values, groups, texts, exempt, place, finer)
     values = column_at(table, place)
     if values is None:
         return None

@@ -1,24 +1,33 @@
-"""Whether a column is one that is remembered: the same, its groups merged or renamed, its values cut or in ranks.
+"""Whether a column is one that is remembered: its groups merged, split or renamed, its values cut or in ranks.
 
 A column is held against what is remembered on the rows that both have, by name, else in their order, else by its
 numbers. It is known where it follows from the remembered one, and where that could not be chance: there are many more
-ways to deal its values out to the rows than there are columns in memory.
+ways to deal its values out to the rows than there are columns in memory (:mod:`spatialfm._origin_chance`). Where chance
+would do it in one of some hundred columns, it is said that it may be.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammaln
 
 from ._origin import FEW, MOST_ROWS, Origin, Reference, name_hashes, numbers_of
+from ._origin_chance import NEVER, is_function, log_binomial, log_maps, log_ways, of_groups, of_numbers
 
 TOLD_BY_LABELS = ("composition", "order")  # groups of patients that may be found twice, for they are there
 BY_CHANCE = np.log(1e4)  # one column in so many, for each that is remembered, may be known by mistake
+MAY_BE = np.log(100)  # the same where it is only said that it may be
 SAME_NUMBERS = 3  # equal floats of one row each that are no chance
+MOST_LEVELS = 12  # of a column by which groups may have been split
+MOST_SPLIT = 2000  # rows up to which that is tried
+MOST_MOVED = 0.1  # share of the rows that may have been put into another group
+
+
+Shared = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -27,9 +36,32 @@ class Known:
 
     origin: Origin
     n: int  # rows that are those of the record
+    sure: bool = True  # or such as chance makes in few rows, or another cut of the same values
 
 
-def recognise(values: pd.Series, ids: Sequence[np.ndarray], references: Sequence[Reference], place: str) -> list[Known]:
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table as they are looked up: names, how often each was there before, and levels that may split them."""
+
+    names: list[tuple[np.ndarray, np.ndarray]]
+    splits: Sequence[np.ndarray] = ()  # (n,) codes each, -1 where missing
+    found: dict[int, tuple[Reference, list[Shared]]] = field(default_factory=dict, repr=False)  # looked up before
+
+    def shared(self, one: Reference) -> list[Shared]:
+        """Rows that a reference has as well, by each of their names: mine, theirs, and the turn of each."""
+        if id(one) not in self.found:
+            self.found[id(one)] = one, _shared(self.names, one)
+        return self.found[id(one)][1]
+
+
+def rows_of(index: pd.Index, ids: Sequence[np.ndarray]) -> Rows:
+    """Rows by the names of an index, and by further ones."""
+    return Rows([(hashes, _turn(hashes)) for hashes in (name_hashes(index), *ids)])
+
+
+def recognise(
+    values: pd.Series, ids: Sequence[np.ndarray] | Rows, references: Sequence[Reference], place: str
+) -> list[Known]:
     """What a column follows from.
 
     Parameters
@@ -37,7 +69,8 @@ def recognise(values: pd.Series, ids: Sequence[np.ndarray], references: Sequence
     values
         The column, indexed by names of rows.
     ids
-        Further names of the rows, as of their patients.
+        Further names of the rows, as of their patients; or the rows, with codes of columns within whose levels it may
+        follow.
     references
         What it is held against.
     place
@@ -58,74 +91,194 @@ def recognise(values: pd.Series, ids: Sequence[np.ndarray], references: Sequence
         return []
     numbers, _, texts = numbers_of(values)
     labels = label_hashes(numbers, texts)
-    names = [(hashes, _turn(hashes)) for hashes in (name_hashes(values.index), *ids)]
-    guard = BY_CHANCE + np.log(len(references))
-    found: dict[Origin, int] = {}
+    rows = ids if isinstance(ids, Rows) else rows_of(values.index, ids)
+    near = {(one.values.tobytes(), one.rows.tobytes()) for one in references if _is_near(rows, one)}
+    chance = np.log(max(len(near), 1))
+    found: dict[Origin, Known] = {}
     for one in references:
         same_place = bool(one.place) and one.place == place
-        if one.origin.how in TOLD_BY_LABELS and not same_place and not one.groups:
+        by_labels = one.origin.how in TOLD_BY_LABELS and not same_place
+        if by_labels and not one.groups:
             continue
-        also = labels if one.origin.how in TOLD_BY_LABELS and not same_place else None
-        n = _rows_known(numbers, names, one, 0.0 if same_place else guard, also)
-        if not n and same_place and one.groups and one.texts and _renamed(names, one, texts):
-            n = len(numbers)
-        if n:
-            found[one.origin] = max(n, found.get(one.origin, 0))
-    return [Known(origin, n) for origin, n in found.items()]
+        n, sure = _known_rows(numbers, labels, texts, rows, one, chance, same_place, by_labels)
+        if not n and same_place and one.groups and one.texts and _renamed(rows, one, texts):
+            n, sure = len(numbers), True
+        earlier = found.get(one.origin)
+        if n and (earlier is None or (sure, n) > (earlier.sure, earlier.n)):
+            found[one.origin] = Known(one.origin, n, sure)
+    certain = [one for one in found.values() if one.sure]
+    return certain or list(found.values())
 
 
-def _rows_known(
-    numbers: np.ndarray,
-    names: Sequence[tuple[np.ndarray, np.ndarray]],
-    one: Reference,
-    guard: float,
-    labels: np.ndarray | None,
-) -> int:
-    """Rows on which the column follows from the remembered one; 0 where it does not."""
-    for theirs, rows in one.looked_up:
+def _is_near(rows: Rows, one: Reference) -> bool:
+    """Whether a reference is of some of these rows: only such can be known by mistake."""
+    return any(len(at) >= 2 for _, at, _ in rows.shared(one)) or len(rows.names[0][0]) == len(one.values)
+
+
+def _shared(names: Sequence[tuple[np.ndarray, np.ndarray]], one: Reference) -> list[Shared]:
+    found = []
+    for theirs, order in one.looked_up:
         for mine, turn in names:
             at = np.minimum(np.searchsorted(theirs, mine), len(theirs) - 1)
-            there = theirs[at] == mine
-            if there.sum() >= 2 and (n := _by_name(numbers, turn, there, rows[at], one, guard, labels)):
-                return n
-    if (
-        labels is None
-        and len(numbers) == len(one.values)
-        and follows(one.values, numbers, one.groups, max(guard, BY_CHANCE), one.exempt)
-    ):
-        return len(numbers)
-    return 0 if one.groups or len(numbers) > MOST_ROWS else _same_numbers(numbers, one.values)
+            there = np.flatnonzero(theirs[at] == mine)
+            if len(there) >= 2:
+                found.append((there, order[at[there]], turn[there]))
+    return found
 
 
-def _renamed(names: Sequence[tuple[np.ndarray, np.ndarray]], one: Reference, texts: Sequence[str]) -> bool:
-    """Whether a table's own groups are still there, though its rows are called otherwise, and others in number."""
-    there = any(np.isin(mine, theirs).any() for mine, _ in names for theirs, _ in one.looked_up)
-    return not there and 0 < len(texts) and set(texts) <= set(one.texts)
-
-
-def _by_name(
+def _known_rows(
     numbers: np.ndarray,
-    turn: np.ndarray,
-    there: np.ndarray,
-    at: np.ndarray,
+    labels: np.ndarray,
+    texts: Sequence[str],
+    rows: Rows,
     one: Reference,
-    guard: float,
-    labels: np.ndarray | None,
-) -> int:
-    remembered = one.values[at]
-    if not one.groups:
-        equal = there & np.isclose(numbers, remembered, rtol=1e-6, atol=0)
-        if len(np.unique(numbers[equal])) >= SAME_NUMBERS and len(np.unique(remembered[equal])) > FEW // 4:
-            return int(equal.sum())
-    total = 0
-    for number in range(min(int(turn[there].max()), 2) + 1):
-        rows = there & (turn == number)
-        if labels is not None and not (label_hashes(remembered[rows], one.texts) == labels[rows]).all():
+    chance: float,
+    same_place: bool,
+    by_labels: bool,
+) -> tuple[int, bool]:
+    """Rows on which the column follows from the remembered one, 0 where it does not; and whether that is sure."""
+    may = 0
+    for there, at, turn in rows.shared(one):
+        remembered, mine, sure = one.values[at], numbers[there], 0
+        if not one.groups and not by_labels:
+            equal = np.isclose(mine, remembered, rtol=1e-6, atol=0)
+            if len(np.unique(mine[equal])) >= SAME_NUMBERS and len(np.unique(remembered[equal])) > FEW // 4:
+                return int(equal.sum()), True
+        for number in range(min(int(turn.max()), 2) + 1):
+            part = turn == number
+            same = one.groups and bool((label_hashes(remembered[part], one.texts) == labels[there[part]]).all())
+            named = _by_name(remembered[part], mine[part], one.texts, texts) if one.groups and not same else NEVER
+            sides = _Sides(one, at[part], mine[part], same, [split[there[part]] for split in rows.splits])
+            if by_labels and not same:
+                evidence, may_only = named, False
+            elif same_place and sides.as_it_is():
+                evidence, may_only = np.inf, False
+            else:
+                evidence, may_only = max((named, False), sides.evidence())
+            if evidence >= BY_CHANCE + chance and not may_only:
+                sure += int(part.sum())
+            elif evidence >= MAY_BE + chance and not by_labels:
+                may = max(may, int(part.sum()))
+        if sure:
+            return sure, True
+    if may or by_labels:
+        return may, False
+    if len(numbers) == len(one.values):
+        evidence, may_only = _Sides(one, np.arange(len(numbers)), numbers, False, []).evidence()
+        if evidence >= BY_CHANCE + chance and not may_only:
+            return len(numbers), True
+    n = 0 if one.groups or len(numbers) > MOST_ROWS else _same_numbers(numbers, one.values)
+    return n, n > 0
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """A remembered column and another, on rows that both have."""
+
+    one: Reference
+    at: np.ndarray
+    values: np.ndarray
+    same_names: bool
+    splits: Sequence[np.ndarray]
+
+    def as_it_is(self) -> bool:
+        """Whether the values follow from the remembered ones."""
+        made, both = self.one.values[self.at], self._both()
+        return both.sum() >= 2 and _follow(self.one.groups, True)(made[both], self.values[both]) > NEVER
+
+    def _both(self) -> np.ndarray:
+        return ~(np.isnan(self.one.values[self.at]) | np.isnan(self.values))
+
+    def evidence(self) -> tuple[float, bool]:
+        """Evidence that the values were made from the remembered ones; and whether they need not have been."""
+        one, both = self.one, self._both()
+        made, values = one.values[self.at][both], self.values[both]
+        if len(made) < 2:
+            return NEVER, False
+        follow = _follow(one.groups, self.same_names)
+        found = follow(made, values)
+        if len(made) <= MOST_SPLIT and found < BY_CHANCE * 2:
+            # many columns that may split are many ways
+            within = [_within(follow, made, values, split[both]) for split in self.splits]
+            found = max([found, *(part - np.log(len(within)) for part in within)])
+        split = of_groups(values, made) if one.groups and len(np.unique(values)) <= len(values) / 2 else NEVER
+        if one.groups and len(made) <= MOST_SPLIT and max(found, split) == NEVER:
+            return _but_for_some(made, values), True
+        if one.exempt is not None and max(found, split) > NEVER and self._as_close(both, values, max(found, split)):
+            return NEVER, False
+        if split <= found or one.finer is None:
+            return max(found, split), False
+        return self._finer(both, values, split)
+
+    def _as_close(self, both: np.ndarray, values: np.ndarray, found: float) -> bool:
+        """Whether what a model was made of explains the values as well as what it made."""
+        columns = [column for column in self.one.exempt[self.at][both].T if np.isfinite(column).all()]
+        return any(_monotone(column, values) or of_numbers(column, values, FEW // 2) >= found for column in columns)
+
+    def _finer(self, both: np.ndarray, values: np.ndarray, split: float) -> tuple[float, bool]:
+        """Of groups that are finer than those that an outcome made: not so where they are what these were made of."""
+        finer = self.one.finer[self.at][both]
+        rows = ~np.isnan(finer)
+        finer, values = finer[rows], values[rows]
+        if len(np.unique(finer)) > min(FEW, len(finer) / 3):  # numbers that were cut: there may be other cuts
+            return split, of_numbers(finer, values, FEW) > MAY_BE
+        if is_function(finer, values):
+            return (NEVER, False) if is_function(values, finer) else (split, True)
+        return split, False
+
+
+def _follow(groups: bool, same_names: bool) -> Callable[[np.ndarray, np.ndarray], float]:
+    if groups:
+        return lambda made, values: of_groups(made, values, same_names)
+    return lambda made, values: of_numbers(made, values, FEW // 2)
+
+
+def _within(
+    follow: Callable[[np.ndarray, np.ndarray], float], made: np.ndarray, values: np.ndarray, split: np.ndarray
+) -> float:
+    """The same within each level of another column: groups that were split, or cut in each level elsewhere."""
+    total = NEVER
+    for level in np.unique(split):
+        rows = split == level
+        if len(np.unique(values[rows])) < 2:
             continue
-        exempt = None if one.exempt is None else one.exempt[at[rows]]
-        if follows(remembered[rows], numbers[rows], one.groups, guard, exempt):
-            total += int(rows.sum())
+        evidence = follow(made[rows], values[rows])
+        if evidence == NEVER:
+            return NEVER
+        total = max(total, 0.0) + evidence
     return total
+
+
+def _by_name(made: np.ndarray, values: np.ndarray, texts: Sequence[str], mine: Sequence[str]) -> float:
+    """Evidence where each level names the group that it is a part of, as in "2_female"."""
+    both = ~(np.isnan(made) | np.isnan(values))
+    made, values = made[both], values[both]
+    if len(values) < 2 or not texts or not mine or not is_function(values, made):
+        return NEVER
+    pairs = np.unique(np.column_stack([values, made]), axis=0).astype(int)
+    if len(pairs) > len(values) / 2:
+        return NEVER
+    words = [(set(re.split(r"[^0-9A-Za-z]+", mine[value])), texts[group]) for value, group in pairs]
+    named = all(text in level or text == mine[value] for (level, text), (value, _) in zip(words, pairs, strict=True))
+    return of_groups(made, made, same_names=True) if named else NEVER
+
+
+def _but_for_some(made: np.ndarray, values: np.ndarray) -> float:
+    """Evidence where a few rows were put elsewhere by hand."""
+    (groups, one), (levels, two) = (np.unique(part, return_inverse=True) for part in (made, values))
+    counts = np.zeros((len(groups), len(levels)), int)
+    np.add.at(counts, (one, two), 1)
+    moved, k = int(counts.sum() - counts.max(axis=1).sum()), counts.shape[1]
+    if k < 2 or not 0 < moved <= len(made) * MOST_MOVED or len(np.unique(counts.argmax(axis=1))) < k:
+        return NEVER
+    sizes = np.bincount(counts.argmax(axis=1), weights=counts.sum(axis=1), minlength=k)
+    return log_ways(sizes) - log_maps(len(counts), k) - float(log_binomial(len(made), moved)) - moved * np.log(k)
+
+
+def _renamed(rows: Rows, one: Reference, texts: Sequence[str]) -> bool:
+    """Whether a table's own groups are still there, though its rows are called otherwise, and others in number."""
+    there = any(np.isin(mine, theirs).any() for mine, _ in rows.names for theirs, _ in one.looked_up)
+    return not there and 0 < len(texts) and set(texts) <= set(one.texts)
 
 
 def _turn(names: np.ndarray) -> np.ndarray:
@@ -135,24 +288,6 @@ def _turn(names: np.ndarray) -> np.ndarray:
     return pd.Series(names).groupby(names).cumcount().to_numpy()
 
 
-def follows(
-    made: np.ndarray, values: np.ndarray, groups: bool, guard: float = BY_CHANCE, exempt: np.ndarray | None = None
-) -> bool:
-    """Whether `values` ``(n,)`` are a function of `made`: of groups any, of numbers one that rises, falls or cuts."""
-    both = ~(np.isnan(made) | np.isnan(values))
-    made, values = made[both], values[both]
-    if len(made) < 2:
-        return False
-    counts = np.unique(values, return_counts=True)[1]
-    rules = len(np.unique(made)) * np.log(len(counts)) if groups and guard else 0.0  # ways to name groups anew
-    if len(counts) < 2 or _log_ways(counts) - rules < guard:
-        return False
-    if not (_of_groups(made, values) if groups else _of_numbers(made, values)):
-        return False
-    columns = [] if exempt is None else exempt[both].T
-    return not any(_of_numbers(column, values) for column in columns if np.isfinite(column).all())
-
-
 def label_hashes(codes: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     """Hashes ``(n,)`` of what codes stand for; of numbers without names, of the numbers."""
     levels, place = np.unique(codes, return_inverse=True)
@@ -160,27 +295,15 @@ def label_hashes(codes: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     return name_hashes(words)[place]
 
 
-def _log_ways(counts: np.ndarray) -> float:
-    """Logarithm of the number of ways to deal groups of these sizes out to the rows, whatever they are called."""
-    names = gammaln(len(counts) + 1) if len(counts) <= FEW else 0.0
-    return float(gammaln(counts.sum() + 1) - gammaln(counts + 1).sum() - names)
-
-
-def _of_groups(made: np.ndarray, values: np.ndarray) -> bool:
-    order = np.argsort(made, kind="stable")
-    same = np.diff(made[order]) == 0
-    return not (np.diff(values[order])[same] != 0).any()
-
-
-def _of_numbers(made: np.ndarray, values: np.ndarray) -> bool:
-    if not _of_groups(made, values):
+def _monotone(made: np.ndarray, values: np.ndarray) -> bool:
+    """Whether values follow the order of others, or lie in it in one piece each."""
+    if not is_function(made, values):
         return False
-    ordered = values[np.argsort(made, kind="stable")]
-    steps = np.diff(ordered)
-    if (steps >= 0).all() or (steps <= 0).all():
-        return True
-    # groups without order: each in one piece
-    return len(np.unique(values)) <= FEW // 2 and int((steps != 0).sum()) == len(np.unique(values)) - 1
+    steps = np.diff(values[np.argsort(made, kind="stable")])
+    levels = len(np.unique(values))
+    return bool((steps >= 0).all() or (steps <= 0).all()) or (
+        levels <= FEW // 2 and int((steps != 0).sum()) == levels - 1
+    )
 
 
 def _same_numbers(values: np.ndarray, made: np.ndarray) -> int:

@@ -66,6 +66,14 @@ def made_of_fractions(table: AnnData, group_key: str) -> str:
     return ""
 
 
+def fractions_of(table: AnnData, key: str | None = None) -> str:
+    """What a table of patients holds the fractions of, in words; of a column of ``obs`` nothing."""
+    if key is not None and key in table.obs:
+        return ""
+    kind = table.uns.get("composition", {}).get("params", {}).get("cluster_key", "")
+    return f"the fractions of {kind!r}" if kind else "the composition"
+
+
 def say(text: str, compared: str) -> None:
     """Warn that there are no p-values, and why."""
     if text:

@@ -16,6 +16,7 @@ from .._origin import Origin, patient_names, remember
 from .._public import public
 from .._storable import default_key, write_uns
 from ._check import check_anndata
+from ._circular import fractions_of
 from ._logrank import logrank_test
 from ._outcome import EventValue, OnMissing, column_as, event_text, read_outcome, value_column
 from ._replaced import remove_earlier
@@ -195,8 +196,10 @@ def cut_point(
     groups = pd.Categorical.from_codes(codes, ["low", "high"], ordered=True)
     name = default_key(f"{key}_group") if key_added is None else key_added
     found = pd.Series(groups, index=samples.obs_names, name=name)
-    made = Origin("cut_point", "selected", (time_key, event_key))
-    remember(None if copy else samples, made, found, patients=patient_names(samples))
+    cut_from = np.full(samples.n_obs, np.nan)
+    cut_from[outcome.columns[_ROW]] = values
+    made = Origin("cut_point", "selected", (time_key, event_key), of=fractions_of(samples, key))
+    remember(None if copy else samples, made, found, patients=patient_names(samples), finer=cut_from)
     if copy:
         return {**result, "groups": found.rename(None)}
     remove_earlier(samples, name, groups)

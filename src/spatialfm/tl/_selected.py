@@ -11,8 +11,9 @@ import pandas as pd
 
 from .._errors import SpatialfmError, SurvivalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
-from .._origin import MOST_ROWS, Origin, known, name_hashes, numbers_of, patient_names, remember
-from .._origin_match import Known, recognise
+from .._origin import MOST_ROWS, Origin, keep, known, name_hashes, numbers_of, patient_names, remember
+from .._origin_match import MOST_SPLIT, Known, recognise, rows_of
+from .._origin_mixed import calculated, divided, splits_of
 from ._patient_names import like_patients
 
 if TYPE_CHECKING:
@@ -34,6 +35,14 @@ WHOLE = {
 }
 
 
+WRITES = {  # names that columns have by default, and who writes them
+    "risk_group": "stratify",
+    "signature_score": "score_signatures",
+    "coxnet": "coxnet",
+    "survival_forest": "survival_forest",
+}
+
+
 @dataclass(frozen=True)
 class Selected:
     """What a record says of the columns that a result rests on."""
@@ -48,7 +57,19 @@ def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[
     if not references:
         return {}
     ids = [name_hashes(table.obs[key]) for key in (PATIENT_KEY, *like_patients(table.obs)) if key in table.obs]
-    found = {place: recognise(values, ids, references, place) for place, values in columns.items()}
+    rows, several = rows_of(table.obs_names, ids), table.n_obs <= MOST_SPLIT
+    if several:
+        made = [
+            one
+            for some in calculated(columns_of(table, table.obs) | dict(columns), rows, references).values()
+            for one in some
+        ]
+        keep(made)
+        references = [*references, *made]
+        rows = replace(rows, splits=splits_of(table.obs, rows, references))
+    found = {place: recognise(values, rows, references, place) for place, values in columns.items()}
+    if several:
+        found |= {place: divided(columns[place], rows, references) for place, some in found.items() if not some}
     return {place: some for place, some in found.items() if some}
 
 
@@ -132,16 +153,19 @@ def check_selected(
     """
     if on_selected not in ("raise", "mark", None):
         raise error(f'on_selected={on_selected!r} is not known. Pass "raise" or "mark".')
-    made, external = [], []
-    for place, found in origins(table, columns).items():
+    made, perhaps, external = [], [], []
+    known_places = origins(table, columns)
+    for place, found in known_places.items():
         for one in found:
             named = one.origin.how == "order" and (ordered is True or (ordered and columns[place].nunique() > 2))
             if one.origin.uses_outcome or named:
-                made.append((place, one))
-            elif one.origin.how == "elsewhere":
+                (made if one.sure else perhaps).append((place, one))
+            elif one.origin.how == "elsewhere" and one.sure:
                 external.append((place, one))
     if not made:
-        return Selected(said(external), False)
+        unknown = of_unknown_origin(table, [place for place in columns if place not in known_places])
+        _say_doubts(said(perhaps), unknown)
+        return Selected("; ".join(filter(None, [said([*perhaps, *external]), *unknown])), False)
     text = said(made)
     if on_selected == "raise":
         place, one = made[0]
@@ -170,7 +194,35 @@ def with_doubt(selected: Selected, doubts: list[str]) -> list[str]:
 
 def said(made: Iterable[tuple[str, Known]]) -> str:
     """One sentence for a record or a figure."""
-    return "; ".join(dict.fromkeys(f"{_at(place)}: {one.origin}" for place, one in made))
+    return "; ".join(
+        dict.fromkeys(f"{_at(place)}: {'' if one.sure else 'perhaps '}{one.origin}" for place, one in made)
+    )
+
+
+def of_unknown_origin(table: AnnData, places: Iterable[str]) -> list[str]:
+    """What to say of columns that are called as this package calls what it writes, without a record of it."""
+    found = []
+    for place in places:
+        name = place.removeprefix("obs:")
+        cut = name.removesuffix("_group")
+        maker = WRITES.get(name) or ("cut_point" if cut != name and cut in {*table.obs, *table.var_names} else None)
+        if maker is not None and place != name and name not in table.uns and "cut_points" not in table.uns:
+            found.append(f"{_at(place)}: of unknown origin, called as sfm.tl.{maker} calls what it writes")
+    return found
+
+
+def _say_doubts(perhaps: str, unknown: list[str]) -> None:
+    if perhaps:
+        warn(
+            f"{perhaps}. Too few rows, or too near to what else there is, to tell: if it was, no test that takes it for "
+            "given holds; if it was not, nothing is wrong."
+        )
+    if unknown:
+        warn(
+            f"{'; '.join(unknown)}. No record came with it, as none does with a CSV: if an outcome of these patients "
+            "made it, no test that takes it for given holds. Tables that are kept as .h5ad or .zarr bring the record; a "
+            "column that no outcome made can have another name."
+        )
 
 
 def check_cases(

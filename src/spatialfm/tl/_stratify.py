@@ -15,6 +15,7 @@ from .._origin import Origin, patient_names, remember
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, check_split, listed
+from ._circular import fractions_of
 from ._logrank import logrank_parts
 from ._outcome import EventValue, OnMissing, Outcome, column_as, event_text, observed_expected, read_outcome
 from ._replaced import remove_earlier
@@ -172,7 +173,8 @@ def stratify(
     )
     _explain(decides, groups)
     for origin in _origins(samples, decides, time_key, event_key):
-        remember(None if copy else samples, origin, groups, patients=patient_names(samples))
+        finer = clusters[at] if origin.how == "selected" else None
+        remember(None if copy else samples, origin, groups, patients=patient_names(samples), finer=finer)
     if copy:
         return groups
 
@@ -370,8 +372,7 @@ def _events(outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _origins(samples: AnnData, decides: str, time_key: str | None, event_key: str | None) -> list[Origin]:
     """What the groups were made of."""
-    kind = samples.uns.get("composition", {}).get("params", {}).get("cluster_key", "")
-    found = [Origin("stratify", "composition", of=f"the fractions of {kind!r}" if kind else "the composition")]
+    found = [Origin("stratify", "composition", of=fractions_of(samples))]
     how = {"order": "order", "partition": "selected", "others' partition": "held out"}.get(decides)
     if how is not None:
         found.append(Origin("stratify", how, (str(time_key), str(event_key))))

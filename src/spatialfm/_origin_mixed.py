@@ -1,0 +1,158 @@
+"""Columns that were calculated from several remembered ones: sums, means, products, ratios, and their cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from ._origin import Reference, numbers_of
+from ._origin_chance import log_separable, log_ways
+from ._origin_match import BY_CHANCE, MOST_LEVELS, Known, Rows, _monotone, recognise
+
+SPARE = 8  # rows more than columns, so that a sum without remainder is no chance
+NOTHING = 1e-5  # remainder of a sum, of the column's standard deviation
+MOST_MADE, MOST_PLANE, MOST_SPLITS = 30, 8, 40  # remembered columns that are tried together; columns that may split
+
+
+def splits_of(frame: pd.DataFrame, rows: Rows, references: Sequence[Reference]) -> list[np.ndarray]:
+    """Codes ``(n,)`` of columns of few levels, and of remembered groups: by these others may have been split."""
+    found = [pd.factorize(column)[0] for name in frame if 2 <= (column := frame[name]).nunique() <= MOST_LEVELS]
+    made = [pd.factorize(aligned(rows, one))[0] for one in references if one.groups]
+    return ([codes for codes in made if codes.max(initial=-1) >= 1] + found)[:MOST_SPLITS]
+
+
+def aligned(rows: Rows, one: Reference) -> np.ndarray:
+    """Values ``(n,)`` of a reference on these rows, NaN where it has none."""
+    found = np.full(len(rows.names[0][0]), np.nan)
+    for there, at, turn in rows.shared(one):
+        fresh = (turn == 0) & np.isnan(found[there])
+        found[there[fresh]] = one.values[at[fresh]]
+    return found
+
+
+def calculated(
+    columns: Mapping[str, pd.Series], rows: Rows, references: Sequence[Reference]
+) -> dict[str, list[Reference]]:
+    """Columns of numbers that follow from several remembered ones, and what they are from now on remembered as.
+
+    A column may hold others that are nobody's, as the age: those that stand before it, since what was calculated
+    is written after what it was calculated from.
+    """
+    made = _made(rows, references)
+    if not made:
+        return {}
+    together, found, others = np.column_stack([values for values, _ in made]), {}, []
+    for place, column in columns.items():
+        if column.dtype.kind not in "iufb":
+            continue
+        numbers, groups, _ = numbers_of(column)
+        if groups or np.isnan(numbers).mean() > 0.5 or recognise(column, rows, references, place):
+            continue
+        before = np.column_stack(others) if others else np.empty((len(numbers), 0))
+        needed = _needed(numbers, together, before)
+        if needed:
+            as_now = {"rows": rows.names[0][0], "aliases": None, "values": numbers, "groups": False, "texts": ()}
+            as_now |= {"exempt": before if before.shape[1] else None, "place": "", "finer": None, "calculated": True}
+            of = {made[i][1].origin: made[i][1] for i in needed}
+            found[place] = [replace(one, **as_now) for one in of.values()]
+        else:
+            others.append(numbers)
+    return found
+
+
+def _made(rows: Rows, references: Sequence[Reference]) -> list[tuple[np.ndarray, Reference]]:
+    found: list[tuple[np.ndarray, Reference]] = []
+    for one in reversed([one for one in references if not (one.groups or one.calculated) and one.origin.outcome]):
+        values = aligned(rows, one)
+        known = ~np.isnan(values)
+        same = any(np.array_equal(values, other, equal_nan=True) for other, _ in found)
+        if known.mean() >= 0.5 and np.ptp(values[known]) > 0 and not same:
+            found.append((values, one))
+    return found[:MOST_MADE]
+
+
+def _needed(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int]:
+    """Which of the made columns a sum (or a product of powers) without remainder needs; none where there is no such."""
+    for scale in (lambda part: part, _logarithms):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            one, two, three = scale(values[:, None]), scale(made), scale(others)
+        if one is None or two is None or not two.shape[1]:
+            continue
+        three = np.empty((len(values), 0)) if three is None else three
+        both = np.isfinite(one[:, 0]) & np.isfinite(two).all(axis=1)
+        three = three[:, np.isfinite(three[both]).all(axis=0)]
+        room = int(both.sum()) - SPARE - 1
+        two, three = two[:, : max(room, 0)], three[:, : max(room - two.shape[1], 0)]
+        if not two.shape[1]:
+            continue
+        target, two, three = one[both, 0], two[both], three[both]
+        if not three.shape[1] or not _sums_to(target, three):
+            if _sums_to(target, two):
+                return _least(target, two, np.empty((len(target), 0)))
+            if _sums_to(target, np.column_stack([two, three])):
+                return _least(target, two, three)
+    return []
+
+
+def _logarithms(columns: np.ndarray) -> np.ndarray | None:
+    """Logarithms of sizes; None where a column holds 0."""
+    finite = np.where(np.isnan(columns), 1.0, columns)
+    return np.log(np.abs(columns)) if (finite != 0).all() else None
+
+
+def _sums_to(target: np.ndarray, columns: np.ndarray) -> bool:
+    if np.std(target) == 0:
+        return False
+    scale = columns.std(axis=0)
+    design = np.column_stack([np.ones(len(target)), (columns - columns.mean(axis=0)) / np.where(scale > 0, scale, 1.0)])
+    weights = np.linalg.lstsq(design, target, rcond=None)[0]
+    return bool(np.abs(target - design @ weights).max() <= NOTHING * np.std(target))
+
+
+def _least(target: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int]:
+    kept = list(range(made.shape[1]))
+    for i in range(made.shape[1]):
+        fewer = [j for j in kept if j != i]
+        if _sums_to(target, np.column_stack([made[:, fewer], others])):
+            kept = fewer
+    return kept
+
+
+def divided(values: pd.Series, rows: Rows, references: Sequence[Reference]) -> list[Known]:
+    """Whose numbers, taken together, divide two groups without exception: they may be a cut of a sum of these."""
+    numbers = numbers_of(values)[0]
+    levels = np.unique(numbers[~np.isnan(numbers)])
+    made = [
+        (column, one)
+        for column, one in _made(rows, references)[:MOST_PLANE]
+        if one.exempt is None or not _explained(rows, one, numbers)
+    ]
+    if len(levels) != 2 or len(made) < 2:
+        return []
+    columns = np.column_stack([column for column, _ in made])
+    both = ~np.isnan(numbers) & np.isfinite(columns).all(axis=1)
+    upper, columns = numbers[both] == levels[1], columns[both]
+    counts = np.array([upper.sum(), (~upper).sum()])
+    evidence = log_ways(counts) - log_separable(len(upper), columns.shape[1]) if counts.all() else 0.0
+    if evidence < BY_CHANCE or not _by_a_plane(columns, upper):
+        return []
+    return [Known(one.origin, int(both.sum()), False) for one in {one.origin: one for _, one in made}.values()]
+
+
+def _explained(rows: Rows, one: Reference, numbers: np.ndarray) -> bool:
+    """Whether a model's own features or outcome explain the groups."""
+    parts = [aligned(rows, replace(one, values=column, exempt=None)) for column in one.exempt.T]
+    known = ~np.isnan(numbers)
+    return any(np.isfinite(part[known]).all() and _monotone(part[known], numbers[known]) for part in parts)
+
+
+def _by_a_plane(columns: np.ndarray, upper: np.ndarray) -> bool:
+    from scipy.optimize import linprog
+
+    scaled = (columns - columns.mean(axis=0)) / np.maximum(columns.std(axis=0), 1e-300)
+    design = np.column_stack([scaled, np.ones(len(upper))]) * np.where(upper, 1.0, -1.0)[:, None]
+    found = linprog(np.zeros(design.shape[1]), A_ub=-design, b_ub=-np.ones(len(upper)), bounds=(None, None))
+    return bool(found.status == 0)
