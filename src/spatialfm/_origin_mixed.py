@@ -33,9 +33,7 @@ def aligned(rows: Rows, one: Reference) -> np.ndarray:
     return found
 
 
-def calculated(
-    columns: Mapping[str, pd.Series], rows: Rows, references: Sequence[Reference]
-) -> dict[str, list[Reference]]:
+def calculated(columns: Mapping[str, pd.Series], rows: Rows, references: Sequence[Reference]) -> list[Reference]:
     """Columns of numbers that follow from several remembered ones, and what they are from now on remembered as.
 
     A column may hold others that are nobody's, as the age: those that stand before it, since what was calculated
@@ -43,8 +41,9 @@ def calculated(
     """
     made = _made(rows, references)
     if not made:
-        return {}
-    together, found, others = np.column_stack([values for values, _ in made]), {}, []
+        return []
+    found: list[Reference] = []
+    together, others = np.column_stack([values for values, _ in made]), []
     for place, column in columns.items():
         if column.dtype.kind not in "iufb":
             continue
@@ -57,7 +56,7 @@ def calculated(
             as_now = {"rows": rows.names[0][0], "aliases": None, "values": numbers, "groups": False, "texts": ()}
             as_now |= {"exempt": before if before.shape[1] else None, "place": "", "finer": None, "calculated": True}
             of = {made[i][1].origin: made[i][1] for i in needed}
-            found[place] = [replace(one, **as_now) for one in of.values()]
+            found += [replace(one, **as_now) for one in of.values()]
         else:
             others.append(numbers)
     return found

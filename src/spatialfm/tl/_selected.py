@@ -59,11 +59,7 @@ def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[
     ids = [name_hashes(table.obs[key]) for key in (PATIENT_KEY, *like_patients(table.obs)) if key in table.obs]
     rows, several = rows_of(table.obs_names, ids), table.n_obs <= MOST_SPLIT
     if several:
-        made = [
-            one
-            for some in calculated(columns_of(table, table.obs) | dict(columns), rows, references).values()
-            for one in some
-        ]
+        made = calculated(columns_of(table, table.obs) | dict(columns), rows, references)
         keep(made)
         references = [*references, *made]
         rows = replace(rows, splits=splits_of(table.obs, rows, references))
@@ -214,14 +210,14 @@ def of_unknown_origin(table: AnnData, places: Iterable[str]) -> list[str]:
 def _say_doubts(perhaps: str, unknown: list[str]) -> None:
     if perhaps:
         warn(
-            f"{perhaps}. Too few rows, or too near to what else there is, to tell: if it was, no test that takes it for "
-            "given holds; if it was not, nothing is wrong."
+            f"{perhaps}. Too few rows, or too near to what else there is, to tell: if it was, no test that takes it "
+            "for given holds; if it was not, nothing is wrong."
         )
     if unknown:
         warn(
             f"{'; '.join(unknown)}. No record came with it, as none does with a CSV: if an outcome of these patients "
-            "made it, no test that takes it for given holds. Tables that are kept as .h5ad or .zarr bring the record; a "
-            "column that no outcome made can have another name."
+            "made it, no test that takes it for given holds. Tables that are kept as .h5ad or .zarr bring the record; "
+            "a column that no outcome made can have another name."
         )
 
 
