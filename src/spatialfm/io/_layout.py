@@ -27,7 +27,7 @@ from ._state import FileState, file_state
 if TYPE_CHECKING:
     from tifffile import TiffPage, TiffPageSeries
 
-_UNCOMPRESSED = 1
+_UNCOMPRESSED, _LZW = 1, 5
 
 
 @dataclass(frozen=True)
@@ -224,10 +224,18 @@ def _level(series: TiffPageSeries, state: FileState, missing: Sequence[str]) -> 
         segment=segment,
         interleaved=contiguous > 1,
         nodata=keyframe.nodata,
-        decode=keyframe.decode,
+        decode=_decoder(keyframe, math.prod(segment) * contiguous * dtype.itemsize),
         compression=int(keyframe.compression),
         jpegheader=keyframe.jpegheader if keyframe.compression in (6, 7) else None,
     )
+
+
+def _decoder(keyframe: TiffPage, n_bytes: int) -> Callable:
+    if keyframe.compression != _LZW:
+        return keyframe.decode
+    from ._lzw import lzw_checked
+
+    return lzw_checked(keyframe.decode, n_bytes, is_reversed=keyframe.fillorder == 2)
 
 
 def _check_dtype(keyframe: TiffPage, state: FileState) -> None:
