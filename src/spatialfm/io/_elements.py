@@ -131,6 +131,16 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
             f"Two pixel sizes in the metadata of {files}: the first is used. "
             "Pass mpp=<µm per pixel> to say which is right."
         )
+    if kind == "mpp_unread":
+        return (
+            f"PhysicalSizeX or PhysicalSizeY of the OME-XML is no size in {files}. Check it, and pass mpp=<µm per "
+            "pixel> if it is another."
+        )
+    if kind == "ome_contradicts":
+        return (
+            f"The OME-XML contradicts itself or the pages of {files}. Pixels are taken as the pages have them; check "
+            "that the metadata belong to this image."
+        )
     if kind == "mpp_odd":
         return f"mpp= is far from what images of cells have: {files}. Check that it is in µm per pixel, not in nm."
     if kind == "photograph":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import dask.array as da
 import numpy as np
 
-from .._errors import InputFileError, PixelSizeError, counted
+from .._errors import InputFileError, PixelSizeError, counted, listed
 from ..pp.measure import loaded
 from ..pp.pieces import scan_pieces
 from ._axes import assign_axes
@@ -79,9 +80,19 @@ def read_folder(
         ignored_size=first.ignored_size,
         path=str(folder.resolve()),
         found_names=tuple(found),
-        notes=(*notes, *moved_names(found, channel_names), *_copies(names)),
+        unread_size=first.unread_size,
+        notes=(*notes, *_of_files(images), *moved_names(found, channel_names), *_copies(names)),
         identity=frozenset().union(*(image.identity for image in images)),
     )
+
+
+def _of_files(images: Sequence[LazyImage]) -> list[tuple[str, str]]:
+    """What is odd about single files, once for each kind."""
+    texts: dict[str, list[str]] = {}
+    for image in images:
+        for kind, text in image.notes:
+            texts.setdefault(kind, []).append(f"{Path(image.path).name}: {text}")
+    return [(kind, listed(found, 5, quoted=False)) for kind, found in texts.items()]
 
 
 def _copies(names: list[str]) -> list[tuple[str, str]]:
@@ -109,6 +120,8 @@ def _read_channel(file: Path) -> LazyImage:
         pixel_size=layout.metadata.pixel_size,
         other_size=layout.metadata.other_size,
         ignored_size=layout.metadata.ignored_size,
+        unread_size=layout.metadata.unread_size,
+        notes=tuple(("ome_contradicts", note) for note in layout.metadata.contradictions),
         path=layout.state.path,
         identity=layout.identity,
     )

@@ -34,6 +34,7 @@ class LazyImage:
     notes: tuple[tuple[str, str], ...] = ()  # kind and text
     identity: frozenset[tuple[str, int]] = frozenset()
     found_names: tuple[str, ...] = ()  # before any is renamed
+    unread_size: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,6 +65,11 @@ def read_image(
             )
         return read_folder(path, channel_names, needs_all_names, mask)
     layout = open_tiff(path, series)
+    if axes is None and layout.metadata.unfollowed:
+        raise InputFileError(
+            f"The OME-XML of '{path}' cannot be followed: {layout.metadata.unfollowed}. Export the image again; if its "
+            'pages are channels in the order of the names, pass axes="cyx".'
+        )
     n_names = len(channel_names) if isinstance(channel_names, list) else None
     stacks = layout.levels[0].stacks
     sources = assign_axes(layout.levels[0].dims, axes, n_names, f"'{path}'", stacks)
@@ -84,6 +90,7 @@ def read_image(
         pixel_size=layout.metadata.pixel_size,
         other_size=layout.metadata.other_size,
         ignored_size=layout.metadata.ignored_size,
+        unread_size=layout.metadata.unread_size,
         path=layout.state.path,
         notes=tuple(_notes(layout, found, channel_names)),
         identity=layout.identity,
@@ -96,6 +103,8 @@ def _notes(layout: TiffLayout, found: Sequence[str], given: object) -> Iterator[
         yield "left_out", layout.left_out
     if layout.unused_pages:
         yield "unused_pages", f"{layout.unused_pages} of {layout.unused_pages + len(layout.levels[0].pages)} pages"
+    if layout.metadata.contradictions:
+        yield "ome_contradicts", "; ".join(layout.metadata.contradictions)
     if layout.metadata.is_photograph and not isinstance(given, list):
         yield "photograph", ""
     yield from moved_names(found, given)
@@ -121,7 +130,10 @@ def resolve_mpp(image: LazyImage, given: float | None) -> tuple[float, str, list
     """
     size = image.pixel_size
     if given is not None:
-        return _given_mpp(float(given), size)
+        mpp, source, notes = _given_mpp(float(given), size)
+        if image.unread_size and size is None:
+            notes.append(("mpp_unread", f"{image.unread_size!r}, mpp={mpp:g} is used"))
+        return mpp, source, notes
     if size is None:
         return 1.0, "assumed", [("mpp_assumed", image.ignored_size)]
     if not size.is_plausible:
@@ -135,6 +147,8 @@ def resolve_mpp(image: LazyImage, given: float | None) -> tuple[float, str, list
             "image, or pass mpp=<µm per pixel> if the metadata are wrong."
         )
     notes = []
+    if image.unread_size:
+        notes.append(("mpp_unread", f"{image.unread_size!r}, {size.x:g} µm by {size.field} is used"))
     if (other := image.other_size) is not None:
         notes.append(("mpp_disagree", f"{size.x:g} µm by {size.field}, {other.x:g} µm by {other.field}"))
     return size.x, "metadata", notes

@@ -21,6 +21,7 @@ from ._declared import check_capacity, check_declared, check_segment, check_side
 from ._ifd import check_ifd_chain
 from ._metadata import ImageMetadata, read_metadata
 from ._ome import companion_error, external_xml, metadata_file, missing_files
+from ._ome_check import check_fields
 from ._series import all_series, choose_series, unused_pages
 from ._state import FileState, file_state
 
@@ -140,10 +141,12 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
     try:
         with tifffile.TiffFile(path) as tif:
             n_pages = check_ifd_chain(state, is_plain=not (tif.is_ndpi or tif.is_lsm or tif.is_stk))
+            check_fields(tif.ome_metadata if tif.is_ome and tif.ome_metadata else "", state.path)
             check_declared(tif, n_pages, state)
             xml, described_in = external_xml(tif, path), metadata_file(tif, path)
             if xml is None:
                 return _layout(tif, state, series)
+        check_fields(xml, str(described_in or path))
         with tifffile.TiffFile(path, omexml=xml) as tif:
             return _layout(tif, state, series, described_in)
     except InputFileError:
@@ -165,13 +168,13 @@ def _layout(
     images = all_series(tif)
     index, left_out = choose_series(images, series, state.path)
     chosen = images[index]
+    metadata = read_metadata(tif, chosen, state.path)  # first: it names the field that misplaces a plane
     missing = missing_files(tif, state.path) if chosen.kind == "ome" else []
     levels = _same_channels(tuple(_level(level, state, missing) for level in chosen.levels))
     unused = unused_pages(tif, images, chosen) if chosen.kind == "ome" else 0
     paths = {page.path for level in levels for page in level.pages} - {state.path}
     paths |= set() if described_in is None else {str(described_in.resolve())}
     members = tuple(FileState.of(Path(path)) for path in sorted(paths))
-    metadata = read_metadata(tif, chosen, state.path)
     return TiffLayout(state, series, levels, metadata, members=members, unused_pages=unused, left_out=left_out)
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from ._ome import image_of, ome_images
+from ._ome import OmeImage, image_of, ome_images
+from ._ome_check import placement_notes, unfollowed
 from ._pixel_size import PRINT_UNITS, PixelSize, clean, micrometers, um_per_unit
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ class ImageMetadata:
         A second size in the file that contradicts the first.
     is_photograph
         Whether the channels are the colours of a picture.
+    unread_size
+        What the metadata have in place of a pixel size.
+    contradictions
+        What OME-XML says that the pages, or its other fields, contradict.
+    unfollowed
+        Why pages in their own order cannot be the planes that OME-XML describes; empty where they can.
     """
 
     channel_names: tuple[str, ...] | None = None
@@ -43,6 +50,9 @@ class ImageMetadata:
     ignored_size: str = ""
     other_size: PixelSize | None = None
     is_photograph: bool = False
+    unread_size: str = ""
+    contradictions: tuple[str, ...] = ()
+    unfollowed: str = ""
 
 
 def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMetadata:
@@ -52,29 +62,28 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
     PageName), those before the resolution tags.
     """
     page = series.keyframe
-    names, size, ignored = None, None, ""
+    names, size, ignored, unread, why = None, None, "", "", ""
+    notes: list[str] = []
     if tif.is_ome and tif.ome_metadata:
         images = ome_images(tif.ome_metadata)
         image = image_of(series, images, path)
         if image is not None:
-            names, size = image.channel_names, image.pixel_size
-            ignored = f"its OME-XML says {image.unread_size!r}" if image.unread_size else ""
-            stated, found = (image.sizes.get("Y"), image.sizes.get("X")), page.shaped[2:4]
-            if size is not None and None not in stated and stated != found:  # copied along with a resized image
-                ignored = (
-                    f"its OME-XML has {size.x:g} µm for an image of {stated[0]} x {stated[1]} pixels, "
-                    f"but this one has {found[0]} x {found[1]}"
-                )
-                size = None
+            notes = placement_notes(image, series, tif, path)
+            why = unfollowed(image, series, tif)
+            names, (size, ignored, unread) = image.channel_names, _ome_size(image, page)
         elif not images:
             ignored = "its OME-XML is damaged and cannot be read"
+            notes = ["it is damaged and cannot be read"]
         elif len(images) > 1:
             ignored = f"which of the {len(images)} images in its OME-XML this is cannot be told"
+            notes = [f"it describes {len(images)} images, and which one this is cannot be told"]
     elif tif.is_imagej:
         names, size, ignored = _imagej(tif, page)
     else:
         names = _page_names(tif, series)
         size = _svs(tif, page)
+        if "<OME" in (tif.pages.first.description or "")[:2000]:
+            notes = ["it has no end and is not read"]
     is_photograph = _is_photograph(page)
     if names is None and is_photograph:
         names = ["red", "green", "blue", "alpha"][: page.shaped[4]]
@@ -85,7 +94,21 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
             size, ignored = by_tags, ignored or too_large
         elif by_tags is not None and not _agree(size, by_tags):
             other = by_tags
-    return ImageMetadata(None if names is None else tuple(names), size, ignored, other, is_photograph)
+    names = None if names is None else tuple(names)
+    return ImageMetadata(names, size, ignored, other, is_photograph, unread, tuple(notes), why)
+
+
+def _ome_size(image: OmeImage, page: TiffPage) -> tuple[PixelSize | None, str, str]:
+    """Size by OME-XML, why one that it states is not taken, and what it has in place of one."""
+    size, unread = image.pixel_size, image.unread_size
+    stated, found = (image.sizes.get("Y"), image.sizes.get("X")), page.shaped[2:4]
+    if size is not None and None not in stated and stated != found:  # copied along with a resized image
+        ignored = (
+            f"its OME-XML has {size.x:g} µm for an image of {stated[0]} x {stated[1]} pixels, "
+            f"but this one has {found[0]} x {found[1]}"
+        )
+        return None, ignored, unread
+    return size, f"its OME-XML says {unread!r}" if unread else "", unread
 
 
 def _imagej(tif: TiffFile, page: TiffPage) -> tuple[list[str] | None, PixelSize | None, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -33,6 +33,8 @@ class OmeImage:
         File name (lower case; empty: the file that holds the XML) and directory of the first plane of each block.
     unread_size
         A pixel size that is none in µm, as it is written.
+    pixels, own_uuid
+        The element that says all this, and the identifier of the file that the XML belongs to.
     """
 
     name: str
@@ -41,6 +43,8 @@ class OmeImage:
     sizes: dict[str, int]
     planes: frozenset[tuple[str, int]]
     unread_size: str = ""
+    pixels: ElementTree.Element | None = field(default=None, compare=False, repr=False)
+    own_uuid: str | None = None
 
     @property
     def n_planes(self) -> int:
@@ -154,14 +158,21 @@ def _image(element: ElementTree.Element, own_uuid: str | None) -> OmeImage:
         return OmeImage(element.get("Name", ""), None, None, {}, frozenset())
     lengths = [_size(pixels, axis) for axis in "XY"]
     x, y = lengths[0] or lengths[1], lengths[1] or lengths[0]
-    written = f"{pixels.get('PhysicalSizeX')} {pixels.get('PhysicalSizeXUnit', 'µm')}"
+    written = {axis: pixels.get(f"Size{axis}") or "" for axis in "XYCZT"}
+    unread = [
+        f"{pixels.get(f'PhysicalSize{axis}')} {pixels.get(f'PhysicalSize{axis}Unit', 'µm')}"
+        for axis, length in zip("XY", lengths, strict=True)
+        if pixels.get(f"PhysicalSize{axis}") is not None and not length
+    ]
     return OmeImage(
         name=element.get("Name", ""),
         channel_names=_channel_names([child for child in pixels if _tag(child) == "Channel"]),
         pixel_size=PixelSize(x, y, "OME-XML PhysicalSizeX") if x and y else None,
-        sizes={axis: int(pixels.get(f"Size{axis}")) for axis in "XYCZT" if (pixels.get(f"Size{axis}") or "").isdigit()},
+        sizes={axis: int(length) for axis, length in written.items() if length.strip().isdigit()},
         planes=frozenset(_planes(pixels, own_uuid)),
-        unread_size=written if pixels.get("PhysicalSizeX") and not x else "",
+        unread_size=" x ".join(dict.fromkeys(unread)),
+        pixels=pixels,
+        own_uuid=own_uuid,
     )
 
 
