@@ -25,6 +25,7 @@ from .._logging import logger
 from .._progress import progress_bar
 from .._settings import settings
 from ..pp.measure import loaded, one_thread
+from ..pp.stored_chunks import zarr_folder
 
 BAND_BYTES = 2**26  # of the bands that are held at a time
 BAR_BYTES = 2**30  # from which on a bar is shown
@@ -192,7 +193,7 @@ def _described(value: object, files: set[str]) -> str:
     if type(value).__module__.startswith("spatialfm.") and hasattr(value, "source_files"):
         files.update(value.source_files)
         return repr(value)
-    if (folder := _zarr_folder(value)) is not None:
+    if (folder := zarr_folder(value)) is not None:
         inside = [os.path.join(at, file) for at, _, names in os.walk(folder, followlinks=True) for file in names]
         if not inside:
             raise _Unknown
@@ -227,22 +228,6 @@ def _described_node(node: object, files: set[str]) -> str:
 def _check_passes_on(function: object) -> None:
     if not any(function is known for known in _PASSED_ON):
         raise _Unknown
-
-
-def _zarr_folder(value: object) -> str | None:
-    """Folder of a zarr array on this machine's disks."""
-    store = getattr(value, "store", None)
-    if type(value).__module__.partition(".")[0] != "zarr" or store is None:
-        return None
-    root = None
-    if type(store).__name__ == "LocalStore":
-        root = store.root
-    elif (
-        type(store).__name__ == "FsspecStore"
-        and type(getattr(store.fs, "sync_fs", store.fs)).__name__ == "LocalFileSystem"
-    ):
-        root = store.path
-    return None if root is None else os.path.join(os.path.realpath(root), value.path)
 
 
 def _read(path: Path) -> str | None:

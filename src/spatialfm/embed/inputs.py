@@ -14,6 +14,8 @@ from .._errors import ModelError, PanelError, warn
 from .._logging import logger
 from ..models.encoder import STD_EPSILON
 from ..pp.elements import AxisAffine, SampleElements, channel_names, image_array, labels_array, labels_to_image
+from ..pp.missing_chunks import report_missing_chunks
+from ..pp.stored_chunks import check_readable
 from ..pp.tissue import Tissue, tissue_sources
 from .domain import domain_warnings
 from .geometry import EXACT, common_pixel_size, image_pixel_sizes, resampling_ratios
@@ -163,6 +165,8 @@ def prepare_inputs(
     logged = card.normalization == "virtues"  # a logarithm takes pixels as they are
     dtypes = {pair.sample: image_array(sdata, pair.image).dtype for pair in pairs}
     ranges = _ranges(dtypes, options.intensity_max, card.name, logged=logged)
+    if tiles:  # of cells, whoever finds them has said it
+        report_missing_chunks(sdata, list(pairs))
     raw = [
         _reader(sdata, pair, panel, number, ratio, ranges[pair.sample], options, area=card.mpp is None)
         for number, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True))
@@ -337,6 +341,9 @@ def _reader(
         labels, image_to_labels = da.zeros(image.shape[-2:], dtype=np.uint8), AxisAffine()
     else:
         labels, image_to_labels = labels_array(sdata, pair.labels).data, labels_to_image(sdata, pair).inverse()
+    chunks = check_readable(image.data, f"Image {pair.image!r}"), check_readable(labels, f"Labels {pair.labels!r}")
+    for stored in filter(None, chunks):
+        stored.missing  # noqa: B018  asked now, so that what goes later is noticed
     return SampleReader(
         name=pair.image,
         labels_name=pair.labels or "",
@@ -349,4 +356,5 @@ def _reader(
         image_to_labels=image_to_labels,
         on_nan=options.on_nan,
         area=area,
+        chunks=chunks,
     )

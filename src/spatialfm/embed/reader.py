@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from .._errors import RunError, counted
 from ..pp.elements import AxisAffine
 from ..pp.measure import LabelGrid, loaded
+from ..pp.stored_chunks import StoredChunks
 from ..pp.tissue import TissueSource
 from .cache import remembered
 from .content import content_digest
@@ -56,6 +57,8 @@ class SampleReader:
         triangle.
     tissue
         What decides where there is tissue; None: found on the pixels alone.
+    chunks
+        Files of image and labels, where these are a store's: what is removed in mid-run would read as zeros.
     """
 
     name: str
@@ -70,6 +73,7 @@ class SampleReader:
     on_nan: str = "raise"
     area: bool = False
     tissue: TissueSource | None = field(default=None, compare=False, repr=False)
+    chunks: tuple[StoredChunks | None, StoredChunks | None] = field(default=(None, None), compare=False, repr=False)
     known: list[str] = field(default_factory=list, init=False, compare=False, repr=False)  # identity of the tissue
     _odd: OddCounts = field(default_factory=OddCounts, init=False, compare=False, repr=False)
     _held: list[np.ndarray] = field(default_factory=list, init=False, compare=False, repr=False)
@@ -110,6 +114,8 @@ class SampleReader:
         kept = self.image[self._channels]
         if not self._held and 0 < kept.nbytes <= HELD_BYTES:
             self._held.append(self._load(kept))
+            if self.chunks[0] is not None:
+                self.chunks[0].check_still_there(self.name, (0, kept.shape[1], 0, kept.shape[2]), self.channels)
         try:
             yield
         finally:
@@ -119,6 +125,8 @@ class SampleReader:
         """Labels, int64 ``(y1 - y0, x1 - x0)``, nearest neighbour; zero outside of the image or the labels."""
         to_labels = AxisAffine(self.ratio, self.ratio).then(self.image_to_labels)
         out = LabelGrid(self.labels, to_labels)((y0, y1, x0, x1)).astype(np.int64)
+        if self.chunks[1] is not None:
+            self.chunks[1].check_still_there(self.labels_name, _within(to_labels, (y0, y1, x0, x1), self.labels.shape))
         height, width = self.shape
         # labels may reach further than the image
         out[: max(0, -y0)], out[max(0, height - y0) :] = 0, 0
@@ -138,6 +146,8 @@ class SampleReader:
             region = self._held[0][:, ya:yb, xa:xb]
         else:
             region = self._load(self.image[self._channels, ya:yb, xa:xb])
+            if self.chunks[0] is not None:
+                self.chunks[0].check_still_there(self.name, (ya, yb, xa, xb), self.channels)
         if self.image.dtype.kind == "f":
             region = region.astype(np.float32, copy=False)
             if not (finite := np.isfinite(region)).all():
@@ -237,6 +247,14 @@ def resampling_weights(
     empty = weights.sum(axis=1) == 0  # an output pixel rounded beyond the last input pixel takes the nearest one
     weights[empty, np.argmin(distance[empty], axis=1)] = 1
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32), (a, b)
+
+
+def _within(to_labels: AxisAffine, box: tuple[int, int, int, int], shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Pixels of the labels below a window of the image."""
+    (ya, xa), (yb, xb) = to_labels(box[0], box[2]), to_labels(box[1], box[3])
+    rows = np.clip([np.floor(ya), np.ceil(yb)], 0, shape[0]).astype(int)
+    columns = np.clip([np.floor(xa), np.ceil(xb)], 0, shape[1]).astype(int)
+    return int(rows[0]), int(rows[1]), int(columns[0]), int(columns[1])
 
 
 def regions(shape: tuple[int, int], block: int) -> Iterator[tuple[int, int, int, int]]:

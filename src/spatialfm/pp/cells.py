@@ -36,6 +36,7 @@ from .label_findings import NO_NUMBERS
 from .labels import OnPieces, check_choice, inspect_labels, report_labels
 from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums
 from .mend import MendedLabels, plan_mending, write_mended
+from .missing_chunks import report_missing_chunks
 from .shapes import shapes
 from .units import check_lengths, say_intensities
 
@@ -224,7 +225,7 @@ def _check_quantiles(quantiles: float | Sequence[float] | None) -> list[float]:
 
 
 def _pairs(sdata: SpatialData, image, labels, samples) -> list[SampleElements]:
-    pairs = match_elements(sdata, image, labels, samples=samples)
+    pairs = report_missing_chunks(sdata, match_elements(sdata, image, labels, samples=samples))
     seen: dict[str, str] = {}
     for pair in pairs:
         if pair.labels in seen:

@@ -12,6 +12,7 @@ from .._progress import progress_bar
 from .._public import public
 from .elements import channel_names, image_array, match_elements
 from .measure import loaded, plan_blocks
+from .missing_chunks import report_missing_chunks
 from .tissue import sources_of_images, tissue_of_images, warn_of_lost_cells
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def channel_quality(
     >>> sfm.pp.channel_quality(sdata).loc[("P001_1", "DAPI"), "nuclear_correlation"].round(3)
     np.float64(1.0)
     """
-    pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
+    pairs = report_missing_chunks(sdata, match_elements(sdata, image, {}, samples=samples, need_labels=False))
     stains = [_nuclear(channel_names(sdata, pair.image), nuclear, pair.image) for pair in pairs]
     sources = sources_of_images(sdata, pairs, tissue)
     rows, masks = [], []

@@ -24,6 +24,7 @@ from .elements import (
     table_call,
 )
 from .label_findings import NO_NUMBERS, Finding, find_oddities, median_area, worst_first
+from .missing_chunks import report_missing_labels
 from .outlines import find_outlines
 from .pieces import Pieces, scan_pieces
 
@@ -140,6 +141,7 @@ def check_labels(
     1    six  repeated        1         6
     """
     targets = label_targets(sdata, labels, image, samples)
+    report_missing_labels(sdata, [name for _, name, _ in targets])
     checked = [
         inspect_labels(sdata, sample, name, pair)
         for sample, name, pair in progress_bar(targets, desc="labels", unit="sample")

@@ -299,6 +299,9 @@ def embed_cells(
 
 def _table(sdata: SpatialData, table_name: str, pairs: Sequence, on_missing: str, on_pieces: str) -> AnnData:
     if table_name in sdata.tables:
+        from ..pp.missing_chunks import report_missing_chunks
+
+        report_missing_chunks(sdata, pairs)
         return sdata.tables[table_name]
     from ..pp import cell_table
 

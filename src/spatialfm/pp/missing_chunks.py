@@ -1,0 +1,141 @@
+"""What is said of chunks that a store does not hold, before anything is measured or encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._errors import counted, listed, warn
+from .elements import SampleElements, channel_names, full_resolution, image_array, labels_array, labels_to_image
+from .measure import LabelGrid, loaded
+from .stored_chunks import StoredChunks, check_readable
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+_FLUSH = 3  # cells that end at the edge of a missing chunk: one or two may do so by chance
+_SHOWN = 5
+
+
+def report_missing_chunks(sdata: SpatialData, pairs: list[SampleElements]) -> list[SampleElements]:
+    """Say which chunks of images and labels are not stored, where that does not look like background; the pairs.
+
+    Raises
+    ------
+    InputFileError
+        If a store is gone, or holds chunks that were written in part.
+    """
+    found = []
+    for pair in pairs:
+        found += _of_image(sdata, pair)
+        if pair.labels is not None:
+            found += _of_labels(sdata, pair.labels)
+    _say(found)
+    return pairs
+
+
+def report_missing_labels(sdata: SpatialData, names: Sequence[str]) -> None:
+    """The same for labels alone."""
+    _say([text for name in dict.fromkeys(names) for text in _of_labels(sdata, name)])
+
+
+def _say(found: Sequence[str]) -> None:
+    if found:
+        warn(
+            f"Chunks that are not stored are read as zeros: {listed(found, _SHOWN, quoted=False)}. Writers leave out "
+            "chunks of zeros alone, so this may be meant; if the store was copied, compare it with the original."
+        )
+
+
+def _of_image(sdata: SpatialData, pair: SampleElements) -> Iterator[str]:
+    name = pair.image
+    chunks = check_readable(image_array(sdata, name).data, f"Image {name!r}")
+    if chunks is None or not chunks.missing.any():
+        return
+    missing = chunks.missing.reshape(-1, *chunks.grid[-2:])  # files of channels, rows, columns
+    somewhere, everywhere = missing.any(axis=0), missing.all(axis=0)
+    cells = _cells(sdata, pair, chunks, somewhere) if pair.labels is not None else set()
+    lost = _in_smaller_level(sdata.images[name], chunks, somewhere)
+    if not cells and not lost and (pair.labels is not None or (somewhere == everywhere).all()) and not missing.all():
+        return
+    names = channel_names(sdata, name)
+    affected = [c for c in range(len(names)) if missing[c // chunks.sizes[0] if len(chunks.shape) == 3 else 0].any()]
+    of = "" if len(affected) == len(names) else f" (channels {listed([names[c] for c in affected])})"
+    yield (
+        f"{missing.sum():,} of {missing.size:,} chunks of image {name!r}{of}, {_place(chunks, somewhere)}"
+        + (f", where {counted(len(cells), 'cell lies', 'cells lie')}" if cells else "")
+        + (", where smaller levels of its pyramid have pixels" if lost else "")
+    )
+
+
+def _of_labels(sdata: SpatialData, name: str) -> Iterator[str]:
+    chunks = check_readable(labels_array(sdata, name).data, f"Labels {name!r}")
+    if chunks is None or not chunks.missing.any():
+        return
+    missing = chunks.missing
+    cut = _cut_cells(labels_array(sdata, name).data, chunks)
+    lost = _in_smaller_level(sdata.labels[name], chunks, missing)
+    if len(cut) < _FLUSH and not lost and not missing.all():
+        return
+    yield (
+        f"{missing.sum():,} of {missing.size:,} chunks of labels {name!r}, {_place(chunks, missing)}"
+        + (f", at whose edges {counted(len(cut), 'cell ends', 'cells end')}" if len(cut) >= _FLUSH else "")
+        + (", where smaller levels of its pyramid have cells" if lost else "")
+    )
+
+
+def _cells(sdata: SpatialData, pair: SampleElements, chunks: StoredChunks, places: np.ndarray) -> set[int]:
+    """Numbers of cells that have pixels in the chunks of an image."""
+    grid = LabelGrid(labels_array(sdata, pair.labels).data, labels_to_image(sdata, pair).inverse())
+    found: set[int] = set()
+    for box in _boxes(chunks, places):
+        found.update(np.unique(grid(box)).tolist())
+    return found - {0}
+
+
+def _cut_cells(labels: object, chunks: StoredChunks) -> set[int]:
+    """Numbers of cells whose pixels end where a chunk of labels is missing, along a line beside it."""
+    height, width = chunks.shape
+    found: set[int] = set()
+    for y0, y1, x0, x1 in _boxes(chunks, chunks.missing):
+        for rows, columns in (
+            (slice(y0 - 1, y0), slice(x0, x1)),
+            (slice(y1, y1 + 1), slice(x0, x1)),
+            (slice(y0, y1), slice(x0 - 1, x0)),
+            (slice(y0, y1), slice(x1, x1 + 1)),
+        ):
+            if rows.start >= 0 and columns.start >= 0 and rows.start < height and columns.start < width:
+                found.update(np.unique(loaded(labels[rows, columns])).tolist())
+    return found - {0}
+
+
+def _in_smaller_level(element: object, chunks: StoredChunks, places: np.ndarray) -> bool:
+    """Whether the smallest level of a pyramid has anything but zeros at these places."""
+    if not hasattr(element, "children"):
+        return False
+    smallest = next(iter(element[list(element.children)[-1]].ds.values()))
+    height, width = full_resolution(element).shape[-2:]
+    down, across = smallest.sizes["y"] / height, smallest.sizes["x"] / width
+    for y0, y1, x0, x1 in _boxes(chunks, places):
+        # without the outermost pixels, in which the neighbours may show
+        rows = slice(int(np.ceil(y0 * down)) + (y0 > 0), int(y1 * down) - (y1 < height))
+        columns = slice(int(np.ceil(x0 * across)) + (x0 > 0), int(x1 * across) - (x1 < width))
+        if rows.stop > rows.start and columns.stop > columns.start:
+            if loaded(smallest.isel(y=rows, x=columns).data).any():
+                return True
+    return False
+
+
+def _boxes(chunks: StoredChunks, places: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
+    """Windows ``(y0, y1, x0, x1)`` of chunks."""
+    (tall, wide), (height, width) = chunks.sizes[-2:], chunks.shape[-2:]
+    for i, j in zip(*np.nonzero(places), strict=True):
+        yield int(i) * tall, min((int(i) + 1) * tall, height), int(j) * wide, min((int(j) + 1) * wide, width)
+
+
+def _place(chunks: StoredChunks, places: np.ndarray) -> str:
+    boxes = np.array(list(_boxes(chunks, places)))
+    low, high = boxes.min(axis=0), boxes.max(axis=0)
+    return f"in rows {low[0]:,} to {high[1]:,} and columns {low[2]:,} to {high[3]:,}"
