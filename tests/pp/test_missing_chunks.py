@@ -123,7 +123,7 @@ def test_cells_that_end_at_the_edge_of_missing_labels(tmp_path):
 def test_tiles_are_told_of_channels_that_are_missing_where_others_are(store):
     remove(store / "images/image_s/s0/c", "2/0/1")
     sdata = sd.read_zarr(store)
-    (text,) = said_by(sfm.tl.embed_tiles, sdata, "mean-intensity", window=32, stride=32)
+    (text,) = said_by(sfm.tl.embed_tiles, sdata, "mean-intensity", size=32, stride=32)
     assert "1 of 12 chunks of image 'image_s' (channels 'CD8'), in rows 0 to 64 and columns 64 to 128" in text
 
 
