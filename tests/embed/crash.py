@@ -19,12 +19,16 @@ import torch
 
 import spatialfm as sfm
 from spatialfm.embed.crop import CropJob
+from spatialfm.embed.reader import SampleReader
 from spatialfm.embed.store import BlockStore
 from spatialfm.embed.tiles import TileJob
 
 STEPS = ("mkdir", "replace", "rename", "unlink", "remove", "rmdir", "fsync")
 CALLS = {
     "crop": lambda sdata: sfm.tl.embed_cells(sdata, "mean-intensity", copy=True).obsm["X_mean_intensity"],
+    "cohort": lambda sdata: sfm.tl.embed_cells(
+        sdata, "kronos", weights="random", normalization="cohort", copy=True
+    ).obsm["X_kronos"],
     "tile": lambda sdata: sfm.tl.embed_cells(
         sdata, "kronos", weights="random", mode="tile", window=16, stride=16, padding=0, outputs="patch", copy=True
     ).obsm["X_kronos"],
@@ -35,8 +39,11 @@ CALLS = {
 
 
 def die_at(step: int, where: str, number: int) -> None:
-    """Send this process a signal before its `step`-th call of one of `STEPS`; of "removal", once that has begun."""
-    seen = [0, where == "anywhere"]
+    """Send this process a signal before its `step`-th call of one of `STEPS`; of "removal", once that has begun.
+
+    Of "statistics": before each read of pixels, and each of `STEPS`, until the first block is encoded.
+    """
+    seen = [0, where != "removal"]
     remove = BlockStore.remove
 
     def removal(self):
@@ -57,6 +64,14 @@ def die_at(step: int, where: str, number: int) -> None:
 
     for name in STEPS:
         setattr(os, name, counted(getattr(os, name)))
+    if where == "statistics":
+        encode = CropJob.encode_block
+
+        def encoded(*args, **options):
+            seen[1] = False
+            return encode(*args, **options)
+
+        SampleReader.pixels, CropJob.encode_block = counted(SampleReader.pixels), encoded
 
 
 def in_child(work) -> int:
@@ -106,6 +121,8 @@ def case(kind: str, where: str, number: int, folder: Path) -> int:
         assert not left, (step, left)
         shutil.rmtree(sfm.settings.cache_dir / "embeddings", ignore_errors=True)
         shutil.rmtree(sfm.settings.cache_dir / "runs")
+        if where == "statistics":
+            shutil.rmtree(sfm.settings.cache_dir / "statistics")
     raise AssertionError("more steps than were tried")
 
 

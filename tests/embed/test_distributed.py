@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import cloudpickle
 import dask.array as da
@@ -419,3 +421,38 @@ def test_a_block_that_kills_every_worker_ends_the_run(cluster, client, small, ma
         sfm.tl.embed_cells(small, Sums(before), client=client)
     assert "X_sums" not in small["table"].obsm
     assert not left_behind()
+
+
+def test_a_run_folder_that_is_removed_while_workers_write_is_made_again(client, small, many_blocks, tmp_path, caplog):
+    """Blocks and the job itself are gone, and workers may not make the folder: this process does, and begins anew."""
+    here = sfm.tl.embed_cells(small, Sums(), copy=True).obsm["X_sums"]
+    starts, runs = tmp_path / "starts", sfm.settings.cache_dir / "runs"
+    starts.mkdir()
+
+    def before():
+        (starts / uuid.uuid4().hex).touch()
+        if len(list(starts.iterdir())) == 4:
+            shutil.rmtree(next(path for path in runs.iterdir() if path.is_dir()))
+
+    there = sfm.tl.embed_cells(small, Sums(before), copy=True, client=client).obsm["X_sums"]
+    np.testing.assert_allclose(there, here, rtol=1e-5)
+    assert len(list(starts.iterdir())) > len(CropJob.plan(*planned(small)))
+    assert "was removed while workers wrote to it. Trying again now." in caplog.text
+    assert not list(runs.iterdir())
+
+
+def test_a_machine_that_slept_looks_again_before_it_gives_up(tmp_path, monkeypatch):
+    """Time that passes while nobody looks is no reason: a block that is there after an hour of sleep is found."""
+    from spatialfm.embed.store import BlockStore
+
+    with BlockStore(tmp_path, "a" * 64) as store:
+        clock = [0.0]
+
+        def sleep(seconds):
+            clock[0] += 3600
+            store.write(0, rows=np.zeros(3))
+
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+        module._wait_for(store, [0])
+        with pytest.raises(RunError, match="1 block .the first: 7. written by workers cannot be seen"):
+            module._wait_for(store, [0, 7])

@@ -232,3 +232,65 @@ def test_a_store_that_stepped_aside_comes_back(tmp_path):
     with pytest.raises(sfm._errors.InputFileError, match="is there already"):
         sfm.io.write(sd.SpatialData(), path)
     assert sd.read_zarr(path).attrs["study"] == "old"
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from spatialfm import _disk
+_disk.Hold(Path(sys.argv[1])).take()
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_a_process_that_is_suspended_holds_on(tmp_path, monkeypatch):
+    """However long, by whatever clock; when it is killed in its sleep, what it held is cleared."""
+    import time
+
+    from spatialfm import _disk
+
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline().strip() == "held"
+    os.kill(process.pid, signal.SIGSTOP)
+    now = time.time
+    for years in (0, 10, -10):
+        monkeypatch.setattr(time, "time", lambda years=years: now() + years * 365 * 86400)
+        (mark,) = tmp_path.glob(".*.holder-*.json")
+        os.utime(mark, (1, 1))
+        _disk.sweep(tmp_path)
+        assert [holder.pid for holder in _disk.holders(folder)] == [process.pid]
+    process.kill()
+    process.wait()
+    assert not _disk.holders(folder)
+    assert not list(tmp_path.glob(".*.holder-*.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("disk", ["memory", "disk"])
+def test_a_run_that_is_suspended_goes_on_where_another_has_finished_it(store, tmp_path, disk):
+    """Stopped in mid-run; the same call is made, ends, and leaves the blocks to it; it wakes and ends with the same."""
+    import time
+
+    cache = tmp_path / "cache"
+    asleep = start(store, cache, tmp_path / "asleep.npy", "resume", disk)
+    assert asleep.stdout.readline().strip() == "ready"
+    asleep.stdin.write("\n")
+    asleep.stdin.flush()
+    while not list(cache.glob("runs/*/block_*")):
+        assert asleep.poll() is None, asleep.stderr.read()
+        time.sleep(0.01)
+    os.kill(asleep.pid, signal.SIGSTOP)
+    awake = start(store, cache, tmp_path / "awake.npy", "resume", disk)
+    _, log = awake.communicate("\n", timeout=600)
+    assert awake.returncode == 0, log
+    assert f"the same call is at work (process {asleep.pid} " in log
+    assert list(cache.glob("runs/*/block_*"))  # of the one that sleeps
+    os.kill(asleep.pid, signal.SIGCONT)
+    _, log = asleep.communicate(timeout=600)
+    assert asleep.returncode == 0, log
+    np.testing.assert_array_equal(np.load(tmp_path / "asleep.npy"), np.load(tmp_path / "awake.npy"))
+    assert not list((cache / "runs").iterdir())

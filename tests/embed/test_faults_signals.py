@@ -41,3 +41,9 @@ def test_killed_at_each_step_of_the_removal(tmp_path):
 @pytest.mark.parametrize(("kind", "where", "name", "memory"), CASES)
 def test_a_signal_at_each_step(tmp_path, kind, where, name, memory):
     assert steps(tmp_path, kind, where, name, memory) >= (8 if where == "removal" else 25)
+
+
+@pytest.mark.slow
+def test_killed_at_each_step_of_the_statistics(tmp_path):
+    """While the markers' mean and deviation are taken and written: none of a part of the pixels is ever believed."""
+    assert steps(tmp_path, "cohort", "statistics", "SIGKILL", "memory") >= 5

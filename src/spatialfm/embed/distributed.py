@@ -29,7 +29,7 @@ from .._settings import settings
 from ..models.encoder import resolve_device
 from .engine import Block, Job, encode_block, read_block
 from .reader import SampleReader
-from .store import BlockStore
+from .store import BlockLost, BlockStore
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 2**28  # bytes of images in memory that may be sent to every worker
 PATIENCE = 30.0  # seconds without news after which the cluster is asked whether it has workers
 FOLDER_DELAY = 60.0  # seconds that a network folder may take to show what another machine wrote
+_LOOK_EVERY = 0.2
 
 _encoding = threading.Lock()  # one block at a time uses the processors or the GPU of a worker ...
 _inside = threading.BoundedSemaphore(2)  # ... while the next one is read; more would only fill its memory
@@ -150,6 +151,8 @@ def run_on_client(
     _refuse_pixels_in_memory(job)
     device = device or settings.device
     path = store.path.absolute()
+    if not path.is_dir():
+        store.come_back()
     # `replace` leaves what was computed on the way (a compiled encoder) behind
     order = _Order(replace(job), blocks, str(path), batch_size, None if device == "auto" else device)
     with _laid_down(order, path) as (file, digest):
@@ -160,7 +163,12 @@ def run_on_client(
         try:
             for future in _as_finished(client, list(futures)):
                 number = futures[future]
-                _check_result(future, number, job, blocks[number])
+                try:
+                    _check_result(future, number, job, blocks[number])
+                except RunError as error:
+                    if path.is_dir() and Path(file).exists():
+                        raise
+                    raise BlockLost(f"{path} was removed while workers wrote to it.") from error
                 done(number)
         finally:
             if client.status == "running":
@@ -285,15 +293,18 @@ def _check_result(future: Future, number: int, job: Job, block: Block) -> None:
 
 def _wait_for(store: BlockStore, numbers: Sequence[int]) -> None:
     """Blocks that other machines wrote may appear late on a network folder."""
-    until = time.monotonic() + FOLDER_DELAY
+    looks = 0  # counted, not timed: a machine that slept meanwhile has not looked
     while missing := [number for number in numbers if not store.has(number)]:
-        if time.monotonic() > until:
+        if not store.path.is_dir():
+            raise BlockLost(f"{store.path} was removed while workers wrote to it.")
+        looks += 1
+        if looks > FOLDER_DELAY / _LOOK_EVERY:
             raise RunError(
                 f"{counted(len(missing), 'block')} (the first: {missing[0]}) written by workers cannot be seen in "
                 f"{store.path}. Set sfm.settings.cache_dir to a folder that this process and all workers share, and "
                 "repeat the same call."
             )
-        time.sleep(0.2)
+        time.sleep(_LOOK_EVERY)
         os.listdir(store.path)  # makes a network folder be looked at anew
 
 

@@ -228,14 +228,14 @@ class BlockStore:
             If it cannot be written.
         """
         if self.hold is not None and not (self.hold.path.exists() and self.path.is_dir()):
-            self._come_back()
+            self.come_back()
         try:
             try:
                 self._write_beside(block, arrays)
             except FileNotFoundError:  # the folder was removed in this instant
                 if self.hold is None:
                     raise
-                self._come_back()
+                self.come_back()
                 self._write_beside(block, arrays)
         except OSError as error:
             if not self.has(block):
@@ -256,7 +256,8 @@ class BlockStore:
             text = json.dumps({"run": self.run, "block": block, "arrays": note})
             _write(partial / NOTE, [text.encode()])
 
-    def _come_back(self) -> None:
+    def come_back(self) -> None:
+        """Make the folder, and say again who is at it, where somebody removed them."""
         if not self.path.is_dir():
             logger.warning("%s was removed while the run goes on: what it held is encoded again", self.path)
         try:

@@ -161,8 +161,8 @@ def run_plan(
     seconds = 0.0
     with BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume) as store:
         for left in reversed(range(N_TRIES)):
-            seconds += run(jobs, plan.blocks, store, batch_size=batch_size, spread=spread)
             try:
+                seconds += run(jobs, plan.blocks, store, batch_size=batch_size, spread=spread)
                 for output, rows in job.rows(plan.blocks, store).items():
                     results[output] = finish(rows, basis=bases[output], folder=folders[output])
                 break
