@@ -32,6 +32,7 @@ from mutations import mutate
 
 CORPUS = Path(__file__).with_name("corpus.zip")
 SECONDS, BYTES = 10, 2**30
+ONCE_CRASHED = (202_798,)  # LZW codes, see spatialfm.io._lzw
 _KEPT = {"table": ("image.tif", "labels.tif"), "labels": ("image.tif",)}
 
 
@@ -257,10 +258,14 @@ def run(seeds: range, out: Path | None, until: float | None = None) -> Counter:
 
 
 def keep(n: int) -> None:
-    """Write the corpus: damaged files of every kind, as many refused as read."""
+    """Write the corpus: damaged files of every kind, as many refused as read, and those that ended a process once."""
     base_files = bases()
     kinds: Counter = Counter()
     with zipfile.ZipFile(CORPUS, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for seed in ONCE_CRASHED:
+            name, content = _case(base_files, seed)
+            info = zipfile.ZipInfo(f"{seed:06d}/refused/{name}", (2000, 1, 1, 0, 0, 0))
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED)
         seed = 0
         while sum(kinds.values()) < n and seed < 20_000:
             name, content = _case(base_files, seed)
