@@ -1,6 +1,6 @@
 """Large cohorts: how fast cells are measured, how time grows with their number, and what memory they take.
 
-    python benchmarks/scale.py [--parts a b c d e] [--functions niches ...] [--cells 250000 ...] [--quick]
+    python benchmarks/scale.py [--parts a b c d e] [--functions niches ...] [--few] [--cells 250000 ...] [--quick]
 
 a  `cell_table` over `skimage.measure.regionprops_table` with the same columns; memory against the side of the image
 b  model `classical` on blocks, over the same formulas on windows
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,13 +62,20 @@ def in_turn(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, n
     return {name: np.median(values, axis=0) for name, values in taken.items()}
 
 
-def alone(part: str, **arguments: object) -> dict:
-    """What a process of its own prints, and its peak memory in GiB."""
+def lines_alone(part: str, **arguments: object) -> Iterator[dict]:
+    """What a process of its own prints, line by line."""
     command = [sys.executable, "-W", "ignore", str(HERE / "scale.py"), "--alone", part, json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as run:
+            yield from (json.loads(line) for line in run.stdout if line.startswith("{"))
+        if run.returncode:
+            errors.seek(0)
+            raise SystemExit(errors.read())
+
+
+def alone(part: str, **arguments: object) -> dict:
+    """The last line that a process of its own prints: what it found, and its peak memory in GiB."""
+    return list(lines_alone(part, **arguments))[-1]
 
 
 def peak() -> float:
@@ -197,47 +204,53 @@ def simulated(n: int, per_sample: int = 5_000):
     return AnnData(values, obs=obs, obsm={"X_latent": values, "spatial": places})
 
 
-def alone_grow(function: str, n: int, cache: str) -> dict:
+def called(function: str, cells, few: bool) -> Callable[[], object]:
+    """The function as users call it, or with `few` resolutions, subsets and shuffles (less that does not grow)."""
     import spatialfm as sfm
 
-    sfm.settings.cache_dir = Path(cache)
-    cells = simulated(n)
+    sweep = {"resolutions": [0.5, 1.0], "n_subsamples": 1} if few else {}
+    search = {"resolutions": [4.0, 4.5], "nested": False, "n_permutations": 20} if few else {}
+    search |= {"outcome": "response", "positive": "yes", "max_cells": None}
     if function == "niches":
         sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10)
     index = sfm.tl.build_index(cells, "X_latent") if function == "search" else None
-    works = {
+    return {
         "neighborhood_composition": lambda: sfm.tl.neighborhood_composition(
             cells, "type", library_key="sample", n_neighbors=10
         ),
         "niches": lambda: sfm.tl.niches(cells, 10),
         "build_index": lambda: sfm.tl.build_index(cells, "X_latent"),
         "search": lambda: sfm.tl.search(index, cells, k=10),
-        "leiden_sweep": lambda: sfm.tl.leiden_sweep(
-            cells, use_rep="X_latent", resolutions=[0.5, 1.0], n_subsamples=1
-        ),
-        "discover_signatures": lambda: sfm.tl.discover_signatures(
-            cells, use_rep="X_latent", outcome="response", positive="yes", resolutions=[4.0, 4.5], max_cells=None,
-            nested=False, n_permutations=20,
-        ),
-    }  # fmt: skip
-    clock, processor = timed(works[function])
-    return {"clock": clock, "processor": processor, "peak": peak()}
+        "leiden_sweep": lambda: sfm.tl.leiden_sweep(cells, use_rep="X_latent", **sweep),
+        "discover_signatures": lambda: sfm.tl.discover_signatures(cells, use_rep="X_latent", **search),
+    }[function]
+
+
+def alone_grow(function: str, sizes: list[int], few: bool, cache: str) -> dict:
+    """Seconds of each size, smallest first, in one process: what is compiled is compiled before."""
+    import spatialfm as sfm
+
+    sfm.settings.cache_dir = Path(cache)
+    for n in [min(sizes[0], 6_000), *sizes]:
+        work = called(function, simulated(n), few)
+        clock, processor = timed(work)
+        print(json.dumps({"n": n, "clock": clock, "processor": processor, "peak": peak()}), flush=True)
+    return {}
 
 
 def part_c(folder: Path, args) -> None:
     sizes = args.cells or ([4_000, 8_000, 16_000] if args.quick else [250_000, 500_000, 1_000_000, 2_000_000])
     head(
-        "c. Growth with the number of cells",
+        "c. Growth with the number of cells" + (", few resolutions, subsets and shuffles" if args.few else ""),
         *("function", "cells", "seconds", "processor", "exponent (processor)", "n log n", "peak (GiB)"),
     )
     for function in args.functions:
+        arguments = {"function": function, "sizes": sorted(sizes), "few": args.few, "cache": str(folder / "cache")}
         before = None
-        alone(
-            "grow", function=function, n=min(sizes[0], 4_000), cache=str(folder / "warm")
-        )  # compiles what is compiled
-        for n in sizes:
-            found = alone("grow", function=function, n=n, cache=str(folder / f"cache{n}"))
-            exponent = usual = ""
+        for number, found in enumerate(lines_alone("grow", **arguments)):
+            if number == 0 or not found:  # the first compiles
+                continue
+            n, exponent, usual = found["n"], "", ""
             if before is not None:
                 ratio = n / before[0]
                 exponent = f"{np.log(found['processor'] / before[1]) / np.log(ratio):.2f}"
@@ -351,6 +364,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices="abcde", default=list("abcde"))
     parser.add_argument("--functions", nargs="+", choices=FUNCTIONS, default=list(FUNCTIONS), help="of part c")
+    parser.add_argument("--few", action="store_true", help="of part c: few resolutions, subsets and shuffles")
     parser.add_argument("--cells", type=int, nargs="+", help="sizes of part c; the last is that of part d")
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; the figures mean little")

@@ -145,6 +145,7 @@ RANGES = {
     "series": at_least(0),
     "share": Range(0, 1, open_low=True),
     "size": POSITIVE,
+    "sketch": at_least(100),
     "stride": COUNT,
     "test_size": inside(0, 1),
     "tol": POSITIVE,

@@ -232,7 +232,7 @@ def test_samples_are_found_without_comparing_all():
 
 def test_a_graph_leaves_the_own_group_out_without_comparing_all(monkeypatch):
     """Of mixed groups the graph finds enough others; of groups that lie apart all rows are compared."""
-    from spatialfm.tl import _search
+    from spatialfm.tl import _search_others as _search
 
     rng = np.random.default_rng(0)
     values = rng.normal(size=(3000, 4))

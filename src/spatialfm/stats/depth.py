@@ -95,6 +95,22 @@ def even_depth(n_cells: np.ndarray) -> int:
     return int(ordered[gaps[-1] + 1] if len(gaps) else ordered[0])
 
 
+def depth_within(n_cells: np.ndarray, total: int) -> int:
+    """Cells of each patient, or all that it has, that make no more than `total` together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> depth_within(np.array([10, 100, 1000]), 130)
+    60
+    """
+    ordered = np.sort(np.asarray(n_cells, dtype=np.int64))
+    before = np.concatenate([[0], np.cumsum(ordered)[:-1]])
+    depths = (total - before) // np.arange(len(ordered), 0, -1)  # where all from this one on give as many
+    full = np.flatnonzero(depths < ordered)  # this one and those after it have more than that
+    return int(max(depths[full[0]], 0)) if len(full) else int(ordered[-1])
+
+
 def even_weights(codes: np.ndarray) -> np.ndarray:
     """Weights of rows ``(rows,)``, mean 1, with which each patient weighs alike.
 

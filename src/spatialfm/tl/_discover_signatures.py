@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from .._origin import Origin, remember
 from .._public import public
 from .._storable import write_obsm, write_uns
 from . import _signature_clusters as clustering
-from ._check import check_anndata
+from ._check import check_anndata, order_of_names
 from ._circular import remember_groups
 from ._depth import Depth
 from ._fitted import fitted_on_all
@@ -24,7 +25,7 @@ from ._outcome import EventValue, event_text
 from ._replaced import remove_earlier
 from ._representation import prepared
 from ._selected import remember_signatures
-from ._signature_patients import Patients, drawn, read_patients
+from ._signature_patients import Draw, Patients, drawn, read_patients
 from ._signature_record import Candidates, search_record
 from ._signature_search import (
     NESTED,
@@ -37,6 +38,9 @@ from ._signature_search import (
     shuffled,
     usable_clusters,
 )
+from ._signature_sketch import members as members_of
+from ._signature_sketch import sketch_errors, tell
+from ._sketch import Nearest, Size, Sketch, drawn_evenly, sketch_size
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -59,6 +63,7 @@ def discover_signatures(
     merge_overlap: float | None = 0.8,
     min_patients: int = 5,
     cells_per_patient: Depth = "even",
+    sketch: Size = "auto",
     n_folds: int = 4,
     n_repeats: int = 10,
     n_repeats_model: int = 25,
@@ -130,6 +135,11 @@ def discover_signatures(
         with the fewest has (one patient in ten, where it has far fewer, keeps what it has, unless such patients have
         another outcome than the rest); a number; or ``"all"``, as published. Cells that are not drawn go to the cluster
         of their nearest drawn cells.
+    sketch
+        Cells that are clustered where there are more, drawn evenly of patients (of ``"all"``, and for the score as
+        published, in proportion): 21 clusterings of millions in each fold take days. ``"auto"``: 50,000 of more than
+        200,000, None: all. Shares and ranks are of these cells; a second sketch of other cells is clustered to say what
+        that costs. Signatures of a few dozen sketched cells are easily missed.
     n_folds, n_repeats, n_repeats_model
         Folds; repeats of cross-validation for one cluster, and for the model.
     nested
@@ -165,7 +175,10 @@ def discover_signatures(
     - ``signatures``: those that were chosen, with ``cut_1`` and ``cut_2`` of their ranks;
     - ``patients``: ranks, fractions (of the drawn cells), numbers of cells, outcome, and the ``nested`` prediction that
       was made without the patient (ordered within a fold; log-odds or log-hazard);
-    - ``null``: scores of the shuffles; ``params``, with ``depth_p_value`` of numbers of cells against the outcome.
+    - ``null``: scores of the shuffles; ``params``, with ``depth_p_value`` of numbers of cells against the outcome;
+    - ``sketch``, where one was searched, a row a signature: ``found`` (share of its sketched cells that go to it by
+      their neighbours), ``right`` (share of those going to it that are its own) and ``overlap`` (Jaccard, on the cells
+      of the second sketch, with the most similar cluster there).
 
     Raises
     ------
@@ -176,6 +189,11 @@ def discover_signatures(
         If a patient has two outcomes, or a sample two patients.
     SurvivalError
         If times and events cannot be used.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If numbers of cells go with the outcome, or a sketch was searched, with its errors.
 
     Notes
     -----
@@ -199,15 +217,16 @@ def discover_signatures(
     whole, how = prepared(adata[everyone.rows] if everyone.n_dropped else adata, use_rep)
     resolutions = _checked(resolutions, merge_overlap, n_signatures)
     keys = [outcome] if isinstance(outcome, str) else list(outcome)
-    patients, part, depth = drawn(everyone, cells_per_patient, keys, random_state)
+    size = sketch_size(sketch, len(whole))
+    draw = drawn(everyone, cells_per_patient, keys, random_state, size, adata.obs_names)
+    patients, part = draw.patients, draw.part
     values, limit = whole[part], np.inf if max_cells is None else max_cells
 
     graph = (resolutions, n_neighbors, random_state, n_jobs)
     codes = clustering.cluster_cells(values, *graph)
     candidates = _candidates(codes, patients, limit * len(part) / len(whole), merge_overlap)
     _check_candidates(candidates.ranks, plan, max_cells, resolutions)
-    all_codes = codes if len(part) == len(whole) else clustering.cluster_cells(whole, *graph)
-    published = _candidates(all_codes, everyone, limit, None).ranks
+    published = _published(whole, everyone, draw, codes, limit, size, adata.obs_names, graph)
     folds: list[Fold] = []
     if nested:
         options = (values, patients, resolutions, limit * len(part) / len(whole), merge_overlap, n_neighbors, n_assign)
@@ -219,6 +238,7 @@ def discover_signatures(
     ranks = (candidates.ranks, published)
     null = shuffled(*ranks, folds, patients.outcome, plan, n_permutations, n_jobs, random_state)
     record = search_record(patients, candidates, observed, model, held_out, folds, null, resolutions, random_state)
+    all_cells = len(part) == len(whole) or draw.in_proportion
     record["params"] = {
         "use_rep": use_rep,
         DATA: fingerprint(adata, [patient_key, *([outcome] if isinstance(outcome, str) else outcome)]),
@@ -233,7 +253,7 @@ def discover_signatures(
         "n_neighbors": n_neighbors,
         "merge_overlap": merge_overlap or 0.0,
         "min_patients": min_patients,
-        "cells_per_patient": "all" if len(part) == len(whole) else int(np.bincount(patients.codes).max()),
+        "cells_per_patient": "all" if all_cells else int(np.bincount(patients.codes).max()),
         "n_folds": n_folds,
         "n_repeats": n_repeats,
         "n_repeats_model": n_repeats_model,
@@ -242,14 +262,19 @@ def discover_signatures(
         "score": patients.outcome.score_name,
         "n_patients": len(patients.names),
         "n_dropped": patients.n_dropped,
-    } | depth
+    } | draw.depth
     _tell(record)
+    nearest = None
+    if len(part) < len(whole) and (draw.sketch is not None or not copy):
+        nearest = Nearest(values, n_assign, random_state)
+    if draw.sketch is not None:
+        _say_sketch(record, draw.sketch, candidates.found, observed.chosen, whole, nearest, n_assign, graph)
     made = Origin("discover_signatures", "selected", tuple(keys), column=key_added)
     remember_signatures(None if copy else adata, made, record["patients"], keys)
     if copy:
         return record
     members = np.zeros((adata.n_obs, len(record["signatures"])), bool)
-    members[everyone.rows] = _members(candidates.found, observed.chosen, whole, part, n_assign, random_state)
+    members[everyone.rows] = members_of(candidates.found, observed.chosen, whole, part, n_assign, nearest)
     remove_earlier(adata, key_added)
     of_cells = pd.DataFrame(members, index=adata.obs_names, columns=list(record["signatures"].index))
     write_obsm(adata, key_added, of_cells)
@@ -267,21 +292,46 @@ def _candidates(codes: np.ndarray, patients: Patients, limit: float, overlap: fl
     return Candidates(found, shares, cuts, clustering.ranks_of(shares, cuts))
 
 
-def _members(
-    found: clustering.Clusters, chosen: list[int], whole: np.ndarray, part: np.ndarray, n_assign: int, random_state: int
+def _published(
+    whole: np.ndarray,
+    everyone: Patients,
+    draw: Draw,
+    codes: np.ndarray,
+    limit: float,
+    size: int | None,
+    names: pd.Index,
+    graph: tuple,
 ) -> np.ndarray:
-    """Cells of the chosen clusters ``(cells, signatures)``; of those that were not drawn, by their nearest cells."""
-    members = np.zeros((len(whole), len(chosen)), bool)
-    rest = np.setdiff1d(np.arange(len(whole)), part)
-    levels = found.resolution[chosen]
-    others = np.zeros((0, 0), int)
-    if len(rest) and len(chosen):
-        others = clustering.assign(whole[part], found.codes[levels], whole[rest], n_assign, random_state)
-    for column, cluster in enumerate(chosen):
-        members[part, column] = found.members(cluster)
-        if len(rest):
-            members[rest, column] = others[column] == found.code[cluster]
-    return members
+    """Ranks by all clusters of all cells or, where these are too many, of a sketch in proportion."""
+    rows = np.arange(len(whole))
+    if draw.in_proportion or len(draw.part) == len(whole):
+        rows = draw.part
+    elif size is not None:
+        rows = drawn_evenly(order_of_names(names[everyone.rows]), None, "", size, graph[2]).rows
+        codes = clustering.cluster_cells(whole[rows], *graph)
+    else:
+        codes = clustering.cluster_cells(whole, *graph)
+    of_rows = replace(everyone, rows=everyone.rows[rows], codes=everyone.codes[rows])
+    return _candidates(codes, of_rows, limit * len(rows) / len(whole), None).ranks
+
+
+def _say_sketch(
+    record: dict,
+    sketch: Sketch,
+    found: clustering.Clusters,
+    chosen: list[int],
+    whole: np.ndarray,
+    nearest: Nearest,
+    n_assign: int,
+    graph: tuple,
+) -> None:
+    """Write what the sketch costs into the record, and warn."""
+    record["params"] |= {"sketch": len(sketch.rows), "sketch_drawn": sketch.how}
+    if chosen:
+        second = clustering.cluster_cells(whole[sketch.others], *graph) if sketch.comparable else None
+        names = list(record["signatures"].index)
+        record["sketch"] = sketch_errors(found, chosen, names, whole, sketch, second, n_assign, nearest)
+        tell(sketch, len(whole), record["sketch"])
 
 
 def _checked(resolutions: Sequence[float], overlap: float | None, n_signatures: int) -> list[float]:

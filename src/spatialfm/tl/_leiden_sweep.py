@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
-from .._errors import TableError, counted
+from .._errors import TableError, counted, warn
 from .._fingerprint import DATA, fingerprint
 from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
 from .._storable import write_obsm, write_uns
-from ._check import check_anndata
+from ._check import check_anndata, order_of_names
 from ._circular import remember_groups
 from ._depth import tell_dominant
 from ._leiden import leiden, neighbour_graph
 from ._replaced import remove_earlier
 from ._representation import prepared
+from ._sketch import N_VOTES, SKETCH_FROM, Nearest, Size, Sketch, drawn_evenly, groups_of, sketch_size
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,6 +37,7 @@ def leiden_sweep(
     neighbors_key: str | None = None,
     n_subsamples: int = 5,
     share: float = 0.8,
+    sketch: int | Literal["auto"] | None = "auto",
     n_jobs: int = 1,
     random_state: int = 0,
     key_added: str = "leiden_sweep",
@@ -62,6 +64,12 @@ def leiden_sweep(
         Graph of `scanpy.pp.neighbors` in ``uns`` to take (default ``"neighbors"``), without `use_rep`.
     n_subsamples, share
         Subsets, and the share of cells in each; 0 subsets: no stability, and no suggestion.
+    sketch
+        Cells that are clustered where there are more, drawn evenly of patients (without the usual column: of samples),
+        as the graph of millions takes hours; ``"auto"``: 50,000 of more than 200,000, None: all. The other cells take
+        the cluster of most of their 15 nearest sketched ones, subsets are of the sketch, and a second sketch of other
+        cells is clustered to say what that costs. Clusters of a few dozen sketched cells are easily missed. A graph
+        that is there is clustered whole.
     n_jobs
         Processes; -1 for all cores.
     random_state
@@ -77,17 +85,21 @@ def leiden_sweep(
     from the largest), ``obs[key_added]`` (the clusters of the suggested resolution), ``uns[key_added]`` with
     ``table`` (a row a resolution: ``n_clusters``, ``ari_next`` with the next finer one, ``stability``, its standard
     error ``stability_se``), ``edges`` (the cluster tree: ``from``, ``to``, ``n`` cells, ``share`` of the finer cluster
-    that comes from the coarser), ``suggested``, ``reason``, ``params``.
+    that comes from the coarser), ``suggested``, ``reason``, ``params``. Of a sketch also ``sketch``, a row a
+    resolution: ``own_cluster`` (share of sketched cells that are given their own cluster by their neighbours) and
+    ``ari_sketches`` (adjusted Rand index, on the cells of the second sketch, of the clusters found among them and those
+    that they were given).
 
     Raises
     ------
     TableError
-        If there is neither a graph nor `use_rep`, or fewer than 10 cells.
+        If there is neither a graph nor `use_rep`, fewer than 10 cells, or a sketch is asked for without `use_rep`.
 
     Warns
     -----
     SpatialfmWarning
-        If one of three or more patients has more than half of the cells: most clusters will be its own.
+        If one of three or more patients has more than half of the cells: most clusters will be its own. If a sketch is
+        clustered, with its errors.
 
     Examples
     --------
@@ -105,16 +117,20 @@ def leiden_sweep(
         raise TableError(f"resolutions={list(resolutions)} must be positive numbers.")
     if n_subsamples < 0 or not 0 < share < 1:
         raise TableError(f"n_subsamples={n_subsamples} must not be negative, share={share} lies between 0 and 1.")
-    tell_dominant(adata)
-    graph, how = _graph(adata, use_rep, n_neighbors, neighbors_key, random_state)
-    rng = np.random.default_rng(random_state)
-    size = int(share * adata.n_obs)
-    subsets = [np.sort(rng.choice(adata.n_obs, size, replace=False)) for _ in range(n_subsamples)]
-    codes, stability = _sweep(graph, resolutions, subsets, n_jobs, random_state)
+    drawn = _drawn(adata, use_rep, sketch, random_state)
+    tell_dominant(adata if drawn is None else adata[drawn.rows])
+    cluster = (resolutions, share, n_subsamples, n_jobs, random_state)
+    if drawn is None:
+        graph, how = _graph(adata, use_rep, n_neighbors, neighbors_key, random_state)
+        codes, stability = _sweep(graph, *cluster)
+    else:
+        values, how = prepared(adata, use_rep)
+        codes, stability, errors = sketched_sweep(values, drawn, n_neighbors, *cluster)
+        _tell(drawn, adata.n_obs, errors)
     names = [f"{resolution:g}" for resolution in resolutions]
     clusters = pd.DataFrame(
         {
-            name: pd.Categorical(column.astype(str), [str(i) for i in range(column.max() + 1)])
+            name: pd.Categorical.from_codes(column, [str(i) for i in range(column.max() + 1)])
             for name, column in zip(names, codes, strict=True)
         },
         index=adata.obs_names,
@@ -145,8 +161,83 @@ def leiden_sweep(
             "random_state": random_state,
         },
     }
+    if drawn is not None:
+        record["sketch"] = errors
+        record["params"] |= {"sketch": len(drawn.rows), "sketch_drawn": drawn.how}
     write_uns(adata, key_added, record)
     return None
+
+
+def _drawn(adata: AnnData, use_rep: str | None, sketch: Size, random_state: int) -> Sketch | None:
+    """The cells that are clustered, where these are not all."""
+    if use_rep is None:
+        if sketch not in ("auto", None):
+            raise TableError(
+                f"sketch={sketch!r} of a graph that is there: few of its edges would be left. Pass "
+                "use_rep=<key of obsm>."
+            )
+        if adata.n_obs > SKETCH_FROM:
+            logger.info("the graph of %d cells is clustered whole; use_rep= clusters a sketch", adata.n_obs)
+        return None
+    size = sketch_size(sketch, adata.n_obs)
+    if size is None:
+        return None
+    return drawn_evenly(order_of_names(adata.obs_names), *groups_of(adata), size, random_state)
+
+
+def sketched_sweep(
+    values: np.ndarray,
+    drawn: Sketch,
+    n_neighbors: int,
+    resolutions: np.ndarray,
+    share: float,
+    n_subsamples: int,
+    n_jobs: int,
+    random_state: int,
+) -> tuple[list[np.ndarray], np.ndarray, pd.DataFrame]:
+    """Clusters of all cells from those of a sketch, its stability, and a table of what the sketch costs."""
+    from sklearn.metrics import adjusted_rand_score
+
+    part = values[drawn.rows]
+    graph = neighbour_graph(part, n_neighbors, random_state)
+    found, stability = _sweep(graph, resolutions, share, n_subsamples, n_jobs, random_state)
+    found, nearest = np.stack(found), Nearest(part, N_VOTES, random_state)
+    codes = np.empty((len(found), len(values)), found.dtype)
+    codes[:, drawn.rows] = found
+    rest = np.delete(np.arange(len(values)), drawn.rows)
+    codes[:, rest] = nearest.votes(values[rest], found, N_VOTES)
+    again = nearest.votes(part, found, N_VOTES, itself=np.arange(len(part)))
+    table = {"own_cluster": (again == found).mean(axis=1), "ari_sketches": np.nan}
+    if drawn.comparable:
+        graph = neighbour_graph(values[drawn.others], n_neighbors, random_state)
+        second, _ = _sweep(graph, resolutions, share, 0, n_jobs, random_state)
+        table["ari_sketches"] = [
+            adjusted_rand_score(one, two) for one, two in zip(second, codes[:, drawn.others], strict=True)
+        ]
+    return (
+        [_from_largest(column) for column in codes],
+        stability,
+        pd.DataFrame(table, index=pd.Index(resolutions, name="resolution")),
+    )
+
+
+def _from_largest(codes: np.ndarray) -> np.ndarray:
+    """Clusters numbered from the largest, as those of a graph are."""
+    counts = np.bincount(codes)
+    rank = np.empty(len(counts), int)
+    rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+    return rank[codes]
+
+
+def _tell(drawn: Sketch, n_cells: int, errors: pd.DataFrame) -> None:
+    own, ari = errors["own_cluster"], errors["ari_sketches"]
+    second = f"adjusted Rand index to a second sketch {ari.min():.2f} to {ari.max():.2f}" if ari.notna().all() else ""
+    warn(
+        f"Clusters were found in a sketch of {len(drawn.rows):,} of {n_cells:,} cells ({drawn.how}); others took the "
+        f"cluster of most of their {N_VOTES} nearest. By these, {100 * own.min():.0f} to {100 * own.max():.0f} % of "
+        f"sketched cells get their own cluster; {second or 'there are too few other cells for a second sketch'}. Pass "
+        "sketch=None to cluster all cells."
+    )
 
 
 def _graph(
@@ -166,12 +257,14 @@ def _graph(
 
 
 def _sweep(
-    graph: csr_matrix, resolutions: np.ndarray, subsets: list[np.ndarray], n_jobs: int, random_state: int
+    graph: csr_matrix, resolutions: np.ndarray, share: float, n_subsamples: int, n_jobs: int, random_state: int
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Clusters of each resolution, and the agreement of each with its subsets ``(resolutions, subsets)``."""
     from joblib import Parallel, delayed
     from sklearn.metrics import adjusted_rand_score
 
+    rng, n = np.random.default_rng(random_state), graph.shape[0]
+    subsets = [np.sort(rng.choice(n, int(share * n), replace=False)) for _ in range(n_subsamples)]
     tasks = [(resolution, None) for resolution in resolutions]
     tasks += [(resolution, subset) for resolution in resolutions for subset in subsets]
     run = Parallel(n_jobs=n_jobs, return_as="generator")(

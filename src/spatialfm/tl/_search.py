@@ -16,17 +16,18 @@ from .._preparation import column_scale, preparation
 from .._public import public
 from ..get import basis
 from ..get import record as read_record
-from ._check import check_anndata, listed, obs_column
+from ._check import check_anndata, listed, obs_column, order_of_names
 from ._patient_names import as_text, check_across, suggestion
 from ._representation import representation
-from ._search_index import GRAPHS, Index, nearest, with_graph
+from ._search_index import GRAPHS, N_MEASURED, Index, nearest, with_graph
+from ._search_others import as_numbers, nearest_of_others, recall_of
 from ._transfer_labels import SAME
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 EXACT_UP_TO = 50_000  # rows that are compared one by one; of more, a graph is searched
-WIDER = (5, 50)  # times k that a graph is asked for when hits of the own group are left out, before all are compared
+LOW = 0.9  # recall below which hits are worth a warning
 
 
 @public
@@ -141,8 +142,8 @@ def search(
     exclude, exclude_of
         ``"patient"``: hits of the query's own patient are left out, where index and query tell patients. Or groups of
         the query rows and, as `exclude_of`, of the rows of the index, for example ``query.obs["slide"]`` and
-        ``adata.obs["slide"]``: hits of the query's own group are left out (only queries for which a graph finds too
-        few others are compared with all rows). None: nothing is, and a row of the index finds itself first.
+        ``adata.obs["slide"]``: hits of the query's own group are left out. None: nothing is, and a row of the index
+        finds itself first.
     patient_key
         Column of the query's ``obs`` with the patient. None, or an array: patients are not known.
 
@@ -150,7 +151,8 @@ def search(
     -------
     One row a hit, the nearest first: ``query``, ``rank`` from 1 on, ``hit``, ``distance`` (of ``"cosine"``: 1 minus the
     cosine) and, where patients are known, ``query_patient`` and ``hit_patient``. Fewer than `k` where the index holds
-    no more.
+    no more. ``attrs["recall"]``: share of the true hits that were found; of an index with a graph it is measured on 200
+    of the queries, by comparing them with all rows of other groups.
 
     Raises
     ------
@@ -161,7 +163,15 @@ def search(
     Warns
     -----
     SpatialfmWarning
-        If the patient of queries that are rows of the index is not known.
+        If the patient of queries that are rows of the index is not known, or the graph found less than 90 % of the
+        nearest rows of other groups.
+
+    Notes
+    -----
+    Of an index with a graph, queries for which it finds too few rows of other groups go to graphs of the rows outside
+    of their group (up to 2,000 such queries are compared with all rows). These are made in the call, so that it takes
+    as long as the index once more where one patient holds most of the rows, and several times as long where all
+    patients lie apart.
 
     Examples
     --------
@@ -180,17 +190,16 @@ def search(
     own, of = _groups(index, names, patients, exclude, exclude_of, is_table=not isinstance(query, np.ndarray))
     if own is None:
         places, distances = nearest(index, values, min(k, n))
+        recall = index.recall
     else:
         if len(own) != len(values) or len(of) != n:
             raise TableError(f"exclude= has {len(own)} of {len(values)} rows, exclude_of= {len(of)} of {n}.")
-        places, distances = _nearest_of_others(index, values, own, of, k)
-    found = places >= 0
-    rows, ranks = np.nonzero(found)
-    hits = pd.DataFrame(
-        {"query": names[rows], "rank": ranks + 1, "hit": index.names[places[found]], "distance": distances[found]}
-    )
-    if patients is not None and index.patients is not None:
-        hits["query_patient"], hits["hit_patient"] = patients[rows], index.patients[places[found]]
+        own, of = as_numbers(own, of)
+        order = order_of_names(names) if index.graph is not None else np.arange(len(names))
+        places, distances = nearest_of_others(index, values, own, of, k, order)
+        recall = _recall(index, values, own, of, distances, order)
+    hits = _hits(index, names, patients, places, distances)
+    hits.attrs["recall"] = recall
     return hits
 
 
@@ -237,6 +246,43 @@ def _groups(
     own, of = as_text(exclude), as_text(exclude_of)
     check_across(own, of, "Groups of exclude=")
     return own, of
+
+
+def _recall(
+    index: Index, values: np.ndarray, own: np.ndarray, of: np.ndarray, distances: np.ndarray, order: np.ndarray
+) -> float:
+    """Share of the true hits of other groups that were found; said where it is less than all."""
+    if index.graph is None:
+        return 1.0
+    recall = recall_of(index, values, own, of, distances, order)
+    logger.info("recall %.3f of the nearest rows of other groups, by comparing %d queries with all", recall, N_MEASURED)
+    if recall < LOW:
+        warn(
+            f"Only {100 * recall:.0f} % of the nearest rows of other groups were found by the graphs of "
+            f"{index.method}. sfm.tl.build_index(..., approximate=False) compares all rows."
+        )
+    return recall
+
+
+def _hits(
+    index: Index, names: np.ndarray, patients: np.ndarray | None, places: np.ndarray, distances: np.ndarray
+) -> pd.DataFrame:
+    found = places >= 0
+    rows, ranks = np.nonzero(found)
+    at = places[found]
+    # a name is an object once, however often it is hit: text of its own for each of millions of hits takes gigabytes
+    hits = pd.DataFrame(
+        {
+            "query": names.astype(object)[rows],
+            "rank": ranks + 1,
+            "hit": index.names.astype(object)[at],
+            "distance": distances[found],
+        }
+    )
+    if patients is not None and index.patients is not None:
+        hits["query_patient"] = patients.astype(object)[rows]
+        hits["hit_patient"] = index.patients.astype(object)[at]
+    return hits
 
 
 def _prepare(values: np.ndarray, center: np.ndarray, metric: str, scale: np.ndarray | float = 1.0) -> np.ndarray:
@@ -293,30 +339,3 @@ def _check_made(index: Index, made: dict[str, object]) -> None:
 
 def _short(value: object) -> str:
     return listed(value, 4) if isinstance(value, list) else repr(value)
-
-
-def _nearest_of_others(
-    index: Index, values: np.ndarray, own: np.ndarray, of: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    # numbers in place of names: millions of names are slow to compare
-    codes = pd.factorize(np.concatenate([own, of]))[0]
-    own, of = codes[: len(own)], codes[len(own) :]
-    places, distances = np.full((len(values), k), -1), np.full((len(values), k), np.nan)
-    left = np.arange(len(values))  # queries without k hits so far
-    for width in WIDER if index.graph is not None else ():
-        if len(left) and width * k < len(index.names):
-            near, far = nearest(index, values[left], width * k)
-            other = (near >= 0) & (of[near] != own[left, None])
-            first = np.argsort(~other, axis=1, kind="stable")[:, :k]  # hits of others, in their order
-            done = other.sum(axis=1) >= k
-            places[left[done]] = np.take_along_axis(near, first, 1)[done]
-            distances[left[done]] = np.take_along_axis(far, first, 1)[done]
-            left = left[~done]
-    for group in np.unique(own[left]):
-        mine, others = left[own[left] == group], np.flatnonzero(of != group)
-        if not len(others):
-            continue
-        part = Index(index.values[others], index.names[others], index.center, index.metric, index.use_rep)
-        found, far = nearest(part, values[mine], min(k, len(others)))
-        places[mine, : found.shape[1]], distances[mine, : found.shape[1]] = others[found], far
-    return places, distances

@@ -13,10 +13,10 @@ from scipy import sparse
 from .._settings import settings
 from ..embed.cache import keep_arrays, kept_arrays
 from ._leiden import leiden, neighbour_graph
+from ._sketch import Nearest
 
 KEEP_FROM = 20_000  # cells from which clusterings are kept on disk, so that a stopped call goes on where it was
 VERSION = 2  # of the clusterings: to be raised when the same cells would be clustered otherwise
-_EXACT_UP_TO = 20_000  # training cells that all are compared to a held-out one
 
 
 @dataclass(frozen=True)
@@ -133,26 +133,7 @@ def assign(
     values: np.ndarray, codes: np.ndarray, others: np.ndarray, n_neighbors: int, random_state: int
 ) -> np.ndarray:
     """Cluster of held-out cells: that of most of their nearest cells among those that were clustered."""
-    n_neighbors = min(n_neighbors, len(values))
-    if len(values) <= _EXACT_UP_TO:
-        from sklearn.neighbors import NearestNeighbors
-
-        nearest = NearestNeighbors(n_neighbors=n_neighbors).fit(values).kneighbors(others, return_distance=False)
-    else:
-        from pynndescent import NNDescent
-
-        index = NNDescent(values, n_neighbors=max(30, n_neighbors), random_state=random_state)
-        nearest = index.query(others, k=n_neighbors)[0]
-    return np.stack([_most_frequent(column[nearest]) for column in codes])
-
-
-def _most_frequent(codes: np.ndarray) -> np.ndarray:
-    """Most frequent code of each row; of equally frequent ones, that of the nearest."""
-    n, k = codes.shape
-    votes = (codes[:, :, None] == codes[:, None, :]).sum(axis=2) if k <= 32 else None
-    if votes is None:
-        return np.array([np.bincount(row).argmax() for row in codes])
-    return codes[np.arange(n), votes.argmax(axis=1)]
+    return Nearest(values, n_neighbors, random_state).votes(others, codes, n_neighbors)
 
 
 def _file(folder: Path, resolution: float) -> Path:

@@ -11,11 +11,12 @@ import pandas as pd
 from .._errors import ClinicalError, SurvivalError, TableError, counted
 from .._keys import SAMPLE_KEY
 from .._logging import logger
-from ..stats.depth import depth_by_class, depth_by_survival, draw_evenly
-from ._check import check_samples, check_split, codes_by_appearance, listed, obs_column, value_of_each
+from ..stats.depth import depth_by_class, depth_by_survival, depth_within, draw_evenly
+from ._check import check_samples, check_split, codes_by_appearance, listed, obs_column, order_of_names, value_of_each
 from ._depth import Depth, class_depth, depth_of, survival_depth
 from ._outcome import EventValue, event_times, events
 from ._signature_outcome import Binary, Outcome, Survival
+from ._sketch import Sketch, drawn_evenly
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -97,10 +98,21 @@ def read_patients(
     return Patients(rows, codes, list(table.index), table, found, name, int(missing.sum()), n_cells)
 
 
+@dataclass(frozen=True)
+class Draw:
+    """The cells that clusters and ranks are made of, and whose they are."""
+
+    patients: Patients
+    part: np.ndarray  # places among the cells of patients with outcome
+    depth: dict[str, object]  # what ``params`` say of numbers of cells
+    in_proportion: bool  # whether patients of more cells have more of them here
+    sketch: Sketch | None  # where they are fewer than was asked for, since all are too many to cluster
+
+
 def drawn(
-    patients: Patients, cells: Depth, keys: list[str], random_state: int
-) -> tuple[Patients, np.ndarray, dict[str, object]]:
-    """The same patients with equally many cells, which rows of theirs these are, and what ``params`` say of numbers.
+    patients: Patients, cells: Depth, keys: list[str], random_state: int, size: int | None, names: pd.Index
+) -> Draw:
+    """The same patients with equally many cells, `size` together at most, or, of ``"all"``, in proportion.
 
     Warns where numbers of cells go with the outcome.
     """
@@ -112,6 +124,9 @@ def drawn(
         return depth_by_survival(n, outcome.time, outcome.event).associated
 
     depth = depth_of(cells, n_cells, "cells_per_patient", goes_with_outcome)
+    too_many = size is not None and np.minimum(n_cells, np.inf if depth is None else depth).sum() > size
+    if too_many and depth is not None:
+        depth = depth_within(n_cells, size)
     if depth is None:
         remedy = 'Pass cells_per_patient="even" for clusters, ranks and a nested score of equally many cells.'
     elif goes_with_outcome(np.minimum(n_cells, depth)):
@@ -122,14 +137,19 @@ def drawn(
             "of all cells, tells their numbers too."
         )
     if isinstance(outcome, Binary):
-        names = [f"not {patients.positive}", patients.positive]
-        found = class_depth(n_cells, outcome.y.astype(int), names, keys[0], remedy)
+        classes = [f"not {patients.positive}", patients.positive]
+        found = class_depth(n_cells, outcome.y.astype(int), classes, keys[0], remedy)
     else:
         found = survival_depth(n_cells, outcome.time, outcome.event, keys, remedy)
-    part = np.arange(len(patients.codes))
-    if depth is not None:
+    part, sketch = np.arange(len(patients.codes)), None
+    if too_many:
+        evenly = (None, "") if depth is None else (patients.codes, "patient")
+        sketch = drawn_evenly(order_of_names(names[patients.rows]), *evenly, size, random_state)
+        part = sketch.rows
+    elif depth is not None:
         part = draw_evenly(patients.codes, depth, np.random.default_rng((random_state, 7)))
-    return replace(patients, rows=patients.rows[part], codes=patients.codes[part]), part, found
+    of_part = replace(patients, rows=patients.rows[part], codes=patients.codes[part])
+    return Draw(of_part, part, found, depth is None, sketch)
 
 
 def _binary(values: pd.Series, key: str, positive: str | None) -> Binary:
