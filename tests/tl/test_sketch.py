@@ -221,3 +221,15 @@ def test_a_sketch_of_all_cells_is_in_proportion():
     assert n.sum() == 400
     assert n[:10].sum() == pytest.approx(300, abs=30)  # 3 of 4 cells are theirs
     assert record["params"]["cells_per_patient"] == "all"
+
+
+def test_a_sketch_of_the_published_score_alone_is_told():
+    """Few cells of each are drawn anyway; all of them are too many."""
+    cells = cohort(20, 60)
+    with pytest.warns(SpatialfmWarning, match="The score as published was made of a sketch of 300 of 1,200 cells"):
+        record = sfm.tl.discover_signatures(
+            cells, sketch=300, cells_per_patient=12, nested=False, copy=True, **SEARCH | {"min_patients": 2}
+        )
+    assert record["params"]["sketch_published"] == 300
+    assert "sketch" not in record
+    assert (record["patients"]["n_cells_drawn"] == 12).all()

@@ -94,8 +94,8 @@ def discover_signatures(
     argument: equally many cells are drawn of each patient (`cells_per_patient`), as few cells make absences and give a
     cluster to whoever has many; clusters that are nearly the same at several resolutions count once (`merge_overlap`),
     as two of them would else be two signatures; and some patients must have a cluster (`min_patients`). The row ``as
-    published (optimistic)`` is made without these: of all cells and all clusters. Where numbers of cells go with the
-    outcome, which is tested first and warned of, that row tells numbers of cells too.
+    published (optimistic)`` is made without these: of all cells (or a sketch of them) and all clusters. Where numbers
+    of cells go with the outcome, which is tested first and warned of, that row tells numbers of cells too.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def discover_signatures(
     codes = clustering.cluster_cells(values, *graph)
     candidates = _candidates(codes, patients, limit * len(part) / len(whole), merge_overlap)
     _check_candidates(candidates.ranks, plan, max_cells, resolutions)
-    published = _published(whole, everyone, draw, codes, limit, size, adata.obs_names, graph)
+    published, n_published = _published(whole, everyone, draw, codes, limit, size, adata.obs_names, graph)
     folds: list[Fold] = []
     if nested:
         options = (values, patients, resolutions, limit * len(part) / len(whole), merge_overlap, n_neighbors, n_assign)
@@ -267,6 +267,13 @@ def discover_signatures(
     nearest = None
     if len(part) < len(whole) and (draw.sketch is not None or not copy):
         nearest = Nearest(values, n_assign, random_state)
+    if n_published < len(whole):
+        record["params"]["sketch_published"] = n_published
+    if draw.sketch is None and n_published < len(whole):
+        warn(
+            f"The score as published was made of a sketch of {n_published:,} of {len(whole):,} cells, in proportion. "
+            "Pass sketch=None to cluster all cells."
+        )
     if draw.sketch is not None:
         _say_sketch(record, draw.sketch, candidates.found, observed.chosen, whole, nearest, n_assign, graph)
     made = Origin("discover_signatures", "selected", tuple(keys), column=key_added)
@@ -301,8 +308,8 @@ def _published(
     size: int | None,
     names: pd.Index,
     graph: tuple,
-) -> np.ndarray:
-    """Ranks by all clusters of all cells or, where these are too many, of a sketch in proportion."""
+) -> tuple[np.ndarray, int]:
+    """Ranks by all clusters of all cells or, where these are too many, of a sketch in proportion; and of how many."""
     rows = np.arange(len(whole))
     if draw.in_proportion or len(draw.part) == len(whole):
         rows = draw.part
@@ -312,7 +319,7 @@ def _published(
     else:
         codes = clustering.cluster_cells(whole, *graph)
     of_rows = replace(everyone, rows=everyone.rows[rows], codes=everyone.codes[rows])
-    return _candidates(codes, of_rows, limit * len(rows) / len(whole), None).ranks
+    return _candidates(codes, of_rows, limit * len(rows) / len(whole), None).ranks, len(rows)
 
 
 def _say_sketch(

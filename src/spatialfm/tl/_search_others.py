@@ -24,6 +24,7 @@ PAIRS = 10**9  # of rows and queries, up to which comparing takes less time than
 GOOD = 0.95  # recall from which groups are not asked one by one
 N_NEAR, N_MARKS = 2, 32  # groups that are asked one by one, and rows of each by which they are chosen
 N_QUERIES = 5_000  # that are compared with these at once
+N_ASKED = 50_000  # that the graph of all rows is asked at once
 BLOCK = 50_000  # rows that are compared at once where recall is measured
 TIE = 1e-5  # relative difference of distances that is rounding
 
@@ -47,13 +48,16 @@ def nearest_of_others(
         asked = left[width_of[own[left]] <= MOST]
         if not len(asked) or width * k >= len(of):
             continue
-        near, far = nearest(index, values[asked], width * k)
-        other = (near >= 0) & (of[near] != own[asked, None])
-        first = np.argsort(~other, axis=1, kind="stable")[:, :k]  # hits of others, in their order
-        done = other.sum(axis=1) >= k
-        places[asked[done]] = np.take_along_axis(near, first, 1)[done]
-        distances[asked[done]] = np.take_along_axis(far, first, 1)[done]
-        left = np.setdiff1d(left, asked[done], assume_unique=True)
+        done = np.zeros(len(values), bool)
+        for part in np.split(asked, np.arange(N_ASKED, len(asked), N_ASKED)):
+            near, far = nearest(index, values[part], width * k)
+            other = (near >= 0) & (of[near] != own[part, None])
+            first = np.argsort(~other, axis=1, kind="stable")[:, :k]  # hits of others, in their order
+            enough = other.sum(axis=1) >= k
+            places[part[enough]] = np.take_along_axis(near, first, 1)[enough]
+            distances[part[enough]] = np.take_along_axis(far, first, 1)[enough]
+            done[part[enough]] = True
+        left = left[~done[left]]
     if index.graph is None or len(left) <= FEW:
         parts = ((np.flatnonzero(of != group), left[own[left] == group]) for group in np.unique(own[left]))
         _look_up(index, values, parts, places, distances)
