@@ -231,7 +231,7 @@ def alone_grow(function: str, sizes: list[int], few: bool, cache: str) -> dict:
     import spatialfm as sfm
 
     sfm.settings.cache_dir = Path(cache)
-    for n in [min(sizes[0], 6_000), *sizes]:
+    for n in [min(sizes[0], 20_000), *sizes]:
         work = called(function, simulated(n), few)
         clock, processor = timed(work)
         print(json.dumps({"n": n, "clock": clock, "processor": processor, "peak": peak()}), flush=True)
