@@ -22,7 +22,8 @@ UNKNOWN_TO_SOME = {  # what some of the functions with a certain argument take, 
     "entry_key": (
         "event_key",
         "knows no late entry (left truncation), and would count the time before it as survived. entry_key= is taken by "
-        "sfm.tl.kaplan_meier, logrank, cox, cumulative_incidence and rmst.",
+        "sfm.tl.kaplan_meier, logrank, cox (with penalizer= for many features), cumulative_incidence, fine_gray, rmst, "
+        "concordance, compare_concordance, added_value, cut_point and stratify.",
     )
 }
 

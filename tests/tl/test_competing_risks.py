@@ -186,7 +186,7 @@ def test_refusals(arguments, message):
 
 @pytest.mark.parametrize(
     ("function", "arguments"),
-    [("cut_point", ["x"]), ("concordance", ["x"]), ("fine_gray", ["x"]), ("coxnet", []), ("stratify", [2])],
+    [("coxnet", []), ("survival_forest", [])],
 )
 def test_late_entry_is_refused_by_name(function, arguments):
     with pytest.raises(

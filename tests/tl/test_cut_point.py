@@ -8,8 +8,8 @@ from scipy.stats import kstest
 
 import spatialfm as sfm
 from spatialfm._errors import SurvivalError
+from spatialfm.stats.logrank import logrank_parts
 from spatialfm.tl._cut_point import candidates, lausen_schumacher, logrank_scores, permuted_maxima
-from spatialfm.tl._logrank import logrank_parts
 
 
 def cohort(seed: int, effect: float = 0.0, n: int = 80) -> AnnData:

@@ -181,6 +181,16 @@ def test_cumulative_incidence_with_late_entry(case):
     np.testing.assert_allclose(curve["incidence"].loc[expected["states"]["time"]], expected["states"]["est"], rtol=1e-6)
 
 
+def test_fine_gray_with_late_entry(case):
+    """finegray of (start, stop], whose weights also know who had entered, and coxph."""
+    samples, expected = case
+    result = sfm.tl.fine_gray(
+        samples, ["x1", "x2", "x3"], event_key="cause", event_value=1, entry_key="entry", copy=True
+    )
+    np.testing.assert_allclose(result["table"]["coef"], expected["finegray"]["late"]["coef"], **TOLERANCE)
+    np.testing.assert_allclose(result["table"]["se"], expected["finegray"]["late"]["se"], **TOLERANCE)
+
+
 @pytest.mark.parametrize("ties", ["efron", "breslow"])
 def test_fine_gray(case, ties):
     """finegray and coxph; cmprsk's crr has the ties of Breslow and variances with another term of censoring."""

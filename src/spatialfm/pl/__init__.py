@@ -14,7 +14,9 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_cells": ["cells"],
         "_cluster_tree": ["cluster_tree"],
         "_compare_composition": ["compare_composition"],
+        "_compare_enrichment": ["compare_enrichment"],
         "_composition": ["composition"],
+        "_concordance": ["concordance"],
         "_cumulative_incidence": ["cumulative_incidence"],
         "_decision_curve": ["decision_curve"],
         "_forest": ["forest"],
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
     from ._cells import cells
     from ._cluster_tree import cluster_tree
     from ._compare_composition import compare_composition
+    from ._compare_enrichment import compare_enrichment
     from ._composition import composition
+    from ._concordance import concordance
     from ._cumulative_incidence import cumulative_incidence
     from ._decision_curve import decision_curve
     from ._forest import forest

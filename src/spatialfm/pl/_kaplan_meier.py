@@ -201,10 +201,10 @@ def _notes(test: str | None, means: dict | None, time_unit: str | None) -> str |
     if "differences" in means and len(means["differences"]) == 1:
         row = means["differences"].iloc[0]
         level = 100 * (1 - float(means["params"]["alpha"]))
-        lines.append(
-            f"difference {row['difference']:.3g} ({level:g} % interval {row['ci_low']:.3g} to {row['ci_high']:.3g}), "
-            f"{format_p(float(row['p_value']))}"
-        )
+        beside = [str(name) for name in np.atleast_1d(means["params"].get("covariates", []))]
+        equal = f" at equal {listed(beside, quoted=False)}" if beside else ""
+        limits = f"{level:g} % interval {row['ci_low']:.3g} to {row['ci_high']:.3g}"
+        lines.append(f"difference{equal} {row['difference']:.3g} ({limits}), {format_p(float(row['p_value']))}")
     return "\n".join([*([test] if test else []), *(textwrap.fill(line, 60) for line in lines)])
 
 

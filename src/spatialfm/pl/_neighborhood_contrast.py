@@ -177,7 +177,9 @@ def _legend(ax: Axes, table: pd.DataFrame, params: dict) -> None:
     n_cells = int(params["n_inside"]) + int(params["n_outside"])
     n_patients = int(table["n_patients"].iloc[0])
     if params["tested"] == "patients":
-        text = f"* q < {float(params['alpha']):g}, tested over {n_patients} patients"
+        beside = [str(name) for name in np.atleast_1d(params.get("covariates", []))]
+        equal = f" at equal {listed(beside, quoted=False)}" if beside else ""
+        text = f"* q < {float(params['alpha']):g}, tested over {n_patients} patients{equal}"
     elif params["tested"] == "cells":
         text = f"no stars: {n_cells:,} cells are not independent, and patients were not tested"
     elif params.get("circular"):

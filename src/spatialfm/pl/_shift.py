@@ -127,6 +127,9 @@ def shift(
     color_of = dict(zip(groups, colors, strict=True))
     _draw_maps(axes[0], axes[1], cells, table, params, color_of, basis, max_cells)
     _draw_dots(axes[2], table, record.get("comparison"), measure, color_of)
+    beside = [*map(str, np.atleast_1d(params.get("covariates", []))), str(params.get("block_key", ""))]
+    if record.get("comparison") is not None and any(beside):
+        axes[2].set_xlabel(f"p and r at equal {listed(filter(None, beside), quoted=False)}", fontsize="small")
     if title is not None:
         axes[0].set_title(title, loc="left", fontsize="medium")
     result = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)

@@ -18,16 +18,23 @@ class Expanded:
     weight: np.ndarray  # (n_rows,)
 
 
-def expand(time: np.ndarray, cause: np.ndarray, which: int) -> Expanded:
+def expand(time: np.ndarray, cause: np.ndarray, which: int, entry: np.ndarray | None = None) -> Expanded:
     """Pieces of follow-up whose Cox regression is that of the subdistribution hazard (Geskus, Biometrics 2011).
 
     Whoever had another event at T stays at risk until the last event of interest, at t with weight ``G(t-) / G(T-)``: G
     is the Kaplan-Meier estimate of being uncensored, in which an event comes before a censoring at the same time.
+
+    With `entry`, who is at risk from then on, the weight is ``G(t-) H(t-) / (G(T-) H(T-))``: H is the chance to have
+    entered by a time, estimated in reversed time. It rises, since whoever had another event stands for those, too, who
+    would have entered later and had theirs unseen.
     """
     n, last = time.size, time[cause == which].max()
     other = np.flatnonzero((cause > 0) & (cause != which) & (time < last))
-    times, after = _uncensored(time, cause)
-    pieces = [(np.arange(n), np.full(n, -np.inf), time, cause == which, np.ones(n))]
+    times, after = _uncensored(time, cause, entry)
+    if entry is not None:
+        times, after = _product((times, after), _entered(time, entry))
+    start = np.full(n, -np.inf) if entry is None else entry
+    pieces = [(np.arange(n), start, time, cause == which, np.ones(n))]
     for i in other:
         later = times[(times > time[i]) & (times < last)]
         start, stop = np.append(time[i], later), np.append(later, last)
@@ -36,14 +43,33 @@ def expand(time: np.ndarray, cause: np.ndarray, which: int) -> Expanded:
     return Expanded(*(np.concatenate(part) for part in zip(*pieces, strict=True)))
 
 
-def _uncensored(time: np.ndarray, cause: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _uncensored(time: np.ndarray, cause: np.ndarray, entry: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Times of censoring, and the estimate from each on."""
     times = np.unique(time[cause == 0])
     censored = np.bincount(np.searchsorted(times, time[cause == 0]), minlength=times.size)
     ordered, events = np.sort(time), np.sort(time[cause > 0])
     at_risk = time.size - np.searchsorted(ordered, times, side="left")
     at_risk = at_risk - (np.searchsorted(events, times, side="right") - np.searchsorted(events, times, side="left"))
+    if entry is not None:
+        at_risk = at_risk - (time.size - np.searchsorted(np.sort(entry), times, side="left"))
     return times, np.cumprod(1 - censored / at_risk)
+
+
+def _entered(time: np.ndarray, entry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Times of entry, and the estimate of having entered from each on; 1 from the last."""
+    times, entering = np.unique(entry, return_counts=True)
+    there = np.searchsorted(np.sort(entry), times, side="right")
+    gone = np.searchsorted(np.sort(time), times, side="right")
+    later = np.cumprod((1 - entering / (there - gone))[:0:-1])[::-1]
+    return times, np.append(later, 1.0)
+
+
+def _product(one: tuple[np.ndarray, np.ndarray], two: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Two step functions multiplied: the first is 1 before its first time, the second not looked at there."""
+    times = np.union1d(one[0], two[0])
+    first = np.append(1.0, one[1])[np.searchsorted(one[0], times, side="right")]
+    second = two[1][np.maximum(np.searchsorted(two[0], times, side="right") - 1, 0)]
+    return times, first * second
 
 
 def _before(at: np.ndarray, times: np.ndarray, after: np.ndarray) -> np.ndarray:

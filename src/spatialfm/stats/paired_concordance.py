@@ -46,8 +46,12 @@ class Concordances:
     n_pairs: int
 
 
-def concordances(time: np.ndarray, event: np.ndarray, scores: np.ndarray) -> Concordances:
+def concordances(
+    time: np.ndarray, event: np.ndarray, scores: np.ndarray, entry: np.ndarray | None = None
+) -> Concordances:
     """Harrell's c of scores ``(n, m)``, higher for an earlier event; pairs as scikit-survival counts them.
+
+    With `entry`, who had the event is compared only with those who were under observation then.
 
     Examples
     --------
@@ -65,7 +69,8 @@ def concordances(time: np.ndarray, event: np.ndarray, scores: np.ndarray) -> Con
     right, pairs = np.zeros((n, m)), np.zeros(n)  # of each patient
     total, n_pairs = np.zeros(m), 0
     for i in np.flatnonzero(event):
-        later = np.flatnonzero((time > time[i]) | ((time == time[i]) & ~event))
+        later = (time > time[i]) | ((time == time[i]) & ~event)
+        later = np.flatnonzero(later if entry is None else later & (entry < time[i]))
         agree = (np.sign(ranks[i] - ranks[later]) + 1) / 2
         right[i] += agree.sum(axis=0)
         right[later] += agree

@@ -57,3 +57,24 @@ def permuted_differences(
         size = np.divide(difference, np.sqrt(variance), out=np.zeros(len(block)), where=variance > 0)
         found.append(np.where((variance <= 0) & (np.abs(difference) > 1e-12), np.inf, size))
     return np.concatenate(found), exact
+
+
+def pseudo_values(time: np.ndarray, event: np.ndarray, codes: np.ndarray, horizon: float) -> np.ndarray:
+    """What each patient adds to the restricted mean of its group ``(n,)`` (Andersen, Hansen and Klein 2004).
+
+    ``n`` times the mean of all less ``n - 1`` times that of the others, within groups, so that groups may be censored
+    differently. Without censoring it is the patient's own time, up to the horizon.
+
+    Examples
+    --------
+    >>> pseudo_values(np.array([2.0, 5.0, 9.0]), np.ones(3, bool), np.zeros(3, int), 6.0).round(9)
+    array([2., 5., 6.])
+    """
+    found = np.empty(len(time))
+    for code in np.unique(codes):
+        mine = np.flatnonzero(codes == code)
+        n = len(mine)
+        masks = np.vstack([np.ones(n, bool), ~np.eye(n, dtype=bool)])
+        means = restricted_means(time[mine], event[mine], masks, horizon)[0]
+        found[mine] = n * means[0] - (n - 1) * means[1:]
+    return found

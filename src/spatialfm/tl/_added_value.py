@@ -25,6 +25,7 @@ from ._selected import OnSelected, check_selected, columns_of
 if TYPE_CHECKING:
     from anndata import AnnData
 
+Seen = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # time, event, entry
 LEAST = 10  # events a term, below which estimates are unsteady (Peduzzi et al. 1995)
 
 
@@ -38,6 +39,7 @@ def added_value(
     time_key: str = "time",
     event_key: str = "event",
     event_value: EventValue = None,
+    entry_key: str | None = None,
     n_bootstrap: int = 200,
     alpha: float = 0.05,
     random_state: int = 0,
@@ -69,6 +71,9 @@ def added_value(
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
+        both models, and the pairs of the concordances, know who was under observation at an event.
     n_bootstrap
         Resamplings of patients for the correction and the interval; 0 for none.
     alpha
@@ -142,6 +147,7 @@ def added_value(
         time_key=time_key,
         event_key=event_key,
         event_value=event_value,
+        entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=pd.DataFrame(values),
@@ -155,10 +161,14 @@ def added_value(
             f"{int(outcome.event.sum())} events for {len(terms)} terms ({per_term:.1f} each): below {LEAST} estimates "
             "and the p-value are unsteady. Take fewer features or covariates."
         )
-    both, less = (fit_cox(part, outcome.time, outcome.event, may_penalize=False) for part in (x, x[:, :n_old]))
+    seen = (outcome.time, outcome.event, outcome.entry)
+    both, less = (
+        fit_cox(part, outcome.time, outcome.event, entry=outcome.entry, may_penalize=False)
+        for part in (x, x[:, :n_old])
+    )
     statistic = max(2 * (both.log_likelihood - less.log_likelihood), 0.0)
     dof = x.shape[1] - n_old
-    table, n_used = _concordances(x, n_old, outcome.time, outcome.event, n_bootstrap, alpha, random_state)
+    table, n_used = _concordances(x, n_old, seen, n_bootstrap, alpha, random_state)
     gained = both.log_likelihood - both.null_log_likelihood
     result = {
         "lr_statistic": float(statistic),
@@ -178,6 +188,7 @@ def added_value(
             "time_key": time_key,
             "event_key": event_key,
             "event_value": event_text(event_value),
+            "entry_key": entry_key or "",
             "n_bootstrap": n_bootstrap,
             "n_bootstrap_used": n_used,
             "alpha": float(alpha),
@@ -185,7 +196,7 @@ def added_value(
             "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
                 samples,
-                [*(name for name in (*old, *new) if name in samples.obs), time_key, event_key],
+                [*(name for name in (*old, *new) if name in samples.obs), time_key, event_key, entry_key],
                 x=layer is None and any(name not in samples.obs for name in (*old, *new)),
             ),
         },
@@ -214,17 +225,18 @@ def _check_call(new: list[str], old: list[str], n_bootstrap: int, alpha: float) 
 
 
 def _concordances(
-    x: np.ndarray, n_old: int, time: np.ndarray, event: np.ndarray, n_bootstrap: int, alpha: float, random_state: int
+    x: np.ndarray, n_old: int, seen: Seen, n_bootstrap: int, alpha: float, random_state: int
 ) -> tuple[pd.DataFrame, int]:
     """Concordance of both models and their difference, corrected for optimism; and how many draws could be fitted."""
-    apparent = _both(x, n_old, time, event, time, event, x)
+    apparent = _both(x, n_old, seen, seen, x)
     rng = np.random.default_rng(random_state)
     drawn, optimism = [], []
     for _ in range(n_bootstrap):
         rows = rng.integers(len(x), size=len(x))
+        of_rows = tuple(None if part is None else part[rows] for part in seen)
         try:
-            there = _both(x[rows], n_old, time[rows], event[rows], time[rows], event[rows], x[rows])
-            here = _both(x[rows], n_old, time[rows], event[rows], time, event, x)
+            there = _both(x[rows], n_old, of_rows, of_rows, x[rows])
+            here = _both(x[rows], n_old, of_rows, seen, x)
         except (SurvivalError, np.linalg.LinAlgError):  # a level that was not drawn, no maximum
             continue
         drawn.append(there)
@@ -238,16 +250,14 @@ def _concordances(
     return table, len(drawn)
 
 
-def _both(
-    x: np.ndarray, n_old: int, time: np.ndarray, event: np.ndarray, on_time: np.ndarray, on_event: np.ndarray, on_x
-) -> np.ndarray:
+def _both(x: np.ndarray, n_old: int, seen: Seen, on: Seen, on_x: np.ndarray) -> np.ndarray:
     """Concordance, on other rows, of models without and with the features, and the difference."""
     found = []
     for part in (slice(n_old), slice(None)):
         design = x[:, part]
         if (design.std(axis=0) <= 1e-12).any():
             raise SurvivalError("A level was not drawn.")
-        risk = on_x[:, part] @ fit_cox(design, time, event).coef
-        right, pairs = concordant_pairs(on_time, on_event, risk)
+        risk = on_x[:, part] @ fit_cox(design, seen[0], seen[1], entry=seen[2]).coef
+        right, pairs = concordant_pairs(on[0], on[1], risk, on[2])
         found.append(right / pairs if pairs else np.nan)
     return np.array([*found, found[1] - found[0]])

@@ -35,6 +35,7 @@ def compare_concordance(
     time_key: str = "time",
     event_key: str = "event",
     event_value: EventValue = None,
+    entry_key: str | None = None,
     alpha: float = 0.05,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
@@ -61,6 +62,9 @@ def compare_concordance(
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
+        who had the event is compared only with those who were under observation then.
     alpha
         1 - confidence level of the intervals.
     patient_key
@@ -124,6 +128,7 @@ def compare_concordance(
         time_key=time_key,
         event_key=event_key,
         event_value=event_value,
+        entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=pd.DataFrame({name: value_column(samples, name, "score_keys", layer) for name in names}),
@@ -132,8 +137,8 @@ def compare_concordance(
     n_events = int(outcome.event.sum())
     if n_events < 3:
         raise SurvivalError(f"{n_events} events tell no two scores apart: three are the least.")
-    c_index_of(outcome.time, outcome.event, scores[:, 0])  # refuses where no two patients are comparable
-    found = concordances(outcome.time, outcome.event, scores)
+    c_index_of(outcome.time, outcome.event, scores[:, 0], outcome.entry)  # refuses where no two patients are comparable
+    found = concordances(outcome.time, outcome.event, scores, outcome.entry)
     of_score, table = _tables(found, names, n_events - 1, alpha)
     result = {
         "scores": of_score,
@@ -149,11 +154,12 @@ def compare_concordance(
             "time_key": time_key,
             "event_key": event_key,
             "event_value": event_text(event_value),
+            "entry_key": entry_key or "",
             "alpha": float(alpha),
             "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
                 samples,
-                [*(name for name in names if name in samples.obs), time_key, event_key],
+                [*(name for name in names if name in samples.obs), time_key, event_key, entry_key],
                 x=layer is None and any(name not in samples.obs for name in names),
             ),
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Literal
 
@@ -10,12 +11,14 @@ import pandas as pd
 
 from .._coordinates import coordinates
 from .._errors import TableError, warn
+from .._fingerprint import DATA, fingerprint
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from .._public import public
 from .._storable import write_uns
 from ..stats.pairs import blocks, expected_pairs
-from ._check import check_anndata, codes_of, listed, named, obs_column
+from ._check import check_anndata, codes_of, obs_column
+from ._enrichment_patients import compare_patients, read_beside, read_units
 from ._group_test import LEAST, benjamini_hochberg, rank_biserial
 from ._neighborhood_composition import _check_size, _libraries, _spatial_graph
 
@@ -35,6 +38,9 @@ def compare_enrichment(
     group_key: str,
     *,
     within: str | None = None,
+    covariates: str | Sequence[str] | None = None,
+    block_key: str | None = None,
+    pair_key: str | None = None,
     n_neighbors: int | None = None,
     radius: float | None = None,
     library_key: str = SAMPLE_KEY,
@@ -73,6 +79,16 @@ def compare_enrichment(
         Columns of ``obs``: cell types (or niches), and the groups, one for all cells of a patient.
     within
         Column of ``obs`` with the niche, region or compartment of each cell, within which labels are shuffled.
+    covariates
+        Columns of ``obs`` with one value a patient that are adjusted for (age, stage): ranks and means of log-ratios
+        are linear in group and covariates, with errors that do not assume equal spread (CR2, Satterthwaite), as in
+        :func:`compare_composition`.
+    block_key
+        Column of ``obs`` with the site or batch of each patient: it has an effect of its own, and residuals are
+        shuffled within it only (Freedman and Lane 1983).
+    pair_key
+        Column of ``obs`` with the patient where groups are within patients, as before and after treatment: in place of
+        `patient_key`; groups change places within patients only, and patients with one of two are left out.
     n_neighbors, radius
         Neighbours are so many nearest cells, or all cells within this distance (units of ``obsm[spatial_key]``, µm
         where the readers made it). Exactly one is given; with neither, 10 nearest cells.
@@ -83,7 +99,7 @@ def compare_enrichment(
     alpha
         Level below which corrected p-values count as significant.
     on_missing
-        ``"raise"`` or ``"drop"``: what to do with patients without group.
+        ``"raise"`` or ``"drop"``: what to do with patients without group (covariate, block).
     key_added
         Key of ``uns``.
     copy
@@ -94,8 +110,9 @@ def compare_enrichment(
     None, or with `copy` the table. Written into ``uns[key_added]``: ``table``, ``samples`` (one row a sample and
     pair: ``observed``, ``expected``, ``log2_ratio``), ``patients`` (their means) and ``params``. The table has one row
     a pair of types and pair of groups: ``cell_type``, ``neighbour``, ``group_1``, ``group_2``, ``n_1``, ``n_2``
-    (patients with a value), ``mean_1``, ``mean_2``, their ``difference`` (2 minus 1) with its 95 % interval ``low``
-    and ``high`` (Welch), ``effect`` (rank-biserial correlation, from -1 to 1, positive where group 2 has more),
+    (patients with a value), ``mean_1``, ``mean_2``, their ``difference`` (2 minus 1; at equal covariates, within blocks
+    or pairs where these are given) with its 95 % interval ``low`` and ``high`` (Welch, CR2), ``effect`` (rank-biserial
+    correlation, from -1 to 1, positive where group 2 has more; of ranks at equal covariates),
     ``p_value`` (ranks and means, without equal spread, as in :func:`compare_composition`), ``q_value``
     (Benjamini-Hochberg over the table) and ``significant``. With
     `radius` neighbours are mutual, and each pair of types stands once.
@@ -103,8 +120,10 @@ def compare_enrichment(
     Raises
     ------
     TableError
-        If columns are missing, a patient is in two groups or a sample of two patients, or there are fewer than two
-        groups.
+        If columns are missing, a patient is in two groups or a sample of two patients, there are fewer than two groups,
+        or a covariate or block tells the group or is the same in all.
+    ClinicalError
+        If a patient has several values of a covariate or block.
 
     Examples
     --------
@@ -120,7 +139,16 @@ def compare_enrichment(
     if n_neighbors is None and radius is None:
         n_neighbors = 10
     radius, n_neighbors = _check_size(radius, n_neighbors)
-    units, rows = _units(adata, library_key, patient_key, group_key, on_missing)
+    if pair_key is not None and (covariates or block_key):
+        raise TableError(
+            "covariates= and block_key= cannot be combined with pair_key=: a patient is its own comparison, and what "
+            "does not change within patients is taken out already."
+        )
+    paired = pair_key is not None
+    units, rows = read_units(adata, library_key, pair_key or patient_key, group_key, on_missing, paired)
+    adjustment, rows = read_beside(
+        adata, units, rows, (covariates, block_key, group_key), library_key, on_missing, paired
+    )
     cells = adata if rows.all() else adata[rows]
     codes, names = codes_of(obs_column(cells, cluster_key, "cluster_key"))
     libraries = _libraries(cells, library_key, n_neighbors)
@@ -133,11 +161,11 @@ def compare_enrichment(
     pairs = [(a, b) for a, b in product(range(len(names)), repeat=2) if radius is None or a <= b]
     samples = _long(units, names, pairs, {"observed": observed, "expected": expected, "log2_ratio": ratio})
     patients = (
-        samples.groupby(["patient", "group", "cell_type", "neighbour"], sort=False, observed=True)["log2_ratio"]
+        samples.groupby(["patient", "group", "unit", "cell_type", "neighbour"], sort=False, observed=True)["log2_ratio"]
         .mean()
         .reset_index()
     )
-    table = _compare(patients, [(names[a], names[b]) for a, b in pairs], alpha)
+    table = compare_patients(patients, [(names[a], names[b]) for a, b in pairs], adjustment, alpha)
     if within is None:
         chance = {"n_types": len(names), "expected": expected, "min_expected": min_expected}
         _tell_areas(graph, codes, libraries.codes, coordinates(cells, spatial_key), units, chance, pairs)
@@ -152,9 +180,18 @@ def compare_enrichment(
     if copy:
         return table
     params = {"cluster_key": cluster_key, "group_key": group_key, "library_key": library_key}
-    params |= {"patient_key": patient_key, "min_expected": min_expected, "alpha": alpha}
+    params |= {"covariates": np.array(list(adjustment.covariates), dtype=object), "block_key": block_key or ""}
+    params |= {
+        "pair_key": pair_key or "",
+        "patient_key": pair_key or patient_key,
+        "min_expected": min_expected,
+        "alpha": alpha,
+    }
+    columns = [cluster_key, group_key, library_key, pair_key or patient_key, within, *adjustment.covariates, block_key]
+    params[DATA] = fingerprint(adata, columns)
     params |= {"within": within or "", "question": UNCONDITIONAL if within is None else f"within obs[{within!r}]"}
     params |= {"radius": radius} if radius is not None else {"n_neighbors": n_neighbors}
+    samples, patients = (part.drop(columns="unit") for part in (samples, patients))
     write_uns(adata, key_added, {"table": table, "samples": samples, "patients": patients, "params": params})
     return None
 
@@ -193,9 +230,9 @@ def _tell_areas(
         area[mine] = blocks(positions[mine], AREA)
     of_areas = _expected(graph, codes, area, libraries, chance["n_types"])
     spread = log2_ratio(of_areas, chance["expected"], chance["min_expected"])
-    groups, patients = units["group"].cat.categories, units["patient"]
+    groups, patients = units["group"].cat.categories, units["unit"]
     means = pd.DataFrame(spread.reshape(len(units), -1)).groupby(patients.to_numpy(), sort=False).mean()
-    group = units.drop_duplicates("patient")["group"].to_numpy()
+    group = units.drop_duplicates("unit")["group"].to_numpy()
     p = []
     for a, b in pairs:
         values = means[a * chance["n_types"] + b].to_numpy()
@@ -223,45 +260,6 @@ def log2_ratio(observed: np.ndarray, expected: np.ndarray, min_expected: float) 
     return ratio
 
 
-def _units(
-    adata: AnnData, library_key: str, patient_key: str, group_key: str, on_missing: str
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Patient and group of each sample, by its name; and the cells (a mask) of patients that have a group."""
-    if on_missing not in ("raise", "drop"):
-        raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
-    keys = {"sample": (library_key, "library_key"), "patient": (patient_key, "patient_key")}
-    columns = pd.DataFrame(
-        {name: obs_column(adata, key, argument).astype(str).to_numpy() for name, (key, argument) in keys.items()}
-    )
-    group = named(obs_column(adata, group_key, "group_key", allow_missing=True), "group_key")
-    known = group.notna().to_numpy()
-    columns["group"] = group.astype(object).where(known, "missing").to_numpy()
-    outer_keys = {"patient": patient_key, "group": group_key}
-    for inner, outer, key in (("sample", "patient", library_key), ("patient", "group", patient_key)):
-        several = columns.groupby(inner)[outer].nunique()
-        if (several > 1).any():
-            name = several.index[several > 1][0]
-            found = columns.loc[columns[inner] == name, outer].unique()
-            raise TableError(
-                f"{inner.capitalize()} {name!r} (obs[{key!r}]) is in several {outer}s (obs[{outer_keys[outer]!r}]): "
-                f"{listed(found)}. Patients are compared, so each must be in one group."
-            )
-    without = columns.loc[~known, "patient"].unique()
-    if len(without) and on_missing == "raise":
-        raise TableError(
-            f"{len(without)} of {columns['patient'].nunique()} patients have no value in obs[{group_key!r}] "
-            f'(group_key=): {listed(without)}. Fill them, or pass on_missing="drop" to leave them out.'
-        )
-    groups = list(group.cat.categories)
-    if len(groups) < 2:
-        raise TableError(f"obs[{group_key!r}] (group_key=) holds one group, {listed(groups)}; two are the least.")
-    if len(without):
-        logger.info("%d patients without %s left out: %s", len(without), group_key, listed(without))
-    units = columns[known].drop_duplicates().set_index("sample")
-    units["group"] = pd.Categorical(units["group"], groups)
-    return units, known
-
-
 def _long(
     units: pd.DataFrame, names: list[str], pairs: list[tuple[int, int]], values: dict[str, np.ndarray]
 ) -> pd.DataFrame:
@@ -273,32 +271,3 @@ def _long(
     for name, array in values.items():
         repeated[name] = array[:, first, second].ravel()
     return repeated
-
-
-def _compare(patients: pd.DataFrame, pairs: list[tuple[str, str]], alpha: float) -> pd.DataFrame:
-    """One row a pair of types and pair of groups."""
-    from scipy import stats
-
-    groups, rows = list(patients["group"].cat.categories), []
-    of = {
-        key: part["log2_ratio"].dropna().to_numpy()
-        for key, part in patients.groupby(["cell_type", "neighbour", "group"], observed=True)
-    }
-    for (cell_type, neighbour), (group_1, group_2) in product(pairs, combinations(groups, 2)):
-        one, two = of[cell_type, neighbour, group_1], of[cell_type, neighbour, group_2]
-        row = {"cell_type": cell_type, "neighbour": neighbour, "group_1": group_1, "group_2": group_2}
-        row |= {"n_1": len(one), "n_2": len(two)}
-        row |= {"mean_1": one.mean() if len(one) else np.nan, "mean_2": two.mean() if len(two) else np.nan}
-        row["difference"] = row["mean_2"] - row["mean_1"]
-        row |= dict.fromkeys(("low", "high", "effect", "p_value"), np.nan)
-        if min(len(one), len(two)) >= LEAST:
-            row["effect"], row["p_value"] = rank_biserial(one, two)
-            if np.ptp(one) + np.ptp(two) > 0:
-                row["low"], row["high"] = stats.ttest_ind(two, one, equal_var=False).confidence_interval()
-            else:
-                row["low"] = row["high"] = row["difference"]
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    table["q_value"] = benjamini_hochberg(table["p_value"])
-    table["significant"] = (table["q_value"] < alpha).to_numpy()
-    return table

@@ -78,7 +78,8 @@ def pooled(rows: Rows) -> Rows:
     np.add.at(counts, place.ravel(), rows.counts)
     if not rows.known:
         counts = counts / np.bincount(place.ravel())[:, None]
-    at = {name: None if getattr(rows, name) is None else getattr(rows, name)[first] for name in ("units", "time")}
+    columns = ("units", "time", "blocks")
+    at = {name: None if getattr(rows, name) is None else getattr(rows, name)[first] for name in columns}
     return replace(rows, counts=counts, codes=rows.codes[first], covariates=rows.covariates[first], **at)
 
 
@@ -146,6 +147,8 @@ def answers(
     above = matched_placements(counts, totals) if rows.known else placements(values)
     if rows.model == "changes":
         (moved, codes), ranks = changes(rows, values), changes(rows, ranks_of(above))[0]
+        if rows.linear:
+            return modelled(of_patients(rows), ranks, moved, n_permutations, rng)
         test = two_groups if len(rows.names) == 2 else several_groups
         return test(placements(ranks.round(12)), moved, codes, n_permutations, rng)
     if not rows.linear:
@@ -165,7 +168,7 @@ def modelled(
         p = [shuffled_within(part, design, asked, blocks, n_permutations, rng) for part in (ranks, values)]
     found: dict[str, np.ndarray] = {}
     if len(rows.names) == 2:
-        fits = [_fit(rows, part, design) for part in (ranks, values)]
+        fits = [fitted(rows, part, design) for part in (ranks, values)]
         if rows.model != "pairs" and rows.blocks is None:
             p = [fit.p_value() for fit in fits]
         found = _bounded(fits[0], rows.fewest)
@@ -183,13 +186,21 @@ def changes(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values[order][1::2] - values[order][::2], rows.codes[order][::2]
 
 
+def of_patients(rows: Rows) -> Rows:
+    """One row a patient in place of two times, in the order of `changes`."""
+    first = np.lexsort([rows.time, rows.units])[::2]
+    blocks = None if rows.blocks is None else rows.blocks[first]
+    kept = {name: getattr(rows, name)[first] for name in ("counts", "codes", "covariates")}
+    return replace(rows, **kept, blocks=blocks, units=None, time=None, model="groups")
+
+
 def mean_difference(rows: Rows, shares: np.ndarray) -> dict[str, np.ndarray]:
     """Difference of mean shares (2 minus 1), with covariates as the model has it, and its 95 % interval."""
     if rows.model == "changes":
-        moved, codes = changes(rows, shares)
-        fit = robust_fit(moved, np.column_stack([np.ones(len(codes)), codes]), 1)
+        moved, patients = changes(rows, shares)[0], of_patients(rows)
+        fit = fitted(patients, moved, patients.design()[0])
     else:
-        fit = _fit(rows, shares, rows.design()[0])
+        fit = fitted(rows, shares, rows.design()[0])
     low, high = fit.interval()
     return {"mean_difference": fit.value, "mean_low": low, "mean_high": high}
 
@@ -202,7 +213,7 @@ def log2_fold(rows: Rows, ratio: np.ndarray) -> dict[str, np.ndarray]:
     return {"log2_fold_change": fit.value / LOG2, "log2_low": low / LOG2, "log2_high": high / LOG2}
 
 
-def _fit(rows: Rows, values: np.ndarray, design: np.ndarray) -> Estimate:
+def fitted(rows: Rows, values: np.ndarray, design: np.ndarray) -> Estimate:
     column = design.shape[1] - 1
     if rows.model == "mixed":
         return whitened_fit(values, design, column, rows.units)[0]

@@ -61,13 +61,15 @@ def read_rows(
         known=known,
         codes=codes[kept],
         names=names,
-        covariates=_terms({key: columns[key] for key in wanted}, len(kept)),
+        covariates=terms_of({key: columns[key] for key in wanted}, len(kept)),
         units=None if units is None else pd.factorize(units[kept])[0],
         blocks=None if block_key is None else pd.factorize(columns[block_key])[0],
         time=None if time_key is None else _time(columns[time_key], time_key).codes,
         time_names=() if time_key is None else tuple(_time(columns[time_key], time_key).categories),
         model="changes" if time_key else "pairs" if pair_key else model or "groups",
     )
+    if rows.model == "changes":
+        _check_of_patients(rows, wanted, block_key)
     rows = _paired(rows, group_key) if rows.model in ("pairs", "changes") else rows
     _check_design(rows, group_key, wanted, block_key)
     return rows
@@ -76,7 +78,8 @@ def read_rows(
 def _check_choices(model: str | None, pair_key: str | None, time_key: str | None, block_key: str | None) -> None:
     given = {"model": model, "pair_key": pair_key, "time_key": time_key, "block_key": block_key}
     given = {name: value for name, value in given.items() if value is not None}
-    if len(given) > 1 and set(given) != {"pair_key", "time_key"}:
+    of_changes = "time_key" in given and "model" not in given  # whose patients may have a site
+    if len(given) > 1 and not of_changes:
         texts = [f"{name}={value!r}" for name, value in given.items()]
         raise TableError(
             f"{' and '.join(texts)} cannot be combined: each says on its own how rows belong together. Pass one."
@@ -141,7 +144,7 @@ def _groups(
     return np.array([place.get(name, -1) for name in values.astype(object)]), present
 
 
-def _terms(columns: dict[str, pd.Series], n: int) -> np.ndarray:
+def terms_of(columns: dict[str, pd.Series], n: int) -> np.ndarray:
     """Covariates as terms of a design: numbers standardised, categories against their first."""
     terms = []
     for key, column in columns.items():
@@ -194,8 +197,20 @@ def _paired(rows: Rows, group_key: str) -> Rows:
         warn(f"{counted(lost, 'patient has', 'patients have')} one of the two and cannot be paired: left out.")
     kept = {name: getattr(rows, name)[whole] for name in ("counts", "codes", "covariates")}
     time = None if rows.time is None else rows.time[whole]
+    blocks = None if rows.blocks is None else pd.factorize(rows.blocks[whole])[0]
     units = pd.factorize(rows.units[whole])[0]
-    return replace(rows, **kept, units=units, time=time)
+    return replace(rows, **kept, units=units, time=time, blocks=blocks)
+
+
+def _check_of_patients(rows: Rows, covariates: list[str], block_key: str | None) -> None:
+    """Changes are of patients: what they are adjusted for is, too."""
+    parts = [*rows.covariates.T, *([] if rows.blocks is None else [rows.blocks])]
+    if any(pd.Series(part).groupby(rows.units).nunique().max() > 1 for part in parts):
+        names = [*covariates, *([block_key] if block_key else [])]
+        raise ClinicalError(
+            f"A patient has more than one value in {' or '.join(f'obs[{name!r}]' for name in names)}: "
+            "changes of patients are compared, so that covariates= and block_key= are columns with one value a patient."
+        )
 
 
 def _check_design(rows: Rows, group_key: str, covariates: list[str], block_key: str | None) -> None:
@@ -207,16 +222,28 @@ def _check_design(rows: Rows, group_key: str, covariates: list[str], block_key: 
             f"Groups of obs[{group_key!r}] with fewer than {LEAST} patients cannot be compared: {listed(few, 12)}. "
             "Leave them out with groups=, or merge them."
         )
-    if rows.model in ("pairs", "changes") and rows.covariates.shape[1]:
+    if rows.model == "pairs" and rows.covariates.shape[1]:
         raise TableError(
-            "covariates= cannot be combined with pairs or changes: a patient is its own comparison, and what does not "
-            "change within patients is taken out already."
+            "covariates= cannot be combined with pairs: a patient is its own comparison, and what does not change "
+            "within patients is taken out already."
         )
     if rows.model == "mixed" and len(rows.names) != 2:
         raise TableError(
             f'model="mixed" compares two groups, and there are {len(rows.names)}: {listed(rows.names)}. Pass two of '
             "them as groups=."
         )
+    check_terms(rows, group_key, covariates, block_key)
+
+
+def check_terms(rows: Rows, group_key: str, covariates: list[str], block_key: str | None) -> None:
+    """Refuse covariates and blocks that tell the group, repeat each other, or are too many.
+
+    Raises
+    ------
+    TableError
+        With their names.
+    """
+    units = np.arange(len(rows.codes)) if rows.units is None else rows.units
     design, asked = rows.design()
     others = [*(f"obs[{key!r}]" for key in covariates), *([f"obs[{block_key!r}]"] if block_key else [])]
     rank = np.linalg.matrix_rank
@@ -244,7 +271,8 @@ def least_p(rows: Rows) -> float:
     if rows.model == "pairs":
         return 2.0 ** (1 - len(np.unique(rows.units)))
     codes = rows.codes if rows.time is None else rows.codes[rows.time == 0]
-    blocks = np.zeros(len(codes), dtype=int) if rows.blocks is None else rows.blocks
+    blocks = rows.blocks if rows.time is None or rows.blocks is None else rows.blocks[rows.time == 0]
+    blocks = np.zeros(len(codes), dtype=int) if blocks is None else blocks
     ways = prod(comb(int((blocks == b).sum()), int(codes[blocks == b].sum())) for b in np.unique(blocks))
     return 2 / ways
 

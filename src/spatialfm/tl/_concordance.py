@@ -30,6 +30,7 @@ def concordance(
     time_key: str = "time",
     event_key: str = "event",
     event_value: EventValue = None,
+    entry_key: str | None = None,
     n_bootstrap: int = 1000,
     alpha: float = 0.05,
     random_state: int = 0,
@@ -57,6 +58,9 @@ def concordance(
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
+        who had the event is compared only with those who were under observation then (as R's ``concordance``).
     n_bootstrap
         Number of resamplings of patients with replacement.
     alpha
@@ -111,15 +115,16 @@ def concordance(
         time_key=time_key,
         event_key=event_key,
         event_value=event_value,
+        entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=pd.DataFrame({score_key: value_column(samples, score_key, "score_key", layer)}),
     )
     score = _score(outcome.columns[score_key], score_key)
 
-    c_index, n_pairs = c_index_of(outcome.time, outcome.event, score)
+    c_index, n_pairs = c_index_of(outcome.time, outcome.event, score, outcome.entry)
     rng = np.random.default_rng(random_state)
-    resampled = bootstrap_c_index(outcome.time, outcome.event, score, n_bootstrap, rng)
+    resampled = bootstrap_c_index(outcome.time, outcome.event, score, n_bootstrap, rng, outcome.entry)
     low, high = np.quantile(resampled, [alpha / 2, 1 - alpha / 2])
     if np.ptp(resampled) <= 1e-12 and c_index != 0.5:
         low = high = np.nan
@@ -138,6 +143,7 @@ def concordance(
             "time_key": time_key,
             "event_key": event_key,
             "event_value": event_text(event_value),
+            "entry_key": entry_key or "",
             "n_bootstrap": n_bootstrap,
             "n_bootstrap_used": len(resampled),
             "alpha": float(alpha),
@@ -155,8 +161,18 @@ def concordance(
     return None
 
 
-def c_index_of(time: np.ndarray, event: np.ndarray, score: np.ndarray) -> tuple[float, int]:
+def c_index_of(
+    time: np.ndarray, event: np.ndarray, score: np.ndarray, entry: np.ndarray | None = None
+) -> tuple[float, int]:
     """Harrell's c and the number of comparable pairs."""
+    if entry is not None:
+        right, pairs = concordant_pairs(time, event, score, entry)
+        if not pairs:
+            raise SurvivalError(
+                "No two patients are comparable: at no event was another patient under observation who had it later. "
+                "Longer follow-up or more patients are needed."
+            )
+        return right / pairs, pairs
     from sksurv.metrics import concordance_index_censored
 
     last = time == time.max()
@@ -188,7 +204,12 @@ def concordant_pairs(
 
 
 def bootstrap_c_index(
-    time: np.ndarray, event: np.ndarray, score: np.ndarray, n_bootstrap: int, rng: np.random.Generator
+    time: np.ndarray,
+    event: np.ndarray,
+    score: np.ndarray,
+    n_bootstrap: int,
+    rng: np.random.Generator,
+    entry: np.ndarray | None = None,
 ) -> np.ndarray:
     """Harrell's c of resampled patients; resamplings without a comparable pair are left out.
 
@@ -200,7 +221,10 @@ def bootstrap_c_index(
     events = np.flatnonzero(event)
     for block in np.array_split(events, max(1, events.size * n // 10**7)):  # bounds the memory of the pairs
         later = time[None, :] > time[block, None]
-        comparable = (later | ((time[None, :] == time[block, None]) & ~event[None, :])).astype(np.float64)
+        comparable = later | ((time[None, :] == time[block, None]) & ~event[None, :])
+        if entry is not None:
+            comparable &= entry[None, :] < time[block, None]
+        comparable = comparable.astype(np.float64)
         right = comparable * (np.sign(score[block, None] - score[None, :]) + 1) / 2
         numerator += (weights[:, block] * (weights @ right.T)).sum(axis=1)
         denominator += (weights[:, block] * (weights @ comparable.T)).sum(axis=1)

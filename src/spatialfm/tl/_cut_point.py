@@ -18,7 +18,7 @@ from .._storable import default_key, write_uns
 from ._check import check_anndata
 from ._circular import fractions_of
 from ._logrank import logrank_test
-from ._outcome import EventValue, OnMissing, column_as, event_text, read_outcome, value_column
+from ._outcome import EventValue, OnMissing, column_as, event_text, expected_events, read_outcome, value_column
 from ._replaced import remove_earlier
 from ._selected import OnSelected, check_selected, columns_of
 
@@ -50,6 +50,7 @@ def cut_point(
     time_key: str = "time",
     event_key: str = "event",
     event_value: EventValue = None,
+    entry_key: str | None = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
     random_state: int = 0,
@@ -82,6 +83,9 @@ def cut_point(
         Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
+        a patient's expected events count from then on. Permutations take entry, time and event of a patient together.
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
@@ -138,12 +142,13 @@ def cut_point(
         time_key=time_key,
         event_key=event_key,
         event_value=event_value,
+        entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=pd.DataFrame({key: value_column(samples, key, "key", layer), _ROW: np.arange(samples.n_obs)}),
     )
     values = _numbers(outcome.columns[key], key)
-    scores = logrank_scores(outcome.time, outcome.event)
+    scores = logrank_scores(outcome.time, outcome.event, outcome.entry)
     if np.ptp(scores) <= 1e-12:
         raise SurvivalError(
             f"All patients have the same obs[{time_key!r}] and obs[{event_key!r}], as far as their order goes: no cut "
@@ -162,7 +167,7 @@ def cut_point(
         "statistic": statistic,
         "p_value": float((1 + (null >= statistic - 1e-9).sum()) / (1 + n_permutations)),
         "p_value_lausen_schumacher": lausen_schumacher(statistic, min_share),
-        "naive_p_value": logrank_test(outcome.time, outcome.event, high)[1],
+        "naive_p_value": logrank_test(outcome.time, outcome.event, high, entry=outcome.entry)[1],
         "higher_risk": "high" if found.statistic[best] > 0 else "low",
         "n_low": n_low,
         "n_high": values.size - n_low,
@@ -182,6 +187,7 @@ def cut_point(
             "time_key": time_key,
             "event_key": event_key,
             "event_value": event_text(event_value),
+            "entry_key": entry_key or "",
             "random_state": random_state,
             "n_dropped": outcome.n_dropped,
         },
@@ -208,12 +214,9 @@ def cut_point(
     return None
 
 
-def logrank_scores(time: np.ndarray, event: np.ndarray) -> np.ndarray:
+def logrank_scores(time: np.ndarray, event: np.ndarray, entry: np.ndarray | None = None) -> np.ndarray:
     """Event less cumulative hazard ``(n,)``: sums over a group are its observed less its expected events."""
-    times, index = np.unique(time, return_inverse=True)
-    events, leaving = np.bincount(index, weights=event), np.bincount(index)
-    at_risk = time.size - np.cumsum(leaving) + leaving
-    return event - np.cumsum(events / at_risk)[index]
+    return event - expected_events(time, event, entry)
 
 
 def candidates(values: np.ndarray, scores: np.ndarray, min_share: float, key: str = "value") -> Candidates:

@@ -17,6 +17,7 @@ from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
 from .._storable import write_uns
+from ._adjusted import Adjustment, compared, welch
 from ._check import check_anndata, listed
 from ._group_test import benjamini_hochberg, two_groups
 from ._representation import prepared
@@ -37,6 +38,8 @@ def distribution_shift(
     time_key: str,
     patient_key: str = PATIENT_KEY,
     group_key: str | None = None,
+    covariates: str | Sequence[str] | None = None,
+    block_key: str | None = None,
     library_key: str | None = SAMPLE_KEY,
     time_points: Sequence[str] | None = None,
     reference: str | None = None,
@@ -77,6 +80,14 @@ def distribution_shift(
     time_key, patient_key, group_key
         Columns of ``obs``: time point, patient, and group of the patient (for example the response); None measures
         without comparing.
+    covariates
+        Columns of ``obs`` with one value a patient that the comparison of groups is adjusted for (age, stage). What is
+        compared is one number a patient, the distance, so that a linear model of it (and of its ranks) by group and
+        covariates does, with errors that do not assume equal spread (CR2, Satterthwaite), as in
+        :func:`compare_composition`.
+    block_key
+        Column of ``obs`` with the site or batch of each patient: it has an effect of its own, and residuals are
+        shuffled within it only (Freedman and Lane 1983).
     library_key
         Column of ``obs`` with the sample, to check that none belongs to two patients or time points; None skips that.
     time_points
@@ -103,8 +114,8 @@ def distribution_shift(
         Iterations of Sinkhorn's algorithm, and the sum of absolute errors of the marginals (which add up to 1) at
         which they end.
     on_missing
-        ``"raise"`` or ``"drop"``: what to do with patients without group, and pairs of time points at which a patient
-        has too few cells.
+        ``"raise"`` or ``"drop"``: what to do with patients without group (covariate, block), and pairs of time points
+        at which a patient has too few cells.
     random_state
         Seed of the draws.
     key_added
@@ -127,16 +138,18 @@ def distribution_shift(
     groups, with patients as the unit: ``n_1``, ``n_2``, ``median_1``, ``median_2``, ``difference`` (2 minus 1),
     ``effect`` (rank-biserial correlation, positive where group 2 moves further) with its 95 % interval
     ``effect_low`` to ``effect_high``, ``p_value`` (the larger of Brunner and Munzel's test of ranks and Welch's of
-    means, which do not assume equal spread; labels shuffled below 15 patients), ``q_value`` (Benjamini-Hochberg over
-    the rows of a measure). A difference in ``null_distance`` says that one group's tissue is more diverse at each time
-    point, which raises ``distance`` without any shift.
+    means, which do not assume equal spread; labels shuffled below 15 patients), ``mean_difference`` (2 minus 1) with
+    ``mean_low`` and ``mean_high`` (95 %), ``q_value`` (Benjamini-Hochberg over the rows of a measure). With
+    `covariates` or `block_key` effect, mean difference and p-value are those of the model, medians are as observed. A
+    difference in ``null_distance`` says that one group's tissue is more diverse at each time point, which raises
+    ``distance`` without any shift.
 
     Raises
     ------
     TableError
         If columns, time points, cells, patients or groups are missing or too few, or the embedding holds NaN.
     ClinicalError
-        If a sample belongs to two patients or time points, or a patient to two groups.
+        If a sample belongs to two patients or time points, or a patient to two groups or values of a covariate.
 
     Warns
     -----
@@ -183,6 +196,7 @@ def distribution_shift(
     cohort = read_cohort(
         adata, time_key=time_key, patient_key=patient_key, group_key=group_key, library_key=library_key,
         time_points=time_points, reference=reference, min_cells=min_cells, on_missing=on_missing,
+        covariates=covariates, block_key=block_key,
     )  # fmt: skip
     values, how = prepared(adata, use_rep)
     used = _used(cohort)
@@ -197,10 +211,13 @@ def distribution_shift(
     _warn_unconverged(table, epsilon, max_iter, tol)
     record: dict[str, Any] = {"table": table}
     if group_key is not None:
-        record["comparison"] = compare_shifts(table, cohort.groups)
+        record["comparison"] = compare_shifts(table, cohort.groups, cohort.adjustment)
+    names = [covariates] if isinstance(covariates, str) else list(covariates or ())
     record["params"] = {
-        "use_rep": use_rep, "preparation": how, DATA: fingerprint(adata, [time_key, patient_key, group_key]),
+        "use_rep": use_rep, "preparation": how,
+        DATA: fingerprint(adata, [time_key, patient_key, group_key, *names, block_key]),
         "time_key": time_key, "patient_key": patient_key, "group_key": group_key or "",
+        "covariates": np.array(names, dtype=object), "block_key": block_key or "",
         "time_points": np.array(cohort.times), "groups": np.array(cohort.groups, dtype=str),
         "reference": reference or "", "epsilon": float(epsilon), "cost_scale": float(scale), "debiased": bool(debiased),
         "n_cells": int(n), "n_repeats": int(n_repeats), "max_iter": int(max_iter), "tol": float(tol),
@@ -252,15 +269,23 @@ def summarise(cost: np.ndarray, null: np.ndarray) -> dict[str, float]:
     }
 
 
-def compare_shifts(table: pd.DataFrame, groups: list[str]) -> pd.DataFrame:
+def compare_shifts(table: pd.DataFrame, groups: list[str], adjustment: Adjustment | None = None) -> pd.DataFrame:
     """One row a measure, pair of time points and pair of groups."""
-    rows = []
+    rows, effect = [], ("effect", "effect_low", "effect_high", "p_value")
     for measure in MEASURES:
         for (time_1, time_2), part in table.groupby(["time_1", "time_2"], sort=False):
-            of = {group: part.loc[part["group"] == group, measure].to_numpy() for group in groups}
+            of = {group: part[part["group"] == group].set_index("patient")[measure] for group in groups}
             for group_1, group_2 in combinations(groups, 2):
                 row = {"measure": measure, "time_1": time_1, "time_2": time_2, "group_1": group_1, "group_2": group_2}
-                rows.append(row | two_groups(of[group_1], of[group_2]))
+                one, two = of[group_1], of[group_2]
+                row |= two_groups(one.to_numpy(), two.to_numpy())
+                mean = welch(one.to_numpy(), two.to_numpy())
+                if adjustment is not None:
+                    both, codes = pd.concat([one, two]), np.repeat([0, 1], [len(one), len(two)])
+                    found = compared(both.to_numpy(), adjustment.of(list(both.index)).rows(codes))
+                    row |= {name: found[name] for name in effect}
+                    mean = tuple(found[name] for name in ("difference", "low", "high"))
+                rows.append(row | dict(zip(("mean_difference", "mean_low", "mean_high"), mean, strict=True)))
     found = pd.DataFrame(rows)
     found["q_value"] = np.nan
     for measure in MEASURES:

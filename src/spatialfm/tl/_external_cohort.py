@@ -194,6 +194,7 @@ def external_outcome(
     return read_outcome(
         table, "predict_survival", time_key=time_key, event_key=event_key, event_value=event_value,
         patient_key=patient_key, on_missing=on_missing, columns=columns,
+        known_entry=str(params.get("entry_key") or ""),
     )  # fmt: skip
 
 

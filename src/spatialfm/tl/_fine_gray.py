@@ -42,6 +42,7 @@ def fine_gray(
     alpha: float = 0.05,
     time_key: str = "time",
     event_key: str = "event",
+    entry_key: str | None = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
     on_selected: OnSelected = "raise",
@@ -54,7 +55,7 @@ def fine_gray(
     a weight that falls as censoring does (Fine and Gray, JASA 1999; Geskus, Biometrics 2011), so that a covariate may
     matter only because it lowers the rate of the other events: read it beside :func:`spatialfm.tl.cox` with the same
     `event_value`, the hazard of those who are still without any event. Estimates and robust standard errors are those
-    of ``finegray`` and ``coxph`` in R. Censoring is taken not to depend on covariates; late entry is not known here.
+    of ``finegray`` and ``coxph`` in R, also with late entry. Censoring and entry are taken not to depend on covariates.
 
     Parameters
     ----------
@@ -80,6 +81,9 @@ def fine_gray(
         1 - confidence level.
     time_key, event_key
         Columns of ``obs``: time to the first event or censoring, from 0 on, and which event it was.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`.
+        Whoever had another event then also stands for those who had theirs before they could enter (weights of Geskus).
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
@@ -134,7 +138,7 @@ def fine_gray(
         event_key=event_key,
         event_value=event_value,
         censored_value=censored_value,
-        entry_key=None,
+        entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=columns,
@@ -142,7 +146,9 @@ def fine_gray(
     design, terms = design_matrix(causes.outcome.columns[names], reference or {}, standardize)
     check_design(design, 0.0)
 
-    fit = subdistribution(design.to_numpy(dtype=np.float64), causes.outcome.time, causes.codes, ties)
+    fit = subdistribution(
+        design.to_numpy(dtype=np.float64), causes.outcome.time, causes.codes, ties, causes.outcome.entry
+    )
     table = coefficient_table(fit.coef, fit.robust_variance, terms, alpha)
     wald = float(fit.coef @ np.linalg.solve(fit.robust_variance, fit.coef))
     events = int((causes.codes == 1).sum())
@@ -167,12 +173,13 @@ def fine_gray(
             "alpha": float(alpha),
             "time_key": time_key,
             "event_key": event_key,
+            "entry_key": entry_key or "",
             "event_value": event_text(event_value),
             "censored_value": event_text(censored_value),
             "n_dropped": causes.outcome.n_dropped,
             DATA: fingerprint(
                 samples,
-                [*names, time_key, event_key],
+                [*names, time_key, event_key, entry_key],
                 x=layer is None and any(name not in samples.obs for name in names),
             ),
         },
@@ -190,9 +197,11 @@ def fine_gray(
     return None
 
 
-def subdistribution(x: np.ndarray, time: np.ndarray, codes: np.ndarray, ties: Ties = "efron") -> CoxFit:
+def subdistribution(
+    x: np.ndarray, time: np.ndarray, codes: np.ndarray, ties: Ties = "efron", entry: np.ndarray | None = None
+) -> CoxFit:
     """Regression of the subdistribution hazard of cause 1 on ``(n, p)`` covariates, patients as clusters."""
-    rows = expand(time, codes, 1)
+    rows = expand(time, codes, 1, entry)
     return fit_cox(
         x[rows.patient],
         rows.stop,

@@ -22,7 +22,6 @@ from ..stats.logrank import (
     Weights,
     chi_squared,
     least_expected,
-    logrank_parts,
     permutation_p,
     trend_statistic,
 )
@@ -232,10 +231,14 @@ def logrank(
 
 
 def logrank_test(
-    time: np.ndarray, event: np.ndarray, codes: np.ndarray, strata: np.ndarray | None = None
+    time: np.ndarray,
+    event: np.ndarray,
+    codes: np.ndarray,
+    strata: np.ndarray | None = None,
+    entry: np.ndarray | None = None,
 ) -> tuple[float, float]:
     """Chi-squared and p-value."""
-    return chi_squared(logrank_parts(time, event, codes, strata))[:2]
+    return chi_squared(LogrankTest(time, event, strata, entry).parts(codes))[:2]
 
 
 def with_p_values(

@@ -22,6 +22,7 @@ from ._case_depth import CasesDepth, class_cases, number_cases, survival_cases
 from ._case_scores import permutation_p, summarize
 from ._check import check_anndata
 from ._fitted import fitted_on_all
+from ._late_entry import tell_late_entry
 from ._mil_tasks import ClassTask, SurvivalTask, Task, TaskName, read_task, task_columns
 from ._outcome import EventValue, event_text
 from ._patient_folds import Cases, OnMissing, held_out_part, in_order, read_cases, stratified_folds
@@ -190,6 +191,8 @@ def mil(
     """
     check_anndata(adata, "mil", key_added)
     name, columns = task_columns(task, label_key, target_key, time_key, event_key)
+    if name == "survival":
+        tell_late_entry(adata, "mil", str(time_key))
     _check(model, bag, name, n_folds, seeds, n_permutations, validation_size)
     from ._mil_training import Recipe
 

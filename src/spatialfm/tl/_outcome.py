@@ -15,6 +15,7 @@ from .._fingerprint import digest
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
 from ._check import check_anndata, check_samples, listed, named, obs_column
+from ._late_entry import tell_late_entry
 from ._patient_names import ask_for_patients, check_spelling, suggestion
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def read_outcome(
     patient_key: str | None,
     on_missing: OnMissing,
     columns: pd.DataFrame | None = None,
+    known_entry: str = "",
 ) -> Outcome:
     """Times and events of the rows, by rising time, after all refusals.
 
@@ -55,6 +57,8 @@ def read_outcome(
     ----------
     columns
         Further columns, one row a row of `samples`; a missing value there counts as a missing outcome does.
+    known_entry
+        Column that is known to hold late entries, though the call does not take them.
 
     Raises
     ------
@@ -66,6 +70,8 @@ def read_outcome(
     if on_missing not in ("raise", "drop"):
         raise SurvivalError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
     check_patients(samples, patient_key)
+    if entry_key is None:
+        tell_late_entry(samples, what, time_key, known_entry)
     common = {"rows": "rows", "error": SurvivalError, "allow_missing": True}
     time = obs_column(samples, time_key, "time_key", **common)
     event = obs_column(samples, event_key, "event_key", **common)
@@ -247,20 +253,37 @@ def value_column(samples: AnnData, key: str, argument: str, layer: str | None = 
 
 
 def observed_expected(
-    time: np.ndarray, event: np.ndarray, codes: np.ndarray, n_groups: int
+    time: np.ndarray, event: np.ndarray, codes: np.ndarray, n_groups: int, entry: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Events of each group, and those expected if all groups had one hazard (the log-rank test's).
 
     The expected number is the sum, over the rows of a group, of the pooled Nelson-Aalen cumulative hazard at each
-    row's time.
+    row's time (less that at its entry).
+    """
+    observed = np.bincount(codes, weights=event, minlength=n_groups)
+    return observed, np.bincount(codes, weights=expected_events(time, event, entry), minlength=n_groups)
+
+
+def expected_events(time: np.ndarray, event: np.ndarray, entry: np.ndarray | None = None) -> np.ndarray:
+    """Pooled Nelson-Aalen cumulative hazard of each row ``(n,)`` from its entry to its time.
+
+    Examples
+    --------
+    The second patient came after the first had the event:
+
+    >>> expected_events(np.array([1.0, 2.0]), np.ones(2, bool), np.array([0.0, 1.5]))
+    array([1., 1.])
     """
     times, index = np.unique(time, return_inverse=True)
     events = np.bincount(index, weights=event, minlength=times.size)
     leaving = np.bincount(index, minlength=times.size)
-    at_risk = time.size - np.concatenate([[0], np.cumsum(leaving)[:-1]])
+    at_risk = time.size - np.cumsum(leaving) + leaving
+    if entry is not None:
+        at_risk = at_risk - (time.size - np.searchsorted(np.sort(entry), times, side="left"))
     hazard = np.cumsum(events / at_risk)
-    observed = np.bincount(codes, weights=event, minlength=n_groups)
-    return observed, np.bincount(codes, weights=hazard[index], minlength=n_groups)
+    if entry is None:
+        return hazard[index]
+    return hazard[index] - np.append(0.0, hazard)[np.searchsorted(times, entry, side="right")]
 
 
 def _before(entry: np.ndarray, outcome: Outcome, entry_key: str, time_key: str) -> np.ndarray:

@@ -12,9 +12,12 @@ from .._errors import TableError
 from .._keys import PATIENT_KEY
 from .._public import public
 from .._storable import write_uns
+from ..stats.linear import shuffled_within
+from ..stats.stratified_ratio import exact_p, mantel_haenszel, poisson_ratio
+from ._adjusted import Adjustment, check_adjustment
 from ._check import check_anndata, listed, named, obs_column
 from ._circular import made_of_fractions, say
-from ._group_test import benjamini_hochberg
+from ._group_test import SHUFFLES, benjamini_hochberg
 from ._outcome import OnMissing, check_patients
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ def risk_ratio(
     group: str | None = None,
     given: Literal["group", "structure"] = "group",
     threshold: float = 0.0,
+    covariates: str | Sequence[str] | None = None,
+    block_key: str | None = None,
     alpha: float = 0.05,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
@@ -65,13 +70,21 @@ def risk_ratio(
         structure and of those without.
     threshold
         A number above it counts as presence.
+    covariates
+        Columns of ``obs`` that are adjusted for (age, stage): a Poisson regression with robust errors gives ratio and
+        interval (Zou, American Journal of Epidemiology 2004), residuals shuffled in a linear model the p-value
+        (Freedman and Lane 1983).
+    block_key
+        Column of ``obs`` with the site, batch or stratum within which patients are compared: ratio of Mantel and
+        Haenszel with the interval of Greenland and Robins (Biometrics 1985), exact conditional test. With `covariates`
+        it has an effect of its own, and residuals are shuffled within it.
     alpha
         1 - confidence level.
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
-        What becomes of patients without group or structure: ``"raise"``, or ``"drop"``, which leaves them out of the
-        rows of the table that they lack something for.
+        What becomes of patients without group, structure, covariate or block: ``"raise"``, or ``"drop"``, which leaves
+        them out of the rows of the table that they lack something for.
     key_added
         Key of ``uns``.
     copy
@@ -84,12 +97,14 @@ def risk_ratio(
     ``in_group_with``, ``n_without``, ``in_group_without``), ``risk_ratio``, ``ci_low``, ``ci_high``, ``p_value``
     (Fisher's exact test, the same in either direction), ``q_value`` (Benjamini-Hochberg). Intervals are on the scale of
     logarithms (Katz et al. 1978). Where a count is 0 the ratio is 0 or infinite, as it was observed, and the interval
-    is one-sided: that of the score test (Miettinen and Nurminen 1985), open to the side of the ratio.
+    is one-sided: that of the score test (Miettinen and Nurminen 1985), open to the side of the ratio; with `covariates`
+    or `block_key` it is not known then (NaN). Counts are those of all patients, whatever is adjusted for.
 
     Raises
     ------
     TableError
-        If a column is missing or incomplete, a structure is unknown, all or no patients have it, or there is one group.
+        If a column is missing or incomplete, a structure is unknown, all or no patients have it, there is one group, or
+        a covariate or block tells the group or is the same in all.
     SurvivalError
         If a patient has several rows.
 
@@ -115,13 +130,23 @@ def risk_ratio(
     names = [names] if isinstance(names, str) else list(names)
     if not names:
         raise TableError(f"names= names no structure. Pass columns of obs, or of var: {listed(samples.var_names)}.")
+    beside = {key: _column(samples, key, "covariates", on_missing == "drop") for key in _listed(covariates)}
+    block = None if block_key is None else _column(samples, block_key, "block_key", on_missing == "drop")
+    complete = pd.DataFrame({**beside, **({} if block is None else {block_key: block}), "": groups}).notna().all(axis=1)
     rows = {}
     for name in names:
-        present, known = _present(samples, name, threshold, groups.notna().to_numpy(), on_missing == "drop")
+        present, known = _present(samples, name, threshold, complete.to_numpy(), on_missing == "drop")
         inside = (groups == group).to_numpy()[known]
         table = [[int((x & y).sum()) for y in (present, ~present)] for x in (inside, ~inside)]
         rows[name] = _row(np.array(table), given, alpha)
         rows[name]["p_value"] = stats.fisher_exact(table).pvalue
+        if beside or block is not None:
+            adjustment = Adjustment(
+                pd.DataFrame(beside, index=samples.obs_names)[known], block if block is None else block[known]
+            )
+            check_adjustment(adjustment, inside.astype(int), group_key, block_key)
+            outcome, side = (present, inside) if given == "group" else (inside, present)
+            rows[name] |= adjusted_row(outcome, side, adjustment, alpha)
     table = pd.DataFrame(rows).T
     of_fractions = table.index.isin(samples.var_names)
     circle = made_of_fractions(samples, group_key) if of_fractions.any() else ""
@@ -133,9 +158,36 @@ def risk_ratio(
     if copy:
         return table
     params = {"group_key": group_key, "group": group, "given": given, "threshold": threshold, "alpha": alpha}
-    params["circular"] = circle
+    params |= {"circular": circle, "covariates": np.array(list(beside), dtype=object), "block_key": block_key or ""}
     write_uns(samples, key_added, {"table": table, "params": params})
     return None
+
+
+def adjusted_row(outcome: np.ndarray, side: np.ndarray, adjustment: Adjustment, alpha: float) -> dict[str, float]:
+    """Ratio of the outcome on one side over the other, its interval and p-value, at equal covariates and in blocks."""
+    rows = adjustment.rows(side.astype(int))
+    blocks = np.zeros(len(side), int) if rows.blocks is None else rows.blocks
+    if not rows.covariates.shape[1]:
+        tables = np.array(
+            [
+                [
+                    [(outcome & (side == x) & (blocks == i)).sum(), (~outcome & (side == x) & (blocks == i)).sum()]
+                    for x in (1, 0)
+                ]
+                for i in np.unique(blocks)
+            ]
+        )
+        found = (*mantel_haenszel(tables, alpha), exact_p(tables))
+    else:
+        design, asked = rows.design()
+        rng = np.random.default_rng(0)
+        p = shuffled_within(outcome.astype(float)[:, None], design, asked, blocks, SHUFFLES, rng)[0]
+        found = (*poisson_ratio(outcome, design, design.shape[1] - 1, alpha), float(p))
+    return dict(zip(("risk_ratio", "ci_low", "ci_high", "p_value"), found, strict=True))
+
+
+def _listed(names: str | Sequence[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names or ()))
 
 
 def _row(table: np.ndarray, given: str, alpha: float) -> dict[str, float]:

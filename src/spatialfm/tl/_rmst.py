@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,26 @@ from .._keys import PATIENT_KEY
 from .._logging import logger
 from .._public import public
 from .._storable import write_uns
+from ..stats.linear import robust_fit
 from ..stats.logrank import permutation_p
-from ..stats.rmst import permuted_differences, restricted_means
+from ..stats.rmst import permuted_differences, pseudo_values, restricted_means
+from ._adjusted import Adjustment
 from ._check import check_anndata
+from ._composition_rows import check_terms
 from ._kaplan_meier import ALL
 from ._logrank import EXPECTED, GROUP, holm
-from ._outcome import EventValue, OnMissing, Outcome, event_text, group_codes, outcome_digest, read_groups, read_outcome
+from ._outcome import (
+    EventValue,
+    OnMissing,
+    Outcome,
+    column_as,
+    event_text,
+    group_codes,
+    outcome_digest,
+    read_groups,
+    read_outcome,
+    value_column,
+)
 from ._selected import OnSelected, check_selected, columns_of
 
 if TYPE_CHECKING:
@@ -33,6 +48,7 @@ def rmst(
     group_key: str | None = None,
     *,
     horizon: float | None = None,
+    covariates: str | Sequence[str] | None = None,
     alpha: float = 0.05,
     n_permutations: int = 9_999,
     time_key: str = "time",
@@ -63,6 +79,11 @@ def rmst(
         Column of ``obs`` with the groups.
     horizon
         Time up to which the area is taken (default: the longest that all groups were followed for).
+    covariates
+        Columns of ``obs`` that differences are adjusted for: a linear model of pseudo-observations by group and
+        covariates (Andersen, Hansen and Klein, Lifetime Data Analysis 2004), made within groups, so that these may be
+        censored differently, with errors that do not assume equal spread (CR2, Satterthwaite). Censoring within a group
+        is taken not to depend on covariates. Means of the groups stay as they are, and ratios are not known (NaN).
     alpha
         1 - confidence level.
     n_permutations
@@ -99,7 +120,10 @@ def rmst(
     Raises
     ------
     SurvivalError
-        If outcomes or groups cannot be used, or the horizon lies behind the follow-up of a group.
+        If outcomes or groups cannot be used, the horizon lies behind the follow-up of a group, or covariates come with
+        `entry_key` (these pseudo-observations are not made for late entry).
+    TableError
+        If covariates tell the group, or are the same in all rows.
 
     Examples
     --------
@@ -117,7 +141,15 @@ def rmst(
             f"alpha={alpha} and n_permutations={n_permutations}: the first must be between 0 and 1, the second 999 or "
             "more."
         )
-    selected = check_selected(samples, "rmst", columns_of(samples, [group_key]), on_selected)
+    names = [covariates] if isinstance(covariates, str) else list(dict.fromkeys(covariates or ()))
+    if names and (group_key is None or entry_key is not None):
+        raise SurvivalError(
+            "covariates= adjust a difference between groups (group_key=), and pseudo-observations are not made for "
+            "late entry (entry_key=): sfm.tl.cox takes both. Leave one out."
+        )
+    selected = check_selected(samples, "rmst", columns_of(samples, [group_key, *names]), on_selected)
+    columns = {column_as("covariate", name): value_column(samples, name, "covariates") for name in names}
+    groups = read_groups(samples, group_key)
     outcome = read_outcome(
         samples,
         "rmst",
@@ -127,12 +159,12 @@ def rmst(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=read_groups(samples, group_key),
+        columns=groups if groups is None else groups.assign(**columns),
     )
-    codes, names = (np.zeros(len(outcome.time), int), [ALL]) if group_key is None else group_codes(outcome, group_key)
-    horizon = _horizon(horizon, outcome, codes, names)
+    codes, levels = (np.zeros(len(outcome.time), int), [ALL]) if group_key is None else group_codes(outcome, group_key)
+    horizon = _horizon(horizon, outcome, codes, levels)
 
-    groups = _groups(outcome, codes, names, horizon, alpha)
+    groups = _groups(outcome, codes, levels, horizon, alpha)
     result: dict[str, object] = {
         "horizon": horizon,
         "groups": groups,
@@ -144,23 +176,26 @@ def rmst(
             "event_key": event_key,
             "event_value": event_text(event_value),
             "entry_key": entry_key or "",
+            "covariates": np.array(names, dtype=object),
             "alpha": float(alpha),
             "n_dropped": outcome.n_dropped,
-            "digest": outcome_digest(outcome, codes, names),
-            DATA: fingerprint(samples, [group_key, time_key, event_key, entry_key]),
+            "digest": outcome_digest(outcome, codes, levels),
+            DATA: fingerprint(samples, [group_key, time_key, event_key, entry_key, *names]),
         },
     }
-    if len(names) > 1:
-        rows = [
-            _difference(outcome, codes, groups, a, b, horizon, alpha, n_permutations, random_state)
-            for a, b in combinations(range(len(names)), 2)
-        ]
+    if len(levels) > 1:
+        options = (horizon, alpha, n_permutations, random_state)
+        pairs = combinations(range(len(levels)), 2)
+        if names:
+            rows = [_adjusted(outcome, codes, levels, a, b, group_key, names, horizon, alpha) for a, b in pairs]
+        else:
+            rows = [_difference(outcome, codes, groups, a, b, *options) for a, b in pairs]
         table = pd.DataFrame(rows)
         result["differences"] = table.assign(p_adjusted=holm(table["p_value"].to_numpy()))
     logger.info(
         "Mean survival up to %g: %s.",
         horizon,
-        ", ".join(f"{name} {row.rmst:.4g}" for name, row in zip(names, groups.itertuples(), strict=True)),
+        ", ".join(f"{name} {row.rmst:.4g}" for name, row in zip(levels, groups.itertuples(), strict=True)),
     )
     if copy:
         return result
@@ -261,4 +296,39 @@ def _difference(
         "ratio": float(np.exp(wide)),
         "ratio_ci_low": float(np.exp(wide - of_log)),
         "ratio_ci_high": float(np.exp(wide + of_log)),
+    }
+
+
+def _adjusted(
+    outcome: Outcome,
+    codes: np.ndarray,
+    levels: list[str],
+    a: int,
+    b: int,
+    group_key: str,
+    names: list[str],
+    horizon: float,
+    alpha: float,
+) -> dict[str, object]:
+    """Difference at equal covariates, of pseudo-observations."""
+    pair = np.isin(codes, (a, b))
+    second = (codes[pair] == b).astype(int)
+    columns = outcome.columns.loc[pair, [column_as("covariate", name) for name in names]].set_axis(names, axis=1)
+    rows = Adjustment(columns).rows(second)
+    check_terms(rows, group_key, names, None)
+    design = rows.design()[0]
+    values = pseudo_values(outcome.time[pair], outcome.event[pair], second, horizon)
+    fit = robust_fit(values[:, None], design, design.shape[1] - 1)
+    low, high = (float(end[0]) for end in fit.interval(1 - alpha))
+    unknown = dict.fromkeys(("ratio", "ratio_ci_low", "ratio_ci_high"), np.nan)
+    return {
+        "group_a": levels[a],
+        "group_b": levels[b],
+        "difference": float(fit.value[0]),
+        "se": float(fit.error[0]),
+        "ci_low": low,
+        "ci_high": high,
+        "p_value": float(fit.p_value()[0]),
+        "test": "linear model of pseudo-observations",
+        **unknown,
     }

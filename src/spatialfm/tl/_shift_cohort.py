@@ -12,6 +12,7 @@ import pandas as pd
 
 from .._errors import ClinicalError, TableError, counted
 from .._logging import logger
+from ._adjusted import Adjustment, check_adjustment, lacking, read_adjustment
 from ._check import listed, named, obs_column, order_of_names
 from ._group_test import LEAST
 
@@ -35,6 +36,8 @@ class Cohort:
         Group of each patient; empty where none was asked for.
     groups
         Groups in their order.
+    adjustment
+        Covariates and site of each patient; None where none were asked for.
     """
 
     rows: dict[tuple[str, str], np.ndarray]
@@ -43,6 +46,7 @@ class Cohort:
     pairs_of: dict[str, list[tuple[str, str]]]
     group_of: dict[str, str]
     groups: list[str]
+    adjustment: Adjustment | None = None
 
 
 def read_cohort(
@@ -56,6 +60,8 @@ def read_cohort(
     reference: str | None,
     min_cells: int,
     on_missing: str,
+    covariates: str | Sequence[str] | None = None,
+    block_key: str | None = None,
 ) -> Cohort:
     """Cells of each patient and time point.
 
@@ -64,8 +70,10 @@ def read_cohort(
     TableError
         If columns or time points are missing, or patients, cells or groups are too few.
     ClinicalError
-        If a sample belongs to two patients or time points, or a patient to two groups.
+        If a sample belongs to two patients or time points, or a patient to two groups or values of a covariate.
     """
+    if group_key is None and (covariates or block_key):
+        raise TableError("covariates= and block_key= are of the comparison of groups. Pass group_key= as well.")
     if on_missing not in ("raise", "drop"):
         raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
     column = obs_column(adata, time_key, "time_key")
@@ -86,10 +94,35 @@ def read_cohort(
     if group_key is not None:
         group_of, groups = _groups(adata, patients, names, group_key, on_missing)
         names = [name for name in names if name in group_of]
+    adjustment, names = _beside(adata, patients, names, covariates, block_key, on_missing)
     pairs_of = _complete(names, rows, pairs, min_cells, on_missing)
     if group_key is not None:
         _check_groups(pairs_of, pairs, group_of, groups, group_key)
-    return Cohort(rows, times, pairs, pairs_of, group_of, groups)
+    if adjustment is not None:
+        for one, two in combinations(groups, 2):
+            mine = [name for name in pairs_of if group_of[name] in (one, two)]
+            codes = np.array([int(group_of[name] == two) for name in mine])
+            check_adjustment(adjustment.of(mine), codes, str(group_key), block_key)
+    return Cohort(rows, times, pairs, pairs_of, group_of, groups, adjustment)
+
+
+def _beside(
+    adata: AnnData,
+    patients: np.ndarray,
+    names: list[str],
+    covariates: str | Sequence[str] | None,
+    block_key: str | None,
+    on_missing: str,
+) -> tuple[Adjustment | None, list[str]]:
+    """Covariates and site of the patients, and who has them."""
+    if not (covariates or block_key):
+        return None, names
+    of_them = np.isin(patients, names)
+    found = read_adjustment(adata[of_them], patients[of_them], covariates, block_key)
+    without = set(lacking(found, block_key, on_missing))
+    if without:
+        logger.info("%d patients without covariates or block left out: %s", len(without), listed(sorted(without)))
+    return found, [name for name in names if name not in without]
 
 
 def _times(column: pd.Series, time_key: str, time_points: Sequence[str] | None) -> list[str]:

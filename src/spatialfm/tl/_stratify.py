@@ -14,9 +14,9 @@ from .._logging import logger
 from .._origin import Origin, patient_names, remember
 from .._public import public
 from .._storable import write_uns
+from ..stats.logrank import LogrankTest
 from ._check import check_anndata, check_split, listed
 from ._circular import fractions_of
-from ._logrank import logrank_parts
 from ._outcome import EventValue, OnMissing, Outcome, column_as, event_text, observed_expected, read_outcome
 from ._replaced import remove_earlier
 from ._selected import OnSelected, check_selected, inherited, matrix_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _ROW = column_as("row", "position")
+Place = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 
 
 @public
@@ -39,6 +40,7 @@ def stratify(
     time_key: str | None = None,
     event_key: str | None = None,
     event_value: EventValue = None,
+    entry_key: str | None = None,
     n_permutations: int = 0,
     random_state: int = 0,
     patient_key: str | None = PATIENT_KEY,
@@ -81,6 +83,9 @@ def stratify(
         Columns of ``obs`` with the outcome.
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
+        expected events, by which groups are ordered and merged, count from then on.
     n_permutations
         Number of times that outcomes are shuffled between patients and groups are ordered and merged anew, for a
         p-value that holds whatever the outcome decided; needs the outcome.
@@ -148,7 +153,8 @@ def stratify(
     if time_key is not None and event_key is not None:
         outcome = read_outcome(
             samples, "stratify (order of the groups)", time_key=time_key, event_key=event_key, event_value=event_value,
-            patient_key=patient_key, on_missing=on_missing, columns=pd.DataFrame({_ROW: at}, index=samples.obs_names),
+            entry_key=entry_key, patient_key=patient_key, on_missing=on_missing,
+            columns=pd.DataFrame({_ROW: at}, index=samples.obs_names),
         )  # fmt: skip
 
     codes = clusters = kmeans_by_size(values, n_groups, random_state)
@@ -159,9 +165,10 @@ def stratify(
         if cross_fit is None:
             _events(outcome, codes)  # refuses clusters without follow-up
         place = _placement(values, codes, rows, n_groups, merge_into or n_groups, cross_fit, random_state)
-        codes = place(outcome.time, outcome.event)
+        seen = (outcome.time, outcome.event, outcome.entry)
+        codes = place(*seen)
         if cross_fit is not None:  # elsewhere, all patients here decide
-            elsewhere = _placement(values, clusters, rows, n_groups, merge_into, None, 0)(outcome.time, outcome.event)
+            elsewhere = _placement(values, clusters, rows, n_groups, merge_into, None, 0)(*seen)
         if n_permutations:
             test = _permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state)
         names, decides = _risk_names(merge_into or n_groups), "order" if merge_into is None else "partition"
@@ -202,6 +209,7 @@ def stratify(
             "time_key": time_key or "",
             "event_key": event_key or "",
             "event_value": event_text(event_value),
+            "entry_key": entry_key or "",
             "uses_outcome": outcome is not None,
             "outcome_decides": decides,
             "selected": "" if selected is None else selected.text,
@@ -303,7 +311,7 @@ def _placement(
     merge_into: int,
     n_folds: int | None,
     random_state: int,
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+) -> Place:
     """Function from the outcomes of `rows` to the groups of all patients; clusters are made here, without outcome."""
     from sklearn.cluster import KMeans
 
@@ -317,11 +325,12 @@ def _placement(
             of_train[fold != i] = model.labels_
             parts.append((fold != i, of_train, np.flatnonzero(fold == i), model.predict(values[fold == i])))
 
-    def place(time: np.ndarray, event: np.ndarray) -> np.ndarray:
+    def place(time: np.ndarray, event: np.ndarray, entry: np.ndarray | None = None) -> np.ndarray:
         groups = np.empty(n, int)
         for train, of_train, held_out, clusters in parts:
             known = train[rows]
-            observed, expected = observed_expected(time[known], event[known], of_train[rows[known]], n_groups)
+            since = None if entry is None else entry[known]
+            observed, expected = observed_expected(time[known], event[known], of_train[rows[known]], n_groups, since)
             # a cluster without follow-up says nothing of its risk: it counts as average
             ratio = np.divide(observed, expected, out=np.ones(n_groups), where=expected > 0)
             groups[held_out] = merge_by_risk(ratio, np.ones(n_groups), merge_into)[clusters]
@@ -331,7 +340,7 @@ def _placement(
 
 
 def _permutation_test(
-    place: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    place: Place,
     codes: np.ndarray,
     rows: np.ndarray,
     outcome: Outcome,
@@ -340,18 +349,19 @@ def _permutation_test(
 ) -> dict[str, float]:
     """Trend over the groups against that of the same procedure with shuffled outcomes."""
     rng, null = np.random.default_rng((random_state, 1)), np.empty(n_permutations)
-    observed = trend_z(outcome.time, outcome.event, codes)
+    observed = trend_z(outcome.time, outcome.event, codes, outcome.entry)
     for i in range(n_permutations):
         order = rng.permutation(len(rows))
         time, event = outcome.time[order], outcome.event[order]
-        null[i] = trend_z(time, event, place(time, event)[rows])
+        entry = None if outcome.entry is None else outcome.entry[order]
+        null[i] = trend_z(time, event, place(time, event, entry)[rows], entry)
     p_value = float((1 + (null >= observed - 1e-12).sum()) / (1 + n_permutations))
     return {"statistic": observed, "p_value": p_value, "null_mean": float(null.mean()), "null_sd": float(null.std())}
 
 
-def trend_z(time: np.ndarray, event: np.ndarray, codes: np.ndarray) -> float:
+def trend_z(time: np.ndarray, event: np.ndarray, codes: np.ndarray, entry: np.ndarray | None = None) -> float:
     """Standardised log-rank statistic of a trend over groups 0, 1, ...; 0 where nothing can be compared."""
-    parts = logrank_parts(time, event, codes)
+    parts = LogrankTest(time, event, None, entry).parts(codes)
     score = np.arange(len(parts.observed))
     variance = score @ parts.covariance @ score
     return float(score @ (parts.observed - parts.expected) / np.sqrt(variance)) if variance > 1e-12 else 0.0
@@ -361,7 +371,7 @@ def _events(outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray
     """Observed and expected events of each group, of the patients that have an outcome."""
     n_groups = int(codes.max()) + 1
     with_outcome = codes[outcome.columns[_ROW]]
-    observed, expected = observed_expected(outcome.time, outcome.event, with_outcome, n_groups)
+    observed, expected = observed_expected(outcome.time, outcome.event, with_outcome, n_groups, outcome.entry)
     if (empty := np.flatnonzero(expected == 0)).size:
         raise SurvivalError(
             f"{empty.size} of {n_groups} groups have no follow-up that reaches an event, so that they cannot be "
