@@ -292,3 +292,40 @@ def null_cohort(seed: int) -> dict[str, float]:
         "p_published": scores.loc[OPTIMISTIC, "p_value"],
         "p_nested": scores.loc[NESTED, "p_value"],
     }
+
+
+def test_outcomes_are_shuffled_within_sites():
+    from spatialfm.tl._signature_search import _order
+
+    blocks = np.array([0, 1, 0, 1, 1, 0, 2])
+    orders = np.array([_order(7, blocks, np.random.default_rng(i)) for i in range(60)])
+    assert (blocks[orders] == blocks).all()
+    for block in (0, 1):  # all six orders of three
+        assert len(np.unique(orders[:, blocks == block], axis=0)) == 6
+    cells = cohort(24)
+    cells.obs["site"] = np.where(cells.obs["response"], "A", "B")
+    with pytest.raises(TableError, match="tells the outcome"):
+        sfm.tl.discover_signatures(cells, outcome="response", block_key="site", **QUICK)
+    assert "signatures" not in cells.uns
+
+
+def test_a_site_that_has_outcome_and_cells_makes_no_small_p():
+    cells = cohort(32, effect=1.5, seed=3)
+    names = sorted(cells.obs["patient"].unique())
+    responds = cells.obs.drop_duplicates("patient").set_index("patient")["response"].loc[names].to_numpy()
+    swapped = np.concatenate([np.flatnonzero(responds)[:3], np.flatnonzero(~responds)[:3]])
+    site = responds.copy()  # the site has the cells; three patients of each have the other outcome
+    outcome = responds.copy()
+    outcome[swapped] = ~outcome[swapped]
+    at = {name: i for i, name in enumerate(names)}
+    place = cells.obs["patient"].map(at).to_numpy()
+    cells.obs["site"], cells.obs["response"] = np.where(site, "A", "B")[place], outcome[place]
+    found = {}
+    for block_key in (None, "site"):
+        record = sfm.tl.discover_signatures(
+            cells, outcome="response", n_permutations=39, block_key=block_key, copy=True, **QUICK
+        )
+        found[block_key] = record["scores"].loc[NESTED, "p_value"]
+        assert record["params"]["block_key"] == (block_key or "")
+    assert found[None] <= 0.05
+    assert found["site"] > 0.1

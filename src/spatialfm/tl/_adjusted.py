@@ -89,15 +89,17 @@ def lacking(adjustment: Adjustment, block_key: str | None, on_missing: str) -> l
     return [str(name) for name in missing.index[missing.any(axis=1)]]
 
 
-def check_adjustment(adjustment: Adjustment, codes: np.ndarray, group_key: str, block_key: str | None) -> None:
-    """Refuse covariates without variety, or that tell the group, of two groups that can be compared.
+def check_adjustment(
+    adjustment: Adjustment, codes: np.ndarray, group_key: str, block_key: str | None, least: int = LEAST
+) -> None:
+    """Refuse covariates without variety, or that tell the group, of two groups with the `least` patients to compare.
 
     Raises
     ------
     TableError
         With the columns.
     """
-    if adjustment.given and np.bincount(codes, minlength=2).min() >= LEAST:
+    if adjustment.given and np.bincount(codes, minlength=2).min() >= least:
         names = [str(name) for name in adjustment.covariates]
         check_terms(adjustment.rows(codes), group_key, names, block_key)
 

@@ -169,6 +169,12 @@ def compare_enrichment(
     if within is None:
         chance = {"n_types": len(names), "expected": expected, "min_expected": min_expected}
         _tell_areas(graph, codes, libraries.codes, coordinates(cells, spatial_key), units, chance, pairs)
+    pairs_of = int(units.groupby("patient")["group"].nunique().eq(2).sum())
+    if paired and 2.0 ** (1 - pairs_of) > alpha:
+        warn(
+            f"{pairs_of} patients with both make no p-value below {2.0 ** (1 - pairs_of):.2g} possible, and alpha is "
+            f"{alpha:g}: nothing will be significant, whatever the difference. Look at difference and its interval."
+        )
     if table["p_value"].isna().all():
         warn(
             f"No pair of types has a value in {LEAST} patients of two groups, so nothing is tested. Lower "

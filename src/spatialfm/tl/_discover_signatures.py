@@ -17,6 +17,7 @@ from .._origin import Origin, remember
 from .._public import public
 from .._storable import write_obsm, write_uns
 from . import _signature_clusters as clustering
+from ._adjusted import lacking, read_adjustment
 from ._check import check_anndata, order_of_names
 from ._circular import remember_groups
 from ._depth import Depth
@@ -71,6 +72,7 @@ def discover_signatures(
     n_repeats_nested: int = 1,
     n_assign: int = 15,
     n_permutations: int = 200,
+    block_key: str | None = None,
     on_missing: Literal["raise", "drop"] = "raise",
     n_jobs: int = 1,
     random_state: int = 0,
@@ -150,6 +152,9 @@ def discover_signatures(
         Nearest training cells that vote on the cluster of a held-out cell.
     n_permutations
         Shuffles of the outcome; 0 for no p-values of the scores.
+    block_key
+        Column of ``obs`` with the site or batch of each patient, within which outcomes are shuffled: what a site has of
+        both outcome and cells then makes no small p-value. Scores stay as they are.
     on_missing
         What becomes of patients without outcome: ``"raise"``, or ``"drop"``. Their cells take no part.
     n_jobs
@@ -214,6 +219,7 @@ def discover_signatures(
     check_anndata(adata, "discover_signatures", key_added)
     plan = Plan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
     everyone = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
+    blocks = _blocks(adata, everyone, block_key)
     whole, how = prepared(adata[everyone.rows] if everyone.n_dropped else adata, use_rep)
     resolutions = _checked(resolutions, merge_overlap, n_signatures)
     keys = [outcome] if isinstance(outcome, str) else list(outcome)
@@ -236,12 +242,12 @@ def discover_signatures(
     model = published_score(published, patients.outcome, plan, random_state)
     held_out = nested_predictions(folds, patients.outcome, plan, random_state)
     ranks = (candidates.ranks, published)
-    null = shuffled(*ranks, folds, patients.outcome, plan, n_permutations, n_jobs, random_state)
+    null = shuffled(*ranks, folds, patients.outcome, plan, n_permutations, n_jobs, random_state, blocks)
     record = search_record(patients, candidates, observed, model, held_out, folds, null, resolutions, random_state)
     all_cells = len(part) == len(whole) or draw.in_proportion
     record["params"] = {
         "use_rep": use_rep,
-        DATA: fingerprint(adata, [patient_key, *([outcome] if isinstance(outcome, str) else outcome)]),
+        DATA: fingerprint(adata, [patient_key, block_key, *([outcome] if isinstance(outcome, str) else outcome)]),
         "preparation": how,
         "fitted_on_all": fitted_on_all(adata, use_rep),
         "outcome": outcome if isinstance(outcome, str) else list(outcome),
@@ -258,6 +264,7 @@ def discover_signatures(
         "n_repeats": n_repeats,
         "n_repeats_model": n_repeats_model,
         "n_permutations": n_permutations,
+        "block_key": block_key or "",
         "random_state": random_state,
         "score": patients.outcome.score_name,
         "n_patients": len(patients.names),
@@ -290,6 +297,23 @@ def discover_signatures(
         remember(adata, made, of_cells[name], place=f"obsm/{key_added}:{name}")
         remember_groups(adata, "discover_signatures", use_rep, of_cells[name], True, f"obsm/{key_added}:{name}")
     return None
+
+
+def _blocks(adata: AnnData, patients: Patients, block_key: str | None) -> np.ndarray | None:
+    """Site of each patient (codes); refused where no site has patients of two outcomes to exchange."""
+    if block_key is None:
+        return None
+    cells = adata[patients.rows]
+    found = read_adjustment(cells, np.array(patients.names, dtype=object)[patients.codes], None, block_key)
+    lacking(found, block_key, "raise")
+    blocks = pd.factorize(found.blocks.loc[patients.names])[0]
+    outcomes = patients.table.reset_index(drop=True).astype(str).agg("\n".join, axis=1)
+    if outcomes.groupby(blocks).nunique().max() < 2:
+        raise TableError(
+            f"obs[{block_key!r}] (block_key=) tells the outcome: within none of its levels is there anything to "
+            "shuffle. Leave it out, and say so."
+        )
+    return blocks
 
 
 def _candidates(codes: np.ndarray, patients: Patients, limit: float, overlap: float | None) -> Candidates:

@@ -73,9 +73,9 @@ def neighborhood_contrast(
     covariates
         Columns of ``obs`` in which cells inside and outside may differ besides (region, slide, distance to an edge): in
         each patient the two are compared among cells of the same levels, by what these let expect together (Mantel and
-        Haenszel). Numbers are cut at the quintiles of these cells, which takes away some 90 % of their part (Cochran,
-        Biometrics 1968). What belongs to the patient (age, site) needs none of this: patients are compared with
-        themselves. Shares, ``relative_change`` and ``p_cells`` stay as they are.
+        Haenszel). Numbers of more than ten values are cut at the quintiles of these cells, which takes away some 90 %
+        of their part (Cochran, Biometrics 1968). What belongs to the patient (age, site) needs none of this: patients
+        are compared with themselves. Shares, ``relative_change`` and ``p_cells`` stay as they are.
     n_neighbors
         Nearest cells of each cell that count, of the same sample.
     library_key, spatial_key
@@ -294,7 +294,8 @@ def _strata(
                 f"obs[{name!r}] (covariates=) is the same in all these cells of each patient: patients are compared "
                 "with themselves, which takes it out already. Leave it out."
             )
-        if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
+        number = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+        if number and column.nunique() > 10:
             column = pd.qcut(column, 5, duplicates="drop")
         levels[name] = column
     codes = pd.DataFrame(levels).groupby(names, observed=True, sort=True).ngroup().to_numpy()

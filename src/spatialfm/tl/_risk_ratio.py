@@ -144,8 +144,8 @@ def risk_ratio(
             adjustment = Adjustment(
                 pd.DataFrame(beside, index=samples.obs_names)[known], block if block is None else block[known]
             )
-            check_adjustment(adjustment, inside.astype(int), group_key, block_key)
             outcome, side = (present, inside) if given == "group" else (inside, present)
+            check_adjustment(adjustment, side.astype(int), group_key if given == "group" else name, block_key, least=1)
             rows[name] |= adjusted_row(outcome, side, adjustment, alpha)
     table = pd.DataFrame(rows).T
     of_fractions = table.index.isin(samples.var_names)

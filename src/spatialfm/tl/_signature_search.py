@@ -149,14 +149,18 @@ def shuffled(
     n_permutations: int,
     n_jobs: int,
     random_state: int,
+    blocks: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Scores of the whole procedure on shuffled outcomes; `published` are the ranks of all clusters of all cells."""
+    """Scores of the whole procedure on shuffled outcomes; `published` are the ranks of all clusters of all cells.
+
+    Outcomes change places within `blocks` (codes of the patients) only.
+    """
     from joblib import Parallel, delayed
 
     from .._progress import progress_bar
 
     def once(i: int) -> tuple[float, float, float]:
-        order = np.random.default_rng((random_state, 5, i)).permutation(len(outcome))
+        order = _order(len(outcome), blocks, np.random.default_rng((random_state, 5, i)))
         outcomes = outcome.take(order)
         model = published_score(published, outcomes, plan, random_state)
         scores = chosen_clusters(ranks, outcomes, plan, random_state).scores
@@ -200,3 +204,14 @@ def interval_of(predictions: np.ndarray, outcome: Outcome, rng: np.random.Genera
             scores.append(outcome.take(drawn).discrimination_of(values[drawn]))
         draws.append(mean_score(np.array(scores)))
     return tuple(float(q) for q in np.nanquantile(draws, [0.025, 0.975]))
+
+
+def _order(n: int, blocks: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """Places of ``n`` patients shuffled, within blocks where there are any."""
+    if blocks is None:
+        return rng.permutation(n)
+    order = np.arange(n)
+    for block in np.unique(blocks):
+        mine = np.flatnonzero(blocks == block)
+        order[mine] = rng.permutation(mine)
+    return order
