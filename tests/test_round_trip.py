@@ -278,6 +278,8 @@ DRAWN = {
     "attention": ("mil", lambda a: sfm.pl.attention(a, "S 0/1", cluster_key="phenotype", show=False)),
     "cluster_tree": ("leiden_sweep", lambda a: sfm.pl.cluster_tree(a, show=False)),
     "compare_composition": ("compare_composition", lambda a: sfm.pl.compare_composition(a, show=False)),
+    "compare_enrichment": ("compare_enrichment", lambda a: sfm.pl.compare_enrichment(a, show=False)),
+    "concordance": ("compare_concordance", lambda a: sfm.pl.concordance(a, show=False)),
     "composition": ("composition", lambda a: sfm.pl.composition(a, groupby="arm", show=False)),
     "cumulative_incidence": ("cumulative_incidence", lambda a: sfm.pl.cumulative_incidence(a, show=False)),
     "calibration": ("predict_survival", lambda a: sfm.pl.calibration(a, show=False)),

@@ -243,7 +243,7 @@ CASES: list[Case] = [
     ),
     Case(
         "tl.risk_ratio",
-        "80 patients, ratio of 2 in equal sites: block_key",
+        "80 patients, ratio of 1.5 in equal sites: block_key",
         "interval",
         lambda s: structures(s, SITE, np.log(1.5), "interval"),
         400,

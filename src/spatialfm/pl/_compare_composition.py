@@ -200,6 +200,7 @@ def _draw_dots(
     rng, n = np.random.default_rng(0), len(color_of)
     offsets = (np.arange(n) - (n - 1) / 2) * 0.8 / n
     width = 0.62 / n
+    spread = 0.0 if params.get("model") == "pairs" else 0.32  # dots of pairs are where their lines end
     for x, name in enumerate(table.index):
         if x % 2:
             ax.axvspan(x - 0.5, x + 0.5, color="0.96", lw=0, zorder=0)
@@ -211,7 +212,7 @@ def _draw_dots(
                 whiskerprops={"color": color, "lw": 1.0}, capprops={"color": color, "lw": 1.0},
                 medianprops={"color": "black", "lw": 1.6},
             )  # fmt: skip
-            at = x + offset + rng.uniform(-0.32, 0.32, len(mine)) * width
+            at = x + offset + rng.uniform(-1, 1, len(mine)) * spread * width
             ax.scatter(at, mine, s=11, color=color, alpha=0.75, linewidths=0, zorder=3)
     _root_axis(ax, parts, signed=changes)
     ax.set(xlim=(-0.5, len(table) - 0.5), ylabel="Change of the fraction of cells" if changes else "Fraction of cells")
