@@ -310,11 +310,11 @@ def test_outcomes_are_shuffled_within_sites():
 
 
 def test_a_site_that_has_outcome_and_cells_makes_no_small_p():
-    cells = cohort(32, effect=1.5, seed=3)
+    cells = cohort(32, effect=2.5, seed=3)
     names = sorted(cells.obs["patient"].unique())
     responds = cells.obs.drop_duplicates("patient").set_index("patient")["response"].loc[names].to_numpy()
-    swapped = np.concatenate([np.flatnonzero(responds)[:3], np.flatnonzero(~responds)[:3]])
-    site = responds.copy()  # the site has the cells; three patients of each have the other outcome
+    swapped = np.concatenate([np.flatnonzero(responds)[:2], np.flatnonzero(~responds)[:2]])
+    site = responds.copy()  # the site has the cells; two patients of each have the other outcome
     outcome = responds.copy()
     outcome[swapped] = ~outcome[swapped]
     at = {name: i for i, name in enumerate(names)}
