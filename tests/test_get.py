@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import logging
 
@@ -12,7 +14,7 @@ import pandas as pd
 import pytest
 
 import spatialfm as sfm
-from spatialfm._errors import ElementError, ModelError, PanelError
+from spatialfm._errors import ElementError, ModelError, PanelError, SpatialfmError
 
 MARKERS, DIM = ["DAPI", "CD3", "CD20"], 4
 
@@ -158,3 +160,38 @@ def test_keys_that_no_file_takes_are_refused_before_any_work(key):
     with pytest.raises(TableError, match="key_added=|is a key"):
         sfm.tl.embed_cells(sdata, "classical", key_added=key)
     assert "table" not in sdata.tables or key not in sdata["table"].obsm
+
+
+@pytest.mark.parametrize("wrong", [None, "x", 3, [], {}, "[1", float("nan")])
+def test_records_that_were_edited_are_refused_in_our_words(wrong):
+    """Each entry of the notes of an embedding, gone or of another kind: an answer, or a sentence."""
+    notes = {
+        "model": "own", "output": "marker", "n_components": "", "embedding_dim": 2, "markers": '["CD3", "CD8"]',
+        "feature_names": '["a", "b", "c", "d"]',
+    }  # fmt: skip
+    parts = {"mean": np.zeros(4), "components": np.zeros((2, 4)), "explained": np.zeros(2)}
+    adata = ad.AnnData(np.zeros((3, 1)), obsm={"X_own": np.arange(12.0).reshape(3, 4)})
+    adata.uns["spatialfm"] = {"X_own": notes, "X_own_basis": parts}
+    calls = (
+        lambda a: sfm.get.record(a, "X_own"),
+        lambda a: sfm.get.marker_embedding(a, "X_own", "CD8"),
+        lambda a: sfm.get.features(a, "X_own"),
+        lambda a: sfm.get.basis(a, "X_own"),
+        lambda a: sfm.get.table(a, "X_own"),
+    )
+    assert calls[1](adata)[0].tolist() == [2.0, 3.0]
+    assert list(calls[2](adata)) == ["a", "b", "c", "d"]
+    places = [(), ("X_own",), ("X_own_basis",)]
+    places += [("X_own", name) for name in notes] + [("X_own_basis", name) for name in parts]
+    for place in places:
+        for gone in (True, False):
+            uns = {"spatialfm": copy.deepcopy(adata.uns["spatialfm"])}
+            inside, name = uns, "spatialfm"
+            for step in place:
+                inside, name = inside[name], step
+            inside.pop(name) if gone else inside.__setitem__(name, wrong)
+            other = adata.copy()
+            other.uns = uns
+            for call in calls:
+                with contextlib.suppress(SpatialfmError):
+                    call(other)

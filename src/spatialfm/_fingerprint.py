@@ -57,8 +57,15 @@ def check_unchanged(adata: AnnData, record: Mapping[str, object], key: str, func
     TableError
         If rows, columns or values that the result was made of are others now.
     """
-    made_of = record.get("params", {}).get(DATA, "")
-    if made_of and (found := changes(adata, str(made_of))):
+    made_of = _made_of(record)
+    try:
+        found = changes(adata, made_of) if made_of else []
+    except (KeyError, TypeError, ValueError) as error:  # it was edited
+        raise TableError(
+            f"uns[{key!r}]['params'][{DATA!r}] is not as it was written: it says what the result was made of, and the "
+            f"figure cannot tell whether that holds. Run sfm.tl.{function} again."
+        ) from error
+    if found:
         raise TableError(
             f"uns[{key!r}] was made of other data: {listed(found, quoted=False)} changed since, so that the figure "
             f"would show what no longer holds. Run sfm.tl.{function} again, or draw from the table that it was made of."
@@ -67,8 +74,17 @@ def check_unchanged(adata: AnnData, record: Mapping[str, object], key: str, func
 
 def is_thinned(adata: AnnData, record: Mapping[str, object]) -> bool:
     """Whether a table has fewer rows than a result was made of, as one that was thinned for a map."""
-    made_of = record.get("params", {}).get(DATA, "")
-    return bool(made_of) and adata.n_obs < json.loads(str(made_of))["n"]
+    made_of = _made_of(record)
+    try:
+        return bool(made_of) and adata.n_obs < json.loads(made_of)["n"]
+    except (KeyError, TypeError, ValueError):
+        return False  # which `check_unchanged` refuses
+
+
+def _made_of(record: Mapping[str, object]) -> str:
+    params = record.get("params", {})
+    made_of = params.get(DATA, "") if isinstance(params, Mapping) else ""
+    return "" if made_of is None else str(made_of)
 
 
 def digest(names: Iterable[object], *columns: Iterable[object]) -> str:

@@ -155,7 +155,8 @@ def write_obsm(adata: AnnData, key: str, frame: pd.DataFrame) -> None:
 def named_table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFrame:
     """``obsm[key]``, or the table `name` of ``uns[key]``, its columns called as they were before they were stored."""
     if name is None:
-        table, names = adata.obsm.get(key), adata.uns.get(UNS, {}).get(f"{key}{COLUMNS}")
+        notes = adata.uns.get(UNS, {})
+        table, names = adata.obsm.get(key), notes.get(f"{key}{COLUMNS}") if isinstance(notes, Mapping) else None
         where = f"obsm[{key!r}]"
     else:
         record = adata.uns.get(key)
@@ -165,7 +166,7 @@ def named_table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFra
         there = adata.obsm if name is None else record
         tables = [other for other, value in there.items() if isinstance(value, pd.DataFrame)]
         raise TableError(f"No table in {where}; there are {listed(tables)}.")
-    if names is None or len(names) != table.shape[1]:
+    if not isinstance(names, list | tuple | np.ndarray) or np.shape(names) != (table.shape[1],):
         return table
     return table.set_axis(pd.Index([str(each) for each in names], dtype=object), axis=1)
 

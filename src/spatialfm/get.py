@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ._errors import ElementError, ModelError, PanelError, counted
+from ._errors import ElementError, ModelError, PanelError, counted, listed
 from ._keys import UNS
 from ._logging import logger
 from ._public import public
@@ -46,12 +47,18 @@ def record(adata: AnnData, key: str) -> dict[str, object]:
     'classical'
     """
     records = adata.uns.get(UNS, {})
-    if key not in records:
-        known = [name for name in records if name in adata.obsm]
+    records = records if isinstance(records, Mapping) else {}
+    if not isinstance(records.get(key), Mapping):
+        known = [name for name, value in records.items() if name in adata.obsm and isinstance(value, Mapping)]
         raise ElementError(
-            f"No record of {key!r}; embeddings with a record: {known}. Make one with sfm.tl.embed_cells."
+            f"No record of {key!r}; embeddings with a record: {listed(known)}. Make one with sfm.tl.embed_cells."
         )
-    return {name: _read(value) for name, value in records[key].items()}
+    try:
+        return {name: _read(value) for name, value in records[key].items()}
+    except ValueError as error:
+        raise ElementError(
+            f"The record of {key!r} holds text that is no JSON ({error}): it was changed. Embed again."
+        ) from error
 
 
 @public
@@ -86,7 +93,7 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray | da.A
     >>> sfm.get.marker_embedding(sdata["table"], "X_kronos", "CD3").shape[1]
     384
     """
-    notes = record(adata, key)
+    notes = _record_with(adata, key, "n_components", "output", "markers", "embedding_dim")
     if notes["n_components"]:
         raise ModelError(
             f"{key!r} was reduced to principal components, which belong to no marker. Embed it without a reduction."
@@ -133,8 +140,13 @@ def basis(adata: AnnData, key: str) -> dict[str, np.ndarray]:
     name, notes = f"{key}_basis", record(adata, key)
     if name not in adata.uns.get(UNS, {}):
         raise ElementError(f"{key!r} was not reduced. Embed with sfm.tl.embed_cells(..., reduce='pca').")
-    found = {part: np.asarray(values) for part, values in adata.uns[UNS][name].items()}
+    kept = adata.uns[UNS][name]
+    if not isinstance(kept, Mapping) or not {"mean", "components"} <= set(kept):
+        raise ElementError(f"The basis of {key!r} lacks its mean or components. Embed again.")
+    found = {part: np.asarray(values) for part, values in kept.items()}
     there = found["components"].shape
+    if len(there) != 2:
+        raise ElementError(f"The components of the basis of {key!r} are no table of numbers. Embed again.")
     wanted = tuple(notes.get(field) or size for field, size in zip(("n_components", "n_columns"), there, strict=True))
     if there != wanted:
         raise ModelError(
@@ -172,10 +184,11 @@ def features(adata: AnnData, key: str) -> pd.DataFrame:
     >>> sfm.get.features(sdata["table"], "X_mean_intensity").shape[1]
     12
     """
-    names = record(adata, key)["feature_names"]
+    notes = _record_with(adata, key, "feature_names")
+    names = notes["feature_names"]
     if not names:
         raise ModelError(f"The columns of {key!r} have no names; only classical features do.")
-    values = _values(adata, key, record(adata, key), len(names))
+    values = _values(adata, key, notes, len(names))
     if hasattr(values, "compute"):
         logger.info("%s: %.1f GB are brought into memory", key, values.nbytes / 1e9)
     return pd.DataFrame(np.asarray(values), index=adata.obs_names, columns=names)
@@ -213,6 +226,22 @@ def table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFrame:
     return named_table(adata, key, name)
 
 
+def _record_with(adata: AnnData, key: str, *needed: str) -> dict[str, object]:
+    """The record, if it tells what is needed."""
+    notes = record(adata, key)
+    if missing := [name for name in needed if name not in notes]:
+        raise ElementError(f"The record of {key!r} does not tell {listed(missing)}: it was changed. Embed again.")
+    if "embedding_dim" in needed and not str(notes["embedding_dim"]).isdecimal():
+        raise ElementError(f"The record of {key!r} has no whole number as embedding_dim: it was changed. Embed again.")
+    for name in {"markers", "feature_names"} & set(needed):
+        if isinstance(notes[name], str | bytes) and not notes[name]:
+            notes[name] = []
+        if not isinstance(notes[name], list | tuple | np.ndarray):
+            raise ElementError(f"The record of {key!r} has no list of {name}: it was changed. Embed again.")
+        notes[name] = [str(each) for each in notes[name]]
+    return notes
+
+
 def _values(adata: AnnData, key: str, notes: dict[str, object], width: int) -> np.ndarray | da.Array:
     """``obsm[key]``, if it has the columns that its record tells of."""
     if key not in adata.obsm:
@@ -220,13 +249,14 @@ def _values(adata: AnnData, key: str, notes: dict[str, object], width: int) -> n
     values = adata.obsm[key]
     if isinstance(values, pd.DataFrame):
         values = values.to_numpy()
-    if values.shape[1] != width:
+    if values.ndim != 2 or values.shape[1] != width:
         made_of = (
-            f"{notes.get('model', '')}, output {notes.get('output', '')!r}, {counted(len(notes['markers']), 'marker')}"
+            f"{notes.get('model', '')}, output {notes.get('output', '')!r}, "
+            f"{counted(len(notes.get('markers', ())), 'marker')}"
         )
         raise ModelError(
-            f"obsm[{key!r}] has {values.shape[1]} columns, its record tells of {width} ({made_of}): it was replaced or "
-            "cut. Keep what you made of it under a key of its own, and embed again."
+            f"obsm[{key!r}] has {values.shape[-1]} columns, its record tells of {width} ({made_of}): it was replaced "
+            "or cut. Keep what you made of it under a key of its own, and embed again."
         )
     return values
 

@@ -103,9 +103,9 @@ def _fasta(sfm, path: Path) -> None:
 
 
 def _vector(sfm, path: Path) -> None:
-    from spatialfm.embed.proteins import _read_vector
+    from spatialfm.embed.protein_vectors import read_vector
 
-    _read_vector(path, 8)
+    read_vector(path, 8)
 
 
 def _weights(sfm, path: Path) -> None:

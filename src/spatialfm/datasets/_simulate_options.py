@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from .._errors import SpatialfmError
+from .._errors import SpatialfmError, listed
 from ._simulate_panel import NICHES, PANEL_SIZES, TYPES
 
 MIN_IMAGE = 64  # pixels
@@ -64,7 +64,7 @@ def check_effect_of(effect_of: object) -> str:
     if effect_of not in NICHES and effect_of not in TYPES:
         raise SpatialfmError(
             f"effect_of={effect_of!r} is neither a niche nor a phenotype. "
-            f"Pass a niche ({_listed(NICHES)}) or a phenotype ({_listed(TYPES)})."
+            f"Pass a niche ({listed(NICHES, 99)}) or a phenotype ({listed(TYPES, 99)})."
         )
     return str(effect_of)
 
@@ -73,7 +73,7 @@ def check_artifacts(artifacts: str | Sequence[str] | None) -> tuple[str, ...]:
     """Names of artifacts, in the order of their codes."""
     names = (artifacts,) if isinstance(artifacts, str) else tuple(artifacts or ())
     if unknown := [name for name in names if name not in ARTIFACTS]:
-        raise SpatialfmError(f"artifacts= names {unknown[0]!r}. Pass any of {_listed(ARTIFACTS)}, or () for none.")
+        raise SpatialfmError(f"artifacts= names {unknown[0]!r}. Pass any of {listed(ARTIFACTS, 99)}, or () for none.")
     return tuple(name for name in ARTIFACTS if name in names)
 
 
@@ -87,7 +87,3 @@ def check_image(image_size: object, mpp: object) -> tuple[int, float]:
             f"Pass image_size={int(np.ceil(MIN_SIDE / mpp))} or more ({MIN_SIDE:g} µm)."
         )
     return image_size, mpp
-
-
-def _listed(names) -> str:
-    return ", ".join(repr(name) for name in names)

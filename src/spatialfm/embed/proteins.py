@@ -21,9 +21,9 @@ from .._settings import settings
 from ..pp.panel import match_markers
 from .accessions import Protein, proteins_of
 from .esm2 import SHIPPED, shipped_embeddings
+from .protein_vectors import MODEL, checked_vector, read_vector
 from .sequences import ACCESSION, fasta_text, kept_sequence_file, read_fasta, uniprot_sequence, write_whole
 
-MODEL = "esm2_t30_150M_UR50D"
 WIDTH = 640  # of the vectors of MODEL
 _SUFFIXES = (".pt", ".npy")
 
@@ -196,7 +196,8 @@ def _from_folder(folder: Path, proteins: Sequence[Protein], dim: int) -> _Source
 def _from_mapping(vectors: Mapping, proteins: Sequence[Protein], dim: int) -> _Source:
     mend = "Pass one vector a marker."
     checked = {
-        key: _checked(value, dim, f"marker_embeddings[{key!r}]", PanelError, mend) for key, value in vectors.items()
+        key: checked_vector(value, dim, f"marker_embeddings[{key!r}]", PanelError, mend)
+        for key, value in vectors.items()
     }
     if strange := [key for key in checked if not isinstance(key, str) or not key.strip()]:
         raise PanelError(f"marker_embeddings has the key {strange[0]!r}, which is no name of a marker.")
@@ -236,50 +237,7 @@ def _read_wanted(folder: Path, proteins: Sequence[Protein], dim: int) -> Vectors
         for suffix in reversed(_SUFFIXES)  # of two files the .pt, as VirTues would read
         if (folder / f"{accession}{suffix}").is_file()
     }
-    return {accession: _read_vector(path, dim) for accession, path in paths.items()}
-
-
-def _read_vector(path: Path, dim: int) -> np.ndarray:
-    try:
-        if path.suffix == ".npy":
-            content = np.load(path, allow_pickle=False)
-        else:
-            import torch
-
-            with path.open("rb") as stream:
-                content = torch.load(stream, map_location="cpu", weights_only=True)
-    # a damaged zip, a truncated pickle and a file of objects each surface as another exception
-    except Exception as error:
-        if "Unsupported" in str(error) and "GLOBAL" in str(error) or "allow_pickle" in str(error):
-            raise WeightsError(
-                f"Embedding file {path} would run code to be read, and was not: it holds Python objects. Save the "
-                "vector alone, with torch.save(tensor, file) or numpy.save."
-            ) from error
-        raise WeightsError(
-            f"Embedding file {path} ({path.stat().st_size:,} bytes) is truncated or no embedding "
-            f"({type(error).__name__}). Copy or compute it again."
-        ) from error
-    mend = f"Compute it again with ESM-2 ({MODEL}): the mean of the last layer over the residues."
-    return _checked(content, dim, f"Embedding file {path}", WeightsError, mend)
-
-
-def _checked(value: object, dim: int, what: str, error: type[Exception], mend: str) -> np.ndarray:
-    """A float32 vector ``(dim,)``, or the error that says what it is instead."""
-    if hasattr(value, "detach"):  # numpy knows no bfloat16 and reads no tensor that has a gradient
-        value = value.detach().cpu().float()
-    try:
-        array = np.asarray(value)
-    except ValueError:  # a ragged list
-        array = np.asarray(None)
-    if array.dtype.kind not in "fiu":
-        raise error(f"{what} is no vector of numbers but {type(value).__name__}. {mend}")
-    if array.shape not in ((dim,), (1, dim)):
-        raise error(f"{what} has shape {array.shape}; the model takes ({dim},). {mend}")
-    with np.errstate(over="ignore"):
-        vector = array.reshape(dim).astype(np.float32)
-    if not np.isfinite(vector).all():
-        raise error(f"{what} is not finite in {int((~np.isfinite(vector)).sum())} of {dim} places. {mend}")
-    return vector
+    return {accession: read_vector(path, dim) for accession, path in paths.items()}
 
 
 def _choose(
@@ -399,7 +357,7 @@ def _compute(wanted: set[tuple[str, str]], dim: int) -> dict[tuple[str, str], np
         ):
             key = missing[stem]
             mend = "Check the weights of ESM-2."
-            found[key] = _checked(vector, dim, f"The embedding of {key[0]}", WeightsError, mend)
+            found[key] = checked_vector(vector, dim, f"The embedding of {key[0]}", WeightsError, mend)
             try:
                 write_whole(paths[key], vector)
             except OSError as error:  # a run can do without
@@ -412,7 +370,7 @@ def _computed_before(path: Path, dim: int) -> np.ndarray | None:
     if not path.exists():
         return None
     try:
-        return _read_vector(path, dim)
+        return read_vector(path, dim)
     except WeightsError as error:
         logger.warning("%s It is computed anew.", error)
         return None

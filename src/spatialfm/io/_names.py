@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from .._errors import InputFileError, PanelError, counted
+from .._errors import InputFileError, PanelError, counted, listed
 from .._public import public
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".qptiff", ".btf", ".tf8", ".tf2")
@@ -149,9 +149,7 @@ def _renamed(names: list[str], mapping: dict[str | int, str], file: str, needs_a
         if not positions and isinstance(key, str) and not needs_all:
             continue
         if not positions:
-            raise PanelError(
-                f"channel_names renames {key!r}, but {file} has no such channel; it has {_listed(before)}."
-            )
+            raise PanelError(f"channel_names renames {key!r}, but {file} has no such channel; it has {listed(before)}.")
         names[positions[0]] = new
     return names
 
@@ -179,8 +177,3 @@ def _refuse_duplicates(names: Sequence[str], file: str, given: list[str] | dict[
         f"Duplicate channel names in {file}: {where}. Rename by position, for example "
         f"channel_names={ ({**earlier, **mend})!r}."
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:8])
-    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")

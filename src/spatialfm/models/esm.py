@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._errors import ModelError, PanelError, WeightsError, counted
+from .._errors import ModelError, PanelError, WeightsError, counted, listed
 from .._logging import logger
 from .._settings import settings
 from .encoder import resolve_device
@@ -30,6 +30,7 @@ ESM2 = "facebook/esm2_t30_150M_UR50D"
 RESIDUES = frozenset("ACDEFGHIKLMNPQRSTVWYXBUZO")  # X, B, Z: unknown or ambiguous; U, O: rare
 _LONG = 1024  # tokens of a sequence as ESM-2 was trained on: a batch is never padded beyond batch_size times this
 _FILES = ("config.json", "vocab.txt", "model.safetensors")
+_NEEDED = ", ".join(_FILES)
 
 
 def esm_embeddings(
@@ -205,7 +206,7 @@ def _load(model: str | os.PathLike) -> tuple[nn.Module, EsmTokenizer]:
         first = (str(error).strip().splitlines() or ["no message"])[0][:300]
         raise WeightsError(
             f"transformers cannot load an ESM model from {folder} ({type(error).__name__}: {first}). The folder must "
-            f"hold {_listed(_FILES)} of {ESM2}."
+            f"hold {_NEEDED} of {ESM2}."
         ) from error
     # left to itself, transformers would fill what is missing at random; the contact head is not used here
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("contact_head."))
@@ -213,7 +214,7 @@ def _load(model: str | os.PathLike) -> tuple[nn.Module, EsmTokenizer]:
         raise WeightsError(
             f"The weights in {folder} are not those of an ESM model: "
             f"{counted(len(missing), 'tensor is', 'tensors are')} missing "
-            f"({_listed(missing[:3])}). Pass the folder of {ESM2}."
+            f"({listed(missing, 3, quoted=False)}). Pass the folder of {ESM2}."
         )
     return network.float(), tokenizer
 
@@ -223,14 +224,12 @@ def _folder(model: str | os.PathLike) -> Path:
     path = Path(model).expanduser()
     if path.is_dir():
         if absent := _absent(path):
-            raise WeightsError(f"Folder {path} has no {_listed(absent)}. Pass a folder with {_listed(_FILES)}.")
+            raise WeightsError(f"Folder {path} has no {listed(absent, quoted=False)}. Pass a folder with {_NEEDED}.")
         return path
     try:
         named = parse_hub_id(os.fspath(model))
     except WeightsError as error:
-        raise WeightsError(
-            f"No folder {os.fspath(model)!r}. Pass a folder with {_listed(_FILES)}, or {ESM2!r}."
-        ) from error
+        raise WeightsError(f"No folder {os.fspath(model)!r}. Pass a folder with {_NEEDED}, or {ESM2!r}.") from error
     if named.file or named.revision:
         raise WeightsError(f"{os.fspath(model)!r} is more than a repository. Pass {named.repo!r}.")
     repo, (owner, name) = named.repo, named.repo.split("/")
@@ -264,12 +263,8 @@ def _download(repo: str, folder: Path) -> None:
         else:
             if not _absent(folder):
                 return
-            reason = f"the repository has no {_listed(_absent(folder))}"
+            reason = f"the repository has no {listed(_absent(folder), 99, quoted=False)}"
     raise WeightsError(
-        f"No ESM model {repo}: {reason}. Put {_listed(_FILES)} of https://huggingface.co/{repo} into {folder}, or pass "
+        f"No ESM model {repo}: {reason}. Put {_NEEDED} of https://huggingface.co/{repo} into {folder}, or pass "
         "embeddings that are computed already: marker_embeddings=<folder of <UniProt accession>.pt or .npy>."
     ) from cause
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)

@@ -13,7 +13,8 @@ from .._errors import TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table
-from ._figure import MISSING, Palette, category_colors, finish
+from ._figure import MISSING, Palette, category_colors, finish, places_in
+from ._results import check_columns, check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -103,7 +104,7 @@ def attention(
     if limit is not None and not limit > 1:
         raise TableError(f"limit={limit} is no multiple of the average above 1. Pass for example 4.")
     logs = np.log2(np.maximum(values, LOWEST))
-    xy = coordinates(adata, spatial_key, finite=False)[mine]
+    xy = places_in(coordinates(adata, spatial_key, finite=False)[mine], sample, spatial_key)
     types = None if cluster_key is None else _types(adata, cluster_key, mine, min_cells, palette)
     own = ax is None
     axes = _axes(ax, figsize, xy, None if types is None else len(types[1]))
@@ -142,6 +143,8 @@ def _cells_of(adata: AnnData, sample: str | None, key: str, library_key: str) ->
     if sample not in names:
         raise TableError(f"sample={sample!r} is none of {listed(names)}. Pass the sample to draw.")
     mine = np.flatnonzero(samples == sample)
+    if not pd.api.types.is_numeric_dtype(adata.obs[column].dtype):
+        raise TableError(f"obs[{column!r}] holds {adata.obs[column].dtype}, not numbers. Run sfm.tl.mil again.")
     values = adata.obs[column].to_numpy(dtype=float)[mine]
     if np.isnan(values).all():
         raise TableError(
@@ -240,9 +243,10 @@ def _boxes(ax: Axes, logs: np.ndarray, codes: np.ndarray, names: list[str], colo
 def _title(adata: AnnData, sample: str, mine: np.ndarray, key: str) -> str:
     """The sample, and truth and prediction of its patient where they can be found."""
     record = adata.uns.get(key)
-    has_patients = isinstance(record, dict) and "patients" in record
-    patients = named_table(adata, key, "patients") if has_patients else None
-    column = record["params"]["case_key"] if patients is not None else ""
+    if not isinstance(record, dict) or "patients" not in record:
+        return sample
+    check_result(record, f"uns[{key!r}]", "mil")
+    patients, column = named_table(adata, key, "patients"), record["params"]["case_key"]
     if column not in adata.obs:
         return sample
     name = str(adata.obs[column].iloc[mine[0]])
@@ -255,6 +259,8 @@ def _title(adata: AnnData, sample: str, mine: np.ndarray, key: str) -> str:
             f"uns[{key!r}] was made of other data: obs[{str(keys[0])!r}] of {name!r} was {row['label']!r} then. Run "
             "sfm.tl.mil again."
         )
+    needed = [f"p_{row['label']}"] if "label" in row else ["predicted"] if "target" in row else ["risk"]
+    check_columns(patients, dict.fromkeys(needed, float), f"uns[{key!r}]['patients']", "mil")
     if "label" in row:
         of_label = row[f"p_{row['label']}"]
         return f"{sample}: {row['label']}, held-out probability {of_label:.2f}"

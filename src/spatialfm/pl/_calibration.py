@@ -14,6 +14,7 @@ from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes
 from ._kaplan_meier import legend_height
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -146,6 +147,7 @@ def validated(samples: AnnData, key: str, part: str) -> Mapping:
             f"No {part} of a model in uns[{key!r}]; uns has {listed(getattr(samples, 'uns', ()))}. Make it with "
             "sfm.tl.predict_survival(source, target), of a target with an outcome."
         )
+    check_result(record, f"uns[{key!r}]", "predict_survival")
     check_unchanged(samples, record, key, "predict_survival")
     return record
 

@@ -12,6 +12,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -72,8 +73,9 @@ def cluster_tree(
     record = adata.uns.get(key)
     if not isinstance(record, dict) or "edges" not in record:
         raise TableError(f"No sweep in uns[{key!r}]; uns has {listed(adata.uns)}. Make one with sfm.tl.leiden_sweep.")
+    check_result(record, f"uns[{key!r}]", "leiden_sweep")
     check_unchanged(adata, record, key, "leiden_sweep")
-    table, edges, codes = record["table"], record["edges"], adata.obsm[key]
+    table, edges, codes = record["table"], record["edges"], _codes(adata, key, record["table"])
     places = _places(codes, edges)
     own, ax = ax is None, new_axes(ax, figsize or (6.5, 0.9 + 0.6 * len(table)))
     rows = {name: row for row, name in enumerate(codes.columns)}
@@ -101,6 +103,17 @@ def cluster_tree(
     text = f"{len(codes):,} cells; suggested resolution {record['suggested']:g} (orange)"
     ax.set_title(title or text, loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def _codes(adata: AnnData, key: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Cluster of each cell, one column a resolution of the table."""
+    codes = adata.obsm.get(key)
+    if isinstance(codes, pd.DataFrame) and list(codes.columns.astype(str)) == [str(name) for name in table.index]:
+        return codes
+    raise TableError(
+        f"obsm[{key!r}] does not hold the clusters that uns[{key!r}] tells of, one column a resolution. Run "
+        "sfm.tl.leiden_sweep again."
+    )
 
 
 def _places(codes: pd.DataFrame, edges: pd.DataFrame) -> dict[str, np.ndarray]:

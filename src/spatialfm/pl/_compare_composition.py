@@ -13,6 +13,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, Palette, category_colors, finish, new_axes, stored_colors
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -101,6 +102,7 @@ def compare_composition(
     'Fraction of cells'
     """
     record = _record(samples, key)
+    check_result(record, f"uns[{key!r}]", "compare_composition")
     if set(record["table"].index) <= set(samples.var_names):
         check_unchanged(samples, record, key, "compare_composition")
     table, params = _shown(record["table"], types, sort), record["params"]
@@ -139,7 +141,8 @@ def q_text(q: float) -> str:
 
 def _record(samples: AnnData, key: str) -> dict[str, Any]:
     record = samples.uns.get(key)
-    if not isinstance(record, dict) or "effect" not in record.get("table", ()) or "params" not in record:
+    table = record.get("table") if isinstance(record, dict) else None
+    if not isinstance(table, pd.DataFrame) or "effect" not in table or "params" not in record:
         raise TableError(
             f"No comparison in uns[{key!r}]; uns has {listed(samples.uns)}. Make one with sfm.tl.compare_composition."
         )

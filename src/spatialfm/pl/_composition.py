@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -90,8 +91,10 @@ def composition(
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['s3', 's1', 's2']
     """
-    if kind not in ("bar", "heatmap"):
-        raise TableError(f'kind={kind!r} is not known. Pass "bar" or "heatmap".')
+    if not samples.n_obs or not samples.n_vars:
+        raise TableError(
+            f"composition was given a table of {samples.n_obs} rows by {samples.n_vars} types: nothing to draw."
+        )
     values = _values(samples, kind, layer)
     groups = _groups(samples, groupby)
     order = row_order(values, groups, _sort_column(samples, values, sort_by))
@@ -176,7 +179,7 @@ def legend_columns(n: int) -> int:
 
 def _draw_bars(ax: Axes, samples: AnnData, values: np.ndarray, positions: np.ndarray, palette: Palette) -> None:
     names = [str(name) for name in samples.var_names]
-    cluster_key = samples.uns.get("composition", {}).get("params", {}).get("cluster_key", "")
+    cluster_key = _params(samples).get("cluster_key", "")
     colors = category_colors(names, palette, samples.uns.get(f"{cluster_key}_colors"))
     bottom = np.zeros(len(values))
     for column, (name, color) in enumerate(zip(names, colors, strict=True)):
@@ -209,6 +212,13 @@ def _draw_heatmap(ax: Axes, samples: AnnData, values: np.ndarray, positions: np.
     ax.get_figure(root=True).colorbar(drawn, ax=ax, label=label, shrink=0.7, pad=0.02)
 
 
+def _params(samples: AnnData) -> Mapping[str, object]:
+    """How the table was made, where it says so."""
+    record = samples.uns.get("composition")
+    params = record.get("params") if isinstance(record, Mapping) else None
+    return params if isinstance(params, Mapping) else {}
+
+
 def _runs(positions: np.ndarray) -> list[tuple[int, int]]:
     """Start and stop of the rows that stand without a gap."""
     breaks = np.flatnonzero(np.diff(positions) > 1.01) + 1
@@ -217,7 +227,7 @@ def _runs(positions: np.ndarray) -> list[tuple[int, int]]:
 
 def _name_rows(ax: Axes, samples: AnnData, order: np.ndarray, positions: np.ndarray) -> None:
     ax.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
-    params = samples.uns.get("composition", {}).get("params", {})
+    params = _params(samples)
     rows = params.get("patient_key") or params.get("library_key") or "sample"
     if len(order) <= MOST_NAMES:
         ax.set_xticks(positions, samples.obs_names[order], rotation=90)

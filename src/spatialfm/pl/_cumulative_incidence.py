@@ -14,6 +14,7 @@ from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes, stored_colors
 from ._kaplan_meier import draw_at_risk, format_p, legend_height, time_label
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -94,6 +95,7 @@ def cumulative_incidence(
     'Cumulative incidence'
     """
     record = _record(samples, key)
+    check_result(record, f"uns[{key!r}]", "cumulative_incidence")
     check_unchanged(samples, record, key, "cumulative_incidence")
     table, group_key = record["table"], str(record["params"]["group_key"])
     events = _events(table, event, key)
@@ -133,7 +135,8 @@ def cumulative_incidence(
 
 def _record(samples: AnnData, key: str) -> dict[str, object]:
     record = samples.uns.get(key)
-    if not isinstance(record, dict) or "table" not in record or "incidence" not in record["table"]:
+    table = record.get("table") if isinstance(record, dict) else None
+    if not isinstance(table, pd.DataFrame) or "incidence" not in table:
         raise TableError(
             f"No curves of cumulative incidence in uns[{key!r}]; uns has {listed(samples.uns)}. Make them with "
             "sfm.tl.cumulative_incidence(samples, group_key)."

@@ -31,6 +31,16 @@ _FONTS = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}  # text
 _NO_SCREEN = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
 
 
+def places_in(xy: np.ndarray, sample: str, spatial_key: str) -> np.ndarray:
+    """Coordinates ``(n, 2)`` of the cells of one sample, each of which must have one."""
+    if missing := int((~np.isfinite(xy).all(axis=1)).sum()):
+        raise TableError(
+            f"{missing} of {len(xy)} cells of sample {sample!r} have no finite coordinate in obsm[{spatial_key!r}] "
+            "(spatial_key=). Leave them out, or correct the coordinates."
+        )
+    return xy
+
+
 def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
     """The given axes, or those of a new figure in which nothing overlaps."""
     return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax

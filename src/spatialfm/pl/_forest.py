@@ -13,6 +13,7 @@ from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
 from ._kaplan_meier import format_p
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -77,12 +78,14 @@ def forest(
     'Hazard ratio (95 % interval)'
     """
     record = samples.uns.get(key)
-    if not isinstance(record, dict) or "table" not in record or "hazard_ratio" not in record["table"]:
+    table = record.get("table") if isinstance(record, dict) else None
+    if not isinstance(table, pd.DataFrame) or "hazard_ratio" not in table:
         raise TableError(
             f"No Cox regression in uns[{key!r}]; uns has {listed(samples.uns)}. Make one with "
             "sfm.tl.cox(samples, covariates)."
         )
     subdistribution = "other_events" in record
+    check_result(record, f"uns[{key!r}]", "fine_gray" if subdistribution else "cox")
     check_unchanged(samples, record, key, "fine_gray" if subdistribution else "cox")
     table = record["table"]
     own, ax = ax is None, new_axes(ax, figsize or (6.2, 1.3 + 0.34 * len(table)))

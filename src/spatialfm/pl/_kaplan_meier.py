@@ -13,6 +13,7 @@ from .._errors import TableError, listed, warn
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes, stored_colors
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -94,6 +95,7 @@ def kaplan_meier(
     'Time (months)'
     """
     record = _curves(samples, key)
+    check_result(record, f"uns[{key!r}]", "kaplan_meier")
     check_unchanged(samples, record, key, "kaplan_meier")
     table, groups = record["table"], record["groups"]
     names = [str(name) for name in groups.index]
@@ -168,6 +170,7 @@ def _test_label(samples: AnnData, logrank_key: str, record: dict) -> str | None:
     test = samples.uns.get(logrank_key)
     if not isinstance(test, dict) or "p_value" not in test:
         return made.strip() or None
+    check_result(test, f"uns[{logrank_key!r}]", "logrank")
     same = ("group_key", "time_key", "event_key", "entry_key")
     if any(test["params"].get(name, "") != record["params"].get(name, "") for name in same):
         return made.strip() or None  # of other groups
@@ -189,6 +192,7 @@ def _means(samples: AnnData, rmst_key: str, record: dict) -> dict | None:
     means = samples.uns.get(rmst_key)
     if not isinstance(means, dict) or "horizon" not in means or not record["params"].get("digest"):
         return None
+    check_result(means, f"uns[{rmst_key!r}]", "rmst")
     return means if means["params"].get("digest") == record["params"]["digest"] else None
 
 

@@ -14,7 +14,8 @@ from .._fingerprint import check_unchanged
 from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table
-from ._figure import MISSING, finish, new_axes
+from ._figure import MISSING, finish, new_axes, places_in
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -103,6 +104,7 @@ def marker_attention(
         raise TableError(f"limit={limit} is no z-score to end the colours at. Pass a positive number.")
     if marker is None and sample is not None:
         raise TableError(f"sample={sample!r} is drawn as a map of one marker. Pass marker= as well, or leave it out.")
+    check_result(stored, f"uns[{key!r}]", "marker_attention")
     own = ax is None
     if marker is None:
         check_unchanged(adata, stored, key, "marker_attention")
@@ -171,7 +173,8 @@ def _cells_of(
     if sample not in names:
         raise TableError(f"sample={sample!r} is none of {listed(names)}. Pass the sample to draw.")
     mine = samples == sample
-    return z[marker].to_numpy()[mine], coordinates(adata, spatial_key, finite=False)[mine], str(sample)
+    xy = places_in(coordinates(adata, spatial_key, finite=False)[mine], str(sample), spatial_key)
+    return z[marker].to_numpy()[mine], xy, str(sample)
 
 
 def _map_size(xy: np.ndarray) -> tuple[float, float]:

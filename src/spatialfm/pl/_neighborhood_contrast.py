@@ -12,6 +12,7 @@ from .._errors import TableError, counted, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,12 +77,14 @@ def neighborhood_contrast(
     'Tumor'
     """
     record = adata.uns.get(key)
-    if not isinstance(record, dict) or "relative_change" not in record.get("table", ()):
+    table = record.get("table") if isinstance(record, dict) else None
+    if not isinstance(table, pd.DataFrame) or "relative_change" not in table:
         raise TableError(
             f"No contrast in uns[{key!r}]; uns has {listed(adata.uns)}. Make one with sfm.tl.neighborhood_contrast."
         )
     if n_types is not None and n_types < 1:
         raise TableError(f"n_types={n_types} shows nothing. Pass 1 or more, or None for all.")
+    check_result(record, f"uns[{key!r}]", "neighborhood_contrast")
     check_unchanged(adata, record, key, "neighborhood_contrast")
     table, params = record["table"], record["params"]
     if params["tested"] == "nothing":

@@ -9,6 +9,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -82,6 +83,7 @@ def power(
             f"No result {key!r} of sfm.tl.power in uns; found {listed(samples.uns)}. Run it, or pass key=."
         )
     result = samples.uns[key]
+    check_result(result, f"uns[{key!r}]", "power")
     params, table = result["params"], result["table"]
     check_unchanged(samples, result, key, "power")
     own, ax = ax is None, new_axes(ax, figsize or (4.6, 3.4))

@@ -15,6 +15,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged, is_thinned
 from .._public import public
 from ._figure import Palette, category_colors, finish, stored_colors
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -101,6 +102,7 @@ def shift(
     '2-Wasserstein distance'
     """
     record = _record(adata, key)
+    check_result(record, f"uns[{key!r}]", "distribution_shift")
     if {record["params"]["time_key"], record["params"]["patient_key"]} <= set(adata.obs):
         if is_thinned(adata, record):  # fewer cells of the same patients make the same figure
             _check_patients(adata, record, key)
@@ -169,7 +171,8 @@ def p_text(p: float) -> str:
 
 def _record(adata: AnnData, key: str) -> dict[str, Any]:
     record = adata.uns.get(key)
-    if not isinstance(record, dict) or "null_distance" not in record.get("table", ()):
+    table = record.get("table") if isinstance(record, dict) else None
+    if not isinstance(table, pd.DataFrame) or "null_distance" not in table:
         raise TableError(
             f"No shifts in uns[{key!r}]; uns has {listed(adata.uns)}. Measure them with sfm.tl.distribution_shift."
         )
@@ -191,10 +194,16 @@ def _points(adata: AnnData, basis: str) -> np.ndarray:
             f"No {basis!r} in obsm (basis=); found {listed(adata.obsm, 12)}. Make a UMAP with "
             'sc.pp.neighbors(adata, use_rep="...") and sc.tl.umap(adata).'
         )
-    points = np.asarray(adata.obsm[basis], dtype=np.float64)
+    try:
+        points = np.asarray(adata.obsm[basis], dtype=np.float64)
+    except (TypeError, ValueError):
+        points = np.empty(0)
     if points.ndim != 2 or points.shape[1] != 2:
+        raise TableError(f"obsm[{basis!r}] (basis=) does not hold two columns of numbers. Pass a map such as a UMAP.")
+    if missing := int((~np.isfinite(points).all(axis=1)).sum()):
         raise TableError(
-            f"obsm[{basis!r}] (basis=) has shape {points.shape}, not two columns. Pass a map such as a UMAP."
+            f"{missing} of {len(points)} cells have no finite place in obsm[{basis!r}] (basis=). Leave them out, or "
+            "make the map again."
         )
     return points
 

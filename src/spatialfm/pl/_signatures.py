@@ -12,6 +12,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish, new_axes
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -227,5 +228,6 @@ def _record(adata: AnnData, key: str) -> dict:
             f"No search for signatures in uns[{key!r}]; uns has {listed(adata.uns)}. Make one with "
             "sfm.tl.discover_signatures."
         )
+    check_result(record, f"uns[{key!r}]", "discover_signatures")
     check_unchanged(adata, record, key, "discover_signatures")
     return record

@@ -14,6 +14,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import Palette, category_colors, finish, new_axes
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -141,6 +142,7 @@ def _found(scores: AnnData | Mapping, keys: str | Sequence[str] | Mapping[str, s
         found = {name: scores.uns[key] for name, key in names.items()}
         for name, key in names.items():
             if isinstance(found[name], Mapping) and hasattr(scores, "obs"):
+                check_result(found[name], f"uns[{key!r}]", _FUNCTIONS.get(key, "coxnet"))
                 check_unchanged(scores, found[name], key, _FUNCTIONS.get(key, "coxnet, or what made it,"))
     else:
         raise TableError(f"survival_auc takes an AnnData or results by name, not {type(scores).__name__}.")

@@ -14,7 +14,7 @@ from html import escape
 import numpy as np
 import pandas as pd
 
-from .._errors import PanelError
+from .._errors import PanelError, listed
 from .._public import public
 from .panel_index import AMBIGUOUS, Match, Species, facts_of, table
 from .panel_match import match_name
@@ -223,7 +223,7 @@ def _checked_mapping(
     for channel, target in (mapping or {}).items():
         if channel not in known:
             raise PanelError(
-                f"mapping= names channel {channel!r}, which is not there. Channels: {_listed(channels)}. "
+                f"mapping= names channel {channel!r}, which is not there. Channels: {listed(channels, 12)}. "
                 "Mend mapping=, or leave this entry out."
             )
         if target is None:
@@ -247,7 +247,9 @@ def _checked_ignore(ignore: str | Iterable[str] | None, channels: list[str]) -> 
             name for name in channels if name == pattern or fnmatch.fnmatchcase(name.casefold(), pattern.casefold())
         ]
         if not hits:
-            raise PanelError(f"ignore= names {pattern!r}, but no channel is called so. Channels: {_listed(channels)}.")
+            raise PanelError(
+                f"ignore= names {pattern!r}, but no channel is called so. Channels: {listed(channels, 12)}."
+            )
         left_out.update(hits)
     return left_out
 
@@ -264,7 +266,3 @@ def _as_table(channels: list[str], matches: list[Match], species: Species) -> Pa
         said = (duplicate_of, "; ".join(match.suggestions), match.via, "; ".join(match.stripped))
         records.append((channel, match.status, match.marker, *facts, *said))
     return PanelTable(records, columns=list(COLUMNS))
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:12])) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from .._public import public
 from .._storable import write_uns
 from ..stats.power import FollowUp, Spread, auroc_p, composition_p, spread_of, survival_p
 from ._check import check_anndata, listed, obs_column
-from ._outcome import EventValue, OnMissing, check_patients, event_text, read_outcome
+from ._outcome import EventValue, OnMissing, Outcome, check_patients, event_text, read_outcome
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -146,53 +147,72 @@ def power(
     check_patients(samples, patient_key)
     numbers = _numbers(n_patients, share)
     _check_effect(question, effect, cell_type, n_cells)
-    level, rng = alpha / n_tests, np.random.default_rng(random_state)
-    params: dict[str, object] = {"question": question, "effect": float(effect), "target": float(target)}
-    columns: list[str] = []
+    rng = np.random.default_rng(random_state)
     if question == "composition":
-        spread, depths = _pilot_spread(samples, cell_type, group_key, n_cells, on_missing)
-        if not spread.mean * effect < 1:
-            raise TableError(
-                f"effect={effect:g} times a mean share of {spread.mean:.2f} is above 1. Pass a smaller effect=, or its "
-                "inverse."
-            )
-        params |= {"cell_type": str(cell_type), "mean_share": spread.mean, "correlation": spread.correlation}
-        columns = [group_key] if group_key else []
-
-        def draw(sizes: tuple[int, int], depth: int) -> tuple[float, float]:
-            return composition_p(spread, effect, sizes, depth, rng), np.nan
-
+        plan = _of_composition(samples, effect, cell_type, group_key, n_cells, on_missing, rng)
     elif question == "survival":
         outcome = read_outcome(
             samples, "power", time_key=time_key, event_key=event_key, event_value=event_value, patient_key=patient_key,
             on_missing=on_missing,
         )  # fmt: skip
-        _warn_small(int(outcome.event.sum()), "event", "survival")
-        follow_up, depths, columns = FollowUp.of(outcome.time, outcome.event), [0], [time_key, event_key]
-        params |= {"time_key": time_key, "event_key": event_key, "event_value": event_text(event_value)}
-
-        def draw(sizes: tuple[int, int], depth: int) -> tuple[float, float]:
-            return survival_p(follow_up, effect, sum(sizes) if share is None else sizes, rng)
-
+        plan = _of_survival(outcome, effect, share, rng)
+        plan.params.update(time_key=time_key, event_key=event_key, event_value=event_text(event_value))
+        plan.columns.extend([time_key, event_key])
     else:
-        depths = [0]
+        plan = Plan(lambda sizes, depth: (auroc_p(effect, sizes, rng), np.nan))
 
-        def draw(sizes: tuple[int, int], depth: int) -> tuple[float, float]:
-            return auroc_p(effect, sizes, rng), np.nan
-
-    table = _simulated(draw, numbers, depths, n_simulations, level)
+    table = _simulated(plan, numbers, n_simulations, alpha / n_tests)
     needed = _needed(table, target)
+    params: dict[str, object] = {"question": question, "effect": float(effect), "target": float(target)} | plan.params
     params |= {"share": 0.0 if share is None else float(share), "alpha": float(alpha), "n_tests": int(n_tests)}
     params |= {"group_key": group_key or "", "n_simulations": int(n_simulations), "random_state": random_state}
-    params |= {"n_pilot": samples.n_obs, DATA: fingerprint(samples, columns, x=question == "composition")}
+    params |= {"n_pilot": samples.n_obs, DATA: fingerprint(samples, plan.columns, x=question == "composition")}
+    _log(needed, target)
     result = {"table": table, "needed": needed, "params": params}
-    for cells, n in zip(needed["n_cells"], needed["n_patients"], strict=True):
-        of_cells = f" of {cells:,} cells" if cells else ""
-        logger.info("Power of %g: %s", target, f"{n} patients{of_cells}" if n else f"not reached{of_cells}")
     if copy:
         return result
     write_uns(samples, key_added, result)
     return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a cohort is drawn and tested, over which numbers of cells, and what the pilot gave for it."""
+
+    draw: Callable[[tuple[int, int], int], tuple[float, float]]  # sizes, cells -> p-value, number of events
+    depths: list[int] = field(default_factory=lambda: [0])
+    params: dict[str, object] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+
+
+def _of_composition(
+    samples: AnnData, effect: float, cell_type: str | None, group_key: str | None, n_cells: object, on_missing: str,
+    rng: np.random.Generator,
+) -> Plan:  # fmt: skip
+    spread, depths = _pilot_spread(samples, cell_type, group_key, n_cells, on_missing)
+    if not spread.mean * effect < 1:
+        raise TableError(
+            f"effect={effect:g} times a mean share of {spread.mean:.2f} is above 1. Pass a smaller effect=, or its "
+            "inverse."
+        )
+    return Plan(
+        lambda sizes, depth: (composition_p(spread, effect, sizes, depth, rng), np.nan),
+        depths,
+        {"cell_type": str(cell_type), "mean_share": spread.mean, "correlation": spread.correlation},
+        [group_key] if group_key else [],
+    )
+
+
+def _of_survival(outcome: Outcome, effect: float, share: float | None, rng: np.random.Generator) -> Plan:
+    _warn_small(int(outcome.event.sum()), "event", "survival")
+    follow_up = FollowUp.of(outcome.time, outcome.event)
+    return Plan(lambda sizes, depth: survival_p(follow_up, effect, sum(sizes) if share is None else sizes, rng))
+
+
+def _log(needed: pd.DataFrame, target: float) -> None:
+    for cells, n in zip(needed["n_cells"], needed["n_patients"], strict=True):
+        of_cells = f" of {cells:,} cells" if cells else ""
+        logger.info("Power of %g: %s", target, f"{n} patients{of_cells}" if n else f"not reached{of_cells}")
 
 
 def _numbers(n_patients: Sequence[int], share: float | None) -> list[tuple[int, int]]:
@@ -265,18 +285,12 @@ def _warn_small(n: int, unit: str, what: str) -> None:
         warn(f"The {what} comes from {counted(n, unit)}: the power is as uncertain as that.")
 
 
-def _simulated(
-    draw: Callable[[tuple[int, int], int], tuple[float, float]],
-    numbers: list[tuple[int, int]],
-    depths: list[int],
-    n_simulations: int,
-    level: float,
-) -> pd.DataFrame:
+def _simulated(plan: Plan, numbers: list[tuple[int, int]], n_simulations: int, level: float) -> pd.DataFrame:
     """Share of simulated cohorts with a p-value below the level."""
-    plan = [(sizes, depth) for depth in depths for sizes in numbers]
+    cohorts = [(sizes, depth) for depth in plan.depths for sizes in numbers]
     rows = []
-    for sizes, depth in progress_bar(plan, desc="power", unit="cohort size"):
-        found = [draw(sizes, depth) for _ in range(n_simulations)]
+    for sizes, depth in progress_bar(cohorts, desc="power", unit="cohort size"):
+        found = [plan.draw(sizes, depth) for _ in range(n_simulations)]
         hits = sum(p < level for p, _ in found)
         interval = stats.binomtest(hits, n_simulations).proportion_ci(method="wilson")
         events = float(np.mean([events for _, events in found]))

@@ -217,27 +217,35 @@ def predict_survival(
         result |= group_scores(mine, outcome.time, outcome.event, alpha, random_state)
     optimistic = selected.optimistic or (on_shared == "mark" and bool((called | alike).any()))
     result |= {"optimistic": optimistic, "doubts": with_doubt(selected, doubts)}
+    by = outcome_keys(time_key, event_key, record)
     result["params"] = {
         "key": key,
         "cut": threshold,
         "times": np.array([]) if model is None else times,
         "horizon": np.nan if model is None else horizon,
-        **dict(zip(("time_key", "event_key"), outcome_keys(time_key, event_key, record), strict=True)),
+        **_counts(source, keep, called | alike, outcome, model),
+        **dict(zip(("time_key", "event_key"), by, strict=True)),
         "event_value": event_text(event_value),
-        "n": int(keep.sum()),
-        "n_scored": 0 if outcome is None else len(outcome.time),
-        "events": 0 if outcome is None else int(outcome.event.sum()),
-        "n_source": int(source.n_obs) if model is None else len(model.source_risk),
-        "n_shared": int((called | alike).sum()),
         **drawn,
         "selected": selected.text,
-        DATA: fingerprint(
-            target, [*used_columns(kind, record), *(outcome_keys(time_key, event_key, record) if outcome else ())]
-        ),
+        DATA: fingerprint(target, [*used_columns(kind, record), *(by if outcome else ())]),
     }
     _log(result)
     predictions = _predictions(target, keep, model, groups, times)
     return _write(target, name, result, predictions, record, copy)
+
+
+def _counts(
+    source: AnnData, keep: np.ndarray, shared: np.ndarray, outcome: Outcome | None, model: Transferred | None
+) -> dict[str, int]:
+    """How many patients were predicted, scored, learnt from and in both cohorts."""
+    return {
+        "n": int(keep.sum()),
+        "n_scored": 0 if outcome is None else len(outcome.time),
+        "events": 0 if outcome is None else int(outcome.event.sum()),
+        "n_source": int(source.n_obs) if model is None else len(model.source_risk),
+        "n_shared": int(shared.sum()),
+    }
 
 
 def _check_call(

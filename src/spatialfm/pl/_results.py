@@ -1,0 +1,201 @@
+"""What figures read of results in ``uns``, held against it before anything is drawn.
+
+A result that was edited, cut, or written by another function or an earlier version lacks what a figure needs. What each
+figure needs is listed here by the function that writes it: names of parts, and of the columns of tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .._errors import TableError, listed
+
+Fields = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table with these columns: ``float`` numbers, ``int`` whole numbers without gaps, ``object`` anything."""
+
+    columns: Fields = field(default_factory=dict)
+    may_be_empty: bool = False
+
+
+CURVE = {"time": float, "at_risk": int, "events": int, "censored": int, "ci_low": float, "ci_high": float}
+CLUSTERS = {"side": object, "ratio": float, "score": float, "q_value": float, "signature": object}
+PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
+    "compare_composition": {
+        "table": Rows({"effect": float, "p_value": float, "q_value": float, "significant": float}),
+        "params": {"group_key": str, "groups": list, "method": str, "alpha": float},
+    },
+    "cumulative_incidence": {
+        "table": Rows(CURVE | {"event": object, "group": object, "incidence": float}),
+        "groups": Rows({"event": object, "group": object, "n": int, "events": int}),
+        "tests?": Rows({"event": object, "p_value": float, "test": object}),
+        "params": {"group_key": str, "time_key": str, "strata": list},
+    },
+    "cox": {
+        "table": Rows(
+            {"covariate": object, "level": object, "reference": object}
+            | dict.fromkeys(("hazard_ratio", "ci_low", "ci_high", "p_value"), float)
+        ),
+        "n": int, "events": int, "doubts?": list, "params": {"standardize": bool, "alpha": float},
+        "n_clusters?": int, "other_events?": int,
+    },
+    "discover_signatures": {
+        "clusters": Rows(CLUSTERS),
+        "scores": Rows({"score": float, "ci_low": float, "ci_high": float, "p_value": float}),
+        "null": Rows(may_be_empty=True),
+        "params": {"score": str, "n_patients": int},
+    },
+    "distribution_shift": {
+        "table": Rows(
+            dict.fromkeys(("patient", "group", "time_1", "time_2"), object)
+            | dict.fromkeys(("distance", "distance_se", "null_distance", "shift", "shift_se"), float)
+        ),
+        "comparison?": Rows(
+            {"measure": object, "time_1": object, "time_2": object, "p_value": float}, may_be_empty=True
+        ),
+        "params": {"time_key": str, "patient_key": str, "group_key": str, "time_points": list, "groups": list},
+    },
+    "kaplan_meier": {
+        "table": Rows(CURVE | {"group": object, "survival": float}),
+        "groups": Rows({"n": int, "events": int}),
+        "params": {"group_key": str, "time_key": str},
+    },
+    "leiden_sweep": {
+        "table": Rows({"stability": float}),
+        "edges": Rows(
+            {"resolution": object, "next": object, "from": int, "to": int, "share": float}, may_be_empty=True
+        ),
+        "suggested": float,
+    },
+    "logrank": {"p_value": float, "params": {"strata?": list}},
+    "marker_attention": {"mean": Rows(), "n": Rows({"n": int}), "params": {"model": str}},
+    "mil": {"patients": Rows(), "params": {"case_key": str}},
+    "neighborhood_contrast": {
+        "table": Rows(
+            {"inside": float, "outside": float, "relative_change": float, "n_patients": int, "significant": float}
+        ),
+        "params": {
+            "tested": str, "cell_type": str, "within": str, "inside": str, "n_inside": int, "n_outside": int,
+            "alpha": float, "n_neighbors": int,
+        },
+    },
+    "power": {
+        "table": Rows({"n_cells": int, "n_patients": int, "power": float, "ci_low": float, "ci_high": float}),
+        "params": {"question": str, "effect": float, "target": float, "alpha": float, "n_tests": int},
+    },
+    "predict_survival": {
+        "calibration": Rows(
+            {"time": float, "n": int} | dict.fromkeys(("predicted", "observed", "ci_low", "ci_high"), float)
+        ),
+        "calibration_smooth": Rows({"time": float, "predicted": float, "observed": float}, may_be_empty=True),
+        "decision_curve": Rows(
+            {"n_above": int}
+            | dict.fromkeys(("threshold", "net_benefit", "ci_low", "ci_high", "treat_all"), float)
+        ),
+        "scores": Rows({"value": float, "ci_low": float, "ci_high": float}),
+        "doubts?": list,
+        "params": {"horizon": float, "n_scored": int, "events": int},
+    },
+    "rmst": {"horizon": float, "groups": Rows({"rmst": float}), "params": {"alpha": float}},
+    "coxnet": {
+        "curves": Rows(
+            {"time": float, "at_risk": int, "events": int} | dict.fromkeys(("auc", "auc_ci_low", "auc_ci_high"), float)
+        ),
+        "scores": Rows({"value": float, "ci_low": float, "ci_high": float}),
+    },
+}  # fmt: skip
+PARTS |= {"fine_gray": PARTS["cox"], "survival_forest": PARTS["coxnet"]}
+
+
+def check_result(record: object, where: str, function: str) -> Mapping[str, Any]:
+    """A result as `function` writes it.
+
+    Parameters
+    ----------
+    where
+        The result in a message: ``uns['cox']``.
+
+    Raises
+    ------
+    TableError
+        If a part that the figure reads is missing, or is of another kind.
+    """
+    if wrong := _lacks(record, PARTS[function], ""):
+        raise TableError(
+            f"{where} is not as sfm.tl.{function} writes it: {wrong}. It was changed, or made by another function or "
+            f"version: run sfm.tl.{function} again."
+        )
+    return record
+
+
+def check_columns(table: pd.DataFrame, columns: Fields, where: str, function: str) -> None:
+    """Refuse a table without columns that are called after what is in it."""
+    if wrong := _lacks_columns(table, Rows(columns), where):
+        raise TableError(f"{wrong}: it is not as sfm.tl.{function} writes it. Run sfm.tl.{function} again.")
+
+
+def _lacks(record: object, parts: Fields, inside: str) -> str:
+    """What is wrong with the first part that is; empty where all is well."""
+    if not isinstance(record, Mapping):
+        return f"{inside or 'it'} is no dictionary"
+    for name, kind in parts.items():
+        part = name.rstrip("?")
+        where = f"{inside}[{part!r}]"
+        if part not in record:
+            if name != part:
+                continue
+            there = [one for one in record if isinstance(one, str)]
+            return f"there is no {where}, but {listed(there)}"
+        value = record[part]
+        if isinstance(kind, Rows):
+            wrong = _lacks_columns(value, kind, where)
+        elif isinstance(kind, dict):
+            wrong = _lacks(value, kind, where)
+        else:
+            wrong = "" if _is(value, kind) else f"{where} is {_NAMES[kind][1]}"
+        if wrong:
+            return wrong
+    return ""
+
+
+def _lacks_columns(table: object, rows: Rows, where: str) -> str:
+    if not isinstance(table, pd.DataFrame):
+        return f"{where} is no table"
+    if missing := [name for name in rows.columns if name not in table]:
+        return f"{where} has no column {listed(missing)}"
+    if not len(table) and not rows.may_be_empty:
+        return f"{where} has no rows"
+    if not table.columns.is_unique:
+        return f"{where} has two columns of one name"
+    for name, kind in rows.columns.items():
+        column = table[name]
+        number = pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
+        if kind is not object and not number:
+            return f"{where}[{name!r}] holds {column.dtype}, not numbers"
+        if kind is int and not np.isfinite(column.to_numpy(dtype=float, na_value=np.nan)).all():
+            return f"{where}[{name!r}] has gaps"
+    return ""
+
+
+_NAMES = {
+    float: ((float, int, np.floating, np.integer), "no number"),
+    int: ((int, np.integer), "no whole number"),
+    bool: ((bool, np.bool_), "neither True nor False"),
+    str: ((str,), "no text"),
+    list: ((list, tuple, np.ndarray, pd.Index), "no list"),
+}
+
+
+def _is(value: object, kind: object) -> bool:
+    classes, _ = _NAMES[kind]
+    if isinstance(value, np.ndarray) and value.ndim == 0:  # as some stores give numbers back
+        value = value.item()
+    return isinstance(value, classes) and (kind is bool or not isinstance(value, bool | np.bool_))
