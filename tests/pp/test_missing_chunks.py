@@ -15,6 +15,7 @@ from spatialdata.transformations import Scale
 
 import spatialfm as sfm
 from spatialfm._errors import InputFileError, RunError, SpatialfmWarning
+from spatialfm.pp.elements import full_resolution
 from spatialfm.pp.stored_chunks import stored_chunks
 
 SIDE, CHUNK = 128, 64
@@ -80,17 +81,19 @@ def test_chunks_of_an_image_with_cells_are_named(store):
     assert (sdata["table"].to_df()["CD3"] == 0).sum() == 9  # what is said is so
 
 
+@pytest.mark.parametrize("scales", [None, [2]])
 @pytest.mark.parametrize("channels", [(0, 1, 2), (0,), (2,)])
-def test_background_of_zeros_without_cells_is_no_loss(tmp_path, channels):
+def test_background_of_zeros_without_cells_is_no_loss(tmp_path, channels, scales):
     """Writers leave such chunks out; the quarter below right has no cell here."""
-    write(tmp_path / "s.zarr", zeros=[(list(channels), slice(CHUNK, None), slice(CHUNK, None))])
+    write(tmp_path / "s.zarr", zeros=[(list(channels), slice(CHUNK, None), slice(CHUNK, None))], scales=scales)
     sdata = sd.read_zarr(tmp_path / "s.zarr")
     labels = sdata["cells_s"].to_numpy().copy()
     labels[CHUNK:, CHUNK:] = 0
     sdata["cells_s"] = Labels2DModel.parse(
         labels, dims=("y", "x"), transformations={"s": Scale([0.5, 0.5], ("x", "y"))}
     )
-    assert stored_chunks(sdata["image_s"].data).missing.sum() == len(channels)
+    image = full_resolution(sdata["image_s"])
+    assert stored_chunks(image.data).missing.sum() == len(channels)
     assert not said_by(sfm.pp.cell_table, sdata)
 
 

@@ -342,8 +342,6 @@ def _reader(
     else:
         labels, image_to_labels = labels_array(sdata, pair.labels).data, labels_to_image(sdata, pair).inverse()
     chunks = check_readable(image.data, f"Image {pair.image!r}"), check_readable(labels, f"Labels {pair.labels!r}")
-    for stored in filter(None, chunks):
-        stored.missing  # noqa: B018  asked now, so that what goes later is noticed
     return SampleReader(
         name=pair.image,
         labels_name=pair.labels or "",

@@ -13,6 +13,7 @@ from .measure import LabelGrid, loaded
 from .stored_chunks import StoredChunks, check_readable
 
 if TYPE_CHECKING:
+    import xarray as xr
     from spatialdata import SpatialData
 
 _FLUSH = 3  # cells that end at the edge of a missing chunk: one or two may do so by chance
@@ -57,8 +58,9 @@ def _of_image(sdata: SpatialData, pair: SampleElements) -> Iterator[str]:
     missing = chunks.missing.reshape(-1, *chunks.grid[-2:])  # files of channels, rows, columns
     somewhere, everywhere = missing.any(axis=0), missing.all(axis=0)
     cells = _cells(sdata, pair, chunks, somewhere) if pair.labels is not None else set()
-    lost = _in_smaller_level(sdata.images[name], chunks, somewhere)
-    if not cells and not lost and (pair.labels is not None or (somewhere == everywhere).all()) and not missing.all():
+    lost = _in_smaller_level(sdata.images[name], chunks, missing)
+    uneven = pair.labels is None and bool((somewhere != everywhere).any())  # where no cell can tell
+    if not (cells or lost or uneven or missing.all()):
         return
     names = channel_names(sdata, name)
     affected = [c for c in range(len(names)) if missing[c // chunks.sizes[0] if len(chunks.shape) == 3 else 0].any()]
@@ -76,7 +78,7 @@ def _of_labels(sdata: SpatialData, name: str) -> Iterator[str]:
         return
     missing = chunks.missing
     cut = _cut_cells(labels_array(sdata, name).data, chunks)
-    lost = _in_smaller_level(sdata.labels[name], chunks, missing)
+    lost = _in_smaller_level(sdata.labels[name], chunks, missing[None])
     if len(cut) < _FLUSH and not lost and not missing.all():
         return
     yield (
@@ -111,21 +113,33 @@ def _cut_cells(labels: object, chunks: StoredChunks) -> set[int]:
     return found - {0}
 
 
-def _in_smaller_level(element: object, chunks: StoredChunks, places: np.ndarray) -> bool:
-    """Whether the smallest level of a pyramid has anything but zeros at these places."""
+def _in_smaller_level(element: object, chunks: StoredChunks, missing: np.ndarray) -> bool:
+    """Whether the smallest level of a pyramid has anything but zeros where files (of channels, rows, columns) miss."""
     if not hasattr(element, "children"):
         return False
     smallest = next(iter(element[list(element.children)[-1]].ds.values()))
     height, width = full_resolution(element).shape[-2:]
     down, across = smallest.sizes["y"] / height, smallest.sizes["x"] / width
-    for y0, y1, x0, x1 in _boxes(chunks, places):
-        # without the outermost pixels, in which the neighbours may show
-        rows = slice(int(np.ceil(y0 * down)) + (y0 > 0), int(y1 * down) - (y1 < height))
-        columns = slice(int(np.ceil(x0 * across)) + (x0 > 0), int(x1 * across) - (x1 < width))
-        if rows.stop > rows.start and columns.stop > columns.start:
-            if loaded(smallest.isel(y=rows, x=columns).data).any():
-                return True
+    for layer, places in enumerate(missing):
+        part = smallest
+        if len(chunks.shape) == 3:
+            part = smallest.isel(c=slice(layer * chunks.sizes[0], (layer + 1) * chunks.sizes[0]))
+        if any(_shows(part, box, chunks.shape[-2:], down, across) for box in _boxes(chunks, places)):
+            return True
     return False
+
+
+def _shows(
+    level: xr.DataArray, box: tuple[int, int, int, int], shape: tuple[int, int], down: float, across: float
+) -> bool:
+    """Whether a smaller level has anything but zeros below a window of the largest."""
+    (y0, y1, x0, x1), (height, width) = box, shape
+    # without the outermost pixels, in which the neighbours may show
+    rows = slice(int(np.ceil(y0 * down)) + (y0 > 0), int(y1 * down) - (y1 < height))
+    columns = slice(int(np.ceil(x0 * across)) + (x0 > 0), int(x1 * across) - (x1 < width))
+    if rows.stop <= rows.start or columns.stop <= columns.start:
+        return False
+    return bool(loaded(level.isel(y=rows, x=columns).data).any())
 
 
 def _boxes(chunks: StoredChunks, places: np.ndarray) -> Iterator[tuple[int, int, int, int]]:

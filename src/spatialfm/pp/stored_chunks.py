@@ -58,6 +58,10 @@ class StoredChunks:
         keys = (self.metadata.encode_chunk_key(at) for at in itertools.product(*map(range, self.grid)))
         return np.array([key not in there for key in keys], bool).reshape(self.grid)
 
+    def look(self) -> None:
+        """Ask now what is there, so that what goes later is noticed."""
+        _ = self.missing
+
     @property
     def exists(self) -> bool:
         """Whether the array itself is still there."""
@@ -150,7 +154,14 @@ def check_readable(array: object, what: str) -> StoredChunks | None:
             f"{what} was read from '{chunks.folder}', which is gone: all of it would be zeros. Put the store back, or "
             "read it from where it is now: sdata = spatialdata.read_zarr('path/to/store.zarr')."
         )
-    if short := list(chunks.cut_short()):
+    chunks.look()
+    try:
+        short = list(chunks.cut_short())
+    except OSError as error:
+        raise InputFileError(
+            f"{what} cannot be read from '{chunks.folder}': {error}. Mend or copy the store."
+        ) from error
+    if short:
         key, size, wanted = short[0]
         raise InputFileError(
             f"{what}: {counted(len(short), 'file')} in '{chunks.folder}' {'is' if len(short) == 1 else 'are'} cut "
