@@ -43,10 +43,11 @@ class Origin:
 
     def __str__(self) -> str:
         by = f"sfm.tl.{self.function}"
+        of = f" from {self.of}" if self.of else ""
         outcome = f"the outcome ({listed(self.outcome, quoted=False)})"
         return {
-            "selected": f"made by {by} with {outcome} of the same patients",
-            "held out": f"predicted by {by} in cross-validation: {outcome} of the same patients made the models",
+            "selected": f"made by {by}{of} with {outcome} of the same patients",
+            "held out": f"predicted by {by} in cross-validation{of}: {outcome} of the same patients made the models",
             "order": f"named in order of risk by {by} after {outcome} of the same patients",
             "elsewhere": f"made by {by} with {outcome} of other patients",
             "composition": f"made by {by} from {self.of or 'the composition'}",

@@ -182,3 +182,12 @@ def test_refusals(change, message):
     time, event, risk = cohort(0)
     with pytest.raises(SurvivalError, match=message):
         sfm.metrics.survival(**{"time": time, "event": event, "risk": risk, **change})
+
+
+def test_intervals_do_not_hang_on_the_order_of_patients():
+    rng = np.random.default_rng(0)
+    time, event, risk = rng.exponential(5, 40).round(1), rng.random(40) < 0.7, rng.normal(size=40)
+    order = rng.permutation(40)
+    one = sfm.metrics.survival(time, event, risk, n_bootstrap=200)["scores"]
+    two = sfm.metrics.survival(time[order], event[order], risk[order], n_bootstrap=200)["scores"]
+    np.testing.assert_allclose(one.to_numpy(), two.to_numpy(), atol=1e-12)

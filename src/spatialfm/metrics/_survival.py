@@ -105,8 +105,10 @@ def survival(
             f"{' in the same fold' if folds is not None else ''}. Longer follow-up or more patients are needed."
         )
     each = [_all_scores(one, ones, at, curve) for one, curve in zip(partitions, curves_of, strict=True)]
+    # by value, since patients have no names here: the draws do not hang on the order of rows
+    order = np.lexsort((*(one.risk for one in reversed(partitions)), patients.event, patients.time))
     drawn = [
-        _bootstrap(one, at, curve, n_bootstrap, np.random.default_rng(random_state))  # the same draws for all
+        _bootstrap(one, at, curve, n_bootstrap, order, np.random.default_rng(random_state))  # the same draws for all
         for one, curve in zip(partitions, curves_of, strict=True)
     ]
     values = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
@@ -252,10 +254,16 @@ def _all_scores(
 
 
 def _bootstrap(
-    patients: Patients, at: np.ndarray, predicted: np.ndarray | None, n_bootstrap: int, rng: np.random.Generator
+    patients: Patients,
+    at: np.ndarray,
+    predicted: np.ndarray | None,
+    n_bootstrap: int,
+    order: np.ndarray,
+    rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     n = len(patients.time)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap).astype(np.float64)
+    weights = np.empty((n_bootstrap, n))
+    weights[:, order] = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap)
     parts = [
         _all_scores(patients, weights[start : start + DRAWS_AT_ONCE], at, predicted)
         for start in range(0, n_bootstrap, DRAWS_AT_ONCE)

@@ -283,8 +283,10 @@ def _explained(params: dict[str, Any]) -> str:
         lines.append(f"shuffled within {params['block_key']}")
     if params.get("circular"):
         lines.append("not tested: the groups were\nmade from these fractions")
-    if params.get("selected"):
-        lines.append("an outcome chose these fractions")
+    selected = str(params.get("selected", ""))
+    if "of the same patients" in selected:
+        may = all("perhaps" in part for part in selected.split("; "))
+        lines.append("an outcome may have chosen\nthese fractions" if may else "an outcome chose these fractions")
     return "\n".join([*lines, "share: of all cells;", "reference: against the", "types that change least"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+WIDE = 56  # letters of a line below the axis, which has the names of terms on its left and ratios on its right
 
 
 @public
@@ -97,7 +100,7 @@ def forest(
     _ticks(ax, table)
     ax.set_yticks(rows, [_name(term, bool(record["params"]["standardize"])) for term in table.itertuples()])
     ax.set(ylim=(len(table) - 0.4, -0.6))
-    doubts = "".join(f"\n{text}" for text in record.get("doubts", ()))  # what the regression has warned of
+    doubts = "".join(f"\n{fill(text, WIDE)}" for text in record.get("doubts", ()))  # what the regression has warned of
     ratio = "Subdistribution hazard ratio" if subdistribution else "Hazard ratio"
     ax.set_xlabel(f"{ratio} ({100 * (1 - record['params']['alpha']):g} % interval){doubts}")
     ax.spines[["top", "right", "left"]].set_visible(False)

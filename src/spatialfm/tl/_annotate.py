@@ -14,6 +14,7 @@ from .._preparation import BY_TRAINING
 from .._public import public
 from .._storable import default_key, write_obsm, write_uns
 from ._check import check_anndata, listed, named, obs_column
+from ._circular import remember_groups
 from ._patient_names import patients_of_rows
 from ._probe import check_head, fit_probe
 from ._replaced import remove_earlier
@@ -115,9 +116,10 @@ def annotate(
     probability = model.predict_proba(values)
     table = certainty(probability, classes, adata.obs_names, ordered=labels.ordered)
     logger.info("annotated %d cells from %d labels of %d classes (C=%.3g)", len(table), known.sum(), len(classes), used)
+    key = key_added or default_key(f"{label_key}_predicted")
+    remember_groups(adata, "annotate", use_rep, table["label"], written=not copy, place=f"obs:{key}")
     if copy:
         return table
-    key = key_added or default_key(f"{label_key}_predicted")
     remove_earlier(adata, key, table["label"])
     adata.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy"):

@@ -10,21 +10,31 @@ import pandas as pd
 
 from .._errors import warn
 from .._origin import Origin, patient_names, remember
-from ._selected import columns_of, origins, said
+from .._origin_chance import is_function, of_numbers
+from .._origin_match import BY_CHANCE
+from ._selected import at, columns_of, origins, said
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
+NEIGHBOURS = "who neighbours whom"
+MOST_ROWS_FITTED = 2000  # on which it is seen that one representation was calculated from another
 MOST_VARIED = 64  # columns of obsm that groups are held against
 
 
 def remember_groups(
-    table: AnnData, function: str, use_rep: str | None, groups: pd.Series, written: bool, place: str | None = None
+    table: AnnData,
+    function: str,
+    use_rep: str | None,
+    groups: pd.Series,
+    written: bool,
+    place: str | None = None,
+    neighbors_key: str | None = None,
 ) -> None:
     """Keep that groups of cells were made from who neighbours whom, where their representation says that."""
-    rep = use_rep or _rep_of_graph(table)
-    if is_neighborhood(table, rep):
-        origin = Origin(function, "neighborhood", of=f"who neighbours whom (obsm[{rep!r}])")
+    rep = use_rep or _rep_of_graph(table, neighbors_key)
+    if is_neighborhood(table, rep) or spanned(table, rep):
+        origin = Origin(function, "neighborhood", of=f"{NEIGHBOURS} (obsm[{rep!r}])")
         remember(table if written else None, origin, groups, patients=patient_names(table), place=place)
 
 
@@ -37,17 +47,98 @@ def is_neighborhood(table: AnnData, rep: str | None) -> bool:
     return rep == "neighborhood_composition" or {"cluster_key", "include_self"} <= set(params)
 
 
+def spanned(table: AnnData, rep: str | None) -> bool:
+    """Whether columns of a key of ``obsm`` are sums of neighborhoods: a copy, components, or beside others."""
+    if rep is None or rep not in table.obsm:
+        return False
+    rows = np.linspace(0, table.n_obs - 1, min(table.n_obs, MOST_ROWS_FITTED)).astype(int)
+    values = _columns(table.obsm[rep], rows)
+    for other in table.obsm:
+        if other == rep or not is_neighborhood(table, other):
+            continue
+        design = np.column_stack([np.ones(len(rows)), _columns(table.obsm[other], rows)])
+        spread = values.std(axis=0)
+        if len(rows) < design.shape[1] + 8 or not (spread > 0).any() or not np.isfinite(design).all():
+            continue
+        values, spread = values[:, (spread > 0) & np.isfinite(spread)], spread[(spread > 0) & np.isfinite(spread)]
+        rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+        if (np.abs(rest).max(axis=0) <= 1e-4 * spread).any():
+            return True
+    return False
+
+
+def _columns(values: object, rows: np.ndarray) -> np.ndarray:
+    """Some columns of a representation ``(rows, .)``: of wide ones those at both ends."""
+    values = values.iloc[rows] if isinstance(values, pd.DataFrame) else values[rows]
+    values = np.asarray(values.todense() if hasattr(values, "todense") else values, dtype=float)
+    values = values.reshape(len(rows), -1)
+    wide = values.shape[1] > 2 * MOST_VARIED
+    return np.hstack([values[:, :MOST_VARIED], values[:, -MOST_VARIED:]]) if wide else values
+
+
 def made_of_neighbours(table: AnnData, within: str) -> str:
     """What says that groups of cells were made from their neighbours; empty where nothing does."""
     columns = columns_of(table, [within]) | _in_obsm(table, within)
     if found := _named(table, columns, ("neighborhood",)):
         return found
-    if within in table.obs and _by_scanpy(table, within) and is_neighborhood(table, rep := _rep_of_graph(table)):
-        return f"obs[{within!r}]: clusters of a graph of obsm[{rep!r}], who neighbours whom"
+    if not columns:
+        return ""
+    rep = _rep_of_graph(table)
+    if within in table.obs and _by_scanpy(table, within) and (is_neighborhood(table, rep) or spanned(table, rep)):
+        return f"obs[{within!r}]: clusters of a graph of obsm[{rep!r}], {NEIGHBOURS}"
+    place, groups = next(iter(columns.items()))
     for rep in table.obsm:
-        if is_neighborhood(table, rep) and within in table.obs and _nearest_means(table, rep, table.obs[within]) == 1.0:
-            return f"obs[{within!r}]: groups around means of obsm[{rep!r}], who neighbours whom, as k-means makes them"
+        if is_neighborhood(table, rep) and (how := _by_hand(table, rep, groups)):
+            return f"{at(place)}: {how.format(rep=f'obsm[{rep!r}], {NEIGHBOURS}')}"
     return ""
+
+
+def _by_hand(table: AnnData, rep: str, groups: pd.Series) -> str:
+    """How groups follow from neighborhoods that somebody divided without a function of this package."""
+    if _nearest_means(table, rep, groups) == 1.0:
+        return "groups around means of {rep}, as k-means makes them"
+    codes, values = pd.factorize(groups)[0].astype(float), np.asarray(table.obsm[rep])
+    if values.ndim != 2 or not 2 <= values.shape[1] <= MOST_VARIED or len(codes) < 20:
+        return ""
+    if is_function(values.argmax(axis=1).astype(float), codes) and len(np.unique(codes)) > 1:
+        return "the type that is most frequent in {rep}"
+    guard = BY_CHANCE + np.log(values.shape[1])
+    few = len(np.unique(codes)) <= 4
+    if few and any(of_numbers(column.astype(float), codes, 4) >= guard for column in values.T):
+        return "a cut of a column of {rep}"
+    return ""
+
+
+def divides_fractions(samples: AnnData, group_key: str) -> str:
+    """The column of ``X`` by which groups of patients are divided without exception; empty where there is none."""
+    if samples.X is None or samples.n_vars > MOST_VARIED:
+        return ""
+    codes = pd.factorize(samples.obs[group_key])[0].astype(float)
+    known, guard = codes >= 0, BY_CHANCE + np.log(max(samples.n_vars, 1))
+    if not 2 <= len(np.unique(codes[known])) <= 4:
+        return ""
+    for name in samples.var_names:
+        values = np.asarray(samples.obs_vector(name), float)
+        rows = known & np.isfinite(values)
+        if of_numbers(values[rows], codes[rows], 4) >= guard:
+            return str(name)
+    return ""
+
+
+def tell_divided(samples: AnnData, group_key: str) -> None:
+    """Warn that groups may have been cut from what they are compared by."""
+    if name := divides_fractions(samples, group_key):
+        warn(
+            f"obs[{group_key!r}] divides the patients exactly by their share of {name!r}. If the groups were cut from "
+            "this share, they differ in it, and in whatever goes with it, whatever the truth is: the test is circular. "
+            "If not, nothing is wrong."
+        )
+
+
+def made_of_niches(table: AnnData, group_key: str) -> str:
+    """What says that groups of patients were made from who neighbours whom; empty where nothing does."""
+    found = origins(table, columns_of(table, [group_key]))
+    return said((place, one) for place, some in found.items() for one in some if NEIGHBOURS in one.origin.of)
 
 
 def holds_own_type(table: AnnData) -> bool:
@@ -59,7 +150,8 @@ def holds_own_type(table: AnnData) -> bool:
 
 def made_of_fractions(table: AnnData, group_key: str) -> str:
     """What says that groups of patients were made from their composition; empty where nothing does."""
-    if found := _named(table, columns_of(table, [group_key]), ("composition", "neighborhood")):
+    made = origins(table, columns_of(table, [group_key]))
+    if found := said((place, one) for place, some in made.items() for one in some if one.origin.of and one.sure):
         return found
     if group_key in table.obs and _by_scanpy(table, group_key):
         return f"obs[{group_key!r}]: clusters of a graph of this table (uns[{group_key!r}])"
@@ -70,8 +162,9 @@ def fractions_of(table: AnnData, key: str | None = None) -> str:
     """What a table of patients holds the fractions of, in words; of a column of ``obs`` nothing."""
     if key is not None and key in table.obs:
         return ""
-    kind = table.uns.get("composition", {}).get("params", {}).get("cluster_key", "")
-    return f"the fractions of {kind!r}" if kind else "the composition"
+    params = table.uns.get("composition", {}).get("params", {})
+    kind, neighbours = params.get("cluster_key", ""), f", {NEIGHBOURS}" if params.get("circular") else ""
+    return (f"the fractions of {kind!r}" if kind else "the composition") + neighbours
 
 
 def say(text: str, compared: str) -> None:
@@ -113,8 +206,8 @@ def _by_scanpy(table: AnnData, key: str) -> bool:
     return isinstance(params, Mapping) and {"resolution", "random_state"} <= set(params)
 
 
-def _rep_of_graph(table: AnnData) -> str | None:
-    record = table.uns.get("neighbors")
+def _rep_of_graph(table: AnnData, neighbors_key: str | None = None) -> str | None:
+    record = table.uns.get(neighbors_key or "neighbors")
     params = record.get("params", {}) if isinstance(record, Mapping) else {}
     rep = params.get("use_rep") if isinstance(params, Mapping) else None
     return None if rep is None else str(rep)

@@ -15,7 +15,7 @@ from .._logging import logger
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata, listed
-from ._circular import made_of_fractions, say, without_p
+from ._circular import made_of_fractions, say, tell_divided, without_p
 from ._composition_groups import REFERENCE, Rows, clr_t, compare, rank_test
 from ._composition_rows import least_p, read_rows
 from ._group_test import benjamini_hochberg
@@ -189,6 +189,8 @@ def compare_composition(
     if circle := made_of_fractions(samples, group_key):
         table = without_p(table)
     say(circle, "these fractions")
+    if not circle:
+        tell_divided(samples, group_key)
     _say(table, listed(rows.names))
     if copy:
         return table

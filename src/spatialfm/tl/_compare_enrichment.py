@@ -18,6 +18,7 @@ from .._public import public
 from .._storable import write_uns
 from ..stats.pairs import blocks, expected_pairs
 from ._check import check_anndata, codes_of, obs_column
+from ._circular import made_of_niches, say, without_p
 from ._enrichment_patients import compare_patients, read_beside, read_units
 from ._group_test import LEAST, benjamini_hochberg, rank_biserial
 from ._neighborhood_composition import _check_size, _libraries, _spatial_graph
@@ -166,16 +167,19 @@ def compare_enrichment(
         .reset_index()
     )
     table = compare_patients(patients, [(names[a], names[b]) for a, b in pairs], adjustment, alpha)
+    if circle := made_of_niches(adata, group_key):
+        table = without_p(table)
+    say(circle, "their neighbours")
     if within is None:
         chance = {"n_types": len(names), "expected": expected, "min_expected": min_expected}
         _tell_areas(graph, codes, libraries.codes, coordinates(cells, spatial_key), units, chance, pairs)
     pairs_of = int(units.groupby("patient")["group"].nunique().eq(2).sum())
-    if paired and 2.0 ** (1 - pairs_of) > alpha:
+    if paired and not circle and 2.0 ** (1 - pairs_of) > alpha:
         warn(
             f"{pairs_of} patients with both make no p-value below {2.0 ** (1 - pairs_of):.2g} possible, and alpha is "
             f"{alpha:g}: nothing will be significant, whatever the difference. Look at difference and its interval."
         )
-    if table["p_value"].isna().all():
+    if table["p_value"].isna().all() and not circle:
         warn(
             f"No pair of types has a value in {LEAST} patients of two groups, so nothing is tested. Lower "
             f"min_expected={min_expected:g}, merge rare types, or compare larger groups."
@@ -195,6 +199,7 @@ def compare_enrichment(
     }
     columns = [cluster_key, group_key, library_key, pair_key or patient_key, within, *adjustment.covariates, block_key]
     params[DATA] = fingerprint(adata, columns)
+    params |= {"circular": circle}
     params |= {"within": within or "", "question": UNCONDITIONAL if within is None else f"within obs[{within!r}]"}
     params |= {"radius": radius} if radius is not None else {"n_neighbors": n_neighbors}
     samples, patients = (part.drop(columns="unit") for part in (samples, patients))

@@ -17,7 +17,7 @@ from ..stats.depth import rarefied
 from ._check import check_anndata, check_samples, codes_by_appearance, codes_of, listed, obs_column
 from ._depth import Depth, depth_of
 from ._fitted import fitted_on_all
-from ._selected import columns_of, hand_on, inherited
+from ._selected import circular, columns_of, hand_on, inherited
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -124,6 +124,7 @@ def composition(
     result.obs.insert(0, row_key, row_names)
     record = {
         "params": {
+            "circular": circular(adata, columns_of(adata, [cluster_key]), ("neighborhood",)),
             "cluster_key": cluster_key,
             "library_key": library_key,
             "patient_key": patient_key or "",

@@ -19,6 +19,7 @@ from .._public import public
 from .._storable import write_uns
 from ._adjusted import Adjustment, compared, welch
 from ._check import check_anndata, listed
+from ._circular import made_of_fractions, say, without_p
 from ._group_test import benjamini_hochberg, two_groups
 from ._representation import prepared
 from ._shift_cohort import Cohort, read_cohort
@@ -212,6 +213,9 @@ def distribution_shift(
     record: dict[str, Any] = {"table": table}
     if group_key is not None:
         record["comparison"] = compare_shifts(table, cohort.groups, cohort.adjustment)
+        if circle := made_of_fractions(adata, group_key):
+            record["comparison"] = without_p(record["comparison"])
+        say(circle, "the states of their cells")
     names = [covariates] if isinstance(covariates, str) else list(covariates or ())
     record["params"] = {
         "use_rep": use_rep, "preparation": how,
@@ -219,6 +223,7 @@ def distribution_shift(
         "time_key": time_key, "patient_key": patient_key, "group_key": group_key or "",
         "covariates": np.array(names, dtype=object), "block_key": block_key or "",
         "time_points": np.array(cohort.times), "groups": np.array(cohort.groups, dtype=str),
+        "circular": "" if group_key is None else circle,
         "reference": reference or "", "epsilon": float(epsilon), "cost_scale": float(scale), "debiased": bool(debiased),
         "n_cells": int(n), "n_repeats": int(n_repeats), "max_iter": int(max_iter), "tol": float(tol),
         "random_state": int(random_state),

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from .._coordinates import coordinates
-from .._errors import TableError, counted
+from .._errors import TableError, counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
 from .._preparation import BY_TRAINING
@@ -20,7 +20,7 @@ from .._public import public
 from .._storable import write_uns
 from ..metrics import classification
 from ._check import check_anndata, listed, named, obs_column, order_of_names
-from ._patient_names import check_spelling
+from ._patient_names import check_spelling, like_patients
 from ._probe import away_from, check_head, draw_per_class, fit_probe, quadrants
 from ._representation import each_representation
 
@@ -135,6 +135,8 @@ def evaluate_annotation(
     sizes = [None] if n_train is None else np.atleast_1d(n_train).tolist()
     if n_repeats < 1:
         raise TableError(f"n_repeats={n_repeats}: one partition into folds is the least.")
+    if group_key != "quadrant":
+        _tell_shared_patients(cells, group_key)
     splits = []
     for seed in [random_state + 1000 * repeat for repeat in range(n_repeats)]:
         groups, folds = _splits(cells, names, group_key, n_folds, margin, library_key, spatial_key, seed)
@@ -313,3 +315,18 @@ def _error(values: np.ndarray, partition: np.ndarray) -> tuple[float, int]:
     variance = (1 / k + 1 / (k - 1)) * np.mean([part.var(ddof=1) for part in parts])
     between = np.var([part.mean() for part in parts], ddof=1) if len(parts) > 1 else 0.0
     return float(np.sqrt(variance + between)), k - 1
+
+
+def _tell_shared_patients(cells: AnnData, group_key: str) -> None:
+    """Warn where cells of one patient are in several groups, so that folds share patients."""
+    for key in dict.fromkeys([PATIENT_KEY, *like_patients(cells.obs, [group_key])]):
+        if key == group_key or key not in cells.obs:
+            continue
+        pairs = cells.obs[[key, group_key]].dropna().astype(str).drop_duplicates()
+        if several := int((pairs[key].value_counts() > 1).sum()):
+            who = counted(several, f"value of obs[{key!r}] has", f"values of obs[{key!r}] have")
+            warn(
+                f"{who} cells in several of obs[{group_key!r}] (group_key=): cells of one patient are trained on and "
+                f"tested, and scores and intervals are those of known patients. Pass group_key={key!r}."
+            )
+            return

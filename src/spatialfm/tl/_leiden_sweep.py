@@ -136,7 +136,8 @@ def leiden_sweep(
         index=adata.obs_names,
     )
     for name in clusters:
-        remember_groups(adata, "leiden_sweep", use_rep, clusters[name], written=False)
+        place = f"obsm/{key_added}:{name}"
+        remember_groups(adata, "leiden_sweep", use_rep, clusters[name], not copy, place, neighbors_key)
     if copy:
         return clusters
     table = _table(resolutions, codes, stability)
@@ -145,7 +146,7 @@ def leiden_sweep(
     remove_earlier(adata, key_added, clusters[f"{suggested:g}"])
     write_obsm(adata, key_added, pd.DataFrame(dict(zip(names, codes, strict=True)), index=adata.obs_names))
     adata.obs[key_added] = clusters[f"{suggested:g}"]
-    remember_groups(adata, "leiden_sweep", use_rep, adata.obs[key_added], written=True)
+    remember_groups(adata, "leiden_sweep", use_rep, adata.obs[key_added], True, None, neighbors_key)
     record = {
         "table": table,
         "edges": cluster_edges(names, codes),

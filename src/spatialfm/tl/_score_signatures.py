@@ -12,7 +12,7 @@ from .._coordinates import coordinates
 from .._errors import TableError, counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._logging import logger
-from .._origin import carry_origins
+from .._origin import Origin, carry_origins, patient_names, remember
 from .._public import public
 from .._storable import write_uns
 from ..stats.excess import LEAST, hypergeometric, pooled_excess
@@ -160,6 +160,8 @@ def score_signatures(
             found = _neighborhoods(members, counts, patients, types, type_names, alpha, set(circles))
             write_uns(table, "neighborhood", found)
             _tell_untested(found[~found["signature"].isin(list(circles))])
+    made = Origin("score_signatures", "composition", of="the shares of signatures")
+    remember(table, made, table.obs["risk_group"], patients=patient_names(table))
     hand_on(table, inherited(adata, matrix_of(adata, key)), ["signature_score", "risk_group"])
     carry_origins(adata, table)
     sizes = ", ".join(f"{name} {count}" for name, count in obs["risk_group"].value_counts(sort=False).items())

@@ -167,7 +167,7 @@ def check_selected(
         place, one = made[0]
         rows = "" if one.n == table.n_obs else f" ({counted(one.n, 'row')} of {table.n_obs:,})"
         raise error(
-            f"{_at(place)} was {one.origin}{rows}: sfm.tl.{function} would take it for given, and find what was put "
+            f"{at(place)} was {one.origin}{rows}: sfm.tl.{function} would take it for given, and find what was put "
             f"in.{_instead(one.origin)} On other patients it can be tested as it is; "
             'on_selected="mark" goes on all the same, and the result says so.'
         )
@@ -190,9 +190,7 @@ def with_doubt(selected: Selected, doubts: list[str]) -> list[str]:
 
 def said(made: Iterable[tuple[str, Known]]) -> str:
     """One sentence for a record or a figure."""
-    return "; ".join(
-        dict.fromkeys(f"{_at(place)}: {'' if one.sure else 'perhaps '}{one.origin}" for place, one in made)
-    )
+    return "; ".join(dict.fromkeys(f"{at(place)}: {'' if one.sure else 'perhaps '}{one.origin}" for place, one in made))
 
 
 def of_unknown_origin(table: AnnData, places: Iterable[str]) -> list[str]:
@@ -203,7 +201,7 @@ def of_unknown_origin(table: AnnData, places: Iterable[str]) -> list[str]:
         cut = name.removesuffix("_group")
         maker = WRITES.get(name) or ("cut_point" if cut != name and cut in {*table.obs, *table.var_names} else None)
         if maker is not None and place != name and name not in table.uns and "cut_points" not in table.uns:
-            found.append(f"{_at(place)}: of unknown origin, called as sfm.tl.{maker} calls what it writes")
+            found.append(f"{at(place)}: of unknown origin, called as sfm.tl.{maker} calls what it writes")
     return found
 
 
@@ -261,7 +259,7 @@ def short(text: str) -> str:
     return "" if not text else text.split("; ")[0] + (" and others" if "; " in text else "")
 
 
-def _at(place: str) -> str:
+def at(place: str) -> str:
     where, name = place.split(":", 1)
     if where == "obs":
         return f"obs[{name!r}]"

@@ -15,6 +15,7 @@ from .._origin import Origin, patient_names, remember
 from .._public import public
 from .._storable import write_uns
 from ._check import check_anndata
+from ._circular import fractions_of
 from ._fitted import fitted_on_all
 from ._outcome import event_text
 from ._replaced import remove_earlier
@@ -363,7 +364,8 @@ def _write(
     samples: AnnData, key: str, result: dict[str, object], copy: bool, cohort: Cohort, function: str
 ) -> dict[str, object] | None:
     params = result["params"]
-    origin = Origin(function, "held out", (params["time_key"], params["event_key"]), column=key)
+    of = fractions_of(samples) if params["use_rep"] == "X" else ""
+    origin = Origin(function, "held out", (params["time_key"], params["event_key"]), of=of, column=key)
     features = cohort.x if cohort.x.shape[1] <= MOST_EXEMPT else cohort.x[:, :0]
     exempt = np.full((samples.n_obs, features.shape[1] + 2), np.nan)
     exempt[cohort.rows] = np.column_stack([features, cohort.time, cohort.event])

@@ -17,6 +17,7 @@ from .._storable import default_key, write_uns
 from ..stats.novelty import novelty
 from ._annotate import certainty
 from ._check import check_anndata, listed, named, obs_column, order_of_names
+from ._circular import remember_groups
 from ._patient_names import suggestion
 from ._probe import check_head, draw_per_class, fit_head
 from ._replaced import remove_earlier
@@ -139,9 +140,10 @@ def transfer_labels(
         "%d cells annotated from %d of %d classes, %d columns; %d (%.0f %%) resemble nothing in the reference",
         *(len(table), len(rows), len(classes), trained.shape[1], n_novel, 100 * n_novel / max(len(table), 1)),
     )
+    key = key_added or default_key(f"{label_key}_transferred")
+    remember_groups(query, "transfer_labels", use_rep, table["label"], written=not copy, place=f"obs:{key}")
     if copy:
         return table
-    key = key_added or default_key(f"{label_key}_transferred")
     remove_earlier(query, key, table["label"])
     query.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy", "novelty"):
