@@ -90,7 +90,8 @@ def forest(
     subdistribution = "other_events" in record
     check_result(record, f"uns[{key!r}]", "fine_gray" if subdistribution else "cox")
     check_unchanged(samples, record, key, "fine_gray" if subdistribution else "cox")
-    table = record["table"]
+    if not np.isfinite(table[["ci_low", "ci_high"]].to_numpy(dtype=float)).all(axis=1).any():
+        raise TableError(f"No term in uns[{key!r}] has a finite interval: there is nothing to draw.")
     own, ax = ax is None, new_axes(ax, figsize or (6.2, 1.3 + 0.34 * len(table)))
     rows = np.arange(len(table))
     ax.axvline(1, color="0.6", lw=0.8, ls="--", zorder=0)

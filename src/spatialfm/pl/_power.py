@@ -86,6 +86,8 @@ def power(
     check_result(result, f"uns[{key!r}]", "power")
     params, table = result["params"], result["table"]
     check_unchanged(samples, result, key, "power")
+    if str(params["question"]) not in WORDS:
+        raise TableError(f"uns[{key!r}]['params']['question'] is none of {listed(WORDS)}. Run sfm.tl.power again.")
     own, ax = ax is None, new_axes(ax, figsize or (4.6, 3.4))
     for i, (cells, part) in enumerate(table.groupby("n_cells", sort=True)):
         color = OKABE_ITO[i % len(OKABE_ITO)]
