@@ -52,6 +52,13 @@ def cohort(
     return compositions(drawn(rng, logs, np.array(cells)[codes]), group=[f"g{code}" for code in codes])
 
 
+def aged(seed: int, **arguments: object) -> AnnData:
+    """A cohort with ages and sites that have nothing to do with it."""
+    samples, rng = cohort(seed, **arguments), np.random.default_rng((seed, 1))
+    samples.obs["age"], samples.obs["site"] = rng.normal(size=samples.n_obs), rng.choice(["s", "t"], samples.n_obs)
+    return samples
+
+
 def p_of(make: Callable[[int], AnnData], column: str, rows: list[int], seed: int, **arguments: object) -> np.ndarray:
     """p-values of some types."""
     table = sfm.tl.compare_composition(make(seed), arguments.pop("group_key", "group"), **QUICK, **arguments)
@@ -110,7 +117,7 @@ def folds(seed: int, **arguments: object) -> np.ndarray:
 
 
 NAME = "tl.compare_composition"
-ALL, REST, COMMON = list(range(8)), list(range(1, 8)), list(range(5))
+ALL, REST, COMMON, RARE = list(range(8)), list(range(1, 8)), list(range(5)), [5, 6, 7]
 UNEQUAL = {"cells": (200, 5000)}
 BOTH = ("p_value", "p_reference")
 WIDE = {"sizes": (10, 30), "spread": (20.0, 200.0)}
@@ -151,7 +158,23 @@ CASES = [
     ),
     *_null("3 against 30 patients", partial(cohort, sizes=(3, 30))),
     *_null("10 noisy against 30 tight patients, types above 5 %", partial(cohort, **WIDE), COMMON, cohorts=400),
-    *_null("10 noisy against 30 tight patients, types of 1 to 5 %", partial(cohort, **WIDE), [5, 6, 7]),
+    *_null("10 noisy against 30 tight patients, types of 1 to 5 %", partial(cohort, **WIDE), RARE, cohorts=400),
+    *_null("10 noisy against 30 tight patients, type of 1 %", partial(cohort, **WIDE), [7], cohorts=400),
+    *_null(
+        "5 noisy against 20 tight patients, types of 1 to 5 %", partial(cohort, **(WIDE | {"sizes": (5, 20)})), RARE
+    ),
+    *_null(
+        "10 noisy against 30 tight patients, covariate, types of 1 to 5 %",
+        partial(aged, **WIDE),
+        RARE,
+        covariates="age",
+    ),
+    *_null(
+        "10 noisy against 30 tight patients, within sites, types of 1 to 5 %",
+        partial(aged, **WIDE),
+        RARE,
+        block_key="site",
+    ),
     *_null("one type tripled, the others", partial(cohort, factor=3.0), REST, ("p_reference",)),
     *_null(
         "one type tripled, 200 against 5,000 cells, the others",
@@ -176,6 +199,9 @@ CASES = [
     *_power("one type doubled, 16 against 16", partial(cohort, factor=2.0, grows=3), 3),
     *_power("one type doubled, 200 against 5,000 cells", partial(cohort, factor=2.0, grows=3, **UNEQUAL), 3),
     *_power("rarest type tripled", partial(cohort, factor=3.0, grows=7), 7),
+    *_power("rarest type four times as frequent, 5 against 5", partial(cohort, sizes=(5, 5), factor=4.0, grows=7), 7),
+    *_power("10 noisy against 30 tight patients, type of 8 % tripled", partial(cohort, factor=3.0, grows=4, **WIDE), 4),
+    *_power("10 noisy against 30 tight patients, type of 1 % tripled", partial(cohort, factor=3.0, grows=7, **WIDE), 7),
     *_power("mixed model, 14 patients, 0.8 log", partial(repeated, effect=0.8), 2, model="mixed"),
     *_power(
         "before and after, 8 patients, 0.5 log",

@@ -72,12 +72,13 @@ def cox(seed: int, key="x", what: str = "p_value", beta: float = 0.0, more: int 
         censored = rng.uniform(0, 3, samples.n_obs)
         samples.obs["time"], samples.obs["event"] = np.minimum(time, censored), time <= censored
     try:
-        row = sfm.tl.cox(samples, [key, *names], copy=True)["table"].iloc[0]
+        result = sfm.tl.cox(samples, [key, *names], copy=True)
     except SpatialfmError:
         return np.nan  # no maximum, which is said
+    row = result["table"].iloc[0]
     if what == "interval":
         return [np.log(row["ci_low"]), np.log(row["ci_high"]), beta]
-    return row[what]
+    return result["lr_p_value"] if what == "lr" else row[what]
 
 
 def curve(seed: int, at: float = 0.7, median: bool = False, n: int = 30, limit: float = 3.0, **options):
@@ -118,6 +119,10 @@ def competing(seed: int, sizes=(40, 40), ratio: float = 1.0, other: float = 1.0,
     cause = np.where(censored <= np.minimum(one, two), 0, np.where(one < two, 1, 2))
     obs = pd.DataFrame({"time": time, "event": cause, "group": last.astype(int), "x": rng.normal(size=last.size)})
     samples = ad.AnnData(obs=obs.set_axis([f"P{i}" for i in range(last.size)]))
+    if what in ("skewed", "sandwich"):
+        samples.obs["x"] = np.exp(1.5 * samples.obs["x"])
+        se = "larger" if what == "skewed" else "sandwich"
+        return sfm.tl.fine_gray(samples, "x", event_value=1, se=se, copy=True)["table"]["p_value"]
     if what == "fine_gray":
         return sfm.tl.fine_gray(samples, "group" if ratio != 1 else "x", event_value=1, copy=True)["table"]["p_value"]
     if what == "interval":  # F1(t) = (1 - exp(-2 t)) / 2
@@ -170,7 +175,7 @@ CASES = [
           partial(logrank, sizes=(5, 30), censoring=(1, 5)), conservative=True),
     _case("logrank", "30 against 30, one half censored early", P, partial(logrank, censoring=(0.5, 4)), cheap=True),
     _case("logrank", "100 against 100, 10 events", P, partial(logrank, sizes=(100, 100), censoring=(0.1,)),
-          conservative=True),
+          cohorts=1000, conservative=True),
     _case("logrank", "ties, 40 against 40", P, partial(logrank, sizes=(40, 40), ties=True), cheap=True),
     _case("logrank", "pairs of 5, 10 and 30", P, partial(logrank, sizes=(5, 10, 30), pairwise=True), conservative=True),
     _case("logrank", "trend over 5, 10 and 30", P, partial(logrank, sizes=(5, 10, 30), trend=True)),
@@ -180,15 +185,18 @@ CASES = [
     _case("logrank", "late entry, later in one group", P, partial(late, what="logrank"), cheap=True),
     _case("logrank", "5 against 30, hazard ratio 6", POWER, partial(logrank, sizes=(30, 5), ratio=6.0)),
     _case("logrank", "40 against 40, hazard ratio 2", POWER, partial(logrank, sizes=(40, 40), ratio=2.0)),
-    _case("cox", "30 patients, 1 term", P, partial(cox, sizes=(30,)), cheap=True),
-    _case("cox", "30 patients, 5 terms", P, partial(cox, sizes=(30,), more=4)),
+    _case("cox", "30 patients, 1 term", P, partial(cox, sizes=(30,)), cohorts=1000, cheap=True),
+    _case("cox", "30 patients, 5 terms", P, partial(cox, sizes=(30,), more=4), cohorts=1000),
+    _case("cox", "30 patients, 5 terms, none matters", P, partial(cox, sizes=(30,), more=4, what="lr"), cohorts=1000,
+          note="likelihood ratio"),
+    _case("cox", "30 patients, 5 terms, coefficient 0.7", POWER, partial(cox, sizes=(30,), more=4, beta=0.7)),
     _case("cox", "30 patients, 8 events", P, partial(cox, sizes=(30,), censoring=(0.6,))),
     _case("cox", "60 patients, ties", P, partial(cox, sizes=(60,), ties=True), cheap=True),
     _case("cox", "40 patients, skewed covariate", P, partial(cox, sizes=(40,), x="skewed")),
     _case("cox", "3 of 60 in a level", P, partial(cox, sizes=(57, 3), key="group"), note="warned of"),
     _case("cox", "60 patients, coefficient 0.7", I, partial(cox, sizes=(60,), beta=0.7, what="interval"), cheap=True),
     _case("cox", "60 patients, coefficient 0.7", POWER, partial(cox, sizes=(60,), beta=0.7)),
-    _case("cox", "proportional hazards, 60 patients", P, partial(cox, sizes=(60,), what="ph_p_value")),
+    _case("cox", "proportional hazards, 60 patients", P, partial(cox, sizes=(60,), what="ph_p_value"), cohorts=1000),
     _case("cox", "late entry, later in one group", P, partial(late, what="cox")),
     _case("cox", "10 patients of 6 rows", P, partial(clustered, sizes=[6] * 10), conservative=True),
     _case("cox", "20 patients of 6 rows", P, partial(clustered, sizes=[6] * 20), conservative=True),
@@ -210,8 +218,12 @@ CASES = [
           partial(competing, sizes=(60, 60), ratio=3.0)),
     _case("cumulative_incidence", "interval, 40 patients", I, partial(competing, sizes=(40,), what="interval")),
     _case("cumulative_incidence", "interval, 15 patients", I, partial(competing, sizes=(15,), what="interval")),
-    _case("fine_gray", "80 patients", P, partial(competing, what="fine_gray")),
-    _case("fine_gray", "30 patients", P, partial(competing, sizes=(15, 15), what="fine_gray")),
+    _case("fine_gray", "80 patients", P, partial(competing, what="fine_gray"), cohorts=1000),
+    _case("fine_gray", "30 patients", P, partial(competing, sizes=(15, 15), what="fine_gray"), cohorts=1000,
+          conservative=True),
+    _case("fine_gray", "80 patients, skewed covariate", P, partial(competing, what="skewed")),
+    _case("fine_gray", "80 patients, skewed covariate, se=\"sandwich\"", P, partial(competing, what="sandwich"),
+          note="as in R, for comparison"),
     _case("fine_gray", "120 patients, hazard ratio 3", POWER,
           partial(competing, sizes=(60, 60), ratio=3.0, what="fine_gray")),
     _case("rmst", "30 against 30", P, rmst, cheap=True),

@@ -13,6 +13,7 @@ from scipy import stats
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, TableError
+from spatialfm.stats.linear import fractional_logit
 from spatialfm.tl._composition import centred_log_ratio
 from spatialfm.tl._composition_groups import clr_t
 
@@ -41,6 +42,42 @@ def drawn(n=15, n_types=6, factor=1.0, seed=0, n_cells=1000) -> AnnData:
     return compositions(counts, np.repeat(GROUPS, n))
 
 
+def odds_by_hand(one: np.ndarray, two: np.ndarray) -> float:
+    """Welch's t of shares made linear around the logit of their mean, patients counted by how many carry it."""
+    linear, means = [], [one.mean(), two.mean()]
+    for part, mean in zip((one, two), means, strict=True):
+        linear.append(np.log(mean / (1 - mean)) + (part - mean) / (mean * (1 - mean)))
+    t = stats.ttest_ind(*linear, equal_var=False).statistic
+    parts = [part.var(ddof=1) / len(part) for part in linear]
+    counted = [(len(x) - 1) * (x.sum() ** 2 / (x**2).sum() / len(x)) ** 0.75 for x in (one, two)]
+    return 2 * stats.t.sf(abs(t), sum(parts) ** 2 / sum(v**2 / k for v, k in zip(parts, counted, strict=True)))
+
+
+def modelled_odds(shares: np.ndarray, codes: np.ndarray, clusters: np.ndarray | None = None) -> float:
+    fit = fractional_logit(shares[:, None], np.column_stack([np.ones(len(codes)), codes]), 1, clusters)
+    rarer = [x if x.mean() < 0.5 else 1 - x for x in (shares[codes == 0], shares[codes == 1])]
+    carried = [x.sum() ** 2 / (x**2).sum() / len(x) for x in rarer]
+    return 2 * stats.t.sf(abs(fit.value[0] / fit.error[0]), fit.freedom[0] * min(carried) ** 0.75)
+
+
+def test_means_that_few_carry_are_said_so():
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(1000, [0.5, 0.3, 0.2], 40)
+    counts = np.column_stack([counts, np.where(np.arange(40) < 20, 15 + rng.integers(0, 5, 40), 0)])
+    counts[20:22, 3] = 1, 6  # two of the cases have any
+    patients = compositions(counts, np.repeat(GROUPS, 20))
+    with pytest.warns(SpatialfmWarning, match=r"'type 3 \(1.3\)' rests on .* fewer than 3 patients carry"):
+        table = sfm.tl.compare_composition(patients, "group", copy=True)
+    shares = (counts / counts.sum(axis=1, keepdims=True))[20:22, 3]
+    assert table.loc["type 3", "carriers"] == pytest.approx(shares.sum() ** 2 / (shares**2).sum())
+    assert 18 < table.loc["type 0", "carriers"] <= 20
+    counts[20:22, 3] = 0  # absent from all cases: nobody carries anything
+    patients = compositions(counts, np.repeat(GROUPS, 20))
+    absent = sfm.tl.compare_composition(patients, "group", copy=True)
+    assert absent.loc["type 3", "carriers"] > 19
+    assert absent.loc["type 3", "p_value"] < 1e-6
+
+
 def test_shares_are_tested_as_by_scipy():
     patients = drawn(n=16, factor=3.0)
     sfm.tl.compare_composition(patients, "group")
@@ -54,7 +91,7 @@ def test_shares_are_tested_as_by_scipy():
             # of all ways to form the groups, two at the least are as far apart
             assert row.p_ranks == pytest.approx(max(stats.brunnermunzel(two, one).pvalue, 2 / comb(32, 16)))
         welch = stats.ttest_ind(two, one, equal_var=False)
-        assert row.p_means == pytest.approx(max(welch.pvalue, 2 / comb(32, 16)))
+        assert row.p_means == pytest.approx(max(odds_by_hand(one, two), 2 / comb(32, 16)))
         assert row.p_value == max(row.p_ranks, row.p_means)
         assert row.effect == pytest.approx(2 * stats.mannwhitneyu(two, one).statistic / 256 - 1)
         assert row.effect_low < row.effect_high
@@ -234,7 +271,9 @@ def test_before_and_after_are_compared_within_patients():
         flips = np.array([[(k >> j & 1) * 2 - 1 for j in range(10)] for k in range(1024)])
         change = flips * (after - before)[:, i]
         t = np.abs(change.mean(axis=1) / change.std(axis=1, ddof=1))
-        assert found.p_means == pytest.approx((t >= np.abs(paired.statistic) / np.sqrt(10) * (1 - 1e-9)).mean())
+        flipped = (t >= np.abs(paired.statistic) / np.sqrt(10) * (1 - 1e-9)).mean()
+        odds = modelled_odds(samples.X[:, i], np.tile([0, 1], 10), np.repeat(np.arange(10), 2))
+        assert found.p_means == pytest.approx(max(flipped, odds))
         interval = paired.confidence_interval()
         assert (found.mean_low, found.mean_high) == pytest.approx((interval.low, interval.high))
         assert (found.n_1, found.n_2) == (10, 10)
@@ -292,8 +331,9 @@ def test_several_samples_of_a_patient_are_a_mixed_model():
     one = samples[~samples.obs["patient"].duplicated()].copy()  # a sample each: no variance within to be told
     mixed = sfm.tl.compare_composition(one, "group", model="mixed", copy=True)
     for i, found in enumerate(mixed.itertuples()):
-        parts = (one.X[one.obs["group"] == name, i] for name in ("case", "control"))
-        assert found.p_means == pytest.approx(stats.ttest_ind(*parts).pvalue)  # of equal groups
+        parts = [one.X[one.obs["group"] == name, i] for name in ("case", "control")]
+        odds = modelled_odds(np.concatenate(parts), np.repeat([0, 1], [len(part) for part in parts]))
+        assert found.p_means == pytest.approx(max(stats.ttest_ind(*parts).pvalue, odds))  # of equal groups
 
 
 def test_covariates_and_blocks_take_out_what_goes_with_the_group():

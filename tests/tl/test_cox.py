@@ -20,7 +20,7 @@ ROSSI = ["fin", "age", "race", "wexp", "mar", "paro", "prio"]
 
 def test_freireich(leukemia):
     """Efron's estimate of the log hazard ratio is -1.572 (R: coxph(Surv(time, event) ~ arm), se 0.4124)."""
-    sfm.tl.cox(leukemia, "arm")
+    sfm.tl.cox(leukemia, "arm", distribution="normal")
     row = leukemia.uns["cox"]["table"].loc["arm[6-MP]"]
     assert row[["covariate", "level", "reference"]].tolist() == ["arm", "6-MP", "placebo"]
     assert round(row["coef"], 3) == -1.572
@@ -31,6 +31,54 @@ def test_freireich(leukemia):
     assert (result["n"], result["events"], result["events_per_term"]) == (42, 30, 30)
     assert round(result["lr_statistic"], 2) == 16.35
     assert result["concordance"] == pytest.approx(0.69, abs=0.005)
+
+
+def test_few_patients_have_students_distribution(leukemia, rossi):
+    """Errors of R times the root of n / (n - p), and n - p - 1 degrees of freedom, as in a linear regression."""
+    normal = sfm.tl.cox(leukemia, "arm", distribution="normal", copy=True)
+    found = sfm.tl.cox(leukemia, "arm", copy=True)
+    before, row = normal["table"].iloc[0], found["table"].iloc[0]
+    assert (normal["distribution"], found["distribution"]) == ("normal", "t")
+    assert (normal["degrees_of_freedom"], found["degrees_of_freedom"]) == (np.inf, 40)
+    assert row["coef"] == before["coef"]
+    assert row["se"] == pytest.approx(before["se"] * np.sqrt(42 / 41))
+    assert row["p_value"] == pytest.approx(2 * t.sf(abs(row["coef"] / row["se"]), 40))
+    reach = t.ppf(0.975, 40) * row["se"]
+    np.testing.assert_allclose(
+        np.log(row[["ci_low", "ci_high"]].astype(float)), row["coef"] + np.array([-1, 1]) * reach
+    )
+    assert found["wald_p_value"] == pytest.approx(row["p_value"])
+    assert found["lr_p_value"] == pytest.approx(f.sf(normal["lr_statistic"], 1, 40))
+    for covariates, few in (("age", False), (ROSSI + ["x", "y", "z", "u", "v"], True)):  # 114 events of 432
+        for name in "xyzuv":
+            rossi.obs[name] = np.random.default_rng(ord(name)).normal(size=432)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = sfm.tl.cox(rossi, covariates, copy=True)
+        assert (result["distribution"] == "t") == few
+    with pytest.raises(SurvivalError, match=r"it follows from cluster_se="):
+        sfm.tl.cox(rossi, "age", cluster_key="race", distribution="normal")
+
+
+@pytest.mark.slow
+def test_level_of_small_regressions():
+    """30 patients, 5 terms without effect, some 19 events: the normal distribution calls too many."""
+    ours, normal, overall = [], [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        time, censored, x = rng.exponential(size=30), rng.uniform(0, 3, 30), rng.normal(size=(30, 5))
+        obs = pd.DataFrame(x, columns=list("abcde")).assign(time=np.minimum(time, censored), event=time <= censored)
+        samples = AnnData(obs=obs.set_axis([f"P{i}" for i in range(30)]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = sfm.tl.cox(samples, list("abcde"), test_proportional_hazards=False, copy=True)
+        ours.append((result["table"]["p_value"] < 0.05).mean())
+        plain = result["table"]["coef"] / (result["table"]["se"] * np.sqrt(25 / 30))
+        normal.append((2 * norm.sf(plain.abs()) < 0.05).mean())
+        overall.append(result["lr_p_value"] < 0.05)
+    assert 0.03 < np.mean(ours) < 0.065  # 1,500 tests; measured 0.04 to 0.05
+    assert np.mean(normal) > 0.065
+    assert np.mean(overall) < 0.08
 
 
 def test_rossi_as_printed(rossi):

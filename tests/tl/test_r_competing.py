@@ -185,7 +185,7 @@ def test_fine_gray_with_late_entry(case):
     """finegray of (start, stop], whose weights also know who had entered, and coxph."""
     samples, expected = case
     result = sfm.tl.fine_gray(
-        samples, ["x1", "x2", "x3"], event_key="cause", event_value=1, entry_key="entry", copy=True
+        samples, ["x1", "x2", "x3"], event_key="cause", event_value=1, se="sandwich", entry_key="entry", copy=True
     )
     np.testing.assert_allclose(result["table"]["coef"], expected["finegray"]["late"]["coef"], **TOLERANCE)
     np.testing.assert_allclose(result["table"]["se"], expected["finegray"]["late"]["se"], **TOLERANCE)
@@ -195,11 +195,15 @@ def test_fine_gray_with_late_entry(case):
 def test_fine_gray(case, ties):
     """finegray and coxph; cmprsk's crr has the ties of Breslow and variances with another term of censoring."""
     samples, expected = case
-    result = sfm.tl.fine_gray(samples, ["x1", "x2", "x3"], event_key="cause", event_value=1, ties=ties, copy=True)
+    options = {"event_key": "cause", "event_value": 1, "ties": ties, "copy": True}
+    result = sfm.tl.fine_gray(samples, ["x1", "x2", "x3"], se="sandwich", **options)
     reference = expected["finegray"][ties]
     np.testing.assert_allclose(result["table"]["coef"], reference["coef"], **TOLERANCE)
     np.testing.assert_allclose(result["table"]["se"], reference["se"], **TOLERANCE)
     np.testing.assert_allclose(result["log_likelihood"], reference["loglik"][1], **TOLERANCE)
+    ours = sfm.tl.fine_gray(samples, ["x1", "x2", "x3"], **options)["table"]  # the default: never below these
+    np.testing.assert_allclose(ours["coef"], reference["coef"], **TOLERANCE)
+    assert (ours["se"] >= np.array(reference["se"]) * (1 - 1e-6)).all()
     if ties == "breslow":
         np.testing.assert_allclose(result["table"]["coef"], expected["finegray"]["crr"]["coef"], rtol=0.01)
         np.testing.assert_allclose(result["table"]["se"], expected["finegray"]["crr"]["se"], rtol=0.01)

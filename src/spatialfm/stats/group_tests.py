@@ -12,6 +12,8 @@ from math import comb
 import numpy as np
 from scipy import stats
 
+from .mean_shares import odds_p
+
 EXACT = 10_000  # so many ways to form the groups are all gone through
 LARGE = 15  # patients in the smallest group from which on Student's distribution does; below, labels are shuffled
 TINY = 1e-12  # variances of placements below are what is left of rounding
@@ -43,13 +45,19 @@ def ranks_of(above: np.ndarray) -> np.ndarray:
 
 
 def two_groups(
-    above: np.ndarray, values: np.ndarray, codes: np.ndarray, n_permutations: int, rng: np.random.Generator
+    above: np.ndarray,
+    values: np.ndarray,
+    codes: np.ndarray,
+    n_permutations: int,
+    rng: np.random.Generator,
+    shares: bool = False,
 ) -> dict[str, np.ndarray]:
     """Code 0 against 1, by ranks and by means, neither of which assumes that the groups scatter alike.
 
     By ranks: Brunner and Munzel (2000), whose hypothesis is that a patient of the second group has more than one of the
-    first as often as less. By means: Welch. Of skewed values that scatter differently, ranks differ where means do not
-    and means where ranks do not; ``p_value``, the larger of both, calls a difference where both see one.
+    first as often as less. By means: Welch; of shares in their logits (:mod:`spatialfm.stats.mean_shares`). Of skewed
+    values that scatter differently, ranks differ where means do not and means where ranks do not; ``p_value``, the
+    larger of both, calls a difference where both see one.
 
     Below `LARGE` patients the studentised statistics are compared with those of shuffled labels (Neubert and Brunner
     2007, Janssen 1997), which is exact where the groups have one distribution; all ways are gone through where they are
@@ -63,6 +71,8 @@ def two_groups(
         ``(rows, columns)``.
     codes
         0 and 1 ``(rows,)``.
+    shares
+        Whether `values` are shares, from 0 to 1.
 
     Returns
     -------
@@ -96,10 +106,13 @@ def two_groups(
         low, high = wilson(theta, variance, min(n_1, n_2), (n_1 + n_2 + 1) / (3 * n_1 * n_2))
         for name, value in zip(found, (2 * theta - 1, 2 * low - 1, 2 * high - 1, p), strict=True):
             found[name][i] = value
-    if shuffled is None:
+    member = None if shuffled is None else shuffled[:, None] == [[0], [1]]
+    if shares:
+        found["p_means"] = odds_p(values, codes, member, exact, least)
+    elif member is None:
         found["p_means"] = np.maximum(_welch_p(values, codes), least)
     else:
-        found["p_means"] = _shuffled_means(values, codes, shuffled[:, None] == [[0], [1]], exact)
+        found["p_means"] = _shuffled_means(values, codes, member, exact)
     return found | {"p_value": np.maximum(found["p_ranks"], found["p_means"])}
 
 
@@ -135,14 +148,20 @@ def wilson(
 
 
 def several_groups(
-    above: np.ndarray, values: np.ndarray, codes: np.ndarray, n_permutations: int, rng: np.random.Generator
+    above: np.ndarray,
+    values: np.ndarray,
+    codes: np.ndarray,
+    n_permutations: int,
+    rng: np.random.Generator,
+    shares: bool = False,
 ) -> dict[str, np.ndarray]:
     """Whether any of several groups differs, by ranks and by means, labels shuffled.
 
     By ranks: Wald's test that all have the same relative effect, which is the probability that one of its patients has
     more than one drawn from all groups alike (Konietschke et al. 2012); of two groups it is Brunner and Munzel's. By
-    means: Welch's analysis of variance. Both estimate variances within each group. ``effect`` is epsilon squared, the
-    share of the variance of ranks between groups; ``p_value`` the larger of ``p_ranks`` and ``p_means``.
+    means: Welch's analysis of variance, with `shares` of their logits. Both estimate variances within each group.
+    ``effect`` is epsilon squared, the share of the variance of ranks between groups; ``p_value`` the larger of
+    ``p_ranks`` and ``p_means``.
     """
     codes, n_groups = np.asarray(codes), int(codes.max()) + 1
     observed = np.stack([codes == i for i in range(n_groups)]).astype(float)[None]
@@ -160,7 +179,10 @@ def several_groups(
         found["p_ranks"][i] = _share_beyond(
             np.concatenate([_wald(mine, g.astype(float)) for g in pieces]), statistic, exact
         )
-    found["p_means"] = _shuffled_means(np.asarray(values, dtype=float), codes, shuffled, exact)
+    if shares:
+        found["p_means"] = odds_p(values, codes, shuffled, exact)
+    else:
+        found["p_means"] = _shuffled_means(np.asarray(values, dtype=float), codes, shuffled, exact)
     return found | {"p_value": np.maximum(found["p_ranks"], found["p_means"])}
 
 

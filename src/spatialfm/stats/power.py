@@ -67,7 +67,8 @@ def composition_p(spread: Spread, fold: float, sizes: tuple[int, int], n_cells: 
     if not hits.any() or np.ptp(hits) == 0:
         return 1.0
     codes = np.repeat([0, 1], sizes)
-    found = two_groups(matched_placements(hits, np.full(len(hits), n_cells)), hits / n_cells, codes, SHUFFLES, rng)
+    above = matched_placements(hits, np.full(len(hits), n_cells))
+    found = two_groups(above, hits / n_cells, codes, SHUFFLES, rng, shares=True)
     return float(found["p_value"][0])
 
 

@@ -24,6 +24,7 @@ from ._selected import OnSelected, check_selected, matrix_of
 if TYPE_CHECKING:
     from anndata import AnnData
 
+CARRIERS = 3  # patients who carry a mean share below which a difference is said to be theirs
 Method = Literal["robust", "clr-t", "mannwhitney", "kruskal"]
 NOTE = (
     "Shares of a patient add up to 1: where one type grows, the shares of all others fall. p_value and effect are of "
@@ -75,9 +76,10 @@ def compare_composition(
     group_key
         Column of ``obs``.
     method
-        ``"robust"`` (default): Brunner and Munzel's test of ranks and Welch's test of means; ``p_value`` is the larger
-        of both, because of skewed shares that scatter differently ranks differ where means do not, and the other way
-        round. Of several groups Wald's test of relative effects (Konietschke et al. 2012) and Welch's analysis of
+        ``"robust"`` (default): Brunner and Munzel's test of ranks and Welch's test of the logits of mean shares (their
+        errors do not fall where a mean misses the few patients who have much); ``p_value`` is the larger of both,
+        because of skewed shares that scatter differently ranks differ where means do not, and the other way round. Of
+        several groups Wald's test of relative effects (Konietschke et al. 2012) and Welch's analysis of
         variance. ``"clr-t"``: Welch's test of centred log-ratios at equally many cells, whose median difference over
         all types is taken away (as in LinDA, Zhou et al. 2022); types with fewer than five cells at that number are
         not tested. ``"mannwhitney"`` and ``"kruskal"``: the rank tests of shares, for comparison with published
@@ -134,10 +136,12 @@ def compare_composition(
     ``log2_high`` (infinite where a group has none); for more groups ``n_<group>``, ``median_<group>``, ``effect``
     (epsilon squared: share of the variance of ranks, 0 to 1).
 
-    For all: ``p_ranks``, ``p_means``, ``p_value``, ``q_value`` (Benjamini-Hochberg over types) and ``significant`` of
-    the shares; ``p_reference``, ``q_reference`` and ``significant_reference`` within the frame; ``in_reference``;
-    ``only_share``: significant as a share, not within the frame, so that it may have changed because others did. Types
-    that no compared patient has are not tested (NaN), nor is anything against a frame where there are two types only.
+    For all: ``carriers``, how many patients carry the mean share in the group where they are fewest (all of them, if
+    they have the same; 1, if one has all: the square of the sum over the sum of squares); ``p_ranks``, ``p_means``,
+    ``p_value``, ``q_value`` (Benjamini-Hochberg over types) and ``significant`` of the shares; ``p_reference``,
+    ``q_reference`` and ``significant_reference`` within the frame; ``in_reference``; ``only_share``: significant as a
+    share, not within the frame, so that it may have changed because others did. Types that no compared patient has are
+    not tested (NaN), nor is anything against a frame where there are two types only.
 
     Raises
     ------
@@ -150,12 +154,13 @@ def compare_composition(
     Warns
     -----
     SpatialfmWarning
-        If shares differ that do not within the frame, or groups are so small that no p-value can reach `alpha`.
+        If shares differ that do not within the frame, groups are so small that no p-value can reach `alpha`, or a
+        difference rests on a mean that fewer than three patients carry.
 
     Notes
     -----
-    What cannot be seen: a type that is absent from most patients of a group which scatters far more than the other.
-    Its mean is a matter of few patients there, and the test calls too many (see the table of calibration).
+    Skewed shares: where few patients of a group have most of a type, its mean share is theirs. Errors and degrees of
+    freedom allow for that, so that such a group needs a larger difference; ``carriers`` says how many there are.
 
     See Also
     --------
@@ -191,7 +196,7 @@ def compare_composition(
     say(circle, "these fractions")
     if not circle:
         tell_divided(samples, group_key)
-    _say(table, listed(rows.names))
+    _say(table, listed(rows.names), alpha)
     if copy:
         return table
     keys = {"block_key": block_key, "pair_key": pair_key, "time_key": time_key}
@@ -288,7 +293,7 @@ def _warn_small(rows: Rows, alpha: float) -> None:
         )
 
 
-def _say(table: pd.DataFrame, names: str) -> None:
+def _say(table: pd.DataFrame, names: str, alpha: float) -> None:
     logger.info(
         "%d of %d types differ in share between %s, %d within the frame of types that change least",
         table["significant"].sum(), len(table), names, table[f"significant_{REFERENCE}"].sum(),
@@ -298,4 +303,12 @@ def _say(table: pd.DataFrame, names: str) -> None:
             f"The shares of {listed(table.index[table['only_share']])} differ, but not against the types that change "
             "least (p_reference): shares add up to 1, and these may differ only because others changed. The column "
             "only_share marks them."
+        )
+    called = (table[["p_value", f"p_{REFERENCE}"]].min(axis=1) < alpha) & (table["carriers"] < CARRIERS)
+    if called.any():
+        some = [f"{name} ({n:.1f})" for name, n in table.loc[called, "carriers"].items()]
+        warn(
+            f"The difference of {listed(some)} rests on a group whose mean share fewer than {CARRIERS} patients carry "
+            "(column carriers; 1: one patient has all): look at the patients with sfm.pl.composition before it is "
+            "believed."
         )

@@ -12,10 +12,12 @@ from ..stats.composition import in_frame, matched_placements, reference_types
 from ..stats.depth import rarefied
 from ..stats.group_tests import placements, ranks_of, several_groups, two_groups, wilson
 from ..stats.linear import Estimate, fractional_logit, robust_fit, shuffled_within, whitened_fit
+from ..stats.mean_shares import SHRINK, carriers
 
 DRAWS = 10_000  # of patients, for the errors of log-ratios
 THINNINGS = 20  # to equally many cells, whose mean is taken
 LOG2 = np.log(2)
+TINY = 1e-6  # least share of patients who carry a mean
 REFERENCE = "reference"  # what columns of the test in the frame end in
 
 
@@ -90,6 +92,8 @@ def compare(
     present = rows.counts.any(axis=0)
     two = len(rows.names) == 2
     table = described(rows)
+    carried = np.array([carriers(rows.shares[rows.codes == i]) for i in range(len(rows.names))])
+    table["carriers"] = np.where(carried > 0, carried, carried.max(axis=0)).min(axis=0)  # of groups that have any
     counts = rows.counts[:, present]
     totals = np.repeat(counts.sum(axis=1, keepdims=True), counts.shape[1], axis=1)
     found = answers(rows, counts, totals, n_permutations, rng)
@@ -144,7 +148,7 @@ def answers(
 ) -> dict[str, np.ndarray]:
     """Effect with its interval (of two groups), ``p_ranks``, ``p_means`` and the larger of them, ``p_value``."""
     values = _ratio(counts, totals)
-    above = matched_placements(counts, totals) if rows.known else placements(values)
+    above = matched_placements(counts, totals) if rows.known else placements(values.round(12))  # ties stay ties
     if rows.model == "changes":
         (moved, codes), ranks = changes(rows, values), changes(rows, ranks_of(above))[0]
         if rows.linear:
@@ -153,12 +157,17 @@ def answers(
         return test(placements(ranks.round(12)), moved, codes, n_permutations, rng)
     if not rows.linear:
         test = two_groups if len(rows.names) == 2 else several_groups
-        return test(above, values, rows.codes, n_permutations, rng)
-    return modelled(rows, ranks_of(above), values, n_permutations, rng)
+        return test(above, values, rows.codes, n_permutations, rng, shares=True)
+    return modelled(rows, ranks_of(above), values, n_permutations, rng, shares=True)
 
 
 def modelled(
-    rows: Rows, ranks: np.ndarray, values: np.ndarray, n_permutations: int, rng: np.random.Generator
+    rows: Rows,
+    ranks: np.ndarray,
+    values: np.ndarray,
+    n_permutations: int,
+    rng: np.random.Generator,
+    shares: bool = False,
 ) -> dict[str, np.ndarray]:
     """Groups as terms of a linear model of ranks and of shares."""
     design, asked = rows.design()
@@ -171,6 +180,8 @@ def modelled(
         fits = [fitted(rows, part, design) for part in (ranks, values)]
         if rows.model != "pairs" and rows.blocks is None:
             p = [fit.p_value() for fit in fits]
+        if shares:  # not changes of them
+            p[1] = np.fmax(p[1], _odds_p(rows, values))
         found = _bounded(fits[0], rows.fewest)
     else:
         kept = design[:, ~asked]
@@ -211,6 +222,23 @@ def log2_fold(rows: Rows, ratio: np.ndarray) -> dict[str, np.ndarray]:
     fit = fractional_logit(ratio, design, design.shape[1] - 1, rows.clusters)
     low, high = fit.interval()
     return {"log2_fold_change": fit.value / LOG2, "log2_low": low / LOG2, "log2_high": high / LOG2}
+
+
+def _odds_p(rows: Rows, shares: np.ndarray) -> np.ndarray:
+    """p-values of the logits of mean shares in a linear model; NaN where a group has none.
+
+    Degrees of freedom are fewer where few patients carry a mean, as in :mod:`spatialfm.stats.mean_shares`.
+    """
+    design, _ = rows.design(fixed_units=rows.model != "pairs")
+    codes, clusters = rows.codes, rows.clusters
+    if rows.model == "mixed":  # patients weigh alike
+        keys, of = np.unique(np.column_stack([rows.units, codes]), axis=0, return_inverse=True)
+        mean = np.eye(len(keys))[:, of.ravel()] / np.bincount(of.ravel())[:, None]
+        shares, design, (clusters, codes) = mean @ shares, mean @ design, keys.T
+    fit = fractional_logit(shares, design, design.shape[1] - 1, clusters)
+    parts = [shares[codes == i] for i in range(len(rows.names))]
+    carried = np.min([carriers(part) / len(part) for part in parts], axis=0)
+    return replace(fit, freedom=fit.freedom * np.maximum(carried, TINY) ** SHRINK).p_value()
 
 
 def fitted(rows: Rows, values: np.ndarray, design: np.ndarray) -> Estimate:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy.stats import chi2, f
 
 from .._errors import SurvivalError, counted, warn
 from .._fingerprint import DATA, fingerprint
@@ -18,14 +18,16 @@ from .._storable import write_uns
 from ..stats.fine_gray import expand
 from ._causes import OTHER, Causes, read_causes
 from ._check import check_anndata, listed
-from ._cox import EVENTS_PER_TERM, coefficient_table
 from ._cox_design import check_design, design_matrix
 from ._cox_fit import CoxFit, Ties, fit_cox
+from ._cox_table import EVENTS_PER_TERM, coefficient_table
 from ._outcome import EventValue, OnMissing, event_text, value_column
 from ._selected import OnSelected, check_selected, columns_of, with_doubt
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+StandardErrors = Literal["larger", "sandwich"]
 
 
 @public
@@ -39,6 +41,7 @@ def fine_gray(
     reference: Mapping[str, str] | None = None,
     standardize: bool = False,
     ties: Ties = "efron",
+    se: StandardErrors = "larger",
     alpha: float = 0.05,
     time_key: str = "time",
     event_key: str = "event",
@@ -54,8 +57,8 @@ def fine_gray(
     A ratio above 1 means a higher cumulative incidence of the event. Patients who had another event stay at risk, with
     a weight that falls as censoring does (Fine and Gray, JASA 1999; Geskus, Biometrics 2011), so that a covariate may
     matter only because it lowers the rate of the other events: read it beside :func:`spatialfm.tl.cox` with the same
-    `event_value`, the hazard of those who are still without any event. Estimates and robust standard errors are those
-    of ``finegray`` and ``coxph`` in R, also with late entry. Censoring and entry are taken not to depend on covariates.
+    `event_value`, the hazard of those who are still without any event. Estimates are those of ``finegray`` and
+    ``coxph`` in R, also with late entry. Censoring and entry are taken not to depend on covariates.
 
     Parameters
     ----------
@@ -77,6 +80,12 @@ def fine_gray(
         Whether numbers are brought to standard deviation 1.
     ties
         How several events at one time are taken: ``"efron"`` or ``"breslow"``, as R's ``cmprsk`` does.
+    se
+        ``"larger"``: the larger of two standard errors, that of the information matrix and the robust one (patients as
+        clusters), and Student's distribution with patients less terms less one degrees of freedom. ``"sandwich"``: the
+        robust one and the normal distribution, as R has them. It is too small where a covariate is skewed or patients
+        are few: with 30 to 80 patients, 7 to 9 % of cohorts without effect have p below 0.05 (``cmprsk`` as well), with
+        a skewed covariate 15 %.
     alpha
         1 - confidence level.
     time_key, event_key
@@ -101,7 +110,8 @@ def fine_gray(
     None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table``, a row a term, with
     ``covariate``, ``level``, ``reference``, ``coef``, ``se``, ``hazard_ratio`` (of the subdistribution), ``ci_low``,
     ``ci_high``, ``z`` and ``p_value``; ``n``, ``events``, ``other_events``, ``events_per_term``, ``log_likelihood``,
-    ``wald_statistic``, ``wald_dof``, ``wald_p_value``, ``optimistic``, ``doubts``, ``params``.
+    ``wald_statistic``, ``wald_dof``, ``wald_p_value``, ``se_method``, ``degrees_of_freedom`` (infinite for the normal
+    distribution), ``optimistic``, ``doubts``, ``params``.
 
     Raises
     ------
@@ -149,8 +159,11 @@ def fine_gray(
     fit = subdistribution(
         design.to_numpy(dtype=np.float64), causes.outcome.time, causes.codes, ties, causes.outcome.entry
     )
-    table = coefficient_table(fit.coef, fit.robust_variance, terms, alpha)
-    wald = float(fit.coef @ np.linalg.solve(fit.robust_variance, fit.coef))
+    n, p = design.shape
+    freedom = None if se == "sandwich" else max(n - p - 1, 1)
+    variance = fit.robust_variance if se == "sandwich" else larger_variance(fit.variance, fit.robust_variance)
+    table = coefficient_table(fit.coef, variance, terms, alpha, freedom)
+    wald = float(fit.coef @ np.linalg.solve(variance, fit.coef))
     events = int((causes.codes == 1).sum())
     result: dict[str, object] = {
         "table": table,
@@ -161,7 +174,9 @@ def fine_gray(
         "log_likelihood": fit.log_likelihood,
         "wald_statistic": wald,
         "wald_dof": len(terms),
-        "wald_p_value": float(chi2.sf(wald, len(terms))),
+        "wald_p_value": float(chi2.sf(wald, p) if freedom is None else f.sf(wald / p, p, freedom)),
+        "se_method": se,
+        "degrees_of_freedom": np.inf if freedom is None else float(freedom),
         "optimistic": selected.optimistic,
         "doubts": with_doubt(selected, _warn(table, causes, events)),
         "params": {
@@ -214,6 +229,12 @@ def subdistribution(
     )
 
 
+def larger_variance(model: np.ndarray, robust: np.ndarray) -> np.ndarray:
+    """The robust covariance ``(p, p)``, widened so that no term has less than the model's variance."""
+    wider = np.sqrt(np.maximum(np.diag(model) / np.diag(robust), 1.0))
+    return robust * np.outer(wider, wider)
+
+
 def _check_call(names: list[str], ties: str, alpha: float, event_value: EventValue) -> None:
     if not names:
         raise SurvivalError("No covariates. Name columns of obs or phenotypes in var.")
@@ -235,10 +256,9 @@ def _warn(table: pd.DataFrame, causes: Causes, events: int) -> list[str]:
             "proportional hazards."
         )
     if events < EVENTS_PER_TERM * len(table):
-        doubts.append(f"{events / len(table):.2g} events a term: ratios are exaggerated, intervals too short")
+        doubts.append(f"{events / len(table):.2g} events a term: ratios are exaggerated")
         warn(
             f"{counted(events, 'event')} of interest for {counted(len(table), 'term')}: with fewer than "
-            f"{EVENTS_PER_TERM} events a term, hazard ratios are exaggerated and intervals too short. Name fewer "
-            "covariates."
+            f"{EVENTS_PER_TERM} events a term, hazard ratios are exaggerated. Name fewer covariates."
         )
     return doubts
