@@ -175,7 +175,7 @@ def cox(
     >>> sfm.tl.cox(patients, "tumor", standardize=True)
     >>> patients.uns["cox"]["table"][["hazard_ratio", "ci_low", "ci_high"]].round(2)
            hazard_ratio  ci_low  ci_high
-    tumor          1.34    0.86     2.08
+    tumor          1.34    0.83     2.16
     """
     check_anndata(samples, "cox", key_added)
     names = [covariates] if isinstance(covariates, str) else list(covariates)

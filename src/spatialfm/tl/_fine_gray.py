@@ -134,7 +134,7 @@ def fine_gray(
     >>> sfm.tl.fine_gray(patients, "tumor", event_value="relapse", censored_value="none", standardize=True)
     >>> patients.uns["fine_gray"]["table"][["hazard_ratio", "ci_low", "ci_high"]].round(2)
            hazard_ratio  ci_low  ci_high
-    tumor          0.97    0.61     1.53
+    tumor          0.97    0.59      1.6
     """
     check_anndata(samples, "fine_gray", key_added)
     names = [covariates] if isinstance(covariates, str) else list(covariates)
