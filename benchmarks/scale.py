@@ -44,6 +44,12 @@ def head(title: str, *names: str) -> None:
     row(*["---"] * len(names))
 
 
+def timed_step(name: str, work: Callable[[], object], **more: object) -> None:
+    """Print what a step took and the peak of the process so far, for `steps_alone`."""
+    clock, processor = timed(work)
+    print(json.dumps({"step": name, "clock": clock, "processor": processor, "peak": peak(), **more}), flush=True)
+
+
 def timed(work: Callable[[], object]) -> tuple[float, float]:
     """Seconds of the clock, and of the processor."""
     clock, processor = time.perf_counter(), time.process_time()
@@ -76,6 +82,17 @@ def lines_alone(part: str, **arguments: object) -> Iterator[dict]:
 def alone(part: str, **arguments: object) -> dict:
     """The last line that a process of its own prints: what it found, and its peak memory in GiB."""
     return list(lines_alone(part, **arguments))[-1]
+
+
+def steps_alone(part: str, **arguments: object) -> Iterator[dict]:
+    """What a process of its own prints after each of its steps, as it comes."""
+    command = [sys.executable, "-W", "ignore", str(HERE / "scale.py"), "--alone", part, json.dumps(arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("{"):
+                yield json.loads(line)
+    if process.returncode:
+        raise SystemExit(f"{part} ended with {process.returncode}.")
 
 
 def peak() -> float:
@@ -289,33 +306,35 @@ def part_d(folder: Path, args) -> None:
     files = folder / "files"
     files.mkdir()
     write_files(files, n, 2_000 if args.quick else 100_000, 4).to_csv(files / "cohort.csv", index=False)
-    head(f"d. {n:,} cells from files, 4 markers", "step", "seconds", "peak so far (GiB)", "target 12")
-    for step in alone("import", folder=str(files))["steps"]:
-        row(step["step"], f"{step['clock']:.0f}", f"{step['peak']:.2f}", "reached" if step["peak"] < 12 else "missed")
+    head(
+        f"d. {n:,} cells from files, 4 markers",
+        *("step", "seconds", "processor", "peak so far (GiB)", "target 12"),
+    )
+    for step in steps_alone("import", folder=str(files)):
+        reached = "reached" if step["peak"] < 12 else "missed"
+        row(step["step"], f"{step['clock']:.0f}", f"{step['processor']:.0f}", f"{step['peak']:.2f}", reached)
 
 
-def alone_import(folder: str) -> dict:
+def alone_import(folder: str) -> None:
+    import squidpy as sq
+
     import spatialfm as sfm
     from spatialfm.tl._leiden import neighbour_graph
 
-    steps, held = [], {}
-
-    def step(name: str, work: Callable[[], object]) -> None:
-        clock, _ = timed(work)
-        steps.append({"step": name, "clock": clock, "peak": peak()})
-
-    names = ["DAPI", "CD3", "CD8", "CD68"]
-    step("read_cohort", lambda: held.update(sdata=sfm.io.read_cohort(
+    names, held = ["DAPI", "CD3", "CD8", "CD68"], {}
+    timed_step("read_cohort", lambda: held.update(sdata=sfm.io.read_cohort(
         f"{folder}/cohort.csv", channel_names=names, mpp=0.5, cell_table=False)))  # fmt: skip
     sdata = held["sdata"]
-    step("cell_table", lambda: sfm.pp.cell_table(sdata))
+    timed_step("cell_table", lambda: sfm.pp.cell_table(sdata))
     cells = sdata["table"]
     kinds = pd.Categorical.from_codes(np.arange(cells.n_obs) % 12, [f"t{i}" for i in range(12)])
     cells.obs["type"] = kinds
-    step("neighborhood_composition", lambda: sfm.tl.neighborhood_composition(
+    timed_step("neighborhood_composition", lambda: sfm.tl.neighborhood_composition(
         cells, "type", library_key="sample", n_neighbors=10))  # fmt: skip
-    step("graph of 15 nearest in the markers", lambda: neighbour_graph(cells.X, 15, 0))
-    return {"steps": steps}
+    timed_step("squidpy's graph of 10 neighbours, kept", lambda: sq.gr.spatial_neighbors(
+        cells, coord_type="generic", n_neighs=10, library_key="sample"))  # fmt: skip
+    timed_step("graph of 15 nearest in the markers, kept", lambda: cells.obsp.update(
+        markers=neighbour_graph(cells.X, 15, 0)))  # fmt: skip
 
 
 def part_e(folder: Path, args) -> None:
@@ -324,37 +343,31 @@ def part_e(folder: Path, args) -> None:
     pitch = int(side / np.sqrt(cells))
     make = f"from _generated import *; generated_store(Path({str(path)!r}), {side}, 20, pitch={pitch}, table=False)"
     subprocess.run([sys.executable, "-W", "ignore", "-c", make], cwd=HERE, check=True, capture_output=True)
-    found = alone("large", path=str(path), cache=str(folder / "cache"))
     head(
-        f"e. An image of {side:,} x {side:,} pixels, 20 markers, {found['n']:,} cells",
+        f"e. An image of {side:,} x {side:,} pixels, 20 markers, {(side // pitch) ** 2:,} cells",
         *("step", "seconds", "processor", "cells a second", "peak so far (GiB)"),
     )
-    for step in found["steps"]:
-        rate = f"{found['n'] / step['clock']:,.0f}"
+    for step in steps_alone("large", path=str(path), cache=str(folder / "cache")):
+        rate = f"{(side // pitch) ** 2 / step['clock']:,.0f}"
         row(step["step"], f"{step['clock']:.0f}", f"{step['processor']:.0f}", rate, f"{step['peak']:.2f}")
 
 
-def alone_large(path: str, cache: str) -> dict:
+def alone_large(path: str, cache: str) -> None:
     import spatialdata as sd
 
     import spatialfm as sfm
 
     sfm.settings.cache_dir = Path(cache)
-    sdata, steps = sd.read_zarr(path), []
-
-    def step(name: str, work: Callable[[], object]) -> None:
-        clock, processor = timed(work)
-        steps.append({"step": name, "clock": clock, "processor": processor, "peak": peak()})
-
-    step("cell_table", lambda: sfm.pp.cell_table(sdata))
+    sdata = sd.read_zarr(path)
+    timed_step("cell_table", lambda: sfm.pp.cell_table(sdata))
     cells = sdata["table"]
-    step("embed_cells, classical", lambda: sfm.tl.embed_cells(sdata, "classical", on_unknown="keep"))
+    timed_step("embed_cells, classical", lambda: sfm.tl.embed_cells(sdata, "classical", on_unknown="keep"))
+    cells = sdata["table"]
     key = next(key for key in cells.obsm if key != "spatial")
-    step("cell_states, 20", lambda: sfm.tl.cell_states(cells, 20, use_rep=key))
-    step("neighborhood_composition", lambda: sfm.tl.neighborhood_composition(
+    timed_step("cell_states, 20", lambda: sfm.tl.cell_states(cells, 20, use_rep=key))
+    timed_step("neighborhood_composition", lambda: sfm.tl.neighborhood_composition(
         cells, "state", library_key="sample", n_neighbors=10))  # fmt: skip
-    step("composition", lambda: sfm.tl.composition(cells, "state", library_key="sample", patient_key=None))
-    return {"n": cells.n_obs, "steps": steps}
+    timed_step("composition", lambda: sfm.tl.composition(cells, "state", library_key="sample", patient_key=None))
 
 
 ALONE = {"table": alone_table, "grow": alone_grow, "import": alone_import, "large": alone_large}
@@ -376,7 +389,8 @@ def main() -> None:
 
     sfm.settings.progress, sfm.settings.verbosity = False, 0
     if args.alone:
-        print(json.dumps(ALONE[args.alone[0]](**json.loads(args.alone[1]))))
+        if (found := ALONE[args.alone[0]](**json.loads(args.alone[1]))) is not None:
+            print(json.dumps(found))
         return
     print(f"spatialfm {sfm.__version__}")
     with tempfile.TemporaryDirectory() as folder:

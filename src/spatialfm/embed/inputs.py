@@ -17,6 +17,7 @@ from ..pp.elements import AxisAffine, SampleElements, channel_names, image_array
 from ..pp.missing_chunks import report_missing_chunks
 from ..pp.stored_chunks import check_readable
 from ..pp.tissue import Tissue, tissue_sources
+from .decoded import Decoded
 from .domain import domain_warnings
 from .geometry import EXACT, common_pixel_size, image_pixel_sizes, resampling_ratios
 from .levels import say_levels
@@ -167,8 +168,9 @@ def prepare_inputs(
     ranges = _ranges(dtypes, options.intensity_max, card.name, logged=logged)
     if tiles:  # of cells, whoever finds them has said it
         report_missing_chunks(sdata, list(pairs))
+    decoded = Decoded()
     raw = [
-        _reader(sdata, pair, panel, number, ratio, ranges[pair.sample], options, area=card.mpp is None)
+        _reader(sdata, pair, panel, number, ratio, ranges[pair.sample], options, decoded, area=card.mpp is None)
         for number, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True))
     ]
     tissue = tissue_sources(sdata, pairs, options.tissue, [reader.shape for reader in raw], ratios, used)
@@ -333,6 +335,7 @@ def _reader(
     ratio: float,
     intensity_max: float,
     options: Options,
+    decoded: Decoded,
     *,
     area: bool,
 ) -> SampleReader:
@@ -355,4 +358,5 @@ def _reader(
         on_nan=options.on_nan,
         area=area,
         chunks=chunks,
+        decoded=decoded,
     )

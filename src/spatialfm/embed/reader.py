@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
@@ -22,10 +21,9 @@ from ..pp.stored_chunks import StoredChunks
 from ..pp.tissue import TissueSource
 from .cache import remembered
 from .content import content_digest
+from .decoded import Decoded
 from .odd_pixels import OddCounts, OddPixels
 from .store import fingerprint
-
-HELD_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,8 @@ class SampleReader:
         What decides where there is tissue; None: found on the pixels alone.
     chunks
         Files of image and labels, where these are a store's: what is removed in mid-run would read as zeros.
+    decoded
+        Pixels held in memory, for all images of a run together.
     """
 
     name: str
@@ -74,9 +74,9 @@ class SampleReader:
     area: bool = False
     tissue: TissueSource | None = field(default=None, compare=False, repr=False)
     chunks: tuple[StoredChunks | None, StoredChunks | None] = field(default=(None, None), compare=False, repr=False)
+    decoded: Decoded = field(default_factory=Decoded, compare=False, repr=False)
     known: list[str] = field(default_factory=list, init=False, compare=False, repr=False)  # identity of the tissue
     _odd: OddCounts = field(default_factory=OddCounts, init=False, compare=False, repr=False)
-    _held: list[np.ndarray] = field(default_factory=list, init=False, compare=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -102,24 +102,10 @@ class SampleReader:
             rows, columns = csr_array(rows), csr_array(columns)
         # marker by marker: at 40 of them, copies of the whole region as float32 would take more than the region
         for target, values in zip(inside, self._raw(ya, yb, xa, xb), strict=True):
-            values = values.astype(np.float32, copy=False)
             if self.ratio != 1:
-                values = (columns @ (rows @ values).T).T
-            np.divide(values, np.float32(self.intensity_max), out=target)
+                values = (columns @ (rows @ values.astype(np.float32, copy=False)).T).T
+            np.divide(values, np.float32(self.intensity_max), out=target, dtype=np.float32, casting="unsafe")
         return out
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the pixels of an image of up to `HELD_BYTES` in memory: what passes over it twice decodes it once."""
-        kept = self.image[self._channels]
-        if not self._held and 0 < kept.nbytes <= HELD_BYTES:
-            self._held.append(self._load(kept))
-            if self.chunks[0] is not None:
-                self.chunks[0].check_still_there(self.name, (0, kept.shape[1], 0, kept.shape[2]), self.channels)
-        try:
-            yield
-        finally:
-            self._held.clear()
 
     def label_image(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Labels, int64 ``(y1 - y0, x1 - x0)``, nearest neighbour; zero outside of the image or the labels."""
@@ -133,21 +119,14 @@ class SampleReader:
         out[:, : max(0, -x0)], out[:, max(0, width - x0) :] = 0, 0
         return out
 
-    @property
-    def _channels(self) -> slice | list[int]:
-        """Channels as an index; a slice needs no dask task for each."""
-        channels = list(self.channels)
-        if channels == list(range(channels[0], channels[-1] + 1)):
-            return slice(channels[0], channels[-1] + 1)
-        return channels
-
     def _raw(self, ya: int, yb: int, xa: int, xb: int) -> np.ndarray:
-        if self._held:
-            region = self._held[0][:, ya:yb, xa:xb]
-        else:
-            region = self._load(self.image[self._channels, ya:yb, xa:xb])
-            if self.chunks[0] is not None:
-                self.chunks[0].check_still_there(self.name, (ya, yb, xa, xb), self.channels)
+        check = None
+        if self.chunks[0] is not None:
+
+            def check(box: tuple[int, int, int, int]) -> None:
+                self.chunks[0].check_still_there(self.name, box, self.channels)
+
+        region = self.decoded.region(self.image, self.channels, (ya, yb, xa, xb), self._load, check)
         if self.image.dtype.kind == "f":
             region = region.astype(np.float32, copy=False)
             if not (finite := np.isfinite(region)).all():

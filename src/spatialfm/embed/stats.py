@@ -63,11 +63,6 @@ def cohort_statistics(
 
 def image_moments(reader: SampleReader, tissue_of: SampleReader, block: int) -> dict[str, np.ndarray]:
     """Number of tissue pixels of one image, and each marker's mean and sum of squared deviations over them."""
-    with tissue_of.held():
-        return _moments(reader, tissue_of, block)
-
-
-def _moments(reader: SampleReader, tissue_of: SampleReader, block: int) -> dict[str, np.ndarray]:
     tissue, step = find_tissue(tissue_of)
     n_markers = len(reader.channels)
     count, mean, squares = 0, np.zeros(n_markers), np.zeros(n_markers)

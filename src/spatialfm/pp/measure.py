@@ -95,11 +95,12 @@ def plan_blocks(array, max_pixels: int = BLOCK_PIXELS) -> list[Box]:
     chunks = getattr(array, "chunks", None) or tuple((size,) for size in array.shape)
     per_pixel = np.dtype(array.dtype).itemsize * int(np.prod([max(c) for c in chunks[:-2]], initial=1))
     side = int(np.sqrt(min(max_pixels, BLOCK_BYTES / per_pixel)))
-    rows, columns = (_merge(sizes, side) for sizes in chunks[-2:])
+    rows, columns = (merged(sizes, side) for sizes in chunks[-2:])
     return [(*row, *column) for row in rows for column in columns]
 
 
-def _merge(sizes: Sequence[int], side: int) -> list[tuple[int, int]]:
+def merged(sizes: Sequence[int], side: int) -> list[tuple[int, int]]:
+    """Spans of whole chunks along an axis, small ones together up to `side`."""
     edges = [0]
     stop = 0
     for size in sizes:
@@ -239,7 +240,7 @@ def _channels(image, box: Box) -> Iterator[tuple[int, np.ndarray]]:
     y0, y1, x0, x1 = box
     sizes = image.chunks[0] if getattr(image, "chunks", None) else (image.shape[0],)
     per_channel = (y1 - y0) * (x1 - x0) * np.dtype(image.dtype).itemsize
-    for start, stop in _merge(sizes, max(1, READ_BYTES // per_channel)):
+    for start, stop in merged(sizes, max(1, READ_BYTES // per_channel)):
         for channel, pixels in enumerate(loaded(image[start:stop, y0:y1, x0:x1]), start):
             yield channel, pixels.ravel()
 
