@@ -86,6 +86,21 @@ def test_images_and_channels_are_not_mixed_up(image):
     np.testing.assert_array_equal(decoded.region(two, (0,), box, loaded), image[:1, :20, :20] + 1)
 
 
+def test_no_more_is_kept_than_is_counted(image):
+    """A view of two channels out of three, or of one chunk out of nine, would keep all of them."""
+    decoded = Decoded()
+    decoded.region(da.from_array(image, chunks=(3, 512, 512)), (0, 1), (0, 1300, 0, 1700), loaded)
+    owners = [part if part.base is None else part.base for part in decoded._parts.values()]
+    assert sum(owner.nbytes for owner in owners) == decoded.held == image[:2].nbytes
+
+
+def test_images_of_the_same_name_are_not_mixed_up(image):
+    one, two = (da.from_array(values, chunks=512, name="image") for values in (image, image + 1))
+    decoded, box = Decoded(), (0, 20, 0, 20)
+    decoded.region(one, (0,), box, loaded)
+    np.testing.assert_array_equal(decoded.region(two, (0,), box, loaded), image[:1, :20, :20] + 1)
+
+
 def test_changing_a_region_changes_no_other(image):
     decoded, lazy, box = Decoded(), da.from_array(image, chunks=512), (0, 600, 0, 600)
     decoded.region(lazy, range(3), box, loaded)[:] = 0

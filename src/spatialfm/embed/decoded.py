@@ -24,6 +24,7 @@ class Decoded:
     def __init__(self, limit: int = LIMIT) -> None:
         self.limit, self.held = limit, 0
         self._parts: OrderedDict[tuple, np.ndarray] = OrderedDict()
+        self._images: dict[int, object] = {}  # alive, so that no other gets the id of one
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple:
@@ -73,7 +74,7 @@ class Decoded:
     ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
         """Pixels of each of some bands of rows of a column; neighbours that are not held are asked for together."""
         chosen, waiting, (left, right) = _index(channels), [], column
-        name = getattr(image, "name", None) or id(image)
+        name = id(image)  # dask's names are the user's to give: two images may have the same
         row_bytes = len(channels) * np.dtype(image.dtype).itemsize * (right - left)
 
         def read() -> Iterator[tuple[tuple[int, int], np.ndarray]]:
@@ -82,9 +83,9 @@ class Decoded:
                 together = load(image[chosen, start : waiting[-1][1], left:right])
                 for top, bottom in waiting:
                     part = together[:, top - start : bottom - start]
-                    if len(waiting) > 1:  # a view would keep all of them
+                    if getattr(part.base, "nbytes", 0) > part.nbytes:  # would be kept whole
                         part = part.copy()
-                    self._keep((name, channels, top, left), part)
+                    self._keep(image, (name, channels, top, left), part)
                     yield (top, bottom), part
                 waiting.clear()
 
@@ -105,8 +106,9 @@ class Decoded:
                 self._parts.move_to_end(key)
             return self._parts.get(key)
 
-    def _keep(self, key: tuple, part: np.ndarray) -> None:
+    def _keep(self, image: object, key: tuple, part: np.ndarray) -> None:
         with self._lock:
+            self._images[key[0]] = image
             if key not in self._parts:
                 self._parts[key] = part
                 self.held += part.nbytes
