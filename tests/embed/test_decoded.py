@@ -86,6 +86,22 @@ def test_images_and_channels_are_not_mixed_up(image):
     np.testing.assert_array_equal(decoded.region(two, (0,), box, loaded), image[:1, :20, :20] + 1)
 
 
+def test_what_a_check_refuses_is_not_kept(image):
+    """Chunks that are removed while they are read come as zeros, which no later block may be given."""
+    gone = [True]
+
+    def check(box):
+        if gone[0]:
+            raise FileNotFoundError(box)
+
+    decoded, box, lazy = Decoded(), (500, 520, 0, 20), da.from_array(image, chunks=512)
+    with pytest.raises(FileNotFoundError, match=r"\(0, 1024, 0, 512\)"):  # all that was read, not all that was asked
+        decoded.region(lazy, (0,), box, loaded, check)
+    assert decoded.held == 0
+    gone[0] = False
+    np.testing.assert_array_equal(decoded.region(lazy, (0,), box, loaded, check), image[:1, 500:520, :20])
+
+
 def test_no_more_is_kept_than_is_counted(image):
     """A view of two channels out of three, or of one chunk out of nine, would keep all of them."""
     decoded = Decoded()

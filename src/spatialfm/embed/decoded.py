@@ -30,7 +30,14 @@ class Decoded:
     def __reduce__(self) -> tuple:
         return Decoded, (self.limit,)  # a worker decodes for itself
 
-    def region(self, image: object, channels: Sequence[int], box: tuple[int, int, int, int], load: Load) -> np.ndarray:
+    def region(
+        self,
+        image: object,
+        channels: Sequence[int],
+        box: tuple[int, int, int, int],
+        load: Load,
+        check: Callable[[tuple[int, int, int, int]], object] | None = None,
+    ) -> np.ndarray:
         """Pixels ``(M, y1 - y0, x1 - x0)`` of some channels of an image ``(c, y, x)``, not to be written to.
 
         Parameters
@@ -43,13 +50,18 @@ class Decoded:
             ``(y0, y1, x0, x1)`` within the image.
         load
             Makes an array of a slice.
+        check
+            Called with every box that was read, before its pixels are kept.
         """
         y0, y1, x0, x1 = box
         chunks = getattr(image, "chunks", None) or tuple((size,) for size in image.shape)
         per_pixel = len(channels) * np.dtype(image.dtype).itemsize
         too_large = per_pixel * max(chunks[-2]) * max(chunks[-1]) > self.limit
         if isinstance(image, np.ndarray) or y0 >= y1 or x0 >= x1 or too_large:
-            return load(image[_index(channels), y0:y1, x0:x1])
+            whole = load(image[_index(channels), y0:y1, x0:x1])
+            if check is not None:
+                check(box)
+            return whole
         bands, columns = (
             _between(merged(sizes, SIDE), *span) for sizes, span in zip(chunks[-2:], ((y0, y1), (x0, x1)), strict=True)
         )
@@ -57,7 +69,7 @@ class Decoded:
         # column by column: what a region shares with the next one, to its right, was then used last
         for left, right in columns:
             across = slice(max(left, x0), min(right, x1))
-            for (top, bottom), part in self._parts_of(image, tuple(channels), bands, (left, right), load):
+            for (top, bottom), part in self._parts_of(image, tuple(channels), bands, (left, right), load, check):
                 rows = slice(max(top, y0), min(bottom, y1))
                 out[:, rows.start - y0 : rows.stop - y0, across.start - x0 : across.stop - x0] = part[
                     :, rows.start - top : rows.stop - top, across.start - left : across.stop - left
@@ -71,6 +83,7 @@ class Decoded:
         bands: Sequence[tuple[int, int]],
         column: tuple[int, int],
         load: Load,
+        check: Callable | None,
     ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
         """Pixels of each of some bands of rows of a column; neighbours that are not held are asked for together."""
         chosen, waiting, (left, right) = _index(channels), [], column
@@ -81,6 +94,8 @@ class Decoded:
             if waiting:
                 start = waiting[0][0]
                 together = load(image[chosen, start : waiting[-1][1], left:right])
+                if check is not None:
+                    check((start, waiting[-1][1], left, right))
                 for top, bottom in waiting:
                     part = together[:, top - start : bottom - start]
                     if getattr(part.base, "nbytes", 0) > part.nbytes:  # would be kept whole
