@@ -15,11 +15,16 @@ from .registry import card, list_models, load, register
 
 if TYPE_CHECKING:
     from .card import ModelCard
+    from .checks import check_encoder
     from .encoder import Encoder, EncoderOutput, MarkerEntry, Weights
 
 __getattr__, _, _ = _lazy.attach(
     __name__,
-    submod_attrs={"card": ["ModelCard"], "encoder": ["Encoder", "EncoderOutput", "MarkerEntry", "Weights"]},
+    submod_attrs={
+        "card": ["ModelCard"],
+        "checks": ["check_encoder"],
+        "encoder": ["Encoder", "EncoderOutput", "MarkerEntry", "Weights"],
+    },
 )
 __all__ = [
     "Encoder",
@@ -28,6 +33,7 @@ __all__ = [
     "ModelCard",
     "Weights",
     "card",
+    "check_encoder",
     "list_models",
     "load",
     "register",

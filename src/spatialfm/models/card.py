@@ -107,10 +107,26 @@ class ModelCard:
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in taken("ModelCard", given, rules_of(type(self))).items():
             object.__setattr__(self, name, value)  # frozen
+        for name in ("name", "family", "title", "license", "reference", "trained_on"):
+            if not getattr(self, name).strip():
+                self._refuse(f"{name} is empty")
         if unknown := set(self.outputs) - set(OUTPUTS):
-            raise ModelError(f"Card {self.name!r}: unknown output {sorted(unknown)[0]!r}; outputs are {OUTPUTS}.")
+            self._refuse(f"unknown output {min(unknown)!r}; outputs are {OUTPUTS}")
+        if len(set(self.outputs)) < len(self.outputs):
+            self._refuse(f"outputs names one twice: {self.outputs}")
         if self.default_output not in self.outputs:
-            raise ModelError(f"Card {self.name!r}: default output {self.default_output!r} is not among {self.outputs}.")
+            self._refuse(f"default output {self.default_output!r} is not among {self.outputs}")
+        if self.mpp_range is not None:
+            low, high = self.mpp_range
+            if not low <= high:
+                self._refuse(f"mpp_range is {self.mpp_range}; the smaller size comes first")
+            if self.mpp is None or not low <= self.mpp <= high:
+                self._refuse(f"mpp is {self.mpp}; it must lie in mpp_range {self.mpp_range}")
+        if self.window is not None and self.patch_size is not None and self.window % self.patch_size:
+            self._refuse(f"window is {self.window} pixels, which is no multiple of patch_size {self.patch_size}")
+
+    def _refuse(self, why: str) -> None:
+        raise ModelError(f"Card {self.name!r}: {why}.")
 
     def _repr_html_(self) -> str:
         from html import escape
