@@ -161,6 +161,8 @@ def valid(hint: object, cells: AnnData, images) -> object:
         return sfm.tl.build_index(cells, "X_latent")
     if isinstance(hint, type) and hint.__name__ == "ModelCard":
         return sfm.models.card("classical")
+    if isinstance(hint, type) and hint.__name__ == "Encoder":
+        return sfm.models.load("classical")
     return 3
 
 

@@ -30,9 +30,9 @@ MAY_IMPORT = {  # besides itself and the top-level files that begin with an unde
     "_demo": ROOMS - {"cli"},
     "cli": ROOMS,
 }
-# transformers: only where the user lets a repository's own code run (kronos2)
+# transformers: only where the user lets a repository's own code run (kronos2); cloudpickle: what workers are sent
 MODELS_LIBRARIES = {
-    "torch", "numpy", "numba", "pandas", "safetensors", "huggingface_hub", "pooch", "lazy_loader", "transformers"
+    "torch", "cloudpickle", "numpy", "numba", "pandas", "safetensors", "huggingface_hub", "pooch", "lazy_loader", "transformers"
 }  # fmt: skip
 
 
