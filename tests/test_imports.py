@@ -32,7 +32,8 @@ MAY_IMPORT = {  # besides itself and the top-level files that begin with an unde
 }
 # transformers: only where the user lets a repository's own code run (kronos2); cloudpickle: what workers are sent
 MODELS_LIBRARIES = {
-    "torch", "cloudpickle", "numpy", "numba", "pandas", "safetensors", "huggingface_hub", "pooch", "lazy_loader", "transformers"
+    "torch", "cloudpickle", "numpy", "numba", "pandas", "safetensors", "huggingface_hub", "pooch", "lazy_loader",
+    "transformers",
 }  # fmt: skip
 
 
