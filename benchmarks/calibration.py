@@ -81,10 +81,14 @@ def main() -> None:
     parser.add_argument("--cohorts", type=int, help="at most so many a case")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--rows", type=Path, nargs="?", const=ROWS, help="CSV file to keep rows in (default: rows.csv)")
+    parser.add_argument("--take", type=Path, help="keep the rows of another such file, and measure nothing")
     parser.add_argument("--write", type=Path, help="put the kept rows into a page, and measure nothing")
     args = parser.parse_args()
+    if args.take:
+        write_rows(pd.read_csv(args.take).to_dict("records"), args.rows or ROWS)
     if args.write:
         write_page(args.write, pd.read_csv(args.rows or ROWS))
+    if args.take or args.write:
         return
     rows = []
     for case in all_cases():

@@ -115,6 +115,14 @@ def test_rows_are_kept_measured_anew_and_printed(tmp_path, monkeypatch):
     assert "| `tl.two` | many; why | 1.000 | 0.722 to 1.000 | 10 |" in text
     assert "another day" not in rows.read_text()
 
+    other = tmp_path / "other.csv"  # measured elsewhere
+    calibration.write_rows([calibration.row(cases[2], 1)], other)
+    command = ["calibration.py", "--take", str(other), "--rows", str(rows), "--write", str(page)]
+    monkeypatch.setattr(sys, "argv", command)
+    calibration.main()
+    assert "3 of 3 cases" in page.read_text()
+    assert "| `tl.three` | none | 0.000 | 0.000 to 0.000 | 10 |" in page.read_text()
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
