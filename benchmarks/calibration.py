@@ -104,6 +104,8 @@ def main() -> None:
 def write_rows(rows: list[dict], path: Path) -> None:
     """Add rows to a file, in place of those of the same cases; in the order of the cases, without those of none."""
     table = pd.DataFrame(rows)
+    for name, value in (("date", date.today().isoformat()), ("version", sfm.__version__)):
+        table[name] = table[name].fillna(value) if name in table else value
     if path.exists():
         table = pd.concat([pd.read_csv(path), table]).drop_duplicates(KEYS, keep="last")
     in_order(table)[0].to_csv(path, index=False, float_format="%.6g")
