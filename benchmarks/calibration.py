@@ -154,7 +154,7 @@ def _told(table: pd.DataFrame, cases: list[Case]) -> str:
     dates, versions = sorted(table["date"].unique()), sorted(table["version"].astype(str).unique())
     when = f"on {dates[0]}" if len(dates) == 1 else f"from {dates[0]} to {dates[-1]}"
     found = {key_of(case) for case in cases}
-    missing = [f"`{case.function}`, {case.setting}" for case in all_cases() if key_of(case) not in found]
+    missing = [f"`{case.function}`, {case.setting} ({case.kind})" for case in all_cases() if key_of(case) not in found]
     text = f"{len(cases)} of {len(cases) + len(missing)} cases, measured {when} (version {', '.join(versions)})."
     fewer = sum(n < case.cohorts for n, case in zip(table["cohorts"] + table["refused"], cases, strict=True) if n)
     if fewer:

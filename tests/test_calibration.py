@@ -110,7 +110,7 @@ def test_rows_are_kept_measured_anew_and_printed(tmp_path, monkeypatch):
     assert "earlier" not in text
     words = " ".join(text.split())
     assert "2 of 3 cases, measured on " in words
-    assert "Not measured: `tl.three`, none." in words
+    assert "Not measured: `tl.three`, none (score)." in words
     assert "| `tl.one` | few (conservative) | 0.250 | 0.046 to 0.699 | 4 |" in text  # Wilson's interval of 1 of 4
     assert "| `tl.two` | many; why | 1.000 | 0.722 to 1.000 | 10 |" in text
     assert "another day" not in rows.read_text()
