@@ -32,8 +32,8 @@ import torch
 from _generated import PITCH, generated_store
 
 import spatialfm as sfm
-from spatialfm.embed.engine import choose_batch_size
-from spatialfm.embed.tiles import tile_starts
+from spatialfm.embed.run.engine import choose_batch_size
+from spatialfm.embed.windows.tiles import tile_starts
 
 TILE = {"mode": "tile", "window": 128, "stride": 96, "padding": 0, "outputs": "marker"}
 HERE = Path(__file__).parent
@@ -295,7 +295,7 @@ def part_e(encoder, folder: Path, args) -> None:
     side = int(np.sqrt(args.cells)) * PITCH
     sdata = generated_store(folder / "e.zarr", side, 10)
     rates = {1: [], 2: []}
-    from spatialfm.embed.crop import CropJob
+    from spatialfm.embed.windows.crop import CropJob
 
     CropJob.block_side = side // 4  # sixteen blocks, so that the last one does not decide
     for n_workers in (1, 2) * (1 if args.quick else args.repeats):
@@ -325,7 +325,7 @@ class Stopping(torch.nn.Module):
 
 
 def part_f(encoder, folder: Path, args) -> None:
-    from spatialfm.embed.crop import CropJob
+    from spatialfm.embed.windows.crop import CropJob
 
     head(
         "f. A run interrupted halfway and resumed, over an undisturbed one", "run", "seconds", "overhead", "target 2 %"

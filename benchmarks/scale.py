@@ -173,7 +173,7 @@ def part_b(folder: Path, args) -> None:
     from _generated import generated_store
 
     import spatialfm as sfm
-    from spatialfm.embed.crop import CropJob
+    from spatialfm.embed.windows.crop import CropJob
 
     sdata = generated_store(folder / "b.zarr", 512 if args.quick else 1536, 20)
     n, rows = sdata["table"].n_obs, {}
@@ -319,7 +319,7 @@ def alone_import(folder: str) -> None:
     import squidpy as sq
 
     import spatialfm as sfm
-    from spatialfm.tl._leiden import neighbour_graph
+    from spatialfm.learn.leiden import neighbour_graph
 
     names, held = ["DAPI", "CD3", "CD8", "CD68"], {}
     timed_step("read_cohort", lambda: held.update(sdata=sfm.io.read_cohort(

@@ -22,7 +22,7 @@ from scipy.ndimage import binary_fill_holes
 from skimage.filters import threshold_otsu
 
 import spatialfm as sfm
-from spatialfm.embed.tissue import share_of_tissue
+from spatialfm.embed.pixels.tissue import share_of_tissue
 from spatialfm.pp.tissue import SIDE, averaged, found_tissue, squares
 
 SHARES = (0.0, 0.1, 0.3, 0.7)

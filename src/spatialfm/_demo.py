@@ -282,7 +282,7 @@ def _named_niches(around: np.ndarray, found: np.ndarray, phenotypes: list[str]) 
 def survival(adata: AnnData, random_state: int) -> tuple[AnnData, pd.DataFrame]:
     """Patients by niches, their risk groups, one Cox regression for each niche, and one with stage and age."""
     from .tl import composition, cox, kaplan_meier, logrank, stratify
-    from .tl._logrank import holm
+    from .tl.survival.logrank import holm
 
     patients = composition(adata, "niche", library_key=SAMPLE_KEY, patient_key=PATIENT_KEY)
     patients.obs["stage (1 to 4)"] = patients.obs["stage"].map({"I": 1, "II": 2, "III": 3, "IV": 4}).astype(float)

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 import spatialfm as sfm
-from spatialfm.embed.crop import CropJob
-from spatialfm.embed.reader import SampleReader
-from spatialfm.embed.store import BlockStore
-from spatialfm.embed.tiles import TileJob
+from spatialfm.embed.pixels.reader import SampleReader
+from spatialfm.embed.run.store import BlockStore
+from spatialfm.embed.windows.crop import CropJob
+from spatialfm.embed.windows.tiles import TileJob
 
 STEPS = ("mkdir", "replace", "rename", "unlink", "remove", "rmdir", "fsync")
 CALLS = {

@@ -12,8 +12,8 @@ import torch
 
 import spatialfm as sfm
 from spatialfm._errors import RunError
-from spatialfm.embed.crop import CropJob
-from spatialfm.embed.store import BlockStore
+from spatialfm.embed.run.store import BlockStore
+from spatialfm.embed.windows.crop import CropJob
 from spatialfm.models.card import ModelCard
 from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 

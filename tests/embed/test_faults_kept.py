@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from spatialfm import _cache as cache
 from spatialfm import _disk
 from spatialfm._errors import ModelError, RunError
-from spatialfm.embed import cache, results
-from spatialfm.embed.results import finish_rows
-from spatialfm.embed.store import BlockStore
+from spatialfm.embed.result import finish as results
+from spatialfm.embed.result.finish import finish_rows
+from spatialfm.embed.run.store import BlockStore
 
 
 def arrays():
@@ -95,7 +96,7 @@ def test_damaged_statistics_are_made_anew(tmp_path, fault):
 @pytest.mark.parametrize("fault", FILES)
 def test_damaged_clusterings_are_made_anew(tmp_path, monkeypatch, fault):
     import spatialfm as sfm
-    from spatialfm.tl import _signature_clusters
+    from spatialfm.learn import signature_clusters as _signature_clusters
 
     sfm.settings.cache_dir = tmp_path
     monkeypatch.setattr(_signature_clusters, "KEEP_FROM", 10)

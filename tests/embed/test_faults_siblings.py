@@ -9,7 +9,7 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import RunError, TableError
-from spatialfm.embed import proteins, sequences
+from spatialfm.embed.markers import proteins, sequences
 
 FASTA = ">sp|P01730|CD4_HUMAN T-cell surface glycoprotein\nMNRGVPFRHLLLVLQL\nALLPAATQGKKVVLGK\n"
 SEQUENCE = "MNRGVPFRHLLLVLQLALLPAATQGKKVVLGK"
@@ -87,7 +87,7 @@ def test_a_cache_that_cannot_be_written_does_no_harm(asked, tmp_path):
     (tmp_path / "file").touch()
     sfm.settings.cache_dir = tmp_path / "file"
     assert sequences.uniprot_sequence("P01730") == SEQUENCE
-    from spatialfm.embed.cache import remembered
+    from spatialfm._cache import remembered
 
     assert remembered("moments", {"image": 1}, lambda: {"count": np.array(3)})["count"] == 3
 

@@ -46,7 +46,7 @@ def test_components_and_bases_that_do_not_fit_are_refused_before_anything_is_enc
     def no(*args, **kwargs):
         raise AssertionError("windows were encoded")
 
-    monkeypatch.setattr("spatialfm.embed.engine.run", no)
+    monkeypatch.setattr("spatialfm.embed.run.engine.run", no)
     with pytest.raises(ModelError, match=r"basis= was made for 12 columns, and this embedding has 2"):
         sfm.tl.embed_cells(cohort, "mean-intensity", markers=["CD3", "CD8"], basis=basis)
     with pytest.raises(ModelError, match=r"n_components=13 of an embedding of [\d,]+ rows x 12 columns.*from 1 to 12"):

@@ -15,9 +15,9 @@ from spatialdata.transformations import Identity, Scale, set_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import PanelError, PixelSizeError, SpatialfmWarning
-from spatialfm.embed.geometry import common_pixel_size, resampling_ratios
-from spatialfm.embed.normalize import intensity_ranges
-from spatialfm.embed.reader import resampling_weights
+from spatialfm.embed.pixels.geometry import common_pixel_size, resampling_ratios
+from spatialfm.embed.pixels.normalize import intensity_ranges
+from spatialfm.embed.pixels.reader import resampling_weights
 from spatialfm.pp.units import apart
 
 

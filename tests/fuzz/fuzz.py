@@ -97,13 +97,13 @@ def _names(sfm, path: Path) -> None:
 
 
 def _fasta(sfm, path: Path) -> None:
-    from spatialfm.embed.sequences import fasta_text, read_fasta
+    from spatialfm.embed.markers.sequences import fasta_text, read_fasta
 
     read_fasta(fasta_text(path), str(path))
 
 
 def _vector(sfm, path: Path) -> None:
-    from spatialfm.embed.protein_vectors import read_vector
+    from spatialfm.embed.markers.protein_vectors import read_vector
 
     read_vector(path, 8)
 

@@ -15,7 +15,7 @@ from sksurv.util import Surv
 
 import spatialfm as sfm
 from spatialfm._errors import SurvivalError
-from spatialfm.metrics._survival_scores import Patients, brier, concordance, dynamic_auc
+from spatialfm.stats.survival_scores import Patients, brier, concordance, dynamic_auc
 
 
 def cohort(seed: int, n: int = 90, effect: float = 0.8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

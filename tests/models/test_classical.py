@@ -297,7 +297,7 @@ def test_groups_of_cells_change_no_digit(monkeypatch):
 
 def test_embed_cells_measures_on_blocks_what_it_would_on_windows(monkeypatch, tmp_path):
     """At the image's own pixel size and at another, with windows that cut cells."""
-    from spatialfm.embed.crop import CropJob
+    from spatialfm.embed.windows.crop import CropJob
 
     sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=128, mpp=0.4, random_state=0)
     sfm.pp.cell_table(sdata)

@@ -186,7 +186,7 @@ def test_shards_are_files_of_many_chunks(tmp_path):
 @pytest.mark.parametrize("what", ["images/image_s", "labels/cells_s"])
 def test_a_store_that_is_removed_in_mid_run_ends_the_run(store, what, monkeypatch):
     """Its chunks would be zeros from there on: the run stops, and goes on with the same rows when it is back."""
-    from spatialfm.embed.reader import SampleReader
+    from spatialfm.embed.pixels.reader import SampleReader
 
     sdata = sd.read_zarr(store)
     sfm.tl.embed_cells(sdata, "classical", key_added="X_whole")

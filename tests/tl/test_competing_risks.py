@@ -9,7 +9,7 @@ import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm.stats.competing_risks import gray_test
 from spatialfm.stats.fine_gray import expand
-from spatialfm.tl._fine_gray import larger_variance
+from spatialfm.tl.survival.fine_gray import larger_variance
 
 WORDS = {0: "alive", 1: "relapse", 2: "death"}
 

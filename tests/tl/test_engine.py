@@ -15,8 +15,8 @@ import torch
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError, RunError
-from spatialfm.embed.crop import CropJob
-from spatialfm.embed.tiles import TileJob
+from spatialfm.embed.windows.crop import CropJob
+from spatialfm.embed.windows.tiles import TileJob
 from spatialfm.models.card import ModelCard
 from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 
@@ -276,7 +276,7 @@ def test_one_bar_counts_cells_and_one_windows(small, capsys, monkeypatch):
 
 
 def test_statistics_of_a_stopped_run_are_not_made_again(make_sdata, samples, monkeypatch):
-    from spatialfm.embed import tissue
+    from spatialfm.embed.pixels import tissue
 
     class Scaled(Sums):
         card = dataclasses.replace(Sums.card, name="scaled", normalization="marker statistics")

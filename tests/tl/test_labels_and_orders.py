@@ -10,7 +10,7 @@ from scipy import stats
 
 import spatialfm as sfm
 from spatialfm._errors import TableError
-from spatialfm.tl._check import named
+from spatialfm.cohort.checks import named
 
 HEADS = ["linear", "forest", "knn"]
 KINDS = {

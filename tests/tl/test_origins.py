@@ -15,7 +15,7 @@ from spatialfm import _origin
 from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm._origin import Origin, remember
 from spatialfm._origin_chance import log_maps, log_separable, of_groups, of_numbers
-from spatialfm.tl._selected import columns_of, origins
+from spatialfm.cohort.selected import columns_of, origins
 
 KEYS = {"time_key": "time", "event_key": "event"}
 RNG = np.random.default_rng

@@ -12,8 +12,8 @@ import tifffile
 import torch
 
 import spatialfm as sfm
-from spatialfm.embed import store
-from spatialfm.embed.content import content_digest
+from spatialfm.embed.pixels.content import content_digest
+from spatialfm.embed.run import store
 
 CHANNELS = ["DAPI", "CD3", "CD20"]
 
@@ -184,7 +184,7 @@ def test_a_page_of_a_tiff_that_is_corrected_gets_its_own_embedding(data, tmp_pat
 def test_a_run_that_was_stopped_does_not_go_on_with_blocks_of_other_data(
     change, data, make_sdata, tmp_path, monkeypatch
 ):
-    from spatialfm.embed.crop import CropJob
+    from spatialfm.embed.windows.crop import CropJob
 
     image, labels = data
     monkeypatch.setattr(CropJob, "block_side", 50)

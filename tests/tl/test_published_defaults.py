@@ -46,8 +46,8 @@ def test_resolutions_run_from_4_to_5_by_a_twentieth():
 
 
 def test_heads_of_attention_are_256_wide_unless_told():
-    from spatialfm.tl._mil import HIDDEN
-    from spatialfm.tl._mil_network import GatedAttentionMIL
+    from spatialfm.learn.bag_network import GatedAttentionMIL
+    from spatialfm.tl.samples.mil import HIDDEN
 
     assert HIDDEN["attention"] == 256
     network = GatedAttentionMIL(5, 2)

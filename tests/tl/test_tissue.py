@@ -159,7 +159,7 @@ def _rotated(sdata):
 def test_refusals_come_before_any_pixel_is_read(sdata, monkeypatch, prepare, tissue, error, message):
     if prepare:
         prepare(sdata)
-    monkeypatch.setattr("spatialfm.embed.reader.SampleReader.pixels", None)
+    monkeypatch.setattr("spatialfm.embed.pixels.reader.SampleReader.pixels", None)
     with pytest.raises(error, match=message):
         sfm.tl.embed_tiles(sdata, "mean-intensity", size=20, tissue=tissue)
     assert not sdata.tables

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, PanelError, SpatialfmWarning
-from spatialfm.embed.tiles import TileJob
+from spatialfm.embed.windows.tiles import TileJob
 from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 
 CHANNELS = ["CD3", "CD20", "CD68"]
@@ -132,7 +132,8 @@ def test_statistics_are_those_of_tissue_before_the_blur(make_sdata, sample, monk
 
 def use_tissue(monkeypatch, masks):
     """Tissue that is known, wherever it is asked for."""
-    from spatialfm.embed import preprocess, stats
+    from spatialfm.embed.pixels import preprocess
+    from spatialfm.embed.pixels import statistics as stats
 
     def known(reader, *args, **kwargs):
         return masks[reader.name.removeprefix("image_")], 1

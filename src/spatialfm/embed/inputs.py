@@ -17,18 +17,18 @@ from ..pp.elements import AxisAffine, SampleElements, channel_names, image_array
 from ..pp.missing_chunks import report_missing_chunks
 from ..pp.stored_chunks import check_readable
 from ..pp.tissue import Tissue, tissue_sources
-from .decoded import Decoded
 from .domain import domain_warnings
-from .geometry import EXACT, common_pixel_size, image_pixel_sizes, resampling_ratios
-from .levels import say_levels
-from .normalize import intensity_ranges, marker_statistics
-from .odd_pixels import report_odd_pixels
-from .panel import Panel, marker_ids, resolve_panel, vocabulary_of
-from .preprocess import PreparedReader, prepare, statistics_readers
-from .proteins import find_embeddings
-from .published import GivenStatistics, clip_of, of_markers, read_statistics
-from .reader import SampleReader
-from .tissue import tissue_notes
+from .markers.panel import Panel, marker_ids, resolve_panel, vocabulary_of
+from .markers.proteins import find_embeddings
+from .pixels.decoded import Decoded
+from .pixels.geometry import EXACT, common_pixel_size, image_pixel_sizes, resampling_ratios
+from .pixels.levels import say_levels
+from .pixels.normalize import intensity_ranges, marker_statistics
+from .pixels.odd_pixels import report_odd_pixels
+from .pixels.preprocess import PreparedReader, prepare, statistics_readers
+from .pixels.published import GivenStatistics, clip_of, of_markers, read_statistics
+from .pixels.reader import SampleReader
+from .pixels.tissue import tissue_notes
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData

@@ -14,15 +14,15 @@ import torch
 
 from .._errors import ModelError, counted
 from .._logging import logger
-from .cells import Cells
-from .crop import CropJob
-from .engine import Block, Job
 from .inputs import Inputs, Options
-from .panel import Panel
-from .reduce import check_basis, check_components
-from .store import fingerprint
-from .tiles import TileJob
-from .windows import choose_window, needed_sides
+from .markers.panel import Panel
+from .result.reduce import check_basis, check_components
+from .run.engine import Block, Job
+from .run.store import fingerprint
+from .windows.blocks import choose_window, needed_sides
+from .windows.cells import Cells
+from .windows.crop import CropJob
+from .windows.tiles import TileJob
 
 if TYPE_CHECKING:
     from ..models.encoder import Encoder

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .._errors import SurvivalError, counted, listed
 from .._public import public
-from ._survival_scores import Patients, brier, concordance, dynamic_auc, integrated
+from ..stats.survival_scores import Patients, brier, concordance, dynamic_auc, integrated
 
 DRAWS_AT_ONCE = 200  # bounds the memory of the bootstrap
 

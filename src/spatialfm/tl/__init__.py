@@ -9,95 +9,95 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
-        "_added_value": ["added_value"],
-        "_annotate": ["annotate"],
-        "_cell_states": ["cell_states"],
-        "_classify_samples": ["classify_samples"],
-        "_cluster_agreement": ["cluster_agreement"],
-        "_compare_composition": ["compare_composition"],
-        "_compare_concordance": ["compare_concordance"],
-        "_compare_enrichment": ["compare_enrichment"],
-        "_composition": ["composition"],
-        "_concordance": ["concordance"],
-        "_correct_together": ["correct_together"],
-        "_cox": ["cox"],
-        "_cumulative_incidence": ["cumulative_incidence"],
-        "_cut_point": ["cut_point"],
-        "_detect_artifacts": ["detect_artifacts"],
-        "_discover_signatures": ["discover_signatures"],
-        "_distribution_shift": ["distribution_shift"],
-        "_embed_cells": ["embed_cells"],
-        "_embed_tiles": ["embed_tiles"],
-        "_evaluate_annotation": ["evaluate_annotation"],
-        "_few_shot_samples": ["few_shot_samples"],
-        "_fine_gray": ["fine_gray"],
-        "_kaplan_meier": ["kaplan_meier"],
-        "_leiden_sweep": ["leiden_sweep"],
-        "_logrank": ["logrank"],
-        "_marker_attention": ["marker_attention"],
-        "_mil": ["mil"],
-        "_neighborhood_composition": ["neighborhood_composition"],
-        "_neighborhood_contrast": ["neighborhood_contrast"],
-        "_niches": ["niches"],
-        "_paint_tiles": ["paint_tiles"],
-        "_power": ["power"],
-        "_predict_survival": ["predict_survival"],
-        "_risk_ratio": ["risk_ratio"],
-        "_rmst": ["rmst"],
-        "_score_signatures": ["score_signatures"],
-        "_search": ["build_index", "search"],
-        "_search_samples": ["search_samples"],
-        "_segment_regions": ["segment_regions"],
-        "_stratify": ["stratify"],
-        "_survival_models": ["coxnet", "survival_forest"],
-        "_tissue_clusters": ["tissue_clusters"],
-        "_transfer_labels": ["transfer_labels"],
-        "_transfer_signatures": ["transfer_signatures"],
+        "survival.added_value": ["added_value"],
+        "phenotypes.annotate": ["annotate"],
+        "phenotypes.cell_states": ["cell_states"],
+        "samples.classify_samples": ["classify_samples"],
+        "phenotypes.cluster_agreement": ["cluster_agreement"],
+        "samples.compare_composition": ["compare_composition"],
+        "survival.compare_concordance": ["compare_concordance"],
+        "neighborhoods.compare_enrichment": ["compare_enrichment"],
+        "samples.composition": ["composition"],
+        "survival.concordance": ["concordance"],
+        "patients.correct_together": ["correct_together"],
+        "survival.cox": ["cox"],
+        "survival.cumulative_incidence": ["cumulative_incidence"],
+        "survival.cut_point": ["cut_point"],
+        "regions.detect_artifacts": ["detect_artifacts"],
+        "signatures.discover_signatures": ["discover_signatures"],
+        "samples.distribution_shift": ["distribution_shift"],
+        "embedding.embed_cells": ["embed_cells"],
+        "embedding.embed_tiles": ["embed_tiles"],
+        "phenotypes.evaluate_annotation": ["evaluate_annotation"],
+        "samples.few_shot_samples": ["few_shot_samples"],
+        "survival.fine_gray": ["fine_gray"],
+        "survival.kaplan_meier": ["kaplan_meier"],
+        "phenotypes.leiden_sweep": ["leiden_sweep"],
+        "survival.logrank": ["logrank"],
+        "embedding.marker_attention": ["marker_attention"],
+        "samples.mil": ["mil"],
+        "neighborhoods.neighborhood_composition": ["neighborhood_composition"],
+        "neighborhoods.neighborhood_contrast": ["neighborhood_contrast"],
+        "neighborhoods.niches": ["niches"],
+        "regions.paint_tiles": ["paint_tiles"],
+        "patients.power": ["power"],
+        "survival.predict_survival": ["predict_survival"],
+        "patients.risk_ratio": ["risk_ratio"],
+        "survival.rmst": ["rmst"],
+        "signatures.score_signatures": ["score_signatures"],
+        "retrieval.search": ["build_index", "search"],
+        "retrieval.search_samples": ["search_samples"],
+        "regions.segment_regions": ["segment_regions"],
+        "patients.stratify": ["stratify"],
+        "survival.survival_models": ["coxnet", "survival_forest"],
+        "regions.tissue_clusters": ["tissue_clusters"],
+        "phenotypes.transfer_labels": ["transfer_labels"],
+        "signatures.transfer_signatures": ["transfer_signatures"],
     },
 )
 
 if TYPE_CHECKING:
-    from ._added_value import added_value
-    from ._annotate import annotate
-    from ._cell_states import cell_states
-    from ._classify_samples import classify_samples
-    from ._cluster_agreement import cluster_agreement
-    from ._compare_composition import compare_composition
-    from ._compare_concordance import compare_concordance
-    from ._compare_enrichment import compare_enrichment
-    from ._composition import composition
-    from ._concordance import concordance
-    from ._correct_together import correct_together
-    from ._cox import cox
-    from ._cumulative_incidence import cumulative_incidence
-    from ._cut_point import cut_point
-    from ._detect_artifacts import detect_artifacts
-    from ._discover_signatures import discover_signatures
-    from ._distribution_shift import distribution_shift
-    from ._embed_cells import embed_cells
-    from ._embed_tiles import embed_tiles
-    from ._evaluate_annotation import evaluate_annotation
-    from ._few_shot_samples import few_shot_samples
-    from ._fine_gray import fine_gray
-    from ._kaplan_meier import kaplan_meier
-    from ._leiden_sweep import leiden_sweep
-    from ._logrank import logrank
-    from ._marker_attention import marker_attention
-    from ._mil import mil
-    from ._neighborhood_composition import neighborhood_composition
-    from ._neighborhood_contrast import neighborhood_contrast
-    from ._niches import niches
-    from ._paint_tiles import paint_tiles
-    from ._power import power
-    from ._predict_survival import predict_survival
-    from ._risk_ratio import risk_ratio
-    from ._rmst import rmst
-    from ._score_signatures import score_signatures
-    from ._search import build_index, search
-    from ._search_samples import search_samples
-    from ._segment_regions import segment_regions
-    from ._stratify import stratify
-    from ._survival_models import coxnet, survival_forest
-    from ._tissue_clusters import tissue_clusters
-    from ._transfer_labels import transfer_labels
-    from ._transfer_signatures import transfer_signatures
+    from .embedding.embed_cells import embed_cells
+    from .embedding.embed_tiles import embed_tiles
+    from .embedding.marker_attention import marker_attention
+    from .neighborhoods.compare_enrichment import compare_enrichment
+    from .neighborhoods.neighborhood_composition import neighborhood_composition
+    from .neighborhoods.neighborhood_contrast import neighborhood_contrast
+    from .neighborhoods.niches import niches
+    from .patients.correct_together import correct_together
+    from .patients.power import power
+    from .patients.risk_ratio import risk_ratio
+    from .patients.stratify import stratify
+    from .phenotypes.annotate import annotate
+    from .phenotypes.cell_states import cell_states
+    from .phenotypes.cluster_agreement import cluster_agreement
+    from .phenotypes.evaluate_annotation import evaluate_annotation
+    from .phenotypes.leiden_sweep import leiden_sweep
+    from .phenotypes.transfer_labels import transfer_labels
+    from .regions.detect_artifacts import detect_artifacts
+    from .regions.paint_tiles import paint_tiles
+    from .regions.segment_regions import segment_regions
+    from .regions.tissue_clusters import tissue_clusters
+    from .retrieval.search import build_index, search
+    from .retrieval.search_samples import search_samples
+    from .samples.classify_samples import classify_samples
+    from .samples.compare_composition import compare_composition
+    from .samples.composition import composition
+    from .samples.distribution_shift import distribution_shift
+    from .samples.few_shot_samples import few_shot_samples
+    from .samples.mil import mil
+    from .signatures.discover_signatures import discover_signatures
+    from .signatures.score_signatures import score_signatures
+    from .signatures.transfer_signatures import transfer_signatures
+    from .survival.added_value import added_value
+    from .survival.compare_concordance import compare_concordance
+    from .survival.concordance import concordance
+    from .survival.cox import cox
+    from .survival.cumulative_incidence import cumulative_incidence
+    from .survival.cut_point import cut_point
+    from .survival.fine_gray import fine_gray
+    from .survival.kaplan_meier import kaplan_meier
+    from .survival.logrank import logrank
+    from .survival.predict_survival import predict_survival
+    from .survival.rmst import rmst
+    from .survival.survival_models import coxnet, survival_forest

@@ -1,0 +1,1 @@
+"""From AnnData to what statistics need: patients, outcomes, cases, designs, representations; checked once."""

@@ -1,0 +1,189 @@
+"""Two groups of patients compared at equal covariates, within sites, or within patients; read once from cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from .._errors import ClinicalError, TableError, counted
+from ..stats.composition_groups import Rows, fitted, modelled
+from ..stats.group_tests import placements, ranks_of
+from ..stats.patient_groups import LEAST, SHUFFLES
+from .checks import listed, obs_column
+from .composition_rows import check_terms, terms_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What stands beside the group in the model, by unit (a patient, or a patient in one of the groups)."""
+
+    covariates: pd.DataFrame  # (units, covariates)
+    blocks: pd.Series | None = None  # (units,) site or batch
+    pairs: pd.Series | None = None  # (units,) patient, where groups are within patients
+
+    @property
+    def given(self) -> bool:
+        """Whether groups are not compared as they are."""
+        return self.covariates.shape[1] > 0 or self.blocks is not None or self.pairs is not None
+
+    def of(self, units: Sequence[str]) -> Adjustment:
+        """That of some of the units, in their order."""
+        parts = (None if part is None else part.loc[units] for part in (self.blocks, self.pairs))
+        return Adjustment(self.covariates.loc[units], *parts)
+
+    def rows(self, codes: np.ndarray) -> Rows:
+        """As what compositions are compared as: one mechanism for all comparisons of groups. Codes are 0 and 1."""
+        columns = {str(name): column for name, column in self.covariates.items()}
+        codes = np.asarray(codes)
+        return Rows(
+            counts=np.ones((len(codes), 1)),
+            known=False,
+            codes=codes,
+            names=["1", "2"],
+            covariates=terms_of(columns, len(codes)),
+            units=None if self.pairs is None else pd.factorize(self.pairs)[0],
+            blocks=None if self.blocks is None else pd.factorize(self.blocks)[0],
+            model="groups" if self.pairs is None else "pairs",
+        )
+
+
+def read_adjustment(
+    adata: AnnData, patients: np.ndarray, covariates: str | Sequence[str] | None, block_key: str | None
+) -> Adjustment:
+    """Covariates and site of each patient, missing where they are; ``patients`` says whose each row is.
+
+    Raises
+    ------
+    ClinicalError
+        If a patient has several values.
+    """
+    names = [covariates] if isinstance(covariates, str) else list(dict.fromkeys(covariates or ()))
+    order = pd.unique(np.asarray(patients, dtype=object))
+    columns = {name: _by_patient(adata, name, "covariates", patients, order) for name in names}
+    blocks = None if block_key is None else _by_patient(adata, block_key, "block_key", patients, order)
+    return Adjustment(pd.DataFrame(columns, index=order), blocks)
+
+
+def lacking(adjustment: Adjustment, block_key: str | None, on_missing: str) -> list[str]:
+    """Patients without a covariate or site; refused unless they are to be dropped."""
+    columns = adjustment.covariates
+    if adjustment.blocks is not None:
+        columns = columns.assign(**{str(block_key): adjustment.blocks})
+    missing = columns.isna()
+    if on_missing == "raise" and missing.any(axis=None):
+        key = next(name for name in missing if missing[name].any())
+        argument = "covariates" if key in adjustment.covariates else "block_key"
+        names = missing.index[missing[key]]
+        raise TableError(
+            f"{len(names)} of {len(missing)} patients have no value in obs[{key!r}] ({argument}=): {listed(names)}. "
+            'Fill them, or pass on_missing="drop" to leave them out.'
+        )
+    return [str(name) for name in missing.index[missing.any(axis=1)]]
+
+
+def check_adjustment(
+    adjustment: Adjustment, codes: np.ndarray, group_key: str, block_key: str | None, least: int = LEAST
+) -> None:
+    """Refuse covariates without variety, or that tell the group, of two groups with the `least` patients to compare.
+
+    Raises
+    ------
+    TableError
+        With the columns.
+    """
+    if adjustment.given and np.bincount(codes, minlength=2).min() >= least:
+        names = [str(name) for name in adjustment.covariates]
+        check_terms(adjustment.rows(codes), group_key, names, block_key)
+
+
+def compared(values: np.ndarray, rows: Rows, n_permutations: int = SHUFFLES) -> dict[str, float]:
+    """Code 1 against 0 at equal covariates, within blocks or within pairs; NaN where these patients cannot tell.
+
+    Ranks and values are linear in the group and what stands beside it. Without blocks and pairs errors do not assume
+    equal spread (CR2, Satterthwaite); within blocks and pairs residuals of the model without the group are shuffled
+    (Freedman and Lane 1983). ``p_value`` is the larger one of ranks and values.
+
+    Parameters
+    ----------
+    values
+        ``(units,)``, NaN for none.
+    rows
+        From :meth:`Adjustment.rows`, of all these units.
+
+    Returns
+    -------
+    ``effect`` (rank-biserial correlation) with ``effect_low`` and ``effect_high``, ``p_value``; ``difference`` of
+    means with ``low`` and ``high`` (95 %).
+    """
+    nothing = dict.fromkeys(("effect", "effect_low", "effect_high", "p_value", "difference", "low", "high"), np.nan)
+    keep = np.isfinite(values)
+    if rows.units is not None:
+        whole = pd.Series(rows.codes[keep]).groupby(rows.units[keep]).transform("nunique").to_numpy() == 2
+        keep[np.flatnonzero(keep)[~whole]] = False
+    anew = {name: getattr(rows, name) for name in ("units", "blocks")}
+    anew = {name: None if part is None else pd.factorize(part[keep])[0] for name, part in anew.items()}
+    kept = {name: getattr(rows, name)[keep] for name in ("counts", "codes", "covariates")}
+    part = replace(rows, **kept, **anew)
+    if np.bincount(part.codes, minlength=2).min() < LEAST or (part := _without_repeats(part)) is None:
+        return nothing
+    mine = values[keep].astype(float)[:, None]
+    found = modelled(part, ranks_of(placements(mine)), mine, n_permutations, np.random.default_rng(0))
+    fit = fitted(part, mine, part.design()[0])
+    low, high = fit.interval()
+    found = {name: float(found[name][0]) for name in ("effect", "effect_low", "effect_high", "p_value")}
+    return found | {"difference": float(fit.value[0]), "low": float(low[0]), "high": float(high[0])}
+
+
+def welch(one: np.ndarray, two: np.ndarray) -> tuple[float, float, float]:
+    """Difference of means (2 minus 1) of groups as they are and its 95 % interval; NaN below three patients."""
+    if min(len(one), len(two)) < LEAST:
+        return (np.nan,) * 3
+    apart = float(two.mean() - one.mean())
+    if not np.ptp(one) + np.ptp(two) > 0:
+        return (apart,) * 3
+    return (apart, *(float(end) for end in stats.ttest_ind(two, one, equal_var=False).confidence_interval()))
+
+
+def _without_repeats(rows: Rows) -> Rows | None:
+    """Without covariates that say nothing new of these patients; None where they tell the group or leave no error."""
+    rank = np.linalg.matrix_rank
+    kept = np.zeros((len(rows.codes), 0))
+    start = replace(rows, covariates=kept).design()[0][:, :-1]
+    for column in rows.covariates.T:
+        wider = np.column_stack([start, kept, column])
+        if rank(wider) == wider.shape[1]:
+            kept = np.column_stack([kept, column])
+    found = replace(rows, covariates=kept)
+    design = found.design()[0]
+    if rank(design) < design.shape[1]:
+        return None
+    if rows.model != "pairs" and len(design) - design.shape[1] < LEAST:
+        return None
+    return found
+
+
+def _by_patient(adata: AnnData, key: str, argument: str, patients: np.ndarray, order: np.ndarray) -> pd.Series:
+    column = obs_column(adata, key, argument, allow_missing=True)
+    found = pd.DataFrame({"patient": patients, "value": column.to_numpy(dtype=object)}).drop_duplicates()
+    twice = found[found["patient"].duplicated(keep=False)]
+    if len(twice):
+        name = twice["patient"].iloc[0]
+        seen = twice.loc[twice["patient"] == name, "value"].map(lambda value: "missing" if pd.isna(value) else value)
+        raise ClinicalError(
+            f"{counted(twice['patient'].nunique(), 'patient has', 'patients have')} more than one value in "
+            f"obs[{key!r}] ({argument}=), first {name!r}: {listed(seen)}. Patients are compared, so each has one: "
+            "correct the column, or pass one that belongs to the patient."
+        )
+    first = pd.Series(np.arange(adata.n_obs), index=patients).groupby(level=0, sort=False).first().loc[list(order)]
+    mine = column.iloc[first.to_numpy()]
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        mine = mine.astype("float64")  # with NaN for what is missing, whatever the type
+    return mine.set_axis(list(order))

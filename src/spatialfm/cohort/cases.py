@@ -1,0 +1,231 @@
+"""Cases (patients, or samples where each is one): their labels, and splits that keep each on one side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._errors import ClinicalError, TableError
+from .._keys import PATIENT_KEY, SAMPLE_KEY
+from .._logging import logger
+from ..tl.samples.composition import _patients
+from .checks import check_split, codes_by_appearance, listed, obs_column, order_of_names, value_of_each
+from .patient_names import suggestion
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+OnMissing = Literal["raise", "drop"]
+MOST_CLASSES = 10  # different numbers above which a column is no label
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Who the rows of a table belong to."""
+
+    rows: np.ndarray  # rows that take part: those of cases with all columns
+    codes: np.ndarray  # case of each of them
+    samples: np.ndarray  # sample of each of them
+    names: list[str]  # sorted
+    table: pd.DataFrame  # one row a case: the columns that were asked for
+    unit: str  # "patient", "sample" or "row"
+    key: str  # column with the case; empty where each row is one
+    n_dropped: int
+
+    def part(self, adata: AnnData) -> AnnData:
+        """The rows that take part."""
+        return adata if len(self.rows) == adata.n_obs else adata[self.rows]
+
+    def params(self) -> dict[str, object]:
+        """What a record says of them."""
+        return {"unit": self.unit, "case_key": self.key, "n_cases": len(self.names), "n_dropped": self.n_dropped}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Label of each case."""
+
+    codes: np.ndarray
+    names: list[str]
+    positive: int  # class that F1 and average precision of two classes are about
+
+    @property
+    def positive_name(self) -> str:
+        """Name of that class; empty with more than two."""
+        return self.names[self.positive] if len(self.names) == 2 else ""
+
+
+def read_cases(
+    adata: AnnData,
+    columns: dict[str, str],
+    *,
+    patient_key: str | None,
+    library_key: str | None,
+    on_missing: OnMissing,
+) -> Cases:
+    """Cases and the one value that each has in some columns of ``obs``.
+
+    Parameters
+    ----------
+    columns
+        Columns, and the argument that each was passed as.
+    patient_key, library_key
+        Columns with patient and sample. Without the former samples are cases, without both rows. The usual name of a
+        sample need not be there.
+
+    Raises
+    ------
+    TableError
+        If a column is missing, a case has no value (unless dropped), or samples of one patient would be split.
+    ClinicalError
+        If a sample has two patients, or a case two values.
+    """
+    if on_missing not in ("raise", "drop"):
+        raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
+    owner, samples, unit = _owner(adata, patient_key, library_key)
+    codes, names = sorted_codes(owner)
+    values = {key: obs_column(adata, key, argument, allow_missing=True) for key, argument in columns.items()}
+    table = pd.DataFrame({key: value_of_each(part, codes, names, unit) for key, part in values.items()}, index=names)
+    missing = table.isna().any(axis=1).to_numpy()
+    if missing.any() and on_missing == "raise":
+        raise TableError(
+            f"{int(missing.sum())} of {len(names)} {unit}s have no value in {listed(columns)}: "
+            f'{listed(np.array(names)[missing])}. Fill them, or pass on_missing="drop" to leave them out.'
+        )
+    if missing.all():
+        raise TableError(f"No {unit} has a value in {listed(columns)}: there is nothing to learn from.")
+    if missing.any():
+        logger.info("%d %ss without %s left out", missing.sum(), unit, listed(columns))
+    rows = np.flatnonzero(~missing[codes])
+    kept = (np.cumsum(~missing) - 1)[codes[rows]]
+    table = table[~missing]
+    key = {"patient": patient_key, "sample": library_key, "row": ""}[unit]
+    return Cases(rows, kept, samples[rows], list(table.index), table, unit, str(key), int(missing.sum()))
+
+
+def sorted_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Codes and names of the values that occur, in the order of the names: folds do not hang on the order of rows."""
+    codes, names = codes_by_appearance(column)
+    order = order_of_names(names)
+    return np.argsort(order)[codes], [names[i] for i in order]
+
+
+def shuffled_rows(names: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """Positions at random, the same rows first in whatever order the table has them."""
+    return order_of_names(names)[rng.permutation(len(names))]
+
+
+def in_order(adata: AnnData, cases: Cases) -> tuple[AnnData, Cases]:
+    """Rows in the order of their names, for what draws rows by their number."""
+    order = order_of_names(adata.obs_names[cases.rows])
+    if (np.diff(order) == 1).all():
+        return cases.part(adata), cases
+    rows = cases.rows[order]
+    return adata[rows], replace(cases, rows=rows, codes=cases.codes[order], samples=cases.samples[order])
+
+
+def read_classes(cases: Cases, key: str, positive: str | None, *, need: int, why: str) -> Classes:
+    """Classes of the cases; fewer than two, or one with fewer than `need` cases (because of `why`), are refused."""
+    values = cases.table[key]
+    numbers = pd.to_numeric(values.astype(object), errors="coerce")
+    if numbers.notna().all() and numbers.nunique() > MOST_CLASSES:
+        raise TableError(
+            f"obs[{key!r}] (label_key=) has {numbers.nunique()} different numbers, which are no classes. Cut it at "
+            "values of your own with pandas.cut, and pass the column of classes."
+        )
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        levels = list(values.cat.remove_unused_categories().cat.categories)
+    else:
+        levels = sorted(pd.unique(values), key=lambda level: (str(type(level)), level))
+    if len(levels) < 2:
+        raise TableError(
+            f"All {len(values)} {cases.unit}s are {str(levels[0])!r} in obs[{key!r}] (label_key=): one class cannot be "
+            "told from another. Pass a column with two classes or more."
+        )
+    codes = pd.Categorical(values, categories=levels).codes.astype(int)
+    names = [str(level) for level in levels]
+    counts = np.bincount(codes, minlength=len(names))
+    few = [f"{name} ({n})" for name, n in zip(names, counts, strict=True) if n < need]
+    if few:
+        raise TableError(
+            f"Classes of obs[{key!r}] with fewer than {need} {cases.unit}s, which {why} needs: {listed(few)}. "
+            f"Pass a smaller number, or merge or leave out these classes."
+        )
+    if positive is not None and str(positive) not in names:
+        raise TableError(f"positive={positive!r} is no value of obs[{key!r}]; found {listed(names)}.")
+    return Classes(codes, names, len(names) - 1 if positive is None else names.index(str(positive)))
+
+
+def stratified_draws(
+    codes: np.ndarray, test_size: float, n_draws: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Training and test cases of random splits; each class has its share, and at least one case, on either side."""
+    counts = np.bincount(codes)
+    sizes = np.clip(np.round(counts * test_size).astype(int), 1, counts - 1)
+    for _ in range(n_draws):
+        test = draw_of_each(codes, sizes, rng)
+        yield np.setdiff1d(np.arange(len(codes)), test), test
+
+
+def support_draws(
+    codes: np.ndarray, n_support: int, n_draws: int, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Support cases, so many of each class, and all others."""
+    for _ in range(n_draws):
+        support = draw_of_each(codes, np.full(codes.max() + 1, n_support), rng)
+        yield support, np.setdiff1d(np.arange(len(codes)), support)
+
+
+def stratified_folds(strata: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold of each case: sizes of folds, and numbers of each stratum in them, differ by one at most."""
+    order = rng.permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]
+    fold = np.empty(len(strata), int)
+    fold[order] = np.arange(len(strata)) % n_folds
+    return fold
+
+
+def held_out_part(strata: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Cases of a validation part: its share of each stratum, at least one, unless none would be left to train on."""
+    _, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    sizes = np.minimum(np.maximum(np.round(counts * share).astype(int), 1), counts - 1)
+    return draw_of_each(codes, sizes, rng)
+
+
+def draw_of_each(codes: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """So many cases of each class, at random, in order."""
+    parts = [rng.choice(np.flatnonzero(codes == code), size, replace=False) for code, size in enumerate(sizes)]
+    return np.sort(np.concatenate(parts))
+
+
+def quantile_strata(values: np.ndarray, n_strata: int) -> np.ndarray:
+    """Strata of equal size in the order of numbers."""
+    rank = np.argsort(np.argsort(values, kind="stable"), kind="stable")
+    return rank * n_strata // len(values)
+
+
+def _owner(
+    adata: AnnData, patient_key: str | None, library_key: str | None
+) -> tuple[pd.Series, np.ndarray, Literal["patient", "sample", "row"]]:
+    """Case and sample of each row, and what a case is."""
+    if library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs:
+        library_key = None
+    names = pd.Series(adata.obs_names, index=adata.obs_names)
+    samples = names if library_key is None else obs_column(adata, library_key, "library_key", rows="rows")
+    codes = codes_by_appearance(samples)[0]
+    check_split(adata, patient_key, library_key)
+    if patient_key is None:
+        return samples, codes, "row" if library_key is None else "sample"
+    if patient_key == PATIENT_KEY and PATIENT_KEY not in adata.obs:
+        hint = suggestion(adata, patient_key, "patient_key")
+        raise TableError(
+            f"No column {PATIENT_KEY!r} in obs (patient_key=); found {listed(adata.obs.columns, 12)}. Pass the column "
+            f"with the patient, or patient_key=None if each sample is one.{hint}"
+        )
+    if library_key is None:
+        return obs_column(adata, patient_key, "patient_key", rows="rows", error=ClinicalError), codes, "patient"
+    return _patients(adata, samples, patient_key), codes, "patient"

@@ -1,0 +1,186 @@
+"""Refusals that several tools share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import ClinicalError, SpatialfmError, TableError, counted
+from .._errors import listed as _listed
+from .._keys import PATIENT_KEY, SAMPLE_KEY
+from .._storable import check_key
+from .patient_names import ask_for_patients, check_spelling, suggestion
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def listed(names: Iterable[object], limit: int = 6) -> str:
+    """``'a', 'b' and 3 more``: names for a message."""
+    return _listed(names, limit)
+
+
+def check_anndata(adata: AnnData, what: str, key_added: str | None = None) -> None:
+    """Refuse anything but an AnnData with rows, and a key that could not be saved."""
+    from anndata import AnnData
+
+    if isinstance(adata, AnnData):
+        if not adata.n_obs:
+            raise TableError(f"{what} was given a table without rows. Look at what was selected before.")
+        check_key(adata, key_added)
+        return
+    if hasattr(adata, "tables"):
+        raise TableError(f"{what} takes an AnnData, not a SpatialData; pass one of its tables: sdata['<table>'].")
+    raise TableError(f"{what} takes an AnnData, not {type(adata).__name__}.")
+
+
+def obs_column(
+    adata: AnnData,
+    key: str,
+    argument: str,
+    *,
+    rows: str = "cells",
+    error: type[SpatialfmError] = TableError,
+    allow_missing: bool = False,
+) -> pd.Series:
+    """Column of obs; an absent one, or one with missing values, is refused by name."""
+    if key not in adata.obs:
+        hint = suggestion(adata, key, argument)
+        raise error(f"No column {key!r} in obs ({argument}=); found {listed(adata.obs.columns, 12)}.{hint}")
+    column = adata.obs[key]
+    if column.ndim != 1:
+        raise error(
+            f"{column.shape[1]} columns of obs are called {key!r} ({argument}=). Give each a name of its own, for "
+            "example with adata.obs.columns = [...]."
+        )
+    if argument in ("patient_key", "library_key"):
+        check_spelling(column, argument, error)
+    missing = column.isna()
+    if missing.any() and not allow_missing:
+        raise error(
+            f"{int(missing.sum())} of {len(column)} {rows} have no value in obs[{key!r}] ({argument}=), first "
+            f"{listed(column.index[missing], 3)}. Fill them, or leave them out: "
+            f'adata[adata.obs["{key}"].notna()].copy().'
+        )
+    return column
+
+
+def check_samples(samples: pd.Series, patients: pd.Series, error: type[SpatialfmError]) -> None:
+    """Refuse a sample of two patients: one of the two columns is wrong. Rows without sample say nothing."""
+    known = samples.notna().to_numpy()
+    pairs = pd.DataFrame({"sample": samples.astype(str).to_numpy(), "patient": patients.astype(str).to_numpy()})
+    pairs = pairs[known].drop_duplicates()
+    twice = pairs[pairs["sample"].duplicated(keep=False)]
+    if len(twice):
+        sample = twice["sample"].iloc[0]
+        raise error(
+            f"{counted(twice['sample'].nunique(), 'sample belongs', 'samples belong')} to more than one patient; "
+            f"{sample!r} to {listed(twice.loc[twice['sample'] == sample, 'patient'])} (obs[{patients.name!r}]). "
+            "Correct the column; or, where samples are numbered within each patient, name them apart: "
+            f'adata.obs["sample_id"] = adata.obs["{patients.name}"].astype(str) + "_" + '
+            f'adata.obs["{samples.name}"].astype(str).'
+        )
+
+
+def check_split(
+    adata: AnnData,
+    patient_key: str | None,
+    library_key: str | None = SAMPLE_KEY,
+    error: type[SpatialfmError] = TableError,
+) -> None:
+    """Refuse samples or rows as the cases of a split where ``obs["patient"]`` says that patients have several.
+
+    A column of another name is taken at its word: it may be the better one.
+    """
+    ask_for_patients(adata, patient_key, error, library_key)
+    if patient_key not in (None, SAMPLE_KEY, library_key) or PATIENT_KEY not in adata.obs or patient_key == PATIENT_KEY:
+        return
+    case = library_key if patient_key is None else patient_key
+    unit = "rows" if case not in adata.obs else "samples"
+    cases = adata.obs_names if case not in adata.obs else adata.obs[case].astype(str)
+    pairs = pd.DataFrame({"patient": adata.obs[PATIENT_KEY].astype(str).to_numpy(), "case": np.asarray(cases)})
+    pairs = pairs.drop_duplicates()
+    several = pairs.loc[pairs["patient"].duplicated(), "patient"].unique()
+    if len(several):
+        raise error(
+            f"patient_key={patient_key!r}, but {counted(len(several), 'patient has', 'patients have')} several {unit} "
+            f"(obs[{PATIENT_KEY!r}]), first {listed(several, 3)}: they would be on both sides of a split. Pass "
+            f"patient_key={PATIENT_KEY!r}."
+        )
+
+
+def value_of_each(column: pd.Series, codes: np.ndarray, names: Sequence[str], unit: str = "patient") -> object:
+    """The one value of each patient (or other case); two are refused, and so is one that some of its rows lack."""
+    level, _ = pd.factorize(column)
+    _, first = np.unique(codes, return_index=True)
+    wrong = level != level[first][codes]
+    if wrong.any():
+        case = codes[np.flatnonzero(wrong)[0]]
+        mine = [str(value) for value in pd.unique(column[codes == case])]
+        raise ClinicalError(
+            f"{counted(len(np.unique(codes[wrong])), f'{unit} has', f'{unit}s have')} more than one value in "
+            f"obs[{column.name!r}], first {names[case]!r}: {_listed(mine)}. An outcome belongs to the {unit}: correct "
+            "the column, or keep the samples that it is meant for, as those of one time point."
+        )
+    return column.array[first]
+
+
+def named(column: pd.Series, argument: str, *, whole: bool = False) -> pd.Series:
+    """Values as text in their order, which is that of the categories, else of numbers or the alphabet; a categorical.
+
+    Categories that no row has are dropped. With `whole`, numbers that are whole are written as such: a column of
+    integers becomes one of floats where values are missing, and its label 1 would else be called 1.0.
+
+    Raises
+    ------
+    TableError
+        If two values read alike, as 1 and "1" do.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        values, ordered = column.cat.remove_unused_categories(), bool(column.cat.ordered)
+        levels = list(values.cat.categories)
+    else:
+        levels, ordered = list(pd.unique(column.dropna())), False
+        try:
+            levels = sorted(levels)
+        except TypeError:  # of several kinds
+            levels = sorted(levels, key=lambda level: (str(type(level)), str(level)))
+        values = pd.Series(pd.Categorical(column, categories=levels), index=column.index, name=column.name)
+    floats = all(isinstance(level, float | np.floating) for level in levels)
+    as_integers = whole and floats and all(float(level).is_integer() for level in levels)
+    names = [str(int(level)) if as_integers else str(level) for level in levels]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        alike = [repr(level) for level, name in zip(levels, names, strict=True) if name == twice[0]]
+        raise TableError(
+            f"obs[{column.name!r}] ({argument}=) holds {' and '.join(alike)}, which read alike. If they mean the same, "
+            f'make them so: adata.obs["{column.name}"] = adata.obs["{column.name}"].astype(str); else rename one.'
+        )
+    codes = pd.Categorical.from_codes(values.cat.codes, pd.Index(names, dtype=object), ordered=ordered)
+    return pd.Series(codes, index=column.index, name=column.name)
+
+
+def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Integer codes and names of the categories; unused ones are kept, others come in sorted order."""
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype("category")
+    return column.cat.codes.to_numpy(), [str(name) for name in column.cat.categories]
+
+
+def order_of_names(names: Iterable[object]) -> np.ndarray:
+    """Places of the names in their order: what is drawn from rows so ordered does not hang on how the table lies.
+
+    Examples
+    --------
+    >>> order_of_names(["b", "c", "a"])
+    array([2, 0, 1])
+    """
+    return np.argsort(np.asarray(names, dtype=str), kind="stable")
+
+
+def codes_by_appearance(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Integer codes and names of the values that occur, in the order in which they do."""
+    codes, names = pd.factorize(np.asarray(column.astype(object)))
+    return codes, [str(name) for name in names]

@@ -1,0 +1,107 @@
+"""Covariates and clusters of a Cox regression: read from the table, made numbers, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SurvivalError, counted
+from .checks import listed, obs_column
+from .outcome import patient_column
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def design_matrix(
+    columns: pd.DataFrame, reference: Mapping[str, str], standardize: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Design ``(n, n_terms)`` of numbers, and a table of its terms with covariate, level and reference."""
+    if unknown := [name for name in reference if name not in columns]:
+        raise SurvivalError(f"reference= names {unknown[0]!r}, but the covariates are {listed(columns)}.")
+    design, terms = {}, []
+    for name, column in columns.items():
+        numeric = pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
+        if numeric and name not in reference:
+            values = column.to_numpy(dtype=np.float64)
+            if not np.isfinite(values).all():
+                raise SurvivalError(f"Covariate {name!r} holds infinite values. Correct them first.")
+            if standardize and not pd.api.types.is_bool_dtype(column.dtype) and values.std() > 0:
+                values = (values - values.mean()) / values.std(ddof=1)
+            design[name] = values
+            terms.append((name, name, "", ""))
+            continue
+        column = column.astype("category").cat.remove_unused_categories()
+        levels = [str(level) for level in column.cat.categories]
+        base = str(reference.get(name, levels[0]))
+        if base not in levels:
+            raise SurvivalError(f"Covariate {name!r} has no level {base!r} (reference=); found {listed(levels)}.")
+        if len(levels) == 1:
+            raise SurvivalError(f"Covariate {name!r} has one level ({levels[0]!r}) in these rows. Leave it out.")
+        for code, level in enumerate(levels):
+            if level != base:
+                design[f"{name}[{level}]"] = (column.cat.codes == code).to_numpy(dtype=np.float64)
+                terms.append((f"{name}[{level}]", name, level, base))
+    table = pd.DataFrame(terms, columns=["term", "covariate", "level", "reference"]).set_index("term")
+    table.index.name = None
+    return pd.DataFrame(design, index=columns.index), table
+
+
+def check_design(design: pd.DataFrame, penalizer: float | None) -> None:
+    """Refuse terms that are constant or, without a penalty, collinear; `penalizer` is None where there is none to pass.
+
+    Raises
+    ------
+    SurvivalError
+        With their names.
+    """
+    spread = design.std().fillna(0.0)  # of one row
+    if (constant := spread.index[spread <= 1e-12]).size:
+        raise SurvivalError(f"Covariates {listed(constant)} are constant in these rows. Leave them out.")
+    if not penalizer and np.linalg.matrix_rank(((design - design.mean()) / spread).to_numpy()) < design.shape[1]:
+        raise SurvivalError(
+            f"The {design.shape[1]} terms {listed(design)} are collinear, so that their coefficients cannot "
+            "be told apart (all fractions of a composition add up to 1). Leave one out"
+            + ("." if penalizer is None else ", or pass a penalizer= above 0, such as 0.1.")
+        )
+
+
+def read_clusters(
+    samples: AnnData, cluster_key: str, patient_key: str | None, time_key: str, event_key: str
+) -> pd.Series:
+    """Column of clusters; a patient in two of them, or with two outcomes, is refused."""
+    clusters = obs_column(samples, cluster_key, "cluster_key", rows="rows", error=SurvivalError, allow_missing=True)
+    patients = patient_column(samples, patient_key)
+    if patients is None:
+        return clusters
+    of_patient = clusters.groupby(patients.astype(str)).nunique()
+    if (of_patient > 1).any():
+        raise SurvivalError(
+            f"{counted(int((of_patient > 1).sum()), 'patient is', 'patients are')} in several clusters of "
+            f"obs[{cluster_key!r}] (cluster_key=), first {listed(of_patient.index[of_patient > 1], 3)} of "
+            f"obs[{patient_key!r}]: their rows are not independent. Pass "
+            f'cluster_key="{patient_key}".'
+        )
+    for key in (time_key, event_key):
+        if key in samples.obs:
+            values = samples.obs[key].groupby(patients.astype(str)).nunique()
+            if (values > 1).any():
+                raise SurvivalError(
+                    f"{counted(int((values > 1).sum()), 'patient has', 'patients have')} more than one value in "
+                    f"obs[{key!r}], first {listed(values.index[values > 1], 3)} of obs[{patient_key!r}]. An outcome "
+                    "belongs to the patient: correct the column; or, where each row has an event of its own (a "
+                    "lesion), pass patient_key=None."
+                )
+    return clusters
+
+
+def check_clusters(clusters: np.ndarray | None, cluster_key: str | None, n_terms: int) -> None:
+    if clusters is not None and clusters.max() + 1 <= n_terms:
+        raise SurvivalError(
+            f"{counted(int(clusters.max()) + 1, 'cluster')} in obs[{cluster_key!r}] (cluster_key=) for "
+            f"{counted(n_terms, 'term')}: robust "
+            f'standard errors need more of them, and hold from some 10 on. Pass strata="{cluster_key}" instead.'
+        )

@@ -1,0 +1,399 @@
+"""Survival outcomes: read from obs, checked once for all survival tools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SpatialfmError, SurvivalError, counted
+from .._fingerprint import digest
+from .._keys import PATIENT_KEY, SAMPLE_KEY
+from .._logging import logger
+from .checks import check_anndata, check_samples, listed, named, obs_column
+from .late_entry import tell_late_entry
+from .patient_names import ask_for_patients, check_spelling, suggestion
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+OnMissing = Literal["raise", "drop"]
+EventValue = str | int | bool | Sequence[str | int] | None
+_AS = "__as__"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Time and event of the ``n`` rows that have them, and any further columns asked for."""
+
+    time: np.ndarray  # (n,) float
+    event: np.ndarray  # (n,) bool
+    columns: pd.DataFrame  # (n, .) further columns
+    n_dropped: int
+    names: pd.Index  # (n,)
+    entry: np.ndarray | None = None  # (n,) float, below time; None: all from the start
+
+
+def read_outcome(
+    samples: AnnData,
+    what: str,
+    *,
+    time_key: str,
+    event_key: str,
+    event_value: EventValue = None,
+    entry_key: str | None = None,
+    patient_key: str | None,
+    on_missing: OnMissing,
+    columns: pd.DataFrame | None = None,
+    known_entry: str = "",
+) -> Outcome:
+    """Times and events of the rows, by rising time, after all refusals.
+
+    Parameters
+    ----------
+    columns
+        Further columns, one row a row of `samples`; a missing value there counts as a missing outcome does.
+    known_entry
+        Column that is known to hold late entries, though the call does not take them.
+
+    Raises
+    ------
+    SurvivalError
+        If a column is absent or incomplete, a time negative, an entry not before it, an event neither 0 nor 1 without
+        `event_value`, a patient in several rows, or if there is no event.
+    """
+    check_anndata(samples, what)
+    if on_missing not in ("raise", "drop"):
+        raise SurvivalError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
+    check_patients(samples, patient_key)
+    if entry_key is None:
+        tell_late_entry(samples, what, time_key, known_entry)
+    common = {"rows": "rows", "error": SurvivalError, "allow_missing": True}
+    time = obs_column(samples, time_key, "time_key", **common)
+    event = obs_column(samples, event_key, "event_key", **common)
+    columns = pd.DataFrame(index=samples.obs.index) if columns is None else columns
+    entry_name = None if entry_key is None else column_as("entry", entry_key)
+    if entry_key is not None:
+        columns = columns.assign(**{entry_name: obs_column(samples, entry_key, "entry_key", **common)})
+    missing = _missing(time, event, columns)
+    if missing.any() and on_missing == "raise":
+        parts = {time_key: time, event_key: event, **columns}
+        absent = [str(key).split(_AS)[-1] for key, column in parts.items() if column.isna().any()]
+        raise SurvivalError(
+            f"{int(missing.sum())} of {len(missing)} rows have no value in {listed(absent)}: "
+            f'{listed(missing.index[missing])}. Fill them, or pass on_missing="drop" to leave these rows out.'
+        )
+    keep = ~missing.to_numpy()
+    if missing.any():
+        logger.info("%s: %d rows left out for missing values: %s.", what, (~keep).sum(), listed(missing.index[~keep]))
+    outcome = Outcome(
+        event_times(time[keep], time_key),
+        events(event[keep], event_key, event_value),
+        columns[keep],
+        int((~keep).sum()),
+        samples.obs_names[keep],
+    )
+    if entry_name is not None:
+        entry = event_times(columns.pop(entry_name)[keep], entry_key, "entry_key")
+        outcome = replace(outcome, columns=columns[keep], entry=_before(entry, outcome, entry_key, time_key))
+    outcome = _in_order(outcome)
+    if not outcome.event.any():
+        raise SurvivalError(
+            f"No event among {counted(int(keep.sum()), 'row')} (obs[{event_key!r}] is "
+            f"{listed(pd.unique(event[keep]), 3)} throughout): there is nothing to estimate. Check that 1, or "
+            "event_value=, stands for the event."
+        )
+    return outcome
+
+
+def _in_order(outcome: Outcome) -> Outcome:
+    """Rows by time, event, entry and name, so that what is drawn at random does not depend on how a table is sorted."""
+    entry = np.zeros(outcome.time.size) if outcome.entry is None else outcome.entry
+    order = np.lexsort((outcome.names.to_numpy(dtype=str), entry, outcome.event, outcome.time))
+    return Outcome(
+        outcome.time[order],
+        outcome.event[order],
+        outcome.columns.iloc[order],
+        outcome.n_dropped,
+        outcome.names[order],
+        None if outcome.entry is None else outcome.entry[order],
+    )
+
+
+def check_patients(
+    samples: AnnData,
+    patient_key: str | None,
+    *,
+    error: type[SpatialfmError] = SurvivalError,
+    unit: str = "the unit of survival analysis",
+) -> None:
+    """Refuse a patient in several rows: their outcomes are one observation, not several. Nothing to check for None."""
+    patients = patient_column(samples, patient_key, error)
+    if patients is None:
+        return
+    repeated = patients[patients.duplicated(keep=False)]
+    if len(repeated):
+        raise error(
+            f"{counted(samples.n_obs, 'row holds', 'rows hold')} {counted(patients.nunique(), 'patient')} "
+            f"(obs[{patient_key!r}]), for example {listed(repeated.astype(str).unique(), 3)} several times. Patients "
+            f"are {unit}: "
+            f'make one row a patient with sfm.tl.composition(cells, ..., patient_key="{patient_key}").'
+        )
+
+
+def patient_column(
+    samples: AnnData, patient_key: str | None, error: type[SpatialfmError] = SurvivalError
+) -> pd.Series | None:
+    """Patient of each row; None where there is no column, which only the usual name may lack.
+
+    Missing names are refused, and so is a sample of two patients.
+    """
+    if patient_key is None or (patient_key == PATIENT_KEY and PATIENT_KEY not in samples.obs):
+        if patient_key is not None:
+            ask_for_patients(samples, patient_key, error)
+        return None
+    if patient_key not in samples.obs:
+        hint = suggestion(samples, patient_key, "patient_key")
+        raise error(
+            f"No column {patient_key!r} in obs (patient_key=); found {listed(samples.obs.columns, 12)}. Pass the "
+            f"column with the patient, or patient_key=None if each row is one.{hint}"
+        )
+    patients = samples.obs[patient_key]
+    if patients.isna().any():
+        raise error(
+            f"{counted(int(patients.isna().sum()), 'row has', 'rows have')} no patient in obs[{patient_key!r}], first "
+            f"{listed(patients.index[patients.isna()], 3)}. Fill the column, or pass patient_key=None if each row is a "
+            "patient."
+        )
+    check_spelling(patients, "patient_key", error)
+    if SAMPLE_KEY in samples.obs:
+        check_samples(samples.obs[SAMPLE_KEY], patients, error)
+    return patients
+
+
+def read_groups(samples: AnnData, group_key: str | None) -> pd.DataFrame | None:
+    """Column ``group`` of strings as an ordered categorical; None for no groups."""
+    if group_key is None:
+        return None
+    column = obs_column(samples, group_key, "group_key", rows="rows", error=SurvivalError, allow_missing=True)
+    if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
+        raise SurvivalError(
+            f"obs[{group_key!r}] has {column.nunique()} different numbers, which are not groups. Pass it to sfm.tl.cox "
+            f'as it is, look for a cut with sfm.tl.cut_point(samples, "{group_key}"), or cut it at values of your own '
+            "with "
+            "pandas.cut."
+        )
+    return pd.DataFrame({"group": named(column, "group_key").cat.as_ordered()})
+
+
+def column_as(role: str, name: str) -> str:
+    """Name under which a column is kept beside others that may be called alike; messages show `name`."""
+    return f"{role}{_AS}{name}"
+
+
+def read_strata(samples: AnnData, strata: Sequence[str]) -> dict[str, pd.Series]:
+    """Columns of obs whose levels are compared only within, under ``column_as("stratum", name)``."""
+    columns = {}
+    for name in strata:
+        column = obs_column(samples, name, "strata", rows="rows", error=SurvivalError, allow_missing=True)
+        if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
+            raise SurvivalError(
+                f"obs[{name!r}] (strata=) has {column.nunique()} different numbers, which are no strata. Cut it at "
+                "values of your own with pandas.cut, or make it a covariate of sfm.tl.cox."
+            )
+        columns[column_as("stratum", name)] = column.astype("category")
+    return columns
+
+
+def stratum_codes(outcome: Outcome) -> np.ndarray | None:
+    """One code ``(n,)`` for each combination of levels of the strata; None for no strata."""
+    names = [name for name in outcome.columns if str(name).startswith(column_as("stratum", ""))]
+    return outcome.columns.groupby(names, observed=True, sort=True).ngroup().to_numpy() if names else None
+
+
+def group_codes(outcome: Outcome, group_key: str, need: int = 1) -> tuple[np.ndarray, list[str]]:
+    """Codes ``(n,)`` and names of the groups that occur; fewer than `need` are refused."""
+    groups = outcome.columns["group"].cat.remove_unused_categories()
+    names = list(groups.cat.categories)
+    if len(names) < need:
+        raise SurvivalError(
+            f"Only one group in obs[{group_key!r}] ({listed(names)}): there is nothing to compare. Pass a column with "
+            "two groups or more."
+        )
+    return groups.cat.codes.to_numpy(), names
+
+
+def outcome_digest(outcome: Outcome, codes: np.ndarray, names: Sequence[str]) -> str:
+    """Hash of the rows that take part, with group, time and event of each: the same for two tools on the same data."""
+    entry = () if outcome.entry is None else (outcome.entry,)
+    return digest(outcome.names, np.array(names, dtype=object)[codes], outcome.time, outcome.event, *entry)
+
+
+def value_column(samples: AnnData, key: str, argument: str, layer: str | None = None) -> pd.Series:
+    """A column of obs, or of X (or a layer) by its name in var, as scanpy's ``sc.get.obs_df`` finds them."""
+    in_obs, in_var = key in samples.obs, key in samples.var_names
+    if in_obs and in_var:
+        raise SurvivalError(
+            f"{key!r} ({argument}=) is a column of obs and a name in var. Rename one: samples.obs.rename(columns=...)."
+        )
+    if in_obs:
+        return samples.obs[key]
+    if in_var:
+        if layer is not None and layer not in samples.layers:
+            raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(samples.layers)}.")
+        return pd.Series(np.asarray(samples.obs_vector(key, layer=layer), dtype=float), index=samples.obs_names)
+    raise SurvivalError(
+        f"No column {key!r} in obs and no such name in var ({argument}=); obs has {listed(samples.obs.columns, 12)}, "
+        f"var has {listed(samples.var_names, 12)}."
+    )
+
+
+def observed_expected(
+    time: np.ndarray, event: np.ndarray, codes: np.ndarray, n_groups: int, entry: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Events of each group, and those expected if all groups had one hazard (the log-rank test's).
+
+    The expected number is the sum, over the rows of a group, of the pooled Nelson-Aalen cumulative hazard at each
+    row's time (less that at its entry).
+    """
+    observed = np.bincount(codes, weights=event, minlength=n_groups)
+    return observed, np.bincount(codes, weights=expected_events(time, event, entry), minlength=n_groups)
+
+
+def expected_events(time: np.ndarray, event: np.ndarray, entry: np.ndarray | None = None) -> np.ndarray:
+    """Pooled Nelson-Aalen cumulative hazard of each row ``(n,)`` from its entry to its time.
+
+    Examples
+    --------
+    The second patient came after the first had the event:
+
+    >>> expected_events(np.array([1.0, 2.0]), np.ones(2, bool), np.array([0.0, 1.5]))
+    array([1., 1.])
+    """
+    times, index = np.unique(time, return_inverse=True)
+    events = np.bincount(index, weights=event, minlength=times.size)
+    leaving = np.bincount(index, minlength=times.size)
+    at_risk = time.size - np.cumsum(leaving) + leaving
+    if entry is not None:
+        at_risk = at_risk - (time.size - np.searchsorted(np.sort(entry), times, side="left"))
+    hazard = np.cumsum(events / at_risk)
+    if entry is None:
+        return hazard[index]
+    return hazard[index] - np.append(0.0, hazard)[np.searchsorted(times, entry, side="right")]
+
+
+def _before(entry: np.ndarray, outcome: Outcome, entry_key: str, time_key: str) -> np.ndarray:
+    late = entry >= outcome.time
+    if late.any():
+        rows = listed(
+            (
+                f"{name} ({a:g}, {b:g})"
+                for name, a, b in zip(outcome.names[late], entry[late], outcome.time[late], strict=True)
+            ),
+            5,
+        )
+        raise SurvivalError(
+            f"{counted(int(late.sum()), 'row')} of obs[{entry_key!r}] (entry_key=) not before obs[{time_key!r}], and "
+            f"so never observed: {rows}. Both count from the same start, as diagnosis: correct the columns, or leave "
+            "these rows out before this call."
+        )
+    return entry
+
+
+def _missing(time: pd.Series, event: pd.Series, columns: pd.DataFrame) -> pd.Series:
+    return time.isna() | event.isna() | columns.isna().any(axis=1)
+
+
+def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.ndarray:
+    """Times from 0 on as floats.
+
+    Raises
+    ------
+    SurvivalError
+        If they are no numbers, negative or infinite.
+    """
+    if pd.api.types.is_timedelta64_dtype(time.dtype):
+        raise SurvivalError(
+            f"obs[{key!r}] ({argument}=) holds durations, not numbers. Say in which unit: "
+            f'samples.obs["{key}"] = samples.obs["{key}"] / pandas.Timedelta(days=1).'
+        )
+    if pd.api.types.is_bool_dtype(time.dtype):
+        raise SurvivalError(
+            f"obs[{key!r}] ({argument}=) holds True and False, not times. Are the columns of time and event swapped?"
+        )
+    if not pd.api.types.is_numeric_dtype(time.dtype):
+        text = time.astype(object)
+        unread = text[pd.to_numeric(text, errors="coerce").isna()]
+        if len(unread) or pd.api.types.is_datetime64_any_dtype(time.dtype):
+            raise SurvivalError(
+                f"obs[{key!r}] ({argument}=) holds {time.dtype} values that are no numbers, in "
+                f"{counted(len(unread) or len(text), 'row')}: "
+                f"{listed(pd.unique(text if unread.empty else unread), 3)}. Write the time from the start of follow-up "
+                "to event or censoring there, as a number."
+            )
+        raise SurvivalError(
+            f"obs[{key!r}] ({argument}=) holds numbers as text. Convert them: "
+            f'samples.obs["{key}"] = pandas.to_numeric(samples.obs["{key}"].astype(object)).'
+        )
+    values = time.to_numpy(dtype=np.float64)
+    bad = ~np.isfinite(values) | (values < 0)
+    if bad.any():
+        rows = listed((f"{name} ({value:g})" for name, value in zip(time.index[bad], values[bad], strict=True)), 5)
+        raise SurvivalError(
+            f"{counted(int(bad.sum()), 'row')} of obs[{key!r}] ({argument}=) with a negative or infinite time: {rows}. "
+            f'Correct them, or leave them out: samples[samples.obs["{key}"].between(0, 1e300)].copy().'
+        )
+    return values
+
+
+def events(event: pd.Series, key: str, event_value: EventValue = None, argument: str = "event_key") -> np.ndarray:
+    """Who had the event ``(n,)``: 1 and True, or `event_value`. What text means is asked, never guessed.
+
+    Raises
+    ------
+    SurvivalError
+        If other values than 0 and 1 are there without `event_value`, or `event_value` is not among them.
+    """
+    values = event.astype(object)
+    if event_value is None:
+        if not values.isin([0, 1]).all():
+            raise SurvivalError(
+                f"obs[{key!r}] ({argument}=) holds {_with_counts(values)}, and only 0, 1, False and True are "
+                "understood. Which value means that the event was seen? Pass event_value=<that value>, or a list of "
+                "them; all other rows count as censored."
+            )
+        return values.astype(float).to_numpy() == 1
+    wanted = _as_list(event_value)
+    text = values.astype(str)
+    seen = np.zeros(len(values), dtype=bool)
+    for value in wanted:
+        # bool before str: str(True) is no spelling of 1, but True == 1
+        mine = (values == value).to_numpy(dtype=bool) | (text == str(value)).to_numpy()
+        if not mine.any():
+            raise SurvivalError(
+                f"event_value={value!r} is no value of obs[{key!r}] ({argument}=), which holds {_with_counts(values)}."
+            )
+        seen |= mine
+    return seen
+
+
+def event_text(event_value: EventValue) -> str:
+    """`event_value` as a record keeps it: JSON text, empty for none."""
+    return "" if event_value is None else json.dumps([str(value) for value in _as_list(event_value)])
+
+
+def _as_list(event_value: EventValue) -> list:
+    if isinstance(event_value, str) or not isinstance(event_value, Iterable):
+        return [event_value]
+    return list(event_value)
+
+
+def _with_counts(values: pd.Series) -> str:
+    counts = values.value_counts()
+    return ", ".join(f"{value!r} ({n})" for value, n in counts.iloc[:8].items()) + (
+        f" and {len(counts) - 8} more values" if len(counts) > 8 else ""
+    )

@@ -1,0 +1,89 @@
+"""The matrix that a tool works on: an embedding, or the table itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._errors import TableError
+from .._logging import logger
+from .._preparation import preparation, prepare
+from .checks import listed
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_FEW = 1000  # rows that are compared first: to sort millions takes longer than to cluster them
+
+
+def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> np.ndarray:
+    """``obsm[use_rep]``, or ``X`` where it says so, as a dense array ``(n, columns)``.
+
+    Raises
+    ------
+    TableError
+        If there is none of that name, it is no table of numbers, or it holds NaN.
+    """
+    if use_rep == "X":
+        values = adata.X
+    elif use_rep in adata.obsm:
+        values = adata.obsm[use_rep]
+    else:
+        raise TableError(f"No {use_rep!r} in obsm ({argument}=); found 'X' and {listed(adata.obsm, 12)}.")
+    if values is None:
+        raise TableError(f"The table has no X ({argument}='X'). Pass a key of obsm: {listed(adata.obsm, 12)}.")
+    if hasattr(values, "compute"):
+        logger.info("%s: %.1f GB are brought into memory", use_rep, values.nbytes / 1e9)
+        values = values.compute()
+    values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2 or not values.shape[1]:
+        raise TableError(f"{use_rep!r} ({argument}=) has the shape {values.shape}, not one row of numbers a cell.")
+    if values.dtype not in (np.float32, np.float64):
+        values = _as_numbers(values, use_rep, argument)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise TableError(
+            f"{int(bad.sum())} of {len(values)} rows of {use_rep!r} hold NaN or infinite values, first "
+            f"{listed(adata.obs_names[bad], 3)}. Markers that a sample was not stained for are NaN in X: leave them or "
+            "the sample out."
+        )
+    return values
+
+
+def _as_numbers(values: np.ndarray, use_rep: str, argument: str) -> np.ndarray:
+    if values.dtype.kind in "biuf":
+        return values.astype(np.float32)
+    try:
+        if values.dtype.kind != "O":  # text that looks like numbers, dates and complex numbers are none
+            raise TypeError
+        return values.astype(np.float32)
+    except (TypeError, ValueError):
+        raise TableError(f"{use_rep!r} ({argument}=) holds {values.dtype}, not numbers.") from None
+
+
+def n_different(values: np.ndarray, enough: int) -> int:
+    """Number of different rows; of many, where the first show `enough`, only how many those are.
+
+    Examples
+    --------
+    >>> n_different(np.array([[0, 1], [0, 1], [1, 0]]), 3)
+    2
+    """
+    first = len(np.unique(values[: max(_FEW, enough)], axis=0))
+    return first if first >= enough else len(np.unique(values, axis=0))
+
+
+def prepared(adata: AnnData, use_rep: str) -> tuple[np.ndarray, str]:
+    """The same for tools that take distances: columns on one scale where they need it, and what was done."""
+    how = preparation(adata, use_rep)
+    return prepare(representation(adata, use_rep), how), how
+
+
+def each_representation(adata: AnnData, use_rep: str | list[str]) -> dict[str, np.ndarray]:
+    """Several of them, by name, in the order given."""
+    names = [use_rep] if isinstance(use_rep, str) else list(dict.fromkeys(use_rep))
+    if not names:
+        raise TableError("use_rep= is empty. Pass a key of obsm, or several.")
+    return {name: representation(adata, name) for name in names}

@@ -1,0 +1,275 @@
+"""Columns that an outcome, or the tested thing itself, has made: refused, or named in the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SpatialfmError, SurvivalError, TableError, counted, warn
+from .._keys import PATIENT_KEY
+from .._origin import MOST_ROWS, Origin, keep, known, name_hashes, numbers_of, patient_names, remember
+from .._origin_match import MOST_SPLIT, Known, recognise, rows_of
+from .._origin_mixed import calculated, divided, splits_of
+from .patient_names import like_patients
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+OnSelected = Literal["raise", "mark"]
+
+MOST_EXEMPT = 200  # features that are kept beside a risk which they may be in order with
+
+WHOLE = {
+    "stratify": "sfm.tl.stratify(..., n_permutations=1000) permutes outcomes and makes the groups anew each time",
+    "cut_point": "the p_value of sfm.tl.cut_point is corrected for the choice of the cut",
+    "discover_signatures": "the nested score of sfm.tl.discover_signatures(..., nested=True, n_permutations=1000) is",
+    "coxnet": "sfm.tl.coxnet(..., n_permutations=1000) repeats all of it with outcomes shuffled",
+    "survival_forest": "sfm.tl.survival_forest(..., n_permutations=1000) repeats all of it with outcomes shuffled",
+    "classify_samples": "sfm.tl.classify_samples(..., n_permutations=1000) repeats all of it with labels shuffled",
+    "few_shot_samples": "sfm.tl.few_shot_samples(..., n_permutations=1000) repeats all of it with labels shuffled",
+    "mil": "sfm.tl.mil(..., n_permutations=100) repeats all of it with outcomes shuffled",
+}
+
+
+WRITES = {  # names that columns have by default, and who writes them
+    "risk_group": "stratify",
+    "signature_score": "score_signatures",
+    "coxnet": "coxnet",
+    "survival_forest": "survival_forest",
+}
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What a record says of the columns that a result rests on."""
+
+    text: str  # empty, or who made which of them
+    optimistic: bool  # whether it was the outcome of these same patients
+
+
+def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[Known]]:
+    """What each column (by its place, ``"obs:<name>"``) is known to be made of."""
+    references = known(table)
+    if not references:
+        return {}
+    ids = [name_hashes(table.obs[key]) for key in (PATIENT_KEY, *like_patients(table.obs)) if key in table.obs]
+    rows, several = rows_of(table.obs_names, ids), table.n_obs <= MOST_SPLIT
+    if several:
+        made = calculated(columns_of(table, table.obs) | dict(columns), rows, references)
+        keep(made)
+        references = [*references, *made]
+        rows = replace(rows, splits=splits_of(table.obs, rows, references))
+    found = {place: recognise(values, rows, references, place) for place, values in columns.items()}
+    if several:
+        found |= {place: divided(columns[place], rows, references) for place, some in found.items() if not some}
+    return {place: some for place, some in found.items() if some}
+
+
+def columns_of(table: AnnData, keys: Iterable[str | None], layer: str | None = None) -> dict[str, pd.Series]:
+    """Columns of ``obs`` or names in ``var``, by their places; what is not there is left to others to refuse."""
+    found = {}
+    for key in dict.fromkeys(key for key in keys if key is not None):
+        if key in table.obs:
+            found[f"obs:{key}"] = table.obs[key]
+        elif key in table.var_names and table.var_names.is_unique:
+            where = f"layers/{layer}" if layer in table.layers else "X"
+            if where == "X" and table.X is None:
+                continue
+            values = table.obs_vector(key, layer=layer if layer in table.layers else None)
+            if np.asarray(values).dtype.kind in "biuf":
+                found[f"{where}:{key}"] = pd.Series(np.asarray(values, float), index=table.obs_names)
+    return found
+
+
+def matrix_of(table: AnnData, use_rep: str | None = "X", layer: str | None = None) -> dict[str, pd.Series]:
+    """Columns of ``X``, a layer, or of ``obsm``, by their places; of cells only tables, which are few columns."""
+    few = table.n_obs <= MOST_ROWS
+    if use_rep == "X":
+        return columns_of(table, table.var_names, layer) if few and table.n_vars <= MOST_EXEMPT else {}
+    frame = None if use_rep is None else table.obsm.get(use_rep)
+    if few and isinstance(frame, np.ndarray) and frame.ndim == 2 and frame.shape[1] <= MOST_EXEMPT:
+        frame = pd.DataFrame(frame, index=table.obs_names).add_prefix("column ")
+    if not isinstance(frame, pd.DataFrame):
+        return {}
+    return {f"obsm/{use_rep}:{name}": frame[name] for name in frame}
+
+
+def hand_on(table: AnnData, made: Iterable[Origin], columns: Iterable[str] = ()) -> None:
+    """Say of a table of patients that ``X``, its layers and columns of ``obs`` are made of what an outcome has made."""
+    made = list(made)
+    if not made:
+        return
+    values = columns_of(table, columns) | matrix_of(table)
+    for layer in table.layers:
+        values |= matrix_of(table, layer=layer)
+    for origin in made:
+        for place, column in values.items():
+            remember(table, origin, column, patients=patient_names(table), place=place)
+
+
+def remember_cases(
+    table: AnnData | None, origin: Origin, cases: pd.DataFrame, columns: Iterable[str], outcome: Iterable[str] = ()
+) -> None:
+    """Keep what a record says of each patient, which users put into ``obs`` by hand; `outcome` is no part of it."""
+    exempt = [numbers_of(cases[name])[0] for name in outcome]
+    for name in columns:
+        place = f"{origin.column}/patients:{name}"
+        remember(table, origin, cases[name], exempt=np.column_stack(exempt) if exempt else None, place=place)
+
+
+def check_selected(
+    table: AnnData,
+    function: str,
+    columns: Mapping[str, pd.Series],
+    on_selected: str | None,
+    *,
+    ordered: bool | Literal["levels"] = False,
+    error: type[SpatialfmError] = SurvivalError,
+) -> Selected:
+    """Refuse columns that an outcome of these patients made, or say so for the record.
+
+    Parameters
+    ----------
+    function
+        Name of the caller.
+    on_selected
+        ``"raise"``, ``"mark"``, or None for a description without a test, which is always only marked.
+    ordered
+        Whether the direction matters as well: groups that were named after the outcome count; with ``"levels"`` where
+        they are three or more, of which the first was chosen to be the lowest.
+
+    Raises
+    ------
+    SpatialfmError
+        With ``"raise"``, naming the column, who made it, and what tests the whole procedure.
+    """
+    if on_selected not in ("raise", "mark", None):
+        raise error(f'on_selected={on_selected!r} is not known. Pass "raise" or "mark".')
+    made, perhaps, external = [], [], []
+    known_places = origins(table, columns)
+    for place, found in known_places.items():
+        for one in found:
+            named = one.origin.how == "order" and (ordered is True or (ordered and columns[place].nunique() > 2))
+            if one.origin.uses_outcome or named:
+                (made if one.sure else perhaps).append((place, one))
+            elif one.origin.how == "elsewhere" and one.sure:
+                external.append((place, one))
+    if not made:
+        unknown = of_unknown_origin(table, [place for place in columns if place not in known_places])
+        _say_doubts(said(perhaps), unknown)
+        return Selected("; ".join(filter(None, [said([*perhaps, *external]), *unknown])), False)
+    text = said(made)
+    if on_selected == "raise":
+        place, one = made[0]
+        rows = "" if one.n == table.n_obs else f" ({counted(one.n, 'row')} of {table.n_obs:,})"
+        raise error(
+            f"{at(place)} was {one.origin}{rows}: sfm.tl.{function} would take it for given, and find what was put "
+            f"in.{_instead(one.origin)} On other patients it can be tested as it is; "
+            'on_selected="mark" goes on all the same, and the result says so.'
+        )
+    if on_selected is None:
+        warn(f"{text}. What is shown is optimistic.")
+    return Selected(text, True)
+
+
+def remember_signatures(table: AnnData | None, made: Origin, cases: pd.DataFrame, outcome: list[str]) -> None:
+    """The same of signatures: shares and ranks of what was chosen, and the prediction that is held out."""
+    remember_cases(table, made, cases, [name for name in cases if name.startswith(("fraction_", "rank_"))])
+    if "nested" in cases:
+        remember_cases(table, replace(made, how="held out"), cases, ["nested"], outcome)
+
+
+def with_doubt(selected: Selected, doubts: list[str]) -> list[str]:
+    """What a result warns of, and that an outcome made what it rests on."""
+    return [*(["optimistic: " + short(selected.text)] if selected.optimistic else []), *doubts]
+
+
+def said(made: Iterable[tuple[str, Known]]) -> str:
+    """One sentence for a record or a figure."""
+    return "; ".join(dict.fromkeys(f"{at(place)}: {'' if one.sure else 'perhaps '}{one.origin}" for place, one in made))
+
+
+def of_unknown_origin(table: AnnData, places: Iterable[str]) -> list[str]:
+    """What to say of columns that are called as this package calls what it writes, without a record of it."""
+    found = []
+    for place in places:
+        name = place.removeprefix("obs:")
+        cut = name.removesuffix("_group")
+        maker = WRITES.get(name) or ("cut_point" if cut != name and cut in {*table.obs, *table.var_names} else None)
+        if maker is not None and place != name and name not in table.uns and "cut_points" not in table.uns:
+            found.append(f"{at(place)}: of unknown origin, called as sfm.tl.{maker} calls what it writes")
+    return found
+
+
+def _say_doubts(perhaps: str, unknown: list[str]) -> None:
+    if perhaps:
+        warn(
+            f"{perhaps}. Too few rows, or too near to what else there is, to tell: if it was, no test that takes it "
+            "for given holds; if it was not, nothing is wrong."
+        )
+    if unknown:
+        warn(
+            f"{'; '.join(unknown)}. No record came with it, as none does with a CSV: if an outcome of these patients "
+            "made it, no test that takes it for given holds. Tables that are kept as .h5ad or .zarr bring the record; "
+            "a column that no outcome made can have another name."
+        )
+
+
+def check_cases(
+    table: AnnData,
+    function: str,
+    use_rep: str | Iterable[str] | None,
+    n_cases: int,
+    on_selected: str,
+    columns: Iterable[str] = (),
+) -> Selected:
+    """The same for what patients are classified by: rows that are patients, or columns of cells."""
+    reps = [use_rep] if isinstance(use_rep, str) else list(use_rep or ())
+    made = columns_of(table, columns)
+    for rep in reps if n_cases == table.n_obs else []:
+        made |= matrix_of(table, rep)
+    return check_selected(table, function, made, on_selected, error=TableError)
+
+
+def told_apart(columns: Iterable[str], classes: list[str]) -> list[str]:
+    """Columns of probabilities; of two classes those of the second, which say all."""
+    return [name for name in columns if len(classes) != 2 or name.endswith(classes[1])]
+
+
+def circular(
+    table: AnnData, columns: Mapping[str, pd.Series], hows: tuple[str, ...] = ("composition", "neighborhood")
+) -> str:
+    """What of the columns was made from the very thing that is compared; empty where nothing was."""
+    found = origins(table, columns)
+    return said((place, one) for place, some in found.items() for one in some if one.origin.how in hows)
+
+
+def inherited(table: AnnData, columns: Mapping[str, pd.Series]) -> list[Origin]:
+    """Origins that use an outcome, of columns from which something else is made."""
+    found = origins(table, columns)
+    return list(dict.fromkeys(one.origin for some in found.values() for one in some if one.origin.outcome))
+
+
+def short(text: str) -> str:
+    """The same for a figure: who made it."""
+    return "" if not text else text.split("; ")[0] + (" and others" if "; " in text else "")
+
+
+def at(place: str) -> str:
+    where, name = place.split(":", 1)
+    if where == "obs":
+        return f"obs[{name!r}]"
+    return (
+        f"{name!r} in var"
+        if where == "X" or where.startswith("layers/")
+        else f"{name!r} in obsm[{where.removeprefix('obsm/')!r}]"
+    )
+
+
+def _instead(origin: Origin) -> str:
+    whole = WHOLE.get(origin.function)
+    return "" if whole is None else f" Its test is one of the whole procedure: {whole}."

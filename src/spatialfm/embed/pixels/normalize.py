@@ -1,0 +1,175 @@
+"""Scale, mean and standard deviation of every marker, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..._errors import PanelError, listed, warn
+from ...pp.units import kinds_of_pixels
+from .reader import SampleReader
+from .statistics import cohort_statistics
+
+if TYPE_CHECKING:
+    from ...models.card import ModelCard
+    from ...models.encoder import MarkerEntry
+
+LOWEST, HIGHEST = 0.5, 25.0  # where the 99th percentile of a marker stands, in standard deviations from the mean
+Statistics = tuple[np.ndarray, np.ndarray, list[str]]  # mean (M,), standard deviation (M,), source of each
+
+
+def intensity_ranges(
+    dtypes: Mapping[str, np.dtype], intensity_max: float | Mapping[str, float] | None
+) -> dict[str, float]:
+    """Pixel value that becomes 1 in each sample: what the user says, else by the type of its pixels.
+
+    Parameters
+    ----------
+    dtypes
+        Pixel type of each sample.
+    intensity_max
+        One value for all samples, or ``{sample: value}``.
+
+    Raises
+    ------
+    PanelError
+        If a value is no positive number, a sample does not exist, or the types of samples that nothing was said of
+        differ, so that the same value would mean different brightness.
+    """
+    given = intensity_max if isinstance(intensity_max, Mapping) else {}
+    if unknown := [name for name in given if name not in dtypes]:
+        raise PanelError(f"intensity_max= names sample {unknown[0]!r}; the samples are {listed(dtypes)}.")
+    if not isinstance(intensity_max, Mapping) and intensity_max is not None:
+        given = dict.fromkeys(dtypes, intensity_max)
+    for value in given.values():
+        if not (np.isfinite(value) and value > 0):
+            raise PanelError(f"intensity_max={value} must be positive.")
+    kinds = kinds_of_pixels(dtypes)
+    unsaid = {kind: left for kind, names in kinds.items() if (left := [name for name in names if name not in given])}
+    if len(kinds) > 1 and unsaid:
+        found = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
+        raise PanelError(
+            f"Images of different pixel types ({found}): the same value may mean different brightness in them, and "
+            "nothing says how they compare. Pass intensity_max={sample: value} with the value of the brightest "
+            "possible pixel of each sample (the same for all if they hold the same counts), or embed them apart with "
+            "samples=."
+        )
+    return {
+        sample: float(given[sample]) if sample in given else default_range(dtype) for sample, dtype in dtypes.items()
+    }
+
+
+def default_range(dtype: np.dtype) -> float:
+    """The range of 8- and 16-bit pixels, 1 for all others."""
+    return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
+
+
+def marker_statistics(
+    card: ModelCard,
+    markers: Sequence[str],
+    entries: Mapping[str, MarkerEntry],
+    readers: Sequence[SampleReader],
+    *,
+    tissue_of: Sequence[SampleReader],
+    normalization: str,
+    intensity_max: float | Mapping[str, float] | None,
+    given: tuple[np.ndarray, np.ndarray] | None,
+) -> Statistics:
+    """Mean and standard deviation of each marker: given by the user, published with the model, or of the cohort.
+
+    Parameters
+    ----------
+    given
+        What the user gave, ``(M,)`` each.
+
+    Raises
+    ------
+    PanelError
+        If statistics are asked for that do not exist, or published ones do not fit the pixels.
+    """
+    n = len(markers)
+    if card.normalization == "none":
+        return np.zeros(n), np.ones(n), ["none"] * n
+    if given is not None:
+        (mean, std), sources = (np.array(part, float) for part in given), ["given"] * n
+        _check_scale(card, markers, mean, std, readers)
+    else:
+        mean, std, sources = _published_or_cohort(
+            card, markers, entries, readers, tissue_of, normalization, intensity_max
+        )
+    flat = [name for name, value in zip(markers, std, strict=True) if not value > 0]
+    if flat:
+        warn(f"Markers with one value in all tissue pixels carry no information: {', '.join(flat)}.")
+        std[~(std > 0)] = 1.0
+    return (np.zeros(n) if card.normalization == "scale" else mean), std, sources
+
+
+def _published_or_cohort(
+    card: ModelCard,
+    markers: Sequence[str],
+    entries: Mapping[str, MarkerEntry],
+    readers: Sequence[SampleReader],
+    tissue_of: Sequence[SampleReader],
+    normalization: str,
+    intensity_max: float | Mapping[str, float] | None,
+) -> Statistics:
+    usable = card.normalization == "marker statistics" and normalization != "cohort"
+    published = np.array([usable and name in entries for name in markers])
+    lacking = [name for name, has in zip(markers, published, strict=True) if not has]
+    if normalization == "published" and lacking:
+        raise PanelError(
+            f"{card.name} has no published statistics for {', '.join(lacking)}. Pass normalization='auto' to compute "
+            "theirs over the tissue of the cohort, or markers= without them; models that know markers by a table take "
+            "marker_metadata=<its path> where they are loaded."
+        )
+    dtypes = {str(reader.image.dtype) for reader in readers} - {"uint8", "uint16"}
+    if published.any() and dtypes and intensity_max is None:
+        raise PanelError(
+            f"Published statistics are for pixels scaled to 0..1, and the range of {sorted(dtypes)[0]} pixels is "
+            "unknown. "
+            "Pass intensity_max=<value of the brightest possible pixel>, or normalization='cohort'."
+        )
+    mean = np.array([entries[name].mean if has else 0.0 for name, has in zip(markers, published, strict=True)])
+    std = np.array([entries[name].std if has else 1.0 for name, has in zip(markers, published, strict=True)])
+    if lacking:
+        of_cohort = cohort_statistics(readers, tissue_of=tissue_of)
+        mean[~published], std[~published] = of_cohort[0][~published], of_cohort[1][~published]
+        if published.any():
+            warn(
+                f"{card.name} has no published statistics for {', '.join(lacking)}: theirs are computed over the "
+                "tissue of "
+                "this cohort."
+            )
+    return mean, std, ["published" if has else "cohort" for has in published]
+
+
+def _check_scale(
+    card: ModelCard, markers: Sequence[str], mean: np.ndarray, std: np.ndarray, readers: Sequence[SampleReader]
+) -> None:
+    """Statistics of raw or of scaled pixels, given to a model that takes the others, are seen by their size."""
+    if card.normalization == "virtues":
+        top = np.max([np.log1p(reader.clip) for reader in readers], axis=0)
+        there = (top > 0) & (std > 0)
+        if not there.any():
+            return
+        place = float(np.median((top[there] - mean[there]) / std[there]))
+        if not LOWEST <= place <= HIGHEST:
+            warn(
+                f"stats= do not seem to be of clipped, log-transformed pixels: the 99th percentile of the median "
+                f"marker lies {place:.3g} standard deviations from its mean, where 1 to 10 are usual. Pass statistics "
+                "of log(1 + pixel) over the tissue."
+            )
+        return
+    whole = [reader for reader in readers if reader.image.dtype in (np.uint8, np.uint16)]
+    if len(whole) < len(readers):
+        return
+    highest = max(np.iinfo(reader.image.dtype).max / reader.intensity_max for reader in whole)
+    above = [f"{name} ({value:g})" for name, value in zip(markers, mean, strict=True) if value > highest]
+    if above:
+        raise PanelError(
+            f"stats= has means that no pixel reaches: {', '.join(above)}. {card.name} takes pixels divided by "
+            f"intensity_max ({whole[0].intensity_max:g}), which are {highest:g} at most. Divide mean and standard "
+            "deviation by it too."
+        )

@@ -1,0 +1,1 @@
+"""The run itself: blocks, workers, what is kept of them, progress."""

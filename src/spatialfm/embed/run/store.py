@@ -1,0 +1,321 @@
+"""Finished blocks on disk, so that a run that was stopped goes on where it was.
+
+A run is known by a fingerprint of everything that decides its numbers. A block is a folder of arrays that is written
+beside and renamed, with a note of its run, its number, and the size and checksum of each array: what the note does not
+hold true of counts as not there, whatever has happened to it, and is encoded again. Nothing here may change the bytes
+of a block.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ... import _disk
+from ..._errors import RunError, counted
+from ..._logging import logger
+
+# Of the numbers that this package computes from given pixels, weights and options. To be raised by whoever changes any
+# of them: blocks, embeddings and statistics of another version are never taken from the cache.
+RECIPE = 5
+
+
+def fingerprint(identity: Mapping[str, object]) -> str:
+    """SHA-256 of what decides the numbers of a run, and of the version of the recipe."""
+    digest = hashlib.sha256(f"recipe {RECIPE}".encode())
+    for key in sorted(identity):
+        digest.update(f"\0{key}\0".encode())
+        digest.update(json.dumps(_canonical(identity[key]), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _canonical(value: object) -> object:
+    """What JSON can hold, without loss: arrays by all their bytes, of which their text would show a few."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {f"{type(key).__name__} {key}": _canonical(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(part) for part in value]
+    if hasattr(value, "detach"):  # a tensor; its own bytes, as numpy knows no bfloat16
+        value = value.detach().cpu()
+        return [str(value.dtype), *_canonical(value.double().numpy())]
+    if isinstance(value, np.ndarray) and value.dtype.kind != "O":
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return [str(value.dtype), list(value.shape), content]
+    if isinstance(value, np.ndarray | np.generic):
+        return _canonical(value.tolist() if isinstance(value, np.ndarray) else value.item())
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    return f"{type(value).__name__} {value}"
+
+
+NOTE = "block.json"
+
+
+class BlockLost(RunError):
+    """A finished block is gone or damaged: it has to be encoded again."""
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written to, before any long work.
+
+    Raises
+    ------
+    RunError
+        With the setting to mend.
+    """
+    probe = Path(folder) / _disk.name_beside()
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> RunError:
+    return RunError(
+        f"Cannot write finished blocks to {folder}: {error.strerror or error}. "
+        "Make room there, or set sfm.settings.cache_dir to a folder that is writable, and repeat the same call."
+    )
+
+
+def clear_finished(folder: Path, run: str) -> None:
+    """Remove what is left of a run whose result is there, where nobody is at it."""
+    _disk.sweep(folder)
+    for path in [Path(folder) / run[:24], *Path(folder).glob(f"{run[:24]}-*")]:
+        if not _disk.holders(path):
+            _disk.discard(path)
+
+
+class BlockStore:
+    """Blocks of one run in a folder of their own.
+
+    Several processes may work on a run at once: each takes the blocks that the others have finished, and the last one
+    removes the folder.
+
+    Parameters
+    ----------
+    folder
+        Folder of all runs.
+    run
+        Fingerprint of the run.
+    resume
+        Whether blocks that are there are kept. If not, and another process is at the same run, this one gets a folder
+        of its own.
+    """
+
+    def __init__(self, folder: Path, run: str, *, resume: bool = True) -> None:
+        self.run, self.path = run[:24], Path(folder) / run[:24]
+        _disk.sweep(folder)
+        self._clear_abandoned()
+        holders = [] if resume else _disk.holders(self.path)
+        if holders:
+            logger.warning(
+                "resume=False, and the same call is at work (%s): this one has a folder of its own. If that process is "
+                "no more, delete %s",
+                holders[0],
+                holders[0].path,
+            )
+            self.path = Path(folder) / f"{self.run}-{uuid.uuid4().hex[:8]}"
+        self.hold = _disk.Hold(self.path)
+        try:
+            self.hold.take()  # before the folder is there, so that nobody takes it for abandoned
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            if not resume or os.path.lexists(self.path) and not self.path.is_dir():
+                _disk.discard(self.path)
+            check_writable(self.path)
+        except BaseException:
+            self.hold.release()
+            raise
+        _disk.sweep(self.path)
+
+    @classmethod
+    def at(cls, path: Path) -> BlockStore:
+        """The store of a run that another process holds; nothing is made or removed."""
+        store = cls.__new__(cls)
+        store.run, store.path, store.hold = Path(path).name[:24], Path(path), None
+        return store
+
+    def _clear_abandoned(self) -> None:
+        """Remove folders that processes have had of their own for this run and that nobody holds any more."""
+        for path in self.path.parent.glob(f"{self.run}-*"):
+            if not _disk.holders(path):
+                _disk.discard(path)
+
+    def others(self) -> list[_disk.Holder]:
+        """Who else is at the same run."""
+        return self.hold.others() if self.hold else []
+
+    def _folder(self, block: int) -> Path:
+        return self.path / f"block_{block:06d}"
+
+    def has(self, block: int) -> bool:
+        """Whether a block of this run is there, with all its arrays in their full size."""
+        return self._note(block) is not None
+
+    def is_sound(self, block: int) -> bool:
+        """Whether it is there, and every byte is as it was written."""
+        arrays = self._note(block)
+        if arrays is None:
+            return False
+        try:
+            return all(_crc(self._folder(block) / name) == part["crc32"] for name, part in arrays.items())
+        except (OSError, KeyError, TypeError):
+            return False
+
+    def unfinished(self, n_blocks: int) -> list[int]:
+        """Numbers of the blocks that are not there, or not as they were written."""
+        left, damaged = [], 0
+        for block in range(n_blocks):
+            if not self.is_sound(block):
+                left.append(block)
+                damaged += os.path.lexists(self._folder(block))
+                _disk.discard(self._folder(block))
+        if damaged:
+            logger.warning(
+                "%s in %s: not as written by this version, encoded again", counted(damaged, "block"), self.path
+            )
+        return left
+
+    def _note(self, block: int) -> dict[str, dict[str, int]] | None:
+        """Files of a block with size and checksum; None where the block is not there or damaged."""
+        folder = self._folder(block)
+        try:
+            note = json.loads((folder / NOTE).read_bytes())
+            if (note["run"], note["block"]) != (self.run, block) or not note["arrays"]:
+                return None
+            sizes = {name: (folder / name).stat().st_size for name in note["arrays"]}
+            whole = all(sizes[name] == part["bytes"] for name, part in note["arrays"].items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever lies there
+            return None
+        return note["arrays"] if whole else None
+
+    def read(self, block: int, name: str) -> np.ndarray:
+        """One array of a finished block, mapped: only what is touched comes into memory.
+
+        Raises
+        ------
+        BlockLost
+            If it is gone or damaged.
+        """
+        try:
+            return np.load(self._folder(block) / f"{name}.npy", mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise BlockLost(
+                f"Block {block} is gone from {self.path} or damaged ({error}). Repeat the same call: it is encoded "
+                "again, and what else is finished is used."
+            ) from error
+
+    def write(self, block: int, **arrays: np.ndarray) -> None:
+        """Write a block beside, bring it to disk, then rename it.
+
+        Raises
+        ------
+        RunError
+            If it cannot be written.
+        """
+        if self.hold is not None and not (self.hold.path.exists() and self.path.is_dir()):
+            self.come_back()
+        try:
+            try:
+                self._write_beside(block, arrays)
+            except FileNotFoundError:  # the folder was removed in this instant
+                if self.hold is None:
+                    raise
+                self.come_back()
+                self._write_beside(block, arrays)
+        except OSError as error:
+            if not self.has(block):
+                raise RunError(
+                    f"Cannot write block {block} to {self.path}: {error.strerror or error}. What is finished is kept: "
+                    "make room and repeat the same call."
+                ) from error
+
+    def _write_beside(self, block: int, arrays: dict[str, np.ndarray]) -> None:
+        if not self.path.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        note = {}
+        # the worker of a block that was given out twice may have come first
+        with _disk.written_beside(self._folder(block), unless=lambda: self.is_sound(block)) as partial:
+            partial.mkdir()
+            for name, values in arrays.items():
+                note[f"{name}.npy"] = _save(partial / f"{name}.npy", np.ascontiguousarray(values))
+            text = json.dumps({"run": self.run, "block": block, "arrays": note})
+            _write(partial / NOTE, [text.encode()])
+
+    def come_back(self) -> None:
+        """Make the folder, and say again who is at it, where somebody removed them."""
+        if not self.path.is_dir():
+            logger.warning("%s was removed while the run goes on: what it held is encoded again", self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.hold.take()
+        except OSError:  # the write itself says what is wrong
+            return
+
+    def remove(self) -> None:
+        """Forget the run, unless another process is at it."""
+        if self.hold is not None:
+            self.hold.release()
+        if others := self.others():
+            logger.warning(
+                "the blocks in %s are left to %s, which is at the same call. If that process is no more, delete the "
+                "folder",
+                self.path,
+                others[0],
+            )
+            return
+        _disk.discard(self.path)
+
+    def __enter__(self) -> BlockStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Hold the folder no longer; what is finished is left to the next call."""
+        if self.hold is not None:
+            self.hold.release()
+
+
+def _save(path: Path, values: np.ndarray) -> dict[str, int]:
+    """Write an array and bring it to disk; its size and checksum in the file."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(values))
+    return _write(path, [header.getvalue(), values.data.cast("B") if values.size else b""])
+
+
+def _write(path: Path, parts: list[bytes | memoryview]) -> dict[str, int]:
+    size = crc = 0
+    # not np.save: it writes through C's buffers, and what a full disk does not take there is lost without an error
+    with path.open("wb") as file:
+        for part in parts:
+            file.write(part)
+            size, crc = size + len(part), zlib.crc32(part, crc)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": size, "crc32": crc}
+
+
+def _crc(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        for part in _pieces(file):
+            crc = zlib.crc32(part, crc)
+    return crc
+
+
+def _pieces(file: object) -> Iterator[bytes]:
+    while part := file.read(2**22):
+        yield part

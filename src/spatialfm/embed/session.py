@@ -1,0 +1,292 @@
+"""What the functions that embed have in common: the encoder meant, the run, the last steps on the rows, the record."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import ModelError, TableError
+from .._keys import REGION_KEY, SAMPLE_KEY, UNS, obsm_key
+from .._logging import logger
+from .._public import meant
+from .._settings import settings
+from .._storable import COLUMNS, check_new_key
+from ..pp.sample_columns import add_sample_columns
+
+if TYPE_CHECKING:
+    import torch
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+    from ..models.encoder import Encoder
+    from .plan import Plan
+    from .result.finish import Result
+
+Basis = Mapping[str, np.ndarray]
+N_TRIES = 3  # where finished blocks are taken away while the run goes on
+
+
+def load_encoder(
+    model: str | Encoder | None, weights: str | None, options: Mapping[str, object], caller: Callable
+) -> Encoder:
+    """The encoder that is meant: by name, as it is, or the default, which says so.
+
+    Raises
+    ------
+    TypeError
+        If an option is neither an argument of the public function `caller` nor an option of the model.
+    TableError
+        If weights or options come with an encoder that is loaded already.
+    """
+    from ..models import load
+    from ..models.registry import options_of
+
+    if model is None:
+        model = "classical"
+        logger.info(
+            "no model named: using 'classical' (intensities, shape and texture; no weights). For a foundation model "
+            "pass model='kronos' with weights=<file> or a hub account with access; see sfm.models.list_models()"
+        )
+    own = options_of(model) if isinstance(model, str) else ()
+    for name in options:
+        if name not in own and (close := meant(name, [*caller.arguments, *own])).startswith("Did"):
+            raise TypeError(f"{caller.__name__}() has no argument {name!r}. {close}")
+    if isinstance(model, str):
+        return load(model, weights=weights, **options)
+    if weights is not None or options:
+        raise TableError("weights= and model options belong to sfm.models.load(...) when a loaded encoder is passed.")
+    return model
+
+
+def check_embedding_key(key: str | None) -> None:
+    """Refuse, before any work, keys that no store takes, or under which something of another embedding is kept."""
+    check_new_key(key)
+    for ending, what in (("_basis", "the basis"), (COLUMNS, "the names of the columns")):
+        if key is not None and key.endswith(ending):
+            raise TableError(
+                f"key_added={key!r} is where {what} of {key.removesuffix(ending)!r} would be kept. Pass another name."
+            )
+
+
+def check_run(dtype: str, device: str | Sequence[str] | None, client: object, reduce: str | None) -> list[torch.device]:
+    """Devices to run on, here or (``[cpu]``) until workers take over; every refusal that needs no image."""
+    from ..models.encoder import resolve_device
+    from .run.distributed import check_client
+    from .run.store import check_writable
+
+    if dtype not in ("float32", "float16", "bfloat16"):
+        raise TableError(f"dtype={dtype!r} is none of 'float32', 'float16', 'bfloat16'.")
+    if reduce not in (None, "pca"):
+        raise TableError(f"reduce={reduce!r} is neither 'pca' nor None.")
+    folder = settings.cache_dir / "runs"
+    check_writable(folder)
+    if client is not None:
+        if not (device is None or isinstance(device, str)):
+            raise ModelError("device= is one device of each worker when client= is given. Pass a name such as 'cuda'.")
+        check_client(client, folder)
+        return [resolve_device("cpu")]
+    names = [device] if device is None or isinstance(device, str) else list(device)
+    if not names:
+        raise ModelError(
+            "device= is an empty list. Pass 'auto', 'cpu', 'cuda', or a list such as ['cuda:0', 'cuda:1']."
+        )
+    return [resolve_device(name) for name in names]
+
+
+def choose_components(
+    encoder: Encoder, reduce: str | None, n_components: int | None, basis: object, n_rows: int, what: str
+) -> int | None:
+    """Principal components to keep, if any: those asked for, those of the model's recipe, or 50."""
+    n_components = n_components or encoder.options.get("n_components") or (50 if reduce else None)
+    if basis is None and n_components and n_components > n_rows:
+        raise ModelError(f"n_components={n_components}, but there are only {n_rows} {what}. Pass fewer.")
+    return n_components
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    devices: Sequence[torch.device],
+    device: str | None,
+    client: object,
+    batch_size: int | None,
+    n_components: int | None,
+    basis: Basis | Mapping[str, Basis] | None,
+    dtype: str,
+    resume: bool,
+) -> tuple[dict[str, Result], float]:
+    """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
+    from .plan import check_reduction
+    from .result.finish import call_of, finish_rows, finished, remove_finished
+    from .run.engine import choose_batch_size, run
+    from .run.store import BlockLost, BlockStore, clear_finished
+
+    job, encoder = plan.job, plan.job.encoder
+    bases = _basis_of(job.outputs, basis)
+    check_reduction(plan, n_components, bases)
+    folders = {output: settings.cache_dir / "embeddings" / plan.identity[:24] / output for output in job.outputs}
+    if not resume:
+        for name, folder in folders.items():  # of this call alone: tables in memory may read those of others
+            remove_finished(folder, call_of(n_components, bases[name], dtype))
+    results = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
+    where = ", ".join(map(str, devices)) if client is None else f"{device or settings.device} of each worker"
+    if None not in results.values():
+        clear_finished(settings.cache_dir / "runs", plan.identity)  # of a process that was killed just before it did
+        logger.info("this call was finished before: taking what lies in %s", folders[job.outputs[0]].parent)
+        return _noted(results, device=where), 0.0
+    batch_size = batch_size or choose_batch_size(encoder, len(plan.panel.markers), job.window, settings.batch_memory)
+    if job.compile and client is None:
+        _try_compiled(plan)
+    spread = None
+    if client is not None:
+        from .run.distributed import run_on_client
+
+        def spread(job, blocks, todo, store, done) -> None:
+            run_on_client(client, job, blocks, todo, store, batch_size=batch_size, device=device, done=done)
+
+    finish = partial(
+        finish_rows,
+        standardize=encoder.card.standardize,
+        n_components=n_components,
+        dtype=dtype,
+        in_memory=settings.result_memory,
+        made_by=f"{job.made_by}(sdata, {encoder.card.name!r}, ...)",
+    )
+    jobs = [job, *(job.to(other) for other in devices[1:])]
+    seconds = 0.0
+    with BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume) as store:
+        for left in reversed(range(N_TRIES)):
+            try:
+                seconds += run(jobs, plan.blocks, store, batch_size=batch_size, spread=spread)
+                for output, rows in job.rows(plan.blocks, store).items():
+                    results[output] = finish(rows, basis=bases[output], folder=folders[output])
+                break
+            except BlockLost as error:
+                if not left:
+                    raise
+                logger.warning("%s Trying again now.", error)
+        store.remove()
+    for output, result in results.items():
+        if not isinstance(result.values, np.ndarray):
+            size = result.values.nbytes / 1e9
+            logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, size, folders[output])
+    return _noted(results, device=where), seconds
+
+
+def _noted(results: dict[str, Result], **notes: object) -> dict[str, Result]:
+    for result in results.values():
+        result.notes.update(notes)
+    return results
+
+
+def _basis_of(outputs: Sequence[str], basis: Basis | Mapping[str, Basis] | None) -> dict[str, Basis | None]:
+    if basis is None:
+        return dict.fromkeys(outputs)
+    if "components" in basis:
+        if len(outputs) > 1:
+            raise ModelError(f"basis= is one basis for outputs {list(outputs)}. Pass {{output: basis}}.")
+        return {outputs[0]: basis}
+    if missing := [name for name in outputs if name not in basis]:
+        raise ModelError(f"basis= has none for output {missing[0]!r}. Pass sfm.get.basis(...) of each.")
+    return {name: basis[name] for name in outputs}
+
+
+def _try_compiled(plan: Plan) -> None:
+    """Compile on two empty windows, so that a machine that cannot is found before any work."""
+    import torch
+
+    job = plan.job
+    windows = torch.zeros((2, len(plan.panel.markers), job.window, job.window), device=job.encoder.device)
+    masks = torch.ones((2, job.window, job.window), dtype=torch.bool, device=job.encoder.device)
+    try:
+        with torch.inference_mode():
+            job.encode(windows, masks)
+    except Exception as error:
+        with contextlib.suppress(Exception), torch.inference_mode():
+            torch.compiler.reset()
+        raise ModelError(
+            f"{job.encoder.card.name} cannot be compiled here: {str(error).strip().splitlines()[0]} "
+            "Pass compile=False, or install a C++ compiler."
+        ) from error
+
+
+def output_keys(encoder: Encoder, outputs: Sequence[str], key_added: str | None) -> dict[str, str]:
+    """Key in ``obsm`` of each output: the model's, with the output's name where there are several."""
+    key = key_added or obsm_key(encoder.card.name)
+    return {name: key if len(outputs) == 1 else f"{key}_{name}" for name in outputs}
+
+
+def grid_obs(
+    sdata: SpatialData,
+    samples: np.ndarray,
+    numbers: np.ndarray,
+    coverage: np.ndarray,
+    *,
+    prefix: str,
+    instance_key: str,
+    kind: str,
+) -> pd.DataFrame:
+    """``obs`` of a grid over images, one row a tile or token, with the clinical columns of its sample.
+
+    Parameters
+    ----------
+    samples, numbers, coverage
+        Sample of each row, its number there, and its share of tissue.
+    prefix
+        What stands before the sample in the name of the element that the row annotates.
+    instance_key, kind
+        Column of the numbers; word in the names of the rows.
+    """
+    obs = pd.DataFrame(
+        {
+            REGION_KEY: pd.Categorical([prefix + sample for sample in samples]),
+            instance_key: numbers,
+            SAMPLE_KEY: pd.Categorical(samples),
+            "tissue": coverage,
+        },
+        index=[f"{sample}_{kind}_{number}" for sample, number in zip(samples, numbers, strict=True)],
+    )
+    add_sample_columns(sdata, samples, obs)
+    return obs
+
+
+def write_result(
+    adata: AnnData, key: str, result: Result, values: object, plan: Plan, output: str, **fields: object
+) -> None:
+    """Embedding, record and basis into a table whose rows are those of `values`."""
+    from .result.record import basis_key, write_record
+
+    adata.obsm[key] = values
+    write_record(adata, key, embedding_record(plan, output, **fields | result.notes))
+    if result.basis is not None:
+        adata.uns[UNS][basis_key(key)] = {name: np.asarray(part) for name, part in result.basis.items()}
+
+
+def embedding_record(plan: Plan, output: str, n_columns: int, **extra: object) -> dict[str, str | int | float]:
+    """The record of an embedding; `n_columns` is the width before any reduction."""
+    from .result.record import make_record
+
+    encoder, markers = plan.job.encoder, plan.panel.markers
+    card = encoder.card
+    named = output == "patch" and not extra.get("n_components")
+    fields = {
+        "model": card.name,
+        "family": card.family,
+        "license": card.license,
+        "commercial_use": card.commercial,
+        "weights": encoder.weights.source,
+        "weights_sha256": encoder.weights.sha256,
+        "model_options": dict(encoder.options),
+        "output": output,
+        "embedding_dim": n_columns // (len(markers) if output in ("marker", "attention") else 1),
+        "n_columns": n_columns,
+        "feature_names": encoder.feature_names(markers) if named else None,
+        "standardized": card.standardize,
+        "n_components": None,
+    }
+    return make_record(**fields | plan.notes | extra)

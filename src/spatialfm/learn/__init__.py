@@ -1,0 +1,1 @@
+"""What is fitted on arrays: probes, clusterings, networks for bags of cells, survival learners, nested evaluation."""

@@ -1,0 +1,241 @@
+"""Training on bags of cells: padding, batches, early stopping, and prediction of bags that were held out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .bag_network import GatedAttentionMIL, TransformerMIL, cox_loss
+
+SMALLEST_SD = 1e-6  # of a column that does not vary
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is made and trained."""
+
+    model: str = "attention"
+    n_heads: int = 8
+    hidden: int = 256
+    n_layers: int = 2
+    dropout: float = 0.0
+    learning_rate: float = 1e-4
+    batch_size: int = 16
+    max_epochs: int = 100
+    patience: int = 10
+    max_cells: int = 512
+
+    def network(self, n_features: int, n_outputs: int) -> nn.Module:
+        """A network with fresh weights."""
+        common = {"n_heads": self.n_heads, "hidden": self.hidden, "dropout": self.dropout}
+        if self.model == "attention":
+            return GatedAttentionMIL(n_features, n_outputs, **common)
+        return TransformerMIL(n_features, n_outputs, n_layers=self.n_layers, **common)
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Cells of all bags."""
+
+    values: np.ndarray  # (cells, columns)
+    rows: list[np.ndarray]  # cells of each bag
+
+    def moments(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the columns over the cells of some bags."""
+        n, total = 0, 0.0
+        for bag in chosen:
+            n, total = n + len(self.rows[bag]), total + self.values[self.rows[bag]].sum(axis=0, dtype=np.float64)
+        mean = total / n
+        square = sum(((self.values[self.rows[bag]] - mean) ** 2).sum(axis=0, dtype=np.float64) for bag in chosen)
+        sd = np.sqrt(square / n)
+        return mean.astype(np.float32), np.where(sd > SMALLEST_SD, sd, 1.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ClassTarget:
+    """Classes of the bags, as codes."""
+
+    codes: np.ndarray
+    n_outputs: int
+    weights: np.ndarray | None = None
+
+    def of(self, fit: np.ndarray) -> ClassTarget:
+        """With weights by which the classes of the bags to fit count alike."""
+        counts = np.bincount(self.codes[fit], minlength=self.n_outputs)
+        return replace(self, weights=len(fit) / (self.n_outputs * np.maximum(counts, 1)))
+
+    def loss(self, outputs: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+        """Cross-entropy."""
+        weights = torch.as_tensor(self.weights, dtype=outputs.dtype, device=outputs.device)
+        return F.cross_entropy(outputs, torch.as_tensor(self.codes[chosen], device=outputs.device), weights)
+
+    def predict(self, outputs: torch.Tensor) -> np.ndarray:
+        """Probabilities ``(bags, classes)``."""
+        return outputs.softmax(dim=1).cpu().double().numpy()
+
+
+@dataclass(frozen=True)
+class NumberTarget:
+    """A number of each bag."""
+
+    values: np.ndarray
+    mean: float = 0.0
+    sd: float = 1.0
+    n_outputs = 1
+
+    def of(self, fit: np.ndarray) -> NumberTarget:
+        """Standardised over the bags to fit."""
+        sd = float(self.values[fit].std())
+        return replace(self, mean=float(self.values[fit].mean()), sd=sd if sd > 0 else 1.0)
+
+    def loss(self, outputs: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+        """Mean squared error, in standard deviations."""
+        wanted = torch.as_tensor((self.values[chosen] - self.mean) / self.sd, dtype=outputs.dtype)
+        return F.mse_loss(outputs[:, 0], wanted.to(outputs.device))
+
+    def predict(self, outputs: torch.Tensor) -> np.ndarray:
+        """Numbers ``(bags, 1)``."""
+        return outputs.cpu().double().numpy() * self.sd + self.mean
+
+
+@dataclass(frozen=True)
+class SurvivalTarget:
+    """Time and event of each bag."""
+
+    time: np.ndarray
+    event: np.ndarray
+    n_outputs = 1
+
+    def of(self, fit: np.ndarray) -> SurvivalTarget:
+        """The same: ranks need no scale."""
+        return self
+
+    def loss(self, outputs: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+        """Cox's, over the bags that are looked at together."""
+        time = torch.as_tensor(self.time[chosen], device=outputs.device, dtype=outputs.dtype)
+        return cox_loss(outputs[:, 0], time, torch.as_tensor(self.event[chosen], device=outputs.device))
+
+    def predict(self, outputs: torch.Tensor) -> np.ndarray:
+        """Log hazard ``(bags, 1)``."""
+        return outputs.cpu().double().numpy()
+
+
+Target = ClassTarget | NumberTarget | SurvivalTarget
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network and what it needs to predict."""
+
+    network: nn.Module
+    mean: np.ndarray
+    sd: np.ndarray
+    target: Target
+    n_epochs: int  # that it was trained for; the weights are those of the best of them
+    best_epoch: int
+    loss: float  # of validation
+
+
+def train(
+    bags: Bags, target: Target, fit: np.ndarray, validation: np.ndarray, recipe: Recipe, seed: int, device: torch.device
+) -> Trained:
+    """Train one network until the loss of the validation bags has not fallen for some epochs.
+
+    Parameters
+    ----------
+    fit, validation
+        Bags; columns are standardised by the cells of the former.
+    seed
+        Of weights, batches and the cells drawn from large bags. The state of torch's own generator is put back.
+    """
+    mean, sd = bags.moments(fit)
+    target, rng = target.of(fit), np.random.default_rng(seed)
+    held = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=held):
+        torch.manual_seed(seed)
+        network = recipe.network(bags.values.shape[1], target.n_outputs).to(device)
+        optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+        seen = [
+            pad(bags, part, mean, sd, recipe.max_cells, rng, device) for part in _parts(validation, recipe.batch_size)
+        ]
+        best, best_epoch, state = np.inf, 0, copy.deepcopy(network.state_dict())
+        for epoch in range(1, recipe.max_epochs + 1):
+            network.train()
+            for part in _parts(rng.permutation(fit), recipe.batch_size):
+                x, mask = pad(bags, part, mean, sd, recipe.max_cells, rng, device)
+                optimizer.zero_grad()
+                target.loss(network(x, mask)[0], part).backward()
+                optimizer.step()
+            loss = _loss(network, target, seen, validation)
+            if loss < best:
+                best, best_epoch, state = loss, epoch, copy.deepcopy(network.state_dict())
+            elif epoch - best_epoch >= recipe.patience:
+                break
+        network.load_state_dict(state)
+    return Trained(network.eval(), mean, sd, target, epoch, best_epoch, best)
+
+
+def predict(
+    trained: Trained, bags: Bags, bag: int, recipe: Recipe, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction ``(outputs,)`` for a bag from all its cells, and attention ``(cells,)``; 1 is the mean of the bag.
+
+    A transformer takes large bags in parts of at most ``max_cells``, every cell in one of them; the prediction is then
+    their mean.
+    """
+    rows = bags.rows[bag]
+    n_parts = 1 if trained.network.whole_bags else -(-len(rows) // recipe.max_cells)
+    order = np.random.default_rng(bag).permutation(len(rows)) if n_parts > 1 else np.arange(len(rows))
+    outputs, attention = [], np.empty(len(rows), np.float32)
+    with torch.no_grad():
+        for part in np.array_split(order, n_parts):
+            x = ((bags.values[rows[part]] - trained.mean) / trained.sd).astype(np.float32)
+            x = torch.from_numpy(x)[None].to(device)
+            output, found = trained.network(x, torch.ones(x.shape[:2], dtype=torch.bool, device=device))
+            outputs.append(trained.target.predict(output)[0])
+            attention[part] = found[0].cpu().numpy() * len(part)
+    return np.mean(outputs, axis=0), attention
+
+
+def pad(
+    bags: Bags,
+    chosen: np.ndarray,
+    mean: np.ndarray,
+    sd: np.ndarray,
+    max_cells: int,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standardised cells ``(bags, cells, columns)``, zeros behind the end of a bag, and the mask ``(bags, cells)``."""
+    parts = [_some(bags.rows[bag], max_cells, rng) for bag in chosen]
+    longest = max(len(rows) for rows in parts)
+    x = np.zeros((len(parts), longest, bags.values.shape[1]), np.float32)
+    mask = np.zeros((len(parts), longest), bool)
+    for i, rows in enumerate(parts):
+        x[i, : len(rows)], mask[i, : len(rows)] = (bags.values[rows] - mean) / sd, True
+    return torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device)
+
+
+def _some(rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    return rows if len(rows) <= n else rng.choice(rows, n, replace=False)
+
+
+def _parts(chosen: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(chosen), size):
+        yield chosen[start : start + size]
+
+
+def _loss(
+    network: nn.Module, target: Target, seen: list[tuple[torch.Tensor, torch.Tensor]], validation: np.ndarray
+) -> float:
+    """Of all validation bags together, which Cox's loss needs."""
+    network.eval()
+    with torch.no_grad():
+        outputs = torch.cat([network(x, mask)[0] for x, mask in seen])
+        return float(target.loss(outputs, validation))

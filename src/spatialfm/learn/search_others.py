@@ -1,0 +1,180 @@
+"""Nearest rows of other groups (patients), without comparing all with all.
+
+The graph of the index is asked first. Where it finds too few others, since one group holds most rows or groups lie
+apart, the rows outside of a group are taken from a tree of groups: two least nodes are joined again and again (as in
+Huffman's code), and what is outside of a group is the siblings on its way to the root. A row is in as many nodes as its
+group lies deep, about the logarithm of the number of groups at most, so that graphs of the nodes grow as n log n.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from .search_index import GRAPHS, N_MEASURED, Index, nearest
+
+WIDER = (5, 50)  # times k that the graph of all rows is asked for
+MOST = 0.5  # share of the rows from which the graph of all is not asked: nearly all it would find is of the own group
+FEW = 2_000  # queries, or rows, up to which all are compared
+PAIRS = 10**9  # of rows and queries, up to which comparing takes less time than a graph
+GOOD = 0.95  # recall from which groups are not asked one by one
+N_NEAR, N_MARKS = 2, 32  # groups that are asked one by one, and rows of each by which they are chosen
+N_QUERIES = 5_000  # that are compared with these at once
+N_ASKED = 50_000  # that the graph of all rows is asked at once
+BLOCK = 50_000  # rows that are compared at once where recall is measured
+TIE = 1e-5  # relative difference of distances that is rounding
+
+
+def nearest_of_others(
+    index: Index, values: np.ndarray, own: np.ndarray, of: np.ndarray, k: int, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places ``(queries, k)`` and distances of the nearest rows of other groups; -1 and NaN where there are no more.
+
+    Parameters
+    ----------
+    own, of
+        ``(queries,)``, ``(rows,)``: numbers of groups.
+    order
+        Queries in the order of their names, of which some are drawn to measure recall on.
+    """
+    places, distances = np.full((len(values), k), -1), np.full((len(values), k), np.nan)
+    left = np.arange(len(values))  # queries without k hits so far
+    width_of = np.bincount(of, minlength=max(own.max(initial=0), of.max(initial=0)) + 1) / len(of)
+    for width in WIDER if index.graph is not None else ():
+        asked = left[width_of[own[left]] <= MOST]
+        if not len(asked) or width * k >= len(of):
+            continue
+        done = np.zeros(len(values), bool)
+        for part in np.split(asked, np.arange(N_ASKED, len(asked), N_ASKED)):
+            near, far = nearest(index, values[part], width * k)
+            other = (near >= 0) & (of[near] != own[part, None])
+            first = np.argsort(~other, axis=1, kind="stable")[:, :k]  # hits of others, in their order
+            enough = other.sum(axis=1) >= k
+            places[part[enough]] = np.take_along_axis(near, first, 1)[enough]
+            distances[part[enough]] = np.take_along_axis(far, first, 1)[enough]
+            done[part[enough]] = True
+        left = left[~done[left]]
+    if index.graph is None or len(left) <= FEW:
+        parts = ((np.flatnonzero(of != group), left[own[left] == group]) for group in np.unique(own[left]))
+        _look_up(index, values, parts, places, distances)
+        return places, distances
+    parts = ((rows, left[asked]) for rows, asked in outside(own[left], of))
+    _look_up(index, values, parts, places, distances)
+    if recall_of(index, values, own, of, distances, order[np.isin(order, left)]) < GOOD:
+        # a graph of several groups that lie apart is entered in one of them, and not always in the nearest
+        near = nearest_groups(index.values, values[left], own[left], of)
+        asked = _by_group(near.ravel() + 1, int(of.max()) + 2)[1:]
+        parts = ((np.flatnonzero(of == group), left[found // near.shape[1]]) for group, found in enumerate(asked))
+        _look_up(index, values, parts, places, distances)
+    return places, distances
+
+
+def _look_up(
+    index: Index,
+    values: np.ndarray,
+    parts: Iterable[tuple[np.ndarray, np.ndarray]],
+    places: np.ndarray,
+    distances: np.ndarray,
+) -> None:
+    """Put the nearest of some rows among what some queries have found, for each pair of both."""
+    for rows, asked in parts:
+        if len(rows) and len(asked):
+            found, far = _nearest_of(index, rows, values[asked], min(places.shape[1], len(rows)))
+            places[asked], distances[asked] = _nearer(places[asked], distances[asked], found, far)
+
+
+def outside(own: np.ndarray, of: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of rows and queries, in which each query meets each row of another group once, and none of its own."""
+    n = max(own.max(initial=0), of.max(initial=0)) + 1
+    rows, asked = _by_group(of, n), _by_group(own, n)
+    heap = [(len(rows[i]), i, [i]) for i in range(n) if len(rows[i]) or len(asked[i])]
+    heapq.heapify(heap)
+    number = n
+    while len(heap) > 1:
+        (size, _, one), (other, _, two) = heapq.heappop(heap), heapq.heappop(heap)
+        for here, there in ((one, two), (two, one)):
+            pair = tuple(np.sort(np.concatenate(part)) for part in ([rows[i] for i in here], [asked[i] for i in there]))
+            if len(pair[0]) and len(pair[1]):
+                yield pair
+        heapq.heappush(heap, (size + other, number, one + two))
+        number += 1
+
+
+def nearest_groups(rows: np.ndarray, values: np.ndarray, own: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """The other groups nearest to each query ``(queries, N_NEAR)``, by a few rows of each; -1 where there are fewer."""
+    places = _by_group(of, int(of.max(initial=0)) + 1)
+    groups = np.array([group for group, mine in enumerate(places) if len(mine)])
+    rng = np.random.default_rng(0)
+    marks = [rng.choice(places[group], min(N_MARKS, len(places[group])), replace=False) for group in groups]
+    starts = np.concatenate([[0], np.cumsum([len(one) for one in marks])[:-1]])
+    marks = rows[np.concatenate(marks)]
+    found = np.full((len(values), N_NEAR), -1)
+    n_near = min(N_NEAR, len(groups))
+    for start in range(0, len(values), N_QUERIES):
+        part = slice(start, start + N_QUERIES)
+        squares = np.minimum.reduceat((marks**2).sum(1) - 2 * values[part] @ marks.T, starts, axis=1)
+        squares[own[part, None] == groups] = np.inf
+        first = np.argpartition(squares, n_near - 1, axis=1)[:, :n_near]
+        known = np.isfinite(np.take_along_axis(squares, first, 1))
+        found[part, :n_near] = np.where(known, groups[first], -1)
+    return found
+
+
+def _by_group(groups: np.ndarray, n: int) -> list[np.ndarray]:
+    """Places of each group."""
+    return np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups, minlength=n))[:-1])
+
+
+def _nearest_of(index: Index, rows: np.ndarray, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nearest among some rows of an index: compared where that is quick, else by a graph of theirs."""
+    part = replace(index, values=index.values[rows], names=rows, graph=None, patients=None)
+    if index.graph is not None and min(len(rows), len(values)) > FEW and len(rows) * len(values) > PAIRS:
+        part = replace(part, graph=GRAPHS[index.method](part.values, 0))
+    found, far = nearest(part, values, k)
+    return np.where(found >= 0, rows[found], -1), far
+
+
+def _nearer(
+    places: np.ndarray, distances: np.ndarray, found: np.ndarray, far: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest of what was known and what was found, as many as were asked for."""
+    k = places.shape[1]
+    known = (found[:, :, None] == places[:, None, :]).any(axis=2)
+    found = np.where(known, -1, found)
+    places, distances = np.hstack([places, found]), np.hstack([distances, far])
+    order = np.argsort(np.where(places >= 0, distances, np.inf), axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(places, order, 1), np.take_along_axis(distances, order, 1)
+
+
+def recall_of(
+    index: Index, values: np.ndarray, own: np.ndarray, of: np.ndarray, distances: np.ndarray, order: np.ndarray
+) -> float:
+    """Share of the true nearest rows of other groups that were found, on queries drawn in that order.
+
+    A hit counts where it is no farther than the last of the true ones: rows at the same distance are as good.
+    """
+    some = order[np.sort(np.random.default_rng(0).choice(len(order), min(N_MEASURED, len(order)), replace=False))]
+    queries, k = values[some].astype(float), distances.shape[1]
+    best = np.full((len(some), k), np.inf)
+    for start in range(0, len(of), BLOCK):
+        rows = index.values[start : start + BLOCK].astype(float)
+        squares = (queries**2).sum(1)[:, None] + (rows**2).sum(1) - 2 * queries @ rows.T
+        squares[own[some][:, None] == of[start : start + BLOCK]] = np.inf
+        best = np.partition(np.hstack([best, squares]), k - 1, axis=1)[:, :k]
+    true = np.sqrt(np.maximum(np.sort(best, axis=1), 0))
+    true = true**2 / 2 if index.metric == "cosine" else true
+    known = np.isfinite(true)
+    last = np.where(known, true, 0).max(axis=1, keepdims=True)
+    scale = float(np.abs(queries).max(initial=1.0))
+    hit = distances[some] <= last * (1 + TIE) + TIE * scale
+    return float((hit & known).sum() / max(known.sum(), 1))
+
+
+def as_numbers(own: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers in place of names of groups, which are slow to compare by the million."""
+    codes = pd.factorize(np.concatenate([own, of]))[0]
+    return codes[: len(own)], codes[len(own) :]

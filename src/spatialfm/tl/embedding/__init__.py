@@ -1,0 +1,1 @@
+"""Images to embeddings: one row a cell or a tile, and what the encoder looks at."""

@@ -1,0 +1,308 @@
+"""One embedding a tile: patch-level, without segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..._coordinates import coordinates
+from ..._errors import ElementError, TableError, counted
+from ..._keys import REGION_KEY, SAMPLE_KEY, SPATIAL, TABLE, TILE_KEY, TILES
+from ..._logging import logger
+from ..._public import public
+from ..._settings import settings
+from ...cohort.checks import named
+from ...embed.session import (
+    check_embedding_key,
+    check_run,
+    choose_components,
+    grid_obs,
+    load_encoder,
+    output_keys,
+    run_plan,
+    write_result,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from dask.distributed import Client
+    from geopandas import GeoDataFrame
+    from spatialdata import SpatialData
+
+    from ...embed.windows.grid import Grid
+    from ...models.encoder import Encoder
+    from ...pp.elements import SampleElements
+    from ...pp.tissue import Tissue
+
+
+@public
+def embed_tiles(
+    sdata: SpatialData,
+    model: str | Encoder | None = None,
+    *,
+    size: int | None = None,
+    stride: int | None = None,
+    min_tissue: float = 0.3,
+    weights: str | None = None,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: Sequence[str] | None = None,
+    markers: Sequence[str] | None = None,
+    mapping: Mapping[str, str | None] | None = None,
+    on_unknown: Literal["raise", "keep", "drop"] | None = None,
+    outputs: str | Sequence[str] | None = None,
+    normalization: Literal["auto", "published", "cohort"] = "auto",
+    intensity_max: float | Mapping[str, float] | None = None,
+    tissue: Tissue = "auto",
+    mpp: float | Mapping[str, float] | None = None,
+    resample: bool = True,
+    stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    marker_embeddings: object = None,
+    cluster_key: str | None = None,
+    table_name: str = TILES,
+    cell_table_name: str = TABLE,
+    reduce: Literal["pca"] | None = None,
+    n_components: int | None = None,
+    basis: Mapping[str, object] | None = None,
+    on_nan: Literal["raise", "zero"] = "raise",
+    batch_size: int | None = None,
+    device: str | Sequence[str] | None = None,
+    client: Client | None = None,
+    compile: bool = False,
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    resume: bool = True,
+    key_added: str | None = None,
+    copy: bool = False,
+    **model_options: object,
+) -> AnnData | None:
+    """Embed a grid of square tiles over the tissue of every sample, without any segmentation.
+
+    Both papers work on tiles for tissue clustering, regions and patients: KRONOS with 64 or 256 pixels (Online Methods,
+    *Unsupervised clustering of tissue*), VirTues with 128, tiles with less than 30 % of tissue left out (Methods,
+    *Aggregation*). Tissue is found on each image as for the marker statistics, or told (``tissue=``).
+
+    Parameters
+    ----------
+    sdata
+        Images ``(c, y, x)``.
+    model, weights, markers, mapping, on_unknown, outputs, normalization, intensity_max, tissue, mpp, resample, stats, \
+marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, client, compile, dtype, resume
+        As in `spatialfm.tl.embed_cells`. ``outputs="marker"`` gives one vector a marker, ``"patch"`` one a tile,
+        ``"attention"`` how much each attention head looks at each marker.
+    size
+        Side of a tile in model pixels. Default: the window on the model's card.
+    stride
+        Distance of one tile to the next in model pixels. Default: `size`, without overlap.
+    min_tissue
+        Share of a tile that must be tissue.
+    image, samples
+        Elements and samples to use (default: all).
+    cluster_key
+        Column of the cell table: adds the commonest label among the cells whose centroid lies in the tile, and its
+        share.
+    table_name, cell_table_name
+        Table to write, and table with the cells.
+    key_added
+        Key in ``obsm``; default ``X_<model>``.
+    copy
+        Return the table instead of writing into `sdata`.
+    **model_options
+        Passed to `spatialfm.models.load`.
+
+    Returns
+    -------
+    None, or the table if `copy`. Written into `sdata`:
+
+    ``.shapes["<table_name>_<sample>"]``
+        Squares in the sample's coordinate system (µm where the readers made it).
+    ``[table_name]``
+        One row a tile, annotating them: ``obs`` with `sample`, `patient` and the other columns of ``sdata["samples"]``,
+        `tissue` (share), `n_cells`, `label`, `label_share`; ``obsm["spatial"]`` the centre; ``obsm[key_added]`` and
+        its record in ``uns["spatialfm"][key_added]``.
+
+    Raises
+    ------
+    ElementError, CoordinateError, PixelSizeError, PanelError, ModelError, TableError
+        Before any tile is encoded.
+    RunError
+        If reading, encoding or writing fails on the way; finished blocks are kept.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, random_state=0)
+    >>> sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
+    >>> tiles = sdata["tiles"]
+    >>> tiles.obsm["X_mean_intensity"].shape == (tiles.n_obs, 12)
+    True
+    """
+    from ...embed.inputs import Options, prepare_inputs
+    from ...embed.windows.grid import plan_grid
+    from ...pp.elements import match_elements
+
+    pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
+    cells = _cells(sdata, cell_table_name, cluster_key)
+    if not copy:
+        _check_elements(sdata, table_name, pairs)
+    check_embedding_key(key_added)
+    devices = check_run(dtype, device, client, reduce)
+    encoder = load_encoder(model, weights, model_options, embed_tiles).to(devices[0])
+    options = Options(
+        markers=markers,
+        mapping=mapping,
+        on_unknown=on_unknown,
+        outputs=outputs,
+        normalization=normalization,
+        intensity_max=intensity_max,
+        tissue=tissue,
+        mpp=mpp,
+        resample=resample,
+        stats=stats,
+        marker_embeddings=marker_embeddings,
+        arguments=embed_tiles.arguments,
+        on_nan=on_nan,
+        autocast=dtype == "bfloat16",
+        compile=compile,
+        workers=None if client is None else str(device or settings.device),
+    )
+    inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
+    plan, grid = plan_grid(inputs, size, stride, min_tissue)
+    n_components = choose_components(encoder, reduce, n_components, basis, len(grid.sample), "tiles")
+    results, seconds = run_plan(
+        plan,
+        devices=devices,
+        device=device,
+        client=client,
+        batch_size=batch_size,
+        n_components=n_components,
+        basis=basis,
+        dtype=dtype,
+        resume=resume,
+    )
+    squares = [
+        _squares(sdata, pair, grid, number, plan.job.window * inputs.ratios[number], inputs.ratios[number])
+        for number, pair in enumerate(pairs)
+    ]
+    table = _table(sdata, pairs, grid, squares, cells, cluster_key, table_name)
+    keys = output_keys(encoder, plan.job.outputs, key_added)
+    for output, result in results.items():
+        write_result(
+            table, keys[output], result, result.values, plan, output, dtype=dtype, n_tiles=table.n_obs, seconds=seconds
+        )
+    if not copy:
+        for element in _squares_of(sdata, table_name):
+            del sdata.shapes[element]
+        for pair, shapes in zip(pairs, squares, strict=True):
+            sdata.shapes[f"{table_name}_{pair.sample}"] = shapes
+        sdata.tables[table_name] = table
+    logger.info(f"{', '.join(keys.values())}: {counted(table.n_obs, 'tile')} in {seconds:.1f} s")
+    return table if copy else None
+
+
+def _squares_of(sdata: SpatialData, table_name: str) -> list[str]:
+    """Squares of an earlier call that wrote the same table; other tables have squares of their own."""
+    if table_name not in sdata.tables or TILE_KEY not in sdata.tables[table_name].obs:
+        return []
+    regions = sdata.tables[table_name].obs[REGION_KEY].astype(str).unique()
+    return [name for name in regions if name in sdata.shapes and name.startswith(f"{table_name}_")]
+
+
+def _check_elements(sdata: SpatialData, table_name: str, pairs: Sequence[SampleElements]) -> None:
+    """Refuse names that other elements have, as names are unique in a SpatialData."""
+    names = [f"{table_name}_{pair.sample}" for pair in pairs]
+    for kind in ("images", "labels", "points", "tables"):
+        if taken := [name for name in names if name in getattr(sdata, kind)]:
+            raise ElementError(
+                f"Tiles cannot be written as shapes {taken[0]!r}: sdata.{kind} holds one of that name. Pass another "
+                "table_name=."
+            )
+
+
+def _cells(sdata: SpatialData, table_name: str, cluster_key: str | None) -> AnnData | None:
+    if cluster_key is None:
+        return None
+    if table_name not in sdata.tables:
+        raise TableError(
+            f"No table {table_name!r} to take {cluster_key!r} from (cluster_key=). Make it with sfm.pp.cell_table."
+        )
+    cells = sdata.tables[table_name]
+    if cluster_key not in cells.obs:
+        raise TableError(f"No column {cluster_key!r} in table {table_name!r}; it has {', '.join(map(str, cells.obs))}.")
+    lacking = [f"obs[{SAMPLE_KEY!r}]"] * (SAMPLE_KEY not in cells.obs) + [f"obsm[{SPATIAL!r}]"] * (
+        SPATIAL not in cells.obsm
+    )
+    if lacking:
+        raise TableError(
+            f"Table {table_name!r} has no {' and no '.join(lacking)}: which tile a cell lies in cannot be told. "
+            "sfm.pp.cell_table makes a table that has both; name it with cell_table_name=."
+        )
+    coordinates(cells, finite=False)  # before any tile is encoded
+    return cells
+
+
+def _squares(
+    sdata: SpatialData, pair: SampleElements, grid: Grid, number: int, side: float, ratio: float
+) -> GeoDataFrame:
+    """Tiles of one sample as a shapes element, in the coordinates of its system."""
+    from geopandas import GeoDataFrame
+    from shapely import box
+    from spatialdata.models import ShapesModel
+    from spatialdata.transformations import Identity
+
+    from ...pp.elements import image_to_system
+
+    to_system = image_to_system(sdata, pair)
+    corners = grid.starts[grid.sample == number] * ratio
+    (y0, x0), (y1, x1) = to_system(*corners.T), to_system(*(corners + side).T)
+    frame = GeoDataFrame({"geometry": box(x0, y0, x1, y1)}, index=np.arange(1, len(corners) + 1))
+    return ShapesModel.parse(frame, transformations={pair.coordinate_system: Identity()})
+
+
+def _table(
+    sdata: SpatialData,
+    pairs: Sequence[SampleElements],
+    grid: Grid,
+    squares: Sequence[GeoDataFrame],
+    cells: AnnData | None,
+    cluster_key: str | None,
+    table_name: str,
+) -> AnnData:
+    from anndata import AnnData
+    from spatialdata.models import TableModel
+
+    samples = np.array([pair.sample for pair in pairs])[grid.sample]
+    numbers = np.concatenate([frame.index.to_numpy() for frame in squares])
+    bounds = np.concatenate([frame.bounds.to_numpy() for frame in squares])
+    obs = grid_obs(sdata, samples, numbers, grid.coverage, prefix=f"{table_name}_", instance_key=TILE_KEY, kind="tile")
+    if cells is not None:
+        obs = obs.join(majority_labels(samples, bounds, cells, cluster_key, obs.index))
+    table = AnnData(obs=obs, obsm={SPATIAL: np.stack([bounds[:, [0, 2]].mean(1), bounds[:, [1, 3]].mean(1)], axis=1)})
+    regions = [f"{table_name}_{pair.sample}" for number, pair in enumerate(pairs) if (grid.sample == number).any()]
+    return TableModel.parse(table, region=regions, region_key=REGION_KEY, instance_key=TILE_KEY)
+
+
+def majority_labels(
+    samples: np.ndarray, bounds: np.ndarray, cells: AnnData, cluster_key: str, index: pd.Index
+) -> pd.DataFrame:
+    """Number of cells in each tile, their commonest label and its share.
+
+    A cell lies in every tile that holds its centroid; of labels that are equally common the first category is taken.
+    """
+    labels = named(cells.obs[cluster_key], "cluster_key")
+    codes, names = labels.cat.codes.to_numpy(), labels.cat.categories
+    of_cells, position = cells.obs[SAMPLE_KEY].astype(str).to_numpy(), coordinates(cells, finite=False)
+    counts = np.zeros((len(samples), len(names)), np.int64)
+    for sample in np.unique(samples):
+        mine = np.flatnonzero((of_cells == sample) & (codes >= 0))
+        x, y = position[mine].T
+        for tile in np.flatnonzero(samples == sample):
+            x0, y0, x1, y1 = bounds[tile]
+            inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+            counts[tile] = np.bincount(codes[mine[inside]], minlength=len(names))
+    total = counts.sum(axis=1)
+    best = pd.Categorical.from_codes(np.where(total > 0, counts.argmax(axis=1), -1), names)
+    share = np.divide(counts.max(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
+    return pd.DataFrame({"n_cells": total, "label": best, "label_share": share}, index=index)

@@ -1,0 +1,1 @@
+"""Who lives beside whom: compositions around cells, niches, enrichment, contrasts."""

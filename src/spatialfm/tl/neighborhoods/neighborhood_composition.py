@@ -1,0 +1,206 @@
+"""Which clusters surround each cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..._coordinates import coordinates as coordinates_of
+from ..._errors import TableError, counted, warn
+from ..._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
+from ..._logging import logger
+from ..._public import public
+from ..._storable import write_uns
+from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
+from ...pp.units import coordinate_unit
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy.sparse import spmatrix
+
+
+@public
+def neighborhood_composition(
+    adata: AnnData,
+    cluster_key: str,
+    *,
+    library_key: str | None = None,
+    radius: float | None = None,
+    n_neighbors: int | None = None,
+    include_self: bool = False,
+    spatial_key: str = SPATIAL,
+    key_added: str = "neighborhood_composition",
+    copy: bool = False,
+) -> pd.DataFrame | None:
+    """Fractions of the clusters among the spatial neighbours of each cell.
+
+    Neighbours come from squidpy's graph and never from another library. Clustering the result gives niches
+    (recurrent cellular neighbourhoods; Schuerch et al., Cell 2020, "Neighborhood identification").
+
+    Parameters
+    ----------
+    adata
+        Cell table, one row a cell.
+    cluster_key
+        Column of ``obs`` with the phenotype or cluster of each cell.
+    library_key
+        Column of ``obs`` with the sample. May be left out only where there is one sample.
+    radius
+        Neighbours are the cells within this distance (in the units of ``obsm[spatial_key]``, µm where the readers
+        made it), the distance itself included. Exactly one of `radius` and `n_neighbors` is given.
+    n_neighbors
+        Neighbours are this many nearest cells.
+    include_self
+        Whether a cell counts among its own neighbours.
+    spatial_key
+        Key of ``obsm`` with the coordinates.
+    key_added
+        Key of ``obsm`` and ``uns`` that is written.
+    copy
+        Whether to return the fractions instead of writing them.
+
+    Returns
+    -------
+    None, or with `copy` a table of cells by clusters. Writes ``obsm[key_added]``, float32 ``(n_cells, n_clusters)``,
+    whose rows add up to 1, or to 0 for a cell without neighbours, and ``uns[key_added]`` with ``categories`` (the
+    columns), ``n_without_neighbors`` and ``params``. No graph is written, and one that is there stays as it is.
+
+    Raises
+    ------
+    TableError
+        If a column or the coordinates are missing or incomplete, if neither or both of `radius` and `n_neighbors` are
+        given, if there are several samples but no `library_key`, or if a library has too few cells for `n_neighbors`.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, pandas as pd
+    >>> import spatialfm as sfm
+    >>> cells = ad.AnnData(
+    ...     obs=pd.DataFrame({"type": ["T", "T", "B", "B"]}, index=list("abcd")),
+    ...     obsm={"spatial": np.array([[0.0, 0.0], [8.0, 0.0], [16.0, 0.0], [90.0, 0.0]])},
+    ... )
+    >>> sfm.tl.neighborhood_composition(cells, "type", radius=10, copy=True).round(2)
+         B    T
+    a  0.0  1.0
+    b  0.5  0.5
+    c  0.0  1.0
+    d  0.0  0.0
+    """
+    check_anndata(adata, "neighborhood_composition", key_added)
+    radius, n_neighbors = _check_size(radius, n_neighbors)
+    codes, categories = codes_of(obs_column(adata, cluster_key, "cluster_key"))
+    libraries = _libraries(adata, library_key, n_neighbors)
+    coordinates = coordinates_of(adata, spatial_key)
+    unit = coordinate_unit(adata.uns)
+    if radius is not None and unit == "pixel":
+        warn(f"No pixel size is known for these cells: radius={radius:g} is taken in pixels, not in µm.")
+
+    graph = _spatial_graph(coordinates, libraries, radius, n_neighbors)
+    fractions, alone = neighbor_fractions(graph, codes, len(categories), include_self)
+    if alone.any():
+        warn(
+            f"{int(alone.sum())} of {adata.n_obs} cells have no neighbour; their row of obsm[{key_added!r}] is zero. "
+            "Raise radius=, or pass n_neighbors= instead."
+        )
+    if copy:
+        return pd.DataFrame(fractions, index=adata.obs_names, columns=categories)
+    size = {"radius": radius} if radius is not None else {"n_neighbors": n_neighbors}
+    adata.obsm[key_added] = fractions
+    record = {
+        "categories": np.array(categories, dtype=object),
+        "n_without_neighbors": int(alone.sum()),
+        "params": {
+            "cluster_key": cluster_key,
+            "library_key": library_key or "",
+            "spatial_key": spatial_key,
+            "include_self": include_self,
+            **size,
+        },
+    }
+    write_uns(adata, key_added, record)
+    logger.info("Wrote obsm[%r]: %d cells by %d clusters.", key_added, adata.n_obs, len(categories))
+    return None
+
+
+def neighbor_fractions(
+    graph: spmatrix, codes: np.ndarray, n_categories: int, include_self: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fractions ``(n, k)`` of categories among neighbours, and which of the ``n`` cells have none.
+
+    Parameters
+    ----------
+    graph
+        ``(n, n)``, nonzero where the column is a neighbour of the row.
+    codes
+        ``(n,)`` category of each cell.
+    """
+    from scipy.sparse import csr_matrix
+
+    n = codes.size
+    membership = csr_matrix((np.ones(n), (np.arange(n), codes)), shape=(n, n_categories))
+    counts = ((graph != 0).astype(np.float64) @ membership).toarray()
+    if include_self:
+        counts += membership.toarray()
+    total = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0).astype(np.float32), total[:, 0] == 0
+
+
+def _check_size(radius: float | None, n_neighbors: int | None) -> tuple[float | None, int | None]:
+    if (radius is None) == (n_neighbors is None):
+        raise TableError(
+            f"Pass exactly one of radius= (µm) and n_neighbors=; got radius={radius}, n_neighbors={n_neighbors}."
+        )
+    if radius is not None and not (np.isfinite(radius) and radius > 0):
+        raise TableError(f"radius={radius} is not a distance. Pass a positive number of µm, for example radius=30.")
+    if n_neighbors is not None and (n_neighbors != int(n_neighbors) or n_neighbors < 1):
+        raise TableError(f"n_neighbors={n_neighbors} is not a number of cells. Pass for example n_neighbors=10.")
+    return (None if radius is None else float(radius)), (None if n_neighbors is None else int(n_neighbors))
+
+
+def _libraries(
+    adata: AnnData, library_key: str | None, n_neighbors: int | None, *, takes_radius: bool = True
+) -> pd.Categorical:
+    if library_key is None:
+        for key in (SAMPLE_KEY, REGION_KEY):
+            if key in adata.obs and adata.obs[key].nunique() > 1:
+                raise TableError(
+                    f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and cells of one "
+                    "sample are no "
+                    f'neighbours of another\'s. Pass library_key="{key}".'
+                )
+        codes, names = np.zeros(adata.n_obs, dtype=int), ["all cells"]
+    else:
+        codes, names = codes_by_appearance(obs_column(adata, library_key, "library_key"))
+    sizes = np.bincount(codes, minlength=len(names))
+    if n_neighbors is not None and (small := np.flatnonzero(sizes <= n_neighbors)).size:
+        first, fewest = names[small[0]], int(sizes[small].min())
+        ways = ["pass radius= instead"] if takes_radius else []
+        ways += [f"pass n_neighbors= of at most {fewest - 1}"] if fewest > 1 else []
+        if library_key is not None and small.size < len(names):
+            ways.append(f'leave the library out: adata[adata.obs["{library_key}"].astype(str) != "{first}"].copy()')
+        advice = ", or ".join(ways) or "leave these cells out"
+        raise TableError(
+            f"{small.size} of {len(names)} libraries have too few cells for n_neighbors={n_neighbors}: "
+            f"{listed(f'{names[i]} ({sizes[i]} cells)' for i in small)}. {advice[0].upper()}{advice[1:]}."
+        )
+    return pd.Categorical.from_codes(codes, names)
+
+
+def _spatial_graph(
+    coordinates: np.ndarray, libraries: pd.Categorical, radius: float | None, n_neighbors: int | None
+) -> spmatrix:
+    """Graph of squidpy ``(n, n)``, on a table of its own so that nothing of the user's is overwritten."""
+    import squidpy as sq
+    from anndata import AnnData
+
+    index = pd.RangeIndex(len(coordinates)).astype(str)
+    bare = AnnData(obs=pd.DataFrame({"library": libraries}, index=index), obsm={SPATIAL: coordinates})
+    common = {"spatial_key": SPATIAL, "library_key": "library", "copy": True}
+    if not hasattr(sq.gr, "spatial_neighbors_radius"):  # squidpy before 1.8
+        size = {"radius": radius} if radius is not None else {"n_neighs": n_neighbors}
+        return sq.gr.spatial_neighbors(bare, coord_type="generic", **size, **common)[0]
+    if radius is not None:
+        return sq.gr.spatial_neighbors_radius(bare, radius=radius, **common)[0]
+    return sq.gr.spatial_neighbors_knn(bare, n_neighs=n_neighbors, **common)[0]

@@ -1,0 +1,416 @@
+"""Groups of patients with similar composition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import SurvivalError, TableError, counted, warn
+from ..._keys import PATIENT_KEY
+from ..._logging import logger
+from ..._origin import Origin, patient_names, remember
+from ..._public import public
+from ..._storable import write_uns
+from ...cohort.checks import check_anndata, check_split, listed
+from ...cohort.circular import fractions_of
+from ...cohort.outcome import EventValue, OnMissing, Outcome, column_as, event_text, observed_expected, read_outcome
+from ...cohort.replaced import remove_earlier
+from ...cohort.selected import OnSelected, check_selected, inherited, matrix_of
+from ...cohort.survival_record import MODEL, groups_record
+from ...stats.logrank import LogrankTest
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_ROW = column_as("row", "position")
+Place = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
+
+
+@public
+def stratify(
+    samples: AnnData,
+    n_groups: int = 2,
+    *,
+    layer: str | None = None,
+    merge_into: int | None = None,
+    cross_fit: int | None = None,
+    time_key: str | None = None,
+    event_key: str | None = None,
+    event_value: EventValue = None,
+    entry_key: str | None = None,
+    n_permutations: int = 0,
+    random_state: int = 0,
+    patient_key: str | None = PATIENT_KEY,
+    on_missing: OnMissing = "raise",
+    on_selected: OnSelected = "raise",
+    key_added: str = "risk_group",
+    copy: bool = False,
+) -> pd.Series | None:
+    """Group patients by k-means on their compositions: VirTues' risk groups.
+
+    Without outcome the groups are ``"1"``, ``"2"``, ... from the largest to the smallest. With `time_key` and
+    `event_key` the outcome does one of two things, which must not be confused:
+
+    - It *names* the groups: they are ordered by their ratio of observed to expected events and called ``"low"`` and
+      ``"high"`` (two groups) or ``"risk 1"``, ``"risk 2"``, ... The partition is what it was without outcome, and a
+      log-rank test on it is as valid as any: it does not depend on names. Only that "high" does worse than "low" is
+      true by construction, so neither a one-sided test nor a hazard ratio above 1 is evidence for a direction.
+    - With `merge_into` it *decides* who is together: `n_groups` clusters are merged, in the order of their risk, into
+      fewer groups. This is VirTues' recipe (4 clusters into 2; Methods, "Tissue structure-based risk stratification").
+      Then the log-rank p-value on the same patients is optimistic, and :func:`spatialfm.tl.logrank` refuses it.
+    - With `merge_into` and `cross_fit` patients are spread over that many folds, and those of each fold go to the group
+      of the nearest cluster that was made, ordered and merged without them. No patient's outcome has a say in that
+      patient's group, and curves are not flattered. The p-value of a log-rank test still is: it takes groups as given,
+      while the outcomes of each fold made the groups of the others (Simon et al., Briefings in Bioinformatics 2011); on
+      shuffled outcomes it is below 0.05 some three times too often. `n_permutations` gives one that holds.
+
+    Parameters
+    ----------
+    samples
+        Compositions, one row a patient, as from :func:`spatialfm.tl.composition`.
+    n_groups
+        Number of clusters.
+    layer
+        ``"clr"`` for centred log-ratios, or another layer (default: ``X``, the fractions, as VirTues does).
+    merge_into
+        Number of groups after merging clusters of similar risk; needs the outcome.
+    cross_fit
+        Number of folds; needs `merge_into`.
+    time_key, event_key
+        Columns of ``obs`` with the outcome.
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
+        expected events, by which groups are ordered and merged, count from then on.
+    n_permutations
+        Number of times that outcomes are shuffled between patients and groups are ordered and merged anew, for a
+        p-value that holds whatever the outcome decided; needs the outcome.
+    random_state
+        Seed of k-means, which is started 20 times, of folds and of permutations.
+    patient_key
+        Column of ``obs`` that must not repeat when an outcome is used, where there is one.
+    on_missing
+        What becomes of patients without outcome, where it is used: ``"raise"``, or ``"drop"``: they are grouped all the
+        same, but do not count in the order and the merging of groups.
+    on_selected
+        What becomes of compositions that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on; the record says so.
+    key_added
+        Key of ``obs`` and ``uns`` that is written.
+    copy
+        Whether to return the groups instead of writing them.
+
+    Returns
+    -------
+    None, or with `copy` the groups. Writes ``obs[key_added]``, a categorical (ordered from low to high risk, where the
+    outcome was used), and ``uns[key_added]`` with ``groups`` (``n``, with outcome also ``observed`` and ``expected``
+    events), ``centers`` (mean composition of each group), with `n_permutations` ``test`` (``statistic``, the
+    standardised log-rank statistic of a trend from low to high, positive where high does worse; ``null_mean`` and
+    ``null_sd`` of the permutations; one-sided ``p_value``), ``model``, from which
+    :func:`spatialfm.tl.predict_survival` groups another cohort, and ``params``, where ``uses_outcome`` is a bool and
+    ``outcome_decides`` is ``"nothing"``, ``"order"``, ``"partition"`` or ``"others' partition"`` (cross-fitted).
+
+    Raises
+    ------
+    TableError
+        If there are fewer different compositions than groups, or values are missing.
+    SurvivalError
+        If the outcome cannot be used or is missing, patients would be split, or a group has no patient with outcome.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, pandas as pd
+    >>> import spatialfm as sfm
+    >>> fractions = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.1, 0.9], [0.15, 0.85]])
+    >>> obs = pd.DataFrame({"time": [3, 2, 9, 8, 7], "event": [1, 1, 0, 1, 0]}, index=[f"P{i}" for i in range(5)])
+    >>> patients = ad.AnnData(X=fractions, obs=obs)
+    >>> sfm.tl.stratify(patients, 2, time_key="time", event_key="event")
+    >>> patients.obs["risk_group"].tolist()
+    ['high', 'high', 'low', 'low', 'low']
+    """
+    check_anndata(samples, "stratify", key_added)
+    values = _values(samples, layer)
+    # by value: whoever sorts the table gets the same groups
+    order = np.lexsort((samples.obs_names.to_numpy(dtype=str), *values.T[::-1]))
+    values, at = values[order], np.argsort(order)
+    _check_plan(values, n_groups, merge_into, time_key, event_key)
+    _check_folds(values, n_groups, merge_into, cross_fit)
+    if n_permutations < 0 or (n_permutations and time_key is None):
+        raise SurvivalError(
+            f"n_permutations={n_permutations} needs time_key= and event_key=, and is not negative. Pass both, or 0."
+        )
+    if cross_fit is not None:
+        check_split(samples, patient_key, None, SurvivalError)
+    selected = None
+    if time_key is not None:
+        selected = check_selected(samples, "stratify", matrix_of(samples), on_selected)
+    outcome = None
+    if time_key is not None and event_key is not None:
+        outcome = read_outcome(
+            samples, "stratify (order of the groups)", time_key=time_key, event_key=event_key, event_value=event_value,
+            entry_key=entry_key, patient_key=patient_key, on_missing=on_missing,
+            columns=pd.DataFrame({_ROW: at}, index=samples.obs_names),
+        )  # fmt: skip
+
+    codes = clusters = kmeans_by_size(values, n_groups, random_state)
+    names, decides = [str(i + 1) for i in range(n_groups)], "nothing"
+    test = None
+    if outcome is not None:
+        rows = outcome.columns[_ROW].to_numpy()
+        if cross_fit is None:
+            _events(outcome, codes)  # refuses clusters without follow-up
+        place = _placement(values, codes, rows, n_groups, merge_into or n_groups, cross_fit, random_state)
+        seen = (outcome.time, outcome.event, outcome.entry)
+        codes = place(*seen)
+        if cross_fit is not None:  # elsewhere, all patients here decide
+            elsewhere = _placement(values, clusters, rows, n_groups, merge_into, None, 0)(*seen)
+        if n_permutations:
+            test = _permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state)
+        names, decides = _risk_names(merge_into or n_groups), "order" if merge_into is None else "partition"
+        decides = "others' partition" if cross_fit is not None else decides
+    groups = pd.Series(
+        pd.Categorical.from_codes(codes[at], names, ordered=outcome is not None),
+        index=samples.obs_names,
+        name=key_added,
+    )
+    _explain(decides, groups)
+    for origin in _origins(samples, decides, time_key, event_key):
+        finer = clusters[at] if origin.how == "selected" else None
+        remember(None if copy else samples, origin, groups, patients=patient_names(samples), finer=finer)
+    if copy:
+        return groups
+
+    sizes = np.bincount(codes, minlength=len(names))
+    table = pd.DataFrame({"n": sizes}, index=pd.Index(names, name="group"))
+    if outcome is not None and sizes.all():
+        table["observed"], table["expected"] = _events(outcome, codes)
+    remove_earlier(samples, key_added, groups)
+    samples.obs[key_added] = groups
+    record = {
+        "groups": table,
+        "centers": np.stack(
+            [values[codes == i].mean(axis=0) if n else np.full(values.shape[1], np.nan) for i, n in enumerate(sizes)]
+        ),
+        MODEL: groups_record(
+            values, clusters, codes if cross_fit is None else elsewhere, names, list(samples.var_names)
+        ),
+        "params": {
+            "n_groups": n_groups,
+            "merge_into": merge_into or n_groups,
+            "cross_fit": cross_fit or 0,
+            "layer": layer or "X",
+            "n_permutations": n_permutations,
+            "random_state": random_state,
+            "time_key": time_key or "",
+            "event_key": event_key or "",
+            "event_value": event_text(event_value),
+            "entry_key": entry_key or "",
+            "uses_outcome": outcome is not None,
+            "outcome_decides": decides,
+            "selected": "" if selected is None else selected.text,
+        },
+    }
+    if test is not None:
+        record["test"] = test
+    write_uns(samples, key_added, record)
+    return None
+
+
+def kmeans_by_size(
+    values: np.ndarray, n_groups: int, random_state: int = 0, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Codes ``(n,)`` of k-means clusters, 0 for the largest; of equal ones, the one that appears first goes first."""
+    from sklearn.cluster import KMeans
+
+    codes = KMeans(n_groups, n_init=20, random_state=random_state).fit_predict(values, sample_weight=weights)
+    sizes, first = np.bincount(codes, minlength=n_groups), [np.argmax(codes == i) for i in range(n_groups)]
+    return _relabel(codes, np.lexsort((first, -sizes)))
+
+
+def merge_by_risk(observed: np.ndarray, expected: np.ndarray, n_merged: int) -> np.ndarray:
+    """New code of each cluster: clusters from low to high risk, cut into `n_merged` runs of about equal length."""
+    order = np.argsort(observed / expected, kind="stable")
+    codes = np.empty(len(order), dtype=int)
+    for code, run in enumerate(np.array_split(order, n_merged)):
+        codes[run] = code
+    return codes
+
+
+def _relabel(codes: np.ndarray, order: np.ndarray) -> np.ndarray:
+    rank = np.empty(len(order), dtype=int)
+    rank[order] = np.arange(len(order))
+    return rank[codes]
+
+
+def _values(samples: AnnData, layer: str | None) -> np.ndarray:
+    if layer is not None and layer not in samples.layers:
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(samples.layers)}.")
+    values = samples.X if layer is None else samples.layers[layer]
+    if values is None:
+        raise TableError("samples has no X. Make compositions with sfm.tl.composition(cells, ...).")
+    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise TableError(
+            f"{counted(int(bad.sum()), 'row has', 'rows have')} missing or infinite values in {layer or 'X'}: "
+            f"{listed(samples.obs_names[bad])}. Leave them out before this call."
+        )
+    return values
+
+
+def _check_plan(
+    values: np.ndarray, n_groups: int, merge_into: int | None, time_key: str | None, event_key: str | None
+) -> None:
+    if n_groups < 2:
+        raise TableError(f"n_groups={n_groups} makes no groups. Pass 2 or more.")
+    if (time_key is None) != (event_key is None):
+        raise SurvivalError("Pass both of time_key= and event_key=, or neither.")
+    if merge_into is not None and (time_key is None or not 2 <= merge_into < n_groups):
+        raise SurvivalError(
+            f"merge_into={merge_into} needs time_key= and event_key=, and is at least 2 and less than "
+            f"n_groups={n_groups}."
+        )
+    different = len(np.unique(values, axis=0))
+    if different < n_groups:
+        raise TableError(
+            f"{different} different compositions cannot make {counted(n_groups, 'group')}. Pass a smaller n_groups=, "
+            "or more samples."
+        )
+
+
+def _check_folds(values: np.ndarray, n_groups: int, merge_into: int | None, cross_fit: int | None) -> None:
+    if cross_fit is None:
+        return
+    if merge_into is None:
+        raise SurvivalError(
+            f"cross_fit={cross_fit} without merge_into=: the outcome then only names the groups, and there is "
+            "nothing to "
+            "cross-fit."
+        )
+    if not 2 <= cross_fit <= len(values):
+        raise SurvivalError(
+            f"cross_fit={cross_fit} folds of {counted(len(values), 'patient')}. Pass 2 or more, at most as many."
+        )
+    if len(values) - -(-len(values) // cross_fit) < 2 * n_groups:
+        raise SurvivalError(
+            f"Without a fold, {counted(len(values), 'patient leaves', 'patients leave')} too few for "
+            f"n_groups={n_groups}. Pass more folds or fewer groups."
+        )
+
+
+def _placement(
+    values: np.ndarray,
+    codes: np.ndarray,
+    rows: np.ndarray,
+    n_groups: int,
+    merge_into: int,
+    n_folds: int | None,
+    random_state: int,
+) -> Place:
+    """Function from the outcomes of `rows` to the groups of all patients; clusters are made here, without outcome."""
+    from sklearn.cluster import KMeans
+
+    n = len(values)
+    parts = [(np.full(n, True), codes, np.arange(n), codes)]
+    if n_folds is not None:
+        fold, parts = np.random.default_rng(random_state).permutation(np.arange(n) % n_folds), []
+        for i in range(n_folds):
+            model = KMeans(n_groups, n_init=20, random_state=random_state).fit(values[fold != i])
+            of_train = np.full(n, -1)
+            of_train[fold != i] = model.labels_
+            parts.append((fold != i, of_train, np.flatnonzero(fold == i), model.predict(values[fold == i])))
+
+    def place(time: np.ndarray, event: np.ndarray, entry: np.ndarray | None = None) -> np.ndarray:
+        groups = np.empty(n, int)
+        for train, of_train, held_out, clusters in parts:
+            known = train[rows]
+            since = None if entry is None else entry[known]
+            observed, expected = observed_expected(time[known], event[known], of_train[rows[known]], n_groups, since)
+            # a cluster without follow-up says nothing of its risk: it counts as average
+            ratio = np.divide(observed, expected, out=np.ones(n_groups), where=expected > 0)
+            groups[held_out] = merge_by_risk(ratio, np.ones(n_groups), merge_into)[clusters]
+        return groups
+
+    return place
+
+
+def _permutation_test(
+    place: Place,
+    codes: np.ndarray,
+    rows: np.ndarray,
+    outcome: Outcome,
+    n_permutations: int,
+    random_state: int,
+) -> dict[str, float]:
+    """Trend over the groups against that of the same procedure with shuffled outcomes."""
+    rng, null = np.random.default_rng((random_state, 1)), np.empty(n_permutations)
+    observed = trend_z(outcome.time, outcome.event, codes, outcome.entry)
+    for i in range(n_permutations):
+        order = rng.permutation(len(rows))
+        time, event = outcome.time[order], outcome.event[order]
+        entry = None if outcome.entry is None else outcome.entry[order]
+        null[i] = trend_z(time, event, place(time, event, entry)[rows], entry)
+    p_value = float((1 + (null >= observed - 1e-12).sum()) / (1 + n_permutations))
+    return {"statistic": observed, "p_value": p_value, "null_mean": float(null.mean()), "null_sd": float(null.std())}
+
+
+def trend_z(time: np.ndarray, event: np.ndarray, codes: np.ndarray, entry: np.ndarray | None = None) -> float:
+    """Standardised log-rank statistic of a trend over groups 0, 1, ...; 0 where nothing can be compared."""
+    parts = LogrankTest(time, event, None, entry).parts(codes)
+    score = np.arange(len(parts.observed))
+    variance = score @ parts.covariance @ score
+    return float(score @ (parts.observed - parts.expected) / np.sqrt(variance)) if variance > 1e-12 else 0.0
+
+
+def _events(outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Observed and expected events of each group, of the patients that have an outcome."""
+    n_groups = int(codes.max()) + 1
+    with_outcome = codes[outcome.columns[_ROW]]
+    observed, expected = observed_expected(outcome.time, outcome.event, with_outcome, n_groups, outcome.entry)
+    if (empty := np.flatnonzero(expected == 0)).size:
+        raise SurvivalError(
+            f"{empty.size} of {n_groups} groups have no follow-up that reaches an event, so that they cannot be "
+            "ordered by risk. Pass a smaller n_groups=, or no time_key= and event_key=."
+        )
+    return observed.astype(int), expected
+
+
+def _origins(samples: AnnData, decides: str, time_key: str | None, event_key: str | None) -> list[Origin]:
+    """What the groups were made of."""
+    found = [Origin("stratify", "composition", of=fractions_of(samples))]
+    how = {"order": "order", "partition": "selected", "others' partition": "held out"}.get(decides)
+    if how is not None:
+        found.append(Origin("stratify", how, (str(time_key), str(event_key))))
+    return found + inherited(samples, matrix_of(samples))
+
+
+def _risk_names(n: int) -> list[str]:
+    return ["low", "high"] if n == 2 else [f"risk {i + 1}" for i in range(n)]
+
+
+def _explain(decides: str, groups: pd.Series) -> None:
+    sizes = ", ".join(f"{name}: {count}" for name, count in groups.value_counts(sort=False).items())
+    logger.info("Groups by composition: %s.", sizes)
+    if decides == "order":
+        logger.info(
+            "The outcome named the groups but did not make them: a log-rank test on %r is valid as it is; the "
+            "direction (%r does worse) holds by construction and is no finding.",
+            groups.name,
+            groups.cat.categories[-1],
+        )
+    elif decides == "others' partition":
+        logger.info(
+            "No patient's outcome decided on that patient's group %r. A log-rank test takes groups as given, which "
+            "these are not: its p-value is too small. Pass n_permutations= for one that holds.",
+            groups.name,
+        )
+    elif decides == "partition":
+        warn(
+            f"The outcome decided which clusters were merged into {groups.name!r}: the log-rank p-value on these same "
+            "patients is optimistic. Report it as such, pass cross_fit= and n_permutations=, or test on others."
+        )

@@ -1,0 +1,332 @@
+"""How well a simple classifier reads labels from embeddings, on cells that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ..._coordinates import coordinates
+from ..._errors import TableError, counted, warn
+from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
+from ..._logging import logger
+from ..._preparation import BY_TRAINING
+from ..._progress import progress_bar
+from ..._public import public
+from ..._storable import write_uns
+from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.patient_names import check_spelling, like_patients
+from ...cohort.representation import each_representation
+from ...learn.probe import away_from, check_head, draw_per_class, fit_probe, quadrants
+from ...metrics import classification
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+SCORES = ["f1", "recall", "average_precision", "auroc"]
+
+
+@public
+def evaluate_annotation(
+    adata: AnnData,
+    label_key: str,
+    *,
+    use_rep: str | Sequence[str],
+    group_key: str = PATIENT_KEY,
+    n_folds: int = 4,
+    n_repeats: int = 1,
+    n_train: int | Sequence[int] | None = None,
+    head: Literal["linear", "forest", "knn"] = "linear",
+    C: float | Literal["search"] = "search",
+    n_trials: int = 25,
+    published: bool = False,
+    min_cells: int = 10,
+    dominance: tuple[str, float] | None = None,
+    margin: float = 16.0,
+    library_key: str = SAMPLE_KEY,
+    spatial_key: str = SPATIAL,
+    random_state: int = 0,
+    key_added: str = "annotation",
+) -> pd.DataFrame:
+    """Score the annotation of cells by cross-validation over patients, images, or quadrants of images.
+
+    KRONOS's protocol (Online Methods, *Evaluation*, *Few-shot cell phenotyping*): 4 folds, of which one is the test
+    set; a fifth of the rest tunes the penalty; optionally 100, 200, 500 or 1,000 training cells a class. In three
+    things it is ours unless `published` is set, as `spatialfm.tl.annotate` does it: classes weigh alike, C = 1 is among
+    the trials, and the tuned classifier is fitted again on all training cells. Columns are standardised either way,
+    which the paper does not say.
+
+    What an embedding was made with (statistics, components) has seen the cells of all folds.
+
+    Parameters
+    ----------
+    adata
+        Cells; those without label are left out.
+    label_key
+        Column of ``obs`` with the labels.
+    use_rep
+        Key of ``obsm`` or ``"X"``, or several, which are scored on the same folds.
+    group_key
+        Column of ``obs`` whose values stay on one side of a split: patients or images. ``"quadrant"``: the quadrants of
+        every image take turns, for a single annotated image; say so when you report it, as it is no new patient.
+    n_folds
+        Folds.
+    n_repeats
+        Partitions into folds (published: one); scores are means over them, their spread is in the intervals.
+    n_train
+        Training cells a class (drawn anew in each fold), or several numbers; default all.
+    head, C, n_trials
+        As in `spatialfm.tl.annotate`.
+    published
+        Classes weigh as they occur, C is chosen by the trials alone, and the classifier that was fitted without the
+        tuning cells is the one that is scored.
+    min_cells
+        Classes with fewer labelled cells are left out, and named.
+    dominance
+        Tiles only: column of ``obs`` and least value, such as ``("pixel_label_share", 0.6)``: tiles whose label is
+        less dominant are left out of training and test (KRONOS, *Patch-level segmentation-free phenotyping*).
+    margin
+        Quadrants only: training cells closer to a test cell are left out, in the units of ``obsm[spatial_key]`` (µm).
+        The default is half a window of KRONOS.
+    library_key, spatial_key
+        Quadrants only: image of each cell, and where it lies.
+    random_state
+        Seed of folds and classifiers.
+    key_added
+        Key of ``uns``.
+
+    Returns
+    -------
+    One row an embedding, training size and score (means over classes; ``recall`` is the balanced accuracy) with
+    ``mean``, ``sd`` (over folds, the published error) and ``low`` and ``high``, a 95 % interval for other patients
+    (Student's t, with the variance that folds have which share training cells: 1 / K + 1 / (K - 1), Nadeau and Bengio,
+    2003). Written into ``uns[key_added]``: ``folds`` (every score of every class and fold), ``summary``,
+    ``differences`` (between embeddings, paired by fold, with interval and p-value of a paired t-test with the same
+    variance) and ``params``. With ``group_key="quadrant"`` they are of other parts of the same images.
+
+    Raises
+    ------
+    TableError
+        If there are fewer groups than folds, or fewer than two classes are left.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=60, random_state=0)
+    >>> scores = sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)
+    >>> scores.query("score == 'recall'")[["use_rep", "n_folds"]].values.tolist()
+    [['X_latent', 4]]
+    """
+    check_anndata(adata, "evaluate_annotation", key_added)
+    check_head(head, C)
+    labels = obs_column(adata, label_key, "label_key", allow_missing=True)
+    pure = np.ones(adata.n_obs, bool)
+    if dominance is not None:
+        pure = (obs_column(adata, dominance[0], "dominance", allow_missing=True) >= dominance[1]).to_numpy()
+    kept = np.flatnonzero(_kept(labels.where(pure), label_key, min_cells))
+    # in the order of their names: which cells are drawn does not hang on the order of rows
+    cells = adata[kept[order_of_names(adata.obs_names[kept])]]
+    names = np.asarray(named(cells.obs[label_key], "label_key", whole=True), dtype=str)
+    values = each_representation(cells, use_rep)
+    sizes = [None] if n_train is None else np.atleast_1d(n_train).tolist()
+    if n_repeats < 1:
+        raise TableError(f"n_repeats={n_repeats}: one partition into folds is the least.")
+    if group_key != "quadrant":
+        _tell_shared_patients(cells, group_key)
+    splits = []
+    for seed in [random_state + 1000 * repeat for repeat in range(n_repeats)]:
+        groups, folds = _splits(cells, names, group_key, n_folds, margin, library_key, spatial_key, seed)
+        splits += folds
+    rows = []
+    for fold, (train, test) in enumerate(progress_bar(splits, desc="folds", unit="fold")):
+        for size in sizes:
+            part = train if size is None else draw_per_class(names, train, size, random_state + fold)
+            for rep, matrix in values.items():
+                model, used = fit_probe(
+                    matrix[part],
+                    names[part],
+                    head=head,
+                    C=C,
+                    groups=None if group_key == "quadrant" else groups[part],
+                    n_trials=n_trials,
+                    published=published,
+                    random_state=random_state,
+                )
+                scores = classification(names[test], model.predict_proba(matrix[test]), model.classes)
+                rows.append(scores.reset_index().assign(use_rep=rep, n_train=size or len(part), fold=fold, C=used))
+                rows[-1]["asked"] = "all" if size is None else str(size)
+    folds = pd.concat(rows, ignore_index=True)
+    folds["partition"], folds["fold"] = np.divmod(folds["fold"].to_numpy(), len(splits) // n_repeats)
+    summary = _summary(folds[folds["class"] == "macro"])
+    record = {
+        "folds": folds,
+        "summary": summary,
+        "differences": _differences(folds[folds["class"] == "macro"]),
+        "params": {
+            "label_key": label_key,
+            "use_rep": list(values),
+            "preparation": BY_TRAINING,
+            "group_key": group_key,
+            "n_folds": n_folds,
+            "n_repeats": n_repeats,
+            "head": head,
+            "C": str(C),
+            "published": published,
+            "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
+            "margin": margin if group_key == "quadrant" else 0.0,
+            "random_state": random_state,
+        },
+    }
+    write_uns(adata, key_added, record)
+    return summary
+
+
+def _kept(labels: pd.Series, label_key: str, min_cells: int) -> np.ndarray:
+    counts = labels.astype(object).value_counts()
+    rare = counts.index[counts < min_cells]
+    if len(rare):
+        logger.info("classes with fewer than %d cells are left out: %s", min_cells, listed(rare))
+    if (counts >= min_cells).sum() < 2:
+        raise TableError(
+            f"obs[{label_key!r}] holds {counted(int((counts >= min_cells).sum()), 'class', 'classes')} with "
+            f"{min_cells} or more cells. Pass a smaller min_cells=, or label more."
+        )
+    return (labels.notna() & ~labels.isin(rare)).to_numpy()
+
+
+def _splits(
+    cells: AnnData,
+    names: np.ndarray,
+    group_key: str,
+    n_folds: int,
+    margin: float,
+    library_key: str,
+    spatial_key: str,
+    random_state: int,
+) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """Group of each cell, and training and test cells of each fold."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if group_key == "quadrant":
+        samples = obs_column(cells, library_key, "library_key").astype(str).to_numpy()
+        if spatial_key not in cells.obsm:
+            raise TableError(f"No {spatial_key!r} in obsm (spatial_key=); quadrants need the places of cells.")
+        positions = coordinates(cells, spatial_key)
+        groups, n_folds = quadrants(positions, samples), min(n_folds, 4)
+    else:
+        column = obs_column(cells, group_key, "group_key")
+        if group_key == PATIENT_KEY:
+            check_spelling(column, "group_key")
+        groups = column.astype(str).to_numpy()
+    n_groups = len(np.unique(groups))
+    if not 2 <= n_folds <= n_groups:
+        raise TableError(
+            f"{n_groups} different values of obs[{group_key!r}] (group_key=) cannot make {n_folds} folds. Pass "
+            "n_folds= of 2 or more, at most their number, or group_key='quadrant' for a single image."
+        )
+    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
+    splits = []
+    for train, test in splitter.split(names, names, groups):
+        if group_key == "quadrant":
+            train = away_from(train, test, positions, samples, margin)
+        # a class that no training cell has cannot be predicted, and would only be scored as always wrong
+        test = test[np.isin(names[test], names[train])]
+        if len(np.unique(names[train])) < 2 or not len(test):
+            raise TableError("A fold has fewer than two classes to train on. Pass fewer folds or a larger min_cells=.")
+        splits.append((train, test))
+    return groups, splits
+
+
+def _summary(macro: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for (rep, size), part in macro.groupby(["use_rep", "asked"], sort=False):
+        for score in SCORES:
+            values = part[score].to_numpy()
+            low, high = np.clip(t_interval(values, part["partition"].to_numpy()), 0, 1)  # all scores are in between
+            rows.append(
+                {
+                    "use_rep": rep,
+                    "n_train": size,
+                    "score": score,
+                    "mean": values.mean(),
+                    "sd": values.std(ddof=1),
+                    "low": low,
+                    "high": high,
+                    "n_folds": len(values),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _differences(macro: pd.DataFrame) -> pd.DataFrame:
+    """Of every two embeddings, the first minus the second, fold by fold."""
+    rows = []
+    for size, part in macro.groupby("asked", sort=False):
+        for one, two in combinations(part["use_rep"].unique(), 2):
+            of = {rep: part[part["use_rep"] == rep].sort_values(["partition", "fold"]) for rep in (one, two)}
+            partition = of[one]["partition"].to_numpy()
+            for score in SCORES:
+                a, b = (of[rep][score].to_numpy() for rep in (one, two))
+                low, high = t_interval(a - b, partition)
+                p = paired_p(a - b, partition)
+                rows.append(
+                    {
+                        "first": one,
+                        "second": two,
+                        "n_train": size,
+                        "score": score,
+                        "difference": (a - b).mean(),
+                        "low": low,
+                        "high": high,
+                        "p_value": p,
+                    }
+                )
+    columns = ["first", "second", "n_train", "score", "difference", "low", "high", "p_value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def t_interval(values: np.ndarray, partition: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean over folds of one or several partitions, Student's t."""
+    error, freedom = _error(values, partition)
+    half = stats.t.ppf((1 + level) / 2, freedom) * error
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def paired_p(differences: np.ndarray, partition: np.ndarray) -> float:
+    """Two-sided p-value of a mean of 0 over folds, with the same error."""
+    error, freedom = _error(differences, partition)
+    if error < 1e-12:
+        return 1.0 if abs(differences.mean()) < 1e-12 else np.nan
+    return float(2 * stats.t.sf(abs(differences.mean()) / error, freedom))
+
+
+def _error(values: np.ndarray, partition: np.ndarray) -> tuple[float, int]:
+    """Standard error of the mean in other patients, and degrees of freedom.
+
+    Folds share what they are trained on, so that the variance is 1 / K + 1 / (K - 1) of that between folds (Nadeau and
+    Bengio, Machine Learning 2003); several partitions add how far their means are apart.
+    """
+    parts = [values[partition == number] for number in np.unique(partition)]
+    k = len(parts[0])
+    variance = (1 / k + 1 / (k - 1)) * np.mean([part.var(ddof=1) for part in parts])
+    between = np.var([part.mean() for part in parts], ddof=1) if len(parts) > 1 else 0.0
+    return float(np.sqrt(variance + between)), k - 1
+
+
+def _tell_shared_patients(cells: AnnData, group_key: str) -> None:
+    """Warn where cells of one patient are in several groups, so that folds share patients."""
+    for key in dict.fromkeys([PATIENT_KEY, *like_patients(cells.obs, [group_key])]):
+        if key == group_key or key not in cells.obs:
+            continue
+        pairs = cells.obs[[key, group_key]].dropna().astype(str).drop_duplicates()
+        if several := int((pairs[key].value_counts() > 1).sum()):
+            who = counted(several, f"value of obs[{key!r}] has", f"values of obs[{key!r}] have")
+            warn(
+                f"{who} cells in several of obs[{group_key!r}] (group_key=): cells of one patient are trained on and "
+                f"tested, and scores and intervals are those of known patients. Pass group_key={key!r}."
+            )
+            return

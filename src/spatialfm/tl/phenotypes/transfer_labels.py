@@ -1,0 +1,278 @@
+"""Labels of one cohort carried to another."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import TableError, counted, warn
+from ..._keys import PATIENT_KEY, UNS
+from ..._logging import logger
+from ..._preparation import BY_TRAINING
+from ..._public import public
+from ..._storable import default_key, write_uns
+from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.circular import remember_groups
+from ...cohort.patient_names import suggestion
+from ...cohort.replaced import remove_earlier
+from ...cohort.representation import representation
+from ...learn.probe import check_head, draw_per_class, fit_head
+from ...stats.novelty import novelty
+from .annotate import certainty
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+# what must be the same for the columns of two embeddings to mean the same
+SAME = ("model", "weights_sha256", "model_options", "normalization", "output", "mode", "window", "background")
+
+
+@public
+def transfer_labels(
+    reference: AnnData,
+    query: AnnData,
+    label_key: str,
+    *,
+    use_rep: str,
+    head: Literal["forest", "linear", "knn"] = "forest",
+    C: float = 1.0,
+    n_per_class: int | None = None,
+    n_neighbors: int = 15,
+    patient_key: str | None = PATIENT_KEY,
+    random_state: int = 0,
+    key_added: str | None = None,
+    copy: bool = False,
+) -> pd.DataFrame | None:
+    """Annotate the cells of a cohort from those of another one.
+
+    VirTues' transfer between lung cancer cohorts (Methods, *Cell phenotyping*, *Biomarker discovery*): the markers that
+    both have, classes of equal size in training, a random forest of 100 trees of depth 16.
+
+    The records of both embeddings are read first: other models, weights, normalisation or windows are refused, as their
+    columns do not mean the same. Marker-wise embeddings and named columns (``classical``, ``mean-intensity``) are cut
+    to the markers that both panels hold; other embeddings of one vector a cell must come from the same panel. Pixels of
+    different size are warned of.
+
+    Parameters
+    ----------
+    reference
+        Cells with labels; those without are left out.
+    query
+        Cells to annotate.
+    label_key
+        Column of ``reference.obs``.
+    use_rep
+        Key of ``obsm`` in both, or ``"X"``: then columns are joined by ``var_names``.
+    head, C
+        Classifier, see `spatialfm.tl.annotate`.
+    n_per_class
+        Training cells a class (default: the size of the smallest class, but at least 50: a class with fewer keeps all).
+    n_neighbors
+        Neighbours in the reference that novelty is measured by.
+    patient_key
+        Column of ``reference.obs`` with the patient, by whom novelty is calibrated. None, or a reference of one
+        patient: cells of the query are then judged by how near cells of one and the same patient are, and many
+        ordinary ones look new.
+    random_state
+        Seed.
+    key_added
+        Key written into `query`; default ``<label_key>_transferred``.
+    copy
+        Return a table instead of writing.
+
+    Returns
+    -------
+    None, or with `copy` a table of the query's cells with ``label``, ``confidence``, ``margin``, ``entropy`` and
+    ``novelty``: the share of reference cells that are closer to their neighbours in *other* patients of the reference
+    (patients weighing alike) than this cell is to its neighbours in the reference. Above 0.95 it resembles nothing that
+    the classifier was trained on, more than patients differ: of ordinary cells of new patients about one in twenty
+    gets there. ``params["novelty"]`` says what it was calibrated by. Written as
+    ``obs[key_added]``, ``obs[key_added + "_confidence"]``, ... and ``uns[key_added]["params"]``.
+
+    Raises
+    ------
+    TableError
+        If the representations cannot be compared, or there are fewer than two classes.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If the reference does not tell two patients, so that novelty cannot be calibrated between patients.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=100, random_state=0)
+    >>> first = cells.obs["patient"].isin(["P001", "P002"])
+    >>> query = cells[~first].copy()
+    >>> sfm.tl.transfer_labels(cells[first].copy(), query, "type", use_rep="X_latent")
+    >>> bool((query.obs["type_transferred"] == query.obs["type"]).mean() > 0.7)
+    True
+    """
+    check_anndata(reference, "transfer_labels")
+    check_anndata(query, "transfer_labels", key_added)
+    check_head(head, C)
+    known = np.flatnonzero(obs_column(reference, label_key, "label_key", allow_missing=True).notna().to_numpy())
+    # in the order of their names: which cells are drawn does not hang on the order of rows
+    known = known[order_of_names(reference.obs_names[known])]
+    labels = named(reference.obs[label_key].iloc[known], "label_key", whole=True).array
+    classes, sizes = list(labels.categories), np.bincount(labels.codes)
+    if len(classes) < 2:
+        raise TableError(
+            f"obs[{label_key!r}] of the reference holds {counted(len(classes), 'class', 'classes')}. Two are needed."
+        )
+    patients = reference_patients(reference, patient_key, known)
+    shared = shared_columns(reference, query, use_rep)
+    trained = representation(reference[known], use_rep)[:, shared[0]]
+    values = representation(query, use_rep)[:, shared[1]]
+    rows = draw_per_class(
+        np.asarray(labels, dtype=str), np.arange(len(labels)), n_per_class or max(50, int(sizes.min())), random_state
+    )
+    probe = fit_head(trained[rows], labels[rows], head, C, random_state)
+    table = certainty(probe.predict_proba(values), probe.classes, query.obs_names, ordered=labels.ordered)
+    scaled, of_query = probe.scaler.transform(trained[rows]), probe.scaler.transform(values)
+    table["novelty"] = novelty(scaled, of_query, n_neighbors, None if patients is None else patients[rows])
+    n_novel = int((table["novelty"] > 0.95).sum())
+    logger.info(
+        "%d cells annotated from %d of %d classes, %d columns; %d (%.0f %%) resemble nothing in the reference",
+        *(len(table), len(rows), len(classes), trained.shape[1], n_novel, 100 * n_novel / max(len(table), 1)),
+    )
+    key = key_added or default_key(f"{label_key}_transferred")
+    remember_groups(query, "transfer_labels", use_rep, table["label"], written=not copy, place=f"obs:{key}")
+    if copy:
+        return table
+    remove_earlier(query, key, table["label"])
+    query.obs[key] = table["label"]
+    for name in ("confidence", "margin", "entropy", "novelty"):
+        query.obs[f"{key}_{name}"] = table[name]
+    record = {
+        "params": {
+            "label_key": label_key,
+            "use_rep": use_rep,
+            "head": head,
+            "preparation": BY_TRAINING,
+            "n_train": len(rows),
+            "n_columns": trained.shape[1],
+            "novelty": "within patients" if patients is None else "between patients",
+            "random_state": random_state,
+        }
+    }
+    write_uns(query, key, record)
+    return None
+
+
+def reference_patients(reference: AnnData, patient_key: str | None, rows: np.ndarray) -> np.ndarray | None:
+    """Patient of some rows, by whom novelty is calibrated; None, and said, where there are not two."""
+    found = None
+    if patient_key is not None and (patient_key != PATIENT_KEY or PATIENT_KEY in reference.obs):
+        found = obs_column(reference, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()[rows]
+    if found is not None and len(np.unique(found)) > 1:
+        return found
+    if patient_key is not None:
+        what = "is of one patient" if found is not None else f"has no column {patient_key!r} in obs (patient_key=)"
+        warn(
+            f"The reference {what}: novelty is judged by how near cells of one patient are, so that many ordinary "
+            f"cells of other patients look new.{suggestion(reference, patient_key, 'patient_key')}"
+        )
+    return None
+
+
+def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of both representations that mean the same.
+
+    Raises
+    ------
+    TableError
+        If the records say that they cannot be compared.
+    """
+    if use_rep == "X":
+        return _joined(list(reference.var_names), list(query.var_names), 1, "marker of X")
+    records = [table.uns.get(UNS, {}).get(use_rep) for table in (reference, query)]
+    widths = [table.obsm[use_rep].shape[1] for table in (reference, query) if use_rep in table.obsm]
+    if len(widths) < 2:
+        raise TableError(f"No {use_rep!r} in obsm of both tables. Embed both with the same call.")
+    if None in records:
+        if records != [None, None]:
+            which = "reference" if records[0] is None else "query"
+            raise TableError(
+                f"{use_rep!r} of the {which} has no record of how it was made. Embed both with sfm.tl.embed_cells."
+            )
+        if widths[0] != widths[1]:
+            raise TableError(f"{use_rep!r} has {widths[0]} columns in the reference and {widths[1]} in the query.")
+        return np.arange(widths[0]), np.arange(widths[1])
+    named = [json.loads(record.get("feature_names") or "[]") for record in records]
+    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
+    must = [name for name in SAME if name != "window" or records[0].get("mode") != "crop" or not all(named)]
+    if different := [name for name in must if records[0].get(name) != records[1].get(name)]:
+        name = different[0]
+        raise TableError(
+            f"{use_rep!r} was made differently in the two tables: {name} is {records[0].get(name)!r} in the reference, "
+            f"{records[1].get(name)!r} in the query. {_same_way(records, name)}"
+        )
+    _compare_pixels(records, use_rep)
+    if all(named):
+        return _joined(*named, 1, f"column of {use_rep!r}")
+    markers = [json.loads(record["markers"]) for record in records]
+    reduced = [record.get("n_components") for record in records]
+    if records[0]["output"] == "marker" and not any(reduced):
+        width = int(records[0]["embedding_dim"])
+        return _joined(*markers, width, f"marker of {use_rep!r}")
+    if any(reduced) and widths[0] == widths[1] and _same_basis(reference, query, use_rep):
+        return np.arange(widths[0]), np.arange(widths[1])
+    if any(reduced):
+        raise TableError(
+            f"{use_rep!r} was reduced on each cohort by itself. Embed the other with "
+            "sfm.tl.embed_cells(..., basis=sfm.get.basis(...))."
+        )
+    if sorted(markers[0]) != sorted(markers[1]):
+        missing = sorted(set(markers[0]) ^ set(markers[1]))
+        raise TableError(
+            f"{use_rep!r} is one vector a cell of different panels (they differ in {listed(missing)}). Embed both with "
+            "sfm.tl.embed_cells(..., markers=<those of both>)."
+        )
+    return np.arange(widths[0]), np.arange(widths[1])
+
+
+def _same_way(records: list[dict[str, object]], name: str) -> str:
+    """How two tables are embedded in the same way, where `name` of their records differs."""
+    if name == "model_options":
+        sizes = [json.loads(record.get("model_options") or "{}").get("mpp") for record in records]
+        if None not in sizes and sizes[0] != sizes[1]:
+            return (
+                f"Embed both at the coarser pixel size, with encoder = sfm.models.load({records[0]['model']!r}, "
+                f"mpp={max(sizes):g})."
+            )
+    return (
+        "Embed both in the same way: sfm.tl.embed_cells(..., stats=sfm.get.record(...)) carries the normalisation over."
+    )
+
+
+def _compare_pixels(records: list[dict[str, object]], use_rep: str) -> None:
+    """Warn where one cohort was seen at another resolution."""
+    used = [list(json.loads(record.get("mpp_used") or "{}").values()) for record in records]
+    if records[0]["model"] == "mean-intensity" or not all(used) or None in used[0] + used[1]:
+        return
+    sizes = [float(np.median(of_samples)) for of_samples in used]
+    if max(sizes) > 1.1 * min(sizes):
+        warn(
+            f"{use_rep!r} was made at {sizes[0]:g} µm per pixel in the reference and {sizes[1]:g} in the query: sizes "
+            "and textures are not the same there. Rasterize the images of one to the pixels of the other."
+        )
+
+
+def _same_basis(reference: AnnData, query: AnnData, use_rep: str) -> bool:
+    bases = [table.uns[UNS].get(f"{use_rep}_basis") for table in (reference, query)]
+    return None not in bases and all(np.array_equal(bases[0][name], bases[1][name]) for name in ("mean", "components"))
+
+
+def _joined(one: list[str], two: list[str], width: int, what: str) -> tuple[np.ndarray, np.ndarray]:
+    both = [name for name in one if name in two]
+    if not both:
+        raise TableError(f"Reference ({listed(one)}) and query ({listed(two)}) share no {what}.")
+    if len(both) < max(len(one), len(two)):
+        logger.info("%d %s are in both, %d only in one", len(both), what, len(set(one) ^ set(two)))
+    columns = [np.array([names.index(name) for name in both]) for names in (one, two)]
+    return tuple((places[:, None] * width + np.arange(width)).ravel() for places in columns)

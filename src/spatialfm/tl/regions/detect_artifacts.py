@@ -1,0 +1,330 @@
+"""Where an image shows tissue, nothing, or an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import TableError, listed
+from ..._keys import ARTIFACT_MAP, ARTIFACT_TOKENS, PATIENT_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, TABLE
+from ..._logging import logger
+from ..._public import public
+from ..._storable import write_uns
+from ...cohort.representation import representation
+from ...embed.session import check_run, load_encoder
+from ...learn.probe import check_head
+from .artifact_examples import ARTIFACT, CLASSES, example_tokens, meaning_of
+from .token_annotations import annotation_elements, check_classes
+from .token_quality import token_quality
+from .token_table import check_dense, classify, draw_maps, embed_table, plan_table, write_maps, write_predictions
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from ...embed.inputs import Inputs
+    from ...models.encoder import Encoder
+    from ...pp.elements import SampleElements
+    from ...pp.tissue import Tissue
+    from .token_table import Tokens
+
+SIZE, STRIDE = 16, 8  # of models without tokens: folds and clumps of stain are a few cells wide
+
+
+@public
+def detect_artifacts(
+    sdata: SpatialData,
+    model: str | Encoder | None = "classical",
+    *,
+    annotations: str | Mapping[str, str],
+    label_key: str = "class",
+    classes: Mapping[object, str] | None = None,
+    background: bool = True,
+    opening: float | None = 0.0,
+    closing: float | None = None,
+    head: Literal["linear", "forest", "knn"] = "linear",
+    C: float | Literal["search"] = "search",
+    n_trials: int = 25,
+    n_train: int | None = 2000,
+    min_cover: float = 0.5,
+    min_tokens: int = 10,
+    size: int | None = None,
+    stride: int | None = None,
+    weights: str | None = None,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: Sequence[str] | None = None,
+    markers: Sequence[str] | None = None,
+    mapping: Mapping[str, str | None] | None = None,
+    on_unknown: Literal["raise", "keep", "drop"] | None = None,
+    outputs: str | None = None,
+    normalization: Literal["auto", "published", "cohort"] = "auto",
+    intensity_max: float | Mapping[str, float] | None = None,
+    tissue: Tissue = "auto",
+    mpp: float | Mapping[str, float] | None = None,
+    resample: bool = True,
+    stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    marker_embeddings: object = None,
+    patient_key: str | None = PATIENT_KEY,
+    table_name: str = ARTIFACT_TOKENS,
+    key_added: str = ARTIFACT_MAP,
+    cell_table_name: str = TABLE,
+    batch_size: int | None = None,
+    device: str | Sequence[str] | None = None,
+    random_state: int = 0,
+    **model_options: object,
+) -> None:
+    """Find folds, blur, saturation and the like, from examples on some of the images.
+
+    KRONOS (Online Methods, *Region classification and artifact detection*; Fig. 3G to I): a linear probe on the tokens
+    of each position tells foreground, background and artifact apart; the map is opened and closed. The paper annotated
+    199 regions of 256 pixels of 45 cores and read the nuclear stain alone (``markers=["DAPI"]``).
+
+    Parameters
+    ----------
+    sdata
+        Images ``(c, y, x)``, and on some of them shapes with a class each, or labels elements with the artifacts.
+    model, weights, markers, mapping, on_unknown, normalization, intensity_max, tissue, mpp, resample, stats, \
+marker_embeddings, batch_size, device
+        As in `spatialfm.tl.embed_cells`. Channels that `spatialfm.pp.channel_quality` finds blank or constant on every
+        image are left out, unless `markers` names what to use.
+    annotations
+        As in `spatialfm.tl.segment_regions`; also labels elements.
+    label_key
+        Column of the shapes with the class.
+    classes
+        Which of ``"foreground"``, ``"background"`` and ``"artifact"`` each value of the annotations is, such as
+        ``{"fold": "artifact", "tissue": "foreground"}``. Default: shapes are called so; labels are artifacts where they
+        are not 0, and foreground (or background, as follows) where they are.
+    background
+        Whether dark tokens of annotated samples are examples of background, unless annotated otherwise: those on glass
+        (less than half tissue, as for `spatialfm.tl.embed_tiles`) around which, within 32 model pixels, none is
+        brighter than Otsu's threshold over the tokens that are no artifact. An image without glass has none.
+    opening, closing
+        As in `spatialfm.tl.segment_regions`. Not opened by default: folds are narrow.
+    head, C, n_trials, n_train, min_cover, min_tokens, outputs, patient_key, random_state
+        As in `spatialfm.tl.segment_regions`.
+    size, stride
+        As there, but 16 and 8 pixels for models without tokens.
+    image, samples
+        Elements and samples to use (default: all).
+    table_name, key_added, cell_table_name
+        Names of what is written, and of the table of cells.
+    **model_options
+        Passed to `spatialfm.models.load`.
+
+    Returns
+    -------
+    None. Written into `sdata`:
+
+    ``.labels["<key_added>_<sample>"]``
+        0 nothing, 1 foreground, 2 background, 3 artifact (``attrs["spatialfm"]["maps"]`` names them).
+    ``[table_name]``, ``.labels["<table_name>_<sample>"]``
+        The tokens, as `spatialfm.tl.segment_regions` writes them. ``obsm["X_<key_added>"]`` is what was learned from:
+        the embedding, and behind it the share of saturated pixels (of the channel with most, of all) and the sharpness
+        (mean over channels, least), as `spatialfm.pp.channel_quality` has them. ``uns["<key_added>"]`` has ``params``,
+        ``samples`` (the next columns) and ``channels`` (that of the whole images).
+    ``["samples"].obs``, where there is such a table
+        ``artifact_share``, of the area that is not background; ``channels_flagged``, with the reason. Missing where all
+        is background.
+    ``[cell_table_name].obs["in_artifact"]``, where there is such a table
+        Whether the cell's centroid lies in an artifact; missing for cells of other samples.
+
+    Raises
+    ------
+    ElementError, CoordinateError, TableError
+        Before any token is encoded: elements are missing, share no coordinate system or lie beside the image; a value
+        is none of the three classes; there is no artifact among them, nothing else, or too few tokens of one.
+    PixelSizeError, PanelError, ModelError
+        As in `spatialfm.tl.embed_tiles`.
+
+    Notes
+    -----
+    Score it on patients that were held out: ``sfm.tl.evaluate_annotation(sdata["artifact_tokens"], "annotation",
+    use_rep="X_artifact_map")``.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(
+    ...     n_patients=2, n_samples=1, image_size=128, artifacts="blur", artifact_rate=1.0, random_state=0
+    ... )
+    >>> sfm.tl.detect_artifacts(sdata, annotations={"P001_1": "artifacts_P001_1"}, C=1.0)
+    >>> bool(sdata["samples"].obs.loc["P002_1", "artifact_share"] > 0)
+    True
+    """
+    from ...embed.inputs import Options, prepare_inputs
+    from ...embed.result.record import as_text
+    from ...pp.channels import channel_quality
+    from ...pp.elements import match_elements
+
+    check_head(head, C)
+    pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
+    limits = {"min_cover": min_cover, "min_tokens": min_tokens, "n_train": n_train}
+    check_dense(sdata, pairs, table_name, key_added, **limits, opening=opening, closing=closing)
+    elements = annotation_elements(sdata, pairs, annotations, kinds=("shapes", "labels"))
+    meanings = {name: meaning_of(sdata, name, label_key, classes) for name in dict.fromkeys(elements.values())}
+    devices = check_run("float32", device, None, None)
+    encoder = load_encoder(model, weights, model_options, detect_artifacts).to(devices[0])
+    quality = channel_quality(sdata, image={pair.sample: pair.image for pair in pairs})
+    options = Options(
+        markers=markers,
+        mapping=mapping if markers is not None else {**dict.fromkeys(_empty(quality)), **(mapping or {})},
+        on_unknown=on_unknown,
+        outputs=outputs,
+        normalization=normalization,
+        intensity_max=intensity_max,
+        tissue=tissue,
+        mpp=mpp,
+        resample=resample,
+        stats=stats,
+        marker_embeddings=marker_embeddings,
+        arguments=detect_artifacts.arguments,
+    )
+    inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
+    if not {"token", "summary"} & set(encoder.card.outputs):
+        size = SIZE if size is None else size
+        stride = min(STRIDE, size) if stride is None else stride
+    tokens = plan_table(sdata, pairs, inputs, size, stride, 0.0, table_name)
+    of_tokens, brightness = _quality(sdata, tokens, inputs, quality)
+    tokens.table.obs.drop(
+        columns=["artifact_share", "channels_flagged"], errors="ignore", inplace=True
+    )  # of a call before
+    known = example_tokens(
+        sdata,
+        tokens,
+        elements,
+        meanings,
+        label_key,
+        min_cover,
+        min_tokens,
+        brightness if background else None,
+        classes is None,
+    )
+    check_classes(pd.Series(known), min_tokens)
+    if ARTIFACT not in known:
+        raise TableError(f"The annotations hold no artifact, only {listed(pd.unique(known[pd.notna(known)]))}.")
+    use_rep = embed_table(tokens, devices=devices, device=device, batch_size=batch_size)
+    tokens.table.obsm[f"X_{key_added}"] = np.hstack([representation(tokens.table, use_rep), of_tokens])
+    found, probability, used = classify(
+        tokens,
+        f"X_{key_added}",
+        known,
+        head=head,
+        C=C,
+        n_trials=n_trials,
+        n_train=n_train,
+        patient_key=patient_key,
+        random_state=random_state,
+    )
+    learned = list(found["label"].cat.categories)
+    probability = np.stack(
+        [probability[:, learned.index(c)] if c in learned else np.zeros(len(found)) for c in CLASSES], 1
+    )
+    found["label"] = found["label"].cat.set_categories(list(CLASSES))
+    maps = draw_maps(sdata, tokens, found["label"].cat.codes.to_numpy(), len(CLASSES), opening, closing)
+    params = {
+        "annotations": as_text(annotations),
+        "classes": as_text(None if classes is None else {str(value): name for value, name in classes.items()}),
+        "background": background,
+        "use_rep": use_rep,
+        "head": head,
+        "C": used,
+        "n_train": as_text(n_train),
+        "min_cover": min_cover,
+        "opening": as_text(opening),
+        "closing": as_text(closing),
+        "random_state": random_state,
+    }
+    write_predictions(tokens.table, known, found, probability, CLASSES, key_added, params)
+    report = sample_report(pairs, [classes_of for _, classes_of, _ in maps], quality)
+    found = {"samples": report, "channels": quality.reset_index()}
+    write_uns(tokens.table, key_added, tokens.table.uns[key_added] | found)
+    write_maps(sdata, tokens, maps, CLASSES, table_name, key_added)
+    _flag_samples(sdata, report)
+    _flag_cells(sdata, tokens, maps, cell_table_name)
+    logger.info("artifacts: %s", ", ".join(f"{name} {share:.1%}" for name, share in report["artifact_share"].items()))
+
+
+def _quality(
+    sdata: SpatialData, tokens: Tokens, inputs: Inputs, quality: pd.DataFrame
+) -> tuple[np.ndarray, np.ndarray]:
+    """`token_quality` of all tokens."""
+    from ...pp.channels import _largest
+    from ...pp.elements import channel_names, image_array
+
+    parts = []
+    for number, (pair, reader) in enumerate(zip(tokens.pairs, inputs.raw, strict=True)):
+        image, mine, ratio = image_array(sdata, pair.image).data, tokens.of(number), tokens.ratios[number]
+        names = channel_names(sdata, pair.image)
+        means = quality.loc[pair.sample, "mean"].loc[[names[channel] for channel in reader.channels]].to_numpy()
+        top = float(np.iinfo(image.dtype).max) if image.dtype.kind in "iu" else _largest(image)
+        corners = tokens.grid.starts[mine] * ratio
+        parts.append(token_quality(image, reader.channels, means, top, corners, tokens.grid.side * ratio))
+    quality_of, brightness = zip(*parts, strict=True)
+    return np.concatenate(quality_of), np.concatenate(brightness)
+
+
+def _empty(quality: pd.DataFrame) -> list[str]:
+    """Channels that hold nothing on any image; none if that were all."""
+    bad = quality["note"].isin(["blank", "constant"]).groupby(level="channel").all()
+    return [] if bad.all() else list(bad.index[bad])
+
+
+def sample_report(pairs: Sequence[SampleElements], maps: Sequence[np.ndarray], quality: pd.DataFrame) -> pd.DataFrame:
+    """Share of artifact, of what is not background, and the channels that look wrong, of each sample.
+
+    Parameters
+    ----------
+    maps
+        Classes of the pixels of each sample, from 1 on in the order of `CLASSES`.
+    """
+    shares, flagged = [], []
+    for pair, classes in zip(pairs, maps, strict=True):
+        counts = np.bincount(classes.ravel(), minlength=len(CLASSES) + 1)[1:]
+        tissue = counts[0] + counts[2]
+        shares.append(counts[2] / tissue if tissue else np.nan)
+        notes = quality.loc[pair.sample, "note"]
+        flagged.append("; ".join(f"{channel}: {note}" for channel, note in notes.items() if note))
+    index = pd.Index([pair.sample for pair in pairs], name="sample")
+    return pd.DataFrame({"artifact_share": shares, "channels_flagged": flagged}, index=index)
+
+
+def _flag_samples(sdata: SpatialData, report: pd.DataFrame) -> None:
+    if SAMPLES not in sdata.tables:
+        return
+    obs = sdata.tables[SAMPLES].obs
+    for column in report:
+        old = obs[column].astype(object) if column in obs else pd.Series(np.nan, index=obs.index)
+        new = report[column].reindex(obs.index).where(obs.index.isin(report.index), old)
+        # as a category a missing text stays missing in a store
+        obs[column] = new.astype(float) if column == "artifact_share" else pd.Categorical(new)
+
+
+def _flag_cells(
+    sdata: SpatialData, tokens: Tokens, maps: Sequence[tuple[np.ndarray, np.ndarray, float]], table_name: str
+) -> None:
+    """Whether the pixel below a cell's centroid is an artifact; cells of other samples keep theirs."""
+    from ...pp.elements import image_to_system
+
+    if table_name not in sdata.tables:
+        return
+    table = sdata.tables[table_name]
+    if SAMPLE_KEY not in table.obs or SPATIAL not in table.obsm:
+        logger.warning("table %r has no %r or no places: cells are not flagged", table_name, SAMPLE_KEY)
+        return
+    of_cells, position = table.obs[SAMPLE_KEY].astype(str).to_numpy(), np.asarray(table.obsm[SPATIAL])
+    before = table.obs.get("in_artifact", pd.Series(pd.NA, index=table.obs_names))
+    flags = before.astype("boolean").to_numpy(dtype=object, na_value=None)
+    for pair, (_, classes, step) in zip(tokens.pairs, maps, strict=True):
+        mine = np.flatnonzero(of_cells == pair.sample)
+        y, x = image_to_system(sdata, pair).inverse()(position[mine, 1], position[mine, 0])
+        row, column = (
+            np.clip(np.floor(at / step).astype(int), 0, size - 1)
+            for at, size in zip((y, x), classes.shape, strict=True)
+        )
+        flags[mine] = classes[row, column] == CLASSES.index(ARTIFACT) + 1
+    column = pd.Series(pd.array(flags, dtype="boolean"), index=table.obs_names)
+    table.obs["in_artifact"] = column if column.isna().any() else column.astype(bool)

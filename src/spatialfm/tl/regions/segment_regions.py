@@ -1,0 +1,219 @@
+"""Whole images cut into regions, from a few that were drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..._keys import PATIENT_KEY, REGIONS, TOKENS
+from ..._logging import logger
+from ..._public import public
+from ...embed.session import check_run, load_encoder
+from ...learn.probe import check_head
+from .token_annotations import annotate_tokens, annotation_elements, check_classes
+from .token_table import check_dense, classify, draw_maps, embed_table, plan_table, write_maps, write_predictions
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from ...models.encoder import Encoder
+    from ...pp.tissue import Tissue
+
+
+@public
+def segment_regions(
+    sdata: SpatialData,
+    model: str | Encoder | None = None,
+    *,
+    annotations: str | Mapping[str, str],
+    label_key: str = "class",
+    opening: float | None = None,
+    closing: float | None = None,
+    head: Literal["linear", "forest", "knn"] = "linear",
+    C: float | Literal["search"] = "search",
+    n_trials: int = 25,
+    n_train: int | None = 2000,
+    min_cover: float = 0.5,
+    min_tokens: int = 10,
+    size: int | None = None,
+    stride: int | None = None,
+    min_tissue: float = 0.0,
+    weights: str | None = None,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: Sequence[str] | None = None,
+    markers: Sequence[str] | None = None,
+    mapping: Mapping[str, str | None] | None = None,
+    on_unknown: Literal["raise", "keep", "drop"] | None = None,
+    outputs: str | None = None,
+    normalization: Literal["auto", "published", "cohort"] = "auto",
+    intensity_max: float | Mapping[str, float] | None = None,
+    tissue: Tissue = "auto",
+    mpp: float | Mapping[str, float] | None = None,
+    resample: bool = True,
+    stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    marker_embeddings: object = None,
+    patient_key: str | None = PATIENT_KEY,
+    table_name: str = TOKENS,
+    key_added: str = REGIONS,
+    batch_size: int | None = None,
+    device: str | Sequence[str] | None = None,
+    random_state: int = 0,
+    **model_options: object,
+) -> None:
+    """Classify every position of whole images from annotated regions.
+
+    KRONOS (Online Methods, *Region classification and artifact detection*): at each position the tokens of all markers,
+    side by side, are what a linear probe reads; predictions are opened and closed. Annotated there were regions of 256
+    pixels, tumor or not, and three markers were used; pass ``markers=`` for that. Models without tokens (``classical``,
+    ``mean-intensity``) see a small window around each position instead.
+
+    Parameters
+    ----------
+    sdata
+        Images ``(c, y, x)``, and shapes with a class each (polygons, or circles) on some of them.
+    model, weights, markers, mapping, on_unknown, normalization, intensity_max, tissue, mpp, resample, stats, \
+marker_embeddings, batch_size, device
+        As in `spatialfm.tl.embed_cells`.
+    annotations
+        ``{sample: shapes element}``, a pattern such as ``"annotation_{sample}"``, or one element for all samples in
+        whose coordinate system it is. Samples without are predicted alone.
+    label_key
+        Column of the shapes with the class; shapes without one are left out.
+    opening, closing
+        Radii, in the units of the coordinate system (µm): what is narrower than twice as much goes, or is filled.
+        0: not done. Default: the distance of two tokens.
+    head, C, n_trials
+        As in `spatialfm.tl.annotate`.
+    n_train
+        Tokens of each class to learn from, drawn at random; None: all. Neighbours say much the same.
+    min_cover
+        A token has the class that covers at least this share of it.
+    min_tokens
+        Tokens that every class must have.
+    size
+        Models with tokens: side of the windows in model pixels (default 256). Others: side of a token (default 32).
+    stride
+        Distance of one window to the next (defaults: `size`, without overlap; 16).
+    min_tissue
+        Tokens with a smaller share of tissue are left out of table and map.
+    image, samples
+        Elements and samples to use (default: all).
+    outputs
+        ``"summary"`` or ``"token"`` (default: the first the model has), else ``"patch"`` or ``"marker"``.
+    patient_key
+        Column of the table: patients stay together when C is tuned, where five or more are annotated.
+    table_name, key_added
+        Names of what is written.
+    random_state
+        Seed.
+    **model_options
+        Passed to `spatialfm.models.load`.
+
+    Returns
+    -------
+    None. Written into `sdata`:
+
+    ``.labels["<key_added>_<sample>"]``
+        Regions: 0 nothing, ``i + 1`` class ``i`` in sorted order, after opening and closing; on the image, with a
+        scale. ``attrs["spatialfm"]["maps"]`` names the classes.
+    ``[table_name]``
+        One row a token: ``obs`` with `sample`, `patient` and other columns of ``sdata["samples"]``, `tissue`,
+        ``annotation`` (missing outside of annotated regions), ``<key_added>`` (predicted, neither opened nor closed)
+        and its ``_confidence``, ``_margin``, ``_entropy``; ``obsm["X_<model>"]`` with its record,
+        ``obsm["<key_added>_probability"]``, ``obsm["spatial"]``; ``uns["<key_added>"]["params"]``.
+    ``.labels["<table_name>_<sample>"]``
+        The row that each pixel of the map comes from (`token_id`); the table annotates it.
+
+    Raises
+    ------
+    ElementError, CoordinateError, TableError
+        Before any token is encoded: elements are missing, share no coordinate system or lie beside the image; there are
+        fewer than two classes, or too few tokens of one.
+    PixelSizeError, PanelError, ModelError
+        As in `spatialfm.tl.embed_tiles`.
+
+    Notes
+    -----
+    Tokens in the annotated regions were learned from: how good the map is elsewhere is to be judged on patients that
+    were held out, ``sfm.tl.evaluate_annotation(sdata["tokens"], "annotation", use_rep="X_<model>")``.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> from geopandas import GeoDataFrame
+    >>> from shapely import box
+    >>> from spatialdata.models import ShapesModel
+    >>> from spatialdata.transformations import Identity
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, random_state=0)
+    >>> drawn = GeoDataFrame({"class": ["left", "right"], "geometry": [box(0, 0, 20, 64), box(44, 0, 64, 64)]})  # µm
+    >>> sdata["drawn"] = ShapesModel.parse(drawn, transformations={"P001_1": Identity()})
+    >>> sfm.tl.segment_regions(sdata, "mean-intensity", annotations="drawn", C=1.0)
+    >>> sdata["regions_P001_1"].shape, sdata.attrs["spatialfm"]["maps"]["regions_P001_1"]["categories"]
+    ((16, 16), ['left', 'right'])
+    """
+    from ...embed.inputs import Options, prepare_inputs
+    from ...embed.result.record import as_text
+    from ...pp.elements import match_elements
+
+    check_head(head, C)
+    pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
+    limits = {"min_cover": min_cover, "min_tokens": min_tokens, "n_train": n_train}
+    check_dense(sdata, pairs, table_name, key_added, **limits, opening=opening, closing=closing)
+    elements = annotation_elements(sdata, pairs, annotations)
+    devices = check_run("float32", device, None, None)
+    encoder = load_encoder(model, weights, model_options, segment_regions).to(devices[0])
+    options = Options(
+        markers=markers,
+        mapping=mapping,
+        on_unknown=on_unknown,
+        outputs=outputs,
+        normalization=normalization,
+        intensity_max=intensity_max,
+        tissue=tissue,
+        mpp=mpp,
+        resample=resample,
+        stats=stats,
+        marker_embeddings=marker_embeddings,
+        arguments=segment_regions.arguments,
+    )
+    inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
+    tokens = plan_table(sdata, pairs, inputs, size, stride, min_tissue, table_name)
+    known = np.full(tokens.table.n_obs, None, dtype=object)
+    for number, pair in enumerate(pairs):
+        if pair.sample in elements:
+            mine = tokens.of(number)
+            known[mine] = annotate_tokens(sdata, pair, elements[pair.sample], label_key, tokens.boxes[mine], min_cover)
+    check_classes(pd.Series(known), min_tokens)
+    use_rep = embed_table(tokens, devices=devices, device=device, batch_size=batch_size)
+    found, probability, used = classify(
+        tokens,
+        use_rep,
+        known,
+        head=head,
+        C=C,
+        n_trials=n_trials,
+        n_train=n_train,
+        patient_key=patient_key,
+        random_state=random_state,
+    )
+    classes = list(found["label"].cat.categories)
+    maps = draw_maps(sdata, tokens, found["label"].cat.codes.to_numpy(), len(classes), opening, closing)
+    params = {
+        "annotations": as_text(annotations),
+        "label_key": label_key,
+        "use_rep": use_rep,
+        "head": head,
+        "C": used,
+        "n_train": as_text(n_train),
+        "min_cover": min_cover,
+        "opening": as_text(opening),
+        "closing": as_text(closing),
+        "random_state": random_state,
+    }
+    write_predictions(tokens.table, known, found, probability, classes, key_added, params)
+    write_maps(sdata, tokens, maps, classes, table_name, key_added)
+    logger.info("%d tokens of %d images in %d regions (C=%.3g)", len(found), len(pairs), len(classes), used)

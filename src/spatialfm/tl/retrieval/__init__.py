@@ -1,0 +1,1 @@
+"""What looks alike: cells, tiles and samples found by their embedding."""

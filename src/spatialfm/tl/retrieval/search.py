@@ -1,0 +1,341 @@
+"""What looks alike: an index of cells, tiles or samples, and its nearest rows for a query."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import TableError, warn
+from ..._keys import PATIENT_KEY, UNS
+from ..._logging import logger
+from ..._preparation import column_scale, preparation
+from ..._public import public
+from ...cohort.checks import check_anndata, listed, obs_column, order_of_names
+from ...cohort.patient_names import as_text, check_across, suggestion
+from ...cohort.representation import representation
+from ...get import basis
+from ...get import record as read_record
+from ...learn.search_index import GRAPHS, N_MEASURED, Index, nearest, with_graph
+from ...learn.search_others import as_numbers, nearest_of_others, recall_of
+from ..phenotypes.transfer_labels import SAME
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+EXACT_UP_TO = 50_000  # rows that are compared one by one; of more, a graph is searched
+LOW = 0.9  # recall below which hits are worth a warning
+
+
+@public
+def build_index(
+    adata: AnnData,
+    use_rep: str,
+    *,
+    metric: Literal["l2", "cosine"] = "l2",
+    center: bool = True,
+    approximate: bool | Literal["auto"] = "auto",
+    method: Literal["pynndescent", "usearch"] = "pynndescent",
+    patient_key: str | None = PATIENT_KEY,
+    random_state: int = 0,
+) -> Index:
+    """Make an index of the rows of a table: cells, tiles, or samples.
+
+    Up to 50,000 rows a search compares all, and is exact. Beyond, a graph of near neighbours is searched, and the
+    share of true neighbours that it finds is measured on 200 rows and kept as ``index.recall``.
+
+    Parameters
+    ----------
+    adata
+        Table; its rows are found by ``obs_names``.
+    use_rep
+        Key of ``obsm`` or ``"X"``. Measured features (``"X"``, ``"X_mean_intensity"``) are standardised, queries by the
+        same numbers; embeddings are taken as their model's card says, fractions of compositions as they are.
+    metric
+        ``"l2"`` (KRONOS, *Image retrieval*) or ``"cosine"``.
+    center
+        Whether the mean of all rows is subtracted first, from queries too. It matters for ``"cosine"`` alone.
+    approximate
+        Whether a graph is searched.
+    method
+        Library that makes the graph: ``"pynndescent"``, or ``"usearch"`` (HNSW, made in a third of the time), which is
+        an extra: ``pip install 'spatialfm[search]'``.
+    patient_key
+        Column of ``obs`` with the patient of each row (the usual one need not be there): a search then leaves the rows
+        of the query's own patient out. None: patients are not kept.
+    random_state
+        Seed of pynndescent, and of the rows that recall is measured on.
+
+    Returns
+    -------
+    An index, to pass to `spatialfm.tl.search`; ``index.save(path)`` and ``Index.load(path)`` keep it.
+
+    Raises
+    ------
+    TableError
+        If names repeat, or the representation is missing or holds NaN.
+    SpatialfmError
+        If usearch is asked for and not installed.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=2, cells_per_patient=100, random_state=0)
+    >>> index = sfm.tl.build_index(cells, "X_latent")
+    >>> hits = sfm.tl.search(index, cells[:1], k=3)
+    >>> hits[["query_patient", "hit_patient"]].drop_duplicates().values.tolist()
+    [['P001', 'P002']]
+    """
+    check_anndata(adata, "build_index")
+    if metric not in ("l2", "cosine"):
+        raise TableError(f"metric={metric!r} is neither 'l2' nor 'cosine'.")
+    if method not in GRAPHS:
+        raise TableError(f"method={method!r} is neither 'pynndescent' nor 'usearch'.")
+    if not adata.obs_names.is_unique:
+        repeated = adata.obs_names[adata.obs_names.duplicated()]
+        raise TableError(f"obs_names repeat ({listed(repeated, 3)}): hits could not be told apart. Make them unique.")
+    if not adata.n_obs:
+        raise TableError("The table has no rows to search in.")
+    patients = _patients_of(adata, patient_key)
+    values = representation(adata, use_rep).astype(np.float32)
+    middle = (
+        values.mean(axis=0, dtype=np.float64).astype(np.float32) if center else np.zeros(values.shape[1], np.float32)
+    )
+    how = preparation(adata, use_rep)
+    scale = column_scale(values, how)[1]
+    index = Index(
+        _prepare(values, middle, metric, scale), adata.obs_names.to_numpy(str), middle, metric, use_rep,
+        made=_made(adata, use_rep), scale=scale, preparation=how, patients=patients,
+    )  # fmt: skip
+    if approximate is True or (approximate == "auto" and adata.n_obs > EXACT_UP_TO):
+        index = with_graph(index, method, random_state)
+        logger.info("a graph of %d rows by %s: recall %.3f of the 10 nearest", adata.n_obs, method, index.recall)
+    return index
+
+
+@public
+def search(
+    index: Index,
+    query: AnnData | np.ndarray,
+    k: int = 10,
+    *,
+    exclude: Sequence[str] | Literal["patient"] | None = "patient",
+    exclude_of: Sequence[str] | None = None,
+    patient_key: str | None = PATIENT_KEY,
+) -> pd.DataFrame:
+    """The nearest rows of an index for each row of a query, in other patients.
+
+    A patient's tissue is most like itself: hits of the query's own patient say how well patients are recognised, and
+    little of what their tissue has in common. They are left out unless asked for.
+
+    Parameters
+    ----------
+    index
+        From `spatialfm.tl.build_index`.
+    query
+        Table with the same representation, or an array ``(n, columns)``.
+    k
+        Hits a query.
+    exclude, exclude_of
+        ``"patient"``: hits of the query's own patient are left out, where index and query tell patients. Or groups of
+        the query rows and, as `exclude_of`, of the rows of the index, for example ``query.obs["slide"]`` and
+        ``adata.obs["slide"]``: hits of the query's own group are left out. None: nothing is, and a row of the index
+        finds itself first.
+    patient_key
+        Column of the query's ``obs`` with the patient. None, or an array: patients are not known.
+
+    Returns
+    -------
+    One row a hit, the nearest first: ``query``, ``rank`` from 1 on, ``hit``, ``distance`` (of ``"cosine"``: 1 minus the
+    cosine) and, where patients are known, ``query_patient`` and ``hit_patient``. Fewer than `k` where the index holds
+    no more. ``attrs["recall"]``: share of the true hits that were found; of an index with a graph it is measured on 200
+    of the queries, by comparing them with all rows of other groups.
+
+    Raises
+    ------
+    TableError
+        If the query has another number of columns, or was embedded otherwise, or groups do not fit, or patients are
+        spelled otherwise than in the index.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If the patient of queries that are rows of the index is not known, or the graph found less than 90 % of the
+        nearest rows of other groups.
+
+    Notes
+    -----
+    Of an index with a graph, queries for which it finds too few rows of other groups go to graphs of the rows outside
+    of their group (up to 2,000 such queries are compared with all rows). These are made in the call, so that it takes
+    as long as the index once more where one patient holds most of the rows, and several times as long where all
+    patients lie apart.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=3, cells_per_patient=50, random_state=0)
+    >>> index = sfm.tl.build_index(cells, "X_latent")
+    >>> hits = sfm.tl.search(index, cells, k=5)
+    >>> bool((hits["hit_patient"] == hits["query_patient"]).any())
+    False
+    """
+    values, names = _query(index, query)
+    if k < 1:
+        raise TableError(f"k={k} finds nothing. Pass 1 or more.")
+    n = len(index.names)
+    patients = None if isinstance(query, np.ndarray) else _patients_of(query, patient_key)
+    own, of = _groups(index, names, patients, exclude, exclude_of, is_table=not isinstance(query, np.ndarray))
+    if own is None:
+        places, distances = nearest(index, values, min(k, n))
+        recall = index.recall
+    else:
+        if len(own) != len(values) or len(of) != n:
+            raise TableError(f"exclude= has {len(own)} of {len(values)} rows, exclude_of= {len(of)} of {n}.")
+        own, of = as_numbers(own, of)
+        order = order_of_names(names) if index.graph is not None else np.arange(len(names))
+        places, distances = nearest_of_others(index, values, own, of, k, order)
+        recall = _recall(index, values, own, of, distances, order)
+    hits = _hits(index, names, patients, places, distances)
+    hits.attrs["recall"] = recall
+    return hits
+
+
+def _patients_of(adata: AnnData, patient_key: str | None) -> np.ndarray | None:
+    """Patient of each row as text; None where there is no column of the usual name."""
+    if patient_key is None or (patient_key == PATIENT_KEY and PATIENT_KEY not in adata.obs):
+        if hint := suggestion(adata, patient_key, "patient_key"):
+            warn(f"No column {PATIENT_KEY!r} in obs (patient_key=), so that patients are not known.{hint}")
+        return None
+    return as_text(obs_column(adata, patient_key, "patient_key", rows="rows"))
+
+
+def _groups(
+    index: Index,
+    names: np.ndarray,
+    patients: np.ndarray | None,
+    exclude: Sequence[str] | str | None,
+    exclude_of: Sequence[str] | None,
+    *,
+    is_table: bool,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Groups of queries and of rows of the index that must not meet; None where all may."""
+    if isinstance(exclude, str):
+        if exclude != "patient" or exclude_of is not None:
+            raise TableError(
+                f"exclude={exclude!r} is neither 'patient' nor the groups of the query (with exclude_of=, those of the "
+                "index). Pass for example exclude=query.obs['slide'], exclude_of=adata.obs['slide']."
+            )
+        if patients is not None and index.patients is not None:
+            check_across(patients, index.patients, "Patients of the query")
+            return patients, index.patients
+        if is_table and np.isin(names, index.names).any():
+            whose = "index" if index.patients is None else "query"
+            warn(
+                f"Patients of the {whose} are not known: rows that are in the index find themselves and cells of "
+                "their own patient. Pass patient_key= to sfm.tl.build_index and sfm.tl.search, or exclude=None if this "
+                "is meant."
+            )
+        return None, None
+    if (exclude is None) != (exclude_of is None):
+        raise TableError("exclude= and exclude_of= belong together: groups of the query, and of the index.")
+    if exclude is None:
+        return None, None
+    own, of = as_text(exclude), as_text(exclude_of)
+    check_across(own, of, "Groups of exclude=")
+    return own, of
+
+
+def _recall(
+    index: Index, values: np.ndarray, own: np.ndarray, of: np.ndarray, distances: np.ndarray, order: np.ndarray
+) -> float:
+    """Share of the true hits of other groups that were found; said where it is less than all."""
+    if index.graph is None:
+        return 1.0
+    recall = recall_of(index, values, own, of, distances, order)
+    logger.info("recall %.3f of the nearest rows of other groups, by comparing %d queries with all", recall, N_MEASURED)
+    if recall < LOW:
+        warn(
+            f"Only {100 * recall:.0f} % of the nearest rows of other groups were found by the graphs of "
+            f"{index.method}. sfm.tl.build_index(..., approximate=False) compares all rows."
+        )
+    return recall
+
+
+def _hits(
+    index: Index, names: np.ndarray, patients: np.ndarray | None, places: np.ndarray, distances: np.ndarray
+) -> pd.DataFrame:
+    found = places >= 0
+    rows, ranks = np.nonzero(found)
+    at = places[found]
+    # a name is an object once, however often it is hit: text of its own for each of millions of hits takes gigabytes
+    hits = pd.DataFrame(
+        {
+            "query": names.astype(object)[rows],
+            "rank": ranks + 1,
+            "hit": index.names.astype(object)[at],
+            "distance": distances[found],
+        }
+    )
+    if patients is not None and index.patients is not None:
+        hits["query_patient"] = patients.astype(object)[rows]
+        hits["hit_patient"] = index.patients.astype(object)[at]
+    return hits
+
+
+def _prepare(values: np.ndarray, center: np.ndarray, metric: str, scale: np.ndarray | float = 1.0) -> np.ndarray:
+    values = (values - center) / scale
+    if metric == "cosine":
+        norms = np.linalg.norm(values, axis=1, keepdims=True)
+        values = values / np.where(norms > 0, norms, 1)
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _query(index: Index, query: AnnData | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(query, np.ndarray):
+        values, names = np.atleast_2d(query), np.arange(len(np.atleast_2d(query))).astype(str)
+    else:
+        check_anndata(query, "search")
+        values, names = representation(query, index.use_rep), query.obs_names.to_numpy(str)
+    if values.shape[1] != len(index.center):
+        raise TableError(
+            f"The query has {values.shape[1]} columns, the index {len(index.center)} ({index.use_rep!r}). Embed both "
+            "in the same way."
+        )
+    if not isinstance(query, np.ndarray):
+        _check_made(index, _made(query, index.use_rep))
+    return _prepare(values.astype(np.float32), index.center, index.metric, index.scale), names
+
+
+def _made(adata: AnnData, use_rep: str) -> dict[str, object]:
+    """What two tables must have in common for their columns to mean the same; empty where it is not known."""
+    if use_rep == "X":
+        return {"columns": [str(name) for name in adata.var_names]}
+    if use_rep not in adata.uns.get(UNS, {}):
+        return {}
+    record = read_record(adata, use_rep)
+    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
+    named = bool(record.get("feature_names")) and record.get("mode") == "crop"
+    made = {name: str(record.get(name)) for name in SAME if name != "window" or not named}
+    made["columns"] = [str(name) for name in record.get("feature_names") or record.get("markers") or ()]
+    if record.get("n_components"):
+        made["basis"] = hashlib.sha256(basis(adata, use_rep)["components"].astype("<f4").tobytes()).hexdigest()[:16]
+    return made
+
+
+def _check_made(index: Index, made: dict[str, object]) -> None:
+    if not made or not index.made or made == index.made:
+        return
+    name = next(name for name in {**index.made, **made} if index.made.get(name) != made.get(name))
+    how = "sfm.tl.embed_cells(..., stats=sfm.get.record(...), basis=sfm.get.basis(...)) carries both over"
+    raise TableError(
+        f"{index.use_rep!r} was made differently in the query: {name} is {_short(made.get(name))}, in the index "
+        f"{_short(index.made.get(name))}. "
+        + ("Bring both to the same columns." if index.use_rep == "X" else f"Embed both in the same way ({how}).")
+    )
+
+
+def _short(value: object) -> str:
+    return listed(value, 4) if isinstance(value, list) else repr(value)

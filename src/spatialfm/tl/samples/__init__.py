@@ -1,0 +1,1 @@
+"""Samples and patients as rows: their compositions, shifts, and what they are told apart by."""

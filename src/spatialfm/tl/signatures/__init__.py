@@ -1,0 +1,1 @@
+"""Phenotypes that tell patients apart: found, scored, and carried to other cohorts."""

@@ -1,0 +1,1 @@
+"""Time to an event: curves, tests, regressions, scores, and models applied elsewhere."""

@@ -1,0 +1,263 @@
+"""Whether new features say more of survival than what is known of the patients already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2
+
+from ..._errors import SurvivalError, warn
+from ..._fingerprint import DATA, fingerprint
+from ..._keys import PATIENT_KEY
+from ..._logging import logger
+from ..._public import public
+from ..._storable import write_uns
+from ...cohort.checks import check_anndata, listed
+from ...cohort.design import check_design, design_matrix
+from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
+from ...cohort.selected import OnSelected, check_selected, columns_of
+from ...stats.cox import fit_cox
+from .concordance import concordant_pairs
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Seen = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # time, event, entry
+LEAST = 10  # events a term, below which estimates are unsteady (Peduzzi et al. 1995)
+
+
+@public
+def added_value(
+    samples: AnnData,
+    features: str | Sequence[str],
+    covariates: str | Sequence[str],
+    *,
+    layer: str | None = None,
+    time_key: str = "time",
+    event_key: str = "event",
+    event_value: EventValue = None,
+    entry_key: str | None = None,
+    n_bootstrap: int = 200,
+    alpha: float = 0.05,
+    random_state: int = 0,
+    patient_key: str | None = PATIENT_KEY,
+    on_missing: OnMissing = "raise",
+    on_selected: OnSelected = "raise",
+    key_added: str = "added_value",
+    copy: bool = False,
+) -> dict[str, object] | None:
+    """Ask whether `features` say more of survival than `covariates` alone (age, stage, a score in use).
+
+    Two Cox models are fitted to the same patients: with the covariates, and with the features beside them. The p-value
+    is that of their likelihood ratio. Differences of concordances are no test of this (Demler et al., Statistics in
+    Medicine 2012: the difference of nested models is not normal where nothing is added), so that the concordances
+    tell the size alone: as they are on these patients, and corrected for optimism by refitting both models on patients
+    drawn with replacement (Harrell et al., Statistics in Medicine 1996).
+
+    Parameters
+    ----------
+    samples
+        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+    features
+        What is new: columns of ``obs``, or names in ``var``.
+    covariates
+        What is known already.
+    layer
+        Layer that names in ``var`` are read from (default: ``X``).
+    time_key, event_key
+        Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
+        both models, and the pairs of the concordances, know who was under observation at an event.
+    n_bootstrap
+        Resamplings of patients for the correction and the interval; 0 for none.
+    alpha
+        1 - confidence level of the interval.
+    random_state
+        Seed of the bootstrap.
+    patient_key
+        Column of ``obs`` that must not repeat, where there is one.
+    on_missing
+        What becomes of rows without outcome or value: ``"raise"``, or ``"drop"`` with their number in the record. Both
+        models see the same patients.
+    on_selected
+        What becomes of features that an outcome of these same patients made: ``"raise"``, or ``"mark"``: go on, and
+        call the result optimistic.
+    key_added
+        Key of ``uns`` that is written.
+    copy
+        Whether to return the result instead of writing it.
+
+    Returns
+    -------
+    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``lr_statistic``, ``lr_dof`` and
+    ``p_value`` of the likelihood ratio; ``table``, with a row for ``covariates``, ``covariates + features`` and their
+    ``difference``, and the columns ``c_index`` (on these patients), ``c_corrected`` and its interval ``ci_low``,
+    ``ci_high`` (the bootstrap's, moved by the optimism: Noma et al., Statistics in Medicine 2021); ``explained``, the
+    share of the log-likelihood ratio of both that the covariates do not have (Harrell's adequacy, from 1); ``n``,
+    ``events``, ``events_per_term``, ``optimistic``, ``params``.
+
+    Raises
+    ------
+    SurvivalError
+        If outcomes or values cannot be used, features repeat a covariate, are constant or collinear, or a model has no
+        maximum.
+
+    Warns
+    -----
+    SpatialfmWarning
+        With fewer than 10 events a term.
+
+    See Also
+    --------
+    compare_concordance : scores that were made elsewhere.
+    cox : the model itself.
+
+    Examples
+    --------
+    >>> import anndata as ad, numpy as np, pandas as pd
+    >>> import spatialfm as sfm
+    >>> rng = np.random.default_rng(0)
+    >>> age, tumor = rng.normal(60, 10, 120), rng.normal(size=120)
+    >>> time = rng.exponential(np.exp(-0.05 * age - 0.7 * tumor))
+    >>> obs = pd.DataFrame({"age": age, "tumor": tumor, "time": time, "event": 1}, index=[f"P{i}" for i in range(120)])
+    >>> patients = ad.AnnData(obs=obs)
+    >>> sfm.tl.added_value(patients, "tumor", ["age"])
+    >>> result = patients.uns["added_value"]
+    >>> bool(result["p_value"] < 0.001), bool(result["table"].loc["difference", "ci_low"] > 0)
+    (True, True)
+    """
+    check_anndata(samples, "added_value", key_added)
+    new = [features] if isinstance(features, str) else list(features)
+    old = [covariates] if isinstance(covariates, str) else list(covariates)
+    _check_call(new, old, n_bootstrap, alpha)
+    selected = check_selected(
+        samples, "added_value", columns_of(samples, [*new, *old], layer), on_selected, ordered="levels"
+    )
+    values = {name: value_column(samples, name, "features", layer) for name in new}
+    values = {name: value_column(samples, name, "covariates", layer) for name in old} | values
+    outcome = read_outcome(
+        samples,
+        "added_value",
+        time_key=time_key,
+        event_key=event_key,
+        event_value=event_value,
+        entry_key=entry_key,
+        patient_key=patient_key,
+        on_missing=on_missing,
+        columns=pd.DataFrame(values),
+    )
+    design, terms = design_matrix(outcome.columns[[*old, *new]], {})
+    check_design(design, None)
+    x, n_old = design.to_numpy(dtype=np.float64), int(terms["covariate"].isin(old).sum())
+    per_term = outcome.event.sum() / len(terms)
+    if per_term < LEAST:
+        warn(
+            f"{int(outcome.event.sum())} events for {len(terms)} terms ({per_term:.1f} each): below {LEAST} estimates "
+            "and the p-value are unsteady. Take fewer features or covariates."
+        )
+    seen = (outcome.time, outcome.event, outcome.entry)
+    both, less = (
+        fit_cox(part, outcome.time, outcome.event, entry=outcome.entry, may_penalize=False)
+        for part in (x, x[:, :n_old])
+    )
+    statistic = max(2 * (both.log_likelihood - less.log_likelihood), 0.0)
+    dof = x.shape[1] - n_old
+    table, n_used = _concordances(x, n_old, seen, n_bootstrap, alpha, random_state)
+    gained = both.log_likelihood - both.null_log_likelihood
+    result = {
+        "lr_statistic": float(statistic),
+        "lr_dof": dof,
+        "p_value": float(chi2.sf(statistic, dof)),
+        "table": table,
+        "explained": float(statistic / (2 * gained)) if gained > 0 else np.nan,
+        "n": len(x),
+        "events": int(outcome.event.sum()),
+        "events_per_term": float(per_term),
+        "optimistic": selected.optimistic,
+        "params": {
+            "selected": selected.text,
+            "features": np.array(new, dtype=object),
+            "covariates": np.array(old, dtype=object),
+            "layer": layer or "",
+            "time_key": time_key,
+            "event_key": event_key,
+            "event_value": event_text(event_value),
+            "entry_key": entry_key or "",
+            "n_bootstrap": n_bootstrap,
+            "n_bootstrap_used": n_used,
+            "alpha": float(alpha),
+            "random_state": random_state,
+            "n_dropped": outcome.n_dropped,
+            DATA: fingerprint(
+                samples,
+                [*(name for name in (*old, *new) if name in samples.obs), time_key, event_key, entry_key],
+                x=layer is None and any(name not in samples.obs for name in (*old, *new)),
+            ),
+        },
+    }
+    logger.info(
+        "%s beside %s: likelihood ratio %.2f on %d degrees of freedom, p = %.3g; %d patients, %d events.",
+        *(listed(new), listed(old), statistic, dof, result["p_value"], len(x), result["events"]),
+    )
+    if copy:
+        return result
+    write_uns(samples, key_added, result)
+    return None
+
+
+def _check_call(new: list[str], old: list[str], n_bootstrap: int, alpha: float) -> None:
+    if not new or not old:
+        raise SurvivalError(
+            "features= and covariates= each name at least one column. A model without covariates is sfm.tl.cox's."
+        )
+    if twice := [name for name in dict.fromkeys([*new, *old]) if [*new, *old].count(name) > 1]:
+        raise SurvivalError(f"{listed(twice)} is named twice among features= and covariates=. Name it once.")
+    if n_bootstrap != 0 and n_bootstrap < 100:
+        raise SurvivalError(f"n_bootstrap={n_bootstrap} gives no interval. Pass 100 or more, or 0 for none.")
+    if not 0 < alpha < 1:
+        raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for a 95 % interval.")
+
+
+def _concordances(
+    x: np.ndarray, n_old: int, seen: Seen, n_bootstrap: int, alpha: float, random_state: int
+) -> tuple[pd.DataFrame, int]:
+    """Concordance of both models and their difference, corrected for optimism; and how many draws could be fitted."""
+    apparent = _both(x, n_old, seen, seen, x)
+    rng = np.random.default_rng(random_state)
+    drawn, optimism = [], []
+    for _ in range(n_bootstrap):
+        rows = rng.integers(len(x), size=len(x))
+        of_rows = tuple(None if part is None else part[rows] for part in seen)
+        try:
+            there = _both(x[rows], n_old, of_rows, of_rows, x[rows])
+            here = _both(x[rows], n_old, of_rows, seen, x)
+        except (SurvivalError, np.linalg.LinAlgError):  # a level that was not drawn, no maximum
+            continue
+        drawn.append(there)
+        optimism.append(there - here)
+    table = pd.DataFrame({"c_index": apparent}, index=["covariates", "covariates + features", "difference"])
+    table["c_corrected"] = table["ci_low"] = table["ci_high"] = np.nan
+    if len(drawn) >= 50:
+        bias = np.mean(optimism, axis=0)
+        low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2], axis=0)
+        table["c_corrected"], table["ci_low"], table["ci_high"] = apparent - bias, low - bias, high - bias
+    return table, len(drawn)
+
+
+def _both(x: np.ndarray, n_old: int, seen: Seen, on: Seen, on_x: np.ndarray) -> np.ndarray:
+    """Concordance, on other rows, of models without and with the features, and the difference."""
+    found = []
+    for part in (slice(n_old), slice(None)):
+        design = x[:, part]
+        if (design.std(axis=0) <= 1e-12).any():
+            raise SurvivalError("A level was not drawn.")
+        risk = on_x[:, part] @ fit_cox(design, seen[0], seen[1], entry=seen[2]).coef
+        right, pairs = concordant_pairs(on[0], on[1], risk, on[2])
+        found.append(right / pairs if pairs else np.nan)
+    return np.array([*found, found[1] - found[0]])

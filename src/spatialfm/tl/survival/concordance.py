@@ -1,0 +1,246 @@
+"""Concordance of a risk score with survival."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import SurvivalError
+from ..._keys import PATIENT_KEY
+from ..._logging import logger
+from ..._public import public
+from ..._storable import write_uns
+from ...cohort.checks import check_anndata
+from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
+from ...cohort.selected import OnSelected, check_selected, columns_of
+from ...stats.paired_concordance import tied_ranks
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@public
+def concordance(
+    samples: AnnData,
+    score_key: str,
+    *,
+    layer: str | None = None,
+    time_key: str = "time",
+    event_key: str = "event",
+    event_value: EventValue = None,
+    entry_key: str | None = None,
+    n_bootstrap: int = 1000,
+    alpha: float = 0.05,
+    random_state: int = 0,
+    patient_key: str | None = PATIENT_KEY,
+    on_missing: OnMissing = "raise",
+    on_selected: OnSelected = "raise",
+    key_added: str = "concordance",
+    copy: bool = False,
+) -> dict[str, object] | None:
+    """Harrell's concordance index of a risk score (scikit-survival), with a bootstrap interval over patients.
+
+    The probability that, of two patients whose order is known, the one with the higher score has the event first;
+    0.5 is chance. A score that was fitted on the same patients gives an optimistic value, and is refused where it is
+    known; predictions of cross-validation are compared within folds, by :func:`spatialfm.metrics.survival`.
+
+    Parameters
+    ----------
+    samples
+        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+    score_key
+        Column of ``obs``, or name in ``var``; higher means higher risk.
+    layer
+        Layer that a name in ``var`` is read from (default: ``X``).
+    time_key, event_key
+        Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
+        who had the event is compared only with those who were under observation then (as R's ``concordance``).
+    n_bootstrap
+        Number of resamplings of patients with replacement.
+    alpha
+        1 - confidence level of the percentile interval.
+    random_state
+        Seed of the bootstrap.
+    patient_key
+        Column of ``obs`` that must not repeat, where there is one.
+    on_missing
+        What becomes of rows without outcome or score: ``"raise"``, or ``"drop"`` with their number in the record.
+    on_selected
+        What becomes of a score that an outcome of these same patients made, by whatever way (signatures,
+        :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on, and call the result optimistic.
+    key_added
+        Key of ``uns`` that is written.
+    copy
+        Whether to return the result instead of writing it.
+
+    Returns
+    -------
+    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``c_index``, ``ci_low``,
+    ``ci_high`` (NaN where all pairs are in the right order, or none: the bootstrap does not see the error then), ``n``,
+    ``events``, ``n_pairs`` (comparable ones), ``optimistic`` (whether the outcome made the score), ``params``.
+
+    Raises
+    ------
+    SurvivalError
+        If outcomes or scores cannot be used, or no two patients are comparable.
+
+    Examples
+    --------
+    >>> import anndata as ad, pandas as pd
+    >>> import spatialfm as sfm
+    >>> obs = {"time": [1, 2, 3, 4], "event": [1, 1, 0, 1], "score": [0.9, 0.2, 0.4, 0.1]}
+    >>> patients = ad.AnnData(obs=pd.DataFrame(obs, index=["P1", "P2", "P3", "P4"]))
+    >>> result = sfm.tl.concordance(patients, "score", copy=True)
+    >>> round(result["c_index"], 2), result["n_pairs"]
+    (0.8, 5)
+    """
+    check_anndata(samples, "concordance", key_added)
+    if n_bootstrap < 100 or not 0 < alpha < 1:
+        raise SurvivalError(
+            f"n_bootstrap={n_bootstrap} and alpha={alpha} give no interval. Pass at least n_bootstrap=100 and an alpha "
+            "between 0 and 1."
+        )
+    made = columns_of(samples, [score_key], layer)
+    selected = check_selected(samples, "concordance", made, on_selected, ordered=True)
+    outcome = read_outcome(
+        samples,
+        "concordance",
+        time_key=time_key,
+        event_key=event_key,
+        event_value=event_value,
+        entry_key=entry_key,
+        patient_key=patient_key,
+        on_missing=on_missing,
+        columns=pd.DataFrame({score_key: value_column(samples, score_key, "score_key", layer)}),
+    )
+    score = _score(outcome.columns[score_key], score_key)
+
+    c_index, n_pairs = c_index_of(outcome.time, outcome.event, score, outcome.entry)
+    rng = np.random.default_rng(random_state)
+    resampled = bootstrap_c_index(outcome.time, outcome.event, score, n_bootstrap, rng, outcome.entry)
+    low, high = np.quantile(resampled, [alpha / 2, 1 - alpha / 2])
+    if np.ptp(resampled) <= 1e-12 and c_index != 0.5:
+        low = high = np.nan
+    result = {
+        "c_index": c_index,
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "n": len(score),
+        "events": int(outcome.event.sum()),
+        "n_pairs": n_pairs,
+        "optimistic": selected.optimistic,
+        "params": {
+            "selected": selected.text,
+            "score_key": score_key,
+            "layer": layer or "",
+            "time_key": time_key,
+            "event_key": event_key,
+            "event_value": event_text(event_value),
+            "entry_key": entry_key or "",
+            "n_bootstrap": n_bootstrap,
+            "n_bootstrap_used": len(resampled),
+            "alpha": float(alpha),
+            "random_state": random_state,
+            "n_dropped": outcome.n_dropped,
+        },
+    }
+    logger.info(
+        "Concordance of %r: %.3f (%g %% interval %.3f to %.3f), %d patients, %d events.",
+        *(score_key, c_index, 100 * (1 - alpha), low, high, len(score), result["events"]),
+    )
+    if copy:
+        return result
+    write_uns(samples, key_added, result)
+    return None
+
+
+def c_index_of(
+    time: np.ndarray, event: np.ndarray, score: np.ndarray, entry: np.ndarray | None = None
+) -> tuple[float, int]:
+    """Harrell's c and the number of comparable pairs."""
+    if entry is not None:
+        right, pairs = concordant_pairs(time, event, score, entry)
+        if not pairs:
+            raise SurvivalError(
+                "No two patients are comparable: at no event was another patient under observation who had it later. "
+                "Longer follow-up or more patients are needed."
+            )
+        return right / pairs, pairs
+    from sksurv.metrics import concordance_index_censored
+
+    last = time == time.max()
+    if not (event & ~last).any() and not ((event & last).any() and (~event & last).any()):
+        raise SurvivalError(
+            "No two patients are comparable: nobody had the event before another patient's time. Longer follow-up or "
+            "more patients are needed."
+        )
+    c_index, concordant, discordant, tied, _ = concordance_index_censored(event, time, tied_ranks(score))
+    return float(c_index), int(concordant + discordant + tied)
+
+
+def concordant_pairs(
+    time: np.ndarray, event: np.ndarray, score: np.ndarray, entry: np.ndarray | None = None
+) -> tuple[float, int]:
+    """Pairs in the right order (ties of the score count one half), and comparable pairs; both 0 without any.
+
+    With `entry`, who has not entered at the time of an event is not compared with who had it.
+    """
+    right, pairs, score = 0.0, 0, tied_ranks(score)
+    for i in np.flatnonzero(event):
+        later = (time > time[i]) | ((time == time[i]) & ~event)
+        if entry is not None:
+            later &= entry < time[i]
+        difference = score[i] - score[later]
+        right += (difference > 0).sum() + (difference == 0).sum() / 2
+        pairs += int(later.sum())
+    return float(right), pairs
+
+
+def bootstrap_c_index(
+    time: np.ndarray,
+    event: np.ndarray,
+    score: np.ndarray,
+    n_bootstrap: int,
+    rng: np.random.Generator,
+    entry: np.ndarray | None = None,
+) -> np.ndarray:
+    """Harrell's c of resampled patients; resamplings without a comparable pair are left out.
+
+    A pair counts as often as both its patients were drawn, so that the pairs are compared once for all resamplings.
+    """
+    n, score = time.size, tied_ranks(score)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap).astype(np.float64)
+    numerator, denominator = np.zeros(n_bootstrap), np.zeros(n_bootstrap)
+    events = np.flatnonzero(event)
+    for block in np.array_split(events, max(1, events.size * n // 10**7)):  # bounds the memory of the pairs
+        later = time[None, :] > time[block, None]
+        comparable = later | ((time[None, :] == time[block, None]) & ~event[None, :])
+        if entry is not None:
+            comparable &= entry[None, :] < time[block, None]
+        comparable = comparable.astype(np.float64)
+        right = comparable * (np.sign(score[block, None] - score[None, :]) + 1) / 2
+        numerator += (weights[:, block] * (weights @ right.T)).sum(axis=1)
+        denominator += (weights[:, block] * (weights @ comparable.T)).sum(axis=1)
+    usable = denominator > 0
+    return numerator[usable] / denominator[usable]
+
+
+def _score(column: pd.Series, key: str) -> np.ndarray:
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.cat.ordered:
+        return column.cat.codes.to_numpy(dtype=np.float64)
+    if not (pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)):
+        raise SurvivalError(
+            f"{key!r} (score_key=) holds {column.dtype} values, which have no order. Pass a number or an ordered "
+            "categorical, higher for higher risk."
+        )
+    values = column.to_numpy(dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise SurvivalError(f"{key!r} (score_key=) holds infinite values. Correct them first.")
+    return values

@@ -1,0 +1,97 @@
+"""What a Cox regression says of its estimates: intervals, p-values, tests of all terms."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2, f, norm, t
+
+from ..._errors import SurvivalError
+from ...cohort.checks import listed
+from ...cohort.outcome import Outcome
+from ...stats.cox import CoxFit
+from .concordance import concordant_pairs
+
+Distribution = Literal["auto", "t", "normal"]
+EVENTS_PER_TERM = 10  # below, coefficients are biased and intervals too short (Peduzzi et al., J Clin Epidemiol 1995)
+SMALL = 100  # rows below which the normal distribution of a coefficient is not used
+
+
+def variance_of(
+    fit: CoxFit,
+    n: int,
+    events: int,
+    clusters: np.ndarray | None,
+    cluster_key: str | None,
+    terms: pd.DataFrame,
+    distribution: Distribution,
+) -> tuple[np.ndarray, int | None]:
+    """Covariance ``(p, p)`` that intervals rest on, and degrees of freedom of t; None for the normal distribution."""
+    if clusters is None:
+        few = n < SMALL or events < EVENTS_PER_TERM * len(terms)
+        if distribution == "normal" or (distribution == "auto" and not few):
+            return fit.variance, None
+        left = max(n - len(terms), 1)
+        return fit.variance * n / left, max(left - 1, 1)
+    if fit.jackknife_variance is None:
+        return fit.robust_variance, None
+    if not np.isfinite(fit.jackknife_variance).all():
+        raise SurvivalError(
+            f"Without one of the clusters of obs[{cluster_key!r}] there is no event, or nothing left to estimate for "
+            f"one of {listed(terms.index)}: what varies in one cluster only cannot be told apart from that cluster. "
+            'Leave the term out, or pass cluster_se="sandwich" for standard errors that do not see this.'
+        )
+    return fit.jackknife_variance, int(clusters.max())
+
+
+def coefficient_table(
+    coef: np.ndarray, variance: np.ndarray, terms: pd.DataFrame, alpha: float, dof: int | None = None
+) -> pd.DataFrame:
+    """Hazard ratios, intervals and p-values from the normal distribution, or that of t with `dof`."""
+    law = norm if dof is None else t(dof)
+    se = np.sqrt(np.diag(variance))
+    reach = law.isf(alpha / 2) * se
+    with np.errstate(over="ignore"):
+        return terms.assign(
+            coef=coef,
+            se=se,
+            hazard_ratio=np.exp(coef),
+            ci_low=np.exp(coef - reach),
+            ci_high=np.exp(coef + reach),
+            z=coef / se,
+            p_value=2 * law.sf(np.abs(coef / se)),
+        )
+
+
+def concordance_of(risk: np.ndarray, outcome: Outcome, strata: np.ndarray | None) -> float:
+    strata = np.zeros(risk.size, int) if strata is None else strata
+    counts = [
+        concordant_pairs(
+            outcome.time[mine],
+            outcome.event[mine],
+            risk[mine],
+            None if outcome.entry is None else outcome.entry[mine],
+        )
+        for mine in (strata == code for code in np.unique(strata))
+    ]
+    right, pairs = np.sum(counts, axis=0)
+    return float(right / pairs) if pairs else np.nan
+
+
+def summary(fit: CoxFit, variance: np.ndarray, freedom: int | None, outcome: Outcome, n_terms: int) -> dict[str, float]:
+    independent = 1.0 if fit.robust_variance is None else np.nan
+    dof = n_terms if np.isclose(fit.dof, n_terms) else fit.dof
+    tests = {
+        "lr": 2 * (fit.log_likelihood - fit.null_log_likelihood) * independent,
+        "score": fit.score_statistic * independent,
+        "wald": float(fit.coef @ np.linalg.solve(variance, fit.coef)),
+    }
+    events = int(outcome.event.sum())
+    result = {"n": len(outcome.time), "events": events, "events_per_term": events / n_terms}
+    result["log_likelihood"] = fit.log_likelihood
+    for name, statistic in tests.items():
+        p = chi2.sf(statistic, dof) if freedom is None else f.sf(statistic / dof, dof, freedom)
+        result |= {f"{name}_statistic": statistic, f"{name}_dof": dof, f"{name}_p_value": float(p)}
+    return result

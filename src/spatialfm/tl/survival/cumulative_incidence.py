@@ -1,0 +1,243 @@
+"""Cumulative incidence of competing events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import SurvivalError
+from ..._fingerprint import DATA, fingerprint
+from ..._keys import PATIENT_KEY
+from ..._logging import logger
+from ..._public import public
+from ..._storable import write_uns
+from ...cohort.causes import Causes, read_causes
+from ...cohort.checks import check_anndata
+from ...cohort.outcome import (
+    EventValue,
+    OnMissing,
+    event_text,
+    group_codes,
+    outcome_digest,
+    read_groups,
+    read_strata,
+    stratum_codes,
+)
+from ...cohort.selected import OnSelected, check_selected, columns_of
+from ...stats.competing_risks import cumulative_incidence as curve_of
+from ...stats.competing_risks import gray_test, log_log_interval
+from ...stats.logrank import arrangements, permutation_p
+from .kaplan_meier import ALL
+from .logrank import EXPECTED, GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anndata import AnnData
+
+
+@public
+def cumulative_incidence(
+    samples: AnnData,
+    group_key: str | None = None,
+    *,
+    strata: str | Sequence[str] | None = None,
+    time_key: str = "time",
+    event_key: str = "event",
+    event_value: EventValue = None,
+    censored_value: EventValue = None,
+    entry_key: str | None = None,
+    alpha: float = 0.05,
+    n_permutations: int = 1_999,
+    patient_key: str | None = PATIENT_KEY,
+    on_missing: OnMissing = "raise",
+    on_selected: OnSelected = "raise",
+    random_state: int = 0,
+    key_added: str = "cumulative_incidence",
+    copy: bool = False,
+) -> dict[str, object] | None:
+    """Probability of each of several events by each time, and Gray's test between groups.
+
+    Where another event can come first (death of another cause, before a relapse), one minus the Kaplan-Meier curve
+    overstates the probability, since it takes those patients as if the event could still come. The estimate is Aalen
+    and Johansen's, with Aalen's variance; the test is that of Gray (Annals of Statistics 1988), both as in R's
+    ``cmprsk``. With a group of fewer than 20 patients or 5 events, the test's p-value comes from dealing the groups
+    anew to the patients (within strata). For what an event does to the hazard of those still without any, see
+    :func:`spatialfm.tl.cox` with `event_value`.
+
+    Parameters
+    ----------
+    samples
+        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+    group_key
+        Column of ``obs`` with the groups.
+    strata
+        Columns of ``obs`` whose levels are compared only within, by the test.
+    time_key, event_key
+        Columns of ``obs``: time to the first event or censoring, from 0 on, and which event it was (0: censored).
+    event_value
+        Value of `event_key` that is of interest, or several as one; all other events are one, too. Default: each event
+        for itself.
+    censored_value
+        Value of `event_key` that means censored, or several, where it is not 0; ``[]`` where nobody was.
+    entry_key
+        Column of ``obs`` with the time at which a patient came under observation (left truncation). There is no Gray's
+        test then.
+    alpha
+        1 - confidence level; intervals are symmetric on the scale of log(-log).
+    n_permutations
+        Number of random arrangements of small groups, at least 999; of two groups all are looked at where there are no
+        more.
+    patient_key
+        Column of ``obs`` that must not repeat, where there is one.
+    on_missing
+        What becomes of rows without outcome, group or stratum: ``"raise"``, or ``"drop"`` with their number in the
+        record.
+    on_selected
+        What becomes of groups or strata that an outcome of these same patients made: ``"raise"``, or ``"mark"``: go on,
+        and call the result optimistic.
+    random_state
+        Seed of the permutations.
+    key_added
+        Key of ``uns`` that is written.
+    copy
+        Whether to return the result instead of writing it.
+
+    Returns
+    -------
+    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table`` with ``event``, ``group``,
+    ``time``, ``at_risk``, ``events``, ``other_events``, ``censored``, ``incidence``, ``ci_low``, ``ci_high``, with
+    `entry_key` also ``entered``; ``groups``, a row an event and group with ``n`` and ``events``; with `group_key`,
+    ``tests``, a row an event, with ``statistic``, ``dof``, ``p_value``, ``test`` (where the p-value comes from) and
+    ``p_value_chi_squared``; ``optimistic``; ``params``.
+
+    Raises
+    ------
+    SurvivalError
+        If outcomes, groups or strata cannot be used, or it is not known which value means censored.
+
+    Examples
+    --------
+    >>> import anndata as ad, pandas as pd
+    >>> import spatialfm as sfm
+    >>> obs = {"time": [1, 2, 3, 4, 5], "event": ["relapse", "death", "relapse", "none", "none"]}
+    >>> patients = ad.AnnData(obs=pd.DataFrame(obs, index=[f"P{i}" for i in range(5)]))
+    >>> result = sfm.tl.cumulative_incidence(patients, censored_value="none", copy=True)
+    >>> curve = result["table"].query("event == 'relapse'")
+    >>> curve[["time", "at_risk", "events", "other_events", "incidence"]].head(4)
+       time  at_risk  events  other_events  incidence
+    6   0.0        5       0             0        0.0
+    7   1.0        5       1             0        0.2
+    8   2.0        4       0             1        0.2
+    9   3.0        3       1             0        0.4
+    """
+    check_anndata(samples, "cumulative_incidence", key_added)
+    strata_names = [strata] if isinstance(strata, str) else list(strata or ())
+    _check_call(group_key, strata_names, entry_key, alpha, n_permutations)
+    made = columns_of(samples, [name for name in (group_key, *strata_names) if name is not None], None)
+    selected = check_selected(samples, "cumulative_incidence", made, on_selected)
+    groups = pd.DataFrame(index=samples.obs.index) if group_key is None else read_groups(samples, group_key)
+    causes = read_causes(
+        samples,
+        "cumulative_incidence",
+        time_key=time_key,
+        event_key=event_key,
+        event_value=event_value,
+        censored_value=censored_value,
+        entry_key=entry_key,
+        patient_key=patient_key,
+        on_missing=on_missing,
+        columns=groups.assign(**read_strata(samples, strata_names)),
+    )
+    outcome, n = causes.outcome, len(causes.codes)
+    codes, names = (np.zeros(n, int), [ALL]) if group_key is None else group_codes(outcome, group_key)
+    table, sizes = _curves(causes, codes, names, alpha)
+    result: dict[str, object] = {
+        "table": table,
+        "groups": sizes,
+        "optimistic": selected.optimistic,
+        "params": {
+            "selected": selected.text,
+            "group_key": group_key or "",
+            "strata": np.array(strata_names, dtype=object),
+            "time_key": time_key,
+            "event_key": event_key,
+            "event_value": event_text(event_value),
+            "censored_value": event_text(censored_value),
+            "entry_key": entry_key or "",
+            "alpha": float(alpha),
+            "n_dropped": outcome.n_dropped,
+            "digest": outcome_digest(outcome, codes, names),
+            DATA: fingerprint(samples, [group_key, *strata_names, time_key, event_key, entry_key]),
+        },
+    }
+    if len(names) > 1 and entry_key is None:
+        rng = np.random.default_rng(random_state)
+        result["tests"] = _tests(causes, codes, stratum_codes(outcome), n_permutations, rng)
+    logger.info("Cumulative incidence of %s: %d patients, %d events.", causes.names, n, outcome.event.sum())
+    if copy:
+        return result
+    write_uns(samples, key_added, result)
+    return None
+
+
+def _check_call(group_key, strata: list[str], entry_key, alpha: float, n_permutations: int) -> None:
+    if not 0 < alpha < 1:
+        raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
+    if n_permutations < 999:
+        raise SurvivalError(f"n_permutations={n_permutations} cannot show small p-values. Pass 999 or more.")
+    if strata and (group_key is None or entry_key is not None):
+        raise SurvivalError("strata= is of Gray's test, which needs group_key= and knows no entry_key=. Leave it out.")
+    if group_key in strata:
+        raise SurvivalError(f"{group_key!r} is both group_key= and strata=: within its levels is nothing to compare.")
+
+
+def _curves(causes: Causes, codes: np.ndarray, names: list[str], alpha: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    tables, sizes = [], []
+    outcome = causes.outcome
+    for which, event in enumerate(causes.names, start=1):
+        for code, name in enumerate(names):
+            mine = codes == code
+            entry = None if outcome.entry is None else outcome.entry[mine]
+            found = curve_of(outcome.time[mine], causes.codes[mine], which, entry)
+            low, high = log_log_interval(found.incidence, found.variance, alpha)
+            table = pd.DataFrame(
+                {
+                    "event": event,
+                    "group": name,
+                    "time": found.time,
+                    "at_risk": found.at_risk,
+                    "events": found.events,
+                    "other_events": found.other,
+                    "censored": found.censored,
+                    "incidence": found.incidence,
+                    "ci_low": low,
+                    "ci_high": high,
+                }
+            )
+            if entry is not None:
+                table["entered"] = np.bincount(np.searchsorted(found.time, entry), minlength=len(table))
+            tables.append(table)
+            sizes.append({"event": event, "group": name, "n": int(mine.sum()), "events": int(found.events.sum())})
+    return pd.concat(tables, ignore_index=True), pd.DataFrame(sizes)
+
+
+def _tests(
+    causes: Causes, codes: np.ndarray, strata: np.ndarray | None, n_permutations: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    rows = []
+    for which, event in enumerate(causes.names, start=1):
+        time = causes.outcome.time
+        statistic, p_value, dof = gray_test(time, causes.codes, codes, which, strata)
+        rows.append({"event": event, "statistic": statistic, "dof": dof, "p_value": p_value, "test": "chi-squared"})
+        rows[-1]["p_value_chi_squared"] = p_value
+        seen = (causes.codes == which).mean() * np.bincount(codes)  # as if events fell on all alike
+        if dof and (np.bincount(codes).min() < GROUP or seen.min() < EXPECTED):
+            one = np.zeros(codes.size, int) if strata is None else strata
+            dealt, exact = arrangements(codes, one, n_permutations, rng, exact=n_permutations)
+            null = np.array([gray_test(time, causes.codes, each, which, strata)[0] for each in dealt])
+            name = f"permutation, {'all' if exact else 'random'} {len(null):,} arrangements"
+            rows[-1] |= {"p_value": permutation_p(null, statistic, exact), "test": name}
+    return pd.DataFrame(rows)

@@ -1,0 +1,247 @@
+"""Labels carried from a few cells to all, and how that is judged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy import stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import spatialfm as sfm
+from spatialfm._errors import TableError
+from spatialfm.learn.probe import away_from, draw_per_class, fit_probe, quadrants, search_C, validation_split
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=150, random_state=0)
+
+
+@pytest.fixture
+def cells(simulated):
+    return simulated.copy()
+
+
+def label_some(cells, n, seed=0):
+    rng, types = np.random.default_rng(seed), cells.obs["type"].astype(object)
+    known = np.zeros(cells.n_obs, bool)
+    for name in types.unique():
+        mine = np.flatnonzero(types == name)
+        known[rng.choice(mine, min(n, len(mine)), replace=False)] = True
+    cells.obs["known"] = types.where(known)
+    return known
+
+
+def test_the_probe_is_that_of_scikit_learn(cells):
+    known = label_some(cells, 10)
+    sfm.tl.annotate(cells, "known", use_rep="X_latent", C=0.5)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.5, class_weight="balanced", max_iter=1000))
+    model.fit(cells.obsm["X_latent"][known], cells.obs["known"][known].astype(str))
+    expected = model.predict_proba(cells.obsm["X_latent"])
+    found = cells.obsm["known_predicted_probability"]
+    assert list(found.columns) == list(model.classes_)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    ordered = np.sort(expected, 1)
+    np.testing.assert_allclose(cells.obs["known_predicted_confidence"], ordered[:, -1], atol=1e-6)
+    np.testing.assert_allclose(cells.obs["known_predicted_margin"], ordered[:, -1] - ordered[:, -2], atol=1e-6)
+    entropy = -(expected * np.log(expected)).sum(1) / np.log(expected.shape[1])
+    np.testing.assert_allclose(cells.obs["known_predicted_entropy"], entropy, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["linear", "forest", "knn"])
+def test_few_labels_find_the_planted_types(cells, head):
+    known = label_some(cells, 20)
+    table = sfm.tl.annotate(cells, "known", use_rep="X_latent", head=head, C=1.0, copy=True)
+    right = (table["label"].astype(str) == cells.obs["type"].astype(str))[~known]
+    assert right.mean() > 0.8
+    assert "known_predicted" not in cells.obs
+    # a cell that the classifier is sure of is right more often
+    sure = table["confidence"][~known] > table["confidence"][~known].median()
+    assert right[sure].mean() > right[~sure].mean()
+
+
+def test_one_label_a_class_is_enough_to_run(cells, caplog):
+    known = label_some(cells, 1)
+    with caplog.at_level("INFO", "spatialfm"):
+        sfm.tl.annotate(cells, "known", use_rep="X_latent")
+    assert "C is 1, not tuned" in caplog.text
+    right = (cells.obs["known_predicted"].astype(str) == cells.obs["type"].astype(str))[~known]
+    assert right.mean() > 2 / cells.obs["type"].nunique()
+
+
+def test_the_search_finds_a_penalty_that_noise_needs():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["a", "b"], 100)
+    values = rng.normal(size=(200, 60))
+    values[:, 0] += np.where(labels == "a", 1.0, -1.0)
+    used = search_C(values, labels, None, n_trials=15, random_state=0)
+    assert used == search_C(values, labels, None, n_trials=15, random_state=0)
+
+    def accuracy(C):
+        test = rng.normal(size=(4000, 60))
+        truth = np.repeat(["a", "b"], 2000)
+        test[:, 0] += np.where(truth == "a", 1.0, -1.0)
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000)).fit(values, labels)
+        return (model.predict(test) == truth).mean()
+
+    assert accuracy(used) >= accuracy(1e5) - 0.01
+
+
+def test_bad_labels_and_embeddings_are_refused(cells):
+    cells.obs["one"] = pd.Series(["T"] + [None] * (cells.n_obs - 1), index=cells.obs_names, dtype=object)
+    cells.obs["none"] = pd.Series([None] * cells.n_obs, index=cells.obs_names, dtype=object)
+    cells.obsm["X_bad"] = np.full((cells.n_obs, 2), np.nan)
+    for arguments, message in [
+        (("one", {"use_rep": "X_latent"}), r"1 class in 1 labelled cells \('T'\)"),
+        (("none", {"use_rep": "X_latent"}), r"0 classes"),
+        (("nothing", {"use_rep": "X_latent"}), "No column 'nothing'"),
+        (("type", {"use_rep": "X_other"}), r"No 'X_other' in obsm .*'X_latent'"),
+        (("type", {"use_rep": "X_bad"}), r"1200 of 1200 rows of 'X_bad' hold NaN"),
+    ]:
+        with pytest.raises(TableError, match=message):
+            sfm.tl.annotate(cells, arguments[0], **arguments[1])
+    constant = cells[:40].copy()
+    constant.obsm["X_flat"] = np.ones((40, 3))
+    table = sfm.tl.annotate(constant, "type", use_rep="X_flat", C=1.0, copy=True)
+    assert table.notna().all().all()
+
+
+def test_no_patient_is_on_both_sides(cells, monkeypatch):
+    from spatialfm.tl.phenotypes import evaluate_annotation as module
+
+    seen, fit = [], module.fit_probe
+
+    def watch(values, labels, *, groups, **options):
+        seen.append(set(groups))
+        return fit(values, labels, groups=groups, **options)
+
+    monkeypatch.setattr(module, "fit_probe", watch)
+    sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)
+    everyone = set(cells.obs["patient"].astype(str))
+    held_out = [everyone - part for part in seen]
+    assert len(held_out) == 4
+    assert set.union(*held_out) == everyone
+    assert sum(map(len, held_out)) == len(everyone)  # each patient is tested once
+
+
+def test_scores_tell_signal_from_noise_with_intervals(cells):
+    rng = np.random.default_rng(0)
+    cells.obsm["X_noise"] = rng.normal(size=(cells.n_obs, 5))
+    cells.obsm["X_perfect"] = pd.get_dummies(cells.obs["type"]).to_numpy(float)
+    summary = sfm.tl.evaluate_annotation(
+        cells, "type", use_rep=["X_latent", "X_noise", "X_perfect"], C=1.0, n_train=[20, 50], min_cells=5
+    )
+    table = summary.set_index(["score", "use_rep", "n_train"])["mean"]
+    chance = 1 / cells.obs["type"].nunique()
+    assert table["recall", "X_perfect", "50"] == 1
+    assert abs(table["recall", "X_noise", "50"] - chance) < 0.1
+    assert table["recall", "X_latent", "50"] > 0.7
+    assert abs(table["auroc", "X_noise", "50"] - 0.5) < 0.1
+    assert (summary["low"] <= summary["mean"]).all()
+    differences = cells.uns["annotation"]["differences"].set_index(["first", "second", "n_train", "score"])
+    row = differences.loc[("X_latent", "X_noise", "50", "recall")]
+    assert row["low"] > 0.3
+    assert row["p_value"] < 0.01
+    folds = cells.uns["annotation"]["folds"]
+    by_hand = folds.query("use_rep == 'X_latent' and asked == '50' and `class` == 'macro'")["f1"]
+    assert table["f1", "X_latent", "50"] == pytest.approx(by_hand.mean())
+
+
+def test_intervals_allow_for_folds_that_share_training_cells(cells):
+    cells.obsm["X_noise"] = np.random.default_rng(0).normal(size=(cells.n_obs, 5))
+    summary = sfm.tl.evaluate_annotation(cells, "type", use_rep=["X_latent", "X_noise"], C=1.0, min_cells=5)
+    folds = cells.uns["annotation"]["folds"].query("`class` == 'macro'").pivot(index="fold", columns="use_rep")["f1"]
+    row = summary.query("use_rep == 'X_latent' and score == 'f1'").iloc[0]
+    error = np.sqrt(1 / 4 + 1 / 3) * folds["X_latent"].std(ddof=1)  # 1 / K and test over training: 1 / (K - 1)
+    assert row["mean"] - row["low"] == pytest.approx(stats.t.ppf(0.975, 3) * error)
+    assert row["high"] == 1.0  # 1.02 by the formula
+    apart = folds["X_latent"] - folds["X_noise"]
+    t = apart.mean() / (np.sqrt(1 / 4 + 1 / 3) * apart.std(ddof=1))
+    found = cells.uns["annotation"]["differences"].query("score == 'f1'").iloc[0]
+    assert found["p_value"] == pytest.approx(2 * stats.t.sf(abs(t), 3))
+
+
+def test_the_order_of_rows_changes_nothing(cells):
+    mixed = cells[np.random.default_rng(0).permutation(cells.n_obs)].copy()
+    one, two = (
+        sfm.tl.evaluate_annotation(table, "type", use_rep="X_latent", C=1.0, n_train=20, min_cells=5)
+        for table in (cells, mixed)
+    )
+    np.testing.assert_allclose(one["mean"], two["mean"], atol=1e-6)
+
+
+def test_several_partitions_are_averaged_and_their_spread_is_in_the_interval(cells):
+    common = {"use_rep": "X_latent", "C": 1.0, "n_train": 30, "min_cells": 5}
+    summary = sfm.tl.evaluate_annotation(cells, "type", **common, n_repeats=3).set_index("score")
+    folds = cells.uns["annotation"]["folds"].query("`class` == 'macro'")
+    means = folds.groupby("partition")["f1"].mean()
+    assert len(means) == 3
+    assert means.nunique() == 3
+    variance = 7 / 12 * folds.groupby("partition")["f1"].var().mean() + means.var(ddof=1)
+    row = summary.loc["f1"]
+    assert row["mean"] == pytest.approx(means.mean())
+    assert row["mean"] - row["low"] == pytest.approx(stats.t.ppf(0.975, 3) * np.sqrt(variance))
+    assert row["high"] == 1.0  # 1.02 by the formula
+
+
+def test_the_published_probe_is_neither_weighted_nor_fitted_again():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["a", "b", "c"], [90, 30, 15])
+    values, groups = rng.normal(size=(135, 4)), rng.choice(list("PQRSTU"), 135)
+    values[:, 0] += 2 * (labels == "b")
+    probe, used = fit_probe(values, labels, head="linear", C="search", groups=groups, n_trials=1, published=True)
+    assert used != 1.0
+    rows, _ = validation_split(np.repeat([0, 1, 2], [90, 30, 15]), groups, 0)
+    assert len(rows) < 135
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=used, max_iter=1000)).fit(values[rows], labels[rows])
+    np.testing.assert_allclose(probe.predict_proba(values), model.predict_proba(values), atol=1e-6)
+    assert fit_probe(values, labels, head="linear", C="search", groups=groups, n_trials=1)[1] == 1.0
+
+
+def test_quadrants_leave_a_margin(cells):
+    one = cells[cells.obs["sample"] == cells.obs["sample"].iloc[0]].copy()
+    summary = sfm.tl.evaluate_annotation(
+        one, "type", use_rep="X_latent", C=1.0, group_key="quadrant", min_cells=8, margin=5
+    )
+    assert (summary["n_folds"] == 4).all()
+    positions = np.array([[0.0, 0.0], [1, 1], [9, 9], [10, 10]])
+    samples = np.array(["a"] * 4)
+    assert quadrants(positions, samples).tolist() == [3, 3, 0, 0]
+    kept = away_from(np.array([0, 1]), np.array([2]), positions, samples, margin=11.5)
+    assert kept.tolist() == [0]
+    other = away_from(np.array([0, 1]), np.array([2]), positions, np.array(["b", "b", "a", "a"]), margin=50)
+    assert other.tolist() == [0, 1]
+
+
+def test_training_cells_are_drawn_by_class():
+    labels = np.array(["a"] * 30 + ["b"] * 3)
+    rows = draw_per_class(labels, np.arange(33), 5, 0)
+    assert (labels[rows] == "a").sum() == 5
+    assert (labels[rows] == "b").sum() == 3
+    assert not np.array_equal(rows, draw_per_class(labels, np.arange(33), 5, 1))
+
+
+def test_too_few_patients_or_classes_are_refused(cells):
+    few = cells[cells.obs["patient"].isin(cells.obs["patient"].unique()[:2])].copy()
+    with pytest.raises(TableError, match=r"2 different values of obs\['patient'\].*cannot make 4 folds.*quadrant"):
+        sfm.tl.evaluate_annotation(few, "type", use_rep="X_latent")
+    with pytest.raises(TableError, match=r"0 classes with 100000 or more cells"):
+        sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", min_cells=100000)
+    tiny = AnnData(obs=pd.DataFrame({"type": list("ababababab")}), obsm={"X_latent": np.ones((10, 2))})
+    with pytest.raises(TableError, match="No column 'patient'"):
+        sfm.tl.evaluate_annotation(tiny, "type", use_rep="X_latent", min_cells=2)
+
+
+def test_patients_in_two_spellings_are_refused_and_intervals_are_of_scores():
+    cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=60, random_state=0)
+    table = sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)
+    assert table["low"].min() >= 0
+    assert table["high"].max() <= 1
+    names = cells.obs["patient"].astype(str).to_numpy()
+    cells.obs["patient"] = np.where((names == "P001") & (np.arange(len(names)) % 2 == 0), "p001", names)
+    with pytest.raises(TableError, match="spells 1 name in several ways"):
+        sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)

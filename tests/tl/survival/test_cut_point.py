@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy.stats import kstest
+
+import spatialfm as sfm
+from spatialfm._errors import SurvivalError
+from spatialfm.stats.logrank import logrank_parts
+from spatialfm.tl.survival.cut_point import candidates, lausen_schumacher, logrank_scores, permuted_maxima
+
+
+def cohort(seed: int, effect: float = 0.0, n: int = 80) -> AnnData:
+    """A hazard that is `exp(effect)` times as high above 0.6; a fifth of the patients censored."""
+    rng = np.random.default_rng(seed)
+    value = rng.uniform(0, 1, n)
+    time, censored = rng.exponential(np.where(value > 0.6, np.exp(-effect), 1)), rng.exponential(4, n)
+    obs = pd.DataFrame({"time": np.minimum(time, censored), "event": time <= censored, "value": value})
+    obs.index = [f"P{i}" for i in range(n)]
+    return AnnData(obs=obs)
+
+
+def test_every_cut_by_hand():
+    """Statistic of each cut: observed less expected events above it, over the standard deviation of all orders."""
+    samples = cohort(0)
+    time, event, value = samples.obs["time"].to_numpy().round(1), samples.obs["event"].to_numpy(), samples.obs["value"]
+    found = candidates(value.to_numpy(), logrank_scores(time, event), 0.2)
+    assert found.n_low.tolist() == list(range(16, 65))
+    rng = np.random.default_rng(0)
+    for i in (0, 20, 48):
+        high = (value.to_numpy() > found.cuts[i]).astype(int)
+        assert high.sum() == 80 - found.n_low[i]
+        parts = logrank_parts(time, event, high)
+        drawn = []
+        for _ in range(2000):
+            order = rng.permutation(80)
+            hazard = logrank_scores(time, event)[order]
+            drawn.append(hazard[high == 1].sum())
+        excess = parts.observed[1] - parts.expected[1]
+        assert np.std(drawn) * found.statistic[i] == pytest.approx(excess, rel=0.06)
+
+
+def test_planted_cut_is_found():
+    samples = cohort(1, effect=2.0, n=250)
+    sfm.tl.cut_point(samples, "value", n_permutations=999)
+    result = samples.uns["value_group"]
+    assert result["cut"] == pytest.approx(0.6, abs=0.03)
+    assert result["higher_risk"] == "high"
+    assert result["p_value"] == 0.001
+    assert result["naive_p_value"] < result["p_value_lausen_schumacher"] < 1e-4
+    groups = samples.obs["value_group"]
+    assert groups.cat.ordered
+    assert ((samples.obs["value"] > result["cut"]) == (groups == "high")).all()
+    assert (result["n_low"], result["n_high"]) == tuple(groups.value_counts()[["low", "high"]])
+    sfm.tl.logrank(samples, "value_group", on_selected="mark")
+    assert samples.uns["logrank"]["optimistic"]
+    assert samples.uns["logrank"]["p_value"] == pytest.approx(result["naive_p_value"])
+    samples.obs["value"] = -samples.obs["value"]
+    flipped = sfm.tl.cut_point(samples, "value", n_permutations=100, copy=True)
+    assert flipped["cut"] == pytest.approx(-result["cut"])
+    assert flipped["higher_risk"] == "low"
+    assert flipped["statistic"] == pytest.approx(result["statistic"])
+
+
+def test_null_cohorts():
+    """Without an effect corrected p-values are uniform, and naive ones below 0.05 in a third of the cohorts."""
+    results = [sfm.tl.cut_point(cohort(seed), "value", n_permutations=199, copy=True) for seed in range(200)]
+    p_values = np.array([result["p_value"] for result in results])
+    assert kstest(p_values, "uniform").pvalue > 0.05
+    assert (p_values < 0.05).mean() <= 0.1
+    assert (np.array([result["p_value_lausen_schumacher"] for result in results]) < 0.05).mean() <= 0.1
+    assert (np.array([result["naive_p_value"] for result in results]) < 0.05).mean() > 0.2
+
+
+def test_ties_and_permutations_keep_the_cuts():
+    """Equal values are never parted; each permuted maximum is the statistic of a cohort with shuffled outcomes."""
+    samples = cohort(2)
+    value = samples.obs["value"].round(1).to_numpy()
+    scores = logrank_scores(samples.obs["time"].to_numpy(), samples.obs["event"].to_numpy())
+    found = candidates(value, scores, 0.1)
+    assert set(found.n_low) <= {int((value <= v).sum()) for v in np.unique(value)}
+    maxima = permuted_maxima(scores, found.n_low, 50, np.random.default_rng(0))
+    drawn = np.random.default_rng(0).permuted(np.tile(scores, (50, 1)), axis=1)
+    for maximum, row in zip(maxima, drawn, strict=True):
+        shuffled = np.empty(80)
+        shuffled[found.order] = row
+        assert maximum == pytest.approx(np.abs(candidates(value, shuffled, 0.1).statistic).max())
+
+
+def test_seed_layers_and_missing():
+    samples = cohort(3)
+    one, same = (sfm.tl.cut_point(samples, "value", n_permutations=200, copy=True) for _ in range(2))
+    assert one["p_value"] == same["p_value"]
+    assert list(samples.obs) == ["time", "event", "value"]
+    phenotypes = AnnData(samples.obs[["value"]].to_numpy(), obs=samples.obs[["time", "event"]])
+    phenotypes.var_names, phenotypes.layers["double"] = ["T"], phenotypes.X * 2
+    doubled = sfm.tl.cut_point(phenotypes, "T", layer="double", n_permutations=200, copy=True)
+    assert doubled["cut"] == pytest.approx(2 * one["cut"])
+    assert doubled["p_value"] == one["p_value"]
+    samples.obs.loc["P3", "value"] = np.nan
+    with pytest.raises(SurvivalError, match=r"1 of 80 rows have no value in 'value': 'P3'"):
+        sfm.tl.cut_point(samples, "value")
+    sfm.tl.cut_point(samples, "value", on_missing="drop", n_permutations=100, key_added="cut")
+    assert samples.obs.index[samples.obs["cut"].isna()].tolist() == ["P3"]
+    assert (samples.uns["cut"]["n"], samples.uns["cut"]["params"]["n_dropped"]) == (79, 1)
+
+
+def test_result_is_written_and_read_back(tmp_path):
+    from anndata import read_h5ad
+
+    samples = cohort(0)
+    sfm.tl.cut_point(samples, "value", n_permutations=100)
+    samples.write_h5ad(tmp_path / "p.h5ad")
+    back = read_h5ad(tmp_path / "p.h5ad")
+    assert back.uns["value_group"]["p_value"] == samples.uns["value_group"]["p_value"]
+    assert sfm.tl.logrank(back, "value_group", on_selected="mark", copy=True)["optimistic"]
+
+
+def test_lausen_schumacher_is_a_p_value():
+    assert lausen_schumacher(0.5, 0.1) == 1
+    assert lausen_schumacher(50, 0.1) == 0
+    values = [lausen_schumacher(b, 0.2) for b in np.linspace(1, 6, 50)]
+    assert (np.diff(values) <= 0).all()
+    assert max(values) <= 1
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({}, {"min_share": 0.5}, r"min_share=0.5 .* below 0.5.*means nothing without its correction"),
+        ({}, {"n_permutations": 0}, r"n_permutations=0: .*100 or more"),
+        ({"value": 1.0}, {}, r"No cut of 'value' leaves 20 % of 80 patients on both sides; it has 1 distinct values"),
+        ({"value": np.r_[np.zeros(79), 1.0]}, {}, r"it has 2 distinct values. Pass a smaller min_share="),
+        ({"value": "high"}, {}, r"'value' \(key=\) holds .* cannot be cut.*tl.logrank"),
+        ({"value": np.inf}, {}, r"'value' \(key=\) holds infinite values"),
+        ({}, {"key": "other"}, r"No column 'other' in obs and no such name in var \(key=\)"),
+        ({"event": 0}, {}, r"No event among 80 rows"),
+        ({"time": -1.0}, {}, r"80 rows of obs.*negative or infinite time"),
+        ({"patient": "A"}, {}, r"80 rows hold 1 patient "),
+    ],
+)
+def test_refusals(change, arguments, message):
+    samples = cohort(0)
+    for key, value in change.items():
+        samples.obs[key] = value
+    before = list(samples.obs)
+    with pytest.raises(SurvivalError, match=message):
+        sfm.tl.cut_point(samples, **{"key": "value", **arguments})
+    assert not samples.uns
+    assert list(samples.obs) == before
+
+
+def test_outcomes_without_order_have_no_cut():
+    """The statistic of each cut was 0/0, and its p-value the least there is."""
+    obs = pd.DataFrame({"time": 3.0, "event": 1, "x": np.arange(20.0)}, index=[f"P{i}" for i in range(20)])
+    with pytest.raises(SurvivalError, match="no cut can divide"):
+        sfm.tl.cut_point(AnnData(obs=obs), "x")
+
+
+def test_a_cut_between_huge_numbers_is_finite(recwarn):
+    obs = pd.DataFrame({"time": np.arange(1.0, 11), "event": 1, "x": [-1.7e308, 1.7e308] * 5})
+    result = sfm.tl.cut_point(AnnData(obs=obs.set_axis([f"P{i}" for i in range(10)])), "x", copy=True)
+    assert result["cut"] == 0
+    assert not len(recwarn)
