@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from . import _disk
+from ._identity import fingerprint
 from ._logging import logger
 from ._settings import settings
-from .embed.run.store import fingerprint
 
 Arrays = dict[str, np.ndarray]
 SEAL = "seal"

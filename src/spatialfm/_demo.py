@@ -172,7 +172,7 @@ class _Steps:
 def matched_markers(sdata: SpatialData) -> pd.DataFrame:
     """Which marker each channel of the first image is."""
     from .pp import match_markers
-    from .pp.elements import channel_names
+    from .pp.arrays import channel_names
 
     table = match_markers(channel_names(sdata, next(iter(sdata.images))))
     return table[["channel", "status", "marker", "gene", "compartment"]].set_index("channel")

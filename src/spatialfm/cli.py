@@ -200,7 +200,7 @@ def _channel_names(given: Sequence[str]) -> list[str]:
     path = Path(given[0])
     if path.suffix.lower() in {".tif", ".tiff", ".qptiff"}:
         from .io import read_tiff
-        from .pp.elements import channel_names
+        from .pp.arrays import channel_names
 
         sdata = read_tiff(path)
         return channel_names(sdata, next(iter(sdata.images)))

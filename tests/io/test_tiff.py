@@ -12,7 +12,8 @@ from spatialdata.transformations import Scale, get_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning
-from spatialfm.pp.elements import full_resolution, match_elements, pixel_size
+from spatialfm.pp.arrays import full_resolution
+from spatialfm.pp.elements import match_elements, pixel_size
 
 NAMES = ["DAPI", "CD3", "CD8", "CD20", "Ki67"]
 

@@ -12,17 +12,8 @@ from spatialdata.transformations import Affine, Identity, Scale, Sequence, Trans
 
 import spatialfm
 from spatialfm._errors import CoordinateError, ElementError
-from spatialfm.pp.elements import (
-    AxisAffine,
-    SampleElements,
-    axis_affine,
-    channel_names,
-    image_array,
-    labels_array,
-    labels_to_image,
-    match_elements,
-    pixel_size,
-)
+from spatialfm.pp.arrays import AxisAffine, channel_names, image_array, labels_array
+from spatialfm.pp.elements import SampleElements, axis_affine, labels_to_image, match_elements, pixel_size
 
 XY = {"axes": ("x", "y")}
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage.measure import regionprops_table
 
 from spatialfm._keys import SHAPE_COLUMNS
-from spatialfm.pp.elements import AxisAffine
+from spatialfm.pp.arrays import AxisAffine
 from spatialfm.pp.measure import (
     LabelGrid,
     boxes_on_image,

@@ -15,7 +15,7 @@ from spatialdata.transformations import Scale
 
 import spatialfm as sfm
 from spatialfm._errors import InputFileError, RunError, SpatialfmWarning
-from spatialfm.pp.elements import full_resolution
+from spatialfm.pp.arrays import full_resolution
 from spatialfm.pp.stored_chunks import stored_chunks
 
 SIDE, CHUNK = 128, 64

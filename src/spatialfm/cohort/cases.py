@@ -12,8 +12,7 @@ import pandas as pd
 from .._errors import ClinicalError, TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
-from ..tl.samples.composition import _patients
-from .checks import check_split, codes_by_appearance, listed, obs_column, order_of_names, value_of_each
+from .checks import check_samples, check_split, codes_by_appearance, listed, obs_column, order_of_names, value_of_each
 from .patient_names import suggestion
 
 if TYPE_CHECKING:
@@ -229,3 +228,9 @@ def _owner(
     if library_key is None:
         return obs_column(adata, patient_key, "patient_key", rows="rows", error=ClinicalError), codes, "patient"
     return _patients(adata, samples, patient_key), codes, "patient"
+
+
+def _patients(adata: AnnData, samples: pd.Series, patient_key: str) -> pd.Series:
+    patients = obs_column(adata, patient_key, "patient_key", error=ClinicalError)
+    check_samples(samples, patients, ClinicalError)
+    return patients

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, SpatialfmWarning, SurvivalError, counted, listed, warn
-from ..metrics._survival import decile_times
-from ..tl.signatures.transfer_signatures import same_rows
+from ..stats.survival_scores import decile_times
+from .comparability import same_rows
 from .outcome import EventValue, OnMissing, Outcome, column_as, read_outcome, value_column
 from .patient_names import _read
 from .survival_record import MODEL

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError, counted, listed, warn
-from ..tl.phenotypes.transfer_labels import shared_columns
+from .comparability import shared_columns
 from .outcome import value_column
 from .representation import representation
 

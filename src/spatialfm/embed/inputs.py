@@ -13,7 +13,8 @@ import torch
 from .._errors import ModelError, PanelError, warn
 from .._logging import logger
 from ..models.encoder import STD_EPSILON
-from ..pp.elements import AxisAffine, SampleElements, channel_names, image_array, labels_array, labels_to_image
+from ..pp.arrays import AxisAffine, channel_names, image_array, labels_array
+from ..pp.elements import SampleElements, labels_to_image
 from ..pp.missing_chunks import report_missing_chunks
 from ..pp.stored_chunks import check_readable
 from ..pp.tissue import Tissue, tissue_sources
@@ -24,7 +25,7 @@ from .pixels.decoded import Decoded
 from .pixels.geometry import EXACT, common_pixel_size, image_pixel_sizes, resampling_ratios
 from .pixels.levels import say_levels
 from .pixels.normalize import intensity_ranges, marker_statistics
-from .pixels.odd_pixels import report_odd_pixels
+from .pixels.odd_report import report_odd_pixels
 from .pixels.preprocess import PreparedReader, prepare, statistics_readers
 from .pixels.published import GivenStatistics, clip_of, of_markers, read_statistics
 from .pixels.reader import SampleReader

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from .._errors import ModelError, counted
+from .._identity import fingerprint
 from .._logging import logger
 from .inputs import Inputs, Options
 from .markers.panel import Panel
 from .result.reduce import check_basis, check_components
-from .run.engine import Block, Job
-from .run.store import fingerprint
+from .run.block import Block
+from .run.engine import Job
 from .windows.blocks import choose_window, needed_sides
 from .windows.cells import Cells
 from .windows.crop import CropJob

@@ -14,7 +14,7 @@ from ._ome import ome_images
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-    from ._layout import Page
+    from ._page import Page
     from ._state import FileState
 
 MAX_SIDE = 10_000_000  # pixels; slides have some 100,000

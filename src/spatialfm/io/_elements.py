@@ -12,7 +12,8 @@ from spatialdata.models import Image2DModel, Labels2DModel
 from spatialdata.transformations import Scale
 
 from .._keys import cells_name, image_name
-from ._image import LazyImage, read_image, resolve_mpp
+from ._image import read_image, resolve_mpp
+from ._lazy_image import LazyImage
 from ._mask import MaskOptions, read_labels
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from .._errors import InputFileError, PixelSizeError, counted, listed
 from ..pp.measure import loaded
 from ..pp.pieces import scan_pieces
 from ._axes import assign_axes
-from ._image import LazyImage, is_same_size, moved_names
 from ._layout import open_tiff
+from ._lazy_image import LazyImage, is_same_size, moved_names
 from ._names import is_tiff_name, natural_key, resolve_channel_names, stem
 from ._reader import lazy_levels
 

@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 
 from .._errors import InputFileError, PixelSizeError
 from ._axes import assign_axes, plane_names
 from ._layout import TiffLayout, open_tiff
+from ._lazy_image import LazyImage, is_same_size, moved_names
 from ._names import default_channel_names, resolve_channel_names
 from ._pixel_size import MAX_MPP, MIN_MPP, PixelSize
 from ._reader import lazy_levels
-
-# pixel sizes closer than this are the same, written with fewer digits
-_SAME_SIZE = 0.01
-
-
-@dataclass(frozen=True)
-class LazyImage:
-    """An image before it becomes an element: levels ``(c, y, x)`` from large to small."""
-
-    levels: tuple[da.Array, ...]
-    channel_names: tuple[str, ...]
-    is_named: bool  # by the file or by the user, not by us
-    pixel_size: PixelSize | None
-    other_size: PixelSize | None
-    ignored_size: str
-    path: str
-    notes: tuple[tuple[str, str], ...] = ()  # kind and text
-    identity: frozenset[tuple[str, int]] = frozenset()
-    found_names: tuple[str, ...] = ()  # before any is renamed
-    unread_size: str = ""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the largest level."""
-        return self.levels[0].shape
 
 
 def read_image(
@@ -110,16 +84,6 @@ def _notes(layout: TiffLayout, found: Sequence[str], given: object) -> Iterator[
     yield from moved_names(found, given)
 
 
-def moved_names(found: Sequence[str], given: object) -> Iterator[tuple[str, str]]:
-    """Names that the file has elsewhere: most likely a list in another order."""
-    if not isinstance(given, list):
-        return
-    moved = [i for i, name in enumerate(given) if name in found and found[i] != name]
-    if moved:
-        i = moved[0]
-        yield "names_moved", f"{given[i]!r} is channel {list(found).index(given[i])} there and {i} in channel_names"
-
-
 def resolve_mpp(image: LazyImage, given: float | None) -> tuple[float, str, list[tuple[str, str]]]:
     """µm per pixel, where it comes from, and what the user should hear (`kind` and text).
 
@@ -165,8 +129,3 @@ def _given_mpp(mpp: float, size: PixelSize | None) -> tuple[float, str, list[tup
     if not MIN_MPP <= mpp <= MAX_MPP:
         notes.append(("mpp_odd", f"{mpp:g} µm"))
     return mpp, "argument", notes
-
-
-def is_same_size(a: float, b: float) -> bool:
-    """Whether two pixel sizes are the same, written with more or fewer digits."""
-    return bool(np.isclose(a, b, rtol=_SAME_SIZE, atol=0))

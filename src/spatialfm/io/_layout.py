@@ -22,6 +22,7 @@ from ._ifd import check_ifd_chain
 from ._metadata import ImageMetadata, read_metadata
 from ._ome import companion_error, external_xml, metadata_file, missing_files
 from ._ome_check import check_fields
+from ._page import Page
 from ._series import all_series, choose_series, unused_pages
 from ._state import FileState, file_state
 
@@ -29,17 +30,6 @@ if TYPE_CHECKING:
     from tifffile import TiffPage, TiffPageSeries
 
 _UNCOMPRESSED, _LZW = 1, 5
-
-
-@dataclass(frozen=True)
-class Page:
-    """Where the segments (strips or tiles) of one page are; `raw` is the offset of a page that is one plain array."""
-
-    path: str
-    offsets: np.ndarray
-    counts: np.ndarray
-    raw: int | None
-    jpegtables: bytes | None = None
 
 
 @dataclass(frozen=True)

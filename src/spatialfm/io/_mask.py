@@ -10,8 +10,8 @@ import numpy as np
 
 from .._errors import InputFileError, counted
 from ._axes import assign_axes, plane_words
-from ._image import LazyImage
 from ._layout import TiffLayout, open_tiff
+from ._lazy_image import LazyImage
 from ._reader import lazy_levels
 
 # whole numbers above this cannot all be told apart in a float

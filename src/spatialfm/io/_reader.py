@@ -12,7 +12,8 @@ import numpy as np
 from dask.base import tokenize
 
 from .._errors import InputFileError
-from ._layout import Level, Page, TiffLayout, layout_of
+from ._layout import Level, TiffLayout, layout_of
+from ._page import Page
 from ._state import FileState
 
 _SMALL_SIDE = 2048  # planes up to this side are one block

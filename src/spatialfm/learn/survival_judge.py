@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from ..cohort.survival_record import MODEL, cohort_digest, features_record
-from ..metrics._survival import decile_times
 from ..metrics._survival import survival as survival_scores
+from ..stats.survival_scores import decile_times
 from .survival_learners import CoxnetFit
 from .survival_nested import (
     Cohort,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import SurvivalError
+from ..stats.concordance import concordant_pairs
 from ..stats.cox import baseline_hazard, partial_log_likelihoods
-from ..tl.survival.concordance import concordant_pairs
 from .survival_nested import Cohort, Fitted, Model, preprocess, step_values
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from ..cohort.outcome import EventValue, OnMissing, Outcome, column_as, read_out
 from ..cohort.representation import representation
 from ..cohort.selected import OnSelected, check_selected, columns_of, matrix_of
 from ..cohort.survival_record import describe_columns
-from ..tl.survival.concordance import concordant_pairs
+from ..stats.concordance import concordant_pairs
 
 if TYPE_CHECKING:
     from anndata import AnnData

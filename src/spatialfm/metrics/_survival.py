@@ -9,7 +9,7 @@ import pandas as pd
 
 from .._errors import SurvivalError, counted, listed
 from .._public import public
-from ..stats.survival_scores import Patients, brier, concordance, dynamic_auc, integrated
+from ..stats.survival_scores import Patients, brier, concordance, decile_times, dynamic_auc, integrated
 
 DRAWS_AT_ONCE = 200  # bounds the memory of the bootstrap
 
@@ -127,12 +127,6 @@ def survival(
         curves.pop(name, None)
     table = pd.DataFrame.from_dict(scores, orient="index", columns=["value", "ci_low", "ci_high"])
     return {"scores": table.rename_axis("score"), "curves": pd.DataFrame(curves)}
-
-
-def decile_times(time: np.ndarray, event: np.ndarray) -> np.ndarray:
-    """Distinct deciles 1 to 9 of the times of event, of those after which somebody is still seen."""
-    at = np.unique(np.quantile(time[event], np.arange(0.1, 0.95, 0.1), method="lower"))
-    return at[at < time.max()] if at[0] < time.max() else at[:1]
 
 
 def _partitions(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence | None) -> list[Patients]:

@@ -14,17 +14,8 @@ from .._errors import CoordinateError, ElementError, PanelError, TableError, lis
 from .._keys import TABLE
 from .._logging import logger
 from .._public import public
-from ..pp.elements import (
-    AxisAffine,
-    SampleElements,
-    axis_affine,
-    channel_names,
-    image_array,
-    image_to_system,
-    labels_array,
-    match_elements,
-    pixel_size,
-)
+from ..pp.arrays import AxisAffine, channel_names, image_array, labels_array
+from ..pp.elements import SampleElements, axis_affine, image_to_system, match_elements, pixel_size
 from ..pp.joins import annotated_cells
 from ._figure import MISSING, Palette, category_colors, finish, new_axes
 from ._raster import Window, composite, draw_scale_bar, paint, read_raster

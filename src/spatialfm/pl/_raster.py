@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from ..pp.elements import AxisAffine
+from ..pp.arrays import AxisAffine
 from ._figure import MISSING
 
 if TYPE_CHECKING:

@@ -14,16 +14,8 @@ import pandas as pd
 from .._errors import ElementError, PanelError, TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL, TABLE
 from .._public import public
-from ..pp.elements import (
-    SampleElements,
-    axis_affine,
-    channel_names,
-    image_array,
-    image_to_system,
-    labels_array,
-    match_elements,
-    pixel_size,
-)
+from ..pp.arrays import channel_names, image_array, labels_array
+from ..pp.elements import SampleElements, axis_affine, image_to_system, match_elements, pixel_size
 from ._cells import CHANNEL_COLORS
 from ._figure import OKABE_ITO, finish
 from ._raster import Extent, Window, composite, draw_scale_bar, read_raster

@@ -12,7 +12,8 @@ from spatialdata.models import TableModel
 
 from .._errors import ClinicalError, TableError
 from .._keys import AREA, INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SPATIAL, TABLE, UNS, cell_name, quantile_layer
-from .elements import AxisAffine, SampleElements
+from .arrays import AxisAffine
+from .elements import SampleElements
 from .joins import add_columns, counted
 from .pieces import LabelScan
 

@@ -17,20 +17,9 @@ from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, UNS, cell_name
 from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
+from .arrays import channel_names, image_array, labels_array, nan_code, table_call
 from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
-from .elements import (
-    SampleElements,
-    axis_affine,
-    channel_names,
-    image_array,
-    labels_array,
-    labels_to_image,
-    match_elements,
-    nan_code,
-    pixel_size,
-    scale_advice,
-    table_call,
-)
+from .elements import SampleElements, axis_affine, labels_to_image, match_elements, pixel_size, scale_advice
 from .joins import counted, listed, match_cells, storable_frame, text_keys
 from .label_findings import NO_NUMBERS
 from .labels import OnPieces, check_choice, inspect_labels, report_labels

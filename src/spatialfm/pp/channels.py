@@ -10,7 +10,8 @@ import pandas as pd
 from .._errors import PanelError, listed
 from .._progress import progress_bar
 from .._public import public
-from .elements import channel_names, image_array, match_elements
+from .arrays import channel_names, image_array
+from .elements import match_elements
 from .measure import loaded, plan_blocks
 from .missing_chunks import report_missing_chunks
 from .tissue import sources_of_images, tissue_of_images, warn_of_lost_cells

@@ -13,16 +13,8 @@ from .._errors import CoordinateError, ElementError, counted, listed, warn
 from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
-from .elements import (
-    SampleElements,
-    image_array,
-    image_to_system,
-    labels_array,
-    labels_to_image,
-    match_elements,
-    pixel_size,
-    table_call,
-)
+from .arrays import image_array, labels_array, table_call
+from .elements import SampleElements, image_to_system, labels_to_image, match_elements, pixel_size
 from .label_findings import NO_NUMBERS, Finding, find_oddities, median_area, worst_first
 from .missing_chunks import report_missing_labels
 from .outlines import find_outlines

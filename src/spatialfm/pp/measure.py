@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._errors import InputFileError, SpatialfmError
-from .elements import AxisAffine
+from .arrays import AxisAffine
 
 Box = tuple[int, int, int, int]
 BLOCK_PIXELS = 2**20  # big enough to keep numpy busy, small against memory (some 40 bytes a pixel are needed)

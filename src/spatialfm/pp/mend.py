@@ -14,7 +14,7 @@ from spatialdata.transformations import get_transformation
 from .._errors import ElementError, listed
 from .._logging import logger
 from .._public import public
-from .elements import labels_array
+from .arrays import labels_array
 from .joins import counted
 from .labels import CheckedLabels, inspect_labels, label_targets
 from .pieces import LabelScan, Pieces, grouped, number_parts

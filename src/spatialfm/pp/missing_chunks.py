@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import counted, listed, warn
-from .elements import SampleElements, channel_names, full_resolution, image_array, labels_array, labels_to_image
+from .arrays import channel_names, full_resolution, image_array, labels_array
+from .elements import SampleElements, labels_to_image
 from .measure import LabelGrid, loaded
 from .stored_chunks import StoredChunks, check_readable
 

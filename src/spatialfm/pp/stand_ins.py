@@ -10,7 +10,7 @@ import numpy as np
 
 from .._errors import ElementError
 from .._keys import ATTRS, MENDED_FROM, MENDED_LABELS
-from .elements import labels_array, table_call
+from .arrays import labels_array, table_call
 from .measure import loaded
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from .._errors import ElementError, TableError, listed
 from .._keys import SAMPLE_KEY, TABLE, TILES
 from .._progress import progress_bar
 from .._public import public
-from .elements import axis_affine, holds_cells, labels_array, match_elements
+from .arrays import holds_cells, labels_array
+from .elements import axis_affine, match_elements
 from .joins import annotated_cells
 from .measure import loaded, rows_of
 

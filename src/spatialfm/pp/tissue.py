@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import CoordinateError, ElementError, counted, listed, warn
-from .elements import AxisAffine, SampleElements, axis_affine, image_array, image_to_system, labels_array, pixel_size
+from .arrays import AxisAffine, image_array, labels_array
+from .elements import SampleElements, axis_affine, image_to_system, pixel_size
 from .glass import (
     ASSUMED_MPP,
     MAX_HOLE,

@@ -133,3 +133,9 @@ def _inverse(probability: np.ndarray) -> np.ndarray:
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
+
+
+def decile_times(time: np.ndarray, event: np.ndarray) -> np.ndarray:
+    """Distinct deciles 1 to 9 of the times of event, of those after which somebody is still seen."""
+    at = np.unique(np.quantile(time[event], np.arange(0.1, 0.95, 0.1), method="lower"))
+    return at[at < time.max()] if at[0] < time.max() else at[:1]

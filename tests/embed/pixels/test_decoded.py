@@ -8,7 +8,7 @@ import pytest
 
 from spatialfm.embed.pixels.decoded import Decoded
 from spatialfm.embed.pixels.reader import SampleReader
-from spatialfm.pp.elements import AxisAffine
+from spatialfm.pp.arrays import AxisAffine
 from spatialfm.pp.measure import loaded
 
 pytestmark = pytest.mark.filterwarnings("error")

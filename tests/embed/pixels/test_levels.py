@@ -8,7 +8,7 @@ import pytest
 
 from spatialfm.embed.pixels.levels import PLACES, SIDE, _start, look
 from spatialfm.embed.pixels.reader import SampleReader
-from spatialfm.pp.elements import AxisAffine
+from spatialfm.pp.arrays import AxisAffine
 
 
 def test_each_place_lies_in_one_chunk():

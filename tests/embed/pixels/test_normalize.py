@@ -11,7 +11,7 @@ from spatialfm._errors import PanelError, SpatialfmWarning
 from spatialfm.embed.pixels.normalize import marker_statistics
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.models.encoder import MarkerEntry
-from spatialfm.pp.elements import AxisAffine
+from spatialfm.pp.arrays import AxisAffine
 
 MARKERS = ["CD3", "CD20", "CD68"]
 CARD = sfm.models.card("kronos")

@@ -12,7 +12,7 @@ import spatialdata as sd
 import spatialfm as sfm
 from spatialfm._errors import RunError, SpatialfmWarning
 from spatialfm.embed.pixels.reader import SampleReader
-from spatialfm.pp.elements import AxisAffine
+from spatialfm.pp.arrays import AxisAffine
 
 CHANNELS = ["DAPI", "CD3", "CD8"]
 

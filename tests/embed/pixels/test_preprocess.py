@@ -14,7 +14,7 @@ from spatialfm.embed.pixels.preprocess import KERNEL, prepare, statistics_reader
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.embed.pixels.statistics import cohort_statistics
 from spatialfm.embed.pixels.tissue import tissue_mask
-from spatialfm.pp.elements import AxisAffine
+from spatialfm.pp.arrays import AxisAffine
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 
 from spatialfm._errors import RunError
 from spatialfm.embed.pixels.reader import SampleReader, resampling_weights
-from spatialfm.pp.elements import AxisAffine
+from spatialfm.pp.arrays import AxisAffine
 
 
 def reader_of(image, labels=None, *, ratio=1.0, affine=None, channels=None, intensity_max=1.0):

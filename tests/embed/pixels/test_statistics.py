@@ -13,7 +13,7 @@ import spatialfm as sfm
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.embed.pixels.statistics import cohort_statistics
 from spatialfm.embed.pixels.tissue import find_tissue, share_of_tissue, tissue_mask
-from spatialfm.pp.elements import AxisAffine
+from spatialfm.pp.arrays import AxisAffine
 from spatialfm.pp.tissue import TissueSource
 
 

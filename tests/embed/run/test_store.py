@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from spatialfm._errors import RunError
-from spatialfm.embed.run.store import BlockStore, fingerprint
+from spatialfm._identity import fingerprint
+from spatialfm.embed.run.store import BlockStore
 
 
 def test_what_is_written_is_read_by_the_next_run(tmp_path):

@@ -15,7 +15,7 @@ from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.embed.windows.tiles import TileJob, share_out, tile_starts
 from spatialfm.models.card import ModelCard
 from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
-from spatialfm.pp.elements import AxisAffine
+from spatialfm.pp.arrays import AxisAffine
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from sksurv.metrics import concordance_index_censored
 
 import spatialfm as sfm
 from spatialfm._errors import SurvivalError
-from spatialfm.tl.survival.concordance import bootstrap_c_index
+from spatialfm.stats.concordance import bootstrap_c_index
 
 
 def c_by_hand(time, event, score):

@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._errors import RunError, counted, listed, warn
-
 if TYPE_CHECKING:
-    from .reader import SampleReader
-
-_SHOWN = 5  # images of a message
+    pass
 
 
 @dataclass(frozen=True)
@@ -47,64 +43,3 @@ class OddCounts:
         """The fields of `OddPixels`, in the order of `planes`; zero for those that were not seen."""
         counts = np.array([self.planes.get(plane, [0, 0, 0.0]) for plane in planes]).T
         return {"not_finite": counts[0].astype(int), "negative": counts[1].astype(int), "lowest": counts[2]}
-
-
-def report_odd_pixels(
-    samples: Sequence[str], readers: Sequence[SampleReader], *, can_zero: bool = True
-) -> dict[str, dict[str, dict[str, int]]]:
-    """Refuse or report pixels that no model takes, once for all images; returns what the record says of them.
-
-    Parameters
-    ----------
-    samples, readers
-        Images, each with its own `on_nan`.
-    can_zero
-        Whether the function that was called has ``on_nan=``.
-
-    Raises
-    ------
-    RunError
-        If pixels are NaN or infinite and are not to be zero.
-    """
-    found = [reader.odd_pixels for reader in readers]
-    broken = [(reader, odd.not_finite, None) for reader, odd in zip(readers, found, strict=True)]
-    below = [(reader, odd.negative, odd.lowest) for reader, odd in zip(readers, found, strict=True)]
-    if refused := _described([one for one in broken if one[0].on_nan == "raise"]):
-        zero = ", or pass on_nan='zero' to count them as 0" if can_zero else ""
-        raise RunError(f"Pixels are NaN or infinite in {refused}. Mend them in the image{zero}.")
-    if replaced := _described(broken):
-        warn(f"Pixels are NaN or infinite in {replaced}: they count as 0.")
-    if clipped := _described(below):
-        warn(
-            f"Pixels are negative in {clipped}: they count as 0. Shift or replace them in the image first if they mean "
-            "something else."
-        )
-    return {
-        "pixels_replaced": _numbers(samples, broken),
-        "pixels_clipped": _numbers(samples, below),
-    }
-
-
-_Counts = Sequence[tuple["SampleReader", np.ndarray, np.ndarray | None]]
-
-
-def _described(counts: _Counts) -> str:
-    """``2 images: 'image_a' (channel 'CD3': 1 pixel), ...``; empty where there are none."""
-    images = []
-    for reader, counts_of, lowest in counts:
-        channels = [
-            f"channel {reader.channel_names[m]!r}: {counted(int(counts_of[m]), 'pixel')}"
-            + ("" if lowest is None else f", lowest {lowest[m]:g}")
-            for m in np.flatnonzero(counts_of)
-        ]
-        if channels:
-            images.append(f"{reader.name!r} ({listed(channels, _SHOWN, quoted=False)})")
-    return f"{counted(len(images), 'image')}: {listed(images, _SHOWN, quoted=False)}" if images else ""
-
-
-def _numbers(samples: Sequence[str], counts: _Counts) -> dict[str, dict[str, int]]:
-    return {
-        sample: {reader.channel_names[m]: int(counts_of[m]) for m in np.flatnonzero(counts_of)}
-        for sample, (reader, counts_of, _) in zip(samples, counts, strict=True)
-        if counts_of.any()
-    }

@@ -16,11 +16,11 @@ from scipy.sparse import csr_array
 
 from ..._cache import remembered
 from ..._errors import RunError, counted
-from ...pp.elements import AxisAffine
+from ..._identity import fingerprint
+from ...pp.arrays import AxisAffine
 from ...pp.measure import LabelGrid, loaded
 from ...pp.stored_chunks import StoredChunks
 from ...pp.tissue import TissueSource
-from ..run.store import fingerprint
 from .content import content_digest
 from .decoded import Decoded
 from .odd_pixels import OddCounts, OddPixels

@@ -14,10 +14,11 @@ import numpy as np
 
 from ... import _disk
 from ..._errors import RunError
+from ..._identity import fingerprint
 from ..._logging import logger
 from ..._progress import progress_bar
 from ..._settings import settings
-from ..run.store import BlockLost, fingerprint
+from ..run.store import BlockLost
 from .reduce import Basis, check_basis, check_components, fit_basis, fit_basis_streamed, project
 from .rows import Rows
 

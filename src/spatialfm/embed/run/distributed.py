@@ -28,7 +28,8 @@ from ..._logging import logger
 from ..._settings import settings
 from ...models.encoder import resolve_device
 from ..pixels.reader import SampleReader
-from .engine import Block, Job, encode_block, read_block
+from .block import Block
+from .engine import Job, encode_block, read_block
 from .store import BlockLost, BlockStore
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,29 +22,12 @@ from ...pp.measure import one_thread
 from ..pixels.reader import SampleReader
 from ..result.rows import Rows
 from ..windows.pool import encode_windows
+from .block import Block
 from .progress import Progress
 from .store import BlockStore
 
 if TYPE_CHECKING:
     from ...models.encoder import Encoder
-
-
-class Block(Protocol):
-    """A part of one image, read at once; the region may leave the image."""
-
-    sample: int
-    y0: int
-    y1: int
-    x0: int
-    x1: int
-
-    @property
-    def n_windows(self) -> int:
-        """Windows to encode."""
-
-    @property
-    def n_rows(self) -> int:
-        """Cells (or tiles of a grid) that it stands for on the bar."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ..._progress import progress_bar
 if TYPE_CHECKING:
     from tqdm.auto import tqdm
 
-    from .engine import Block
+    from .block import Block
 
 
 class Progress:

@@ -9,13 +9,12 @@ of a block.
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import json
 import os
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,41 +22,6 @@ import numpy as np
 from ... import _disk
 from ..._errors import RunError, counted
 from ..._logging import logger
-
-# Of the numbers that this package computes from given pixels, weights and options. To be raised by whoever changes any
-# of them: blocks, embeddings and statistics of another version are never taken from the cache.
-RECIPE = 5
-
-
-def fingerprint(identity: Mapping[str, object]) -> str:
-    """SHA-256 of what decides the numbers of a run, and of the version of the recipe."""
-    digest = hashlib.sha256(f"recipe {RECIPE}".encode())
-    for key in sorted(identity):
-        digest.update(f"\0{key}\0".encode())
-        digest.update(json.dumps(_canonical(identity[key]), sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def _canonical(value: object) -> object:
-    """What JSON can hold, without loss: arrays by all their bytes, of which their text would show a few."""
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {f"{type(key).__name__} {key}": _canonical(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_canonical(part) for part in value]
-    if hasattr(value, "detach"):  # a tensor; its own bytes, as numpy knows no bfloat16
-        value = value.detach().cpu()
-        return [str(value.dtype), *_canonical(value.double().numpy())]
-    if isinstance(value, np.ndarray) and value.dtype.kind != "O":
-        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-        return [str(value.dtype), list(value.shape), content]
-    if isinstance(value, np.ndarray | np.generic):
-        return _canonical(value.tolist() if isinstance(value, np.ndarray) else value.item())
-    if isinstance(value, set | frozenset):
-        return sorted(map(str, value))
-    return f"{type(value).__name__} {value}"
-
 
 NOTE = "block.json"
 

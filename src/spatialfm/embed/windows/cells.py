@@ -12,7 +12,8 @@ import numpy as np
 from ..._errors import ElementError, TableError, counted, listed, warn
 from ..._keys import TABLE, UNS, cell_name
 from ..._logging import logger
-from ...pp.elements import AxisAffine, SampleElements, holds_cells, image_array, labels_to_image, table_call
+from ...pp.arrays import AxisAffine, holds_cells, image_array, table_call
+from ...pp.elements import SampleElements, labels_to_image
 from ...pp.joins import annotated_cells
 from ...pp.labels import CheckedLabels, inspect_labels, report_labels
 from ...pp.measure import rows_of

@@ -15,11 +15,11 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata
 from ...cohort.circular import remember_groups
+from ...cohort.comparability import shared_columns
 from ...cohort.depth import patient_weights
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import n_different, representation
 from ...learn.k_means import k_means
-from .transfer_labels import shared_columns
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, counted, warn
-from ..._keys import PATIENT_KEY, UNS
+from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._preparation import BY_TRAINING
 from ..._public import public
 from ..._storable import default_key, write_uns
-from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.checks import check_anndata, named, obs_column, order_of_names
 from ...cohort.circular import remember_groups
+from ...cohort.comparability import shared_columns
 from ...cohort.patient_names import suggestion
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
@@ -25,9 +25,6 @@ from .annotate import certainty
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-# what must be the same for the columns of two embeddings to mean the same
-SAME = ("model", "weights_sha256", "model_options", "normalization", "output", "mode", "window", "background")
 
 
 @public
@@ -178,101 +175,3 @@ def reference_patients(reference: AnnData, patient_key: str | None, rows: np.nda
             f"cells of other patients look new.{suggestion(reference, patient_key, 'patient_key')}"
         )
     return None
-
-
-def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of both representations that mean the same.
-
-    Raises
-    ------
-    TableError
-        If the records say that they cannot be compared.
-    """
-    if use_rep == "X":
-        return _joined(list(reference.var_names), list(query.var_names), 1, "marker of X")
-    records = [table.uns.get(UNS, {}).get(use_rep) for table in (reference, query)]
-    widths = [table.obsm[use_rep].shape[1] for table in (reference, query) if use_rep in table.obsm]
-    if len(widths) < 2:
-        raise TableError(f"No {use_rep!r} in obsm of both tables. Embed both with the same call.")
-    if None in records:
-        if records != [None, None]:
-            which = "reference" if records[0] is None else "query"
-            raise TableError(
-                f"{use_rep!r} of the {which} has no record of how it was made. Embed both with sfm.tl.embed_cells."
-            )
-        if widths[0] != widths[1]:
-            raise TableError(f"{use_rep!r} has {widths[0]} columns in the reference and {widths[1]} in the query.")
-        return np.arange(widths[0]), np.arange(widths[1])
-    named = [json.loads(record.get("feature_names") or "[]") for record in records]
-    # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
-    must = [name for name in SAME if name != "window" or records[0].get("mode") != "crop" or not all(named)]
-    if different := [name for name in must if records[0].get(name) != records[1].get(name)]:
-        name = different[0]
-        raise TableError(
-            f"{use_rep!r} was made differently in the two tables: {name} is {records[0].get(name)!r} in the reference, "
-            f"{records[1].get(name)!r} in the query. {_same_way(records, name)}"
-        )
-    _compare_pixels(records, use_rep)
-    if all(named):
-        return _joined(*named, 1, f"column of {use_rep!r}")
-    markers = [json.loads(record["markers"]) for record in records]
-    reduced = [record.get("n_components") for record in records]
-    if records[0]["output"] == "marker" and not any(reduced):
-        width = int(records[0]["embedding_dim"])
-        return _joined(*markers, width, f"marker of {use_rep!r}")
-    if any(reduced) and widths[0] == widths[1] and _same_basis(reference, query, use_rep):
-        return np.arange(widths[0]), np.arange(widths[1])
-    if any(reduced):
-        raise TableError(
-            f"{use_rep!r} was reduced on each cohort by itself. Embed the other with "
-            "sfm.tl.embed_cells(..., basis=sfm.get.basis(...))."
-        )
-    if sorted(markers[0]) != sorted(markers[1]):
-        missing = sorted(set(markers[0]) ^ set(markers[1]))
-        raise TableError(
-            f"{use_rep!r} is one vector a cell of different panels (they differ in {listed(missing)}). Embed both with "
-            "sfm.tl.embed_cells(..., markers=<those of both>)."
-        )
-    return np.arange(widths[0]), np.arange(widths[1])
-
-
-def _same_way(records: list[dict[str, object]], name: str) -> str:
-    """How two tables are embedded in the same way, where `name` of their records differs."""
-    if name == "model_options":
-        sizes = [json.loads(record.get("model_options") or "{}").get("mpp") for record in records]
-        if None not in sizes and sizes[0] != sizes[1]:
-            return (
-                f"Embed both at the coarser pixel size, with encoder = sfm.models.load({records[0]['model']!r}, "
-                f"mpp={max(sizes):g})."
-            )
-    return (
-        "Embed both in the same way: sfm.tl.embed_cells(..., stats=sfm.get.record(...)) carries the normalisation over."
-    )
-
-
-def _compare_pixels(records: list[dict[str, object]], use_rep: str) -> None:
-    """Warn where one cohort was seen at another resolution."""
-    used = [list(json.loads(record.get("mpp_used") or "{}").values()) for record in records]
-    if records[0]["model"] == "mean-intensity" or not all(used) or None in used[0] + used[1]:
-        return
-    sizes = [float(np.median(of_samples)) for of_samples in used]
-    if max(sizes) > 1.1 * min(sizes):
-        warn(
-            f"{use_rep!r} was made at {sizes[0]:g} µm per pixel in the reference and {sizes[1]:g} in the query: sizes "
-            "and textures are not the same there. Rasterize the images of one to the pixels of the other."
-        )
-
-
-def _same_basis(reference: AnnData, query: AnnData, use_rep: str) -> bool:
-    bases = [table.uns[UNS].get(f"{use_rep}_basis") for table in (reference, query)]
-    return None not in bases and all(np.array_equal(bases[0][name], bases[1][name]) for name in ("mean", "components"))
-
-
-def _joined(one: list[str], two: list[str], width: int, what: str) -> tuple[np.ndarray, np.ndarray]:
-    both = [name for name in one if name in two]
-    if not both:
-        raise TableError(f"Reference ({listed(one)}) and query ({listed(two)}) share no {what}.")
-    if len(both) < max(len(one), len(two)):
-        logger.info("%d %s are in both, %d only in one", len(both), what, len(set(one) ^ set(two)))
-    columns = [np.array([names.index(name) for name in both]) for names in (one, two)]
-    return tuple((places[:, None] * width + np.arange(width)).ravel() for places in columns)

@@ -31,7 +31,7 @@ def meaning_of(
     TableError
         If a value has none, or one that is none of the three.
     """
-    from ...pp.elements import labels_array
+    from ...pp.arrays import labels_array
     from ...pp.pieces import scan_labels
 
     if wrong := sorted({str(name) for name in (classes or {}).values()} - set(CLASSES)):

@@ -252,8 +252,8 @@ def _quality(
     sdata: SpatialData, tokens: Tokens, inputs: Inputs, quality: pd.DataFrame
 ) -> tuple[np.ndarray, np.ndarray]:
     """`token_quality` of all tokens."""
+    from ...pp.arrays import channel_names, image_array
     from ...pp.channels import _largest
-    from ...pp.elements import channel_names, image_array
 
     parts = []
     for number, (pair, reader) in enumerate(zip(tokens.pairs, inputs.raw, strict=True)):

@@ -82,7 +82,8 @@ def paint_tiles(
     >>> sdata.attrs["spatialfm"]["maps"]["tissue_cluster_P001_1"]["categories"]
     ['1', '2', '3']
     """
-    from ...pp.elements import image_array, image_to_system, match_elements
+    from ...pp.arrays import image_array
+    from ...pp.elements import image_to_system, match_elements
     from ...pp.tiles import _bounds
 
     if table_name not in sdata.tables:

@@ -173,7 +173,8 @@ def _geometries(
 def _shares_of_pixels(
     sdata: SpatialData, pair: SampleElements, element: str, boxes: np.ndarray, classes: Mapping[object, str]
 ) -> tuple[list[str], np.ndarray]:
-    from ...pp.elements import axis_affine, labels_array
+    from ...pp.arrays import labels_array
+    from ...pp.elements import axis_affine
     from ...pp.tiles import _count
 
     values = np.array(sorted(classes), dtype=np.int64)

@@ -176,7 +176,8 @@ def draw_maps(
     opening, closing
         Radii; None: the distance of two tokens.
     """
-    from ...pp.elements import image_array, image_to_system
+    from ...pp.arrays import image_array
+    from ...pp.elements import image_to_system
 
     maps = []
     for number, pair in enumerate(tokens.pairs):

@@ -15,13 +15,13 @@ from ..._logging import logger
 from ..._preparation import column_scale, preparation
 from ..._public import public
 from ...cohort.checks import check_anndata, listed, obs_column, order_of_names
+from ...cohort.comparability import SAME
 from ...cohort.patient_names import as_text, check_across, suggestion
 from ...cohort.representation import representation
 from ...get import basis
 from ...get import record as read_record
 from ...learn.search_index import GRAPHS, N_MEASURED, Index, nearest, with_graph
 from ...learn.search_others import as_numbers, nearest_of_others, recall_of
-from ..phenotypes.transfer_labels import SAME
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..._errors import ClinicalError, TableError, warn
+from ..._errors import TableError, warn
 from ..._keys import SAMPLE_KEY
 from ..._logging import logger
 from ..._origin import carry_origins
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, check_samples, codes_by_appearance, codes_of, listed, obs_column
+from ...cohort.cases import _patients
+from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ...cohort.depth import Depth, depth_of
 from ...cohort.fitted import fitted_on_all
 from ...cohort.selected import circular, columns_of, hand_on, inherited
@@ -182,9 +183,3 @@ def constant_columns(obs: pd.DataFrame, row_codes: np.ndarray, row_names: list[s
     for name in result.select_dtypes("category"):
         result[name] = result[name].cat.remove_unused_categories()
     return result
-
-
-def _patients(adata: AnnData, samples: pd.Series, patient_key: str) -> pd.Series:
-    patients = obs_column(adata, patient_key, "patient_key", error=ClinicalError)
-    check_samples(samples, patients, ClinicalError)
-    return patients

@@ -15,6 +15,7 @@ from ..._logging import logger
 from ..._origin import Origin, carry_origins, patient_names, remember
 from ..._public import public
 from ..._storable import write_uns
+from ...cohort.cases import _patients
 from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ...cohort.circular import holds_own_type, made_of_neighbours, say, without_p
 from ...cohort.members import signature_members
@@ -23,7 +24,7 @@ from ...learn.signature_clusters import cut_points, ranks_of
 from ...stats.excess import LEAST, hypergeometric, pooled_excess
 from ...stats.patient_groups import benjamini_hochberg
 from ..neighborhoods.neighborhood_contrast import contrast_table, neighbour_counts
-from ..samples.composition import _patients, constant_columns, cross_count
+from ..samples.composition import constant_columns, cross_count
 
 if TYPE_CHECKING:
     from anndata import AnnData

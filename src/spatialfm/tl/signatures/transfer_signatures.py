@@ -17,12 +17,13 @@ from ..._public import public
 from ..._storable import named_table, write_obsm, write_uns
 from ...cohort.checks import check_anndata, listed, obs_column
 from ...cohort.circular import remember_groups
+from ...cohort.comparability import same_rows, shared_columns
 from ...cohort.members import signature_members
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
 from ...cohort.selected import inherited, matrix_of
 from ...stats.novelty import novelty
-from ..phenotypes.transfer_labels import reference_patients, shared_columns
+from ..phenotypes.transfer_labels import reference_patients
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -152,16 +153,6 @@ def transfer_signatures(
     for name, column in named_table(target, key_added).items():
         remember_groups(target, "transfer_signatures", use_rep, column, True, f"obsm/{key_added}:{name}")
     return None
-
-
-def same_rows(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which of the others are rows of the first: cells of the same patients, whatever they are called."""
-    ours, theirs = (
-        pd.util.hash_pandas_object(pd.DataFrame(np.asarray(part, np.float64)), index=False).to_numpy()
-        for part in (values, others)
-    )
-    names, counts = np.unique(ours, return_counts=True)
-    return np.isin(theirs, names[counts == 1])  # rows that repeat are no fingerprint
 
 
 def _hand_over(source: AnnData, target: AnnData, key: str, key_added: str, same: np.ndarray) -> None:

@@ -19,8 +19,8 @@ from ...cohort.checks import check_anndata, listed
 from ...cohort.design import check_design, design_matrix
 from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
 from ...cohort.selected import OnSelected, check_selected, columns_of
+from ...stats.concordance import concordant_pairs
 from ...stats.cox import fit_cox
-from .concordance import concordant_pairs
 
 if TYPE_CHECKING:
     from anndata import AnnData

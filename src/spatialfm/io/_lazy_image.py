@@ -1,0 +1,51 @@
+"""An image or a mask that was opened: lazy arrays, and what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import dask.array as da
+import numpy as np
+
+from ._pixel_size import PixelSize
+
+# pixel sizes closer than this are the same, written with fewer digits
+_SAME_SIZE = 0.01
+
+
+@dataclass(frozen=True)
+class LazyImage:
+    """An image before it becomes an element: levels ``(c, y, x)`` from large to small."""
+
+    levels: tuple[da.Array, ...]
+    channel_names: tuple[str, ...]
+    is_named: bool  # by the file or by the user, not by us
+    pixel_size: PixelSize | None
+    other_size: PixelSize | None
+    ignored_size: str
+    path: str
+    notes: tuple[tuple[str, str], ...] = ()  # kind and text
+    identity: frozenset[tuple[str, int]] = frozenset()
+    found_names: tuple[str, ...] = ()  # before any is renamed
+    unread_size: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the largest level."""
+        return self.levels[0].shape
+
+
+def moved_names(found: Sequence[str], given: object) -> Iterator[tuple[str, str]]:
+    """Names that the file has elsewhere: most likely a list in another order."""
+    if not isinstance(given, list):
+        return
+    moved = [i for i, name in enumerate(given) if name in found and found[i] != name]
+    if moved:
+        i = moved[0]
+        yield "names_moved", f"{given[i]!r} is channel {list(found).index(given[i])} there and {i} in channel_names"
+
+
+def is_same_size(a: float, b: float) -> bool:
+    """Whether two pixel sizes are the same, written with more or fewer digits."""
+    return bool(np.isclose(a, b, rtol=_SAME_SIZE, atol=0))
