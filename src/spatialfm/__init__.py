@@ -5,20 +5,15 @@ The namespaces are loaded when first touched, so that ``import spatialfm`` costs
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import lazy_loader as _lazy
 
 from ._settings import settings
+from ._version import __version__
 
 if TYPE_CHECKING:
     from . import datasets, embed, get, io, metrics, models, pl, pp, tl
-
-try:
-    __version__ = version("spatialfm")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
 
 _SUBMODULES = ["datasets", "embed", "get", "io", "metrics", "models", "pl", "pp", "tl"]
 __getattr__, _, _ = _lazy.attach(__name__, submodules=_SUBMODULES)

@@ -110,7 +110,7 @@ def _only_used(frame: pd.DataFrame) -> pd.DataFrame:
 def _record(
     plans: list[CellPlan], measured: list[MeasuredCells], markers: list[str], quantiles: list[float]
 ) -> dict[str, str]:
-    from .. import __version__
+    from .._version import __version__
 
     elements = {
         plan.pair.sample: {

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ... import __version__
 from ..._keys import UNS
+from ..._version import __version__
 
 if TYPE_CHECKING:
     from anndata import AnnData

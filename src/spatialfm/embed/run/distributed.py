@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 import cloudpickle
 import torch
 
-from ... import __version__, _disk
+from ... import _disk
 from ..._errors import ModelError, RunError, SpatialfmError, counted
 from ..._logging import logger
 from ..._settings import settings
+from ..._version import __version__
 from ...models.encoder import resolve_device
 from ..pixels.reader import SampleReader
 from .block import Block
@@ -107,7 +108,7 @@ def _make_look() -> Callable[[str], tuple[bool, str]]:
         import os
 
         try:
-            from spatialfm import __version__ as version
+            from spatialfm._version import __version__ as version
         except ImportError as error:
             version = f"not: {error}"
         return os.path.exists(path), version
