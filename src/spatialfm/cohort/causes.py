@@ -29,7 +29,7 @@ class Causes:
 
 
 def read_causes(
-    samples: AnnData,
+    patients: AnnData,
     what: str,
     *,
     time_key: str,
@@ -49,7 +49,7 @@ def read_causes(
         As :func:`spatialfm.tl._outcome.read_outcome` does; if it is not known which value means censored, or no other
         event is there.
     """
-    column = obs_column(samples, event_key, "event_key", rows="rows", error=SurvivalError, allow_missing=True)
+    column = obs_column(patients, event_key, "event_key", rows="rows", error=SurvivalError, allow_missing=True)
     present = column.dropna().astype(object)
     censored = _censored(present, event_key, censored_value)
     values = [value for value in pd.unique(present) if str(value) not in censored]
@@ -58,9 +58,9 @@ def read_causes(
             f"No event in obs[{event_key!r}]: all rows are {listed(sorted(censored))}, which means censored "
             "(censored_value=)."
         )
-    columns = pd.DataFrame(index=samples.obs.index) if columns is None else columns
+    columns = pd.DataFrame(index=patients.obs.index) if columns is None else columns
     outcome = read_outcome(
-        samples,
+        patients,
         what,
         time_key=time_key,
         event_key=event_key,

@@ -109,25 +109,25 @@ def _by_hand(table: AnnData, rep: str, groups: pd.Series) -> str:
     return ""
 
 
-def divides_fractions(samples: AnnData, group_key: str) -> str:
+def divides_fractions(patients: AnnData, group_key: str) -> str:
     """The column of ``X`` by which groups of patients are divided without exception; empty where there is none."""
-    if samples.X is None or samples.n_vars > MOST_VARIED:
+    if patients.X is None or patients.n_vars > MOST_VARIED:
         return ""
-    codes = pd.factorize(samples.obs[group_key])[0].astype(float)
-    known, guard = codes >= 0, BY_CHANCE + np.log(max(samples.n_vars, 1))
+    codes = pd.factorize(patients.obs[group_key])[0].astype(float)
+    known, guard = codes >= 0, BY_CHANCE + np.log(max(patients.n_vars, 1))
     if not 2 <= len(np.unique(codes[known])) <= 4:
         return ""
-    for name in samples.var_names:
-        values = np.asarray(samples.obs_vector(name), float)
+    for name in patients.var_names:
+        values = np.asarray(patients.obs_vector(name), float)
         rows = known & np.isfinite(values)
         if of_numbers(values[rows], codes[rows], 4) >= guard:
             return str(name)
     return ""
 
 
-def tell_divided(samples: AnnData, group_key: str) -> None:
+def tell_divided(patients: AnnData, group_key: str) -> None:
     """Warn that groups may have been cut from what they are compared by."""
-    if name := divides_fractions(samples, group_key):
+    if name := divides_fractions(patients, group_key):
         warn(
             f"obs[{group_key!r}] divides the patients exactly by their share of {name!r}. If the groups were cut from "
             "this share, they differ in it, and in whatever goes with it, whatever the truth is: the test is circular. "

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def read_rows(
-    samples: AnnData,
+    patients: AnnData,
     group_key: str,
     groups: Sequence[str] | None,
     covariates: str | Sequence[str] | None,
@@ -35,16 +35,16 @@ def read_rows(
 ) -> Rows:
     """Rows with a value in all columns that are asked for."""
     _check_choices(model, pair_key, time_key, block_key)
-    if group_key not in samples.obs:
+    if group_key not in patients.obs:
         raise TableError(
-            f"No column {group_key!r} in obs (group_key=); found {listed(samples.obs.columns, 12)}. A column of the "
+            f"No column {group_key!r} in obs (group_key=); found {listed(patients.obs.columns, 12)}. A column of the "
             "cell table comes along with sfm.tl.composition only if each patient has one value of it."
         )
-    units = _units(samples, patient_key, pair_key, time_key, model)
+    units = _units(patients, patient_key, pair_key, time_key, model)
     wanted = [covariates] if isinstance(covariates, str) else list(covariates or ())
     keys = {"group_key": [group_key], "covariates": wanted, "block_key": [block_key], "time_key": [time_key]}
     columns = {
-        key: obs_column(samples, key, argument, allow_missing=True)
+        key: obs_column(patients, key, argument, allow_missing=True)
         for argument, mine in keys.items()
         for key in mine
         if key is not None
@@ -53,9 +53,9 @@ def read_rows(
     codes, names = _groups(columns[group_key], group_key, groups, keep)
     # in the order of their names: which labels are shuffled does not hang on the order of rows
     kept = np.flatnonzero(keep & (codes >= 0))
-    kept = kept[order_of_names(samples.obs_names[kept])]
+    kept = kept[order_of_names(patients.obs_names[kept])]
     columns = {key: column.iloc[kept] for key, column in columns.items()}
-    counts, known = _counts(samples)
+    counts, known = _counts(patients)
     rows = Rows(
         counts=counts[kept],
         known=known,
@@ -87,12 +87,12 @@ def _check_choices(model: str | None, pair_key: str | None, time_key: str | None
 
 
 def _units(
-    samples: AnnData, patient_key: str | None, pair_key: str | None, time_key: str | None, model: str | None
+    patients: AnnData, patient_key: str | None, pair_key: str | None, time_key: str | None, model: str | None
 ) -> np.ndarray | None:
     """Patient of each row where patients have several; refused where nothing says what these are."""
     if pair_key is None and time_key is None and model is None:
         try:
-            check_patients(samples, patient_key, error=ClinicalError, unit="compared, not samples")
+            check_patients(patients, patient_key, error=ClinicalError, unit="compared, not samples")
         except ClinicalError as error:
             if "several times" not in str(error):
                 raise
@@ -103,11 +103,11 @@ def _units(
             ) from None
         return None
     key = pair_key if pair_key is not None else patient_key
-    found = patient_column(samples, key, ClinicalError)
+    found = patient_column(patients, key, ClinicalError)
     if found is None:
         raise TableError(
             f"No column {PATIENT_KEY!r} in obs says which rows belong to one patient; found "
-            f"{listed(samples.obs.columns, 12)}. Pass patient_key= (or pair_key=)."
+            f"{listed(patients.obs.columns, 12)}. Pass patient_key= (or pair_key=)."
         )
     return found.astype(str).to_numpy()
 
@@ -277,18 +277,18 @@ def least_p(rows: Rows) -> float:
     return 2 / ways
 
 
-def _counts(samples: AnnData) -> tuple[np.ndarray, bool]:
+def _counts(patients: AnnData) -> tuple[np.ndarray, bool]:
     """Numbers of cells (True), or shares where these are not known."""
-    values = samples.X
+    values = patients.X
     values = None if values is None else np.asarray(values.toarray() if hasattr(values, "toarray") else values, float)
     if values is None or not np.isfinite(values).all() or (values < 0).any() or not np.allclose(values.sum(axis=1), 1):
         raise TableError(
             "The rows of X do not add up to 1: these are no compositions. Make them with sfm.tl.composition(cells, "
             '"<column>", patient_key="patient").'
         )
-    if samples.n_vars < 2:
+    if patients.n_vars < 2:
         raise TableError("A composition of one type is 1 everywhere. Pass one of two types or more.")
-    counts = samples.layers.get("counts")
+    counts = patients.layers.get("counts")
     if counts is None:
         _say_unknown("are not known: there is no layers['counts']")
         return values, False

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 OTHERWISE = {  # what to do where a function knows no late entry
-    "coxnet": 'Fit sfm.tl.cox(samples, [...], entry_key="{entry}", penalizer=0.1) instead',
+    "coxnet": 'Fit sfm.tl.cox(patients, [...], entry_key="{entry}", penalizer=0.1) instead',
     "power": 'Pass those of the pilot who were there from the start: samples[samples.obs["{entry}"] == 0].copy()',
-    "survival_forest": 'Fit sfm.tl.cox(samples, [...], entry_key="{entry}", penalizer=0.1) instead',
+    "survival_forest": 'Fit sfm.tl.cox(patients, [...], entry_key="{entry}", penalizer=0.1) instead',
     "predict_survival": (
         "Pass score=False for predictions alone, and hold them against the outcome with sfm.tl.concordance and "
         'sfm.tl.cox(target, "<key_added>", entry_key="{entry}"), whose coefficient is the calibration slope'
@@ -23,7 +23,7 @@ OTHERWISE = {  # what to do where a function knows no late entry
 }
 
 
-def tell_late_entry(samples: AnnData, what: str, time_key: str, known: str = "") -> None:
+def tell_late_entry(patients: AnnData, what: str, time_key: str, known: str = "") -> None:
     """Warn where an earlier result on the same times counted patients from their entry on, and this one does not.
 
     Refused where the function knows no late entry. `known` is an entry column that is known otherwise.
@@ -33,10 +33,10 @@ def tell_late_entry(samples: AnnData, what: str, time_key: str, known: str = "")
     SurvivalError
         With the column, and what to call instead.
     """
-    entry, where = (known, "the source's result") if known else _recorded(samples, time_key)
-    if not entry or entry not in samples.obs or not pd.api.types.is_numeric_dtype(samples.obs[entry].dtype):
+    entry, where = (known, "the source's result") if known else _recorded(patients, time_key)
+    if not entry or entry not in patients.obs or not pd.api.types.is_numeric_dtype(patients.obs[entry].dtype):
         return
-    late = int((samples.obs[entry] > 0).sum())
+    late = int((patients.obs[entry] > 0).sum())
     if not late:
         return
     said = (
@@ -51,9 +51,9 @@ def tell_late_entry(samples: AnnData, what: str, time_key: str, known: str = "")
     warn(f'{said}. Pass entry_key="{entry}", or leave that result out of uns if it was wrong.')
 
 
-def _recorded(samples: AnnData, time_key: str) -> tuple[str, str]:
+def _recorded(patients: AnnData, time_key: str) -> tuple[str, str]:
     """Entry column of a result on these times, and which one; empty where there is none."""
-    for key, record in samples.uns.items():
+    for key, record in patients.uns.items():
         params = record.get("params") if isinstance(record, Mapping) else None
         if isinstance(params, Mapping) and str(params.get("time_key", "")) == time_key:
             entry = str(params.get("entry_key", "") or "")

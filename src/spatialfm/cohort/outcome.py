@@ -39,7 +39,7 @@ class Outcome:
 
 
 def read_outcome(
-    samples: AnnData,
+    patients: AnnData,
     what: str,
     *,
     time_key: str,
@@ -56,7 +56,7 @@ def read_outcome(
     Parameters
     ----------
     columns
-        Further columns, one row a row of `samples`; a missing value there counts as a missing outcome does.
+        Further columns, one row a row of `patients`; a missing value there counts as a missing outcome does.
     known_entry
         Column that is known to hold late entries, though the call does not take them.
 
@@ -66,19 +66,19 @@ def read_outcome(
         If a column is absent or incomplete, a time negative, an entry not before it, an event neither 0 nor 1 without
         `event_value`, a patient in several rows, or if there is no event.
     """
-    check_anndata(samples, what)
+    check_anndata(patients, what)
     if on_missing not in ("raise", "drop"):
         raise SurvivalError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
-    check_patients(samples, patient_key)
+    check_patients(patients, patient_key)
     if entry_key is None:
-        tell_late_entry(samples, what, time_key, known_entry)
+        tell_late_entry(patients, what, time_key, known_entry)
     common = {"rows": "rows", "error": SurvivalError, "allow_missing": True}
-    time = obs_column(samples, time_key, "time_key", **common)
-    event = obs_column(samples, event_key, "event_key", **common)
-    columns = pd.DataFrame(index=samples.obs.index) if columns is None else columns
+    time = obs_column(patients, time_key, "time_key", **common)
+    event = obs_column(patients, event_key, "event_key", **common)
+    columns = pd.DataFrame(index=patients.obs.index) if columns is None else columns
     entry_name = None if entry_key is None else column_as("entry", entry_key)
     if entry_key is not None:
-        columns = columns.assign(**{entry_name: obs_column(samples, entry_key, "entry_key", **common)})
+        columns = columns.assign(**{entry_name: obs_column(patients, entry_key, "entry_key", **common)})
     missing = _missing(time, event, columns)
     if missing.any() and on_missing == "raise":
         parts = {time_key: time, event_key: event, **columns}
@@ -95,7 +95,7 @@ def read_outcome(
         events(event[keep], event_key, event_value),
         columns[keep],
         int((~keep).sum()),
-        samples.obs_names[keep],
+        patients.obs_names[keep],
     )
     if entry_name is not None:
         entry = event_times(columns.pop(entry_name)[keep], entry_key, "entry_key")
@@ -175,15 +175,15 @@ def patient_column(
     return patients
 
 
-def read_groups(samples: AnnData, group_key: str | None) -> pd.DataFrame | None:
+def read_groups(patients: AnnData, group_key: str | None) -> pd.DataFrame | None:
     """Column ``group`` of strings as an ordered categorical; None for no groups."""
     if group_key is None:
         return None
-    column = obs_column(samples, group_key, "group_key", rows="rows", error=SurvivalError, allow_missing=True)
+    column = obs_column(patients, group_key, "group_key", rows="rows", error=SurvivalError, allow_missing=True)
     if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
         raise SurvivalError(
             f"obs[{group_key!r}] has {column.nunique()} different numbers, which are not groups. Pass it to sfm.tl.cox "
-            f'as it is, look for a cut with sfm.tl.cut_point(samples, "{group_key}"), or cut it at values of your own '
+            f'as it is, look for a cut with sfm.tl.cut_point(patients, "{group_key}"), or cut it at values of your own '
             "with "
             "pandas.cut."
         )
@@ -195,11 +195,11 @@ def column_as(role: str, name: str) -> str:
     return f"{role}{_AS}{name}"
 
 
-def read_strata(samples: AnnData, strata: Sequence[str]) -> dict[str, pd.Series]:
+def read_strata(patients: AnnData, strata: Sequence[str]) -> dict[str, pd.Series]:
     """Columns of obs whose levels are compared only within, under ``column_as("stratum", name)``."""
     columns = {}
     for name in strata:
-        column = obs_column(samples, name, "strata", rows="rows", error=SurvivalError, allow_missing=True)
+        column = obs_column(patients, name, "strata", rows="rows", error=SurvivalError, allow_missing=True)
         if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
             raise SurvivalError(
                 f"obs[{name!r}] (strata=) has {column.nunique()} different numbers, which are no strata. Cut it at "
@@ -233,22 +233,22 @@ def outcome_digest(outcome: Outcome, codes: np.ndarray, names: Sequence[str]) ->
     return digest(outcome.names, np.array(names, dtype=object)[codes], outcome.time, outcome.event, *entry)
 
 
-def value_column(samples: AnnData, key: str, argument: str, layer: str | None = None) -> pd.Series:
+def value_column(patients: AnnData, key: str, argument: str, layer: str | None = None) -> pd.Series:
     """A column of obs, or of X (or a layer) by its name in var, as scanpy's ``sc.get.obs_df`` finds them."""
-    in_obs, in_var = key in samples.obs, key in samples.var_names
+    in_obs, in_var = key in patients.obs, key in patients.var_names
     if in_obs and in_var:
         raise SurvivalError(
             f"{key!r} ({argument}=) is a column of obs and a name in var. Rename one: samples.obs.rename(columns=...)."
         )
     if in_obs:
-        return samples.obs[key]
+        return patients.obs[key]
     if in_var:
-        if layer is not None and layer not in samples.layers:
-            raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(samples.layers)}.")
-        return pd.Series(np.asarray(samples.obs_vector(key, layer=layer), dtype=float), index=samples.obs_names)
+        if layer is not None and layer not in patients.layers:
+            raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(patients.layers)}.")
+        return pd.Series(np.asarray(patients.obs_vector(key, layer=layer), dtype=float), index=patients.obs_names)
     raise SurvivalError(
-        f"No column {key!r} in obs and no such name in var ({argument}=); obs has {listed(samples.obs.columns, 12)}, "
-        f"var has {listed(samples.var_names, 12)}."
+        f"No column {key!r} in obs and no such name in var ({argument}=); obs has {listed(patients.obs.columns, 12)}, "
+        f"var has {listed(patients.var_names, 12)}."
     )
 
 

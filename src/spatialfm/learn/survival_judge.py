@@ -32,7 +32,7 @@ def judge(
     what: str,
     model: Model,
     cohort: Cohort,
-    samples: AnnData,
+    patients: AnnData,
     n_permutations: int,
     n_bootstrap: int,
     options: dict[str, int],
@@ -51,7 +51,7 @@ def judge(
     best = model.choose(cohort, event_folds(cohort.event, options["n_inner_folds"], rng))
     final = model.fit(cohort, best)
     result: dict[str, object] = dict(found)
-    result[MODEL] = final_record(cohort, final, best, samples.obs_names)
+    result[MODEL] = final_record(cohort, final, best, patients.obs_names)
     result["optimistic_harrell"] = within_folds(cohort, final.risk(cohort.x), np.zeros(len(cohort.time), int))
     if n_permutations:
         null = permutation_scores(model, cohort, n_permutations=n_permutations, **options)
@@ -60,9 +60,9 @@ def judge(
     chosen = [{"partition": i} | fold for i, out in enumerate(outs) for fold in out.chosen]
     result["folds"] = pd.DataFrame(chosen, index=pd.Index(np.tile(np.arange(plan["n_folds"]), len(outs)), name="fold"))
     result["explained"] = [part for out in outs for part in out.explained]
-    risk, fold = np.full(samples.n_obs, np.nan), np.full(samples.n_obs, -1)  # of patients that are left out
+    risk, fold = np.full(patients.n_obs, np.nan), np.full(patients.n_obs, -1)  # of patients that are left out
     risk[cohort.rows], fold[cohort.rows] = np.mean([out.risk for out in outs], axis=0), outs[0].fold
-    result["predictions"] = pd.DataFrame({"risk": risk, "fold": fold}, index=samples.obs_names)
+    result["predictions"] = pd.DataFrame({"risk": risk, "fold": fold}, index=patients.obs_names)
     log_scores(what, found["scores"], result["optimistic_harrell"], cohort)
     return result, final
 

@@ -92,7 +92,7 @@ class Nested:
 
 
 def read_cohort(
-    samples: AnnData,
+    patients: AnnData,
     what: str,
     *,
     use_rep: str | None,
@@ -106,24 +106,24 @@ def read_cohort(
     on_selected: OnSelected = "raise",
 ) -> Cohort:
     """Features and outcomes of the patients, after all refusals."""
-    check_anndata(samples, what)
+    check_anndata(patients, what)
     taken = [covariates] if isinstance(covariates, str) else list(covariates or ())
     if use_rep is None and not taken:
         raise SurvivalError("No features. Pass use_rep= ('X' or a key of obsm), covariates= (columns of obs), or both.")
     if layer is not None and use_rep != "X":
         raise SurvivalError(f"layer={layer!r} is read in place of X, but use_rep={use_rep!r}. Pass use_rep='X'.")
-    if layer is not None and layer not in samples.layers:
-        raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(samples.layers)}.")
+    if layer is not None and layer not in patients.layers:
+        raise SurvivalError(f"No layer {layer!r} (layer=); found {listed(patients.layers)}.")
     if leaked := [name for name in taken if name in (time_key, event_key)]:
         raise SurvivalError(f"{listed(leaked)} is the outcome, not one of the covariates=.")
-    check_split(samples, patient_key, None, SurvivalError)
-    made = columns_of(samples, taken) | matrix_of(samples, use_rep)
-    selected = check_selected(samples, what, made, on_selected)
-    values = {name: value_column(samples, name, "covariates") for name in taken}
-    columns = pd.DataFrame(values, index=samples.obs_names)
-    columns[_ROW] = np.arange(samples.n_obs)
+    check_split(patients, patient_key, None, SurvivalError)
+    made = columns_of(patients, taken) | matrix_of(patients, use_rep)
+    selected = check_selected(patients, what, made, on_selected)
+    values = {name: value_column(patients, name, "covariates") for name in taken}
+    columns = pd.DataFrame(values, index=patients.obs_names)
+    columns[_ROW] = np.arange(patients.n_obs)
     outcome: Outcome = read_outcome(
-        samples,
+        patients,
         what,
         time_key=time_key,
         event_key=event_key,
@@ -133,19 +133,19 @@ def read_cohort(
         columns=columns,
     )
     rows = outcome.columns[_ROW].to_numpy()
-    names = samples.obs[patient_key] if patient_key in samples.obs else samples.obs_names
+    names = patients.obs[patient_key] if patient_key in patients.obs else patients.obs_names
     # in the order of the patients' names: whoever sorts the table gets the same folds, trees and scores
     order = order_of_names(np.asarray(names, dtype=str)[rows])
     rows, time, event = rows[order], outcome.time[order], outcome.event[order]
     outcome_columns = outcome.columns.iloc[order]
     parts, features, columns, n_covariates = [], [], "{}", 0
     if use_rep is not None:
-        kept = samples[rows]
+        kept = patients[rows]
         if layer is not None:
-            kept = type(samples)(kept.layers[layer], obs=kept.obs[[]], var=kept.var[[]])
+            kept = type(patients)(kept.layers[layer], obs=kept.obs[[]], var=kept.var[[]])
         parts.append(representation(kept, use_rep).astype(np.float64))
         n = parts[0].shape[1]
-        features += list(samples.var_names) if use_rep == "X" else [f"{use_rep}_{i}" for i in range(n)]
+        features += list(patients.var_names) if use_rep == "X" else [f"{use_rep}_{i}" for i in range(n)]
     if taken:
         design, _ = design_matrix(outcome_columns[taken], {})
         parts.append(design.to_numpy(dtype=np.float64))
@@ -159,14 +159,14 @@ def read_cohort(
             f"{counted(x.shape[1], 'feature is', 'features are')} constant over {counted(len(x), 'patient')}: "
             "nothing can be learned."
         )
-    _tell_depth(samples, rows, time, event, (time_key, event_key))
+    _tell_depth(patients, rows, time, event, (time_key, event_key))
     return Cohort(x, time, event, features, rows, outcome.n_dropped, selected.text, columns, n_covariates)
 
 
-def _tell_depth(samples: AnnData, rows: np.ndarray, time: np.ndarray, event: np.ndarray, keys: Sequence[str]) -> None:
+def _tell_depth(patients: AnnData, rows: np.ndarray, time: np.ndarray, event: np.ndarray, keys: Sequence[str]) -> None:
     """Warn where numbers of cells go with survival, of a table that tells them."""
-    if N_CELLS in samples.obs and pd.api.types.is_numeric_dtype(samples.obs[N_CELLS]):
-        n_cells = samples.obs[N_CELLS].to_numpy(float, na_value=0.0)[rows]
+    if N_CELLS in patients.obs and pd.api.types.is_numeric_dtype(patients.obs[N_CELLS]):
+        n_cells = patients.obs[N_CELLS].to_numpy(float, na_value=0.0)[rows]
         remedy = 'Make the table of equally many cells: sfm.tl.composition(..., cells_per_row="even").'
         survival_depth(n_cells, time, event, keys, remedy)
 

@@ -29,7 +29,7 @@ STRIP = 0.1  # of the height, for how many patients have which prediction
 
 @public
 def calibration(
-    samples: AnnData,
+    patients: AnnData,
     *,
     key: str = "cox_predicted",
     times: float | Sequence[float] | None = None,
@@ -51,7 +51,7 @@ def calibration(
 
     Parameters
     ----------
-    samples
+    patients
         The target, with ``uns[key]``.
     key
         Key of ``uns``.
@@ -101,7 +101,7 @@ def calibration(
     >>> ax.get_ylabel()
     'Observed risk by 0.564 months'
     """
-    record = validated(samples, key, "calibration")
+    record = validated(patients, key, "calibration")
     table, chosen = record["calibration"], _times(record, times, key)
     colors = category_colors([f"{at:g}" for at in chosen], palette)
     own, ax = ax is None, new_axes(ax, figsize)
@@ -124,7 +124,7 @@ def calibration(
             highest = max(highest, float(curve[["predicted", "observed"]].to_numpy().max()))
     top = min(1.0, highest * 1.05)
     ax.plot([0, 1], [0, 1], color="0.5", lw=1, ls="--", zorder=0, label="as predicted")
-    _draw_strip(ax, samples, key, chosen, colors, top)
+    _draw_strip(ax, patients, key, chosen, colors, top)
     ax.set(xlim=(0, 1.02 * top), ylim=(-STRIP * top, 1.02 * top), aspect="equal")
     ax.set_yticks([tick for tick in ax.get_xticks() if 0 <= tick <= top])
     when = f" by {_time(chosen[0], time_unit)}" if len(chosen) == 1 else ""
@@ -139,16 +139,16 @@ def calibration(
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
-def validated(samples: AnnData, key: str, part: str) -> Mapping:
+def validated(patients: AnnData, key: str, part: str) -> Mapping:
     """``uns[key]`` with the scores of a model on this cohort."""
-    record = samples.uns.get(key) if hasattr(samples, "uns") else None
+    record = patients.uns.get(key) if hasattr(patients, "uns") else None
     if not isinstance(record, Mapping) or not isinstance(record.get(part), pd.DataFrame):
         raise TableError(
-            f"No {part} of a model in uns[{key!r}]; uns has {listed(getattr(samples, 'uns', ()))}. Make it with "
+            f"No {part} of a model in uns[{key!r}]; uns has {listed(getattr(patients, 'uns', ()))}. Make it with "
             "sfm.tl.predict_survival(source, target), of a target with an outcome."
         )
     check_result(record, f"uns[{key!r}]", "predict_survival")
-    check_unchanged(samples, record, key, "predict_survival")
+    check_unchanged(patients, record, key, "predict_survival")
     return record
 
 
@@ -180,9 +180,9 @@ def _scores(record: Mapping) -> str:
     return "\n".join([*lines, *doubts[:2]])
 
 
-def _draw_strip(ax: Axes, samples: AnnData, key: str, times: list[float], colors: list[str], top: float) -> None:
+def _draw_strip(ax: Axes, patients: AnnData, key: str, times: list[float], colors: list[str], top: float) -> None:
     """Numbers of patients by prediction, below the axis of 0."""
-    frame = samples.obsm.get(f"{key}_survival")
+    frame = patients.obsm.get(f"{key}_survival")
     if not isinstance(frame, pd.DataFrame):
         return
     columns = {float(name): name for name in frame}

@@ -39,7 +39,7 @@ SHARE, FRAME = "share", "reference"
 
 @public
 def compare_composition(
-    samples: AnnData,
+    patients: AnnData,
     *,
     key: str = "compare_composition",
     kind: Literal["dots", "effect", "reference"] = "dots",
@@ -64,7 +64,7 @@ def compare_composition(
 
     Parameters
     ----------
-    samples
+    patients
         Compositions with ``uns[key]``.
     key
         Key of ``uns``.
@@ -101,20 +101,20 @@ def compare_composition(
     >>> ax.get_ylabel()
     'Fraction of cells'
     """
-    record = _record(samples, key)
+    record = _record(patients, key)
     check_result(record, f"uns[{key!r}]", "compare_composition")
-    if set(record["table"].index) <= set(samples.var_names):
-        check_unchanged(samples, record, key, "compare_composition")
+    if set(record["table"].index) <= set(patients.var_names):
+        check_unchanged(patients, record, key, "compare_composition")
     table, params = _shown(record["table"], types, sort), record["params"]
     own = ax is None
     if kind == "dots":
         groups = [str(name) for name in params["groups"]]
-        colors = category_colors(groups, palette, stored_colors(samples, str(params["group_key"]), groups))
-        parts = _fractions(samples, table, groups, params)
+        colors = category_colors(groups, palette, stored_colors(patients, str(params["group_key"]), groups))
+        parts = _fractions(patients, table, groups, params)
         ax = new_axes(ax, figsize or (1.6 + len(table) * (0.25 + 0.32 * len(groups)), 3.9))
         _draw_dots(ax, parts, table, dict(zip(groups, colors, strict=True)), params)
         if params.get("model") == "pairs":
-            _draw_pairs(ax, samples, table, groups, params)
+            _draw_pairs(ax, patients, table, groups, params)
         ax.annotate(
             _explained(params), (1, 0), (8, 0), xycoords="axes fraction", textcoords="offset points",
             fontsize="x-small", color="0.4", va="bottom", annotation_clip=False,
@@ -139,12 +139,12 @@ def q_text(q: float) -> str:
     return "not tested" if np.isnan(q) else "< 0.001" if q < 0.001 else f"{q:.2f}" if q >= 0.0995 else f"{q:.2g}"
 
 
-def _record(samples: AnnData, key: str) -> dict[str, Any]:
-    record = samples.uns.get(key)
+def _record(patients: AnnData, key: str) -> dict[str, Any]:
+    record = patients.uns.get(key)
     table = record.get("table") if isinstance(record, dict) else None
     if not isinstance(table, pd.DataFrame) or "effect" not in table or "params" not in record:
         raise TableError(
-            f"No comparison in uns[{key!r}]; uns has {listed(samples.uns)}. Make one with sfm.tl.compare_composition."
+            f"No comparison in uns[{key!r}]; uns has {listed(patients.uns)}. Make one with sfm.tl.compare_composition."
         )
     return record
 
@@ -158,32 +158,32 @@ def _shown(table: pd.DataFrame, types: Sequence[str] | None, sort: bool) -> pd.D
 
 
 def _fractions(
-    samples: AnnData, table: pd.DataFrame, groups: list[str], params: dict[str, Any]
+    patients: AnnData, table: pd.DataFrame, groups: list[str], params: dict[str, Any]
 ) -> dict[tuple[str, str], np.ndarray]:
     """Fractions of the patients of each (type, group), or their changes."""
     group_key = str(params["group_key"])
-    if group_key not in samples.obs or not set(table.index) <= set(samples.var_names):
+    if group_key not in patients.obs or not set(table.index) <= set(patients.var_names):
         raise TableError(
             f"The samples no longer have obs[{group_key!r}] and the types that were compared. Compare again with "
             "sfm.tl.compare_composition."
         )
-    values = samples.X.toarray() if hasattr(samples.X, "toarray") else np.asarray(samples.X)
-    values = pd.DataFrame(values, columns=samples.var_names)
-    of = samples.obs[group_key].astype(object).map(str).to_numpy()
+    values = patients.X.toarray() if hasattr(patients.X, "toarray") else np.asarray(patients.X)
+    values = pd.DataFrame(values, columns=patients.var_names)
+    of = patients.obs[group_key].astype(object).map(str).to_numpy()
     if params.get("model") == "changes":
-        values, of = _changes(samples, values, of, params)
+        values, of = _changes(patients, values, of, params)
     return {(name, group): values.loc[of == group, name].to_numpy(float) for name in table.index for group in groups}
 
 
 def _changes(
-    samples: AnnData, values: pd.DataFrame, of: np.ndarray, params: dict[str, Any]
+    patients: AnnData, values: pd.DataFrame, of: np.ndarray, params: dict[str, Any]
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Later minus earlier fraction of each patient that has both, samples of a time point pooled by their cells."""
     key = str(params["pair_key"] or params["patient_key"])
-    units, time = samples.obs[key].astype(str).to_numpy(), samples.obs[str(params["time_key"])]
+    units, time = patients.obs[key].astype(str).to_numpy(), patients.obs[str(params["time_key"])]
     later = (time.astype(object).map(str) == str(params["time_points"][1])).to_numpy()
-    if "counts" in samples.layers:
-        values = samples.to_df("counts").reset_index(drop=True)
+    if "counts" in patients.layers:
+        values = patients.to_df("counts").reset_index(drop=True)
     known = np.isin(of, [str(name) for name in params["groups"]])
     sums = values[known].groupby([units[known], later[known]]).sum()
     shares = sums.div(sums.sum(axis=1), axis=0).unstack().dropna()
@@ -290,14 +290,14 @@ def _explained(params: dict[str, Any]) -> str:
     return "\n".join([*lines, "share: of all cells;", "reference: against the", "types that change least"])
 
 
-def _draw_pairs(ax: Axes, samples: AnnData, table: pd.DataFrame, groups: list[str], params: dict[str, Any]) -> None:
+def _draw_pairs(ax: Axes, patients: AnnData, table: pd.DataFrame, groups: list[str], params: dict[str, Any]) -> None:
     """A line between the fractions of each patient, where it has one sample of each group."""
     from matplotlib.collections import LineCollection
 
-    units = samples.obs[str(params["pair_key"])].astype(str).to_numpy()
-    of = samples.obs[str(params["group_key"])].astype(object).map(str).to_numpy()
-    values = samples.X.toarray() if hasattr(samples.X, "toarray") else np.asarray(samples.X)
-    values = pd.DataFrame(values, columns=samples.var_names)
+    units = patients.obs[str(params["pair_key"])].astype(str).to_numpy()
+    of = patients.obs[str(params["group_key"])].astype(object).map(str).to_numpy()
+    values = patients.X.toarray() if hasattr(patients.X, "toarray") else np.asarray(patients.X)
+    values = pd.DataFrame(values, columns=patients.var_names)
     offset, segments = 0.4 / len(groups), []
     for unit in np.unique(units):
         rows = [np.flatnonzero((units == unit) & (of == group)) for group in groups]

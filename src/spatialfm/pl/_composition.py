@@ -25,7 +25,7 @@ UNKNOWN = "unknown"
 
 @public
 def composition(
-    samples: AnnData,
+    patients: AnnData,
     *,
     groupby: str | None = None,
     kind: Literal["bar", "heatmap"] = "bar",
@@ -41,11 +41,11 @@ def composition(
 ) -> Axes | Figure | None:
     """Composition of each sample or patient, as stacked bars or as a heatmap.
 
-    Draws what :func:`spatialfm.tl.composition` made, one column of the figure a row of `samples`.
+    Draws what :func:`spatialfm.tl.composition` made, one column of the figure a row of `patients`.
 
     Parameters
     ----------
-    samples
+    patients
         AnnData of samples or patients by phenotypes.
     groupby
         Column of ``obs``; its groups stand side by side, in their order.
@@ -87,25 +87,25 @@ def composition(
     >>> import spatialfm as sfm
     >>> obs = {"sample": ["s1", "s1", "s2", "s3"], "type": ["T", "B", "T", "B"]}
     >>> samples = sfm.tl.composition(ad.AnnData(obs=pd.DataFrame(obs, index=list("1234"))), "type")
-    >>> ax = sfm.pl.composition(samples, show=False)
+    >>> ax = sfm.pl.composition(patients, show=False)
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['s3', 's1', 's2']
     """
-    if not samples.n_obs or not samples.n_vars:
+    if not patients.n_obs or not patients.n_vars:
         raise TableError(
-            f"composition was given a table of {samples.n_obs} rows by {samples.n_vars} types: nothing to draw."
+            f"composition was given a table of {patients.n_obs} rows by {patients.n_vars} types: nothing to draw."
         )
-    values = _values(samples, kind, layer)
-    groups = _groups(samples, groupby)
-    order = row_order(values, groups, _sort_column(samples, values, sort_by))
+    values = _values(patients, kind, layer)
+    groups = _groups(patients, groupby)
+    order = row_order(values, groups, _sort_column(patients, values, sort_by))
     positions = row_positions(groups.iloc[order])
 
-    own, ax = ax is None, new_axes(ax, figsize or _figsize(samples.shape, kind))
+    own, ax = ax is None, new_axes(ax, figsize or _figsize(patients.shape, kind))
     if kind == "bar":
-        _draw_bars(ax, samples, values[order], positions, palette)
+        _draw_bars(ax, patients, values[order], positions, palette)
     else:
-        _draw_heatmap(ax, samples, values[order], positions, layer)
-    _name_rows(ax, samples, order, positions)
+        _draw_heatmap(ax, patients, values[order], positions, layer)
+    _name_rows(ax, patients, order, positions)
     above = 6.0 if groupby is None else 6.0 + _name_groups(ax, groups.iloc[order], positions, groupby)
     if title is not None:
         ax.set_title(title, loc="left", pad=above)
@@ -123,12 +123,12 @@ def row_positions(groups: pd.Series) -> np.ndarray:
     return np.arange(len(groups)) + GAP * changes
 
 
-def _values(samples: AnnData, kind: str, layer: str | None) -> np.ndarray:
-    if layer is not None and layer not in samples.layers:
-        raise TableError(f"No layer {layer!r} (layer=); found {listed(samples.layers)}.")
+def _values(patients: AnnData, kind: str, layer: str | None) -> np.ndarray:
+    if layer is not None and layer not in patients.layers:
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(patients.layers)}.")
     if kind == "bar" and layer is not None:
         raise TableError(f'Bars show fractions, not layer {layer!r}. Leave out layer=, or pass kind="heatmap".')
-    values = samples.X if layer is None else samples.layers[layer]
+    values = patients.X if layer is None else patients.layers[layer]
     values = None if values is None else np.asarray(values, dtype=np.float64)
     if values is None or not np.isfinite(values).all() or (layer is None and not np.allclose(values.sum(axis=1), 1)):
         raise TableError(
@@ -138,12 +138,12 @@ def _values(samples: AnnData, kind: str, layer: str | None) -> np.ndarray:
     return values
 
 
-def _groups(samples: AnnData, groupby: str | None) -> pd.Series:
+def _groups(patients: AnnData, groupby: str | None) -> pd.Series:
     if groupby is None:
-        return pd.Series(pd.Categorical(["all"] * samples.n_obs), index=samples.obs_names)
-    if groupby not in samples.obs:
-        raise TableError(f"No column {groupby!r} in obs (groupby=); found {listed(samples.obs.columns)}.")
-    column = samples.obs[groupby]
+        return pd.Series(pd.Categorical(["all"] * patients.n_obs), index=patients.obs_names)
+    if groupby not in patients.obs:
+        raise TableError(f"No column {groupby!r} in obs (groupby=); found {listed(patients.obs.columns)}.")
+    column = patients.obs[groupby]
     if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
         raise TableError(
             f"obs[{groupby!r}] has {column.nunique()} different numbers, which are not groups. Cut it at values of "
@@ -156,12 +156,12 @@ def _groups(samples: AnnData, groupby: str | None) -> pd.Series:
     return column
 
 
-def _sort_column(samples: AnnData, values: np.ndarray, sort_by: str | None) -> int:
+def _sort_column(patients: AnnData, values: np.ndarray, sort_by: str | None) -> int:
     if sort_by is None:
         return int(values.mean(axis=0).argmax())
-    if sort_by not in samples.var_names:
-        raise TableError(f"No phenotype {sort_by!r} (sort_by=); found {listed(samples.var_names)}.")
-    return int(samples.var_names.get_loc(sort_by))
+    if sort_by not in patients.var_names:
+        raise TableError(f"No phenotype {sort_by!r} (sort_by=); found {listed(patients.var_names)}.")
+    return int(patients.var_names.get_loc(sort_by))
 
 
 def _figsize(shape: tuple[int, int], kind: str) -> tuple[float, float]:
@@ -177,10 +177,10 @@ def legend_columns(n: int) -> int:
     return 1 + (n - 1) // 14
 
 
-def _draw_bars(ax: Axes, samples: AnnData, values: np.ndarray, positions: np.ndarray, palette: Palette) -> None:
-    names = [str(name) for name in samples.var_names]
-    cluster_key = _params(samples).get("cluster_key", "")
-    colors = category_colors(names, palette, samples.uns.get(f"{cluster_key}_colors"))
+def _draw_bars(ax: Axes, patients: AnnData, values: np.ndarray, positions: np.ndarray, palette: Palette) -> None:
+    names = [str(name) for name in patients.var_names]
+    cluster_key = _params(patients).get("cluster_key", "")
+    colors = category_colors(names, palette, patients.uns.get(f"{cluster_key}_colors"))
     bottom = np.zeros(len(values))
     for column, (name, color) in enumerate(zip(names, colors, strict=True)):
         ax.bar(positions, values[:, column], 0.92, bottom=bottom, color=color, label=name, linewidth=0)
@@ -194,17 +194,17 @@ def _draw_bars(ax: Axes, samples: AnnData, values: np.ndarray, positions: np.nda
     )  # fmt: skip
 
 
-def _draw_heatmap(ax: Axes, samples: AnnData, values: np.ndarray, positions: np.ndarray, layer: str | None) -> None:
+def _draw_heatmap(ax: Axes, patients: AnnData, values: np.ndarray, positions: np.ndarray, layer: str | None) -> None:
     limit = float(np.abs(values).max())
     colors = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if layer == "clr" else {"cmap": "viridis"}
-    edges = np.arange(samples.n_vars + 1) - 0.5
+    edges = np.arange(patients.n_vars + 1) - 0.5
     low, high = colors.get("vmin", float(values.min())), colors.get("vmax", float(values.max()))
     for start, stop in _runs(positions):
         drawn = ax.pcolormesh(
             np.append(positions[start:stop] - 0.5, positions[stop - 1] + 0.5), edges, values[start:stop].T,
             cmap=colors["cmap"], vmin=low, vmax=high, rasterized=True,
         )  # fmt: skip
-    ax.set_yticks(range(samples.n_vars), [str(name) for name in samples.var_names])
+    ax.set_yticks(range(patients.n_vars), [str(name) for name in patients.var_names])
     ax.invert_yaxis()
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -212,9 +212,9 @@ def _draw_heatmap(ax: Axes, samples: AnnData, values: np.ndarray, positions: np.
     ax.get_figure(root=True).colorbar(drawn, ax=ax, label=label, shrink=0.7, pad=0.02)
 
 
-def _params(samples: AnnData) -> Mapping[str, object]:
+def _params(patients: AnnData) -> Mapping[str, object]:
     """How the table was made, where it says so."""
-    record = samples.uns.get("composition")
+    record = patients.uns.get("composition")
     params = record.get("params") if isinstance(record, Mapping) else None
     return params if isinstance(params, Mapping) else {}
 
@@ -225,12 +225,12 @@ def _runs(positions: np.ndarray) -> list[tuple[int, int]]:
     return list(zip([0, *breaks], [*breaks, len(positions)], strict=True))
 
 
-def _name_rows(ax: Axes, samples: AnnData, order: np.ndarray, positions: np.ndarray) -> None:
+def _name_rows(ax: Axes, patients: AnnData, order: np.ndarray, positions: np.ndarray) -> None:
     ax.set_xlim(positions[0] - 0.5, positions[-1] + 0.5)
-    params = _params(samples)
+    params = _params(patients)
     rows = params.get("patient_key") or params.get("library_key") or "sample"
     if len(order) <= MOST_NAMES:
-        ax.set_xticks(positions, samples.obs_names[order], rotation=90)
+        ax.set_xticks(positions, patients.obs_names[order], rotation=90)
         ax.set_xlabel(rows)
     else:
         ax.set_xticks([])

@@ -27,7 +27,7 @@ VALUE, CHANGE = OKABE_ITO[0], OKABE_ITO[1]
 
 @public
 def concordance(
-    samples: AnnData,
+    patients: AnnData,
     *,
     key: str = "compare_concordance",
     title: str | None = None,
@@ -46,7 +46,7 @@ def concordance(
 
     Parameters
     ----------
-    samples
+    patients
         Patients with ``uns[key]``.
     key
         Key of ``uns``.
@@ -81,14 +81,14 @@ def concordance(
     >>> [text.get_text() for text in axes[0].get_yticklabels()]
     ['poor', 'good']
     """
-    record = samples.uns.get(key)
+    record = patients.uns.get(key)
     models = isinstance(record, dict) and "lr_statistic" in record
     if not models and not (isinstance(record, dict) and "scores" in record and "score_1" in record.get("table", ())):
         raise TableError(
-            f"No comparison of concordances in uns[{key!r}]; uns has {listed(samples.uns)}. Make one with "
+            f"No comparison of concordances in uns[{key!r}]; uns has {listed(patients.uns)}. Make one with "
             "sfm.tl.compare_concordance or sfm.tl.added_value."
         )
-    check_unchanged(samples, record, key, "added_value" if models else "compare_concordance")
+    check_unchanged(patients, record, key, "added_value" if models else "compare_concordance")
     values, changes = _of_models(record) if models else _of_scores(record)
     own, axes = ax is None, _axes(ax, figsize, len(values), len(changes))
     level = f"{100 * (1 - record['params']['alpha']):g} % interval"

@@ -26,7 +26,7 @@ STYLES = ("-", "--", ":", "-.")  # of events, where several are drawn for groups
 
 @public
 def cumulative_incidence(
-    samples: AnnData,
+    patients: AnnData,
     *,
     key: str = "cumulative_incidence",
     event: str | None = None,
@@ -48,7 +48,7 @@ def cumulative_incidence(
 
     Parameters
     ----------
-    samples
+    patients
         AnnData with ``uns[key]``.
     key
         Key of ``uns`` with the curves.
@@ -94,14 +94,14 @@ def cumulative_incidence(
     >>> ax.get_ylabel()
     'Cumulative incidence'
     """
-    record = _record(samples, key)
+    record = _record(patients, key)
     check_result(record, f"uns[{key!r}]", "cumulative_incidence")
-    check_unchanged(samples, record, key, "cumulative_incidence")
+    check_unchanged(patients, record, key, "cumulative_incidence")
     table, group_key = record["table"], str(record["params"]["group_key"])
     events = _events(table, event, key)
     names = list(dict.fromkeys(table["group"].astype(str)))
     several = len(names) > 1
-    stored = stored_colors(samples, group_key, names) if several else None
+    stored = stored_colors(patients, group_key, names) if several else None
     colors = category_colors(names if several else events, palette, stored)
 
     own, ax = ax is None, new_axes(ax, figsize)
@@ -133,13 +133,13 @@ def cumulative_incidence(
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
-def _record(samples: AnnData, key: str) -> dict[str, object]:
-    record = samples.uns.get(key)
+def _record(patients: AnnData, key: str) -> dict[str, object]:
+    record = patients.uns.get(key)
     table = record.get("table") if isinstance(record, dict) else None
     if not isinstance(table, pd.DataFrame) or "incidence" not in table:
         raise TableError(
-            f"No curves of cumulative incidence in uns[{key!r}]; uns has {listed(samples.uns)}. Make them with "
-            "sfm.tl.cumulative_incidence(samples, group_key)."
+            f"No curves of cumulative incidence in uns[{key!r}]; uns has {listed(patients.uns)}. Make them with "
+            "sfm.tl.cumulative_incidence(patients, group_key)."
         )
     return record
 

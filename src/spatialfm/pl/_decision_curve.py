@@ -24,7 +24,7 @@ STYLES = ("-", "--", "-.", ":")
 
 @public
 def decision_curve(
-    samples: AnnData,
+    patients: AnnData,
     keys: str | Sequence[str] | Mapping[str, str] = "cox_predicted",
     *,
     interval: bool = True,
@@ -45,7 +45,7 @@ def decision_curve(
 
     Parameters
     ----------
-    samples
+    patients
         The target, with ``uns[key]``.
     keys
         Keys of ``uns``, or the names to show mapped to them; all of one horizon and the same patients.
@@ -97,7 +97,7 @@ def decision_curve(
     named = dict(keys) if isinstance(keys, Mapping) else {key: key for key in keys}
     if not named:
         raise TableError("keys= is empty. Pass a key of uns that sfm.tl.predict_survival wrote.")
-    records = {name: validated(samples, key, "decision_curve") for name, key in named.items()}
+    records = {name: validated(patients, key, "decision_curve") for name, key in named.items()}
     _check_alike(records)
     colors = category_colors(list(records), palette)
     own, ax = ax is None, new_axes(ax, figsize)

@@ -26,7 +26,7 @@ WIDE = 56  # letters of a line below the axis, which has the names of terms on i
 
 @public
 def forest(
-    samples: AnnData,
+    patients: AnnData,
     *,
     key: str = "cox",
     title: str | None = None,
@@ -42,7 +42,7 @@ def forest(
 
     Parameters
     ----------
-    samples
+    patients
         AnnData with ``uns[key]``.
     key
         Key of ``uns`` with the regression.
@@ -80,16 +80,16 @@ def forest(
     >>> ax.get_xlabel()
     'Hazard ratio (95 % interval)'
     """
-    record = samples.uns.get(key)
+    record = patients.uns.get(key)
     table = record.get("table") if isinstance(record, dict) else None
     if not isinstance(table, pd.DataFrame) or "hazard_ratio" not in table:
         raise TableError(
-            f"No Cox regression in uns[{key!r}]; uns has {listed(samples.uns)}. Make one with "
-            "sfm.tl.cox(samples, covariates)."
+            f"No Cox regression in uns[{key!r}]; uns has {listed(patients.uns)}. Make one with "
+            "sfm.tl.cox(patients, covariates)."
         )
     subdistribution = "other_events" in record
     check_result(record, f"uns[{key!r}]", "fine_gray" if subdistribution else "cox")
-    check_unchanged(samples, record, key, "fine_gray" if subdistribution else "cox")
+    check_unchanged(patients, record, key, "fine_gray" if subdistribution else "cox")
     if not np.isfinite(table[["ci_low", "ci_high"]].to_numpy(dtype=float)).all(axis=1).any():
         raise TableError(f"No term in uns[{key!r}] has a finite interval: there is nothing to draw.")
     own, ax = ax is None, new_axes(ax, figsize or (6.2, 1.3 + 0.34 * len(table)))

@@ -25,7 +25,7 @@ LONGEST_BESIDE = 14  # characters of a group's name beside its numbers at risk; 
 
 @public
 def kaplan_meier(
-    samples: AnnData,
+    patients: AnnData,
     *,
     key: str = "kaplan_meier",
     logrank_key: str = "logrank",
@@ -50,7 +50,7 @@ def kaplan_meier(
 
     Parameters
     ----------
-    samples
+    patients
         AnnData with ``uns[key]``.
     key, logrank_key, rmst_key
         Keys of ``uns`` with the curves, the test and the restricted means.
@@ -94,13 +94,13 @@ def kaplan_meier(
     >>> ax.get_xlabel()
     'Time (months)'
     """
-    record = _curves(samples, key)
+    record = _curves(patients, key)
     check_result(record, f"uns[{key!r}]", "kaplan_meier")
-    check_unchanged(samples, record, key, "kaplan_meier")
+    check_unchanged(patients, record, key, "kaplan_meier")
     table, groups = record["table"], record["groups"]
     names = [str(name) for name in groups.index]
     group_key = str(record["params"]["group_key"])
-    colors = category_colors(names, palette, stored_colors(samples, group_key, names))
+    colors = category_colors(names, palette, stored_colors(patients, group_key, names))
 
     own, ax = ax is None, new_axes(ax, figsize)
     curves = {name: table[table["group"].astype(str) == name] for name in names}
@@ -111,12 +111,12 @@ def kaplan_meier(
     ax.set_xticks([tick for tick in ax.get_xticks() if 0 <= tick <= last])
     ax.set_xlabel(time_label(str(record["params"]["time_key"]), time_unit))
     ax.spines[["top", "right"]].set_visible(False)
-    means = _means(samples, rmst_key, record)
+    means = _means(patients, rmst_key, record)
     if means is not None:
         ax.axvline(means["horizon"], color="0.4", ls=":", lw=1.2)
     legend = ax.legend(
         loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
-        title=_notes(_test_label(samples, logrank_key, record), means, time_unit),
+        title=_notes(_test_label(patients, logrank_key, record), means, time_unit),
     )  # fmt: skip
     if at_risk:
         draw_at_risk(ax, curves, colors)
@@ -145,12 +145,12 @@ def legend_height(ax: Axes, legend) -> float:
     return legend.get_window_extent().height * 72 / ax.get_figure(root=True).dpi
 
 
-def _curves(samples: AnnData, key: str) -> dict[str, object]:
-    record = samples.uns.get(key)
+def _curves(patients: AnnData, key: str) -> dict[str, object]:
+    record = patients.uns.get(key)
     if not isinstance(record, dict) or not {"table", "groups", "params"} <= set(record):
         raise TableError(
-            f"No Kaplan-Meier curves in uns[{key!r}]; uns has {listed(samples.uns)}. Make them with "
-            "sfm.tl.kaplan_meier(samples, group_key)."
+            f"No Kaplan-Meier curves in uns[{key!r}]; uns has {listed(patients.uns)}. Make them with "
+            "sfm.tl.kaplan_meier(patients, group_key)."
         )
     return record
 
@@ -165,9 +165,9 @@ def time_label(time_key: str, unit: str | None) -> str:
     return name if unit is None else f"{name} ({unit})"
 
 
-def _test_label(samples: AnnData, logrank_key: str, record: dict) -> str | None:
+def _test_label(patients: AnnData, logrank_key: str, record: dict) -> str | None:
     made = "\n(optimistic: the outcome made the groups)" if record.get("optimistic") else ""
-    test = samples.uns.get(logrank_key)
+    test = patients.uns.get(logrank_key)
     if not isinstance(test, dict) or "p_value" not in test:
         return made.strip() or None
     check_result(test, f"uns[{logrank_key!r}]", "logrank")
@@ -178,7 +178,7 @@ def _test_label(samples: AnnData, logrank_key: str, record: dict) -> str | None:
         key = record["params"]["group_key"]
         warn(
             f"uns[{logrank_key!r}] is a test of other patients, groups or outcomes than the curves, as obs has changed "
-            f'in between: its p-value is not shown. Run sfm.tl.logrank(samples, "{key}") again.'
+            f'in between: its p-value is not shown. Run sfm.tl.logrank(patients, "{key}") again.'
         )
         return made.strip() or None
     note = made or ("\n(optimistic: the outcome made the groups)" if test.get("optimistic") else "")
@@ -187,9 +187,9 @@ def _test_label(samples: AnnData, logrank_key: str, record: dict) -> str | None:
     return f"{_test_name(test)}{within} {format_p(float(test['p_value']))}{note}"
 
 
-def _means(samples: AnnData, rmst_key: str, record: dict) -> dict | None:
+def _means(patients: AnnData, rmst_key: str, record: dict) -> dict | None:
     """Restricted means of the same patients, groups and outcome."""
-    means = samples.uns.get(rmst_key)
+    means = patients.uns.get(rmst_key)
     if not isinstance(means, dict) or "horizon" not in means or not record["params"].get("digest"):
         return None
     check_result(means, f"uns[{rmst_key!r}]", "rmst")

@@ -26,7 +26,7 @@ WORDS = {
 
 @public
 def power(
-    samples: AnnData,
+    patients: AnnData,
     *,
     key: str = "power",
     title: str | None = None,
@@ -42,7 +42,7 @@ def power(
 
     Parameters
     ----------
-    samples
+    patients
         The pilot.
     key
         Key of ``uns``.
@@ -78,14 +78,14 @@ def power(
     >>> ax.get_xlabel()
     'patients'
     """
-    if not isinstance(samples.uns.get(key), dict) or "needed" not in samples.uns[key]:
+    if not isinstance(patients.uns.get(key), dict) or "needed" not in patients.uns[key]:
         raise TableError(
-            f"No result {key!r} of sfm.tl.power in uns; found {listed(samples.uns)}. Run it, or pass key=."
+            f"No result {key!r} of sfm.tl.power in uns; found {listed(patients.uns)}. Run it, or pass key=."
         )
-    result = samples.uns[key]
+    result = patients.uns[key]
     check_result(result, f"uns[{key!r}]", "power")
     params, table = result["params"], result["table"]
-    check_unchanged(samples, result, key, "power")
+    check_unchanged(patients, result, key, "power")
     if str(params["question"]) not in WORDS:
         raise TableError(f"uns[{key!r}]['params']['question'] is none of {listed(WORDS)}. Run sfm.tl.power again.")
     own, ax = ax is None, new_axes(ax, figsize or (4.6, 3.4))

@@ -137,7 +137,7 @@ def _found(scores: AnnData | Mapping, keys: str | Sequence[str] | Mapping[str, s
         if absent := [key for key in names.values() if key not in scores.uns]:
             raise TableError(
                 f"No scores in uns[{absent[0]!r}] (keys=); uns has {listed(scores.uns)}. Make them with "
-                "sfm.tl.coxnet(samples) or sfm.tl.survival_forest(samples)."
+                "sfm.tl.coxnet(patients) or sfm.tl.survival_forest(patients)."
             )
         found = {name: scores.uns[key] for name, key in names.items()}
         for name, key in names.items():

@@ -31,7 +31,7 @@ PILOT = 5  # patients, below which the spread between them cannot be estimated
 
 @public
 def power(
-    samples: AnnData,
+    patients: AnnData,
     question: Question,
     effect: float,
     *,
@@ -61,7 +61,7 @@ def power(
 
     Parameters
     ----------
-    samples
+    patients
         The pilot, one row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     question
         ``"composition"``: a cell type is more frequent in one of two groups
@@ -143,16 +143,16 @@ def power(
     >>> bool(table["power"].iloc[1] > table["power"].iloc[0])
     True
     """
-    check_anndata(samples, "power", key_added)
-    check_patients(samples, patient_key)
+    check_anndata(patients, "power", key_added)
+    check_patients(patients, patient_key)
     numbers = _numbers(n_patients, share)
     _check_effect(question, effect, cell_type, n_cells)
     rng = np.random.default_rng(random_state)
     if question == "composition":
-        plan = _of_composition(samples, effect, cell_type, group_key, n_cells, on_missing, rng)
+        plan = _of_composition(patients, effect, cell_type, group_key, n_cells, on_missing, rng)
     elif question == "survival":
         outcome = read_outcome(
-            samples, "power", time_key=time_key, event_key=event_key, event_value=event_value, patient_key=patient_key,
+            patients, "power", time_key=time_key, event_key=event_key, event_value=event_value, patient_key=patient_key,
             on_missing=on_missing,
         )  # fmt: skip
         plan = _of_survival(outcome, effect, share, rng)
@@ -166,12 +166,12 @@ def power(
     params: dict[str, object] = {"question": question, "effect": float(effect), "target": float(target)} | plan.params
     params |= {"share": 0.0 if share is None else float(share), "alpha": float(alpha), "n_tests": int(n_tests)}
     params |= {"group_key": group_key or "", "n_simulations": int(n_simulations), "random_state": random_state}
-    params |= {"n_pilot": samples.n_obs, DATA: fingerprint(samples, plan.columns, x=question == "composition")}
+    params |= {"n_pilot": patients.n_obs, DATA: fingerprint(patients, plan.columns, x=question == "composition")}
     _log(needed, target)
     result = {"table": table, "needed": needed, "params": params}
     if copy:
         return result
-    write_uns(samples, key_added, result)
+    write_uns(patients, key_added, result)
     return None
 
 
@@ -186,10 +186,10 @@ class Plan:
 
 
 def _of_composition(
-    samples: AnnData, effect: float, cell_type: str | None, group_key: str | None, n_cells: object, on_missing: str,
+    patients: AnnData, effect: float, cell_type: str | None, group_key: str | None, n_cells: object, on_missing: str,
     rng: np.random.Generator,
 ) -> Plan:  # fmt: skip
-    spread, depths = _pilot_spread(samples, cell_type, group_key, n_cells, on_missing)
+    spread, depths = _pilot_spread(patients, cell_type, group_key, n_cells, on_missing)
     if not spread.mean * effect < 1:
         raise TableError(
             f"effect={effect:g} times a mean share of {spread.mean:.2f} is above 1. Pass a smaller effect=, or its "
@@ -246,21 +246,21 @@ def _check_effect(question: str, effect: float, cell_type: str | None, n_cells: 
 
 
 def _pilot_spread(
-    samples: AnnData, cell_type: str | None, group_key: str | None, n_cells: object, on_missing: str
+    patients: AnnData, cell_type: str | None, group_key: str | None, n_cells: object, on_missing: str
 ) -> tuple[Spread, list[int]]:
     """Share of the type over the patients of the pilot, and the numbers of cells to simulate."""
-    if cell_type not in samples.var_names:
-        raise TableError(f"No cell type {cell_type!r} in var (cell_type=); found {listed(samples.var_names)}.")
-    if "counts" not in samples.layers:
+    if cell_type not in patients.var_names:
+        raise TableError(f"No cell type {cell_type!r} in var (cell_type=); found {listed(patients.var_names)}.")
+    if "counts" not in patients.layers:
         raise TableError(
             "The pilot has no layer 'counts' with numbers of cells. Make it with sfm.tl.composition(cells, <types>, "
             "patient_key=...)."
         )
-    counts = np.asarray(samples.layers["counts"], dtype=np.float64)
+    counts = np.asarray(patients.layers["counts"], dtype=np.float64)
     codes = np.zeros(len(counts), int)
     keep = counts.sum(axis=1) > 0
     if group_key is not None:
-        group = obs_column(samples, group_key, "group_key", rows="patients", allow_missing=on_missing == "drop")
+        group = obs_column(patients, group_key, "group_key", rows="patients", allow_missing=on_missing == "drop")
         codes, keep = pd.factorize(group)[0], keep & group.notna().to_numpy()
     counts, codes = counts[keep], codes[keep]
     freedom = len(counts) - len(np.unique(codes))
@@ -271,7 +271,7 @@ def _pilot_spread(
         )
     _warn_small(len(counts), "patient", "spread between patients")
     totals = counts.sum(axis=1)
-    hits = counts[:, samples.var_names.get_loc(cell_type)]
+    hits = counts[:, patients.var_names.get_loc(cell_type)]
     if not hits.any():
         raise TableError(f"No patient of the pilot has a cell of type {cell_type!r}: its share is not known.")
     depths = [int(np.median(totals))] if n_cells is None else sorted({int(n) for n in np.atleast_1d(n_cells)})

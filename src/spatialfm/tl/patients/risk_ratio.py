@@ -30,7 +30,7 @@ COUNTS += ["n_with", "in_group_with", "n_without", "in_group_without"]
 
 @public
 def risk_ratio(
-    samples: AnnData,
+    patients: AnnData,
     group_key: str,
     names: str | Sequence[str],
     *,
@@ -56,7 +56,7 @@ def risk_ratio(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient.
     group_key
         Column of ``obs`` with the groups, as from :func:`spatialfm.tl.stratify`.
@@ -120,36 +120,36 @@ def risk_ratio(
     """
     from scipy import stats
 
-    check_anndata(samples, "risk_ratio", key_added)
-    check_patients(samples, patient_key)
+    check_anndata(patients, "risk_ratio", key_added)
+    check_patients(patients, patient_key)
     if on_missing not in ("raise", "drop"):
         raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
     if given not in ("group", "structure"):
         raise TableError(f'given={given!r} is not known. Pass "group" or "structure".')
-    groups, group = _groups(samples, group_key, group, on_missing == "drop")
+    groups, group = _groups(patients, group_key, group, on_missing == "drop")
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise TableError(f"names= names no structure. Pass columns of obs, or of var: {listed(samples.var_names)}.")
-    beside = {key: _column(samples, key, "covariates", on_missing == "drop") for key in _listed(covariates)}
-    block = None if block_key is None else _column(samples, block_key, "block_key", on_missing == "drop")
+        raise TableError(f"names= names no structure. Pass columns of obs, or of var: {listed(patients.var_names)}.")
+    beside = {key: _column(patients, key, "covariates", on_missing == "drop") for key in _listed(covariates)}
+    block = None if block_key is None else _column(patients, block_key, "block_key", on_missing == "drop")
     complete = pd.DataFrame({**beside, **({} if block is None else {block_key: block}), "": groups}).notna().all(axis=1)
     rows = {}
     for name in names:
-        present, known = _present(samples, name, threshold, complete.to_numpy(), on_missing == "drop")
+        present, known = _present(patients, name, threshold, complete.to_numpy(), on_missing == "drop")
         inside = (groups == group).to_numpy()[known]
         table = [[int((x & y).sum()) for y in (present, ~present)] for x in (inside, ~inside)]
         rows[name] = _row(np.array(table), given, alpha)
         rows[name]["p_value"] = stats.fisher_exact(table).pvalue
         if beside or block is not None:
             adjustment = Adjustment(
-                pd.DataFrame(beside, index=samples.obs_names)[known], block if block is None else block[known]
+                pd.DataFrame(beside, index=patients.obs_names)[known], block if block is None else block[known]
             )
             outcome, side = (present, inside) if given == "group" else (inside, present)
             check_adjustment(adjustment, side.astype(int), group_key if given == "group" else name, block_key, least=1)
             rows[name] |= adjusted_row(outcome, side, adjustment, alpha)
     table = pd.DataFrame(rows).T
-    of_fractions = table.index.isin(samples.var_names)
-    circle = made_of_fractions(samples, group_key) if of_fractions.any() else ""
+    of_fractions = table.index.isin(patients.var_names)
+    circle = made_of_fractions(patients, group_key) if of_fractions.any() else ""
     if circle:
         table.loc[of_fractions, "p_value"] = np.nan
         say(circle, "these fractions")
@@ -159,7 +159,7 @@ def risk_ratio(
         return table
     params = {"group_key": group_key, "group": group, "given": given, "threshold": threshold, "alpha": alpha}
     params |= {"circular": circle, "covariates": np.array(list(beside), dtype=object), "block_key": block_key or ""}
-    write_uns(samples, key_added, {"table": table, "params": params})
+    write_uns(patients, key_added, {"table": table, "params": params})
     return None
 
 
@@ -232,8 +232,8 @@ def _upper_of_none(n1: int, c: int, n0: int, alpha: float) -> float:
     return float(np.exp(brentq(excess, -20, 20)))
 
 
-def _column(samples: AnnData, key: str, argument: str, drop: bool) -> pd.Series:
-    column = obs_column(samples, key, argument, rows="rows", allow_missing=True)
+def _column(patients: AnnData, key: str, argument: str, drop: bool) -> pd.Series:
+    column = obs_column(patients, key, argument, rows="rows", allow_missing=True)
     missing = column.isna()
     if missing.any() and not drop:
         raise TableError(
@@ -243,11 +243,11 @@ def _column(samples: AnnData, key: str, argument: str, drop: bool) -> pd.Series:
     return column
 
 
-def _groups(samples: AnnData, group_key: str, group: str | None, drop: bool) -> tuple[pd.Series, str]:
+def _groups(patients: AnnData, group_key: str, group: str | None, drop: bool) -> tuple[pd.Series, str]:
     """Group of each row as text, missing where it is, and the one that is looked at."""
-    groups = named(_column(samples, group_key, "group_key", drop), "group_key")
+    groups = named(_column(patients, group_key, "group_key", drop), "group_key")
     levels = list(groups.cat.categories)
-    group = _default(samples.obs[group_key], group_key, levels) if group is None and len(levels) > 1 else group
+    group = _default(patients.obs[group_key], group_key, levels) if group is None and len(levels) > 1 else group
     group = levels[-1] if group is None and levels else str(group)
     if group not in levels:
         raise TableError(f"No group {group!r} in obs[{group_key!r}] (group=); found {listed(levels)}.")
@@ -273,13 +273,13 @@ def _default(column: pd.Series, group_key: str, levels: list[str]) -> str:
 
 
 def _present(
-    samples: AnnData, name: str, threshold: float, known: np.ndarray, drop: bool
+    patients: AnnData, name: str, threshold: float, known: np.ndarray, drop: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Who has the structure, of the rows that are known (a mask), and those."""
-    if name in samples.obs:
-        values = _column(samples, name, "names", drop)
-    elif name in samples.var_names:
-        values = pd.Series(np.asarray(samples.obs_vector(name), float), index=samples.obs_names)
+    if name in patients.obs:
+        values = _column(patients, name, "names", drop)
+    elif name in patients.var_names:
+        values = pd.Series(np.asarray(patients.obs_vector(name), float), index=patients.obs_names)
         if values.isna().any() and not drop:
             raise TableError(
                 f"{int(values.isna().sum())} of {len(values)} patients have no value of {name!r} in X (names=): "
@@ -287,9 +287,9 @@ def _present(
             )
     else:
         raise TableError(
-            f"No column {name!r} in obs and no such name in var (names=); obs has {listed(samples.obs.columns, 12)}, "
+            f"No column {name!r} in obs and no such name in var (names=); obs has {listed(patients.obs.columns, 12)}, "
             "var "
-            f"has {listed(samples.var_names, 12)}."
+            f"has {listed(patients.var_names, 12)}."
         )
     if not (pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values)):
         raise TableError(f"obs[{name!r}] is neither true or false nor a number. Make a column that says who has it.")

@@ -31,7 +31,7 @@ Place = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 
 @public
 def stratify(
-    samples: AnnData,
+    patients: AnnData,
     n_groups: int = 2,
     *,
     layer: str | None = None,
@@ -69,7 +69,7 @@ def stratify(
 
     Parameters
     ----------
-    samples
+    patients
         Compositions, one row a patient, as from :func:`spatialfm.tl.composition`.
     n_groups
         Number of clusters.
@@ -133,10 +133,10 @@ def stratify(
     >>> patients.obs["risk_group"].tolist()
     ['high', 'high', 'low', 'low', 'low']
     """
-    check_anndata(samples, "stratify", key_added)
-    values = _values(samples, layer)
+    check_anndata(patients, "stratify", key_added)
+    values = _values(patients, layer)
     # by value: whoever sorts the table gets the same groups
-    order = np.lexsort((samples.obs_names.to_numpy(dtype=str), *values.T[::-1]))
+    order = np.lexsort((patients.obs_names.to_numpy(dtype=str), *values.T[::-1]))
     values, at = values[order], np.argsort(order)
     _check_plan(values, n_groups, merge_into, time_key, event_key)
     _check_folds(values, n_groups, merge_into, cross_fit)
@@ -145,16 +145,16 @@ def stratify(
             f"n_permutations={n_permutations} needs time_key= and event_key=, and is not negative. Pass both, or 0."
         )
     if cross_fit is not None:
-        check_split(samples, patient_key, None, SurvivalError)
+        check_split(patients, patient_key, None, SurvivalError)
     selected = None
     if time_key is not None:
-        selected = check_selected(samples, "stratify", matrix_of(samples), on_selected)
+        selected = check_selected(patients, "stratify", matrix_of(patients), on_selected)
     outcome = None
     if time_key is not None and event_key is not None:
         outcome = read_outcome(
-            samples, "stratify (order of the groups)", time_key=time_key, event_key=event_key, event_value=event_value,
+            patients, "stratify (order of the groups)", time_key=time_key, event_key=event_key, event_value=event_value,
             entry_key=entry_key, patient_key=patient_key, on_missing=on_missing,
-            columns=pd.DataFrame({_ROW: at}, index=samples.obs_names),
+            columns=pd.DataFrame({_ROW: at}, index=patients.obs_names),
         )  # fmt: skip
 
     codes = clusters = kmeans_by_size(values, n_groups, random_state)
@@ -175,13 +175,13 @@ def stratify(
         decides = "others' partition" if cross_fit is not None else decides
     groups = pd.Series(
         pd.Categorical.from_codes(codes[at], names, ordered=outcome is not None),
-        index=samples.obs_names,
+        index=patients.obs_names,
         name=key_added,
     )
     _explain(decides, groups)
-    for origin in _origins(samples, decides, time_key, event_key):
+    for origin in _origins(patients, decides, time_key, event_key):
         finer = clusters[at] if origin.how == "selected" else None
-        remember(None if copy else samples, origin, groups, patients=patient_names(samples), finer=finer)
+        remember(None if copy else patients, origin, groups, patients=patient_names(patients), finer=finer)
     if copy:
         return groups
 
@@ -189,15 +189,15 @@ def stratify(
     table = pd.DataFrame({"n": sizes}, index=pd.Index(names, name="group"))
     if outcome is not None and sizes.all():
         table["observed"], table["expected"] = _events(outcome, codes)
-    remove_earlier(samples, key_added, groups)
-    samples.obs[key_added] = groups
+    remove_earlier(patients, key_added, groups)
+    patients.obs[key_added] = groups
     record = {
         "groups": table,
         "centers": np.stack(
             [values[codes == i].mean(axis=0) if n else np.full(values.shape[1], np.nan) for i, n in enumerate(sizes)]
         ),
         MODEL: groups_record(
-            values, clusters, codes if cross_fit is None else elsewhere, names, list(samples.var_names)
+            values, clusters, codes if cross_fit is None else elsewhere, names, list(patients.var_names)
         ),
         "params": {
             "n_groups": n_groups,
@@ -217,7 +217,7 @@ def stratify(
     }
     if test is not None:
         record["test"] = test
-    write_uns(samples, key_added, record)
+    write_uns(patients, key_added, record)
     return None
 
 
@@ -247,10 +247,10 @@ def _relabel(codes: np.ndarray, order: np.ndarray) -> np.ndarray:
     return rank[codes]
 
 
-def _values(samples: AnnData, layer: str | None) -> np.ndarray:
-    if layer is not None and layer not in samples.layers:
-        raise TableError(f"No layer {layer!r} (layer=); found {listed(samples.layers)}.")
-    values = samples.X if layer is None else samples.layers[layer]
+def _values(patients: AnnData, layer: str | None) -> np.ndarray:
+    if layer is not None and layer not in patients.layers:
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(patients.layers)}.")
+    values = patients.X if layer is None else patients.layers[layer]
     if values is None:
         raise TableError("samples has no X. Make compositions with sfm.tl.composition(cells, ...).")
     values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
@@ -258,7 +258,7 @@ def _values(samples: AnnData, layer: str | None) -> np.ndarray:
     if bad.any():
         raise TableError(
             f"{counted(int(bad.sum()), 'row has', 'rows have')} missing or infinite values in {layer or 'X'}: "
-            f"{listed(samples.obs_names[bad])}. Leave them out before this call."
+            f"{listed(patients.obs_names[bad])}. Leave them out before this call."
         )
     return values
 
@@ -380,13 +380,13 @@ def _events(outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return observed.astype(int), expected
 
 
-def _origins(samples: AnnData, decides: str, time_key: str | None, event_key: str | None) -> list[Origin]:
+def _origins(patients: AnnData, decides: str, time_key: str | None, event_key: str | None) -> list[Origin]:
     """What the groups were made of."""
-    found = [Origin("stratify", "composition", of=fractions_of(samples))]
+    found = [Origin("stratify", "composition", of=fractions_of(patients))]
     how = {"order": "order", "partition": "selected", "others' partition": "held out"}.get(decides)
     if how is not None:
         found.append(Origin("stratify", how, (str(time_key), str(event_key))))
-    return found + inherited(samples, matrix_of(samples))
+    return found + inherited(patients, matrix_of(patients))
 
 
 def _risk_names(n: int) -> list[str]:

@@ -34,7 +34,7 @@ NOTE = (
 
 @public
 def compare_composition(
-    samples: AnnData,
+    patients: AnnData,
     group_key: str,
     *,
     method: Method | None = None,
@@ -70,7 +70,7 @@ def compare_composition(
 
     Parameters
     ----------
-    samples
+    patients
         Compositions from :func:`spatialfm.tl.composition`: of patients (``patient_key=``), or of samples for `model`,
         `pair_key` and `time_key`.
     group_key
@@ -178,31 +178,31 @@ def compare_composition(
     >>> table["p_value"].idxmin(), bool(table.loc["CD8 T", "effect"] > 0)  # responders have more
     ('CD8 T', True)
     """
-    check_anndata(samples, "compare_composition", key_added)
+    check_anndata(patients, "compare_composition", key_added)
     _check_numbers(pseudocount, alpha, n_permutations)
     rows = read_rows(
-        samples, group_key, groups, covariates, patient_key, pair_key, time_key, block_key, model, on_missing
+        patients, group_key, groups, covariates, patient_key, pair_key, time_key, block_key, model, on_missing
     )
-    selected = check_selected(samples, "compare_composition", matrix_of(samples), on_selected, error=TableError)
+    selected = check_selected(patients, "compare_composition", matrix_of(patients), on_selected, error=TableError)
     method = _choose(method, rows)
-    frame = _reference(samples, reference)
+    frame = _reference(patients, reference)
     _warn_small(rows, alpha)
     table, frame = compare(rows, frame, n_permutations, np.random.default_rng(random_state))
-    table.index = pd.Index([str(name) for name in samples.var_names], name="type")
+    table.index = pd.Index([str(name) for name in patients.var_names], name="type")
     _by_method(table, rows, method, pseudocount, random_state)
     table = finished(table, alpha)
-    if circle := made_of_fractions(samples, group_key):
+    if circle := made_of_fractions(patients, group_key):
         table = without_p(table)
     say(circle, "these fractions")
     if not circle:
-        tell_divided(samples, group_key)
+        tell_divided(patients, group_key)
     _say(table, listed(rows.names), alpha)
     if copy:
         return table
     keys = {"block_key": block_key, "pair_key": pair_key, "time_key": time_key}
     names = [covariates] if isinstance(covariates, str) else list(covariates or ())
     params = {"group_key": group_key, "method": method, "groups": np.array(rows.names), "alpha": float(alpha)}
-    params |= {DATA: fingerprint(samples, [group_key, *names, *(v for v in keys.values() if v)], x=True), "note": NOTE}
+    params |= {DATA: fingerprint(patients, [group_key, *names, *(v for v in keys.values() if v)], x=True), "note": NOTE}
     params |= {"model": rows.model, "covariates": np.array(names, dtype=object)} | {k: v or "" for k, v in keys.items()}
     params |= {"reference": table.index[frame].to_numpy(dtype=object), "reference_given": reference is not None}
     params |= {"patient_key": patient_key or "", "time_points": np.array(rows.time_names, dtype=object)}
@@ -211,7 +211,7 @@ def compare_composition(
     units = rows.units if rows.units is not None else rows.codes
     params["n_patients"] = int(len(np.unique(units)) if rows.units is not None else len(units))
     params |= {"circular": circle, "selected": selected.text}
-    write_uns(samples, key_added, {"table": table, "params": params})
+    write_uns(patients, key_added, {"table": table, "params": params})
     return None
 
 
@@ -263,11 +263,11 @@ def _choose(method: str | None, rows: Rows) -> str:
     return method
 
 
-def _reference(samples: AnnData, reference: str | Sequence[str] | None) -> np.ndarray | None:
+def _reference(patients: AnnData, reference: str | Sequence[str] | None) -> np.ndarray | None:
     if reference is None:
         return None
     wanted = [reference] if isinstance(reference, str) else [str(name) for name in reference]
-    names = [str(name) for name in samples.var_names]
+    names = [str(name) for name in patients.var_names]
     if absent := [name for name in wanted if name not in names]:
         raise TableError(f"No type {absent[0]!r} in var (reference=); found {listed(names, 20)}.")
     if not wanted or len(set(wanted)) == len(names):

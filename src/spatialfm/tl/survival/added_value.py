@@ -31,7 +31,7 @@ LEAST = 10  # events a term, below which estimates are unsteady (Peduzzi et al. 
 
 @public
 def added_value(
-    samples: AnnData,
+    patients: AnnData,
     features: str | Sequence[str],
     covariates: str | Sequence[str],
     *,
@@ -59,7 +59,7 @@ def added_value(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     features
         What is new: columns of ``obs``, or names in ``var``.
@@ -132,17 +132,17 @@ def added_value(
     >>> bool(result["p_value"] < 0.001), bool(result["table"].loc["difference", "ci_low"] > 0)
     (True, True)
     """
-    check_anndata(samples, "added_value", key_added)
+    check_anndata(patients, "added_value", key_added)
     new = [features] if isinstance(features, str) else list(features)
     old = [covariates] if isinstance(covariates, str) else list(covariates)
     _check_call(new, old, n_bootstrap, alpha)
     selected = check_selected(
-        samples, "added_value", columns_of(samples, [*new, *old], layer), on_selected, ordered="levels"
+        patients, "added_value", columns_of(patients, [*new, *old], layer), on_selected, ordered="levels"
     )
-    values = {name: value_column(samples, name, "features", layer) for name in new}
-    values = {name: value_column(samples, name, "covariates", layer) for name in old} | values
+    values = {name: value_column(patients, name, "features", layer) for name in new}
+    values = {name: value_column(patients, name, "covariates", layer) for name in old} | values
     outcome = read_outcome(
-        samples,
+        patients,
         "added_value",
         time_key=time_key,
         event_key=event_key,
@@ -195,9 +195,9 @@ def added_value(
             "random_state": random_state,
             "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
-                samples,
-                [*(name for name in (*old, *new) if name in samples.obs), time_key, event_key, entry_key],
-                x=layer is None and any(name not in samples.obs for name in (*old, *new)),
+                patients,
+                [*(name for name in (*old, *new) if name in patients.obs), time_key, event_key, entry_key],
+                x=layer is None and any(name not in patients.obs for name in (*old, *new)),
             ),
         },
     }
@@ -207,7 +207,7 @@ def added_value(
     )
     if copy:
         return result
-    write_uns(samples, key_added, result)
+    write_uns(patients, key_added, result)
     return None
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @public
 def compare_concordance(
-    samples: AnnData,
+    patients: AnnData,
     score_keys: Sequence[str],
     *,
     layer: str | None = None,
@@ -52,7 +52,7 @@ def compare_concordance(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     score_keys
         Two or more columns of ``obs``, or names in ``var``; higher means higher risk.
@@ -115,15 +115,15 @@ def compare_concordance(
     >>> bool(row["difference"] > 0), bool(row["p_value"] < 0.01)
     (True, True)
     """
-    check_anndata(samples, "compare_concordance", key_added)
+    check_anndata(patients, "compare_concordance", key_added)
     names = _names(score_keys)
     if not 0 < alpha < 1:
         raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
     selected = check_selected(
-        samples, "compare_concordance", columns_of(samples, names, layer), on_selected, ordered=True
+        patients, "compare_concordance", columns_of(patients, names, layer), on_selected, ordered=True
     )
     outcome = read_outcome(
-        samples,
+        patients,
         "compare_concordance",
         time_key=time_key,
         event_key=event_key,
@@ -131,7 +131,7 @@ def compare_concordance(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=pd.DataFrame({name: value_column(samples, name, "score_keys", layer) for name in names}),
+        columns=pd.DataFrame({name: value_column(patients, name, "score_keys", layer) for name in names}),
     )
     scores = _numbers(outcome.columns)
     n_events = int(outcome.event.sum())
@@ -158,9 +158,9 @@ def compare_concordance(
             "alpha": float(alpha),
             "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
-                samples,
-                [*(name for name in names if name in samples.obs), time_key, event_key, entry_key],
-                x=layer is None and any(name not in samples.obs for name in names),
+                patients,
+                [*(name for name in names if name in patients.obs), time_key, event_key, entry_key],
+                x=layer is None and any(name not in patients.obs for name in names),
             ),
         },
     }
@@ -171,7 +171,7 @@ def compare_concordance(
     )
     if copy:
         return result
-    write_uns(samples, key_added, result)
+    write_uns(patients, key_added, result)
     return None
 
 

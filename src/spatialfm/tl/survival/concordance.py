@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @public
 def concordance(
-    samples: AnnData,
+    patients: AnnData,
     score_key: str,
     *,
     layer: str | None = None,
@@ -49,7 +49,7 @@ def concordance(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     score_key
         Column of ``obs``, or name in ``var``; higher means higher risk.
@@ -102,16 +102,16 @@ def concordance(
     >>> round(result["c_index"], 2), result["n_pairs"]
     (0.8, 5)
     """
-    check_anndata(samples, "concordance", key_added)
+    check_anndata(patients, "concordance", key_added)
     if n_bootstrap < 100 or not 0 < alpha < 1:
         raise SurvivalError(
             f"n_bootstrap={n_bootstrap} and alpha={alpha} give no interval. Pass at least n_bootstrap=100 and an alpha "
             "between 0 and 1."
         )
-    made = columns_of(samples, [score_key], layer)
-    selected = check_selected(samples, "concordance", made, on_selected, ordered=True)
+    made = columns_of(patients, [score_key], layer)
+    selected = check_selected(patients, "concordance", made, on_selected, ordered=True)
     outcome = read_outcome(
-        samples,
+        patients,
         "concordance",
         time_key=time_key,
         event_key=event_key,
@@ -119,7 +119,7 @@ def concordance(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=pd.DataFrame({score_key: value_column(samples, score_key, "score_key", layer)}),
+        columns=pd.DataFrame({score_key: value_column(patients, score_key, "score_key", layer)}),
     )
     score = _score(outcome.columns[score_key], score_key)
 
@@ -158,7 +158,7 @@ def concordance(
     )
     if copy:
         return result
-    write_uns(samples, key_added, result)
+    write_uns(patients, key_added, result)
     return None
 
 

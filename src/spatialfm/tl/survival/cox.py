@@ -44,7 +44,7 @@ FEW_ROWS = 5  # of a level: for so few, the normal distribution of a coefficient
 
 @public
 def cox(
-    samples: AnnData,
+    patients: AnnData,
     covariates: str | Sequence[str],
     *,
     layer: str | None = None,
@@ -75,7 +75,7 @@ def cox(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`; several rows a patient with
         `cluster_key`.
     covariates
@@ -177,20 +177,20 @@ def cox(
            hazard_ratio  ci_low  ci_high
     tumor          1.34    0.83     2.16
     """
-    check_anndata(samples, "cox", key_added)
+    check_anndata(patients, "cox", key_added)
     names = [covariates] if isinstance(covariates, str) else list(covariates)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
     _check_call(names, strata_names, ties, penalizer, alpha, cluster_se, distribution, cluster_key)
-    columns = pd.DataFrame({name: value_column(samples, name, "covariates", layer) for name in names})
-    made = columns_of(samples, [*names, *strata_names], layer)
-    selected = check_selected(samples, "cox", made, on_selected, ordered="levels")
-    columns = columns.assign(**read_strata(samples, strata_names))
+    columns = pd.DataFrame({name: value_column(patients, name, "covariates", layer) for name in names})
+    made = columns_of(patients, [*names, *strata_names], layer)
+    selected = check_selected(patients, "cox", made, on_selected, ordered="levels")
+    columns = columns.assign(**read_strata(patients, strata_names))
     if cluster_key is not None:
         columns[column_as("cluster", cluster_key)] = read_clusters(
-            samples, cluster_key, patient_key, time_key, event_key
+            patients, cluster_key, patient_key, time_key, event_key
         )
     outcome = read_outcome(
-        samples,
+        patients,
         "cox",
         time_key=time_key,
         event_key=event_key,
@@ -263,9 +263,9 @@ def cox(
             "distribution": distribution,
             "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
-                samples,
+                patients,
                 [*names, *strata_names, cluster_key, time_key, event_key, entry_key],
-                x=layer is None and any(name not in samples.obs for name in names),
+                x=layer is None and any(name not in patients.obs for name in names),
             ),
         },
     }
@@ -279,7 +279,7 @@ def cox(
     )
     if copy:
         return result
-    write_uns(samples, key_added, result)
+    write_uns(patients, key_added, result)
     return None
 
 
@@ -294,7 +294,7 @@ def _check_call(
     cluster_key: str | None,
 ) -> None:
     if not names:
-        raise SurvivalError("No covariates. Name columns of obs or phenotypes in var: sfm.tl.cox(samples, [...]).")
+        raise SurvivalError("No covariates. Name columns of obs or phenotypes in var: sfm.tl.cox(patients, [...]).")
     if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1 or name in strata]:
         raise SurvivalError(f"{listed(repeated)} appears twice among covariates= and strata=. Name it once.")
     if ties not in ("efron", "breslow"):

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 @public
 def cumulative_incidence(
-    samples: AnnData,
+    patients: AnnData,
     group_key: str | None = None,
     *,
     strata: str | Sequence[str] | None = None,
@@ -69,7 +69,7 @@ def cumulative_incidence(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     group_key
         Column of ``obs`` with the groups.
@@ -133,14 +133,14 @@ def cumulative_incidence(
     8   2.0        4       0             1        0.2
     9   3.0        3       1             0        0.4
     """
-    check_anndata(samples, "cumulative_incidence", key_added)
+    check_anndata(patients, "cumulative_incidence", key_added)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
     _check_call(group_key, strata_names, entry_key, alpha, n_permutations)
-    made = columns_of(samples, [name for name in (group_key, *strata_names) if name is not None], None)
-    selected = check_selected(samples, "cumulative_incidence", made, on_selected)
-    groups = pd.DataFrame(index=samples.obs.index) if group_key is None else read_groups(samples, group_key)
+    made = columns_of(patients, [name for name in (group_key, *strata_names) if name is not None], None)
+    selected = check_selected(patients, "cumulative_incidence", made, on_selected)
+    groups = pd.DataFrame(index=patients.obs.index) if group_key is None else read_groups(patients, group_key)
     causes = read_causes(
-        samples,
+        patients,
         "cumulative_incidence",
         time_key=time_key,
         event_key=event_key,
@@ -149,7 +149,7 @@ def cumulative_incidence(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=groups.assign(**read_strata(samples, strata_names)),
+        columns=groups.assign(**read_strata(patients, strata_names)),
     )
     outcome, n = causes.outcome, len(causes.codes)
     codes, names = (np.zeros(n, int), [ALL]) if group_key is None else group_codes(outcome, group_key)
@@ -170,7 +170,7 @@ def cumulative_incidence(
             "alpha": float(alpha),
             "n_dropped": outcome.n_dropped,
             "digest": outcome_digest(outcome, codes, names),
-            DATA: fingerprint(samples, [group_key, *strata_names, time_key, event_key, entry_key]),
+            DATA: fingerprint(patients, [group_key, *strata_names, time_key, event_key, entry_key]),
         },
     }
     if len(names) > 1 and entry_key is None:
@@ -179,7 +179,7 @@ def cumulative_incidence(
     logger.info("Cumulative incidence of %s: %d patients, %d events.", causes.names, n, outcome.event.sum())
     if copy:
         return result
-    write_uns(samples, key_added, result)
+    write_uns(patients, key_added, result)
     return None
 
 

@@ -41,7 +41,7 @@ class Candidates:
 
 @public
 def cut_point(
-    samples: AnnData,
+    patients: AnnData,
     key: str,
     *,
     layer: str | None = None,
@@ -69,7 +69,7 @@ def cut_point(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     key
         Column of ``obs``, or name in ``var``, with numbers.
@@ -129,15 +129,15 @@ def cut_point(
     >>> round(result["cut"], 1), result["higher_risk"], bool(result["p_value"] > result["naive_p_value"])
     (0.6, 'high', True)
     """
-    check_anndata(samples, "cut_point", key_added)
+    check_anndata(patients, "cut_point", key_added)
     if not 0 < min_share < 0.5 or n_permutations < 100:
         raise SurvivalError(
             f"min_share={min_share} and n_permutations={n_permutations}: the first must be above 0 and below 0.5, the "
             "second 100 or more. The p-value of a cut that was looked for means nothing without its correction."
         )
-    selected = check_selected(samples, "cut_point", columns_of(samples, [key], layer), on_selected)
+    selected = check_selected(patients, "cut_point", columns_of(patients, [key], layer), on_selected)
     outcome = read_outcome(
-        samples,
+        patients,
         "cut_point",
         time_key=time_key,
         event_key=event_key,
@@ -145,7 +145,7 @@ def cut_point(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=pd.DataFrame({key: value_column(samples, key, "key", layer), _ROW: np.arange(samples.n_obs)}),
+        columns=pd.DataFrame({key: value_column(patients, key, "key", layer), _ROW: np.arange(patients.n_obs)}),
     )
     values = _numbers(outcome.columns[key], key)
     scores = logrank_scores(outcome.time, outcome.event, outcome.entry)
@@ -197,20 +197,20 @@ def cut_point(
         "optimistic.",
         *(key, cut, n_low, values.size - n_low, result["p_value"], result["naive_p_value"]),
     )
-    codes = np.full(samples.n_obs, -1)
+    codes = np.full(patients.n_obs, -1)
     codes[outcome.columns[_ROW]] = high
     groups = pd.Categorical.from_codes(codes, ["low", "high"], ordered=True)
     name = default_key(f"{key}_group") if key_added is None else key_added
-    found = pd.Series(groups, index=samples.obs_names, name=name)
-    cut_from = np.full(samples.n_obs, np.nan)
+    found = pd.Series(groups, index=patients.obs_names, name=name)
+    cut_from = np.full(patients.n_obs, np.nan)
     cut_from[outcome.columns[_ROW]] = values
-    made = Origin("cut_point", "selected", (time_key, event_key), of=fractions_of(samples, key))
-    remember(None if copy else samples, made, found, patients=patient_names(samples), finer=cut_from)
+    made = Origin("cut_point", "selected", (time_key, event_key), of=fractions_of(patients, key))
+    remember(None if copy else patients, made, found, patients=patient_names(patients), finer=cut_from)
     if copy:
         return {**result, "groups": found.rename(None)}
-    remove_earlier(samples, name, groups)
-    samples.obs[name] = groups
-    write_uns(samples, name, result)
+    remove_earlier(patients, name, groups)
+    patients.obs[name] = groups
+    write_uns(patients, name, result)
     return None
 
 
@@ -265,7 +265,7 @@ def _numbers(column: pd.Series, key: str) -> np.ndarray:
     if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
         raise SurvivalError(
             f"{key!r} (key=) holds {column.dtype} values, which cannot be cut. Groups are compared by "
-            f'sfm.tl.logrank(samples, "{key}").'
+            f'sfm.tl.logrank(patients, "{key}").'
         )
     values = column.to_numpy(dtype=np.float64)
     if not np.isfinite(values).all():

@@ -32,7 +32,7 @@ StandardErrors = Literal["larger", "sandwich"]
 
 @public
 def fine_gray(
-    samples: AnnData,
+    patients: AnnData,
     covariates: str | Sequence[str],
     *,
     event_value: EventValue,
@@ -62,7 +62,7 @@ def fine_gray(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     covariates
         Columns of ``obs``, or names in ``var`` (a phenotype's fraction). Strings and categoricals become one term for
@@ -136,13 +136,13 @@ def fine_gray(
            hazard_ratio  ci_low  ci_high
     tumor          0.97    0.59      1.6
     """
-    check_anndata(samples, "fine_gray", key_added)
+    check_anndata(patients, "fine_gray", key_added)
     names = [covariates] if isinstance(covariates, str) else list(covariates)
     _check_call(names, ties, alpha, event_value)
-    columns = pd.DataFrame({name: value_column(samples, name, "covariates", layer) for name in names})
-    selected = check_selected(samples, "fine_gray", columns_of(samples, names, layer), on_selected, ordered="levels")
+    columns = pd.DataFrame({name: value_column(patients, name, "covariates", layer) for name in names})
+    selected = check_selected(patients, "fine_gray", columns_of(patients, names, layer), on_selected, ordered="levels")
     causes = read_causes(
-        samples,
+        patients,
         "fine_gray",
         time_key=time_key,
         event_key=event_key,
@@ -193,9 +193,9 @@ def fine_gray(
             "censored_value": event_text(censored_value),
             "n_dropped": causes.outcome.n_dropped,
             DATA: fingerprint(
-                samples,
+                patients,
                 [*names, time_key, event_key, entry_key],
-                x=layer is None and any(name not in samples.obs for name in names),
+                x=layer is None and any(name not in patients.obs for name in names),
             ),
         },
     }
@@ -208,7 +208,7 @@ def fine_gray(
     )
     if copy:
         return result
-    write_uns(samples, key_added, result)
+    write_uns(patients, key_added, result)
     return None
 
 

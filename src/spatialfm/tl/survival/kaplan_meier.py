@@ -36,7 +36,7 @@ ALL = "all"  # name of the one group where there are none
 
 @public
 def kaplan_meier(
-    samples: AnnData,
+    patients: AnnData,
     group_key: str | None = None,
     *,
     time_key: str = "time",
@@ -54,7 +54,7 @@ def kaplan_meier(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     group_key
         Column of ``obs`` with the groups.
@@ -115,14 +115,14 @@ def kaplan_meier(
     3   6.0        2       0      0.50
     4   8.0        1       1      0.00
     """
-    check_anndata(samples, "kaplan_meier", key_added)
+    check_anndata(patients, "kaplan_meier", key_added)
     if not 0 < alpha < 1:
         raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
     if interval not in ("log-log", "log", "plain"):
         raise SurvivalError(f'interval={interval!r} is not known. Pass "log-log", "log" or "plain".')
-    selected = check_selected(samples, "kaplan_meier", columns_of(samples, [group_key]), None)
+    selected = check_selected(patients, "kaplan_meier", columns_of(patients, [group_key]), None)
     outcome = read_outcome(
-        samples,
+        patients,
         "kaplan_meier",
         time_key=time_key,
         event_key=event_key,
@@ -130,11 +130,11 @@ def kaplan_meier(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=read_groups(samples, group_key),
+        columns=read_groups(patients, group_key),
     )
     codes, names = (np.zeros(len(outcome.time), int), [ALL]) if group_key is None else group_codes(outcome, group_key)
 
-    _warn_competing(samples.obs[event_key], event_key, event_value)
+    _warn_competing(patients.obs[event_key], event_key, event_value)
     curves = [
         survival_curve(
             outcome.time[codes == i],
@@ -164,12 +164,12 @@ def kaplan_meier(
             "interval": f"Greenwood, {interval}",
             "n_dropped": outcome.n_dropped,
             "digest": outcome_digest(outcome, codes, names),
-            DATA: fingerprint(samples, [group_key, time_key, event_key, entry_key]),
+            DATA: fingerprint(patients, [group_key, time_key, event_key, entry_key]),
         },
     }
     if copy:
         return result
-    write_uns(samples, key_added, result)
+    write_uns(patients, key_added, result)
     logger.info("Wrote uns[%r]: %d patients, %d events.", key_added, len(outcome.time), outcome.event.sum())
     return None
 

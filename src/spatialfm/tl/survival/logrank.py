@@ -50,7 +50,7 @@ GROUP, EXPECTED = 20, 5.0  # patients, expected events of a group below which th
 
 @public
 def logrank(
-    samples: AnnData,
+    patients: AnnData,
     group_key: str,
     *,
     strata: str | Sequence[str] | None = None,
@@ -81,7 +81,7 @@ def logrank(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     group_key
         Column of ``obs`` with two groups or more.
@@ -159,18 +159,18 @@ def logrank(
     >>> sfm.tl.logrank(patients, "stage", trend=True, copy=True)["trend"]["direction"]
     1
     """
-    check_anndata(samples, "logrank", key_added)
+    check_anndata(patients, "logrank", key_added)
     if trend:
-        _check_order(samples, group_key)
+        _check_order(patients, group_key)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
     if group_key in strata_names:
         raise SurvivalError(f"{group_key!r} is both group_key= and strata=: within its levels is nothing to compare.")
     weights = _check_test(weights, method, n_permutations)
-    columns = read_strata(samples, strata_names)
-    made = columns_of(samples, [group_key, *strata_names])
-    selected = check_selected(samples, "logrank", made, on_selected, ordered="levels" if trend else False)
+    columns = read_strata(patients, strata_names)
+    made = columns_of(patients, [group_key, *strata_names])
+    selected = check_selected(patients, "logrank", made, on_selected, ordered="levels" if trend else False)
     outcome = read_outcome(
-        samples,
+        patients,
         "logrank",
         time_key=time_key,
         event_key=event_key,
@@ -178,7 +178,7 @@ def logrank(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=read_groups(samples, group_key).assign(**columns),
+        columns=read_groups(patients, group_key).assign(**columns),
     )
     codes, names = group_codes(outcome, group_key, need=2)
     strata_codes = stratum_codes(outcome)
@@ -213,7 +213,7 @@ def logrank(
             "n_dropped": outcome.n_dropped,
             "selected": selected.text,
             "digest": outcome_digest(outcome, codes, names),
-            DATA: fingerprint(samples, [group_key, *strata_names, time_key, event_key, entry_key]),
+            DATA: fingerprint(patients, [group_key, *strata_names, time_key, event_key, entry_key]),
         },
     }
     if pairwise:
@@ -226,7 +226,7 @@ def logrank(
     )
     if copy:
         return result
-    write_uns(samples, key_added, result)
+    write_uns(patients, key_added, result)
     return None
 
 
@@ -281,9 +281,9 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _check_order(samples: AnnData, group_key: str) -> None:
+def _check_order(patients: AnnData, group_key: str) -> None:
     """Refuse groups without order: the alphabet would make a trend of 'high', 'low' and 'mid'."""
-    column = obs_column(samples, group_key, "group_key", rows="rows", error=SurvivalError, allow_missing=True)
+    column = obs_column(patients, group_key, "group_key", rows="rows", error=SurvivalError, allow_missing=True)
     if isinstance(column.dtype, pd.CategoricalDtype):
         ordered = column.cat.ordered or pd.api.types.is_numeric_dtype(column.cat.categories.dtype)
     else:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @public
 def rmst(
-    samples: AnnData,
+    patients: AnnData,
     group_key: str | None = None,
     *,
     horizon: float | None = None,
@@ -73,7 +73,7 @@ def rmst(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     group_key
         Column of ``obs`` with the groups.
@@ -135,7 +135,7 @@ def rmst(
          n  events  rmst
     all  4       2   4.5
     """
-    check_anndata(samples, "rmst", key_added)
+    check_anndata(patients, "rmst", key_added)
     if not 0 < alpha < 1 or n_permutations < 999:
         raise SurvivalError(
             f"alpha={alpha} and n_permutations={n_permutations}: the first must be between 0 and 1, the second 999 or "
@@ -147,11 +147,11 @@ def rmst(
             "covariates= adjust a difference between groups (group_key=), and pseudo-observations are not made for "
             "late entry (entry_key=): sfm.tl.cox takes both. Leave one out."
         )
-    selected = check_selected(samples, "rmst", columns_of(samples, [group_key, *names]), on_selected)
-    columns = {column_as("covariate", name): value_column(samples, name, "covariates") for name in names}
-    groups = read_groups(samples, group_key)
+    selected = check_selected(patients, "rmst", columns_of(patients, [group_key, *names]), on_selected)
+    columns = {column_as("covariate", name): value_column(patients, name, "covariates") for name in names}
+    groups = read_groups(patients, group_key)
     outcome = read_outcome(
-        samples,
+        patients,
         "rmst",
         time_key=time_key,
         event_key=event_key,
@@ -180,7 +180,7 @@ def rmst(
             "alpha": float(alpha),
             "n_dropped": outcome.n_dropped,
             "digest": outcome_digest(outcome, codes, levels),
-            DATA: fingerprint(samples, [group_key, time_key, event_key, entry_key, *names]),
+            DATA: fingerprint(patients, [group_key, time_key, event_key, entry_key, *names]),
         },
     }
     if len(levels) > 1:
@@ -199,7 +199,7 @@ def rmst(
     )
     if copy:
         return result
-    write_uns(samples, key_added, result)
+    write_uns(patients, key_added, result)
     return None
 
 

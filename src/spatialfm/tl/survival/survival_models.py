@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @public
 def coxnet(
-    samples: AnnData,
+    patients: AnnData,
     *,
     use_rep: str | None = "X",
     layer: str | None = None,
@@ -66,7 +66,7 @@ def coxnet(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     use_rep
         ``"X"`` (a composition), a key of ``obsm`` (an embedding of patients), or None for `covariates` alone.
@@ -146,7 +146,7 @@ def coxnet(
     >>> result["coefficients"]["coef"].abs().idxmax(), bool(result["scores"].loc["harrell", "ci_low"] > 0.5)
     ('T', True)
     """
-    check_anndata(samples, "coxnet", key_added)
+    check_anndata(patients, "coxnet", key_added)
     ratios = np.atleast_1d(np.asarray(l1_ratio, dtype=np.float64))
     if not ((ratios > 0) & (ratios <= 1)).all() or n_alphas < 2:
         raise SurvivalError(
@@ -154,7 +154,7 @@ def coxnet(
             " Ridge alone is sfm.tl.cox(..., penalizer=0.1)."
         )
     cohort = read_cohort(
-        samples, "coxnet", use_rep=use_rep, layer=layer, covariates=covariates, time_key=time_key, event_key=event_key,
+        patients, "coxnet", use_rep=use_rep, layer=layer, covariates=covariates, time_key=time_key, event_key=event_key,
         event_value=event_value, patient_key=patient_key, on_missing=on_missing,
         on_selected=on_selected,
     )  # fmt: skip
@@ -162,7 +162,7 @@ def coxnet(
     model = CoxnetModel(n_components, ratios, n_alphas)
     options = {"n_folds": n_folds, "n_inner_folds": n_inner_folds, "n_repeats": n_repeats}
     options |= {"n_jobs": n_jobs, "random_state": random_state}
-    result, final = judge("coxnet", model, cohort, samples, n_permutations, n_bootstrap, options)
+    result, final = judge("coxnet", model, cohort, patients, n_permutations, n_bootstrap, options)
 
     coef = final.explain(None)
     table = pd.DataFrame({"coef": coef, "hazard_ratio": np.exp(coef)}, index=pd.Index(cohort.features, name="feature"))
@@ -171,19 +171,19 @@ def coxnet(
     result.pop("explained", None)
     result["coefficients"] = table
     result["params"] = {
-        **_params(samples, use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
+        **_params(patients, use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
         **{name: value for name, value in options.items() if name != "n_jobs"},
         "l1_ratio": ratios,
         "n_alphas": n_alphas,
         "n_permutations": n_permutations,
         "n_bootstrap": n_bootstrap,
     }
-    return _write(samples, key_added, result, copy, cohort, "coxnet")
+    return _write(patients, key_added, result, copy, cohort, "coxnet")
 
 
 @public
 def survival_forest(
-    samples: AnnData,
+    patients: AnnData,
     *,
     use_rep: str | None = "X",
     layer: str | None = None,
@@ -216,7 +216,7 @@ def survival_forest(
 
     Parameters
     ----------
-    samples
+    patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     use_rep
         ``"X"`` (a composition), a key of ``obsm`` (an embedding of patients), or None for `covariates` alone.
@@ -294,7 +294,7 @@ def survival_forest(
     >>> patients.uns["survival_forest"]["importance"]["importance"].idxmax()
     'T'
     """
-    check_anndata(samples, "survival_forest", key_added)
+    check_anndata(patients, "survival_forest", key_added)
     leaves = [min_samples_leaf] if np.isscalar(min_samples_leaf) else list(min_samples_leaf)
     if not leaves or min(leaves) < 1 or n_trees < 1 or n_importance < 0:
         raise SurvivalError(
@@ -302,7 +302,7 @@ def survival_forest(
             "be 1 or more, the last 0 or more."
         )
     cohort = read_cohort(
-        samples, "survival_forest", use_rep=use_rep, layer=layer, covariates=covariates, time_key=time_key,
+        patients, "survival_forest", use_rep=use_rep, layer=layer, covariates=covariates, time_key=time_key,
         event_key=event_key, event_value=event_value, patient_key=patient_key, on_missing=on_missing,
         on_selected=on_selected,
     )  # fmt: skip
@@ -310,7 +310,7 @@ def survival_forest(
     model = ForestModel(n_components, [int(leaf) for leaf in leaves], n_trees, n_importance, random_state)
     options = {"n_folds": n_folds, "n_inner_folds": n_inner_folds, "n_repeats": n_repeats}
     options |= {"n_jobs": n_jobs, "random_state": random_state}
-    result, _ = judge("survival_forest", model, cohort, samples, n_permutations, n_bootstrap, options)
+    result, _ = judge("survival_forest", model, cohort, patients, n_permutations, n_bootstrap, options)
 
     shuffled = np.sum(result.pop("explained"), axis=0)  # lost pairs (n_features, n_importance); the last row: all pairs
     if n_importance:
@@ -319,7 +319,7 @@ def survival_forest(
             {"importance": lost.mean(axis=1), "sd": lost.std(axis=1)}, index=pd.Index(cohort.features, name="feature")
         )
     result["params"] = {
-        **_params(samples, use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
+        **_params(patients, use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
         **{name: value for name, value in options.items() if name != "n_jobs"},
         "n_trees": n_trees,
         "min_samples_leaf": np.array(leaves),
@@ -327,11 +327,11 @@ def survival_forest(
         "n_permutations": n_permutations,
         "n_bootstrap": n_bootstrap,
     }
-    return _write(samples, key_added, result, copy, cohort, "survival_forest")
+    return _write(patients, key_added, result, copy, cohort, "survival_forest")
 
 
 def _params(
-    samples: AnnData,
+    patients: AnnData,
     use_rep: str | None,
     layer: str | None,
     covariates: str | Sequence[str] | None,
@@ -355,23 +355,23 @@ def _params(
         "n_features": cohort.x.shape[1],
         "n_dropped": cohort.n_dropped,
         "selected": cohort.selected,
-        "fitted_on_all": fitted_on_all(samples, use_rep),
-        DATA: fingerprint(samples, [*names, time_key, event_key]),
+        "fitted_on_all": fitted_on_all(patients, use_rep),
+        DATA: fingerprint(patients, [*names, time_key, event_key]),
     }
 
 
 def _write(
-    samples: AnnData, key: str, result: dict[str, object], copy: bool, cohort: Cohort, function: str
+    patients: AnnData, key: str, result: dict[str, object], copy: bool, cohort: Cohort, function: str
 ) -> dict[str, object] | None:
     params = result["params"]
-    of = fractions_of(samples) if params["use_rep"] == "X" else ""
+    of = fractions_of(patients) if params["use_rep"] == "X" else ""
     origin = Origin(function, "held out", (params["time_key"], params["event_key"]), of=of, column=key)
     features = cohort.x if cohort.x.shape[1] <= MOST_EXEMPT else cohort.x[:, :0]
-    exempt = np.full((samples.n_obs, features.shape[1] + 2), np.nan)
+    exempt = np.full((patients.n_obs, features.shape[1] + 2), np.nan)
     exempt[cohort.rows] = np.column_stack([features, cohort.time, cohort.event])
-    names = patient_names(samples)
+    names = patient_names(patients)
     remember(
-        None if copy else samples,
+        None if copy else patients,
         origin,
         result["predictions"]["risk"],
         patients=names,
@@ -381,8 +381,8 @@ def _write(
     if copy:
         return result
     predictions = result.pop("predictions")
-    remove_earlier(samples, key)
-    samples.obs[key] = predictions["risk"].to_numpy()
-    samples.obs[f"{key}_fold"] = predictions["fold"].to_numpy()
-    write_uns(samples, key, result)
+    remove_earlier(patients, key)
+    patients.obs[key] = predictions["risk"].to_numpy()
+    patients.obs[f"{key}_fold"] = predictions["fold"].to_numpy()
+    write_uns(patients, key, result)
     return None
