@@ -99,6 +99,7 @@ def read_clusters(
 
 
 def check_clusters(clusters: np.ndarray | None, cluster_key: str | None, n_terms: int) -> None:
+    """Refuse fewer clusters than the robust variance needs for so many terms."""
     if clusters is not None and clusters.max() + 1 <= n_terms:
         raise SurvivalError(
             f"{counted(int(clusters.max()) + 1, 'cluster')} in obs[{cluster_key!r}] (cluster_key=) for "

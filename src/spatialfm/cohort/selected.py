@@ -260,6 +260,7 @@ def short(text: str) -> str:
 
 
 def at(place: str) -> str:
+    """A place of a table, as a message names it: ``obs['risk']``."""
     where, name = place.split(":", 1)
     if where == "obs":
         return f"obs[{name!r}]"

@@ -41,6 +41,7 @@ class ClassTask:
 
     @property
     def strata(self) -> np.ndarray:
+        """What folds are balanced by, ``(n,)``."""
         return self.classes.codes
 
     @property
@@ -49,9 +50,11 @@ class ClassTask:
         return [f"p_{name}" for name in self.classes.names]
 
     def truth(self) -> dict[str, object]:
+        """Columns of the truth, beside which predictions are written."""
         return {"label": np.array(self.classes.names)[self.classes.codes]}
 
     def shuffled(self, order: np.ndarray) -> ClassTask:
+        """The task with its outcomes in another order."""
         return replace(self, classes=replace(self.classes, codes=self.classes.codes[order]))
 
     def target(self, cases: np.ndarray) -> Target:
@@ -61,6 +64,7 @@ class ClassTask:
         return ClassTarget(self.classes.codes[cases], len(self.classes.names))
 
     def scores(self, predicted: np.ndarray, cases: np.ndarray) -> dict[str, float]:
+        """Scores of predictions for some cases, by name."""
         return class_scores(self.classes.codes[cases], predicted, self.classes.positive)
 
     def tests(self, predicted: np.ndarray, fold: np.ndarray) -> dict[str, float]:
@@ -120,12 +124,15 @@ class NumberTask:
 
     @property
     def strata(self) -> np.ndarray:
+        """What folds are balanced by, ``(n,)``."""
         return quantile_strata(self.values, self.n_strata)
 
     def truth(self) -> dict[str, object]:
+        """Columns of the truth, beside which predictions are written."""
         return {"target": self.values}
 
     def shuffled(self, order: np.ndarray) -> NumberTask:
+        """The task with its outcomes in another order."""
         return replace(self, values=self.values[order])
 
     def target(self, cases: np.ndarray) -> Target:
@@ -135,6 +142,7 @@ class NumberTask:
         return NumberTarget(self.values[cases])
 
     def scores(self, predicted: np.ndarray, cases: np.ndarray) -> dict[str, float]:
+        """Scores of predictions for some cases, by name."""
         return number_scores(self.values[cases], predicted[:, 0])
 
     def tests(self, predicted: np.ndarray, fold: np.ndarray) -> dict[str, float]:
@@ -154,12 +162,15 @@ class SurvivalTask:
 
     @property
     def strata(self) -> np.ndarray:
+        """What folds are balanced by, ``(n,)``."""
         return self.event.astype(int)
 
     def truth(self) -> dict[str, object]:
+        """Columns of the truth, beside which predictions are written."""
         return {"time": self.time, "event": self.event}
 
     def shuffled(self, order: np.ndarray) -> SurvivalTask:
+        """The task with its outcomes in another order."""
         return replace(self, time=self.time[order], event=self.event[order])
 
     def target(self, cases: np.ndarray) -> Target:
@@ -169,6 +180,7 @@ class SurvivalTask:
         return SurvivalTarget(self.time[cases], self.event[cases])
 
     def scores(self, predicted: np.ndarray, cases: np.ndarray) -> dict[str, float]:
+        """Scores of predictions for some cases, by name."""
         return survival_scores(self.time[cases], self.event[cases], predicted[:, 0])
 
     def tests(self, predicted: np.ndarray, fold: np.ndarray) -> dict[str, float]:

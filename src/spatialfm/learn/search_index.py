@@ -122,6 +122,7 @@ def _seal(arrays: dict[str, np.ndarray]) -> str:
 
 
 def nearest(index: Index, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest rows of an index: places and distances ``(n, k)``."""
     if index.graph is not None:
         places, distances = index.graph.query(values, k=k)
     else:
@@ -170,6 +171,7 @@ GRAPHS = {"pynndescent": _pynndescent_graph, "usearch": lambda values, random_st
 
 
 def with_graph(index: Index, method: str, random_state: int) -> Index:
+    """The index with a graph to search, and the recall that was measured on a part of its rows."""
     from dataclasses import replace
 
     graph = GRAPHS[method](index.values, random_state)

@@ -91,6 +91,7 @@ def _choose(ranks: np.ndarray, outcome: Outcome, plan: Plan, seed: tuple[int, ..
 
 
 def chosen_clusters(ranks: np.ndarray, outcome: Outcome, plan: Plan, random_state: int) -> Chosen:
+    """Clusters that the search chooses, and their model."""
     return Chosen(*_choose(ranks, outcome, plan, (random_state, 2)))
 
 
@@ -137,6 +138,7 @@ def mean_of_folds(values: np.ndarray) -> np.ndarray:
 
 
 def mean_score(scores: np.ndarray) -> float:
+    """Mean of the scores that are finite; NaN where none is."""
     return float(np.nanmean(scores)) if np.isfinite(scores).any() else np.nan
 
 
@@ -178,6 +180,7 @@ def shuffled(
 
 
 def usable_clusters(ranks: np.ndarray, min_patients: int) -> np.ndarray:
+    """Which clusters enough patients have, with high and low ranks in both."""
     high = (ranks > 1).sum(axis=0)
     return ((ranks > 0).sum(axis=0) >= min_patients) & (high > 0) & (high < len(ranks))
 

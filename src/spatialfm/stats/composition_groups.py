@@ -242,6 +242,7 @@ def _odds_p(rows: Rows, shares: np.ndarray) -> np.ndarray:
 
 
 def fitted(rows: Rows, values: np.ndarray, design: np.ndarray) -> Estimate:
+    """Estimate of the last column of a design: by a mixed model, or by least squares with a robust variance."""
     column = design.shape[1] - 1
     if rows.model == "mixed":
         return whitened_fit(values, design, column, rows.units)[0]

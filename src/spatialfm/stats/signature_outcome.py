@@ -27,14 +27,17 @@ class Binary:
         return len(self.y)
 
     def take(self, rows: np.ndarray) -> Binary:
+        """The outcome of some patients."""
         return Binary(self.y[rows])
 
     @property
     def strata(self) -> np.ndarray:
+        """What folds are balanced by, ``(n,)``."""
         return self.y
 
     @property
     def learnable(self) -> bool:
+        """Whether there is anything to learn: patients of both kinds, or an event."""
         return bool(self.y.any() and not self.y.all())
 
     def residuals(self, masks: np.ndarray) -> np.ndarray:
@@ -117,14 +120,17 @@ class Survival:
         return len(self.time)
 
     def take(self, rows: np.ndarray) -> Survival:
+        """The outcome of some patients."""
         return Survival(self.time[rows], self.event[rows])
 
     @property
     def strata(self) -> np.ndarray:
+        """What folds are balanced by, ``(n,)``."""
         return self.event
 
     @property
     def learnable(self) -> bool:
+        """Whether there is anything to learn: patients of both kinds, or an event."""
         return bool(self.event.any())
 
     def residuals(self, masks: np.ndarray) -> np.ndarray:

@@ -66,6 +66,7 @@ def coefficient_table(
 
 
 def concordance_of(risk: np.ndarray, outcome: Outcome, strata: np.ndarray | None) -> float:
+    """Harrell's concordance of a risk, compared within strata."""
     strata = np.zeros(risk.size, int) if strata is None else strata
     counts = [
         concordant_pairs(
@@ -81,6 +82,7 @@ def concordance_of(risk: np.ndarray, outcome: Outcome, strata: np.ndarray | None
 
 
 def summary(fit: CoxFit, variance: np.ndarray, freedom: int | None, outcome: Outcome, n_terms: int) -> dict[str, float]:
+    """Tests of all terms together, numbers of rows and events, concordance."""
     independent = 1.0 if fit.robust_variance is None else np.nan
     dof = n_terms if np.isclose(fit.dof, n_terms) else fit.dof
     tests = {
