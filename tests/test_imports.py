@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,21 @@ def modules() -> list[tuple[str, Path]]:
 def test_import_map(module, path):
     assert room_of(module) in ROOMS | {""} or room_of(module).startswith("_"), f"{module} is in no room of the map"
     assert not violations(path.read_text(encoding="utf-8"), module, path.name == "__init__.py")
+
+
+def test_the_page_for_contributors_has_the_same_map():
+    text = (SRC.parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|$", text.split("| room | may import |")[1], flags=re.M)
+    written = {
+        room: set(re.findall(r"`([a-z]+)`", allowed))
+        for rooms, allowed in rows
+        for room in re.findall(r"`(\w+)`", rooms)
+    }
+    assert {room: allowed for room, allowed in written.items() if room in MAY_IMPORT and room != "cli"} == {
+        room: allowed for room, allowed in MAY_IMPORT.items() if room not in ("cli", "_demo", "train")
+    }
+    for folder in [path.parent for path in SRC.rglob("__init__.py") if path.parent != SRC]:
+        assert folder.name in text or folder.parent.name in ("markers",), f"{folder} is not in CONTRIBUTING.md"
 
 
 @pytest.mark.parametrize(
