@@ -10,6 +10,7 @@ import pytest
 import spatialfm as sfm
 from spatialfm._errors import RunError, TableError
 from spatialfm.embed.markers import proteins, sequences
+from spatialfm.tl.retrieval.search import Index
 
 FASTA = ">sp|P01730|CD4_HUMAN T-cell surface glycoprotein\nMNRGVPFRHLLLVLQL\nALLPAATQGKKVVLGK\n"
 SEQUENCE = "MNRGVPFRHLLLVLQLALLPAATQGKKVVLGK"
@@ -121,16 +122,16 @@ INDEX = {
 @pytest.mark.parametrize("fault", INDEX)
 def test_a_damaged_index_is_refused_by_name(index, fault):
     made, path = index
-    np.testing.assert_array_equal(sfm.tl._search.Index.load(path).values, made.values)
+    np.testing.assert_array_equal(Index.load(path).values, made.values)
     INDEX[fault](path)
     with pytest.raises(TableError, match=r"index\.npz is no index: .*index\.save\(path\)"):
-        sfm.tl._search.Index.load(path)
+        Index.load(path)
 
 
 def test_an_index_of_an_earlier_version_is_read(index):
     made, path = index
     changed(path, seal=None)
-    np.testing.assert_array_equal(sfm.tl._search.Index.load(path).values, made.values)
+    np.testing.assert_array_equal(Index.load(path).values, made.values)
 
 
 def test_an_index_that_cannot_be_written_leaves_the_old_one(index, monkeypatch):
@@ -150,7 +151,7 @@ def test_an_index_that_cannot_be_written_leaves_the_old_one(index, monkeypatch):
     made_with_a_long_name = path.with_name("x" * 245 + ".npz")
     monkeypatch.undo()
     made.save(made_with_a_long_name)  # names of what is written beside are short
-    np.testing.assert_array_equal(sfm.tl._search.Index.load(made_with_a_long_name).values, made.values)
+    np.testing.assert_array_equal(Index.load(made_with_a_long_name).values, made.values)
 
 
 def test_an_odd_setting_in_the_environment_does_not_stop_the_import(monkeypatch, caplog):

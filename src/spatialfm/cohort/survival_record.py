@@ -15,7 +15,7 @@ MODEL = "model"  # in uns[key]
 
 
 def describe_columns(columns: pd.DataFrame, reference: Mapping[str, str], standardize: bool = False) -> str:
-    """JSON of what :func:`spatialfm.tl._cox_design.design_matrix` made of each covariate."""
+    """JSON of what :func:`spatialfm.cohort.design.design_matrix` made of each covariate."""
     found: dict[str, dict[str, object]] = {}
     for name, column in columns.items():
         truth = pd.api.types.is_bool_dtype(column.dtype)
