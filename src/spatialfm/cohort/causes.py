@@ -46,7 +46,7 @@ def read_causes(
     Raises
     ------
     SurvivalError
-        As :func:`spatialfm.cohort.outcome.read_outcome` does; if it is not known which value means censored, or no other
+        As `spatialfm.cohort.outcome.read_outcome` does; if it is not known which value means censored, or no other
         event is there.
     """
     column = obs_column(patients, event_key, "event_key", rows="rows", error=SurvivalError, allow_missing=True)

@@ -71,7 +71,8 @@ def build_index(
 
     Returns
     -------
-    An index, to pass to `spatialfm.tl.search`; ``index.save(path)`` and ``Index.load(path)`` keep it.
+    An index, to pass to `spatialfm.tl.search`; ``index.save(path)`` keeps it, and ``sfm.tl.Index.load(path)``
+    reads it.
 
     Raises
     ------
