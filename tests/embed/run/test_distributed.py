@@ -303,17 +303,18 @@ def test_a_worker_without_the_folder_or_the_package_is_found(client, tmp_path):
     def without(dask_worker):
         import sys
 
-        dask_worker._package, sys.modules["spatialfm"] = sys.modules.get("spatialfm"), None
+        dask_worker._package = {name: sys.modules.get(name) for name in ("spatialfm", "spatialfm._version")}
+        sys.modules.update(dict.fromkeys(dask_worker._package))
 
     def mend(dask_worker):
         import os
         import sys
 
         os.path.exists = getattr(dask_worker, "_exists", os.path.exists)
-        if "spatialfm" in sys.modules and sys.modules["spatialfm"] is None:
-            del sys.modules["spatialfm"]
-            if dask_worker._package is not None:
-                sys.modules["spatialfm"] = dask_worker._package
+        for name, module in getattr(dask_worker, "_package", {}).items():
+            sys.modules.pop(name, None)
+            if module is not None:
+                sys.modules[name] = module
 
     address = sorted(client.nthreads())[1]
     try:
