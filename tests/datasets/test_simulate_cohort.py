@@ -16,7 +16,7 @@ from spatialdata.transformations import get_transformation
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmError
 from spatialfm.datasets._simulate_panel import MARKERS, NICHES, TYPES
-from spatialfm.pp import elements
+from spatialfm.pp import arrays, elements
 
 SAMPLES = ["P001_1", "P001_2", "P002_1", "P002_2", "P003_1", "P003_2"]
 
@@ -66,10 +66,10 @@ def test_elements_follow_the_conventions(cohort):
     for pair in pairs:
         assert elements.pixel_size(cohort, pair) == 0.5
         assert elements.labels_to_image(cohort, pair).is_identity
-        assert elements.image_array(cohort, pair.image).shape == (12, 128, 128)
+        assert arrays.image_array(cohort, pair.image).shape == (12, 128, 128)
     for name in [*cohort.images, *cohort.labels]:
         assert list(get_transformation(cohort[name], get_all=True)) == [name.split("_", name.count("_") - 1)[-1]]
-    assert elements.channel_names(cohort, "image_P001_1") == list(MARKERS)[:12]
+    assert arrays.channel_names(cohort, "image_P001_1") == list(MARKERS)[:12]
     assert cohort.attrs["spatialfm"]["samples"]["P002_1"] == {"mpp": 0.5, "mpp_source": "argument"}
 
 

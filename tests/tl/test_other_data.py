@@ -12,6 +12,7 @@ import tifffile
 import torch
 
 import spatialfm as sfm
+from spatialfm import _identity
 from spatialfm.embed.pixels.content import content_digest
 from spatialfm.embed.run import store
 
@@ -210,7 +211,7 @@ def test_another_version_of_the_recipe_takes_nothing_of_the_old(data, make_sdata
     sdata = make_sdata({"a": data}, CHANNELS)
     embedded(sdata)
     folders = {path.name for kind in ("embeddings", "statistics") for path in (sfm.settings.cache_dir / kind).iterdir()}
-    monkeypatch.setattr(store, "RECIPE", store.RECIPE + 1)
+    monkeypatch.setattr(_identity, "RECIPE", _identity.RECIPE + 1)
     embedded(sdata)
     now = {path.name for kind in ("embeddings", "statistics") for path in (sfm.settings.cache_dir / kind).iterdir()}
     assert folders < now

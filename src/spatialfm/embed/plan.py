@@ -196,7 +196,7 @@ def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) ->
 def encoder_identity(encoder: Encoder) -> dict[str, object]:
     """All that decides what an encoder makes of pixels: its card, `options`, weights, and a user's own code."""
     kind = type(encoder)
-    # this package's own code has its version (`store.RECIPE`)
+    # this package's own code has its version (`_identity.RECIPE`)
     users = [
         base for base in kind.__mro__ if base.__module__.partition(".")[0] not in ("spatialfm", "torch", "builtins")
     ]

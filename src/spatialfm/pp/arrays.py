@@ -140,7 +140,7 @@ def _flat(array: xr.DataArray, name: str, kind: str) -> xr.DataArray:
     raise ElementError(
         f"{kind.capitalize()} element {name!r} is a volume of {n} Z planes, but cells are measured in 2-D. Make a 2-D "
         f"element of it, with {' or '.join('.' + option for option in options)}, whichever is right for it: "
-        f"sdata['{name}_2d'] = spatialdata.models.{model}.parse(spatialfm.pp.elements.full_resolution(sdata[{name!r}])"
+        f"sdata['{name}_2d'] = spatialdata.models.{model}.parse(spatialfm.pp.arrays.full_resolution(sdata[{name!r}])"
         f".{options[0]}.data, dims={dims}, {more}transformations=spatialdata.transformations.get_transformation("
         f"sdata[{name!r}], get_all=True)). Then pass {kind}='{name}_2d'."
     )

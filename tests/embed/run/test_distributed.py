@@ -311,10 +311,10 @@ def test_a_worker_without_the_folder_or_the_package_is_found(client, tmp_path):
         import sys
 
         os.path.exists = getattr(dask_worker, "_exists", os.path.exists)
-        for name, module in getattr(dask_worker, "_package", {}).items():
+        for name, loaded in getattr(dask_worker, "_package", {}).items():
             sys.modules.pop(name, None)
-            if module is not None:
-                sys.modules[name] = module
+            if loaded is not None:
+                sys.modules[name] = loaded
 
     address = sorted(client.nthreads())[1]
     try:
