@@ -21,7 +21,7 @@ import numpy as np, torch
 torch.set_num_threads(1)
 import spatialdata as sd
 import spatialfm as sfm
-from spatialfm.embed.crop import CropJob
+from spatialfm.embed.windows.crop import CropJob
 CropJob.block_side = 32
 store, cache, out, resume, disk = sys.argv[1:]
 sfm.settings.cache_dir, sfm.settings.progress = cache, False

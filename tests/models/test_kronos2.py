@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import spatialfm as sfm
-from spatialfm._errors import ModelError, SpatialfmWarning, WeightsError
+from spatialfm._errors import ArgumentTypeError, ModelError, SpatialfmWarning, WeightsError
 from spatialfm.models import MarkerEntry, Weights
 from spatialfm.models.kronos2 import KRONOS2, Kronos2Encoder, marker_key
 
@@ -199,11 +199,18 @@ def test_marker_key(one, other, same):
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"trust_remote_code": False}, {"trust_remote_code": "yes"}])
+@pytest.mark.parametrize("options", [{}, {"trust_remote_code": False}])
 def test_no_code_runs_unasked(repository, calls, options):
     (repository / "modeling_standin.py").write_text("open('ran', 'w')")
     with pytest.raises(ModelError, match=r"run by code in its repository .*then pass trust_remote_code=True"):
         sfm.models.load("kronos2", weights=repository, **options)
+    assert calls == []
+
+
+def test_a_word_is_no_consent(repository, calls):
+    (repository / "modeling_standin.py").write_text("open('ran', 'w')")
+    with pytest.raises(ArgumentTypeError, match="trust_remote_code must be True or False"):
+        sfm.models.load("kronos2", weights=repository, trust_remote_code="yes")
     assert calls == []
 
 

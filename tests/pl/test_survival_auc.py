@@ -106,7 +106,7 @@ def test_where_it_goes(scored, tmp_path):
 
 def test_refusals(scored):
     with pytest.raises(
-        TableError, match=r"No scores in uns\['cox'\] \(keys=\); uns has 'coxnet'.*sfm.tl.coxnet\(samples\)"
+        TableError, match=r"No scores in uns\['cox'\] \(keys=\); uns has 'coxnet'.*sfm.tl.coxnet\(patients\)"
     ):
         sfm.pl.survival_auc(scored, "cox")
     scored.uns["cox"] = {"table": 1}

@@ -218,7 +218,7 @@ import numpy as np, spatialdata as sd
 import spatialfm as sfm
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 sfm.settings.cache_dir, sfm.settings.progress, sfm.settings.verbosity = sys.argv[2], False, 0
-from spatialfm.embed.crop import CropJob
+from spatialfm.embed.windows.crop import CropJob
 CropJob.block_side = 40
 sdata = sd.read_zarr(sys.argv[1])
 if sys.argv[3] != "0":

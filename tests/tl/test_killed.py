@@ -15,7 +15,7 @@ SCRIPT = """
 import sys, numpy as np, torch
 torch.set_num_threads(1)
 import spatialfm as sfm
-from spatialfm.embed.crop import CropJob
+from spatialfm.embed.windows.crop import CropJob
 CropJob.block_side = 24
 store, cache, out = sys.argv[1:]
 sfm.settings.cache_dir, sfm.settings.progress, sfm.settings.verbosity = cache, False, 2

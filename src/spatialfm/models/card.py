@@ -122,8 +122,6 @@ class ModelCard:
                 self._refuse(f"mpp_range is {self.mpp_range}; the smaller size comes first")
             if self.mpp is None or not low <= self.mpp <= high:
                 self._refuse(f"mpp is {self.mpp}; it must lie in mpp_range {self.mpp_range}")
-        if self.window is not None and self.patch_size is not None and self.window % self.patch_size:
-            self._refuse(f"window is {self.window} pixels, which is no multiple of patch_size {self.patch_size}")
 
     def _refuse(self, why: str) -> None:
         raise ModelError(f"Card {self.name!r}: {why}.")

@@ -108,7 +108,10 @@ def cluster_tree(
 def _codes(adata: AnnData, key: str, table: pd.DataFrame) -> pd.DataFrame:
     """Cluster of each cell, one column a resolution of the table."""
     codes = adata.obsm.get(key)
-    if isinstance(codes, pd.DataFrame) and list(codes.columns.astype(str)) == [str(name) for name in table.index]:
+    # resolutions are numbers in the one and text in the other, of another form after a store
+    if isinstance(codes, pd.DataFrame) and [str(name) for name in codes] == [
+        f"{float(name):g}" for name in table.index
+    ]:
         return codes
     raise TableError(
         f"obsm[{key!r}] does not hold the clusters that uns[{key!r}] tells of, one column a resolution. Run "

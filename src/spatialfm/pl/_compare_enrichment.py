@@ -13,6 +13,7 @@ from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import finish, new_axes
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -76,11 +77,12 @@ def compare_enrichment(
     'neighbour'
     """
     record = adata.uns.get(key)
-    if not isinstance(record, dict) or "neighbour" not in record.get("table", ()):
+    if not isinstance(record, dict) or "table" not in record:
         raise TableError(
             f"No comparison of neighbours in uns[{key!r}]; uns has {listed(adata.uns)}. Make one with "
             "sfm.tl.compare_enrichment."
         )
+    check_result(record, f"uns[{key!r}]", "compare_enrichment")
     check_unchanged(adata, record, key, "compare_enrichment")
     table, params = _of_groups(record["table"], groups), record["params"]
     types = list(dict.fromkeys([*map(str, table["cell_type"]), *map(str, table["neighbour"])]))

@@ -87,7 +87,7 @@ def composition(
     >>> import spatialfm as sfm
     >>> obs = {"sample": ["s1", "s1", "s2", "s3"], "type": ["T", "B", "T", "B"]}
     >>> samples = sfm.tl.composition(ad.AnnData(obs=pd.DataFrame(obs, index=list("1234"))), "type")
-    >>> ax = sfm.pl.composition(patients, show=False)
+    >>> ax = sfm.pl.composition(samples, show=False)
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['s3', 's1', 's2']
     """

@@ -14,6 +14,7 @@ from .._fingerprint import check_unchanged
 from .._public import public
 from ._figure import OKABE_ITO, finish
 from ._kaplan_meier import format_p
+from ._results import check_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,12 +84,14 @@ def concordance(
     """
     record = patients.uns.get(key)
     models = isinstance(record, dict) and "lr_statistic" in record
-    if not models and not (isinstance(record, dict) and "scores" in record and "score_1" in record.get("table", ())):
+    if not models and not (isinstance(record, dict) and "scores" in record):
         raise TableError(
             f"No comparison of concordances in uns[{key!r}]; uns has {listed(patients.uns)}. Make one with "
             "sfm.tl.compare_concordance or sfm.tl.added_value."
         )
-    check_unchanged(patients, record, key, "added_value" if models else "compare_concordance")
+    function = "added_value" if models else "compare_concordance"
+    check_result(record, f"uns[{key!r}]", function)
+    check_unchanged(patients, record, key, function)
     values, changes = _of_models(record) if models else _of_scores(record)
     own, axes = ax is None, _axes(ax, figsize, len(values), len(changes))
     level = f"{100 * (1 - record['params']['alpha']):g} % interval"

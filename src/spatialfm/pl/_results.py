@@ -20,7 +20,10 @@ Fields = dict[str, object]
 
 @dataclass(frozen=True)
 class Rows:
-    """A table with these columns: ``float`` numbers, ``int`` whole numbers without gaps, ``object`` anything."""
+    """A table with these columns: ``float`` numbers, ``int`` whole numbers without gaps, ``object`` anything.
+
+    A name that ends in "?" may be missing.
+    """
 
     columns: Fields = field(default_factory=dict)
     may_be_empty: bool = False
@@ -32,6 +35,27 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
     "compare_composition": {
         "table": Rows({"effect": float, "p_value": float, "q_value": float, "significant": float}),
         "params": {"group_key": str, "groups": list, "method": str, "alpha": float},
+    },
+    "compare_enrichment": {
+        "table": Rows(
+            dict.fromkeys(("cell_type", "neighbour", "group_1", "group_2"), object)
+            | dict.fromkeys(("difference", "p_value", "significant"), float)
+            | {"n_1": int, "n_2": int}
+        ),
+        "params": {"alpha": float},
+    },
+    "compare_concordance": {
+        "table": Rows(
+            {"score_1": object, "score_2": object}
+            | dict.fromkeys(("difference", "ci_low", "ci_high", "p_value", "q_value"), float)
+        ),
+        "scores": Rows(dict.fromkeys(("c_index", "ci_low", "ci_high"), float)),
+        "n": int, "events": int, "optimistic": bool, "params": {"alpha": float},
+    },
+    "added_value": {
+        "table": Rows(dict.fromkeys(("c_index", "c_corrected", "ci_low", "ci_high"), float)),
+        "n": int, "events": int, "p_value": float, "optimistic": bool,
+        "params": {"alpha": float, "covariates": list, "features": list},
     },
     "cumulative_incidence": {
         "table": Rows(CURVE | {"event": object, "group": object, "incidence": float}),
@@ -55,7 +79,7 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
     },
     "distribution_shift": {
         "table": Rows(
-            dict.fromkeys(("patient", "group", "time_1", "time_2"), object)
+            dict.fromkeys(("patient", "group?", "time_1", "time_2"), object)
             | dict.fromkeys(("distance", "distance_se", "null_distance", "shift", "shift_se"), float)
         ),
         "comparison?": Rows(
@@ -169,13 +193,15 @@ def _lacks(record: object, parts: Fields, inside: str) -> str:
 def _lacks_columns(table: object, rows: Rows, where: str) -> str:
     if not isinstance(table, pd.DataFrame):
         return f"{where} is no table"
-    if missing := [name for name in rows.columns if name not in table]:
+    if missing := [name for name in rows.columns if not name.endswith("?") and name not in table]:
         return f"{where} has no column {listed(missing)}"
     if not len(table) and not rows.may_be_empty:
         return f"{where} has no rows"
     if not table.columns.is_unique:
         return f"{where} has two columns of one name"
     for name, kind in rows.columns.items():
+        if name.endswith("?"):
+            continue
         column = table[name]
         number = pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype)
         if kind is not object and not number:
