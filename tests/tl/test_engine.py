@@ -15,6 +15,8 @@ import torch
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError, RunError
+from spatialfm.embed import inputs
+from spatialfm.embed.pixels.decoded import Decoded
 from spatialfm.embed.windows.crop import CropJob
 from spatialfm.embed.windows.tiles import TileJob
 from spatialfm.models.card import ModelCard
@@ -85,7 +87,8 @@ class Drive:
 
 
 @pytest.mark.parametrize("devices", ["cpu", ["cpu", "cpu"]])
-def test_a_read_error_in_the_37th_image_keeps_what_is_finished(make_sdata, samples, devices):
+def test_a_read_error_in_the_37th_image_keeps_what_is_finished(make_sdata, samples, devices, monkeypatch):
+    monkeypatch.setattr(inputs, "Decoded", lambda: Decoded(0))  # as in images that memory cannot hold
     sdata = make_sdata(samples, CHANNELS)
     drive = Drive(samples["s37"][0])
     sdata.images["image_s37"].data = da.from_array(drive, chunks=(1, 64, 64), asarray=False)

@@ -252,7 +252,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from spatialfm.embed import results
+from spatialfm.embed.result import finish as results
 
 class Rows:
     shape = (3000, 40)
