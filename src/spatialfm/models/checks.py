@@ -84,6 +84,7 @@ class Broken(Exception):
 def _same(one: Tensor, other: Tensor, what: str, rtol: float = 1e-5, atol: float = 1e-5) -> None:
     if one.shape != other.shape:
         raise Broken(f"{what}: {tuple(one.shape)} instead of {tuple(other.shape)}")
+    one = one.to(other.dtype)  # of what type outputs are is asked of float32 pixels, which the engine gives
     if not torch.allclose(one, other, rtol=rtol, atol=atol):
         raise Broken(f"{what}: differs by up to {(one - other).abs().max().item():.2g}")
 
