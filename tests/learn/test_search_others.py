@@ -132,20 +132,3 @@ def test_a_search_that_misses_much_is_told(monkeypatch):
         sfm.tl.search(sfm.tl.build_index(cells, "X_m", approximate=True), cells, k=2)
     exact = sfm.tl.search(sfm.tl.build_index(cells, "X_m"), cells, k=2)
     assert exact.attrs["recall"] == 1
-
-
-def test_queries_are_asked_by_place_and_answered_in_their_order(monkeypatch):
-    from spatialfm.learn import search_index
-
-    values = np.random.default_rng(3).normal(size=(3000, 6)).astype(np.float32)
-    monkeypatch.setattr(search_index, "MANY", 100)
-    order = search_index.by_place(values)
-    assert sorted(order) == list(range(3000))
-    steps = np.linalg.norm(np.diff(values[order], axis=0), axis=1).mean()
-    assert steps < 0.8 * np.linalg.norm(np.diff(values, axis=0), axis=1).mean()  # neighbours follow each other
-    graph = search_index.GRAPHS["pynndescent"](values, 0)
-    index = search_index.Index(values, np.arange(3000).astype(str), np.zeros(6), "l2", "X", graph=graph)
-    places, distances = search_index.nearest(index, values, 5)
-    true = np.sort(cdist(values, values), axis=1)[:, :5]
-    assert np.mean(places[:, 0] == np.arange(3000)) > 0.99  # each row is its own nearest
-    assert np.mean(np.isclose(distances, true, rtol=1e-3, atol=2e-3)) > 0.95

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from .search_index import GRAPHS, N_MEASURED, Index, by_place, nearest
+from .search_index import GRAPHS, N_MEASURED, Index, nearest
 
 WIDER = (5, 50)  # times k that the graph of all rows is asked for
 MOST = 0.5  # share of the rows from which the graph of all is not asked: nearly all it would find is of the own group
@@ -49,7 +49,6 @@ def nearest_of_others(
         if not len(asked) or width * k >= len(of):
             continue
         done = np.zeros(len(values), bool)
-        asked = asked[by_place(values[asked])]
         for part in np.split(asked, np.arange(N_ASKED, len(asked), N_ASKED)):
             near, far = nearest(index, values[part], width * k)
             other = (near >= 0) & (of[near] != own[part, None])
