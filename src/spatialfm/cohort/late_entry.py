@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 OTHERWISE = {  # what to do where a function knows no late entry
     "coxnet": 'Fit sfm.tl.cox(patients, [...], entry_key="{entry}", penalizer=0.1) instead',
-    "power": 'Pass those of the pilot who were there from the start: samples[samples.obs["{entry}"] == 0].copy()',
+    "power": 'Pass those of the pilot who were there from the start: patients[patients.obs["{entry}"] == 0].copy()',
     "survival_forest": 'Fit sfm.tl.cox(patients, [...], entry_key="{entry}", penalizer=0.1) instead',
     "predict_survival": (
         "Pass score=False for predictions alone, and hold them against the outcome with sfm.tl.concordance and "

@@ -238,7 +238,7 @@ def value_column(patients: AnnData, key: str, argument: str, layer: str | None =
     in_obs, in_var = key in patients.obs, key in patients.var_names
     if in_obs and in_var:
         raise SurvivalError(
-            f"{key!r} ({argument}=) is a column of obs and a name in var. Rename one: samples.obs.rename(columns=...)."
+            f"{key!r} ({argument}=) is a column of obs and a name in var. Rename one: patients.obs.rename(columns=...)."
         )
     if in_obs:
         return patients.obs[key]
@@ -319,7 +319,7 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
     if pd.api.types.is_timedelta64_dtype(time.dtype):
         raise SurvivalError(
             f"obs[{key!r}] ({argument}=) holds durations, not numbers. Say in which unit: "
-            f'samples.obs["{key}"] = samples.obs["{key}"] / pandas.Timedelta(days=1).'
+            f'patients.obs["{key}"] = patients.obs["{key}"] / pandas.Timedelta(days=1).'
         )
     if pd.api.types.is_bool_dtype(time.dtype):
         raise SurvivalError(
@@ -337,7 +337,7 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
             )
         raise SurvivalError(
             f"obs[{key!r}] ({argument}=) holds numbers as text. Convert them: "
-            f'samples.obs["{key}"] = pandas.to_numeric(samples.obs["{key}"].astype(object)).'
+            f'patients.obs["{key}"] = pandas.to_numeric(patients.obs["{key}"].astype(object)).'
         )
     values = time.to_numpy(dtype=np.float64)
     bad = ~np.isfinite(values) | (values < 0)
@@ -345,7 +345,7 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
         rows = listed((f"{name} ({value:g})" for name, value in zip(time.index[bad], values[bad], strict=True)), 5)
         raise SurvivalError(
             f"{counted(int(bad.sum()), 'row')} of obs[{key!r}] ({argument}=) with a negative or infinite time: {rows}. "
-            f'Correct them, or leave them out: samples[samples.obs["{key}"].between(0, 1e300)].copy().'
+            f'Correct them, or leave them out: patients[patients.obs["{key}"].between(0, 1e300)].copy().'
         )
     return values
 

@@ -144,7 +144,7 @@ class Nearest:
 def most_frequent(codes: np.ndarray) -> np.ndarray:
     """Most frequent code of each row; of equally frequent ones, that of the nearest."""
     n, k = codes.shape
-    votes = (codes[:, :, None] == codes[:, None, :]).sum(axis=2) if k <= 32 else None
-    if votes is None:
+    if k > 32:  # pairs would take too much memory; of equally frequent ones the least
         return np.array([np.bincount(row).argmax() for row in codes])
+    votes = (codes[:, :, None] == codes[:, None, :]).sum(axis=2)
     return codes[np.arange(n), votes.argmax(axis=1)]

@@ -291,7 +291,7 @@ def _check_order(patients: AnnData, group_key: str) -> None:
     if not ordered:
         raise SurvivalError(
             f"The groups of obs[{group_key!r}] have no order, which trend=True needs. Give them one: "
-            f'samples.obs["{group_key}"] = pd.Categorical(samples.obs["{group_key}"], [first, ..., last], '
+            f'patients.obs["{group_key}"] = pd.Categorical(patients.obs["{group_key}"], [first, ..., last], '
             "ordered=True)."
         )
 
