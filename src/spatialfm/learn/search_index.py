@@ -129,8 +129,21 @@ def nearest(index: Index, values: np.ndarray, k: int) -> tuple[np.ndarray, np.nd
         from sklearn.neighbors import NearestNeighbors
 
         distances, places = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(index.values).kneighbors(values)
+    return places, _as_asked(index, distances)
+
+
+def neighbors_of_rows(index: Index) -> tuple[np.ndarray, np.ndarray] | None:
+    """The nearest rows of each row of the index and their distances, where its graph keeps them from when it was made.
+
+    Of a million rows each question to a graph misses the processor's cache, and what is kept needs no question.
+    """
+    kept = getattr(index.graph, "neighbor_graph", None)
+    return None if kept is None else (kept[0], _as_asked(index, kept[1]))
+
+
+def _as_asked(index: Index, distances: np.ndarray) -> np.ndarray:
     # of vectors of length one, half the squared distance is one minus the cosine
-    return places, distances**2 / 2 if index.metric == "cosine" else distances
+    return distances**2 / 2 if index.metric == "cosine" else distances
 
 
 class _UsearchGraph:

@@ -1,9 +1,10 @@
 """Nearest rows of other groups (patients), without comparing all with all.
 
-The graph of the index is asked first. Where it finds too few others, since one group holds most rows or groups lie
-apart, the rows outside of a group are taken from a tree of groups: two least nodes are joined again and again (as in
-Huffman's code), and what is outside of a group is the siblings on its way to the root. A row is in as many nodes as its
-group lies deep, about the logarithm of the number of groups at most, so that graphs of the nodes grow as n log n.
+What the graph of the index keeps of its own rows is looked up first, then the graph is asked. Where it finds too few
+others, since one group holds most rows or groups lie apart, the rows outside of a group are taken from a tree of
+groups: two least nodes are joined again and again (as in Huffman's code), and what is outside of a group is the
+siblings on its way to the root. A row is in as many nodes as its group lies deep, about the logarithm of the number of
+groups at most, so that graphs of the nodes grow as n log n.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from .search_index import GRAPHS, N_MEASURED, Index, nearest
+from .search_index import GRAPHS, N_MEASURED, Index, nearest, neighbors_of_rows
 
 WIDER = (5, 50)  # times k that the graph of all rows is asked for
 MOST = 0.5  # share of the rows from which the graph of all is not asked: nearly all it would find is of the own group
@@ -30,7 +31,13 @@ TIE = 1e-5  # relative difference of distances that is rounding
 
 
 def nearest_of_others(
-    index: Index, values: np.ndarray, own: np.ndarray, of: np.ndarray, k: int, order: np.ndarray
+    index: Index,
+    values: np.ndarray,
+    own: np.ndarray,
+    of: np.ndarray,
+    k: int,
+    order: np.ndarray,
+    rows: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Places ``(queries, k)`` and distances of the nearest rows of other groups; -1 and NaN where there are no more.
 
@@ -40,9 +47,27 @@ def nearest_of_others(
         ``(queries,)``, ``(rows,)``: numbers of groups.
     order
         Queries in the order of their names, of which some are drawn to measure recall on.
+    rows
+        ``(queries,)``: the row of the index that a query is, -1 where it is none of them.
     """
     places, distances = np.full((len(values), k), -1), np.full((len(values), k), np.nan)
+
+    def keep(asked: np.ndarray, near: np.ndarray, far: np.ndarray) -> np.ndarray:
+        """Hits of the queries for which there are `k` of other groups, and which queries these are."""
+        other = (near >= 0) & (of[near] != own[asked, None])
+        first = np.argsort(~other, axis=1, kind="stable")[:, :k]  # hits of others, in their order
+        enough = other.sum(axis=1) >= k
+        places[asked[enough]] = np.take_along_axis(near, first, 1)[enough]
+        distances[asked[enough]] = np.take_along_axis(far, first, 1)[enough]
+        return enough
+
     left = np.arange(len(values))  # queries without k hits so far
+    kept = neighbors_of_rows(index) if rows is not None else None
+    if kept is not None:
+        done = np.zeros(len(values), bool)
+        for part in np.array_split(np.flatnonzero(rows >= 0), max(len(values) // N_ASKED, 1)):
+            done[part] = keep(part, kept[0][rows[part]], kept[1][rows[part]])
+        left = left[~done]
     width_of = np.bincount(of, minlength=max(own.max(initial=0), of.max(initial=0)) + 1) / len(of)
     for width in WIDER if index.graph is not None else ():
         asked = left[width_of[own[left]] <= MOST]
@@ -50,13 +75,7 @@ def nearest_of_others(
             continue
         done = np.zeros(len(values), bool)
         for part in np.split(asked, np.arange(N_ASKED, len(asked), N_ASKED)):
-            near, far = nearest(index, values[part], width * k)
-            other = (near >= 0) & (of[near] != own[part, None])
-            first = np.argsort(~other, axis=1, kind="stable")[:, :k]  # hits of others, in their order
-            enough = other.sum(axis=1) >= k
-            places[part[enough]] = np.take_along_axis(near, first, 1)[enough]
-            distances[part[enough]] = np.take_along_axis(far, first, 1)[enough]
-            done[part[enough]] = True
+            done[part] = keep(part, *nearest(index, values[part], width * k))
         left = left[~done[left]]
     if index.graph is None or len(left) <= FEW:
         parts = ((np.flatnonzero(of != group), left[own[left] == group]) for group in np.unique(own[left]))
@@ -172,6 +191,14 @@ def recall_of(
     scale = float(np.abs(queries).max(initial=1.0))
     hit = distances[some] <= last * (1 + TIE) + TIE * scale
     return float((hit & known).sum() / max(known.sum(), 1))
+
+
+def rows_of_index(index: Index, values: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """``(queries,)``: the row of the index with the same name and the same values; -1 where there is none."""
+    rows = pd.Index(index.names).get_indexer(names)
+    known = rows >= 0
+    known[known] = (index.values[rows[known]] == values[known]).all(axis=1)
+    return np.where(known, rows, -1)
 
 
 def as_numbers(own: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

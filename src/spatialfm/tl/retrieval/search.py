@@ -21,7 +21,7 @@ from ...cohort.representation import representation
 from ...get import basis
 from ...get import record as read_record
 from ...learn.search_index import GRAPHS, N_MEASURED, Index, nearest, with_graph
-from ...learn.search_others import as_numbers, nearest_of_others, recall_of
+from ...learn.search_others import as_numbers, nearest_of_others, recall_of, rows_of_index
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -197,7 +197,8 @@ def search(
             raise TableError(f"exclude= has {len(own)} of {len(values)} rows, exclude_of= {len(of)} of {n}.")
         own, of = as_numbers(own, of)
         order = order_of_names(names) if index.graph is not None else np.arange(len(names))
-        places, distances = nearest_of_others(index, values, own, of, k, order)
+        rows = rows_of_index(index, values, names) if index.graph is not None else None
+        places, distances = nearest_of_others(index, values, own, of, k, order, rows)
         recall = _recall(index, values, own, of, distances, order)
     hits = _hits(index, names, patients, places, distances)
     hits.attrs["recall"] = recall
