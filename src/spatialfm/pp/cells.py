@@ -11,20 +11,20 @@ import pandas as pd
 from anndata import AnnData
 from spatialdata.models import TableModel
 
-from .._errors import ClinicalError, ElementError, PanelError, TableError, warn
+from .._errors import ClinicalError, ElementError, TableError, warn
 from .._errors import listed as _listed
 from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, UNS, cell_name
 from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
-from .arrays import channel_names, image_array, labels_array, nan_code, table_call
+from .arrays import image_array, labels_array, nan_code, table_call
 from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
-from .elements import SampleElements, axis_affine, labels_to_image, match_elements, pixel_size, scale_advice
+from .cell_plans import plan_tables, report_plans
+from .elements import SampleElements, labels_to_image, match_elements
 from .joins import counted, listed, match_cells, storable_frame, text_keys
-from .label_findings import NO_NUMBERS
-from .labels import OnPieces, check_choice, inspect_labels, report_labels
+from .labels import OnPieces, check_choice
 from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums
-from .mend import MendedLabels, plan_mending, write_mended
+from .mend import write_mended
 from .missing_chunks import report_missing_chunks
 from .shapes import shapes
 from .units import check_lengths, say_intensities
@@ -162,8 +162,8 @@ def cell_table(
             f"Write another beside it, with {table_call(sdata)}, or pass copy=True to have it returned; overwrite=True "
             "loses what is in it."
         )
-    plans, mended = _plans(sdata, _pairs(sdata, image, labels, samples), on_pieces, on_giants)
-    _report_plans(plans, drop)
+    plans, mended = plan_tables(sdata, _pairs(sdata, image, labels, samples), on_pieces, on_giants)
+    report_plans(plans, drop)
     check_lengths(plans)
     if cells is not None:
         keys = (cells_sample_key, cells_label_key)
@@ -247,54 +247,6 @@ def _all_samples(sdata: SpatialData, image) -> list[str]:
         return [pair.sample for pair in match_elements(sdata, image, need_labels=False)]
     except ElementError:  # images that were not asked for need not be in order
         return []
-
-
-def _plans(
-    sdata: SpatialData, pairs: list[SampleElements], on_pieces: OnPieces, on_giants: str
-) -> tuple[list[CellPlan], list[MendedLabels]]:
-    """What to measure, and the labels that are to be written for it."""
-    for pair in pairs:
-        _check_channels(sdata, pair)
-    checked = [inspect_labels(sdata, pair.sample, pair.labels, pair) for pair in pairs]
-    report_labels(sdata, checked, on_pieces, on_giants)
-    plans, mended = [], []
-    for pair, check in zip(pairs, checked, strict=True):
-        new = plan_mending(sdata, check, True, NO_NUMBERS) if on_pieces == "split" else None
-        to_system = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
-        unit = "pixel" if pixel_size(sdata, pair) is None else "µm"
-        scan = check.pieces.by_label() if new is None else new.scan
-        if new is not None:
-            mended.append(new)
-            pair = replace(pair, labels=new.name)
-        plans.append(CellPlan(pair, channel_names(sdata, pair.image), to_system, unit, scan))
-    return plans, mended
-
-
-def _check_channels(sdata: SpatialData, pair: SampleElements) -> None:
-    channels = channel_names(sdata, pair.image)
-    if repeated := [name for name in dict.fromkeys(channels) if channels.count(name) > 1]:
-        raise PanelError(
-            f"Image {pair.image!r} has more than one channel {repeated[0]!r}. Rename them, for example with "
-            f"sdata.set_channel_names({pair.image!r}, names), with {counted(len(channels), 'name')}."
-        )
-
-
-def _report_plans(plans: list[CellPlan], drop: bool) -> None:
-    """Refuse or report samples without cells, and report those without a pixel size."""
-    if empty := [plan.pair for plan in plans if not plan.scan.ids.size]:
-        message = (
-            f"{counted(len(empty), 'labels element holds', 'labels elements hold')} no cell, only 0: "
-            f"{listed(pair.labels for pair in empty)} (sample {listed(pair.sample for pair in empty)})."
-        )
-        if not drop:
-            raise TableError(f'{message} Leave them out with samples=[...], or pass on_missing="drop".')
-        warn(f"{message} They have no row in the table.")
-    if unitless := [plan.pair for plan in plans if plan.unit == "pixel"]:
-        warn(
-            f"No pixel size is known for {counted(len(unitless), 'image')} "
-            f"({listed(pair.image for pair in unitless)}): areas, lengths and centroids are in pixels. "
-            f"{scale_advice(unitless)}"
-        )
 
 
 def _join(
