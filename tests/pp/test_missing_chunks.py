@@ -16,7 +16,7 @@ from spatialdata.transformations import Scale
 import spatialfm as sfm
 from spatialfm._errors import InputFileError, RunError, SpatialfmWarning
 from spatialfm.pp.arrays import full_resolution
-from spatialfm.pp.stored_chunks import stored_chunks
+from spatialfm.pp.stored_chunks import StoredChunks, stored_chunks
 
 SIDE, CHUNK = 128, 64
 NAMES = ["DAPI", "CD3", "CD8"]
@@ -215,3 +215,19 @@ def test_what_is_no_array_of_a_store_is_not_asked():
     with warnings.catch_warnings():
         warnings.simplefilter("error", SpatialfmWarning)
         sfm.pp.cell_table(sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64), on_pieces="keep")
+
+
+@pytest.mark.parametrize("table", [True, False])
+@pytest.mark.parametrize("embed", [sfm.tl.embed_cells, sfm.tl.embed_tiles])
+def test_a_run_walks_each_store_once(store, monkeypatch, embed, table):
+    """An image and its labels: two walks, whether the cell table is there or made on the way; and one warning."""
+    remove(store / "images/image_s/s0/c", "1/1/0")
+    sdata = sd.read_zarr(store)
+    if table:
+        sfm.pp.cell_table(sdata)
+    walked = []
+    look = StoredChunks.look
+    monkeypatch.setattr(StoredChunks, "look", lambda chunks: (walked.append(chunks.folder), look(chunks)))
+    assert len(said_by(embed, sdata, "mean-intensity")) == 1
+    elements = ["image_s"] if embed is sfm.tl.embed_tiles else ["cells_s", "image_s"]
+    assert sorted(folder.split("/")[-2] for folder in walked) == elements

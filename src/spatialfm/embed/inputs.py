@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 import torch
 
 from .._errors import ModelError, PanelError, warn
 from .._logging import logger
 from ..models.encoder import STD_EPSILON
-from ..pp.arrays import AxisAffine, channel_names, image_array, labels_array
-from ..pp.elements import SampleElements, labels_to_image
+from ..pp.arrays import channel_names, image_array
+from ..pp.elements import SampleElements
 from ..pp.missing_chunks import report_missing_chunks
-from ..pp.stored_chunks import check_readable
 from ..pp.tissue import Tissue, tissue_sources
 from .domain import domain_warnings
 from .markers.panel import Panel, marker_ids, resolve_panel, vocabulary_of
@@ -26,6 +24,7 @@ from .pixels.geometry import EXACT, common_pixel_size, image_pixel_sizes, resamp
 from .pixels.levels import say_levels
 from .pixels.normalize import intensity_ranges, marker_statistics
 from .pixels.odd_report import report_odd_pixels
+from .pixels.open import open_reader
 from .pixels.preprocess import PreparedReader, prepare, statistics_readers
 from .pixels.published import GivenStatistics, clip_of, of_markers, read_statistics
 from .pixels.reader import SampleReader
@@ -167,12 +166,20 @@ def prepare_inputs(
     logged = card.normalization == "virtues"  # a logarithm takes pixels as they are
     dtypes = {pair.sample: image_array(sdata, pair.image).dtype for pair in pairs}
     ranges = _ranges(dtypes, options.intensity_max, card.name, logged=logged)
-    if tiles:  # of cells, whoever finds them has said it
-        report_missing_chunks(sdata, list(pairs))
+    pairs = report_missing_chunks(sdata, list(pairs))  # nothing where whoever found the cells has looked
     decoded = Decoded()
     raw = [
-        _reader(sdata, pair, panel, number, ratio, ranges[pair.sample], options, decoded, area=card.mpp is None)
-        for number, (pair, ratio) in enumerate(zip(pairs, ratios, strict=True))
+        open_reader(
+            sdata,
+            pair,
+            channels,
+            ratio=ratio,
+            intensity_max=ranges[pair.sample],
+            on_nan=options.on_nan,
+            area=card.mpp is None,
+            decoded=decoded,
+        )
+        for pair, channels, ratio in zip(pairs, panel.channels, ratios, strict=True)
     ]
     tissue = tissue_sources(sdata, pairs, options.tissue, [reader.shape for reader in raw], ratios, used)
     raw = [replace(reader, tissue=source) for reader, source in zip(raw, tissue, strict=True)]
@@ -326,38 +333,3 @@ def _pixel_sizes(
     if None not in used and max(used) <= min(used) * (1 + 2 * EXACT):
         encoder = encoder.at_pixel_size(float(np.median(used)))
     return encoder, sizes, ratios, used
-
-
-def _reader(
-    sdata: SpatialData,
-    pair: SampleElements,
-    panel: Panel,
-    number: int,
-    ratio: float,
-    intensity_max: float,
-    options: Options,
-    decoded: Decoded,
-    *,
-    area: bool,
-) -> SampleReader:
-    image = image_array(sdata, pair.image)
-    if pair.labels is None:  # as for tiles: nothing but background
-        labels, image_to_labels = da.zeros(image.shape[-2:], dtype=np.uint8), AxisAffine()
-    else:
-        labels, image_to_labels = labels_array(sdata, pair.labels).data, labels_to_image(sdata, pair).inverse()
-    chunks = check_readable(image.data, f"Image {pair.image!r}"), check_readable(labels, f"Labels {pair.labels!r}")
-    return SampleReader(
-        name=pair.image,
-        labels_name=pair.labels or "",
-        image=image.data,
-        labels=labels,
-        channels=panel.channels[number],
-        channel_names=panel.names[number],
-        intensity_max=intensity_max,
-        ratio=ratio,
-        image_to_labels=image_to_labels,
-        on_nan=options.on_nan,
-        area=area,
-        chunks=chunks,
-        decoded=decoded,
-    )

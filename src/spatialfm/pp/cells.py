@@ -162,35 +162,18 @@ def cell_table(
             f"Write another beside it, with {table_call(sdata)}, or pass copy=True to have it returned; overwrite=True "
             "loses what is in it."
         )
-    plans, mended = plan_tables(sdata, _pairs(sdata, image, labels, samples), on_pieces, on_giants)
-    report_plans(plans, drop)
-    check_lengths(plans)
-    if cells is not None:
-        keys = (cells_sample_key, cells_label_key)
-        plans = _join(plans, _frame(cells), *keys, _all_samples(sdata, image), drop)
-        cells = _without_keys(cells, keys)
-    clinical = _clinical(sdata, [plan.pair.sample for plan in plans])
-
-    for new in mended:
-        write_mended(sdata, new)
-    measured = []
-    for plan in progress_bar(
-        plans,
-        desc="cells",
-        unit="sample",
-    ):
-        measured.append(_measure(sdata, plan, quantiles, morphology, drop))
-    _report_left_out(plans, measured)
-    _report_masks(plans, measured, "adata" if copy else f"sdata[{table_name!r}]")
-    adata = assemble(plans, measured, quantiles)
-    adata.uns[UNS][TABLE] |= {"on_pieces": on_pieces, "on_giants": on_giants}
-    dtypes = {plan.pair.sample: image_array(sdata, plan.pair.image).dtype for plan in plans}
-    say_intensities(plans, measured, list(adata.var_names), dtypes)
-    adata.obs = with_columns(adata.obs, plans, measured, cells, clinical)
-    adata = as_table(adata)
-    logger.info(
-        f"{counted(adata.n_obs, 'cell')} of {counted(len(plans), 'sample')}, {counted(adata.n_vars, 'marker')}"
-        + ("" if copy else f", in sdata[{table_name!r}]")
+    adata = measured_table(
+        sdata,
+        report_missing_chunks(sdata, match_elements(sdata, image, labels, samples=samples)),
+        quantiles=quantiles,
+        morphology=morphology,
+        cells=cells,
+        cells_keys=(cells_sample_key, cells_label_key),
+        known_samples=None if cells is None else _all_samples(sdata, image),
+        on_pieces=on_pieces,
+        on_giants=on_giants,
+        drop=drop,
+        written_to="adata" if copy else f"sdata[{table_name!r}]",
     )
     if copy:
         return adata
@@ -198,6 +181,61 @@ def cell_table(
         del sdata.tables[table_name]
     sdata.tables[table_name] = adata
     return None
+
+
+def measured_table(
+    sdata: SpatialData,
+    pairs: list[SampleElements],
+    *,
+    quantiles: Sequence[float] = (),
+    morphology: bool = True,
+    cells: pd.DataFrame | AnnData | None = None,
+    cells_keys: tuple[str | None, str] = (SAMPLE_KEY, INSTANCE_KEY),
+    known_samples: list[str] | None = None,
+    on_pieces: OnPieces = "raise",
+    on_giants: Literal["raise", "keep"] = "raise",
+    drop: bool = False,
+    written_to: str = "adata",
+) -> AnnData:
+    """Plan, check and measure the cells of samples whose stores were looked at; see `cell_table`.
+
+    Parameters
+    ----------
+    cells_keys
+        Columns of `cells` with samples and labels.
+    known_samples
+        All samples of `sdata`, which rows of `cells` may name.
+    written_to
+        What messages call the table.
+    """
+    _check_used_once(pairs)
+    plans, mended = plan_tables(sdata, pairs, on_pieces, on_giants)
+    report_plans(plans, drop)
+    check_lengths(plans)
+    if cells is not None:
+        plans = _join(plans, _frame(cells), *cells_keys, known_samples or [], drop)
+        cells = _without_keys(cells, cells_keys)
+    clinical = _clinical(sdata, [plan.pair.sample for plan in plans])
+
+    for new in mended:
+        write_mended(sdata, new)
+    measured = [
+        _measure(sdata, plan, list(quantiles), morphology, drop)
+        for plan in progress_bar(plans, desc="cells", unit="sample")
+    ]
+    _report_left_out(plans, measured)
+    _report_masks(plans, measured, written_to)
+    adata = assemble(plans, measured, list(quantiles))
+    adata.uns[UNS][TABLE] |= {"on_pieces": on_pieces, "on_giants": on_giants}
+    dtypes = {plan.pair.sample: image_array(sdata, plan.pair.image).dtype for plan in plans}
+    say_intensities(plans, measured, list(adata.var_names), dtypes)
+    adata.obs = with_columns(adata.obs, plans, measured, cells, clinical)
+    adata = as_table(adata)
+    logger.info(
+        f"{counted(adata.n_obs, 'cell')} of {counted(len(plans), 'sample')}, {counted(adata.n_vars, 'marker')}"
+        + ("" if written_to == "adata" else f", in {written_to}")
+    )
+    return adata
 
 
 def _drop(on_missing: str) -> bool:
@@ -213,8 +251,7 @@ def _check_quantiles(quantiles: float | Sequence[float] | None) -> list[float]:
     return list(dict.fromkeys(values))
 
 
-def _pairs(sdata: SpatialData, image, labels, samples) -> list[SampleElements]:
-    pairs = report_missing_chunks(sdata, match_elements(sdata, image, labels, samples=samples))
+def _check_used_once(pairs: Sequence[SampleElements]) -> None:
     seen: dict[str, str] = {}
     for pair in pairs:
         if pair.labels in seen:
@@ -223,7 +260,6 @@ def _pairs(sdata: SpatialData, image, labels, samples) -> list[SampleElements]:
                 "cells would be counted twice. Pass labels={sample: element} with one element each, or samples=."
             )
         seen[pair.labels] = pair.sample
-    return pairs
 
 
 def _frame(cells: pd.DataFrame | AnnData) -> pd.DataFrame:

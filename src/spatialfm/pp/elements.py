@@ -6,7 +6,7 @@ Pixel ``i`` covers ``[i, i + 1)`` of an element's own coordinates and its centre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,15 +19,26 @@ from .arrays import AxisAffine, image_array, labels_array
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+    from .stored_chunks import StoredChunks
+
 
 @dataclass(frozen=True)
 class SampleElements:
-    """The elements of one sample, and the coordinate system that they share."""
+    """The elements of one sample, and the coordinate system that they share.
+
+    Attributes
+    ----------
+    sample, image, labels, coordinate_system
+        Names.
+    stored
+        Files below the elements by element name, once `spatialfm.pp.missing_chunks.report_missing_chunks` has looked.
+    """
 
     sample: str
     image: str
     labels: str | None
     coordinate_system: str
+    stored: Mapping[str, StoredChunks | None] = field(default_factory=dict, compare=False, repr=False)
 
 
 def scale_advice(pairs: Sequence[SampleElements]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,25 +23,32 @@ _SHOWN = 5
 
 
 def report_missing_chunks(sdata: SpatialData, pairs: list[SampleElements]) -> list[SampleElements]:
-    """Say which chunks of images and labels are not stored, where that does not look like background; the pairs.
+    """Say which chunks of images and labels are not stored, where that does not look like background.
+
+    The store is walked once in a run: the pairs that are returned carry what was found, and are not looked at again.
 
     Raises
     ------
     InputFileError
         If a store is gone, or holds chunks that were written in part.
     """
-    found = []
+    told, seen = [], []
     for pair in pairs:
-        found += _of_image(sdata, pair)
-        if pair.labels is not None:
-            found += _of_labels(sdata, pair.labels)
-    _say(found)
-    return pairs
+        stored = {}
+        if pair.image not in pair.stored:
+            stored[pair.image] = check_readable(image_array(sdata, pair.image).data, f"Image {pair.image!r}")
+            told += _of_image(sdata, pair, stored[pair.image])
+        if pair.labels is not None and pair.labels not in pair.stored:
+            stored[pair.labels] = _stored_labels(sdata, pair.labels)
+            told += _of_labels(sdata, pair.labels, stored[pair.labels])
+        seen.append(replace(pair, stored={**pair.stored, **stored}))
+    _say(told)
+    return seen
 
 
 def report_missing_labels(sdata: SpatialData, names: Sequence[str]) -> None:
     """The same for labels alone."""
-    _say([text for name in dict.fromkeys(names) for text in _of_labels(sdata, name)])
+    _say([text for name in dict.fromkeys(names) for text in _of_labels(sdata, name, _stored_labels(sdata, name))])
 
 
 def _say(found: Sequence[str]) -> None:
@@ -51,9 +59,8 @@ def _say(found: Sequence[str]) -> None:
         )
 
 
-def _of_image(sdata: SpatialData, pair: SampleElements) -> Iterator[str]:
+def _of_image(sdata: SpatialData, pair: SampleElements, chunks: StoredChunks | None) -> Iterator[str]:
     name = pair.image
-    chunks = check_readable(image_array(sdata, name).data, f"Image {name!r}")
     if chunks is None or not chunks.missing.any():
         return
     missing = chunks.missing.reshape(-1, *chunks.grid[-2:])  # files of channels, rows, columns
@@ -73,8 +80,11 @@ def _of_image(sdata: SpatialData, pair: SampleElements) -> Iterator[str]:
     )
 
 
-def _of_labels(sdata: SpatialData, name: str) -> Iterator[str]:
-    chunks = check_readable(labels_array(sdata, name).data, f"Labels {name!r}")
+def _stored_labels(sdata: SpatialData, name: str) -> StoredChunks | None:
+    return check_readable(labels_array(sdata, name).data, f"Labels {name!r}")
+
+
+def _of_labels(sdata: SpatialData, name: str, chunks: StoredChunks | None) -> Iterator[str]:
     if chunks is None or not chunks.missing.any():
         return
     missing = chunks.missing

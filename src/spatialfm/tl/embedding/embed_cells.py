@@ -234,6 +234,7 @@ def embed_cells(
     from ...embed.plan import check_options, plan_cells
     from ...embed.windows.cells import find_cells
     from ...pp.elements import match_elements
+    from ...pp.missing_chunks import report_missing_chunks
 
     if on_missing not in ("raise", "drop"):
         raise TableError(f"on_missing={on_missing!r} is neither 'raise' nor 'drop'.")
@@ -271,6 +272,7 @@ def embed_cells(
         workers=None if client is None else str(device or settings.device),
     )
     check_options(encoder, options)
+    pairs = report_missing_chunks(sdata, pairs)
     table = _table(sdata, table_name, pairs, on_missing, on_pieces)
     cells = find_cells(sdata, pairs, table, table_name, on_missing, centers, on_pieces)
     _check_rows(table, cells.rows, pairs, table_name, copy=copy)
@@ -299,24 +301,13 @@ def embed_cells(
 
 def _table(sdata: SpatialData, table_name: str, pairs: Sequence, on_missing: str, on_pieces: str) -> AnnData:
     if table_name in sdata.tables:
-        from ...pp.missing_chunks import report_missing_chunks
-
-        report_missing_chunks(sdata, pairs)
         return sdata.tables[table_name]
-    from ...pp import cell_table
+    from ...pp.cells import measured_table
 
     if sdata.tables and table_name != TABLE:
         raise ElementError(f"No table {table_name!r} in sdata; found {', '.join(map(repr, sdata.tables))}.")
     logger.info("no table %r: making it with sfm.pp.cell_table", table_name)
-    return cell_table(
-        sdata,
-        image={pair.sample: pair.image for pair in pairs},
-        labels={pair.sample: pair.labels for pair in pairs},
-        on_missing=on_missing,
-        on_pieces=on_pieces,
-        table_name=table_name,
-        copy=True,
-    )
+    return measured_table(sdata, pairs, drop=on_missing == "drop", on_pieces=on_pieces)
 
 
 def _check_rows(table: AnnData, rows: np.ndarray, pairs: Sequence, table_name: str, *, copy: bool) -> None:
