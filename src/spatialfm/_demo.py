@@ -139,8 +139,7 @@ def check_folder(out: Path) -> None:
     if not mark.exists() and (taken := [name for name in (STORE, CELLS, PATIENTS) if (out / name).exists()]):
         raise SpatialfmError(
             f"Folder {str(out)!r} already holds {listed(taken)}, which this demo may not have written and would "
-            "replace. "
-            "Pass another --out."
+            "replace. Pass another --out."
         )
     out.mkdir(parents=True, exist_ok=True)
     mark.write_text("written by 'spatialfm demo', which replaces what an earlier run left here\n")

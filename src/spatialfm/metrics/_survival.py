@@ -219,9 +219,8 @@ def _survival(survival: np.ndarray, patients: Patients, at: np.ndarray, times: S
     values = np.asarray(survival, dtype=np.float64)
     if times is None or values.shape != (len(patients.time), at.size):
         raise SurvivalError(
-            f"survival= is {values.shape}, times= "
-            f"{'is not given' if times is None else f'has {at.size} entries'}, and there are {len(patients.time)} "
-            "patients. Pass times=, and one column of survival= for each of them."
+            f"survival= is {values.shape}, times= {'is not given' if times is None else f'has {at.size} entries'}, "
+            f"and there are {len(patients.time)} patients. Pass times=, and one column of survival= for each of them."
         )
     if not ((values >= 0) & (values <= 1)).all():
         raise SurvivalError("survival= holds values that are no probabilities (from 0 to 1).")

@@ -382,8 +382,7 @@ def _outside(plan: CellPlan, rows: np.ndarray) -> str:
     names = listed(cell_name(plan.pair.sample, label) for label in ids)
     return (
         f"{counted(ids.size, 'cell')} of labels {plan.pair.labels!r} with no pixel of image {plan.pair.image!r}, "
-        "outside "
-        f"of it or smaller than a pixel: {names}"
+        f"outside of it or smaller than a pixel: {names}"
     )
 
 

@@ -221,8 +221,7 @@ def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
             _newest(sdata, sample, source, mended)
         return labels[0]
     raise ElementError(
-        f"Image {image_name!r} shares its coordinate system with labels {listed(labels)} and images "
-        f"{listed(images)}: "
+        f"Image {image_name!r} shares its coordinate system with labels {listed(labels)} and images {listed(images)}: "
         f'which belong together? Pass labels={{"{sample}": "<element>"}}.'
     )
 
@@ -245,8 +244,7 @@ def _shared_system(sdata: SpatialData, sample: str, image_name: str, labels_name
         if not shared:
             raise CoordinateError(
                 f"Image {image_name!r} (in {listed(systems)}) and labels {labels_name!r} (in {listed(of_labels)}) "
-                "share "
-                "no coordinate system. Connect them with spatialdata.transformations.set_transformation(...)."
+                "share no coordinate system. Connect them with spatialdata.transformations.set_transformation(...)."
             )
         systems = shared
     # one named after the sample is in µm by our convention and goes before any other

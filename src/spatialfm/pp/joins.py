@@ -310,7 +310,6 @@ def _cell_keys(
     if missing := int(pd.isna(sample).sum()):
         raise TableError(
             f"{counted(missing, 'row names', 'rows name')} no sample in column {sample_key!r} of cells=. Fill it "
-            "there; to go "
-            f"on without them, pass those of cells that have one: cells[cells[{sample_key!r}].notna()]."
+            f"there; to go on without them, pass those of cells that have one: cells[cells[{sample_key!r}].notna()]."
         )
     return sample, whole_numbers(cells[label_key], f"{label_key!r} of cells=")
