@@ -22,9 +22,9 @@ def assign_axes(
 ) -> dict[str, str | None]:
     """Source of ``c``, ``y`` and ``x`` in the file: pages, samples, rows or columns; None for the absent ``c``.
 
-    What the file says of its axes decides; pages without metadata are channels. A plain 3-D array has its channels
+    The axes that the file states decide; pages without metadata are channels. A plain 3-D array has its channels
     first or last, whichever has as many as there are names; without names, whichever is less than half as long as
-    both other axes. Pages along Z, T, or several axes become channels only where `axes` says so.
+    both other axes. Pages along Z, T, or several axes become channels only if `axes` names them.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def assign_axes(
     file
         File, for messages.
     stacks
-        Axes along which the pages lie, with their lengths.
+        Axes along which the pages are arranged, with their lengths.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def plane_names(names: Sequence[str] | None, stacks: Stacks, axes: str | None) -
     names
         One name a channel; None where there are none, for which `axes` with ``t`` or ``z`` numbers them.
     stacks
-        Axes along which the pages lie, with their lengths; the last runs fastest.
+        Axes along which the pages are arranged, with their lengths; the last runs fastest.
     axes
         What the user calls them.
 
@@ -108,7 +108,7 @@ def _letters(stacks: Stacks, axes: str | None) -> list[str]:
 
 
 def plane_words(stacks: Stacks) -> list[str]:
-    """Words that name the axes of the pages; several where the file does not say which is which."""
+    """Words that name the axes of the pages; several if the file does not tell them apart."""
     known = [letter if letter in "TZC" else None for letter, _ in stacks]
     free = [letter for letter in "TCZ" if letter not in known]
     options = itertools.permutations(free, known.count(None))
@@ -161,6 +161,6 @@ def _guess(lengths: tuple[int, ...], n_names: int | None, letters: str, file: st
     if 2 * last < min(first, middle):
         return "yxc"
     raise InputFileError(
-        f"Which axis of {file} holds the channels? Its shape is {lengths} and its axes ({letters}) do not say. "
+        f"Which axis of {file} holds the channels? Its shape is {lengths} and its axes ({letters}) do not tell. "
         'Pass axes="cyx" or axes="yxc".'
     )

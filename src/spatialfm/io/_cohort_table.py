@@ -1,4 +1,4 @@
-"""The table of a cohort: one row a sample, checked as a whole before any file is opened."""
+"""The table of a cohort: one row per sample, checked as a whole before any file is opened."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def load_table(
     Raises
     ------
     InputFileError
-        If there are no rows, or a patient is called as missing values are: whether it is one, only the user knows.
+        If there are no rows, or the name of a patient is a common code for missing values: only the user can tell which
+        it is.
     """
     if isinstance(table, pd.DataFrame):
         frame, folder = table.copy(), Path.cwd()
@@ -64,7 +65,7 @@ def load_table(
         path = Path(table).expanduser()
         if path.suffix.lower() not in TABLE_SUFFIXES + SPREADSHEET_SUFFIXES:
             raise InputFileError(
-                f"'{path}' is none of {', '.join(TABLE_SUFFIXES)}. Save the table as one, or pass a DataFrame."
+                f"'{path}' is not one of {', '.join(TABLE_SUFFIXES)}. Save the table as one, or pass a DataFrame."
             )
         frame = read_table(path, [key for key in (*names, *paths) if key is not None])
         folder = path.resolve().parent
@@ -75,12 +76,12 @@ def load_table(
             odd = [i for i, value in enumerate(frame[key]) if value and is_missing(value)] if key in frame else []
             if odd:
                 raise InputFileError(
-                    f"Column {key!r} of '{path}' says {frame[key].iloc[odd[0]]!r} in {counted(len(odd), 'row')}, from "
+                    f"Column {key!r} of '{path}' reads {frame[key].iloc[odd[0]]!r} in {counted(len(odd), 'row')}, from "
                     f"row {odd[0]} on: is that missing, or a name? Samples without patient cannot be used: fill in the "
                     "patient, or leave out the row. For a name that reads so, pass a DataFrame."
                 )
     if not len(frame):
-        raise InputFileError("The cohort table has no rows. Pass one row a sample.")
+        raise InputFileError("The cohort table has no rows. Pass one row per sample.")
     return frame, folder
 
 
@@ -144,7 +145,7 @@ def refuse_all(problems: Sequence[str], error: type[Exception] = InputFileError)
     if len(problems) > _SHOWN:
         shown.append(f"  - and {len(problems) - _SHOWN} more")
     raise error(
-        f"The cohort has {counted(len(problems), 'problem')}; mend the table or the files and read it again:\n"
+        f"The cohort has {counted(len(problems), 'problem')}; correct the table or the files and read it again:\n"
         + "\n".join(shown)
     )
 
@@ -161,7 +162,7 @@ def clinical_columns(
     """
     if wanted is None:
         used = {keys.sample, keys.patient, keys.image, keys.labels, keys.mpp}
-        # a column that an index left behind in a csv says nothing
+        # a column that an index left behind in a csv has no meaning
         wanted = [name for name in frame if name not in used and not str(name).startswith("Unnamed:")]
     if missing := [name for name in wanted if name not in frame]:
         raise ClinicalError(
@@ -185,10 +186,14 @@ def _name_problems(sample: str, i: int, seen: dict[str, int]) -> list[str]:
         return ["no sample name"]
     problems = []
     if not is_sample_name(sample):
-        mend = sample_name_or_empty(sample)
+        corrected = sample_name_or_empty(sample)
         problems.append(
             f"sample {sample!r} cannot name elements"
-            + (f" (sfm.io.sample_name makes it {mend!r})" if mend else " (letters, digits, '_', '-' and '.' only)")
+            + (
+                f" (sfm.io.sample_name makes it {corrected!r})"
+                if corrected
+                else " (letters, digits, '_', '-' and '.' only)"
+            )
         )
     if len(sample.encode()) > _LONGEST:
         problems.append(
@@ -215,7 +220,7 @@ def _path(value: object, folder: Path, key: str, *, needed: bool) -> tuple[Path 
     if not exists(path):
         return None, absent(text, path)
     if path.is_dir() and not any(is_tiff_name(file) for file in path.iterdir()):
-        return None, f"folder '{path}' holds no TIFF file"
+        return None, f"folder '{path}' contains no TIFF file"
     return path, None
 
 

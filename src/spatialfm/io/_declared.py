@@ -1,4 +1,4 @@
-"""What a file says of its sizes, against what it can hold, before anything is reserved for it."""
+"""Checks the sizes that a file states against what it can hold, before memory is reserved for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_SIDE = 10_000_000  # pixels; slides have some 100,000
 _SMALL = 2**26  # bytes of a strip or tile that need no question
-# the most bytes that one byte can stand for: runs of 258 in 2 bits; 4,096 in 12 bits; 128 in 2 bytes; 128 kB in 3 bytes
+# the most bytes that one byte can encode: runs of 258 in 2 bits; 4,096 in 12 bits; 128 in 2 bytes; 128 kB in 3 bytes
 _DEFLATE, _LZW, _PACKBITS, _ZSTD = 1032, 2731, 64, 43_691
 _RATIOS = {8: _DEFLATE, 32946: _DEFLATE, 5: _LZW, 32773: _PACKBITS, 50000: _ZSTD, 34926: _ZSTD}
 _OTHER = 50_000  # lzma, JPEG 2000, LERC ...: even planes become next to nothing, but not of more than
@@ -30,18 +30,18 @@ def check_sides(height: object, width: object, state: FileState) -> None:
     """Refuse sides that no image has."""
     if not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in (height, width)):
         raise InputFileError(
-            f"'{state.path}' says that it is {height} x {width} pixels, which no image is. It is damaged; copy or "
+            f"'{state.path}' states a size of {height} x {width} pixels, which is impossible. It is damaged; copy or "
             "export it again."
         )
 
 
 def check_segment(rows: object, columns: object, state: FileState) -> None:
-    """Refuse strips or tiles whose sides are no whole numbers from 1 up, as a tag of another type makes them."""
+    """Refuse strips or tiles whose sides are not whole numbers from 1 up, as a tag of another type makes them."""
     for side in (rows, columns):
         if not isinstance(side, int) or side < 1:
             raise InputFileError(
-                f"'{state.path}' says that its strips or tiles are {rows} x {columns} pixels, which they cannot be. It "
-                "is damaged; copy or export it again."
+                f"'{state.path}' states that its strips or tiles are {rows} x {columns} pixels, which is impossible. "
+                "It is damaged; copy or export it again."
             )
 
 
@@ -55,7 +55,7 @@ def check_declared(tif: TiffFile, n_pages: int, state: FileState) -> None:
     if tif.is_ome and tif.ome_metadata:
         for image in ome_images(tif.ome_metadata):
             n_files = max(len({file for file, _ in image.planes}), 1)
-            # a page holds at least a byte of a plane, whatever the number of files
+            # a page holds at least a byte of a plane, for any number of files
             if image.n_planes > max(64, n_pages or 1, state.size) * n_files:
                 _refuse(image.n_planes, "OME-XML", state)
     page = tif.pages.first
@@ -81,7 +81,7 @@ def _refuse(n: int, what: str, state: FileState) -> None:
 
 
 def check_capacity(keyframe: TiffPage, n_values: int, pages: Sequence[Page]) -> None:
-    """Refuse strips or tiles that say they hold more than their compressed bytes can.
+    """Refuse strips or tiles with a stated size beyond what their compressed bytes can hold.
 
     `n_values` are the values of one strip or tile. The bounds are those of the formats, so that no file that was
     written is refused.

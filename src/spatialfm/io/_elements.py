@@ -130,11 +130,11 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
     if kind == "mpp_disagree":
         return (
             f"Two pixel sizes in the metadata of {files}: the first is used. "
-            "Pass mpp=<µm per pixel> to say which is right."
+            "Pass mpp=<µm per pixel> to give the right one."
         )
     if kind == "mpp_unread":
         return (
-            f"PhysicalSizeX or PhysicalSizeY of the OME-XML is no size in {files}. Check it, and pass mpp=<µm per "
+            f"PhysicalSizeX or PhysicalSizeY of the OME-XML is not a size in {files}. Check it, and pass mpp=<µm per "
             "pixel> if it is another."
         )
     if kind == "ome_contradicts":
@@ -151,7 +151,7 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
         )
     if kind == "mask_left_out":
         return (
-            f"Masks among the markers are left out: {files}. If one is a marker, say so with "
+            f"Masks among the markers are left out: {files}. If one is a marker, name it with "
             "channel_names={<name of the file without its suffix>: <marker>}."
         )
     if kind == "copies":
@@ -159,11 +159,11 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
     if kind == "mask_kept":
         return f"Masks, by names and pixels, are among the markers and kept, because channel_names= has them: {files}."
     if kind == "mask_name":
-        return f"Files called like masks are read as markers, because their pixels are no label ids: {files}."
+        return f"Files named like masks are read as markers, because their pixels are not label ids: {files}."
     if kind == "left_out":
         return (
             f"Smaller images like the one that is read are left out, as levels of its pyramid: {files}. If one is an "
-            "image of its own, read it with series=<number>."
+            "separate image, read it with series=<number>."
         )
     if kind == "unused_pages":
         return (

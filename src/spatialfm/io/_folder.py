@@ -1,4 +1,4 @@
-"""A folder of one TIFF a marker, and the masks that lie among the markers."""
+"""A folder of one TIFF per marker, and the masks among the markers."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MASK = re.compile(
     r"(^|_)((cell|nuclei|nuclear|nucleus|tissue)?_?(mask|label|segmentation|segment|instance|outline)s?|"
     r"label_?(map|image)|seg|segmented|whole_?cells?|cell_?pose|deep_?cell|mesmer|stardist|watershed|cp_?masks?)($|_)"
 )
-# words that some markers are called by too: masks only if their pixels say so
+# words that occur in names of markers too: masks only if their pixels are label ids
 _PERHAPS = re.compile(r"(whole_?)?cells?|nucle(i|us|ar)|tissue|regions?|objects?")
 # what file managers add to the name of a copy
 _COPY = re.compile(r"( \(\d+\)|[ _-]+(copy|kopie|copie)( ?\(?\d+\)?)?)$|^(copy of|kopie von|copie de) ", re.IGNORECASE)
 _CROP = 1024  # pixels to a side that are looked at
-_FLAT = 0.9  # share of a mask's pixels that lie in even pieces of
+_FLAT = 0.9  # share of a mask's pixels that are in even pieces of
 _PIECE = 9  # pixels and more
 
 
@@ -38,14 +38,16 @@ def read_folder(
     needs_all_names: bool,
     mask: Path | None = None,
 ) -> LazyImage:
-    """Open a folder of one TIFF a marker.
+    """Open a folder of one TIFF per marker.
 
-    Masks that lie among the markers are left out, with a note: the file `mask`, and files that are called like a mask
+    Masks among the markers are left out, with a note: the file `mask`, and files that are named like a mask
     and look like one. Whoever names such a file in `channel_names` has it as a marker.
     """
     files = sorted((file for file in folder.iterdir() if is_tiff_name(file)), key=lambda file: natural_key(file.name))
     if not files:
-        raise InputFileError(f"Folder '{folder}' holds no TIFF file. Pass a folder with one TIFF a marker, or a file.")
+        raise InputFileError(
+            f"Folder '{folder}' contains no TIFF file. Pass a folder with one TIFF per marker, or a file."
+        )
     files, notes = _without_masks(folder, files, channel_names, mask)
     found = [stem(file) for file in files]
     names = resolve_channel_names(found, channel_names, len(files), f"folder '{folder}'", needs_all_names)
@@ -110,7 +112,7 @@ def _read_channel(file: Path) -> LazyImage:
     levels = lazy_levels(layout, sources)
     if levels[0].shape[0] != 1:
         raise InputFileError(
-            f"'{file}' has {levels[0].shape[0]} channels, but a folder is read as one TIFF a marker. "
+            f"'{file}' has {levels[0].shape[0]} channels, but a folder is read as one TIFF per marker. "
             "Pass the file itself, or move it out of the folder."
         )
     return LazyImage(
@@ -130,7 +132,7 @@ def _read_channel(file: Path) -> LazyImage:
 def _without_masks(
     folder: Path, files: list[Path], channel_names: list[str] | dict[str | int, str] | None, mask: Path | None
 ) -> tuple[list[Path], list[tuple[str, str]]]:
-    """Files without the masks among them, and what to say."""
+    """Files without the masks among them, and the notes."""
     known = [file for file in files if mask is not None and file.resolve() == mask.resolve()]
     named = set(channel_names) if isinstance(channel_names, dict) else set()
     rest = [file for file in files if file not in known]
@@ -147,8 +149,8 @@ def _without_masks(
         return rest, [("mask_kept", ", ".join(file.name for file in found))]  # a name for each: they were meant
     if len(found) == len(rest):
         raise InputFileError(
-            f"Folder '{folder}' holds no marker, only {counted(len(files), 'file')} that may be masks: "
-            f"{', '.join(file.name for file in files[:5])}. Pass a folder with one TIFF a marker, or name them with "
+            f"Folder '{folder}' contains no marker, only {counted(len(files), 'file')} that may be masks: "
+            f"{', '.join(file.name for file in files[:5])}. Pass a folder with one TIFF per marker, or name them with "
             "channel_names=."
         )
     notes = [("mask_name", ", ".join(misnamed))] if misnamed else []

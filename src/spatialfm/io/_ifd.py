@@ -53,7 +53,7 @@ def check_ifd_chain(state: FileState, *, is_plain: bool = True) -> int:
     Raises
     ------
     InputFileError
-        If a directory, or one of its lists of strips or tiles, lies outside the file, or they lead in a circle.
+        If a directory, or one of its lists of strips or tiles, is outside the file, or they form a circle.
     """
     if not is_plain:
         return 0
@@ -111,6 +111,6 @@ def _read(file: BinaryIO, offset: int, size: int, state: FileState, page: int) -
 def _check(offset: int, size: int, state: FileState, page: int) -> None:
     if offset + size > state.size:
         raise InputFileError(
-            f"'{state.path}' is truncated: the directory of page {page} lies at byte {offset:,}, the file ends at "
+            f"'{state.path}' is truncated: the directory of page {page} starts at byte {offset:,}, the file ends at "
             f"{state.size:,}. Copy or export it again."
         )

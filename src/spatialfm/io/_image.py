@@ -25,7 +25,7 @@ def read_image(
     needs_all_names: bool = True,
     mask: Path | None = None,
 ) -> LazyImage:
-    """Open a TIFF file, or a folder of one TIFF a marker, in which `mask` is none.
+    """Open a TIFF file, or a folder of one TIFF per marker, in which `mask` is not a marker.
 
     Without `needs_all_names`, channels that `channel_names` renames may be absent.
     """
@@ -90,7 +90,7 @@ def resolve_mpp(image: LazyImage, given: float | None) -> tuple[float, str, list
     Raises
     ------
     PixelSizeError
-        If the argument is no size, or the file's pixels are not square and no argument says what to take.
+        If the argument is not a size, or the file's pixels are not square and no argument gives the size to use.
     """
     size = image.pixel_size
     if given is not None:

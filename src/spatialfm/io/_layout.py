@@ -1,4 +1,4 @@
-"""How the pixels of a TIFF lie in its file: series, pyramid levels, pages and their strips or tiles.
+"""Layout of the pixels of a TIFF in its file: series, pyramid levels, pages and their strips or tiles.
 
 Everything here reads metadata only. A layout is kept for each file of the process and made again in another process,
 so that what refers to it stays small enough to be sent around.
@@ -56,7 +56,7 @@ class Level:
     """One resolution of an image.
 
     `shape` counts pages, samples, rows and columns; `segment` is the height and width of a strip or tile; `stacks`
-    are the axes along which the pages lie, slowest first.
+    are the axes along which the pages are arranged, slowest first.
     """
 
     dims: tuple[Dim, ...]
@@ -114,7 +114,7 @@ def open_tiff(path: Path, series: int | None = None) -> TiffLayout:
     ------
     InputFileError
         If the file is missing, not a TIFF, truncated, compressed in a way that cannot be read here, or holds several
-        images of similar size and `series` does not say which.
+        images of similar size and `series` does not choose one.
     """
     layout = layout_of(file_state(path), series)
     if not layout.is_current:  # another member than when it was kept
@@ -145,7 +145,7 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
         raise InputFileError(
             f"'{error.filename or path}' is gone while '{path}' was opened. Put it back and read again."
         ) from error
-    except Exception as error:  # tifffile raises whatever the damaged bytes lead to, MemoryError and OSError too
+    except Exception as error:  # damaged bytes make tifffile raise any error, MemoryError and OSError too
         raise InputFileError(
             f"'{state.path}' starts like a TIFF file but cannot be read: {error or type(error).__name__}. It is "
             "truncated or damaged; copy or export it again."
@@ -345,7 +345,7 @@ def _page(page: TiffPage, keyframe: TiffPage, n_segments: int, state: FileState)
 
 def _check_complete(page: Page, number: int, n_pages: int, state: FileState) -> None:
     size = state.size if page.path == state.path else Path(page.path).stat().st_size
-    used = page.counts > 0  # empty segments of sparse files lie nowhere
+    used = page.counts > 0  # empty segments of sparse files have no place in the file
     end = int((page.offsets[used] + page.counts[used]).max(initial=0))
     if end > size:
         raise InputFileError(

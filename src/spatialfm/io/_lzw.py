@@ -35,7 +35,7 @@ def lzw_checked(decode: Callable, n_bytes: int, *, is_reversed: bool) -> Callabl
         codes = np.frombuffer(data, np.uint8)
         wrong = stray_code(_REVERSED[codes] if is_reversed else codes, n_bytes)
         if wrong >= 0:
-            raise ValueError(f"its LZW code {wrong:,} follows a cleared table and is no byte")
+            raise ValueError(f"its LZW code {wrong:,} follows a cleared table and is not a byte")
         return decode(data, index, **options)
 
     return checked
@@ -43,7 +43,7 @@ def lzw_checked(decode: Callable, n_bytes: int, *, is_reversed: bool) -> Callabl
 
 @compiled
 def stray_code(data, n_bytes):
-    """Number of the first code after a clear one that is no byte; -1 where there is none in `n_bytes` decoded bytes.
+    """Number of the first code after a clear one that is not a byte; -1 if there is none in `n_bytes` decoded bytes.
 
     Widths follow the table as in TIFF: from the highest bit, one code early; or, in files of old, from the lowest.
     """
@@ -54,7 +54,7 @@ def stray_code(data, n_bytes):
     while decoded < n_bytes and at + width <= 8 * data.size:
         code = 0
         first = at >> 3
-        for i in range(3):  # 12 bits lie in at most three bytes
+        for i in range(3):  # 12 bits extend over at most three bytes
             byte = np.int64(data[first + i]) if first + i < data.size else 0
             code |= byte << (16 - 8 * i if from_high else 8 * i)
         shift = 24 - width - (at & 7) if from_high else at & 7
@@ -69,7 +69,7 @@ def stray_code(data, n_bytes):
                 return number
             decoded, before = decoded + 1, code
         else:
-            if code > size or size >= _ENTRIES:  # the decoder says so itself
+            if code > size or size >= _ENTRIES:  # the decoder raises for this itself
                 return -1
             lengths[size] = lengths[before] + 1
             decoded += lengths[code]

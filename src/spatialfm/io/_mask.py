@@ -43,7 +43,7 @@ def read_labels(path: Path, image: LazyImage, options: MaskOptions) -> tuple[da.
         raise InputFileError(f"labels_encoding={options.encoding!r} is neither 'rgb' nor 'bgr'.")
     if str(path.resolve()) == image.path and options.plane is None and options.series is None:
         raise InputFileError(
-            f"Image and labels are the same file '{path}'. Pass the mask of the cells; if this file holds both, say "
+            f"Image and labels are the same file '{path}'. Pass the mask of the cells; if this file holds both, give "
             "where with labels_series=<number> or labels_plane=<number>."
         )
     layout = open_tiff(path, options.series)
@@ -88,9 +88,9 @@ def _plane(stack: da.Array, layout: TiffLayout, wanted: int | str | None, path: 
         if n in (3, 4) and stack.dtype == np.uint8:
             raise InputFileError(
                 f"Labels '{path}' are a colour picture ({n} planes of 8 bits), not numbers; a single colour would "
-                "merge cells. Where every cell has a colour of its own and black is none, pass labels_encoding='rgb' "
+                "merge cells. If every cell has its own colour and black is background, pass labels_encoding='rgb' "
                 "(the number of a cell is R + 256 G + 65,536 B) or 'bgr' (B + 256 G + 65,536 R). If the planes are "
-                "numbers, say which one with labels_plane=<number>."
+                "numbers, choose one with labels_plane=<number>."
             )
         raise InputFileError(
             f"Labels '{path}' have {n} planes ({planes}); labels are one plane of whole numbers, one for each cell. "
@@ -98,12 +98,12 @@ def _plane(stack: da.Array, layout: TiffLayout, wanted: int | str | None, path: 
         )
     index = names.index(wanted) if wanted in names else wanted
     if isinstance(index, str) or not 0 <= int(index) < n:
-        raise InputFileError(f"Labels '{path}' have no plane {wanted!r}, but {n} ({planes}). Mend labels_plane=.")
+        raise InputFileError(f"Labels '{path}' have no plane {wanted!r}, but {n} ({planes}). Correct labels_plane=.")
     return stack[int(index)]
 
 
 def _decoded(stack: da.Array, encoding: str, path: Path) -> da.Array:
-    """The number that each colour stands for; an alpha channel says nothing."""
+    """The number that each colour encodes; an alpha channel is ignored."""
     if stack.shape[0] not in (3, 4) or stack.dtype != np.uint8:
         raise InputFileError(
             f"labels_encoding={encoding!r} needs 8-bit red, green and blue; labels '{path}' have "

@@ -1,4 +1,4 @@
-"""Channel names and pixel size, from whatever metadata a TIFF file carries."""
+"""Channel names and pixel size, from any metadata that a TIFF file carries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RGB = (2, 6)  # photometric interpretations RGB and YCbCr, which is decoded to 
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What a file says of its image; None where it says nothing.
+    """What a file states about its image; None for what it does not state.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class ImageMetadata:
     unread_size
         What the metadata have in place of a pixel size.
     contradictions
-        What OME-XML says that the pages, or its other fields, contradict.
+        Statements of the OME-XML that the pages, or its other fields, contradict.
     unfollowed
         Why pages in their own order cannot be the planes that OME-XML describes; empty where they can.
     """
@@ -108,7 +108,7 @@ def _ome_size(image: OmeImage, page: TiffPage) -> tuple[PixelSize | None, str, s
             f"but this one has {found[0]} x {found[1]}"
         )
         return None, ignored, unread
-    return size, f"its OME-XML says {unread!r}" if unread else "", unread
+    return size, f"its OME-XML states {unread!r}" if unread else "", unread
 
 
 def _imagej(tif: TiffFile, page: TiffPage) -> tuple[list[str] | None, PixelSize | None, str]:
@@ -129,7 +129,7 @@ def _imagej(tif: TiffFile, page: TiffPage) -> tuple[list[str] | None, PixelSize 
     x, y = (clean(factor / n) for factor, n in zip(factors, per_unit, strict=True))
     size = PixelSize(x, y, "ImageJ unit and resolution")
     if not size.is_plausible and unit.lower() in PRINT_UNITS:
-        return names, None, f"ImageJ's resolution says {_dots(size)}, which cannot be meant"
+        return names, None, f"ImageJ's resolution states {_dots(size)}, which is not plausible"
     return names, size, ""
 
 
@@ -144,14 +144,16 @@ def _per_unit(page: TiffPage, tag: str) -> float | None:
 
 def _resolution(page: TiffPage) -> tuple[PixelSize | None, str]:
     """Size by the resolution tags, or why that is none."""
-    # without the tag the standard says inches, but then nobody meant a unit
+    # the standard's default is inches, but a file without the tag had no unit in mind
     unit = page.tags.valueof("ResolutionUnit")
     factor = _UM_PER_RESOLUTION_UNIT.get(int(unit) if unit is not None else 1)
     x, y = _per_unit(page, "XResolution"), _per_unit(page, "YResolution")
     if factor is None or x is None or y is None:
         return None, ""
     size = PixelSize(clean(factor / x), clean(factor / y), "resolution tags")
-    return (size, "") if size.is_plausible else (None, f"its resolution tags say {_dots(size)}, which cannot be meant")
+    return (
+        (size, "") if size.is_plausible else (None, f"its resolution tags state {_dots(size)}, which is not plausible")
+    )
 
 
 def _dots(size: PixelSize) -> str:

@@ -40,7 +40,7 @@ def sample_name(text: object) -> str:
     name = re.sub(r"\s+", "_", name.strip()).strip("_.")
     if not name:
         raise InputFileError(
-            f"No sample name can be made of {str(text)!r}: it has no letter and no digit. Name the sample yourself."
+            f"No sample name can be made from {str(text)!r}: it has no letter and no digit. Name the sample yourself."
         )
     return name
 
@@ -160,20 +160,20 @@ def _refuse_duplicates(names: Sequence[str], file: str, given: list[str] | dict[
         return
     where = "; ".join(f"{name!r} at positions {[i for i, n in enumerate(names) if n == name]}" for name in duplicates)
     if isinstance(given, list):
-        raise PanelError(f"channel_names has duplicates: {where}. Give each channel of {file} a name of its own.")
+        raise PanelError(f"channel_names has duplicates: {where}. Give each channel of {file} a unique name.")
     seen: Counter[str] = Counter()
     taken = set(names)
-    mend = {}
+    renamed = {}
     for i, name in enumerate(names):
         seen[name] += 1
         if seen[name] > 1:
             number = seen[name]
             while f"{name}_{number}" in taken:
                 number += 1
-            mend[i] = f"{name}_{number}"
-            taken.add(mend[i])
+            renamed[i] = f"{name}_{number}"
+            taken.add(renamed[i])
     earlier = given or {}  # new names that the user gave already stay
     raise PanelError(
         f"Duplicate channel names in {file}: {where}. Rename by position, for example "
-        f"channel_names={ ({**earlier, **mend})!r}."
+        f"channel_names={ ({**earlier, **renamed})!r}."
     )

@@ -1,4 +1,4 @@
-"""OME-XML: which of its images lies in which pages of which file, and what it says of channels and pixel size."""
+"""OME-XML: which pages of which file hold each image, and its channels and pixel size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OmeImage:
     unread_size
         A pixel size that is none in µm, as it is written.
     pixels, own_uuid
-        The element that says all this, and the identifier of the file that the XML belongs to.
+        The element that describes all this, and the identifier of the file that the XML belongs to.
     """
 
     name: str
@@ -56,7 +56,7 @@ class OmeImage:
 
 
 def parse_root(xml: str) -> ElementTree.Element | None:
-    """Root element; None where the text is no XML."""
+    """Root element; None if the text is not XML."""
     try:
         return ElementTree.fromstring(xml)
     except (ElementTree.ParseError, ValueError):
@@ -131,7 +131,7 @@ def metadata_file(tif: TiffFile, path: Path) -> Path | None:
 
 
 def companion_error(path: Path) -> InputFileError:
-    """What to say where the metadata file of a set is passed as the image."""
+    """Message for the metadata file of a set that is passed as the image."""
     root = parse_root(path.read_text(encoding="utf-8-sig", errors="replace"))
     files = [] if root is None else list(dict.fromkeys(_file_names(root)))
     return InputFileError(
@@ -141,14 +141,14 @@ def companion_error(path: Path) -> InputFileError:
 
 
 def missing_files(tif: TiffFile, path: str) -> list[str]:
-    """Files that the XML names and that are not beside the file."""
+    """Files that the XML names and that are not in the folder of the file."""
     root = parse_root(tif.ome_metadata or "") if tif.is_ome else None
     names = [] if root is None else list(dict.fromkeys(_file_names(root)))
     return [name for name in names if not (Path(path).parent / name).is_file()]
 
 
 def page_file(page) -> Path:
-    """File in which a page lies."""
+    """File that holds a page."""
     return Path(page.parent.filehandle.path)
 
 
@@ -204,14 +204,14 @@ def _size(pixels: ElementTree.Element, axis: str) -> float | None:
 
 
 def _companion(path: Path, name: str, own_uuid: str | None) -> str:
-    """Metadata of the set that a file without any of its own belongs to."""
+    """Metadata of the set to which a file without own metadata belongs."""
     import tifffile
 
     companion = path.parent / name
     if not name or not companion.is_file():
         raise InputFileError(
-            f"'{path}' is one file of a set whose metadata are in '{name}', which is not beside it. Put all files of "
-            "the set in one folder, or export the image as one OME-TIFF."
+            f"'{path}' is one file of a set whose metadata are in '{name}', which is not in its folder. Put all files "
+            "of the set in one folder, or export the image as one OME-TIFF."
         )
     if name.lower().endswith(".ome") or name.lower().endswith(".xml"):
         xml = companion.read_text(encoding="utf-8-sig", errors="replace")
@@ -232,7 +232,7 @@ def _companion(path: Path, name: str, own_uuid: str | None) -> str:
 
 
 def _as_own(root: ElementTree.Element, path: Path) -> str | None:
-    """XML of a renamed file, with its pages as its own; None where it already says so."""
+    """XML of a renamed file, that names the file itself as the place of its pages; None if it already does."""
     own, own_uuid = path.name.lower(), root.get("UUID")
     elsewhere = []
     for element in root.iter():
@@ -247,7 +247,7 @@ def _as_own(root: ElementTree.Element, path: Path) -> str | None:
         return None
     if present := [name for name in files if (path.parent / name).is_file()]:
         raise InputFileError(
-            f"The OME-XML of '{path}' says that its pixels are in {listed(files)}, which is another file. If "
+            f"The OME-XML of '{path}' states that its pixels are in {listed(files)}, which is another file. If "
             f"{listed(present[:1])} is the image, pass that one; if not, this file's OME-XML was copied from it: "
             "export the image again."
         )

@@ -1,4 +1,4 @@
-"""What an OME-XML says of an image, held against its pages: planes that it misplaces are refused, the rest is said."""
+"""Checks the OME-XML of an image against its pages: misplaced planes are refused, other contradictions are noted."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ def check_fields(xml: str, path: str) -> None:
         if _tag(pixels) != "Pixels":
             continue
         if (order := pixels.get("DimensionOrder")) not in _ORDERS:
-            raise _error(path, f"DimensionOrder={order!r}, which is none of {', '.join(sorted(_ORDERS))}")
+            raise _error(path, f"DimensionOrder={order!r}, which is not one of {', '.join(sorted(_ORDERS))}")
         for axis in "XYCZT":
             if (_whole(pixels.get(f"Size{axis}")) or 0) < 1:
-                raise _error(path, f"Size{axis}={pixels.get(f'Size{axis}')!r}, which is no length")
+                raise _error(path, f"Size{axis}={pixels.get(f'Size{axis}')!r}, which is not a length")
         for element in pixels:
             names = {"TiffData": _NUMBERS, "Channel": ("SamplesPerPixel",)}.get(_tag(element), ())
             for name in names:
                 if element.get(name) is not None and _whole(element.get(name)) is None:
                     what = "number of a plane or page" if _tag(element) == "TiffData" else "number of samples"
-                    raise _error(path, f"{_tag(element)} {name}={element.get(name)!r}, which is no {what}")
+                    raise _error(path, f"{_tag(element)} {name}={element.get(name)!r}, which is not a {what}")
 
 
 def placement_notes(image: OmeImage, series: TiffPageSeries, tif: TiffFile, path: str) -> list[str]:
-    """What an image of the XML says that its pages, or its other fields, contradict; pixels are as the pages have them.
+    """Statements of the XML that the pages or other fields contradict; pixels are read as the pages have them.
 
     Raises
     ------
     InputFileError
-        If one page stands for several planes, or several pages for one.
+        If one page is given for several planes, or several pages for one.
     """
     pixels, page = image.pixels, series.keyframe
     if pixels is None:
@@ -110,7 +110,7 @@ def _misplaced(image: OmeImage, tif: TiffFile, path: str) -> Iterator[str]:
     for data, first, count in _blocks(image):
         outside = [f"First{axis}={data.get(f'First{axis}')}" for axis in "CZT" if data.get(f"First{axis}")]
         if first is None:
-            yield f"TiffData {', '.join(outside)} lies outside of its SizeC x SizeZ x SizeT"
+            yield f"TiffData {', '.join(outside)} is outside of its SizeC x SizeZ x SizeT"
         elif count and first + count > n:
             yield f"TiffData PlaneCount={count} from plane {first}, but its sizes make {n} planes"
 

@@ -1,4 +1,4 @@
-"""A page of a TIFF file: where its strips or tiles lie."""
+"""A page of a TIFF file: where its strips or tiles are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Channel names as users hold them: lists, text files with one name a line, tables with a row a channel."""
+"""Channel names as users have them: lists, text files with one name per line, tables with one row per channel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NUMBER_COLUMNS = frozenset(
 def given_channel_names(
     given: Sequence[str] | Mapping[str | int, str] | pd.DataFrame | str | PathLike | None,
 ) -> list[str] | dict[str | int, str] | None:
-    """What the argument `channel_names` says: names of all channels, or new names of some; None for nothing.
+    """Meaning of the argument `channel_names`: names of all channels, or new names of some; None if not given.
 
     Raises
     ------
@@ -61,8 +61,8 @@ def read_names(path: Path) -> list[str]:
     text = read_text(path)
     if text.lstrip()[:1] in ("{", "[", "<"):
         raise PanelError(
-            f"'{path}' is no list of channel names: it begins with {text.lstrip()[:12]!r}, as JSON or XML does. Pass "
-            "the names as a list, as a text file with one name a line, or as a table with a column of names."
+            f"'{path}' is not a list of channel names: it begins with {text.lstrip()[:12]!r}, as JSON or XML does. "
+            "Pass the names as a list, as a text file with one name a line, or as a table with a column of names."
         )
     if path.suffix.lower() not in (".csv", ".tsv", ".tab") and not _is_table(text, path):
         lines = [line.strip() for line in text.splitlines()]
@@ -104,7 +104,7 @@ def _names_in(columns: Mapping[str, list], what: str, call: str) -> list[str]:
     if not found:
         raise PanelError(
             f"None of the columns of {what} is called as names of channels are ({listed(columns)}). "
-            f"Say which it is: channel_names={call}[<column>]; or, if its first row is no header, add one, such as "
+            f"Say which it is: channel_names={call}[<column>]; or, if its first row is not a header, add one, such as "
             f"{', '.join(['number', 'name', 'other', 'more'][: max(len(columns), 1)])}."
         )
     first = next(iter(found))
@@ -114,7 +114,7 @@ def _names_in(columns: Mapping[str, list], what: str, call: str) -> list[str]:
         raise PanelError(f"Which column of {what} names the channels: {shown}? Pass {calls}.")
     if number := next((name for name, values in columns.items() if _is_other_order(name, values)), None):
         raise PanelError(
-            f"The rows of {what} are in another order than its column {number!r} says "
+            f"The rows of {what} are in another order than its column {number!r} states "
             f"({listed(columns[number][:4], quoted=False)} ...). Which is that of the channels in the file? Pass "
             f"channel_names={call}.sort_values({number!r})[{first!r}] for the numbers', or "
             f"channel_names={call}[{first!r}] for the rows'."
@@ -123,7 +123,7 @@ def _names_in(columns: Mapping[str, list], what: str, call: str) -> list[str]:
 
 
 def _is_other_order(name: str, values: list) -> bool:
-    """Whether a column numbers the channels, from 0 or 1, and not as the rows stand."""
+    """Whether a column numbers the channels, from 0 or 1, in another order than that of the rows."""
     if re.sub(r"[^a-z]", "", name.lower()) not in _NUMBER_COLUMNS:
         return False
     try:
@@ -137,7 +137,7 @@ def _is_other_order(name: str, values: list) -> bool:
 def _checked(names: list, what: str) -> list[str]:
     texts = ["" if name is None or name != name else str(name).strip() for name in names]  # NaN is not itself
     if not texts:
-        raise PanelError(f"{what} holds no name. Pass one for each channel, in the file's order.")
+        raise PanelError(f"{what} contains no name. Pass one for each channel, in the file's order.")
     if empty := [i for i, text in enumerate(texts) if not text]:
         raise PanelError(
             f"{what} has no name for channel {listed(empty, quoted=False)} (counted from 0). "

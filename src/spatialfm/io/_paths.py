@@ -33,13 +33,13 @@ def find_path(text: str, folder: Path | None = None) -> Path:
 
 
 def absent(text: str, path: Path) -> str:
-    """Why there is no such file, for a message: what is near, or what kind of path it is."""
+    """Reason why a file was not found, for a message: similar names, or the kind of path."""
     if re.match(r"[a-z][a-z0-9+]+://", text):
         return f"no file '{text}': it is an address; copy the file to a disk"
     if _WINDOWS.match(text) and "\\" not in str(Path.cwd()):
         return f"no file '{text}': it is a path of a Windows computer, not of this one"
     if re.search(r"[*?\[]", text):
-        return f"no file '{path}': patterns are not expanded; write one path a row"
+        return f"no file '{path}': patterns are not expanded; write one path per row"
     return f"no file '{path}'" + _near(path)
 
 

@@ -42,7 +42,7 @@ _UM_PER_UNIT = {
 }
 
 PRINT_UNITS = frozenset({"in", "inch", "inches", "cm", "centimeter", "centimeters", "centimetre"})
-"""Units of resolutions that programs write who know no pixel size."""
+"""Units of resolutions as written by programs without knowledge of the pixel size."""
 
 # Printers and screens have 72 to 2,400 dots per inch, 353 to 10.6 µm; light does not resolve a twentieth of a µm.
 MAX_MPP = 10.0
@@ -51,7 +51,7 @@ MIN_MPP = 0.05
 
 @dataclass(frozen=True)
 class PixelSize:
-    """Size of a pixel in µm, and the field of the file that says so."""
+    """Size of a pixel in µm, and the field of the file that states it."""
 
     x: float
     y: float
@@ -69,7 +69,7 @@ def um_per_unit(unit: object) -> float | None:
 
 
 def micrometers(value: object, unit: object) -> float | None:
-    """A length in µm; None where it is no length.
+    """A length in µm; None if it is not a length.
 
     Examples
     --------

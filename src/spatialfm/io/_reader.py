@@ -24,7 +24,7 @@ _BLOCK_SIDE = 1024
 class TiffArray:
     """One level of a TIFF as an array ``(c, y, x)`` that reads what is asked of it.
 
-    Small enough to be pickled into every task: it knows the file, not its pages. Reading needs no lock.
+    Small enough to be pickled into every task: it holds the path of the file, not its pages. Reading needs no lock.
 
     Attributes
     ----------

@@ -33,20 +33,20 @@ def choose_series(all_series: Sequence[TiffPageSeries], wanted: int | None, path
     Raises
     ------
     InputFileError
-        If there is none, or several and `wanted` does not say which.
+        If there is none, or several and `wanted` does not choose one.
     """
     if not all_series:
-        raise InputFileError(f"'{path}' holds no image. Copy or export it again.")
+        raise InputFileError(f"'{path}' contains no image. Copy or export it again.")
     numbered = list(enumerate(all_series))
     if wanted is not None:
         if not 0 <= wanted < len(all_series):
-            raise InputFileError(f"'{path}' has no series {wanted}. It holds {_described(numbered)}. Mend series=.")
+            raise InputFileError(f"'{path}' has no series {wanted}. It holds {_described(numbered)}. Correct series=.")
         return wanted, ""
     # every file of a set may describe the images of all files
     here = [(i, series) for i, series in numbered if series.kind != "ome" or _lies_in(series, path)]
     if not here:
         raise InputFileError(
-            f"'{path}' holds none of the images that its OME-XML describes: {_described(numbered)}. Pass the file "
+            f"'{path}' contains none of the images that its OME-XML describes: {_described(numbered)}. Pass the file "
             "that holds the image."
         )
     if len(here) == 1 or here[0][1].name == "Baseline":  # QPTIFF: then thumbnail, macro and slide label

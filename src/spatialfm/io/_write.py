@@ -25,7 +25,7 @@ _ZARR_FILES = ("zarr.json", ".zgroup")
 def write(sdata: SpatialData, path: str | PathLike, overwrite: bool = False) -> Path:
     """Write a SpatialData to a zarr store.
 
-    The store is written beside its place and put there when it is complete: what stops on the way (no space, Ctrl-C)
+    The store is written next to its final place and moved there when it is complete: an interruption (no space, Ctrl-C)
     leaves the old store as it was. A store may replace the one that the SpatialData was read from.
 
     Parameters

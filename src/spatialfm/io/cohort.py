@@ -45,7 +45,7 @@ def read_cohort(
     cell_table: bool = True,
     on_pieces: Literal["raise", "split", "keep"] = "raise",
 ) -> SpatialData:
-    """Read a cohort from a table with one row a sample: paths of image and mask, patient, clinical columns.
+    """Read a cohort from a table with one row per sample: paths of image and mask, patient, clinical columns.
 
     The whole table is checked first, and all that is wrong is told at once. Images stay on disk until needed, as with
     `read_tiff`.
@@ -61,7 +61,7 @@ def read_cohort(
         Column of paths of masks; empty for samples without. A table without the column ``"labels"`` is one without
         masks.
     mpp_key
-        Column of µm per pixel, for samples whose files do not say; goes before `mpp`.
+        Column of µm per pixel, for samples whose files do not state it; it takes precedence over `mpp`.
     clinical_keys
         Clinical columns to keep. Default: all that are left.
     channel_names, mpp, axes, series, cast_labels, labels_plane, labels_series, labels_encoding
@@ -78,13 +78,13 @@ def read_cohort(
     SpatialData
         For every sample the elements of `read_tiff`. ``sdata["samples"]`` is an AnnData without variables, one row a
         sample, with ``obs["patient"]`` and the clinical columns; missing values stay missing. With `cell_table`,
-        ``sdata["table"]`` has one row a cell. ``attrs["spatialfm"]["panel"]`` holds the ``union`` of markers in the
+        ``sdata["table"]`` has one row per cell. ``attrs["spatialfm"]["panel"]`` holds the ``union`` of markers in the
         order first seen, and the channels of each sample under ``samples``.
 
     Raises
     ------
     InputFileError
-        With everything that is wrong: missing files and patients, samples that come twice, and whatever `read_tiff`
+        With all problems at once: missing files and patients, samples that occur twice, and all that `read_tiff`
         refuses.
     ClinicalError
         If a column is absent or cannot be stored.
@@ -155,7 +155,7 @@ def read_cohort(
     if cell_table and masked:
         from ..pp import cell_table as measure
 
-        # a field without cells is a result, not a mistake: its sample stays, and has no rows
+        # a field without cells is a valid result: its sample is kept, with no rows
         try:
             measure(sdata, samples=masked, on_pieces=on_pieces, on_missing="drop")
         except (ElementError, TableError) as error:
@@ -236,7 +236,7 @@ def _same_pixels(read: Sequence[ReadSample], images: Mapping[str, Path]) -> list
                         InputFileError(
                             f"'{images[sample.sample]}' leads to the same pixels as '{images[other]}' of sample "
                             f"{other!r}: by their OME-XML both are parts of one image. Keep one row for it, or export "
-                            "every sample as an image of its own."
+                            "every sample as a separate image."
                         ),
                     )
                 )
@@ -245,7 +245,7 @@ def _same_pixels(read: Sequence[ReadSample], images: Mapping[str, Path]) -> list
 
 
 def _warn_of(read: Sequence[ReadSample]) -> None:
-    """One warning for each kind of trouble, whatever the number of samples."""
+    """One warning for each kind of problem, for any number of samples."""
     from ._elements import describe
 
     by_kind: dict[str, list[tuple[str, str]]] = {}

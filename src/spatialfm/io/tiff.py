@@ -39,7 +39,7 @@ def read_tiff(
     """Read one image, and the mask of its cells, lazily.
 
     Only metadata are read; pixels follow when they are needed, strip by strip or tile by tile. Read are OME-TIFF,
-    ImageJ's TIFF, QPTIFF, TIFFs with one page a channel, colour images, and folders of one TIFF a marker; 8-, 16-,
+    ImageJ's TIFF, QPTIFF, TIFFs with one page per channel, colour images, and folders of one TIFF per marker; 8-, 16-,
     32- and 64-bit integers and floats, compressed or not. The levels of a pyramid become the scales of a multiscale
     element.
 
@@ -52,7 +52,7 @@ def read_tiff(
         TIFF of the same size: 0 outside cells, a whole number for each cell. Its pixels are not looked at here:
         `spatialfm.pp.check_labels` does, before `spatialfm.pp.cell_table` measures.
     channel_names
-        Names in the file's order; a text file with one name a line; or a table (file or frame) with a row a channel
+        Names in the file's order; a text file with one name per line; or a table (file or frame) with a row per channel
         and a column called ``name``, ``marker``, ``channel``, ``target`` or the like. A mapping renames single
         channels, by name or by position. Default: the file's metadata.
     mpp
@@ -62,11 +62,11 @@ def read_tiff(
         Name of the sample. Default: the file's stem without ``.ome``, or the folder's name, made a valid name by
         `sfm.io.sample_name`.
     axes
-        Order of the axes in the file, where its metadata do not say or are wrong: ``"cyx"`` or ``"yxc"``. A word with
+        Order of the axes in the file, if its metadata do not state it or are wrong: ``"cyx"`` or ``"yxc"``. A word with
         ``t`` or ``z``, such as ``"tcyx"``, keeps every plane of a stack as a channel: staining cycles that are stored
         as time points become ``cyc1_DAPI``, ``cyc1_CD3``, ``cyc2_DAPI`` ..., Z planes ``z1_DAPI`` ...
     series
-        Number of the image in a file that holds several. Default: the only one, or the one beside which all others
+        Number of the image in a file that holds several. Default: the only one, or the one next to which all others
         are thumbnails; of a set of files that are described together, the one whose pixels are in this file.
     cast_labels
         Whether labels stored as floats are taken, once every value has been checked to be a whole number.
@@ -150,12 +150,12 @@ def _check_path(argument: str, value: object) -> None:
         )
     if re.search(r"[*?\[]", str(value)) and not exists(find_path(str(value))):
         raise InputFileError(
-            f"No file '{value}': patterns are not expanded. Pass one path a call, or a table with a row a sample to "
-            "sfm.io.read_cohort."
+            f"No file '{value}': patterns are not expanded. Pass one path per call, or a table with one row per "
+            "sample to sfm.io.read_cohort."
         )
     path = find_path(str(value))
     if not exists(path):
-        file_state(path)  # says what is wrong
+        file_state(path)  # raises with the reason
 
 
 def _sample(given: str | None, path: Path) -> str:
