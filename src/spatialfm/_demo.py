@@ -260,22 +260,22 @@ def neighborhoods(adata: AnnData, random_state: int) -> None:
         adata, "phenotype", library_key=SAMPLE_KEY, radius=NICHE_RADIUS, include_self=True, key_added="neighborhood"
     )
     around = adata.obsm["neighborhood"]
-    found = KMeans(N_NICHES, n_init=10, random_state=random_state).fit_predict(around)
-    adata.obs["niche"] = _named_niches(around, found, list(adata.obs["phenotype"].cat.categories))
+    clusters = KMeans(N_NICHES, n_init=10, random_state=random_state).fit_predict(around)
+    adata.obs["niche"] = _named_niches(around, clusters, list(adata.obs["phenotype"].cat.categories))
 
 
-def _named_niches(around: np.ndarray, found: np.ndarray, phenotypes: list[str]) -> pd.Categorical:
+def _named_niches(around: np.ndarray, clusters: np.ndarray, phenotypes: list[str]) -> pd.Categorical:
     """Niches named by the one or two phenotypes that are most over-represented in them."""
     overall = around.mean(axis=0)
     names = {}
-    for number in range(found.max() + 1):
+    for number in range(clusters.max() + 1):
         # a share of 10 % at least: the rare ones can be enriched a lot without making the niche
-        share = around[found == number].mean(axis=0)
+        share = around[clusters == number].mean(axis=0)
         enriched = np.where(share >= 0.1, share / overall, 0)
         top = [phenotypes[i] for i in np.argsort(-enriched)[:2] if enriched[i] > 1.2] or [phenotypes[share.argmax()]]
         name = " + ".join(top) + " niche"
         names[number] = name if name not in names.values() else f"{name} {number}"
-    return pd.Categorical([names[number] for number in found], sorted(names.values()))
+    return pd.Categorical([names[number] for number in clusters], sorted(names.values()))
 
 
 def survival(adata: AnnData, random_state: int) -> tuple[AnnData, pd.DataFrame]:
@@ -331,10 +331,10 @@ def true_rows(sdata: SpatialData, adata: AnnData) -> pd.DataFrame:
     """For each cell of the table, the row of the true cell that most of its pixels belong to; NaN where none does."""
     parts = []
     for sample in sdata[SAMPLES].obs_names:
-        found = np.asarray(sdata.labels[cells_name(sample)].data).ravel()
+        true_ids = np.asarray(sdata.labels[cells_name(sample)].data).ravel()
         true = np.asarray(sdata.labels[TRUE_CELLS_PREFIX + sample].data).ravel()
-        inside = (found > 0) & (true > 0)
-        pairs = pd.DataFrame({"found": found[inside], "true": true[inside]}).value_counts().reset_index()
+        inside = (true_ids > 0) & (true > 0)
+        pairs = pd.DataFrame({"found": true_ids[inside], "true": true[inside]}).value_counts().reset_index()
         pairs = pairs.drop_duplicates("found")  # sorted by count: the first is the largest overlap
         parts.append(pairs.assign(name=[cell_name(sample, label) for label in pairs["found"]], sample=sample))
     best = pd.concat(parts).set_index("name").reindex(adata.obs_names)
@@ -350,27 +350,27 @@ def compare_with_truth(sdata: SpatialData, adata: AnnData, hazards: pd.DataFrame
     known = truth["type"].notna().to_numpy()
     adata.obs["true_type"], adata.obs["true_niche"] = truth["type"], truth["niche"]
 
-    def agreement(found: str, true: str) -> float:
-        return adjusted_rand_score(adata.obs.loc[known, true].astype(str), adata.obs.loc[known, found].astype(str))
+    def agreement(predicted: str, true: str) -> float:
+        return adjusted_rand_score(adata.obs.loc[known, true].astype(str), adata.obs.loc[known, predicted].astype(str))
 
     named = truth["type"].astype(str).where(truth["type"].isin(list(SIGNATURES)), OTHER)
     right = (named.to_numpy() == adata.obs["phenotype"].astype(str).to_numpy())[known].mean()
     effect = sdata.attrs[ATTRS_TRUTH]["effect"]
     planted = float(np.exp(effect["log_hazard_ratio_per_sd"]))
-    there = (truth["niche"] == effect["effect_of"]).to_numpy()
+    in_niche = (truth["niche"] == effect["effect_of"]).to_numpy()
     # overlap over union: the niche found that comes nearest to the one that drives the hazard
-    overlap = {name: (there & mask).sum() / (there | mask).sum() for name, mask in _masks(adata.obs["niche"])}
+    overlap = {name: (in_niche & mask).sum() / (in_niche | mask).sum() for name, mask in _masks(adata.obs["niche"])}
     nearest = max(overlap, key=overlap.get)
-    found = hazards.loc[nearest]
-    covered = "contains" if found["ci_low"] <= planted <= found["ci_high"] else "does not contain"
+    hazard = hazards.loc[nearest]
+    covered = "contains" if hazard["ci_low"] <= planted <= hazard["ci_high"] else "does not contain"
     return [
         f"phenotypes: adjusted Rand index {agreement('phenotype', 'true_type'):.2f}; {right:.0%} of cells have their "
         f"planted type (types without a marker in the panel count as {OTHER!r})",
         f"niches: adjusted Rand index {agreement('niche', 'true_niche'):.2f}",
         f"planted effect: hazard ratio {planted:.2f} per standard deviation of the fraction in {effect['effect_of']!r}",
-        f"nearest to it is {nearest!r} (overlap over union {overlap[nearest]:.2f}): {found['hazard_ratio']:.2f} "
-        f"({found['ci_low']:.2f} to {found['ci_high']:.2f}), which {covered} the planted value; "
-        f"{_corrected(hazards, found)}",
+        f"nearest to it is {nearest!r} (overlap over union {overlap[nearest]:.2f}): {hazard['hazard_ratio']:.2f} "
+        f"({hazard['ci_low']:.2f} to {hazard['ci_high']:.2f}), which {covered} the planted value; "
+        f"{_corrected(hazards, hazard)}",
         "fractions add up to 1, so where one niche raises the hazard, another seems to lower it",
         f"({(~known).sum()} segmented cells lie on no true cell and are left out)",
     ]

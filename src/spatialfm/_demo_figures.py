@@ -179,10 +179,10 @@ def hazard_ratios(patients: AnnData, hazards: pd.DataFrame) -> Figure:
     axes[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[0].minorticks_off()
     axes[0].set_yticks(rows, hazards.index)
-    for row, (_, found) in zip(rows, hazards.iterrows(), strict=True):
-        text = "{hazard_ratio:.2f} ({ci_low:.2f} to {ci_high:.2f})".format(**found)
-        if np.isfinite(found["p_holm"]):
-            text += f", corrected p = {found['p_holm']:.2g}"
+    for row, (_, hazard) in zip(rows, hazards.iterrows(), strict=True):
+        text = "{hazard_ratio:.2f} ({ci_low:.2f} to {ci_high:.2f})".format(**hazard)
+        if np.isfinite(hazard["p_holm"]):
+            text += f", corrected p = {hazard['p_holm']:.2g}"
         axes[0].text(1.03, row, text, transform=axes[0].get_yaxis_transform(), va="center", fontsize="small")
     axes[0].spines[["left", "top", "right"]].set_visible(False)
     axes[0].set_xlabel("Hazard ratio per SD (95 % interval)")

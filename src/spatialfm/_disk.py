@@ -173,10 +173,10 @@ class Hold:
         OSError
             If it cannot be written.
         """
-        mine = Holder(
+        own_mark = Holder(
             platform.node(), os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"), _started(os.getpid()), str(self.path)
         )
-        write_bytes(self.path, json.dumps(asdict(mine)).encode())
+        write_bytes(self.path, json.dumps(asdict(own_mark)).encode())
 
     def release(self) -> None:
         """Say it no longer."""
@@ -190,25 +190,25 @@ class Hold:
 
 def holders(folder: Path) -> list[Holder]:
     """Processes that use a folder, as far as anybody knows; what the dead have left is cleared."""
-    folder, found = Path(folder), []
+    folder, living = Path(folder), []
     with suppress(OSError):
         for name in sorted(os.listdir(folder.parent)):
-            said = _HOLDER.fullmatch(name)
-            if said and said["folder"] == folder.name:
+            match = _HOLDER.fullmatch(name)
+            if match and match["folder"] == folder.name:
                 holder = _living(folder.with_name(name))
                 if holder is None:
                     _delete(folder.with_name(name))
                 else:
-                    found.append(holder)
-    return found
+                    living.append(holder)
+    return living
 
 
 def _living(path: Path) -> Holder | None:
     """Who says so, unless known to be dead."""
     # it was put there whole: one that cannot be understood is damaged, and nobody's
     try:
-        said = json.loads(path.read_bytes())
-        holder = Holder(str(said["host"]), int(said["pid"]), str(said["since"]), str(said["started"]), str(path))
+        mark = json.loads(path.read_bytes())
+        holder = Holder(str(mark["host"]), int(mark["pid"]), str(mark["since"]), str(mark["started"]), str(path))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return None if holder.is_dead else holder

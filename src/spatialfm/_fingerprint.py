@@ -26,16 +26,16 @@ MISSING = np.uint64(0x9E3779B97F4A7C15)
 def fingerprint(adata: AnnData, columns: Iterable[str | None] = (), *, x: bool = False) -> str:
     """JSON text of the number of rows, and hashes of their names, of columns of ``obs`` and, with `x`, of ``X``."""
     names = _hashes(pd.Series(adata.obs_names.astype(str)))
-    found = {"n": adata.n_obs, "rows": _sum(names)}
-    found["obs"] = {key: _sum(names, _hashes(adata.obs[key])) for key in dict.fromkeys(columns) if key in adata.obs}
+    digest = {"n": adata.n_obs, "rows": _sum(names)}
+    digest["obs"] = {key: _sum(names, _hashes(adata.obs[key])) for key in dict.fromkeys(columns) if key in adata.obs}
     if x and adata.X is not None:
         values = np.asarray(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X)
         part = np.zeros(adata.n_obs, np.uint64)
         order = np.argsort(adata.var_names.astype(str).to_numpy(str), kind="stable")
         for column in values.T[order]:
             part = _mixed(part, _hashes(pd.Series(column)))
-        found["X"] = _sum(names, part)
-    return json.dumps(found)
+        digest["X"] = _sum(names, part)
+    return json.dumps(digest)
 
 
 def changes(adata: AnnData, made_of: str) -> list[str]:
@@ -45,8 +45,8 @@ def changes(adata: AnnData, made_of: str) -> list[str]:
     if (then["n"], then["rows"]) != (now["n"], now["rows"]):
         counts = f"{then['n']} then, {now['n']} now" if then["n"] != now["n"] else "of other names"
         return [f"the rows ({counts})"]
-    found = [f"obs[{key!r}]" for key, value in then["obs"].items() if now["obs"].get(key) != value]
-    return found + (["X"] if then.get("X") != now.get("X") else [])
+    changed = [f"obs[{key!r}]" for key, value in then["obs"].items() if now["obs"].get(key) != value]
+    return changed + (["X"] if then.get("X") != now.get("X") else [])
 
 
 def check_unchanged(adata: AnnData, record: Mapping[str, object], key: str, function: str) -> None:
@@ -59,15 +59,15 @@ def check_unchanged(adata: AnnData, record: Mapping[str, object], key: str, func
     """
     made_of = _made_of(record)
     try:
-        found = changes(adata, made_of) if made_of else []
+        changed = changes(adata, made_of) if made_of else []
     except (KeyError, TypeError, ValueError) as error:  # it was edited
         raise TableError(
             f"uns[{key!r}]['params'][{DATA!r}] is not as it was written: it says what the result was made of, and the "
             f"figure cannot tell whether that holds. Run sfm.tl.{function} again."
         ) from error
-    if found:
+    if changed:
         raise TableError(
-            f"uns[{key!r}] was made of other data: {listed(found, quoted=False)} changed since, so that the figure "
+            f"uns[{key!r}] was made of other data: {listed(changed, quoted=False)} changed since, so that the figure "
             f"would show what no longer holds. Run sfm.tl.{function} again, or draw from the table that it was made of."
         )
 
@@ -101,12 +101,12 @@ def _hashes(column: pd.Series) -> np.ndarray:
     missing = column.isna().to_numpy()
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0  # -0 is 0
-        found = pd.util.hash_array(np.where(missing, 0.0, numbers))
+        hashes = pd.util.hash_array(np.where(missing, 0.0, numbers))
     else:
         codes, levels = pd.factorize(column)
         texts = np.array([*(str(level) for level in levels), ""], dtype=object)
-        found = pd.util.hash_array(texts)[codes]
-    return np.where(missing, MISSING, found).astype(np.uint64)
+        hashes = pd.util.hash_array(texts)[codes]
+    return np.where(missing, MISSING, hashes).astype(np.uint64)
 
 
 def _mixed(one: np.ndarray, two: np.ndarray) -> np.ndarray:

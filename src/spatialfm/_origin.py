@@ -43,11 +43,12 @@ class Origin:
 
     def __str__(self) -> str:
         by = f"sfm.tl.{self.function}"
-        of = f" from {self.of}" if self.of else ""
+        source = f" from {self.of}" if self.of else ""
         outcome = f"the outcome ({listed(self.outcome, quoted=False)})"
         return {
-            "selected": f"made by {by}{of} with {outcome} of the same patients",
-            "held out": f"predicted by {by} in cross-validation{of}: {outcome} of the same patients made the models",
+            "selected": f"made by {by}{source} with {outcome} of the same patients",
+            "held "
+            "out": f"predicted by {by} in cross-validation{source}: {outcome} of the same patients made the models",
             "order": f"named in order of risk by {by} after {outcome} of the same patients",
             "elsewhere": f"made by {by} with {outcome} of other patients",
             "composition": f"made by {by} from {self.of or 'the composition'}",
@@ -135,24 +136,28 @@ def remember(
     aliases = None if patients is None else name_hashes(patients)
     origin = replace(origin, column=origin.column or place.split(":", 1)[1])
     finer = None if finer is None else np.asarray(finer, float)
-    found = Reference(origin, name_hashes(values.index), aliases, numbers, groups, texts, exempt, "", finer)
-    _keep(found)
+    reference = Reference(origin, name_hashes(values.index), aliases, numbers, groups, texts, exempt, "", finer)
+    _keep(reference)
     if table is not None:
-        write_origin(table, replace(found, place=place))
+        write_origin(table, replace(reference, place=place))
 
 
-def _keep(found: Reference) -> None:
+def _keep(reference: Reference) -> None:
     for other in _memory:
-        if other.origin == found.origin and _same(other.rows, found.rows) and _same(other.values, found.values):
+        if (
+            other.origin == reference.origin
+            and _same(other.rows, reference.rows)
+            and _same(other.values, reference.values)
+        ):
             return
-    _memory.append(found)
+    _memory.append(reference)
     while len(_memory) > MOST_KEPT or (len(_memory) > 1 and sum(one.nbytes for one in _memory) > MOST_BYTES):
         _memory.pop(0)
 
 
-def keep(found: Iterable[Reference]) -> None:
+def keep(reference: Iterable[Reference]) -> None:
     """Take references into the session's memory, as of a column that was calculated from others."""
-    for one in found:
+    for one in reference:
         _keep(one)
 
 
@@ -160,19 +165,19 @@ def _same(one: np.ndarray, two: np.ndarray) -> bool:
     return one.shape == two.shape and bool(np.array_equal(one, two, equal_nan=one.dtype.kind == "f"))
 
 
-def write_origin(table: AnnData, found: Reference) -> None:
+def write_origin(table: AnnData, reference: Reference) -> None:
     """Put a reference into ``uns``; earlier ones of the same place and function go."""
     notes = dict(table.uns.get(UNS, {}))
-    kept = [one for one in read_origins(table) if one.key != found.key]
-    notes[ORIGINS] = {str(i): _stored(one) for i, one in enumerate([*kept, found])}
+    kept = [one for one in read_origins(table) if one.key != reference.key]
+    notes[ORIGINS] = {str(i): _stored(one) for i, one in enumerate([*kept, reference])}
     table.uns[UNS] = notes
 
 
 def read_origins(table: AnnData) -> list[Reference]:
     """References that a table brings along; of large columns those that are as they were."""
     stored = table.uns.get(UNS, {}).get(ORIGINS, {})
-    found = [_read(table, stored[i]) for i in sorted(stored, key=lambda i: int(i))] if stored else []
-    return [one for one in found if one is not None]
+    references = [_read(table, stored[i]) for i in sorted(stored, key=lambda i: int(i))] if stored else []
+    return [one for one in references if one is not None]
 
 
 def carry_origins(source: AnnData, target: AnnData) -> None:
@@ -219,16 +224,22 @@ def patient_names(table: AnnData) -> pd.Series | None:
     return None if names is None or names.duplicated().any() else names
 
 
-def _stored(one: Reference) -> dict[str, object]:
-    record = asdict(one.origin) | {"place": one.place, "groups": one.groups, "texts": list(one.texts)}
-    found: dict[str, object] = {"origin": json.dumps(record)}
-    if len(one.values) > MOST_ROWS:
-        return found | {"digest": _digest(one.rows, one.values)}
-    found |= {"rows": one.rows.view(np.int64), "values": one.values}
-    if one.aliases is not None:
-        found["aliases"] = one.aliases.view(np.int64)
-    found |= {name: np.asarray(part, float) for name in ("exempt", "finer") if (part := getattr(one, name)) is not None}
-    return found
+def _stored(reference: Reference) -> dict[str, object]:
+    record = asdict(reference.origin) | {
+        "place": reference.place,
+        "groups": reference.groups,
+        "texts": list(reference.texts),
+    }
+    stored: dict[str, object] = {"origin": json.dumps(record)}
+    if len(reference.values) > MOST_ROWS:
+        return stored | {"digest": _digest(reference.rows, reference.values)}
+    stored |= {"rows": reference.rows.view(np.int64), "values": reference.values}
+    if reference.aliases is not None:
+        stored["aliases"] = reference.aliases.view(np.int64)
+    stored |= {
+        name: np.asarray(part, float) for name in ("exempt", "finer") if (part := getattr(reference, name)) is not None
+    }
+    return stored
 
 
 def _read(table: AnnData, stored: Mapping[str, object]) -> Reference | None:
@@ -260,8 +271,8 @@ def column_at(table: AnnData, place: str) -> pd.Series | None:
     if where == "obs":
         return table.obs.get(name)
     if where == "X":
-        there = name in table.var_names
-        return pd.Series(np.asarray(table.obs_vector(name), float), index=table.obs_names) if there else None
+        in_var = name in table.var_names
+        return pd.Series(np.asarray(table.obs_vector(name), float), index=table.obs_names) if in_var else None
     frame = table.obsm.get(where.removeprefix("obsm/"))
     return frame[name] if isinstance(frame, pd.DataFrame) and name in frame else None
 

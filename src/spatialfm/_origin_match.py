@@ -45,13 +45,13 @@ class Rows:
 
     names: list[tuple[np.ndarray, np.ndarray]]
     splits: Sequence[np.ndarray] = ()  # (n,) codes each, -1 where missing
-    found: dict[int, tuple[Reference, list[Shared]]] = field(default_factory=dict, repr=False)  # looked up before
+    shared_of: dict[int, tuple[Reference, list[Shared]]] = field(default_factory=dict, repr=False)  # looked up before
 
     def shared(self, one: Reference) -> list[Shared]:
         """Rows that a reference has as well, by each of their names: mine, theirs, and the turn of each."""
-        if id(one) not in self.found:
-            self.found[id(one)] = one, _shared(self.names, one)
-        return self.found[id(one)][1]
+        if id(one) not in self.shared_of:
+            self.shared_of[id(one)] = one, _shared(self.names, one)
+        return self.shared_of[id(one)][1]
 
 
 def rows_of(index: pd.Index, ids: Sequence[np.ndarray]) -> Rows:
@@ -94,7 +94,7 @@ def recognise(
     rows = ids if isinstance(ids, Rows) else rows_of(values.index, ids)
     near = {(one.values.tobytes(), one.rows.tobytes()) for one in references if _is_near(rows, one)}
     chance = np.log(max(len(near), 1))
-    found: dict[Origin, Known] = {}
+    recognised: dict[Origin, Known] = {}
     for one in references:
         same_place = bool(one.place) and one.place == place
         by_labels = one.origin.how in TOLD_BY_LABELS and not same_place
@@ -103,11 +103,11 @@ def recognise(
         n, sure = _known_rows(numbers, labels, texts, rows, one, chance, same_place, by_labels)
         if not n and same_place and one.groups and one.texts and _renamed(rows, one, texts):
             n, sure = len(numbers), True
-        earlier = found.get(one.origin)
+        earlier = recognised.get(one.origin)
         if n and (earlier is None or (sure, n) > (earlier.sure, earlier.n)):
-            found[one.origin] = Known(one.origin, n, sure)
-    certain = [one for one in found.values() if one.sure]
-    return certain or list(found.values())
+            recognised[one.origin] = Known(one.origin, n, sure)
+    certain = [one for one in recognised.values() if one.sure]
+    return certain or list(recognised.values())
 
 
 def _is_near(rows: Rows, one: Reference) -> bool:
@@ -116,14 +116,14 @@ def _is_near(rows: Rows, one: Reference) -> bool:
 
 
 def _shared(names: Sequence[tuple[np.ndarray, np.ndarray]], one: Reference) -> list[Shared]:
-    found = []
+    shared = []
     for theirs, order in one.looked_up:
-        for mine, turn in names:
-            at = np.minimum(np.searchsorted(theirs, mine), len(theirs) - 1)
-            there = np.flatnonzero(theirs[at] == mine)
-            if len(there) >= 2:
-                found.append((there, order[at[there]], turn[there]))
-    return found
+        for own_hashes, turn in names:
+            at = np.minimum(np.searchsorted(theirs, own_hashes), len(theirs) - 1)
+            positions = np.flatnonzero(theirs[at] == own_hashes)
+            if len(positions) >= 2:
+                shared.append((positions, order[at[positions]], turn[positions]))
+    return shared
 
 
 def _known_rows(
@@ -138,17 +138,17 @@ def _known_rows(
 ) -> tuple[int, bool]:
     """Rows on which the column follows from the remembered one, 0 where it does not; and whether that is sure."""
     may = 0
-    for there, at, turn in rows.shared(one):
-        remembered, mine, sure = one.values[at], numbers[there], 0
+    for positions, at, turn in rows.shared(one):
+        remembered, current, sure = one.values[at], numbers[positions], 0
         if not one.groups and not by_labels:
-            equal = np.isclose(mine, remembered, rtol=1e-6, atol=0)
-            if len(np.unique(mine[equal])) >= SAME_NUMBERS and len(np.unique(remembered[equal])) > FEW // 4:
+            equal = np.isclose(current, remembered, rtol=1e-6, atol=0)
+            if len(np.unique(current[equal])) >= SAME_NUMBERS and len(np.unique(remembered[equal])) > FEW // 4:
                 return int(equal.sum()), True
         for number in range(min(int(turn.max()), 2) + 1):
             part = turn == number
-            same = one.groups and bool((label_hashes(remembered[part], one.texts) == labels[there[part]]).all())
-            named = _by_name(remembered[part], mine[part], one.texts, texts) if one.groups and not same else NEVER
-            sides = _Sides(one, at[part], mine[part], same, [split[there[part]] for split in rows.splits])
+            same = one.groups and bool((label_hashes(remembered[part], one.texts) == labels[positions[part]]).all())
+            named = _by_name(remembered[part], current[part], one.texts, texts) if one.groups and not same else NEVER
+            sides = _Sides(one, at[part], current[part], same, [split[positions[part]] for split in rows.splits])
             if by_labels and not same:
                 evidence, may_only = named, False
             elif same_place and sides.as_it_is():
@@ -196,24 +196,28 @@ class _Sides:
         if len(made) < 2:
             return NEVER, False
         follow = _follow(one.groups, self.same_names)
-        found = follow(made, values)
-        if len(made) <= MOST_SPLIT and found < BY_CHANCE * 2:
+        evidence = follow(made, values)
+        if len(made) <= MOST_SPLIT and evidence < BY_CHANCE * 2:
             # many columns that may split are many ways
             within = [_within(follow, made, values, split[both]) for split in self.splits]
-            found = max([found, *(part - np.log(len(within)) for part in within)])
+            evidence = max([evidence, *(part - np.log(len(within)) for part in within)])
         split = of_groups(values, made) if one.groups and len(np.unique(values)) <= len(values) / 2 else NEVER
-        if one.groups and len(made) <= MOST_SPLIT and max(found, split) == NEVER:
+        if one.groups and len(made) <= MOST_SPLIT and max(evidence, split) == NEVER:
             return _but_for_some(made, values), True
-        if one.exempt is not None and max(found, split) > NEVER and self._as_close(both, values, max(found, split)):
+        if (
+            one.exempt is not None
+            and max(evidence, split) > NEVER
+            and self._as_close(both, values, max(evidence, split))
+        ):
             return NEVER, False
-        if split <= found or one.finer is None:
-            return max(found, split), False
+        if split <= evidence or one.finer is None:
+            return max(evidence, split), False
         return self._finer(both, values, split)
 
-    def _as_close(self, both: np.ndarray, values: np.ndarray, found: float) -> bool:
+    def _as_close(self, both: np.ndarray, values: np.ndarray, evidence: float) -> bool:
         """Whether what a model was made of explains the values as well as what it made."""
         columns = [column for column in self.one.exempt[self.at][both].T if np.isfinite(column).all()]
-        return any(_monotone(column, values) or of_numbers(column, values, FEW // 2) >= found for column in columns)
+        return any(_monotone(column, values) or of_numbers(column, values, FEW // 2) >= evidence for column in columns)
 
     def _finer(self, both: np.ndarray, values: np.ndarray, split: float) -> tuple[float, bool]:
         """Of groups that are finer than those that an outcome made: not so where they are what these were made of."""
@@ -277,8 +281,8 @@ def _but_for_some(made: np.ndarray, values: np.ndarray) -> float:
 
 def _renamed(rows: Rows, one: Reference, texts: Sequence[str]) -> bool:
     """Whether a table's own groups are still there, though its rows are called otherwise, and others in number."""
-    there = any(np.isin(mine, theirs).any() for mine, _ in rows.names for theirs, _ in one.looked_up)
-    return not there and 0 < len(texts) and set(texts) <= set(one.texts)
+    named_alike = any(np.isin(mine, theirs).any() for mine, _ in rows.names for theirs, _ in one.looked_up)
+    return not named_alike and 0 < len(texts) and set(texts) <= set(one.texts)
 
 
 def _turn(names: np.ndarray) -> np.ndarray:
@@ -312,5 +316,5 @@ def _same_numbers(values: np.ndarray, made: np.ndarray) -> int:
     if len(np.unique(finite)) < 8:
         return 0
     rounded = [np.array([float(f"{value:.6g}") for value in part[~np.isnan(part)]]) for part in (finite, made)]
-    here = np.isin(rounded[0], rounded[1])
-    return int(here.sum()) if here.mean() >= 0.9 and len(np.unique(rounded[1])) > FEW else 0
+    common = np.isin(rounded[0], rounded[1])
+    return int(common.sum()) if common.mean() >= 0.9 and len(np.unique(rounded[1])) > FEW else 0

@@ -19,18 +19,18 @@ MOST_MADE, MOST_PLANE, MOST_SPLITS = 30, 8, 40  # remembered columns that are tr
 
 def splits_of(frame: pd.DataFrame, rows: Rows, references: Sequence[Reference]) -> list[np.ndarray]:
     """Codes ``(n,)`` of columns of few levels, and of remembered groups: by these others may have been split."""
-    found = [pd.factorize(column)[0] for name in frame if 2 <= (column := frame[name]).nunique() <= MOST_LEVELS]
+    splits = [pd.factorize(column)[0] for name in frame if 2 <= (column := frame[name]).nunique() <= MOST_LEVELS]
     made = [pd.factorize(aligned(rows, one))[0] for one in references if one.groups]
-    return ([codes for codes in made if codes.max(initial=-1) >= 1] + found)[:MOST_SPLITS]
+    return ([codes for codes in made if codes.max(initial=-1) >= 1] + splits)[:MOST_SPLITS]
 
 
 def aligned(rows: Rows, one: Reference) -> np.ndarray:
     """Values ``(n,)`` of a reference on these rows, NaN where it has none."""
-    found = np.full(len(rows.names[0][0]), np.nan)
-    for there, at, turn in rows.shared(one):
-        fresh = (turn == 0) & np.isnan(found[there])
-        found[there[fresh]] = one.values[at[fresh]]
-    return found
+    remembered = np.full(len(rows.names[0][0]), np.nan)
+    for positions, at, turn in rows.shared(one):
+        fresh = (turn == 0) & np.isnan(remembered[positions])
+        remembered[positions[fresh]] = one.values[at[fresh]]
+    return remembered
 
 
 def calculated(columns: Mapping[str, pd.Series], rows: Rows, references: Sequence[Reference]) -> list[Reference]:
@@ -42,7 +42,7 @@ def calculated(columns: Mapping[str, pd.Series], rows: Rows, references: Sequenc
     made = _made(rows, references)
     if not made:
         return []
-    found: list[Reference] = []
+    references_used: list[Reference] = []
     together, others = np.column_stack([values for values, _ in made]), []
     for place, column in columns.items():
         if column.dtype.kind not in "iufb":
@@ -55,22 +55,22 @@ def calculated(columns: Mapping[str, pd.Series], rows: Rows, references: Sequenc
         if needed:
             as_now = {"rows": rows.names[0][0], "aliases": None, "values": numbers, "groups": False, "texts": ()}
             as_now |= {"exempt": before if before.shape[1] else None, "place": "", "finer": None, "calculated": True}
-            of = {made[i][1].origin: made[i][1] for i in needed}
-            found += [replace(one, **as_now) for one in of.values()]
+            sources = {made[i][1].origin: made[i][1] for i in needed}
+            references_used += [replace(one, **as_now) for one in sources.values()]
         else:
             others.append(numbers)
-    return found
+    return references_used
 
 
 def _made(rows: Rows, references: Sequence[Reference]) -> list[tuple[np.ndarray, Reference]]:
-    found: list[tuple[np.ndarray, Reference]] = []
+    columns: list[tuple[np.ndarray, Reference]] = []
     for one in reversed([one for one in references if not (one.groups or one.calculated) and one.origin.outcome]):
         values = aligned(rows, one)
         known = ~np.isnan(values)
-        same = any(np.array_equal(values, other, equal_nan=True) for other, _ in found)
+        same = any(np.array_equal(values, other, equal_nan=True) for other, _ in columns)
         if known.mean() >= 0.5 and np.ptp(values[known]) > 0 and not same:
-            found.append((values, one))
-    return found[:MOST_MADE]
+            columns.append((values, one))
+    return columns[:MOST_MADE]
 
 
 def _needed(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int]:
@@ -153,5 +153,5 @@ def _by_a_plane(columns: np.ndarray, upper: np.ndarray) -> bool:
 
     scaled = (columns - columns.mean(axis=0)) / np.maximum(columns.std(axis=0), 1e-300)
     design = np.column_stack([scaled, np.ones(len(upper))]) * np.where(upper, 1.0, -1.0)[:, None]
-    found = linprog(np.zeros(design.shape[1]), A_ub=-design, b_ub=-np.ones(len(upper)), bounds=(None, None))
-    return bool(found.status == 0)
+    solution = linprog(np.zeros(design.shape[1]), A_ub=-design, b_ub=-np.ones(len(upper)), bounds=(None, None))
+    return bool(solution.status == 0)

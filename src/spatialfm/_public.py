@@ -62,8 +62,8 @@ def taken(name: str, given: Mapping[str, object], rules: Mapping[str, Rule]) -> 
             values[argument] = rules[argument].take(scalar(value)) if argument in rules else value
         except Refused as refusal:
             kind = ArgumentTypeError if refusal.is_type else ArgumentError
-            said = f"{argument} must be {either(rules[argument].words())}. {refusal.hint}".strip()
-            raise kind(f"{name}({argument}={shown(value)}): {said}") from None
+            requirement = f"{argument} must be {either(rules[argument].words())}. {refusal.hint}".strip()
+            raise kind(f"{name}({argument}={shown(value)}): {requirement}") from None
     return values
 
 

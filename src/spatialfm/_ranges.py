@@ -165,10 +165,10 @@ def range_of(name: str, *, whole: bool, default: object = None) -> Range:
     >>> range_of("n_shuffles", whole=True, default=0).words(whole=True)
     'a whole number of at least 0'
     """
-    found = RANGES.get(name)
-    if found is None:
-        found = next((one for start, one in BEGINNINGS.items() if name.startswith(start) and whole), None)
-    if found is None:
+    allowed = RANGES.get(name)
+    if allowed is None:
+        allowed = next((one for start, one in BEGINNINGS.items() if name.startswith(start) and whole), None)
+    if allowed is None:
         return ANY_WHOLE if whole else NUMBER
-    found = found.with_default(default)
-    return replace(found, high=LARGEST) if whole and found.high == inf else found
+    allowed = allowed.with_default(default)
+    return replace(allowed, high=LARGEST) if whole and allowed.high == inf else allowed

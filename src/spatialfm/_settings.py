@@ -29,8 +29,8 @@ def parse_bytes(size: int | float | str, name: str = "") -> int:
     """
     match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]*)\s*", str(size), re.ASCII)
     if match is None or match[2].upper() not in _UNITS or len(match[1]) > LONGEST:
-        of = f"settings.{name}: cannot read" if name else "Cannot read"
-        raise ArgumentError(f"{of} {shown(size)} as a memory size. Write for example '512 MiB' or '2 GB'.")
+        refused = f"settings.{name}: cannot read" if name else "Cannot read"
+        raise ArgumentError(f"{refused} {shown(size)} as a memory size. Write for example '512 MiB' or '2 GB'.")
     return int(float(match[1]) * _UNITS[match[2].upper()])
 
 

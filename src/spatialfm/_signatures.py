@@ -142,18 +142,18 @@ def _defined(name: str, argument: Argument) -> Rule:
     """A class or an alias, where the module has it from."""
     module, names = argument.module, names_of(argument.module)
     first, _, rest = name.partition(".")
-    found = names.get(first)
+    definition = names.get(first)
     for _ in range(10):  # a name may be handed on through several modules of ours
-        if found is None:
+        if definition is None:
             return Rule()
-        if isinstance(found, str):  # a class that is defined here
-            return Instance(found, module)
-        if isinstance(found, ast.expr):
-            return read(found, Argument(argument.name, argument.default, module))
-        module, first = found
+        if isinstance(definition, str):  # a class that is defined here
+            return Instance(definition, module)
+        if isinstance(definition, ast.expr):
+            return read(definition, Argument(argument.name, argument.default, module))
+        module, first = definition
         if module.partition(".")[0] != OURS:
             return Instance(rest.rpartition(".")[2] or first, module) if rest or first else Rule()
-        found = names_of(module).get(first)
+        definition = names_of(module).get(first)
     return Rule()
 
 
@@ -166,23 +166,23 @@ def names_of(module: str) -> dict[str, str | ast.expr | tuple[str, str]]:
     except (AttributeError, ImportError, OSError, SyntaxError, TypeError, ValueError):
         return {}  # typed at a prompt, or shipped without its text: nothing is known, nothing refused
     package = module if Path(file).name == "__init__.py" else module.rpartition(".")[0]
-    found: dict[str, str | ast.expr | tuple[str, str]] = {}
+    definitions: dict[str, str | ast.expr | tuple[str, str]] = {}
     statements = list(tree.body)
     for one in statements:
         if isinstance(one, ast.If):  # TYPE_CHECKING
             statements += one.body
         elif isinstance(one, ast.ClassDef):
-            found[one.name] = one.name
+            definitions[one.name] = one.name
         elif isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name):
-            found[one.targets[0].id] = one.value
+            definitions[one.targets[0].id] = one.value
         elif isinstance(one, ast.Import):
-            found |= {(alias.asname or alias.name).partition(".")[0]: (alias.name, "") for alias in one.names}
+            definitions |= {(alias.asname or alias.name).partition(".")[0]: (alias.name, "") for alias in one.names}
         elif isinstance(one, ast.ImportFrom):
             source = (
                 importlib.util.resolve_name("." * one.level + (one.module or ""), package) if one.level else one.module
             )
-            found |= {alias.asname or alias.name: (source, alias.name) for alias in one.names}
-    return found
+            definitions |= {alias.asname or alias.name: (source, alias.name) for alias in one.names}
+    return definitions
 
 
 def _either(rules: list[Rule]) -> Rule:

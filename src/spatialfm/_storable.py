@@ -32,7 +32,7 @@ def storable_names(names: Iterable[object]) -> list[str]:
     >>> storable_names(["Mac/Mono", "Mac_Mono", "CD8 T", ""])
     ['Mac_Mono', 'Mac_Mono_2', 'CD8 T', '_']
     """
-    found: list[str] = []
+    stored: list[str] = []
     taken: set[str] = set()
     for name in names:
         text = str(name).replace("/", "_").replace("\0", "_")
@@ -42,8 +42,8 @@ def storable_names(names: Iterable[object]) -> list[str]:
             number += 1
             other = f"{text}_{number}"
         taken.add(other.casefold())
-        found.append(other)
-    return found
+        stored.append(other)
+    return stored
 
 
 def default_key(name: str) -> str:
@@ -163,8 +163,8 @@ def named_table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFra
         record = record if isinstance(record, Mapping) else {}
         table, names, where = record.get(name), record.get(f"{name}{COLUMNS}"), f"uns[{key!r}][{name!r}]"
     if not isinstance(table, pd.DataFrame):
-        there = adata.obsm if name is None else record
-        tables = [other for other, value in there.items() if isinstance(value, pd.DataFrame)]
+        holder = adata.obsm if name is None else record
+        tables = [other for other, value in holder.items() if isinstance(value, pd.DataFrame)]
         raise TableError(f"No table in {where}; there are {listed(tables)}.")
     if not isinstance(names, list | tuple | np.ndarray) or np.shape(names) != (table.shape[1],):
         return table
@@ -172,14 +172,14 @@ def named_table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFra
 
 
 def _mapping(values: Mapping[object, object]) -> dict[str, object]:
-    found: dict[str, object] = {}
+    mapping: dict[str, object] = {}
     for name, value in zip(storable_names(values), values.values(), strict=True):
-        found[name] = storable(value)
+        mapping[name] = storable(value)
         if isinstance(value, pd.DataFrame):
             names = [str(column) for column in value.columns]
-            if names != list(found[name].columns):
-                found[f"{name}{COLUMNS}"] = np.array(names, dtype=object)
-    return found
+            if names != list(mapping[name].columns):
+                mapping[f"{name}{COLUMNS}"] = np.array(names, dtype=object)
+    return mapping
 
 
 def _sequence(values: object) -> object:

@@ -143,17 +143,17 @@ def basis(adata: AnnData, key: str) -> dict[str, np.ndarray]:
     kept = adata.uns[UNS][name]
     if not isinstance(kept, Mapping) or not {"mean", "components"} <= set(kept):
         raise ElementError(f"The basis of {key!r} lacks its mean or components. Embed again.")
-    found = {part: np.asarray(values) for part, values in kept.items()}
-    there = found["components"].shape
-    if len(there) != 2:
+    arrays = {part: np.asarray(values) for part, values in kept.items()}
+    shape = arrays["components"].shape
+    if len(shape) != 2:
         raise ElementError(f"The components of the basis of {key!r} are no table of numbers. Embed again.")
-    wanted = tuple(notes.get(field) or size for field, size in zip(("n_components", "n_columns"), there, strict=True))
-    if there != wanted:
+    wanted = tuple(notes.get(field) or size for field, size in zip(("n_components", "n_columns"), shape, strict=True))
+    if shape != wanted:
         raise ModelError(
-            f"The basis of {key!r} has {there[0]} components of {there[1]} columns, its record tells of {wanted[0]} of "
+            f"The basis of {key!r} has {shape[0]} components of {shape[1]} columns, its record tells of {wanted[0]} of "
             f"{wanted[1]}: it is that of another embedding. Embed again."
         )
-    return found
+    return arrays
 
 
 @public

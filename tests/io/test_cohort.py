@@ -304,7 +304,7 @@ def test_a_patient_that_reads_like_a_missing_value_is_asked_about(cohort):
     frame, folder = cohort
     frame["patient"] = ["07", "NA", "NA"]
     frame.to_csv(folder / "cohort.csv", index=False)
-    with pytest.raises(InputFileError, match=r"'patient'.*says 'NA' in 2 rows, from row 1 on"):
+    with pytest.raises(InputFileError, match=r"'patient'.*reads 'NA' in 2 rows, from row 1 on"):
         sfm.io.read_cohort(folder / "cohort.csv")
     sdata = sfm.io.read_cohort(frame, base_path=folder, cell_table=False)  # a frame is taken as it is
     assert list(sdata["samples"].obs["patient"]) == ["07", "NA", "NA"]

@@ -106,7 +106,7 @@ def test_json_and_xml_are_no_list_of_names(tmp_path, text):
     image, names = tmp_path / "a.tif", tmp_path / "names.txt"
     tifffile.imwrite(image, np.zeros((3, 16, 16), np.uint16), photometric="minisblack")
     names.write_text(text)
-    with pytest.raises(PanelError, match="no list of channel names"):
+    with pytest.raises(PanelError, match="not a list of channel names"):
         sfm.io.read_tiff(image, mpp=0.5, channel_names=names)
 
 

@@ -98,7 +98,7 @@ def test_a_mask_that_is_named_is_kept(folder, cells):
 
 def test_a_folder_of_masks_holds_no_marker(tmp_path, cells):
     tifffile.imwrite(tmp_path / "a_mask.tif", cells)
-    with pytest.raises(InputFileError, match=r"holds no marker, only 1 file that may be masks: a_mask.tif"):
+    with pytest.raises(InputFileError, match=r"contains no marker, only 1 file that may be masks: a_mask.tif"):
         sfm.io.read_tiff(tmp_path, mpp=1.0)
 
 

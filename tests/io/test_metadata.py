@@ -142,7 +142,7 @@ def test_resolution_of_a_screen_or_printer_in_imagej_is_no_pixel_size(tmp_path, 
     options = {"imagej": True, "metadata": {"axes": "CYX", "unit": unit}, "resolution": (per_unit, per_unit)}
     path = write(tmp_path, **options)
     assert size_of(path) is None
-    with pytest.warns(SpatialfmWarning, match=r"dots per inch, which cannot be meant.*Pass mpp=") as caught:
+    with pytest.warns(SpatialfmWarning, match=r"dots per inch, which is not plausible.*Pass mpp=") as caught:
         sdata = sfm.io.read_tiff(path, channel_names=["a", "b"])
     assert len(caught) == 1
     assert sdata.attrs["spatialfm"]["samples"]["a"]["mpp"] == 1
@@ -164,7 +164,7 @@ def test_units_that_are_no_length_are_told(tmp_path):
     path = tmp_path / "a.ome.tif"
     metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "pixel", "PhysicalSizeY": 0.5}
     tifffile.imwrite(path, np.zeros((2, 32, 48), np.uint8), metadata=metadata | {"PhysicalSizeYUnit": "pixel"})
-    with pytest.warns(SpatialfmWarning, match=r"its OME-XML says '0\.5 pixel'.*1 µm per pixel is assumed"):
+    with pytest.warns(SpatialfmWarning, match=r"its OME-XML states '0\.5 pixel'.*1 µm per pixel is assumed"):
         sfm.io.read_tiff(path, channel_names=["a", "b"])
 
 

@@ -27,7 +27,7 @@ from spatialfm.io._names import is_sample_name, natural_key, resolve_channel_nam
 )
 def test_sample_name(text, expected):
     if expected is None:
-        with pytest.raises(InputFileError, match="No sample name can be made of"):
+        with pytest.raises(InputFileError, match="No sample name can be made from"):
             sfm.io.sample_name(text)
         assert not is_sample_name(str(text))
         return

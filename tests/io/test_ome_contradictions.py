@@ -117,7 +117,7 @@ SAID = {
     "Type of a float": ([('Type="uint16"', 'Type="double"')], None, "Type='double', but the pages hold uint16"),
     "sizes": ([('SizeX="40"', 'SizeX="80"')], None, "SizeY x SizeX is 32 x 80, but the pages are 32 x 40"),
     "PlaneCount": ([], '<TiffData IFD="0" PlaneCount="9"/>', "PlaneCount=9 from plane 0, but its sizes make 3 planes"),
-    "FirstC": ([], "".join(BLOCK.format(i, i) for i in range(4)), "TiffData FirstC=3 lies outside"),
+    "FirstC": ([], "".join(BLOCK.format(i, i) for i in range(4)), "TiffData FirstC=3 is outside"),
     "more pages": ([('SizeC="3"', 'SizeC="2"')], None, "1 of 3 pages"),
     "channels": (
         [('<Channel ID="Channel:0:2" SamplesPerPixel="1" Name="CD8"><LightPath/></Channel>', "")],

@@ -133,7 +133,7 @@ def test_metadata_of_a_set_that_are_not_there_or_passed_as_the_image(tmp_path):
     images = [image_xml("core1", ["a", "b"], 0.5, (40, 50), tiff_data(0, 2, file="core1.ome.tif"))]
     only = HEAD.format(uuid=' UUID="urn:uuid:1"') + '<BinaryOnly MetadataFile="study.companion.ome" UUID="urn:uuid:m"/>'
     write(tmp_path / "core1.ome.tif", pixels_of(1), only + "</OME>")
-    with pytest.raises(InputFileError, match=r"one file of a set.*'study\.companion\.ome'.*not beside it"):
+    with pytest.raises(InputFileError, match=r"one file of a set.*'study\.companion\.ome'.*not in its folder"):
         read(tmp_path / "core1.ome.tif")
     (tmp_path / "study.companion.ome").write_text(ome(*images, uuid="m"))
     with pytest.raises(InputFileError, match=r"no pixels.*'core1\.ome\.tif'"):

@@ -129,7 +129,7 @@ def test_a_guessed_encoding_is_said_once(image, tmp_path):
 def test_a_table_without_header_is_told_to_have_one(image, tmp_path):
     rows = "1,DAPI\n2,CD3\n3,β-catenin\n"
     (tmp_path / "p.csv").write_text(rows, encoding="utf-8")
-    with pytest.raises(PanelError, match="no header, add one, such as number, name"):
+    with pytest.raises(PanelError, match="not a header, add one, such as number, name"):
         names_of(image, tmp_path / "p.csv")
     (tmp_path / "p.csv").write_text("number, name\n" + rows, encoding="utf-8")
     assert names_of(image, tmp_path / "p.csv") == NAMES

@@ -150,7 +150,7 @@ def test_duplicate_channel_names(refused, tmp_path, pixels):
     sdata = sfm.io.read_tiff(path, channel_names={2: "DAPI_2", 4: "CD3_2"}, mpp=1)  # the mend works
     assert list(sdata.images["image_cycles"].coords["c"].values) == ["DAPI", "CD3", "DAPI_2", "CD8", "CD3_2"]
     refused(PanelError, ["renames 'DAPI'", "positions [0, 2]", "by position"], path, channel_names={"DAPI": "x"})
-    refused(PanelError, ["duplicates: 'a' at positions [0, 1]", "a name of its own"], path, channel_names=list("aabcd"))
+    refused(PanelError, ["duplicates: 'a' at positions [0, 1]", "a unique name"], path, channel_names=list("aabcd"))
     # what the user renamed already is kept in what is proposed
     refused(PanelError, ["channel_names={1: 'CD3e', 2: 'DAPI_2'}"], path, channel_names={1: "CD3e"})
     sfm.io.read_tiff(path, channel_names={1: "CD3e", 2: "DAPI_2"}, mpp=1)
@@ -160,14 +160,14 @@ def test_folders(refused, tmp_path, pixels):
     folder = tmp_path / "core"
     folder.mkdir()
     (folder / "notes.txt").write_text("")
-    refused(InputFileError, ["holds no TIFF", "core", "one TIFF a marker"], folder)
+    refused(InputFileError, ["contains no TIFF", "core", "one TIFF per marker"], folder)
     tifffile.imwrite(folder / "a.tif", pixels[0])
     tifffile.imwrite(folder / "b.tif", pixels[0, 1:])
     refused(InputFileError, ["size", "'b.tif' has (69, 90)", "'a.tif' has (70, 90)", "Keep only"], folder)
     tifffile.imwrite(folder / "b.tif", pixels[0].astype("u1"))
     refused(InputFileError, ["pixel type", "uint8", "uint16"], folder)
     tifffile.imwrite(folder / "b.tif", pixels)
-    refused(InputFileError, ["b.tif", "5 channels", "one TIFF a marker"], folder)
+    refused(InputFileError, ["b.tif", "5 channels", "one TIFF per marker"], folder)
     (folder / "b.tif").unlink()
     tifffile.imwrite(folder / "a.ome.tif", pixels[0])
     refused(PanelError, ["'a' at positions [0, 1]"], folder)
@@ -199,7 +199,7 @@ def test_several_images_in_one_file(refused, tmp_path, pixels):
         tif.write(pixels)
         tif.write(pixels[:, :60, :60])
     refused(InputFileError, ["2 images", "series=0", "series=1", "(5, 60, 60)"], path)
-    refused(InputFileError, ["no series 2", "series=1", "Mend series="], path, series=2)
+    refused(InputFileError, ["no series 2", "series=1", "Correct series="], path, series=2)
 
 
 def test_complex_pixels(refused, tmp_path, pixels):
@@ -228,7 +228,7 @@ def test_no_pixel_size_anywhere(tmp_path, pixels):
     assert sdata.attrs["spatialfm"]["samples"]["a"]["mpp"] == 1
     assert sdata.attrs["spatialfm"]["samples"]["a"]["mpp_source"] == "assumed"
     tifffile.imwrite(path, pixels, resolution=(72, 72), resolutionunit="INCH")
-    with pytest.warns(SpatialfmWarning, match="72 dots per inch, which cannot be meant"):
+    with pytest.warns(SpatialfmWarning, match="72 dots per inch, which is not plausible"):
         sdata = sfm.io.read_tiff(path, channel_names=NAMES)
     assert sdata.attrs["spatialfm"]["samples"]["a"]["mpp_source"] == "assumed"
 

@@ -241,7 +241,7 @@ def test_unlike_keys(cells, clinic):
 def test_absent_columns_and_dates(cells, clinic):
     refused(cells, clinic, "adata.obs has no column 'slide'; it has 'patient', 'number'", on="slide")
     refused(cells, clinic, "The clinical table has no column 'number'.*table_key=", on="number")
-    refused(cells, clinic, "has no column 'stage'.*Mend columns=", columns=["age", "stage"])
+    refused(cells, clinic, "has no column 'stage'.*Correct columns=", columns=["age", "stage"])
     refused(cells, clinic.assign(day=pd.Timestamp("2020-01-01")), "'day' of the clinical table holds dates.*days")
 
 

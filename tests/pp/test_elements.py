@@ -121,7 +121,7 @@ def test_refusals(cohort, arguments, match):
 
 
 def test_no_image_at_all():
-    with pytest.raises(ElementError, match=r"holds no image element.*read_tiff"):
+    with pytest.raises(ElementError, match=r"contains no image element.*read_tiff"):
         match_elements(sd.SpatialData())
 
 

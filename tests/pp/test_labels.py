@@ -139,7 +139,7 @@ REFUSED = {
     "resized": (resized, "fragments", None, "resized with interpolation"),
     "negative": (lambda: np.where(grid(3, 3) > 0, grid(3, 3), -1), "negative", 1, r"negative numbers \(-1\)"),
     "yes/no": (lambda: grid(1, 1) > 0, "binary", 1, "yes/no mask"),
-    "fractions": (lambda: grid(3, 3) * 0.5, "fractional", 320, "320 pixels that are no whole number"),
+    "fractions": (lambda: grid(3, 3) * 0.5, "fractional", 320, "320 pixels that are not whole numbers"),
     "one fraction": (
         lambda: np.where(np.arange(1296).reshape(36, 36) == 50, 0.25, grid(3, 3)).astype(np.float32),
         "fractional",

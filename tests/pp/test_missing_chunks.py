@@ -76,7 +76,7 @@ def test_chunks_of_an_image_with_cells_are_named(store):
     sdata = sd.read_zarr(store)
     (text,) = said_by(sfm.pp.cell_table, sdata)
     assert (
-        "1 of 12 chunks of image 'image_s' (channels 'CD3'), in rows 64 to 128 and columns 0 to 64, where 9 cells lie"
+        "1 of 12 chunks of image 'image_s' (channels 'CD3'), in rows 64 to 128 and columns 0 to 64, where 9 cells are"
     ) in text
     assert (sdata["table"].to_df()["CD3"] == 0).sum() == 9  # what is said is so
 
@@ -135,7 +135,7 @@ def test_embeddings_of_a_table_that_is_there(store):
     sfm.pp.cell_table(sdata)
     remove(store / "images/image_s/s0/c", "0/0/0")
     (text,) = said_by(sfm.tl.embed_cells, sdata, "classical")
-    assert "(channels 'DAPI'), in rows 0 to 64 and columns 0 to 64, where 9 cells lie" in text
+    assert "(channels 'DAPI'), in rows 0 to 64 and columns 0 to 64, where 9 cells are" in text
 
 
 @pytest.mark.parametrize("what", ["image", "labels", "store"])

@@ -127,9 +127,9 @@ def test_numbers_that_cannot_be_read_as_such_are_said(tmp_path, header, rows, sa
 @pytest.mark.parametrize(
     ("content", "parts"),
     [
-        (b"a,b,a\n1,2,3\n", "2 columns called 'a'"),
+        (b"a,b,a\n1,2,3\n", "2 columns named 'a'"),
         (b"a,b\n1,2\n1,2,3\n", "Row 2 .*has 3 cells, but the header has 2"),
-        (b"PK\x03\x04\0\0\0\0\x08\0", "no text file.*CSV UTF-8"),
+        (b"PK\x03\x04\0\0\0\0\x08\0", "not a text file.*CSV UTF-8"),
         (b"", "is empty"),
         (b"\n\n", "is empty"),
     ],

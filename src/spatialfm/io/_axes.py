@@ -127,11 +127,13 @@ def _stack_message(dims: Sequence[Dim], file: str, stacks: Stacks) -> str:
     n = math.prod(length for _, length in stacks)
     letters = _letters(stacks, words[0])
     shown = "_".join([*(f"{_PREFIXES[letter]}1" for letter in "TZ" if letter in letters), "<channel>"])
-    one = "Staining cycles are often stored as time points. " if any(letter == "T" for letter, _ in stacks) else ""
+    cycles_hint = (
+        "Staining cycles are often stored as time points. " if any(letter == "T" for letter, _ in stacks) else ""
+    )
     return (
         f"{file} is a stack of {sizes} ({n} planes of {dims[-2].length} x {dims[-1].length}), but an image here has "
-        f"channels, y and x. {one}Pass {keep} to keep all {n} planes as channels, named {shown} and so on; or, if its "
-        "planes show the same thing, save a projection and read that."
+        f"channels, y and x. {cycles_hint}Pass {keep} to keep all {n} planes as channels, named {shown} and so on; "
+        "or, if its planes show the same thing, save a projection and read that."
     )
 
 

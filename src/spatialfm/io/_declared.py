@@ -60,9 +60,9 @@ def check_declared(tif: TiffFile, n_pages: int, state: FileState) -> None:
                 _refuse(image.n_planes, "OME-XML", state)
     page = tif.pages.first
     text = page.description or ""
-    if found := re.search(r"^(?:images|slices|frames|channels)=(\d{7,})", text, re.MULTILINE):
-        if tif.is_imagej and int(found[1]) > state.size:
-            _refuse(int(found[1]), "ImageJ", state)
+    if stated := re.search(r"^(?:images|slices|frames|channels)=(\d{7,})", text, re.MULTILINE):
+        if tif.is_imagej and int(stated[1]) > state.size:
+            _refuse(int(stated[1]), "ImageJ", state)
     if text.startswith("{"):
         try:
             shape = json.loads(text).get("shape", [])

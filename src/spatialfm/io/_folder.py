@@ -49,8 +49,8 @@ def read_folder(
             f"Folder '{folder}' contains no TIFF file. Pass a folder with one TIFF per marker, or a file."
         )
     files, notes = _without_masks(folder, files, channel_names, mask)
-    found = [stem(file) for file in files]
-    names = resolve_channel_names(found, channel_names, len(files), f"folder '{folder}'", needs_all_names)
+    file_names = [stem(file) for file in files]
+    names = resolve_channel_names(file_names, channel_names, len(files), f"folder '{folder}'", needs_all_names)
     images = [_read_channel(file) for file in files]
     first = images[0]
     for file, image in zip(files, images, strict=True):
@@ -81,9 +81,9 @@ def read_folder(
         other_size=first.other_size,
         ignored_size=first.ignored_size,
         path=str(folder.resolve()),
-        found_names=tuple(found),
+        found_names=tuple(file_names),
         unread_size=first.unread_size,
-        notes=(*notes, *_of_files(images), *moved_names(found, channel_names), *_copies(names)),
+        notes=(*notes, *_of_files(images), *moved_names(file_names, channel_names), *_copies(names)),
         identity=frozenset().union(*(image.identity for image in images)),
     )
 
@@ -94,7 +94,7 @@ def _of_files(images: Sequence[LazyImage]) -> list[tuple[str, str]]:
     for image in images:
         for kind, text in image.notes:
             texts.setdefault(kind, []).append(f"{Path(image.path).name}: {text}")
-    return [(kind, listed(found, 5, quoted=False)) for kind, found in texts.items()]
+    return [(kind, listed(lines, 5, quoted=False)) for kind, lines in texts.items()]
 
 
 def _copies(names: list[str]) -> list[tuple[str, str]]:
@@ -136,26 +136,26 @@ def _without_masks(
     known = [file for file in files if mask is not None and file.resolve() == mask.resolve()]
     named = set(channel_names) if isinstance(channel_names, dict) else set()
     rest = [file for file in files if file not in known]
-    found, misnamed = [], []
+    masks, misnamed = [], []
     for file in rest:
         if stem(file) in named or not (sure := _MASK.search(_words(file))) and not _PERHAPS.fullmatch(_words(file)):
             continue
         looks = _looks_like_labels(file)
         if looks or (looks is None and sure):
-            found.append(file)
+            masks.append(file)
         elif sure:
             misnamed.append(file.name)
-    if isinstance(channel_names, list) and len(channel_names) == len(rest) and found:
-        return rest, [("mask_kept", ", ".join(file.name for file in found))]  # a name for each: they were meant
-    if len(found) == len(rest):
+    if isinstance(channel_names, list) and len(channel_names) == len(rest) and masks:
+        return rest, [("mask_kept", ", ".join(file.name for file in masks))]  # a name for each: they were meant
+    if len(masks) == len(rest):
         raise InputFileError(
             f"Folder '{folder}' contains no marker, only {counted(len(files), 'file')} that may be masks: "
             f"{', '.join(file.name for file in files[:5])}. Pass a folder with one TIFF per marker, or name them with "
             "channel_names=."
         )
     notes = [("mask_name", ", ".join(misnamed))] if misnamed else []
-    notes += [("mask_left_out", ", ".join(file.name for file in found))] if found else []
-    return [file for file in rest if file not in found], notes
+    notes += [("mask_left_out", ", ".join(file.name for file in masks))] if masks else []
+    return [file for file in rest if file not in masks], notes
 
 
 def _words(file: Path) -> str:

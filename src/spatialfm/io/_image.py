@@ -48,30 +48,30 @@ def read_image(
     stacks = layout.levels[0].stacks
     sources = assign_axes(layout.levels[0].dims, axes, n_names, f"'{path}'", stacks)
     levels = lazy_levels(layout, sources)
-    found = layout.metadata.channel_names
+    file_names = layout.metadata.channel_names
     if len(stacks) > 1 or (stacks and levels[0].shape[0] > 1):
-        found = plane_names(found, stacks, axes) or found
+        file_names = plane_names(file_names, stacks, axes) or file_names
         if isinstance(channel_names, list):
             channel_names = plane_names(channel_names, stacks, axes) or channel_names
-    names = resolve_channel_names(found, channel_names, levels[0].shape[0], f"'{path}'", needs_all_names)
-    if found is None or len(found) != len(names):
-        found = default_channel_names(len(names))
+    names = resolve_channel_names(file_names, channel_names, levels[0].shape[0], f"'{path}'", needs_all_names)
+    if file_names is None or len(file_names) != len(names):
+        file_names = default_channel_names(len(names))
     return LazyImage(
         levels=tuple(levels),
         channel_names=tuple(names),
         is_named=layout.metadata.channel_names is not None or isinstance(channel_names, list),
-        found_names=tuple(found),
+        found_names=tuple(file_names),
         pixel_size=layout.metadata.pixel_size,
         other_size=layout.metadata.other_size,
         ignored_size=layout.metadata.ignored_size,
         unread_size=layout.metadata.unread_size,
         path=layout.state.path,
-        notes=tuple(_notes(layout, found, channel_names)),
+        notes=tuple(_notes(layout, file_names, channel_names)),
         identity=layout.identity,
     )
 
 
-def _notes(layout: TiffLayout, found: Sequence[str], given: object) -> Iterator[tuple[str, str]]:
+def _notes(layout: TiffLayout, file_names: Sequence[str], given: object) -> Iterator[tuple[str, str]]:
     """What is odd about a file, as kind and text."""
     if layout.left_out:
         yield "left_out", layout.left_out
@@ -81,7 +81,7 @@ def _notes(layout: TiffLayout, found: Sequence[str], given: object) -> Iterator[
         yield "ome_contradicts", "; ".join(layout.metadata.contradictions)
     if layout.metadata.is_photograph and not isinstance(given, list):
         yield "photograph", ""
-    yield from moved_names(found, given)
+    yield from moved_names(file_names, given)
 
 
 def resolve_mpp(image: LazyImage, given: float | None) -> tuple[float, str, list[tuple[str, str]]]:

@@ -267,8 +267,8 @@ def _dims(
     for source, length in reversed(tail):
         while axes and axes[-1][1] == 1 and length != 1:
             axes.pop()
-        letter, found = axes.pop() if axes else ("", 0)
-        if found != length:
+        letter, axis_length = axes.pop() if axes else ("", 0)
+        if axis_length != length:
             raise InputFileError(
                 f"'{state.path}': axes {series.axes} of shape {series.shape} do not fit its pages of "
                 f"{height} x {width} pixels. Export it again as an OME-TIFF."

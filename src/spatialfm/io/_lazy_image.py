@@ -36,14 +36,17 @@ class LazyImage:
         return self.levels[0].shape
 
 
-def moved_names(found: Sequence[str], given: object) -> Iterator[tuple[str, str]]:
+def moved_names(file_names: Sequence[str], given: object) -> Iterator[tuple[str, str]]:
     """Names that the file has elsewhere: most likely a list in another order."""
     if not isinstance(given, list):
         return
-    moved = [i for i, name in enumerate(given) if name in found and found[i] != name]
+    moved = [i for i, name in enumerate(given) if name in file_names and file_names[i] != name]
     if moved:
         i = moved[0]
-        yield "names_moved", f"{given[i]!r} is channel {list(found).index(given[i])} there and {i} in channel_names"
+        yield (
+            "names_moved",
+            f"{given[i]!r} is channel {list(file_names).index(given[i])} there and {i} in channel_names",
+        )
 
 
 def is_same_size(a: float, b: float) -> bool:

@@ -101,11 +101,11 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
 def _ome_size(image: OmeImage, page: TiffPage) -> tuple[PixelSize | None, str, str]:
     """Size by OME-XML, why one that it states is not taken, and what it has in place of one."""
     size, unread = image.pixel_size, image.unread_size
-    stated, found = (image.sizes.get("Y"), image.sizes.get("X")), page.shaped[2:4]
-    if size is not None and None not in stated and stated != found:  # copied along with a resized image
+    stated, actual = (image.sizes.get("Y"), image.sizes.get("X")), page.shaped[2:4]
+    if size is not None and None not in stated and stated != actual:  # copied along with a resized image
         ignored = (
             f"its OME-XML has {size.x:g} µm for an image of {stated[0]} x {stated[1]} pixels, "
-            f"but this one has {found[0]} x {found[1]}"
+            f"but this one has {actual[0]} x {actual[1]}"
         )
         return None, ignored, unread
     return size, f"its OME-XML states {unread!r}" if unread else "", unread
@@ -165,8 +165,8 @@ def _agree(a: PixelSize, b: PixelSize) -> bool:
 
 
 def _svs(tif: TiffFile, page: TiffPage) -> PixelSize | None:
-    found = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description or "") if tif.is_svs else None
-    mpp = micrometers(found[1], "µm") if found else None
+    stated = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description or "") if tif.is_svs else None
+    mpp = micrometers(stated[1], "µm") if stated else None
     return None if mpp is None else PixelSize(mpp, mpp, "MPP of the description")
 
 

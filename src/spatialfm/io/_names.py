@@ -85,7 +85,7 @@ def default_channel_names(n: int) -> list[str]:
 
 
 def resolve_channel_names(
-    found: Sequence[str] | None,
+    file_names: Sequence[str] | None,
     given: list[str] | dict[str | int, str] | None,
     n_channels: int,
     file: str,
@@ -95,7 +95,7 @@ def resolve_channel_names(
 
     Parameters
     ----------
-    found
+    file_names
         Names in the file's metadata; None where it has none.
     given
         Names for all channels, or new names by old name or position.
@@ -119,7 +119,7 @@ def resolve_channel_names(
                 "Pass one name for each channel, in the file's order."
             )
     else:
-        names = default_channel_names(n_channels) if found is None else [str(name).strip() for name in found]
+        names = default_channel_names(n_channels) if file_names is None else [str(name).strip() for name in file_names]
         if len(names) != n_channels:
             raise PanelError(
                 f"The metadata of {file} names {counted(len(names), 'channel')}, but the image has {n_channels}. "

@@ -87,18 +87,18 @@ def image_of(series: TiffPageSeries, images: Sequence[OmeImage], path: str) -> O
     own = Path(path).name.lower()
     pages = {(page_file(page).name.lower(), page.index) for page in series if page is not None}
     if series.kind == "ome":
-        found = [image for image in images if {(file or own, ifd) for file, ifd in image.planes} & pages]
+        candidates = [image for image in images if {(file or own, ifd) for file, ifd in image.planes} & pages]
     elif len(images) == 1:
         return images[0]
     else:  # tifffile could not follow the XML
         separate, _, height, width, samples = series.keyframe.shaped
-        found = [image for image in images if (image.sizes.get("Y"), image.sizes.get("X")) == (height, width)]
-        exact = [image for image in found if image.n_planes in (len(series), len(series) * separate * samples)]
-        found = exact or found
-    if len(found) > 1:
-        found = [image for image in found if image.name == series.name] or found
-    said = {(image.channel_names, image.pixel_size) for image in found}
-    return found[0] if len(said) == 1 else None
+        candidates = [image for image in images if (image.sizes.get("Y"), image.sizes.get("X")) == (height, width)]
+        exact = [image for image in candidates if image.n_planes in (len(series), len(series) * separate * samples)]
+        candidates = exact or candidates
+    if len(candidates) > 1:
+        candidates = [image for image in candidates if image.name == series.name] or candidates
+    descriptions = {(image.channel_names, image.pixel_size) for image in candidates}
+    return candidates[0] if len(descriptions) == 1 else None
 
 
 def external_xml(tif: TiffFile, path: Path) -> str | None:

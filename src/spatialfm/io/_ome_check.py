@@ -60,9 +60,9 @@ def placement_notes(image: OmeImage, series: TiffPageSeries, tif: TiffFile, path
     if pixels is None:
         return []
     notes = []
-    said, found = _TYPES.get(pixels.get("Type", ""), pixels.get("Type", "")), np.dtype(page.dtype).name
-    if said and said != found:
-        notes.append(f"Type={pixels.get('Type')!r}, but the pages hold {found}")
+    stated, actual = _TYPES.get(pixels.get("Type", ""), pixels.get("Type", "")), np.dtype(page.dtype).name
+    if stated and stated != actual:
+        notes.append(f"Type={pixels.get('Type')!r}, but the pages hold {actual}")
     sizes, (height, width) = image.sizes, page.shaped[2:4]
     if (sizes["Y"], sizes["X"]) != (height, width):
         notes.append(f"SizeY x SizeX is {sizes['Y']} x {sizes['X']}, but the pages are {height} x {width}")
@@ -78,12 +78,12 @@ def unfollowed(image: OmeImage, series: TiffPageSeries, tif: TiffFile) -> str:
     if pixels is None or series.kind in ("ome", "imagej"):
         return ""
     separate, _, _, _, contiguous = series.keyframe.shaped
-    described, found = image.n_planes, len(series) * separate * contiguous
+    described, n_pages = image.n_planes, len(series) * separate * contiguous
     stacked = [f"Size{axis}={sizes[axis]}" for axis in "ZT" if sizes[axis] > 1]
     if stacked:
         return f"{' and '.join(stacked)}: pages are not channels"
-    if described != found:
-        return f"SizeC={sizes['C']}, but there are {found} planes"
+    if described != n_pages:
+        return f"SizeC={sizes['C']}, but there are {n_pages} planes"
     places = list(_places(image, tif))
     if any(plane != page for plane, (_, page) in places) or len({file for _, (file, _) in places}) > 1:
         return "TiffData gives the planes another order than that of the pages"

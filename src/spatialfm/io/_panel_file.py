@@ -100,17 +100,17 @@ def _is_name_column(name: str) -> bool:
 
 
 def _names_in(columns: Mapping[str, list], what: str, call: str) -> list[str]:
-    found = {name: values for name, values in columns.items() if _is_name_column(name)}
-    if not found:
+    name_columns = {name: values for name, values in columns.items() if _is_name_column(name)}
+    if not name_columns:
         raise PanelError(
             f"None of the columns of {what} is called as names of channels are ({listed(columns)}). "
             f"Say which it is: channel_names={call}[<column>]; or, if its first row is not a header, add one, such as "
             f"{', '.join(['number', 'name', 'other', 'more'][: max(len(columns), 1)])}."
         )
-    first = next(iter(found))
-    if any([str(a) for a in values] != [str(b) for b in found[first]] for values in found.values()):
-        shown = ", ".join(f"{name!r} ({listed(values[:3], quoted=False)} ...)" for name, values in found.items())
-        calls = " or ".join(f"channel_names={call}[{name!r}]" for name in found)
+    first = next(iter(name_columns))
+    if any([str(a) for a in values] != [str(b) for b in name_columns[first]] for values in name_columns.values()):
+        shown = ", ".join(f"{name!r} ({listed(values[:3], quoted=False)} ...)" for name, values in name_columns.items())
+        calls = " or ".join(f"channel_names={call}[{name!r}]" for name in name_columns)
         raise PanelError(f"Which column of {what} names the channels: {shown}? Pass {calls}.")
     if number := next((name for name, values in columns.items() if _is_other_order(name, values)), None):
         raise PanelError(
@@ -119,7 +119,7 @@ def _names_in(columns: Mapping[str, list], what: str, call: str) -> list[str]:
             f"channel_names={call}.sort_values({number!r})[{first!r}] for the numbers', or "
             f"channel_names={call}[{first!r}] for the rows'."
         )
-    return _checked(found[first], f"column {first!r} of {what}")
+    return _checked(name_columns[first], f"column {first!r} of {what}")
 
 
 def _is_other_order(name: str, values: list) -> bool:

@@ -43,22 +43,22 @@ def choose_series(all_series: Sequence[TiffPageSeries], wanted: int | None, path
             raise InputFileError(f"'{path}' has no series {wanted}. It holds {_described(numbered)}. Correct series=.")
         return wanted, ""
     # every file of a set may describe the images of all files
-    here = [(i, series) for i, series in numbered if series.kind != "ome" or _lies_in(series, path)]
-    if not here:
+    own_series = [(i, series) for i, series in numbered if series.kind != "ome" or _lies_in(series, path)]
+    if not own_series:
         raise InputFileError(
             f"'{path}' contains none of the images that its OME-XML describes: {_described(numbered)}. Pass the file "
             "that holds the image."
         )
-    if len(here) == 1 or here[0][1].name == "Baseline":  # QPTIFF: then thumbnail, macro and slide label
-        return here[0][0], ""
-    index, largest = max(here, key=lambda item: _area(item[1]))
-    others = [(i, series) for i, series in here if i != index]
+    if len(own_series) == 1 or own_series[0][1].name == "Baseline":  # QPTIFF: then thumbnail, macro and slide label
+        return own_series[0][0], ""
+    index, largest = max(own_series, key=lambda item: _area(item[1]))
+    others = [(i, series) for i, series in own_series if i != index]
     alike = [(i, series) for i, series in others if _is_like(series, largest)]
     far_smaller = all(_area(series) <= _area(largest) / 3 for _, series in others)
     if far_smaller and all(_has_proportions(series, largest) for _, series in alike):
         return index, _described(alike)
     raise InputFileError(
-        f"'{path}' holds {len(here)} images: {_described(here)}. Say which with series=<number>, for "
+        f"'{path}' holds {len(own_series)} images: {_described(own_series)}. Say which with series=<number>, for "
         "labels with labels_series=<number>; a file in a folder of markers must hold one image."
     )
 
@@ -71,8 +71,8 @@ def _is_like(series: TiffPageSeries, largest: TiffPageSeries) -> bool:
     """Whether an image has the channels and pixels of the largest, and is not called what goes with an image."""
     if re.search("thumb|label|macro|overview|preview", series.name or "", re.IGNORECASE):
         return False
-    here, there = ((s.axes, s.size // max(_area(s), 1), s.dtype) for s in (series, largest))
-    return here == there
+    likeness, largest_likeness = ((s.axes, s.size // max(_area(s), 1), s.dtype) for s in (series, largest))
+    return likeness == largest_likeness
 
 
 def _has_proportions(series: TiffPageSeries, largest: TiffPageSeries) -> bool:
@@ -83,8 +83,8 @@ def _has_proportions(series: TiffPageSeries, largest: TiffPageSeries) -> bool:
 
 def unused_pages(tif: TiffFile, all_series: Sequence[TiffPageSeries], chosen: TiffPageSeries) -> int:
     """Pages like those of the image that no image of the OME-XML speaks of."""
-    here = Path(tif.filehandle.path)
-    used = {page.index for series in all_series for page in series if page is not None and page_file(page) == here}
+    path = Path(tif.filehandle.path)
+    used = {page.index for series in all_series for page in series if page is not None and page_file(page) == path}
     rest = [tif.pages.get(i) for i in range(len(tif.pages)) if i not in used]
     keyframe = chosen.keyframe
     return sum(page.shaped == keyframe.shaped and page.dtype == keyframe.dtype for page in rest)

@@ -126,7 +126,7 @@ def _mend_after_the_dead(target: Path) -> None:
     _disk.sweep(target.parent)
     name = re.compile(re.escape(f"{target.name}.old-{platform.node()}-") + r"(\d{1,10})")
     for old in target.parent.iterdir() if target.parent.is_dir() else ():
-        if (said := name.fullmatch(old.name)) and not _disk.runs(int(said[1])):
+        if (match := name.fullmatch(old.name)) and not _disk.runs(int(match[1])):
             if os.path.lexists(target):
                 _disk.discard(old)
             else:

@@ -122,12 +122,12 @@ def batch_effect(
         values = prepare(_values(adata, rep), how)
         for one, two in combinations(names, 2):
             pooled = np.concatenate([parts[one], parts[two]])
-            of = np.repeat([0, 1], [len(parts[one]), len(parts[two])])
-            row = {"use_rep": rep, "first": one, "second": two} | apart(values[pooled], of, random_state)
+            part = np.repeat([0, 1], [len(parts[one]), len(parts[two])])
+            row = {"use_rep": rep, "first": one, "second": two} | apart(values[pooled], part, random_state)
             if patients is not None:
                 row |= _of_patients(values, parts[one], parts[two], patients, random_state)
             if compute_lisi is not None:
-                row["ilisi"] = ilisi(values[pooled], of, compute_lisi)
+                row["ilisi"] = ilisi(values[pooled], part, compute_lisi)
             rows.append(row)
         prepared[rep] = how
     table = pd.DataFrame(rows)
@@ -135,15 +135,15 @@ def batch_effect(
     return table
 
 
-def apart(values: np.ndarray, of: np.ndarray, random_state: int) -> dict[str, float]:
+def apart(values: np.ndarray, part: np.ndarray, random_state: int) -> dict[str, float]:
     """Silhouette on two components, and agreement of two clusters with the two parts."""
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
     from sklearn.metrics import adjusted_rand_score, silhouette_score
 
     plane = PCA(min(2, values.shape[1]), random_state=0).fit_transform(values)
-    found = KMeans(2, n_init=10, random_state=random_state).fit_predict(values)
-    return {"silhouette": float(silhouette_score(plane, of)), "ari": float(adjusted_rand_score(of, found))}
+    clusters = KMeans(2, n_init=10, random_state=random_state).fit_predict(values)
+    return {"silhouette": float(silhouette_score(plane, part)), "ari": float(adjusted_rand_score(part, clusters))}
 
 
 def _of_patients(
@@ -152,9 +152,9 @@ def _of_patients(
     """The same between halves of the patients within each batch: what patients alone make of it."""
     groups = [np.unique(patients[rows]) for rows in (one, two)]
     shared = np.intersect1d(*groups)
-    found = {"n_shared": len(shared), "silhouette_patients": np.nan, "ari_patients": np.nan}
+    scores = {"n_shared": len(shared), "silhouette_patients": np.nan, "ari_patients": np.nan}
     if len(shared) == max(map(len, groups)):
-        return found
+        return scores
     rng, each = np.random.default_rng(random_state), []
     for rows, names in zip((one, two), groups, strict=True):
         for _ in range(N_HALVINGS if len(names) > 1 else 0):
@@ -162,8 +162,8 @@ def _of_patients(
             if 1 < half.sum() < len(half) - 1:
                 each.append(apart(values[rows], half, random_state))
     if each:
-        found |= {f"{name}_patients": float(np.mean([one[name] for one in each])) for name in ("silhouette", "ari")}
-    return found
+        scores |= {f"{name}_patients": float(np.mean([one[name] for one in each])) for name in ("silhouette", "ari")}
+    return scores
 
 
 def _patients(adata: AnnData, patient_key: str | None, batches: np.ndarray) -> np.ndarray | None:
@@ -194,8 +194,8 @@ def ilisi(values: np.ndarray, batch: np.ndarray, compute_lisi: Callable) -> floa
     """Effective number of batches among the neighbours of a row, of two, minus 1; the median over rows."""
     # three times the perplexity is the number of neighbours that are looked at
     perplexity = min(30, (len(values) - 1) // 3)
-    found = compute_lisi(values, pd.DataFrame({"batch": batch.astype(str)}), ["batch"], perplexity)
-    return float(np.median(found) - 1)
+    lisi = compute_lisi(values, pd.DataFrame({"batch": batch.astype(str)}), ["batch"], perplexity)
+    return float(np.median(lisi) - 1)
 
 
 def _compute_lisi() -> Callable:

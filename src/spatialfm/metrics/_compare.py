@@ -92,13 +92,13 @@ def _compare(pair: pd.DataFrame, ratio: float | None, n_cases: int | None) -> di
     from scipy import stats
 
     one, two = pair.to_numpy(float).T
-    found = {"n_runs": len(pair), "p_value": np.nan, "p_published": np.nan}
-    found |= dict.fromkeys(("mean_first", "mean_second", "difference"), np.nan)
+    row = {"n_runs": len(pair), "p_value": np.nan, "p_published": np.nan}
+    row |= dict.fromkeys(("mean_first", "mean_second", "difference"), np.nan)
     if not len(pair):
-        return found
-    found |= {"mean_first": one.mean(), "mean_second": two.mean(), "difference": (one - two).mean()}
+        return row
+    row |= {"mean_first": one.mean(), "mean_second": two.mean(), "difference": (one - two).mean()}
     same = np.ptp(np.concatenate([one, two])) == 0
-    found["p_published"] = 1.0 if same else float(stats.mannwhitneyu(one, two, alternative="greater").pvalue)
+    row["p_published"] = 1.0 if same else float(stats.mannwhitneyu(one, two, alternative="greater").pvalue)
     if ratio is not None and len(pair) > 1:
-        found["p_value"] = mean_above_zero(one - two, ratio, min(len(pair), n_cases or len(pair)) - 1)
-    return found
+        row["p_value"] = mean_above_zero(one - two, ratio, min(len(pair), n_cases or len(pair)) - 1)
+    return row

@@ -119,8 +119,8 @@ def retrieval(
     rows = []
     for what, of_index, of_query in tables:
         ranked = _ranked(hits, of_index.index, who, itself=of_query is None, same_patient=same_patient)
-        mine = (of_index if of_query is None else of_query).loc[ranked.queries].to_numpy()
-        rows += _score(what, ranked, mine, of_index.to_numpy(), k, n_chance, rng)
+        query_truth = (of_index if of_query is None else of_query).loc[ranked.queries].to_numpy()
+        rows += _score(what, ranked, query_truth, of_index.to_numpy(), k, n_chance, rng)
     return pd.DataFrame(rows)
 
 
@@ -152,13 +152,13 @@ def _ranked(
         known = pd.Index(pd.unique(pd.concat([who[0].dropna(), who[1].dropna()])))
         of_index, of_query = (known.get_indexer(one.reindex(at)) for one, at in ((who[0], names), (who[1], queries)))
         of_index, of_query = np.asarray(of_index), np.asarray(of_query)
-    found = names.get_indexer(hits["hit"])
-    kept = found != own[code]
+    hit_rows = names.get_indexer(hits["hit"])
+    kept = hit_rows != own[code]
     if not same_patient:
-        kept &= (of_index[found] != of_query[code]) | (of_query[code] == UNKNOWN)
+        kept &= (of_index[hit_rows] != of_query[code]) | (of_query[code] == UNKNOWN)
     place = pd.Series(code[kept]).groupby(code[kept]).cumcount().to_numpy()
     rows = np.full((len(queries), int(place.max(initial=0)) + 1), -1)
-    rows[code[kept], place] = found[kept]
+    rows[code[kept], place] = hit_rows[kept]
     some = (rows >= 0).any(axis=1)
     if not some.any():
         raise TableError("No hit is of another patient than its query: there is nothing to score. Search with more k=.")
@@ -167,66 +167,68 @@ def _ranked(
 
 
 def _score(
-    what: str, ranked: _Ranked, mine: np.ndarray, theirs: np.ndarray, ks: Sequence[int], n_chance: int,
+    what: str, ranked: _Ranked, query_truth: np.ndarray, index_truth: np.ndarray, ks: Sequence[int], n_chance: int,
     rng: np.random.Generator,
 ) -> list[dict[str, object]]:  # fmt: skip
     score = _same_label if what == "labels" else _differences
-    values = score(mine[:, None], theirs[ranked.rows])  # {measure: (queries, ranks)}
-    there = ranked.rows >= 0
-    exact = _label_chance(ranked, mine, theirs) if what == "labels" else None
+    values = score(query_truth[:, None], index_truth[ranked.rows])  # {measure: (queries, ranks)}
+    is_hit = ranked.rows >= 0
+    exact = _label_chance(ranked, query_truth, index_truth) if what == "labels" else None
     drawn = _random_rows(ranked, max(ks), 1 if what == "labels" else n_chance, rng)
     rows = []
     for n in ks:
-        having = np.minimum(n, there.sum(axis=1))  # chance, too, has no more hits than there are
+        having = np.minimum(n, is_hit.sum(axis=1))  # chance, too, has no more hits than there are
         for measure, value in values.items():
             best = {"accuracy": np.nanmax, "precision": np.nanmean}.get(measure, np.nanmin)
-            found = _mean_of_first(value, there, n, best)
+            observed = _mean_of_first(value, is_hit, n, best)
             if exact is None:
-                chance = float(np.mean([_random_mean(mine, theirs, one, having, measure) for one in drawn]))
+                chance = float(np.mean([_random_mean(query_truth, index_truth, one, having, measure) for one in drawn]))
             else:
                 n_rows, n_right = exact
                 each = chance_of_any(n_rows, n_right, having) if measure == "accuracy" else n_right / n_rows
                 chance = float(np.nanmean(each))
-            low, high = np.clip(_interval(value, there, n, best, ranked), 0, 1 if exact is not None else np.inf)
-            row = {"measure": f"{measure}@{n}", "value": found, "chance": chance, "low": low, "high": high}
-            row |= {"n": len(there), "n_patients": _n_patients(ranked), "unit": ranked.unit, "p_mcnemar": np.nan}
+            low, high = np.clip(_interval(value, is_hit, n, best, ranked), 0, 1 if exact is not None else np.inf)
+            row = {"measure": f"{measure}@{n}", "value": observed, "chance": chance, "low": low, "high": high}
+            row |= {"n": len(is_hit), "n_patients": _n_patients(ranked), "unit": ranked.unit, "p_mcnemar": np.nan}
             if measure == "precision":
-                row["p_mcnemar"] = _mcnemar(value[:, :n], there[:, :n], theirs, mine, drawn[0][:, :n])
+                row["p_mcnemar"] = _mcnemar(value[:, :n], is_hit[:, :n], index_truth, query_truth, drawn[0][:, :n])
             rows.append(row)
     return rows
 
 
-def _same_label(mine: np.ndarray, theirs: np.ndarray) -> dict[str, np.ndarray]:
-    same = (mine == theirs).astype(float)
+def _same_label(query_truth: np.ndarray, theirs: np.ndarray) -> dict[str, np.ndarray]:
+    same = (query_truth == theirs).astype(float)
     return {"accuracy": same, "precision": same}
 
 
-def _differences(mine: np.ndarray, theirs: np.ndarray) -> dict[str, np.ndarray]:
-    apart = np.asarray(mine, dtype=float) - np.asarray(theirs, dtype=float)
+def _differences(query_truth: np.ndarray, theirs: np.ndarray) -> dict[str, np.ndarray]:
+    apart = np.asarray(query_truth, dtype=float) - np.asarray(theirs, dtype=float)
     return {"rmse": np.sqrt((apart**2).mean(axis=-1)), "l1": np.abs(apart).sum(axis=-1)}
 
 
-def _mean_of_first(value: np.ndarray, there: np.ndarray, n: int, best: Callable) -> float:
+def _mean_of_first(value: np.ndarray, is_hit: np.ndarray, n: int, best: Callable) -> float:
     """Mean over queries of the best, or the mean, of the first `n` hits that are there."""
-    first = there & (there.cumsum(axis=1) <= n)
+    first = is_hit & (is_hit.cumsum(axis=1) <= n)
     some = first.any(axis=1)
     return float(best(np.where(first[some], value[some], np.nan), axis=1).mean()) if some.any() else np.nan
 
 
-def _interval(value: np.ndarray, there: np.ndarray, n: int, best: Callable, ranked: _Ranked) -> tuple[float, float]:
-    mean = _mean_of_first(value, there, n, best)
+def _interval(value: np.ndarray, is_hit: np.ndarray, n: int, best: Callable, ranked: _Ranked) -> tuple[float, float]:
+    mean = _mean_of_first(value, is_hit, n, best)
     if ranked.unit == "query":
-        first = there & (there.cumsum(axis=1) <= n)
+        first = is_hit & (is_hit.cumsum(axis=1) <= n)
         each = best(np.where(first, value, np.nan), axis=1)
         return t_limits(mean, each.var(ddof=1) / len(each) if len(each) > 1 else np.nan, len(each) - 1)
     of_hit = np.where(ranked.rows >= 0, ranked.of_index[ranked.rows], UNKNOWN)
-    asking, found = np.unique(ranked.of_query), np.setdiff1d(of_hit, [UNKNOWN])
+    asking, hit_patients = np.unique(ranked.of_query), np.setdiff1d(of_hit, [UNKNOWN])
     # patients of both sides leave both at once; those of a second cohort are a second sample
-    groups = [np.union1d(asking, found)] if np.intersect1d(asking, found).size else [asking, found]
+    groups = [np.union1d(asking, hit_patients)] if np.intersect1d(asking, hit_patients).size else [asking, hit_patients]
     variance = 0.0
     for codes in groups:
         without = [
-            _mean_of_first(value[ranked.of_query != code], (there & (of_hit != code))[ranked.of_query != code], n, best)
+            _mean_of_first(
+                value[ranked.of_query != code], (is_hit & (of_hit != code))[ranked.of_query != code], n, best
+            )
             for code in codes
         ]
         variance += jackknife_variance(without)
@@ -237,22 +239,22 @@ def _n_patients(ranked: _Ranked) -> int:
     return len(np.unique(ranked.of_query[ranked.of_query != UNKNOWN]))
 
 
-def _label_chance(ranked: _Ranked, mine: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _label_chance(ranked: _Ranked, query_truth: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows that each query may find, and those among them that have its label."""
     counts = pd.Series(theirs).value_counts()
-    n = np.full(len(mine), float(len(theirs)))
-    right = counts.reindex(mine).fillna(0).to_numpy(float)
+    n = np.full(len(query_truth), float(len(theirs)))
+    right = counts.reindex(query_truth).fillna(0).to_numpy(float)
     for code in np.unique(ranked.of_query):
         out = ranked.excluded(code)
         if out.any():
             asked = ranked.of_query == code
             n[asked] -= out.sum()
-            right[asked] -= pd.Series(theirs[out]).value_counts().reindex(mine[asked]).fillna(0).to_numpy(float)
+            right[asked] -= pd.Series(theirs[out]).value_counts().reindex(query_truth[asked]).fillna(0).to_numpy(float)
     still = ranked.itself >= 0
     if not ranked.same_patient:  # its patient's rows are gone already, and it with them
         still &= (ranked.of_index[ranked.itself] != ranked.of_query) | (ranked.of_query == UNKNOWN)
     n[still] -= 1
-    right[still] -= theirs[ranked.itself[still]] == mine[still]
+    right[still] -= theirs[ranked.itself[still]] == query_truth[still]
     return np.where(n > 0, n, np.nan), right
 
 
@@ -275,19 +277,23 @@ def _random_rows(ranked: _Ranked, k: int, n_draws: int, rng: np.random.Generator
     return drawn
 
 
-def _random_mean(mine: np.ndarray, theirs: np.ndarray, drawn: np.ndarray, having: np.ndarray, measure: str) -> float:
-    there = (drawn >= 0) & (np.arange(drawn.shape[1]) < having[:, None])
-    return _mean_of_first(_differences(mine[:, None], theirs[drawn])[measure], there, drawn.shape[1], np.nanmin)
+def _random_mean(
+    query_truth: np.ndarray, theirs: np.ndarray, drawn: np.ndarray, having: np.ndarray, measure: str
+) -> float:
+    is_hit = (drawn >= 0) & (np.arange(drawn.shape[1]) < having[:, None])
+    return _mean_of_first(_differences(query_truth[:, None], theirs[drawn])[measure], is_hit, drawn.shape[1], np.nanmin)
 
 
-def _mcnemar(value: np.ndarray, there: np.ndarray, theirs: np.ndarray, mine: np.ndarray, drawn: np.ndarray) -> float:
+def _mcnemar(
+    value: np.ndarray, is_hit: np.ndarray, theirs: np.ndarray, query_truth: np.ndarray, drawn: np.ndarray
+) -> float:
     """VirTues' test: chi-squared of hits that only one of the two searches has right."""
     from scipy import stats
 
     width = min(value.shape[1], drawn.shape[1])
-    both = there[:, :width] & (drawn[:, :width] >= 0)
-    found, random = (value[:, :width] == 1)[both], (theirs[drawn] == mine[:, None])[:, :width][both]
-    one, two = int((found & ~random).sum()), int((random & ~found).sum())
+    both = is_hit[:, :width] & (drawn[:, :width] >= 0)
+    search_right, random_right = (value[:, :width] == 1)[both], (theirs[drawn] == query_truth[:, None])[:, :width][both]
+    one, two = int((search_right & ~random_right).sum()), int((random_right & ~search_right).sum())
     return float(stats.chi2.sf((one - two) ** 2 / (one + two), 1)) if one + two else 1.0
 
 
@@ -295,11 +301,11 @@ def _patients(
     hits: pd.DataFrame, names: pd.Index, patients: pd.Series | None, of_queries: pd.Series | None, same_patient: bool
 ) -> tuple[pd.Series, pd.Series] | None:
     """Patient of the rows of the index and of the queries, by name; None where they are not known."""
-    told = {"hit_patient", "query_patient"} <= set(hits.columns)
-    if patients is None and not told:
+    in_hits = {"hit_patient", "query_patient"} <= set(hits.columns)
+    if patients is None and not in_hits:
         return None
     queries = pd.Index(pd.unique(hits["query"]))
-    of_hits = _by_name(hits, "hit") if told else None
+    of_hits = _by_name(hits, "hit") if in_hits else None
     if patients is None:
         of_index = of_hits
         if not same_patient and not names.isin(of_hits.dropna().index).all():
@@ -311,7 +317,7 @@ def _patients(
         of_index = _named(patients, names, "patients")
     if of_queries is not None:
         of_query = _named(of_queries, queries, "query_patients")
-    elif told:
+    elif in_hits:
         of_query = _by_name(hits, "query")
     else:
         of_query = _named(patients, queries, "query_patients")
@@ -335,12 +341,12 @@ def _by_name(hits: pd.DataFrame, side: str) -> pd.Series:
 def _named(series: pd.Series, names: pd.Index, argument: str) -> pd.Series:
     if missing := list(names[~names.isin(series.index)]):
         raise TableError(f"{argument}= lacks {len(missing)} of the names: {listed(missing, 3)}.")
-    found = series[~series.index.duplicated()].reindex(names)
-    if found.isna().any():
+    values = series[~series.index.duplicated()].reindex(names)
+    if values.isna().any():
         raise TableError(
-            f"{argument}= has no value for {int(found.isna().sum())} of the names: {listed(names[found.isna()], 3)}."
+            f"{argument}= has no value for {int(values.isna().sum())} of the names: {listed(names[values.isna()], 3)}."
         )
-    return _texts(found)
+    return _texts(values)
 
 
 def _texts(series: pd.Series) -> pd.Series:
@@ -378,8 +384,10 @@ def _same_types(of_index: pd.DataFrame, of_query: pd.DataFrame) -> pd.DataFrame:
 
 def _check_kinds(of_index: pd.Series, of_query: pd.Series) -> None:
     """Refuse the label 1 of one table and "1" of the other, which would never be equal."""
-    one, two = set(of_index.dropna()), set(of_query.dropna())
-    if not one & two and (alike := {str(label) for label in one} & {str(label) for label in two}):
+    index_labels, query_labels = set(of_index.dropna()), set(of_query.dropna())
+    if not index_labels & query_labels and (
+        alike := {str(label) for label in index_labels} & {str(label) for label in query_labels}
+    ):
         raise TableError(
             f"labels= and query_labels= write {sorted(alike)[0]!r} in two ways, as number and as text: none of them is "
             "the same. Convert both: labels.astype(str), query_labels.astype(str)."

@@ -235,15 +235,15 @@ def _all_scores(
     """Each score as ``(n_draws, 1)`` or ``(n_draws, n_times)``."""
     harrell, uno = concordance(patients, weights)
     auc, mean = dynamic_auc(patients, weights, at)
-    found = {"harrell": harrell[:, None], "uno": uno[:, None], "mean_auc": mean[:, None], "auc": auc}
+    scores = {"harrell": harrell[:, None], "uno": uno[:, None], "mean_auc": mean[:, None], "auc": auc}
     if predicted is None:
-        return found
+        return scores
     all_alike = patients.survival(np.ones((1, len(patients.time))))[:, patients.index(at)]
     for name, values in {"": predicted, "_kaplan_meier": np.repeat(all_alike, len(patients.time), axis=0)}.items():
-        found[f"brier{name}"] = brier(patients, weights, at, values)
+        scores[f"brier{name}"] = brier(patients, weights, at, values)
         if at.size > 1:
-            found[f"integrated_brier{name}"] = integrated(found[f"brier{name}"], at)[:, None]
-    return found
+            scores[f"integrated_brier{name}"] = integrated(scores[f"brier{name}"], at)[:, None]
+    return scores
 
 
 def _bootstrap(

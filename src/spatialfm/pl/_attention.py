@@ -98,24 +98,24 @@ def attention(
     >>> places.get_xlabel()
     'x (µm)'
     """
-    values, mine, sample = _cells_of(adata, sample, key, library_key)
+    values, rows, sample = _cells_of(adata, sample, key, library_key)
     if spatial_key not in adata.obsm:
         raise TableError(f"No coordinates {spatial_key!r} in obsm (spatial_key=); found {listed(adata.obsm)}.")
     if limit is not None and not limit > 1:
         raise TableError(f"limit={limit} is no multiple of the average above 1. Pass for example 4.")
     logs = np.log2(np.maximum(values, LOWEST))
-    xy = places_in(coordinates(adata, spatial_key, finite=False)[mine], sample, spatial_key)
-    types = None if cluster_key is None else _types(adata, cluster_key, mine, min_cells, palette)
+    xy = places_in(coordinates(adata, spatial_key, finite=False)[rows], sample, spatial_key)
+    types = None if cluster_key is None else _types(adata, cluster_key, rows, min_cells, palette)
     own = ax is None
     axes = _axes(ax, figsize, xy, None if types is None else len(types[1]))
     _map(axes[0], xy, logs, limit)
     if types is not None:
         _boxes(axes[1], logs, *types)
         axes[1].set_ylabel(cluster_key)
-    text = _title(adata, sample, mine, key) if title is None else title
+    text = _title(adata, sample, rows, key) if title is None else title
     axes[0].set_title(text, loc="left", fontsize="medium")
-    found = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
-    return tuple(axes) if found is axes[0] and len(axes) > 1 else found
+    drawn = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
+    return tuple(axes) if drawn is axes[0] and len(axes) > 1 else drawn
 
 
 def power_text(power: float) -> str:
@@ -142,19 +142,19 @@ def _cells_of(adata: AnnData, sample: str | None, key: str, library_key: str) ->
         sample = names[0]
     if sample not in names:
         raise TableError(f"sample={sample!r} is none of {listed(names)}. Pass the sample to draw.")
-    mine = np.flatnonzero(samples == sample)
+    rows = np.flatnonzero(samples == sample)
     if not pd.api.types.is_numeric_dtype(adata.obs[column].dtype):
         raise TableError(f"obs[{column!r}] holds {adata.obs[column].dtype}, not numbers. Run sfm.tl.mil again.")
-    values = adata.obs[column].to_numpy(dtype=float)[mine]
+    values = adata.obs[column].to_numpy(dtype=float)[rows]
     if np.isnan(values).all():
         raise TableError(
             f"The patient of sample {sample!r} was left out, as what is predicted was missing: no attention."
         )
-    return values, mine, str(sample)
+    return values, rows, str(sample)
 
 
 def _types(
-    adata: AnnData, cluster_key: str, mine: np.ndarray, min_cells: int, palette: Palette
+    adata: AnnData, cluster_key: str, rows: np.ndarray, min_cells: int, palette: Palette
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """Code of each cell among the types that are frequent enough (-1: others), their names and colours."""
     if cluster_key not in adata.obs:
@@ -162,7 +162,7 @@ def _types(
     column = adata.obs[cluster_key].astype("category")
     names = [str(name) for name in column.cat.categories]
     colors = category_colors(names, palette, adata.uns.get(f"{cluster_key}_colors"))
-    codes = column.cat.codes.to_numpy()[mine]
+    codes = column.cat.codes.to_numpy()[rows]
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
     kept = np.flatnonzero(counts >= max(min_cells, 1))
     if not len(kept):
@@ -240,7 +240,7 @@ def _boxes(ax: Axes, logs: np.ndarray, codes: np.ndarray, names: list[str], colo
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _title(adata: AnnData, sample: str, mine: np.ndarray, key: str) -> str:
+def _title(adata: AnnData, sample: str, rows: np.ndarray, key: str) -> str:
     """The sample, and truth and prediction of its patient where they can be found."""
     record = adata.uns.get(key)
     if not isinstance(record, dict) or "patients" not in record:
@@ -249,12 +249,12 @@ def _title(adata: AnnData, sample: str, mine: np.ndarray, key: str) -> str:
     patients, column = named_table(adata, key, "patients"), record["params"]["case_key"]
     if column not in adata.obs:
         return sample
-    name = str(adata.obs[column].iloc[mine[0]])
+    name = str(adata.obs[column].iloc[rows[0]])
     if name not in patients.index:
         return sample
     row = patients.loc[name]
     keys = [key for key in np.atleast_1d(record["params"].get("columns", ())) if key in adata.obs]
-    if "label" in row and keys and str(adata.obs[keys[0]].iloc[mine[0]]) != str(row["label"]):
+    if "label" in row and keys and str(adata.obs[keys[0]].iloc[rows[0]]) != str(row["label"]):
         raise TableError(
             f"uns[{key!r}] was made of other data: obs[{str(keys[0])!r}] of {name!r} was {row['label']!r} then. Run "
             "sfm.tl.mil again."

@@ -153,17 +153,17 @@ def validated(patients: AnnData, key: str, part: str) -> Mapping:
 
 
 def _times(record: Mapping, times: float | Sequence[float] | None, key: str) -> list[float]:
-    there = np.unique(record["calibration"]["time"].to_numpy(dtype=np.float64))
+    available = np.unique(record["calibration"]["time"].to_numpy(dtype=np.float64))
     wanted = np.atleast_1d(float(record["params"]["horizon"]) if times is None else np.asarray(times, float))
-    found = list(dict.fromkeys(float(there[np.argmin(np.abs(there - at))]) for at in wanted))
-    far = [at for at in wanted if times is not None and not (0.8 * there.min() <= at <= 1.2 * there.max())]
-    if far or not found:
+    nearest = list(dict.fromkeys(float(available[np.argmin(np.abs(available - at))]) for at in wanted))
+    far = [at for at in wanted if times is not None and not (0.8 * available.min() <= at <= 1.2 * available.max())]
+    if far or not nearest:
         raise TableError(
             f"times= {far[0] if far else 'is empty'}: uns[{key!r}] has calibration at "
-            f"{listed([f'{at:.3g}' for at in there], quoted=False)}. Pass one of these, or run "
+            f"{listed([f'{at:.3g}' for at in available], quoted=False)}. Pass one of these, or run "
             "sfm.tl.predict_survival with times= of your own."
         )
-    return found
+    return nearest
 
 
 def _time(at: float, unit: str | None) -> str:

@@ -175,9 +175,11 @@ def _check_channels(sdata: SpatialData, pair: SampleElements, channels: list[str
             f"{len(channels)} channels with {len(colors)} colours; at most three can be told apart in one image. Pass "
             "fewer channels=, or a colour for each in channel_colors=."
         )
-    found = channel_names(sdata, pair.image)
-    if unknown := [channel for channel in channels if channel not in found]:
-        raise PanelError(f"No channel {unknown[0]!r} in image {pair.image!r} (channels=); found {listed(found, 50)}.")
+    available = channel_names(sdata, pair.image)
+    if unknown := [channel for channel in channels if channel not in available]:
+        raise PanelError(
+            f"No channel {unknown[0]!r} in image {pair.image!r} (channels=); found {listed(available, 50)}."
+        )
 
 
 def _indexer(sdata: SpatialData, pair: SampleElements, channels: list[str]) -> list[object]:

@@ -125,11 +125,11 @@ def _places(codes: pd.DataFrame, edges: pd.DataFrame) -> dict[str, np.ndarray]:
     for name, column in codes.items():
         n = int(column.max()) + 1
         wish = np.arange(n, dtype=float)
-        mine = edges[edges["next"] == name]
-        if len(mine):
-            before = places[mine["resolution"].iloc[0]]
+        parents = edges[edges["next"] == name]
+        if len(parents):
+            before = places[parents["resolution"].iloc[0]]
             wish = np.zeros(n)
-            np.add.at(wish, mine["to"].to_numpy(), before[mine["from"].to_numpy()] * mine["share"].to_numpy())
+            np.add.at(wish, parents["to"].to_numpy(), before[parents["from"].to_numpy()] * parents["share"].to_numpy())
         order = np.argsort(wish, kind="stable")
         places[name] = np.empty(n)
         places[name][order] = (np.arange(n) + 0.5) / n

@@ -169,14 +169,16 @@ def _fractions(
         )
     values = patients.X.toarray() if hasattr(patients.X, "toarray") else np.asarray(patients.X)
     values = pd.DataFrame(values, columns=patients.var_names)
-    of = patients.obs[group_key].astype(object).map(str).to_numpy()
+    group_of = patients.obs[group_key].astype(object).map(str).to_numpy()
     if params.get("model") == "changes":
-        values, of = _changes(patients, values, of, params)
-    return {(name, group): values.loc[of == group, name].to_numpy(float) for name in table.index for group in groups}
+        values, group_of = _changes(patients, values, group_of, params)
+    return {
+        (name, group): values.loc[group_of == group, name].to_numpy(float) for name in table.index for group in groups
+    }
 
 
 def _changes(
-    patients: AnnData, values: pd.DataFrame, of: np.ndarray, params: dict[str, Any]
+    patients: AnnData, values: pd.DataFrame, group_of: np.ndarray, params: dict[str, Any]
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Later minus earlier fraction of each patient that has both, samples of a time point pooled by their cells."""
     key = str(params["pair_key"] or params["patient_key"])
@@ -184,11 +186,11 @@ def _changes(
     later = (time.astype(object).map(str) == str(params["time_points"][1])).to_numpy()
     if "counts" in patients.layers:
         values = patients.to_df("counts").reset_index(drop=True)
-    known = np.isin(of, [str(name) for name in params["groups"]])
+    known = np.isin(group_of, [str(name) for name in params["groups"]])
     sums = values[known].groupby([units[known], later[known]]).sum()
     shares = sums.div(sums.sum(axis=1), axis=0).unstack().dropna()
     change = pd.DataFrame({name: shares[name][True] - shares[name][False] for name in values})
-    group = pd.Series(of[known], units[known]).groupby(level=0).first()
+    group = pd.Series(group_of[known], units[known]).groupby(level=0).first()
     return change.reset_index(drop=True), group.loc[change.index].to_numpy()
 
 
@@ -208,15 +210,15 @@ def _draw_dots(
         if x % 2:
             ax.axvspan(x - 0.5, x + 0.5, color="0.96", lw=0, zorder=0)
         for offset, (group, color) in zip(offsets, color_of.items(), strict=True):
-            mine = parts[name, group]
+            dots = parts[name, group]
             ax.boxplot(
-                mine, positions=[x + offset], widths=width, showfliers=False, manage_ticks=False, patch_artist=True,
+                dots, positions=[x + offset], widths=width, showfliers=False, manage_ticks=False, patch_artist=True,
                 boxprops={"facecolor": "none", "edgecolor": color, "lw": 1.2}, zorder=2,
                 whiskerprops={"color": color, "lw": 1.0}, capprops={"color": color, "lw": 1.0},
                 medianprops={"color": "black", "lw": 1.6},
             )  # fmt: skip
-            at = x + offset + rng.uniform(-1, 1, len(mine)) * spread * width
-            ax.scatter(at, mine, s=11, color=color, alpha=0.75, linewidths=0, zorder=3)
+            at = x + offset + rng.uniform(-1, 1, len(dots)) * spread * width
+            ax.scatter(at, dots, s=11, color=color, alpha=0.75, linewidths=0, zorder=3)
     _root_axis(ax, parts, signed=changes)
     ax.set(xlim=(-0.5, len(table) - 0.5), ylabel="Change of the fraction of cells" if changes else "Fraction of cells")
     ax.set_xticks(
@@ -244,7 +246,7 @@ def _draw_dots(
 
 def _root_axis(ax: Axes, parts: dict[tuple[str, str], np.ndarray], signed: bool) -> None:
     """A square root of fractions, of both signs for changes, with ticks that are apart on it."""
-    top = max(float(np.abs(mine).max()) for mine in parts.values() if len(mine))
+    top = max(float(np.abs(part).max()) for part in parts.values() if len(part))
     top = min(1.0, 1.08 * top) or 1.0
     if signed:
         ax.set_yscale("function", functions=(lambda y: np.sign(y) * np.sqrt(np.abs(y)), lambda y: np.sign(y) * y**2))
@@ -295,15 +297,15 @@ def _draw_pairs(ax: Axes, patients: AnnData, table: pd.DataFrame, groups: list[s
     from matplotlib.collections import LineCollection
 
     units = patients.obs[str(params["pair_key"])].astype(str).to_numpy()
-    of = patients.obs[str(params["group_key"])].astype(object).map(str).to_numpy()
+    group_of = patients.obs[str(params["group_key"])].astype(object).map(str).to_numpy()
     values = patients.X.toarray() if hasattr(patients.X, "toarray") else np.asarray(patients.X)
     values = pd.DataFrame(values, columns=patients.var_names)
     offset, segments = 0.4 / len(groups), []
     for unit in np.unique(units):
-        rows = [np.flatnonzero((units == unit) & (of == group)) for group in groups]
-        if all(len(mine) == 1 for mine in rows):
+        rows = [np.flatnonzero((units == unit) & (group_of == group)) for group in groups]
+        if all(len(positions) == 1 for positions in rows):
             for x, name in enumerate(table.index):
-                ends = [float(values[name].iloc[mine[0]]) for mine in rows]
+                ends = [float(values[name].iloc[positions[0]]) for positions in rows]
                 segments.append([(x - offset, ends[0]), (x + offset, ends[1])])
     ax.add_collection(LineCollection(segments, colors="0.7", linewidths=0.6, zorder=1), autolim=False)
 
@@ -321,7 +323,7 @@ def _effect_columns(table: pd.DataFrame, kind: str) -> tuple[str, str, str]:
 
 
 def _draw_effects(ax: Axes, table: pd.DataFrame, columns: tuple[str, str, str], params: dict[str, Any]) -> None:
-    one, two = (str(name) for name in params["groups"])
+    first, second = (str(name) for name in params["groups"])
     framed = columns[0] != "effect"
     q, mark = ("q_reference", "significant_reference") if framed else ("q_value", "significant")
     ends = table[list(columns)].to_numpy(dtype=float)
@@ -353,6 +355,6 @@ def _draw_effects(ax: Axes, table: pd.DataFrame, columns: tuple[str, str, str], 
     label = "log₂ fold change against the reference (ringed)" if framed else "Rank-biserial correlation of shares"
     if str(params.get("model")) == "changes":
         label = "Rank-biserial correlation of changes"
-    ax.set_xlabel(f"{label}\n← more in {one}      more in {two} →")
+    ax.set_xlabel(f"{label}\n← more in {first}      more in {second} →")
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)

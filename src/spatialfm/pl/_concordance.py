@@ -144,11 +144,11 @@ def _of_models(record: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
     old, new = (
         listed(map(str, np.atleast_1d(record["params"][one])), 3, quoted=False) for one in ("covariates", "features")
     )
-    found = pd.DataFrame(
+    intervals = pd.DataFrame(
         {"name": [old, f"{old}\n+ {new}", ""], "value": corrected, "low": table["ci_low"], "high": table["ci_high"]}
     ).assign(ring=table["c_index"].where(table["c_corrected"].notna()))
-    changes = found.iloc[2:].assign(name=f"{new} added", text=f"{corrected.iloc[2]:+.3f}".replace("-", "−"))
-    return found.iloc[:2], changes
+    changes = intervals.iloc[2:].assign(name=f"{new} added", text=f"{corrected.iloc[2]:+.3f}".replace("-", "−"))
+    return intervals.iloc[:2], changes
 
 
 def _draw(ax: Axes, rows: pd.DataFrame, color: str, none: float, label: str) -> None:

@@ -108,10 +108,10 @@ def cumulative_incidence(
     sizes = record["groups"]
     for i, one in enumerate(events):
         for j, name in enumerate(names):
-            mine = (sizes["event"].astype(str) == one) & (sizes["group"].astype(str) == name)
+            selected = (sizes["event"].astype(str) == one) & (sizes["group"].astype(str) == name)
             curve = table[(table["event"].astype(str) == one) & (table["group"].astype(str) == name)]
             style = STYLES[i % len(STYLES)] if several else "-"
-            label = _label(one, name, sizes[mine].iloc[0], len(events) > 1, several)
+            label = _label(one, name, sizes[selected].iloc[0], len(events) > 1, several)
             _draw(ax, curve, colors[j if several else i], style, label, interval * (0.08 if several and i else 0.15))
     last = max(float(table["time"].max()), 1e-12)
     ax.set(xlim=(0, last * 1.02), ylim=(0, None), ylabel="Cumulative incidence")

@@ -172,9 +172,9 @@ def _cells_of(
         sample = names[0]
     if sample not in names:
         raise TableError(f"sample={sample!r} is none of {listed(names)}. Pass the sample to draw.")
-    mine = samples == sample
-    xy = places_in(coordinates(adata, spatial_key, finite=False)[mine], str(sample), spatial_key)
-    return z[marker].to_numpy()[mine], xy, str(sample)
+    in_sample = samples == sample
+    xy = places_in(coordinates(adata, spatial_key, finite=False)[in_sample], str(sample), spatial_key)
+    return z[marker].to_numpy()[in_sample], xy, str(sample)
 
 
 def _map_size(xy: np.ndarray) -> tuple[float, float]:

@@ -176,8 +176,8 @@ def _lacks(record: object, parts: Fields, inside: str) -> str:
         if part not in record:
             if name != part:
                 continue
-            there = [one for one in record if isinstance(one, str)]
-            return f"there is no {where}, but {listed(there)}"
+            available = [one for one in record if isinstance(one, str)]
+            return f"there is no {where}, but {listed(available)}"
         value = record[part]
         if isinstance(kind, Rows):
             wrong = _lacks_columns(value, kind, where)

@@ -133,7 +133,7 @@ def search_results(
     if unknown := [name for name in shown if name not in set(hits["query"].astype(str))]:
         raise TableError(f"No query {unknown[0]!r} in hits (queries=); found {listed(hits['query'].unique(), 5)}.")
     best = hits[hits["rank"] <= k].sort_values("rank", kind="stable")
-    found = {name: part for name, part in best.groupby(best["query"].astype(str), sort=False)}
+    hits_of = {name: part for name, part in best.groupby(best["query"].astype(str), sort=False)}
     reader = _Reader(sdata, table_name, channels, label_key, size, outline, max_pixels)
     other = reader
     if query_sdata is not None or query_table_name is not None:
@@ -142,7 +142,7 @@ def search_results(
             outline, max_pixels,
         )  # fmt: skip
     asked = [other.crop(name) for name in shown]
-    answers = [[reader.crop(str(name)) for name in found[query]["hit"]] for query in shown]
+    answers = [[reader.crop(str(name)) for name in hits_of[query]["hit"]] for query in shown]
     n_columns = 1 + max(map(len, answers))
     figure, axes = plt.subplots(
         len(shown), n_columns, squeeze=False, layout="constrained",
@@ -152,7 +152,7 @@ def search_results(
     colored = _colored(asked, answers, channel_colors[: len(channels)], percentiles, together=same_source)
     for row, (query, crops) in enumerate(zip(asked, answers, strict=True)):
         _draw(axes[row, 0], query, colored[0][row], _caption(query, "query"), "black", "-", bar=True)
-        for column, (crop, hit) in enumerate(zip(crops, found[shown[row]].itertuples(), strict=True)):
+        for column, (crop, hit) in enumerate(zip(crops, hits_of[shown[row]].itertuples(), strict=True)):
             same = crop.label == query.label
             edge = "0.6" if label_key is None else SAME if same else OTHER
             text = _caption(crop, f"{hit.rank}: distance {hit.distance:.3g}")
@@ -199,12 +199,12 @@ class _Reader:
         pair = self._pair(str(obs[SAMPLE_KEY]))
         window = self._window(place)
         image = image_array(self.sdata, pair.image)
-        found = channel_names(self.sdata, pair.image)
-        if unknown := [channel for channel in self.channels if channel not in found]:
+        available = channel_names(self.sdata, pair.image)
+        if unknown := [channel for channel in self.channels if channel not in available]:
             raise PanelError(
-                f"No channel {unknown[0]!r} in image {pair.image!r} (channels=); found {listed(found, 50)}."
+                f"No channel {unknown[0]!r} in image {pair.image!r} (channels=); found {listed(available, 50)}."
             )
-        image = image.isel(c=[found.index(channel) for channel in self.channels])
+        image = image.isel(c=[available.index(channel) for channel in self.channels])
         pixels, extent = read_raster(image, image_to_system(self.sdata, pair), window, self.max_pixels)
         label = None if self.label_key is None else obs[self.label_key]
         label = "none" if self.label_key is not None and pd.isna(label) else label

@@ -180,8 +180,8 @@ def _record(adata: AnnData, key: str) -> dict[str, Any]:
 
 
 def _check_patients(adata: AnnData, record: dict[str, Any], key: str) -> None:
-    there = set(adata.obs[record["params"]["patient_key"]].astype(str))
-    if gone := [name for name in dict.fromkeys(record["table"]["patient"].astype(str)) if name not in there]:
+    in_table = set(adata.obs[record["params"]["patient_key"]].astype(str))
+    if gone := [name for name in dict.fromkeys(record["table"]["patient"].astype(str)) if name not in in_table]:
         raise TableError(
             f"uns[{key!r}] tells of {listed(gone, 5)}, of whom this table has no cell. Draw from cells of all "
             "patients, or run sfm.tl.distribution_shift on those that are meant."
@@ -259,9 +259,9 @@ def _draw_maps(
         _arrows(near, part.to_numpy(), color_of[group_of[patient]], thin=True)
     of_group = centres.index.get_level_values(0).map(group_of)
     for group, color in color_of.items():
-        mine = centres[of_group == group]
-        if len(mine):
-            _arrows(near, mine.groupby(level=1).mean().loc[times].to_numpy(), color, thin=False)
+        group_centres = centres[of_group == group]
+        if len(group_centres):
+            _arrows(near, group_centres.groupby(level=1).mean().loc[times].to_numpy(), color, thin=False)
     name = {"X_umap": "UMAP", "X_pca": "PC", "X_tsne": "t-SNE "}.get(basis, basis.removeprefix("X_") + " ")
     ax.set_xlabel(f"{name}1", loc="left")
     ax.set_ylabel(f"{name}2", loc="bottom")
@@ -335,20 +335,22 @@ def _draw_dots(
     for p, (time_1, time_2) in enumerate(pairs):
         part = table[(table["time_1"] == time_1) & (table["time_2"] == time_2)]
         for g, group in enumerate(groups):
-            mine = part if "group" not in part else part[part["group"] == group]
+            group_part = part if "group" not in part else part[part["group"] == group]
             x = p * step + g
             if measure == "distance":  # beside the dots, which would hide them
-                nulls = mine["null_distance"].to_numpy()
+                nulls = group_part["null_distance"].to_numpy()
                 at = x - 0.3 + 0.4 * _spread(nulls, span, rng)
                 ax.scatter(at, nulls, s=16, facecolors="white", edgecolors=NULL, linewidths=1, zorder=2)
             middle = x + (0.14 if measure == "distance" else 0.0)
-            at = middle + (0.8 if measure == "distance" else 1.0) * _spread(mine[measure].to_numpy(), span, rng)
+            at = middle + (0.8 if measure == "distance" else 1.0) * _spread(group_part[measure].to_numpy(), span, rng)
             ax.errorbar(
-                at, mine[measure], 1.96 * mine[f"{measure}_se"], fmt="o", ms=4.6, color=color_of[group], mec="white",
-                mew=0.5, elinewidth=0.8, alpha=0.9, zorder=3,
+                at, group_part[measure], 1.96 * group_part[f"{measure}_se"], fmt="o", ms=4.6, color=color_of[group],
+                mec="white", mew=0.5, elinewidth=0.8, alpha=0.9, zorder=3,
             )  # fmt: skip
-            if len(mine):
-                ax.plot([middle - 0.26, middle + 0.26], [mine[measure].median()] * 2, color="black", lw=1.6, zorder=4)
+            if len(group_part):
+                ax.plot(
+                    [middle - 0.26, middle + 0.26], [group_part[measure].median()] * 2, color="black", lw=1.6, zorder=4
+                )
         _p_above(ax, comparison, measure, (time_1, time_2), groups, p * step, top, span)
     if measure == "shift":
         ax.axhline(0, color=NULL, lw=1.2, ls=(0, (4, 3)), zorder=1)

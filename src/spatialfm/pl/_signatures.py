@@ -90,9 +90,9 @@ def signatures(
     across = np.log2(table["ratio"].to_numpy(float))
     chosen = (table["signature"] != "").to_numpy()
     for side in pd.unique(table["side"]):
-        mine = (table["side"] == side).to_numpy()
+        on_side = (table["side"] == side).to_numpy()
         for sure, filled in ((True, True), (False, False)):
-            rows = mine & ((table["q_value"] < alpha).to_numpy() == sure)
+            rows = on_side & ((table["q_value"] < alpha).to_numpy() == sure)
             color = _COLORS[side]
             ax.scatter(
                 across[rows],

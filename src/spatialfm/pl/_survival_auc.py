@@ -96,14 +96,14 @@ def survival_auc(
     >>> ax.get_ylabel()
     'Time-dependent AUC'
     """
-    found = _found(scores, keys)
-    names = list(found)
+    records = _found(scores, keys)
+    names = list(records)
     colors = category_colors(names, palette)
 
     own, ax = ax is None, new_axes(ax, figsize)
-    last = max(float(result["curves"]["time"].max()) for result in found.values())
+    last = max(float(result["curves"]["time"].max()) for result in records.values())
     lowest = 0.5
-    for i, ((name, result), color) in enumerate(zip(found.items(), colors, strict=True)):
+    for i, ((name, result), color) in enumerate(zip(records.items(), colors, strict=True)):
         curve = result["curves"]
         marker = MARKERS[i % len(MARKERS)]
         ax.plot(curve["time"], curve["auc"], color=color, marker=marker, ms=4.5, lw=1.6, label=_label(name, result))
@@ -121,7 +121,7 @@ def survival_auc(
     ax.spines[["top", "right"]].set_visible(False)
     legend = ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2)
     if at_risk:
-        _draw_numbers(ax, {name: result["curves"] for name, result in found.items()}, colors, last)
+        _draw_numbers(ax, {name: result["curves"] for name, result in records.items()}, colors, last)
     if title is not None:
         height = legend.get_window_extent().height * 72 / ax.get_figure(root=True).dpi
         ax.set_title(title, loc="left", y=1.0, pad=height + 6)
@@ -130,7 +130,7 @@ def survival_auc(
 
 def _found(scores: AnnData | Mapping, keys: str | Sequence[str] | Mapping[str, str]) -> dict[str, dict]:
     if isinstance(scores, Mapping):
-        found = {"": scores} if "curves" in scores else dict(scores)
+        records = {"": scores} if "curves" in scores else dict(scores)
     elif hasattr(scores, "uns"):
         keys = [keys] if isinstance(keys, str) else keys
         names = dict(keys) if isinstance(keys, Mapping) else {key: key for key in keys}
@@ -139,23 +139,23 @@ def _found(scores: AnnData | Mapping, keys: str | Sequence[str] | Mapping[str, s
                 f"No scores in uns[{absent[0]!r}] (keys=); uns has {listed(scores.uns)}. Make them with "
                 "sfm.tl.coxnet(patients) or sfm.tl.survival_forest(patients)."
             )
-        found = {name: scores.uns[key] for name, key in names.items()}
+        records = {name: scores.uns[key] for name, key in names.items()}
         for name, key in names.items():
-            if isinstance(found[name], Mapping) and hasattr(scores, "obs"):
-                check_result(found[name], f"uns[{key!r}]", _FUNCTIONS.get(key, "coxnet"))
-                check_unchanged(scores, found[name], key, _FUNCTIONS.get(key, "coxnet, or what made it,"))
+            if isinstance(records[name], Mapping) and hasattr(scores, "obs"):
+                check_result(records[name], f"uns[{key!r}]", _FUNCTIONS.get(key, "coxnet"))
+                check_unchanged(scores, records[name], key, _FUNCTIONS.get(key, "coxnet, or what made it,"))
     else:
         raise TableError(f"survival_auc takes an AnnData or results by name, not {type(scores).__name__}.")
-    if not found:
+    if not records:
         raise TableError("There are no scores to draw. Pass keys= of uns, or results of sfm.metrics.survival by name.")
-    for name, result in found.items():
+    for name, result in records.items():
         curves = result.get("curves") if isinstance(result, Mapping) else None
         if not isinstance(curves, pd.DataFrame) or not set(COLUMNS) <= set(curves.columns):
             raise TableError(
                 f"{name!r} is no result of sfm.metrics.survival, sfm.tl.coxnet or sfm.tl.survival_forest: it has no "
                 "table 'curves' with the AUC over time."
             )
-    return {str(name): result for name, result in found.items()}
+    return {str(name): result for name, result in records.items()}
 
 
 def _label(name: str, result: Mapping) -> str:

@@ -87,11 +87,11 @@ def tile_map(
     table = sdata.tables[table_name]
     if color not in table.obs:
         raise TableError(f"No column {color!r} in table {table_name!r} (color=); found {listed(table.obs, 12)}.")
-    mine = table.obs[table.obs[SAMPLE_KEY].astype(str) == sample]
-    if mine.empty:
+    in_sample = table.obs[table.obs[SAMPLE_KEY].astype(str) == sample]
+    if in_sample.empty:
         raise TableError(f"No tile of sample {sample!r}; there are {listed(table.obs[SAMPLE_KEY].unique(), 8)}.")
     attrs = table.uns["spatialdata_attrs"]
-    squares = sdata.shapes[str(mine[attrs["region_key"]].iloc[0])].loc[mine[attrs["instance_key"]]]
+    squares = sdata.shapes[str(in_sample[attrs["region_key"]].iloc[0])].loc[in_sample[attrs["instance_key"]]]
     corners, tile = in_layers(squares.bounds.to_numpy())
     x0, y0, x1, y1 = squares.total_bounds
     inch = 4.2 / max(x1 - x0, y1 - y0)
@@ -100,11 +100,11 @@ def tile_map(
     tiles = PolyCollection(corners, edgecolors="face", linewidths=0.2)
     ax.add_collection(tiles)
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        tiles.set(array=mine[color].to_numpy(float)[tile], cmap=mpl.colormaps[cmap].with_extremes(bad=MISSING))
+        tiles.set(array=in_sample[color].to_numpy(float)[tile], cmap=mpl.colormaps[cmap].with_extremes(bad=MISSING))
         tiles.set_clim(values.min(), values.max())
         ax.get_figure(root=True).colorbar(tiles, ax=ax, label=color, shrink=0.7)
     else:
-        _categories(ax, tiles, table, mine[color].iloc[tile], color, palette)
+        _categories(ax, tiles, table, in_sample[color].iloc[tile], color, palette)
     ax.set(xlim=(x0, x1), ylim=(y1, y0), aspect="equal", xlabel="x (µm)", ylabel="y (µm)")
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_title(sample if title is None else title, loc="left", fontsize="medium")
@@ -161,11 +161,13 @@ def _between(starts: np.ndarray, side: float) -> float:
     return min(float(values[counts.argmax()]), 1.0) * side
 
 
-def _categories(ax: Axes, tiles: PolyCollection, table: AnnData, mine: pd.Series, color: str, palette: Palette) -> None:
+def _categories(
+    ax: Axes, tiles: PolyCollection, table: AnnData, labels: pd.Series, color: str, palette: Palette
+) -> None:
     column = table.obs[color].astype("category")
     names = [str(name) for name in column.cat.categories]
     colors = dict(zip(names, category_colors(names, palette, table.uns.get(f"{color}_colors")), strict=True))
-    of_tiles = [None if pd.isna(value) else str(value) for value in mine]
+    of_tiles = [None if pd.isna(value) else str(value) for value in labels]
     tiles.set_facecolor([MISSING if name is None else colors[name] for name in of_tiles])
     shown = [name for name in names if name in set(of_tiles)]
     handles = [Patch(color=colors[name], label=name) for name in shown]

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from .cells import cell_table
     from .channels import channel_quality
     from .clinical import add_clinical
+    from .fix_labels import mend_labels
     from .labels import check_labels
-    from .mend import mend_labels
     from .panel import marker_table, match_markers
     from .tiles import tile_labels
 
@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "channels": ["channel_quality"],
         "clinical": ["add_clinical"],
         "labels": ["check_labels"],
-        "mend": ["mend_labels"],
+        "fix_labels": ["mend_labels"],
         "panel": ["marker_table", "match_markers"],
         "tiles": ["tile_labels"],
     },

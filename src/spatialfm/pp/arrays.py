@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AxisAffine:
-    """``target = scale * source + offset`` on each axis: all that lies between two pixel grids of one slide."""
+    """``target = scale * source + offset`` on each axis: the only relation between two pixel grids of one slide."""
 
     scale_y: float = 1.0
     scale_x: float = 1.0
@@ -113,7 +113,7 @@ def _uncut(array: xr.DataArray, name: str) -> xr.DataArray:
                 last = f" in steps of {centres[1] - centres[0]:g}" if centres.size > 1 else ""
                 raise CoordinateError(
                     f"Element {name!r} was cut or turned by indexing: its {axis} runs from {centres[0]:g}{last}, but "
-                    "its transformation is that of the whole, so that its cells would lie elsewhere. Cut with "
+                    "its transformation is that of the whole, so that its cells would be elsewhere. Cut with "
                     "spatialdata.bounding_box_query(element, axes=('y', 'x'), min_coordinate=[...], "
                     "max_coordinate=[...], target_coordinate_system=...), which moves the transformation along. If "
                     "the transformation is right for the pixels as they are, drop the coordinates: "

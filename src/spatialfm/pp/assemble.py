@@ -41,7 +41,7 @@ class MeasuredCells:
 
 
 def assemble(plans: list[CellPlan], measured: list[MeasuredCells], quantiles: list[float]) -> AnnData:
-    """The table without the columns that others know; checks that there is a cell at all."""
+    """The table without columns from other sources; checks that there is a cell at all."""
     markers = list(dict.fromkeys(name for plan in plans for name in plan.channels))
     n = sum(part.kept.size for part in measured)
     if not n:
@@ -89,16 +89,16 @@ def with_columns(
     cells: pd.DataFrame | None,
     clinical: pd.DataFrame | None,
 ) -> pd.DataFrame:
-    """`obs` with the columns of known cells (without their keys) and of samples beside what was measured."""
+    """`obs` with the columns of known cells (without their keys) and of samples added to the measured columns."""
     if cells is not None:
         rows = np.concatenate([plan.rows[part.kept] for plan, part in zip(plans, measured, strict=True)])
         new = _only_used(cells.iloc[rows].set_axis(obs.index, axis=0))
-        mend = "Drop or rename it first: cells.rename(columns={...})."
-        obs = add_columns(obs, new, "cells=", mend, TableError)
+        remedy = "Drop or rename it first: cells.rename(columns={...})."
+        obs = add_columns(obs, new, "cells=", remedy, TableError)
     if clinical is not None:
         new = _only_used(clinical.loc[obs[SAMPLE_KEY].astype(str)].set_axis(obs.index, axis=0))
-        mend = "Rename it in sdata['samples'].obs."
-        obs = add_columns(obs, new, "sdata['samples']", mend, ClinicalError)
+        remedy = "Rename it in sdata['samples'].obs."
+        obs = add_columns(obs, new, "sdata['samples']", remedy, ClinicalError)
     return obs
 
 

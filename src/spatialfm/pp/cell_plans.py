@@ -9,10 +9,10 @@ from .._errors import PanelError, TableError, warn
 from .arrays import channel_names
 from .assemble import CellPlan
 from .elements import SampleElements, axis_affine, pixel_size, scale_advice
+from .fix_labels import FixedLabels, plan_fix
 from .joins import counted, listed
 from .label_findings import NO_NUMBERS
 from .labels import OnPieces, inspect_labels, report_labels
-from .mend import MendedLabels, plan_mending
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 def plan_tables(
     sdata: SpatialData, pairs: list[SampleElements], on_pieces: OnPieces, on_giants: str
-) -> tuple[list[CellPlan], list[MendedLabels]]:
+) -> tuple[list[CellPlan], list[FixedLabels]]:
     """What to measure, and the labels that are to be written for it."""
     for pair in pairs:
         _check_channels(sdata, pair)
     checked = [inspect_labels(sdata, pair.sample, pair.labels, pair) for pair in pairs]
     report_labels(sdata, checked, on_pieces, on_giants)
-    plans, mended = [], []
+    plans, fixed = [], []
     for pair, check in zip(pairs, checked, strict=True):
-        new = plan_mending(sdata, check, True, NO_NUMBERS) if on_pieces == "split" else None
+        new = plan_fix(sdata, check, True, NO_NUMBERS) if on_pieces == "split" else None
         to_system = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
         unit = "pixel" if pixel_size(sdata, pair) is None else "µm"
         scan = check.pieces.by_label() if new is None else new.scan
         if new is not None:
-            mended.append(new)
+            fixed.append(new)
             pair = replace(pair, labels=new.name)
         plans.append(CellPlan(pair, channel_names(sdata, pair.image), to_system, unit, scan))
-    return plans, mended
+    return plans, fixed
 
 
 def _check_channels(sdata: SpatialData, pair: SampleElements) -> None:

@@ -21,10 +21,10 @@ from .arrays import image_array, labels_array, nan_code, table_call
 from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
 from .cell_plans import plan_tables, report_plans
 from .elements import SampleElements, labels_to_image, match_elements
+from .fix_labels import write_fixed
 from .joins import counted, listed, match_cells, storable_frame, text_keys
 from .labels import OnPieces, check_choice
 from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums
-from .mend import write_mended
 from .missing_chunks import report_missing_chunks
 from .shapes import shapes
 from .units import check_lengths, say_intensities
@@ -55,7 +55,7 @@ def cell_table(
     """Measure every labelled cell of every sample.
 
     Images and labels are read block by block, at full resolution. An offset or a scale between image and labels is
-    followed: intensities are taken at the pixels of the image whose centre lies in the cell, position and shape from
+    followed: intensities are taken at the pixels of the image whose centre is in the cell, position and shape from
     the pixels of the labels.
 
     Parameters
@@ -66,11 +66,11 @@ def cell_table(
         Elements to use, as in `spatialfm.pp.elements.match_elements`; by default every ``image_<sample>`` with its
         ``cells_<sample>``.
     quantiles
-        Quantiles in 0..1 of each cell's pixels, per marker, beside the mean.
+        Quantiles in 0..1 of each cell's pixels, per marker, in addition to the mean.
     morphology
         Whether to measure shapes.
     cells
-        Cells that are known already, such as published phenotypes: one row a cell; all its columns go to `obs`. Of an
+        Cells that are known already, such as published phenotypes: one row per cell; all its columns go to `obs`. Of an
         AnnData, its `obs` is used.
     cells_sample_key, cells_label_key
         Columns of `cells` that name sample and label; ``cells_sample_key=None`` where there is one sample.
@@ -107,7 +107,7 @@ def cell_table(
     - ``obsm["spatial"]`` ``(n_cells, 2)`` float64: centroid ``(x, y)`` in µm.
     - ``uns["spatialfm"]["table"]``: elements used, units, and markers that a sample lacks, as text.
 
-    Where the coordinate systems say no pixel size, pixels take the place of µm and a warning says so. Samples that
+    If the coordinate systems have no pixel size, lengths are in pixels in place of µm, with a warning. Samples that
     are an order of magnitude darker than the others in the median marker (another unit), channels with one value in
     every cell, and negative means are named in a warning; the values stay as they are.
 
@@ -159,7 +159,7 @@ def cell_table(
     if not copy and not overwrite and table_name in sdata.tables:
         raise TableError(
             f"sdata already has a table {table_name!r}; writing it anew would lose the embeddings and results in it. "
-            f"Write another beside it, with {table_call(sdata)}, or pass copy=True to have it returned; overwrite=True "
+            f"Write a second one, with {table_call(sdata)}, or pass copy=True to have it returned; overwrite=True "
             "loses what is in it."
         )
     adata = measured_table(
@@ -209,7 +209,7 @@ def measured_table(
         What messages call the table.
     """
     _check_used_once(pairs)
-    plans, mended = plan_tables(sdata, pairs, on_pieces, on_giants)
+    plans, fixed = plan_tables(sdata, pairs, on_pieces, on_giants)
     report_plans(plans, drop)
     check_lengths(plans)
     if cells is not None:
@@ -217,8 +217,8 @@ def measured_table(
         cells = _without_keys(cells, cells_keys)
     clinical = _clinical(sdata, [plan.pair.sample for plan in plans])
 
-    for new in mended:
-        write_mended(sdata, new)
+    for new in fixed:
+        write_fixed(sdata, new)
     measured = [
         _measure(sdata, plan, list(quantiles), morphology, drop)
         for plan in progress_bar(plans, desc="cells", unit="sample")
@@ -247,7 +247,7 @@ def _drop(on_missing: str) -> bool:
 def _check_quantiles(quantiles: float | Sequence[float] | None) -> list[float]:
     values = [] if quantiles is None else [float(q) for q in np.atleast_1d(quantiles)]
     if wrong := [q for q in values if not 0 <= q <= 1]:
-        raise ValueError(f"quantiles= must lie in 0..1, not {wrong[0]:g}. The median is 0.5.")
+        raise ValueError(f"quantiles= must be in 0..1, not {wrong[0]:g}. The median is 0.5.")
     return list(dict.fromkeys(values))
 
 
@@ -273,7 +273,7 @@ def _without_keys(cells: pd.DataFrame | AnnData, keys: tuple[str | None, str]) -
 
 
 def _annotation_keys(table: pd.DataFrame | AnnData) -> list[str]:
-    """Columns with which a table of a SpatialData says what it annotates."""
+    """Columns by which a table of a SpatialData names what it annotates."""
     attrs = table.uns.get(TableModel.ATTRS_KEY, {}) if isinstance(table, AnnData) else {}
     return [attrs[key] for key in (TableModel.REGION_KEY_KEY, TableModel.INSTANCE_KEY) if key in attrs]
 
@@ -372,9 +372,9 @@ def _report_masks(plans: list[CellPlan], measured: list[MeasuredCells], table: s
 def _report_left_out(plans: list[CellPlan], measured: list[MeasuredCells]) -> None:
     """One warning for all samples of which cells have no pixel."""
     out = [np.setdiff1d(np.arange(plan.scan.ids.size), part.kept) for plan, part in zip(plans, measured, strict=True)]
-    found = [_outside(plan, rows) for plan, rows in zip(plans, out, strict=True) if rows.size]
-    if found:
-        warn(f"Cells are left out: {_listed(found, 5, quoted=False)}.")
+    sentences = [_outside(plan, rows) for plan, rows in zip(plans, out, strict=True) if rows.size]
+    if sentences:
+        warn(f"Cells are left out: {_listed(sentences, 5, quoted=False)}.")
 
 
 def _outside(plan: CellPlan, rows: np.ndarray) -> str:

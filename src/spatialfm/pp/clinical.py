@@ -1,4 +1,4 @@
-"""``sfm.pp.add_clinical``: clinical columns, a row a patient or sample, to the rows of an AnnData."""
+"""``sfm.pp.add_clinical``: joins clinical columns, one row per patient or sample, to the rows of an AnnData."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add_clinical(
     on_missing: Literal["raise", "drop", "keep"] = "raise",
     overwrite: bool = False,
 ) -> None:
-    """Join the columns of a clinical table, one row a patient or sample.
+    """Join the columns of a clinical table, one row per patient or sample.
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ def add_clinical(
     on
         Column of `obs` that both share, such as ``"patient"`` or ``"sample"``; also the name of the index of `obs`.
     table_key
-        The same column in `table`, where it is called otherwise; also the name of its index.
+        The same column in `table`, if it has another name; also the name of its index.
     columns
         Columns to join (default: all but the key).
     on_missing
         What becomes of rows of `adata` whose key `table` lacks: an error, dropped, or kept with missing values.
     overwrite
-        Whether columns of `obs` that say something else may be replaced. Missing values are filled in any case, from
+        Whether columns of `obs` with other values may be replaced. Missing values are filled in any case, from
         whichever side has one.
 
     Returns
@@ -113,17 +113,17 @@ def _targets(adata: AnnData | SpatialData, on: str) -> list[_Target]:
     if isinstance(adata, AnnData):
         return [_target(adata, on, "adata")]
     named = {f"sdata[{name!r}]": adata.tables[name] for name in (SAMPLES, TABLE) if name in adata.tables}
-    found = [
+    targets = [
         _target(table, on, name, index_too=name == f"sdata[{SAMPLES!r}]" and on == SAMPLE_KEY)
         for name, table in named.items()
         if on in table.obs or on == table.obs.index.name or (on == SAMPLE_KEY and name == f"sdata[{SAMPLES!r}]")
     ]
-    if not found:
+    if not targets:
         raise ClinicalError(
             f"No table of sdata has a column {on!r} in obs (looked at {listed(named)}). Pass on=<column>, or "
             "the AnnData."
         )
-    return found
+    return targets
 
 
 def _target(adata: AnnData, on: str, name: str, index_too: bool = False) -> _Target:
@@ -169,7 +169,7 @@ def _read(
     )
     if absent := [name for name in wanted if name not in frame.columns]:
         raise ClinicalError(
-            f"The clinical table has no column {absent[0]!r}; it has {listed(frame.columns, 12)}. Mend columns=."
+            f"The clinical table has no column {absent[0]!r}; it has {listed(frame.columns, 12)}. Correct columns=."
         )
     return storable_frame(frame[wanted], "the clinical table", ClinicalError), keys, numeric
 
@@ -182,10 +182,10 @@ def _describe_repeats(frame: pd.DataFrame, keys: pd.Series, key: str) -> str:
     differing = list(spread.index[spread > 1])
     start = f"The clinical table has more than one row for {counted(len(twice), 'key')} of {key!r}: {listed(twice)}. "
     if not differing:
-        return f"{start}They say the same: pass table.drop_duplicates({key!r})."
+        return f"{start}They are identical: pass table.drop_duplicates({key!r})."
     return (
         f"{start}Their rows differ in {listed(differing)}: join on a finer column (on=, such as the sample), or write "
-        "a table that says which value holds."
+        "a table with one value for each."
     )
 
 
@@ -197,7 +197,7 @@ def _read_file(path: Path, key: str) -> pd.DataFrame:
         return pd.read_parquet(path)
     if path.suffix.lower() not in TABLE_SUFFIXES + SPREADSHEET_SUFFIXES:
         raise InputFileError(
-            f"File {str(path)!r} is none of {', '.join(TABLE_SUFFIXES)}, .parquet. Save it as one, or pass a "
+            f"File {str(path)!r} is not one of {', '.join(TABLE_SUFFIXES)}, .parquet. Save it as one, or pass a "
             "pandas.DataFrame."
         )
     # the key stays text: as numbers, "007" and "7" would become one patient

@@ -1,4 +1,4 @@
-"""Which image belongs to which labels, and how their pixels lie on each other.
+"""Which image belongs to which labels, and how their pixels are aligned.
 
 Pixel ``i`` covers ``[i, i + 1)`` of an element's own coordinates and its centre is ``i + 0.5``, as in SpatialData.
 """
@@ -62,9 +62,9 @@ def match_elements(
 ) -> list[SampleElements]:
     """Pair every image with its labels.
 
-    The pairs are, in this order: what `image` and `labels` say (one name, lists of equal length, or mappings from
+    The pairs are, in this order: what `image` and `labels` state (one name, lists of equal length, or mappings from
     sample to element); elements named ``image_<sample>`` and ``cells_<sample>``; the only image and the only labels
-    of a coordinate system. Nothing is guessed beyond that. Labels that `spatialfm.pp.mend_labels` wrote stand for
+    of a coordinate system. Nothing is guessed beyond that. Labels that `spatialfm.pp.mend_labels` wrote replace
     those that they were made of, unless `labels` names these.
 
     Parameters
@@ -82,13 +82,13 @@ def match_elements(
     ------
     ElementError
         If an element is missing, an image fits several labels, a sample is named twice, or labels were replaced after
-        those that stand for them were made.
+        their replacements were made.
     CoordinateError
         If image and labels share no coordinate system.
     """
     images = _as_mapping(image, sdata.images, IMAGE_PREFIX, "image")
     if not images:
-        raise ElementError("sdata holds no image element. Read one with sfm.io.read_tiff(path).")
+        raise ElementError("sdata contains no image element. Read one with sfm.io.read_tiff(path).")
     given = None if labels is None else _labels_mapping(labels, images, sdata)
     if samples is not None:  # first of all: what was not asked for need not be in order
         images = _chosen(images, [samples] if isinstance(samples, str) else list(samples))
@@ -130,9 +130,8 @@ def axis_affine(element, name: str, coordinate_system: str) -> AxisAffine:
     if not np.allclose([matrix[0, 1], matrix[1, 0]], 0, atol=1e-9) or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise CoordinateError(
             f"Element {name!r} is rotated, sheared or mirrored in coordinate system {coordinate_system!r}; only a "
-            "scale and an offset can be followed. Resample it first, under a name of its own: "
-            f"sdata[{name + '_straight'!r}] = spatialdata.transform(sdata[{name!r}], "
-            f"to_coordinate_system={coordinate_system!r})."
+            f"scale and an offset can be followed. Resample it first, under a new name: sdata[{name + '_straight'!r}] "
+            f"= spatialdata.transform(sdata[{name!r}], to_coordinate_system={coordinate_system!r})."
         )
     return AxisAffine(matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2])
 
@@ -204,21 +203,23 @@ def _labels_mapping(labels, images: dict[str, str], sdata) -> dict[str, str]:
 
 
 def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
-    mended = {old: new for old, new in sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {}).items() if new in sdata.labels}
+    replacements = {
+        old: new for old, new in sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {}).items() if new in sdata.labels
+    }
     if CELLS_PREFIX + sample in sdata.labels:
-        return _newest(sdata, sample, CELLS_PREFIX + sample, mended)
+        return _newest(sdata, sample, CELLS_PREFIX + sample, replacements)
     systems = set(get_transformation(sdata.images[image_name], get_all=True))
     images = [name for name in sdata.images if systems & set(get_transformation(sdata.images[name], get_all=True))]
     labels = [
         name
         for name in sdata.labels
-        if name not in mended and systems & set(get_transformation(sdata.labels[name], get_all=True))
+        if name not in replacements and systems & set(get_transformation(sdata.labels[name], get_all=True))
     ]
     if not labels:
         return None
     if len(labels) == 1 and len(images) == 1:
-        for source in [old for old, new in mended.items() if new == labels[0]]:
-            _newest(sdata, sample, source, mended)
+        for source in [old for old, new in replacements.items() if new == labels[0]]:
+            _newest(sdata, sample, source, replacements)
         return labels[0]
     raise ElementError(
         f"Image {image_name!r} shares its coordinate system with labels {listed(labels)} and images {listed(images)}: "
@@ -226,13 +227,13 @@ def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
     )
 
 
-def _newest(sdata: SpatialData, sample: str, name: str, mended: Mapping[str, str]) -> str:
-    """The labels that stand for `name`, if these are still what they were made of."""
+def _newest(sdata: SpatialData, sample: str, name: str, replacements: Mapping[str, str]) -> str:
+    """The labels that replace `name`, if `name` is still what they were made of."""
     from .stand_ins import check_stand_in
 
-    while name in mended:
-        check_stand_in(sdata, sample, name, mended[name])
-        name = mended[name]
+    while name in replacements:
+        check_stand_in(sdata, sample, name, replacements[name])
+        name = replacements[name]
     return name
 
 

@@ -1,10 +1,10 @@
-"""Is there empty glass beside the tissue, and where? Arrays in, masks out.
+"""Is there empty glass around the tissue, and where? Arrays in, masks out.
 
 Decided on a small image (every pixel the mean of a square), smoothed over the radius of a cell, in four steps:
 
 1. *One score.* Hot pixels are cut. Each channel is scaled between its 0.5th and 99.5th percentile and clipped, so that
    no single channel decides, however bright; the square root spreads the dark end, where counts are. The score is the
-   mean over channels: no stain of nuclei is needed, and a channel that is constant has no say.
+   mean over channels: no stain of nuclei is needed, and a constant channel has no influence.
 2. *One mode or two.* Normal mixtures of one and of two components are fitted to the score. Two are believed where they
    gain more than `MIN_GAIN` in log-likelihood after the penalty of the BIC, counting as one observation what one
    smoothing window covers, and where Ashman's D (distance of the means over the pooled spread; Ashman, Bird and Zepf
@@ -12,9 +12,9 @@ Decided on a small image (every pixel the mean of a square), smoothed over the r
    left out.
 3. *Is the darker one empty?* At least half of the channels must be `MIN_LEVEL` times darker there, or vary
    `MIN_CONTRAST` times less from one cell to the next, which an offset of the camera does not hide; and hardly any may
-   be brighter. Tissue of 2 counts beside tissue of 4 is not glass. Nor may it be grained like the brighter one: pixels
-   a cell apart differ no more than neighbours where there is nothing but noise; in dim stroma they do (`has_cells`).
-   If the darker one is not empty, it is split further: there may be glass beside tissue that is dim.
+   be brighter. Tissue of 2 counts next to tissue of 4 is not glass. Nor may its grain be that of the brighter one:
+   pixels a cell apart differ no more than neighbours where there is nothing but noise; in dim stroma they do
+   (`has_cells`). If the darker one is not empty, it is split further: there may be glass next to dim tissue.
 4. *Is it glass or a hole?* Glass is large: regions of less than `MIN_GLASS` (or `MIN_SHARE` of a small image), regions
    enclosed by tissue of up to `MAX_HOLE` (vessels, ducts, necrosis, fat), and regions with segmented cells are tissue.
 """
@@ -28,7 +28,7 @@ from scipy import ndimage
 from scipy.special import ndtri
 
 RADIUS = 4.0  # µm of a cell, the standard deviation of the smoothing
-ASSUMED_MPP = 0.5  # µm per pixel, where nobody knows
+ASSUMED_MPP = 0.5  # µm per pixel, if unknown
 MIN_GAIN = 10.0
 MIN_SEPARATION = 4.0
 MIN_LEVEL = 5.0
@@ -60,7 +60,7 @@ class Split:
     gain, separation
         Log-likelihood gained over one component, and Ashman's D.
     rim
-        How far, in standard deviations of the smoothing, the cut lies outside of a sharp edge; three quarters of it, as
+        How far, in standard deviations of the smoothing, the cut is outside of a sharp edge; three quarters of it, as
         edges are not that sharp.
     """
 
@@ -88,10 +88,10 @@ def find_tissue_mask(small: np.ndarray, size: float, cells: np.ndarray | None = 
     measured = ~_not_measured(small, sigma, min_area)
     if not measured.any():
         return np.ones(small.shape[1:], bool)
-    found = _dark(small, measured, sigma, min_area)
-    if found is None:
+    darkest = _dark(small, measured, sigma, min_area)
+    if darkest is None:
         return measured
-    dark, rim = found
+    dark, rim = darkest
     glass = _opened(dark, sigma) & measured
     glass = _large(glass, measured, min_area, MAX_HOLE / size**2, cells)
     tissue = measured & ~_grown(glass, rim)
@@ -132,7 +132,7 @@ def _dark(small: np.ndarray, measured: np.ndarray, sigma: float, min_area: float
     if score is None:
         return None
     slope = ndimage.gaussian_gradient_magnitude(score, sigma / 2)
-    inside, found = measured, None
+    inside, empty = measured, None
     for _ in range(_DEPTH):
         some = _thinned(inside)
         split = two_modes(score[some], slope[some], inside.sum() / max(4 * np.pi * sigma**2, 1))
@@ -143,12 +143,12 @@ def _dark(small: np.ndarray, measured: np.ndarray, sigma: float, min_area: float
             break
         clear = split.gain > MIN_GAIN and split.separation > MIN_SEPARATION
         bright = inside & ~dark
-        if found is not None and _opened(bright, 2 * sigma).sum() < min_area:
+        if empty is not None and _opened(bright, 2 * sigma).sum() < min_area:
             break  # the blurred edge of what was split before
         if clear and is_empty(small, dark, bright, round(sigma)) and not has_cells(small, dark, bright, sigma):
-            found = dark, split.rim * sigma
+            empty = dark, split.rim * sigma
         inside = dark
-    return found
+    return empty
 
 
 def _score(small: np.ndarray, measured: np.ndarray, sigma: float) -> np.ndarray | None:
@@ -197,7 +197,7 @@ def two_modes(values: np.ndarray, slope: np.ndarray, n_independent: float) -> Sp
     dark_density, bright_density = _log_densities(between, share, mean[order], spread**2)
     is_high = bright_density > dark_density
     crossing = between[np.argmax(is_high)] if is_high.any() else high
-    # glass is narrow, so that the crossing lies close to it, in the blurred edge of the tissue: further up, as long as
+    # glass is narrow, so that the crossing is close to it, in the blurred edge of the tissue: further up, as long as
     # all but the dimmest tissue is above
     cut = max(crossing, min(low + 0.4 * (high - low), high - 2 * spread[1]))
     separation = np.sqrt(2) * (high - low) / np.hypot(*spread)
@@ -243,7 +243,7 @@ def is_empty(small: np.ndarray, dark: np.ndarray, bright: np.ndarray, lag: int) 
         (low, low_change), (high, high_change) = (_level_and_change(channel, part, lag) for part in (dark, bright))
         if high_change == low_change == 0:
             continue
-        # below zero a level says nothing of a ratio: backgrounds were subtracted, or channels standardised
+        # below zero a level has no meaning as a ratio: backgrounds were subtracted, or channels standardised
         levels.append(high / max(low, 1e-9 * high) if high > 0 and low >= -0.1 * high else 1.0)
         contrasts.append(high_change / max(low_change, 1e-9 * high_change) if high_change > 0 else 0.0)
         differs.append(high - low)
@@ -256,7 +256,7 @@ def is_empty(small: np.ndarray, dark: np.ndarray, bright: np.ndarray, lag: int) 
 def has_cells(small: np.ndarray, dark: np.ndarray, bright: np.ndarray, sigma: float) -> bool:
     """Whether the darker part of an image is grained like the brighter one: pixels apart differ more than neighbours.
 
-    Noise differs from pixel to pixel as much as from cell to cell, whatever its strength; cells do not.
+    Noise differs from pixel to pixel as much as from cell to cell, for noise of any strength; cells do not.
     """
     image = np.zeros(small.shape[1:], np.float64)
     for channel in small:  # each as bright as any other, so that the grain of none drowns
@@ -266,7 +266,7 @@ def has_cells(small: np.ndarray, dark: np.ndarray, bright: np.ndarray, sigma: fl
     near, far = max(1, round(sigma / 3)), max(2, round(sigma))
     grain = []
     for part, other in ((dark, bright), (bright, dark)):
-        inside = part & ~_grown(other, sigma)  # the blurred edge between the two is no grain
+        inside = part & ~_grown(other, sigma)  # the blurred edge between the two is not grain
         changes = [_mean_square_change(image, inside, lag) for lag in (near, max(far, near + 1))]
         if changes[0] <= 0 or not np.isfinite(changes).all():
             return False
@@ -307,7 +307,7 @@ def _large(
     area = np.bincount(regions.ravel(), minlength=n + 1)
     at_edge = np.zeros(n + 1, bool)
     at_edge[_border(regions)] = True
-    at_edge[np.unique(regions[ndimage.binary_dilation(~measured)])] = True  # beside what was not measured
+    at_edge[np.unique(regions[ndimage.binary_dilation(~measured)])] = True  # next to what was not measured
     kept = (area >= min_area) & (at_edge | (area > max_hole))
     if cells is not None:
         kept &= np.bincount(regions.ravel(), cells.ravel(), minlength=n + 1) < MIN_CELLS * area

@@ -28,19 +28,19 @@ def listed(names: Iterable, n: int = 5) -> str:
 
 
 def whole_numbers(
-    values: pd.Series, what: str, mend: str = "Drop or mend them, or pass cells_label_key=<column>."
+    values: pd.Series, what: str, remedy: str = "Drop or correct them, or pass cells_label_key=<column>."
 ) -> np.ndarray:
     """Label ids as int64, from integers or from floats and text that are whole numbers.
 
     Raises
     ------
     TableError
-        If one is missing or is no whole number.
+        If one is missing or is not a whole number.
     """
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype if not values.isna().any() else object)
     if pd.api.types.is_bool_dtype(values.dtype):
-        raise TableError(f"Column {what} holds True and False, not label ids. {mend}")
+        raise TableError(f"Column {what} holds True and False, not label ids. {remedy}")
     if pd.api.types.is_integer_dtype(values.dtype) and not values.isna().any() and values.max() < 2**63:
         return values.to_numpy(dtype=np.int64)
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -56,7 +56,7 @@ def whole_numbers(
         )
         raise TableError(
             f"Column {what} must hold whole label ids; {counted(int(wrong.sum()), 'row')} of {wrong.size:,} cannot be "
-            f"read as such: {listed(values[wrong])}. {mend}{ending}"
+            f"read as such: {listed(values[wrong])}. {remedy}{ending}"
         )
     if not pd.api.types.is_numeric_dtype(values.dtype):
         logger.info(f"column {what} holds label ids as text; they are read as numbers")
@@ -69,7 +69,7 @@ def annotated_cells(table: AnnData, table_name: str) -> tuple[np.ndarray, np.nda
     Raises
     ------
     TableError
-        If the table does not say what it annotates, labels are no whole numbers, or a cell has two rows.
+        If the table does not name what it annotates, labels are not whole numbers, or a cell has two rows.
     """
     attrs = table.uns.get(TableModel.ATTRS_KEY)
     if attrs is None:
@@ -80,7 +80,7 @@ def annotated_cells(table: AnnData, table_name: str) -> tuple[np.ndarray, np.nda
     keys = [attrs.get(TableModel.REGION_KEY_KEY), attrs.get(TableModel.INSTANCE_KEY)]
     if missing := [key for key in keys if key not in table.obs]:
         raise TableError(
-            f"Table {table_name!r} says in uns['{TableModel.ATTRS_KEY}'] that column {missing[0]!r} names its cells, "
+            f"Table {table_name!r} states in uns['{TableModel.ATTRS_KEY}'] that column {missing[0]!r} names its cells, "
             f"but obs has {listed(table.obs, 12)}."
         )
     regions = table.obs[keys[0]].astype(str).to_numpy()
@@ -90,7 +90,7 @@ def annotated_cells(table: AnnData, table_name: str) -> tuple[np.ndarray, np.nda
         names = [f"{regions[i]}: {ids[i]}" for i in np.flatnonzero(repeated)]
         raise TableError(
             f"Table {table_name!r} has {counted(len(names), 'row')} more than one for the same cell: "
-            f"{_listed(names, 5, quoted=False)}. Keep one row a cell."
+            f"{_listed(names, 5, quoted=False)}. Keep one row per cell."
         )
     return regions, ids
 
@@ -125,27 +125,27 @@ def not_canonical(keys: pd.Series) -> list[str]:
 
 
 def same_values(left: pd.Series, right: pd.Series) -> bool:
-    """Whether two columns say the same, row by row; missing equals missing, and text its category."""
+    """Whether two columns are equal, row by row; missing equals missing, and text its category."""
     a, b = (pd.Series(np.asarray(column, dtype=object)) for column in (left, right))
     present = a.notna()
     return bool((present == b.notna()).all() and (a[present] == b[present]).all())
 
 
 def add_columns(
-    obs: pd.DataFrame, new: pd.DataFrame, source: str, mend: str, error: type[SpatialfmError]
+    obs: pd.DataFrame, new: pd.DataFrame, source: str, remedy: str, error: type[SpatialfmError]
 ) -> pd.DataFrame:
-    """`obs` with the columns of `new` beside its own.
+    """`obs` with the columns of `new` added.
 
     Raises
     ------
     SpatialfmError
-        If a column is there already and says something else, or differs in upper and lower case only.
+        If a column is there already with other values, or differs in upper and lower case only.
     """
     if case := case_clash(obs, new):
-        raise error(f"Column {case[1]!r} of {source} differs from {case[0]!r} of cell_table in case only. {mend}")
+        raise error(f"Column {case[1]!r} of {source} differs from {case[0]!r} of cell_table in case only. {remedy}")
     clash = [name for name in new if name in obs and not same_values(obs[name], new[name])]
     if clash:
-        raise error(f"Column {clash[0]!r} of {source} is also written by cell_table, with other values. {mend}")
+        raise error(f"Column {clash[0]!r} of {source} is also written by cell_table, with other values. {remedy}")
     return pd.concat([obs, new[[name for name in new if name not in obs]]], axis=1)
 
 
@@ -251,15 +251,15 @@ def match_cells(
         If columns are missing, a cell has two rows, or (without `drop`) a row or a label is alone.
     """
     sample, label = _cell_keys(cells, list(ids), sample_key, label_key)
-    here = ~np.isin(sample, [name for name in known_samples if name not in ids])
-    duplicated = pd.DataFrame({"sample": sample, "label": label}).duplicated().to_numpy() & here
+    in_samples = ~np.isin(sample, [name for name in known_samples if name not in ids])
+    duplicated = pd.DataFrame({"sample": sample, "label": label}).duplicated().to_numpy() & in_samples
     if duplicated.any():
         names = [f"{sample[i]}_{label[i]}" for i in np.flatnonzero(duplicated)]
         raise TableError(
             f"cells= has {counted(len(names), 'row')} more than one for the same sample and label: {listed(names)}. "
             + (
                 "They are the same in every column: cells.drop_duplicates()."
-                if cells[here].astype(str).duplicated().sum() == len(names)
+                if cells[in_samples].astype(str).duplicated().sum() == len(names)
                 else "Keep the right one of each."
             )
         )
@@ -271,7 +271,7 @@ def match_cells(
         in_ids[name], in_cells[name] = left, rows[right]
         matched[rows[right]] = True
         lonely_labels += [f"{name}_{value}" for value in np.delete(labels, left)]
-    lonely_rows = [f"{sample[i]}_{label[i]}" for i in np.flatnonzero(here & ~matched)]
+    lonely_rows = [f"{sample[i]}_{label[i]}" for i in np.flatnonzero(in_samples & ~matched)]
     if (lonely_rows or lonely_labels) and not drop:
         raise TableError(
             f"cells= and the labels do not fit: {counted(len(lonely_rows), 'row')} without label "

@@ -1,4 +1,4 @@
-"""What is odd about a label image, from its pieces: rules on arrays, with the sentences that say it."""
+"""What is odd about a label image, from its pieces: rules on arrays, and the sentences of the report."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .._errors import listed
 from .joins import counted
 from .pieces import Pieces
 
-CELL_SIZED = 0.25  # of the median cell: a piece of at least this size is a cell of its own, a smaller one a fragment
+CELL_SIZED = 0.25  # of the median cell: a piece of at least this size is a separate cell, a smaller one a fragment
 MANY_REPEATED = 0.001  # share of numbers used for several cells that is more than a few bad ones
-MANY_CUT = 0.05  # share of numbers whose pieces of cell size lie side by side
+MANY_CUT = 0.05  # share of numbers whose pieces of cell size are side by side
 MANY_FRAGMENTED = 0.5  # share of numbers in pieces that no segmentation has
 MARK = 5  # times the median cell, from which on the largest number of a data type marks something else
 GIANT = 20  # times the median cell
@@ -21,7 +21,7 @@ GIANT_UM2 = 10_000.0  # a disc of 113 µm
 LARGE_SHARE = 0.1  # of the image
 CRUMB = 2  # pixels
 MANY_CRUMBS = 0.05
-FEW = 5  # fewer cells have no median that tells what a cell is
+FEW = 5  # with fewer cells the median is not a reliable size of a cell
 _SMALL_IMAGE = 2**16  # pixels: in a smaller crop one cell may well fill a tenth
 
 
@@ -66,58 +66,60 @@ def find_oddities(
     shape, dtype
         Of the image.
     pixel_area
-        µm² of a pixel; None where nobody knows.
+        µm² of a pixel; None if unknown.
     """
     dtype = np.dtype(dtype)
-    found = [*_of_kind(pieces, dtype), *_of_pieces(pieces, dtype), *_of_size(pieces, shape, pixel_area, dtype)]
-    if any(finding.kind == "repeated" for finding in found):  # which says it, and what to do
-        found = [finding for finding in found if (finding.kind, finding.severity) != ("binary", "warning")]
+    findings = [*_of_kind(pieces, dtype), *_of_pieces(pieces, dtype), *_of_size(pieces, shape, pixel_area, dtype)]
+    if any(finding.kind == "repeated" for finding in findings):  # whose message covers it, with what to do
+        findings = [finding for finding in findings if (finding.kind, finding.severity) != ("binary", "warning")]
     elif dtype.kind in "iu" and pieces.first.size == np.iinfo(dtype).max == pieces.ids[-1]:
         text = f"uses every number that {dtype.name} holds ({pieces.first.size:,}): further cells would be lost in it"
-        found.append(Finding("overflow", "warning", 0, pieces.first.size, NO_NUMBERS, text))
-    return worst_first(found)
+        findings.append(Finding("overflow", "warning", 0, pieces.first.size, NO_NUMBERS, text))
+    return worst_first(findings)
 
 
-def worst_first(found: Sequence[Finding]) -> list[Finding]:
+def worst_first(findings: Sequence[Finding]) -> list[Finding]:
     """Errors before warnings before notes."""
-    return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
+    return sorted(findings, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 
 
 def _of_kind(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
-    """Pixels that are no label ids."""
-    found = []
+    """Pixels that are not label ids."""
+    findings = []
     if dtype.kind == "b":
         text = "is a yes/no mask, which does not tell cells apart"
-        found.append(Finding("binary", "error", pieces.first.size, pieces.first.size, pieces.ids[pieces.first], text))
+        findings.append(
+            Finding("binary", "error", pieces.first.size, pieces.first.size, pieces.ids[pieces.first], text)
+        )
     if dtype.kind == "f":
         n = pieces.n_fractional
         if n:
-            text = f"has {counted(n, 'pixel')} that {'is' if n == 1 else 'are'} no whole number"
-            found.append(Finding("fractional", "error", n, pieces.n_pixels, NO_NUMBERS, text))
+            text = f"has {counted(n, 'pixel')} that {'is not a whole number' if n == 1 else 'are not whole numbers'}"
+            findings.append(Finding("fractional", "error", n, pieces.n_pixels, NO_NUMBERS, text))
         exact_below = 2 ** (np.finfo(dtype).nmant + 1)
         rounded = np.unique(pieces.ids[np.abs(pieces.ids) >= exact_below])
         if rounded.size:
             text = f"has numbers of {exact_below:,} and more, which {dtype.name} cannot tell apart ({shown(rounded)})"
-            found.append(Finding("rounded", "error", rounded.size, pieces.first.size, rounded, text))
-        if not found:
+            findings.append(Finding("rounded", "error", rounded.size, pieces.first.size, rounded, text))
+        if not findings:
             text = f"is stored as {dtype.name}, but labels are integers"
-            found.append(Finding("float", "error", pieces.first.size, pieces.first.size, NO_NUMBERS, text))
+            findings.append(Finding("float", "error", pieces.first.size, pieces.first.size, NO_NUMBERS, text))
     negative = np.unique(pieces.ids[pieces.ids < 0])
     if negative.size:
         text = f"has negative numbers ({shown(negative)}); labels run from 0 (background) upwards"
         if negative.size > 1 and dtype.kind == "i" and negative[0] == np.iinfo(dtype).min:
             text += f", and there may have been more cells than {dtype.name} has numbers"
-        found.append(Finding("negative", "error", negative.size, pieces.first.size, negative, text))
+        findings.append(Finding("negative", "error", negative.size, pieces.first.size, negative, text))
     if pieces.first.size == 1 and dtype.kind in "iu" and int(pieces.ids[0]) == np.iinfo(dtype).max:
-        text = f"holds only 0 and {pieces.ids[0]}, as masks do that say where cells are and not which pixel is of which"
-        found.append(Finding("binary", "warning", 1, 1, pieces.ids[pieces.first], text))
-    if not pieces.ids.size and not found:
-        found.append(Finding("empty", "warning", 0, 0, NO_NUMBERS, "holds no cell, only 0"))
-    return found
+        text = f"holds only 0 and {pieces.ids[0]}, as a mask of where cells are, not of which pixel is whose"
+        findings.append(Finding("binary", "warning", 1, 1, pieces.ids[pieces.first], text))
+    if not pieces.ids.size and not findings:
+        findings.append(Finding("empty", "warning", 0, 0, NO_NUMBERS, "contains no cell, only 0"))
+    return findings
 
 
 def _is_mark(pieces: Pieces, dtype: np.dtype) -> bool:
-    """Whether the largest number of the data type stands alone and lies where no single cell does."""
+    """Whether the largest number of the data type is far above all others, in a place where no single cell can be."""
     ids = pieces.ids[pieces.first]
     if dtype.kind not in "iu" or ids.size < 2 or ids[-1] != np.iinfo(dtype).max or 2 * ids[-2] >= ids[-1]:
         return False
@@ -150,7 +152,7 @@ def _of_pieces(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
     ids = pieces.ids[first]
     full = dtype.kind in "iu" and int(ids[-1]) == np.iinfo(dtype).max and not _is_mark(pieces, dtype)
     n_cells = n + int(cell_sized.sum())
-    found = []
+    findings = []
     if repeated.any() or cut.any():
         which = repeated | cut
         several = counted(int(which.sum()), "number")
@@ -162,14 +164,14 @@ def _of_pieces(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
             if full and n > 1:
                 text += f". {ids[-1]} is the largest number that {dtype.name} holds: there were more cells than numbers"
             elif n == 1:
-                text += f". A mask of 0 and {ids[0]} says where cells are, not which pixel is of which cell"
-            found.append(Finding("repeated", "error", int(which.sum()), n, ids[which], text))
+                text += f". A mask of 0 and {ids[0]} marks where cells are, not which pixel belongs to which cell"
+            findings.append(Finding("repeated", "error", int(which.sum()), n, ids[which], text))
             if full and n > 1 and which.sum() > 1:  # began again, instead of staying at the last number
                 text = f"began again after {ids[-1]}: cells that had the number {ids[-1] + 1} are background in it now"
-                found.append(Finding("overflow", "warning", 0, n, NO_NUMBERS, text))
+                findings.append(Finding("overflow", "warning", 0, n, NO_NUMBERS, text))
         else:
             text = f"has {several} of {n:,} in pieces of the size of a cell ({_with_pieces(ids[which], count[which])})"
-            found.append(Finding("cut", "warning", int(which.sum()), n, ids[which], text))
+            findings.append(Finding("cut", "warning", int(which.sum()), n, ids[which], text))
     if fragmented.any():
         many = n >= 2 * FEW and fragmented.mean() > MANY_FRAGMENTED
         text = (
@@ -179,8 +181,8 @@ def _of_pieces(pieces: Pieces, dtype: np.dtype) -> list[Finding]:
         if many:
             text += ". No segmentation looks like this: was it resized with interpolation, or compressed with loss?"
         severity = "error" if many else "warning"
-        found.append(Finding("fragments", severity, int(fragmented.sum()), n, ids[fragmented], text))
-    return found
+        findings.append(Finding("fragments", severity, int(fragmented.sum()), n, ids[fragmented], text))
+    return findings
 
 
 def _cell_area(pieces: Pieces) -> float:
@@ -198,7 +200,7 @@ def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None, d
     if not n:
         return []
     ids, area = pieces.ids[first], np.add.reduceat(pieces.area, first)
-    largest = pieces.area[first]  # many cells of one number are no giant
+    largest = pieces.area[first]  # many cells of one number are not a giant
     share = largest / pieces.n_pixels
     box = np.stack([np.minimum.reduceat(pieces.box, first), np.maximum.reduceat(pieces.box, first)])
     low, high = box[0][:, [0, 2]], box[1][:, [1, 3]]
@@ -208,21 +210,21 @@ def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None, d
         giant = largest > GIANT * np.median(area)
     else:
         giant = large & (pieces.n_pixels >= _SMALL_IMAGE)
-    # what reaches all four borders around others is no cell, however small the crop
+    # what reaches all four borders around others is not a cell, however small the crop
     background = large & (on_all_borders & (n >= 2) | giant & (n >= FEW))
     background &= ids >= 0  # negative numbers are refused as such
     if pixel_area is not None:
         giant |= largest * pixel_area > GIANT_UM2
-    found = []
+    findings = []
     if _is_mark(pieces, dtype) and not background[-1]:
         giant[-1] = False
         n_pieces = pieces.ids.size - first[-1]
         text = (
             f"has the number {ids[-1]}, the largest that {dtype.name} holds, in {counted(n_pieces, 'piece')} of "
-            f"{area[-1]:,} pixels, where all others are up to {ids[-2]:,}. It is the background, or says that no cell "
+            f"{area[-1]:,} pixels, where all others are up to {ids[-2]:,}. It is the background, or means that no cell "
             "is there"
         )
-        found.append(Finding("background", "error", 1, n, ids[-1:], text))
+        findings.append(Finding("background", "error", 1, n, ids[-1:], text))
     giant &= ~background
     for which, kind, severity in ((background, "background", "error"), (giant, "giant", "warning")):
         if which.any():
@@ -232,13 +234,13 @@ def _of_size(pieces: Pieces, shape: tuple[int, int], pixel_area: float | None, d
                 text += f"; the median cell has {np.median(area):,.0f} pixels"
             if kind == "background":
                 text += f". It is the background, or tissue{'' if pieces.n_background else ' (no pixel is 0)'}"
-            found.append(Finding(kind, severity, int(which.sum()), n, ids[which], text))
+            findings.append(Finding(kind, severity, int(which.sum()), n, ids[which], text))
     crumb = area <= CRUMB
     if crumb.any():
         severity = "warning" if n >= 2 * FEW and crumb.mean() > MANY_CRUMBS else "note"
         text = f"has {counted(int(crumb.sum()), 'cell')} of {n:,} of {CRUMB} pixels or less ({shown(ids[crumb])})"
-        found.append(Finding("crumbs", severity, int(crumb.sum()), n, ids[crumb], text))
-    return found
+        findings.append(Finding("crumbs", severity, int(crumb.sum()), n, ids[crumb], text))
+    return findings
 
 
 def median_area(pieces: Pieces) -> float:

@@ -75,20 +75,20 @@ def check_labels(
         pixel is known; of fewer than five cells, which have no median, those that cover more than a tenth of an image
         of 65,536 pixels and more. An error where one covers more than a tenth of the image and has 20 median cells, or
         reaches all four borders around other cells; and where the largest number of the data type (65535 of uint16)
-        stands alone far above all others, in three pieces and more or on more than five median cells.
+        is far above all others, in three pieces and more or on more than five median cells.
     ``"outlines"`` (error; warning where there are five numbers and more)
         Lines of one or two pixels around the cells instead of their pixels, drawn with one number or with each cell's
         own.
     ``"crumbs"`` (note; warning above 5 % of the cells)
         Cells of one or two pixels. They are kept.
     ``"binary"``, ``"float"``, ``"fractional"``, ``"rounded"``, ``"negative"`` (error)
-        Yes/no masks; numbers stored as floats; pixels that are no whole number; numbers that a float cannot tell
+        Yes/no masks; numbers stored as floats; pixels that are not whole numbers; numbers that a float cannot tell
         apart; negative numbers. A mask of 0 and the largest number of its data type only is a yes/no mask too (a
         warning where it has one piece).
     ``"empty"`` (warning)
         No cell.
     ``"transposed"``, ``"resolution"`` (error), ``"shape"`` (warning)
-        Labels that lie pixel on pixel on an image of another size: rows and columns exchanged; both sides larger or
+        Labels aligned pixel by pixel to an image of another size: rows and columns exchanged; both sides larger or
         smaller by the same factor, as masks of another resolution without their own transformation; any other.
 
     Parameters
@@ -142,7 +142,7 @@ def check_labels(
 
 
 def inspect_labels(sdata: SpatialData, sample: str, name: str, pair: SampleElements | None) -> CheckedLabels:
-    """Pieces and findings of one labels element; `pair` says on which image it lies."""
+    """Pieces and findings of one labels element; `pair` names its image."""
     array = labels_array(sdata, name)
     try:
         pieces = scan_pieces(array.data)
@@ -157,9 +157,9 @@ def inspect_labels(sdata: SpatialData, sample: str, name: str, pair: SampleEleme
 
 
 def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices."""
+    """Refuse a value that is not one of the choices."""
     if value not in choices:
-        raise ValueError(f"{argument}={value!r} is none of {listed(choices)}.")
+        raise ValueError(f"{argument}={value!r} is not one of {listed(choices)}.")
 
 
 def report_labels(
@@ -178,16 +178,16 @@ def report_labels(
             kept = _is_kept(finding, on_pieces, on_giants)
             if finding.severity == "error" and not kept:
                 errors.append((check, finding))
-            elif finding.severity == "warning" and finding.kind != "empty":  # cell_table itself says what is empty
+            elif finding.severity == "warning" and finding.kind != "empty":  # cell_table itself reports what is empty
                 warnings.append((check, finding))
             elif finding.kind != "empty":
                 logger.info(_sentence(check, finding))
     if errors:
         kinds = list(dict.fromkeys(finding.kind for _, finding in errors))
-        # what is no label image at all has to be mended first, and pieces and giants then are others
+        # what is not a label image at all has to be fixed first, which changes pieces and giants
         kinds = [kind for kind in kinds if kind in _OF_KIND] or kinds
-        mend = " ".join(_remedy(sdata, kind, [pair for pair in errors if pair[1].kind == kind]) for kind in kinds)
-        raise ElementError(f"{_sentences(errors)} {mend} sfm.pp.check_labels(sdata) lists all.")
+        remedies = " ".join(_remedy(sdata, kind, [pair for pair in errors if pair[1].kind == kind]) for kind in kinds)
+        raise ElementError(f"{_sentences(errors)} {remedies} sfm.pp.check_labels(sdata) lists all.")
     if warnings:
         warn(f"{_sentences(warnings)} They are kept as they are; sfm.pp.check_labels(sdata) lists all.")
 
@@ -195,7 +195,7 @@ def report_labels(
 def _is_kept(finding: Finding, on_pieces: str, on_giants: str) -> bool:
     if finding.kind == "repeated":
         return on_pieces != "raise"
-    if finding.kind == "fragments":  # pieces of interpolated numbers are no cells
+    if finding.kind == "fragments":  # pieces of interpolated numbers are not cells
         return on_pieces == "keep"
     return finding.kind == "background" and on_giants != "raise"
 
@@ -206,15 +206,15 @@ def _sentence(check: CheckedLabels, finding: Finding) -> str:
     return f"Labels element {check.labels!r}{sample} {finding.text}{stop}"
 
 
-def _sentences(found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
-    more = f" And {len(found) - _SHOWN} more such findings." if len(found) > _SHOWN else ""
-    return " ".join(_sentence(*pair) for pair in found[:_SHOWN]) + more
+def _sentences(findings: Sequence[tuple[CheckedLabels, Finding]]) -> str:
+    more = f" And {len(findings) - _SHOWN} more such findings." if len(findings) > _SHOWN else ""
+    return " ".join(_sentence(*pair) for pair in findings[:_SHOWN]) + more
 
 
-def _remedy(sdata: SpatialData, kind: str, found: Sequence[tuple[CheckedLabels, Finding]]) -> str:
-    names = list(dict.fromkeys(check.labels for check, _ in found))
+def _remedy(sdata: SpatialData, kind: str, findings: Sequence[tuple[CheckedLabels, Finding]]) -> str:
+    names = list(dict.fromkeys(check.labels for check, _ in findings))
     which = repr(names[0]) if len(names) == 1 else repr(names)
-    numbers = sorted({int(number) for _, finding in found for number in finding.numbers})
+    numbers = sorted({int(number) for _, finding in findings for number in finding.numbers})
     split, keep = (table_call(sdata, option) for option in ('on_pieces="split"', 'on_giants="keep"'))
     if kind == "repeated":
         return (
@@ -234,7 +234,9 @@ def _remedy(sdata: SpatialData, kind: str, found: Sequence[tuple[CheckedLabels, 
             "or take the segmentation's own labels."
         )
     if kind == "outlines":
-        return "Take the labels from which the outlines were drawn: what lies inside cannot be told from them."
+        return (
+            "Take the labels from which the outlines were drawn: the inside of the cells cannot be recovered from them."
+        )
     if kind == "float":
         return f"Write them as integers: sfm.pp.mend_labels(sdata, {which})."
     if kind == "resolution":
@@ -257,12 +259,12 @@ def _pixel_area(sdata: SpatialData, pair: SampleElements | None) -> float | None
 
 
 def _of_place(sdata: SpatialData, pair: SampleElements) -> list[Finding]:
-    """Whether labels that lie pixel on pixel on an image have its size."""
+    """Whether labels that are aligned pixel by pixel to an image have its size."""
     shape, size = labels_array(sdata, pair.labels).shape, image_array(sdata, pair.image).shape[1:]
     if shape == size or not labels_to_image(sdata, pair).is_identity:
         return []
-    here, there = (f"{y:,} x {x:,}" for y, x in (shape, size))
-    text = f"has {here} pixels (y, x) and lies pixel on pixel on image {pair.image!r} of {there}"
+    labels_size, image_size = (f"{y:,} x {x:,}" for y, x in (shape, size))
+    text = f"has {labels_size} pixels (y, x) and is aligned pixel by pixel to image {pair.image!r} of {image_size}"
     if shape == size[::-1]:
         return [Finding("transposed", "error", 0, 0, NO_NUMBERS, f"{text}: rows and columns are exchanged")]
     ratio = np.divide(shape, size)

@@ -1,4 +1,4 @@
-"""Intensity of labelled cells, block by block: lazy arrays in, one row a cell out.
+"""Intensity of labelled cells, block by block: lazy arrays in, one row per cell out.
 
 A box is ``(y0, y1, x0, x1)`` in pixels, ends excluded. No function here holds more than one block of an image.
 """
@@ -59,7 +59,7 @@ def loaded(part) -> np.ndarray:
         return np.asarray(part if compute is None else compute(scheduler=getattr(_reading, "scheduler", "threads")))
     except (SpatialfmError, MemoryError):
         raise
-    except Exception as error:  # whatever zarr and its decoders make of damaged bytes
+    except Exception as error:  # damaged bytes make zarr and its decoders raise any error
         raise InputFileError(
             f"Pixels of an image or a mask cannot be read ({type(error).__name__}: {error}). The store or file that "
             "they come from is damaged or gone: copy or export it again."
@@ -81,7 +81,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _nearest(start: int, stop: int, scale: float, offset: float, size: int) -> tuple[np.ndarray, slice]:
-    # a centre that falls on the edge of two label pixels takes the later one, whatever the rounding of scale and offset
+    # a centre that falls on the edge of two label pixels takes the later one, for any rounding of scale and offset
     index = np.floor((np.arange(start, stop) + 0.5) * scale + offset + 1e-6).astype(np.int64)
     inside = np.flatnonzero((index >= 0) & (index < size))
     if not inside.size:
@@ -126,11 +126,11 @@ def compact(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def rows_of(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Position of each value in the ascending `ids`, -1 where it is not among them."""
-    found, local = compact(values)
+    distinct, local = compact(values)
     if not ids.size:
         return np.full(local.shape, -1)
-    position = np.minimum(np.searchsorted(ids, found), ids.size - 1)
-    return np.where(ids[position] == found, position, -1)[local]
+    position = np.minimum(np.searchsorted(ids, distinct), ids.size - 1)
+    return np.where(ids[position] == distinct, position, -1)[local]
 
 
 def group_boxes(box: np.ndarray, blocks: Sequence[Box]) -> Iterator[tuple[np.ndarray, Box]]:

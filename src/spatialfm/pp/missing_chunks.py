@@ -32,17 +32,17 @@ def report_missing_chunks(sdata: SpatialData, pairs: list[SampleElements]) -> li
     InputFileError
         If a store is gone, or holds chunks that were written in part.
     """
-    told, seen = [], []
+    sentences, seen = [], []
     for pair in pairs:
         stored = {}
         if pair.image not in pair.stored:
             stored[pair.image] = check_readable(image_array(sdata, pair.image).data, f"Image {pair.image!r}")
-            told += _of_image(sdata, pair, stored[pair.image])
+            sentences += _of_image(sdata, pair, stored[pair.image])
         if pair.labels is not None and pair.labels not in pair.stored:
             stored[pair.labels] = _stored_labels(sdata, pair.labels)
-            told += _of_labels(sdata, pair.labels, stored[pair.labels])
+            sentences += _of_labels(sdata, pair.labels, stored[pair.labels])
         seen.append(replace(pair, stored={**pair.stored, **stored}))
-    _say(told)
+    _say(sentences)
     return seen
 
 
@@ -51,11 +51,11 @@ def report_missing_labels(sdata: SpatialData, names: Sequence[str]) -> None:
     _say([text for name in dict.fromkeys(names) for text in _of_labels(sdata, name, _stored_labels(sdata, name))])
 
 
-def _say(found: Sequence[str]) -> None:
-    if found:
+def _say(sentences: Sequence[str]) -> None:
+    if sentences:
         warn(
-            f"Chunks that are not stored are read as zeros: {listed(found, _SHOWN, quoted=False)}. Writers leave out "
-            "chunks of zeros alone, so this may be meant; if the store was copied, compare it with the original."
+            f"Chunks that are not stored are read as zeros: {listed(sentences, _SHOWN, quoted=False)}. Writers leave "
+            "out chunks of zeros alone, so this may be meant; if the store was copied, compare it with the original."
         )
 
 
@@ -72,10 +72,10 @@ def _of_image(sdata: SpatialData, pair: SampleElements, chunks: StoredChunks | N
         return
     names = channel_names(sdata, name)
     affected = [c for c in range(len(names)) if missing[c // chunks.sizes[0] if len(chunks.shape) == 3 else 0].any()]
-    of = "" if len(affected) == len(names) else f" (channels {listed([names[c] for c in affected])})"
+    channels = "" if len(affected) == len(names) else f" (channels {listed([names[c] for c in affected])})"
     yield (
-        f"{missing.sum():,} of {missing.size:,} chunks of image {name!r}{of}, {_place(chunks, somewhere)}"
-        + (f", where {counted(len(cells), 'cell lies', 'cells lie')}" if cells else "")
+        f"{missing.sum():,} of {missing.size:,} chunks of image {name!r}{channels}, {_place(chunks, somewhere)}"
+        + (f", where {counted(len(cells), 'cell is', 'cells are')}" if cells else "")
         + (", where smaller levels of its pyramid have pixels" if lost else "")
     )
 
@@ -102,16 +102,16 @@ def _of_labels(sdata: SpatialData, name: str, chunks: StoredChunks | None) -> It
 def _cells(sdata: SpatialData, pair: SampleElements, chunks: StoredChunks, places: np.ndarray) -> set[int]:
     """Numbers of cells that have pixels in the chunks of an image."""
     grid = LabelGrid(labels_array(sdata, pair.labels).data, labels_to_image(sdata, pair).inverse())
-    found: set[int] = set()
+    cells: set[int] = set()
     for box in _boxes(chunks, places):
-        found.update(np.unique(grid(box)).tolist())
-    return found - {0}
+        cells.update(np.unique(grid(box)).tolist())
+    return cells - {0}
 
 
 def _cut_cells(labels: object, chunks: StoredChunks) -> set[int]:
-    """Numbers of cells whose pixels end where a chunk of labels is missing, along a line beside it."""
+    """Numbers of cells whose pixels end where a chunk of labels is missing, along a line next to it."""
     height, width = chunks.shape
-    found: set[int] = set()
+    cells: set[int] = set()
     for y0, y1, x0, x1 in _boxes(chunks, chunks.missing):
         for rows, columns in (
             (slice(y0 - 1, y0), slice(x0, x1)),
@@ -120,8 +120,8 @@ def _cut_cells(labels: object, chunks: StoredChunks) -> set[int]:
             (slice(y0, y1), slice(x1, x1 + 1)),
         ):
             if rows.start >= 0 and columns.start >= 0 and rows.start < height and columns.start < width:
-                found.update(np.unique(loaded(labels[rows, columns])).tolist())
-    return found - {0}
+                cells.update(np.unique(loaded(labels[rows, columns])).tolist())
+    return cells - {0}
 
 
 def _in_smaller_level(element: object, chunks: StoredChunks, missing: np.ndarray) -> bool:

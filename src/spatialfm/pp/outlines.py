@@ -37,12 +37,16 @@ def find_outlines(labels, pieces: Pieces) -> list[Finding]:
     n = sum(is_outline(_crop(labels, pieces.box[row]) == pieces.ids[row]) for row in rows)
     if 2 * n <= rows.size:
         return []
-    of = pieces.first.size
+    n_pixels = pieces.first.size
     text = (
         f"holds the outlines of cells and not their pixels: {n} of {rows.size} pieces looked at are lines of one or "
         "two pixels around a hole, and what is measured would be measured on these lines"
     )
-    return [Finding("outlines", "error" if of < FEW else "warning", of, of, pieces.ids[pieces.first], text)]
+    return [
+        Finding(
+            "outlines", "error" if n_pixels < FEW else "warning", n_pixels, n_pixels, pieces.ids[pieces.first], text
+        )
+    ]
 
 
 def is_outline(piece: np.ndarray) -> bool:

@@ -1,6 +1,6 @@
 """Channel names to markers: by exact key in a shipped table, never by similarity.
 
-The table is ``markers.csv`` beside this file; ``markers.md`` says where its facts come from and how they were checked.
+The table is ``markers.csv`` in this folder; ``markers.md`` gives the sources of its facts and how they were checked.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PanelTable(pd.DataFrame):
     def _unresolved_first(self) -> pd.DataFrame:
         order = self["status"].map({"ambiguous": 0, "unknown": 1}).fillna(2).to_numpy()
         plain = pd.DataFrame(self).iloc[np.argsort(order, kind="stable")]
-        # a column that says nothing of any channel only takes width
+        # a column that is empty for all channels only takes width
         return plain[[name for name in plain if name in COLUMNS[:3] or (plain[name].astype(str) != "").any()]]
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class PanelTable(pd.DataFrame):
 
 @public
 def marker_table() -> pd.DataFrame:
-    """The markers that `match_markers` knows.
+    """The markers that `match_markers` recognises.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def match_markers(
         ``{channel: marker}`` for names that are not known or not meant as the table has them; None leaves a channel
         out. A marker may be written as any name of the table.
     ignore
-        Channels without a marker, by name or with ``*`` and ``?`` as in file names; also those that the table knows.
+        Channels without a marker, by name or with ``*`` and ``?`` as in file names; also those that are in the table.
         Blanks, autofluorescence, secondary antibodies, controls, elements and bare isotopes are ignored anyway.
     species
         ``"human"`` or ``"mouse"``: of which the genes and accessions are wanted. In the mouse, ``MHC-II`` is I-A/I-E
@@ -171,14 +171,14 @@ def match_markers(
         elif channel in left_out:
             matches.append(Match("ignored", via="ignore"))
         elif channel in numbered:
-            matches.append(Match("unknown", via="the number of a channel: say its marker in mapping="))
+            matches.append(Match("unknown", via="the number of a channel: give its marker in mapping="))
         else:
             matches.append(match_name(channel, species))
     return _as_table(channels, matches, species)
 
 
 def _numbered(channels: list[str]) -> set[str]:
-    """Names that only count channels, ``c1, c2, c3``: none of them is complement C3."""
+    """Names that only count channels, ``c1, c2, c3``: c3 is then not complement C3."""
     counted: dict[str, dict[int, str]] = {}
     for channel in channels:
         if number := re.fullmatch(r"([A-Za-z])[-_ ]?(\d{1,2})", channel.strip()):
@@ -229,14 +229,14 @@ def _checked_mapping(
         if target is None:
             targets[channel] = None
             continue
-        found = match_name(target, species) if isinstance(target, str) else Match("unknown")
-        if found.status not in ("exact", "alias"):
-            near = f" Perhaps {' or '.join(found.suggestions)}?" if found.suggestions else ""
+        match = match_name(target, species) if isinstance(target, str) else Match("unknown")
+        if match.status not in ("exact", "alias"):
+            near = f" Perhaps {' or '.join(match.suggestions)}?" if match.suggestions else ""
             raise PanelError(
-                f"mapping= sends channel {channel!r} to {target!r}, which is {found.status} in the table of markers."
+                f"mapping= sends channel {channel!r} to {target!r}, which is {match.status} in the table of markers."
                 f"{near} See sfm.pp.marker_table(), or map it to None to leave the channel out."
             )
-        targets[channel] = found.marker
+        targets[channel] = match.marker
     return targets
 
 
@@ -248,7 +248,7 @@ def _checked_ignore(ignore: str | Iterable[str] | None, channels: list[str]) -> 
         ]
         if not hits:
             raise PanelError(
-                f"ignore= names {pattern!r}, but no channel is called so. Channels: {listed(channels, 12)}."
+                f"ignore= names {pattern!r}, but no channel has that name. Channels: {listed(channels, 12)}."
             )
         left_out.update(hits)
     return left_out
@@ -263,6 +263,6 @@ def _as_table(channels: list[str], matches: list[Match], species: Species) -> Pa
         if match.marker:
             first.setdefault(match.marker, channel)
         facts = [row.get(name, "") for name in FACTS]
-        said = (duplicate_of, "; ".join(match.suggestions), match.via, "; ".join(match.stripped))
-        records.append((channel, match.status, match.marker, *facts, *said))
+        notes = (duplicate_of, "; ".join(match.suggestions), match.via, "; ".join(match.stripped))
+        records.append((channel, match.status, match.marker, *facts, *notes))
     return PanelTable(records, columns=list(COLUMNS))

@@ -175,11 +175,11 @@ def is_modified(marker: str) -> bool:
 @lru_cache(maxsize=1)
 def index() -> dict[str, Match]:
     """Key → what it means. A name goes before an alias, so that an alias can never hide a marker."""
-    found: dict[str, Match] = {}
+    matches: dict[str, Match] = {}
     records = list(rows().values())
 
     def add(name: str, match: Match) -> None:
-        found.setdefault(normalize_marker_name(name), match)
+        matches.setdefault(normalize_marker_name(name), match)
 
     for row in records:
         add(row["marker"], Match("exact", row["marker"], via="name"))
@@ -195,8 +195,8 @@ def index() -> dict[str, Match]:
         add(row.synonym, Match("alias", row.marker, via="HGNC synonym"))
     for accession, marker in _accessions(records).items():
         add(accession, Match("alias", marker, via="UniProt accession"))
-    _add_modified(found, records)
-    return found
+    _add_modified(matches, records)
+    return matches
 
 
 def _accessions(records: list[dict[str, str]]) -> dict[str, str]:
@@ -232,7 +232,7 @@ def _apart(accession: str, rows_: list[dict[str, str]]) -> str:
     return gene if rows_ else ""
 
 
-def _add_modified(found: dict[str, Match], records: list[dict[str, str]]) -> None:
+def _add_modified(matches: dict[str, Match], records: list[dict[str, str]]) -> None:
     """``p`` and ``cleaved`` before any name of the protein, where the table has the modified form."""
     plain: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in records:
@@ -248,7 +248,7 @@ def _add_modified(found: dict[str, Match], records: list[dict[str, str]]) -> Non
                     continue
                 match = Match("alias", row["marker"], via="alias of the modified protein")
                 for start in ("p",) if word[0] == "phosphorylated" else ("cleaved", "clv"):
-                    found.setdefault(start + key, match)
+                    matches.setdefault(start + key, match)
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,7 @@
-"""What stands around the name of a marker in the name of a channel: metals, dyes, rounds, clones, hosts, remarks.
+"""Text around the name of a marker in the name of a channel: metals, dyes, rounds, clones, hosts, remarks.
 
-A label is only taken off where it stands alone between separators and is one of a closed list or form; what is left is
-looked up to the letter. Every reading says what it left out.
+A label is only removed if it is alone between separators and is one of a closed list or form; what is left is
+looked up to the letter. Every reading records what it left out.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _END_WORD = re.compile(
     re.IGNORECASE,
 )
 _CLONE = re.compile(
-    # clones by the schemes of their makers, and those that every laboratory knows
+    # clones by the schemes of their makers, and widely used ones
     r"[-_ .\[(]+(?:sp[-_ ]?\d{1,3}|epr[-_ ]?\d[\w-]*|[de]\d+[a-z]\d+[a-z]?\d?(?:[-_ ]?xp)?|mrq[-_ ]?\d+|qbend[-_/ ]?10"
     r"|jc[-_/ ]?70a?|\d{2,3}[a-z]\d{1,3}|\d{2}[-_]\d{1,2}|c8[-_/ ]?144b|236a[-_/ ]?e7|pg-?m1|kp[-_ ]?1|l26|uchl1|uchl-1"
     r"|mib-?1|blr\d+[a-z]|arc\d+|ab\d{4,}|sc-?\d{3,}|mab\d{3,}|af\d{4}|cst\d{3,}|\d{4,7}[a-z]?|ep\d{3,}y?|[a-z]{1,2}\d{5,}"
@@ -103,7 +103,7 @@ _BOUNDED = tuple(
 def readings(name: str) -> Iterator[Reading]:
     """Readings of a channel's name, from the whole one to the barest.
 
-    First go metals, dyes, staining rounds, tube numbers and words like ``anti-``, which say nothing of the target;
+    First go metals, dyes, staining rounds, tube numbers and words like ``anti-``, which are unrelated to the target;
     then remarks in parentheses, then those behind a dash or colon, then clones, hosts and the words of statistics, and
     last the number of a repeated stain.
 
@@ -129,7 +129,7 @@ def _readings(name: str) -> Iterator[Reading]:
     inside = " ".join(match["inside"] for match in _PARENS.finditer(bare.text))
     outside = _trim(_LAST_PARENS.sub(" ", _PARENS.sub(" ", bare.text)))
     gone = bare.removed + tuple(match[0] for match in _PARENS.finditer(bare.text))
-    if not outside:  # "Opal 520 (CD8)": the dye is gone, the target stands in parentheses
+    if not outside:  # "Opal 520 (CD8)": the dye is gone, the target is in parentheses
         yield Reading(_trim(inside), bare.removed)
     last = Reading(outside, gone, inside)
     yield last
@@ -177,11 +177,11 @@ def _without_clone_word(reading: Reading) -> Reading:
 
 
 def _without_site(reading: Reading) -> Reading:
-    found = _PHOSPHO_END.search(reading.text)
-    if not found or not reading.text[: found.start()]:
+    match = _PHOSPHO_END.search(reading.text)
+    if not match or not reading.text[: match.start()]:
         return reading
-    site = found["site"]
-    text = _trim(reading.text[: found.start()])
+    site = match["site"]
+    text = _trim(reading.text[: match.start()])
     return Reading(text, (*reading.removed, site), f"{reading.remark} {site}")
 
 
@@ -195,11 +195,11 @@ def _without_ends(reading: Reading) -> Reading:
 
 
 def _shortened(reading: Reading, pattern: re.Pattern[str]) -> Reading:
-    found = pattern.search(reading.text)
-    if not found or found.start() == 0:
+    match = pattern.search(reading.text)
+    if not match or match.start() == 0:
         return reading
-    gone = _trim(found[0])
-    return Reading(_trim(reading.text[: found.start()]), (*reading.removed, gone), f"{reading.remark} ({gone})")
+    gone = _trim(match[0])
+    return Reading(_trim(reading.text[: match.start()]), (*reading.removed, gone), f"{reading.remark} ({gone})")
 
 
 def _trim(text: str) -> str:
@@ -214,7 +214,7 @@ def remarks(reading: Reading) -> list[str]:
 
 
 def parts(name: str) -> Iterator[list[str]]:
-    """Ways to cut a name that says several things at once: ``CD274/PD-L1``, ``TCF7-TCF1``, ``CD279_PD-1``."""
+    """Ways to cut a name that combines several names: ``CD274/PD-L1``, ``TCF7-TCF1``, ``CD279_PD-1``."""
     name = _PARENS.sub(" ", name).strip()
     for separators in (r"\s*[/+,|&;]\s*|\s+(?:and|or)\s+", r"[\s/+,|&;_\-]+"):
         cut = [part for part in re.split(separators, name) if part]

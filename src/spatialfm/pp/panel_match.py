@@ -37,12 +37,12 @@ def match_name(name: str, species: Species = "human") -> Match:
     if reason and not also:
         return Match("ignored", via=reason)
     if _only_dyes(name):
-        return Match("unknown", via="a dye: say its marker in mapping=")
+        return Match("unknown", via="a dye: give its marker in mapping=")
     ways = []
     for way in readings(name):
         ways.append(way)
-        if found := _read_as(way, name, species):
-            return found
+        if match := _read_as(way, name, species):
+            return match
     if not reason and len(ways) > 1 and len(ways[1].text) > 1 and (reason := ignored_reason(ways[1].text)):
         also = _named_beside(name, reason, species)
         if not also:
@@ -51,12 +51,12 @@ def match_name(name: str, species: Species = "human") -> Match:
         return Match("ambiguous", suggestions=(also,), via=f"{reason}, or a marker")
     plain = [way for way in ways if not is_modification(way.remark) and not way.replicate]
     for way in plain:
-        if found := _several(way, species):
-            return found
+        if match := _several(way, species):
+            return match
     for way in plain:
         if gene := find_gene(way.text):
             if joined := _joined(gene, way, species):
-                return Match("ambiguous", suggestions=(gene.marker, joined), via="number beside the name")
+                return Match("ambiguous", suggestions=(gene.marker, joined), via="number next to the name")
             return _contradicted(_with(_one_gene(gene, way.text, species), way), way, species)
     return Match("unknown", suggestions=suggest([ways[0].text, ways[-1].text] if ways else []))
 
@@ -85,24 +85,24 @@ def _named_beside(name: str, reason: str, species: Species) -> str:
     tails = [run[gap.end() :] for run in runs for gap in re.finditer("-", run)]  # "AF488-Gal-3"
     for run in (*runs, *tails, *(word.split("-")[0] for word in words)):
         short = len(run) < (3 if reason.startswith("secondary") else 2)  # "rb" is a rabbit there
-        found = None if short or is_fluorophore(run) or ignored_reason(run) else find(run, species)
+        match = None if short or is_fluorophore(run) or ignored_reason(run) else find(run, species)
         if (
-            found
-            and found.marker
-            and not found.marker.startswith("Ig")
-            and facts_of(found.marker, species)["kind"] != "stain"
+            match
+            and match.marker
+            and not match.marker.startswith("Ig")
+            and facts_of(match.marker, species)["kind"] != "stain"
         ):
-            return found.marker
+            return match.marker
     return ""
 
 
-def _torn(found: Match, name: str, species: Species) -> Match:
+def _torn(match: Match, name: str, species: Species) -> Match:
     """A name made of another marker and a number or host behind a gap (``CS_1``, ``IL-2_Rb``) may be either."""
     gap = re.fullmatch(r"(?P<left>.*[A-Za-z0-9])(?:(?<!\d)[_ ](?:\d|[IVX]+)|[-_ ](?i:rb|ms|rt|gt))", name.strip())
-    left = find(gap["left"], species) if gap and found.marker and not is_spelled_so(name) else None
-    if left is None or left.marker in ("", found.marker) or facts_of(left.marker, species)["kind"] == "family":
-        return found
-    return Match("ambiguous", suggestions=(found.marker, left.marker), via="number at the end")
+    left = find(gap["left"], species) if gap and match.marker and not is_spelled_so(name) else None
+    if left is None or left.marker in ("", match.marker) or facts_of(left.marker, species)["kind"] == "family":
+        return match
+    return Match("ambiguous", suggestions=(match.marker, left.marker), via="number at the end")
 
 
 def _one_gene(gene: Match, text: str, species: Species) -> Match:
@@ -126,34 +126,34 @@ def _one_gene(gene: Match, text: str, species: Species) -> Match:
     return gene
 
 
-def _with(found: Match, way: Reading) -> Match:
-    return Match(found.status, found.marker, found.suggestions, found.via, way.removed)
+def _with(match: Match, way: Reading) -> Match:
+    return Match(match.status, match.marker, match.suggestions, match.via, way.removed)
 
 
 def _read_as(way: Reading, name: str, species: Species) -> Match | None:
     """What one reading means, unless what it leaves out speaks against it."""
-    found = find(way.text, species)
-    if found is None:
+    match = find(way.text, species)
+    if match is None:
         return None
-    found = _torn(found, way.text, species)
-    if is_modification(way.remark) and not is_modified(found.marker):
+    match = _torn(match, way.text, species)
+    if is_modification(way.remark) and not is_modified(match.marker):
         # "STAT3 (pY705)" is the phosphorylated protein where the table has it, and never the plain one
-        found = find("p" + way.text, species) if is_phosphorylation(way.remark) else None
-        if found is None or not is_modified(found.marker):
+        match = find("p" + way.text, species) if is_phosphorylation(way.remark) else None
+        if match is None or not is_modified(match.marker):
             return None
-    if found.marker and (joined := _joined(found, way, species)):
+    if match.marker and (joined := _joined(match, way, species)):
         return Match(
-            "ambiguous", suggestions=(found.marker, joined), via="number beside the name", stripped=way.removed
+            "ambiguous", suggestions=(match.marker, joined), via="number next to the name", stripped=way.removed
         )
-    if way.replicate and not _may_be_repeated(found, way, name):
+    if way.replicate and not _may_be_repeated(match, way, name):
         together = re.sub(r"[^A-Za-z0-9]", "", way.text + way.removed[-1])
         joined = find(together, species) or find_gene(together)
         others = (joined.marker,) if joined and joined.marker else ()
-        return Match("ambiguous", suggestions=(found.marker, *others), via="number at the end") if others else None
-    return _contradicted(_with(found, way), way, species)
+        return Match("ambiguous", suggestions=(match.marker, *others), via="number at the end") if others else None
+    return _contradicted(_with(match, way), way, species)
 
 
-def _joined(found: Match, way: Reading, species: Species) -> str:
+def _joined(match: Match, way: Reading, species: Species) -> str:
     """Another marker that a number or round left out makes with what is left: ``keratin 17_1``, ``IFNG_R2``."""
     for label in way.removed:
         if re.match(r"1[:/]\d{2}", label):  # a dilution
@@ -163,14 +163,14 @@ def _joined(found: Match, way: Reading, species: Species) -> str:
             continue
         for text in (way.text + number[1], number[1] + way.text if way.removed[0] == label else ""):
             other = (find(text, species) or find_gene(text)) if text else None
-            if other and other.marker and other.marker != found.marker:
+            if other and other.marker and other.marker != match.marker:
                 return other.marker
     return ""
 
 
-def _may_be_repeated(found: Match, way: Reading, name: str) -> bool:
+def _may_be_repeated(match: Match, way: Reading, name: str) -> bool:
     """Whether a number at the end can be that of a repeated stain: not where it makes another name."""
-    row = rows().get(found.marker)
+    row = rows().get(match.marker)
     if row is None or row["kind"] == "family":
         return False
     key = normalize_marker_name(way.text)
@@ -183,22 +183,28 @@ def _may_be_repeated(found: Match, way: Reading, name: str) -> bool:
     return row["kind"] in ("protein", "complex") and not row["gene"].split(";")[0][-1].isdigit()
 
 
-def _contradicted(found: Match, way: Reading, species: Species) -> Match:
+def _contradicted(match: Match, way: Reading, species: Species) -> Match:
     """The match, unless what was left out names another marker."""
     others = []
-    if not found.marker:
-        return found
+    if not match.marker:
+        return match
     for remark in remarks(way):
-        said = ignored_reason(remark) if len(remark) > 2 else None
-        if said and said.startswith(("blank", "control", "autofluorescence", "background")) and "metal" not in said:
-            return Match("ambiguous", suggestions=(found.marker,), via=f"{said}, or a marker", stripped=found.stripped)
+        reason = ignored_reason(remark) if len(remark) > 2 else None
+        if (
+            reason
+            and reason.startswith(("blank", "control", "autofluorescence", "background"))
+            and "metal" not in reason
+        ):
+            return Match(
+                "ambiguous", suggestions=(match.marker,), via=f"{reason}, or a marker", stripped=match.stripped
+            )
         other = find(remark, species)
-        if other and other.marker and other.marker != found.marker and not _same_protein(other.marker, found.marker):
+        if other and other.marker and other.marker != match.marker and not _same_protein(other.marker, match.marker):
             others.append(other.marker)
     if others:
-        named = (found.marker, *sorted(set(others)))
-        return Match("ambiguous", suggestions=named, via="several markers in the name", stripped=found.stripped)
-    return found
+        named = (match.marker, *sorted(set(others)))
+        return Match("ambiguous", suggestions=named, via="several markers in the name", stripped=match.stripped)
+    return match
 
 
 def _same_protein(marker: str, other: str) -> bool:
@@ -242,15 +248,15 @@ def _several(way: Reading, species: Species) -> Match | None:
     for cut in parts(way.text):
         if family := _list_of_members(cut):
             return Match("alias", family, via="list of its members", stripped=way.removed)
-        found = []
+        matches = []
         for part in cut:
             match = find(part, species)
             if match is None or not match.marker:
                 break  # most names end here
-            found.append(match.marker)
-        if len(found) < len(cut):
+            matches.append(match.marker)
+        if len(matches) < len(cut):
             continue
-        markers = list(dict.fromkeys(found))
+        markers = list(dict.fromkeys(matches))
         if len({is_modified(marker) for marker in markers}) > 1 or _other_remark(way.text, markers, species):
             return Match("ambiguous", suggestions=tuple(markers), via="several markers in the name")
         if len(markers) > 1 and all(map(is_modified, markers)):

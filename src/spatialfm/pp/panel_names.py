@@ -1,6 +1,6 @@
 """How a channel name becomes the key by which a marker is looked up, and which names carry no marker.
 
-Everything here is text in, text out: nothing is compared by similarity, and nothing knows the table of markers.
+Everything here is text in, text out: nothing is compared by similarity, and nothing depends on the table of markers.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ IGNORED_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"(?:control|ctrl|ctl)(?:[-_ ]?\d+(?:nm)?|[-_ ](?:channel|\d.*))?", "control without a target"),
     (rf"(?:2nd|secondary|secondaries|2ndary)(?:[-_ ]?(?:ab|antibody|antibodies|only|control|ctrl|alone))?{_DYE_END}",
      "secondary antibody"),
-    # letters that stand for hosts count only between separators: RAD21, MART-1 and MAG are no secondary antibodies
+    # letters that stand for hosts count only between separators: RAD21, MART-1 and MAG are not secondary antibodies
     (rf"(?:{_HOST}|gt|dk|rb|ms|rt)[-_ ]*anti[-_ ]*{_HOST_LETTERS}(?:[-_ ]*{_IG})?(?:[-_ ]+(?:{_DYE}))*",
      "secondary antibody"),
     (rf"{_HOST_LETTERS}[-_ ]+(?:anti|a)[-_ ]+{_HOST_LETTERS}(?:[-_ ]*{_IG})?(?:[-_ ]+(?:{_DYE}))*",
@@ -113,7 +113,7 @@ IGNORED_PATTERNS: tuple[tuple[str, str], ...] = (
 
 _IGNORED = tuple((re.compile(pattern), reason) for pattern, reason in IGNORED_PATTERNS)
 _ANY_IGNORED = re.compile("|".join(f"(?:{pattern})" for pattern, _ in IGNORED_PATTERNS))
-_METAL_WORD = re.compile(r"argon|ruthenium|xenon|iodine|lead|barium|caesium|bckg|bkg|background")  # beside an isotope
+_METAL_WORD = re.compile(r"argon|ruthenium|xenon|iodine|lead|barium|caesium|bckg|bkg|background")  # next to an isotope
 _BARE_ELEMENTS = frozenset(
     {"Au", "Ca", "Fe", "Na", "P", "Si", "Ta", "C", "S", "Al", "Cl", "Cu", "K", "Mg", "Ti", "Zn", "Pb", "Xe", "Ba"}
 )
@@ -126,7 +126,7 @@ _NO_KEY = re.compile(r"(?<!\d)[^a-z0-9]+|[^a-z0-9]+(?!\d)|[^a-z0-9._]")
 _SUBUNIT = re.compile("|".join(_SUBUNIT_LETTERS))
 _PHOSPHO = re.compile(r"^phospho(?:rylated)?(?=.)")
 
-# what an antibody against a modified protein says of itself: never to be dropped as if it were a remark
+# words that mark an antibody against a modified protein: never dropped as a remark
 _MODIFICATION = re.compile(
     r"phos|cleav|acetyl|methyl|citrullin|ubiquit|active|mutant|\bp?-?(?:Ser|Thr|Tyr|[STY])-?\d{2,}|\bp[STY]\d*\b"
     r"|\b[A-Z]\d{3}[A-Z]\b|K\d+(?:ac|me)|\bme[123]\b|\bac\b",
@@ -184,7 +184,7 @@ def is_modification(remark: str) -> bool:
 
 
 def is_phosphorylation(remark: str) -> bool:
-    """Whether a remark says that the protein is phosphorylated, and nothing else.
+    """Whether a remark states that the protein is phosphorylated, and nothing else.
 
     Examples
     --------

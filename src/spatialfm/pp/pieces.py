@@ -50,11 +50,11 @@ class Pieces:
         Pixels ``(n,)``, sum of their indices ``(n, 2)``, bounding boxes ``(n, 4)``.
     blocks, starts, piece_of
         Blocks of the image; number of parts before each of them; the row of every part of every block. A part is what
-        of a piece lies in one block.
+        of a piece is in one block.
     n_pixels, n_background
         Pixels of the image, and how many of them are 0.
     n_fractional
-        Pixels that are no whole number (of labels stored as floats); they count as background.
+        Pixels that are not whole numbers (of labels stored as floats); they count as background.
     """
 
     ids: np.ndarray
@@ -101,7 +101,7 @@ def grouped(ids: np.ndarray, area: np.ndarray, total: np.ndarray, box: np.ndarra
 
 @dataclass(frozen=True)
 class _Parts:
-    """Parts of one block: number, pixels, sum of indices and box of each, and where they lie at the block's edges."""
+    """Parts of one block: number, pixels, sum of indices and box of each, and their places at the block's edges."""
 
     ids: np.ndarray
     area: np.ndarray

@@ -1,4 +1,4 @@
-"""Clinical columns of samples, for the rows of a table that lie in them."""
+"""Clinical columns of samples, for the rows of a table."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _KIND[[13, 23]] = 2
 
 @compiled
 def add_block(rows, y0, x0, centre, sums, outline):
-    """Add moments and outline of a window's pixels to those of their cells, and say where cells begin and end.
+    """Add moments and outline of a window's pixels to those of their cells, and return where cells begin and end.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def _sum_of_ends(y, ends, at, value):
 
 @compiled
 def hull_areas(starts, y, low, high):
-    """Pixels whose centres lie in or on the convex hull of each cell.
+    """Pixels whose centres are in or on the convex hull of each cell.
 
     As `skimage.morphology.convex_hull_image`, a pixel is a diamond: its centre half a pixel up, down, left and right.
     All is done in whole numbers.

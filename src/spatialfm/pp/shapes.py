@@ -1,7 +1,7 @@
 """Shape of labelled cells from one pass over a label image, block by block; numbers as scikit-image defines them.
 
 Moments, outline and extent of a cell are sums and bounds over its pixels: each block adds its part, in whole numbers,
-so that neither the blocks nor their order change a digit. Every pixel is read once. What is kept beside the block are
+so that neither the blocks nor their order change a digit. Every pixel is read once. What is kept besides the block are
 a few lines of pixels along its upper and left sides, and the ends of the rows of cells that go on below.
 """
 
@@ -83,7 +83,7 @@ def _windows(labels) -> Iterator[tuple[np.ndarray, tuple[int, int], int | None]]
     """Parts of a label image with `_HALO` pixels around each, zeros where the image ends.
 
     Yields window, first pixel of its core, and, with the last one of a row of blocks, the row where the cores end.
-    Cores cover the image once. They lag behind the blocks that are read: what lies below and to the right of a pixel
+    Cores cover the image once. They lag behind the blocks that are read: what is below and to the right of a pixel
     has to be known.
     """
     height, width = labels.shape

@@ -1,4 +1,4 @@
-"""Labels that stand for others: whether these are still the ones that they were made of."""
+"""Labels that replace others: whether these are still the ones that they were made of."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAND_BYTES = 2**26
 
 
 def labels_digest(labels: object) -> str:
-    """SHA-256 of the numbers of a label image ``(y, x)``, whatever its chunks and its integer type."""
+    """SHA-256 of the numbers of a label image ``(y, x)``, independent of its chunks and integer type."""
     height, width = labels.shape
     digest = hashlib.sha256(f"{height} {width}".encode())
     chunks = getattr(labels, "chunks", None)
@@ -32,12 +32,12 @@ def labels_digest(labels: object) -> str:
 
 
 def stand_ins(sdata: SpatialData) -> dict[str, str]:
-    """Labels and those that stand for them."""
+    """Labels and their replacements."""
     return dict(sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {}))
 
 
 def note_stand_in(sdata: SpatialData, source: str, name: str, *, split: bool, background: Sequence[int]) -> None:
-    """Write that `name` stands for `source`, what the latter holds, and how the one was made of the other."""
+    """Record that `name` replaces `source`, the content of `source`, and how the one was made of the other."""
     digest = labels_digest(labels_array(sdata, source).data)
     attrs = dict(sdata.attrs.get(ATTRS, {}))
     made = {"labels": source, "sha256": digest, "split": bool(split), "background": [int(n) for n in background]}
@@ -56,7 +56,7 @@ def forget_stand_in(sdata: SpatialData, source: str) -> None:
 
 
 def is_stale(sdata: SpatialData, source: str) -> bool:
-    """Whether labels stand for `source` that were made of others of this name; all pixels are compared."""
+    """Whether the labels that replace `source` were made of others of this name; all pixels are compared."""
     attrs = sdata.attrs.get(ATTRS, {})
     made = attrs.get(MENDED_FROM, {}).get(attrs.get(MENDED_LABELS, {}).get(source))
     if made is None or source not in sdata.labels:  # of an older version, which kept no digest; or nothing to compare
@@ -65,7 +65,7 @@ def is_stale(sdata: SpatialData, source: str) -> bool:
 
 
 def check_stand_in(sdata: SpatialData, sample: str, source: str, name: str) -> None:
-    """Refuse labels that stand for others which have been replaced since.
+    """Refuse labels that replace others which have changed since.
 
     Raises
     ------
@@ -77,13 +77,13 @@ def check_stand_in(sdata: SpatialData, sample: str, source: str, name: str) -> N
     made = sdata.attrs[ATTRS][MENDED_FROM][name]
     raise ElementError(
         f"Labels {source!r} were replaced after sfm.pp.mend_labels had made {name!r} of them, which still holds the "
-        f"cells of the old ones. Make it anew with {mend_call(source, made, name)}, and a table of the new cells "
-        f"beside the old one, {table_call(sdata)}; or pass labels={{{sample!r}: {source!r}}} to use the new labels "
+        f"cells of the old ones. Make it anew with {fix_call(source, made, name)}, and a table of the new cells "
+        f"next to the old one, {table_call(sdata)}; or pass labels={{{sample!r}: {source!r}}} to use the new labels "
         "as they are."
     )
 
 
-def mend_call(source: str, made: Mapping[str, object], name: str) -> str:
+def fix_call(source: str, made: Mapping[str, object], name: str) -> str:
     """The call that made `name`."""
     options = [f"sdata, {source!r}"]
     if made["split"]:

@@ -1,7 +1,7 @@
 """Chunks of a zarr store that are not there: by the format's rule they read as zeros, without a word.
 
 Writers leave out chunks of nothing but zeros, so that one that is missing may be background; or a copy ended early, or
-somebody removed the store. What is told apart without reading an image: cells that lie there, other channels that are
+somebody removed the store. Told apart without reading an image: cells in that place, other channels that are
 stored at the same place, smaller levels of the pyramid that have something there, cells that end at its edge.
 """
 
@@ -32,7 +32,7 @@ class StoredChunks:
     folder
         Of the array.
     shape, sizes
-        Of the array, and of what lies in one file: a chunk, or a shard.
+        Of the array, and of the content of one file: a chunk, or a shard.
     metadata
         Of zarr, which names the files.
     """
@@ -50,13 +50,13 @@ class StoredChunks:
     @cached_property
     def missing(self) -> np.ndarray:
         """Which files of the `grid` were not there when this was first asked."""
-        there = {
+        stored = {
             os.path.relpath(os.path.join(at, name), self.folder).replace(os.sep, "/")
             for at, _, names in os.walk(self.folder, followlinks=True)
             for name in names
         }
         keys = (self.metadata.encode_chunk_key(at) for at in itertools.product(*map(range, self.grid)))
-        return np.array([key not in there for key in keys], bool).reshape(self.grid)
+        return np.array([key not in stored for key in keys], bool).reshape(self.grid)
 
     def look(self) -> None:
         """Ask now what is there, so that what goes later is noticed."""
@@ -70,7 +70,7 @@ class StoredChunks:
     def cut_short(self) -> Iterator[tuple[str, int, int]]:
         """Files that were written in part, with the bytes that they have and should have.
 
-        Blosc reads on behind the end of such a file and makes numbers of whatever lies there; other codecs refuse it.
+        Blosc reads on behind the end of such a file and turns the bytes there into numbers; other codecs refuse it.
         """
         if not _is_blosc(self.metadata):
             return
@@ -111,11 +111,11 @@ def stored_chunks(array: object) -> StoredChunks | None:
     graph = getattr(array, "__dask_graph__", None)
     if graph is None:
         return None
-    found = {id(value): value for value in _leaves(dict(graph()).values()) if zarr_folder(value) is not None}
-    folders = {zarr_folder(value) for value in found.values()}
+    arrays = {id(value): value for value in _leaves(dict(graph()).values()) if zarr_folder(value) is not None}
+    folders = {zarr_folder(value) for value in arrays.values()}
     if len(folders) != 1:
         return None
-    value = next(iter(found.values()))
+    value = next(iter(arrays.values()))
     if tuple(value.shape) != tuple(array.shape) or not 2 <= len(value.shape) <= 3:
         return None
     sizes = getattr(value, "shards", None) or value.chunks

@@ -40,7 +40,7 @@ _EXACT_DIGITS = 15  # whole numbers with more cannot all be told apart once a mi
 
 
 def read_text(path: Path) -> str:
-    """Text of a file in UTF-8, UTF-16 or UTF-32, or else in Windows-1252, which is said.
+    """Text of a file in UTF-8, UTF-16 or UTF-32, otherwise in Windows-1252, with a warning.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def read_text(path: Path) -> str:
             )
     if "\0" in text or "\ufffd" in text:
         raise InputFileError(
-            f"'{path}' is no text file. Save the table as text: in a spreadsheet program, as 'CSV UTF-8'."
+            f"'{path}' is not a text file. Save the table as text: in a spreadsheet program, as 'CSV UTF-8'."
         )
     return text.lstrip("\ufeff")
 
@@ -86,13 +86,13 @@ def read_table(path: Path, identifiers: Iterable[str] = ()) -> pd.DataFrame:
     path
         File (``.csv``, ``.tsv``, ``.tab``, ``.txt``).
     identifiers
-        Columns that stay text whatever they hold: ``"001"``, ``"1.0"`` and ``"NA"`` are names there, and only empty
+        Columns that always stay text: ``"001"``, ``"1.0"`` and ``"NA"`` are names there, and only empty
         cells are missing.
 
     Raises
     ------
     InputFileError
-        If the file is missing, a spreadsheet, or no text; if it has no header, two columns of one name, rows that
+        If the file is missing, a spreadsheet, or not text; if it has no header, two columns of one name, rows that
         are longer than the header, or a double quote that is not closed.
 
     Warns
@@ -107,7 +107,7 @@ def read_table(path: Path, identifiers: Iterable[str] = ()) -> pd.DataFrame:
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         where = [i + 1 for i in keep if header[i] == twice[0]]
         raise InputFileError(
-            f"'{path}' has {len(where)} columns called {twice[0]!r} (columns {listed(where, quoted=False)}). Rename "
+            f"'{path}' has {len(where)} columns named {twice[0]!r} (columns {listed(where, quoted=False)}). Rename "
             "all but one."
         )
     identifiers = set(identifiers)
@@ -181,7 +181,7 @@ def parse_cells(text: str, path: Path) -> tuple[list[str], list[list[str]], str]
 
 
 def is_missing(value: object) -> bool:
-    """Whether a cell is empty or says ``NA``, ``nan``, ``None`` and the like."""
+    """Whether a cell is empty or holds ``NA``, ``nan``, ``None`` and the like."""
     return value is None or str(value) in _MISSING
 
 
@@ -195,7 +195,7 @@ def _utf16_without_mark(raw: bytes) -> str | None:
 
 
 def _remarks(text: str) -> tuple[list[str], str]:
-    """Lines before the header that begin with ``#``, and the rest; a text of such lines only is no remark."""
+    """Lines before the header that begin with ``#``, and the rest; a text of such lines only has no remark."""
     lines = io.StringIO(text, newline="").readlines()
     n = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip('" \t').startswith("#")), 0)
     return [line for line in lines[:n] if line.strip()], "".join(lines[n:])
@@ -253,9 +253,9 @@ def _find_separator(text: str) -> str:
             continue
         if not widths or widths[0] < 2:
             continue
-        found = (sum(width == widths[0] for width in widths) / len(widths), widths[0])
-        if found > score:
-            best, score = separator, found
+        evenness = (sum(width == widths[0] for width in widths) / len(widths), widths[0])
+        if evenness > score:
+            best, score = separator, evenness
     return best
 
 

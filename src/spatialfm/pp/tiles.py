@@ -97,7 +97,7 @@ def tile_labels(
         desc="tile labels",
         unit="image",
     ):
-        mine = np.flatnonzero(of_tiles == pair.sample)
+        in_sample = np.flatnonzero(of_tiles == pair.sample)
         rows = np.flatnonzero(regions == pair.labels)
         if not len(rows) and not holds_cells(sdata, pair.labels):
             continue
@@ -105,8 +105,8 @@ def tile_labels(
             raise ElementError(f"Table {cell_table_name!r} annotates no cell of {pair.labels!r}. Pass labels=.")
         order = rows[np.argsort(ids[rows])]
         to_labels = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system).inverse()
-        counts[mine], area[mine] = _count(
-            labels_array(sdata, pair.labels).data, bounds[mine], to_labels, ids[order], codes[order], len(names)
+        counts[in_sample], area[in_sample] = _count(
+            labels_array(sdata, pair.labels).data, bounds[in_sample], to_labels, ids[order], codes[order], len(names)
         )
     total = counts.sum(axis=1)
     best = np.where(total > 0, counts.argmax(axis=1), -1)
@@ -126,12 +126,12 @@ def _bounds(sdata: SpatialData, tiles, pairs: Sequence[SampleElements]) -> np.nd
         for region in np.unique(regions[of_tiles == pair.sample]):
             if region not in sdata.shapes:
                 raise ElementError(f"No shapes element {region!r} of the tiles. Make them with sfm.tl.embed_tiles.")
-            mine = (of_tiles == pair.sample) & (regions == region)
-            own = sdata.shapes[region].bounds.loc[tiles.obs[attrs["instance_key"]][mine]].to_numpy()
+            in_region = (of_tiles == pair.sample) & (regions == region)
+            own = sdata.shapes[region].bounds.loc[tiles.obs[attrs["instance_key"]][in_region]].to_numpy()
             # they may have been moved together with the image since they were made
             to_system = axis_affine(sdata.shapes[region], region, pair.coordinate_system)
             (y0, x0), (y1, x1) = to_system(own[:, 1], own[:, 0]), to_system(own[:, 3], own[:, 2])
-            out[mine] = np.stack([x0, y0, x1, y1], axis=1)
+            out[in_region] = np.stack([x0, y0, x1, y1], axis=1)
     return out
 
 

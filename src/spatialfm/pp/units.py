@@ -49,17 +49,17 @@ def apart(levels: np.ndarray) -> tuple[np.ndarray, float] | None:
     return low, float(f"{factor:.2g}")
 
 
-def say_apart(samples: Sequence[str], levels: np.ndarray, mend: str) -> None:
+def say_apart(samples: Sequence[str], levels: np.ndarray, remedy: str) -> None:
     """Warn of samples that seem to be in another unit than the others."""
-    found = apart(levels)
-    if found is None:
+    split = apart(levels)
+    if split is None:
         return
-    low, factor = found
+    low, factor = split
     darker, others = ([name for name, is_low in zip(samples, low, strict=True) if is_low == side] for side in (1, 0))
     warn(
         f"Pixels of {listed(darker, 5)} are some {factor:g} times darker than those of {listed(others, 5)} in the "
-        "median marker, as if they were in another unit (8-bit exports beside raw images, 12-bit beside 16-bit, "
-        f"0 to 1 beside counts). Numbers of the two cannot be compared. {mend}"
+        "median marker, as if they were in another unit (8-bit exports next to raw images, 12-bit next to 16-bit, "
+        f"0 to 1 next to counts). Numbers of the two cannot be compared. {remedy}"
     )
 
 
@@ -76,12 +76,12 @@ def kinds_of_pixels(dtypes: Mapping[str, np.dtype]) -> dict[str, list[str]]:
 
 
 def check_lengths(plans: Sequence[CellPlan]) -> None:
-    """Refuse samples in µm beside samples in pixels, and pixels of a size that cannot be.
+    """Refuse a mixture of samples in µm and samples in pixels, and implausible pixel sizes.
 
     Raises
     ------
     PixelSizeError
-        Names the samples and says how a size is set.
+        Names the samples and how a size is set.
     """
     units: Mapping[str, list[str]] = {}
     for plan in plans:
@@ -155,7 +155,7 @@ def coordinate_unit(uns: Mapping[str, object]) -> str:
     Raises
     ------
     TableError
-        If the record has samples in µm beside samples in pixels.
+        If the record has both samples in µm and samples in pixels.
     """
     import json
 
@@ -169,6 +169,6 @@ def coordinate_unit(uns: Mapping[str, object]) -> str:
         raise TableError(
             f"Coordinates of {counted(len(in_pixels), 'sample')} ({listed(in_pixels, 5)}) are in pixels and those of "
             "the others in µm. Leave the ones or the others out, or give their images a pixel size and make another "
-            "table beside this one with sfm.pp.cell_table(sdata, table_name=<new name>)."
+            "second table with sfm.pp.cell_table(sdata, table_name=<new name>)."
         )
     return next(iter(units.values()), "")

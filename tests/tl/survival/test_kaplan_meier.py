@@ -97,7 +97,11 @@ def test_missing_outcomes(leukemia):
     ("change", "arguments", "message"),
     [
         ({"time": [-1.0] + [2.0] * 41}, {}, r"1 row of obs\['time'\] .* negative or infinite time: 'P00 \(-1\)'"),
-        ({"time": [np.inf] + [2.0] * 41}, {}, r"'P00 \(inf\)'.*patients\[patients.obs\[\"time\"\].between\(0, 1e300\)\]"),
+        (
+            {"time": [np.inf] + [2.0] * 41},
+            {},
+            r"'P00 \(inf\)'.*patients\[patients.obs\[\"time\"\].between\(0, 1e300\)\]",
+        ),
         ({"time": ["x"] * 42}, {}, r"obs\['time'\] \(time_key=\) holds .* no numbers, in 42 rows: 'x'"),
         (
             {"event": ["dead"] * 20 + ["alive"] * 22},

@@ -1,4 +1,4 @@
-"""``sfm.pp.mend_labels``: label images anew, with a number for every piece and without what is no cell."""
+"""``sfm.pp.mend_labels``: rewrites label images, with one number per piece and without what is not a cell."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SUFFIX = "_mended"
 
 
 @dataclass(frozen=True)
-class MendedLabels:
+class FixedLabels:
     """A labels element that is to be written, and what it holds."""
 
     source: str
@@ -52,7 +52,7 @@ def mend_labels(
     background: int | Sequence[int] | None = None,
     suffix: str = SUFFIX,
 ) -> pd.DataFrame:
-    """Write new labels elements in which every cell has a number of its own.
+    """Write new labels elements in which every cell has its own number.
 
     For labels in which `check_labels` found errors. The old elements stay as they are. From then on, functions that
     are not told otherwise use the new element in place of the old one (``labels=`` still names either).
@@ -62,7 +62,7 @@ def mend_labels(
     sdata
         Label images ``(y, x)``; yes/no masks and whole numbers stored as floats are taken too.
     labels, image, samples
-        Elements to mend, as in `check_labels`.
+        Elements to fix, as in `check_labels`.
     split
         Whether every piece becomes a cell: the largest piece of a number keeps it, the others get new numbers above
         all old ones, by number and falling area. Pixels that touch by side or corner are one piece.
@@ -84,8 +84,8 @@ def mend_labels(
     Raises
     ------
     ElementError
-        If elements are missing, pixels are no whole numbers, a number of `background` is nowhere, or an element of the
-        new name exists that this function did not write.
+        If elements are missing, pixels are not whole numbers, a number of `background` does not occur, or an element of
+        the new name exists that this function did not write.
 
     Examples
     --------
@@ -110,32 +110,34 @@ def mend_labels(
             f"background= names {listed(absent, quoted=False)}, which labels "
             f"{listed(check.labels for check in checked)} do not hold. Mend background=, or labels=."
         )
-    plans = [plan_mending(sdata, check, split, zeros, suffix) for check in checked]
+    plans = [plan_fix(sdata, check, split, zeros, suffix) for check in checked]
     for check, plan in zip(checked, plans, strict=True):
         if plan is not None:
-            write_mended(sdata, plan)
-        elif is_stale(sdata, check.labels):  # what stands for them was made of others, and these need nothing
+            write_fixed(sdata, plan)
+        elif is_stale(
+            sdata, check.labels
+        ):  # their replacement was made of older labels, and the present ones need no fix
             forget_stand_in(sdata, check.labels)
-    mended = [plan for plan in plans if plan is not None]
-    logger.info(f"{counted(len(mended), 'labels element')} of {len(checked)} mended")
+    fixed = [plan for plan in plans if plan is not None]
+    logger.info(f"{counted(len(fixed), 'labels element')} of {len(checked)} fixed")
     columns = ["sample", "labels", "label_before", "label", "area"]
-    return pd.concat([pd.DataFrame(columns=columns), *(plan.changes for plan in mended)], ignore_index=True)[columns]
+    return pd.concat([pd.DataFrame(columns=columns), *(plan.changes for plan in fixed)], ignore_index=True)[columns]
 
 
-def plan_mending(
+def plan_fix(
     sdata: SpatialData, check: CheckedLabels, split: bool, background: np.ndarray, suffix: str = SUFFIX
-) -> MendedLabels | None:
+) -> FixedLabels | None:
     """New labels for one element; None where nothing changes.
 
     Raises
     ------
     ElementError
-        If it cannot be mended or would take the place of somebody else's element.
+        If it cannot be fixed, or would overwrite an element that this function did not write.
     """
     broken = [finding for finding in check.findings if finding.kind in ("fractional", "rounded")]
     if broken:
         raise ElementError(
-            f"Labels element {check.labels!r} {broken[0].text}: it cannot be mended. Take the label image as the "
+            f"Labels element {check.labels!r} {broken[0].text}: it cannot be fixed. Take the label image as the "
             "segmentation wrote it."
         )
     numbers = new_numbers(check.pieces, split, background)
@@ -150,7 +152,7 @@ def plan_mending(
             "sfm.pp.mend_labels."
         )
     pieces, kept = check.pieces, numbers != 0
-    values = mended_array(array.data, pieces, numbers, _dtype(array.dtype, int(numbers.max(initial=0))))
+    values = fixed_array(array.data, pieces, numbers, _dtype(array.dtype, int(numbers.max(initial=0))))
     element = Labels2DModel.parse(
         values, dims=("y", "x"), transformations=get_transformation(sdata.labels[check.labels], get_all=True)
     )
@@ -164,11 +166,11 @@ def plan_mending(
         }
     )
     scan = grouped(numbers[kept], pieces.area[kept], pieces.total[kept], pieces.box[kept])
-    return MendedLabels(check.labels, name, element, scan, changes, split, tuple(background.tolist()))
+    return FixedLabels(check.labels, name, element, scan, changes, split, tuple(background.tolist()))
 
 
-def write_mended(sdata: SpatialData, plan: MendedLabels) -> None:
-    """Write the element, and that it stands for the old one."""
+def write_fixed(sdata: SpatialData, plan: FixedLabels) -> None:
+    """Write the element, and record that it replaces the old one."""
     if plan.name in sdata.labels:
         del sdata.labels[plan.name]
     sdata.labels[plan.name] = plan.element
@@ -187,7 +189,7 @@ def new_numbers(pieces: Pieces, split: bool, background: np.ndarray) -> np.ndarr
     return numbers
 
 
-def mended_array(labels: da.Array, pieces: Pieces, numbers: np.ndarray, dtype: np.dtype) -> da.Array:
+def fixed_array(labels: da.Array, pieces: Pieces, numbers: np.ndarray, dtype: np.dtype) -> da.Array:
     """Label image ``(y, x)`` in which every piece has the number given, lazily: each block finds its parts again."""
     import dask
     import dask.array as da
@@ -211,7 +213,7 @@ def _renumber(block: np.ndarray, numbers: np.ndarray, dtype: np.dtype) -> np.nda
     local, n = number_parts(block)
     if n != numbers.size:
         raise ElementError(
-            f"Labels changed after they were mended: {counted(n, 'part')} instead of {numbers.size:,}. Call "
+            f"Labels changed after they were fixed: {counted(n, 'part')} instead of {numbers.size:,}. Call "
             "sfm.pp.mend_labels again."
         )
     return np.r_[0, numbers].astype(dtype)[local]
