@@ -73,20 +73,6 @@ def auroc(truth: np.ndarray, probability: np.ndarray, positive: int) -> float:
     return float((rankdata(probability[:, positive])[mine].sum() - m * (m + 1) / 2) / (m * (n - m)))
 
 
-def permutation_p(score: float, null: np.ndarray) -> float:
-    """Share of shuffles that score as high, the observation counted among them; NaN without shuffles.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> permutation_p(0.8, np.array([0.5, 0.9, 0.4]))
-    0.5
-    """
-    null = np.asarray(null, float)
-    null = null[np.isfinite(null)]
-    return float((1 + (null >= score - 1e-12).sum()) / (1 + len(null))) if len(null) and np.isfinite(score) else np.nan
-
-
 def number_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """Scores of predicted numbers; correlations of constants are not defined (NaN)."""
     from scipy import stats

@@ -185,14 +185,6 @@ def usable_clusters(ranks: np.ndarray, min_patients: int) -> np.ndarray:
     return ((ranks > 0).sum(axis=0) >= min_patients) & (high > 0) & (high < len(ranks))
 
 
-def p_value(observed: float, null: np.ndarray) -> float:
-    """Share of shuffles, the observed one among them, that score as high."""
-    null = null[np.isfinite(null)]
-    if not len(null) or not np.isfinite(observed):
-        return np.nan
-    return float((1 + (null >= observed - 1e-12).sum()) / (1 + len(null)))
-
-
 def interval_of(predictions: np.ndarray, outcome: Outcome, rng: np.random.Generator) -> tuple[float, float]:
     """95 % interval of the mean over folds: patients are drawn anew within each fold."""
     folds = [row for row in (np.flatnonzero(np.isfinite(p)) for p in predictions) if len(row)]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..cohort.survival_record import MODEL, cohort_digest, features_record
 from ..metrics._survival import survival as survival_scores
+from ..stats.permutation import permutation_p
 from ..stats.survival_scores import decile_times
 from .survival_learners import CoxnetFit
 from .survival_nested import (
@@ -56,7 +57,7 @@ def judge(
     if n_permutations:
         null = permutation_scores(model, cohort, n_permutations=n_permutations, **options)
         observed = found["scores"].loc["harrell", "value"]
-        result["p_value"] = float((1 + (null >= observed).sum()) / (1 + n_permutations))
+        result["p_value"] = float(permutation_p(null, observed))
     chosen = [{"partition": i} | fold for i, out in enumerate(outs) for fold in out.chosen]
     result["folds"] = pd.DataFrame(chosen, index=pd.Index(np.tile(np.arange(plan["n_folds"]), len(outs)), name="fold"))
     result["explained"] = [part for out in outs for part in out.explained]

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from .mean_shares import odds_p
+from .permutation import permutation_p
 
 EXACT = 10_000  # so many ways to form the groups are all gone through
 LARGE = 15  # patients in the smallest group from which on Student's distribution does; below, labels are shuffled
@@ -102,7 +103,7 @@ def two_groups(
             p = max(2 * stats.t.sf(abs(statistic), freedom), least)
         else:
             parts = _parts(mine, shuffled)
-            p = _share_beyond(_studentised(parts[0], parts[1] + parts[2]), statistic, exact)
+            p = permutation_p(np.abs(_studentised(parts[0], parts[1] + parts[2])), abs(statistic), exact)
         low, high = wilson(theta, variance, min(n_1, n_2), (n_1 + n_2 + 1) / (3 * n_1 * n_2))
         for name, value in zip(found, (2 * theta - 1, 2 * low - 1, 2 * high - 1, p), strict=True):
             found[name][i] = value
@@ -176,7 +177,7 @@ def several_groups(
         found["effect"][i] = between / total if total > TINY else 0.0
         statistic = _wald(mine, observed)[0]
         pieces = np.array_split(shuffled, max(1, shuffled.size // 2_000_000))
-        found["p_ranks"][i] = _share_beyond(
+        found["p_ranks"][i] = permutation_p(
             np.concatenate([_wald(mine, g.astype(float)) for g in pieces]), statistic, exact
         )
     if shares:
@@ -238,12 +239,6 @@ def _wald(above: np.ndarray, member: np.ndarray) -> np.ndarray:
     return np.einsum("bi,bi->b", apart, np.linalg.solve(spread, apart[:, :, None])[:, :, 0])
 
 
-def _share_beyond(shuffled: np.ndarray, observed: float, exact: bool) -> float:
-    with np.errstate(invalid="ignore"):
-        beyond = int((np.abs(shuffled) >= abs(observed) * (1 - 1e-9)).sum())
-    return beyond / len(shuffled) if exact else (beyond + 1) / (len(shuffled) + 1)
-
-
 def _welch_p(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     one, two = values[codes == 0], values[codes == 1]
     found = np.ones(values.shape[1])
@@ -260,7 +255,7 @@ def _shuffled_means(values: np.ndarray, codes: np.ndarray, member: np.ndarray, e
     observed = _welch(values, (codes == groups).astype(float)[None])[0]
     pieces = np.array_split(member, max(1, member.size * values.shape[1] // member.shape[2] // 2_000_000))
     shuffled = np.concatenate([_welch(values, piece.astype(float)) for piece in pieces])
-    return np.array([_share_beyond(mine, one, exact) for mine, one in zip(shuffled.T, observed, strict=True)])
+    return permutation_p(shuffled, observed, exact)
 
 
 def _welch(values: np.ndarray, member: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from .permutation import permutation_p
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -168,8 +170,7 @@ def shuffled_within(
         meat = np.einsum("bn,ni,nj->bij", weighted, asked, asked, optimize=True)
         covariance = bread @ meat @ bread + 1e-12 * np.trace(bread) * np.eye(len(bread))
         wald = np.einsum("bi,bi->b", slope, np.linalg.solve(covariance, slope[:, :, None])[:, :, 0])
-        beyond = int((wald[1:] >= wald[0] * (1 - 1e-9)).sum())
-        p[i] = beyond / len(orders) if exact else (beyond + 1) / (len(orders) + 1)
+        p[i] = permutation_p(wald[1:], wald[0], exact)
     return p
 
 

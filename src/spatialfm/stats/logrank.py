@@ -131,12 +131,6 @@ def trend_statistic(parts: LogrankParts) -> tuple[float, int]:
     return float(_trends(parts.difference[None], parts.covariance[None])[0]), int(np.sign(excess))
 
 
-def permutation_p(null: np.ndarray, statistic: float, exact: bool) -> float:
-    """Share of arrangements at least as extreme as the one that was seen, which counts as one of them."""
-    extreme = int((null >= statistic - 1e-9 * (1 + statistic)).sum())
-    return extreme / len(null) if exact else (1 + extreme) / (1 + len(null))
-
-
 def arrangements(
     codes: np.ndarray, strata: np.ndarray, n_permutations: int, rng: np.random.Generator, exact: int = EXACT
 ) -> tuple[np.ndarray, bool]:

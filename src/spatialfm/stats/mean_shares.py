@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from .permutation import permutation_p
+
 NONE = 1e-12  # a mean share below (above 1 minus it) has no odds
 SHRINK = 0.75  # by simulation: with 0 rare types that scatter more are called too often, with 1 next to never
 FLOOR = 1e-9  # of a variance: what is left of rounding
@@ -62,8 +64,7 @@ def odds_p(
         return p
     pieces = np.array_split(member, max(1, member.size * shares.shape[1] // member.shape[2] // 2_000_000))
     shuffled = np.concatenate([_welch(shares, piece.astype(float))[0] for piece in pieces])
-    beyond = (shuffled >= statistic[0] * (1 - 1e-9)).sum(axis=0)
-    return np.maximum(p, beyond / len(shuffled) if exact else (beyond + 1) / (len(shuffled) + 1))
+    return np.maximum(p, permutation_p(shuffled, statistic[0], exact))
 
 
 def carriers(shares: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from ...cohort.replaced import remove_earlier
 from ...cohort.selected import OnSelected, check_selected, inherited, matrix_of
 from ...cohort.survival_record import MODEL, groups_record
 from ...stats.logrank import LogrankTest
+from ...stats.permutation import permutation_p
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -355,7 +356,7 @@ def _permutation_test(
         time, event = outcome.time[order], outcome.event[order]
         entry = None if outcome.entry is None else outcome.entry[order]
         null[i] = trend_z(time, event, place(time, event, entry)[rows], entry)
-    p_value = float((1 + (null >= observed - 1e-12).sum()) / (1 + n_permutations))
+    p_value = float(permutation_p(null, observed))
     return {"statistic": observed, "p_value": p_value, "null_mean": float(null.mean()), "null_sd": float(null.std())}
 
 

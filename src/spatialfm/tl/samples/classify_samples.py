@@ -23,8 +23,9 @@ from ...cohort.checks import check_anndata
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import each_representation
 from ...cohort.selected import OnSelected, check_cases, remember_cases, told_apart
-from ...learn.case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
+from ...learn.case_scores import CLASS_SCORES, auroc, class_scores, summarize
 from ...metrics import compare_representations
+from ...stats.permutation import permutation_p
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -180,7 +181,7 @@ def classify_samples(
     record = _record(pd.concat(runs, ignore_index=True), cases, classes, len(draws[0][1]))
     record["patients"] = record["patients"].assign(**means)
     record["summary"]["p_value"] = [
-        permutation_p(row.mean, [found[row.n_components] for found in null[row.use_rep]])
+        float(permutation_p(np.array([found[row.n_components] for found in null[row.use_rep]]), row.mean))
         if row.score == "auroc"
         else np.nan
         for row in record["summary"].itertuples()

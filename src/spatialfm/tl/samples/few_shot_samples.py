@@ -22,8 +22,9 @@ from ...cohort.checks import check_anndata, codes_of, obs_column
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import prepared
 from ...cohort.selected import OnSelected, check_cases, remember_cases, told_apart
-from ...learn.case_scores import CLASS_SCORES, auroc, class_scores, permutation_p, summarize
+from ...learn.case_scores import CLASS_SCORES, auroc, class_scores, summarize
 from ...metrics import compare_representations
+from ...stats.permutation import permutation_p
 from ..phenotypes.cell_states import cell_states
 from .classify_samples import case_means
 from .composition import cross_count
@@ -172,7 +173,7 @@ def few_shot_samples(
         runs.append(scored.assign(representation=rep, n_clusters=k))
         means |= {f"{rep}_{k}:{name}": mean[:, code] for code, name in enumerate(classes.names)}
         null = _shuffled(distance, classes, n_support, n_draws, n_permutations, random_state)
-        p_values.append(permutation_p(scored["auroc"].mean(), null))
+        p_values.append(float(permutation_p(null, scored["auroc"].mean())))
     record = _record(pd.concat(runs, ignore_index=True), cases, classes, n_support)
     record["summary"]["p_value"] = np.nan
     record["summary"].loc[record["summary"]["score"] == "auroc", "p_value"] = p_values

@@ -27,7 +27,8 @@ from ...cohort.outcome import EventValue, event_text
 from ...cohort.representation import representation
 from ...cohort.selected import remember_cases, told_apart
 from ...learn.bag_tasks import ClassTask, SurvivalTask, Task, TaskName, read_task, task_columns
-from ...learn.case_scores import permutation_p, summarize
+from ...learn.case_scores import summarize
+from ...stats.permutation import permutation_p
 
 if TYPE_CHECKING:
     import torch
@@ -366,7 +367,7 @@ def _record(
     folds = _over_seeds(runs, scores).reset_index()
     summary = summarize(folds, [], scores, 1 / (len(folds) - 1), published=False)
     summary["p_value"] = np.nan
-    summary.loc[0, "p_value"] = permutation_p(summary["mean"].iloc[0], null)
+    summary.loc[0, "p_value"] = float(permutation_p(null, summary["mean"].iloc[0]))
     summary["p_two_sided"] = summary["score"].map(task.tests(predicted, fold)).astype(float)
     folds = pd.DataFrame([{key: value for key, value in run.items() if key != "predicted"} for run in runs])
     record = {"patients": patients, "summary": summary, "folds": folds}

@@ -19,8 +19,8 @@ from ...learn.signature_search import (
     interval_of,
     mean_of_folds,
     mean_score,
-    p_value,
 )
+from ...stats.permutation import permutation_p
 from ...stats.signature_outcome import Outcome
 
 
@@ -65,7 +65,7 @@ def search_record(
             "side": np.where(observed.ratio[0] > 1, *outcome.sides),
             "p_value": p,
             "q_value": stats.false_discovery_control(p),
-            "p_max": [p_value(score, null["best cluster"]) for score in observed.scores],
+            "p_max": permutation_p(null["best cluster"][:, None], observed.scores),
             "signature": [names.get(k, "") for k in range(len(found.code))],
         },
         index=pd.Index([f"r{resolutions[r]:g}_c{c}" for r, c in zip(found.resolution, found.code, strict=True)]),
@@ -104,7 +104,7 @@ def _row(scores: np.ndarray, null: np.ndarray, interval: tuple[float, float]) ->
         "ci_low": interval[0],
         "ci_high": interval[1],
         "null_mean": mean_score(null) if len(null) else np.nan,
-        "p_value": p_value(score, null),
+        "p_value": float(permutation_p(null, score)),
     }
 
 

@@ -28,7 +28,8 @@ from ...cohort.outcome import (
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.competing_risks import cumulative_incidence as curve_of
 from ...stats.competing_risks import gray_test, log_log_interval
-from ...stats.logrank import arrangements, permutation_p
+from ...stats.logrank import arrangements
+from ...stats.permutation import permutation_p
 from .kaplan_meier import ALL
 from .logrank import EXPECTED, GROUP
 
@@ -239,5 +240,5 @@ def _tests(
             dealt, exact = arrangements(codes, one, n_permutations, rng, exact=n_permutations)
             null = np.array([gray_test(time, causes.codes, each, which, strata)[0] for each in dealt])
             name = f"permutation, {'all' if exact else 'random'} {len(null):,} arrangements"
-            rows[-1] |= {"p_value": permutation_p(null, statistic, exact), "test": name}
+            rows[-1] |= {"p_value": float(permutation_p(null, statistic, exact)), "test": name}
     return pd.DataFrame(rows)

@@ -20,6 +20,7 @@ from ...cohort.circular import fractions_of
 from ...cohort.outcome import EventValue, OnMissing, column_as, event_text, expected_events, read_outcome, value_column
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import OnSelected, check_selected, columns_of
+from ...stats.permutation import permutation_p
 from .logrank import logrank_test
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def cut_point(
     result = {
         "cut": cut,
         "statistic": statistic,
-        "p_value": float((1 + (null >= statistic - 1e-9).sum()) / (1 + n_permutations)),
+        "p_value": float(permutation_p(null, statistic)),
         "p_value_lausen_schumacher": lausen_schumacher(statistic, min_share),
         "naive_p_value": logrank_test(outcome.time, outcome.event, high, entry=outcome.entry)[1],
         "higher_risk": "high" if found.statistic[best] > 0 else "low",

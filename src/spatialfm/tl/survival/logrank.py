@@ -36,9 +36,9 @@ from ...stats.logrank import (
     Weights,
     chi_squared,
     least_expected,
-    permutation_p,
     trend_statistic,
 )
+from ...stats.permutation import permutation_p
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -265,9 +265,9 @@ def with_p_values(
     if dof and (method == "permutation" or (method == "auto" and small)):
         null, null_trend, exact = test.permuted(codes, n_permutations, np.random.default_rng(random_state))
         name = f"permutation, {'all' if exact else 'random'} {len(null):,} arrangements"
-        found |= {"p_value": permutation_p(null, statistic, exact), "test": name}
+        found |= {"p_value": float(permutation_p(null, statistic, exact)), "test": name}
         if trend:
-            p_rise = permutation_p(null_trend, found["trend"]["statistic"], exact)
+            p_rise = float(permutation_p(null_trend, found["trend"]["statistic"], exact))
             found["trend"] |= {"p_value": p_rise, "test": name}
     return found
 

@@ -33,7 +33,7 @@ from ...cohort.outcome import (
 )
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.linear import robust_fit
-from ...stats.logrank import permutation_p
+from ...stats.permutation import permutation_p
 from ...stats.rmst import permuted_differences, pseudo_values, restricted_means
 from .kaplan_meier import ALL
 from .logrank import EXPECTED, GROUP, holm
@@ -276,7 +276,7 @@ def _difference(
             entry,
         )
         null = np.abs(null)
-        p_value = permutation_p(np.minimum(null, 1e9), min(size, 1e9), exact)
+        p_value = float(permutation_p(np.minimum(null, 1e9), min(size, 1e9), exact))
         reach = float(np.quantile(null, 1 - alpha, method="higher"))
         test = f"permutation, {'all' if exact else 'random'} {len(null):,} arrangements"
     names = groups.index

@@ -1,0 +1,37 @@
+"""The p-value of a permutation test, for all tests of the package. Arrays in, numbers out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+TIED = 1e-9  # of one plus the statistic: arrangements closer than this differ by rounding alone
+
+
+def permutation_p(null: np.ndarray, observed: float | np.ndarray, exact: bool = False) -> np.ndarray:
+    """Share of arrangements at least as extreme as the one that was seen, which counts as one of them.
+
+    Statistics are without unit (standardised, or shares), larger for what is more extreme; of two-sided tests they are
+    absolute. Arrangements without a statistic (NaN) are left out; without any, or where nothing was seen, it is NaN.
+
+    Parameters
+    ----------
+    null
+        ``(arrangements, ...)``.
+    observed
+        ``(...)``.
+    exact
+        Whether these are all arrangements, the one that was seen among them. Random ones need not hold it, and it is
+        added (Phipson and Smyth, Statistical Applications in Genetics and Molecular Biology 2010).
+
+    Examples
+    --------
+    >>> float(permutation_p(np.array([0.5, 0.9, 0.4]), 0.8))
+    0.5
+    """
+    null, observed = np.asarray(null, dtype=float), np.asarray(observed, dtype=float)
+    known = ~np.isnan(null)
+    least = np.where(np.isfinite(observed), observed - TIED * (1 + np.abs(observed)), observed)
+    hits, n = (known & (null >= least)).sum(axis=0), known.sum(axis=0)
+    own = 0 if exact else 1
+    share = np.divide(hits + own, n + own, out=np.full(np.shape(n + own), np.nan), where=n > 0)
+    return np.where(np.isnan(observed), np.nan, share)
