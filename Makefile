@@ -37,9 +37,10 @@ tutorials: $(VENV)/.stamp-docs ## execute the tutorials into docs/tutorials/
 docs: $(VENV)/.stamp-docs ## build the documentation into docs/_build/html/
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html $(ARGS)
 
-lint: $(VENV)/.stamp-dev ## check style and format
+lint: $(VENV)/.stamp-dev ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: $(VENV)/.stamp-test ## run every benchmark
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done

@@ -14,6 +14,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from itertools import islice
 from numbers import Integral, Real
+from typing import Any
 
 from ._ranges import ANY_WHOLE, LARGEST, Range
 
@@ -36,7 +37,7 @@ class Rule:
         """The alternatives, for a message."""
         return ["anything"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         """The value for the function, or `Refused`."""
         return value
 
@@ -46,7 +47,7 @@ class Nothing(Rule):
     def words(self) -> list[str]:
         return ["None"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         if value is not None:
             raise Refused
         return value
@@ -59,7 +60,7 @@ class Text(Rule):
     def words(self) -> list[str]:
         return ["a string"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         if not isinstance(value, str):
             raise Refused
         if not value and not self.empty:
@@ -72,7 +73,7 @@ class File(Rule):
     def words(self) -> list[str]:
         return ["a path"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         if not isinstance(value, str | os.PathLike):
             pixels = len(getattr(value, "shape", ())) > 1 and not hasattr(value, "columns")
             raise Refused("Image2DModel.parse or Labels2DModel.parse make elements of arrays." if pixels else "")
@@ -86,7 +87,7 @@ class Flag(Rule):
     def words(self) -> list[str]:
         return ["True or False"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         if not is_flag(value):
             raise Refused
         return bool(value)
@@ -100,10 +101,10 @@ class Number(Rule):
     def words(self) -> list[str]:
         return [self.range.words(whole=self.whole)]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         if isinstance(value, Decimal) and not value.is_snan():  # an exact number, which Python counts to no other kind
             value = int(value) if value.is_finite() and value == int(value) and self.whole else float(value)
-        if is_flag(value) or not isinstance(value, Real):
+        if not is_number(value):
             raise Refused
         if self.whole and not isinstance(value, Integral):
             rounded = value in ANY_WHOLE and value == int(value) and int(value) in self.range
@@ -118,12 +119,12 @@ class Number(Rule):
 
 @dataclass(frozen=True)
 class Choice(Rule):
-    values: tuple[object, ...]
+    values: tuple[Any, ...]
 
     def words(self) -> list[str]:
         return [repr(value) for value in self.values]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         for one in self.values:
             if is_flag(one) == is_flag(value) and isinstance(value, type(one)) and value == one:
                 return one
@@ -144,12 +145,12 @@ class Instance(Rule):
         article = "" if self.name == "Axes" else "an " if (package + self.name)[0] in "AEIOUaeiou" else "a "
         return [f"{article}{package}{self.name}"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         if not is_instance(value, self.name, *self.module.split(".")):
             raise Refused(self._hint(value))
         return value
 
-    def _hint(self, value: object) -> str:
+    def _hint(self, value: Any) -> str:
         if self.name == "AnnData":
             if is_instance(value, "SpatialData", "spatialdata"):
                 tables = sorted(map(str, value.tables))
@@ -169,7 +170,7 @@ class Array(Rule):
     def words(self) -> list[str]:
         return ["an array"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         if isinstance(value, list | tuple):
             return value
         shape = getattr(value, "shape", ())
@@ -183,7 +184,7 @@ class Function(Rule):
     def words(self) -> list[str]:
         return ["a function"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         if not callable(value):
             raise Refused
         return value
@@ -200,7 +201,7 @@ class Many(Rule):
         what = _plural(self.of)
         return [f"a list of {what}" if self.length is None else f"{self.length} {what}"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         if isinstance(value, str | bytes | bytearray | Mapping):
             alone = self.length is None and isinstance(value, str) and _fits(self.of, value)
             raise Refused(f"Pass [{shown(value)}]." if alone else "")
@@ -229,7 +230,7 @@ class Fixed(Rule):
     def words(self) -> list[str]:
         return [f"{len(self.of)} values ({'; '.join(either(one.words()) for one in self.of)})"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         Many(Rule()).take(value)
         items = list(value)
         if len(items) != len(self.of):
@@ -251,7 +252,7 @@ class Table(Rule):
             return ["a dict"]
         return [f"a dict of {_plural(self.keys)} to {_plural(self.values).replace(' or None', ' (or None)')}"]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise Refused
         taken = {}
@@ -277,7 +278,7 @@ class Either(Rule):
     def words(self) -> list[str]:
         return [word for one in self.options for word in one.words()]
 
-    def take(self, value: object) -> object:
+    def take(self, value: Any) -> Any:
         hint, is_type = "", True
         for one in self.options:
             try:
@@ -287,7 +288,7 @@ class Either(Rule):
         raise Refused(hint, is_type=is_type)
 
 
-def take_item(rule: Rule, place: int, item: object) -> object:
+def take_item(rule: Rule, place: int, item: Any) -> Any:
     """One item of a list, with its place in the message."""
     try:
         return rule.take(item)
@@ -295,7 +296,7 @@ def take_item(rule: Rule, place: int, item: object) -> object:
         raise Refused(f"Item {place} is {shown(item)}. {refusal.hint}".strip(), is_type=refusal.is_type) from None
 
 
-def _fits(rule: Rule, value: object) -> bool:
+def _fits(rule: Rule, value: Any) -> bool:
     try:
         rule.take(value)
     except Refused:
@@ -314,15 +315,20 @@ def _plural(rule: Rule) -> str:
     return kinds.get(type(rule), "") or either(rule.words()).removeprefix("an ").removeprefix("a ")
 
 
-def scalar(value: object) -> object:
+def scalar(value: Any) -> Any:
     """What an array of no dimension holds, as reductions and xarray give it."""
     is_array = type(value).__module__ == "numpy" and type(value).__name__ == "ndarray"
     return value.item() if is_array and value.ndim == 0 else value
 
 
-def is_flag(value: object) -> bool:
+def is_flag(value: Any) -> bool:
     """Python's or numpy's truth value."""
     return isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"))
+
+
+def is_number(value: Any) -> bool:
+    """Python's, numpy's or any other real number, and no truth value."""
+    return isinstance(value, Real) and not is_flag(value)
 
 
 def is_instance(value: object, name: str, *package: str) -> bool:
@@ -339,7 +345,7 @@ def either(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def shown(value: object) -> str:
+def shown(value: Any) -> str:
     """A value in a message: as it is written where that is short, otherwise what it is.
 
     Examples
@@ -368,10 +374,11 @@ def shown(value: object) -> str:
     return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
-def _container(value: Collection) -> str:
-    items: Iterator[object] = iter(value.items() if isinstance(value, dict) else value)
-    first = list(islice(items, 4))
-    inner = [f"{shown(one[0])}: {shown(one[1])}" for one in first] if isinstance(value, dict) else map(shown, first)
+def _container(value: Collection[Any]) -> str:
+    if isinstance(value, dict):
+        inner = [f"{shown(key)}: {shown(item)}" for key, item in islice(value.items(), 4)]
+    else:
+        inner = [shown(item) for item in islice(value, 4)]
     text = ", ".join(inner) + (", ..." if len(value) > 4 else "")
-    left, right = {list: "[]", tuple: "()"}.get(type(value), "{}")
+    left, right = ("[", "]") if isinstance(value, list) else ("(", ")") if isinstance(value, tuple) else ("{", "}")
     return f"{left}{text}{',' if isinstance(value, tuple) and len(value) == 1 else ''}{right}"

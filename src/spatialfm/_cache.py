@@ -11,6 +11,7 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,9 +80,10 @@ def kept_arrays(path: Path, what: str) -> Arrays | None:
 
 def keep_arrays(path: Path, what: str, arrays: Arrays) -> None:
     """Write arrays with their seal; where that cannot be, say so once a folder: a run can do without."""
-    arrays = {name: np.asarray(values) for name, values in arrays.items()}
+    kept = {name: np.asarray(values) for name, values in arrays.items()}
     content = io.BytesIO()  # whole before it is written: what zipfile does of a full disk is hard to foresee
-    np.savez_compressed(content, **arrays, **{SEAL: np.array(_seal(what, arrays))})
+    sealed: dict[str, Any] = {**kept, SEAL: np.array(_seal(what, kept))}
+    np.savez_compressed(content, **sealed)
     folder = str(path.parent)
     try:
         _disk.write_bytes(path, content.getvalue())

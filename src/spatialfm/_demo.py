@@ -184,7 +184,7 @@ def embed_untrained(sdata: SpatialData) -> str:
     sample = sdata[SAMPLES].obs_names[0]
     start = time.perf_counter()
     embedded = embed_cells(sdata, "kronos", weights="random", samples=[sample], copy=True)
-    shape = embedded.obsm[obsm_key("kronos")].shape
+    shape = embedded.obsm[obsm_key("kronos")].shape  # type: ignore[union-attr]  # copy=True gives a table
     return f"sample {sample}: {shape[0]} cells x {shape[1]:,} columns in {time.perf_counter() - start:.1f} s"
 
 
@@ -267,7 +267,7 @@ def neighborhoods(adata: AnnData, random_state: int) -> None:
 def _named_niches(around: np.ndarray, clusters: np.ndarray, phenotypes: list[str]) -> pd.Categorical:
     """Niches named by the one or two phenotypes that are most over-represented in them."""
     overall = around.mean(axis=0)
-    names = {}
+    names: dict[int, str] = {}
     for number in range(clusters.max() + 1):
         # a share of 10 % at least: the rare ones can be enriched a lot without making the niche
         share = around[clusters == number].mean(axis=0)
@@ -360,7 +360,7 @@ def compare_with_truth(sdata: SpatialData, adata: AnnData, hazards: pd.DataFrame
     in_niche = (truth["niche"] == effect["effect_of"]).to_numpy()
     # overlap over union: the niche found that comes nearest to the one that drives the hazard
     overlap = {name: (in_niche & mask).sum() / (in_niche | mask).sum() for name, mask in _masks(adata.obs["niche"])}
-    nearest = max(overlap, key=overlap.get)
+    nearest = max(overlap, key=overlap.__getitem__)
     hazard = hazards.loc[nearest]
     covered = "contains" if hazard["ci_low"] <= planted <= hazard["ci_high"] else "does not contain"
     return [

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -76,7 +77,8 @@ class SpatialfmWarning(UserWarning):
 
 def warn(message: str, category: type[Warning] = SpatialfmWarning) -> None:
     """Warn, pointing at the line outside of this package that called it, however deep the warning arises."""
-    frame, level, outside = sys._getframe(1), 2, 2
+    level = outside = 2
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith(_PACKAGE):
             outside = level + 1
@@ -101,10 +103,10 @@ def listed(names: Iterable[object], limit: int = 8, *, quoted: bool = True) -> s
     >>> listed(["a", "b", "c"], 2), listed(["a", "b"], quoted=False), listed([])
     ("'a', 'b' and 1 more", 'a, b', 'none')
     """
-    names = [repr(str(name)) if quoted else str(name) for name in names]
-    if not names:
+    texts = [repr(str(name)) if quoted else str(name) for name in names]
+    if not texts:
         return "none"
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    return ", ".join(texts[:limit]) + (f" and {len(texts) - limit} more" if len(texts) > limit else "")
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:

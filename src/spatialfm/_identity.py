@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def fingerprint(identity: Mapping[str, object]) -> str:
     return digest.hexdigest()
 
 
-def _canonical(value: object) -> object:
+def _canonical(value: Any) -> object:
     """What JSON can hold, without loss: arrays by all their bytes, of which their text would show a few."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
@@ -32,12 +33,16 @@ def _canonical(value: object) -> object:
         return [_canonical(part) for part in value]
     if hasattr(value, "detach"):  # a tensor; its own bytes, as numpy knows no bfloat16
         value = value.detach().cpu()
-        return [str(value.dtype), *_canonical(value.double().numpy())]
+        return [str(value.dtype), *_of_array(value.double().numpy())]
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
-        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-        return [str(value.dtype), list(value.shape), content]
+        return _of_array(value)
     if isinstance(value, np.ndarray | np.generic):
         return _canonical(value.tolist() if isinstance(value, np.ndarray) else value.item())
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))
     return f"{type(value).__name__} {value}"
+
+
+def _of_array(values: np.ndarray) -> list[object]:
+    content = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+    return [str(values.dtype), list(values.shape), content]

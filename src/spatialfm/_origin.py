@@ -249,17 +249,17 @@ def _read(table: AnnData, stored: Mapping[str, object]) -> Reference | None:
     origin = Origin(**record | {"outcome": tuple(record["outcome"])})
     if "values" in stored:
         rows = np.ascontiguousarray(stored["rows"]).astype(np.int64).view(np.uint64)
-        aliases = stored.get("aliases")
-        aliases = None if aliases is None else np.ascontiguousarray(aliases).astype(np.int64).view(np.uint64)
+        known = stored.get("aliases")
+        aliases = None if known is None else np.ascontiguousarray(known).astype(np.int64).view(np.uint64)
         exempt, finer = (
             None if (part := stored.get(name)) is None else np.asarray(part, float) for name in ("exempt", "finer")
         )
         values = np.asarray(stored["values"], float)
         return Reference(origin, rows, aliases, values, groups, texts, exempt, place, finer)
-    values = column_at(table, place)
-    if values is None:
+    column = column_at(table, place)
+    if column is None:
         return None
-    rows, numbers = name_hashes(table.obs_names), numbers_of(values)[0]
+    rows, numbers = name_hashes(table.obs_names), numbers_of(column)[0]
     # of fewer rows it is taken at its word: a part of the table has the same column
     same = len(numbers) < MOST_ROWS or _digest(rows, numbers) == stored["digest"]
     return Reference(origin, rows, None, numbers, groups, texts, None, place) if same else None

@@ -212,16 +212,16 @@ class _Sides:
             return NEVER, False
         if split <= evidence or one.finer is None:
             return max(evidence, split), False
-        return self._finer(both, values, split)
+        return self._finer(one.finer[self.at][both], values, split)
 
     def _as_close(self, both: np.ndarray, values: np.ndarray, evidence: float) -> bool:
         """Whether what a model was made of explains the values as well as what it made."""
-        columns = [column for column in self.one.exempt[self.at][both].T if np.isfinite(column).all()]
+        exempt = self.one.exempt
+        columns = [] if exempt is None else [part for part in exempt[self.at][both].T if np.isfinite(part).all()]
         return any(_monotone(column, values) or of_numbers(column, values, FEW // 2) >= evidence for column in columns)
 
-    def _finer(self, both: np.ndarray, values: np.ndarray, split: float) -> tuple[float, bool]:
+    def _finer(self, finer: np.ndarray, values: np.ndarray, split: float) -> tuple[float, bool]:
         """Of groups that are finer than those that an outcome made: not so where they are what these were made of."""
-        finer = self.one.finer[self.at][both]
         rows = ~np.isnan(finer)
         finer, values = finer[rows], values[rows]
         if len(np.unique(finer)) > min(FEW, len(finer) / 3):  # numbers that were cut: there may be other cuts

@@ -43,7 +43,8 @@ def calculated(columns: Mapping[str, pd.Series], rows: Rows, references: Sequenc
     if not made:
         return []
     references_used: list[Reference] = []
-    together, others = np.column_stack([values for values, _ in made]), []
+    together = np.column_stack([values for values, _ in made])
+    others: list[np.ndarray] = []
     for place, column in columns.items():
         if column.dtype.kind not in "iufb":
             continue
@@ -53,10 +54,11 @@ def calculated(columns: Mapping[str, pd.Series], rows: Rows, references: Sequenc
         before = np.column_stack(others) if others else np.empty((len(numbers), 0))
         needed = _needed(numbers, together, before)
         if needed:
-            as_now = {"rows": rows.names[0][0], "aliases": None, "values": numbers, "groups": False, "texts": ()}
-            as_now |= {"exempt": before if before.shape[1] else None, "place": "", "finer": None, "calculated": True}
-            sources = {made[i][1].origin: made[i][1] for i in needed}
-            references_used += [replace(one, **as_now) for one in sources.values()]
+            exempt = before if before.shape[1] else None
+            references_used += [
+                Reference(origin, rows.names[0][0], None, numbers, False, exempt=exempt, calculated=True)
+                for origin in dict.fromkeys(made[i][1].origin for i in needed)
+            ]
         else:
             others.append(numbers)
     return references_used
@@ -143,7 +145,8 @@ def divided(values: pd.Series, rows: Rows, references: Sequence[Reference]) -> l
 
 def _explained(rows: Rows, one: Reference, numbers: np.ndarray) -> bool:
     """Whether a model's own features or outcome explain the groups."""
-    parts = [aligned(rows, replace(one, values=column, exempt=None)) for column in one.exempt.T]
+    columns = () if one.exempt is None else one.exempt.T
+    parts = [aligned(rows, replace(one, values=column, exempt=None)) for column in columns]
     known = ~np.isnan(numbers)
     return any(np.isfinite(part[known]).all() and _monotone(part[known], numbers[known]) for part in parts)
 

@@ -10,13 +10,14 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from ._arguments import Refused, Rule, either, scalar, shown
 from ._errors import ArgumentError, ArgumentTypeError
 from ._signatures import rules_of
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 UNKNOWN_TO_SOME = {  # what some of the functions with a certain argument take, and others must not be guessed to
     "entry_key": (
@@ -47,14 +48,15 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
         if not rules:  # read when first called: an import costs nothing
             rules.update(rules_of(function))
         given = dict(zip(positional, args, strict=False))
-        args = (*taken(function.__name__, given, rules).values(), *args[len(given) :])
-        return function(*args, **taken(function.__name__, kwargs, rules))
+        first: tuple[Any, ...] = (*taken(function.__name__, given, rules).values(), *args[len(given) :])
+        named_ones: dict[str, Any] = taken(function.__name__, kwargs, rules)
+        return function(*first, **named_ones)
 
-    call.arguments = named
+    call.__dict__["arguments"] = named  # an attribute of its own, which no type of a function has
     return call
 
 
-def taken(name: str, given: Mapping[str, object], rules: Mapping[str, Rule]) -> dict[str, object]:
+def taken(name: str, given: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, Any]:
     """The arguments as the function wants them, or an error that says which cannot be, and what it may be."""
     values = {}
     for argument, value in given.items():

@@ -127,6 +127,8 @@ def _name(name: str, argument: Argument) -> Rule:
         return Flag()
     if short in PATHS:
         return File()
+    if short in ("Any", "object"):
+        return Rule()
     if short in LISTS or short == "tuple":
         return Many(Rule())
     if short in DICTS:
@@ -161,9 +163,9 @@ def _defined(name: str, argument: Argument) -> Rule:
 def names_of(module: str) -> dict[str, str | ast.expr | tuple[str, str]]:
     """What the text of a module defines: classes, aliases of types, and where its imports come from."""
     try:
-        file = getattr(sys.modules.get(module), "__file__", None) or importlib.util.find_spec(module).origin
+        file = getattr(sys.modules.get(module), "__file__", None) or _origin(module)
         tree = ast.parse(Path(file).read_text(encoding="utf-8"))
-    except (AttributeError, ImportError, OSError, SyntaxError, TypeError, ValueError):
+    except (ImportError, OSError, SyntaxError, ValueError):
         return {}  # typed at a prompt, or shipped without its text: nothing is known, nothing refused
     package = module if Path(file).name == "__init__.py" else module.rpartition(".")[0]
     definitions: dict[str, str | ast.expr | tuple[str, str]] = {}
@@ -178,11 +180,16 @@ def names_of(module: str) -> dict[str, str | ast.expr | tuple[str, str]]:
         elif isinstance(one, ast.Import):
             definitions |= {(alias.asname or alias.name).partition(".")[0]: (alias.name, "") for alias in one.names}
         elif isinstance(one, ast.ImportFrom):
-            source = (
-                importlib.util.resolve_name("." * one.level + (one.module or ""), package) if one.level else one.module
-            )
+            source = one.module or ""
+            if one.level:
+                source = importlib.util.resolve_name("." * one.level + source, package)
             definitions |= {alias.asname or alias.name: (source, alias.name) for alias in one.names}
     return definitions
+
+
+def _origin(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    return "" if spec is None or spec.origin is None else spec.origin
 
 
 def _either(rules: list[Rule]) -> Rule:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -174,15 +174,15 @@ def named_table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFra
 def _mapping(values: Mapping[object, object]) -> dict[str, object]:
     mapping: dict[str, object] = {}
     for name, value in zip(storable_names(values), values.values(), strict=True):
-        mapping[name] = storable(value)
-        if isinstance(value, pd.DataFrame):
+        mapping[name] = stored = storable(value)
+        if isinstance(value, pd.DataFrame) and isinstance(stored, pd.DataFrame):
             names = [str(column) for column in value.columns]
-            if names != list(mapping[name].columns):
+            if names != list(stored.columns):
                 mapping[f"{name}{COLUMNS}"] = np.array(names, dtype=object)
     return mapping
 
 
-def _sequence(values: object) -> object:
+def _sequence(values: Any) -> object:
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
         return values
     if isinstance(values, np.ndarray) and values.dtype.kind == "c":

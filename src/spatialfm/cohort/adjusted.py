@@ -132,24 +132,26 @@ def compared(values: np.ndarray, rows: Rows, n_permutations: int = SHUFFLES) -> 
     anew = {name: None if part is None else pd.factorize(part[keep])[0] for name, part in anew.items()}
     kept = {name: getattr(rows, name)[keep] for name in ("counts", "codes", "covariates")}
     part = replace(rows, **kept, **anew)
-    if np.bincount(part.codes, minlength=2).min() < LEAST or (part := _without_repeats(part)) is None:
+    told = _without_repeats(part) if np.bincount(part.codes, minlength=2).min() >= LEAST else None
+    if told is None:
         return nothing
     mine = values[keep].astype(float)[:, None]
-    found = modelled(part, ranks_of(placements(mine)), mine, n_permutations, np.random.default_rng(0))
-    fit = fitted(part, mine, part.design()[0])
+    found = modelled(told, ranks_of(placements(mine)), mine, n_permutations, np.random.default_rng(0))
+    fit = fitted(told, mine, told.design()[0])
     low, high = fit.interval()
-    found = {name: float(found[name][0]) for name in ("effect", "effect_low", "effect_high", "p_value")}
-    return found | {"difference": float(fit.value[0]), "low": float(low[0]), "high": float(high[0])}
+    of_ranks = {name: float(found[name][0]) for name in ("effect", "effect_low", "effect_high", "p_value")}
+    return of_ranks | {"difference": float(fit.value[0]), "low": float(low[0]), "high": float(high[0])}
 
 
 def welch(one: np.ndarray, two: np.ndarray) -> tuple[float, float, float]:
     """Difference of means (2 minus 1) of groups as they are and its 95 % interval; NaN below three patients."""
     if min(len(one), len(two)) < LEAST:
-        return (np.nan,) * 3
+        return np.nan, np.nan, np.nan
     apart = float(two.mean() - one.mean())
     if not np.ptp(one) + np.ptp(two) > 0:
-        return (apart,) * 3
-    return (apart, *(float(end) for end in stats.ttest_ind(two, one, equal_var=False).confidence_interval()))
+        return apart, apart, apart
+    interval = stats.ttest_ind(two, one, equal_var=False).confidence_interval()
+    return apart, float(interval.low), float(interval.high)
 
 
 def _without_repeats(rows: Rows) -> Rows | None:

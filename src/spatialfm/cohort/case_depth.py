@@ -10,9 +10,10 @@ import numpy as np
 from scipy import stats
 
 from .._errors import TableError, warn
+from .._types import present
 from ..stats.depth import LEVEL, depth_by_class, depth_by_survival
 from .cases import Cases, shuffled_rows
-from .depth import cells_of_cases, class_depth, depth_of, survival_depth
+from .depth import Depth, cells_of_cases, class_depth, depth_of, survival_depth
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -104,7 +105,8 @@ def _drawn(
         return cases, 'Make the table of equally many cells: sfm.tl.composition(..., cells_per_row="even").'
     if cells == "all" or (cells == "auto" and not differ(n_cells)):
         return cases, 'Pass cells_per_patient="auto" for a score of equally many cells.'
-    depth = depth_of("even" if cells == "auto" else cells, n_cells, "cells_per_patient", unit=cases.unit)
+    asked: Depth = "even" if cells == "auto" else cells
+    depth = present(depth_of(asked, n_cells, "cells_per_patient", unit=cases.unit), "the depth")
     if cells in ("auto", "even") and differ(np.minimum(n_cells, depth)):  # few have far fewer, all of one outcome
         depth = int(n_cells.min())
     kept = draw_of_cases(cases, adata.obs_names[cases.rows], depth, random_state)

@@ -113,7 +113,7 @@ def sorted_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     return np.argsort(order)[codes], [names[i] for i in order]
 
 
-def shuffled_rows(names: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+def shuffled_rows(names: Sequence[str] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Positions at random, the same rows first in whatever order the table has them."""
     return order_of_names(names)[rng.permutation(len(names))]
 

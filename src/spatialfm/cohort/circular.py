@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -67,7 +67,7 @@ def spanned(table: AnnData, rep: str | None) -> bool:
     return False
 
 
-def _columns(values: object, rows: np.ndarray) -> np.ndarray:
+def _columns(values: Any, rows: np.ndarray) -> np.ndarray:
     """Some columns of a representation ``(rows, .)``: of wide ones those at both ends."""
     values = values.iloc[rows] if isinstance(values, pd.DataFrame) else values[rows]
     values = np.asarray(values.todense() if hasattr(values, "todense") else values, dtype=float)

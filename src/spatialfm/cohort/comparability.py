@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -65,12 +65,12 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
         )
     _compare_pixels(records, use_rep)
     if all(named):
-        return _joined(*named, 1, f"column of {use_rep!r}")
+        return _joined(named[0], named[1], 1, f"column of {use_rep!r}")
     markers = [json.loads(record["markers"]) for record in records]
     reduced = [record.get("n_components") for record in records]
     if records[0]["output"] == "marker" and not any(reduced):
         width = int(records[0]["embedding_dim"])
-        return _joined(*markers, width, f"marker of {use_rep!r}")
+        return _joined(markers[0], markers[1], width, f"marker of {use_rep!r}")
     if any(reduced) and widths[0] == widths[1] and _same_basis(reference, query, use_rep):
         return np.arange(widths[0]), np.arange(widths[1])
     if any(reduced):
@@ -87,7 +87,7 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
     return np.arange(widths[0]), np.arange(widths[1])
 
 
-def _same_way(records: list[dict[str, object]], name: str) -> str:
+def _same_way(records: list[dict[str, Any]], name: str) -> str:
     """How two tables are embedded in the same way, where `name` of their records differs."""
     if name == "model_options":
         sizes = [json.loads(record.get("model_options") or "{}").get("mpp") for record in records]
@@ -101,7 +101,7 @@ def _same_way(records: list[dict[str, object]], name: str) -> str:
     )
 
 
-def _compare_pixels(records: list[dict[str, object]], use_rep: str) -> None:
+def _compare_pixels(records: list[dict[str, Any]], use_rep: str) -> None:
     """Warn where one cohort was seen at another resolution."""
     used = [list(json.loads(record.get("mpp_used") or "{}").values()) for record in records]
     if records[0]["model"] == "mean-intensity" or not all(used) or None in used[0] + used[1]:
@@ -125,5 +125,9 @@ def _joined(one: list[str], two: list[str], width: int, what: str) -> tuple[np.n
         raise TableError(f"Reference ({listed(one)}) and query ({listed(two)}) share no {what}.")
     if len(both) < max(len(one), len(two)):
         logger.info("%d %s are in both, %d only in one", len(both), what, len(set(one) ^ set(two)))
-    columns = [np.array([names.index(name) for name in both]) for names in (one, two)]
-    return tuple((places[:, None] * width + np.arange(width)).ravel() for places in columns)
+
+    def columns_of(names: list[str]) -> np.ndarray:
+        places = np.array([names.index(name) for name in both])
+        return (places[:, None] * width + np.arange(width)).ravel()
+
+    return columns_of(one), columns_of(two)

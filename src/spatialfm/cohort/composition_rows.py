@@ -42,7 +42,12 @@ def read_rows(
         )
     units = _units(patients, patient_key, pair_key, time_key, model)
     wanted = [covariates] if isinstance(covariates, str) else list(covariates or ())
-    keys = {"group_key": [group_key], "covariates": wanted, "block_key": [block_key], "time_key": [time_key]}
+    keys: dict[str, list[str | None]] = {
+        "group_key": [group_key],
+        "covariates": list(wanted),
+        "block_key": [block_key],
+        "time_key": [time_key],
+    }
     columns = {
         key: obs_column(patients, key, argument, allow_missing=True)
         for argument, mine in keys.items()
@@ -191,14 +196,14 @@ def _paired(rows: Rows, group_key: str) -> Rows:
         raise TableError(
             f"Pairs are of two groups, and there are {len(rows.names)}: {listed(rows.names)}. Pass two as groups=."
         )
-    whole = pd.Series(second).groupby(rows.units).transform("nunique").to_numpy() == 2
-    lost = len(np.unique(rows.units[~whole]))
+    whole = pd.Series(second).groupby(rows.patients).transform("nunique").to_numpy() == 2
+    lost = len(np.unique(rows.patients[~whole]))
     if lost:
         warn(f"{counted(lost, 'patient has', 'patients have')} one of the two and cannot be paired: left out.")
     kept = {name: getattr(rows, name)[whole] for name in ("counts", "codes", "covariates")}
     time = None if rows.time is None else rows.time[whole]
     blocks = None if rows.blocks is None else pd.factorize(rows.blocks[whole])[0]
-    units = pd.factorize(rows.units[whole])[0]
+    units = pd.factorize(rows.patients[whole])[0]
     return replace(rows, **kept, units=units, time=time, blocks=blocks)
 
 
@@ -269,7 +274,7 @@ def least_p(rows: Rows) -> float:
     if len(rows.names) > 2:
         return 0.0
     if rows.model == "pairs":
-        return 2.0 ** (1 - len(np.unique(rows.units)))
+        return 2.0 ** (1 - len(np.unique(rows.patients)))
     codes = rows.codes if rows.time is None else rows.codes[rows.time == 0]
     blocks = rows.blocks if rows.time is None or rows.blocks is None else rows.blocks[rows.time == 0]
     blocks = np.zeros(len(codes), dtype=int) if blocks is None else blocks

@@ -60,11 +60,11 @@ def shared_patients(
     source: AnnData, target: AnnData, kind: str, record: Mapping, patient_key: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows ``(n,)`` of the target that are called as patients of the source, and that have the values of one."""
-    names = [_names(table, patient_key) for table in (source, target)]
+    theirs, names = (_names(table, patient_key) for table in (source, target))
     called = np.zeros(target.n_obs, bool)
-    if None not in (names[0], names[1]):
-        theirs = set(names[0])
-        called = np.array([name in theirs for name in names[1]], bool)
+    if theirs is not None and names is not None:
+        known = set(theirs)
+        called = np.array([name in known for name in names], bool)
     alike = np.zeros(target.n_obs, bool)
     try:
         with warnings.catch_warnings():

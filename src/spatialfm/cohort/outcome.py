@@ -72,17 +72,18 @@ def read_outcome(
     check_patients(patients, patient_key)
     if entry_key is None:
         tell_late_entry(patients, what, time_key, known_entry)
-    common = {"rows": "rows", "error": SurvivalError, "allow_missing": True}
-    time = obs_column(patients, time_key, "time_key", **common)
-    event = obs_column(patients, event_key, "event_key", **common)
+
+    def column(key: str, argument: str) -> pd.Series:
+        return obs_column(patients, key, argument, rows="rows", error=SurvivalError, allow_missing=True)
+
+    time, event = column(time_key, "time_key"), column(event_key, "event_key")
     columns = pd.DataFrame(index=patients.obs.index) if columns is None else columns
-    entry_name = None if entry_key is None else column_as("entry", entry_key)
     if entry_key is not None:
-        columns = columns.assign(**{entry_name: obs_column(patients, entry_key, "entry_key", **common)})
+        columns = columns.assign(**{column_as("entry", entry_key): column(entry_key, "entry_key")})
     missing = _missing(time, event, columns)
     if missing.any() and on_missing == "raise":
         parts = {time_key: time, event_key: event, **columns}
-        absent = [str(key).split(_AS)[-1] for key, column in parts.items() if column.isna().any()]
+        absent = [str(key).split(_AS)[-1] for key, values in parts.items() if values.isna().any()]
         raise SurvivalError(
             f"{int(missing.sum())} of {len(missing)} rows have no value in {listed(absent)}: "
             f'{listed(missing.index[missing])}. Fill them, or pass on_missing="drop" to leave these rows out.'
@@ -97,8 +98,8 @@ def read_outcome(
         int((~keep).sum()),
         patients.obs_names[keep],
     )
-    if entry_name is not None:
-        entry = event_times(columns.pop(entry_name)[keep], entry_key, "entry_key")
+    if entry_key is not None:
+        entry = event_times(columns.pop(column_as("entry", entry_key))[keep], entry_key, "entry_key")
         outcome = replace(outcome, columns=columns[keep], entry=_before(entry, outcome, entry_key, time_key))
     outcome = _in_order(outcome)
     if not outcome.event.any():

@@ -149,7 +149,9 @@ def check_selected(
     """
     if on_selected not in ("raise", "mark", None):
         raise error(f'on_selected={on_selected!r} is not known. Pass "raise" or "mark".')
-    made, perhaps, external = [], [], []
+    made: list[tuple[str, Known]] = []
+    perhaps: list[tuple[str, Known]] = []
+    external: list[tuple[str, Known]] = []
     known_places = origins(table, columns)
     for place, found in known_places.items():
         for one in found:

@@ -125,7 +125,7 @@ def drawn(
 
     depth = depth_of(cells, n_cells, "cells_per_patient", goes_with_outcome)
     too_many = size is not None and np.minimum(n_cells, np.inf if depth is None else depth).sum() > size
-    if too_many and depth is not None:
+    if too_many and depth is not None and size is not None:
         depth = depth_within(n_cells, size)
     if depth is None:
         remedy = 'Pass cells_per_patient="even" for clusters, ranks and a nested score of equally many cells.'
@@ -142,9 +142,9 @@ def drawn(
     else:
         found = survival_depth(n_cells, outcome.time, outcome.event, keys, remedy)
     part, sketch = np.arange(len(patients.codes)), None
-    if too_many:
-        evenly = (None, "") if depth is None else (patients.codes, "patient")
-        sketch = drawn_evenly(order_of_names(names[patients.rows]), *evenly, size, random_state)
+    if too_many and size is not None:
+        groups, unit = (None, "") if depth is None else (patients.codes, "patient")
+        sketch = drawn_evenly(order_of_names(names[patients.rows]), groups, unit, size, random_state)
         part = sketch.rows
     elif depth is not None:
         part = draw_evenly(patients.codes, depth, np.random.default_rng((random_state, 7)))

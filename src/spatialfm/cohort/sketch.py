@@ -94,11 +94,11 @@ def drawn_evenly(order: np.ndarray, groups: np.ndarray | None, unit: str, size: 
         raise TableError(f"sketch={size} is not one cell of each of {counted(int((n > 0).sum()), unit)}. Pass more.")
     starts = np.concatenate([[0], np.cumsum(n)])
     place = np.arange(len(order)) - starts[groups[order][shuffled]]
-    parts = [order[np.sort(shuffled[(place >= i * depth) & (place < (i + 1) * depth)])] for i in (0, 1)]
+    rows, others = (order[np.sort(shuffled[(place >= i * depth) & (place < (i + 1) * depth)])] for i in (0, 1))
     how = f"{depth:,} of each of {counted(int((n > 0).sum()), unit)}" if unit else "drawn at random"
     if unit and (n[n > 0] < depth).any():
         how += ", or all that it has"
-    return Sketch(*parts, how)
+    return Sketch(rows, others, how)
 
 
 class Nearest:
@@ -128,12 +128,12 @@ class Nearest:
             Row that each of the others is, and that has no vote.
         """
         out = np.empty((len(codes), len(others)), codes.dtype)
-        more = itself is not None
+        more = int(itself is not None)
         k = min(k, self.n - more)
         for start in range(0, len(others), BLOCK):
             part = slice(start, start + BLOCK)
             found = self._query(others[part], k + more)
-            if more:
+            if itself is not None:
                 last = np.argsort(found == itself[part, None], axis=1, kind="stable")[:, :k]
                 found = np.take_along_axis(found, last, 1)
             for row, column in zip(out, codes, strict=True):

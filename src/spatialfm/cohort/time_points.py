@@ -90,7 +90,8 @@ def read_cohort(
     frame = frame.iloc[order_of_names(adata.obs_names[used])]
     rows = {key: part.index.to_numpy() for key, part in frame.groupby(["patient", "time"], sort=False)}
     names = sorted(set(frame["patient"]))
-    group_of, groups = {}, []
+    group_of: dict[str, str] = {}
+    groups: list[str] = []
     if group_key is not None:
         group_of, groups = _groups(adata, patients, names, group_key, on_missing)
         names = [name for name in names if name in group_of]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -55,7 +55,7 @@ def covariate_design(columns: pd.DataFrame, described: str) -> np.ndarray:
     return np.concatenate(parts, axis=1) if parts else np.empty((len(columns), 0))
 
 
-def _level_design(column: pd.Series, name: str, what: Mapping[str, object]) -> np.ndarray:
+def _level_design(column: pd.Series, name: str, what: Mapping[str, Any]) -> np.ndarray:
     codes = level_codes(column, list(what["levels"]), name)
     others = [code for code, level in enumerate(what["levels"]) if level != what["reference"]]
     values = (codes[:, None] == np.array(others, dtype=int)).astype(np.float64)
@@ -82,7 +82,7 @@ def _plain(text: str) -> str:
     return re.sub(r"^([+-]?\d+)\.0+$", r"\1", text)
 
 
-def target_features(source: AnnData, target: AnnData, model: Mapping[str, object], params: Mapping) -> np.ndarray:
+def target_features(source: AnnData, target: AnnData, model: Mapping[str, Any], params: Mapping) -> np.ndarray:
     """Features ``(n, n_features)`` in the order of the source's model; rows with a missing covariate are NaN."""
     names, n_covariates = list(json.loads(model["features"])), int(model["n_covariates"])
     of_rep = names[: len(names) - n_covariates]

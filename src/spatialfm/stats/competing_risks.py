@@ -27,12 +27,11 @@ class Incidence:
 def cumulative_incidence(time: np.ndarray, cause: np.ndarray, which: int, entry: np.ndarray | None = None) -> Incidence:
     """Cumulative incidence of a cause with Aalen's variance (Annals of Statistics 1978), as R's cmprsk has it."""
     times = np.unique(np.concatenate([[0.0], time, () if entry is None else entry]))
-    counts = _counts(times, time, cause, which, entry)
-    n, d, other, censored = counts
+    n, d, other, censored = _counts(times, time, cause, which, entry)
     before = np.append(1.0, _survival(n, d + other))[:-1]
     step = before * d / np.maximum(n, 1)
     curve = np.cumsum(step)
-    return Incidence(times, *counts[:1], d, other, censored, curve, _variance(n, d, d + other, before, curve))
+    return Incidence(times, n, d, other, censored, curve, _variance(n, d, d + other, before, curve))
 
 
 def log_log_interval(curve: np.ndarray, variance: np.ndarray, alpha: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +72,10 @@ def gray_test(
     return statistic, float(chi2.sf(statistic, dof)), dof
 
 
-def _counts(times, time, cause, which, entry):
+def _counts(
+    times: np.ndarray, time: np.ndarray, cause: np.ndarray, which: int, entry: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """At risk, events of the cause, other events and censorings ``(n_times,)`` at each of the times."""
     place = np.searchsorted(times, time)
 
     def count(rows: np.ndarray) -> np.ndarray:
@@ -103,7 +105,10 @@ def _variance(n: np.ndarray, d: np.ndarray, d_all: np.ndarray, before: np.ndarra
     return np.maximum(curve**2 * sa - 2 * curve * saf + saff + sc - 2 * (curve * sb - sbf), 0.0)
 
 
-def _gray_stratum(time, cause, codes, which, n_groups):
+def _gray_stratum(
+    time: np.ndarray, cause: np.ndarray, codes: np.ndarray, which: int, n_groups: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score ``(n_groups,)`` of Gray's test in one stratum, and its covariance."""
     times = np.unique(time[cause > 0])
     n, d1, d2 = np.zeros((3, n_groups, times.size))
     for r in range(n_groups):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from .._types import present
 from .composition import in_frame, matched_placements, reference_types
 from .depth import rarefied
 from .group_tests import placements, ranks_of, several_groups, two_groups, wilson
@@ -64,50 +65,53 @@ class Rows:
         return self.units if self.model in ("pairs", "mixed") else None
 
     @property
+    def patients(self) -> np.ndarray:
+        """Code of each row's patient; where none was given, each row is one."""
+        return np.arange(len(self.codes)) if self.units is None else self.units
+
+    @property
     def fewest(self) -> int:
         """Patients (pairs) of the smallest group."""
-        units = np.arange(len(self.codes)) if self.units is None else self.units
-        return min(len(np.unique(units[self.codes == i])) for i in range(len(self.names)))
+        return min(len(np.unique(self.patients[self.codes == i])) for i in range(len(self.names)))
 
 
 def pooled(rows: Rows) -> Rows:
     """One row a patient and group (or time): the cells of its samples together."""
     second = rows.codes if rows.time is None else rows.time
-    keys, first, place = np.unique(
-        np.column_stack([rows.units, second]), axis=0, return_index=True, return_inverse=True
-    )
+    both = np.column_stack([rows.patients, second])
+    keys, first, place = np.unique(both, axis=0, return_index=True, return_inverse=True)
     counts = np.zeros((len(keys), rows.counts.shape[1]))
     np.add.at(counts, place.ravel(), rows.counts)
     if not rows.known:
         counts = counts / np.bincount(place.ravel())[:, None]
-    columns = ("units", "time", "blocks")
-    at = {name: None if getattr(rows, name) is None else getattr(rows, name)[first] for name in columns}
-    return replace(rows, counts=counts, codes=rows.codes[first], covariates=rows.covariates[first], **at)
+    units, time, blocks = (None if part is None else part[first] for part in (rows.units, rows.time, rows.blocks))
+    codes, covariates = rows.codes[first], rows.covariates[first]
+    return replace(rows, counts=counts, codes=codes, covariates=covariates, units=units, time=time, blocks=blocks)
 
 
 def compare(
     rows: Rows, reference: np.ndarray | None, n_permutations: int, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Table of all types, and the mask of those in the frame; types that nobody has are not tested."""
-    present = rows.counts.any(axis=0)
+    there = rows.counts.any(axis=0)
     two = len(rows.names) == 2
     table = described(rows)
     carried = np.array([carriers(rows.shares[rows.codes == i]) for i in range(len(rows.names))])
     table["carriers"] = np.where(carried > 0, carried, carried.max(axis=0)).min(axis=0)  # of groups that have any
-    counts = rows.counts[:, present]
+    counts = rows.counts[:, there]
     totals = np.repeat(counts.sum(axis=1, keepdims=True), counts.shape[1], axis=1)
     found = answers(rows, counts, totals, n_permutations, rng)
     if two:
         found |= mean_difference(rows, counts / totals)
-    frame = np.zeros(len(present), dtype=bool)
+    frame: np.ndarray = np.zeros(rows.counts.shape[1], dtype=bool)
     if reference is not None:
-        frame = reference & present
-    elif present.sum() > 2:
-        frame[present] = reference_types(counts, *rows.design(fixed_units=False))
+        frame = reference & there
+    elif there.sum() > 2:
+        frame[there] = reference_types(counts, *rows.design(fixed_units=False))
     framed: dict[str, np.ndarray] = {}
     alone = frame & (frame.sum() == 1)  # nothing to be compared with but itself
     if frame.any():
-        totals = in_frame(counts, frame[present])
+        totals = in_frame(counts, frame[there])
         framed = answers(rows, counts, totals, n_permutations, rng)
         if two and rows.model != "changes":
             found |= log2_fold(rows, _ratio(counts, totals))
@@ -116,7 +120,7 @@ def compare(
         found[f"p_{REFERENCE}"] = np.full(counts.shape[1], np.nan)
     for name, values in found.items():
         table[name] = np.nan
-        table.loc[present, name] = values
+        table.loc[there, name] = values
     if alone.any():
         table.loc[alone, [c for c in table if c.startswith("log2") or c == f"p_{REFERENCE}"]] = np.nan
     table["in_reference"] = frame
@@ -193,13 +197,13 @@ def modelled(
 
 def changes(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Later minus earlier of each patient, and the group of each; rows are pooled."""
-    order = np.lexsort([rows.time, rows.units])
+    order = np.lexsort([present(rows.time, "time"), rows.patients])
     return values[order][1::2] - values[order][::2], rows.codes[order][::2]
 
 
 def of_patients(rows: Rows) -> Rows:
     """One row a patient in place of two times, in the order of `changes`."""
-    first = np.lexsort([rows.time, rows.units])[::2]
+    first = np.lexsort([present(rows.time, "time"), rows.patients])[::2]
     blocks = None if rows.blocks is None else rows.blocks[first]
     kept = {name: getattr(rows, name)[first] for name in ("counts", "codes", "covariates")}
     return replace(rows, **kept, blocks=blocks, units=None, time=None, model="groups")
@@ -232,7 +236,7 @@ def _odds_p(rows: Rows, shares: np.ndarray) -> np.ndarray:
     design, _ = rows.design(fixed_units=rows.model != "pairs")
     codes, clusters = rows.codes, rows.clusters
     if rows.model == "mixed":  # patients weigh alike
-        keys, of = np.unique(np.column_stack([rows.units, codes]), axis=0, return_inverse=True)
+        keys, of = np.unique(np.column_stack([rows.patients, codes]), axis=0, return_inverse=True)
         mean = np.eye(len(keys))[:, of.ravel()] / np.bincount(of.ravel())[:, None]
         shares, design, (clusters, codes) = mean @ shares, mean @ design, keys.T
     fit = fractional_logit(shares, design, design.shape[1] - 1, clusters)
@@ -245,7 +249,7 @@ def fitted(rows: Rows, values: np.ndarray, design: np.ndarray) -> Estimate:
     """Estimate of the last column of a design: by a mixed model, or by least squares with a robust variance."""
     column = design.shape[1] - 1
     if rows.model == "mixed":
-        return whitened_fit(values, design, column, rows.units)[0]
+        return whitened_fit(values, design, column, rows.patients)[0]
     return robust_fit(values, design, column, rows.clusters)
 
 

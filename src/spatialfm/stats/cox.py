@@ -50,12 +50,12 @@ class RiskSets:
         self.fraction = rank / n_events[self.term] if ties == "efron" else np.zeros(self.term.size)
         self.case_weights = None if case_weights is None else case_weights[self.order]
         self.entry = None if entry is None else entry[self.order]
-        if entry is not None:
-            self._find_entries()
+        if self.entry is not None:
+            self._find_entries(self.entry)
 
-    def _find_entries(self) -> None:
+    def _find_entries(self, entry: np.ndarray) -> None:
         """For each time, who enters no earlier; for each row, the times up to its entry."""
-        self.by_entry = np.lexsort((self.entry, self.stratum))
+        self.by_entry = np.lexsort((entry, self.stratum))
         self.waiting = np.empty(self.starts.size, int)  # first of `by_entry` not yet at risk
         self.end = np.empty(self.starts.size, int)  # behind the last of its stratum
         self.passed = np.empty(self.time.size, int)  # last time up to entry; one before the stratum's first for none
@@ -63,10 +63,10 @@ class RiskSets:
         edges = np.append(self.starts, self.time.size)
         for part in self.slices:
             rows = slice(edges[part.start], edges[part.stop])
-            entries = self.entry[self.by_entry[rows]]
+            entries = entry[self.by_entry[rows]]
             self.waiting[part] = rows.start + np.searchsorted(entries, times[part], side="left")
             self.end[part] = rows.stop
-            self.passed[rows] = part.start + np.searchsorted(times[part], self.entry[rows], side="right") - 1
+            self.passed[rows] = part.start + np.searchsorted(times[part], entry[rows], side="right") - 1
 
     def weights(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Linear predictor, and its exponential, relative to the highest of each stratum (against overflow)."""
@@ -197,9 +197,12 @@ def fit_cox(
         raise _no_maximum(ridge, may_penalize)
     robust = left_out = None
     if clusters is not None and jackknife:
-        rows = [each[sets.order] for each in (time, event, clusters)]
-        more = [None if each is None else each[sets.order] for each in (strata, entry, case_weights)]
-        left_out = _jackknife(z, best.beta, *rows, *more, ties, penalizer) / np.outer(scale, scale)
+        of_strata, of_entry, of_weights = (
+            None if each is None else each[sets.order] for each in (strata, entry, case_weights)
+        )
+        here = time[sets.order], event[sets.order], clusters[sets.order]
+        left_out = _jackknife(z, best.beta, *here, of_strata, of_entry, of_weights, ties, penalizer)
+        left_out = left_out / np.outer(scale, scale)
     if clusters is not None:
         codes = np.unique(clusters[sets.order], return_inverse=True)[1]
         influence = np.zeros((codes.max() + 1, z.shape[1]))
@@ -314,7 +317,7 @@ def _jackknife(
     penalizer: float,
 ) -> np.ndarray:
     """Variance ``(p, p)`` from leaving each cluster out: one Newton step from the estimates of all."""
-    codes, away = np.unique(clusters), []
+    codes, estimates = np.unique(clusters), []
     for one in codes:
         keep = clusters != one
         parts = [None if each is None else each[keep] for each in (strata, entry, case_weights)]
@@ -325,8 +328,8 @@ def _jackknife(
         information = rest.information() + ridge * np.eye(beta.size)
         if np.linalg.eigvalsh(information)[0] <= 1e-8 * sets.event.sum():
             return np.full((beta.size, beta.size), np.nan)
-        away.append(np.linalg.solve(information, rest.score() - ridge * beta))
-    away = np.array(away)
+        estimates.append(np.linalg.solve(information, rest.score() - ridge * beta))
+    away = np.array(estimates)
     return (codes.size - 1) / codes.size * away.T @ away
 
 

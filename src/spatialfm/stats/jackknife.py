@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 
-def jackknife_variance(left_out: Sequence[float]) -> float:
+def jackknife_variance(left_out: Sequence[float] | np.ndarray) -> float:
     """Variance of an estimate from its values without one unit each; NaN below two units.
 
     Examples

@@ -65,15 +65,15 @@ def robust_fit(values: np.ndarray, design: np.ndarray, column: int, clusters: np
     left = np.eye(n) - hat
     coefficients = bread @ design.T @ values
     residuals = values - design @ coefficients
-    influence, spread = [], []
+    pushed, spreads = [], []
     for name in np.unique(clusters):
         mine = np.flatnonzero(clusters == name)
         root, axes = np.linalg.eigh(left[np.ix_(mine, mine)])
         scale = np.where(root > 1e-8, 1 / np.sqrt(np.maximum(root, 1e-8)), 0.0)
         weight = (axes * scale) @ axes.T @ design[mine] @ bread[:, column]
-        influence.append(weight @ residuals[mine])
-        spread.append(left[:, mine] @ weight)
-    influence, spread = np.array(influence), np.array(spread)
+        pushed.append(weight @ residuals[mine])
+        spreads.append(left[:, mine] @ weight)
+    influence, spread = np.array(pushed), np.array(spreads)
     products = spread @ spread.T
     freedom = np.trace(products) ** 2 / max(float((products**2).sum()), 1e-300)
     error = np.sqrt((influence**2).sum(axis=0))

@@ -201,7 +201,7 @@ def _weights(at_risk: np.ndarray, events: np.ndarray, weights: Weights) -> np.nd
         return np.sqrt(at_risk)
     if weights == "peto":
         return np.cumprod(1 - events / (at_risk + 1))
-    rho, gamma = weights
+    rho, gamma = (float(power) for power in weights)
     before = np.append(1.0, np.cumprod(1 - events / at_risk))[:-1]
     return before**rho * (1 - before) ** gamma
 

@@ -33,7 +33,7 @@ def two_groups(one: np.ndarray, two: np.ndarray, n_permutations: int = SHUFFLES)
     >>> found["difference"], round(found["effect"], 2)
     (3.0, 0.84)
     """
-    row = {"n_1": len(one), "n_2": len(two)}
+    row: dict[str, float] = {"n_1": len(one), "n_2": len(two)}
     row["median_1"] = float(np.median(one)) if len(one) else np.nan
     row["median_2"] = float(np.median(two)) if len(two) else np.nan
     row["difference"] = row["median_2"] - row["median_1"]

@@ -63,7 +63,7 @@ def spread_of(hits: np.ndarray, totals: np.ndarray, codes: np.ndarray) -> Spread
 def composition_p(spread: Spread, fold: float, sizes: tuple[int, int], n_cells: int, rng: np.random.Generator) -> float:
     """p-value of one simulated cohort: shares of two groups, by the test that compositions are compared with."""
     shares = np.r_[spread.draw(sizes[0], rng), spread.draw(sizes[1], rng, fold)]
-    hits = rng.binomial(n_cells, shares)[:, None]
+    hits = np.asarray(rng.binomial(n_cells, shares))[:, None]
     if not hits.any() or np.ptp(hits) == 0:
         return 1.0
     codes = np.repeat([0, 1], sizes)

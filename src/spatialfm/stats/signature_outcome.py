@@ -6,6 +6,7 @@ whole search hundreds of times. Masks of folds are ``(folds, n)``, ranks of clus
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -204,7 +205,8 @@ class Survival:
         """Pairs of which the first is known to have had its event before the second."""
         later = self.time[:, None] < self.time
         later |= (self.time[:, None] == self.time) & ~self.event
-        return np.nonzero(later & self.event[:, None])
+        first, second = np.nonzero(later & self.event[:, None])
+        return first, second
 
 
 Outcome = Binary | Survival
@@ -243,7 +245,7 @@ def stratified_folds(strata: np.ndarray, n_folds: int, n_repeats: int, rng: np.r
     return masks.reshape(-1, len(strata))
 
 
-def _newton(step, n_folds: int, width: int) -> np.ndarray:
+def _newton(step: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], n_folds: int, width: int) -> np.ndarray:
     """Zero of the gradient for every fold; both losses are convex and penalised, so that it is the only one."""
     beta = np.zeros((n_folds, width))
     for _ in range(50):

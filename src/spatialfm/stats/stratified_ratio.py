@@ -100,4 +100,5 @@ def poisson_ratio(
     meat = (design * ((event - mean) ** 2 / leverage)[:, None]).T @ design
     error = float(np.sqrt((covariance @ meat @ covariance)[column, column]))
     reach = stats.t.isf(alpha / 2, max(len(event) - design.shape[1], 1)) * error
-    return tuple(float(np.exp(beta[column] + sign * reach)) for sign in (0, -1, 1))
+    ratio, low, high = (float(np.exp(beta[column] + sign * reach)) for sign in (0, -1, 1))
+    return ratio, low, high
