@@ -52,3 +52,9 @@ def test_arrangements_without_a_statistic_are_left_out():
 def test_columns_have_each_their_own():
     null, seen = np.array([[0.0, 3.0], [2.0, np.nan], [0.0, 0.0]]), np.array([1.0, 2.0])
     np.testing.assert_allclose(permutation_p(null, seen), [2 / 4, 2 / 3])
+
+
+def test_one_null_serves_several_statistics():
+    best = np.array([0.1, 0.4, 0.7, 0.2])
+    # 1, 2 and 4 of the four are as large, and the one that was seen counts as another
+    np.testing.assert_allclose(permutation_p(best[:, None], np.array([0.7, 0.4, 0.0])), [2 / 5, 3 / 5, 5 / 5])

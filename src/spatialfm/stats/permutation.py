@@ -31,7 +31,8 @@ def permutation_p(null: np.ndarray, observed: float | np.ndarray, exact: bool = 
     null, observed = np.asarray(null, dtype=float), np.asarray(observed, dtype=float)
     known = ~np.isnan(null)
     least = np.where(np.isfinite(observed), observed - TIED * (1 + np.abs(observed)), observed)
-    hits, n = (known & (null >= least)).sum(axis=0), known.sum(axis=0)
+    hits = (known & (null >= least)).sum(axis=0)
+    n = np.broadcast_to(known.sum(axis=0), hits.shape)  # one null may be that of several statistics
     own = 0 if exact else 1
-    share = np.divide(hits + own, n + own, out=np.full(np.shape(n + own), np.nan), where=n > 0)
+    share = np.divide(hits + own, n + own, out=np.full(hits.shape, np.nan), where=n > 0)
     return np.where(np.isnan(observed), np.nan, share)
