@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow fuzz docs tutorials lint bench constraints clean
+.PHONY: help demo test test-slow fuzz docs tutorials lint bench mutants constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ test-slow: $(VENV)/.stamp-test ## the tests that take longer
 
 fuzz: $(VENV)/.stamp-test ## damaged files against the readers, for MINUTES=60
 	$(ONE_THREAD) $(BIN)/python tests/fuzz/fuzz.py --minutes $(MINUTES) $(ARGS)
+
+mutants: $(VENV)/.stamp-test ## planted one-line bugs, and which of them the tests do not notice
+	$(ONE_THREAD) $(BIN)/python tests/mutants/mutants.py $(ARGS)
 
 tutorials: $(VENV)/.stamp-docs ## execute the tutorials into docs/tutorials/
 	$(BIN)/python docs/execute_tutorials.py $(ARGS)

@@ -8,40 +8,12 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
+from stand_in import Sums
 
 import spatialfm as sfm
 from spatialfm._errors import RunError
 from spatialfm.embed.run.store import BlockStore
 from spatialfm.embed.windows.crop import CropJob
-from spatialfm.models.card import ModelCard
-from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
-
-
-class Sums(Encoder):
-    """Sums over the window, told what to do before each batch."""
-
-    card = ModelCard(
-        name="sums", family="test", title="sums over windows", license="BSD-3-Clause", commercial=True, gated=False,
-        reference="none", trained_on="nothing", embedding_dim=1, mpp=0.5, window=16, patch_size=8,
-        outputs=("patch", "marker"), default_output="marker",
-    )  # fmt: skip
-    weights = Weights("none")
-    options: dict = {}
-
-    def __init__(self, before=lambda n: None):
-        super().__init__()
-        self.before, self.n_windows = before, 0
-        self.register_buffer("one", torch.ones(1))
-
-    def forward(self, pixels, markers=None, *, mask=None, outputs=None):
-        self.before(self.n_windows)
-        self.n_windows += len(pixels)
-        marker = pixels.sum((-1, -2))[..., None]
-        return EncoderOutput(patch=marker.mean(1), marker=marker)
-
-    def __deepcopy__(self, memo):
-        return type(self)(self.before)
 
 
 @pytest.fixture

@@ -8,35 +8,20 @@ import numpy as np
 import pytest
 import torch
 from spatialdata.transformations import Scale, set_transformation
+from stand_in import StandIn, card_of
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ModelError, SpatialfmWarning, TableError
-from spatialfm.models.card import ModelCard
-from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
+from spatialfm.models.encoder import EncoderOutput
 
 
-class Windows(Encoder):
+class Windows(StandIn):
     """The window itself, row by row."""
 
-    card = ModelCard(
-        name="windows",
-        family="test",
-        title="pixels of the window",
-        license="BSD-3-Clause",
-        commercial=True,
-        gated=False,
-        reference="none",
-        trained_on="nothing",
-        mpp=0.5,
-        window=8,
-        background="keep",
-        outputs=("patch",),
-    )
-    weights = Weights("none")
-    options: dict = {}
+    card = card_of("windows", mpp=0.5, window=8, background="keep", outputs=("patch",))
 
-    def forward(self, pixels, markers=None, *, mask=None):
-        return EncoderOutput(patch=pixels[:, 0].flatten(1))
+    def look(self, pixels):
+        return {"patch": pixels[:, 0].flatten(1)}
 
 
 @pytest.fixture

@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
+from stand_in import StandIn
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, PanelError, SpatialfmWarning
 from spatialfm.embed.windows.tiles import TileJob
-from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 
 CHANNELS = ["CD3", "CD20", "CD68"]
 
 
-class Patches(Encoder):
+class Patches(StandIn):
     """Each position's vector is what lies under it: prepared as for VirTues, and then looked at."""
 
     card = dataclasses.replace(
@@ -29,16 +29,15 @@ class Patches(Encoder):
         default_output="patch",
         embedding_dim=None,
     )
-    weights = Weights("none")
 
     def __init__(self, recipe="released"):
         super().__init__()
         self.options = {"recipe": recipe}
 
-    def forward(self, pixels, markers=None, *, mask=None):
+    def look(self, pixels):
         b, m, h, w = pixels.shape
         tokens = pixels.reshape(b, m, h // 8, 8, w // 8, 8).permute(0, 2, 4, 1, 3, 5).flatten(3)
-        return EncoderOutput(patch=pixels.flatten(1), summary=tokens)
+        return {"patch": pixels.flatten(1), "summary": tokens}
 
 
 def tiles_of(size):

@@ -102,3 +102,75 @@ def test_markers_without_id_are_named_in_a_warning():
     assert ids["CD3"] == 3
     with pytest.warns(SpatialfmWarning, match=r"no marker_metadata.csv"):
         marker_ids(Vocabulary(), ["CD3"], {})
+
+
+# ---- one test for each way
+
+
+def test_each_reason_to_leave_a_channel_out():
+    panel = resolve_panel(
+        [["DAPI", "CD3", "CD3e", "Blank", "CD4444", "CD8"], ["CD3", "DAPI", "CD20"]],
+        markers=["DAPI"],
+        on_unknown="drop",
+    )
+    assert panel.markers == ("DAPI",)
+    assert panel.channels == ((0,), (1,))
+    assert panel.dropped["CD3e"] == "same marker as channel CD3"
+    assert panel.dropped["Blank"].startswith("ignored: ")
+    assert panel.dropped["CD4444"] == "unknown"
+    assert panel.dropped["CD3"] == "not among markers="
+    assert panel.dropped["CD8"] == panel.dropped["CD20"] == "not measured in every sample"
+
+
+def test_markers_that_two_of_three_samples_have_are_said_with_how_many():
+    with pytest.warns(SpatialfmWarning, match=r"1 of 2 markers is not measured in every sample.*CD3 \(in 2 of 3\)"):
+        panel = resolve_panel([["DAPI", "CD3"], ["CD3", "DAPI"], ["DAPI"]])
+    assert panel.markers == ("DAPI",)
+
+
+def test_a_marker_that_one_sample_lacks_cannot_be_asked_for():
+    with pytest.raises(PanelError, match="Marker 'CD3' is not measured in every sample"):
+        resolve_panel([["DAPI", "CD3"], ["DAPI"]], markers=["DAPI", "CD3"])
+
+
+def test_two_panels_without_a_marker_in_common():
+    with pytest.raises(PanelError, match="No marker is left of channels CD20, CD3"):
+        resolve_panel([["CD3"], ["CD20"]])
+
+
+def test_an_order_of_several_samples_is_that_asked_for():
+    panel = resolve_panel(
+        [["DAPI", "CD3", "CD20", "CD8"], ["CD8", "CD20", "DAPI", "CD3"]], markers=["CD8", "DAPI", "CD3"]
+    )
+    assert panel.markers == ("CD8", "DAPI", "CD3")
+    assert panel.channels == ((3, 0, 1), (0, 2, 3))
+
+
+def test_a_panel_without_some_markers():
+    panel = resolve_panel([["DAPI", "CD3e", "CD20"], ["CD20", "DAPI", "CD3"]])
+    less = panel.without({"CD3": "no protein"})
+    assert less.markers == ("DAPI", "CD20")
+    assert less.channels == ((0, 2), (1, 0))
+    assert less.names == (("DAPI", "CD20"), ("DAPI", "CD20"))
+    assert less.dropped == {"CD3e": "no protein", "CD3": "no protein"}
+    with pytest.raises(PanelError, match=r"No marker is left: DAPI \(a\); CD3 \(b\); CD20 \(c\)"):
+        panel.without({"DAPI": "a", "CD3": "b", "CD20": "c"})
+
+
+def test_an_entry_of_the_markers_own_name_goes_before_its_aliases():
+    for order in (1, -1):
+        encoder = Vocabulary(*[("CD8A", 9, 0.3, 0.4), ("CD8", 4, 0.5, 0.6)][::order])
+        assert vocabulary_of(encoder, ["CD8"])["CD8"].id == 4
+
+
+def test_a_name_that_the_table_does_not_know_is_found_as_it_stands():
+    found = vocabulary_of(Vocabulary(("Odd-Name", 2, 0.1, 0.2)), ["odd name", "CD3"])
+    assert {name: entry.id for name, entry in found.items()} == {"odd name": 2}
+    assert vocabulary_of(Vocabulary(), ["CD3"]) == {}
+
+
+def test_ids_come_in_the_order_of_the_markers_and_known_ones_stay():
+    ids = assign_ids(["b", "CD3", "a"], {"CD3": 1}, [1], 3)
+    assert list(ids) == ["b", "CD3", "a"]
+    assert sorted(ids.values()) == [0, 1, 2]
+    assert ids["CD3"] == 1

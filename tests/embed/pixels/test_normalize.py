@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
+
 import dask.array as da
 import numpy as np
 import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import PanelError, SpatialfmWarning
-from spatialfm.embed.pixels.normalize import marker_statistics
+from spatialfm.embed.pixels.normalize import default_range, intensity_ranges, marker_statistics
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.models.encoder import MarkerEntry
 from spatialfm.pp.arrays import AxisAffine
@@ -26,9 +29,18 @@ def readers():
     return [SampleReader("image_a", "", lazy, labels, (0, 1, 2), tuple(MARKERS), 255.0, 1.0, AxisAffine())]
 
 
-def statistics(readers, entries, **changes):
+def statistics(readers, entries, card=CARD, **changes):
     arguments = {"tissue_of": readers, "normalization": "auto", "intensity_max": None, "given": None}
-    return marker_statistics(CARD, MARKERS, entries, readers, **arguments | changes)
+    return marker_statistics(card, MARKERS, entries, readers, **arguments | changes)
+
+
+def of_pixels(readers):
+    """Over all pixels, which noise without glass is all tissue of."""
+    pixels = np.concatenate([np.asarray(one.image).reshape(3, -1) / one.intensity_max for one in readers], axis=1)
+    return pixels.mean(axis=1), pixels.std(axis=1)
+
+
+ENTRIES = {name: MarkerEntry(name, place, 0.1 + place, 0.5 + place) for place, name in enumerate(MARKERS)}
 
 
 @pytest.mark.parametrize("unpublished", range(3))
@@ -57,22 +69,122 @@ def test_statistics_of_raw_pixels_are_refused_where_scaled_ones_are_taken(reader
     assert sources == ["given"] * 3
 
 
-def test_the_record_tells_what_was_applied(make_sdata, blobs):
-    """A model of RGB images uses statistics of its own, and those of another range are named."""
-    image, labels = blobs(0, n_cells=4)
-    sdata = make_sdata({"a": (image, labels)}, ["red", "green", "blue"])
-    sfm.tl.embed_cells(sdata, "dinov2-s", weights="random", rgb=True, on_unknown="keep")
-    notes = sfm.get.record(sdata["table"], "X_dinov2_s")
-    assert notes["normalization_mean"] == [0.485, 0.456, 0.406]
-    assert notes["normalization_std"] == [0.229, 0.224, 0.225]
-    assert notes["normalization_source"] == ["model"] * 3
+# ---- one test for each way
 
 
-def test_a_record_of_another_range_is_named(make_sdata, blobs):
-    image, labels = blobs(0, n_cells=4)
-    sdata = make_sdata({"a": (image, labels)}, MARKERS)
-    table = sfm.tl.embed_cells(sdata, "dinov2-s", weights="random", copy=True)
-    notes = sfm.get.record(table, "X_dinov2_s")
-    with pytest.warns(SpatialfmWarning, match="pixels divided by 255, and those of this run are divided by 300"):
-        again = sfm.tl.embed_cells(sdata, "dinov2-s", weights="random", stats=notes, intensity_max=300, copy=True)
-    assert sfm.get.record(again, "X_dinov2_s")["normalization_mean"] == notes["normalization_mean"]
+def test_statistics_of_the_cohort_are_those_of_all_tissue_pixels(readers):
+    expected = of_pixels(readers)
+    for entries, normalization in ((ENTRIES, "cohort"), ({}, "auto")):
+        mean, std, sources = statistics(readers, entries, normalization=normalization)
+        np.testing.assert_allclose([mean, std], expected, rtol=1e-6)
+        assert sources == ["cohort"] * 3
+
+
+def test_published_statistics_are_taken_as_they_are(readers):
+    mean, std, sources = statistics(readers, ENTRIES, normalization="published")
+    assert (mean.tolist(), std.tolist()) == ([0.1, 1.1, 2.1], [0.5, 1.5, 2.5])
+    assert sources == ["published"] * 3
+
+
+def test_published_statistics_that_do_not_exist_are_refused(readers):
+    with pytest.raises(PanelError, match="has no published statistics for CD20, CD68"):
+        statistics(readers, {"CD3": ENTRIES["CD3"]}, normalization="published")
+
+
+@pytest.mark.parametrize("intensity_max", [None, 4095.0])
+def test_published_statistics_need_the_range_of_floats(readers, intensity_max):
+    floats = [dataclasses.replace(readers[0], image=readers[0].image.astype(np.float32))]
+    if intensity_max is None:
+        with pytest.raises(PanelError, match="range of float32 pixels is unknown"):
+            statistics(floats, ENTRIES)
+        assert statistics(floats, ENTRIES, normalization="cohort")[2] == ["cohort"] * 3
+    else:
+        assert statistics(floats, ENTRIES, intensity_max=intensity_max)[2] == ["published"] * 3
+
+
+def test_a_model_that_scales_has_no_mean_and_one_without_statistics_neither(readers):
+    scale = dataclasses.replace(CARD, normalization="scale")
+    mean, std, sources = statistics(readers, ENTRIES, scale)  # published ones are of pixels less their mean
+    np.testing.assert_allclose(std, of_pixels(readers)[1], rtol=1e-6)
+    assert (mean.tolist(), sources) == ([0.0] * 3, ["cohort"] * 3)
+    none = dataclasses.replace(CARD, normalization="none")
+    mean, std, sources = statistics(readers, ENTRIES, none)
+    assert (mean.tolist(), std.tolist(), sources) == ([0.0] * 3, [1.0] * 3, ["none"] * 3)
+
+
+def test_a_marker_with_one_value_is_divided_by_one(readers):
+    image = np.asarray(readers[0].image).copy()
+    image[1] = 51
+    flat = [dataclasses.replace(readers[0], image=da.from_array(image))]
+    with pytest.warns(SpatialfmWarning, match="one value in all tissue pixels carry no information: CD20"):
+        mean, std, _ = statistics(flat, {})
+    assert std[1] == 1.0
+    assert mean[1] == pytest.approx(0.2)
+    assert (std[[0, 2]] < 0.2).all()
+    with pytest.warns(SpatialfmWarning, match="no information: CD3"):
+        assert statistics(readers, {}, given=([0.1, 0.2, 0.3], [0.0, 0.5, 0.5]))[1].tolist() == [1.0, 0.5, 0.5]
+
+
+def test_means_up_to_the_brightest_pixel_are_taken_and_those_above_refused(readers):
+    std = np.full(3, 0.2)
+    statistics(readers, {}, given=(np.array([0.1, 1.0, 0.3]), std))
+    with pytest.raises(PanelError, match=r"no pixel reaches: CD20 \(1.5\)"):
+        statistics(readers, {}, given=(np.array([0.1, 1.5, 0.3]), std))
+    floats = [dataclasses.replace(readers[0], image=readers[0].image.astype(np.float32))]
+    statistics(floats, {}, given=(np.array([0.1, 1.5, 0.3]), std))  # whose largest value nobody knows
+
+
+@pytest.mark.parametrize(("mean", "std", "said"), [(1.0, 0.5, False), (5.0, 0.5, True), (0.01, 0.02, True)])
+def test_statistics_of_pixels_that_were_not_logged_are_said(readers, mean, std, said):
+    """Clipped at e - 1, log(1 + pixel) goes up to 1: (1 - mean) / std is how far the top lies, 0.5 to 25 allowed."""
+    virtues = dataclasses.replace(CARD, normalization="virtues")
+    clipped = [Clipped(readers[0], np.full(3, np.expm1(2.0)))]
+    given = (np.full(3, mean), np.full(3, std))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert statistics(clipped, {}, virtues, given=given)[2] == ["given"] * 3
+    assert any("do not seem to be of clipped" in str(one.message) for one in caught) is said
+
+
+class Clipped:
+    """What is asked of a prepared reader here."""
+
+    def __init__(self, reader, clip):
+        self.image, self.clip = reader.image, clip
+
+
+# ---- ranges
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("uint8", 255), ("uint16", 65535), ("float32", 1), ("int32", 1), ("uint32", 1), ("bool", 1)]
+)
+def test_only_8_and_16_bits_have_a_range_of_their_own(dtype, value):
+    assert default_range(np.dtype(dtype)) == value
+    assert intensity_ranges({"a": np.dtype(dtype)}, None) == {"a": value}
+
+
+def test_what_is_said_goes_before_the_type():
+    types = {"a": np.dtype("uint8"), "b": np.dtype("uint8")}
+    assert intensity_ranges(types, 100) == {"a": 100.0, "b": 100.0}
+    assert intensity_ranges(types, {"b": 50}) == {"a": 255.0, "b": 50.0}
+
+
+def test_samples_of_two_types_need_a_word_for_each():
+    types = {"a": np.dtype("uint8"), "b": np.dtype("uint16")}
+    with pytest.raises(PanelError, match="Images of different pixel types .a: uint8; b: uint16."):
+        intensity_ranges(types, None)
+    with pytest.raises(PanelError, match="different pixel types"):
+        intensity_ranges(types, {"a": 255})
+    assert intensity_ranges(types, {"a": 255, "b": 4095}) == {"a": 255.0, "b": 4095.0}
+    assert intensity_ranges(types, 4095) == {"a": 4095.0, "b": 4095.0}
+    floats = {"a": np.dtype("float32"), "b": np.dtype("float64")}
+    assert intensity_ranges(floats, None) == {"a": 1.0, "b": 1.0}  # of one kind
+
+
+@pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf])
+def test_a_range_is_a_positive_number_of_a_sample_that_is_there(value):
+    with pytest.raises(PanelError, match="must be positive"):
+        intensity_ranges({"a": np.dtype("uint8")}, {"a": value})
+    with pytest.raises(PanelError, match="names sample 'z'"):
+        intensity_ranges({"a": np.dtype("uint8")}, {"z": 255})

@@ -11,7 +11,7 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm.embed.pixels.reader import SampleReader
-from spatialfm.embed.pixels.statistics import cohort_statistics
+from spatialfm.embed.pixels.statistics import cohort_statistics, image_moments
 from spatialfm.embed.pixels.tissue import find_tissue, share_of_tissue, tissue_mask
 from spatialfm.pp.arrays import AxisAffine
 from spatialfm.pp.tissue import TissueSource
@@ -162,3 +162,73 @@ def test_tissue_is_found_once(monkeypatch):
     again, same = find_tissue(reader(image))
     np.testing.assert_array_equal(again, mask)
     assert same == step
+
+
+# ---- one test for each way
+
+
+def all_tissue(image, **changes):
+    return dataclasses.replace(reader(np.asarray(image, np.uint16)), tissue=TissueSource("all"), **changes)
+
+
+@pytest.mark.parametrize("sizes", [(10, 10), (10, 40), (40, 10)])
+def test_images_count_by_their_pixels_whatever_their_means(sizes):
+    """Means 100 and 300: the pooled variance has what lies between them, by the shares of the pixels."""
+    rng = np.random.default_rng(0)
+    images = [rng.poisson(level, (2, 20, side)) for level, side in zip((100, 300), sizes, strict=True)]
+    mean, std = cohort_statistics([all_tissue(image) for image in images])
+    values = np.concatenate([image.reshape(2, -1) for image in images], axis=1) / 65535
+    np.testing.assert_allclose(mean, values.mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(std, values.std(axis=1), rtol=1e-6)
+    one = cohort_statistics([all_tissue(images[0])])
+    np.testing.assert_allclose(
+        one, [part(images[0].reshape(2, -1) / 65535, axis=1) for part in (np.mean, np.std)], rtol=1e-6
+    )
+
+
+def test_a_constant_has_no_spread_and_a_large_mean_loses_none():
+    image = np.full((2, 64, 64), 60_001)
+    image[1, ::2] += 2
+    mean, std = cohort_statistics([all_tissue(image)], block=16)
+    assert std[0] == 0
+    assert std[1] * 65535 == pytest.approx(1.0, rel=1e-4)
+    np.testing.assert_allclose(mean * 65535, [60_001, 60_002], rtol=1e-6)
+
+
+def test_an_image_without_tissue_adds_nothing():
+    rng = np.random.default_rng(1)
+    image = rng.poisson(50, (2, 30, 30))
+    none = zlib.compress(np.packbits(np.zeros((30, 30), bool)).tobytes())
+    empty = dataclasses.replace(
+        all_tissue(np.full((2, 30, 30), 9)), tissue=TissueSource("given", step=1, shape=(30, 30), packed=none)
+    )
+    found = cohort_statistics([empty, all_tissue(image)])
+    np.testing.assert_allclose(found, cohort_statistics([all_tissue(image)]))
+    np.testing.assert_array_equal(cohort_statistics([empty]), np.zeros((2, 2)))
+
+
+def test_tissue_may_be_that_of_another_reader():
+    """Statistics of one image over the mask that another one gives."""
+    rng = np.random.default_rng(2)
+    image, given = rng.poisson(50, (2, 40, 40)), rng.random((40, 40)) < 0.4
+    packed = zlib.compress(np.packbits(given).tobytes())
+    other = dataclasses.replace(
+        all_tissue(np.zeros((2, 40, 40))), tissue=TissueSource("given", step=1, shape=given.shape, packed=packed)
+    )
+    mean, std = cohort_statistics([all_tissue(image)], tissue_of=[other])
+    np.testing.assert_allclose(mean * 65535, image[:, given].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(std * 65535, image[:, given].std(axis=1), rtol=1e-6)
+
+
+def test_a_mask_of_larger_pixels_covers_each_its_square():
+    rng = np.random.default_rng(3)
+    image, coarse = rng.poisson(50, (2, 41, 38)), rng.random((9, 8)) < 0.5
+    fine = coarse.repeat(5, axis=0).repeat(5, axis=1)[:41, :38]
+    packed = zlib.compress(np.packbits(coarse).tobytes())
+    masked = dataclasses.replace(
+        all_tissue(image), tissue=TissueSource("given", step=5, shape=coarse.shape, packed=packed)
+    )
+    moments = image_moments(masked, masked, 16)
+    assert int(moments["count"]) == fine.sum()
+    np.testing.assert_allclose(moments["mean"] * 65535, image[:, fine].mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(moments["squares"] / fine.sum() * 65535**2, image[:, fine].var(axis=1), rtol=1e-5)

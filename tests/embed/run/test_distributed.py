@@ -19,8 +19,8 @@ import dask.array as da
 import numpy as np
 import pytest
 import spatialdata as sd
-import torch
 from distributed import Client, LocalCluster, get_task_stream
+from stand_in import Sums
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError, RunError, SpatialfmWarning
@@ -28,46 +28,10 @@ from spatialfm.embed.run import distributed as module
 from spatialfm.embed.run.distributed import check_client
 from spatialfm.embed.windows.crop import CropJob
 from spatialfm.embed.windows.tiles import TileJob
-from spatialfm.models.card import ModelCard
-from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 
 CHANNELS = ["DAPI", "CD3"]
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
-
-
-class Sums(Encoder):
-    """Sums over the window, told what to do before each batch."""
-
-    card = ModelCard(
-        name="sums",
-        family="test",
-        title="sums over windows",
-        license="BSD-3-Clause",
-        commercial=True,
-        gated=False,
-        reference="none",
-        trained_on="nothing",
-        embedding_dim=1,
-        mpp=0.5,
-        window=16,
-        patch_size=8,
-        outputs=("marker",),
-        default_output="marker",
-    )
-    weights = Weights("none")
-    options: dict = {}
-
-    def __init__(self, before=lambda: None):
-        super().__init__()
-        self.before = before
-        self.register_buffer("one", torch.ones(1))
-
-    def forward(self, pixels, markers=None, *, mask=None):
-        self.before()
-        return EncoderOutput(marker=pixels.sum((2, 3))[..., None])
-
-    def __deepcopy__(self, memo):
-        return type(self)(self.before)
+for name in (__name__, "stand_in"):  # workers cannot import a test
+    cloudpickle.register_pickle_by_value(sys.modules[name])
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spatialfm._errors import ModelError
-from spatialfm.embed.windows.blocks import choose_window, plan_blocks, window_starts
+from spatialfm.embed.windows.blocks import choose_window, fitting_window, needed_sides, plan_blocks, window_starts
 
 
 @pytest.mark.parametrize("block", [7, 64, 1000])
@@ -47,3 +47,18 @@ def test_window_from_user_card_or_cells():
     assert choose_window(None, None, None, np.array([900.0])) == 256
     with pytest.raises(ModelError, match=r"window=40 is not a multiple of the model's patch of 16"):
         choose_window(40, 64, 16, extents)
+
+
+@pytest.mark.parametrize(("extent", "side"), [(3, 8), (8, 8), (8.5, 16), (16, 16), (17, 24), (500, 256)])
+def test_a_fitting_window_is_the_next_multiple_of_8(extent, side):
+    assert fitting_window(np.array([2.0, extent]), 256) == side
+
+
+@pytest.mark.parametrize(
+    ("box", "side"), [((8, 13, 9, 12), 6), ((10, 11, 10, 11), 2), ((5, 11, 10, 11), 10), ((10, 11, 10, 16.5), 14)]
+)
+def test_the_side_that_holds_a_cell(box, side):
+    """Around pixel 10 a window of side s covers 10 - s / 2 to 10 + s / 2."""
+    y0, y1, x0, x1 = box
+    by_hand = next(s for s in range(2, 40, 2) if min(y0, x0) >= 10 - s / 2 and max(y1, x1) <= 10 + s / 2)
+    assert needed_sides(np.array([[10.5, 10.5]]), np.array([box], float))[0] == by_hand == side

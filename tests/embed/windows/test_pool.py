@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from stand_in import StandIn, card_of
 
 from spatialfm.embed.windows.pool import cell_masks, cut_windows, encode_windows
-from spatialfm.models.card import ModelCard
-from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 
 
-class Echo(Encoder):
+class Echo(StandIn):
     """Returns the pixels that it is given."""
 
-    card = ModelCard(
-        name="echo",
-        family="test",
-        title="returns its input",
-        license="BSD-3-Clause",
-        commercial=True,
-        gated=False,
-        reference="none",
-        trained_on="nothing",
-        normalization="marker statistics",
-        outputs=("marker",),
-        default_output="marker",
-    )
-    weights = Weights("none")
-    options: dict = {}
+    card = card_of("echo", normalization="marker statistics", outputs=("marker",), default_output="marker")
 
-    def forward(self, pixels, markers=None, *, mask=None):
-        return EncoderOutput(marker=pixels.flatten(2))
+    def look(self, pixels):
+        return {"marker": pixels.flatten(2)}
 
 
 def test_windows_are_slices():

@@ -8,13 +8,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from stand_in import StandIn, card_of
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.embed.windows.tiles import TileJob, share_out, tile_starts
-from spatialfm.models.card import ModelCard
-from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 from spatialfm.pp.arrays import AxisAffine
 
 
@@ -53,31 +52,17 @@ def test_windows_without_cells_share_nothing_out():
     assert (cells.shape, sums.shape, pixels.shape) == ((0,), (0, 3), (0,))
 
 
-class Patches(Encoder):
+class Patches(StandIn):
     """Tokens are the mean pixel of each patch of 4, and that mean times the marker's mean."""
 
-    card = ModelCard(
-        name="patches",
-        family="test",
-        title="mean of each patch",
-        license="BSD-3-Clause",
-        commercial=True,
-        gated=False,
-        reference="none",
-        trained_on="nothing",
-        embedding_dim=2,
-        patch_size=4,
-        window=16,
-        outputs=("patch", "token"),
-        default_output="patch",
+    card = card_of(
+        "patches", embedding_dim=2, patch_size=4, window=16, outputs=("patch", "token"), default_output="patch"
     )
-    weights = Weights("none")
-    options: dict = {}
 
-    def forward(self, pixels, markers=None, *, mask=None):
+    def look(self, pixels):
         mean = torch.nn.functional.avg_pool2d(pixels, 4)
         token = torch.stack([mean, mean * pixels.mean((-2, -1), keepdim=True)], dim=-1)
-        return EncoderOutput(patch=token.mean((1, 2, 3)), token=token)
+        return {"patch": token.mean((1, 2, 3)), "token": token}
 
 
 def shared_out_by_hand(image, labels, window, stride, padding):

@@ -11,49 +11,31 @@ import pytest
 import spatialdata as sd
 import torch
 from spatialdata.transformations import Scale, Sequence, Translation, set_transformation
+from stand_in import StandIn, card_of
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, CoordinateError, ElementError, ModelError, PanelError, RunError, TableError
 from spatialfm.embed.windows.crop import CropJob
-from spatialfm.models.card import ModelCard
-from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 
 CHANNELS = ["DAPI", "CD3", "CD20"]
 
 
-class Moments(Encoder):
+class Moments(StandIn):
     """Sum and first moments of what it is given: wrong by a pixel, and a number changes."""
 
-    card = ModelCard(
-        name="moments",
-        family="test",
-        title="sums and first moments of a window",
-        license="BSD-3-Clause",
-        commercial=True,
-        gated=False,
-        reference="none",
-        trained_on="nothing",
-        embedding_dim=3,
-        mpp=0.5,
-        window=32,
-        outputs=("patch", "marker"),
-        default_output="marker",
-    )
-    weights = Weights("none")
-    options: dict = {}
+    card = card_of("moments", embedding_dim=3, mpp=0.5, window=32, outputs=("patch", "marker"), default_output="marker")
 
     def __init__(self, stop_after: int | None = None):
         super().__init__()
-        self.stop_after, self.n_windows = stop_after, 0
+        self.stop_after = stop_after
 
-    def forward(self, pixels, markers=None, *, mask=None):
-        self.n_windows += len(pixels)
+    def look(self, pixels):
         if self.stop_after is not None and self.n_windows > self.stop_after:
             raise KeyboardInterrupt
         ramp = torch.arange(pixels.shape[-1], dtype=pixels.dtype)
         by_y, by_x = (pixels.sum(-1) * ramp).sum(-1), (pixels.sum(-2) * ramp).sum(-1)
         marker = torch.stack([pixels.sum((-2, -1)), by_y, by_x], dim=-1)
-        return EncoderOutput(patch=marker.mean(1), marker=marker)
+        return {"patch": marker.mean(1), "marker": marker}
 
 
 def expected_rows(image, labels, *, window=32, intensity_max=255.0, background="zero"):

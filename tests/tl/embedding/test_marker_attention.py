@@ -10,11 +10,11 @@ import pytest
 import torch
 from anndata import AnnData
 from scipy import stats
+from stand_in import StandIn, card_of
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ModelError, TableError
-from spatialfm.models.card import ModelCard
-from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
+from spatialfm.models.encoder import Weights
 from spatialfm.models.virtues import VirTuesEncoder
 from spatialfm.models.virtues_blocks import VirTuesConfig
 
@@ -123,20 +123,14 @@ def test_worst_inputs(cells):
     assert set(cells.uns) == {"spatialfm"}
 
 
-class Looks(Encoder):
+class Looks(StandIn):
     """Attends to a marker as much as there is of it; half of that with its second head."""
 
-    card = ModelCard(
-        name="looks", family="test", title="sums over windows", license="BSD-3-Clause", commercial=True, gated=False,
-        reference="none", trained_on="nothing", embedding_dim=1, window=16, outputs=("patch", "attention"),
-        needs_weights=False,
-    )  # fmt: skip
-    weights = Weights("none")
-    options: dict = {}
+    card = card_of("looks", embedding_dim=1, window=16, outputs=("patch", "attention"), needs_weights=False)
 
-    def forward(self, pixels, markers=None, *, mask=None, outputs=None):
+    def look(self, pixels):
         total = pixels.sum((2, 3))
-        return EncoderOutput(patch=total.mean(1, keepdim=True), attention=torch.stack([total, total / 2], dim=2))
+        return {"patch": total.mean(1, keepdim=True), "attention": torch.stack([total, total / 2], dim=2)}
 
 
 def test_planted_types_are_looked_at_by_their_markers(tmp_path):

@@ -11,7 +11,7 @@ import sys
 import dask.array as da
 import numpy as np
 import pytest
-import torch
+from stand_in import Sums
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError, RunError
@@ -19,48 +19,8 @@ from spatialfm.embed import inputs
 from spatialfm.embed.pixels.decoded import Decoded
 from spatialfm.embed.windows.crop import CropJob
 from spatialfm.embed.windows.tiles import TileJob
-from spatialfm.models.card import ModelCard
-from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
 
 CHANNELS = ["DAPI", "CD3"]
-
-
-class Sums(Encoder):
-    """Sums over the window and over each quarter of it, told what to do before each batch."""
-
-    card = ModelCard(
-        name="sums",
-        family="test",
-        title="sums over windows",
-        license="BSD-3-Clause",
-        commercial=True,
-        gated=False,
-        reference="none",
-        trained_on="nothing",
-        embedding_dim=1,
-        mpp=0.5,
-        window=16,
-        patch_size=8,
-        outputs=("patch", "marker", "token"),
-        default_output="marker",
-    )
-    weights = Weights("none")
-    options: dict = {}
-
-    def __init__(self, before=lambda n: None):
-        super().__init__()
-        self.before, self.n_windows = before, 0
-        self.register_buffer("one", torch.ones(1))
-
-    def forward(self, pixels, markers=None, *, mask=None, outputs=None):
-        self.before(self.n_windows)
-        self.n_windows += len(pixels)
-        token = pixels.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).sum((-3, -1))[..., None]
-        marker = token.sum((2, 3))
-        return EncoderOutput(patch=marker.mean(1), marker=marker, token=token)
-
-    def __deepcopy__(self, memo):
-        return type(self)(self.before)
 
 
 @pytest.fixture

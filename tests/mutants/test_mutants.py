@@ -1,0 +1,67 @@
+"""The list of planted bugs still fits the code; `make mutants` runs it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+_spec = importlib.util.spec_from_file_location("spatialfm_mutants", HERE / "mutants.py")
+mutants = importlib.util.module_from_spec(_spec)
+sys.modules["spatialfm_mutants"] = mutants
+_spec.loader.exec_module(mutants)
+ALL = mutants.read()
+
+
+def names_of_tests(path: Path) -> set[str]:
+    return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)}
+
+
+def test_each_bug_has_its_place():
+    """One test for all: the list is read in a second."""
+    wrong = []
+    for mutant in ALL:
+        try:
+            after = mutant.text()
+        except (ValueError, FileNotFoundError) as error:
+            wrong.append(str(error))
+            continue
+        before = (mutants.PACKAGE / mutant.file).read_text(encoding="utf-8")
+        if ast.dump(ast.parse(before)) == ast.dump(ast.parse(after)):
+            wrong.append(f"{mutant.name}: changes nothing")
+        for test in mutant.tests:
+            file, _, name = test.partition("::")
+            path = mutants.ROOT / file
+            if not path.is_file() or (name and name.partition("[")[0] not in names_of_tests(path)):
+                wrong.append(f"{mutant.name}: no test {test}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_enough_bugs_over_all_rooms():
+    assert len({(one.file, one.old, one.new) for one in ALL}) == len(ALL) >= 80
+    rooms = {one.file.split("/")[0] for one in ALL}
+    assert rooms >= {"cohort", "datasets", "embed", "io", "learn", "metrics", "models", "pl", "pp", "stats", "tl"}
+    assert "get.py" in rooms
+    assert sum(one.file.startswith("embed/") for one in ALL) >= 25
+
+
+def test_a_place_that_is_gone_is_said():
+    gone = mutants.Mutant("_keys.py", "no such text", "x", ())
+    with pytest.raises(ValueError, match="0 times"):
+        gone.text()
+
+
+def test_what_is_noticed_and_what_survives(tmp_path):
+    """A bug that the named test sees, and one that it does not; the working tree is left as it is."""
+    file = "stats/jackknife.py"
+    before = (mutants.PACKAGE / file).read_text(encoding="utf-8")
+    tests = ("tests/stats/test_jackknife.py",)
+    copy = mutants.Copy(tmp_path)
+    assert copy.survives(mutants.Mutant(file, "(n - 1) / n *", "n / (n - 1) *", tests)) == ""
+    assert copy.survives(mutants.Mutant(file, "NaN below two units", "NaN below 2 units", tests)) == "all tests pass"
+    assert (mutants.PACKAGE / file).read_text(encoding="utf-8") == before
+    assert (copy.package / file).read_text(encoding="utf-8") == before
