@@ -13,7 +13,6 @@ from spatialfm.stats.logrank import (
     in_blocks,
     least_expected,
     logrank_parts,
-    permutation_p,
     trend_statistic,
 )
 
@@ -65,13 +64,6 @@ def test_trend_of_two_groups_is_the_test_itself(cohort):
     assert value == pytest.approx(chi_squared(two)[0])
     assert sign == np.sign(two.observed[1] - two.expected[1])
     assert least_expected(two, np.bincount(codes > 0)) == pytest.approx(two.expected.min())
-
-
-def test_the_permutation_counts_the_arrangement_that_was_seen():
-    null = np.array([0.0, 1.0, 2.0, 3.0])
-    assert permutation_p(null, 2.0, exact=True) == 2 / 4
-    assert permutation_p(null, 2.0, exact=False) == 3 / 5
-    assert permutation_p(null, 9.0, exact=False) == 1 / 5
 
 
 def test_all_ways_are_dealt_and_strata_keep_their_numbers():

@@ -156,7 +156,7 @@ def test_a_read_error_names_the_image_and_keeps_what_is_finished(client, small, 
 
 
 def test_what_fails_in_the_model_names_image_and_block(client, small, many_blocks):
-    def before():
+    def before(n):
         raise ZeroDivisionError("no such luck")
 
     with pytest.raises(RunError, match=r"Block \d+ \(image 'image_[ab]', rows .*ZeroDivisionError: no such luck"):
@@ -197,7 +197,7 @@ def test_images_in_memory_are_not_sent_to_every_worker(client, make_sdata, blobs
 def test_what_cannot_be_sent_is_refused(client, small):
     lock = threading.Lock()
     with pytest.raises(RunError, match=r"sums cannot be sent to workers: .*lock.*Leave client= out"):
-        sfm.tl.embed_cells(small, Sums(lambda: lock.locked()), client=client)
+        sfm.tl.embed_cells(small, Sums(lambda n: lock.locked()), client=client)
     image = Drive(small["image_a"].data.compute(), None)
     image.lock = lock
     small.images["image_a"].data = da.from_array(image, chunks=64, asarray=False, name="locked")
@@ -324,7 +324,7 @@ def test_blocks_wait_for_workers_and_a_cluster_that_ends_is_an_error(small, many
         assert caplog.text.count("blocks wait for one") == 1
         ender = when(finished_blocks, client.close)
         with pytest.raises(RunError, match=r"Finished blocks are kept"):
-            sfm.tl.embed_cells(small, Sums(lambda: time.sleep(0.3)), client=client)
+            sfm.tl.embed_cells(small, Sums(lambda n: time.sleep(0.3)), client=client)
         ender.join()
     assert "X_sums" not in small["table"].obsm
     assert not left_behind()
@@ -354,7 +354,7 @@ def test_a_worker_that_is_killed_midway_costs_nothing_but_time(client, small, ma
     starts, killed = tmp_path / "starts", tmp_path / "killed"
     starts.mkdir()
 
-    def before():
+    def before(n):
         (starts / f"{os.getpid()}-{uuid.uuid4().hex}").touch()
         time.sleep(0.05)
         if len(list(starts.glob(f"{os.getpid()}-*"))) == 3:  # in the midst of its third block, and only once
@@ -377,7 +377,7 @@ def test_a_worker_that_is_killed_midway_costs_nothing_but_time(client, small, ma
 def test_a_block_that_kills_every_worker_ends_the_run(cluster, client, small, many_blocks, monkeypatch):
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
 
-    def before():
+    def before(n):
         os._exit(1)
 
     with pytest.raises(
@@ -394,7 +394,7 @@ def test_a_run_folder_that_is_removed_while_workers_write_is_made_again(client, 
     starts, runs = tmp_path / "starts", sfm.settings.cache_dir / "runs"
     starts.mkdir()
 
-    def before():
+    def before(n):
         (starts / uuid.uuid4().hex).touch()
         if len(list(starts.iterdir())) == 4:
             shutil.rmtree(next(path for path in runs.iterdir() if path.is_dir()))

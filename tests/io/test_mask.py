@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ import tifffile
 
 import spatialfm as sfm
 from spatialfm._errors import ElementError, InputFileError, SpatialfmWarning
+from spatialfm.io._mask import check_labels
 
 
 @pytest.fixture
@@ -239,3 +241,51 @@ def test_copies_of_markers_are_said(tmp_path, copy):
     assert repr(copy) in message
     assert "'CD3'" in message
     assert "CD3e" not in message
+
+
+# ---- numbers of colours and of floats
+
+
+def test_a_number_of_three_bytes(tmp_path):
+    """R + 256 G + 65,536 B, and the other way round."""
+    rgb = np.zeros((70, 90, 3), np.uint8)
+    rgb[10:20, 10:20] = (5, 3, 1)
+    tifffile.imwrite(tmp_path / "m.tif", rgb, photometric="rgb")
+    tifffile.imwrite(tmp_path / "core.tif", np.zeros((1, 70, 90), np.uint8), metadata={"axes": "CYX"})
+    for encoding, number in (("rgb", 5 + 256 * 3 + 65_536), ("bgr", 1 + 256 * 3 + 65_536 * 5)):
+        sdata = sfm.io.read_tiff(
+            tmp_path / "core.tif", labels=tmp_path / "m.tif", labels_encoding=encoding, mpp=1.0, channel_names=["x"]
+        )
+        assert np.unique(sdata["cells_core"].values).tolist() == [0, number]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest", "exact"),
+    [("float32", 2**24 - 1, True), ("float32", 2**24, False), ("float16", 2**11 - 1, True), ("float16", 2**11, False),
+     ("float64", 2**32 - 1, True), ("float64", 2**32, False)],
+)  # fmt: skip
+def test_floats_up_to_where_they_tell_numbers_apart(dtype, largest, exact):
+    values = da.from_array(np.array([[0, 1], [2, largest]], dtype))
+    if exact:
+        found = check_labels(values, np.dtype(dtype), "m.tif", cast=True).compute()
+        assert found.dtype == np.uint32
+        assert found[1, 1] == largest
+    else:
+        with pytest.raises(InputFileError, match="tells whole numbers apart only below"):
+            check_labels(values, np.dtype(dtype), "m.tif", cast=True)
+
+
+@pytest.mark.parametrize("value", [1.5, -1.0, np.nan, np.inf])
+def test_floats_that_are_no_numbers_of_cells(value):
+    values = da.from_array(np.array([[0, 1], [2, value]]))
+    with pytest.raises(InputFileError, match="1 pixel is no whole number from 0 up"):
+        check_labels(values, np.dtype("float64"), "m.tif", cast=True)
+    with pytest.raises(InputFileError, match="cast_labels=True"):
+        check_labels(values, np.dtype("float64"), "m.tif", cast=False)
+
+
+def test_a_yes_no_mask_is_refused_and_integers_are_taken():
+    whole = da.zeros((2, 2), dtype=np.int16)
+    assert check_labels(whole, np.dtype("int16"), "m.tif", cast=False) is whole
+    with pytest.raises(InputFileError, match="yes/no mask"):
+        check_labels(da.zeros((2, 2), dtype=bool), np.dtype("bool"), "m.tif", cast=True)
