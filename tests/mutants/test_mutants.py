@@ -57,11 +57,16 @@ def test_a_place_that_is_gone_is_said():
 
 def test_what_is_noticed_and_what_survives(tmp_path):
     """A bug that the named test sees, and one that it does not; the working tree is left as it is."""
+    test = tmp_path / "test_variance.py"
+    test.write_text(
+        "from spatialfm.stats.jackknife import jackknife_variance\n\n\n"
+        "def test_variance():\n    assert jackknife_variance([1.0, 2.0, 3.0]) == 4 / 3\n"
+    )
     file = "stats/jackknife.py"
     before = (mutants.PACKAGE / file).read_text(encoding="utf-8")
-    tests = ("tests/stats/test_jackknife.py",)
-    copy = mutants.Copy(tmp_path)
-    assert copy.survives(mutants.Mutant(file, "(n - 1) / n *", "n / (n - 1) *", tests)) == ""
-    assert copy.survives(mutants.Mutant(file, "NaN below two units", "NaN below 2 units", tests)) == "all tests pass"
+    copy = mutants.Copy(tmp_path / "copy")
+    assert copy.survives(mutants.Mutant(file, "(n - 1) / n *", "n / (n - 1) *", (str(test),))) == ""
+    assert copy.survives(mutants.Mutant(file, "if n > 1 else", "if n > 2 else", (str(test),))) == "all tests pass"
+    assert copy.survives(mutants.Mutant(file, "if n > 1 else", "if n > 1 else", ("no/such/test.py",))) != ""
     assert (mutants.PACKAGE / file).read_text(encoding="utf-8") == before
     assert (copy.package / file).read_text(encoding="utf-8") == before
