@@ -411,7 +411,7 @@ def part_dcis(args) -> None:
         pd.concat([cases, normal])[columns],
         channel_names=(folder / "channels.txt").read_text().split(),
         mpp=500 / 1024,
-        labels_key=None,
+        labels_column=None,
     )
     for model in ("mean-intensity", "classical"):
         # ion counts are sparse: a third of a tile above the threshold would leave epithelium alone

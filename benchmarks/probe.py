@@ -68,17 +68,17 @@ PAIRS = [
 
 @dataclass
 class Task:
-    """Cells with ``obs["label"]`` and their representations; `group_key` as `sfm.tl.evaluate_annotation` takes it."""
+    """Cells with ``obs["label"]`` and their representations; `patient_key` as `sfm.tl.evaluate_annotation` takes it."""
 
     name: str
     cells: AnnData
-    group_key: str
+    patient_key: str
     held_out: str
     note: str = ""
 
 
 def image_task(
-    name: str, sdata: SpatialData, labels: pd.Series, *, group_key: str = "quadrant", held_out: str, note: str = ""
+    name: str, sdata: SpatialData, labels: pd.Series, *, patient_key: str = "quadrant", held_out: str, note: str = ""
 ) -> Task:
     """Draw the cells of a set and embed them. `labels` by cell name; cells without label take no part."""
     table = sdata["table"]
@@ -113,7 +113,7 @@ def image_task(
         say(f"{name}: {model}, {time.perf_counter() - started:.0f} s")
     classical = sfm.get.features(sdata["table"], "X_classical")
     sdata["table"].obsm[ARCSINH] = classical.filter(regex="_mean$").to_numpy()
-    return Task(name, with_floor(sdata["table"]), group_key, held_out, note.strip())
+    return Task(name, with_floor(sdata["table"]), patient_key, held_out, note.strip())
 
 
 def stand_ins(channels: list[str], width: int = 640) -> dict[str, np.ndarray]:
@@ -201,7 +201,7 @@ def spleen(data: Path) -> Task:
         "spleen, IMC (4 images)",
         sdata,
         pd.Series(labels),
-        group_key="sample",
+        patient_key="sample",
         held_out="an image of the same spleen",
         note="The label is the region that the cell lies in, not its type.",
     )
@@ -243,7 +243,7 @@ TASKS: dict[str, Callable[[Path], Task]] = {
 def evaluate(task: Task, **options) -> dict[str, pd.DataFrame]:
     """All representations of a task in one call: what it leaves in ``uns``."""
     use_rep = [name for name in REPRESENTATIONS if name in task.cells.obsm]
-    options = {"use_rep": use_rep, "group_key": task.group_key, "C": 1.0, "min_cells": MIN_CELLS} | options
+    options = {"use_rep": use_rep, "patient_key": task.patient_key, "C": 1.0, "min_cells": MIN_CELLS} | options
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a probe on random numbers need not converge
         sfm.tl.evaluate_annotation(task.cells, "label", **options)

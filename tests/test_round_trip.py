@@ -120,7 +120,7 @@ def _cores(cells, group_key, **kwargs):
     """Several samples of each patient, compared as they are."""
     cells.obs["core"] = cells.obs["patient"].astype(str) + np.where(np.arange(cells.n_obs) % 2, "/1", "/2")
     cells.obs["when"] = np.where(np.arange(cells.n_obs) % 2, "after", "before")
-    samples = sfm.tl.composition(cells, "phenotype", library_key="core")
+    samples = sfm.tl.composition(cells, "phenotype", library_key="core", patient_key=None)
     return _run("compare_composition", samples, group_key, n_permutations=99, **kwargs)
 
 
@@ -135,7 +135,7 @@ def _transferred(cells):
 
 
 def _scored(cells):
-    return sfm.tl.score_signatures(_named_signatures(cells), favorable=["Mac/Mono"], type_key="phenotype")
+    return sfm.tl.score_signatures(_named_signatures(cells), favorable=["Mac/Mono"], cluster_key="phenotype")
 
 
 def _curves(cells):
@@ -222,9 +222,10 @@ CELLS = {  # what is written into a table of cells or patients
     "logrank": [lambda c: _on_patients("logrank", c, "stage"), lambda c: _on_patients("logrank", c, "responded")],
     "marker_attention": [lambda c: _run("marker_attention", c, "X_attended", "phenotype")],
     "mil": [
-        lambda c: _run("mil", c, use_rep="X_model", label_key="arm", n_folds=2, seeds=1, max_epochs=2, hidden=4),
+        lambda c: _run("mil", c, use_rep="X_model", label_key="arm", n_folds=2, n_seeds=1, max_epochs=2, hidden=4),
         lambda c: _run(
-            "mil", c, use_rep="X_model", time_key="time", event_key="event", n_folds=2, seeds=1, max_epochs=2, hidden=4
+            "mil", c, use_rep="X_model", time_key="time", event_key="event", n_folds=2, n_seeds=1, max_epochs=2,
+            hidden=4,
         ),
     ],
     "neighborhood_composition": [
@@ -280,7 +281,7 @@ DRAWN = {
     "compare_composition": ("compare_composition", lambda a: sfm.pl.compare_composition(a, show=False)),
     "compare_enrichment": ("compare_enrichment", lambda a: sfm.pl.compare_enrichment(a, show=False)),
     "concordance": ("compare_concordance", lambda a: sfm.pl.concordance(a, show=False)),
-    "composition": ("composition", lambda a: sfm.pl.composition(a, groupby="arm", show=False)),
+    "composition": ("composition", lambda a: sfm.pl.composition(a, group_key="arm", show=False)),
     "cumulative_incidence": ("cumulative_incidence", lambda a: sfm.pl.cumulative_incidence(a, show=False)),
     "calibration": ("predict_survival", lambda a: sfm.pl.calibration(a, show=False)),
     "decision_curve": ("predict_survival", lambda a: sfm.pl.decision_curve(a, show=False)),

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
+import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError, SpatialfmWarning, said_once, warn
+from spatialfm._renamed import RENAMED
 
 
 def test_a_warning_of_a_run_points_at_the_line_that_called_the_package():
@@ -110,3 +114,52 @@ def test_a_typo_beside_options_of_a_model(call):
     with pytest.raises(ModelError, match="no option 'weigths'. Did you mean 'weights'"):
         sfm.models.load("kronos", weigths="random")
     assert "table" not in sdata.tables
+
+
+def renames() -> list[tuple[str, str, str]]:
+    """Function, old and new name of each row of the changelog's table that names a function."""
+    text = (Path(__file__).resolve().parents[1] / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w.]+)\((.+?)\)` \| `(.+?)` \|$", text.partition("\n## [0.1.0]")[0], re.MULTILINE)
+    return [
+        (name, *(one.partition("=")[0].strip() for one in pair))
+        for name, old, new in rows
+        for pair in zip(old.split(","), new.split(","), strict=True)
+    ]
+
+
+def test_an_old_name_of_an_argument_is_answered_with_the_new_one():
+    told = {(name.partition(".")[2], old, new) for name, old, new in renames()}
+    assert told == {(name, old, new) for name, pairs in RENAMED.items() for old, new in pairs.items()}
+    for name, old, new in renames():
+        function = functools.reduce(getattr, name.split("."), sfm)
+        with pytest.raises(
+            TypeError, match=rf"^{function.__name__}\(\) has no argument '{old}'. It is called '{new}'."
+        ):
+            function(**{old: None})
+
+
+@pytest.mark.parametrize(("function", "name"), [(sfm.tl.logrank, "patients"), (sfm.tl.niches, "adata")])
+def test_the_table_of_rows_by_another_name(function, name):
+    with pytest.raises(TypeError, match=f"no argument 'samples'. It is called '{name}'."):
+        function(samples=None)
+
+
+def test_the_same_thing_has_the_same_name_in_all_functions():
+    """Names of what several functions take; a new function that calls it otherwise is found here."""
+    others = {  # these were used, beside the one that stayed
+        "groupby", "sample_key", "type_key", "table_key", "labels_key", "image_key", "mpp_key", "cells_label_key",
+        "cells_sample_key", "celltype_key", "cell_type_key", "obs_key", "obsm_key", "rep", "embedding_key", "seed",
+        "seeds", "samples_key", "library_id", "roi_key", "layer_key", "tiles", "cells_key",
+    }  # fmt: skip
+    for room in ("datasets", "io", "metrics", "pl", "pp", "tl", "get"):
+        for name in getattr(sfm, room).__all__:
+            function = getattr(getattr(sfm, room), name)
+            parameters = inspect.signature(function).parameters if inspect.isfunction(function) else {}
+            assert not others & set(parameters), name
+            if "patient_key" in parameters and parameters["patient_key"].default is not inspect.Parameter.empty:
+                assert parameters["patient_key"].default == "patient", name
+            if "library_key" in parameters:
+                assert parameters["library_key"].default == "sample", name
+            first = next(iter(parameters.values()), None)
+            if first is not None and str(first.annotation) == "AnnData":
+                assert first.name in ("adata", "patients", "source"), name

@@ -53,7 +53,7 @@ def enrichment(seed: int, sizes: list[int], share: float, odds: float = 1.0) -> 
     chance = share * np.where(cells.obs["type"] == "rare", odds, 1.0)
     cells.obsm["signatures"] = pd.DataFrame({"S": rng.random(cells.n_obs) < chance}, index=cells.obs_names)
     del cells.obsm["spatial"]
-    table = sfm.tl.score_signatures(cells, favorable=["S"], type_key="type").uns["enrichment"].set_index("type")
+    table = sfm.tl.score_signatures(cells, favorable=["S"], cluster_key="type").uns["enrichment"].set_index("type")
     return table["p_value"].to_numpy() if odds == 1 else table.loc[["rare"], "p_value"].to_numpy()
 
 

@@ -137,7 +137,7 @@ def compositions(patients: AnnData) -> Figure:
     from .pl import composition
 
     return composition(  # type: ignore[return-value]  # return_fig=True gives a Figure
-        patients, groupby="risk_group", title="niches of each patient, by risk group", show=False, return_fig=True
+        patients, group_key="risk_group", title="niches of each patient, by risk group", show=False, return_fig=True
     )
 
 

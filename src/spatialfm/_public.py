@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ._arguments import Refused, Rule, either, scalar, shown
 from ._errors import ArgumentError, ArgumentTypeError
+from ._renamed import new_name
 from ._signatures import rules_of
 
 P = ParamSpec("P")
@@ -44,7 +45,9 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
                 if name not in parameters:
                     if name in UNKNOWN_TO_SOME and UNKNOWN_TO_SOME[name][0] in parameters:
                         raise TypeError(f"{function.__name__}() {UNKNOWN_TO_SOME[name][1]}")
-                    raise TypeError(f"{function.__name__}() has no argument {name!r}. {meant(name, named)}")
+                    now = new_name(function.__name__, name, named)
+                    said = f"It is called {now!r}." if now else meant(name, named)
+                    raise TypeError(f"{function.__name__}() has no argument {name!r}. {said}")
         if not rules:  # read when first called: an import costs nothing
             rules.update(rules_of(function))
         given = dict(zip(positional, args, strict=False))

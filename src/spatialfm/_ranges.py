@@ -141,9 +141,9 @@ RANGES = {
     "resolution": POSITIVE,
     "resolutions": POSITIVE,
     "rim": Range(0, 1000, open_low=True),  # µm, or pixels
-    "seeds": COUNT,
     "series": at_least(0),
     "share": Range(0, 1, open_low=True),
+    "target_power": inside(0, 1),
     "size": POSITIVE,
     "sketch": at_least(100),
     "stride": COUNT,

@@ -23,14 +23,14 @@ __all__ = ["basis", "features", "marker_embedding", "record", "table"]
 
 
 @public
-def record(adata: AnnData, key: str) -> dict[str, object]:
+def record(adata: AnnData, use_rep: str) -> dict[str, object]:
     """The record of an embedding, with its JSON texts read.
 
     Parameters
     ----------
     adata
         Table with an embedding.
-    key
+    use_rep
         Key in ``obsm``.
 
     Raises
@@ -48,28 +48,28 @@ def record(adata: AnnData, key: str) -> dict[str, object]:
     """
     records = adata.uns.get(UNS, {})
     records = records if isinstance(records, Mapping) else {}
-    if not isinstance(records.get(key), Mapping):
+    if not isinstance(records.get(use_rep), Mapping):
         known = [name for name, value in records.items() if name in adata.obsm and isinstance(value, Mapping)]
         raise ElementError(
-            f"No record of {key!r}; embeddings with a record: {listed(known)}. Make one with sfm.tl.embed_cells."
+            f"No record of {use_rep!r}; embeddings with a record: {listed(known)}. Make one with sfm.tl.embed_cells."
         )
     try:
-        return {name: _read(value) for name, value in records[key].items()}
+        return {name: _read(value) for name, value in records[use_rep].items()}
     except ValueError as error:
         raise ElementError(
-            f"The record of {key!r} holds text that is no JSON ({error}): it was changed. Embed again."
+            f"The record of {use_rep!r} holds text that is no JSON ({error}): it was changed. Embed again."
         ) from error
 
 
 @public
-def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray | da.Array:
+def marker_embedding(adata: AnnData, use_rep: str, marker: str) -> np.ndarray | da.Array:
     """The columns of one marker from a marker-wise embedding.
 
     Parameters
     ----------
     adata
         Table with an embedding made with ``outputs="marker"``.
-    key
+    use_rep
         Key in ``obsm``.
     marker
         Marker, as listed in the record.
@@ -93,31 +93,31 @@ def marker_embedding(adata: AnnData, key: str, marker: str) -> np.ndarray | da.A
     >>> sfm.get.marker_embedding(sdata["table"], "X_kronos", "CD3").shape[1]
     384
     """
-    notes = _record_with(adata, key, "n_components", "output", "markers", "embedding_dim")
+    notes = _record_with(adata, use_rep, "n_components", "output", "markers", "embedding_dim")
     if notes["n_components"]:
         raise ModelError(
-            f"{key!r} was reduced to principal components, which belong to no marker. Embed it without a reduction."
+            f"{use_rep!r} was reduced to principal components, which belong to no marker. Embed it without a reduction."
         )
     if notes["output"] != "marker":
         raise ModelError(
-            f"{key!r} holds output {notes['output']!r}. sfm.tl.embed_cells(..., outputs='marker') gives one vector a "
-            "marker."
+            f"{use_rep!r} holds output {notes['output']!r}. sfm.tl.embed_cells(..., outputs='marker') gives one vector "
+            "per marker."
         )
     if marker not in notes["markers"]:
-        raise PanelError(f"No marker {marker!r} in {key!r}; it holds {', '.join(notes['markers'])}.")
+        raise PanelError(f"No marker {marker!r} in {use_rep!r}; it holds {', '.join(notes['markers'])}.")
     place, width = notes["markers"].index(marker), int(notes["embedding_dim"])
-    return _values(adata, key, notes, width * len(notes["markers"]))[:, place * width : (place + 1) * width]
+    return _values(adata, use_rep, notes, width * len(notes["markers"]))[:, place * width : (place + 1) * width]
 
 
 @public
-def basis(adata: AnnData, key: str) -> dict[str, np.ndarray]:
+def basis(adata: AnnData, use_rep: str) -> dict[str, np.ndarray]:
     """Mean and principal components of a reduced embedding, to project another cohort on (``basis=``).
 
     Parameters
     ----------
     adata
         Table with an embedding made with ``reduce="pca"``.
-    key
+    use_rep
         Key in ``obsm``.
 
     Returns
@@ -137,34 +137,34 @@ def basis(adata: AnnData, key: str) -> dict[str, np.ndarray]:
     >>> sfm.get.basis(sdata["table"], "X_classical")["components"].shape
     (5, 103)
     """
-    name, notes = f"{key}_basis", record(adata, key)
+    name, notes = f"{use_rep}_basis", record(adata, use_rep)
     if name not in adata.uns.get(UNS, {}):
-        raise ElementError(f"{key!r} was not reduced. Embed with sfm.tl.embed_cells(..., reduce='pca').")
+        raise ElementError(f"{use_rep!r} was not reduced. Embed with sfm.tl.embed_cells(..., reduce='pca').")
     kept = adata.uns[UNS][name]
     if not isinstance(kept, Mapping) or not {"mean", "components"} <= set(kept):
-        raise ElementError(f"The basis of {key!r} lacks its mean or components. Embed again.")
+        raise ElementError(f"The basis of {use_rep!r} lacks its mean or components. Embed again.")
     arrays = {part: np.asarray(values) for part, values in kept.items()}
     shape = arrays["components"].shape
     if len(shape) != 2:
-        raise ElementError(f"The components of the basis of {key!r} are no table of numbers. Embed again.")
+        raise ElementError(f"The components of the basis of {use_rep!r} are no table of numbers. Embed again.")
     wanted = tuple(notes.get(field) or size for field, size in zip(("n_components", "n_columns"), shape, strict=True))
     if shape != wanted:
         raise ModelError(
-            f"The basis of {key!r} has {shape[0]} components of {shape[1]} columns, its record tells of {wanted[0]} of "
-            f"{wanted[1]}: it is that of another embedding. Embed again."
+            f"The basis of {use_rep!r} has {shape[0]} components of {shape[1]} columns, its record tells of "
+            f"{wanted[0]} of {wanted[1]}: it is that of another embedding. Embed again."
         )
     return arrays
 
 
 @public
-def features(adata: AnnData, key: str) -> pd.DataFrame:
+def features(adata: AnnData, use_rep: str) -> pd.DataFrame:
     """An embedding whose columns have names (``classical``, ``mean-intensity``) as a table.
 
     Parameters
     ----------
     adata
         Table with an embedding.
-    key
+    use_rep
         Key in ``obsm``.
 
     Returns
@@ -184,13 +184,13 @@ def features(adata: AnnData, key: str) -> pd.DataFrame:
     >>> sfm.get.features(sdata["table"], "X_mean_intensity").shape[1]
     12
     """
-    notes = _record_with(adata, key, "feature_names")
+    notes = _record_with(adata, use_rep, "feature_names")
     names = notes["feature_names"]
     if not names:
-        raise ModelError(f"The columns of {key!r} have no names; only classical features do.")
-    values = _values(adata, key, notes, len(names))
+        raise ModelError(f"The columns of {use_rep!r} have no names; only classical features do.")
+    values = _values(adata, use_rep, notes, len(names))
     if hasattr(values, "compute"):
-        logger.info("%s: %.1f GB are brought into memory", key, values.nbytes / 1e9)
+        logger.info("%s: %.1f GB are brought into memory", use_rep, values.nbytes / 1e9)
     return pd.DataFrame(np.asarray(values), index=adata.obs_names, columns=names)
 
 

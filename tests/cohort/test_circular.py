@@ -130,7 +130,7 @@ def test_signatures_of_neighbours_are_not_tested_by_neighbours(random_cells):
         {"N": (cells.obs["niche"] == "1").to_numpy(), "random": chance}, index=cells.obs_names
     )
     with pytest.warns(SpatialfmWarning, match="Circular: 'N' in obsm"):
-        found = sfm.tl.score_signatures(cells, favorable=["N"], type_key="type")
+        found = sfm.tl.score_signatures(cells, favorable=["N"], cluster_key="type")
     for name in ("neighborhood", "enrichment"):
         table = found.uns[name]
         of = table["signature"] == "N"

@@ -125,11 +125,11 @@ def test_other_columns_pixel_sizes_and_samples_without_mask(cohort, pixels):
     frame.loc[1, "cells"] = None
     sdata = sfm.io.read_cohort(
         frame,
-        sample_key="roi",
-        image_key="file",
-        labels_key="cells",
+        library_key="roi",
+        image_column="file",
+        labels_column="cells",
         patient_key="case",
-        mpp_key="um",
+        mpp_column="um",
         clinical_keys=["grade"],
         mpp=0.5,
         base_path=folder,
@@ -140,7 +140,12 @@ def test_other_columns_pixel_sizes_and_samples_without_mask(cohort, pixels):
     assert list(sdata["samples"].obs.columns) == ["patient", "grade"]
     assert set(sdata["table"].obs["sample"]) == {"001", "s3"}
     no_masks = sfm.io.read_cohort(
-        frame.drop(columns="cells"), sample_key="roi", image_key="file", patient_key="case", mpp=0.5, base_path=folder
+        frame.drop(columns="cells"),
+        library_key="roi",
+        image_column="file",
+        patient_key="case",
+        mpp=0.5,
+        base_path=folder,
     )
     assert list(no_masks.tables) == ["samples"]
 
@@ -207,8 +212,8 @@ def test_what_files_refuse_is_told_for_all_of_them(cohort, pixels, mask):
     ("change", "options", "error", "parts"),
     [
         ({"patient": None}, {}, ClinicalError, ["no column 'patient'", "'sample', 'image'", "patient_key=<column>"]),
-        ({}, {"image_key": "path"}, ClinicalError, ["no column 'path'", "image_key=<column>"]),
-        ({}, {"labels_key": "path"}, ClinicalError, ["no column 'path'", "labels_key=None"]),
+        ({}, {"image_column": "path"}, ClinicalError, ["no column 'path'", "image_column=<column>"]),
+        ({}, {"labels_column": "path"}, ClinicalError, ["no column 'path'", "labels_column=None"]),
         ({}, {"clinical_keys": ["age"]}, ClinicalError, ["clinical_keys names 'age'", "'grade'"]),
         ({"case": "grade"}, {"patient_key": "case"}, ClinicalError, ["Column 'patient'", "patient_key"]),
         ({"day": "2020-01-01"}, {}, ClinicalError, ["'day'", "dates", "number of days"]),
@@ -289,7 +294,7 @@ def test_tables_as_spreadsheets_save_them(tmp_path, pixels, encoding, separator)
     with warnings.catch_warnings():
         warnings.simplefilter("error" if encoding != "cp1252" else "ignore", SpatialfmWarning)
         sdata = sfm.io.read_cohort(
-            tmp_path / "t.csv", sample_key="Probe", image_key="Bild", labels_key="Maske", patient_key="Patient"
+            tmp_path / "t.csv", library_key="Probe", image_column="Bild", labels_column="Maske", patient_key="Patient"
         )
     assert list(sdata.images) == ["image_001", "image_NA"]
     assert not list(sdata.labels)

@@ -140,7 +140,7 @@ def test_dcis_clinical_table_as_a_cohort(real_data, count_decoding):
         f"masks/{fov}_cellmask.tif" if (folder / f"masks/{fov}_cellmask.tif").exists() else None
         for fov in fields["fov"]
     ]
-    options = {"sample_key": "fov", "labels_key": "mask", "base_path": folder, "mpp": 0.5}
+    options = {"library_key": "fov", "labels_column": "mask", "base_path": folder, "mpp": 0.5}
     lacking = fields["Patient_ID"].isna()
     if lacking.any():
         with pytest.raises(sfm._errors.InputFileError, match="no patient in column 'Patient_ID'"):

@@ -85,7 +85,7 @@ def test_hits_of_the_own_patient_neither_count_nor_are_they_chance(cohort):
     assert table.loc["accuracy@1", "value"] == pytest.approx(2 / 3)
     assert table.loc["accuracy@1", "chance"] == pytest.approx((4 / 8 + 4 / 8 + 0) / 3)
     assert table.loc["accuracy@1", ["unit", "n_patients"]].tolist() == ["patient", 3]
-    counted = sfm.metrics.retrieval(hits, labels=labels, patients=patients, same_patient=True, k=[1])
+    counted = sfm.metrics.retrieval(hits, labels=labels, patients=patients, exclude=None, k=[1])
     counted = counted.set_index("measure")
     assert counted.loc["accuracy@1", "value"] == 1  # itself does not count, its patient does
     assert counted.loc["accuracy@1", "chance"] == pytest.approx((7 / 11 + 7 / 11 + 3 / 11) / 3)

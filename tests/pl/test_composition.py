@@ -25,7 +25,7 @@ def samples() -> AnnData:
         frames.append(pd.DataFrame({"sample": f"s{i}", "type": types, "response": ["yes", "no"][i % 2]}))
     obs = pd.concat(frames, ignore_index=True)
     obs.index = obs.index.astype(str)
-    return sfm.tl.composition(AnnData(obs=obs), "type")
+    return sfm.tl.composition(AnnData(obs=obs), "type", patient_key=None)
 
 
 def bars(ax) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def test_bars_are_the_fractions(samples):
 
 
 def test_groups_stand_apart(samples):
-    ax = sfm.pl.composition(samples, groupby="response", sort_by="B", show=False)
+    ax = sfm.pl.composition(samples, group_key="response", sort_by="B", show=False)
     expected = samples.to_df().assign(response=samples.obs["response"])
     order = [label.get_text() for label in ax.get_xticklabels()]
     by_hand = [
@@ -76,13 +76,13 @@ def test_groups_stand_apart(samples):
 def test_missing_groups_are_called_unknown(samples):
     samples.obs["response"] = samples.obs["response"].astype(object)
     samples.obs.loc[["s0", "s1"], "response"] = None
-    ax = sfm.pl.composition(samples, groupby="response", show=False)
+    ax = sfm.pl.composition(samples, group_key="response", show=False)
     assert [re.split(r"\n|, ", text.get_text())[0] for text in ax.texts] == ["no", "yes", "unknown", "response"]
 
 
 @pytest.mark.parametrize("layer", [None, "clr"])
 def test_heatmap_values(samples, layer):
-    ax = sfm.pl.composition(samples, kind="heatmap", layer=layer, groupby="response", show=False)
+    ax = sfm.pl.composition(samples, kind="heatmap", layer=layer, group_key="response", show=False)
     meshes = [c for c in ax.collections if isinstance(c, QuadMesh)]
     values = np.concatenate([mesh.get_array() for mesh in meshes], axis=1)
     order = [label.get_text() for label in ax.get_xticklabels()]
@@ -123,7 +123,7 @@ def test_many_rows_are_counted_instead_of_named():
 
 @pytest.mark.parametrize("kind", ["bar", "heatmap"])
 def test_nothing_is_cut_off(samples, kind, check_boxes):
-    figure = sfm.pl.composition(samples, groupby="response", kind=kind, title="A title", return_fig=True)
+    figure = sfm.pl.composition(samples, group_key="response", kind=kind, title="A title", return_fig=True)
     figure.canvas.draw()
     ax = figure.axes[0]
     texts = [*ax.texts, ax._left_title, ax.xaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]
@@ -136,7 +136,7 @@ def test_nothing_is_cut_off(samples, kind, check_boxes):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"groupby": "stage"}, r"No column 'stage' in obs \(groupby=\); found 'sample', 'response'"),
+        ({"group_key": "stage"}, r"No column 'stage' in obs \(group_key=\); found 'sample', 'response'"),
         ({"sort_by": "NK"}, r"No phenotype 'NK' \(sort_by=\); found 'B', 'T', 'tumor'"),
         ({"kind": "heatmap", "layer": "log"}, r"No layer 'log' \(layer=\); found 'counts', 'clr'"),
         ({"layer": "clr"}, r'Bars show fractions, not layer \'clr\'.*kind="heatmap"'),

@@ -150,8 +150,8 @@ def test_refusals():
     cells.obsm["X_three"] = np.zeros((cells.n_obs, 3))
     for arguments, message in [
         ({"key": "other"}, r"No shifts in uns\['other'\].*sfm.tl.distribution_shift"),
-        ({"basis": "X_tsne"}, r"No 'X_tsne' in obsm .*sc.tl.umap"),
-        ({"basis": "X_three"}, "does not hold two columns of numbers"),
+        ({"use_rep": "X_tsne"}, r"No 'X_tsne' in obsm .*sc.tl.umap"),
+        ({"use_rep": "X_three"}, "does not hold two columns of numbers"),
         ({"palette": ["red"]}, "1 colours for 2 categories"),
         ({"ax": plt.subplots(1, 2)[1]}, "holds 2 axes; the figure needs three"),
     ]:

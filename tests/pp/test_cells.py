@@ -415,10 +415,10 @@ def test_rows_of_samples_that_were_not_asked_for_are_no_loss(two_samples):
 
 def test_one_sample_needs_no_sample_column(two_samples):
     cells = known(two_samples).query("sample == 's1'").drop(columns="sample").rename(columns={"cell_id": "label"})
-    options = {"cells": cells, "cells_label_key": "label", "morphology": False}
-    refused(two_samples, TableError, r"no column 'sample'.*cells_sample_key=None", samples="s1", **options)
-    refused(two_samples, TableError, "needs one sample, but there are 2", cells_sample_key=None, **options)
-    sfm.pp.cell_table(two_samples, samples="s1", cells_sample_key=None, **options)
+    options = {"cells": cells, "instance_key": "label", "morphology": False}
+    refused(two_samples, TableError, r"no column 'sample'.*library_key=None", samples="s1", **options)
+    refused(two_samples, TableError, "needs one sample, but there are 2", library_key=None, **options)
+    sfm.pp.cell_table(two_samples, samples="s1", library_key=None, **options)
     assert (two_samples["table"].obs["phenotype"].str[3:] == two_samples["table"].obs["cell_id"].astype(str)).all()
     assert "label" not in two_samples["table"].obs
 
@@ -429,7 +429,7 @@ def test_cells_that_cannot_be_joined(two_samples):
     refused(two_samples, TableError, "2 rows more than one for the same sample and label.*drop_duplicates", cells=twice)
     twice.iloc[-1, twice.columns.get_loc("phenotype")] = "B"  # which of two is right is not for us to say
     refused(two_samples, TableError, "2 rows more than one .*Keep the right one", cells=twice)
-    refused(two_samples, TableError, "no column 'cell_id'.*cells_label_key=", cells=cells.drop(columns="cell_id"))
+    refused(two_samples, TableError, "no column 'cell_id'.*instance_key=", cells=cells.drop(columns="cell_id"))
     halves = cells.assign(cell_id=cells["cell_id"] + 0.5)
     refused(two_samples, TableError, rf"'cell_id' of cells=.*{len(cells)} rows of {len(cells)}", cells=halves)
     words = cells.assign(cell_id=["x", *cells["cell_id"].astype(str)[1:]])
@@ -466,7 +466,7 @@ def test_opal_against_inform(make_sdata, real_data):
     sdata = from_files(make_sdata, image, mask, "FIHC4_2", 0.4972, channels=stains)
     (path,) = folder.glob("original/*cell_seg_data.txt")
     inform = pd.read_csv(path, sep="\t", na_values="#N/A")
-    sfm.pp.cell_table(sdata, cells=inform, cells_sample_key=None, cells_label_key="Cell ID")
+    sfm.pp.cell_table(sdata, cells=inform, library_key=None, instance_key="Cell ID")
     table = sdata["table"]
     assert table.n_obs == len(inform) == 270
     # inForm measures the whole cell, with a membrane one pixel wide that this mask leaves out
@@ -501,7 +501,7 @@ def test_bnhl_published_cells(make_sdata, real_data):
     image, mask = folder / "images/crop101_5ch.ome.tif", folder / "masks/crop101_cellmask.tif"
     cells = pd.read_csv(folder / "cells_crop101_labels.csv")
     sdata = from_files(make_sdata, image, mask, "crop", 0.377)
-    sfm.pp.cell_table(sdata, cells=cells, cells_sample_key=None, cells_label_key="cell")
+    sfm.pp.cell_table(sdata, cells=cells, library_key=None, instance_key="cell")
     obs = sdata["table"].obs
     assert len(obs) == 56
     assert obs["label_name"].value_counts().to_dict() == cells["label_name"].value_counts().to_dict()
@@ -512,7 +512,7 @@ def test_bnhl_published_cells(make_sdata, real_data):
     five_hundred = pd.read_csv(folder / "cells_crop500_label_codes.csv")
     image, mask = folder / "images/crop500_5ch_uint16.ome.tif", folder / "masks/crop500_cellmask.tif"
     sdata = from_files(make_sdata, image, mask, "crop", 0.377)
-    sfm.pp.cell_table(sdata, cells=five_hundred, cells_sample_key=None, cells_label_key="cell", morphology=False)
+    sfm.pp.cell_table(sdata, cells=five_hundred, library_key=None, instance_key="cell", morphology=False)
     published = sdata["table"].obs[["Hoechst", "CD4", "CD8", "FOXP3", "BCL6"]]
     np.testing.assert_allclose(sdata["table"].X, published, rtol=1e-6)
 
@@ -525,7 +525,7 @@ def test_dcis_matched_cells(make_sdata, real_data):
     cells = pd.read_csv(folder / "cells_Point2203_matched_labels.csv")
     sure = cells[cells["best_match_is_assigned"] & (cells["match_cost"] < 0.05)]
     sdata = from_files(make_sdata, image, mask, "Point2203", 0.5)
-    options = {"cells_sample_key": None, "cells_label_key": "label"}
+    options = {"library_key": None, "instance_key": "label"}
     with pytest.raises(TableError, match=rf"0 rows without label \(none\) and {602 - len(sure)} labels without row"):
         sfm.pp.cell_table(sdata, cells=sure, **options)
     sfm.pp.cell_table(sdata, cells=sure, on_missing="drop", **options)

@@ -61,16 +61,16 @@ def test_columns_arrive_at_their_rows(cells, clinic, tmp_path):
 
 
 def test_chosen_columns_only(cells, clinic):
-    sfm.pp.add_clinical(cells, clinic, on="patient", columns="age")
-    sfm.pp.add_clinical(cells, clinic, on="patient", columns=["grade"])
+    sfm.pp.add_clinical(cells, clinic, on="patient", clinical_keys="age")
+    sfm.pp.add_clinical(cells, clinic, on="patient", clinical_keys=["grade"])
     assert list(cells.obs) == ["patient", "number", "age", "grade"]
 
 
 def test_key_may_be_an_index_or_have_another_name(cells, clinic):
-    sfm.pp.add_clinical(cells, clinic.set_index("patient"), on="patient", columns="age")
+    sfm.pp.add_clinical(cells, clinic.set_index("patient"), on="patient", clinical_keys="age")
     by_cell = pd.DataFrame({"Sample ID": [f"c{i}" for i in range(5)], "Tumour size (mm)": np.arange(5)})
     cells.obs.index.name = "sample"
-    sfm.pp.add_clinical(cells, by_cell, on="sample", table_key="Sample ID")
+    sfm.pp.add_clinical(cells, by_cell, on="sample", table_on="Sample ID")
     assert list(cells.obs["age"]) == [61, 50, 50, 72, 61]
     assert list(cells.obs["Tumour_size_mm"]) == list(range(5))
     assert "Sample ID" not in cells.obs
@@ -96,7 +96,7 @@ def test_keys_with_leading_zeros_stay_apart_in_files(tmp_path):
 def test_numbers_and_their_text_are_the_same_key(cells, clinic, kind, caplog):
     clinic = clinic.assign(patient=pd.Series([1, 2, 3]).astype(kind))
     with caplog.at_level("INFO", logger="spatialfm"):
-        sfm.pp.add_clinical(cells, clinic, on="number", table_key="patient", columns="age")
+        sfm.pp.add_clinical(cells, clinic, on="number", table_on="patient", clinical_keys="age")
     assert list(cells.obs["age"]) == [61, 50, 50, 72, 61]
     assert ("compared as text" in caplog.text) == (kind is str)
 
@@ -149,7 +149,7 @@ def sdata(make_sdata, add_samples):
 
 
 def test_both_tables_of_a_spatialdata(sdata, clinic):
-    sfm.pp.add_clinical(sdata, clinic.iloc[:2], on="patient", columns=["age"])
+    sfm.pp.add_clinical(sdata, clinic.iloc[:2], on="patient", clinical_keys=["age"])
     assert list(sdata["samples"].obs["age"]) == [50, 61]
     assert list(sdata["table"].obs["age"]) == [50, 50, 61, 61]
     sfm.pp.add_clinical(sdata, pd.DataFrame({"sample": ["s2", "s1"], "slide": [9, 8]}), on="sample")
@@ -158,7 +158,7 @@ def test_both_tables_of_a_spatialdata(sdata, clinic):
 
 
 def test_a_dropped_sample_leaves_a_valid_table(sdata, clinic):
-    sfm.pp.add_clinical(sdata, clinic.iloc[1:2], on="patient", columns=["age"], on_missing="drop")
+    sfm.pp.add_clinical(sdata, clinic.iloc[1:2], on="patient", clinical_keys=["age"], on_missing="drop")
     assert list(sdata["samples"].obs_names) == ["s2"]
     assert sdata["table"].uns["spatialdata_attrs"]["region"] == ["cells_s2"]
     TableModel().validate(sdata["table"])
@@ -167,7 +167,7 @@ def test_a_dropped_sample_leaves_a_valid_table(sdata, clinic):
 def test_nothing_is_written_to_either_table_when_one_fails(sdata, clinic):
     sdata["table"].obs["age"] = 1
     with pytest.raises(ClinicalError, match=r"sdata\['table'\].obs already has a column 'age' with other values"):
-        sfm.pp.add_clinical(sdata, clinic.iloc[:2], on="patient", columns=["age"])
+        sfm.pp.add_clinical(sdata, clinic.iloc[:2], on="patient", clinical_keys=["age"])
     assert "age" not in sdata["samples"].obs
     with pytest.raises(ClinicalError, match=r"No table of sdata has a column 'slide'.*sdata\['samples'\]"):
         sfm.pp.add_clinical(sdata, clinic, on="slide")
@@ -227,7 +227,7 @@ def test_unlike_keys(cells, clinic):
         padded,
         r"numbers in one table and text in the other.*'001', '002', '003'.*astype",
         on="number",
-        table_key="patient",
+        table_on="patient",
     )
     refused(cells, clinic.assign(patient=[1.5, 2, 3]), "not whole.*1.5")
     refused(cells, clinic.assign(patient=[True, False, True]), "dtype bool")
@@ -240,8 +240,8 @@ def test_unlike_keys(cells, clinic):
 
 def test_absent_columns_and_dates(cells, clinic):
     refused(cells, clinic, "adata.obs has no column 'slide'; it has 'patient', 'number'", on="slide")
-    refused(cells, clinic, "The clinical table has no column 'number'.*table_key=", on="number")
-    refused(cells, clinic, "has no column 'stage'.*Correct columns=", columns=["age", "stage"])
+    refused(cells, clinic, "The clinical table has no column 'number'.*table_on=", on="number")
+    refused(cells, clinic, "has no column 'stage'.*Correct clinical_keys=", clinical_keys=["age", "stage"])
     refused(cells, clinic.assign(day=pd.Timestamp("2020-01-01")), "'day' of the clinical table holds dates.*days")
 
 
@@ -259,7 +259,7 @@ def test_dcis_clinic(real_data):
     fovs = clinic["fov"].sample(20, random_state=0)
     adata = AnnData(obs=pd.DataFrame({"sample": fovs.to_numpy()}, index=fovs.to_numpy()))
     with pytest.warns(SpatialfmWarning, match=rf"{len(clinic) - 20} rows of the clinical table fit no 'sample'"):
-        sfm.pp.add_clinical(adata, path, on="sample", table_key="fov")
+        sfm.pp.add_clinical(adata, path, on="sample", table_on="fov")
     expected = clinic.set_index("fov").loc[fovs]
     np.testing.assert_array_equal(adata.obs["Total_cells"], expected["Total_cells"])
     assert list(adata.obs["Status"].astype(str)) == list(expected["Status"].astype(str))

@@ -107,7 +107,7 @@ def both_tests(cells: AnnData) -> tuple[pd.DataFrame, pd.DataFrame]:
         cells, "type", cell_type=kind, within="n", inside=common, n_neighbors=10, copy=True
     )
     cells.obsm["signatures"] = pd.DataFrame({"S": (label == common).to_numpy()}, index=cells.obs_names)
-    return contrast, sfm.tl.score_signatures(cells, favorable=["S"], type_key="type").uns["neighborhood"]
+    return contrast, sfm.tl.score_signatures(cells, favorable=["S"], cluster_key="type").uns["neighborhood"]
 
 
 @pytest.mark.parametrize("way", list(CIRCULAR))

@@ -225,7 +225,7 @@ def test_late_entry_is_refused_by_name(function, arguments):
 def test_figure(event):
     samples = cohort()
     sfm.tl.cumulative_incidence(samples, "arm", event_key="what", censored_value="alive")
-    ax = sfm.pl.cumulative_incidence(samples, event=event, time_unit="years", show=False)
+    ax = sfm.pl.cumulative_incidence(samples, event_value=event, time_unit="years", show=False)
     tests = samples.uns["cumulative_incidence"]["tests"].set_index("event")["p_value"]
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     title = ax.get_legend().get_title().get_text()
@@ -249,8 +249,8 @@ def test_figure_refuses_other_events():
     with pytest.raises(TableError, match="No curves of cumulative incidence"):
         sfm.pl.cumulative_incidence(samples, show=False)
     sfm.tl.cumulative_incidence(samples)
-    with pytest.raises(TableError, match=r"No curves of 'relapse' \(event=\).*'1', '2'"):
-        sfm.pl.cumulative_incidence(samples, event="relapse", show=False)
+    with pytest.raises(TableError, match=r"No curves of 'relapse' \(event_value=\).*'1', '2'"):
+        sfm.pl.cumulative_incidence(samples, event_value="relapse", show=False)
     samples.obs["event"] = 1
     with pytest.raises(TableError, match=r"changed since"):
         sfm.pl.cumulative_incidence(samples, show=False)

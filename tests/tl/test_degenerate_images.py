@@ -91,7 +91,7 @@ FUNCTIONS = {
         typed(sdata), "type", n_neighbors=5, library_key="sample"
     ),
     "niches": niches,
-    "composition": lambda sdata: sfm.tl.composition(typed(sdata), "type", library_key="sample"),
+    "composition": lambda sdata: sfm.tl.composition(typed(sdata), "type", library_key="sample", patient_key=None),
     "leiden": clustered,
 }
 

@@ -27,7 +27,7 @@ TAKE_NUMBERS = {  # every tool that reads a representation
     "evaluate_annotation": {"label_key": "type", "C": 1.0},
     "few_shot_samples": {"label_key": "response", "n_clusters": 2, "n_draws": 2},
     "leiden_sweep": {"resolutions": [1.0], "n_subsamples": 0},
-    "mil": {"label_key": "response", "max_epochs": 1, "seeds": 1, "n_folds": 2, "hidden": 4},
+    "mil": {"label_key": "response", "max_epochs": 1, "n_seeds": 1, "n_folds": 2, "hidden": 4},
     "niches": {"n_niches": 3},
     "tissue_clusters": {"n_clusters": 3},
 }

@@ -76,7 +76,7 @@ class Call:
 
 SURVIVAL = {"time_key": "time", "event_key": "event"}
 QUICK = {"n_folds": 3, "n_inner_folds": 2, "n_bootstrap": 100}
-NETWORK = {"use_rep": "X_e", "n_folds": 2, "seeds": 1, "n_heads": 1, "hidden": 2, "max_epochs": 1}
+NETWORK = {"use_rep": "X_e", "n_folds": 2, "n_seeds": 1, "n_heads": 1, "hidden": 2, "max_epochs": 1}
 SIGNATURES = {"use_rep": "X_e", "resolutions": [1.0], "max_cells": None, "n_permutations": 0, "n_folds": 2}
 SIGNATURES |= {"n_repeats": 1, "n_repeats_model": 1, "min_patients": 2}
 BOTH = (None, "sample")
@@ -106,7 +106,7 @@ CALLS = {
     ),
     "risk_ratio": Call(
         sfm.tl.risk_ratio,
-        {"group_key": "response", "names": "follicle", "group": "yes"},
+        {"group_key": "response", "features": "follicle", "group": "yes"},
         outcome="response",
         n_used=lambda record: int(record["table"].loc["follicle", ["n_with", "n_without"]].sum()),
     ),

@@ -122,7 +122,7 @@ def test_fleming_harrington(case):
         ("efron", {}),
         ("breslow", {"ties": "breslow"}),
         ("efron_strata", {"strata": "stratum"}),
-        ("efron_cluster", {"cluster_key": "cluster", "cluster_se": "sandwich"}),
+        ("efron_cluster", {"se_cluster_key": "cluster", "cluster_se": "sandwich"}),
     ],
 )
 def test_cox_with_late_entry(case, name, arguments):
@@ -141,7 +141,7 @@ def test_cox_with_late_entry(case, name, arguments):
 def test_jackknife(case):
     """R's coxph without each cluster, after one step from the estimates of all."""
     samples, expected = case
-    result = sfm.tl.cox(samples, ["x1", "x2", "x3"], cluster_key="cluster", copy=True)
+    result = sfm.tl.cox(samples, ["x1", "x2", "x3"], se_cluster_key="cluster", copy=True)
     np.testing.assert_allclose(result["table"]["se"], expected["jackknife_one"]["se"], rtol=1e-6)
 
 

@@ -152,7 +152,7 @@ def test_logrank(case, strata):
 
 
 @pytest.mark.parametrize(
-    ("ties", "strata", "cluster_key"),
+    ("ties", "strata", "se_cluster_key"),
     [
         ("efron", None, None),
         ("breslow", None, None),
@@ -163,10 +163,10 @@ def test_logrank(case, strata):
         ("efron", "stratum", "cluster"),
     ],
 )
-def test_cox(case, ties, strata, cluster_key):
+def test_cox(case, ties, strata, se_cluster_key):
     samples, expected = case
-    name = ties + ("_strata" if strata else "") + ("_cluster" if cluster_key else "")
-    result = sfm.tl.cox(samples, ["x1", "x2", "x3"], ties=ties, strata=strata, cluster_key=cluster_key,
+    name = ties + ("_strata" if strata else "") + ("_cluster" if se_cluster_key else "")
+    result = sfm.tl.cox(samples, ["x1", "x2", "x3"], ties=ties, strata=strata, se_cluster_key=se_cluster_key,
                          cluster_se="sandwich", copy=True)  # fmt: skip
     table, reference = result["table"], expected[name]
     np.testing.assert_allclose(table["coef"], reference["coef"], **TOLERANCE)
@@ -175,7 +175,7 @@ def test_cox(case, ties, strata, cluster_key):
     np.testing.assert_allclose(result["wald_statistic"], reference["wald"], **TOLERANCE)
     np.testing.assert_allclose(result["concordance"], reference["concordance"], **TOLERANCE)
     np.testing.assert_allclose([*table["ph_p_value"], result["ph_global_p_value"]], reference["zph_p"], **TOLERANCE)
-    if cluster_key:
+    if se_cluster_key:
         np.testing.assert_allclose(table["se_naive"], expected[name.removesuffix("_cluster")]["se"], **TOLERANCE)
         assert np.isnan(result["lr_statistic"])
         assert result["n_clusters"] == samples.obs["cluster"].nunique()

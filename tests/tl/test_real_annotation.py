@@ -107,7 +107,7 @@ def test_annotate_is_logistic_regression_on_real_cells(cells):
 
 def test_quadrants_of_a_field_are_those_by_hand(cells):
     keys = ["X_classical", "X_mean_intensity"]
-    summary = sfm.tl.evaluate_annotation(cells, "type", use_rep=keys, group_key="quadrant", C=1.0, margin=MARGIN)
+    summary = sfm.tl.evaluate_annotation(cells, "type", use_rep=keys, patient_key="quadrant", C=1.0, margin=MARGIN)
     counts = cells.obs["type"].value_counts()
     kept = cells[cells.obs["type"].isin(counts.index[counts >= 10])]
     kept = kept[np.argsort(kept.obs_names)]  # as the rows are read: solvers end elsewhere in another order
@@ -138,7 +138,7 @@ def test_quadrants_of_a_field_are_those_by_hand(cells):
 def test_shuffled_labels_are_at_chance(cells):
     counts = cells.obs["type"].value_counts()
     few = cells[cells.obs["type"].isin(counts.index[counts >= 28])].copy()
-    options = {"use_rep": "X_mean_intensity", "group_key": "quadrant", "C": 1.0}
+    options = {"use_rep": "X_mean_intensity", "patient_key": "quadrant", "C": 1.0}
     chance = 1 / few.obs["type"].nunique()
     scores = sfm.tl.evaluate_annotation(few, "type", **options).set_index("score")["mean"]
     rng = np.random.default_rng(0)
@@ -156,7 +156,7 @@ def test_shuffled_labels_are_at_chance(cells):
 def test_more_labels_are_better_and_the_rarest_class_is_enough_to_learn_from_one(cells):
     counts = cells.obs["type"].value_counts()
     few = cells[cells.obs["type"].isin(counts.index[counts >= 28])].copy()
-    options = {"use_rep": "X_mean_intensity", "group_key": "quadrant", "C": 1.0, "n_train": [1, 20]}
+    options = {"use_rep": "X_mean_intensity", "patient_key": "quadrant", "C": 1.0, "n_train": [1, 20]}
     runs = [sfm.tl.evaluate_annotation(few, "type", random_state=100 * draw, **options) for draw in range(5)]
     recall = pd.concat(runs).query("score == 'recall'").groupby("n_train")["mean"].mean()
     assert 1 / few.obs["type"].nunique() < recall["1"] < recall["20"] - 0.1

@@ -158,7 +158,7 @@ def test_fields_of_dcis_hold_the_published_cells(real_data):
     folder = real_data / "dcis_mibi"
     cells = pd.read_parquet(need(folder, "cells_fusesom_risom_dat_inferred_fov.parquet"))
     obs = cells[["fov_inferred", "CellType"]].dropna().set_axis(["sample", "type"], axis=1).astype(str)
-    fields = sfm.tl.composition(AnnData(obs=obs.set_axis(obs.index.astype(str))), "type")
+    fields = sfm.tl.composition(AnnData(obs=obs.set_axis(obs.index.astype(str))), "type", patient_key=None)
     published = pd.read_csv(folder / "clinical_and_features_mmc1.csv").set_index("fov").loc[fields.obs_names]
     assert fields.n_obs == 74
     assert fields.obs["n_cells"].tolist() == published["Total_cells"].tolist()

@@ -18,7 +18,7 @@ def test_folds_of_samples_that_share_patients_are_said(name):
     cells.obs = cells.obs.rename(columns={"patient": name})
     options = {"use_rep": "X_latent", "C": 1.0, "n_folds": 2, "n_repeats": 1, "min_cells": 20}
     with pytest.warns(SpatialfmWarning, match=rf"obs\['{name}'\] have cells in several of obs\['sample'\]"):
-        sfm.tl.evaluate_annotation(cells, "type", group_key="sample", **options)
+        sfm.tl.evaluate_annotation(cells, "type", patient_key="sample", **options)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*cells in several of")
-        sfm.tl.evaluate_annotation(cells, "type", group_key=name, **options)
+        sfm.tl.evaluate_annotation(cells, "type", patient_key=name, **options)

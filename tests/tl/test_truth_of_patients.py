@@ -126,7 +126,7 @@ def test_signatures_of_the_planted_niche_are_found_scored_and_carried_over(simul
     nest = (cells.obs["niche"] == PLANTED).to_numpy()
     worst = cells.obsm["signatures"]["NRS1"].to_numpy()
     assert nest[worst].mean() > 2 * nest.mean()
-    patients = sfm.tl.score_signatures(cells, type_key="type")
+    patients = sfm.tl.score_signatures(cells, cluster_key="type")
     truth = cells.uns["truth"]["patients"].reindex(patients.obs["patient"])
     assert stats.spearmanr(patients.obs["signature_score"], truth["log_hazard"]).statistic < -0.3
     by_type = patients.uns["enrichment"].query("signature == 'NRS1'").set_index("type")["log2_enrichment"]
@@ -178,7 +178,7 @@ def test_samples_with_as_much_tumor_are_near(simulated):
 
 def test_networks_find_what_decides_on_response():
     cells = sfm.datasets.simulate_cells(50, cells_per_patient=40, effect_size=4.0, batch_effect=0.0, random_state=1)
-    options = {"n_folds": 2, "seeds": 1, "n_heads": 2, "hidden": 16, "learning_rate": 3e-3, "max_epochs": 20}
+    options = {"n_folds": 2, "n_seeds": 1, "n_heads": 2, "hidden": 16, "learning_rate": 3e-3, "max_epochs": 20}
     sfm.tl.mil(cells, use_rep="X_latent", label_key="response", positive="responder", **options)
     summary = cells.uns["mil"]["summary"].set_index("score")
     assert summary.loc["auroc", "mean"] > 0.7

@@ -219,18 +219,25 @@ def _owner(
     check_split(adata, patient_key, library_key)
     if patient_key is None:
         return samples, codes, "row" if library_key is None else "sample"
+    _check_named(adata, patient_key)
+    if library_key is None:
+        return obs_column(adata, patient_key, "patient_key", rows="rows", error=ClinicalError), codes, "patient"
+    return patients_of_samples(adata, samples, patient_key), codes, "patient"
+
+
+def patients_of_samples(adata: AnnData, samples: pd.Series, patient_key: str) -> pd.Series:
+    """Patient of each row; a sample of two patients is refused."""
+    _check_named(adata, patient_key)
+    patients = obs_column(adata, patient_key, "patient_key", error=ClinicalError)
+    check_samples(samples, patients, ClinicalError)
+    return patients
+
+
+def _check_named(adata: AnnData, patient_key: str) -> None:
+    """Refuse a table without the usual column, and say what else may be meant."""
     if patient_key == PATIENT_KEY and PATIENT_KEY not in adata.obs:
         hint = suggestion(adata, patient_key, "patient_key")
         raise TableError(
             f"No column {PATIENT_KEY!r} in obs (patient_key=); found {listed(adata.obs.columns, 12)}. Pass the column "
             f"with the patient, or patient_key=None if each sample is one.{hint}"
         )
-    if library_key is None:
-        return obs_column(adata, patient_key, "patient_key", rows="rows", error=ClinicalError), codes, "patient"
-    return _patients(adata, samples, patient_key), codes, "patient"
-
-
-def _patients(adata: AnnData, samples: pd.Series, patient_key: str) -> pd.Series:
-    patients = obs_column(adata, patient_key, "patient_key", error=ClinicalError)
-    check_samples(samples, patients, ClinicalError)
-    return patients

@@ -31,7 +31,7 @@ def same_rows(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 SAME = ("model", "weights_sha256", "model_options", "normalization", "output", "mode", "window", "background")
 
 
-def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np.ndarray, np.ndarray]:
+def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.ndarray, np.ndarray]:
     """Columns of both representations that mean the same.
 
     Raises
@@ -40,19 +40,19 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
         If the records say that they cannot be compared.
     """
     if use_rep == "X":
-        return _joined(list(reference.var_names), list(query.var_names), 1, "marker of X")
-    records = [table.uns.get(UNS, {}).get(use_rep) for table in (reference, query)]
-    widths = [table.obsm[use_rep].shape[1] for table in (reference, query) if use_rep in table.obsm]
+        return _joined(list(source.var_names), list(target.var_names), 1, "marker of X")
+    records = [table.uns.get(UNS, {}).get(use_rep) for table in (source, target)]
+    widths = [table.obsm[use_rep].shape[1] for table in (source, target) if use_rep in table.obsm]
     if len(widths) < 2:
         raise TableError(f"No {use_rep!r} in obsm of both tables. Embed both with the same call.")
     if None in records:
         if records != [None, None]:
-            which = "reference" if records[0] is None else "query"
+            which = "source" if records[0] is None else "target"
             raise TableError(
                 f"{use_rep!r} of the {which} has no record of how it was made. Embed both with sfm.tl.embed_cells."
             )
         if widths[0] != widths[1]:
-            raise TableError(f"{use_rep!r} has {widths[0]} columns in the reference and {widths[1]} in the query.")
+            raise TableError(f"{use_rep!r} has {widths[0]} columns in the source and {widths[1]} in the target.")
         return np.arange(widths[0]), np.arange(widths[1])
     named = [json.loads(record.get("feature_names") or "[]") for record in records]
     # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
@@ -60,8 +60,8 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
     if different := [name for name in must if records[0].get(name) != records[1].get(name)]:
         name = different[0]
         raise TableError(
-            f"{use_rep!r} was made differently in the two tables: {name} is {records[0].get(name)!r} in the reference, "
-            f"{records[1].get(name)!r} in the query. {_same_way(records, name)}"
+            f"{use_rep!r} was made differently in the two tables: {name} is {records[0].get(name)!r} in the source, "
+            f"{records[1].get(name)!r} in the target. {_same_way(records, name)}"
         )
     _compare_pixels(records, use_rep)
     if all(named):
@@ -71,7 +71,7 @@ def shared_columns(reference: AnnData, query: AnnData, use_rep: str) -> tuple[np
     if records[0]["output"] == "marker" and not any(reduced):
         width = int(records[0]["embedding_dim"])
         return _joined(markers[0], markers[1], width, f"marker of {use_rep!r}")
-    if any(reduced) and widths[0] == widths[1] and _same_basis(reference, query, use_rep):
+    if any(reduced) and widths[0] == widths[1] and _same_basis(source, target, use_rep):
         return np.arange(widths[0]), np.arange(widths[1])
     if any(reduced):
         raise TableError(
@@ -109,20 +109,20 @@ def _compare_pixels(records: list[dict[str, Any]], use_rep: str) -> None:
     sizes = [float(np.median(of_samples)) for of_samples in used]
     if max(sizes) > 1.1 * min(sizes):
         warn(
-            f"{use_rep!r} was made at {sizes[0]:g} µm per pixel in the reference and {sizes[1]:g} in the query: sizes "
+            f"{use_rep!r} was made at {sizes[0]:g} µm per pixel in the source and {sizes[1]:g} in the target: sizes "
             "and textures are not the same there. Rasterize the images of one to the pixels of the other."
         )
 
 
-def _same_basis(reference: AnnData, query: AnnData, use_rep: str) -> bool:
-    bases = [table.uns[UNS].get(f"{use_rep}_basis") for table in (reference, query)]
+def _same_basis(source: AnnData, target: AnnData, use_rep: str) -> bool:
+    bases = [table.uns[UNS].get(f"{use_rep}_basis") for table in (source, target)]
     return None not in bases and all(np.array_equal(bases[0][name], bases[1][name]) for name in ("mean", "components"))
 
 
 def _joined(one: list[str], two: list[str], width: int, what: str) -> tuple[np.ndarray, np.ndarray]:
     both = [name for name in one if name in two]
     if not both:
-        raise TableError(f"Reference ({listed(one)}) and query ({listed(two)}) share no {what}.")
+        raise TableError(f"Source ({listed(one)}) and target ({listed(two)}) share no {what}.")
     if len(both) < max(len(one), len(two)):
         logger.info("%d %s are in both, %d only in one", len(both), what, len(set(one) ^ set(two)))
 

@@ -70,10 +70,12 @@ def check_design(design: pd.DataFrame, penalizer: float | None) -> None:
 
 
 def read_clusters(
-    samples: AnnData, cluster_key: str, patient_key: str | None, time_key: str, event_key: str
+    samples: AnnData, se_cluster_key: str, patient_key: str | None, time_key: str, event_key: str
 ) -> pd.Series:
     """Column of clusters; a patient in two of them, or with two outcomes, is refused."""
-    clusters = obs_column(samples, cluster_key, "cluster_key", rows="rows", error=SurvivalError, allow_missing=True)
+    clusters = obs_column(
+        samples, se_cluster_key, "se_cluster_key", rows="rows", error=SurvivalError, allow_missing=True
+    )
     patients = patient_column(samples, patient_key)
     if patients is None:
         return clusters
@@ -81,9 +83,9 @@ def read_clusters(
     if (of_patient > 1).any():
         raise SurvivalError(
             f"{counted(int((of_patient > 1).sum()), 'patient is', 'patients are')} in several clusters of "
-            f"obs[{cluster_key!r}] (cluster_key=), first {listed(of_patient.index[of_patient > 1], 3)} of "
+            f"obs[{se_cluster_key!r}] (se_cluster_key=), first {listed(of_patient.index[of_patient > 1], 3)} of "
             f"obs[{patient_key!r}]: their rows are not independent. Pass "
-            f'cluster_key="{patient_key}".'
+            f'se_cluster_key="{patient_key}".'
         )
     for key in (time_key, event_key):
         if key in samples.obs:
@@ -98,11 +100,11 @@ def read_clusters(
     return clusters
 
 
-def check_clusters(clusters: np.ndarray | None, cluster_key: str | None, n_terms: int) -> None:
+def check_clusters(clusters: np.ndarray | None, se_cluster_key: str | None, n_terms: int) -> None:
     """Refuse fewer clusters than the robust variance needs for so many terms."""
     if clusters is not None and clusters.max() + 1 <= n_terms:
         raise SurvivalError(
-            f"{counted(int(clusters.max()) + 1, 'cluster')} in obs[{cluster_key!r}] (cluster_key=) for "
+            f"{counted(int(clusters.max()) + 1, 'cluster')} in obs[{se_cluster_key!r}] (se_cluster_key=) for "
             f"{counted(n_terms, 'term')}: robust "
-            f'standard errors need more of them, and hold from some 10 on. Pass strata="{cluster_key}" instead.'
+            f'standard errors need more of them, and hold from some 10 on. Pass strata="{se_cluster_key}" instead.'
         )

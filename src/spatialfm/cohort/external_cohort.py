@@ -30,7 +30,7 @@ DIFFERENT = 0.9  # share of different values from which a column tells patients 
 def used_columns(kind: str, record: Mapping) -> list[str]:
     """Columns of the target's obs or var that the result rests on."""
     if kind == "cut_point":
-        return [str(record["params"]["key"])]
+        return [str(record["params"]["score_key"])]
     if kind == "stratify":
         return [str(name) for name in json.loads(record[MODEL]["features"])]
     strata = [str(name) for name in record["params"].get("strata", [])]
@@ -122,7 +122,7 @@ def tell_group_shift(source: AnnData, target: AnnData, kind: str, record: Mappin
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialfmWarning)  # said where the groups are made
         rows = _rows(source, target, kind, record)
-    names = [str(record["params"]["key"])] if kind == "cut_point" else json.loads(record[MODEL]["features"])
+    names = [str(record["params"]["score_key"])] if kind == "cut_point" else json.loads(record[MODEL]["features"])
     with np.errstate(all="ignore"):
         limits = {"mean": np.nanmean(own, 0), "sd": np.nanstd(own, 0), "low": np.nanmin(own, 0)}
     return tell_shift(names, rows, pd.DataFrame({**limits, "high": np.nanmax(own, 0)}))
@@ -151,7 +151,7 @@ def _rows(source: AnnData, table: AnnData, kind: str, record: Mapping) -> np.nda
     params = record["params"]
     layer = str(params["layer"])
     if kind == "cut_point":
-        column = value_column(table, str(params["key"]), "key", layer or None)
+        column = value_column(table, str(params["score_key"]), "score_key", layer or None)
         return column.to_numpy(dtype=np.float64, na_value=np.nan)[:, None]
     model = record[MODEL]
     if kind == "cox":

@@ -88,8 +88,8 @@ def load_table(
 def find_keys(frame: pd.DataFrame, sample: str, patient: str, image: str, labels: str | None, mpp: str | None) -> Keys:
     """Columns that are there; the ones that only have a default name may be absent."""
     for argument, key, meaning in (
-        ("sample_key", sample, "names of the samples"),
-        ("image_key", image, "paths of the images"),
+        ("library_key", sample, "names of the samples"),
+        ("image_column", image, "paths of the images"),
         ("patient_key", patient, "patients"),
     ):
         if key not in frame:
@@ -97,7 +97,7 @@ def find_keys(frame: pd.DataFrame, sample: str, patient: str, image: str, labels
                 f"The cohort table has no column {key!r} for the {meaning}; it has {listed(frame.columns, 12)}. "
                 f"Pass {argument}=<column>."
             )
-    for argument, key, default in (("labels_key", labels, "labels"), ("mpp_key", mpp, "mpp")):
+    for argument, key, default in (("labels_column", labels, "labels"), ("mpp_column", mpp, "mpp")):
         if key is not None and key not in frame and key != default:
             raise ClinicalError(
                 f"The cohort table has no column {key!r}; it has {listed(frame.columns, 12)}. "
@@ -169,7 +169,7 @@ def clinical_columns(
             f"clinical_keys names {missing[0]!r}, but the cohort table has {listed(frame.columns, 12)}. "
             "Mend clinical_keys=."
         )
-    for taken, argument in ((SAMPLE_KEY, "sample_key"), (PATIENT_KEY, "patient_key")):
+    for taken, argument in ((SAMPLE_KEY, "library_key"), (PATIENT_KEY, "patient_key")):
         if taken in wanted:
             raise ClinicalError(
                 f"Column {taken!r} of the cohort table is not the one that {argument} names, but would take its "

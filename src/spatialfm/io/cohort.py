@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 def read_cohort(
     table: pd.DataFrame | str | PathLike,
     *,
-    sample_key: str = "sample",
-    image_key: str = "image",
-    labels_key: str | None = "labels",
+    library_key: str = "sample",
+    image_column: str = "image",
+    labels_column: str | None = "labels",
     patient_key: str = "patient",
-    mpp_key: str | None = "mpp",
+    mpp_column: str | None = "mpp",
     clinical_keys: Sequence[str] | None = None,
     channel_names: Sequence[str] | Mapping[str | int, str] | pd.DataFrame | str | PathLike | None = None,
     mpp: float | None = None,
@@ -55,12 +55,12 @@ def read_cohort(
     table
         DataFrame, or path of a text file (``.csv``, ``.tsv``, ``.tab``, ``.txt``). Separator, decimal sign and encoding
         are found in the file. Names of samples and patients stay as they are written (``001``).
-    sample_key, image_key, patient_key
+    library_key, image_column, patient_key
         Columns of sample names, of paths of images (files or folders, as in `read_tiff`), and of patients.
-    labels_key
+    labels_column
         Column of paths of masks; empty for samples without. A table without the column ``"labels"`` is one without
         masks.
-    mpp_key
+    mpp_column
         Column of µm per pixel, for samples whose files do not state it; it takes precedence over `mpp`.
     clinical_keys
         Clinical columns to keep. Default: all that are left.
@@ -122,8 +122,8 @@ def read_cohort(
 
     from ._mask import MaskOptions
 
-    frame, folder = load_table(table, [sample_key, patient_key], [image_key, labels_key])
-    keys = find_keys(frame, sample_key, patient_key, image_key, labels_key, mpp_key)
+    frame, folder = load_table(table, [library_key, patient_key], [image_column, labels_column])
+    keys = find_keys(frame, library_key, patient_key, image_column, labels_column, mpp_column)
     rows = plan_rows(frame, keys, folder if base_path is None else Path(base_path).expanduser())
     clinical = clinical_columns(frame, rows, keys, clinical_keys)
     _warn_of_shared_files(rows)
@@ -149,8 +149,8 @@ def read_cohort(
     if cell_table and 0 < len(masked) < len(read):
         rest = listed(sample.sample for sample in read if not sample.labels)
         warn(
-            f"{counted(len(read) - len(masked), 'sample has', 'samples have')} no path in column {labels_key!r}, and "
-            f"so no row in the table of cells: {rest}."
+            f"{counted(len(read) - len(masked), 'sample has', 'samples have')} no path in column {labels_column!r}, "
+            f"and so no row in the table of cells: {rest}."
         )
     if cell_table and masked:
         from ..pp import cell_table as measure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def retrieval(
     query_compositions: pd.DataFrame | None = None,
     patients: pd.Series | None = None,
     query_patients: pd.Series | None = None,
-    same_patient: bool = False,
+    exclude: Literal["patient"] | None = "patient",
     k: Sequence[int] = (1, 3, 5),
     n_chance: int = 100,
     random_state: int = 0,
@@ -54,8 +55,8 @@ def retrieval(
     patients, query_patients
         Patient of each row of the index and of the query, likewise (default: what the columns ``hit_patient`` and
         ``query_patient`` of `hits` say).
-    same_patient
-        Whether hits of the query's own patient count.
+    exclude
+        ``"patient"``: hits of the query's own patient are left out; None: they count.
     k
         Numbers of hits.
     n_chance, random_state
@@ -115,10 +116,10 @@ def retrieval(
     index_names = tables[0][1].index
     if not all(of_index.index.is_unique for _, of_index, _ in tables):
         raise TableError("Names of labels= or compositions= repeat: hits could not be told apart. Make them unique.")
-    who = _patients(hits, index_names, patients, query_patients, same_patient)
+    who = _patients(hits, index_names, patients, query_patients, exclude is None)
     rows = []
     for what, of_index, of_query in tables:
-        ranked = _ranked(hits, of_index.index, who, itself=of_query is None, same_patient=same_patient)
+        ranked = _ranked(hits, of_index.index, who, itself=of_query is None, same_patient=exclude is None)
         query_truth = (of_index if of_query is None else of_query).loc[ranked.queries].to_numpy()
         rows += _score(what, ranked, query_truth, of_index.to_numpy(), k, n_chance, rng)
     return pd.DataFrame(rows)
@@ -327,7 +328,7 @@ def _patients(
         if n := int(own.sum()):
             warn(
                 f"{n} of {len(hits)} hits are of the query's own patient and are left out. Search without them "
-                "(the default), or pass same_patient=True to count them."
+                "(the default), or pass exclude=None to count them."
             )
     return of_index, of_query
 

@@ -27,7 +27,7 @@ UNKNOWN = "unknown"
 def composition(
     patients: AnnData,
     *,
-    groupby: str | None = None,
+    group_key: str | None = None,
     kind: Literal["bar", "heatmap"] = "bar",
     layer: str | None = None,
     sort_by: str | None = None,
@@ -47,7 +47,7 @@ def composition(
     ----------
     patients
         AnnData of samples or patients by phenotypes.
-    groupby
+    group_key
         Column of ``obs``; its groups stand side by side, in their order.
     kind
         ``"bar"`` or ``"heatmap"``.
@@ -86,7 +86,7 @@ def composition(
     >>> import anndata as ad, pandas as pd
     >>> import spatialfm as sfm
     >>> obs = {"sample": ["s1", "s1", "s2", "s3"], "type": ["T", "B", "T", "B"]}
-    >>> samples = sfm.tl.composition(ad.AnnData(obs=pd.DataFrame(obs, index=list("1234"))), "type")
+    >>> samples = sfm.tl.composition(ad.AnnData(obs=pd.DataFrame(obs, index=list("1234"))), "type", patient_key=None)
     >>> ax = sfm.pl.composition(samples, show=False)
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['s3', 's1', 's2']
@@ -96,7 +96,7 @@ def composition(
             f"composition was given a table of {patients.n_obs} rows by {patients.n_vars} types: nothing to draw."
         )
     values = _values(patients, kind, layer)
-    groups = _groups(patients, groupby)
+    groups = _groups(patients, group_key)
     order = row_order(values, groups, _sort_column(patients, values, sort_by))
     positions = row_positions(groups.iloc[order])
 
@@ -106,7 +106,7 @@ def composition(
     else:
         _draw_heatmap(ax, patients, values[order], positions, layer)
     _name_rows(ax, patients, order, positions)
-    above = 6.0 if groupby is None else 6.0 + _name_groups(ax, groups.iloc[order], positions, groupby)
+    above = 6.0 if group_key is None else 6.0 + _name_groups(ax, groups.iloc[order], positions, group_key)
     if title is not None:
         ax.set_title(title, loc="left", pad=above)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
@@ -138,15 +138,15 @@ def _values(patients: AnnData, kind: str, layer: str | None) -> np.ndarray:
     return values
 
 
-def _groups(patients: AnnData, groupby: str | None) -> pd.Series:
-    if groupby is None:
+def _groups(patients: AnnData, group_key: str | None) -> pd.Series:
+    if group_key is None:
         return pd.Series(pd.Categorical(["all"] * patients.n_obs), index=patients.obs_names)
-    if groupby not in patients.obs:
-        raise TableError(f"No column {groupby!r} in obs (groupby=); found {listed(patients.obs.columns)}.")
-    column = patients.obs[groupby]
+    if group_key not in patients.obs:
+        raise TableError(f"No column {group_key!r} in obs (group_key=); found {listed(patients.obs.columns)}.")
+    column = patients.obs[group_key]
     if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
         raise TableError(
-            f"obs[{groupby!r}] has {column.nunique()} different numbers, which are not groups. Cut it at values of "
+            f"obs[{group_key!r}] has {column.nunique()} different numbers, which are not groups. Cut it at values of "
             "your own with pandas.cut."
         )
     column = column.astype("category").cat.remove_unused_categories()
@@ -237,7 +237,7 @@ def _name_rows(ax: Axes, patients: AnnData, order: np.ndarray, positions: np.nda
         ax.set_xlabel(f"{len(order)} {rows}s")
 
 
-def _name_groups(ax: Axes, groups: pd.Series, positions: np.ndarray, groupby: str) -> float:
+def _name_groups(ax: Axes, groups: pd.Series, positions: np.ndarray, group_key: str) -> float:
     """Names of the groups above them; returns the height that they take in points."""
     above = ax.get_xaxis_transform()
     counts, runs = groups.value_counts(), _runs(positions)
@@ -256,7 +256,7 @@ def _name_groups(ax: Axes, groups: pd.Series, positions: np.ndarray, groupby: st
             annotation_clip=False,
         )  # fmt: skip
     ax.annotate(
-        groupby, (0, 1.02), (-6, 4), xycoords="axes fraction", textcoords="offset points", ha="right", va="bottom",
+        group_key, (0, 1.02), (-6, 4), xycoords="axes fraction", textcoords="offset points", ha="right", va="bottom",
         fontsize="small", fontstyle="italic", annotation_clip=False,
     )  # fmt: skip
     return max(len(", ".join(lines)) for lines in names) * 5.2 + 8 if turned else 30.0

@@ -29,7 +29,7 @@ def cumulative_incidence(
     patients: AnnData,
     *,
     key: str = "cumulative_incidence",
-    event: str | None = None,
+    event_value: str | None = None,
     time_unit: str | None = None,
     interval: bool = True,
     at_risk: bool = True,
@@ -52,7 +52,7 @@ def cumulative_incidence(
         AnnData with ``uns[key]``.
     key
         Key of ``uns`` with the curves.
-    event
+    event_value
         Event to draw alone (default: all).
     time_unit
         Unit of time, for the axis: ``"months"``.
@@ -81,7 +81,7 @@ def cumulative_incidence(
     Raises
     ------
     TableError
-        If there are no curves under `key`, or none of `event`.
+        If there are no curves under `key`, or none of `event_value`.
 
     Examples
     --------
@@ -98,7 +98,7 @@ def cumulative_incidence(
     check_result(record, f"uns[{key!r}]", "cumulative_incidence")
     check_unchanged(patients, record, key, "cumulative_incidence")
     table, group_key = record["table"], str(record["params"]["group_key"])
-    events = _events(table, event, key)
+    events = _events(table, event_value, key)
     names = list(dict.fromkeys(table["group"].astype(str)))
     several = len(names) > 1
     stored = stored_colors(patients, group_key, names) if several else None
@@ -144,13 +144,13 @@ def _record(patients: AnnData, key: str) -> dict[str, object]:
     return record
 
 
-def _events(table: pd.DataFrame, event: str | None, key: str) -> list[str]:
+def _events(table: pd.DataFrame, event_value: str | None, key: str) -> list[str]:
     events = list(dict.fromkeys(table["event"].astype(str)))
-    if event is None:
+    if event_value is None:
         return events
-    if str(event) not in events:
-        raise TableError(f"No curves of {event!r} (event=) in uns[{key!r}]; there are {listed(events)}.")
-    return [str(event)]
+    if str(event_value) not in events:
+        raise TableError(f"No curves of {event_value!r} (event_value=) in uns[{key!r}]; there are {listed(events)}.")
+    return [str(event_value)]
 
 
 def _label(event: str, group: str, sizes: pd.Series, name_event: bool, name_group: bool) -> str:

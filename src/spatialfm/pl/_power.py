@@ -94,8 +94,9 @@ def power(
         label = f"{int(cells):,} cells a patient" if cells else None
         ax.plot(part["n_patients"], part["power"], color=color, marker=MARKS[i % len(MARKS)], ms=5, label=label)
         ax.fill_between(part["n_patients"], part["ci_low"], part["ci_high"], color=color, alpha=0.18, lw=0)
-    ax.axhline(float(params["target"]), color="0.4", lw=1, ls="--")
-    ax.text(0.995, float(params["target"]) - 0.012, f"{params['target']:g} wanted", transform=ax.get_yaxis_transform(),
+    wanted = float(params["target_power"])
+    ax.axhline(wanted, color="0.4", lw=1, ls="--")
+    ax.text(0.995, wanted - 0.012, f"{wanted:g} wanted", transform=ax.get_yaxis_transform(),
             ha="right", va="top", fontsize="small", color="0.35")  # fmt: skip
     ax.set(xlabel="patients", ylabel="power", ylim=(0, 1.02), xlim=(0, None))
     words = WORDS[str(params["question"])].format(effect=params["effect"], cell_type=params.get("cell_type", ""))

@@ -113,7 +113,7 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
     },
     "power": {
         "table": Rows({"n_cells": int, "n_patients": int, "power": float, "ci_low": float, "ci_high": float}),
-        "params": {"question": str, "effect": float, "target": float, "alpha": float, "n_tests": int},
+        "params": {"question": str, "effect": float, "target_power": float, "alpha": float, "n_tests": int},
     },
     "predict_survival": {
         "calibration": Rows(

@@ -32,7 +32,7 @@ def shift(
     adata: AnnData,
     *,
     key: str = "distribution_shift",
-    basis: str = "X_umap",
+    use_rep: str = "X_umap",
     measure: Literal["distance", "shift"] = "distance",
     palette: Palette = None,
     max_cells: int = 30_000,
@@ -59,10 +59,10 @@ def shift(
     Parameters
     ----------
     adata
-        Cells with ``uns[key]`` and ``obsm[basis]``.
+        Cells with ``uns[key]`` and ``obsm[use_rep]``.
     key
         Key of ``uns``.
-    basis
+    use_rep
         Key of ``obsm`` with two columns.
     measure
         ``"distance"``, or ``"shift"``: what is left of it beyond the null distance.
@@ -85,7 +85,7 @@ def shift(
     Raises
     ------
     TableError
-        If there are no shifts under `key`, or no map of two columns under `basis`.
+        If there are no shifts under `key`, or no map of two columns under `use_rep`.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def shift(
     >>> sfm.tl.distribution_shift(
     ...     cells, use_rep="X_latent", time_key="time_point", time_points=["before", "after"], library_key=None
     ... )
-    >>> axes = sfm.pl.shift(cells, basis="X_map", show=False)
+    >>> axes = sfm.pl.shift(cells, use_rep="X_map", show=False)
     >>> axes[2].get_ylabel()
     '2-Wasserstein distance'
     """
@@ -111,7 +111,7 @@ def shift(
     params, table = record["params"], record["table"]
     if measure not in LABELS:
         raise TableError(f'measure={measure!r} is not known. Pass "distance" or "shift".')
-    points = _points(adata, basis)
+    points = _points(adata, use_rep)
     cells = _cells(adata, params, points)
     groups = [str(name) for name in np.atleast_1d(params["groups"])] or [ALL]
     colors = category_colors(groups, palette, stored_colors(adata, str(params["group_key"]), groups))
@@ -127,7 +127,7 @@ def shift(
         if len(axes) != 3:
             raise TableError(f"ax= holds {len(axes)} axes; the figure needs three.")
     color_of = dict(zip(groups, colors, strict=True))
-    _draw_maps(axes[0], axes[1], cells, table, params, color_of, basis, max_cells)
+    _draw_maps(axes[0], axes[1], cells, table, params, color_of, use_rep, max_cells)
     _draw_dots(axes[2], table, record.get("comparison"), measure, color_of)
     beside = [*map(str, np.atleast_1d(params.get("covariates", []))), str(params.get("block_key", ""))]
     if record.get("comparison") is not None and any(beside):
@@ -188,22 +188,22 @@ def _check_patients(adata: AnnData, record: dict[str, Any], key: str) -> None:
         )
 
 
-def _points(adata: AnnData, basis: str) -> np.ndarray:
-    if basis not in adata.obsm:
+def _points(adata: AnnData, use_rep: str) -> np.ndarray:
+    if use_rep not in adata.obsm:
         raise TableError(
-            f"No {basis!r} in obsm (basis=); found {listed(adata.obsm, 12)}. Make a UMAP with "
+            f"No {use_rep!r} in obsm (use_rep=); found {listed(adata.obsm, 12)}. Make a UMAP with "
             'sc.pp.neighbors(adata, use_rep="...") and sc.tl.umap(adata).'
         )
     try:
-        points = np.asarray(adata.obsm[basis], dtype=np.float64)
+        points = np.asarray(adata.obsm[use_rep], dtype=np.float64)
     except (TypeError, ValueError):
         points = np.empty(0)
     if points.ndim != 2 or points.shape[1] != 2:
-        raise TableError(f"obsm[{basis!r}] (basis=) does not hold two columns of numbers. Pass a map such as a UMAP.")
+        raise TableError(f"obsm[{use_rep!r}] (use_rep=) does not hold two columns of numbers. Pass for example a UMAP.")
     if missing := int((~np.isfinite(points).all(axis=1)).sum()):
         raise TableError(
-            f"{missing} of {len(points)} cells have no finite place in obsm[{basis!r}] (basis=). Leave them out, or "
-            "make the map again."
+            f"{missing} of {len(points)} cells have no finite place in obsm[{use_rep!r}] (use_rep=). Leave them out, "
+            "or make the map again."
         )
     return points
 
@@ -232,7 +232,7 @@ def _draw_maps(
     table: pd.DataFrame,
     params: dict[str, Any],
     color_of: dict[str, str],
-    basis: str,
+    use_rep: str,
     max_cells: int,
 ) -> None:
     times = [str(name) for name in params["time_points"]]
@@ -262,7 +262,7 @@ def _draw_maps(
         group_centres = centres[of_group == group]
         if len(group_centres):
             _arrows(near, group_centres.groupby(level=1).mean().loc[times].to_numpy(), color, thin=False)
-    name = {"X_umap": "UMAP", "X_pca": "PC", "X_tsne": "t-SNE "}.get(basis, basis.removeprefix("X_") + " ")
+    name = {"X_umap": "UMAP", "X_pca": "PC", "X_tsne": "t-SNE "}.get(use_rep, use_rep.removeprefix("X_") + " ")
     ax.set_xlabel(f"{name}1", loc="left")
     ax.set_ylabel(f"{name}2", loc="bottom")
     ax.spines[["top", "right"]].set_visible(False)

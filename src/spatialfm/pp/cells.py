@@ -43,8 +43,8 @@ def cell_table(
     quantiles: float | Sequence[float] | None = None,
     morphology: bool = True,
     cells: pd.DataFrame | AnnData | None = None,
-    cells_sample_key: str | None = SAMPLE_KEY,
-    cells_label_key: str = INSTANCE_KEY,
+    library_key: str | None = SAMPLE_KEY,
+    instance_key: str = INSTANCE_KEY,
     on_pieces: OnPieces = "raise",
     on_giants: Literal["raise", "keep"] = "raise",
     on_missing: Literal["raise", "drop"] = "raise",
@@ -72,8 +72,8 @@ def cell_table(
     cells
         Cells that are known already, such as published phenotypes: one row per cell; all its columns go to `obs`. Of an
         AnnData, its `obs` is used.
-    cells_sample_key, cells_label_key
-        Columns of `cells` that name sample and label; ``cells_sample_key=None`` where there is one sample.
+    library_key, instance_key
+        Columns of `cells` that name sample and label; ``library_key=None`` where there is one sample.
     on_pieces
         What becomes of numbers that are used for several cells (``"repeated"`` of `check_labels`), and where most
         numbers are in pieces: an error that names them; ``"split"``: every piece of every number becomes a cell, in a
@@ -168,7 +168,7 @@ def cell_table(
         quantiles=quantiles,
         morphology=morphology,
         cells=cells,
-        cells_keys=(cells_sample_key, cells_label_key),
+        cells_keys=(library_key, instance_key),
         known_samples=None if cells is None else _all_samples(sdata, image),
         on_pieces=on_pieces,
         on_giants=on_giants,
@@ -286,13 +286,13 @@ def _all_samples(sdata: SpatialData, image) -> list[str]:
 
 
 def _join(
-    plans: list[CellPlan], cells: pd.DataFrame, sample_key: str | None, label_key: str, known: list[str], drop: bool
+    plans: list[CellPlan], cells: pd.DataFrame, library_key: str | None, instance_key: str, known: list[str], drop: bool
 ) -> list[CellPlan]:
     in_ids, in_cells, n_rows, n_labels = match_cells(
         cells,
         {plan.pair.sample: plan.scan.ids for plan in plans},
-        sample_key=sample_key,
-        label_key=label_key,
+        library_key=library_key,
+        instance_key=instance_key,
         known_samples=known,
         drop=drop,
     )

@@ -39,8 +39,8 @@ def add_clinical(
     table: pd.DataFrame | str | Path,
     on: str,
     *,
-    table_key: str | None = None,
-    columns: str | Sequence[str] | None = None,
+    table_on: str | None = None,
+    clinical_keys: str | Sequence[str] | None = None,
     on_missing: Literal["raise", "drop", "keep"] = "raise",
     overwrite: bool = False,
 ) -> None:
@@ -55,9 +55,9 @@ def add_clinical(
         decimal sign and encoding of text are found in the file; the key stays as it is written.
     on
         Column of `obs` that both share, such as ``"patient"`` or ``"sample"``; also the name of the index of `obs`.
-    table_key
+    table_on
         The same column in `table`, if it has another name; also the name of its index.
-    columns
+    clinical_keys
         Columns to join (default: all but the key).
     on_missing
         What becomes of rows of `adata` whose key `table` lacks: an error, dropped, or kept with missing values.
@@ -99,7 +99,7 @@ def add_clinical(
     if on_missing not in ("raise", "drop", "keep"):
         raise ValueError(f'on_missing={on_missing!r} is neither "raise", "drop" nor "keep".')
     targets = _targets(adata, on)
-    rows, keys, numeric = _read(table, table_key or on, columns)
+    rows, keys, numeric = _read(table, table_on or on, clinical_keys)
     for target in targets:
         _check_kinds(target, keys, numeric, on)
         _check_columns(target, rows, on)
@@ -140,7 +140,7 @@ def _target(adata: AnnData, on: str, name: str, index_too: bool = False) -> _Tar
 
 
 def _read(
-    table: pd.DataFrame | str | Path, key: str, columns: str | Sequence[str] | None
+    table: pd.DataFrame | str | Path, key: str, clinical_keys: str | Sequence[str] | None
 ) -> tuple[pd.DataFrame, pd.Series, bool]:
     """Columns to join, their key as text, and whether the key was a number; one row a key."""
     frame = table if isinstance(table, pd.DataFrame) else _read_file(Path(table), key)
@@ -150,7 +150,7 @@ def _read(
         values = frame.index.to_series()
     else:
         raise ClinicalError(
-            f"The clinical table has no column {key!r}; it has {listed(frame.columns, 12)}. Pass table_key=<column>."
+            f"The clinical table has no column {key!r}; it has {listed(frame.columns, 12)}. Pass table_on=<column>."
         )
     keys, numeric = text_keys(values, f"{key!r} of the clinical table", ClinicalError)
     if missing := int(keys.isna().sum()):
@@ -162,14 +162,15 @@ def _read(
         raise ClinicalError(_describe_repeats(frame, keys, key))
     wanted = (
         [c for c in frame if c != key and not str(c).startswith("Unnamed:")]  # an index that a csv left behind
-        if columns is None
-        else [columns]
-        if isinstance(columns, str)
-        else list(columns)
+        if clinical_keys is None
+        else [clinical_keys]
+        if isinstance(clinical_keys, str)
+        else list(clinical_keys)
     )
     if absent := [name for name in wanted if name not in frame.columns]:
         raise ClinicalError(
-            f"The clinical table has no column {absent[0]!r}; it has {listed(frame.columns, 12)}. Correct columns=."
+            f"The clinical table has no column {absent[0]!r}; it has {listed(frame.columns, 12)}. "
+            "Correct clinical_keys=."
         )
     return storable_frame(frame[wanted], "the clinical table", ClinicalError), keys, numeric
 
@@ -224,7 +225,7 @@ def _check_columns(target: _Target, rows: pd.DataFrame, on: str) -> None:
         raise ClinicalError(
             f"Column {clash[0]!r} of the clinical table has a reserved name: it would replace what tells cells apart "
             f"in {target.name}.obs. Rename it with table.rename(columns={{{clash[0]!r}: ...}}), or leave it out with "
-            "columns=."
+            "clinical_keys=."
         )
 
 
@@ -235,7 +236,7 @@ def _check_unused(targets: list[_Target], keys: pd.Series, on: str) -> None:
     if len(unused) == len(keys):
         raise ClinicalError(
             f"No key of the clinical table is a {on!r} of {where}: {listed(keys, 3)} there, "
-            f"{listed(sorted(known), 3)} here. Pass the column that both share: on=, table_key=."
+            f"{listed(sorted(known), 3)} here. Pass the column that both share: on=, table_on=."
         )
     if unused:
         warn(
@@ -279,7 +280,7 @@ def _plan(
         else:
             raise ClinicalError(
                 f"{target.name}.obs already has a column {name!r} with other values. To keep both, rename it in the "
-                "clinical table; to leave the new one out, pass columns=; overwrite=True replaces what is there."
+                "clinical table; to leave the new one out, pass clinical_keys=; overwrite=True replaces what is there."
             )
     return kept, new
 

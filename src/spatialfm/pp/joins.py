@@ -28,7 +28,7 @@ def listed(names: Iterable, n: int = 5) -> str:
 
 
 def whole_numbers(
-    values: pd.Series, what: str, remedy: str = "Drop or correct them, or pass cells_label_key=<column>."
+    values: pd.Series, what: str, remedy: str = "Drop or correct them, or pass instance_key=<column>."
 ) -> np.ndarray:
     """Label ids as int64, from integers or from floats and text that are whole numbers.
 
@@ -220,8 +220,8 @@ def match_cells(
     cells: pd.DataFrame,
     ids: Mapping[str, np.ndarray],
     *,
-    sample_key: str | None,
-    label_key: str,
+    library_key: str | None,
+    instance_key: str,
     known_samples: Iterable[str] = (),
     drop: bool,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], int, int]:
@@ -233,8 +233,8 @@ def match_cells(
         One row a cell.
     ids
         Label ids of each sample, ascending.
-    sample_key, label_key
-        Columns of `cells`; without `sample_key` there must be one sample.
+    library_key, instance_key
+        Columns of `cells`; without `library_key` there must be one sample.
     known_samples
         Samples that were not asked for: their rows are neither used nor missed.
     drop
@@ -250,7 +250,7 @@ def match_cells(
     TableError
         If columns are missing, a cell has two rows, or (without `drop`) a row or a label is alone.
     """
-    sample, label = _cell_keys(cells, list(ids), sample_key, label_key)
+    sample, label = _cell_keys(cells, list(ids), library_key, instance_key)
     in_samples = ~np.isin(sample, [name for name in known_samples if name not in ids])
     duplicated = pd.DataFrame({"sample": sample, "label": label}).duplicated().to_numpy() & in_samples
     if duplicated.any():
@@ -276,40 +276,38 @@ def match_cells(
         raise TableError(
             f"cells= and the labels do not fit: {counted(len(lonely_rows), 'row')} without label "
             f"({listed(lonely_rows)}) and {counted(len(lonely_labels), 'label')} without row "
-            f"({listed(lonely_labels)}). Check cells_sample_key= and cells_label_key=, or pass "
+            f"({listed(lonely_labels)}). Check library_key= and instance_key=, or pass "
             'on_missing="drop" to keep the cells that are in both.'
         )
     if not matched.any():
         raise TableError(
             f"No row of cells= fits a label: rows such as {listed(lonely_rows, 2)}, labels such as "
-            f"{listed(lonely_labels, 2)}. Pass the columns that hold them: cells_sample_key=, cells_label_key=."
+            f"{listed(lonely_labels, 2)}. Pass the columns that hold them: library_key=, instance_key=."
         )
     return in_ids, in_cells, len(lonely_rows), len(lonely_labels)
 
 
 def _cell_keys(
-    cells: pd.DataFrame, samples: list[str], sample_key: str | None, label_key: str
+    cells: pd.DataFrame, samples: list[str], library_key: str | None, instance_key: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    for argument, key in {"cells_sample_key": sample_key, "cells_label_key": label_key}.items():
+    for argument, key in {"library_key": library_key, "instance_key": instance_key}.items():
         if key is not None and key not in cells:
-            hint = (
-                ", or cells_sample_key=None where all rows are of one sample" if argument == "cells_sample_key" else ""
-            )
+            hint = ", or library_key=None where all rows are of one sample" if argument == "library_key" else ""
             raise TableError(
                 f"cells= has no column {key!r}; it has {listed(cells.columns, 12)}. Pass {argument}=<column>{hint}."
             )
-    if sample_key is None:
+    if library_key is None:
         if len(samples) != 1:
             raise TableError(
-                f"cells_sample_key=None needs one sample, but there are {len(samples)}. Pass the column that names it."
+                f"library_key=None needs one sample, but there are {len(samples)}. Pass the column that names it."
             )
         sample = np.full(len(cells), samples[0], dtype=object)
     else:
-        keys, _ = text_keys(cells[sample_key], f"{sample_key!r} of cells=", TableError)
+        keys, _ = text_keys(cells[library_key], f"{library_key!r} of cells=", TableError)
         sample = keys.to_numpy()
     if missing := int(pd.isna(sample).sum()):
         raise TableError(
-            f"{counted(missing, 'row names', 'rows name')} no sample in column {sample_key!r} of cells=. Fill it "
-            f"there; to go on without them, pass those of cells that have one: cells[cells[{sample_key!r}].notna()]."
+            f"{counted(missing, 'row names', 'rows name')} no sample in column {library_key!r} of cells=. Fill it "
+            f"there; to go on without them, pass those of cells that have one: cells[cells[{library_key!r}].notna()]."
         )
-    return sample, whole_numbers(cells[label_key], f"{label_key!r} of cells=")
+    return sample, whole_numbers(cells[instance_key], f"{instance_key!r} of cells=")

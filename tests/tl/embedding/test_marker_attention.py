@@ -112,7 +112,7 @@ def test_worst_inputs(cells):
     for key, cluster_key, error, message in [
         ("X_a", "none", TableError, r"No row has a value in obs\['none'\]"),
         ("X_a", "kind", TableError, r"No column 'kind' in obs \(cluster_key=\)"),
-        ("x", "type", TableError, r"No 'x' in obsm \(key=\); found 'X_a', 'bad'"),
+        ("x", "type", TableError, r"No 'x' in obsm \(use_rep=\); found 'X_a', 'bad'"),
         ("bad", "type", TableError, "1 of 100 rows of 'bad' hold NaN"),
     ]:
         with pytest.raises(error, match=message):

@@ -205,7 +205,7 @@ def test_the_published_probe_is_neither_weighted_nor_fitted_again():
 def test_quadrants_leave_a_margin(cells):
     one = cells[cells.obs["sample"] == cells.obs["sample"].iloc[0]].copy()
     summary = sfm.tl.evaluate_annotation(
-        one, "type", use_rep="X_latent", C=1.0, group_key="quadrant", min_cells=8, margin=5
+        one, "type", use_rep="X_latent", C=1.0, patient_key="quadrant", min_cells=8, margin=5
     )
     assert (summary["n_folds"] == 4).all()
     positions = np.array([[0.0, 0.0], [1, 1], [9, 9], [10, 10]])
@@ -243,5 +243,5 @@ def test_patients_in_two_spellings_are_refused_and_intervals_are_of_scores():
     assert table["high"].max() <= 1
     names = cells.obs["patient"].astype(str).to_numpy()
     cells.obs["patient"] = np.where((names == "P001") & (np.arange(len(names)) % 2 == 0), "p001", names)
-    with pytest.raises(TableError, match="spells 1 name in several ways"):
+    with pytest.raises(TableError, match="spells 1 patient in several ways"):
         sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)

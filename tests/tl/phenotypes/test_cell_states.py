@@ -26,7 +26,7 @@ def test_planted_states_and_a_second_cohort():
     assert adjusted_rand_score(first.obs["truth"], first.obs["state"]) == 1.0
     sizes = first.obs["state"].value_counts(sort=False)
     assert (np.diff(sizes) <= 0).all()
-    sfm.tl.cell_states(second, use_rep="X_e", reference=first)
+    sfm.tl.cell_states(second, use_rep="X_e", source=first)
     both = pd.concat([first.obs, second.obs])
     assert adjusted_rand_score(both["truth"], both["state"].astype(str)) == 1.0
 
@@ -36,13 +36,13 @@ def test_refusals():
     cells.obsm["X_e"][:] = 1.0
     with pytest.raises(TableError, match="1 different cells cannot be told apart into 6 states"):
         sfm.tl.cell_states(cells, 6, use_rep="X_e")
-    with pytest.raises(TableError, match="The reference has no states in uns"):
-        sfm.tl.cell_states(cells, use_rep="X_e", reference=blobs(1))
+    with pytest.raises(TableError, match="The source has no states in uns"):
+        sfm.tl.cell_states(cells, use_rep="X_e", source=blobs(1))
     other = blobs(1)
     other.obsm["X_e"] = other.obsm["X_e"][:, :3]
     sfm.tl.cell_states(other, 3, use_rep="X_e")
-    with pytest.raises(TableError, match="'X_e' has 3 columns in the reference and 4 in the query"):
-        sfm.tl.cell_states(blobs(), use_rep="X_e", reference=other)
+    with pytest.raises(TableError, match="'X_e' has 3 columns in the source and 4 in the target"):
+        sfm.tl.cell_states(blobs(), use_rep="X_e", source=other)
 
 
 def test_states_are_those_of_scikit_learn():
@@ -69,11 +69,11 @@ def test_columns_of_a_second_cohort_are_found_by_their_names():
     first.obs_names = [f"c{i}" for i in range(120)]
     sfm.tl.cell_states(first, 3, use_rep="X")
     second = first[:, ["CD20", "CD3", "CD8"]].copy()
-    sfm.tl.cell_states(second, use_rep="X", reference=first)
+    sfm.tl.cell_states(second, use_rep="X", source=first)
     assert (first.obs["state"].astype(str) == second.obs["state"].astype(str)).all()
     second.var_names = ["CD20", "CD3", "CD4"]
     with pytest.raises(TableError, match="have 3 columns, of which 'X' has 2"):
-        sfm.tl.cell_states(second, use_rep="X", reference=first)
+        sfm.tl.cell_states(second, use_rep="X", source=first)
     second.obsm["X_e"] = np.asarray(second.X)
     with pytest.raises(TableError, match="were made of 'X'"):
-        sfm.tl.cell_states(second, use_rep="X_e", reference=first)
+        sfm.tl.cell_states(second, use_rep="X_e", source=first)

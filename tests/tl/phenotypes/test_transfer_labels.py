@@ -97,7 +97,7 @@ def test_panels_and_bases_that_do_not_fit_are_refused():
     assert len(sfm.tl.transfer_labels(*reduced, "type", use_rep="X_m", copy=True)) == 60
     bare = marker_table(["A", "B"], means)
     del bare.uns["spatialfm"]
-    with pytest.raises(TableError, match="query has no record"):
+    with pytest.raises(TableError, match="target has no record"):
         sfm.tl.transfer_labels(marker_table(["A", "B"], means), bare, "type", use_rep="X_m")
 
 

@@ -160,13 +160,17 @@ def test_specks_go_holes_are_filled_and_nothing_grows_outside():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"key": "type"}, TableError, r"No column 'type' in table 'tiles'"),
-        ({"key": "tissue_score"}, TableError, r"'tissue_score' of table 'tiles' holds numbers, not labels"),
-        ({"key": "empty"}, TableError, r"No tile has a label in column 'empty'"),
-        ({"key": "kind", "table_name": "squares"}, TableError, r"No table 'squares'.*sfm.tl.embed_tiles"),
-        ({"key": "kind", "mpp": -1.0}, ArgumentError, r"mpp=-1.0.*above 0"),
-        ({"key": "kind", "samples": ["c"]}, ElementError, r"No sample 'c'"),
-        ({"key": "kind", "key_added": "tiles"}, ElementError, r"'tiles_a' cannot be written: sdata.shapes holds one"),
+        ({"cluster_key": "type"}, TableError, r"No column 'type' in table 'tiles'"),
+        ({"cluster_key": "tissue_score"}, TableError, r"'tissue_score' of table 'tiles' holds numbers, not labels"),
+        ({"cluster_key": "empty"}, TableError, r"No tile has a label in column 'empty'"),
+        ({"cluster_key": "kind", "table_name": "squares"}, TableError, r"No table 'squares'.*sfm.tl.embed_tiles"),
+        ({"cluster_key": "kind", "mpp": -1.0}, ArgumentError, r"mpp=-1.0.*above 0"),
+        ({"cluster_key": "kind", "samples": ["c"]}, ElementError, r"No sample 'c'"),
+        (
+            {"cluster_key": "kind", "key_added": "tiles"},
+            ElementError,
+            r"'tiles_a' cannot be written: sdata.shapes holds one",
+        ),
     ],
 )
 def test_refusals_write_nothing(sdata, arguments, error, message):

@@ -166,7 +166,7 @@ def test_niches_of_patients_that_nobody_annotated():
         is_.append(niche[mine])
     assert balanced_accuracy_score(np.concatenate(is_), np.concatenate(said)) > 0.7
     scores = sfm.tl.evaluate_annotation(
-        sdata["tokens"], "annotation", use_rep="X_mean_intensity", group_key="patient", n_folds=4, C=0.1
+        sdata["tokens"], "annotation", use_rep="X_mean_intensity", patient_key="patient", n_folds=4, C=0.1
     )
     assert scores.query("score == 'recall'")["mean"].item() > 0.7
 

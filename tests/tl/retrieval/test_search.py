@@ -193,9 +193,9 @@ def test_samples_of_other_patients_at_the_published_distance():
     for row in hits.itertuples():
         cost = ot.dist(values[:30], values[sample == int(row.sample[1])])
         assert row.distance == pytest.approx(np.sqrt(ot.emd2(ot.unif(30), ot.unif(30), cost)))
-    own = sfm.tl.search_samples(tiles, "s0", k=1, use_rep="X_m", same_patient=True)
+    own = sfm.tl.search_samples(tiles, "s0", k=1, use_rep="X_m", exclude=None)
     assert own["sample"].tolist() == ["s1"]
-    with pytest.raises(TableError, match="All samples are of 'P0'.*same_patient=True"):
+    with pytest.raises(TableError, match="All samples are of 'P0'.*exclude=None"):
         sfm.tl.search_samples(tiles[:60].copy(), "s0", use_rep="X_m")
 
 

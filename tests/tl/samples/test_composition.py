@@ -39,14 +39,14 @@ def test_clinical_columns_come_along(cells):
     assert obs["n_samples"].tolist() == [2, 1, 1]
     assert obs["n_cells"].tolist() == cells.obs["patient"].value_counts().loc[["A", "B", "C"]].tolist()
     assert obs["patient"].tolist() == ["A", "B", "C"]
-    by_sample = sfm.tl.composition(cells, "type").obs
+    by_sample = sfm.tl.composition(cells, "type", patient_key=None).obs
     assert set(by_sample.columns) == {"sample", "patient", "stage", "sex", "n_cells", "n_samples"}
     assert by_sample.loc["s2", "patient"] == "A"
 
 
 def test_pooling_weighs_samples_by_cells(cells):
     patients = sfm.tl.composition(cells, "type", patient_key="patient")
-    samples = sfm.tl.composition(cells, "type")
+    samples = sfm.tl.composition(cells, "type", patient_key=None)
     weights = samples.obs.loc[["s1", "s2"], "n_cells"]
     expected = np.average(samples[["s1", "s2"]].X, axis=0, weights=weights)
     np.testing.assert_allclose(patients["A"].X[0], expected)
@@ -54,7 +54,7 @@ def test_pooling_weighs_samples_by_cells(cells):
 
 def test_pseudocount_and_colours(cells):
     cells.uns["type_colors"] = ["#000000", "#111111", "#222222", "#333333"]
-    samples = sfm.tl.composition(cells, "type", pseudocount=2)
+    samples = sfm.tl.composition(cells, "type", patient_key=None, pseudocount=2)
     counts = pd.DataFrame(samples.layers["counts"])
     np.testing.assert_allclose(samples.layers["clr"], closed_form_clr(counts, 2))
     assert samples.uns["composition"]["params"]["pseudocount"] == 2
@@ -66,7 +66,7 @@ def test_partly_missing_clinical_column_is_named(cells):
     with pytest.warns(SpatialfmWarning, match=r"'stage'.*missing for some but not all cells.*'A'.*add_clinical"):
         patients = sfm.tl.composition(cells, "type", patient_key="patient")
     assert "stage" not in patients.obs
-    assert "stage" in sfm.tl.composition(cells, "type").obs
+    assert "stage" in sfm.tl.composition(cells, "type", patient_key=None).obs
 
 
 def test_types_of_columns_survive(cells):
@@ -99,7 +99,7 @@ def test_refusals(cells, change, arguments, error, message):
     for key, value in change.items():
         cells.obs[key] = value
     with pytest.raises(error, match=message):
-        sfm.tl.composition(cells, **{"cluster_key": "type", **arguments})
+        sfm.tl.composition(cells, **{"cluster_key": "type", "patient_key": None, **arguments})
 
 
 def test_input_is_not_touched_and_result_is_written(cells, tmp_path):

@@ -24,7 +24,7 @@ from spatialfm.learn.case_scores import (
     survival_scores,
 )
 
-SMALL = {"n_folds": 4, "seeds": 1, "n_heads": 2, "hidden": 8, "learning_rate": 1e-2, "max_epochs": 60, "patience": 60}
+SMALL = {"n_folds": 4, "n_seeds": 1, "n_heads": 2, "hidden": 8, "learning_rate": 1e-2, "max_epochs": 60, "patience": 60}
 # what is not about how well networks do, but that all is done
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*networks were still getting better:spatialfm._errors.SpatialfmWarning"
@@ -272,11 +272,11 @@ def test_what_becomes_of_a_patient_has_no_part_in_its_prediction(cells):
 
 
 def test_results_repeat_and_are_stored(cells, tmp_path):
-    record = sfm.tl.mil(cells, use_rep="X", label_key="disease", **QUICK | {"seeds": 2, "max_cells": 20}, copy=True)
+    record = sfm.tl.mil(cells, use_rep="X", label_key="disease", **QUICK | {"n_seeds": 2, "max_cells": 20}, copy=True)
     assert "mil" not in cells.uns
     assert "mil_attention" not in cells.obs
     torch.rand(3)
-    sfm.tl.mil(cells, use_rep="X", label_key="disease", **QUICK | {"seeds": 2, "max_cells": 20})
+    sfm.tl.mil(cells, use_rep="X", label_key="disease", **QUICK | {"n_seeds": 2, "max_cells": 20})
     pd.testing.assert_frame_equal(cells.uns["mil"]["patients"], record["patients"])
     pd.testing.assert_series_equal(cells.obs["mil_attention"], record["attention"])
     folds = cells.uns["mil"]["folds"]
@@ -314,7 +314,7 @@ def test_networks_that_had_no_time_are_told_of(cells):
 def test_classes_against_the_rest(cells, tmp_path):
     three = {f"P{i}": ["a/z", "b", "c"][i % 3] for i in range(40)}
     cells.obs["arm"] = cells.obs["patient"].map(three)
-    sfm.tl.mil(cells, use_rep="X", label_key="arm", **QUICK | {"seeds": 2})
+    sfm.tl.mil(cells, use_rep="X", label_key="arm", **QUICK | {"n_seeds": 2})
     record = cells.uns["mil"]
     table, patients = record["classes"], record["patients"]
     assert table["n"].to_dict() == {"a/z": 14, "b": 13, "c": 13}

@@ -57,7 +57,7 @@ def test_cut_points_of_the_discovery():
 def test_enrichment_by_type_against_scipy():
     """Expectations and variances are those of SciPy's hypergeometric distribution, the test written out."""
     cells = cohort()
-    table = sfm.tl.score_signatures(cells, favorable=["A"], type_key="type").uns["enrichment"]
+    table = sfm.tl.score_signatures(cells, favorable=["A"], cluster_key="type").uns["enrichment"]
     for kind in ("B", "T"):
         row = table[(table["signature"] == "A") & (table["type"] == kind)].iloc[0]
         observed, expected, variance, sizes = [], [], [], []
@@ -95,7 +95,7 @@ def test_a_random_signature_shows_no_enrichment_of_rare_types():
         obs["patient"] = obs["sample"] = np.repeat([f"P{i:02d}" for i in range(12)], 400)
         cells = AnnData(obs=obs)
         cells.obsm["signatures"] = pd.DataFrame({"S": rng.random(n) < 0.02}, index=obs.index)
-        found.append(sfm.tl.score_signatures(cells, favorable=["S"], type_key="type").uns["enrichment"])
+        found.append(sfm.tl.score_signatures(cells, favorable=["S"], cluster_key="type").uns["enrichment"])
     table = pd.concat(found)
     sums = table.groupby("type")[["observed", "expected"]].sum()
     assert (np.abs(sums["observed"] - sums["expected"]) < 4 * np.sqrt(sums["expected"])).all()
@@ -111,7 +111,7 @@ def test_a_planted_rare_type_is_found():
     cells = AnnData(obs=obs)
     inside = rng.random(len(obs)) < np.where(obs["type"] == "rare", 0.3, 0.05)
     cells.obsm["signatures"] = pd.DataFrame({"S": inside}, index=obs.index)
-    table = sfm.tl.score_signatures(cells, favorable=["S"], type_key="type").uns["enrichment"].set_index("type")
+    table = sfm.tl.score_signatures(cells, favorable=["S"], cluster_key="type").uns["enrichment"].set_index("type")
     inside_share = 0.02 * 0.3 / (0.02 * 0.3 + 0.98 * 0.05)
     assert table.loc["rare", "log2_enrichment"] == pytest.approx(np.log2(inside_share / 0.02), abs=0.35)
     assert table.loc["rare", "p_value"] < 1e-3
@@ -122,7 +122,7 @@ def test_neighborhoods_of_few_patients_have_no_p_value_and_are_told():
     cells = cells[cells.obs["patient"].isin(["P1", "P2", "P3"]).to_numpy()].copy()
     cells.obs["type"] = np.where(np.arange(cells.n_obs) % 2, "B", "M")
     with pytest.warns(SpatialfmWarning, match=r"2 of 2 neighborhoods .*'B of A', 'M of A'.* in fewer than 5 patients"):
-        found = sfm.tl.score_signatures(cells, favorable=["A"], type_key="type").uns["neighborhood"]
+        found = sfm.tl.score_signatures(cells, favorable=["A"], cluster_key="type").uns["neighborhood"]
     assert found[["p_cells", "q_cells", "p_patients", "q_patients"]].isna().all().all()
     assert not found["significant"].any()
 

@@ -57,7 +57,7 @@ def test_few_patients_have_students_distribution(leukemia, rossi):
             result = sfm.tl.cox(rossi, covariates, copy=True)
         assert (result["distribution"] == "t") == few
     with pytest.raises(SurvivalError, match=r"it follows from cluster_se="):
-        sfm.tl.cox(rossi, "age", cluster_key="race", distribution="normal")
+        sfm.tl.cox(rossi, "age", se_cluster_key="race", distribution="normal")
 
 
 @pytest.mark.slow
@@ -206,7 +206,7 @@ def test_equals_statsmodels(rossi, ties):
 def test_repeated_rows_need_clusters(rossi):
     """Each patient twice: naive errors shrink by the square root of 2, clustered ones do not change at all."""
     rossi.obs["patient"] = rossi.obs_names
-    robust = {"ties": "breslow", "cluster_key": "patient", "cluster_se": "sandwich", "copy": True}
+    robust = {"ties": "breslow", "se_cluster_key": "patient", "cluster_se": "sandwich", "copy": True}
     single = sfm.tl.cox(rossi, ["age", "prio"], **robust)
     twice = AnnData(obs=pd.concat([rossi.obs, rossi.obs], ignore_index=True).set_axis([f"R{i}" for i in range(864)]))
     with pytest.raises(SurvivalError, match=r"864 rows hold 432 patients"):
@@ -224,10 +224,10 @@ def test_repeated_rows_need_clusters(rossi):
 def test_few_clusters_are_warned_of(rossi):
     rossi.obs["sixth"] = np.arange(432) % 6
     with pytest.warns(SpatialfmWarning, match=r"6 clusters: with fewer than 30, their standard errors are rough"):
-        sfm.tl.cox(rossi, "age", cluster_key="sixth")
+        sfm.tl.cox(rossi, "age", se_cluster_key="sixth")
     rossi.obs["many"] = np.where(np.arange(432) < 200, 0, np.arange(432))
     with pytest.warns(SpatialfmWarning, match=r"One cluster has 200 rows of 432"):
-        sfm.tl.cox(rossi, "age", cluster_key="many")
+        sfm.tl.cox(rossi, "age", se_cluster_key="many")
     assert "one cluster has 46% of the rows" in rossi.uns["cox"]["doubts"]
 
 
@@ -240,7 +240,7 @@ def test_few_rows_of_a_level_are_warned_of(rossi):
 def test_jackknife_by_leaving_clusters_out(rossi):
     """Whole regressions without each of 12 clusters; one Newton step from all lies close to them."""
     rossi.obs["twelfth"] = np.arange(432) % 12
-    result = sfm.tl.cox(rossi, ["age", "prio"], cluster_key="twelfth", copy=True)
+    result = sfm.tl.cox(rossi, ["age", "prio"], se_cluster_key="twelfth", copy=True)
     coef, away = result["table"]["coef"].to_numpy(), []
     for one in range(12):
         rest = rossi[rossi.obs["twelfth"] != one].copy()
@@ -261,9 +261,9 @@ def test_a_term_of_one_cluster_is_refused(rossi):
     rossi.obs["rare"] = (rossi.obs["site"] == 3) & (np.arange(432) > 200)
     rossi.obs["rare"] = rossi.obs["rare"].astype(float)
     with pytest.raises(SurvivalError, match=r"Without one of the clusters.*'rare'.*cluster_se=\"sandwich\""):
-        sfm.tl.cox(rossi, ["age", "rare"], cluster_key="site")
+        sfm.tl.cox(rossi, ["age", "rare"], se_cluster_key="site")
     assert not rossi.uns
-    sfm.tl.cox(rossi, ["age", "rare"], cluster_key="site", cluster_se="sandwich")
+    sfm.tl.cox(rossi, ["age", "rare"], se_cluster_key="site", cluster_se="sandwich")
 
 
 def test_late_entry_equals_split_follow_up(rossi):
@@ -297,7 +297,7 @@ def test_clustered_level():
         time, censored = rng.exponential(1 / frailty), rng.exponential(2, 300)
         obs = pd.DataFrame({"time": np.minimum(time, censored), "event": time <= censored, "x": x, "patient": patient})
         obs.index = obs.index.astype(str)
-        row = sfm.tl.cox(AnnData(obs=obs), "x", cluster_key="patient", patient_key=None, copy=True)["table"].loc["x"]
+        row = sfm.tl.cox(AnnData(obs=obs), "x", se_cluster_key="patient", patient_key=None, copy=True)["table"].loc["x"]
         small += row["p_value"] < 0.05
         naive += 2 * norm.sf(abs(row["coef"] / row["se_naive"])) < 0.05
     assert 1 <= small <= 12  # binomial(80, 0.05) is above with probability 0.03 %; robust errors are a little short
@@ -307,14 +307,14 @@ def test_clustered_level():
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        ({}, {"cluster_key": "site"}, r"No column 'site' in obs \(cluster_key=\)"),
-        ({"site": "a"}, {"cluster_key": "site"}, r"1 cluster in obs\['site'\].*strata=\"site\""),
+        ({}, {"se_cluster_key": "site"}, r"No column 'site' in obs \(se_cluster_key=\)"),
+        ({"site": "a"}, {"se_cluster_key": "site"}, r"1 cluster in obs\['site'\].*strata=\"site\""),
         (
             {"site": ["a", "b"] * 21, "patient": [f"P{i // 2}" for i in range(42)]},
-            {"cluster_key": "site"},
-            r"21 patients are in several clusters of obs\['site'\].*cluster_key=\"patient\"",
+            {"se_cluster_key": "site"},
+            r"21 patients are in several clusters of obs\['site'\].*se_cluster_key=\"patient\"",
         ),
-        ({"site": [None, "b"] * 21}, {"cluster_key": "site"}, r"21 of 42 rows have no value in 'site': 'P00'"),
+        ({"site": [None, "b"] * 21}, {"se_cluster_key": "site"}, r"21 of 42 rows have no value in 'site': 'P00'"),
         ({"score": np.linspace(0, 1, 42)}, {"strata": "score"}, r"42 different numbers, which are no strata"),
         ({"x": [1.0] * 9 + [0.0] * 12 + [1.0] * 21}, {"covariates": "x"}, r"did not converge.*penalizer= above 0"),
     ],

@@ -133,9 +133,9 @@ def test_lausen_schumacher_is_a_p_value():
         ({}, {"n_permutations": 0}, r"n_permutations=0: .*100 or more"),
         ({"value": 1.0}, {}, r"No cut of 'value' leaves 20 % of 80 patients on both sides; it has 1 distinct values"),
         ({"value": np.r_[np.zeros(79), 1.0]}, {}, r"it has 2 distinct values. Pass a smaller min_share="),
-        ({"value": "high"}, {}, r"'value' \(key=\) holds .* cannot be cut.*tl.logrank"),
-        ({"value": np.inf}, {}, r"'value' \(key=\) holds infinite values"),
-        ({}, {"key": "other"}, r"No column 'other' in obs and no such name in var \(key=\)"),
+        ({"value": "high"}, {}, r"'value' \(score_key=\) holds .* cannot be cut.*tl.logrank"),
+        ({"value": np.inf}, {}, r"'value' \(score_key=\) holds infinite values"),
+        ({}, {"score_key": "other"}, r"No column 'other' in obs and no such name in var \(score_key=\)"),
         ({"event": 0}, {}, r"No event among 80 rows"),
         ({"time": -1.0}, {}, r"80 rows of obs.*negative or infinite time"),
         ({"patient": "A"}, {}, r"80 rows hold 1 patient "),
@@ -147,7 +147,7 @@ def test_refusals(change, arguments, message):
         samples.obs[key] = value
     before = list(samples.obs)
     with pytest.raises(SurvivalError, match=message):
-        sfm.tl.cut_point(samples, **{"key": "value", **arguments})
+        sfm.tl.cut_point(samples, **{"score_key": "value", **arguments})
     assert not samples.uns
     assert list(samples.obs) == before
 

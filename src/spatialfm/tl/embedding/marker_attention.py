@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @public
 def marker_attention(
     adata: AnnData,
-    key: str,
+    use_rep: str,
     cluster_key: str,
     *,
     head: int | Literal["auto", "all"] = "auto",
@@ -46,9 +46,9 @@ def marker_attention(
     Parameters
     ----------
     adata
-        Cells or tiles with ``obsm[key]``, from `spatialfm.tl.embed_cells` or `spatialfm.tl.embed_tiles` with
+        Cells or tiles with ``obsm[use_rep]``, from `spatialfm.tl.embed_cells` or `spatialfm.tl.embed_tiles` with
         ``outputs="attention"``.
-    key
+    use_rep
         Key of ``obsm``.
     cluster_key
         Column of ``obs`` with the types. Rows without one get z-scores, and count for no type.
@@ -70,7 +70,7 @@ def marker_attention(
     Raises
     ------
     ModelError
-        If ``obsm[key]`` holds no attention, or the model has no such head.
+        If ``obsm[use_rep]`` holds no attention, or the model has no such head.
     TableError
         If a column is missing, or no row has a type.
 
@@ -88,14 +88,14 @@ def marker_attention(
     ['DAPI', 'CD3']
     """
     check_anndata(adata, "marker_attention", key_added)
-    notes = _notes(adata, key)
+    notes = _notes(adata, use_rep)
     markers = [str(name) for name in notes["markers"]]
     column = obs_column(adata, cluster_key, "cluster_key", allow_missing=True)
     codes, names = codes_of(column)
     if not (codes >= 0).any():
         raise TableError(f"No row has a value in obs[{cluster_key!r}] (cluster_key=). Fill it first.")
     head = (0 if notes["family"] == "kronos" else "all") if head == "auto" else head
-    scores = head_scores(representation(adata, key, "key"), len(markers), head)
+    scores = head_scores(representation(adata, use_rep, "use_rep"), len(markers), head)
     z = standardize(scores, balanced_rows(codes, max_cells, np.random.default_rng(random_state)))
     present = np.unique(codes[codes >= 0])
     index = pd.Index([names[code] for code in present], name=cluster_key)
@@ -116,7 +116,7 @@ def marker_attention(
         "score": of_types(scores, "mean"),
         "n": pd.DataFrame({"n": np.bincount(codes[codes >= 0], minlength=len(names))[present]}, index=index),
         "params": {
-            "key": key,
+            "use_rep": use_rep,
             "model": str(notes["model"]),
             "cluster_key": cluster_key,
             DATA: fingerprint(adata, [cluster_key]),
@@ -165,14 +165,14 @@ def standardize(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.where(varies, (scores - mean) / np.where(varies, sd, 1), 0.0)
 
 
-def _notes(adata: AnnData, key: str) -> dict[str, object]:
-    if key not in adata.obsm:
-        raise TableError(f"No {key!r} in obsm (key=); found {listed(adata.obsm, 12)}.")
-    notes = record(adata, key)
+def _notes(adata: AnnData, use_rep: str) -> dict[str, object]:
+    if use_rep not in adata.obsm:
+        raise TableError(f"No {use_rep!r} in obsm (use_rep=); found {listed(adata.obsm, 12)}.")
+    notes = record(adata, use_rep)
     if notes["output"] != "attention" or notes["n_components"]:
         what = "principal components" if notes["n_components"] else f"output {notes['output']!r}"
         raise ModelError(
-            f"obsm[{key!r}] holds {what} of {notes['model']!r}, not its attention. Embed with "
+            f"obsm[{use_rep!r}] holds {what} of {notes['model']!r}, not its attention. Embed with "
             "sfm.tl.embed_cells(..., outputs='attention', key_added=<new key>) of a model that has it, see "
             "sfm.models.list_models()."
         )

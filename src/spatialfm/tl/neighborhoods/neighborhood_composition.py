@@ -26,7 +26,7 @@ def neighborhood_composition(
     adata: AnnData,
     cluster_key: str,
     *,
-    library_key: str | None = None,
+    library_key: str | None = SAMPLE_KEY,
     radius: float | None = None,
     n_neighbors: int | None = None,
     include_self: bool = False,
@@ -46,7 +46,7 @@ def neighborhood_composition(
     cluster_key
         Column of ``obs`` with the phenotype or cluster of each cell.
     library_key
-        Column of ``obs`` with the sample. May be left out only where there is one sample.
+        Column of ``obs`` with the sample (the usual one need not be there); None only where there is one sample.
     radius
         Neighbours are the cells within this distance (in the units of ``obsm[spatial_key]``, µm where the readers
         made it), the distance itself included. Exactly one of `radius` and `n_neighbors` is given.
@@ -91,6 +91,8 @@ def neighborhood_composition(
     check_anndata(adata, "neighborhood_composition", key_added)
     radius, n_neighbors = _check_size(radius, n_neighbors)
     codes, categories = codes_of(obs_column(adata, cluster_key, "cluster_key"))
+    if library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs:
+        library_key = None
     libraries = _libraries(adata, library_key, n_neighbors)
     coordinates = coordinates_of(adata, spatial_key)
     unit = coordinate_unit(adata.uns)

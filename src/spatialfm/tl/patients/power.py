@@ -40,7 +40,7 @@ def power(
     n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
     n_cells: int | Sequence[int] | None = None,
     share: float | None = None,
-    target: float = 0.8,
+    target_power: float = 0.8,
     alpha: float = 0.05,
     n_tests: int = 1,
     n_simulations: int = 300,
@@ -83,7 +83,7 @@ def power(
         Cells of each patient, one number or several (default: the pilot's median), for ``"composition"``.
     share
         Share of the patients in the second group (default: a half; for ``"survival"``, a feature that is continuous).
-    target
+    target_power
         Power that is wanted.
     alpha
         Level of the test.
@@ -113,7 +113,7 @@ def power(
     patients and cells, with ``n_patients``, ``n_1``, ``n_2``, ``n_cells`` (0 where it does not matter), ``events`` (the
     mean; NaN likewise), ``power`` and its 95 % interval ``ci_low``, ``ci_high`` (Wilson's, of the number of
     simulations); ``needed``, a row a number of cells with ``n_patients``, the least of those tried from which on
-    `target` is reached (0 if none); ``params``, with the pilot's ``mean_share`` and ``correlation`` (share of the
+    `target_power` is reached (0 if none); ``params``, with the pilot's ``mean_share`` and ``correlation`` (share of the
     variance that is between patients) where they were used.
 
     Raises
@@ -162,12 +162,16 @@ def power(
         plan = Plan(lambda sizes, depth: (auroc_p(effect, sizes, rng), np.nan))
 
     table = _simulated(plan, numbers, n_simulations, alpha / n_tests)
-    needed = _needed(table, target)
-    params: dict[str, object] = {"question": question, "effect": float(effect), "target": float(target)} | plan.params
+    needed = _needed(table, target_power)
+    params: dict[str, object] = {
+        "question": question,
+        "effect": float(effect),
+        "target_power": float(target_power),
+    } | plan.params
     params |= {"share": 0.0 if share is None else float(share), "alpha": float(alpha), "n_tests": int(n_tests)}
     params |= {"group_key": group_key or "", "n_simulations": int(n_simulations), "random_state": random_state}
     params |= {"n_pilot": patients.n_obs, DATA: fingerprint(patients, plan.columns, x=question == "composition")}
-    _log(needed, target)
+    _log(needed, target_power)
     result = {"table": table, "needed": needed, "params": params}
     if copy:
         return result
@@ -209,10 +213,10 @@ def _of_survival(outcome: Outcome, effect: float, share: float | None, rng: np.r
     return Plan(lambda sizes, depth: survival_p(follow_up, effect, sum(sizes) if share is None else sizes, rng))
 
 
-def _log(needed: pd.DataFrame, target: float) -> None:
+def _log(needed: pd.DataFrame, target_power: float) -> None:
     for cells, n in zip(needed["n_cells"], needed["n_patients"], strict=True):
         of_cells = f" of {cells:,} cells" if cells else ""
-        logger.info("Power of %g: %s", target, f"{n} patients{of_cells}" if n else f"not reached{of_cells}")
+        logger.info("Power of %g: %s", target_power, f"{n} patients{of_cells}" if n else f"not reached{of_cells}")
 
 
 def _numbers(n_patients: Sequence[int], share: float | None) -> list[tuple[int, int]]:
@@ -299,11 +303,11 @@ def _simulated(plan: Plan, numbers: list[tuple[int, int]], n_simulations: int, l
     return pd.DataFrame(rows, columns=names)
 
 
-def _needed(table: pd.DataFrame, target: float) -> pd.DataFrame:
+def _needed(table: pd.DataFrame, target_power: float) -> pd.DataFrame:
     """Least number of patients from which on the power stays at the target, for each number of cells; 0 for none."""
     rows = []
     for cells, part in table.groupby("n_cells", sort=True):
-        reached = part["power"].to_numpy() >= target
+        reached = part["power"].to_numpy() >= target_power
         stays = np.logical_and.accumulate(reached[::-1])[::-1]
         rows.append((int(cells), int(part["n_patients"].to_numpy()[stays][0]) if stays.any() else 0))
     return pd.DataFrame(rows, columns=["n_cells", "n_patients"])

@@ -32,7 +32,7 @@ COUNTS += ["n_with", "in_group_with", "n_without", "in_group_without"]
 def risk_ratio(
     patients: AnnData,
     group_key: str,
-    names: str | Sequence[str],
+    features: str | Sequence[str],
     *,
     group: str | None = None,
     given: Literal["group", "structure"] = "group",
@@ -60,7 +60,7 @@ def risk_ratio(
         One row a patient.
     group_key
         Column of ``obs`` with the groups, as from :func:`spatialfm.tl.stratify`.
-    names
+    features
         Structures: columns of ``obs`` (true or false, or numbers) or names in ``var``.
     group
         Group that is looked at (default: ``"high"`` where groups are called low, medium and high, else the last of
@@ -127,9 +127,9 @@ def risk_ratio(
     if given not in ("group", "structure"):
         raise TableError(f'given={given!r} is not known. Pass "group" or "structure".')
     groups, group = _groups(patients, group_key, group, on_missing == "drop")
-    names = [names] if isinstance(names, str) else list(names)
+    names = [features] if isinstance(features, str) else list(features)
     if not names:
-        raise TableError(f"names= names no structure. Pass columns of obs, or of var: {listed(patients.var_names)}.")
+        raise TableError(f"features= names no structure. Pass columns of obs, or of var: {listed(patients.var_names)}.")
     beside = {key: _column(patients, key, "covariates", on_missing == "drop") for key in _listed(covariates)}
     block = None if block_key is None else _column(patients, block_key, "block_key", on_missing == "drop")
     complete = pd.DataFrame({**beside, **({} if block is None else {block_key: block}), "": groups}).notna().all(axis=1)
@@ -277,19 +277,18 @@ def _present(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Who has the structure, of the rows that are known (a mask), and those."""
     if name in patients.obs:
-        values = _column(patients, name, "names", drop)
+        values = _column(patients, name, "features", drop)
     elif name in patients.var_names:
         values = pd.Series(np.asarray(patients.obs_vector(name), float), index=patients.obs_names)
         if values.isna().any() and not drop:
             raise TableError(
-                f"{int(values.isna().sum())} of {len(values)} patients have no value of {name!r} in X (names=): "
+                f"{int(values.isna().sum())} of {len(values)} patients have no value of {name!r} in X (features=): "
                 f'{listed(values.index[values.isna()])}. Pass on_missing="drop" to leave them out.'
             )
     else:
         raise TableError(
-            f"No column {name!r} in obs and no such name in var (names=); obs has {listed(patients.obs.columns, 12)}, "
-            "var "
-            f"has {listed(patients.var_names, 12)}."
+            f"No column {name!r} in obs and no such name in var (features=); obs has "
+            f"{listed(patients.obs.columns, 12)}, var has {listed(patients.var_names, 12)}."
         )
     if not (pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values)):
         raise TableError(f"obs[{name!r}] is neither true or false nor a number. Make a column that says who has it.")

@@ -31,7 +31,7 @@ def cell_states(
     n_states: int = 120,
     *,
     use_rep: str,
-    reference: AnnData | None = None,
+    source: AnnData | None = None,
     standardize: bool | None = None,
     patient_key: str | None = PATIENT_KEY,
     random_state: int = 0,
@@ -52,7 +52,7 @@ def cell_states(
         Number of states.
     use_rep
         Key of ``obsm``, or ``"X"``.
-    reference
+    source
         Cells whose states (``uns[key_added]``) are used in place of new ones: for a second cohort.
     standardize
         Whether columns are brought to mean 0 and standard deviation 1 first (default: measured features, as ``"X"`` and
@@ -77,7 +77,7 @@ def cell_states(
     Raises
     ------
     TableError
-        If there are fewer different cells than states, or the reference has other columns.
+        If there are fewer different cells than states, or the source has other columns.
 
     Examples
     --------
@@ -91,15 +91,15 @@ def cell_states(
     """
     check_anndata(adata, "cell_states", key_added)
     values = representation(adata, use_rep).astype(np.float32)
-    if reference is None:
+    if source is None:
         how = {None: preparation(adata, use_rep), True: STANDARDIZED, False: AS_IT_IS}[standardize]
         weights, weighed = patient_weights(adata, patient_key)
         record = _fit(values, n_states, how, weights, random_state)
         record["params"] = {"n_states": n_states, "use_rep": use_rep, "random_state": random_state, "preparation": how}
         record["params"]["weights"] = weighed
     else:
-        record = _known(reference, key_added, use_rep)
-        values = values[:, _columns(reference, adata, use_rep, record["centers"].shape[1])]
+        record = _known(source, key_added, use_rep)
+        values = values[:, _columns(source, adata, use_rep, record["centers"].shape[1])]
     codes = _nearest((values - record["mean"]) / record["sd"], record["centers"])
     names = [str(i + 1) for i in range(len(record["centers"]))]
     found = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
@@ -128,24 +128,22 @@ def _fit(
     return {"centers": model.cluster_centers_[order].astype(np.float32), "mean": mean, "sd": sd}
 
 
-def _known(reference: AnnData, key: str, use_rep: str) -> dict:
-    found = reference.uns.get(key)
+def _known(source: AnnData, key: str, use_rep: str) -> dict:
+    found = source.uns.get(key)
     if not isinstance(found, dict) or "centers" not in found:
-        raise TableError(
-            f"The reference has no states in uns[{key!r}]. Make them with sfm.tl.cell_states(reference, ...)."
-        )
+        raise TableError(f"The source has no states in uns[{key!r}]. Make them with sfm.tl.cell_states(source, ...).")
     made_of = str(found.get("params", {}).get("use_rep", use_rep))
     if made_of != use_rep:
-        raise TableError(f"The states of the reference were made of {made_of!r}. Pass use_rep={made_of!r}.")
+        raise TableError(f"The states of the source were made of {made_of!r}. Pass use_rep={made_of!r}.")
     return dict(found)
 
 
-def _columns(reference: AnnData, adata: AnnData, use_rep: str, width: int) -> np.ndarray:
+def _columns(source: AnnData, adata: AnnData, use_rep: str, width: int) -> np.ndarray:
     """Columns of the cells in the order of those that the states were made of; of other ones they mean nothing."""
-    theirs, ours = shared_columns(reference, adata, use_rep)
+    theirs, ours = shared_columns(source, adata, use_rep)
     if len(theirs) != width:
         raise TableError(
-            f"The states of the reference have {width} columns, of which {use_rep!r} has {len(theirs)}. Embed both in "
+            f"The states of the source have {width} columns, of which {use_rep!r} has {len(theirs)}. Embed both in "
             "the same way, of the same markers."
         )
     return ours[np.argsort(theirs, kind="stable")]

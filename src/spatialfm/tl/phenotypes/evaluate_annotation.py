@@ -19,7 +19,7 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
-from ...cohort.patient_names import check_spelling, like_patients
+from ...cohort.patient_names import like_patients
 from ...cohort.representation import each_representation
 from ...learn.probe import away_from, check_head, draw_per_class, fit_probe, quadrants
 from ...metrics import classification
@@ -36,7 +36,7 @@ def evaluate_annotation(
     label_key: str,
     *,
     use_rep: str | Sequence[str],
-    group_key: str = PATIENT_KEY,
+    patient_key: str = PATIENT_KEY,
     n_folds: int = 4,
     n_repeats: int = 1,
     n_train: int | Sequence[int] | None = None,
@@ -70,7 +70,7 @@ def evaluate_annotation(
         Column of ``obs`` with the labels.
     use_rep
         Key of ``obsm`` or ``"X"``, or several, which are scored on the same folds.
-    group_key
+    patient_key
         Column of ``obs`` whose values stay on one side of a split: patients or images. ``"quadrant"``: the quadrants of
         every image take turns, for a single annotated image; say so when you report it, as it is no new patient.
     n_folds
@@ -106,7 +106,7 @@ def evaluate_annotation(
     (Student's t, with the variance that folds have which share training cells: 1 / K + 1 / (K - 1), Nadeau and Bengio,
     2003). Written into ``uns[key_added]``: ``folds`` (every score of every class and fold), ``summary``,
     ``differences`` (between embeddings, paired by fold, with interval and p-value of a paired t-test with the same
-    variance) and ``params``. With ``group_key="quadrant"`` they are of other parts of the same images.
+    variance) and ``params``. With ``patient_key="quadrant"`` they are of other parts of the same images.
 
     Raises
     ------
@@ -135,11 +135,11 @@ def evaluate_annotation(
     sizes = [None] if n_train is None else np.atleast_1d(n_train).tolist()
     if n_repeats < 1:
         raise TableError(f"n_repeats={n_repeats}: one partition into folds is the least.")
-    if group_key != "quadrant":
-        _tell_shared_patients(cells, group_key)
+    if patient_key != "quadrant":
+        _tell_shared_patients(cells, patient_key)
     splits = []
     for seed in [random_state + 1000 * repeat for repeat in range(n_repeats)]:
-        groups, folds = _splits(cells, names, group_key, n_folds, margin, library_key, spatial_key, seed)
+        groups, folds = _splits(cells, names, patient_key, n_folds, margin, library_key, spatial_key, seed)
         splits += folds
     rows = []
     for fold, (train, test) in enumerate(progress_bar(splits, desc="folds", unit="fold")):
@@ -151,7 +151,7 @@ def evaluate_annotation(
                     names[part],
                     head=head,
                     C=C,
-                    groups=None if group_key == "quadrant" else groups[part],
+                    groups=None if patient_key == "quadrant" else groups[part],
                     n_trials=n_trials,
                     published=published,
                     random_state=random_state,
@@ -170,14 +170,14 @@ def evaluate_annotation(
             "label_key": label_key,
             "use_rep": list(values),
             "preparation": BY_TRAINING,
-            "group_key": group_key,
+            "patient_key": patient_key,
             "n_folds": n_folds,
             "n_repeats": n_repeats,
             "head": head,
             "C": str(C),
             "published": published,
             "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
-            "margin": margin if group_key == "quadrant" else 0.0,
+            "margin": margin if patient_key == "quadrant" else 0.0,
             "random_state": random_state,
         },
     }
@@ -201,7 +201,7 @@ def _kept(labels: pd.Series, label_key: str, min_cells: int) -> np.ndarray:
 def _splits(
     cells: AnnData,
     names: np.ndarray,
-    group_key: str,
+    patient_key: str,
     n_folds: int,
     margin: float,
     library_key: str,
@@ -211,27 +211,24 @@ def _splits(
     """Group of each cell, and training and test cells of each fold."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    if group_key == "quadrant":
+    if patient_key == "quadrant":
         samples = obs_column(cells, library_key, "library_key").astype(str).to_numpy()
         if spatial_key not in cells.obsm:
             raise TableError(f"No {spatial_key!r} in obsm (spatial_key=); quadrants need the places of cells.")
         positions = coordinates(cells, spatial_key)
         groups, n_folds = quadrants(positions, samples), min(n_folds, 4)
     else:
-        column = obs_column(cells, group_key, "group_key")
-        if group_key == PATIENT_KEY:
-            check_spelling(column, "group_key")
-        groups = column.astype(str).to_numpy()
+        groups = obs_column(cells, patient_key, "patient_key").astype(str).to_numpy()
     n_groups = len(np.unique(groups))
     if not 2 <= n_folds <= n_groups:
         raise TableError(
-            f"{n_groups} different values of obs[{group_key!r}] (group_key=) cannot make {n_folds} folds. Pass "
-            "n_folds= of 2 or more, at most their number, or group_key='quadrant' for a single image."
+            f"{n_groups} different values of obs[{patient_key!r}] (patient_key=) cannot make {n_folds} folds. Pass "
+            "n_folds= of 2 or more, at most their number, or patient_key='quadrant' for a single image."
         )
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
     splits = []
     for train, test in splitter.split(names, names, groups):
-        if group_key == "quadrant":
+        if patient_key == "quadrant":
             train = away_from(train, test, positions, samples, margin)
         # a class that no training cell has cannot be predicted, and would only be scored as always wrong
         test = test[np.isin(names[test], names[train])]
@@ -317,16 +314,16 @@ def _error(values: np.ndarray, partition: np.ndarray) -> tuple[float, int]:
     return float(np.sqrt(variance + between)), k - 1
 
 
-def _tell_shared_patients(cells: AnnData, group_key: str) -> None:
+def _tell_shared_patients(cells: AnnData, patient_key: str) -> None:
     """Warn where cells of one patient are in several groups, so that folds share patients."""
-    for key in dict.fromkeys([PATIENT_KEY, *like_patients(cells.obs, [group_key])]):
-        if key == group_key or key not in cells.obs:
+    for key in dict.fromkeys([PATIENT_KEY, *like_patients(cells.obs, [patient_key])]):
+        if key == patient_key or key not in cells.obs:
             continue
-        pairs = cells.obs[[key, group_key]].dropna().astype(str).drop_duplicates()
+        pairs = cells.obs[[key, patient_key]].dropna().astype(str).drop_duplicates()
         if several := int((pairs[key].value_counts() > 1).sum()):
             who = counted(several, f"value of obs[{key!r}] has", f"values of obs[{key!r}] have")
             warn(
-                f"{who} cells in several of obs[{group_key!r}] (group_key=): cells of one patient are trained on and "
-                f"tested, and scores and intervals are those of known patients. Pass group_key={key!r}."
+                f"{who} cells in several of obs[{patient_key!r}] (patient_key=): cells of one patient are trained on "
+                f"and tested, and scores and intervals are those of known patients. Pass patient_key={key!r}."
             )
             return

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 @public
 def transfer_labels(
-    reference: AnnData,
-    query: AnnData,
+    source: AnnData,
+    target: AnnData,
     label_key: str,
     *,
     use_rep: str,
@@ -55,12 +55,12 @@ def transfer_labels(
 
     Parameters
     ----------
-    reference
+    source
         Cells with labels; those without are left out.
-    query
+    target
         Cells to annotate.
     label_key
-        Column of ``reference.obs``.
+        Column of ``source.obs``.
     use_rep
         Key of ``obsm`` in both, or ``"X"``: then columns are joined by ``var_names``.
     head, C
@@ -68,23 +68,23 @@ def transfer_labels(
     n_per_class
         Training cells a class (default: the size of the smallest class, but at least 50: a class with fewer keeps all).
     n_neighbors
-        Neighbours in the reference that novelty is measured by.
+        Neighbours in the source that novelty is measured by.
     patient_key
-        Column of ``reference.obs`` with the patient, by whom novelty is calibrated. None, or a reference of one
-        patient: cells of the query are then judged by how near cells of one and the same patient are, and many
+        Column of ``source.obs`` with the patient, by whom novelty is calibrated. None, or a source of one
+        patient: cells of the target are then judged by how near cells of one and the same patient are, and many
         ordinary ones look new.
     random_state
         Seed.
     key_added
-        Key written into `query`; default ``<label_key>_transferred``.
+        Key written into `target`; default ``<label_key>_transferred``.
     copy
         Return a table instead of writing.
 
     Returns
     -------
-    None, or with `copy` a table of the query's cells with ``label``, ``confidence``, ``margin``, ``entropy`` and
-    ``novelty``: the share of reference cells that are closer to their neighbours in *other* patients of the reference
-    (patients weighing alike) than this cell is to its neighbours in the reference. Above 0.95 it resembles nothing that
+    None, or with `copy` a table of the target's cells with ``label``, ``confidence``, ``margin``, ``entropy`` and
+    ``novelty``: the share of source cells that are closer to their neighbours in *other* patients of the source
+    (patients weighing alike) than this cell is to its neighbours in the source. Above 0.95 it resembles nothing that
     the classifier was trained on, more than patients differ: of ordinary cells of new patients about one in twenty
     gets there. ``params["novelty"]`` says what it was calibrated by. Written as
     ``obs[key_added]``, ``obs[key_added + "_confidence"]``, ... and ``uns[key_added]["params"]``.
@@ -97,54 +97,54 @@ def transfer_labels(
     Warns
     -----
     SpatialfmWarning
-        If the reference does not tell two patients, so that novelty cannot be calibrated between patients.
+        If the source does not tell two patients, so that novelty cannot be calibrated between patients.
 
     Examples
     --------
     >>> import spatialfm as sfm
     >>> cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=100, random_state=0)
     >>> first = cells.obs["patient"].isin(["P001", "P002"])
-    >>> query = cells[~first].copy()
-    >>> sfm.tl.transfer_labels(cells[first].copy(), query, "type", use_rep="X_latent")
-    >>> bool((query.obs["type_transferred"] == query.obs["type"]).mean() > 0.7)
+    >>> target = cells[~first].copy()
+    >>> sfm.tl.transfer_labels(cells[first].copy(), target, "type", use_rep="X_latent")
+    >>> bool((target.obs["type_transferred"] == target.obs["type"]).mean() > 0.7)
     True
     """
-    check_anndata(reference, "transfer_labels")
-    check_anndata(query, "transfer_labels", key_added)
+    check_anndata(source, "transfer_labels")
+    check_anndata(target, "transfer_labels", key_added)
     check_head(head, C)
-    known = np.flatnonzero(obs_column(reference, label_key, "label_key", allow_missing=True).notna().to_numpy())
+    known = np.flatnonzero(obs_column(source, label_key, "label_key", allow_missing=True).notna().to_numpy())
     # in the order of their names: which cells are drawn does not hang on the order of rows
-    known = known[order_of_names(reference.obs_names[known])]
-    labels = named(reference.obs[label_key].iloc[known], "label_key", whole=True).array
+    known = known[order_of_names(source.obs_names[known])]
+    labels = named(source.obs[label_key].iloc[known], "label_key", whole=True).array
     classes, sizes = list(labels.categories), np.bincount(labels.codes)
     if len(classes) < 2:
         raise TableError(
-            f"obs[{label_key!r}] of the reference holds {counted(len(classes), 'class', 'classes')}. Two are needed."
+            f"obs[{label_key!r}] of the source holds {counted(len(classes), 'class', 'classes')}. Two are needed."
         )
-    patients = reference_patients(reference, patient_key, known)
-    shared = shared_columns(reference, query, use_rep)
-    trained = representation(reference[known], use_rep)[:, shared[0]]
-    values = representation(query, use_rep)[:, shared[1]]
+    patients = reference_patients(source, patient_key, known)
+    shared = shared_columns(source, target, use_rep)
+    trained = representation(source[known], use_rep)[:, shared[0]]
+    values = representation(target, use_rep)[:, shared[1]]
     rows = draw_per_class(
         np.asarray(labels, dtype=str), np.arange(len(labels)), n_per_class or max(50, int(sizes.min())), random_state
     )
     probe = fit_head(trained[rows], labels[rows], head, C, random_state)
-    table = certainty(probe.predict_proba(values), probe.classes, query.obs_names, ordered=labels.ordered)
+    table = certainty(probe.predict_proba(values), probe.classes, target.obs_names, ordered=labels.ordered)
     scaled, of_query = probe.scaler.transform(trained[rows]), probe.scaler.transform(values)
     table["novelty"] = novelty(scaled, of_query, n_neighbors, None if patients is None else patients[rows])
     n_novel = int((table["novelty"] > 0.95).sum())
     logger.info(
-        "%d cells annotated from %d of %d classes, %d columns; %d (%.0f %%) resemble nothing in the reference",
+        "%d cells annotated from %d of %d classes, %d columns; %d (%.0f %%) resemble nothing in the source",
         *(len(table), len(rows), len(classes), trained.shape[1], n_novel, 100 * n_novel / max(len(table), 1)),
     )
     key = key_added or default_key(f"{label_key}_transferred")
-    remember_groups(query, "transfer_labels", use_rep, table["label"], written=not copy, place=f"obs:{key}")
+    remember_groups(target, "transfer_labels", use_rep, table["label"], written=not copy, place=f"obs:{key}")
     if copy:
         return table
-    remove_earlier(query, key, table["label"])
-    query.obs[key] = table["label"]
+    remove_earlier(target, key, table["label"])
+    target.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy", "novelty"):
-        query.obs[f"{key}_{name}"] = table[name]
+        target.obs[f"{key}_{name}"] = table[name]
     record = {
         "params": {
             "label_key": label_key,
@@ -157,21 +157,21 @@ def transfer_labels(
             "random_state": random_state,
         }
     }
-    write_uns(query, key, record)
+    write_uns(target, key, record)
     return None
 
 
-def reference_patients(reference: AnnData, patient_key: str | None, rows: np.ndarray) -> np.ndarray | None:
+def reference_patients(source: AnnData, patient_key: str | None, rows: np.ndarray) -> np.ndarray | None:
     """Patient of some rows, by whom novelty is calibrated; None, and said, where there are not two."""
     found = None
-    if patient_key is not None and (patient_key != PATIENT_KEY or PATIENT_KEY in reference.obs):
-        found = obs_column(reference, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()[rows]
+    if patient_key is not None and (patient_key != PATIENT_KEY or PATIENT_KEY in source.obs):
+        found = obs_column(source, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()[rows]
     if found is not None and len(np.unique(found)) > 1:
         return found
     if patient_key is not None:
         what = "is of one patient" if found is not None else f"has no column {patient_key!r} in obs (patient_key=)"
         warn(
-            f"The reference {what}: novelty is judged by how near cells of one patient are, so that many ordinary "
-            f"cells of other patients look new.{suggestion(reference, patient_key, 'patient_key')}"
+            f"The source {what}: novelty is judged by how near cells of one patient are, so that many ordinary "
+            f"cells of other patients look new.{suggestion(source, patient_key, 'patient_key')}"
         )
     return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @public
 def paint_tiles(
     sdata: SpatialData,
-    key: str,
+    cluster_key: str,
     *,
     samples: Sequence[str] | None = None,
     image: str | Sequence[str] | Mapping[str, str] | None = None,
@@ -39,7 +39,7 @@ def paint_tiles(
     ----------
     sdata
         With tiles from `spatialfm.tl.embed_tiles`.
-    key
+    cluster_key
         Column of the table's ``obs``: labels such as predictions, a cluster. Tiles without label are not painted.
     samples
         Samples to paint (default: all that have tiles).
@@ -51,7 +51,7 @@ def paint_tiles(
     table_name
         Table of the tiles.
     key_added
-        Name of the elements before the sample; default `key`.
+        Name of the elements before the sample; default `cluster_key`.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def paint_tiles(
         0: no labelled tile; ``i + 1``: category ``i`` of the column. Lies on the image, with a scale, in all of its
         coordinate systems.
     ``.attrs["spatialfm"]["maps"]["<key_added>_<sample>"]``
-        ``categories``, their ``colors`` where ``uns["<key>_colors"]`` has them, ``table`` and ``key``.
+        ``categories``, their ``colors`` where ``uns["<cluster_key>_colors"]`` has them, ``table`` and ``key``.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def paint_tiles(
     if table_name not in sdata.tables:
         raise TableError(f"No table {table_name!r}; found {listed(sdata.tables)}. Make it with sfm.tl.embed_tiles.")
     table = sdata.tables[table_name]
-    codes, names = _codes(table.obs, key, table_name)
+    codes, names = _codes(table.obs, cluster_key, table_name)
     if mpp is not None and not (np.isfinite(mpp) and mpp > 0):
         raise PixelSizeError(f"mpp={mpp} is no size of a pixel. Pass a positive number.")
     of_tiles = table.obs[SAMPLE_KEY].astype(str).to_numpy()
@@ -97,7 +97,7 @@ def paint_tiles(
     pairs = match_elements(sdata, image, {}, samples=present, need_labels=False)
     if bare := [pair.sample for pair in pairs if pair.sample not in set(of_tiles)]:
         raise TableError(f"No tile of sample {bare[0]!r}; there are {listed(dict.fromkeys(of_tiles), 8)}.")
-    key_added = default_key(key) if key_added is None else key_added
+    key_added = default_key(cluster_key) if key_added is None else key_added
     check_names(sdata, [f"{key_added}_{pair.sample}" for pair in pairs], "key_added")
     bounds = _bounds(sdata, table, pairs)
     for pair in pairs:
@@ -110,8 +110,15 @@ def paint_tiles(
         element = f"{key_added}_{pair.sample}"
         painted = np.append(0, codes[mine] + 1).astype(np.min_scalar_type(len(names)))[owner]
         sdata.labels[element] = labels_element(sdata, pair, painted, step, len(names))
-        record_map(sdata, element, table=table_name, key=key, names=names, colors=table.uns.get(f"{key}_colors"))
-    logger.info("painted %d categories of %r on %d images", len(names), key, len(pairs))
+        record_map(
+            sdata,
+            element,
+            table=table_name,
+            key=cluster_key,
+            names=names,
+            colors=table.uns.get(f"{cluster_key}_colors"),
+        )
+    logger.info("painted %d categories of %r on %d images", len(names), cluster_key, len(pairs))
 
 
 def _codes(obs: pd.DataFrame, key: str, table_name: str) -> tuple[np.ndarray, list[str]]:

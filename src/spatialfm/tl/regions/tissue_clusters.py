@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @public
 def tissue_clusters(
-    tiles: AnnData,
+    adata: AnnData,
     n_clusters: int = 8,
     *,
     use_rep: str,
@@ -44,8 +44,8 @@ def tissue_clusters(
 
     Parameters
     ----------
-    tiles
-        From `spatialfm.tl.embed_tiles`.
+    adata
+        Tiles, from `spatialfm.tl.embed_tiles`.
     n_clusters
         Clusters (of each sample, with `within_sample`).
     use_rep
@@ -86,16 +86,16 @@ def tissue_clusters(
     >>> sdata["tiles"].uns["tissue_cluster"]["markers"].shape
     (3, 12)
     """
-    check_anndata(tiles, "tissue_clusters", key_added)
-    values, how = prepared(tiles, use_rep)
-    samples = obs_column(tiles, library_key, "library_key").astype(str).to_numpy()
+    check_anndata(adata, "tissue_clusters", key_added)
+    values, how = prepared(adata, use_rep)
+    samples = obs_column(adata, library_key, "library_key").astype(str).to_numpy()
     if n_clusters < 2:
         raise TableError(f"n_clusters={n_clusters} makes no clusters. Pass 2 or more.")
-    names = np.empty(tiles.n_obs, dtype=object)
+    names = np.empty(adata.n_obs, dtype=object)
     groups = (
         [(f"{sample}:", samples == sample) for sample in np.unique(samples)] if within_sample else [("", samples != "")]
     )
-    weights, weighed = (None, "tiles of a sample alike") if within_sample else patient_weights(tiles, patient_key)
+    weights, weighed = (None, "tiles of a sample alike") if within_sample else patient_weights(adata, patient_key)
     order: list[str] = []
     for prefix, mine in groups:
         different = len(np.unique(values[mine], axis=0))
@@ -107,8 +107,8 @@ def tissue_clusters(
         codes = kmeans_by_size(values[mine], n_clusters, random_state, weights)
         names[mine] = [f"{prefix}{code + 1}" for code in codes]
         order += [f"{prefix}{i + 1}" for i in range(n_clusters)]
-    clusters = pd.Series(pd.Categorical(names, order), index=tiles.obs_names, name=key_added)
-    logger.info("%d tiles in %d clusters", tiles.n_obs, len(order))
+    clusters = pd.Series(pd.Categorical(names, order), index=adata.obs_names, name=key_added)
+    logger.info("%d tiles in %d clusters", adata.n_obs, len(order))
     if copy:
         return clusters
     record = {
@@ -123,10 +123,10 @@ def tissue_clusters(
         },
     }
     if marker_rep is not None:
-        record["markers"] = cluster_markers(tiles, clusters, marker_rep)
-    remove_earlier(tiles, key_added, clusters)
-    tiles.obs[key_added] = clusters
-    write_uns(tiles, key_added, record)
+        record["markers"] = cluster_markers(adata, clusters, marker_rep)
+    remove_earlier(adata, key_added, clusters)
+    adata.obs[key_added] = clusters
+    write_uns(adata, key_added, record)
     return None
 
 

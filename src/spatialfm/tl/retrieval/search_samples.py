@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ def search_samples(
     use_rep: str,
     library_key: str = SAMPLE_KEY,
     patient_key: str | None = PATIENT_KEY,
-    same_patient: bool = False,
+    exclude: Literal["patient"] | None = "patient",
     max_rows: int = 500,
     n_components: int | None = None,
     random_state: int = 0,
@@ -57,8 +57,9 @@ def search_samples(
         Column of ``obs`` with the sample.
     patient_key
         Column of ``obs`` with the patient (the usual one need not be there).
-    same_patient
-        Whether samples of the query's own patient are searched, too: a patient's samples are most like each other.
+    exclude
+        ``"patient"``: samples of the query's own patient are left out, since a patient's samples are most like each
+        other; None: all are searched.
     max_rows
         Rows of a sample that are compared; of more, a random part. More is slower and steadier.
     n_components
@@ -95,15 +96,15 @@ def search_samples(
         raise TableError(f"No sample {query!r} in obs[{library_key!r}]; found {listed(names, 8)}.")
     if len(names) < 2:
         raise TableError(f"{query!r} is the only sample; there is nothing to search in.")
-    if not same_patient:
+    if exclude is not None:
         ask_for_patients(adata, patient_key, TableError, library_key)
     patient_of = _patient_of(adata, library_key, patient_key)
     others = [name for name in names if name != query]
-    if patient_of is not None and not same_patient:
+    if patient_of is not None and exclude is not None:
         others = [name for name in others if patient_of[name] != patient_of[query]]
         if not others:
             raise TableError(
-                f"All samples are of {patient_of[query]!r}, the patient of {query!r}. Pass same_patient=True to search "
+                f"All samples are of {patient_of[query]!r}, the patient of {query!r}. Pass exclude=None to search "
                 "among them."
             )
     if k < 1:

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, warn
-from ..._keys import SAMPLE_KEY
+from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._origin import carry_origins
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.cases import _patients
+from ...cohort.cases import patients_of_samples
 from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ...cohort.depth import Depth, depth_of
 from ...cohort.fitted import fitted_on_all
@@ -30,12 +30,12 @@ def composition(
     cluster_key: str,
     *,
     library_key: str = SAMPLE_KEY,
-    patient_key: str | None = None,
+    patient_key: str | None = PATIENT_KEY,
     pseudocount: float = 0.5,
     cells_per_row: Depth = "all",
     random_state: int = 0,
 ) -> AnnData:
-    """Cellular composition of each sample, or of each patient.
+    """Cellular composition of each patient, or of each sample.
 
     The fingerprint that VirTues stratifies patients by (Methods, "Tissue structure-based risk stratification"):
     the proportions of phenotypes, or of clusters of the embedding, in a tissue.
@@ -50,8 +50,9 @@ def composition(
     library_key
         Column of ``obs`` with the sample.
     patient_key
-        Column of ``obs`` with the patient. When given, rows are patients, and the cells of a patient's samples are
-        pooled: a sample weighs as much as it has cells. Patients, not samples, are what survival analysis counts.
+        Column of ``obs`` with the patient: rows are patients, and the cells of a patient's samples are pooled, so that
+        a sample weighs as much as it has cells. Patients, not samples, are what tests and survival analysis count.
+        None: one row per sample.
     pseudocount
         Cells that are added to every category before the logarithm of ``layers["clr"]``, so that an absent phenotype
         has one.
@@ -85,7 +86,7 @@ def composition(
     >>> import spatialfm as sfm
     >>> obs = {"sample": ["s1", "s1", "s2", "s3"], "patient": ["A", "A", "A", "B"], "type": ["T", "B", "T", "B"]}
     >>> cells = ad.AnnData(obs=pd.DataFrame(obs, index=list("1234")))
-    >>> patients = sfm.tl.composition(cells, "type", patient_key="patient")
+    >>> patients = sfm.tl.composition(cells, "type")
     >>> patients.to_df().round(2)
           B     T
     A  0.33  0.67
@@ -96,7 +97,7 @@ def composition(
         raise TableError(f"pseudocount={pseudocount} leaves no logarithm of an absent phenotype. Pass for example 0.5.")
     codes, categories = codes_of(obs_column(adata, cluster_key, "cluster_key"))
     samples = obs_column(adata, library_key, "library_key")
-    rows = samples if patient_key is None else _patients(adata, samples, patient_key)
+    rows = samples if patient_key is None else patients_of_samples(adata, samples, patient_key)
     row_codes, row_names = codes_by_appearance(rows)
 
     counts = cross_count(row_codes, codes, (len(row_names), len(categories)))

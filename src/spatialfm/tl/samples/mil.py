@@ -54,7 +54,7 @@ def mil(
     model: Literal["attention", "transformer"] = "attention",
     bag: Literal["patient", "sample"] = "patient",
     n_folds: int = 5,
-    seeds: int = 5,
+    n_seeds: int = 5,
     n_permutations: int = 0,
     cells_per_patient: CasesDepth = "auto",
     n_heads: int = 8,
@@ -108,10 +108,10 @@ def mil(
         (not for survival, where a patient's time would count several times).
     n_folds
         Parts of the patients, each held out once.
-    seeds
+    n_seeds
         Networks for each fold; their predictions and attention are averaged.
     n_permutations
-        Shuffles of what is predicted between patients; for each, all is done again (``n_folds * seeds`` networks).
+        Shuffles of what is predicted between patients; for each, all is done again (``n_folds * n_seeds`` networks).
     cells_per_patient
         Cells of each patient that are drawn: ``"all"`` (published); ``"even"``, as many as all have; a number; or
         ``"auto"``: all, unless their numbers go with what is predicted, which is then said, and equally many are drawn.
@@ -176,14 +176,14 @@ def mil(
     The recipe was made for hundreds of images and more. With 40 patients an epoch has two steps, and 100 epochs at 1e-4
     may end before attention is far from even. A warning then says that networks were still getting better; pass a
     larger `learning_rate` (1e-3) or `max_epochs`, and decide on it by ``validation_loss``, not by the scores. On two
-    CPU cores one network takes about a minute for 60 bags of 200 cells: start with fewer `seeds`.
+    CPU cores one network takes about a minute for 60 bags of 200 cells: start with fewer `n_seeds`.
 
     Examples
     --------
     >>> import spatialfm as sfm
     >>> cells = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=40, effect_size=3.0, random_state=0)
     >>> sfm.tl.mil(
-    ...     cells, use_rep="X_latent", label_key="response", n_folds=2, seeds=1, n_heads=2, hidden=8, max_epochs=3
+    ...     cells, use_rep="X_latent", label_key="response", n_folds=2, n_seeds=1, n_heads=2, hidden=8, max_epochs=3
     ... )
     >>> cells.uns["mil"]["patients"].columns.tolist()
     ['label', 'n', 'fold', 'p_non-responder', 'p_responder']
@@ -194,7 +194,7 @@ def mil(
     name, columns = task_columns(task, label_key, target_key, time_key, event_key)
     if name == "survival":
         tell_late_entry(adata, "mil", str(time_key))
-    _check(model, bag, name, n_folds, seeds, n_permutations, validation_size)
+    _check(model, bag, name, n_folds, n_seeds, n_permutations, validation_size)
     from ...learn.bag_training import Recipe
 
     recipe = Recipe(
@@ -209,7 +209,7 @@ def mil(
     part, cases = in_order(adata, cases)
     values = representation(part, use_rep)
 
-    plan = _Plan(n_folds, seeds, recipe, bag, validation_size, device, random_state)
+    plan = _Plan(n_folds, n_seeds, recipe, bag, validation_size, device, random_state)
     with progress_bar(
         total=plan.n_networks * (1 + n_permutations),
         desc="networks",
@@ -220,7 +220,7 @@ def mil(
     record["params"] = {"use_rep": use_rep, "task": name, "columns": list(columns), "bag": bag, "n_folds": n_folds}
     record["params"] |= {
         "preparation": BY_TRAINING,
-        "seeds": seeds,
+        "n_seeds": n_seeds,
         "n_permutations": n_permutations,
         "validation_size": validation_size,
         "random_state": random_state,
@@ -250,7 +250,7 @@ def mil(
 @dataclass(frozen=True)
 class _Plan:
     n_folds: int
-    seeds: int
+    n_seeds: int
     recipe: Recipe
     bag: str
     validation_size: float
@@ -259,7 +259,7 @@ class _Plan:
 
     @property
     def n_networks(self) -> int:
-        return self.n_folds * self.seeds
+        return self.n_folds * self.n_seeds
 
 
 def _cross_validate(
@@ -275,7 +275,7 @@ def _cross_validate(
     target = task.target(case_of_bag)
     predicted = np.zeros((len(cases.names), len(task.columns)))
     attention, runs = np.zeros(len(values), np.float32), []
-    for number, seed in product(range(plan.n_folds), range(plan.seeds)):
+    for number, seed in product(range(plan.n_folds), range(plan.n_seeds)):
         test, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         rng = np.random.default_rng((plan.random_state, number, seed))
         validation = rest[held_out_part(task.strata[rest], plan.validation_size, rng)]
@@ -283,9 +283,9 @@ def _cross_validate(
         parts = [np.flatnonzero(np.isin(case_of_bag, part)) for part in (fit, validation, test)]
         trained = train(bags, target, parts[0], parts[1], recipe, int(rng.integers(2**31)), where)
         mine = _predict_bags(
-            trained, bags, parts[2], case_of_bag, predicted.shape, attention, plan.seeds, recipe, where
+            trained, bags, parts[2], case_of_bag, predicted.shape, attention, plan.n_seeds, recipe, where
         )
-        predicted[test] += mine[test] / plan.seeds
+        predicted[test] += mine[test] / plan.n_seeds
         run = {"fold": number, "seed": seed, "n_train": len(fit), "n_validation": len(validation)}
         run |= {"n_test": len(test), "n_epochs": trained.n_epochs, "best_epoch": trained.best_epoch}
         run |= {"validation_loss": trained.loss, "predicted": mine}
@@ -339,7 +339,7 @@ def _predict_bags(
     case_of_bag: np.ndarray,
     shape: tuple[int, int],
     attention: np.ndarray,
-    seeds: int,
+    n_seeds: int,
     recipe: Recipe,
     device: torch.device,
 ) -> np.ndarray:
@@ -351,7 +351,7 @@ def _predict_bags(
         output, weights = predict(trained, bags, int(number), recipe, device)
         total[case_of_bag[number]] += output
         times[case_of_bag[number]] += 1
-        attention[bags.rows[number]] += weights / seeds
+        attention[bags.rows[number]] += weights / n_seeds
     return np.divide(total, times, out=np.full(shape, np.nan), where=times > 0)
 
 
@@ -387,7 +387,7 @@ def _warn_unfinished(folds: pd.DataFrame, recipe: Recipe) -> None:
 
 
 def _check(
-    model: str, bag: str, task: str, n_folds: int, seeds: int, n_permutations: int, validation_size: float
+    model: str, bag: str, task: str, n_folds: int, n_seeds: int, n_permutations: int, validation_size: float
 ) -> None:
     if model not in HIDDEN:
         raise TableError(f"model={model!r} is neither 'attention' nor 'transformer'.")
@@ -395,9 +395,9 @@ def _check(
         raise TableError(f"bag={bag!r} is neither 'patient' nor 'sample'.")
     if bag == "sample" and task == "survival":
         raise TableError("bag='sample' would count the time of a patient once for each sample. Pass bag='patient'.")
-    if n_folds < 2 or seeds < 1 or n_permutations < 0:
+    if n_folds < 2 or n_seeds < 1 or n_permutations < 0:
         raise TableError(
-            f"n_folds={n_folds}, seeds={seeds}, n_permutations={n_permutations}: two folds, one seed and no "
+            f"n_folds={n_folds}, n_seeds={n_seeds}, n_permutations={n_permutations}: two folds, one seed and no "
             "permutation are the least."
         )
     if not 0 < validation_size < 1:

@@ -15,7 +15,7 @@ from ..._logging import logger
 from ..._origin import Origin, carry_origins, patient_names, remember
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.cases import _patients
+from ...cohort.cases import patients_of_samples
 from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ...cohort.circular import holds_own_type, made_of_neighbours, say, without_p
 from ...cohort.members import signature_members
@@ -45,7 +45,7 @@ def score_signatures(
     cut_points_from: Literal["cohort", "discovery"] = "cohort",
     cuts: tuple[float, float] = CUTS,
     area: Mapping[str, float] | None = None,
-    type_key: str | None = None,
+    cluster_key: str | None = None,
     n_neighbors: int = 10,
     alpha: float = 0.05,
 ) -> AnnData:
@@ -77,7 +77,7 @@ def score_signatures(
         Lower and upper cut point of the score; scores equal to one are in the middle.
     area
         Tissue of each sample in mm², for densities; default: the convex hull of the cells' positions.
-    type_key
+    cluster_key
         Column of ``obs`` with cell types, for ``uns["enrichment"]`` and ``uns["neighborhood"]``.
     n_neighbors
         Nearest cells of the same sample that are a cell's neighborhood.
@@ -88,16 +88,16 @@ def score_signatures(
     -------
     AnnData of patients by signatures: ``X`` the share of cells, ``layers["rank"]``, ``layers["density"]`` (cells a mm²,
     where there are positions); ``obs`` the columns that are constant in each patient, ``n_cells``, ``area`` (mm²),
-    ``signature_score`` and ``risk_group`` (ordered from low to high risk); ``uns["enrichment"]`` (with `type_key`: of
-    each signature and type, cells ``observed`` inside and ``expected`` of as many random cells of the same patients;
+    ``signature_score`` and ``risk_group`` (ordered from low to high risk); ``uns["enrichment"]`` (with `cluster_key`:
+    of each signature and type, cells ``observed`` inside and ``expected`` of as many random cells of the same patients;
     ``log2_enrichment`` of their ratio, in which patients weigh alike from 20 cells inside (half a cell is added on both
     sides, so that it is near 0 where next to nothing is expected); ``n_patients`` that have the signature; a
     ``p_value`` of the differences over patients (from five patients on) with Benjamini-Hochberg's ``q_value``);
-    ``uns["neighborhood"]`` (with `type_key` and positions: who lives around the cells of each type inside the signature
-    against outside, for types with 20 cells on both sides; columns as :func:`spatialfm.tl.neighborhood_contrast`'s, and
-    as there no p-value and nothing significant with fewer than five patients, or where the signature was made of
-    neighbours; nor has ``enrichment`` one where these count the cell itself);
-    ``uns["cut_points"]`` of the ranks.
+    ``uns["neighborhood"]`` (with `cluster_key` and positions: who lives around the cells of each type inside the
+    signature against outside, for types with 20 cells on both sides; columns as
+    :func:`spatialfm.tl.neighborhood_contrast`'s, and as there no p-value and nothing significant with fewer than five
+    patients, or where the signature was made of neighbours; nor has ``enrichment`` one where these count the cell
+    itself); ``uns["cut_points"]`` of the ranks.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def score_signatures(
     if not cuts[0] <= cuts[1]:
         raise TableError(f"cuts={cuts} must rise.")
     samples = obs_column(adata, library_key, "library_key")
-    codes, names = codes_by_appearance(_patients(adata, samples, patient_key))
+    codes, names = codes_by_appearance(patients_of_samples(adata, samples, patient_key))
     n_cells = np.bincount(codes)
     counts = np.stack([np.bincount(codes, weights=column) for column in members.to_numpy().T], axis=1)
     shares = counts / n_cells[:, None]
@@ -147,8 +147,8 @@ def score_signatures(
     table = AnnData(shares, obs=obs, var=pd.DataFrame({"favorable": signs > 0}, index=list(members)), layers=layers)
     write_uns(table, "cut_points", pd.DataFrame(tertiles.T, index=list(members), columns=["cut_1", "cut_2"]))
     write_uns(table, "params", {"key": key, "cuts": list(cuts), "cut_points_from": cut_points_from})
-    if type_key is not None:
-        types, type_names = codes_of(obs_column(adata, type_key, "type_key"))
+    if cluster_key is not None:
+        types, type_names = codes_of(obs_column(adata, cluster_key, "cluster_key"))
         circles = {name: text for name in members if (text := made_of_neighbours(adata, name))}
         of_types = set(circles) if holds_own_type(adata) else set()
         write_uns(table, "enrichment", _enrichment(members, codes, types, type_names, of_types))

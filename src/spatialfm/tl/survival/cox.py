@@ -52,7 +52,7 @@ def cox(
     standardize: bool = False,
     strata: str | Sequence[str] | None = None,
     ties: Ties = "efron",
-    cluster_key: str | None = None,
+    se_cluster_key: str | None = None,
     cluster_se: ClusterSE = "jackknife",
     distribution: Distribution = "auto",
     penalizer: float = 0.0,
@@ -77,7 +77,7 @@ def cox(
     ----------
     patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`; several rows a patient with
-        `cluster_key`.
+        `se_cluster_key`.
     covariates
         Columns of ``obs``, or names in ``var`` (a phenotype's fraction). Strings and categoricals become one term for
         each level but the reference.
@@ -93,7 +93,7 @@ def cox(
     ties
         How several events at one time are taken: ``"efron"``, close to the exact likelihood, or ``"breslow"``, whose
         estimates are pulled to zero by many ties.
-    cluster_key
+    se_cluster_key
         Column of ``obs`` with what rows belong together: the patient, where several samples of one are rows, or the
         hospital. Standard errors, intervals and p-values then hold though rows of one cluster are alike. The test of
         proportional hazards takes rows as independent all the same.
@@ -127,8 +127,8 @@ def cox(
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`.
         At risk from then on.
     patient_key
-        Column of ``obs`` that must not repeat, where there is one, unless `cluster_key` keeps its rows together; they
-        then have one outcome. None: rows are patients, or have events of their own.
+        Column of ``obs`` that must not repeat, where there is one, unless `se_cluster_key` keeps its rows together;
+        they then have one outcome. None: rows are patients, or have events of their own.
     on_missing
         What becomes of rows without outcome, covariate or cluster: ``"raise"``, or ``"drop"`` with their number in the
         record.
@@ -145,13 +145,13 @@ def cox(
     -------
     None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table``, a row a term, with
     ``covariate``, ``level``, ``reference``, ``coef``, ``se``, ``hazard_ratio``, ``ci_low``, ``ci_high`` (of the hazard
-    ratio), ``z`` (of the t distribution, where that is used), ``p_value``, with `cluster_key` ``se_naive`` (as if rows
-    were independent) and, if tested, ``ph_p_value``; ``ph_global_p_value``; ``se_method``; ``distribution`` (``"t"``,
-    ``"normal"``) with ``degrees_of_freedom`` (infinite for the normal); ``n``, ``events``, ``events_per_term`` and
-    ``n_clusters``; ``concordance`` on these same patients (within strata), hence optimistic; ``log_likelihood``;
-    statistic, degrees of freedom and p-value of three tests that no term matters: ``lr_statistic``, ``lr_dof``,
-    ``lr_p_value`` (likelihood ratio), ``score_*`` and ``wald_*``; the first two are NaN with clusters, where they do
-    not hold; ``optimistic``, whether the outcome made a covariate; ``doubts``; ``model``, from which
+    ratio), ``z`` (of the t distribution, where that is used), ``p_value``, with `se_cluster_key` ``se_naive`` (as if
+    rows were independent) and, if tested, ``ph_p_value``; ``ph_global_p_value``; ``se_method``; ``distribution``
+    (``"t"``, ``"normal"``) with ``degrees_of_freedom`` (infinite for the normal); ``n``, ``events``,
+    ``events_per_term`` and ``n_clusters``; ``concordance`` on these same patients (within strata), hence optimistic;
+    ``log_likelihood``; statistic, degrees of freedom and p-value of three tests that no term matters: ``lr_statistic``,
+    ``lr_dof``, ``lr_p_value`` (likelihood ratio), ``score_*`` and ``wald_*``; the first two are NaN with clusters,
+    where they do not hold; ``optimistic``, whether the outcome made a covariate; ``doubts``; ``model``, from which
     :func:`spatialfm.tl.predict_survival` predicts another cohort; ``params``.
 
     Raises
@@ -180,14 +180,14 @@ def cox(
     check_anndata(patients, "cox", key_added)
     names = [covariates] if isinstance(covariates, str) else list(covariates)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
-    _check_call(names, strata_names, ties, penalizer, alpha, cluster_se, distribution, cluster_key)
+    _check_call(names, strata_names, ties, penalizer, alpha, cluster_se, distribution, se_cluster_key)
     columns = pd.DataFrame({name: value_column(patients, name, "covariates", layer) for name in names})
     made = columns_of(patients, [*names, *strata_names], layer)
     selected = check_selected(patients, "cox", made, on_selected, ordered="levels")
     columns = columns.assign(**read_strata(patients, strata_names))
-    if cluster_key is not None:
-        columns[column_as("cluster", cluster_key)] = read_clusters(
-            patients, cluster_key, patient_key, time_key, event_key
+    if se_cluster_key is not None:
+        columns[column_as("cluster", se_cluster_key)] = read_clusters(
+            patients, se_cluster_key, patient_key, time_key, event_key
         )
     outcome = read_outcome(
         patients,
@@ -196,14 +196,16 @@ def cox(
         event_key=event_key,
         event_value=event_value,
         entry_key=entry_key,
-        patient_key=patient_key if cluster_key is None else None,
+        patient_key=patient_key if se_cluster_key is None else None,
         on_missing=on_missing,
         columns=columns,
     )
     design, terms = design_matrix(outcome.columns[names], reference or {}, standardize)
     check_design(design, penalizer)
-    clusters = None if cluster_key is None else pd.factorize(outcome.columns[column_as("cluster", cluster_key)])[0]
-    check_clusters(clusters, cluster_key, len(terms))
+    clusters = (
+        None if se_cluster_key is None else pd.factorize(outcome.columns[column_as("cluster", se_cluster_key)])[0]
+    )
+    check_clusters(clusters, se_cluster_key, len(terms))
 
     strata_codes = stratum_codes(outcome)
     x = design.to_numpy(dtype=np.float64)
@@ -220,7 +222,7 @@ def cox(
         entry=outcome.entry,
     )
     events = int(outcome.event.sum())
-    variance, dof = variance_of(fit, len(x), events, clusters, cluster_key, terms, distribution)
+    variance, dof = variance_of(fit, len(x), events, clusters, se_cluster_key, terms, distribution)
     table = coefficient_table(fit.coef, variance, terms, alpha, dof)
     if clusters is not None:
         table["se_naive"] = np.sqrt(np.diag(fit.variance))
@@ -259,12 +261,12 @@ def cox(
             "event_value": event_text(event_value),
             "entry_key": entry_key or "",
             "ties": ties,
-            "cluster_key": cluster_key or "",
+            "se_cluster_key": se_cluster_key or "",
             "distribution": distribution,
             "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
                 patients,
-                [*names, *strata_names, cluster_key, time_key, event_key, entry_key],
+                [*names, *strata_names, se_cluster_key, time_key, event_key, entry_key],
                 x=layer is None and any(name not in patients.obs for name in names),
             ),
         },
@@ -291,7 +293,7 @@ def _check_call(
     alpha: float,
     cluster_se: str,
     distribution: str,
-    cluster_key: str | None,
+    se_cluster_key: str | None,
 ) -> None:
     if not names:
         raise SurvivalError("No covariates. Name columns of obs or phenotypes in var: sfm.tl.cox(patients, [...]).")
@@ -301,9 +303,9 @@ def _check_call(
         raise SurvivalError(f'ties={ties!r} is not known. Pass "efron" or "breslow".')
     if cluster_se not in ("jackknife", "sandwich"):
         raise SurvivalError(f'cluster_se={cluster_se!r} is not known. Pass "jackknife" or "sandwich".')
-    if distribution != "auto" and cluster_key is not None:
+    if distribution != "auto" and se_cluster_key is not None:
         raise SurvivalError(
-            f'distribution="{distribution}" is of rows without clusters: with cluster_key= it follows from '
+            f'distribution="{distribution}" is of rows without clusters: with se_cluster_key= it follows from '
             "cluster_se=. Leave it out."
         )
     if not penalizer >= 0:

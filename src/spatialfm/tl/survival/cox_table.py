@@ -24,7 +24,7 @@ def variance_of(
     n: int,
     events: int,
     clusters: np.ndarray | None,
-    cluster_key: str | None,
+    se_cluster_key: str | None,
     terms: pd.DataFrame,
     distribution: Distribution,
 ) -> tuple[np.ndarray, int | None]:
@@ -39,9 +39,9 @@ def variance_of(
         return fit.robust_variance, None
     if not np.isfinite(fit.jackknife_variance).all():
         raise SurvivalError(
-            f"Without one of the clusters of obs[{cluster_key!r}] there is no event, or nothing left to estimate for "
-            f"one of {listed(terms.index)}: what varies in one cluster only cannot be told apart from that cluster. "
-            'Leave the term out, or pass cluster_se="sandwich" for standard errors that do not see this.'
+            f"Without one of the clusters of obs[{se_cluster_key!r}] there is no event, or nothing left to estimate "
+            f"for one of {listed(terms.index)}: what varies in one cluster only cannot be told apart from that "
+            'cluster. Leave the term out, or pass cluster_se="sandwich" for standard errors that do not see this.'
         )
     return fit.jackknife_variance, int(clusters.max())
 

@@ -43,7 +43,7 @@ class Candidates:
 @public
 def cut_point(
     patients: AnnData,
-    key: str,
+    score_key: str,
     *,
     layer: str | None = None,
     min_share: float = 0.2,
@@ -72,7 +72,7 @@ def cut_point(
     ----------
     patients
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
-    key
+    score_key
         Column of ``obs``, or name in ``var``, with numbers.
     layer
         Layer that a name in ``var`` is read from (default: ``X``).
@@ -98,7 +98,7 @@ def cut_point(
         :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
         ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on, and call the result optimistic.
     key_added
-        Column of ``obs`` and key of ``uns`` that are written (default: `key` and ``"_group"``).
+        Column of ``obs`` and key of ``uns`` that are written (default: `score_key` and ``"_group"``).
     copy
         Whether to return the result instead of writing it.
 
@@ -136,7 +136,7 @@ def cut_point(
             f"min_share={min_share} and n_permutations={n_permutations}: the first must be above 0 and below 0.5, the "
             "second 100 or more. The p-value of a cut that was looked for means nothing without its correction."
         )
-    selected = check_selected(patients, "cut_point", columns_of(patients, [key], layer), on_selected)
+    selected = check_selected(patients, "cut_point", columns_of(patients, [score_key], layer), on_selected)
     outcome = read_outcome(
         patients,
         "cut_point",
@@ -146,16 +146,18 @@ def cut_point(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=pd.DataFrame({key: value_column(patients, key, "key", layer), _ROW: np.arange(patients.n_obs)}),
+        columns=pd.DataFrame(
+            {score_key: value_column(patients, score_key, "score_key", layer), _ROW: np.arange(patients.n_obs)}
+        ),
     )
-    values = _numbers(outcome.columns[key], key)
+    values = _numbers(outcome.columns[score_key], score_key)
     scores = logrank_scores(outcome.time, outcome.event, outcome.entry)
     if np.ptp(scores) <= 1e-12:
         raise SurvivalError(
             f"All patients have the same obs[{time_key!r}] and obs[{event_key!r}], as far as their order goes: no cut "
             "can divide those who do worse from the others."
         )
-    found = candidates(values, scores, min_share, key)
+    found = candidates(values, scores, min_share, score_key)
 
     best = int(np.argmax(np.abs(found.statistic)))
     cut, n_low = float(found.cuts[best]), int(found.n_low[best])
@@ -180,7 +182,7 @@ def cut_point(
         "optimistic": selected.optimistic,
         "params": {
             "selected": selected.text,
-            "key": key,
+            "score_key": score_key,
             "layer": layer or "",
             "min_share": float(min_share),
             "n_permutations": n_permutations,
@@ -196,16 +198,16 @@ def cut_point(
     logger.info(
         "%r cut at %.4g (%d and %d patients): p = %.3g corrected for the choice of the cut; the naive %.3g is "
         "optimistic.",
-        *(key, cut, n_low, values.size - n_low, result["p_value"], result["naive_p_value"]),
+        *(score_key, cut, n_low, values.size - n_low, result["p_value"], result["naive_p_value"]),
     )
     codes = np.full(patients.n_obs, -1)
     codes[outcome.columns[_ROW]] = high
     groups = pd.Categorical.from_codes(codes, ["low", "high"], ordered=True)
-    name = default_key(f"{key}_group") if key_added is None else key_added
+    name = default_key(f"{score_key}_group") if key_added is None else key_added
     found = pd.Series(groups, index=patients.obs_names, name=name)
     cut_from = np.full(patients.n_obs, np.nan)
     cut_from[outcome.columns[_ROW]] = values
-    made = Origin("cut_point", "selected", (time_key, event_key), of=fractions_of(patients, key))
+    made = Origin("cut_point", "selected", (time_key, event_key), of=fractions_of(patients, score_key))
     remember(None if copy else patients, made, found, patients=patient_names(patients), finer=cut_from)
     if copy:
         return {**result, "groups": found.rename(None)}
@@ -265,10 +267,10 @@ def _standardised(scores: np.ndarray, n_low: np.ndarray) -> np.ndarray:
 def _numbers(column: pd.Series, key: str) -> np.ndarray:
     if pd.api.types.is_bool_dtype(column.dtype) or not pd.api.types.is_numeric_dtype(column.dtype):
         raise SurvivalError(
-            f"{key!r} (key=) holds {column.dtype} values, which cannot be cut. Groups are compared by "
+            f"{key!r} (score_key=) holds {column.dtype} values, which cannot be cut. Groups are compared by "
             f'sfm.tl.logrank(patients, "{key}").'
         )
     values = column.to_numpy(dtype=np.float64)
     if not np.isfinite(values).all():
-        raise SurvivalError(f"{key!r} (key=) holds infinite values. Correct them first.")
+        raise SurvivalError(f"{key!r} (score_key=) holds infinite values. Correct them first.")
     return values

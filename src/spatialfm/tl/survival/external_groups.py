@@ -32,7 +32,7 @@ def risk_cut(source: AnnData, key: str, source_risk: np.ndarray, cut: str | floa
             f'cut={cut!r} is neither "median" nor a result of sfm.tl.cut_point in uns of the source; uns has '
             f'{listed(source.uns)}. Pass "median", a number, or the key of a cut of the source\'s risk.'
         )
-    of = str(record["params"]["key"])
+    of = str(record["params"]["score_key"])
     if of != key:
         raise SurvivalError(
             f"uns[{cut!r}] of the source is a cut of {of!r}, and the risk is {key!r}: its threshold means nothing for "

@@ -288,9 +288,11 @@ def _groups(
     if kind == "stratify":
         return apply_groups(source, target, record[MODEL], params)
     if kind == "cut_point":
-        column = value_column(target, str(params["key"]), "key", str(params["layer"]) or None)
+        column = value_column(target, str(params["score_key"]), "score_key", str(params["layer"]) or None)
         if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
-            raise SurvivalError(f"{params['key']!r} of the target holds {column.dtype} values, which cannot be cut.")
+            raise SurvivalError(
+                f"{params['score_key']!r} of the target holds {column.dtype} values, which cannot be cut."
+            )
         return cut_groups(column.to_numpy(dtype=np.float64, na_value=np.nan), threshold, target.obs_names)
     return None if np.isnan(threshold) else cut_groups(model.risk, threshold, target.obs_names)
 

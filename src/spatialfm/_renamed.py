@@ -1,0 +1,53 @@
+"""Arguments that had another name: who passes the old one is told the new one.
+
+Only messages use this: an old name is never taken. `CHANGELOG.md` has the same table, and a test holds both together.
+"""
+
+RENAMED: dict[str, dict[str, str]] = {  # function: old name: new name
+    "add_clinical": {"columns": "clinical_keys", "table_key": "table_on"},
+    "basis": {"key": "use_rep"},
+    "cell_states": {"reference": "source"},
+    "cell_table": {"cells_label_key": "instance_key", "cells_sample_key": "library_key"},
+    "composition": {"groupby": "group_key"},
+    "cox": {"cluster_key": "se_cluster_key"},
+    "cumulative_incidence": {"event": "event_value"},
+    "cut_point": {"key": "score_key"},
+    "evaluate_annotation": {"group_key": "patient_key"},
+    "features": {"key": "use_rep"},
+    "marker_attention": {"key": "use_rep"},
+    "marker_embedding": {"key": "use_rep"},
+    "mil": {"seeds": "n_seeds"},
+    "paint_tiles": {"key": "cluster_key"},
+    "power": {"target": "target_power"},
+    "read_cohort": {
+        "image_key": "image_column",
+        "labels_key": "labels_column",
+        "mpp_key": "mpp_column",
+        "sample_key": "library_key",
+    },
+    "record": {"key": "use_rep"},
+    "retrieval": {"same_patient": "exclude"},
+    "risk_ratio": {"names": "features"},
+    "score_signatures": {"type_key": "cluster_key"},
+    "search_samples": {"same_patient": "exclude"},
+    "shift": {"basis": "use_rep"},
+    "tissue_clusters": {"tiles": "adata"},
+    "transfer_labels": {"query": "target", "reference": "source"},
+}
+TABLES = ("samples", "patients", "adata")  # what holds rows was called by what they are: `patients`, if by anything
+
+
+def new_name(function: str, old: str, known: list[str]) -> str | None:
+    """Name that an argument of this function has now; None where it never had another.
+
+    Examples
+    --------
+    >>> new_name("score_signatures", "type_key", ["adata", "cluster_key"])
+    'cluster_key'
+    >>> new_name("cox", "samples", ["patients", "covariates"])
+    'patients'
+    """
+    name = RENAMED.get(function, {}).get(old)
+    if name is None and old in TABLES:
+        name = next((one for one in TABLES if one in known), None)
+    return name if name in known else None
