@@ -430,7 +430,7 @@ def slides(tmp_path_factory):
         sfm.tl.embed_cells(sdata, "mean-intensity")
         sfm.tl.embed_cells(sdata, "classical", reduce="pca", n_components=5)
         sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, cluster_key="phenotype", min_tissue=0.0)
-        sfm.pp.tile_labels(sdata, "phenotype")
+        sfm.tl.tile_labels(sdata, "phenotype")
         tiles = sdata["tiles"]
         tiles.obs["kind"] = pd.Categorical.from_codes(np.arange(tiles.n_obs) % 3, ["Mac/Mono", "γδ T", "CD8 T"])
         sfm.tl.paint_tiles(sdata, "kind")

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .fix_labels import mend_labels
     from .labels import check_labels
     from .panel import marker_table, match_markers
-    from .tiles import tile_labels
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
@@ -24,6 +23,5 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "labels": ["check_labels"],
         "fix_labels": ["mend_labels"],
         "panel": ["marker_table", "match_markers"],
-        "tiles": ["tile_labels"],
     },
 )

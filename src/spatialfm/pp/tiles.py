@@ -1,122 +1,25 @@
-"""Labels of tiles from the cells below them, pixel by pixel."""
+"""Squares of tiles: where they lie in a sample, and the pixels of each label below them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from .._errors import ElementError, TableError, listed
-from .._keys import SAMPLE_KEY, TABLE, TILES
-from .._progress import progress_bar
-from .._public import public
-from .arrays import holds_cells, labels_array
-from .elements import axis_affine, match_elements
-from .joins import annotated_cells
+from .._errors import ElementError
+from .._keys import SAMPLE_KEY
+from .elements import axis_affine
 from .measure import loaded, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from spatialdata import SpatialData
 
     from .elements import SampleElements
 
 
-@public
-def tile_labels(
-    sdata: SpatialData,
-    cluster_key: str,
-    *,
-    labels: str | Sequence[str] | Mapping[str, str] | None = None,
-    image: str | Sequence[str] | Mapping[str, str] | None = None,
-    table_name: str = TILES,
-    cell_table_name: str = TABLE,
-    key_added: str = "pixel_label",
-) -> None:
-    """Label every tile by the commonest label among its annotated pixels.
-
-    KRONOS's segmentation-free phenotyping (Online Methods, *Patch-level segmentation-free phenotyping*): every pixel
-    takes the label of its cell, and the majority of a tile's pixels decides. How pure a tile is comes along, so that
-    scores can be given for tiles of which at least 20, 40, ... % of the annotated pixels agree (`dominance=` of
-    `spatialfm.tl.evaluate_annotation`).
-
-    Parameters
-    ----------
-    sdata
-        Tiles (`spatialfm.tl.embed_tiles`), label images, and a cell table.
-    cluster_key
-        Column of the cell table with the labels; cells without one are not annotated.
-    labels
-        Label elements, by default those that the cell table annotates.
-    image
-        Images that the tiles lie on, where they are not called ``image_<sample>``.
-    table_name, cell_table_name
-        Tables of tiles and of cells.
-    key_added
-        Column of the tile table.
-
-    Returns
-    -------
-    None. Written into ``sdata[table_name].obs``: `key_added` (missing where no pixel is annotated),
-    ``<key_added>_share`` (share of the annotated pixels that have it) and ``<key_added>_cover`` (share of the tile's
-    pixels that are annotated).
-
-    Raises
-    ------
-    TableError, ElementError
-        If tables, columns or label elements are missing.
-
-    Examples
-    --------
-    >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
-    >>> sfm.pp.cell_table(sdata)
-    >>> sdata["table"].obs["size"] = (sdata["table"].obs["area"] > 40).map({True: "large", False: "small"})
-    >>> sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
-    >>> sfm.pp.tile_labels(sdata, "size")
-    >>> sdata["tiles"].obs["pixel_label"].isin(["large", "small"]).any()
-    np.True_
-    """
-    for name, call in ((table_name, "sfm.tl.embed_tiles"), (cell_table_name, "sfm.pp.cell_table")):
-        if name not in sdata.tables:
-            raise TableError(f"No table {name!r} in sdata; found {listed(sdata.tables)}. Make it with {call}.")
-    tiles, cells = sdata.tables[table_name], sdata.tables[cell_table_name]
-    if cluster_key not in cells.obs:
-        raise TableError(f"No column {cluster_key!r} in table {cell_table_name!r}; found {listed(cells.obs, 12)}.")
-    codes, names = pd.factorize(cells.obs[cluster_key].astype(object), sort=True)
-    regions, ids = annotated_cells(cells, cell_table_name)
-    counts = np.zeros((tiles.n_obs, len(names)), np.int64)
-    area = np.zeros(tiles.n_obs, np.int64)
-    of_tiles = tiles.obs[SAMPLE_KEY].astype(str).to_numpy()
-    pairs = match_elements(sdata, image, labels, samples=list(np.unique(of_tiles)))
-    bounds = _bounds(sdata, tiles, pairs)
-    for pair in progress_bar(
-        pairs,
-        desc="tile labels",
-        unit="image",
-    ):
-        in_sample = np.flatnonzero(of_tiles == pair.sample)
-        rows = np.flatnonzero(regions == pair.labels)
-        if not len(rows) and not holds_cells(sdata, pair.labels):
-            continue
-        if not len(rows):
-            raise ElementError(f"Table {cell_table_name!r} annotates no cell of {pair.labels!r}. Pass labels=.")
-        order = rows[np.argsort(ids[rows])]
-        to_labels = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system).inverse()
-        counts[in_sample], area[in_sample] = _count(
-            labels_array(sdata, pair.labels).data, bounds[in_sample], to_labels, ids[order], codes[order], len(names)
-        )
-    total = counts.sum(axis=1)
-    best = np.where(total > 0, counts.argmax(axis=1), -1)
-    tiles.obs[key_added] = pd.Categorical.from_codes(best, [str(name) for name in names])
-    top = counts.max(axis=1, initial=0)
-    tiles.obs[f"{key_added}_share"] = np.divide(top, total, out=np.full(len(total), np.nan), where=total > 0)
-    tiles.obs[f"{key_added}_cover"] = total / np.maximum(area, 1)
-
-
-def _bounds(sdata: SpatialData, tiles, pairs: Sequence[SampleElements]) -> np.ndarray:
+def tile_bounds(sdata: SpatialData, tiles, pairs: Sequence[SampleElements]) -> np.ndarray:
     """``(n, 4)`` x0, y0, x1, y1 of each row's square in its sample's coordinate system; NaN for other samples."""
     attrs = tiles.uns["spatialdata_attrs"]
     regions = tiles.obs[attrs["region_key"]].astype(str).to_numpy()
@@ -135,7 +38,7 @@ def _bounds(sdata: SpatialData, tiles, pairs: Sequence[SampleElements]) -> np.nd
     return out
 
 
-def _count(labels, bounds: np.ndarray, to_labels, ids: np.ndarray, codes: np.ndarray, n_names: int):
+def pixels_of_labels(labels, bounds: np.ndarray, to_labels, ids: np.ndarray, codes: np.ndarray, n_names: int):
     """Annotated pixels of each label in each tile, and all its pixels; the label image is read in strips of tiles."""
     (y0, x0), (y1, x1) = to_labels(bounds[:, 1], bounds[:, 0]), to_labels(bounds[:, 3], bounds[:, 2])
     limits = np.array([labels.shape[0], labels.shape[0], labels.shape[1], labels.shape[1]])

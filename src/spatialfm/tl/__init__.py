@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "regions.detect_artifacts": ["detect_artifacts"],
         "regions.paint_tiles": ["paint_tiles"],
         "regions.segment_regions": ["segment_regions"],
+        "regions.tile_labels": ["tile_labels"],
         "regions.tissue_clusters": ["tissue_clusters"],
         "samples.classify_samples": ["classify_samples"],
         "samples.compare_composition": ["compare_composition"],
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from .regions.detect_artifacts import detect_artifacts
     from .regions.paint_tiles import paint_tiles
     from .regions.segment_regions import segment_regions
+    from .regions.tile_labels import tile_labels
     from .regions.tissue_clusters import tissue_clusters
     from .retrieval.search import Index, build_index, search
     from .retrieval.search_samples import search_samples

@@ -84,7 +84,7 @@ def paint_tiles(
     """
     from ...pp.arrays import image_array
     from ...pp.elements import image_to_system, match_elements
-    from ...pp.tiles import _bounds
+    from ...pp.tiles import tile_bounds
 
     if table_name not in sdata.tables:
         raise TableError(f"No table {table_name!r}; found {listed(sdata.tables)}. Make it with sfm.tl.embed_tiles.")
@@ -99,7 +99,7 @@ def paint_tiles(
         raise TableError(f"No tile of sample {bare[0]!r}; there are {listed(dict.fromkeys(of_tiles), 8)}.")
     key_added = default_key(cluster_key) if key_added is None else key_added
     check_names(sdata, [f"{key_added}_{pair.sample}" for pair in pairs], "key_added")
-    bounds = _bounds(sdata, table, pairs)
+    bounds = tile_bounds(sdata, table, pairs)
     for pair in pairs:
         mine = np.flatnonzero((of_tiles == pair.sample) & (codes >= 0))
         to_system = image_to_system(sdata, pair)

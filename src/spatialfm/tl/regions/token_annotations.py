@@ -175,13 +175,13 @@ def _shares_of_pixels(
 ) -> tuple[list[str], np.ndarray]:
     from ...pp.arrays import labels_array
     from ...pp.elements import axis_affine
-    from ...pp.tiles import _count
+    from ...pp.tiles import pixels_of_labels
 
     values = np.array(sorted(classes), dtype=np.int64)
     names = sorted(set(classes.values()))
     codes = np.array([names.index(classes[value]) for value in values])
     to_labels = axis_affine(sdata.labels[element], element, pair.coordinate_system).inverse()
-    counts, area = _count(labels_array(sdata, element).data, boxes, to_labels, values, codes, len(names))
+    counts, area = pixels_of_labels(labels_array(sdata, element).data, boxes, to_labels, values, codes, len(names))
     return names, counts / np.maximum(area, 1)[:, None]
 
 

@@ -22,7 +22,7 @@ def sdata(make_sdata):
 
 
 def test_the_majority_of_annotated_pixels_decides(sdata):
-    sfm.pp.tile_labels(sdata, "type")
+    sfm.tl.tile_labels(sdata, "type")
     obs = sdata["tiles"].obs
     assert len(obs) == 6
     by_place = {
@@ -43,19 +43,19 @@ def test_the_majority_of_annotated_pixels_decides(sdata):
 
 def test_images_may_have_other_names(sdata):
     sample = sdata["tiles"].obs["sample"].iloc[0]
-    sfm.pp.tile_labels(sdata, "type")
+    sfm.tl.tile_labels(sdata, "type")
     expected = sdata["tiles"].obs["pixel_label"].copy()
     sdata["slide"] = sdata[f"image_{sample}"]
     del sdata[f"image_{sample}"]
-    sfm.pp.tile_labels(sdata, "type", image={sample: "slide"})
+    sfm.tl.tile_labels(sdata, "type", image={sample: "slide"})
     assert sdata["tiles"].obs["pixel_label"].equals(expected)
 
 
 def test_what_is_missing_is_named(sdata):
     with pytest.raises(TableError, match="No column 'kind'"):
-        sfm.pp.tile_labels(sdata, "kind")
+        sfm.tl.tile_labels(sdata, "kind")
     with pytest.raises(TableError, match=r"No table 'squares'.*embed_tiles"):
-        sfm.pp.tile_labels(sdata, "type", table_name="squares")
+        sfm.tl.tile_labels(sdata, "type", table_name="squares")
 
 
 def test_scores_of_pure_tiles(make_sdata):
@@ -87,7 +87,7 @@ def test_a_field_without_cells_has_tiles_without_label(make_sdata):
     sfm.pp.cell_table(sdata, on_missing="drop")
     sdata["table"].obs["type"] = "T"
     sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
-    sfm.pp.tile_labels(sdata, "type")
+    sfm.tl.tile_labels(sdata, "type")
     obs = sdata["tiles"].obs
     assert obs["pixel_label"][obs["sample"] == "a"].isna().all()
     assert (obs["pixel_label_cover"][obs["sample"] == "a"] == 0).all()
