@@ -23,7 +23,7 @@ from skimage.filters import threshold_otsu
 
 import spatialfm as sfm
 from spatialfm.embed.pixels.tissue import share_of_tissue
-from spatialfm.pp.tissue import SIDE, averaged, found_tissue, squares
+from spatialfm.pp.tissue_masks import SIDE, averaged, found_tissue, squares
 
 SHARES = (0.0, 0.1, 0.3, 0.7)
 TILE = 32

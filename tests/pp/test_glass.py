@@ -12,7 +12,7 @@ from sklearn.mixture import GaussianMixture
 import spatialfm as sfm
 from spatialfm.pp import glass
 from spatialfm.pp.glass import find_tissue_mask, fit_two, has_cells, is_empty, two_modes
-from spatialfm.pp.tissue import averaged, found_tissue
+from spatialfm.pp.tissue_masks import averaged, found_tissue
 
 SIDE = 256
 

@@ -14,7 +14,7 @@ from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.embed.pixels.statistics import cohort_statistics, image_moments
 from spatialfm.embed.pixels.tissue import find_tissue, share_of_tissue, tissue_mask
 from spatialfm.pp.arrays import AxisAffine
-from spatialfm.pp.tissue import TissueSource
+from spatialfm.pp.tissue_masks import TissueSource
 
 
 def tissue_image(seed: int, side: int = 120) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from ..._identity import fingerprint
 from ...pp.arrays import AxisAffine
 from ...pp.measure import LabelGrid, loaded
 from ...pp.stored_chunks import StoredChunks
-from ...pp.tissue import TissueSource
+from ...pp.tissue_masks import TissueSource
 from .content import content_digest
 from .decoded import Decoded
 from .odd_pixels import OddCounts, OddPixels

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..._cache import remembered
-from ...pp.tissue import METHOD, SIDE, TissueSource, found_tissue, squares, warn_of_lost_cells
+from ...pp.tissue_masks import METHOD, SIDE, TissueSource, found_tissue, squares, warn_of_lost_cells
 from .reader import SampleReader
 
 
