@@ -48,7 +48,7 @@ def simulated(glass: float, light: str, seed: int) -> tuple[np.ndarray, np.ndarr
     image = sdata["image_P001_1"].values
     if ions:
         image = np.random.default_rng(seed).binomial(image, 1 / 20 if light == "ions" else 1 / 200)
-    truth = sdata["tissue_P001_1"].values > 0 if glass else np.ones(image.shape[1:], bool)
+    truth = sdata["true_tissue_P001_1"].values > 0 if glass else np.ones(image.shape[1:], bool)
     cells = (sdata["truth"].obsm["spatial"][:, ::-1] / mpp).astype(int)
     return image, truth, cells, mpp
 

@@ -10,6 +10,7 @@ IMAGE_PREFIX = "image_"
 CELLS_PREFIX = "cells_"
 TISSUE_PREFIX = "tissue_"
 TRUE_CELLS_PREFIX = "true_cells_"  # simulated cohorts only
+TRUE_TISSUE_PREFIX = "true_tissue_"  # simulated cohorts only
 ARTIFACTS_PREFIX = "artifacts_"  # simulated cohorts only
 # maps of classes: `<key>_<sample>`, labels elements; attrs[ATTRS][MAPS][<element>] says what a pixel value means
 REGIONS = "regions"
@@ -50,6 +51,7 @@ UNS = "spatialfm"  # uns["spatialfm"][<key>] holds the record of obsm[<key>]
 # attrs of a SpatialData
 ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from
 MAPS = "maps"  # attrs[ATTRS][MAPS]: names and colours of the pixel values of maps
+TISSUE = "tissue"  # attrs[ATTRS][TISSUE]: how `tissue_<sample>` was made, by its name
 MENDED_LABELS = "mended_labels"  # attrs[ATTRS][MENDED_LABELS]: labels elements that stand for others, by these
 MENDED_FROM = "mended_from"  # attrs[ATTRS][MENDED_FROM]: what those were made of, and how, by their names
 ATTRS_TRUTH = "truth"

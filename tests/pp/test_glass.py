@@ -221,7 +221,7 @@ def test_glass_of_simulated_slides(share, light):
     image = sdata["image_P001_1"].values
     if light != "fluorescence":
         image = np.random.default_rng(0).binomial(image, 0.05 if light == "ions" else 0.005)
-    truth = sdata["tissue_P001_1"].values > 0 if share else np.ones((256, 256), bool)
+    truth = sdata["true_tissue_P001_1"].values > 0 if share else np.ones((256, 256), bool)
     mask = find_tissue_mask(image, options.get("mpp", 0.5))
     assert overlap(mask, truth) > (0.94 if share else 0.999)
     x, y = (sdata["truth"].obsm["spatial"] / options.get("mpp", 0.5)).astype(int).T

@@ -12,7 +12,7 @@ from spatialdata.transformations import Affine, Identity, Scale, Sequence, Trans
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, CoordinateError, ElementError, SpatialfmWarning
 from spatialfm.pp.elements import match_elements
-from spatialfm.pp.tissue_masks import tissue_sources
+from spatialfm.pp.tissue_sources import tissue_sources
 
 CHANNELS = ["DAPI", "CD3"]
 

@@ -19,8 +19,8 @@ from .._keys import (
     SAMPLE_KEY,
     SAMPLES,
     SPATIAL,
-    TISSUE_PREFIX,
     TRUE_CELLS_PREFIX,
+    TRUE_TISSUE_PREFIX,
     TRUTH,
     cell_name,
     cells_name,
@@ -158,7 +158,7 @@ def simulate_cohort(
     - ``image_<sample>``: uint16 ``(c, y, x)``. Without artifacts nothing saturates at the default strengths.
     - ``cells_<sample>``: the segmentation that a user would have; ``true_cells_<sample>``: the true one.
     - ``artifacts_<sample>``, where artifacts were asked for: 0 clean, 1 fold, 2 blur, 3 saturation.
-    - ``tissue_<sample>``, where glass was asked for: 1 tissue, 0 glass.
+    - ``true_tissue_<sample>``, where glass was asked for: 1 tissue, 0 glass.
 
     and the tables
 
@@ -297,7 +297,7 @@ def _assemble(patients: list[Patient], samples: list[_Sample], parameters: dict,
         if sample.artifacts is not None:
             masks[ARTIFACTS_PREFIX + sample.name] = sample.artifacts
         if sample.outline is not None:
-            masks[TISSUE_PREFIX + sample.name] = sample.outline.astype(np.uint8)
+            masks[TRUE_TISSUE_PREFIX + sample.name] = sample.outline.astype(np.uint8)
         labels |= {name: Labels2DModel.parse(mask, dims=("y", "x"), **where) for name, mask in masks.items()}
     return SpatialData(
         images=images,

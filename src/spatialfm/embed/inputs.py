@@ -15,7 +15,7 @@ from ..models.encoder import STD_EPSILON
 from ..pp.arrays import channel_names, image_array
 from ..pp.elements import SampleElements
 from ..pp.missing_chunks import report_missing_chunks
-from ..pp.tissue_masks import Tissue, tissue_sources
+from ..pp.tissue_sources import Tissue, tissue_sources
 from .domain import domain_warnings
 from .markers.panel import Panel, marker_ids, resolve_panel, vocabulary_of
 from .markers.proteins import find_embeddings

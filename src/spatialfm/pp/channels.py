@@ -14,14 +14,15 @@ from .arrays import channel_names, image_array
 from .elements import match_elements
 from .measure import loaded, plan_blocks
 from .missing_chunks import report_missing_chunks
-from .tissue_masks import sources_of_images, tissue_of_images, warn_of_lost_cells
+from .tissue_masks import tissue_of_images, warn_of_lost_cells
+from .tissue_sources import sources_of_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from spatialdata import SpatialData
 
-    from .tissue_masks import Tissue
+    from .tissue_sources import Tissue
 
 MAX_SAMPLE = 2**20  # pixels of a channel that percentiles are taken of
 BLANK_SNR = 1.5  # bright pixels less than this many times the dark ones: nothing was stained, or nothing was found

@@ -13,7 +13,7 @@ import numpy as np
 from spatialdata.transformations import Identity, get_transformation
 
 from .._errors import CoordinateError, ElementError, counted, listed
-from .._keys import ATTRS, CELLS_PREFIX, IMAGE_PREFIX, MENDED_LABELS
+from .._keys import ATTRS, CELLS_PREFIX, IMAGE_PREFIX, MENDED_LABELS, TISSUE_PREFIX
 from .arrays import AxisAffine, image_array, labels_array
 
 if TYPE_CHECKING:
@@ -208,12 +208,14 @@ def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
     }
     if CELLS_PREFIX + sample in sdata.labels:
         return _newest(sdata, sample, CELLS_PREFIX + sample, replacements)
+    # where samples have tissue, and no cells
+    tissue = {TISSUE_PREFIX + name for name in (sample, *(one.removeprefix(IMAGE_PREFIX) for one in sdata.images))}
     systems = set(get_transformation(sdata.images[image_name], get_all=True))
     images = [name for name in sdata.images if systems & set(get_transformation(sdata.images[name], get_all=True))]
     labels = [
         name
         for name in sdata.labels
-        if name not in replacements and systems & set(get_transformation(sdata.labels[name], get_all=True))
+        if name not in {*replacements, *tissue} and systems & set(get_transformation(sdata.labels[name], get_all=True))
     ]
     if not labels:
         return None

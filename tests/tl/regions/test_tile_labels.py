@@ -14,7 +14,7 @@ def sdata(make_sdata):
     image = np.full((2, 64, 96), 90, np.uint8)
     labels = np.zeros((64, 96), np.int32)
     labels[0:20, 0:20], labels[0:20, 20:32], labels[40:60, 70:96], labels[33:35, 66:68] = 4, 7, 9, 12
-    sdata = make_sdata(a=(image, labels), channels=["DAPI", "CD3"])
+    sdata = make_sdata({"a": (image, labels)}, ["DAPI", "CD3"])
     sfm.pp.cell_table(sdata)
     sdata["table"].obs["type"] = ["T", "B", "B", None]
     sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
@@ -83,7 +83,7 @@ def test_a_field_without_cells_has_tiles_without_label(make_sdata):
     labels = np.zeros((64, 64), np.int32)
     full = labels.copy()
     full[0:20, 0:20] = 4
-    sdata = make_sdata(a=(image, labels), b=(image, full), channels=["DAPI", "CD3"])
+    sdata = make_sdata({"a": (image, labels), "b": (image, full)}, ["DAPI", "CD3"])
     sfm.pp.cell_table(sdata, on_missing="drop")
     sdata["table"].obs["type"] = "T"
     sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)

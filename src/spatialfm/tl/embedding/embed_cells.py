@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ...embed.plan import Plan
     from ...embed.result.finish import Result
     from ...models.encoder import Encoder
-    from ...pp.tissue_masks import Tissue
+    from ...pp.tissue_sources import Tissue
 
 
 @public

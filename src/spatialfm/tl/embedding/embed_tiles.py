@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ...embed.windows.grid import Grid
     from ...models.encoder import Encoder
     from ...pp.elements import SampleElements
-    from ...pp.tissue_masks import Tissue
+    from ...pp.tissue_sources import Tissue
 
 
 @public

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...embed.inputs import Inputs
     from ...models.encoder import Encoder
     from ...pp.elements import SampleElements
-    from ...pp.tissue_masks import Tissue
+    from ...pp.tissue_sources import Tissue
     from .token_table import Tokens
 
 SIZE, STRIDE = 16, 8  # of models without tokens: folds and clumps of stain are a few cells wide

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from ...models.encoder import Encoder
-    from ...pp.tissue_masks import Tissue
+    from ...pp.tissue_sources import Tissue
 
 
 @public
