@@ -269,7 +269,7 @@ CELLS["transfer_labels"] = [
 ]
 IN_SDATA = {  # written into a SpatialData, see `slides`
     "cell_table", "add_clinical", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles", "segment_regions",
-    "detect_artifacts", "mend_labels",
+    "detect_artifacts", "mend_labels", "tissue",
 }  # fmt: skip
 WRITE_NOTHING = {
     "build_index", "search", "search_samples", "channel_quality", "marker_table", "match_markers", "check_labels",
@@ -295,7 +295,7 @@ DRAWN = {
     "signature_scores": ("discover_signatures", lambda a: sfm.pl.signature_scores(a, show=False)),
     "survival_auc": ("coxnet", lambda a: sfm.pl.survival_auc(a, show=False)),
 }
-DRAWN_OF_SDATA = {"cells", "search_results", "tile_map"}
+DRAWN_OF_SDATA = {"cells", "search_results", "tile_map", "tissue"}
 
 
 def test_every_function_is_here():
@@ -441,6 +441,7 @@ def slides(tmp_path_factory):
             sdata, "mean-intensity", annotations={samples[0]: f"artifacts_{samples[0]}"}, C=1.0, min_tokens=1
         )
         sfm.pp.mend_labels(sdata, "cells_P001_1", background=1)  # a cell that is none
+        sfm.pp.tissue(sdata, "otsu")
         path = tmp_path_factory.mktemp("store") / "cohort.zarr"
         sdata.write(path)
     sfm.settings.reset()
@@ -460,6 +461,8 @@ def test_tables_of_slides_come_back(slides):
     for name in ("kind_P001_1", "regions_P001_1", "artifact_map_P001_1"):
         assert np.array_equal(sdata[name], back[name])
         assert back.attrs["spatialfm"]["maps"][name] == sdata.attrs["spatialfm"]["maps"][name]
+    assert np.array_equal(sdata["tissue_P001_1"], back["tissue_P001_1"])
+    assert back.attrs["spatialfm"]["tissue"] == sdata.attrs["spatialfm"]["tissue"]
     assert back.attrs["spatialfm"]["maps"]["regions_P001_1"]["categories"] == ["CD8 T", "Mac/Mono"]
     assert list(sfm.get.table(back["tokens"], "regions_probability").columns) == ["CD8 T", "Mac/Mono"]
 
@@ -475,6 +478,7 @@ def test_slides_are_drawn_from_a_store(slides):
     _, back, _ = slides
     sfm.pl.cells(back, "P001_1", color="phenotype", channels=["DAPI"], labels="cells_P001_1", show=False)
     sfm.pl.tile_map(back, "P001_1", "label", show=False)
+    sfm.pl.tissue(back, show=False)
     index = sfm.tl.build_index(back["table"], "X_mean_intensity")
     hits = sfm.tl.search(index, back["table"][:2].copy(), k=2)
     sfm.pl.search_results(hits, back, channels=["DAPI"], label_key="phenotype", k=2, show=False)

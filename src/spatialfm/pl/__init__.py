@@ -29,6 +29,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_signatures": ["signatures", "signature_scores"],
         "_survival_auc": ["survival_auc"],
         "_tile_map": ["tile_map"],
+        "_tissue": ["tissue"],
     },
 )
 
@@ -53,3 +54,4 @@ if TYPE_CHECKING:
     from ._signatures import signature_scores, signatures
     from ._survival_auc import survival_auc
     from ._tile_map import tile_map
+    from ._tissue import tissue

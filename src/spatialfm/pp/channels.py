@@ -52,8 +52,8 @@ def channel_quality(
     nuclear
         Nuclear stain to correlate with. Default: the first channel that `spatialfm.pp.match_markers` knows as one.
     tissue
-        Pixels that count, as in `spatialfm.tl.embed_cells`: all but empty glass (``"auto"``), ``"all"``, an element, a
-        mask, or ``{sample: any of these}``. Between glass and tissue even a channel without stain has a contrast.
+        Pixels that count, as in `spatialfm.tl.embed_cells`: the element ``tissue_<sample>`` or all but empty glass
+        (``"auto"``), ``"all"``, an element, a mask, or ``{sample: any of these}``. Between glass and tissue even a channel without stain has a contrast.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def channel_quality(
     np.float64(1.0)
     """
     pairs = report_missing_chunks(sdata, match_elements(sdata, image, {}, samples=samples, need_labels=False))
-    stains = [_nuclear(channel_names(sdata, pair.image), nuclear, pair.image) for pair in pairs]
+    stains = [nuclear_channel(channel_names(sdata, pair.image), nuclear, pair.image) for pair in pairs]
     sources = sources_of_images(sdata, pairs, tissue)
     rows, masks = [], []
     bar = progress_bar(
@@ -115,7 +115,8 @@ def channel_quality(
     return pd.DataFrame(rows).set_index(["sample", "channel"])
 
 
-def _nuclear(names: Sequence[str], asked: str | None, image: str) -> int | None:
+def nuclear_channel(names: Sequence[str], asked: str | None, image: str) -> int | None:
+    """Index of the nuclear stain: the one asked for, or the first that is known as one."""
     if asked is not None:
         if asked not in names:
             raise PanelError(f"No channel {asked!r} in image {image!r} (nuclear=); found {listed(names, 50)}.")

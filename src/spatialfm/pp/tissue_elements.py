@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .elements import SampleElements
     from .tissue_masks import TissueSource
 
-OF_OTSU = {"smoothing": 4.0, "min_area": 150.0, "max_hole": 100_000.0}  # µm, µm², µm²
+OF_OTSU = {"smoothing": 10.0, "min_area": 150.0, "max_hole": 100_000.0}  # µm, µm², µm²
 
 
 @public
@@ -73,7 +73,7 @@ def tissue(
         µm of one pixel of the mask, rounded to whole pixels of the image. Default: as many as bring the longer side of
         the image to 512 pixels or fewer. ``"auto"`` was tried at the default.
     smoothing
-        ``"otsu"`` only: standard deviation of the Gaussian in µm (default 4, the radius of a cell).
+        ``"otsu"`` only: standard deviation of the Gaussian in µm (default 10, a cell and its neighbours).
     min_area, max_hole
         ``"otsu"`` only, in µm²: smaller pieces of tissue are removed (default 150), holes up to this size are filled
         (default 100,000: vessels, ducts, necrosis).

@@ -70,6 +70,8 @@ def tissue_sources(
                 f"{name} (tissue=) holds no tissue in image {pair.image!r} (sample {pair.sample!r}): all of it is 0. "
                 f"{other}"
             )
+        if isinstance(what if own is None else own, str):
+            name += _made_by(sdata, what if own is None else own)
         packed = zlib.compress(np.packbits(mask).tobytes(), 1)
         out.append(TissueSource("given", name, size, cells, step, mask.shape, packed))
     return out
@@ -110,7 +112,7 @@ def _whole_pixels(grid: LabelGrid, shape: tuple[int, int]) -> int:
 def _made_by(sdata: SpatialData, name: str) -> str:
     """How an element was made, and whether it was edited since, for the record."""
     made = sdata.attrs.get(ATTRS, {}).get(TISSUE, {}).get(name)
-    if made is None:
+    if made is None or name not in sdata.labels:
         return ""
     edited = labels_digest(labels_array(sdata, name).data) != made["sha256"]
     return f" (method {made['method']!r}{', edited since' if edited else ''})"
@@ -187,7 +189,7 @@ def _grid(sdata: SpatialData, pair: SampleElements, what: object, ratio: float, 
         if own:
             _check_fit(pair, what, grid, (height / ratio, width / ratio))
         _check_cover(pair, what, grid, (height / ratio, width / ratio))
-        return f"labels {what!r}{_made_by(sdata, what)}", grid
+        return f"labels {what!r}", grid
     if what in sdata.shapes:
         return f"shapes {what!r}", _Drawn.of(sdata, pair, what, ratio)
     raise ElementError(

@@ -126,9 +126,10 @@ def embed_cells(
         Has to be given where the pixel types of the images differ. VirTues takes raw values; with a mapping, in the
         unit of the sample with the largest. Negative pixels count as 0, with a warning.
     tissue
-        Where statistics of the cohort are taken. ``"auto"``: all of an image, less empty glass: regions that are large,
-        dark in most channels, without segmented cells, and whose smoothed intensities are a mode of their own (docs:
-        *Choosing a model*, *Tissue*). ``"all"``: everything. A labels element (0: none) or shapes, ``"{sample}"`` in
+        Where statistics of the cohort are taken. ``"auto"``: the element ``tissue_<sample>``, if there is one (see
+        `spatialfm.pp.tissue`); otherwise all of an image, less empty glass: regions that are large, dark in most
+        channels, without segmented cells, and whose smoothed intensities are a mode of their own (docs: *Choosing a
+        model*, *Tissue*). ``"all"``: everything. A labels element (0: none) or shapes, ``"{sample}"`` in
         the name stands for the sample; a 2-D array of bool or integers of the image's size; or ``{sample: any of
         these}``.
     background
