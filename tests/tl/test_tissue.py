@@ -135,13 +135,13 @@ def _rotated(sdata):
             None,
             {"a": np.zeros((40, 60), bool), "b": "all"},
             ElementError,
-            r"array \(tissue=\) holds no tissue in image",
+            r"Array \(tissue=\) holds no tissue in image",
         ),
         (
             lambda s: add(s, "bad", np.zeros((40, 60))),
             {"a": "bad", "b": "all"},
             ElementError,
-            r"labels 'bad' \(tissue=\) holds no tissue in image 'image_a'",
+            r"Labels 'bad' \(tissue=\) holds no tissue in image 'image_a'",
         ),
         (
             lambda s: add(s, "bad", np.ones((40, 30))),

@@ -53,7 +53,8 @@ def channel_quality(
         Nuclear stain to correlate with. Default: the first channel that `spatialfm.pp.match_markers` knows as one.
     tissue
         Pixels that count, as in `spatialfm.tl.embed_cells`: the element ``tissue_<sample>`` or all but empty glass
-        (``"auto"``), ``"all"``, an element, a mask, or ``{sample: any of these}``. Between glass and tissue even a channel without stain has a contrast.
+        (``"auto"``), ``"all"``, an element, a mask, or ``{sample: any of these}``. Between glass and tissue even a
+        channel without stain has a contrast.
 
     Returns
     -------

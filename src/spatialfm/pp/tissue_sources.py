@@ -65,10 +65,12 @@ def tissue_sources(
         name, grid = _grid(sdata, pair, what if own is None else own, ratio, own=own is not None)
         step, mask = _on_grid(grid, shape)
         if not mask.any():
-            other = "Pass a mask that is not, tissue='auto' or tissue='all'." if own is None else _again(own)
+            said, other = " (tissue=)", "Pass a mask that is not, tissue='auto' or tissue='all'."
+            if own is not None:
+                said, other = "", _again(own)
             raise ElementError(
-                f"{name} (tissue=) holds no tissue in image {pair.image!r} (sample {pair.sample!r}): all of it is 0. "
-                f"{other}"
+                f"{name[0].upper()}{name[1:]}{said} holds no tissue in image {pair.image!r} (sample {pair.sample!r}): "
+                f"all of it is 0. {other}"
             )
         if isinstance(what if own is None else own, str):
             name += _made_by(sdata, what if own is None else own)
@@ -188,7 +190,8 @@ def _grid(sdata: SpatialData, pair: SampleElements, what: object, ratio: float, 
         grid = _labels_grid(sdata, pair, what, ratio)
         if own:
             _check_fit(pair, what, grid, (height / ratio, width / ratio))
-        _check_cover(pair, what, grid, (height / ratio, width / ratio))
+        else:
+            _check_cover(pair, what, grid, (height / ratio, width / ratio))
         return f"labels {what!r}", grid
     if what in sdata.shapes:
         return f"shapes {what!r}", _Drawn.of(sdata, pair, what, ratio)
@@ -205,7 +208,7 @@ def _check_fit(pair: SampleElements, name: str, grid: LabelGrid, shape: tuple[fl
         return
     (top, left), (bottom, right) = low, high
     raise ElementError(
-        f"Labels {name!r} (tissue=) are not of image {pair.image!r} (sample {pair.sample!r}) as it is now: they have "
+        f"Labels {name!r} are not of image {pair.image!r} (sample {pair.sample!r}) as it is now: they have "
         f"{grid.labels.shape[0]} rows and {grid.labels.shape[1]} columns, and the image lies on their rows {top:.4g} "
         f"to {bottom:.4g} and columns {left:.4g} to {right:.4g}. {_again(name)}"
     )

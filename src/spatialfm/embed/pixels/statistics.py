@@ -36,29 +36,39 @@ def cohort_statistics(
     -------
     Mean and population standard deviation, float64 ``(M,)``, of pixels scaled by each reader's `intensity_max`.
     """
-    count, mean, squares = 0, np.zeros(len(readers[0].channels)), np.zeros(len(readers[0].channels))
+    return merged(moments_of_images(readers, tissue_of=tissue_of, block=block))[1:]
+
+
+def moments_of_images(
+    readers: Sequence[SampleReader], *, tissue_of: Sequence[SampleReader] | None = None, block: int = 1024
+) -> list[dict[str, np.ndarray]]:
+    """What `image_moments` gives of each image in turn; the arguments are those of `cohort_statistics`."""
+    parts = []
     pairs = list(zip(readers, tissue_of or readers, strict=True))
-    for reader, of in progress_bar(
-        pairs,
-        desc="marker statistics",
-        unit="image",
-    ):
+    for reader, of in progress_bar(pairs, desc="marker statistics", unit="image"):
         preparation = getattr(reader, "preparation", "")
         identity = {
             "image": reader.fingerprint,
             "tissue": [of.fingerprint, tissue_identity(of)],
             "prepared": preparation,
         }
-        part = remembered("moments", identity, lambda reader=reader, of=of: image_moments(reader, of, block))
+        parts.append(remembered("moments", identity, lambda reader=reader, of=of: image_moments(reader, of, block)))
+    return parts
+
+
+def merged(parts: Sequence[dict[str, np.ndarray]]) -> tuple[int, np.ndarray, np.ndarray]:
+    """Number of pixels, mean and population standard deviation ``(M,)`` of some images together."""
+    count, mean, squares = 0, *np.zeros((2, len(parts[0]["mean"])))
+    for part in parts:
         # Chan et al. 1979: merging means and squared deviations loses no digits, sums of squares do
         n, delta, total = int(part["count"]), part["mean"] - mean, count + int(part["count"])
         if n:
-            squares += part["squares"] + delta**2 * count * n / total
-            mean += delta * n / total
+            squares = squares + part["squares"] + delta**2 * count * n / total
+            mean = mean + delta * n / total
             count = total
     std = np.sqrt(np.maximum(squares, 0) / max(count, 1))
     std[std <= ROUNDING * np.abs(mean)] = 0  # of a constant, what single precision leaves, of either sign
-    return mean, std
+    return count, mean, std
 
 
 def image_moments(reader: SampleReader, tissue_of: SampleReader, block: int) -> dict[str, np.ndarray]:
