@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..._errors import PixelSizeError, counted, listed, warn
 from ..._keys import ATTRS
@@ -13,7 +13,21 @@ from ...pp.units import PIXEL_SIZES
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
-    from ...models.card import ModelCard
+    class HasPixelSize(Protocol):
+        """What is asked of a model's card."""
+
+        @property
+        def mpp(self) -> float | None:
+            """Native µm per pixel; None where any will do."""
+
+        @property
+        def mpp_range(self) -> tuple[float, float] | None:
+            """µm per pixel inside which images are not resampled."""
+
+        @property
+        def mpp_reference(self) -> float | None:
+            """µm per pixel that images are brought to where there is no native size."""
+
 
 TOLERANCE = 0.1  # a pixel size off by more than this is resampled
 EXACT = 0.01  # the same where all images of a run are brought to one size
@@ -83,7 +97,7 @@ def image_pixel_sizes(
     return sizes
 
 
-def common_pixel_size(card: ModelCard, sizes: Sequence[float | None], asked: float | None = None) -> float | None:
+def common_pixel_size(card: HasPixelSize, sizes: Sequence[float | None], asked: float | None = None) -> float | None:
     """µm per pixel at which all images of a run are shown to the model; None: each at its own.
 
     Images of different pixel sizes are brought to the coarsest, as what it lacks cannot be made up for; a model's
@@ -114,7 +128,7 @@ def common_pixel_size(card: ModelCard, sizes: Sequence[float | None], asked: flo
 
 
 def resampling_ratios(
-    card: ModelCard, sizes: Sequence[float | None], *, resample: bool, common: float | None = None
+    card: HasPixelSize, sizes: Sequence[float | None], *, resample: bool, common: float | None = None
 ) -> list[float]:
     """Image pixels per model pixel.
 

@@ -72,6 +72,8 @@ def read_statistics(source: object, card: ModelCard, recipe: str | None) -> Give
         return _of_record(source, card, recipe)
     if isinstance(source, Mapping) and source and not set(source) & {*FILES, *FILES.values()}:
         return _of_pairs(source)
+    if isinstance(source, pd.DataFrame):
+        return _of_table(source, card)
     return _of_data_set(source, card, recipe)
 
 
@@ -171,6 +173,31 @@ def _of_pairs(source: Mapping[str, object]) -> GivenStatistics:
         except (TypeError, ValueError) as error:
             raise PanelError(f"stats[{name!r}] = {pair!r} is no (mean, standard deviation).") from error
     return GivenStatistics(mean, std, "given values")
+
+
+def _of_table(table: pd.DataFrame, card: ModelCard) -> GivenStatistics:
+    """A table of `spatialfm.pp.marker_statistics`."""
+    if lacking := [name for name in ("mean", "std") if name not in table]:
+        raise PanelError(
+            f"stats= is a table without the column {lacking[0]!r}; found {listed(table.columns, 12)}. Pass that of "
+            "sfm.pp.marker_statistics(sdata)."
+        )
+    if table.index.nlevels > 1:
+        raise PanelError(
+            "stats= is a table of each sample by itself. Pass that of all together: sfm.pp.marker_statistics(sdata)."
+        )
+    if twice := table.index[table.index.duplicated()].tolist():
+        raise PanelError(f"stats= has several rows for {listed(twice, 8)}. Keep one of each marker.")
+    if card.normalization == "virtues":
+        raise PanelError(
+            f"stats= is a table of pixels as they are; {card.name} takes those of clipped, log-transformed ones. Pass "
+            "the record of an embedding by it, or leave stats= out."
+        )
+    try:
+        mean, std = ({str(name): float(value) for name, value in table[column].items()} for column in ("mean", "std"))
+    except (TypeError, ValueError) as error:
+        raise PanelError(f"stats= is a table with a mean or standard deviation that is no number: {error}.") from error
+    return GivenStatistics(mean, std, "given table", intensity_max=dict(table.attrs.get("intensity_max", {})))
 
 
 def _of_data_set(source: object, card: ModelCard, recipe: str | None) -> GivenStatistics:

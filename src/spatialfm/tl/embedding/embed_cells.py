@@ -24,6 +24,7 @@ from ...embed.session import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from dask.distributed import Client
     from spatialdata import SpatialData
@@ -59,7 +60,7 @@ def embed_cells(
     centers: tuple[str, str] | None = None,
     stride: int | None = None,
     padding: int | None = None,
-    stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
     marker_embeddings: object = None,
     reduce: Literal["pca"] | None = None,
     n_components: int | None = None,
@@ -155,7 +156,8 @@ def embed_cells(
         image, where all is zero before normalising (default 120).
     stats
         Mean and standard deviation of the markers, instead of those of this cohort: ``{marker: (mean, std)}``; the
-        record of an earlier run (`spatialfm.get.record`), so that a new cohort is normalised like the old one; or, for
+        table of `spatialfm.pp.marker_statistics`; the record of an earlier run (`spatialfm.get.record`), so that a new
+        cohort is normalised like the old one; or, for
         VirTues, those published with a data set: a folder in spora's layout (``<modality>/1_0mpp/standardization/
         quantile_clipping_log1p/uq_0.99_image`` or one above it), its parquet files, or ``{"means": table, "stds":
         table, "quantiles": table}``. Its channels are matched by name. A sample whose name is that of an image of the

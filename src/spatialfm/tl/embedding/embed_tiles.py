@@ -59,7 +59,7 @@ def embed_tiles(
     tissue: Tissue = "auto",
     mpp: float | Mapping[str, float] | None = None,
     resample: bool = True,
-    stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
     marker_embeddings: object = None,
     cluster_key: str | None = None,
     table_name: str = TILES,
