@@ -70,6 +70,24 @@ def test_the_record_of_an_embedding_has_the_same_numbers(make_sdata, mpp, pixel_
     assert table["n_pixels"].tolist() == [2 * (64 * mpp / 0.5) ** 2] * 3
 
 
+@pytest.mark.parametrize("mpp", [0.2, 0.45])
+def test_a_range_of_pixel_sizes_is_that_of_kronos(make_sdata, mpp):
+    image = np.random.default_rng(2).integers(0, 999, (3, 96, 96)).astype(np.uint16)
+    labels = np.zeros((96, 96), np.int32)
+    labels[40:60, 40:60] = 1
+    sdata = make_sdata(channels=NAMES, mpp=mpp, a=(image, labels))
+    table = sfm.pp.marker_statistics(sdata, pixel_size=(0.37, 0.5))
+    cells = sfm.tl.embed_cells(
+        sdata, sfm.models.load("kronos", weights="random"), normalization="cohort", on_unknown="keep", copy=True
+    )
+    record = sfm.get.record(cells, "X_kronos")
+    assert list(record["normalization_mean"]) == table["mean"].tolist()
+    assert list(record["normalization_std"]) == table["std"].tolist()
+    assert table.attrs["mpp"]["a"] == (0.37 if mpp == 0.2 else mpp)
+    with pytest.raises(PixelSizeError, match=r"the smaller size comes first"):
+        sfm.pp.marker_statistics(sdata, pixel_size=(0.5, 0.37))
+
+
 def test_a_table_is_taken_as_statistics(sdata):
     """Cells of one sample, embedded with the statistics of both, are those of the run of both."""
     both = sfm.tl.embed_cells(sdata, "classical", copy=True)

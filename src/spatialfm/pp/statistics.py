@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import pandas as pd
 
+from .._errors import PixelSizeError
 from .._public import public
 from ..embed.markers.panel import resolve_panel
 from ..embed.pixels.decoded import Decoded
@@ -42,6 +42,10 @@ class ModelPixels:
     mpp_range: tuple[float, float] | None = None
     mpp_reference: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.mpp_range is not None and not 0 < self.mpp_range[0] <= self.mpp_range[1]:
+            raise PixelSizeError(f"pixel_size={self.mpp_range} is no range of µm; the smaller size comes first.")
+
 
 @public
 def marker_statistics(
@@ -54,7 +58,7 @@ def marker_statistics(
     on_unknown: Literal["raise", "keep", "drop"] = "keep",
     intensity_max: float | Mapping[str, float] | None = None,
     mpp: float | Mapping[str, float] | None = None,
-    pixel_size: float | None = None,
+    pixel_size: float | tuple[float, float] | None = None,
     resampling: Literal["triangle", "area"] | None = None,
     tissue: Tissue = "auto",
     on_nan: Literal["raise", "zero"] = "raise",
@@ -83,9 +87,9 @@ def marker_statistics(
     mpp
         µm per pixel of the images, or ``{sample: µm}``. Default: from their transformations.
     pixel_size
-        µm per pixel that the model was trained on (`spatialfm.models.card`): images more than 10 % off are resampled to
-        it, as for an embedding. A standard deviation depends on it. Default: images stay as they are; of different
-        sizes, all are brought to the coarsest.
+        µm per pixel that the model was trained on, or the smallest and largest (``mpp`` and ``mpp_range`` of its card;
+        KRONOS: ``(0.37, 0.5)``): images more than 10 % off are resampled to it, as for an embedding. A standard
+        deviation depends on it. Default: images stay as they are; of different sizes, all are brought to the coarsest.
     resampling
         ``"triangle"``: an antialiased linear filter; ``"area"``: a larger pixel is the mean of those that it covers.
         Default: the first with `pixel_size`, the second without, as models of the two kinds do.
@@ -133,7 +137,8 @@ def marker_statistics(
     )
     ranges = intensity_ranges({pair.sample: image_array(sdata, pair.image).dtype for pair in pairs}, intensity_max)
     sizes = image_pixel_sizes(sdata, pairs, mpp, required=pixel_size is not None, common=True)
-    model = ModelPixels(pixel_size)
+    trained_on = pixel_size if isinstance(pixel_size, tuple) else None
+    model = ModelPixels(pixel_size if trained_on is None else trained_on[1], trained_on)
     ratios = resampling_ratios(model, sizes, resample=True, common=common_pixel_size(model, sizes))
     used = [None if size is None else size * ratio for size, ratio in zip(sizes, ratios, strict=True)]
     pairs = report_missing_chunks(sdata, pairs)
