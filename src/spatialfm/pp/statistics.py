@@ -29,6 +29,7 @@ from .missing_chunks import report_missing_chunks
 from .tissue_sources import tissue_sources
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from spatialdata import SpatialData
 
     from .tissue_sources import Tissue
@@ -174,6 +175,6 @@ def marker_statistics(
     return table
 
 
-def _table(parts: Sequence[Mapping[str, np.ndarray]], markers: Sequence[str]) -> pd.DataFrame:
+def _table(parts: Sequence[Mapping[str, NDArray]], markers: Sequence[str]) -> pd.DataFrame:
     n_pixels, mean, std = merged(parts)
     return pd.DataFrame({"mean": mean, "std": std, "n_pixels": n_pixels}, index=pd.Index(markers, name="marker"))
