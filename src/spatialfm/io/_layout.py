@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 
 from .._errors import InputFileError, counted, listed
 from ._declared import check_capacity, check_declared, check_segment, check_sides
@@ -23,13 +22,29 @@ from ._metadata import ImageMetadata, read_metadata
 from ._ome import companion_error, external_xml, metadata_file, missing_files
 from ._ome_check import check_fields
 from ._page import Page
-from ._series import all_series, choose_series, unused_pages
+from ._series import choose_series, unused_pages
 from ._state import FileState, file_state
+from ._tifffile import (
+    UNCOMPRESSED,
+    all_series,
+    bytes_are_pixels,
+    codec_that_lacks,
+    decoder_of,
+    describing_page,
+    fill_value,
+    follows_the_standard,
+    full_shape,
+    jpeg_header,
+    open_file,
+    plane_shape,
+    segment_shape,
+    segments_of,
+    start_of_stack,
+    stored_dtype,
+)
 
 if TYPE_CHECKING:
-    from tifffile import TiffPage, TiffPageSeries
-
-_UNCOMPRESSED, _LZW = 1, 5
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,7 @@ class Level:
     interleaved: bool
     nodata: float
     decode: Callable = field(repr=False)
-    compression: int = _UNCOMPRESSED
+    compression: int = UNCOMPRESSED
     jpegheader: bytes | None = None
 
     @property
@@ -129,15 +144,15 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
     _check_magic(state)
     path = Path(state.path)
     try:
-        with tifffile.TiffFile(path) as tif:
-            n_pages = check_ifd_chain(state, is_plain=not (tif.is_ndpi or tif.is_lsm or tif.is_stk))
+        with open_file(path) as tif:
+            n_pages = check_ifd_chain(state, is_plain=follows_the_standard(tif))
             check_fields(tif.ome_metadata if tif.is_ome and tif.ome_metadata else "", state.path)
             check_declared(tif, n_pages, state)
             xml, described_in = external_xml(tif, path), metadata_file(tif, path)
             if xml is None:
                 return _layout(tif, state, series)
         check_fields(xml, str(described_in or path))
-        with tifffile.TiffFile(path, omexml=xml) as tif:
+        with open_file(path, xml) as tif:
             return _layout(tif, state, series, described_in)
     except InputFileError:
         raise
@@ -152,9 +167,7 @@ def layout_of(state: FileState, series: int | None) -> TiffLayout:
         ) from error
 
 
-def _layout(
-    tif: tifffile.TiffFile, state: FileState, series: int | None, described_in: Path | None = None
-) -> TiffLayout:
+def _layout(tif: TiffFile, state: FileState, series: int | None, described_in: Path | None = None) -> TiffLayout:
     images = all_series(tif)
     index, left_out = choose_series(images, series, state.path)
     chosen = images[index]
@@ -179,16 +192,9 @@ def _check_magic(state: FileState) -> None:
         )
 
 
-def _full_shape(series: TiffPageSeries) -> tuple[str, tuple[int, ...]]:
-    """Axes and shape of an image, those of length 1 included."""
-    if hasattr(series, "get_shape"):
-        return series.get_axes(False), series.get_shape(False)
-    return series.axes, series.shape
-
-
 def _level(series: TiffPageSeries, state: FileState, missing: Sequence[str]) -> Level:
-    keyframe = series.keyframe
-    separate, depth, height, width, contiguous = keyframe.shaped
+    keyframe = describing_page(series)
+    separate, depth, height, width, contiguous = plane_shape(keyframe)
     check_sides(height, width, state)
     if depth > 1:
         raise InputFileError(
@@ -197,13 +203,12 @@ def _level(series: TiffPageSeries, state: FileState, missing: Sequence[str]) -> 
         )
     _check_dtype(keyframe, state)
     samples = separate * contiguous
-    n_planes = math.prod(_full_shape(series)[1]) // math.prod(keyframe.shaped)
-    is_tiled = keyframe.is_tiled
-    segment = (keyframe.tilelength, keyframe.tilewidth) if is_tiled else (keyframe.rowsperstrip, width)
+    n_planes = math.prod(full_shape(series)[1]) // math.prod(plane_shape(keyframe))
+    segment = segment_shape(keyframe)
     check_segment(*segment, state)
     dtype = np.dtype(np.uint8) if keyframe.dtype == bool else np.dtype(keyframe.dtype)
     dims, stacks = _dims(series, n_planes, state)
-    segment = (min(segment[0], height), min(segment[1], width)) if not is_tiled else segment
+    segment = (min(segment[0], height), min(segment[1], width)) if not keyframe.is_tiled else segment
     n_segments = math.ceil(height / segment[0]) * math.ceil(width / segment[1]) * separate
     pages = _pages(series, n_planes, n_segments, state, missing)
     check_capacity(keyframe, math.prod(segment) * contiguous, pages)
@@ -212,23 +217,15 @@ def _level(series: TiffPageSeries, state: FileState, missing: Sequence[str]) -> 
         stacks=stacks,
         shape=(n_planes, samples, height, width),
         dtype=dtype.newbyteorder("="),
-        stored_dtype=np.dtype(keyframe.parent.byteorder + keyframe.dtype.char),
+        stored_dtype=stored_dtype(keyframe),
         pages=pages,
         segment=segment,
         interleaved=contiguous > 1,
-        nodata=keyframe.nodata,
-        decode=_decoder(keyframe, math.prod(segment) * contiguous * dtype.itemsize),
+        nodata=fill_value(keyframe),
+        decode=decoder_of(keyframe, math.prod(segment) * contiguous * dtype.itemsize),
         compression=int(keyframe.compression),
-        jpegheader=keyframe.jpegheader if keyframe.compression in (6, 7) else None,
+        jpegheader=jpeg_header(keyframe),
     )
-
-
-def _decoder(keyframe: TiffPage, n_bytes: int) -> Callable:
-    if keyframe.compression != _LZW:
-        return keyframe.decode
-    from ._lzw import lzw_checked
-
-    return lzw_checked(keyframe.decode, n_bytes, is_reversed=keyframe.fillorder == 2)
 
 
 def _check_dtype(keyframe: TiffPage, state: FileState) -> None:
@@ -237,19 +234,11 @@ def _check_dtype(keyframe: TiffPage, state: FileState) -> None:
             f"'{state.path}' holds pixels of type {keyframe.dtype or keyframe.sampleformat}. "
             "Save it as integers or floats."
         )
-    codecs = []
-    if keyframe.compression != _UNCOMPRESSED:
-        codecs.append((tifffile.TIFF.DECOMPRESSORS, keyframe.compression))
-    if keyframe.predictor != 1 and keyframe.compression not in tifffile.TIFF.IMAGE_COMPRESSIONS:
-        codecs.append((tifffile.TIFF.UNPREDICTORS, keyframe.predictor))
-    for known, code in codecs:
-        try:
-            known[code]
-        except KeyError:
-            raise InputFileError(
-                f"'{state.path}' is compressed with {getattr(code, 'name', code)}, which needs the package "
-                "imagecodecs. Install it with: pip install 'spatialfm[imagecodecs]'."
-            ) from None
+    if codec := codec_that_lacks(keyframe):
+        raise InputFileError(
+            f"'{state.path}' is compressed with {codec}, which needs the package imagecodecs. Install it with: "
+            "pip install 'spatialfm[imagecodecs]'."
+        )
 
 
 def _dims(
@@ -259,10 +248,10 @@ def _dims(
 
     Pages along several axes, such as the channels of every staining cycle, are one `Dim` with a letter for each.
     """
-    separate, _, height, width, contiguous = series.keyframe.shaped
+    separate, _, height, width, contiguous = plane_shape(describing_page(series))
     tail = [("s", separate), ("h", height), ("w", width), ("s", contiguous)]
     tail = [(source, length) for source, length in tail if source != "s" or length > 1]
-    axes = list(zip(*_full_shape(series), strict=True))
+    axes = list(zip(*full_shape(series), strict=True))
     dims: list[Dim] = []
     for source, length in reversed(tail):
         while axes and axes[-1][1] == 1 and length != 1:
@@ -283,9 +272,9 @@ def _dims(
 def _pages(
     series: TiffPageSeries, n_planes: int, n_segments: int, state: FileState, missing: Sequence[str]
 ) -> tuple[Page, ...]:
-    keyframe = series.keyframe
+    keyframe = describing_page(series)
     if len(series) < n_planes:  # one page describes them all: ImageJ's stacks above 4 GB, and tifffile's own
-        offset = series.dataoffset
+        offset = start_of_stack(series)
         if offset is None:
             raise InputFileError(
                 f"'{state.path}' should hold {n_planes} planes but has {counted(len(series), 'page')}. It is truncated "
@@ -313,21 +302,14 @@ def _pages(
 
 
 def _page(page: TiffPage, keyframe: TiffPage, n_segments: int, state: FileState) -> Page:
-    offsets = np.asarray(page.dataoffsets, dtype=np.int64)
-    counts = np.asarray(page.databytecounts, dtype=np.int64)
+    path, offsets, counts, jpegtables = segments_of(page, keyframe)
     if len(offsets) < n_segments or len(counts) < n_segments:
         raise InputFileError(
             f"'{state.path}' is truncated: a page lists {len(offsets)} of its {n_segments} strips or tiles. "
             "Copy or export it again."
         )
     plain = (
-        keyframe.compression == _UNCOMPRESSED
-        and keyframe.predictor == 1
-        and keyframe.fillorder == 1
-        and not keyframe.is_tiled
-        and not keyframe.is_subsampled
-        and keyframe.dtype.kind != "b"
-        and keyframe.bitspersample == keyframe.dtype.itemsize * 8
+        bytes_are_pixels(keyframe)
         and (offsets[:-1] + counts[:-1] == offsets[1:]).all()
         and (len(offsets) == 1 or counts.sum() == keyframe.nbytes)
         and offsets[0] > 0
@@ -335,11 +317,11 @@ def _page(page: TiffPage, keyframe: TiffPage, n_segments: int, state: FileState)
     if plain and len(offsets) == 1:
         counts = np.array([keyframe.nbytes])  # some writers state more than they wrote
     return Page(
-        path=str(Path(page.parent.filehandle.path).resolve()),
+        path=path,
         offsets=offsets[:n_segments],
         counts=counts[:n_segments],
         raw=int(offsets[0]) if plain else None,
-        jpegtables=page.jpegtables if keyframe.compression in (6, 7) else None,
+        jpegtables=jpegtables,
     )
 
 

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from ._ome import OmeImage, image_of, ome_images
 from ._ome_check import placement_notes, unfollowed
 from ._pixel_size import PRINT_UNITS, PixelSize, clean, micrometers, um_per_unit
+from ._tifffile import describing_page, plane_shape
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -61,7 +62,7 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
     OME-XML goes before ImageJ's description, that before the descriptions and names of single pages (QPTIFF, MIBI,
     PageName), those before the resolution tags.
     """
-    page = series.keyframe
+    page = describing_page(series)
     names, size, ignored, unread, why = None, None, "", "", ""
     notes: list[str] = []
     if tif.is_ome and tif.ome_metadata:
@@ -86,7 +87,7 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
             notes = ["it has no end and is not read"]
     is_photograph = _is_photograph(page)
     if names is None and is_photograph:
-        names = ["red", "green", "blue", "alpha"][: page.shaped[4]]
+        names = ["red", "green", "blue", "alpha"][: plane_shape(page).samples]
     other = None
     if not tif.is_imagej:
         by_tags, too_large = _resolution(page)
@@ -101,7 +102,7 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
 def _ome_size(image: OmeImage, page: TiffPage) -> tuple[PixelSize | None, str, str]:
     """Size by OME-XML, why one that it states is not taken, and what it has in place of one."""
     size, unread = image.pixel_size, image.unread_size
-    stated, actual = (image.sizes.get("Y"), image.sizes.get("X")), page.shaped[2:4]
+    stated, actual = (image.sizes.get("Y"), image.sizes.get("X")), plane_shape(page)[2:4]
     if size is not None and None not in stated and stated != actual:  # copied along with a resized image
         ignored = (
             f"its OME-XML has {size.x:g} µm for an image of {stated[0]} x {stated[1]} pixels, "
@@ -172,7 +173,7 @@ def _svs(tif: TiffFile, page: TiffPage) -> PixelSize | None:
 
 def _page_names(tif: TiffFile, series: TiffPageSeries) -> list[str] | None:
     """Names that every page of the series carries for itself: QPTIFF and MIBI descriptions, PageName tags."""
-    if series.kind == "shaped" or _name_of_page(series.keyframe) is None:
+    if series.kind == "shaped" or _name_of_page(describing_page(series)) is None:
         return None
     names = []
     for item in series:
@@ -185,7 +186,7 @@ def _page_names(tif: TiffFile, series: TiffPageSeries) -> list[str] | None:
 
 def _is_photograph(page: TiffPage) -> bool:
     # three markers are often stored as RGB, but as planes of their own or with 16 bits
-    return page.photometric in _RGB and page.shaped[4] in (3, 4) and page.dtype == "uint8"
+    return page.photometric in _RGB and plane_shape(page).samples in (3, 4) and page.dtype == "uint8"
 
 
 def _name_of_page(page: TiffPage) -> str | None:

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from .._errors import InputFileError, listed
 from ._pixel_size import PixelSize, micrometers
+from ._tifffile import describing_page, open_file, page_file, plane_shape
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
@@ -91,7 +92,7 @@ def image_of(series: TiffPageSeries, images: Sequence[OmeImage], path: str) -> O
     elif len(images) == 1:
         return images[0]
     else:  # tifffile could not follow the XML
-        separate, _, height, width, samples = series.keyframe.shaped
+        separate, _, height, width, samples = plane_shape(describing_page(series))
         candidates = [image for image in images if (image.sizes.get("Y"), image.sizes.get("X")) == (height, width)]
         exact = [image for image in candidates if image.n_planes in (len(series), len(series) * separate * samples)]
         candidates = exact or candidates
@@ -147,11 +148,6 @@ def missing_files(tif: TiffFile, path: str) -> list[str]:
     return [name for name in names if not (Path(path).parent / name).is_file()]
 
 
-def page_file(page) -> Path:
-    """File that holds a page."""
-    return Path(page.parent.filehandle.path)
-
-
 def _image(element: ElementTree.Element, own_uuid: str | None) -> OmeImage:
     pixels = next((child for child in element if _tag(child) == "Pixels"), None)
     if pixels is None:
@@ -205,8 +201,6 @@ def _size(pixels: ElementTree.Element, axis: str) -> float | None:
 
 def _companion(path: Path, name: str, own_uuid: str | None) -> str:
     """Metadata of the set to which a file without own metadata belongs."""
-    import tifffile
-
     companion = path.parent / name
     if not name or not companion.is_file():
         raise InputFileError(
@@ -216,7 +210,7 @@ def _companion(path: Path, name: str, own_uuid: str | None) -> str:
     if name.lower().endswith(".ome") or name.lower().endswith(".xml"):
         xml = companion.read_text(encoding="utf-8-sig", errors="replace")
     else:
-        with tifffile.TiffFile(companion) as tif:
+        with open_file(companion) as tif:
             xml = tif.ome_metadata or ""
     root = parse_root(xml.strip())
     if root is None:

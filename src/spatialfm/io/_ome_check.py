@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from .._errors import InputFileError
+from ._tifffile import describing_page, plane_shape
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
@@ -56,14 +57,14 @@ def placement_notes(image: OmeImage, series: TiffPageSeries, tif: TiffFile, path
     InputFileError
         If one page is given for several planes, or several pages for one.
     """
-    pixels, page = image.pixels, series.keyframe
+    pixels, page = image.pixels, describing_page(series)
     if pixels is None:
         return []
     notes = []
     stated, actual = _TYPES.get(pixels.get("Type", ""), pixels.get("Type", "")), np.dtype(page.dtype).name
     if stated and stated != actual:
         notes.append(f"Type={pixels.get('Type')!r}, but the pages hold {actual}")
-    sizes, (height, width) = image.sizes, page.shaped[2:4]
+    sizes, (height, width) = image.sizes, plane_shape(page)[2:4]
     if (sizes["Y"], sizes["X"]) != (height, width):
         notes.append(f"SizeY x SizeX is {sizes['Y']} x {sizes['X']}, but the pages are {height} x {width}")
     n_channels = sum(samples_of(channel) for channel in pixels if _tag(channel) == "Channel")
@@ -77,7 +78,7 @@ def unfollowed(image: OmeImage, series: TiffPageSeries, tif: TiffFile) -> str:
     pixels, sizes = image.pixels, image.sizes
     if pixels is None or series.kind in ("ome", "imagej"):
         return ""
-    separate, _, _, _, contiguous = series.keyframe.shaped
+    separate, _, _, _, contiguous = plane_shape(describing_page(series))
     described, n_pages = image.n_planes, len(series) * separate * contiguous
     stacked = [f"Size{axis}={sizes[axis]}" for axis in "ZT" if sizes[axis] > 1]
     if stacked:

@@ -9,18 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._errors import InputFileError
-from ._ome import page_file
+from ._tifffile import describing_page, file_of, page_file, plane_shape
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPageSeries
 
 _SHOWN = 8
-
-
-def all_series(tif: TiffFile) -> Sequence[TiffPageSeries]:
-    """The images of a file, with axes of length 1 where tifffile can still tell them."""
-    # from tifffile 2026.5.2 on, what is to be squeezed is said here instead of asked of each series
-    return tif.series(squeeze=False) if callable(tif.series) else tif.series
 
 
 def choose_series(all_series: Sequence[TiffPageSeries], wanted: int | None, path: str) -> tuple[int, str]:
@@ -64,7 +58,8 @@ def choose_series(all_series: Sequence[TiffPageSeries], wanted: int | None, path
 
 
 def _area(series: TiffPageSeries) -> int:
-    return series.keyframe.imagelength * series.keyframe.imagewidth
+    _, _, height, width, _ = plane_shape(describing_page(series))
+    return height * width
 
 
 def _is_like(series: TiffPageSeries, largest: TiffPageSeries) -> bool:
@@ -76,18 +71,18 @@ def _is_like(series: TiffPageSeries, largest: TiffPageSeries) -> bool:
 
 
 def _has_proportions(series: TiffPageSeries, largest: TiffPageSeries) -> bool:
-    down = largest.keyframe.imagelength / series.keyframe.imagelength
-    across = largest.keyframe.imagewidth / series.keyframe.imagewidth
+    large, small = (plane_shape(describing_page(one)) for one in (largest, series))
+    down, across = large.height / small.height, large.width / small.width
     return math.isclose(down, across, rel_tol=0.05)
 
 
 def unused_pages(tif: TiffFile, all_series: Sequence[TiffPageSeries], chosen: TiffPageSeries) -> int:
     """Pages like those of the image that no image of the OME-XML speaks of."""
-    path = Path(tif.filehandle.path)
+    path = file_of(tif)
     used = {page.index for series in all_series for page in series if page is not None and page_file(page) == path}
     rest = [tif.pages.get(i) for i in range(len(tif.pages)) if i not in used]
-    keyframe = chosen.keyframe
-    return sum(page.shaped == keyframe.shaped and page.dtype == keyframe.dtype for page in rest)
+    keyframe = describing_page(chosen)
+    return sum(plane_shape(page) == plane_shape(keyframe) and page.dtype == keyframe.dtype for page in rest)
 
 
 def _lies_in(series: TiffPageSeries, path: str) -> bool:
