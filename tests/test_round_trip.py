@@ -272,7 +272,8 @@ IN_SDATA = {  # written into a SpatialData, see `slides`
     "detect_artifacts", "mend_labels", "tissue",
 }  # fmt: skip
 WRITE_NOTHING = {
-    "build_index", "search", "search_samples", "channel_quality", "marker_statistics", "marker_table", "match_markers", "check_labels",
+    "build_index", "search", "search_samples", "channel_quality", "marker_statistics", "marker_table",
+    "match_markers", "check_labels",
 }  # fmt: skip
 
 DRAWN = {

@@ -10,7 +10,7 @@ import pytest
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.embed.pixels.tissue import find_tissue, share_of_tissue, tissue_identity, tissue_notes
 from spatialfm.pp.arrays import AxisAffine
-from spatialfm.pp.tissue import TissueSource
+from spatialfm.pp.tissue_masks import TissueSource
 
 
 def reader(image: np.ndarray, source: TissueSource | None = None) -> SampleReader:

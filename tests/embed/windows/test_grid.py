@@ -10,7 +10,7 @@ import pytest
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.embed.windows.grid import tissue_grid
 from spatialfm.pp.arrays import AxisAffine
-from spatialfm.pp.tissue import TissueSource
+from spatialfm.pp.tissue_masks import TissueSource
 
 
 def reader(mask: np.ndarray) -> SampleReader:

@@ -63,8 +63,8 @@ def merged(parts: Sequence[dict[str, np.ndarray]]) -> tuple[int, np.ndarray, np.
         # Chan et al. 1979: merging means and squared deviations loses no digits, sums of squares do
         n, delta, total = int(part["count"]), part["mean"] - mean, count + int(part["count"])
         if n:
-            squares = squares + part["squares"] + delta**2 * count * n / total
-            mean = mean + delta * n / total
+            squares += part["squares"] + delta**2 * count * n / total
+            mean += delta * n / total
             count = total
     std = np.sqrt(np.maximum(squares, 0) / max(count, 1))
     std[std <= ROUNDING * np.abs(mean)] = 0  # of a constant, what single precision leaves, of either sign
