@@ -122,7 +122,7 @@ def test_an_embedding_of_another_width_than_its_record_is_refused(make_table, va
         lambda: sfm.get.marker_embedding(table, "X_model", "DAPI"),
         lambda: sfm.get.features(table, "X_model"),
     ):
-        with pytest.raises(ModelError, match=rf"has {width} columns, its record tells of 12 \(kronos, .* 3 markers\)"):
+        with pytest.raises(ModelError, match=rf"has {width} columns, its record has 12 \(kronos, .* 3 markers\)"):
             call()
     del table.obsm["X_model"]
     with pytest.raises(ElementError, match=r"No obsm\['X_model'\], only its record"):
@@ -138,7 +138,7 @@ def test_an_embedding_as_a_data_frame_is_cut_all_the_same(make_table, values):
 def test_a_basis_of_another_embedding_is_refused(make_table):
     table = make_table(n_components=3, n_columns=12)
     table.uns["spatialfm"]["X_model_basis"] = {"mean": np.zeros(8), "components": np.zeros((3, 8))}
-    with pytest.raises(ModelError, match="3 components of 8 columns, its record tells of 3 of 12"):
+    with pytest.raises(ModelError, match="3 components of 8 columns, its record has 3 of 12"):
         sfm.get.basis(table, "X_model")
 
 

@@ -1,8 +1,9 @@
-"""Arguments of public functions, held against their signatures before any work.
+"""Arguments of public functions, checked against their signatures before any work.
 
 What an argument may be is read from its annotation, as text: ``Literal`` gives the choices, ``int | None`` the types,
-`_ranges` what a type cannot say. Nothing is imported for it; AnnData and its like are known by the names of their
-classes. `Rule.take` gives the value as the function wants it: Python's numbers for those of numpy, a list for an Index.
+`_ranges` the limits that a type cannot express. Nothing is imported for it; AnnData and its like are recognised by the
+names of their classes. `Rule.take` gives the value as the function wants it: Python's numbers for those of numpy, a
+list for an Index.
 """
 
 from __future__ import annotations
@@ -242,7 +243,7 @@ class Fixed(Rule):
 
 @dataclass(frozen=True)
 class Table(Rule):
-    """A mapping; a dict, or whatever has keys and values."""
+    """A mapping; a dict, or anything with keys and values."""
 
     keys: Rule
     values: Rule
@@ -305,7 +306,7 @@ def _fits(rule: Rule, value: Any) -> bool:
 
 
 def _plural(rule: Rule) -> str:
-    """``strings``, ``numbers above 0``: what several values of a rule are called."""
+    """``strings``, ``numbers above 0``: words for several values of a rule."""
     if isinstance(rule, Either):
         return either([_plural(one) for one in rule.options])
     if isinstance(rule, Number):

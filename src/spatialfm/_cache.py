@@ -2,7 +2,7 @@
 
 An image is known by all its pixels, so what is kept stays true and may be used by any run. Each file holds a seal, a
 digest of what it is and of every array in it: what was truncated, emptied, changed or brought from elsewhere has no
-seal that fits, and is made anew.
+seal that fits, and is made again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def remembered(kind: str, identity: Mapping[str, object], compute: Callable[[], 
     kind
         What they are.
     identity
-        All that decides them, beside the version of the recipe.
+        All that decides them, besides the version of the recipe.
     compute
         Makes them.
     """
@@ -63,8 +63,8 @@ def kept_arrays(path: Path, what: str) -> Arrays | None:
             arrays = dict(file)
         if SEAL not in arrays:
             folder = str(path.parent)
-            if folder not in _older:  # once a session: there is a file of each sample
-                logger.warning("%s has files of an earlier version, which are made anew, once", folder)
+            if folder not in _older:  # once per session: there is a file of each sample
+                logger.warning("%s has files of an earlier version, which are made again, once", folder)
                 _older.add(folder)
             return None
         if str(arrays.pop(SEAL)) == _seal(what, arrays):
@@ -72,14 +72,14 @@ def kept_arrays(path: Path, what: str) -> Arrays | None:
         why = "not as this version wrote it"
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except Exception as error:  # whatever numpy and zipfile make of damaged bytes, or of a folder
+    except Exception as error:  # numpy and zipfile raise any error for damaged bytes, or a folder
         why = f"{type(error).__name__}: {error}"
-    logger.warning("%s cannot be used and is made anew (%s)", path, why)
+    logger.warning("%s cannot be used and is made again (%s)", path, why)
     return None
 
 
 def keep_arrays(path: Path, what: str, arrays: Arrays) -> None:
-    """Write arrays with their seal; where that cannot be, say so once a folder: a run can do without."""
+    """Write arrays with their seal; if that fails, warn once per folder: a run does not need them."""
     kept = {name: np.asarray(values) for name, values in arrays.items()}
     content = io.BytesIO()  # whole before it is written: what zipfile does of a full disk is hard to foresee
     sealed: dict[str, Any] = {**kept, SEAL: np.array(_seal(what, kept))}
@@ -93,7 +93,7 @@ def keep_arrays(path: Path, what: str, arrays: Arrays) -> None:
             _said.add(folder)
         return
     _said.discard(folder)
-    if folder not in _swept:  # once a session: the folder may hold many files
+    if folder not in _swept:  # once per session: the folder may hold many files
         _disk.sweep(path.parent)
         _swept.add(folder)
 

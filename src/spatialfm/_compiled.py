@@ -11,5 +11,5 @@ def compiled(function: Callable) -> Callable:
     """The function as machine code, compiled at its first call and kept on disk for the next session."""
     try:
         return njit(function, cache=True, nogil=True)
-    except RuntimeError:  # no folder to keep it in, neither beside the file nor in the home folder
+    except RuntimeError:  # no folder to keep it in, neither next to the file nor in the home folder
         return njit(function, nogil=True)

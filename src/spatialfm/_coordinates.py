@@ -1,4 +1,4 @@
-"""Where cells lie: the one reading of coordinates for tools and figures."""
+"""Places of cells: the one reader of coordinates for tools and figures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def coordinates(adata: AnnData, key: str = SPATIAL, *, finite: bool = True) -> n
     Raises
     ------
     TableError
-        If there is none, it is no table of at least two columns of numbers, or cells have no place.
+        If there is none, it is not a table of at least two columns of numbers, or cells have no place.
     """
     if key not in adata.obsm:
         raise TableError(

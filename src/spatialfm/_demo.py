@@ -46,7 +46,7 @@ MIN_MATCH, MIN_STRENGTH = 0.6, 0.5
 NICHE_RADIUS = 20.0  # µm: the cells that a cell can touch, and theirs
 N_NICHES = 5
 STORE, CELLS, PATIENTS = "cohort.zarr", "cells.h5ad", "patients.h5ad"
-MARK = ".spatialfm-demo"  # says that what the folder holds under these names may be replaced
+MARK = ".spatialfm-demo"  # marks a folder in which files of these names may be replaced
 
 
 def run_demo(
@@ -146,7 +146,7 @@ def check_folder(out: Path) -> None:
 
 
 class _Steps:
-    """Numbers the steps and says how long each took."""
+    """Numbers the steps and reports how long each took."""
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self.say, self.number = say, 0
@@ -231,7 +231,7 @@ def name_clusters(
     wanted = pd.DataFrame(0.0, index=list(signatures), columns=markers)
     for name, positive in signatures.items():
         wanted.loc[name, list(positive)] = 1.0
-    # only what is above average speaks for a type: everything else is low in every cluster of another type
+    # only what is above average is evidence for a type: everything else is low in every cluster of another type
     above = profiles.to_numpy().clip(0)
     cosine = above @ wanted.to_numpy().T
     cosine /= np.maximum(np.linalg.norm(above, axis=1)[:, None] * np.linalg.norm(wanted, axis=1)[None], 1e-9)
@@ -245,7 +245,7 @@ def name_clusters(
 
 
 def neighborhoods(adata: AnnData, random_state: int) -> None:
-    """Enrichment of phenotypes beside each other, and niches; writes ``uns`` and ``obs["niche"]``."""
+    """Enrichment of phenotypes next to each other, and niches; writes ``uns`` and ``obs["niche"]``."""
     import squidpy as sq
     from sklearn.cluster import KMeans
 
@@ -306,7 +306,7 @@ def survival(adata: AnnData, random_state: int) -> tuple[AnnData, pd.DataFrame]:
 
 
 def survival_findings(patients: AnnData, hazards: pd.DataFrame) -> list[str]:
-    """What the survival analysis says, in words."""
+    """Result of the survival analysis, in words."""
     test, top = patients.uns["logrank"], hazards.iloc[0]
     return [
         f"{test['n']} patients, {test['events']} deaths. Risk groups by k-means on niches, made without the outcome: "
@@ -372,7 +372,7 @@ def compare_with_truth(sdata: SpatialData, adata: AnnData, hazards: pd.DataFrame
         f"({hazard['ci_low']:.2f} to {hazard['ci_high']:.2f}), which {covered} the planted value; "
         f"{_corrected(hazards, hazard)}",
         "fractions add up to 1, so where one niche raises the hazard, another seems to lower it",
-        f"({(~known).sum()} segmented cells lie on no true cell and are left out)",
+        f"({(~known).sum()} segmented cells match no true cell and are left out)",
     ]
 
 

@@ -34,7 +34,7 @@ COLORS = {
 def draw_all(
     sdata: SpatialData, adata: AnnData, patients: AnnData, hazards: pd.DataFrame, out: Path, key: str
 ) -> list[Path]:
-    """Draw every figure into `out`; the names say in which order to read them."""
+    """Draw every figure into `out`; the names give the order to read them in."""
     phenotypes = list(adata.obs["phenotype"].cat.categories)
     adata.uns["phenotype_colors"] = [COLORS[name] for name in phenotypes]
     # a niche takes the colour of the phenotype that it is named after
@@ -113,7 +113,7 @@ def phenotype_markers(adata: AnnData) -> Figure:
 
 
 def neighborhood_enrichment(adata: AnnData) -> Figure:
-    """Which phenotypes lie beside each other more often than by chance."""
+    """Phenotypes that are next to each other more often than by chance."""
     import matplotlib.pyplot as plt
     import squidpy as sq
 

@@ -1,8 +1,8 @@
 """Files that the package keeps between calls: put in place whole, taken away at once, swept after the dead.
 
-A process may be killed between any two steps. So nothing is written where it is looked for: it is written beside and
+A process may be killed between any two steps. So nothing is written in its final place: it is written next to it and
 renamed. Nothing is deleted where it is looked for either: it is renamed first, so that what is half deleted bears
-another name. What the dead leave beside is known by its name, which says who wrote it.
+another name. What a dead process leaves behind is recognised by its name, which contains the writer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def written_beside(path: Path, unless: Callable[[], bool] | None = None) -> Iter
     Raises
     ------
     OSError
-        If it cannot be written or put there. Nothing is left beside.
+        If it cannot be written or put there. No other file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(name_beside())
@@ -57,7 +57,7 @@ def written_beside(path: Path, unless: Callable[[], bool] | None = None) -> Iter
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file beside, bring it to disk, and put it in place.
+    """Write a file under another name, bring it to disk, and put it in place.
 
     Raises
     ------
@@ -79,14 +79,14 @@ def _put(partial: Path, path: Path, unless: Callable[[], bool]) -> None:
     except OSError as error:
         if unless():
             return
-        if error.errno not in _TAKEN:  # a full disk, say: what is there stays
+        if error.errno not in _TAKEN:  # for example a full disk: what is there stays
             raise
         discard(path)
         os.replace(partial, path)
 
 
 def discard(path: Path) -> None:
-    """Take a file or folder away: nobody meets it half deleted, even if this process is killed meanwhile.
+    """Take a file or folder away: no process finds it half deleted, even if this process is killed meanwhile.
 
     Of a link, the link goes. What cannot be removed stays.
     """
@@ -115,8 +115,8 @@ def sweep(folder: Path) -> None:
     except OSError:
         return
     for name in names:
-        beside = _BESIDE.fullmatch(name)
-        dead = beside and beside["host"] == platform.node() and not runs(int(beside["pid"]))
+        match = _BESIDE.fullmatch(name)
+        dead = match and match["host"] == platform.node() and not runs(int(match["pid"]))
         if _HOLDER.fullmatch(name):
             dead = _living(folder / name) is None
         if dead or _REMOVED.fullmatch(name):
@@ -134,7 +134,7 @@ class Holder:
     started
         When it was started, as the system counts it: of two processes of one number, which. "" if not known.
     path
-        File that says so.
+        The file of the mark.
     """
 
     host: str
@@ -145,7 +145,7 @@ class Holder:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it is known to have ended; of other machines nobody knows."""
+        """Whether it is known to have ended; never known of other machines."""
         if self.host != platform.node():
             return False
         return not runs(self.pid) or bool(self.started) and _started(self.pid) != self.started
@@ -155,9 +155,9 @@ class Holder:
 
 
 class Hold:
-    """The mark of a process that uses a folder, left beside it, so that no other takes it away.
+    """The mark of a process that uses a folder, stored next to it, so that no other removes it.
 
-    It is no lock: several may use a folder, and see who the others are. No clock decides anything: one that holds is
+    It is not a lock: several may use a folder, and see who the others are. No clock decides anything: one that holds is
     believed as long as its process lives, and one that was killed is found out by its number and start.
     """
 
@@ -189,7 +189,7 @@ class Hold:
 
 
 def holders(folder: Path) -> list[Holder]:
-    """Processes that use a folder, as far as anybody knows; what the dead have left is cleared."""
+    """Processes that use a folder, as far as known; marks of dead ones are removed."""
     folder, living = Path(folder), []
     with suppress(OSError):
         for name in sorted(os.listdir(folder.parent)):
@@ -204,8 +204,8 @@ def holders(folder: Path) -> list[Holder]:
 
 
 def _living(path: Path) -> Holder | None:
-    """Who says so, unless known to be dead."""
-    # it was put there whole: one that cannot be understood is damaged, and nobody's
+    """The process of a mark, unless known to be dead."""
+    # it was put there whole: one that cannot be read is damaged, and belongs to no process
     try:
         mark = json.loads(path.read_bytes())
         holder = Holder(str(mark["host"]), int(mark["pid"]), str(mark["since"]), str(mark["started"]), str(path))
@@ -227,7 +227,7 @@ def runs(pid: int) -> bool:
 
 
 def _started(pid: int) -> str:
-    """Boot and tick at which a process was started, where the system says (Linux): no clock that can be set."""
+    """Boot and tick at which a process was started, if the system states it (Linux): independent of the clock."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {_stat(pid)[19]}"

@@ -1,6 +1,6 @@
 """The package's exceptions and warnings.
 
-Every message says three things: what is wrong, in which element, file or channel, and the call that mends it.
+Every message says three things: what is wrong, in which element, file or channel, and the call that fixes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class SpatialfmError(ValueError):
 
 
 class ArgumentError(SpatialfmError):
-    """An argument has a value that it cannot have; the message says which it can."""
+    """An argument has a value that it cannot have; the message lists the possible ones."""
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
@@ -72,11 +72,11 @@ class RunError(SpatialfmError):
 
 
 class SpatialfmWarning(UserWarning):
-    """Something was assumed or left out; the message says what, and how to decide it yourself."""
+    """Something was assumed or left out; the message names it, and how to decide it yourself."""
 
 
 def warn(message: str, category: type[Warning] = SpatialfmWarning) -> None:
-    """Warn, pointing at the line outside of this package that called it, however deep the warning arises."""
+    """Warn, pointing at the line outside of this package that called it, at any depth of the call."""
     level = outside = 2
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

@@ -1,4 +1,4 @@
-"""What a result was made of, so that a figure can tell when the table has changed since.
+"""What a result was made of, so that a figure can detect later changes of the table.
 
 A fingerprint holds a hash of the rows and of each column used. It does not depend on the order of rows, nor on whether
 text is stored as categories: a table that was written, read or sorted is the same table.
@@ -62,8 +62,8 @@ def check_unchanged(adata: AnnData, record: Mapping[str, object], key: str, func
         changed = changes(adata, made_of) if made_of else []
     except (KeyError, TypeError, ValueError) as error:  # it was edited
         raise TableError(
-            f"uns[{key!r}]['params'][{DATA!r}] is not as it was written: it says what the result was made of, and the "
-            f"figure cannot tell whether that holds. Run sfm.tl.{function} again."
+            f"uns[{key!r}]['params'][{DATA!r}] is not as it was written: it records what the result was made of, and "
+            f"the figure cannot tell whether that holds. Run sfm.tl.{function} again."
         ) from error
     if changed:
         raise TableError(

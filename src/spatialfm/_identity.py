@@ -1,4 +1,4 @@
-"""What decides the numbers of a run, as one digest: whatever is kept is kept under it."""
+"""What decides the numbers of a run, as one digest: stored results are kept under it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _canonical(value: Any) -> object:
         return {f"{type(key).__name__} {key}": _canonical(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_canonical(part) for part in value]
-    if hasattr(value, "detach"):  # a tensor; its own bytes, as numpy knows no bfloat16
+    if hasattr(value, "detach"):  # a tensor; its own bytes, as numpy has no bfloat16
         value = value.detach().cpu()
         return [str(value.dtype), *_of_array(value.double().numpy())]
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":

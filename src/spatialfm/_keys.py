@@ -12,15 +12,15 @@ TISSUE_PREFIX = "tissue_"
 TRUE_CELLS_PREFIX = "true_cells_"  # simulated cohorts only
 TRUE_TISSUE_PREFIX = "true_tissue_"  # simulated cohorts only
 ARTIFACTS_PREFIX = "artifacts_"  # simulated cohorts only
-# maps of classes: `<key>_<sample>`, labels elements; attrs[ATTRS][MAPS][<element>] says what a pixel value means
+# maps of classes: `<key>_<sample>`, labels elements; attrs[ATTRS][MAPS][<element>] gives the meaning of a pixel value
 REGIONS = "regions"
 ARTIFACT_MAP = "artifact_map"
 
 # tables of a SpatialData
-TABLE = "table"  # one row a cell
-SAMPLES = "samples"  # one row a sample: patient and clinical columns
-TILES = "tiles"  # one row a tile
-TOKENS = "tokens"  # one row a token of a dense grid; annotates the labels elements `tokens_<sample>`
+TABLE = "table"  # one row per cell
+SAMPLES = "samples"  # one row per sample: patient and clinical columns
+TILES = "tiles"  # one row per tile
+TOKENS = "tokens"  # one row per token of a dense grid; annotates the labels elements `tokens_<sample>`
 ARTIFACT_TOKENS = "artifact_tokens"  # the same of the detection of artifacts
 TRUTH = "truth"  # simulated cohorts only: one row a true cell
 
@@ -52,7 +52,9 @@ UNS = "spatialfm"  # uns["spatialfm"][<key>] holds the record of obsm[<key>]
 ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from
 MAPS = "maps"  # attrs[ATTRS][MAPS]: names and colours of the pixel values of maps
 TISSUE = "tissue"  # attrs[ATTRS][TISSUE]: how `tissue_<sample>` was made, by its name
-MENDED_LABELS = "mended_labels"  # attrs[ATTRS][MENDED_LABELS]: labels elements that stand for others, by these
+MENDED_LABELS = (
+    "mended_labels"  # attrs[ATTRS][MENDED_LABELS]: labels elements that replace others, by the names of these
+)
 MENDED_FROM = "mended_from"  # attrs[ATTRS][MENDED_FROM]: what those were made of, and how, by their names
 ATTRS_TRUTH = "truth"
 

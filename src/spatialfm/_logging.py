@@ -6,7 +6,7 @@ import logging
 
 
 class _ScreenHandler(logging.StreamHandler):
-    """Writes to stderr only where nobody configured logging: otherwise a message would show twice."""
+    """Writes to stderr only if logging is not configured: otherwise a message would show twice."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.getLogger().handlers:

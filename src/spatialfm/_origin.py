@@ -1,8 +1,8 @@
 """What a column was made of: an outcome, or the very thing that a test would compare.
 
 A record goes with each column that a function of this package makes from an outcome, from compositions or from
-neighborhoods. It stands in ``uns["spatialfm"]["origins"]`` of the table, and in memory for the session: a column that
-was returned instead of written, copied under another name, joined by ``anndata.concat`` (which drops ``uns``), or
+neighborhoods. It is stored in ``uns["spatialfm"]["origins"]`` of the table, and in memory for the session: a column
+that was returned instead of written, copied under another name, joined by ``anndata.concat`` (which drops ``uns``), or
 written to a file and read, is known by its values (:mod:`spatialfm._origin_match`).
 """
 
@@ -57,7 +57,7 @@ class Origin:
 
     @property
     def uses_outcome(self) -> bool:
-        """Whether an outcome of the same patients had a say in the values (not in names alone)."""
+        """Whether an outcome of the same patients influenced the values (not names alone)."""
         return self.how in ("selected", "held out")
 
 
@@ -70,11 +70,11 @@ class Reference:
     aliases: np.ndarray | None  # (n,) the same of patients' names
     values: np.ndarray  # (n,) float64; codes of groups, NaN where missing
     groups: bool
-    texts: tuple[str, ...] = ()  # of codes, what they stand for
+    texts: tuple[str, ...] = ()  # of codes, their meanings
     exempt: np.ndarray | None = field(default=None, repr=False)  # (n, .) what it was predicted from, and the outcome
     place: str = ""  # "obs:risk_group", where the table has it; empty in memory
     finer: np.ndarray | None = field(default=None, repr=False)  # (n,) what groups were merged or cut from
-    calculated: bool = False  # from several, and maybe from columns that are nobody's
+    calculated: bool = False  # from several, and maybe from columns that no tool made
 
     @cached_property
     def looked_up(self) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -112,7 +112,7 @@ def remember(
     place: str | None = None,
     finer: np.ndarray | None = None,
 ) -> None:
-    """Keep what a column was made of, in memory and, with `table`, beside the column.
+    """Keep what a column was made of, in memory and, with `table`, next to the column.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def remember(
     values
         The column, indexed by names of rows.
     patients
-        Patient of each row, where rows are called otherwise.
+        Patient of each row, if rows have other names.
     exempt
         ``(n, .)`` columns that the values may follow closely without being made by the outcome: the features of a
         model of few, and the outcome itself.
@@ -188,7 +188,7 @@ def carry_origins(source: AnnData, target: AnnData) -> None:
 
 
 def known(table: AnnData) -> list[Reference]:
-    """All references that a column may be held against: the table's own first."""
+    """All references that a column may be compared with: the table's own first."""
     own = read_origins(table)
     for one in own:  # of a table that was read from a file: anndata.concat will drop uns
         _keep(replace(one, place=""))
@@ -200,7 +200,7 @@ def known(table: AnnData) -> list[Reference]:
 
 
 def numbers_of(values: pd.Series) -> tuple[np.ndarray, bool, tuple[str, ...]]:
-    """Values as floats, codes of text and categories; whether they are groups; what codes stand for."""
+    """Values as floats, codes of text and categories; whether they are groups; meanings of codes."""
     kind = values.dtype
     if isinstance(kind, pd.CategoricalDtype):
         codes = values.cat.codes.to_numpy().astype(float)

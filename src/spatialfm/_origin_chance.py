@@ -1,7 +1,7 @@
 """How unlikely it is that one column follows from another by chance: logarithms of the number of ways.
 
-A column that is dealt out to the rows at random has a number of ways to lie; of these few let it follow from the other.
-The logarithm of the ratio is the evidence that it was made from it, whatever the two hold.
+A column that is dealt out to the rows at random has a number of arrangements; in few of these it follows from the
+other. The logarithm of the ratio is the evidence that it was made from it, for any content of the two.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def of_groups(made: np.ndarray, values: np.ndarray, same_names: bool = False) ->
 def of_numbers(made: np.ndarray, values: np.ndarray, few: int) -> float:
     """Evidence that `values` ``(n,)`` were made from the numbers `made`: cut, in ranks, or rising and falling.
 
-    Up to `few` levels are taken as groups, which may lie in pieces of the order of `made`; more are numbers.
+    Up to `few` levels are taken as groups, which may be in pieces of the order of `made`; more are numbers.
     """
     levels, counts = np.unique(values, return_counts=True)
     if len(levels) < 2 or not is_function(made, values):

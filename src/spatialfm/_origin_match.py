@@ -1,9 +1,9 @@
 """Whether a column is one that is remembered: its groups merged, split or renamed, its values cut or in ranks.
 
-A column is held against what is remembered on the rows that both have, by name, else in their order, else by its
-numbers. It is known where it follows from the remembered one, and where that could not be chance: there are many more
-ways to deal its values out to the rows than there are columns in memory (:mod:`spatialfm._origin_chance`). Where chance
-would do it in one of some hundred columns, it is said that it may be.
+A column is compared with what is remembered on the rows that both have, by name, otherwise in their order, otherwise by
+its numbers. It is known where it follows from the remembered one, and where that could not be chance: there are many
+more ways to deal its values out to the rows than there are columns in memory (:mod:`spatialfm._origin_chance`). Where
+chance would do it in one of some hundred columns, it is reported as possible.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ._origin_chance import NEVER, is_function, log_binomial, log_maps, log_ways
 TOLD_BY_LABELS = ("composition", "order")  # groups of patients that may be found twice, for they are there
 BY_CHANCE = np.log(1e4)  # one column in so many, for each that is remembered, may be known by mistake
 MAY_BE = np.log(100)  # the same where it is only said that it may be
-SAME_NUMBERS = 3  # equal floats of one row each that are no chance
+SAME_NUMBERS = 3  # equal floats of one row each that rule out chance
 MOST_LEVELS = 12  # of a column by which groups may have been split
 MOST_SPLIT = 2000  # rows up to which that is tried
 MOST_MOVED = 0.1  # share of the rows that may have been put into another group
@@ -72,9 +72,9 @@ def recognise(
         Further names of the rows, as of their patients; or the rows, with codes of columns within whose levels it may
         follow.
     references
-        What it is held against.
+        The reference.
     place
-        Where it stands: a column that the table itself records needs no proof against chance.
+        Where it is: a column that the table itself records needs no proof against chance.
 
     Examples
     --------
@@ -280,7 +280,7 @@ def _but_for_some(made: np.ndarray, values: np.ndarray) -> float:
 
 
 def _renamed(rows: Rows, one: Reference, texts: Sequence[str]) -> bool:
-    """Whether a table's own groups are still there, though its rows are called otherwise, and others in number."""
+    """Whether a table's own groups are still there, though its rows have other names and another number."""
     named_alike = any(np.isin(mine, theirs).any() for mine, _ in rows.names for theirs, _ in one.looked_up)
     return not named_alike and 0 < len(texts) and set(texts) <= set(one.texts)
 
@@ -293,14 +293,14 @@ def _turn(names: np.ndarray) -> np.ndarray:
 
 
 def label_hashes(codes: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """Hashes ``(n,)`` of what codes stand for; of numbers without names, of the numbers."""
+    """Hashes ``(n,)`` of the meanings of codes; of numbers without names, of the numbers."""
     levels, place = np.unique(codes, return_inverse=True)
     words = [texts[int(level)] if texts and not np.isnan(level) else f"{level:g}" for level in levels]
     return name_hashes(words)[place]
 
 
 def _monotone(made: np.ndarray, values: np.ndarray) -> bool:
-    """Whether values follow the order of others, or lie in it in one piece each."""
+    """Whether values follow the order of others, or are in it in one piece each."""
     if not is_function(made, values):
         return False
     steps = np.diff(values[np.argsort(made, kind="stable")])

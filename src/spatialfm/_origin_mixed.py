@@ -12,7 +12,7 @@ from ._origin import Reference, numbers_of
 from ._origin_chance import log_separable, log_ways
 from ._origin_match import BY_CHANCE, MOST_LEVELS, Known, Rows, _monotone, recognise
 
-SPARE = 8  # rows more than columns, so that a sum without remainder is no chance
+SPARE = 8  # rows more than columns, so that a sum without remainder rules out chance
 NOTHING = 1e-5  # remainder of a sum, of the column's standard deviation
 MOST_MADE, MOST_PLANE, MOST_SPLITS = 30, 8, 40  # remembered columns that are tried together; columns that may split
 
@@ -36,7 +36,7 @@ def aligned(rows: Rows, one: Reference) -> np.ndarray:
 def calculated(columns: Mapping[str, pd.Series], rows: Rows, references: Sequence[Reference]) -> list[Reference]:
     """Columns of numbers that follow from several remembered ones, and what they are from now on remembered as.
 
-    A column may hold others that are nobody's, as the age: those that stand before it, since what was calculated
+    A column may include others that were not made by a tool, as the age: those before it, since what was calculated
     is written after what it was calculated from.
     """
     made = _made(rows, references)
@@ -76,7 +76,7 @@ def _made(rows: Rows, references: Sequence[Reference]) -> list[tuple[np.ndarray,
 
 
 def _needed(values: np.ndarray, made: np.ndarray, others: np.ndarray) -> list[int]:
-    """Which of the made columns a sum (or a product of powers) without remainder needs; none where there is no such."""
+    """The made columns that a sum (or product of powers) without remainder needs; none if there is no such sum."""
     for scale in (lambda part: part, _logarithms):
         with np.errstate(divide="ignore", invalid="ignore"):
             one, two, three = scale(values[:, None]), scale(made), scale(others)

@@ -2,7 +2,7 @@
 
 Distances, neighbours and k-means see the column of the largest numbers and little else. What the columns need is known
 from how they were made: measured features, such as the mean intensity of markers, are in units of their own and are
-standardised; what a model put out is taken as its card says; fractions and principal components mean what they are.
+standardised; the output of a model is used as its card states; fractions and principal components mean what they are.
 Classifiers need none of this: they standardise on the cells that they are trained on.
 """
 

@@ -1,4 +1,4 @@
-"""What every public function does first: its arguments are held against its signature.
+"""The first step of every public function: its arguments are checked against its signature.
 
 An argument that it does not have is named, with the one that was meant; one whose value it cannot take is refused with
 what it may be, before any work. Both come from the signature: a new function needs nothing but the decorator.
@@ -48,7 +48,7 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
                     now = new_name(function.__name__, name, named)
                     said = f"It is called {now!r}." if now else meant(name, named)
                     raise TypeError(f"{function.__name__}() has no argument {name!r}. {said}")
-        if not rules:  # read when first called: an import costs nothing
+        if not rules:  # read at the first call: an import costs nothing
             rules.update(rules_of(function))
         given = dict(zip(positional, args, strict=False))
         first: tuple[Any, ...] = (*taken(function.__name__, given, rules).values(), *args[len(given) :])
@@ -60,7 +60,7 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def taken(name: str, given: Mapping[str, Any], rules: Mapping[str, Rule]) -> dict[str, Any]:
-    """The arguments as the function wants them, or an error that says which cannot be, and what it may be."""
+    """The arguments as the function wants them, or an error that names the wrong one, and its possible values."""
     values = {}
     for argument, value in given.items():
         try:

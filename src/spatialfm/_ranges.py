@@ -1,6 +1,6 @@
-"""What numbers an argument may be, where its type cannot say it.
+"""Ranges of numeric arguments, which their types cannot express.
 
-A name means the same in every function, so the ranges are kept by name. A function whose argument differs says so in
+A name means the same in every function, so the ranges are kept by name. A function whose argument differs states it in
 its signature: ``size: Annotated[int, at_least(8)]``. Names that are not listed follow their beginning (``n_``,
 ``max_``, ``min_``), or take every finite number; what a function has as its own default is always allowed.
 """
@@ -52,7 +52,7 @@ class Range:
         return text if self.never is None else f"{text} other than {self.never:g}"
 
     def with_default(self, default: object) -> Range:
-        """The range, widened to what the function itself takes when nothing is said."""
+        """The range, widened to the default of the function."""
         if isinstance(default, bool) or not isinstance(default, int | float) or default in self:
             return self
         below = default <= self.low

@@ -85,7 +85,7 @@ class Settings:
         for name, default in self._defaults().items():
             try:
                 setattr(self, name, default if env[name] is None else env[name])
-            except ValueError as error:  # at import, where nobody could mend it otherwise
+            except ValueError as error:  # at import, where it could not be corrected otherwise
                 setattr(self, name, default)
                 logger.warning(
                     "SPATIALFM_%s=%s cannot be understood, and %s counts: %s", name.upper(), env[name], default, error

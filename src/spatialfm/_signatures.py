@@ -29,8 +29,8 @@ from ._arguments import (
     Text,
 )
 
-MAY_BE_EMPTY = ("key_added", "label", "text", "title")  # of figures; of keys, the function says what they may be
-SAYS_MORE = ("channel_names", "client")  # the readers and the engine name the place and the call that mends it
+MAY_BE_EMPTY = ("key_added", "label", "text", "title")  # of figures; of keys, the function refuses what they may not be
+SAYS_MORE = ("channel_names", "client")  # the readers and the engine name the place and the call that fixes it
 LISTS = {"Collection", "Iterable", "Sequence", "frozenset", "list", "set"}
 DICTS = {"Mapping", "MutableMapping", "dict"}
 PATHS = {"Path", "PathLike"}
@@ -106,7 +106,7 @@ def _tuple(inner: list[ast.expr], argument: Argument) -> Rule:
 
 
 def _annotated(inner: list[ast.expr], argument: Argument) -> Rule:
-    """``Annotated[int, at_least(8)]``: the range in the signature goes before that of the name."""
+    """``Annotated[int, at_least(8)]``: the range in the signature takes precedence over that of the name."""
     rule = read(inner[0], argument)
     for node in inner[1:]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and hasattr(_ranges, node.func.id):

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 RESERVED = ("", ".", "..", "_index")  # of files, or of AnnData
-COLUMNS = "_columns"  # behind the name of a table: its columns as they are called, where a store cannot hold them
+COLUMNS = "_columns"  # behind the name of a table: its original column names, if a store cannot hold them
 
 
 def storable_names(names: Iterable[object]) -> list[str]:
-    """Names of columns that every store can hold, each of them once, whatever the case.
+    """Names of columns that every store can hold, each of them once, regardless of case.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def storable_frame(frame: pd.DataFrame) -> pd.DataFrame:
 def storable_column(column: pd.Series) -> pd.Series:
     """Values of one kind: booleans, numbers, text, or categories of one of these.
 
-    Text with missing values becomes a categorical, in which they stay missing; whatever has no kind becomes text.
+    Text with missing values becomes a categorical, in which they stay missing; objects of no known kind become text.
     """
     kind = column.dtype
     if isinstance(kind, pd.CategoricalDtype):
@@ -141,7 +141,7 @@ def write_uns(adata: AnnData, key: str, record: Mapping[str, object]) -> None:
 
 
 def write_obsm(adata: AnnData, key: str, frame: pd.DataFrame) -> None:
-    """Put a table into ``obsm[key]``; what its columns are called is kept where a store cannot hold it."""
+    """Put a table into ``obsm[key]``; its column names are kept if a store cannot hold them."""
     adata.obsm[key] = storable_frame(frame)
     names = [str(name) for name in frame.columns]
     notes = dict(adata.uns.get(UNS, {}))
@@ -153,7 +153,7 @@ def write_obsm(adata: AnnData, key: str, frame: pd.DataFrame) -> None:
 
 
 def named_table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFrame:
-    """``obsm[key]``, or the table `name` of ``uns[key]``, its columns called as they were before they were stored."""
+    """``obsm[key]``, or the table `name` of ``uns[key]``, its columns named as before they were stored."""
     if name is None:
         notes = adata.uns.get(UNS, {})
         table, names = adata.obsm.get(key), notes.get(f"{key}{COLUMNS}") if isinstance(notes, Mapping) else None

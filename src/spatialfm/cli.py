@@ -85,14 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     markers = commands.add_parser(
         "markers",
         help="how channel names are read",
-        description="Shows which marker each channel name stands for.",
+        description="Shows the marker of each channel name.",
     )
     markers.add_argument(
         "names",
         nargs="+",
         type=_text,
         metavar="NAME",
-        help="channel names, a TIFF, a text file with one name a line, or a table of the panel",
+        help="channel names, a TIFF, a text file with one name per line, or a table of the panel",
     )
     markers.set_defaults(run=_markers)
     for command in (demo, models, markers):

@@ -169,7 +169,7 @@ def features(adata: AnnData, use_rep: str) -> pd.DataFrame:
 
     Returns
     -------
-    One row a cell, one column a feature; an embedding that stays on disk is brought into memory.
+    One row per cell, one column per feature; an embedding that stays on disk is brought into memory.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def features(adata: AnnData, use_rep: str) -> pd.DataFrame:
 
 @public
 def table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFrame:
-    """A table that a tool wrote, its columns called as types, markers and samples are.
+    """A table that a tool wrote, its columns named after types, markers and samples.
 
     Stores cannot hold every name: ``Mac/Mono`` is a column ``Mac_Mono`` of ``obsm[key]``. Here it has its own name.
 
@@ -227,10 +227,10 @@ def table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFrame:
 
 
 def _record_with(adata: AnnData, key: str, *needed: str) -> dict[str, object]:
-    """The record, if it tells what is needed."""
+    """The record, if it has what is needed."""
     notes = record(adata, key)
     if missing := [name for name in needed if name not in notes]:
-        raise ElementError(f"The record of {key!r} does not tell {listed(missing)}: it was changed. Embed again.")
+        raise ElementError(f"The record of {key!r} lacks {listed(missing)}: it was changed. Embed again.")
     if "embedding_dim" in needed and not str(notes["embedding_dim"]).isdecimal():
         raise ElementError(f"The record of {key!r} has no whole number as embedding_dim: it was changed. Embed again.")
     for name in {"markers", "feature_names"} & set(needed):
@@ -243,7 +243,7 @@ def _record_with(adata: AnnData, key: str, *needed: str) -> dict[str, object]:
 
 
 def _values(adata: AnnData, key: str, notes: dict[str, object], width: int) -> np.ndarray | da.Array:
-    """``obsm[key]``, if it has the columns that its record tells of."""
+    """``obsm[key]``, if it has as many columns as its record states."""
     if key not in adata.obsm:
         raise ElementError(f"No obsm[{key!r}], only its record. Make it again with sfm.tl.embed_cells.")
     values = adata.obsm[key]
@@ -255,8 +255,8 @@ def _values(adata: AnnData, key: str, notes: dict[str, object], width: int) -> n
             f"{counted(len(notes.get('markers', ())), 'marker')}"
         )
         raise ModelError(
-            f"obsm[{key!r}] has {values.shape[-1]} columns, its record tells of {width} ({made_of}): it was replaced "
-            "or cut. Keep what you made of it under a key of its own, and embed again."
+            f"obsm[{key!r}] has {values.shape[-1]} columns, its record has {width} ({made_of}): it was replaced "
+            "or cut. Keep your results under another key, and embed again."
         )
     return values
 

@@ -277,7 +277,7 @@ def test_files_of_an_earlier_version_are_told_once(tmp_path, caplog):
         npz(tmp_path / f"{i}.npz", **arrays())
         assert cache.kept_arrays(tmp_path / f"{i}.npz", "what") is None
     (said,) = [record.message for record in caplog.records if "npz" in record.message or "version" in record.message]
-    assert said == f"{tmp_path} has files of an earlier version, which are made anew, once"
+    assert said == f"{tmp_path} has files of an earlier version, which are made again, once"
 
 
 def a_dead_process():

@@ -203,7 +203,7 @@ def test_images_that_cannot_be_told_apart_lend_no_metadata(tmp_path):
     with pytest.warns(SpatialfmWarning) as caught:
         found = read(tmp_path / "a.ome.tif")
     messages = "".join(str(w.message) for w in caught)
-    assert "which of the 2 images in its OME-XML this is cannot be told" in messages
+    assert "which of the 2 images in its OME-XML this is remains unclear" in messages
     assert "No channel names" in messages
     assert found[1:] == (["channel_0", "channel_1"], 1.0)
 

@@ -76,7 +76,7 @@ def test_runs_that_are_alike_or_missing(runs):
 def test_refusals(runs):
     with pytest.raises(TableError, match="No column 'recall' in runs; found"):
         sfm.metrics.compare_representations(runs, "recall")
-    with pytest.raises(TableError, match="ratio=-1 is no ratio"):
+    with pytest.raises(TableError, match="ratio=-1 is not a ratio"):
         sfm.metrics.compare_representations(runs, "f1", ratio=-1)
     with pytest.raises(TableError, match="'[abc]' has a run twice"):
         sfm.metrics.compare_representations(pd.concat([runs, runs]), "f1")

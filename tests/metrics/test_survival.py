@@ -172,7 +172,7 @@ def test_seed_and_ends():
         ({"times": [5, 1e9]}, r"times= 1e\+09 are outside of what was seen"),
         ({"survival": np.ones((90, 2))}, r"survival= is \(90, 2\), times= is not given"),
         ({"survival": np.ones((90, 2)), "times": [3]}, r"times= has 1 entries"),
-        ({"survival": np.full((90, 1), 1.5), "times": [3]}, r"no probabilities"),
+        ({"survival": np.full((90, 1), 1.5), "times": [3]}, r"not probabilities"),
         ({"survival": np.tile([0.2, 0.9], (90, 1)), "times": [3, 5]}, r"survival= rises with time"),
         ({"n_bootstrap": 10}, r"n_bootstrap=10 .* give no interval"),
         ({"time": [], "event": [], "risk": []}, r"There are no patients"),

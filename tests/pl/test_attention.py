@@ -81,14 +81,14 @@ def test_no_attention_and_one_value(cells):
     ("arguments", "message"),
     [
         ({"key": "other"}, r"No attention in obs\['other_attention'\].*Make it with sfm.tl.mil"),
-        ({"sample": "s9"}, "sample='s9' is none of 's1', 's2'"),
-        ({"sample": None}, "sample=None is none of 's1', 's2'"),
+        ({"sample": "s9"}, "sample='s9' is not one of 's1', 's2'"),
+        ({"sample": None}, "sample=None is not one of 's1', 's2'"),
         ({"sample": "s2"}, "The patient of sample 's2' was left out"),
         ({"cluster_key": "kind"}, r"No column 'kind' in obs \(cluster_key=\)"),
         ({"cluster_key": "type", "min_cells": 50}, "has 50 cells in this sample. Pass a smaller min_cells="),
         ({"library_key": "slide"}, r"No column 'slide' in obs \(library_key=\)"),
         ({"spatial_key": "places"}, r"No coordinates 'places' in obsm"),
-        ({"limit": 0.5}, "limit=0.5 is no multiple"),
+        ({"limit": 0.5}, "limit=0.5 is not a multiple"),
     ],
 )
 def test_what_is_missing_is_told(cells, arguments, message):

@@ -174,7 +174,7 @@ def test_fewer_cells_of_all_patients_are_drawn_and_a_lost_patient_is_refused():
     assert dots[0] == dots[1]
     plt.close("all")
     without = cells[cells.obs["patient"] != "P03"].copy()
-    with pytest.raises(TableError, match="tells of 'P03', of whom this table has no cell"):
+    with pytest.raises(TableError, match="includes 'P03', of whom this table has no cell"):
         sfm.pl.shift(without, show=False)
     relabelled = cells.copy()
     relabelled.obs["time_point"] = relabelled.obs["time_point"].map({"before": "after", "after": "before"})

@@ -11,7 +11,7 @@ from ._simulate_optics import MAX_COUNT, Camera, blurred, expose
 from ._simulate_options import ARTIFACTS
 
 _FOLD_WIDTH = (4.0, 8.0)  # µm from the middle of a fold to its edge
-_BLUR = 1.8  # µm, standard deviation of what lies out of focus
+_BLUR = 1.8  # µm, standard deviation of the blur out of focus
 
 
 def add_artifacts(
@@ -29,7 +29,7 @@ def add_artifacts(
     counts, photons
         ``(M, h, w)`` the clean image, and the expected photons behind it.
     rngs
-        Kinds of artifacts, each with random numbers of its own: asking for one more leaves the others as they were.
+        Kinds of artifacts, each with its own random numbers: a further kind leaves the others unchanged.
     rate
         Probability of each.
 
@@ -52,7 +52,7 @@ def add_artifacts(
 
 
 def _fold(photons: np.ndarray, camera: Camera, mpp: float, rng: np.random.Generator):
-    """A band in which the tissue lies on itself: its light is doubled by that of the tissue beside it."""
+    """A band in which the tissue is folded onto itself: its light is added to that of the adjacent tissue."""
     size = photons.shape[-1]
     at = (np.arange(size) + 0.5) * mpp
     x, y = at[None, :] - size * mpp * rng.uniform(0.25, 0.75), at[:, None] - size * mpp * rng.uniform(0.25, 0.75)
@@ -80,7 +80,7 @@ def _saturation(photons: np.ndarray, camera: Camera, mpp: float, rng: np.random.
 
 
 def _blur(photons: np.ndarray, camera: Camera, mpp: float, rng: np.random.Generator):
-    """A patch that lies out of focus."""
+    """A patch out of focus."""
     size = photons.shape[-1]
     at = (np.arange(size) + 0.5) / size
     x, y = at[None, :] - rng.uniform(0.1, 0.9), at[:, None] - rng.uniform(0.1, 0.9)

@@ -64,7 +64,7 @@ def simulate_cells(
     n_latent, latent_noise
         Columns of the embedding, and the standard deviation of the noise in each. Without noise a cell is the sum of
         a unit vector for its type, its state (0 to 1) times one for the kind of state, and half of one for its niche;
-        the vectors are orthogonal where `n_latent` has room for all, so that two types lie :math:`\sqrt{2}` apart.
+        the vectors are orthogonal where `n_latent` has room for all, so that two types are :math:`\sqrt{2}` apart.
     marker_noise
         Coefficient of variation of the measurement of a marker.
     spillover
@@ -72,13 +72,13 @@ def simulate_cells(
     batch_effect
         Strength of the staining differences between slides, in `X` and in the embedding; 0: none.
     patients_per_slide
-        Patients whose samples lie on one slide.
+        Patients whose samples are on one slide.
     random_state
         Seed; the same seed gives the same bytes. A patient's cells do not depend on how many others there are.
 
     Returns
     -------
-    AnnData with one row a cell. `X`: float32 ``(n, n_markers)``, marker values in photons a pixel above background;
+    AnnData with one row per cell. `X`: float32 ``(n, n_markers)``, marker values in photons per pixel above background;
     ``obs``: ``sample``, ``patient``, ``slide``, ``type``, ``niche``, ``state`` and the patient's clinical columns;
     ``obsm["spatial"]``: centre (x, y) in µm; ``obsm["X_latent"]``: the embedding; ``uns["truth"]``: ``effect`` (the
     planted effect in numbers), ``patients`` (a data frame with ``fraction``, ``z``, ``log_hazard``, ``hazard``, …)

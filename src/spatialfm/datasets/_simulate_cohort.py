@@ -108,7 +108,7 @@ def simulate_cohort(
 
     Images have spill-over between touching cells, autofluorescence, a Gaussian point-spread function, staining and
     illumination that differ from slide to slide, Poisson and read noise, and artifacts on request. The segmentation
-    that goes with them has errors; the true one lies beside it.
+    that goes with them has errors; the true one is stored too.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def simulate_cohort(
     n_markers
         12 or 40; the first 12 are the same.
     effect_of
-        What drives the outcome: the fraction of a patient's true cells that lie in a niche (``"tumor nest"``,
+        What drives the outcome: the fraction of a patient's true cells that are in a niche (``"tumor nest"``,
         ``"stroma"``, ``"lymphoid aggregate"``, ``"vessel"``) or are of a phenotype (``"Tumor"``, ``"CD8 T"``,
         ``"CD4 T"``, ``"Treg"``, ``"B"``, ``"Macrophage"``, ``"Dendritic"``, ``"Neutrophil"``, ``"Fibroblast"``,
         ``"Endothelial"``).
@@ -130,11 +130,11 @@ def simulate_cohort(
     artifacts, artifact_rate
         Any of ``"fold"``, ``"blur"``, ``"saturation"``; probability of each in each sample.
     glass
-        Share of every image, beside the tissue, that is empty: no cells, no autofluorescence, a little stray light.
+        Share of every image, outside of the tissue, that is empty: no cells, no autofluorescence, a little stray light.
     merge_rate, split_rate, miss_rate
         Expected shares of true cells that the segmentation fuses with a touching one, cuts in two, and misses.
     dilation
-        Pixels by which segmented outlines lie too far out: all into the background, those of a third of the cells
+        Pixels by which segmented outlines are too far out: all into the background, those of a third of the cells
         into their neighbours too.
     batch_effect, patients_per_slide
         Strength of the differences between slides (0: none), and patients on a slide.
@@ -162,7 +162,7 @@ def simulate_cohort(
 
     and the tables
 
-    - ``samples``: one row a sample; ``patient``, ``slide``, ``age``, ``sex``, ``stage``, ``treatment``,
+    - ``samples``: one row per sample; ``patient``, ``slide``, ``age``, ``sex``, ``stage``, ``treatment``,
       ``response``, ``time`` (months), ``event`` (1: died, 0: censored).
     - ``truth``: one row a true cell, annotates ``true_cells_<sample>``; ``type``, ``niche``, ``state`` (0 to 1),
       ``state_name``, ``sample``, ``patient``; ``X`` the relative expression; ``obsm["spatial"]`` the centroid in µm.

@@ -1,4 +1,4 @@
-"""Where the niches of a simulated sample lie: vessels first, then lymphoid aggregates, tumor nests, and stroma."""
+"""Positions of the niches of a simulated sample: vessels first, then lymphoid aggregates, tumor nests, and stroma."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def draw_fields(side: float, shares: np.ndarray, rng: np.random.Generator) -> Fi
     niche[to_wall <= np.clip(reach, 2.5 * _WALL, 15.0)] = VESSEL
 
     blobs = _blobs(side, centre, shares[AGGREGATE], rng) + 0.12 * smooth_noise((g, g), 7 / STEP, rng)
-    # aggregates sit beside vessels, tumor keeps away from them
+    # aggregates are next to vessels, tumor is away from them
     blobs += 0.15 * np.exp(-to_wall / 20)
     _claim(niche, AGGREGATE, blobs, shares[AGGREGATE])
     nests = smooth_noise((g, g), _NEST_SCALE / STEP, rng) + 0.2 * smooth_noise((g, g), 4 / STEP, rng)
@@ -142,7 +142,7 @@ def _vessels(side: float, share: float, rng: np.random.Generator) -> tuple[np.nd
         area += (length + 2 * radius) * 2 * (radius + 2 * _WALL)
     lumen, wall = np.concatenate(lumen), np.concatenate(wall)
     inside = ((wall[:, :2] >= 0) & (wall[:, :2] < side)).all(axis=1)
-    # where two vessels cross, the wall of one would lie in the lumen of the other
+    # where two vessels cross, the wall of one would be in the lumen of the other
     gap = np.hypot(wall[:, None, 0] - lumen[:, 0], wall[:, None, 1] - lumen[:, 1]) - lumen[:, 2]
     return lumen, wall[inside & (gap.min(axis=1) > 0.5 * _WALL)]
 

@@ -23,6 +23,6 @@ def draw_outline(size: int, mpp: float, glass: float, rng: np.random.Generator) 
 
 
 def on_tissue(outline: np.ndarray, xy: np.ndarray, mpp: float) -> np.ndarray:
-    """Which points ``(n, 2)`` in µm lie on tissue; beyond the image it goes on as at its edge."""
+    """Which points ``(n, 2)`` in µm are on tissue; beyond the image it goes on as at its edge."""
     column, row = np.clip((xy / mpp).astype(int), 0, len(outline) - 1).T
     return outline[row, column]

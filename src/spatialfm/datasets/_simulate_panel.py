@@ -23,7 +23,7 @@ TYPES = (
     "Fibroblast",
     "Endothelial",
 )
-# the continuous state of each type: 0 to 1, one number a cell
+# the continuous state of each type: 0 to 1, one number per cell
 STATES = {
     "Tumor": "proliferation",
     "CD8 T": "exhaustion",
@@ -156,7 +156,7 @@ def panel(n_markers: int) -> Panel:
 def expression(types: np.ndarray, states: np.ndarray, gain: np.ndarray, rng: np.random.Generator, n_markers: int):
     """Relative expression ``(n, M)`` of cells of given type and state.
 
-    Random numbers are drawn for the large panel whatever the size, so that a cohort with 12 markers is the same
+    Random numbers are drawn for the large panel in any case, so that a cohort with 12 markers is the same
     tissue as the one with 40.
     """
     markers = panel(n_markers)

@@ -40,7 +40,7 @@ FORMULA = (
 
 @dataclass(frozen=True)
 class Patient:
-    """What is drawn once a patient, before any tissue.
+    """Random values drawn once per patient, before any tissue.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ def fractions(patient_of_cell: np.ndarray, niche: np.ndarray, types: np.ndarray,
 def outcomes(
     patients: list[Patient], fraction: np.ndarray, effect_size: float, baseline_hazard: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Clinical columns, and the truth behind them, one row a patient.
+    """Clinical columns, and the truth behind them, one row per patient.
 
     Returns
     -------

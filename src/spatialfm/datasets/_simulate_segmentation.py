@@ -28,7 +28,7 @@ def segment(
         Expected shares of cells that are fused with a touching one, cut in two, and not found. No cell has two of
         these errors.
     dilation
-        Pixels by which outlines lie too far out: all cells into the background, and a third of them into their
+        Pixels by which outlines are too far out: all cells into the background, and a third of them into their
         neighbours as well.
 
     Returns

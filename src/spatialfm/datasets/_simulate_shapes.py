@@ -11,7 +11,7 @@ from ._simulate_fields import smooth_noise
 from ._simulate_panel import SPREAD_LIMIT
 from ._simulate_tissue import Tissue
 
-MIN_AREA = 6.0  # µm²: what the image's edge leaves of a cell, below which it is no cell of the image
+MIN_AREA = 6.0  # µm²: what the image's edge leaves of a cell, below which it is not counted as a cell
 _RUFFLE = 0.7  # µm, how far outlines wander
 _RUFFLE_SCALE = 2.0  # µm
 _MEMBRANE = 0.7  # µm
@@ -42,7 +42,7 @@ class Shapes:
     labels
         ``(h, w)`` int32; cell ``i`` of the tissue has label ``i + 1``, 0 is background.
     nucleus, membrane
-        ``(h, w)`` boolean; both lie inside their cell.
+        ``(h, w)`` boolean; both are inside their cell.
     other, other_distance
         ``(h, w)`` label of the nearest other cell within `CONTACT` µm (0: none), and µm to it.
     """
@@ -87,7 +87,7 @@ def centroids(labels: np.ndarray, n: int, mpp: float) -> np.ndarray:
 
 
 def contacts(labels: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What lies next to each pixel of a cell.
+    """Neighbours of each pixel of a cell.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def _shifted(tissue: Tissue, offset: float) -> Tissue:
 def _owners(tissue: Tissue, size: int, mpp: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Owner of each pixel (0: none), and its depth in the owner's nucleus (below 1: inside).
 
-    A pixel belongs to the cell within whose outline it lies deepest: distances are measured in each cell's own
+    A pixel belongs to the cell within whose outline it is deepest: distances are measured in each cell's own
     ellipse, so that long cells reach far and big ones push small ones aside, and no cell grows beyond its size.
     """
     n = len(tissue.xy)

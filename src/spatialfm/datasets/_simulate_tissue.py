@@ -85,7 +85,7 @@ class Tissue:
 
 
 def draw_tissue(side: float, patient: Patient, rng: np.random.Generator) -> tuple[Tissue, Fields]:
-    """Grow a square of `side` µm of a patient's tissue: its cells, and the niches that they lie in."""
+    """Grow a square of `side` µm of a patient's tissue: its cells, and their niches."""
     layout = draw_fields(side, niche_shares(patient, rng), rng)
     xy, wall_angle = _place(layout, side, rng)
     niche = layout.at(layout.niche, xy).astype(np.int64)

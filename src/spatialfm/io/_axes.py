@@ -12,7 +12,7 @@ from ._names import default_channel_names
 
 _CHANNEL_LETTERS = "CSI"  # channels, samples of a pixel, pages without further metadata
 _STACK_WORDS = {"Z": "Z planes", "T": "time points or cycles"}
-_PREFIXES = {"Z": "z", "T": "cyc"}  # what a plane along T or Z is called by: cyc1_DAPI, z3_DAPI
+_PREFIXES = {"Z": "z", "T": "cyc"}  # prefix of the name of a plane along T or Z: cyc1_DAPI, z3_DAPI
 
 Stacks = Sequence[tuple[str, int]]
 
@@ -31,7 +31,7 @@ def assign_axes(
     dims
         Axes in the file's order.
     axes
-        The user's word, for example ``"cyx"`` or ``"tcyx"``; goes before everything else.
+        The user's word, for example ``"cyx"`` or ``"tcyx"``; takes precedence over everything else.
     n_names
         Number of channel names that the user gave.
     file
@@ -70,7 +70,7 @@ def plane_names(names: Sequence[str] | None, stacks: Stacks, axes: str | None) -
     Parameters
     ----------
     names
-        One name a channel; None where there are none, for which `axes` with ``t`` or ``z`` numbers them.
+        One name per channel; None where there are none, for which `axes` with ``t`` or ``z`` numbers them.
     stacks
         Axes along which the pages are arranged, with their lengths; the last runs fastest.
     axes

@@ -167,10 +167,10 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
         )
     if kind == "unused_pages":
         return (
-            f"Pages that the OME-XML does not speak of are left out: {files}. If they are channels of the image, "
+            f"Pages that the OME-XML does not mention are left out: {files}. If they are channels of the image, "
             "export it again with metadata for all of them."
         )
     return (
-        f"No channel names in the metadata of {files}: channels are called by their number. "
+        f"No channel names in the metadata of {files}: channels are named by their number. "
         "Pass channel_names=[...], one for each channel, in the file's order."
     )

@@ -18,7 +18,7 @@ from ._lazy_image import LazyImage, is_same_size, moved_names
 from ._names import is_tiff_name, natural_key, resolve_channel_names, stem
 from ._reader import lazy_levels
 
-# words of which one alone makes a file a mask, if its pixels do not speak against it
+# words of which one alone makes a file a mask, if its pixels do not contradict it
 _MASK = re.compile(
     r"(^|_)((cell|nuclei|nuclear|nucleus|tissue)?_?(mask|label|segmentation|segment|instance|outline)s?|"
     r"label_?(map|image)|seg|segmented|whole_?cells?|cell_?pose|deep_?cell|mesmer|stardist|watershed|cp_?masks?)($|_)"
@@ -146,7 +146,7 @@ def _without_masks(
         elif sure:
             misnamed.append(file.name)
     if isinstance(channel_names, list) and len(channel_names) == len(rest) and masks:
-        return rest, [("mask_kept", ", ".join(file.name for file in masks))]  # a name for each: they were meant
+        return rest, [("mask_kept", ", ".join(file.name for file in masks))]  # one name for each: intended as markers
     if len(masks) == len(rest):
         raise InputFileError(
             f"Folder '{folder}' contains no marker, only {counted(len(files), 'file')} that may be masks: "

@@ -103,7 +103,7 @@ def resolve_mpp(image: LazyImage, given: float | None) -> tuple[float, str, list
     if not size.is_plausible:
         raise PixelSizeError(
             f"Pixels of '{image.path}' are {size.x:g} x {size.y:g} µm by {size.field}, which no image of cells has "
-            f"({MIN_MPP:g} to {MAX_MPP:g} µm). Pass mpp=<µm per pixel>, {size.x:g} if it is meant."
+            f"({MIN_MPP:g} to {MAX_MPP:g} µm). Pass mpp=<µm per pixel>, {size.x:g} if that is right."
         )
     if not np.isclose(size.x, size.y, rtol=1e-3):
         raise PixelSizeError(

@@ -14,7 +14,7 @@ from ._layout import TiffLayout, open_tiff
 from ._lazy_image import LazyImage
 from ._reader import lazy_levels
 
-# whole numbers above this cannot all be told apart in a float
+# whole numbers above this cannot all be distinguished in a float
 _EXACT_BELOW = {2: 2**11, 4: 2**24, 8: 2**53}
 _JPEG = (6, 7)
 
@@ -35,7 +35,7 @@ def read_labels(path: Path, image: LazyImage, options: MaskOptions) -> tuple[da.
     Raises
     ------
     InputFileError
-        If it has several planes and nobody said which, another size, or pixels that are not integers.
+        If it has several planes and none is chosen, another size, or pixels that are not integers.
     """
     if path.is_dir():
         raise InputFileError(f"Labels '{path}' are a folder. Pass one TIFF file with the cells of the whole image.")

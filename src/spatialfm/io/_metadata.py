@@ -76,8 +76,8 @@ def read_metadata(tif: TiffFile, series: TiffPageSeries, path: str) -> ImageMeta
             ignored = "its OME-XML is damaged and cannot be read"
             notes = ["it is damaged and cannot be read"]
         elif len(images) > 1:
-            ignored = f"which of the {len(images)} images in its OME-XML this is cannot be told"
-            notes = [f"it describes {len(images)} images, and which one this is cannot be told"]
+            ignored = f"which of the {len(images)} images in its OME-XML this is remains unclear"
+            notes = [f"it describes {len(images)} images, and which one this is remains unclear"]
     elif tif.is_imagej:
         names, size, ignored = _imagej(tif, page)
     else:
@@ -172,7 +172,7 @@ def _svs(tif: TiffFile, page: TiffPage) -> PixelSize | None:
 
 
 def _page_names(tif: TiffFile, series: TiffPageSeries) -> list[str] | None:
-    """Names that every page of the series carries for itself: QPTIFF and MIBI descriptions, PageName tags."""
+    """Names that every page of the series carries: QPTIFF and MIBI descriptions, PageName tags."""
     if series.kind == "shaped" or _name_of_page(describing_page(series)) is None:
         return None
     names = []

@@ -27,7 +27,7 @@ class OmeImage:
     name
         Of the image; empty where it has none.
     channel_names, pixel_size
-        None where nothing is said.
+        None if nothing is stated.
     sizes
         Lengths by axis (``X``, ``Y``, ``C``, ``Z``, ``T``).
     planes
@@ -81,7 +81,7 @@ def ome_images(xml: str) -> list[OmeImage]:
 
 
 def image_of(series: TiffPageSeries, images: Sequence[OmeImage], path: str) -> OmeImage | None:
-    """The image of the XML whose pixels a series holds; None where that cannot be told.
+    """The image of the XML whose pixels a series holds; None if that is undecidable.
 
     Its number would not do: tifffile leaves out images without pixels, so that series and images are counted apart.
     """
@@ -247,7 +247,7 @@ def _as_own(root: ElementTree.Element, path: Path) -> str | None:
         )
     if len(files) > 1:
         raise InputFileError(
-            f"'{path}' is one file of a set ({listed(files)}) and was renamed, so that it cannot be told which. Give "
+            f"'{path}' is one file of a set ({listed(files)}) and was renamed, so that it is unclear which. Give "
             "it its old name, or export the image as one OME-TIFF."
         )
     for element in root.iter():

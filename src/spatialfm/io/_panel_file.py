@@ -55,14 +55,14 @@ def read_names(path: Path) -> list[str]:
     """Channel names of a file: one a line (``#`` begins a remark), or the column of names of a table."""
     if not path.is_file():
         raise InputFileError(
-            f"channel_names={str(path)!r} is not a file. Pass a list of names, a text file with one name a line, or a "
-            "table with a column of names."
+            f"channel_names={str(path)!r} is not a file. Pass a list of names, a text file with one name per line, or "
+            "a table with a column of names."
         )
     text = read_text(path)
     if text.lstrip()[:1] in ("{", "[", "<"):
         raise PanelError(
             f"'{path}' is not a list of channel names: it begins with {text.lstrip()[:12]!r}, as JSON or XML does. "
-            "Pass the names as a list, as a text file with one name a line, or as a table with a column of names."
+            "Pass the names as a list, as a text file with one name per line, or as a table with a column of names."
         )
     if path.suffix.lower() not in (".csv", ".tsv", ".tab") and not _is_table(text, path):
         lines = [line.strip() for line in text.splitlines()]
@@ -103,8 +103,8 @@ def _names_in(columns: Mapping[str, list], what: str, call: str) -> list[str]:
     name_columns = {name: values for name, values in columns.items() if _is_name_column(name)}
     if not name_columns:
         raise PanelError(
-            f"None of the columns of {what} is called as names of channels are ({listed(columns)}). "
-            f"Say which it is: channel_names={call}[<column>]; or, if its first row is not a header, add one, such as "
+            f"None of the columns of {what} has a usual name of a column of channel names ({listed(columns)}). "
+            f"Choose one: channel_names={call}[<column>]; or, if its first row is not a header, add one, such as "
             f"{', '.join(['number', 'name', 'other', 'more'][: max(len(columns), 1)])}."
         )
     first = next(iter(name_columns))

@@ -1,4 +1,4 @@
-"""Pixel sizes: units, and which sizes can be meant."""
+"""Pixel sizes: units, and which sizes are plausible."""
 
 from __future__ import annotations
 
@@ -85,5 +85,5 @@ def micrometers(value: object, unit: object) -> float | None:
 
 
 def clean(size: float) -> float:
-    """Without the noise of float32 rationals: 1e4 / 20112.0 pixels per cm reads as what was meant."""
+    """Without the noise of float32 rationals: 1e4 / 20112.0 pixels per cm reads as intended."""
     return float(f"{size:.9g}")

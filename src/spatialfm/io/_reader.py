@@ -63,7 +63,7 @@ class TiffArray:
         key = key + (slice(None),) * (3 - len(key))
         windows, within = zip(*(_window(k, n) for k, n in zip(key, self.shape, strict=True)), strict=True)
         pixels = self._read(windows) if all(stop > start for start, stop in windows) else self._empty(windows)
-        for axis in (2, 1, 0):  # one by one: each axis is indexed for itself, as dask means it
+        for axis in (2, 1, 0):  # one by one: each axis is indexed separately, as dask does
             pixels = pixels[(slice(None),) * axis + (within[axis],)]
         return pixels
 

@@ -1,4 +1,4 @@
-"""The images of a TIFF file: which there are, which is meant, and what belongs to none."""
+"""The images of a TIFF file: which there are, which is chosen, and pages that belong to none."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SHOWN = 8
 
 
 def choose_series(all_series: Sequence[TiffPageSeries], wanted: int | None, path: str) -> tuple[int, str]:
-    """Number of the image that is meant, and smaller ones like it that are left out, described.
+    """Number of the image to read, and smaller ones like it that are left out, described.
 
     Thumbnails, slide labels and overviews are images with other channels, pixels or names than the largest. What is
-    like it in all of these and has its proportions may be a level of its pyramid, or another image: that is said.
+    like it in all of these and has its proportions may be a level of its pyramid, or another image: this is reported.
     What has other proportions is another image.
 
     Raises
@@ -77,7 +77,7 @@ def _has_proportions(series: TiffPageSeries, largest: TiffPageSeries) -> bool:
 
 
 def unused_pages(tif: TiffFile, all_series: Sequence[TiffPageSeries], chosen: TiffPageSeries) -> int:
-    """Pages like those of the image that no image of the OME-XML speaks of."""
+    """Pages like those of the image that no image of the OME-XML mentions."""
     path = file_of(tif)
     used = {page.index for series in all_series for page in series if page is not None and page_file(page) == path}
     rest = [tif.pages.get(i) for i in range(len(tif.pages)) if i not in used]

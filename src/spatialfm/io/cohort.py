@@ -47,7 +47,7 @@ def read_cohort(
 ) -> SpatialData:
     """Read a cohort from a table with one row per sample: paths of image and mask, patient, clinical columns.
 
-    The whole table is checked first, and all that is wrong is told at once. Images stay on disk until needed, as with
+    The whole table is checked first, and all problems are reported at once. Images stay on disk until needed, as with
     `read_tiff`.
 
     Parameters

@@ -37,17 +37,17 @@ def batch_effect(
     KRONOS's protocol (Online Methods, *Batch effect analysis*): the rows of two batches are pooled; the silhouette of
     the batches on the first two principal components, and the adjusted Rand index of k-means with two clusters against
     the batches in the embedding. Both are 0 where batches are mixed, 1 where they are apart; lower is better,
-    as long as the embedding still tells what it should.
+    as long as the embedding still separates what it should.
 
-    Batches that hold different patients (or samples of other tissue) are apart by their patients, whatever the stain:
-    KRONOS compares serial sections of one tissue. Where patients are known and are not the same in both batches, the
-    same measures between random halves of the patients *within* a batch stand beside: only what goes beyond these
-    speaks of the batch.
+    Batches that hold different patients (or samples of other tissue) are apart by their patients, independent of the
+    stain: KRONOS compares serial sections of one tissue. Where patients are known and are not the same in both batches,
+    the same measures between random halves of the patients *within* a batch are given too: only what goes beyond these
+    is due to the batch.
 
     With `lisi` also iLISI (Korsunsky et al. 2019), which looks at the neighbours of each row and sees mixing that two
     clusters do not: how many batches there effectively are among them, 1 or 2, scaled as in Luecken et al. 2022. Note
     that it runs the other way: 0 where batches are apart, near 1 where they are mixed. kBET, the other test of
-    neighbours, has no maintained implementation in Python that does without JAX (scib-metrics) or R (scib).
+    neighbours, has no maintained implementation in Python without JAX (scib-metrics) or R (scib).
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def batch_effect(
         Column of ``obs``.
     use_rep
         Key of ``obsm`` or ``"X"``, or several. Measured features are standardised over all rows, as the effect in the
-        brightest marker would else be all that is seen; embeddings are taken as their model's card says.
+        brightest marker would otherwise dominate; embeddings are prepared as their model's card states.
     patient_key
         Column of ``obs`` with the patient (the usual one need not be there); None: not looked at.
     lisi
@@ -73,7 +73,7 @@ def batch_effect(
     patients are known ``n_shared`` (patients in both), ``silhouette_patients`` and ``ari_patients`` (between halves of
     the patients of one batch, the mean over six halvings; NaN where batches have the same patients, or one each); and
     with `lisi` ``ilisi``, the median over rows (of batches of unequal size it stays below 1 however mixed they are);
-    ``attrs["preparation"]`` says what was done to the columns of each embedding.
+    ``attrs["preparation"]`` records what was done to the columns of each embedding.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def apart(values: np.ndarray, part: np.ndarray, random_state: int) -> dict[str, 
 def _of_patients(
     values: np.ndarray, one: np.ndarray, two: np.ndarray, patients: np.ndarray, random_state: int
 ) -> dict[str, float]:
-    """The same between halves of the patients within each batch: what patients alone make of it."""
+    """The same between halves of the patients within each batch: the effect of patients alone."""
     groups = [np.unique(patients[rows]) for rows in (one, two)]
     shared = np.intersect1d(*groups)
     scores = {"n_shared": len(shared), "silhouette_patients": np.nan, "ari_patients": np.nan}

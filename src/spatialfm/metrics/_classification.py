@@ -30,7 +30,7 @@ def classification(truth: Sequence, probability: np.ndarray, classes: Sequence) 
 
     Returns
     -------
-    One row a class and ``"macro"`` (mean over classes); columns ``f1``, ``recall`` (of ``macro``: balanced accuracy),
+    One row per class and ``"macro"`` (mean over classes); columns ``f1``, ``recall`` (of ``macro``: balanced accuracy),
     ``average_precision``, ``auroc`` (NaN with one class), ``n``.
 
     Raises

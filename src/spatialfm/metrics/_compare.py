@@ -27,10 +27,10 @@ def compare_representations(
 
     ``p_value`` asks whether the first would score higher in other patients: a one-sided t-test of the differences draw
     by draw, whose variance allows for draws sharing patients (Nadeau and Bengio, Machine Learning 2003, with twice
-    their allowance, as theirs rejects too often). It holds its level or stays below, whatever the number of draws.
+    their allowance, as theirs rejects too often). Its level is held or undercut for any number of draws.
 
     ``p_published`` is VirTues' comparison (Methods, *Tissue-level classification*: one-sided Mann-Whitney test over
-    five runs). It says that a difference is no accident of the draws, not that other patients would show it: with
+    five runs). It shows that a difference is not an accident of the draws, not that other patients would show it: with
     enough draws every difference is significant. Where two representations are equally good, one of the two directions
     is below 0.05 in up to 0.83 of cohorts with 100 draws, where 0.10 would be right.
 
@@ -46,7 +46,7 @@ def compare_representations(
         Column, or columns, that tell runs apart.
     ratio
         Cases in the test over those in the training part (0.25 for a fifth that is held out; one over the number of
-        folds less one for folds); None: there is no ``p_value``, since nothing is known of the patients.
+        folds less one for folds); None: there is no ``p_value``, since the patients are unknown.
     n_cases
         Patients, from which degrees of freedom come where they are fewer than runs.
 
@@ -74,7 +74,7 @@ def compare_representations(
     if absent := [name for name in (by, *keys, *scores) if name not in runs]:
         raise TableError(f"No column {listed(absent)} in runs; found {listed(runs.columns, 12)}.")
     if ratio is not None and not ratio >= 0:
-        raise TableError(f"ratio={ratio} is no ratio of test to training cases. Pass for example 0.25.")
+        raise TableError(f"ratio={ratio} is not a ratio of test to training cases. Pass for example 0.25.")
     if runs.duplicated([by, *keys]).any():
         twice = runs.loc[runs.duplicated([by, *keys]), by].iloc[0]
         raise TableError(f"{twice!r} has a run twice (run={run!r}). Pass in run= all columns that tell runs apart.")

@@ -1,4 +1,4 @@
-"""How good the hits of a search are, beside what chance would give."""
+"""How good the hits of a search are, compared with chance."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def retrieval(
         Fractions of cell types of the rows of the index and of the query, likewise.
     patients, query_patients
         Patient of each row of the index and of the query, likewise (default: what the columns ``hit_patient`` and
-        ``query_patient`` of `hits` say).
+        ``query_patient`` of `hits` give them).
     exclude
         ``"patient"``: hits of the query's own patient are left out; None: they count.
     k
@@ -68,13 +68,13 @@ def retrieval(
     rows of `labels` or `compositions`, without the query itself and, unless they count, the rows of its patient; exact
     for labels), ``low``, ``high`` (95 % interval), ``n`` queries, ``n_patients``, ``unit`` and ``p_mcnemar``. Queries
     with fewer than `k` hits are scored on those that they have, and so is chance. Hits of one query often come from
-    one patient and are right or wrong together: where an embedding tells nothing, ``accuracy@k`` is then below its
+    one patient and are right or wrong together: if an embedding is uninformative, ``accuracy@k`` is then below its
     chance (``precision@k`` is not).
 
     The interval has patients as the unit: a jackknife that leaves each patient out of queries and hits, with Student's
     t. Where patients are not known (``unit`` is ``"query"``) it takes queries for independent of each other, which
     cells of one tissue are not. ``p_mcnemar`` is VirTues' test, of ``precision@k`` alone: hits that are right against
-    those of one random search, each for itself. It takes hits for independent and is too small where queries share
+    those of one random search, each separately. It treats hits as independent and is too small where queries share
     patients: compare ``low`` with ``chance`` instead.
 
     Raises
@@ -86,7 +86,7 @@ def retrieval(
     Warns
     -----
     SpatialfmWarning
-        If hits are of the query's own patient, or `hits` knows patients that `patients` should tell of all rows.
+        If hits are of the query's own patient, or `hits` has columns of patients that `patients` lacks for some rows.
 
     Examples
     --------
@@ -111,11 +111,11 @@ def retrieval(
             _check(hits, what, of_index, of_index if of_query is None else of_query)
             if what == "compositions" and of_query is not None:
                 of_query = _same_types(of_index, of_query)
-            # in the order of names: what is drawn at random does not hang on that of rows
+            # in the order of names: random draws are independent of the order of rows
             tables.append((what, of_index.iloc[np.argsort(of_index.index.to_numpy(str), kind="stable")], of_query))
     index_names = tables[0][1].index
     if not all(of_index.index.is_unique for _, of_index, _ in tables):
-        raise TableError("Names of labels= or compositions= repeat: hits could not be told apart. Make them unique.")
+        raise TableError("Names of labels= or compositions= repeat: hits could not be distinguished. Make them unique.")
     who = _patients(hits, index_names, patients, query_patients, exclude is None)
     rows = []
     for what, of_index, of_query in tables:
@@ -127,7 +127,7 @@ def retrieval(
 
 @dataclass(frozen=True)
 class _Ranked:
-    """Hits as a matrix, one row a query."""
+    """Hits as a matrix, one row per query."""
 
     queries: pd.Index
     rows: np.ndarray  # (queries, ranks) row of the index, -1 where there is no hit
@@ -178,7 +178,7 @@ def _score(
     drawn = _random_rows(ranked, max(ks), 1 if what == "labels" else n_chance, rng)
     rows = []
     for n in ks:
-        having = np.minimum(n, is_hit.sum(axis=1))  # chance, too, has no more hits than there are
+        having = np.minimum(n, is_hit.sum(axis=1))  # chance, too, is given no more hits than there are
         for measure, value in values.items():
             best = {"accuracy": np.nanmax, "precision": np.nanmean}.get(measure, np.nanmin)
             observed = _mean_of_first(value, is_hit, n, best)
@@ -390,6 +390,6 @@ def _check_kinds(of_index: pd.Series, of_query: pd.Series) -> None:
         alike := {str(label) for label in index_labels} & {str(label) for label in query_labels}
     ):
         raise TableError(
-            f"labels= and query_labels= write {sorted(alike)[0]!r} in two ways, as number and as text: none of them is "
+            f"labels= and query_labels= write {sorted(alike)[0]!r} in two ways, as number and as text: none would be "
             "the same. Convert both: labels.astype(str), query_labels.astype(str)."
         )

@@ -34,13 +34,13 @@ def survival(
     not (Uno et al., Statistics in Medicine 2011). The cumulative/dynamic AUC at a time tells those with the event by
     then from those without (Uno et al., JASA 2007). 0.5 is chance for all three. The Brier score is the squared error
     of survival probabilities, weighted for censoring (Graf et al., Statistics in Medicine 1999): lower is better, and
-    a Kaplan-Meier curve of all patients, which knows nothing of any of them, is given beside it. All are those of
+    a Kaplan-Meier curve of all patients, which uses no predictor, is given for comparison. All are those of
     scikit-survival, with censoring estimated on the same patients.
 
     Parameters
     ----------
     time
-        ``(n,)``, time to event or censoring, from 0 on; one entry a patient.
+        ``(n,)``, time to event or censoring, from 0 on; one entry per patient.
     event
         ``(n,)``, whether the event was seen.
     risk
@@ -101,11 +101,11 @@ def survival(
     ones = np.ones((1, len(patients.time)))
     if np.isnan([concordance(one, ones)[0][0] for one in partitions]).any():
         raise SurvivalError(
-            "No two patients are comparable: nobody had the event before another patient's time"
+            "No two patients are comparable: no patient had the event before another patient's time"
             f"{' in the same fold' if folds is not None else ''}. Longer follow-up or more patients are needed."
         )
     each = [_all_scores(one, ones, at, curve) for one, curve in zip(partitions, curves_of, strict=True)]
-    # by value, since patients have no names here: the draws do not hang on the order of rows
+    # by value, since patients have no names here: the draws are independent of the order of rows
     order = np.lexsort((*(one.risk for one in reversed(partitions)), patients.event, patients.time))
     drawn = [
         _bootstrap(one, at, curve, n_bootstrap, order, np.random.default_rng(random_state))  # the same draws for all
@@ -190,9 +190,7 @@ def _patients(time: Sequence, event: Sequence, risk: Sequence, folds: Sequence |
             "understood. Pass True where the event was seen."
         )
     if not values["event"].any():
-        raise SurvivalError(
-            f"No event among {counted(n, 'patient')}: there is nothing to score. 1 stands for the event."
-        )
+        raise SurvivalError(f"No event among {counted(n, 'patient')}: there is nothing to score. 1 encodes the event.")
     if (folds < 0).any():
         raise SurvivalError(f"{counted(int((folds < 0).sum()), 'patient has', 'patients have')} no fold (folds=).")
     return Patients(values["time"], values["event"] == 1, values["risk"], folds)
@@ -209,7 +207,7 @@ def _times(patients: Patients, times: Sequence[float] | None) -> np.ndarray:
     if outside.size:
         raise SurvivalError(
             f"times= {listed([f'{value:g}' for value in outside], quoted=False)} are outside of what was seen: the "
-            f"first event is at {first:g}, and nobody is seen after {last:g}. Pass times from {first:g} to before "
+            f"first event is at {first:g}, and no patient is seen after {last:g}. Pass times from {first:g} to before "
             f"{last:g}."
         )
     return at
@@ -223,7 +221,7 @@ def _survival(survival: np.ndarray, patients: Patients, at: np.ndarray, times: S
             f"and there are {len(patients.time)} patients. Pass times=, and one column of survival= for each of them."
         )
     if not ((values >= 0) & (values <= 1)).all():
-        raise SurvivalError("survival= holds values that are no probabilities (from 0 to 1).")
+        raise SurvivalError("survival= holds values that are not probabilities (from 0 to 1).")
     if (np.diff(values, axis=1) > 1e-6).any():
         raise SurvivalError("survival= rises with time for some patients: pass the probability of being without event.")
     return values

@@ -48,7 +48,7 @@ def attention(
     """Attention to the cells of a sample, as written by :func:`spatialfm.tl.mil`: in space, and by type.
 
     The networks that paid it did not see the patient in training. 1 is a cell like the average one of its bag; colours
-    and the axis of types are logarithmic. Attention says where a network looks, not that it needs what it sees.
+    and the axis of types are logarithmic. Attention shows where a network looks, not that it needs what it sees.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ def attention(
         percentile of either, 2 at least).
     palette
         Colours of the types, in their order or by name (default: ``uns["<cluster_key>_colors"]``, or colours that are
-        told apart with colour blindness).
+        distinguishable with colour blindness).
     library_key, spatial_key
-        Sample of each cell, and where it lies.
+        Sample of each cell, and its place.
     title, figsize, ax
         Title (default: the sample, and what was predicted for its patient); inches of a new figure; axes to draw into:
         one, or two with `cluster_key`.
@@ -102,7 +102,7 @@ def attention(
     if spatial_key not in adata.obsm:
         raise TableError(f"No coordinates {spatial_key!r} in obsm (spatial_key=); found {listed(adata.obsm)}.")
     if limit is not None and not limit > 1:
-        raise TableError(f"limit={limit} is no multiple of the average above 1. Pass for example 4.")
+        raise TableError(f"limit={limit} is not a multiple of the average above 1. Pass for example 4.")
     logs = np.log2(np.maximum(values, LOWEST))
     xy = places_in(coordinates(adata, spatial_key, finite=False)[rows], sample, spatial_key)
     types = None if cluster_key is None else _types(adata, cluster_key, rows, min_cells, palette)
@@ -141,7 +141,7 @@ def _cells_of(adata: AnnData, sample: str | None, key: str, library_key: str) ->
     if sample is None and len(names) == 1:
         sample = names[0]
     if sample not in names:
-        raise TableError(f"sample={sample!r} is none of {listed(names)}. Pass the sample to draw.")
+        raise TableError(f"sample={sample!r} is not one of {listed(names)}. Pass the sample to draw.")
     rows = np.flatnonzero(samples == sample)
     if not pd.api.types.is_numeric_dtype(adata.obs[column].dtype):
         raise TableError(f"obs[{column!r}] holds {adata.obs[column].dtype}, not numbers. Run sfm.tl.mil again.")
@@ -203,7 +203,7 @@ def _map(ax: Axes, xy: np.ndarray, logs: np.ndarray, limit: float | None) -> Non
     end = np.log2(limit) if limit is not None else max(float(np.percentile(np.abs(logs[known]), 99)), 1.0)
     size = float(np.clip(30_000 / len(xy), 2, 60))
     ax.scatter(*xy[~known].T, c=MISSING, s=size, linewidths=0)
-    order = np.flatnonzero(known)[np.argsort(logs[known], kind="stable")]  # the highest lie on top
+    order = np.flatnonzero(known)[np.argsort(logs[known], kind="stable")]  # the highest are on top
     drawn = ax.scatter(
         *xy[order].T, c=logs[order], cmap=CMAP, vmin=-end, vmax=end, s=size, edgecolors="0.5", linewidths=0.15
     )

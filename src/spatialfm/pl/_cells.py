@@ -32,7 +32,7 @@ CHANNEL_COLORS = ("#00C8FF", "#FF30FF", "#FFE000")  # cyan, magenta, yellow: red
 
 @dataclass(frozen=True)
 class CellColors:
-    """Colour of each label, and what the legend or colour bar says."""
+    """Colour of each label, and the content of the legend or colour bar."""
 
     labels: np.ndarray  # (n,) labels with a row in the table
     rgb: np.ndarray  # (n, 3)
@@ -90,8 +90,8 @@ def cells(
     channel_colors
         Colours of the channels.
     palette
-        Colours of categories, in their order or by name (default: ``uns["<color>_colors"]``, or colours that are told
-        apart with colour blindness).
+        Colours of categories, in their order or by name (default: ``uns["<color>_colors"]``, or colours that are
+        distinguishable apart with colour blindness).
     cmap
         Colour map of numbers.
     image, labels
@@ -172,8 +172,8 @@ def _pair(sdata: SpatialData, sample: str, image: str | None, labels: str | None
 def _check_channels(sdata: SpatialData, pair: SampleElements, channels: list[str], colors: Sequence[str]) -> None:
     if len(channels) > min(3, len(colors)):
         raise PanelError(
-            f"{len(channels)} channels with {len(colors)} colours; at most three can be told apart in one image. Pass "
-            "fewer channels=, or a colour for each in channel_colors=."
+            f"{len(channels)} channels with {len(colors)} colours; at most three can be distinguished in one image. "
+            "Pass fewer channels=, or a colour for each in channel_colors=."
         )
     available = channel_names(sdata, pair.image)
     if unknown := [channel for channel in channels if channel not in available]:
@@ -263,7 +263,7 @@ def _rows_of(sdata: SpatialData, pair: SampleElements, table_name: str) -> tuple
     attrs = table.uns.get("spatialdata_attrs")
     if attrs is None:
         raise TableError(
-            f"Table {table_name!r} does not say which labels its rows belong to. Make one that does with "
+            f"Table {table_name!r} does not name the labels that its rows belong to. Make one that does with "
             "sfm.pp.cell_table(sdata, table_name=<new name>)."
         )
     rows = (table.obs[attrs["region_key"]].astype(str) == pair.labels).to_numpy()
@@ -324,7 +324,7 @@ def _legends(ax: Axes, colors: CellColors | None, color: str | None, channels: d
             handles=handles, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=3, frameon=False, borderaxespad=0,
             handlelength=1, columnspacing=1.2,
         )  # fmt: skip
-        ax.add_artist(below)  # a second legend would else replace it
+        ax.add_artist(below)  # a second legend would otherwise replace it
         below.set(clip_on=False, clip_path=None)
     if colors is None:
         return

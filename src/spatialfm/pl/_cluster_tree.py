@@ -35,8 +35,8 @@ def cluster_tree(
 ) -> Axes | Figure | None:
     """Tree of the clusters of all resolutions, as written by :func:`spatialfm.tl.leiden_sweep`.
 
-    One row a resolution, one dot a cluster (its area is its number of cells), lines from a cluster to those that its
-    cells go to; the number at the right is the stability. After Zappia and Oshlack 2018 (clustree).
+    One row per resolution, one dot per cluster (its area is its number of cells), lines from a cluster to those that
+    its cells go to; the number at the right is the stability. After Zappia and Oshlack 2018 (clustree).
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def cluster_tree(
 
 
 def _codes(adata: AnnData, key: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Cluster of each cell, one column a resolution of the table."""
+    """Cluster of each cell, one column per resolution of the table."""
     codes = adata.obsm.get(key)
     # resolutions are numbers in the one and text in the other, of another form after a store
     if isinstance(codes, pd.DataFrame) and [str(name) for name in codes] == [
@@ -114,7 +114,7 @@ def _codes(adata: AnnData, key: str, table: pd.DataFrame) -> pd.DataFrame:
     ]:
         return codes
     raise TableError(
-        f"obsm[{key!r}] does not hold the clusters that uns[{key!r}] tells of, one column a resolution. Run "
+        f"obsm[{key!r}] does not hold the clusters that uns[{key!r}] lists, one column per resolution. Run "
         "sfm.tl.leiden_sweep again."
     )
 

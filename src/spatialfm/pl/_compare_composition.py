@@ -55,12 +55,12 @@ def compare_composition(
 ) -> Axes | Figure | None:
     """Draw what :func:`spatialfm.tl.compare_composition` compared.
 
-    ``"dots"``: fractions of each patient as dots, a box a group (quartiles, whiskers to the last dot within 1.5 times
-    their distance), and two q-values of each type: of its share, and against the frame of types that change least,
-    since shares add up to 1. Lines join the two fractions of a patient where groups are within patients. The axis is a
-    square root, so that rare and frequent types can both be read and a fraction of 0 has its place. ``"effect"``: the
-    rank-biserial correlation of each type with its 95 % interval; significant ones are coloured. ``"reference"``: the
-    log2 fold change against the frame, whose types are marked by a ring.
+    ``"dots"``: fractions of each patient as dots, one box per group (quartiles, whiskers to the last dot within 1.5
+    times their distance), and two q-values of each type: of its share, and against the frame of types that change
+    least, since shares add up to 1. Lines join the two fractions of a patient where groups are within patients. The
+    axis is a square root, so that rare and frequent types can both be read and a fraction of 0 has its place.
+    ``"effect"``: the rank-biserial correlation of each type with its 95 % interval; significant ones are coloured.
+    ``"reference"``: the log2 fold change against the frame, whose types are marked by a ring.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def _draw_effects(ax: Axes, table: pd.DataFrame, columns: tuple[str, str, str], 
     ends = table[list(columns)].to_numpy(dtype=float)
     ends = np.abs(ends[np.isfinite(ends)])
     reach = 1.05 if not framed else 1.08 * float(ends.max()) if ends.size and ends.max() > 0 else 1.0
-    beside = ax.get_yaxis_transform()
+    margin = ax.get_yaxis_transform()
     for y, (_, row) in enumerate(table.iterrows()):
         value, low, high = (float(row[column]) for column in columns)
         color = EQUAL if not row[mark] else MORE if value > 0 else FEWER
@@ -342,7 +342,7 @@ def _draw_effects(ax: Axes, table: pd.DataFrame, columns: tuple[str, str, str], 
         elif not np.isnan(value):  # none in one of the groups
             ax.plot(np.sign(value) * reach, y, ">" if value > 0 else "<", ms=7, color=color, clip_on=False, zorder=3)
         ax.annotate(
-            q_text(float(row[q])), (1, y), (8, 0), xycoords=beside, textcoords="offset points", va="center",
+            q_text(float(row[q])), (1, y), (8, 0), xycoords=margin, textcoords="offset points", va="center",
             fontsize="small", weight="bold" if row[mark] else "normal", annotation_clip=False,
         )  # fmt: skip
     ax.annotate(

@@ -121,7 +121,7 @@ def _of_groups(table: pd.DataFrame, groups: tuple[str, str] | None) -> pd.DataFr
 
 
 def _square(table: pd.DataFrame, types: list[str], column: str) -> pd.DataFrame:
-    """Types by types; of mutual neighbours, of which each pair stands once, on both sides."""
+    """Types by types; of mutual neighbours, which are listed once per pair, on both sides."""
     square = pd.DataFrame(np.nan, index=types, columns=types)
     for one, two, value in zip(table["cell_type"], table["neighbour"], table[column], strict=True):
         square.loc[str(one), str(two)] = float(value)
@@ -130,8 +130,8 @@ def _square(table: pd.DataFrame, types: list[str], column: str) -> pd.DataFrame:
 
 def _title(table: pd.DataFrame, params: dict, one: str, two: str) -> str:
     n = f"{one} ({int(table['n_1'].max())}) and {two} ({int(table['n_2'].max())} patients)"
-    beside = [*map(str, np.atleast_1d(params.get("covariates", []))), str(params.get("block_key", ""))]
-    equal = f", at equal {listed(filter(None, beside), quoted=False)}" if any(beside) else ""
+    covariates = [*map(str, np.atleast_1d(params.get("covariates", []))), str(params.get("block_key", ""))]
+    equal = f", at equal {listed(filter(None, covariates), quoted=False)}" if any(covariates) else ""
     paired = ", within patients" if params.get("pair_key") else ""
     grey = ", grey: not tested" if table["p_value"].isna().any() else ""
     return f"{n}{equal}{paired}\n* q < {float(params['alpha']):g}{grey}"

@@ -48,7 +48,7 @@ def composition(
     patients
         AnnData of samples or patients by phenotypes.
     group_key
-        Column of ``obs``; its groups stand side by side, in their order.
+        Column of ``obs``; its groups are side by side, in their order.
     kind
         ``"bar"`` or ``"heatmap"``.
     layer
@@ -58,7 +58,7 @@ def composition(
         all).
     palette
         Colours of the phenotypes, in their order or by name (default: those of the cell table, or colours that are
-        told apart with colour blindness).
+        distinguishable with colour blindness).
     title
         Title.
     figsize
@@ -132,7 +132,7 @@ def _values(patients: AnnData, kind: str, layer: str | None) -> np.ndarray:
     values = None if values is None else np.asarray(values, dtype=np.float64)
     if values is None or not np.isfinite(values).all() or (layer is None and not np.allclose(values.sum(axis=1), 1)):
         raise TableError(
-            "The rows of X do not add up to 1: these are no compositions. Make them with sfm.tl.composition(cells, "
+            "The rows of X do not add up to 1: these are not compositions. Make them with sfm.tl.composition(cells, "
             "cluster_key)."
         )
     return values
@@ -173,7 +173,7 @@ def _figsize(shape: tuple[int, int], kind: str) -> tuple[float, float]:
 
 
 def legend_columns(n: int) -> int:
-    """Columns of a legend of `n` entries that stays beside its axes."""
+    """Columns of a legend of `n` entries that stays at the side of its axes."""
     return 1 + (n - 1) // 14
 
 
@@ -213,14 +213,14 @@ def _draw_heatmap(ax: Axes, patients: AnnData, values: np.ndarray, positions: np
 
 
 def _params(patients: AnnData) -> Mapping[str, object]:
-    """How the table was made, where it says so."""
+    """How the table was made, if it is recorded."""
     record = patients.uns.get("composition")
     params = record.get("params") if isinstance(record, Mapping) else None
     return params if isinstance(params, Mapping) else {}
 
 
 def _runs(positions: np.ndarray) -> list[tuple[int, int]]:
-    """Start and stop of the rows that stand without a gap."""
+    """Start and stop of rows without a gap."""
     breaks = np.flatnonzero(np.diff(positions) > 1.01) + 1
     return list(zip([0, *breaks], [*breaks, len(positions)], strict=True))
 

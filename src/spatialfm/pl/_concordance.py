@@ -41,8 +41,8 @@ def concordance(
     """Concordances with their intervals, and their differences on the same patients.
 
     Draws what :func:`spatialfm.tl.compare_concordance` wrote, or with ``key="added_value"`` what
-    :func:`spatialfm.tl.added_value` did. Left, one row a score (or model); the dashed line is chance. Right, one row a
-    difference, with the p-value of scores that are compared; of models the likelihood ratio's stands in the title,
+    :func:`spatialfm.tl.added_value` did. Left, one row per score (or model); the dashed line is chance. Right, one row
+    a difference, with the p-value of scores that are compared; of models the likelihood ratio's is in the title,
     squares are corrected for optimism, and rings are what these patients gave.
 
     Parameters
@@ -66,7 +66,7 @@ def concordance(
     Raises
     ------
     TableError
-        If there is nothing of the kind under `key`, or `ax` are not two axes.
+        If there is no such result under `key`, or `ax` are not two axes.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def concordance(
     if values["ring"].notna().any():
         axes[1].set_title("squares: corrected for optimism\nrings: as on these patients", loc="right", fontsize="small")
     if record["optimistic"]:
-        who += "\noptimistic: the outcome had a say in what is scored"
+        who += "\noptimistic: the outcome influenced what is scored"
     axes[0].set_title(title or who, loc="left", fontsize="medium")
     result = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
     return axes if result is axes[0] else result

@@ -60,7 +60,7 @@ def cumulative_incidence(
         Whether to draw the confidence bands, and the table below the curves.
     palette
         Colours of the groups, in their order or by name (default: ``uns["<group_key>_colors"]``, or colours that are
-        told apart with colour blindness).
+        distinguishable with colour blindness).
     title
         Title.
     figsize

@@ -40,7 +40,7 @@ def decision_curve(
     """Net benefit of treating patients above a threshold of predicted risk, for one or several models.
 
     Draws what :func:`spatialfm.tl.predict_survival` wrote. A model is of use at a threshold where its curve is above
-    both treating all (grey) and treating none (0). The threshold says what a needless treatment costs: at 20 % one
+    both treating all (grey) and treating none (0). The threshold states what a needless treatment costs: at 20 % one
     would treat four patients in vain for one who has the event (Vickers and Elkin, Medical Decision Making 2006).
 
     Parameters

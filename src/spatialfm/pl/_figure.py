@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito 2008: told apart with every common colour blindness; grey for their black, which a dark image swallows
+# Okabe and Ito 2008: distinguishable with every common colour blindness; grey for their black, which a dark image
+# swallows
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#808080")
 # Paul Tol's "muted" scheme, without the cyan that is close to Okabe and Ito's
 MUTED = ("#882255", "#DDCC77", "#332288", "#999933", "#44AA99", "#661100", "#AA4499")
@@ -85,7 +86,7 @@ def color_cycle(n: int) -> list[str]:
 
 
 def stored_colors(adata: AnnData, key: str, names: Sequence[str]) -> list[str] | None:
-    """Colours of ``uns["<key>_colors"]`` for some names: each its own, where ``obs[key]`` says whose they are.
+    """Colours of ``uns["<key>_colors"]`` for some names: each its own, if ``obs[key]`` is there to assign them.
 
     Of groups that were drawn some may be missing, or categories may have changed: by number alone they would swap.
     """
@@ -100,12 +101,12 @@ def stored_colors(adata: AnnData, key: str, names: Sequence[str]) -> list[str] |
 
 
 def category_colors(names: Sequence[str], palette: Palette = None, stored: Sequence[str] | None = None) -> list[str]:
-    """One colour a category: from `palette`, else from scanpy's ``uns["<key>_colors"]``, else our own.
+    """One colour per category: from `palette`, otherwise from scanpy's ``uns["<key>_colors"]``, otherwise our own.
 
     Raises
     ------
     TableError
-        If `palette` lacks a category or holds something that is no colour.
+        If `palette` lacks a category or holds something that is not a colour.
     """
     if isinstance(palette, Mapping):
         if absent := [name for name in names if name not in palette]:

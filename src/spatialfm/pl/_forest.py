@@ -51,7 +51,7 @@ def forest(
     figsize
         Width and height in inches of a new figure (default: from the number of terms).
     ax
-        Axes to draw into; the numbers stand to their right.
+        Axes to draw into; the numbers are to their right.
     show
         Whether to show the figure (default: if it is new, not saved, and there is a screen).
     save

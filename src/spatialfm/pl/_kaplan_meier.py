@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LONGEST_BESIDE = 14  # characters of a group's name beside its numbers at risk; a longer one goes above them
+LONGEST_BESIDE = 14  # characters of a group's name next to its numbers at risk; a longer one goes above them
 
 
 @public
@@ -46,7 +46,7 @@ def kaplan_meier(
 
     Draws what :func:`spatialfm.tl.kaplan_meier`, :func:`spatialfm.tl.logrank` and :func:`spatialfm.tl.rmst` wrote: the
     latter as a dotted line at the horizon and the means up to it. Both are shown where the
-    test was run on the same groups and outcome; it is called optimistic where the outcome made the groups.
+    test was run on the same groups and outcome; it is marked as optimistic if the outcome made the groups.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def kaplan_meier(
         Whether to draw the confidence bands, a tick at each censored patient, and the table below the curves.
     palette
         Colours of the groups, in their order or by name (default: ``uns["<group_key>_colors"]``, or colours that are
-        told apart with colour blindness).
+        distinguishable with colour blindness).
     title
         Title.
     figsize
@@ -205,8 +205,8 @@ def _notes(test: str | None, means: dict | None, time_unit: str | None) -> str |
     if "differences" in means and len(means["differences"]) == 1:
         row = means["differences"].iloc[0]
         level = 100 * (1 - float(means["params"]["alpha"]))
-        beside = [str(name) for name in np.atleast_1d(means["params"].get("covariates", []))]
-        equal = f" at equal {listed(beside, quoted=False)}" if beside else ""
+        covariates = [str(name) for name in np.atleast_1d(means["params"].get("covariates", []))]
+        equal = f" at equal {listed(covariates, quoted=False)}" if covariates else ""
         limits = f"{level:g} % interval {row['ci_low']:.3g} to {row['ci_high']:.3g}"
         lines.append(f"difference{equal} {row['difference']:.3g} ({limits}), {format_p(float(row['p_value']))}")
     return "\n".join([*([test] if test else []), *(textwrap.fill(line, 60) for line in lines)])
@@ -239,13 +239,13 @@ def draw_at_risk(ax: Axes, curves: dict[str, pd.DataFrame], colors: list[str]) -
         "Number at risk", (0, 0), (0, below), ha="left", va="top", fontsize=0.9 * size, fontweight="bold", **below_axes
     )
     widest = max(len(str(int(curve["at_risk"].iloc[0]))) for curve in curves.values())
-    beside = -(0.32 * widest + 0.8) * size  # clear of the counts, which are centred on time 0
+    left = -(0.32 * widest + 0.8) * size  # clear of the counts, which are centred on time 0
     long = max(map(len, curves)) > LONGEST_BESIDE
     times, y = np.asarray(ax.get_xticks()), below
     for (name, curve), color in zip(curves.items(), colors, strict=True):
         y -= line
         if len(curves) > 1:
-            place = {"ha": "left", "xytext": (0, y)} if long else {"ha": "right", "xytext": (beside, y)}
+            place = {"ha": "left", "xytext": (0, y)} if long else {"ha": "right", "xytext": (left, y)}
             ax.annotate(name, (0, 0), va="top", color=color, fontsize=0.9 * size, **place, **below_axes)
             y -= line if long else 0
         for tick, count in zip(times, at_risk_at(curve, times), strict=True):

@@ -48,7 +48,7 @@ def marker_attention(
     """Attention to markers, as written by :func:`spatialfm.tl.marker_attention`.
 
     Without `marker`: mean z-scores, types by markers (KRONOS, Fig. S8, shows their distributions). With it: the cells
-    of a sample where they lie, coloured by their z-score.
+    of a sample at their places, coloured by their z-score.
 
     Parameters
     ----------
@@ -61,11 +61,11 @@ def marker_attention(
     key
         Key of ``uns``.
     sort
-        Whether markers stand in the order of the type that they are strongest in, or as in the panel.
+        Whether markers are in the order of the type that they are strongest in, or as in the panel.
     limit
         z-score of full colour (default: the largest of the heatmap; the 99th percentile of a map, 1 at least).
     library_key, spatial_key
-        Sample of each cell, and where it lies.
+        Sample of each cell, and its place.
     title, figsize, ax
         Title; inches of a new figure; axes to draw into.
     show, save, return_fig
@@ -101,7 +101,7 @@ def marker_attention(
             f"No attention in uns[{key!r}]; uns has {listed(adata.uns)}. Make it with sfm.tl.marker_attention."
         )
     if limit is not None and not limit > 0:
-        raise TableError(f"limit={limit} is no z-score to end the colours at. Pass a positive number.")
+        raise TableError(f"limit={limit} is not a z-score at which colours can end. Pass a positive number.")
     if marker is None and sample is not None:
         raise TableError(f"sample={sample!r} is drawn as a map of one marker. Pass marker= as well, or leave it out.")
     check_result(stored, f"uns[{key!r}]", "marker_attention")
@@ -171,7 +171,7 @@ def _cells_of(
     if sample is None and len(names) == 1:
         sample = names[0]
     if sample not in names:
-        raise TableError(f"sample={sample!r} is none of {listed(names)}. Pass the sample to draw.")
+        raise TableError(f"sample={sample!r} is not one of {listed(names)}. Pass the sample to draw.")
     in_sample = samples == sample
     xy = places_in(coordinates(adata, spatial_key, finite=False)[in_sample], str(sample), spatial_key)
     return z[marker].to_numpy()[in_sample], xy, str(sample)
@@ -185,7 +185,7 @@ def _map_size(xy: np.ndarray) -> tuple[float, float]:
 
 def _map(ax: Axes, xy: np.ndarray, z: np.ndarray, marker: str, limit: float | None) -> None:
     limit = limit or max(float(np.percentile(np.abs(z), 99)), 1.0)
-    order = np.argsort(np.abs(z), kind="stable")  # what stands out lies on top
+    order = np.argsort(np.abs(z), kind="stable")  # the most extreme are on top
     size = float(np.clip(30_000 / len(z), 2, 60))
     drawn = ax.scatter(
         *xy[order].T, c=z[order], cmap=CMAP, vmin=-limit, vmax=limit, s=size, edgecolors="0.5", linewidths=0.15

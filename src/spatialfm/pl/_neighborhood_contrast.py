@@ -41,7 +41,7 @@ def neighborhood_contrast(
 
     The root is the cell type; two lines lead to each type of neighbour, as wide as its share among the neighbours
     inside (coloured: orange where it is more frequent inside, blue where it is rarer) and outside (grey). Beside them
-    stand both shares, the relative change, and an asterisk where it is significant (VirTues, Fig. 5g).
+    both shares are written, the relative change, and an asterisk where it is significant (VirTues, Fig. 5g).
 
     Parameters
     ----------
@@ -180,8 +180,8 @@ def _legend(ax: Axes, table: pd.DataFrame, params: dict) -> None:
     n_cells = int(params["n_inside"]) + int(params["n_outside"])
     n_patients = int(table["n_patients"].iloc[0])
     if params["tested"] == "patients":
-        beside = [str(name) for name in np.atleast_1d(params.get("covariates", []))]
-        equal = f" at equal {listed(beside, quoted=False)}" if beside else ""
+        covariates = [str(name) for name in np.atleast_1d(params.get("covariates", []))]
+        equal = f" at equal {listed(covariates, quoted=False)}" if covariates else ""
         text = f"* q < {float(params['alpha']):g}, tested over {n_patients} patients{equal}"
     elif params["tested"] == "cells":
         text = f"no stars: {n_cells:,} cells are not independent, and patients were not tested"

@@ -87,11 +87,11 @@ def power(
     params, table = result["params"], result["table"]
     check_unchanged(patients, result, key, "power")
     if str(params["question"]) not in WORDS:
-        raise TableError(f"uns[{key!r}]['params']['question'] is none of {listed(WORDS)}. Run sfm.tl.power again.")
+        raise TableError(f"uns[{key!r}]['params']['question'] is not one of {listed(WORDS)}. Run sfm.tl.power again.")
     own, ax = ax is None, new_axes(ax, figsize or (4.6, 3.4))
     for i, (cells, part) in enumerate(table.groupby("n_cells", sort=True)):
         color = OKABE_ITO[i % len(OKABE_ITO)]
-        label = f"{int(cells):,} cells a patient" if cells else None
+        label = f"{int(cells):,} cells per patient" if cells else None
         ax.plot(part["n_patients"], part["power"], color=color, marker=MARKS[i % len(MARKS)], ms=5, label=label)
         ax.fill_between(part["n_patients"], part["ci_low"], part["ci_high"], color=color, alpha=0.18, lw=0)
     wanted = float(params["target_power"])

@@ -30,7 +30,7 @@ class Window:
 
 
 def read_raster(array: xr.DataArray, to_um: AxisAffine, window: Window, max_pixels: int) -> tuple[np.ndarray, Extent]:
-    """The pixels ``(..., y, x)`` that the window touches, thinned out to `max_pixels` a side, and where they lie.
+    """The pixels ``(..., y, x)`` that the window touches, thinned out to `max_pixels` per side, and their place.
 
     Channels are averaged over the pixels that become one; of labels one in each is taken.
     """

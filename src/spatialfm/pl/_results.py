@@ -1,4 +1,4 @@
-"""What figures read of results in ``uns``, held against it before anything is drawn.
+"""What figures read of results in ``uns``, checked before anything is drawn.
 
 A result that was edited, cut, or written by another function or an earlier version lacks what a figure needs. What each
 figure needs is listed here by the function that writes it: names of parts, and of the columns of tables.
@@ -161,7 +161,7 @@ def check_result(record: object, where: str, function: str) -> Mapping[str, Any]
 
 
 def check_columns(table: pd.DataFrame, columns: Fields, where: str, function: str) -> None:
-    """Refuse a table without columns that are called after what is in it."""
+    """Refuse a table whose columns are not named after their content."""
     if wrong := _lacks_columns(table, Rows(columns), where):
         raise TableError(f"{wrong}: it is not as sfm.tl.{function} writes it. Run sfm.tl.{function} again.")
 
@@ -169,7 +169,7 @@ def check_columns(table: pd.DataFrame, columns: Fields, where: str, function: st
 def _lacks(record: object, parts: Fields, inside: str) -> str:
     """What is wrong with the first part that is; empty where all is well."""
     if not isinstance(record, Mapping):
-        return f"{inside or 'it'} is no dictionary"
+        return f"{inside or 'it'} is not a dictionary"
     for name, kind in parts.items():
         part = name.rstrip("?")
         where = f"{inside}[{part!r}]"
@@ -192,7 +192,7 @@ def _lacks(record: object, parts: Fields, inside: str) -> str:
 
 def _lacks_columns(table: object, rows: Rows, where: str) -> str:
     if not isinstance(table, pd.DataFrame):
-        return f"{where} is no table"
+        return f"{where} is not a table"
     if missing := [name for name in rows.columns if not name.endswith("?") and name not in table]:
         return f"{where} has no column {listed(missing)}"
     if not len(table) and not rows.may_be_empty:

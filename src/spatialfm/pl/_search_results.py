@@ -1,4 +1,4 @@
-"""What a search found, as images: each query with its hits beside it."""
+"""Results of a search as images: each query next to its hits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CELL_SIDE = 40.0  # µm around a cell
 
 @dataclass(frozen=True)
 class Crop:
-    """One panel: pixels ``(c, y, x)``, where they lie, and what is said of it."""
+    """One panel: pixels ``(c, y, x)``, their place, and the text."""
 
     name: str
     sample: str
@@ -69,7 +69,7 @@ def search_results(
 ) -> np.ndarray | Figure | None:
     """Show queries and their hits from :func:`spatialfm.tl.search` as crops of the images.
 
-    One row a query, the query at the left, the nearest hit next to it. Only the pixels of the crops are read. A
+    One row per query, the query at the left, the nearest hit next to it. Only the pixels of the crops are read. A
     channel is scaled alike in all crops of one SpatialData, so that brightness can be compared.
 
     Parameters
@@ -87,7 +87,7 @@ def search_results(
     k
         Hits of each.
     label_key
-        Column of ``obs`` that is written beside each; hits of the query's label have a blue frame, others a broken
+        Column of ``obs`` that is written at each; hits of the query's label have a blue frame, others a broken
         orange one.
     size
         Side of a crop in µm (default: the tile, or 40 µm around a cell).
@@ -114,7 +114,7 @@ def search_results(
     Raises
     ------
     TableError, ElementError, PanelError
-        If columns, tables, rows, images or channels are missing; the message says which.
+        If columns, tables, rows, images or channels are missing; the message names them.
 
     Examples
     --------
@@ -187,7 +187,7 @@ class _Reader:
             if key is not None and key not in obs:
                 raise TableError(f"No column {key!r} in table {table_name!r} ({argument}); found {listed(obs, 12)}.")
         if SPATIAL not in self.table.obsm:
-            raise TableError(f"Table {table_name!r} has no obsm[{SPATIAL!r}]: it does not say where its rows lie.")
+            raise TableError(f"Table {table_name!r} has no obsm[{SPATIAL!r}]: the places of its rows are unknown.")
         self.channels, self.label_key, self.size = channels, label_key, size
         self.outline, self.max_pixels = outline, max_pixels
         self.pairs: dict[str, SampleElements] = {}
@@ -275,7 +275,7 @@ def _check(hits: pd.DataFrame, channels: list[str], colors: Sequence[str], k: in
     if k < 1:
         raise TableError(f"k={k} shows nothing. Pass 1 or more.")
     if size is not None and not size > 0:
-        raise TableError(f"size={size} is no side of a crop. Pass µm, or None.")
+        raise TableError(f"size={size} is not a side of a crop. Pass µm, or None.")
 
 
 def _colored(

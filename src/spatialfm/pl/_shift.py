@@ -43,16 +43,16 @@ def shift(
     save: str | Path | None = None,
     return_fig: bool | None = None,
 ) -> np.ndarray | Figure | None:
-    """Draw what :func:`spatialfm.tl.distribution_shift` measured, beside the way of the patients on a map.
+    """Draw what :func:`spatialfm.tl.distribution_shift` measured, and the path of the patients on a map.
 
     Left, all cells on the map in grey (later time points darker). In the middle, the part of it where the barycentres
-    of the patients lie, with arrows from time point to time point: thin ones for each patient, thick ones for the mean
+    of the patients are, with arrows from time point to time point: thin ones for each patient, thick ones for the mean
     of a group's patients, numbered where there are more than two time points. A barycentre here is the mean position of
     a patient's cells on the map. The mean over a group is also the mean of the Wasserstein barycentre of its patients
     (each weighing alike), whose median VirTues draws. Only patients that have all time points take part. A map bends
     distances: what is tested is on the right.
 
-    Right, one dot a patient: the distance, with the error of the draws, above the distance of two halves of one time
+    Right, one dot per patient: the distance, with the error of the draws, above the distance of two halves of one time
     point (grey: what is measured without any shift); the median of each group, the p-value (ranks and means) and
     the effect size (rank-biserial correlation) of the comparison.
 
@@ -129,9 +129,9 @@ def shift(
     color_of = dict(zip(groups, colors, strict=True))
     _draw_maps(axes[0], axes[1], cells, table, params, color_of, use_rep, max_cells)
     _draw_dots(axes[2], table, record.get("comparison"), measure, color_of)
-    beside = [*map(str, np.atleast_1d(params.get("covariates", []))), str(params.get("block_key", ""))]
-    if record.get("comparison") is not None and any(beside):
-        axes[2].set_xlabel(f"p and r at equal {listed(filter(None, beside), quoted=False)}", fontsize="small")
+    covariates = [*map(str, np.atleast_1d(params.get("covariates", []))), str(params.get("block_key", ""))]
+    if record.get("comparison") is not None and any(covariates):
+        axes[2].set_xlabel(f"p and r at equal {listed(filter(None, covariates), quoted=False)}", fontsize="small")
     if title is not None:
         axes[0].set_title(title, loc="left", fontsize="medium")
     result = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
@@ -183,8 +183,8 @@ def _check_patients(adata: AnnData, record: dict[str, Any], key: str) -> None:
     in_table = set(adata.obs[record["params"]["patient_key"]].astype(str))
     if gone := [name for name in dict.fromkeys(record["table"]["patient"].astype(str)) if name not in in_table]:
         raise TableError(
-            f"uns[{key!r}] tells of {listed(gone, 5)}, of whom this table has no cell. Draw from cells of all "
-            "patients, or run sfm.tl.distribution_shift on those that are meant."
+            f"uns[{key!r}] includes {listed(gone, 5)}, of whom this table has no cell. Draw from cells of all "
+            "patients, or run sfm.tl.distribution_shift on the intended ones."
         )
 
 
@@ -274,7 +274,7 @@ def _draw_maps(
 def _window(points: pd.DataFrame, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Corners of a square around all points, that reaches `share` of their extent from its middle."""
     if not len(points):
-        raise TableError("No patient has cells at all time points: there is no way to draw.")
+        raise TableError("No patient has cells at all time points: there is no path to draw.")
     middle = ((points.min() + points.max()) / 2).to_numpy()
     half = share * float(np.ptp(points.to_numpy(), axis=0).max()) or 1.0
     return middle - half, middle + half
@@ -337,7 +337,7 @@ def _draw_dots(
         for g, group in enumerate(groups):
             group_part = part if "group" not in part else part[part["group"] == group]
             x = p * step + g
-            if measure == "distance":  # beside the dots, which would hide them
+            if measure == "distance":  # next to the dots, which would hide them
                 nulls = group_part["null_distance"].to_numpy()
                 at = x - 0.3 + 0.4 * _spread(nulls, span, rng)
                 ax.scatter(at, nulls, s=16, facecolors="white", edgecolors=NULL, linewidths=1, zorder=2)
@@ -356,7 +356,7 @@ def _draw_dots(
         ax.axhline(0, color=NULL, lw=1.2, ls=(0, (4, 3)), zorder=1)
     ticks = [p * step + g for p in range(len(pairs)) for g in range(len(groups))]
     sizes = [len(_of(table, pair, group)) for pair in pairs for group in groups]
-    # where names have no room, the legend has them
+    # names without room are in the legend
     brief = max(map(len, groups)) > (14 if len(ticks) <= 4 else 7)
     names = [
         f"n = {n}" if brief else f"{group}\n(n = {n})" for n, group in zip(sizes, groups * len(pairs), strict=True)
@@ -404,7 +404,7 @@ def _p_above(
     top: float,
     span: float,
 ) -> None:
-    """Bracket over two groups; of more than two, the table says what there is."""
+    """Bracket over two groups; of more than two, the table has the comparisons."""
     if comparison is None or len(groups) != 2:
         return
     rows = comparison[

@@ -107,7 +107,7 @@ def signatures(
     gap, last = 0.06 * (np.nanmax(table["score"]) - np.nanmin(table["score"])), {True: -np.inf, False: -np.inf}
     reach = np.nanmax(np.abs(across[np.isfinite(across)]), initial=0.5)
     for i in np.flatnonzero(chosen)[np.argsort(table["score"].to_numpy()[chosen])]:
-        right = bool(across[i] > 0)  # weaker candidates lie towards the middle: names stand outwards, with a line
+        right = bool(across[i] > 0)  # weaker candidates are towards the middle: names are outside, with a line
         last[right] = max(table["score"].iloc[i], last[right] + gap)  # and above each other for dots of like score
         ax.annotate(
             table["signature"].iloc[i],
@@ -147,10 +147,10 @@ def signature_scores(
     save: str | Path | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
-    """Score of the signatures together, as published and nested, beside what shuffled outcomes give.
+    """Score of the signatures together, as published and nested, compared with shuffled outcomes.
 
-    Where the shuffles of the published procedure lie, there is nothing to find: their distance from one half is the
-    optimism of choosing clusters on the patients that the score is computed on.
+    At the scores of the shuffles of the published procedure, there is nothing to find: their distance from one half is
+    the optimism of choosing clusters on the patients that the score is computed on.
 
     Parameters
     ----------

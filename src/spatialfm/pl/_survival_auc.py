@@ -45,7 +45,7 @@ def survival_auc(
     """AUC over time of one or several risk scores, with bootstrap bands and the patients that it rests on.
 
     Draws what :func:`spatialfm.tl.coxnet` and :func:`spatialfm.tl.survival_forest` wrote, or results of
-    :func:`spatialfm.metrics.survival`. The dashed line is chance. Below stand the patients at risk and the events up to
+    :func:`spatialfm.metrics.survival`. The dashed line is chance. Below are the patients at risk and the events up to
     each time; where scores rest on different patients, those of each. The legend gives the mean AUC and its interval.
 
     Parameters
@@ -152,7 +152,7 @@ def _found(scores: AnnData | Mapping, keys: str | Sequence[str] | Mapping[str, s
         curves = result.get("curves") if isinstance(result, Mapping) else None
         if not isinstance(curves, pd.DataFrame) or not set(COLUMNS) <= set(curves.columns):
             raise TableError(
-                f"{name!r} is no result of sfm.metrics.survival, sfm.tl.coxnet or sfm.tl.survival_forest: it has no "
+                f"{name!r} is not a result of sfm.metrics.survival, sfm.tl.coxnet or sfm.tl.survival_forest: it has no "
                 "table 'curves' with the AUC over time."
             )
     return {str(name): result for name, result in records.items()}

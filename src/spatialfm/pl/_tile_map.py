@@ -52,8 +52,8 @@ def tile_map(
     color
         Column of the table's ``obs``: categories (a cluster, a label) or numbers (a share).
     palette
-        Colours of categories, in their order or by name (default: ``uns["<color>_colors"]``, or colours that are told
-        apart with colour blindness).
+        Colours of categories, in their order or by name (default: ``uns["<color>_colors"]``, or colours that are
+        distinguishable apart with colour blindness).
     cmap
         Colour map of numbers.
     table_name
@@ -114,7 +114,7 @@ def tile_map(
 def in_layers(bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Squares to draw one over the other so that the tile of nearest centre is on top.
 
-    Whole tiles lie below, what is left of them between two neighbours of a row or column above, and what is left
+    Whole tiles are drawn below, what is left of them between two neighbours of a row or column above, and what is left
     between all neighbours on top.
 
     Parameters
@@ -128,7 +128,7 @@ def in_layers(bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Examples
     --------
-    >>> corners, tile = in_layers(np.array([[0, 0, 4, 4], [2, 0, 6, 4]]))  # half of one lies on the other
+    >>> corners, tile = in_layers(np.array([[0, 0, 4, 4], [2, 0, 6, 4]]))  # half of one overlaps the other
     >>> tile
     array([0, 1, 0, 1])
     >>> corners[2].tolist()  # the middle of the first
@@ -152,7 +152,7 @@ def in_layers(bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _between(starts: np.ndarray, side: float) -> float:
-    """Distance of one tile to the next along an axis: the commonest, as the last may lie closer to the one before."""
+    """Distance of one tile to the next along an axis: the commonest, as the last may be closer to the one before."""
     gaps = np.diff(np.unique((starts / side).round(6)))
     gaps = gaps[gaps > 1e-4]
     if not gaps.size:

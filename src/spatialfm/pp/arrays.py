@@ -101,7 +101,7 @@ def holds_cells(sdata: SpatialData, name: str) -> bool:
 
 
 def _uncut(array: xr.DataArray, name: str) -> xr.DataArray:
-    """A raster whose pixels are those that its transformation speaks of.
+    """A raster whose pixels are those that its transformation refers to.
 
     xarray's own indexing keeps the transformation of the whole, to which only the coordinates still bear witness.
     """

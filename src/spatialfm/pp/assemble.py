@@ -25,7 +25,7 @@ class CellPlan:
     pair: SampleElements
     channels: list[str]
     to_system: AxisAffine  # from label pixels to µm
-    unit: str  # "µm", or "pixel" where nobody said how large one is
+    unit: str  # "µm", or "pixel" if the pixel size is unknown
     scan: LabelScan
     rows: np.ndarray | None = None  # rows of cells= that belong to the cells of the scan
 

@@ -1,4 +1,4 @@
-"""``sfm.pp.cell_table``: from images and label images to one AnnData row a cell."""
+"""``sfm.pp.cell_table``: from images and label images to one AnnData row per cell."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def cell_table(
     quantiles = _check_quantiles(quantiles)
     if not copy and not overwrite and table_name in sdata.tables:
         raise TableError(
-            f"sdata already has a table {table_name!r}; writing it anew would lose the embeddings and results in it. "
+            f"sdata already has a table {table_name!r}; writing it again would lose the embeddings and results in it. "
             f"Write a second one, with {table_call(sdata)}, or pass copy=True to have it returned; overwrite=True "
             "loses what is in it."
         )

@@ -58,7 +58,7 @@ def channel_quality(
 
     Returns
     -------
-    One row a sample and channel:
+    One row per sample and channel:
 
     ``mean``
         In the units of the image.

@@ -51,7 +51,7 @@ def add_clinical(
     adata
         Cells or samples. Of a SpatialData, its tables ``"samples"`` and ``"table"`` where they have the key.
     table
-        One row a key, as a frame or a file (``.csv``, ``.tsv``, ``.tab``, ``.txt``, ``.parquet``). Separator,
+        One row per key, as a frame or a file (``.csv``, ``.tsv``, ``.tab``, ``.txt``, ``.parquet``). Separator,
         decimal sign and encoding of text are found in the file; the key stays as it is written.
     on
         Column of `obs` that both share, such as ``"patient"`` or ``"sample"``; also the name of the index of `obs`.
@@ -142,7 +142,7 @@ def _target(adata: AnnData, on: str, name: str, index_too: bool = False) -> _Tar
 def _read(
     table: pd.DataFrame | str | Path, key: str, clinical_keys: str | Sequence[str] | None
 ) -> tuple[pd.DataFrame, pd.Series, bool]:
-    """Columns to join, their key as text, and whether the key was a number; one row a key."""
+    """Columns to join, their key as text, and whether the key was a number; one row per key."""
     frame = table if isinstance(table, pd.DataFrame) else _read_file(Path(table), key)
     if key in frame.columns:
         values = frame[key]

@@ -148,7 +148,7 @@ def labels_to_image(sdata: SpatialData, pair: SampleElements) -> AxisAffine:
 
 
 def pixel_size(sdata: SpatialData, pair: SampleElements) -> float | None:
-    """µm per pixel of the image, or None where nobody said it (a bare identity transformation).
+    """µm per pixel of the image, or None if unknown (a bare identity transformation).
 
     Raises
     ------
@@ -250,5 +250,5 @@ def _shared_system(sdata: SpatialData, sample: str, image_name: str, labels_name
                 "share no coordinate system. Connect them with spatialdata.transformations.set_transformation(...)."
             )
         systems = shared
-    # one named after the sample is in µm by our convention and goes before any other
+    # one named after the sample is in µm by our convention and takes precedence
     return sample if sample in systems else systems[0]

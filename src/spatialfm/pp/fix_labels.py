@@ -73,13 +73,13 @@ def mend_labels(
 
     Returns
     -------
-    One row a piece whose number changed: ``sample``, ``labels`` (the new element), ``label_before``, ``label``,
+    One row per piece whose number changed: ``sample``, ``labels`` (the new element), ``label_before``, ``label``,
     ``area`` in pixels. Written, for every element that changes:
 
     - ``sdata.labels[<labels> + suffix]`` ``(y, x)``: lazy, of the old chunks and transformations; the old data type,
       or uint32 where that is too small or no integer.
     - ``sdata.attrs["spatialfm"]["mended_labels"]``: ``{<labels>: <labels> + suffix}``, and in ``"mended_from"`` a
-      checksum of the old ones: where these are replaced afterwards, the new element is refused until it is made anew.
+      checksum of the old ones: where these are replaced afterwards, the new element is refused until it is made again.
 
     Raises
     ------

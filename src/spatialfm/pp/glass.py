@@ -13,7 +13,7 @@ Decided on a small image (every pixel the mean of a square), smoothed over the r
 3. *Is the darker one empty?* At least half of the channels must be `MIN_LEVEL` times darker there, or vary
    `MIN_CONTRAST` times less from one cell to the next, which an offset of the camera does not hide; and hardly any may
    be brighter. Tissue of 2 counts next to tissue of 4 is not glass. Nor may its grain be that of the brighter one:
-   pixels a cell apart differ no more than neighbours where there is nothing but noise; in dim stroma they do
+   pixels one cell apart differ no more than neighbours if there is only noise; in dim stroma they do
    (`has_cells`). If the darker one is not empty, it is split further: there may be glass next to dim tissue.
 4. *Is it glass or a hole?* Glass is large: regions of less than `MIN_GLASS` (or `MIN_SHARE` of a small image), regions
    enclosed by tissue of up to `MAX_HOLE` (vessels, ducts, necrosis, fat), and regions with segmented cells are tissue.

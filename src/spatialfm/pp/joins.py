@@ -230,7 +230,7 @@ def match_cells(
     Parameters
     ----------
     cells
-        One row a cell.
+        One row per cell.
     ids
         Label ids of each sample, ascending.
     library_key, instance_key

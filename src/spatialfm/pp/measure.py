@@ -16,7 +16,7 @@ from .._errors import InputFileError, SpatialfmError
 from .arrays import AxisAffine
 
 Box = tuple[int, int, int, int]
-BLOCK_PIXELS = 2**20  # big enough to keep numpy busy, small against memory (some 40 bytes a pixel are needed)
+BLOCK_PIXELS = 2**20  # big enough to keep numpy busy, small against memory (some 40 bytes per pixel are needed)
 BLOCK_BYTES = 2**26  # of the channels of a block that are read together
 READ_BYTES = 2**24  # of chunks of channels that are asked for at once: asking has its price
 
@@ -47,7 +47,7 @@ def loaded(part) -> np.ndarray:
     """A slice of an image as an array, read by threads of this process.
 
     Whatever scheduler or cluster the session has made its default, pixels are not sent through it; inside a task of a
-    cluster that would also wait for itself.
+    cluster, which would also wait for itself.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is said of chunks that a store does not hold, before anything is measured or encoded."""
+"""Reports of chunks that a store lacks, before anything is measured or encoded."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _say(sentences: Sequence[str]) -> None:
     if sentences:
         warn(
             f"Chunks that are not stored are read as zeros: {listed(sentences, _SHOWN, quoted=False)}. Writers leave "
-            "out chunks of zeros alone, so this may be meant; if the store was copied, compare it with the original."
+            "out chunks of zeros alone, so this may be intended; if the store was copied, compare it with the original."
         )
 
 
@@ -67,7 +67,7 @@ def _of_image(sdata: SpatialData, pair: SampleElements, chunks: StoredChunks | N
     somewhere, everywhere = missing.any(axis=0), missing.all(axis=0)
     cells = _cells(sdata, pair, chunks, somewhere) if pair.labels is not None else set()
     lost = _in_smaller_level(sdata.images[name], chunks, missing)
-    uneven = pair.labels is None and bool((somewhere != everywhere).any())  # where no cell can tell
+    uneven = pair.labels is None and bool((somewhere != everywhere).any())  # where no cell decides it
     if not (cells or lost or uneven or missing.all()):
         return
     names = channel_names(sdata, name)

@@ -19,7 +19,7 @@ _CROP = 512  # pixels to a side
 def find_outlines(labels, pieces: Pieces) -> list[Finding]:
     """The finding that most pieces are lines of one or two pixels around a hole; empty where they are not.
 
-    Boxes alone tell most label images to be filled. Only where they do not, some of the pieces are read.
+    For most label images the boxes alone show that pieces are filled. Only if they do not, some of the pieces are read.
 
     Parameters
     ----------

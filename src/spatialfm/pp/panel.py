@@ -71,7 +71,7 @@ def marker_table() -> pd.DataFrame:
 
     Returns
     -------
-    One row a marker: `marker` (unique), `gene` (HGNC symbols, for a complex or family several with ``;`` between, the
+    One row per marker: `marker` (unique), `gene` (HGNC symbols, for a complex or family several with ``;`` between, the
     representative one first), `uniprot` (accessions, as many and in the same order; empty where the epitope is not a
     protein), `compartment` (nucleus, membrane, cytoplasm, mitochondrion or extracellular: where the stain is expected),
     `kind` (protein, isoform, modified, complex, family, glycan, stain or undefined), `species` (whose gene and
@@ -111,8 +111,8 @@ def match_markers(
     channel_names
         Names of the channels of one image, or of a model's vocabulary.
     mapping
-        ``{channel: marker}`` for names that are not known or not meant as the table has them; None leaves a channel
-        out. A marker may be written as any name of the table.
+        ``{channel: marker}`` for names that are not known or have another meaning than in the table; None leaves a
+        channel out. A marker may be written as any name of the table.
     ignore
         Channels without a marker, by name or with ``*`` and ``?`` as in file names; also those that are in the table.
         Blanks, autofluorescence, secondary antibodies, controls, elements and bare isotopes are ignored anyway.
@@ -122,7 +122,7 @@ def match_markers(
 
     Returns
     -------
-    One row a channel, in the given order, with columns `channel`, `status`, `marker`, `gene`, `uniprot`, `kind`,
+    One row per channel, in the given order, with columns `channel`, `status`, `marker`, `gene`, `uniprot`, `kind`,
     `species`, `compartment`, `kronos` (see `marker_table`; several genes of a complex or family with ``;`` between, the
     representative one first), `duplicate_of` (the first channel with the same marker; nothing is merged), `suggestions`
     (candidates of an ambiguous name, similar names of an unknown one, with ``;`` between), `via` (what decided, or why
@@ -138,7 +138,7 @@ def match_markers(
     Raises
     ------
     PanelError
-        If names are missing, doubled or no text, or `mapping` or `ignore` name a channel that is not there or a marker
+        If names are missing, doubled or not text, or `mapping` or `ignore` name a channel that is not there or a marker
         that the table lacks.
 
     Examples

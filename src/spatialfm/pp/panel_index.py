@@ -174,7 +174,7 @@ def is_modified(marker: str) -> bool:
 
 @lru_cache(maxsize=1)
 def index() -> dict[str, Match]:
-    """Key → what it means. A name goes before an alias, so that an alias can never hide a marker."""
+    """Key → what it means. A name takes precedence over an alias, so that an alias can never hide a marker."""
     matches: dict[str, Match] = {}
     records = list(rows().values())
 

@@ -18,7 +18,7 @@ class Reading(NamedTuple):
 
     text: str
     removed: tuple[str, ...] = ()  # all that was left out, in the order of removal
-    remark: str = ""  # the part of it that may speak of the target
+    remark: str = ""  # the part of it that may refer to the target
     replicate: bool = False  # a number at the end was taken for that of a repeated stain
 
 

@@ -131,7 +131,7 @@ def _with(match: Match, way: Reading) -> Match:
 
 
 def _read_as(way: Reading, name: str, species: Species) -> Match | None:
-    """What one reading means, unless what it leaves out speaks against it."""
+    """What one reading means, unless what it leaves out contradicts it."""
     match = find(way.text, species)
     if match is None:
         return None
@@ -233,7 +233,7 @@ def _list_of_members(cut: list[str]) -> str:
 
 
 def _other_remark(text: str, markers: list[str], species: Species) -> bool:
-    """Whether parentheses in a name speak of a modification or of another marker."""
+    """Whether parentheses in a name refer to a modification or to another marker."""
     for remark in re.findall(r"[(\[]([^)\]]*)", text):
         other = find(remark, species)
         if is_modification(remark) and not any(map(is_modified, markers)):

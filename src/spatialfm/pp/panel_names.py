@@ -179,7 +179,7 @@ def normalize_marker_name(name: str) -> str:
 
 
 def is_modification(remark: str) -> bool:
-    """Whether a remark tells of a modified protein (phosphorylated, cleaved, mutant), which is another target."""
+    """Whether a remark refers to a modified protein (phosphorylated, cleaved, mutant), which is another target."""
     return bool(_MODIFICATION.search(remark))
 
 
@@ -217,7 +217,7 @@ def ignored_reason(name: str) -> str | None:
     lower = name.casefold()
     if _ANY_IGNORED.fullmatch(lower):
         return next(reason for pattern, reason in _IGNORED if pattern.fullmatch(lower))
-    # "Dy162", "Dy162(Dy162Di)", "162Dy_Dy162": a mass channel that nobody named; iridium stains DNA
+    # "Dy162", "Dy162(Dy162Di)", "162Dy_Dy162": a mass channel without a name; iridium stains DNA
     tokens = [token for token in re.split(r"[\s_\-()\[\]:.]+", name) if token]
     if all(_BARE_ISOTOPE.fullmatch(token) or _METAL_WORD.fullmatch(token.lower()) for token in tokens):
         return None if all(_DNA_ISOTOPE.fullmatch(token) for token in tokens) else "bare isotope"

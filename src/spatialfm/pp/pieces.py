@@ -12,7 +12,7 @@ from .measure import Box, loaded, plan_blocks
 
 @dataclass(frozen=True)
 class LabelScan:
-    """What one pass over a label image tells, one row a label.
+    """Results of one pass over a label image, one row per label.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class LabelScan:
 
 @dataclass(frozen=True)
 class Pieces:
-    """Connected pieces of a label image: pixels of one number that touch by side or corner. One row a piece.
+    """Connected pieces of a label image: pixels of one number that touch by side or corner. One row per piece.
 
     Rows ascend by number, and within a number fall by area, the upper left one first where areas are equal.
 

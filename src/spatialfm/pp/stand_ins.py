@@ -70,14 +70,14 @@ def check_stand_in(sdata: SpatialData, sample: str, source: str, name: str) -> N
     Raises
     ------
     ElementError
-        With the call that makes them anew.
+        With the call that makes them again.
     """
     if not is_stale(sdata, source):
         return
     made = sdata.attrs[ATTRS][MENDED_FROM][name]
     raise ElementError(
         f"Labels {source!r} were replaced after sfm.pp.mend_labels had made {name!r} of them, which still holds the "
-        f"cells of the old ones. Make it anew with {fix_call(source, made, name)}, and a table of the new cells "
+        f"cells of the old ones. Make it again with {fix_call(source, made, name)}, and a table of the new cells "
         f"next to the old one, {table_call(sdata)}; or pass labels={{{sample!r}: {source!r}}} to use the new labels "
         "as they are."
     )

@@ -36,7 +36,7 @@ _COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+([eE][+-]?[0-9]+)?")
 _THOUSANDS = {",": re.compile(r"[+-]?[0-9]{1,3}(,[0-9]{3})+"), ".": re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+")}
 _ZERO_LED = re.compile(r"0[0-9]+")
 _TRUTH = {"true": True, "false": False}
-_EXACT_DIGITS = 15  # whole numbers with more cannot all be told apart once a missing value makes them floats
+_EXACT_DIGITS = 15  # whole numbers with more cannot all be distinguished once a missing value makes them floats
 
 
 def read_text(path: Path) -> str:

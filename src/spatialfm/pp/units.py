@@ -150,7 +150,7 @@ def say_intensities(
 
 
 def coordinate_unit(uns: Mapping[str, object]) -> str:
-    """Unit of the coordinates and areas of a cell table: ``"µm"``, ``"pixel"``, or empty where no record tells.
+    """Unit of the coordinates and areas of a cell table: ``"µm"``, ``"pixel"``, or empty if it is not recorded.
 
     Raises
     ------
