@@ -74,7 +74,7 @@ def test_refusals(cells):
         ({"key": "x"}, TableError, r"No attention in uns\['x'\]; uns has 'marker_attention'.*sfm.tl.marker_attention"),
         ({"marker": "CD8"}, PanelError, r"No marker 'CD8' in obsm\['marker_attention_z'\].*'CD3', 'CD20', 'DAPI'"),
         ({"marker": "CD3"}, TableError, "sample=None is not one of 's1', 's2'"),
-        ({"marker": "CD3", "sample": "x"}, TableError, "sample='x' is none of"),
+        ({"marker": "CD3", "sample": "x"}, TableError, "sample='x' is not one of"),
         ({"marker": "CD3", "library_key": "slide"}, TableError, "No column 'slide' in obs"),
         ({"marker": "CD3", "spatial_key": "xy"}, TableError, "No coordinates 'xy' in obsm"),
         ({"sample": "s1"}, TableError, "sample='s1' is drawn as a map of one marker. Pass marker="),
