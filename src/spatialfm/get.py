@@ -150,7 +150,7 @@ def basis(adata: AnnData, use_rep: str) -> dict[str, np.ndarray]:
     wanted = tuple(notes.get(field) or size for field, size in zip(("n_components", "n_columns"), shape, strict=True))
     if shape != wanted:
         raise ModelError(
-            f"The basis of {use_rep!r} has {shape[0]} components of {shape[1]} columns, its record tells of "
+            f"The basis of {use_rep!r} has {shape[0]} components of {shape[1]} columns, its record has "
             f"{wanted[0]} of {wanted[1]}: it is that of another embedding. Embed again."
         )
     return arrays
