@@ -13,9 +13,9 @@ from ._settings import settings
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import datasets, embed, get, io, metrics, models, pl, pp, tl
+    from . import datasets, get, io, metrics, models, pl, pp, tl
 
-_SUBMODULES = ["datasets", "embed", "get", "io", "metrics", "models", "pl", "pp", "tl"]
+_SUBMODULES = ["datasets", "get", "io", "metrics", "models", "pl", "pp", "tl"]
 __getattr__, _, _ = _lazy.attach(__name__, submodules=_SUBMODULES)
 __all__ = [*_SUBMODULES, "settings", "__version__"]
 

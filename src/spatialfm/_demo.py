@@ -184,7 +184,7 @@ def embed_untrained(sdata: SpatialData) -> str:
     sample = sdata[SAMPLES].obs_names[0]
     start = time.perf_counter()
     embedded = embed_cells(sdata, "kronos", weights="random", samples=[sample], copy=True)
-    shape = embedded.obsm[obsm_key("kronos")].shape  # type: ignore[union-attr]  # copy=True gives a table
+    shape = embedded.obsm[obsm_key("kronos")].shape
     return f"sample {sample}: {shape[0]} cells x {shape[1]:,} columns in {time.perf_counter() - start:.1f} s"
 
 

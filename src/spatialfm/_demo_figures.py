@@ -136,7 +136,7 @@ def compositions(patients: AnnData) -> Figure:
     """Niches of each patient, by risk group."""
     from .pl import composition
 
-    return composition(  # type: ignore[return-value]  # return_fig=True gives a Figure
+    return composition(
         patients, group_key="risk_group", title="niches of each patient, by risk group", show=False, return_fig=True
     )
 

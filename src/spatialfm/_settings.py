@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import re
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from ._arguments import is_flag, scalar, shown
 from ._errors import ArgumentError, ArgumentTypeError
 from ._logging import logger
+
+if TYPE_CHECKING:
+    import torch
 
 _LEVELS = {0: logging.ERROR, 1: logging.WARNING, 2: logging.INFO, 3: logging.DEBUG}
 _WORDS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off", ""), False)
@@ -76,6 +81,14 @@ class Settings:
     >>> sfm.settings.reset()
     """
 
+    _cache_dir: Path
+    _device: str | torch.device
+    _batch_memory: int
+    _result_memory: int
+    _verbosity: int
+    _progress: bool
+    _offline: bool
+
     def __init__(self) -> None:
         self.reset()
 
@@ -91,16 +104,15 @@ class Settings:
                     "SPATIALFM_%s=%s cannot be understood, and %s counts: %s", name.upper(), env[name], default, error
                 )
 
-    def __setattr__(self, name: str, value: object) -> None:
-        if not name.startswith("_") and name not in self._defaults():
-            raise AttributeError(f"There is no setting {name!r}. There are: {', '.join(self._defaults())}.")
-        value = scalar(value)
-        if name == "device" and not (isinstance(value, str) and value.strip() or type(value).__module__ == "torch"):
-            raise ArgumentTypeError(f"settings.device must be a string such as 'auto' or 'cpu', not {shown(value)}.")
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # a type checker knows the names; where any can be set, it would not report a wrong one
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if not name.startswith("_") and name not in self._defaults():
+                raise AttributeError(f"There is no setting {name!r}. There are: {', '.join(self._defaults())}.")
+            super().__setattr__(name, scalar(value))
 
     @staticmethod
-    def _defaults() -> dict[str, object]:
+    def _defaults() -> dict[str, Any]:
         return {
             "cache_dir": platformdirs.user_cache_dir("spatialfm", appauthor=False),
             "device": "auto",
@@ -117,12 +129,23 @@ class Settings:
         return self._cache_dir
 
     @cache_dir.setter
-    def cache_dir(self, value: str | Path) -> None:
+    def cache_dir(self, value: str | PathLike) -> None:
         if not isinstance(value, str | os.PathLike) or not isinstance(text := os.fspath(value), str) or not text:
             raise ArgumentTypeError(f"settings.cache_dir must be the path of a folder, not {shown(value)}.")
         if "\0" in text:
             raise ArgumentError(f"settings.cache_dir must be the path of a folder, not {shown(value)}.")
         self._cache_dir = Path(text).expanduser()
+
+    @property
+    def device(self) -> str | torch.device:
+        """``"auto"`` or a torch device."""
+        return self._device
+
+    @device.setter
+    def device(self, value: str | torch.device) -> None:
+        if not (isinstance(value, str) and value.strip() or type(value).__module__ == "torch"):
+            raise ArgumentTypeError(f"settings.device must be a string such as 'auto' or 'cpu', not {shown(value)}.")
+        self._device = value
 
     @property
     def batch_memory(self) -> int:

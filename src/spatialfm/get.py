@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["basis", "features", "marker_embedding", "record", "table"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 @public
 def record(adata: AnnData, use_rep: str) -> dict[str, object]:
     """The record of an embedding, with its JSON texts read.

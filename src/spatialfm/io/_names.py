@@ -14,7 +14,7 @@ TIFF_SUFFIXES = (".tif", ".tiff", ".qptiff", ".btf", ".tf8", ".tf2")
 
 
 @public
-def sample_name(text: object) -> str:
+def sample_name(text: str | int) -> str:
     """Turn a text into a name that SpatialData takes.
 
     Letters, digits, ``_``, ``-`` and ``.`` are kept, every other run of characters becomes one ``_``; ``_`` and ``.``
@@ -53,7 +53,7 @@ def is_sample_name(text: str) -> bool:
 def sample_name_or_empty(text: object) -> str:
     """`sample_name`, or an empty text where none can be made."""
     try:
-        return sample_name(text)
+        return sample_name(str(text))
     except InputFileError:
         return ""
 

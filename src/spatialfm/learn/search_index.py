@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ class Index:
     patients: np.ndarray | None = None
 
     @public
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | PathLike) -> None:
         """Write to a file (``.npz``), beside and renamed; the graph of an approximate index is made anew on loading."""
         path = Path(path)
         if path.is_dir():
@@ -82,7 +83,7 @@ class Index:
 
     @classmethod
     @public
-    def load(cls, path: str | Path) -> Index:
+    def load(cls, path: str | PathLike) -> Index:
         """Read what `save` wrote.
 
         Raises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +40,7 @@ def calibration(
     figsize: tuple[float, float] = (4.6, 5.0),
     ax: Axes | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
     """Risk that a model of another cohort predicted by a time, against what was observed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +63,7 @@ def cells(
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
     """Cells of a sample, coloured by a column, over up to three markers of its image.

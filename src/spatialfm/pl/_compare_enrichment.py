@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -33,7 +33,7 @@ def compare_enrichment(
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
     """Differences between two groups in who neighbours whom, as written by :func:`spatialfm.tl.compare_enrichment`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -35,7 +35,7 @@ def concordance(
     figsize: tuple[float, float] | None = None,
     ax: Sequence[Axes] | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> np.ndarray | Figure | None:
     """Concordances with their intervals, and their differences on the same patients.

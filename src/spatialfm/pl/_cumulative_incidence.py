@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +38,7 @@ def cumulative_incidence(
     figsize: tuple[float, float] = (5.0, 4.6),
     ax: Axes | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
     """Probability of each event by each time, with confidence bands, numbers at risk and Gray's test.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -48,7 +48,7 @@ def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
 
 
 def finish(
-    ax: Axes, *, own: bool, show: bool | None, save: str | Path | None, return_fig: bool | None
+    ax: Axes, *, own: bool, show: bool | None, save: str | PathLike | None, return_fig: bool | None
 ) -> Axes | Figure | None:
     """Save, show and return as asked.
 

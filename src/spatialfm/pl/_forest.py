@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -33,7 +33,7 @@ def forest(
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
     """Hazard ratios with their intervals, on a logarithmic axis, as written by :func:`spatialfm.tl.cox`.

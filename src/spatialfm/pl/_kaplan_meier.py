@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +39,7 @@ def kaplan_meier(
     figsize: tuple[float, float] = (5.0, 4.6),
     ax: Axes | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
     """Survival curves with confidence bands, censoring marks, numbers at risk, log-rank p-value and restricted means.

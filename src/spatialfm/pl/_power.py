@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 from .._errors import TableError, listed
@@ -33,7 +33,7 @@ def power(
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
     """Draw what :func:`spatialfm.tl.power` simulated: power against patients, a line for each number of cells.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -64,7 +64,7 @@ def search_results(
     title: str | None = None,
     figsize: tuple[float, float] | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> np.ndarray | Figure | None:
     """Show queries and their hits from :func:`spatialfm.tl.search` as crops of the images.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib.pyplot as plt
@@ -40,7 +40,7 @@ def shift(
     figsize: tuple[float, float] | None = None,
     ax: Sequence[Axes] | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> np.ndarray | Figure | None:
     """Draw what :func:`spatialfm.tl.distribution_shift` measured, and the path of the patients on a map.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +37,7 @@ def signatures(
     figsize: tuple[float, float] = (5.2, 3.8),
     ax: Axes | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
     """All candidate clusters of :func:`spatialfm.tl.discover_signatures`: direction across, score upwards.
@@ -144,7 +144,7 @@ def signature_scores(
     figsize: tuple[float, float] = (5.2, 2.8),
     ax: Axes | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
     """Score of the signatures together, as published and nested, compared with shuffled outcomes.

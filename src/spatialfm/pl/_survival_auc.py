@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ COLUMNS = ("time", "at_risk", "events", "auc", "auc_ci_low", "auc_ci_high")
 
 @public
 def survival_auc(
-    scores: AnnData | Mapping[str, object],
+    scores: AnnData | Mapping[str, Any],
     keys: str | Sequence[str] | Mapping[str, str] = "coxnet",
     *,
     interval: bool = True,
@@ -39,7 +39,7 @@ def survival_auc(
     figsize: tuple[float, float] = (5.0, 4.4),
     ax: Axes | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> Axes | Figure | None:
     """AUC over time of one or several risk scores, with bootstrap bands and the patients that it rests on.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -36,7 +37,7 @@ class _Target:
 @public
 def add_clinical(
     adata: AnnData | SpatialData,
-    table: pd.DataFrame | str | Path,
+    table: pd.DataFrame | str | PathLike,
     on: str,
     *,
     table_on: str | None = None,
@@ -140,7 +141,7 @@ def _target(adata: AnnData, on: str, name: str, index_too: bool = False) -> _Tar
 
 
 def _read(
-    table: pd.DataFrame | str | Path, key: str, clinical_keys: str | Sequence[str] | None
+    table: pd.DataFrame | str | PathLike, key: str, clinical_keys: str | Sequence[str] | None
 ) -> tuple[pd.DataFrame, pd.Series, bool]:
     """Columns to join, their key as text, and whether the key was a number; one row per key."""
     frame = table if isinstance(table, pd.DataFrame) else _read_file(Path(table), key)

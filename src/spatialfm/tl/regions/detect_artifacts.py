@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ def detect_artifacts(
     *,
     annotations: str | Mapping[str, str],
     label_key: str = "class",
-    classes: Mapping[object, str] | None = None,
+    classes: Mapping[Any, str] | None = None,
     background: bool = True,
     opening: float | None = 0.0,
     closing: float | None = None,

@@ -1,0 +1,82 @@
+# Made by `make stubs` from the signatures: change those.
+from .clinical import add_clinical as add_clinical
+from .channels import channel_quality as channel_quality
+from .labels import check_labels as check_labels
+from .statistics import marker_statistics as marker_statistics
+from .panel import marker_table as marker_table
+from .panel import match_markers as match_markers
+from .fix_labels import mend_labels as mend_labels
+from anndata import AnnData
+from collections.abc import Mapping
+from collections.abc import Sequence
+import pandas as pd
+from spatialdata import SpatialData
+from typing import Literal
+from typing import overload
+from xarray import DataArray
+from .labels import OnPieces
+
+__all__ = [
+    "add_clinical",
+    "cell_table",
+    "channel_quality",
+    "check_labels",
+    "marker_statistics",
+    "marker_table",
+    "match_markers",
+    "mend_labels",
+    "tissue",
+]
+
+@overload
+def cell_table(
+    sdata: SpatialData, *, image: str | Sequence[str] | Mapping[str, str] | None = None,
+    labels: str | Sequence[str] | Mapping[str, str] | None = None, samples: str | Sequence[str] | None = None,
+    quantiles: float | Sequence[float] | None = None, morphology: bool = True,
+    cells: pd.DataFrame | AnnData | None = None, library_key: str | None = 'sample', instance_key: str = 'cell_id',
+    on_pieces: OnPieces = 'raise', on_giants: Literal['raise', 'keep'] = 'raise',
+    on_missing: Literal['raise', 'drop'] = 'raise', table_name: str = 'table', overwrite: bool = False,
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def cell_table(
+    sdata: SpatialData, *, image: str | Sequence[str] | Mapping[str, str] | None = None,
+    labels: str | Sequence[str] | Mapping[str, str] | None = None, samples: str | Sequence[str] | None = None,
+    quantiles: float | Sequence[float] | None = None, morphology: bool = True,
+    cells: pd.DataFrame | AnnData | None = None, library_key: str | None = 'sample', instance_key: str = 'cell_id',
+    on_pieces: OnPieces = 'raise', on_giants: Literal['raise', 'keep'] = 'raise',
+    on_missing: Literal['raise', 'drop'] = 'raise', table_name: str = 'table', overwrite: bool = False,
+    copy: Literal[True]
+) -> AnnData: ...
+@overload
+def cell_table(
+    sdata: SpatialData, *, image: str | Sequence[str] | Mapping[str, str] | None = None,
+    labels: str | Sequence[str] | Mapping[str, str] | None = None, samples: str | Sequence[str] | None = None,
+    quantiles: float | Sequence[float] | None = None, morphology: bool = True,
+    cells: pd.DataFrame | AnnData | None = None, library_key: str | None = 'sample', instance_key: str = 'cell_id',
+    on_pieces: OnPieces = 'raise', on_giants: Literal['raise', 'keep'] = 'raise',
+    on_missing: Literal['raise', 'drop'] = 'raise', table_name: str = 'table', overwrite: bool = False, copy: bool
+) -> AnnData | None: ...
+
+@overload
+def tissue(
+    sdata: SpatialData, method: Literal['auto', 'otsu', 'all'] = 'auto', *,
+    image: str | Sequence[str] | Mapping[str, str] | None = None, samples: str | Sequence[str] | None = None,
+    channels: Sequence[str] | None = None, resolution: float | None = None, smoothing: float | None = None,
+    min_area: float | None = None, max_hole: float | None = None, overwrite: bool = False,
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def tissue(
+    sdata: SpatialData, method: Literal['auto', 'otsu', 'all'] = 'auto', *,
+    image: str | Sequence[str] | Mapping[str, str] | None = None, samples: str | Sequence[str] | None = None,
+    channels: Sequence[str] | None = None, resolution: float | None = None, smoothing: float | None = None,
+    min_area: float | None = None, max_hole: float | None = None, overwrite: bool = False, copy: Literal[True]
+) -> dict[str, DataArray]: ...
+@overload
+def tissue(
+    sdata: SpatialData, method: Literal['auto', 'otsu', 'all'] = 'auto', *,
+    image: str | Sequence[str] | Mapping[str, str] | None = None, samples: str | Sequence[str] | None = None,
+    channels: Sequence[str] | None = None, resolution: float | None = None, smoothing: float | None = None,
+    min_area: float | None = None, max_hole: float | None = None, overwrite: bool = False, copy: bool
+) -> dict[str, DataArray] | None: ...

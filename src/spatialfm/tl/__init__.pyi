@@ -1,0 +1,1045 @@
+# Made by `make stubs` from the signatures: change those.
+from .retrieval.search import Index as Index
+from .retrieval.search import build_index as build_index
+from .phenotypes.cluster_agreement import cluster_agreement as cluster_agreement
+from .samples.composition import composition as composition
+from .regions.detect_artifacts import detect_artifacts as detect_artifacts
+from .phenotypes.evaluate_annotation import evaluate_annotation as evaluate_annotation
+from .regions.paint_tiles import paint_tiles as paint_tiles
+from .signatures.score_signatures import score_signatures as score_signatures
+from .retrieval.search import search as search
+from .retrieval.search_samples import search_samples as search_samples
+from .regions.segment_regions import segment_regions as segment_regions
+from .regions.tile_labels import tile_labels as tile_labels
+from anndata import AnnData
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dask.distributed import Client
+from os import PathLike
+import pandas as pd
+from spatialdata import SpatialData
+from typing import Any
+from typing import Literal
+from typing import overload
+from ..cohort.case_depth import CasesDepth
+from ..cohort.cases import OnMissing
+from ..cohort.depth import Depth
+from ..cohort.outcome import EventValue
+from ..cohort.outcome import OnMissing as OnMissing_
+from ..cohort.selected import OnSelected
+from ..cohort.sketch import Size
+from ..learn.bag_tasks import TaskName
+from ..models.encoder import Encoder
+from ..pp.tissue_sources import Tissue
+from ..stats.cox import Ties
+from ..stats.logrank import Weights
+from .patients.power import Question
+from .samples.compare_composition import Method
+from .samples.few_shot_samples import Metric
+from .survival.cox import ClusterSE
+from .survival.cox_table import Distribution
+from .survival.fine_gray import StandardErrors
+from .survival.kaplan_meier import Interval
+from .survival.logrank import Method as Method_
+from .survival.predict_survival import OnShared
+
+__all__ = [
+    "Index",
+    "added_value",
+    "annotate",
+    "build_index",
+    "cell_states",
+    "classify_samples",
+    "cluster_agreement",
+    "compare_composition",
+    "compare_concordance",
+    "compare_enrichment",
+    "composition",
+    "concordance",
+    "correct_together",
+    "cox",
+    "coxnet",
+    "cumulative_incidence",
+    "cut_point",
+    "detect_artifacts",
+    "discover_signatures",
+    "distribution_shift",
+    "embed_cells",
+    "embed_tiles",
+    "evaluate_annotation",
+    "few_shot_samples",
+    "fine_gray",
+    "kaplan_meier",
+    "leiden_sweep",
+    "logrank",
+    "marker_attention",
+    "mil",
+    "neighborhood_composition",
+    "neighborhood_contrast",
+    "niches",
+    "paint_tiles",
+    "power",
+    "predict_survival",
+    "risk_ratio",
+    "rmst",
+    "score_signatures",
+    "search",
+    "search_samples",
+    "segment_regions",
+    "stratify",
+    "survival_forest",
+    "tile_labels",
+    "tissue_clusters",
+    "transfer_labels",
+    "transfer_signatures",
+]
+
+@overload
+def embed_cells(
+    sdata: SpatialData, model: str | Encoder | None = None, *, weights: str | None = None,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    labels: str | Sequence[str] | Mapping[str, str] | None = None, samples: Sequence[str] | None = None,
+    table_name: str = 'table', markers: Sequence[str] | None = None, mapping: Mapping[str, str | None] | None = None,
+    on_unknown: Literal['raise', 'keep', 'drop'] | None = None, outputs: str | Sequence[str] | None = None,
+    normalization: Literal['auto', 'published', 'cohort'] = 'auto',
+    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
+    background: Literal['zero', 'keep'] | None = None, mpp: float | Mapping[str, float] | None = None,
+    resample: bool = True, mode: Literal['auto', 'crop', 'tile'] = 'auto', window: int | None = None,
+    centers: tuple[str, str] | None = None, stride: int | None = None, padding: int | None = None,
+    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    marker_embeddings: object = None, reduce: Literal['pca'] | None = None, n_components: int | None = None,
+    basis: Mapping[str, object] | None = None, on_missing: Literal['raise', 'drop'] = 'raise',
+    on_pieces: Literal['raise', 'keep'] = 'raise', on_nan: Literal['raise', 'zero'] = 'raise',
+    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
+    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
+    key_added: str | None = None, copy: Literal[False] = False, **model_options: object
+) -> None: ...
+@overload
+def embed_cells(
+    sdata: SpatialData, model: str | Encoder | None = None, *, weights: str | None = None,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    labels: str | Sequence[str] | Mapping[str, str] | None = None, samples: Sequence[str] | None = None,
+    table_name: str = 'table', markers: Sequence[str] | None = None, mapping: Mapping[str, str | None] | None = None,
+    on_unknown: Literal['raise', 'keep', 'drop'] | None = None, outputs: str | Sequence[str] | None = None,
+    normalization: Literal['auto', 'published', 'cohort'] = 'auto',
+    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
+    background: Literal['zero', 'keep'] | None = None, mpp: float | Mapping[str, float] | None = None,
+    resample: bool = True, mode: Literal['auto', 'crop', 'tile'] = 'auto', window: int | None = None,
+    centers: tuple[str, str] | None = None, stride: int | None = None, padding: int | None = None,
+    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    marker_embeddings: object = None, reduce: Literal['pca'] | None = None, n_components: int | None = None,
+    basis: Mapping[str, object] | None = None, on_missing: Literal['raise', 'drop'] = 'raise',
+    on_pieces: Literal['raise', 'keep'] = 'raise', on_nan: Literal['raise', 'zero'] = 'raise',
+    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
+    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
+    key_added: str | None = None, copy: Literal[True], **model_options: object
+) -> AnnData: ...
+@overload
+def embed_cells(
+    sdata: SpatialData, model: str | Encoder | None = None, *, weights: str | None = None,
+    image: str | Sequence[str] | Mapping[str, str] | None = None,
+    labels: str | Sequence[str] | Mapping[str, str] | None = None, samples: Sequence[str] | None = None,
+    table_name: str = 'table', markers: Sequence[str] | None = None, mapping: Mapping[str, str | None] | None = None,
+    on_unknown: Literal['raise', 'keep', 'drop'] | None = None, outputs: str | Sequence[str] | None = None,
+    normalization: Literal['auto', 'published', 'cohort'] = 'auto',
+    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
+    background: Literal['zero', 'keep'] | None = None, mpp: float | Mapping[str, float] | None = None,
+    resample: bool = True, mode: Literal['auto', 'crop', 'tile'] = 'auto', window: int | None = None,
+    centers: tuple[str, str] | None = None, stride: int | None = None, padding: int | None = None,
+    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    marker_embeddings: object = None, reduce: Literal['pca'] | None = None, n_components: int | None = None,
+    basis: Mapping[str, object] | None = None, on_missing: Literal['raise', 'drop'] = 'raise',
+    on_pieces: Literal['raise', 'keep'] = 'raise', on_nan: Literal['raise', 'zero'] = 'raise',
+    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
+    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
+    key_added: str | None = None, copy: bool, **model_options: object
+) -> AnnData | None: ...
+
+@overload
+def embed_tiles(
+    sdata: SpatialData, model: str | Encoder | None = None, *, size: int | None = None, stride: int | None = None,
+    min_tissue: float = 0.3, weights: str | None = None, image: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: Sequence[str] | None = None, markers: Sequence[str] | None = None,
+    mapping: Mapping[str, str | None] | None = None, on_unknown: Literal['raise', 'keep', 'drop'] | None = None,
+    outputs: str | Sequence[str] | None = None, normalization: Literal['auto', 'published', 'cohort'] = 'auto',
+    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
+    mpp: float | Mapping[str, float] | None = None, resample: bool = True,
+    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    marker_embeddings: object = None, cluster_key: str | None = None, table_name: str = 'tiles',
+    cell_table_name: str = 'table', reduce: Literal['pca'] | None = None, n_components: int | None = None,
+    basis: Mapping[str, object] | None = None, on_nan: Literal['raise', 'zero'] = 'raise',
+    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
+    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
+    key_added: str | None = None, copy: Literal[False] = False, **model_options: object
+) -> None: ...
+@overload
+def embed_tiles(
+    sdata: SpatialData, model: str | Encoder | None = None, *, size: int | None = None, stride: int | None = None,
+    min_tissue: float = 0.3, weights: str | None = None, image: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: Sequence[str] | None = None, markers: Sequence[str] | None = None,
+    mapping: Mapping[str, str | None] | None = None, on_unknown: Literal['raise', 'keep', 'drop'] | None = None,
+    outputs: str | Sequence[str] | None = None, normalization: Literal['auto', 'published', 'cohort'] = 'auto',
+    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
+    mpp: float | Mapping[str, float] | None = None, resample: bool = True,
+    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    marker_embeddings: object = None, cluster_key: str | None = None, table_name: str = 'tiles',
+    cell_table_name: str = 'table', reduce: Literal['pca'] | None = None, n_components: int | None = None,
+    basis: Mapping[str, object] | None = None, on_nan: Literal['raise', 'zero'] = 'raise',
+    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
+    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
+    key_added: str | None = None, copy: Literal[True], **model_options: object
+) -> AnnData: ...
+@overload
+def embed_tiles(
+    sdata: SpatialData, model: str | Encoder | None = None, *, size: int | None = None, stride: int | None = None,
+    min_tissue: float = 0.3, weights: str | None = None, image: str | Sequence[str] | Mapping[str, str] | None = None,
+    samples: Sequence[str] | None = None, markers: Sequence[str] | None = None,
+    mapping: Mapping[str, str | None] | None = None, on_unknown: Literal['raise', 'keep', 'drop'] | None = None,
+    outputs: str | Sequence[str] | None = None, normalization: Literal['auto', 'published', 'cohort'] = 'auto',
+    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
+    mpp: float | Mapping[str, float] | None = None, resample: bool = True,
+    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
+    marker_embeddings: object = None, cluster_key: str | None = None, table_name: str = 'tiles',
+    cell_table_name: str = 'table', reduce: Literal['pca'] | None = None, n_components: int | None = None,
+    basis: Mapping[str, object] | None = None, on_nan: Literal['raise', 'zero'] = 'raise',
+    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
+    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
+    key_added: str | None = None, copy: bool, **model_options: object
+) -> AnnData | None: ...
+
+@overload
+def marker_attention(
+    adata: AnnData, use_rep: str, cluster_key: str, *, head: int | Literal['auto', 'all'] = 'auto',
+    max_cells: int | None = 1000, random_state: int = 0, key_added: str = 'marker_attention',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def marker_attention(
+    adata: AnnData, use_rep: str, cluster_key: str, *, head: int | Literal['auto', 'all'] = 'auto',
+    max_cells: int | None = 1000, random_state: int = 0, key_added: str = 'marker_attention', copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def marker_attention(
+    adata: AnnData, use_rep: str, cluster_key: str, *, head: int | Literal['auto', 'all'] = 'auto',
+    max_cells: int | None = 1000, random_state: int = 0, key_added: str = 'marker_attention', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def annotate(
+    adata: AnnData, label_key: str, *, use_rep: str, head: Literal['linear', 'forest', 'knn'] = 'linear',
+    C: float | Literal['search'] = 'search', n_trials: int = 25, patient_key: str | None = 'patient',
+    random_state: int = 0, key_added: str | None = None, copy: Literal[False] = False
+) -> None: ...
+@overload
+def annotate(
+    adata: AnnData, label_key: str, *, use_rep: str, head: Literal['linear', 'forest', 'knn'] = 'linear',
+    C: float | Literal['search'] = 'search', n_trials: int = 25, patient_key: str | None = 'patient',
+    random_state: int = 0, key_added: str | None = None, copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def annotate(
+    adata: AnnData, label_key: str, *, use_rep: str, head: Literal['linear', 'forest', 'knn'] = 'linear',
+    C: float | Literal['search'] = 'search', n_trials: int = 25, patient_key: str | None = 'patient',
+    random_state: int = 0, key_added: str | None = None, copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def cell_states(
+    adata: AnnData, n_states: int = 120, *, use_rep: str, source: AnnData | None = None,
+    standardize: bool | None = None, patient_key: str | None = 'patient', random_state: int = 0,
+    key_added: str = 'state', copy: Literal[False] = False
+) -> None: ...
+@overload
+def cell_states(
+    adata: AnnData, n_states: int = 120, *, use_rep: str, source: AnnData | None = None,
+    standardize: bool | None = None, patient_key: str | None = 'patient', random_state: int = 0,
+    key_added: str = 'state', copy: Literal[True]
+) -> pd.Series: ...
+@overload
+def cell_states(
+    adata: AnnData, n_states: int = 120, *, use_rep: str, source: AnnData | None = None,
+    standardize: bool | None = None, patient_key: str | None = 'patient', random_state: int = 0,
+    key_added: str = 'state', copy: bool
+) -> pd.Series | None: ...
+
+@overload
+def leiden_sweep(
+    adata: AnnData, *, use_rep: str | None = None,
+    resolutions: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0), n_neighbors: int = 15,
+    neighbors_key: str | None = None, n_subsamples: int = 5, share: float = 0.8,
+    sketch: int | Literal['auto'] | None = 'auto', n_jobs: int = 1, random_state: int = 0,
+    key_added: str = 'leiden_sweep', copy: Literal[False] = False
+) -> None: ...
+@overload
+def leiden_sweep(
+    adata: AnnData, *, use_rep: str | None = None,
+    resolutions: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0), n_neighbors: int = 15,
+    neighbors_key: str | None = None, n_subsamples: int = 5, share: float = 0.8,
+    sketch: int | Literal['auto'] | None = 'auto', n_jobs: int = 1, random_state: int = 0,
+    key_added: str = 'leiden_sweep', copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def leiden_sweep(
+    adata: AnnData, *, use_rep: str | None = None,
+    resolutions: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0), n_neighbors: int = 15,
+    neighbors_key: str | None = None, n_subsamples: int = 5, share: float = 0.8,
+    sketch: int | Literal['auto'] | None = 'auto', n_jobs: int = 1, random_state: int = 0,
+    key_added: str = 'leiden_sweep', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def transfer_labels(
+    source: AnnData, target: AnnData, label_key: str, *, use_rep: str,
+    head: Literal['forest', 'linear', 'knn'] = 'forest', C: float = 1.0, n_per_class: int | None = None,
+    n_neighbors: int = 15, patient_key: str | None = 'patient', random_state: int = 0, key_added: str | None = None,
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def transfer_labels(
+    source: AnnData, target: AnnData, label_key: str, *, use_rep: str,
+    head: Literal['forest', 'linear', 'knn'] = 'forest', C: float = 1.0, n_per_class: int | None = None,
+    n_neighbors: int = 15, patient_key: str | None = 'patient', random_state: int = 0, key_added: str | None = None,
+    copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def transfer_labels(
+    source: AnnData, target: AnnData, label_key: str, *, use_rep: str,
+    head: Literal['forest', 'linear', 'knn'] = 'forest', C: float = 1.0, n_per_class: int | None = None,
+    n_neighbors: int = 15, patient_key: str | None = 'patient', random_state: int = 0, key_added: str | None = None,
+    copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def compare_enrichment(
+    adata: AnnData, cluster_key: str, group_key: str, *, within: str | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
+    n_neighbors: int | None = None, radius: float | None = None, library_key: str = 'sample',
+    patient_key: str = 'patient', spatial_key: str = 'spatial', min_expected: float = 5.0, alpha: float = 0.05,
+    on_missing: Literal['raise', 'drop'] = 'raise', key_added: str = 'compare_enrichment',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def compare_enrichment(
+    adata: AnnData, cluster_key: str, group_key: str, *, within: str | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
+    n_neighbors: int | None = None, radius: float | None = None, library_key: str = 'sample',
+    patient_key: str = 'patient', spatial_key: str = 'spatial', min_expected: float = 5.0, alpha: float = 0.05,
+    on_missing: Literal['raise', 'drop'] = 'raise', key_added: str = 'compare_enrichment', copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def compare_enrichment(
+    adata: AnnData, cluster_key: str, group_key: str, *, within: str | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
+    n_neighbors: int | None = None, radius: float | None = None, library_key: str = 'sample',
+    patient_key: str = 'patient', spatial_key: str = 'spatial', min_expected: float = 5.0, alpha: float = 0.05,
+    on_missing: Literal['raise', 'drop'] = 'raise', key_added: str = 'compare_enrichment', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def neighborhood_composition(
+    adata: AnnData, cluster_key: str, *, library_key: str | None = 'sample', radius: float | None = None,
+    n_neighbors: int | None = None, include_self: bool = False, spatial_key: str = 'spatial',
+    key_added: str = 'neighborhood_composition', copy: Literal[False] = False
+) -> None: ...
+@overload
+def neighborhood_composition(
+    adata: AnnData, cluster_key: str, *, library_key: str | None = 'sample', radius: float | None = None,
+    n_neighbors: int | None = None, include_self: bool = False, spatial_key: str = 'spatial',
+    key_added: str = 'neighborhood_composition', copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def neighborhood_composition(
+    adata: AnnData, cluster_key: str, *, library_key: str | None = 'sample', radius: float | None = None,
+    n_neighbors: int | None = None, include_self: bool = False, spatial_key: str = 'spatial',
+    key_added: str = 'neighborhood_composition', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def neighborhood_contrast(
+    adata: AnnData, cluster_key: str, *, cell_type: str, within: str, inside: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_neighbors: int = 10, library_key: str = 'sample',
+    patient_key: str | None = 'patient', spatial_key: str = 'spatial', alpha: float = 0.05,
+    key_added: str = 'neighborhood_contrast', copy: Literal[False] = False
+) -> None: ...
+@overload
+def neighborhood_contrast(
+    adata: AnnData, cluster_key: str, *, cell_type: str, within: str, inside: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_neighbors: int = 10, library_key: str = 'sample',
+    patient_key: str | None = 'patient', spatial_key: str = 'spatial', alpha: float = 0.05,
+    key_added: str = 'neighborhood_contrast', copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def neighborhood_contrast(
+    adata: AnnData, cluster_key: str, *, cell_type: str, within: str, inside: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_neighbors: int = 10, library_key: str = 'sample',
+    patient_key: str | None = 'patient', spatial_key: str = 'spatial', alpha: float = 0.05,
+    key_added: str = 'neighborhood_contrast', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def niches(
+    adata: AnnData, n_niches: int = 10, *, use_rep: str = 'neighborhood_composition',
+    patient_key: str | None = 'patient', random_state: int = 0, key_added: str = 'niche', copy: Literal[False] = False
+) -> None: ...
+@overload
+def niches(
+    adata: AnnData, n_niches: int = 10, *, use_rep: str = 'neighborhood_composition',
+    patient_key: str | None = 'patient', random_state: int = 0, key_added: str = 'niche', copy: Literal[True]
+) -> pd.Series: ...
+@overload
+def niches(
+    adata: AnnData, n_niches: int = 10, *, use_rep: str = 'neighborhood_composition',
+    patient_key: str | None = 'patient', random_state: int = 0, key_added: str = 'niche', copy: bool
+) -> pd.Series | None: ...
+
+@overload
+def tissue_clusters(
+    adata: AnnData, n_clusters: int = 8, *, use_rep: str, within_sample: bool = False, library_key: str = 'sample',
+    patient_key: str | None = 'patient', marker_rep: str | None = None, random_state: int = 0,
+    key_added: str = 'tissue_cluster', copy: Literal[False] = False
+) -> None: ...
+@overload
+def tissue_clusters(
+    adata: AnnData, n_clusters: int = 8, *, use_rep: str, within_sample: bool = False, library_key: str = 'sample',
+    patient_key: str | None = 'patient', marker_rep: str | None = None, random_state: int = 0,
+    key_added: str = 'tissue_cluster', copy: Literal[True]
+) -> pd.Series: ...
+@overload
+def tissue_clusters(
+    adata: AnnData, n_clusters: int = 8, *, use_rep: str, within_sample: bool = False, library_key: str = 'sample',
+    patient_key: str | None = 'patient', marker_rep: str | None = None, random_state: int = 0,
+    key_added: str = 'tissue_cluster', copy: bool
+) -> pd.Series | None: ...
+
+@overload
+def classify_samples(
+    adata: AnnData, *, label_key: str, use_rep: str | Sequence[str],
+    n_components: int | None | Sequence[int | None] = 64, n_draws: int = 100, test_size: float = 0.2,
+    n_permutations: int = 0, C: float = 1.0, scale_components: bool = False,
+    class_weight: Literal['balanced'] | None = None, cells_per_patient: CasesDepth = 'auto', max_rows: int = 10000,
+    positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
+    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str = 'classify_samples', copy: Literal[False] = False
+) -> None: ...
+@overload
+def classify_samples(
+    adata: AnnData, *, label_key: str, use_rep: str | Sequence[str],
+    n_components: int | None | Sequence[int | None] = 64, n_draws: int = 100, test_size: float = 0.2,
+    n_permutations: int = 0, C: float = 1.0, scale_components: bool = False,
+    class_weight: Literal['balanced'] | None = None, cells_per_patient: CasesDepth = 'auto', max_rows: int = 10000,
+    positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
+    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str = 'classify_samples', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def classify_samples(
+    adata: AnnData, *, label_key: str, use_rep: str | Sequence[str],
+    n_components: int | None | Sequence[int | None] = 64, n_draws: int = 100, test_size: float = 0.2,
+    n_permutations: int = 0, C: float = 1.0, scale_components: bool = False,
+    class_weight: Literal['balanced'] | None = None, cells_per_patient: CasesDepth = 'auto', max_rows: int = 10000,
+    positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
+    on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str = 'classify_samples', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def compare_composition(
+    patients: AnnData, group_key: str, *, method: Method | None = None, groups: Sequence[str] | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
+    time_key: str | None = None, model: Literal['mixed'] | None = None, reference: str | Sequence[str] | None = None,
+    patient_key: str | None = 'patient', pseudocount: float = 0.5, alpha: float = 0.05, n_permutations: int = 4999,
+    on_missing: Literal['raise', 'drop'] = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str = 'compare_composition', copy: Literal[False] = False
+) -> None: ...
+@overload
+def compare_composition(
+    patients: AnnData, group_key: str, *, method: Method | None = None, groups: Sequence[str] | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
+    time_key: str | None = None, model: Literal['mixed'] | None = None, reference: str | Sequence[str] | None = None,
+    patient_key: str | None = 'patient', pseudocount: float = 0.5, alpha: float = 0.05, n_permutations: int = 4999,
+    on_missing: Literal['raise', 'drop'] = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str = 'compare_composition', copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def compare_composition(
+    patients: AnnData, group_key: str, *, method: Method | None = None, groups: Sequence[str] | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
+    time_key: str | None = None, model: Literal['mixed'] | None = None, reference: str | Sequence[str] | None = None,
+    patient_key: str | None = 'patient', pseudocount: float = 0.5, alpha: float = 0.05, n_permutations: int = 4999,
+    on_missing: Literal['raise', 'drop'] = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str = 'compare_composition', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def distribution_shift(
+    adata: AnnData, *, use_rep: str, time_key: str, patient_key: str = 'patient', group_key: str | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, library_key: str | None = 'sample',
+    time_points: Sequence[str] | None = None, reference: str | None = None, epsilon: float = 0.001,
+    scale_cost: bool = True, debiased: bool = False, n_cells: int = 300, n_repeats: int = 5, min_cells: int = 100,
+    max_iter: int = 10000, tol: float = 0.001, on_missing: Literal['raise', 'drop'] = 'raise', random_state: int = 0,
+    key_added: str = 'distribution_shift', copy: Literal[False] = False
+) -> None: ...
+@overload
+def distribution_shift(
+    adata: AnnData, *, use_rep: str, time_key: str, patient_key: str = 'patient', group_key: str | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, library_key: str | None = 'sample',
+    time_points: Sequence[str] | None = None, reference: str | None = None, epsilon: float = 0.001,
+    scale_cost: bool = True, debiased: bool = False, n_cells: int = 300, n_repeats: int = 5, min_cells: int = 100,
+    max_iter: int = 10000, tol: float = 0.001, on_missing: Literal['raise', 'drop'] = 'raise', random_state: int = 0,
+    key_added: str = 'distribution_shift', copy: Literal[True]
+) -> dict[str, Any]: ...
+@overload
+def distribution_shift(
+    adata: AnnData, *, use_rep: str, time_key: str, patient_key: str = 'patient', group_key: str | None = None,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, library_key: str | None = 'sample',
+    time_points: Sequence[str] | None = None, reference: str | None = None, epsilon: float = 0.001,
+    scale_cost: bool = True, debiased: bool = False, n_cells: int = 300, n_repeats: int = 5, min_cells: int = 100,
+    max_iter: int = 10000, tol: float = 0.001, on_missing: Literal['raise', 'drop'] = 'raise', random_state: int = 0,
+    key_added: str = 'distribution_shift', copy: bool
+) -> dict[str, Any] | None: ...
+
+@overload
+def few_shot_samples(
+    adata: AnnData, *, label_key: str, use_rep: str | Sequence[str] | None = None,
+    cluster_key: str | Sequence[str] | None = None, n_clusters: int | None | Sequence[int | None] = 8,
+    n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, metric: Metric = 'euclidean',
+    cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
+    library_key: str | None = 'sample', on_missing: OnMissing = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: Literal[False] = False
+) -> None: ...
+@overload
+def few_shot_samples(
+    adata: AnnData, *, label_key: str, use_rep: str | Sequence[str] | None = None,
+    cluster_key: str | Sequence[str] | None = None, n_clusters: int | None | Sequence[int | None] = 8,
+    n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, metric: Metric = 'euclidean',
+    cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
+    library_key: str | None = 'sample', on_missing: OnMissing = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def few_shot_samples(
+    adata: AnnData, *, label_key: str, use_rep: str | Sequence[str] | None = None,
+    cluster_key: str | Sequence[str] | None = None, n_clusters: int | None | Sequence[int | None] = 8,
+    n_support: int = 5, n_draws: int = 100, n_permutations: int = 0, metric: Metric = 'euclidean',
+    cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
+    library_key: str | None = 'sample', on_missing: OnMissing = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def mil(
+    adata: AnnData, *, use_rep: str, label_key: str | None = None, target_key: str | None = None,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    task: TaskName | None = None, model: Literal['attention', 'transformer'] = 'attention',
+    bag: Literal['patient', 'sample'] = 'patient', n_folds: int = 5, n_seeds: int = 5, n_permutations: int = 0,
+    cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None, n_layers: int = 2,
+    dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16, max_epochs: int = 100,
+    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, positive: str | None = None,
+    patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing = 'raise',
+    device: str | None = None, random_state: int = 0, key_added: str = 'mil', copy: Literal[False] = False
+) -> None: ...
+@overload
+def mil(
+    adata: AnnData, *, use_rep: str, label_key: str | None = None, target_key: str | None = None,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    task: TaskName | None = None, model: Literal['attention', 'transformer'] = 'attention',
+    bag: Literal['patient', 'sample'] = 'patient', n_folds: int = 5, n_seeds: int = 5, n_permutations: int = 0,
+    cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None, n_layers: int = 2,
+    dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16, max_epochs: int = 100,
+    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, positive: str | None = None,
+    patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing = 'raise',
+    device: str | None = None, random_state: int = 0, key_added: str = 'mil', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def mil(
+    adata: AnnData, *, use_rep: str, label_key: str | None = None, target_key: str | None = None,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    task: TaskName | None = None, model: Literal['attention', 'transformer'] = 'attention',
+    bag: Literal['patient', 'sample'] = 'patient', n_folds: int = 5, n_seeds: int = 5, n_permutations: int = 0,
+    cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None, n_layers: int = 2,
+    dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16, max_epochs: int = 100,
+    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, positive: str | None = None,
+    patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing = 'raise',
+    device: str | None = None, random_state: int = 0, key_added: str = 'mil', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def correct_together(
+    results: Mapping[str, AnnData | pd.DataFrame], *, key: str = 'compare_composition', p_column: str = 'p_value',
+    method: Literal['fdr_bh', 'fdr_by', 'holm'] = 'fdr_bh', alpha: float = 0.05, copy: Literal[False] = False
+) -> None: ...
+@overload
+def correct_together(
+    results: Mapping[str, AnnData | pd.DataFrame], *, key: str = 'compare_composition', p_column: str = 'p_value',
+    method: Literal['fdr_bh', 'fdr_by', 'holm'] = 'fdr_bh', alpha: float = 0.05, copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def correct_together(
+    results: Mapping[str, AnnData | pd.DataFrame], *, key: str = 'compare_composition', p_column: str = 'p_value',
+    method: Literal['fdr_bh', 'fdr_by', 'holm'] = 'fdr_bh', alpha: float = 0.05, copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def power(
+    patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
+    group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
+    n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
+    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str = 'time', event_key: str = 'event',
+    event_value: EventValue = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, key_added: str = 'power', copy: Literal[False] = False
+) -> None: ...
+@overload
+def power(
+    patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
+    group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
+    n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
+    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str = 'time', event_key: str = 'event',
+    event_value: EventValue = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, key_added: str = 'power', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def power(
+    patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
+    group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
+    n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
+    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str = 'time', event_key: str = 'event',
+    event_value: EventValue = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, key_added: str = 'power', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def risk_ratio(
+    patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
+    given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'risk_ratio',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def risk_ratio(
+    patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
+    given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'risk_ratio',
+    copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def risk_ratio(
+    patients: AnnData, group_key: str, features: str | Sequence[str], *, group: str | None = None,
+    given: Literal['group', 'structure'] = 'group', threshold: float = 0.0,
+    covariates: str | Sequence[str] | None = None, block_key: str | None = None, alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'risk_ratio', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def stratify(
+    patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
+    cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, entry_key: str | None = None, n_permutations: int = 0, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'risk_group', copy: Literal[False] = False
+) -> None: ...
+@overload
+def stratify(
+    patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
+    cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, entry_key: str | None = None, n_permutations: int = 0, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'risk_group', copy: Literal[True]
+) -> pd.Series: ...
+@overload
+def stratify(
+    patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
+    cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, entry_key: str | None = None, n_permutations: int = 0, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'risk_group', copy: bool
+) -> pd.Series | None: ...
+
+@overload
+def discover_signatures(
+    adata: AnnData, *, use_rep: str, outcome: str | tuple[str, str], positive: str | None = None,
+    event_value: EventValue = None, patient_key: str = 'patient', library_key: str | None = 'sample',
+    resolutions: Sequence[float] = ..., max_cells: int | None = 2000, n_neighbors: int = 15, n_signatures: int = 2,
+    merge_overlap: float | None = 0.8, min_patients: int = 5, cells_per_patient: Depth = 'even', sketch: Size = 'auto',
+    n_folds: int = 4, n_repeats: int = 10, n_repeats_model: int = 25, nested: bool = True, n_repeats_nested: int = 1,
+    n_assign: int = 15, n_permutations: int = 200, block_key: str | None = None,
+    on_missing: Literal['raise', 'drop'] = 'raise', n_jobs: int = 1, random_state: int = 0,
+    key_added: str = 'signatures', copy: Literal[False] = False
+) -> None: ...
+@overload
+def discover_signatures(
+    adata: AnnData, *, use_rep: str, outcome: str | tuple[str, str], positive: str | None = None,
+    event_value: EventValue = None, patient_key: str = 'patient', library_key: str | None = 'sample',
+    resolutions: Sequence[float] = ..., max_cells: int | None = 2000, n_neighbors: int = 15, n_signatures: int = 2,
+    merge_overlap: float | None = 0.8, min_patients: int = 5, cells_per_patient: Depth = 'even', sketch: Size = 'auto',
+    n_folds: int = 4, n_repeats: int = 10, n_repeats_model: int = 25, nested: bool = True, n_repeats_nested: int = 1,
+    n_assign: int = 15, n_permutations: int = 200, block_key: str | None = None,
+    on_missing: Literal['raise', 'drop'] = 'raise', n_jobs: int = 1, random_state: int = 0,
+    key_added: str = 'signatures', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def discover_signatures(
+    adata: AnnData, *, use_rep: str, outcome: str | tuple[str, str], positive: str | None = None,
+    event_value: EventValue = None, patient_key: str = 'patient', library_key: str | None = 'sample',
+    resolutions: Sequence[float] = ..., max_cells: int | None = 2000, n_neighbors: int = 15, n_signatures: int = 2,
+    merge_overlap: float | None = 0.8, min_patients: int = 5, cells_per_patient: Depth = 'even', sketch: Size = 'auto',
+    n_folds: int = 4, n_repeats: int = 10, n_repeats_model: int = 25, nested: bool = True, n_repeats_nested: int = 1,
+    n_assign: int = 15, n_permutations: int = 200, block_key: str | None = None,
+    on_missing: Literal['raise', 'drop'] = 'raise', n_jobs: int = 1, random_state: int = 0,
+    key_added: str = 'signatures', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def transfer_signatures(
+    source: AnnData, target: AnnData, *, use_rep: str, key: str = 'signatures', patient_key: str | None = 'patient',
+    n_trees: int = 200, max_depth: int = 16, test_size: float = 0.2, n_neighbors: int = 15, n_jobs: int = 1,
+    random_state: int = 0, key_added: str | None = None, copy: Literal[False] = False
+) -> None: ...
+@overload
+def transfer_signatures(
+    source: AnnData, target: AnnData, *, use_rep: str, key: str = 'signatures', patient_key: str | None = 'patient',
+    n_trees: int = 200, max_depth: int = 16, test_size: float = 0.2, n_neighbors: int = 15, n_jobs: int = 1,
+    random_state: int = 0, key_added: str | None = None, copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def transfer_signatures(
+    source: AnnData, target: AnnData, *, use_rep: str, key: str = 'signatures', patient_key: str | None = 'patient',
+    n_trees: int = 200, max_depth: int = 16, test_size: float = 0.2, n_neighbors: int = 15, n_jobs: int = 1,
+    random_state: int = 0, key_added: str | None = None, copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def added_value(
+    patients: AnnData, features: str | Sequence[str], covariates: str | Sequence[str], *, layer: str | None = None,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
+    n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'added_value',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def added_value(
+    patients: AnnData, features: str | Sequence[str], covariates: str | Sequence[str], *, layer: str | None = None,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
+    n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'added_value',
+    copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def added_value(
+    patients: AnnData, features: str | Sequence[str], covariates: str | Sequence[str], *, layer: str | None = None,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
+    n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'added_value', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def compare_concordance(
+    patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str = 'time',
+    event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'compare_concordance', copy: Literal[False] = False
+) -> None: ...
+@overload
+def compare_concordance(
+    patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str = 'time',
+    event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'compare_concordance', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def compare_concordance(
+    patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str = 'time',
+    event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'compare_concordance', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def concordance(
+    patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str = 'time', event_key: str = 'event',
+    event_value: EventValue = None, entry_key: str | None = None, n_bootstrap: int = 1000, alpha: float = 0.05,
+    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: Literal[False] = False
+) -> None: ...
+@overload
+def concordance(
+    patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str = 'time', event_key: str = 'event',
+    event_value: EventValue = None, entry_key: str | None = None, n_bootstrap: int = 1000, alpha: float = 0.05,
+    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def concordance(
+    patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str = 'time', event_key: str = 'event',
+    event_value: EventValue = None, entry_key: str | None = None, n_bootstrap: int = 1000, alpha: float = 0.05,
+    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def cox(
+    patients: AnnData, covariates: str | Sequence[str], *, layer: str | None = None,
+    reference: Mapping[str, str] | None = None, standardize: bool = False, strata: str | Sequence[str] | None = None,
+    ties: Ties = 'efron', se_cluster_key: str | None = None, cluster_se: ClusterSE = 'jackknife',
+    distribution: Distribution = 'auto', penalizer: float = 0.0, test_proportional_hazards: bool = True,
+    alpha: float = 0.05, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: Literal[False] = False
+) -> None: ...
+@overload
+def cox(
+    patients: AnnData, covariates: str | Sequence[str], *, layer: str | None = None,
+    reference: Mapping[str, str] | None = None, standardize: bool = False, strata: str | Sequence[str] | None = None,
+    ties: Ties = 'efron', se_cluster_key: str | None = None, cluster_se: ClusterSE = 'jackknife',
+    distribution: Distribution = 'auto', penalizer: float = 0.0, test_proportional_hazards: bool = True,
+    alpha: float = 0.05, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def cox(
+    patients: AnnData, covariates: str | Sequence[str], *, layer: str | None = None,
+    reference: Mapping[str, str] | None = None, standardize: bool = False, strata: str | Sequence[str] | None = None,
+    ties: Ties = 'efron', se_cluster_key: str | None = None, cluster_se: ClusterSE = 'jackknife',
+    distribution: Distribution = 'auto', penalizer: float = 0.0, test_proportional_hazards: bool = True,
+    alpha: float = 0.05, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def cumulative_incidence(
+    patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    random_state: int = 0, key_added: str = 'cumulative_incidence', copy: Literal[False] = False
+) -> None: ...
+@overload
+def cumulative_incidence(
+    patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    random_state: int = 0, key_added: str = 'cumulative_incidence', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def cumulative_incidence(
+    patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    random_state: int = 0, key_added: str = 'cumulative_incidence', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def cut_point(
+    patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
+    n_permutations: int = 10000, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str | None = None,
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def cut_point(
+    patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
+    n_permutations: int = 10000, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str | None = None, copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def cut_point(
+    patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
+    n_permutations: int = 10000, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str | None = None, copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def fine_gray(
+    patients: AnnData, covariates: str | Sequence[str], *, event_value: EventValue, censored_value: EventValue = None,
+    layer: str | None = None, reference: Mapping[str, str] | None = None, standardize: bool = False,
+    ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str = 'time',
+    event_key: str = 'event', entry_key: str | None = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def fine_gray(
+    patients: AnnData, covariates: str | Sequence[str], *, event_value: EventValue, censored_value: EventValue = None,
+    layer: str | None = None, reference: Mapping[str, str] | None = None, standardize: bool = False,
+    ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str = 'time',
+    event_key: str = 'event', entry_key: str | None = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray',
+    copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def fine_gray(
+    patients: AnnData, covariates: str | Sequence[str], *, event_value: EventValue, censored_value: EventValue = None,
+    layer: str | None = None, reference: Mapping[str, str] | None = None, standardize: bool = False,
+    ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str = 'time',
+    event_key: str = 'event', entry_key: str | None = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def kaplan_meier(
+    patients: AnnData, group_key: str | None = None, *, time_key: str = 'time', event_key: str = 'event',
+    event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def kaplan_meier(
+    patients: AnnData, group_key: str | None = None, *, time_key: str = 'time', event_key: str = 'event',
+    event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier',
+    copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def kaplan_meier(
+    patients: AnnData, group_key: str | None = None, *, time_key: str = 'time', event_key: str = 'event',
+    event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def logrank(
+    patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
+    trend: bool = False, weights: Weights = 'logrank', method: Method_ = 'auto', n_permutations: int = 9999,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[False] = False
+) -> None: ...
+@overload
+def logrank(
+    patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
+    trend: bool = False, weights: Weights = 'logrank', method: Method_ = 'auto', n_permutations: int = 9999,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def logrank(
+    patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
+    trend: bool = False, weights: Weights = 'logrank', method: Method_ = 'auto', n_permutations: int = 9999,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def predict_survival(
+    source: AnnData, target: AnnData, *, key: str = 'cox', cut: str | float | None = None, score: bool = True,
+    times: Sequence[float] | None = None, horizon: float | None = None, thresholds: Sequence[float] | None = None,
+    n_groups: int = 5, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    patient_key: str | None = 'patient', n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0,
+    on_missing: OnMissing_ = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str | None = None, copy: Literal[False] = False
+) -> None: ...
+@overload
+def predict_survival(
+    source: AnnData, target: AnnData, *, key: str = 'cox', cut: str | float | None = None, score: bool = True,
+    times: Sequence[float] | None = None, horizon: float | None = None, thresholds: Sequence[float] | None = None,
+    n_groups: int = 5, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    patient_key: str | None = 'patient', n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0,
+    on_missing: OnMissing_ = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str | None = None, copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def predict_survival(
+    source: AnnData, target: AnnData, *, key: str = 'cox', cut: str | float | None = None, score: bool = True,
+    times: Sequence[float] | None = None, horizon: float | None = None, thresholds: Sequence[float] | None = None,
+    n_groups: int = 5, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    patient_key: str | None = 'patient', n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0,
+    on_missing: OnMissing_ = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str | None = None, copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def rmst(
+    patients: AnnData, group_key: str | None = None, *, horizon: float | None = None,
+    covariates: str | Sequence[str] | None = None, alpha: float = 0.05, n_permutations: int = 9999,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    random_state: int = 0, key_added: str = 'rmst', copy: Literal[False] = False
+) -> None: ...
+@overload
+def rmst(
+    patients: AnnData, group_key: str | None = None, *, horizon: float | None = None,
+    covariates: str | Sequence[str] | None = None, alpha: float = 0.05, n_permutations: int = 9999,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    random_state: int = 0, key_added: str = 'rmst', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def rmst(
+    patients: AnnData, group_key: str | None = None, *, horizon: float | None = None,
+    covariates: str | Sequence[str] | None = None, alpha: float = 0.05, n_permutations: int = 9999,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    random_state: int = 0, key_added: str = 'rmst', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def coxnet(
+    patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_components: int | None = None,
+    l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
+    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str = 'time',
+    event_key: str = 'event', event_value: EventValue = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str = 'coxnet', copy: Literal[False] = False
+) -> None: ...
+@overload
+def coxnet(
+    patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_components: int | None = None,
+    l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
+    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str = 'time',
+    event_key: str = 'event', event_value: EventValue = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str = 'coxnet', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def coxnet(
+    patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_components: int | None = None,
+    l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
+    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str = 'time',
+    event_key: str = 'event', event_value: EventValue = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str = 'coxnet', copy: bool
+) -> dict[str, object] | None: ...
+
+@overload
+def survival_forest(
+    patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_components: int | None = None, n_trees: int = 200,
+    min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
+    n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: Literal[False] = False
+) -> None: ...
+@overload
+def survival_forest(
+    patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_components: int | None = None, n_trees: int = 200,
+    min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
+    n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: Literal[True]
+) -> dict[str, object]: ...
+@overload
+def survival_forest(
+    patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
+    covariates: str | Sequence[str] | None = None, n_components: int | None = None, n_trees: int = 200,
+    min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
+    n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
+    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
+    on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: bool
+) -> dict[str, object] | None: ...
