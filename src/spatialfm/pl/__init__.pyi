@@ -7,7 +7,6 @@ from matplotlib.figure import Figure
 import numpy as np
 from os import PathLike
 import pandas as pd
-from pathlib import Path
 from spatialdata import SpatialData
 from typing import Any
 from typing import Literal
@@ -493,19 +492,19 @@ def tissue(
     sdata: SpatialData, samples: str | Sequence[str] | None = None, *, channels: str | Sequence[str] | None = None,
     image: str | Sequence[str] | Mapping[str, str] | None = None, max_pixels: int = 800,
     figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None, show: bool | None = None,
-    save: str | Path | None = None, return_fig: Literal[False] | None = None
+    save: str | PathLike | None = None, return_fig: Literal[False] | None = None
 ) -> np.ndarray | None: ...
 @overload
 def tissue(
     sdata: SpatialData, samples: str | Sequence[str] | None = None, *, channels: str | Sequence[str] | None = None,
     image: str | Sequence[str] | Mapping[str, str] | None = None, max_pixels: int = 800,
     figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None, show: bool | None = None,
-    save: str | Path | None = None, return_fig: Literal[True]
+    save: str | PathLike | None = None, return_fig: Literal[True]
 ) -> Figure: ...
 @overload
 def tissue(
     sdata: SpatialData, samples: str | Sequence[str] | None = None, *, channels: str | Sequence[str] | None = None,
     image: str | Sequence[str] | Mapping[str, str] | None = None, max_pixels: int = 800,
     figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None, show: bool | None = None,
-    save: str | Path | None = None, return_fig: bool | None
+    save: str | PathLike | None = None, return_fig: bool | None
 ) -> np.ndarray | Figure | None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
@@ -43,7 +43,7 @@ def tissue(
     figsize: tuple[float, float] | None = None,
     ax: Axes | Sequence[Axes] | None = None,
     show: bool | None = None,
-    save: str | Path | None = None,
+    save: str | PathLike | None = None,
     return_fig: bool | None = None,
 ) -> np.ndarray | Figure | None:
     """Draw the tissue of each sample: its outline over the image, in blue what is left out, its share in the title.
