@@ -90,7 +90,7 @@ def image_task(
     for _, rows in known.groupby("sample", observed=True):
         names.extend(rng.choice(rows.index, min(each, len(rows)), replace=False))
     if len(names) < len(known):
-        note += f" {len(names):,} of {len(known):,} labelled cells drawn ({each:,} an image, seed 0)."
+        note += f" {len(names):,} of {len(known):,} labelled cells drawn ({each:,} per image, seed 0)."
     sdata.tables["table"] = table[table.obs_names.isin(names)].copy()
     channels = sorted({str(channel) for image in sdata.images.values() for channel in image.coords["c"].values})
     models = {
@@ -203,7 +203,7 @@ def spleen(data: Path) -> Task:
         pd.Series(labels),
         patient_key="sample",
         held_out="an image of the same spleen",
-        note="The label is the region that the cell lies in, not its type.",
+        note="The label is the region of the cell, not its type.",
     )
 
 
