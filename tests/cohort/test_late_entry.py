@@ -22,7 +22,7 @@ from scipy.stats import chi2
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, SurvivalError
 from spatialfm.cohort.outcome import observed_expected
-from spatialfm.tl.survival.cut_point import logrank_scores
+from spatialfm.stats.risk_table import martingale_residuals
 
 
 def cohort() -> AnnData:
@@ -73,7 +73,7 @@ def test_expected_events_are_rs():
     _, expected = observed_expected(time, event, codes, 2, entry)
     assert expected == pytest.approx([21.4104651157, 8.58953488428], abs=1e-8)
     first = [0, 0.139285714286, 0.489413919414, 0.3916925904, 0.908589990385, 1.58441971622, 0.0666666666667]
-    assert (event - logrank_scores(time, event, entry))[:7] == pytest.approx(first, abs=1e-8)
+    assert (event - martingale_residuals(time, event, entry))[:7] == pytest.approx(first, abs=1e-8)
 
 
 def test_cut_and_strata_count_from_entry_on():

@@ -13,9 +13,9 @@ from spatialfm.stats.depth import (
     depth_by_survival,
     draw_evenly,
     even_depth,
-    martingale_residuals,
     rarefied,
 )
+from spatialfm.stats.risk_table import martingale_residuals
 
 
 def test_two_classes_are_those_of_other_libraries():

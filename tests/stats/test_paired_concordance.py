@@ -7,7 +7,8 @@ import pytest
 from lifelines.utils import concordance_index
 from scipy import stats
 
-from spatialfm.stats.paired_concordance import concordances, difference_from_chance, paired_difference
+from spatialfm.stats.concordance import concordances
+from spatialfm.stats.paired_concordance import difference_from_chance, paired_difference
 
 
 @pytest.fixture

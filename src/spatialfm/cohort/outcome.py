@@ -14,6 +14,7 @@ from .._errors import SpatialfmError, SurvivalError, counted
 from .._fingerprint import digest
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from ..stats.risk_table import expected_events
 from .checks import check_anndata, check_samples, listed, named, obs_column
 from .late_entry import tell_late_entry
 from .patient_names import ask_for_patients, check_spelling, suggestion
@@ -263,28 +264,6 @@ def observed_expected(
     """
     observed = np.bincount(codes, weights=event, minlength=n_groups)
     return observed, np.bincount(codes, weights=expected_events(time, event, entry), minlength=n_groups)
-
-
-def expected_events(time: np.ndarray, event: np.ndarray, entry: np.ndarray | None = None) -> np.ndarray:
-    """Pooled Nelson-Aalen cumulative hazard of each row ``(n,)`` from its entry to its time.
-
-    Examples
-    --------
-    The second patient came after the first had the event:
-
-    >>> expected_events(np.array([1.0, 2.0]), np.ones(2, bool), np.array([0.0, 1.5]))
-    array([1., 1.])
-    """
-    times, index = np.unique(time, return_inverse=True)
-    events = np.bincount(index, weights=event, minlength=times.size)
-    leaving = np.bincount(index, minlength=times.size)
-    at_risk = time.size - np.cumsum(leaving) + leaving
-    if entry is not None:
-        at_risk = at_risk - (time.size - np.searchsorted(np.sort(entry), times, side="left"))
-    hazard = np.cumsum(events / at_risk)
-    if entry is None:
-        return hazard[index]
-    return hazard[index] - np.append(0.0, hazard)[np.searchsorted(times, entry, side="right")]
 
 
 def _before(entry: np.ndarray, outcome: Outcome, entry_key: str, time_key: str) -> np.ndarray:

@@ -11,6 +11,7 @@ import pandas as pd
 from .._errors import SurvivalError, TableError
 from ..cohort.cases import Cases, Classes, quantile_strata, read_classes
 from ..cohort.outcome import EventValue, event_times, events
+from ..stats.auroc import auroc
 from .case_scores import (
     CLASS_SCORES,
     NUMBER_SCORES,
@@ -85,7 +86,7 @@ class ClassTask:
             Mean over seeds ``(cases, classes)``.
         """
         from scipy import stats
-        from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+        from sklearn.metrics import average_precision_score, f1_score
 
         codes, rows = self.classes.codes, {}
         for k, name in enumerate(self.classes.names):
@@ -93,8 +94,7 @@ class ClassTask:
             for number, values in runs:
                 mine = fold == number
                 truth = codes[mine] == k
-                one_class = truth.all() or not truth.any()
-                found["auroc"].append(np.nan if one_class else roc_auc_score(truth, values[mine, k]))
+                found["auroc"].append(auroc(truth, values[mine, k]))
                 found["average_precision"].append(
                     average_precision_score(truth, values[mine, k]) if truth.any() else np.nan
                 )

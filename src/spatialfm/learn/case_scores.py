@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ..metrics import classification
+from ..stats.auroc import auroc as auroc_of
+from ..stats.concordance import concordant_pairs
+from ..stats.cox_scores import score_p, score_parts
 from ..stats.draws import variance_of_mean
 
 CLASS_SCORES = ["auroc", "average_precision", "f1", "f1_macro", "balanced_accuracy"]
@@ -61,16 +64,10 @@ def _binary_scores(truth: np.ndarray, score: np.ndarray, predicted: np.ndarray) 
 
 def auroc(truth: np.ndarray, probability: np.ndarray, positive: int) -> float:
     """The same AUROC as `class_scores` gives, alone: permutations need it thousands of times."""
-    from scipy.stats import rankdata
-
     if probability.shape[1] > 2:
         names = [str(code) for code in range(probability.shape[1])]
         return float(classification(truth.astype(str), probability, names).loc["macro", "auroc"])
-    mine = truth == positive
-    n, m = len(mine), int(mine.sum())
-    if not 0 < m < n:
-        return np.nan
-    return float((rankdata(probability[:, positive])[mine].sum() - m * (m + 1) / 2) / (m * (n - m)))
+    return auroc_of(truth == positive, probability[:, positive])
 
 
 def number_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
@@ -89,15 +86,8 @@ def number_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 
 def survival_scores(time: np.ndarray, event: np.ndarray, risk: np.ndarray) -> dict[str, float]:
     """Harrell's concordance; NaN where no two cases can be compared."""
-    from sksurv.exceptions import NoComparablePairException
-    from sksurv.metrics import concordance_index_censored
-
-    if not event.any():
-        return {"concordance": np.nan}
-    try:
-        return {"concordance": float(concordance_index_censored(event, time, risk)[0])}
-    except NoComparablePairException:
-        return {"concordance": np.nan}
+    right, n_pairs = concordant_pairs(time, event, risk)
+    return {"concordance": right / n_pairs if n_pairs else np.nan}
 
 
 def summarize(
@@ -178,16 +168,8 @@ def cox_test_within(
     time: np.ndarray, event: np.ndarray, risk: np.ndarray, fold: np.ndarray, times: float = 1.0
 ) -> float:
     """Two-sided p-value of the score test of Cox regression on a predicted risk, folds as strata."""
-    from scipy import stats
-
-    total, variance = 0.0, 0.0
-    for number in np.unique(fold):
-        mine = np.flatnonzero(fold == number)
-        for i in mine[event[mine]]:
-            at_risk = risk[mine[time[mine] >= time[i]]]
-            total += risk[i] - at_risk.mean()
-            variance += at_risk.var()
-    return float(stats.chi2.sf(total**2 / (times * variance), 1)) if variance > 1e-12 else np.nan
+    (score,), (variance,) = score_parts(risk[:, None], time, event, fold)
+    return float(score_p(score, times * variance)) if variance > 1e-12 else np.nan
 
 
 def correlation_within(truth: np.ndarray, predicted: np.ndarray, fold: np.ndarray, times: float = 1.0) -> float:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from .._errors import TableError, counted
 from .._public import public
+from ..stats.auroc import auroc
 
 
 @public
@@ -83,13 +84,11 @@ def classification(truth: Sequence, probability: np.ndarray, classes: Sequence) 
 
 def _one_vs_one(codes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Mean AUROC of each class against each other one, both ways."""
-    from sklearn.metrics import roc_auc_score
-
     n = scores.shape[1]
     pairs = np.full((n, n), np.nan)
     for i in range(n):
         for j in range(i + 1, n):
             both = (codes == i) | (codes == j)
-            one, two = (roc_auc_score(codes[both] == k, scores[both, k]) for k in (i, j))
+            one, two = (auroc(codes[both] == k, scores[both, k]) for k in (i, j))
             pairs[i, j] = pairs[j, i] = (one + two) / 2
     return np.full(1, np.nan) if n == 1 else np.nanmean(pairs, axis=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from .risk_table import risk_table
+
 
 def survival_at(
     time: np.ndarray, event: np.ndarray, at: np.ndarray, weights: np.ndarray | None = None
@@ -20,21 +22,12 @@ def survival_at(
     array([[1.   , 0.75 , 0.375, 0.   ]])
     """
     weights = np.ones((1, len(time))) if weights is None else weights
-    order = np.argsort(time, kind="stable")
-    t, w, d = time[order], weights[:, order], (weights * event)[:, order]
-    starts = np.flatnonzero(np.r_[True, t[1:] != t[:-1]]) if len(t) else np.array([], int)
-    if not len(starts):
+    if not len(time):
         return np.full((len(weights), len(at)), np.nan), np.full((len(weights), len(at)), np.nan)
-    leaving, dying = np.add.reduceat(w, starts, axis=1), np.add.reduceat(d, starts, axis=1)
-    at_risk = leaving[:, ::-1].cumsum(axis=1)[:, ::-1]
-    curve = np.cumprod(1 - np.divide(dying, at_risk, out=np.zeros_like(dying), where=at_risk > 0), axis=1)
-    rest = at_risk * (at_risk - dying)
-    sums = np.cumsum(np.divide(dying, rest, out=np.zeros_like(dying), where=rest > 1e-12), axis=1)
-    place = np.searchsorted(t[starts], at, side="right")
-    pad = ((0, 0), (1, 0))
-    curve, sums = (np.pad(curve, pad, constant_values=1.0)[:, place], np.pad(sums, pad)[:, place])
-    at_risk = np.pad(at_risk, ((0, 0), (0, 1)))  # of the next time: whether somebody is still seen at `at`
-    next_place = np.searchsorted(t[starts], at, side="left")
+    table = risk_table(time, event, weights=weights)
+    curve, sums = table.at(table.survival, at, 1.0), table.at(np.cumsum(table.greenwood, axis=1), at, 0.0)
+    at_risk = np.pad(table.at_risk, ((0, 0), (0, 1)))  # of the next time: whether somebody is still seen at `at`
+    next_place = np.searchsorted(table.time, at, side="left")
     unknown = (at_risk[:, next_place] <= 0) & (curve > 1e-12)
     return np.where(unknown, np.nan, curve), np.where(unknown, np.nan, sums)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2, norm
 
+from .risk_table import product_limit, risk_table
+
 
 @dataclass(frozen=True)
 class Incidence:
@@ -28,7 +30,7 @@ def cumulative_incidence(time: np.ndarray, cause: np.ndarray, which: int, entry:
     """Cumulative incidence of a cause with Aalen's variance (Annals of Statistics 1978), as R's cmprsk has it."""
     times = np.unique(np.concatenate([[0.0], time, () if entry is None else entry]))
     n, d, other, censored = _counts(times, time, cause, which, entry)
-    before = np.append(1.0, _survival(n, d + other))[:-1]
+    before = np.append(1.0, product_limit(d + other, n))[:-1]
     step = before * d / np.maximum(n, 1)
     curve = np.cumsum(step)
     return Incidence(times, n, d, other, censored, curve, _variance(n, d, d + other, before, curve))
@@ -76,22 +78,13 @@ def _counts(
     times: np.ndarray, time: np.ndarray, cause: np.ndarray, which: int, entry: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """At risk, events of the cause, other events and censorings ``(n_times,)`` at each of the times."""
-    place = np.searchsorted(times, time)
-
-    def count(rows: np.ndarray) -> np.ndarray:
-        return np.bincount(place[rows], minlength=times.size)
-
-    leaving = np.bincount(place, minlength=times.size)
-    n = time.size - np.cumsum(leaving) + leaving
+    table = risk_table(time, cause == which, entry, times=times)
+    censored = risk_table(time, cause == 0, times=times).events
+    n = table.at_risk
     if entry is not None:
-        n = n - (time.size - np.searchsorted(np.sort(entry), times, side="left"))
         n[0] = (entry <= times[0]).sum()  # at the start, who is there from the start
-    d, censored = count(cause == which), count(cause == 0)
-    return n, d, leaving - d - censored, censored
-
-
-def _survival(n: np.ndarray, d: np.ndarray) -> np.ndarray:
-    return np.cumprod(1 - d / np.maximum(n, 1))
+    other = table.leaving - table.events - censored
+    return n.astype(int), table.events.astype(int), other.astype(int), censored.astype(int)
 
 
 def _variance(n: np.ndarray, d: np.ndarray, d_all: np.ndarray, before: np.ndarray, curve: np.ndarray) -> np.ndarray:
@@ -116,7 +109,7 @@ def _gray_stratum(
         n[r] = t.size - np.searchsorted(np.sort(t), times, side="left")
         d1[r] = np.bincount(np.searchsorted(times, t[c == which]), minlength=times.size)
         d2[r] = np.bincount(np.searchsorted(times, t[(c > 0) & (c != which)]), minlength=times.size)
-    survival = np.cumprod(1 - _divide(d1 + d2, n), axis=1)
+    survival = product_limit(d1 + d2, n)
     before = np.hstack([np.ones((n_groups, 1)), survival[:, :-1]])
     own = np.cumsum(_divide(before * d1, n), axis=1)
     own_before = np.hstack([np.zeros((n_groups, 1)), own[:, :-1]])

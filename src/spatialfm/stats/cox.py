@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from .._errors import SurvivalError
+from .risk_table import risk_table
 
 Ties = Literal["efron", "breslow"]
 MAX_STEPS = 50
@@ -290,7 +291,8 @@ def _proportional(
     S is the Kaplan-Meier estimate of all rows, whatever their stratum.
     """
     sets, p = best.sets, len(best.beta)
-    change = 1 - survival_before(time, event, sets.time[sets.event], entry)
+    table = risk_table(time, event, entry)
+    change = 1 - table.before(table.survival, sets.time[sets.event], 1.0)
     change -= change.mean()
     score = best.score(change)
     cross, square = best.information(change), best.information(change**2)
@@ -331,17 +333,6 @@ def _jackknife(
         estimates.append(np.linalg.solve(information, rest.score() - ridge * beta))
     away = np.array(estimates)
     return (codes.size - 1) / codes.size * away.T @ away
-
-
-def survival_before(time: np.ndarray, event: np.ndarray, at: np.ndarray, entry: np.ndarray | None = None) -> np.ndarray:
-    """Kaplan-Meier estimate just before each time of `at`."""
-    times, index = np.unique(time, return_inverse=True)
-    events, leaving = np.bincount(index, weights=event), np.bincount(index)
-    at_risk = time.size - np.cumsum(leaving) + leaving
-    if entry is not None:
-        at_risk = at_risk - (time.size - np.searchsorted(np.sort(entry), times, side="left"))
-    survival = np.r_[1.0, np.cumprod(1 - events / np.maximum(at_risk, 1))]
-    return survival[np.searchsorted(times, at, side="left")]
 
 
 def _column(factor: np.ndarray, values: np.ndarray) -> np.ndarray:

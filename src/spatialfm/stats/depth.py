@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from .concordance import concordant_pairs
+from .risk_table import martingale_residuals
+
 LEVEL = 0.05
 FEW = 0.1  # share of patients that may have fewer cells than are drawn
 
@@ -62,19 +65,9 @@ def depth_by_survival(n_cells: np.ndarray, time: np.ndarray, event: np.ndarray) 
     x = x - x.mean()
     variance = (residuals**2).sum() * (x**2).sum() / (len(x) - 1)
     z = float(residuals @ x / np.sqrt(variance)) if variance > 0 else 0.0
-    earlier = (time[:, None] < time) & event[:, None]
-    i, j = np.nonzero(earlier)
-    value = float((np.sign(x[i] - x[j]) / 2 + 0.5).mean()) if len(i) else 0.5
+    right, n_pairs = concordant_pairs(time, event, x)
+    value = right / n_pairs if n_pairs else 0.5
     return DepthTest("concordance", value, float(2 * stats.norm.sf(abs(z))), len(x))
-
-
-def martingale_residuals(time: np.ndarray, event: np.ndarray) -> np.ndarray:
-    """Events minus Nelson and Aalen's cumulative hazard, of the model without predictors; they add up to 0."""
-    times = np.unique(time[event.astype(bool)])
-    deaths = np.array([(event.astype(bool) & (time == t)).sum() for t in times])
-    at_risk = np.array([(time >= t).sum() for t in times])
-    hazard = np.concatenate([[0.0], np.cumsum(deaths / at_risk)])
-    return event.astype(float) - hazard[np.searchsorted(times, time, side="right")]
 
 
 def even_depth(n_cells: np.ndarray) -> int:

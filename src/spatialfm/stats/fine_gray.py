@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._errors import SurvivalError
+from .risk_table import product_limit, risk_table
+
 
 @dataclass(frozen=True)
 class Expanded:
@@ -27,6 +30,11 @@ def expand(time: np.ndarray, cause: np.ndarray, which: int, entry: np.ndarray | 
     With `entry`, who is at risk from then on, the weight is ``G(t-) H(t-) / (G(T-) H(T-))``: H is the chance to have
     entered by a time, estimated in reversed time. It rises, since whoever had another event stands for those, too, who
     would have entered later and had theirs unseen.
+
+    Raises
+    ------
+    SurvivalError
+        If all who were under observation at a time had just entered, so that H is 0 before it.
     """
     n, last = time.size, time[cause == which].max()
     other = np.flatnonzero((cause > 0) & (cause != which) & (time < last))
@@ -38,7 +46,14 @@ def expand(time: np.ndarray, cause: np.ndarray, which: int, entry: np.ndarray | 
     for i in other:
         later = times[(times > time[i]) & (times < last)]
         start, stop = np.append(time[i], later), np.append(later, last)
-        weight = _before(stop, times, after) / _before(time[i : i + 1], times, after)
+        start_of = float(_before(time[i : i + 1], times, after)[0])
+        if start_of <= 0:
+            raise SurvivalError(
+                f"All who were under observation at some time before {time[i]:g} had just entered, so that the weight "
+                "of an earlier event of another kind is not defined. Few are at risk early with late entry: start the "
+                "clock later, or leave the earliest rows out."
+            )
+        weight = _before(stop, times, after) / start_of
         pieces.append((np.full(stop.size, i), start, stop, np.zeros(stop.size, bool), weight))
     return Expanded(*(np.concatenate(part) for part in zip(*pieces, strict=True)))
 
@@ -46,13 +61,8 @@ def expand(time: np.ndarray, cause: np.ndarray, which: int, entry: np.ndarray | 
 def _uncensored(time: np.ndarray, cause: np.ndarray, entry: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Times of censoring, and the estimate from each on."""
     times = np.unique(time[cause == 0])
-    censored = np.bincount(np.searchsorted(times, time[cause == 0]), minlength=times.size)
-    ordered, events = np.sort(time), np.sort(time[cause > 0])
-    at_risk = time.size - np.searchsorted(ordered, times, side="left")
-    at_risk = at_risk - (np.searchsorted(events, times, side="right") - np.searchsorted(events, times, side="left"))
-    if entry is not None:
-        at_risk = at_risk - (time.size - np.searchsorted(np.sort(entry), times, side="left"))
-    return times, np.cumprod(1 - censored / at_risk)
+    table = risk_table(time, cause > 0, entry, times=times)
+    return times, product_limit(table.leaving - table.events, table.at_risk - table.events)
 
 
 def _entered(time: np.ndarray, entry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +70,7 @@ def _entered(time: np.ndarray, entry: np.ndarray) -> tuple[np.ndarray, np.ndarra
     times, entering = np.unique(entry, return_counts=True)
     there = np.searchsorted(np.sort(entry), times, side="right")
     gone = np.searchsorted(np.sort(time), times, side="right")
-    later = np.cumprod((1 - entering / (there - gone))[:0:-1])[::-1]
+    later = product_limit(entering[:0:-1], (there - gone)[:0:-1])[::-1]
     return times, np.append(later, 1.0)
 
 

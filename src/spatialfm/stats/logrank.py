@@ -10,6 +10,8 @@ from math import comb
 import numpy as np
 from scipy.stats import chi2
 
+from .risk_table import product_limit
+
 AT_ONCE = 4 * 10**6  # numbers in memory while groups are permuted
 EXACT = 20_000  # arrangements of two groups that are all looked at
 Weights = str | tuple[float, float]
@@ -200,9 +202,9 @@ def _weights(at_risk: np.ndarray, events: np.ndarray, weights: Weights) -> np.nd
     if weights == "tarone-ware":
         return np.sqrt(at_risk)
     if weights == "peto":
-        return np.cumprod(1 - events / (at_risk + 1))
+        return product_limit(events, at_risk + 1)
     rho, gamma = (float(power) for power in weights)
-    before = np.append(1.0, np.cumprod(1 - events / at_risk))[:-1]
+    before = np.append(1.0, product_limit(events, at_risk))[:-1]
     return before**rho * (1 - before) ** gamma
 
 

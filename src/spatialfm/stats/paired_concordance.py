@@ -1,4 +1,4 @@
-"""Concordances of several scores on the same patients, and how they differ."""
+"""How two concordances on the same patients differ, and one from chance."""
 
 from __future__ import annotations
 
@@ -7,81 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from .concordance import Concordances
 from .jackknife import jackknife_variance, t_limits
-
-
-def tied_ranks(score: np.ndarray) -> np.ndarray:
-    """Ranks ``(n,)`` from 0 on; scores that differ by rounding alone have one, whatever their scale.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> tied_ranks(np.array([3e-12, 1e-12, 0.1 + 0.2, 0.3]))
-    array([1., 0., 2., 2.])
-    """
-    levels, place = np.unique(np.asarray(score, dtype=np.float64), return_inverse=True)
-    if levels.size == 0:
-        return place.astype(float)
-    with np.errstate(over="ignore"):
-        apart = np.diff(levels) > np.maximum(1e-10 * np.abs(levels[1:]), 1e-15 * np.abs(levels).max())
-    return np.append(0, np.cumsum(apart)).astype(float)[place]
-
-
-@dataclass(frozen=True)
-class Concordances:
-    """Harrell's c of each score, and what it is without each patient.
-
-    Attributes
-    ----------
-    value
-        ``(m,)``.
-    left_out
-        ``(n, m)``, NaN where no pair is left.
-    n_pairs
-        Comparable pairs.
-    """
-
-    value: np.ndarray
-    left_out: np.ndarray
-    n_pairs: int
-
-
-def concordances(
-    time: np.ndarray, event: np.ndarray, scores: np.ndarray, entry: np.ndarray | None = None
-) -> Concordances:
-    """Harrell's c of scores ``(n, m)``, higher for an earlier event; pairs as scikit-survival counts them.
-
-    With `entry`, who had the event is compared only with those who were under observation then.
-
-    Examples
-    --------
-    Without censoring and ties it is Kendall's tau, moved to 0 to 1:
-
-    >>> import numpy as np
-    >>> from scipy.stats import kendalltau
-    >>> time, score = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.9, 0.2, 0.4, 0.1])
-    >>> c = concordances(time, np.ones(4, bool), score[:, None]).value[0]
-    >>> bool(np.isclose(c, (1 - kendalltau(time, score).statistic) / 2))
-    True
-    """
-    n, m = scores.shape
-    ranks = np.column_stack([tied_ranks(score) for score in scores.T])
-    right, pairs = np.zeros((n, m)), np.zeros(n)  # of each patient
-    total, n_pairs = np.zeros(m), 0
-    for i in np.flatnonzero(event):
-        later = (time > time[i]) | ((time == time[i]) & ~event)
-        later = np.flatnonzero(later if entry is None else later & (entry < time[i]))
-        agree = (np.sign(ranks[i] - ranks[later]) + 1) / 2
-        right[i] += agree.sum(axis=0)
-        right[later] += agree
-        pairs[i] += len(later)
-        pairs[later] += 1
-        total += agree.sum(axis=0)
-        n_pairs += len(later)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        left_out = (total - right) / (n_pairs - pairs)[:, None]
-        value = total / n_pairs if n_pairs else np.full(m, np.nan)
-    return Concordances(value, left_out, n_pairs)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ import numpy as np
 from scipy import stats
 
 from .composition import matched_placements
+from .cox_scores import score_p, score_parts
 from .group_tests import placements, two_groups
+from .risk_table import risk_table
 
 SHUFFLES = 499  # of labels in groups below 15 patients
 
@@ -132,28 +134,10 @@ def cox_score_p(x: np.ndarray, time: np.ndarray, event: np.ndarray) -> float:
     >>> round(cox_score_p(x, time, np.ones(6, bool)), 4)  # as lifelines' log-rank test
     0.0246
     """
-    order = np.argsort(time, kind="stable")
-    x, time, event = x[order], time[order], event[order]
-    times = np.unique(time[event])
-    first, ends = np.searchsorted(time, times), np.searchsorted(time, times, side="right")
-    seen, n_events = (total[ends] - total[first] for total in (_sums(x * event), _sums(event)))
-    at_risk = (len(x) - first).astype(float)
-    after, squares = np.cumsum(x[::-1])[::-1][first], np.cumsum(x[::-1] ** 2)[::-1][first]
-    mean = after / at_risk
-    variance = squares / at_risk - mean**2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shrink = np.where(at_risk > 1, (at_risk - n_events) / (at_risk - 1), 0.0)
-    total = float((n_events * shrink * variance).sum())
-    if total <= 1e-12:
-        return 1.0
-    return float(stats.chi2.sf((seen - n_events * mean).sum() ** 2 / total, 1))
-
-
-def _sums(values: np.ndarray) -> np.ndarray:
-    return np.r_[0.0, np.cumsum(values)]
+    score, variance = score_parts(x[:, None], time, event, one_draw=True)
+    return float(score_p(score, variance)[0])
 
 
 def _kaplan_meier(time: np.ndarray, event: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    times, n_events = np.unique(time[event], return_counts=True)
-    at_risk = (time[None, :] >= times[:, None]).sum(axis=1)
-    return times, np.cumprod(1 - n_events / at_risk)
+    table = risk_table(time, event, times=np.unique(time[event]))
+    return table.time, table.survival

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .logrank import in_blocks
+from .risk_table import risk_table
 
 
 def restricted_means(
@@ -15,25 +16,13 @@ def restricted_means(
     Rows are at risk at a time t where ``entry < t <= time`` (Royston and Parmar, BMC Medical Research Methodology 2013;
     R's ``survfit``).
     """
-    order = np.argsort(time, kind="stable")
-    t, seen, mine = time[order], event[order].astype(float), np.atleast_2d(mine)[:, order].astype(float)
-    times = np.unique(t[(seen > 0) & (t <= horizon)])
-    first, after = np.searchsorted(t, times, side="left"), np.searchsorted(t, times, side="right")
-    total = mine.sum(axis=1, keepdims=True)
-    left = np.pad(np.cumsum(mine, axis=1), ((0, 0), (1, 0)))
-    at_risk = total - left[:, first]
-    if entry is not None:
-        by_entry = np.argsort(entry[order], kind="stable")
-        entered = np.pad(np.cumsum(mine[:, by_entry], axis=1), ((0, 0), (1, 0)))
-        at_risk -= total - entered[:, np.searchsorted(entry[order][by_entry], times, side="left")]
-    dying = np.pad(np.cumsum(mine * seen, axis=1), ((0, 0), (1, 0)))
-    dying = dying[:, after] - dying[:, first]
-    survival = np.cumprod(1 - np.divide(dying, at_risk, out=np.zeros_like(dying), where=at_risk > 0), axis=1)
+    mine = np.atleast_2d(mine)
+    times = np.unique(time[(event > 0) & (time <= horizon)])
+    table = risk_table(time, event, entry, times=times, weights=mine)
+    survival = table.survival
     steps = np.hstack([np.ones((len(mine), 1)), survival]) * np.diff(np.concatenate([[0.0], times, [horizon]]))
     rest = steps[:, ::-1].cumsum(axis=1)[:, ::-1]  # area from each time on
-    alive = at_risk * (at_risk - dying)
-    jumps = np.divide(dying, alive, out=np.zeros_like(dying), where=alive > 0)
-    return rest[:, 0], (rest[:, 1:] ** 2 * jumps).sum(axis=1)
+    return rest[:, 0], (rest[:, 1:] ** 2 * table.greenwood).sum(axis=1)
 
 
 def permuted_differences(

@@ -6,10 +6,14 @@ whole search hundreds of times. Masks of folds are ``(folds, n)``, ranks of clus
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from .auroc import auroc, auroc_of_levels
+from .concordance import comparable, concordant_pairs
+from .cox_scores import newton, ridge_fits, score_p, score_parts
+from .risk_table import martingale_residuals
 
 RIDGE = 1.0  # penalty on half the squared coefficients: scikit-learn's default, C = 1
 _Z = 1.959963984540054
@@ -51,22 +55,11 @@ class Binary:
 
     def discrimination(self, ranks: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """AUROC ``(folds, clusters)`` of ranks that are small integers; NaN where a fold holds one class."""
-        n_levels = int(ranks.max(initial=0)) + 1
-        levels = np.stack([ranks == level for level in range(n_levels)], axis=1).reshape(len(ranks), -1)
-        shape = (len(masks), n_levels, ranks.shape[1])
-        one, none = ((masks & side).astype(np.float64) @ levels for side in (self.y, ~self.y))
-        one, none = one.reshape(shape), none.reshape(shape)
-        below = np.cumsum(none, axis=1) - none
-        pairs = one.sum(axis=1) * none.sum(axis=1)
-        won = (one * (below + none / 2)).sum(axis=1)
-        return np.divide(won, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0)
+        return auroc_of_levels(self.y, ranks, masks)
 
     def discrimination_of(self, values: np.ndarray) -> float:
         """AUROC of one predictor."""
-        one, none = values[self.y], values[~self.y]
-        if not len(one) or not len(none):
-            return np.nan
-        return float(((one[:, None] > none) + 0.5 * (one[:, None] == none)).mean())
+        return auroc(self.y, values)
 
     def fit(self, predictors: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Coefficients ``(folds, p)`` of logistic regression with a free intercept."""
@@ -79,7 +72,7 @@ class Binary:
             hessian = np.einsum("fn,np,nq->fpq", masks * p * (1 - p), design, design, optimize=True) + penalty
             return gradient, hessian
 
-        return _newton(step, len(masks), design.shape[1])[:, :-1]
+        return newton(step, len(masks), design.shape[1])[:, :-1]
 
     def ratio(self, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Risk ratio of response with high presence over that without, and its 95 % interval, for each cluster.
@@ -104,7 +97,7 @@ class Binary:
         u = (self.y - share) @ ranks
         n = len(ranks)
         variance = share * (1 - share) * ((ranks - ranks.mean(axis=0)) ** 2).sum(axis=0) * n / max(n - 1, 1)
-        return _p_of(u, variance)
+        return score_p(u, variance)
 
 
 @dataclass(frozen=True)
@@ -136,13 +129,7 @@ class Survival:
 
     def residuals(self, masks: np.ndarray) -> np.ndarray:
         """Martingale residuals of the model without predictors, a row a fold (see `Binary.residuals`)."""
-        order, first, last = _sorted(self.time)
-        weights = masks[:, order].astype(float)
-        at_risk = _from_end(weights)[:, first]
-        hazard = np.cumsum(weights * self.event[order] / np.maximum(at_risk, 1e-300), axis=1)[:, last]
-        out = np.empty_like(weights)
-        out[:, order] = weights * (self.event[order] - hazard)
-        return out
+        return martingale_residuals(self.time, self.event, weights=masks.astype(float))
 
     def discrimination(self, ranks: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Harrell's concordance ``(folds, clusters)``; NaN where a fold holds no comparable pair."""
@@ -155,29 +142,12 @@ class Survival:
 
     def discrimination_of(self, values: np.ndarray) -> float:
         """Harrell's concordance of one predictor, of which larger values mean earlier events."""
-        i, j = self._pairs()
-        return float((np.sign(values[i] - values[j]) / 2 + 0.5).mean()) if len(i) else np.nan
+        right, n_pairs = concordant_pairs(self.time, self.event, values)
+        return right / n_pairs if n_pairs else np.nan
 
     def fit(self, predictors: np.ndarray, masks: np.ndarray) -> np.ndarray:
         """Coefficients ``(folds, p)`` of Cox regression (ties after Breslow)."""
-        order, first, _ = _sorted(self.time)
-        design, event = predictors[order].astype(float), self.event[order]
-        design = design - design.mean(axis=0)
-        weights, penalty = masks[:, order].astype(float), RIDGE * np.eye(predictors.shape[1])
-        events = weights * event
-
-        def step(beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            risk = weights * np.exp(np.clip(beta @ design.T, -30, 30))
-            s0 = np.maximum(_from_end(risk)[:, first], 1e-300)
-            s1 = _from_end(risk[:, :, None] * design, axis=1)[:, first]
-            outer = design[:, :, None] * design[:, None, :]
-            s2 = _from_end(risk[:, :, None, None] * outer, axis=1)[:, first]
-            mean = s1 / s0[..., None]
-            gradient = (events[..., None] * (design - mean)).sum(axis=1) - beta @ penalty
-            spread = s2 / s0[..., None, None] - mean[..., :, None] * mean[..., None, :]
-            return gradient, (events[..., None, None] * spread).sum(axis=1) + penalty
-
-        return _newton(step, len(masks), design.shape[1])
+        return ridge_fits(predictors, self.time, self.event, masks, RIDGE)
 
     def ratio(self, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ratio of observed over expected events, high presence over low, and its 95 % interval, for each cluster.
@@ -194,19 +164,13 @@ class Survival:
 
     def test(self, ranks: np.ndarray) -> np.ndarray:
         """Two-sided p-values of the score test of Cox regression (the log-rank test for trend)."""
-        order, first, _ = _sorted(self.time)
-        x, event = ranks[order].astype(float), self.event[order]
-        s0 = np.arange(len(x), 0, -1)[first][:, None]
-        mean = _from_end(x, axis=0)[first] / s0
-        spread = _from_end(x**2, axis=0)[first] / s0 - mean**2
-        return _p_of(event @ (x - mean), event @ spread)
+        return score_p(*score_parts(ranks, self.time, self.event))
 
     def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of which the first is known to have had its event before the second."""
-        later = self.time[:, None] < self.time
-        later |= (self.time[:, None] == self.time) & ~self.event
-        first, second = np.nonzero(later & self.event[:, None])
-        return first, second
+        rows = np.flatnonzero(self.event)
+        i, j = np.nonzero(comparable(self.time, self.event, rows))
+        return rows[i], j
 
 
 Outcome = Binary | Survival
@@ -243,34 +207,3 @@ def stratified_folds(strata: np.ndarray, n_folds: int, n_repeats: int, rng: np.r
         fold = (np.arange(len(strata)) + rng.integers(n_folds)) % n_folds
         masks[repeat, fold, order] = True
     return masks.reshape(-1, len(strata))
-
-
-def _newton(step: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], n_folds: int, width: int) -> np.ndarray:
-    """Zero of the gradient for every fold; both losses are convex and penalised, so that it is the only one."""
-    beta = np.zeros((n_folds, width))
-    for _ in range(50):
-        gradient, hessian = step(beta)
-        move = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        move /= np.maximum(1, np.abs(move).max(axis=1, keepdims=True) / 2)  # a longer step may overshoot
-        beta += move
-        if np.abs(move).max() < 1e-10:
-            break
-    return beta
-
-
-def _sorted(time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Order of times, and in it the first and the last row with each row's time."""
-    order = np.argsort(time, kind="stable")
-    ordered = time[order]
-    return order, np.searchsorted(ordered, ordered, "left"), np.searchsorted(ordered, ordered, "right") - 1
-
-
-def _from_end(values: np.ndarray, axis: int = 1) -> np.ndarray:
-    return np.flip(np.cumsum(np.flip(values, axis), axis), axis)
-
-
-def _p_of(u: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    from scipy import stats
-
-    z = np.divide(u, np.sqrt(variance), out=np.zeros(len(u)), where=variance > 1e-12)
-    return 2 * stats.norm.sf(np.abs(z))

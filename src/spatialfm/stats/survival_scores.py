@@ -11,9 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from .paired_concordance import tied_ranks
-
-BLOCK = 5 * 10**6  # pairs held at once
+from .concordance import higher, tied_ranks, weighted_concordances
+from .concordance import pairs as pairs_of
+from .risk_table import product_limit, risk_table
 
 
 @dataclass(frozen=True)
@@ -26,60 +26,28 @@ class Patients:
     fold: np.ndarray  # (n,) codes: pairs are compared within
 
     @cached_property
-    def _order(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.unique(self.time, return_inverse=True)
-
-    @property
-    def blocks(self) -> list[np.ndarray]:
-        """Rows with the event, so many at a time that all pairs with them fit into memory."""
-        rows = np.flatnonzero(self.event)
-        return np.array_split(rows, max(1, -(-rows.size * self.time.size // BLOCK)))
-
-    @cached_property
-    def _ranks(self) -> np.ndarray:
-        return tied_ranks(self.risk)
-
-    def higher(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of `rows` against all: 1 where their risk is higher, 1/2 where tied; and 1 where both are in one fold."""
-        same = (self.fold[rows, None] == self.fold[None, :]).astype(np.float64)
-        return (np.sign(self._ranks[rows, None] - self._ranks[None, :]) + 1) / 2 * same, same
-
-    def comparable(self, rows: np.ndarray) -> np.ndarray:
-        """1 where a patient was seen without event up to the time of one of `rows`."""
-        later = self.time[None, :] > self.time[rows, None]
-        return (later | ((self.time[None, :] == self.time[rows, None]) & ~self.event)).astype(np.float64)
-
-    def at_times(self, values: np.ndarray) -> np.ndarray:
-        """Sum of ``(n_draws, n)`` values over the patients of each distinct time."""
-        times, index = self._order
-        order = np.argsort(index, kind="stable")
-        return np.add.reduceat(values[:, order], np.searchsorted(index[order], np.arange(times.size)), axis=1)
+    def _times(self) -> np.ndarray:
+        return np.unique(self.time)
 
     def survival(self, weights: np.ndarray, *, censoring: bool = False) -> np.ndarray:
         """Kaplan-Meier estimate ``(n_draws, 1 + n_distinct_times)``, from 1 on, of the event or of being censored."""
-        leaving, events = self.at_times(weights), self.at_times(weights * self.event)
-        at_risk = leaving[:, ::-1].cumsum(axis=1)[:, ::-1]
-        # at one time, events come before censoring
-        lost, at_risk = (leaving - events, at_risk - events) if censoring else (events, at_risk)
-        kept = 1 - np.divide(lost, at_risk, out=np.zeros_like(lost), where=at_risk > 0)
-        return np.concatenate([np.ones((len(weights), 1)), np.cumprod(kept, axis=1)], axis=1)
+        table = risk_table(self.time, self.event, times=self._times, weights=weights)
+        curve = table.survival
+        if censoring:  # at one time, events come before censoring
+            curve = product_limit(table.leaving - table.events, table.at_risk - table.events)
+        return np.concatenate([np.ones((len(weights), 1)), curve], axis=1)
 
     def index(self, at: np.ndarray) -> np.ndarray:
         """Columns of :meth:`survival` that hold the estimate at some times."""
-        return np.searchsorted(self._order[0], at, side="right")
+        return np.searchsorted(self._times, at, side="right")
 
 
 def concordance(patients: Patients, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Harrell's and Uno's concordance ``(n_draws,)``; NaN without a comparable pair."""
     inverse = _inverse(patients.survival(weights, censoring=True)[:, patients.index(patients.time)])
-    sums = np.zeros((2, 2, len(weights)))  # Harrell and Uno; right and comparable
-    for rows in patients.blocks:
-        higher, same = patients.higher(rows)
-        comparable = patients.comparable(rows)
-        right, pairs = weights @ (higher * comparable).T, weights @ (same * comparable).T
-        for i, factor in enumerate((weights[:, rows], weights[:, rows] * inverse[:, rows] ** 2)):
-            sums[i] += (factor * right).sum(axis=1), (factor * pairs).sum(axis=1)
-    harrell, uno = (_ratio(right, pairs) for right, pairs in sums)
+    harrell, uno = weighted_concordances(
+        patients.time, patients.event, patients.risk, weights, [weights, weights * inverse**2], fold=patients.fold
+    )
     return harrell, uno
 
 
@@ -92,15 +60,17 @@ def dynamic_auc(patients: Patients, weights: np.ndarray, times: np.ndarray) -> t
     """
     inverse = _inverse(patients.survival(weights, censoring=True)[:, patients.index(patients.time)])
     right, pairs = np.zeros((2, len(weights), times.size))
-    for rows in patients.blocks:
-        higher, same = patients.higher(rows)
+    ranks = tied_ranks(patients.risk)
+    for rows, _ in pairs_of(patients.time, patients.event):
+        same = (patients.fold[rows, None] == patients.fold).astype(np.float64)
+        above = higher(ranks, rows) * same
         for i, time in enumerate(times):
             cases, controls = rows[patients.time[rows] <= time], patients.time > time
             mine = patients.time[rows] <= time
             if not cases.size or not controls.any():
                 continue
             factor, of_controls = weights[:, cases] * inverse[:, cases], weights[:, controls]
-            right[:, i] += (factor * (of_controls @ higher[np.ix_(mine, controls)].T)).sum(axis=1)
+            right[:, i] += (factor * (of_controls @ above[np.ix_(mine, controls)].T)).sum(axis=1)
             pairs[:, i] += (factor * (of_controls @ same[np.ix_(mine, controls)].T)).sum(axis=1)
     auc = _ratio(right, pairs)
     survival = patients.survival(weights)[:, patients.index(times)]

@@ -11,7 +11,7 @@ from sksurv.metrics import concordance_index_censored
 
 import spatialfm as sfm
 from spatialfm._errors import SurvivalError
-from spatialfm.stats.paired_concordance import concordances
+from spatialfm.stats.concordance import concordances
 
 
 @pytest.fixture

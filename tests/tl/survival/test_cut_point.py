@@ -9,7 +9,8 @@ from scipy.stats import kstest
 import spatialfm as sfm
 from spatialfm._errors import SurvivalError
 from spatialfm.stats.logrank import logrank_parts
-from spatialfm.tl.survival.cut_point import candidates, lausen_schumacher, logrank_scores, permuted_maxima
+from spatialfm.stats.risk_table import martingale_residuals
+from spatialfm.tl.survival.cut_point import candidates, lausen_schumacher, permuted_maxima
 
 
 def cohort(seed: int, effect: float = 0.0, n: int = 80) -> AnnData:
@@ -26,7 +27,7 @@ def test_every_cut_by_hand():
     """Statistic of each cut: observed less expected events above it, over the standard deviation of all orders."""
     samples = cohort(0)
     time, event, value = samples.obs["time"].to_numpy().round(1), samples.obs["event"].to_numpy(), samples.obs["value"]
-    found = candidates(value.to_numpy(), logrank_scores(time, event), 0.2)
+    found = candidates(value.to_numpy(), martingale_residuals(time, event), 0.2)
     assert found.n_low.tolist() == list(range(16, 65))
     rng = np.random.default_rng(0)
     for i in (0, 20, 48):
@@ -36,7 +37,7 @@ def test_every_cut_by_hand():
         drawn = []
         for _ in range(2000):
             order = rng.permutation(80)
-            hazard = logrank_scores(time, event)[order]
+            hazard = martingale_residuals(time, event)[order]
             drawn.append(hazard[high == 1].sum())
         excess = parts.observed[1] - parts.expected[1]
         assert np.std(drawn) * found.statistic[i] == pytest.approx(excess, rel=0.06)
@@ -78,7 +79,7 @@ def test_ties_and_permutations_keep_the_cuts():
     """Equal values are never parted; each permuted maximum is the statistic of a cohort with shuffled outcomes."""
     samples = cohort(2)
     value = samples.obs["value"].round(1).to_numpy()
-    scores = logrank_scores(samples.obs["time"].to_numpy(), samples.obs["event"].to_numpy())
+    scores = martingale_residuals(samples.obs["time"].to_numpy(), samples.obs["event"].to_numpy())
     found = candidates(value, scores, 0.1)
     assert set(found.n_low) <= {int((value <= v).sum()) for v in np.unique(value)}
     maxima = permuted_maxima(scores, found.n_low, 50, np.random.default_rng(0))

@@ -18,7 +18,8 @@ from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed
 from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
 from ...cohort.selected import OnSelected, check_selected, columns_of
-from ...stats.paired_concordance import concordances, difference_from_chance, paired_difference
+from ...stats.concordance import concordances
+from ...stats.paired_concordance import difference_from_chance, paired_difference
 from ...stats.patient_groups import benjamini_hochberg
 from .concordance import c_index_of
 

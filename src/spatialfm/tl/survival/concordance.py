@@ -16,7 +16,6 @@ from ...cohort.checks import check_anndata
 from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.concordance import bootstrap_c_index, concordant_pairs
-from ...stats.paired_concordance import tied_ranks
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -166,24 +165,18 @@ def c_index_of(
     time: np.ndarray, event: np.ndarray, score: np.ndarray, entry: np.ndarray | None = None
 ) -> tuple[float, int]:
     """Harrell's c and the number of comparable pairs."""
-    if entry is not None:
-        right, pairs = concordant_pairs(time, event, score, entry)
-        if not pairs:
-            raise SurvivalError(
-                "No two patients are comparable: at no event was another patient under observation who had it later. "
-                "Longer follow-up or more patients are needed."
-            )
-        return right / pairs, pairs
-    from sksurv.metrics import concordance_index_censored
-
-    last = time == time.max()
-    if not (event & ~last).any() and not ((event & last).any() and (~event & last).any()):
+    right, pairs = concordant_pairs(time, event, score, entry)
+    if not pairs and entry is not None:
+        raise SurvivalError(
+            "No two patients are comparable: at no event was another patient under observation who had it later. "
+            "Longer follow-up or more patients are needed."
+        )
+    if not pairs:
         raise SurvivalError(
             "No two patients are comparable: nobody had the event before another patient's time. Longer follow-up or "
             "more patients are needed."
         )
-    c_index, concordant, discordant, tied, _ = concordance_index_censored(event, time, tied_ranks(score))
-    return float(c_index), int(concordant + discordant + tied)
+    return right / pairs, pairs
 
 
 def _score(column: pd.Series, key: str) -> np.ndarray:

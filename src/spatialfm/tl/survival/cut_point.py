@@ -17,10 +17,11 @@ from ..._public import public
 from ..._storable import default_key, write_uns
 from ...cohort.checks import check_anndata
 from ...cohort.circular import fractions_of
-from ...cohort.outcome import EventValue, OnMissing, column_as, event_text, expected_events, read_outcome, value_column
+from ...cohort.outcome import EventValue, OnMissing, column_as, event_text, read_outcome, value_column
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.permutation import permutation_p
+from ...stats.risk_table import martingale_residuals
 from .logrank import logrank_test
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def cut_point(
         ),
     )
     values = _numbers(outcome.columns[score_key], score_key)
-    scores = logrank_scores(outcome.time, outcome.event, outcome.entry)
+    scores = martingale_residuals(outcome.time, outcome.event, outcome.entry)
     if np.ptp(scores) <= 1e-12:
         raise SurvivalError(
             f"All patients have the same obs[{time_key!r}] and obs[{event_key!r}], as far as their order goes: no cut "
@@ -215,11 +216,6 @@ def cut_point(
     patients.obs[name] = groups
     write_uns(patients, name, result)
     return None
-
-
-def logrank_scores(time: np.ndarray, event: np.ndarray, entry: np.ndarray | None = None) -> np.ndarray:
-    """Event less cumulative hazard ``(n,)``: sums over a group are its observed less its expected events."""
-    return event - expected_events(time, event, entry)
 
 
 def candidates(values: np.ndarray, scores: np.ndarray, min_share: float, key: str = "value") -> Candidates:

@@ -26,6 +26,7 @@ from ...cohort.outcome import (
     read_outcome,
 )
 from ...cohort.selected import check_selected, columns_of
+from ...stats.risk_table import risk_table
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -184,34 +185,36 @@ def survival_curve(
 ) -> pd.DataFrame:
     """Kaplan-Meier estimate of one group: a row for time 0 and each later time of event, censoring or entry."""
     times = np.unique(np.concatenate([[0.0], time, () if entry is None else entry]))
-    index = np.searchsorted(times, time)
-    dying = np.bincount(index, weights=event, minlength=times.size).astype(int)
-    leaving = np.bincount(index, minlength=times.size)
-    at_risk = time.size - np.cumsum(leaving) + leaving
-    entered = None
+    counts = risk_table(time, event, entry, times=times)
+    at_risk, entered = counts.at_risk, None
     if entry is not None:
         entered = np.bincount(np.searchsorted(times, entry), minlength=times.size)
-        at_risk = at_risk - time.size + np.cumsum(entered) - entered
         at_risk[0] = entered[0]  # at the start, who is there from the start
-    survival = np.cumprod(1 - dying / np.maximum(at_risk, 1))
+    survival = _estimate(time, event, times) if entry is None else counts.survival
+    greenwood = np.sqrt(np.cumsum(counts.greenwood))  # standard error of log S
     with np.errstate(divide="ignore", invalid="ignore"):
-        jumps = np.where(dying > 0, dying / (at_risk * (at_risk - dying)), 0.0)
-        greenwood = np.sqrt(np.cumsum(jumps))  # standard error of log S
         low, high = _interval(survival, greenwood, norm.isf(alpha / 2), interval)
     low[survival == 1], high[survival == 1] = 1.0, 1.0
     low[survival <= 0], high[survival <= 0] = np.nan, np.nan
     table = pd.DataFrame(
         {
             "time": times,
-            "at_risk": at_risk,
-            "events": dying,
-            "censored": leaving - dying,
+            "at_risk": at_risk.astype(int),
+            "events": counts.events.astype(int),
+            "censored": (counts.leaving - counts.events).astype(int),
             "survival": survival,
             "ci_low": low,
             "ci_high": high,
         }
     )
     return table if entered is None else table.assign(entered=entered)
+
+
+def _estimate(time: np.ndarray, event: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The estimate of lifelines, which refuses late entry where all who are at risk early have the event."""
+    from lifelines import KaplanMeierFitter
+
+    return KaplanMeierFitter().fit(time, event).survival_function_at_times(times).to_numpy()
 
 
 def _interval(s: np.ndarray, se: np.ndarray, z: float, kind: Interval) -> tuple[np.ndarray, np.ndarray]:
