@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from lifelines import CoxPHFitter, KaplanMeierFitter
+from lifelines import CoxPHFitter
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 
 from spatialfm._errors import SurvivalError
-from spatialfm.stats.cox import baseline_hazard, fit_cox, partial_log_likelihoods, survival_before
+from spatialfm.stats.cox import baseline_hazard, fit_cox, partial_log_likelihoods
 
 
 @pytest.fixture
@@ -87,9 +87,3 @@ def test_likelihoods_of_many_predictors_and_the_baseline(cohort):
     times, hazard = baseline_hazard(np.zeros(80), time, event)
     jumps = [event[time == t].sum() / (time >= t).sum() for t in times]  # Nelson and Aalen's
     np.testing.assert_allclose(hazard, np.cumsum(jumps), atol=1e-12)
-
-
-def test_survival_just_before():
-    time, event = np.array([1.0, 2.0, 2.0, 3.0]), np.array([1, 1, 0, 1], bool)
-    curve = KaplanMeierFitter().fit(time, event)
-    np.testing.assert_allclose(survival_before(time, event, np.array([1.0, 2.0, 3.0])), [1, 0.75, curve.predict(2.5)])

@@ -63,3 +63,12 @@ def test_residuals_add_up_to_nothing(cohort):
     found = martingale_residuals(time, event, weights=weights)
     assert found.sum(axis=1) == pytest.approx(0, abs=1e-12)
     assert not found[weights == 0].any()
+
+
+def test_survival_just_before():
+    time, event = np.array([1.0, 2.0, 2.0, 3.0]), np.array([1, 1, 0, 1], bool)
+    table = risk_table(time, event)
+    curve = KaplanMeierFitter().fit(time, event)
+    np.testing.assert_allclose(
+        table.before(table.survival, np.array([1.0, 2.0, 3.0]), 1.0), [1, 0.75, curve.predict(2.5)]
+    )

@@ -6,6 +6,8 @@ makes hundreds of thousands.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import stats
 
@@ -75,7 +77,7 @@ def ridge_fits(x: np.ndarray, time: np.ndarray, event: np.ndarray, masks: np.nda
     return newton(step, len(masks), p)
 
 
-def newton(step, n_fits: int, width: int) -> np.ndarray:
+def newton(step: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], n_fits: int, width: int) -> np.ndarray:
     """Zero ``(n_fits, width)`` of the gradients of penalised convex losses, which each have one.
 
     `step` gives gradients and second derivatives at coefficients.
