@@ -1,4 +1,4 @@
-"""What a pass over all pixels or cells has told, kept so that no run need make it again.
+"""Results of a pass over all pixels or cells, kept so that no run need make it again.
 
 An image is known by all its pixels, so what is kept stays true and may be used by any run. Each file holds a seal, a
 digest of what it is and of every array in it: what was truncated, emptied, changed or brought from elsewhere has no
@@ -22,8 +22,8 @@ from ._settings import settings
 
 Arrays = dict[str, np.ndarray]
 SEAL = "seal"
-_said: set[str] = set()  # folders of which was said that they cannot be written
-_older: set[str] = set()  # of which was said that there are files of an earlier version
+_said: set[str] = set()  # folders reported as not writable
+_older: set[str] = set()  # reported to hold files of an earlier version
 _swept: set[str] = set()
 
 

@@ -1,6 +1,6 @@
 """The package's exceptions and warnings.
 
-Every message says three things: what is wrong, in which element, file or channel, and the call that fixes it.
+Every message states three things: what is wrong, in which element, file or channel, and the call that fixes it.
 """
 
 from __future__ import annotations

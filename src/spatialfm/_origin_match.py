@@ -20,7 +20,7 @@ from ._origin_chance import NEVER, is_function, log_binomial, log_maps, log_ways
 
 TOLD_BY_LABELS = ("composition", "order")  # groups of patients that may be found twice, for they are there
 BY_CHANCE = np.log(1e4)  # one column in so many, for each that is remembered, may be known by mistake
-MAY_BE = np.log(100)  # the same where it is only said that it may be
+MAY_BE = np.log(100)  # the same for a report that it is possible
 SAME_NUMBERS = 3  # equal floats of one row each that rule out chance
 MOST_LEVELS = 12  # of a column by which groups may have been split
 MOST_SPLIT = 2000  # rows up to which that is tried

@@ -1,7 +1,7 @@
 """How the columns of a representation are brought to one scale before distances are taken.
 
 Distances, neighbours and k-means see the column of the largest numbers and little else. What the columns need is known
-from how they were made: measured features, such as the mean intensity of markers, are in units of their own and are
+from how they were made: measured features, such as the mean intensity of markers, are in different units and are
 standardised; the output of a model is used as its card states; fractions and principal components mean what they are.
 Classifiers need none of this: they standardise on the cells that they are trained on.
 """

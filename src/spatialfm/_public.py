@@ -23,9 +23,9 @@ R = TypeVar("R")
 UNKNOWN_TO_SOME = {  # what some of the functions with a certain argument take, and others must not be guessed to
     "entry_key": (
         "event_key",
-        "knows no late entry (left truncation), and would count the time before it as survived. entry_key= is taken by "
-        "sfm.tl.kaplan_meier, logrank, cox (with penalizer= for many features), cumulative_incidence, fine_gray, rmst, "
-        "concordance, compare_concordance, added_value, cut_point and stratify.",
+        "does not handle late entry (left truncation), and would count the time before it as survived. entry_key= is "
+        "taken by sfm.tl.kaplan_meier, logrank, cox (with penalizer= for many features), cumulative_incidence, "
+        "fine_gray, rmst, concordance, compare_concordance, added_value, cut_point and stratify.",
     )
 }
 
@@ -46,8 +46,8 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
                     if name in UNKNOWN_TO_SOME and UNKNOWN_TO_SOME[name][0] in parameters:
                         raise TypeError(f"{function.__name__}() {UNKNOWN_TO_SOME[name][1]}")
                     now = new_name(function.__name__, name, named)
-                    said = f"It is called {now!r}." if now else meant(name, named)
-                    raise TypeError(f"{function.__name__}() has no argument {name!r}. {said}")
+                    answer = f"It is called {now!r}." if now else meant(name, named)
+                    raise TypeError(f"{function.__name__}() has no argument {name!r}. {answer}")
         if not rules:  # read at the first call: an import costs nothing
             rules.update(rules_of(function))
         given = dict(zip(positional, args, strict=False))
@@ -55,7 +55,7 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
         named_ones: dict[str, Any] = taken(function.__name__, kwargs, rules)
         return function(*first, **named_ones)
 
-    call.__dict__["arguments"] = named  # an attribute of its own, which no type of a function has
+    call.__dict__["arguments"] = named  # an attribute that the type of a function lacks
     return call
 
 

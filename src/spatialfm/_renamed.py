@@ -1,4 +1,4 @@
-"""Arguments that had another name: who passes the old one is told the new one.
+"""Arguments that had another name: the error for the old one names the new one.
 
 Only messages use this: an old name is never taken. `CHANGELOG.md` has the same table, and a test holds both together.
 """
@@ -34,7 +34,7 @@ RENAMED: dict[str, dict[str, str]] = {  # function: old name: new name
     "tissue_clusters": {"tiles": "adata"},
     "transfer_labels": {"query": "target", "reference": "source"},
 }
-TABLES = ("samples", "patients", "adata")  # what holds rows was called by what they are: `patients`, if by anything
+TABLES = ("samples", "patients", "adata")  # tables were named after their rows: `patients`, if at all
 
 
 def new_name(function: str, old: str, known: list[str]) -> str | None:

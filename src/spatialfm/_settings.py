@@ -104,7 +104,7 @@ class Settings:
                     "SPATIALFM_%s=%s cannot be understood, and %s counts: %s", name.upper(), env[name], default, error
                 )
 
-    if not TYPE_CHECKING:  # a type checker knows the names; where any can be set, it would not report a wrong one
+    if not TYPE_CHECKING:  # a type checker has the names; if any could be set, it would not report a wrong one
 
         def __setattr__(self, name: str, value: Any) -> None:
             if not name.startswith("_") and name not in self._defaults():

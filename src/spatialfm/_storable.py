@@ -38,7 +38,7 @@ def storable_names(names: Iterable[object]) -> list[str]:
         text = str(name).replace("/", "_").replace("\0", "_")
         text = f"{text}_" if text in RESERVED else text
         other, number = text, 1
-        while other.casefold() in taken:  # some file systems do not tell cases apart
+        while other.casefold() in taken:  # some file systems ignore case
             number += 1
             other = f"{text}_{number}"
         taken.add(other.casefold())

@@ -61,7 +61,7 @@ def record(adata: AnnData, use_rep: str) -> dict[str, object]:
         return {name: _read(value) for name, value in records[use_rep].items()}
     except ValueError as error:
         raise ElementError(
-            f"The record of {use_rep!r} holds text that is no JSON ({error}): it was changed. Embed again."
+            f"The record of {use_rep!r} holds text that is not JSON ({error}): it was changed. Embed again."
         ) from error
 
 
@@ -150,7 +150,7 @@ def basis(adata: AnnData, use_rep: str) -> dict[str, np.ndarray]:
     arrays = {part: np.asarray(values) for part, values in kept.items()}
     shape = arrays["components"].shape
     if len(shape) != 2:
-        raise ElementError(f"The components of the basis of {use_rep!r} are no table of numbers. Embed again.")
+        raise ElementError(f"The components of the basis of {use_rep!r} are not a table of numbers. Embed again.")
     wanted = tuple(notes.get(field) or size for field, size in zip(("n_components", "n_columns"), shape, strict=True))
     if shape != wanted:
         raise ModelError(

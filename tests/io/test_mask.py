@@ -278,7 +278,7 @@ def test_floats_up_to_where_they_tell_numbers_apart(dtype, largest, exact):
 @pytest.mark.parametrize("value", [1.5, -1.0, np.nan, np.inf])
 def test_floats_that_are_no_numbers_of_cells(value):
     values = da.from_array(np.array([[0, 1], [2, value]]))
-    with pytest.raises(InputFileError, match="1 pixel is no whole number from 0 up"):
+    with pytest.raises(InputFileError, match="1 pixel is not a whole number from 0 up"):
         check_labels(values, np.dtype("float64"), "m.tif", cast=True)
     with pytest.raises(InputFileError, match="cast_labels=True"):
         check_labels(values, np.dtype("float64"), "m.tif", cast=False)

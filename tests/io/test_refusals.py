@@ -121,7 +121,7 @@ def test_labels_that_are_no_labels(refused, tmp_path, ome, mask, pixels):
     broken = mask.astype("f4")
     broken[3, 4], broken[5, 5], broken[6, 6] = 1.5, np.nan, -2
     tifffile.imwrite(path, broken)
-    refused(InputFileError, ["m.tif", "3 pixels are", "no whole number"], ome, path, cast_labels=True)
+    refused(InputFileError, ["m.tif", "3 pixels are not whole numbers"], ome, path, cast_labels=True)
     broken = mask.astype("f4")
     broken[3, 4] = 2**24
     tifffile.imwrite(path, broken)

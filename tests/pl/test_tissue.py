@@ -68,5 +68,5 @@ def test_refusals(sdata):
     with pytest.raises(ElementError, match=r"Labels 'tissue_a' holds no tissue"):
         sfm.pl.tissue(sdata)
     del sdata["tissue_a"]
-    with pytest.raises(ElementError, match=r"No element says where 'a' has tissue\. Make them with sfm\.pp\.tissue"):
+    with pytest.raises(ElementError, match=r"No element states where 'a' has tissue\. Make them with sfm\.pp\.tissue"):
         sfm.pl.tissue(sdata)

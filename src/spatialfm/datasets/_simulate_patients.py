@@ -1,6 +1,6 @@
 """Patients of a simulated cohort: what their tissue is made of, their clinical columns, and their hazard.
 
-The one place that knows how outcome depends on tissue; cohorts with and without pixels share it.
+The only definition of how outcome depends on tissue; cohorts with and without pixels share it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Patient:
     Attributes
     ----------
     name, index, slide
-        Name, position in the cohort, index of the slide that all samples of the patient lie on.
+        Name, position in the cohort, index of the slide of all samples of the patient.
     niche_logits, type_shift, state_shift
         ``(niches,)`` log-ratios of niche shares; ``(types,)`` shifts of the log-odds of types, and of the logits of
         states.
@@ -106,7 +106,7 @@ def niche_shares(patient: Patient, rng: np.random.Generator) -> np.ndarray:
 
 
 def fractions(patient_of_cell: np.ndarray, niche: np.ndarray, types: np.ndarray, effect_of: str, n: int) -> np.ndarray:
-    """Share of each of `n` patients' cells that lie in a niche, or are of a type."""
+    """Share of each of `n` patients' cells that are in a niche, or of a type."""
     hit = niche == NICHES.index(effect_of) if effect_of in NICHES else types == TYPES.index(effect_of)
     return np.bincount(patient_of_cell, hit, n) / np.maximum(np.bincount(patient_of_cell, minlength=n), 1)
 

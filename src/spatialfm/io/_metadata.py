@@ -120,7 +120,7 @@ def _imagej(tif: TiffFile, page: TiffPage) -> tuple[list[str] | None, PixelSize 
         labels = [labels] if isinstance(labels, str) else [str(label) for label in labels]
         names = [label.strip() for label in labels]
         bare = [_SLICE.sub("", name) for name in names]
-        names = bare if len(set(bare)) == len(bare) else names  # else what follows is the file's name
+        names = bare if len(set(bare)) == len(bare) else names  # otherwise what follows is the file's name
         names = names if all(names) else None
     unit = str(metadata.get("unit", "")).strip()
     factors = um_per_unit(unit), um_per_unit(metadata.get("yunit") or unit)
@@ -185,7 +185,7 @@ def _page_names(tif: TiffFile, series: TiffPageSeries) -> list[str] | None:
 
 
 def _is_photograph(page: TiffPage) -> bool:
-    # three markers are often stored as RGB, but as planes of their own or with 16 bits
+    # three markers are often stored as RGB, but as separate planes or with 16 bits
     return page.photometric in _RGB and plane_shape(page).samples in (3, 4) and page.dtype == "uint8"
 
 

@@ -103,7 +103,7 @@ def image_of(series: TiffPageSeries, images: Sequence[OmeImage], path: str) -> O
 
 
 def external_xml(tif: TiffFile, path: Path) -> str | None:
-    """OME-XML by which a file is to be read instead of its own, or None.
+    """OME-XML that replaces that of the file itself, or None.
 
     A member of a set may hold no more than the name of the file with the metadata (``BinaryOnly``). A file that was
     renamed names its own pages by the old name.

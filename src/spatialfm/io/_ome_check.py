@@ -158,7 +158,7 @@ def _whole(text: str | None) -> int | None:
 
 def _error(path: str, what: str) -> InputFileError:
     return InputFileError(
-        f"The OME-XML of '{path}' says {what}. Its metadata are damaged, or another image's; export the image again."
+        f"The OME-XML of '{path}' states {what}. Its metadata are damaged, or another image's; export the image again."
     )
 
 

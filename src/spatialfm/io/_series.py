@@ -63,7 +63,7 @@ def _area(series: TiffPageSeries) -> int:
 
 
 def _is_like(series: TiffPageSeries, largest: TiffPageSeries) -> bool:
-    """Whether an image has the channels and pixels of the largest, and is not called what goes with an image."""
+    """Whether an image has the channels and pixels of the largest, and is not named like an accessory of an image."""
     if re.search("thumb|label|macro|overview|preview", series.name or "", re.IGNORECASE):
         return False
     likeness, largest_likeness = ((s.axes, s.size // max(_area(s), 1), s.dtype) for s in (series, largest))

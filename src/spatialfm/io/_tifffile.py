@@ -23,7 +23,7 @@ _JPEG = (6, 7)
 
 
 class PlaneShape(NamedTuple):
-    """Five lengths that every page has; `separate` and `samples` are samples of a pixel, apart or beside each other."""
+    """Five lengths that every page has; `separate` and `samples` are samples of a pixel, apart or adjacent."""
 
     separate: int
     depth: int
@@ -52,7 +52,7 @@ def follows_the_standard(tif: TiffFile) -> bool:
 
 
 def all_series(tif: TiffFile) -> Sequence[TiffPageSeries]:
-    """The images of a file, with axes of length 1 where tifffile can still tell them."""
+    """The images of a file, with axes of length 1 if tifffile can still identify them."""
     # from tifffile 2026.5.2 on, what is to be squeezed is said here instead of asked of each series
     return tif.series(squeeze=False) if callable(tif.series) else tif.series
 
@@ -70,7 +70,7 @@ def describing_page(series: TiffPageSeries) -> TiffPage:
 
 
 def plane_shape(page: TiffPage) -> PlaneShape:
-    """Lengths of a page; a damaged tag may give what is no whole number."""
+    """Lengths of a page; a damaged tag may give a value that is not whole."""
     return PlaneShape(*page.shaped)
 
 
@@ -105,7 +105,7 @@ def segments_of(page: TiffPage, described_by: TiffPage) -> Segments:
 
 
 def start_of_stack(series: TiffPageSeries) -> int | None:
-    """Byte at which the planes of an image begin that one page describes; None where they are no plain stack."""
+    """Byte at which the planes of an image begin that one page describes; None if they are not a plain stack."""
     return series.dataoffset
 
 

@@ -229,7 +229,7 @@ def _same_pixels(read: Sequence[ReadSample], images: Mapping[str, Path]) -> list
     for sample in read:
         paths = {owners[place] for place in sample.identity if place in owners}
         for other in sorted(paths):
-            if images[other].resolve() != images[sample.sample].resolve():  # else the user was told already
+            if images[other].resolve() != images[sample.sample].resolve():  # otherwise the user was warned already
                 errors.append(
                     (
                         sample.sample,

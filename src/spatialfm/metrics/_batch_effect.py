@@ -1,4 +1,4 @@
-"""How far an embedding tells batches apart that should look alike."""
+"""How far an embedding separates batches that should look alike."""
 
 from __future__ import annotations
 

@@ -212,11 +212,11 @@ def _lacks_columns(table: object, rows: Rows, where: str) -> str:
 
 
 _NAMES = {
-    float: ((float, int, np.floating, np.integer), "no number"),
-    int: ((int, np.integer), "no whole number"),
+    float: ((float, int, np.floating, np.integer), "not a number"),
+    int: ((int, np.integer), "not a whole number"),
     bool: ((bool, np.bool_), "neither True nor False"),
-    str: ((str,), "no text"),
-    list: ((list, tuple, np.ndarray, pd.Index), "no list"),
+    str: ((str,), "not text"),
+    list: ((list, tuple, np.ndarray, pd.Index), "not a list"),
 }
 
 

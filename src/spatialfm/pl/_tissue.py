@@ -95,7 +95,7 @@ def tissue(
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     if lacking := [pair.sample for pair in pairs if own_element(sdata, pair.sample) is None]:
         raise ElementError(
-            f"No element says where {listed(lacking, 8)} {'has' if len(lacking) == 1 else 'have'} tissue. Make them "
+            f"No element states where {listed(lacking, 8)} {'has' if len(lacking) == 1 else 'have'} tissue. Make them "
             "with sfm.pp.tissue(sdata)."
         )
     shown = [_shown(sdata, pair, channels) for pair in pairs]

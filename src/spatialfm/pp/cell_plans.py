@@ -1,4 +1,4 @@
-"""What is measured of each sample, and what is refused or said before anything is."""
+"""What is measured of each sample, and what is refused or reported before anything is measured."""
 
 from __future__ import annotations
 

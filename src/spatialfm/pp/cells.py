@@ -334,7 +334,7 @@ def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphol
         channel = int(np.flatnonzero(invalid)[0])
         raise ElementError(
             f"Image {pair.image!r}, channel {plan.channels[channel]!r}: {counted(int(invalid[channel]), 'pixel')} of "
-            f"cells are NaN or infinite (all channels: {int(invalid.sum()):,}). Correct them in the file, or say what "
+            f"cells are NaN or infinite (all channels: {int(invalid.sum()):,}). Correct them in the file, or set what "
             f"they count as, such as 0: {nan_code(sdata, pair.image)}."
         )
     kept = np.flatnonzero(counts)

@@ -224,7 +224,7 @@ def _check_columns(target: _Target, rows: pd.DataFrame, on: str) -> None:
     reserved = {REGION_KEY, INSTANCE_KEY, on, attrs.get(TableModel.REGION_KEY_KEY), attrs.get(TableModel.INSTANCE_KEY)}
     if clash := [name for name in rows if name in reserved]:
         raise ClinicalError(
-            f"Column {clash[0]!r} of the clinical table has a reserved name: it would replace what tells cells apart "
+            f"Column {clash[0]!r} of the clinical table has a reserved name: it would replace what identifies cells "
             f"in {target.name}.obs. Rename it with table.rename(columns={{{clash[0]!r}: ...}}), or leave it out with "
             "clinical_keys=."
         )

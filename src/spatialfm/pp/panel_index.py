@@ -104,7 +104,7 @@ MOUSE_MEANING = {
 # a dot between these digits is part of the name, an underscore is not: CD45_1 is CD45 stained a first time
 _DOT_ONLY = frozenset({"cd45.1", "cd45.2"})
 
-# in capitals alone, where the small letter that tells them apart is lost
+# in capitals alone, where the small letter that distinguishes them is lost
 _CASE_COUNTS = {"PERK": ("pERK1/2", "EIF2AK3"), "CGA": ("Chromogranin A", "CGA"), "PRB1": ("pRB", "PRB1")}
 
 # gene symbols that are also words of a panel
@@ -352,7 +352,7 @@ def facts_of(marker: str, species: Species) -> dict[str, str]:
     row = rows().get(marker)
     if row is None:
         gene, uniprot, _ = _genes()[0][marker]
-        one = uniprot if ";" not in uniprot else ""  # several proteins of one gene: which one is not said
+        one = uniprot if ";" not in uniprot else ""  # several proteins of one gene: undecided which
         row = {"gene": gene, "uniprot": one, "kind": "protein", "species": "human"}
     if species == "human" or row["species"] != "human" or not row["gene"]:
         return row

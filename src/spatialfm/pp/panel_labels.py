@@ -232,5 +232,5 @@ def halves(name: str) -> Iterator[list[str]]:
 
 
 def is_fluorophore(name: str) -> bool:
-    """Whether a name is only that of a dye: the marker that it carries must be said."""
+    """Whether a name is only that of a dye: the marker that it carries must be given."""
     return _FLUOROPHORE_ALONE.fullmatch(name.strip()) is not None

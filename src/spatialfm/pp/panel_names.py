@@ -87,7 +87,7 @@ IGNORED_PATTERNS: tuple[tuple[str, str], ...] = (
     (r"(?:control|ctrl|ctl)(?:[-_ ]?\d+(?:nm)?|[-_ ](?:channel|\d.*))?", "control without a target"),
     (rf"(?:2nd|secondary|secondaries|2ndary)(?:[-_ ]?(?:ab|antibody|antibodies|only|control|ctrl|alone))?{_DYE_END}",
      "secondary antibody"),
-    # letters that stand for hosts count only between separators: RAD21, MART-1 and MAG are not secondary antibodies
+    # letters that denote hosts count only between separators: RAD21, MART-1 and MAG are not secondary antibodies
     (rf"(?:{_HOST}|gt|dk|rb|ms|rt)[-_ ]*anti[-_ ]*{_HOST_LETTERS}(?:[-_ ]*{_IG})?(?:[-_ ]+(?:{_DYE}))*",
      "secondary antibody"),
     (rf"{_HOST_LETTERS}[-_ ]+(?:anti|a)[-_ ]+{_HOST_LETTERS}(?:[-_ ]*{_IG})?(?:[-_ ]+(?:{_DYE}))*",
