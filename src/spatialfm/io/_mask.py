@@ -130,9 +130,10 @@ def check_labels(labels: da.Array, stored: np.dtype, path: str, *, cast: bool) -
     whole = da.isfinite(labels) & (labels == da.floor(labels)) & (labels >= 0)
     n_wrong, largest = da.compute((~whole).sum(), labels.max())
     if n_wrong:
+        wrong = counted(int(n_wrong), "pixel is not a whole number", "pixels are not whole numbers")
         raise InputFileError(
-            f"cast_labels=True, but {counted(int(n_wrong), 'pixel is not a whole number', 'pixels are not whole numbers')} "
-            f"from 0 up in labels '{path}'. It is not a label image: pass the mask of the cells."
+            f"cast_labels=True, but {wrong} from 0 up in labels '{path}'. It is not a label image: pass the mask of "
+            "the cells."
         )
     limit = min(_EXACT_BELOW[stored.itemsize], 2**32)
     if largest >= limit:
