@@ -3,11 +3,11 @@
     python benchmarks/calibration.py [--only tl.logrank] [--cheap] [--cohorts 100] [--jobs 2] [--rows]
     python benchmarks/calibration.py --write docs/calibration.md    # the kept rows as the tables of the page
 
-Prints one row a function and setting: the share of null cohorts with p of 0.05 or less, the share of 95 % intervals
+Prints one row per function and setting: the share of null cohorts with p of 0.05 or less, the share of 95 % intervals
 that cover, the mean difference of a score and chance, the share of planted effects found; with its 95 % interval. The
 cases are the lists ``CASES`` of `benchmarks/calibrate/`. With ``--rows`` what is measured is kept in `rows.csv` there,
 with its date and version, in place of the rows of the same cases; ``--only "tl.cox: 30 patients*"`` measures single
-cases anew.
+cases again.
 """
 
 from __future__ import annotations

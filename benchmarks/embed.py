@@ -65,7 +65,7 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def clock_and_processor(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Seconds of the clock, and of all threads of this process, which carry further beside other work."""
+    """Seconds of the clock, and of all threads of this process, which carry further next to other work."""
     before = time.process_time()
     return seconds(work, device), time.process_time() - before
 

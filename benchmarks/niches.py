@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def published_neighborhoods(positions: np.ndarray, core: pd.DataFrame) -> pd.Series:
-    """Neighborhood of the cell of the exported core that lies at the same place, within a pixel."""
+    """Neighborhood of the cell of the exported core that is at the same place, within a pixel."""
     best = None
     for x, y in (("X_withinTile:X_withinTile", "Y_withinTile:Y_withinTile"), ("X", "Y"), ("X.1", "Y.1")):
         distance, nearest = cKDTree(core[[x, y]].to_numpy(float)).query(positions)

@@ -86,7 +86,7 @@ def compared(patients: AnnData, group_key: str, n: int, what: str) -> None:
 
 
 def side_by_side(cells: AnnData, keys: list[str]) -> AnnData:
-    """Compositions by several columns, one row a patient: log-ratios in obsm, fractions of the first in X."""
+    """Compositions by several columns, one row per patient: log-ratios in obsm, fractions of the first in X."""
     tables = [sfm.tl.composition(cells, key, library_key="sample", patient_key="patient") for key in keys]
     for key, table in zip(keys, tables, strict=True):
         if not table.obs_names.equals(tables[0].obs_names):
@@ -99,7 +99,7 @@ def part_crc(args) -> None:
     cells, _ = read_crc(args.data / "crc_codex_table")
     options = {"library_key": "sample", "include_self": True}
     sfm.tl.neighborhood_composition(cells, "type", n_neighbors=10, key_added="X_near", **options)
-    # as many cells as lie in a patch of 96 µm, the one that KRONOS embeds
+    # as many cells as are in a patch of 96 µm, the one that KRONOS embeds
     sfm.tl.neighborhood_composition(cells, "type", n_neighbors=60, key_added="X_patch", **options)
     sfm.tl.niches(cells, 10, use_rep="X_near")
     patients = side_by_side(cells, ["type", "niche"])
@@ -406,7 +406,7 @@ def part_dcis(args) -> None:
     cases = clinic[clinic["Tissue_Type"] == "DCIS"]
     normal = clinic[(clinic["Tissue_Type"] == "normal") & ~clinic["patient"].isin(cases["patient"])]
     columns = ["sample", "patient", "Tissue_Type", "Status", "image"]
-    # 500 µm on 1,024 pixels: the publication's field of view; the files do not say
+    # 500 µm on 1,024 pixels: the publication's field of view; the files do not state
     sdata = sfm.io.read_cohort(
         pd.concat([cases, normal])[columns],
         channel_names=(folder / "channels.txt").read_text().split(),
@@ -446,7 +446,7 @@ def part_dcis(args) -> None:
 
 
 def patient_means(cells: AnnData, keys: list[str]) -> AnnData:
-    """One row a patient: the mean of each representation, which needs no components of single rows."""
+    """One row per patient: the mean of each representation, which needs no components of single rows."""
     names = cells.obs["patient"].astype(str).to_numpy()
     obs = cells.obs.drop_duplicates("patient")
     means = AnnData(obs=obs.set_index(obs["patient"].astype(str).to_numpy()))

@@ -10,7 +10,7 @@ d  files of 2 million cells imported, measured and joined to graphs: peak memory
 e  an image of 20,000 x 20,000 pixels, 20 markers and 200,000 cells: table, embedding, composition; peak memory
 
 Images and cells are generated. Compared code runs in turn in this process; whatever is measured alone has a process of
-its own. Seconds of processor time stand beside those of the clock: on a machine with other work they carry further.
+its own. Seconds of processor time stand next to those of the clock: on a machine with other work they carry further.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def in_turn(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, n
 
 
 def lines_alone(part: str, **arguments: object) -> Iterator[dict]:
-    """What a process of its own prints, line by line."""
+    """What its own process prints, line by line."""
     command = [sys.executable, "-W", "ignore", str(HERE / "scale.py"), "--alone", part, json.dumps(arguments)]
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as run:
@@ -80,12 +80,12 @@ def lines_alone(part: str, **arguments: object) -> Iterator[dict]:
 
 
 def alone(part: str, **arguments: object) -> dict:
-    """The last line that a process of its own prints: what it found, and its peak memory in GiB."""
+    """The last line that its own process prints: what it found, and its peak memory in GiB."""
     return list(lines_alone(part, **arguments))[-1]
 
 
 def steps_alone(part: str, **arguments: object) -> Iterator[dict]:
-    """What a process of its own prints after each of its steps, as it comes."""
+    """What its own process prints after each of its steps, as it comes."""
     command = [sys.executable, "-W", "ignore", str(HERE / "scale.py"), "--alone", part, json.dumps(arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:

@@ -6,8 +6,8 @@ Simulated samples of 256 µm, of which a share is empty glass (`sfm.datasets.sim
 with an offset of the camera, autofluorescence and vignetting; and ions, which are photons without camera, thinned to
 a twentieth or a two-hundredth (a binomial share of Poisson counts is Poisson). Without the masks of the cells, which
 would help: intersection over union of the tissue found and the true one, and the share of the true cells whose
-centroid lies on tissue, and on a tile of 32 pixels that `sfm.tl.embed_tiles` keeps by default (30 % tissue); the
-worst sample of each kind. Beside it Otsu's threshold on the mean of all channels, holes filled, which was used
+centroid is on tissue, and on a tile of 32 pixels that `sfm.tl.embed_tiles` keeps by default (30 % tissue); the
+worst sample of each kind. Next to it Otsu's threshold on the mean of all channels, holes filled, which was used
 before. Real fields: the share kept, cells unknown.
 """
 

@@ -120,7 +120,7 @@ def _quiet_and_apart(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _advice_can_be_followed(monkeypatch):
-    """What errors and warnings propose is held against what there is, in every test that meets one."""
+    """What errors and warnings propose is compared with what there is, in every test that meets one."""
     from spatialfm._errors import SpatialfmError, SpatialfmWarning
 
     wrong: list[str] = []

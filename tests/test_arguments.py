@@ -167,7 +167,7 @@ def valid(hint: object, cells: AnnData, images) -> object:
 
 
 def out_of_range(name: str, value: object, hint: object, default: object) -> bool:
-    """Whether a single number, of a type that is allowed, lies outside of what the table of ranges allows."""
+    """Whether a single number, of a type that is allowed, is outside of what the table of ranges allows."""
     kinds = typing.get_args(hint) or (hint,)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False

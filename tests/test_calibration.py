@@ -133,7 +133,7 @@ def test_rows_are_kept_measured_anew_and_printed(tmp_path, monkeypatch):
     ids=lambda case: f"{case.function}: {case.setting}",
 )  # fmt: skip
 def test_calibration(case):
-    """Between 0.03 and 0.07 at 0.05, and 0.93 to 0.97 at 0.95; on the safe side where that is said."""
+    """Between 0.03 and 0.07 at 0.05, and 0.93 to 0.97 at 0.95; on the safe side where that is reported."""
     measured = calibration.row(case, jobs=1)
     error = measured["measured"] if case.kind == "p_value" else 1 - measured["measured"]
     assert error <= 0.07

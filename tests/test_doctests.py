@@ -36,7 +36,7 @@ def run_examples(target: object, name: str) -> str:
 
 @pytest.fixture
 def quiet(tmp_path, monkeypatch):
-    """An empty folder to work in; what libraries log on the screen is no part of an example's output."""
+    """An empty folder to work in; what libraries log on the screen is not part of an example's output."""
     import matplotlib.pyplot as plt
 
     monkeypatch.chdir(tmp_path)

@@ -168,7 +168,7 @@ def test_results_of_changed_data_are_refused(patients, name):
     else:
         table, draw, column = _sweep() if name == "cluster_tree" else _contrast()
     draw(table, show=False)
-    draw(table[::-1].copy(), show=False)  # another order of rows is no change
+    draw(table[::-1].copy(), show=False)  # another order of rows is not a change
     with pytest.raises(TableError, match=r"was made of other data: the rows \(\d+ then, \d+ now\) changed.*Run sfm.tl"):
         draw(table[: table.n_obs - 5].copy(), show=False)
     if column is not None:

@@ -1,4 +1,4 @@
-"""Who may import whom, held against the code; what importing the package costs; habits of the house."""
+"""Who may import whom, compared with the code; what importing the package costs; habits of the house."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def test_no_print_no_assert_no_filter(module, path):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             assert called != "print" or module == f"{PACKAGE}.cli", f"{where}: log instead of printing"
-            # the command is a program of its own: there the session's warnings are its to show
+            # the command is its own program: there the session's warnings are its to show
             if called in {"warnings.filterwarnings", "warnings.simplefilter"} and module != f"{PACKAGE}.cli":
                 assert "SpatialfmWarning" in ast.unparse(node), (
                     f"{where}: other people's warnings are not ours to filter"
@@ -280,7 +280,7 @@ def test_every_public_name_can_be_loaded():
     import spatialfm as sfm
 
     assert {"datasets", "get", "io", "metrics", "models", "pl", "pp", "settings", "tl"} <= set(dir(sfm))
-    assert "embed" not in dir(sfm)  # the engine is no page of the documentation
+    assert "embed" not in dir(sfm)  # the engine is not a page of the documentation
     for room in ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl"):
         namespace = getattr(sfm, room)
         for name in namespace.__all__:

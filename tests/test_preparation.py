@@ -1,4 +1,4 @@
-"""Columns on one scale: what a measured baseline needs, worked out by scikit-learn beside ours."""
+"""Columns on one scale: what a measured baseline needs, worked out by scikit-learn next to ours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TYPES = 4
 
 
 def planted(factor: float = 1.0) -> AnnData:
-    """400 cells of four types that differ in dim markers, beside one bright marker that says nothing."""
+    """400 cells of four types that differ in dim markers, next to one bright marker that says nothing."""
     rng = np.random.default_rng(0)
     of_type = np.repeat(np.arange(TYPES), 100)
     dim = rng.normal(size=(400, TYPES)) * 0.3 + 2.0 * np.eye(TYPES)[of_type] + 1

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real_data
 
 @pytest.fixture(scope="module")
 def kronos(tmp_path_factory):
-    """KRONOS with stand-in weights in the published file layout, and marker statistics beside it."""
+    """KRONOS with stand-in weights in the published file layout, and marker statistics next to it."""
     folder = tmp_path_factory.mktemp("kronos")
     layout = {name: tensor.shape for name, tensor in sfm.models.load("kronos", weights="random").state_dict().items()}
     state = {}

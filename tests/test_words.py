@@ -146,7 +146,7 @@ def test_the_table_of_rows_by_another_name(function, name):
 
 def test_the_same_thing_has_the_same_name_in_all_functions():
     """Names of what several functions take; a new function that calls it otherwise is found here."""
-    others = {  # these were used, beside the one that stayed
+    others = {  # these were used, next to the one that stayed
         "groupby", "sample_key", "type_key", "table_key", "labels_key", "image_key", "mpp_key", "cells_label_key",
         "cells_sample_key", "celltype_key", "cell_type_key", "obs_key", "obsm_key", "rep", "embedding_key", "seed",
         "seeds", "samples_key", "library_id", "roi_key", "layer_key", "tiles", "cells_key",

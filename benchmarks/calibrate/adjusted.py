@@ -29,7 +29,7 @@ def patients(rng: np.random.Generator, n: int, drives: float) -> pd.DataFrame:
 def clumps(
     seed: int, n: int = 24, drives: float = 2.0, of_age: float = 0.25, of_site: float = 0.0, planted: float = 0.0
 ) -> AnnData:
-    """Cells in a square; types lie in stripes as clearly as age, site and (planted) group say."""
+    """Cells in a square; types are in stripes as clearly as age, site and (planted) group say."""
     rng = np.random.default_rng(seed)
     table, parts, places = patients(rng, n, drives), [], []
     for name, row in table.iterrows():

@@ -28,7 +28,7 @@ class Case:
     run: Callable[[int], object]
     cohorts: int = 400
     cheap: bool = False  # the slow tests hold it: all its cohorts within half a minute
-    conservative: bool = False  # may lie below the level (above the coverage), which the documentation says
+    conservative: bool = False  # may be below the level (above the coverage), which the documentation says
     note: str = ""
 
 

@@ -16,7 +16,7 @@ from .case import Case
 
 
 def patients(seed: int, n: int, effect: float, columns: int = 6) -> AnnData:
-    """One row a patient; the first column is `effect` higher in class b."""
+    """One row per patient; the first column is `effect` higher in class b."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     obs = pd.DataFrame({"patient": [f"P{i:03d}" for i in range(n)], "y": np.array(["a", "b"])[y]})

@@ -1,4 +1,4 @@
-"""Scores compared on the same patients, and features beside clinical covariates."""
+"""Scores compared on the same patients, and features next to clinical covariates."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def better(seed: int) -> float:
 
 
 def batches(seed: int) -> list[float]:
-    """Two slides of four patients each, no batch effect: silhouette beside that of halves of patients."""
+    """Two slides of four patients each, no batch effect: silhouette next to that of halves of patients."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(8), 40)
     obs = pd.DataFrame({"patient": who.astype(str), "slide": np.where(who < 4, "a", "b")}, index=map(str, range(320)))

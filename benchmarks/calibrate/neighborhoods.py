@@ -76,7 +76,7 @@ def structures(seed: int, n: tuple[int, int], p: tuple[float, float], what: str)
 def nests(seed: int, area: tuple[float, float], within: str | None, pull: float = 0.0) -> np.ndarray:
     """16 patients; round nests cover a share of the tissue by group, rules of neighbourhood are the same.
 
-    With `pull`, T cells of the second group lie in clumps wherever they are.
+    With `pull`, T cells of the second group are in clumps wherever they are.
     """
     rng, parts, places = np.random.default_rng(seed), [], []
     for i in range(16):

@@ -1,4 +1,4 @@
-"""What an outcome made, tested as if it were new, and the permutation of the whole procedure beside it.
+"""What an outcome made, tested as if it were new, and the permutation of the whole procedure next to it.
 
 Rows of ``on_selected="mark"`` are what the default refuses: they say why. Groups that are compared by what they were
 made of have no p-value, so that nothing is measured of them (NaN).

@@ -60,7 +60,7 @@ def interval(seed: int, n: tuple[int, int], moved: tuple[float, float], spread: 
     """Moves far beyond what drawing adds are measured in their order: P(b > a) - P(b < a) of normal moves.
 
     A mean of `DRAWN` cells errs by 1 / sqrt(DRAWN) at either time, and two draws of a biopsy share cells: the truth
-    lies between the error of one draw and of half; the spread between patients is many times that.
+    is between the error of one draw and of half; the spread between patients is many times that.
     """
     row = compared(seed, n, moved=moved, spread=spread)
     error = 2 * 2 * 0.75 / DRAWN

@@ -89,7 +89,7 @@ def cox(seed: int, key="x", what: str = "p_value", beta: float = 0.0, more: int 
     try:
         result = sfm.tl.cox(samples, [key, *names], copy=True)
     except SpatialfmError:
-        return np.nan  # no maximum, which is said
+        return np.nan  # no maximum, which is reported
     row = result["table"].iloc[0]
     if what == "interval":
         return [np.log(row["ci_low"]), np.log(row["ci_high"]), beta]

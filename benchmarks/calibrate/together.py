@@ -12,7 +12,7 @@ from .case import Case
 
 
 def _any_false(seed: int, method: str) -> float:
-    """0 where anything is called among five nested resolutions of 10 to 50 clusters without effect, else 1.
+    """0 where anything is called among five nested resolutions of 10 to 50 clusters without effect, otherwise 1.
 
     p-values of a resolution are those of normal differences; the coarser ones are sums of the finer ones.
     """

@@ -309,5 +309,5 @@ def test_changes_of_compositions_at_equal_age():
         ols("change ~ group + site", patients).fit().params["group[T.b]"]
     )
     samples.obs["dose"] = np.arange(32.0)
-    with pytest.raises(ClinicalError, match="one value a patient"):
+    with pytest.raises(ClinicalError, match="one value per patient"):
         sfm.tl.compare_composition(samples, "group", covariates="dose", **options)

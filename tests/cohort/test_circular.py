@@ -17,7 +17,7 @@ from spatialfm._errors import SpatialfmWarning
 
 @pytest.fixture
 def random_cells() -> AnnData:
-    """Labels at random: nobody lives beside anybody."""
+    """Labels at random: nobody lives next to anybody."""
     cells = sfm.datasets.simulate_cells(n_patients=6, cells_per_patient=200, random_state=0)
     cells.obs["type"] = np.random.default_rng(0).permutation(cells.obs["type"].astype(str))
     sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10)
@@ -121,7 +121,7 @@ def test_groups_of_patients_are_not_tested_by_their_fractions(copied):
 
 
 def test_signatures_of_neighbours_are_not_tested_by_neighbours(random_cells):
-    """Types are at random, so that nobody lives beside anybody and no niche has a type."""
+    """Types are at random, so that nobody lives next to anybody and no niche has a type."""
     cells = random_cells
     sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10, include_self=True)
     sfm.tl.niches(cells, 4)

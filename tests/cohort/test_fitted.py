@@ -1,4 +1,4 @@
-"""What was fitted on all patients is said in cross-validated scores."""
+"""What was fitted on all patients is reported in cross-validated scores."""
 
 from __future__ import annotations
 

@@ -341,7 +341,7 @@ def test_columns_by_chance_are_not_recognised(n):
             sure += any(one.sure for one in found)
             perhaps += bool(found)
     assert sure == 0
-    assert perhaps <= 2  # of 90: less than one in a hundred is said to be perhaps so
+    assert perhaps <= 2  # of 90: less than one in a hundred is reported as perhaps so
 
 
 def test_groups_of_a_table_whose_rows_were_renamed_are_known():

@@ -96,7 +96,7 @@ def test_truth_annotates_the_true_labels(cohort):
         assert set(cells["patient"]) == {sample[:4]}
         x, y = (truth[cells.index].obsm["spatial"] / 0.5).T
         hit = labels[y.astype(int), x.astype(int)] == cells["cell_id"]
-        assert hit.mean() > 0.95  # the centroid of a bent cell may lie outside
+        assert hit.mean() > 0.95  # the centroid of a bent cell may be outside
     assert truth.var_names.tolist() == list(MARKERS)[:12]
     assert list(truth.obs["type"].cat.categories) == list(TYPES)
     assert list(truth.obs["niche"].cat.categories) == list(NICHES)

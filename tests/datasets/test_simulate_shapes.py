@@ -71,7 +71,7 @@ def test_nuclei_lie_inside_their_cells(drawn, labels):
 def test_membranes_are_the_rim(drawn, labels):
     _, shapes = drawn
     inside = labels > 0
-    # the image's edge is no membrane: pad with the outermost pixels
+    # the image's edge is not a membrane: pad with the outermost pixels
     cross = {"footprint": ndimage.generate_binary_structure(2, 1), "mode": "nearest"}
     rim = inside & (ndimage.minimum_filter(labels, **cross) != ndimage.maximum_filter(labels, **cross))
     np.testing.assert_array_equal(shapes.membrane, rim)

@@ -125,7 +125,7 @@ def test_types_belong_to_their_niches(tissues):
 
 @pytest.mark.parametrize("niche", [TUMOR, STROMA])
 def test_macrophages_are_at_the_tumor_border(tissues, niche):
-    """Within a niche: that stroma has more of them than tumor would be no preference for the border."""
+    """Within a niche: that stroma has more of them than tumor would not be a preference for the border."""
     near, far = [], []
     for tissue, layout in tissues:
         depth = np.abs(layout.at(layout.tumor_depth, tissue.xy))

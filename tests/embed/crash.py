@@ -75,7 +75,7 @@ def die_at(step: int, where: str, number: int) -> None:
 
 
 def in_child(work) -> int:
-    """What `work` ended with in a process of its own: 0, or minus the signal."""
+    """What `work` ended with in its own process: 0, or minus the signal."""
     if not (pid := os.fork()):
         code, dask.threaded.default_pool = 1, None  # its threads are not in the child
         try:

@@ -1,4 +1,4 @@
-"""What a model was not trained for is said once, in one sentence."""
+"""What a model was not trained for is reported once, in one sentence."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_size_more_than_ten_percent_outside_of_the_range_is_said(size, said):
 
 @pytest.mark.parametrize(("ratio", "said"), [(1.0, True), (2.0, False), (1.85, False), (1.8, True)])
 def test_images_side_by_side_at_two_sizes_are_said(ratio, said):
-    """0.25 µm resampled by 2 is 0.5 µm, beside one of 0.5 µm; by 1.8 it is 0.45, more than 10 % off."""
+    """0.25 µm resampled by 2 is 0.5 µm, next to one of 0.5 µm; by 1.8 it is 0.45, more than 10 % off."""
     found = run("classical", [["DAPI"], ["DAPI"]], [0.25, 0.5], [ratio, 1.0], common=True)
     assert any("side by side without resampling" in text for text in found) is said
     assert run("classical", [["DAPI"], ["DAPI"]], [0.25, 0.5], [ratio, 1.0]) == []

@@ -214,7 +214,7 @@ def test_a_cache_behind_a_link_and_on_another_file_system(sdata, tmp_path):
         rows, n_windows = embed(sdata)
         np.testing.assert_array_equal(rows, whole)
         assert n_windows < n
-        assert not embed(sdata)[1]  # what is finished lies there
+        assert not embed(sdata)[1]  # what is finished is there
     finally:
         shutil.rmtree(elsewhere)
 

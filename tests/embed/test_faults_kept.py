@@ -1,4 +1,4 @@
-"""Files that are kept between calls: statistics, results on disk, bases, holds. Damaged ones are made anew."""
+"""Files that are kept between calls: statistics, results on disk, bases, holds. Damaged ones are made again."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_damaged_statistics_are_made_anew(tmp_path, fault):
         assert list(found) == list(arrays())
         for name, values in arrays().items():
             np.testing.assert_array_equal(found[name], values)
-    assert calls == ["a", "b", "a"]  # once, and then it lies there whole again
+    assert calls == ["a", "b", "a"]  # once, and then it is there whole again
     assert all(path.is_file() for path in (tmp_path / "statistics").iterdir())
 
 
@@ -287,7 +287,7 @@ def a_dead_process():
 
 
 def hold(folder, **changes):
-    """What another process would have left beside a folder."""
+    """What another process would have left next to a folder."""
     one = _disk.Hold(folder)
     one.take()
     said = {**json.loads(one.path.read_bytes()), **changes}

@@ -1,4 +1,4 @@
-"""Other files that are kept: protein sequences and vectors, indexes. Damaged ones are made anew, or named."""
+"""Other files that are kept: protein sequences and vectors, indexes. Damaged ones are made again, or named."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_an_index_that_cannot_be_written_leaves_the_old_one(index, monkeypatch):
     assert [one.name for one in path.parent.iterdir()] == ["index.npz"]
     made_with_a_long_name = path.with_name("x" * 245 + ".npz")
     monkeypatch.undo()
-    made.save(made_with_a_long_name)  # names of what is written beside are short
+    made.save(made_with_a_long_name)  # temporary names are short
     np.testing.assert_array_equal(Index.load(made_with_a_long_name).values, made.values)
 
 

@@ -26,7 +26,7 @@ class Standardised(Sums):
 
 
 def test_the_record_tells_what_was_applied(make_sdata, blobs):
-    """A model with statistics of its own uses them, where it has one for each marker, and the record says so."""
+    """A model with its own statistics uses them, where it has one for each marker, and the record states it."""
     sdata = make_sdata({"a": blobs(0, n_cells=4)}, MARKERS)
     table = sfm.tl.embed_cells(sdata, Own(), copy=True)
     notes = sfm.get.record(table, "X_own")

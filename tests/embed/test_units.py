@@ -95,7 +95,7 @@ def test_classical_says_the_same_of_the_same_cells_at_two_pixel_sizes(tissue, fi
 
 
 def test_features_of_two_runs_are_in_one_unit(tissue):
-    """Each size in a run of its own, with statistics of its own."""
+    """Each size in its own run, with its own statistics."""
     image, labels = tissue
     rows = {}
     for mpp, k in ((0.25, 1), (0.5, 2)):

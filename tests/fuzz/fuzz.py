@@ -3,7 +3,7 @@
     python tests/fuzz/fuzz.py [--minutes 60] [--seed 0] [--out fuzz_failures]
 
 A file that ends in another exception, in a crash, takes over 10 s or over 1 GiB is written into the folder `--out`,
-and the command fails. `--replay FILE ...` tries single files, `--keep N` writes the corpus of the tests anew.
+and the command fails. `--replay FILE ...` tries single files, `--keep N` writes the corpus of the tests again.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def _processor_time(pid: int) -> float:
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.NoSuchProcess:
-        return 0.0  # its end of the pipe says so
+        return 0.0  # its end of the pipe states it
     return times.user + times.system
 
 

@@ -1,6 +1,6 @@
 """Two hundred damaged files: each is read, or refused in the package's own words, in bounded time and memory.
 
-`fuzz.py` beside this file makes as many more as one likes (``make fuzz``).
+`fuzz.py` next to this file makes as many more as one likes (``make fuzz``).
 """
 
 from __future__ import annotations

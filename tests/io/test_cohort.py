@@ -26,7 +26,7 @@ def write_ome(path, pixels, names=NAMES, mpp=0.5):
 
 @pytest.fixture
 def cohort(tmp_path, pixels, mask):
-    """Three samples of two patients, in a folder beside the table; sizes differ."""
+    """Three samples of two patients, in a folder next to the table; sizes differ."""
     folder = tmp_path / "study" / "tiff"
     folder.mkdir(parents=True)
     rows = []

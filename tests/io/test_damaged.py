@@ -59,7 +59,7 @@ def test_sides_that_no_image_has(compressed, code, value):
 
 
 def test_a_strip_that_cannot_hold_what_it_says(compressed):
-    """One byte of Deflate stands for at most 1,032: 9,000,000 rows of 80 are more than the strip can hold."""
+    """One byte of Deflate encodes at most 1,032: 9,000,000 rows of 80 are more than the strip can hold."""
     with_tag(compressed, 257, 9_000_000)
     with_tag(compressed, 278, 9_000_000)
     with pytest.raises(InputFileError, match="not possible"):

@@ -88,7 +88,7 @@ def test_images_stored_in_another_order_than_their_pages(tmp_path):
 
 @pytest.fixture(params=["each file has the XML of all", "one file has it", "a companion has it"])
 def split_set(request, tmp_path):
-    """Three cores, each in a file of its own, all described in one XML; the first is by far the largest."""
+    """Three cores, each in its own file, all described in one XML; the first is by far the largest."""
     cores = {
         "core1": (pixels_of(1, 2, (90, 120)), ["DAPI", "CD3"], 0.5),
         "core2": (pixels_of(2, 2, (40, 50)), ["DAPI", "CD8"], 0.25),
@@ -281,7 +281,7 @@ def test_a_smaller_core_is_not_taken_for_a_thumbnail(tmp_path):
     write(tmp_path / "a.ome.tif", [*a, *b], ome(*xml))
     with pytest.raises(InputFileError, match="2 images.*series=0: core A.*series=1: core B"):
         read(tmp_path / "a.ome.tif")
-    half = a[:, ::2, ::2]  # of the same proportions: a level of a pyramid, or else
+    half = a[:, ::2, ::2]  # of the same proportions: a level of a pyramid, or not
     xml[1] = image_xml("half", ["DAPI", "CD3"], 1.0, (40, 50), tiff_data(2, 2))
     write(tmp_path / "b.ome.tif", [*a, *half], ome(*xml))
     with pytest.warns(SpatialfmWarning, match=r"left out.*b\.ome\.tif' \(series=1: half .*series=<number>"):

@@ -1,4 +1,4 @@
-"""Laziness: opening decodes nothing, a window only what lies below it, and arrays travel to threads and processes."""
+"""Laziness: opening decodes nothing, a window only what is below it, and arrays travel to threads and processes."""
 
 from __future__ import annotations
 

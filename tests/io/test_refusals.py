@@ -1,4 +1,4 @@
-"""Wrong input is refused with what, where and the mend, and leaves nothing behind."""
+"""Wrong input is refused with what, where and the fix, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_duplicate_channel_names(refused, tmp_path, pixels):
     tifffile.imwrite(path, pixels, metadata={"axes": "CYX", "Channel": {"Name": names}})
     parts = ["'DAPI' at positions [0, 2]", "'CD3' at positions [1, 4]", "channel_names={2: 'DAPI_2', 4: 'CD3_2'}"]
     refused(PanelError, [*parts, "cycles.ome.tif"], path)
-    sdata = sfm.io.read_tiff(path, channel_names={2: "DAPI_2", 4: "CD3_2"}, mpp=1)  # the mend works
+    sdata = sfm.io.read_tiff(path, channel_names={2: "DAPI_2", 4: "CD3_2"}, mpp=1)  # the fix works
     assert list(sdata.images["image_cycles"].coords["c"].values) == ["DAPI", "CD3", "DAPI_2", "CD8", "CD3_2"]
     refused(PanelError, ["renames 'DAPI'", "positions [0, 2]", "by position"], path, channel_names={"DAPI": "x"})
     refused(PanelError, ["duplicates: 'a' at positions [0, 1]", "a unique name"], path, channel_names=list("aabcd"))

@@ -71,7 +71,7 @@ def test_hits_are_those_of_brute_force_where_one_patient_has_most_cells(pairs, m
 
 
 def test_patients_that_lie_apart_are_bounded_too(monkeypatch, compared):
-    """Each patient is a cloud of its own, so that the graph of all finds nobody else for anybody."""
+    """Each patient is its own cloud, so that the graph of all finds nobody else for anybody."""
     monkeypatch.setattr(others, "FEW", 20)
     monkeypatch.setattr(others, "PAIRS", 300_000)
     rng = np.random.default_rng(0)

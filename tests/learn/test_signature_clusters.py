@@ -74,7 +74,7 @@ def test_kept_clusterings_are_those_of_the_same_cells(tmp_path, monkeypatch):
     assert clustering.cluster_cells(same_bytes, [1.0], 10, 0, 1).shape == (1, 100)
     asked, leiden = [], clustering.leiden
     monkeypatch.setattr(clustering, "leiden", lambda *a: asked.append(a[1]) or leiden(*a))
-    clustering.cluster_cells(values, [1.0, 1.0 + 1e-9], 10, 0, 1)  # told apart, however near
+    clustering.cluster_cells(values, [1.0, 1.0 + 1e-9], 10, 0, 1)  # distinguished, however near
     assert asked == [1.0 + 1e-9]
 
 

@@ -87,7 +87,7 @@ def test_mean_over_residues_of_the_last_layer(tiny, batch_size):
         assert found[name].shape == (24,)
         assert found[name].dtype == np.float32
         np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
-    # the vectors tell the proteins apart, else the comparison says nothing
+    # the vectors tell the proteins apart, otherwise the comparison says nothing
     assert np.abs(found["long"] - found["short"]).max() > 0.1
 
 

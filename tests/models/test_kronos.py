@@ -75,7 +75,7 @@ def test_attention_of_a_marker_is_the_sum_over_its_tokens(encoders, standin):
     out, pixels = run(encoders, standin, "k64", meta)
     ids = torch.tensor(meta["marker_ids"])
     assert out.attention.shape == (2, 3, 6)
-    tokens = encoders["released"].attention(pixels, ids)  # held against published values above
+    tokens = encoders["released"].attention(pixels, ids)  # compared with published values above
     torch.testing.assert_close(out.attention, tokens.sum((-2, -1)).transpose(1, 2))
     with torch.inference_mode():
         for asked in (("attention",), ("attention", "patch"), ("attention", "marker")):

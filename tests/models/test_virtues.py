@@ -238,7 +238,7 @@ def test_panels_of_several_samples(tiny, monkeypatch):
         VirTuesEncoder, "forward", lambda self, x, *a, **k: batches.append(len(x)) or forward(self, x, *a, **k)
     )
     outs = tiny.encode_samples([p[0] for p, _, _ in samples], [m for _, m, _ in samples], masks)
-    assert sorted(batches) == [1, 1, 1, 2]  # the equal ones together, panels of their own
+    assert sorted(batches) == [1, 1, 1, 2]  # the equal ones together, other panels separately
     for (pixels, markers, _), mask, out in zip(samples, masks, outs, strict=True):
         alone = tiny(pixels, markers, token_mask=None if mask is None else mask[None])
         for name in ("patch", "marker", "token", "summary"):
@@ -532,7 +532,7 @@ def test_weights_sets_and_their_licences(name, tmp_path):
         card.weights_file
         == f"virtues-{'sp31' if name == 'virtues' else name.removeprefix('virtues-')}/model.safetensors"
     )
-    # a copy of the repository, and the folder of one set with a second file beside the weights
+    # a copy of the repository, and the folder of one set with a second file next to the weights
     for folder, file in ((tmp_path / "all", card.weights_file), (tmp_path / "one", "model.safetensors")):
         (folder / file).parent.mkdir(parents=True)
         (folder / file).touch()

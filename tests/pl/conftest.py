@@ -20,7 +20,7 @@ def _close():
 
 @pytest.fixture
 def check_boxes():
-    """Every box is on the paper, and none lies on another."""
+    """Every box is on the paper, and none is on another."""
 
     def check(figure, boxes):
         for i, box in enumerate(boxes):

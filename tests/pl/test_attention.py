@@ -73,7 +73,7 @@ def test_no_attention_and_one_value(cells):
     cells.obs["mil_attention"] = np.where(cells.obs["sample"] == "s1", 1.0, np.nan)
     ax = sfm.pl.attention(cells[cells.obs["sample"] == "s1"].copy(), show=False)
     assert (ax.collections[1].get_array() == 0).all()
-    cells.obs.loc["c0", "mil_attention"] = 0.0  # its logarithm would be no number
+    cells.obs.loc["c0", "mil_attention"] = 0.0  # its logarithm would not be a number
     assert np.isfinite(sfm.pl.attention(cells, "s1", show=False).collections[1].get_array()).all()
 
 

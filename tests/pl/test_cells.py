@@ -33,7 +33,7 @@ def test_cells_lie_where_their_transformation_says(sdata):
     np.testing.assert_allclose(at(drawn, 15.0, 37.0), [*to_rgb("#DDDDDD"), 1], atol=1e-6)  # type is missing
     np.testing.assert_allclose(at(drawn, 33.0, 37.0), [*to_rgb("#DDDDDD"), 1], atol=1e-6)  # no row in the table
     assert at(drawn, 11.0, 21.0)[3] == 0  # background
-    border = at(drawn, 17.5, 25.0)  # last column of label 1, beside label 2
+    border = at(drawn, 17.5, 25.0)  # last column of label 1, next to label 2
     np.testing.assert_allclose(border[:3], 0.6 * np.array(to_rgb(OKABE_ITO[0])), atol=1e-6)
     assert ax.get_xlim() == (0.0, 60.0)
     assert ax.get_ylim() == (50.0, 0.0)  # y points down

@@ -26,7 +26,7 @@ def test_every_candidate_is_a_dot(cells):
     names = {text.get_text().strip() for text in ax.texts}
     assert names == set(cells.uns["signatures"]["signatures"].index)
     ax.figure.canvas.draw()
-    for text in ax.texts:  # outwards of the dot that is named, which is the outermost or beside it
+    for text in ax.texts:  # outwards of the dot that is named, which is the outermost or next to it
         assert text.get_ha() == ("left" if text.xy[0] > 0 else "right")
     plt.close("all")
 

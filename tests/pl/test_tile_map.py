@@ -27,7 +27,7 @@ def sdata(make_sdata):
 
 
 def seen(ax, x, y):
-    """Number of the polygon that lies on top at a place."""
+    """Number of the polygon that is on top at a place."""
     paths = ax.collections[0].get_paths()
     return [i for i, path in enumerate(paths) if Outline(path.vertices).contains_point((x, y))][-1]
 

@@ -219,7 +219,7 @@ def test_cells_outside_of_the_image_are_named_or_dropped(make_sdata):
     with pytest.warns(SpatialfmWarning, match="Cells are left out: 24 cells of labels 'cells_s' with no pixel"):
         table = sfm.pp.cell_table(sdata, on_missing="drop", copy=True, quantiles=[0.5])
     assert list(table.obs["cell_id"]) == list(range(1, 41))
-    # cell k lies on what was the image of cell k + 24
+    # cell k is on what was the image of cell k + 24
     np.testing.assert_array_equal(table.X[:, 0], 3.0 * np.arange(25, 65))
     np.testing.assert_array_equal(table.layers["q50"], table.X)
 
@@ -354,7 +354,7 @@ def test_a_sample_without_row_or_a_taken_column_is_refused(two_samples, add_samp
 
 
 def known(sdata):
-    """A row a cell, shuffled, with a phenotype that says which cell it is."""
+    """One row per cell, shuffled, with a phenotype that says which cell it is."""
     rows = [(s, i) for s in ("s1", "s2") for i in np.unique(sdata[f"cells_{s}"].values)[1:]]
     frame = pd.DataFrame(rows, columns=["sample", "cell_id"])
     frame["phenotype"] = [f"{s}/{i}" for s, i in rows]

@@ -224,7 +224,7 @@ def test_volumes_are_refused_with_a_call_that_makes_them_flat(multiscale, tmp_pa
     exec(re.search(r"sdata\[.*\)\)", str(e.value))[0].replace("isel(z=<plane>)", "max('z')"), scope)
     with pytest.raises(ElementError, match=r"'cells_a' is a volume of 3 Z planes.*labels='cells_a_2d'") as e:
         match_elements(sdata, image="image_a_2d", labels="cells_a")
-    assert "max(" not in str(e.value)  # the highest number of a pixel is no cell's shape
+    assert "max(" not in str(e.value)  # the highest number of a pixel is not a cell's shape
     exec(re.search(r"sdata\[.*\)\)", str(e.value))[0].replace("<plane>", "1"), scope)
     (pair,) = match_elements(sdata, image="image_a_2d", labels="cells_a_2d")
     np.testing.assert_array_equal(image_array(sdata, pair.image).values, values.max(axis=1))
@@ -265,7 +265,7 @@ def test_elements_cut_by_indexing_do_not_lie_where_their_transformation_says(cut
     getattr(sdata, kind)[name] = part
     with pytest.raises(CoordinateError, match=f"{name!r} was cut or turned by indexing: its x runs from"):
         match_elements(sdata)
-    sdata[name] = sdata[name].drop_vars(["y", "x"])  # as the message says
+    sdata[name] = sdata[name].drop_vars(["y", "x"])  # as the message states
     assert match_elements(sdata)[0].labels == "cells_s"
 
 

@@ -75,7 +75,7 @@ def test_neither_dead_channels_nor_hot_pixels_decide(rng, core):
     alone[0].flat[rng.integers(0, SIDE**2, 30)] = 60_000
     assert overlap(find_tissue_mask(alone, 0.5), core) > 0.9
     full = rng.poisson(10, (3, SIDE, SIDE)).astype(float)
-    full[0] *= 1000  # one bright channel with a pattern of its own
+    full[0] *= 1000  # one bright channel with its own pattern
     full[0, :, :128] *= 0.01
     assert find_tissue_mask(full, 0.5).all()
 

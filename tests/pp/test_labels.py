@@ -186,7 +186,7 @@ def test_background_is_measured_in_pixels_um2_and_share(make_sdata):
         sfm.pp.cell_table(sdata_of(make_sdata, labels, mpp=0.5))
 
 
-# ---- what is said, and kept ----
+# ---- what is reported, and kept ----
 
 
 def test_a_clean_mask_has_no_finding(make_sdata):

@@ -1,4 +1,4 @@
-"""Chunks that a store does not hold: told from background, named with their cells; a store that is gone is no zeros."""
+"""Chunks that a store does not hold: told from background, named with their cells; a store that is gone is not zeros."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_chunks_of_an_image_with_cells_are_named(store):
     assert (
         "1 of 12 chunks of image 'image_s' (channels 'CD3'), in rows 64 to 128 and columns 0 to 64, where 9 cells are"
     ) in text
-    assert (sdata["table"].to_df()["CD3"] == 0).sum() == 9  # what is said is so
+    assert (sdata["table"].to_df()["CD3"] == 0).sum() == 9  # what is reported is so
 
 
 @pytest.mark.parametrize("scales", [None, [2]])
@@ -151,7 +151,7 @@ def test_a_store_that_is_gone_is_no_image_of_zeros(store, what):
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("n_bytes", [0, 5, 16, 600, -1])
 def test_chunks_of_blosc_that_were_cut_short(tmp_path, version, n_bytes):
-    """Blosc decodes such a chunk without an error, with whatever lies behind its end in memory."""
+    """Blosc decodes such a chunk without an error, with whatever is behind its end in memory."""
     pixels = np.random.default_rng(0).integers(0, 999, (3, SIDE, SIDE)).astype(np.uint16)
     folder = tmp_path / "a.zarr"
     codec = zarr.codecs.BloscCodec() if version == 3 else __import__("numcodecs").Blosc()

@@ -224,7 +224,7 @@ def test_spellings_that_match(name, status, marker):
         "CD4 T",
         "Granzyme",
         "STAT2 (pY690)",  # phosphorylated, and the table has only the plain protein
-        "AKT (S473)",  # a site alone does not say that it is phosphorylated
+        "AKT (S473)",  # a site alone does not state that it is phosphorylated
         "Histone H3 (cleaved)",
         "EGFR (L858R)",
         "phospho-CD4",

@@ -124,7 +124,7 @@ def test_every_pixel_is_read_once(monkeypatch):
 
 
 def test_hulls_are_those_of_the_diamonds():
-    """Pixels whose centres lie in the hull of all pixels' diamonds: by qhull and half planes."""
+    """Pixels whose centres are in the hull of all pixels' diamonds: by qhull and half planes."""
     rng = np.random.default_rng(0)
     for _ in range(50):
         mask = rng.random((rng.integers(1, 12), rng.integers(1, 12))) < rng.uniform(0.1, 0.9)

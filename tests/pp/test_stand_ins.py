@@ -1,4 +1,4 @@
-"""Mended labels whose source is replaced: never used without a word, and made anew by the call that is proposed."""
+"""Mended labels whose source is replaced: never used without a word, and made again by the call that is proposed."""
 
 from __future__ import annotations
 

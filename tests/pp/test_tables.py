@@ -1,4 +1,4 @@
-"""Text tables as spreadsheets, locales and programs write them: every cell is what was written, or it is said."""
+"""Text tables as spreadsheets, locales and programs write them: every cell is what was written, or it is reported."""
 
 from __future__ import annotations
 

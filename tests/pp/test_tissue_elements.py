@@ -75,7 +75,7 @@ def test_a_large_image_keeps_the_borders_of_its_mask(make_sdata):
 
 
 def test_where_and_what_is_written(sdata):
-    """On an image that lies elsewhere, in pixels of 2 µm: the mask covers it, less than one of its pixels beyond."""
+    """On an image that is elsewhere, in pixels of 2 µm: the mask covers it, less than one of its pixels beyond."""
     moved = Sequence([Scale([0.5, 0.5], axes=("x", "y")), Translation([30.0, -7.0], axes=("x", "y"))])
     for element in ("image_a", "cells_a"):
         set_transformation(sdata[element], moved, "a")
@@ -95,7 +95,7 @@ def test_where_and_what_is_written(sdata):
 
 
 def test_what_is_painted_is_taken(sdata):
-    """A mask that was edited, against numpy over the same pixels, and the record says so."""
+    """A mask that was edited, against numpy over the same pixels, and the record states it."""
     sfm.pp.tissue(sdata)
     mask = np.zeros((150, 200), np.uint8)
     mask[20:90, 100:170] = 1
@@ -174,7 +174,7 @@ def test_refusals(sdata):
 
 
 def test_tissue_is_no_cells(make_sdata):
-    """Where a name does not say which labels are the cells, those of the tissue are none."""
+    """Where a name does not state which labels are the cells, those of the tissue are none."""
     sdata = make_sdata(a=slide(60, 60, 20), channels=NAMES)
     sdata["nuclei"] = sdata["cells_a"]
     del sdata["cells_a"]

@@ -160,7 +160,7 @@ def test_the_interval_of_the_effect_covers_and_has_a_width(n_1, n_2, apart, sd_1
 def test_wilsons_interval_of_independent_patients_is_statsmodels():
     from statsmodels.stats.proportion import proportion_confint
 
-    # one group is a line that the other's patients lie above or below: a share of these, with its variance
+    # one group is a line that the other's patients are above or below: a share of these, with its variance
     theta, n = 0.7, 50
     added = 0.25 / n
     variance = (theta * (1 - theta) + added) / n - added / n

@@ -100,7 +100,7 @@ def quiet(call, *args, **options):
 
 
 def both_tests(cells: AnnData) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tests that ask who lives beside whom, of the commonest label against the others."""
+    """Both tests that ask who lives next to whom, of the commonest label against the others."""
     label, kind = cells.obs["n"].astype(str), cells.obs["type"].value_counts().index[0]
     common = label.value_counts().index[0]
     contrast = sfm.tl.neighborhood_contrast(

@@ -271,7 +271,7 @@ def test_separation_and_gaps_are_named():
 
 
 def test_nobody_censored():
-    """The message says how to say so; without censoring the incidence is the share of patients."""
+    """The message says how to state it; without censoring the incidence is the share of patients."""
     obs = pd.DataFrame({"time": np.arange(1.0, 11), "event": [1, 2] * 5}, index=[f"P{i}" for i in range(10)])
     with pytest.raises(SurvivalError, match=r"censored_value=\[\]"):
         sfm.tl.cumulative_incidence(AnnData(obs=obs))

@@ -48,7 +48,7 @@ def _write(table: AnnData, origin: Origin, name: str, values, **more) -> None:
 
 
 def makers(table: AnnData, values) -> tuple[set[str], bool]:
-    """Who is said to have made a column, and whether that is sure."""
+    """Who is reported to have made a column, and whether that is sure."""
     table = table.copy()
     table.obs["mine"] = np.asarray(values)
     found = origins(table, columns_of(table, ["mine"])).get("obs:mine", [])

@@ -1,4 +1,4 @@
-"""The same call on other data: what lies in the cache is never taken for what was asked."""
+"""The same call on other data: what is in the cache is never taken for what was asked."""
 
 from __future__ import annotations
 

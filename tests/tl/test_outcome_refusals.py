@@ -231,7 +231,7 @@ def test_a_patient_in_two_rows(name):
 
 
 def test_rows_of_a_patient_that_are_kept_together_have_one_outcome():
-    """Cox regression takes several rows a patient, but not several outcomes."""
+    """Cox regression takes several rows per patient, but not several outcomes."""
     adata = patients()
     adata.obs["patient"] = adata.obs["patient"].replace("P04", BAD)
     refused(CALLS["cox"], adata, "1 patient has", repr(BAD), "obs['time']", "patient_key=None", cluster_key="patient")

@@ -1,4 +1,4 @@
-"""Annotation of cells with published labels, held against scikit-learn done by hand and against shuffled labels."""
+"""Annotation of cells with published labels, compared with scikit-learn done by hand and with shuffled labels."""
 
 from __future__ import annotations
 

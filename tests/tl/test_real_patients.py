@@ -1,4 +1,4 @@
-"""From published cells to patients, held against published facts and other implementations."""
+"""From published cells to patients, compared with published facts and other implementations."""
 
 from __future__ import annotations
 

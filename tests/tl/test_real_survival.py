@@ -1,4 +1,4 @@
-"""From published cells to survival, held against other implementations."""
+"""From published cells to survival, compared with other implementations."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_states_of_cells_are_finer_than_types(simulated):
 
 
 def test_signatures_of_the_planted_niche_are_found_scored_and_carried_over(simulated):
-    """Cells of the non-response signature lie in tumor nests; its score orders patients of a second cohort too."""
+    """Cells of the non-response signature are in tumor nests; its score orders patients of a second cohort too."""
     options = {"outcome": "response", "positive": "responder", "resolutions": [1.0], "n_permutations": 9}
     cells = simulate(60)
     sfm.tl.discover_signatures(

@@ -19,7 +19,7 @@ CHANNELS = ["CD3", "CD20", "CD68"]
 
 
 class Patches(StandIn):
-    """Each position's vector is what lies under it: prepared as for VirTues, and then looked at."""
+    """Each position's vector is what is under it: prepared as for VirTues, and then looked at."""
 
     card = dataclasses.replace(
         sfm.models.card("virtues"),
@@ -172,7 +172,7 @@ def test_crops_and_grids_have_the_same_pixels(make_sdata, sample):
         y, x = (int(np.floor(axis.mean() + 0.5)) + 120 for axis in np.nonzero(labels == label))
         np.testing.assert_allclose(row.reshape(3, 16, 16), field[:, y - 8 : y + 8, x - 8 : x + 8], rtol=1e-4, atol=1e-5)
     tiles = sfm.tl.embed_tiles(sdata, Patches(), size=32, min_tissue=0, copy=True)
-    inside = released(image, *scale, padding=0)  # tiles lie in the image: its border is mirrored
+    inside = released(image, *scale, padding=0)  # tiles are in the image: its border is mirrored
     np.testing.assert_allclose(tiles.obsm["X_patches"][0].reshape(3, 32, 32), inside[:, :32, :32], rtol=1e-4, atol=1e-5)
     last = tiles.obsm["X_patches"][-1].reshape(3, 32, 32)
     np.testing.assert_allclose(last, inside[:, -32:, -32:], rtol=1e-4, atol=1e-5)
@@ -285,7 +285,7 @@ def test_published_statistics_of_a_data_set(make_sdata, sample, published):
         np.testing.assert_allclose(notes["normalization_std"], [0.6, 0.7, 0.8])
         assert notes["normalization_source"] == ["given"] * 3
         assert notes["stats"]["names"] == {"CD3": "CD3e", "CD20": "CD20", "CD68": "CD68"}
-        # the data set's own image is clipped where the data set says so; a channel without value, and others, by image
+        # the data set's own image is clipped where the data set states it; a channel without value, and others, by image
         assert notes["clip"]["study_0001"][:2] == [7.5, 7.5]
         assert notes["clip"]["study_0001"][2] == notes["clip"]["mine"][2]
         assert notes["clip"]["mine"][0] > 10
@@ -330,7 +330,7 @@ def test_published_statistics_that_do_not_fit(make_sdata, sample, published, tmp
 
 
 def test_the_channel_of_the_data_set_goes_before_its_namesakes(make_sdata, sample):
-    """Two iridium channels have statistics of their own; the channel's own name says which is meant."""
+    """Two iridium channels have their own statistics; the channel's own name says which is meant."""
     image, labels = sample
     sdata = make_sdata({"a": (image, labels)}, ["Iridium", "CD20", "CD68"], mpp=1.0)
     means = {"Iridium": 2.0, "Iridium (V2)": 3.0, "CD20": 1.0, "CD68": 1.0}

@@ -98,7 +98,7 @@ def folder(tmp_path):
 
 
 def test_folder(folder):
-    # the epsilon chain represents CD3; that another one stands for it is said, and of CD4 nothing
+    # the epsilon chain represents CD3; that another one represents it is reported, and of CD4 nothing
     with pytest.warns(UserWarning, match=f": CD3 that of {CD3D}, for want of {CD3E}. Add"):
         found, reasons = protein_embeddings(["CD3", "DAPI", "CD4", "PNAd", "CD8", "CD45"], folder, 4)
     assert list(found) == ["CD3", "CD4", "CD45"]

@@ -136,7 +136,7 @@ def test_scaling_rounds_to_single_precision_first(dtype):
     """Whatever the type, a pixel is ``float32(pixel) / float32(intensity_max)``, one rounding after the other."""
     values = np.random.default_rng(1).integers(0, 250 if dtype == np.uint8 else 60_000, (2, 30, 40)).astype(dtype)
     if np.dtype(dtype).itemsize == 8:
-        values += dtype(2**24 + 1)  # odd numbers above 2^24 are none of single precision
+        values += dtype(2**24 + 1)  # odd numbers above 2^24 do not exist in single precision
     reader = SampleReader(
         "a", "", da.from_array(values, chunks=16), da.zeros((30, 40), dtype=np.uint8),
         (1, 0), ("b", "a"), 65535.0, 1.0, AxisAffine(),

@@ -131,7 +131,7 @@ def test_means_up_to_the_brightest_pixel_are_taken_and_those_above_refused(reade
     with pytest.raises(PanelError, match=r"no pixel reaches: CD20 \(1.5\)"):
         statistics(readers, {}, given=(np.array([0.1, 1.5, 0.3]), std))
     floats = [dataclasses.replace(readers[0], image=readers[0].image.astype(np.float32))]
-    statistics(floats, {}, given=(np.array([0.1, 1.5, 0.3]), std))  # whose largest value nobody knows
+    statistics(floats, {}, given=(np.array([0.1, 1.5, 0.3]), std))  # whose largest value is unknown
 
 
 @pytest.mark.parametrize(("mean", "std", "said"), [(1.0, 0.5, False), (5.0, 0.5, True), (0.01, 0.02, True)])

@@ -26,7 +26,7 @@ def odd_cohort(make_sdata, blobs):
         image = image.astype(np.float32)
         image[1, 3, : k + 1] = -5 - k
         image[2, -1, :k] = np.nan
-        samples[f"s{k}"] = image, np.pad(labels[:-20, 10:], ((0, 20), (10, 0)))  # no odd pixel lies in a cell
+        samples[f"s{k}"] = image, np.pad(labels[:-20, 10:], ((0, 20), (10, 0)))  # no odd pixel is in a cell
     sdata = make_sdata(samples, CHANNELS, chunks=37)
     sfm.pp.cell_table(sdata)
     return sdata
@@ -109,7 +109,7 @@ def test_minus_infinity_is_refused_and_not_taken_for_a_negative_pixel():
 
 
 def test_counts_are_known_for_a_store_whose_digest_is_kept(tmp_path, make_sdata, blobs, monkeypatch):
-    """A digest that is taken from the cache reads no pixel: the counts then come from a pass of their own."""
+    """A digest that is taken from the cache reads no pixel: the counts then come from a separate pass."""
     monkeypatch.setattr("spatialfm.embed.pixels.content.AT_REST", -1.0)
     image, labels = blobs(0)
     image = image.astype(np.float32)

@@ -173,7 +173,7 @@ def all_tissue(image, **changes):
 
 @pytest.mark.parametrize("sizes", [(10, 10), (10, 40), (40, 10)])
 def test_images_count_by_their_pixels_whatever_their_means(sizes):
-    """Means 100 and 300: the pooled variance has what lies between them, by the shares of the pixels."""
+    """Means 100 and 300: the pooled variance has what is between them, by the shares of the pixels."""
     rng = np.random.default_rng(0)
     images = [rng.poisson(level, (2, 20, side)) for level, side in zip((100, 300), sizes, strict=True)]
     mean, std = cohort_statistics([all_tissue(image) for image in images])

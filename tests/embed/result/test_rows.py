@@ -34,7 +34,7 @@ def test_rows_stand_where_they_belong(windows, start, stop):
 
 @pytest.fixture
 def tiles():
-    """Cell 2 lies in both blocks, cell 3 in none: its row is given."""
+    """Cell 2 is in both blocks, cell 3 in none: its row is given."""
     store = Blocks(
         {"cells": np.array([0, 2]), "pixels": np.array([4.0, 1.0]), "patch": np.array([[8.0], [3.0]], np.float32)},
         {"cells": np.array([1, 2, 4]), "pixels": np.array([2.0, 3.0, 1.0]),

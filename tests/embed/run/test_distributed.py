@@ -123,7 +123,7 @@ def planned(sdata):
 
 
 class Drive:
-    """An image that only this process can read until it is mended."""
+    """An image that only this process can read until it is fixed."""
 
     def __init__(self, image, mended):
         self.image, self.mended, self.home = image, mended, os.getpid()
@@ -247,7 +247,7 @@ def test_a_wrong_client_is_refused_before_anything_is_read(cluster, client, smal
     monkeypatch.setattr(client, "run", answers(TypeError("another Python")))
     refused(RunError, r"Worker tcp://10.*TypeError: another Python.*Install the same version", client)
     monkeypatch.setattr(client, "run", answers(OSError("gone")))
-    check_client(client, tmp_path)  # a worker that was lost at this moment is no reason to refuse
+    check_client(client, tmp_path)  # a worker that was lost at this moment is not a reason to refuse
     monkeypatch.undo()
     check_client(client, tmp_path)
     assert not list(tmp_path.glob(".seen-*"))
@@ -389,7 +389,7 @@ def test_a_block_that_kills_every_worker_ends_the_run(cluster, client, small, ma
 
 
 def test_a_run_folder_that_is_removed_while_workers_write_is_made_again(client, small, many_blocks, tmp_path, caplog):
-    """Blocks and the job itself are gone, and workers may not make the folder: this process does, and begins anew."""
+    """Blocks and the job itself are gone, and workers may not make the folder: this process does, and begins again."""
     here = sfm.tl.embed_cells(small, Sums(), copy=True).obsm["X_sums"]
     starts, runs = tmp_path / "starts", sfm.settings.cache_dir / "runs"
     starts.mkdir()
@@ -407,7 +407,7 @@ def test_a_run_folder_that_is_removed_while_workers_write_is_made_again(client, 
 
 
 def test_a_machine_that_slept_looks_again_before_it_gives_up(tmp_path, monkeypatch):
-    """Time that passes while nobody looks is no reason: a block that is there after an hour of sleep is found."""
+    """Time that passes while nobody looks is not a reason: a block that is there after an hour of sleep is found."""
     from spatialfm.embed.run.store import BlockStore
 
     with BlockStore(tmp_path, "a" * 64) as store:

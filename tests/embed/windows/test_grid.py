@@ -35,4 +35,4 @@ def test_tiles_of_two_images_end_at_their_edges_and_reach_beyond_small_ones():
     found = tissue_grid([reader(np.ones((20, 11), bool)), reader(np.ones((5, 8), bool))], 8, 8, 0.0)
     assert found.sample.tolist() == [0] * 6 + [1]
     assert found.starts.tolist() == [[0, 0], [0, 3], [8, 0], [8, 3], [12, 0], [12, 3], [0, 0]]
-    np.testing.assert_allclose(found.coverage, [1] * 6 + [5 / 8])  # what lies outside of the image is no tissue
+    np.testing.assert_allclose(found.coverage, [1] * 6 + [5 / 8])  # what is outside of the image is not tissue

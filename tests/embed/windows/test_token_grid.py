@@ -27,7 +27,7 @@ def test_each_place_counts_once_and_in_the_window_of_the_nearest_middle(length, 
                 assert first[window, token] < length
             elif first[window, token] < length:
                 assert mine > best or np.flatnonzero(away[window, :, token] == best)[-1] != window
-    # the last window may lie between the tokens of the others
+    # the last window may be between the tokens of the others
     covered = np.zeros(length, bool)
     for begin in first[kept]:
         covered[begin : begin + side] = True

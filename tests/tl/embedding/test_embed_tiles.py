@@ -19,7 +19,7 @@ CHANNELS = ["DAPI", "CD3", "CD20"]
 
 @pytest.fixture
 def sdata(make_sdata):
-    """Two images; the right half of the first holds no tissue."""
+    """Two images; the right half of the first contains no tissue."""
     rng = np.random.default_rng(0)
     images = {}
     for sample, (height, width) in {"a": (96, 128), "b": (70, 64)}.items():
@@ -133,7 +133,7 @@ def test_a_table_of_cells_that_tells_no_place_is_refused_before_any_tile(make_sd
 
 
 def test_a_model_that_measures_cells_measures_whole_tiles(make_sdata):
-    """Means and quantiles of `classical` are of all pixels of a tile, whatever cells lie in it."""
+    """Means and quantiles of `classical` are of all pixels of a tile, whatever cells are in it."""
     rng = np.random.default_rng(0)
     image = rng.integers(1, 1000, (2, 64, 96)).astype(np.uint16)
     image[:, :, 32:64] //= 3

@@ -61,7 +61,7 @@ def test_states_are_those_of_scikit_learn():
 
 
 def test_columns_of_a_second_cohort_are_found_by_their_names():
-    """Three blobs, each high in a marker of its own; the second cohort has its markers in another order."""
+    """Three blobs, each high in its own marker; the second cohort has its markers in another order."""
     rng = np.random.default_rng(0)
     which = np.repeat([0, 1, 2], 40)
     values = 0.1 * rng.normal(size=(120, 3)) + 5 * np.eye(3)[which]

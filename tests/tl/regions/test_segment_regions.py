@@ -83,7 +83,7 @@ def test_tokens_are_means_and_the_probe_is_logistic_regression(sdata):
     expected = [image[:, y : y + 16, x : x + 16].mean((1, 2)) / 255 for y in range(0, 81, 8) for x in range(0, 113, 8)]
     mine = (tokens.obs["sample"] == "a").to_numpy()
     np.testing.assert_allclose(tokens.obsm["X_mean_intensity"][mine], expected, rtol=1e-5)
-    # a token of a is T where half of it or more lies in box(0, 0, 14, 30) µm
+    # a token of a is T where half of it or more is in box(0, 0, 14, 30) µm
     x, y = tokens.obsm["spatial"][mine].T
     inside = np.clip(np.minimum(x + 4, 14) - (x - 4), 0, 8) * np.clip(np.minimum(y + 4, 30) - (y - 4), 0, 8) / 64
     np.testing.assert_array_equal(tokens.obs["annotation"][mine] == "T", inside >= 0.5)

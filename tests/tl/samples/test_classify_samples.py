@@ -230,7 +230,7 @@ def test_ten_cells_of_constant_value():
 
 
 def test_components_of_noise_do_not_count_like_the_first():
-    """The effect lies on the broadest axis, among 30 narrow ones: brought to one width they drown it."""
+    """The effect is on the broadest axis, among 30 narrow ones: brought to one width they drown it."""
     found = {False: [], True: []}
     for seed in range(5):
         rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Patients told apart by clusters, from a few labelled ones."""
+"""Patients distinguished by clusters, from a few labelled ones."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_planted_effect_is_found_and_shuffled_labels_are_not(cells):
     found = score(cells, "balanced_accuracy")
     assert found["X_latent"] > 0.65
     assert found["niche"] > 0.7
-    assert 0.3 < found["slide"] < 0.7  # knows nothing of the tissue
+    assert 0.3 < found["slide"] < 0.7  # it is independent of the tissue
     summary = cells.uns["few_shot_samples"]["summary"].query("score == 'auroc'").set_index("representation")
     assert summary.loc["niche", "p_value"] == pytest.approx(0.05)
     comparison = cells.uns["few_shot_samples"]["comparison"].query("score == 'balanced_accuracy'")

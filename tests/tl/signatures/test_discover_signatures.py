@@ -1,4 +1,4 @@
-"""Signatures: planted ones are found, and where there is none the nested score says so."""
+"""Signatures: planted ones are found, and where there is none the nested score states it."""
 
 import numpy as np
 import pandas as pd

@@ -26,7 +26,7 @@ def test_planted_signatures_are_found_again(cohorts):
     assert found[~truth].mean() < 0.2
     quality = target.uns["signatures"]["signatures"].loc["RS1"]
     assert quality["accuracy_cells"] > 0.8
-    # what is said of held-out patients is what the other cohort shows
+    # what is reported of held-out patients is what the other cohort shows
     assert abs(quality["accuracy_patients"] - (found[truth].mean() + (~found[~truth]).mean()) / 2) < 0.1
     assert target.obs["signatures_novelty"].between(0, 1).all()
 

@@ -1,4 +1,4 @@
-"""Features beside clinical covariates, against lifelines and a bootstrap written out."""
+"""Features next to clinical covariates, against lifelines and a bootstrap written out."""
 
 from __future__ import annotations
 

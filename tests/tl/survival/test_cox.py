@@ -238,7 +238,7 @@ def test_few_rows_of_a_level_are_warned_of(rossi):
 
 
 def test_jackknife_by_leaving_clusters_out(rossi):
-    """Whole regressions without each of 12 clusters; one Newton step from all lies close to them."""
+    """Whole regressions without each of 12 clusters; one Newton step from all is close to them."""
     rossi.obs["twelfth"] = np.arange(432) % 12
     result = sfm.tl.cox(rossi, ["age", "prio"], se_cluster_key="twelfth", copy=True)
     coef, away = result["table"]["coef"].to_numpy(), []

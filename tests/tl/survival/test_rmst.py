@@ -113,7 +113,7 @@ def test_numbers_at_risk_with_late_entry(leukemia):
 
 
 def test_no_interval_without_width_where_nobody_had_the_event(recwarn):
-    """Five patients alive at 2 do not say that all others are; a group that all died at 0 has no ratio."""
+    """Five patients alive at 2 do not state that all others are; a group that all died at 0 has no ratio."""
     obs = pd.DataFrame({"time": [3.0, 4, 5, 6, 7, 3, 4, 5, 6, 7], "event": 1, "arm": list("aaaaabbbbb")})
     obs = obs.set_axis([f"P{i}" for i in range(10)])
     result = sfm.tl.rmst(AnnData(obs=obs), "arm", horizon=2, copy=True)
