@@ -1,6 +1,6 @@
 """Models of one cohort on another: intervals of calibration and concordance, groups that a cut makes.
 
-The model is the one that the target comes from (slope 1, events as expected), or is independent of it (concordance 0.5).
+The model is the one that the target comes from (slope 1, events as expected), or independent of it (concordance 0.5).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Chunks that a store does not hold: told from background, named with their cells; a store that is gone is not zeros."""
+"""Chunks that a store does not hold: apart from background, named with their cells; a lost store is not zeros."""
 
 from __future__ import annotations
 

@@ -285,7 +285,7 @@ def test_published_statistics_of_a_data_set(make_sdata, sample, published):
         np.testing.assert_allclose(notes["normalization_std"], [0.6, 0.7, 0.8])
         assert notes["normalization_source"] == ["given"] * 3
         assert notes["stats"]["names"] == {"CD3": "CD3e", "CD20": "CD20", "CD68": "CD68"}
-        # the data set's own image is clipped where the data set states it; a channel without value, and others, by image
+        # the set's own image is clipped where the data set states it; a channel without value, and others, by image
         assert notes["clip"]["study_0001"][:2] == [7.5, 7.5]
         assert notes["clip"]["study_0001"][2] == notes["clip"]["mine"][2]
         assert notes["clip"]["mine"][0] > 10
