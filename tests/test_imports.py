@@ -53,6 +53,12 @@ TL_ROOMS = {
     "samples": {"phenotypes"},
     "signatures": {"neighborhoods", "phenotypes", "samples"},
 }
+# Files of `tl` without a public function: what two functions of a room share, and no room below may hold, as it needs
+# `embed`, `learn` and `cohort` together.
+SHARED_IN_TL = {
+    "regions.artifact_examples", "regions.token_table", "signatures.signature_record", "survival.cox_table",
+    "survival.external_groups",
+}  # fmt: skip
 # transformers: only where the user lets a repository's own code run (kronos2); cloudpickle: what workers are sent
 MODELS_LIBRARIES = {
     "torch", "cloudpickle", "numpy", "numba", "pandas", "safetensors", "huggingface_hub", "pooch", "lazy_loader",
@@ -224,6 +230,15 @@ def test_no_module_of_tl_hides_a_function():
     assert rooms == set(TL_ROOMS)
     assert not rooms & set(sfm.tl.__all__)
     assert not any(inspect.ismodule(getattr(sfm.tl, name)) for name in sfm.tl.__all__)
+
+
+def test_files_of_tl_hold_public_functions():
+    without = {
+        module.removeprefix(f"{PACKAGE}.tl.")
+        for module, path in modules()
+        if module.count(".") == 3 and room_of(module) == "tl" and "@public\n" not in path.read_text(encoding="utf-8")
+    }
+    assert without == SHARED_IN_TL
 
 
 def test_relative_imports_of_a_package_are_resolved():

@@ -12,8 +12,8 @@ from spatialdata.transformations import Identity, Scale, get_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, CoordinateError, ElementError, TableError
+from spatialfm.pp.square_quality import COLUMNS, token_quality
 from spatialfm.tl.regions.artifact_examples import dark_tokens
-from spatialfm.tl.regions.token_quality import COLUMNS, token_quality
 
 SIDE, EMPTY = 192, 64  # pixels; the left third of every image holds nothing but the camera's noise
 KINDS = {"fold": 1, "blur": 2, "saturation": 3}
@@ -147,7 +147,7 @@ def test_strips_of_squares_do_not_matter(monkeypatch):
     image = rng.integers(0, 300, (2, 90, 40)).astype(np.uint16)
     corners = np.stack(np.meshgrid(np.arange(0, 85, 7), np.arange(0, 40, 9), indexing="ij"), -1).reshape(-1, 2)
     whole = token_quality(image, [0, 1], np.ones(2), 65535.0, corners, 12.0)
-    monkeypatch.setattr("spatialfm.tl.regions.token_quality.STRIP", 20)
+    monkeypatch.setattr("spatialfm.pp.square_quality.STRIP", 20)
     for one, two in zip(whole, token_quality(image, [0, 1], np.ones(2), 65535.0, corners, 12.0), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5)
 

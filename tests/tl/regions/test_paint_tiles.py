@@ -16,7 +16,7 @@ from spatialdata.transformations import (
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ElementError, TableError
-from spatialfm.tl.regions.class_maps import natural_step, owners, smooth_classes
+from spatialfm.pp.class_maps import natural_step, owners, smooth_classes
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_strips_do_not_matter(monkeypatch):
     rng = np.random.default_rng(1)
     corners = rng.uniform(-5, 90, (60, 2))
     whole = owners(corners, 11.5, 2.0, (101, 77))
-    monkeypatch.setattr("spatialfm.tl.regions.class_maps.STRIP", 7)
+    monkeypatch.setattr("spatialfm.pp.class_maps.STRIP", 7)
     np.testing.assert_array_equal(owners(corners, 11.5, 2.0, (101, 77)), whole)
     assert (whole == 0).any()
     assert natural_step(30, 20) == 10

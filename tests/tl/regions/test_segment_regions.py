@@ -17,7 +17,7 @@ from spatialdata.transformations import Identity, Scale
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, CoordinateError, ElementError, ModelError, SpatialfmError, TableError
-from spatialfm.tl.regions.token_annotations import shares_of_shapes
+from spatialfm.pp.square_annotations import shares_of_shapes
 
 CHANNELS = ["DAPI", "CD3", "CD20"]
 

@@ -18,9 +18,9 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, codes_of, obs_column
 from ...cohort.circular import made_of_niches, say, without_p
+from ...cohort.enrichment_patients import compare_patients, read_beside, read_units
 from ...stats.pairs import blocks, expected_pairs
 from ...stats.patient_groups import LEAST, benjamini_hochberg, rank_biserial
-from .enrichment_patients import compare_patients, read_beside, read_units
 from .neighborhood_composition import _check_size, _libraries, _spatial_graph
 
 if TYPE_CHECKING:

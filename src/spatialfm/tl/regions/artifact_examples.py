@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, listed
-from .token_annotations import annotate_tokens
+from ...pp.square_annotations import annotate_tokens
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData

@@ -17,9 +17,9 @@ from ..._storable import write_uns
 from ...cohort.representation import representation
 from ...embed.session import check_run, load_encoder
 from ...learn.probe import check_head
+from ...pp.square_annotations import annotation_elements, check_classes
+from ...pp.square_quality import token_quality
 from .artifact_examples import ARTIFACT, CLASSES, example_tokens, meaning_of
-from .token_annotations import annotation_elements, check_classes
-from .token_quality import token_quality
 from .token_table import check_dense, classify, draw_maps, embed_table, plan_table, write_maps, write_predictions
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from ..._keys import SAMPLE_KEY, TILES
 from ..._logging import logger
 from ..._public import public
 from ..._storable import default_key
+from ...pp.class_maps import check_names, natural_step, owners, record_map
 from ...pp.maps import labels_element
-from .class_maps import check_names, natural_step, owners, record_map
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData

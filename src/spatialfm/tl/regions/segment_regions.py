@@ -14,7 +14,7 @@ from ..._logging import logger
 from ..._public import public
 from ...embed.session import check_run, load_encoder
 from ...learn.probe import check_head
-from .token_annotations import annotate_tokens, annotation_elements, check_classes
+from ...pp.square_annotations import annotate_tokens, annotation_elements, check_classes
 from .token_table import check_dense, classify, draw_maps, embed_table, plan_table, write_maps, write_predictions
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import representation
 from ...embed.session import choose_components, embedding_record, grid_obs, output_keys, run_plan
 from ...learn.probe import draw_per_class, fit_probe
+from ...pp.class_maps import check_names, natural_step, owners, record_map, smooth_classes
 from ...pp.maps import labels_element
 from ..phenotypes.annotate import certainty
-from .class_maps import check_names, natural_step, owners, record_map, smooth_classes
 
 if TYPE_CHECKING:
     from anndata import AnnData

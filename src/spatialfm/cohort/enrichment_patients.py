@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..._errors import TableError, counted, warn
-from ..._logging import logger
-from ...cohort.adjusted import Adjustment, check_adjustment, compared, lacking, read_adjustment, welch
-from ...cohort.checks import listed, named, obs_column
-from ...stats.patient_groups import LEAST, benjamini_hochberg, rank_biserial
+from .._errors import TableError, counted, warn
+from .._logging import logger
+from ..stats.patient_groups import LEAST, benjamini_hochberg, rank_biserial
+from .adjusted import Adjustment, check_adjustment, compared, lacking, read_adjustment, welch
+from .checks import listed, named, obs_column
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from ...stats.composition_groups import Rows
+    from ..stats.composition_groups import Rows
 
 
 def read_units(

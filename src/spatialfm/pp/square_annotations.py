@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..._errors import CoordinateError, ElementError, TableError, counted, listed
+from .._errors import CoordinateError, ElementError, TableError, counted, listed
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from spatialdata import SpatialData
 
-    from ...pp.elements import SampleElements
+    from .elements import SampleElements
 
 
 def annotation_elements(
@@ -173,9 +173,9 @@ def _geometries(
 def _shares_of_pixels(
     sdata: SpatialData, pair: SampleElements, element: str, boxes: np.ndarray, classes: Mapping[object, str]
 ) -> tuple[list[str], np.ndarray]:
-    from ...pp.arrays import labels_array
-    from ...pp.elements import axis_affine
-    from ...pp.tiles import pixels_of_labels
+    from .arrays import labels_array
+    from .elements import axis_affine
+    from .tiles import pixels_of_labels
 
     values = np.array(sorted(classes), dtype=np.int64)
     names = sorted(set(classes.values()))

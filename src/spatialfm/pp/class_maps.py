@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._errors import ElementError
-from ..._keys import ATTRS, MAPS
-from ..._storable import default_key
+from .._errors import ElementError
+from .._keys import ATTRS, MAPS
+from .._storable import default_key
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData

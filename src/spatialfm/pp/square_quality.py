@@ -57,7 +57,7 @@ def token_quality(
 
 def _rows(image, channel: int, first: int, last: int) -> tuple[np.ndarray, slice]:
     """Rows of a channel with a border of one pixel, which is repeated at the edge; and where they are in it."""
-    from ...pp.measure import loaded
+    from .measure import loaded
 
     above, below = max(first - 1, 0), min(last + 1, image.shape[-2])
     pixels = np.nan_to_num(loaded(image[channel, above:below]).astype(np.float64), posinf=0, neginf=0)
