@@ -14,7 +14,7 @@ from .arrays import channel_names, image_array
 from .elements import match_elements
 from .measure import loaded, plan_blocks
 from .missing_chunks import report_missing_chunks
-from .tissue_masks import tissue_of_images, warn_of_lost_cells
+from .tissue_masks import tissue_below, tissue_of_images, warn_of_lost_cells
 from .tissue_sources import sources_of_images
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ def _measure(image, stain: int | None, mask: np.ndarray, step: int) -> list[dict
     for y0, y1, x0, x1 in plan_blocks(image):
         block = loaded(image[:, max(y0 - 1, 0) : y1 + 1, max(x0 - 1, 0) : x1 + 1])
         inner = (slice(min(y0, 1), min(y0, 1) + y1 - y0), slice(min(x0, 1), min(x0, 1) + x1 - x0))
-        tissue = mask[np.ix_(np.arange(y0, y1) // step, np.arange(x0, x1) // step)]
-        around_here = mask[np.ix_(*(np.arange(a, b) // step for a, b in _with_neighbours(block, y0, x0)))]
+        tissue = tissue_below(mask, step, (y0, y1), (x0, x1))
+        around_here = tissue_below(mask, step, *_with_neighbours(block, y0, x0))
         of_stain = None if stain is None else block[stain][inner].astype(np.float64)
         for channel in range(n):
             whole = block[channel].astype(np.float64)

@@ -141,6 +141,11 @@ def found_tissue(
     return find_tissue_mask(small, (ASSUMED_MPP if size is None else size) * step, cells), step
 
 
+def tissue_below(mask: np.ndarray, step: int, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+    """Tissue of a window of an image, pixel by pixel; one pixel of the mask spans ``step x step`` of them."""
+    return mask[np.ix_(np.arange(*rows) // step, np.arange(*columns) // step)]
+
+
 def tissue_of_images(
     sdata: SpatialData, pairs: Sequence[SampleElements], sources: Sequence[TissueSource]
 ) -> Iterator[tuple[np.ndarray, int]]:

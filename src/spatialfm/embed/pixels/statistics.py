@@ -9,6 +9,7 @@ import torch
 
 from ..._cache import remembered
 from ..._progress import progress_bar
+from ...pp.tissue_masks import tissue_below
 from .reader import SampleReader, regions
 from .tissue import find_tissue, tissue_identity
 
@@ -77,7 +78,7 @@ def image_moments(reader: SampleReader, tissue_of: SampleReader, block: int) -> 
     n_markers = len(reader.channels)
     count, mean, squares = 0, np.zeros(n_markers), np.zeros(n_markers)
     for y0, y1, x0, x1 in regions(reader.shape, block):
-        inside = tissue[np.ix_(np.arange(y0, y1) // step, np.arange(x0, x1) // step)]
+        inside = tissue_below(tissue, step, (y0, y1), (x0, x1))
         if not (n := int(inside.sum())):
             continue
         total, mask = count + n, torch.from_numpy(inside)
