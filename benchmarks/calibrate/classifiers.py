@@ -9,8 +9,8 @@ import pandas as pd
 from anndata import AnnData
 
 import spatialfm as sfm
-from spatialfm.cohort.cases import stratified_folds
 from spatialfm.learn.case_scores import rank_test_within, times_shared
+from spatialfm.stats.folds import stratified_folds
 
 from .case import Case
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from spatialfm.stats.signature_outcome import Binary, Survival, multivariate, stratified_folds, univariate
+from spatialfm.stats.folds import fold_masks
+from spatialfm.stats.signature_outcome import Binary, Survival, multivariate, univariate
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_univariate_auroc_is_that_of_scikit_learn(binary):
     from sklearn.metrics import roc_auc_score
 
     ranks, outcome = binary
-    tests = stratified_folds(outcome.strata, 4, 3, np.random.default_rng(0))
+    tests = fold_masks(outcome.strata, 4, 3, np.random.default_rng(0))
     expected = np.empty((len(tests), ranks.shape[1]))
     for i, test in enumerate(tests):
         for k in range(ranks.shape[1]):
@@ -40,7 +41,7 @@ def test_multivariate_auroc_is_that_of_scikit_learn(binary):
     from sklearn.metrics import roc_auc_score
 
     ranks, outcome = binary
-    tests = stratified_folds(outcome.strata, 4, 5, np.random.default_rng(0))
+    tests = fold_masks(outcome.strata, 4, 5, np.random.default_rng(0))
     found = outcome.fit(ranks[:, :4], ~tests)
     scores = multivariate(outcome, ranks[:, :4], tests)
     for i, test in enumerate(tests):
@@ -83,7 +84,7 @@ def test_concordance_is_that_of_scikit_survival(survival):
     from sksurv.metrics import concordance_index_censored
 
     ranks, outcome = survival
-    tests = stratified_folds(outcome.strata, 3, 2, np.random.default_rng(0))
+    tests = fold_masks(outcome.strata, 3, 2, np.random.default_rng(0))
     found = outcome.discrimination(ranks, tests)
     for i, test in enumerate(tests):
         for k in range(ranks.shape[1]):
@@ -99,7 +100,7 @@ def test_sign_of_the_univariate_slope_is_that_of_cox_regression(survival):
     from lifelines import CoxPHFitter
 
     ranks, outcome = survival
-    tests = stratified_folds(outcome.strata, 3, 1, np.random.default_rng(0))
+    tests = fold_masks(outcome.strata, 3, 1, np.random.default_rng(0))
     gradient = outcome.residuals(~tests) @ ranks
     for i, test in enumerate(tests):
         for k in range(ranks.shape[1]):
@@ -113,7 +114,7 @@ def test_cox_regression_is_that_of_scikit_survival(survival):
     from sksurv.util import Surv
 
     ranks, outcome = survival
-    tests = stratified_folds(outcome.strata, 4, 2, np.random.default_rng(0))
+    tests = fold_masks(outcome.strata, 4, 2, np.random.default_rng(0))
     found = outcome.fit(ranks[:, :3], ~tests)
     for i, test in enumerate(tests):
         truth = Surv.from_arrays(outcome.event[~test], outcome.time[~test])
@@ -150,6 +151,6 @@ def test_events_over_expected_are_those_of_the_log_rank_test(survival):
 
 def test_folds_hold_every_patient_once_and_spread_the_rare():
     strata = np.arange(30) < 8
-    tests = stratified_folds(strata, 4, 3, np.random.default_rng(0)).reshape(3, 4, 30)
+    tests = fold_masks(strata, 4, 3, np.random.default_rng(0)).reshape(3, 4, 30)
     assert (tests.sum(axis=1) == 1).all()
     assert (tests[:, :, strata].sum(axis=2) == 2).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -157,54 +157,6 @@ def read_classes(cases: Cases, key: str, positive: str | None, *, need: int, why
     if positive is not None and str(positive) not in names:
         raise TableError(f"positive={positive!r} is no value of obs[{key!r}]; found {listed(names)}.")
     return Classes(codes, names, len(names) - 1 if positive is None else names.index(str(positive)))
-
-
-def stratified_draws(
-    codes: np.ndarray, test_size: float, n_draws: int, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Training and test cases of random splits; each class has its share, and at least one case, on either side."""
-    counts = np.bincount(codes)
-    sizes = np.clip(np.round(counts * test_size).astype(int), 1, counts - 1)
-    for _ in range(n_draws):
-        test = draw_of_each(codes, sizes, rng)
-        yield np.setdiff1d(np.arange(len(codes)), test), test
-
-
-def support_draws(
-    codes: np.ndarray, n_support: int, n_draws: int, rng: np.random.Generator
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Support cases, so many of each class, and all others."""
-    for _ in range(n_draws):
-        support = draw_of_each(codes, np.full(codes.max() + 1, n_support), rng)
-        yield support, np.setdiff1d(np.arange(len(codes)), support)
-
-
-def stratified_folds(strata: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarray:
-    """Fold of each case: sizes of folds, and numbers of each stratum in them, differ by one at most."""
-    order = rng.permutation(len(strata))
-    order = order[np.argsort(strata[order], kind="stable")]
-    fold = np.empty(len(strata), int)
-    fold[order] = np.arange(len(strata)) % n_folds
-    return fold
-
-
-def held_out_part(strata: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Cases of a validation part: its share of each stratum, at least one, unless none would be left to train on."""
-    _, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
-    sizes = np.minimum(np.maximum(np.round(counts * share).astype(int), 1), counts - 1)
-    return draw_of_each(codes, sizes, rng)
-
-
-def draw_of_each(codes: np.ndarray, sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """So many cases of each class, at random, in order."""
-    parts = [rng.choice(np.flatnonzero(codes == code), size, replace=False) for code, size in enumerate(sizes)]
-    return np.sort(np.concatenate(parts))
-
-
-def quantile_strata(values: np.ndarray, n_strata: int) -> np.ndarray:
-    """Strata of equal size in the order of numbers."""
-    rank = np.argsort(np.argsort(values, kind="stable"), kind="stable")
-    return rank * n_strata // len(values)
 
 
 def _owner(

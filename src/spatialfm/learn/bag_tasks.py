@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError, TableError
-from ..cohort.cases import Cases, Classes, quantile_strata, read_classes
+from ..cohort.cases import Cases, Classes, read_classes
 from ..cohort.outcome import EventValue, event_times, events
 from ..stats.auroc import auroc
+from ..stats.folds import quantile_strata
 from .case_scores import (
     CLASS_SCORES,
     NUMBER_SCORES,

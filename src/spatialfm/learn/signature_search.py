@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..cohort.signature_patients import Patients
-from ..stats.signature_outcome import Outcome, multivariate, stratified_folds, univariate
+from ..stats.folds import fold_masks
+from ..stats.signature_outcome import Outcome, multivariate, univariate
 from . import signature_clusters as clustering
 
 OPTIMISTIC, NESTED = "as published (optimistic)", "nested"
@@ -60,7 +61,7 @@ def nested_folds(
     from .._progress import progress_bar
 
     n = len(patients.names)
-    masks = stratified_folds(np.zeros(n), n_folds, n_repeats, np.random.default_rng((random_state, 1)))
+    masks = fold_masks(np.zeros(n), n_folds, n_repeats, np.random.default_rng((random_state, 1)))
     for i, test in enumerate(
         progress_bar(
             masks,
@@ -79,7 +80,7 @@ def nested_folds(
 
 def _choose(ranks: np.ndarray, outcome: Outcome, plan: Plan, seed: tuple[int, ...]) -> tuple:
     """Scores of all clusters alone, their ratios, and the best on either side; the favourable side first."""
-    tests = stratified_folds(outcome.strata, plan.n_folds, plan.n_repeats, np.random.default_rng(seed))
+    tests = fold_masks(outcome.strata, plan.n_folds, plan.n_repeats, np.random.default_rng(seed))
     scores = mean_of_folds(univariate(outcome, ranks, tests))
     ratio = outcome.ratio(ranks > 1)
     usable = usable_clusters(ranks, plan.min_patients)
@@ -99,7 +100,7 @@ def published_score(ranks: np.ndarray, outcome: Outcome, plan: Plan, random_stat
     """Scores ``(folds,)`` of the best of all clusters together, as published: on the patients that chose them."""
     chosen = _choose(ranks, outcome, replace(plan, min_patients=0), (random_state, 2))[2]
     rng = np.random.default_rng((random_state, 3))
-    tests = stratified_folds(outcome.strata, plan.n_folds, plan.n_repeats_model, rng)
+    tests = fold_masks(outcome.strata, plan.n_folds, plan.n_repeats_model, rng)
     return multivariate(outcome, ranks[:, chosen], tests) if chosen else np.full(len(tests), 0.5)
 
 

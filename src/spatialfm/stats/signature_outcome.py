@@ -196,14 +196,3 @@ def multivariate(outcome: Outcome, predictors: np.ndarray, tests: np.ndarray) ->
             for test, beta in zip(tests, coefficients, strict=True)
         ]
     )
-
-
-def stratified_folds(strata: np.ndarray, n_folds: int, n_repeats: int, rng: np.random.Generator) -> np.ndarray:
-    """Masks ``(n_folds * n_repeats, n)`` of test patients, each stratum spread evenly over the folds."""
-    masks = np.zeros((n_repeats, n_folds, len(strata)), bool)
-    for repeat in range(n_repeats):
-        order = rng.permutation(len(strata))
-        order = order[np.argsort(strata[order], kind="stable")]
-        fold = (np.arange(len(strata)) + rng.integers(n_folds)) % n_folds
-        masks[repeat, fold, order] = True
-    return masks.reshape(-1, len(strata))

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, TableError
-from spatialfm.cohort.cases import stratified_draws
+from spatialfm.stats.folds import stratified_draws
 from spatialfm.tl.samples.classify_samples import Probe, case_means, even_part, fit_predict
 
 

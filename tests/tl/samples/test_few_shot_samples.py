@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, TableError
-from spatialfm.cohort.cases import support_draws
+from spatialfm.stats.folds import support_draws
 from spatialfm.tl.samples.few_shot_samples import nearest_support
 
 

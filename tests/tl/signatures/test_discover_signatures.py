@@ -240,7 +240,7 @@ def test_the_row_as_published_is_made_of_all_clusters_of_all_cells():
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
 
-    from spatialfm.stats.signature_outcome import stratified_folds
+    from spatialfm.stats.folds import fold_masks
 
     cells = cohort(24, 60, seed=3)
     place = cells.obs.groupby("patient").cumcount()
@@ -259,7 +259,7 @@ def test_the_row_as_published_is_made_of_all_clusters_of_all_cells():
     ranks = raw["patients"][[f"rank_{name}" for name in names]].to_numpy(float)
     y = raw["patients"]["response"].to_numpy(bool)
     scores = []
-    for test in stratified_folds(y, 4, 3, np.random.default_rng((0, 3))):
+    for test in fold_masks(y, 4, 3, np.random.default_rng((0, 3))):
         model = LogisticRegression(tol=1e-10, max_iter=1000).fit(ranks[~test], y[~test])
         scores.append(roc_auc_score(y[test], model.decision_function(ranks[test])))
     assert raw["scores"].loc[OPTIMISTIC, "score"] == pytest.approx(np.mean(scores))

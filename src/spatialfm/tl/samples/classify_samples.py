@@ -18,13 +18,14 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.case_depth import CasesDepth, class_cases
-from ...cohort.cases import Cases, Classes, OnMissing, read_cases, read_classes, shuffled_rows, stratified_draws
+from ...cohort.cases import Cases, Classes, OnMissing, read_cases, read_classes, shuffled_rows
 from ...cohort.checks import check_anndata
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import each_representation
 from ...cohort.selected import OnSelected, check_cases, remember_cases, told_apart
 from ...learn.case_scores import CLASS_SCORES, auroc, class_scores, summarize
 from ...metrics import compare_representations
+from ...stats.folds import stratified_draws
 from ...stats.permutation import permutation_p
 
 if TYPE_CHECKING:

@@ -17,13 +17,14 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.case_depth import CasesDepth, class_cases
-from ...cohort.cases import Cases, Classes, OnMissing, in_order, read_cases, read_classes, support_draws
+from ...cohort.cases import Cases, Classes, OnMissing, in_order, read_cases, read_classes
 from ...cohort.checks import check_anndata, codes_of, obs_column
 from ...cohort.fitted import fitted_on_all
 from ...cohort.representation import prepared
 from ...cohort.selected import OnSelected, check_cases, remember_cases, told_apart
 from ...learn.case_scores import CLASS_SCORES, auroc, class_scores, summarize
 from ...metrics import compare_representations
+from ...stats.folds import support_draws
 from ...stats.permutation import permutation_p
 from ..phenotypes.cell_states import cell_states
 from .classify_samples import case_means

@@ -19,7 +19,7 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.case_depth import CasesDepth, class_cases, number_cases, survival_cases
-from ...cohort.cases import Cases, OnMissing, held_out_part, in_order, read_cases, stratified_folds
+from ...cohort.cases import Cases, OnMissing, in_order, read_cases
 from ...cohort.checks import check_anndata
 from ...cohort.fitted import fitted_on_all
 from ...cohort.late_entry import tell_late_entry
@@ -28,6 +28,7 @@ from ...cohort.representation import representation
 from ...cohort.selected import remember_cases, told_apart
 from ...learn.bag_tasks import ClassTask, SurvivalTask, Task, TaskName, read_task, task_columns
 from ...learn.case_scores import summarize
+from ...stats.folds import held_out_part, stratified_folds
 from ...stats.permutation import permutation_p
 
 if TYPE_CHECKING:
