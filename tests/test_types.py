@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 import tomllib
@@ -69,6 +70,22 @@ def test_copy_returns_one_kind_of_thing_and_nothing_else_has_it(name):
 
 def _members(node: ast.expr) -> list[ast.expr]:
     return [*_members(node.left), *_members(node.right)] if isinstance(node, ast.BinOp) else [node]
+
+
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - set(EMBED)))
+def test_each_parameter_is_described_by_itself(name):
+    entries = described(FUNCTIONS[name])
+    assert not [entry for entry in entries if "," in entry]
+    assert sorted(entry.lstrip("*") for entry in entries) == sorted(inspect.signature(FUNCTIONS[name]).parameters)
+
+
+def described(function) -> list[str]:
+    """Names of the entries under Parameters, each of which has a text."""
+    _, _, section = inspect.getdoc(function).partition("Parameters\n----------\n")
+    section = re.split(r"\n\n[A-Z][A-Za-z ]+\n---", section)[0]
+    entries = re.findall(r"^(\S[^\n]*)\n((?:    [^\n]*\n?|\n)*)", section, re.MULTILINE)
+    assert all(text.strip() for _, text in entries)
+    return [entry for entry, _ in entries]
 
 
 def test_overloads_are_those_of_the_signatures():

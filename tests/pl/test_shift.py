@@ -10,7 +10,8 @@ from anndata import AnnData
 
 import spatialfm as sfm
 from spatialfm._errors import TableError
-from spatialfm.pl._shift import barycentres, p_text
+from spatialfm.pl._figure import p_text
+from spatialfm.pl._shift import barycentres
 
 
 def cohort(times=("before", "after"), groups=("non-responder", "responder"), n_patients=8, n_cells=60) -> AnnData:

@@ -59,12 +59,18 @@ def simulate_cells(
         Samples of each patient.
     n_markers
         12 or 40.
-    effect_of, effect_size, baseline_hazard
-        The planted effect: see :func:`simulate_cohort`.
-    n_latent, latent_noise
-        Columns of the embedding, and the standard deviation of the noise in each. Without noise a cell is the sum of
-        a unit vector for its type, its state (0 to 1) times one for the kind of state, and half of one for its niche;
-        the vectors are orthogonal where `n_latent` has room for all, so that two types are :math:`\sqrt{2}` apart.
+    effect_of
+        What drives the outcome, as in :func:`simulate_cohort`.
+    effect_size
+        Size of that effect, as in :func:`simulate_cohort`.
+    baseline_hazard
+        Deaths per month without it, as in :func:`simulate_cohort`.
+    n_latent
+        Columns of the embedding.
+    latent_noise
+        Standard deviation of the noise in each column. Without noise a cell is the sum of a unit vector for its type,
+        its state (0 to 1) times one for the kind of state, and half of one for its niche; the vectors are orthogonal
+        where `n_latent` has room for all, so that two types are :math:`\sqrt{2}` apart.
     marker_noise
         Coefficient of variation of the measurement of a marker.
     spillover

@@ -112,10 +112,14 @@ def simulate_cohort(
 
     Parameters
     ----------
-    n_patients, n_samples
-        Patients, and samples (images) of each.
-    image_size, mpp
-        Side of the images in pixels, and µm per pixel.
+    n_patients
+        Patients.
+    n_samples
+        Samples (images) of each patient.
+    image_size
+        Side of the images in pixels.
+    mpp
+        Pixel size of the images in µm.
     n_markers
         12 or 40; the first 12 are the same.
     effect_of
@@ -127,26 +131,37 @@ def simulate_cohort(
         Log hazard ratio per standard deviation (over the cohort's patients) of that fraction. 0: the null cohort.
     baseline_hazard
         Deaths a month of a patient of 62 years, stage I, with the mean fraction.
-    artifacts, artifact_rate
-        Any of ``"fold"``, ``"blur"``, ``"saturation"``; probability of each in each sample.
+    artifacts
+        Any of ``"fold"``, ``"blur"``, ``"saturation"``.
+    artifact_rate
+        Probability of each artifact in each sample.
     glass
         Share of every image, outside of the tissue, that is empty: no cells, no autofluorescence, a little stray light.
-    merge_rate, split_rate, miss_rate
-        Expected shares of true cells that the segmentation fuses with a touching one, cuts in two, and misses.
+    merge_rate
+        Expected share of true cells that the segmentation fuses with a touching one.
+    split_rate
+        Expected share of true cells that it cuts in two.
+    miss_rate
+        Expected share of true cells that it misses.
     dilation
         Pixels by which segmented outlines are too far out: all into the background, those of a third of the cells
         into their neighbours too.
-    batch_effect, patients_per_slide
-        Strength of the differences between slides (0: none), and patients on a slide.
+    batch_effect
+        Strength of the differences between slides (0: none).
+    patients_per_slide
+        Patients on a slide.
     spillover
         Share of a cell's membrane light that a touching cell shows at the contact; falls to 1/e over 0.8 µm.
     psf
         Standard deviation of the point-spread function in µm.
     background
         Factor of background and autofluorescence.
-    camera_gain, camera_offset, read_noise
-        Counts a photon, counts without light, standard deviation of the read noise in counts:
-        ``counts = offset + gain * Poisson(photons) + normal(0, read_noise)``.
+    camera_gain
+        Counts per photon: ``counts = offset + gain * Poisson(photons) + normal(0, read_noise)``.
+    camera_offset
+        Counts without light.
+    read_noise
+        Standard deviation of the read noise in counts.
     random_state
         Seed; the same seed gives the same bytes. Tissue and image of a sample depend on the seed, the patient's and
         the sample's number, not on how many others there are.

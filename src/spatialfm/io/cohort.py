@@ -55,8 +55,12 @@ def read_cohort(
     table
         DataFrame, or path of a text file (``.csv``, ``.tsv``, ``.tab``, ``.txt``). Separator, decimal sign and encoding
         are found in the file. Names of samples and patients stay as they are written (``001``).
-    library_key, image_column, patient_key
-        Columns of sample names, of paths of images (files or folders, as in `read_tiff`), and of patients.
+    library_key
+        Column of sample names.
+    image_column
+        Column of paths of images (files or folders, as in `read_tiff`).
+    patient_key
+        Column of patients.
     labels_column
         Column of paths of masks; empty for samples without. A table without the column ``"labels"`` is one without
         masks.
@@ -64,14 +68,30 @@ def read_cohort(
         Column of µm per pixel, for samples whose files do not state it; it takes precedence over `mpp`.
     clinical_keys
         Clinical columns to keep. Default: all that are left.
-    channel_names, mpp, axes, series, cast_labels, labels_plane, labels_series, labels_encoding
-        As in `read_tiff`, for every sample. A name that is mapped to a new one must be in at least one sample; a
-        position must hold the same name in all.
+    channel_names
+        Names of channels, as in `read_tiff`, for every sample. A name that is mapped to a new one must be in at least
+        one sample; a position must hold the same name in all.
+    mpp
+        Pixel size in µm, as in `read_tiff`, for every sample.
+    axes
+        Order of the axes in the files, as in `read_tiff`.
+    series
+        Number of the image in each file, as in `read_tiff`.
+    cast_labels
+        Whether labels stored as floats are taken, as in `read_tiff`.
+    labels_plane
+        Plane of the labels with the cells, as in `read_tiff`.
+    labels_series
+        Number of the image with the labels, as in `read_tiff`.
+    labels_encoding
+        Encoding of masks in colour, as in `read_tiff`.
     base_path
         Folder at which relative paths start. Default: the table's own folder, for a DataFrame the working directory.
     cell_table
         Whether to measure the cells of samples that have a mask: see `spatialfm.pp.cell_table`. This reads all pixels
         once.
+    on_pieces
+        What becomes of numbers that are used for several cells, as in `spatialfm.pp.cell_table`.
 
     Returns
     -------

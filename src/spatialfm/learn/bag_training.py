@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..cohort.cases import Cases
 from .bag_network import GatedAttentionMIL, TransformerMIL, cox_loss
 
 SMALLEST_SD = 1e-6  # of a column that does not vary
@@ -239,3 +240,33 @@ def _loss(
     with torch.no_grad():
         outputs = torch.cat([network(x, mask)[0] for x, mask in seen])
         return float(target.loss(outputs, validation))
+
+
+def bags_of_cases(values: np.ndarray, cases: Cases, bag: str) -> tuple[Bags, np.ndarray]:
+    """Bags, and the case of each; in the order of the cases' names."""
+    keys = [cases.codes] if bag == "patient" else [cases.samples, cases.codes]
+    order = np.lexsort(keys)
+    changes = np.flatnonzero(np.any([np.diff(key[order]) != 0 for key in keys], axis=0)) + 1
+    rows = np.split(order, changes)
+    return Bags(values, rows), np.array([cases.codes[mine[0]] for mine in rows])
+
+
+def predict_cases(
+    trained: Trained,
+    bags: Bags,
+    chosen: np.ndarray,
+    case_of_bag: np.ndarray,
+    shape: tuple[int, int],
+    attention: np.ndarray,
+    n_seeds: int,
+    recipe: Recipe,
+    device: torch.device,
+) -> np.ndarray:
+    """Predictions ``(cases, columns)``, the mean over the bags of a case; adds to `attention` of their cells."""
+    total, times = np.zeros(shape), np.zeros((shape[0], 1))
+    for number in chosen:
+        output, weights = predict(trained, bags, int(number), recipe, device)
+        total[case_of_bag[number]] += output
+        times[case_of_bag[number]] += 1
+        attention[bags.rows[number]] += weights / n_seeds
+    return np.divide(total, times, out=np.full(shape, np.nan), where=times > 0)

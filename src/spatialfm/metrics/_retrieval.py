@@ -48,19 +48,27 @@ def retrieval(
     ----------
     hits
         From `spatialfm.tl.search`.
-    labels, query_labels
-        Label of each row of the index and of the query, by name; `query_labels` defaults to `labels`.
-    compositions, query_compositions
-        Fractions of cell types of the rows of the index and of the query, likewise.
-    patients, query_patients
-        Patient of each row of the index and of the query, likewise (default: what the columns ``hit_patient`` and
-        ``query_patient`` of `hits` give them).
+    labels
+        Label of each row of the index, by name.
+    query_labels
+        Label of each row of the query, by name (default: `labels`).
+    compositions
+        Fractions of cell types of the rows of the index, by name.
+    query_compositions
+        Fractions of cell types of the rows of the query, by name (default: `compositions`).
+    patients
+        Patient of each row of the index, by name (default: what the column ``hit_patient`` of `hits` gives).
+    query_patients
+        Patient of each row of the query, by name (default: `patients`, or what the column ``query_patient`` of `hits`
+        gives).
     exclude
         ``"patient"``: hits of the query's own patient are left out; None: they count.
     k
         Numbers of hits.
-    n_chance, random_state
-        Random searches that the chance of ``rmse`` and ``l1`` is the mean of, and their seed.
+    n_chance
+        Random searches that the chance of ``rmse`` and ``l1`` is the mean of.
+    random_state
+        Seed of these searches.
 
     Returns
     -------

@@ -69,14 +69,22 @@ def attention(
     palette
         Colours of the types, in their order or by name (default: ``uns["<cluster_key>_colors"]``, or colours that are
         distinguishable with colour blindness).
-    library_key, spatial_key
-        Sample of each cell, and its place.
-    title, figsize, ax
-        Title (default: the sample, and what was predicted for its patient); inches of a new figure; axes to draw into:
-        one, or two with `cluster_key`.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
-        whether to return the figure.
+    library_key
+        Column of ``obs`` with the sample of each cell.
+    spatial_key
+        Key of ``obsm`` with the place of each cell.
+    title
+        Title (default: the sample, and what was predicted for its patient).
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into: one, or two with `cluster_key`.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

@@ -94,8 +94,10 @@ def cells(
         distinguishable apart with colour blindness).
     cmap
         Colour map of numbers.
-    image, labels
-        Elements, where their names do not follow from the sample.
+    image
+        Image element, where its name does not follow from the sample.
+    labels
+        Labels element, where its name does not follow from the sample.
     table_name
         Name of the table of cells.
     scale_bar

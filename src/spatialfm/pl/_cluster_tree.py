@@ -46,11 +46,18 @@ def cluster_tree(
         Key of ``uns``.
     min_share
         Lines that carry a smaller share of the finer cluster are left out.
-    title, figsize, ax
-        Title; inches of a new figure; axes to draw into.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
-        whether to return the figure.
+    title
+        Title.
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

@@ -76,11 +76,18 @@ def compare_composition(
         Whether types are sorted by their p-value (smallest first); otherwise they come as in the table.
     palette
         Colours of the groups of ``"dots"``, in their order or by name.
-    title, figsize, ax
-        Title; inches of a new figure; axes to draw into.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
-        whether to return the figure.
+    title
+        Title.
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

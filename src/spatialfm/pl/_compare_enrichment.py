@@ -50,12 +50,18 @@ def compare_enrichment(
         Key of ``uns``.
     groups
         The two groups (default: where there are two only).
-    title, figsize, ax
-        Title (default: the groups, their patients, and what is adjusted for); inches of a new figure; axes to draw
-        into.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
-        whether to return the figure.
+    title
+        Title (default: the groups, their patients, and what is adjusted for).
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

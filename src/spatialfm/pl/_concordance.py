@@ -51,13 +51,18 @@ def concordance(
         Patients with ``uns[key]``.
     key
         Key of ``uns``.
-    title, figsize
-        Title; inches of a new figure.
+    title
+        Title.
+    figsize
+        Width and height in inches of a new figure.
     ax
         Two axes to draw into.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
-        whether to return the figure.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

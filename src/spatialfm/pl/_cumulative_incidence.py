@@ -56,8 +56,10 @@ def cumulative_incidence(
         Event to draw alone (default: all).
     time_unit
         Unit of time, for the axis: ``"months"``.
-    interval, at_risk
-        Whether to draw the confidence bands, and the table below the curves.
+    interval
+        Whether to draw the confidence bands.
+    at_risk
+        Whether to draw the table below the curves.
     palette
         Colours of the groups, in their order or by name (default: ``uns["<group_key>_colors"]``, or colours that are
         distinguishable with colour blindness).

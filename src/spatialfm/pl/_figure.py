@@ -123,3 +123,14 @@ def category_colors(names: Sequence[str], palette: Palette = None, stored: Seque
     if wrong := [color for color in colors if not is_color_like(color)]:
         raise TableError(f"{wrong[0]!r} in palette= is not a colour. Write for example '#0072B2' or 'tab:blue'.")
     return [to_hex(color) for color in colors[: len(names)]]
+
+
+def p_text(p: float) -> str:
+    """A p-value as it is read.
+
+    Examples
+    --------
+    >>> p_text(0.0312), p_text(0.00004), p_text(float("nan"))
+    ('p = 0.031', 'p < 0.001', 'not tested')
+    """
+    return "not tested" if np.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"

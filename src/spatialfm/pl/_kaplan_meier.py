@@ -52,12 +52,20 @@ def kaplan_meier(
     ----------
     patients
         AnnData with ``uns[key]``.
-    key, logrank_key, rmst_key
-        Keys of ``uns`` with the curves, the test and the restricted means.
+    key
+        Key of ``uns`` with the curves.
+    logrank_key
+        Key of ``uns`` with the test.
+    rmst_key
+        Key of ``uns`` with the restricted means.
     time_unit
         Unit of time, for the axis: ``"months"``.
-    interval, censor_marks, at_risk
-        Whether to draw the confidence bands, a tick at each censored patient, and the table below the curves.
+    interval
+        Whether to draw the confidence bands.
+    censor_marks
+        Whether to draw a tick at each censored patient.
+    at_risk
+        Whether to draw the table below the curves.
     palette
         Colours of the groups, in their order or by name (default: ``uns["<group_key>_colors"]``, or colours that are
         distinguishable with colour blindness).

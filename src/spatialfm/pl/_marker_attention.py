@@ -64,13 +64,22 @@ def marker_attention(
         Whether markers are in the order of the type that they are strongest in, or as in the panel.
     limit
         z-score of full colour (default: the largest of the heatmap; the 99th percentile of a map, 1 at least).
-    library_key, spatial_key
-        Sample of each cell, and its place.
-    title, figsize, ax
-        Title; inches of a new figure; axes to draw into.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
-        whether to return the figure.
+    library_key
+        Column of ``obs`` with the sample of each cell.
+    spatial_key
+        Key of ``obsm`` with the place of each cell.
+    title
+        Title.
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

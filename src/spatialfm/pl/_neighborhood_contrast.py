@@ -51,11 +51,18 @@ def neighborhood_contrast(
         Key of ``uns``.
     n_types
         The most frequent neighbours that are shown (None: all).
-    title, figsize, ax
-        Title; inches of a new figure; axes to draw into.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
-        whether to return the figure.
+    title
+        Title.
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

@@ -97,15 +97,22 @@ def search_results(
         Percentiles of a channel's shown pixels that become black and full colour.
     channel_colors
         Colours of the channels.
-    table_name, query_table_name
-        Table of the hits, and of the queries (default: the same name).
+    table_name
+        Table of the hits.
+    query_table_name
+        Table of the queries (default: the same name).
     max_pixels
         Most pixels that are drawn along a side.
-    title, figsize
-        Title; inches of the figure.
-    show, save, return_fig
-        Whether to show the figure (default: if not saved, and there is a screen); file to save to; whether to return
-        the figure.
+    title
+        Title.
+    figsize
+        Width and height in inches of the figure.
+    show
+        Whether to show the figure (default: if not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

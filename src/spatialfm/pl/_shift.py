@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged, is_thinned
 from .._public import public
-from ._figure import Palette, category_colors, finish, stored_colors
+from ._figure import Palette, category_colors, finish, p_text, stored_colors
 from ._results import check_result
 
 if TYPE_CHECKING:
@@ -70,13 +70,18 @@ def shift(
         Colours of the groups, in their order or by name.
     max_cells
         Cells drawn at most, a random part of more.
-    title, figsize
-        Title; inches of a new figure.
+    title
+        Title.
+    figsize
+        Width and height in inches of a new figure.
     ax
         Three axes to draw into.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
-        whether to return the figure.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------
@@ -156,17 +161,6 @@ def barycentres(cells: pd.DataFrame, times: Sequence[str]) -> pd.DataFrame:
     whole = [name for name, part in means.groupby(level=0) if set(times) <= set(part.index.get_level_values(1))]
     index = pd.MultiIndex.from_product([whole, times], names=["patient", "time"])
     return means.reindex(index)
-
-
-def p_text(p: float) -> str:
-    """A p-value as it is read.
-
-    Examples
-    --------
-    >>> p_text(0.0312), p_text(0.00004), p_text(float("nan"))
-    ('p = 0.031', 'p < 0.001', 'not tested')
-    """
-    return "not tested" if np.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def _record(adata: AnnData, key: str) -> dict[str, Any]:

@@ -52,11 +52,18 @@ def signatures(
         Key of ``uns``.
     alpha
         Level of significance.
-    title, figsize, ax
-        Title; inches of a new figure; axes to draw into.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
-        whether to return the figure.
+    title
+        Title.
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------
@@ -158,11 +165,18 @@ def signature_scores(
         Cells with ``uns[key]``.
     key
         Key of ``uns``.
-    title, figsize, ax
-        Title; inches of a new figure; axes to draw into.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to;
-        whether to return the figure.
+    title
+        Title.
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

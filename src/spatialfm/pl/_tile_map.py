@@ -58,11 +58,18 @@ def tile_map(
         Colour map of numbers.
     table_name
         Table of the tiles.
-    title, figsize, ax
-        Title (default: the sample); inches of a new figure; axes to draw into.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to; whether
-        to return the figure.
+    title
+        Title (default: the sample).
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

@@ -68,9 +68,12 @@ def tissue(
         Width and height in inches of a new figure.
     ax
         Axes to draw into, one for each sample.
-    show, save, return_fig
-        Whether to show the figure (default: if it is new, not saved, and there is a screen); file to save to; whether
-        to return the figure.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to.
+    return_fig
+        Whether to return the figure.
 
     Returns
     -------

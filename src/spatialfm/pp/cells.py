@@ -62,9 +62,12 @@ def cell_table(
     ----------
     sdata
         Images ``(c, y, x)`` and label images ``(y, x)``, 0 = background.
-    image, labels, samples
-        Elements to use, as in `spatialfm.pp.elements.match_elements`; by default every ``image_<sample>`` with its
-        ``cells_<sample>``.
+    image
+        Image elements to use, as in `spatialfm.pp.elements.match_elements` (default: every ``image_<sample>``).
+    labels
+        Labels elements to use, likewise (default: the ``cells_<sample>`` of each image).
+    samples
+        Samples to use (default: all).
     quantiles
         Quantiles in 0..1 of each cell's pixels, per marker, in addition to the mean.
     morphology
@@ -72,8 +75,10 @@ def cell_table(
     cells
         Cells that are known already, such as published phenotypes: one row per cell; all its columns go to `obs`. Of an
         AnnData, its `obs` is used.
-    library_key, instance_key
-        Columns of `cells` that name sample and label; ``library_key=None`` where there is one sample.
+    library_key
+        Column of `cells` that names the sample; None where there is one sample.
+    instance_key
+        Column of `cells` that names the label.
     on_pieces
         What becomes of numbers that are used for several cells (``"repeated"`` of `check_labels`), and where most
         numbers are in pieces: an error that names them; ``"split"``: every piece of every number becomes a cell, in a

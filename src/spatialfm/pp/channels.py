@@ -47,8 +47,10 @@ def channel_quality(
     ----------
     sdata
         Images ``(c, y, x)``.
-    image, samples
-        Elements and samples (default: all).
+    image
+        Image elements to use (default: all).
+    samples
+        Samples to use (default: all).
     nuclear
         Nuclear stain to correlate with. Default: the first channel that `spatialfm.pp.match_markers` knows as one.
     tissue

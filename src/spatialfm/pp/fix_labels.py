@@ -61,8 +61,12 @@ def mend_labels(
     ----------
     sdata
         Label images ``(y, x)``; yes/no masks and whole numbers stored as floats are taken too.
-    labels, image, samples
-        Elements to fix, as in `check_labels`.
+    labels
+        Labels elements to fix, as in `check_labels`.
+    image
+        Images of these labels, as in `check_labels`.
+    samples
+        Samples to use, as in `check_labels`.
     split
         Whether every piece becomes a cell: the largest piece of a number keeps it, the others get new numbers above
         all old ones, by number and falling area. Pixels that touch by side or corner are one piece.

@@ -95,9 +95,13 @@ def check_labels(
     ----------
     sdata
         Label images ``(y, x)``.
-    labels, image, samples
-        Elements to check, as in `spatialfm.pp.elements.match_elements`; by default the labels of every image. Labels
-        named without `image` need none.
+    labels
+        Labels elements to check, as in `spatialfm.pp.elements.match_elements` (default: the labels of every image).
+        Labels named without `image` need none.
+    image
+        Images of these labels, likewise.
+    samples
+        Samples to use (default: all).
 
     Returns
     -------

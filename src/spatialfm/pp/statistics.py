@@ -78,11 +78,16 @@ def marker_statistics(
     ----------
     sdata
         Images ``(c, y, x)``.
-    image, samples
-        Elements and samples (default: all).
-    markers, mapping, on_unknown
-        As in `spatialfm.tl.embed_cells`: markers to use, channel → marker, what becomes of channels that are not
-        resolved.
+    image
+        Image elements to use (default: all).
+    samples
+        Samples to use (default: all).
+    markers
+        Markers to use, as in `spatialfm.tl.embed_cells`.
+    mapping
+        Channel → marker, as in `spatialfm.tl.embed_cells`.
+    on_unknown
+        What becomes of channels that are not resolved, as in `spatialfm.tl.embed_cells`.
     intensity_max
         Pixel value that becomes 1, or ``{sample: value}``. Default: the range of 8- and 16-bit images; 1 for others.
     mpp

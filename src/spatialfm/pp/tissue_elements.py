@@ -65,8 +65,10 @@ def tissue(
         full of tissue stays whole. ``"otsu"``: what is brighter than the threshold of Otsu (1979, IEEE Transactions on
         Systems, Man, and Cybernetics 9:62) of the smoothed mean of the channels; it splits every image in two, also
         one that is full of tissue. ``"all"``: everything.
-    image, samples
-        Elements and samples (default: all).
+    image
+        Image elements to use (default: all).
+    samples
+        Samples to use (default: all).
     channels
         Channels to find it on, for example the nuclear stain alone (default: all).
     resolution
@@ -74,9 +76,10 @@ def tissue(
         the image to 512 pixels or fewer. ``"auto"`` was tried at the default.
     smoothing
         ``"otsu"`` only: standard deviation of the Gaussian in µm (default 10, a cell and its neighbours).
-    min_area, max_hole
-        ``"otsu"`` only, in µm²: smaller pieces of tissue are removed (default 150), holes up to this size are filled
-        (default 100,000: vessels, ducts, necrosis).
+    min_area
+        ``"otsu"`` only, in µm²: smaller pieces of tissue are removed (default 150).
+    max_hole
+        ``"otsu"`` only, in µm²: holes up to this size are filled (default 100,000: vessels, ducts, necrosis).
     overwrite
         Whether elements of these names are replaced.
     copy

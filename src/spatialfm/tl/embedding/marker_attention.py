@@ -54,8 +54,10 @@ def marker_attention(
         Column of ``obs`` with the types. Rows without one get z-scores, and count for no type.
     head
         Number of an attention head, ``"all"``: their sum, or ``"auto"``: as the model's paper has it (KRONOS: 0).
-    max_cells, random_state
-        Cells of a type that mean and standard deviation are taken from (None: all), and the seed that picks them.
+    max_cells
+        Cells of a type that mean and standard deviation are taken from (None: all).
+    random_state
+        Seed that picks these cells.
     key_added
         Key of ``uns``, and of ``obsm`` with ``"_z"`` behind.
     copy

@@ -76,8 +76,10 @@ def compare_enrichment(
     ----------
     adata
         Cells.
-    cluster_key, group_key
-        Columns of ``obs``: cell types (or niches), and the groups, one for all cells of a patient.
+    cluster_key
+        Column of ``obs`` with cell types (or niches).
+    group_key
+        Column of ``obs`` with the groups, one for all cells of a patient.
     within
         Column of ``obs`` with the niche, region or compartment of each cell, within which labels are shuffled.
     covariates
@@ -90,11 +92,17 @@ def compare_enrichment(
     pair_key
         Column of ``obs`` with the patient where groups are within patients, as before and after treatment: in place of
         `patient_key`; groups change places within patients only, and patients with one of two are left out.
-    n_neighbors, radius
-        Neighbours are so many nearest cells, or all cells within this distance (units of ``obsm[spatial_key]``, µm
-        where the readers made it). Exactly one is given; with neither, 10 nearest cells.
-    library_key, patient_key, spatial_key
-        Sample and patient of each cell, and where it lies.
+    n_neighbors
+        Neighbours are so many nearest cells. Exactly one of `n_neighbors` and `radius` is given; with neither, 10
+        nearest cells.
+    radius
+        Neighbours are all cells within this distance (units of ``obsm[spatial_key]``, µm where the readers made it).
+    library_key
+        Column of ``obs`` with the sample of each cell.
+    patient_key
+        Column of ``obs`` with the patient of each cell.
+    spatial_key
+        Key of ``obsm`` with the place of each cell.
     min_expected
         A pair is left out of samples that let expect fewer: there the logarithm is mostly noise.
     alpha

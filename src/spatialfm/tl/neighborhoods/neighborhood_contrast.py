@@ -78,8 +78,10 @@ def neighborhood_contrast(
         are compared with themselves. Shares, ``relative_change`` and ``p_cells`` stay as they are.
     n_neighbors
         Nearest cells of each cell that count, of the same sample.
-    library_key, spatial_key
-        Sample of each cell, and where it lies.
+    library_key
+        Column of ``obs`` with the sample of each cell.
+    spatial_key
+        Key of ``obsm`` with the place of each cell.
     patient_key
         Column of ``obs``; None leaves the test over patients out, and nothing is significant.
     alpha

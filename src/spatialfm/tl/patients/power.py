@@ -92,8 +92,10 @@ def power(
         less than what corrected q-values find.
     n_simulations
         Cohorts for each number of patients and cells.
-    time_key, event_key
-        Columns of ``obs`` of the pilot, for ``"survival"``.
+    time_key
+        Column of ``obs`` of the pilot with the time, for ``"survival"``.
+    event_key
+        Column of ``obs`` of the pilot with the event, for ``"survival"``.
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     patient_key

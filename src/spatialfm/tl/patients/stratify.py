@@ -80,8 +80,10 @@ def stratify(
         Number of groups after merging clusters of similar risk; needs the outcome.
     cross_fit
         Number of folds; needs `merge_into`.
-    time_key, event_key
-        Columns of ``obs`` with the outcome.
+    time_key
+        Column of ``obs`` with the time to event or censoring.
+    event_key
+        Column of ``obs`` with the event.
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     entry_key

@@ -55,8 +55,10 @@ def cluster_agreement(
         Of k-means (default: the number of labels).
     resolution
         Of Leiden, on the graph of scanpy's 15 nearest neighbours.
-    n_seeds, random_state
-        Seeds are `random_state`, `random_state` + 1, ...
+    n_seeds
+        Number of seeds: `random_state`, `random_state` + 1, ...
+    random_state
+        First seed.
     key_added
         Key of ``uns``.
 

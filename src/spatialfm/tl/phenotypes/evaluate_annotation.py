@@ -79,8 +79,12 @@ def evaluate_annotation(
         Partitions into folds (published: one); scores are means over them, their spread is in the intervals.
     n_train
         Training cells a class (drawn anew in each fold), or several numbers; default all.
-    head, C, n_trials
-        As in `spatialfm.tl.annotate`.
+    head
+        Classifier, as in `spatialfm.tl.annotate`.
+    C
+        Inverse strength of its regularisation, as in `spatialfm.tl.annotate`.
+    n_trials
+        Trials that choose it, as in `spatialfm.tl.annotate`.
     published
         Classes weigh as they occur, C is chosen by the trials alone, and the classifier that was fitted without the
         tuning cells is the one that is scored.
@@ -92,8 +96,10 @@ def evaluate_annotation(
     margin
         Quadrants only: training cells closer to a test cell are left out, in the units of ``obsm[spatial_key]`` (µm).
         The default is half a window of KRONOS.
-    library_key, spatial_key
-        Quadrants only: image of each cell, and where it lies.
+    library_key
+        Quadrants only: column of ``obs`` with the image of each cell.
+    spatial_key
+        Quadrants only: key of ``obsm`` with the place of each cell.
     random_state
         Seed of folds and classifiers.
     key_added

@@ -62,8 +62,10 @@ def leiden_sweep(
         Of the graph, where it is made here.
     neighbors_key
         Graph of `scanpy.pp.neighbors` in ``uns`` to take (default ``"neighbors"``), without `use_rep`.
-    n_subsamples, share
-        Subsets, and the share of cells in each; 0 subsets: no stability, and no suggestion.
+    n_subsamples
+        Number of subsets; with 0 there is no stability, and no suggestion.
+    share
+        Share of the cells in each subset.
     sketch
         Cells that are clustered where there are more, drawn evenly of patients (without the usual column: of samples),
         as the graph of millions takes hours; ``"auto"``: 50,000 of more than 200,000, None: all. The other cells take

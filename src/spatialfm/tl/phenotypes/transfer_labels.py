@@ -63,8 +63,10 @@ def transfer_labels(
         Column of ``source.obs``.
     use_rep
         Key of ``obsm`` in both, or ``"X"``: then columns are joined by ``var_names``.
-    head, C
-        Classifier, see `spatialfm.tl.annotate`.
+    head
+        Classifier, as in `spatialfm.tl.annotate`.
+    C
+        Inverse strength of its regularisation, as in `spatialfm.tl.annotate`.
     n_per_class
         Training cells a class (default: the size of the smallest class, but at least 50: a class with fewer keeps all).
     n_neighbors

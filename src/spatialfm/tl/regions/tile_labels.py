@@ -50,8 +50,10 @@ def tile_labels(
         Label elements, by default those that the cell table annotates.
     image
         Images that the tiles lie on, where they are not called ``image_<sample>``.
-    table_name, cell_table_name
-        Tables of tiles and of cells.
+    table_name
+        Table of tiles.
+    cell_table_name
+        Table of cells.
     key_added
         Column of the tile table.
 

@@ -140,11 +140,13 @@ def search(
         Table with the same representation, or an array ``(n, columns)``.
     k
         Hits a query.
-    exclude, exclude_of
-        ``"patient"``: hits of the query's own patient are left out, where index and query tell patients. Or groups of
-        the query rows and, as `exclude_of`, of the rows of the index, for example ``query.obs["slide"]`` and
-        ``adata.obs["slide"]``: hits of the query's own group are left out. None: nothing is, and a row of the index
-        finds itself first.
+    exclude
+        ``"patient"``: hits of the query's own patient are left out, where index and query tell patients. Or the groups
+        of the query rows, for example ``query.obs["slide"]``: hits of the query's own group are left out. None: nothing
+        is, and a row of the index finds itself first.
+    exclude_of
+        Groups of the rows of the index, for example ``adata.obs["slide"]``, where `exclude` gives those of the query
+        rows.
     patient_key
         Column of the query's ``obs`` with the patient. None, or an array: patients are not known.
 

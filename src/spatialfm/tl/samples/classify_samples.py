@@ -83,8 +83,10 @@ def classify_samples(
     n_components
         Principal components of the standardised rows, or several numbers; None: columns as they are. Fewer, where
         there are fewer columns or training rows.
-    n_draws, test_size
-        Splits, and the share of each class (at least one patient) that is held out.
+    n_draws
+        Number of splits.
+    test_size
+        Share of each class (at least one patient) that is held out.
     n_permutations
         Shuffles of the labels between patients, each with as many splits, for the ``p_value`` of the AUROC.
     C
@@ -103,8 +105,10 @@ def classify_samples(
     positive
         Of two classes, the one that ``f1`` and ``average_precision`` are of (default: the last, in the order of
         categories or of the alphabet).
-    patient_key, library_key
-        Columns of ``obs`` with patient and sample. None for the former: each sample (or row) is a case.
+    patient_key
+        Column of ``obs`` with the patient. None: each sample (or row) is a case.
+    library_key
+        Column of ``obs`` with the sample.
     on_missing
         What becomes of patients without label: ``"raise"``, or ``"drop"``.
     random_state

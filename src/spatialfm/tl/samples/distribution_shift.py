@@ -78,9 +78,12 @@ def distribution_shift(
         Cells of all patients and time points.
     use_rep
         Key of ``obsm`` or ``"X"``.
-    time_key, patient_key, group_key
-        Columns of ``obs``: time point, patient, and group of the patient (for example the response); None measures
-        without comparing.
+    time_key
+        Column of ``obs`` with the time point.
+    patient_key
+        Column of ``obs`` with the patient.
+    group_key
+        Column of ``obs`` with the group of the patient (for example the response); None measures without comparing.
     covariates
         Columns of ``obs`` with one value a patient that the comparison of groups is adjusted for (age, stage). What is
         compared is one number a patient, the distance, so that a linear model of it (and of its ranks) by group and
@@ -111,9 +114,10 @@ def distribution_shift(
         Draws; the standard error comes from them.
     min_cells
         Cells that a patient must have at a time point; fewer count as missing.
-    max_iter, tol
-        Iterations of Sinkhorn's algorithm, and the sum of absolute errors of the marginals (which add up to 1) at
-        which they end.
+    max_iter
+        Most iterations of Sinkhorn's algorithm.
+    tol
+        Sum of absolute errors of the marginals (which add up to 1) at which they end.
     on_missing
         ``"raise"`` or ``"drop"``: what to do with patients without group (covariate, block), and pairs of time points
         at which a patient has too few cells.

@@ -81,8 +81,10 @@ def few_shot_samples(
     n_clusters
         Clusters of k-means, or several numbers (published: 4, 8, 16). None: no clusters, patients are compared by
         their average embedding, which with ``n_support=3`` is KRONOS's case retrieval (Table S23; 0 in tables).
-    n_support, n_draws
-        Support patients of each class; draws.
+    n_support
+        Support patients of each class.
+    n_draws
+        Number of draws.
     n_permutations
         Shuffles of the labels between patients, each with as many draws, for the ``p_value`` of the AUROC.
     metric
@@ -94,8 +96,10 @@ def few_shot_samples(
     positive
         Of two classes, the one that ``f1`` and ``average_precision`` are of (default: the last, in the order of
         categories or of the alphabet).
-    patient_key, library_key
-        Columns of ``obs`` with patient and sample. None for the former: each sample is a case.
+    patient_key
+        Column of ``obs`` with the patient. None: each sample is a case.
+    library_key
+        Column of ``obs`` with the sample.
     on_missing
         What becomes of patients without label: ``"raise"``, or ``"drop"``. Their cells are not clustered either.
     random_state

@@ -32,11 +32,10 @@ from ...stats.folds import held_out_part, stratified_folds
 from ...stats.permutation import permutation_p
 
 if TYPE_CHECKING:
-    import torch
     from anndata import AnnData
     from tqdm.auto import tqdm
 
-    from ...learn.bag_training import Bags, Recipe
+    from ...learn.bag_training import Recipe
 
 HIDDEN = {"attention": 256, "transformer": 64}  # of a head: VirTues; Wagner et al. 2023 (512 in 8 heads)
 
@@ -96,8 +95,10 @@ def mil(
         Column of ``obs`` with a class: cross-entropy, classes weigh alike.
     target_key
         Column with a number: squared error.
-    time_key, event_key
-        Columns with time and event (1, or true): Cox's partial likelihood over the patients of a step.
+    time_key
+        Column with the time: Cox's partial likelihood over the patients of a step.
+    event_key
+        Column with the event (1, or true).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     task
@@ -117,18 +118,34 @@ def mil(
         Cells of each patient that are drawn: ``"all"`` (published); ``"even"``, as many as all have; a number; or
         ``"auto"``: all, unless their numbers go with what is predicted, which is then said, and equally many are drawn.
         Those that are not drawn have no attention.
-    n_heads, hidden, n_layers, dropout
-        Heads, width of each (default: 256, transformer 64), layers of the transformer, share of features left out.
-    learning_rate, batch_size, max_epochs, patience, validation_size
-        Of training, see above.
+    n_heads
+        Heads of attention.
+    hidden
+        Width of each head (default: 256, transformer 64).
+    n_layers
+        Layers of the transformer.
+    dropout
+        Share of features left out in training.
+    learning_rate
+        Step size of Adam.
+    batch_size
+        Bags of one step.
+    max_epochs
+        Most epochs of training.
+    patience
+        Epochs without a lower validation loss, after which it stops.
+    validation_size
+        Share of the training patients whose loss decides that.
     max_cells
         Cells of a bag that a step of training sees; of more, a random part, each time anew. Predictions are made from
         all cells (by the transformer in parts of this size).
     positive
         Of two classes, the one that ``f1`` and ``average_precision`` are of (default: the last, in the order of
         categories or of the alphabet).
-    patient_key, library_key
-        Columns of ``obs`` with patient and sample. None for the former: each sample is a case.
+    patient_key
+        Column of ``obs`` with the patient. None: each sample is a case.
+    library_key
+        Column of ``obs`` with the sample.
     on_missing
         What becomes of patients without label, number, time or event: ``"raise"``, or ``"drop"``.
     device
@@ -267,12 +284,12 @@ def _cross_validate(
     values: np.ndarray, cases: Cases, task: Task, plan: _Plan, bar: tqdm
 ) -> tuple[list[dict], np.ndarray, np.ndarray, np.ndarray]:
     """Runs of all folds and seeds; means of held-out predictions and of attention; fold of each case."""
-    from ...learn.bag_training import train
+    from ...learn.bag_training import bags_of_cases, predict_cases, train
     from ...models.encoder import resolve_device
 
     where, recipe = resolve_device(plan.device), plan.recipe
     fold = stratified_folds(task.strata, plan.n_folds, np.random.default_rng(plan.random_state))
-    bags, case_of_bag = _make_bags(values, cases, plan.bag)
+    bags, case_of_bag = bags_of_cases(values, cases, plan.bag)
     target = task.target(case_of_bag)
     predicted = np.zeros((len(cases.names), len(task.columns)))
     attention, runs = np.zeros(len(values), np.float32), []
@@ -283,7 +300,7 @@ def _cross_validate(
         fit = np.setdiff1d(rest, validation)
         parts = [np.flatnonzero(np.isin(case_of_bag, part)) for part in (fit, validation, test)]
         trained = train(bags, target, parts[0], parts[1], recipe, int(rng.integers(2**31)), where)
-        mine = _predict_bags(
+        mine = predict_cases(
             trained, bags, parts[2], case_of_bag, predicted.shape, attention, plan.n_seeds, recipe, where
         )
         predicted[test] += mine[test] / plan.n_seeds
@@ -293,17 +310,6 @@ def _cross_validate(
         runs.append(run | task.scores(mine[test], test))
         bar.update()
     return runs, predicted, attention, fold
-
-
-def _make_bags(values: np.ndarray, cases: Cases, bag: str) -> tuple[Bags, np.ndarray]:
-    """Bags, and the case of each; in the order of the cases' names."""
-    from ...learn.bag_training import Bags
-
-    keys = [cases.codes] if bag == "patient" else [cases.samples, cases.codes]
-    order = np.lexsort(keys)
-    changes = np.flatnonzero(np.any([np.diff(key[order]) != 0 for key in keys], axis=0)) + 1
-    rows = np.split(order, changes)
-    return Bags(values, rows), np.array([cases.codes[mine[0]] for mine in rows])
 
 
 def _equal(
@@ -331,29 +337,6 @@ def _shuffled(values: np.ndarray, cases: Cases, task: Task, plan: _Plan, n_permu
 def _over_seeds(runs: list[dict], scores: Sequence[str]) -> pd.DataFrame:
     """Scores of each fold, means over seeds."""
     return pd.DataFrame(runs).groupby("fold")[list(scores)].mean()
-
-
-def _predict_bags(
-    trained: object,
-    bags: Bags,
-    chosen: np.ndarray,
-    case_of_bag: np.ndarray,
-    shape: tuple[int, int],
-    attention: np.ndarray,
-    n_seeds: int,
-    recipe: Recipe,
-    device: torch.device,
-) -> np.ndarray:
-    """Predictions ``(cases, columns)``, the mean over the bags of a case; adds to `attention` of their cells."""
-    from ...learn.bag_training import predict
-
-    total, times = np.zeros(shape), np.zeros((shape[0], 1))
-    for number in chosen:
-        output, weights = predict(trained, bags, int(number), recipe, device)
-        total[case_of_bag[number]] += output
-        times[case_of_bag[number]] += 1
-        attention[bags.rows[number]] += weights / n_seeds
-    return np.divide(total, times, out=np.full(shape, np.nan), where=times > 0)
 
 
 def _record(

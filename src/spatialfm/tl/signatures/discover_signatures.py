@@ -142,8 +142,12 @@ def discover_signatures(
         published, in proportion): 21 clusterings of millions in each fold take days. ``"auto"``: 50,000 of more than
         200,000, None: all. Shares and ranks are of these cells; a second sketch of other cells is clustered to say what
         that costs. Signatures of a few dozen sketched cells are easily missed.
-    n_folds, n_repeats, n_repeats_model
-        Folds; repeats of cross-validation for one cluster, and for the model.
+    n_folds
+        Folds of the cross-validation.
+    n_repeats
+        Repeats of it for one cluster.
+    n_repeats_model
+        Repeats of it for the model.
     nested
         Whether to compute the nested score. It clusters the cells `n_folds` times `n_repeats_nested` more.
     n_repeats_nested

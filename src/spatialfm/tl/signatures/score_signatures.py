@@ -66,8 +66,10 @@ def score_signatures(
         :func:`spatialfm.tl.discover_signatures` or :func:`spatialfm.tl.transfer_signatures`.
     key
         Key of ``obsm`` and ``uns``.
-    patient_key, library_key
-        Columns of ``obs`` with patient and sample.
+    patient_key
+        Column of ``obs`` with the patient.
+    library_key
+        Column of ``obs`` with the sample.
     favorable
         Signatures that count as favorable (default: those that were found so).
     cut_points_from

@@ -68,8 +68,10 @@ def transfer_signatures(
     patient_key
         Column of ``source.obs``; None leaves the accuracy on held-out patients out, and novelty is then not calibrated
         between patients.
-    n_trees, max_depth
-        Of each forest.
+    n_trees
+        Trees of each forest.
+    max_depth
+        Greatest depth of each tree.
     test_size
         Part that is held out.
     n_neighbors

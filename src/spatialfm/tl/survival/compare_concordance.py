@@ -59,8 +59,10 @@ def compare_concordance(
         Two or more columns of ``obs``, or names in ``var``; higher means higher risk.
     layer
         Layer that names in ``var`` are read from (default: ``X``).
-    time_key, event_key
-        Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    time_key
+        Column of ``obs``: time to event or censoring, from 0 on.
+    event_key
+        Column of ``obs``: whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     entry_key

@@ -117,8 +117,10 @@ def cox(
         Kaplan-Meier estimate (Grambsch and Therneau 1994, as the score test of R's ``cox.zph``).
     alpha
         1 - confidence level.
-    time_key, event_key
-        Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    time_key
+        Column of ``obs``: time to event or censoring, from 0 on.
+    event_key
+        Column of ``obs``: whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
         With competing events, that is a regression of the cause-specific hazard; of the cumulative incidence it is

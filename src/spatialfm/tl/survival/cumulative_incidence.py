@@ -76,8 +76,10 @@ def cumulative_incidence(
         Column of ``obs`` with the groups.
     strata
         Columns of ``obs`` whose levels are compared only within, by the test.
-    time_key, event_key
-        Columns of ``obs``: time to the first event or censoring, from 0 on, and which event it was (0: censored).
+    time_key
+        Column of ``obs``: time to the first event or censoring, from 0 on.
+    event_key
+        Column of ``obs``: which event it was (0: censored).
     event_value
         Value of `event_key` that is of interest, or several as one; all other events are one, too. Default: each event
         for itself.

@@ -81,8 +81,10 @@ def cut_point(
         Least share of patients on each side of the cut, above 0 and below one half.
     n_permutations
         Number of permutations, at least 100; the least p-value is one by this number plus one.
-    time_key, event_key
-        Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    time_key
+        Column of ``obs``: time to event or censoring, from 0 on.
+    event_key
+        Column of ``obs``: whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     entry_key

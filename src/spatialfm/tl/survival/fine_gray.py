@@ -88,8 +88,10 @@ def fine_gray(
         a skewed covariate 15 %.
     alpha
         1 - confidence level.
-    time_key, event_key
-        Columns of ``obs``: time to the first event or censoring, from 0 on, and which event it was.
+    time_key
+        Column of ``obs``: time to the first event or censoring, from 0 on.
+    event_key
+        Column of ``obs``: which event it was.
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`.
         Whoever had another event then also stands for those who had theirs before they could enter (weights of Geskus).

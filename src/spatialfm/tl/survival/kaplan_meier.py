@@ -59,8 +59,10 @@ def kaplan_meier(
         One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     group_key
         Column of ``obs`` with the groups.
-    time_key, event_key
-        Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    time_key
+        Column of ``obs``: time to event or censoring, from 0 on.
+    event_key
+        Column of ``obs``: whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
         Of competing events, as deaths of another cause, these curves overstate the risk: see

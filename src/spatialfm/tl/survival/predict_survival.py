@@ -112,8 +112,10 @@ def predict_survival(
         Risks from which one would treat (default: 0.01 to 0.99).
     n_groups
         Groups of the calibration curve.
-    time_key, event_key
-        Columns of ``target.obs`` with the outcome (default: those of the source, where the target has both).
+    time_key
+        Column of ``target.obs`` with the time (default: that of the source, where the target has both columns).
+    event_key
+        Column of ``target.obs`` with the event (default: that of the source, likewise).
     event_value
         Value of `event_key` of the target that means the event, where it does not hold 0 and 1.
     patient_key

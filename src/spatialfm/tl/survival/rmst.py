@@ -88,8 +88,10 @@ def rmst(
         1 - confidence level.
     n_permutations
         Number of random arrangements, at least 999; all are looked at where they are at most 20,000.
-    time_key, event_key
-        Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    time_key
+        Column of ``obs``: time to event or censoring, from 0 on.
+    event_key
+        Column of ``obs``: whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     entry_key

@@ -82,8 +82,10 @@ def coxnet(
     n_alphas
         Number of strengths of the penalty, from the one that leaves no feature to a hundredth of it (a twentieth with
         more features than patients).
-    n_folds, n_inner_folds
-        Numbers of outer and inner folds; events are dealt out evenly, in the order of the patients' names.
+    n_folds
+        Number of outer folds; events are dealt out evenly, in the order of the patients' names.
+    n_inner_folds
+        Number of inner folds, likewise.
     n_repeats
         Partitions into outer folds. One alone moves the score of the same patients by as much as 0.1: scores are means
         over them, risks too, and their spread is in the intervals.
@@ -92,8 +94,10 @@ def coxnet(
         for none.
     n_bootstrap
         Number of resamplings of patients for the intervals.
-    time_key, event_key
-        Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    time_key
+        Column of ``obs``: time to event or censoring, from 0 on.
+    event_key
+        Column of ``obs``: whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     patient_key
@@ -233,8 +237,10 @@ def survival_forest(
         Least patients in a leaf; of several, the best is chosen in the inner folds.
     n_importance
         Number of times that each feature is shuffled between held-out patients; 0 for no importance.
-    n_folds, n_inner_folds
-        Numbers of outer and inner folds; events are dealt out evenly, in the order of the patients' names.
+    n_folds
+        Number of outer folds; events are dealt out evenly, in the order of the patients' names.
+    n_inner_folds
+        Number of inner folds, likewise.
     n_repeats
         Partitions into outer folds. One alone moves the score of the same patients by as much as 0.1: scores are means
         over them, risks too, and their spread is in the intervals.
@@ -243,8 +249,10 @@ def survival_forest(
         for none.
     n_bootstrap
         Number of resamplings of patients for the intervals.
-    time_key, event_key
-        Columns of ``obs``: time to event or censoring, from 0 on, and whether the event was seen (1) or not (0).
+    time_key
+        Column of ``obs``: time to event or censoring, from 0 on.
+    event_key
+        Column of ``obs``: whether the event was seen (1) or not (0).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     patient_key
