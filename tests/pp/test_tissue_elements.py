@@ -55,6 +55,9 @@ def test_the_default_element_gives_the_numbers_of_today(make_sdata, height, widt
     assert before["tissue"] == {"a": "auto", "b": "auto"}
     assert after["tissue"] == {"a": "labels 'tissue_a' (method 'auto')", "b": "labels 'tissue_b' (method 'auto')"}
     assert 0.4 < after["tissue_kept"]["a"] < 0.6
+    assert "tissue_method" in before
+    assert "tissue_method" not in after  # none was found in that run; how the elements were made stands beside it
+    assert after["tissue_made"]["a"] == sdata.attrs["spatialfm"]["tissue"]["tissue_a"]
     np.testing.assert_array_equal(tiles.obsm["X_classical"], same.obsm["X_classical"])
     np.testing.assert_array_equal(tiles.obs["tissue"], same.obs["tissue"])
     assert quality.equals(sfm.pp.channel_quality(sdata))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +63,8 @@ class TissueSource:
         Segmented cells on the grid: they are tissue whatever their brightness.
     step, shape, packed
         A mask that was given: pixels of the grid that one of its own spans, its shape, its bits.
+    made
+        What `spatialfm.pp.tissue` noted of an element that it wrote.
     """
 
     kind: str = "auto"
@@ -72,6 +74,7 @@ class TissueSource:
     step: int = 1
     shape: tuple[int, int] = (0, 0)
     packed: bytes = b""
+    made: Mapping[str, object] = field(default_factory=dict, compare=False)
 
     def given(self) -> np.ndarray:
         """The mask that was given."""

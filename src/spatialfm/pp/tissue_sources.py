@@ -72,10 +72,12 @@ def tissue_sources(
                 f"{name[0].upper()}{name[1:]}{said} holds no tissue in image {pair.image!r} (sample {pair.sample!r}): "
                 f"all of it is 0. {other}"
             )
-        if isinstance(what if own is None else own, str):
-            name += _made_by(sdata, what if own is None else own)
+        made = {}
+        if isinstance(element := what if own is None else own, str):
+            edited, made = _made_by(sdata, element)
+            name += f" (method {made['method']!r}{', edited since' if edited else ''})" if made else ""
         packed = zlib.compress(np.packbits(mask).tobytes(), 1)
-        out.append(TissueSource("given", name, size, cells, step, mask.shape, packed))
+        out.append(TissueSource("given", name, size, cells, step, mask.shape, packed, made))
     return out
 
 
@@ -111,13 +113,12 @@ def _whole_pixels(grid: LabelGrid, shape: tuple[int, int]) -> int:
     return step if fits and np.allclose(offsets, 0, atol=1e-3) else 0
 
 
-def _made_by(sdata: SpatialData, name: str) -> str:
-    """How an element was made, and whether it was edited since, for the record."""
+def _made_by(sdata: SpatialData, name: str) -> tuple[bool, Mapping[str, object]]:
+    """Whether an element was edited since it was made, and how it was; empty where `spatialfm.pp.tissue` did not."""
     made = sdata.attrs.get(ATTRS, {}).get(TISSUE, {}).get(name)
     if made is None or name not in sdata.labels:
-        return ""
-    edited = labels_digest(labels_array(sdata, name).data) != made["sha256"]
-    return f" (method {made['method']!r}{', edited since' if edited else ''})"
+        return False, {}
+    return labels_digest(labels_array(sdata, name).data) != made["sha256"], made
 
 
 def _told(tissue: Tissue, samples: Sequence[str]) -> dict[str, object]:

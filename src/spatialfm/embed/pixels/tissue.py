@@ -54,8 +54,14 @@ def tissue_notes(samples: Sequence[str], readers: Sequence[SampleReader], *, use
         return notes
     masks = [find_tissue(reader) for reader in readers]
     warn_of_lost_cells(samples, sources, masks)
-    kept = {sample: round(float(mask.mean()), 6) for sample, (mask, _) in zip(samples, masks, strict=True)}
-    return notes | {"tissue_kept": kept, "tissue_method": METHOD}
+    notes["tissue_kept"] = {
+        sample: round(float(mask.mean()), 6) for sample, (mask, _) in zip(samples, masks, strict=True)
+    }
+    if any(source.kind == "auto" for source in sources):
+        notes["tissue_method"] = METHOD
+    if made := {sample: source.made for sample, source in zip(samples, sources, strict=True) if source.made}:
+        notes["tissue_made"] = made
+    return notes
 
 
 def share_of_tissue(mask: np.ndarray, step: int, shape: tuple[int, int], corners: np.ndarray, size: int) -> np.ndarray:
