@@ -143,8 +143,7 @@ def marker_statistics(
     )
     ranges = intensity_ranges({pair.sample: image_array(sdata, pair.image).dtype for pair in pairs}, intensity_max)
     sizes = image_pixel_sizes(sdata, pairs, mpp, required=pixel_size is not None, common=True)
-    trained_on = pixel_size if isinstance(pixel_size, tuple) else None
-    model = ModelPixels(pixel_size if trained_on is None else trained_on[1], trained_on)
+    model = ModelPixels(pixel_size[1], pixel_size) if isinstance(pixel_size, tuple) else ModelPixels(pixel_size)
     ratios = resampling_ratios(model, sizes, resample=True, common=common_pixel_size(model, sizes))
     used = [None if size is None else size * ratio for size, ratio in zip(sizes, ratios, strict=True)]
     pairs = report_missing_chunks(sdata, pairs)
@@ -180,6 +179,6 @@ def marker_statistics(
     return table
 
 
-def _table(parts: Sequence[Mapping[str, NDArray]], markers: Sequence[str]) -> pd.DataFrame:
+def _table(parts: Sequence[dict[str, NDArray]], markers: Sequence[str]) -> pd.DataFrame:
     n_pixels, mean, std = merged(parts)
     return pd.DataFrame({"mean": mean, "std": std, "n_pixels": n_pixels}, index=pd.Index(markers, name="marker"))

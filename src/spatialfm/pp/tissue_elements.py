@@ -114,10 +114,10 @@ def tissue(
     >>> bool((mask == truth).mean() > 0.95)
     True
     """
-    options = {"smoothing": smoothing, "min_area": min_area, "max_hole": max_hole}
-    if method != "otsu" and (given := [name for name, value in options.items() if value is not None]):
+    asked = {"smoothing": smoothing, "min_area": min_area, "max_hole": max_hole}
+    if method != "otsu" and (given := [name for name, value in asked.items() if value is not None]):
         raise ArgumentError(f"{given[0]}= belongs to method='otsu', not to method={method!r}. Leave it out.")
-    options = {name: OF_OTSU[name] if value is None else float(value) for name, value in options.items()}
+    options = {name: OF_OTSU[name] if value is None else float(value) for name, value in asked.items()}
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     if not copy:
         _check_names(sdata, [TISSUE_PREFIX + pair.sample for pair in pairs], overwrite)

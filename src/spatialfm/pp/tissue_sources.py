@@ -72,7 +72,7 @@ def tissue_sources(
                 f"{name[0].upper()}{name[1:]}{said} holds no tissue in image {pair.image!r} (sample {pair.sample!r}): "
                 f"all of it is 0. {other}"
             )
-        made = {}
+        made: Mapping[str, object] = {}
         if isinstance(element := what if own is None else own, str):
             edited, made = _made_by(sdata, element)
             name += f" (method {made['method']!r}{', edited since' if edited else ''})" if made else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def moments_of_images(
             "tissue": [of.fingerprint, tissue_identity(of)],
             "prepared": preparation,
         }
-        parts.append(remembered("moments", identity, lambda reader=reader, of=of: image_moments(reader, of, block)))
+        parts.append(remembered("moments", identity, partial(image_moments, reader, of, block)))
     return parts
 
 
