@@ -1,0 +1,99 @@
+"""Refusals that several tools share, and codes of names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from spatialfm._errors import ClinicalError, TableError
+from spatialfm.cohort.checks import (
+    check_anndata,
+    check_samples,
+    check_split,
+    codes_by_appearance,
+    codes_of,
+    named,
+    obs_column,
+    order_of_names,
+    value_of_each,
+)
+
+
+def table(**columns) -> AnnData:
+    n = len(next(iter(columns.values())))
+    return AnnData(obs=pd.DataFrame(columns, index=[f"c{i}" for i in range(n)]))
+
+
+def test_what_is_no_table_is_refused():
+    check_anndata(table(x=[1]), "tool")
+    with pytest.raises(TableError, match="without rows"):
+        check_anndata(table(x=[1])[:0], "tool")
+    with pytest.raises(TableError, match="takes an AnnData, not DataFrame"):
+        check_anndata(pd.DataFrame(), "tool")
+
+
+def test_a_column_with_gaps_names_them():
+    adata = table(x=["a", None, "b"])
+    assert obs_column(adata, "x", "key", allow_missing=True).isna().sum() == 1
+    with pytest.raises(TableError, match=r"1 of 3 cells have no value in obs\['x'\] \(key=\), first 'c1'"):
+        obs_column(adata, "x", "key")
+    with pytest.raises(TableError, match="No column 'y'"):
+        obs_column(adata, "y", "key")
+
+
+def test_one_value_a_patient():
+    codes, names = np.array([1, 0, 1, 0]), ["a", "b"]
+    assert list(value_of_each(pd.Series(["y", "x", "y", "x"], name="arm"), codes, names)) == ["x", "y"]
+    assert value_of_each(pd.Series([2.0, np.nan, 2.0, np.nan], name="arm"), codes, names)[1] == 2.0
+    with pytest.raises(ClinicalError, match="1 patient has more than one value in obs.'arm'., first 'b'"):
+        value_of_each(pd.Series(["y", "x", "z", "x"], name="arm"), codes, names)
+    with pytest.raises(ClinicalError, match="2 patients have more than one value"):
+        value_of_each(pd.Series(["y", "x", None, "z"], name="arm"), codes, names)
+
+
+def test_a_sample_of_two_patients():
+    check_samples(pd.Series(["s", "s", None, None]), pd.Series(["a", "a", "b", "c"], name="p"), TableError)
+    with pytest.raises(TableError, match="1 sample belongs to more than one patient; 's' to 'a', 'b'"):
+        check_samples(pd.Series(["s", "s"], name="sample"), pd.Series(["a", "b"], name="p"), TableError)
+
+
+def test_samples_of_one_patient_on_both_sides_of_a_split():
+    adata = table(patient=["a", "a", "b"], sample=["1", "2", "3"])
+    check_split(adata, "patient")
+    for key in ("sample", None):
+        with pytest.raises(TableError, match="1 patient has several samples"):
+            check_split(adata, key)
+    check_split(table(patient=["a", "a"], sample=["1", "1"]), "sample")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["b", "a"], ["a", "b"]),
+        ([10, 9], ["9", "10"]),
+        (pd.Categorical(["b", "a"], ["b", "x", "a"]), ["b", "a"]),
+        ([2.0, 1.0], ["1.0", "2.0"]),
+        ([True, False], ["False", "True"]),
+    ],
+)
+def test_names_in_their_order(values, expected):
+    assert list(named(pd.Series(values, name="x"), "key").cat.categories) == expected
+
+
+def test_whole_numbers_of_a_column_with_gaps_and_values_that_read_alike():
+    found = named(pd.Series([2.0, np.nan, 1.0], name="x"), "key", whole=True)
+    assert found.astype(object).tolist()[::2] == ["2", "1"]
+    assert pd.isna(found.iloc[1])
+    with pytest.raises(TableError, match="which read alike"):
+        named(pd.Series([1, "1"], name="x", dtype=object), "key")
+
+
+def test_codes():
+    assert codes_of(pd.Series(["b", "a", "b"]))[1] == ["a", "b"]
+    codes, names = codes_of(pd.Series(pd.Categorical(["b", "b"], ["c", "b"])))
+    assert (codes.tolist(), names) == ([1, 1], ["c", "b"])  # unused ones are kept
+    codes, names = codes_by_appearance(pd.Series(pd.Categorical(["b", "a", "b"], ["a", "b", "c"])))
+    assert (codes.tolist(), names) == ([0, 1, 0], ["b", "a"])
+    assert order_of_names(["b", "a", "b"]).tolist() == [1, 0, 2]

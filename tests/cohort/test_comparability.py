@@ -1,0 +1,95 @@
+"""Which columns of two tables mean the same, and which rows are the same cells."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from spatialfm._errors import TableError
+from spatialfm.cohort.comparability import same_rows, shared_columns
+
+RECORD = {
+    "model": "kronos", "weights_sha256": "a", "model_options": "{}", "normalization": "marker statistics",
+    "output": "marker", "mode": "crop", "window": 64, "background": "zero", "embedding_dim": 2,
+    "markers": json.dumps(["CD3", "CD8"]), "mpp_used": json.dumps({"s": 0.5}), "n_components": "",
+}  # fmt: skip
+
+
+def table(width=4, **changes):
+    adata = AnnData(np.zeros((3, 2)), var=pd.DataFrame(index=["CD3", "CD8"]), obsm={"X_e": np.zeros((3, width))})
+    adata.uns["spatialfm"] = {"X_e": RECORD | changes}
+    return adata
+
+
+def test_markers_are_joined_by_name():
+    other = table(6, markers=json.dumps(["CD20", "CD8", "CD3"]))
+    one, two = shared_columns(table(), other, "X_e")
+    assert (one.tolist(), two.tolist()) == ([0, 1, 2, 3], [4, 5, 2, 3])
+    swapped = AnnData(np.zeros((1, 3)), var=pd.DataFrame(index=["x", "CD8", "CD3"]))
+    one, two = shared_columns(table(), swapped, "X")
+    assert (one.tolist(), two.tolist()) == ([0, 1], [2, 1])
+
+
+@pytest.mark.parametrize("name", ["model", "weights_sha256", "normalization", "output", "mode", "window", "background"])
+def test_what_was_made_differently_is_refused_by_name(name):
+    with pytest.raises(TableError, match=f"was made differently in the two tables: {name} is"):
+        shared_columns(table(), table(**{name: "other"}), "X_e")
+
+
+def test_named_columns_are_joined_whatever_the_window():
+    one = table(2, feature_names=json.dumps(["area", "CD3_mean"]))
+    two = table(3, feature_names=json.dumps(["CD3_mean", "CD8_mean", "area"]), window=80)
+    mine, theirs = shared_columns(one, two, "X_e")
+    assert (mine.tolist(), theirs.tolist()) == ([0, 1], [2, 0])
+
+
+def test_one_vector_a_cell_needs_the_same_panel():
+    one = table(output="patch")
+    assert shared_columns(one, table(output="patch", markers=json.dumps(["CD8", "CD3"])), "X_e")[0].tolist() == [
+        0,
+        1,
+        2,
+        3,
+    ]
+    with pytest.raises(TableError, match="different panels.*'CD20', 'CD3'"):
+        shared_columns(one, table(output="patch", markers=json.dumps(["CD20", "CD8"])), "X_e")
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_components_are_those_of_one_basis(same):
+    one, two = table(2, n_components=2), table(2, n_components=2)
+    for adata, number in ((one, 1.0), (two, 1.0 if same else 2.0)):
+        adata.uns["spatialfm"]["X_e_basis"] = {"mean": np.zeros(4), "components": np.full((2, 4), number)}
+    if same:
+        assert shared_columns(one, two, "X_e")[1].tolist() == [0, 1]
+    else:
+        with pytest.raises(TableError, match="was reduced on each cohort by itself"):
+            shared_columns(one, two, "X_e")
+
+
+@pytest.mark.parametrize(("mpp", "said"), [(0.54, False), (0.56, True)])
+def test_another_resolution_is_said(recwarn, mpp, said):
+    shared_columns(table(), table(mpp_used=json.dumps({"s": mpp})), "X_e")
+    assert any("µm per pixel in the reference" in str(one.message) for one in recwarn) is said
+
+
+def test_tables_without_a_record():
+    one, two = table(), table()
+    del one.uns["spatialfm"], two.uns["spatialfm"]
+    assert shared_columns(one, two, "X_e")[0].tolist() == [0, 1, 2, 3]
+    with pytest.raises(TableError, match="of the reference has no record"):
+        shared_columns(one, table(), "X_e")
+    with pytest.raises(TableError, match="share no marker of X"):
+        shared_columns(one, AnnData(np.zeros((1, 1)), var=pd.DataFrame(index=["z"])), "X")
+
+
+def test_rows_of_the_same_values_are_the_same_cells():
+    values = np.random.default_rng(0).random((5, 3))
+    others = np.vstack([values[2], values[4] + 1e-9, values[0]])
+    assert same_rows(values, others).tolist() == [True, False, True]
+    repeated = np.vstack([values, values[:1]])
+    assert same_rows(repeated, others).tolist() == [True, False, False]  # rows that repeat are no fingerprint

@@ -1,0 +1,56 @@
+"""The matrix that a tool works on, in every form."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from scipy.sparse import csr_matrix
+
+from spatialfm._errors import TableError
+from spatialfm.cohort.representation import each_representation, n_different, prepared, representation
+
+VALUES = np.array([[1.0, 2.0], [0.0, 3.0], [5.0, 6.0]])
+
+
+@pytest.mark.parametrize(
+    "form",
+    [np.asarray, csr_matrix, da.from_array, lambda x: pd.DataFrame(x, index=["0", "1", "2"]), lambda x: x.astype(int)],
+)
+def test_numbers_are_the_same(form):
+    found = representation(AnnData(obs=pd.DataFrame(index=["0", "1", "2"]), obsm={"X_e": form(VALUES)}), "X_e")
+    np.testing.assert_array_equal(found, VALUES)
+    assert found.dtype in (np.float32, np.float64)
+
+
+def test_what_is_no_matrix_of_numbers():
+    adata = AnnData(VALUES, obsm={"nan": np.where(VALUES == 3, np.nan, VALUES), "text": np.full((3, 2), "a")})
+    np.testing.assert_array_equal(representation(adata, "X"), VALUES)
+    with pytest.raises(TableError, match="1 of 3 rows of 'nan' hold NaN or infinite values, first '1'"):
+        representation(adata, "nan")
+    with pytest.raises(TableError, match="not numbers"):
+        representation(adata, "text")
+    with pytest.raises(TableError, match="No 'y' in obsm"):
+        representation(adata, "y")
+    with pytest.raises(TableError, match="The table has no X"):
+        representation(AnnData(obs=pd.DataFrame(index=["a"])), "X")
+
+
+def test_measured_columns_are_standardised_and_embeddings_are_not():
+    rng = np.random.default_rng(0)
+    adata = AnnData(rng.normal(5, [1, 100], (50, 2)), obsm={"X_e": rng.normal(5, [1, 100], (50, 2))})
+    values, _ = prepared(adata, "X")
+    np.testing.assert_allclose([values.mean(axis=0), values.std(axis=0)], [[0, 0], [1, 1]], atol=1e-5)
+    np.testing.assert_array_equal(prepared(adata, "X_e")[0], adata.obsm["X_e"])
+
+
+def test_several_and_how_many_rows_differ():
+    adata = AnnData(VALUES, obsm={"X_e": VALUES})
+    assert list(each_representation(adata, ["X_e", "X", "X_e"])) == ["X_e", "X"]
+    with pytest.raises(TableError, match="use_rep= is empty"):
+        each_representation(adata, [])
+    rows = np.repeat(np.arange(3.0), 2000)[:, None]
+    assert n_different(rows, 2) == 3  # the first thousand show one
+    assert n_different(np.arange(5000.0)[:, None], 7) == 1000
