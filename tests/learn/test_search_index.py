@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spatialfm._errors import TableError
-from spatialfm.learn.search_index import Index, nearest, with_graph
+from spatialfm.learn.search_index import Index, nearest
 
 
 def index_of(values, metric="l2", **more):
@@ -47,10 +47,3 @@ def test_a_file_comes_back_as_it_was(values, tmp_path):
     (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-40])
     with pytest.raises(TableError, match="is no index"):
         Index.load(tmp_path / "b.npz")
-
-
-def test_a_graph_finds_nearly_what_comparing_all_finds(values):
-    graph = with_graph(index_of(values), "pynndescent", 0)
-    assert graph.recall > 0.95
-    places, _ = nearest(graph, graph.values[:10], 1)
-    assert (places[:, 0] == np.arange(10)).mean() > 0.8

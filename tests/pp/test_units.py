@@ -1,0 +1,54 @@
+"""Samples that are in another unit than the others, and kinds of pixels."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from spatialfm._errors import SpatialfmWarning, TableError
+from spatialfm.pp.units import apart, coordinate_unit, kinds_of_pixels, say_apart
+
+
+@pytest.mark.parametrize(("factor", "said"), [(9.9, False), (10.0, True), (11.0, True), (250.0, True)])
+def test_ten_times_darker_in_the_median_marker_is_another_unit(factor, said):
+    levels = np.array([[100.0, 300, 700], [110, 280, 650]])
+    levels = np.vstack([levels, levels[0] * factor, levels[0] * factor])
+    found = apart(levels)
+    if not said:
+        assert found is None
+        return
+    low, times = found
+    assert low.tolist() == [True, True, False, False]
+    assert times == pytest.approx(factor, rel=0.08)
+
+
+def test_one_bright_marker_of_three_is_a_stain_and_gaps_do_not_matter():
+    assert apart(np.array([[100.0, 300, 700], [100, 300, 70_000]])) is None
+    low, times = apart(np.array([[1.0, np.nan, 7], [100, 300, 700], [np.nan, 310, 690]]))
+    assert low.tolist() == [True, False, False]  # by 10 and by 100 from the medians: 10 ** 1.5 in the middle
+    assert times == pytest.approx(10**1.5, rel=0.05)
+    assert apart(np.zeros((3, 2))) is None
+
+
+def test_the_warning_names_both_sides():
+    with pytest.warns(SpatialfmWarning, match="'a' are some 100 times darker than those of 'b' in the median"):
+        say_apart(["a", "b"], np.array([[1.0, 2], [100, 200]]), "")
+
+
+def test_types_without_a_range_go_together():
+    types = {"a": "uint8", "b": "uint16", "c": "float32", "d": "float64", "e": "int32", "f": "uint32", "g": "uint8"}
+    found = kinds_of_pixels({name: np.dtype(one) for name, one in types.items()})
+    assert list(found.values()) == [["a", "g"], ["b"], ["c", "d"], ["e", "f"]]
+
+
+def test_the_unit_of_a_table():
+    def uns(**units):
+        samples = {sample: {"unit": unit} for sample, unit in units.items()}
+        return {"spatialfm": {"table": {"samples": json.dumps(samples)}}}
+
+    assert coordinate_unit(uns(a="µm", b="µm")) == "µm"
+    assert coordinate_unit({}) == ""
+    with pytest.raises(TableError, match=r"Coordinates of 1 sample \('b'\) are in pixels"):
+        coordinate_unit(uns(a="µm", b="pixel"))
