@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_closing, binary_opening
 
-from spatialfm.tl.regions import class_maps
-from spatialfm.tl.regions.class_maps import natural_step, owners, smooth_classes
+from spatialfm.pp import class_maps
+from spatialfm.pp.class_maps import natural_step, owners, smooth_classes
 
 
 @pytest.mark.parametrize(("side", "spacing", "step"), [(32, 32, 32), (48, 16, 16), (32, 16, 8), (40, 16, 8), (8, 8, 8)])

@@ -14,7 +14,7 @@ from spatialdata.transformations import Identity, Scale
 
 from spatialfm._errors import ElementError, TableError
 from spatialfm.pp.elements import SampleElements
-from spatialfm.tl.regions.token_annotations import annotate_tokens, check_classes, shares_of_shapes
+from spatialfm.pp.square_annotations import annotate_tokens, check_classes, shares_of_shapes
 
 PAIR = SampleElements("s", "image_s", None, "s")
 BOXES = np.array([[0.0, 0, 4, 4], [4, 0, 8, 4], [8, 0, 12, 4], [12, 0, 16, 4]])  # x0, y0, x1, y1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spatialfm.tl.regions import token_quality as module
-from spatialfm.tl.regions.token_quality import box_sums, token_quality
+from spatialfm.pp import square_quality as module
+from spatialfm.pp.square_quality import box_sums, token_quality
 
 
 @pytest.mark.parametrize("strip", [1024, 7])
