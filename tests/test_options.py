@@ -168,7 +168,7 @@ def test_what_is_no_index_is_refused_in_our_words(index, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine").write_text("kept")
     for name in ("absent", "text", "other.npz", "array.npy", "folder"):
-        with pytest.raises(SpatialfmError, match=rf"{name}.* is no index: "):
+        with pytest.raises(SpatialfmError, match=rf"{name}.* is not an index: "):
             type(index).load(tmp_path / name)
     with pytest.raises(SpatialfmError, match="Cannot write the index to .*folder"):
         index.save(tmp_path / "folder")

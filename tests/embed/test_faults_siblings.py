@@ -124,7 +124,7 @@ def test_a_damaged_index_is_refused_by_name(index, fault):
     made, path = index
     np.testing.assert_array_equal(Index.load(path).values, made.values)
     INDEX[fault](path)
-    with pytest.raises(TableError, match=r"index\.npz is no index: .*index\.save\(path\)"):
+    with pytest.raises(TableError, match=r"index\.npz is not an index: .*index\.save\(path\)"):
         Index.load(path)
 
 

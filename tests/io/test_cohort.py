@@ -248,7 +248,7 @@ def test_one_mask_for_two_images_is_said(tmp_path, pixels, mask):
         tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
     tifffile.imwrite(tmp_path / "m.tif", mask)
     rows = [{"sample": s, "image": f"{s}.tif", "labels": "m.tif", "patient": "p"} for s in "ab"]
-    with pytest.warns(SpatialfmWarning, match=r"Samples 'a', 'b' have the same mask '.*m\.tif'\. Mend the paths"):
+    with pytest.warns(SpatialfmWarning, match=r"Samples 'a', 'b' have the same mask '.*m\.tif'\. Correct the paths"):
         sfm.io.read_cohort(pd.DataFrame(rows), base_path=tmp_path, mpp=1.0, cell_table=False)
 
 

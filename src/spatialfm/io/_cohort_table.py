@@ -101,7 +101,7 @@ def find_keys(frame: pd.DataFrame, sample: str, patient: str, image: str, labels
         if key is not None and key not in frame and key != default:
             raise ClinicalError(
                 f"The cohort table has no column {key!r}; it has {listed(frame.columns, 12)}. "
-                f"Mend {argument}=, or pass {argument}=None."
+                f"Correct {argument}=, or pass {argument}=None."
             )
     return Keys(sample, patient, image, labels if labels in frame else None, mpp if mpp in frame else None)
 
@@ -167,7 +167,7 @@ def clinical_columns(
     if missing := [name for name in wanted if name not in frame]:
         raise ClinicalError(
             f"clinical_keys names {missing[0]!r}, but the cohort table has {listed(frame.columns, 12)}. "
-            "Mend clinical_keys=."
+            "Correct clinical_keys=."
         )
     for taken, argument in ((SAMPLE_KEY, "library_key"), (PATIENT_KEY, "patient_key")):
         if taken in wanted:

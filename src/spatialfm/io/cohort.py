@@ -305,6 +305,6 @@ def _warn_of_shared_files(rows: Sequence[Row]) -> None:
             path, names = next(iter(shared.items()))
             more = f" (and {len(shared) - 1} more such {kind}s)" if len(shared) > 1 else ""
             warn(
-                f"Samples {listed(names)} have the same {kind} '{path}'{more}. Mend the paths if they should be "
+                f"Samples {listed(names)} have the same {kind} '{path}'{more}. Correct the paths if they should be "
                 "different."
             )

@@ -131,10 +131,10 @@ class _Layer(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         query, key, value = self._heads(x)
-        found = F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             query, key, value, attn_mask=mask[:, None, None, :], dropout_p=self.dropout if self.training else 0.0
         )
-        x = x + self.out(found.transpose(1, 2).flatten(2))
+        x = x + self.out(attended.transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm_2(x))
 
     def of_token(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -52,7 +52,7 @@ class ClassTask:
         return [f"p_{name}" for name in self.classes.names]
 
     def truth(self) -> dict[str, object]:
-        """Columns of the truth, beside which predictions are written."""
+        """Columns of the truth, next to which predictions are written."""
         return {"label": np.array(self.classes.names)[self.classes.codes]}
 
     def shuffled(self, order: np.ndarray) -> ClassTask:
@@ -77,7 +77,7 @@ class ClassTask:
         return {"auroc": rank_test_within(predicted[:, k], self.classes.codes == k, fold, times_shared(fold))}
 
     def details(self, runs: list[tuple[int, np.ndarray]], predicted: np.ndarray, fold: np.ndarray) -> pd.DataFrame:
-        """A row a class against the rest: scores with 95 % intervals over folds, and two-sided tests.
+        """One row per class against the rest: scores with 95 % intervals over folds, and two-sided tests.
 
         Parameters
         ----------
@@ -91,16 +91,16 @@ class ClassTask:
 
         codes, rows = self.classes.codes, {}
         for k, name in enumerate(self.classes.names):
-            found: dict[str, list] = {"auroc": [], "average_precision": [], "f1": []}
+            scores: dict[str, list] = {"auroc": [], "average_precision": [], "f1": []}
             for number, values in runs:
-                mine = fold == number
-                truth = codes[mine] == k
-                found["auroc"].append(auroc(truth, values[mine, k]))
-                found["average_precision"].append(
-                    average_precision_score(truth, values[mine, k]) if truth.any() else np.nan
+                in_fold = fold == number
+                truth = codes[in_fold] == k
+                scores["auroc"].append(auroc(truth, values[in_fold, k]))
+                scores["average_precision"].append(
+                    average_precision_score(truth, values[in_fold, k]) if truth.any() else np.nan
                 )
-                found["f1"].append(f1_score(truth, values[mine].argmax(axis=1) == k, zero_division=0))
-            folds = pd.DataFrame(found).groupby([number for number, _ in runs]).mean()
+                scores["f1"].append(f1_score(truth, values[in_fold].argmax(axis=1) == k, zero_division=0))
+            folds = pd.DataFrame(scores).groupby([number for number, _ in runs]).mean()
             row: dict[str, float] = {"n": int((codes == k).sum())}
             for score in folds:
                 values = folds[score].dropna().to_numpy()
@@ -129,7 +129,7 @@ class NumberTask:
         return quantile_strata(self.values, self.n_strata)
 
     def truth(self) -> dict[str, object]:
-        """Columns of the truth, beside which predictions are written."""
+        """Columns of the truth, next to which predictions are written."""
         return {"target": self.values}
 
     def shuffled(self, order: np.ndarray) -> NumberTask:
@@ -167,7 +167,7 @@ class SurvivalTask:
         return self.event.astype(int)
 
     def truth(self) -> dict[str, object]:
-        """Columns of the truth, beside which predictions are written."""
+        """Columns of the truth, next to which predictions are written."""
         return {"time": self.time, "event": self.event}
 
     def shuffled(self, order: np.ndarray) -> SurvivalTask:
@@ -201,7 +201,7 @@ def task_columns(
     keys = [argument for argument, key in given.items() if key is not None]
     fitting = [name for name, arguments in needed.items() if arguments == keys]
     if task is not None and task not in needed:
-        raise TableError(f"task={task!r} is none of 'classification', 'regression', 'survival'.")
+        raise TableError(f"task={task!r} is not one of 'classification', 'regression', 'survival'.")
     if not fitting or (task is not None and fitting != [task]):
         what = f"task={task!r}" if task is not None else "The task"
         raise TableError(
@@ -227,8 +227,8 @@ def read_task(
         if not np.isfinite(values).all():
             wrong = cases.table.index[~np.isfinite(values)][0]
             raise TableError(
-                f"obs[{keys[0]!r}] (target_key=) is no finite number for {cases.unit} {wrong!r}. Convert it, or pass "
-                "it as label_key=."
+                f"obs[{keys[0]!r}] (target_key=) is not a finite number for {cases.unit} {wrong!r}. Convert it, or "
+                "pass it as label_key=."
             )
         if np.ptp(values) == 0:
             raise TableError(f"obs[{keys[0]!r}] (target_key=) is {values[0]:g} throughout: there is nothing to learn.")

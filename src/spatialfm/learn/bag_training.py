@@ -198,9 +198,9 @@ def predict(
         for part in np.array_split(order, n_parts):
             x = ((bags.values[rows[part]] - trained.mean) / trained.sd).astype(np.float32)
             x = torch.from_numpy(x)[None].to(device)
-            output, found = trained.network(x, torch.ones(x.shape[:2], dtype=torch.bool, device=device))
+            output, weights = trained.network(x, torch.ones(x.shape[:2], dtype=torch.bool, device=device))
             outputs.append(trained.target.predict(output)[0])
-            attention[part] = found[0].cpu().numpy() * len(part)
+            attention[part] = weights[0].cpu().numpy() * len(part)
     return np.mean(outputs, axis=0), attention
 
 

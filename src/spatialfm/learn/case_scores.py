@@ -34,13 +34,13 @@ def class_scores(truth: np.ndarray, probability: np.ndarray, positive: int) -> d
     """
     k = probability.shape[1]
     if k == 2:
-        found = _binary_scores(truth == positive, probability[:, positive], probability.argmax(axis=1) == positive)
-        found["auroc"] = auroc(truth, probability, positive)
+        scores = _binary_scores(truth == positive, probability[:, positive], probability.argmax(axis=1) == positive)
+        scores["auroc"] = auroc(truth, probability, positive)
     else:
         macro = classification(truth.astype(str), probability, [str(code) for code in range(k)]).loc["macro"]
-        found = {"auroc": macro["auroc"], "f1_macro": macro["f1"], "balanced_accuracy": macro["recall"]}
-        found |= {"average_precision": macro["average_precision"], "f1": macro["f1"]}
-    return {name: float(found[name]) for name in CLASS_SCORES}
+        scores = {"auroc": macro["auroc"], "f1_macro": macro["f1"], "balanced_accuracy": macro["recall"]}
+        scores |= {"average_precision": macro["average_precision"], "f1": macro["f1"]}
+    return {name: float(scores[name]) for name in CLASS_SCORES}
 
 
 def _binary_scores(truth: np.ndarray, score: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
@@ -49,10 +49,10 @@ def _binary_scores(truth: np.ndarray, score: np.ndarray, predicted: np.ndarray) 
 
     f1, recall = [], []
     for side in (True, False):
-        mine, said = truth == side, predicted == side
-        right = (mine & said).sum()
-        f1.append(2 * right / max(mine.sum() + said.sum(), 1))
-        recall.append(right / max(mine.sum(), 1))
+        true_side, predicted_side = truth == side, predicted == side
+        right = (true_side & predicted_side).sum()
+        f1.append(2 * right / max(true_side.sum() + predicted_side.sum(), 1))
+        recall.append(right / max(true_side.sum(), 1))
     occur = [truth.any(), not truth.all()]
     return {
         "f1": f1[0],
@@ -98,7 +98,7 @@ def summarize(
     Parameters
     ----------
     runs
-        One row a run.
+        One row per run.
     by
         Columns that make the groups.
     scores
@@ -106,7 +106,7 @@ def summarize(
     ratio
         Test over training cases: the interval allows for runs that share cases.
     published
-        Whether runs are draws, and the interval that takes them for independent stands beside. Else they are folds,
+        Whether runs are draws, and the interval that treats them as independent is given too. Otherwise they are folds,
         which share cases in training alone (Nadeau and Bengio, Machine Learning 2003).
     """
     rows = []
@@ -154,12 +154,12 @@ def rank_test_within(score: np.ndarray, positive: np.ndarray, fold: np.ndarray, 
 
     total, variance = 0.0, 0.0
     for number in np.unique(fold):
-        mine = fold == number
-        n, m = int(mine.sum()), int(positive[mine].sum())
+        in_fold = fold == number
+        n, m = int(in_fold.sum()), int(positive[in_fold].sum())
         if not 0 < m < n:
             continue
-        ranks = stats.rankdata(score[mine])
-        total += (ranks[positive[mine]].sum() - m * (n + 1) / 2) / (n + 1)
+        ranks = stats.rankdata(score[in_fold])
+        total += (ranks[positive[in_fold]].sum() - m * (n + 1) / 2) / (n + 1)
         variance += m * (n - m) / n * ranks.var(ddof=1) / (n + 1) ** 2
     return float(stats.norm.sf(abs(total) / np.sqrt(times * variance)) * 2) if variance > 0 else np.nan
 

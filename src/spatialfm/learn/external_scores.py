@@ -30,7 +30,7 @@ class Scored:
     risk: np.ndarray  # (n,) higher for an earlier event
     log_risk: np.ndarray  # (n,) on the scale of a linear predictor
     expected: np.ndarray  # (n,) cumulative hazard predicted up to each patient's time
-    seen: np.ndarray  # (n,) bool, event within the time that the source knows
+    seen: np.ndarray  # (n,) bool, event within the follow-up of the source
     survival: np.ndarray  # (n, n_times) predicted
     stratum: np.ndarray  # (n,) codes
 
@@ -56,7 +56,7 @@ def score_tables(
     scored: Scored, times: np.ndarray, n_bootstrap: int, alpha: float, random_state: int
 ) -> dict[str, object]:
     """Tables ``scores`` and ``curves``."""
-    found = survival_scores(
+    result = survival_scores(
         scored.time, scored.event, scored.risk, times=times, survival=scored.survival, folds=scored.stratum,
         n_bootstrap=n_bootstrap, alpha=alpha, random_state=random_state,
     )  # fmt: skip
@@ -66,7 +66,7 @@ def score_tables(
         "observed_expected": observed_expected(int(scored.seen.sum()), expected, alpha),
     }
     first = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "ci_low", "ci_high"])
-    return {"scores": pd.concat([first, found["scores"]]).rename_axis("score"), "curves": found["curves"]}
+    return {"scores": pd.concat([first, result["scores"]]).rename_axis("score"), "curves": result["curves"]}
 
 
 def calibration_tables(scored: Scored, times: np.ndarray, n_groups: int, alpha: float) -> dict[str, pd.DataFrame]:
@@ -75,8 +75,10 @@ def calibration_tables(scored: Scored, times: np.ndarray, n_groups: int, alpha: 
     for i, at in enumerate(times):
         predicted = 1 - scored.survival[:, i]
         for code in np.unique(codes := quantile_groups(predicted, n_groups)):
-            mine = codes == code
-            groups.append(_row(at, predicted[mine], scored.time[mine], scored.event[mine], alpha, group=int(code) + 1))
+            in_group = codes == code
+            groups.append(
+                _row(at, predicted[in_group], scored.time[in_group], scored.event[in_group], alpha, group=int(code) + 1)
+            )
         row = _row(at, predicted, scored.time, scored.event, alpha)
         curve = smooth_calibration(predicted, scored.time, scored.event, at)
         row["ratio"] = row["observed"] / row["predicted"] if row["predicted"] > 0 else np.nan

@@ -22,9 +22,9 @@ MIN_TO_TUNE = 5  # labelled cells of the rarest class below which C is not tuned
 
 
 def check_head(head: str, C: float | str) -> None:
-    """Refuse what is no classifier."""
+    """Refuse what is not a classifier."""
     if head not in ("linear", "forest", "knn"):
-        raise TableError(f"head={head!r} is none of 'linear', 'forest', 'knn'.")
+        raise TableError(f"head={head!r} is not one of 'linear', 'forest', 'knn'.")
     if C != "search" and not (isinstance(C, int | float) and C > 0):
         raise TableError(f"C={C!r} is neither a positive number nor 'search'.")
 
@@ -187,9 +187,9 @@ def quadrants(positions: np.ndarray, samples: np.ndarray) -> np.ndarray:
     """Quadrant 0 to 3 of each cell in its image, cut at the medians so that each holds as many cells as it can."""
     out = np.empty(len(positions), int)
     for sample in np.unique(samples):
-        mine = samples == sample
-        low = positions[mine] <= np.median(positions[mine], axis=0)
-        out[mine] = 2 * low[:, 0] + low[:, 1]
+        in_sample = samples == sample
+        low = positions[in_sample] <= np.median(positions[in_sample], axis=0)
+        out[in_sample] = 2 * low[:, 0] + low[:, 1]
     return out
 
 
@@ -213,6 +213,6 @@ def draw_per_class(labels: np.ndarray, rows: np.ndarray, n: int, random_state: i
     rng = np.random.default_rng(random_state)
     parts = []
     for name in np.unique(labels[rows]):
-        mine = rows[labels[rows] == name]
-        parts.append(mine if len(mine) <= n else rng.choice(mine, n, replace=False))
+        members = rows[labels[rows] == name]
+        parts.append(members if len(members) <= n else rng.choice(members, n, replace=False))
     return np.sort(np.concatenate(parts))

@@ -42,7 +42,7 @@ class Index:
     preparation
         In words, what was done to the columns before.
     patients
-        Patient of each row, where the table told; hits of the query's own patient are left out by it.
+        Patient of each row, if the table has them; hits of the query's own patient are left out by it.
     """
 
     values: np.ndarray
@@ -60,7 +60,7 @@ class Index:
 
     @public
     def save(self, path: str | PathLike) -> None:
-        """Write to a file (``.npz``), beside and renamed; the graph of an approximate index is made anew on loading."""
+        """Write to a file (``.npz``) and put it in place; a graph of an approximate index is built again on loading."""
         path = Path(path)
         if path.is_dir():
             raise RunError(
@@ -89,7 +89,7 @@ class Index:
         Raises
         ------
         TableError
-            If it is no index, or not as it was written.
+            If it is not an index, or not as it was written.
         """
         try:
             with np.load(path) as file:
@@ -103,14 +103,14 @@ class Index:
                 made=note.get("made", {}), scale=arrays.get("scale", 1.0), preparation=note.get("preparation", ""),
                 patients=arrays.get("patients"),
             )  # fmt: skip
-            # files of earlier versions say only whether there was a graph
+            # files of earlier versions record only whether there was a graph
             method = note.get("method") or ("pynndescent" if note["approximate"] else "exact")
             if index.values.shape != (len(index.names), len(index.center)) or not np.isfinite(index.values).all():
                 raise ValueError("its arrays do not fit each other")
-        except Exception as error:  # whatever numpy, zipfile and json make of other files
+        except Exception as error:  # numpy, zipfile and json raise any error for other files
             # numpy's own advice on such a file is to run the code in it
-            reason = "it is no archive of arrays" if "pickle" in str(error) else str(error) or type(error).__name__
-            raise TableError(f"{path} is no index: {reason}. Write one with index.save(path).") from error
+            reason = "it is not an archive of arrays" if "pickle" in str(error) else str(error) or type(error).__name__
+            raise TableError(f"{path} is not an index: {reason}. Write one with index.save(path).") from error
         return index if method == "exact" else with_graph(index, method, 0)
 
 
@@ -163,10 +163,10 @@ class _UsearchGraph:
 
     def query(self, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Places ``(n, k)`` and distances; -1 and NaN where fewer were reached."""
-        found = self.graph.search(values, k)
-        keys, squares = np.atleast_2d(found.keys), np.atleast_2d(found.distances)
+        matches = self.graph.search(values, k)
+        keys, squares = np.atleast_2d(matches.keys), np.atleast_2d(matches.distances)
         places, distances = np.full((len(values), k), -1), np.full((len(values), k), np.nan, np.float32)
-        counts = np.atleast_1d(getattr(found, "counts", keys.shape[1]))
+        counts = np.atleast_1d(getattr(matches, "counts", keys.shape[1]))
         reached = np.arange(keys.shape[1]) < counts[:, None]
         places[:, : keys.shape[1]][reached] = keys[reached].astype(np.int64)
         distances[:, : keys.shape[1]][reached] = np.sqrt(np.maximum(squares[reached], 0))
@@ -192,6 +192,6 @@ def with_graph(index: Index, method: str, random_state: int) -> Index:
     some = np.random.default_rng(random_state).choice(len(index.values), min(N_MEASURED, len(index.values)), False)
     k = min(10, len(index.values))
     exact, _ = nearest(index, index.values[some], k)
-    found = graph.query(index.values[some], k=k)[0]
-    hits = [len(np.intersect1d(one, two)) / k for one, two in zip(exact, found, strict=True)]
+    approximate = graph.query(index.values[some], k=k)[0]
+    hits = [len(np.intersect1d(one, two)) / k for one, two in zip(exact, approximate, strict=True)]
     return replace(index, graph=graph, method=method, recall=float(np.mean(hits)))

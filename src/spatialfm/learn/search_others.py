@@ -1,9 +1,9 @@
 """Nearest rows of other groups (patients), without comparing all with all.
 
 What the graph of the index keeps of its own rows is looked up first, then the graph is asked. Where it finds too few
-others, since one group holds most rows or groups lie apart, the rows outside of a group are taken from a tree of
+others, since one group holds most rows or groups are apart, the rows outside of a group are taken from a tree of
 groups: two least nodes are joined again and again (as in Huffman's code), and what is outside of a group is the
-siblings on its way to the root. A row is in as many nodes as its group lies deep, about the logarithm of the number of
+siblings on its way to the root. A row is in as many nodes as its group is deep, about the logarithm of the number of
 groups at most, so that graphs of the nodes grow as n log n.
 """
 
@@ -34,7 +34,7 @@ def nearest_of_others(
     index: Index,
     values: np.ndarray,
     own: np.ndarray,
-    of: np.ndarray,
+    group_of: np.ndarray,
     k: int,
     order: np.ndarray,
     rows: np.ndarray | None = None,
@@ -54,7 +54,7 @@ def nearest_of_others(
 
     def keep(asked: np.ndarray, near: np.ndarray, far: np.ndarray) -> np.ndarray:
         """Hits of the queries for which there are `k` of other groups, and which queries these are."""
-        other = (near >= 0) & (of[near] != own[asked, None])
+        other = (near >= 0) & (group_of[near] != own[asked, None])
         first = np.argsort(~other, axis=1, kind="stable")[:, :k]  # hits of others, in their order
         enough = other.sum(axis=1) >= k
         places[asked[enough]] = np.take_along_axis(near, first, 1)[enough]
@@ -68,26 +68,28 @@ def nearest_of_others(
         for part in np.array_split(np.flatnonzero(rows >= 0), max(len(values) // N_ASKED, 1)):
             done[part] = keep(part, kept[0][rows[part]], kept[1][rows[part]])
         left = left[~done]
-    width_of = np.bincount(of, minlength=max(own.max(initial=0), of.max(initial=0)) + 1) / len(of)
+    width_of = np.bincount(group_of, minlength=max(own.max(initial=0), group_of.max(initial=0)) + 1) / len(group_of)
     for width in WIDER if index.graph is not None else ():
         asked = left[width_of[own[left]] <= MOST]
-        if not len(asked) or width * k >= len(of):
+        if not len(asked) or width * k >= len(group_of):
             continue
         done = np.zeros(len(values), bool)
         for part in np.split(asked, np.arange(N_ASKED, len(asked), N_ASKED)):
             done[part] = keep(part, *nearest(index, values[part], width * k))
         left = left[~done[left]]
     if index.graph is None or len(left) <= FEW:
-        parts = ((np.flatnonzero(of != group), left[own[left] == group]) for group in np.unique(own[left]))
+        parts = ((np.flatnonzero(group_of != group), left[own[left] == group]) for group in np.unique(own[left]))
         _look_up(index, values, parts, places, distances)
         return places, distances
-    parts = ((rows, left[asked]) for rows, asked in outside(own[left], of))
+    parts = ((rows, left[asked]) for rows, asked in outside(own[left], group_of))
     _look_up(index, values, parts, places, distances)
-    if recall_of(index, values, own, of, distances, order[np.isin(order, left)]) < GOOD:
-        # a graph of several groups that lie apart is entered in one of them, and not always in the nearest
-        near = nearest_groups(index.values, values[left], own[left], of)
-        asked = _by_group(near.ravel() + 1, int(of.max()) + 2)[1:]
-        parts = ((np.flatnonzero(of == group), left[found // near.shape[1]]) for group, found in enumerate(asked))
+    if recall_of(index, values, own, group_of, distances, order[np.isin(order, left)]) < GOOD:
+        # a graph of several groups that are apart is entered in one of them, and not always in the nearest
+        near = nearest_groups(index.values, values[left], own[left], group_of)
+        asked = _by_group(near.ravel() + 1, int(group_of.max()) + 2)[1:]
+        parts = (
+            (np.flatnonzero(group_of == group), left[queries // near.shape[1]]) for group, queries in enumerate(asked)
+        )
         _look_up(index, values, parts, places, distances)
     return places, distances
 
@@ -102,36 +104,38 @@ def _look_up(
     """Put the nearest of some rows among what some queries have found, for each pair of both."""
     for rows, asked in parts:
         if len(rows) and len(asked):
-            found, far = _nearest_of(index, rows, values[asked], min(places.shape[1], len(rows)))
-            places[asked], distances[asked] = _nearer(places[asked], distances[asked], found, far)
+            neighbours, far = _nearest_of(index, rows, values[asked], min(places.shape[1], len(rows)))
+            places[asked], distances[asked] = _nearer(places[asked], distances[asked], neighbours, far)
 
 
-def outside(own: np.ndarray, of: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def outside(own: np.ndarray, group_of: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of rows and queries, in which each query meets each row of another group once, and none of its own."""
-    n = max(own.max(initial=0), of.max(initial=0)) + 1
-    rows, asked = _by_group(of, n), _by_group(own, n)
+    n = max(own.max(initial=0), group_of.max(initial=0)) + 1
+    rows, asked = _by_group(group_of, n), _by_group(own, n)
     heap = [(len(rows[i]), i, [i]) for i in range(n) if len(rows[i]) or len(asked[i])]
     heapq.heapify(heap)
     number = n
     while len(heap) > 1:
         (size, _, one), (other, _, two) = heapq.heappop(heap), heapq.heappop(heap)
-        for here, there in ((one, two), (two, one)):
-            pair = tuple(np.sort(np.concatenate(part)) for part in ([rows[i] for i in here], [asked[i] for i in there]))
+        for row_side, query_side in ((one, two), (two, one)):
+            pair = tuple(
+                np.sort(np.concatenate(part)) for part in ([rows[i] for i in row_side], [asked[i] for i in query_side])
+            )
             if len(pair[0]) and len(pair[1]):
                 yield pair
         heapq.heappush(heap, (size + other, number, one + two))
         number += 1
 
 
-def nearest_groups(rows: np.ndarray, values: np.ndarray, own: np.ndarray, of: np.ndarray) -> np.ndarray:
+def nearest_groups(rows: np.ndarray, values: np.ndarray, own: np.ndarray, group_of: np.ndarray) -> np.ndarray:
     """The other groups nearest to each query ``(queries, N_NEAR)``, by a few rows of each; -1 where there are fewer."""
-    places = _by_group(of, int(of.max(initial=0)) + 1)
-    groups = np.array([group for group, mine in enumerate(places) if len(mine)])
+    places = _by_group(group_of, int(group_of.max(initial=0)) + 1)
+    groups = np.array([group for group, members in enumerate(places) if len(members)])
     rng = np.random.default_rng(0)
     marks = [rng.choice(places[group], min(N_MARKS, len(places[group])), replace=False) for group in groups]
     starts = np.concatenate([[0], np.cumsum([len(one) for one in marks])[:-1]])
     marks = rows[np.concatenate(marks)]
-    found = np.full((len(values), N_NEAR), -1)
+    closest = np.full((len(values), N_NEAR), -1)
     n_near = min(N_NEAR, len(groups))
     for start in range(0, len(values), N_QUERIES):
         part = slice(start, start + N_QUERIES)
@@ -139,8 +143,8 @@ def nearest_groups(rows: np.ndarray, values: np.ndarray, own: np.ndarray, of: np
         squares[own[part, None] == groups] = np.inf
         first = np.argpartition(squares, n_near - 1, axis=1)[:, :n_near]
         known = np.isfinite(np.take_along_axis(squares, first, 1))
-        found[part, :n_near] = np.where(known, groups[first], -1)
-    return found
+        closest[part, :n_near] = np.where(known, groups[first], -1)
+    return closest
 
 
 def _by_group(groups: np.ndarray, n: int) -> list[np.ndarray]:
@@ -149,28 +153,28 @@ def _by_group(groups: np.ndarray, n: int) -> list[np.ndarray]:
 
 
 def _nearest_of(index: Index, rows: np.ndarray, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nearest among some rows of an index: compared where that is quick, else by a graph of theirs."""
+    """Nearest among some rows of an index: compared if that is quick, otherwise by a graph of these rows."""
     part = replace(index, values=index.values[rows], names=rows, graph=None, patients=None)
     if index.graph is not None and min(len(rows), len(values)) > FEW and len(rows) * len(values) > PAIRS:
         part = replace(part, graph=GRAPHS[index.method](part.values, 0))
-    found, far = nearest(part, values, k)
-    return np.where(found >= 0, rows[found], -1), far
+    neighbours, far = nearest(part, values, k)
+    return np.where(neighbours >= 0, rows[neighbours], -1), far
 
 
 def _nearer(
-    places: np.ndarray, distances: np.ndarray, found: np.ndarray, far: np.ndarray
+    places: np.ndarray, distances: np.ndarray, new_places: np.ndarray, far: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nearest of what was known and what was found, as many as were asked for."""
     k = places.shape[1]
-    known = (found[:, :, None] == places[:, None, :]).any(axis=2)
-    found = np.where(known, -1, found)
-    places, distances = np.hstack([places, found]), np.hstack([distances, far])
+    known = (new_places[:, :, None] == places[:, None, :]).any(axis=2)
+    new_places = np.where(known, -1, new_places)
+    places, distances = np.hstack([places, new_places]), np.hstack([distances, far])
     order = np.argsort(np.where(places >= 0, distances, np.inf), axis=1, kind="stable")[:, :k]
     return np.take_along_axis(places, order, 1), np.take_along_axis(distances, order, 1)
 
 
 def recall_of(
-    index: Index, values: np.ndarray, own: np.ndarray, of: np.ndarray, distances: np.ndarray, order: np.ndarray
+    index: Index, values: np.ndarray, own: np.ndarray, group_of: np.ndarray, distances: np.ndarray, order: np.ndarray
 ) -> float:
     """Share of the true nearest rows of other groups that were found, on queries drawn in that order.
 
@@ -179,10 +183,10 @@ def recall_of(
     some = order[np.sort(np.random.default_rng(0).choice(len(order), min(N_MEASURED, len(order)), replace=False))]
     queries, k = values[some].astype(float), distances.shape[1]
     best = np.full((len(some), k), np.inf)
-    for start in range(0, len(of), BLOCK):
+    for start in range(0, len(group_of), BLOCK):
         rows = index.values[start : start + BLOCK].astype(float)
         squares = (queries**2).sum(1)[:, None] + (rows**2).sum(1) - 2 * queries @ rows.T
-        squares[own[some][:, None] == of[start : start + BLOCK]] = np.inf
+        squares[own[some][:, None] == group_of[start : start + BLOCK]] = np.inf
         best = np.partition(np.hstack([best, squares]), k - 1, axis=1)[:, :k]
     true = np.sqrt(np.maximum(np.sort(best, axis=1), 0))
     true = true**2 / 2 if index.metric == "cosine" else true
@@ -201,7 +205,7 @@ def rows_of_index(index: Index, values: np.ndarray, names: np.ndarray) -> np.nda
     return np.where(known, rows, -1)
 
 
-def as_numbers(own: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def as_numbers(own: np.ndarray, group_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers in place of names of groups, which are slow to compare by the million."""
-    codes = pd.factorize(np.concatenate([own, of]))[0]
+    codes = pd.factorize(np.concatenate([own, group_of]))[0]
     return codes[: len(own)], codes[len(own) :]

@@ -26,7 +26,7 @@ class Clusters:
     codes: np.ndarray  # (resolutions, cells)
     resolution: np.ndarray  # (clusters,) index of the resolution
     code: np.ndarray  # (clusters,) number of the cluster there
-    n_merged: np.ndarray  # (clusters,) nearly equal clusters of other resolutions that it stands for
+    n_merged: np.ndarray  # (clusters,) nearly equal clusters of other resolutions that it represents
 
     @property
     def sizes(self) -> np.ndarray:
@@ -35,7 +35,7 @@ class Clusters:
         return np.array([counts[r][c] for r, c in zip(self.resolution, self.code, strict=True)], int)
 
     def members(self, cluster: int, codes: np.ndarray | None = None) -> np.ndarray:
-        """Mask of its cells; of others with `codes` of their own."""
+        """Mask of its cells; of others with their own `codes`."""
         codes = self.codes if codes is None else codes
         return codes[self.resolution[cluster]] == self.code[cluster]
 
@@ -44,7 +44,7 @@ def candidates(codes: np.ndarray, max_cells: float, overlap: float | None) -> Cl
     """Clusters of fewer than `max_cells`, of which nearly equal ones count once.
 
     Two are nearly equal when they share at least `overlap` of the cells that either has (None: each counts); the one
-    of the lowest resolution stands for the others.
+    of the lowest resolution represents the others.
     """
     n = codes.shape[1]
     columns, resolution, code = [], [], []
@@ -87,10 +87,10 @@ def fractions(clusters: Clusters, patients: np.ndarray, n_patients: int, codes: 
     total = np.maximum(np.bincount(patients, minlength=n_patients), 1)
     out = np.zeros((n_patients, len(clusters.code)))
     for r in np.unique(clusters.resolution):
-        mine = clusters.resolution == r
-        width = int(max(codes[r].max(initial=0), clusters.code[mine].max())) + 1
+        at_resolution = clusters.resolution == r
+        width = int(max(codes[r].max(initial=0), clusters.code[at_resolution].max())) + 1
         counts = np.bincount(patients * width + codes[r], minlength=n_patients * width).reshape(n_patients, width)
-        out[:, mine] = counts[:, clusters.code[mine]] / total[:, None]
+        out[:, at_resolution] = counts[:, clusters.code[at_resolution]] / total[:, None]
     return out
 
 

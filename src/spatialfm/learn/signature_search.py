@@ -70,11 +70,11 @@ def nested_folds(
     ):
         held_out = test[patients.codes]
         codes = clustering.cluster_cells(values[~held_out], resolutions, n_neighbors, random_state, n_jobs)
-        found = clustering.candidates(codes, limit * (~held_out).mean(), overlap)
-        shares = clustering.fractions(found, patients.codes[~held_out], n)
+        clusters = clustering.candidates(codes, limit * (~held_out).mean(), overlap)
+        shares = clustering.fractions(clusters, patients.codes[~held_out], n)
         cuts = clustering.cut_points(shares)
         assigned = clustering.assign(values[~held_out], codes, values[held_out], n_assign, random_state)
-        shares += clustering.fractions(found, patients.codes[held_out], n, assigned)
+        shares += clustering.fractions(clusters, patients.codes[held_out], n, assigned)
         yield Fold(test, clustering.ranks_of(shares, cuts), i // n_folds)
 
 
@@ -86,8 +86,8 @@ def _choose(ranks: np.ndarray, outcome: Outcome, plan: Plan, seed: tuple[int, ..
     usable = usable_clusters(ranks, plan.min_patients)
     above, chosen = ratio[0] > 1, []
     for side in (above, ~above) if outcome.good[0] else (~above, above):
-        mine = np.flatnonzero(side & usable & np.isfinite(scores))
-        chosen += mine[np.argsort(-scores[mine], kind="stable")][: plan.n_signatures].tolist()
+        candidates = np.flatnonzero(side & usable & np.isfinite(scores))
+        chosen += candidates[np.argsort(-scores[candidates], kind="stable")][: plan.n_signatures].tolist()
     return scores, ratio, chosen
 
 
@@ -109,12 +109,12 @@ def nested_predictions(folds: list[Fold], outcome: Outcome, plan: Plan, random_s
     out = np.full((len(folds), len(outcome)), np.nan)
     for i, fold in enumerate(folds):
         train = np.flatnonzero(~fold.test)
-        mine = outcome.take(train)
-        if not mine.learnable:
+        train_outcome = outcome.take(train)
+        if not train_outcome.learnable:
             continue  # nothing to learn from; such a fold has no score
-        _, _, chosen = _choose(fold.ranks[train], mine, plan, (random_state, 4, i))
+        _, _, chosen = _choose(fold.ranks[train], train_outcome, plan, (random_state, 4, i))
         if chosen:
-            beta = mine.fit(fold.ranks[train][:, chosen], np.ones((1, len(train)), bool))[0]
+            beta = train_outcome.fit(fold.ranks[train][:, chosen], np.ones((1, len(train)), bool))[0]
             out[i, fold.test] = fold.ranks[fold.test][:, chosen] @ beta
         else:
             out[i, fold.test] = 0.0
@@ -139,7 +139,7 @@ def mean_of_folds(values: np.ndarray) -> np.ndarray:
 
 
 def mean_score(scores: np.ndarray) -> float:
-    """Mean of the scores that are finite; NaN where none is."""
+    """Mean of the scores that are finite; NaN if none is."""
     return float(np.nanmean(scores)) if np.isfinite(scores).any() else np.nan
 
 
@@ -176,8 +176,8 @@ def shuffled(
         delayed(once)(i) for i in range(n_permutations)
     )
     bar = progress_bar(work, total=n_permutations, desc="shuffles", hidden=not n_permutations)
-    found = np.array(list(bar)).reshape(-1, 3)
-    return {OPTIMISTIC: found[:, 0], NESTED: found[:, 1], "best cluster": found[:, 2]}
+    shuffles = np.array(list(bar)).reshape(-1, 3)
+    return {OPTIMISTIC: shuffles[:, 0], NESTED: shuffles[:, 1], "best cluster": shuffles[:, 2]}
 
 
 def usable_clusters(ranks: np.ndarray, min_patients: int) -> np.ndarray:
@@ -187,7 +187,7 @@ def usable_clusters(ranks: np.ndarray, min_patients: int) -> np.ndarray:
 
 
 def interval_of(predictions: np.ndarray, outcome: Outcome, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % interval of the mean over folds: patients are drawn anew within each fold."""
+    """95 % interval of the mean over folds: patients are drawn again within each fold."""
     folds = [row for row in (np.flatnonzero(np.isfinite(p)) for p in predictions) if len(row)]
     if not folds:
         return np.nan, np.nan
@@ -208,6 +208,6 @@ def _order(n: int, blocks: np.ndarray | None, rng: np.random.Generator) -> np.nd
         return rng.permutation(n)
     order = np.arange(n)
     for block in np.unique(blocks):
-        mine = np.flatnonzero(blocks == block)
-        order[mine] = rng.permutation(mine)
+        rows = np.flatnonzero(blocks == block)
+        order[rows] = rng.permutation(rows)
     return order

@@ -13,19 +13,19 @@ from .signature_clusters import Clusters
 
 
 def members(
-    found: Clusters, chosen: list[int], whole: np.ndarray, part: np.ndarray, n_assign: int, nearest: Nearest | None
+    clusters: Clusters, chosen: list[int], whole: np.ndarray, part: np.ndarray, n_assign: int, nearest: Nearest | None
 ) -> np.ndarray:
     """Cells of the chosen clusters ``(cells, signatures)``; of those that were not drawn, by their nearest cells."""
     inside = np.zeros((len(whole), len(chosen)), bool)
-    inside[part] = np.column_stack([found.members(cluster) for cluster in chosen]) if chosen else False
+    inside[part] = np.column_stack([clusters.members(cluster) for cluster in chosen]) if chosen else False
     if nearest is not None and chosen:
         rest = np.delete(np.arange(len(whole)), part)
-        inside[rest] = given(found, chosen, nearest, whole[rest], n_assign)
+        inside[rest] = given(clusters, chosen, nearest, whole[rest], n_assign)
     return inside
 
 
 def given(
-    found: Clusters,
+    clusters: Clusters,
     chosen: list[int],
     nearest: Nearest,
     values: np.ndarray,
@@ -33,13 +33,13 @@ def given(
     itself: np.ndarray | None = None,
 ) -> np.ndarray:
     """Whether cells ``(cells, signatures)`` go to the chosen clusters by most of their nearest drawn cells."""
-    levels, place = np.unique(found.resolution[chosen], return_inverse=True)
-    codes = nearest.votes(values, found.codes[levels], n_assign, itself)
-    return codes[place].T == found.code[chosen]
+    levels, place = np.unique(clusters.resolution[chosen], return_inverse=True)
+    codes = nearest.votes(values, clusters.codes[levels], n_assign, itself)
+    return codes[place].T == clusters.code[chosen]
 
 
 def sketch_errors(
-    found: Clusters,
+    clusters: Clusters,
     chosen: list[int],
     names: Sequence[str],
     whole: np.ndarray,
@@ -48,22 +48,22 @@ def sketch_errors(
     n_assign: int,
     nearest: Nearest,
 ) -> pd.DataFrame:
-    """A row a signature: what its cells' neighbours know of it, and a second sketch ``(resolutions, cells)``.
+    """One row per signature: errors by its cells' neighbours, and by a second sketch ``(resolutions, cells)``.
 
     ``found``: share of its sketched cells that go to it by their neighbours; ``right``: share of the sketched cells
     that go to it which are its own; ``overlap``: of the cells of the second sketch that go to it, and those of the
     cluster found there that is most like it, the share of what both have in what either has.
     """
-    inside = np.column_stack([found.members(cluster) for cluster in chosen])
-    again = given(found, chosen, nearest, whole[sketch.rows], n_assign, np.arange(len(sketch.rows)))
+    inside = np.column_stack([clusters.members(cluster) for cluster in chosen])
+    again = given(clusters, chosen, nearest, whole[sketch.rows], n_assign, np.arange(len(sketch.rows)))
     both = (inside & again).sum(axis=0)
     table = pd.DataFrame(index=pd.Index(names, name="signature"))
     table["found"] = both / np.maximum(inside.sum(axis=0), 1)
     table["right"] = both / np.maximum(again.sum(axis=0), 1)
     table["overlap"] = np.nan
     if second is not None:
-        there = given(found, chosen, nearest, whole[sketch.others], n_assign)
-        table["overlap"] = [best_overlap(column, second) for column in there.T]
+        assigned = given(clusters, chosen, nearest, whole[sketch.others], n_assign)
+        table["overlap"] = [best_overlap(column, second) for column in assigned.T]
     return table
 
 
@@ -86,12 +86,12 @@ def best_overlap(inside: np.ndarray, codes: np.ndarray) -> float:
 
 def tell(sketch: Sketch, n_cells: int, errors: pd.DataFrame) -> None:
     """Warn that a sketch was searched, and what it costs."""
-    found, overlap = errors["found"], errors["overlap"]
+    found_again, overlap = errors["found"], errors["overlap"]
     second = f"clusters of a second sketch overlap with them by {overlap.min():.2f} to {overlap.max():.2f}"
     warn(
         f"Signatures were sought in a sketch of {len(sketch.rows):,} of {n_cells:,} cells ({sketch.how}), and the "
-        f"score as published was made of as many. By their neighbours {100 * found.min():.0f} to "
-        f"{100 * found.max():.0f} % of the cells of signatures are known again; "
+        f"score as published was made of as many. By their neighbours {100 * found_again.min():.0f} to "
+        f"{100 * found_again.max():.0f} % of the cells of signatures are known again; "
         f"{second if overlap.notna().all() else 'there are too few other cells for a second sketch'}. Pass sketch=None "
         "to cluster all cells."
     )

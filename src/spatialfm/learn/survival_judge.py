@@ -1,4 +1,4 @@
-"""A survival model judged by several partitions into folds, beside the model of all patients."""
+"""A survival model judged by several partitions into folds, and the model of all patients."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def judge(
     plan = {name: value for name, value in options.items() if name not in ("n_repeats", "random_state")}
     seeds = partition_seeds(options["random_state"], options["n_repeats"])
     outs = [nested(model, cohort, times, explain=True, **plan, random_state=seed) for seed in seeds]
-    found = survival_scores(
+    scores = survival_scores(
         cohort.time, cohort.event, np.stack([out.risk for out in outs], axis=1), times=times,
         survival=np.stack([out.survival for out in outs], axis=2), folds=np.stack([out.fold for out in outs], axis=1),
         n_bootstrap=n_bootstrap, random_state=options["random_state"],
@@ -51,12 +51,12 @@ def judge(
     rng = np.random.default_rng(options["random_state"])
     best = model.choose(cohort, event_folds(cohort.event, options["n_inner_folds"], rng))
     final = model.fit(cohort, best)
-    result: dict[str, object] = dict(found)
+    result: dict[str, object] = dict(scores)
     result[MODEL] = final_record(cohort, final, best, patients.obs_names)
     result["optimistic_harrell"] = within_folds(cohort, final.risk(cohort.x), np.zeros(len(cohort.time), int))
     if n_permutations:
         null = permutation_scores(model, cohort, n_permutations=n_permutations, **options)
-        observed = found["scores"].loc["harrell", "value"]
+        observed = scores["scores"].loc["harrell", "value"]
         result["p_value"] = float(permutation_p(null, observed))
     chosen = [{"partition": i} | fold for i, out in enumerate(outs) for fold in out.chosen]
     result["folds"] = pd.DataFrame(chosen, index=pd.Index(np.tile(np.arange(plan["n_folds"]), len(outs)), name="fold"))
@@ -64,12 +64,12 @@ def judge(
     risk, fold = np.full(patients.n_obs, np.nan), np.full(patients.n_obs, -1)  # of patients that are left out
     risk[cohort.rows], fold[cohort.rows] = np.mean([out.risk for out in outs], axis=0), outs[0].fold
     result["predictions"] = pd.DataFrame({"risk": risk, "fold": fold}, index=patients.obs_names)
-    log_scores(what, found["scores"], result["optimistic_harrell"], cohort)
+    log_scores(what, scores["scores"], result["optimistic_harrell"], cohort)
     return result, final
 
 
 def final_record(cohort: Cohort, final: Fitted, chosen: dict[str, float], names: pd.Index) -> dict[str, object]:
-    """The model of all patients, for other cohorts; a forest is grown anew from what is told here."""
+    """The model of all patients, for other cohorts; a forest is grown again from these arguments."""
     record = features_record(cohort.features, cohort.n_covariates, cohort.x, cohort.columns)
     record |= {"risk": final.risk(cohort.x), "time": cohort.time, "chosen": json.dumps(chosen)}
     record["digest"] = cohort_digest(list(names[cohort.rows]), cohort.x, cohort.time, cohort.event)

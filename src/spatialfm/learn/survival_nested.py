@@ -65,7 +65,7 @@ class Fitted(ABC):
 
     @abstractmethod
     def explain(self, test: Cohort | None) -> np.ndarray:
-        """Whatever the model says of its features, learned without or with held-out patients."""
+        """All that the model reports of its features, learned without or with held-out patients."""
 
 
 class Model(ABC):
@@ -164,7 +164,7 @@ def read_cohort(
 
 
 def _tell_depth(patients: AnnData, rows: np.ndarray, time: np.ndarray, event: np.ndarray, keys: Sequence[str]) -> None:
-    """Warn where numbers of cells go with survival, of a table that tells them."""
+    """Warn where numbers of cells go with survival, of a table that has them."""
     if N_CELLS in patients.obs and pd.api.types.is_numeric_dtype(patients.obs[N_CELLS]):
         n_cells = patients.obs[N_CELLS].to_numpy(float, na_value=0.0)[rows]
         remedy = 'Make the table of equally many cells: sfm.tl.composition(..., cells_per_row="even").'

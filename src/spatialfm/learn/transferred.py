@@ -1,4 +1,4 @@
-"""What a model of one cohort says of another's patients. Nothing is fitted to the target here."""
+"""Predictions of a model of one cohort for another's patients. Nothing is fitted to the target here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 MODELS = ("cox", "coxnet", "survival_forest")
-SURE = 1e-8  # probability below which survival is not told from 0
+SURE = 1e-8  # probability below which survival is not distinguished from 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Transferred:
     steps: np.ndarray  # (m,) times at which survival falls
     survival_steps: np.ndarray  # (n, m)
     hazard_steps: np.ndarray  # (n, m) cumulative
-    last: np.ndarray  # (n,) time up to which the source knows
+    last: np.ndarray  # (n,) end of follow-up of the source
     stratum: np.ndarray  # (n,) codes, -1 where missing; 0 without strata
     features: np.ndarray  # (n, p), as the model takes them
     doubts: list[str]
@@ -54,7 +54,7 @@ class Transferred:
         return step_values(self.steps, self.survival_steps, times, 1.0)
 
     def hazard_until(self, time: np.ndarray) -> np.ndarray:
-        """Cumulative hazard ``(n,)`` of each patient up to a time of its own."""
+        """Cumulative hazard ``(n,)`` of each patient up to its own time."""
         padded = np.concatenate([np.zeros((len(self.risk), 1)), self.hazard_steps], axis=1)
         return padded[np.arange(len(self.risk)), np.searchsorted(self.steps, time, side="right")]
 
@@ -79,7 +79,7 @@ def read_record(source: AnnData, key: str) -> tuple[Mapping, str]:
     if isinstance(model, Mapping) and str(model.get("kind")) in (*MODELS, "stratify"):
         return record, str(model["kind"])
     raise SurvivalError(
-        f"uns[{key!r}] of the source holds no model to apply: results of cox, coxnet, survival_forest, stratify and "
+        f"uns[{key!r}] of the source contains no model to apply: results of cox, coxnet, survival_forest, stratify and "
         "cut_point do, from this version on. Run the function again on the source."
     )
 
@@ -121,9 +121,9 @@ def _linear(
     codes = baseline["stratum"].to_numpy()
     hazards, last = [], []
     for code in np.unique(codes):
-        mine = baseline[codes == code]
-        times = mine["time"].to_numpy(dtype=np.float64)
-        hazards.append(step_values(times, mine["hazard"].to_numpy(dtype=np.float64)[None], steps, 0.0)[0])
+        in_stratum = baseline[codes == code]
+        times = in_stratum["time"].to_numpy(dtype=np.float64)
+        hazards.append(step_values(times, in_stratum["hazard"].to_numpy(dtype=np.float64)[None], steps, 0.0)[0])
         last.append(times.max())
     known = (stratum >= 0) & np.isfinite(risk)
     risk = np.where(known, risk, np.nan)

@@ -112,7 +112,7 @@ def mend_labels(
     if absent := [number for number in zeros.tolist() if number not in present]:
         raise ElementError(
             f"background= names {listed(absent, quoted=False)}, which labels "
-            f"{listed(check.labels for check in checked)} do not hold. Mend background=, or labels=."
+            f"{listed(check.labels for check in checked)} do not hold. Correct background=, or labels=."
         )
     plans = [plan_fix(sdata, check, split, zeros, suffix) for check in checked]
     for check, plan in zip(checked, plans, strict=True):

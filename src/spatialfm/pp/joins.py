@@ -84,7 +84,7 @@ def annotated_cells(table: AnnData, table_name: str) -> tuple[np.ndarray, np.nda
             f"but obs has {listed(table.obs, 12)}."
         )
     regions = table.obs[keys[0]].astype(str).to_numpy()
-    ids = whole_numbers(table.obs[keys[1]], f"{keys[1]!r} of table {table_name!r}", "Mend or drop these rows.")
+    ids = whole_numbers(table.obs[keys[1]], f"{keys[1]!r} of table {table_name!r}", "Correct or drop these rows.")
     repeated = pd.DataFrame({"region": regions, "id": ids}).duplicated().to_numpy()
     if repeated.any():
         names = [f"{regions[i]}: {ids[i]}" for i in np.flatnonzero(repeated)]

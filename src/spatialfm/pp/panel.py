@@ -224,7 +224,7 @@ def _checked_mapping(
         if channel not in known:
             raise PanelError(
                 f"mapping= names channel {channel!r}, which is not there. Channels: {listed(channels, 12)}. "
-                "Mend mapping=, or leave this entry out."
+                "Correct mapping=, or leave this entry out."
             )
         if target is None:
             targets[channel] = None

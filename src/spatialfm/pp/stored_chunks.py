@@ -159,7 +159,7 @@ def check_readable(array: object, what: str) -> StoredChunks | None:
         short = list(chunks.cut_short())
     except OSError as error:
         raise InputFileError(
-            f"{what} cannot be read from '{chunks.folder}': {error}. Mend or copy the store."
+            f"{what} cannot be read from '{chunks.folder}': {error}. Repair or copy the store."
         ) from error
     if short:
         key, size, wanted = short[0]

@@ -212,7 +212,7 @@ def _cut(text: str, separator: str, path: Path) -> list[list[str]]:
     except csv.Error as error:
         raise InputFileError(
             f"'{path}' cannot be parted into cells from line {begins:,} below the remarks on: {error}. Is a double "
-            "quote not closed there? Mend it, or save the table again."
+            "quote not closed there? Correct it, or save the table again."
         ) from None
     if cells[-1] != [end]:
         raise InputFileError(

@@ -169,6 +169,6 @@ def coordinate_unit(uns: Mapping[str, object]) -> str:
         raise TableError(
             f"Coordinates of {counted(len(in_pixels), 'sample')} ({listed(in_pixels, 5)}) are in pixels and those of "
             "the others in µm. Leave the ones or the others out, or give their images a pixel size and make another "
-            "second table with sfm.pp.cell_table(sdata, table_name=<new name>)."
+            "table next to this one with sfm.pp.cell_table(sdata, table_name=<new name>)."
         )
     return next(iter(units.values()), "")

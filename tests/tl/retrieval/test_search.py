@@ -152,8 +152,8 @@ def test_an_index_is_saved_and_loaded(values, tmp_path):
     again = Index.load(tmp_path / "index.npz")
     pd.testing.assert_frame_equal(sfm.tl.search(again, values[:3], k=3), sfm.tl.search(index, values[:3], k=3))
     assert [path.name for path in tmp_path.iterdir()] == ["index.npz"]
-    (tmp_path / "other.npz").write_text("no index")
-    with pytest.raises(TableError, match="is no index"):
+    (tmp_path / "other.npz").write_text("not an index")
+    with pytest.raises(TableError, match="is not an index"):
         Index.load(tmp_path / "other.npz")
 
 

@@ -334,7 +334,7 @@ def test_what_the_target_lacks_is_named(here, there):
     with pytest.raises(SurvivalError, match="The target has no 'f1' in var"):
         predicted(here, without, key="coxnet")
     here.uns["nothing"] = {"a": 1}
-    with pytest.raises(SurvivalError, match="holds no model to apply"):
+    with pytest.raises(SurvivalError, match="contains no model to apply"):
         predicted(here, there, key="nothing")
 
 
