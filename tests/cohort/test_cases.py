@@ -60,7 +60,7 @@ def test_contradictions_are_refused(table):
         read_cases(two, {"label": "label_key"}, **KEYS)
     some = table.copy()
     some.obs.loc["c2", "label"] = None
-    with pytest.raises(ClinicalError, match="first 'A': 'yes', 'None'"):
+    with pytest.raises(ClinicalError, match="first 'A': 'yes', 'missing'"):
         read_cases(some, {"label": "label_key"}, **KEYS | {"on_missing": "drop"})
     split = table.copy()
     split.obs.loc["c1", "patient"] = "D"

@@ -41,6 +41,7 @@ def test_a_tie_that_rounding_broke_is_a_tie(scale):
     assert permutation_p(np.array([0.3 * scale - 1e-6 * (1 + scale), 0.0]), seen, exact=True) == 0
 
 
+@pytest.mark.filterwarnings("error")
 def test_arrangements_without_a_statistic_are_left_out():
     assert permutation_p(np.array([np.nan, 0.0, 2.0]), 1.0) == 2 / 3
     assert permutation_p(np.array([np.inf, 0.0]), np.inf, exact=True) == 0.5

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from .._errors import ClinicalError, TableError, counted
 from ..stats.composition_groups import Rows, fitted, modelled
 from ..stats.group_tests import placements, ranks_of
 from ..stats.patient_groups import LEAST, SHUFFLES
-from .checks import listed, obs_column
+from .checks import obs_column
 from .composition_rows import check_terms, terms_of
+from .one_value import leave_out, value_of_each
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -81,11 +81,7 @@ def lacking(adjustment: Adjustment, block_key: str | None, on_missing: str) -> l
     if on_missing == "raise" and missing.any(axis=None):
         key = next(name for name in missing if missing[name].any())
         argument = "covariates" if key in adjustment.covariates else "block_key"
-        names = missing.index[missing[key]]
-        raise TableError(
-            f"{len(names)} of {len(missing)} patients have no value in obs[{key!r}] ({argument}=): {listed(names)}. "
-            'Fill them, or pass on_missing="drop" to leave them out.'
-        )
+        leave_out(missing[key].to_numpy(), missing.index.to_numpy(), f"obs[{key!r}] ({argument}=)", on_missing)
     return [str(name) for name in missing.index[missing.any(axis=1)]]
 
 
@@ -173,19 +169,13 @@ def _without_repeats(rows: Rows) -> Rows | None:
 
 
 def _by_patient(adata: AnnData, key: str, argument: str, patients: np.ndarray, order: np.ndarray) -> pd.Series:
-    column = obs_column(adata, key, argument, allow_missing=True)
-    found = pd.DataFrame({"patient": patients, "value": column.to_numpy(dtype=object)}).drop_duplicates()
-    twice = found[found["patient"].duplicated(keep=False)]
-    if len(twice):
-        name = twice["patient"].iloc[0]
-        seen = twice.loc[twice["patient"] == name, "value"].map(lambda value: "missing" if pd.isna(value) else value)
-        raise ClinicalError(
-            f"{counted(twice['patient'].nunique(), 'patient has', 'patients have')} more than one value in "
-            f"obs[{key!r}] ({argument}=), first {name!r}: {listed(seen)}. Patients are compared, so each has one: "
-            "correct the column, or pass one that belongs to the patient."
-        )
-    first = pd.Series(np.arange(adata.n_obs), index=patients).groupby(level=0, sort=False).first().loc[list(order)]
-    mine = column.iloc[first.to_numpy()]
-    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
-        mine = mine.astype("float64")  # with NaN for what is missing, whatever the type
-    return mine.set_axis(list(order))
+    found = value_of_each(
+        obs_column(adata, key, argument, allow_missing=True),
+        pd.Index(order).get_indexer(patients),
+        order,
+        argument=argument,
+        remedy="Patients are compared, so each has one: correct the column, or pass one that belongs to the patient.",
+    )
+    if pd.api.types.is_numeric_dtype(found.dtype) and not pd.api.types.is_bool_dtype(found.dtype):
+        return found.astype("float64")  # with NaN for what is missing, whatever the type
+    return found

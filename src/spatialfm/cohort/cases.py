@@ -11,8 +11,8 @@ import pandas as pd
 
 from .._errors import ClinicalError, TableError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
-from .._logging import logger
-from .checks import check_samples, check_split, codes_by_appearance, listed, obs_column, order_of_names, value_of_each
+from .checks import check_samples, check_split, codes_by_appearance, listed, obs_column, order_of_names
+from .one_value import leave_out, value_of_each
 from .patient_names import suggestion
 
 if TYPE_CHECKING:
@@ -88,17 +88,13 @@ def read_cases(
     owner, samples, unit = _owner(adata, patient_key, library_key)
     codes, names = sorted_codes(owner)
     values = {key: obs_column(adata, key, argument, allow_missing=True) for key, argument in columns.items()}
-    table = pd.DataFrame({key: value_of_each(part, codes, names, unit) for key, part in values.items()}, index=names)
+    table = pd.DataFrame(
+        {key: value_of_each(part, codes, names, unit=unit) for key, part in values.items()}, index=pd.Index(names)
+    )
     missing = table.isna().any(axis=1).to_numpy()
-    if missing.any() and on_missing == "raise":
-        raise TableError(
-            f"{int(missing.sum())} of {len(names)} {unit}s have no value in {listed(columns)}: "
-            f'{listed(np.array(names)[missing])}. Fill them, or pass on_missing="drop" to leave them out.'
-        )
+    leave_out(missing, names, listed(columns), on_missing, unit)
     if missing.all():
         raise TableError(f"No {unit} has a value in {listed(columns)}: there is nothing to learn from.")
-    if missing.any():
-        logger.info("%d %ss without %s left out", missing.sum(), unit, listed(columns))
     rows = np.flatnonzero(~missing[codes])
     kept = (np.cumsum(~missing) - 1)[codes[rows]]
     table = table[~missing]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .._errors import ClinicalError, SpatialfmError, TableError, counted
+from .._errors import SpatialfmError, TableError, counted
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._storable import check_key
@@ -110,22 +110,6 @@ def check_split(
             f"(obs[{PATIENT_KEY!r}]), first {listed(several, 3)}: they would be on both sides of a split. Pass "
             f"patient_key={PATIENT_KEY!r}."
         )
-
-
-def value_of_each(column: pd.Series, codes: np.ndarray, names: Sequence[str], unit: str = "patient") -> object:
-    """The one value of each patient (or other case); two are refused, and so is one that some of its rows lack."""
-    level, _ = pd.factorize(column)
-    _, first = np.unique(codes, return_index=True)
-    wrong = level != level[first][codes]
-    if wrong.any():
-        case = codes[np.flatnonzero(wrong)[0]]
-        mine = [str(value) for value in pd.unique(column[codes == case])]
-        raise ClinicalError(
-            f"{counted(len(np.unique(codes[wrong])), f'{unit} has', f'{unit}s have')} more than one value in "
-            f"obs[{column.name!r}], first {names[case]!r}: {_listed(mine)}. An outcome belongs to the {unit}: correct "
-            "the column, or keep the samples that it is meant for, as those of one time point."
-        )
-    return column.array[first]
 
 
 def named(column: pd.Series, argument: str, *, whole: bool = False) -> pd.Series:

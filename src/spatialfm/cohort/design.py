@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SurvivalError, counted
-from .checks import listed, obs_column
+from .checks import codes_by_appearance, listed, obs_column
+from .one_value import value_of_each
 from .outcome import patient_column
 
 if TYPE_CHECKING:
@@ -89,14 +90,13 @@ def read_clusters(
         )
     for key in (time_key, event_key):
         if key in samples.obs:
-            values = samples.obs[key].groupby(patients.astype(str)).nunique()
-            if (values > 1).any():
-                raise SurvivalError(
-                    f"{counted(int((values > 1).sum()), 'patient has', 'patients have')} more than one value in "
-                    f"obs[{key!r}], first {listed(values.index[values > 1], 3)} of obs[{patient_key!r}]. An outcome "
-                    "belongs to the patient: correct the column; or, where each row has an event of its own (a "
-                    "lesion), pass patient_key=None."
-                )
+            known = samples.obs[key].notna().to_numpy()
+            codes, names = codes_by_appearance(patients[known])
+            remedy = (
+                "An outcome belongs to the patient: correct the column; or, where each row has an event of its own (a "
+                "lesion), pass patient_key=None."
+            )
+            value_of_each(samples.obs[key][known], codes, names, remedy=remedy, error=SurvivalError)
     return clusters
 
 

@@ -13,7 +13,8 @@ from .._errors import TableError, counted, warn
 from .._logging import logger
 from ..stats.patient_groups import LEAST, benjamini_hochberg, rank_biserial
 from .adjusted import Adjustment, check_adjustment, compared, lacking, read_adjustment, welch
-from .checks import listed, named, obs_column
+from .checks import check_samples, codes_by_appearance, listed, named, obs_column
+from .one_value import leave_out, value_of_each
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,30 +37,22 @@ def read_units(
     )
     group = named(obs_column(adata, group_key, "group_key", allow_missing=True), "group_key")
     known = group.notna().to_numpy()
-    columns["group"] = group.astype(object).where(known, "missing").to_numpy()
-    outer_keys = {"patient": patient_key, "group": group_key}
-    of_group = ("sample", library_key) if paired else ("patient", patient_key)
-    for inner, outer, key in (("sample", "patient", library_key), (of_group[0], "group", of_group[1])):
-        several = columns.groupby(inner)[outer].nunique()
-        if (several > 1).any():
-            name = several.index[several > 1][0]
-            found = columns.loc[columns[inner] == name, outer].unique()
-            raise TableError(
-                f"{inner.capitalize()} {name!r} (obs[{key!r}]) is in several {outer}s (obs[{outer_keys[outer]!r}]): "
-                f"{listed(found)}. Patients are compared, so each must be in one group"
-                + (f'; where groups are within patients, pass pair_key="{patient_key}".' if inner == "patient" else ".")
-            )
-    without = columns.loc[~known, "patient"].unique()
-    if len(without) and on_missing == "raise":
-        raise TableError(
-            f"{len(without)} of {columns['patient'].nunique()} patients have no value in obs[{group_key!r}] "
-            f'(group_key=): {listed(without)}. Fill them, or pass on_missing="drop" to leave them out.'
-        )
+    columns["group"] = group.astype(object).where(known, None).to_numpy()
+    check_samples(adata.obs[library_key], adata.obs[patient_key], TableError)
+    of_unit = "sample" if paired else "patient"
+    codes, names = codes_by_appearance(columns[of_unit])
+    remedy = "Patients are compared, so each must be in one group"
+    remedy += "." if paired else f'; where groups are within patients, pass pair_key="{patient_key}".'
+    value_of_each(
+        columns["group"].rename(group_key), codes, names, unit=of_unit, argument="group_key", remedy=remedy,
+        error=TableError,
+    )  # fmt: skip
+    without = columns["patient"].isin(columns.loc[~known, "patient"])
+    patients = columns["patient"].drop_duplicates()
+    leave_out(without[patients.index].to_numpy(), patients.to_numpy(), f"obs[{group_key!r}] (group_key=)", on_missing)
     groups = list(group.cat.categories)
     if len(groups) < 2:
         raise TableError(f"obs[{group_key!r}] (group_key=) holds one group, {listed(groups)}; two are the least.")
-    if len(without):
-        logger.info("%d patients without %s left out: %s", len(without), group_key, listed(without))
     units = columns[known].drop_duplicates().set_index("sample")
     units["group"] = pd.Categorical(units["group"], groups)
     alone = int((units.groupby("patient")["group"].nunique() < 2).sum()) if paired else 0

@@ -10,11 +10,11 @@ import pandas as pd
 
 from .._errors import ClinicalError, SurvivalError, TableError, counted
 from .._keys import SAMPLE_KEY
-from .._logging import logger
 from ..stats.depth import depth_by_class, depth_by_survival, depth_within, draw_evenly
 from ..stats.signature_outcome import Binary, Outcome, Survival
-from .checks import check_samples, check_split, codes_by_appearance, listed, obs_column, order_of_names, value_of_each
+from .checks import check_samples, check_split, codes_by_appearance, listed, obs_column, order_of_names
 from .depth import Depth, class_depth, depth_of, survival_depth
+from .one_value import leave_out, value_of_each
 from .outcome import EventValue, event_times, events
 from .sketch import Sketch, drawn_evenly
 
@@ -71,20 +71,14 @@ def read_patients(
     columns = {key: obs_column(adata, key, "outcome", allow_missing=True) for key in keys}
     codes, names = codes_by_appearance(column)
     values = {key: column.astype(object).where(column.notna(), None) for key, column in columns.items()}
-    table = pd.DataFrame({key: value_of_each(part, codes, names) for key, part in values.items()}, index=names)
+    table = pd.DataFrame(
+        {key: value_of_each(part, codes, names) for key, part in values.items()}, index=pd.Index(names)
+    )
     missing = table.isna().any(axis=1).to_numpy()
-    if missing.any() and on_missing == "raise":
-        raise TableError(
-            f"{int(missing.sum())} of {len(names)} patients have no value in {listed(keys)}: "
-            f'{listed(np.array(names)[missing])}. Fill them, or pass on_missing="drop" to leave them out.'
-        )
+    leave_out(missing, names, listed(keys), on_missing)
     rows = np.flatnonzero(~missing[codes])
     kept = np.cumsum(~missing) - 1
     table = table[~missing]
-    if missing.any():
-        logger.info(
-            "%d patients without %s left out: %s", missing.sum(), listed(keys), listed(np.array(names)[missing])
-        )
     found, name = (
         (_binary(table[keys[0]], keys[0], positive), "")
         if len(keys) == 1

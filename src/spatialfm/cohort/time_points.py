@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import ClinicalError, TableError, counted
+from .._errors import TableError
 from .._logging import logger
 from ..stats.patient_groups import LEAST
 from .adjusted import Adjustment, check_adjustment, lacking, read_adjustment
-from .checks import listed, named, obs_column, order_of_names
+from .checks import codes_by_appearance, listed, named, obs_column, order_of_names
+from .one_value import leave_out, value_of_each
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -156,18 +157,14 @@ def _pairs(times: list[str], reference: str | None) -> list[tuple[str, str]]:
 
 
 def _check_samples(samples: pd.Series, columns: dict[str, np.ndarray], library_key: str) -> None:
+    codes, names = codes_by_appearance(samples)
     for key, values in columns.items():
-        found = pd.DataFrame({"sample": samples.to_numpy(), "value": values}).drop_duplicates()
-        twice = found[found["sample"].duplicated(keep=False)]
-        if len(twice):
-            sample = twice["sample"].iloc[0]
-            raise ClinicalError(
-                f"{counted(twice['sample'].nunique(), 'sample has', 'samples have')} more than one value in "
-                f"obs[{key!r}]; {sample!r} has {listed(twice.loc[twice['sample'] == sample, 'value'])}. A sample is "
-                "one tissue of one patient at one time: correct the columns, or where names repeat, tell them apart: "
-                f'adata.obs["{library_key}"] = adata.obs["{library_key}"].astype(str) + "_" + '
-                f'adata.obs["{key}"].astype(str). library_key=None skips this check.'
-            )
+        remedy = (
+            "A sample is one tissue of one patient at one time: correct the columns, or where names repeat, tell them "
+            f'apart: adata.obs["{library_key}"] = adata.obs["{library_key}"].astype(str) + "_" + '
+            f'adata.obs["{key}"].astype(str). library_key=None skips this check.'
+        )
+        value_of_each(pd.Series(values, name=key), codes, names, unit="sample", remedy=remedy)
 
 
 def _groups(
@@ -176,34 +173,23 @@ def _groups(
     """Group of each patient that has one, and the groups in their order."""
     column = obs_column(adata, group_key, "group_key", allow_missing=True)
     values = named(column, "group_key")
-    text = values.astype(object).where(column.notna().to_numpy(), None)
-    found = pd.DataFrame({"patient": patients, "group": text.to_numpy()})
-    found = found[found["patient"].isin(names)].drop_duplicates()
-    twice = found[found["patient"].duplicated(keep=False)]
-    if len(twice):
-        patient = twice["patient"].iloc[0]
-        values = twice.loc[twice["patient"] == patient, "group"].map(lambda x: "missing" if pd.isna(x) else x)
-        raise ClinicalError(
-            f"{counted(twice['patient'].nunique(), 'patient has', 'patients have')} more than one value in "
-            f"obs[{group_key!r}] (group_key=), first {patient!r}: {listed(values)}. Patients are compared, so each is "
-            "in one group, at all time points: correct the column."
-        )
-    missing = found.loc[found["group"].isna(), "patient"].tolist()
-    if missing and on_missing == "raise":
-        raise TableError(
-            f"{len(missing)} of {len(names)} patients have no value in obs[{group_key!r}] (group_key=): "
-            f'{listed(missing)}. Fill them, or pass on_missing="drop" to leave them out.'
-        )
-    if missing:
-        logger.info("%d patients without %s left out: %s", len(missing), group_key, listed(missing))
-    found = found[found["group"].notna()]
-    groups = [name for name in values.cat.categories if name in set(found["group"])]
+    mine = np.isin(patients, names)
+    found = value_of_each(
+        values[mine],
+        pd.Index(names).get_indexer(patients[mine]),
+        names,
+        argument="group_key",
+        remedy="Patients are compared, so each is in one group, at all time points: correct the column.",
+    )
+    leave_out(found.isna().to_numpy(), names, f"obs[{group_key!r}] (group_key=)", on_missing)
+    found = found.dropna()
+    groups = [name for name in values.cat.categories if name in set(found)]
     if len(groups) < 2:
         raise TableError(
             f"obs[{group_key!r}] (group_key=) holds one group of patients, {listed(groups)}; two are the least. Pass "
             "group_key=None for distances without a comparison."
         )
-    return dict(zip(found["patient"], found["group"], strict=True)), groups
+    return {str(name): str(group) for name, group in found.items()}, groups
 
 
 def _complete(

@@ -30,7 +30,7 @@ def permutation_p(null: np.ndarray, observed: float | np.ndarray, exact: bool = 
     """
     null, observed = np.asarray(null, dtype=float), np.asarray(observed, dtype=float)
     known = ~np.isnan(null)
-    least = np.where(np.isfinite(observed), observed - TIED * (1 + np.abs(observed)), observed)
+    least = observed - TIED * (1 + np.where(np.isfinite(observed), np.abs(observed), 0.0))
     hits = (known & (null >= least)).sum(axis=0)
     n = np.broadcast_to(known.sum(axis=0), hits.shape)  # one null may be that of several statistics
     own = 0 if exact else 1

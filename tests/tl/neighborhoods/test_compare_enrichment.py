@@ -272,9 +272,9 @@ def test_refusals_write_nothing():
         ({"group_key": "one"}, "holds one group, 'x'; two are the least"),
         (
             {"group_key": "mixed"},
-            r"Patient 'P00' \(obs\['patient'\]\) is in several groups \(obs\['mixed'\]\): 'a', 'b'",
+            r"4 patients have more than one value in obs\['mixed'\] \(group_key=\), first 'P00': 'a', 'b'.*pair_key=",
         ),
-        ({"group_key": "group", "library_key": "type"}, r"Sample 'B' \(obs\['type'\]\) is in several patients"),
+        ({"group_key": "group", "library_key": "type"}, r"3 samples belong to more than one patient; 'B' to"),
         ({"group_key": "group", "cluster_key": "gap"}, r"cells have no value in obs\['gap'\] \(cluster_key=\)"),
         ({"group_key": "group", "radius": 5.0, "n_neighbors": 5}, "exactly one of radius="),
         ({"group_key": "group", "n_neighbors": 200}, "4 of 4 libraries have too few cells"),

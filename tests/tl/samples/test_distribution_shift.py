@@ -234,7 +234,7 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_written():
         ({"group_key": "few"}, TableError, "Fewer than 3 patients in a group .*a: 2.*b: 6"),
         ({"group_key": "gap"}, TableError, "1 of 8 patients have no value .*'P02'.*on_missing"),
         ({"library_key": "shared"}, ClinicalError, r"8 samples have more than one value in obs\['time_point'\]"),
-        ({"patient_key": "patients mixed", "library_key": "patient"}, ClinicalError, "'P00' has 'P00', 'P01'"),
+        ({"patient_key": "patients mixed", "library_key": "patient"}, ClinicalError, "first 'P00': 'P00', 'P01'"),
         ({"min_cells": 500}, TableError, "8 of 8 patients have fewer than min_cells=500"),
         ({"min_cells": 500, "on_missing": "drop"}, TableError, "No patient has min_cells=500"),
         ({"on_missing": "skip"}, ArgumentError, "on_missing='skip'"),

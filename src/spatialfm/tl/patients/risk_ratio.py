@@ -15,6 +15,7 @@ from ..._storable import write_uns
 from ...cohort.adjusted import Adjustment, check_adjustment
 from ...cohort.checks import check_anndata, listed, named, obs_column
 from ...cohort.circular import made_of_fractions, say
+from ...cohort.one_value import leave_out
 from ...cohort.outcome import OnMissing, check_patients
 from ...stats.linear import shuffled_within
 from ...stats.patient_groups import SHUFFLES, benjamini_hochberg
@@ -234,12 +235,8 @@ def _upper_of_none(n1: int, c: int, n0: int, alpha: float) -> float:
 
 def _column(patients: AnnData, key: str, argument: str, drop: bool) -> pd.Series:
     column = obs_column(patients, key, argument, rows="rows", allow_missing=True)
-    missing = column.isna()
-    if missing.any() and not drop:
-        raise TableError(
-            f"{int(missing.sum())} of {len(column)} patients have no value in obs[{key!r}] ({argument}=): "
-            f'{listed(column.index[missing])}. Fill them, or pass on_missing="drop" to leave them out.'
-        )
+    where = f"obs[{key!r}] ({argument}=)"
+    leave_out(column.isna().to_numpy(), column.index.to_numpy(), where, "drop" if drop else "raise")
     return column
 
 

@@ -17,6 +17,7 @@ from ...cohort.cases import patients_of_samples
 from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ...cohort.depth import Depth, depth_of
 from ...cohort.fitted import fitted_on_all
+from ...cohort.one_value import differs
 from ...cohort.selected import circular, columns_of, hand_on, inherited
 from ...stats.depth import rarefied
 
@@ -165,10 +166,10 @@ def constant_columns(obs: pd.DataFrame, row_codes: np.ndarray, row_names: list[s
     _, first = np.unique(row_codes, return_index=True)
     kept, incomplete = {}, {}
     for name in obs:
-        codes = pd.factorize(obs[name])[0]  # -1: missing
-        if (codes == codes[first][row_codes]).all():
+        if not differs(obs[name], row_codes).any():
             kept[name] = obs[name].array[first]
             continue
+        codes = pd.factorize(obs[name])[0]  # -1: missing
         has_value = codes >= 0
         of_row = pd.Series(codes[has_value]).groupby(row_codes[has_value])
         if not has_value.all() and (of_row.nunique() <= 1).all():
