@@ -8,41 +8,24 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from ..._errors import SurvivalError, counted
+from ..._errors import SurvivalError
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._origin import Origin, patient_names, remember
 from ..._public import public
 from ..._storable import default_key, write_obsm, write_uns
-from ...cohort.checks import check_anndata, listed
-from ...cohort.external_cohort import (
-    ROW,
-    check_horizon,
-    check_units,
-    common_times,
-    external_outcome,
-    new_key,
-    outcome_keys,
-    prediction_times,
-    refuse_shared,
-    shared_patients,
-    tell_few,
-    tell_group_shift,
-    used_columns,
-)
-from ...cohort.outcome import EventValue, OnMissing, Outcome, event_text, value_column
+from ...cohort.checks import check_anndata
+from ...cohort.external_cohort import external_outcome, new_key, outcome_keys, used_columns
+from ...cohort.outcome import EventValue, OnMissing, Outcome, event_text
 from ...cohort.selected import OnSelected, Selected, check_selected, columns_of, matrix_of, with_doubt
-from ...cohort.survival_record import MODEL
-from ...learn.external_scores import Scored, calibration_tables, decision_table, score_tables
-from ...learn.transferred import MODELS, Transferred, apply_groups, apply_model, cut_groups, read_record
-from .external_groups import group_scores, risk_cut
+from ...learn.transferred import MODELS, read_record
+from .external_validation import SURVIVAL, Applied, apply, validate
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 OnShared = Literal["raise", "drop", "mark"]
-SURVIVAL = "survival_"  # columns of predictions, before the time
 PARTS = {"risk": "", "group": "_group"}  # of predictions, and what is added to the key
 
 
@@ -189,43 +172,28 @@ def predict_survival(
     thresholds = _check_call(kind, cut, thresholds, n_groups, n_bootstrap, alpha)
     name = new_key(key_added or default_key(f"{key}_predicted"), kind, record)
     selected = _check_selected(target, kind, record, on_selected)
-    called, alike = shared_patients(source, target, kind, record, patient_key)
-    doubts = refuse_shared(source, target, called, alike, patient_key, on_shared)
-    keep = ~(called | alike) if on_shared == "drop" else np.ones(target.n_obs, bool)
-
-    model = apply_model(source, target, key, record, kind) if kind in MODELS else None
-    threshold = _threshold(source, key, record, kind, cut, model)
-    groups = _groups(source, target, record, kind, threshold, model)
-    known = groups.notna().to_numpy() if model is None else np.isfinite(model.risk)
-    _check_missing(target, known | ~keep, on_missing)
-    keep &= known
+    applied = apply(
+        source, target, key, record, kind,
+        cut=cut, patient_key=patient_key, on_shared=on_shared, on_missing=on_missing,
+    )  # fmt: skip
     keys = {"time_key": time_key, "event_key": event_key, "event_value": event_value}
-    outcome = external_outcome(target, record["params"], keep, patient_key, on_missing, **keys) if score else None
+    outcome = None
+    if score:
+        outcome = external_outcome(target, record["params"], applied.keep, patient_key, on_missing, **keys)
 
-    result: dict[str, object] = {"kind": kind}
     drawn = {"n_bootstrap": n_bootstrap, "alpha": float(alpha), "random_state": random_state}
-    if model is not None:
-        times = _times(model, outcome, keep, times, horizon)
-        horizon = float(times[(len(times) - 1) // 2] if horizon is None else horizon)
-        doubts += model.doubts + ([] if outcome is None else check_units(outcome.time, model.source_time))
-        if outcome is not None:
-            result |= _scores(model, outcome, times, horizon, thresholds, n_groups, **drawn)
-            slope = result["scores"].loc["calibration_slope", "value"]
-            doubts += tell_few(int(outcome.event.sum()), slope)
-    else:
-        doubts += tell_group_shift(source, target, kind, record)
-    if groups is not None and outcome is not None:
-        mine = groups.iloc[outcome.columns[ROW]].reset_index(drop=True)
-        result |= group_scores(mine, outcome.time, outcome.event, alpha, random_state)
-    optimistic = selected.optimistic or (on_shared == "mark" and bool((called | alike).any()))
-    result |= {"optimistic": optimistic, "doubts": with_doubt(selected, doubts)}
+    found = validate(applied, outcome, times, horizon, thresholds, n_groups, **drawn)
+
     by = outcome_keys(time_key, event_key, record)
+    optimistic = selected.optimistic or (on_shared == "mark" and bool(applied.shared.any()))
+    result = {"kind": kind, **found.tables, "optimistic": optimistic}
+    result["doubts"] = with_doubt(selected, applied.doubts + found.doubts)
     result["params"] = {
         "key": key,
-        "cut": threshold,
-        "times": np.array([]) if model is None else times,
-        "horizon": np.nan if model is None else horizon,
-        **_counts(source, keep, called | alike, outcome, model),
+        "cut": applied.threshold,
+        "times": found.times,
+        "horizon": found.horizon,
+        **_counts(source, applied, outcome),
         **dict(zip(("time_key", "event_key"), by, strict=True)),
         "event_value": event_text(event_value),
         **drawn,
@@ -233,20 +201,17 @@ def predict_survival(
         DATA: fingerprint(target, [*used_columns(kind, record), *(by if outcome else ())]),
     }
     _log(result)
-    predictions = _predictions(target, keep, model, groups, times)
-    return _write(target, name, result, predictions, record, copy)
+    return _write(target, name, result, applied.predictions(target.obs_names, found.times), record, copy)
 
 
-def _counts(
-    source: AnnData, keep: np.ndarray, shared: np.ndarray, outcome: Outcome | None, model: Transferred | None
-) -> dict[str, int]:
+def _counts(source: AnnData, applied: Applied, outcome: Outcome | None) -> dict[str, int]:
     """How many patients were predicted, scored, learnt from and in both cohorts."""
     return {
-        "n": int(keep.sum()),
+        "n": int(applied.keep.sum()),
         "n_scored": 0 if outcome is None else len(outcome.time),
         "events": 0 if outcome is None else int(outcome.event.sum()),
-        "n_source": int(source.n_obs) if model is None else len(model.source_risk),
-        "n_shared": int(shared.sum()),
+        "n_source": int(source.n_obs) if applied.model is None else len(applied.model.source_risk),
+        "n_shared": int(applied.shared.sum()),
     }
 
 
@@ -274,83 +239,6 @@ def _check_selected(target: AnnData, kind: str, record: Mapping, on_selected: On
     return check_selected(target, "predict_survival", made, on_selected)
 
 
-def _threshold(
-    source: AnnData, key: str, record: Mapping, kind: str, cut: str | float | None, model: Transferred | None
-) -> float:
-    """Value above which patients are ``high``: the source's; NaN without a cut."""
-    if kind == "cut_point":
-        return float(record["cut"])
-    return np.nan if model is None or cut is None else risk_cut(source, key, model.source_risk, cut)
-
-
-def _groups(
-    source: AnnData, target: AnnData, record: Mapping, kind: str, threshold: float, model: Transferred | None
-) -> pd.Series | None:
-    params = record["params"]
-    if kind == "stratify":
-        return apply_groups(source, target, record[MODEL], params)
-    if kind == "cut_point":
-        column = value_column(target, str(params["score_key"]), "score_key", str(params["layer"]) or None)
-        if not pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
-            raise SurvivalError(
-                f"{params['score_key']!r} of the target holds {column.dtype} values, which cannot be cut."
-            )
-        return cut_groups(column.to_numpy(dtype=np.float64, na_value=np.nan), threshold, target.obs_names)
-    return None if np.isnan(threshold) else cut_groups(model.risk, threshold, target.obs_names)
-
-
-def _check_missing(target: AnnData, known: np.ndarray, on_missing: OnMissing) -> None:
-    if known.all():
-        return
-    names = target.obs_names[~known]
-    if on_missing == "raise":
-        raise SurvivalError(
-            f"{counted(len(names), 'patient')} of the target without a value of a feature: {listed(names)}. Fill it, "
-            'or pass on_missing="drop" to leave them without prediction.'
-        )
-    logger.info("predict_survival: no prediction for %d patients without a feature: %s.", len(names), listed(names))
-    if not known.any():
-        raise SurvivalError("No patient of the target has all features of the source's model.")
-
-
-def _times(
-    model: Transferred,
-    outcome: Outcome | None,
-    keep: np.ndarray,
-    times: Sequence[float] | None,
-    horizon: float | None,
-) -> np.ndarray:
-    """Times of prediction, no later than the source was followed; the horizon among those that were not given."""
-    last = float(model.last[keep].min())
-    if horizon is not None:
-        check_horizon(horizon, model.source_time if outcome is None else outcome.time, last)
-    if outcome is None:
-        found = prediction_times(times, model.source_time, last)
-    else:
-        found = common_times(times, outcome.time, outcome.event, last)
-    return found if times is not None or horizon is None else np.union1d(found, [float(horizon)])
-
-
-def _scores(
-    model: Transferred, outcome: Outcome, times: np.ndarray, horizon: float, thresholds: np.ndarray, n_groups: int,
-    *, n_bootstrap: int, alpha: float, random_state: int,
-) -> dict[str, object]:  # fmt: skip
-    rows = outcome.columns[ROW].to_numpy()
-    last = model.last[rows]
-    until = np.zeros(len(model.risk))
-    until[rows] = np.minimum(outcome.time, last)  # behind it the source's hazard is not known
-    scored = Scored(
-        outcome.time, outcome.event, model.risk[rows], model.log_risk[rows], model.hazard_until(until)[rows],
-        outcome.event & (outcome.time <= last), model.survival(times)[rows], model.stratum[rows],
-    )  # fmt: skip
-    predicted = 1 - model.survival(np.array([horizon]))[rows, 0]
-    return {
-        **score_tables(scored, times, n_bootstrap, alpha, random_state),
-        **calibration_tables(scored, times, n_groups, alpha),
-        "decision_curve": decision_table(predicted, scored, horizon, thresholds, n_bootstrap, alpha, random_state),
-    }
-
-
 def _log(result: Mapping[str, object]) -> None:
     params = result["params"]
     if "scores" in result:
@@ -363,21 +251,6 @@ def _log(result: Mapping[str, object]) -> None:
         )
     else:
         logger.info("%d patients predicted, %d with an outcome.", params["n"], params["n_scored"])
-
-
-def _predictions(
-    target: AnnData, keep: np.ndarray, model: Transferred | None, groups: pd.Series | None, times: np.ndarray | None
-) -> pd.DataFrame:
-    """Risk, group and survival at the times, a row a patient; missing where nothing was predicted."""
-    found = {}
-    if model is not None:
-        found["risk"] = np.where(keep, model.risk, np.nan)
-    if groups is not None:
-        found["group"] = groups.where(keep)
-    if model is not None:
-        curves = np.where(keep[:, None], model.survival(times), np.nan)
-        found |= {f"{SURVIVAL}{time:g}": curve for time, curve in zip(times, curves.T, strict=True)}
-    return pd.DataFrame(found, index=target.obs_names)
 
 
 def _write(
