@@ -274,7 +274,7 @@ def test_refusals_write_nothing():
             {"group_key": "mixed"},
             r"4 patients have more than one value in obs\['mixed'\] \(group_key=\), first 'P00': 'a', 'b'.*pair_key=",
         ),
-        ({"group_key": "group", "library_key": "type"}, r"3 samples belong to more than one patient; 'B' to"),
+        ({"group_key": "group", "library_key": "type"}, r"3 samples belong to more than one patient; 'tumor' to 'P00'"),
         ({"group_key": "group", "cluster_key": "gap"}, r"cells have no value in obs\['gap'\] \(cluster_key=\)"),
         ({"group_key": "group", "radius": 5.0, "n_neighbors": 5}, "exactly one of radius="),
         ({"group_key": "group", "n_neighbors": 200}, "4 of 4 libraries have too few cells"),
