@@ -51,11 +51,12 @@ stubs: $(VENV)/.stamp-dev ## write the types of what copy= and return_fig= retur
 bench: $(VENV)/.stamp-test ## run every benchmark
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
+# scanpy 1.11 cannot read what pynndescent 0.7 returns: see docs/dependencies.md
 constraints: ## write constraints.txt anew, from the newest versions that fit pyproject.toml
 	@$(MAKE) --no-print-directory .check-python
 	rm -rf $(VENV)-constraints
 	$(PYTHON) -m venv $(VENV)-constraints
-	$(VENV)-constraints/bin/python -m pip install --quiet -e ".[imagecodecs,test,docs,dev]"
+	$(VENV)-constraints/bin/python -m pip install --quiet "pynndescent<0.7" -e ".[all,test,docs,dev]"
 	sed -n '/^#/p' constraints.txt > constraints.txt.new
 	$(VENV)-constraints/bin/python -m pip freeze --exclude-editable | grep -v ' @ ' | sed 's/+.*//' | LC_ALL=C sort -f >> constraints.txt.new
 	mv constraints.txt.new constraints.txt

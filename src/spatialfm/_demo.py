@@ -24,6 +24,7 @@ from ._keys import (
     cells_name,
     obsm_key,
 )
+from ._optional import check_neighbours
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -208,6 +209,7 @@ def cluster(adata: AnnData, key: str, random_state: int) -> None:
     adata.obsm["X_slide"] = per_slide(adata.obsm[key], adata.obs["slide"])
     n_comps = min(30, adata.obsm["X_slide"].shape[1] - 1)
     adata.obsm["X_pca"] = sc.pp.pca(adata.obsm["X_slide"], n_comps=n_comps, random_state=random_state)
+    check_neighbours(adata.n_obs)
     sc.pp.neighbors(adata, use_rep="X_pca", n_neighbors=15, random_state=random_state)
     sc.tl.leiden(adata, resolution=1.5, flavor="igraph", n_iterations=2, random_state=random_state)
     sc.tl.umap(adata, random_state=random_state)

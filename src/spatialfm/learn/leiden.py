@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._optional import check_neighbours
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
@@ -15,6 +17,7 @@ def neighbour_graph(values: np.ndarray, n_neighbors: int, random_state: int) -> 
     import scanpy as sc
     from anndata import AnnData
 
+    check_neighbours(len(values))
     cells = AnnData(obsm={"X": np.asarray(values)})
     sc.pp.neighbors(cells, n_neighbors=min(n_neighbors, len(values) - 1), use_rep="X", random_state=random_state)
     return cells.obsp["connectivities"].tocsr()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import TableError
 from .._logging import logger
+from .._optional import need
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -27,6 +28,8 @@ def check_head(head: str, C: float | str) -> None:
         raise TableError(f"head={head!r} is not one of 'linear', 'forest', 'knn'.")
     if C != "search" and not (isinstance(C, int | float) and C > 0):
         raise TableError(f"C={C!r} is neither a positive number nor 'search'.")
+    if head == "linear" and C == "search":
+        need("optuna", 'C="search"', "Or pass a penalty of your own, such as C=1.0.")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import _disk
-from .._errors import RunError, SpatialfmError, TableError
+from .._errors import RunError, TableError
+from .._optional import need
 from .._public import public
 
 N_MEASURED = 200  # queries that the recall of the graph is measured on
@@ -151,12 +152,9 @@ class _UsearchGraph:
     """An HNSW graph of usearch that is asked as pynndescent's is."""
 
     def __init__(self, values: np.ndarray) -> None:
-        try:
-            from usearch.index import Index as Graph
-        except ImportError as error:
-            raise SpatialfmError(
-                'method="usearch" needs usearch: pip install \'spatialfm[search]\'. Or pass method="pynndescent".'
-            ) from error
+        need("usearch", 'method="usearch"', 'Or pass method="pynndescent".')
+        from usearch.index import Index as Graph
+
         self.graph = Graph(ndim=values.shape[1], metric="l2sq", dtype="f32", expansion_search=128)
         # with several threads the graph would depend on which of them was first
         self.graph.add(np.arange(len(values), dtype=np.uint64), values, threads=1)

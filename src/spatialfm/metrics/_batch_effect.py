@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import SpatialfmError, TableError, counted, listed, warn
+from .._errors import TableError, counted, listed, warn
 from .._keys import PATIENT_KEY
+from .._optional import need
 from .._preparation import preparation, prepare
 from .._public import public
 
@@ -199,10 +200,9 @@ def ilisi(values: np.ndarray, batch: np.ndarray, compute_lisi: Callable) -> floa
 
 
 def _compute_lisi() -> Callable:
-    try:
-        from harmonypy import compute_lisi
-    except ImportError as error:
-        raise SpatialfmError("lisi=True needs the package harmonypy: pip install 'spatialfm[batch]'.") from error
+    need("harmonypy", "lisi=True")
+    from harmonypy import compute_lisi
+
     return compute_lisi
 
 

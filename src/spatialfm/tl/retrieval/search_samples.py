@@ -10,6 +10,7 @@ import pandas as pd
 from ..._errors import ClinicalError, TableError
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
+from ..._optional import need
 from ..._progress import progress_bar
 from ..._public import public
 from ...cohort.checks import check_anndata, check_samples, listed, obs_column, order_of_names
@@ -90,6 +91,7 @@ def search_samples(
     [1, 2]
     """
     check_anndata(adata, "search_samples")
+    need("ot", "search_samples")
     samples = obs_column(adata, library_key, "library_key").astype(str).to_numpy()
     names = np.unique(samples)
     if query not in names:

@@ -14,6 +14,7 @@ from ..._errors import TableError, warn
 from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
+from ..._optional import need
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
@@ -197,6 +198,7 @@ def distribution_shift(
     {'drug': 2.0, 'placebo': 0.2}
     """
     check_anndata(adata, "distribution_shift", key_added)
+    need("ot", "distribution_shift")
     _check_numbers(epsilon, n_cells, n_repeats, min_cells, max_iter, tol)
     cohort = read_cohort(
         adata, time_key=time_key, patient_key=patient_key, group_key=group_key, library_key=library_key,
