@@ -57,7 +57,7 @@ def check_neighbours(n: int) -> None:
     ):
         raise SpatialfmError(
             f"scanpy {installed['scanpy']} cannot read the neighbours that pynndescent {installed['pynndescent']} "
-            f"finds in {DENSE_BELOW:,} cells or more (here {n:,}): pip install 'pynndescent<0.7', as constraints.txt has it."
+            f"finds in {DENSE_BELOW:,} cells or more (here {n:,}): pip install 'pynndescent<0.7', see constraints.txt."
         )
 
 

@@ -37,7 +37,7 @@ def test_draws_the_table(patients):
 
 
 def test_clusters_are_named(patients):
-    sfm.tl.cox(patients, "fin", cluster_key="age", test_proportional_hazards=False)
+    sfm.tl.cox(patients, "fin", se_cluster_key="age", test_proportional_hazards=False)
     ax = sfm.pl.forest(patients, show=False)
     assert ax.get_title(loc="left") == f"432 rows in {patients.obs['age'].nunique()} clusters, 114 events"
 

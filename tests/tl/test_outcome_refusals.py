@@ -85,7 +85,7 @@ CALLS = {
     "logrank": Call(sfm.tl.logrank, {"group_key": "response"}),
     "cox": Call(sfm.tl.cox, {"covariates": "follicle"}),
     "concordance": Call(sfm.tl.concordance, {"score_key": "score", "n_bootstrap": 100}),
-    "cut_point": Call(sfm.tl.cut_point, {"key": "score", "n_permutations": 100}, key="score_group"),
+    "cut_point": Call(sfm.tl.cut_point, {"score_key": "score", "n_permutations": 100}, key="score_group"),
     "coxnet": Call(sfm.tl.coxnet, QUICK, folds={"n_folds": N + 1}, splits=(None,)),
     "survival_forest": Call(
         sfm.tl.survival_forest, QUICK | {"n_trees": 5, "min_samples_leaf": 2}, folds={"n_folds": N + 1}, splits=(None,)
@@ -234,10 +234,10 @@ def test_rows_of_a_patient_that_are_kept_together_have_one_outcome():
     """Cox regression takes several rows per patient, but not several outcomes."""
     adata = patients()
     adata.obs["patient"] = adata.obs["patient"].replace("P04", BAD)
-    refused(CALLS["cox"], adata, "1 patient has", repr(BAD), "obs['time']", "patient_key=None", cluster_key="patient")
+    refused(CALLS["cox"], adata, "1 patient has", repr(BAD), "obs['time']", "patient_key=None", se_cluster_key="patient")
     for key in ("time", "event"):
         adata.obs.loc["P04", key] = adata.obs.loc[BAD, key]
-    CALLS["cox"](adata, cluster_key="patient")
+    CALLS["cox"](adata, se_cluster_key="patient")
     assert adata.uns["cox"]["n_clusters"] == N - 1
 
 
