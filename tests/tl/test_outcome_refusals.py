@@ -234,7 +234,8 @@ def test_rows_of_a_patient_that_are_kept_together_have_one_outcome():
     """Cox regression takes several rows per patient, but not several outcomes."""
     adata = patients()
     adata.obs["patient"] = adata.obs["patient"].replace("P04", BAD)
-    refused(CALLS["cox"], adata, "1 patient has", repr(BAD), "obs['time']", "patient_key=None", se_cluster_key="patient")
+    parts = ["1 patient has", repr(BAD), "obs['time']", "patient_key=None"]
+    refused(CALLS["cox"], adata, *parts, se_cluster_key="patient")
     for key in ("time", "event"):
         adata.obs.loc["P04", key] = adata.obs.loc[BAD, key]
     CALLS["cox"](adata, se_cluster_key="patient")

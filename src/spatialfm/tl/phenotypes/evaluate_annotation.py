@@ -142,6 +142,7 @@ def evaluate_annotation(
     if n_repeats < 1:
         raise TableError(f"n_repeats={n_repeats}: one partition into folds is the least.")
     if patient_key != "quadrant":
+        obs_column(cells, patient_key, "patient_key")
         _tell_shared_patients(cells, patient_key)
     splits = []
     for seed in [random_state + 1000 * repeat for repeat in range(n_repeats)]:
