@@ -20,8 +20,8 @@ def main() -> None:
     if len(sys.argv) > 4:
         sfm.settings.result_memory = sys.argv[4]
     sdata = sd.read_zarr(store)
-    options = {"weights": "random", "dtype": "bfloat16"} if model == "kronos" else {}
-    sfm.tl.embed_cells(sdata, model, on_unknown="keep", **options)
+    options = {"weights": "random", "run": {"precision": "bfloat16"}} if model == "kronos" else {}
+    sfm.tl.embed_cells(sdata, model, panel={"on_unknown": "keep"}, **options)
     rows = next(values for key, values in sdata["table"].obsm.items() if key != "spatial")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"peak": peak, "shape": rows.shape, "on_disk": isinstance(rows, da.Array)}))

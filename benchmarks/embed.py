@@ -35,7 +35,7 @@ import spatialfm as sfm
 from spatialfm.embed.run.engine import choose_batch_size
 from spatialfm.embed.windows.tiles import tile_starts
 
-TILE = {"mode": "tile", "window": 128, "stride": 96, "padding": 0, "outputs": "marker"}
+TILE = {"recipe": {"mode": "tile", "window": 128, "stride": 96, "padding": 0}, "outputs": "marker"}
 HERE = Path(__file__).parent
 
 
@@ -121,7 +121,7 @@ def part_a(encoder, folder: Path, args) -> None:
             spent = in_turn(
                 {
                     "given": lambda sdata=sdata, options=options, given=given: embed(
-                        sdata, encoder, stats=given, **options
+                        sdata, encoder, recipe={"statistics": given}, **options
                     ),
                     "of the cohort": lambda sdata=sdata, options=options: embed(sdata, encoder, **options),
                     "bare": bare(
@@ -141,7 +141,7 @@ def part_a(encoder, folder: Path, args) -> None:
 
 
 def embed(sdata, encoder, **options):
-    return sfm.tl.embed_cells(sdata, encoder, on_unknown="keep", copy=True, resume=False, **options)
+    return sfm.tl.embed_cells(sdata, encoder, panel={"on_unknown": "keep"}, copy=True, run={"resume": False}, **options)
 
 
 def forward_flops(encoder, n_markers: int, window: int) -> float:
@@ -301,8 +301,8 @@ def part_e(encoder, folder: Path, args) -> None:
     for n_workers in (1, 2) * (1 if args.quick else args.repeats):
         options = {"n_workers": n_workers, "threads_per_worker": 1, "dashboard_address": None}
         with LocalCluster(**options) as cluster, Client(cluster) as client:
-            embed(sdata, encoder, client=client)  # workers start up, load torch and the weights
-            spent = seconds(lambda client=client: embed(sdata, encoder, client=client), encoder.device)
+            embed(sdata, encoder, run={"client": client})  # workers start up, load torch and the weights
+            spent = seconds(lambda client=client: embed(sdata, encoder, run={"client": client}), encoder.device)
             rates[n_workers].append(sdata["table"].n_obs / spent)
     del CropJob.block_side
     CropJob.block_side = 1024
@@ -349,7 +349,7 @@ def part_f(encoder, folder: Path, args) -> None:
                 embed(sdata, encoder)
             except KeyboardInterrupt:
                 stop.remove()
-            sfm.tl.embed_cells(sdata, encoder, on_unknown="keep", copy=True)
+            sfm.tl.embed_cells(sdata, encoder, panel={"on_unknown": "keep"}, copy=True)
 
         both = seconds(interrupted, encoder.device)
         count.remove()

@@ -415,7 +415,12 @@ def part_dcis(args) -> None:
     )
     for model in ("mean-intensity", "classical"):
         # ion counts are sparse: a third of a tile above the threshold would leave epithelium alone
-        options = {"size": 64, "min_tissue": 0.05, "on_unknown": "keep", "table_name": model.replace("-", "_")}
+        options = {
+            "size": 64,
+            "min_tissue": 0.05,
+            "panel": {"on_unknown": "keep"},
+            "table_name": model.replace("-", "_"),
+        }
         sfm.tl.embed_tiles(sdata, model, **options)
     tiles = sdata["mean_intensity"]
     tiles.obsm["X_classical"] = sdata["classical"].obsm["X_classical"]

@@ -96,13 +96,11 @@ def image_task(
     models = {
         "mean-intensity": {},
         "classical": {},
-        "kronos": {"weights": "random", "on_unknown": "keep"},
+        "kronos": {"weights": "random", "panel": {"on_unknown": "keep"}},
         "virtues": {
             "weights": "random",
-            "on_unknown": "keep",
-            "marker_embeddings": stand_ins(channels),
-            "stride": STRIDE,
-            "padding": 0,
+            "panel": {"on_unknown": "keep", "embeddings": stand_ins(channels)},
+            "recipe": {"stride": STRIDE, "padding": 0},
         },
     }
     for model, options in models.items():

@@ -181,7 +181,7 @@ def part_b(folder: Path, args) -> None:
 
     def embed(name: str, measures: object) -> None:
         CropJob.measures = measures
-        found = sfm.tl.embed_cells(sdata, "classical", on_unknown="keep", copy=True, resume=False)
+        found = sfm.tl.embed_cells(sdata, "classical", panel={"on_unknown": "keep"}, copy=True, run={"resume": False})
         rows[name] = np.asarray(next(values for key, values in found.obsm.items() if key != "spatial"))
 
     works = {"windows": lambda: embed("windows", False), "blocks": lambda: embed("blocks", on_blocks)}
@@ -361,7 +361,7 @@ def alone_large(path: str, cache: str) -> None:
     sdata = sd.read_zarr(path)
     timed_step("cell_table", lambda: sfm.pp.cell_table(sdata))
     cells = sdata["table"]
-    timed_step("embed_cells, classical", lambda: sfm.tl.embed_cells(sdata, "classical", on_unknown="keep"))
+    timed_step("embed_cells, classical", lambda: sfm.tl.embed_cells(sdata, "classical", panel={"on_unknown": "keep"}))
     cells = sdata["table"]
     key = next(key for key in cells.obsm if key != "spatial")
     timed_step("cell_states, 20", lambda: sfm.tl.cell_states(cells, 20, use_rep=key))

@@ -129,7 +129,8 @@ def _advice_can_be_followed(monkeypatch):
         def remember(self, *args, _init=kind.__init__):
             _init(self, *args)
             if args:
-                wrong.extend(f"{one}: {args[0]}" for one in problems(str(args[0]), called()))
+                said = str(self.args[0])  # as the user reads it: in the words of the function that was called
+                wrong.extend(f"{one}: {said}" for one in problems(said, called()))
 
         monkeypatch.setattr(kind, "__init__", remember)
     yield

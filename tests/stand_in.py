@@ -8,6 +8,7 @@ import torch
 
 from spatialfm.models.card import ModelCard
 from spatialfm.models.encoder import Encoder, EncoderOutput, Weights
+from spatialfm.models.recipe import Recipe
 
 
 def card_of(name: str, **fields: object) -> ModelCard:
@@ -61,7 +62,7 @@ class Sums(StandIn):
         "sums",
         embedding_dim=1,
         mpp=0.5,
-        window=16,
+        recipe=Recipe(window=16),
         patch_size=8,
         outputs=("patch", "marker", "token"),
         default_output="marker",

@@ -241,4 +241,4 @@ def test_centers_are_counted_in_words(sdata):
     table.obs["x"], table.obs["y"] = table.obsm["spatial"].T
     table.obs.iloc[0, table.obs.columns.get_loc("x")] = np.nan
     with pytest.raises(TableError, match="1 cell has no centre"):
-        sfm.tl.embed_cells(sdata, "mean-intensity", mode="crop", centers=("x", "y"))
+        sfm.tl.embed_cells(sdata, "mean-intensity", recipe={"mode": "crop", "centers": ("x", "y")})

@@ -144,7 +144,7 @@ def test_a_basis_of_another_embedding_is_refused(make_table):
 
 def test_the_basis_of_an_earlier_embedding_goes_with_it():
     sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
-    sfm.tl.embed_cells(sdata, "classical", reduce="pca", n_components=4, key_added="X")
+    sfm.tl.embed_cells(sdata, "classical", reduce={"n_components": 4}, key_added="X")
     assert sfm.get.basis(sdata["table"], "X")["components"].shape[0] == 4
     sfm.tl.embed_cells(sdata, "mean-intensity", key_added="X")
     assert "X_basis" not in sdata["table"].uns["spatialfm"]

@@ -29,7 +29,7 @@ MAY_IMPORT = {  # besides itself and the top-level files that begin with an unde
     "embed": {"models", "pp"},
     "train": {"models", "embed", "pp"},
     "metrics": {"stats"},
-    "get": set(),
+    "get": {"models"},
     "cohort": {"stats"},
     "learn": {"stats", "cohort", "metrics"},
     "tl": {"embed", "models", "pp", "get", "metrics", "stats", "cohort", "learn"},

@@ -32,11 +32,9 @@ MAY_BE = {  # written out by hand: what each option of a model of ours takes
     "rgb": lambda value: value is True,
     "trust_remote_code": lambda value: value is True,
     "blocks": lambda value: False,
-    "recipe": lambda value: False,
     "nuclear": lambda value: value is None,
     "marker_metadata": lambda value: value is None or isinstance(value, Path) or is_text(value),
     "preferred_dapi": lambda value: value is None or is_text(value),
-    "n_components": lambda value: False,
     "mpp": lambda value: (
         value is None or (isinstance(value, int | float) and value is not True and value in (0.5, 10**20))
     ),
@@ -70,10 +68,10 @@ def test_options_reach_the_embedding_functions_and_nothing_is_written(blobs, mak
     sfm.pp.cell_table(sdata)
     before = (list(sdata["table"].obsm), list(sdata["table"].uns), sorted(sdata.tables))
     for call in (
-        lambda: sfm.tl.embed_cells(sdata, "kronos", weights="random", token_overlap="yes"),
-        lambda: sfm.tl.embed_tiles(sdata, "kronos", weights="random", token_overlap=1),
-        lambda: sfm.tl.embed_cells(sdata, "classical", rim=-1),
-        lambda: sfm.tl.embed_cells(sdata, "classical", rim=math.nan),
+        lambda: sfm.tl.embed_cells(sdata, sfm.models.load("kronos", weights="random", token_overlap="yes")),
+        lambda: sfm.tl.embed_tiles(sdata, sfm.models.load("kronos", weights="random", token_overlap=1)),
+        lambda: sfm.tl.embed_cells(sdata, sfm.models.load("classical", rim=-1)),
+        lambda: sfm.tl.embed_cells(sdata, sfm.models.load("classical", rim=math.nan)),
     ):
         with pytest.raises(ArgumentError, match="must be"):
             call()
@@ -133,16 +131,17 @@ def a_card(**changes):
     }.items(),
 )
 def test_a_card_with_a_wrong_field_is_refused(field, values):
-    assert field in {one.name for one in fields(ModelCard)}
+    kind = sfm.Recipe if field in sfm.Recipe.names() else ModelCard
+    assert field in {one.name for one in fields(kind)}
     for value in values:
-        with pytest.raises(ArgumentError, match=rf"^ModelCard\({field}=.*{field} must be"):
-            a_card(**{field: value})
+        with pytest.raises(ArgumentError, match=rf"^{kind.__name__}\({field}=.*{field} must be"):
+            sfm.Recipe(**{field: value}) if kind is sfm.Recipe else a_card(**{field: value})
 
 
 def test_a_card_keeps_what_it_is_given():
-    card = a_card(mpp=np.float32(0.5), window=np.int64(64), outputs=["patch"])
-    assert (card.mpp, card.window, list(card.outputs)) == (0.5, 64, ["patch"])
-    assert (type(card.mpp), type(card.window)) == (float, int)
+    card = a_card(mpp=np.float32(0.5), recipe=sfm.Recipe(window=np.int64(64)), outputs=["patch"])
+    assert (card.mpp, card.recipe.window, list(card.outputs)) == (0.5, 64, ["patch"])
+    assert (type(card.mpp), type(card.recipe.window)) == (float, int)
 
 
 @pytest.fixture(scope="module")

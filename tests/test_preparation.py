@@ -190,7 +190,7 @@ def test_the_records_of_embeddings_decide():
     for model, expected in [("mean-intensity", STANDARDIZED), ("classical", WHEN_EMBEDDED)]:
         sfm.tl.embed_cells(sdata, model)
         assert preparation(sdata["table"], f"X_{model.replace('-', '_')}") == expected
-    sfm.tl.embed_cells(sdata, "mean-intensity", reduce="pca", n_components=3, key_added="X_pca_of_means")
+    sfm.tl.embed_cells(sdata, "mean-intensity", reduce={"n_components": 3}, key_added="X_pca_of_means")
     assert preparation(sdata["table"], "X_pca_of_means") == COMPONENTS
 
 

@@ -107,8 +107,8 @@ def test_from_file_to_neighborhood_enrichment(name, real_data, kronos):
                 sdata,
                 model,
                 markers=markers if model is not None else None,
-                on_unknown="drop",
-                normalization="auto",
+                panel={"on_unknown": "drop"},
+                recipe={"statistics": "auto"},
                 **options,
             )
         adata = sdata["table"]

@@ -273,7 +273,7 @@ IN_SDATA = {  # written into a SpatialData, see `slides`
 }  # fmt: skip
 WRITE_NOTHING = {
     "build_index", "search", "search_samples", "channel_quality", "marker_statistics", "marker_table",
-    "match_markers", "check_labels",
+    "match_markers", "check_labels", "plan_embedding",
 }  # fmt: skip
 
 DRAWN = {
@@ -429,7 +429,7 @@ def slides(tmp_path_factory):
         rng = np.random.default_rng(0)
         cells.obs["phenotype"] = pd.Categorical.from_codes(rng.integers(0, 6, cells.n_obs), TYPES)
         sfm.tl.embed_cells(sdata, "mean-intensity")
-        sfm.tl.embed_cells(sdata, "classical", reduce="pca", n_components=5)
+        sfm.tl.embed_cells(sdata, "classical", reduce={"n_components": 5})
         sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, cluster_key="phenotype", min_tissue=0.0)
         sfm.tl.tile_labels(sdata, "phenotype")
         tiles = sdata["tiles"]

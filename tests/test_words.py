@@ -24,7 +24,9 @@ def test_a_warning_of_a_run_points_at_the_line_that_called_the_package():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # resample=False is warned of at a depth of several files
-        sfm.tl.embed_cells(sdata, "kronos", weights="random", markers=["DAPI"], mpp=1.9, resample=False)
+        sfm.tl.embed_cells(
+            sdata, "kronos", weights="random", markers=["DAPI"], elements={"mpp": 1.9}, recipe={"resampling": "none"}
+        )
     ours = [one for one in caught if issubclass(one.category, SpatialfmWarning)]
     assert ours
     assert {one.filename for one in ours} == {__file__}
@@ -105,12 +107,12 @@ def test_a_keyword_with_a_typo_says_which_was_meant(function):
 def test_a_typo_beside_options_of_a_model(call):
     sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
     function = getattr(sfm.tl, call)
-    with pytest.raises(TypeError, match=rf"{call}\(\) has no argument 'intensty_max'. Did you mean 'intensity_max'\?"):
+    with pytest.raises(TypeError, match=rf"{call}\(\) has no argument 'intensty_max'. Did you mean 'intensity_max', a"):
         function(sdata, "kronos", weights="random", intensty_max=255)
     with pytest.raises(TypeError, match="no argument 'token_overlp'. Did you mean 'token_overlap'"):
         function(sdata, "kronos", weights="random", token_overlp=True)
     with pytest.raises(ModelError, match="no option 'zoom'. There are: .*token_overlap"):
-        function(sdata, "kronos", weights="random", zoom=2)
+        sfm.models.load("kronos", weights="random", zoom=2)
     with pytest.raises(ModelError, match="no option 'weigths'. Did you mean 'weights'"):
         sfm.models.load("kronos", weigths="random")
     assert "table" not in sdata.tables

@@ -14,10 +14,17 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import datasets, get, io, metrics, models, pl, pp, tl
+    from .embed.call import Elements, Panel, Reduce, Run
+    from .models.recipe import Recipe
 
 _SUBMODULES = ["datasets", "get", "io", "metrics", "models", "pl", "pp", "tl"]
-__getattr__, _, _ = _lazy.attach(__name__, submodules=_SUBMODULES)
-__all__ = [*_SUBMODULES, "settings", "__version__"]
+_RECORDS = ["Elements", "Panel", "Recipe", "Reduce", "Run"]  # arguments of the functions that embed
+__getattr__, _, _ = _lazy.attach(
+    __name__,
+    submodules=_SUBMODULES,
+    submod_attrs={"embed.call": [name for name in _RECORDS if name != "Recipe"], "models.recipe": ["Recipe"]},
+)
+__all__ = [*_SUBMODULES, *_RECORDS, "settings", "__version__"]
 
 
 def __dir__() -> list[str]:

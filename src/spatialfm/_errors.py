@@ -12,11 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from ._wording import worded
+
 _PACKAGE = str(Path(__file__).parent)
 
 
 class SpatialfmError(ValueError):
     """Base of all errors that spatialfm raises on purpose."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(worded(one) if isinstance(one, str) else one for one in args))
 
 
 class ArgumentError(SpatialfmError):
@@ -73,6 +78,9 @@ class RunError(SpatialfmError):
 
 class SpatialfmWarning(UserWarning):
     """Something was assumed or left out; the message names it, and how to decide it yourself."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(worded(one) if isinstance(one, str) else one for one in args))
 
 
 def warn(message: str, category: type[Warning] = SpatialfmWarning) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from ._arguments import Refused, Rule, either, scalar, shown
 from ._errors import ArgumentError, ArgumentTypeError
 from ._renamed import new_name
 from ._signatures import rules_of
+from ._wording import called
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,8 +31,34 @@ UNKNOWN_TO_SOME = {  # what some of the functions with a certain argument take, 
 }
 
 
-def public(function: Callable[P, R]) -> Callable[P, R]:
+class Fields(Protocol):
+    """Knows which names are fields of an argument; for messages."""
+
+    def of(self, arguments: Sequence[str]) -> Mapping[str, tuple[str, str]]:
+        """Argument and field of each name, of a function with these arguments."""
+
+    def hint(self, name: str, value: object, given: Mapping[str, object], arguments: Sequence[str]) -> str | None:
+        """What a keyword that there is not must have meant."""
+
+
+@overload
+def public(function: Callable[P, R]) -> Callable[P, R]: ...
+
+
+@overload
+def public(*, fields: Fields) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def public(
+    function: Callable[P, R] | None = None, *, fields: Fields | None = None
+) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator of public functions; those that take further keywords check the names of these, with `meant`."""
+    if function is None:
+        return lambda one: _public(one, fields)
+    return _public(function, fields)
+
+
+def _public(function: Callable[P, R], fields: Fields | None) -> Callable[P, R]:
     parameters = inspect.signature(function).parameters
     named = [name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
@@ -46,14 +73,19 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
                     if name in UNKNOWN_TO_SOME and UNKNOWN_TO_SOME[name][0] in parameters:
                         raise TypeError(f"{function.__name__}() {UNKNOWN_TO_SOME[name][1]}")
                     now = new_name(function.__name__, name, named)
-                    answer = f"It is called {now!r}." if now else meant(name, named)
+                    answer = f"It is called {now!r}." if now else None
+                    if answer is None and fields is not None:
+                        said = dict(zip(positional, args, strict=False)) | kwargs
+                        answer = fields.hint(name, kwargs[name], said, named)
+                    answer = meant(name, named) if answer is None else answer
                     raise TypeError(f"{function.__name__}() has no argument {name!r}. {answer}")
         if not rules:  # read at the first call: an import costs nothing
             rules.update(rules_of(function))
         given = dict(zip(positional, args, strict=False))
-        first: tuple[Any, ...] = (*taken(function.__name__, given, rules).values(), *args[len(given) :])
-        named_ones: dict[str, Any] = taken(function.__name__, kwargs, rules)
-        return function(*first, **named_ones)
+        with called(named, fields.of(named) if fields is not None else {}):
+            first: tuple[Any, ...] = (*taken(function.__name__, given, rules).values(), *args[len(given) :])
+            named_ones: dict[str, Any] = taken(function.__name__, kwargs, rules)
+            return function(*first, **named_ones)
 
     call.__dict__["arguments"] = named  # an attribute that the type of a function lacks
     return call

@@ -135,6 +135,8 @@ def _name(name: str, argument: Argument) -> Rule:
         return Table(Rule(), Rule())
     if short == "Callable":
         return Function()
+    if short == "Any":
+        return Rule()
     if short == "ndarray":
         return Array()
     return _defined(name, argument)

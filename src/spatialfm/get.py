@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import dask.array as da
     from anndata import AnnData
 
-__all__ = ["basis", "features", "marker_embedding", "record", "table"]
+    from .models.recipe import Recipe
+
+__all__ = ["basis", "features", "marker_embedding", "recipe", "record", "table"]
 
 
 def __dir__() -> list[str]:
@@ -63,6 +65,68 @@ def record(adata: AnnData, use_rep: str) -> dict[str, object]:
         raise ElementError(
             f"The record of {use_rep!r} holds text that is not JSON ({error}): it was changed. Embed again."
         ) from error
+
+
+@public
+def recipe(adata: AnnData, use_rep: str, *, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe of an embedding, to embed another cohort in the same way.
+
+    Statistics that were computed over the first cohort, or given, are carried over, and so is the pixel size that its
+    images were brought to. What was fitted on its cells is not part of a recipe: pass ``reduce={"basis":
+    sfm.get.basis(...)}`` for principal components.
+
+    Parameters
+    ----------
+    adata
+        Table with an embedding.
+    use_rep
+        Key in ``obsm``.
+    changes
+        Fields of the recipe to depart in: those that were said for each sample of the first cohort mean nothing in
+        another.
+
+    Returns
+    -------
+    What ``recipe=`` of `spatialfm.tl.embed_cells` takes.
+
+    Raises
+    ------
+    ElementError
+        If there is no record of that embedding, it is of a version that stored no recipe, or a field that it could not
+        keep (a mask of tissue that was passed as an array) is not among `changes`.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> one, two = (sfm.datasets.simulate_cohort(n_patients=1, image_size=96, random_state=seed) for seed in (0, 1))
+    >>> sfm.tl.embed_cells(one, "classical")
+    >>> sfm.tl.embed_cells(two, "classical", recipe=sfm.get.recipe(one["table"], "X_classical"))
+    >>> scales = [sfm.get.record(sdata["table"], "X_classical")["normalization_std"] for sdata in (one, two)]
+    >>> scales[0] == scales[1]
+    True
+    """
+    from .models.recipe import NOT_KEPT, Recipe
+
+    notes, changes = record(adata, use_rep), dict(changes or {})
+    stored = notes.get("recipe")
+    if not isinstance(stored, Mapping):
+        raise ElementError(f"The record of {use_rep!r} is of a version that stored no recipe. Embed again.")
+    fields = {name: value for name, value in stored.items() if name not in changes}
+    for name, value in fields.items():
+        if isinstance(value, Mapping) and NOT_KEPT in value:
+            raise ElementError(
+                f"{name!r} of {use_rep!r} was given as {value[NOT_KEPT]}, which a record does not keep. Say what it is "
+                f"for the other cohort: sfm.get.recipe(adata, {use_rep!r}, changes={{{name!r}: ...}})."
+            )
+    ranges = fields.get("intensity_max")
+    if isinstance(ranges, Mapping) and len(set(ranges.values())) == 1 and fields["scaling"] == "range":
+        fields["intensity_max"] = next(iter(ranges.values()))  # the same for all samples means it for others, too
+    if fields.get("centers") is not None:
+        fields["centers"] = tuple(fields["centers"])
+    if "statistics" in fields and {"cohort", "given"} & set(notes["normalization_source"]):
+        kept = ("model", "normalization", "preparation", "normalization_mean", "normalization_std", "markers")
+        fields["statistics"] = {name: notes[name] for name in (*kept, "intensity_max")}
+    return Recipe(**fields, **changes)
 
 
 @public
@@ -137,7 +201,7 @@ def basis(adata: AnnData, use_rep: str) -> dict[str, np.ndarray]:
     --------
     >>> import spatialfm as sfm
     >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
-    >>> sfm.tl.embed_cells(sdata, "classical", reduce="pca", n_components=5)
+    >>> sfm.tl.embed_cells(sdata, "classical", reduce={"n_components": 5})
     >>> sfm.get.basis(sdata["table"], "X_classical")["components"].shape
     (5, 103)
     """

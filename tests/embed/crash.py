@@ -27,14 +27,19 @@ STEPS = ("mkdir", "replace", "rename", "unlink", "remove", "rmdir", "fsync")
 CALLS = {
     "crop": lambda sdata: sfm.tl.embed_cells(sdata, "mean-intensity", copy=True).obsm["X_mean_intensity"],
     "cohort": lambda sdata: sfm.tl.embed_cells(
-        sdata, "kronos", weights="random", normalization="cohort", copy=True
+        sdata, "kronos", weights="random", recipe={"statistics": "cohort"}, copy=True
     ).obsm["X_kronos"],
     "tile": lambda sdata: sfm.tl.embed_cells(
-        sdata, "kronos", weights="random", mode="tile", window=16, stride=16, padding=0, outputs="patch", copy=True
+        sdata,
+        "kronos",
+        weights="random",
+        recipe={"mode": "tile", "window": 16, "stride": 16, "padding": 0},
+        outputs="patch",
+        copy=True,
     ).obsm["X_kronos"],
-    "grid": lambda sdata: sfm.tl.embed_tiles(sdata, "mean-intensity", size=16, tissue="all", copy=True).obsm[
-        "X_mean_intensity"
-    ],
+    "grid": lambda sdata: sfm.tl.embed_tiles(
+        sdata, "mean-intensity", size=16, recipe={"tissue": "all"}, copy=True
+    ).obsm["X_mean_intensity"],
 }
 
 

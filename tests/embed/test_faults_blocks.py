@@ -27,7 +27,7 @@ def sdata(make_sdata, blobs, monkeypatch):
 def embed(sdata, before=lambda n: None, **options):
     """Rows, and the windows that were encoded."""
     encoder = Sums(before)
-    rows = sfm.tl.embed_cells(sdata, encoder, batch_size=1, copy=True, **options).obsm["X_sums"]
+    rows = sfm.tl.embed_cells(sdata, encoder, run={"batch_size": 1}, copy=True, **options).obsm["X_sums"]
     return np.asarray(rows), encoder.n_windows
 
 
@@ -144,7 +144,7 @@ def test_a_damaged_run_is_made_anew(stopped, sdata, place, resume):
     else:
         shutil.rmtree(run)
         {"a file": run.touch, "empty": run.mkdir, "a link to nowhere": lambda: run.symlink_to("nowhere")}[place]()
-    rows, n_windows = embed(sdata, resume=resume)
+    rows, n_windows = embed(sdata, run={"resume": resume})
     np.testing.assert_array_equal(rows, whole)
     assert n_windows == len(whole)
     assert not list(runs().iterdir())

@@ -218,7 +218,7 @@ def test_rows_that_were_deleted_say_which_call_makes_them(make_sdata, blobs):
     sfm.settings.result_memory = 16
     sdata = make_sdata({"a": blobs(0, n_channels=2, side=90)}, ["DAPI", "CD3"])
     sfm.tl.embed_cells(sdata, "mean-intensity")
-    tiles = sfm.tl.embed_tiles(sdata, "mean-intensity", size=16, tissue="all", copy=True)
+    tiles = sfm.tl.embed_tiles(sdata, "mean-intensity", size=16, recipe={"tissue": "all"}, copy=True)
     first = sdata["table"].obsm["X_mean_intensity"].compute()
     shutil.rmtree(sfm.settings.cache_dir)
     with pytest.raises(RunError, match=r"gone from .*sfm\.tl\.embed_cells\(sdata, 'mean-intensity', \.\.\.\) with the"):

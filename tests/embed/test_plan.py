@@ -24,8 +24,8 @@ def cohort():
         ("embed_cells", "mean-intensity", {}),
         ("embed_cells", "kronos", {"weights": "random", "outputs": "marker"}),
         ("embed_cells", "kronos", {"weights": "random", "outputs": ["patch", "marker"]}),
-        ("embed_cells", "virtues", {"weights": "random", "mode": "tile"}),
-        ("embed_cells", "virtues", {"weights": "random", "mode": "tile", "outputs": "marker"}),
+        ("embed_cells", "virtues", {"weights": "random", "recipe": {"mode": "tile"}}),
+        ("embed_cells", "virtues", {"weights": "random", "recipe": {"mode": "tile"}, "outputs": "marker"}),
         ("embed_tiles", "kronos", {"weights": "random", "size": 32, "min_tissue": 0.0}),
     ],
 )
@@ -33,27 +33,29 @@ def test_the_width_is_known_before_the_run(cohort, monkeypatch, function, model,
     seen = []
     monkeypatch.setattr(module, "check_components", lambda n, shape: seen.append(shape))
     table = getattr(sfm.tl, function)(
-        cohort, model, markers=["CD3", "CD8", "CD20"], reduce="pca", n_components=2, copy=True, **options
+        cohort, model, markers=["CD3", "CD8", "CD20"], reduce={"n_components": 2}, copy=True, **options
     )
     keys = [key for key in table.obsm if key.startswith("X_")]
     assert sorted(seen) == sorted((table.n_obs, sfm.get.record(table, key)["n_columns"]) for key in keys)
 
 
 def test_components_and_bases_that_do_not_fit_are_refused_before_anything_is_encoded(cohort, monkeypatch):
-    table = sfm.tl.embed_cells(cohort, "mean-intensity", reduce="pca", n_components=2, copy=True)
+    table = sfm.tl.embed_cells(cohort, "mean-intensity", reduce={"n_components": 2}, copy=True)
     basis = sfm.get.basis(table, "X_mean_intensity")
 
     def no(*args, **kwargs):
         raise AssertionError("windows were encoded")
 
     monkeypatch.setattr("spatialfm.embed.run.engine.run", no)
-    with pytest.raises(ModelError, match=r"basis= was made for 12 columns, and this embedding has 2"):
-        sfm.tl.embed_cells(cohort, "mean-intensity", markers=["CD3", "CD8"], basis=basis)
-    with pytest.raises(ModelError, match=r"n_components=13 of an embedding of [\d,]+ rows x 12 columns.*from 1 to 12"):
-        sfm.tl.embed_cells(cohort, "mean-intensity", reduce="pca", n_components=13)
+    with pytest.raises(ModelError, match=r"reduce=.*basis.* was made for 12 columns, and this embedding has 2"):
+        sfm.tl.embed_cells(cohort, "mean-intensity", markers=["CD3", "CD8"], reduce={"basis": basis})
+    with pytest.raises(
+        ModelError, match=r"reduce=..n_components.: 13. of an embedding of [\d,]+ rows x 12 columns.*from 1 to 12"
+    ):
+        sfm.tl.embed_cells(cohort, "mean-intensity", reduce={"n_components": 13})
     other = {"components": np.ones((1, 3)), "mean": np.zeros(3)}
     with pytest.raises(ModelError, match="3 columns"):
-        sfm.tl.embed_tiles(cohort, "mean-intensity", size=32, basis=other, min_tissue=0.0)
+        sfm.tl.embed_tiles(cohort, "mean-intensity", size=32, reduce={"basis": other}, min_tissue=0.0)
 
 
 @pytest.mark.parametrize("argument", ["size", "stride"])

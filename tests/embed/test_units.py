@@ -151,7 +151,7 @@ def test_tiles_of_a_run_have_one_side_in_micrometres(model):
         parts[sample] = (rng.gamma(2, 20, (3, side, side)).astype(np.uint8), np.eye(side, dtype=np.int32), mpp)
     sdata = at_sizes(parts)
     weights = None if model == "mean-intensity" else "random"
-    sfm.tl.embed_tiles(sdata, model, weights=weights, size=32, min_tissue=0, on_unknown="keep")
+    sfm.tl.embed_tiles(sdata, model, weights=weights, size=32, min_tissue=0, panel={"on_unknown": "keep"})
     for sample in "ab":
         bounds = sdata[f"tiles_{sample}"].bounds
         np.testing.assert_allclose(bounds["maxx"] - bounds["minx"], 16.0)
@@ -192,7 +192,7 @@ def test_without_resampling_the_mixture_is_said(tissue):
     image, labels = tissue
     sdata = at_sizes({"a": (image, labels, 0.25), "b": (averaged(image, 2), labels[::2, ::2], 0.5)})
     with pytest.warns(SpatialfmWarning, match=r"0.25 to 0.5 µm per pixel are used side by side without resampling"):
-        sfm.tl.embed_cells(sdata, "classical", resample=False)
+        sfm.tl.embed_cells(sdata, "classical", recipe={"resampling": "none"})
     record = sfm.get.record(sdata["table"], "X_classical")
     assert "side by side" in record["domain_warnings"][0]
     assert record["model_options"]["mpp"] is None
@@ -250,10 +250,10 @@ def test_pixel_types_that_differ_are_refused_until_they_are_given_a_range(make_s
     parts = {"a": (image.astype(dtypes[0]), labels), "b": (other.astype(dtypes[1]), others)}
     sdata = make_sdata(parts, ["x", "y", "z"])
     for call in (sfm.tl.embed_cells, sfm.tl.embed_tiles):
-        with pytest.raises(PanelError, match=r"different pixel types \(a: .*; b: .*intensity_max=\{sample: value\}"):
+        with pytest.raises(PanelError, match=r"different pixel types \(a: .*; b: .*intensity_max.: \{sample: value\}"):
             call(sdata, "mean-intensity")
     assert not [key for table in sdata.tables.values() for key in table.obsm if key.startswith("X_")]
-    sfm.tl.embed_cells(sdata, "mean-intensity", intensity_max={"a": 100, "b": 100})
+    sfm.tl.embed_cells(sdata, "mean-intensity", recipe={"intensity_max": {"a": 100, "b": 100}})
     table = sdata["table"]
     np.testing.assert_allclose(table.obsm["X_mean_intensity"], table.X / 100, rtol=1e-5)
     assert sfm.get.record(table, "X_mean_intensity")["intensity_max"] == {"a": 100, "b": 100}
@@ -276,7 +276,10 @@ def test_virtues_takes_samples_in_the_unit_of_the_largest_range(make_sdata, blob
     for first, ranges in ((image, {"a": 255, "b": 65535}), (wide, None)):
         sdata = make_sdata({"a": (first, labels), "b": (wide, labels)}, ["x", "y", "z"])
         sfm.tl.embed_cells(
-            sdata, encoder, marker_embeddings=vectors, on_unknown="keep", intensity_max=ranges, stride=128
+            sdata,
+            encoder,
+            panel={"embeddings": vectors, "on_unknown": "keep"},
+            recipe={"intensity_max": ranges, "stride": 128},
         )
         rows.append(np.asarray(sdata["table"].obsm["X_virtues"]))
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-4)
@@ -290,7 +293,7 @@ def test_ranges_of_pixel_types():
     assert intensity_ranges({"a": u16, "b": u16}, {"a": 4095}) == {"a": 4095, "b": 65535}
     with pytest.raises(PanelError, match="names sample 'c'; the samples are 'a'"):
         intensity_ranges({"a": u8}, {"c": 1})
-    with pytest.raises(PanelError, match="intensity_max=-1 must be positive"):
+    with pytest.raises(PanelError, match="intensity_max.*-1.* must be"):
         intensity_ranges({"a": u8}, {"a": -1})
     with pytest.raises(PanelError, match="different pixel types"):
         intensity_ranges({"a": i4, "b": u16}, {"a": 65535})

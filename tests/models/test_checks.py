@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import spatialfm as sfm
+from spatialfm import Recipe
 from spatialfm._errors import ModelError, SpatialfmError
 from spatialfm.models import Encoder, EncoderOutput, ModelCard, Weights
 
@@ -19,7 +20,8 @@ def make_card(**changes) -> ModelCard:
         "name": "own", "family": "own", "title": "own", "license": "MIT", "commercial": True, "gated": False,
         "reference": "-", "trained_on": "-", "needs_weights": False, "outputs": ("patch", "marker"), "embedding_dim": 2,
     }  # fmt: skip
-    return ModelCard(**{**fields, **changes})
+    of_recipe = {name: changes.pop(name) for name in list(changes) if name in Recipe.names()}
+    return ModelCard(**{**fields, **changes}, recipe=Recipe(**of_recipe))
 
 
 class Good(Encoder):

@@ -221,8 +221,8 @@ def test_mean_intensity(masks, pixels):
     assert encoder.feature_names(["a", "b"]) == ["a", "b"]
     whole = encoder(torch.as_tensor(pixels)).patch
     np.testing.assert_allclose(whole, pixels.mean((2, 3)), rtol=1e-5)
-    assert not encoder.card.standardize
-    assert encoder.card.normalization == "none"
+    assert not encoder.card.recipe.standardize
+    assert encoder.card.recipe.normalization == "none"
 
 
 @pytest.mark.parametrize(
@@ -301,11 +301,11 @@ def test_embed_cells_measures_on_blocks_what_it_would_on_windows(monkeypatch, tm
 
     sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=128, mpp=0.4, random_state=0)
     sfm.pp.cell_table(sdata)
-    for options in ({}, {"window": 11}):
-        new = sfm.tl.embed_cells(sdata, "classical", copy=True, resume=False, **options)
+    for options in ({}, {"recipe": {"window": 11}}):
+        new = sfm.tl.embed_cells(sdata, "classical", copy=True, run={"resume": False}, **options)
         with monkeypatch.context() as patch:
             patch.setattr(CropJob, "measures", False)
-            old = sfm.tl.embed_cells(sdata, "classical", copy=True, resume=False, **options)
+            old = sfm.tl.embed_cells(sdata, "classical", copy=True, run={"resume": False}, **options)
         np.testing.assert_allclose(rows_of(new), rows_of(old), rtol=1e-5, atol=1e-5)
 
 

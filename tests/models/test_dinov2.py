@@ -150,7 +150,7 @@ def test_an_empty_batch(load, tensors_of):
 def test_rgb_pixels_are_normalised_as_in_training(load, tensors_of):
     encoder = load("dinov2-s", tensors_of(TINY), rgb=True)
     assert (encoder.card.outputs, encoder.card.default_output) == (("patch", "summary"), "patch")
-    assert encoder.card.normalization == "none"
+    assert encoder.card.recipe.normalization == "none"
     assert encoder.options == {"rgb": True}
     out = encoder.normalize(torch.full((1, 3, 14, 14), 0.5), torch.zeros(3), torch.ones(3))
     expected = [(0.5 - mean) / std for mean, std in zip(RGB_MEAN, RGB_STD, strict=True)]

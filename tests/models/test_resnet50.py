@@ -63,11 +63,11 @@ def test_each_marker_by_itself(encoder):
 
 
 def test_components_are_recorded(encoder):
-    assert encoder.options == {"n_components": 9}  # VirTues, Methods
-    assert ResNet50Encoder(RESNET50, n_components=20).options == {"n_components": 20}
+    assert encoder.card.recipe.n_components == 9  # VirTues, Methods
+    assert encoder.card.recipe.replace(n_components=20).n_components == 20
     for wrong in (0, 2.5):
         with pytest.raises(ArgumentError, match=rf"n_components={wrong}\): n_components must be a whole number"):
-            sfm.models.load("resnet50", weights="random", n_components=wrong)
+            encoder.card.recipe.replace(n_components=wrong)
 
 
 def test_random_weights(standin):

@@ -527,7 +527,7 @@ def test_random_weights_keep_the_position_tables():
 def test_weights_sets_and_their_licences(name, tmp_path):
     card = sfm.models.card(name)
     assert (card.license, card.commercial) == (("MIT", True) if name == "virtues" else ("CC-BY-NC-4.0", False))
-    assert (card.hub, card.gated, card.mpp, card.window) == ("bunnelab/virtues", False, 1.0, 128)
+    assert (card.hub, card.gated, card.mpp, card.recipe.window) == ("bunnelab/virtues", False, 1.0, 128)
     assert (
         card.weights_file
         == f"virtues-{'sp31' if name == 'virtues' else name.removeprefix('virtues-')}/model.safetensors"

@@ -335,7 +335,7 @@ def test_keep_takes_all_pieces_as_one_cell_here_and_in_the_embedding(make_sdata)
     del sdata["table"].uns["spatialfm"]["table"]  # a table of somebody else
     with pytest.raises(ElementError, match="255 numbers of 255"):
         sfm.tl.embed_cells(sdata, "mean-intensity")
-    sfm.tl.embed_cells(sdata, "mean-intensity", on_pieces="keep")
+    sfm.tl.embed_cells(sdata, "mean-intensity", elements={"on_pieces": "keep"})
 
 
 def test_a_background_is_taken_away_or_kept(make_sdata):

@@ -78,7 +78,11 @@ def test_a_range_of_pixel_sizes_is_that_of_kronos(make_sdata, mpp):
     sdata = make_sdata(channels=NAMES, mpp=mpp, a=(image, labels))
     table = sfm.pp.marker_statistics(sdata, pixel_size=(0.37, 0.5))
     cells = sfm.tl.embed_cells(
-        sdata, sfm.models.load("kronos", weights="random"), normalization="cohort", on_unknown="keep", copy=True
+        sdata,
+        sfm.models.load("kronos", weights="random"),
+        recipe={"statistics": "cohort"},
+        panel={"on_unknown": "keep"},
+        copy=True,
     )
     record = sfm.get.record(cells, "X_kronos")
     assert list(record["normalization_mean"]) == table["mean"].tolist()
@@ -92,7 +96,7 @@ def test_a_table_is_taken_as_statistics(sdata):
     """Cells of one sample, embedded with the statistics of both, are those of the run of both."""
     both = sfm.tl.embed_cells(sdata, "classical", copy=True)
     table = sfm.pp.marker_statistics(sdata)
-    alone = sfm.tl.embed_cells(sdata, "classical", samples=["a"], stats=table, copy=True)
+    alone = sfm.tl.embed_cells(sdata, "classical", samples=["a"], recipe={"statistics": table}, copy=True)
     record = sfm.get.record(alone, "X_classical")
     assert list(record["normalization_source"]) == ["given"] * 3
     assert record["stats"]["from"] == "given table"
@@ -104,7 +108,7 @@ def test_a_table_is_taken_as_statistics(sdata):
 def test_a_table_of_another_range_is_told(sdata):
     table = sfm.pp.marker_statistics(sdata, intensity_max=100.0)
     with pytest.warns(SpatialfmWarning, match=r"of pixels divided by 100, and those of this run are divided by 255"):
-        sfm.tl.embed_cells(sdata, "classical", stats=table, copy=True)
+        sfm.tl.embed_cells(sdata, "classical", recipe={"statistics": table}, copy=True)
 
 
 @pytest.mark.parametrize(
@@ -120,13 +124,16 @@ def test_a_table_of_another_range_is_told(sdata):
 def test_tables_that_cannot_be_are_refused(sdata, change, message):
     table = change(sfm.pp.marker_statistics(sdata))
     with pytest.raises(PanelError, match=message):
-        sfm.tl.embed_cells(sdata, "classical", stats=table, copy=True)
+        sfm.tl.embed_cells(sdata, "classical", recipe={"statistics": table}, copy=True)
 
 
 def test_models_that_prepare_images_refuse_them(sdata):
     with pytest.raises(PanelError, match=r"virtues takes those of clipped, log-transformed ones"):
         sfm.tl.embed_cells(
-            sdata, sfm.models.load("virtues", weights="random"), stats=sfm.pp.marker_statistics(sdata), copy=True
+            sdata,
+            sfm.models.load("virtues", weights="random"),
+            recipe={"statistics": sfm.pp.marker_statistics(sdata)},
+            copy=True,
         )
 
 

@@ -18,7 +18,7 @@ from spatialfm.models.encoder import EncoderOutput
 class Windows(StandIn):
     """The window itself, row by row."""
 
-    card = card_of("windows", mpp=0.5, window=8, background="keep", outputs=("patch",))
+    card = card_of("windows", mpp=0.5, recipe=sfm.Recipe(window=8, background="keep"), outputs=("patch",))
 
     def look(self, pixels):
         return {"patch": pixels[:, 0].flatten(1)}
@@ -39,7 +39,7 @@ def labels_of(*boxes):
 
 
 def windows_of(sdata, side, **arguments):
-    rows = sfm.tl.embed_cells(sdata, Windows(), window=side, copy=True, **arguments).obsm["X_windows"]
+    rows = sfm.tl.embed_cells(sdata, Windows(), recipe={"window": side}, copy=True, **arguments).obsm["X_windows"]
     return rows.reshape(-1, side, side)
 
 
@@ -81,7 +81,7 @@ def test_fractions_on_both_sides_of_a_half(make_sdata, numbered):
     table = sfm.pp.cell_table(sdata)
     sdata["table"].obs["row"], sdata["table"].obs["col"] = [10, 10], [5, 20]
     assert table is None
-    found = windows_of(sdata, 8, centers=("col", "row"))
+    found = windows_of(sdata, 8, recipe={"centers": ("col", "row")})
     np.testing.assert_array_equal(found[0], crop(numbered, 10, 5, 8))
     np.testing.assert_array_equal(found[1], crop(numbered, 10, 20, 8))
 
@@ -104,7 +104,7 @@ def test_windows_of_resampled_images(make_sdata, numbered, mpp):
 
     found = windows_of(sdata, 8)
     np.testing.assert_allclose([middle(part) for part in found], [value(11, 21.5), value(25.5, 8)], rtol=1e-5)
-    given = windows_of(sdata, 8, centers=("x", "y"))
+    given = windows_of(sdata, 8, recipe={"centers": ("x", "y")})
     np.testing.assert_allclose([middle(part) for part in given], [value(11, 21), value(26, 8)], rtol=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_centres_do_not_move_by_what_a_transformation_rounds(make_sdata, numbere
 
 def test_a_model_that_takes_any_window_is_given_the_whole_cell(make_sdata, numbered):
     class Whole(Windows):
-        card = dataclasses.replace(Windows.card, window=None)
+        card = dataclasses.replace(Windows.card, recipe=Windows.card.recipe.replace(window=None))
 
     boxes = [(4, 12, 5, 13), (20, 21, 10, 26)]  # 8 x 8 pixels, of which a window of 8 around row 8 holds all
     sdata = make_sdata({"a": (numbered, labels_of(*boxes))}, ["x"])
@@ -135,11 +135,11 @@ def test_a_model_that_takes_any_window_is_given_the_whole_cell(make_sdata, numbe
             seen.extend(zip(mask.sum((1, 2)).tolist(), [mask.shape[-1]] * len(mask), strict=True))
             return EncoderOutput(patch=torch.zeros(len(pixels), 1))
 
-    table = sfm.tl.embed_cells(sdata, Masks(), batch_size=1, copy=True)
+    table = sfm.tl.embed_cells(sdata, Masks(), run={"batch_size": 1}, copy=True)
     assert sorted(seen) == [(16, 16), (64, 8)]
     assert sfm.get.record(table, "X_windows")["n_cells_truncated"] == 0
     assert sfm.get.record(table, "X_windows")["centers"] == "centroid"
-    cut = sfm.tl.embed_cells(sdata, Windows(), window=8, copy=True)
+    cut = sfm.tl.embed_cells(sdata, Windows(), recipe={"window": 8}, copy=True)
     assert sfm.get.record(cut, "X_windows")["n_cells_truncated"] == 1
 
 
@@ -148,33 +148,33 @@ def test_given_centres_are_recorded_and_checked(make_sdata, numbered):
     sfm.pp.cell_table(sdata)
     obs = sdata["table"].obs
     obs["x"], obs["y"] = [21, 8, 41], [11, 26, 31]
-    table = sfm.tl.embed_cells(sdata, Windows(), centers=("x", "y"), copy=True)
+    table = sfm.tl.embed_cells(sdata, Windows(), recipe={"centers": ("x", "y")}, copy=True)
     assert sfm.get.record(table, "X_windows")["centers"] == ["x", "y"]
     with pytest.raises(TableError, match=r"3 of 3 centres.*Pass the columns of x and of y, in this order"):
-        windows_of(sdata, 8, centers=("y", "x"))
+        windows_of(sdata, 8, recipe={"centers": ("y", "x")})
     obs["x"] = [21, 8, 20]
-    with pytest.warns(SpatialfmWarning, match=r"1 of 3 centres in centers=\('x', 'y'\) outside of the box .*a_3"):
-        windows_of(sdata, 8, centers=("x", "y"))
+    with pytest.warns(SpatialfmWarning, match=r"1 of 3 centres in centers.: \('x', 'y'\). outside of the box .*a_3"):
+        windows_of(sdata, 8, recipe={"centers": ("x", "y")})
     obs["x"] = [21, 8, 60]
     with (
         pytest.warns(SpatialfmWarning, match=r"1 of 3 centres"),
         pytest.raises(TableError, match=r"1 cell outside of the image \(a_3\)"),
     ):
-        windows_of(sdata, 8, centers=("x", "y"))
+        windows_of(sdata, 8, recipe={"centers": ("x", "y")})
     obs["x"] = [21, np.nan, 41]
-    with pytest.raises(TableError, match=r"1 cell has no centre in centers=\('x', 'y'\): a_2"):
-        windows_of(sdata, 8, centers=("x", "y"))
+    with pytest.raises(TableError, match=r"1 cell has no centre in recipe=..centers.: \('x', 'y'\).: a_2"):
+        windows_of(sdata, 8, recipe={"centers": ("x", "y")})
     with pytest.raises(TableError, match="No column 'X' in table 'table'"):
-        windows_of(sdata, 8, centers=("X", "y"))
+        windows_of(sdata, 8, recipe={"centers": ("X", "y")})
     with pytest.raises(ArgumentError, match="centers must be 2 strings"):
-        windows_of(sdata, 8, centers="x")
+        windows_of(sdata, 8, recipe={"centers": "x"})
     obs["x"] = ["a", "b", "c"]
     with pytest.raises(TableError, match="do not hold numbers"):
-        windows_of(sdata, 8, centers=("x", "y"))
+        windows_of(sdata, 8, recipe={"centers": ("x", "y")})
 
 
 def test_tiles_take_no_centres(make_sdata, numbered):
     sdata = make_sdata({"a": (numbered, labels_of((10, 13, 20, 24)))}, ["CD3"], mpp=1.0)
     encoder = sfm.models.load("virtues", weights="random")
-    with pytest.raises(ModelError, match=r"centers= belongs to mode='crop'"):
-        sfm.tl.embed_cells(sdata, encoder, centers=("x", "y"), marker_embeddings={"CD3": np.ones(640)})
+    with pytest.raises(ModelError, match=r"'centers' belongs to mode 'crop'"):
+        sfm.tl.embed_cells(sdata, encoder, recipe={"centers": ("x", "y")}, panel={"embeddings": {"CD3": np.ones(640)}})

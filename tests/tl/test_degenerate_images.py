@@ -84,7 +84,7 @@ FUNCTIONS = {
     "cell_table": lambda sdata: sfm.pp.cell_table(sdata, quantiles=0.5),
     "channel_quality": lambda sdata: sfm.pp.channel_quality(sdata),
     "classical": lambda sdata: sfm.tl.embed_cells(sdata, "classical"),
-    "principal components": lambda sdata: sfm.tl.embed_cells(sdata, "classical", reduce="pca", n_components=2),
+    "principal components": lambda sdata: sfm.tl.embed_cells(sdata, "classical", reduce={"n_components": 2}),
     "mean-intensity": lambda sdata: sfm.tl.embed_cells(sdata, "mean-intensity"),
     "tiles": lambda sdata: sfm.tl.embed_tiles(sdata, "mean-intensity", size=32),
     "neighbours": lambda sdata: sfm.tl.neighborhood_composition(
@@ -178,8 +178,8 @@ def test_a_constant_marker_adds_nothing_to_an_embedding(make_sdata):
 def test_models_take_a_constant_marker(make_sdata, model):
     image, labels = changed(1, 7.1)
     sdata = make_sdata({"a": (image, one_of(labels, 7))}, CHANNELS)
-    options = {"intensity_max": 100} if model == "kronos" else {}
-    sfm.tl.embed_cells(sdata, model, weights="random", on_unknown="keep", **options)
+    options = {"recipe": {"intensity_max": 100}} if model == "kronos" else {}
+    sfm.tl.embed_cells(sdata, model, weights="random", panel={"on_unknown": "keep"}, **options)
     assert np.isfinite(sdata["table"].obsm[f"X_{model}"]).all()
     assert np.abs(sdata["table"].obsm[f"X_{model}"]).max() < 100
 

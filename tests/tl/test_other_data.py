@@ -123,15 +123,15 @@ def test_an_array_that_is_changed_in_place_behind_the_sdata_is_seen(data, tmp_pa
 @pytest.mark.parametrize(
     ("model", "first", "second"),
     [
-        ("classical", {}, {"intensity_max": 40_000.0}),
+        ("classical", {}, {"recipe": {"intensity_max": 40_000.0}}),
         ("classical", {}, {"markers": ["CD3", "DAPI", "CD20"]}),
-        ("classical", {}, {"mapping": {"DAPI": "CD8"}}),
+        ("classical", {}, {"panel": {"mapping": {"DAPI": "CD8"}}}),
         ("kronos", {"weights": "random"}, {"weights": "random", "token_overlap": True}),
-        ("kronos", {"weights": "random"}, {"weights": "random", "background": "keep"}),
+        ("kronos", {"weights": "random"}, {"weights": "random", "recipe": {"background": "keep"}}),
         (
             "kronos",
             {"weights": "random"},
-            {"weights": "random", "stats": dict.fromkeys(CHANNELS, (0.1, 0.2))},
+            {"weights": "random", "recipe": {"statistics": dict.fromkeys(CHANNELS, (0.1, 0.2))}},
         ),
     ],
     ids=["intensity_max", "order of markers", "mapping", "option", "background", "stats"],
@@ -151,7 +151,7 @@ def test_a_weights_file_that_is_replaced_under_its_name_is_read_anew(data, make_
     path = tmp_path / "kronos.pt"
     state = encoder.state_dict()
     torch.save(state, path)
-    options = {"weights": str(path), "markers": CHANNELS, "intensity_max": 65535.0, "normalization": "cohort"}
+    options = {"weights": str(path), "markers": CHANNELS, "recipe": {"intensity_max": 65535.0, "statistics": "cohort"}}
     before = embedded(sdata, "kronos", **options)
     table = sfm.tl.embed_cells(sdata, "kronos", copy=True, **options)
     first = sfm.get.record(table, "X_kronos")["weights_sha256"]
@@ -220,7 +220,7 @@ def test_another_version_of_the_recipe_takes_nothing_of_the_old(data, make_sdata
 
 def test_components_are_those_that_the_memory_at_hand_asks_for(data, make_sdata, tmp_path):
     sdata = make_sdata({"a": data}, CHANNELS)
-    options = {"reduce": "pca", "n_components": 3}
+    options = {"reduce": {"n_components": 3}}
     embedded(sdata, **options)  # incremental, as the rows do not fit
     sfm.settings.result_memory = "1 GiB"
     found = embedded(sdata, **options)

@@ -179,7 +179,7 @@ def test_tiles_of_dcis_are_means_of_pixels(real_data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # markers that the model does not know
         sdata = sfm.io.read_tiff(path, channel_names=names, mpp=0.5, sample="a")
-        sfm.tl.embed_tiles(sdata, "mean-intensity", size=64, min_tissue=0.0, on_unknown="keep")
+        sfm.tl.embed_tiles(sdata, "mean-intensity", size=64, min_tissue=0.0, panel={"on_unknown": "keep"})
     tiles = sdata["tiles"]
     blocks = tifffile.imread(path).reshape(39, 16, 64, 16, 64).mean(axis=(2, 4))
     column, line = np.round(tiles.obsm["spatial"] / 32 - 0.5).astype(int).T

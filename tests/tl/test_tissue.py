@@ -82,19 +82,19 @@ def test_statistics_follow_the_mask(sdata):
     add(sdata, "half_a", mask)
     tissue = {"a": "half_a", "b": mask}
     encoder = sfm.models.load("kronos", weights="random")
-    table = sfm.tl.embed_cells(sdata, encoder, normalization="cohort", tissue=tissue, copy=True)
+    table = sfm.tl.embed_cells(sdata, encoder, recipe={"statistics": "cohort", "tissue": tissue}, copy=True)
     notes = sfm.get.record(table, "X_kronos")
     values = np.concatenate([sdata[f"image_{sample}"].values[:, mask] for sample in "ab"], axis=1) / 255
     np.testing.assert_allclose(notes["normalization_mean"], values.mean(axis=1), rtol=1e-5)
     np.testing.assert_allclose(notes["normalization_std"], values.std(axis=1), rtol=1e-5)
     assert notes["tissue"] == {"a": "labels 'half_a'", "b": "array"}
     assert notes["tissue_kept"] == {"a": pytest.approx(32 / 60, abs=1e-6), "b": pytest.approx(32 / 60, abs=1e-6)}
-    everything = sfm.tl.embed_cells(sdata, encoder, normalization="cohort", copy=True)
+    everything = sfm.tl.embed_cells(sdata, encoder, recipe={"statistics": "cohort"}, copy=True)
     notes = sfm.get.record(everything, "X_kronos")
     whole = np.stack([sdata[f"image_{sample}"].values for sample in "ab"], axis=1).reshape(2, -1) / 255
     np.testing.assert_allclose(notes["normalization_mean"], whole.mean(axis=1), rtol=1e-5)
     assert notes["tissue_kept"] == {"a": 1, "b": 1}
-    tiles = sfm.tl.embed_tiles(sdata, "mean-intensity", size=20, tissue=tissue, copy=True)
+    tiles = sfm.tl.embed_tiles(sdata, "mean-intensity", size=20, recipe={"tissue": tissue}, copy=True)
     assert (tiles.obsm["spatial"][:, 0] < 20).all()
     assert sorted(set(np.round(tiles.obs["tissue"], 6))) == [0.6, 1.0]
     assert sfm.tl.embed_tiles(sdata, "mean-intensity", size=20, copy=True).n_obs == 2 * 6  # a full field: all of them
@@ -104,7 +104,7 @@ def test_cells_that_are_lost_are_told_once(sdata):
     mask = np.zeros((40, 60), bool)
     mask[:, :20] = True
     with pytest.warns(SpatialfmWarning, match=r"Less than half of 2 images") as caught:
-        sfm.tl.embed_tiles(sdata, "mean-intensity", size=20, tissue={"a": mask, "b": mask}, copy=True)
+        sfm.tl.embed_tiles(sdata, "mean-intensity", size=20, recipe={"tissue": {"a": mask, "b": mask}}, copy=True)
     (message,) = [str(warning.message) for warning in caught if "Less than half" in str(warning.message)]
     # centroids of the columns of cells: 6.5, 17.5, 28.5, 39.5, 50.5
     assert "a: 33% of the pixels, 9 of 15 cells outside, b: 33% of the pixels, 9 of 15 cells outside" in message
@@ -163,5 +163,5 @@ def test_refusals_come_before_any_pixel_is_read(sdata, monkeypatch, prepare, tis
         prepare(sdata)
     monkeypatch.setattr("spatialfm.embed.pixels.reader.SampleReader.pixels", None)
     with pytest.raises(error, match=message):
-        sfm.tl.embed_tiles(sdata, "mean-intensity", size=20, tissue=tissue)
+        sfm.tl.embed_tiles(sdata, "mean-intensity", size=20, recipe={"tissue": tissue})
     assert not sdata.tables

@@ -30,9 +30,12 @@ class Patches(StandIn):
         embedding_dim=None,
     )
 
-    def __init__(self, recipe="released"):
+    options: dict = {}
+
+    def __init__(self, reading="released"):
         super().__init__()
-        self.options = {"recipe": recipe}
+        recipe = self.card.recipe.replace(preparation=f"virtues-{reading}")
+        self.card = dataclasses.replace(self.card, recipe=self.card.settle(recipe))
 
     def look(self, pixels):
         b, m, h, w = pixels.shape
@@ -93,7 +96,7 @@ def test_cells_are_those_of_the_released_steps(make_sdata, sample, dtype):
     expected = cell_vectors(field, np.pad(labels, 120))
     assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 1e-5
     # the record's numbers are those of raw pixels: a percentile of counts, means of log1p of counts
-    assert notes["recipe"] == "released"
+    assert notes["preparation"] == notes["recipe"]["preparation"] == "virtues-released"
     assert notes["intensity_max"] == {"a": 1.0}
     assert notes["clip_source"] == {"a": "image"}
     assert 10 < min(notes["clip"]["a"])
@@ -126,18 +129,18 @@ def test_statistics_are_those_of_tissue_before_the_blur(make_sdata, sample, monk
         np.testing.assert_allclose(notes["normalization_std"], pixels.std(axis=1), rtol=1e-5)
         for name in images:
             np.testing.assert_allclose(notes["clip"][name], clips[name], rtol=1e-6)
-        assert notes["recipe"] == recipe
+        assert notes["preparation"] == f"virtues-{recipe}"
 
 
 def use_tissue(monkeypatch, masks):
     """Tissue that is known, wherever it is asked for."""
-    from spatialfm.embed.pixels import preprocess
+    from spatialfm.embed.pixels import prepared
     from spatialfm.embed.pixels import statistics as stats
 
     def known(reader, *args, **kwargs):
         return masks[reader.name.removeprefix("image_")], 1
 
-    for module in (preprocess, stats):
+    for module in (prepared, stats):
         monkeypatch.setattr(module, "find_tissue", known)
 
 
@@ -147,7 +150,7 @@ def test_borders_follow_the_padding(make_sdata, sample, padding):
     image, labels = (np.tile(part, (1,) * (part.ndim - 2) + (3, 2)) for part in (image, labels))  # larger than a tile
     labels = np.where(labels > 0, labels + 10 * (np.arange(labels.shape[0]) // 60)[:, None], 0)
     labels = np.where(labels > 0, labels + 100 * (np.arange(labels.shape[1]) // 75), 0).astype(np.int32)
-    found, notes = embedded(make_sdata({"a": (image, labels)}, CHANNELS, mpp=1.0), padding=padding)
+    found, notes = embedded(make_sdata({"a": (image, labels)}, CHANNELS, mpp=1.0), recipe={"padding": padding})
     field = released(image, notes["clip"]["a"], notes["normalization_mean"], notes["normalization_std"], padding)
     expected = cell_vectors(field, np.pad(labels, padding))
     assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 1e-5
@@ -165,7 +168,7 @@ def test_blocks_do_not_matter(make_sdata, sample, monkeypatch, side):
 def test_crops_and_grids_have_the_same_pixels(make_sdata, sample):
     image, labels = sample
     sdata = make_sdata({"a": (image, labels)}, CHANNELS, mpp=1.0)
-    found, notes = embedded(sdata, mode="crop", window=16)
+    found, notes = embedded(sdata, recipe={"mode": "crop", "window": 16})
     scale = (notes["clip"]["a"], notes["normalization_mean"], notes["normalization_std"])
     field = released(image, *scale)
     for row, label in zip(found, range(1, 7), strict=True):
@@ -183,7 +186,7 @@ def test_a_record_reproduces_and_another_scale_is_refused(make_sdata, sample):
     first = make_sdata({"a": (image, labels)}, CHANNELS, mpp=1.0)
     second = make_sdata({"b": (image[::-1, ::-1].copy(), labels)}, CHANNELS, mpp=1.0)
     _, notes = embedded(first)
-    found, again = embedded(second, stats=notes)
+    found, again = embedded(second, recipe={"statistics": notes})
     assert again["normalization_mean"] == notes["normalization_mean"]
     assert again["normalization_std"] == notes["normalization_std"]
     assert again["normalization_source"] == ["given"] * 3
@@ -192,23 +195,25 @@ def test_a_record_reproduces_and_another_scale_is_refused(make_sdata, sample):
     expected = cell_vectors(field, np.pad(labels, 120))
     assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 1e-5
     stored = sfm.tl.embed_cells(first, Patches(), copy=True).uns["spatialfm"]["X_patches"]  # JSON text, as it is kept
-    np.testing.assert_array_equal(embedded(second, stats=stored)[0], found)
+    np.testing.assert_array_equal(embedded(second, recipe={"statistics": stored})[0], found)
 
-    with pytest.raises(PanelError, match=r"made with recipe='released'; this model has recipe='paper'"):
-        embedded(second, Patches("paper"), stats=notes)
-    before = {name: value for name, value in notes.items() if name != "recipe"}
-    with pytest.raises(PanelError, match="did not tell its recipe"):
-        embedded(second, stats=before)
     with pytest.raises(
-        PanelError, match=r"statistics are of pixels prepared by 'marker statistics'; patches takes 'virtues'"
+        PanelError, match=r"prepared by 'virtues-released', and here they are prepared by 'virtues-paper'"
     ):
-        embedded(second, stats=notes | {"normalization": "marker statistics", "model": "kronos"})
-    with pytest.raises(PanelError, match=r"patches.*'virtues'; kronos takes 'marker statistics'"):
-        sfm.tl.embed_cells(second, "kronos", weights="random", stats=notes, copy=True)
-    with pytest.raises(PanelError, match="contradict each other"):
-        embedded(second, stats=notes, normalization="cohort")
+        embedded(second, Patches("paper"), recipe={"statistics": notes})
+    before = {name: value for name, value in notes.items() if name != "preparation"}
+    with pytest.raises(PanelError, match="prepared by nothing, and here they are prepared by 'virtues-released'"):
+        embedded(second, recipe={"statistics": before})
+    with pytest.raises(
+        PanelError, match=r"kronos, whose pixels were normalised by 'scale'; patches takes 'marker statistics'"
+    ):
+        embedded(second, recipe={"statistics": notes | {"normalization": "scale", "model": "kronos"}})
+    with pytest.raises(
+        PanelError, match=r"patches, whose pixels were prepared by 'virtues-released', and here .* by nothing"
+    ):
+        sfm.tl.embed_cells(second, "kronos", weights="random", recipe={"statistics": notes}, copy=True)
     with pytest.raises(PanelError, match="without statistics of markers"):
-        sfm.tl.embed_cells(second, "mean-intensity", stats=notes, copy=True)
+        sfm.tl.embed_cells(second, "mean-intensity", recipe={"statistics": notes}, copy=True)
 
 
 @pytest.mark.parametrize("factor", [1 / 65535, 1000.0])
@@ -218,7 +223,7 @@ def test_statistics_of_another_scale_are_named(make_sdata, sample, factor):
     pairs = zip(notes["normalization_mean"], notes["normalization_std"], strict=True)
     plain = {name: (factor * mean, factor * std) for name, (mean, std) in zip(CHANNELS, pairs, strict=True)}
     with pytest.warns(SpatialfmWarning, match="do not seem to be of clipped, log-transformed pixels"):
-        embedded(sdata, stats=plain)
+        embedded(sdata, recipe={"statistics": plain})
 
 
 def test_statistics_that_are_no_numbers_are_refused(make_sdata, sample):
@@ -226,16 +231,16 @@ def test_statistics_that_are_no_numbers_are_refused(make_sdata, sample):
     plain = dict.fromkeys(CHANNELS, (1.0, 1.0))
     for wrong in ((np.nan, 1.0), (1.0, -1.0), (1.0, np.inf)):
         with pytest.raises(PanelError, match="for CD20; both must be numbers"):
-            embedded(sdata, stats=plain | {"CD20": wrong})
-    with pytest.raises(PanelError, match=r"stats\['CD20'\] = 3 is no"):
-        embedded(sdata, stats=plain | {"CD20": 3})
+            embedded(sdata, recipe={"statistics": plain | {"CD20": wrong}})
+    with pytest.raises(PanelError, match=r"statistics\['CD20'\] = 3 is no"):
+        embedded(sdata, recipe={"statistics": plain | {"CD20": 3}})
 
 
 def test_intensity_max_does_not_enter_a_logarithm(make_sdata, sample):
     sdata = make_sdata({"a": sample}, CHANNELS, mpp=1.0)
     whole, _ = embedded(sdata)
-    with pytest.warns(SpatialfmWarning, match="intensity_max=255 changes nothing"):
-        found, notes = embedded(sdata, intensity_max=255)
+    with pytest.warns(SpatialfmWarning, match="intensity_max.: 255. changes nothing"):
+        found, notes = embedded(sdata, recipe={"intensity_max": 255})
     np.testing.assert_array_equal(found, whole)
     assert notes["intensity_max"] == {"a": 1.0}
 
@@ -280,7 +285,7 @@ def test_published_statistics_of_a_data_set(make_sdata, sample, published):
             for name in ("global_level_means", "global_level_stds", "image_level_upper_quantiles")
         ],
     ):
-        found, notes = embedded(sdata, stats=stats)
+        found, notes = embedded(sdata, recipe={"statistics": stats})
         np.testing.assert_allclose(notes["normalization_mean"], [0.9, 1.1, 1.2])
         np.testing.assert_allclose(notes["normalization_std"], [0.6, 0.7, 0.8])
         assert notes["normalization_source"] == ["given"] * 3
@@ -298,35 +303,40 @@ def test_published_statistics_of_a_data_set(make_sdata, sample, published):
 def test_published_statistics_that_do_not_fit(make_sdata, sample, published, tmp_path):
     sdata = make_sdata({"a": sample}, CHANNELS, mpp=1.0)
     root, folder = published(MEANS, STDS)
-    with pytest.raises(PanelError, match=r"recipe='paper' takes those of blurred ones"):
-        embedded(sdata, Patches("paper"), stats=root)
-    with pytest.raises(PanelError, match=r"clipped, log-transformed pixels; kronos takes 'marker statistics'"):
-        sfm.tl.embed_cells(sdata, "kronos", weights="random", stats=root, copy=True)
+    with pytest.raises(PanelError, match=r"before any blur; patches takes those of pixels prepared by 'virtues-paper'"):
+        embedded(sdata, Patches("paper"), recipe={"statistics": root})
+    with pytest.raises(
+        PanelError, match=r"clipped, log-transformed pixels before any blur; kronos takes those of pixels as they are"
+    ):
+        sfm.tl.embed_cells(sdata, "kronos", weights="random", recipe={"statistics": root}, copy=True)
     lacking = {"means": pd.DataFrame([{"CD3e": 1.0}]), "stds": pd.DataFrame([{"CD3e": 1.0}])}
     with pytest.raises(PanelError, match=r"no statistics for CD20, CD68; it has CD3e"):
-        embedded(sdata, stats=lacking)
+        embedded(sdata, recipe={"statistics": lacking})
     twice = {name: pd.DataFrame([values | {"CD3d": 1.0}]) for name, values in (("means", MEANS), ("stds", STDS))}
     with pytest.raises(PanelError, match=r"several statistics for CD3 \(CD3e, CD3d\)"):
-        embedded(sdata, stats=twice)
+        embedded(sdata, recipe={"statistics": twice})
     with pytest.raises(PanelError, match="a mean or a standard deviation alone: H3"):
-        embedded(sdata, stats={"means": pd.DataFrame([MEANS]), "stds": pd.DataFrame([STDS]).drop(columns="H3")})
+        embedded(
+            sdata,
+            recipe={"statistics": {"means": pd.DataFrame([MEANS]), "stds": pd.DataFrame([STDS]).drop(columns="H3")}},
+        )
     with pytest.raises(PanelError, match="2 rows of means; one is expected"):
-        embedded(sdata, stats={"means": pd.DataFrame([MEANS, MEANS]), "stds": pd.DataFrame([STDS])})
+        embedded(sdata, recipe={"statistics": {"means": pd.DataFrame([MEANS, MEANS]), "stds": pd.DataFrame([STDS])}})
     with pytest.raises(PanelError, match="has no global_level_stds.parquet"):
-        embedded(sdata, stats={"means": pd.DataFrame([MEANS])})
-    with pytest.raises(PanelError, match="is no folder"):
-        embedded(sdata, stats=tmp_path / "nowhere")
+        embedded(sdata, recipe={"statistics": {"means": pd.DataFrame([MEANS])}})
+    with pytest.raises(PanelError, match="and no folder"):
+        embedded(sdata, recipe={"statistics": tmp_path / "nowhere"})
     with pytest.raises(PanelError, match="holds no global_level_means.parquet"):
-        embedded(sdata, stats=tmp_path)
-    with pytest.raises(ArgumentError, match="stats must be"):
-        embedded(sdata, stats=3)
+        embedded(sdata, recipe={"statistics": tmp_path})
+    with pytest.raises(ArgumentError, match="statistics must be"):
+        embedded(sdata, recipe={"statistics": 3})
     for method in ("quantile_clipping/uq_0.99_image", "quantile_clipping_log1p/uq_0.95_image"):
         _, other = published(MEANS, STDS, method=method)
-        with pytest.raises(PanelError, match=f"standardization {method}; VirTues takes quantile_clipping_log1p"):
-            embedded(sdata, stats=other)
+        with pytest.raises(PanelError, match=f"standardization {method}; those of quantile_clipping_log1p"):
+            embedded(sdata, recipe={"statistics": other})
     _, fine = published(MEANS, STDS, resolution="0_5mpp")
     with pytest.raises(PanelError, match="of images at 0_5mpp"):
-        embedded(sdata, stats=fine)
+        embedded(sdata, recipe={"statistics": fine})
 
 
 def test_the_channel_of_the_data_set_goes_before_its_namesakes(make_sdata, sample):
@@ -335,11 +345,11 @@ def test_the_channel_of_the_data_set_goes_before_its_namesakes(make_sdata, sampl
     sdata = make_sdata({"a": (image, labels)}, ["Iridium", "CD20", "CD68"], mpp=1.0)
     means = {"Iridium": 2.0, "Iridium (V2)": 3.0, "CD20": 1.0, "CD68": 1.0}
     tables = {"means": pd.DataFrame([means]), "stds": pd.DataFrame([dict.fromkeys(means, 1.0)])}
-    _, notes = embedded(sdata, stats=tables)
+    _, notes = embedded(sdata, recipe={"statistics": tables})
     assert notes["normalization_mean"] == [2.0, 1.0, 1.0]
     other = make_sdata({"a": (image, labels)}, ["191Ir", "CD20", "CD68"], mpp=1.0)
     with pytest.raises(PanelError, match=r"several statistics for DNA \(Iridium, Iridium \(V2\)\)"):
-        embedded(other, stats=tables)
+        embedded(other, recipe={"statistics": tables})
 
 
 @pytest.mark.real_data
@@ -363,7 +373,7 @@ def test_published_statistics_of_cords_2024(make_sdata, real_data, sample):
     names.remove("Iridium (V2)")  # the same marker as another channel
     image = np.random.default_rng(0).poisson(3, (42, 60, 75)).astype(np.uint16)
     sdata = make_sdata({"cords2024cancer_ocmzljpb_0001": (image, sample[1])}, names, mpp=1.0)
-    _, notes = embedded(sdata, stats=folder, on_unknown="keep")
+    _, notes = embedded(sdata, recipe={"statistics": folder}, panel={"on_unknown": "keep"})
     means = dict(zip(notes["stats"]["names"].values(), notes["normalization_mean"], strict=True))
     stds = dict(zip(notes["stats"]["names"].values(), notes["normalization_std"], strict=True))
     assert list(means) == names
@@ -390,7 +400,7 @@ def test_spleen_from_raw_pixels_to_the_encoders_input(real_data, monkeypatch):
     table = pd.DataFrame([sample | {"labels": folder / "masks/spleen315_r2_cellmask.tif"}])
     sdata = sfm.io.read_cohort(table, mpp=1.0)
     names = [str(name) for name in sdata["image_r2"].coords["c"].values]
-    embedding = sfm.tl.embed_cells(sdata, Patches(), on_unknown="keep", on_missing="drop", copy=True)
+    embedding = sfm.tl.embed_cells(sdata, Patches(), panel={"on_unknown": "keep"}, on_missing="drop", copy=True)
     notes = sfm.get.record(embedding, "X_patches")
     image = raw[[names.index(name) for name in notes["channels"]["r2"]]]
 
@@ -406,6 +416,6 @@ def test_spleen_from_raw_pixels_to_the_encoders_input(real_data, monkeypatch):
     assert np.linalg.norm(found - expected) / np.linalg.norm(expected) < 1e-5
 
     blurred = gaussian_filter(values, 1.0, radius=1, mode="mirror", axes=(1, 2))[:, tissue].std(axis=1)
-    paper = sfm.tl.embed_cells(sdata, Patches("paper"), on_unknown="keep", on_missing="drop", copy=True)
+    paper = sfm.tl.embed_cells(sdata, Patches("paper"), panel={"on_unknown": "keep"}, on_missing="drop", copy=True)
     np.testing.assert_allclose(sfm.get.record(paper, "X_patches")["normalization_std"], blurred, rtol=1e-5)
     assert (std / blurred > 1.05).all()

@@ -28,7 +28,10 @@ def same_rows(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 # what must be the same for the columns of two embeddings to mean the same
-SAME = ("model", "weights_sha256", "model_options", "normalization", "output", "mode", "window", "background")
+SAME = (
+    *("model", "weights_sha256", "model_options", "normalization", "preparation"),
+    *("output", "mode", "window", "background"),
+)
 
 
 def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.ndarray, np.ndarray]:
@@ -57,7 +60,7 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
     named = [json.loads(record.get("feature_names") or "[]") for record in records]
     # named columns are of the cell's own pixels: a larger window for larger cells changes nothing in them
     must = [name for name in SAME if name != "window" or records[0].get("mode") != "crop" or not all(named)]
-    if different := [name for name in must if records[0].get(name) != records[1].get(name)]:
+    if different := [name for name in must if (records[0].get(name) or "") != (records[1].get(name) or "")]:
         name = different[0]
         raise TableError(
             f"{use_rep!r} was made differently in the two tables: {name} is {records[0].get(name)!r} in the source, "
@@ -76,7 +79,7 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
     if any(reduced):
         raise TableError(
             f"{use_rep!r} was reduced on each cohort by itself. Embed the other with "
-            "sfm.tl.embed_cells(..., basis=sfm.get.basis(...))."
+            "sfm.tl.embed_cells(..., reduce={'basis': sfm.get.basis(...)})."
         )
     if sorted(markers[0]) != sorted(markers[1]):
         missing = sorted(set(markers[0]) ^ set(markers[1]))
@@ -97,14 +100,15 @@ def _same_way(records: list[dict[str, Any]], name: str) -> str:
                 f"mpp={max(sizes):g})."
             )
     return (
-        "Embed both in the same way: sfm.tl.embed_cells(..., stats=sfm.get.record(...)) carries the normalisation over."
+        "Embed both in the same way: sfm.tl.embed_cells(..., recipe=sfm.get.recipe(...)) carries recipe and statistics "
+        "over."
     )
 
 
 def _compare_pixels(records: list[dict[str, Any]], use_rep: str) -> None:
     """Warn where one cohort was seen at another resolution."""
     used = [list(json.loads(record.get("mpp_used") or "{}").values()) for record in records]
-    if records[0]["model"] == "mean-intensity" or not all(used) or None in used[0] + used[1]:
+    if all(record.get("size_free") for record in records) or not all(used) or None in used[0] + used[1]:
         return
     sizes = [float(np.median(of_samples)) for of_samples in used]
     if max(sizes) > 1.1 * min(sizes):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
-import cloudpickle
 import numpy as np
 import torch
 
 from .._errors import ModelError, counted
 from .._identity import fingerprint
 from .._logging import logger
-from .inputs import Inputs, Options
-from .markers.panel import Panel
+from ..models.preparation import Preparation, code_of
+from ..models.recipe import PADDING, Recipe
+from .call import Request
+from .inputs import Inputs
+from .markers.panel import ResolvedPanel
 from .result.reduce import check_basis, check_components
 from .run.block import Block
 from .run.engine import Job
@@ -28,7 +29,6 @@ from .windows.tiles import TileJob
 if TYPE_CHECKING:
     from ..models.encoder import Encoder
 
-STRIDE, PADDING = 42, 120  # of tiles, in model pixels (VirTues, Methods, Aggregation)
 OF_WINDOWS = ("patch", "marker", "attention")  # outputs that are one row a window
 
 
@@ -38,51 +38,29 @@ class Plan:
 
     job: Job
     blocks: list[Block]
-    panel: Panel
+    panel: ResolvedPanel
     identity: str
     notes: dict[str, object] = field(default_factory=dict)
 
 
-def check_options(encoder: Encoder, options: Options) -> tuple[str, tuple[str, ...], str]:
-    """Mode, outputs and background to use; errors for what the model does not offer."""
+def check_options(encoder: Encoder, request: Request) -> tuple[str, ...]:
+    """Outputs to use; errors for what the model does not offer."""
     card = encoder.card
-    mode = card.mode if options.mode == "auto" else options.mode
-    if mode not in ("crop", "tile"):
-        raise ModelError(f"mode={options.mode!r} is none of 'auto', 'crop', 'tile'.")
-    if mode == "tile" and not {"token", "summary"} & set(card.outputs):
-        raise ModelError(f"{card.name} offers no tokens to share out to cells. Pass mode='crop'.")
-    for name in ("stride", "padding"):
-        if getattr(options, name) is not None and mode != "tile":
-            raise ModelError(f"{name}= belongs to mode='tile'; {card.name} is run with mode='crop'. Leave it out.")
-        if getattr(options, name) is not None and getattr(options, name) < (1 if name == "stride" else 0):
-            raise ModelError(f"{name}={getattr(options, name)} is too small. Pass a number of pixels.")
-    if mode == "tile":  # one vector a position is the patch's; the tokens of each marker are the marker's
-        offered = ["patch", *(["marker"] if "token" in card.outputs else [])]
-    else:
-        offered = [name for name in card.outputs if name in OF_WINDOWS]
-    if options.centers is not None and mode != "crop":
-        raise ModelError(
-            f"centers= belongs to mode='crop'; {card.name} is run with mode='tile', where all pixels of a cell count. "
-            "Leave it out."
-        )
-    asked = [options.outputs] if isinstance(options.outputs, str) else options.outputs or ()
-    if mode == "tile" and "attention" in asked and "attention" in card.outputs:
+    if request.recipe.mode == "crop":
+        return choose_outputs(encoder, request, [name for name in card.outputs if name in OF_WINDOWS], "cells")
+    asked = [request.outputs] if isinstance(request.outputs, str) else request.outputs or ()
+    if "attention" in asked and "attention" in card.outputs:
         raise ModelError(
             "mode='tile' shares tokens out to cells, and outputs='attention' is one row a window. Pass mode='crop', or "
             "for regions sfm.tl.embed_tiles(..., outputs='attention')."
         )
-    outputs = choose_outputs(encoder, options, offered, "cells")
-    background = options.background or ("keep" if mode == "tile" else card.background)
-    if mode == "tile" and background == "zero":
-        raise ModelError("background='zero' masks one cell's window; tiles hold many cells. Pass mode='crop'.")
-    if background not in ("zero", "keep"):
-        raise ModelError(f"background={background!r} is neither 'zero' nor 'keep'.")
-    return mode, outputs, background
+    # one vector a position is the patch's; the tokens of each marker are the marker's
+    return choose_outputs(encoder, request, ["patch", *(["marker"] if "token" in card.outputs else [])], "cells")
 
 
-def choose_outputs(encoder: Encoder, options: Options, offered: Sequence[str], what: str) -> tuple[str, ...]:
+def choose_outputs(encoder: Encoder, request: Request, offered: Sequence[str], what: str) -> tuple[str, ...]:
     """Outputs that are meant, by default the card's."""
-    card, asked = encoder.card, options.outputs
+    card, asked = encoder.card, request.outputs
     if asked is None:
         return (card.default_output if card.default_output in offered else offered[0],)
     asked = (asked,) if isinstance(asked, str) else tuple(dict.fromkeys(asked))
@@ -111,18 +89,16 @@ def check_window(inputs: Inputs, window: int, *, pads: bool = True, argument: st
 
 def plan_cells(inputs: Inputs, cells: Cells) -> Plan:
     """Windows around cells, or tiles whose tokens are shared out to them."""
-    card, options = inputs.encoder.card, inputs.options
-    mode, outputs, background = check_options(inputs.encoder, options)
+    card, recipe = inputs.encoder.card, inputs.request.recipe
+    outputs, background = check_options(inputs.encoder, inputs.request), recipe.background
     per_cell = inputs.ratios[cells.sample]
     centers = cells.centers / per_cell[:, None]
     extents = needed_sides(centers, cells.boxes / per_cell[:, None])
-    window = choose_window(options.window, card.window, card.patch_size, extents, tiles=mode == "tile")
+    window = choose_window(recipe.window, card.patch_size, extents)
     of_cells = {"labels": cells.labels, "sample": cells.sample, "centers": centers}
-    notes = {"mode": mode, **inputs.notes, "background": background, "window": window}
-    if mode == "tile":
-        stride = STRIDE if options.stride is None else options.stride
-        default = PADDING if card.pads else 0
-        padding = default if options.padding is None else options.padding
+    notes = {"mode": recipe.mode, **inputs.notes, "background": background, "window": window}
+    if recipe.mode == "tile":
+        stride, padding = recipe.stride or window, recipe.padding or 0
         check_window(inputs, window, pads=padding > 0)
         arguments = inputs.job_arguments(outputs, background, window, padding)
         job = TileJob(**arguments, **of_cells, stride=stride, padding=padding)
@@ -134,10 +110,9 @@ def plan_cells(inputs: Inputs, cells: Cells) -> Plan:
         logger.warning(
             f"{n_truncated:,} of {of} {'reaches' if n_truncated == 1 else 'reach'} beyond a window of {window} pixels"
         )
-    centred = "centroid" if options.centers is None else list(options.centers)
-    fitting = card.window is None and options.window is None
+    centred = "centroid" if recipe.centers is None else list(recipe.centers)
     arguments = inputs.job_arguments(outputs, background, window, max(PADDING, window))
-    job = CropJob(**arguments, **of_cells, extents=extents if fitting else None)
+    job = CropJob(**arguments, **of_cells, extents=extents if recipe.window is None else None)
     return finish_plan(inputs, job, notes | {"centers": centred, "n_cells_truncated": n_truncated})
 
 
@@ -152,14 +127,15 @@ def check_reduction(plan: Plan, n_components: int | None, bases: Mapping[str, Ma
     if not n_components and not any(basis is not None for basis in bases.values()):
         return
     for output, basis in bases.items():
-        n_columns = _n_columns(plan.job, output)
+        width = n_columns(plan.job, output)
         if basis is not None:
-            check_basis(basis, n_columns)
+            check_basis(basis, width)
         else:
-            check_components(n_components, (len(plan.job.labels), n_columns))
+            check_components(n_components, (len(plan.job.labels), width))
 
 
-def _n_columns(job: Job, output: str) -> int:
+def n_columns(job: Job, output: str) -> int:
+    """Columns of an output, by what the model makes of one empty window."""
     side, device = job.window, job.encoder.device
     with torch.inference_mode():
         empty = torch.zeros((1, len(job.mean), side, side), device=device)
@@ -178,12 +154,12 @@ def finish_plan(inputs: Inputs, job: Job, notes: dict[str, object]) -> Plan:
 def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) -> str:
     """Fingerprint of all that decides the numbers: every pixel and label, the model, and each field of the job."""
     encoder = job.encoder
-    apart = ("encoder", "readers")
+    apart = ("encoder", "readers", "recipe")
     return fingerprint(
         {
             "job": type(job).__qualname__,
             **{f"job.{f.name}": getattr(job, f.name) for f in fields(job) if f.name not in apart},
-            **{f"model.{name}": value for name, value in encoder_identity(encoder).items()},
+            **{f"model.{name}": value for name, value in encoder_identity(encoder, job.recipe).items()},
             "notes": dict(notes),
             "images": [reader.fingerprint for reader in job.readers],
             "prepared": [getattr(reader, "preparation", "") for reader in job.readers],
@@ -193,32 +169,27 @@ def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) ->
     )
 
 
-def encoder_identity(encoder: Encoder) -> dict[str, object]:
+def encoder_identity(encoder: Encoder, recipe: Recipe | None = None) -> dict[str, object]:
     """All that decides what an encoder makes of pixels: its card, `options`, weights, and a user's own code."""
     kind = type(encoder)
-    # this package's own code has its version (`_identity.RECIPE`)
-    users = [
-        base for base in kind.__mro__ if base.__module__.partition(".")[0] not in ("spatialfm", "torch", "builtins")
-    ]
     return {
-        "card": asdict(encoder.card),
+        "card": _card_of(encoder, recipe),
         "options": encoder.options,
         "weights": state_hash(encoder),
         "class": f"{kind.__module__}.{kind.__qualname__}",
-        "code": [_code_of(base) for base in users],
+        "code": code_of(kind),
     }
 
 
-def _code_of(kind: type) -> str:
-    """Source of a class; where it has no file, what it is pickled as."""
-    try:
-        source = inspect.getsource(kind).encode()
-    except (OSError, TypeError):
-        try:
-            source = cloudpickle.dumps(kind)
-        except Exception:  # whatever its methods hold
-            return ""
-    return hashlib.sha256(source).hexdigest()
+def _card_of(encoder: Encoder, recipe: Recipe | None) -> dict[str, object]:
+    """The card, with the recipe that is used: what a user departs from decides nothing."""
+    card = encoder.card
+    recipe = card.recipe if recipe is None else recipe
+    values = {one.name: getattr(card, one.name) for one in fields(card) if one.name != "recipe"}
+    used = {name: getattr(recipe, name) for name in recipe.names()}
+    if isinstance(recipe.preparation, Preparation):
+        used["preparation"] = [code_of(type(recipe.preparation)), repr(recipe.preparation)]
+    return values | {"recipe": used}
 
 
 def state_hash(encoder: Encoder) -> str:

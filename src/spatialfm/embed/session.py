@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,6 @@ import pandas as pd
 from .._errors import ModelError, TableError
 from .._keys import REGION_KEY, SAMPLE_KEY, UNS, obsm_key
 from .._logging import logger
-from .._public import meant
 from .._settings import settings
 from .._storable import COLUMNS, check_new_key
 from ..pp.sample_columns import add_sample_columns
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
     from ..models.encoder import Encoder
+    from .call import Request, Run
     from .plan import Plan
     from .result.finish import Result
 
@@ -31,35 +32,20 @@ Basis = Mapping[str, np.ndarray]
 N_TRIES = 3  # where finished blocks are taken away while the run goes on
 
 
-def load_encoder(
-    model: str | Encoder | None, weights: str | None, options: Mapping[str, object], caller: Callable
-) -> Encoder:
-    """The encoder that is meant: by name, as it is, or the default, which says so.
+def load_encoder(model: str | Encoder, weights: str | PathLike | None) -> Encoder:
+    """The encoder that is meant: by name, or as it is.
 
     Raises
     ------
-    TypeError
-        If an option is neither an argument of the public function `caller` nor an option of the model.
     TableError
-        If weights or options come with an encoder that is loaded already.
+        If weights come with an encoder that is loaded already.
     """
     from ..models import load
-    from ..models.registry import options_of
 
-    if model is None:
-        model = "classical"
-        logger.info(
-            "no model named: using 'classical' (intensities, shape and texture; no weights). For a foundation model "
-            "pass model='kronos' with weights=<file> or a hub account with access; see sfm.models.list_models()"
-        )
-    own = options_of(model) if isinstance(model, str) else ()
-    for name in options:
-        if name not in own and (close := meant(name, [*caller.arguments, *own])).startswith("Did"):
-            raise TypeError(f"{caller.__name__}() has no argument {name!r}. {close}")
     if isinstance(model, str):
-        return load(model, weights=weights, **options)
-    if weights is not None or options:
-        raise TableError("weights= and model options belong to sfm.models.load(...) when a loaded encoder is passed.")
+        return load(model, weights=weights)
+    if weights is not None:
+        raise TableError("weights= belongs to sfm.models.load(...) when a loaded encoder is passed.")
     return model
 
 
@@ -73,52 +59,39 @@ def check_embedding_key(key: str | None) -> None:
             )
 
 
-def check_run(dtype: str, device: str | Sequence[str] | None, client: object, reduce: str | None) -> list[torch.device]:
+def check_run(run: Run) -> list[torch.device]:
     """Devices to run on, here or (``[cpu]``) until workers take over; every refusal that needs no image."""
     from ..models.encoder import resolve_device
     from .run.distributed import check_client
     from .run.store import check_writable
 
-    if dtype not in ("float32", "float16", "bfloat16"):
-        raise TableError(f"dtype={dtype!r} is none of 'float32', 'float16', 'bfloat16'.")
-    if reduce not in (None, "pca"):
-        raise TableError(f"reduce={reduce!r} is neither 'pca' nor None.")
     folder = settings.cache_dir / "runs"
     check_writable(folder)
-    if client is not None:
-        if not (device is None or isinstance(device, str)):
-            raise ModelError("device= is one device of each worker when client= is given. Pass a name such as 'cuda'.")
-        check_client(client, folder)
+    if run.client is not None:
+        if not (run.devices is None or isinstance(run.devices, str)):
+            raise ModelError("devices= is one device of each worker when client= is given. Pass a name such as 'cuda'.")
+        check_client(run.client, folder)
         return [resolve_device("cpu")]
-    names = [device] if device is None or isinstance(device, str) else list(device)
+    names = [run.devices] if run.devices is None or isinstance(run.devices, str) else list(run.devices)
     if not names:
         raise ModelError(
-            "device= is an empty list. Pass 'auto', 'cpu', 'cuda', or a list such as ['cuda:0', 'cuda:1']."
+            "devices= is an empty list. Pass 'auto', 'cpu', 'cuda', or a list such as ['cuda:0', 'cuda:1']."
         )
     return [resolve_device(name) for name in names]
 
 
-def choose_components(
-    encoder: Encoder, reduce: str | None, n_components: int | None, basis: object, n_rows: int, what: str
-) -> int | None:
+def choose_components(request: Request, n_rows: int, what: str) -> int | None:
     """Principal components to keep, if any: those asked for, those of the model's recipe, or 50."""
-    n_components = n_components or encoder.options.get("n_components") or (50 if reduce else None)
-    if basis is None and n_components and n_components > n_rows:
+    reduce = request.reduce
+    asked = None if reduce is None else reduce.n_components
+    n_components = asked or request.recipe.n_components or (50 if reduce is not None else None)
+    if (reduce is None or reduce.basis is None) and n_components and n_components > n_rows:
         raise ModelError(f"n_components={n_components}, but there are only {n_rows} {what}. Pass fewer.")
     return n_components
 
 
 def run_plan(
-    plan: Plan,
-    *,
-    devices: Sequence[torch.device],
-    device: str | None,
-    client: object,
-    batch_size: int | None,
-    n_components: int | None,
-    basis: Basis | Mapping[str, Basis] | None,
-    dtype: str,
-    resume: bool,
+    plan: Plan, request: Request, devices: Sequence[torch.device], n_components: int | None
 ) -> tuple[dict[str, Result], float]:
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
     from .plan import check_reduction
@@ -126,11 +99,12 @@ def run_plan(
     from .run.engine import choose_batch_size, run
     from .run.store import BlockLost, BlockStore, clear_finished
 
-    job, encoder = plan.job, plan.job.encoder
-    bases = _basis_of(job.outputs, basis)
+    job, encoder, how = plan.job, plan.job.encoder, request.run
+    client, device, dtype = how.client, how.device, how.precision
+    bases = _basis_of(job.outputs, None if request.reduce is None else request.reduce.basis)
     check_reduction(plan, n_components, bases)
     folders = {output: settings.cache_dir / "embeddings" / plan.identity[:24] / output for output in job.outputs}
-    if not resume:
+    if not how.resume:
         for name, folder in folders.items():  # of this call alone: tables in memory may read those of others
             remove_finished(folder, call_of(n_components, bases[name], dtype))
     results = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
@@ -139,7 +113,9 @@ def run_plan(
         clear_finished(settings.cache_dir / "runs", plan.identity)  # of a process that was killed just before it did
         logger.info("this call was finished before: taking what lies in %s", folders[job.outputs[0]].parent)
         return _noted(results, device=where), 0.0
-    batch_size = batch_size or choose_batch_size(encoder, len(plan.panel.markers), job.window, settings.batch_memory)
+    batch_size = how.batch_size or choose_batch_size(
+        encoder, len(plan.panel.markers), job.window, settings.batch_memory
+    )
     if job.compile and client is None:
         _try_compiled(plan)
     spread = None
@@ -151,7 +127,7 @@ def run_plan(
 
     finish = partial(
         finish_rows,
-        standardize=encoder.card.standardize,
+        standardize=request.recipe.standardize,
         n_components=n_components,
         dtype=dtype,
         in_memory=settings.result_memory,
@@ -159,7 +135,7 @@ def run_plan(
     )
     jobs = [job, *(job.to(other) for other in devices[1:])]
     seconds = 0.0
-    with BlockStore(settings.cache_dir / "runs", plan.identity, resume=resume) as store:
+    with BlockStore(settings.cache_dir / "runs", plan.identity, resume=how.resume) as store:
         for left in reversed(range(N_TRIES)):
             try:
                 seconds += run(jobs, plan.blocks, store, batch_size=batch_size, spread=spread)
@@ -286,7 +262,7 @@ def embedding_record(plan: Plan, output: str, n_columns: int, **extra: object) -
         "embedding_dim": n_columns // (len(markers) if output in ("marker", "attention") else 1),
         "n_columns": n_columns,
         "feature_names": encoder.feature_names(markers) if named else None,
-        "standardized": card.standardize,
+        "standardized": (plan.job.recipe or card.recipe).standardize,
         "n_components": None,
     }
     return make_record(**fields | plan.notes | extra)

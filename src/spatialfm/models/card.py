@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Literal
 
+from .._described import html_table
 from .._errors import ModelError
-from .._public import taken
+from .._public import meant, taken
 from .._ranges import at_least
 from .._signatures import rules_of
+from .preparation import Preparation
+from .recipe import PADDING, Recipe
 
 OUTPUTS = ("patch", "marker", "token", "summary", "attention")
 
@@ -42,34 +45,25 @@ class ModelCard:
         of the run is coarser, all are brought to that one's.
     size_free
         Whether what it says of a cell depends on no pixel size, so that images need not be brought to one.
-    window
-        Side in pixels of the published cell window; None: as large as the largest cell.
     patch_size
         Side in pixels of a token.
     marker_vocabulary
         How the model knows a marker: ``"ids"``, ``"names"``, ``"protein embedding"``, ``"none"``, or ``"rgb"`` (a model
         of RGB images, which takes each marker as a grey image).
-    normalization
-        What is done to pixels before the model: ``"marker statistics"`` (mean and standard deviation of each marker),
-        ``"scale"`` (division by the standard deviation of each marker), ``"virtues"`` (clipping at the 99th percentile
-        of image and channel and log1p, then mean and standard deviation of each marker over the tissue of the cohort,
-        then a blur) or ``"none"``.
-    background
-        What becomes of pixels outside the cell: ``"zero"`` (after normalising) or ``"keep"``.
-    mode
-        How the paper embeds cells: a window around each (``"crop"``), or tiles over the image whose tokens are shared
-        out to the cells (``"tile"``).
     pads
         Whether windows may reach beyond the image, where all is zero before normalising.
+    attention_head
+        Head of attention that the paper reads (`spatialfm.tl.marker_attention`); None: the sum of all.
+    recipe
+        How it was published to be used: all that decides the numbers.
     outputs, default_output
         Outputs offered, and the one that becomes the embedding.
     hub, weights_file
         Hub repository and the file in it.
     remote_code
         Whether it is run by code in its repository, only with ``trust_remote_code=True``.
-    needs_weights, needs_mask, standardize
-        Whether weights must be given; whether the model also takes the cell's mask; whether features are brought to
-        mean 0 and standard deviation 1 over all cells, because they come in different units.
+    needs_weights, needs_mask
+        Whether weights must be given; whether the model also takes the cell's mask.
     """
 
     name: str
@@ -87,13 +81,11 @@ class ModelCard:
     mpp_range: tuple[float, float] | None = None
     mpp_reference: float | None = None
     size_free: bool = False
-    window: int | None = None
     patch_size: Annotated[int, at_least(1)] | None = None
     marker_vocabulary: Literal["ids", "names", "protein embedding", "none", "rgb"] = "none"
-    normalization: Literal["marker statistics", "scale", "virtues", "none"] = "none"
-    background: Literal["zero", "keep"] = "zero"
-    mode: Literal["crop", "tile"] = "crop"
     pads: bool = True
+    attention_head: Annotated[int, at_least(0)] | None = None
+    recipe: Recipe = field(default_factory=Recipe)
     outputs: tuple[str, ...] = ("patch",)
     default_output: str = "patch"
     hub: str | None = None
@@ -101,7 +93,6 @@ class ModelCard:
     remote_code: bool = False
     needs_weights: bool = True
     needs_mask: bool = False
-    standardize: bool = False
 
     def __post_init__(self) -> None:
         given = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -126,12 +117,30 @@ class ModelCard:
     def _refuse(self, why: str) -> None:
         raise ModelError(f"Card {self.name!r}: {why}.")
 
-    def _repr_html_(self) -> str:
-        from html import escape
+    def settle(self, recipe: Recipe, *, cells: bool = True) -> Recipe:
+        """A recipe with what depends on the model filled in: how it resamples and pads, and the preparation by name.
 
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{field.name}</th><td style='text-align:left'>"
-            f"{escape(str(getattr(self, field.name)))}</td></tr>"
-            for field in fields(self)
-        )
-        return f"<table>{rows}</table>"
+        Raises
+        ------
+        ModelError
+            If the recipe cannot be this model's.
+        """
+        changes: dict[str, object] = {}
+        if recipe.resampling is None:
+            changes["resampling"] = "area" if self.mpp is None else "triangle"
+        if recipe.mode == "tile" and recipe.padding is None:
+            changes["padding"] = PADDING if self.pads else 0
+        if cells and recipe.mode == "tile" and not {"token", "summary"} & set(self.outputs):
+            raise ModelError(f"{self.name} offers no tokens to share out to cells. Pass recipe={{'mode': 'crop'}}.")
+        if isinstance(recipe.preparation, str):
+            own = self.recipe.preparation
+            known = {one.name: one for one in own.variants()} if isinstance(own, Preparation) else {}
+            if recipe.preparation not in known:
+                raise ModelError(
+                    f"{self.name} has no preparation {recipe.preparation!r}; {meant(recipe.preparation, known)}"
+                )
+            changes["preparation"] = known[recipe.preparation]
+        return recipe.replace(**changes) if changes else recipe
+
+    def _repr_html_(self) -> str:
+        return html_table(self.name, {one.name: getattr(self, one.name) for one in fields(self)})

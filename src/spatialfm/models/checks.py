@@ -40,7 +40,7 @@ class Trial:
     def of(cls, encoder: Encoder, random_state: int = 0) -> Trial:
         """Windows of the published side, of 64 pixels at the most."""
         generator = torch.Generator().manual_seed(random_state + 3)
-        side = min(encoder.card.window or 40, 64)
+        side = min(encoder.card.recipe.window or 40, 64)
         axis, radius = torch.arange(side), 4 + 2 * torch.arange(N)
         centre = side // 2 - 3 + torch.arange(N)
         inside = (axis[:, None] - centre[:, None, None]) ** 2 + 1.5 * (axis - side // 2) ** 2

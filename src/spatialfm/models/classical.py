@@ -13,6 +13,7 @@ from torch import Tensor
 from .._errors import ModelError
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput, Weights
+from .recipe import Recipe
 from .registry import register
 
 SHAPE_FEATURES = ("area", "perimeter", "eccentricity", "major_axis", "minor_axis", "extent", "compactness")
@@ -32,7 +33,6 @@ OF_NO_WEIGHTS = {
     "trained_on": "nothing: fixed formulas",
     "parameters": 0,
     "marker_vocabulary": "none",
-    "background": "zero",
     "outputs": ("patch",),
     "needs_weights": False,
     "needs_mask": True,
@@ -41,8 +41,7 @@ CLASSICAL = ModelCard(
     name="classical",
     title="Intensity, nuclear to membrane ratio, texture and shape of a cell",
     reference="Shape after skimage.measure.regionprops; contrast after Geary 1954, The Incorporated Statistician 5",
-    normalization="scale",
-    standardize=True,
+    recipe=Recipe(normalization="scale", standardize=True),
     mpp_reference=0.5,
     **OF_NO_WEIGHTS,
 )

@@ -19,6 +19,7 @@ from . import hub
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput
 from .kronos import read_marker_metadata
+from .recipe import Recipe
 from .registry import register
 from .vit import VisionTransformer, ViTConfig
 from .vit_checkpoints import fit, translate
@@ -27,11 +28,10 @@ from .vit_checkpoints import fit, translate
 RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_STD = (0.229, 0.224, 0.225)
 
+_CELLS = Recipe(window=64, normalization="marker statistics")  # of the KRONOS paper
 _COMMON = {
     "domains": ("rgb",),
     "marker_vocabulary": "rgb",
-    "normalization": "marker statistics",
-    "background": "zero",
     "outputs": ("marker", "token"),
     "default_output": "marker",
 }
@@ -44,7 +44,7 @@ _DINOV2 = {
     "arXiv:2304.07193",
     "trained_on": "LVD-142M: 142 million natural RGB images",
     "patch_size": 14,
-    "window": 56,  # the KRONOS paper's 64 pixels, cropped to a multiple of 14
+    "recipe": _CELLS.replace(window=56),  # the KRONOS paper's 64 pixels, cropped to a multiple of 14
     "weights_file": "model.safetensors",
     **_COMMON,
 }
@@ -57,7 +57,7 @@ _DINOBLOOM = {
     "MICCAI, arXiv:2404.05022",
     "trained_on": "DINOv2, then 380,000 RGB images of single white blood cells from 13 data sets",
     "patch_size": 14,
-    "window": 56,
+    "recipe": _CELLS.replace(window=56),
     "hub": "MarrLab/DinoBloom",
     **_COMMON,
 }
@@ -75,7 +75,7 @@ UNI = ModelCard(
     embedding_dim=1024,
     mpp=0.5,
     patch_size=16,
-    window=64,  # of the KRONOS paper
+    recipe=_CELLS,
     hub="MahmoodLab/UNI",
     weights_file="pytorch_model.bin",
     **_COMMON,
@@ -142,16 +142,23 @@ class Dinov2Encoder(Encoder):
     def __init__(self, card: ModelCard, config: ViTConfig, *, rgb: bool = False) -> None:
         super().__init__()
         if rgb:
-            card = replace(card, outputs=("patch", "summary"), default_output="patch", normalization="none")
+            card = replace(
+                card,
+                outputs=("patch", "summary"),
+                default_output="patch",
+                recipe=card.recipe.replace(normalization="none"),
+            )
             self.own_statistics = RGB_MEAN, RGB_STD
         self.card, self.options = card, {"rgb": rgb}
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = VisionTransformer(config)
 
-    def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor, recipe: Recipe | None = None) -> Tensor:
         """Normalise pixels ``(B, M, H, W)`` by marker, or RGB pixels from 0 to 1 by the statistics of RGB images."""
         if not self.options["rgb"]:
-            return super().normalize(pixels, mean, std)
+            return super().normalize(pixels, mean, std, recipe)
+        if recipe is not None and recipe.normalization != self.card.recipe.normalization:
+            raise ModelError(f"{self.card.name} takes RGB images by their own statistics. Leave normalization= out.")
         self._check(pixels)
         rgb_mean, rgb_std = (pixels.new_tensor(values)[:, None, None] for values in (RGB_MEAN, RGB_STD))
         return (pixels - rgb_mean) / rgb_std

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from .._errors import ModelError
 from .._settings import settings
 from .card import ModelCard
-
-STD_EPSILON = 1e-8  # VirTues' release
+from .recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,7 @@ class Encoder(nn.Module, ABC):
     # mean and standard deviation of each channel where `normalize` uses its own instead of those it is given
     own_statistics: tuple[Sequence[float], Sequence[float]] | None = None
     options: dict[str, object]  # options that change the numbers; go into the record
+    nuclear: str | None = None  # protein whose embedding stands for stains of DNA, for models that know proteins
     mpp: float | None = None  # µm per pixel that it was loaded for, where the user has a say in that
 
     @abstractmethod
@@ -99,18 +99,17 @@ class Encoder(nn.Module, ABC):
             Outputs that are needed (default: all); others may be None. A model may leave the argument out.
         """
 
-    def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-        """Normalise pixels ``(B, M, H, W)`` as the card says, with ``(M,)`` statistics of each marker.
+    def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor, recipe: Recipe | None = None) -> Tensor:
+        """Normalise pixels ``(B, M, H, W)`` as the recipe says, with ``(M,)`` statistics of each marker.
 
-        ``"virtues"``: pixels that are clipped, log-transformed and blurred already; `STD_EPSILON` is added to the
-        standard deviation, as in its release.
+        `recipe`: how it is used, where that departs from its card. A model that normalises in a way of its own may
+        leave the argument out; users cannot depart from it then.
         """
-        if self.card.normalization == "virtues":
-            return (pixels - mean[:, None, None]) / (std[:, None, None] + STD_EPSILON)
-        if self.card.normalization == "marker statistics":
-            return (pixels - mean[:, None, None]) / std[:, None, None]
-        if self.card.normalization == "scale":
-            return pixels / std[:, None, None]
+        recipe = self.card.recipe if recipe is None else recipe
+        if recipe.normalization == "marker statistics":
+            return (pixels - mean[:, None, None]) / (std[:, None, None] + recipe.epsilon)
+        if recipe.normalization == "scale":
+            return pixels / (std[:, None, None] + recipe.epsilon)
         return pixels
 
     def wanted(self, outputs: Sequence[str] | None) -> set[str]:
@@ -130,6 +129,11 @@ class Encoder(nn.Module, ABC):
         """Names of the columns of `patch`, where columns mean something by themselves."""
         return None
 
+    @property
+    def token_spacing(self) -> int | None:
+        """Distance of one token to the next in pixels; None: there are none."""
+        return self.card.patch_size
+
     def at_pixel_size(self, mpp: float) -> Encoder:
         """The encoder for pixels of `mpp` µm; itself, unless it measures in µm."""
         return self
@@ -145,6 +149,16 @@ class Encoder(nn.Module, ABC):
 def takes_outputs(encoder: Encoder) -> bool:
     """Whether an encoder can be told which outputs are needed."""
     return _has_outputs(getattr(encoder.forward, "__func__", encoder.forward))
+
+
+def takes_recipe(encoder: Encoder) -> bool:
+    """Whether an encoder normalises as the recipe says that it is given."""
+    return _has_recipe(getattr(encoder.normalize, "__func__", encoder.normalize))
+
+
+@lru_cache(maxsize=64)  # asked for every batch
+def _has_recipe(normalize: Callable) -> bool:
+    return "recipe" in inspect.signature(normalize).parameters
 
 
 @lru_cache(maxsize=64)  # asked for every batch

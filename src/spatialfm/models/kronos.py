@@ -18,6 +18,7 @@ from .._logging import logger
 from . import hub
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput, MarkerEntry
+from .recipe import Recipe
 from .registry import register
 from .vit import VisionTransformer, ViTConfig
 
@@ -39,11 +40,10 @@ _COMMON = {
     "fluorescence platforms at 0.37 to 0.5 µm per pixel (Supplementary Table S1)",
     "mpp": 0.5,
     "mpp_range": (0.37, 0.5),
-    "window": 64,
+    "recipe": Recipe(window=64, normalization="marker statistics", background="zero", token_window=256),
+    "attention_head": 0,  # Online Methods, Model interpretability analysis
     "patch_size": 16,
     "marker_vocabulary": "ids",
-    "normalization": "marker statistics",
-    "background": "zero",
     "outputs": ("patch", "marker", "token", "attention"),
     "default_output": "marker",
 }
@@ -102,6 +102,11 @@ class KronosEncoder(Encoder):
         step = 1 if blocks == "all" else config.depth // config.chunks
         self.executed = tuple(range(0, config.depth, step))
         self.register_buffer("marker_table", torch.from_numpy(marker_table(config.dim)), persistent=False)
+
+    @property
+    def token_spacing(self) -> int:
+        """Half a token where they overlap."""
+        return self.backbone.config.stride or self.backbone.config.patch_size
 
     def forward(
         self,

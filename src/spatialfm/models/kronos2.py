@@ -22,6 +22,7 @@ from .._settings import settings
 from . import hub, hub_id
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput, MarkerEntry, Weights
+from .recipe import Recipe
 from .registry import register
 
 METADATA_FILE = "marker_metadata.csv"
@@ -39,11 +40,10 @@ KRONOS2 = ModelCard(
     trained_on="multiplexed fluorescence images of tissue (model card of MahmoodLab/KRONOS2)",
     parameters=None,  # what the repository holds, this package has not seen
     embedding_dim=768,
-    window=64,  # of KRONOS; the model card's example has 256
     patch_size=16,
     marker_vocabulary="names",
-    normalization="none",  # its own code does it, with its own statistics
-    background="keep",
+    # the window is that of KRONOS, the model card's example has 256; its own code normalises, with its own statistics
+    recipe=Recipe(window=64, background="keep"),
     outputs=("patch",),
     default_output="patch",
     hub="MahmoodLab/KRONOS2",

@@ -16,8 +16,6 @@ MEAN_INTENSITY = ModelCard(
     name="mean-intensity",
     title="Mean intensity of each marker in a cell",
     reference='Baseline "mean marker expression" of Shaban et al. 2025, arXiv:2506.03373, Online Methods',
-    normalization="none",
-    standardize=False,
     size_free=True,
     **OF_NO_WEIGHTS,
 )

@@ -18,6 +18,7 @@ from .._errors import ModelError
 from . import hub
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput
+from .recipe import Recipe
 from .registry import register
 from .vit import LayerScale
 
@@ -34,11 +35,9 @@ OPENPHENOM = ModelCard(
     trained_on="RxRx3 and JUMP-CP: fluorescence images of cultured cells (cell painting), six channels at a time",
     parameters=21_377_280,
     embedding_dim=384,
-    window=64,  # of the KRONOS paper's cells, where this is a baseline; trained on crops of 256
+    recipe=Recipe(window=64, background="keep"),  # of the KRONOS paper's cells, where it is a baseline; trained on 256
     patch_size=16,
     marker_vocabulary="none",
-    normalization="none",
-    background="keep",
     outputs=("patch", "marker", "token"),
     default_output="marker",
     hub="recursionpharma/OpenPhenom",

@@ -141,7 +141,10 @@ def list_models() -> pd.DataFrame:
 
     cards = [entry.card for entry in _entries().values()]
     table = pd.DataFrame(
-        [[getattr(card, column) for column in _COLUMNS] for card in cards],
+        [
+            [card.recipe.window if column == "window" else getattr(card, column) for column in _COLUMNS]
+            for card in cards
+        ],
         index=pd.Index([card.name for card in cards], name="name"),
         columns=list(_COLUMNS),
     )

@@ -16,6 +16,7 @@ from .._errors import ModelError
 from . import hub
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput
+from .recipe import Recipe
 from .registry import register
 
 RESNET50 = ModelCard(
@@ -30,10 +31,9 @@ RESNET50 = ModelCard(
     trained_on="ImageNet-1K: 1.3 million natural RGB images, with their classes; the images have terms of their own",
     parameters=23_508_032,
     embedding_dim=2048,
-    window=128,  # of VirTues' niches
+    # window and number of components are those of VirTues' niches
+    recipe=Recipe(window=128, normalization="marker statistics", background="keep", n_components=9),
     marker_vocabulary="rgb",
-    normalization="marker statistics",
-    background="keep",
     outputs=("marker",),
     default_output="marker",
     hub="timm/resnet50.tv_in1k",  # torchvision's weights, with torchvision's names
@@ -117,13 +117,11 @@ class ResNet50Encoder(Encoder):
     ----------
     card
         Its card.
-    n_components
-        Principal components that `embed_cells` reduces the embedding to.
     """
 
-    def __init__(self, card: ModelCard, *, n_components: int = 9) -> None:
+    def __init__(self, card: ModelCard) -> None:
         super().__init__()
-        self.card, self.options = card, {"n_components": n_components}
+        self.card, self.options = card, {}
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = ResNet50()
 
@@ -165,7 +163,7 @@ class ResNet50Encoder(Encoder):
 
 
 @register(RESNET50)
-def build_resnet50(card: ModelCard, weights: str | os.PathLike | None, *, n_components: int = 9) -> ResNet50Encoder:
+def build_resnet50(card: ModelCard, weights: str | os.PathLike | None) -> ResNet50Encoder:
     """Build ResNet-50 and fill it.
 
     Parameters
@@ -173,10 +171,8 @@ def build_resnet50(card: ModelCard, weights: str | os.PathLike | None, *, n_comp
     card, weights
         As `load` passes them; `weights` may be a file of torchvision (``resnet50-0676ba61.pth``, with the recipe of the
         paper above, or ``resnet50-11ad3fa6.pth``, trained longer).
-    n_components
-        See `ResNet50Encoder`.
     """
-    encoder = ResNet50Encoder(card, n_components=n_components)
+    encoder = ResNet50Encoder(card)
     if weights == hub.RANDOM:
         for module in encoder.backbone.modules():
             if isinstance(module, BatchNorm):  # statistics of pixels that were normalised already

@@ -17,9 +17,11 @@ from .._errors import ModelError
 from . import hub
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput
+from .recipe import Recipe
 from .registry import register
 from .virtues_attention import VirTuesAttention, importance_of_heads, marker_importance
 from .virtues_blocks import TokenGrid, VirTuesConfig, VirTuesNet
+from .virtues_pixels import RELEASED
 
 _COMMON = {
     "family": "virtues",
@@ -29,12 +31,19 @@ _COMMON = {
     "parameters": 42_453_056,
     "embedding_dim": 512,
     "mpp": 1.0,
-    "window": 128,
+    "recipe": Recipe(  # Methods, Dataset preprocessing and Aggregation
+        mode="tile",
+        window=128,
+        stride=42,
+        padding=120,
+        background="keep",
+        scaling="raw",  # a logarithm takes pixels as they are
+        preparation=RELEASED,
+        normalization="marker statistics",
+        epsilon=1e-8,  # of the release
+    ),
     "patch_size": 8,
     "marker_vocabulary": "protein embedding",
-    "normalization": "virtues",
-    "background": "keep",
-    "mode": "tile",
     "outputs": ("patch", "marker", "token", "summary", "attention"),
     "default_output": "summary",
     "hub": "bunnelab/virtues",
@@ -86,8 +95,8 @@ class VirTuesEncoder(Encoder):
         Its card.
     config
         Shape of the network.
-    recipe, nuclear
-        How `spatialfm.tl.embed_cells` prepares pixels and stains of DNA, see `build_virtues`.
+    nuclear
+        How `spatialfm.tl.embed_cells` takes stains of DNA, see `build_virtues`.
     """
 
     def __init__(
@@ -95,12 +104,11 @@ class VirTuesEncoder(Encoder):
         card: ModelCard,
         config: VirTuesConfig | None = None,
         *,
-        recipe: Literal["released", "paper"] = "released",
         nuclear: Literal["histone"] | None = None,
     ) -> None:
         super().__init__()
-        self.card = card
-        self.options = {"recipe": recipe, "nuclear": nuclear}
+        self.card, self.nuclear = card, nuclear
+        self.options = {"nuclear": nuclear}
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = VirTuesNet(config or VirTuesConfig())
 
@@ -372,7 +380,6 @@ def build_virtues(
     card: ModelCard,
     weights: str | os.PathLike | None,
     *,
-    recipe: Literal["released", "paper"] = "released",
     nuclear: Literal["histone"] | None = None,
 ) -> VirTuesEncoder:
     """Build a VirTues encoder and fill it.
@@ -381,15 +388,11 @@ def build_virtues(
     ----------
     card, weights
         As `load` passes them.
-    recipe
-        Which pixels mean and standard deviation of a marker are of, after clipping and ``log(1 + x)``: ``"released"``,
-        those before the blur, which published weights were used with; ``"paper"``, blurred ones, as the Methods can be
-        read ("Dataset preprocessing").
     nuclear
         ``"histone"``: stains of DNA (DAPI, Hoechst, iridium, DRAQ5 …) are given the protein embedding of histone H3
         (P68431), as upstream does on request. None: they are left out, for they have no protein.
     """
-    encoder = VirTuesEncoder(card, recipe=recipe, nuclear=nuclear)
+    encoder = VirTuesEncoder(card, nuclear=nuclear)
     if weights == hub.RANDOM:
         encoder.weights = hub.fill_random(encoder.backbone, card)
     else:

@@ -134,7 +134,7 @@ def marker_statistics(
     >>> table = sfm.pp.marker_statistics(sdata)
     >>> list(table.columns), int(table.loc["CD3", "n_pixels"])
     (['mean', 'std', 'n_pixels'], 9216)
-    >>> sfm.tl.embed_cells(sdata, "classical", stats=table)
+    >>> sfm.tl.embed_cells(sdata, "classical", recipe={"statistics": table})
     """
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     names = [pair.sample for pair in pairs]

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "embedding.embed_cells": ["embed_cells"],
         "embedding.embed_tiles": ["embed_tiles"],
         "embedding.marker_attention": ["marker_attention"],
+        "embedding.plan_embedding": ["plan_embedding"],
         "phenotypes.annotate": ["annotate"],
         "phenotypes.cell_states": ["cell_states"],
         "phenotypes.cluster_agreement": ["cluster_agreement"],
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from .embedding.embed_cells import embed_cells
     from .embedding.embed_tiles import embed_tiles
     from .embedding.marker_attention import marker_attention
+    from .embedding.plan_embedding import plan_embedding
     from .neighborhoods.compare_enrichment import compare_enrichment
     from .neighborhoods.neighborhood_composition import neighborhood_composition
     from .neighborhoods.neighborhood_contrast import neighborhood_contrast

@@ -6,6 +6,7 @@ from .samples.composition import composition as composition
 from .regions.detect_artifacts import detect_artifacts as detect_artifacts
 from .phenotypes.evaluate_annotation import evaluate_annotation as evaluate_annotation
 from .regions.paint_tiles import paint_tiles as paint_tiles
+from .embedding.plan_embedding import plan_embedding as plan_embedding
 from .signatures.score_signatures import score_signatures as score_signatures
 from .retrieval.search import search as search
 from .retrieval.search_samples import search_samples as search_samples
@@ -14,7 +15,6 @@ from .regions.tile_labels import tile_labels as tile_labels
 from anndata import AnnData
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dask.distributed import Client
 from os import PathLike
 import pandas as pd
 from spatialdata import SpatialData
@@ -28,9 +28,14 @@ from ..cohort.outcome import EventValue
 from ..cohort.outcome import OnMissing as OnMissing_
 from ..cohort.selected import OnSelected
 from ..cohort.sketch import Size
+from ..embed.call import Elements
+from ..embed.call import Panel
+from ..embed.call import Reduce
+from ..embed.call import Run
+from ..embed.planned import EmbeddingPlan
 from ..learn.bag_tasks import TaskName
 from ..models.encoder import Encoder
-from ..pp.tissue_sources import Tissue
+from ..models.recipe import Recipe
 from ..stats.cox import Ties
 from ..stats.logrank import Weights
 from .patients.power import Question
@@ -78,6 +83,7 @@ __all__ = [
     "neighborhood_contrast",
     "niches",
     "paint_tiles",
+    "plan_embedding",
     "power",
     "predict_survival",
     "risk_ratio",
@@ -96,115 +102,64 @@ __all__ = [
 
 @overload
 def embed_cells(
-    sdata: SpatialData, model: str | Encoder | None = None, *, weights: str | None = None,
-    image: str | Sequence[str] | Mapping[str, str] | None = None,
-    labels: str | Sequence[str] | Mapping[str, str] | None = None, samples: Sequence[str] | None = None,
-    table_name: str = 'table', markers: Sequence[str] | None = None, mapping: Mapping[str, str | None] | None = None,
-    on_unknown: Literal['raise', 'keep', 'drop'] | None = None, outputs: str | Sequence[str] | None = None,
-    normalization: Literal['auto', 'published', 'cohort'] = 'auto',
-    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
-    background: Literal['zero', 'keep'] | None = None, mpp: float | Mapping[str, float] | None = None,
-    resample: bool = True, mode: Literal['auto', 'crop', 'tile'] = 'auto', window: int | None = None,
-    centers: tuple[str, str] | None = None, stride: int | None = None, padding: int | None = None,
-    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
-    marker_embeddings: object = None, reduce: Literal['pca'] | None = None, n_components: int | None = None,
-    basis: Mapping[str, object] | None = None, on_missing: Literal['raise', 'drop'] = 'raise',
-    on_pieces: Literal['raise', 'keep'] = 'raise', on_nan: Literal['raise', 'zero'] = 'raise',
-    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
-    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
-    key_added: str | None = None, copy: Literal[False] = False, **model_options: object
+    sdata: SpatialData, model: str | Encoder = 'classical', *, weights: str | PathLike | None = None,
+    markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None, panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None, reduce: Reduce | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None, elements: Elements | Mapping[str, Any] | None = None,
+    table_name: str = 'table', on_missing: Literal['raise', 'drop'] = 'raise', plan: EmbeddingPlan | None = None,
+    key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
 def embed_cells(
-    sdata: SpatialData, model: str | Encoder | None = None, *, weights: str | None = None,
-    image: str | Sequence[str] | Mapping[str, str] | None = None,
-    labels: str | Sequence[str] | Mapping[str, str] | None = None, samples: Sequence[str] | None = None,
-    table_name: str = 'table', markers: Sequence[str] | None = None, mapping: Mapping[str, str | None] | None = None,
-    on_unknown: Literal['raise', 'keep', 'drop'] | None = None, outputs: str | Sequence[str] | None = None,
-    normalization: Literal['auto', 'published', 'cohort'] = 'auto',
-    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
-    background: Literal['zero', 'keep'] | None = None, mpp: float | Mapping[str, float] | None = None,
-    resample: bool = True, mode: Literal['auto', 'crop', 'tile'] = 'auto', window: int | None = None,
-    centers: tuple[str, str] | None = None, stride: int | None = None, padding: int | None = None,
-    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
-    marker_embeddings: object = None, reduce: Literal['pca'] | None = None, n_components: int | None = None,
-    basis: Mapping[str, object] | None = None, on_missing: Literal['raise', 'drop'] = 'raise',
-    on_pieces: Literal['raise', 'keep'] = 'raise', on_nan: Literal['raise', 'zero'] = 'raise',
-    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
-    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
-    key_added: str | None = None, copy: Literal[True], **model_options: object
+    sdata: SpatialData, model: str | Encoder = 'classical', *, weights: str | PathLike | None = None,
+    markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None, panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None, reduce: Reduce | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None, elements: Elements | Mapping[str, Any] | None = None,
+    table_name: str = 'table', on_missing: Literal['raise', 'drop'] = 'raise', plan: EmbeddingPlan | None = None,
+    key_added: str | None = None, copy: Literal[True]
 ) -> AnnData: ...
 @overload
 def embed_cells(
-    sdata: SpatialData, model: str | Encoder | None = None, *, weights: str | None = None,
-    image: str | Sequence[str] | Mapping[str, str] | None = None,
-    labels: str | Sequence[str] | Mapping[str, str] | None = None, samples: Sequence[str] | None = None,
-    table_name: str = 'table', markers: Sequence[str] | None = None, mapping: Mapping[str, str | None] | None = None,
-    on_unknown: Literal['raise', 'keep', 'drop'] | None = None, outputs: str | Sequence[str] | None = None,
-    normalization: Literal['auto', 'published', 'cohort'] = 'auto',
-    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
-    background: Literal['zero', 'keep'] | None = None, mpp: float | Mapping[str, float] | None = None,
-    resample: bool = True, mode: Literal['auto', 'crop', 'tile'] = 'auto', window: int | None = None,
-    centers: tuple[str, str] | None = None, stride: int | None = None, padding: int | None = None,
-    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
-    marker_embeddings: object = None, reduce: Literal['pca'] | None = None, n_components: int | None = None,
-    basis: Mapping[str, object] | None = None, on_missing: Literal['raise', 'drop'] = 'raise',
-    on_pieces: Literal['raise', 'keep'] = 'raise', on_nan: Literal['raise', 'zero'] = 'raise',
-    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
-    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
-    key_added: str | None = None, copy: bool, **model_options: object
+    sdata: SpatialData, model: str | Encoder = 'classical', *, weights: str | PathLike | None = None,
+    markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None, panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None, reduce: Reduce | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None, elements: Elements | Mapping[str, Any] | None = None,
+    table_name: str = 'table', on_missing: Literal['raise', 'drop'] = 'raise', plan: EmbeddingPlan | None = None,
+    key_added: str | None = None, copy: bool
 ) -> AnnData | None: ...
 
 @overload
 def embed_tiles(
-    sdata: SpatialData, model: str | Encoder | None = None, *, size: int | None = None, stride: int | None = None,
-    min_tissue: float = 0.3, weights: str | None = None, image: str | Sequence[str] | Mapping[str, str] | None = None,
-    samples: Sequence[str] | None = None, markers: Sequence[str] | None = None,
-    mapping: Mapping[str, str | None] | None = None, on_unknown: Literal['raise', 'keep', 'drop'] | None = None,
-    outputs: str | Sequence[str] | None = None, normalization: Literal['auto', 'published', 'cohort'] = 'auto',
-    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
-    mpp: float | Mapping[str, float] | None = None, resample: bool = True,
-    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
-    marker_embeddings: object = None, cluster_key: str | None = None, table_name: str = 'tiles',
-    cell_table_name: str = 'table', reduce: Literal['pca'] | None = None, n_components: int | None = None,
-    basis: Mapping[str, object] | None = None, on_nan: Literal['raise', 'zero'] = 'raise',
-    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
-    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
-    key_added: str | None = None, copy: Literal[False] = False, **model_options: object
+    sdata: SpatialData, model: str | Encoder = 'classical', *, size: int | None = None, stride: int | None = None,
+    min_tissue: float = 0.3, weights: str | PathLike | None = None, markers: Sequence[str] | None = None,
+    samples: Sequence[str] | None = None, outputs: str | Sequence[str] | None = None,
+    panel: Panel | Mapping[str, Any] | None = None, recipe: Recipe | Mapping[str, Any] | None = None,
+    reduce: Reduce | Mapping[str, Any] | None = None, run: Run | Mapping[str, Any] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None, cluster_key: str | None = None, table_name: str = 'tiles',
+    cell_table_name: str = 'table', key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
 def embed_tiles(
-    sdata: SpatialData, model: str | Encoder | None = None, *, size: int | None = None, stride: int | None = None,
-    min_tissue: float = 0.3, weights: str | None = None, image: str | Sequence[str] | Mapping[str, str] | None = None,
-    samples: Sequence[str] | None = None, markers: Sequence[str] | None = None,
-    mapping: Mapping[str, str | None] | None = None, on_unknown: Literal['raise', 'keep', 'drop'] | None = None,
-    outputs: str | Sequence[str] | None = None, normalization: Literal['auto', 'published', 'cohort'] = 'auto',
-    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
-    mpp: float | Mapping[str, float] | None = None, resample: bool = True,
-    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
-    marker_embeddings: object = None, cluster_key: str | None = None, table_name: str = 'tiles',
-    cell_table_name: str = 'table', reduce: Literal['pca'] | None = None, n_components: int | None = None,
-    basis: Mapping[str, object] | None = None, on_nan: Literal['raise', 'zero'] = 'raise',
-    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
-    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
-    key_added: str | None = None, copy: Literal[True], **model_options: object
+    sdata: SpatialData, model: str | Encoder = 'classical', *, size: int | None = None, stride: int | None = None,
+    min_tissue: float = 0.3, weights: str | PathLike | None = None, markers: Sequence[str] | None = None,
+    samples: Sequence[str] | None = None, outputs: str | Sequence[str] | None = None,
+    panel: Panel | Mapping[str, Any] | None = None, recipe: Recipe | Mapping[str, Any] | None = None,
+    reduce: Reduce | Mapping[str, Any] | None = None, run: Run | Mapping[str, Any] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None, cluster_key: str | None = None, table_name: str = 'tiles',
+    cell_table_name: str = 'table', key_added: str | None = None, copy: Literal[True]
 ) -> AnnData: ...
 @overload
 def embed_tiles(
-    sdata: SpatialData, model: str | Encoder | None = None, *, size: int | None = None, stride: int | None = None,
-    min_tissue: float = 0.3, weights: str | None = None, image: str | Sequence[str] | Mapping[str, str] | None = None,
-    samples: Sequence[str] | None = None, markers: Sequence[str] | None = None,
-    mapping: Mapping[str, str | None] | None = None, on_unknown: Literal['raise', 'keep', 'drop'] | None = None,
-    outputs: str | Sequence[str] | None = None, normalization: Literal['auto', 'published', 'cohort'] = 'auto',
-    intensity_max: float | Mapping[str, float] | None = None, tissue: Tissue = 'auto',
-    mpp: float | Mapping[str, float] | None = None, resample: bool = True,
-    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
-    marker_embeddings: object = None, cluster_key: str | None = None, table_name: str = 'tiles',
-    cell_table_name: str = 'table', reduce: Literal['pca'] | None = None, n_components: int | None = None,
-    basis: Mapping[str, object] | None = None, on_nan: Literal['raise', 'zero'] = 'raise',
-    batch_size: int | None = None, device: str | Sequence[str] | None = None, client: Client | None = None,
-    compile: bool = False, dtype: Literal['float32', 'float16', 'bfloat16'] = 'float32', resume: bool = True,
-    key_added: str | None = None, copy: bool, **model_options: object
+    sdata: SpatialData, model: str | Encoder = 'classical', *, size: int | None = None, stride: int | None = None,
+    min_tissue: float = 0.3, weights: str | PathLike | None = None, markers: Sequence[str] | None = None,
+    samples: Sequence[str] | None = None, outputs: str | Sequence[str] | None = None,
+    panel: Panel | Mapping[str, Any] | None = None, recipe: Recipe | Mapping[str, Any] | None = None,
+    reduce: Reduce | Mapping[str, Any] | None = None, run: Run | Mapping[str, Any] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None, cluster_key: str | None = None, table_name: str = 'tiles',
+    cell_table_name: str = 'table', key_added: str | None = None, copy: bool
 ) -> AnnData | None: ...
 
 @overload

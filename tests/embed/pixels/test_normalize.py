@@ -14,6 +14,7 @@ from spatialfm._errors import PanelError, SpatialfmWarning
 from spatialfm.embed.pixels.normalize import default_range, intensity_ranges, marker_statistics
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.models.encoder import MarkerEntry
+from spatialfm.models.virtues_pixels import ClippedLogBlurred
 from spatialfm.pp.arrays import AxisAffine
 
 MARKERS = ["CD3", "CD20", "CD68"]
@@ -30,8 +31,9 @@ def readers():
 
 
 def statistics(readers, entries, card=CARD, **changes):
-    arguments = {"tissue_of": readers, "normalization": "auto", "intensity_max": None, "given": None}
-    return marker_statistics(card, MARKERS, entries, readers, **arguments | changes)
+    recipe = card.recipe.replace(statistics=changes.pop("statistics", card.recipe.statistics))
+    arguments = {"tissue_of": readers, "intensity_max": None, "given": None}
+    return marker_statistics(card.name, recipe, MARKERS, entries, readers, **arguments | changes)
 
 
 def of_pixels(readers):
@@ -74,21 +76,21 @@ def test_statistics_of_raw_pixels_are_refused_where_scaled_ones_are_taken(reader
 
 def test_statistics_of_the_cohort_are_those_of_all_tissue_pixels(readers):
     expected = of_pixels(readers)
-    for entries, normalization in ((ENTRIES, "cohort"), ({}, "auto")):
-        mean, std, sources = statistics(readers, entries, normalization=normalization)
+    for entries, source in ((ENTRIES, "cohort"), ({}, "auto")):
+        mean, std, sources = statistics(readers, entries, statistics=source)
         np.testing.assert_allclose([mean, std], expected, rtol=1e-6)
         assert sources == ["cohort"] * 3
 
 
 def test_published_statistics_are_taken_as_they_are(readers):
-    mean, std, sources = statistics(readers, ENTRIES, normalization="published")
+    mean, std, sources = statistics(readers, ENTRIES, statistics="published")
     assert (mean.tolist(), std.tolist()) == ([0.1, 1.1, 2.1], [0.5, 1.5, 2.5])
     assert sources == ["published"] * 3
 
 
 def test_published_statistics_that_do_not_exist_are_refused(readers):
     with pytest.raises(PanelError, match="has no published statistics for CD20, CD68"):
-        statistics(readers, {"CD3": ENTRIES["CD3"]}, normalization="published")
+        statistics(readers, {"CD3": ENTRIES["CD3"]}, statistics="published")
 
 
 @pytest.mark.parametrize("intensity_max", [None, 4095.0])
@@ -97,17 +99,17 @@ def test_published_statistics_need_the_range_of_floats(readers, intensity_max):
     if intensity_max is None:
         with pytest.raises(PanelError, match="range of float32 pixels is unknown"):
             statistics(floats, ENTRIES)
-        assert statistics(floats, ENTRIES, normalization="cohort")[2] == ["cohort"] * 3
+        assert statistics(floats, ENTRIES, statistics="cohort")[2] == ["cohort"] * 3
     else:
         assert statistics(floats, ENTRIES, intensity_max=intensity_max)[2] == ["published"] * 3
 
 
 def test_a_model_that_scales_has_no_mean_and_one_without_statistics_neither(readers):
-    scale = dataclasses.replace(CARD, normalization="scale")
+    scale = dataclasses.replace(CARD, recipe=CARD.recipe.replace(normalization="scale"))
     mean, std, sources = statistics(readers, ENTRIES, scale)  # published ones are of pixels less their mean
     np.testing.assert_allclose(std, of_pixels(readers)[1], rtol=1e-6)
     assert (mean.tolist(), sources) == ([0.0] * 3, ["cohort"] * 3)
-    none = dataclasses.replace(CARD, normalization="none")
+    none = dataclasses.replace(CARD, recipe=CARD.recipe.replace(normalization="none"))
     mean, std, sources = statistics(readers, ENTRIES, none)
     assert (mean.tolist(), std.tolist(), sources) == ([0.0] * 3, [1.0] * 3, ["none"] * 3)
 
@@ -137,20 +139,13 @@ def test_means_up_to_the_brightest_pixel_are_taken_and_those_above_refused(reade
 @pytest.mark.parametrize(("mean", "std", "said"), [(1.0, 0.5, False), (5.0, 0.5, True), (0.01, 0.02, True)])
 def test_statistics_of_pixels_that_were_not_logged_are_said(readers, mean, std, said):
     """Clipped at e - 1, log(1 + pixel) goes up to 1: (1 - mean) / std is how far the top lies, 0.5 to 25 allowed."""
-    virtues = dataclasses.replace(CARD, normalization="virtues")
-    clipped = [Clipped(readers[0], np.full(3, np.expm1(2.0)))]
+    virtues = sfm.models.card("virtues")
+    clipped = [ClippedLogBlurred(readers[0], np.full(3, np.expm1(2.0)))]
     given = (np.full(3, mean), np.full(3, std))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert statistics(clipped, {}, virtues, given=given)[2] == ["given"] * 3
     assert any("do not seem to be of clipped" in str(one.message) for one in caught) is said
-
-
-class Clipped:
-    """What is asked of a prepared reader here."""
-
-    def __init__(self, reader, clip):
-        self.image, self.clip = reader.image, clip
 
 
 # ---- ranges

@@ -84,16 +84,19 @@ def left_behind() -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    "options", [{"batch_size": 2}, {"mode": "tile", "window": 32, "stride": 16, "padding": 16, "output": "patch"}]
+    "options",
+    [
+        {"run": {"batch_size": 2}},
+        {"recipe": {"mode": "tile", "window": 32, "stride": 16, "padding": 16}, "outputs": "patch"},
+    ],
 )
 def test_two_workers_give_what_this_process_gives(client, small, kronos, monkeypatch, options):
-    options = dict(options)
-    arguments = {"markers": CHANNELS, "copy": True, "outputs": options.pop("output", None)} | options
+    arguments = {"markers": CHANNELS, "copy": True} | options
     here = sfm.tl.embed_cells(small, kronos, **arguments).obsm["X_kronos"]
     for job in (CropJob, TileJob):
         monkeypatch.setattr(job, "block_side", 40)
     with get_task_stream(client=client) as stream:
-        table = sfm.tl.embed_cells(small, kronos, client=client, **arguments)
+        table = sfm.tl.embed_cells(small, kronos, run={"client": client}, **arguments)
     there = table.obsm["X_kronos"]
     assert sfm.get.record(table, "X_kronos")["device"] == f"{sfm.settings.device} of each worker"
     assert np.linalg.norm(there - here) <= 1e-5 * np.linalg.norm(here)
@@ -112,14 +115,16 @@ def held():
 
 def planned(sdata):
     """The job of a run and its block side."""
-    from spatialfm.embed.inputs import Options, prepare_inputs
+    from spatialfm.embed.call import request_of
+    from spatialfm.embed.inputs import prepare_inputs
     from spatialfm.embed.plan import plan_cells
     from spatialfm.embed.windows.cells import find_cells
     from spatialfm.pp.elements import match_elements
 
     pairs = match_elements(sdata, None, None)
     cells = find_cells(sdata, pairs, sdata["table"], "table", "raise")
-    return plan_cells(prepare_inputs(sdata, pairs, Sums(), Options()), cells).job, CropJob.block_side
+    encoder = Sums()
+    return plan_cells(prepare_inputs(sdata, pairs, encoder, request_of(encoder)), cells).job, CropJob.block_side
 
 
 class Drive:
@@ -142,14 +147,14 @@ def test_a_read_error_names_the_image_and_keeps_what_is_finished(client, small, 
     )
     here = sfm.tl.embed_cells(small, Sums(), copy=True).obsm["X_sums"]
     with pytest.raises(RunError, match=r"image 'image_b'.*Input/output error.*Finished blocks are kept"):
-        sfm.tl.embed_cells(small, Sums(), client=client)
+        sfm.tl.embed_cells(small, Sums(), run={"client": client})
     assert "X_sums" not in small["table"].obsm
     kept = {path: path.stat().st_ino for path in finished_blocks()}
     assert len(kept) >= 2
     assert not left_behind()
     (tmp_path / "mended").touch()
     with get_task_stream(client=client) as stream:
-        there = sfm.tl.embed_cells(small, Sums(), client=client, copy=True).obsm["X_sums"]
+        there = sfm.tl.embed_cells(small, Sums(), run={"client": client}, copy=True).obsm["X_sums"]
     np.testing.assert_allclose(there, here, rtol=1e-5)
     n_blocks = len(CropJob.plan(*planned(small)))
     assert 0 < len([task for task in stream.data if str(task["key"]).startswith("spatialfm-")]) <= n_blocks - len(kept)
@@ -160,12 +165,12 @@ def test_what_fails_in_the_model_names_image_and_block(client, small, many_block
         raise ZeroDivisionError("no such luck")
 
     with pytest.raises(RunError, match=r"Block \d+ \(image 'image_[ab]', rows .*ZeroDivisionError: no such luck"):
-        sfm.tl.embed_cells(small, Sums(before), client=client)
-    with pytest.raises(ModelError, match=r"Device 'quantum' cannot be used.*device='cpu'"):
-        sfm.tl.embed_cells(small, Sums(), client=client, device="quantum")
+        sfm.tl.embed_cells(small, Sums(before), run={"client": client})
+    with pytest.raises(ModelError, match=r"Device 'quantum' cannot be used.*run=..devices.: 'cpu'"):
+        sfm.tl.embed_cells(small, Sums(), run={"client": client, "devices": "quantum"})
     sfm.settings.device = "quantum"  # what this session set holds for its workers
     with pytest.raises(ModelError, match=r"Device 'quantum' cannot be used"):
-        sfm.tl.embed_cells(small, Sums(), client=client)
+        sfm.tl.embed_cells(small, Sums(), run={"client": client})
     assert not left_behind()
 
 
@@ -179,9 +184,11 @@ def test_replaced_pixels_are_told_here(client, make_sdata, blobs, many_blocks):
     sdata.images["image_a"] = make_sdata({"a": (bad, labels)}, CHANNELS)["image_a"]
     said = r"NaN or infinite in 1 image: 'image_a' \(channel 'CD3': 1 pixel\): they count as 0"
     with pytest.warns(SpatialfmWarning, match=said):
-        here = sfm.tl.embed_cells(sdata, Sums(), copy=True, on_nan="zero").obsm["X_sums"]
+        here = sfm.tl.embed_cells(sdata, Sums(), copy=True, recipe={"on_nan": "zero"}).obsm["X_sums"]
     with pytest.warns(SpatialfmWarning, match=said):
-        there = sfm.tl.embed_cells(sdata, Sums(), copy=True, on_nan="zero", client=client).obsm["X_sums"]
+        there = sfm.tl.embed_cells(sdata, Sums(), copy=True, recipe={"on_nan": "zero"}, run={"client": client}).obsm[
+            "X_sums"
+        ]
     np.testing.assert_allclose(there, here, rtol=1e-5)
 
 
@@ -189,20 +196,20 @@ def test_images_in_memory_are_not_sent_to_every_worker(client, make_sdata, blobs
     sdata = make_sdata({"a": blobs(0, n_channels=2), "b": blobs(1, n_channels=2, side=200)}, CHANNELS)
     monkeypatch.setattr(module, "MAX_PIXELS", 100_000)
     with pytest.raises(RunError, match=r"are in memory, the largest 'image_b',.*MB\. Write .*sdata\.write.*read_zarr"):
-        sfm.tl.embed_cells(sdata, Sums(), client=client)
+        sfm.tl.embed_cells(sdata, Sums(), run={"client": client})
     assert not sdata.tables
     assert not finished_blocks()
 
 
 def test_what_cannot_be_sent_is_refused(client, small):
     lock = threading.Lock()
-    with pytest.raises(RunError, match=r"sums cannot be sent to workers: .*lock.*Leave client= out"):
-        sfm.tl.embed_cells(small, Sums(lambda n: lock.locked()), client=client)
+    with pytest.raises(RunError, match=r"sums cannot be sent to workers: .*lock.*Leave run=..client.: .... out"):
+        sfm.tl.embed_cells(small, Sums(lambda n: lock.locked()), run={"client": client})
     image = Drive(small["image_a"].data.compute(), None)
     image.lock = lock
     small.images["image_a"].data = da.from_array(image, chunks=64, asarray=False, name="locked")
     with pytest.raises(RunError, match=r"Image 'image_a' cannot be sent to workers: .*lock.*sdata\.write"):
-        sfm.tl.embed_cells(small, Sums(), client=client)
+        sfm.tl.embed_cells(small, Sums(), run={"client": client})
     assert not left_behind()
 
 
@@ -223,7 +230,7 @@ def test_a_wrong_client_is_refused_before_anything_is_read(cluster, client, smal
 
     def refused(kind, message, client, **arguments):
         with pytest.raises(kind, match=message):
-            sfm.tl.embed_cells(small, Sums(), client=client, **arguments)
+            sfm.tl.embed_cells(small, Sums(), run={"client": client}, **arguments)
 
     refused(ModelError, r"client= is a LocalCluster, not a dask\.distributed\.Client\. Pass Client\(cluster\)", cluster)
     closed = Client(cluster)
@@ -317,14 +324,14 @@ def test_blocks_wait_for_workers_and_a_cluster_that_ends_is_an_error(small, many
         caplog.at_level(logging.INFO, logger="spatialfm"),
     ):
         later = when(lambda: "blocks wait for one" in caplog.text, lambda: cluster.scale(1))
-        there = sfm.tl.embed_cells(small, Sums(), copy=True, client=client).obsm["X_sums"]
+        there = sfm.tl.embed_cells(small, Sums(), copy=True, run={"client": client}).obsm["X_sums"]
         later.join()
         np.testing.assert_allclose(there, here, rtol=1e-5)
         assert "no worker yet" in caplog.text
         assert caplog.text.count("blocks wait for one") == 1
         ender = when(finished_blocks, client.close)
         with pytest.raises(RunError, match=r"Finished blocks are kept"):
-            sfm.tl.embed_cells(small, Sums(lambda n: time.sleep(0.3)), client=client)
+            sfm.tl.embed_cells(small, Sums(lambda n: time.sleep(0.3)), run={"client": client})
         ender.join()
     assert "X_sums" not in small["table"].obsm
     assert not left_behind()
@@ -345,7 +352,7 @@ def test_only_what_this_process_wrote_is_unpickled(client, small, many_blocks, m
 
     monkeypatch.setattr(module.cloudpickle, "dump", dump)
     with pytest.raises(RunError, match=r"is not what this run wrote"):
-        sfm.tl.embed_cells(small, Sums(), client=client)
+        sfm.tl.embed_cells(small, Sums(), run={"client": client})
 
 
 # the last two, because what dies takes seconds to come back
@@ -366,7 +373,7 @@ def test_a_worker_that_is_killed_midway_costs_nothing_but_time(client, small, ma
             os.kill(os.getpid(), signal.SIGKILL)
 
     pids = set(client.run(os.getpid).values())
-    there = sfm.tl.embed_cells(small, Sums(before), copy=True, client=client).obsm["X_sums"]
+    there = sfm.tl.embed_cells(small, Sums(before), copy=True, run={"client": client}).obsm["X_sums"]
     np.testing.assert_allclose(there, here, rtol=1e-5)
     assert int(killed.read_text()) in pids
     n_blocks = len(CropJob.plan(*planned(small)))
@@ -383,7 +390,7 @@ def test_a_block_that_kills_every_worker_ends_the_run(cluster, client, small, ma
     with pytest.raises(
         RunError, match=r"Block \d+ \(image 'image_[ab]', rows.*its workers died.*settings\.batch_memory"
     ):
-        sfm.tl.embed_cells(small, Sums(before), client=client)
+        sfm.tl.embed_cells(small, Sums(before), run={"client": client})
     assert "X_sums" not in small["table"].obsm
     assert not left_behind()
 
@@ -399,7 +406,7 @@ def test_a_run_folder_that_is_removed_while_workers_write_is_made_again(client, 
         if len(list(starts.iterdir())) == 4:
             shutil.rmtree(next(path for path in runs.iterdir() if path.is_dir()))
 
-    there = sfm.tl.embed_cells(small, Sums(before), copy=True, client=client).obsm["X_sums"]
+    there = sfm.tl.embed_cells(small, Sums(before), copy=True, run={"client": client}).obsm["X_sums"]
     np.testing.assert_allclose(there, here, rtol=1e-5)
     assert len(list(starts.iterdir())) > len(CropJob.plan(*planned(small)))
     assert "was removed while workers wrote to it. Trying again now." in caplog.text

@@ -58,7 +58,7 @@ def test_a_read_error_in_the_37th_image_keeps_what_is_finished(make_sdata, sampl
         drive.lost = n > 0
 
     with pytest.raises(RunError, match=r"image 'image_s37'.*Input/output error.*Finished blocks are kept"):
-        sfm.tl.embed_cells(sdata, Sums(before), device=devices)
+        sfm.tl.embed_cells(sdata, Sums(before), run={"devices": devices})
     assert not sdata.tables
     drive.lost = False
     rest = Sums()
@@ -68,19 +68,19 @@ def test_a_read_error_in_the_37th_image_keeps_what_is_finished(make_sdata, sampl
     assert 0 < rest.n_windows <= n_last
 
 
-@pytest.mark.parametrize("options", [{}, {"mode": "tile", "window": 16, "stride": 8, "padding": 8}])
+@pytest.mark.parametrize("options", [{}, {"recipe": {"mode": "tile", "window": 16, "stride": 8, "padding": 8}}])
 def test_two_devices_give_what_one_gives(small, monkeypatch, options):
     one = sfm.tl.embed_cells(small, Sums(), copy=True, **options)
     for job in (CropJob, TileJob):
         monkeypatch.setattr(job, "block_side", 30)
     seen = []
-    two = sfm.tl.embed_cells(small, Sums(seen.append), copy=True, device=["cpu", "cpu"], **options)
+    two = sfm.tl.embed_cells(small, Sums(seen.append), copy=True, run={"devices": ["cpu", "cpu"]}, **options)
     np.testing.assert_allclose(two.obsm["X_sums"], one.obsm["X_sums"], rtol=1e-5)
     assert seen.count(0) == 2  # both encoders had a first batch
 
 
 def test_several_outputs_come_from_one_pass(small):
-    for options in ({}, {"mode": "tile", "window": 16, "stride": 8, "padding": 8}):
+    for options in ({}, {"recipe": {"mode": "tile", "window": 16, "stride": 8, "padding": 8}}):
         encoder = Sums()
         both = sfm.tl.embed_cells(small, encoder, outputs=("marker", "patch"), copy=True, **options)
         n_windows, alone = encoder.n_windows, Sums()
@@ -90,14 +90,14 @@ def test_several_outputs_come_from_one_pass(small):
             assert sfm.get.record(both, f"X_sums_{output}")["output"] == output
         assert alone.n_windows == 2 * n_windows
         assert set(both.obsm) == {"spatial", "X_sums_marker", "X_sums_patch"}
-    reduced = sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), reduce="pca", n_components=1, copy=True)
+    reduced = sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), reduce={"n_components": 1}, copy=True)
     bases = {name: sfm.get.basis(reduced, f"X_sums_{name}") for name in ("marker", "patch")}
-    again = sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), basis=bases, copy=True)
+    again = sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), reduce={"basis": bases}, copy=True)
     np.testing.assert_allclose(again.obsm["X_sums_marker"], reduced.obsm["X_sums_marker"], rtol=1e-4, atol=1e-4)
-    with pytest.raises(ModelError, match=r"basis= is one basis for outputs"):
-        sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), basis=bases["patch"])
-    with pytest.raises(ModelError, match=r"basis= has none for output 'patch'"):
-        sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), basis={"marker": bases["marker"]})
+    with pytest.raises(ModelError, match=r"reduce=..basis.: .... is one basis for outputs"):
+        sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), reduce={"basis": bases["patch"]})
+    with pytest.raises(ModelError, match=r"reduce=..basis.: .... has none for output 'patch'"):
+        sfm.tl.embed_cells(small, Sums(), outputs=("marker", "patch"), reduce={"basis": {"marker": bases["marker"]}})
 
 
 def test_an_embedding_beyond_the_limit_stays_on_disk(small):
@@ -111,7 +111,7 @@ def test_an_embedding_beyond_the_limit_stays_on_disk(small):
     again = sfm.tl.embed_cells(small, repeated, copy=True)
     assert not repeated.n_windows  # what a finished run has left on disk is not made again ...
     np.testing.assert_array_equal(np.asarray(again.obsm["X_sums"]), whole)
-    sfm.tl.embed_cells(small, repeated, resume=False, copy=True)
+    sfm.tl.embed_cells(small, repeated, run={"resume": False}, copy=True)
     assert repeated.n_windows == small["table"].n_obs  # ... unless asked for
     kept = sfm.get.marker_embedding(small["table"], "X_sums", "CD3")
     np.testing.assert_array_equal(np.asarray(kept), whole[:, 1:])
@@ -127,18 +127,20 @@ def test_a_model_that_cannot_pad_sees_windows_inside_the_image(make_sdata):
     image, labels = np.ones((2, 60, 70), np.uint8), np.zeros((60, 70), np.int32)
     labels[0:4, 0:4], labels[30:34, 30:34], labels[55:60, 66:70] = 1, 2, 3
     sdata = make_sdata({"a": (image, labels)}, CHANNELS)
-    inside = sfm.tl.embed_cells(sdata, Apart(), background="keep", copy=True).obsm["X_apart"]
-    padded = sfm.tl.embed_cells(sdata, Sums(), background="keep", copy=True).obsm["X_sums"]
+    inside = sfm.tl.embed_cells(sdata, Apart(), recipe={"background": "keep"}, copy=True).obsm["X_apart"]
+    padded = sfm.tl.embed_cells(sdata, Sums(), recipe={"background": "keep"}, copy=True).obsm["X_sums"]
     np.testing.assert_allclose(inside, 256 / 255, rtol=1e-5)
     assert (padded[[0, 2]] < 0.6).all()
     np.testing.assert_allclose(padded[1], 256 / 255, rtol=1e-5)
-    for options in ({"window": 64}, {"window": 64, "mode": "tile"}):
-        with pytest.raises(ModelError, match=r"Image 'image_a' has 60 x 70 pixels.*a window 64.*smaller window="):
+    for options in ({"recipe": {"window": 64}}, {"recipe": {"window": 64, "mode": "tile"}}):
+        with pytest.raises(
+            ModelError, match=r"Image 'image_a' has 60 x 70 pixels.*a window 64.*smaller recipe=..window"
+        ):
             sfm.tl.embed_cells(sdata, Apart(), **options)
     with pytest.raises(ModelError, match=r"window 64.*apart cannot pad"):
         sfm.tl.embed_tiles(sdata, Apart(), size=64)
-    with pytest.raises(ModelError, match=r"a window 64, and padding=0 forbids"):
-        sfm.tl.embed_cells(sdata, Sums(), mode="tile", window=64, padding=0)
+    with pytest.raises(ModelError, match=r"a window 64, and recipe=..padding.: 0. forbids"):
+        sfm.tl.embed_cells(sdata, Sums(), recipe={"mode": "tile", "window": 64, "padding": 0})
 
 
 def test_bad_pixels_become_zero_on_request(make_sdata, blobs):
@@ -150,10 +152,10 @@ def test_bad_pixels_become_zero_on_request(make_sdata, blobs):
     expected = sfm.tl.embed_cells(sdata, Sums(), copy=True).obsm["X_sums"]
     sfm.pp.cell_table(sdata)
     sdata.images["image_a"] = make_sdata({"a": (bad, labels)}, CHANNELS)["image_a"]
-    with pytest.raises(RunError, match=r"on_nan='zero'|on_nan=\"zero\""):
+    with pytest.raises(RunError, match=r"on_nan.: 'zero'"):
         sfm.tl.embed_cells(sdata, Sums())
     with pytest.warns(sfm._errors.SpatialfmWarning, match=r"image_a"):
-        sfm.tl.embed_cells(sdata, Sums(), on_nan="zero")
+        sfm.tl.embed_cells(sdata, Sums(), recipe={"on_nan": "zero"})
     np.testing.assert_array_equal(sdata["table"].obsm["X_sums"], expected)
     assert sfm.get.record(sdata["table"], "X_sums")["on_nan"] == "zero"
 
@@ -161,9 +163,9 @@ def test_bad_pixels_become_zero_on_request(make_sdata, blobs):
 def test_what_cannot_run_is_refused_before_any_pixel_is_read(small, tmp_path):
     encoder = Sums()
     for arguments, message in [
-        ({"client": "tcp://1.2.3.4"}, r"client=.*str"),
-        ({"device": []}, r"device= is an empty list"),
-        ({"device": ["cpu", "quantum"]}, r"Device 'quantum' cannot be used"),
+        ({"run": {"client": "tcp://1.2.3.4"}}, r"client.*str"),
+        ({"run": {"devices": []}}, r"run=..devices.: .... is an empty list"),
+        ({"run": {"devices": ["cpu", "quantum"]}}, r"Device 'quantum' cannot be used"),
     ]:
         with pytest.raises((ModelError, RunError, sfm._errors.PanelError), match=message):
             sfm.tl.embed_cells(small, encoder, **arguments)
@@ -220,7 +222,7 @@ def test_a_compiled_encoder_gives_the_same_numbers(small):
     sfm.pp.cell_table(small)
     encoder = sfm.models.load("kronos", weights="random")
     plain = sfm.tl.embed_cells(small, encoder, copy=True).obsm["X_kronos"]
-    compiled = sfm.tl.embed_cells(small, encoder, compile=True, copy=True)
+    compiled = sfm.tl.embed_cells(small, encoder, run={"compile": True}, copy=True)
     error = np.linalg.norm(compiled.obsm["X_kronos"] - plain) / np.linalg.norm(plain)
     assert error < 1e-5
     assert sfm.get.record(compiled, "X_kronos")["compiled"] == 1
@@ -229,7 +231,7 @@ def test_a_compiled_encoder_gives_the_same_numbers(small):
 def test_one_bar_counts_cells_and_one_windows(small, capsys, monkeypatch):
     monkeypatch.setattr(TileJob, "block_side", 40)
     sfm.settings.progress = True
-    sfm.tl.embed_cells(small, Sums(), mode="tile", window=16, stride=8, padding=8)
+    sfm.tl.embed_cells(small, Sums(), recipe={"mode": "tile", "window": 16, "stride": 8, "padding": 8})
     shown = capsys.readouterr().err
     n_cells = small["table"].n_obs
     assert f"{n_cells}/{n_cells}" in shown
@@ -242,7 +244,9 @@ def test_statistics_of_a_stopped_run_are_not_made_again(make_sdata, samples, mon
     from spatialfm.embed.pixels import tissue
 
     class Scaled(Sums):
-        card = dataclasses.replace(Sums.card, name="scaled", normalization="marker statistics")
+        card = dataclasses.replace(
+            Sums.card, name="scaled", recipe=Sums.card.recipe.replace(normalization="marker statistics")
+        )
 
     def stop(n):
         raise KeyboardInterrupt

@@ -41,12 +41,12 @@ def test_a_centroid_is_rounded_in_pixel_indices_halves_up(indices):
 
 def test_window_from_user_card_or_cells():
     extents = np.array([11.0, 37.0])
-    assert choose_window(None, 64, 16, extents) == 64
-    assert choose_window(32, 64, 16, extents) == 32
-    assert choose_window(None, None, None, extents) == 40
-    assert choose_window(None, None, None, np.array([900.0])) == 256
+    assert choose_window(64, 16, extents) == 64
+    assert choose_window(32, 16, extents) == 32
+    assert choose_window(None, None, extents) == 40
+    assert choose_window(None, None, np.array([900.0])) == 256
     with pytest.raises(ModelError, match=r"window=40 is not a multiple of the model's patch of 16"):
-        choose_window(40, 64, 16, extents)
+        choose_window(40, 16, extents)
 
 
 @pytest.mark.parametrize(("extent", "side"), [(3, 8), (8, 8), (8.5, 16), (16, 16), (17, 24), (500, 256)])

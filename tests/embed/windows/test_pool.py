@@ -7,12 +7,15 @@ import torch
 from stand_in import StandIn, card_of
 
 from spatialfm.embed.windows.pool import cell_masks, cut_windows, encode_windows
+from spatialfm.models.recipe import Recipe
 
 
 class Echo(StandIn):
     """Returns the pixels that it is given."""
 
-    card = card_of("echo", normalization="marker statistics", outputs=("marker",), default_output="marker")
+    card = card_of(
+        "echo", recipe=Recipe(normalization="marker statistics"), outputs=("marker",), default_output="marker"
+    )
 
     def look(self, pixels):
         return {"marker": pixels.flatten(2)}

@@ -56,7 +56,12 @@ class Patches(StandIn):
     """Tokens are the mean pixel of each patch of 4, and that mean times the marker's mean."""
 
     card = card_of(
-        "patches", embedding_dim=2, patch_size=4, window=16, outputs=("patch", "token"), default_output="patch"
+        "patches",
+        embedding_dim=2,
+        patch_size=4,
+        recipe=sfm.Recipe(window=16),
+        outputs=("patch", "token"),
+        default_output="patch",
     )
 
     def look(self, pixels):
@@ -90,13 +95,14 @@ def test_tiles_give_what_a_loop_gives(make_sdata, blobs, monkeypatch, output, bl
     monkeypatch.setattr(TileJob, "block_side", block)
     image, labels = blobs(3, side=60, n_cells=12)
     sdata = make_sdata({"a": (image / np.float32(255), labels)}, ["DAPI", "CD3", "CD20"], chunks=25)
-    options = {"mode": "tile", "window": 16, "stride": 6, "padding": 12}
+    options = {"recipe": {"mode": "tile", "window": 16, "stride": 6, "padding": 12}}
     sfm.tl.embed_cells(sdata, Patches(), outputs=output, **options)
     expected = shared_out_by_hand(image / 255, labels, 16, 6, 12)
     expected = expected.reshape(len(expected), -1) if output == "marker" else expected.mean(axis=1)
     np.testing.assert_allclose(sdata["table"].obsm["X_patches"], expected, rtol=1e-4, atol=1e-6)
     notes = sfm.get.record(sdata["table"], "X_patches")
-    assert {name: notes[name] for name in options} == options
+    asked = options["recipe"]
+    assert {name: notes[name] for name in asked} == {name: notes["recipe"][name] for name in asked} == asked
 
 
 def test_a_cell_that_no_pixel_of_the_grid_hits_takes_the_token_at_its_centroid(make_sdata):
@@ -105,7 +111,9 @@ def test_a_cell_that_no_pixel_of_the_grid_hits_takes_the_token_at_its_centroid(m
     sdata = make_sdata({"a": (image, labels)}, ["DAPI"], mpp=0.25)
     encoder = Patches()
     encoder.card = dataclasses.replace(Patches.card, mpp=0.5)
-    rows = sfm.tl.embed_cells(sdata, encoder, mode="tile", window=16, stride=8, padding=0, copy=True).obsm["X_patches"]
+    rows = sfm.tl.embed_cells(
+        sdata, encoder, recipe={"mode": "tile", "window": 16, "stride": 8, "padding": 0}, copy=True
+    ).obsm["X_patches"]
     small = torch.nn.functional.interpolate(
         torch.from_numpy(image)[None], size=(40, 40), mode="bilinear", antialias=True
     )
@@ -116,9 +124,9 @@ def test_a_cell_that_no_pixel_of_the_grid_hits_takes_the_token_at_its_centroid(m
 def test_what_tiles_cannot_do_is_refused(make_sdata, blobs):
     sdata = make_sdata({"a": blobs()}, ["DAPI", "CD3", "CD20"])
     for arguments, message in [
-        ({"model": "classical", "mode": "tile"}, "offers no tokens"),
-        ({"model": Patches(), "mode": "tile", "background": "zero"}, "masks one cell's window"),
-        ({"model": Patches(), "stride": 8}, r"stride= belongs to mode='tile'"),
+        ({"model": "classical", "recipe": {"mode": "tile"}}, "offers no tokens"),
+        ({"model": Patches(), "recipe": {"mode": "tile", "background": "zero"}}, "masks one cell's window"),
+        ({"model": Patches(), "recipe": {"stride": 8}}, r"'stride' belongs to mode 'tile'"),
     ]:
         with pytest.raises(ModelError, match=message):
             sfm.tl.embed_cells(sdata, **arguments)

@@ -23,7 +23,14 @@ CHANNELS = ["DAPI", "CD3", "CD20"]
 class Moments(StandIn):
     """Sum and first moments of what it is given: wrong by a pixel, and a number changes."""
 
-    card = card_of("moments", embedding_dim=3, mpp=0.5, window=32, outputs=("patch", "marker"), default_output="marker")
+    card = card_of(
+        "moments",
+        embedding_dim=3,
+        mpp=0.5,
+        recipe=sfm.Recipe(window=32),
+        outputs=("patch", "marker"),
+        default_output="marker",
+    )
 
     def __init__(self, stop_after: int | None = None):
         super().__init__()
@@ -65,7 +72,7 @@ def sdata(make_sdata, samples):
 
 @pytest.mark.parametrize("background", ["zero", "keep"])
 def test_rows_are_those_of_a_loop_over_cells(sdata, samples, background):
-    sfm.tl.embed_cells(sdata, Moments(), background=background)
+    sfm.tl.embed_cells(sdata, Moments(), recipe={"background": background})
     table = sdata["table"]
     expected = np.concatenate([expected_rows(*samples[name], background=background) for name in ("a", "b")])
     assert table.obsm["X_moments"].dtype == np.float32
@@ -78,7 +85,7 @@ def test_rows_are_those_of_a_loop_over_cells(sdata, samples, background):
 def test_result_does_not_depend_on_batches_or_blocks(sdata, monkeypatch, batch_size, block):
     whole = sfm.tl.embed_cells(sdata, Moments(), copy=True).obsm["X_moments"]
     monkeypatch.setattr(CropJob, "block_side", block)
-    again = sfm.tl.embed_cells(sdata, Moments(), batch_size=batch_size, copy=True).obsm["X_moments"]
+    again = sfm.tl.embed_cells(sdata, Moments(), run={"batch_size": batch_size}, copy=True).obsm["X_moments"]
     np.testing.assert_allclose(again, whole, rtol=1e-5)
 
 
@@ -101,7 +108,7 @@ def test_sixteen_bit_images_are_scaled_by_their_range(make_sdata, samples):
     ]
     np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5)
     sdata = make_sdata(samples, CHANNELS)
-    half = sfm.tl.embed_cells(sdata, Moments(), intensity_max=510, copy=True).obsm["X_moments"]
+    half = sfm.tl.embed_cells(sdata, Moments(), recipe={"intensity_max": 510}, copy=True).obsm["X_moments"]
     np.testing.assert_allclose(2 * half, rows[0], rtol=1e-5)
 
 
@@ -138,7 +145,7 @@ def test_coarse_images_are_resampled_to_the_models_pixels(make_sdata):
     centers = {name: value[..., 1:] / value[..., :1] for name, value in rows.items()}
     np.testing.assert_allclose(centers["coarse"], centers["fine"], atol=0.6)  # half a coarse pixel
     with pytest.warns(sfm._errors.SpatialfmWarning, match="without resampling"):
-        kept = sfm.tl.embed_cells(coarse, Moments(), resample=False, copy=True).obsm["X_moments"]
+        kept = sfm.tl.embed_cells(coarse, Moments(), recipe={"resampling": "none"}, copy=True).obsm["X_moments"]
     np.testing.assert_allclose(kept.reshape(3, 3, 3)[..., 0], rows["fine"][..., 0] / 4, rtol=0.05)
 
 
@@ -174,24 +181,24 @@ def test_kronos_is_the_published_cell_recipe(make_sdata, samples, tmp_path):
 
 def test_an_interrupted_run_goes_on_where_it_was(sdata, monkeypatch):
     monkeypatch.setattr(CropJob, "block_side", 40)
-    whole = sfm.tl.embed_cells(sdata, Moments(), batch_size=4, copy=True)
+    whole = sfm.tl.embed_cells(sdata, Moments(), run={"batch_size": 4}, copy=True)
     n_cells = whole.n_obs
     with pytest.raises(KeyboardInterrupt):
-        sfm.tl.embed_cells(sdata, Moments(stop_after=n_cells // 2), batch_size=4, copy=True)
+        sfm.tl.embed_cells(sdata, Moments(stop_after=n_cells // 2), run={"batch_size": 4}, copy=True)
     rest = Moments()
-    again = sfm.tl.embed_cells(sdata, rest, batch_size=4, copy=True)
+    again = sfm.tl.embed_cells(sdata, rest, run={"batch_size": 4}, copy=True)
     assert 0 < rest.n_windows < 0.8 * n_cells
     np.testing.assert_array_equal(again.obsm["X_moments"], whole.obsm["X_moments"])
     fresh = Moments()
-    sfm.tl.embed_cells(sdata, fresh, batch_size=4, copy=True)
+    sfm.tl.embed_cells(sdata, fresh, run={"batch_size": 4}, copy=True)
     assert fresh.n_windows == n_cells  # a finished run leaves nothing behind
 
 
 def test_another_call_does_not_take_blocks_of_this_one(sdata):
     with pytest.raises(KeyboardInterrupt):
-        sfm.tl.embed_cells(sdata, Moments(stop_after=20), batch_size=4)
+        sfm.tl.embed_cells(sdata, Moments(stop_after=20), run={"batch_size": 4})
     other = Moments()
-    sfm.tl.embed_cells(sdata, other, background="keep", batch_size=4)
+    sfm.tl.embed_cells(sdata, other, recipe={"background": "keep"}, run={"batch_size": 4})
     assert other.n_windows == sdata["table"].n_obs
 
 
@@ -252,17 +259,21 @@ def test_rows_and_labels_that_do_not_match_are_counted_and_named(sdata, caplog):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"image": "nothing"}, ElementError, r"No image element 'nothing'.*'image_a'"),
-        ({"labels": {"a": "nuclei"}}, ElementError, r"No labels element 'nuclei' in sdata; found 'cells_a', 'cells_b'"),
+        ({"elements": {"image": "nothing"}}, ElementError, r"No image element 'nothing'.*'image_a'"),
+        (
+            {"elements": {"labels": {"a": "nuclei"}}},
+            ElementError,
+            r"No labels element 'nuclei' in sdata; found 'cells_a', 'cells_b'",
+        ),
         ({"samples": ["z"]}, ElementError, r"No sample 'z'"),
         ({"samples": ["a"]}, TableError, r"also holds cells of cells_b.*copy=True"),
         ({"outputs": "token"}, ModelError, r"no output 'token' for cells; it offers \['patch', 'marker'\]"),
-        ({"background": "black"}, ArgumentError, r"background='black'"),
-        ({"normalization": "zscore"}, ArgumentError, r"normalization='zscore'"),
+        ({"recipe": {"background": "black"}}, ArgumentError, r"background='black'"),
+        ({"recipe": {"normalization": "zscore"}}, ArgumentError, r"normalization='zscore'"),
         ({"markers": ["CD68"]}, PanelError, r"No marker 'CD68'"),
-        ({"device": "quantum"}, ModelError, r"Device 'quantum' cannot be used"),
-        ({"dtype": "int8"}, ArgumentError, r"dtype='int8'"),
-        ({"weights": "some.pt"}, TableError, r"belong to sfm.models.load"),
+        ({"run": {"devices": "quantum"}}, ModelError, r"Device 'quantum' cannot be used"),
+        ({"run": {"precision": "int8"}}, ArgumentError, r"precision='int8'"),
+        ({"weights": "some.pt"}, TableError, r"belongs to sfm.models.load"),
         ({"on_missing": "ignore"}, ArgumentError, r"on_missing='ignore'"),
     ],
 )
@@ -296,11 +307,8 @@ def test_pixels_that_are_nan_are_named(make_sdata, samples):
     assert "X_moments" not in sdata["table"].obsm
 
 
-def test_without_a_model_it_says_what_it_uses(sdata, caplog):
-    with caplog.at_level(logging.INFO, "spatialfm"):
-        sfm.tl.embed_cells(sdata)
-    assert "using 'classical'" in caplog.text
-    assert "model='kronos'" in caplog.text
+def test_without_a_model_it_is_classical(sdata):
+    sfm.tl.embed_cells(sdata)
     values = sdata["table"].obsm["X_classical"]
     np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-4)  # standardised over all cells
     spread = values.std(axis=0)
@@ -315,7 +323,7 @@ def test_mean_intensity_is_the_mean_of_the_table(sdata):
 
 def test_half_precision_on_request(sdata):
     full = sfm.tl.embed_cells(sdata, Moments(), copy=True).obsm["X_moments"]
-    half = sfm.tl.embed_cells(sdata, Moments(), dtype="float16", copy=True).obsm["X_moments"]
+    half = sfm.tl.embed_cells(sdata, Moments(), run={"precision": "float16"}, copy=True).obsm["X_moments"]
     assert half.dtype == np.float16
     np.testing.assert_allclose(half, full, rtol=2e-3, atol=1e-2)
 
@@ -324,8 +332,8 @@ def test_virtues_prepares_pixels_and_shares_tokens_out(make_sdata, samples, capl
     """Clip, log1p, standardise over tissue, blur, tiles, pixel overlap: against the same steps on whole arrays."""
     from scipy.ndimage import correlate1d
 
-    from spatialfm.embed.pixels.preprocess import KERNEL
     from spatialfm.embed.windows.tiles import share_out
+    from spatialfm.models.virtues_pixels import KERNEL
 
     image, labels = samples["a"]
     image, labels = image[:, :128, :128].copy(), labels[:128, :128].copy()
@@ -335,7 +343,7 @@ def test_virtues_prepares_pixels_and_shares_tokens_out(make_sdata, samples, capl
     vectors = {name: rng.standard_normal(encoder.marker_dim).astype(np.float32) for name in ("CD3", "CD20")}
     tissue = np.add.outer(np.arange(128), np.arange(128)) > 60
     with caplog.at_level(logging.INFO, "spatialfm"):
-        sfm.tl.embed_cells(sdata, encoder, marker_embeddings=vectors, padding=0, tissue=tissue)
+        sfm.tl.embed_cells(sdata, encoder, panel={"embeddings": vectors}, recipe={"padding": 0, "tissue": tissue})
     assert "DAPI" in caplog.text  # left out by name: it has no protein and no embedding
     notes = sfm.get.record(sdata["table"], "X_virtues")
     assert notes["markers"] == ["CD3", "CD20"]
@@ -363,13 +371,13 @@ def test_virtues_prepares_pixels_and_shares_tokens_out(make_sdata, samples, capl
 
 def test_statistics_of_one_cohort_serve_another(make_sdata, samples):
     class Standard(Moments):
-        card = dataclasses.replace(Moments.card, normalization="marker statistics")
+        card = dataclasses.replace(Moments.card, recipe=Moments.card.recipe.replace(normalization="marker statistics"))
 
     first, second = (make_sdata({name: value}, CHANNELS) for name, value in samples.items())
     sfm.tl.embed_cells(first, Standard())
     notes = sfm.get.record(first["table"], "X_moments")
     own = sfm.tl.embed_cells(second, Standard(), copy=True)
-    reused = sfm.tl.embed_cells(second, Standard(), stats=notes, copy=True)
+    reused = sfm.tl.embed_cells(second, Standard(), recipe={"statistics": notes}, copy=True)
     assert not np.allclose(reused.obsm["X_moments"], own.obsm["X_moments"], rtol=1e-3)
     again = sfm.get.record(reused, "X_moments")
     assert again["normalization_mean"] == notes["normalization_mean"]
@@ -377,18 +385,18 @@ def test_statistics_of_one_cohort_serve_another(make_sdata, samples):
     plain = dict(
         zip(notes["markers"], zip(notes["normalization_mean"], notes["normalization_std"], strict=True), strict=True)
     )
-    same = sfm.tl.embed_cells(second, Standard(), stats=plain, copy=True)
+    same = sfm.tl.embed_cells(second, Standard(), recipe={"statistics": plain}, copy=True)
     np.testing.assert_array_equal(same.obsm["X_moments"], reused.obsm["X_moments"])
     del plain["CD3"]
-    with pytest.raises(PanelError, match=r"stats= holds no statistics for CD3"):
-        sfm.tl.embed_cells(second, Standard(), stats=plain, copy=True)
+    with pytest.raises(PanelError, match=r"recipe=..statistics.: .... holds no statistics for CD3"):
+        sfm.tl.embed_cells(second, Standard(), recipe={"statistics": plain}, copy=True)
 
 
 def test_principal_components_and_their_reuse(sdata, tmp_path):
     from sklearn.decomposition import PCA
 
     full = sfm.tl.embed_cells(sdata, Moments(), copy=True).obsm["X_moments"]
-    sfm.tl.embed_cells(sdata, Moments(), reduce="pca", n_components=3)
+    sfm.tl.embed_cells(sdata, Moments(), reduce={"n_components": 3})
     table = sdata["table"]
     expected = PCA(3, svd_solver="full").fit(full.astype(np.float64))
     signs = np.sign(np.sum(expected.components_ * sfm.get.basis(table, "X_moments")["components"], axis=1))
@@ -398,12 +406,12 @@ def test_principal_components_and_their_reuse(sdata, tmp_path):
     )
     sdata.write(tmp_path / "cohort.zarr")
     basis = sfm.get.basis(sd.read_zarr(tmp_path / "cohort.zarr")["table"], "X_moments")
-    again = sfm.tl.embed_cells(sdata, Moments(), basis=basis, key_added="X_again", copy=True)
+    again = sfm.tl.embed_cells(sdata, Moments(), reduce={"basis": basis}, key_added="X_again", copy=True)
     np.testing.assert_allclose(again.obsm["X_again"], table.obsm["X_moments"], rtol=1e-4, atol=1e-3)
-    with pytest.raises(ModelError, match=r"basis= was made for 9 columns, and this embedding has 6"):
-        sfm.tl.embed_cells(sdata, Moments(), markers=["CD3", "CD20"], basis=basis)
-    with pytest.raises(ModelError, match=r"n_components=10 of an embedding of \d+ rows x 9 columns"):
-        sfm.tl.embed_cells(sdata, Moments(), reduce="pca", n_components=10)
+    with pytest.raises(ModelError, match=r"reduce=..basis.: .... was made for 9 columns, and this embedding has 6"):
+        sfm.tl.embed_cells(sdata, Moments(), markers=["CD3", "CD20"], reduce={"basis": basis})
+    with pytest.raises(ModelError, match=r"reduce=..n_components.: 10. of an embedding of \d+ rows x 9 columns"):
+        sfm.tl.embed_cells(sdata, Moments(), reduce={"n_components": 10})
     with pytest.raises(ModelError, match="belong to no marker"):
         sfm.get.marker_embedding(table, "X_moments", "CD3")
 
@@ -417,7 +425,7 @@ def test_batches_are_halved_until_they_fit(sdata, caplog):
 
     expected = sfm.tl.embed_cells(sdata, Moments(), copy=True).obsm["X_moments"]
     with caplog.at_level(logging.WARNING, "spatialfm"):
-        found = sfm.tl.embed_cells(sdata, Large(), batch_size=16, copy=True).obsm["X_moments"]
+        found = sfm.tl.embed_cells(sdata, Large(), run={"batch_size": 16}, copy=True).obsm["X_moments"]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert [record.message for record in caplog.records if "out of memory" in record.message] == [
         "out of memory: going on with batches of 8",
@@ -429,20 +437,22 @@ def test_batches_are_halved_until_they_fit(sdata, caplog):
             raise MemoryError
 
     with pytest.raises(RunError, match=r"One window of 32 pixels does not fit.*Finished blocks are kept"):
-        sfm.tl.embed_cells(sdata, Never(), batch_size=2)
+        sfm.tl.embed_cells(sdata, Never(), run={"batch_size": 2})
 
     class Broken(Moments):
         def forward(self, pixels, markers=None, *, mask=None):
             raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):  # an error of the model's own is not hidden
-        sfm.tl.embed_cells(sdata, Broken(), batch_size=2)
+        sfm.tl.embed_cells(sdata, Broken(), run={"batch_size": 2})
 
 
 def test_bfloat16_points_the_same_way(sdata):
     encoder = sfm.models.load("kronos", weights="random")
     rows = {
-        dtype: sfm.tl.embed_cells(sdata, encoder, markers=["CD3", "CD20"], samples=["b"], dtype=dtype, copy=True)
+        dtype: sfm.tl.embed_cells(
+            sdata, encoder, markers=["CD3", "CD20"], samples=["b"], run={"precision": dtype}, copy=True
+        )
         for dtype in ("float32", "bfloat16")
     }
     exact, fast = (table.obsm["X_kronos"] for table in rows.values())

@@ -128,7 +128,7 @@ def test_a_table_of_cells_that_tells_no_place_is_refused_before_any_tile(make_sd
     else:
         del sdata["table"].obsm["spatial"]
     with pytest.raises(TableError, match=rf"Table 'table' has no .*'{lacking}'.*cell_table_name="):
-        sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, cluster_key="type", tissue="all")
+        sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, cluster_key="type", recipe={"tissue": "all"})
     assert "tiles" not in sdata.tables
 
 
@@ -140,7 +140,7 @@ def test_a_model_that_measures_cells_measures_whole_tiles(make_sdata):
     labels = np.zeros((64, 96), np.int32)
     labels[10:20, 10:20], labels[40:44, 50:60] = 1, 2
     sdata = make_sdata({"a": (image, labels)}, ["CD3", "CD8"], mpp=0.5)
-    tiles = sfm.tl.embed_tiles(sdata, "classical", size=32, stride=32, tissue="all", copy=True)
+    tiles = sfm.tl.embed_tiles(sdata, "classical", size=32, stride=32, recipe={"tissue": "all"}, copy=True)
     names = json.loads(tiles.uns["spatialfm"]["X_classical"]["feature_names"])
     found = pd.DataFrame(tiles.obsm["X_classical"], columns=names)
     parts = image.reshape(2, 2, 32, 3, 32).transpose(1, 3, 0, 2, 4).reshape(6, 2, -1).astype(float)

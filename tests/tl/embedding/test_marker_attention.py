@@ -27,6 +27,7 @@ def attended(values, family="kronos", **notes) -> AnnData:
     fields = {
         "model": family,
         "family": family,
+        "attention_head": 0 if family == "kronos" else "all",
         "output": "attention",
         "n_components": "",
         "markers": json.dumps(MARKERS),
@@ -63,7 +64,7 @@ def test_heads(cells):
     every = sfm.tl.marker_attention(cells, "X_a", "type", head="all", max_cells=None, copy=True)
     summed = stats.zscore(cells.obsm["X_a"].reshape(100, 3, 2).sum(axis=2), axis=0)
     np.testing.assert_allclose(every.loc["c"], summed[90:].mean(axis=0), rtol=1e-4, atol=1e-5)
-    cells.uns["spatialfm"]["X_a"]["family"] = "virtues"
+    cells.uns["spatialfm"]["X_a"]["attention_head"] = "all"
     pd.testing.assert_frame_equal(sfm.tl.marker_attention(cells, "X_a", "type", max_cells=None, copy=True), every)
     second = sfm.tl.marker_attention(cells, "X_a", "type", head=1, copy=True)
     assert not np.allclose(second, every)
@@ -126,7 +127,9 @@ def test_worst_inputs(cells):
 class Looks(StandIn):
     """Attends to a marker as much as there is of it; half of that with its second head."""
 
-    card = card_of("looks", embedding_dim=1, window=16, outputs=("patch", "attention"), needs_weights=False)
+    card = card_of(
+        "looks", embedding_dim=1, recipe=sfm.Recipe(window=16), outputs=("patch", "attention"), needs_weights=False
+    )
 
     def look(self, pixels):
         total = pixels.sum((2, 3))
@@ -161,10 +164,12 @@ def test_kronos_attention_goes_through_the_engine(make_sdata, blobs):
     values = cells.obsm["X_k_attention"].reshape(cells.n_obs, 3, 6)
     assert (values > 0).all()
     assert (values.sum(axis=1) < 1).all()  # the rest goes to CLS and registers
-    alone = sfm.tl.embed_cells(sdata, encoder, outputs="attention", copy=True, batch_size=1)
+    alone = sfm.tl.embed_cells(sdata, encoder, outputs="attention", copy=True, run={"batch_size": 1})
     np.testing.assert_allclose(alone.obsm["X_kronos"], cells.obsm["X_k_attention"], rtol=1e-4, atol=1e-6)
-    with pytest.raises(ModelError, match=r"mode='tile' shares tokens out.*outputs='attention'.*mode='crop'"):
-        sfm.tl.embed_cells(sdata, encoder, outputs="attention", mode="tile")
+    with pytest.raises(
+        ModelError, match=r"mode.: 'tile'. shares tokens out.*outputs='attention'.*recipe=..mode.: 'crop'"
+    ):
+        sfm.tl.embed_cells(sdata, encoder, outputs="attention", recipe={"mode": "tile"})
     with pytest.raises(ModelError, match="has no output 'attention' for cells"):
         sfm.tl.embed_cells(sdata, "classical", outputs="attention")
 
@@ -184,7 +189,7 @@ def test_virtues_importance_of_regions(make_sdata):
     encoder.eval().requires_grad_(False)
     vectors = {name: rng.normal(size=6).astype(np.float32) for name in MARKERS}
     sfm.tl.embed_tiles(
-        sdata, encoder, size=16, min_tissue=0, outputs="attention", key_added="X_a", marker_embeddings=vectors
+        sdata, encoder, size=16, min_tissue=0, outputs="attention", key_added="X_a", panel={"embeddings": vectors}
     )
     tiles = sdata["tiles"]
     assert tiles.obsm["X_a"].shape == (6, 3 * 2)

@@ -132,7 +132,7 @@ def test_one_vector_a_position_where_the_model_has_it(sdata):
     encoder, rng = sfm.models.load("virtues", weights="random"), np.random.default_rng(0)
     vectors = {name: rng.normal(size=encoder.marker_dim).astype(np.float32) for name in CHANNELS}
     options = {"annotations": "drawn_a", "size": 64, "samples": ["a"], "C": 1.0, "min_tokens": 5}
-    sfm.tl.segment_regions(sdata, encoder, marker_embeddings=vectors, **options)
+    sfm.tl.segment_regions(sdata, encoder, panel={"embeddings": vectors}, **options)
     tokens = sdata["tokens"]
     notes = sfm.get.record(tokens, "X_virtues")
     assert notes["output"] == "summary"

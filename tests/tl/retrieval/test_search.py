@@ -297,7 +297,7 @@ def test_a_query_that_was_embedded_otherwise_is_refused(values, tmp_path):
     one, two = np.eye(8, 9), np.eye(8, 9)[::-1]
     index = sfm.tl.build_index(made(basis=one), "X_m")
     assert len(sfm.tl.search(index, made(2, basis=one.copy()), k=1)) == 2
-    with pytest.raises(TableError, match=r"basis is .*embed_cells\(..., stats=.*, basis=sfm.get.basis"):
+    with pytest.raises(TableError, match=r"basis is .*embed_cells\(..., recipe=sfm.get.recipe.*'basis': sfm.get.basis"):
         sfm.tl.search(index, made(2, basis=two), k=1)
     cells = sfm.datasets.simulate_cells(n_patients=1, cells_per_patient=20, random_state=0)
     index = sfm.tl.build_index(cells, "X")

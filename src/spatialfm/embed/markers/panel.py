@@ -17,7 +17,7 @@ OnUnknown = Literal["raise", "keep", "drop"]
 
 
 @dataclass(frozen=True)
-class Panel:
+class ResolvedPanel:
     """The markers that all samples share, in the order of the first one.
 
     Attributes
@@ -37,7 +37,7 @@ class Panel:
     names: tuple[tuple[str, ...], ...]
     dropped: dict[str, str]
 
-    def without(self, reasons: Mapping[str, str]) -> Panel:
+    def without(self, reasons: Mapping[str, str]) -> ResolvedPanel:
         """The panel less some markers, each with its reason."""
         kept = [place for place, name in enumerate(self.markers) if name not in reasons]
         if not kept:
@@ -49,7 +49,7 @@ class Panel:
             for place in range(len(names))
             if place not in kept
         }
-        return Panel(
+        return ResolvedPanel(
             tuple(self.markers[place] for place in kept),
             tuple(tuple(indices[place] for place in kept) for indices in self.channels),
             tuple(tuple(names[place] for place in kept) for names in self.names),
@@ -63,7 +63,7 @@ def resolve_panel(
     markers: Sequence[str] | None = None,
     mapping: Mapping[str, str | None] | None = None,
     on_unknown: OnUnknown = "raise",
-) -> Panel:
+) -> ResolvedPanel:
     """Choose one channel a marker in every sample.
 
     Parameters
@@ -109,7 +109,7 @@ def resolve_panel(
             f"No marker is left of channels {_listed(everywhere)}. See sfm.pp.match_markers(channels) and pass "
             "mapping=."
         )
-    return Panel(
+    return ResolvedPanel(
         tuple(used),
         tuple(tuple(other[name] for name in used) for other in resolved),
         tuple(tuple(panel[other[name]] for name in used) for other, panel in zip(resolved, panels, strict=True)),

@@ -110,7 +110,7 @@ def common_pixel_size(card: HasPixelSize, sizes: Sequence[float | None], asked: 
     sizes
         µm per pixel of each image, None where it is unknown.
     asked
-        Size that the encoder was loaded with.
+        Size that the recipe asks for, or that the encoder was loaded with.
     """
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes) or not sizes:

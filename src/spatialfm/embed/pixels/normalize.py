@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..._errors import PanelError, listed, warn
+from ...models.preparation import Preparation, PreparedPixels
 from ...pp.units import kinds_of_pixels
 from .reader import SampleReader
 from .statistics import cohort_statistics
 
 if TYPE_CHECKING:
-    from ...models.card import ModelCard
     from ...models.encoder import MarkerEntry
+    from ...models.recipe import Recipe
 
 LOWEST, HIGHEST = 0.5, 25.0  # where the 99th percentile of a marker stands, in standard deviations from the mean
 Statistics = tuple[np.ndarray, np.ndarray, list[str]]  # mean (M,), standard deviation (M,), source of each
@@ -67,13 +68,13 @@ def default_range(dtype: np.dtype) -> float:
 
 
 def marker_statistics(
-    card: ModelCard,
+    model: str,
+    recipe: Recipe,
     markers: Sequence[str],
     entries: Mapping[str, MarkerEntry],
     readers: Sequence[SampleReader],
     *,
     tissue_of: Sequence[SampleReader],
-    normalization: str,
     intensity_max: float | Mapping[str, float] | None,
     given: tuple[np.ndarray, np.ndarray] | None,
 ) -> Statistics:
@@ -81,6 +82,8 @@ def marker_statistics(
 
     Parameters
     ----------
+    model, recipe
+        Name of the model, and how it is used.
     given
         What the user gave, ``(M,)`` each.
 
@@ -90,37 +93,35 @@ def marker_statistics(
         If statistics are asked for that do not exist, or published ones do not fit the pixels.
     """
     n = len(markers)
-    if card.normalization == "none":
+    if recipe.normalization == "none":
         return np.zeros(n), np.ones(n), ["none"] * n
     if given is not None:
         (mean, std), sources = (np.array(part, float) for part in given), ["given"] * n
-        _check_scale(card, markers, mean, std, readers)
+        _check_scale(model, recipe, markers, mean, std, readers)
     else:
-        mean, std, sources = _published_or_cohort(
-            card, markers, entries, readers, tissue_of, normalization, intensity_max
-        )
+        mean, std, sources = _published_or_cohort(model, recipe, markers, entries, readers, tissue_of, intensity_max)
     flat = [name for name, value in zip(markers, std, strict=True) if not value > 0]
     if flat:
         warn(f"Markers with one value in all tissue pixels carry no information: {', '.join(flat)}.")
         std[~(std > 0)] = 1.0
-    return (np.zeros(n) if card.normalization == "scale" else mean), std, sources
+    return (np.zeros(n) if recipe.normalization == "scale" else mean), std, sources
 
 
 def _published_or_cohort(
-    card: ModelCard,
+    model: str,
+    recipe: Recipe,
     markers: Sequence[str],
     entries: Mapping[str, MarkerEntry],
     readers: Sequence[SampleReader],
     tissue_of: Sequence[SampleReader],
-    normalization: str,
     intensity_max: float | Mapping[str, float] | None,
 ) -> Statistics:
-    usable = card.normalization == "marker statistics" and normalization != "cohort"
+    usable = recipe.normalization == "marker statistics" and recipe.statistics_from != "cohort"
     published = np.array([usable and name in entries for name in markers])
     lacking = [name for name, has in zip(markers, published, strict=True) if not has]
-    if normalization == "published" and lacking:
+    if recipe.statistics_from == "published" and lacking:
         raise PanelError(
-            f"{card.name} has no published statistics for {', '.join(lacking)}. Pass normalization='auto' to compute "
+            f"{model} has no published statistics for {', '.join(lacking)}. Pass statistics='auto' to compute "
             "theirs over the tissue of the cohort, or markers= without them; models that know markers by a table take "
             "marker_metadata=<its path> where they are loaded."
         )
@@ -129,7 +130,7 @@ def _published_or_cohort(
         raise PanelError(
             f"Published statistics are for pixels scaled to 0..1, and the range of {sorted(dtypes)[0]} pixels is "
             "unknown. "
-            "Pass intensity_max=<value of the brightest possible pixel>, or normalization='cohort'."
+            "Pass intensity_max=<value of the brightest possible pixel>, or statistics='cohort'."
         )
     mean = np.array([entries[name].mean if has else 0.0 for name, has in zip(markers, published, strict=True)])
     std = np.array([entries[name].std if has else 1.0 for name, has in zip(markers, published, strict=True)])
@@ -138,7 +139,7 @@ def _published_or_cohort(
         mean[~published], std[~published] = of_cohort[0][~published], of_cohort[1][~published]
         if published.any():
             warn(
-                f"{card.name} has no published statistics for {', '.join(lacking)}: theirs are computed over the "
+                f"{model} has no published statistics for {', '.join(lacking)}: theirs are computed over the "
                 "tissue of "
                 "this cohort."
             )
@@ -146,20 +147,29 @@ def _published_or_cohort(
 
 
 def _check_scale(
-    card: ModelCard, markers: Sequence[str], mean: np.ndarray, std: np.ndarray, readers: Sequence[SampleReader]
+    model: str,
+    recipe: Recipe,
+    markers: Sequence[str],
+    mean: np.ndarray,
+    std: np.ndarray,
+    readers: Sequence[SampleReader | PreparedPixels],
 ) -> None:
     """Statistics of raw or of scaled pixels, given to a model that takes the others, are seen by their size."""
-    if card.normalization == "virtues":
-        top = np.max([np.log1p(reader.clip) for reader in readers], axis=0)
+    if isinstance(recipe.preparation, Preparation):
+        highest = [reader.highest() for reader in readers if isinstance(reader, PreparedPixels)]
+        known = [values for values in highest if values is not None]
+        if not known:
+            return
+        top = np.max(known, axis=0)
         there = (top > 0) & (std > 0)
         if not there.any():
             return
         place = float(np.median((top[there] - mean[there]) / std[there]))
         if not LOWEST <= place <= HIGHEST:
             warn(
-                f"stats= do not seem to be of clipped, log-transformed pixels: the 99th percentile of the median "
+                f"statistics= do not seem to be of {recipe.preparation.words} pixels: the largest value of the median "
                 f"marker lies {place:.3g} standard deviations from its mean, where 1 to 10 are usual. Pass statistics "
-                "of log(1 + pixel) over the tissue."
+                "of pixels prepared in this way, over the tissue."
             )
         return
     whole = [reader for reader in readers if reader.image.dtype in (np.uint8, np.uint16)]
@@ -169,7 +179,7 @@ def _check_scale(
     above = [f"{name} ({value:g})" for name, value in zip(markers, mean, strict=True) if value > highest]
     if above:
         raise PanelError(
-            f"stats= has means that no pixel reaches: {', '.join(above)}. {card.name} takes pixels divided by "
+            f"statistics= has means that no pixel reaches: {', '.join(above)}. {model} takes pixels divided by "
             f"intensity_max ({whole[0].intensity_max:g}), which are {highest:g} at most. Divide mean and standard "
             "deviation by it too."
         )

@@ -16,17 +16,13 @@ if TYPE_CHECKING:
 _SHOWN = 5  # images of a message
 
 
-def report_odd_pixels(
-    samples: Sequence[str], readers: Sequence[SampleReader], *, can_zero: bool = True
-) -> dict[str, dict[str, dict[str, int]]]:
+def report_odd_pixels(samples: Sequence[str], readers: Sequence[SampleReader]) -> dict[str, dict[str, dict[str, int]]]:
     """Refuse or report pixels that no model takes, once for all images; returns what the record says of them.
 
     Parameters
     ----------
     samples, readers
         Images, each with its own `on_nan`.
-    can_zero
-        Whether the function that was called has ``on_nan=``.
 
     Raises
     ------
@@ -37,8 +33,9 @@ def report_odd_pixels(
     broken = [(reader, odd.not_finite, None) for reader, odd in zip(readers, found, strict=True)]
     below = [(reader, odd.negative, odd.lowest) for reader, odd in zip(readers, found, strict=True)]
     if refused := _described([one for one in broken if one[0].on_nan == "raise"]):
-        zero = ", or pass on_nan='zero' to count them as 0" if can_zero else ""
-        raise RunError(f"Pixels are NaN or infinite in {refused}. Mend them in the image{zero}.")
+        raise RunError(
+            f"Pixels are NaN or infinite in {refused}. Fix them in the image, or pass on_nan='zero' to count them as 0."
+        )
     if replaced := _described(broken):
         warn(f"Pixels are NaN or infinite in {replaced}: they count as 0.")
     if clipped := _described(below):

@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import PanelError, counted, listed
+from ...models.preparation import Preparation
 from ...pp.panel import match_markers
 
 if TYPE_CHECKING:
-    from ...models.card import ModelCard
+    from ...models.recipe import Recipe
 
 METHOD = ("quantile_clipping_log1p", "uq_0.99_image")
 FILES = {
@@ -60,8 +61,8 @@ class GivenStatistics:
     intensity_max: dict[str, float] = field(default_factory=dict)
 
 
-def read_statistics(source: object, card: ModelCard, recipe: str | None) -> GivenStatistics:
-    """What `stats=` holds, checked against what the model takes.
+def read_statistics(source: object, model: str, recipe: Recipe) -> GivenStatistics:
+    """What `statistics=` holds, checked against what the model takes.
 
     Raises
     ------
@@ -69,12 +70,12 @@ def read_statistics(source: object, card: ModelCard, recipe: str | None) -> Give
         If it holds no statistics, or they are of pixels on another scale than the model's.
     """
     if isinstance(source, Mapping) and "normalization_mean" in source:
-        return _of_record(source, card, recipe)
+        return _of_record(source, model, recipe)
     if isinstance(source, Mapping) and source and not set(source) & {*FILES, *FILES.values()}:
         return _of_pairs(source)
     if isinstance(source, pd.DataFrame):
-        return _of_table(source, card)
-    return _of_data_set(source, card, recipe)
+        return _of_table(source, model, recipe)
+    return _of_data_set(source, model, recipe)
 
 
 def of_markers(
@@ -112,12 +113,12 @@ def of_markers(
             chosen.append(same[0])
     if missing:
         raise PanelError(
-            f"stats= holds no statistics for {', '.join(missing)}; it has {listed(names, 60, quoted=False)}. Pass "
+            f"statistics= holds no statistics for {', '.join(missing)}; it has {listed(names, 60, quoted=False)}. Pass "
             "markers= without them."
         )
     if several:
         raise PanelError(
-            f"stats= holds several statistics for {'; '.join(several)}. Leave the one that is meant, or name the "
+            f"statistics= holds several statistics for {'; '.join(several)}. Leave the one that is meant, or name the "
             "channel like it."
         )
     mean, std = (np.array([values[name] for name in chosen], float) for values in (found.mean, found.std))
@@ -125,8 +126,8 @@ def of_markers(
     if wrong.any():
         place = int(wrong.argmax())
         raise PanelError(
-            f"stats= has mean {mean[place]:g} and standard deviation {std[place]:g} for {chosen[place]}; both must be "
-            "numbers, the second not below zero. Mend them, or pass markers= without it."
+            f"statistics= has mean {mean[place]:g} and standard deviation {std[place]:g} for {chosen[place]}; both "
+            "must be numbers, the second not below zero. Mend them, or pass markers= without it."
         )
     return mean, std, chosen
 
@@ -141,27 +142,36 @@ def clip_of(found: GivenStatistics | None, names: Sequence[str], columns: Sequen
     return found.clip.loc[known[0]].reindex(list(columns)).to_numpy(dtype=float)
 
 
-def _of_record(record: Mapping[str, object], card: ModelCard, recipe: str | None) -> GivenStatistics:
+def preparation_name(recipe: Recipe) -> str:
+    """Name of a recipe's preparation; empty where there is none."""
+    return recipe.preparation.name if isinstance(recipe.preparation, Preparation) else ""
+
+
+def _of_record(record: Mapping[str, object], model: str, recipe: Recipe) -> GivenStatistics:
     values = {name: _parsed(record.get(name)) for name in ("markers", "normalization_mean", "normalization_std")}
-    model, kind = record.get("model", "?"), record.get("normalization")
-    if kind not in (None, card.normalization):
+    of_model, kind = record.get("model", "?"), record.get("normalization")
+    if kind not in (None, recipe.normalization):
         raise PanelError(
-            f"stats= is the record of {model}, whose statistics are of pixels prepared by {kind!r}; {card.name} takes "
-            f"{card.normalization!r}. Pass the record of an embedding by {card.name}."
+            f"statistics= is the record of {of_model}, whose pixels were normalised by {kind!r}; {model} takes "
+            f"{recipe.normalization!r}. Pass the record of an embedding by {model}."
         )
-    if kind is not None and (record.get("recipe") or None) != recipe:
-        said = f"recipe={record['recipe']!r}" if record.get("recipe") else "a version that did not tell its recipe"
+    then, now = str(record.get("preparation") or ""), preparation_name(recipe)
+    if kind is not None and then != now:
+        before, here = (repr(name) if name else "nothing" for name in (then, now))
         raise PanelError(
-            f"stats= is the record of an embedding made with {said}; this model has recipe={recipe!r}, whose "
-            "statistics are on another scale. Load the model with the same recipe=, or embed the first cohort anew."
+            f"statistics= is the record of {of_model}, whose pixels were prepared by {before}, and here they are "
+            f"prepared by {here}: statistics are on another scale. Pass the same preparation in recipe=, or embed the "
+            "first cohort anew."
         )
     columns = (values["markers"], values["normalization_mean"], values["normalization_std"])
     if any(column is None for column in columns) or len(set(map(len, columns))) > 1:
-        raise PanelError("stats= is a record without markers, means or standard deviations. Pass sfm.get.record(...).")
+        raise PanelError(
+            "statistics= is a record without markers, means or standard deviations. Pass sfm.get.record(...)."
+        )
     mean, std = (dict(zip(values["markers"], map(float, column), strict=True)) for column in columns[1:])
     ranges = _parsed(record.get("intensity_max"))
     return GivenStatistics(
-        mean, std, f"record of {model}", intensity_max=dict(ranges) if isinstance(ranges, Mapping) else {}
+        mean, std, f"record of {of_model}", intensity_max=dict(ranges) if isinstance(ranges, Mapping) else {}
     )
 
 
@@ -171,53 +181,56 @@ def _of_pairs(source: Mapping[str, object]) -> GivenStatistics:
         try:
             mean[name], std[name] = (float(value) for value in pair)
         except (TypeError, ValueError) as error:
-            raise PanelError(f"stats[{name!r}] = {pair!r} is no (mean, standard deviation).") from error
+            raise PanelError(f"statistics[{name!r}] = {pair!r} is no (mean, standard deviation).") from error
     return GivenStatistics(mean, std, "given values")
 
 
-def _of_table(table: pd.DataFrame, card: ModelCard) -> GivenStatistics:
+def _of_table(table: pd.DataFrame, model: str, recipe: Recipe) -> GivenStatistics:
     """A table of `spatialfm.pp.marker_statistics`."""
     if lacking := [name for name in ("mean", "std") if name not in table]:
         raise PanelError(
-            f"stats= is a table without the column {lacking[0]!r}; found {listed(table.columns, 12)}. Pass that of "
-            "sfm.pp.marker_statistics(sdata)."
+            f"statistics= is a table without the column {lacking[0]!r}; found {listed(table.columns, 12)}. Pass that "
+            "of sfm.pp.marker_statistics(sdata)."
         )
     if table.index.nlevels > 1:
         raise PanelError(
-            "stats= is a table of each sample by itself. Pass that of all together: sfm.pp.marker_statistics(sdata)."
+            "statistics= is a table of each sample by itself. Pass that of all together: "
+            "sfm.pp.marker_statistics(sdata)."
         )
     if twice := table.index[table.index.duplicated()].tolist():
-        raise PanelError(f"stats= has several rows for {listed(twice, 8)}. Keep one of each marker.")
-    if card.normalization == "virtues":
+        raise PanelError(f"statistics= has several rows for {listed(twice, 8)}. Keep one of each marker.")
+    if isinstance(recipe.preparation, Preparation):
         raise PanelError(
-            f"stats= is a table of pixels as they are; {card.name} takes those of clipped, log-transformed ones. Pass "
-            "the record of an embedding by it, or leave stats= out."
+            f"statistics= is a table of pixels as they are; {model} takes those of {recipe.preparation.words} ones. "
+            "Pass the record of an embedding by it, or leave statistics= out."
         )
     try:
         mean, std = ({str(name): float(value) for name, value in table[column].items()} for column in ("mean", "std"))
     except (TypeError, ValueError) as error:
-        raise PanelError(f"stats= is a table with a mean or standard deviation that is no number: {error}.") from error
+        raise PanelError(
+            f"statistics= is a table with a mean or standard deviation that is no number: {error}."
+        ) from error
     return GivenStatistics(mean, std, "given table", intensity_max=dict(table.attrs.get("intensity_max", {})))
 
 
-def _of_data_set(source: object, card: ModelCard, recipe: str | None) -> GivenStatistics:
-    if card.normalization != "virtues":
+def _of_data_set(source: object, model: str, recipe: Recipe) -> GivenStatistics:
+    layout = recipe.preparation.layout if isinstance(recipe.preparation, Preparation) else ""
+    if layout != "/".join(METHOD):
+        how = f"prepared by {preparation_name(recipe)!r}" if preparation_name(recipe) else "as they are"
         raise PanelError(
-            f"stats= of a data set in spora's layout are of clipped, log-transformed pixels; {card.name} takes "
-            f"{card.normalization!r}. Pass {{marker: (mean, standard deviation)}} of such pixels, or leave stats= out."
-        )
-    if recipe != "released":
-        raise PanelError(
-            f"stats= of a data set in spora's layout are of pixels before the blur, and recipe={recipe!r} takes those "
-            "of blurred ones. Load the model with recipe='released', or leave stats= out."
+            f"statistics= of a data set in spora's layout are of clipped, log-transformed pixels before any blur; "
+            f"{model} takes those of pixels {how}. Pass {{marker: (mean, standard deviation)}} of such pixels, or "
+            "leave statistics= out."
         )
     parts, where = _parts(source)
     if absent := [name for name in ("means", "stds") if name not in parts]:
-        raise PanelError(f"stats= has no {FILES[absent[0]]}.parquet. Pass the folder that holds it, or both tables.")
+        raise PanelError(
+            f"statistics= has no {FILES[absent[0]]}.parquet. Pass the folder that holds it, or both tables."
+        )
     mean, std = (_one_row(parts[name], name) for name in ("means", "stds"))
     if set(mean) != set(std):
         apart = ", ".join(sorted(set(mean) ^ set(std)))
-        raise PanelError(f"stats= has channels with a mean or a standard deviation alone: {apart}.")
+        raise PanelError(f"statistics= has channels with a mean or a standard deviation alone: {apart}.")
     return GivenStatistics(mean, std, where, by_channel=True, clip=parts.get("quantiles"))
 
 
@@ -231,37 +244,41 @@ def _parts(source: object) -> tuple[dict[str, pd.DataFrame], str]:
         source = {Path(path).stem: path for path in source}
     if not isinstance(source, Mapping) or not source:
         raise PanelError(
-            f"stats= is {type(source).__name__}; expected {{marker: (mean, standard deviation)}}, sfm.get.record(...), "
-            "a folder of published statistics in spora's layout, or its tables."
+            f"statistics= is {type(source).__name__}; expected 'auto', 'published', 'cohort', {{marker: (mean, "
+            "standard deviation)}, sfm.get.record(...), a folder of published statistics in spora's layout, or its "
+            "tables."
         )
     short = {stem: name for name, stem in FILES.items()}
     if unknown := [key for key in source if key not in (*FILES, *short)]:
-        raise PanelError(f"stats= has the table {unknown[0]!r}; expected {', '.join(FILES.values())}.")
+        raise PanelError(f"statistics= has the table {unknown[0]!r}; expected {', '.join(FILES.values())}.")
     where = [str(value) for value in source.values() if isinstance(value, str | os.PathLike)]
     return {short.get(key, key): _table(value) for key, value in source.items()}, ", ".join(where) or "given tables"
 
 
 def _folder(path: Path) -> Path:
     if not path.is_dir():
-        raise PanelError(f"stats={str(path)!r} is no folder. Pass the folder that holds {FILES['means']}.parquet.")
+        raise PanelError(
+            f"statistics={str(path)!r} is none of 'auto', 'published' and 'cohort', and no folder. Pass the folder "
+            f"that holds {FILES['means']}.parquet."
+        )
     files = [file for place in _PLACES for file in path.glob(f"{place}/{FILES['means']}.parquet")]
     found = sorted({file.parent.resolve() for file in files})
     if len(found) > 1:
-        raise PanelError(f"stats={str(path)!r} holds several: {', '.join(map(str, found))}. Pass one of them.")
+        raise PanelError(f"statistics={str(path)!r} holds several: {', '.join(map(str, found))}. Pass one of them.")
     if not found:
         raise PanelError(
-            f"stats={str(path)!r} holds no {FILES['means']}.parquet, nor does standardization/{'/'.join(METHOD)} below "
-            "it. Pass the folder that does."
+            f"statistics={str(path)!r} holds no {FILES['means']}.parquet, nor does standardization/{'/'.join(METHOD)} "
+            "below it. Pass the folder that does."
         )
     folder = found[0]
     if folder.name.startswith("uq_") and (folder.parent.name, folder.name) != METHOD:
         raise PanelError(
-            f"stats= are of the standardization {folder.parent.name}/{folder.name}; VirTues takes {'/'.join(METHOD)}: "
-            "clipping at the 99th percentile of each image, then log(1 + x)."
+            f"statistics= are of the standardization {folder.parent.name}/{folder.name}; those of {'/'.join(METHOD)} "
+            "are taken: clipping at the 99th percentile of each image, then log(1 + x)."
         )
     other = [part for part in folder.parts if _RESOLUTION.fullmatch(part) and part != "1_0mpp"]
     if other:
-        raise PanelError(f"stats= are of images at {other[-1]}; VirTues takes 1 µm per pixel (1_0mpp).")
+        raise PanelError(f"statistics= are of images at {other[-1]}; those at 1 µm per pixel (1_0mpp) are taken.")
     return folder
 
 
@@ -273,12 +290,14 @@ def _table(value: object) -> pd.DataFrame:
     try:
         return pd.read_parquet(value)
     except (OSError, ValueError, TypeError) as error:  # pyarrow's errors are ValueErrors
-        raise PanelError(f"stats= table {value!r} cannot be read as parquet: {error}") from error
+        raise PanelError(f"statistics= table {value!r} cannot be read as parquet: {error}") from error
 
 
 def _one_row(table: pd.DataFrame, name: str) -> dict[str, float]:
     if len(table) != 1:
-        raise PanelError(f"stats= has {counted(len(table), 'row')} of {name}; one is expected, of the whole data set.")
+        raise PanelError(
+            f"statistics= has {counted(len(table), 'row')} of {name}; one is expected, of the whole data set."
+        )
     return {str(channel): float(value) for channel, value in table.iloc[0].items()}
 
 

@@ -7,7 +7,6 @@ position, never on the region that was asked for, so that results cannot depend 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
@@ -234,10 +233,3 @@ def _within(to_labels: AxisAffine, box: tuple[int, int, int, int], shape: tuple[
     rows = np.clip([np.floor(ya), np.ceil(yb)], 0, shape[0]).astype(int)
     columns = np.clip([np.floor(xa), np.ceil(xb)], 0, shape[1]).astype(int)
     return int(rows[0]), int(rows[1]), int(columns[0]), int(columns[1])
-
-
-def regions(shape: tuple[int, int], block: int) -> Iterator[tuple[int, int, int, int]]:
-    """Squares ``(y0, y1, x0, x1)`` of side `block` that cover an image, row by row."""
-    for y0 in range(0, shape[0], block):
-        for x0 in range(0, shape[1], block):
-            yield y0, min(y0 + block, shape[0]), x0, min(x0 + block, shape[1])

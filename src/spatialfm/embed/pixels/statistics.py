@@ -10,8 +10,9 @@ import torch
 
 from ..._cache import remembered
 from ..._progress import progress_bar
+from ...models.preparation import regions
 from ...pp.tissue_masks import tissue_below
-from .reader import SampleReader, regions
+from .reader import SampleReader
 from .tissue import find_tissue, tissue_identity
 
 ROUNDING = 1e-6

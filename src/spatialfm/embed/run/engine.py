@@ -28,6 +28,7 @@ from .store import BlockStore
 
 if TYPE_CHECKING:
     from ...models.encoder import Encoder
+    from ...models.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Job:
         Whether the encoder computes in bfloat16 where that is safe.
     compile
         Whether the encoder is compiled before its first batch.
+    recipe
+        How the encoder is used; None: as on its card.
     """
 
     encoder: Encoder
@@ -71,6 +74,7 @@ class Job:
     outputs: tuple[str, ...]
     autocast: bool = False
     compile: bool = False
+    recipe: Recipe | None = None
 
     unit = "cell"
     made_by = "sfm.tl.embed_cells"  # what the user calls
@@ -114,6 +118,7 @@ class Job:
                 background=self.background,
                 outputs=self.wanted_outputs,
                 module=self.module,
+                recipe=self.recipe,
             )
 
     @property
@@ -147,17 +152,22 @@ class Job:
 
 
 def choose_batch_size(encoder: Encoder, n_markers: int, window: int, memory: int) -> int:
-    """Windows in a batch whose pixels and activations take about `memory` bytes.
+    """Windows in a batch whose pixels and activations take about `memory` bytes, see `window_bytes`."""
+    # a model that takes any window is given small batches of cells of like size: the largest sets the cost of all
+    most = 32 if encoder.card.recipe.window is None else 256
+    return int(np.clip(memory // window_bytes(encoder, n_markers, window), 1, most))
+
+
+def window_bytes(encoder: Encoder, n_markers: int, window: int) -> float:
+    """Bytes that the pixels and activations of one window take.
 
     Counts 4 bytes for each of 8 copies of a window's pixels and, for a transformer, 16 activations of width ``D`` a
     token (input, normed, three projections, attention, feed-forward of four widths, residuals).
     """
     values = 8 * window**2
-    if encoder.card.patch_size and encoder.card.embedding_dim:
-        stride = encoder.card.patch_size // (2 if encoder.options.get("token_overlap") else 1)
-        values += 16 * encoder.card.embedding_dim * (window / stride) ** 2
-    # a model that takes any window is given small batches of cells of like size: the largest sets the cost of all
-    return int(np.clip(memory // (4 * values * n_markers), 1, 32 if encoder.card.window is None else 256))
+    if encoder.token_spacing and encoder.card.embedding_dim:
+        values += 16 * encoder.card.embedding_dim * (window / encoder.token_spacing) ** 2
+    return 4 * values * n_markers
 
 
 def run(

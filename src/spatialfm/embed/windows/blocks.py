@@ -127,11 +127,9 @@ def fitting_window(extents: np.ndarray, largest: int) -> int:
 
 def choose_window(
     asked: int | None,
-    native: int | None,
     patch_size: int | None,
     extents: np.ndarray,
     *,
-    tiles: bool = False,
     argument: str = "window",
 ) -> int:
     """Side of the window in model pixels.
@@ -139,21 +137,17 @@ def choose_window(
     Parameters
     ----------
     asked
-        What the user wants.
-    native
-        What the model's card says; None: as large as the largest cell.
+        What the recipe or the user says; None: as large as the largest cell.
     patch_size
         Side of a token; the window is a multiple of it.
     extents
         Side that each cell needs, ``(n,)``.
-    tiles
-        Whether windows are tiles, which are 128 pixels unless the user says otherwise.
     argument
         What the user calls it.
     """
     if asked is not None and asked < 1:
         raise ModelError(f"{argument}={asked} is too small. Pass a number of pixels.")
-    window = asked or (128 if tiles else native)
+    window = asked
     if window is None:
         window = fitting_window(extents, 256)
     if patch_size is not None and (window < patch_size or window % patch_size):

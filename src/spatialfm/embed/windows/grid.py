@@ -17,6 +17,8 @@ from .blocks import choose_window
 from .crop import CropJob
 from .tiles import tile_starts
 
+WINDOW = 64  # model pixels of a tile, of models whose recipe has no window
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -76,10 +78,10 @@ def plan_grid(inputs: Inputs, size: int | None, stride: int | None, min_tissue: 
     ModelError
         If the model has no output for whole windows, sizes make no sense, or no tile holds enough tissue.
     """
-    card, options = inputs.encoder.card, inputs.options
+    card, recipe = inputs.encoder.card, inputs.request.recipe
     offered = [name for name in card.outputs if name in OF_WINDOWS]
-    outputs = choose_outputs(inputs.encoder, options, offered, "tiles")
-    size = choose_window(size, card.window or 64, card.patch_size, np.zeros(0), argument="size")
+    outputs = choose_outputs(inputs.encoder, inputs.request, offered, "tiles")
+    size = choose_window(size or recipe.window or WINDOW, card.patch_size, np.zeros(0), argument="size")
     check_window(inputs, size, argument="size")
     stride = size if stride is None else stride
     if stride < 1 or not 0 <= min_tissue <= 1:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...models.encoder import takes_outputs
+from ...models.encoder import takes_outputs, takes_recipe
 
 if TYPE_CHECKING:
     from ...models.encoder import Encoder, EncoderOutput
+    from ...models.recipe import Recipe
 
 
 def cut_windows(region: Tensor, starts: Tensor, window: int) -> Tensor:
@@ -44,13 +45,14 @@ def encode_windows(
     background: str,
     outputs: Sequence[str] | None = None,
     module: Callable | None = None,
+    recipe: Recipe | None = None,
 ) -> EncoderOutput:
     """Outputs for scaled pixels ``(B, M, side, side)`` and masks ``(B, side, side)``; `module` stands for the encoder.
 
     Pixels are normalised first and masked after, as KRONOS's Online Methods (Cell phenotyping) have it: what is
     outside of the cell is then the marker's mean, not its darkest value.
     """
-    pixels = encoder.normalize(pixels, mean, std)
+    pixels = encoder.normalize(pixels, mean, std, **({"recipe": recipe} if takes_recipe(encoder) else {}))
     if background == "zero" and masks is not None:
         pixels = pixels * masks[:, None]
     arguments = {"mask": masks if encoder.card.needs_mask else None}

@@ -19,8 +19,6 @@ from .tiles import tile_starts
 if TYPE_CHECKING:
     from ...models.encoder import EncoderOutput
 
-WINDOW = 256  # model pixels that a model with tokens sees at once (KRONOS, Region classification)
-SIZE, STRIDE = 32, 16  # of small windows (KRONOS, Patch-level segmentation-free phenotyping)
 DENSE = ("summary", "token")
 
 
@@ -78,12 +76,14 @@ def plan_tokens(inputs: Inputs, size: int | None, stride: int | None, min_tissue
     ModelError
         If sizes make no sense, the model has no such output, or no token holds enough tissue.
     """
-    card = inputs.encoder.card
+    card, recipe = inputs.encoder.card, inputs.request.recipe
     outputs = _output(inputs)
     dense = outputs[0] in DENSE
-    size = choose_window(size, WINDOW if dense else SIZE, card.patch_size, np.zeros(0), argument="size")
+    size = choose_window(
+        size or (recipe.token_window if dense else recipe.point_window), card.patch_size, np.zeros(0), argument="size"
+    )
     check_window(inputs, size, argument="size")
-    stride = (size if dense else min(STRIDE, size)) if stride is None else stride
+    stride = (size if dense else min(recipe.point_stride, size)) if stride is None else stride
     if stride < 1 or not 0 <= min_tissue <= 1:
         raise ModelError(f"stride={stride} must be 1 or more, and min_tissue={min_tissue} from 0 to 1.")
     if stride > size:
@@ -147,9 +147,9 @@ def kept_tokens(starts: np.ndarray, size: int, side: int, spacing: int, n: int, 
 def _output(inputs: Inputs) -> tuple[str, ...]:
     card = inputs.encoder.card
     offered = [name for name in (*DENSE, "patch", "marker") if name in card.outputs]
-    if inputs.options.outputs is None and offered:
+    if inputs.request.outputs is None and offered:
         return (offered[0],)
-    outputs = choose_outputs(inputs.encoder, inputs.options, offered, "tokens")
+    outputs = choose_outputs(inputs.encoder, inputs.request, offered, "tokens")
     if len(outputs) > 1:
         raise ModelError(f"outputs={list(outputs)}: tokens take one output. Pass one of {offered}.")
     return outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,8 @@ from ..._errors import ElementError, TableError, counted
 from ..._keys import REGION_KEY, SAMPLE_KEY, SPATIAL, TABLE, TILE_KEY, TILES
 from ..._logging import logger
 from ..._public import public
-from ..._settings import settings
 from ...cohort.checks import named
+from ...embed.call import CALL_FIELDS, Run
 from ...embed.session import (
     check_embedding_key,
     check_run,
@@ -29,77 +29,64 @@ from ...embed.session import (
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from dask.distributed import Client
     from geopandas import GeoDataFrame
     from spatialdata import SpatialData
 
+    from ...embed.call import Elements, Panel, Reduce
     from ...embed.windows.grid import Grid
     from ...models.encoder import Encoder
+    from ...models.recipe import Recipe
     from ...pp.elements import SampleElements
-    from ...pp.tissue_sources import Tissue
 
 
-@public
+@public(fields=CALL_FIELDS)
 def embed_tiles(
     sdata: SpatialData,
-    model: str | Encoder | None = None,
+    model: str | Encoder = "classical",
     *,
     size: int | None = None,
     stride: int | None = None,
     min_tissue: float = 0.3,
-    weights: str | None = None,
-    image: str | Sequence[str] | Mapping[str, str] | None = None,
-    samples: Sequence[str] | None = None,
+    weights: str | PathLike | None = None,
     markers: Sequence[str] | None = None,
-    mapping: Mapping[str, str | None] | None = None,
-    on_unknown: Literal["raise", "keep", "drop"] | None = None,
+    samples: Sequence[str] | None = None,
     outputs: str | Sequence[str] | None = None,
-    normalization: Literal["auto", "published", "cohort"] = "auto",
-    intensity_max: float | Mapping[str, float] | None = None,
-    tissue: Tissue = "auto",
-    mpp: float | Mapping[str, float] | None = None,
-    resample: bool = True,
-    stats: pd.DataFrame | Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
-    marker_embeddings: object = None,
+    panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    reduce: Reduce | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None,
     cluster_key: str | None = None,
     table_name: str = TILES,
     cell_table_name: str = TABLE,
-    reduce: Literal["pca"] | None = None,
-    n_components: int | None = None,
-    basis: Mapping[str, object] | None = None,
-    on_nan: Literal["raise", "zero"] = "raise",
-    batch_size: int | None = None,
-    device: str | Sequence[str] | None = None,
-    client: Client | None = None,
-    compile: bool = False,
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
-    resume: bool = True,
     key_added: str | None = None,
     copy: bool = False,
-    **model_options: object,
 ) -> AnnData | None:
     """Embed a grid of square tiles over the tissue of every sample, without any segmentation.
 
     Both papers work on tiles for tissue clustering, regions and patients: KRONOS with 64 or 256 pixels (Online Methods,
     *Unsupervised clustering of tissue*), VirTues with 128, tiles with less than 30 % of tissue left out (Methods,
-    *Aggregation*). Tissue is found on each image as for the marker statistics, or told (``tissue=``).
+    *Aggregation*). Tissue is found on each image as for the marker statistics, or told (`tissue` of the recipe).
 
     Parameters
     ----------
     sdata
         Images ``(c, y, x)``.
-    model, weights, markers, mapping, on_unknown, outputs, normalization, intensity_max, tissue, mpp, resample, stats, \
-marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, client, compile, dtype, resume
-        As in `spatialfm.tl.embed_cells`. ``outputs="marker"`` gives one vector a marker, ``"patch"`` one a tile,
-        ``"attention"`` how much each attention head looks at each marker.
+    model, weights, markers, panel, recipe, reduce, run, elements
+        As in `spatialfm.tl.embed_cells`. Of the recipe, what is about cells (mode, stride, padding, centers,
+        background) means nothing here: tiles are units of their own and hold all that is in them. Of the elements,
+        images are used and labels are not.
+    outputs
+        ``"marker"`` gives one vector a marker, ``"patch"`` one a tile, ``"attention"`` how much each attention head
+        looks at each marker. Default: what the model's card says.
     size
-        Side of a tile in model pixels. Default: the window on the model's card.
+        Side of a tile in model pixels. Default: the window of the recipe, 64 where it has none.
     stride
         Distance of one tile to the next in model pixels. Default: `size`, without overlap.
     min_tissue
         Share of a tile that must be tissue.
-    image, samples
-        Elements and samples to use (default: all).
+    samples
+        Samples to use (default: all).
     cluster_key
         Column of the cell table: adds the commonest label among the cells whose centroid lies in the tile, and its
         share.
@@ -109,8 +96,6 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
         Key in ``obsm``; default ``X_<model>``.
     copy
         Return the table instead of writing into `sdata`.
-    **model_options
-        Passed to `spatialfm.models.load`.
 
     Returns
     -------
@@ -139,49 +124,33 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
     >>> tiles.obsm["X_mean_intensity"].shape == (tiles.n_obs, 12)
     True
     """
-    from ...embed.inputs import Options, prepare_inputs
+    from ...embed.call import image_elements, request_of
+    from ...embed.inputs import prepare_inputs
     from ...embed.windows.grid import plan_grid
     from ...pp.elements import match_elements
 
-    pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
+    meant = image_elements(elements, recipe)
+    pairs = match_elements(sdata, meant.image, {}, samples=samples, need_labels=False)
     cells = _cells(sdata, cell_table_name, cluster_key)
     if not copy:
         _check_elements(sdata, table_name, pairs)
     check_embedding_key(key_added)
-    devices = check_run(dtype, device, client, reduce)
-    encoder = load_encoder(model, weights, model_options, embed_tiles).to(devices[0])
-    options = Options(
+    devices = check_run(Run.of(run))
+    encoder = load_encoder(model, weights).to(devices[0])
+    request = request_of(
+        encoder,
         markers=markers,
-        mapping=mapping,
-        on_unknown=on_unknown,
         outputs=outputs,
-        normalization=normalization,
-        intensity_max=intensity_max,
-        tissue=tissue,
-        mpp=mpp,
-        resample=resample,
-        stats=stats,
-        marker_embeddings=marker_embeddings,
-        arguments=embed_tiles.arguments,
-        on_nan=on_nan,
-        autocast=dtype == "bfloat16",
-        compile=compile,
-        workers=None if client is None else str(device or settings.device),
+        panel=panel,
+        recipe=recipe,
+        reduce=reduce,
+        run=run,
+        elements=meant,
+        cells=False,
     )
-    inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
+    inputs = prepare_inputs(sdata, pairs, encoder, request, tiles=True)
     plan, grid = plan_grid(inputs, size, stride, min_tissue)
-    n_components = choose_components(encoder, reduce, n_components, basis, len(grid.sample), "tiles")
-    results, seconds = run_plan(
-        plan,
-        devices=devices,
-        device=device,
-        client=client,
-        batch_size=batch_size,
-        n_components=n_components,
-        basis=basis,
-        dtype=dtype,
-        resume=resume,
-    )
+    results, seconds = run_plan(plan, request, devices, choose_components(request, len(grid.sample), "tiles"))
     squares = [
         _squares(sdata, pair, grid, number, plan.job.window * inputs.ratios[number], inputs.ratios[number])
         for number, pair in enumerate(pairs)
@@ -190,7 +159,15 @@ marker_embeddings, reduce, n_components, basis, on_nan, batch_size, device, clie
     keys = output_keys(encoder, plan.job.outputs, key_added)
     for output, result in results.items():
         write_result(
-            table, keys[output], result, result.values, plan, output, dtype=dtype, n_tiles=table.n_obs, seconds=seconds
+            table,
+            keys[output],
+            result,
+            result.values,
+            plan,
+            output,
+            dtype=request.run.precision,
+            n_tiles=table.n_obs,
+            seconds=seconds,
         )
     if not copy:
         for element in _squares_of(sdata, table_name):

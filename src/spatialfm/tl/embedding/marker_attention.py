@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -96,7 +97,7 @@ def marker_attention(
     codes, names = codes_of(column)
     if not (codes >= 0).any():
         raise TableError(f"No row has a value in obs[{cluster_key!r}] (cluster_key=). Fill it first.")
-    head = (0 if notes["family"] == "kronos" else "all") if head == "auto" else head
+    head = _head_of(notes, use_rep) if head == "auto" else head
     scores = head_scores(representation(adata, use_rep, "use_rep"), len(markers), head)
     z = standardize(scores, balanced_rows(codes, max_cells, np.random.default_rng(random_state)))
     present = np.unique(codes[codes >= 0])
@@ -165,6 +166,17 @@ def standardize(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     # what rounding leaves of a constant is no variation
     varies = sd > 1e-9 * np.maximum(np.abs(mean), np.finfo(float).tiny)
     return np.where(varies, (scores - mean) / np.where(varies, sd, 1), 0.0)
+
+
+def _head_of(notes: Mapping[str, object], use_rep: str) -> int | str:
+    """The head that the model's paper reads, which the record knows from the card."""
+    head = notes.get("attention_head")
+    if head == "all" or isinstance(head, int | np.integer):
+        return head
+    raise TableError(
+        f"The record of {use_rep!r} is of a version that did not say which head the model's paper reads. Pass "
+        "head=<its number>, or head='all' for the sum of all."
+    )
 
 
 def _notes(adata: AnnData, use_rep: str) -> dict[str, object]:

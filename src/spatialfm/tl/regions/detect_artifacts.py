@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.representation import representation
+from ...embed.call import CALL_FIELDS, Run
 from ...embed.session import check_run, load_encoder
 from ...learn.probe import check_head
 from ...pp.square_annotations import annotation_elements, check_classes
@@ -25,19 +27,20 @@ from .token_table import check_dense, classify, draw_maps, embed_table, plan_tab
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+    from ...embed.call import Elements, Panel
     from ...embed.inputs import Inputs
     from ...models.encoder import Encoder
+    from ...models.recipe import Recipe
     from ...pp.elements import SampleElements
-    from ...pp.tissue_sources import Tissue
     from .token_table import Tokens
 
 SIZE, STRIDE = 16, 8  # of models without tokens: folds and clumps of stain are a few cells wide
 
 
-@public
+@public(fields=CALL_FIELDS)
 def detect_artifacts(
     sdata: SpatialData,
-    model: str | Encoder | None = "classical",
+    model: str | Encoder = "classical",
     *,
     annotations: str | Mapping[str, str],
     label_key: str = "class",
@@ -53,28 +56,19 @@ def detect_artifacts(
     min_tokens: int = 10,
     size: int | None = None,
     stride: int | None = None,
-    weights: str | None = None,
-    image: str | Sequence[str] | Mapping[str, str] | None = None,
-    samples: Sequence[str] | None = None,
+    weights: str | PathLike | None = None,
     markers: Sequence[str] | None = None,
-    mapping: Mapping[str, str | None] | None = None,
-    on_unknown: Literal["raise", "keep", "drop"] | None = None,
+    samples: Sequence[str] | None = None,
     outputs: str | None = None,
-    normalization: Literal["auto", "published", "cohort"] = "auto",
-    intensity_max: float | Mapping[str, float] | None = None,
-    tissue: Tissue = "auto",
-    mpp: float | Mapping[str, float] | None = None,
-    resample: bool = True,
-    stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
-    marker_embeddings: object = None,
+    panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None,
     patient_key: str | None = PATIENT_KEY,
     table_name: str = ARTIFACT_TOKENS,
     key_added: str = ARTIFACT_MAP,
     cell_table_name: str = TABLE,
-    batch_size: int | None = None,
-    device: str | Sequence[str] | None = None,
     random_state: int = 0,
-    **model_options: object,
 ) -> None:
     """Find folds, blur, saturation and the like, from examples on some of the images.
 
@@ -86,9 +80,8 @@ def detect_artifacts(
     ----------
     sdata
         Images ``(c, y, x)``, and on some of them shapes with a class each, or labels elements with the artifacts.
-    model, weights, markers, mapping, on_unknown, normalization, intensity_max, tissue, mpp, resample, stats, \
-marker_embeddings, batch_size, device
-        As in `spatialfm.tl.embed_cells`. Channels that `spatialfm.pp.channel_quality` finds blank or constant on every
+    model, weights, markers, panel, recipe, run, elements
+        As in `spatialfm.tl.embed_tiles`. Channels that `spatialfm.pp.channel_quality` finds blank or constant on every
         image are left out, unless `markers` names what to use.
     annotations
         As in `spatialfm.tl.segment_regions`; also labels elements.
@@ -108,12 +101,10 @@ marker_embeddings, batch_size, device
         As in `spatialfm.tl.segment_regions`.
     size, stride
         As there, but 16 and 8 pixels for models without tokens.
-    image, samples
-        Elements and samples to use (default: all).
+    samples
+        Samples to use (default: all).
     table_name, key_added, cell_table_name
         Names of what is written, and of the table of cells.
-    **model_options
-        Passed to `spatialfm.models.load`.
 
     Returns
     -------
@@ -155,35 +146,29 @@ marker_embeddings, batch_size, device
     >>> bool(sdata["samples"].obs.loc["P002_1", "artifact_share"] > 0)
     True
     """
-    from ...embed.inputs import Options, prepare_inputs
+    from ...embed.call import image_elements, request_of
+    from ...embed.inputs import prepare_inputs
     from ...embed.result.record import as_text
     from ...pp.channels import channel_quality
     from ...pp.elements import match_elements
 
     check_head(head, C)
-    pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
+    meant = image_elements(elements, recipe)
+    pairs = match_elements(sdata, meant.image, {}, samples=samples, need_labels=False)
     limits = {"min_cover": min_cover, "min_tokens": min_tokens, "n_train": n_train}
     check_dense(sdata, pairs, table_name, key_added, **limits, opening=opening, closing=closing)
-    elements = annotation_elements(sdata, pairs, annotations, kinds=("shapes", "labels"))
-    meanings = {name: meaning_of(sdata, name, label_key, classes) for name in dict.fromkeys(elements.values())}
-    devices = check_run("float32", device, None, None)
-    encoder = load_encoder(model, weights, model_options, detect_artifacts).to(devices[0])
+    annotated = annotation_elements(sdata, pairs, annotations, kinds=("shapes", "labels"))
+    meanings = {name: meaning_of(sdata, name, label_key, classes) for name in dict.fromkeys(annotated.values())}
+    devices = check_run(Run.of(run))
+    encoder = load_encoder(model, weights).to(devices[0])
     quality = channel_quality(sdata, image={pair.sample: pair.image for pair in pairs})
-    options = Options(
-        markers=markers,
-        mapping=mapping if markers is not None else {**dict.fromkeys(_empty(quality)), **(mapping or {})},
-        on_unknown=on_unknown,
-        outputs=outputs,
-        normalization=normalization,
-        intensity_max=intensity_max,
-        tissue=tissue,
-        mpp=mpp,
-        resample=resample,
-        stats=stats,
-        marker_embeddings=marker_embeddings,
-        arguments=detect_artifacts.arguments,
+    request = request_of(
+        encoder, markers=markers, outputs=outputs, panel=panel, recipe=recipe, run=run, elements=meant, cells=False
     )
-    inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
+    if markers is None and request.panel.markers is None:
+        empty = dict.fromkeys(_empty(quality))
+        request = replace(request, panel=request.panel.replace(mapping={**empty, **(request.panel.mapping or {})}))
+    inputs = prepare_inputs(sdata, pairs, encoder, request, tiles=True)
     if not {"token", "summary"} & set(encoder.card.outputs):
         size = SIZE if size is None else size
         stride = min(STRIDE, size) if stride is None else stride
@@ -195,7 +180,7 @@ marker_embeddings, batch_size, device
     known = example_tokens(
         sdata,
         tokens,
-        elements,
+        annotated,
         meanings,
         label_key,
         min_cover,
@@ -206,7 +191,7 @@ marker_embeddings, batch_size, device
     check_classes(pd.Series(known), min_tokens)
     if ARTIFACT not in known:
         raise TableError(f"The annotations hold no artifact, only {listed(pd.unique(known[pd.notna(known)]))}.")
-    use_rep = embed_table(tokens, devices=devices, device=device, batch_size=batch_size)
+    use_rep = embed_table(tokens, request, devices)
     tokens.table.obsm[f"X_{key_added}"] = np.hstack([representation(tokens.table, use_rep), of_tokens])
     found, probability, used = classify(
         tokens,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pandas as pd
 from ..._keys import PATIENT_KEY, REGIONS, TOKENS
 from ..._logging import logger
 from ..._public import public
+from ...embed.call import CALL_FIELDS, Run
 from ...embed.session import check_run, load_encoder
 from ...learn.probe import check_head
 from ...pp.square_annotations import annotate_tokens, annotation_elements, check_classes
@@ -20,14 +21,15 @@ from .token_table import check_dense, classify, draw_maps, embed_table, plan_tab
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+    from ...embed.call import Elements, Panel
     from ...models.encoder import Encoder
-    from ...pp.tissue_sources import Tissue
+    from ...models.recipe import Recipe
 
 
-@public
+@public(fields=CALL_FIELDS)
 def segment_regions(
     sdata: SpatialData,
-    model: str | Encoder | None = None,
+    model: str | Encoder = "classical",
     *,
     annotations: str | Mapping[str, str],
     label_key: str = "class",
@@ -42,27 +44,18 @@ def segment_regions(
     size: int | None = None,
     stride: int | None = None,
     min_tissue: float = 0.0,
-    weights: str | None = None,
-    image: str | Sequence[str] | Mapping[str, str] | None = None,
-    samples: Sequence[str] | None = None,
+    weights: str | PathLike | None = None,
     markers: Sequence[str] | None = None,
-    mapping: Mapping[str, str | None] | None = None,
-    on_unknown: Literal["raise", "keep", "drop"] | None = None,
+    samples: Sequence[str] | None = None,
     outputs: str | None = None,
-    normalization: Literal["auto", "published", "cohort"] = "auto",
-    intensity_max: float | Mapping[str, float] | None = None,
-    tissue: Tissue = "auto",
-    mpp: float | Mapping[str, float] | None = None,
-    resample: bool = True,
-    stats: Mapping[str, object] | str | PathLike | Sequence[str | PathLike] | None = None,
-    marker_embeddings: object = None,
+    panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None,
     patient_key: str | None = PATIENT_KEY,
     table_name: str = TOKENS,
     key_added: str = REGIONS,
-    batch_size: int | None = None,
-    device: str | Sequence[str] | None = None,
     random_state: int = 0,
-    **model_options: object,
 ) -> None:
     """Classify every position of whole images from annotated regions.
 
@@ -75,9 +68,8 @@ def segment_regions(
     ----------
     sdata
         Images ``(c, y, x)``, and shapes with a class each (polygons, or circles) on some of them.
-    model, weights, markers, mapping, on_unknown, normalization, intensity_max, tissue, mpp, resample, stats, \
-marker_embeddings, batch_size, device
-        As in `spatialfm.tl.embed_cells`.
+    model, weights, markers, panel, recipe, run, elements
+        As in `spatialfm.tl.embed_tiles`.
     annotations
         ``{sample: shapes element}``, a pattern such as ``"annotation_{sample}"``, or one element for all samples in
         whose coordinate system it is. Samples without are predicted alone.
@@ -100,8 +92,8 @@ marker_embeddings, batch_size, device
         Distance of one window to the next (defaults: `size`, without overlap; 16).
     min_tissue
         Tokens with a smaller share of tissue are left out of table and map.
-    image, samples
-        Elements and samples to use (default: all).
+    samples
+        Samples to use (default: all).
     outputs
         ``"summary"`` or ``"token"`` (default: the first the model has), else ``"patch"`` or ``"marker"``.
     patient_key
@@ -110,8 +102,6 @@ marker_embeddings, batch_size, device
         Names of what is written.
     random_state
         Seed.
-    **model_options
-        Passed to `spatialfm.models.load`.
 
     Returns
     -------
@@ -155,40 +145,31 @@ marker_embeddings, batch_size, device
     >>> sdata["regions_P001_1"].shape, sdata.attrs["spatialfm"]["maps"]["regions_P001_1"]["categories"]
     ((16, 16), ['left', 'right'])
     """
-    from ...embed.inputs import Options, prepare_inputs
+    from ...embed.call import image_elements, request_of
+    from ...embed.inputs import prepare_inputs
     from ...embed.result.record import as_text
     from ...pp.elements import match_elements
 
     check_head(head, C)
-    pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
+    meant = image_elements(elements, recipe)
+    pairs = match_elements(sdata, meant.image, {}, samples=samples, need_labels=False)
     limits = {"min_cover": min_cover, "min_tokens": min_tokens, "n_train": n_train}
     check_dense(sdata, pairs, table_name, key_added, **limits, opening=opening, closing=closing)
-    elements = annotation_elements(sdata, pairs, annotations)
-    devices = check_run("float32", device, None, None)
-    encoder = load_encoder(model, weights, model_options, segment_regions).to(devices[0])
-    options = Options(
-        markers=markers,
-        mapping=mapping,
-        on_unknown=on_unknown,
-        outputs=outputs,
-        normalization=normalization,
-        intensity_max=intensity_max,
-        tissue=tissue,
-        mpp=mpp,
-        resample=resample,
-        stats=stats,
-        marker_embeddings=marker_embeddings,
-        arguments=segment_regions.arguments,
+    annotated = annotation_elements(sdata, pairs, annotations)
+    devices = check_run(Run.of(run))
+    encoder = load_encoder(model, weights).to(devices[0])
+    request = request_of(
+        encoder, markers=markers, outputs=outputs, panel=panel, recipe=recipe, run=run, elements=meant, cells=False
     )
-    inputs = prepare_inputs(sdata, pairs, encoder, options, tiles=True)
+    inputs = prepare_inputs(sdata, pairs, encoder, request, tiles=True)
     tokens = plan_table(sdata, pairs, inputs, size, stride, min_tissue, table_name)
     known = np.full(tokens.table.n_obs, None, dtype=object)
     for number, pair in enumerate(pairs):
-        if pair.sample in elements:
+        if pair.sample in annotated:
             mine = tokens.of(number)
-            known[mine] = annotate_tokens(sdata, pair, elements[pair.sample], label_key, tokens.boxes[mine], min_cover)
+            known[mine] = annotate_tokens(sdata, pair, annotated[pair.sample], label_key, tokens.boxes[mine], min_cover)
     check_classes(pd.Series(known), min_tokens)
-    use_rep = embed_table(tokens, devices=devices, device=device, batch_size=batch_size)
+    use_rep = embed_table(tokens, request, devices)
     found, probability, used = classify(
         tokens,
         use_rep,

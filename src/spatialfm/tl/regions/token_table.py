@@ -21,9 +21,11 @@ from ...pp.maps import labels_element
 from ..phenotypes.annotate import certainty
 
 if TYPE_CHECKING:
+    import torch
     from anndata import AnnData
     from spatialdata import SpatialData
 
+    from ...embed.call import Request
     from ...embed.inputs import Inputs
     from ...embed.plan import Plan
     from ...embed.windows.token_grid import TokenGrid
@@ -97,18 +99,16 @@ def plan_table(
     return Tokens(pairs, plan, grid, inputs.ratios, table, boxes, spacing)
 
 
-def embed_table(tokens: Tokens, **run: object) -> str:
-    """Encode the tokens into the table; returns the key of ``obsm``. `run`: as `run_plan` takes it."""
+def embed_table(tokens: Tokens, request: Request, devices: Sequence[torch.device]) -> str:
+    """Encode the tokens into the table; returns the key of ``obsm``."""
     from ...embed.result.record import write_record
     from ...embed.windows.token_grid import DENSE
 
     plan, grid = tokens.plan, tokens.grid
     encoder, (output,) = plan.job.encoder, plan.job.outputs
     dense = output in DENSE
-    n_components = None if dense else choose_components(encoder, None, None, None, len(plan.job.labels), "tokens")
-    results, seconds = run_plan(
-        plan, n_components=n_components, client=None, basis=None, dtype="float32", resume=True, **run
-    )
+    n_components = None if dense else choose_components(request, len(plan.job.labels), "tokens")
+    results, seconds = run_plan(plan, request, devices, n_components)
     result, notes = results[output], dict(results[output].notes)
     values = result.values
     if dense:
@@ -121,7 +121,9 @@ def embed_table(tokens: Tokens, **run: object) -> str:
     write_record(
         tokens.table,
         key,
-        embedding_record(plan, output, dtype="float32", n_tokens=tokens.table.n_obs, seconds=seconds, **notes),
+        embedding_record(
+            plan, output, dtype=request.run.precision, n_tokens=tokens.table.n_obs, seconds=seconds, **notes
+        ),
     )
     return key
 

@@ -333,7 +333,7 @@ def _check_made(index: Index, made: dict[str, object]) -> None:
     if not made or not index.made or made == index.made:
         return
     name = next(name for name in {**index.made, **made} if index.made.get(name) != made.get(name))
-    how = "sfm.tl.embed_cells(..., stats=sfm.get.record(...), basis=sfm.get.basis(...)) carries both over"
+    how = "sfm.tl.embed_cells(..., recipe=sfm.get.recipe(...), reduce={'basis': sfm.get.basis(...)}) carries both over"
     raise TableError(
         f"{index.use_rep!r} was made differently in the query: {name} is {_short(made.get(name))}, in the index "
         f"{_short(index.made.get(name))}. "

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from spatialfm.embed.pixels import preprocess
-from spatialfm.embed.pixels.preprocess import KERNEL, prepare, statistics_readers, tissue_percentiles
+from spatialfm.embed.pixels.prepared import TissueOf, of_statistics
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.embed.pixels.statistics import cohort_statistics
 from spatialfm.embed.pixels.tissue import tissue_mask
+from spatialfm.models import virtues_pixels
+from spatialfm.models.virtues_pixels import KERNEL, PAPER, RELEASED, tissue_percentiles
 from spatialfm.pp.arrays import AxisAffine
 
 
@@ -28,6 +29,14 @@ def reader_of(image: np.ndarray) -> SampleReader:
     labels = da.zeros(image.shape[1:], dtype=np.int32, chunks=40)
     lazy = da.from_array(image, chunks=(1, 40, 40))
     return SampleReader("image_a", "cells_a", lazy, labels, (0, 1), ("a", "b"), 1.0, 1.0, AxisAffine())
+
+
+def prepare(reader, clip=None, preparation=RELEASED):
+    return preparation.prepare(reader, TissueOf(reader), clip)
+
+
+def percentiles(reader, percentile, **options):
+    return tissue_percentiles(reader, TissueOf(reader), percentile, **options)
 
 
 def test_the_kernel_is_a_gaussian_of_sigma_one():
@@ -75,9 +84,9 @@ def test_statistics_are_of_pixels_before_the_blur(image):
     mask, _ = tissue_mask(reader_of(image))
     values = logged(image, np.percentile(image[:, mask], 99, axis=1))
     blurred = gaussian_filter(values, 1.0, radius=1, mode="mirror", axes=(1, 2))
-    readers = [prepare(reader_of(image)).padded(120, 120)]
-    for recipe, expected in (("released", values), ("paper", blurred)):
-        mean, std = cohort_statistics(statistics_readers(readers, recipe), tissue_of=[reader_of(image)])
+    for preparation, expected in ((RELEASED, values), (PAPER, blurred)):
+        readers = [prepare(reader_of(image), preparation=preparation).padded(120, 120)]
+        mean, std = cohort_statistics(of_statistics(readers), tissue_of=[reader_of(image)])
         np.testing.assert_allclose(mean, expected[:, mask].mean(axis=1), rtol=1e-6)
         np.testing.assert_allclose(std, expected[:, mask].std(axis=1), rtol=1e-6)
 
@@ -91,9 +100,9 @@ def test_known_clipping_values_are_taken(image):
 
 def test_percentiles_of_a_large_image_come_from_a_part_of_its_rows(image, monkeypatch):
     image = image.astype(np.float32)
-    exact = tissue_percentiles(reader_of(image), 90)
-    monkeypatch.setattr(preprocess, "MAX_VALUES", 3000)
-    parts = [tissue_percentiles(reader_of(image), 90, block=block) for block in (1024, 17)]
+    exact = percentiles(reader_of(image), 90)
+    monkeypatch.setattr(virtues_pixels, "MAX_VALUES", 3000)
+    parts = [percentiles(reader_of(image), 90, block=block) for block in (1024, 17)]
     np.testing.assert_array_equal(*parts)
     np.testing.assert_allclose(parts[0], exact, rtol=0.1)
 
@@ -104,4 +113,4 @@ def test_percentiles_of_whole_numbers_are_exact(image, percentile, dtype):
     mask, _ = tissue_mask(reader_of(image))
     expected = np.percentile(image[:, mask], percentile, axis=1)
     for block in (1024, 17):
-        np.testing.assert_allclose(tissue_percentiles(reader_of(image), percentile, block=block), expected, rtol=1e-12)
+        np.testing.assert_allclose(percentiles(reader_of(image), percentile, block=block), expected, rtol=1e-12)

@@ -1,24 +1,24 @@
 """VirTues' preparation of pixels: clip, log, standardise, blur.
 
 Two readings of it. The release, which published weights were used with, computes mean and standard deviation of a data
-set over the tissue's pixels after clipping and ``log(1 + x)``, standardises, and blurs last: ``recipe="released"``, the
-default. The Methods ("Dataset preprocessing") name the blur before the standardising, so that statistics can be read as
-those of blurred pixels: ``recipe="paper"``. A blur lowers the standard deviation: inputs by the second reading are
+set over the tissue's pixels after clipping and ``log(1 + x)``, standardises, and blurs last: `RELEASED`, the default.
+The Methods ("Dataset preprocessing") name the blur before the standardising, so that statistics can be read as those of
+blurred pixels: `PAPER`. A blur lowers the standard deviation: inputs by the second reading are
 larger, 1.1 to 2.5 times on tissue.
 
 The blur's weights sum to one, so that blurring and standardising may change places: here pixels are blurred first and
-standardised with the windows, whatever the recipe. What differs is which pixels the statistics are of.
+standardised with the windows, whichever it is. What differs is which pixels the statistics are of.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..._cache import remembered
-from .reader import SampleReader, regions
-from .tissue import find_tissue, tissue_identity
+from .._cache import remembered
+from .preparation import Pixels, Preparation, PreparedPixels, TissueMask, regions
 
 PERCENTILE = 99.0
 _HALF = np.exp(-0.5)
@@ -27,8 +27,8 @@ MAX_VALUES = 2**24  # pixels of all channels that are held for a percentile; of 
 
 
 @dataclass(frozen=True)
-class PreparedReader:
-    """A sample whose pixels are clipped, log-transformed and blurred; a `SampleReader` in all else.
+class ClippedLogBlurred(PreparedPixels):
+    """An image whose pixels are clipped, log-transformed and blurred.
 
     Attributes
     ----------
@@ -41,26 +41,38 @@ class PreparedReader:
         image's border is blurred with them, and the blur is mirrored at theirs.
     blur
         Whether pixels are blurred.
+    blurred_statistics
+        Whether statistics are of blurred pixels.
+    source
+        Where the clipping values come from, for the record.
     """
 
-    reader: SampleReader
-    clip: np.ndarray
+    clip: np.ndarray = field(default_factory=lambda: np.zeros(0))
     padding: tuple[int, int] = (0, 0)
     blur: bool = True
-
-    def __getattr__(self, name: str):
-        if name == "reader":  # not set yet while unpickling
-            raise AttributeError(name)
-        return getattr(self.reader, name)
+    blurred_statistics: bool = False
+    source: str = "image"
 
     @property
-    def preparation(self) -> list[float]:
+    def preparation(self) -> list[object]:
         """What decides the pixels, beside the reader."""
         return [float(self.blur), *map(float, self.padding), *map(float, self.clip)]
 
-    def padded(self, rows: int, columns: int) -> PreparedReader:
+    def padded(self, rows: int, columns: int) -> ClippedLogBlurred:
         """The same with zeros around the image."""
         return replace(self, padding=(rows, columns))
+
+    def of_statistics(self) -> ClippedLogBlurred:
+        """The pixels that mean and standard deviation of a cohort are of."""
+        return replace(self, padding=(0, 0), blur=self.blurred_statistics)
+
+    def highest(self) -> np.ndarray:
+        """Largest value of each marker before the blur, ``(M,)``."""
+        return np.log1p(self.clip)
+
+    def notes(self) -> dict[str, object]:
+        """Clipping values and where they come from."""
+        return {"clip": list(map(float, self.clip)), "clip_source": self.source}
 
     def pixels(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Prepared pixels, float32 ``(M, y1 - y0, x1 - x0)``; zero beyond the padding."""
@@ -90,44 +102,62 @@ class PreparedReader:
         return np.log1p(np.clip(values, 0, self.clip[:, None, None].astype(np.float32), out=values), out=values)
 
 
-def prepare(reader: SampleReader, clip: np.ndarray | None = None) -> PreparedReader:
-    """Find the clipping values of one image.
+@dataclass(frozen=True)
+class ClipLogBlur(Preparation):
+    """Clip at a percentile of the image's tissue, ``log(1 + x)``, blur.
 
-    Parameters
+    Attributes
     ----------
-    reader
-        Pixels as the image has them (`intensity_max` 1), or in a unit that all samples share.
-    clip
-        Known values ``(M,)``; those that are NaN are found.
+    blurred_statistics
+        Whether mean and standard deviation of a marker are of blurred pixels.
+    percentile
+        Of each marker over the tissue of an image.
     """
-    clip = np.full(len(reader.channels), np.nan) if clip is None else np.asarray(clip, float)
-    if np.isnan(clip).any():
-        found = remembered(
-            "percentiles",
-            {
-                "image": reader.fingerprint,
-                "tissue": tissue_identity(reader),
-                "percentile": PERCENTILE,
-                "kept": MAX_VALUES,
-            },
-            lambda: {"values": tissue_percentiles(reader, PERCENTILE)},
-        )
-        clip = np.where(np.isnan(clip), found["values"], clip)
-    return PreparedReader(reader, clip)
+
+    name: str
+    blurred_statistics: bool
+    percentile: float = PERCENTILE
+    words: str = "clipped, log-transformed"
+
+    @property
+    def layout(self) -> str:  # type: ignore[override]
+        """Published statistics are of pixels before the blur."""
+        return "" if self.blurred_statistics else "quantile_clipping_log1p/uq_0.99_image"
+
+    def prepare(self, reader: Pixels, tissue: TissueMask, known: np.ndarray | None = None) -> ClippedLogBlurred:
+        """Find the clipping values of one image; those that are known are taken."""
+        clip = np.full(len(reader.channels), np.nan) if known is None else np.asarray(known, float)
+        source = "image" if known is None else "published" if np.isfinite(clip).all() else "published, else image"
+        if np.isnan(clip).any():
+            found = remembered(
+                "percentiles",
+                {
+                    "image": reader.fingerprint,
+                    "tissue": tissue.identity,
+                    "percentile": self.percentile,
+                    "kept": MAX_VALUES,
+                },
+                lambda: {"values": tissue_percentiles(reader, tissue, self.percentile)},
+            )
+            clip = np.where(np.isnan(clip), found["values"], clip)
+        return ClippedLogBlurred(reader, clip, blurred_statistics=self.blurred_statistics, source=source)
+
+    def variants(self) -> Sequence[Preparation]:
+        """Both readings of the paper."""
+        return (RELEASED, PAPER)
 
 
-def statistics_readers(readers: list[PreparedReader], recipe: str) -> list[PreparedReader]:
-    """The pixels that mean and standard deviation of a cohort are computed of."""
-    return [replace(reader, padding=(0, 0), blur=recipe == "paper") for reader in readers]
+RELEASED = ClipLogBlur("virtues-released", blurred_statistics=False)
+PAPER = ClipLogBlur("virtues-paper", blurred_statistics=True)
 
 
-def tissue_percentiles(reader: SampleReader, percentile: float, *, block: int = 1024) -> np.ndarray:
+def tissue_percentiles(reader: Pixels, tissue_of: TissueMask, percentile: float, *, block: int = 1024) -> np.ndarray:
     """Percentile of each marker over the tissue of one image, ``(M,)``, in the reader's units.
 
     Exact for 8- and 16-bit pixels that are not resampled. Of others every k-th row of pixels is taken, so that no more
     than `MAX_VALUES` are held.
     """
-    tissue, step = find_tissue(reader)
+    tissue, step = tissue_of.find()
     if reader.ratio == 1 and reader.image.dtype in (np.uint8, np.uint16):
         return _counted_percentiles(reader, tissue, step, percentile, block)
     every = max(1, -(-int(tissue.sum()) * step**2 * len(reader.channels) // MAX_VALUES))
@@ -141,9 +171,7 @@ def tissue_percentiles(reader: SampleReader, percentile: float, *, block: int = 
     return np.percentile(np.concatenate(parts, axis=1), percentile, axis=1)
 
 
-def _counted_percentiles(
-    reader: SampleReader, tissue: np.ndarray, step: int, percentile: float, block: int
-) -> np.ndarray:
+def _counted_percentiles(reader: Pixels, tissue: np.ndarray, step: int, percentile: float, block: int) -> np.ndarray:
     """From how often each pixel value occurs; between two values as `numpy.percentile` has it."""
     n_values = np.iinfo(reader.image.dtype).max + 1
     counts = np.zeros((len(reader.channels), n_values), np.int64)

@@ -1,0 +1,64 @@
+"""The images of a run as a model's own preparation has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...models.preparation import PreparedPixels
+from ...models.recipe import Recipe
+from .reader import SampleReader
+from .tissue import find_tissue, tissue_identity
+
+
+@dataclass(frozen=True)
+class TissueOf:
+    """Tissue of an image, for a preparation that asks for it."""
+
+    reader: SampleReader
+
+    @property
+    def identity(self) -> str:
+        """What decides it, beside the pixels."""
+        return tissue_identity(self.reader)
+
+    def find(self) -> tuple[np.ndarray, int]:
+        """Mask, and how many model pixels one of its pixels spans."""
+        return find_tissue(self.reader)
+
+
+def prepare_readers(
+    readers: Sequence[SampleReader], recipe: Recipe, known: Sequence[np.ndarray | None]
+) -> list[SampleReader | PreparedPixels]:
+    """Each image as the recipe prepares it; `known`: values that were published for it."""
+    if recipe.preparation is None:
+        return list(readers)
+    return [recipe.prepare(reader, TissueOf(reader), values) for reader, values in zip(readers, known, strict=True)]
+
+
+def of_statistics(readers: Sequence[SampleReader | PreparedPixels]) -> list[SampleReader | PreparedPixels]:
+    """The pixels that mean and standard deviation of the cohort are of."""
+    return [reader.of_statistics() if isinstance(reader, PreparedPixels) else reader for reader in readers]
+
+
+def preparation_notes(
+    samples: Sequence[str], readers: Sequence[SampleReader | PreparedPixels]
+) -> dict[str, dict[str, object]]:
+    """What the record says of the preparation: each note by sample."""
+    found: dict[str, dict[str, object]] = {}
+    for sample, reader in zip(samples, readers, strict=True):
+        for name, value in (reader.notes() if isinstance(reader, PreparedPixels) else {}).items():
+            found.setdefault(name, {})[sample] = value
+    return found
+
+
+def padded(reader: SampleReader | PreparedPixels, window: int, padding: int | None) -> SampleReader | PreparedPixels:
+    """A prepared image with the zeros around it; None: as many as a window that begins in the image needs."""
+    if not isinstance(reader, PreparedPixels):
+        return reader
+    if padding is not None:
+        return reader.padded(padding, padding)
+    rows, columns = (max(0, window - side) for side in reader.shape)
+    return reader.padded(rows, columns)

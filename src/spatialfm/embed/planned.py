@@ -1,0 +1,336 @@
+"""What a call to embed cells will do: all that is settled before the first window, with what it will cost."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from .._described import html_table
+from .._errors import ElementError, TableError, counted, listed
+from .._keys import TABLE
+from .._logging import logger
+from .._settings import settings
+from .call import Request
+from .session import check_embedding_key, check_run, choose_components, load_encoder, output_keys
+
+if TYPE_CHECKING:
+    import torch
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+    from ..models.encoder import Encoder
+    from ..pp.elements import SampleElements
+    from .plan import Plan
+    from .windows.cells import Cells
+
+TIMED_WINDOWS = 8
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes, in bytes and seconds; estimates.
+
+    Attributes
+    ----------
+    memory
+        Weights, a batch with its activations, two blocks of pixels, and the rows that are held.
+    disk
+        Rows of the blocks while it runs, and the result where it does not stay in memory.
+    seconds
+        From a few windows and one block that were timed: what the slower of reading and encoding takes.
+    """
+
+    memory: int
+    disk: int
+    seconds: float
+
+
+@dataclass(frozen=True, repr=False)
+class EmbeddingPlan:
+    """All that `spatialfm.tl.embed_cells` has settled before it encodes; ``embed_cells(sdata, plan=...)`` runs it.
+
+    Attributes
+    ----------
+    request
+        Recipe, panel, elements, run and reduction, as the user or the model's card has them.
+    pairs, table, table_name, cells
+        Image and labels of each sample, the cell table, and its rows joined to the labels.
+    run
+        Windows in blocks.
+    devices, n_components
+        Where it runs, and principal components to keep.
+    keys
+        Key in ``obsm`` of each output.
+    data
+        What tells the images, labels and table apart from others.
+    cost
+        Estimates; None where they were not asked for.
+    """
+
+    request: Request
+    pairs: Sequence[SampleElements]
+    table: AnnData
+    table_name: str
+    cells: Cells
+    run: Plan
+    devices: Sequence[torch.device]
+    n_components: int | None
+    keys: Mapping[str, str]
+    data: Mapping[str, str]
+    cost: Cost | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """Windows of a batch."""
+        from .run.engine import choose_batch_size
+
+        job = self.run.job
+        chosen = choose_batch_size(job.encoder, len(self.run.panel.markers), job.window, settings.batch_memory)
+        return self.request.run.batch_size or chosen
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """Expected columns of each key in ``obsm``."""
+        from .plan import n_columns
+
+        return {key: self.n_components or n_columns(self.run.job, output) for output, key in self.keys.items()}
+
+    @property
+    def markers(self) -> list[tuple[str, str]]:
+        """Each channel of the first sample and what becomes of it: its marker, or why it is left out."""
+        panel = self.run.panel
+        used = [
+            (channel, marker if channel == marker else f"{marker} (by name)")
+            for channel, marker in zip(panel.names[0], panel.markers, strict=True)
+        ]
+        return used + [(channel, f"left out: {why}") for channel, why in panel.dropped.items()]
+
+    def facts(self) -> dict[str, str]:
+        """What is printed, a line each."""
+        job, request = self.run.job, self.request
+        windows = sum(block.n_windows for block in self.run.blocks)
+        what = "tiles" if request.recipe.mode == "tile" else "windows"
+        rows = {
+            "model": f"{job.encoder.card.name} (weights: {job.encoder.weights.source})",
+            "samples": listed([f"{one.sample} ({one.image}, {one.labels})" for one in self.pairs], 6, quoted=False),
+            "cells": f"{len(self.cells.rows):,} of table {self.table_name!r}",
+            "markers": f"{len(self.run.panel.markers)} used, {len(self.run.panel.dropped)} left out",
+            "windows": f"{windows:,} {what} of {job.window} pixels in {counted(len(self.run.blocks), 'block')}",
+            "batch": f"{self.batch_size} on {', '.join(map(str, self.devices))}",
+            "written": ", ".join(f"obsm[{key!r}] with {n:,} columns" for key, n in self.columns.items()),
+        }
+        if self.cost is not None:
+            rows["memory"] = f"about {_size(self.cost.memory)}"
+            rows["disk"] = f"about {_size(self.cost.disk)} in {settings.cache_dir}"
+            rows["time"] = f"about {_duration(self.cost.seconds)}"
+        return rows
+
+    def __repr__(self) -> str:
+        lines = [f"  {name:8} {value}" for name, value in self.facts().items()]
+        channels = [f"    {channel} → {became}" for channel, became in self.markers]
+        return "\n".join(["EmbeddingPlan", *lines, "  channels", *channels, f"  {self.request.recipe!r}"])
+
+    def _repr_html_(self) -> str:
+        recipe = self.request.recipe
+        return (
+            html_table("Plan of an embedding", self.facts())
+            + html_table("Channels", dict(self.markers))
+            + recipe._repr_html_()
+        )
+
+    def check(self, sdata: SpatialData) -> None:
+        """Refuse other data than it was made of.
+
+        Raises
+        ------
+        ElementError
+            If an image, labels or the table are not those that were planned.
+        """
+        now = data_of(sdata, self.pairs, self.table_name)
+        for name, value in self.data.items():
+            if now.get(name) != value:
+                state = "is not in sdata" if name not in now else "is another one here"
+                raise ElementError(
+                    f"plan= was made of other data: {name} {state}. Make a plan of this sdata with "
+                    "sfm.tl.plan_embedding(sdata, ...)."
+                )
+        if new := [name for name in now if name not in self.data]:
+            raise ElementError(
+                f"plan= was made before there was {new[0]}. Make a plan of this sdata with "
+                "sfm.tl.plan_embedding(sdata, ...)."
+            )
+
+
+def plan_embedding_of(
+    sdata: SpatialData,
+    model: str | Encoder,
+    *,
+    weights: object,
+    samples: Sequence[str] | None,
+    table_name: str,
+    on_missing: Literal["raise", "drop"],
+    key_added: str | None,
+    timed: bool = False,
+    **asked: object,
+) -> EmbeddingPlan:
+    """Every check, and all that is known before the first window; `asked`: as `request_of` takes it."""
+    from ..pp.elements import match_elements
+    from ..pp.missing_chunks import report_missing_chunks
+    from .call import Elements, Run, request_of
+    from .inputs import prepare_inputs
+    from .plan import check_options, plan_cells
+    from .windows.cells import find_cells
+
+    elements = Elements.of(asked.pop("elements"))
+    pairs = match_elements(sdata, elements.image, elements.labels, samples=samples)
+    check_embedding_key(key_added)
+    devices = check_run(Run.of(asked["run"]))
+    encoder = load_encoder(model, weights).to(devices[0])
+    request = request_of(encoder, elements=elements, **asked)
+    check_options(encoder, request)
+    data = data_of(sdata, pairs, table_name)
+    pairs = report_missing_chunks(sdata, pairs)
+    table = _table(sdata, table_name, pairs, on_missing, elements.on_pieces)
+    cells = find_cells(sdata, pairs, table, table_name, on_missing, request.recipe.centers, elements.on_pieces)
+    n_components = choose_components(request, len(cells.rows), "cells")
+    run = plan_cells(prepare_inputs(sdata, pairs, encoder, request), cells)
+    keys = output_keys(encoder, run.job.outputs, key_added)
+    plan = EmbeddingPlan(request, pairs, table, table_name, cells, run, devices, n_components, keys, data)
+    return EmbeddingPlan(**{**vars(plan), "cost": cost_of(plan)}) if timed else plan
+
+
+def data_of(sdata: SpatialData, pairs: Sequence[SampleElements], table_name: str) -> dict[str, str]:
+    """What tells the elements of a run apart from others: arrays, transformations, rows of the table."""
+    from spatialdata.transformations import get_transformation
+
+    from ..pp.arrays import image_array, labels_array
+
+    found = {}
+    for pair in pairs:
+        for kind, name, read in (("image", pair.image, image_array), ("labels", pair.labels, labels_array)):
+            if name not in (sdata.images if kind == "image" else sdata.labels):
+                continue
+            element = (sdata.images if kind == "image" else sdata.labels)[name]
+            array = read(sdata, name).data
+            placed = get_transformation(element, get_all=True)
+            found[f"{kind} {name!r}"] = f"{getattr(array, 'name', id(array))} {array.shape} {array.dtype} {placed}"
+    if table_name in sdata.tables:
+        table = sdata.tables[table_name]
+        attrs = table.uns.get("spatialdata_attrs", {})
+        columns = [attrs.get(name) for name in ("region_key", "instance_key")]
+        rows = [list(table.obs_names), *(list(map(str, table.obs[name])) for name in columns if name in table.obs)]
+        found[f"table {table_name!r}"] = hashlib.sha256(repr(rows).encode()).hexdigest()
+    return found
+
+
+def cost_of(plan: EmbeddingPlan) -> Cost:
+    """Estimates of memory, disk and time; a few empty windows are encoded and one block is read for it."""
+    from .plan import n_columns
+    from .run.engine import window_bytes
+
+    job, blocks = plan.run.job, plan.run.blocks
+    n_markers, n_rows = len(plan.run.panel.markers), len(plan.cells.rows)
+    weights = sum(
+        tensor.numel() * tensor.element_size() for tensor in (*job.encoder.parameters(), *job.encoder.buffers())
+    )
+    of_block = max((block.y1 - block.y0) * (block.x1 - block.x0) * (4 * n_markers + 8) for block in blocks)
+    rows = 4 * n_rows * sum(n_columns(job, output) for output in job.outputs)
+    held = min(rows, settings.result_memory)
+    batch = plan.batch_size * window_bytes(job.encoder, n_markers, job.window)
+    encoding, reading = _timed(plan)
+    n_windows = sum(block.n_windows for block in blocks)
+    return Cost(
+        memory=int(weights + batch + 2 * of_block + held),
+        disk=int(rows + (rows if rows > settings.result_memory else 0)),
+        seconds=float(max(encoding * n_windows / len(plan.devices), reading * len(blocks))),
+    )
+
+
+def _timed(plan: EmbeddingPlan) -> tuple[float, float]:
+    """Seconds for a window, and for reading a block of middling size."""
+    import torch
+
+    from .run.engine import read_block
+
+    job = plan.run.job
+    n, side, device = min(TIMED_WINDOWS, plan.batch_size), job.window, job.encoder.device
+    windows = torch.zeros((n, len(job.mean), side, side), device=device)
+    masks = torch.ones((n, side, side), dtype=torch.bool, device=device)
+
+    def encode() -> None:
+        with torch.inference_mode():
+            job.encode(windows, masks)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    encode()  # the first call of all sets up
+    started = time.perf_counter()
+    encode()
+    encoding = (time.perf_counter() - started) / n
+    block = sorted(plan.run.blocks, key=lambda one: (one.y1 - one.y0) * (one.x1 - one.x0))[len(plan.run.blocks) // 2]
+    started = time.perf_counter()
+    read_block(job, block)
+    return encoding, time.perf_counter() - started
+
+
+def check_alone(given: Mapping[str, object]) -> None:
+    """Refuse arguments beside ``plan=``, which holds all that was asked for.
+
+    Raises
+    ------
+    TableError
+        If one has another value than its default.
+    """
+    defaults = {"model": "classical", "table_name": TABLE, "on_missing": "raise"}
+    said = [name for name, value in given.items() if value is not None and value != defaults.get(name)]
+    if said:
+        raise TableError(
+            f"plan= holds all that was asked for, and {said[0]}= says it again. Leave {said[0]}= out, or pass it to "
+            "sfm.tl.plan_embedding(...)."
+        )
+
+
+def _table(
+    sdata: SpatialData,
+    table_name: str,
+    pairs: Sequence[SampleElements],
+    on_missing: Literal["raise", "drop"],
+    on_pieces: Literal["raise", "keep"],
+) -> AnnData:
+    if table_name in sdata.tables:
+        return sdata.tables[table_name]
+    from ..pp.cells import measured_table
+
+    if sdata.tables and table_name != TABLE:
+        raise ElementError(f"No table {table_name!r} in sdata; found {', '.join(map(repr, sdata.tables))}.")
+    logger.info("no table %r: making it with sfm.pp.cell_table", table_name)
+    return measured_table(sdata, list(pairs), drop=on_missing == "drop", on_pieces=on_pieces)
+
+
+def check_rows(plan: EmbeddingPlan, *, copy: bool) -> None:
+    """Refuse to leave rows of other samples without embedding: `obsm` covers all rows, and NaN is never written."""
+    table = plan.table
+    regions = table.obs[table.uns["spatialdata_attrs"]["region_key"]].astype(str)
+    others = sorted(set(regions) - {pair.labels for pair in plan.pairs})
+    if others and not copy:
+        raise TableError(
+            f"Table {plan.table_name!r} also holds cells of {', '.join(others[:5])}, which are not to be embedded. "
+            "Embed all samples, or pass copy=True to get the AnnData of those chosen."
+        )
+
+
+def _size(n: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 0.1):.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
