@@ -236,7 +236,7 @@ def test_files_of_tl_hold_public_functions():
     without = {
         module.removeprefix(f"{PACKAGE}.tl.")
         for module, path in modules()
-        if module.count(".") == 3 and room_of(module) == "tl" and "@public\n" not in path.read_text(encoding="utf-8")
+        if module.count(".") == 3 and room_of(module) == "tl" and "\n@public" not in path.read_text(encoding="utf-8")
     }
     assert without == SHARED_IN_TL
 

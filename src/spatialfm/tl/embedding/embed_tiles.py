@@ -72,10 +72,23 @@ def embed_tiles(
     ----------
     sdata
         Images ``(c, y, x)``.
-    model, weights, markers, panel, recipe, reduce, run, elements
-        As in `spatialfm.tl.embed_cells`. Of the recipe, what is about cells (mode, stride, padding, centers,
-        background) means nothing here: tiles are units of their own and hold all that is in them. Of the elements,
-        images are used and labels are not.
+    model
+        Name of a model or a loaded encoder, as in `spatialfm.tl.embed_cells`.
+    weights
+        Weights of the model: file, folder or hub id, see `spatialfm.models.load`.
+    markers
+        Markers to use, in this order (default: all that every sample has).
+    panel
+        Which channels are which markers: `spatialfm.Panel`, or a dict of its fields.
+    recipe
+        All that decides the numbers: `spatialfm.Recipe`, or a dict of fields to depart in. What is about cells (mode,
+        stride, padding, centers, background) means nothing here and is refused in a dict.
+    reduce
+        Principal components instead of all columns: `spatialfm.Reduce`, or a dict of its fields.
+    run
+        Devices, cluster, batches, precision and the like: `spatialfm.Run`, or a dict of its fields.
+    elements
+        Which images, and their pixel size: `spatialfm.Elements`, or a dict of its fields. Labels are not used.
     outputs
         ``"marker"`` gives one vector a marker, ``"patch"`` one a tile, ``"attention"`` how much each attention head
         looks at each marker. Default: what the model's card says.
@@ -90,8 +103,10 @@ def embed_tiles(
     cluster_key
         Column of the cell table: adds the commonest label among the cells whose centroid lies in the tile, and its
         share.
-    table_name, cell_table_name
-        Table to write, and table with the cells.
+    table_name
+        Table to write.
+    cell_table_name
+        Table with the cells.
     key_added
         Key in ``obsm``; default ``X_<model>``.
     copy

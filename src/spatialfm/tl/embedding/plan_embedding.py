@@ -40,13 +40,39 @@ def plan_embedding(
     """Settle everything that `spatialfm.tl.embed_cells` settles before the first window, and estimate what it takes.
 
     Images are read once, for the statistics of the markers and to tell them apart from others; both are kept for the
-    run. Time is estimated from a few empty windows and one block. Nothing is written into `sdata`.
+    run. Time is estimated from a few empty windows and one block. The arguments are those of
+    `spatialfm.tl.embed_cells`.
 
     Parameters
     ----------
-    sdata, model, weights, markers, samples, outputs, panel, recipe, reduce, run, elements, table_name, on_missing, \
-key_added
-        As in `spatialfm.tl.embed_cells`.
+    sdata
+        Images and label images, as in `spatialfm.tl.embed_cells`; nothing is written into it.
+    model
+        Name of a model or a loaded encoder.
+    weights
+        Weights of the model.
+    markers
+        Markers to use, in this order.
+    samples
+        Samples to embed (default: all).
+    outputs
+        Outputs of the model.
+    panel
+        Which channels are which markers.
+    recipe
+        All that decides the numbers.
+    reduce
+        Principal components instead of all columns.
+    run
+        Devices, cluster, batches, precision and the like.
+    elements
+        Which images and labels, and their pixel size.
+    table_name
+        Cell table.
+    on_missing
+        Rows without label, labels without row, cells outside of their image: an error, or left out.
+    key_added
+        Key in ``obsm``.
 
     Returns
     -------

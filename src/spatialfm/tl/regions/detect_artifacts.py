@@ -80,9 +80,22 @@ def detect_artifacts(
     ----------
     sdata
         Images ``(c, y, x)``, and on some of them shapes with a class each, or labels elements with the artifacts.
-    model, weights, markers, panel, recipe, run, elements
-        As in `spatialfm.tl.embed_tiles`. Channels that `spatialfm.pp.channel_quality` finds blank or constant on every
-        image are left out, unless `markers` names what to use.
+    model
+        Name of a model or a loaded encoder, as in `spatialfm.tl.embed_cells`.
+    weights
+        Weights of the model: file, folder or hub id, see `spatialfm.models.load`.
+    markers
+        Markers to use, in this order. Default: all that every sample has, less channels that
+        `spatialfm.pp.channel_quality` finds blank or constant on every image.
+    panel
+        Which channels are which markers: `spatialfm.Panel`, or a dict of its fields.
+    recipe
+        All that decides the numbers: `spatialfm.Recipe`, or a dict of fields to depart in. What is about cells (mode,
+        stride, padding, centers, background) means nothing here and is refused in a dict.
+    run
+        Devices, cluster, batches, precision and the like: `spatialfm.Run`, or a dict of its fields.
+    elements
+        Which images, and their pixel size: `spatialfm.Elements`, or a dict of its fields. Labels are not used.
     annotations
         As in `spatialfm.tl.segment_regions`; also labels elements.
     label_key
@@ -95,16 +108,40 @@ def detect_artifacts(
         Whether dark tokens of annotated samples are examples of background, unless annotated otherwise: those on glass
         (less than half tissue, as for `spatialfm.tl.embed_tiles`) around which, within 32 model pixels, none is
         brighter than Otsu's threshold over the tokens that are no artifact. An image without glass has none.
-    opening, closing
-        As in `spatialfm.tl.segment_regions`. Not opened by default: folds are narrow.
-    head, C, n_trials, n_train, min_cover, min_tokens, outputs, patient_key, random_state
+    opening
+        As in `spatialfm.tl.segment_regions`. Not done by default: folds are narrow.
+    closing
         As in `spatialfm.tl.segment_regions`.
-    size, stride
-        As there, but 16 and 8 pixels for models without tokens.
+    head
+        As in `spatialfm.tl.segment_regions`.
+    C
+        As in `spatialfm.tl.segment_regions`.
+    n_trials
+        As in `spatialfm.tl.segment_regions`.
+    n_train
+        As in `spatialfm.tl.segment_regions`.
+    min_cover
+        As in `spatialfm.tl.segment_regions`.
+    min_tokens
+        As in `spatialfm.tl.segment_regions`.
+    outputs
+        As in `spatialfm.tl.segment_regions`.
+    patient_key
+        As in `spatialfm.tl.segment_regions`.
+    random_state
+        As in `spatialfm.tl.segment_regions`.
+    size
+        As there, but 16 pixels for models without tokens.
+    stride
+        As there, but 8 pixels for models without tokens.
     samples
         Samples to use (default: all).
-    table_name, key_added, cell_table_name
-        Names of what is written, and of the table of cells.
+    table_name
+        Table to write.
+    key_added
+        Name of the maps, and of the predictions in the table.
+    cell_table_name
+        Table of the cells.
 
     Returns
     -------

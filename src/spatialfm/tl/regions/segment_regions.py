@@ -68,18 +68,37 @@ def segment_regions(
     ----------
     sdata
         Images ``(c, y, x)``, and shapes with a class each (polygons, or circles) on some of them.
-    model, weights, markers, panel, recipe, run, elements
-        As in `spatialfm.tl.embed_tiles`.
+    model
+        Name of a model or a loaded encoder, as in `spatialfm.tl.embed_cells`.
+    weights
+        Weights of the model: file, folder or hub id, see `spatialfm.models.load`.
+    markers
+        Markers to use, in this order (default: all that every sample has).
+    panel
+        Which channels are which markers: `spatialfm.Panel`, or a dict of its fields.
+    recipe
+        All that decides the numbers: `spatialfm.Recipe`, or a dict of fields to depart in. What is about cells (mode,
+        stride, padding, centers, background) means nothing here and is refused in a dict.
+    run
+        Devices, cluster, batches, precision and the like: `spatialfm.Run`, or a dict of its fields.
+    elements
+        Which images, and their pixel size: `spatialfm.Elements`, or a dict of its fields. Labels are not used.
     annotations
         ``{sample: shapes element}``, a pattern such as ``"annotation_{sample}"``, or one element for all samples in
         whose coordinate system it is. Samples without are predicted alone.
     label_key
         Column of the shapes with the class; shapes without one are left out.
-    opening, closing
-        Radii, in the units of the coordinate system (µm): what is narrower than twice as much goes, or is filled.
-        0: not done. Default: the distance of two tokens.
-    head, C, n_trials
-        As in `spatialfm.tl.annotate`.
+    opening
+        Radius, in the units of the coordinate system (µm): what is narrower than twice as much goes. 0: not done.
+        Default: the distance of two tokens.
+    closing
+        Radius of what is narrow and is filled, in the same units. 0: not done. Default: the distance of two tokens.
+    head
+        What is fitted, as in `spatialfm.tl.annotate`.
+    C
+        Inverse of the penalty, as there.
+    n_trials
+        Values of C that are tried, as there.
     n_train
         Tokens of each class to learn from, drawn at random; None: all. Neighbours say much the same.
     min_cover
@@ -98,8 +117,10 @@ def segment_regions(
         ``"summary"`` or ``"token"`` (default: the first the model has), else ``"patch"`` or ``"marker"``.
     patient_key
         Column of the table: patients stay together when C is tuned, where five or more are annotated.
-    table_name, key_added
-        Names of what is written.
+    table_name
+        Table to write.
+    key_added
+        Name of the maps, and of the predictions in the table.
     random_state
         Seed.
 
