@@ -136,7 +136,8 @@ def evaluate_annotation(
     kept = np.flatnonzero(_kept(labels.where(pure), label_key, min_cells))
     # in the order of their names: which cells are drawn does not hang on the order of rows
     cells = adata[kept[order_of_names(adata.obs_names[kept])]]
-    names = np.asarray(named(cells.obs[label_key], "label_key", whole=True), dtype=str)
+    labels = named(cells.obs[label_key], "label_key", whole=True)
+    names, classes = np.asarray(labels, dtype=str), [*labels.cat.categories.astype(str), "macro"]
     values = each_representation(cells, use_rep)
     sizes = [None] if n_train is None else np.atleast_1d(n_train).tolist()
     if n_repeats < 1:
@@ -164,6 +165,7 @@ def evaluate_annotation(
                     random_state=random_state,
                 )
                 scores = classification(names[test], model.predict_proba(matrix[test]), model.classes)
+                scores = scores.loc[[name for name in classes if name in scores.index]]
                 rows.append(scores.reset_index().assign(use_rep=rep, n_train=size or len(part), fold=fold, C=used))
                 rows[-1]["asked"] = "all" if size is None else str(size)
     folds = pd.concat(rows, ignore_index=True)
