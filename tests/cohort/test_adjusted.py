@@ -210,7 +210,7 @@ def test_a_region_that_makes_the_neighbours_is_taken_out():
     with pytest.raises(TableError, match="takes it out already"):
         sfm.tl.neighborhood_contrast(cells, "type", covariates="age", **options)
     cells.obs["same"] = cells.obs["in"]
-    with pytest.raises(TableError, match="tell in each patient who is inside"):
+    with pytest.raises(TableError, match="determine in each patient who is inside"):
         sfm.tl.neighborhood_contrast(cells, "type", covariates="same", **options)
 
 

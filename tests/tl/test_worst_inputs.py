@@ -63,10 +63,10 @@ def test_nan_and_what_is_no_table_are_refused_by_name(name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cell_states", "1 different cells cannot be told apart into 3"),
+        ("cell_states", "1 different cells cannot be separated into 3"),
         ("niches", "n_niches=3 of 1 different neighborhoods"),
         ("tissue_clusters", "1 different tiles cannot make 3 clusters"),
-        ("few_shot_samples", "1 different cells cannot be told apart into 3"),
+        ("few_shot_samples", "1 different cells cannot be separated into 3"),
     ],
 )
 def test_an_embedding_that_is_the_same_everywhere_is_refused(name, message):

@@ -213,8 +213,8 @@ def _check_of_patients(rows: Rows, covariates: list[str], block_key: str | None)
     if any(pd.Series(part).groupby(rows.units).nunique().max() > 1 for part in parts):
         names = [*covariates, *([block_key] if block_key else [])]
         raise ClinicalError(
-            f"A patient has more than one value in {' or '.join(f'obs[{name!r}]' for name in names)}: "
-            "changes of patients are compared, so that covariates= and block_key= are columns with one value a patient."
+            f"A patient has more than one value in {' or '.join(f'obs[{name!r}]' for name in names)}: changes of "
+            "patients are compared, so that covariates= and block_key= are columns with one value per patient."
         )
 
 

@@ -72,7 +72,7 @@ def read_beside(
     on_missing: str,
     paired: bool,
 ) -> tuple[Adjustment, np.ndarray]:
-    """What stands beside the group, by unit; and the cells (a mask) of patients that have it."""
+    """Terms besides the group, by unit; and the cells (a mask) of patients that have it."""
     covariates, block_key, group_key = keys
     first = units.drop_duplicates("unit").set_index("unit")
     if not (covariates or block_key):
@@ -81,19 +81,19 @@ def read_beside(
     cells = adata if rows.all() else adata[rows]
     samples = obs_column(cells, library_key, "library_key").astype(str).to_numpy()
     patients = units["patient"].loc[samples].to_numpy()
-    found = read_adjustment(cells, patients, covariates, block_key)
-    without = lacking(found, block_key, on_missing)
+    adjustment = read_adjustment(cells, patients, covariates, block_key)
+    without = lacking(adjustment, block_key, on_missing)
     if without:
         logger.info("%d patients without covariates or block left out: %s", len(without), listed(without))
         first = first[~first.index.isin(without)]
         rows = rows.copy()
         rows[rows] = ~np.isin(patients, without)
-    found = found.of(list(first.index))
+    adjustment = adjustment.of(list(first.index))
     for pair in combinations(first["group"].cat.categories, 2):
         of_pair = first["group"].isin(pair).to_numpy()
         codes = (first["group"] == pair[1]).to_numpy()[of_pair].astype(int)
-        check_adjustment(found.of(list(first.index[of_pair])), codes, group_key, block_key)
-    return found, rows
+        check_adjustment(adjustment.of(list(first.index[of_pair])), codes, group_key, block_key)
+    return adjustment, rows
 
 
 def compare_patients(
@@ -101,14 +101,14 @@ def compare_patients(
 ) -> pd.DataFrame:
     """One row a pair of types and pair of groups."""
     groups, rows = list(patients["group"].cat.categories), []
-    of = {
+    values_of = {
         key: part.set_index("unit")["log2_ratio"]
         for key, part in patients.groupby(["cell_type", "neighbour", "group"], observed=True)
     }
     empty = pd.Series(dtype=float)
     designs: dict[tuple[str, str], Rows] = {}
     for (cell_type, neighbour), (group_1, group_2) in product(pairs, combinations(groups, 2)):
-        both = [of.get((cell_type, neighbour, group), empty) for group in (group_1, group_2)]
+        both = [values_of.get((cell_type, neighbour, group), empty) for group in (group_1, group_2)]
         one, two = (part.dropna().to_numpy() for part in both)
         row = {"cell_type": cell_type, "neighbour": neighbour, "group_1": group_1, "group_2": group_2}
         row |= {"n_1": len(one), "n_2": len(two)}
@@ -118,8 +118,8 @@ def compare_patients(
             if (group_1, group_2) not in designs:
                 codes = np.repeat([0, 1], [len(part) for part in both])
                 designs[group_1, group_2] = adjustment.of(list(values.index)).rows(codes)
-            found = compared(values.to_numpy(), designs[group_1, group_2])
-            row |= {name: found[name] for name in ("difference", "low", "high", "effect", "p_value")}
+            tested = compared(values.to_numpy(), designs[group_1, group_2])
+            row |= {name: tested[name] for name in ("difference", "low", "high", "effect", "p_value")}
         else:
             row["difference"] = row["mean_2"] - row["mean_1"]
             row |= dict.fromkeys(("low", "high", "effect", "p_value"), np.nan)

@@ -22,7 +22,7 @@ STRIP = 4096  # rows of a map that are painted at a time
 def natural_step(side: float, spacing: float) -> float:
     """Size of a pixel that shows squares as they are, and the border between two that overlap.
 
-    Borders lie half way between two centres: on a multiple of `spacing` where a square spans an odd number of them,
+    Borders are half way between two centres: on a multiple of `spacing` where a square spans an odd number of them,
     half way between two multiples otherwise.
 
     Examples
@@ -54,7 +54,7 @@ def owners(corners: np.ndarray, side: float, step: float, shape: tuple[int, int]
     """
     height, width = (max(1, math.ceil(length / step - 1e-6)) for length in shape)
     out = np.zeros((height, width), np.int32)
-    # pixels whose middle lies in the square: from the first on, at most `reach` of them
+    # pixels whose middle is in the square: from the first on, at most `reach` of them
     first = np.ceil(corners / step - 0.5 - 1e-6).astype(np.int64)
     last = np.ceil((corners + side) / step - 0.5 - 1e-6).astype(np.int64)
     centers = (corners + side / 2) / step - 0.5
@@ -85,7 +85,7 @@ def smooth_classes(
     """Open and close every class of a map; none gains or loses a pixel of the map as a whole.
 
     Each class is opened (what is narrower than twice the radius goes) and closed (holes and gaps narrower than that
-    are filled) as a mask of its own. A pixel that one class claims is its; one that several claim, or none, goes to the
+    are filled) as a separate mask. A pixel that one class claims is its; one that several claim, or none, goes to the
     commonest class around it.
 
     Parameters
@@ -101,7 +101,7 @@ def smooth_classes(
 
     if not (opening > 0 or closing > 0) or not classes.any():
         return classes
-    # beyond the map it goes on as at its edge: outlines that end there are no corners
+    # beyond the map it goes on as at its edge: outlines that end there are not corners
     pad = [math.ceil(2 * max(opening, closing) / step) for step in spacing]
     padded = np.pad(classes, [(pad[0],) * 2, (pad[1],) * 2], mode="edge")
     sigma = [max(max(opening, closing) / step, 0.5) for step in spacing]
@@ -138,7 +138,7 @@ def check_names(sdata: SpatialData, elements: Sequence[str], argument: str, ours
     Parameters
     ----------
     ours
-        Labels elements that may be written again, besides those that `record_map` knows.
+        Labels elements that may be written again, besides those that `record_map` has.
     """
     for name in elements:
         if name != default_key(name):

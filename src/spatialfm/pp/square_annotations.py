@@ -103,7 +103,7 @@ def annotate_tokens(
     TableError
         If shapes have no such column, or no shape has a class.
     ElementError
-        If the element lies beside the image.
+        If the element is outside of the image.
     """
     if element in sdata.shapes:
         frame = sdata.shapes[element]

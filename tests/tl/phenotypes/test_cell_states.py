@@ -34,7 +34,7 @@ def test_planted_states_and_a_second_cohort():
 def test_refusals():
     cells = blobs()
     cells.obsm["X_e"][:] = 1.0
-    with pytest.raises(TableError, match="1 different cells cannot be told apart into 6 states"):
+    with pytest.raises(TableError, match="1 different cells cannot be separated into 6 states"):
         sfm.tl.cell_states(cells, 6, use_rep="X_e")
     with pytest.raises(TableError, match="The source has no states in uns"):
         sfm.tl.cell_states(cells, use_rep="X_e", source=blobs(1))

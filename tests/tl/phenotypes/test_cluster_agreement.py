@@ -49,7 +49,7 @@ def test_missing_labels_are_left_out_and_too_few_refused(blobs_table):
     for arguments, message in [
         ({"label_key": "one"}, r"holds 1 label in"),
         ({"label_key": "type", "methods": ["dbscan"]}, "dbscan"),
-        ({"label_key": "type", "methods": []}, r"methods=\[\] is no list of 'kmeans' and 'leiden'"),
+        ({"label_key": "type", "methods": []}, r"methods=\[\] is not a list of 'kmeans' and 'leiden'"),
         ({"label_key": "type", "n_clusters": 500}, "n_clusters=500 of 120 cells"),
         ({"label_key": "none"}, "No column 'none'"),
     ]:

@@ -206,7 +206,7 @@ def test_a_token_that_two_classes_claim_alike_is_not_learned_from(sdata):
         ({"label_key": "kind"}, TableError, r"No column 'kind' in shapes 'drawn_a'"),
         ({"opening": -1.0}, ArgumentError, r"opening=-1.0.*at least 0"),
         ({"closing": float("nan")}, ArgumentError, r"closing=nan.*at least 0"),
-        ({"min_cover": 0}, SpatialfmError, r"min_cover=0 is no share"),
+        ({"min_cover": 0}, SpatialfmError, r"min_cover=0 is not a share"),
         ({"stride": 32}, ModelError, r"stride=32 is larger than size=16"),
         ({"outputs": "token"}, ModelError, r"no output 'token' for tokens"),
         ({"key_added": "drawn"}, ElementError, r"'drawn_a' cannot be written: sdata.shapes"),
@@ -240,7 +240,7 @@ def test_cells_and_their_masks_are_not_written_over(make_sdata, blobs):
     for arguments, message in [
         ({"key_added": "cells"}, r"'cells_a' cannot be written: sdata.labels holds one.*key_added="),
         ({"table_name": "cells"}, r"'cells_a' cannot be written: sdata.labels holds one.*table_name="),
-        ({"table_name": "table"}, r"table 'table' holds no tokens and is not written over"),
+        ({"table_name": "table"}, r"table 'table' contains no tokens and is not written over"),
     ]:
         with pytest.raises(ElementError, match=message):
             sfm.tl.segment_regions(sdata, "mean-intensity", **OPTIONS | arguments)

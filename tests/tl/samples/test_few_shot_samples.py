@@ -132,7 +132,7 @@ def test_results_repeat_and_can_be_stored(cells, tmp_path):
         (None, {"use_rep": None}, TableError, r"Nothing to compare cases by. Pass use_rep="),
         (None, {"use_rep": "X_other"}, TableError, "No 'X_other' in obsm"),
         (None, {"label_key": "answer"}, TableError, r"No column 'answer' in obs \(label_key=\)"),
-        (None, {"n_clusters": 10_000}, TableError, "cannot be told apart into 10000 states"),
+        (None, {"n_clusters": 10_000}, TableError, "cannot be separated into 10000 states"),
         ("one class", {}, TableError, "All 40 patients are 'responder'"),
         ("two labels", {}, ClinicalError, "more than one value in obs"),
         ("two patients", {}, ClinicalError, "1 sample belongs to more than one patient"),

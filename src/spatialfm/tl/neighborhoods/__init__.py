@@ -1,1 +1,1 @@
-"""Who lives beside whom: compositions around cells, niches, enrichment, contrasts."""
+"""Who lives next to whom: compositions around cells, niches, enrichment, contrasts."""

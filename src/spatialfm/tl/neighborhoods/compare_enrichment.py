@@ -62,7 +62,7 @@ def compare_enrichment(
 
     What chance is decides on the question. Without `within`, labels are shuffled over the whole sample (of all
     neighbours ``n_a * n_b / (n * (n - 1))`` are then a pair of types ``a`` and ``b``). The question is whether types
-    *share tissue* more in one group, for whatever reason: a group with larger tumor nests differs in most pairs, though
+    *share tissue* more in one group, for any reason: a group with larger tumor nests differs in most pairs, though
     cells choose their neighbours by the same rules (simulated: p below 0.05 in half of the pairs). With `within`,
     labels are shuffled within each niche (or region) of a sample, and the question is whether types are neighbours more
     often than their niches explain. Where groups differ in how types are spread over areas of about 100 cells, a call
@@ -83,11 +83,11 @@ def compare_enrichment(
     within
         Column of ``obs`` with the niche, region or compartment of each cell, within which labels are shuffled.
     covariates
-        Columns of ``obs`` with one value a patient that are adjusted for (age, stage): ranks and means of log-ratios
+        Columns of ``obs`` with one value per patient that are adjusted for (age, stage): ranks and means of log-ratios
         are linear in group and covariates, with errors that do not assume equal spread (CR2, Satterthwaite), as in
         :func:`compare_composition`.
     block_key
-        Column of ``obs`` with the site or batch of each patient: it has an effect of its own, and residuals are
+        Column of ``obs`` with the site or batch of each patient: it has its own effect, and residuals are
         shuffled within it only (Freedman and Lane 1983).
     pair_key
         Column of ``obs`` with the patient where groups are within patients, as before and after treatment: in place of
@@ -116,7 +116,7 @@ def compare_enrichment(
 
     Returns
     -------
-    None, or with `copy` the table. Written into ``uns[key_added]``: ``table``, ``samples`` (one row a sample and
+    None, or with `copy` the table. Written into ``uns[key_added]``: ``table``, ``samples`` (one row per sample and
     pair: ``observed``, ``expected``, ``log2_ratio``), ``patients`` (their means) and ``params``. The table has one row
     a pair of types and pair of groups: ``cell_type``, ``neighbour``, ``group_1``, ``group_2``, ``n_1``, ``n_2``
     (patients with a value), ``mean_1``, ``mean_2``, their ``difference`` (2 minus 1; at equal covariates, within blocks
@@ -124,13 +124,13 @@ def compare_enrichment(
     correlation, from -1 to 1, positive where group 2 has more; of ranks at equal covariates),
     ``p_value`` (ranks and means, without equal spread, as in :func:`compare_composition`), ``q_value``
     (Benjamini-Hochberg over the table) and ``significant``. With
-    `radius` neighbours are mutual, and each pair of types stands once.
+    `radius` neighbours are mutual, and each pair of types is listed once.
 
     Raises
     ------
     TableError
         If columns are missing, a patient is in two groups or a sample of two patients, there are fewer than two groups,
-        or a covariate or block tells the group or is the same in all.
+        or a covariate or block determines the group or is the same in all.
     ClinicalError
         If a patient has several values of a covariate or block.
 
@@ -141,7 +141,7 @@ def compare_enrichment(
     >>> cells.obs["arm"] = cells.obs["patient"].isin(cells.obs["patient"].unique()[:3]).map({True: "a", False: "b"})
     >>> table = sfm.tl.compare_enrichment(cells, "type", "arm", n_neighbors=6, copy=True)
     >>> pair = table[(table["cell_type"] == "Tumor") & (table["neighbour"] == "Tumor")]
-    >>> bool(pair["mean_1"].item() > 0)  # tumor cells lie in nests
+    >>> bool(pair["mean_1"].item() > 0)  # tumor cells are in nests
     True
     """
     check_anndata(adata, "compare_enrichment", key_added)
@@ -185,7 +185,7 @@ def compare_enrichment(
     if paired and not circle and 2.0 ** (1 - pairs_of) > alpha:
         warn(
             f"{pairs_of} patients with both make no p-value below {2.0 ** (1 - pairs_of):.2g} possible, and alpha is "
-            f"{alpha:g}: nothing will be significant, whatever the difference. Look at difference and its interval."
+            f"{alpha:g}: nothing will be significant, for any difference. Look at difference and its interval."
         )
     if table["p_value"].isna().all() and not circle:
         warn(
@@ -245,8 +245,8 @@ def _tell_areas(
     """Warn where groups differ in how types are spread over areas that are large against a neighborhood."""
     area = np.zeros(len(codes), int)
     for library in range(len(units)):
-        mine = libraries == library
-        area[mine] = blocks(positions[mine], AREA)
+        in_library = libraries == library
+        area[in_library] = blocks(positions[in_library], AREA)
     of_areas = _expected(graph, codes, area, libraries, chance["n_types"])
     spread = log2_ratio(of_areas, chance["expected"], chance["min_expected"])
     groups, patients = units["group"].cat.categories, units["unit"]
@@ -263,7 +263,7 @@ def _tell_areas(
         warn(
             f"In {different.sum()} of {len(p)} comparisons groups differ already in how types are spread over areas of "
             f"about {AREA} cells: where one group has more of a tissue, its types are neighbours more often under the "
-            'same rules. Pass within="niche", or the column that says which tissue a cell is in, to shuffle within it.'
+            'same rules. Pass within="niche", or the column with the tissue of each cell, to shuffle within it.'
         )
 
 
@@ -271,7 +271,8 @@ def log2_ratio(observed: np.ndarray, expected: np.ndarray, min_expected: float) 
     """Log2 of observed over expected, NaN where too few are expected.
 
     A half is added to what is observed. Of counts whose variance is their mean, that takes the bias of order
-    ``1 / expected`` from the logarithm, which would else make rare pairs look avoided. None observed is not infinite.
+    ``1 / expected`` from the logarithm, which would otherwise make rare pairs look avoided. None observed is not
+    infinite.
     """
     enough = (expected >= min_expected) & (expected > 0)
     ratio = np.full(observed.shape, np.nan)
@@ -282,7 +283,7 @@ def log2_ratio(observed: np.ndarray, expected: np.ndarray, min_expected: float) 
 def _long(
     units: pd.DataFrame, names: list[str], pairs: list[tuple[int, int]], values: dict[str, np.ndarray]
 ) -> pd.DataFrame:
-    """One row a sample and pair of types."""
+    """One row per sample and pair of types."""
     first, second = np.array(pairs).T
     repeated = units.loc[units.index.repeat(len(pairs))].reset_index()
     types = np.array(names, dtype=object)

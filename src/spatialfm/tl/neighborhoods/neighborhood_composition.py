@@ -42,7 +42,7 @@ def neighborhood_composition(
     Parameters
     ----------
     adata
-        Cell table, one row a cell.
+        Cell table, one row per cell.
     cluster_key
         Column of ``obs`` with the phenotype or cluster of each cell.
     library_key
@@ -169,8 +169,7 @@ def _libraries(
             if key in adata.obs and adata.obs[key].nunique() > 1:
                 raise TableError(
                     f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and cells of one "
-                    "sample are no "
-                    f'neighbours of another\'s. Pass library_key="{key}".'
+                    f'sample are no neighbours of another\'s. Pass library_key="{key}".'
                 )
         codes, names = np.zeros(adata.n_obs, dtype=int), ["all cells"]
     else:
@@ -193,7 +192,7 @@ def _libraries(
 def _spatial_graph(
     coordinates: np.ndarray, libraries: pd.Categorical, radius: float | None, n_neighbors: int | None
 ) -> spmatrix:
-    """Graph of squidpy ``(n, n)``, on a table of its own so that nothing of the user's is overwritten."""
+    """Graph of squidpy ``(n, n)``, on a separate table so that nothing of the user's is overwritten."""
     import squidpy as sq
     from anndata import AnnData
 

@@ -66,7 +66,7 @@ def neighborhood_contrast(
     cell_type
         Type whose neighbours are looked at.
     within
-        Column of ``obs`` that says who is inside: true or false, or a category with `inside`; or a signature, a column
+        Column of ``obs`` of who is inside: true or false, or a category with `inside`; or a signature, a column
         of a table in ``obsm``, as from :func:`spatialfm.tl.discover_signatures`.
     inside
         Category of `within`.
@@ -93,18 +93,18 @@ def neighborhood_contrast(
 
     Returns
     -------
-    None, or with `copy` the table; written into ``uns[key_added]["table"]`` with ``params``. One row a type of
+    None, or with `copy` the table; written into ``uns[key_added]["table"]`` with ``params``. One row per type of
     neighbour: ``inside`` and ``outside`` (shares), ``relative_change`` (inside over outside, minus 1), ``z``,
     ``p_cells``, ``q_cells``, ``n_patients`` with cells on both sides, ``change_patients`` (ratio of Mantel and Haenszel
     over patients, minus 1), ``p_patients``, ``q_patients`` (q: Benjamini-Hochberg over the types), ``significant`` (by
-    patients). With fewer than five patients on both sides there is no p-value of any kind, and a warning says so; with
+    patients). With fewer than five patients on both sides there is no p-value of any kind, with a warning; with
     ``patient_key=None`` there is that of cells.
 
     Raises
     ------
     TableError
         If the type, the group or cells on one side are missing, or a covariate is the same in all cells of each
-        patient, or tells who is inside.
+        patient, or determines who is inside.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def neighborhood_contrast(
     if patients is None:
         warn(
             "patient_key=None: p_cells take neighbours for independent draws, so that they are far too small, and "
-            'nothing is called significant. Pass patient_key="patient", or the column that says whose a cell is.'
+            'nothing is called significant. Pass patient_key="patient", or the column with the patient of each cell.'
         )
     elif not tested.any() and not circle:
         warn(
@@ -209,7 +209,7 @@ def contrast_table(
         n, change_patients, p = _over_patients(counts, side, patients, own, strata)
         table["n_patients"], table["change_patients"], table["p_patients"] = n, change_patients, p
         if n < LEAST:
-            table["p_cells"] = np.nan  # cells are no substitute for patients
+            table["p_cells"] = np.nan  # cells are not a substitute for patients
     table.insert(list(table.columns).index("p_cells") + 1, "q_cells", benjamini_hochberg(table["p_cells"]))
     table["q_patients"] = benjamini_hochberg(table["p_patients"])
     table["significant"] = (table["q_patients"] < alpha) & ~_points_apart(table)
@@ -304,8 +304,8 @@ def _strata(
     seen = pd.DataFrame({"patient": patients, "stratum": codes, "side": side})
     if seen.groupby(["patient", "stratum"])["side"].nunique().max() < 2:
         raise TableError(
-            f"{' and '.join(f'obs[{name!r}]' for name in names)} (covariates=) tell in each patient who is inside: no "
-            "two cells inside and outside are alike in them. Name fewer, or coarser ones."
+            f"{' and '.join(f'obs[{name!r}]' for name in names)} (covariates=) determine in each patient who is "
+            "inside: no two cells inside and outside are alike in them. Name fewer, or coarser ones."
         )
     return codes
 
@@ -332,9 +332,9 @@ def _over_patients(
     # a neighbour is counted once for each cell of the type around it, of which there are as many as around such a cell
     repeats = 1 + (counts.sum(axis=1).mean() - 1) * counts[:, own].sum() / counts.sum()
     of_them = of_patients(sizes.astype(float))
-    found = pooled_excess(of_patients(inside), of_patients(expected), repeats * of_patients(variance), of_them)
+    pooled = pooled_excess(of_patients(inside), of_patients(expected), repeats * of_patients(variance), of_them)
     n = np.stack([outside.sum(axis=1), inside.sum(axis=1)])[..., None]
     weights = 1 / np.maximum(of_them[who], FULL)[:, None] / n.sum(axis=0)
     one, two = (weights * inside * n[0]).sum(axis=0), (weights * outside * n[1]).sum(axis=0)
     ratio = np.divide(one, two, out=np.where(one > 0, np.inf, 1.0), where=two > 0)
-    return len(names), ratio - 1, found.p_value
+    return len(names), ratio - 1, pooled.p_value

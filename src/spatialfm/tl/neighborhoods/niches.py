@@ -50,7 +50,7 @@ def niches(
         Key of ``obsm``. Fractions and embeddings are taken as they are, measured features are standardised.
     patient_key
         Column of ``obs`` with the patient (where there is none of the usual name: the sample), each of whom weighs
-        alike in k-means, whatever its number of cells. None: each cell weighs alike, as published.
+        alike in k-means, for any number of cells. None: each cell weighs alike, as published.
     random_state
         Seed of k-means, which is started 10 times; above 200,000 cells it goes through random parts (mini-batches).
     key_added
@@ -99,11 +99,11 @@ def niches(
     rank = np.empty(n_niches, int)
     rank[order] = np.arange(n_niches)
     codes, names = rank[codes], [str(i + 1) for i in range(n_niches)]
-    found = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
-    logger.info("%d cells in %d niches", len(found), n_niches)
-    remember_groups(adata, "niches", use_rep, found, written=not copy)
+    niche = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
+    logger.info("%d cells in %d niches", len(niche), n_niches)
+    remember_groups(adata, "niches", use_rep, niche, written=not copy)
     if copy:
-        return found
+        return niche
     columns = np.asarray(adata.uns.get(use_rep, {}).get("categories", np.arange(values.shape[1])))
     index = pd.Index(names, name="niche")
     means = np.stack([values[codes == i].mean(axis=0) for i in range(n_niches)])
@@ -117,7 +117,7 @@ def niches(
         usual = np.maximum(values.mean(axis=0), 1e-12)
         enrichment = np.log2(np.maximum(means, 1e-4) / np.maximum(usual, 1e-4))  # absent is at most 1 in 10,000
         record["enrichment"] = pd.DataFrame(enrichment, index=index, columns=columns.astype(str))
-    remove_earlier(adata, key_added, found)
-    adata.obs[key_added] = found
+    remove_earlier(adata, key_added, niche)
+    adata.obs[key_added] = niche
     write_uns(adata, key_added, record)
     return None

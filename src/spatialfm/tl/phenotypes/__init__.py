@@ -1,1 +1,1 @@
-"""What a cell is: clusters, states, labels carried over, and how well an embedding tells them."""
+"""What a cell is: clusters, states, labels carried over, and how well an embedding separates them."""

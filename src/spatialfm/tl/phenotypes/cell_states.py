@@ -56,10 +56,10 @@ def cell_states(
         Cells whose states (``uns[key_added]``) are used in place of new ones: for a second cohort.
     standardize
         Whether columns are brought to mean 0 and standard deviation 1 first (default: measured features, as ``"X"`` and
-        ``"X_mean_intensity"``, are; embeddings are taken as their model's card says).
+        ``"X_mean_intensity"``, are; embeddings are used as their model's card states).
     patient_key
         Column of ``obs`` with the patient (where there is none of the usual name: the sample), each of whom weighs
-        alike in k-means, whatever its number of cells: a patient with most of the cells would else have most of the
+        alike in k-means, for any number of cells: a patient with most of the cells would otherwise have most of the
         states. None: each cell weighs alike, as published.
     random_state
         Seed; k-means is started 3 times. Above 200,000 cells it goes through random parts (mini-batches).
@@ -102,13 +102,13 @@ def cell_states(
         values = values[:, _columns(source, adata, use_rep, record["centers"].shape[1])]
     codes = _nearest((values - record["mean"]) / record["sd"], record["centers"])
     names = [str(i + 1) for i in range(len(record["centers"]))]
-    found = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
-    logger.info("%d cells in %d states", len(found), len(names))
-    remember_groups(adata, "cell_states", use_rep, found, written=not copy)
+    states = pd.Series(pd.Categorical.from_codes(codes, names), index=adata.obs_names, name=key_added)
+    logger.info("%d cells in %d states", len(states), len(names))
+    remember_groups(adata, "cell_states", use_rep, states, written=not copy)
     if copy:
-        return found
-    remove_earlier(adata, key_added, found)
-    adata.obs[key_added] = found
+        return states
+    remove_earlier(adata, key_added, states)
+    adata.obs[key_added] = states
     write_uns(adata, key_added, record)
     return None
 
@@ -120,7 +120,7 @@ def _fit(
     different = n_different(values, n_states)
     if not 2 <= n_states <= different:
         raise TableError(
-            f"{different} different cells cannot be told apart into {n_states} states. Pass 2 or more, at most as many "
+            f"{different} different cells cannot be separated into {n_states} states. Pass 2 or more, at most as many "
             "as there are."
         )
     model = k_means(n_states, len(values), 3, random_state).fit((values - mean) / sd, sample_weight=weights)
@@ -129,13 +129,13 @@ def _fit(
 
 
 def _known(source: AnnData, key: str, use_rep: str) -> dict:
-    found = source.uns.get(key)
-    if not isinstance(found, dict) or "centers" not in found:
+    record = source.uns.get(key)
+    if not isinstance(record, dict) or "centers" not in record:
         raise TableError(f"The source has no states in uns[{key!r}]. Make them with sfm.tl.cell_states(source, ...).")
-    made_of = str(found.get("params", {}).get("use_rep", use_rep))
+    made_of = str(record.get("params", {}).get("use_rep", use_rep))
     if made_of != use_rep:
         raise TableError(f"The states of the source were made of {made_of!r}. Pass use_rep={made_of!r}.")
-    return dict(found)
+    return dict(record)
 
 
 def _columns(source: AnnData, adata: AnnData, use_rep: str, width: int) -> np.ndarray:

@@ -38,7 +38,7 @@ def cluster_agreement(
     """Compare clusters with labels that the clustering has not seen.
 
     KRONOS's zero-shot task (Online Methods, *Zero-shot evaluation*): k-means with as many clusters as there are cell
-    types, judged by the adjusted Rand index. Leiden is given beside it, as it needs no number of clusters.
+    types, judged by the adjusted Rand index. Leiden is given too, as it needs no number of clusters.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def cluster_agreement(
         Column of ``obs``.
     use_rep
         Key of ``obsm`` or ``"X"``, or several. Measured features (``"X"``, ``"X_mean_intensity"``) are standardised,
-        since clusters would else follow the brightest marker; embeddings are taken as their model's card says.
+        since clusters would otherwise follow the brightest marker; embeddings are used as their model's card states.
     methods
         ``"kmeans"``, ``"leiden"``.
     n_clusters
@@ -84,7 +84,7 @@ def cluster_agreement(
     """
     check_anndata(adata, "cluster_agreement", key_added)
     if isinstance(methods, str) or not methods or set(methods) - {"kmeans", "leiden"}:
-        raise TableError(f"methods={methods!r} is no list of 'kmeans' and 'leiden'.")
+        raise TableError(f"methods={methods!r} is not a list of 'kmeans' and 'leiden'.")
     known = obs_column(adata, label_key, "label_key", allow_missing=True).notna().to_numpy()
     cells = adata[known]
     labels = np.asarray(named(cells.obs[label_key], "label_key"), dtype=str)
@@ -107,8 +107,8 @@ def cluster_agreement(
         silhouette = label_silhouette(values, labels, random_state)
         for method in methods:
             for seed in range(random_state, random_state + n_seeds):
-                found = _cluster(values, method, n_clusters, resolution, seed)
-                rows.append({"use_rep": rep, "method": method, "seed": seed, **_agreement(labels, found)})
+                clusters = _cluster(values, method, n_clusters, resolution, seed)
+                rows.append({"use_rep": rep, "method": method, "seed": seed, **_agreement(labels, clusters)})
                 rows[-1] |= {"silhouette": silhouette, "preparation": how}
     table = pd.DataFrame(rows)
     record = {
@@ -142,11 +142,11 @@ def _cluster(values: np.ndarray, method: str, n_clusters: int, resolution: float
     return leiden(neighbour_graph(values, 15, seed), resolution, seed)
 
 
-def _agreement(labels: np.ndarray, found: np.ndarray) -> dict[str, float]:
+def _agreement(labels: np.ndarray, clusters: np.ndarray) -> dict[str, float]:
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     return {
-        "ari": float(adjusted_rand_score(labels, found)),
-        "nmi": float(normalized_mutual_info_score(labels, found)),
-        "n_clusters": len(np.unique(found)),
+        "ari": float(adjusted_rand_score(labels, clusters)),
+        "nmi": float(normalized_mutual_info_score(labels, clusters)),
+        "n_clusters": len(np.unique(clusters)),
     }

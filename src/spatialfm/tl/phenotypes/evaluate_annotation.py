@@ -58,7 +58,7 @@ def evaluate_annotation(
     set; a fifth of the rest tunes the penalty; optionally 100, 200, 500 or 1,000 training cells a class. In three
     things it is ours unless `published` is set, as `spatialfm.tl.annotate` does it: classes weigh alike, C = 1 is among
     the trials, and the tuned classifier is fitted again on all training cells. Columns are standardised either way,
-    which the paper does not say.
+    which the paper does not state.
 
     What an embedding was made with (statistics, components) has seen the cells of all folds.
 
@@ -72,7 +72,7 @@ def evaluate_annotation(
         Key of ``obsm`` or ``"X"``, or several, which are scored on the same folds.
     patient_key
         Column of ``obs`` whose values stay on one side of a split: patients or images. ``"quadrant"``: the quadrants of
-        every image take turns, for a single annotated image; say so when you report it, as it is no new patient.
+        every image take turns, for a single annotated image; state it when you report it, as it is not a new patient.
     n_folds
         Folds.
     n_repeats
@@ -134,7 +134,7 @@ def evaluate_annotation(
     if dominance is not None:
         pure = (obs_column(adata, dominance[0], "dominance", allow_missing=True) >= dominance[1]).to_numpy()
     kept = np.flatnonzero(_kept(labels.where(pure), label_key, min_cells))
-    # in the order of their names: which cells are drawn does not hang on the order of rows
+    # in the order of their names: the drawn cells are independent of the order of rows
     cells = adata[kept[order_of_names(adata.obs_names[kept])]]
     labels = named(cells.obs[label_key], "label_key", whole=True)
     names, classes = np.asarray(labels, dtype=str), [*labels.cat.categories.astype(str), "macro"]
@@ -273,10 +273,10 @@ def _differences(macro: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for size, part in macro.groupby("asked", sort=False):
         for one, two in combinations(part["use_rep"].unique(), 2):
-            of = {rep: part[part["use_rep"] == rep].sort_values(["partition", "fold"]) for rep in (one, two)}
-            partition = of[one]["partition"].to_numpy()
+            runs_of = {rep: part[part["use_rep"] == rep].sort_values(["partition", "fold"]) for rep in (one, two)}
+            partition = runs_of[one]["partition"].to_numpy()
             for score in SCORES:
-                a, b = (of[rep][score].to_numpy() for rep in (one, two))
+                a, b = (runs_of[rep][score].to_numpy() for rep in (one, two))
                 low, high = t_interval(a - b, partition)
                 p = paired_p(a - b, partition)
                 rows.append(

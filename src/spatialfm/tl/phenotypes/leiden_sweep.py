@@ -43,7 +43,7 @@ def leiden_sweep(
     key_added: str = "leiden_sweep",
     copy: bool = False,
 ) -> pd.DataFrame | None:
-    """Cluster one graph at a range of resolutions, and say which clusterings are stable.
+    """Cluster one graph at a range of resolutions, and report which clusterings are stable.
 
     Stability of a resolution is the mean adjusted Rand index between its clusters and those of random subsets of the
     cells (clustered anew on their part of the graph), on the cells that both have: a clustering that falls apart when a
@@ -70,7 +70,7 @@ def leiden_sweep(
         Cells that are clustered where there are more, drawn evenly of patients (without the usual column: of samples),
         as the graph of millions takes hours; ``"auto"``: 50,000 of more than 200,000, None: all. The other cells take
         the cluster of most of their 15 nearest sketched ones, subsets are of the sketch, and a second sketch of other
-        cells is clustered to say what that costs. Clusters of a few dozen sketched cells are easily missed. A graph
+        cells is clustered to measure the cost. Clusters of a few dozen sketched cells are easily missed. A graph
         that is there is clustered whole.
     n_jobs
         Processes; -1 for all cores.
@@ -85,7 +85,7 @@ def leiden_sweep(
     -------
     None, or with `copy` the clusters, cells by resolutions. Written: ``obsm[key_added]`` (that table, clusters numbered
     from the largest), ``obs[key_added]`` (the clusters of the suggested resolution), ``uns[key_added]`` with
-    ``table`` (a row a resolution: ``n_clusters``, ``ari_next`` with the next finer one, ``stability``, its standard
+    ``table`` (one row per resolution: ``n_clusters``, ``ari_next`` with the next finer one, ``stability``, its standard
     error ``stability_se``), ``edges`` (the cluster tree: ``from``, ``to``, ``n`` cells, ``share`` of the finer cluster
     that comes from the coarser), ``suggested``, ``reason``, ``params``. Of a sketch also ``sketch``, a row a
     resolution: ``own_cluster`` (share of sketched cells that are given their own cluster by their neighbours) and
@@ -118,7 +118,7 @@ def leiden_sweep(
     if not len(resolutions) or resolutions.min() <= 0:
         raise TableError(f"resolutions={list(resolutions)} must be positive numbers.")
     if n_subsamples < 0 or not 0 < share < 1:
-        raise TableError(f"n_subsamples={n_subsamples} must not be negative, share={share} lies between 0 and 1.")
+        raise TableError(f"n_subsamples={n_subsamples} must not be negative, share={share} must be between 0 and 1.")
     drawn = _drawn(adata, use_rep, sketch, random_state)
     tell_dominant(adata if drawn is None else adata[drawn.rows])
     cluster = (resolutions, share, n_subsamples, n_jobs, random_state)
@@ -203,14 +203,14 @@ def sketched_sweep(
 
     part = values[drawn.rows]
     graph = neighbour_graph(part, n_neighbors, random_state)
-    found, stability = _sweep(graph, resolutions, share, n_subsamples, n_jobs, random_state)
-    found, nearest = np.stack(found), Nearest(part, N_VOTES, random_state)
-    codes = np.empty((len(found), len(values)), found.dtype)
-    codes[:, drawn.rows] = found
+    clusterings, stability = _sweep(graph, resolutions, share, n_subsamples, n_jobs, random_state)
+    clusterings, nearest = np.stack(clusterings), Nearest(part, N_VOTES, random_state)
+    codes = np.empty((len(clusterings), len(values)), clusterings.dtype)
+    codes[:, drawn.rows] = clusterings
     rest = np.delete(np.arange(len(values)), drawn.rows)
-    codes[:, rest] = nearest.votes(values[rest], found, N_VOTES)
-    again = nearest.votes(part, found, N_VOTES, itself=np.arange(len(part)))
-    table = {"own_cluster": (again == found).mean(axis=1), "ari_sketches": np.nan}
+    codes[:, rest] = nearest.votes(values[rest], clusterings, N_VOTES)
+    again = nearest.votes(part, clusterings, N_VOTES, itself=np.arange(len(part)))
+    table = {"own_cluster": (again == clusterings).mean(axis=1), "ari_sketches": np.nan}
     if drawn.comparable:
         graph = neighbour_graph(values[drawn.others], n_neighbors, random_state)
         second, _ = _sweep(graph, resolutions, share, 0, n_jobs, random_state)
@@ -250,13 +250,13 @@ def _graph(
     if use_rep is not None:
         values, how = prepared(adata, use_rep)
         return neighbour_graph(values, n_neighbors, random_state), how
-    found = adata.uns.get(neighbors_key or "neighbors")
-    if found is None or found.get("connectivities_key", "connectivities") not in adata.obsp:
+    record = adata.uns.get(neighbors_key or "neighbors")
+    if record is None or record.get("connectivities_key", "connectivities") not in adata.obsp:
         raise TableError(
             f"No graph {neighbors_key or 'neighbors'!r} in uns. Pass use_rep=<key of obsm>, or make one with "
             "scanpy.pp.neighbors(adata, use_rep=...)."
         )
-    return adata.obsp[found.get("connectivities_key", "connectivities")].tocsr(), "a graph that was there"
+    return adata.obsp[record.get("connectivities_key", "connectivities")].tocsr(), "a graph that was there"
 
 
 def _sweep(
@@ -274,7 +274,7 @@ def _sweep(
         delayed(leiden)(graph if subset is None else graph[subset][:, subset], resolution, random_state)
         for resolution, subset in tasks
     )
-    found = list(
+    clusterings = list(
         progress_bar(
             run,
             total=len(tasks),
@@ -282,7 +282,7 @@ def _sweep(
             unit="clustering",
         )
     )
-    whole, parts = found[: len(resolutions)], found[len(resolutions) :]
+    whole, parts = clusterings[: len(resolutions)], clusterings[len(resolutions) :]
     agreement = [
         [adjusted_rand_score(whole[i][subset], parts[i * len(subsets) + j]) for j, subset in enumerate(subsets)]
         for i in range(len(resolutions))

@@ -50,8 +50,8 @@ def transfer_labels(
 
     The records of both embeddings are read first: other models, weights, normalisation or windows are refused, as their
     columns do not mean the same. Marker-wise embeddings and named columns (``classical``, ``mean-intensity``) are cut
-    to the markers that both panels hold; other embeddings of one vector a cell must come from the same panel. Pixels of
-    different size are warned of.
+    to the markers that both panels hold; other embeddings of one vector per cell must come from the same panel. Pixels
+    of different size are warned of.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def transfer_labels(
     ``novelty``: the share of source cells that are closer to their neighbours in *other* patients of the source
     (patients weighing alike) than this cell is to its neighbours in the source. Above 0.95 it resembles nothing that
     the classifier was trained on, more than patients differ: of ordinary cells of new patients about one in twenty
-    gets there. ``params["novelty"]`` says what it was calibrated by. Written as
+    gets there. ``params["novelty"]`` records what it was calibrated by. Written as
     ``obs[key_added]``, ``obs[key_added + "_confidence"]``, ... and ``uns[key_added]["params"]``.
 
     Raises
@@ -99,7 +99,7 @@ def transfer_labels(
     Warns
     -----
     SpatialfmWarning
-        If the source does not tell two patients, so that novelty cannot be calibrated between patients.
+        If the source does not have two patients, so that novelty cannot be calibrated between patients.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def transfer_labels(
     check_anndata(target, "transfer_labels", key_added)
     check_head(head, C)
     known = np.flatnonzero(obs_column(source, label_key, "label_key", allow_missing=True).notna().to_numpy())
-    # in the order of their names: which cells are drawn does not hang on the order of rows
+    # in the order of their names: the drawn cells are independent of the order of rows
     known = known[order_of_names(source.obs_names[known])]
     labels = named(source.obs[label_key].iloc[known], "label_key", whole=True).array
     classes, sizes = list(labels.categories), np.bincount(labels.codes)
@@ -164,14 +164,14 @@ def transfer_labels(
 
 
 def reference_patients(source: AnnData, patient_key: str | None, rows: np.ndarray) -> np.ndarray | None:
-    """Patient of some rows, by whom novelty is calibrated; None, and said, where there are not two."""
-    found = None
+    """Patient of some rows, by whom novelty is calibrated; None, with a warning, if there are not two."""
+    patients = None
     if patient_key is not None and (patient_key != PATIENT_KEY or PATIENT_KEY in source.obs):
-        found = obs_column(source, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()[rows]
-    if found is not None and len(np.unique(found)) > 1:
-        return found
+        patients = obs_column(source, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()[rows]
+    if patients is not None and len(np.unique(patients)) > 1:
+        return patients
     if patient_key is not None:
-        what = "is of one patient" if found is not None else f"has no column {patient_key!r} in obs (patient_key=)"
+        what = "is of one patient" if patients is not None else f"has no column {patient_key!r} in obs (patient_key=)"
         warn(
             f"The source {what}: novelty is judged by how near cells of one patient are, so that many ordinary "
             f"cells of other patients look new.{suggestion(source, patient_key, 'patient_key')}"

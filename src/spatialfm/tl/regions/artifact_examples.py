@@ -29,7 +29,7 @@ def meaning_of(
     Raises
     ------
     TableError
-        If a value has none, or one that is none of the three.
+        If a value has none, or one that is not among the three.
     """
     from ...pp.arrays import labels_array
     from ...pp.pieces import scan_labels
@@ -51,7 +51,7 @@ def meaning_of(
     values = {name: str((classes or {}).get(name, name)) for name in frame[label_key].dropna().unique()}
     if wrong := [name for name, meaning in values.items() if meaning not in CLASSES]:
         raise TableError(
-            f"Shapes {element!r} have class {wrong[0]!r}, which is none of {listed(CLASSES)}. Pass classes="
+            f"Shapes {element!r} have class {wrong[0]!r}, which is not one of {listed(CLASSES)}. Pass classes="
             f"{{{wrong[0]!r}: 'artifact', ...}}."
         )
     return values
@@ -68,27 +68,27 @@ def example_tokens(
     level: np.ndarray | None,
     by_default: bool,
 ) -> np.ndarray:
-    """Class of each token of the annotated samples, None where nobody knows."""
+    """Class of each token of the annotated samples, None if unknown."""
     known, instead = np.full((2, tokens.table.n_obs), None, dtype=object)
     assumed = np.zeros(tokens.table.n_obs, bool)
     for number, pair in enumerate(tokens.pairs):
         if pair.sample not in elements:
             continue
-        element, mine = elements[pair.sample], tokens.of(number)
-        names = annotate_tokens(sdata, pair, element, label_key, tokens.boxes[mine], min_cover, meanings[element])
+        element, own_tokens = elements[pair.sample], tokens.of(number)
+        names = annotate_tokens(sdata, pair, element, label_key, tokens.boxes[own_tokens], min_cover, meanings[element])
         if level is not None:
             free = pd.isna(names)
-            if element in sdata.labels and by_default:  # 0 says that there is no artifact, not that there is tissue
+            if element in sdata.labels and by_default:  # 0 means that there is no artifact, not that there is tissue
                 free |= names == FOREGROUND
-            centers = tokens.grid.starts[mine] + tokens.grid.side / 2
+            centers = tokens.grid.starts[own_tokens] + tokens.grid.side / 2
             reach = max(SURROUNDINGS, tokens.grid.side) / 2
-            # a threshold splits whatever there is: it decides where there is glass, and only there
-            glass = tokens.grid.coverage[mine] < GLASS
-            dark = free & glass & dark_tokens(level[mine], centers, names == ARTIFACT, reach)
-            instead[mine], assumed[mine] = names, dark
+            # a threshold splits any image: it decides where there is glass, and only there
+            glass = tokens.grid.coverage[own_tokens] < GLASS
+            dark = free & glass & dark_tokens(level[own_tokens], centers, names == ARTIFACT, reach)
+            instead[own_tokens], assumed[own_tokens] = names, dark
             names = np.where(dark, BACKGROUND, names)
-        known[mine] = names
-    if (known == BACKGROUND).sum() < min_tokens:  # nobody drew it: too little of it is no reason to refuse
+        known[own_tokens] = names
+    if (known == BACKGROUND).sum() < min_tokens:  # it was not drawn: too little of it is not a reason to refuse
         known[assumed] = instead[assumed]
     return known
 

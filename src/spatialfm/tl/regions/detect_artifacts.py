@@ -73,7 +73,7 @@ def detect_artifacts(
     """Find folds, blur, saturation and the like, from examples on some of the images.
 
     KRONOS (Online Methods, *Region classification and artifact detection*; Fig. 3G to I): a linear probe on the tokens
-    of each position tells foreground, background and artifact apart; the map is opened and closed. The paper annotated
+    of each position separates foreground, background and artifact; the map is opened and closed. The paper annotated
     199 regions of 256 pixels of 45 cores and read the nuclear stain alone (``markers=["DAPI"]``).
 
     Parameters
@@ -102,12 +102,12 @@ def detect_artifacts(
         Column of the shapes with the class.
     classes
         Which of ``"foreground"``, ``"background"`` and ``"artifact"`` each value of the annotations is, such as
-        ``{"fold": "artifact", "tissue": "foreground"}``. Default: shapes are called so; labels are artifacts where they
-        are not 0, and foreground (or background, as follows) where they are.
+        ``{"fold": "artifact", "tissue": "foreground"}``. Default: shapes have these names; labels are artifacts where
+        they are not 0, and foreground (or background, as follows) where they are.
     background
         Whether dark tokens of annotated samples are examples of background, unless annotated otherwise: those on glass
         (less than half tissue, as for `spatialfm.tl.embed_tiles`) around which, within 32 model pixels, none is
-        brighter than Otsu's threshold over the tokens that are no artifact. An image without glass has none.
+        brighter than Otsu's threshold over the tokens that are not artifacts. An image without glass has none.
     opening
         As in `spatialfm.tl.segment_regions`. Not done by default: folds are narrow.
     closing
@@ -158,13 +158,13 @@ def detect_artifacts(
         ``artifact_share``, of the area that is not background; ``channels_flagged``, with the reason. Missing where all
         is background.
     ``[cell_table_name].obs["in_artifact"]``, where there is such a table
-        Whether the cell's centroid lies in an artifact; missing for cells of other samples.
+        Whether the cell's centroid is in an artifact; missing for cells of other samples.
 
     Raises
     ------
     ElementError, CoordinateError, TableError
-        Before any token is encoded: elements are missing, share no coordinate system or lie beside the image; a value
-        is none of the three classes; there is no artifact among them, nothing else, or too few tokens of one.
+        Before any token is encoded: elements are missing, share no coordinate system or are outside of the image; a
+        value is not one of the three classes; there is no artifact among them, nothing else, or too few tokens of one.
     PixelSizeError, PanelError, ModelError
         As in `spatialfm.tl.embed_tiles`.
 
@@ -227,10 +227,10 @@ def detect_artifacts(
     )
     check_classes(pd.Series(known), min_tokens)
     if ARTIFACT not in known:
-        raise TableError(f"The annotations hold no artifact, only {listed(pd.unique(known[pd.notna(known)]))}.")
+        raise TableError(f"The annotations contain no artifact, only {listed(pd.unique(known[pd.notna(known)]))}.")
     use_rep = embed_table(tokens, request, devices)
     tokens.table.obsm[f"X_{key_added}"] = np.hstack([representation(tokens.table, use_rep), of_tokens])
-    found, probability, used = classify(
+    assigned, probability, used = classify(
         tokens,
         f"X_{key_added}",
         known,
@@ -241,12 +241,12 @@ def detect_artifacts(
         patient_key=patient_key,
         random_state=random_state,
     )
-    learned = list(found["label"].cat.categories)
+    learned = list(assigned["label"].cat.categories)
     probability = np.stack(
-        [probability[:, learned.index(c)] if c in learned else np.zeros(len(found)) for c in CLASSES], 1
+        [probability[:, learned.index(c)] if c in learned else np.zeros(len(assigned)) for c in CLASSES], 1
     )
-    found["label"] = found["label"].cat.set_categories(list(CLASSES))
-    maps = draw_maps(sdata, tokens, found["label"].cat.codes.to_numpy(), len(CLASSES), opening, closing)
+    assigned["label"] = assigned["label"].cat.set_categories(list(CLASSES))
+    maps = draw_maps(sdata, tokens, assigned["label"].cat.codes.to_numpy(), len(CLASSES), opening, closing)
     params = {
         "annotations": as_text(annotations),
         "classes": as_text(None if classes is None else {str(value): name for value, name in classes.items()}),
@@ -260,10 +260,10 @@ def detect_artifacts(
         "closing": as_text(closing),
         "random_state": random_state,
     }
-    write_predictions(tokens.table, known, found, probability, CLASSES, key_added, params)
+    write_predictions(tokens.table, known, assigned, probability, CLASSES, key_added, params)
     report = sample_report(pairs, [classes_of for _, classes_of, _ in maps], quality)
-    found = {"samples": report, "channels": quality.reset_index()}
-    write_uns(tokens.table, key_added, tokens.table.uns[key_added] | found)
+    tables = {"samples": report, "channels": quality.reset_index()}
+    write_uns(tokens.table, key_added, tokens.table.uns[key_added] | tables)
     write_maps(sdata, tokens, maps, CLASSES, table_name, key_added)
     _flag_samples(sdata, report)
     _flag_cells(sdata, tokens, maps, cell_table_name)
@@ -279,11 +279,11 @@ def _quality(
 
     parts = []
     for number, (pair, reader) in enumerate(zip(tokens.pairs, inputs.raw, strict=True)):
-        image, mine, ratio = image_array(sdata, pair.image).data, tokens.of(number), tokens.ratios[number]
+        image, own_tokens, ratio = image_array(sdata, pair.image).data, tokens.of(number), tokens.ratios[number]
         names = channel_names(sdata, pair.image)
         means = quality.loc[pair.sample, "mean"].loc[[names[channel] for channel in reader.channels]].to_numpy()
         top = float(np.iinfo(image.dtype).max) if image.dtype.kind in "iu" else _largest(image)
-        corners = tokens.grid.starts[mine] * ratio
+        corners = tokens.grid.starts[own_tokens] * ratio
         parts.append(token_quality(image, reader.channels, means, top, corners, tokens.grid.side * ratio))
     quality_of, brightness = zip(*parts, strict=True)
     return np.concatenate(quality_of), np.concatenate(brightness)
@@ -341,12 +341,12 @@ def _flag_cells(
     before = table.obs.get("in_artifact", pd.Series(pd.NA, index=table.obs_names))
     flags = before.astype("boolean").to_numpy(dtype=object, na_value=None)
     for pair, (_, classes, step) in zip(tokens.pairs, maps, strict=True):
-        mine = np.flatnonzero(of_cells == pair.sample)
-        y, x = image_to_system(sdata, pair).inverse()(position[mine, 1], position[mine, 0])
+        in_sample = np.flatnonzero(of_cells == pair.sample)
+        y, x = image_to_system(sdata, pair).inverse()(position[in_sample, 1], position[in_sample, 0])
         row, column = (
             np.clip(np.floor(at / step).astype(int), 0, size - 1)
             for at, size in zip((y, x), classes.shape, strict=True)
         )
-        flags[mine] = classes[row, column] == CLASSES.index(ARTIFACT) + 1
+        flags[in_sample] = classes[row, column] == CLASSES.index(ARTIFACT) + 1
     column = pd.Series(pd.array(flags, dtype="boolean"), index=table.obs_names)
     table.obs["in_artifact"] = column if column.isna().any() else column.astype(bool)

@@ -45,7 +45,7 @@ def paint_tiles(
     samples
         Samples to paint (default: all that have tiles).
     image
-        Images that the tiles lie on, where they are not called ``image_<sample>``.
+        Images of the tiles, if their names are not ``image_<sample>``.
     mpp
         Size of a pixel of the map, in the units of the coordinate system (µm). Default: the largest that shows every
         border between two tiles where it is: their distance, or half of it where they overlap by halves.
@@ -69,7 +69,7 @@ def paint_tiles(
     TableError, ElementError, CoordinateError
         If table, column, tiles or images are missing, or an element of another kind has the name.
     PixelSizeError
-        If `mpp` is no size of a pixel.
+        If `mpp` is not a size of a pixel.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def paint_tiles(
     table = sdata.tables[table_name]
     codes, names = _codes(table.obs, cluster_key, table_name)
     if mpp is not None and not (np.isfinite(mpp) and mpp > 0):
-        raise PixelSizeError(f"mpp={mpp} is no size of a pixel. Pass a positive number.")
+        raise PixelSizeError(f"mpp={mpp} is not a size of a pixel. Pass a positive number.")
     of_tiles = table.obs[SAMPLE_KEY].astype(str).to_numpy()
     present = list(dict.fromkeys(of_tiles)) if samples is None else samples
     pairs = match_elements(sdata, image, {}, samples=present, need_labels=False)
@@ -102,14 +102,14 @@ def paint_tiles(
     check_names(sdata, [f"{key_added}_{pair.sample}" for pair in pairs], "key_added")
     bounds = tile_bounds(sdata, table, pairs)
     for pair in pairs:
-        mine = np.flatnonzero((of_tiles == pair.sample) & (codes >= 0))
+        in_sample = np.flatnonzero((of_tiles == pair.sample) & (codes >= 0))
         to_system = image_to_system(sdata, pair)
         corners, side, spacing = square_grid(bounds[of_tiles == pair.sample], to_system.inverse())
         step = natural_step(side, spacing) if mpp is None else mpp / to_system.scale_x
         drawn = codes[of_tiles == pair.sample] >= 0
         owner = owners(corners[drawn], side, step, image_array(sdata, pair.image).shape[-2:])
         element = f"{key_added}_{pair.sample}"
-        painted = np.append(0, codes[mine] + 1).astype(np.min_scalar_type(len(names)))[owner]
+        painted = np.append(0, codes[in_sample] + 1).astype(np.min_scalar_type(len(names)))[owner]
         sdata.labels[element] = labels_element(sdata, pair, painted, step, len(names))
         record_map(
             sdata,
@@ -123,7 +123,7 @@ def paint_tiles(
 
 
 def _codes(obs: pd.DataFrame, key: str, table_name: str) -> tuple[np.ndarray, list[str]]:
-    """Categories of a column; numbers that are no labels are refused."""
+    """Categories of a column; numbers that are not labels are refused."""
     if key not in obs:
         raise TableError(f"No column {key!r} in table {table_name!r}; found {listed(obs, 12)}.")
     column = obs[key]
@@ -151,6 +151,6 @@ def square_grid(bounds: np.ndarray, to_image) -> tuple[np.ndarray, float, float]
     gaps = gaps[gaps > 1e-3]
     if not gaps.size:
         return corners, side, side
-    # the last row and column may lie closer to the one before; the others are all as far apart
+    # the last row and column may be closer to the one before; the others are all as far apart
     values, counts = np.unique(gaps.round(3), return_counts=True)
     return corners, side, min(float(values[counts.argmax()]), side)

@@ -100,7 +100,7 @@ def segment_regions(
     n_trials
         Values of C that are tried, as there.
     n_train
-        Tokens of each class to learn from, drawn at random; None: all. Neighbours say much the same.
+        Tokens of each class to learn from, drawn at random; None: all. Neighbours are much alike.
     min_cover
         A token has the class that covers at least this share of it.
     min_tokens
@@ -114,7 +114,7 @@ def segment_regions(
     samples
         Samples to use (default: all).
     outputs
-        ``"summary"`` or ``"token"`` (default: the first the model has), else ``"patch"`` or ``"marker"``.
+        ``"summary"`` or ``"token"`` (default: the first the model has), otherwise ``"patch"`` or ``"marker"``.
     patient_key
         Column of the table: patients stay together when C is tuned, where five or more are annotated.
     table_name
@@ -132,7 +132,7 @@ def segment_regions(
         Regions: 0 nothing, ``i + 1`` class ``i`` in sorted order, after opening and closing; on the image, with a
         scale. ``attrs["spatialfm"]["maps"]`` names the classes.
     ``[table_name]``
-        One row a token: ``obs`` with `sample`, `patient` and other columns of ``sdata["samples"]``, `tissue`,
+        One row per token: ``obs`` with `sample`, `patient` and other columns of ``sdata["samples"]``, `tissue`,
         ``annotation`` (missing outside of annotated regions), ``<key_added>`` (predicted, neither opened nor closed)
         and its ``_confidence``, ``_margin``, ``_entropy``; ``obsm["X_<model>"]`` with its record,
         ``obsm["<key_added>_probability"]``, ``obsm["spatial"]``; ``uns["<key_added>"]["params"]``.
@@ -142,8 +142,8 @@ def segment_regions(
     Raises
     ------
     ElementError, CoordinateError, TableError
-        Before any token is encoded: elements are missing, share no coordinate system or lie beside the image; there are
-        fewer than two classes, or too few tokens of one.
+        Before any token is encoded: elements are missing, share no coordinate system or are outside of the image; there
+        are fewer than two classes, or too few tokens of one.
     PixelSizeError, PanelError, ModelError
         As in `spatialfm.tl.embed_tiles`.
 
@@ -202,8 +202,8 @@ def segment_regions(
         patient_key=patient_key,
         random_state=random_state,
     )
-    classes = list(found["label"].cat.categories)
-    maps = draw_maps(sdata, tokens, found["label"].cat.codes.to_numpy(), len(classes), opening, closing)
+    classes = list(assigned["label"].cat.categories)
+    maps = draw_maps(sdata, tokens, assigned["label"].cat.codes.to_numpy(), len(classes), opening, closing)
     params = {
         "annotations": as_text(annotations),
         "label_key": label_key,
@@ -216,6 +216,6 @@ def segment_regions(
         "closing": as_text(closing),
         "random_state": random_state,
     }
-    write_predictions(tokens.table, known, found, probability, classes, key_added, params)
+    write_predictions(tokens.table, known, assigned, probability, classes, key_added, params)
     write_maps(sdata, tokens, maps, classes, table_name, key_added)
-    logger.info("%d tokens of %d images in %d regions (C=%.3g)", len(found), len(pairs), len(classes), used)
+    logger.info("%d tokens of %d images in %d regions (C=%.3g)", len(assigned), len(pairs), len(classes), used)

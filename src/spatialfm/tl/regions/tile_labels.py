@@ -49,7 +49,7 @@ def tile_labels(
     labels
         Label elements, by default those that the cell table annotates.
     image
-        Images that the tiles lie on, where they are not called ``image_<sample>``.
+        Images of the tiles, if their names are not ``image_<sample>``.
     table_name
         Table of tiles.
     cell_table_name

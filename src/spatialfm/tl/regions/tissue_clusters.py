@@ -39,8 +39,8 @@ def tissue_clusters(
     """Cluster tiles into kinds of tissue.
 
     KRONOS's unsupervised tissue phenotyping (Online Methods, *Unsupervised clustering of tissue*): k-means on the
-    image-level embedding of tiles of 64 pixels. The paper clusters every image by itself; here all images share one set
-    of clusters, so that they can be compared between patients, unless `within_sample` says otherwise.
+    image-level embedding of tiles of 64 pixels. The paper clusters every image separately; here all images share one
+    set of clusters, so that they can be compared between patients, unless `within_sample` is set.
 
     Parameters
     ----------
@@ -49,14 +49,15 @@ def tissue_clusters(
     n_clusters
         Clusters (of each sample, with `within_sample`).
     use_rep
-        Key of ``obsm`` or ``"X"``. Measured features are standardised, embeddings taken as their model's card says.
+        Key of ``obsm`` or ``"X"``. Measured features are standardised, embeddings are used as their model's card
+        states.
     within_sample
-        Whether each sample is clustered by itself; clusters are then called ``<sample>:1``, ...
+        Whether each sample is clustered separately; clusters are then called ``<sample>:1``, ...
     library_key
         Column of ``obs`` with the sample.
     patient_key
         Column of ``obs`` with the patient (where there is none of the usual name: the sample), each of whom weighs
-        alike in k-means, whatever its number of tiles. None: each tile weighs alike. No matter with `within_sample`.
+        alike in k-means, for any number of tiles. None: each tile weighs alike. Without effect with `within_sample`.
     marker_rep
         Embedding whose columns have names (``"X_mean_intensity"``): which markers make a cluster is taken from it.
     random_state
@@ -97,15 +98,15 @@ def tissue_clusters(
     )
     weights, weighed = (None, "tiles of a sample alike") if within_sample else patient_weights(adata, patient_key)
     order: list[str] = []
-    for prefix, mine in groups:
-        different = len(np.unique(values[mine], axis=0))
+    for prefix, rows in groups:
+        different = len(np.unique(values[rows], axis=0))
         if different < n_clusters:
-            of = f" of sample {prefix[:-1]!r}" if prefix else ""
+            of_sample = f" of sample {prefix[:-1]!r}" if prefix else ""
             raise TableError(
-                f"{different} different tiles{of} cannot make {counted(n_clusters, 'cluster')}. Pass fewer."
+                f"{different} different tiles{of_sample} cannot make {counted(n_clusters, 'cluster')}. Pass fewer."
             )
-        codes = kmeans_by_size(values[mine], n_clusters, random_state, weights)
-        names[mine] = [f"{prefix}{code + 1}" for code in codes]
+        codes = kmeans_by_size(values[rows], n_clusters, random_state, weights)
+        names[rows] = [f"{prefix}{code + 1}" for code in codes]
         order += [f"{prefix}{i + 1}" for i in range(n_clusters)]
     clusters = pd.Series(pd.Categorical(names, order), index=adata.obs_names, name=key_added)
     logger.info("%d tiles in %d clusters", adata.n_obs, len(order))

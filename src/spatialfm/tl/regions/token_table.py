@@ -41,7 +41,7 @@ class Tokens:
     pairs, plan, grid, ratios
         Samples, the run, where the tokens are in model pixels, and image pixels per model pixel of each sample.
     table
-        One row a token: sample, patient, tissue, place.
+        One row per token: sample, patient, tissue, place.
     boxes
         ``(n, 4)`` x0, y0, x1, y1 of each token in its sample's coordinate system.
     spacing
@@ -81,10 +81,10 @@ def plan_table(
     boxes, ids = np.empty((len(grid.sample), 4)), np.empty(len(grid.sample), np.int64)
     spacing = np.empty((len(pairs), 2))
     for number, pair in enumerate(pairs):
-        mine, to_system = np.flatnonzero(grid.sample == number), image_to_system(sdata, pair)
-        corners, side = grid.starts[mine] * inputs.ratios[number], grid.side * inputs.ratios[number]
+        rows, to_system = np.flatnonzero(grid.sample == number), image_to_system(sdata, pair)
+        corners, side = grid.starts[rows] * inputs.ratios[number], grid.side * inputs.ratios[number]
         (y0, x0), (y1, x1) = to_system(*corners.T), to_system(*(corners + side).T)
-        boxes[mine], ids[mine] = np.stack([x0, y0, x1, y1], axis=1), np.arange(1, len(mine) + 1)
+        boxes[rows], ids[rows] = np.stack([x0, y0, x1, y1], axis=1), np.arange(1, len(rows) + 1)
         distance = grid.spacing * inputs.ratios[number]
         spacing[number] = distance * to_system.scale_y, distance * to_system.scale_x
     samples = np.array([pair.sample for pair in pairs])[grid.sample]
@@ -184,13 +184,13 @@ def draw_maps(
 
     maps = []
     for number, pair in enumerate(tokens.pairs):
-        mine, ratio = tokens.of(number), tokens.ratios[number]
+        own_tokens, ratio = tokens.of(number), tokens.ratios[number]
         step = natural_step(tokens.grid.side * ratio, tokens.grid.spacing * ratio)
         shape = image_array(sdata, pair.image).shape[-2:]
-        owner = owners(tokens.grid.starts[mine] * ratio, tokens.grid.side * ratio, step, shape)
+        owner = owners(tokens.grid.starts[own_tokens] * ratio, tokens.grid.side * ratio, step, shape)
         to_system, token = image_to_system(sdata, pair), float(tokens.spacing[number].max())
         classes = smooth_classes(
-            np.append(0, codes[mine] + 1).astype(np.min_scalar_type(n_classes))[owner],
+            np.append(0, codes[own_tokens] + 1).astype(np.min_scalar_type(n_classes))[owner],
             n_classes,
             token if opening is None else opening,
             token if closing is None else closing,
@@ -203,7 +203,7 @@ def draw_maps(
 def write_predictions(
     table: AnnData,
     known: np.ndarray,
-    found: pd.DataFrame,
+    predicted: pd.DataFrame,
     probability: np.ndarray,
     classes: Sequence[str],
     key: str,
@@ -211,9 +211,9 @@ def write_predictions(
 ) -> None:
     """Annotation, prediction and certainty of each token into its table; `classes` are the columns of `probability`."""
     table.obs["annotation"] = pd.Categorical(known, classes)
-    table.obs[key] = found["label"]
+    table.obs[key] = predicted["label"]
     for name in ("confidence", "margin", "entropy"):
-        table.obs[f"{key}_{name}"] = found[name]
+        table.obs[f"{key}_{name}"] = predicted[name]
     write_obsm(table, f"{key}_probability", pd.DataFrame(probability, index=table.obs_names, columns=list(classes)))
     write_uns(table, key, {"params": params})
 
@@ -251,9 +251,11 @@ def check_dense(
     """Refuse, before any work, numbers that make no sense and names that are taken."""
     for name, radius in radii.items():
         if radius is not None and not (np.isfinite(radius) and radius >= 0):
-            raise SpatialfmError(f"{name}={radius} is no radius. Pass 0 or more, in the units of the coordinates (µm).")
+            raise SpatialfmError(
+                f"{name}={radius} is not a radius. Pass 0 or more, in the units of the coordinates (µm)."
+            )
     if not 0 < min_cover <= 1:
-        raise SpatialfmError(f"min_cover={min_cover} is no share of a token. Pass more than 0, at most 1.")
+        raise SpatialfmError(f"min_cover={min_cover} is not a share of a token. Pass more than 0, at most 1.")
     if min_tokens < 1 or (n_train is not None and n_train < 1):
         raise SpatialfmError(f"min_tokens={min_tokens} and n_train={n_train} must be 1 or more.")
     if table_name == key_added:
@@ -264,7 +266,9 @@ def check_dense(
     if table_name in sdata.tables:
         attrs = sdata.tables[table_name].uns.get("spatialdata_attrs", {})
         if attrs.get("instance_key") != TOKEN_KEY:
-            raise ElementError(f"The table {table_name!r} holds no tokens and is not written over. Pass table_name=.")
+            raise ElementError(
+                f"The table {table_name!r} contains no tokens and is not written over. Pass table_name=."
+            )
         ours = np.atleast_1d(attrs["region"]).tolist()
     check_names(sdata, [f"{table_name}_{pair.sample}" for pair in pairs], "table_name", ours)
     check_names(sdata, [f"{key_added}_{pair.sample}" for pair in pairs], "key_added")

@@ -53,7 +53,7 @@ def build_index(
         Table; its rows are found by ``obs_names``.
     use_rep
         Key of ``obsm`` or ``"X"``. Measured features (``"X"``, ``"X_mean_intensity"``) are standardised, queries by the
-        same numbers; embeddings are taken as their model's card says, fractions of compositions as they are.
+        same numbers; embeddings are used as their model's card states, fractions of compositions as they are.
     metric
         ``"l2"`` (KRONOS, *Image retrieval*) or ``"cosine"``.
     center
@@ -97,7 +97,9 @@ def build_index(
         raise TableError(f"method={method!r} is neither 'pynndescent' nor 'usearch'.")
     if not adata.obs_names.is_unique:
         repeated = adata.obs_names[adata.obs_names.duplicated()]
-        raise TableError(f"obs_names repeat ({listed(repeated, 3)}): hits could not be told apart. Make them unique.")
+        raise TableError(
+            f"obs_names repeat ({listed(repeated, 3)}): hits could not be distinguished. Make them unique."
+        )
     if not adata.n_obs:
         raise TableError("The table has no rows to search in.")
     patients = _patients_of(adata, patient_key)
@@ -129,7 +131,7 @@ def search(
 ) -> pd.DataFrame:
     """The nearest rows of an index for each row of a query, in other patients.
 
-    A patient's tissue is most like itself: hits of the query's own patient say how well patients are recognised, and
+    A patient's tissue is most like itself: hits of the query's own patient show how well patients are recognised, and
     little of what their tissue has in common. They are left out unless asked for.
 
     Parameters
@@ -141,7 +143,7 @@ def search(
     k
         Hits a query.
     exclude
-        ``"patient"``: hits of the query's own patient are left out, where index and query tell patients. Or the groups
+        ``"patient"``: hits of the query's own patient are left out, if index and query have patients. Or the groups
         of the query rows, for example ``query.obs["slide"]``: hits of the query's own group are left out. None: nothing
         is, and a row of the index finds itself first.
     exclude_of
@@ -152,10 +154,10 @@ def search(
 
     Returns
     -------
-    One row a hit, the nearest first: ``query``, ``rank`` from 1 on, ``hit``, ``distance`` (of ``"cosine"``: 1 minus the
-    cosine) and, where patients are known, ``query_patient`` and ``hit_patient``. Fewer than `k` where the index holds
-    no more. ``attrs["recall"]``: share of the true hits that were found; of an index with a graph it is measured on 200
-    of the queries, by comparing them with all rows of other groups.
+    One row per hit, the nearest first: ``query``, ``rank`` from 1 on, ``hit``, ``distance`` (of ``"cosine"``: 1 minus
+    the cosine) and, where patients are known, ``query_patient`` and ``hit_patient``. Fewer than `k` where the index
+    holds no more. ``attrs["recall"]``: share of the true hits that were found; of an index with a graph it is measured
+    on 200 of the queries, by comparing them with all rows of other groups.
 
     Raises
     ------
@@ -174,7 +176,7 @@ def search(
     Of an index with a graph, queries for which it finds too few rows of other groups go to graphs of the rows outside
     of their group (up to 2,000 such queries are compared with all rows). These are made in the call, so that it takes
     as long as the index once more where one patient holds most of the rows, and several times as long where all
-    patients lie apart.
+    patients are apart.
 
     Examples
     --------
@@ -190,18 +192,18 @@ def search(
         raise TableError(f"k={k} finds nothing. Pass 1 or more.")
     n = len(index.names)
     patients = None if isinstance(query, np.ndarray) else _patients_of(query, patient_key)
-    own, of = _groups(index, names, patients, exclude, exclude_of, is_table=not isinstance(query, np.ndarray))
+    own, group_of = _groups(index, names, patients, exclude, exclude_of, is_table=not isinstance(query, np.ndarray))
     if own is None:
         places, distances = nearest(index, values, min(k, n))
         recall = index.recall
     else:
-        if len(own) != len(values) or len(of) != n:
-            raise TableError(f"exclude= has {len(own)} of {len(values)} rows, exclude_of= {len(of)} of {n}.")
-        own, of = as_numbers(own, of)
+        if len(own) != len(values) or len(group_of) != n:
+            raise TableError(f"exclude= has {len(own)} of {len(values)} rows, exclude_of= {len(group_of)} of {n}.")
+        own, group_of = as_numbers(own, group_of)
         order = order_of_names(names) if index.graph is not None else np.arange(len(names))
         rows = rows_of_index(index, values, names) if index.graph is not None else None
-        places, distances = nearest_of_others(index, values, own, of, k, order, rows)
-        recall = _recall(index, values, own, of, distances, order)
+        places, distances = nearest_of_others(index, values, own, group_of, k, order, rows)
+        recall = _recall(index, values, own, group_of, distances, order)
     hits = _hits(index, names, patients, places, distances)
     hits.attrs["recall"] = recall
     return hits
@@ -247,18 +249,18 @@ def _groups(
         raise TableError("exclude= and exclude_of= belong together: groups of the query, and of the index.")
     if exclude is None:
         return None, None
-    own, of = as_text(exclude), as_text(exclude_of)
-    check_across(own, of, "Groups of exclude=")
-    return own, of
+    own, group_of = as_text(exclude), as_text(exclude_of)
+    check_across(own, group_of, "Groups of exclude=")
+    return own, group_of
 
 
 def _recall(
-    index: Index, values: np.ndarray, own: np.ndarray, of: np.ndarray, distances: np.ndarray, order: np.ndarray
+    index: Index, values: np.ndarray, own: np.ndarray, group_of: np.ndarray, distances: np.ndarray, order: np.ndarray
 ) -> float:
-    """Share of the true hits of other groups that were found; said where it is less than all."""
+    """Share of the true hits of other groups that were found; reported if it is less than all."""
     if index.graph is None:
         return 1.0
-    recall = recall_of(index, values, own, of, distances, order)
+    recall = recall_of(index, values, own, group_of, distances, order)
     logger.info("recall %.3f of the nearest rows of other groups, by comparing %d queries with all", recall, N_MEASURED)
     if recall < LOW:
         warn(
@@ -271,16 +273,16 @@ def _recall(
 def _hits(
     index: Index, names: np.ndarray, patients: np.ndarray | None, places: np.ndarray, distances: np.ndarray
 ) -> pd.DataFrame:
-    found = places >= 0
-    rows, ranks = np.nonzero(found)
-    at = places[found]
-    # a name is an object once, however often it is hit: text of its own for each of millions of hits takes gigabytes
+    is_hit = places >= 0
+    rows, ranks = np.nonzero(is_hit)
+    at = places[is_hit]
+    # each name is one object, however often it is hit: separate text for each of millions of hits takes gigabytes
     hits = pd.DataFrame(
         {
             "query": names.astype(object)[rows],
             "rank": ranks + 1,
             "hit": index.names.astype(object)[at],
-            "distance": distances[found],
+            "distance": distances[is_hit],
         }
     )
     if patients is not None and index.patients is not None:

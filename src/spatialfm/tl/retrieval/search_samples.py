@@ -40,7 +40,7 @@ def search_samples(
     The distance of two samples is the 2-Wasserstein distance between their embeddings (tiles or cells, all weighing
     alike): what it costs to turn one tissue into the other (VirTues, *Retrieval via the Virtual Tissues database*, with
     POT's exact solver). A lower bound is computed first, which costs next to nothing: the distances along each
-    principal axis by itself. Samples are then taken in the order of their bound, and the search
+    principal axis separately. Samples are then taken in the order of their bound, and the search
     stops as soon as no bound can still beat the `k` best: the result is that of comparing all. VirTues takes the
     central 16 tiles of each image; here it is all rows of a sample, or a random part.
 
@@ -53,7 +53,8 @@ def search_samples(
     k
         Samples to find.
     use_rep
-        Key of ``obsm`` or ``"X"``. Measured features are standardised, embeddings taken as their model's card says.
+        Key of ``obsm`` or ``"X"``. Measured features are standardised, embeddings are used as their model's card
+        states.
     library_key
         Column of ``obs`` with the sample.
     patient_key
@@ -71,8 +72,8 @@ def search_samples(
 
     Returns
     -------
-    One row a sample, the nearest first: ``sample``, ``rank``, ``distance`` (in the units of the embedding),
-    ``lower_bound`` and, where patients are known, ``patient``; ``attrs["n_compared"]`` says how many distances had to
+    One row per sample, the nearest first: ``sample``, ``rank``, ``distance`` (in the units of the embedding),
+    ``lower_bound`` and, where patients are known, ``patient``; ``attrs["n_compared"]`` is how many distances had to
     be computed, ``attrs["preparation"]`` what was done to the columns.
 
     Raises
@@ -114,28 +115,30 @@ def search_samples(
     values, how = prepared(adata, use_rep)
     values = _on_axes(values, n_components)
     rng = np.random.default_rng(random_state)
-    order = order_of_names(adata.obs_names)  # which rows are drawn does not hang on theirs
+    order = order_of_names(adata.obs_names)  # the drawn rows are independent of theirs
     parts = dict(iter(pd.Series(order).groupby(samples[order], sort=True)))
     clouds = {name: values[_part(parts[name].to_numpy(), max_rows, rng)] for name in names if name in {query, *others}}
-    mine = clouds.pop(query)
-    bounds = pd.Series({name: lower_bound(mine, cloud) for name, cloud in clouds.items()}).sort_values(kind="stable")
-    found: dict[str, float] = {}
+    query_cloud = clouds.pop(query)
+    bounds = pd.Series({name: lower_bound(query_cloud, cloud) for name, cloud in clouds.items()}).sort_values(
+        kind="stable"
+    )
+    distances: dict[str, float] = {}
     for name in progress_bar(
         bounds.index,
         desc="samples",
         unit="sample",
     ):
-        if len(found) >= k and bounds[name] > sorted(found.values())[k - 1]:
+        if len(distances) >= k and bounds[name] > sorted(distances.values())[k - 1]:
             break  # bounds only grow from here
-        found[name] = wasserstein(mine, clouds[name])
-    logger.info("%d of %d samples compared", len(found), len(bounds))
-    best = pd.Series(found).sort_values(kind="stable").head(k)
+        distances[name] = wasserstein(query_cloud, clouds[name])
+    logger.info("%d of %d samples compared", len(distances), len(bounds))
+    best = pd.Series(distances).sort_values(kind="stable").head(k)
     table = pd.DataFrame(
         {"sample": best.index, "rank": np.arange(1, len(best) + 1), "distance": best.to_numpy()}
     ).assign(lower_bound=bounds[best.index].to_numpy())
     if patient_of is not None:
         table["patient"] = patient_of[best.index].to_numpy()
-    table.attrs |= {"n_compared": len(found), "preparation": how}
+    table.attrs |= {"n_compared": len(distances), "preparation": how}
     return table
 
 
@@ -158,7 +161,7 @@ def wasserstein(one: np.ndarray, two: np.ndarray) -> float:
 
 
 def lower_bound(one: np.ndarray, two: np.ndarray) -> float:
-    """At most the 2-Wasserstein distance: every axis is transported by itself.
+    """At most the 2-Wasserstein distance: every axis is transported separately.
 
     Any plan moves mass along all axes at once, and along each of them at no less than that axis alone would cost.
     """
