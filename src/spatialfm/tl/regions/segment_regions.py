@@ -187,11 +187,11 @@ def segment_regions(
     known = np.full(tokens.table.n_obs, None, dtype=object)
     for number, pair in enumerate(pairs):
         if pair.sample in annotated:
-            mine = tokens.of(number)
-            known[mine] = annotate_tokens(sdata, pair, annotated[pair.sample], label_key, tokens.boxes[mine], min_cover)
+            own = tokens.of(number)
+            known[own] = annotate_tokens(sdata, pair, annotated[pair.sample], label_key, tokens.boxes[own], min_cover)
     check_classes(pd.Series(known), min_tokens)
     use_rep = embed_table(tokens, request, devices)
-    found, probability, used = classify(
+    assigned, probability, used = classify(
         tokens,
         use_rep,
         known,
