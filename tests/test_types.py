@@ -10,10 +10,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import get_origin, get_type_hints, is_typeddict
 
+import anndata as ad
+import numpy as np
+import pandas as pd
 import pytest
 
 import spatialfm as sfm
+from spatialfm.cohort import records
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl")
@@ -71,6 +76,13 @@ def _members(node: ast.expr) -> list[ast.expr]:
     return [*_members(node.left), *_members(node.right)] if isinstance(node, ast.BinOp) else [node]
 
 
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - {"get.record"}))
+def test_what_is_returned_has_a_type(name):
+    returned = inspect.signature(FUNCTIONS[name]).return_annotation
+    assert returned is not inspect.Signature.empty
+    assert "object" not in names_in(ast.parse(str(returned), mode="eval").body)
+
+
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_each_parameter_is_described_by_itself(name):
     entries = described(FUNCTIONS[name])
@@ -119,3 +131,54 @@ def test_the_rooms_that_lint_checks_exist():
     assert all(list(ROOT.glob(pattern)) for pattern in config["files"])
     assert config["disallow_untyped_defs"]
     assert "mypy" in (ROOT / "Makefile").read_text(encoding="utf-8").partition("lint:")[2].partition("\n\n")[0]
+
+
+@pytest.fixture(scope="module")
+def patients() -> ad.AnnData:
+    rng = np.random.default_rng(0)
+    obs = pd.DataFrame(
+        {
+            "time": rng.exponential(10, 60) + 1,
+            "event": np.tile([1, 1, 0], 20),
+            "cause": np.tile([1, 2, 0], 20),
+            "arm": pd.Categorical(np.tile(["a", "b"], 30), ordered=True),
+            "age": rng.normal(60, 9, 60),
+            "score": rng.normal(size=60),
+        },
+        index=[f"patient {i}" for i in range(60)],
+    )
+    return ad.AnnData(obs=obs)
+
+
+CALLS = {
+    "kaplan_meier": {"group_key": "arm"},
+    "logrank": {"group_key": "arm", "trend": True, "pairwise": True},
+    "cox": {"covariates": ["age", "score"]},
+    "fine_gray": {"covariates": ["age"], "event_key": "cause", "event_value": 1, "censored_value": 0},
+    "cumulative_incidence": {"group_key": "arm", "event_key": "cause", "n_permutations": 999},
+    "rmst": {"group_key": "arm", "n_permutations": 999},
+    "concordance": {"score_key": "score", "n_bootstrap": 100},
+    "compare_concordance": {"score_keys": ["age", "score"]},
+    "added_value": {"features": ["score"], "covariates": ["age"], "n_bootstrap": 100},
+    "cut_point": {"score_key": "score", "n_permutations": 999},
+    "power": {"question": "survival", "effect": 2.0, "n_patients": [40], "n_simulations": 9},
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_copy_holds_what_its_type_declares_and_what_is_written(patients, name):
+    function = getattr(sfm.tl, name)
+    declared = getattr(records, str(inspect.signature(function).return_annotation).partition(" | ")[0])
+    options = CALLS[name] | ({"patient_key": None} if "patient_key" in inspect.signature(function).parameters else {})
+    record = function(patients.copy(), **options, copy=True)
+    assert declared.__required_keys__ <= set(record)
+    assert set(record) <= declared.__required_keys__ | declared.__optional_keys__
+    for key, kind in get_type_hints(declared).items():
+        wanted = get_origin(kind) or kind
+        if key in record and inspect.isclass(wanted) and not is_typeddict(wanted):
+            assert isinstance(record[key], (float, int, np.floating) if wanted is float else wanted), key
+
+    written = patients.copy()
+    assert function(written, **options, key_added="mine") is None
+    beside = set(record) & {"groups"} if name == "cut_point" else set()  # of each patient: in obs
+    assert set(written.uns["mine"]) >= set(record) - beside

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy import stats
@@ -23,7 +23,7 @@ CasesDepth = int | Literal["auto", "all", "even"]
 
 def class_cases(
     adata: AnnData, cases: Cases, codes: np.ndarray, names: list[str], key: str, cells: CasesDepth, random_state: int
-) -> tuple[Cases, dict[str, object]]:
+) -> tuple[Cases, dict[str, Any]]:
     """The same cases with equally many cells where classes differ in numbers of cells, and what ``params`` say of it.
 
     Parameters
@@ -46,7 +46,7 @@ def class_cases(
 def survival_cases(
     adata: AnnData, cases: Cases, time: np.ndarray, event: np.ndarray, keys: list[str], cells: CasesDepth,
     random_state: int,
-) -> tuple[Cases, dict[str, object]]:  # fmt: skip
+) -> tuple[Cases, dict[str, Any]]:  # fmt: skip
     """The same for survival."""
 
     def differ(n: np.ndarray) -> bool:
@@ -60,7 +60,7 @@ def survival_cases(
 
 def number_cases(
     adata: AnnData, cases: Cases, values: np.ndarray, key: str, cells: CasesDepth, random_state: int
-) -> tuple[Cases, dict[str, object]]:
+) -> tuple[Cases, dict[str, Any]]:
     """The same for a number, by Spearman's correlation."""
 
     def correlation(n: np.ndarray) -> tuple[float, float]:

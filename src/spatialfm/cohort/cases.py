@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ class Cases:
         """The rows that take part."""
         return adata if len(self.rows) == adata.n_obs else adata[self.rows]
 
-    def params(self) -> dict[str, object]:
+    def params(self) -> dict[str, Any]:
         """What a record says of them."""
         return {"unit": self.unit, "case_key": self.key, "n_cases": len(self.names), "n_dropped": self.n_dropped}
 

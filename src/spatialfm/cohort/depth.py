@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ def cells_of_cases(adata: AnnData, codes: np.ndarray, n_cases: int) -> np.ndarra
 
 def class_depth(
     n_cells: np.ndarray, codes: np.ndarray, names: Sequence[str], key: str, remedy: str, unit: str = "patient"
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Warn where classes differ in their numbers of cells; what was found, for ``params``.
 
     Parameters
@@ -56,7 +56,7 @@ def class_depth(
 
 def survival_depth(
     n_cells: np.ndarray, time: np.ndarray, event: np.ndarray, keys: Sequence[str], remedy: str, unit: str = "patient"
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The same for survival."""
     event = event.astype(bool)
     found = depth_by_survival(n_cells, time, event)
@@ -68,7 +68,7 @@ def survival_depth(
     return _tell(found, f"obs[{keys[0]!r}] and obs[{keys[1]!r}]", f"median {', '.join(medians)}", remedy, unit)
 
 
-def _tell(found: DepthTest, where: str, medians: str, remedy: str, unit: str) -> dict[str, object]:
+def _tell(found: DepthTest, where: str, medians: str, remedy: str, unit: str) -> dict[str, Any]:
     numbers = f"{medians}; {found.measure} {found.value:.2f}, p = {found.p_value:.2g}"
     if found.associated:
         warn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -98,7 +98,7 @@ class Draw:
 
     patients: Patients
     part: np.ndarray  # places among the cells of patients with outcome
-    depth: dict[str, object]  # what ``params`` say of numbers of cells
+    depth: dict[str, Any]  # what ``params`` say of numbers of cells
     in_proportion: bool  # whether patients of more cells have more of them here
     sketch: Sketch | None  # where they are fewer than was asked for, since all are too many to cluster
 

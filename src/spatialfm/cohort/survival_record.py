@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ MODEL = "model"  # in uns[key]
 
 def describe_columns(columns: pd.DataFrame, reference: Mapping[str, str], standardize: bool = False) -> str:
     """JSON of what :func:`spatialfm.cohort.design.design_matrix` made of each covariate."""
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name, column in columns.items():
         truth = pd.api.types.is_bool_dtype(column.dtype)
         if (pd.api.types.is_numeric_dtype(column.dtype) or truth) and name not in reference:
@@ -45,7 +46,7 @@ def cox_record(
     entry: np.ndarray | None,
     strata: np.ndarray | None,
     levels: pd.DataFrame | None,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Coefficients of a Cox regression, their centre, and Breslow's baseline of each stratum.
 
     Parameters
@@ -78,7 +79,7 @@ def cox_record(
     }
 
 
-def features_record(features: list[str], n_covariates: int, x: np.ndarray, columns: str) -> dict[str, object]:
+def features_record(features: list[str], n_covariates: int, x: np.ndarray, columns: str) -> dict[str, Any]:
     """Features of a model of many: names, scale and range; the last `n_covariates` come from `columns`."""
     sd = x.std(axis=0)
     table = pd.DataFrame(
@@ -99,7 +100,7 @@ def cohort_digest(names: list[str], x: np.ndarray, time: np.ndarray, event: np.n
 
 def groups_record(
     values: np.ndarray, clusters: np.ndarray, groups: np.ndarray, names: list[str], features: list[str]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Centres of the clusters ``(n_clusters, n_features)``, and the group that each went to."""
     codes = np.unique(clusters)
     return {

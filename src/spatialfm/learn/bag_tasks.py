@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -51,7 +51,7 @@ class ClassTask:
         """Columns of a prediction."""
         return [f"p_{name}" for name in self.classes.names]
 
-    def truth(self) -> dict[str, object]:
+    def truth(self) -> dict[str, Any]:
         """Columns of the truth, next to which predictions are written."""
         return {"label": np.array(self.classes.names)[self.classes.codes]}
 
@@ -128,7 +128,7 @@ class NumberTask:
         """What folds are balanced by, ``(n,)``."""
         return quantile_strata(self.values, self.n_strata)
 
-    def truth(self) -> dict[str, object]:
+    def truth(self) -> dict[str, Any]:
         """Columns of the truth, next to which predictions are written."""
         return {"target": self.values}
 
@@ -166,7 +166,7 @@ class SurvivalTask:
         """What folds are balanced by, ``(n,)``."""
         return self.event.astype(int)
 
-    def truth(self) -> dict[str, object]:
+    def truth(self) -> dict[str, Any]:
         """Columns of the truth, next to which predictions are written."""
         return {"time": self.time, "event": self.event}
 

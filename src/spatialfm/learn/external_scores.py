@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,7 @@ def calibration_slope(log_risk: np.ndarray, scored: Scored, alpha: float) -> tup
 
 def score_tables(
     scored: Scored, times: np.ndarray, n_bootstrap: int, alpha: float, random_state: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Tables ``scores`` and ``curves``."""
     result = survival_scores(
         scored.time, scored.event, scored.risk, times=times, survival=scored.survival, folds=scored.stratum,

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Index:
     use_rep: str
     recall: float = 1.0
     method: str = "exact"
-    made: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
+    made: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     graph: object = field(default=None, compare=False, repr=False)
     scale: np.ndarray | float = 1.0
     preparation: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ def judge(
     n_permutations: int,
     n_bootstrap: int,
     options: dict[str, int],
-) -> tuple[dict[str, object], Fitted]:
+) -> tuple[dict[str, Any], Fitted]:
     """Nested score, optimistic score and p-value; and the model of all patients."""
     times = decile_times(cohort.time, cohort.event)
     plan = {name: value for name, value in options.items() if name not in ("n_repeats", "random_state")}
@@ -51,7 +51,7 @@ def judge(
     rng = np.random.default_rng(options["random_state"])
     best = model.choose(cohort, event_folds(cohort.event, options["n_inner_folds"], rng))
     final = model.fit(cohort, best)
-    result: dict[str, object] = dict(scores)
+    result: dict[str, Any] = dict(scores)
     result[MODEL] = final_record(cohort, final, best, patients.obs_names)
     result["optimistic_harrell"] = within_folds(cohort, final.risk(cohort.x), np.zeros(len(cohort.time), int))
     if n_permutations:
@@ -68,7 +68,7 @@ def judge(
     return result, final
 
 
-def final_record(cohort: Cohort, final: Fitted, chosen: dict[str, float], names: pd.Index) -> dict[str, object]:
+def final_record(cohort: Cohort, final: Fitted, chosen: dict[str, float], names: pd.Index) -> dict[str, Any]:
     """The model of all patients, for other cohorts; a forest is grown again from these arguments."""
     record = features_record(cohort.features, cohort.n_covariates, cohort.x, cohort.columns)
     record |= {"risk": final.risk(cohort.x), "time": cohort.time, "chosen": json.dumps(chosen)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -178,7 +178,7 @@ def _ranked(
 def _score(
     what: str, ranked: _Ranked, query_truth: np.ndarray, index_truth: np.ndarray, ks: Sequence[int], n_chance: int,
     rng: np.random.Generator,
-) -> list[dict[str, object]]:  # fmt: skip
+) -> list[dict[str, Any]]:  # fmt: skip
     score = _same_label if what == "labels" else _differences
     values = score(query_truth[:, None], index_truth[ranked.rows])  # {measure: (queries, ranks)}
     is_hit = ranked.rows >= 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -212,7 +212,7 @@ def _draw_heatmap(ax: Axes, patients: AnnData, values: np.ndarray, positions: np
     ax.get_figure(root=True).colorbar(drawn, ax=ax, label=label, shrink=0.7, pad=0.02)
 
 
-def _params(patients: AnnData) -> Mapping[str, object]:
+def _params(patients: AnnData) -> Mapping[str, Any]:
     """How the table was made, if it is recorded."""
     record = patients.uns.get("composition")
     params = record.get("params") if isinstance(record, Mapping) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -135,7 +135,7 @@ def cumulative_incidence(
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
-def _record(patients: AnnData, key: str) -> dict[str, object]:
+def _record(patients: AnnData, key: str) -> dict[str, Any]:
     record = patients.uns.get(key)
     table = record.get("table") if isinstance(record, dict) else None
     if not isinstance(table, pd.DataFrame) or "incidence" not in table:

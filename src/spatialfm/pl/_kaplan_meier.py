@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -153,7 +153,7 @@ def legend_height(ax: Axes, legend) -> float:
     return legend.get_window_extent().height * 72 / ax.get_figure(root=True).dpi
 
 
-def _curves(patients: AnnData, key: str) -> dict[str, object]:
+def _curves(patients: AnnData, key: str) -> dict[str, Any]:
     record = patients.uns.get(key)
     if not isinstance(record, dict) or not {"table", "groups", "params"} <= set(record):
         raise TableError(

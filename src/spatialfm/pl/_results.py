@@ -15,7 +15,7 @@ import pandas as pd
 
 from .._errors import TableError, listed
 
-Fields = dict[str, object]
+Fields = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,23 @@ from ..cohort.cases import OnMissing
 from ..cohort.depth import Depth
 from ..cohort.outcome import EventValue
 from ..cohort.outcome import OnMissing as OnMissing_
+from ..cohort.records import AddedValueRecord
+from ..cohort.records import ClassifiedRecord
+from ..cohort.records import ConcordanceRecord
+from ..cohort.records import ConcordancesRecord
+from ..cohort.records import CoxRecord
+from ..cohort.records import CutPointRecord
+from ..cohort.records import FineGrayRecord
+from ..cohort.records import IncidenceRecord
+from ..cohort.records import KaplanMeierRecord
+from ..cohort.records import LogrankRecord
+from ..cohort.records import MilRecord
+from ..cohort.records import PowerRecord
+from ..cohort.records import PredictionRecord
+from ..cohort.records import RmstRecord
+from ..cohort.records import ShiftRecord
+from ..cohort.records import SignaturesRecord
+from ..cohort.records import SurvivalModelRecord
 from ..cohort.selected import OnSelected
 from ..cohort.sketch import Size
 from ..embed.call import Elements
@@ -385,7 +402,7 @@ def classify_samples(
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
     on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'classify_samples', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> ClassifiedRecord: ...
 @overload
 def classify_samples(
     adata: AnnData, *, label_key: str, use_rep: str | Sequence[str],
@@ -395,7 +412,7 @@ def classify_samples(
     positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
     on_missing: OnMissing = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'classify_samples', copy: bool
-) -> dict[str, object] | None: ...
+) -> ClassifiedRecord | None: ...
 
 @overload
 def compare_composition(
@@ -442,7 +459,7 @@ def distribution_shift(
     scale_cost: bool = True, debiased: bool = False, n_cells: int = 300, n_repeats: int = 5, min_cells: int = 100,
     max_iter: int = 10000, tol: float = 0.001, on_missing: Literal['raise', 'drop'] = 'raise', random_state: int = 0,
     key_added: str = 'distribution_shift', copy: Literal[True]
-) -> dict[str, Any]: ...
+) -> ShiftRecord: ...
 @overload
 def distribution_shift(
     adata: AnnData, *, use_rep: str, time_key: str, patient_key: str = 'patient', group_key: str | None = None,
@@ -451,7 +468,7 @@ def distribution_shift(
     scale_cost: bool = True, debiased: bool = False, n_cells: int = 300, n_repeats: int = 5, min_cells: int = 100,
     max_iter: int = 10000, tol: float = 0.001, on_missing: Literal['raise', 'drop'] = 'raise', random_state: int = 0,
     key_added: str = 'distribution_shift', copy: bool
-) -> dict[str, Any] | None: ...
+) -> ShiftRecord | None: ...
 
 @overload
 def few_shot_samples(
@@ -470,7 +487,7 @@ def few_shot_samples(
     cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
     library_key: str | None = 'sample', on_missing: OnMissing = 'raise', random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> ClassifiedRecord: ...
 @overload
 def few_shot_samples(
     adata: AnnData, *, label_key: str, use_rep: str | Sequence[str] | None = None,
@@ -479,7 +496,7 @@ def few_shot_samples(
     cells_per_patient: CasesDepth = 'auto', positive: str | None = None, patient_key: str | None = 'patient',
     library_key: str | None = 'sample', on_missing: OnMissing = 'raise', random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'few_shot_samples', copy: bool
-) -> dict[str, object] | None: ...
+) -> ClassifiedRecord | None: ...
 
 @overload
 def mil(
@@ -504,7 +521,7 @@ def mil(
     patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, positive: str | None = None,
     patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing = 'raise',
     device: str | None = None, random_state: int = 0, key_added: str = 'mil', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> MilRecord: ...
 @overload
 def mil(
     adata: AnnData, *, use_rep: str, label_key: str | None = None, target_key: str | None = None,
@@ -516,7 +533,7 @@ def mil(
     patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, positive: str | None = None,
     patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing = 'raise',
     device: str | None = None, random_state: int = 0, key_added: str = 'mil', copy: bool
-) -> dict[str, object] | None: ...
+) -> MilRecord | None: ...
 
 @overload
 def correct_together(
@@ -551,7 +568,7 @@ def power(
     alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str = 'time', event_key: str = 'event',
     event_value: EventValue = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     random_state: int = 0, key_added: str = 'power', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> PowerRecord: ...
 @overload
 def power(
     patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
@@ -560,7 +577,7 @@ def power(
     alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str = 'time', event_key: str = 'event',
     event_value: EventValue = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     random_state: int = 0, key_added: str = 'power', copy: bool
-) -> dict[str, object] | None: ...
+) -> PowerRecord | None: ...
 
 @overload
 def risk_ratio(
@@ -632,7 +649,7 @@ def discover_signatures(
     n_assign: int = 15, n_permutations: int = 200, block_key: str | None = None,
     on_missing: Literal['raise', 'drop'] = 'raise', n_jobs: int = 1, random_state: int = 0,
     key_added: str = 'signatures', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> SignaturesRecord: ...
 @overload
 def discover_signatures(
     adata: AnnData, *, use_rep: str, outcome: str | tuple[str, str], positive: str | None = None,
@@ -643,7 +660,7 @@ def discover_signatures(
     n_assign: int = 15, n_permutations: int = 200, block_key: str | None = None,
     on_missing: Literal['raise', 'drop'] = 'raise', n_jobs: int = 1, random_state: int = 0,
     key_added: str = 'signatures', copy: bool
-) -> dict[str, object] | None: ...
+) -> SignaturesRecord | None: ...
 
 @overload
 def transfer_signatures(
@@ -679,14 +696,14 @@ def added_value(
     n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'added_value',
     copy: Literal[True]
-) -> dict[str, object]: ...
+) -> AddedValueRecord: ...
 @overload
 def added_value(
     patients: AnnData, features: str | Sequence[str], covariates: str | Sequence[str], *, layer: str | None = None,
     time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
     n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'added_value', copy: bool
-) -> dict[str, object] | None: ...
+) -> AddedValueRecord | None: ...
 
 @overload
 def compare_concordance(
@@ -701,14 +718,14 @@ def compare_concordance(
     event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'compare_concordance', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> ConcordancesRecord: ...
 @overload
 def compare_concordance(
     patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str = 'time',
     event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'compare_concordance', copy: bool
-) -> dict[str, object] | None: ...
+) -> ConcordancesRecord | None: ...
 
 @overload
 def concordance(
@@ -723,14 +740,14 @@ def concordance(
     event_value: EventValue = None, entry_key: str | None = None, n_bootstrap: int = 1000, alpha: float = 0.05,
     random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> ConcordanceRecord: ...
 @overload
 def concordance(
     patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str = 'time', event_key: str = 'event',
     event_value: EventValue = None, entry_key: str | None = None, n_bootstrap: int = 1000, alpha: float = 0.05,
     random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: bool
-) -> dict[str, object] | None: ...
+) -> ConcordanceRecord | None: ...
 
 @overload
 def cox(
@@ -751,7 +768,7 @@ def cox(
     alpha: float = 0.05, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
     entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> CoxRecord: ...
 @overload
 def cox(
     patients: AnnData, covariates: str | Sequence[str], *, layer: str | None = None,
@@ -761,7 +778,7 @@ def cox(
     alpha: float = 0.05, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
     entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: bool
-) -> dict[str, object] | None: ...
+) -> CoxRecord | None: ...
 
 @overload
 def cumulative_incidence(
@@ -778,7 +795,7 @@ def cumulative_incidence(
     censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     random_state: int = 0, key_added: str = 'cumulative_incidence', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> IncidenceRecord: ...
 @overload
 def cumulative_incidence(
     patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
@@ -786,7 +803,7 @@ def cumulative_incidence(
     censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     random_state: int = 0, key_added: str = 'cumulative_incidence', copy: bool
-) -> dict[str, object] | None: ...
+) -> IncidenceRecord | None: ...
 
 @overload
 def cut_point(
@@ -802,14 +819,14 @@ def cut_point(
     n_permutations: int = 10000, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
     entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str | None = None, copy: Literal[True]
-) -> dict[str, object]: ...
+) -> CutPointRecord: ...
 @overload
 def cut_point(
     patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
     n_permutations: int = 10000, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
     entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str | None = None, copy: bool
-) -> dict[str, object] | None: ...
+) -> CutPointRecord | None: ...
 
 @overload
 def fine_gray(
@@ -828,7 +845,7 @@ def fine_gray(
     event_key: str = 'event', entry_key: str | None = None, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray',
     copy: Literal[True]
-) -> dict[str, object]: ...
+) -> FineGrayRecord: ...
 @overload
 def fine_gray(
     patients: AnnData, covariates: str | Sequence[str], *, event_value: EventValue, censored_value: EventValue = None,
@@ -836,7 +853,7 @@ def fine_gray(
     ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str = 'time',
     event_key: str = 'event', entry_key: str | None = None, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray', copy: bool
-) -> dict[str, object] | None: ...
+) -> FineGrayRecord | None: ...
 
 @overload
 def kaplan_meier(
@@ -851,13 +868,13 @@ def kaplan_meier(
     event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier',
     copy: Literal[True]
-) -> dict[str, object]: ...
+) -> KaplanMeierRecord: ...
 @overload
 def kaplan_meier(
     patients: AnnData, group_key: str | None = None, *, time_key: str = 'time', event_key: str = 'event',
     event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier', copy: bool
-) -> dict[str, object] | None: ...
+) -> KaplanMeierRecord | None: ...
 
 @overload
 def logrank(
@@ -874,7 +891,7 @@ def logrank(
     time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> LogrankRecord: ...
 @overload
 def logrank(
     patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
@@ -882,7 +899,7 @@ def logrank(
     time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: bool
-) -> dict[str, object] | None: ...
+) -> LogrankRecord | None: ...
 
 @overload
 def predict_survival(
@@ -901,7 +918,7 @@ def predict_survival(
     patient_key: str | None = 'patient', n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0,
     on_missing: OnMissing_ = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
     key_added: str | None = None, copy: Literal[True]
-) -> dict[str, object]: ...
+) -> PredictionRecord: ...
 @overload
 def predict_survival(
     source: AnnData, target: AnnData, *, key: str = 'cox', cut: str | float | None = None, score: bool = True,
@@ -910,7 +927,7 @@ def predict_survival(
     patient_key: str | None = 'patient', n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0,
     on_missing: OnMissing_ = 'raise', on_shared: OnShared = 'raise', on_selected: OnSelected = 'raise',
     key_added: str | None = None, copy: bool
-) -> dict[str, object] | None: ...
+) -> PredictionRecord | None: ...
 
 @overload
 def rmst(
@@ -927,7 +944,7 @@ def rmst(
     time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     random_state: int = 0, key_added: str = 'rmst', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> RmstRecord: ...
 @overload
 def rmst(
     patients: AnnData, group_key: str | None = None, *, horizon: float | None = None,
@@ -935,7 +952,7 @@ def rmst(
     time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     random_state: int = 0, key_added: str = 'rmst', copy: bool
-) -> dict[str, object] | None: ...
+) -> RmstRecord | None: ...
 
 @overload
 def coxnet(
@@ -956,7 +973,7 @@ def coxnet(
     event_key: str = 'event', event_value: EventValue = None, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'coxnet', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> SurvivalModelRecord: ...
 @overload
 def coxnet(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
@@ -966,7 +983,7 @@ def coxnet(
     event_key: str = 'event', event_value: EventValue = None, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'coxnet', copy: bool
-) -> dict[str, object] | None: ...
+) -> SurvivalModelRecord | None: ...
 
 @overload
 def survival_forest(
@@ -987,7 +1004,7 @@ def survival_forest(
     time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: Literal[True]
-) -> dict[str, object]: ...
+) -> SurvivalModelRecord: ...
 @overload
 def survival_forest(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
@@ -997,4 +1014,4 @@ def survival_forest(
     time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: bool
-) -> dict[str, object] | None: ...
+) -> SurvivalModelRecord | None: ...

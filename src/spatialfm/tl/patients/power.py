@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, obs_column
 from ...cohort.outcome import EventValue, OnMissing, Outcome, check_patients, event_text, read_outcome
+from ...cohort.records import PowerRecord
 from ...stats.power import FollowUp, Spread, auroc_p, composition_p, spread_of, survival_p
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def power(
     random_state: int = 0,
     key_added: str = "power",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> PowerRecord | None:
     """Estimate the power of a study of more patients or cells, from the patients of a pilot.
 
     Cohorts are simulated in which the effect is there, and tested as the package tests: the power is the share in which
@@ -165,7 +166,7 @@ def power(
 
     table = _simulated(plan, numbers, n_simulations, alpha / n_tests)
     needed = _needed(table, target_power)
-    params: dict[str, object] = {
+    params: dict[str, Any] = {
         "question": question,
         "effect": float(effect),
         "target_power": float(target_power),
@@ -187,7 +188,7 @@ class Plan:
 
     draw: Callable[[tuple[int, int], int], tuple[float, float]]  # sizes, cells -> p-value, number of events
     depths: list[int] = field(default_factory=lambda: [0])
-    params: dict[str, object] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
 
 

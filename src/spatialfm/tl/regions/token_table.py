@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -207,7 +207,7 @@ def write_predictions(
     probability: np.ndarray,
     classes: Sequence[str],
     key: str,
-    params: dict[str, object],
+    params: dict[str, Any],
 ) -> None:
     """Annotation, prediction and certainty of each token into its table; `classes` are the columns of `probability`."""
     table.obs["annotation"] = pd.Categorical(known, classes)

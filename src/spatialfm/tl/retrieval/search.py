@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -315,7 +315,7 @@ def _query(index: Index, query: AnnData | np.ndarray) -> tuple[np.ndarray, np.nd
     return _prepare(values.astype(np.float32), index.center, index.metric, index.scale), names
 
 
-def _made(adata: AnnData, use_rep: str) -> dict[str, object]:
+def _made(adata: AnnData, use_rep: str) -> dict[str, Any]:
     """What two tables must have in common for their columns to mean the same; empty where it is not known."""
     if use_rep == "X":
         return {"columns": [str(name) for name in adata.var_names]}
@@ -331,7 +331,7 @@ def _made(adata: AnnData, use_rep: str) -> dict[str, object]:
     return made
 
 
-def _check_made(index: Index, made: dict[str, object]) -> None:
+def _check_made(index: Index, made: dict[str, Any]) -> None:
     if not made or not index.made or made == index.made:
         return
     name = next(name for name in {**index.made, **made} if index.made.get(name) != made.get(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from ...cohort.case_depth import CasesDepth, class_cases
 from ...cohort.cases import Cases, Classes, OnMissing, read_cases, read_classes, shuffled_rows
 from ...cohort.checks import check_anndata
 from ...cohort.fitted import fitted_on_all
+from ...cohort.records import ClassifiedRecord
 from ...cohort.representation import each_representation
 from ...cohort.selected import OnSelected, check_cases, remember_cases, told_apart
 from ...learn.case_scores import CLASS_SCORES, auroc, class_scores, summarize
@@ -58,7 +59,7 @@ def classify_samples(
     on_selected: OnSelected = "raise",
     key_added: str = "classify_samples",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> ClassifiedRecord | None:
     """Classify patients by logistic regression on their average embedding.
 
     KRONOS's protocol (*Patient stratification with KRONOS*; Table S20): the embeddings of a patient's cells or tiles
@@ -332,7 +333,7 @@ def _shuffled(
     return {size: float(np.mean(values)) for size, values in scores.items()}
 
 
-def _record(runs: pd.DataFrame, cases: Cases, classes: Classes, n_test: int) -> dict[str, object]:
+def _record(runs: pd.DataFrame, cases: Cases, classes: Classes, n_test: int) -> dict[str, Any]:
     ratio = n_test / (len(classes.codes) - n_test)
     several = runs["n_components"].nunique() > 1
     named = runs["use_rep"] + (" (" + runs["n_components"].astype(str) + ")" if several else "")

@@ -21,6 +21,7 @@ from ..._storable import write_uns
 from ...cohort.adjusted import Adjustment, compared, welch
 from ...cohort.checks import check_anndata, listed
 from ...cohort.circular import made_of_fractions, say, without_p
+from ...cohort.records import ShiftRecord
 from ...cohort.representation import prepared
 from ...cohort.time_points import Cohort, read_cohort
 from ...stats.patient_groups import benjamini_hochberg, two_groups
@@ -57,7 +58,7 @@ def distribution_shift(
     random_state: int = 0,
     key_added: str = "distribution_shift",
     copy: bool = False,
-) -> dict[str, Any] | None:
+) -> ShiftRecord | None:
     r"""Measure how far each patient's cells move between time points, and compare groups of patients.
 
     The measure is the entropic 2-Wasserstein distance between the embeddings of a patient's cells at two time points
@@ -216,7 +217,7 @@ def distribution_shift(
     with threadpool_limits(1):  # the products of an iteration are too small to share: more threads only wait
         table = _measure(values, cohort, n, n_repeats, random_state, epsilon * scale, debiased, max_iter, tol)
     _warn_unconverged(table, epsilon, max_iter, tol)
-    record: dict[str, Any] = {"table": table}
+    record: ShiftRecord = {"table": table}
     if group_key is not None:
         record["comparison"] = compare_shifts(table, cohort.groups, cohort.adjustment)
         if circle := made_of_fractions(adata, group_key):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from ...cohort.case_depth import CasesDepth, class_cases
 from ...cohort.cases import Cases, Classes, OnMissing, in_order, read_cases, read_classes
 from ...cohort.checks import check_anndata, codes_of, obs_column
 from ...cohort.fitted import fitted_on_all
+from ...cohort.records import ClassifiedRecord
 from ...cohort.representation import prepared
 from ...cohort.selected import OnSelected, check_cases, remember_cases, told_apart
 from ...learn.case_scores import CLASS_SCORES, auroc, class_scores, summarize
@@ -58,7 +59,7 @@ def few_shot_samples(
     on_selected: OnSelected = "raise",
     key_added: str = "few_shot_samples",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> ClassifiedRecord | None:
     """Classify patients by their distribution over clusters, from a few labelled ones of each class.
 
     KRONOS's task (*Case-level stratification with KRONOS clustering*; Table S19): cells or tiles of all patients are
@@ -296,7 +297,7 @@ def _shuffled(
     return np.array(null)
 
 
-def _record(runs: pd.DataFrame, cases: Cases, classes: Classes, n_support: int) -> dict[str, object]:
+def _record(runs: pd.DataFrame, cases: Cases, classes: Classes, n_support: int) -> dict[str, Any]:
     n_train = n_support * len(classes.names)
     ratio = (len(classes.codes) - n_train) / n_train
     named = runs.assign(compared=runs["representation"] + " (" + runs["n_clusters"].astype(str) + ")")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from ...cohort.checks import check_anndata
 from ...cohort.fitted import fitted_on_all
 from ...cohort.late_entry import tell_late_entry
 from ...cohort.outcome import EventValue, event_text
+from ...cohort.records import MilRecord
 from ...cohort.representation import representation
 from ...cohort.selected import remember_cases, told_apart
 from ...learn.bag_tasks import ClassTask, SurvivalTask, Task, TaskName, read_task, task_columns
@@ -75,7 +76,7 @@ def mil(
     random_state: int = 0,
     key_added: str = "mil",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> MilRecord | None:
     """Predict a class, a number or survival of patients from their cells, and say which cells it rests on.
 
     A network weighs the cells of a patient by attention, averages them by these weights and predicts from that; it
@@ -314,7 +315,7 @@ def _cross_validate(
 
 def _equal(
     adata: AnnData, cases: Cases, task: Task, keys: list[str], cells: CasesDepth, random_state: int
-) -> tuple[Cases, dict[str, object]]:
+) -> tuple[Cases, dict[str, Any]]:
     """The cases with equally many cells where their numbers go with what is predicted."""
     if isinstance(task, ClassTask):
         codes, names = task.classes.codes, task.classes.names

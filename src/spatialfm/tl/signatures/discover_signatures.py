@@ -22,6 +22,7 @@ from ...cohort.circular import remember_groups
 from ...cohort.depth import Depth
 from ...cohort.fitted import fitted_on_all
 from ...cohort.outcome import EventValue, event_text
+from ...cohort.records import SignaturesRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import prepared
 from ...cohort.selected import remember_signatures
@@ -78,7 +79,7 @@ def discover_signatures(
     random_state: int = 0,
     key_added: str = "signatures",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> SignaturesRecord | None:
     """Find clusters of cells whose frequency predicts the outcome, and say what that prediction is worth.
 
     VirTues' procedure (Methods, *Identification of FM-based biomarkers predictive of therapy response*): Leiden
@@ -168,7 +169,7 @@ def discover_signatures(
     key_added
         Key that is written.
     copy
-        Return the record instead of writing.
+        Return the record, with the table of cells as ``cells``, instead of writing.
 
     Returns
     -------
@@ -276,7 +277,7 @@ def discover_signatures(
     } | draw.depth
     _tell(record)
     nearest = None
-    if len(part) < len(whole) and (draw.sketch is not None or not copy):
+    if len(part) < len(whole):
         nearest = Nearest(values, n_assign, random_state)
     if n_published < len(whole):
         record["params"]["sketch_published"] = n_published
@@ -289,12 +290,12 @@ def discover_signatures(
         _say_sketch(record, draw.sketch, candidates.found, observed.chosen, whole, nearest, n_assign, graph)
     made = Origin("discover_signatures", "selected", tuple(keys), column=key_added)
     remember_signatures(None if copy else adata, made, record["patients"], keys)
-    if copy:
-        return record
     members = np.zeros((adata.n_obs, len(record["signatures"])), bool)
     members[everyone.rows] = members_of(candidates.found, observed.chosen, whole, part, n_assign, nearest)
-    remove_earlier(adata, key_added)
     of_cells = pd.DataFrame(members, index=adata.obs_names, columns=list(record["signatures"].index))
+    if copy:
+        return record | {"cells": of_cells}
+    remove_earlier(adata, key_added)
     write_obsm(adata, key_added, of_cells)
     write_uns(adata, key_added, record)
     for name in of_cells:

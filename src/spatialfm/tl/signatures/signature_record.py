@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ def search_record(
     null: dict[str, np.ndarray],
     resolutions: Sequence[float],
     random_state: int,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Tables; `model` are the scores of the published procedure, `observed` the clusters that were chosen."""
     from scipy import stats
 

@@ -18,6 +18,7 @@ from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed
 from ...cohort.design import check_design, design_matrix
 from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
+from ...cohort.records import AddedValueRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.concordance import concordant_pairs
 from ...stats.cox import fit_cox
@@ -48,7 +49,7 @@ def added_value(
     on_selected: OnSelected = "raise",
     key_added: str = "added_value",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> AddedValueRecord | None:
     """Ask whether `features` say more of survival than `covariates` alone (age, stage, a score in use).
 
     Two Cox models are fitted to the same patients: with the covariates, and with the features beside them. The p-value
@@ -172,7 +173,7 @@ def added_value(
     dof = x.shape[1] - n_old
     table, n_used = _concordances(x, n_old, seen, n_bootstrap, alpha, random_state)
     gained = both.log_likelihood - both.null_log_likelihood
-    result = {
+    result: AddedValueRecord = {
         "lr_statistic": float(statistic),
         "lr_dof": dof,
         "p_value": float(chi2.sf(statistic, dof)),

@@ -17,6 +17,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed
 from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
+from ...cohort.records import ConcordancesRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.concordance import concordances
 from ...stats.paired_concordance import difference_from_chance, paired_difference
@@ -43,7 +44,7 @@ def compare_concordance(
     on_selected: OnSelected = "raise",
     key_added: str = "compare_concordance",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> ConcordancesRecord | None:
     """Compare Harrell's concordance of several risk scores on the same patients, pair by pair.
 
     Two intervals that overlap say little of scores that were measured on the same patients: what chance does to one it
@@ -143,7 +144,7 @@ def compare_concordance(
     c_index_of(outcome.time, outcome.event, scores[:, 0], outcome.entry)  # refuses where no two patients are comparable
     found = concordances(outcome.time, outcome.event, scores, outcome.entry)
     of_score, table = _tables(found, names, n_events - 1, alpha)
-    result = {
+    result: ConcordancesRecord = {
         "scores": of_score,
         "table": table,
         "n": len(scores),

@@ -14,6 +14,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata
 from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
+from ...cohort.records import ConcordanceRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.concordance import bootstrap_c_index, concordant_pairs
 
@@ -39,7 +40,7 @@ def concordance(
     on_selected: OnSelected = "raise",
     key_added: str = "concordance",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> ConcordanceRecord | None:
     """Harrell's concordance index of a risk score (scikit-survival), with a bootstrap interval over patients.
 
     The probability that, of two patients whose order is known, the one with the higher score has the event first;
@@ -130,7 +131,7 @@ def concordance(
     low, high = np.quantile(resampled, [alpha / 2, 1 - alpha / 2])
     if np.ptp(resampled) <= 1e-12 and c_index != 0.5:
         low = high = np.nan
-    result = {
+    result: ConcordanceRecord = {
         "c_index": c_index,
         "ci_low": float(low),
         "ci_high": float(high),

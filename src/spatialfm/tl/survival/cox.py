@@ -27,6 +27,7 @@ from ...cohort.outcome import (
     stratum_codes,
     value_column,
 )
+from ...cohort.records import CoxRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of, with_doubt
 from ...cohort.survival_record import MODEL, cox_record, describe_columns
 from ...stats.cox import Ties, fit_cox
@@ -67,7 +68,7 @@ def cox(
     on_selected: OnSelected = "raise",
     key_added: str = "cox",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> CoxRecord | None:
     """Cox regression with a test of proportional hazards.
 
     Estimates, standard errors and tests are those of R's survival package (Therneau and Grambsch, Modeling Survival
@@ -230,7 +231,7 @@ def cox(
         table["se_naive"] = np.sqrt(np.diag(fit.variance))
     if test_proportional_hazards:
         table["ph_p_value"] = chi2.sf(fit.ph_statistic, 1)
-    result = {
+    result: CoxRecord = {
         "table": table,
         **summary(fit, variance, dof, outcome, len(terms)),
         "concordance": concordance_of(x @ fit.coef, outcome, strata_codes),

@@ -25,6 +25,7 @@ from ...cohort.outcome import (
     read_strata,
     stratum_codes,
 )
+from ...cohort.records import IncidenceRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.competing_risks import cumulative_incidence as curve_of
 from ...stats.competing_risks import gray_test, log_log_interval
@@ -58,7 +59,7 @@ def cumulative_incidence(
     random_state: int = 0,
     key_added: str = "cumulative_incidence",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> IncidenceRecord | None:
     """Probability of each of several events by each time, and Gray's test between groups.
 
     Where another event can come first (death of another cause, before a relapse), one minus the Kaplan-Meier curve
@@ -157,7 +158,7 @@ def cumulative_incidence(
     outcome, n = causes.outcome, len(causes.codes)
     codes, names = (np.zeros(n, int), [ALL]) if group_key is None else group_codes(outcome, group_key)
     table, sizes = _curves(causes, codes, names, alpha)
-    result: dict[str, object] = {
+    result: IncidenceRecord = {
         "table": table,
         "groups": sizes,
         "optimistic": selected.optimistic,

@@ -18,6 +18,7 @@ from ..._storable import default_key, write_uns
 from ...cohort.checks import check_anndata
 from ...cohort.circular import fractions_of
 from ...cohort.outcome import EventValue, OnMissing, column_as, event_text, read_outcome, value_column
+from ...cohort.records import CutPointRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.permutation import permutation_p
@@ -59,7 +60,7 @@ def cut_point(
     on_selected: OnSelected = "raise",
     key_added: str | None = None,
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> CutPointRecord | None:
     """Cut a continuous value where survival differs most, and test the cut as what it is: the best of many.
 
     The log-rank p-value of a cut that was looked for is far too small: with no effect at all it is below 0.05 in a
@@ -168,7 +169,7 @@ def cut_point(
     high = np.ones(values.size, int)
     high[found.order[:n_low]] = 0
     null = permuted_maxima(scores, found.n_low, n_permutations, np.random.default_rng(random_state))
-    result = {
+    result: CutPointRecord = {
         "cut": cut,
         "statistic": statistic,
         "p_value": float(permutation_p(null, statistic)),

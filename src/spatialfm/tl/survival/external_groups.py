@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,7 @@ def risk_cut(source: AnnData, key: str, source_risk: np.ndarray, cut: str | floa
 
 def group_scores(
     groups: pd.Series, time: np.ndarray, event: np.ndarray, alpha: float, random_state: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Table ``groups`` with hazard ratios to the first, and the log-rank ``p_value`` with its ``test``."""
     from anndata import AnnData
 

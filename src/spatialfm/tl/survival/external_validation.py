@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ class Applied:
 
     def predictions(self, names: pd.Index, times: np.ndarray) -> pd.DataFrame:
         """Risk, group and survival at the times, one row per patient; missing where nothing was predicted."""
-        found: dict[str, object] = {}
+        found: dict[str, Any] = {}
         if self.model is not None:
             found["risk"] = np.where(self.keep, self.model.risk, np.nan)
         if self.groups is not None:
@@ -64,7 +64,7 @@ class Applied:
 class Validation:
     """How predictions do: tables, and the times that they are of."""
 
-    tables: dict[str, object]  # none without an outcome
+    tables: dict[str, Any]  # none without an outcome
     times: np.ndarray  # empty without a model
     horizon: float
     doubts: list[str]
@@ -185,7 +185,7 @@ def _times(
 def _scores(
     model: Transferred, outcome: Outcome, times: np.ndarray, horizon: float, thresholds: np.ndarray, n_groups: int,
     *, n_bootstrap: int, alpha: float, random_state: int,
-) -> dict[str, object]:  # fmt: skip
+) -> dict[str, Any]:  # fmt: skip
     rows = outcome.columns[ROW].to_numpy()
     last = model.last[rows]
     until = np.zeros(len(model.risk))

@@ -19,6 +19,7 @@ from ...cohort.causes import OTHER, Causes, read_causes
 from ...cohort.checks import check_anndata, listed
 from ...cohort.design import check_design, design_matrix
 from ...cohort.outcome import EventValue, OnMissing, event_text, value_column
+from ...cohort.records import FineGrayRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of, with_doubt
 from ...stats.cox import CoxFit, Ties, fit_cox
 from ...stats.fine_gray import expand
@@ -51,7 +52,7 @@ def fine_gray(
     on_selected: OnSelected = "raise",
     key_added: str = "fine_gray",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> FineGrayRecord | None:
     """Fine and Gray's regression: subdistribution hazard ratios of one of several events.
 
     A ratio above 1 means a higher cumulative incidence of the event. Patients who had another event stay at risk, with
@@ -167,7 +168,7 @@ def fine_gray(
     table = coefficient_table(fit.coef, variance, terms, alpha, freedom)
     wald = float(fit.coef @ np.linalg.solve(variance, fit.coef))
     events = int((causes.codes == 1).sum())
-    result: dict[str, object] = {
+    result: FineGrayRecord = {
         "table": table,
         "n": len(causes.codes),
         "events": events,

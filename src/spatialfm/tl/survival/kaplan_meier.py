@@ -25,6 +25,7 @@ from ...cohort.outcome import (
     read_groups,
     read_outcome,
 )
+from ...cohort.records import KaplanMeierRecord
 from ...cohort.selected import check_selected, columns_of
 from ...stats.risk_table import risk_table
 
@@ -50,7 +51,7 @@ def kaplan_meier(
     on_missing: OnMissing = "raise",
     key_added: str = "kaplan_meier",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> KaplanMeierRecord | None:
     """Kaplan-Meier survival curves, of all patients or of each group, as R's ``survfit`` has them.
 
     Parameters
@@ -149,7 +150,7 @@ def kaplan_meier(
         for i in range(len(names))
     ]
     _warn_empty(curves, names)
-    result = {
+    result: KaplanMeierRecord = {
         "table": pd.concat(
             [curve.assign(group=name)[["group", *curve.columns]] for curve, name in zip(curves, names, strict=True)],
             ignore_index=True,

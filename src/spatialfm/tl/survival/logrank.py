@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from ...cohort.outcome import (
     read_strata,
     stratum_codes,
 )
+from ...cohort.records import LogrankRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.logrank import (
     NAMED_WEIGHTS,
@@ -69,7 +70,7 @@ def logrank(
     on_selected: OnSelected = "raise",
     key_added: str = "logrank",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> LogrankRecord | None:
     """Log-rank test of equal survival in all groups, also within strata and for a trend over ordered groups.
 
     The statistics are those of R's ``survdiff`` (Kalbfleisch and Prentice 2002, section 1.4). Their chi-squared
@@ -195,7 +196,7 @@ def logrank(
             "Merge groups or strata."
         )
     parts = found.pop("parts")
-    result: dict[str, object] = {
+    result: LogrankRecord = {
         **found,
         "n": len(codes),
         "events": int(outcome.event.sum()),
@@ -245,11 +246,11 @@ def logrank_test(
 
 def with_p_values(
     test: LogrankTest, codes: np.ndarray, method: Method, n_permutations: int, random_state: int, *, trend: bool
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Statistic, p-value and where it comes from, of the groups and, if asked for, of a trend; ``parts``."""
     parts = test.parts(codes)
     statistic, p_value, dof = chi_squared(parts)
-    found: dict[str, object] = {
+    found: dict[str, Any] = {
         "statistic": statistic,
         "p_value": p_value,
         "test": "chi-squared",

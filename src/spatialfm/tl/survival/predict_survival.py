@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from ..._storable import default_key, write_obsm, write_uns
 from ...cohort.checks import check_anndata
 from ...cohort.external_cohort import external_outcome, new_key, outcome_keys, used_columns
 from ...cohort.outcome import EventValue, OnMissing, Outcome, event_text
+from ...cohort.records import PredictionRecord
 from ...cohort.selected import OnSelected, Selected, check_selected, columns_of, matrix_of, with_doubt
 from ...learn.transferred import MODELS, read_record
 from .external_validation import SURVIVAL, Applied, apply, validate
@@ -53,7 +54,7 @@ def predict_survival(
     on_selected: OnSelected = "raise",
     key_added: str | None = None,
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> PredictionRecord | None:
     """Apply a survival model, a cut or a grouping of one cohort to another as it is: external validation.
 
     Nothing is fitted to the target: coefficients, baseline hazard, means and standard deviations, levels, principal
@@ -239,7 +240,7 @@ def _check_selected(target: AnnData, kind: str, record: Mapping, on_selected: On
     return check_selected(target, "predict_survival", made, on_selected)
 
 
-def _log(result: Mapping[str, object]) -> None:
+def _log(result: Mapping[str, Any]) -> None:
     params = result["params"]
     if "scores" in result:
         scores = result["scores"]
@@ -254,8 +255,8 @@ def _log(result: Mapping[str, object]) -> None:
 
 
 def _write(
-    target: AnnData, name: str, result: dict[str, object], predictions: pd.DataFrame, record: Mapping, copy: bool
-) -> dict[str, object] | None:
+    target: AnnData, name: str, result: dict[str, Any], predictions: pd.DataFrame, record: Mapping, copy: bool
+) -> PredictionRecord | None:
     params, how = record["params"], "selected" if result["optimistic"] else "elsewhere"
     outcome = tuple(str(params[one]) for one in ("time_key", "event_key") if params.get(one))
     columns = {f"{name}{end}": predictions[part] for part, end in PARTS.items() if part in predictions}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,7 @@ from ...cohort.outcome import (
     read_outcome,
     value_column,
 )
+from ...cohort.records import RmstRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.linear import robust_fit
 from ...stats.permutation import permutation_p
@@ -61,7 +62,7 @@ def rmst(
     random_state: int = 0,
     key_added: str = "rmst",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> RmstRecord | None:
     """Mean survival time up to a horizon, and its difference and ratio between groups.
 
     The area under the Kaplan-Meier curve: of the first 60 months, patients live so many on average. It needs no
@@ -167,7 +168,7 @@ def rmst(
     horizon = _horizon(horizon, outcome, codes, levels)
 
     groups = _groups(outcome, codes, levels, horizon, alpha)
-    result: dict[str, object] = {
+    result: RmstRecord = {
         "horizon": horizon,
         "groups": groups,
         "optimistic": selected.optimistic,
@@ -260,7 +261,7 @@ def _difference(
     alpha: float,
     n_permutations: int,
     random_state: int,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     one, two = groups.iloc[a], groups.iloc[b]
     difference, se = float(two["rmst"] - one["rmst"]), float(np.hypot(one["se"], two["se"]))
     size = abs(difference) / se if se > 0 else (np.inf if abs(difference) > 1e-12 else 0.0)
@@ -311,7 +312,7 @@ def _adjusted(
     names: list[str],
     horizon: float,
     alpha: float,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Difference at equal covariates, of pseudo-observations."""
     pair = np.isin(codes, (a, b))
     second = (codes[pair] == b).astype(int)

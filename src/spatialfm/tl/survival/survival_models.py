@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from ...cohort.checks import check_anndata
 from ...cohort.circular import fractions_of
 from ...cohort.fitted import fitted_on_all
 from ...cohort.outcome import event_text
+from ...cohort.records import SurvivalModelRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import MOST_EXEMPT, OnSelected
 from ...learn.survival_judge import judge
@@ -55,7 +56,7 @@ def coxnet(
     on_selected: OnSelected = "raise",
     key_added: str = "coxnet",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> SurvivalModelRecord | None:
     """Cox regression with elastic-net penalty on many features, judged on patients that it has not seen.
 
     Nested cross-validation (Varma and Simon, BMC Bioinformatics 2006): each outer fold is predicted by a model whose
@@ -211,7 +212,7 @@ def survival_forest(
     on_selected: OnSelected = "raise",
     key_added: str = "survival_forest",
     copy: bool = False,
-) -> dict[str, object] | None:
+) -> SurvivalModelRecord | None:
     """Random survival forest on many features, judged on patients that it has not seen.
 
     Trees split by the log-rank statistic (Ishwaran et al., Annals of Applied Statistics 2008; scikit-survival), and so
@@ -348,7 +349,7 @@ def _params(
     event_key: str,
     event_value: EventValue,
     cohort: Cohort,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     names = [covariates] if isinstance(covariates, str) else list(covariates or ())
     return {
         "use_rep": use_rep or "",
@@ -369,8 +370,8 @@ def _params(
 
 
 def _write(
-    patients: AnnData, key: str, result: dict[str, object], copy: bool, cohort: Cohort, function: str
-) -> dict[str, object] | None:
+    patients: AnnData, key: str, result: dict[str, Any], copy: bool, cohort: Cohort, function: str
+) -> SurvivalModelRecord | None:
     params = result["params"]
     of = fractions_of(patients) if params["use_rep"] == "X" else ""
     origin = Origin(function, "held out", (params["time_key"], params["event_key"]), of=of, column=key)
