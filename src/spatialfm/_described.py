@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from functools import cache
 from html import escape
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -21,18 +20,23 @@ from ._signatures import rules_of
 Self = TypeVar("Self", bound="Described")
 
 
+_RULES: dict[type, dict[str, Rule]] = {}  # of each class, read once
+
+
 class Described:
     """Base of frozen dataclasses whose fields a user may name in a dict instead."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]  # what makes those that derive from it dataclasses
+
     def __post_init__(self) -> None:
-        given = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
         for name, value in taken(type(self).__name__, given, _rules(type(self))).items():
             object.__setattr__(self, name, value)  # frozen
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Names of the fields."""
-        return tuple(one.name for one in fields(cls))  # type: ignore[arg-type]
+        return tuple(one.name for one in fields(cls))
 
     @classmethod
     def of(cls: type[Self], value: Self | Mapping[str, Any] | None, base: Self | None = None) -> Self:
@@ -46,9 +50,9 @@ class Described:
         base = cls() if base is None else base
         if isinstance(value, cls):
             return value
-        return base if value is None else base.replace(**cast("Mapping[str, object]", value))
+        return base if value is None else base.replace(**dict(value))
 
-    def replace(self: Self, **changes: object) -> Self:
+    def replace(self: Self, **changes: Any) -> Self:
         """The same with other values of some fields.
 
         Raises
@@ -63,7 +67,7 @@ class Described:
 
     def changed(self) -> dict[str, object]:
         """Fields that differ from their defaults."""
-        defaults = {one.name: one.default for one in fields(self)}  # type: ignore[arg-type]
+        defaults = {one.name: one.default for one in fields(self)}
         values = {name: getattr(self, name) for name in self.names()}
         return {name: value for name, value in values.items() if not _same(value, defaults[name])}
 
@@ -97,9 +101,10 @@ def html_table(title: str, rows: Mapping[str, object]) -> str:
     return f"<table><caption>{escape(title)}</caption>{body}</table>"
 
 
-@cache
 def _rules(kind: type) -> dict[str, Rule]:
-    return rules_of(kind)
+    if kind not in _RULES:
+        _RULES[kind] = rules_of(kind)
+    return _RULES[kind]
 
 
 def _text(value: object) -> str:
