@@ -49,7 +49,7 @@ stubs: $(VENV)/.stamp-dev ## write the types of what copy= and return_fig= retur
 	$(BIN)/python tools/write_stubs.py $(ARGS)
 
 bench: $(VENV)/.stamp-test ## run every benchmark
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
+	@set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python $$script $(ARGS); done
 
 # scanpy 1.11 cannot read what pynndescent 0.7 returns: see docs/dependencies.md
 constraints: ## write constraints.txt anew, from the newest versions that fit pyproject.toml

@@ -15,7 +15,6 @@ Whatever is compared is measured in turn, the first pass is a warm-up, and media
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import shutil
@@ -23,13 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import _harness
 import numpy as np
 import torch
 from _generated import PITCH, generated_store
+from _harness import row, titled
 
 import spatialfm as sfm
 from spatialfm.embed.run.engine import choose_batch_size
@@ -37,16 +37,6 @@ from spatialfm.embed.windows.tiles import tile_starts
 
 TILE = {"recipe": {"mode": "tile", "window": 128, "stride": 96, "padding": 0}, "outputs": "marker"}
 HERE = Path(__file__).parent
-
-
-def row(*cells: object) -> None:
-    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
-
-
-def head(title: str, *names: str) -> None:
-    print(f"\n### {title}\n")
-    row(*names)
-    row(*["---"] * len(names))
 
 
 def verdict(value: float, target: float, *, below: bool = False) -> str:
@@ -101,7 +91,7 @@ def n_tiles(side: int) -> int:
 
 
 def part_a(encoder, folder: Path, args) -> None:
-    head(
+    titled(
         f"a. Pipeline efficiency, {args.cells} cells ({args.device}, float32)",
         *("markers", "mode", "windows", "statistics", "cells a second", "bare encoder", "efficiency", "target 0.95"),
         "efficiency (processor time)",
@@ -176,7 +166,7 @@ def part_b(encoder, folder: Path, args) -> None:
     forward = bare(encoder, batch, n_markers, window, batch, ("marker",))
     length = batch * (n_markers * 16 + 1 + encoder.backbone.config.registers)
     shapes = {"2048³": (2048, 2048, 2048), "the model's": (length, 384, 1536)}
-    head(
+    titled(
         f"b. Share of the machine's matrix products, KRONOS at 18 markers, batches of {batch} ({args.device})",
         *("type", "products of", "GFLOP/s there", "GFLOP/s of the encoder", "cells a second", "share", "target"),
     )
@@ -210,7 +200,7 @@ def part_b(encoder, folder: Path, args) -> None:
 
 
 def part_c(encoder, folder: Path, args) -> None:
-    head(
+    titled(
         f"c. KRONOS in tile mode over its published crops, 18 markers, 20,000 cells a mm² ({args.device})",
         *("tiles", "cells a second in tiles", "cells a second in crops", "ratio", "target 8"),
     )
@@ -230,7 +220,7 @@ def part_c(encoder, folder: Path, args) -> None:
 
 def part_d(encoder, folder: Path, args) -> None:
     sides = (1024, 2048) if args.quick else (4096, 8192, 16384)
-    head(
+    titled(
         "d. Peak memory of the embedding process, 20 markers of 16 bits",
         *("cells", "model", "side", "rows x columns", "peak (GiB)", "over the smallest", "kept on disk", "target"),
     )
@@ -291,7 +281,7 @@ def part_e(encoder, folder: Path, args) -> None:
     if encoder.device.type != "cpu":
         print("\npart e is measured on the CPU only")
         return
-    head("e. Two dask workers of one thread over one", "workers", "cells a second", "ratio", "target 1.8")
+    titled("e. Two dask workers of one thread over one", "workers", "cells a second", "ratio", "target 1.8")
     side = int(np.sqrt(args.cells)) * PITCH
     sdata = generated_store(folder / "e.zarr", side, 10)
     rates = {1: [], 2: []}
@@ -327,7 +317,7 @@ class Stopping(torch.nn.Module):
 def part_f(encoder, folder: Path, args) -> None:
     from spatialfm.embed.windows.crop import CropJob
 
-    head(
+    titled(
         "f. A run interrupted halfway and resumed, over an undisturbed one", "run", "seconds", "overhead", "target 2 %"
     )
     side = int(np.sqrt(args.cells)) * PITCH
@@ -374,7 +364,7 @@ def part_g(encoder, folder: Path, args) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _harness.parser(__doc__)
     parser.add_argument("--parts", nargs="+", choices="abcdefg", default=list("abcdefg"))
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes; the ratios mean little")
     parser.add_argument("--device", default="auto")
@@ -385,8 +375,7 @@ def main() -> None:
     args.cells = args.cells or (64 if args.quick else 600)
     args.markers = args.markers or ([2] if args.quick else [10, 18, 40])
     args.repeats = args.repeats or (1 if args.quick else 3)
-    warnings.simplefilter("ignore")
-    sfm.settings.progress, sfm.settings.verbosity = False, 0
+    _harness.quiet()
     encoder = sfm.models.load("kronos", weights="random").to(sfm.models.encoder.resolve_device(args.device))
     args.device = encoder.device.type
     sfm.settings.device = args.device
@@ -394,7 +383,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sfm.settings.cache_dir = Path(folder) / "cache"
         for part in args.parts:
+            _harness.part(part)
             globals()[f"part_{part}"](encoder, Path(folder), args)
+    _harness.finish(args)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ passes after one that does not count. Ratios within one run mean more than the f
 
 from __future__ import annotations
 
-import argparse
 import gc
 import time
 
+import _harness
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -64,7 +64,7 @@ def measure(name: str, n_markers: int, density: float, seconds: float) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _harness.parser(__doc__)
     parser.add_argument("--markers", type=int, default=18)
     parser.add_argument("--density", type=float, default=8000, help="cells a mm², for models that work on tiles")
     parser.add_argument("--seconds", type=float, default=5, help="seconds a model, beyond three passes")
@@ -80,9 +80,8 @@ def main() -> None:
         rows.append(measure(name, arguments.markers, arguments.density, arguments.seconds))
         gc.collect()
     print(f"{arguments.markers} markers, float32, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
-    for row in rows:
-        print("| " + " | ".join(row.values()) + " |")
+    _harness.table(rows)
+    _harness.finish(arguments)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ groups of patients (Mann-Whitney over patients, Benjamini-Hochberg).
 
 from __future__ import annotations
 
-import argparse
-import warnings
 from pathlib import Path
 
+import _harness
 import numpy as np
 import pandas as pd
+from _harness import head, row
 from anndata import AnnData
 from scipy import stats
 from scipy.spatial import cKDTree
@@ -42,25 +42,24 @@ def read(folder: Path) -> tuple[AnnData, pd.DataFrame]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _harness.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    sfm.settings.progress, sfm.settings.verbosity = False, 0
+    _harness.quiet()
     cells, core = read(arguments.data / "crc_codex_table")
     sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10, include_self=True)
     mine = np.flatnonzero(cells.obs["sample"] == CORE)
     published = published_neighborhoods(cells.obsm["spatial"][mine], core)
     found = published.notna().to_numpy()
-    print(f"{cells.n_obs:,} cells; {found.sum():,} of {len(mine):,} cells of {CORE} have a published neighborhood\n")
-    print("| seed | adjusted Rand index | normalised mutual information |\n|---|---|---|")
+    print(f"{cells.n_obs:,} cells; {found.sum():,} of {len(mine):,} cells of {CORE} have a published neighborhood")
+    head("seed", "adjusted Rand index with the published neighborhoods", "normalised mutual information")
     for seed in range(3):
         sfm.tl.niches(cells, 10, random_state=seed)
         niches = cells.obs["niche"].to_numpy()[mine][found]
         scores = [score(published[found], niches) for score in (adjusted_rand_score, normalized_mutual_info_score)]
-        print(f"| {seed} | {scores[0]:.3f} | {scores[1]:.3f} |")
+        row(seed, f"{scores[0]:.3f}", f"{scores[1]:.3f}")
     shuffled = np.random.default_rng(0).permutation(niches)
-    print(f"| shuffled | {adjusted_rand_score(published[found], shuffled):.3f} | |\n")
+    row("shuffled", f"{adjusted_rand_score(published[found], shuffled):.3f}", "")
     patients = sfm.tl.composition(cells, "niche", library_key="sample", patient_key="patient")
     groups = patients.obs["group"].astype(str) if "group" in patients.obs else None
     if groups is None:
@@ -70,11 +69,12 @@ def main() -> None:
     p = stats.mannwhitneyu(patients.X[one], patients.X[~one]).pvalue
     q = stats.false_discovery_control(p)
     enriched = cells.uns["niche"]["enrichment"]
-    print(f"Groups of {one.sum()} and {(~one).sum()} patients:\n")
-    print("| niche | most enriched types | p | q |\n|---|---|---|---|")
+    print(f"\nGroups of {one.sum()} and {(~one).sum()} patients:")
+    head("niche", "most enriched types", "p", "q")
     for name, p_value, q_value in zip(patients.var_names, p, q, strict=True):
         top = ", ".join(enriched.loc[name].sort_values(ascending=False).index[:2])
-        print(f"| {name} | {top} | {p_value:.3f} | {q_value:.3f} |")
+        row(name, top, f"{p_value:.3f}", f"{q_value:.3f}")
+    _harness.finish(arguments)
 
 
 def published_neighborhoods(positions: np.ndarray, core: pd.DataFrame) -> pd.Series:

@@ -20,7 +20,6 @@ same for all representations.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 import warnings
@@ -30,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import _harness
 import numpy as np
 import pandas as pd
 
@@ -315,21 +315,16 @@ def between(mean: float, low: float, high: float, *, signed: bool = False, least
     return f"{mean:{sign}.3f} [{max(low, least):{sign}.3f}, {min(high, 1):{sign}.3f}]"
 
 
-def markdown(rows: list[dict]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
-
-
 def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _harness.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with the image sets")
     parser.add_argument("--only", nargs="*", choices=list(TASKS), default=list(TASKS))
     arguments = parser.parse_args()
-    sfm.settings.progress, sfm.settings.verbosity = False, 0
+    _harness.quiet()
     scores, differences, few, notes = [], [], [], []
     for name in arguments.only:
         task = TASKS[name](arguments.data)
@@ -349,16 +344,20 @@ def main() -> None:
             few, n_classes = few_labels(task), int((counts >= FEW_MIN_CELLS).sum())
             few_of = f"{task.name}, {n_classes} classes of {FEW_MIN_CELLS} or more cells"
             say(f"{task.name}: few labels, {time.perf_counter() - started:.0f} s")
-    print(markdown(scores))
+    _harness.table(scores)
     if differences:
         columns = [name for name in differences[0] if name != "data"]
         turned = [
             {"macro F1, paired by fold": name} | {row["data"]: row[name] for row in differences} for name in columns
         ]
-        print("Differences:\n\n" + markdown(turned))
+        print("\nDifferences:")
+        _harness.table(turned)
     if few:
-        print(f"Few labels ({few_of}), macro F1 over {N_DRAWS} draws:\n\n" + markdown(few))
-    print("\n".join(notes))
+        print(f"\nFew labels ({few_of}), macro F1 over {N_DRAWS} draws:")
+        _harness.part("few")
+        _harness.table(few)
+    print("\n" + "\n".join(notes))
+    _harness.finish(arguments)
 
 
 if __name__ == "__main__":

@@ -25,23 +25,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import _harness
 import numpy as np
 import pandas as pd
+from _harness import row, titled
 
 HERE = Path(__file__).parent
 FUNCTIONS = ("neighborhood_composition", "niches", "build_index", "search", "leiden_sweep", "discover_signatures")
 COLUMNS = ("area", "perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter_area", "orientation",
            "eccentricity", "solidity")  # fmt: skip
-
-
-def row(*cells: object) -> None:
-    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
-
-
-def head(title: str, *names: str) -> None:
-    print(f"\n### {title}\n")
-    row(*names)
-    row(*["---"] * len(names))
 
 
 def timed_step(name: str, work: Callable[[], object], **more: object) -> None:
@@ -130,7 +122,7 @@ def part_a(folder: Path, args) -> None:
     }
     spent = in_turn(works, args.repeats)
     n = len(tables["mine"])
-    head(
+    titled(
         f"a. {n:,} cells, 20 markers of 16 bits",
         *("what", "cells a second", "over skimage", "over skimage (processor time)", "target 5"),
     )
@@ -141,7 +133,7 @@ def part_a(folder: Path, args) -> None:
     print(f"\nLargest difference to skimage: {differences(tables['mine'], tables['skimage']):.1e}")
     sides = (512, 1024) if args.quick else (2048, 4096, 8192)
     cells = 1_000 if args.quick else 20_000
-    head("a. The same number of cells on larger images", "side", "cells", "peak (GiB)", "over the smallest")
+    titled("a. The same number of cells on larger images", "side", "cells", "peak (GiB)", "over the smallest")
     first = None
     for side in sides:
         found = alone("table", folder=str(folder), side=side, pitch=int(side / np.sqrt(cells)))
@@ -186,7 +178,7 @@ def part_b(folder: Path, args) -> None:
 
     works = {"windows": lambda: embed("windows", False), "blocks": lambda: embed("blocks", on_blocks)}
     spent = in_turn(works, args.repeats)
-    head(
+    titled(
         f"b. `classical`, {n:,} cells, 20 markers",
         *("pixels from", "cells a second", "over windows", "over windows (processor time)", "target 3"),
     )
@@ -257,7 +249,7 @@ def alone_grow(function: str, sizes: list[int], few: bool, cache: str) -> dict:
 
 def part_c(folder: Path, args) -> None:
     sizes = args.cells or ([4_000, 8_000, 16_000] if args.quick else [250_000, 500_000, 1_000_000, 2_000_000])
-    head(
+    titled(
         "c. Growth with the number of cells" + (", few resolutions, subsets and shuffles" if args.few else ""),
         *("function", "cells", "seconds", "processor", "exponent (processor)", "n log n", "peak (GiB)"),
     )
@@ -306,7 +298,7 @@ def part_d(folder: Path, args) -> None:
     files = folder / "files"
     files.mkdir()
     write_files(files, n, 2_000 if args.quick else 100_000, 4).to_csv(files / "cohort.csv", index=False)
-    head(
+    titled(
         f"d. {n:,} cells from files, 4 markers",
         *("step", "seconds", "processor", "peak so far (GiB)", "target 12"),
     )
@@ -343,7 +335,7 @@ def part_e(folder: Path, args) -> None:
     pitch = int(side / np.sqrt(cells))
     make = f"from _generated import *; generated_store(Path({str(path)!r}), {side}, 20, pitch={pitch}, table=False)"
     subprocess.run([sys.executable, "-W", "ignore", "-c", make], cwd=HERE, check=True, capture_output=True)
-    head(
+    titled(
         f"e. An image of {side:,} x {side:,} pixels, 20 markers, {(side // pitch) ** 2:,} cells",
         *("step", "seconds", "processor", "cells a second", "peak so far (GiB)"),
     )
@@ -374,7 +366,7 @@ ALONE = {"table": alone_table, "grow": alone_grow, "import": alone_import, "larg
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _harness.parser(__doc__)
     parser.add_argument("--parts", nargs="+", choices="abcde", default=list("abcde"))
     parser.add_argument("--functions", nargs="+", choices=FUNCTIONS, default=list(FUNCTIONS), help="of part c")
     parser.add_argument("--few", action="store_true", help="of part c: few resolutions, subsets and shuffles")
@@ -396,7 +388,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         sfm.settings.cache_dir = Path(folder) / "cache"
         for part in args.parts:
+            _harness.part(part)
             globals()[f"part_{part}"](Path(folder), args)
+    _harness.finish(args)
 
 
 if __name__ == "__main__":

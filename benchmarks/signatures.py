@@ -9,10 +9,10 @@ all cohorts are kept in a file, and a second call only draws.
 
 from __future__ import annotations
 
-import argparse
 import warnings
 from pathlib import Path
 
+import _harness
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -79,7 +79,7 @@ def figure(null: pd.DataFrame, planted: pd.DataFrame, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _harness.parser(__doc__)
     parser.add_argument("--cohorts", type=int, default=200)
     parser.add_argument("--planted", type=int, default=40)
     parser.add_argument("--patients", type=int, default=40)
@@ -102,8 +102,7 @@ def main() -> None:
             rows.to_csv(args.rows, index=False)
     null, planted = (rows[rows["effect"] == effect] for effect in (0.0, 2.0))
     print(f"{args.patients} patients a cohort, {args.permutations} shuffles\n")
-    print("| cohorts | score | mean | sd | p ≤ 0.05 | Kolmogorov-Smirnov p | planted phenotype found |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    _harness.head("cohorts", "score", "mean", "sd", "p ≤ 0.05", "Kolmogorov-Smirnov p", "planted phenotype found")
     for what, table in ((f"{len(null)} without effect", null), (f"{len(planted)} with effect", planted)):
         for short, name in NAMES.items():
             p = table[f"p_{short}"]
@@ -113,7 +112,8 @@ def main() -> None:
             )
             found = f"{(table['jaccard'] > 0.5).mean():.2f}" if table is planted and short == "nested" else ""
             row = (what, name, f"{table[short].mean():.3f}", f"{table[short].std():.3f}", f"{(p <= 0.05).mean():.3f}")
-            print("| " + " | ".join((*row, uniform, found)) + " |")
+            _harness.row(*row, uniform, found)
+    _harness.finish(args)
     if args.figure:
         figure(null, planted, args.figure)
 

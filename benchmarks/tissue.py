@@ -13,11 +13,12 @@ before. Real fields: the share kept, cells unknown.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
+import _harness
 import numpy as np
 import tifffile
+from _harness import head, row
 from scipy.ndimage import binary_fill_holes
 from skimage.filters import threshold_otsu
 
@@ -77,15 +78,14 @@ def scores(mask: np.ndarray, step: int, truth: np.ndarray, cells: np.ndarray) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = _harness.parser(__doc__)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--samples", type=int, default=4, help="of each kind")
     arguments = parser.parse_args()
-    sfm.settings.progress = False
-    print(
-        "| light | glass | overlap | cells on tissue | cells on tiles | the same of the true tissue | Otsu: overlap |"
+    _harness.quiet()
+    head(
+        "light", "glass", "overlap", "cells on tissue", "cells on tiles", "the same of the true tissue", "Otsu: overlap"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
     for light in ("fluorescence", "ions", "few ions"):
         for glass in SHARES:
             rows = []
@@ -94,18 +94,23 @@ def main() -> None:
                 best = on_tiles(truth, 1, truth.shape, cells)
                 rows.append([*scores(*found(image, mpp), truth, cells), best, scores(*otsu(image), truth, cells)[0]])
             worst = np.min(rows, axis=0)
-            print(f"| {light} | {glass:.0%} | " + " | ".join(f"{value:.3f}" for value in worst) + " |")
-    if arguments.data is None:
-        return
-    print("\n| field | images | kept, least | kept, mean | Otsu, least | Otsu, mean |")
-    print("| --- | --- | --- | --- | --- | --- |")
+            row(light, f"{glass:.0%}", *(f"{value:.3f}" for value in worst))
+    if arguments.data is not None:
+        _harness.part("fields")
+        of_fields(arguments.data)
+    _harness.finish(arguments)
+
+
+def of_fields(folder: Path) -> None:
+    """What is kept of fields that lie in tissue, all of which are tissue."""
+    head("field", "images", "kept, least", "kept, mean", "Otsu, least", "Otsu, mean")
     for name, (pattern, mpp) in FIELDS.items():
         kept = []
-        for path in sorted(arguments.data.glob(pattern)):
+        for path in sorted(folder.glob(pattern)):
             image = tifffile.imread(path)
             kept.append((found(image, mpp)[0].mean(), otsu(image)[0].mean()))
         (least, old_least), (mean, old_mean) = np.min(kept, axis=0), np.mean(kept, axis=0)
-        print(f"| {name} | {len(kept)} | {least:.3f} | {mean:.3f} | {old_least:.3f} | {old_mean:.3f} |")
+        row(name, len(kept), *(f"{value:.3f}" for value in (least, mean, old_least, old_mean)))
 
 
 if __name__ == "__main__":

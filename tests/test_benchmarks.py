@@ -1,4 +1,4 @@
-"""What the benchmarks count by hand."""
+"""What the benchmarks count by hand, and how their tables come into the docs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def embed(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     yield module
-    sys.modules.pop("_generated", None)
+    for name in ("_generated", "_harness"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("options", [{}, {"token_overlap": True}])
@@ -46,3 +47,110 @@ def test_a_generated_store_is_lazy_and_holds_the_cells_it_says(embed, tmp_path):
     assert sdata["image_a"].shape == (2, 56, 56)
     assert sdata["image_a"].data.chunksize == (1, 32, 32)
     assert sdata["table"].obs["cell_id"].tolist() == list(range(1, 17))
+
+
+# ---------------------------------------------------------------------------------------------------------- the docs
+
+PAGES = [FOLDER.parent / "docs" / name for name in ("benchmarks.md", "scores.md")]
+BY_HAND = {"cohort | published | here | do they agree"}  # a judgement in words, of no script
+
+
+@pytest.fixture
+def harness(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import _harness
+
+    _harness._PRINTED.clear()
+    _harness.part("")
+    yield _harness
+    sys.modules.pop("_harness", None)
+
+
+PAGE = """Text.
+
+<!-- table: a.py -->
+| n | time |
+| --- | --- |
+| 1 | 2.0 |
+
+<!-- table: a.py late -->
+| n | time |
+|---|---|
+| 1 | 3.0 |
+
+| n | time |
+| --- | --- |
+| 9 | 9.0 |
+
+<!-- table: b.py -->
+| n | time |
+| --- | --- |
+| 5 | 5.0 |
+"""
+
+
+def test_tables_are_put_behind_their_markers_and_nowhere_else(harness, capsys):
+    harness.head("n", "time")
+    harness.row(10, "20.0")
+    harness.row(11, "21.0")
+    harness.head("other", "header")  # which the page does not hold
+    page = harness.written(PAGE, "a.py", harness._PRINTED)
+    assert page == PAGE.replace("| 1 | 2.0 |", "| 10 | 20.0 |\n| 11 | 21.0 |")
+    harness.part("late")
+    harness.table([{"n": 7, "time": "8.0"}])
+    page = harness.written(page, "a.py", harness._PRINTED)
+    assert page == PAGE.replace("| 1 | 2.0 |", "| 10 | 20.0 |\n| 11 | 21.0 |").replace(
+        "|---|---|", "| --- | --- |"
+    ).replace("| 1 | 3.0 |", "| 7 | 8.0 |")
+    assert capsys.readouterr().out.splitlines()[1:5] == [
+        "| n | time |", "| --- | --- |", "| 10 | 20.0 |", "| 11 | 21.0 |",
+    ]  # fmt: skip
+
+
+def test_a_table_that_was_not_printed_is_refused(harness):
+    harness.head("n", "seconds")
+    with pytest.raises(ValueError, match=r"a.py printed no .*header \| n \| time \|"):
+        harness.written(PAGE, "a.py", harness._PRINTED)
+    with pytest.raises(ValueError, match=r"no table of c.py: none behind a line <!-- table: c.py -->"):
+        harness.written(PAGE, "c.py", harness._PRINTED)
+
+
+def test_the_script_writes_the_page_that_it_is_told(harness, monkeypatch, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(PAGE, encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["benchmarks/b.py", "--write", str(page)])
+    args = harness.parser("b").parse_args()
+    harness.head("n", "time")
+    harness.row(6, "6.5")
+    harness.finish(args)
+    assert page.read_text(encoding="utf-8") == PAGE.replace("| 5 | 5.0 |", "| 6 | 6.5 |")
+
+
+def test_every_table_of_the_benchmarks_has_its_script(harness):
+    lines = PAGES[0].read_text(encoding="utf-8").splitlines()
+    firsts = [i for i, line in enumerate(lines) if line.startswith("|") and not lines[i - 1].startswith("|")]
+    assert len(firsts) > 20
+    for i in firsts:
+        bare = harness.line(harness.cells_of(lines[i])).strip("| ") in BY_HAND
+        assert bare or lines[i - 1].startswith("<!-- table: "), lines[i]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_marked_table_is_printed_by_its_script(harness, page):
+    found = list(harness.MARKER.finditer(page.read_text(encoding="utf-8")))
+    assert found
+    for one in found:
+        script = FOLDER / one["script"]
+        source = script.read_text(encoding="utf-8")
+        parts = sorted(FOLDER.glob(f"_{script.stem}*.py"))
+        source += "".join(part.read_text(encoding="utf-8") for part in parts)
+        assert "_harness.finish(" in source
+        first = harness.cells_of(one["table"].splitlines()[0])[0]
+        assert f'"{first}"' in source, f"{one['script']} prints no table that begins with {first!r}"
+        if one["part"]:
+            assert f'"{one["part"]}"' in source
+
+
+def test_no_benchmark_has_two_subjects():
+    for path in FOLDER.rglob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path.name
