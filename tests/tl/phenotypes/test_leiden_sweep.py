@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 import scanpy as sc
 from anndata import AnnData
+from scipy.sparse import csr_matrix
 from sklearn.metrics import adjusted_rand_score
 
 import spatialfm as sfm
-from spatialfm._errors import TableError
+from spatialfm._errors import SpatialfmError, SpatialfmWarning, TableError
+from spatialfm.learn.leiden import resolution_profile
 from spatialfm.tl.phenotypes.leiden_sweep import cluster_edges, suggest
 
 
@@ -94,3 +96,54 @@ def test_the_tree_is_drawn(cells):
     assert len(ax.get_lines()) == (edges["share"] >= 0.1).sum()
     with pytest.raises(TableError, match=r"No sweep in uns\['other'\]"):
         sfm.pl.cluster_tree(cells, key="other")
+
+
+@pytest.fixture
+def cliques():
+    """Four complete graphs of ten, in two pairs: each cell has an edge to one cell of the other of its pair.
+
+    With resolution g, two of a pair are one cluster where their 10 edges outweigh ``g * 100 * 100 / 400``: below 0.4. A
+    complete graph stays together where an edge outweighs ``g * 10 * 10 / 400``: below 4.
+    """
+    edges = np.kron(np.eye(4), np.ones((10, 10)) - np.eye(10))
+    partner = np.kron(np.kron(np.eye(2), np.array([[0, 1], [1, 0]])), np.eye(10))
+    names = [f"c{i}" for i in range(40)]
+    cells = AnnData(obs=pd.DataFrame(index=names), obsp={"connectivities": csr_matrix(edges + partner)})
+    cells.uns["neighbors"] = {"connectivities_key": "connectivities"}
+    return cells
+
+
+def test_the_profile_finds_the_ranges_that_theory_gives(cliques):
+    found = resolution_profile(cliques.obsp["connectivities"], 0.1, 8.0, 0)
+    assert found["n_clusters"].tolist()[:2] == [2, 4]
+    np.testing.assert_allclose(found["resolution_to"][:2], [0.4, 4.0], rtol=0.06)
+    assert found["resolution_from"].tolist() == [0.1, *found["resolution_to"][:-1]]
+    assert found["resolution_to"].iloc[-1] == 8.0
+
+
+def test_the_middles_of_the_widest_ranges_are_clustered(cliques):
+    sfm.tl.leiden_sweep(cliques, resolutions="profile", n_subsamples=2)
+    record = cliques.uns["leiden_sweep"]
+    assert record["profile"]["n_clusters"].tolist() == [2, 4]
+    np.testing.assert_allclose(record["table"].index, [np.sqrt(0.1 * 0.4), np.sqrt(0.4 * 2)], rtol=0.06)
+    assert record["table"]["n_clusters"].tolist() == [2, 4]
+    truth = np.repeat(np.arange(4), 10)
+    assert [adjusted_rand_score(truth // 2, cliques.obsm["leiden_sweep"].iloc[:, 0])] == [1.0]
+    assert adjusted_rand_score(truth, cliques.obsm["leiden_sweep"].iloc[:, 1]) == 1.0
+    again = cliques.copy()
+    sfm.tl.leiden_sweep(again, resolutions="profile", n_subsamples=2)
+    assert again.uns["leiden_sweep"]["table"].equals(record["table"])
+
+
+def test_a_profile_of_a_sketch_clusters_all_cells(cells):
+    with pytest.warns(SpatialfmWarning, match="a sketch of 100 of 240 cells"):
+        sfm.tl.leiden_sweep(cells, use_rep="X_emb", resolutions="profile", n_subsamples=0, sketch=100)
+    record = cells.uns["leiden_sweep"]
+    assert list(record["sketch"].index) == list(record["table"].index)
+    assert len(record["table"]) <= 8
+    assert cells.obsm["leiden_sweep"].notna().all(axis=None)
+
+
+def test_another_word_for_resolutions_is_refused(cells):
+    with pytest.raises(SpatialfmError, match="profile"):
+        sfm.tl.leiden_sweep(cells, use_rep="X_emb", resolutions="stable")
