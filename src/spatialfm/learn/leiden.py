@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from .._logging import logger
-
 from .._optional import check_neighbours
 
 if TYPE_CHECKING:
