@@ -1,1 +1,1 @@
-"""Statistics on arrays. They know neither AnnData nor patients' tables, and nothing else of the package."""
+"""Statistics on arrays, independent of AnnData, patients' tables and the rest of the package."""

@@ -26,7 +26,7 @@ def survival_at(
         return np.full((len(weights), len(at)), np.nan), np.full((len(weights), len(at)), np.nan)
     table = risk_table(time, event, weights=weights)
     curve, sums = table.at(table.survival, at, 1.0), table.at(np.cumsum(table.greenwood, axis=1), at, 0.0)
-    at_risk = np.pad(table.at_risk, ((0, 0), (0, 1)))  # of the next time: whether somebody is still seen at `at`
+    at_risk = np.pad(table.at_risk, ((0, 0), (0, 1)))  # of the next time: whether a patient is still seen at `at`
     next_place = np.searchsorted(table.time, at, side="left")
     unknown = (at_risk[:, next_place] <= 0) & (curve > 1e-12)
     return np.where(unknown, np.nan, curve), np.where(unknown, np.nan, sums)
@@ -35,24 +35,25 @@ def survival_at(
 def observed_risk(time: np.ndarray, event: np.ndarray, at: np.ndarray, alpha: float = 0.05) -> np.ndarray:
     """Probability of the event by some times ``(n_at, 3)``: 1 less Kaplan-Meier, and its log-log interval.
 
-    Where nobody, or everybody, had the event the interval is that of Clopper and Pearson for the rows seen until then.
+    If no patient, or every patient, had the event, the interval is that of Clopper and Pearson for the rows seen until
+    then.
     """
     curve, sums = (each[0] for each in survival_at(time, event, at))
     half = stats.norm.isf(alpha / 2)
-    found = np.full((len(at), 3), np.nan)
-    found[:, 0] = 1 - curve
+    observed = np.full((len(at), 3), np.nan)
+    observed[:, 0] = 1 - curve
     for i, (s, total) in enumerate(zip(curve, sums, strict=True)):
         if not np.isfinite(s):
             continue
         if 1e-12 < s < 1 - 1e-12:
             reach = half * np.sqrt(total) / abs(np.log(s))
-            found[i, 1:] = 1 - s ** np.exp(-reach), 1 - s ** np.exp(reach)
+            observed[i, 1:] = 1 - s ** np.exp(-reach), 1 - s ** np.exp(reach)
             continue
         n = int((time >= at[i]).sum()) if s > 0.5 else len(time)
         if n:
             limits = stats.binomtest(0 if s > 0.5 else n, n).proportion_ci(1 - alpha)
-            found[i, 1:] = limits.low, limits.high
-    return found
+            observed[i, 1:] = limits.low, limits.high
+    return observed
 
 
 def quantile_groups(values: np.ndarray, n_groups: int) -> np.ndarray:

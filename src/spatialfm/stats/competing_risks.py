@@ -63,8 +63,8 @@ def gray_test(
     strata = np.zeros(time.size, int) if strata is None else strata
     score, covariance = np.zeros(n_groups), np.zeros((n_groups, n_groups))
     for one in np.unique(strata):
-        mine = strata == one
-        z, v = _gray_stratum(time[mine], cause[mine], codes[mine], which, n_groups)
+        in_stratum = strata == one
+        z, v = _gray_stratum(time[in_stratum], cause[in_stratum], codes[in_stratum], which, n_groups)
         score, covariance = score + z, covariance + v
     v, size = covariance[1:, 1:], np.abs(covariance).max()
     dof = int(np.linalg.matrix_rank(v, tol=1e-10 * size)) if size > 1e-12 else 0

@@ -21,7 +21,7 @@ def matched_placements(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
     """Of each pair of patients, how likely the second has more of a type, at the same number of cells.
 
     The patient with more cells is thinned to the number of the other (cells drawn without replacement), in expectation
-    rather than by chance. Of patients of one distribution that probability is a half in the mean whatever their numbers
+    rather than by chance. Of patients of one distribution that probability is a half in the mean for any numbers
     of cells, since a thinned sample of a tissue is a sample of it.
 
     Parameters
@@ -48,20 +48,20 @@ def matched_placements(counts: np.ndarray, totals: np.ndarray) -> np.ndarray:
     n = len(counts)
     row, column = np.triu_indices(n, 1)
     above = np.full((counts.shape[1], n, n), 0.5)
-    for i, (mine, among) in enumerate(zip(counts.T, totals.T, strict=True)):
+    for i, (own_counts, among) in enumerate(zip(counts.T, totals.T, strict=True)):
         deeper = among[row] >= among[column]
         deep, shallow = np.where(deeper, row, column), np.where(deeper, column, row)
-        more = _thinned_below(mine[deep], among[deep], among[shallow], mine[shallow])
+        more = _thinned_below(own_counts[deep], among[deep], among[shallow], own_counts[shallow])
         above[i, deep, shallow], above[i, shallow, deep] = more, 1 - more
     return above
 
 
 def _thinned_below(hits: np.ndarray, total: np.ndarray, drawn: np.ndarray, than: np.ndarray) -> np.ndarray:
     """P(X < than) + P(X = than) / 2 of hypergeometric X: hits among `drawn` of `total` cells."""
-    found = 0.5 + 0.5 * np.sign(than - hits)  # nothing is thinned
+    below = 0.5 + 0.5 * np.sign(than - hits)  # nothing is thinned
     rest = np.flatnonzero(drawn < total)
     if not len(rest):
-        return found
+        return below
     hits, total, drawn, than = (part[rest] for part in (hits, total, drawn, than))
     # by symmetry: the rarer kind of cell, and the smaller of what is drawn and what is left
     flip = hits > total / 2
@@ -79,8 +79,8 @@ def _thinned_below(hits: np.ndarray, total: np.ndarray, drawn: np.ndarray, than:
     value[smooth] = np.clip(edge, 0, 1)[smooth]
     few = ~smooth
     value[few] = _summed(hits[few], total[few], drawn[few], than[few])
-    found[rest] = np.where(flip ^ left, 1 - value, value)
-    return found
+    below[rest] = np.where(flip ^ left, 1 - value, value)
+    return below
 
 
 def _summed(hits: np.ndarray, total: np.ndarray, drawn: np.ndarray, than: np.ndarray) -> np.ndarray:
@@ -99,15 +99,15 @@ def _summed(hits: np.ndarray, total: np.ndarray, drawn: np.ndarray, than: np.nda
         below[:further] += probability[:further]
         odds = (hits[:further] - k) * (drawn[:further] - k)
         probability = probability[:further] * odds / ((k + 1) * (missed[:further] - drawn[:further] + k + 1))
-    found = np.empty(len(result))
-    found[order] = result
-    return np.clip(found, 0, 1)
+    sums = np.empty(len(result))
+    sums[order] = result
+    return np.clip(sums, 0, 1)
 
 
 def reference_types(counts: np.ndarray, design: np.ndarray, tested: np.ndarray) -> np.ndarray:
     """The half of the types that changes least: the frame against which a change can be seen.
 
-    Log-ratios are regressed on the design; types are ordered by how far their coefficients of the tested columns lie
+    Log-ratios are regressed on the design; types are sorted by the distance of their coefficients of the tested columns
     from the median over types. The median holds as long as fewer than half of the frequent types change alike (the
     assumption of all methods that take a shift from the data itself).
 
@@ -132,12 +132,12 @@ def reference_types(counts: np.ndarray, design: np.ndarray, tested: np.ndarray) 
     frequent = fewest >= (FREQUENT if whole else 0.01)
     if frequent.sum() < 3:
         frequent = fewest >= np.sort(fewest)[-min(3, len(fewest))]
-    mine = counts[:, frequent]
-    logs = np.log(mine + (0.5 if whole else 0.001))
+    frequent_counts = counts[:, frequent]
+    logs = np.log(frequent_counts + (0.5 if whole else 0.001))
     logs = logs - logs.mean(axis=1, keepdims=True)
-    effects = np.vstack([np.zeros(mine.shape[1]), np.linalg.lstsq(design, logs, rcond=None)[0][tested]])
+    effects = np.vstack([np.zeros(frequent_counts.shape[1]), np.linalg.lstsq(design, logs, rcond=None)[0][tested]])
     sizes = np.concatenate([[(groups.sum(axis=1) == 0).sum()], groups.sum(axis=0)])
-    away = np.zeros(mine.shape[1])
+    away = np.zeros(frequent_counts.shape[1])
     for one, two in combinations(range(len(effects)), 2):  # all pairs: which group is the first does not matter
         change = effects[two] - effects[one]
         away += sizes[one] * sizes[two] * (change - np.median(change)) ** 2

@@ -26,7 +26,7 @@ REFERENCE = "reference"  # what columns of the test in the frame end in
 class Rows:
     """What is compared: patients, or samples of patients.
 
-    `counts` are numbers of cells where these are known, else shares; `units` codes of the patients where they have
+    `counts` are numbers of cells if these are known, otherwise shares; `units` codes of the patients where they have
     several rows; `blocks` codes within which labels are shuffled; `time` 0 or 1 where changes are compared.
     """
 
@@ -76,7 +76,7 @@ class Rows:
 
 
 def pooled(rows: Rows) -> Rows:
-    """One row a patient and group (or time): the cells of its samples together."""
+    """One row per patient and group (or time): the cells of its samples together."""
     second = rows.codes if rows.time is None else rows.time
     both = np.column_stack([rows.patients, second])
     keys, first, place = np.unique(both, axis=0, return_index=True, return_inverse=True)
@@ -92,35 +92,35 @@ def pooled(rows: Rows) -> Rows:
 def compare(
     rows: Rows, reference: np.ndarray | None, n_permutations: int, rng: np.random.Generator
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Table of all types, and the mask of those in the frame; types that nobody has are not tested."""
-    there = rows.counts.any(axis=0)
+    """Table of all types, and the mask of those in the frame; types that no patient has are not tested."""
+    present = rows.counts.any(axis=0)
     two = len(rows.names) == 2
     table = described(rows)
     carried = np.array([carriers(rows.shares[rows.codes == i]) for i in range(len(rows.names))])
     table["carriers"] = np.where(carried > 0, carried, carried.max(axis=0)).min(axis=0)  # of groups that have any
-    counts = rows.counts[:, there]
+    counts = rows.counts[:, present]
     totals = np.repeat(counts.sum(axis=1, keepdims=True), counts.shape[1], axis=1)
-    found = answers(rows, counts, totals, n_permutations, rng)
+    result = answers(rows, counts, totals, n_permutations, rng)
     if two:
-        found |= mean_difference(rows, counts / totals)
+        result |= mean_difference(rows, counts / totals)
     frame: np.ndarray = np.zeros(rows.counts.shape[1], dtype=bool)
     if reference is not None:
-        frame = reference & there
-    elif there.sum() > 2:
-        frame[there] = reference_types(counts, *rows.design(fixed_units=False))
+        frame = reference & present
+    elif present.sum() > 2:
+        frame[present] = reference_types(counts, *rows.design(fixed_units=False))
     framed: dict[str, np.ndarray] = {}
     alone = frame & (frame.sum() == 1)  # nothing to be compared with but itself
     if frame.any():
-        totals = in_frame(counts, frame[there])
+        totals = in_frame(counts, frame[present])
         framed = answers(rows, counts, totals, n_permutations, rng)
         if two and rows.model != "changes":
-            found |= log2_fold(rows, _ratio(counts, totals))
-        found[f"p_{REFERENCE}"] = framed["p_value"]
+            result |= log2_fold(rows, _ratio(counts, totals))
+        result[f"p_{REFERENCE}"] = framed["p_value"]
     else:
-        found[f"p_{REFERENCE}"] = np.full(counts.shape[1], np.nan)
-    for name, values in found.items():
+        result[f"p_{REFERENCE}"] = np.full(counts.shape[1], np.nan)
+    for name, values in result.items():
         table[name] = np.nan
-        table.loc[there, name] = values
+        table.loc[present, name] = values
     if alone.any():
         table.loc[alone, [c for c in table if c.startswith("log2") or c == f"p_{REFERENCE}"]] = np.nan
     table["in_reference"] = frame
@@ -179,20 +179,20 @@ def modelled(
         blocks = rows.units if rows.model == "pairs" else rows.blocks
         blocks = np.zeros(len(design), dtype=int) if blocks is None else blocks
         p = [shuffled_within(part, design, asked, blocks, n_permutations, rng) for part in (ranks, values)]
-    found: dict[str, np.ndarray] = {}
+    table: dict[str, np.ndarray] = {}
     if len(rows.names) == 2:
         fits = [fitted(rows, part, design) for part in (ranks, values)]
         if rows.model != "pairs" and rows.blocks is None:
             p = [fit.p_value() for fit in fits]
         if shares:  # not changes of them
             p[1] = np.fmax(p[1], _odds_p(rows, values))
-        found = _bounded(fits[0], rows.fewest)
+        table = _bounded(fits[0], rows.fewest)
     else:
         kept = design[:, ~asked]
         left = [ranks - part @ np.linalg.lstsq(part, ranks, rcond=None)[0] for part in (kept, design)]
         sums = [(part**2).sum(axis=0) for part in left]
-        found["effect"] = np.where(sums[0] > 1e-12, 1 - sums[1] / np.maximum(sums[0], 1e-12), 0.0)
-    return found | {"p_ranks": p[0], "p_means": p[1], "p_value": np.maximum(*p)}
+        table["effect"] = np.where(sums[0] > 1e-12, 1 - sums[1] / np.maximum(sums[0], 1e-12), 0.0)
+    return table | {"p_ranks": p[0], "p_means": p[1], "p_value": np.maximum(*p)}
 
 
 def changes(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +202,7 @@ def changes(rows: Rows, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_patients(rows: Rows) -> Rows:
-    """One row a patient in place of two times, in the order of `changes`."""
+    """One row per patient in place of two times, in the order of `changes`."""
     first = np.lexsort([present(rows.time, "time"), rows.patients])[::2]
     blocks = None if rows.blocks is None else rows.blocks[first]
     kept = {name: getattr(rows, name)[first] for name in ("counts", "codes", "covariates")}
@@ -236,8 +236,8 @@ def _odds_p(rows: Rows, shares: np.ndarray) -> np.ndarray:
     design, _ = rows.design(fixed_units=rows.model != "pairs")
     codes, clusters = rows.codes, rows.clusters
     if rows.model == "mixed":  # patients weigh alike
-        keys, of = np.unique(np.column_stack([rows.patients, codes]), axis=0, return_inverse=True)
-        mean = np.eye(len(keys))[:, of.ravel()] / np.bincount(of.ravel())[:, None]
+        keys, pair_of = np.unique(np.column_stack([rows.patients, codes]), axis=0, return_inverse=True)
+        mean = np.eye(len(keys))[:, pair_of.ravel()] / np.bincount(pair_of.ravel())[:, None]
         shares, design, (clusters, codes) = mean @ shares, mean @ design, keys.T
     fit = fractional_logit(shares, design, design.shape[1] - 1, clusters)
     parts = [shares[codes == i] for i in range(len(rows.names))]
@@ -301,9 +301,9 @@ def clr_t(
     logs = np.mean([np.log(draw + pseudocount) for draw in draws], axis=0)
     values = logs[:, enough] - logs[:, enough].mean(axis=1, keepdims=True)
     columns = ("log2_fold_change", "log2_low", "log2_high", "p_value")
-    found = {name: np.full(counts.shape[1], np.nan) for name in columns}
+    table = {name: np.full(counts.shape[1], np.nan) for name in columns}
     if enough.sum() < 2:
-        return found
+        return table
     design = np.column_stack([np.ones(len(codes)), codes]).astype(float)
     fit = robust_fit(values, design, 1)
     shift = np.median(fit.value)
@@ -320,6 +320,6 @@ def clr_t(
     freedom = np.where(np.isfinite(freedom), freedom, fewer - 1)
     fit = Estimate(fit.value - shift, error, freedom)
     low, high = fit.interval()
-    for name, part in zip(found, (fit.value / LOG2, low / LOG2, high / LOG2, fit.p_value()), strict=True):
-        found[name][enough] = part
-    return found
+    for name, part in zip(table, (fit.value / LOG2, low / LOG2, high / LOG2, fit.p_value()), strict=True):
+        table[name][enough] = part
+    return table

@@ -1,7 +1,7 @@
 """Concordance of scores with survival: who is compared with whom, of one score, of many, and of weighted patients.
 
 Pairs are those of scikit-survival and R: the one who had the event against all who were seen longer, and against those
-who were censored at that very time. Scikit-survival knows neither late entry, nor weights, nor what is left of a score
+who were censored at that very time. Scikit-survival has neither late entry, nor weights, nor what is left of a score
 without each patient.
 """
 
@@ -16,7 +16,7 @@ BLOCK = 5 * 10**6  # pairs held at once
 
 
 def tied_ranks(score: np.ndarray) -> np.ndarray:
-    """Ranks ``(n,)`` from 0 on; scores that differ by rounding alone have one, whatever their scale.
+    """Ranks ``(n,)`` from 0 on; scores that differ by rounding alone have one, on any scale.
 
     Examples
     --------
@@ -42,8 +42,8 @@ def comparable(time: np.ndarray, event: np.ndarray, rows: np.ndarray, entry: np.
     array([[False,  True,  True]])
     """
     at = time[rows, None]
-    found = (time > at) | ((time == at) & ~event)
-    return found if entry is None else found & (entry < at)
+    later = (time > at) | ((time == at) & ~event)
+    return later if entry is None else later & (entry < at)
 
 
 def pairs(
@@ -112,8 +112,8 @@ def concordances(
         of_patient[rows] += later.sum(axis=1)
         of_patient += later.sum(axis=0)
         n_pairs += int(later.sum())
-        for j, mine in enumerate(ranks):
-            agree = higher(mine, rows) * later
+        for j, own_ranks in enumerate(ranks):
+            agree = higher(own_ranks, rows) * later
             right[rows, j] += agree.sum(axis=1)
             right[:, j] += agree.sum(axis=0)
     total = right.sum(axis=0) / 2  # each pair is two patients'
@@ -168,5 +168,5 @@ def bootstrap_c_index(
     """Harrell's c of resampled patients; resamplings without a comparable pair are left out."""
     n = time.size
     weights = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap).astype(np.float64)
-    (found,) = weighted_concordances(time, event, score, weights, [weights], entry=entry)
-    return found[np.isfinite(found)]
+    (draws,) = weighted_concordances(time, event, score, weights, [weights], entry=entry)
+    return draws[np.isfinite(draws)]

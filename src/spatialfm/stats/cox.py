@@ -201,8 +201,8 @@ def fit_cox(
         of_strata, of_entry, of_weights = (
             None if each is None else each[sets.order] for each in (strata, entry, case_weights)
         )
-        here = time[sets.order], event[sets.order], clusters[sets.order]
-        left_out = _jackknife(z, best.beta, *here, of_strata, of_entry, of_weights, ties, penalizer)
+        sorted_rows = time[sets.order], event[sets.order], clusters[sets.order]
+        left_out = _jackknife(z, best.beta, *sorted_rows, of_strata, of_entry, of_weights, ties, penalizer)
         left_out = left_out / np.outer(scale, scale)
     if clusters is not None:
         codes = np.unique(clusters[sets.order], return_inverse=True)[1]
@@ -229,11 +229,11 @@ def partial_log_likelihoods(etas: np.ndarray, time: np.ndarray, event: np.ndarra
     """Log-likelihoods ``(m,)`` of linear predictors ``(n, m)``, ties after Breslow; -inf where one is not finite."""
     sets = RiskSets(time, event, None, "breslow")
     finite = np.isfinite(etas).all(axis=0)
-    found = np.full(etas.shape[1], -np.inf)
+    likelihoods = np.full(etas.shape[1], -np.inf)
     eta = etas[sets.order][:, finite]
     eta = eta - eta.max(axis=0)
-    found[finite] = eta[sets.event].sum(axis=0) - np.log(sets.totals(np.exp(eta))).sum(axis=0)
-    return found
+    likelihoods[finite] = eta[sets.event].sum(axis=0) - np.log(sets.totals(np.exp(eta))).sum(axis=0)
+    return likelihoods
 
 
 def baseline_hazard(
@@ -288,7 +288,7 @@ def _proportional(
 ) -> tuple[np.ndarray, float]:
     """Score tests of a coefficient that changes with ``1 - S(t-)``, of each term and of all (R's cox.zph).
 
-    S is the Kaplan-Meier estimate of all rows, whatever their stratum.
+    S is the Kaplan-Meier estimate of all rows, of any stratum.
     """
     sets, p = best.sets, len(best.beta)
     table = risk_table(time, event, entry)

@@ -32,17 +32,17 @@ def score_parts(
         one draw with replacement each (Breslow).
     """
     sets = RiskSets(time, event, strata, "breslow")
-    mine = x[sets.order].astype(float)
+    values = x[sets.order].astype(float)
     size = np.bincount(sets.stratum)
-    mean = np.stack([np.bincount(sets.stratum, weights=column) / size for column in mine.T], axis=1)
-    mine = mine - mean[sets.stratum]  # squares of large values would leave nothing of a small variance
-    at_risk = sets.totals(np.ones(len(mine)))[:, None]
-    mean = sets.totals(mine) / at_risk
-    spread = sets.totals(mine**2) / at_risk - mean**2
+    mean = np.stack([np.bincount(sets.stratum, weights=column) / size for column in values.T], axis=1)
+    values = values - mean[sets.stratum]  # squares of large values would cancel a small variance
+    at_risk = sets.totals(np.ones(len(values)))[:, None]
+    mean = sets.totals(values) / at_risk
+    spread = sets.totals(values**2) / at_risk - mean**2
     if one_draw:
         n_events = sets.n_events[sets.term][:, None]
         spread = spread * np.divide(at_risk - n_events, at_risk - 1, out=np.zeros(at_risk.shape), where=at_risk > 1)
-    return (mine[sets.event] - mean).sum(axis=0), spread.sum(axis=0)
+    return (values[sets.event] - mean).sum(axis=0), spread.sum(axis=0)
 
 
 def score_p(score: np.ndarray, variance: np.ndarray) -> np.ndarray:

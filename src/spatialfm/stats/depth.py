@@ -1,6 +1,6 @@
 """How many cells each patient has (the depth of a sample): whether it goes with the outcome, and how to make it equal.
 
-Whatever is counted among few cells is missed more often, and logarithms of small counts lie elsewhere than those of
+Rare types are missed more often among few cells, and logarithms of small counts are elsewhere than those of
 large ones. Where patients of one outcome have fewer cells, both look like a difference of their tissue.
 """
 
@@ -50,10 +50,10 @@ def depth_by_class(n_cells: np.ndarray, codes: np.ndarray) -> DepthTest:
     if len(parts) < 2 or np.ptp(n_cells) == 0:
         return DepthTest(name, 0.5 if len(parts) == 2 else 0.0, 1.0, n)
     if len(parts) == 2:
-        found = stats.mannwhitneyu(parts[1], parts[0])
-        return DepthTest(name, float(found.statistic / (len(parts[0]) * len(parts[1]))), float(found.pvalue), n)
-    found = stats.kruskal(*parts)
-    return DepthTest(name, float(found.statistic / (n - 1)), float(found.pvalue), n)
+        test = stats.mannwhitneyu(parts[1], parts[0])
+        return DepthTest(name, float(test.statistic / (len(parts[0]) * len(parts[1]))), float(test.pvalue), n)
+    test = stats.kruskal(*parts)
+    return DepthTest(name, float(test.statistic / (n - 1)), float(test.pvalue), n)
 
 
 def depth_by_survival(n_cells: np.ndarray, time: np.ndarray, event: np.ndarray) -> DepthTest:
@@ -107,7 +107,7 @@ def depth_within(n_cells: np.ndarray, total: int) -> int:
 def even_weights(codes: np.ndarray) -> np.ndarray:
     """Weights of rows ``(rows,)``, mean 1, with which each patient weighs alike.
 
-    A patient with less than a tenth of the median number of rows weighs less, as few rows are no picture of it.
+    A patient with less than a tenth of the median number of rows weighs less, as few rows do not represent it.
 
     Examples
     --------
@@ -139,7 +139,7 @@ def rarefied(counts: np.ndarray, depth: int, rng: np.random.Generator) -> np.nda
     """Counts ``(patients, types)`` among `depth` cells drawn without replacement; rows with no more stay as they are.
 
     One draw, not a mean of many: what is drawn of a patient of many cells then varies as what was seen of one of few,
-    so that patients of the same tissue can be exchanged whatever their numbers.
+    so that patients of the same tissue can be exchanged for any numbers.
 
     Examples
     --------

@@ -33,7 +33,7 @@ def variance_of_mean(n_draws: int, ratio: float) -> float:
 def mean_above_zero(differences: np.ndarray, ratio: float, freedom: int) -> float:
     """One-sided p-value that the mean over draws is above 0 in other cases.
 
-    Draws that all differ by the same have no spread to be judged by: 0.5 where the difference is 0, else NaN.
+    Draws that all differ by the same have no spread to be judged by: 0.5 if the difference is 0, otherwise NaN.
     """
     mean = float(differences.mean())
     error = float(np.sqrt(variance_of_mean(len(differences), ratio) * differences.var(ddof=1)))

@@ -1,8 +1,8 @@
 """Counts in a part of each patient's cells against what the whole lets expect, over patients.
 
-A logarithm of each patient's ratio is no measure of rare types: where 0.2 cells are expected, most patients have none
-and a few have five times too many, and whatever is added to the counts decides what the mean of logarithms is. Counts
-minus their expectations have mean zero however few there are. They are added up over patients.
+A logarithm of each patient's ratio is not a measure of rare types: where 0.2 cells are expected, most patients have
+none and a few have five times too many, and the constant that is added to the counts decides the mean of logarithms.
+Counts minus their expectations have mean zero however few there are. They are added up over patients.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def expand(time: np.ndarray, cause: np.ndarray, which: int, entry: np.ndarray | 
     is the Kaplan-Meier estimate of being uncensored, in which an event comes before a censoring at the same time.
 
     With `entry`, who is at risk from then on, the weight is ``G(t-) H(t-) / (G(T-) H(T-))``: H is the chance to have
-    entered by a time, estimated in reversed time. It rises, since whoever had another event stands for those, too, who
+    entered by a time, estimated in reversed time. It rises, since patients with another event represent those, too, who
     would have entered later and had theirs unseen.
 
     Raises
@@ -68,9 +68,9 @@ def _uncensored(time: np.ndarray, cause: np.ndarray, entry: np.ndarray | None = 
 def _entered(time: np.ndarray, entry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Times of entry, and the estimate of having entered from each on; 1 from the last."""
     times, entering = np.unique(entry, return_counts=True)
-    there = np.searchsorted(np.sort(entry), times, side="right")
+    n_entered = np.searchsorted(np.sort(entry), times, side="right")
     gone = np.searchsorted(np.sort(time), times, side="right")
-    later = product_limit(entering[:0:-1], (there - gone)[:0:-1])[::-1]
+    later = product_limit(entering[:0:-1], (n_entered - gone)[:0:-1])[::-1]
     return times, np.append(later, 1.0)
 
 

@@ -92,29 +92,29 @@ def two_groups(
     n_1, n_2 = int((codes == 0).sum()), int((codes == 1).sum())
     observed = (codes == 1).astype(float)[None]
     shuffled, exact = labels(codes, n_permutations, rng) if min(n_1, n_2) < LARGE else (None, True)
-    found = {name: np.full(len(above), np.nan) for name in ("effect", "effect_low", "effect_high", "p_ranks")}
-    least = 2 / comb(n_1 + n_2, n_2)  # no shuffle can say more
-    for i, mine in enumerate(above):
-        theta, var_1, var_2 = (part[0] for part in _parts(mine, observed))
+    table = {name: np.full(len(above), np.nan) for name in ("effect", "effect_low", "effect_high", "p_ranks")}
+    least = 2 / comb(n_1 + n_2, n_2)  # no shuffle can give less
+    for i, placements_of_type in enumerate(above):
+        theta, var_1, var_2 = (part[0] for part in _parts(placements_of_type, observed))
         variance = var_1 + var_2
         statistic = _studentised(theta, variance)
         if shuffled is None:
             freedom = variance**2 / (var_1**2 / (n_1 - 1) + var_2**2 / (n_2 - 1)) if variance > TINY else np.inf
             p = max(2 * stats.t.sf(abs(statistic), freedom), least)
         else:
-            parts = _parts(mine, shuffled)
+            parts = _parts(placements_of_type, shuffled)
             p = permutation_p(np.abs(_studentised(parts[0], parts[1] + parts[2])), abs(statistic), exact)
         low, high = wilson(theta, variance, min(n_1, n_2), (n_1 + n_2 + 1) / (3 * n_1 * n_2))
-        for name, value in zip(found, (2 * theta - 1, 2 * low - 1, 2 * high - 1, p), strict=True):
-            found[name][i] = value
+        for name, value in zip(table, (2 * theta - 1, 2 * low - 1, 2 * high - 1, p), strict=True):
+            table[name][i] = value
     member = None if shuffled is None else shuffled[:, None] == [[0], [1]]
     if shares:
-        found["p_means"] = odds_p(values, codes, member, exact, least)
+        table["p_means"] = odds_p(values, codes, member, exact, least)
     elif member is None:
-        found["p_means"] = np.maximum(_welch_p(values, codes), least)
+        table["p_means"] = np.maximum(_welch_p(values, codes), least)
     else:
-        found["p_means"] = _shuffled_means(values, codes, member, exact)
-    return found | {"p_value": np.maximum(found["p_ranks"], found["p_means"])}
+        table["p_means"] = _shuffled_means(values, codes, member, exact)
+    return table | {"p_value": np.maximum(table["p_ranks"], table["p_means"])}
 
 
 def wilson(
@@ -122,8 +122,8 @@ def wilson(
 ) -> tuple[float, float]:
     """Interval of the probability to have more, from its estimate and variance.
 
-    Wilson's interval of a share, of as many patients as the variance tells. A quarter of a patient of the smaller group
-    is added, so that groups fully apart, whose variance is 0, have a width.
+    Wilson's interval of a share, of the effective number of patients by the variance. A quarter of a patient of the
+    smaller group is added, so that groups fully apart, whose variance is 0, have a width.
 
     Parameters
     ----------
@@ -168,23 +168,23 @@ def several_groups(
     observed = np.stack([codes == i for i in range(n_groups)]).astype(float)[None]
     shuffled, exact = labels(codes, n_permutations, rng)
     shuffled = shuffled[:, None] == np.arange(n_groups)[:, None]
-    found = {name: np.full(len(above), np.nan) for name in ("effect", "p_ranks")}
-    for i, mine in enumerate(above):
-        ranks = mine.mean(axis=0)
+    table = {name: np.full(len(above), np.nan) for name in ("effect", "p_ranks")}
+    for i, placements_of_type in enumerate(above):
+        ranks = placements_of_type.mean(axis=0)
         means = observed[0] @ ranks / observed[0].sum(axis=1)
         between = float((observed[0].sum(axis=1) * (means - ranks.mean()) ** 2).sum())
         total = float(((ranks - ranks.mean()) ** 2).sum())
-        found["effect"][i] = between / total if total > TINY else 0.0
-        statistic = _wald(mine, observed)[0]
+        table["effect"][i] = between / total if total > TINY else 0.0
+        statistic = _wald(placements_of_type, observed)[0]
         pieces = np.array_split(shuffled, max(1, shuffled.size // 2_000_000))
-        found["p_ranks"][i] = permutation_p(
-            np.concatenate([_wald(mine, g.astype(float)) for g in pieces]), statistic, exact
+        table["p_ranks"][i] = permutation_p(
+            np.concatenate([_wald(placements_of_type, g.astype(float)) for g in pieces]), statistic, exact
         )
     if shares:
-        found["p_means"] = odds_p(values, codes, shuffled, exact)
+        table["p_means"] = odds_p(values, codes, shuffled, exact)
     else:
-        found["p_means"] = _shuffled_means(np.asarray(values, dtype=float), codes, shuffled, exact)
-    return found | {"p_value": np.maximum(found["p_ranks"], found["p_means"])}
+        table["p_means"] = _shuffled_means(np.asarray(values, dtype=float), codes, shuffled, exact)
+    return table | {"p_value": np.maximum(table["p_ranks"], table["p_means"])}
 
 
 def labels(codes: np.ndarray, n_permutations: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
@@ -212,8 +212,8 @@ def _parts(above: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _studentised(theta: np.ndarray, variance: np.ndarray) -> np.ndarray:
     apart = np.asarray(theta) - 0.5
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = apart / np.sqrt(np.where(variance > TINY, variance, 0.0))
-    return np.where(np.abs(apart) < TINY, 0.0, found)
+        statistic = apart / np.sqrt(np.where(variance > TINY, variance, 0.0))
+    return np.where(np.abs(apart) < TINY, 0.0, statistic)
 
 
 def _wald(above: np.ndarray, member: np.ndarray) -> np.ndarray:
@@ -225,12 +225,12 @@ def _wald(above: np.ndarray, member: np.ndarray) -> np.ndarray:
     effects = np.einsum("bgn,bn->bg", member, overall) / sizes[:, :, 0]
     covariance = np.zeros((len(member), n_groups, n_groups))
     for group in range(n_groups):
-        mine = member[:, group]
+        in_group = member[:, group]
         size = sizes[:, group]
         influence = -over / n_groups
         influence[:, group] += overall
-        mean = np.einsum("bgn,bn->bg", influence, mine) / size
-        influence = (influence - mean[:, :, None]) * mine[:, None, :]
+        mean = np.einsum("bgn,bn->bg", influence, in_group) / size
+        influence = (influence - mean[:, :, None]) * in_group[:, None, :]
         covariance += influence @ influence.transpose(0, 2, 1) / (size * (size - 1))[:, :, None]
     contrast = np.eye(n_groups)[1:] - np.eye(n_groups)[:1]
     apart = effects @ contrast.T
@@ -241,11 +241,11 @@ def _wald(above: np.ndarray, member: np.ndarray) -> np.ndarray:
 
 def _welch_p(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     one, two = values[codes == 0], values[codes == 1]
-    found = np.ones(values.shape[1])
+    p_values = np.ones(values.shape[1])
     vary = np.ptp(one, axis=0) + np.ptp(two, axis=0) > 0
-    found[vary] = stats.ttest_ind(two[:, vary], one[:, vary], equal_var=False).pvalue
-    found[~vary & (one[0] != two[0])] = 0.0
-    return found
+    p_values[vary] = stats.ttest_ind(two[:, vary], one[:, vary], equal_var=False).pvalue
+    p_values[~vary & (one[0] != two[0])] = 0.0
+    return p_values
 
 
 def _shuffled_means(values: np.ndarray, codes: np.ndarray, member: np.ndarray, exact: bool) -> np.ndarray:
@@ -265,9 +265,9 @@ def _welch(values: np.ndarray, member: np.ndarray) -> np.ndarray:
     spread = np.maximum(member @ values**2 / sizes - means**2, 0) * sizes / (sizes - 1)
     weight = sizes / np.maximum(spread, 1e-9)
     centre = (weight * means).sum(axis=1, keepdims=True) / weight.sum(axis=1, keepdims=True)
-    found = (weight * (means - centre) ** 2).sum(axis=1) / (member.shape[1] - 1)
+    statistic = (weight * (means - centre) ** 2).sum(axis=1) / (member.shape[1] - 1)
     if member.shape[1] == 2:
-        return found
+        return statistic
     lost = ((1 - weight / weight.sum(axis=1, keepdims=True)) ** 2 / (sizes - 1)).sum(axis=1)
     n = member.shape[1]
-    return found / (1 + 2 * (n - 2) / (n**2 - 1) * lost)
+    return statistic / (1 + 2 * (n - 2) / (n**2 - 1) * lost)

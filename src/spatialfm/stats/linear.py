@@ -31,7 +31,7 @@ class Estimate:
 
 
 def robust_fit(values: np.ndarray, design: np.ndarray, column: int, clusters: np.ndarray | None = None) -> Estimate:
-    """Least squares with errors that hold whatever the variances, also of few patients.
+    """Least squares with errors that hold for any variances, also of few patients.
 
     Bias-reduced (CR2, Bell and McCaffrey 2002) with Satterthwaite's degrees of freedom (Pustejovsky and Tipton 2018);
     rows of a cluster may depend on each other. Of two groups without covariates the error is that of Welch's test.
@@ -67,12 +67,12 @@ def robust_fit(values: np.ndarray, design: np.ndarray, column: int, clusters: np
     residuals = values - design @ coefficients
     pushed, spreads = [], []
     for name in np.unique(clusters):
-        mine = np.flatnonzero(clusters == name)
-        root, axes = np.linalg.eigh(left[np.ix_(mine, mine)])
+        rows = np.flatnonzero(clusters == name)
+        root, axes = np.linalg.eigh(left[np.ix_(rows, rows)])
         scale = np.where(root > 1e-8, 1 / np.sqrt(np.maximum(root, 1e-8)), 0.0)
-        weight = (axes * scale) @ axes.T @ design[mine] @ bread[:, column]
-        pushed.append(weight @ residuals[mine])
-        spreads.append(left[:, mine] @ weight)
+        weight = (axes * scale) @ axes.T @ design[rows] @ bread[:, column]
+        pushed.append(weight @ residuals[rows])
+        spreads.append(left[:, rows] @ weight)
     influence, spread = np.array(pushed), np.array(spreads)
     products = spread @ spread.T
     freedom = np.trace(products) ** 2 / max(float((products**2).sum()), 1e-300)
@@ -91,10 +91,10 @@ def whitened_fit(
     clusters ``(columns,)``.
     """
     design, parts, shares = np.asarray(design, dtype=float), [], []
-    for mine in np.asarray(values, dtype=float).T:
-        ratio = variance_ratio(mine, design, clusters)
+    for outcome in np.asarray(values, dtype=float).T:
+        ratio = variance_ratio(outcome, design, clusters)
         shares.append(ratio / (1 + ratio))
-        white_y, white_x = _whitened(mine[:, None], clusters, ratio), _whitened(design, clusters, ratio)
+        white_y, white_x = _whitened(outcome[:, None], clusters, ratio), _whitened(design, clusters, ratio)
         parts.append(robust_fit(white_y, white_x, column, clusters))
     joined = Estimate(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("value", "error", "freedom")))
     return joined, np.array(shares)
@@ -162,8 +162,8 @@ def shuffled_within(
     leverage = np.clip(np.diag(left), 0.05, None)
     orders, exact = block_orders(blocks, n_permutations, rng)
     p = np.full(values.shape[1], np.nan)
-    for i, mine in enumerate(rest.T):
-        shuffled = np.concatenate([mine[None], mine[orders]])
+    for i, residuals in enumerate(rest.T):
+        shuffled = np.concatenate([residuals[None], residuals[orders]])
         slope = shuffled @ asked @ bread
         residual = shuffled @ left
         weighted = residual**2 / leverage
@@ -188,8 +188,8 @@ def block_orders(blocks: np.ndarray, n_permutations: int, rng: np.random.Generat
         return orders, True
     orders = np.tile(np.arange(n), (n_permutations, 1))
     for name in names:
-        mine = np.flatnonzero(blocks == name)
-        orders[:, mine] = rng.permuted(orders[:, mine], axis=1)
+        rows = np.flatnonzero(blocks == name)
+        orders[:, rows] = rng.permuted(orders[:, rows], axis=1)
     return orders, False
 
 
@@ -210,22 +210,22 @@ def fractional_logit(
     >>> float(found.value[0].round(3)), round(float(np.log(0.3 / 0.7) - np.log(0.1 / 0.9)), 3)
     (1.35, 1.35)
     """
-    found = []
-    for mine in np.asarray(shares, dtype=float).T:
-        beta, diverges = _newton(mine, design)
+    fits = []
+    for share in np.asarray(shares, dtype=float).T:
+        beta, diverges = _newton(share, design)
         fitted = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
         root = np.sqrt(np.maximum(fitted * (1 - fitted), 1e-12))
         if diverges or not np.isfinite(beta).all():
-            with_it = mine[design[:, column] > design[:, column].mean()]
-            sign = 1.0 if with_it.mean() > mine.mean() else -1.0
-            value = sign * np.inf if np.ptp(mine) > 0 else 0.0
-            found.append((value, np.nan, 1.0))
+            with_it = share[design[:, column] > design[:, column].mean()]
+            sign = 1.0 if with_it.mean() > share.mean() else -1.0
+            value = sign * np.inf if np.ptp(share) > 0 else 0.0
+            fits.append((value, np.nan, 1.0))
             continue
         fit = robust_fit(
-            (root * (design @ beta) + (mine - fitted) / root)[:, None], root[:, None] * design, column, clusters
+            (root * (design @ beta) + (share - fitted) / root)[:, None], root[:, None] * design, column, clusters
         )
-        found.append((fit.value[0], fit.error[0], fit.freedom[0]))
-    return Estimate(*np.array(found).T)
+        fits.append((fit.value[0], fit.error[0], fit.freedom[0]))
+    return Estimate(*np.array(fits).T)
 
 
 def _newton(shares: np.ndarray, design: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -30,7 +30,7 @@ class LogrankParts:
 
 @dataclass(frozen=True)
 class _Stratum:
-    """What the test needs of one stratum, whatever the groups."""
+    """What the test needs of one stratum, for any groups."""
 
     rows: np.ndarray  # (n,) rows of the stratum by rising time
     event: np.ndarray  # (n,) in that order
@@ -75,9 +75,9 @@ class LogrankTest:
         for part in self._parts:
             share = np.empty((n_groups, len(codes), part.events.size))
             for group in range(n_groups):
-                mine = (codes[:, part.rows] == group).astype(float)
-                share[group] = _at_risk(mine, part) / part.at_risk
-                seen = np.pad(np.cumsum(mine * part.event, axis=1), ((0, 0), (1, 0)))
+                in_group = (codes[:, part.rows] == group).astype(float)
+                share[group] = _at_risk(in_group, part) / part.at_risk
+                seen = np.pad(np.cumsum(in_group * part.event, axis=1), ((0, 0), (1, 0)))
                 seen = seen[:, part.after] - seen[:, part.first]
                 observed[:, group] += seen.sum(axis=1)
                 expected[:, group] += share[group] @ part.events
@@ -95,17 +95,17 @@ class LogrankTest:
     def permuted(
         self, codes: np.ndarray, n_permutations: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Chi-squared and trend statistics ``(B,)`` when groups are dealt anew within strata; whether of all ways.
+        """Chi-squared and trend statistics ``(B,)`` when groups are reassigned within strata; whether of all ways.
 
         Of two groups without strata, all ways are looked at where there are at most 20,000. Each arrangement is divided
         by its own variance, so that groups whose censoring differs do not matter in large samples (Neuhaus, Annals of
         Statistics 1993).
         """
         n_groups = int(codes.max()) + 1
-        exact, found = False, []
+        exact, statistics = False, []
         for dealt, exact in in_blocks(codes, self.strata, n_permutations, rng):  # noqa: B007
-            found.append(self.sums(dealt, n_groups)[2:])
-        difference, covariance = (np.concatenate(values) for values in zip(*found, strict=True))
+            statistics.append(self.sums(dealt, n_groups)[2:])
+        difference, covariance = (np.concatenate(values) for values in zip(*statistics, strict=True))
         return _statistics(difference, covariance), _trends(difference, covariance), exact
 
 
@@ -136,7 +136,7 @@ def trend_statistic(parts: LogrankParts) -> tuple[float, int]:
 def arrangements(
     codes: np.ndarray, strata: np.ndarray, n_permutations: int, rng: np.random.Generator, exact: int = EXACT
 ) -> tuple[np.ndarray, bool]:
-    """Groups ``(B, n)`` dealt anew within strata; of two groups in one stratum all ways, where at most `exact`."""
+    """Groups ``(B, n)`` reassigned within strata; of two groups in one stratum all ways, where at most `exact`."""
     n, ones = codes.size, int((codes == 1).sum())
     if codes.max() == 1 and (strata == strata[0]).all() and comb(n, ones) <= exact:
         chosen = np.array(list(combinations(range(n), ones)))
@@ -145,8 +145,8 @@ def arrangements(
         return dealt, True
     dealt = np.empty((n_permutations, n), dtype=np.int16)
     for code in np.unique(strata):
-        mine = np.flatnonzero(strata == code)
-        dealt[:, mine] = rng.permuted(np.tile(codes[mine].astype(np.int16), (n_permutations, 1)), axis=1)
+        rows = np.flatnonzero(strata == code)
+        dealt[:, rows] = rng.permuted(np.tile(codes[rows].astype(np.int16), (n_permutations, 1)), axis=1)
     return dealt, False
 
 
@@ -208,13 +208,13 @@ def _weights(at_risk: np.ndarray, events: np.ndarray, weights: Weights) -> np.nd
     return before**rho * (1 - before) ** gamma
 
 
-def _at_risk(mine: np.ndarray, part: _Stratum) -> np.ndarray:
-    """Number at risk ``(B, n_times)`` of the rows that `mine` ``(B, n)`` marks."""
-    total = mine.sum(axis=1, keepdims=True)
-    left = np.pad(np.cumsum(mine, axis=1), ((0, 0), (1, 0)))[:, part.first]
+def _at_risk(in_group: np.ndarray, part: _Stratum) -> np.ndarray:
+    """Number at risk ``(B, n_times)`` of the rows that `in_group` ``(B, n)`` marks."""
+    total = in_group.sum(axis=1, keepdims=True)
+    left = np.pad(np.cumsum(in_group, axis=1), ((0, 0), (1, 0)))[:, part.first]
     if part.entered is None:
         return total - left
-    waiting = total - np.pad(np.cumsum(mine[:, part.entered], axis=1), ((0, 0), (1, 0)))[:, part.not_entered]
+    waiting = total - np.pad(np.cumsum(in_group[:, part.entered], axis=1), ((0, 0), (1, 0)))[:, part.not_entered]
     return total - left - waiting
 
 

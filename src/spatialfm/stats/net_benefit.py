@@ -43,7 +43,7 @@ def net_benefit(
     everyone = (1 - free) - free * odds
     treated: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     order = np.argsort(-predicted, kind="stable")
-    found = np.zeros((len(weights), len(thresholds)))
+    benefit = np.zeros((len(weights), len(thresholds)))
     n_treated = (predicted[:, None] >= thresholds - 1e-12).sum(axis=0)
     for i, n in enumerate(n_treated):
         if not n:
@@ -55,5 +55,5 @@ def net_benefit(
         share, of_treated = treated[int(n)]
         with np.errstate(invalid="ignore"):
             value = (1 - of_treated) * share - of_treated * share * odds[i]
-        found[:, i] = np.where(share > 0, value, 0.0)  # nobody drawn is nobody treated
-    return found, everyone
+        benefit[:, i] = np.where(share > 0, value, 0.0)  # without drawn patients none is treated
+    return benefit, everyone

@@ -46,7 +46,7 @@ def _own_distances(reference: np.ndarray, n: int, patients: np.ndarray | None) -
     _, codes, counts = np.unique(patients, return_inverse=True, return_counts=True)
     own = np.empty(len(reference))
     for code in range(len(counts)):
-        mine, others = codes == code, reference[codes != code]
+        own_class, others = codes == code, reference[codes != code]
         nearest = NearestNeighbors(n_neighbors=min(n, len(others))).fit(others)
-        own[mine] = nearest.kneighbors(reference[mine])[0].mean(axis=1)
+        own[own_class] = nearest.kneighbors(reference[own_class])[0].mean(axis=1)
     return own, 1 / counts[codes]

@@ -22,7 +22,9 @@ class Difference:
     p_value: float
 
 
-def paired_difference(found: Concordances, first: int, second: int, freedom: int, level: float = 0.95) -> Difference:
+def paired_difference(
+    estimates: Concordances, first: int, second: int, freedom: int, level: float = 0.95
+) -> Difference:
     """The second concordance less the first, with the jackknife's error and Student's distribution.
 
     Two scores with the same order of all pairs have no difference and no error: the p-value is 1. Where the jackknife
@@ -30,16 +32,16 @@ def paired_difference(found: Concordances, first: int, second: int, freedom: int
     p-value are not known: NaN.
     """
     return _student(
-        float(found.value[second] - found.value[first]),
-        found.left_out[:, second] - found.left_out[:, first],
+        float(estimates.value[second] - estimates.value[first]),
+        estimates.left_out[:, second] - estimates.left_out[:, first],
         freedom,
         level,
     )
 
 
-def difference_from_chance(found: Concordances, score: int, freedom: int, level: float = 0.95) -> Difference:
+def difference_from_chance(estimates: Concordances, score: int, freedom: int, level: float = 0.95) -> Difference:
     """One concordance less a half, in the same way."""
-    return _student(float(found.value[score] - 0.5), found.left_out[:, score] - 0.5, freedom, level)
+    return _student(float(estimates.value[score] - 0.5), estimates.left_out[:, score] - 0.5, freedom, level)
 
 
 def _student(value: float, left_out: np.ndarray, freedom: int, level: float) -> Difference:

@@ -48,9 +48,9 @@ def expected_pairs(
     n_libraries = int(library_of_area.max(initial=-1)) + 1
     out = np.zeros((n_libraries, n_types, n_types))
     for library in range(n_libraries):
-        mine = library_of_area == library
-        own = per_pair[mine, None] * sizes[mine]
-        out[library] = shares[mine].T @ around[mine] + own.T @ sizes[mine] - np.diag(own.sum(axis=0))
+        in_library = library_of_area == library
+        own = per_pair[in_library, None] * sizes[in_library]
+        out[library] = shares[in_library].T @ around[in_library] + own.T @ sizes[in_library] - np.diag(own.sum(axis=0))
     return out
 
 

@@ -13,8 +13,8 @@ SHUFFLES = 4999
 
 def rank_biserial(one: np.ndarray, two: np.ndarray, n_permutations: int = SHUFFLES) -> tuple[float, float]:
     """Rank-biserial correlation, positive where `two` is larger, and the p-value of `group_tests.two_groups`."""
-    found = _tested(one, two, n_permutations)
-    return found["effect"], found["p_value"]
+    tested = _tested(one, two, n_permutations)
+    return tested["effect"], tested["p_value"]
 
 
 def two_groups(one: np.ndarray, two: np.ndarray, n_permutations: int = SHUFFLES) -> dict[str, float]:
@@ -39,16 +39,16 @@ def two_groups(one: np.ndarray, two: np.ndarray, n_permutations: int = SHUFFLES)
     row["difference"] = row["median_2"] - row["median_1"]
     row |= dict.fromkeys(("effect", "effect_low", "effect_high", "p_value"), np.nan)
     if min(len(one), len(two)) >= LEAST:
-        found = _tested(one, two, n_permutations)
-        row |= {name: found[name] for name in ("effect", "effect_low", "effect_high", "p_value")}
+        tested = _tested(one, two, n_permutations)
+        row |= {name: tested[name] for name in ("effect", "effect_low", "effect_high", "p_value")}
     return row
 
 
 def _tested(one: np.ndarray, two: np.ndarray, n_permutations: int) -> dict[str, float]:
     values, codes = np.concatenate([one, two]).astype(float)[:, None], np.repeat([0, 1], [len(one), len(two)])
     rng = np.random.default_rng(0)
-    found = group_tests.two_groups(group_tests.placements(values), values, codes, n_permutations, rng)
-    return {name: float(part[0]) for name, part in found.items()}
+    table = group_tests.two_groups(group_tests.placements(values), values, codes, n_permutations, rng)
+    return {name: float(part[0]) for name, part in table.items()}
 
 
 def benjamini_hochberg(p: pd.Series) -> np.ndarray:

@@ -34,11 +34,11 @@ class Spread:
 def spread_of(hits: np.ndarray, totals: np.ndarray, codes: np.ndarray) -> Spread:
     """Mean share and correlation of the beta-binomial, by moments, so that what counting adds is not counted twice.
 
-    Groups of the pilot may have means of their own; the spread is that within them.
+    Groups of the pilot may have different means; the spread is that within them.
 
     Examples
     --------
-    Shares that differ no more than counting explains have no spread of their own:
+    Shares that differ no more than counting explains have no other spread:
 
     >>> import numpy as np
     >>> spread_of(np.array([25, 25, 25]), np.array([100, 100, 100]), np.zeros(3, int))
@@ -47,8 +47,8 @@ def spread_of(hits: np.ndarray, totals: np.ndarray, codes: np.ndarray) -> Spread
     hits, totals = np.asarray(hits, float), np.asarray(totals, float)
     within = counted = freedom = 0.0
     for code in np.unique(codes):
-        mine = codes == code
-        share, among = hits[mine] / totals[mine], totals[mine]
+        in_group = codes == code
+        share, among = hits[in_group] / totals[in_group], totals[in_group]
         mean = share.mean()
         within += ((share - mean) ** 2).sum()
         freedom += len(share) - 1
@@ -70,16 +70,16 @@ def composition_p(spread: Spread, fold: float, sizes: tuple[int, int], n_cells: 
         return 1.0
     codes = np.repeat([0, 1], sizes)
     above = matched_placements(hits, np.full(len(hits), n_cells))
-    found = two_groups(above, hits / n_cells, codes, SHUFFLES, rng, shares=True)
-    return float(found["p_value"][0])
+    tested = two_groups(above, hits / n_cells, codes, SHUFFLES, rng, shares=True)
+    return float(tested["p_value"][0])
 
 
 def auroc_p(auroc: float, sizes: tuple[int, int], rng: np.random.Generator) -> float:
     """p-value of one simulated cohort: a score of two classes that is normal in both (binormal)."""
     shift = np.sqrt(2) * stats.norm.ppf(auroc)
     values = np.r_[rng.normal(size=sizes[0]), rng.normal(shift, size=sizes[1])][:, None]
-    found = two_groups(placements(values), values, np.repeat([0, 1], sizes), SHUFFLES, rng)
-    return float(found["p_ranks"][0])
+    tested = two_groups(placements(values), values, np.repeat([0, 1], sizes), SHUFFLES, rng)
+    return float(tested["p_ranks"][0])
 
 
 @dataclass(frozen=True)

@@ -71,20 +71,20 @@ def risk_table(
     """
     order = np.argsort(time, kind="stable")
     t, times = time[order], np.unique(time) if times is None else times
-    mine = np.ones(t.size) if weights is None else np.asarray(weights, dtype=float)[..., order]
+    row_weights = np.ones(t.size) if weights is None else np.asarray(weights, dtype=float)[..., order]
     first, after = np.searchsorted(t, times, side="left"), np.searchsorted(t, times, side="right")
-    gone, died = _totals(mine), _totals(mine * event[order])
+    gone, died = _totals(row_weights), _totals(row_weights * event[order])
     at_risk = gone[..., -1:] - gone[..., first]
     if entry is not None:
         by_entry = np.argsort(entry[order], kind="stable")
-        entered = _totals(mine[..., by_entry])
-        there = np.searchsorted(entry[order][by_entry], times, side="left")
-        at_risk = at_risk - (entered[..., -1:] - entered[..., there])
+        entered = _totals(row_weights[..., by_entry])
+        n_entered = np.searchsorted(entry[order][by_entry], times, side="left")
+        at_risk = at_risk - (entered[..., -1:] - entered[..., n_entered])
     return RiskTable(times, at_risk, died[..., after] - died[..., first], gone[..., after] - gone[..., first])
 
 
 def product_limit(events: np.ndarray, at_risk: np.ndarray) -> np.ndarray:
-    """Product of the shares that stay ``(..., n_times)``; where nobody is at risk, all do.
+    """Product of the shares that stay ``(..., n_times)``; if no patient is at risk, all do.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def product_limit(events: np.ndarray, at_risk: np.ndarray) -> np.ndarray:
 
 
 def greenwood_parts(events: np.ndarray, at_risk: np.ndarray) -> np.ndarray:
-    """Greenwood's ``d / (r (r - d))`` ``(..., n_times)``; 0 where nobody is left.
+    """Greenwood's ``d / (r (r - d))`` ``(..., n_times)``; 0 if no patient is left.
 
     Examples
     --------
@@ -120,8 +120,8 @@ def martingale_residuals(
     array([0., 0.])
     """
     expected = expected_events(time, event, entry, weights)
-    found = np.asarray(event, dtype=float) - expected
-    return found if weights is None else weights * found
+    residuals = np.asarray(event, dtype=float) - expected
+    return residuals if weights is None else weights * residuals
 
 
 def expected_events(

@@ -9,18 +9,18 @@ from .risk_table import risk_table
 
 
 def restricted_means(
-    time: np.ndarray, event: np.ndarray, mine: np.ndarray, horizon: float, entry: np.ndarray | None = None
+    time: np.ndarray, event: np.ndarray, in_group: np.ndarray, horizon: float, entry: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Areas up to the horizon and Greenwood's variances ``(B,)`` of the rows that each of ``(B, n)`` masks marks.
 
     Rows are at risk at a time t where ``entry < t <= time`` (Royston and Parmar, BMC Medical Research Methodology 2013;
     R's ``survfit``).
     """
-    mine = np.atleast_2d(mine)
+    in_group = np.atleast_2d(in_group)
     times = np.unique(time[(event > 0) & (time <= horizon)])
-    table = risk_table(time, event, entry, times=times, weights=mine)
+    table = risk_table(time, event, entry, times=times, weights=in_group)
     survival = table.survival
-    steps = np.hstack([np.ones((len(mine), 1)), survival]) * np.diff(np.concatenate([[0.0], times, [horizon]]))
+    steps = np.hstack([np.ones((len(in_group), 1)), survival]) * np.diff(np.concatenate([[0.0], times, [horizon]]))
     rest = steps[:, ::-1].cumsum(axis=1)[:, ::-1]  # area from each time on
     return rest[:, 0], (rest[:, 1:] ** 2 * table.greenwood).sum(axis=1)
 
@@ -34,18 +34,18 @@ def permuted_differences(
     rng: np.random.Generator,
     entry: np.ndarray | None = None,
 ) -> tuple[np.ndarray, bool]:
-    """Differences by their standard errors ``(B,)`` when two groups are dealt anew; whether of all ways.
+    """Differences by their standard errors ``(B,)`` when two groups are reassigned; whether of all ways.
 
     Divided by its own standard error, the permuted difference has the right distribution though groups are censored
     differently (Ditzhaus, Yu and Xu, Statistics in Medicine 2023).
     """
-    exact, found = False, []
+    exact, differences = False, []
     for block, exact in in_blocks(codes, np.zeros(codes.size, int), n_permutations, rng):  # noqa: B007
         (a, va), (b, vb) = (restricted_means(time, event, block == code, horizon, entry) for code in (0, 1))
         difference, variance = b - a, va + vb
         size = np.divide(difference, np.sqrt(variance), out=np.zeros(len(block)), where=variance > 0)
-        found.append(np.where((variance <= 0) & (np.abs(difference) > 1e-12), np.inf, size))
-    return np.concatenate(found), exact
+        differences.append(np.where((variance <= 0) & (np.abs(difference) > 1e-12), np.inf, size))
+    return np.concatenate(differences), exact
 
 
 def pseudo_values(time: np.ndarray, event: np.ndarray, codes: np.ndarray, horizon: float) -> np.ndarray:
@@ -59,11 +59,11 @@ def pseudo_values(time: np.ndarray, event: np.ndarray, codes: np.ndarray, horizo
     >>> pseudo_values(np.array([2.0, 5.0, 9.0]), np.ones(3, bool), np.zeros(3, int), 6.0).round(9)
     array([2., 5., 6.])
     """
-    found = np.empty(len(time))
+    pseudo = np.empty(len(time))
     for code in np.unique(codes):
-        mine = np.flatnonzero(codes == code)
-        n = len(mine)
+        rows = np.flatnonzero(codes == code)
+        n = len(rows)
         masks = np.vstack([np.ones(n, bool), ~np.eye(n, dtype=bool)])
-        means = restricted_means(time[mine], event[mine], masks, horizon)[0]
-        found[mine] = n * means[0] - (n - 1) * means[1:]
-    return found
+        means = restricted_means(time[rows], event[rows], masks, horizon)[0]
+        pseudo[rows] = n * means[0] - (n - 1) * means[1:]
+    return pseudo

@@ -46,7 +46,7 @@ class Binary:
         return bool(self.y.any() and not self.y.all())
 
     def residuals(self, masks: np.ndarray) -> np.ndarray:
-        """Score of the model without predictors, a row a fold: its product with a predictor has the slope's sign.
+        """Score of the model without predictors, one row per fold: its product with a predictor has the slope's sign.
 
         The penalised loss is convex and the intercept is free, so the sign of the slope is that of the gradient at 0.
         """
@@ -128,11 +128,11 @@ class Survival:
         return bool(self.event.any())
 
     def residuals(self, masks: np.ndarray) -> np.ndarray:
-        """Martingale residuals of the model without predictors, a row a fold (see `Binary.residuals`)."""
+        """Martingale residuals of the model without predictors, one row per fold (see `Binary.residuals`)."""
         return martingale_residuals(self.time, self.event, weights=masks.astype(float))
 
     def discrimination(self, ranks: np.ndarray, masks: np.ndarray) -> np.ndarray:
-        """Harrell's concordance ``(folds, clusters)``; NaN where a fold holds no comparable pair."""
+        """Harrell's concordance ``(folds, clusters)``; NaN if a fold has no comparable pair."""
         i, j = self._pairs()
         inside = (masks[:, i] & masks[:, j]).astype(np.float32)
         ranks = ranks.astype(np.float32)
@@ -183,8 +183,8 @@ def univariate(outcome: Outcome, ranks: np.ndarray, tests: np.ndarray) -> np.nda
     says: the score of logistic (Cox) regression follows without fitting it.
     """
     sign = np.sign(np.round(outcome.residuals(~tests) @ ranks, 9))
-    found = outcome.discrimination(ranks, tests)
-    return 0.5 + sign * (found - 0.5)
+    scores = outcome.discrimination(ranks, tests)
+    return 0.5 + sign * (scores - 0.5)
 
 
 def multivariate(outcome: Outcome, predictors: np.ndarray, tests: np.ndarray) -> np.ndarray:

@@ -54,19 +54,19 @@ def exact_p(tables: np.ndarray) -> float:
     chance, least, observed = np.ones(1), 0, 0
     for (a, b), (c, d) in tables:
         low, high = max(0, a + c - (c + d)), min(a + b, a + c)
-        mine = stats.hypergeom.pmf(np.arange(low, high + 1), a + b + c + d, a + b, a + c)
-        chance, least, observed = np.convolve(chance, mine), least + low, observed + a
+        probabilities = stats.hypergeom.pmf(np.arange(low, high + 1), a + b + c + d, a + b, a + c)
+        chance, least, observed = np.convolve(chance, probabilities), least + low, observed + a
     return float(min(chance[chance <= chance[observed - least] * (1 + 1e-7)].sum(), 1.0))
 
 
 def poisson_ratio(
     event: np.ndarray, design: np.ndarray, column: int, alpha: float = 0.05
 ) -> tuple[float, float, float]:
-    """Ratio of risks of a term and its interval: Poisson regression with errors that know the event for 0 or 1.
+    """Ratio of risks of a term and its interval: Poisson regression with errors for an event of 0 or 1.
 
     Zou (American Journal of Epidemiology 2004): the mean is what is modelled, the variance is the sandwich's (bias
     reduced, HC2), so that ratios come without a guess at how odds and risks compare. NaN where it has no maximum, as
-    where nobody of one side has the event.
+    if no patient of one side has the event.
 
     Parameters
     ----------

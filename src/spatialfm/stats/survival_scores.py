@@ -1,7 +1,7 @@
 """Scores of risk under censoring, for many weightings of the patients at once.
 
 `weights` is ``(n_draws, n)``: how often each patient counts. A row of ones gives the score itself, rows of multinomial
-counts its bootstrap; censoring is estimated anew in each.
+counts its bootstrap; censoring is estimated again in each.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def dynamic_auc(patients: Patients, weights: np.ndarray, times: np.ndarray) -> t
         above = higher(ranks, rows) * same
         for i, time in enumerate(times):
             cases, controls = rows[patients.time[rows] <= time], patients.time > time
-            mine = patients.time[rows] <= time
+            is_case = patients.time[rows] <= time
             if not cases.size or not controls.any():
                 continue
             factor, of_controls = weights[:, cases] * inverse[:, cases], weights[:, controls]
-            right[:, i] += (factor * (of_controls @ above[np.ix_(mine, controls)].T)).sum(axis=1)
-            pairs[:, i] += (factor * (of_controls @ same[np.ix_(mine, controls)].T)).sum(axis=1)
+            right[:, i] += (factor * (of_controls @ above[np.ix_(is_case, controls)].T)).sum(axis=1)
+            pairs[:, i] += (factor * (of_controls @ same[np.ix_(is_case, controls)].T)).sum(axis=1)
     auc = _ratio(right, pairs)
     survival = patients.survival(weights)[:, patients.index(times)]
     fall = -np.diff(survival, axis=1, prepend=1.0)
@@ -97,7 +97,7 @@ def integrated(scores: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def _inverse(probability: np.ndarray) -> np.ndarray:
-    """1 / probability; 0 where nobody can have been seen."""
+    """1 / probability; 0 if no patient can have been seen."""
     return np.divide(1.0, probability, out=np.zeros_like(probability), where=probability > 0)
 
 
@@ -106,6 +106,6 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def decile_times(time: np.ndarray, event: np.ndarray) -> np.ndarray:
-    """Distinct deciles 1 to 9 of the times of event, of those after which somebody is still seen."""
+    """Distinct deciles 1 to 9 of the times of event, of those after which a patient is still seen."""
     at = np.unique(np.quantile(time[event], np.arange(0.1, 0.95, 0.1), method="lower"))
     return at[at < time.max()] if at[0] < time.max() else at[:1]
