@@ -7,7 +7,6 @@ from anndata import AnnData
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, SurvivalError
-from spatialfm.stats.competing_risks import gray_test
 from spatialfm.stats.fine_gray import expand
 from spatialfm.tl.survival.fine_gray import larger_variance
 
@@ -25,82 +24,6 @@ def cohort(n: int = 80, seed: int = 0, few: int | None = None) -> AnnData:
     obs["arm"] = np.where(arm, "b", "a")
     obs["what"] = obs["event"].map(WORDS)
     return AnnData(obs=obs.set_axis([f"P{i}" for i in range(n)]))
-
-
-def test_incidence_by_hand():
-    """5 patients: F1 is 1/5 at 1; death at 2 leaves S = 3/5; at 3 another 3/5 * 1/3. Alone, 1 - KM."""
-    obs = pd.DataFrame({"time": [1.0, 2, 3, 4, 5], "event": [1, 2, 1, 0, 0]}, index=list("abcde"))
-    table = sfm.tl.cumulative_incidence(AnnData(obs=obs), copy=True)["table"]
-    first = table.query("event == '1'")
-    np.testing.assert_allclose(first["incidence"], [0, 0.2, 0.2, 0.4, 0.4, 0.4])
-    np.testing.assert_allclose(table.query("event == '2'")["incidence"], [0, 0, 0.2, 0.2, 0.2, 0.2])
-    assert first["at_risk"].tolist() == [5, 5, 4, 3, 2, 1]
-    assert first["other_events"].tolist() == [0, 0, 1, 0, 0, 0]
-    alone = obs.assign(event=[1, 0, 1, 0, 0])
-    curve = sfm.tl.cumulative_incidence(AnnData(obs=alone), copy=True)["table"]["incidence"]
-    np.testing.assert_allclose(curve, 1 - sfm.tl.kaplan_meier(AnnData(obs=alone), copy=True)["table"]["survival"])
-
-
-def test_incidence_equals_scikit_survival():
-    from sksurv.nonparametric import cumulative_incidence_competing_risks
-
-    samples = cohort()
-    table = sfm.tl.cumulative_incidence(samples, copy=True)["table"]
-    times, curves, limits = cumulative_incidence_competing_risks(
-        samples.obs["event"].to_numpy(), samples.obs["time"].to_numpy(), conf_type="log-log", var_type="Aalen"
-    )
-    for cause in (1, 2):
-        mine = table.query("event == @cause.__str__()").set_index("time").loc[times]
-        np.testing.assert_allclose(mine["incidence"], curves[cause])
-        known = mine["incidence"].to_numpy() > 0
-        np.testing.assert_allclose(mine["ci_low"][known], limits[cause, 0][known], rtol=0.02, atol=2e-3)  # ties
-        np.testing.assert_allclose(mine["ci_high"][known], limits[cause, 1][known], rtol=0.02, atol=2e-3)
-
-
-def test_words_events_and_their_order():
-    samples = cohort()
-    numbers = sfm.tl.cumulative_incidence(samples, "arm", copy=True)
-    words = sfm.tl.cumulative_incidence(samples, "arm", event_key="what", censored_value="alive", copy=True)
-    assert words["groups"]["event"].unique().tolist() == ["death", "relapse"]
-    relapse = words["tests"].set_index("event").loc["relapse"]
-    assert relapse["statistic"] == pytest.approx(numbers["tests"]["statistic"].iloc[0])
-    alone = sfm.tl.cumulative_incidence(samples, event_value=1, copy=True)["groups"]
-    assert alone["event"].tolist() == ["1", "other events"]
-    both = sfm.tl.cumulative_incidence(samples, event_value=[1, 2], copy=True)["table"]
-    overall = sfm.tl.kaplan_meier(samples, event_value=[1, 2], copy=True)["table"]
-    np.testing.assert_allclose(both["incidence"], 1 - overall["survival"])
-
-
-def test_late_entry_equals_no_entry_at_zero():
-    samples = cohort()
-    samples.obs["entry"] = 0.0
-    late = sfm.tl.cumulative_incidence(samples, "arm", entry_key="entry", copy=True)
-    now = sfm.tl.cumulative_incidence(samples, "arm", copy=True)
-    pd.testing.assert_frame_equal(late["table"].drop(columns="entered"), now["table"])
-    assert "tests" not in late
-
-
-def test_gray_of_a_small_group_is_permuted():
-    """3 of 11: statistics of all 165 ways."""
-    from itertools import combinations
-
-    samples = cohort(11, few=3)
-    samples.obs["event"] = [1, 2, 1, 0, 1, 1, 2, 1, 0, 1, 1]
-    result = sfm.tl.cumulative_incidence(samples, "arm", copy=True)["tests"].iloc[0]
-    time, cause = samples.obs["time"].to_numpy(), samples.obs["event"].to_numpy()
-    every = [
-        gray_test(time, cause, np.isin(np.arange(11), chosen).astype(int))[0] for chosen in combinations(range(11), 3)
-    ]
-    assert result["test"] == "permutation, all 165 arrangements"
-    assert result["p_value"] == pytest.approx(np.mean([value >= result["statistic"] - 1e-9 for value in every]))
-
-
-def test_gray_without_competing_events_is_close_to_logrank():
-    """One cause alone: the statistic weighs as the log-rank test does."""
-    samples = cohort(200)
-    samples.obs["event"] = (samples.obs["event"] > 0).astype(int)
-    gray = sfm.tl.cumulative_incidence(samples, "arm", copy=True)["tests"].iloc[0]
-    assert gray["statistic"] == pytest.approx(sfm.tl.logrank(samples, "arm", copy=True)["statistic"], rel=0.05)
 
 
 def test_expansion_by_hand():
@@ -216,44 +139,9 @@ def test_refusals(arguments, message):
 )
 def test_late_entry_is_refused_by_name(function, arguments):
     with pytest.raises(
-        TypeError, match=rf"{function}\(\) knows no late entry \(left truncation\).*sfm.tl.kaplan_meier"
+        TypeError, match=rf"{function}\(\) does not handle late entry \(left truncation\).*sfm.tl.kaplan_meier"
     ):
         getattr(sfm.tl, function)(cohort(), *arguments, entry_key="entry")
-
-
-@pytest.mark.parametrize("event", [None, "relapse"])
-def test_figure(event):
-    samples = cohort()
-    sfm.tl.cumulative_incidence(samples, "arm", event_key="what", censored_value="alive")
-    ax = sfm.pl.cumulative_incidence(samples, event_value=event, time_unit="years", show=False)
-    tests = samples.uns["cumulative_incidence"]["tests"].set_index("event")["p_value"]
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    title = ax.get_legend().get_title().get_text()
-    if event is None:
-        assert len(labels) == 4
-        assert labels[0].startswith("a: death (n = 40, ")
-        assert title.startswith("death: Gray p = ")
-    else:
-        assert [label.split(" (")[0] for label in labels] == ["a", "b"]
-        assert title == f"Gray {sfm.pl._kaplan_meier.format_p(tests['relapse'])}"
-    lines = [line for line in ax.lines if len(line.get_xdata()) > 5]
-    table = samples.uns["cumulative_incidence"]["table"]
-    shown = table[(table["event"] == (event or "death")) & (table["group"] == "a")]
-    np.testing.assert_allclose(lines[0].get_ydata(), shown["incidence"])
-
-
-def test_figure_refuses_other_events():
-    from spatialfm._errors import TableError
-
-    samples = cohort()
-    with pytest.raises(TableError, match="No curves of cumulative incidence"):
-        sfm.pl.cumulative_incidence(samples, show=False)
-    sfm.tl.cumulative_incidence(samples)
-    with pytest.raises(TableError, match=r"No curves of 'relapse' \(event_value=\).*'1', '2'"):
-        sfm.pl.cumulative_incidence(samples, event_value="relapse", show=False)
-    samples.obs["event"] = 1
-    with pytest.raises(TableError, match=r"changed since"):
-        sfm.pl.cumulative_incidence(samples, show=False)
 
 
 def test_separation_and_gaps_are_named():
