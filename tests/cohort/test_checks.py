@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from anndata import AnnData
 
-from spatialfm._errors import ClinicalError, TableError
+from spatialfm._errors import TableError
 from spatialfm.cohort.checks import (
     check_anndata,
     check_samples,
@@ -17,7 +17,6 @@ from spatialfm.cohort.checks import (
     named,
     obs_column,
     order_of_names,
-    value_of_each,
 )
 
 
@@ -41,16 +40,6 @@ def test_a_column_with_gaps_names_them():
         obs_column(adata, "x", "key")
     with pytest.raises(TableError, match="No column 'y'"):
         obs_column(adata, "y", "key")
-
-
-def test_one_value_a_patient():
-    codes, names = np.array([1, 0, 1, 0]), ["a", "b"]
-    assert list(value_of_each(pd.Series(["y", "x", "y", "x"], name="arm"), codes, names)) == ["x", "y"]
-    assert value_of_each(pd.Series([2.0, np.nan, 2.0, np.nan], name="arm"), codes, names)[1] == 2.0
-    with pytest.raises(ClinicalError, match="1 patient has more than one value in obs.'arm'., first 'b'"):
-        value_of_each(pd.Series(["y", "x", "z", "x"], name="arm"), codes, names)
-    with pytest.raises(ClinicalError, match="2 patients have more than one value"):
-        value_of_each(pd.Series(["y", "x", None, "z"], name="arm"), codes, names)
 
 
 def test_a_sample_of_two_patients():

@@ -7,7 +7,8 @@ import pytest
 import tifffile
 
 from spatialfm._errors import InputFileError
-from spatialfm.io._series import all_series, choose_series, unused_pages
+from spatialfm.io._series import choose_series, unused_pages
+from spatialfm.io._tifffile import all_series
 
 
 def chosen(path, shapes, wanted=None, names=None):

@@ -71,3 +71,18 @@ def test_wanted_is_all_by_default_and_what_is_named_otherwise():
 
 def test_windows_may_leave_the_image_unless_a_card_says_otherwise():
     assert CARD.pads is True
+
+
+@pytest.mark.parametrize("normalization", ["marker statistics", "scale", "none"])
+def test_pixels_are_normalised_marker_by_marker(normalization):
+    """(pixel - mean) / (deviation + epsilon): deviations of 1.5 and 3.5 are 2 and 4 with it."""
+    encoder, mean, std = WithOutputs(), torch.tensor([4.0, 2.0]), torch.tensor([1.5, 3.5])
+    pixels = torch.tensor([[2.0, 3.0], [16.0, 6.0]])[..., None, None]
+    recipe = CARD.recipe.replace(normalization=normalization, epsilon=0.5)
+    expected = {
+        "marker statistics": [[-1.0, 0.25], [6.0, 1.0]],
+        "scale": [[1.0, 0.75], [8.0, 1.5]],
+        "none": [[2.0, 3.0], [16.0, 6.0]],
+    }
+    found = encoder.normalize(pixels, mean, std, recipe)
+    torch.testing.assert_close(found, torch.tensor(expected[normalization])[..., None, None])
