@@ -219,3 +219,18 @@ def draw_per_class(labels: np.ndarray, rows: np.ndarray, n: int, random_state: i
         members = rows[labels[rows] == name]
         parts.append(members if len(members) <= n else rng.choice(members, n, replace=False))
     return np.sort(np.concatenate(parts))
+
+
+def certainty(probability: np.ndarray, classes: list[str], index: pd.Index, ordered: bool = False) -> pd.DataFrame:
+    """Label, highest probability, distance to the second, and relative entropy of each row."""
+    by_size = np.sort(probability, axis=1)
+    logs = np.log(probability, out=np.zeros_like(probability), where=probability > 0)
+    return pd.DataFrame(
+        {
+            "label": pd.Categorical.from_codes(probability.argmax(axis=1), classes, ordered=ordered),
+            "confidence": by_size[:, -1],
+            "margin": by_size[:, -1] - by_size[:, -2],
+            "entropy": -(probability * logs).sum(axis=1) / np.log(len(classes)),
+        },
+        index=index,
+    )

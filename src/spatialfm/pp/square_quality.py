@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    pass
 
 COLUMNS = ("saturated_most", "saturated_mean", "sharpness_mean", "sharpness_least")
 STRIP = 1024  # rows of an image that are read at a time
@@ -93,3 +97,34 @@ def box_sums(values: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     total[1:, 1:] = values.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
     y0, y1, x0, x1 = boxes.T
     return total[y1, x1] - total[y0, x1] - total[y1, x0] + total[y0, x0]
+
+
+def dark_tokens(level: np.ndarray, centers: np.ndarray, left_out: np.ndarray, reach: float) -> np.ndarray:
+    """Tokens with nothing bright around them.
+
+    Parameters
+    ----------
+    level
+        ``(n,)`` brightness of each token.
+    centers
+        ``(n, 2)``.
+    left_out
+        ``(n,)`` tokens that neither count as bright nor decide what is: a clump of stain would else be all the tissue.
+    reach
+        Distance, along each axis, within which no token is above Otsu's threshold.
+
+    Examples
+    --------
+    >>> places = np.stack([np.zeros(6), np.arange(6)], axis=1)
+    >>> dark_tokens(np.array([0, 0, 0, 0.1, 5, 6]), places, np.zeros(6, bool), 2).astype(int)
+    array([1, 1, 0, 0, 0, 0])
+    """
+    from scipy.spatial import cKDTree
+    from skimage.filters import threshold_otsu
+
+    kept = ~left_out & np.isfinite(level)
+    if not kept.any() or np.ptp(level[kept]) == 0:
+        return np.zeros(len(level), bool)
+    bright = kept & (level > threshold_otsu(level[kept]))
+    distance, _ = cKDTree(centers[bright]).query(centers, p=np.inf)
+    return (distance > reach) & ~left_out

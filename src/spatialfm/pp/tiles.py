@@ -53,3 +53,24 @@ def pixels_of_labels(labels, bounds: np.ndarray, to_labels, ids: np.ndarray, cod
             area[tile] = part.size
             counts[tile] = np.bincount(part[part >= 0], minlength=n_names)
     return counts, area
+
+
+def square_grid(bounds: np.ndarray, to_image) -> tuple[np.ndarray, float, float]:
+    """First row and column ``(n, 2)``, side, and distance of one to the next of tiles, in pixels of the image.
+
+    Parameters
+    ----------
+    bounds
+        ``(n, 4)`` x0, y0, x1, y1 in a coordinate system.
+    to_image
+        Map from there to pixels.
+    """
+    (y0, x0), (y1, _) = to_image(bounds[:, 1], bounds[:, 0]), to_image(bounds[:, 3], bounds[:, 2])
+    corners, side = np.stack([y0, x0], axis=1), float(np.median(y1 - y0))
+    gaps = np.concatenate([np.diff(np.unique(axis.round(6))) for axis in corners.T])
+    gaps = gaps[gaps > 1e-3]
+    if not gaps.size:
+        return corners, side, side
+    # the last row and column may be closer to the one before; the others are all as far apart
+    values, counts = np.unique(gaps.round(3), return_counts=True)
+    return corners, side, min(float(values[counts.argmax()]), side)

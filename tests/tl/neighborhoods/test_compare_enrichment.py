@@ -13,9 +13,9 @@ from scipy import stats
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
+from spatialfm.stats.neighbours import log2_ratio, pair_counts
 from spatialfm.stats.pairs import blocks, expected_pairs
 from spatialfm.stats.patient_groups import rank_biserial
-from spatialfm.tl.neighborhoods.compare_enrichment import log2_ratio, pair_counts
 
 
 def cohort(n_patients=10, n_cells=150, pull=0.0, seed=0):

@@ -12,8 +12,7 @@ from spatialdata.transformations import Identity, Scale, get_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, CoordinateError, ElementError, TableError
-from spatialfm.pp.square_quality import COLUMNS, token_quality
-from spatialfm.tl.regions.artifact_examples import dark_tokens
+from spatialfm.pp.square_quality import COLUMNS, dark_tokens, token_quality
 
 SIDE, EMPTY = 192, 64  # pixels; the left third of every image holds nothing but the camera's noise
 KINDS = {"fold": 1, "blur": 2, "saturation": 3}

@@ -12,8 +12,8 @@ from scipy.spatial.distance import cdist
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, SpatialfmError, SpatialfmWarning, TableError
+from spatialfm.stats.transport import lower_bound, wasserstein
 from spatialfm.tl.retrieval.search import Index
-from spatialfm.tl.retrieval.search_samples import lower_bound, wasserstein
 
 
 def table(values, prefix="c", **obs):

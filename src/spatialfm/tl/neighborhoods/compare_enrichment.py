@@ -19,6 +19,7 @@ from ..._storable import write_uns
 from ...cohort.checks import check_anndata, codes_of, obs_column
 from ...cohort.circular import made_of_niches, say, without_p
 from ...cohort.enrichment_patients import compare_patients, read_beside, read_units
+from ...stats.neighbours import log2_ratio, pair_counts
 from ...stats.pairs import blocks, expected_pairs
 from ...stats.patient_groups import LEAST, benjamini_hochberg, rank_biserial
 from .neighborhood_composition import _check_size, _libraries, _spatial_graph
@@ -215,18 +216,6 @@ def compare_enrichment(
     return None
 
 
-def pair_counts(
-    graph: spmatrix, codes: np.ndarray, libraries: np.ndarray, n_types: int, n_libraries: int
-) -> np.ndarray:
-    """Neighbours of each pair of types in each library, ``(libraries, types, types)``: of a row, its columns."""
-    edges = graph.tocoo()
-    kept = edges.data != 0
-    row, column = edges.row[kept], edges.col[kept]
-    place = (libraries[row].astype(np.int64) * n_types + codes[row]) * n_types + codes[column]
-    counts = np.bincount(place, minlength=n_libraries * n_types**2)
-    return counts.reshape(n_libraries, n_types, n_types).astype(float)
-
-
 def _expected(graph: spmatrix, codes: np.ndarray, niche: np.ndarray, libraries: np.ndarray, n_types: int) -> np.ndarray:
     """Mean of `pair_counts` over shuffles of labels within each niche of each library."""
     both, areas = np.unique(np.stack([libraries, niche]), axis=1, return_inverse=True)
@@ -265,19 +254,6 @@ def _tell_areas(
             f"about {AREA} cells: where one group has more of a tissue, its types are neighbours more often under the "
             'same rules. Pass within="niche", or the column with the tissue of each cell, to shuffle within it.'
         )
-
-
-def log2_ratio(observed: np.ndarray, expected: np.ndarray, min_expected: float) -> np.ndarray:
-    """Log2 of observed over expected, NaN where too few are expected.
-
-    A half is added to what is observed. Of counts whose variance is their mean, that takes the bias of order
-    ``1 / expected`` from the logarithm, which would otherwise make rare pairs look avoided. None observed is not
-    infinite.
-    """
-    enough = (expected >= min_expected) & (expected > 0)
-    ratio = np.full(observed.shape, np.nan)
-    ratio[enough] = np.log2((observed[enough] + 0.5) / expected[enough])
-    return ratio
 
 
 def _long(

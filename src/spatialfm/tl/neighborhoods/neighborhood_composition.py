@@ -15,6 +15,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, codes_by_appearance, codes_of, listed, obs_column
 from ...pp.units import coordinate_unit
+from ...stats.neighbours import neighbor_fractions
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -124,29 +125,6 @@ def neighborhood_composition(
     write_uns(adata, key_added, record)
     logger.info("Wrote obsm[%r]: %d cells by %d clusters.", key_added, adata.n_obs, len(categories))
     return None
-
-
-def neighbor_fractions(
-    graph: spmatrix, codes: np.ndarray, n_categories: int, include_self: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fractions ``(n, k)`` of categories among neighbours, and which of the ``n`` cells have none.
-
-    Parameters
-    ----------
-    graph
-        ``(n, n)``, nonzero where the column is a neighbour of the row.
-    codes
-        ``(n,)`` category of each cell.
-    """
-    from scipy.sparse import csr_matrix
-
-    n = codes.size
-    membership = csr_matrix((np.ones(n), (np.arange(n), codes)), shape=(n, n_categories))
-    counts = ((graph != 0).astype(np.float64) @ membership).toarray()
-    if include_self:
-        counts += membership.toarray()
-    total = counts.sum(axis=1, keepdims=True)
-    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0).astype(np.float32), total[:, 0] == 0
 
 
 def _check_size(radius: float | None, n_neighbors: int | None) -> tuple[float | None, int | None]:

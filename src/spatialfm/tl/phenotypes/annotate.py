@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, counted
@@ -18,7 +17,7 @@ from ...cohort.circular import remember_groups
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
-from ...learn.probe import check_head, fit_probe
+from ...learn.probe import certainty, check_head, fit_probe
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -138,18 +137,3 @@ def annotate(
     }
     write_uns(adata, key, record)
     return None
-
-
-def certainty(probability: np.ndarray, classes: list[str], index: pd.Index, ordered: bool = False) -> pd.DataFrame:
-    """Label, highest probability, distance to the second, and relative entropy of each row."""
-    by_size = np.sort(probability, axis=1)
-    logs = np.log(probability, out=np.zeros_like(probability), where=probability > 0)
-    return pd.DataFrame(
-        {
-            "label": pd.Categorical.from_codes(probability.argmax(axis=1), classes, ordered=ordered),
-            "confidence": by_size[:, -1],
-            "margin": by_size[:, -1] - by_size[:, -2],
-            "entropy": -(probability * logs).sum(axis=1) / np.log(len(classes)),
-        },
-        index=index,
-    )

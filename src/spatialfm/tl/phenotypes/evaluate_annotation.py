@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ..._coordinates import coordinates
 from ..._errors import TableError, counted, warn
@@ -23,6 +22,7 @@ from ...cohort.patient_names import like_patients
 from ...cohort.representation import each_representation
 from ...learn.probe import away_from, check_head, draw_per_class, fit_probe, quadrants
 from ...metrics import classification
+from ...stats.fold_scores import paired_p, t_interval
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -293,34 +293,6 @@ def _differences(macro: pd.DataFrame) -> pd.DataFrame:
                 )
     columns = ["first", "second", "n_train", "score", "difference", "low", "high", "p_value"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def t_interval(values: np.ndarray, partition: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Interval of the mean over folds of one or several partitions, Student's t."""
-    error, freedom = _error(values, partition)
-    half = stats.t.ppf((1 + level) / 2, freedom) * error
-    return float(values.mean() - half), float(values.mean() + half)
-
-
-def paired_p(differences: np.ndarray, partition: np.ndarray) -> float:
-    """Two-sided p-value of a mean of 0 over folds, with the same error."""
-    error, freedom = _error(differences, partition)
-    if error < 1e-12:
-        return 1.0 if abs(differences.mean()) < 1e-12 else np.nan
-    return float(2 * stats.t.sf(abs(differences.mean()) / error, freedom))
-
-
-def _error(values: np.ndarray, partition: np.ndarray) -> tuple[float, int]:
-    """Standard error of the mean in other patients, and degrees of freedom.
-
-    Folds share what they are trained on, so that the variance is 1 / K + 1 / (K - 1) of that between folds (Nadeau and
-    Bengio, Machine Learning 2003); several partitions add how far their means are apart.
-    """
-    parts = [values[partition == number] for number in np.unique(partition)]
-    k = len(parts[0])
-    variance = (1 / k + 1 / (k - 1)) * np.mean([part.var(ddof=1) for part in parts])
-    between = np.var([part.mean() for part in parts], ddof=1) if len(parts) > 1 else 0.0
-    return float(np.sqrt(variance + between)), k - 1
 
 
 def _tell_shared_patients(cells: AnnData, patient_key: str) -> None:

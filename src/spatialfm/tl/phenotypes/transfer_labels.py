@@ -19,9 +19,8 @@ from ...cohort.comparability import shared_columns
 from ...cohort.patient_names import suggestion
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
-from ...learn.probe import check_head, draw_per_class, fit_head
+from ...learn.probe import certainty, check_head, draw_per_class, fit_head
 from ...stats.novelty import novelty
-from .annotate import certainty
 
 if TYPE_CHECKING:
     from anndata import AnnData

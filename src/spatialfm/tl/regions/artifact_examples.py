@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..._errors import TableError, listed
 from ...pp.square_annotations import annotate_tokens
+from ...pp.square_quality import dark_tokens
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -91,34 +92,3 @@ def example_tokens(
     if (known == BACKGROUND).sum() < min_tokens:  # it was not drawn: too little of it is not a reason to refuse
         known[assumed] = instead[assumed]
     return known
-
-
-def dark_tokens(level: np.ndarray, centers: np.ndarray, left_out: np.ndarray, reach: float) -> np.ndarray:
-    """Tokens with nothing bright around them.
-
-    Parameters
-    ----------
-    level
-        ``(n,)`` brightness of each token.
-    centers
-        ``(n, 2)``.
-    left_out
-        ``(n,)`` tokens that neither count as bright nor decide what is: a clump of stain would else be all the tissue.
-    reach
-        Distance, along each axis, within which no token is above Otsu's threshold.
-
-    Examples
-    --------
-    >>> places = np.stack([np.zeros(6), np.arange(6)], axis=1)
-    >>> dark_tokens(np.array([0, 0, 0, 0.1, 5, 6]), places, np.zeros(6, bool), 2).astype(int)
-    array([1, 1, 0, 0, 0, 0])
-    """
-    from scipy.spatial import cKDTree
-    from skimage.filters import threshold_otsu
-
-    kept = ~left_out & np.isfinite(level)
-    if not kept.any() or np.ptp(level[kept]) == 0:
-        return np.zeros(len(level), bool)
-    bright = kept & (level > threshold_otsu(level[kept]))
-    distance, _ = cKDTree(centers[bright]).query(centers, p=np.inf)
-    return (distance > reach) & ~left_out

@@ -15,6 +15,7 @@ from ..._public import public
 from ..._storable import default_key
 from ...pp.class_maps import check_names, natural_step, owners, record_map
 from ...pp.maps import labels_element
+from ...pp.tiles import square_grid
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -133,24 +134,3 @@ def _codes(obs: pd.DataFrame, key: str, table_name: str) -> tuple[np.ndarray, li
     if column.isna().all():
         raise TableError(f"No tile has a label in column {key!r} of table {table_name!r}.")
     return column.cat.codes.to_numpy().astype(np.int64), [str(name) for name in column.cat.categories]
-
-
-def square_grid(bounds: np.ndarray, to_image) -> tuple[np.ndarray, float, float]:
-    """First row and column ``(n, 2)``, side, and distance of one to the next of tiles, in pixels of the image.
-
-    Parameters
-    ----------
-    bounds
-        ``(n, 4)`` x0, y0, x1, y1 in a coordinate system.
-    to_image
-        Map from there to pixels.
-    """
-    (y0, x0), (y1, _) = to_image(bounds[:, 1], bounds[:, 0]), to_image(bounds[:, 3], bounds[:, 2])
-    corners, side = np.stack([y0, x0], axis=1), float(np.median(y1 - y0))
-    gaps = np.concatenate([np.diff(np.unique(axis.round(6))) for axis in corners.T])
-    gaps = gaps[gaps > 1e-3]
-    if not gaps.size:
-        return corners, side, side
-    # the last row and column may be closer to the one before; the others are all as far apart
-    values, counts = np.unique(gaps.round(3), return_counts=True)
-    return corners, side, min(float(values[counts.argmax()]), side)

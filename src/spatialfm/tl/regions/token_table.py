@@ -15,10 +15,9 @@ from ..._storable import write_obsm, write_uns
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import representation
 from ...embed.session import choose_components, embedding_record, grid_obs, output_keys, run_plan
-from ...learn.probe import draw_per_class, fit_probe
+from ...learn.probe import certainty, draw_per_class, fit_probe
 from ...pp.class_maps import check_names, natural_step, owners, record_map, smooth_classes
 from ...pp.maps import labels_element
-from ..phenotypes.annotate import certainty
 
 if TYPE_CHECKING:
     import torch

@@ -16,6 +16,7 @@ from ..._public import public
 from ...cohort.checks import check_anndata, check_samples, listed, obs_column, order_of_names
 from ...cohort.patient_names import ask_for_patients
 from ...cohort.representation import prepared
+from ...stats.transport import lower_bound, on_axes, wasserstein
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -113,7 +114,7 @@ def search_samples(
     if k < 1:
         raise TableError(f"k={k} finds nothing. Pass 1 or more.")
     values, how = prepared(adata, use_rep)
-    values = _on_axes(values, n_components)
+    values = on_axes(values, n_components)
     rng = np.random.default_rng(random_state)
     order = order_of_names(adata.obs_names)  # the drawn rows are independent of theirs
     parts = dict(iter(pd.Series(order).groupby(samples[order], sort=True)))
@@ -150,32 +151,6 @@ def _patient_of(adata: AnnData, library_key: str, patient_key: str | None) -> pd
     check_samples(adata.obs[library_key], patients, ClinicalError)
     pairs = pd.DataFrame({"sample": adata.obs[library_key].astype(str), "patient": patients.astype(str)})
     return pairs.drop_duplicates("sample").set_index("sample")["patient"]
-
-
-def wasserstein(one: np.ndarray, two: np.ndarray) -> float:
-    """2-Wasserstein distance of two sets of points, all points of a set weighing alike."""
-    import ot
-
-    cost = ot.dist(one, two, metric="sqeuclidean")
-    return float(np.sqrt(max(ot.emd2(ot.unif(len(one)), ot.unif(len(two)), cost, numItermax=2_000_000), 0)))
-
-
-def lower_bound(one: np.ndarray, two: np.ndarray) -> float:
-    """At most the 2-Wasserstein distance: every axis is transported separately.
-
-    Any plan moves mass along all axes at once, and along each of them at no less than that axis alone would cost.
-    """
-    import ot
-
-    return float(np.sqrt(np.sum(ot.wasserstein_1d(one, two, p=2))))
-
-
-def _on_axes(values: np.ndarray, n_components: int | None) -> np.ndarray:
-    """On principal axes, where bounds are tight; of all of them, which turns the cloud and changes no distance."""
-    values = values.astype(np.float64)
-    values -= values.mean(axis=0)
-    axes = np.linalg.eigh(values.T @ values)[1][:, ::-1]
-    return values @ (axes if n_components is None else axes[:, :n_components])
 
 
 def _part(rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
