@@ -35,3 +35,7 @@ def test_corrected_values_leave_out_what_was_not_tested():
     expected = stats.false_discovery_control([0.01, 0.04, 0.03])
     np.testing.assert_allclose(benjamini_hochberg(p)[[0, 2, 3]], expected)
     assert np.isnan(benjamini_hochberg(p)[1])
+
+
+def test_groups_of_one_value_do_not_differ():
+    assert rank_biserial(np.ones(4), np.ones(5)) == (0.0, 1.0)

@@ -9,7 +9,7 @@ from anndata import AnnData
 
 import spatialfm as sfm
 from spatialfm._errors import ClinicalError, TableError
-from spatialfm.tl.retrieval.search_samples import lower_bound, wasserstein
+from spatialfm.stats.transport import lower_bound, wasserstein
 
 
 @pytest.fixture
