@@ -27,7 +27,7 @@ def test_a_cloud_that_is_moved_is_as_far_as_it_was_moved(cells):
     assert hits["sample"].tolist() == ["d", "c", "e"]
     np.testing.assert_allclose(hits["distance"], [1, 3, 7], rtol=1e-5)
     assert hits["patient"].tolist() == ["r", "q", "s"]
-    near = sfm.tl.search_samples(cells, "a", k=2, use_rep="X_e", same_patient=True)
+    near = sfm.tl.search_samples(cells, "a", k=2, use_rep="X_e", exclude=None)
     assert near["sample"].tolist() == ["b", "d"]
 
 
