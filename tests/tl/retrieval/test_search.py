@@ -126,7 +126,8 @@ def test_another_library_is_named_where_it_is_missing(values, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "usearch", None)
     monkeypatch.setitem(sys.modules, "usearch.index", None)
-    with pytest.raises(SpatialfmError, match=r"needs the package usearch: pip install 'spatialfm\[search\]'. Or pass method="):
+    needed = r"needs the package usearch: pip install 'spatialfm\[search\]'. Or pass method="
+    with pytest.raises(SpatialfmError, match=needed):
         sfm.tl.build_index(table(values), "X_m", approximate=True, method="usearch")
     assert sfm.tl.build_index(table(values), "X_m", method="usearch").method == "exact"  # few rows need no graph
     with pytest.raises(ArgumentError, match="method='faiss'.*'pynndescent' or 'usearch'"):
