@@ -111,7 +111,7 @@ def part_a(encoder, folder: Path, args) -> None:
             spent = in_turn(
                 {
                     "given": lambda sdata=sdata, options=options, given=given: embed(
-                        sdata, encoder, recipe={"statistics": given}, **options
+                        sdata, encoder, **options | {"recipe": options.get("recipe", {}) | {"statistics": given}}
                     ),
                     "of the cohort": lambda sdata=sdata, options=options: embed(sdata, encoder, **options),
                     "bare": bare(

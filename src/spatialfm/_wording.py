@@ -28,6 +28,10 @@ def called(arguments: Collection[str], fields: Fields) -> Iterator[None]:
     token = _CALLED.set((arguments, fields))
     try:
         yield
+    except ValueError as error:  # of another thread or a worker, which does not know what was called
+        if type(error).__module__.startswith(__package__):
+            error.args = tuple(worded(one) if isinstance(one, str) else one for one in error.args)
+        raise
     finally:
         _CALLED.reset(token)
 

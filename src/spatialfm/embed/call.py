@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..models.encoder import Encoder
 
-Embeddings = str | PathLike | Mapping[str, object] | Sequence[object]
+Embeddings: TypeAlias = str | PathLike | Mapping[str, object] | Sequence[object]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -60,9 +60,11 @@ class Elements(Described):
 
     Attributes
     ----------
-    image, labels
-        Elements to use; None: every ``image_<sample>`` with its ``cells_<sample>``, or the only image and labels of a
+    image
+        Images to use; None: every ``image_<sample>`` with its ``cells_<sample>``, or the only image and labels of a
         coordinate system. A mapping is read as ``{sample: element}``.
+    labels
+        Labels to use, in the same ways.
     mpp
         µm per pixel of the images, or ``{sample: µm}``. None: from their transformations. Either all sizes are known
         or none is.

@@ -6,7 +6,8 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
 
 from .._described import html_table
 from .._errors import ElementError, TableError, counted, listed
@@ -168,13 +169,13 @@ def plan_embedding_of(
     sdata: SpatialData,
     model: str | Encoder,
     *,
-    weights: object,
+    weights: str | PathLike | None,
     samples: Sequence[str] | None,
     table_name: str,
     on_missing: Literal["raise", "drop"],
     key_added: str | None,
     timed: bool = False,
-    **asked: object,
+    **asked: Any,
 ) -> EmbeddingPlan:
     """Every check, and all that is known before the first window; `asked`: as `request_of` takes it."""
     from ..pp.elements import match_elements

@@ -15,11 +15,25 @@ import numpy as np
 class Pixels(Protocol):
     """Lazy access to the pixels of one image at the model's scale."""
 
-    channels: tuple[int, ...]
-    channel_names: tuple[str, ...]
-    intensity_max: float
-    ratio: float
-    image: Any
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Indices of the channels that are read, in the order of the markers."""
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of these channels."""
+
+    @property
+    def intensity_max(self) -> float:
+        """Pixel value that becomes 1."""
+
+    @property
+    def ratio(self) -> float:
+        """Image pixels per model pixel."""
+
+    @property
+    def image(self) -> Any:
+        """Dask array ``(c, y, x)``."""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,8 @@ TILES = {"window": 128, "stride": 42, "padding": None, "background": "keep", "ce
 PADDING = 120
 CROPS = {"stride": None, "padding": None}
 
-Tissue = str | np.ndarray | Mapping[str, object]
-Statistics = str | PathLike | pd.DataFrame | Mapping[str, object] | Sequence[str | PathLike]
+Tissue: TypeAlias = str | np.ndarray | Mapping[str, object]
+Statistics: TypeAlias = str | PathLike | pd.DataFrame | Mapping[str, object] | Sequence[str | PathLike]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -41,9 +41,11 @@ class Recipe(Described):
         its window, stride, padding and background, unless these are given with it.
     window
         Side of a window in model pixels. None: crops as large as the largest cell.
-    stride, padding
-        Of tiles, in model pixels: distance of one to the next, and how far they reach beyond the image, where all is
-        zero before normalising (None: 120, or 0 where the model's card says that it cannot pad).
+    stride
+        Of tiles: distance of one to the next in model pixels.
+    padding
+        Of tiles: how far they reach beyond the image, where all is zero before normalising, in model pixels. None: 120,
+        or 0 where the model's card says that it cannot pad.
     centers
         Of crops: columns of ``obs`` (x, y) that hold the centres of the windows as pixel indices of the image, taken
         as they are (fractions are rounded; indices of an image that is resampled are scaled with it). None: the
@@ -94,9 +96,13 @@ class Recipe(Described):
         units.
     n_components
         Principal components that the paper keeps; None: all columns are kept unless ``reduce=`` says otherwise.
-    token_window, point_window, point_stride
+    token_window
         Where every position of an image is described (`spatialfm.tl.segment_regions`): side of the windows whose
-        tokens are taken; of models without tokens, side and distance of the small windows that stand for positions.
+        tokens are taken.
+    point_window
+        The same for models without tokens: side of the small windows that stand for positions.
+    point_stride
+        Distance of one of these to the next.
     """
 
     mode: Literal["crop", "tile"] = "crop"

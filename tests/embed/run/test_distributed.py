@@ -96,7 +96,7 @@ def test_two_workers_give_what_this_process_gives(client, small, kronos, monkeyp
     for job in (CropJob, TileJob):
         monkeypatch.setattr(job, "block_side", 40)
     with get_task_stream(client=client) as stream:
-        table = sfm.tl.embed_cells(small, kronos, run={"client": client}, **arguments)
+        table = sfm.tl.embed_cells(small, kronos, **arguments | {"run": {**options.get("run", {}), "client": client}})
     there = table.obsm["X_kronos"]
     assert sfm.get.record(table, "X_kronos")["device"] == f"{sfm.settings.device} of each worker"
     assert np.linalg.norm(there - here) <= 1e-5 * np.linalg.norm(here)
@@ -232,7 +232,11 @@ def test_a_wrong_client_is_refused_before_anything_is_read(cluster, client, smal
         with pytest.raises(kind, match=message):
             sfm.tl.embed_cells(small, Sums(), run={"client": client}, **arguments)
 
-    refused(ModelError, r"client= is a LocalCluster, not a dask\.distributed\.Client\. Pass Client\(cluster\)", cluster)
+    refused(
+        ModelError,
+        r"run=..client.: .... is a LocalCluster, not a dask\.distributed\.Client\. Pass Client\(cluster\)",
+        cluster,
+    )
     closed = Client(cluster)
     closed.close()
     refused(ModelError, r"client= is closed\. Pass a running, synchronous", closed)

@@ -72,7 +72,7 @@ def marker_statistics(
     recipe: Recipe,
     markers: Sequence[str],
     entries: Mapping[str, MarkerEntry],
-    readers: Sequence[SampleReader],
+    readers: Sequence[SampleReader | PreparedPixels],
     *,
     tissue_of: Sequence[SampleReader],
     intensity_max: float | Mapping[str, float] | None,

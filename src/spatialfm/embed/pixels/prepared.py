@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +30,7 @@ class TissueOf:
         return find_tissue(self.reader)
 
 
-def prepare_readers(
-    readers: Sequence[SampleReader], recipe: Recipe, known: Sequence[np.ndarray | None]
-) -> list[SampleReader | PreparedPixels]:
+def prepare_readers(readers: Sequence[SampleReader], recipe: Recipe, known: Sequence[np.ndarray | None]) -> list[Any]:
     """Each image as the recipe prepares it; `known`: values that were published for it."""
     if recipe.preparation is None:
         return list(readers)

@@ -132,7 +132,7 @@ def embed_cells(
     """
     from ...embed.planned import check_alone, check_rows, plan_embedding_of
 
-    asked = {
+    asked: dict[str, Any] = {
         "weights": weights,
         "markers": markers,
         "samples": samples,
