@@ -180,7 +180,7 @@ def names_of(module: str) -> dict[str, str | ast.expr | tuple[str, str]]:
         elif isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name):
             definitions[one.targets[0].id] = one.value
         elif isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and one.value is not None:
-            found[one.target.id] = one.value
+            definitions[one.target.id] = one.value
         elif isinstance(one, ast.Import):
             definitions |= {(alias.asname or alias.name).partition(".")[0]: (alias.name, "") for alias in one.names}
         elif isinstance(one, ast.ImportFrom):

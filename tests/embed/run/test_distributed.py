@@ -228,9 +228,9 @@ def test_a_wrong_client_is_refused_before_anything_is_read(cluster, client, smal
         unread = Unread(small[name].shape, small[name].dtype)
         small.images[name].data = da.from_array(unread, chunks=64, asarray=False, name=f"unread-{name}")
 
-    def refused(kind, message, client, **arguments):
+    def refused(kind, message, client, **run):
         with pytest.raises(kind, match=message):
-            sfm.tl.embed_cells(small, Sums(), run={"client": client}, **arguments)
+            sfm.tl.embed_cells(small, Sums(), run={"client": client, **run})
 
     refused(
         ModelError,
@@ -239,8 +239,8 @@ def test_a_wrong_client_is_refused_before_anything_is_read(cluster, client, smal
     )
     closed = Client(cluster)
     closed.close()
-    refused(ModelError, r"client= is closed\. Pass a running, synchronous", closed)
-    refused(ModelError, r"device= is one device of each worker", client, device=["cpu", "cpu"])
+    refused(ModelError, r"run=..client.: .... is closed\. Pass a running, synchronous", closed)
+    refused(ModelError, r"run=..devices.: .... is one device of each worker", client, devices=["cpu", "cpu"])
 
     async def asynchronous():
         async with Client(cluster.scheduler_address, asynchronous=True) as inside:
