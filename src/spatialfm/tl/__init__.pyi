@@ -237,24 +237,24 @@ def cell_states(
 @overload
 def leiden_sweep(
     adata: AnnData, *, use_rep: str | None = None,
-    resolutions: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0), n_neighbors: int = 15,
-    neighbors_key: str | None = None, n_subsamples: int = 5, share: float = 0.8,
+    resolutions: Sequence[float] | Literal['profile'] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0),
+    n_neighbors: int = 15, neighbors_key: str | None = None, n_subsamples: int = 5, share: float = 0.8,
     sketch: int | Literal['auto'] | None = 'auto', n_jobs: int = 1, random_state: int = 0,
     key_added: str = 'leiden_sweep', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def leiden_sweep(
     adata: AnnData, *, use_rep: str | None = None,
-    resolutions: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0), n_neighbors: int = 15,
-    neighbors_key: str | None = None, n_subsamples: int = 5, share: float = 0.8,
+    resolutions: Sequence[float] | Literal['profile'] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0),
+    n_neighbors: int = 15, neighbors_key: str | None = None, n_subsamples: int = 5, share: float = 0.8,
     sketch: int | Literal['auto'] | None = 'auto', n_jobs: int = 1, random_state: int = 0,
     key_added: str = 'leiden_sweep', copy: Literal[True]
 ) -> pd.DataFrame: ...
 @overload
 def leiden_sweep(
     adata: AnnData, *, use_rep: str | None = None,
-    resolutions: Sequence[float] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0), n_neighbors: int = 15,
-    neighbors_key: str | None = None, n_subsamples: int = 5, share: float = 0.8,
+    resolutions: Sequence[float] | Literal['profile'] = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0),
+    n_neighbors: int = 15, neighbors_key: str | None = None, n_subsamples: int = 5, share: float = 0.8,
     sketch: int | Literal['auto'] | None = 'auto', n_jobs: int = 1, random_state: int = 0,
     key_added: str = 'leiden_sweep', copy: bool
 ) -> pd.DataFrame | None: ...

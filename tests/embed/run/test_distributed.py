@@ -244,7 +244,7 @@ def test_a_wrong_client_is_refused_before_anything_is_read(cluster, client, smal
 
     async def asynchronous():
         async with Client(cluster.scheduler_address, asynchronous=True) as inside:
-            refused(ModelError, r"client= is asynchronous\. Pass a running, synchronous", inside)
+            refused(ModelError, r"run=..client.: .... is asynchronous\. Pass a running, synchronous", inside)
 
     asyncio.run(asynchronous())
 
