@@ -13,6 +13,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "spatialfm"
 CALLS = {
     "cumprod": {"stats/risk_table.py"},  # Kaplan-Meier, of events, of censoring and of entry
     "KaplanMeierFitter": {"tl/survival/kaplan_meier.py"},
+    "CoxPHFitter": {"stats/cox.py"},
     "RiskSets": {"stats/cox.py", "stats/cox_scores.py"},  # sums over risk sets, of Cox's model
     "tied_ranks": {"stats/concordance.py", "stats/survival_scores.py"},
     "concordance_index_censored": set(),

@@ -9,7 +9,7 @@ from lifelines import CoxPHFitter
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 
 from spatialfm._errors import SurvivalError
-from spatialfm.stats.cox import baseline_hazard, fit_cox, partial_log_likelihoods
+from spatialfm.stats.cox import Likelihood, RiskSets, _lifelines, baseline_hazard, fit_cox, partial_log_likelihoods
 
 
 @pytest.fixture
@@ -87,3 +87,25 @@ def test_likelihoods_of_many_predictors_and_the_baseline(cohort):
     times, hazard = baseline_hazard(np.zeros(80), time, event)
     jumps = [event[time == t].sum() / (time >= t).sum() for t in times]  # Nelson and Aalen's
     np.testing.assert_allclose(hazard, np.cumsum(jumps), atol=1e-12)
+
+
+@pytest.mark.parametrize("more", [{}, {"penalizer": 0.1}, {"strata": True}, {"entry": True}])
+def test_lifelines_and_newton_reach_one_maximum(cohort, more):
+    """Each from its own start: lifelines alone, without the step that confirms it."""
+    x, time, event = cohort
+    given = {"strata": np.arange(80) % 3, "entry": np.maximum(time - 1 - np.arange(80) % 4, 0)}
+    options = {name: given.get(name, value) for name, value in more.items()}
+    found, alone = fit_cox(x, time, event, by_lifelines=True, **options), fit_cox(x, time, event, **options)
+    np.testing.assert_allclose(found.coef, alone.coef, atol=1e-10)
+    np.testing.assert_allclose(found.variance, alone.variance, atol=1e-10)
+    scale = x.std(axis=0, ddof=1)
+    z = (x - x.mean(axis=0)) / scale
+    sets = RiskSets(time, event, options.get("strata"), "efron", options.get("entry"))
+    start = _lifelines(Likelihood(sets, z[sets.order], np.zeros(2)), options.get("penalizer", 0.0))
+    np.testing.assert_allclose(start.beta / scale, alone.coef, atol=1e-9)
+
+
+def test_without_a_maximum_lifelines_is_not_believed():
+    x, time = np.repeat([0.0, 1.0], 10)[:, None], np.r_[np.arange(11.0, 21), np.arange(1.0, 11)]
+    with pytest.raises(SurvivalError, match="did not converge"):
+        fit_cox(x, time, np.repeat([False, True], 10), by_lifelines=True)

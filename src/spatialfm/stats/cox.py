@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
+from warnings import catch_warnings
 
 import numpy as np
+import pandas as pd
 
 from .._errors import SurvivalError
 from .risk_table import risk_table
@@ -178,8 +180,15 @@ def fit_cox(
     entry: np.ndarray | None = None,
     case_weights: np.ndarray | None = None,
     may_penalize: bool = True,
+    by_lifelines: bool = False,
 ) -> CoxFit:
     """Maximise the partial likelihood, less ``n * penalizer / 2 * |beta|^2`` of the standardised covariates.
+
+    Parameters
+    ----------
+    by_lifelines
+        Whether lifelines finds the maximum where it knows the ties and the weights, which one Newton step then
+        confirms. It takes some 40 ms, and Newton's steps from 0 two: for fits that are repeated they go all the way.
 
     Raises
     ------
@@ -191,7 +200,8 @@ def fit_cox(
     z = ((x - x.mean(axis=0)) / scale)[sets.order]
     ridge = np.full(z.shape[1], len(z) * penalizer)
     null = Likelihood(sets, z, np.zeros(z.shape[1]))
-    best = _newton(null, ridge, may_penalize)
+    known = by_lifelines and ties == "efron" and case_weights is None
+    best = _newton(null, ridge, may_penalize, _lifelines(null, penalizer) if known else None)
     information = best.information()
     inverse = np.linalg.inv(information + np.diag(ridge))
     if np.abs(best.beta).max() > LARGEST or not (np.isfinite(inverse).all() and (np.diag(inverse) > 0).all()):
@@ -245,9 +255,36 @@ def baseline_hazard(
     return sets.time[sets.starts], np.cumsum(jumps)
 
 
-def _newton(null: Likelihood, ridge: np.ndarray, may_penalize: bool) -> Likelihood:
-    """Newton's steps from 0, halved while they lead down."""
-    current, value = null, null.log_likelihood
+def _lifelines(null: Likelihood, penalizer: float) -> Likelihood | None:
+    """Maximum that lifelines finds, with a precision that agrees to 1e-10; None where it finds none above the null."""
+    from lifelines import CoxPHFitter
+    from lifelines.exceptions import ConvergenceError
+
+    sets, names = null.sets, [f"x{j}" for j in range(null.x.shape[1])]
+    table = pd.DataFrame(null.x, columns=names).assign(time=sets.time, event=sets.event, stratum=sets.stratum)
+    late = sets.entry is not None and sets.entry.max() >= sets.time.min()
+    if late:
+        table["entry"] = sets.entry
+    try:
+        with catch_warnings(record=True):  # of what the step that follows finds out
+            fit = CoxPHFitter(penalizer=penalizer, strata=["stratum"] if len(sets.slices) > 1 else None).fit(
+                table if len(sets.slices) > 1 else table.drop(columns="stratum"),
+                "time",
+                "event",
+                entry_col="entry" if late else None,
+                fit_options={"precision": 1e-20, "r_precision": 0.0, "max_steps": MAX_STEPS},
+            )
+    except (ConvergenceError, ArithmeticError, Warning):
+        return None
+    found = Likelihood(sets, null.x, fit.params_.loc[names].to_numpy())
+    with np.errstate(all="ignore"):
+        return found if found.log_likelihood >= null.log_likelihood else None
+
+
+def _newton(null: Likelihood, ridge: np.ndarray, may_penalize: bool, start: Likelihood | None = None) -> Likelihood:
+    """Newton's steps from 0, or from a start, halved while they lead down."""
+    current = null if start is None else start
+    value = current.log_likelihood - float((ridge * current.beta**2).sum()) / 2
     for _ in range(MAX_STEPS):
         try:
             with np.errstate(all="ignore"):

@@ -223,6 +223,7 @@ def cox(
         clusters=clusters,
         jackknife=jackknife,
         entry=outcome.entry,
+        by_lifelines=True,
     )
     events = int(outcome.event.sum())
     variance, dof = variance_of(fit, len(x), events, clusters, se_cluster_key, terms, distribution)
