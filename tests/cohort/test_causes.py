@@ -47,7 +47,7 @@ def test_categories_keep_their_order():
         (["alive", "death"], {}, "Which of them means that no event was seen"),
         ([0, 0], {}, "No event in obs"),
         ([0, 1], {"event_value": 0}, "also means censored"),
-        (["a", "b"], {"censored_value": "c"}, "is no value"),
+        (["a", "b"], {"censored_value": "c"}, "is not a value"),
     ],
 )
 def test_what_cannot_be_told_is_asked(events, options, message):

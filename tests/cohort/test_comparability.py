@@ -67,7 +67,7 @@ def test_components_are_those_of_one_basis(same):
     if same:
         assert shared_columns(one, two, "X_e")[1].tolist() == [0, 1]
     else:
-        with pytest.raises(TableError, match="was reduced on each cohort by itself"):
+        with pytest.raises(TableError, match="was reduced on each cohort separately"):
             shared_columns(one, two, "X_e")
 
 

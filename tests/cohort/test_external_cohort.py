@@ -35,7 +35,7 @@ def test_times_rise_from_above_zero(times):
 
 def test_times_without_an_outcome_are_quartiles_of_the_source():
     np.testing.assert_allclose(prediction_times(None, np.arange(101.0), 60.0), [25, 50, 60])
-    with pytest.raises(SurvivalError, match="The source knows survival up to 5"):
+    with pytest.raises(SurvivalError, match="The source has survival up to 5"):
         prediction_times([6], np.array([1.0]), 5.0)
 
 

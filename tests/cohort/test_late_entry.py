@@ -100,7 +100,7 @@ def test_entry_of_an_earlier_result_is_not_forgotten_in_silence():
     sfm.tl.cox(samples, "x", entry_key="entry")
     with pytest.warns(SpatialfmWarning, match=r"uns\['cox'\] counts patients from obs\['entry'\] on.*32 patients came"):
         sfm.tl.concordance(samples, "x", copy=True)
-    with pytest.raises(SurvivalError, match=r"coxnet .*knows no late entry.*sfm.tl.cox"):
+    with pytest.raises(SurvivalError, match=r"coxnet .*does not handle late entry.*sfm.tl.cox"):
         sfm.tl.coxnet(samples, use_rep=None, covariates=["x", "z"], n_folds=3)
     samples.obs["entry"] = 0.0  # nobody came late
     assert sfm.tl.concordance(samples, "x", copy=True)["n_pairs"] > 0

@@ -82,7 +82,7 @@ def test_all_values_that_mean_the_event_count(values, meant, expected):
 def test_values_that_nobody_explained_are_asked_about():
     with pytest.raises(SurvivalError, match="Which value means that the event was seen"):
         events(pd.Series([0, 1, 2]), "event")
-    with pytest.raises(SurvivalError, match="event_value='gone' is no value"):
+    with pytest.raises(SurvivalError, match="event_value='gone' is not a value"):
         events(pd.Series(["dead", "alive"]), "event", ["dead", "gone"])
 
 
@@ -92,7 +92,7 @@ def test_values_that_nobody_explained_are_asked_about():
         ([1.0, -1.0], "negative or infinite time: .1 "),
         ([1.0, np.inf], "negative or infinite"),
         ([True, False], "True and False, not times"),
-        (["1", "x"], "no numbers, in 1 row"),
+        (["1", "x"], "not numbers, in 1 row"),
         (["1", "2"], "numbers as text"),
         (pd.to_timedelta([1, 2], unit="D"), "durations"),
     ],

@@ -159,7 +159,7 @@ def test_the_proposed_code_mends_it():
 
 def test_missing_values_that_became_text_are_no_patient():
     samples = two_samples_each("patient", ["nan", "nan", *(f"Q{i}" for i in range(38))])
-    with pytest.raises(SpatialfmError, match="says 'nan' where it has no patient"):
+    with pytest.raises(SpatialfmError, match="reads 'nan' where it has no patient"):
         sfm.tl.logrank(samples, "arm")
 
 

@@ -75,7 +75,7 @@ def test_groups_are_of_patients():
         ({"time_points": ["0", "9"]}, "No cell has '9'"),
         ({"time_points": ["0", "0"]}, "names a time point twice"),
         ({"time_points": ["0"]}, "holds 1 time point"),
-        ({"reference": "9"}, "reference='9' is no time point"),
+        ({"reference": "9"}, "reference='9' is not a time point"),
         ({"covariates": "x"}, "Pass group_key="),
     ],
 )

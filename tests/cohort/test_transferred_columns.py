@@ -44,5 +44,5 @@ def test_what_makes_fractions_mean_different_things():
         check_compositions(source, table("ab", [[0.5, 0.5]], pseudocount=1.0), ["a", "b"], "clr")
     with pytest.warns(SpatialfmWarning, match="Fractions rest on all cells a row in the source and 100"):
         check_compositions(source, table("ab", [[0.5, 0.5]], pseudocount=0.5, cells_per_row=100), ["a", "b"], None)
-    with pytest.warns(SpatialfmWarning, match="nothing says that the target does"):
+    with pytest.warns(SpatialfmWarning, match="nothing shows that the target does"):
         check_compositions(source, table("ab", [[0.5, 0.5]]), ["a", "b"], None)

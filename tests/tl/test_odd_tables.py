@@ -78,7 +78,7 @@ def test_a_table_without_rows_has_no_neighbors_and_no_scores():
 def test_two_columns_of_one_name_are_named():
     adata = cells()
     adata.obs = pd.concat([adata.obs, adata.obs[["type"]]], axis=1)
-    with pytest.raises(SpatialfmError, match=r"2 columns of obs are called 'type' \(label_key=\)"):
+    with pytest.raises(SpatialfmError, match=r"2 columns of obs are named 'type' \(label_key=\)"):
         sfm.tl.annotate(adata, "type", use_rep="X_latent")
 
 

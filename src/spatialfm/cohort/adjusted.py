@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Adjustment:
-    """What stands beside the group in the model, by unit (a patient, or a patient in one of the groups)."""
+    """Terms of the model besides the group, by unit (a patient, or a patient in one of the groups)."""
 
     covariates: pd.DataFrame  # (units, covariates)
     blocks: pd.Series | None = None  # (units,) site or batch
@@ -58,7 +58,7 @@ class Adjustment:
 def read_adjustment(
     adata: AnnData, patients: np.ndarray, covariates: str | Sequence[str] | None, block_key: str | None
 ) -> Adjustment:
-    """Covariates and site of each patient, missing where they are; ``patients`` says whose each row is.
+    """Covariates and site of each patient, missing where they are; ``patients`` is the patient of each row.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def lacking(adjustment: Adjustment, block_key: str | None, on_missing: str) -> l
 def check_adjustment(
     adjustment: Adjustment, codes: np.ndarray, group_key: str, block_key: str | None, least: int = LEAST
 ) -> None:
-    """Refuse covariates without variety, or that tell the group, of two groups with the `least` patients to compare.
+    """Refuse covariates without variety, or that determine the group, of two groups with at least `least` patients.
 
     Raises
     ------
@@ -101,9 +101,9 @@ def check_adjustment(
 
 
 def compared(values: np.ndarray, rows: Rows, n_permutations: int = SHUFFLES) -> dict[str, float]:
-    """Code 1 against 0 at equal covariates, within blocks or within pairs; NaN where these patients cannot tell.
+    """Code 1 against 0 at equal covariates, within blocks or within pairs; NaN if these patients do not suffice.
 
-    Ranks and values are linear in the group and what stands beside it. Without blocks and pairs errors do not assume
+    Ranks and values are linear in the group and the other terms. Without blocks and pairs errors do not assume
     equal spread (CR2, Satterthwaite); within blocks and pairs residuals of the model without the group are shuffled
     (Freedman and Lane 1983). ``p_value`` is the larger one of ranks and values.
 
@@ -128,14 +128,14 @@ def compared(values: np.ndarray, rows: Rows, n_permutations: int = SHUFFLES) -> 
     anew = {name: None if part is None else pd.factorize(part[keep])[0] for name, part in anew.items()}
     kept = {name: getattr(rows, name)[keep] for name in ("counts", "codes", "covariates")}
     part = replace(rows, **kept, **anew)
-    told = _without_repeats(part) if np.bincount(part.codes, minlength=2).min() >= LEAST else None
-    if told is None:
+    distinct = _without_repeats(part) if np.bincount(part.codes, minlength=2).min() >= LEAST else None
+    if distinct is None:
         return nothing
-    mine = values[keep].astype(float)[:, None]
-    found = modelled(told, ranks_of(placements(mine)), mine, n_permutations, np.random.default_rng(0))
-    fit = fitted(told, mine, told.design()[0])
+    column = values[keep].astype(float)[:, None]
+    tested = modelled(distinct, ranks_of(placements(column)), column, n_permutations, np.random.default_rng(0))
+    fit = fitted(distinct, column, distinct.design()[0])
     low, high = fit.interval()
-    of_ranks = {name: float(found[name][0]) for name in ("effect", "effect_low", "effect_high", "p_value")}
+    of_ranks = {name: float(tested[name][0]) for name in ("effect", "effect_low", "effect_high", "p_value")}
     return of_ranks | {"difference": float(fit.value[0]), "low": float(low[0]), "high": float(high[0])}
 
 
@@ -151,7 +151,7 @@ def welch(one: np.ndarray, two: np.ndarray) -> tuple[float, float, float]:
 
 
 def _without_repeats(rows: Rows) -> Rows | None:
-    """Without covariates that say nothing new of these patients; None where they tell the group or leave no error."""
+    """Without covariates that are redundant in these patients; None if they determine the group or leave no error."""
     rank = np.linalg.matrix_rank
     kept = np.zeros((len(rows.codes), 0))
     start = replace(rows, covariates=kept).design()[0][:, :-1]
@@ -159,23 +159,23 @@ def _without_repeats(rows: Rows) -> Rows | None:
         wider = np.column_stack([start, kept, column])
         if rank(wider) == wider.shape[1]:
             kept = np.column_stack([kept, column])
-    found = replace(rows, covariates=kept)
-    design = found.design()[0]
+    reduced = replace(rows, covariates=kept)
+    design = reduced.design()[0]
     if rank(design) < design.shape[1]:
         return None
     if rows.model != "pairs" and len(design) - design.shape[1] < LEAST:
         return None
-    return found
+    return reduced
 
 
 def _by_patient(adata: AnnData, key: str, argument: str, patients: np.ndarray, order: np.ndarray) -> pd.Series:
-    found = value_of_each(
+    pairs = value_of_each(
         obs_column(adata, key, argument, allow_missing=True),
         pd.Index(order).get_indexer(patients),
         order,
         argument=argument,
         remedy="Patients are compared, so each has one: correct the column, or pass one that belongs to the patient.",
     )
-    if pd.api.types.is_numeric_dtype(found.dtype) and not pd.api.types.is_bool_dtype(found.dtype):
-        return found.astype("float64")  # with NaN for what is missing, whatever the type
-    return found
+    if pd.api.types.is_numeric_dtype(pairs.dtype) and not pd.api.types.is_bool_dtype(pairs.dtype):
+        return pairs.astype("float64")  # with NaN for what is missing, of any type
+    return pairs

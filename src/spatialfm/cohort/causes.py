@@ -90,8 +90,8 @@ def _name(value: object) -> str:
 
 def _censored(present: pd.Series, event_key: str, censored_value: EventValue) -> set[str]:
     if censored_value is not None:
-        mine = events(present, event_key, censored_value, argument="event_key")
-        return set(present[mine].astype(str))
+        censored = events(present, event_key, censored_value, argument="event_key")
+        return set(present[censored].astype(str))
     zero = present.isin([0]).to_numpy(dtype=bool) & ~present.map(lambda value: isinstance(value, str)).to_numpy(bool)
     if not zero.any():
         counts = present.astype(str).value_counts()

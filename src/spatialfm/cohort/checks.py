@@ -53,7 +53,7 @@ def obs_column(
     column = adata.obs[key]
     if column.ndim != 1:
         raise error(
-            f"{column.shape[1]} columns of obs are called {key!r} ({argument}=). Give each a name of its own, for "
+            f"{column.shape[1]} columns of obs are named {key!r} ({argument}=). Give each a unique name, for "
             "example with adata.obs.columns = [...]."
         )
     if argument in ("patient_key", "library_key"):
@@ -69,7 +69,7 @@ def obs_column(
 
 
 def check_samples(samples: pd.Series, patients: pd.Series, error: type[SpatialfmError]) -> None:
-    """Refuse a sample of two patients: one of the two columns is wrong. Rows without sample say nothing."""
+    """Refuse a sample of two patients: one of the two columns is wrong. Rows without sample are ignored."""
     known = samples.notna().to_numpy()
     pairs = pd.DataFrame({"sample": samples.astype(str).to_numpy(), "patient": patients.astype(str).to_numpy()})
     pairs = pairs[known].drop_duplicates()
@@ -91,7 +91,7 @@ def check_split(
     library_key: str | None = SAMPLE_KEY,
     error: type[SpatialfmError] = TableError,
 ) -> None:
-    """Refuse samples or rows as the cases of a split where ``obs["patient"]`` says that patients have several.
+    """Refuse samples or rows as the cases of a split if patients have several by ``obs["patient"]``.
 
     A column of another name is taken at its word: it may be the better one.
     """
@@ -113,10 +113,10 @@ def check_split(
 
 
 def named(column: pd.Series, argument: str, *, whole: bool = False) -> pd.Series:
-    """Values as text in their order, which is that of the categories, else of numbers or the alphabet; a categorical.
+    """Values as text in the order of the categories, otherwise of numbers or the alphabet; a categorical.
 
     Categories that no row has are dropped. With `whole`, numbers that are whole are written as such: a column of
-    integers becomes one of floats where values are missing, and its label 1 would else be called 1.0.
+    integers becomes one of floats where values are missing, and its label 1 would otherwise be called 1.0.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def codes_of(column: pd.Series) -> tuple[np.ndarray, list[str]]:
 
 
 def order_of_names(names: Iterable[object]) -> np.ndarray:
-    """Places of the names in their order: what is drawn from rows so ordered does not hang on how the table lies.
+    """Places of the names in their order: what is drawn from rows so ordered is independent of the order of the table.
 
     Examples
     --------

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = "who neighbours whom"
 MOST_ROWS_FITTED = 2000  # on which it is seen that one representation was calculated from another
-MOST_VARIED = 64  # columns of obsm that groups are held against
+MOST_VARIED = 64  # columns of obsm that groups are compared with
 
 
 def remember_groups(
@@ -31,7 +31,7 @@ def remember_groups(
     place: str | None = None,
     neighbors_key: str | None = None,
 ) -> None:
-    """Keep that groups of cells were made from who neighbours whom, where their representation says that."""
+    """Record that groups of cells were made from who neighbours whom, if their representation shows it."""
     rep = use_rep or _rep_of_graph(table, neighbors_key)
     if is_neighborhood(table, rep) or spanned(table, rep):
         origin = Origin(function, "neighborhood", of=f"{NEIGHBOURS} (obsm[{rep!r}])")
@@ -48,7 +48,7 @@ def is_neighborhood(table: AnnData, rep: str | None) -> bool:
 
 
 def spanned(table: AnnData, rep: str | None) -> bool:
-    """Whether columns of a key of ``obsm`` are sums of neighborhoods: a copy, components, or beside others."""
+    """Whether columns of a key of ``obsm`` are sums of neighborhoods: a copy, components, or among others."""
     if rep is None or rep not in table.obsm:
         return False
     rows = np.linspace(0, table.n_obs - 1, min(table.n_obs, MOST_ROWS_FITTED)).astype(int)
@@ -77,10 +77,10 @@ def _columns(values: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def made_of_neighbours(table: AnnData, within: str) -> str:
-    """What says that groups of cells were made from their neighbours; empty where nothing does."""
+    """Evidence that groups of cells were made from their neighbours; empty if there is none."""
     columns = columns_of(table, [within]) | _in_obsm(table, within)
-    if found := _named(table, columns, ("neighborhood",)):
-        return found
+    if evidence := _named(table, columns, ("neighborhood",)):
+        return evidence
     if not columns:
         return ""
     rep = _rep_of_graph(table)
@@ -94,7 +94,7 @@ def made_of_neighbours(table: AnnData, within: str) -> str:
 
 
 def _by_hand(table: AnnData, rep: str, groups: pd.Series) -> str:
-    """How groups follow from neighborhoods that somebody divided without a function of this package."""
+    """How groups follow from neighborhoods that were divided without a function of this package."""
     if _nearest_means(table, rep, groups) == 1.0:
         return "groups around means of {rep}, as k-means makes them"
     codes, values = pd.factorize(groups)[0].astype(float), np.asarray(table.obsm[rep])
@@ -130,15 +130,15 @@ def tell_divided(patients: AnnData, group_key: str) -> None:
     if name := divides_fractions(patients, group_key):
         warn(
             f"obs[{group_key!r}] divides the patients exactly by their share of {name!r}. If the groups were cut from "
-            "this share, they differ in it, and in whatever goes with it, whatever the truth is: the test is circular. "
+            "this share, they differ in it, and in all that goes with it, for any truth: the test is circular. "
             "If not, nothing is wrong."
         )
 
 
 def made_of_niches(table: AnnData, group_key: str) -> str:
-    """What says that groups of patients were made from who neighbours whom; empty where nothing does."""
-    found = origins(table, columns_of(table, [group_key]))
-    return said((place, one) for place, some in found.items() for one in some if NEIGHBOURS in one.origin.of)
+    """Evidence that groups of patients were made from who neighbours whom; empty if there is none."""
+    made = origins(table, columns_of(table, [group_key]))
+    return said((place, one) for place, some in made.items() for one in some if NEIGHBOURS in one.origin.of)
 
 
 def holds_own_type(table: AnnData) -> bool:
@@ -149,10 +149,10 @@ def holds_own_type(table: AnnData) -> bool:
 
 
 def made_of_fractions(table: AnnData, group_key: str) -> str:
-    """What says that groups of patients were made from their composition; empty where nothing does."""
+    """Evidence that groups of patients were made from their composition; empty if there is none."""
     made = origins(table, columns_of(table, [group_key]))
-    if found := said((place, one) for place, some in made.items() for one in some if one.origin.of and one.sure):
-        return found
+    if evidence := said((place, one) for place, some in made.items() for one in some if one.origin.of and one.sure):
+        return evidence
     if group_key in table.obs and _by_scanpy(table, group_key):
         return f"obs[{group_key!r}]: clusters of a graph of this table (uns[{group_key!r}])"
     return ""
@@ -171,8 +171,8 @@ def say(text: str, compared: str) -> None:
     """Warn that there are no p-values, and why."""
     if text:
         warn(
-            f"Circular: {text}. Such groups differ by {compared} whatever the truth is, so that there are no p-values; "
-            "shares and effects stand. Groups that were made otherwise can be tested."
+            f"Circular: {text}. Such groups differ by {compared} for any truth, so that there are no p-values; "
+            "shares and effects remain. Groups that were made otherwise can be tested."
         )
 
 
@@ -188,8 +188,8 @@ def without_p(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _named(table: AnnData, columns: Mapping[str, pd.Series], hows: tuple[str, ...]) -> str:
-    found = origins(table, columns)
-    return said((place, one) for place, some in found.items() for one in some if one.origin.how in hows)
+    made = origins(table, columns)
+    return said((place, one) for place, some in made.items() for one in some if one.origin.how in hows)
 
 
 def _in_obsm(table: AnnData, within: str) -> dict[str, pd.Series]:
@@ -200,7 +200,7 @@ def _in_obsm(table: AnnData, within: str) -> dict[str, pd.Series]:
 
 
 def _by_scanpy(table: AnnData, key: str) -> bool:
-    """Whether ``uns`` says that scanpy made the clusters of a column."""
+    """Whether scanpy made the clusters of a column, by ``uns``."""
     record = table.uns.get(key)
     params = record.get("params", {}) if isinstance(record, Mapping) else {}
     return isinstance(params, Mapping) and {"resolution", "random_state"} <= set(params)
@@ -214,7 +214,7 @@ def _rep_of_graph(table: AnnData, neighbors_key: str | None = None) -> str | Non
 
 
 def _nearest_means(table: AnnData, rep: str, groups: pd.Series) -> float:
-    """Share of rows that lie nearest to the mean of their own group, of three groups or more."""
+    """Share of rows that are nearest to the mean of their own group, of three groups or more."""
     values = np.asarray(table.obsm[rep])
     codes, names = pd.factorize(groups)
     known = codes >= 0

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def same_rows(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which of the others are rows of the first: cells of the same patients, whatever they are called."""
+    """Which of the others are rows of the first: cells of the same patients under any name."""
     ours, theirs = (
         pd.util.hash_pandas_object(pd.DataFrame(np.asarray(part, np.float64)), index=False).to_numpy()
         for part in (values, others)
     )
     names, counts = np.unique(ours, return_counts=True)
-    return np.isin(theirs, names[counts == 1])  # rows that repeat are no fingerprint
+    return np.isin(theirs, names[counts == 1])  # rows that repeat do not identify a cell
 
 
 # what must be the same for the columns of two embeddings to mean the same
@@ -40,7 +40,7 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
     Raises
     ------
     TableError
-        If the records say that they cannot be compared.
+        If they cannot be compared by their records.
     """
     if use_rep == "X":
         return _joined(list(source.var_names), list(target.var_names), 1, "marker of X")
@@ -78,14 +78,14 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
         return np.arange(widths[0]), np.arange(widths[1])
     if any(reduced):
         raise TableError(
-            f"{use_rep!r} was reduced on each cohort by itself. Embed the other with "
+            f"{use_rep!r} was reduced on each cohort separately. Embed the other with "
             "sfm.tl.embed_cells(..., reduce={'basis': sfm.get.basis(...)})."
         )
     if sorted(markers[0]) != sorted(markers[1]):
         missing = sorted(set(markers[0]) ^ set(markers[1]))
         raise TableError(
-            f"{use_rep!r} is one vector a cell of different panels (they differ in {listed(missing)}). Embed both with "
-            "sfm.tl.embed_cells(..., markers=<those of both>)."
+            f"{use_rep!r} is one vector per cell of different panels (they differ in {listed(missing)}). Embed both "
+            "with sfm.tl.embed_cells(..., markers=<those of both>)."
         )
     return np.arange(widths[0]), np.arange(widths[1])
 

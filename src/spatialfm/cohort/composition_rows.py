@@ -50,13 +50,13 @@ def read_rows(
     }
     columns = {
         key: obs_column(patients, key, argument, allow_missing=True)
-        for argument, mine in keys.items()
-        for key in mine
+        for argument, of_argument in keys.items()
+        for key in of_argument
         if key is not None
     }
     keep = _complete(columns, on_missing)
     codes, names = _groups(columns[group_key], group_key, groups, keep)
-    # in the order of their names: which labels are shuffled does not hang on the order of rows
+    # in the order of their names: the shuffled labels are independent of the order of rows
     kept = np.flatnonzero(keep & (codes >= 0))
     kept = kept[order_of_names(patients.obs_names[kept])]
     columns = {key: column.iloc[kept] for key, column in columns.items()}
@@ -87,14 +87,14 @@ def _check_choices(model: str | None, pair_key: str | None, time_key: str | None
     if len(given) > 1 and not of_changes:
         texts = [f"{name}={value!r}" for name, value in given.items()]
         raise TableError(
-            f"{' and '.join(texts)} cannot be combined: each says on its own how rows belong together. Pass one."
+            f"{' and '.join(texts)} cannot be combined: each alone defines how rows belong together. Pass one."
         )
 
 
 def _units(
     patients: AnnData, patient_key: str | None, pair_key: str | None, time_key: str | None, model: str | None
 ) -> np.ndarray | None:
-    """Patient of each row where patients have several; refused where nothing says what these are."""
+    """Patient of each row where patients have several; refused if these are unknown."""
     if pair_key is None and time_key is None and model is None:
         try:
             check_patients(patients, patient_key, error=ClinicalError, unit="compared, not samples")
@@ -108,13 +108,13 @@ def _units(
             ) from None
         return None
     key = pair_key if pair_key is not None else patient_key
-    found = patient_column(patients, key, ClinicalError)
-    if found is None:
+    patient_of = patient_column(patients, key, ClinicalError)
+    if patient_of is None:
         raise TableError(
-            f"No column {PATIENT_KEY!r} in obs says which rows belong to one patient; found "
+            f"No column {PATIENT_KEY!r} in obs assigns rows to patients; found "
             f"{listed(patients.obs.columns, 12)}. Pass patient_key= (or pair_key=)."
         )
-    return found.astype(str).to_numpy()
+    return patient_of.astype(str).to_numpy()
 
 
 def _complete(columns: dict[str, pd.Series], on_missing: str) -> np.ndarray:
@@ -181,7 +181,7 @@ def _time(column: pd.Series, time_key: str) -> pd.Categorical:
 
 
 def _paired(rows: Rows, group_key: str) -> Rows:
-    """One row a patient and level, of the patients that have both."""
+    """One row per patient and level, of the patients that have both."""
     rows = pooled(rows)
     second = rows.codes if rows.time is None else rows.time
     if rows.time is not None:
@@ -219,7 +219,7 @@ def _check_of_patients(rows: Rows, covariates: list[str], block_key: str | None)
 
 
 def _check_design(rows: Rows, group_key: str, covariates: list[str], block_key: str | None) -> None:
-    """Enough patients in each group, and an effect of the group that can be told from all else."""
+    """Enough patients in each group, and an effect of the group that can be separated from all else."""
     units = np.arange(len(rows.codes)) if rows.units is None else rows.units
     sizes = {name: len(np.unique(units[rows.codes == i])) for i, name in enumerate(rows.names)}
     if few := [f"{name}: {size}" for name, size in sizes.items() if size < LEAST]:
@@ -241,7 +241,7 @@ def _check_design(rows: Rows, group_key: str, covariates: list[str], block_key: 
 
 
 def check_terms(rows: Rows, group_key: str, covariates: list[str], block_key: str | None) -> None:
-    """Refuse covariates and blocks that tell the group, repeat each other, or are too many.
+    """Refuse covariates and blocks that determine the group, repeat each other, or are too many.
 
     Raises
     ------
@@ -288,7 +288,7 @@ def _counts(patients: AnnData) -> tuple[np.ndarray, bool]:
     values = None if values is None else np.asarray(values.toarray() if hasattr(values, "toarray") else values, float)
     if values is None or not np.isfinite(values).all() or (values < 0).any() or not np.allclose(values.sum(axis=1), 1):
         raise TableError(
-            "The rows of X do not add up to 1: these are no compositions. Make them with sfm.tl.composition(cells, "
+            "The rows of X do not add up to 1: these are not compositions. Make them with sfm.tl.composition(cells, "
             '"<column>", patient_key="patient").'
         )
     if patients.n_vars < 2:

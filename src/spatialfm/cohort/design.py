@@ -65,7 +65,7 @@ def check_design(design: pd.DataFrame, penalizer: float | None) -> None:
     if not penalizer and np.linalg.matrix_rank(((design - design.mean()) / spread).to_numpy()) < design.shape[1]:
         raise SurvivalError(
             f"The {design.shape[1]} terms {listed(design)} are collinear, so that their coefficients cannot "
-            "be told apart (all fractions of a composition add up to 1). Leave one out"
+            "be separated (all fractions of a composition add up to 1). Leave one out"
             + ("." if penalizer is None else ", or pass a penalizer= above 0, such as 0.1.")
         )
 
@@ -85,15 +85,14 @@ def read_clusters(
         raise SurvivalError(
             f"{counted(int((of_patient > 1).sum()), 'patient is', 'patients are')} in several clusters of "
             f"obs[{se_cluster_key!r}] (se_cluster_key=), first {listed(of_patient.index[of_patient > 1], 3)} of "
-            f"obs[{patient_key!r}]: their rows are not independent. Pass "
-            f'se_cluster_key="{patient_key}".'
+            f'obs[{patient_key!r}]: their rows are not independent. Pass se_cluster_key="{patient_key}".'
         )
     for key in (time_key, event_key):
         if key in samples.obs:
             known = samples.obs[key].notna().to_numpy()
             codes, names = codes_by_appearance(patients[known])
             remedy = (
-                "An outcome belongs to the patient: correct the column; or, where each row has an event of its own (a "
+                "An outcome belongs to the patient: correct the column; or, if each row has its own event (a "
                 "lesion), pass patient_key=None."
             )
             value_of_each(samples.obs[key][known], codes, names, remedy=remedy, error=SurvivalError)

@@ -99,7 +99,7 @@ def read_beside(
 def compare_patients(
     patients: pd.DataFrame, pairs: list[tuple[str, str]], adjustment: Adjustment, alpha: float
 ) -> pd.DataFrame:
-    """One row a pair of types and pair of groups."""
+    """One row per pair of types and pair of groups."""
     groups, rows = list(patients["group"].cat.categories), []
     values_of = {
         key: part.set_index("unit")["log2_ratio"]

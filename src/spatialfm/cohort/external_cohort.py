@@ -1,4 +1,4 @@
-"""Who is in a second cohort: patients of the first among them, outcomes, and times at which both say something."""
+"""Who is in a second cohort: patients of the first among them, outcomes, and times that both cover."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROW = column_as("row", "position")
 FEW_EVENTS = 10
 UNITS = 5.0  # ratio of median times from which units are doubted
-DIFFERENT = 0.9  # share of different values from which a column tells patients apart
+DIFFERENT = 0.9  # share of different values from which a column identifies patients
 
 
 def used_columns(kind: str, record: Mapping) -> list[str]:
@@ -38,7 +38,7 @@ def used_columns(kind: str, record: Mapping) -> list[str]:
 
 
 def outcome_keys(time_key: str | None, event_key: str | None, record: Mapping) -> list[str]:
-    """Columns of the outcome: those given, else the source's."""
+    """Columns of the outcome: those given, otherwise the source's."""
     source = [str(record["params"].get(name) or "") for name in ("time_key", "event_key")]
     return [given or own for given, own in zip((time_key, event_key), source, strict=True)]
 
@@ -59,7 +59,7 @@ def new_key(name: str, kind: str, record: Mapping) -> str:
 def shared_patients(
     source: AnnData, target: AnnData, kind: str, record: Mapping, patient_key: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows ``(n,)`` of the target that are called as patients of the source, and that have the values of one."""
+    """Rows ``(n,)`` of the target with names of patients of the source, and with the values of one."""
     theirs, names = (_names(table, patient_key) for table in (source, target))
     called = np.zeros(target.n_obs, bool)
     if theirs is not None and names is not None:
@@ -68,7 +68,7 @@ def shared_patients(
     alike = np.zeros(target.n_obs, bool)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SpatialfmWarning)  # said once where the target is read
+            warnings.simplefilter("ignore", SpatialfmWarning)  # reported once where the target is read
             rows = [_rows(source, table, kind, record) for table in (source, target)]
     except SpatialfmError:  # of a source that was thinned names alone can be compared
         return called, alike
@@ -82,7 +82,7 @@ def shared_patients(
 def refuse_shared(
     source: AnnData, target: AnnData, called: np.ndarray, alike: np.ndarray, patient_key: str | None, on_shared: str
 ) -> list[str]:
-    """What a result says of patients that are in both cohorts; refused unless the user decided."""
+    """Note on patients that are in both cohorts; refused unless the user decided."""
     shared = called | alike
     if not shared.any():
         return []
@@ -90,7 +90,7 @@ def refuse_shared(
     first = listed(names[shared].astype(str), 3)
     same = int((shared & alike).sum())
     what = (
-        f"{counted(int(called.sum()), 'patient')} of the target called as patients of the source"
+        f"{counted(int(called.sum()), 'patient')} of the target with names of patients of the source"
         if called.any()
         else f"{counted(same, 'patient')} of the target with the values of patients of the source"
     )
@@ -109,18 +109,18 @@ def refuse_shared(
         )
     if on_shared == "drop":
         return []
-    warn(f"{what}{more}: what is said of them is optimistic.")
+    warn(f"{what}{more}: results for them are optimistic.")
     return [f"optimistic: {counted(int(shared.sum()), 'patient')} of the source among them"]
 
 
 def tell_group_shift(source: AnnData, target: AnnData, kind: str, record: Mapping) -> list[str]:
-    """Warn where what is cut or grouped lies elsewhere than in the source; and in short."""
+    """Warn if the scores that are cut or grouped differ from those of the source; and in short."""
     try:
         own = _rows(source, source, kind, record)
     except SpatialfmError:  # of a source that was thinned there is nothing to compare with
         return []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpatialfmWarning)  # said where the groups are made
+        warnings.simplefilter("ignore", SpatialfmWarning)  # reported where the groups are made
         rows = _rows(source, target, kind, record)
     names = [str(record["params"]["score_key"])] if kind == "cut_point" else json.loads(record[MODEL]["features"])
     with np.errstate(all="ignore"):
@@ -129,13 +129,14 @@ def tell_group_shift(source: AnnData, target: AnnData, kind: str, record: Mappin
 
 
 def tell_few(n_events: int, slope: float) -> list[str]:
-    """Warn where events are too few to say how a model does; and in short."""
+    """Warn if events are too few to judge a model; and in short."""
     doubts = [] if np.isfinite(slope) else ["no calibration slope: predictions are alike, or part those with event"]
     if n_events >= FEW_EVENTS:
         return doubts
     warn(
-        f"{counted(n_events, 'event')} in the target: with fewer than {FEW_EVENTS} scores say little, and intervals "
-        "are too short; 100 or more are advised for a validation (Collins et al., Statistics in Medicine 2016)."
+        f"{counted(n_events, 'event')} in the target: with fewer than {FEW_EVENTS} scores are hardly informative, and "
+        "intervals are too short; 100 or more are advised for a validation (Collins et al., Statistics in Medicine "
+        "2016)."
     )
     return [f"{counted(n_events, 'event')}: intervals are too short", *doubts]
 
@@ -179,7 +180,7 @@ def external_outcome(
     event_key: str | None,
     event_value: EventValue,
 ) -> Outcome | None:
-    """Times and events of the rows to keep, whose positions are ``columns[ROW]``; None where there is no outcome.
+    """Times and events of the rows to keep, whose positions are ``columns[ROW]``; None if there is no outcome.
 
     Without keys, the source's are looked for.
     """
@@ -211,15 +212,15 @@ def check_units(time: np.ndarray, source_time: np.ndarray) -> list[str]:
 
 
 def common_times(times: Sequence[float] | None, time: np.ndarray, event: np.ndarray, last: float) -> np.ndarray:
-    """Times of evaluation: deciles of the target's events up to where the source knows, or those given."""
+    """Times of evaluation: deciles of the target's events within the follow-up of the source, or those given."""
     first, end = time[event].min(), time.max()
     if times is None:
         at = decile_times(time, event)
         at = at[(at <= last) & (at < end)]
         if not len(at):
             raise SurvivalError(
-                f"The source knows survival up to {last:g}, the first event of the target is at {first:g} and its "
-                f"last patient is seen at {end:g}: there is no time at which a prediction can be held against what "
+                f"The source has survival up to {last:g}, the first event of the target is at {first:g} and its "
+                f"last patient is seen at {end:g}: there is no time at which a prediction can be compared with what "
                 "was observed. Pass score=False for predictions alone."
             )
         return at
@@ -227,13 +228,13 @@ def common_times(times: Sequence[float] | None, time: np.ndarray, event: np.ndar
     if (late := at[at > last]).size:
         raise SurvivalError(
             f"times= {listed([f'{value:g}' for value in late], quoted=False)} are behind the follow-up of the source, "
-            f"which knows survival up to {last:g}. Pass at most {last:g}."
+            f"which has survival up to {last:g}. Pass at most {last:g}."
         )
     return at
 
 
 def check_horizon(horizon: float, time: np.ndarray, last: float) -> None:
-    """Refuse a time at which one of the cohorts says nothing."""
+    """Refuse a time that one of the cohorts does not cover."""
     end = min(last, float(time.max()))
     if not 0 < horizon <= end:
         raise SurvivalError(
@@ -248,7 +249,7 @@ def prediction_times(times: Sequence[float] | None, source_time: np.ndarray, las
         return np.unique(np.minimum(np.quantile(source_time, [0.25, 0.5, 0.75]), last))
     at = _rising(times)
     if (at > last).any():
-        raise SurvivalError(f"The source knows survival up to {last:g}, times= go up to {at.max():g}.")
+        raise SurvivalError(f"The source has survival up to {last:g}, times= go up to {at.max():g}.")
     return at
 
 

@@ -29,13 +29,15 @@ def fitted_on_all(table: AnnData, reps: str | Iterable[str] | None, columns: Ite
     >>> fitted_on_all(patients, "X")
     "clusters obs['state']"
     """
-    found = [words for rep in ([reps] if isinstance(reps, str) else list(reps or ())) for words in _of_rep(table, rep)]
-    found += [f"clusters obs[{key!r}]" for key in columns if clustered(table, key)]
-    return ", ".join(dict.fromkeys(found))
+    sentences = [
+        words for rep in ([reps] if isinstance(reps, str) else list(reps or ())) for words in _of_rep(table, rep)
+    ]
+    sentences += [f"clusters obs[{key!r}]" for key in columns if clustered(table, key)]
+    return ", ".join(dict.fromkeys(sentences))
 
 
 def clustered(table: AnnData, key: str) -> bool:
-    """Whether ``uns`` says that a column was made by clustering the rows of this table."""
+    """Whether a column was made by clustering the rows of this table, by ``uns``."""
     record = table.uns.get(key)
     params = record.get("params", {}) if isinstance(record, Mapping) else {}
     return isinstance(params, Mapping) and bool(CLUSTERED & set(params))
@@ -47,8 +49,8 @@ def _of_rep(table: AnnData, rep: str) -> list[str]:
         return [words] if (words := str(params.get("fitted_on_all", ""))) else []
     notes = table.uns.get(UNS, {}).get(rep)
     if isinstance(notes, Mapping):
-        found = [f"principal components of obsm[{rep!r}]"] if notes.get("n_components") else []
+        sentences = [f"principal components of obsm[{rep!r}]"] if notes.get("n_components") else []
         of_cohort = "cohort" in str(notes.get("normalization_source", ""))
-        return found + [f"intensity statistics of obsm[{rep!r}]"] * of_cohort
+        return sentences + [f"intensity statistics of obsm[{rep!r}]"] * of_cohort
     name = rep.casefold().removeprefix("x_")
     return [f"{words} of obsm[{rep!r}]" for kind, words in OTHERS.items() if name.startswith(kind)]

@@ -12,7 +12,7 @@ from .._errors import SurvivalError, counted, warn
 if TYPE_CHECKING:
     from anndata import AnnData
 
-OTHERWISE = {  # what to do where a function knows no late entry
+OTHERWISE = {  # what to do if a function does not handle late entry
     "coxnet": 'Fit sfm.tl.cox(patients, [...], entry_key="{entry}", penalizer=0.1) instead',
     "power": 'Pass those of the pilot who were there from the start: patients[patients.obs["{entry}"] == 0].copy()',
     "survival_forest": 'Fit sfm.tl.cox(patients, [...], entry_key="{entry}", penalizer=0.1) instead',
@@ -26,7 +26,7 @@ OTHERWISE = {  # what to do where a function knows no late entry
 def tell_late_entry(patients: AnnData, what: str, time_key: str, known: str = "") -> None:
     """Warn where an earlier result on the same times counted patients from their entry on, and this one does not.
 
-    Refused where the function knows no late entry. `known` is an entry column that is known otherwise.
+    Refused if the function does not handle late entry. `known` is an entry column from another source.
 
     Raises
     ------
@@ -39,16 +39,16 @@ def tell_late_entry(patients: AnnData, what: str, time_key: str, known: str = ""
     late = int((patients.obs[entry] > 0).sum())
     if not late:
         return
-    said = (
+    sentence = (
         f"{where} counts patients from obs[{entry!r}] on, and {counted(late, 'patient')} came late: "
         f"{what} without it counts the time before as survived"
     )
     if what in OTHERWISE:
         raise SurvivalError(
-            f"{said}, and knows no late entry (left truncation). {OTHERWISE[what].format(entry=entry)}; where the time "
-            "before was under observation after all, pass a table without that result."
+            f"{sentence}, and does not handle late entry (left truncation). {OTHERWISE[what].format(entry=entry)}; "
+            "where the time before was under observation after all, pass a table without that result."
         )
-    warn(f'{said}. Pass entry_key="{entry}", or leave that result out of uns if it was wrong.')
+    warn(f'{sentence}. Pass entry_key="{entry}", or leave that result out of uns if it was wrong.')
 
 
 def _recorded(patients: AnnData, time_key: str) -> tuple[str, str]:

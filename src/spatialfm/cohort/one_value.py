@@ -53,11 +53,11 @@ def value_of_each(
     wrong = differs(column, codes)
     if wrong.any():
         case = codes[np.flatnonzero(wrong)[0]]
-        mine = ["missing" if pd.isna(value) else value for value in pd.unique(column[codes == case])]
+        values = ["missing" if pd.isna(value) else value for value in pd.unique(column[codes == case])]
         raise error(
             f"{counted(len(np.unique(codes[wrong])), f'{unit} has', f'{unit}s have')} more than one value in "
-            f"obs[{column.name!r}]{f' ({argument}=)' if argument else ''}, first {str(names[case])!r}: {listed(mine)}. "
-            f"{remedy.format(unit=unit)}"
+            f"obs[{column.name!r}]{f' ({argument}=)' if argument else ''}, first {str(names[case])!r}: "
+            f"{listed(values)}. {remedy.format(unit=unit)}"
         )
     return column.iloc[_first(codes)].set_axis(pd.Index(names))
 

@@ -57,7 +57,7 @@ def read_outcome(
     Parameters
     ----------
     columns
-        Further columns, one row a row of `patients`; a missing value there counts as a missing outcome does.
+        Further columns, one row per row of `patients`; a missing value there counts as a missing outcome does.
     known_entry
         Column that is known to hold late entries, though the call does not take them.
 
@@ -107,7 +107,7 @@ def read_outcome(
         raise SurvivalError(
             f"No event among {counted(int(keep.sum()), 'row')} (obs[{event_key!r}] is "
             f"{listed(pd.unique(event[keep]), 3)} throughout): there is nothing to estimate. Check that 1, or "
-            "event_value=, stands for the event."
+            "event_value=, encodes the event."
         )
     return outcome
 
@@ -142,15 +142,14 @@ def check_patients(
         raise error(
             f"{counted(samples.n_obs, 'row holds', 'rows hold')} {counted(patients.nunique(), 'patient')} "
             f"(obs[{patient_key!r}]), for example {listed(repeated.astype(str).unique(), 3)} several times. Patients "
-            f"are {unit}: "
-            f'make one row a patient with sfm.tl.composition(cells, ..., patient_key="{patient_key}").'
+            f'are {unit}: make one row per patient with sfm.tl.composition(cells, ..., patient_key="{patient_key}").'
         )
 
 
 def patient_column(
     samples: AnnData, patient_key: str | None, error: type[SpatialfmError] = SurvivalError
 ) -> pd.Series | None:
-    """Patient of each row; None where there is no column, which only the usual name may lack.
+    """Patient of each row; None if there is no column, allowed for the usual name only.
 
     Missing names are refused, and so is a sample of two patients.
     """
@@ -184,16 +183,15 @@ def read_groups(patients: AnnData, group_key: str | None) -> pd.DataFrame | None
     column = obs_column(patients, group_key, "group_key", rows="rows", error=SurvivalError, allow_missing=True)
     if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
         raise SurvivalError(
-            f"obs[{group_key!r}] has {column.nunique()} different numbers, which are not groups. Pass it to sfm.tl.cox "
-            f'as it is, look for a cut with sfm.tl.cut_point(patients, "{group_key}"), or cut it at values of your own '
-            "with "
-            "pandas.cut."
+            f"obs[{group_key!r}] has {column.nunique()} different numbers, which are not groups. Pass it to "
+            f'sfm.tl.cox as it is, look for a cut with sfm.tl.cut_point(patients, "{group_key}"), or cut it at values '
+            "of your own with pandas.cut."
         )
     return pd.DataFrame({"group": named(column, "group_key").cat.as_ordered()})
 
 
 def column_as(role: str, name: str) -> str:
-    """Name under which a column is kept beside others that may be called alike; messages show `name`."""
+    """Name under which a column is kept among others that may have the same name; messages show `name`."""
     return f"{role}{_AS}{name}"
 
 
@@ -204,7 +202,7 @@ def read_strata(patients: AnnData, strata: Sequence[str]) -> dict[str, pd.Series
         column = obs_column(patients, name, "strata", rows="rows", error=SurvivalError, allow_missing=True)
         if pd.api.types.is_float_dtype(column.dtype) and column.nunique() > 10:
             raise SurvivalError(
-                f"obs[{name!r}] (strata=) has {column.nunique()} different numbers, which are no strata. Cut it at "
+                f"obs[{name!r}] (strata=) has {column.nunique()} different numbers, which are not strata. Cut it at "
                 "values of your own with pandas.cut, or make it a covariate of sfm.tl.cox."
             )
         columns[column_as("stratum", name)] = column.astype("category")
@@ -294,7 +292,7 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
     Raises
     ------
     SurvivalError
-        If they are no numbers, negative or infinite.
+        If they are not numbers, negative or infinite.
     """
     if pd.api.types.is_timedelta64_dtype(time.dtype):
         raise SurvivalError(
@@ -310,7 +308,7 @@ def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.nda
         unread = text[pd.to_numeric(text, errors="coerce").isna()]
         if len(unread) or pd.api.types.is_datetime64_any_dtype(time.dtype):
             raise SurvivalError(
-                f"obs[{key!r}] ({argument}=) holds {time.dtype} values that are no numbers, in "
+                f"obs[{key!r}] ({argument}=) holds {time.dtype} values that are not numbers, in "
                 f"{counted(len(unread) or len(text), 'row')}: "
                 f"{listed(pd.unique(text if unread.empty else unread), 3)}. Write the time from the start of follow-up "
                 "to event or censoring there, as a number."
@@ -351,13 +349,14 @@ def events(event: pd.Series, key: str, event_value: EventValue = None, argument:
     text = values.astype(str)
     seen = np.zeros(len(values), dtype=bool)
     for value in wanted:
-        # bool before str: str(True) is no spelling of 1, but True == 1
-        mine = (values == value).to_numpy(dtype=bool) | (text == str(value)).to_numpy()
-        if not mine.any():
+        # bool before str: str(True) does not spell 1, but True == 1
+        matches = (values == value).to_numpy(dtype=bool) | (text == str(value)).to_numpy()
+        if not matches.any():
             raise SurvivalError(
-                f"event_value={value!r} is no value of obs[{key!r}] ({argument}=), which holds {_with_counts(values)}."
+                f"event_value={value!r} is not a value of obs[{key!r}] ({argument}=), which holds "
+                f"{_with_counts(values)}."
             )
-        seen |= mine
+        seen |= matches
     return seen
 
 

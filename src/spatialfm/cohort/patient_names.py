@@ -31,22 +31,22 @@ FEWEST = 3  # different values: a column of two is a group
 
 
 def like_patients(obs: pd.DataFrame, but: Iterable[str | None] = ()) -> list[str]:
-    """Columns that are called as patients are, and hold names of several.
+    """Columns with a usual name for patients that hold names of several.
 
     Examples
     --------
     >>> like_patients(pd.DataFrame({"PatientID": list("aabbcc"), "case": [0, 1] * 3, "arm": list("xyzxyz")}))
     ['PatientID']
     """
-    taken, found = {PATIENT_KEY, *but}, []
+    taken, names = {PATIENT_KEY, *but}, []
     for name in obs.columns:
         if name in taken or re.sub(r"[\W_]", "", str(name).casefold()) not in CALLED:
             continue
         values = obs[name].dropna()
         whole = not pd.api.types.is_float_dtype(values.dtype) or bool((values % 1 == 0).all())
         if whole and values.nunique() >= FEWEST:
-            found.append(str(name))
-    return found
+            names.append(str(name))
+    return names
 
 
 def ask_for_patients(
@@ -62,7 +62,7 @@ def ask_for_patients(
     Warns
     -----
     SpatialfmWarning
-        If the user said that rows or samples are patients, and such a column says otherwise.
+        If rows or samples were stated to be patients, and such a column contradicts it.
     """
     if PATIENT_KEY in table.obs or patient_key not in (None, PATIENT_KEY, SAMPLE_KEY, library_key):
         return
@@ -79,20 +79,22 @@ def ask_for_patients(
         if patient_key == PATIENT_KEY:
             raise error(
                 f"No column {PATIENT_KEY!r} in obs (patient_key=), so that {unit} would count as patients; but "
-                f"obs[{name!r}] is called as patients are, and {has}, first {listed(several, 3)}. Pass "
+                f"obs[{name!r}] has a usual name for patients, and {has}, first {listed(several, 3)}. Pass "
                 f'patient_key="{name}", or patient_key=None if it is not the patient.'
             )
         warn(
-            f"patient_key={patient_key!r}: {unit} count as patients, but obs[{name!r}] is called as patients are, and "
-            f'{has}, first {listed(several, 3)}. Pass patient_key="{name}" if it is the patient.'
+            f"patient_key={patient_key!r}: {unit} count as patients, but obs[{name!r}] has a usual name for patients, "
+            f'and {has}, first {listed(several, 3)}. Pass patient_key="{name}" if it is the patient.'
         )
         return
 
 
 def suggestion(table: AnnData, key: str | None, argument: str) -> str:
-    """``Did you mean ...``: columns called as patients are, where the one asked for is absent; else nothing."""
-    found = like_patients(table.obs) if argument == "patient_key" and key not in table.obs else []
-    return f' {listed(found)} is called as patients are: pass {argument}="{found[0]}" if it is.' if found else ""
+    """``Did you mean ...``: columns with a usual name for patients, if the one asked for is absent; otherwise empty."""
+    columns = like_patients(table.obs) if argument == "patient_key" and key not in table.obs else []
+    return (
+        f' {listed(columns)} has a usual name for patients: pass {argument}="{columns[0]}" if it is.' if columns else ""
+    )
 
 
 def check_spelling(names: pd.Series, argument: str, error: type[SpatialfmError] = TableError) -> None:
@@ -117,19 +119,18 @@ def check_spelling(names: pd.Series, argument: str, error: type[SpatialfmError] 
     for read, same in alike.items():
         if read in NO_NAME:
             raise error(
-                f"obs[{names.name!r}] ({argument}=) says {same[0]!r} where it has no {what}: as text that is one "
-                f"{what} of its own. Make them missing: {column} = {column}.astype(object).replace({same[0]!r}, None)."
+                f"obs[{names.name!r}] ({argument}=) reads {same[0]!r} where it has no {what}: as text that is one "
+                f"{what} more. Make them missing: {column} = {column}.astype(object).replace({same[0]!r}, None)."
             )
     twice = [same for same in alike.values() if len(same) > 1]
     if twice:
         changes = {str(other): str(_kept(same)) for same in twice for other in same if str(other) != str(_kept(same))}
         some = dict(list(changes.items())[:6])
-        mend = f"{column} = {column}.astype(str)" + (f".replace({some})" if some else "")
+        remedy = f"{column} = {column}.astype(str)" + (f".replace({some})" if some else "")
         raise error(
             f"obs[{names.name!r}] ({argument}=) spells {counted(len(twice), what)} in several ways, first "
             f"{' and '.join(repr(_plain(name)) for name in twice[0])}, each of which would count as a {what}. If they "
-            f"mean the same, write them alike: {mend}"
-            f"{' (and so on)' if len(changes) > 6 else ''}; else rename one."
+            f"mean the same, write them alike: {remedy}{' (and so on)' if len(changes) > 6 else ''}; else rename one."
         )
     if doubtful := [name for read, (name, *_) in alike.items() if read in DOUBTFUL]:
         warn(f"obs[{names.name!r}] ({argument}=) holds {doubtful[0]!r}, which counts as one {what}.")
@@ -169,10 +170,11 @@ def check_across(one: np.ndarray, two: np.ndarray, what: str, error: type[Spatia
     spelled = {_read(name): str(name) for name in others}
     pairs = [(str(name), spelled[_read(name)]) for name in np.setdiff1d(names, others) if _read(name) in spelled]
     if pairs:
-        mine, other = pairs[0]
+        first, other = pairs[0]
         raise error(
-            f"{what} and those of the index spell {counted(len(pairs), 'name')} in two ways, first {mine!r} and "
-            f"{other!r}, so that a query would find its own. Write them alike if they mean the same, else rename one."
+            f"{what} and those of the index spell {counted(len(pairs), 'name')} in two ways, first {first!r} and "
+            f"{other!r}, so that a query would find its own. Write them alike if they mean the same, otherwise rename "
+            "one."
         )
 
 
@@ -192,7 +194,7 @@ def _loosely(read: str) -> str:
 
 
 def _is_decimal(read: str) -> bool:
-    """Whether a separator is part of a number, or stands between numbers, where ``1-11`` is not ``11-1``."""
+    """Whether a separator is part of a number, or between numbers, where ``1-11`` is not ``11-1``."""
     return re.search(r"\d[\s_./-]+\d", read) is not None
 
 
@@ -210,14 +212,15 @@ def _missing(name: object) -> bool:
 
 
 def patients_of_rows(table: AnnData, patient_key: str | None, error: type[SpatialfmError] = TableError) -> object:
-    """Patient of each row as text ``(n,)``, for what keeps patients together; None where there is no column."""
+    """Patient of each row as text ``(n,)``, for what keeps patients together; None if there is no column."""
     if patient_key is None:
         return None
     if patient_key not in table.obs:
-        if found := like_patients(table.obs):
+        if columns := like_patients(table.obs):
             warn(
                 f"No column {patient_key!r} in obs (patient_key=): cells of one patient may be on both sides of the "
-                f'split that tunes C. obs[{found[0]!r}] is called as patients are; pass patient_key="{found[0]}".'
+                f"split that tunes C. obs[{columns[0]!r}] has a usual name for patients; pass "
+                f'patient_key="{columns[0]}".'
             )
         return None
     check_spelling(table.obs[patient_key], "patient_key", error)

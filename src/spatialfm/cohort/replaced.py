@@ -13,15 +13,15 @@ from .._storable import COLUMNS
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# written beside `key` by one function or another: columns of obs, entries of obsm
+# written together with `key` by one function or another: columns of obs, entries of obsm
 OBS = ("confidence", "margin", "entropy", "novelty", "fold", "attention")
 OBSM = ("probability", "z")
 
 
 def remove_earlier(adata: AnnData, key: str, labels: pd.Series | pd.Categorical | None = None) -> None:
-    """Remove what stands beside a key and would be read as belonging to what is written there next.
+    """Remove what belongs to a key and would be read as part of what is written there next.
 
-    Columns and tables go where ``uns[key]`` says that a function of this package wrote the key; colours go where the
+    Columns and tables go if ``uns[key]`` records that a function of this package wrote the key; colours go where the
     categories are others.
 
     Parameters

@@ -18,12 +18,12 @@ _FEW = 1000  # rows that are compared first: to sort millions takes longer than 
 
 
 def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> np.ndarray:
-    """``obsm[use_rep]``, or ``X`` where it says so, as a dense array ``(n, columns)``.
+    """``obsm[use_rep]``, or ``X`` if it is ``"X"``, as a dense array ``(n, columns)``.
 
     Raises
     ------
     TableError
-        If there is none of that name, it is no table of numbers, or it holds NaN.
+        If there is none of that name, it is not a table of numbers, or it holds NaN.
     """
     if use_rep == "X":
         values = adata.X

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 OnSelected = Literal["raise", "mark"]
 
-MOST_EXEMPT = 200  # features that are kept beside a risk which they may be in order with
+MOST_EXEMPT = 200  # features that are kept with a risk which they may be in order with
 
 WHOLE = {
-    "stratify": "sfm.tl.stratify(..., n_permutations=1000) permutes outcomes and makes the groups anew each time",
+    "stratify": "sfm.tl.stratify(..., n_permutations=1000) permutes outcomes and makes the groups again each time",
     "cut_point": "the p_value of sfm.tl.cut_point is corrected for the choice of the cut",
     "discover_signatures": "the nested score of sfm.tl.discover_signatures(..., nested=True, n_permutations=1000) is",
     "coxnet": "sfm.tl.coxnet(..., n_permutations=1000) repeats all of it with outcomes shuffled",
@@ -45,7 +45,7 @@ WRITES = {  # names that columns have by default, and who writes them
 
 @dataclass(frozen=True)
 class Selected:
-    """What a record says of the columns that a result rests on."""
+    """Entry of a record on the columns that a result rests on."""
 
     text: str  # empty, or who made which of them
     optimistic: bool  # whether it was the outcome of these same patients
@@ -63,26 +63,26 @@ def origins(table: AnnData, columns: Mapping[str, pd.Series]) -> dict[str, list[
         keep(made)
         references = [*references, *made]
         rows = replace(rows, splits=splits_of(table.obs, rows, references))
-    found = {place: recognise(values, rows, references, place) for place, values in columns.items()}
+    known_at = {place: recognise(values, rows, references, place) for place, values in columns.items()}
     if several:
-        found |= {place: divided(columns[place], rows, references) for place, some in found.items() if not some}
-    return {place: some for place, some in found.items() if some}
+        known_at |= {place: divided(columns[place], rows, references) for place, some in known_at.items() if not some}
+    return {place: some for place, some in known_at.items() if some}
 
 
 def columns_of(table: AnnData, keys: Iterable[str | None], layer: str | None = None) -> dict[str, pd.Series]:
     """Columns of ``obs`` or names in ``var``, by their places; what is not there is left to others to refuse."""
-    found = {}
+    columns_at = {}
     for key in dict.fromkeys(key for key in keys if key is not None):
         if key in table.obs:
-            found[f"obs:{key}"] = table.obs[key]
+            columns_at[f"obs:{key}"] = table.obs[key]
         elif key in table.var_names and table.var_names.is_unique:
             where = f"layers/{layer}" if layer in table.layers else "X"
             if where == "X" and table.X is None:
                 continue
             values = table.obs_vector(key, layer=layer if layer in table.layers else None)
             if np.asarray(values).dtype.kind in "biuf":
-                found[f"{where}:{key}"] = pd.Series(np.asarray(values, float), index=table.obs_names)
-    return found
+                columns_at[f"{where}:{key}"] = pd.Series(np.asarray(values, float), index=table.obs_names)
+    return columns_at
 
 
 def matrix_of(table: AnnData, use_rep: str | None = "X", layer: str | None = None) -> dict[str, pd.Series]:
@@ -114,7 +114,7 @@ def hand_on(table: AnnData, made: Iterable[Origin], columns: Iterable[str] = ())
 def remember_cases(
     table: AnnData | None, origin: Origin, cases: pd.DataFrame, columns: Iterable[str], outcome: Iterable[str] = ()
 ) -> None:
-    """Keep what a record says of each patient, which users put into ``obs`` by hand; `outcome` is no part of it."""
+    """Keep a record's values of each patient, which users put into ``obs`` by hand; `outcome` is not part of it."""
     exempt = [numbers_of(cases[name])[0] for name in outcome]
     for name in columns:
         place = f"{origin.column}/patients:{name}"
@@ -130,7 +130,7 @@ def check_selected(
     ordered: bool | Literal["levels"] = False,
     error: type[SpatialfmError] = SurvivalError,
 ) -> Selected:
-    """Refuse columns that an outcome of these patients made, or say so for the record.
+    """Refuse columns that an outcome of these patients made, or return the note for the record.
 
     Parameters
     ----------
@@ -153,8 +153,8 @@ def check_selected(
     perhaps: list[tuple[str, Known]] = []
     external: list[tuple[str, Known]] = []
     known_places = origins(table, columns)
-    for place, found in known_places.items():
-        for one in found:
+    for place, origins_here in known_places.items():
+        for one in origins_here:
             named = one.origin.how == "order" and (ordered is True or (ordered and columns[place].nunique() > 2))
             if one.origin.uses_outcome or named:
                 (made if one.sure else perhaps).append((place, one))
@@ -171,7 +171,7 @@ def check_selected(
         raise error(
             f"{at(place)} was {one.origin}{rows}: sfm.tl.{function} would take it for given, and find what was put "
             f"in.{_instead(one.origin)} On other patients it can be tested as it is; "
-            'on_selected="mark" goes on all the same, and the result says so.'
+            'on_selected="mark" goes on all the same, and the result records it.'
         )
     if on_selected is None:
         warn(f"{text}. What is shown is optimistic.")
@@ -196,21 +196,21 @@ def said(made: Iterable[tuple[str, Known]]) -> str:
 
 
 def of_unknown_origin(table: AnnData, places: Iterable[str]) -> list[str]:
-    """What to say of columns that are called as this package calls what it writes, without a record of it."""
-    found = []
+    """Notes on columns whose names are those that this package writes, without a record of it."""
+    notes = []
     for place in places:
         name = place.removeprefix("obs:")
         cut = name.removesuffix("_group")
         maker = WRITES.get(name) or ("cut_point" if cut != name and cut in {*table.obs, *table.var_names} else None)
         if maker is not None and place != name and name not in table.uns and "cut_points" not in table.uns:
-            found.append(f"{at(place)}: of unknown origin, called as sfm.tl.{maker} calls what it writes")
-    return found
+            notes.append(f"{at(place)}: of unknown origin, with a name that sfm.tl.{maker} writes")
+    return notes
 
 
 def _say_doubts(perhaps: str, unknown: list[str]) -> None:
     if perhaps:
         warn(
-            f"{perhaps}. Too few rows, or too near to what else there is, to tell: if it was, no test that takes it "
+            f"{perhaps}. Too few rows, or too near to other columns, to decide: if it was, no test that takes it "
             "for given holds; if it was not, nothing is wrong."
         )
     if unknown:
@@ -238,7 +238,7 @@ def check_cases(
 
 
 def told_apart(columns: Iterable[str], classes: list[str]) -> list[str]:
-    """Columns of probabilities; of two classes those of the second, which say all."""
+    """Columns of probabilities; of two classes those of the second, which suffice."""
     return [name for name in columns if len(classes) != 2 or name.endswith(classes[1])]
 
 
@@ -246,14 +246,14 @@ def circular(
     table: AnnData, columns: Mapping[str, pd.Series], hows: tuple[str, ...] = ("composition", "neighborhood")
 ) -> str:
     """What of the columns was made from the very thing that is compared; empty where nothing was."""
-    found = origins(table, columns)
-    return said((place, one) for place, some in found.items() for one in some if one.origin.how in hows)
+    made = origins(table, columns)
+    return said((place, one) for place, some in made.items() for one in some if one.origin.how in hows)
 
 
 def inherited(table: AnnData, columns: Mapping[str, pd.Series]) -> list[Origin]:
     """Origins that use an outcome, of columns from which something else is made."""
-    found = origins(table, columns)
-    return list(dict.fromkeys(one.origin for some in found.values() for one in some if one.origin.outcome))
+    made = origins(table, columns)
+    return list(dict.fromkeys(one.origin for some in made.values() for one in some if one.origin.outcome))
 
 
 def short(text: str) -> str:

@@ -1,7 +1,7 @@
 """A part of the cells in place of all, where there are too many to cluster: drawn evenly, and what it leaves uncertain.
 
 Clusters of a sketch are found as those of all cells would be; the other cells take the cluster of most of their nearest
-sketched ones. Two numbers say how far that can be trusted. Each sketched cell is taken for one that is not, and takes
+sketched ones. Two numbers show how far that can be trusted. Each sketched cell is treated as one that is not, and takes
 the cluster of its neighbours: how often is that its own? And a second sketch of other cells is clustered: does it find
 the same clusters as the first gives to its cells?
 """
@@ -20,7 +20,7 @@ from ..stats.depth import depth_within
 if TYPE_CHECKING:
     from anndata import AnnData
 
-SKETCH_FROM = 200_000  # cells from which a sketch is clustered by itself
+SKETCH_FROM = 200_000  # cells from which only a sketch is clustered
 SKETCH = 50_000  # cells of it
 LEAST = 100
 N_VOTES = 15  # nearest sketched cells that vote on the cluster of another
@@ -50,7 +50,7 @@ def sketch_size(sketch: Size, n_cells: int) -> int | None:
     Raises
     ------
     TableError
-        If it is no such number.
+        If it is not such a number.
     """
     if sketch is None:
         return None
@@ -62,7 +62,7 @@ def sketch_size(sketch: Size, n_cells: int) -> int | None:
 
 
 def groups_of(adata: AnnData) -> tuple[np.ndarray | None, str]:
-    """Numbers of the patients, else samples, that a sketch is drawn evenly of, and their name; None without either."""
+    """Numbers of the patients, otherwise samples, from which a sketch is drawn evenly, and their name, or None."""
     for key, unit in ((PATIENT_KEY, "patient"), (SAMPLE_KEY, "sample")):
         if key in adata.obs and not adata.obs[key].isna().any():
             return adata.obs[key].astype("category").cat.codes.to_numpy().astype(int), unit
@@ -132,12 +132,12 @@ class Nearest:
         k = min(k, self.n - more)
         for start in range(0, len(others), BLOCK):
             part = slice(start, start + BLOCK)
-            found = self._query(others[part], k + more)
+            neighbours = self._query(others[part], k + more)
             if itself is not None:
-                last = np.argsort(found == itself[part, None], axis=1, kind="stable")[:, :k]
-                found = np.take_along_axis(found, last, 1)
+                last = np.argsort(neighbours == itself[part, None], axis=1, kind="stable")[:, :k]
+                neighbours = np.take_along_axis(neighbours, last, 1)
             for row, column in zip(out, codes, strict=True):
-                row[part] = most_frequent(column[found])
+                row[part] = most_frequent(column[neighbours])
         return out
 
 

@@ -87,7 +87,7 @@ def read_cohort(
     pairs = _pairs(times, reference)
     used = np.isin(at, times)
     frame = pd.DataFrame({"patient": patients[used], "time": at[used]}, index=np.flatnonzero(used))
-    # draws are by place: names, not the order of rows, say which cells they are
+    # draws are by place: names, not the order of rows, decide which cells they are
     frame = frame.iloc[order_of_names(adata.obs_names[used])]
     rows = {key: part.index.to_numpy() for key, part in frame.groupby(["patient", "time"], sort=False)}
     names = sorted(set(frame["patient"]))
@@ -102,9 +102,9 @@ def read_cohort(
         _check_groups(pairs_of, pairs, group_of, groups, group_key)
     if adjustment is not None:
         for one, two in combinations(groups, 2):
-            mine = [name for name in pairs_of if group_of[name] in (one, two)]
-            codes = np.array([int(group_of[name] == two) for name in mine])
-            check_adjustment(adjustment.of(mine), codes, str(group_key), block_key)
+            compared = [name for name in pairs_of if group_of[name] in (one, two)]
+            codes = np.array([int(group_of[name] == two) for name in compared])
+            check_adjustment(adjustment.of(compared), codes, str(group_key), block_key)
     return Cohort(rows, times, pairs, pairs_of, group_of, groups, adjustment)
 
 
@@ -120,39 +120,39 @@ def _beside(
     if not (covariates or block_key):
         return None, names
     of_them = np.isin(patients, names)
-    found = read_adjustment(adata[of_them], patients[of_them], covariates, block_key)
-    without = set(lacking(found, block_key, on_missing))
+    adjustment = read_adjustment(adata[of_them], patients[of_them], covariates, block_key)
+    without = set(lacking(adjustment, block_key, on_missing))
     if without:
         logger.info("%d patients without covariates or block left out: %s", len(without), listed(sorted(without)))
-    return found, [name for name in names if name not in without]
+    return adjustment, [name for name in names if name not in without]
 
 
 def _times(column: pd.Series, time_key: str, time_points: Sequence[str] | None) -> list[str]:
-    found = list(named(column, "time_key").cat.categories)
+    levels = list(named(column, "time_key").cat.categories)
     if time_points is not None:
         times = [str(time) for time in time_points]
-        if absent := [time for time in times if time not in found]:
+        if absent := [time for time in times if time not in levels]:
             raise TableError(
-                f"No cell has {absent[0]!r} in obs[{time_key!r}] (time_points=); found {listed(found, 12)}."
+                f"No cell has {absent[0]!r} in obs[{time_key!r}] (time_points=); found {listed(levels, 12)}."
             )
         if len(set(times)) < len(times):
             raise TableError(f"time_points= names a time point twice: {listed(times, 12)}.")
-        found = times
-    if len(found) < 2:
+        levels = times
+    if len(levels) < 2:
         raise TableError(
-            f"obs[{time_key!r}] (time_key=) holds {len(found)} time point ({listed(found)}); a shift needs two. Pass "
-            "the column that says when a sample was taken, or a table with the cells of both time points: "
+            f"obs[{time_key!r}] (time_key=) holds {len(levels)} time point ({listed(levels)}); a shift needs two. Pass "
+            "the column of when a sample was taken, or a table with the cells of both time points: "
             'anndata.concat([baseline, treated], label="time_point", keys=["baseline", "on-treatment"], '
             'index_unique="-").'
         )
-    return found
+    return levels
 
 
 def _pairs(times: list[str], reference: str | None) -> list[tuple[str, str]]:
     if reference is None:
         return list(combinations(times, 2))
     if str(reference) not in times:
-        raise TableError(f"reference={reference!r} is no time point; found {listed(times, 12)}.")
+        raise TableError(f"reference={reference!r} is not a time point; found {listed(times, 12)}.")
     return [(str(reference), time) for time in times if time != str(reference)]
 
 
@@ -173,23 +173,23 @@ def _groups(
     """Group of each patient that has one, and the groups in their order."""
     column = obs_column(adata, group_key, "group_key", allow_missing=True)
     values = named(column, "group_key")
-    mine = np.isin(patients, names)
-    found = value_of_each(
-        values[mine],
-        pd.Index(names).get_indexer(patients[mine]),
+    in_names = np.isin(patients, names)
+    pairs = value_of_each(
+        values[in_names],
+        pd.Index(names).get_indexer(patients[in_names]),
         names,
         argument="group_key",
         remedy="Patients are compared, so each is in one group, at all time points: correct the column.",
     )
-    leave_out(found.isna().to_numpy(), names, f"obs[{group_key!r}] (group_key=)", on_missing)
-    found = found.dropna()
-    groups = [name for name in values.cat.categories if name in set(found)]
+    leave_out(pairs.isna().to_numpy(), names, f"obs[{group_key!r}] (group_key=)", on_missing)
+    pairs = pairs.dropna()
+    groups = [name for name in values.cat.categories if name in set(pairs)]
     if len(groups) < 2:
         raise TableError(
             f"obs[{group_key!r}] (group_key=) holds one group of patients, {listed(groups)}; two are the least. Pass "
             "group_key=None for distances without a comparison."
         )
-    return {str(name): str(group) for name, group in found.items()}, groups
+    return {str(name): str(group) for name, group in pairs.items()}, groups
 
 
 def _complete(

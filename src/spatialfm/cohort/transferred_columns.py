@@ -18,7 +18,7 @@ from .representation import representation
 if TYPE_CHECKING:
     from anndata import AnnData
 
-OUTSIDE = 0.25  # share of patients outside of the source's range, from which it is said
+OUTSIDE = 0.25  # share of patients outside of the source's range, from which it is reported
 APART = 3.0  # standard deviations between the means, likewise
 
 
@@ -71,7 +71,7 @@ def level_codes(column: pd.Series, levels: list[str], name: str) -> np.ndarray:
     if len(unknown):
         raise SurvivalError(
             f"{name!r} of the target holds {listed(unknown.unique())} ({counted(len(unknown), 'patient')}), and the "
-            f"source's levels are {listed(levels)}: the model knows nothing of others. Write levels that mean the same "
+            f"source's levels are {listed(levels)}: the model has no others. Write levels that mean the same "
             "alike, or leave these patients out."
         )
     return np.array([-1 if text is None else place[text] for text in texts], dtype=int)
@@ -125,12 +125,12 @@ def named_values(source: AnnData, target: AnnData, names: list[str], layer: str 
 
 
 def check_compositions(source: AnnData, target: AnnData, names: list[str], layer: str | None) -> None:
-    """Refuse or say what makes fractions of two tables mean different things."""
+    """Refuse or report what makes fractions of two tables mean different things."""
     records = [table.uns.get("composition", {}).get("params") for table in (source, target)]
     if records[0] is None:
         return
     if records[1] is None:
-        warn("The source holds compositions, and nothing says that the target does: that its columns are fractions of "
+        warn("The source holds compositions, and nothing shows that the target does: that its columns are fractions of "
              "all cells is taken for given. Make both with sfm.tl.composition.")  # fmt: skip
         return
     if layer is not None and records[0].get("pseudocount") != records[1].get("pseudocount"):
@@ -162,7 +162,7 @@ def _embedding(source: AnnData, target: AnnData, use_rep: str) -> np.ndarray:
     recorded = use_rep in source.uns.get("spatialfm", {})
     if not recorded:
         warn(
-            f"Nothing says how obsm[{use_rep!r}] was made, in either table: that its columns mean the same in both is "
+            f"No record of how obsm[{use_rep!r}] was made, in either table: that its columns mean the same in both is "
             "taken for given."
         )
     width = representation(source[:1], use_rep).shape[1]
@@ -175,7 +175,7 @@ def _embedding(source: AnnData, target: AnnData, use_rep: str) -> np.ndarray:
 
 
 def tell_shift(names: list[str], values: np.ndarray, scale: pd.DataFrame) -> list[str]:
-    """Warn where the target lies elsewhere than the patients that the model was made of; and in short."""
+    """Warn if the target differs from the patients that the model was made of; and in short."""
     known = np.isfinite(values)
     n = np.maximum(known.sum(axis=0), 1)
     low, high, mean, sd = (scale[name].to_numpy(dtype=np.float64) for name in ("low", "high", "mean", "sd"))
@@ -190,7 +190,7 @@ def tell_shift(names: list[str], values: np.ndarray, scale: pd.DataFrame) -> lis
         for i in np.flatnonzero(far)[:5]
     ]
     warn(
-        f"{counted(int(far.sum()), 'feature lies', 'features lie')} elsewhere in the target than in the source: "
+        f"{counted(int(far.sum()), 'feature is', 'features are')} elsewhere in the target than in the source: "
         f"{listed(worst, quoted=False)}. Check units and how they were made; the model is used outside of what it has "
         "seen."
     )

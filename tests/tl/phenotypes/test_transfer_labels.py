@@ -90,7 +90,7 @@ def test_panels_and_bases_that_do_not_fit_are_refused():
             marker_table(["A", "B"], means, **patch), marker_table(["A", "C"], means, **patch), "type", use_rep="X_m"
         )
     reduced = [marker_table(["A", "B"], means, n_components=4) for _ in range(2)]
-    with pytest.raises(TableError, match="reduced on each cohort by itself"):
+    with pytest.raises(TableError, match="reduced on each cohort separately"):
         sfm.tl.transfer_labels(*reduced, "type", use_rep="X_m")
     for table in reduced:
         table.uns["spatialfm"]["X_m_basis"] = {"mean": np.zeros(4), "components": np.eye(4)}

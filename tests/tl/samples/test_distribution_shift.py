@@ -224,7 +224,7 @@ def test_what_cannot_be_compared_is_refused_and_nothing_is_written():
         ({"time_key": "one", "time_points": None}, TableError, "a shift needs two"),
         ({"time_points": ["before", "later"]}, TableError, "No cell has 'later'"),
         ({"time_points": ["before", "before"]}, TableError, "twice"),
-        ({"reference": "later"}, TableError, "reference='later' is no time point; found 'before', 'after'"),
+        ({"reference": "later"}, TableError, "reference='later' is not a time point; found 'before', 'after'"),
         ({"time_key": "when"}, TableError, "No column 'when'"),
         ({"use_rep": "X_umap"}, TableError, "No 'X_umap' in obsm"),
         ({"use_rep": "X_nan"}, TableError, "1 of 1920 rows of 'X_nan' hold NaN"),

@@ -315,7 +315,7 @@ def test_clustered_level():
             r"21 patients are in several clusters of obs\['site'\].*se_cluster_key=\"patient\"",
         ),
         ({"site": [None, "b"] * 21}, {"se_cluster_key": "site"}, r"21 of 42 rows have no value in 'site': 'P00'"),
-        ({"score": np.linspace(0, 1, 42)}, {"strata": "score"}, r"42 different numbers, which are no strata"),
+        ({"score": np.linspace(0, 1, 42)}, {"strata": "score"}, r"42 different numbers, which are not strata"),
         ({"x": [1.0] * 9 + [0.0] * 12 + [1.0] * 21}, {"covariates": "x"}, r"did not converge.*penalizer= above 0"),
     ],
 )
