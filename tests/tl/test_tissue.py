@@ -108,7 +108,7 @@ def test_cells_that_are_lost_are_told_once(sdata):
     (message,) = [str(warning.message) for warning in caught if "Less than half" in str(warning.message)]
     # centroids of the columns of cells: 6.5, 17.5, 28.5, 39.5, 50.5
     assert "a: 33% of the pixels, 9 of 15 cells outside, b: 33% of the pixels, 9 of 15 cells outside" in message
-    assert "tissue='all'" in message
+    assert "recipe={\"tissue\": 'all'}" in message
 
 
 def _rotated(sdata):
@@ -118,13 +118,28 @@ def _rotated(sdata):
 @pytest.mark.parametrize(
     ("prepare", "tissue", "error", "message"),
     [
-        (None, "mask", ElementError, r"No labels or shapes element 'mask' in sdata \(tissue=, sample 'a'\); found"),
+        (
+            None,
+            "mask",
+            ElementError,
+            r'No labels or shapes element .mask. in sdata \(recipe=\{"tissue": \.\.\.\}, sample .a.\); found',
+        ),
         (None, "tissue_{sample}", ElementError, r"element 'tissue_a'"),
-        (None, {"c": "auto"}, ElementError, r"tissue= names sample 'c', but the samples are 'a', 'b'"),
-        (None, {"a": "auto"}, ElementError, r"tissue= says nothing of 1 sample: 'b'"),
-        (None, np.ones((40, 60), bool), ElementError, r"One mask \(tissue=\) for 2 samples"),
+        (
+            None,
+            {"c": "auto"},
+            ElementError,
+            r'recipe=\{"tissue": \.\.\.\} names sample .c., but the samples are .a., .b.',
+        ),
+        (None, {"a": "auto"}, ElementError, r'recipe=\{"tissue": \.\.\.\} says nothing of 1 sample: .b.'),
+        (None, np.ones((40, 60), bool), ElementError, r'One mask \(recipe=\{"tissue": \.\.\.\}\) for 2 samples'),
         (None, 0.5, ArgumentError, r"tissue=0.5.*a string, an array or a dict"),
-        (None, {"a": np.ones((40, 60)), "b": "all"}, ElementError, r"sample 'a' \(tissue=\) is 2-D float64"),
+        (
+            None,
+            {"a": np.ones((40, 60)), "b": "all"},
+            ElementError,
+            r'sample .a. \(recipe=\{"tissue": \.\.\.\}\) is 2-D float64',
+        ),
         (
             None,
             {"a": np.ones((20, 60), bool), "b": "all"},
@@ -135,19 +150,19 @@ def _rotated(sdata):
             None,
             {"a": np.zeros((40, 60), bool), "b": "all"},
             ElementError,
-            r"Array \(tissue=\) holds no tissue in image",
+            r'Array \(recipe=\{"tissue": \.\.\.\}\) holds no tissue in image',
         ),
         (
             lambda s: add(s, "bad", np.zeros((40, 60))),
             {"a": "bad", "b": "all"},
             ElementError,
-            r"Labels 'bad' \(tissue=\) holds no tissue in image 'image_a'",
+            r'Labels .bad. \(recipe=\{"tissue": \.\.\.\}\) holds no tissue in image .image_a.',
         ),
         (
             lambda s: add(s, "bad", np.ones((40, 30))),
             {"a": "bad", "b": "all"},
             ElementError,
-            r"Labels 'bad' \(tissue=\) cover 50% of image 'image_a'",
+            r'Labels .bad. \(recipe=\{"tissue": \.\.\.\}\) cover 50% of image .image_a.',
         ),
         (
             lambda s: add(s, "bad", np.ones((40, 60)), sample="elsewhere"),
