@@ -19,7 +19,7 @@ import pytest
 from anndata import AnnData
 
 import spatialfm as sfm
-from spatialfm.tl.survival.cut_point import lausen_schumacher
+from spatialfm.stats.cut_points import lausen_schumacher
 
 # real covariates, whose hazards are not all proportional; one data set has 18 clusters
 pytestmark = pytest.mark.filterwarnings("ignore:The hazards of", "ignore:18 clusters", "ignore:One cluster has")

@@ -50,8 +50,9 @@ def tissue(
 ) -> dict[str, DataArray] | None:
     """Find the tissue of every sample and write it as an element.
 
-    The element ``tissue_<sample>`` is what ``tissue="auto"`` of `spatialfm.tl.embed_cells`, `spatialfm.tl.embed_tiles`
-    and `spatialfm.pp.channel_quality` takes from then on: statistics of markers, clipping values and tiles rest on it.
+    The element ``tissue_<sample>`` is what the tissue ``"auto"``, the default of every recipe, of
+    `spatialfm.pp.marker_statistics` and of `spatialfm.pp.channel_quality`, means from then on: statistics of markers,
+    clipping values and tiles rest on it.
     Look at it with `spatialfm.pl.tissue` or napari, paint in it, or replace it with labels (0: no tissue) or shapes of
     the same name. Without it, tissue is found anew in each run, on the markers and at the pixel size of the model.
 

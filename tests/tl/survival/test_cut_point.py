@@ -8,9 +8,9 @@ from scipy.stats import kstest
 
 import spatialfm as sfm
 from spatialfm._errors import SurvivalError
+from spatialfm.stats.cut_points import candidates, lausen_schumacher, permuted_maxima
 from spatialfm.stats.logrank import logrank_parts
 from spatialfm.stats.risk_table import martingale_residuals
-from spatialfm.tl.survival.cut_point import candidates, lausen_schumacher, permuted_maxima
 
 
 def cohort(seed: int, effect: float = 0.0, n: int = 80) -> AnnData:

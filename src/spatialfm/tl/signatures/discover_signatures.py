@@ -29,6 +29,7 @@ from ...cohort.selected import remember_signatures
 from ...cohort.signature_patients import Draw, Patients, drawn, read_patients
 from ...cohort.sketch import Nearest, Size, Sketch, drawn_evenly, sketch_size
 from ...learn import signature_clusters as clustering
+from ...learn.signature_record import Candidates, search_record
 from ...learn.signature_search import (
     NESTED,
     Fold,
@@ -42,7 +43,6 @@ from ...learn.signature_search import (
 )
 from ...learn.signature_sketch import members as members_of
 from ...learn.signature_sketch import sketch_errors, tell
-from .signature_record import Candidates, search_record
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -16,6 +16,7 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed
+from ...cohort.cox_table import EVENTS_PER_TERM, Distribution, coefficient_table, concordance_of, summary, variance_of
 from ...cohort.design import check_clusters, check_design, design_matrix, read_clusters
 from ...cohort.outcome import (
     EventValue,
@@ -31,7 +32,6 @@ from ...cohort.records import CoxRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of, with_doubt
 from ...cohort.survival_record import MODEL, cox_record, describe_columns
 from ...stats.cox import Ties, fit_cox
-from .cox_table import EVENTS_PER_TERM, Distribution, coefficient_table, concordance_of, summary, variance_of
 from .logrank import holm
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.causes import OTHER, Causes, read_causes
 from ...cohort.checks import check_anndata, listed
+from ...cohort.cox_table import EVENTS_PER_TERM, coefficient_table
 from ...cohort.design import check_design, design_matrix
 from ...cohort.outcome import EventValue, OnMissing, event_text, value_column
 from ...cohort.records import FineGrayRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of, with_doubt
 from ...stats.cox import CoxFit, Ties, fit_cox
 from ...stats.fine_gray import expand
-from .cox_table import EVENTS_PER_TERM, coefficient_table
 
 if TYPE_CHECKING:
     from anndata import AnnData

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ...cohort.signature_patients import Patients
-from ...learn import signature_clusters as clustering
-from ...learn.signature_search import (
+from ..cohort.signature_patients import Patients
+from ..stats.permutation import permutation_p
+from ..stats.signature_outcome import Outcome
+from . import signature_clusters as clustering
+from .signature_search import (
     NESTED,
     OPTIMISTIC,
     Chosen,
@@ -21,8 +23,6 @@ from ...learn.signature_search import (
     mean_of_folds,
     mean_score,
 )
-from ...stats.permutation import permutation_p
-from ...stats.signature_outcome import Outcome
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, f, norm, t
 
-from ..._errors import SurvivalError
-from ...cohort.checks import listed
-from ...cohort.outcome import Outcome
-from ...stats.concordance import concordant_pairs
-from ...stats.cox import CoxFit
+from .._errors import SurvivalError
+from ..stats.concordance import concordant_pairs
+from ..stats.cox import CoxFit
+from .checks import listed
+from .outcome import Outcome
 
 Distribution = Literal["auto", "t", "normal"]
 EVENTS_PER_TERM = 10  # below, coefficients are biased and intervals too short (Peduzzi et al., J Clin Epidemiol 1995)
