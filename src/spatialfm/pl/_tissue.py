@@ -48,8 +48,8 @@ def tissue(
 ) -> np.ndarray | Figure | None:
     """Draw the tissue of each sample: its outline over the image, in blue what is left out, its share in the title.
 
-    What is drawn is what the tissue ``"auto"`` of a recipe takes: the element ``tissue_<sample>``, made by :func:`spatialfm.pp.tissue`
-    or by hand, laid on the image by the transformations of both.
+    What is drawn is what the tissue ``"auto"`` of a recipe takes: the element ``tissue_<sample>``, made by
+    :func:`spatialfm.pp.tissue` or by hand, laid on the image by the transformations of both.
 
     Parameters
     ----------
