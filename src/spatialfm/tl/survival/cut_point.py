@@ -15,7 +15,7 @@ from ..._public import public
 from ..._storable import default_key, write_uns
 from ...cohort.checks import check_anndata
 from ...cohort.circular import fractions_of
-from ...cohort.outcome import EventValue, OnMissing, column_as, event_text, read_outcome, value_column
+from ...cohort.outcome import EventValue, OnMissing, Outcome, column_as, event_text, read_outcome, value_column
 from ...cohort.records import CutPointRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import OnSelected, check_selected, columns_of
@@ -28,6 +28,18 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _ROW = column_as("row", "position")
+
+    @property
+    def best(self) -> int:
+        """The cut of the largest statistic."""
+        return int(np.argmax(np.abs(self.statistic)))
+
+    @property
+    def high(self) -> np.ndarray:
+        """1 above the best cut, 0 up to it ``(n,)``."""
+        found = np.ones(self.order.size, int)
+        found[self.order[: int(self.n_low[self.best])]] = 0
+        return found
 
 
 @public
@@ -123,12 +135,9 @@ def cut_point(
     (0.6, 'high', True)
     """
     check_anndata(patients, "cut_point", key_added)
-    if not 0 < min_share < 0.5 or n_permutations < 100:
-        raise SurvivalError(
-            f"min_share={min_share} and n_permutations={n_permutations}: the first must be above 0 and below 0.5, the "
-            "second 100 or more. The p-value of a cut that was looked for means nothing without its correction."
-        )
+    _check_call(min_share, n_permutations)
     selected = check_selected(patients, "cut_point", columns_of(patients, [score_key], layer), on_selected)
+    values = value_column(patients, score_key, "score_key", layer)
     outcome = read_outcome(
         patients,
         "cut_point",
@@ -138,75 +147,106 @@ def cut_point(
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
-        columns=pd.DataFrame(
-            {score_key: value_column(patients, score_key, "score_key", layer), _ROW: np.arange(patients.n_obs)}
-        ),
+        columns=pd.DataFrame({score_key: values, _ROW: np.arange(patients.n_obs)}),
     )
     values = _numbers(outcome.columns[score_key], score_key)
+    scores = _scores(outcome, time_key, event_key)
+
+    found = candidates(values, scores, min_share, score_key)
+    null = permuted_maxima(scores, found.n_low, n_permutations, np.random.default_rng(random_state))
+    params = {
+        "selected": selected.text,
+        "score_key": score_key,
+        "layer": layer or "",
+        "min_share": float(min_share),
+        "n_permutations": n_permutations,
+        "outcome_decides": "partition",
+        "time_key": time_key,
+        "event_key": event_key,
+        "event_value": event_text(event_value),
+        "entry_key": entry_key or "",
+        "random_state": random_state,
+        "n_dropped": outcome.n_dropped,
+    }
+    result = _result(found, null, outcome, min_share, selected.optimistic, params)
+    _log(result, score_key)
+
+    name = default_key(f"{score_key}_group") if key_added is None else key_added
+    made = Origin("cut_point", "selected", (time_key, event_key), of=fractions_of(patients, score_key))
+    rows = outcome.columns[_ROW].to_numpy()
+    groups = _groups(patients, rows, found.high).rename(name)
+    cut_from = np.full(patients.n_obs, np.nan)
+    cut_from[rows] = values
+    remember(None if copy else patients, made, groups, patients=patient_names(patients), finer=cut_from)
+    if copy:
+        return {**result, "groups": groups.rename(None)}
+    remove_earlier(patients, name, groups)
+    patients.obs[name] = groups
+    write_uns(patients, name, result)
+    return None
+
+
+def _check_call(min_share: float, n_permutations: int) -> None:
+    if not 0 < min_share < 0.5 or n_permutations < 100:
+        raise SurvivalError(
+            f"min_share={min_share} and n_permutations={n_permutations}: the first must be above 0 and below 0.5, the "
+            "second 100 or more. The p-value of a cut that was looked for means nothing without its correction."
+        )
+
+
+def _scores(outcome: Outcome, time_key: str, event_key: str) -> np.ndarray:
     scores = martingale_residuals(outcome.time, outcome.event, outcome.entry)
     if np.ptp(scores) <= 1e-12:
         raise SurvivalError(
             f"All patients have the same obs[{time_key!r}] and obs[{event_key!r}], as far as their order goes: no cut "
             "can divide those who do worse from the others."
         )
-    found = candidates(values, scores, min_share, score_key)
+    return scores
 
-    best = int(np.argmax(np.abs(found.statistic)))
-    cut, n_low = float(found.cuts[best]), int(found.n_low[best])
-    statistic = float(np.abs(found.statistic[best]))
-    high = np.ones(values.size, int)
-    high[found.order[:n_low]] = 0
-    null = permuted_maxima(scores, found.n_low, n_permutations, np.random.default_rng(random_state))
-    result: CutPointRecord = {
-        "cut": cut,
+
+def _result(
+    found: Candidates,
+    null: np.ndarray,
+    outcome: Outcome,
+    min_share: float,
+    optimistic: bool,
+    params: dict[str, object],
+) -> CutPointRecord:
+    """The best cut, and what it is worth."""
+    best, n = found.best, found.order.size
+    statistic, n_low = float(np.abs(found.statistic[best])), int(found.n_low[best])
+    return {
+        "cut": float(found.cuts[best]),
         "statistic": statistic,
         "p_value": float(permutation_p(null, statistic)),
         "p_value_lausen_schumacher": lausen_schumacher(statistic, min_share),
-        "naive_p_value": logrank_test(outcome.time, outcome.event, high, entry=outcome.entry)[1],
+        "naive_p_value": logrank_test(outcome.time, outcome.event, found.high, entry=outcome.entry)[1],
         "higher_risk": "high" if found.statistic[best] > 0 else "low",
         "n_low": n_low,
-        "n_high": values.size - n_low,
-        "n": values.size,
+        "n_high": n - n_low,
+        "n": n,
         "events": int(outcome.event.sum()),
         "candidates": pd.DataFrame(
-            {"cut": found.cuts, "n_low": found.n_low, "n_high": values.size - found.n_low, "statistic": found.statistic}
+            {"cut": found.cuts, "n_low": found.n_low, "n_high": n - found.n_low, "statistic": found.statistic}
         ),
-        "optimistic": selected.optimistic,
-        "params": {
-            "selected": selected.text,
-            "score_key": score_key,
-            "layer": layer or "",
-            "min_share": float(min_share),
-            "n_permutations": n_permutations,
-            "outcome_decides": "partition",
-            "time_key": time_key,
-            "event_key": event_key,
-            "event_value": event_text(event_value),
-            "entry_key": entry_key or "",
-            "random_state": random_state,
-            "n_dropped": outcome.n_dropped,
-        },
+        "optimistic": optimistic,
+        "params": params,
     }
+
+
+def _groups(patients: AnnData, rows: np.ndarray, high: np.ndarray) -> pd.Series:
+    """``low`` and ``high`` of all patients, missing where value or outcome are."""
+    codes = np.full(patients.n_obs, -1)
+    codes[rows] = high
+    return pd.Series(pd.Categorical.from_codes(codes, ["low", "high"], ordered=True), index=patients.obs_names)
+
+
+def _log(result: CutPointRecord, score_key: str) -> None:
     logger.info(
         "%r cut at %.4g (%d and %d patients): p = %.3g corrected for the choice of the cut; the naive %.3g is "
         "optimistic.",
-        *(score_key, cut, n_low, values.size - n_low, result["p_value"], result["naive_p_value"]),
+        *(score_key, result["cut"], result["n_low"], result["n_high"], result["p_value"], result["naive_p_value"]),
     )
-    codes = np.full(patients.n_obs, -1)
-    codes[outcome.columns[_ROW]] = high
-    groups = pd.Categorical.from_codes(codes, ["low", "high"], ordered=True)
-    name = default_key(f"{score_key}_group") if key_added is None else key_added
-    found = pd.Series(groups, index=patients.obs_names, name=name)
-    cut_from = np.full(patients.n_obs, np.nan)
-    cut_from[outcome.columns[_ROW]] = values
-    made = Origin("cut_point", "selected", (time_key, event_key), of=fractions_of(patients, score_key))
-    remember(None if copy else patients, made, found, patients=patient_names(patients), finer=cut_from)
-    if copy:
-        return {**result, "groups": found.rename(None)}
-    remove_earlier(patients, name, groups)
-    patients.obs[name] = groups
-    write_uns(patients, name, result)
-    return None
 
 
 def _numbers(column: pd.Series, key: str) -> np.ndarray:
