@@ -227,3 +227,12 @@ def test_a_plan_of_other_data_is_refused(make_sdata, blobs, sdata):
     sfm.pp.cell_table(sdata)
     with pytest.raises(ElementError, match="made before there was table 'table'"):
         sfm.tl.embed_cells(sdata, plan=plan)
+
+
+def test_images_are_brought_to_the_pixel_size_of_the_recipe(sdata):
+    """As the encoder that was loaded for that size sees them."""
+    given = sfm.tl.embed_cells(sdata, "classical", recipe={"pixel_size": 1.0}, copy=True)
+    loaded = sfm.tl.embed_cells(sdata, sfm.models.load("classical", mpp=1.0), copy=True)
+    np.testing.assert_array_equal(given.obsm["X_classical"], loaded.obsm["X_classical"])
+    assert sfm.get.record(given, "X_classical")["mpp_used"] == {"a": 1.0}
+    assert sfm.get.recipe(given, "X_classical").pixel_size == 1.0

@@ -93,11 +93,11 @@ def shared_columns(source: AnnData, target: AnnData, use_rep: str) -> tuple[np.n
 def _same_way(records: list[dict[str, Any]], name: str) -> str:
     """How two tables are embedded in the same way, where `name` of their records differs."""
     if name == "model_options":
-        sizes = [json.loads(record.get("model_options") or "{}").get("mpp") for record in records]
+        sizes = [json.loads(record.get("recipe") or "{}").get("pixel_size") for record in records]
         if None not in sizes and sizes[0] != sizes[1]:
             return (
-                f"Embed both at the coarser pixel size, with encoder = sfm.models.load({records[0]['model']!r}, "
-                f"mpp={max(sizes):g})."
+                "Embed both at the coarser pixel size: sfm.tl.embed_cells(..., recipe={'pixel_size': "
+                f"{max(sizes):g}}})."
             )
     return (
         "Embed both in the same way: sfm.tl.embed_cells(..., recipe=sfm.get.recipe(...)) carries recipe and statistics "

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from .._keys import ATTRS_TRUTH, PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._public import public
 from ._simulate_options import check_effect_of, check_integer, check_number, check_panel, generator
-from ._simulate_panel import NICHES, STATES, TYPES, Panel, expression, panel
+from ._simulate_panel import NICHES, STATES, TYPES, SimulatedPanel, expression, panel
 from ._simulate_patients import Patient, draw_patient, effect_record, fractions, outcomes
 from ._simulate_slides import draw_slide
 from ._simulate_tissue import Tissue, draw_tissue
@@ -165,7 +165,7 @@ def _square_of(n_cells: int, patient: Patient, rng: np.random.Generator) -> Tiss
 def _measured(
     level: np.ndarray,
     xy: np.ndarray,
-    markers: Panel,
+    markers: SimulatedPanel,
     gain: np.ndarray,
     spillover: float,
     noise: float,
@@ -209,7 +209,9 @@ def _slide_shift(n_latent: int, slide: int, random_state: int) -> np.ndarray:
     return (0.2 * shift / np.sqrt(n_latent)).astype(np.float32)
 
 
-def _assemble(patients, tissues, values, latents, names: Sequence[str], markers: Panel, parameters: dict) -> ad.AnnData:
+def _assemble(
+    patients, tissues, values, latents, names: Sequence[str], markers: SimulatedPanel, parameters: dict
+) -> ad.AnnData:
     counts = np.array([len(tissue.xy) for tissue in tissues])
     sample = np.repeat(np.arange(len(tissues)), counts)
     of_sample = np.repeat(np.arange(len(patients)), parameters["n_samples"])

@@ -41,7 +41,7 @@ from ._simulate_options import (
     check_panel,
     generator,
 )
-from ._simulate_panel import NICHES, STATES, TYPES, Panel, expression, panel
+from ._simulate_panel import NICHES, STATES, TYPES, SimulatedPanel, expression, panel
 from ._simulate_patients import Patient, draw_patient, effect_record, fractions, outcomes
 from ._simulate_segmentation import segment
 from ._simulate_shapes import centroids, draw_shapes
@@ -340,7 +340,7 @@ def _samples_table(samples: list[_Sample], clinical: pd.DataFrame):
     return TableModel.parse(ad.AnnData(np.zeros((len(obs), 0), np.float32), obs=obs))
 
 
-def _truth_table(samples: list[_Sample], patient, niche, types, markers: Panel):
+def _truth_table(samples: list[_Sample], patient, niche, types, markers: SimulatedPanel):
     import anndata as ad
     from spatialdata.models import TableModel
 
@@ -374,7 +374,9 @@ def _truth_table(samples: list[_Sample], patient, niche, types, markers: Panel):
     return TableModel.parse(adata, region=regions, region_key=REGION_KEY, instance_key=INSTANCE_KEY)
 
 
-def _truth_record(samples, truth: pd.DataFrame, fraction, parameters: dict, camera: Camera, markers: Panel) -> dict:
+def _truth_record(
+    samples, truth: pd.DataFrame, fraction, parameters: dict, camera: Camera, markers: SimulatedPanel
+) -> dict:
     """Everything behind the cohort that no element holds, ready for JSON."""
     effect = effect_record(*(parameters[key] for key in ("effect_of", "effect_size", "baseline_hazard")), fraction)
     slides = {patient.slide: patient.slide for patient in (sample.patient for sample in samples)}
@@ -396,7 +398,7 @@ def _truth_record(samples, truth: pd.DataFrame, fraction, parameters: dict, came
     }
 
 
-def _slide_record(slide: Slide, markers: Panel) -> dict:
+def _slide_record(slide: Slide, markers: SimulatedPanel) -> dict:
     return {
         "gain": {name: float(slide.gain[m]) for m, name in enumerate(markers.names)},
         "background": {name: float(slide.background[m]) for m, name in enumerate(markers.names)},

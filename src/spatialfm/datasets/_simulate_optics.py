@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from ._simulate_fields import smooth_noise
-from ._simulate_panel import SPREAD_LIMIT, Panel
+from ._simulate_panel import SPREAD_LIMIT, SimulatedPanel
 from ._simulate_shapes import Shapes
 from ._simulate_slides import Slide, illumination
 
@@ -52,7 +52,7 @@ def expected_photons(
     expression: np.ndarray,
     shapes: Shapes,
     glow: np.ndarray,
-    markers: Panel,
+    markers: SimulatedPanel,
     slide: Slide,
     camera: Camera,
     mpp: float,

@@ -118,7 +118,7 @@ SPREAD_LIMIT = 2.5  # standard deviations after which random gains are cut
 
 
 @dataclass(frozen=True)
-class Panel:
+class SimulatedPanel:
     """Markers of one panel.
 
     Attributes
@@ -139,11 +139,11 @@ class Panel:
     load: np.ndarray
 
 
-def panel(n_markers: int) -> Panel:
+def panel(n_markers: int) -> SimulatedPanel:
     """The panel of 12 or 40 markers; the small one is the head of the large one."""
     names = tuple(MARKERS)[:n_markers]
     rows = [MARKERS[name] for name in names]
-    return Panel(
+    return SimulatedPanel(
         names,
         tuple(row[0] for row in rows),
         np.array([row[1] for row in rows], float),

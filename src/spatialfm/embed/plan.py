@@ -33,7 +33,7 @@ OF_WINDOWS = ("patch", "marker", "attention")  # outputs that are one row a wind
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """A job, its blocks, and what the record will say of them."""
 
     job: Job
@@ -87,7 +87,7 @@ def check_window(inputs: Inputs, window: int, *, pads: bool = True, argument: st
             )
 
 
-def plan_cells(inputs: Inputs, cells: Cells) -> Plan:
+def plan_cells(inputs: Inputs, cells: Cells) -> RunPlan:
     """Windows around cells, or tiles whose tokens are shared out to them."""
     card, recipe = inputs.encoder.card, inputs.request.recipe
     outputs, background = check_options(inputs.encoder, inputs.request), recipe.background
@@ -116,7 +116,9 @@ def plan_cells(inputs: Inputs, cells: Cells) -> Plan:
     return finish_plan(inputs, job, notes | {"centers": centred, "n_cells_truncated": n_truncated})
 
 
-def check_reduction(plan: Plan, n_components: int | None, bases: Mapping[str, Mapping[str, np.ndarray] | None]) -> None:
+def check_reduction(
+    plan: RunPlan, n_components: int | None, bases: Mapping[str, Mapping[str, np.ndarray] | None]
+) -> None:
     """Refuse components or a basis that do not fit the embedding, by what the model makes of one empty window.
 
     Raises
@@ -145,10 +147,10 @@ def n_columns(job: Job, output: str) -> int:
     return getattr(found, output)[0].numel()
 
 
-def finish_plan(inputs: Inputs, job: Job, notes: dict[str, object]) -> Plan:
+def finish_plan(inputs: Inputs, job: Job, notes: dict[str, object]) -> RunPlan:
     """Cut the job into blocks and give it its identity."""
     blocks = job.plan(job.block_side)
-    return Plan(job, blocks, inputs.panel, _identity(job, blocks, notes), notes)
+    return RunPlan(job, blocks, inputs.panel, _identity(job, blocks, notes), notes)
 
 
 def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..models.encoder import Encoder
     from ..pp.elements import SampleElements
-    from .plan import Plan
+    from .plan import RunPlan
     from .windows.cells import Cells
 
 TIMED_WINDOWS = 8
@@ -76,7 +76,7 @@ class EmbeddingPlan:
     table: AnnData
     table_name: str
     cells: Cells
-    run: Plan
+    run: RunPlan
     devices: Sequence[torch.device]
     n_components: int | None
     keys: Mapping[str, str]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..models.encoder import Encoder
     from .call import Request, Run
-    from .plan import Plan
+    from .plan import RunPlan
     from .result.finish import Result
 
 Basis = Mapping[str, np.ndarray]
@@ -91,7 +91,7 @@ def choose_components(request: Request, n_rows: int, what: str) -> int | None:
 
 
 def run_plan(
-    plan: Plan, request: Request, devices: Sequence[torch.device], n_components: int | None
+    plan: RunPlan, request: Request, devices: Sequence[torch.device], n_components: int | None
 ) -> tuple[dict[str, Result], float]:
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
     from .plan import check_reduction
@@ -172,7 +172,7 @@ def _basis_of(outputs: Sequence[str], basis: Basis | Mapping[str, Basis] | None)
     return {name: basis[name] for name in outputs}
 
 
-def _try_compiled(plan: Plan) -> None:
+def _try_compiled(plan: RunPlan) -> None:
     """Compile on two empty windows, so that a machine that cannot is found before any work."""
     import torch
 
@@ -232,7 +232,7 @@ def grid_obs(
 
 
 def write_result(
-    adata: AnnData, key: str, result: Result, values: object, plan: Plan, output: str, **fields: object
+    adata: AnnData, key: str, result: Result, values: object, plan: RunPlan, output: str, **fields: object
 ) -> None:
     """Embedding, record and basis into a table whose rows are those of `values`."""
     from .result.record import basis_key, write_record
@@ -243,7 +243,7 @@ def write_result(
         adata.uns[UNS][basis_key(key)] = {name: np.asarray(part) for name, part in result.basis.items()}
 
 
-def embedding_record(plan: Plan, output: str, n_columns: int, **extra: object) -> dict[str, str | int | float]:
+def embedding_record(plan: RunPlan, output: str, n_columns: int, **extra: object) -> dict[str, str | int | float]:
     """The record of an embedding; `n_columns` is the width before any reduction."""
     from .result.record import make_record
 

@@ -18,7 +18,7 @@ SMALLEST_SD = 1e-6  # of a column that does not vary
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BagRecipe:
     """How a network is made and trained."""
 
     model: str = "attention"
@@ -144,7 +144,13 @@ class Trained:
 
 
 def train(
-    bags: Bags, target: Target, fit: np.ndarray, validation: np.ndarray, recipe: Recipe, seed: int, device: torch.device
+    bags: Bags,
+    target: Target,
+    fit: np.ndarray,
+    validation: np.ndarray,
+    recipe: BagRecipe,
+    seed: int,
+    device: torch.device,
 ) -> Trained:
     """Train one network until the loss of the validation bags has not fallen for some epochs.
 
@@ -183,7 +189,7 @@ def train(
 
 
 def predict(
-    trained: Trained, bags: Bags, bag: int, recipe: Recipe, device: torch.device
+    trained: Trained, bags: Bags, bag: int, recipe: BagRecipe, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
     """Prediction ``(outputs,)`` for a bag from all its cells, and attention ``(cells,)``; 1 is the mean of the bag.
 
@@ -259,7 +265,7 @@ def predict_cases(
     shape: tuple[int, int],
     attention: np.ndarray,
     n_seeds: int,
-    recipe: Recipe,
+    recipe: BagRecipe,
     device: torch.device,
 ) -> np.ndarray:
     """Predictions ``(cases, columns)``, the mean over the bags of a case; adds to `attention` of their cells."""

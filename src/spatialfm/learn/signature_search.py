@@ -16,7 +16,7 @@ OPTIMISTIC, NESTED = "as published (optimistic)", "nested"
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """Numbers of the procedure; names as the arguments."""
 
     n_signatures: int
@@ -78,7 +78,7 @@ def nested_folds(
         yield Fold(test, clustering.ranks_of(shares, cuts), i // n_folds)
 
 
-def _choose(ranks: np.ndarray, outcome: Outcome, plan: Plan, seed: tuple[int, ...]) -> tuple:
+def _choose(ranks: np.ndarray, outcome: Outcome, plan: SearchPlan, seed: tuple[int, ...]) -> tuple:
     """Scores of all clusters alone, their ratios, and the best on either side; the favourable side first."""
     tests = fold_masks(outcome.strata, plan.n_folds, plan.n_repeats, np.random.default_rng(seed))
     scores = mean_of_folds(univariate(outcome, ranks, tests))
@@ -91,12 +91,12 @@ def _choose(ranks: np.ndarray, outcome: Outcome, plan: Plan, seed: tuple[int, ..
     return scores, ratio, chosen
 
 
-def chosen_clusters(ranks: np.ndarray, outcome: Outcome, plan: Plan, random_state: int) -> Chosen:
+def chosen_clusters(ranks: np.ndarray, outcome: Outcome, plan: SearchPlan, random_state: int) -> Chosen:
     """Clusters that the search chooses, and their model."""
     return Chosen(*_choose(ranks, outcome, plan, (random_state, 2)))
 
 
-def published_score(ranks: np.ndarray, outcome: Outcome, plan: Plan, random_state: int) -> np.ndarray:
+def published_score(ranks: np.ndarray, outcome: Outcome, plan: SearchPlan, random_state: int) -> np.ndarray:
     """Scores ``(folds,)`` of the best of all clusters together, as published: on the patients that chose them."""
     chosen = _choose(ranks, outcome, replace(plan, min_patients=0), (random_state, 2))[2]
     rng = np.random.default_rng((random_state, 3))
@@ -104,7 +104,7 @@ def published_score(ranks: np.ndarray, outcome: Outcome, plan: Plan, random_stat
     return multivariate(outcome, ranks[:, chosen], tests) if chosen else np.full(len(tests), 0.5)
 
 
-def nested_predictions(folds: list[Fold], outcome: Outcome, plan: Plan, random_state: int) -> np.ndarray:
+def nested_predictions(folds: list[Fold], outcome: Outcome, plan: SearchPlan, random_state: int) -> np.ndarray:
     """Prediction of each fold's model for its held-out patients ``(folds, patients)``; NaN elsewhere."""
     out = np.full((len(folds), len(outcome)), np.nan)
     for i, fold in enumerate(folds):
@@ -148,7 +148,7 @@ def shuffled(
     published: np.ndarray,
     folds: list[Fold],
     outcome: Outcome,
-    plan: Plan,
+    plan: SearchPlan,
     n_permutations: int,
     n_jobs: int,
     random_state: int,

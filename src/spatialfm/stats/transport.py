@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Plan:
+class TransportPlan:
     """An entropic plan, as far as distances need it.
 
     Attributes
@@ -26,7 +26,7 @@ class Plan:
     error: float
 
 
-def entropic_plan(cost: np.ndarray, reg: float, *, max_iter: int, tol: float) -> Plan:
+def entropic_plan(cost: np.ndarray, reg: float, *, max_iter: int, tol: float) -> TransportPlan:
     """Entropic plan between uniform weights by POT's log-stabilised Sinkhorn, begun at the exact solution.
 
     Begun at zero, Sinkhorn needs thousands of iterations at a small `reg`, and its kernel underflows. The potentials
@@ -62,11 +62,11 @@ def entropic_plan(cost: np.ndarray, reg: float, *, max_iter: int, tol: float) ->
             warmstart=(exact["u"], exact["v"]), print_period=50,
         )  # fmt: skip
     if not np.isfinite(plan).all():  # `reg` is beyond what numbers can hold: the exact plan is what it tends to
-        return Plan(float(exact["cost"]), float(exact["cost"]), float("inf"))
+        return TransportPlan(float(exact["cost"]), float(exact["cost"]), float("inf"))
     error = float(np.abs(plan.sum(axis=0) - b).sum() + np.abs(plan.sum(axis=1) - a).sum())
     # the dual value: P = exp((f + g - cost) / reg), so cost plus reg * KL(P | a b) is what the potentials add up to
     objective = float(log["alpha"] @ a + log["beta"] @ b + reg * (np.log(len(a)) + np.log(len(b))))
-    return Plan(float((plan * cost).sum()), objective, error)
+    return TransportPlan(float((plan * cost).sum()), objective, error)
 
 
 def squared_distance(
@@ -83,7 +83,7 @@ def squared_distance(
     """
     import ot
 
-    def plan(x: np.ndarray, y: np.ndarray) -> Plan:
+    def plan(x: np.ndarray, y: np.ndarray) -> TransportPlan:
         return entropic_plan(ot.dist(x, y, metric="sqeuclidean"), reg, max_iter=max_iter, tol=tol)
 
     between = plan(one, two)

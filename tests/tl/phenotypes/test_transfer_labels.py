@@ -135,7 +135,7 @@ def test_named_columns_are_joined_by_name_whatever_panel_and_window(make_sdata, 
 def test_pixels_of_another_size_are_warned_of(make_sdata):
     panel = ["DAPI", "CD3", "CD20"]
     tables = [named_table(make_sdata, seed, panel, 4, mpp, "classical") for seed, mpp in ((0, 0.5), (1, 1.0))]
-    with pytest.raises(TableError, match=r"model_options .*coarser pixel size.*sfm.models.load\('classical', mpp=1\)"):
+    with pytest.raises(TableError, match=r"model_options .*coarser pixel size.*recipe=.'pixel_size': 1"):
         sfm.tl.transfer_labels(*tables, "type", use_rep="X_classical")
     encoder = sfm.models.load("classical", mpp=1)
     tables = [named_table(make_sdata, seed, panel, 4, mpp, encoder) for seed, mpp in ((0, 0.5), (1, 1.0))]

@@ -12,7 +12,7 @@ from scipy import stats
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, SurvivalError, TableError
 from spatialfm.learn.bag_network import GatedAttentionMIL, TransformerMIL, cox_loss
-from spatialfm.learn.bag_training import Bags, ClassTarget, NumberTarget, Recipe, pad, predict, train
+from spatialfm.learn.bag_training import BagRecipe, Bags, ClassTarget, NumberTarget, pad, predict, train
 from spatialfm.learn.case_scores import (
     auroc,
     class_scores,
@@ -69,7 +69,7 @@ def cells(planted):
 @pytest.fixture(params=["attention", "transformer"])
 def network(request):
     torch.manual_seed(0)
-    return Recipe(request.param, n_heads=2, hidden=4).network(5, 3).eval()
+    return BagRecipe(request.param, n_heads=2, hidden=4).network(5, 3).eval()
 
 
 def first_score(adata, key="mil"):
@@ -184,7 +184,7 @@ def test_training_stops_early_and_keeps_the_best():
     rng = np.random.default_rng(0)
     bags = Bags(rng.standard_normal((200, 3)).astype(np.float32), np.split(np.arange(200), 20))
     target = ClassTarget(rng.integers(0, 2, 20), 2)
-    recipe = Recipe(n_heads=1, hidden=4, learning_rate=0.05, max_epochs=80, patience=5)
+    recipe = BagRecipe(n_heads=1, hidden=4, learning_rate=0.05, max_epochs=80, patience=5)
     state = torch.random.get_rng_state()
     trained = train(bags, target, np.arange(14), np.arange(14, 20), recipe, 0, torch.device("cpu"))
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -200,7 +200,7 @@ def test_a_transformer_takes_every_cell_of_a_large_bag_once():
     bags = Bags(
         rng.standard_normal((100, 3)).astype(np.float32), [np.arange(0, 50), np.arange(50, 75), np.arange(75, 100)]
     )
-    recipe = Recipe("transformer", n_heads=1, hidden=4, max_epochs=1, max_cells=20)
+    recipe = BagRecipe("transformer", n_heads=1, hidden=4, max_epochs=1, max_cells=20)
     trained = train(
         bags, NumberTarget(np.array([1.0, 2.0, 3.0])), np.array([1, 2]), np.array([1]), recipe, 0, torch.device("cpu")
     )

@@ -12,7 +12,7 @@ from ..._errors import ModelError
 from ..inputs import Inputs
 from ..pixels.reader import SampleReader
 from ..pixels.tissue import find_tissue, share_of_tissue, tissue_notes
-from ..plan import OF_WINDOWS, Plan, check_window, choose_outputs, finish_plan
+from ..plan import OF_WINDOWS, RunPlan, check_window, choose_outputs, finish_plan
 from .blocks import choose_window
 from .crop import CropJob
 from .tiles import tile_starts
@@ -70,7 +70,7 @@ def tissue_grid(readers: Sequence[SampleReader], size: int, stride: int, min_tis
     return Grid(np.concatenate(samples), np.concatenate(starts), np.concatenate(coverage))
 
 
-def plan_grid(inputs: Inputs, size: int | None, stride: int | None, min_tissue: float) -> tuple[Plan, Grid]:
+def plan_grid(inputs: Inputs, size: int | None, stride: int | None, min_tissue: float) -> tuple[RunPlan, Grid]:
     """One window a tile of the grid.
 
     Raises

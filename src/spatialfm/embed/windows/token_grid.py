@@ -11,7 +11,7 @@ import torch
 from ..._errors import ModelError
 from ..inputs import Inputs
 from ..pixels.tissue import find_tissue, share_of_tissue, tissue_notes
-from ..plan import Plan, check_window, choose_outputs, finish_plan
+from ..plan import RunPlan, check_window, choose_outputs, finish_plan
 from .blocks import choose_window
 from .grid import GridJob
 from .tiles import tile_starts
@@ -65,7 +65,7 @@ class TokenJob(GridJob):
         return replace(outputs, token=outputs.token.permute(0, 2, 3, 1, 4).flatten(3))
 
 
-def plan_tokens(inputs: Inputs, size: int | None, stride: int | None, min_tissue: float) -> tuple[Plan, TokenGrid]:
+def plan_tokens(inputs: Inputs, size: int | None, stride: int | None, min_tissue: float) -> tuple[RunPlan, TokenGrid]:
     """One row a token of the grid that covers every image.
 
     Models with tokens see windows of `size` every `stride` pixels; where windows overlap, a token counts in the window

@@ -162,7 +162,7 @@ def power(
         plan.params.update(time_key=time_key, event_key=event_key, event_value=event_text(event_value))
         plan.columns.extend([time_key, event_key])
     else:
-        plan = Plan(lambda sizes, depth: (auroc_p(effect, sizes, rng), np.nan))
+        plan = StudyPlan(lambda sizes, depth: (auroc_p(effect, sizes, rng), np.nan))
 
     table = _simulated(plan, numbers, n_simulations, alpha / n_tests)
     needed = _needed(table, target_power)
@@ -183,7 +183,7 @@ def power(
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """How a cohort is drawn and tested, over which numbers of cells, and what the pilot gave for it."""
 
     draw: Callable[[tuple[int, int], int], tuple[float, float]]  # sizes, cells -> p-value, number of events
@@ -195,14 +195,14 @@ class Plan:
 def _of_composition(
     patients: AnnData, effect: float, cell_type: str | None, group_key: str | None, n_cells: object, on_missing: str,
     rng: np.random.Generator,
-) -> Plan:  # fmt: skip
+) -> StudyPlan:  # fmt: skip
     spread, depths = _pilot_spread(patients, cell_type, group_key, n_cells, on_missing)
     if not spread.mean * effect < 1:
         raise TableError(
             f"effect={effect:g} times a mean share of {spread.mean:.2f} is above 1. Pass a smaller effect=, or its "
             "inverse."
         )
-    return Plan(
+    return StudyPlan(
         lambda sizes, depth: (composition_p(spread, effect, sizes, depth, rng), np.nan),
         depths,
         {"cell_type": str(cell_type), "mean_share": spread.mean, "correlation": spread.correlation},
@@ -210,10 +210,10 @@ def _of_composition(
     )
 
 
-def _of_survival(outcome: Outcome, effect: float, share: float | None, rng: np.random.Generator) -> Plan:
+def _of_survival(outcome: Outcome, effect: float, share: float | None, rng: np.random.Generator) -> StudyPlan:
     _warn_small(int(outcome.event.sum()), "event", "survival")
     follow_up = FollowUp.of(outcome.time, outcome.event)
-    return Plan(lambda sizes, depth: survival_p(follow_up, effect, sum(sizes) if share is None else sizes, rng))
+    return StudyPlan(lambda sizes, depth: survival_p(follow_up, effect, sum(sizes) if share is None else sizes, rng))
 
 
 def _log(needed: pd.DataFrame, target_power: float) -> None:
@@ -292,7 +292,7 @@ def _warn_small(n: int, unit: str, what: str) -> None:
         warn(f"The {what} comes from {counted(n, unit)}: the power is as uncertain as that.")
 
 
-def _simulated(plan: Plan, numbers: list[tuple[int, int]], n_simulations: int, level: float) -> pd.DataFrame:
+def _simulated(plan: StudyPlan, numbers: list[tuple[int, int]], n_simulations: int, level: float) -> pd.DataFrame:
     """Share of simulated cohorts with a p-value below the level."""
     cohorts = [(sizes, depth) for depth in plan.depths for sizes in numbers]
     rows = []

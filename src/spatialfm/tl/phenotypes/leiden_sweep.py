@@ -124,7 +124,7 @@ def leiden_sweep(
     drawn = _drawn(adata, use_rep, sketch, random_state)
     tell_dominant(adata if drawn is None else adata[drawn.rows])
 
-    plan = Plan(wanted, n_neighbors, share, n_subsamples, n_jobs, random_state)
+    plan = SweepPlan(wanted, n_neighbors, share, n_subsamples, n_jobs, random_state)
     if drawn is None:
         graph, how = _graph(adata, use_rep, n_neighbors, neighbors_key, random_state)
         found = whole_sweep(graph, plan)
@@ -154,7 +154,7 @@ def leiden_sweep(
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What is clustered how often."""
 
     resolutions: np.ndarray | None  # None: those of the profile
@@ -233,7 +233,7 @@ def _drawn(adata: AnnData, use_rep: str | None, sketch: Size, random_state: int)
     return drawn_evenly(order_of_names(adata.obs_names), *groups_of(adata), size, random_state)
 
 
-def whole_sweep(graph: csr_matrix, plan: Plan) -> Sweep:
+def whole_sweep(graph: csr_matrix, plan: SweepPlan) -> Sweep:
     """Clusters of the rows of a graph, and the agreement of each clustering with those of subsets."""
     resolutions, profile = plan.resolutions, None
     if resolutions is None:
@@ -242,7 +242,7 @@ def whole_sweep(graph: csr_matrix, plan: Plan) -> Sweep:
     return Sweep(resolutions, *_cluster(graph, resolutions, plan), profile)
 
 
-def sketched_sweep(values: np.ndarray, drawn: Sketch, plan: Plan) -> Sweep:
+def sketched_sweep(values: np.ndarray, drawn: Sketch, plan: SweepPlan) -> Sweep:
     """Clusters of all cells from those of a sketch, its stability, and a table of what the sketch costs."""
     from sklearn.metrics import adjusted_rand_score
 
@@ -300,7 +300,7 @@ def _graph(
     return adata.obsp[record.get("connectivities_key", "connectivities")].tocsr(), "a graph that was there"
 
 
-def _cluster(graph: csr_matrix, resolutions: np.ndarray, plan: Plan) -> tuple[list[np.ndarray], np.ndarray]:
+def _cluster(graph: csr_matrix, resolutions: np.ndarray, plan: SweepPlan) -> tuple[list[np.ndarray], np.ndarray]:
     """Clusters of each resolution, and the agreement of each with its subsets ``(resolutions, subsets)``."""
     from joblib import Parallel, delayed
     from sklearn.metrics import adjusted_rand_score

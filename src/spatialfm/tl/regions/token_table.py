@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ...embed.call import Request
     from ...embed.inputs import Inputs
-    from ...embed.plan import Plan
+    from ...embed.plan import RunPlan
     from ...embed.windows.token_grid import TokenGrid
     from ...pp.elements import SampleElements
 
@@ -48,7 +48,7 @@ class Tokens:
     """
 
     pairs: Sequence[SampleElements]
-    plan: Plan
+    plan: RunPlan
     grid: TokenGrid
     ratios: np.ndarray
     table: AnnData

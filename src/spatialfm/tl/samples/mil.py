@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from tqdm.auto import tqdm
 
-    from ...learn.bag_training import Recipe
+    from ...learn.bag_training import BagRecipe
 
 HIDDEN = {"attention": 256, "transformer": 64}  # of a head: VirTues; Wagner et al. 2023 (512 in 8 heads)
 
@@ -214,9 +214,9 @@ def mil(
     if name == "survival":
         tell_late_entry(adata, "mil", str(time_key))
     _check(model, bag, name, n_folds, n_seeds, n_permutations, validation_size)
-    from ...learn.bag_training import Recipe
+    from ...learn.bag_training import BagRecipe
 
-    recipe = Recipe(
+    recipe = BagRecipe(
         model, n_heads, hidden or HIDDEN[model], n_layers, dropout, learning_rate, batch_size, max_epochs, patience,
         max_cells,
     )  # fmt: skip
@@ -270,7 +270,7 @@ def mil(
 class _Plan:
     n_folds: int
     n_seeds: int
-    recipe: Recipe
+    recipe: BagRecipe
     bag: str
     validation_size: float
     device: str | None
@@ -362,7 +362,7 @@ def _record(
     return record
 
 
-def _warn_unfinished(folds: pd.DataFrame, recipe: Recipe) -> None:
+def _warn_unfinished(folds: pd.DataFrame, recipe: BagRecipe) -> None:
     n = int((folds["best_epoch"] == recipe.max_epochs).sum())
     if 2 * n > len(folds):
         warn(
@@ -389,7 +389,7 @@ def _check(
         raise TableError(f"validation_size={validation_size} is no share between 0 and 1. Pass for example 0.2.")
 
 
-def _check_recipe(recipe: Recipe) -> None:
+def _check_recipe(recipe: BagRecipe) -> None:
     least = {"n_heads": 1, "hidden": 1, "n_layers": 1, "batch_size": 1, "max_epochs": 1, "patience": 1, "max_cells": 1}
     for name, value in least.items():
         if getattr(recipe, name) < value:

@@ -33,7 +33,7 @@ from ...learn.signature_record import Candidates, search_record
 from ...learn.signature_search import (
     NESTED,
     Fold,
-    Plan,
+    SearchPlan,
     chosen_clusters,
     nested_folds,
     nested_predictions,
@@ -222,7 +222,7 @@ def discover_signatures(
     ['as published (optimistic)', 'nested']
     """
     check_anndata(adata, "discover_signatures", key_added)
-    plan = Plan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
+    plan = SearchPlan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
     everyone = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
     blocks = _blocks(adata, everyone, block_key)
     whole, how = prepared(adata[everyone.rows] if everyone.n_dropped else adata, use_rep)
@@ -381,7 +381,7 @@ def _checked(resolutions: Sequence[float], overlap: float | None, n_signatures: 
     return found
 
 
-def _check_candidates(ranks: np.ndarray, plan: Plan, max_cells: int | None, resolutions: Sequence[float]) -> None:
+def _check_candidates(ranks: np.ndarray, plan: SearchPlan, max_cells: int | None, resolutions: Sequence[float]) -> None:
     usable = int(usable_clusters(ranks, plan.min_patients).sum())
     if not usable:
         raise TableError(
