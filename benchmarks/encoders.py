@@ -41,8 +41,8 @@ def inputs(encoder, n_markers: int, window: int, batch: int):
 def measure(name: str, n_markers: int, density: float, seconds: float) -> dict:
     card = sfm.models.card(name)
     encoder = sfm.models.load(name, weights="random" if card.needs_weights else None)
-    window = card.window or 32
-    batch = 1 if card.mode == "tile" or (card.parameters or 0) > 2e8 else 8
+    window = card.recipe.window or 32
+    batch = 1 if card.recipe.mode == "tile" or (card.parameters or 0) > 2e8 else 8
     pixels, markers, mask = inputs(encoder, n_markers, window, batch)
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:
@@ -52,11 +52,11 @@ def measure(name: str, n_markers: int, density: float, seconds: float) -> dict:
             before = time.perf_counter()
             encoder(pixels, markers, mask=mask)
             times.append(time.perf_counter() - before)
-    per_window = density * 1e-6 * (STRIDE * card.mpp) ** 2 if card.mode == "tile" else 1.0
+    per_window = density * 1e-6 * (STRIDE * card.mpp) ** 2 if card.recipe.mode == "tile" else 1.0
     return {
         "model": name,
         "parameters (M)": f"{sum(parameter.numel() for parameter in encoder.parameters()) / 1e6:.1f}",
-        "unit": f"{card.mode} of {window} px",
+        "unit": f"{card.recipe.mode} of {window} px",
         "GFLOP a window": f"{counter.get_total_flops() / batch / 1e9:.2f}",
         "GFLOP a cell": f"{counter.get_total_flops() / batch / per_window / 1e9:.2f}",
         "cells a second": f"{batch * per_window / np.median(times):.1f}",
