@@ -21,6 +21,18 @@ class Candidates:
     cuts: np.ndarray  # (n_cuts,) halfway to the next higher value
     statistic: np.ndarray  # (n_cuts,) positive where the upper side has more events than expected
 
+    @property
+    def best(self) -> int:
+        """The cut of the largest statistic."""
+        return int(np.argmax(np.abs(self.statistic)))
+
+    @property
+    def high(self) -> np.ndarray:
+        """1 above the best cut, 0 up to it ``(n,)``."""
+        found = np.ones(self.order.size, int)
+        found[self.order[: int(self.n_low[self.best])]] = 0
+        return found
+
 
 def candidates(values: np.ndarray, scores: np.ndarray, min_share: float, key: str = "value") -> Candidates:
     """All cuts between distinct values that leave the share on both sides, with their statistics."""

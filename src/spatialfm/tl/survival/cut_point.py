@@ -19,7 +19,7 @@ from ...cohort.outcome import EventValue, OnMissing, Outcome, column_as, event_t
 from ...cohort.records import CutPointRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import OnSelected, check_selected, columns_of
-from ...stats.cut_points import candidates, lausen_schumacher, permuted_maxima
+from ...stats.cut_points import Candidates, candidates, lausen_schumacher, permuted_maxima
 from ...stats.permutation import permutation_p
 from ...stats.risk_table import martingale_residuals
 from .logrank import logrank_test
@@ -28,18 +28,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 _ROW = column_as("row", "position")
-
-    @property
-    def best(self) -> int:
-        """The cut of the largest statistic."""
-        return int(np.argmax(np.abs(self.statistic)))
-
-    @property
-    def high(self) -> np.ndarray:
-        """1 above the best cut, 0 up to it ``(n,)``."""
-        found = np.ones(self.order.size, int)
-        found[self.order[: int(self.n_low[self.best])]] = 0
-        return found
 
 
 @public
