@@ -65,5 +65,5 @@ def test_numbers_and_survival():
 
 def test_of_a_table_of_patients_no_cells_are_drawn():
     adata, cases = cells([1] * 6, arm=np.repeat([0, 1], 3))
-    with pytest.raises(TableError, match="rows of this table are no cells"):
+    with pytest.raises(TableError, match="rows of this table are not cells"):
         class_cases(adata, cases, np.repeat([0, 1], 3), ["a", "b"], "arm", "even", 0)

@@ -101,7 +101,7 @@ def test_classes_are_in_order_and_those_too_small_are_named(table):
     assert ordered.names == ["yes", "no"]
     with pytest.raises(TableError, match=r"fewer than 3 patients, which n_support=2 needs: 'no \(2\)', 'yes \(2\)'"):
         read_classes(cases, "label", None, need=3, why="n_support=2")
-    with pytest.raises(TableError, match=r"positive='maybe' is no value of obs\['label'\]; found 'no', 'yes'"):
+    with pytest.raises(TableError, match=r"positive='maybe' is not a value of obs\['label'\]; found 'no', 'yes'"):
         read_classes(cases, "label", "maybe", need=2, why="a test")
 
 
@@ -114,5 +114,5 @@ def test_one_class_and_numbers_are_refused(table):
             {"patient": [f"P{i}" for i in range(20)], "age": np.arange(20.0)}, index=list("abcdefghijklmnopqrst")
         )
     )
-    with pytest.raises(TableError, match=r"has 20 different numbers, which are no classes. Cut it at values"):
+    with pytest.raises(TableError, match=r"has 20 different numbers, which are not classes. Cut it at values"):
         read_classes(read_cases(many, {"age": "label_key"}, **KEYS), "age", None, need=2, why="a test")

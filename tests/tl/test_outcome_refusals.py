@@ -308,7 +308,7 @@ def test_what_text_means_is_asked_and_then_taken_as_said(name):
             refused(call, adata, "event_value=", *(f"{v!r} (" for v in pd.unique(adata.obs["event"]).tolist()))
         call(adata, event_value=value)
         np.testing.assert_array_equal(numbers_of(adata.uns[call.key or name]), expected)
-        refused(call, adata, "event_value='gone' is no value", event_value="gone")
+        refused(call, adata, "event_value='gone' is not a value", event_value="gone")
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if CALLS[name].outcome != "time"] + ["logrank"])

@@ -1,4 +1,4 @@
-"""Cases with equally many cells, where their numbers would tell the outcome."""
+"""Cases with equally many cells, if their numbers would reveal the outcome."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CasesDepth = int | Literal["auto", "all", "even"]
 def class_cases(
     adata: AnnData, cases: Cases, codes: np.ndarray, names: list[str], key: str, cells: CasesDepth, random_state: int
 ) -> tuple[Cases, dict[str, Any]]:
-    """The same cases with equally many cells where classes differ in numbers of cells, and what ``params`` say of it.
+    """The same cases with equally many cells where classes differ in numbers of cells, and the entry in ``params``.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def class_cases(
 
     n_cells = _numbers(adata, cases)
     drawn, remedy = _drawn(adata, cases, n_cells, cells, differ, random_state)
-    found = class_depth(n_cells, codes, names, key, remedy, cases.unit)
-    return drawn, found | {"cells_per_patient": _depth(cases, drawn)}
+    depth = class_depth(n_cells, codes, names, key, remedy, cases.unit)
+    return drawn, depth | {"cells_per_patient": _depth(cases, drawn)}
 
 
 def survival_cases(
@@ -54,8 +54,8 @@ def survival_cases(
 
     n_cells = _numbers(adata, cases)
     drawn, remedy = _drawn(adata, cases, n_cells, cells, differ, random_state)
-    found = survival_depth(n_cells, time, event, keys, remedy, cases.unit)
-    return drawn, found | {"cells_per_patient": _depth(cases, drawn)}
+    depth = survival_depth(n_cells, time, event, keys, remedy, cases.unit)
+    return drawn, depth | {"cells_per_patient": _depth(cases, drawn)}
 
 
 def number_cases(
@@ -66,8 +66,8 @@ def number_cases(
     def correlation(n: np.ndarray) -> tuple[float, float]:
         if np.ptp(n) == 0:
             return 0.0, 1.0
-        found = stats.spearmanr(n, values)
-        return float(found.statistic), float(found.pvalue)
+        test = stats.spearmanr(n, values)
+        return float(test.statistic), float(test.pvalue)
 
     n_cells = _numbers(adata, cases)
     drawn, remedy = _drawn(adata, cases, n_cells, cells, lambda n: correlation(n)[1] < LEVEL, random_state)
@@ -75,10 +75,10 @@ def number_cases(
     if p_value < LEVEL:
         warn(
             f"Numbers of cells a {cases.unit} go with obs[{key!r}] (Spearman's {rho:.2f}, p = {p_value:.2g}), so that "
-            f"a score may tell numbers of cells instead of tissue. {remedy}"
+            f"a score may reflect numbers of cells instead of tissue. {remedy}"
         )
-    found = {"depth_measure": "Spearman", "depth_value": rho, "depth_p_value": p_value}
-    return drawn, found | {"depth_associated": p_value < LEVEL, "cells_per_patient": _depth(cases, drawn)}
+    depth = {"depth_measure": "Spearman", "depth_value": rho, "depth_p_value": p_value}
+    return drawn, depth | {"depth_associated": p_value < LEVEL, "cells_per_patient": _depth(cases, drawn)}
 
 
 def _aggregated(adata: AnnData, cases: Cases) -> bool:
@@ -95,11 +95,11 @@ def _numbers(adata: AnnData, cases: Cases) -> np.ndarray:
 def _drawn(
     adata: AnnData, cases: Cases, n_cells: np.ndarray, cells: CasesDepth, differ: Callable, random_state: int
 ) -> tuple[Cases, str]:
-    """Cases, and what is said of them where numbers differ."""
+    """Cases, and the note if numbers differ."""
     if _aggregated(adata, cases):
         if cells not in ("auto", "all"):
             raise TableError(
-                f"cells_per_patient={cells!r}: rows of this table are no cells, so none can be drawn. Draw them where "
+                f"cells_per_patient={cells!r}: rows of this table are not cells, so none can be drawn. Draw them where "
                 'the table is made: sfm.tl.composition(..., cells_per_row="even").'
             )
         return cases, 'Make the table of equally many cells: sfm.tl.composition(..., cells_per_row="even").'
@@ -117,7 +117,7 @@ def _drawn(
 
 
 def draw_of_cases(cases: Cases, names: np.ndarray, depth: int, random_state: int) -> np.ndarray:
-    """Positions, ascending: at most `depth` rows of each case, the same ones in whatever order the table has them."""
+    """Positions, ascending: at most `depth` rows of each case, the same ones in any order of the table."""
     order = shuffled_rows(names, np.random.default_rng((random_state, 7)))
     order = order[np.argsort(cases.codes[order], kind="stable")]
     starts = np.concatenate([[0], np.cumsum(np.bincount(cases.codes, minlength=len(cases.names)))])

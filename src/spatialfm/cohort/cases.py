@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 OnMissing = Literal["raise", "drop"]
-MOST_CLASSES = 10  # different numbers above which a column is no label
+MOST_CLASSES = 10  # different numbers above which a column is not a label
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Cases:
     codes: np.ndarray  # case of each of them
     samples: np.ndarray  # sample of each of them
     names: list[str]  # sorted
-    table: pd.DataFrame  # one row a case: the columns that were asked for
+    table: pd.DataFrame  # one row per case: the columns that were asked for
     unit: str  # "patient", "sample" or "row"
     key: str  # column with the case; empty where each row is one
     n_dropped: int
@@ -40,7 +40,7 @@ class Cases:
         return adata if len(self.rows) == adata.n_obs else adata[self.rows]
 
     def params(self) -> dict[str, Any]:
-        """What a record says of them."""
+        """Their entry in a record."""
         return {"unit": self.unit, "case_key": self.key, "n_cases": len(self.names), "n_dropped": self.n_dropped}
 
 
@@ -103,14 +103,14 @@ def read_cases(
 
 
 def sorted_codes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """Codes and names of the values that occur, in the order of the names: folds do not hang on the order of rows."""
+    """Codes and names of the values that occur, by name: folds are independent of the order of rows."""
     codes, names = codes_by_appearance(column)
     order = order_of_names(names)
     return np.argsort(order)[codes], [names[i] for i in order]
 
 
 def shuffled_rows(names: Sequence[str] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Positions at random, the same rows first in whatever order the table has them."""
+    """Positions at random, the same rows first in any order of the table."""
     return order_of_names(names)[rng.permutation(len(names))]
 
 
@@ -129,7 +129,7 @@ def read_classes(cases: Cases, key: str, positive: str | None, *, need: int, why
     numbers = pd.to_numeric(values.astype(object), errors="coerce")
     if numbers.notna().all() and numbers.nunique() > MOST_CLASSES:
         raise TableError(
-            f"obs[{key!r}] (label_key=) has {numbers.nunique()} different numbers, which are no classes. Cut it at "
+            f"obs[{key!r}] (label_key=) has {numbers.nunique()} different numbers, which are not classes. Cut it at "
             "values of your own with pandas.cut, and pass the column of classes."
         )
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -151,7 +151,7 @@ def read_classes(cases: Cases, key: str, positive: str | None, *, need: int, why
             f"Pass a smaller number, or merge or leave out these classes."
         )
     if positive is not None and str(positive) not in names:
-        raise TableError(f"positive={positive!r} is no value of obs[{key!r}]; found {listed(names)}.")
+        raise TableError(f"positive={positive!r} is not a value of obs[{key!r}]; found {listed(names)}.")
     return Classes(codes, names, len(names) - 1 if positive is None else names.index(str(positive)))
 
 
@@ -182,7 +182,7 @@ def patients_of_samples(adata: AnnData, samples: pd.Series, patient_key: str) ->
 
 
 def _check_named(adata: AnnData, patient_key: str) -> None:
-    """Refuse a table without the usual column, and say what else may be meant."""
+    """Refuse a table without the usual column, and name what else may be intended."""
     if patient_key == PATIENT_KEY and PATIENT_KEY not in adata.obs:
         hint = suggestion(adata, patient_key, "patient_key")
         raise TableError(

@@ -1,4 +1,4 @@
-"""Numbers of cells against the outcome, said before a score can be taken for a property of the tissue."""
+"""Numbers of cells against the outcome, reported before a score can be mistaken for a property of the tissue."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def class_depth(
     key
         Column of ``obs`` with the class.
     remedy
-        Sentence that says what to do about it, in the words of the caller.
+        Sentence with the remedy, in the words of the caller.
     """
-    found = depth_by_class(n_cells, codes)
+    test = depth_by_class(n_cells, codes)
     medians = [
         f"{np.median(n_cells[codes == i]):,.0f} of {name!r}" for i, name in enumerate(names) if (codes == i).any()
     ]
-    return _tell(found, f"obs[{key!r}]", f"median {', '.join(medians)}", remedy, unit)
+    return _tell(test, f"obs[{key!r}]", f"median {', '.join(medians)}", remedy, unit)
 
 
 def survival_depth(
@@ -59,29 +59,29 @@ def survival_depth(
 ) -> dict[str, Any]:
     """The same for survival."""
     event = event.astype(bool)
-    found = depth_by_survival(n_cells, time, event)
+    test = depth_by_survival(n_cells, time, event)
     medians = [
-        f"{np.median(n_cells[mine]):,.0f} of those {what}"
-        for what, mine in (("with an event", event), ("without", ~event))
-        if mine.any()
+        f"{np.median(n_cells[rows]):,.0f} of those {what}"
+        for what, rows in (("with an event", event), ("without", ~event))
+        if rows.any()
     ]
-    return _tell(found, f"obs[{keys[0]!r}] and obs[{keys[1]!r}]", f"median {', '.join(medians)}", remedy, unit)
+    return _tell(test, f"obs[{keys[0]!r}] and obs[{keys[1]!r}]", f"median {', '.join(medians)}", remedy, unit)
 
 
-def _tell(found: DepthTest, where: str, medians: str, remedy: str, unit: str) -> dict[str, Any]:
-    numbers = f"{medians}; {found.measure} {found.value:.2f}, p = {found.p_value:.2g}"
-    if found.associated:
+def _tell(test: DepthTest, where: str, medians: str, remedy: str, unit: str) -> dict[str, Any]:
+    numbers = f"{medians}; {test.measure} {test.value:.2f}, p = {test.p_value:.2g}"
+    if test.associated:
         warn(
             f"Numbers of cells a {unit} go with {where} ({numbers}). Rare phenotypes are missed among few cells, so "
-            f"that a score may tell numbers of cells instead of tissue. {remedy}"
+            f"that a score may reflect numbers of cells instead of tissue. {remedy}"
         )
     else:
         logger.info("numbers of cells do not go with %s (%s)", where, numbers)
     return {
-        "depth_measure": found.measure,
-        "depth_value": found.value,
-        "depth_p_value": found.p_value,
-        "depth_associated": found.associated,
+        "depth_measure": test.measure,
+        "depth_value": test.value,
+        "depth_p_value": test.p_value,
+        "depth_associated": test.associated,
     }
 
 
@@ -92,7 +92,7 @@ def depth_of(
     goes_with_outcome: Callable[[np.ndarray], bool] | None = None,
     unit: str = "patient",
 ) -> int | None:
-    """How many cells of each patient are to be drawn, None for all; those who have fewer are told.
+    """How many cells of each patient are to be drawn, None for all; those who have fewer are reported.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def depth_of(
     Raises
     ------
     TableError
-        If it is no such number.
+        If it is not such a number.
     """
     if isinstance(cells, str) and cells == "all":
         return None
@@ -129,7 +129,7 @@ def depth_of(
 
 
 def patient_weights(adata: AnnData, patient_key: str | None) -> tuple[np.ndarray | None, str]:
-    """Weights with which every patient counts alike in a fit on pooled rows, and what ``params`` say of them.
+    """Weights with which every patient counts alike in a fit on pooled rows, and their entry in ``params``.
 
     Without the usual column of patients, samples are taken; without these, or for None, or where all have equally many
     rows, weights are None.
@@ -140,8 +140,8 @@ def patient_weights(adata: AnnData, patient_key: str | None) -> tuple[np.ndarray
     if patient_key == PATIENT_KEY and PATIENT_KEY not in adata.obs:
         if like := like_patients(adata.obs):
             warn(
-                f"obs has no column {PATIENT_KEY!r}, so that patients are not weighed alike; {like[0]!r} is called as "
-                f'patients are. Pass patient_key="{like[0]}", or patient_key=None if cells shall count as they are.'
+                f"obs has no column {PATIENT_KEY!r}, so that patients are not weighed alike; {like[0]!r} has the name "
+                f'of patients are. Pass patient_key="{like[0]}", or patient_key=None if cells shall count as they are.'
             )
         if SAMPLE_KEY not in adata.obs or adata.obs[SAMPLE_KEY].isna().any():
             return None, "rows alike"

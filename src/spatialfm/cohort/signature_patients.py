@@ -29,7 +29,7 @@ class Patients:
     rows: np.ndarray  # cells of patients with outcome
     codes: np.ndarray  # patient of each of them
     names: list[str]
-    table: pd.DataFrame  # a row a patient: outcome
+    table: pd.DataFrame  # one row per patient: outcome
     outcome: Outcome
     positive: str
     n_dropped: int
@@ -60,7 +60,7 @@ def read_patients(
     if on_missing not in ("raise", "drop"):
         raise TableError(f'on_missing={on_missing!r} is not known. Pass "raise" or "drop".')
     if n_folds < 2:
-        raise TableError(f"n_folds={n_folds} holds nobody out. Pass 2 or more.")
+        raise TableError(f"n_folds={n_folds} holds no patient out. Pass 2 or more.")
     keys = [outcome] if isinstance(outcome, str) else list(outcome)
     if len(keys) not in (1, 2):
         raise TableError(f"outcome={outcome!r} is neither a column nor (time, event).")
@@ -79,17 +79,17 @@ def read_patients(
     rows = np.flatnonzero(~missing[codes])
     kept = np.cumsum(~missing) - 1
     table = table[~missing]
-    found, name = (
+    outcome_and_name, name = (
         (_binary(table[keys[0]], keys[0], positive), "")
         if len(keys) == 1
         else (_survival(table, keys, event_value), "")
     )
-    if isinstance(found, Binary):
-        name = str(table[keys[0]][found.y].iloc[0])
-    _check_sizes(found, n_folds, keys)
+    if isinstance(outcome_and_name, Binary):
+        name = str(table[keys[0]][outcome_and_name.y].iloc[0])
+    _check_sizes(outcome_and_name, n_folds, keys)
     codes = kept[codes[rows]]
     n_cells = np.bincount(codes, minlength=len(table))
-    return Patients(rows, codes, list(table.index), table, found, name, int(missing.sum()), n_cells)
+    return Patients(rows, codes, list(table.index), table, outcome_and_name, name, int(missing.sum()), n_cells)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Draw:
 
     patients: Patients
     part: np.ndarray  # places among the cells of patients with outcome
-    depth: dict[str, Any]  # what ``params`` say of numbers of cells
+    depth: dict[str, Any]  # numbers of cells for ``params``
     in_proportion: bool  # whether patients of more cells have more of them here
     sketch: Sketch | None  # where they are fewer than was asked for, since all are too many to cluster
 
@@ -128,13 +128,13 @@ def drawn(
     else:
         remedy = (
             f"Signatures and the nested score are therefore made of {depth:,} cells of each; the score as published, "
-            "of all cells, tells their numbers too."
+            "of all cells, depends on their numbers too."
         )
     if isinstance(outcome, Binary):
         classes = [f"not {patients.positive}", patients.positive]
-        found = class_depth(n_cells, outcome.y.astype(int), classes, keys[0], remedy)
+        numbers = class_depth(n_cells, outcome.y.astype(int), classes, keys[0], remedy)
     else:
-        found = survival_depth(n_cells, outcome.time, outcome.event, keys, remedy)
+        numbers = survival_depth(n_cells, outcome.time, outcome.event, keys, remedy)
     part, sketch = np.arange(len(patients.codes)), None
     if too_many and size is not None:
         groups, unit = (None, "") if depth is None else (patients.codes, "patient")
@@ -143,7 +143,7 @@ def drawn(
     elif depth is not None:
         part = draw_evenly(patients.codes, depth, np.random.default_rng((random_state, 7)))
     of_part = replace(patients, rows=patients.rows[part], codes=patients.codes[part])
-    return Draw(of_part, part, found, depth is None, sketch)
+    return Draw(of_part, part, numbers, depth is None, sketch)
 
 
 def _binary(values: pd.Series, key: str, positive: str | None) -> Binary:
@@ -158,18 +158,18 @@ def _binary(values: pd.Series, key: str, positive: str | None) -> Binary:
             raise TableError(f"Which of {listed(levels)} in obs[{key!r}] is the response? Pass positive=.")
         return Binary(np.array([str(value) in ("1", "True", "1.0") for value in values]))
     if str(positive) not in {str(level) for level in levels}:
-        raise TableError(f"positive={positive!r} is no value of obs[{key!r}]; found {listed(levels)}.")
+        raise TableError(f"positive={positive!r} is not a value of obs[{key!r}]; found {listed(levels)}.")
     return Binary((values.astype(str) == str(positive)).to_numpy())
 
 
 def _survival(table: pd.DataFrame, keys: list[str], event_value: EventValue) -> Survival:
     times = event_times(table[keys[0]].infer_objects(), keys[0], "outcome")
-    found = Survival(times, events(table[keys[1]], keys[1], event_value, "outcome"))
-    if not found.event.any():
+    survival = Survival(times, events(table[keys[1]], keys[1], event_value, "outcome"))
+    if not survival.event.any():
         raise SurvivalError(
             f"No event in obs[{keys[1]!r}] among {counted(len(table), 'patient')}: there is nothing to predict."
         )
-    return found
+    return survival
 
 
 def _check_sizes(outcome: Outcome, n_folds: int, keys: list[str]) -> None:

@@ -17,13 +17,13 @@ MODEL = "model"  # in uns[key]
 
 def describe_columns(columns: pd.DataFrame, reference: Mapping[str, str], standardize: bool = False) -> str:
     """JSON of what :func:`spatialfm.cohort.design.design_matrix` made of each covariate."""
-    found: dict[str, dict[str, Any]] = {}
+    described: dict[str, dict[str, Any]] = {}
     for name, column in columns.items():
         truth = pd.api.types.is_bool_dtype(column.dtype)
         if (pd.api.types.is_numeric_dtype(column.dtype) or truth) and name not in reference:
             values = column.to_numpy(dtype=np.float64)
             scaled = standardize and not truth and values.std() > 0
-            found[str(name)] = {
+            described[str(name)] = {
                 "mean": float(values.mean()),
                 "sd": float(values.std(ddof=1)) if len(values) > 1 else 0.0,
                 "low": float(values.min()),
@@ -33,8 +33,8 @@ def describe_columns(columns: pd.DataFrame, reference: Mapping[str, str], standa
             continue
         column = column.astype("category").cat.remove_unused_categories()
         levels = [str(level) for level in column.cat.categories]
-        found[str(name)] = {"levels": levels, "reference": str(reference.get(name, levels[0]))}
-    return json.dumps(found)
+        described[str(name)] = {"levels": levels, "reference": str(reference.get(name, levels[0]))}
+    return json.dumps(described)
 
 
 def cox_record(
@@ -63,10 +63,14 @@ def cox_record(
     codes = np.zeros(len(time), int) if strata is None else strata
     parts, names = [], []
     for code in np.unique(codes):
-        mine = codes == code
-        steps, hazard = baseline_hazard(risk[mine], time[mine], event[mine], None if entry is None else entry[mine])
+        in_stratum = codes == code
+        steps, hazard = baseline_hazard(
+            risk[in_stratum], time[in_stratum], event[in_stratum], None if entry is None else entry[in_stratum]
+        )
         parts.append(pd.DataFrame({"stratum": int(code), "time": steps, "hazard": hazard}))
-        names.append([] if levels is None else [str(value) for value in levels.iloc[int(np.flatnonzero(mine)[0])]])
+        names.append(
+            [] if levels is None else [str(value) for value in levels.iloc[int(np.flatnonzero(in_stratum)[0])]]
+        )
     return {
         "kind": "cox",
         "columns": columns,

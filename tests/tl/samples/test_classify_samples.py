@@ -178,7 +178,7 @@ def test_three_classes_missing_labels_and_storage(cells, tmp_path):
         (None, {"class_weight": "even"}, ArgumentError, "class_weight='even'"),
         (None, {"cells_per_patient": "some"}, ArgumentError, "cells_per_patient='some'"),
         (None, {"use_rep": []}, TableError, "use_rep= is empty"),
-        (None, {"positive": "cured"}, TableError, "positive='cured' is no value"),
+        (None, {"positive": "cured"}, TableError, "positive='cured' is not a value"),
         ("one class", {}, TableError, "All 40 patients are 'responder'"),
         ("one patient", {}, TableError, r"fewer than 2 patients.*'responder \(1\)'"),
         ("two labels", {}, ClinicalError, "first 'P001': "),
@@ -274,5 +274,5 @@ def test_numbers_of_cells_that_go_with_the_label_are_told():
     patients = sfm.tl.composition(adata, "type", patient_key="patient", library_key="patient")
     with pytest.warns(SpatialfmWarning, match=r"sfm.tl.composition\(..., cells_per_row="):
         sfm.tl.classify_samples(patients, label_key="arm", use_rep="X", n_components=None, n_draws=3)
-    with pytest.raises(TableError, match="rows of this table are no cells"):
+    with pytest.raises(TableError, match="rows of this table are not cells"):
         sfm.tl.classify_samples(patients, label_key="arm", use_rep="X", n_draws=3, cells_per_patient="even")

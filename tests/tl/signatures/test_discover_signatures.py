@@ -142,7 +142,7 @@ def test_patients_without_outcome_are_refused_or_left_out():
         ("two", {}, ClinicalError, "1 patient has more than one value in obs\\['response'\\], first 'P00'"),
         ("one class", {}, TableError, "has 1 values among the patients"),
         ("names", {}, TableError, "is the response\\? Pass positive="),
-        ("names", {"positive": "often"}, TableError, "positive='often' is no value"),
+        ("names", {"positive": "often"}, TableError, "positive='often' is not a value"),
         ("few", {}, TableError, "2 patients of the rarer outcome in 'response' cannot be spread over n_folds=4"),
         (None, {"n_folds": 1}, ArgumentError, "n_folds=1.*at least 2"),
         (None, {"resolutions": [0.0, 1.0]}, ArgumentError, "numbers above 0"),

@@ -303,7 +303,7 @@ def test_late_entry_in_plain_loops():
     ("arguments", "message"),
     [
         ({"weights": "wilcoxon"}, r"weights='wilcoxon' is not known. Pass 'logrank', 'gehan'"),
-        ({"weights": (0, -1)}, r"no pair of numbers"),
+        ({"weights": (0, -1)}, r"not a pair of numbers"),
         ({"n_permutations": 10}, r"n_permutations=10 cannot show small p-values"),
         ({"entry_key": "start"}, r"No column 'start' in obs \(entry_key=\)"),
         (

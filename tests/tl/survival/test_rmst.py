@@ -79,7 +79,7 @@ def test_a_small_group_is_permuted():
 def test_the_horizon_is_said_and_held(leukemia):
     assert sfm.tl.rmst(leukemia, "arm", copy=True)["horizon"] == 23  # all of placebo have relapsed by then
     assert sfm.tl.rmst(leukemia, "arm", horizon=30, copy=True)["horizon"] == 30
-    with pytest.raises(SurvivalError, match=r"horizon=36 lies behind the follow-up of '6-MP' \(until 35\).*horizon=35"):
+    with pytest.raises(SurvivalError, match=r"horizon=36 is beyond the follow-up of '6-MP' \(until 35\).*horizon=35"):
         sfm.tl.rmst(leukemia, "arm", horizon=36)
     with pytest.raises(SurvivalError, match=r"n_permutations=5"):
         sfm.tl.rmst(leukemia, "arm", n_permutations=5)

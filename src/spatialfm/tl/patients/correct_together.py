@@ -46,7 +46,7 @@ def correct_together(
         Column with p-values: ``"p_value"``, ``"p_reference"``, ``"p_patients"``.
     method
         ``"fdr_bh"`` (Benjamini and Hochberg 1995: false discovery rate of independent tests, or such that depend
-        positively, as those of nested clusterings do), ``"fdr_by"`` (Benjamini and Yekutieli 2001: whatever the
+        positively, as those of nested clusterings do), ``"fdr_by"`` (Benjamini and Yekutieli 2001: for any
         dependence) or ``"holm"`` (family-wise error).
     alpha
         Level below which corrected p-values count as significant.
@@ -92,10 +92,10 @@ def correct_together(
     )  # fmt: skip
     if not copy:
         for name, one in results.items():
-            mine = joined[joined["analysis"] == str(name)]
+            of_analysis = joined[joined["analysis"] == str(name)]
             target = one if isinstance(one, pd.DataFrame) else one.uns[key]["table"]
             for column in ("q_together", "significant_together"):
-                target[column] = mine[column].to_numpy()
+                target[column] = of_analysis[column].to_numpy()
             if not isinstance(one, pd.DataFrame):
                 how = {"p_column": p_column, "method": method, "alpha": alpha, "analyses": np.array(list(tables))}
                 one.uns[key]["together"] = storable(how | {"n_tests": int(joined["p_value"].notna().sum())})
@@ -112,10 +112,10 @@ def corrected(p: np.ndarray, method: str) -> np.ndarray:
     """
     from statsmodels.stats.multitest import multipletests
 
-    found, tested = np.full(len(p), np.nan), np.isfinite(p)
+    q_values, tested = np.full(len(p), np.nan), np.isfinite(p)
     if tested.any():
-        found[tested] = multipletests(p[tested], method=method)[1]
-    return found
+        q_values[tested] = multipletests(p[tested], method=method)[1]
+    return q_values
 
 
 def _table_of(name: str, one: AnnData | pd.DataFrame, key: str, p_column: str) -> pd.DataFrame:

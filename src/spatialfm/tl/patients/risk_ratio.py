@@ -58,13 +58,13 @@ def risk_ratio(
     Parameters
     ----------
     patients
-        One row a patient.
+        One row per patient.
     group_key
         Column of ``obs`` with the groups, as from :func:`spatialfm.tl.stratify`.
     features
         Structures: columns of ``obs`` (true or false, or numbers) or names in ``var``.
     group
-        Group that is looked at (default: ``"high"`` where groups are called low, medium and high, else the last of
+        Group that is looked at (default: ``"high"`` if groups are named low, medium and high, otherwise the last of
         numbers, of true and false, or of categories in an order; groups in the alphabet's order have no default).
     given
         What the compared shares are shares of: of patients in the group and of the others, or of patients with the
@@ -78,7 +78,7 @@ def risk_ratio(
     block_key
         Column of ``obs`` with the site, batch or stratum within which patients are compared: ratio of Mantel and
         Haenszel with the interval of Greenland and Robins (Biometrics 1985), exact conditional test. With `covariates`
-        it has an effect of its own, and residuals are shuffled within it.
+        it has its own effect, and residuals are shuffled within it.
     alpha
         1 - confidence level.
     patient_key
@@ -93,8 +93,8 @@ def risk_ratio(
 
     Returns
     -------
-    None, or with `copy` the table, else written to ``uns[key_added]["table"]``: a row a structure with ``n_group`` and
-    ``n_others`` patients, ``with_group`` and ``with_others`` of them that have the structure (and so ``n_with``,
+    None, or with `copy` the table, otherwise written to ``uns[key_added]["table"]``: a row a structure with ``n_group``
+    and ``n_others`` patients, ``with_group`` and ``with_others`` of them that have the structure (and so ``n_with``,
     ``in_group_with``, ``n_without``, ``in_group_without``), ``risk_ratio``, ``ci_low``, ``ci_high``, ``p_value``
     (Fisher's exact test, the same in either direction), ``q_value`` (Benjamini-Hochberg). Intervals are on the scale of
     logarithms (Katz et al. 1978). Where a count is 0 the ratio is 0 or infinite, as it was observed, and the interval
@@ -105,7 +105,7 @@ def risk_ratio(
     ------
     TableError
         If a column is missing or incomplete, a structure is unknown, all or no patients have it, there is one group, or
-        a covariate or block tells the group or is the same in all.
+        a covariate or block determines the group or is the same in all.
     SurvivalError
         If a patient has several rows.
 
@@ -131,9 +131,11 @@ def risk_ratio(
     names = [features] if isinstance(features, str) else list(features)
     if not names:
         raise TableError(f"features= names no structure. Pass columns of obs, or of var: {listed(patients.var_names)}.")
-    beside = {key: _column(patients, key, "covariates", on_missing == "drop") for key in _listed(covariates)}
+    adjusting = {key: _column(patients, key, "covariates", on_missing == "drop") for key in _listed(covariates)}
     block = None if block_key is None else _column(patients, block_key, "block_key", on_missing == "drop")
-    complete = pd.DataFrame({**beside, **({} if block is None else {block_key: block}), "": groups}).notna().all(axis=1)
+    complete = (
+        pd.DataFrame({**adjusting, **({} if block is None else {block_key: block}), "": groups}).notna().all(axis=1)
+    )
     rows = {}
     for name in names:
         present, known = _present(patients, name, threshold, complete.to_numpy(), on_missing == "drop")
@@ -141,9 +143,9 @@ def risk_ratio(
         table = [[int((x & y).sum()) for y in (present, ~present)] for x in (inside, ~inside)]
         rows[name] = _row(np.array(table), given, alpha)
         rows[name]["p_value"] = stats.fisher_exact(table).pvalue
-        if beside or block is not None:
+        if adjusting or block is not None:
             adjustment = Adjustment(
-                pd.DataFrame(beside, index=patients.obs_names)[known], block if block is None else block[known]
+                pd.DataFrame(adjusting, index=patients.obs_names)[known], block if block is None else block[known]
             )
             outcome, side = (present, inside) if given == "group" else (inside, present)
             check_adjustment(adjustment, side.astype(int), group_key if given == "group" else name, block_key, least=1)
@@ -159,7 +161,7 @@ def risk_ratio(
     if copy:
         return table
     params = {"group_key": group_key, "group": group, "given": given, "threshold": threshold, "alpha": alpha}
-    params |= {"circular": circle, "covariates": np.array(list(beside), dtype=object), "block_key": block_key or ""}
+    params |= {"circular": circle, "covariates": np.array(list(adjusting), dtype=object), "block_key": block_key or ""}
     write_uns(patients, key_added, {"table": table, "params": params})
     return None
 
@@ -178,13 +180,13 @@ def adjusted_row(outcome: np.ndarray, side: np.ndarray, adjustment: Adjustment, 
                 for i in np.unique(blocks)
             ]
         )
-        found = (*mantel_haenszel(tables, alpha), exact_p(tables))
+        ratio = (*mantel_haenszel(tables, alpha), exact_p(tables))
     else:
         design, asked = rows.design()
         rng = np.random.default_rng(0)
         p = shuffled_within(outcome.astype(float)[:, None], design, asked, blocks, SHUFFLES, rng)[0]
-        found = (*poisson_ratio(outcome, design, design.shape[1] - 1, alpha), float(p))
-    return dict(zip(("risk_ratio", "ci_low", "ci_high", "p_value"), found, strict=True))
+        ratio = (*poisson_ratio(outcome, design, design.shape[1] - 1, alpha), float(p))
+    return dict(zip(("risk_ratio", "ci_low", "ci_high", "p_value"), ratio, strict=True))
 
 
 def _listed(names: str | Sequence[str] | None) -> list[str]:
@@ -225,10 +227,10 @@ def _upper_of_none(n1: int, c: int, n0: int, alpha: float) -> float:
     from statsmodels.stats.proportion import test_proportions_2indep
 
     def excess(log_ratio: float) -> float:
-        found = test_proportions_2indep(
+        test = test_proportions_2indep(
             0, n1, c, n0, value=float(np.exp(log_ratio)), compare="ratio", method="score", correction=False
         )
-        return found.statistic + stats.norm.isf(alpha / 2)
+        return test.statistic + stats.norm.isf(alpha / 2)
 
     return float(np.exp(brentq(excess, -20, 20)))
 
@@ -257,7 +259,7 @@ def _groups(patients: AnnData, group_key: str, group: str | None, drop: bool) ->
 
 
 def _default(column: pd.Series, group_key: str, levels: list[str]) -> str:
-    """The group that a ratio above 1 would be of by itself; a place in the alphabet says nothing of that."""
+    """The group that a ratio above 1 refers to without further choice; the order of the alphabet is arbitrary."""
     if set(levels) <= set(RISKS):
         return max(levels, key=RISKS.index)
     ordered = bool(getattr(column.dtype, "ordered", False)) or levels != sorted(levels)
@@ -288,7 +290,7 @@ def _present(
             f"{listed(patients.obs.columns, 12)}, var has {listed(patients.var_names, 12)}."
         )
     if not (pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values)):
-        raise TableError(f"obs[{name!r}] is neither true or false nor a number. Make a column that says who has it.")
+        raise TableError(f"obs[{name!r}] is neither true or false nor a number. Make a column of who has it.")
     known = known & values.notna().to_numpy()
     present = values[known].to_numpy(float) > threshold
     if present.all() or not present.any():

@@ -63,7 +63,7 @@ def stratify(
       fewer groups. This is VirTues' recipe (4 clusters into 2; Methods, "Tissue structure-based risk stratification").
       Then the log-rank p-value on the same patients is optimistic, and :func:`spatialfm.tl.logrank` refuses it.
     - With `merge_into` and `cross_fit` patients are spread over that many folds, and those of each fold go to the group
-      of the nearest cluster that was made, ordered and merged without them. No patient's outcome has a say in that
+      of the nearest cluster that was made, ordered and merged without them. No patient's outcome influences that
       patient's group, and curves are not flattered. The p-value of a log-rank test still is: it takes groups as given,
       while the outcomes of each fold made the groups of the others (Simon et al., Briefings in Bioinformatics 2011); on
       shuffled outcomes it is below 0.05 some three times too often. `n_permutations` gives one that holds.
@@ -71,7 +71,7 @@ def stratify(
     Parameters
     ----------
     patients
-        Compositions, one row a patient, as from :func:`spatialfm.tl.composition`.
+        Compositions, one row per patient, as from :func:`spatialfm.tl.composition`.
     n_groups
         Number of clusters.
     layer
@@ -90,8 +90,8 @@ def stratify(
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
         expected events, by which groups are ordered and merged, count from then on.
     n_permutations
-        Number of times that outcomes are shuffled between patients and groups are ordered and merged anew, for a
-        p-value that holds whatever the outcome decided; needs the outcome.
+        Number of times that outcomes are shuffled between patients and groups are ordered and merged again, for a
+        p-value that holds for any use of the outcome; needs the outcome.
     random_state
         Seed of k-means, which is started 20 times, of folds and of permutations.
     patient_key
@@ -102,7 +102,7 @@ def stratify(
     on_selected
         What becomes of compositions that an outcome of these same patients made, by whatever way (signatures,
         :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
-        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on; the record says so.
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on; the record states it.
     key_added
         Key of ``obs`` and ``uns`` that is written.
     copy
@@ -291,9 +291,8 @@ def _check_folds(values: np.ndarray, n_groups: int, merge_into: int | None, cros
         return
     if merge_into is None:
         raise SurvivalError(
-            f"cross_fit={cross_fit} without merge_into=: the outcome then only names the groups, and there is "
-            "nothing to "
-            "cross-fit."
+            f"cross_fit={cross_fit} without merge_into=: the outcome then only names the groups, and there is nothing "
+            "to cross-fit."
         )
     if not 2 <= cross_fit <= len(values):
         raise SurvivalError(
@@ -334,7 +333,7 @@ def _placement(
             known = train[rows]
             since = None if entry is None else entry[known]
             observed, expected = observed_expected(time[known], event[known], of_train[rows[known]], n_groups, since)
-            # a cluster without follow-up says nothing of its risk: it counts as average
+            # the risk of a cluster without follow-up is unknown: it counts as average
             ratio = np.divide(observed, expected, out=np.ones(n_groups), where=expected > 0)
             groups[held_out] = merge_by_risk(ratio, np.ones(n_groups), merge_into)[clusters]
         return groups
@@ -385,11 +384,11 @@ def _events(outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _origins(patients: AnnData, decides: str, time_key: str | None, event_key: str | None) -> list[Origin]:
     """What the groups were made of."""
-    found = [Origin("stratify", "composition", of=fractions_of(patients))]
+    origins = [Origin("stratify", "composition", of=fractions_of(patients))]
     how = {"order": "order", "partition": "selected", "others' partition": "held out"}.get(decides)
     if how is not None:
-        found.append(Origin("stratify", how, (str(time_key), str(event_key))))
-    return found + inherited(patients, matrix_of(patients))
+        origins.append(Origin("stratify", how, (str(time_key), str(event_key))))
+    return origins + inherited(patients, matrix_of(patients))
 
 
 def _risk_names(n: int) -> list[str]:
@@ -402,7 +401,7 @@ def _explain(decides: str, groups: pd.Series) -> None:
     if decides == "order":
         logger.info(
             "The outcome named the groups but did not make them: a log-rank test on %r is valid as it is; the "
-            "direction (%r does worse) holds by construction and is no finding.",
+            "direction (%r does worse) holds by construction and is not a finding.",
             groups.name,
             groups.cat.categories[-1],
         )

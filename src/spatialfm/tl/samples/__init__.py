@@ -1,1 +1,1 @@
-"""Samples and patients as rows: their compositions, shifts, and what they are told apart by."""
+"""Samples and patients as rows: their compositions, shifts, and what distinguishes them."""

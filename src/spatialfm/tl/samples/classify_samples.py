@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from tqdm.auto import tqdm
 
-ALL = 0  # stands for all columns in tables, which hold no None
+ALL = 0  # encodes all columns in tables, which cannot hold None
 
 
 @public
@@ -67,7 +67,7 @@ def classify_samples(
     training. What the paper does not say is decided here: columns are standardised before components are taken (the
     penalty is then in no unit); means, standard deviations and components are those of the training patients of each
     split; the same splits serve all representations; they are drawn in the order of the patients' names, so that the
-    order of rows changes nothing. Also for tables with one row a sample or patient, such as compositions
+    order of rows changes nothing. Also for tables with one row per sample or patient, such as compositions
     (``use_rep="X"`` or a layer put into ``obsm``).
 
     Whatever was fitted to all patients before (an embedding's statistics or components, types, niches, states) has seen
@@ -100,7 +100,7 @@ def classify_samples(
         ``"balanced"``: classes weigh alike, however many patients they have. Not published; None: as they occur.
     cells_per_patient
         Cells of each patient that are drawn: ``"all"`` (published); ``"even"``, as many as all have; a number; or
-        ``"auto"``: all, unless their numbers go with the label, which is then said, and equally many are drawn.
+        ``"auto"``: all, unless their numbers go with the label; then, with a warning, equally many are drawn.
     max_rows
         Rows that components are computed from, evenly over patients; of more, a random part.
     positive
@@ -117,7 +117,7 @@ def classify_samples(
     on_selected
         What becomes of rows of patients that an outcome of these same patients made, by whatever way (signatures,
         :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
-        ``"raise"``, since no score of them holds, or ``"mark"``: go on; the record says so.
+        ``"raise"``, since no score of them holds, or ``"mark"``: go on; the record states it.
     key_added
         Key of ``uns``.
     copy
@@ -131,7 +131,7 @@ def classify_samples(
       ``average_precision``, ``f1``, ``f1_macro``, ``balanced_accuracy``) with ``mean``, ``sd``, ``low`` and ``high``
       (95 % interval for new patients: the variance allows for draws that share them, after Nadeau and Bengio, 2003),
       ``p_value`` (of ``auroc``), and ``low_published`` and ``high_published`` (interval of the mean over draws, as
-      published: it shrinks with the number of draws, and says nothing of other patients);
+      published: it shrinks with the number of draws, and does not extend to other patients);
     - ``draws``: every score of every draw, and ``n_used`` components; ``comparison``: the representations against each
       other, from :func:`spatialfm.metrics.compare_representations`;
     - ``patients``: label, ``n`` (rows), and for each representation the mean probability of each class over the draws
@@ -152,7 +152,7 @@ def classify_samples(
     >>> cells.uns["classify_samples"]["summary"].query("score == 'auroc'")["use_rep"].tolist()
     ['X', 'X_latent']
 
-    The same from compositions, one row a patient:
+    The same from compositions, one row per patient:
 
     >>> patients = sfm.tl.composition(cells, "niche", patient_key="patient")
     >>> sfm.tl.classify_samples(patients, label_key="response", use_rep="X", n_components=None, n_draws=10)
@@ -187,7 +187,7 @@ def classify_samples(
     record = _record(pd.concat(runs, ignore_index=True), cases, classes, len(draws[0][1]))
     record["patients"] = record["patients"].assign(**means)
     record["summary"]["p_value"] = [
-        float(permutation_p(np.array([found[row.n_components] for found in null[row.use_rep]]), row.mean))
+        float(permutation_p(np.array([scores[row.n_components] for scores in null[row.use_rep]]), row.mean))
         if row.score == "auroc"
         else np.nan
         for row in record["summary"].itertuples()
@@ -227,7 +227,7 @@ def case_means(values: np.ndarray, codes: np.ndarray, n_cases: int) -> np.ndarra
 
 
 def even_part(codes: np.ndarray, names: Sequence[str], max_rows: int, rng: np.random.Generator) -> np.ndarray:
-    """At most `max_rows` rows, as many of each case as can be, in order; all if they are no more."""
+    """At most `max_rows` rows, as many of each case as can be, in order; all if they are fewer."""
     if len(codes) <= max_rows:
         return np.arange(len(codes))
     order = shuffled_rows(names, rng)
@@ -273,14 +273,17 @@ def fit_predict(
     if asked:
         pca = PCA(asked, random_state=0).fit(scale.transform(rows))
         components = pca.transform(centred)
-    found = {}
+    predictions = {}
     for size in sizes:
         features = centred if size is None else components[:, :size]
         if size is None or how.scale_components:
             features = StandardScaler().fit(features[train]).transform(features)
         model = LogisticRegression(C=how.C, class_weight=how.class_weight, max_iter=2000)
-        found[size or ALL] = model.fit(features[train], codes[train]).predict_proba(features[test]), features.shape[1]
-    return found
+        predictions[size or ALL] = (
+            model.fit(features[train], codes[train]).predict_proba(features[test]),
+            features.shape[1],
+        )
+    return predictions
 
 
 def _run(
@@ -298,9 +301,9 @@ def _run(
     total = {size or ALL: np.zeros((n, k)) for size in sizes}
     times, scored = np.zeros((n, 1)), []
     for draw, (train, test) in enumerate(draws):
-        mine = rows[np.isin(case_of_row, train)]
-        found = fit_predict(average, mine, classes.codes, train, test, sizes, how)
-        for size, (probability, n_used) in found.items():
+        train_rows = rows[np.isin(case_of_row, train)]
+        predictions = fit_predict(average, train_rows, classes.codes, train, test, sizes, how)
+        for size, (probability, n_used) in predictions.items():
             row = {"draw": draw, "n_components": size, "n_used": n_used}
             scored.append(row | class_scores(classes.codes[test], probability, classes.positive))
             total[size][test] += probability
@@ -326,8 +329,8 @@ def _shuffled(
     codes = rng.permutation(classes.codes)
     scores: dict[int, list[float]] = {size or ALL: [] for size in sizes}
     for train, test in stratified_draws(codes, test_size, n_draws, rng):
-        found = fit_predict(average, rows[np.isin(case_of_row, train)], codes, train, test, sizes, how)
-        for size, (probability, _) in found.items():
+        predictions = fit_predict(average, rows[np.isin(case_of_row, train)], codes, train, test, sizes, how)
+        for size, (probability, _) in predictions.items():
             scores[size].append(auroc(codes[test], probability, classes.positive))
         bar.update()
     return {size: float(np.mean(values)) for size, values in scores.items()}
@@ -359,7 +362,7 @@ def _check(
     if n_draws < 2 or n_permutations < 0:
         raise TableError(f"n_draws={n_draws} and n_permutations={n_permutations}: 2 and 0 are the least.")
     if not 0 < test_size < 1:
-        raise TableError(f"test_size={test_size} is no share between 0 and 1. Pass for example 0.2.")
+        raise TableError(f"test_size={test_size} is not a share between 0 and 1. Pass for example 0.2.")
     if not C > 0:
         raise TableError(f"C={C} is not positive. Pass for example 1.0.")
     if class_weight not in (None, "balanced"):

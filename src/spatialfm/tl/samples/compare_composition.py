@@ -24,7 +24,7 @@ from ...stats.patient_groups import benjamini_hochberg
 if TYPE_CHECKING:
     from anndata import AnnData
 
-CARRIERS = 3  # patients who carry a mean share below which a difference is said to be theirs
+CARRIERS = 3  # patients who carry a mean share below which a difference is attributed to them
 Method = Literal["robust", "clr-t", "mannwhitney", "kruskal"]
 NOTE = (
     "Shares of a patient add up to 1: where one type grows, the shares of all others fall. p_value and effect are of "
@@ -91,7 +91,7 @@ def compare_composition(
         Columns of ``obs`` that are adjusted for (age, stage): ranks and shares are modelled by group and covariates,
         with errors that do not assume equal spread (CR2, Satterthwaite's degrees of freedom).
     block_key
-        Column of ``obs`` with the site, batch or slide: it has an effect of its own in the model, and labels are
+        Column of ``obs`` with the site, batch or slide: it has its own effect in the model, and labels are
         shuffled within it only.
     pair_key
         Column of ``obs`` with the patient where groups are within patients, as before and after treatment: samples of
@@ -118,7 +118,7 @@ def compare_composition(
         Seed.
     on_selected
         What becomes of fractions that an outcome of these same patients chose, as of signatures: ``"raise"``, or
-        ``"mark"``: go on; ``params`` say so.
+        ``"mark"``: go on; ``params`` record it.
     key_added
         Key of ``uns``.
     copy
@@ -126,7 +126,7 @@ def compare_composition(
 
     Returns
     -------
-    None, or with `copy` the table; written into ``uns[key_added]["table"]``, with ``params``. One row a type, in the
+    None, or with `copy` the table; written into ``uns[key_added]["table"]``, with ``params``. One row per type, in the
     order of ``var``.
 
     For two groups: ``group_1``, ``group_2``, ``n_1``, ``n_2``, ``median_1``, ``median_2`` (of shares), their
@@ -146,10 +146,10 @@ def compare_composition(
     Raises
     ------
     TableError
-        If columns, counts or groups are missing, a group has fewer than three patients, a block or covariate tells the
-        group, or a choice is unknown.
+        If columns, counts or groups are missing, a group has fewer than three patients, a block or covariate determines
+        the group, or a choice is unknown.
     ClinicalError
-        If a patient has several rows and nothing says what they are.
+        If a patient has several rows of unknown meaning.
 
     Warns
     -----
@@ -160,7 +160,7 @@ def compare_composition(
     Notes
     -----
     Skewed shares: where few patients of a group have most of a type, its mean share is theirs. Errors and degrees of
-    freedom allow for that, so that such a group needs a larger difference; ``carriers`` says how many there are.
+    freedom allow for that, so that such a group needs a larger difference; ``carriers`` is how many there are.
 
     See Also
     --------
@@ -234,8 +234,8 @@ def _by_method(table: pd.DataFrame, rows: Rows, method: str, pseudocount: float,
         table.loc[present, "p_value"] = rank_test(method, rows.shares[:, present], rows.codes)
         table.drop(columns=["p_ranks", "p_means"], inplace=True)
     elif method == "clr-t":
-        found = clr_t(rows.counts[:, present], rows.codes, pseudocount, np.random.default_rng(random_state))
-        for name, values in found.items():
+        tested = clr_t(rows.counts[:, present], rows.codes, pseudocount, np.random.default_rng(random_state))
+        for name, values in tested.items():
             table.loc[present, name] = values
         table.drop(columns=["p_ranks", "p_means"], inplace=True)
 
@@ -279,7 +279,7 @@ def _check_numbers(pseudocount: float, alpha: float, n_permutations: int) -> Non
     if not pseudocount > 0:
         raise TableError(f"pseudocount={pseudocount} leaves no logarithm of an absent type. Pass for example 0.5.")
     if not 0 < alpha < 1:
-        raise TableError(f"alpha={alpha} is no level. Pass for example 0.05.")
+        raise TableError(f"alpha={alpha} is not a level. Pass for example 0.05.")
     if n_permutations < 99:
         raise TableError(f"n_permutations={n_permutations} leaves no p-value below 0.01. Pass for example 4999.")
 
@@ -288,7 +288,7 @@ def _warn_small(rows: Rows, alpha: float) -> None:
     if (least := least_p(rows)) > alpha:
         warn(
             f"The groups are so small that no p-value below {least:.2g} is possible (all ways to form them are "
-            f"counted), and alpha is {alpha:g}: nothing will be significant, whatever the difference. Look at effect "
+            f"counted), and alpha is {alpha:g}: nothing will be significant, for any difference. Look at effect "
             "and its interval."
         )
 

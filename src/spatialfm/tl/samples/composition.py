@@ -44,7 +44,7 @@ def composition(
     Parameters
     ----------
     adata
-        Cell table, one row a cell.
+        Cell table, one row per cell.
     cluster_key
         Column of ``obs`` with the phenotype or cluster of each cell. Categories that no cell has stay as columns, so
         that two cohorts with the same categories have the same columns.
@@ -60,8 +60,8 @@ def composition(
     cells_per_row
         Cells of each sample or patient that are counted, drawn at random: ``"all"``; ``"even"``, as many of each as
         those with the fewest have (one row in ten, where it has far fewer, keeps what it has); or a number. Logarithms
-        and absences depend on how many cells there are. Where that goes with the outcome, a classifier tells numbers
-        of cells instead of tissue; of equally many it cannot.
+        and absences depend on how many cells there are. Where that goes with the outcome, a classifier separates by
+        numbers of cells instead of tissue; of equally many it cannot.
     random_state
         Seed of the draw.
 
@@ -161,7 +161,7 @@ def constant_columns(obs: pd.DataFrame, row_codes: np.ndarray, row_names: list[s
     """The columns that have one value in each row, as a table of rows.
 
     A column that would be constant but for missing values is left out with a warning: whether the value holds for the
-    cells that lack it is not ours to say.
+    cells that lack it is undecidable here.
     """
     _, first = np.unique(row_codes, return_index=True)
     kept, incomplete = {}, {}

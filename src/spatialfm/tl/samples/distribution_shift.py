@@ -63,7 +63,7 @@ def distribution_shift(
 
     The measure is the entropic 2-Wasserstein distance between the embeddings of a patient's cells at two time points
     (VirTues, Methods, *Quantifying treatment responses*), all cells of a time point weighing alike, whichever sample
-    they come from. It is computed on random cells, several times, and stands beside the distance expected without any
+    they come from. It is computed on random cells, several times, and is given with the distance expected without any
     shift: that between two halves of the cells of *one* time point.
 
     That null matters. Between two draws of `n` cells from the same tissue the distance is not 0, but often most of what
@@ -72,7 +72,7 @@ def distribution_shift(
     :math:`\delta` is :math:`|\delta|^2` up to the error of the draws. All patients are compared on the same number of
     cells, since the distance of draws depends on it. What the null does *not* hold is that two biopsies differ without
     any treatment, and that slides differ in staining: both are in ``shift``, and only the comparison of groups (or
-    untreated patients) tells them from a response.
+    untreated patients) separates them from a response.
 
     Parameters
     ----------
@@ -87,12 +87,12 @@ def distribution_shift(
     group_key
         Column of ``obs`` with the group of the patient (for example the response); None measures without comparing.
     covariates
-        Columns of ``obs`` with one value a patient that the comparison of groups is adjusted for (age, stage). What is
-        compared is one number a patient, the distance, so that a linear model of it (and of its ranks) by group and
-        covariates does, with errors that do not assume equal spread (CR2, Satterthwaite), as in
+        Columns of ``obs`` with one value per patient that the comparison of groups is adjusted for (age, stage). What
+        is compared is one number per patient, the distance, so that a linear model of it (and of its ranks) by group
+        and covariates does, with errors that do not assume equal spread (CR2, Satterthwaite), as in
         :func:`compare_composition`.
     block_key
-        Column of ``obs`` with the site or batch of each patient: it has an effect of its own, and residuals are
+        Column of ``obs`` with the site or batch of each patient: it has its own effect, and residuals are
         shuffled within it only (Freedman and Lane 1983).
     library_key
         Column of ``obs`` with the sample, to check that none belongs to two patients or time points; None skips that.
@@ -102,7 +102,7 @@ def distribution_shift(
         Time point that all others are compared with (default: every pair of time points).
     epsilon
         Weight of the entropy. With `scale_cost` in units of the mean squared distance between two cells of the
-        cohort, so that the same value means the same blur whatever the units of the embedding: at 1e-3 the plan is all
+        cohort, so that the same value means the same blur for any units of the embedding: at 1e-3 the plan is all
         but exact, at 1 cells are matched almost at random. Without, in squared units of the embedding, as published.
     scale_cost
         See `epsilon`. Distances are in the units of the embedding either way.
@@ -135,7 +135,7 @@ def distribution_shift(
     None, or with `copy` the record that is otherwise written into ``uns[key_added]``, with the keys ``table``,
     ``comparison`` (with `group_key`) and ``params``.
 
-    ``table`` has one row a patient and pair of time points: ``patient``, ``group``, ``time_1``, ``time_2``,
+    ``table`` has one row per patient and pair of time points: ``patient``, ``group``, ``time_1``, ``time_2``,
     ``n_cells_1``, ``n_cells_2`` (there are), ``n_drawn``, ``distance``, ``null_distance`` and ``shift`` (negative
     where cells of two time points are nearer than those of one) in the units of the embedding, each with a standard
     error ``<name>_se`` (of the mean over the draws: how far other draws would move it; it is no interval over
@@ -148,7 +148,7 @@ def distribution_shift(
     means, which do not assume equal spread; labels shuffled below 15 patients), ``mean_difference`` (2 minus 1) with
     ``mean_low`` and ``mean_high`` (95 %), ``q_value`` (Benjamini-Hochberg over the rows of a measure). With
     `covariates` or `block_key` effect, mean difference and p-value are those of the model, medians are as observed. A
-    difference in ``null_distance`` says that one group's tissue is more diverse at each time point, which raises
+    difference in ``null_distance`` means that one group's tissue is more diverse at each time point, which raises
     ``distance`` without any shift.
 
     Raises
@@ -282,28 +282,28 @@ def summarise(cost: np.ndarray, null: np.ndarray) -> dict[str, float]:
 
 
 def compare_shifts(table: pd.DataFrame, groups: list[str], adjustment: Adjustment | None = None) -> pd.DataFrame:
-    """One row a measure, pair of time points and pair of groups."""
+    """One row per measure, pair of time points and pair of groups."""
     rows, effect = [], ("effect", "effect_low", "effect_high", "p_value")
     for measure in MEASURES:
         for (time_1, time_2), part in table.groupby(["time_1", "time_2"], sort=False):
-            of = {group: part[part["group"] == group].set_index("patient")[measure] for group in groups}
+            shifts_of = {group: part[part["group"] == group].set_index("patient")[measure] for group in groups}
             for group_1, group_2 in combinations(groups, 2):
                 row = {"measure": measure, "time_1": time_1, "time_2": time_2, "group_1": group_1, "group_2": group_2}
-                one, two = of[group_1], of[group_2]
+                one, two = shifts_of[group_1], shifts_of[group_2]
                 row |= two_groups(one.to_numpy(), two.to_numpy())
                 mean = welch(one.to_numpy(), two.to_numpy())
                 if adjustment is not None:
                     both, codes = pd.concat([one, two]), np.repeat([0, 1], [len(one), len(two)])
-                    found = compared(both.to_numpy(), adjustment.of(list(both.index)).rows(codes))
-                    row |= {name: found[name] for name in effect}
-                    mean = tuple(found[name] for name in ("difference", "low", "high"))
+                    tested = compared(both.to_numpy(), adjustment.of(list(both.index)).rows(codes))
+                    row |= {name: tested[name] for name in effect}
+                    mean = tuple(tested[name] for name in ("difference", "low", "high"))
                 rows.append(row | dict(zip(("mean_difference", "mean_low", "mean_high"), mean, strict=True)))
-    found = pd.DataFrame(rows)
-    found["q_value"] = np.nan
+    result = pd.DataFrame(rows)
+    result["q_value"] = np.nan
     for measure in MEASURES:
-        mine = (found["measure"] == measure).to_numpy()
-        found.loc[mine, "q_value"] = benjamini_hochberg(found.loc[mine, "p_value"])
-    return found
+        of_measure = (result["measure"] == measure).to_numpy()
+        result.loc[of_measure, "q_value"] = benjamini_hochberg(result.loc[of_measure, "p_value"])
+    return result
 
 
 def _used(cohort: Cohort) -> list[tuple[str, str]]:
@@ -341,9 +341,9 @@ def _measure(
         )
     ):
         rng = np.random.default_rng([random_state, number])
-        mine = [time for who, time in used if who == name]
-        drawn = {time: [halves(cohort.rows[name, time], n, rng) for _ in range(n_repeats)] for time in mine}
-        null = {time: np.array([squared(*pair) for pair in drawn[time]]) for time in mine}
+        times = [time for who, time in used if who == name]
+        drawn = {time: [halves(cohort.rows[name, time], n, rng) for _ in range(n_repeats)] for time in times}
+        null = {time: np.array([squared(*pair) for pair in drawn[time]]) for time in times}
         for time_1, time_2 in cohort.pairs_of[name]:
             draws = zip(drawn[time_1], drawn[time_2], strict=True)
             between = np.array([squared(one[0], two[0]) for one, two in draws])
@@ -384,6 +384,6 @@ def _check_numbers(epsilon: float, n_cells: int, n_repeats: int, min_cells: int,
     if min_cells < 4:
         raise TableError(f"min_cells={min_cells} leaves no two halves to compare. Pass 4 or more, for example 100.")
     if n_cells < 2:
-        raise TableError(f"n_cells={n_cells} is no distribution. Pass 2 or more, for example 300.")
+        raise TableError(f"n_cells={n_cells} is too few for a distribution. Pass 2 or more, for example 300.")
     if max_iter < 1 or not tol > 0:
         raise TableError(f"max_iter={max_iter} and tol={tol} must be above 0.")

@@ -1,4 +1,4 @@
-"""Cases told apart by which clusters they are made of, from a handful of labelled ones."""
+"""Cases separated by the clusters they are made of, from a handful of labelled ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .composition import cross_count
 if TYPE_CHECKING:
     from anndata import AnnData
 
-AVERAGE = 0  # stands for no clusters in tables, which hold no None
+AVERAGE = 0  # encodes no clusters in tables, which cannot hold None
 Metric = Literal["euclidean", "cityblock", "jensenshannon"]
 
 
@@ -93,7 +93,7 @@ def few_shot_samples(
         ``"jensenshannon"``.
     cells_per_patient
         Cells of each patient that are drawn: ``"all"`` (published); ``"even"``, as many as all have; a number; or
-        ``"auto"``: all, unless their numbers go with the label, which is then said, and equally many are drawn.
+        ``"auto"``: all, unless their numbers go with the label; then, with a warning, equally many are drawn.
     positive
         Of two classes, the one that ``f1`` and ``average_precision`` are of (default: the last, in the order of
         categories or of the alphabet).
@@ -108,7 +108,7 @@ def few_shot_samples(
     on_selected
         What becomes of clusters that an outcome of these same patients made, by whatever way (signatures,
         :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
-        ``"raise"``, since no score of them holds, or ``"mark"``: go on; the record says so.
+        ``"raise"``, since no score of them holds, or ``"mark"``: go on; the record states it.
     key_added
         Key of ``uns``.
     copy
@@ -122,7 +122,7 @@ def few_shot_samples(
       ``f1_macro``, ``balanced_accuracy``) with ``mean``, ``sd``, ``low`` and ``high`` (95 % interval for new patients:
       the variance allows for draws that share patients, after Nadeau and Bengio, 2003), ``p_value`` (of ``auroc``), and
       ``low_published`` and ``high_published`` (interval of the mean over draws, as published: it shrinks with the
-      number of draws, and says nothing of other patients);
+      number of draws, and does not extend to other patients);
     - ``draws``: every score of every draw; ``comparison``: the representations against each other, from
       :func:`spatialfm.metrics.compare_representations`;
     - ``patients``: label, ``n`` (cells), and for each representation the mean score of each class over the draws that
@@ -157,7 +157,7 @@ def few_shot_samples(
             "draws and no permutation are the least."
         )
     if metric not in ("euclidean", "cityblock", "jensenshannon"):
-        raise TableError(f"metric={metric!r} is none of 'euclidean', 'cityblock', 'jensenshannon'.")
+        raise TableError(f"metric={metric!r} is not one of 'euclidean', 'cityblock', 'jensenshannon'.")
     if metric == "jensenshannon" and (n_clusters is None or None in np.atleast_1d(np.array(n_clusters, dtype=object))):
         raise TableError("metric='jensenshannon' compares shares, and n_clusters=None has averages. Pass 'euclidean'.")
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
@@ -242,19 +242,19 @@ def _all_shares(
         )
     if twice := set(reps) & set(keys):
         raise TableError(f"{twice.pop()!r} is in use_rep= and in cluster_key=. Rename the column of obs.")
-    found = {}
+    shares = {}
     for rep in reps:
         for k in [n_clusters] if n_clusters is None or np.isscalar(n_clusters) else n_clusters:
             if k is None:
-                found[rep, AVERAGE] = case_means(prepared(part, rep)[0], cases.codes, len(cases.names))
+                shares[rep, AVERAGE] = case_means(prepared(part, rep)[0], cases.codes, len(cases.names))
                 continue
             who = cases.key if cases.unit == "patient" else None
             states = cell_states(part, k, use_rep=rep, patient_key=who, random_state=random_state, copy=True)
-            found[rep, k] = _shares(cases, states)
+            shares[rep, k] = _shares(cases, states)
     for key in keys:
         column = obs_column(part, key, "cluster_key", rows="rows")
-        found[key, int(column.nunique())] = _shares(cases, column)
-    return found
+        shares[key, int(column.nunique())] = _shares(cases, column)
+    return shares
 
 
 def _several(value: str | Sequence[str] | None) -> list[str]:

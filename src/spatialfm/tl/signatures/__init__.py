@@ -1,1 +1,1 @@
-"""Phenotypes that tell patients apart: found, scored, and carried to other cohorts."""
+"""Phenotypes that distinguish patients: found, scored, and carried to other cohorts."""

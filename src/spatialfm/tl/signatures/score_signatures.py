@@ -56,7 +56,7 @@ def score_signatures(
     the response (favorable) signatures minus that of the others, and cut points make three groups.
 
     The score is thus high where patients should do *well*. The paper calls patients of high score "high-risk", against
-    its own formula; here ``risk_group`` says what the score means: ``"low"`` risk above the upper cut point,
+    its own formula; here ``risk_group`` gives the meaning of the score: ``"low"`` risk above the upper cut point,
     ``"high"`` risk below the lower one.
 
     Parameters
@@ -160,9 +160,9 @@ def score_signatures(
                 adata, types, len(type_names), np.ones(adata.n_obs, bool), n_neighbors, library_key, SPATIAL
             )
             patients = np.array(names)[codes]
-            found = _neighborhoods(members, counts, patients, types, type_names, alpha, set(circles))
-            write_uns(table, "neighborhood", found)
-            _tell_untested(found[~found["signature"].isin(list(circles))])
+            neighborhoods = _neighborhoods(members, counts, patients, types, type_names, alpha, set(circles))
+            write_uns(table, "neighborhood", neighborhoods)
+            _tell_untested(neighborhoods[~neighborhoods["signature"].isin(list(circles))])
     made = Origin("score_signatures", "composition", of="the shares of signatures")
     remember(table, made, table.obs["risk_group"], patients=patient_names(table))
     hand_on(table, inherited(adata, matrix_of(adata, key)), ["signature_score", "risk_group"])
@@ -186,10 +186,10 @@ def _signatures(adata: AnnData, key: str, favorable: list[str] | None) -> tuple[
         )
     members = signature_members(adata, key)
     if favorable is None:
-        found = adata.uns.get(key, {}).get("signatures")
-        if found is None:
+        stored = adata.uns.get(key, {}).get("signatures")
+        if stored is None:
             raise TableError(f"Which of {listed(members)} are favorable? Pass favorable=[...].")
-        favorable = list(found.index[found["side"].isin(["response", "favorable"])])
+        favorable = list(stored.index[stored["side"].isin(["response", "favorable"])])
     if unknown := sorted(set(favorable) - set(members)):
         raise TableError(f"favorable= names {listed(unknown)}, but the signatures are {listed(members)}.")
     return members, np.where(members.columns.isin(favorable), 1, -1)
@@ -200,10 +200,10 @@ def _tertiles(adata: AnnData, key: str, shares: np.ndarray, names: list[str], so
         return cut_points(shares)
     if source != "discovery":
         raise TableError(f'cut_points_from={source!r} is not known. Pass "cohort" or "discovery".')
-    found = adata.uns.get(key, {}).get("signatures")
-    if found is None or not set(names) <= set(found.index):
+    stored = adata.uns.get(key, {}).get("signatures")
+    if stored is None or not set(names) <= set(stored.index):
         raise TableError(f"uns[{key!r}] has no cut points of {listed(names)}. Pass cut_points_from='cohort'.")
-    return found.loc[names, ["cut_1", "cut_2"]].to_numpy(float).T
+    return stored.loc[names, ["cut_1", "cut_2"]].to_numpy(float).T
 
 
 def _areas(
@@ -240,11 +240,11 @@ def _enrichment(
         mask = column.to_numpy()
         inside = cross_count(patients[mask], types[mask], (n, width))
         sizes = inside.sum(axis=1)
-        found = pooled_excess(inside, *hypergeometric(inside, whole), sizes)
+        pooled = pooled_excess(inside, *hypergeometric(inside, whole), sizes)
         columns = {"signature": signature, "type": names}
-        columns["log2_enrichment"] = found.log2 if sizes.any() else np.nan
-        columns |= {"observed": found.observed.astype(int), "expected": found.expected}
-        tables.append(pd.DataFrame(columns | {"n_patients": int((sizes > 0).sum()), "p_value": found.p_value}))
+        columns["log2_enrichment"] = pooled.log2 if sizes.any() else np.nan
+        columns |= {"observed": pooled.observed.astype(int), "expected": pooled.expected}
+        tables.append(pd.DataFrame(columns | {"n_patients": int((sizes > 0).sum()), "p_value": pooled.p_value}))
     table = pd.concat(tables, ignore_index=True)
     table.loc[table["signature"].isin(list(circular)), "p_value"] = np.nan
     table["q_value"] = benjamini_hochberg(table["p_value"])
@@ -276,10 +276,10 @@ def _neighborhoods(
     for signature, column in members.items():
         inside = column.to_numpy()
         for i, name in enumerate(names):
-            mine = types == i
-            if min((mine & inside).sum(), (mine & ~inside).sum()) < _MIN_CELLS:
+            of_type = types == i
+            if min((of_type & inside).sum(), (of_type & ~inside).sum()) < _MIN_CELLS:
                 continue
-            table = contrast_table(counts[mine], inside[mine], patients[mine], names, i, alpha).reset_index()
+            table = contrast_table(counts[of_type], inside[of_type], patients[of_type], names, i, alpha).reset_index()
             table = without_p(table) if signature in circular else table
             table.insert(0, "type", name)
             table.insert(0, "signature", signature)

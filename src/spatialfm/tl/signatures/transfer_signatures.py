@@ -52,8 +52,8 @@ def transfer_signatures(
     """Find the cells of a second cohort that belong to signatures of a first one.
 
     VirTues (Methods, *Transferring predictive virtual spatial biomarkers*): one random forest a signature, of 200 trees
-    of depth 16, on as many cells outside of the signature as inside. A fifth is held out to say how well it works: a
-    fifth of the cells, as published, and, which is what a second cohort asks, a fifth of the patients.
+    of depth 16, on as many cells outside of the signature as inside. A fifth is held out to measure how well it works:
+    a fifth of the cells, as published, and, which is what a second cohort asks, a fifth of the patients.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def transfer_signatures(
         check_anndata(table, "transfer_signatures", key_added)
     members = _members(source, key)
     if not 0 < test_size < 1:
-        raise TableError(f"test_size={test_size} is no share between 0 and 1.")
+        raise TableError(f"test_size={test_size} is not a share between 0 and 1.")
     patients = None if patient_key is None else obs_column(source, patient_key, "patient_key").astype(str).to_numpy()
     columns = shared_columns(source, target, use_rep)
     values, others = representation(source, use_rep)[:, columns[0]], representation(target, use_rep)[:, columns[1]]
@@ -132,15 +132,15 @@ def transfer_signatures(
         forest = _forest(values[rows], inside[rows], **options)
         probability[name] = forest.predict_proba(others)[:, 1]
         logger.info("%s: balanced accuracy on held-out patients %.2f", name, quality[name]["accuracy_patients"])
-    found = pd.DataFrame(probability, index=target.obs_names)
+    probabilities = pd.DataFrame(probability, index=target.obs_names)
     if copy:
-        return found
+        return probabilities
     key_added = key_added or key
     rng = np.random.default_rng(random_state)
     some = rng.choice(len(values), min(len(values), 20_000), replace=False)
     remove_earlier(target, key_added)
-    write_obsm(target, key_added, found > 0.5)
-    write_obsm(target, f"{key_added}_probability", found)
+    write_obsm(target, key_added, probabilities > 0.5)
+    write_obsm(target, f"{key_added}_probability", probabilities)
     mean, sd = column_scale(values, preparation(source, use_rep))
     known = reference_patients(source, patient_key, some)
     target.obs[f"{key_added}_novelty"] = novelty((values[some] - mean) / sd, (others - mean) / sd, n_neighbors, known)
@@ -160,10 +160,10 @@ def transfer_signatures(
 def _hand_over(source: AnnData, target: AnnData, key: str, key_added: str, same: np.ndarray) -> None:
     """Signatures of other patients may be tested on these; those of the same may not."""
     how = {} if same.mean() > SHARED else {"how": "elsewhere"}
-    found = named_table(target, key_added)
+    handed_over = named_table(target, key_added)
     for origin in inherited(source, matrix_of(source, key)):
-        for name in found:
-            remember(target, replace(origin, **how), found[name], place=f"obsm/{key_added}:{name}")
+        for name in handed_over:
+            remember(target, replace(origin, **how), handed_over[name], place=f"obsm/{key_added}:{name}")
 
 
 def _members(source: AnnData, key: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Whether new features say more of survival than what is known of the patients already."""
+"""Whether new features add to what is known of the patients' survival."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def added_value(
     key_added: str = "added_value",
     copy: bool = False,
 ) -> AddedValueRecord | None:
-    """Ask whether `features` say more of survival than `covariates` alone (age, stage, a score in use).
+    """Test whether `features` improve the prediction of survival by `covariates` alone (age, stage, a score in use).
 
-    Two Cox models are fitted to the same patients: with the covariates, and with the features beside them. The p-value
+    Two Cox models are fitted to the same patients: with the covariates, and with the features added. The p-value
     is that of their likelihood ratio. Differences of concordances are no test of this (Demler et al., Statistics in
     Medicine 2012: the difference of nested models is not normal where nothing is added), so that the concordances
-    tell the size alone: as they are on these patients, and corrected for optimism by refitting both models on patients
+    show the size only: as they are on these patients, and corrected for optimism by refitting both models on patients
     drawn with replacement (Harrell et al., Statistics in Medicine 1996).
 
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     features
         What is new: columns of ``obs``, or names in ``var``.
     covariates
@@ -76,7 +76,7 @@ def added_value(
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
-        both models, and the pairs of the concordances, know who was under observation at an event.
+        both models, and the pairs of the concordances, take into account who was under observation at an event.
     n_bootstrap
         Resamplings of patients for the correction and the interval; 0 for none.
     alpha
@@ -98,9 +98,9 @@ def added_value(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``lr_statistic``, ``lr_dof`` and
-    ``p_value`` of the likelihood ratio; ``table``, with a row for ``covariates``, ``covariates + features`` and their
-    ``difference``, and the columns ``c_index`` (on these patients), ``c_corrected`` and its interval ``ci_low``,
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``lr_statistic``, ``lr_dof``
+    and ``p_value`` of the likelihood ratio; ``table``, with a row for ``covariates``, ``covariates + features`` and
+    their ``difference``, and the columns ``c_index`` (on these patients), ``c_corrected`` and its interval ``ci_low``,
     ``ci_high`` (the bootstrap's, moved by the optimism: Noma et al., Statistics in Medicine 2021); ``explained``, the
     share of the log-likelihood ratio of both that the covariates do not have (Harrell's adequacy, from 1); ``n``,
     ``events``, ``events_per_term``, ``optimistic``, ``params``.
@@ -205,7 +205,7 @@ def added_value(
         },
     }
     logger.info(
-        "%s beside %s: likelihood ratio %.2f on %d degrees of freedom, p = %.3g; %d patients, %d events.",
+        "%s added to %s: likelihood ratio %.2f on %d degrees of freedom, p = %.3g; %d patients, %d events.",
         *(listed(new), listed(old), statistic, dof, result["p_value"], len(x), result["events"]),
     )
     if copy:
@@ -238,12 +238,12 @@ def _concordances(
         rows = rng.integers(len(x), size=len(x))
         of_rows = tuple(None if part is None else part[rows] for part in seen)
         try:
-            there = _both(x[rows], n_old, of_rows, of_rows, x[rows])
-            here = _both(x[rows], n_old, of_rows, seen, x)
+            in_draw = _both(x[rows], n_old, of_rows, of_rows, x[rows])
+            on_all = _both(x[rows], n_old, of_rows, seen, x)
         except (SurvivalError, np.linalg.LinAlgError):  # a level that was not drawn, no maximum
             continue
-        drawn.append(there)
-        optimism.append(there - here)
+        drawn.append(in_draw)
+        optimism.append(in_draw - on_all)
     table = pd.DataFrame({"c_index": apparent}, index=["covariates", "covariates + features", "difference"])
     table["c_corrected"] = table["ci_low"] = table["ci_high"] = np.nan
     if len(drawn) >= 50:
@@ -255,12 +255,12 @@ def _concordances(
 
 def _both(x: np.ndarray, n_old: int, seen: Seen, on: Seen, on_x: np.ndarray) -> np.ndarray:
     """Concordance, on other rows, of models without and with the features, and the difference."""
-    found = []
+    scores = []
     for part in (slice(n_old), slice(None)):
         design = x[:, part]
         if (design.std(axis=0) <= 1e-12).any():
             raise SurvivalError("A level was not drawn.")
         risk = on_x[:, part] @ fit_cox(design, seen[0], seen[1], entry=seen[2]).coef
         right, pairs = concordant_pairs(on[0], on[1], risk, on[2])
-        found.append(right / pairs if pairs else np.nan)
-    return np.array([*found, found[1] - found[0]])
+        scores.append(right / pairs if pairs else np.nan)
+    return np.array([*scores, scores[1] - scores[0]])

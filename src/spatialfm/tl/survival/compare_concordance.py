@@ -47,15 +47,15 @@ def compare_concordance(
 ) -> ConcordancesRecord | None:
     """Compare Harrell's concordance of several risk scores on the same patients, pair by pair.
 
-    Two intervals that overlap say little of scores that were measured on the same patients: what chance does to one it
-    does to the other. The difference is tested by its jackknife over patients, in which both scores lose the same
-    patient at a time (Kang et al., Statistics in Medicine 2015, have the same estimate from U-statistics), with
-    Student's distribution and as many degrees of freedom as events less one.
+    Two intervals that overlap are hardly informative on scores that were measured on the same patients: what chance
+    does to one it does to the other. The difference is tested by its jackknife over patients, in which both scores lose
+    the same patient at a time (Kang et al., Statistics in Medicine 2015, have the same estimate from U-statistics),
+    with Student's distribution and as many degrees of freedom as events less one.
 
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     score_keys
         Two or more columns of ``obs``, or names in ``var``; higher means higher risk.
     layer
@@ -86,12 +86,12 @@ def compare_concordance(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``scores``, a row a score with
-    ``c_index``, ``ci_low`` and ``ci_high``; ``table``, a row a pair of scores with ``score_1``, ``score_2``,
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``scores``, one row per score
+    with ``c_index``, ``ci_low`` and ``ci_high``; ``table``, one row per pair of scores with ``score_1``, ``score_2``,
     ``difference`` (2 minus 1), ``se``, ``ci_low``, ``ci_high``, ``p_value`` and ``q_value`` (Benjamini-Hochberg over
     pairs); ``n``, ``events``, ``n_pairs`` (comparable patients), ``optimistic`` and ``params``. Of a score that orders
-    all pairs rightly, or none, these patients do not tell the error: its interval is NaN, and so is what is compared
-    where neither score varies.
+    all pairs rightly, or none, these patients do not determine the error: its interval is NaN, and so is what is
+    compared where neither score varies.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def compare_concordance(
 
     See Also
     --------
-    added_value : whether new features say more than clinical ones.
+    added_value : whether new features add to clinical ones.
     concordance : one score.
 
     Examples
@@ -140,16 +140,16 @@ def compare_concordance(
     scores = _numbers(outcome.columns)
     n_events = int(outcome.event.sum())
     if n_events < 3:
-        raise SurvivalError(f"{n_events} events tell no two scores apart: three are the least.")
+        raise SurvivalError(f"{n_events} events cannot separate two scores: three are the least.")
     c_index_of(outcome.time, outcome.event, scores[:, 0], outcome.entry)  # refuses where no two patients are comparable
-    found = concordances(outcome.time, outcome.event, scores, outcome.entry)
-    of_score, table = _tables(found, names, n_events - 1, alpha)
+    estimates = concordances(outcome.time, outcome.event, scores, outcome.entry)
+    of_score, table = _tables(estimates, names, n_events - 1, alpha)
     result: ConcordancesRecord = {
         "scores": of_score,
         "table": table,
         "n": len(scores),
         "events": n_events,
-        "n_pairs": found.n_pairs,
+        "n_pairs": estimates.n_pairs,
         "optimistic": selected.optimistic,
         "params": {
             "selected": selected.text,
@@ -200,16 +200,16 @@ def _numbers(columns: pd.DataFrame) -> np.ndarray:
     return columns.to_numpy(dtype=np.float64)
 
 
-def _tables(found, names: list[str], freedom: int, alpha: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(estimates, names: list[str], freedom: int, alpha: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores and their intervals; pairs and their differences."""
     rows = []
     for i, name in enumerate(names):
-        one = difference_from_chance(found, i, freedom, 1 - alpha)
-        rows.append((name, found.value[i], max(0.5 + one.low, 0.0), min(0.5 + one.high, 1.0)))
+        one = difference_from_chance(estimates, i, freedom, 1 - alpha)
+        rows.append((name, estimates.value[i], max(0.5 + one.low, 0.0), min(0.5 + one.high, 1.0)))
     scores = pd.DataFrame(rows, columns=["score", "c_index", "ci_low", "ci_high"]).set_index("score")
     pairs = []
     for i, j in combinations(range(len(names)), 2):
-        one = paired_difference(found, i, j, freedom, 1 - alpha)
+        one = paired_difference(estimates, i, j, freedom, 1 - alpha)
         pairs.append((names[i], names[j], one.value, one.se, one.low, one.high, one.p_value))
     columns = ["score_1", "score_2", "difference", "se", "ci_low", "ci_high", "p_value"]
     table = pd.DataFrame(pairs, columns=columns)

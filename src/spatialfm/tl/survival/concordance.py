@@ -50,7 +50,7 @@ def concordance(
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     score_key
         Column of ``obs``, or name in ``var``; higher means higher risk.
     layer
@@ -85,7 +85,7 @@ def concordance(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``c_index``, ``ci_low``,
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``c_index``, ``ci_low``,
     ``ci_high`` (NaN where all pairs are in the right order, or none: the bootstrap does not see the error then), ``n``,
     ``events``, ``n_pairs`` (comparable ones), ``optimistic`` (whether the outcome made the score), ``params``.
 
@@ -176,8 +176,8 @@ def c_index_of(
         )
     if not pairs:
         raise SurvivalError(
-            "No two patients are comparable: nobody had the event before another patient's time. Longer follow-up or "
-            "more patients are needed."
+            "No two patients are comparable: no patient had the event before another patient's time. Longer follow-up "
+            "or more patients are needed."
         )
     return right / pairs, pairs
 

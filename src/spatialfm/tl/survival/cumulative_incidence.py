@@ -72,7 +72,7 @@ def cumulative_incidence(
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     group_key
         Column of ``obs`` with the groups.
     strata
@@ -83,9 +83,9 @@ def cumulative_incidence(
         Column of ``obs``: which event it was (0: censored).
     event_value
         Value of `event_key` that is of interest, or several as one; all other events are one, too. Default: each event
-        for itself.
+        separately.
     censored_value
-        Value of `event_key` that means censored, or several, where it is not 0; ``[]`` where nobody was.
+        Value of `event_key` that means censored, or several, where it is not 0; ``[]`` if no patient was.
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation). There is no Gray's
         test then.
@@ -111,11 +111,11 @@ def cumulative_incidence(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table`` with ``event``, ``group``,
-    ``time``, ``at_risk``, ``events``, ``other_events``, ``censored``, ``incidence``, ``ci_low``, ``ci_high``, with
-    `entry_key` also ``entered``; ``groups``, a row an event and group with ``n`` and ``events``; with `group_key`,
-    ``tests``, a row an event, with ``statistic``, ``dof``, ``p_value``, ``test`` (where the p-value comes from) and
-    ``p_value_chi_squared``; ``optimistic``; ``params``.
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``table`` with ``event``,
+    ``group``, ``time``, ``at_risk``, ``events``, ``other_events``, ``censored``, ``incidence``, ``ci_low``,
+    ``ci_high``, with `entry_key` also ``entered``; ``groups``, one row per event and group with ``n`` and ``events``;
+    with `group_key`, ``tests``, one row per event, with ``statistic``, ``dof``, ``p_value``, ``test`` (where the
+    p-value comes from) and ``p_value_chi_squared``; ``optimistic``; ``params``.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def _check_call(group_key, strata: list[str], entry_key, alpha: float, n_permuta
     if n_permutations < 999:
         raise SurvivalError(f"n_permutations={n_permutations} cannot show small p-values. Pass 999 or more.")
     if strata and (group_key is None or entry_key is not None):
-        raise SurvivalError("strata= is of Gray's test, which needs group_key= and knows no entry_key=. Leave it out.")
+        raise SurvivalError("strata= is of Gray's test, which needs group_key= and takes no entry_key=. Leave it out.")
     if group_key in strata:
         raise SurvivalError(f"{group_key!r} is both group_key= and strata=: within its levels is nothing to compare.")
 
@@ -203,28 +203,28 @@ def _curves(causes: Causes, codes: np.ndarray, names: list[str], alpha: float) -
     outcome = causes.outcome
     for which, event in enumerate(causes.names, start=1):
         for code, name in enumerate(names):
-            mine = codes == code
-            entry = None if outcome.entry is None else outcome.entry[mine]
-            found = curve_of(outcome.time[mine], causes.codes[mine], which, entry)
-            low, high = log_log_interval(found.incidence, found.variance, alpha)
+            in_group = codes == code
+            entry = None if outcome.entry is None else outcome.entry[in_group]
+            curve = curve_of(outcome.time[in_group], causes.codes[in_group], which, entry)
+            low, high = log_log_interval(curve.incidence, curve.variance, alpha)
             table = pd.DataFrame(
                 {
                     "event": event,
                     "group": name,
-                    "time": found.time,
-                    "at_risk": found.at_risk,
-                    "events": found.events,
-                    "other_events": found.other,
-                    "censored": found.censored,
-                    "incidence": found.incidence,
+                    "time": curve.time,
+                    "at_risk": curve.at_risk,
+                    "events": curve.events,
+                    "other_events": curve.other,
+                    "censored": curve.censored,
+                    "incidence": curve.incidence,
                     "ci_low": low,
                     "ci_high": high,
                 }
             )
             if entry is not None:
-                table["entered"] = np.bincount(np.searchsorted(found.time, entry), minlength=len(table))
+                table["entered"] = np.bincount(np.searchsorted(curve.time, entry), minlength=len(table))
             tables.append(table)
-            sizes.append({"event": event, "group": name, "n": int(mine.sum()), "events": int(found.events.sum())})
+            sizes.append({"event": event, "group": name, "n": int(in_group.sum()), "events": int(curve.events.sum())})
     return pd.concat(tables, ignore_index=True), pd.DataFrame(sizes)
 
 

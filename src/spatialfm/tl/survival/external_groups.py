@@ -22,7 +22,7 @@ def risk_cut(source: AnnData, key: str, source_risk: np.ndarray, cut: str | floa
     """Risk above which a patient is ``high``: of the source, never of the target."""
     if not isinstance(cut, str):
         if not np.isfinite(cut):
-            raise SurvivalError(f"cut={cut!r} is no number.")
+            raise SurvivalError(f"cut={cut!r} is not a number.")
         return float(cut)
     if cut == "median" and "median" not in source.uns:
         return float(np.median(source_risk))
@@ -32,11 +32,11 @@ def risk_cut(source: AnnData, key: str, source_risk: np.ndarray, cut: str | floa
             f'cut={cut!r} is neither "median" nor a result of sfm.tl.cut_point in uns of the source; uns has '
             f'{listed(source.uns)}. Pass "median", a number, or the key of a cut of the source\'s risk.'
         )
-    of = str(record["params"]["score_key"])
-    if of != key:
+    score_key = str(record["params"]["score_key"])
+    if score_key != key:
         raise SurvivalError(
-            f"uns[{cut!r}] of the source is a cut of {of!r}, and the risk is {key!r}: its threshold means nothing for "
-            f'the risk. Cut the risk itself: sfm.tl.cut_point(source, "{key}").'
+            f"uns[{cut!r}] of the source is a cut of {score_key!r}, and the risk is {key!r}: its threshold means "
+            f'nothing for the risk. Cut the risk itself: sfm.tl.cut_point(source, "{key}").'
         )
     return float(record["cut"])
 
@@ -67,5 +67,5 @@ def group_scores(
         warn("A group has no event, or all of them: its hazard ratio is not finite.")
     obs = pd.DataFrame({"time": time, "event": event, "group": pd.Categorical(groups, categories=names)})
     rows = AnnData(obs=obs.set_axis([f"row {i}" for i in range(len(obs))]))
-    found = logrank(rows, "group", patient_key=None, random_state=random_state, on_selected="mark", copy=True)
-    return {"group_table": table, "p_value": float(found["p_value"]), "test": str(found["test"])}
+    test = logrank(rows, "group", patient_key=None, random_state=random_state, on_selected="mark", copy=True)
+    return {"group_table": table, "p_value": float(test["p_value"]), "test": str(test["test"])}

@@ -1,4 +1,4 @@
-"""What a source's model, cut or grouping says of another cohort, and what that is worth there."""
+"""Predictions of a source's model, cut or grouping for another cohort, and their validation there."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ class Applied:
 
     def predictions(self, names: pd.Index, times: np.ndarray) -> pd.DataFrame:
         """Risk, group and survival at the times, one row per patient; missing where nothing was predicted."""
-        found: dict[str, Any] = {}
+        columns: dict[str, Any] = {}
         if self.model is not None:
-            found["risk"] = np.where(self.keep, self.model.risk, np.nan)
+            columns["risk"] = np.where(self.keep, self.model.risk, np.nan)
         if self.groups is not None:
-            found["group"] = self.groups.where(self.keep)
+            columns["group"] = self.groups.where(self.keep)
         if self.model is not None:
             curves = np.where(self.keep[:, None], self.model.survival(times), np.nan)
-            found |= {f"{SURVIVAL}{time:g}": curve for time, curve in zip(times, curves.T, strict=True)}
-        return pd.DataFrame(found, index=names)
+            columns |= {f"{SURVIVAL}{time:g}": curve for time, curve in zip(times, curves.T, strict=True)}
+        return pd.DataFrame(columns, index=names)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def validate(
     alpha: float,
     random_state: int,
 ) -> Validation:
-    """Predictions held against the outcome, where there is one; and times of prediction."""
+    """Predictions compared with the outcome, if there is one; and times of prediction."""
     model, tables, doubts = applied.model, {}, []
     drawn = {"n_bootstrap": n_bootstrap, "alpha": alpha, "random_state": random_state}
     at, middle = np.array([]), np.nan
@@ -120,8 +120,8 @@ def validate(
         slope = tables["scores"].loc["calibration_slope", "value"]
         doubts += tell_few(int(outcome.event.sum()), slope)
     if applied.groups is not None and outcome is not None:
-        mine = applied.groups.iloc[outcome.columns[ROW]].reset_index(drop=True)
-        tables |= group_scores(mine, outcome.time, outcome.event, alpha, random_state)
+        own_groups = applied.groups.iloc[outcome.columns[ROW]].reset_index(drop=True)
+        tables |= group_scores(own_groups, outcome.time, outcome.event, alpha, random_state)
     return Validation(tables, at, middle, doubts)
 
 
@@ -176,10 +176,10 @@ def _times(
     if horizon is not None:
         check_horizon(horizon, model.source_time if outcome is None else outcome.time, last)
     if outcome is None:
-        found = prediction_times(times, model.source_time, last)
+        evaluated = prediction_times(times, model.source_time, last)
     else:
-        found = common_times(times, outcome.time, outcome.event, last)
-    return found if times is not None or horizon is None else np.union1d(found, [float(horizon)])
+        evaluated = common_times(times, outcome.time, outcome.event, last)
+    return evaluated if times is not None or horizon is None else np.union1d(evaluated, [float(horizon)])
 
 
 def _scores(

@@ -57,7 +57,7 @@ def kaplan_meier(
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     group_key
         Column of ``obs`` with the groups.
     time_key
@@ -87,11 +87,11 @@ def kaplan_meier(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table`` with columns ``group``,
-    ``time``, ``at_risk`` (just before the time), ``events``, ``censored``, ``survival``, ``ci_low`` and ``ci_high``,
-    with `entry_key` also ``entered`` (at the time, at risk from then on);
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``table`` with columns
+    ``group``, ``time``, ``at_risk`` (just before the time), ``events``, ``censored``, ``survival``, ``ci_low`` and
+    ``ci_high``, with `entry_key` also ``entered`` (at the time, at risk from then on);
     ``groups`` with ``n``, ``events``, ``median``, ``median_ci_low`` and ``median_ci_high`` of each group (NaN: not
-    reached); ``optimistic``, whether the outcome made the groups, of which a warning tells; ``params``. The
+    reached); ``optimistic``, whether the outcome made the groups, of which a warning is given; ``params``. The
     interval is NaN where the estimate is 0.
 
     Raises
@@ -102,7 +102,7 @@ def kaplan_meier(
     Warns
     -----
     SpatialfmWarning
-        If values besides `event_value` may be competing events; if nobody is left at risk while others enter later.
+        If values besides `event_value` may be competing events; if no patient is left at risk while others enter later.
 
     Examples
     --------

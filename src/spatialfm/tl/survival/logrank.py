@@ -83,7 +83,7 @@ def logrank(
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     group_key
         Column of ``obs`` with two groups or more.
     strata
@@ -99,10 +99,10 @@ def logrank(
         (Wilcoxon's; the number at risk), ``"tarone-ware"`` (its square root) and ``"peto"`` (Peto and Peto's survival
         estimate); a pair ``(rho, gamma)`` takes Fleming and Harrington's ``S(t-)^rho (1 - S(t-))^gamma``: ``(1, 0)``
         for early, ``(0, 1)`` for late differences, as of immunotherapies. The weight belongs into the plan of a study:
-        the best of several is no test.
+        the best of several is not a test.
     method
-        Where p-values come from: ``"chi-squared"``, ``"permutation"``, or ``"auto"``, as said above. Permutation is
-        exact where censoring does not depend on the group; where it does, each arrangement being divided by its own
+        Where p-values come from: ``"chi-squared"``, ``"permutation"``, or ``"auto"``, as described above. Permutation
+        is exact where censoring does not depend on the group; where it does, each arrangement being divided by its own
         variance keeps the test close to its level.
     n_permutations
         Number of random arrangements, at least 999; of two groups all are looked at where they are at most 20,000.
@@ -133,7 +133,7 @@ def logrank(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``statistic`` (chi-squared),
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``statistic`` (chi-squared),
     ``p_value``, ``test`` (where the p-value comes from), ``p_value_chi_squared``, ``dof``, ``n``, ``events``;
     ``groups`` with ``n``, ``observed`` and ``expected`` events of each group; ``optimistic``, whether the outcome made
     the groups; with `pairwise`, ``pairwise`` with ``group_a``, ``group_b``, ``statistic``, ``p_value``, ``test`` and
@@ -188,16 +188,16 @@ def logrank(
 
     test = LogrankTest(outcome.time, outcome.event, strata_codes, outcome.entry, weights)
     plan = (method, n_permutations, random_state)
-    found = with_p_values(test, codes, *plan, trend=trend)
-    if found["dof"] == 0:
+    tested = with_p_values(test, codes, *plan, trend=trend)
+    if tested["dof"] == 0:
         raise SurvivalError(
             f"At no event were patients of two groups of obs[{group_key!r}] at risk"
             f"{f' in one stratum of {listed(strata_names)}' if strata_names else ''}: there is nothing to compare. "
             "Merge groups or strata."
         )
-    parts = found.pop("parts")
+    parts = tested.pop("parts")
     result: LogrankRecord = {
-        **found,
+        **tested,
         "n": len(codes),
         "events": int(outcome.event.sum()),
         "optimistic": selected.optimistic,
@@ -223,7 +223,7 @@ def logrank(
         result["pairwise"] = _pairwise(outcome, codes, names, strata_codes, weights, plan)
     logger.info(
         "log-rank on %r: chi2 = %.2f, %d df, p = %.3g (%s); %d patients, %d events%s.",
-        *(group_key, found["statistic"], found["dof"], found["p_value"], found["test"]),
+        *(group_key, tested["statistic"], tested["dof"], tested["p_value"], tested["test"]),
         *(len(codes), outcome.event.sum()),
         "; optimistic, since the groups were made with this outcome" if result["optimistic"] else "",
     )
@@ -250,7 +250,7 @@ def with_p_values(
     """Statistic, p-value and where it comes from, of the groups and, if asked for, of a trend; ``parts``."""
     parts = test.parts(codes)
     statistic, p_value, dof = chi_squared(parts)
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "statistic": statistic,
         "p_value": p_value,
         "test": "chi-squared",
@@ -261,18 +261,18 @@ def with_p_values(
     if trend and dof:
         rise, direction = trend_statistic(parts)
         p_rise = float(chi2.sf(rise, 1))
-        found["trend"] = {"statistic": rise, "p_value": p_rise, "test": "chi-squared", "p_value_chi_squared": p_rise}
-        found["trend"]["direction"] = direction
+        result["trend"] = {"statistic": rise, "p_value": p_rise, "test": "chi-squared", "p_value_chi_squared": p_rise}
+        result["trend"]["direction"] = direction
     sizes = np.bincount(codes)
     small = sizes.min() < GROUP or least_expected(parts, sizes) < EXPECTED
     if dof and (method == "permutation" or (method == "auto" and small)):
         null, null_trend, exact = test.permuted(codes, n_permutations, np.random.default_rng(random_state))
         name = f"permutation, {'all' if exact else 'random'} {len(null):,} arrangements"
-        found |= {"p_value": float(permutation_p(null, statistic, exact)), "test": name}
+        result |= {"p_value": float(permutation_p(null, statistic, exact)), "test": name}
         if trend:
-            p_rise = float(permutation_p(null_trend, found["trend"]["statistic"], exact))
-            found["trend"] |= {"p_value": p_rise, "test": name}
-    return found
+            p_rise = float(permutation_p(null_trend, result["trend"]["statistic"], exact))
+            result["trend"] |= {"p_value": p_rise, "test": name}
+    return result
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
@@ -309,7 +309,7 @@ def _check_test(weights: Weights, method: str, n_permutations: int) -> Weights:
         numbers = np.asarray(weights, dtype=object).ravel()
         if len(numbers) != 2 or not all(isinstance(x, int | float | np.number) and 0 <= x <= 100 for x in numbers):
             raise SurvivalError(
-                f"weights={weights!r} is no pair of numbers from 0 on: rho and gamma of Fleming and Harrington, as "
+                f"weights={weights!r} is not a pair of numbers from 0 on: rho and gamma of Fleming and Harrington, as "
                 "weights=(0, 1)."
             )
         weights = (float(numbers[0]), float(numbers[1]))
@@ -334,9 +334,9 @@ def _pairwise(
         time, event = outcome.time[pair], outcome.event[pair]
         entry = None if outcome.entry is None else outcome.entry[pair]
         test = LogrankTest(time, event, None if strata is None else strata[pair], entry, weights)
-        found = with_p_values(test, (codes[pair] == b).astype(int), *plan, trend=False)
+        result = with_p_values(test, (codes[pair] == b).astype(int), *plan, trend=False)
         rows.append({"group_a": names[a], "group_b": names[b]})
-        rows[-1] |= {key: found[key] for key in ("statistic", "p_value", "test")}
+        rows[-1] |= {key: result[key] for key in ("statistic", "p_value", "test")}
     table = pd.DataFrame(rows)
     table["p_adjusted"] = holm(table["p_value"].to_numpy())
     return table

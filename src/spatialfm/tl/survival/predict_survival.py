@@ -1,4 +1,4 @@
-"""A survival model, cut or grouping of one cohort, applied to another and held against what happened there."""
+"""A survival model, cut or grouping of one cohort, applied to another and compared with what happened there."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def predict_survival(
     """Apply a survival model, a cut or a grouping of one cohort to another as it is: external validation.
 
     Nothing is fitted to the target: coefficients, baseline hazard, means and standard deviations, levels, principal
-    components, thresholds and centres are the source's. What the target's patients are predicted is then held against
+    components, thresholds and centres are the source's. Predictions for the target's patients are then compared with
     what happened to them (Royston and Altman, BMC Medical Research Methodology 2013):
 
     - *Calibration slope*: the coefficient of the predicted logarithm of risk in a Cox regression of the target. 1 is
-      right; below 1 predictions are too extreme, as those of an overfitted model are; 0 is no relation.
+      right; below 1 predictions are too extreme, as those of an overfitted model are; 0 means no relation.
     - *Calibration in the large*: events over those expected from the predicted cumulative hazard up to each patient's
       time (Crowson et al., Statistical Methods in Medical Research 2016). 1 is right; above it more patients had the
       event than were predicted to.
@@ -86,7 +86,7 @@ def predict_survival(
         Where the risk of a model is cut into ``low`` and ``high``: ``"median"`` of the source's patients, a number, or
         the key of ``uns`` of `source` with the :func:`spatialfm.tl.cut_point` of its risk. Default: not at all.
     score
-        Whether predictions are held against the target's outcome, where it has one.
+        Whether predictions are compared with the target's outcome, where it has one.
     times
         Times of prediction, calibration, AUC and Brier score (default: deciles 1 to 9 of the target's events, up to
         where the source's follow-up ends, and `horizon`).
@@ -125,15 +125,15 @@ def predict_survival(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``target.uns[key_added]``, with ``predictions``.
+    None, or with `copy` the dictionary that is otherwise written to ``target.uns[key_added]``, with ``predictions``.
     ``target.obs[key_added]`` is the risk on the source's scale (of the Cox models, the logarithm of the hazard ratio to
     its average patient); ``obs[key_added + "_group"]`` the group, where there is a cut or grouping;
     ``obsm[key_added + "_survival"]`` the probability of being without event at the times. The columns may be tested on
     the target: it had no say in them. The dictionary holds ``kind``; with an outcome, ``scores`` (``value``,
     ``ci_low``, ``ci_high`` of ``calibration_slope``, ``observed_expected`` and the scores of
-    :func:`spatialfm.metrics.survival`) and ``curves``; ``calibration``, a row a time and group (``predicted`` and
+    :func:`spatialfm.metrics.survival`) and ``curves``; ``calibration``, one row per time and group (``predicted`` and
     ``observed`` risk with ``ci_low`` and ``ci_high``); ``calibration_large``, the same of all, with their ``ratio`` and
-    ``ici``; ``calibration_smooth``; ``decision_curve``, a row a threshold, with ``net_benefit``, ``treat_all`` and
+    ``ici``; ``calibration_smooth``; ``decision_curve``, one row per threshold, with ``net_benefit``, ``treat_all`` and
     ``gain`` over the better of treating all and none; with groups ``group_table``, log-rank ``p_value`` and ``test``;
     ``optimistic``; ``doubts``; ``params``.
 
@@ -183,17 +183,17 @@ def predict_survival(
         outcome = external_outcome(target, record["params"], applied.keep, patient_key, on_missing, **keys)
 
     drawn = {"n_bootstrap": n_bootstrap, "alpha": float(alpha), "random_state": random_state}
-    found = validate(applied, outcome, times, horizon, thresholds, n_groups, **drawn)
+    validated = validate(applied, outcome, times, horizon, thresholds, n_groups, **drawn)
 
     by = outcome_keys(time_key, event_key, record)
     optimistic = selected.optimistic or (on_shared == "mark" and bool(applied.shared.any()))
-    result = {"kind": kind, **found.tables, "optimistic": optimistic}
-    result["doubts"] = with_doubt(selected, applied.doubts + found.doubts)
+    result = {"kind": kind, **validated.tables, "optimistic": optimistic}
+    result["doubts"] = with_doubt(selected, applied.doubts + validated.doubts)
     result["params"] = {
         "key": key,
         "cut": applied.threshold,
-        "times": found.times,
-        "horizon": found.horizon,
+        "times": validated.times,
+        "horizon": validated.horizon,
         **_counts(source, applied, outcome),
         **dict(zip(("time_key", "event_key"), by, strict=True)),
         "event_value": event_text(event_value),
@@ -202,7 +202,7 @@ def predict_survival(
         DATA: fingerprint(target, [*used_columns(kind, record), *(by if outcome else ())]),
     }
     _log(result)
-    return _write(target, name, result, applied.predictions(target.obs_names, found.times), record, copy)
+    return _write(target, name, result, applied.predictions(target.obs_names, validated.times), record, copy)
 
 
 def _counts(source: AnnData, applied: Applied, outcome: Outcome | None) -> dict[str, int]:
@@ -225,7 +225,7 @@ def _check_call(
             "between 0 and 1, the third 2 or more."
         )
     if cut is not None and kind not in MODELS:
-        raise SurvivalError(f"cut={cut!r} cuts the risk of a model, and a result of {kind} has groups of its own.")
+        raise SurvivalError(f"cut={cut!r} cuts the risk of a model, and a result of {kind} has its own groups.")
     at = np.arange(0.01, 0.995, 0.01) if thresholds is None else np.asarray(list(thresholds), dtype=np.float64)
     if not at.size or not ((at > 0) & (at < 1)).all() or (np.diff(at) <= 0).any():
         raise SurvivalError("thresholds= are not probabilities between 0 and 1 that rise from each to the next.")

@@ -75,7 +75,7 @@ def rmst(
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     group_key
         Column of ``obs`` with the groups.
     horizon
@@ -113,9 +113,9 @@ def rmst(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``horizon``; ``groups`` with ``n``,
-    ``events`` (up to the horizon), ``rmst``, ``se``, ``ci_low`` and ``ci_high``; with two groups or more,
-    ``differences``, a row a pair, with ``group_a``, ``group_b``, ``difference`` (b - a), ``se``, ``ci_low``,
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``horizon``; ``groups`` with
+    ``n``, ``events`` (up to the horizon), ``rmst``, ``se``, ``ci_low`` and ``ci_high``; with two groups or more,
+    ``differences``, one row per pair, with ``group_a``, ``group_b``, ``difference`` (b - a), ``se``, ``ci_low``,
     ``ci_high``, ``p_value``, ``test`` (where p-value and interval come from), ``ratio`` (b / a), ``ratio_ci_low``,
     ``ratio_ci_high`` and, after Holm, ``p_adjusted``; ``optimistic``; ``params``. Limits are NaN where the standard
     error is 0 (no event of the group up to the horizon, or all at one time): it is not known then.
@@ -123,10 +123,10 @@ def rmst(
     Raises
     ------
     SurvivalError
-        If outcomes or groups cannot be used, the horizon lies behind the follow-up of a group, or covariates come with
+        If outcomes or groups cannot be used, the horizon is beyond the follow-up of a group, or covariates come with
         `entry_key` (these pseudo-observations are not made for late entry).
     TableError
-        If covariates tell the group, or are the same in all rows.
+        If covariates determine the group, or are the same in all rows.
 
     Examples
     --------
@@ -218,14 +218,14 @@ def _horizon(horizon: float | None, outcome: Outcome, codes: np.ndarray, names: 
         return followed
     if horizon is None:
         raise SurvivalError(
-            "A group has no follow-up behind time 0: there is no horizon. Leave it out before this call."
+            "A group has no follow-up beyond time 0: there is no horizon. Leave it out before this call."
         )
     if not (isinstance(horizon, int | float | np.number) and np.isfinite(horizon) and horizon > 0):
-        raise SurvivalError(f"horizon={horizon!r} is no time above 0.")
+        raise SurvivalError(f"horizon={horizon!r} is not a time above 0.")
     short = {name: last for name, last in reach.items() if horizon > last}
     if short:
         raise SurvivalError(
-            f"horizon={horizon:g} lies behind the follow-up of "
+            f"horizon={horizon:g} is beyond the follow-up of "
             + ", ".join(f"{name!r} (until {last:g})" for name, last in short.items())
             + f": the curve is not known there. Pass at most horizon={min(short.values()):g}."
         )
@@ -284,8 +284,8 @@ def _difference(
         test = f"permutation, {'all' if exact else 'random'} {len(null):,} arrangements"
     names = groups.index
     wide = np.log(two["rmst"] / one["rmst"]) if min(one["rmst"], two["rmst"]) > 0 else np.nan
-    of_log = reach * np.hypot(*(of["se"] / of["rmst"] if of["rmst"] > 0 else np.nan for of in (one, two)))
-    if se == 0:  # nobody had the event in between: not that the interval had no width
+    of_log = reach * np.hypot(*(mean["se"] / mean["rmst"] if mean["rmst"] > 0 else np.nan for mean in (one, two)))
+    if se == 0:  # no patient had the event in between: not that the interval had no width
         reach = of_log = np.nan
     return {
         "group_a": names[a],

@@ -68,7 +68,7 @@ def coxnet(
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     use_rep
         ``"X"`` (a composition), a key of ``obsm`` (an embedding of patients), or None for `covariates` alone.
     layer
@@ -112,7 +112,7 @@ def coxnet(
     on_selected
         What becomes of features that an outcome of these same patients made, by whatever way (signatures,
         :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
-        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on; the record says so.
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on; the record states it.
     key_added
         Key of ``uns`` and column of ``obs`` that are written.
     copy
@@ -120,14 +120,14 @@ def coxnet(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``, with ``predictions`` (a row a
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``, with ``predictions`` (a row a
     patient). ``obs[key_added]`` is the risk, predicted while the patient was held out (mean over partitions): the
     logarithm of the hazard ratio to the average training patient; ``obs[key_added + "_fold"]`` the outer fold of the
     first partition (-1 for rows left out). The dictionary holds ``scores`` and ``curves`` of
     :func:`spatialfm.metrics.survival`, where patients are compared within their fold; ``optimistic_harrell``, the
     concordance of a model of all patients on these same ones; with `n_permutations`, ``p_value``; ``folds``, a row a
     partition and fold with its size, events, chosen ``alpha`` and ``l1_ratio`` and concordance; ``coefficients`` of the
-    model of all patients, a row a feature, with ``coef`` (for one standard deviation), ``hazard_ratio`` and
+    model of all patients, one row per feature, with ``coef`` (for one standard deviation), ``hazard_ratio`` and
     ``n_folds``, in how many of the outer folds' models, over all partitions, it is not 0; ``model``, that of all
     patients, from which :func:`spatialfm.tl.predict_survival` predicts another cohort; ``params``.
 
@@ -222,7 +222,7 @@ def survival_forest(
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     use_rep
         ``"X"`` (a composition), a key of ``obsm`` (an embedding of patients), or None for `covariates` alone.
     layer
@@ -267,7 +267,7 @@ def survival_forest(
     on_selected
         What becomes of features that an outcome of these same patients made, by whatever way (signatures,
         :func:`spatialfm.tl.stratify` with `merge_into`, :func:`spatialfm.tl.cut_point`, cross-validated risk):
-        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on; the record says so.
+        ``"raise"``, since no test that takes them as given holds, or ``"mark"``: go on; the record states it.
     key_added
         Key of ``uns`` and column of ``obs`` that are written.
     copy
@@ -275,12 +275,12 @@ def survival_forest(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``, as :func:`spatialfm.tl.coxnet`
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``, as :func:`spatialfm.tl.coxnet`
     writes it. The risk in ``obs[key_added]`` is the number of events expected of patients like this one, relative to
     the average training patient (1); ``folds`` has the chosen ``min_samples_leaf``; and instead of coefficients there
-    is ``importance``, a row a feature, with the mean and standard deviation (``importance``, ``sd``), over shuffles, of
-    what the concordance of held-out patients loses when the feature is shuffled between them. Features that say the
-    same share their importance.
+    is ``importance``, one row per feature, with the mean and standard deviation (``importance``, ``sd``), over
+    shuffles, of what the concordance of held-out patients loses when the feature is shuffled between them. Features
+    with the same share their importance.
 
     Raises
     ------
@@ -373,8 +373,8 @@ def _write(
     patients: AnnData, key: str, result: dict[str, Any], copy: bool, cohort: Cohort, function: str
 ) -> SurvivalModelRecord | None:
     params = result["params"]
-    of = fractions_of(patients) if params["use_rep"] == "X" else ""
-    origin = Origin(function, "held out", (params["time_key"], params["event_key"]), of=of, column=key)
+    source = fractions_of(patients) if params["use_rep"] == "X" else ""
+    origin = Origin(function, "held out", (params["time_key"], params["event_key"]), of=source, column=key)
     features = cohort.x if cohort.x.shape[1] <= MOST_EXEMPT else cohort.x[:, :0]
     exempt = np.full((patients.n_obs, features.shape[1] + 2), np.nan)
     exempt[cohort.rows] = np.column_stack([features, cohort.time, cohort.event])
