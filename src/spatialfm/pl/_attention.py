@@ -100,7 +100,7 @@ def attention(
     >>> import spatialfm as sfm
     >>> cells = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=40, effect_size=3.0, random_state=0)
     >>> sfm.tl.mil(
-    ...     cells, use_rep="X_latent", label_key="response", n_folds=2, seeds=1, n_heads=2, hidden=8, max_epochs=3
+    ...     cells, use_rep="X_latent", label_key="response", n_folds=2, n_seeds=1, n_heads=2, hidden=8, max_epochs=3
     ... )
     >>> places, types = sfm.pl.attention(cells, "P001_1", cluster_key="type", show=False)
     >>> places.get_xlabel()
