@@ -33,6 +33,8 @@ def test_folds_over_samples_of_shared_patients_are_said_and_too_many_refused(cel
     adata = cells.copy()
     adata.obs["half"] = (np.arange(adata.n_obs) % 2).astype(str)
     with pytest.warns(SpatialfmWarning, match="cells in several of obs.'half'"):
-        sfm.tl.evaluate_annotation(adata, "type", use_rep="X_latent", C=1.0, group_key="half", n_folds=2, min_cells=10)
+        sfm.tl.evaluate_annotation(
+            adata, "type", use_rep="X_latent", C=1.0, patient_key="half", n_folds=2, min_cells=10
+        )
     with pytest.raises(TableError, match="cannot make 9 folds"):
         sfm.tl.evaluate_annotation(adata, "type", use_rep="X_latent", C=1.0, n_folds=9)
