@@ -23,6 +23,7 @@ from typing import Literal
 from typing import overload
 from ..cohort.case_depth import CasesDepth
 from ..cohort.cases import OnMissing
+from ..cohort.cox_table import Distribution
 from ..cohort.depth import Depth
 from ..cohort.outcome import EventValue
 from ..cohort.outcome import OnMissing as OnMissing_
@@ -59,7 +60,6 @@ from .patients.power import Question
 from .samples.compare_composition import Method
 from .samples.few_shot_samples import Metric
 from .survival.cox import ClusterSE
-from .survival.cox_table import Distribution
 from .survival.fine_gray import StandardErrors
 from .survival.kaplan_meier import Interval
 from .survival.logrank import Method as Method_
