@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+_NUMBERS = itertools.count()
 
 
 NAME_BEFORE = re.compile(r"[A-Za-z_][\w.]*$")
@@ -113,7 +115,9 @@ def _quiet_and_apart(tmp_path_factory, monkeypatch):
 
     matplotlib.use("Agg")
     sfm.settings.progress = False
-    sfm.settings.cache_dir = tmp_path_factory.mktemp("cache")
+    # a name of its own: `mktemp` would list all folders that thousands of tests before this one have made
+    sfm.settings.cache_dir = tmp_path_factory.getbasetemp() / f"cache-{next(_NUMBERS)}"
+    sfm.settings.cache_dir.mkdir()
     yield
     sfm.settings.reset()
 

@@ -121,10 +121,14 @@ def modules() -> list[tuple[str, Path]]:
     return found
 
 
-@pytest.mark.parametrize(("module", "path"), modules(), ids=[module for module, _ in modules()])
-def test_import_map(module, path):
-    assert room_of(module) in ROOMS | {""} or room_of(module).startswith("_"), f"{module} is in no room of the map"
-    assert not violations(path.read_text(encoding="utf-8"), module, path.name == "__init__.py")
+def test_import_map():
+    """One test for all files: a test of each costs more than what it looks at."""
+    rooms = {module: room_of(module) for module, _ in modules()}
+    assert not [module for module, room in rooms.items() if not (room in ROOMS | {""} or room.startswith("_"))]
+    found = {
+        module: violations(path.read_text("utf-8"), module, path.name == "__init__.py") for module, path in modules()
+    }
+    assert not {module: wrong for module, wrong in found.items() if wrong}
 
 
 def test_the_page_for_contributors_has_the_same_map():
@@ -250,13 +254,17 @@ def test_relative_imports_of_a_package_are_resolved():
     ]
 
 
-@pytest.mark.parametrize(("module", "path"), modules(), ids=[module for module, _ in modules()])
-def test_files_have_one_subject(module, path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+def test_files_have_one_subject():
+    lengths = {module: len(path.read_text("utf-8").splitlines()) for module, path in modules()}
+    assert not {module: n for module, n in lengths.items() if n > LONGEST}
 
 
-@pytest.mark.parametrize(("module", "path"), modules(), ids=[module for module, _ in modules()])
-def test_no_print_no_assert_no_filter(module, path):
+def test_no_print_no_assert_no_filter():
+    for module, path in modules():
+        check_calls(module, path)
+
+
+def check_calls(module, path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         where = f"{path}:{getattr(node, 'lineno', 0)}"
         assert not isinstance(node, ast.Assert), f"{where}: users see no message of a bare assert; raise an error"

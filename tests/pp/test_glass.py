@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 import spatialfm as sfm
 from spatialfm.pp import glass
-from spatialfm.pp.glass import find_tissue_mask, fit_two, has_cells, is_empty, two_modes
+from spatialfm.pp.glass import _without_dust, find_tissue_mask, fit_two, has_cells, is_empty, two_modes
 from spatialfm.pp.tissue_masks import averaged, found_tissue
 
 SIDE = 256
@@ -247,3 +247,23 @@ def test_real_fields_are_full_of_tissue(real_data):
     mask, _ = found_tissue(lambda y0, y1, x0, x1: image[:, y0:y1, x0:x1], len(image), image.shape[1:], 0.5)
     acquired = (image != 0).any(axis=(0, 2))
     np.testing.assert_allclose(mask.mean(), acquired.mean(), atol=0.02)
+
+
+def test_pieces_below_an_area_are_dust_unless_the_edge_cut_them_or_cells_lie_in_them():
+    """Of 12 pixels at least: 4 are enough at the edge, where the rest may lie outside."""
+    tissue = np.zeros((30, 30), bool)
+    pieces = {
+        "kept": np.s_[4:7, 4:8],
+        "dust": np.s_[4:7, 12:15],
+        "cut": np.s_[0:1, 20:24],
+        "edge dust": np.s_[29:30, 2:5],
+    }
+    pieces["with a cell"] = np.s_[20:22, 20:22]
+    for place in pieces.values():
+        tissue[place] = True
+    cells = np.zeros((30, 30), bool)
+    cells[21, 21] = True
+    found = _without_dust(tissue, 12.0, cells)
+    assert {name for name, place in pieces.items() if found[place].all()} == {"kept", "cut", "with a cell"}
+    assert {name for name, place in pieces.items() if found[place].any()} == {"kept", "cut", "with a cell"}
+    assert not _without_dust(tissue, 12.0, None)[pieces["with a cell"]].any()
