@@ -74,8 +74,9 @@ IN_THE_WHOLE = {
     "pp/tissue_sources.py": "pp/test_tissue_elements.py",
     "tl/embedding/plan_embedding.py": "embed/test_plan.py",
     "tl/regions/token_table.py": "tl/regions/test_segment_regions.py",
-    "tl/signatures/signature_record.py": "tl/signatures/test_discover_signatures.py",
-    "tl/survival/cox_table.py": "tl/survival/test_cox.py",
+    "learn/signature_record.py": "tl/signatures/test_discover_signatures.py",
+    "cohort/cox_table.py": "tl/survival/test_cox.py",
+    "stats/cut_points.py": "tl/survival/test_cut_point.py",
     "tl/survival/external_groups.py": "tl/survival/test_predict_survival.py",
     "tl/survival/external_validation.py": "tl/survival/test_predict_survival.py",
 }
