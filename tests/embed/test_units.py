@@ -316,7 +316,7 @@ def test_an_export_of_eight_bits_in_sixteen_is_named(make_sdata, blobs):
         (found,) = [line for line in said(call, sdata) if "darker" in line]
         assert "Pixels of 'b' are some 200 times darker than those of 'a', 'c'" in found
     ranges = {"a": 65535, "b": 65535 / 200, "c": 65535}
-    assert not [line for line in said(sfm.tl.embed_cells, sdata, intensity_max=ranges) if "darker" in line]
+    assert not [line for line in said(sfm.tl.embed_cells, sdata, recipe={"intensity_max": ranges}) if "darker" in line]
 
 
 def test_staining_that_differs_is_no_other_unit():

@@ -42,7 +42,7 @@ def told(function, *args, **kwargs) -> list[str]:
 @pytest.mark.parametrize("name", ["embed_cells", "embed_tiles"])
 def test_many_images_are_one_warning_a_kind_with_all_counts_in_the_record(odd_cohort, name):
     options = {"embed_cells": {}, "embed_tiles": {"size": 30}}[name]
-    said = told(getattr(sfm.tl, name), odd_cohort, "mean-intensity", on_nan="zero", **options)
+    said = told(getattr(sfm.tl, name), odd_cohort, "mean-intensity", recipe={"on_nan": "zero"}, **options)
     negative = [text for text in said if "negative" in text]
     replaced = [text for text in said if "NaN" in text]
     assert (len(negative), len(replaced)) == (1, 1)
@@ -67,7 +67,7 @@ def test_advice_has_only_arguments_of_the_function_that_was_called(odd_cohort):
     drawn = {"s0": "cells_s0"}
     with pytest.raises(RunError, match="NaN or infinite in 5 images") as refused:
         sfm.tl.detect_artifacts(odd_cohort, "mean-intensity", annotations=drawn, classes={1: "artifact"})
-    assert "on_nan" not in str(refused.value)
+    assert "pass recipe={\"on_nan\": 'zero'} to count" in str(refused.value)
 
 
 def reader_of(image: np.ndarray, channels=(0, 1), **options) -> SampleReader:
