@@ -64,7 +64,7 @@ def worded(message: str) -> str:
 
 def _calls(text: str) -> list[tuple[int, int]]:
     """Spans of what stands in the parentheses of calls, whose arguments are those of other functions."""
-    found, depth, start = [], 0, 0
+    calls, depth, start = [], 0, 0
     for place, letter in enumerate(text):
         if letter == "(":
             if depth or NAME_BEFORE.search(text[:place]):
@@ -72,5 +72,5 @@ def _calls(text: str) -> list[tuple[int, int]]:
         elif letter == ")" and depth:
             depth -= 1
             if not depth:
-                found.append((start, place))
-    return found
+                calls.append((start, place))
+    return calls

@@ -65,7 +65,7 @@ def test_refusals(sdata):
     with pytest.raises(TableError, match=r"ax= holds 1 axes; 2 samples are to be drawn"):
         sfm.pl.tissue(sdata, ax=plt.subplots()[1])
     sdata["tissue_a"].data[:] = 0
-    with pytest.raises(ElementError, match=r"Labels 'tissue_a' holds no tissue"):
+    with pytest.raises(ElementError, match=r"Labels 'tissue_a' contains no tissue"):
         sfm.pl.tissue(sdata)
     del sdata["tissue_a"]
     with pytest.raises(ElementError, match=r"No element states where 'a' has tissue\. Make them with sfm\.pp\.tissue"):

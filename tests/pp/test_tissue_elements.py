@@ -141,12 +141,12 @@ def test_elements_that_do_not_fit_are_refused_by_name(sdata, function):
     sdata["tissue_a"] = Labels2DModel.parse(
         larger, dims=("y", "x"), transformations={"a": Scale([0.5, 0.5], axes=("x", "y"))}
     )
-    with pytest.raises(ElementError, match=r"have 190 rows and 200 columns, and the image lies on their rows 0 to 150"):
+    with pytest.raises(ElementError, match=r"have 190 rows and 200 columns, and the image is on their rows 0 to 150"):
         call()
     sdata["tissue_a"] = Labels2DModel.parse(
         np.zeros((150, 200), np.uint8), dims=("y", "x"), transformations={"a": Scale([0.5, 0.5], axes=("x", "y"))}
     )
-    with pytest.raises(ElementError, match=r"Labels 'tissue_a' holds no tissue.*del sdata\['tissue_a'\]"):
+    with pytest.raises(ElementError, match=r"Labels 'tissue_a' contains no tissue.*del sdata\['tissue_a'\]"):
         call()
     sfm.pp.tissue(sdata, overwrite=True)  # what the messages propose
     call()

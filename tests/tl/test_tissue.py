@@ -131,7 +131,7 @@ def _rotated(sdata):
             ElementError,
             r'recipe=\{"tissue": \.\.\.\} names sample .c., but the samples are .a., .b.',
         ),
-        (None, {"a": "auto"}, ElementError, r'recipe=\{"tissue": \.\.\.\} says nothing of 1 sample: .b.'),
+        (None, {"a": "auto"}, ElementError, r'recipe=\{"tissue": \.\.\.\} does not cover 1 sample: .b.'),
         (None, np.ones((40, 60), bool), ElementError, r'One mask \(recipe=\{"tissue": \.\.\.\}\) for 2 samples'),
         (None, 0.5, ArgumentError, r"tissue=0.5.*a string, an array or a dict"),
         (
@@ -150,13 +150,13 @@ def _rotated(sdata):
             None,
             {"a": np.zeros((40, 60), bool), "b": "all"},
             ElementError,
-            r'Array \(recipe=\{"tissue": \.\.\.\}\) holds no tissue in image',
+            r'Array \(recipe=\{"tissue": \.\.\.\}\) contains no tissue in image',
         ),
         (
             lambda s: add(s, "bad", np.zeros((40, 60))),
             {"a": "bad", "b": "all"},
             ElementError,
-            r'Labels .bad. \(recipe=\{"tissue": \.\.\.\}\) holds no tissue in image .image_a.',
+            r'Labels .bad. \(recipe=\{"tissue": \.\.\.\}\) contains no tissue in image .image_a.',
         ),
         (
             lambda s: add(s, "bad", np.ones((40, 30))),

@@ -1,4 +1,4 @@
-"""What a Cox regression says of its estimates: intervals, p-values, tests of all terms."""
+"""Inference of a Cox regression: intervals, p-values, tests of all terms."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def variance_of(
     if not np.isfinite(fit.jackknife_variance).all():
         raise SurvivalError(
             f"Without one of the clusters of obs[{se_cluster_key!r}] there is no event, or nothing left to estimate "
-            f"for one of {listed(terms.index)}: what varies in one cluster only cannot be told apart from that "
+            f"for one of {listed(terms.index)}: what varies in one cluster only cannot be separated from that "
             'cluster. Leave the term out, or pass cluster_se="sandwich" for standard errors that do not see this.'
         )
     return fit.jackknife_variance, int(clusters.max())
@@ -70,12 +70,12 @@ def concordance_of(risk: np.ndarray, outcome: Outcome, strata: np.ndarray | None
     strata = np.zeros(risk.size, int) if strata is None else strata
     counts = [
         concordant_pairs(
-            outcome.time[mine],
-            outcome.event[mine],
-            risk[mine],
-            None if outcome.entry is None else outcome.entry[mine],
+            outcome.time[in_stratum],
+            outcome.event[in_stratum],
+            risk[in_stratum],
+            None if outcome.entry is None else outcome.entry[in_stratum],
         )
-        for mine in (strata == code for code in np.unique(strata))
+        for in_stratum in (strata == code for code in np.unique(strata))
     ]
     right, pairs = np.sum(counts, axis=0)
     return float(right / pairs) if pairs else np.nan

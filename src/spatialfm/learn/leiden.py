@@ -69,7 +69,7 @@ def resolution_profile(graph: csr_matrix, lowest: float, highest: float, random_
     optimiser.set_rng_seed(random_state)
     logger.info("looking for resolutions at which the number of clusters stays, from %g to %g", lowest, highest)
     with redirect_stderr(StringIO()):  # a bar without an end
-        found = optimiser.resolution_profile(
+        profile = optimiser.resolution_profile(
             edges,
             leidenalg.RBConfigurationVertexPartition,
             resolution_range=(lowest, highest),
@@ -77,8 +77,8 @@ def resolution_profile(graph: csr_matrix, lowest: float, highest: float, random_
             min_diff_bisect_value=FEW_EDGES * sum(edges.es["weight"]),
             min_diff_resolution=STEP,
         )
-    at = np.array([part.resolution_parameter for part in found])
-    sizes = np.array([len(part) for part in found])
+    at = np.array([part.resolution_parameter for part in profile])
+    sizes = np.array([len(part) for part in profile])
     starts = np.flatnonzero(np.r_[True, sizes[1:] != sizes[:-1]])
     ends = np.append(at[starts[1:]], highest)
     table = {"resolution_from": at[starts], "resolution_to": ends, "n_clusters": sizes[starts]}

@@ -29,7 +29,7 @@ from .signature_search import (
 class Candidates:
     """Clusters of the cells that were drawn, and how much of each a patient has."""
 
-    found: clustering.Clusters
+    clusters: clustering.Clusters
     shares: np.ndarray  # (patients, clusters)
     cuts: np.ndarray  # (2, clusters)
     ranks: np.ndarray  # (patients, clusters)
@@ -49,16 +49,16 @@ def search_record(
     """Tables; `model` are the scores of the published procedure, `observed` the clusters that were chosen."""
     from scipy import stats
 
-    outcome, found = patients.outcome, candidates.found
+    outcome, clusters = patients.outcome, candidates.clusters
     shares, cuts, ranks = candidates.shares, candidates.cuts, candidates.ranks
     names = _names(observed, outcome)
     p = outcome.test(ranks)
     table = pd.DataFrame(
         {
-            "resolution": np.asarray(resolutions, float)[found.resolution],
-            "n_cells": found.sizes,
+            "resolution": np.asarray(resolutions, float)[clusters.resolution],
+            "n_cells": clusters.sizes,
             "n_patients": (shares > 0).sum(axis=0),
-            "n_merged": found.n_merged,
+            "n_merged": clusters.n_merged,
             "score": observed.scores,
             "ratio": observed.ratio[0],
             "ratio_low": observed.ratio[1],
@@ -67,9 +67,9 @@ def search_record(
             "p_value": p,
             "q_value": stats.false_discovery_control(p),
             "p_max": permutation_p(null["best cluster"][:, None], observed.scores),
-            "signature": [names.get(k, "") for k in range(len(found.code))],
+            "signature": [names.get(k, "") for k in range(len(clusters.code))],
         },
-        index=pd.Index([f"r{resolutions[r]:g}_c{c}" for r, c in zip(found.resolution, found.code, strict=True)]),
+        index=pd.Index([f"r{resolutions[r]:g}_c{c}" for r, c in zip(clusters.resolution, clusters.code, strict=True)]),
     )
     chosen = observed.chosen
     signatures = table.iloc[chosen].drop(columns="signature").assign(cut_1=cuts[0, chosen], cut_2=cuts[1, chosen])

@@ -52,7 +52,7 @@ def channel_quality(
     samples
         Samples to use (default: all).
     nuclear
-        Nuclear stain to correlate with. Default: the first channel that `spatialfm.pp.match_markers` knows as one.
+        Nuclear stain to correlate with. Default: the first channel that `spatialfm.pp.match_markers` recognises as one.
     tissue
         Pixels that count, as in `spatialfm.tl.embed_cells`: the element ``tissue_<sample>`` or all but empty glass
         (``"auto"``), ``"all"``, an element, a mask, or ``{sample: any of these}``. Between glass and tissue even a
@@ -89,7 +89,7 @@ def channel_quality(
     Raises
     ------
     PanelError
-        If `nuclear` is no channel of an image.
+        If `nuclear` is not a channel of an image.
     ElementError, CoordinateError
         If `tissue` names an element that is missing, is empty, or does not cover its image.
 
@@ -127,8 +127,8 @@ def nuclear_channel(names: Sequence[str], asked: str | None, image: str) -> int 
     from .panel import match_markers
 
     known = match_markers(names)
-    found = known.index[known["compartment"].astype(str).str.contains("nucle") & known["marker"].isin(STAINS)]
-    return int(found[0]) if len(found) else None
+    stains = known.index[known["compartment"].astype(str).str.contains("nucle") & known["marker"].isin(STAINS)]
+    return int(stains[0]) if len(stains) else None
 
 
 STAINS = ("DAPI", "Hoechst", "DNA", "DNA1", "DNA2", "Histone H3", "DRAQ5", "SYTOX")

@@ -1,4 +1,4 @@
-"""Rasters that lie on an image, as labels elements."""
+"""Rasters on an image, as labels elements."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ def annotation_elements(
     """
     from spatialdata.transformations import get_transformation
 
-    found = [name for kind in kinds for name in getattr(sdata, kind)]
+    elements = [name for kind in kinds for name in getattr(sdata, kind)]
     systems = {pair.sample: pair.coordinate_system for pair in pairs}
-    of_name = {name: get_transformation(_element(sdata, name), get_all=True) for name in found}
+    of_name = {name: get_transformation(_element(sdata, name), get_all=True) for name in elements}
     what = " or ".join(kinds)
     if isinstance(annotations, Mapping):
         chosen = {str(sample): str(name) for sample, name in annotations.items()}
@@ -61,11 +61,11 @@ def annotation_elements(
     else:
         chosen = {}
     if missing := [name for name in chosen.values() if name not in of_name]:
-        raise ElementError(f"No {what} element {missing[0]!r} (annotations=) in sdata; found {listed(found)}.")
+        raise ElementError(f"No {what} element {missing[0]!r} (annotations=) in sdata; found {listed(elements)}.")
     if not chosen:
         raise ElementError(
-            f"No {what} element {annotations!r} (annotations=) in sdata; found {listed(found)}. Pass a name, a pattern "
-            'such as "annotation_{sample}", or {sample: element}.'
+            f"No {what} element {annotations!r} (annotations=) in sdata; found {listed(elements)}. Pass a name, a "
+            'pattern such as "annotation_{sample}", or {sample: element}.'
         )
     for sample, name in chosen.items():
         if systems[sample] not in of_name[name]:
@@ -194,7 +194,7 @@ def _beside(sdata: SpatialData, pair: SampleElements, element: str, boxes: np.nd
     return (
         f"Annotations {element!r} (x {ax0:.0f} to {ax1:.0f}, y {ay0:.0f} to {ay1:.0f}) cover no token of image "
         f"{pair.image!r} (x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}) in coordinate system "
-        f"{pair.coordinate_system!r}. Mend the transformation with "
+        f"{pair.coordinate_system!r}. Correct the transformation with "
         "spatialdata.transformations.set_transformation(...), or leave the sample out of annotations=."
     )
 

@@ -45,17 +45,19 @@ def token_quality(
     out, level_of = np.empty((len(corners), len(COLUMNS)), np.float32), np.empty(len(corners))
     strips = low[:, 0] // STRIP
     for strip in np.unique(strips):
-        mine = np.flatnonzero(strips == strip)
-        top_row, bottom_row = int(low[mine, 0].min()), int(high[mine, 0].max())
-        boxes = np.stack([low[mine, 0] - top_row, high[mine, 0] - top_row, low[mine, 1], high[mine, 1]], axis=1)
-        saturated, sharpness, brightness = np.empty((3, len(mine), len(channels)))
+        in_strip = np.flatnonzero(strips == strip)
+        top_row, bottom_row = int(low[in_strip, 0].min()), int(high[in_strip, 0].max())
+        boxes = np.stack(
+            [low[in_strip, 0] - top_row, high[in_strip, 0] - top_row, low[in_strip, 1], high[in_strip, 1]], axis=1
+        )
+        saturated, sharpness, brightness = np.empty((3, len(in_strip), len(channels)))
         for i, (channel, mean) in enumerate(zip(channels, means, strict=True)):
             pixels, inner = _rows(image, channel, top_row, bottom_row)
             saturated[:, i], sharpness[:, i], level = _measure(pixels, inner, boxes, top)
             floor = 1e-6 * max(top, 1e-12)
             brightness[:, i] = np.log((np.maximum(level, 0) + floor) / (max(mean, 0) + floor))
         parts = saturated.max(axis=1), saturated.mean(axis=1), sharpness.mean(axis=1), sharpness.min(axis=1)
-        out[mine], level_of[mine] = np.stack(parts, axis=1), brightness.mean(axis=1)
+        out[in_strip], level_of[in_strip] = np.stack(parts, axis=1), brightness.mean(axis=1)
     return out, level_of
 
 

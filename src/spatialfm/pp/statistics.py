@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelPixels:
-    """What a model's card says of pixel sizes."""
+    """Pixel sizes of a model's card."""
 
     mpp: float | None
     mpp_range: tuple[float, float] | None = None
@@ -45,7 +45,7 @@ class ModelPixels:
 
     def __post_init__(self) -> None:
         if self.mpp_range is not None and not 0 < self.mpp_range[0] <= self.mpp_range[1]:
-            raise PixelSizeError(f"pixel_size={self.mpp_range} is no range of µm; the smaller size comes first.")
+            raise PixelSizeError(f"pixel_size={self.mpp_range} is not a range of µm; the smaller size comes first.")
 
 
 @public
@@ -69,7 +69,7 @@ def marker_statistics(
 
     The numbers that `spatialfm.tl.embed_cells` normalises with where the statistics are those of the cohort, by the
     same code: to look at, to keep in a file, or to give to a run that embeds other samples. Every pixel of tissue
-    counts once, whatever its sample.
+    counts once, in any sample.
 
     Models that prepare whole images (VirTues: clipping, logarithm, blur) have statistics of prepared pixels, and refuse
     these. The record of a run holds theirs (`spatialfm.get.record`).

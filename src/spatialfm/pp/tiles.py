@@ -1,4 +1,4 @@
-"""Squares of tiles: where they lie in a sample, and the pixels of each label below them."""
+"""Squares of tiles: their places in a sample, and the pixels of each label below them."""
 
 from __future__ import annotations
 

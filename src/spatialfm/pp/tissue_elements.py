@@ -130,10 +130,10 @@ def tissue(
         for pair, source, kept in zip(progress_bar(pairs, desc="tissue", unit="image"), sources, chosen, strict=True)
     ]
     warn_of_lost_cells([pair.sample for pair in pairs], sources, masks)
-    found = {}
+    masks_of = {}
     for pair, source, (mask, step), kept in zip(pairs, sources, masks, chosen, strict=True):
         element = labels_element(sdata, pair, mask, step, 1)
-        found[pair.sample] = element
+        masks_of[pair.sample] = element
         if not copy:
             names = channel_names(sdata, pair.image)
             made = {
@@ -146,7 +146,7 @@ def tissue(
             _write(sdata, TISSUE_PREFIX + pair.sample, element, made)
     shares = listed([f"{pair.sample} {mask.mean():.0%}" for pair, (mask, _) in zip(pairs, masks, strict=True)], 5)
     logger.info(f"tissue: {shares}")
-    return found if copy else None
+    return masks_of if copy else None
 
 
 def _chosen(names: Sequence[str], asked: Sequence[str] | None, image: str) -> list[int]:

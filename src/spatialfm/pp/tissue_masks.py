@@ -58,9 +58,9 @@ class TissueSource:
     name
         Of the element, or what kind of thing was passed.
     size
-        µm per pixel of the grid, None where nobody knows.
+        µm per pixel of the grid, None if unknown.
     cells
-        Segmented cells on the grid: they are tissue whatever their brightness.
+        Segmented cells on the grid: they are tissue at any brightness.
     step, shape, packed
         A mask that was given: pixels of the grid that one of its own spans, its shape, its bits.
     made
@@ -89,7 +89,7 @@ class TissueSource:
         return covered >= _CELLS
 
     def identity(self, cells: np.ndarray | None) -> str:
-        """SHA-256 of all that decides, beside the image."""
+        """SHA-256 of all that decides, besides the image."""
         digest = hashlib.sha256(f"{self.kind} {self.size} {self.step} {self.shape} {sorted(METHOD.items())}".encode())
         digest.update(self.packed)
         digest.update(b"" if cells is None else np.packbits(cells).tobytes())
@@ -180,8 +180,8 @@ def pixels_of(image: object) -> Read:
 def warn_of_lost_cells(
     samples: Sequence[str], sources: Sequence[TissueSource], masks: Sequence[tuple[np.ndarray, int]]
 ) -> None:
-    """One warning for all images of which less than half is tissue, with cells beside it."""
-    found = []
+    """One warning for all images of which less than half is tissue, with cells outside of it."""
+    sentences = []
     for sample, source, (mask, step) in zip(samples, sources, masks, strict=True):
         if mask.mean() >= 0.5 or source.cells is None:
             continue
@@ -190,12 +190,12 @@ def warn_of_lost_cells(
         known = (row >= 0) & (column >= 0) & (row < mask.shape[0]) & (column < mask.shape[1])
         outside = int((~mask[row[known], column[known]]).sum())
         if outside:
-            found.append(f"{sample}: {mask.mean():.0%} of the pixels, {outside} of {known.sum()} cells outside")
-    if found:
+            sentences.append(f"{sample}: {mask.mean():.0%} of the pixels, {outside} of {known.sum()} cells outside")
+    if sentences:
         warn(
-            f"Less than half of {counted(len(found), 'image')} is taken for tissue, and cells lie outside of it "
-            f"({listed(found, 5, quoted=False)}). Statistics and tiles are of the tissue alone. Pass tissue='all', or "
-            "tissue=<labels element or mask> if that is wrong."
+            f"Less than half of {counted(len(sentences), 'image')} is taken for tissue, and cells are outside of it "
+            f"({listed(sentences, 5, quoted=False)}). Statistics and tiles are of the tissue alone. Pass "
+            "tissue='all', or tissue=<labels element or mask> if that is wrong."
         )
 
 

@@ -1,4 +1,4 @@
-"""What `tissue=` says of each image: to be found, all of it, an element, or a mask."""
+"""Meaning of `tissue=` for each image: to be found, all of it, an element, or a mask."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def tissue_sources(
     *,
     elements: bool = True,
 ) -> list[TissueSource]:
-    """What `tissue=` says of each image.
+    """Meaning of `tissue=` for each image.
 
     Parameters
     ----------
     tissue
-        ``"auto"``, ``"all"``, a labels or shapes element (``"{sample}"`` in it stands for the sample), a mask, or
+        ``"auto"``, ``"all"``, a labels or shapes element (``"{sample}"`` in it is replaced by the sample), a mask, or
         ``{sample: any of these}``.
     shapes, ratios, sizes
         Of the grid that is asked for: height and width, image pixels per pixel, µm per pixel.
@@ -52,10 +52,10 @@ def tissue_sources(
     ElementError, CoordinateError
         If an element is missing, shares no coordinate system with its image, leaves part of it uncovered, or is empty.
     """
-    told = _told(tissue, [pair.sample for pair in pairs])
+    given = _told(tissue, [pair.sample for pair in pairs])
     out = []
     for pair, shape, ratio, size in zip(pairs, shapes, ratios, sizes, strict=True):
-        what, own = told[pair.sample], None
+        what, own = given[pair.sample], None
         if elements and isinstance(what, str) and what == "auto":
             own = own_element(sdata, pair.sample)
         cells = _cells(sdata, pair, ratio)
@@ -65,12 +65,12 @@ def tissue_sources(
         name, grid = _grid(sdata, pair, what if own is None else own, ratio, own=own is not None)
         step, mask = _on_grid(grid, shape)
         if not mask.any():
-            said, other = " (tissue=)", "Pass a mask that is not, tissue='auto' or tissue='all'."
+            place, other = " (tissue=)", "Pass a mask that is not, tissue='auto' or tissue='all'."
             if own is not None:
-                said, other = "", _again(own)
+                place, other = "", _again(own)
             raise ElementError(
-                f"{name[0].upper()}{name[1:]}{said} holds no tissue in image {pair.image!r} (sample {pair.sample!r}): "
-                f"all of it is 0. {other}"
+                f"{name[0].upper()}{name[1:]}{place} contains no tissue in image {pair.image!r} (sample "
+                f"{pair.sample!r}): all of it is 0. {other}"
             )
         made: Mapping[str, object] = {}
         if isinstance(element := what if own is None else own, str):
@@ -82,14 +82,14 @@ def tissue_sources(
 
 
 def own_element(sdata: SpatialData, sample: str) -> str | None:
-    """The element that says where a sample has tissue, if there is one."""
+    """The element of a sample's tissue, if there is one."""
     name = TISSUE_PREFIX + sample
     return name if name in sdata.labels or name in sdata.shapes else None
 
 
 def _again(name: str) -> str:
     return (
-        "Make it anew with sfm.pp.tissue(sdata, overwrite=True), or remove it, so that tissue is found on the image: "
+        "Make it again with sfm.pp.tissue(sdata, overwrite=True), or remove it, so that tissue is found on the image: "
         f"del sdata[{name!r}]."
     )
 
@@ -127,17 +127,17 @@ def _told(tissue: Tissue, samples: Sequence[str]) -> dict[str, object]:
     if isinstance(tissue, Mapping):
         if unknown := [str(sample) for sample in tissue if str(sample) not in samples]:
             raise ElementError(f"tissue= names sample {unknown[0]!r}, but the samples are {listed(samples)}.")
-        told = {str(sample): what for sample, what in tissue.items()}
-        if missing := [sample for sample in samples if sample not in told]:
+        given = {str(sample): what for sample, what in tissue.items()}
+        if missing := [sample for sample in samples if sample not in given]:
             raise ElementError(
-                f"tissue= says nothing of {counted(len(missing), 'sample')}: {listed(missing)}. Name an element or a "
+                f"tissue= does not cover {counted(len(missing), 'sample')}: {listed(missing)}. Name an element or a "
                 "mask for each, or 'auto'."
             )
-        return told
+        return given
     if np.ndim(tissue) != 2:
         raise ElementError(
-            f"tissue={type(tissue).__name__} is no mask. Pass 'auto', 'all', the name of a labels element, a 2-D mask, "
-            "or {sample: any of these}."
+            f"tissue={type(tissue).__name__} is not a mask. Pass 'auto', 'all', the name of a labels element, a 2-D "
+            "mask, or {sample: any of these}."
         )
     if len(samples) > 1:
         raise ElementError(f"One mask (tissue=) for {len(samples)} samples ({listed(samples)}). Pass {{sample: mask}}.")
@@ -176,7 +176,7 @@ def _grid(sdata: SpatialData, pair: SampleElements, what: object, ratio: float, 
         if mask.ndim != 2 or mask.dtype.kind not in "biu":
             raise ElementError(
                 f"The mask of sample {pair.sample!r} (tissue=) is {mask.ndim}-D {mask.dtype}. Pass a 2-D array of bool "
-                "or of integers, where 0 is no tissue."
+                "or of integers, where 0 is not tissue."
             )
         if tuple(mask.shape) != (height, width):
             raise ElementError(
@@ -210,7 +210,7 @@ def _check_fit(pair: SampleElements, name: str, grid: LabelGrid, shape: tuple[fl
     (top, left), (bottom, right) = low, high
     raise ElementError(
         f"Labels {name!r} are not of image {pair.image!r} (sample {pair.sample!r}) as it is now: they have "
-        f"{grid.labels.shape[0]} rows and {grid.labels.shape[1]} columns, and the image lies on their rows {top:.4g} "
+        f"{grid.labels.shape[0]} rows and {grid.labels.shape[1]} columns, and the image is on their rows {top:.4g} "
         f"to {bottom:.4g} and columns {left:.4g} to {right:.4g}. {_again(name)}"
     )
 
@@ -223,13 +223,13 @@ def _check_cover(pair: SampleElements, name: str, grid: LabelGrid, shape: tuple[
         raise ElementError(
             f"Labels {name!r} (tissue=) cover {seen / ((y1 - y0) * (x1 - x0)):.0%} of image {pair.image!r} (sample "
             f"{pair.sample!r}) in coordinate system {pair.coordinate_system!r}. Pass a mask of the whole image, or "
-            "mend its transformation."
+            "correct its transformation."
         )
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Shapes as a mask: a pixel is tissue if its centre lies in one."""
+    """Shapes as a mask: a pixel is tissue if its centre is in one."""
 
     geometry: object
     to_shapes: AxisAffine

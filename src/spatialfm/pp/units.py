@@ -109,9 +109,9 @@ def say_intensities(
     """Warn, once each, of other units, channels without signal, negative means, and markers that a sample lacks."""
     kinds = kinds_of_pixels(dtypes)
     if len(kinds) > 1:
-        found = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
+        ranges = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
         warn(
-            f"Images of different pixel types ({found}): X holds the values of each as they are, and the same value "
+            f"Images of different pixel types ({ranges}): X holds the values of each as they are, and the same value "
             "may mean different brightness. If they are in different units, make a table of each with samples=."
         )
     levels = np.full((len(plans), len(markers)), np.nan)

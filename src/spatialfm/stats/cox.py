@@ -276,9 +276,9 @@ def _lifelines(null: Likelihood, penalizer: float) -> Likelihood | None:
             )
     except (ConvergenceError, ArithmeticError, Warning):
         return None
-    found = Likelihood(sets, null.x, fit.params_.loc[names].to_numpy())
+    likelihood = Likelihood(sets, null.x, fit.params_.loc[names].to_numpy())
     with np.errstate(all="ignore"):
-        return found if found.log_likelihood >= null.log_likelihood else None
+        return likelihood if likelihood.log_likelihood >= null.log_likelihood else None
 
 
 def _newton(null: Likelihood, ridge: np.ndarray, may_penalize: bool, start: Likelihood | None = None) -> Likelihood:

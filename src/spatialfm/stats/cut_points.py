@@ -29,9 +29,9 @@ class Candidates:
     @property
     def high(self) -> np.ndarray:
         """1 above the best cut, 0 up to it ``(n,)``."""
-        found = np.ones(self.order.size, int)
-        found[self.order[: int(self.n_low[self.best])]] = 0
-        return found
+        codes = np.ones(self.order.size, int)
+        codes[self.order[: int(self.n_low[self.best])]] = 0
+        return codes
 
 
 def candidates(values: np.ndarray, scores: np.ndarray, min_share: float, key: str = "value") -> Candidates:

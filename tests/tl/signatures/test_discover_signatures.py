@@ -304,7 +304,7 @@ def test_outcomes_are_shuffled_within_sites():
         assert len(np.unique(orders[:, blocks == block], axis=0)) == 6
     cells = cohort(24)
     cells.obs["site"] = np.where(cells.obs["response"], "A", "B")
-    with pytest.raises(TableError, match="tells the outcome"):
+    with pytest.raises(TableError, match="determines the outcome"):
         sfm.tl.discover_signatures(cells, outcome="response", block_key="site", **QUICK)
     assert "signatures" not in cells.uns
 

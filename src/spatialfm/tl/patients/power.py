@@ -57,20 +57,20 @@ def power(
     """Estimate the power of a study of more patients or cells, from the patients of a pilot.
 
     Cohorts are simulated in which the effect is there, and tested as the package tests: the power is the share in which
-    it is found. What differs between patients is taken from the pilot, which no formula for the number of cells knows:
+    it is found. What differs between patients is taken from the pilot, which formulas for the number of cells ignore:
     cells of one patient are alike, so that ten times the cells are not ten times the evidence.
 
     Parameters
     ----------
     patients
-        The pilot, one row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        The pilot, one row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     question
         ``"composition"``: a cell type is more frequent in one of two groups
         (:func:`spatialfm.tl.compare_composition`; `effect` is the ratio of the mean shares). The share of the type and
         its spread between patients, without what counting adds, are the pilot's (beta-binomial, by moments).
         ``"survival"``: a feature goes with survival (Cox's score test, of two groups the log-rank test; `effect` is the
         hazard ratio of a standard deviation, or with `share` of two groups). Survival and censoring are the pilot's.
-        ``"auroc"``: a score tells two groups apart (Brunner and Munzel's test; `effect` is the AUROC). Only the numbers
+        ``"auroc"``: a score separates two groups (Brunner and Munzel's test; `effect` is the AUROC). Only the numbers
         of patients count.
     effect
         Size of what shall be found.
@@ -112,7 +112,7 @@ def power(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table``, a row a number of
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``table``, a row a number of
     patients and cells, with ``n_patients``, ``n_1``, ``n_2``, ``n_cells`` (0 where it does not matter), ``events`` (the
     mean; NaN likewise), ``power`` and its 95 % interval ``ci_low``, ``ci_high`` (Wilson's, of the number of
     simulations); ``needed``, a row a number of cells with ``n_patients``, the least of those tried from which on
@@ -225,7 +225,7 @@ def _log(needed: pd.DataFrame, target_power: float) -> None:
 def _numbers(n_patients: Sequence[int], share: float | None) -> list[tuple[int, int]]:
     """Sizes of both groups for each number of patients."""
     if share is not None and not 0 < share < 1:
-        raise TableError(f"share={share} is no share of the patients in the second group. Pass one between 0 and 1.")
+        raise TableError(f"share={share} is not a share of the patients in the second group. Pass one between 0 and 1.")
     numbers = sorted({int(n) for n in n_patients})
     sizes = [(n - round(n * (0.5 if share is None else share)), round(n * (share or 0.5))) for n in numbers]
     small = [n for n, pair in zip(numbers, sizes, strict=True) if min(pair) < FEWEST]
@@ -238,10 +238,10 @@ def _numbers(n_patients: Sequence[int], share: float | None) -> list[tuple[int, 
 
 def _check_effect(question: str, effect: float, cell_type: str | None, n_cells: object) -> None:
     if question == "auroc" and not 0 < effect < 1:
-        raise TableError(f"effect={effect:g} is no AUROC. Pass one between 0 and 1, such as 0.7.")
+        raise TableError(f"effect={effect:g} is not an AUROC. Pass one between 0 and 1, such as 0.7.")
     if question != "auroc" and not (np.isfinite(effect) and effect > 0):
         what = "ratio of shares" if question == "composition" else "hazard ratio"
-        raise TableError(f"effect={effect:g} is no {what}. Pass a number above 0, such as 1.5.")
+        raise TableError(f"effect={effect:g} is not a {what}. Pass a number above 0, such as 1.5.")
     if (question == "composition") != (cell_type is not None):
         raise TableError(
             "question='composition' asks about one cell type: pass cell_type=<name in var>."
@@ -297,10 +297,10 @@ def _simulated(plan: StudyPlan, numbers: list[tuple[int, int]], n_simulations: i
     cohorts = [(sizes, depth) for depth in plan.depths for sizes in numbers]
     rows = []
     for sizes, depth in progress_bar(cohorts, desc="power", unit="cohort size"):
-        found = [plan.draw(sizes, depth) for _ in range(n_simulations)]
-        hits = sum(p < level for p, _ in found)
+        simulated = [plan.draw(sizes, depth) for _ in range(n_simulations)]
+        hits = sum(p < level for p, _ in simulated)
         interval = stats.binomtest(hits, n_simulations).proportion_ci(method="wilson")
-        events = float(np.mean([events for _, events in found]))
+        events = float(np.mean([events for _, events in simulated]))
         rows.append((sum(sizes), *sizes, depth, events, hits / n_simulations, interval.low, interval.high))
     names = ["n_patients", "n_1", "n_2", "n_cells", "events", "power", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=names)

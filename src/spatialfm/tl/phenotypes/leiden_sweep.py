@@ -127,26 +127,26 @@ def leiden_sweep(
     plan = SweepPlan(wanted, n_neighbors, share, n_subsamples, n_jobs, random_state)
     if drawn is None:
         graph, how = _graph(adata, use_rep, n_neighbors, neighbors_key, random_state)
-        found = whole_sweep(graph, plan)
+        sweep = whole_sweep(graph, plan)
     else:
         values, how = prepared(adata, use_rep)
-        found = sketched_sweep(values, drawn, plan)
-        _tell(drawn, adata.n_obs, found.errors)
-    clusters = found.clusters(adata.obs_names)
+        sweep = sketched_sweep(values, drawn, plan)
+        _tell(drawn, adata.n_obs, sweep.errors)
+    clusters = sweep.clusters(adata.obs_names)
     for name in clusters:
         place = f"obsm/{key_added}:{name}"
         remember_groups(adata, "leiden_sweep", use_rep, clusters[name], not copy, place, neighbors_key)
     if copy:
         return clusters
 
-    record = _record(found, drawn)
+    record = _record(sweep, drawn)
     record["params"] |= {"use_rep": use_rep or "", DATA: fingerprint(adata), "preparation": how}
     record["params"] |= {"n_neighbors": n_neighbors, "n_subsamples": n_subsamples, "share": share}
     record["params"] |= {"random_state": random_state}
     logger.info("resolution %g: %s", record["suggested"], record["reason"])
     chosen = clusters[f"{record['suggested']:g}"]
     remove_earlier(adata, key_added, chosen)
-    write_obsm(adata, key_added, pd.DataFrame(dict(zip(clusters, found.codes, strict=True)), index=adata.obs_names))
+    write_obsm(adata, key_added, pd.DataFrame(dict(zip(clusters, sweep.codes, strict=True)), index=adata.obs_names))
     adata.obs[key_added] = chosen
     remember_groups(adata, "leiden_sweep", use_rep, adata.obs[key_added], True, None, neighbors_key)
     write_uns(adata, key_added, record)
@@ -199,21 +199,21 @@ def _checked(adata: AnnData, resolutions: Sequence[float] | str, n_subsamples: i
         if resolutions != "profile":
             raise TableError(f'resolutions={resolutions!r} is not known. Pass numbers, or "profile".')
         return None
-    found = np.unique(np.round(np.asarray(resolutions, dtype=float), 6))
-    if not len(found) or found.min() <= 0:
-        raise TableError(f"resolutions={list(found)} must be positive numbers.")
-    return found
+    levels = np.unique(np.round(np.asarray(resolutions, dtype=float), 6))
+    if not len(levels) or levels.min() <= 0:
+        raise TableError(f"resolutions={list(levels)} must be positive numbers.")
+    return levels
 
 
-def _record(found: Sweep, drawn: Sketch | None) -> dict:
-    table = _table(found.resolutions, found.codes, found.stability)
+def _record(sweep: Sweep, drawn: Sketch | None) -> dict:
+    table = _table(sweep.resolutions, sweep.codes, sweep.stability)
     suggested, reason = suggest(table)
-    record = {"table": table, "edges": cluster_edges(found.names, found.codes), "suggested": float(suggested)}
+    record = {"table": table, "edges": cluster_edges(sweep.names, sweep.codes), "suggested": float(suggested)}
     record |= {"reason": reason, "params": {}}
     if drawn is not None:
-        record["sketch"] = found.errors
+        record["sketch"] = sweep.errors
         record["params"] |= {"sketch": len(drawn.rows), "sketch_drawn": drawn.how}
-    return record if found.profile is None else record | {"profile": found.profile}
+    return record if sweep.profile is None else record | {"profile": sweep.profile}
 
 
 def _drawn(adata: AnnData, use_rep: str | None, sketch: Size, random_state: int) -> Sketch | None:

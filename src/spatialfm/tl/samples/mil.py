@@ -77,12 +77,12 @@ def mil(
     key_added: str = "mil",
     copy: bool = False,
 ) -> MilRecord | None:
-    """Predict a class, a number or survival of patients from their cells, and say which cells it rests on.
+    """Predict a class, a number or survival of patients from their cells, and show which cells it rests on.
 
     A network weighs the cells of a patient by attention, averages them by these weights and predicts from that; it
     is told the answer for the patient only. The recipe is VirTues' (Methods, *Tissue-level classification*): gated
     attention with eight heads of 256, Adam at 1e-4, 16 bags a step, at most 100 epochs, stopped when the loss of 20 %
-    of the training patients has not fallen for 10 epochs, five seeds with validation parts of their own. Unlike there,
+    of the training patients has not fallen for 10 epochs, five seeds with their own validation parts. Unlike there,
     where images are split, patients are. All scores and all attention are of patients that the network at hand has
     never seen, in the cross-validation that STAMP reports (El Nahhas et al., arXiv 2312.10944).
 
@@ -117,7 +117,7 @@ def mil(
         Shuffles of what is predicted between patients; for each, all is done again (``n_folds * n_seeds`` networks).
     cells_per_patient
         Cells of each patient that are drawn: ``"all"`` (published); ``"even"``, as many as all have; a number; or
-        ``"auto"``: all, unless their numbers go with what is predicted, which is then said, and equally many are drawn.
+        ``"auto"``: all, unless their numbers go with what is predicted; then, with a warning, equally many are drawn.
         Those that are not drawn have no attention.
     n_heads
         Heads of attention.
@@ -138,7 +138,7 @@ def mil(
     validation_size
         Share of the training patients whose loss decides that.
     max_cells
-        Cells of a bag that a step of training sees; of more, a random part, each time anew. Predictions are made from
+        Cells of a bag that a step of training sees; of more, a random part, drawn each time. Predictions are made from
         all cells (by the transformer in parts of this size).
     positive
         Of two classes, the one that ``f1`` and ``average_precision`` are of (default: the last, in the order of
@@ -193,7 +193,7 @@ def mil(
     ``p_t_test``, the published one, takes held-out predictions for independent and is too small by as much.
 
     The recipe was made for hundreds of images and more. With 40 patients an epoch has two steps, and 100 epochs at 1e-4
-    may end before attention is far from even. A warning then says that networks were still getting better; pass a
+    may end before attention is far from even. A warning then states that networks were still improving; pass a
     larger `learning_rate` (1e-3) or `max_epochs`, and decide on it by ``validation_loss``, not by the scores. On two
     CPU cores one network takes about a minute for 60 bags of 200 cells: start with fewer `n_seeds`.
 
@@ -223,8 +223,8 @@ def mil(
     _check_recipe(recipe)
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, columns, **common)
-    found = read_task(name, cases, list(columns), positive, n_folds, event_value)
-    cases, numbers = _equal(adata, cases, found, list(columns), cells_per_patient, random_state)
+    task_read = read_task(name, cases, list(columns), positive, n_folds, event_value)
+    cases, numbers = _equal(adata, cases, task_read, list(columns), cells_per_patient, random_state)
     part, cases = in_order(adata, cases)
     values = representation(part, use_rep)
 
@@ -233,9 +233,9 @@ def mil(
         total=plan.n_networks * (1 + n_permutations),
         desc="networks",
     ) as bar:
-        runs, predicted, attention, fold = _cross_validate(values, cases, found, plan, bar)
-        null = _shuffled(values, cases, found, plan, n_permutations, bar)
-    record = _record(runs, predicted, cases, found, fold, null)
+        runs, predicted, attention, fold = _cross_validate(values, cases, task_read, plan, bar)
+        null = _shuffled(values, cases, task_read, plan, n_permutations, bar)
+    record = _record(runs, predicted, cases, task_read, fold, null)
     record["params"] = {"use_rep": use_rep, "task": name, "columns": list(columns), "bag": bag, "n_folds": n_folds}
     record["params"] |= {
         "preparation": BY_TRAINING,
@@ -247,7 +247,7 @@ def mil(
     record["params"] |= vars(recipe) | cases.params()
     record["params"] |= {"event_value": event_text(event_value), **numbers}
     record["params"]["fitted_on_all"] = fitted_on_all(adata, use_rep)
-    record["params"]["positive"] = found.classes.positive_name if isinstance(found, ClassTask) else ""
+    record["params"]["positive"] = task_read.classes.positive_name if isinstance(task_read, ClassTask) else ""
     _warn_unfinished(record["folds"], recipe)
     best = record["summary"].iloc[0]
     logger.info("%s %.3f (95 %% interval over folds %.3f to %.3f)", *best[["score", "mean", "low", "high"]])
@@ -255,8 +255,8 @@ def mil(
     of_all[cases.rows] = attention
     column = f"{key_added}_attention"
     made = Origin("mil", "held out", tuple(map(str, columns)), column=key_added)
-    held_out = told_apart(found.columns, found.classes.names if isinstance(found, ClassTask) else [])
-    remember_cases(None if copy else adata, made, record["patients"], held_out, found.truth())
+    held_out = told_apart(task_read.columns, task_read.classes.names if isinstance(task_read, ClassTask) else [])
+    remember_cases(None if copy else adata, made, record["patients"], held_out, task_read.truth())
     attended = pd.Series(of_all, index=adata.obs_names, name=column)
     remember(None if copy else adata, made, attended)
     if copy:
@@ -301,14 +301,14 @@ def _cross_validate(
         fit = np.setdiff1d(rest, validation)
         parts = [np.flatnonzero(np.isin(case_of_bag, part)) for part in (fit, validation, test)]
         trained = train(bags, target, parts[0], parts[1], recipe, int(rng.integers(2**31)), where)
-        mine = predict_cases(
+        outputs = predict_cases(
             trained, bags, parts[2], case_of_bag, predicted.shape, attention, plan.n_seeds, recipe, where
         )
-        predicted[test] += mine[test] / plan.n_seeds
+        predicted[test] += outputs[test] / plan.n_seeds
         run = {"fold": number, "seed": seed, "n_train": len(fit), "n_validation": len(validation)}
         run |= {"n_test": len(test), "n_epochs": trained.n_epochs, "best_epoch": trained.best_epoch}
-        run |= {"validation_loss": trained.loss, "predicted": mine}
-        runs.append(run | task.scores(mine[test], test))
+        run |= {"validation_loss": trained.loss, "predicted": outputs}
+        runs.append(run | task.scores(outputs[test], test))
         bar.update()
     return runs, predicted, attention, fold
 
@@ -386,7 +386,7 @@ def _check(
             "permutation are the least."
         )
     if not 0 < validation_size < 1:
-        raise TableError(f"validation_size={validation_size} is no share between 0 and 1. Pass for example 0.2.")
+        raise TableError(f"validation_size={validation_size} is not a share between 0 and 1. Pass for example 0.2.")
 
 
 def _check_recipe(recipe: BagRecipe) -> None:

@@ -1,4 +1,4 @@
-"""Signatures: phenotypes of the embedding that tell patients who do well from those who do not."""
+"""Signatures: phenotypes of the embedding that distinguish patients who do well from those who do not."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def discover_signatures(
     key_added: str = "signatures",
     copy: bool = False,
 ) -> SignaturesRecord | None:
-    """Find clusters of cells whose frequency predicts the outcome, and say what that prediction is worth.
+    """Find clusters of cells whose frequency predicts the outcome, and estimate what that prediction is worth.
 
     VirTues' procedure (Methods, *Identification of FM-based biomarkers predictive of therapy response*): Leiden
     clusters at many resolutions; of each small enough cluster the share of a patient's cells, as rank 0 (absent) or 1
@@ -98,12 +98,12 @@ def discover_signatures(
     cluster to whoever has many; clusters that are nearly the same at several resolutions count once (`merge_overlap`),
     as two of them would else be two signatures; and some patients must have a cluster (`min_patients`). The row ``as
     published (optimistic)`` is made without these: of all cells (or a sketch of them) and all clusters. Where numbers
-    of cells go with the outcome, which is tested first and warned of, that row tells numbers of cells too.
+    of cells go with the outcome, which is tested first and warned of, that row reflects numbers of cells too.
 
     Parameters
     ----------
     adata
-        Cells with ``obsm[use_rep]``. Outcomes are columns of ``obs``, one value a patient.
+        Cells with ``obsm[use_rep]``. Outcomes are columns of ``obs``, one value per patient.
     use_rep
         Key of ``obsm``, or ``"X"``.
     outcome
@@ -141,8 +141,8 @@ def discover_signatures(
     sketch
         Cells that are clustered where there are more, drawn evenly of patients (of ``"all"``, and for the score as
         published, in proportion): 21 clusterings of millions in each fold take days. ``"auto"``: 50,000 of more than
-        200,000, None: all. Shares and ranks are of these cells; a second sketch of other cells is clustered to say what
-        that costs. Signatures of a few dozen sketched cells are easily missed.
+        200,000, None: all. Shares and ranks are of these cells; a second sketch of other cells is clustered to show
+        what that costs. Signatures of a few dozen sketched cells are easily missed.
     n_folds
         Folds of the cross-validation.
     n_repeats
@@ -173,9 +173,9 @@ def discover_signatures(
 
     Returns
     -------
-    None, or with `copy` the record. Written: ``obsm[key_added]``, a table of true and false with a column a signature
-    (``RS1``, ... for response, ``NRS1``, ... for non-response; with survival ``FS1`` favorable, ``AS1`` adverse), and
-    ``uns[key_added]``:
+    None, or with `copy` the record. Written: ``obsm[key_added]``, a table of true and false with one column per
+    signature (``RS1``, ... for response, ``NRS1``, ... for non-response; with survival ``FS1`` favorable, ``AS1``
+    adverse), and ``uns[key_added]``:
 
     - ``scores``: two rows, optimistic and nested, with ``score``, ``sd`` over folds, ``ci_low`` and ``ci_high`` (of the
       nested one: 95 %, patients resampled within folds), ``null_mean`` (of the shuffles) and ``p_value``;
@@ -186,7 +186,7 @@ def discover_signatures(
     - ``patients``: ranks, fractions (of the drawn cells), numbers of cells, outcome, and the ``nested`` prediction that
       was made without the patient (ordered within a fold; log-odds or log-hazard);
     - ``null``: scores of the shuffles; ``params``, with ``depth_p_value`` of numbers of cells against the outcome;
-    - ``sketch``, where one was searched, a row a signature: ``found`` (share of its sketched cells that go to it by
+    - ``sketch``, where one was searched, one row per signature: ``found`` (share of its sketched cells that go to it by
       their neighbours), ``right`` (share of those going to it that are its own) and ``overlap`` (Jaccard, on the cells
       of the second sketch, with the most similar cluster there).
 
@@ -287,11 +287,11 @@ def discover_signatures(
             "Pass sketch=None to cluster all cells."
         )
     if draw.sketch is not None:
-        _say_sketch(record, draw.sketch, candidates.found, observed.chosen, whole, nearest, n_assign, graph)
+        _say_sketch(record, draw.sketch, candidates.clusters, observed.chosen, whole, nearest, n_assign, graph)
     made = Origin("discover_signatures", "selected", tuple(keys), column=key_added)
     remember_signatures(None if copy else adata, made, record["patients"], keys)
     members = np.zeros((adata.n_obs, len(record["signatures"])), bool)
-    members[everyone.rows] = members_of(candidates.found, observed.chosen, whole, part, n_assign, nearest)
+    members[everyone.rows] = members_of(candidates.clusters, observed.chosen, whole, part, n_assign, nearest)
     of_cells = pd.DataFrame(members, index=adata.obs_names, columns=list(record["signatures"].index))
     if copy:
         return record | {"cells": of_cells}
@@ -309,23 +309,23 @@ def _blocks(adata: AnnData, patients: Patients, block_key: str | None) -> np.nda
     if block_key is None:
         return None
     cells = adata[patients.rows]
-    found = read_adjustment(cells, np.array(patients.names, dtype=object)[patients.codes], None, block_key)
-    lacking(found, block_key, "raise")
-    blocks = pd.factorize(found.blocks.loc[patients.names])[0]
+    adjustment = read_adjustment(cells, np.array(patients.names, dtype=object)[patients.codes], None, block_key)
+    lacking(adjustment, block_key, "raise")
+    blocks = pd.factorize(adjustment.blocks.loc[patients.names])[0]
     outcomes = patients.table.reset_index(drop=True).astype(str).agg("\n".join, axis=1)
     if outcomes.groupby(blocks).nunique().max() < 2:
         raise TableError(
-            f"obs[{block_key!r}] (block_key=) tells the outcome: within none of its levels is there anything to "
-            "shuffle. Leave it out, and say so."
+            f"obs[{block_key!r}] (block_key=) determines the outcome: within none of its levels is there anything to "
+            "shuffle. Leave it out, and state it."
         )
     return blocks
 
 
 def _candidates(codes: np.ndarray, patients: Patients, limit: float, overlap: float | None) -> Candidates:
-    found = clustering.candidates(codes, limit, overlap)
-    shares = clustering.fractions(found, patients.codes, len(patients.names))
+    clusters = clustering.candidates(codes, limit, overlap)
+    shares = clustering.fractions(clusters, patients.codes, len(patients.names))
     cuts = clustering.cut_points(shares)
-    return Candidates(found, shares, cuts, clustering.ranks_of(shares, cuts))
+    return Candidates(clusters, shares, cuts, clustering.ranks_of(shares, cuts))
 
 
 def _published(
@@ -354,7 +354,7 @@ def _published(
 def _say_sketch(
     record: dict,
     sketch: Sketch,
-    found: clustering.Clusters,
+    candidates: clustering.Clusters,
     chosen: list[int],
     whole: np.ndarray,
     nearest: Nearest,
@@ -366,19 +366,19 @@ def _say_sketch(
     if chosen:
         second = clustering.cluster_cells(whole[sketch.others], *graph) if sketch.comparable else None
         names = list(record["signatures"].index)
-        record["sketch"] = sketch_errors(found, chosen, names, whole, sketch, second, n_assign, nearest)
+        record["sketch"] = sketch_errors(candidates, chosen, names, whole, sketch, second, n_assign, nearest)
         tell(sketch, len(whole), record["sketch"])
 
 
 def _checked(resolutions: Sequence[float], overlap: float | None, n_signatures: int) -> list[float]:
-    found = [float(r) for r in np.unique(np.round(np.asarray(resolutions, float), 6))]
-    if not found or found[0] <= 0:
+    levels = [float(r) for r in np.unique(np.round(np.asarray(resolutions, float), 6))]
+    if not levels or levels[0] <= 0:
         raise TableError(f"resolutions={list(resolutions)} must be positive numbers.")
     if overlap is not None and not 0 < overlap <= 1:
-        raise TableError(f"merge_overlap={overlap} is no share between 0 and 1.")
+        raise TableError(f"merge_overlap={overlap} is not a share between 0 and 1.")
     if n_signatures < 1:
         raise TableError(f"n_signatures={n_signatures} finds none. Pass 1 or more.")
-    return found
+    return levels
 
 
 def _check_candidates(ranks: np.ndarray, plan: SearchPlan, max_cells: int | None, resolutions: Sequence[float]) -> None:

@@ -77,7 +77,7 @@ def cox(
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`; several rows a patient with
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`; several rows per patient with
         `se_cluster_key`.
     covariates
         Columns of ``obs``, or names in ``var`` (a phenotype's fraction). Strings and categoricals become one term for
@@ -90,7 +90,7 @@ def cox(
         Whether numbers are brought to standard deviation 1, so that a hazard ratio is that of one standard deviation:
         the ratio of a whole unit means little for a fraction.
     strata
-        Columns of ``obs`` whose levels have a baseline hazard of their own.
+        Columns of ``obs`` whose levels have their own baseline hazard.
     ties
         How several events at one time are taken: ``"efron"``, close to the exact likelihood, or ``"breslow"``, whose
         estimates are pulled to zero by many ties.
@@ -109,7 +109,7 @@ def cox(
         of the terms without effect have p below 0.05 in regressions with 4 or 5 terms. ``"t"``: Student's distribution
         with rows less terms less one degrees of freedom, standard errors times the root of rows over rows less terms,
         and F for the tests of all terms (by simulation: 3 to 6 %). ``"auto"``: ``"t"`` below 100 rows or 10 events a
-        term; the result says which.
+        term; the result names them.
     penalizer
         Strength of the ridge penalty on covariates of standard deviation 1, for one row; with one, estimates are
         shrunk, and intervals and p-values only approximate.
@@ -131,7 +131,7 @@ def cox(
         At risk from then on.
     patient_key
         Column of ``obs`` that must not repeat, where there is one, unless `se_cluster_key` keeps its rows together;
-        they then have one outcome. None: rows are patients, or have events of their own.
+        they then have one outcome. None: rows are patients, or have their own events.
     on_missing
         What becomes of rows without outcome, covariate or cluster: ``"raise"``, or ``"drop"`` with their number in the
         record.
@@ -146,10 +146,10 @@ def cox(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table``, a row a term, with
-    ``covariate``, ``level``, ``reference``, ``coef``, ``se``, ``hazard_ratio``, ``ci_low``, ``ci_high`` (of the hazard
-    ratio), ``z`` (of the t distribution, where that is used), ``p_value``, with `se_cluster_key` ``se_naive`` (as if
-    rows were independent) and, if tested, ``ph_p_value``; ``ph_global_p_value``; ``se_method``; ``distribution``
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``table``, one row per term,
+    with ``covariate``, ``level``, ``reference``, ``coef``, ``se``, ``hazard_ratio``, ``ci_low``, ``ci_high`` (of the
+    hazard ratio), ``z`` (of the t distribution, where that is used), ``p_value``, with `se_cluster_key` ``se_naive``
+    (as if rows were independent) and, if tested, ``ph_p_value``; ``ph_global_p_value``; ``se_method``; ``distribution``
     (``"t"``, ``"normal"``) with ``degrees_of_freedom`` (infinite for the normal); ``n``, ``events``,
     ``events_per_term`` and ``n_clusters``; ``concordance`` on these same patients (within strata), hence optimistic;
     ``log_likelihood``; statistic, degrees of freedom and p-value of three tests that no term matters: ``lr_statistic``,
@@ -348,7 +348,7 @@ def _warn(
         doubts.append(f"{events / len(table):.2g} events a term: ratios are exaggerated")
         warn(
             f"{counted(events, 'event')} for {counted(len(table), 'term')}: with fewer than {EVENTS_PER_TERM} events a "
-            "term, hazard ratios are exaggerated, and intervals lie around what is exaggerated. "
+            "term, hazard ratios are exaggerated, and intervals are around what is exaggerated. "
             + (
                 "Name fewer covariates: intervals of a penalised regression are too short as well."
                 if penalizer

@@ -56,12 +56,12 @@ def cut_point(
     statistic: from permutations of the outcomes, which hold at any number of patients, and the approximation of Lausen
     and Schumacher (Biometrics 1992). The naive one stands beside them under that name. Tools that meet the groups
     later, as :func:`spatialfm.tl.logrank`, call their p-values optimistic; the effect at the cut is exaggerated, too. A
-    cut needs patients of its own to be confirmed on; :func:`spatialfm.tl.cox` of the value itself needs no cut.
+    cut needs other patients to be confirmed on; :func:`spatialfm.tl.cox` of the value itself needs no cut.
 
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     score_key
         Column of ``obs``, or name in ``var``, with numbers.
     layer
@@ -96,13 +96,13 @@ def cut_point(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``, with ``groups``. The groups, ``low``
-    and ``high`` (missing where the value or the outcome is), go to ``obs[key_added]``. The dictionary holds ``cut``,
-    halfway between two patients' values; ``statistic``, the largest standardised log-rank statistic; ``p_value``, of
-    permutations; ``p_value_lausen_schumacher``; ``naive_p_value``, the optimistic one of the log-rank test of these
-    groups; ``higher_risk``, the group with more events than expected; ``n_low``, ``n_high``, ``n``, ``events``;
-    ``candidates``, a row a cut, with ``cut``, ``n_low``, ``n_high`` and ``statistic`` (positive where the upper side
-    has more events than expected); ``params``.
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``, with ``groups``. The groups,
+    ``low`` and ``high`` (missing where the value or the outcome is), go to ``obs[key_added]``. The dictionary holds
+    ``cut``, halfway between two patients' values; ``statistic``, the largest standardised log-rank statistic;
+    ``p_value``, of permutations; ``p_value_lausen_schumacher``; ``naive_p_value``, the optimistic one of the log-rank
+    test of these groups; ``higher_risk``, the group with more events than expected; ``n_low``, ``n_high``, ``n``,
+    ``events``; ``candidates``, a row a cut, with ``cut``, ``n_low``, ``n_high`` and ``statistic`` (positive where the
+    upper side has more events than expected); ``params``.
 
     Raises
     ------
@@ -140,8 +140,8 @@ def cut_point(
     values = _numbers(outcome.columns[score_key], score_key)
     scores = _scores(outcome, time_key, event_key)
 
-    found = candidates(values, scores, min_share, score_key)
-    null = permuted_maxima(scores, found.n_low, n_permutations, np.random.default_rng(random_state))
+    candidates_of_cut = candidates(values, scores, min_share, score_key)
+    null = permuted_maxima(scores, candidates_of_cut.n_low, n_permutations, np.random.default_rng(random_state))
     params = {
         "selected": selected.text,
         "score_key": score_key,
@@ -156,13 +156,13 @@ def cut_point(
         "random_state": random_state,
         "n_dropped": outcome.n_dropped,
     }
-    result = _result(found, null, outcome, min_share, selected.optimistic, params)
+    result = _result(candidates_of_cut, null, outcome, min_share, selected.optimistic, params)
     _log(result, score_key)
 
     name = default_key(f"{score_key}_group") if key_added is None else key_added
     made = Origin("cut_point", "selected", (time_key, event_key), of=fractions_of(patients, score_key))
     rows = outcome.columns[_ROW].to_numpy()
-    groups = _groups(patients, rows, found.high).rename(name)
+    groups = _groups(patients, rows, candidates_of_cut.high).rename(name)
     cut_from = np.full(patients.n_obs, np.nan)
     cut_from[rows] = values
     remember(None if copy else patients, made, groups, patients=patient_names(patients), finer=cut_from)
@@ -193,7 +193,7 @@ def _scores(outcome: Outcome, time_key: str, event_key: str) -> np.ndarray:
 
 
 def _result(
-    found: Candidates,
+    candidates: Candidates,
     null: np.ndarray,
     outcome: Outcome,
     min_share: float,
@@ -201,21 +201,26 @@ def _result(
     params: dict[str, object],
 ) -> CutPointRecord:
     """The best cut, and what it is worth."""
-    best, n = found.best, found.order.size
-    statistic, n_low = float(np.abs(found.statistic[best])), int(found.n_low[best])
+    best, n = candidates.best, candidates.order.size
+    statistic, n_low = float(np.abs(candidates.statistic[best])), int(candidates.n_low[best])
     return {
-        "cut": float(found.cuts[best]),
+        "cut": float(candidates.cuts[best]),
         "statistic": statistic,
         "p_value": float(permutation_p(null, statistic)),
         "p_value_lausen_schumacher": lausen_schumacher(statistic, min_share),
-        "naive_p_value": logrank_test(outcome.time, outcome.event, found.high, entry=outcome.entry)[1],
-        "higher_risk": "high" if found.statistic[best] > 0 else "low",
+        "naive_p_value": logrank_test(outcome.time, outcome.event, candidates.high, entry=outcome.entry)[1],
+        "higher_risk": "high" if candidates.statistic[best] > 0 else "low",
         "n_low": n_low,
         "n_high": n - n_low,
         "n": n,
         "events": int(outcome.event.sum()),
         "candidates": pd.DataFrame(
-            {"cut": found.cuts, "n_low": found.n_low, "n_high": n - found.n_low, "statistic": found.statistic}
+            {
+                "cut": candidates.cuts,
+                "n_low": candidates.n_low,
+                "n_high": n - candidates.n_low,
+                "statistic": candidates.statistic,
+            }
         ),
         "optimistic": optimistic,
         "params": params,

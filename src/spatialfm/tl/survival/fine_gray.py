@@ -57,22 +57,22 @@ def fine_gray(
 
     A ratio above 1 means a higher cumulative incidence of the event. Patients who had another event stay at risk, with
     a weight that falls as censoring does (Fine and Gray, JASA 1999; Geskus, Biometrics 2011), so that a covariate may
-    matter only because it lowers the rate of the other events: read it beside :func:`spatialfm.tl.cox` with the same
-    `event_value`, the hazard of those who are still without any event. Estimates are those of ``finegray`` and
+    matter only because it lowers the rate of the other events: read it together with :func:`spatialfm.tl.cox` with the
+    same `event_value`, the hazard of those who are still without any event. Estimates are those of ``finegray`` and
     ``coxph`` in R, also with late entry. Censoring and entry are taken not to depend on covariates.
 
     Parameters
     ----------
     patients
-        One row a patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
+        One row per patient, as from :func:`spatialfm.tl.composition` with `patient_key`.
     covariates
         Columns of ``obs``, or names in ``var`` (a phenotype's fraction). Strings and categoricals become one term for
         each level but the reference.
     event_value
         Value of `event_key` that is of interest, or several as one.
     censored_value
-        Value of `event_key` that means censored, or several, where it is not 0; ``[]`` where nobody was. All others are
-        competing events.
+        Value of `event_key` that means censored, or several, where it is not 0; ``[]`` if no patient was. All others
+        are competing events.
     layer
         Layer that names in ``var`` are read from (default: ``X``).
     reference
@@ -110,11 +110,11 @@ def fine_gray(
 
     Returns
     -------
-    None, or with `copy` the dictionary that is else written to ``uns[key_added]``: ``table``, a row a term, with
-    ``covariate``, ``level``, ``reference``, ``coef``, ``se``, ``hazard_ratio`` (of the subdistribution), ``ci_low``,
-    ``ci_high``, ``z`` and ``p_value``; ``n``, ``events``, ``other_events``, ``events_per_term``, ``log_likelihood``,
-    ``wald_statistic``, ``wald_dof``, ``wald_p_value``, ``se_method``, ``degrees_of_freedom`` (infinite for the normal
-    distribution), ``optimistic``, ``doubts``, ``params``.
+    None, or with `copy` the dictionary that is otherwise written to ``uns[key_added]``: ``table``, one row per term,
+    with ``covariate``, ``level``, ``reference``, ``coef``, ``se``, ``hazard_ratio`` (of the subdistribution),
+    ``ci_low``, ``ci_high``, ``z`` and ``p_value``; ``n``, ``events``, ``other_events``, ``events_per_term``,
+    ``log_likelihood``, ``wald_statistic``, ``wald_dof``, ``wald_p_value``, ``se_method``, ``degrees_of_freedom``
+    (infinite for the normal distribution), ``optimistic``, ``doubts``, ``params``.
 
     Raises
     ------
