@@ -236,3 +236,17 @@ def test_images_are_brought_to_the_pixel_size_of_the_recipe(sdata):
     np.testing.assert_array_equal(given.obsm["X_classical"], loaded.obsm["X_classical"])
     assert sfm.get.record(given, "X_classical")["mpp_used"] == {"a": 1.0}
     assert sfm.get.recipe(given, "X_classical").pixel_size == 1.0
+
+
+def test_a_table_with_cells_of_others_is_refused_before_an_image_is_read(make_sdata, blobs, monkeypatch):
+    sdata = make_sdata({"a": blobs(0), "b": blobs(1)}, CHANNELS)
+    sfm.pp.cell_table(sdata)
+    plan = sfm.tl.plan_embedding(sdata, Sums(), samples=["a"])
+
+    def no(*args, **kwargs):
+        pytest.fail("inputs were prepared")
+
+    monkeypatch.setattr("spatialfm.embed.inputs.prepare_inputs", no)
+    for arguments in ({"model": Sums(), "samples": ["a"]}, {"plan": plan}):
+        with pytest.raises(TableError, match=r"also holds cells of cells_b.*copy=True"):
+            sfm.tl.embed_cells(sdata, **arguments)

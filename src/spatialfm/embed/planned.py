@@ -175,9 +175,13 @@ def plan_embedding_of(
     on_missing: Literal["raise", "drop"],
     key_added: str | None,
     timed: bool = False,
+    copy: bool = True,
     **asked: Any,
 ) -> EmbeddingPlan:
-    """Every check, and all that is known before the first window; `asked`: as `request_of` takes it."""
+    """Every check, and all that is known before the first window.
+
+    `copy`: the table that is there is not to be changed; `asked`: as `request_of` takes it.
+    """
     from ..pp.elements import match_elements
     from ..pp.missing_chunks import report_missing_chunks
     from .call import Elements, Run, request_of
@@ -196,6 +200,7 @@ def plan_embedding_of(
     pairs = report_missing_chunks(sdata, pairs)
     table = _table(sdata, table_name, pairs, on_missing, elements.on_pieces)
     cells = find_cells(sdata, pairs, table, table_name, on_missing, request.recipe.centers, elements.on_pieces)
+    check_rows(table, pairs, table_name, copy=copy)  # before any image is read
     n_components = choose_components(request, len(cells.rows), "cells")
     run = plan_cells(prepare_inputs(sdata, pairs, encoder, request), cells)
     keys = output_keys(encoder, run.job.outputs, key_added)
@@ -311,14 +316,13 @@ def _table(
     return measured_table(sdata, list(pairs), drop=on_missing == "drop", on_pieces=on_pieces)
 
 
-def check_rows(plan: EmbeddingPlan, *, copy: bool) -> None:
+def check_rows(table: AnnData, pairs: Sequence[SampleElements], table_name: str, *, copy: bool) -> None:
     """Refuse to leave rows of other samples without embedding: `obsm` covers all rows, and NaN is never written."""
-    table = plan.table
     regions = table.obs[table.uns["spatialdata_attrs"]["region_key"]].astype(str)
-    others = sorted(set(regions) - {pair.labels for pair in plan.pairs})
+    others = sorted(set(regions) - {pair.labels for pair in pairs})
     if others and not copy:
         raise TableError(
-            f"Table {plan.table_name!r} also holds cells of {', '.join(others[:5])}, which are not to be embedded. "
+            f"Table {table_name!r} also holds cells of {', '.join(others[:5])}, which are not to be embedded. "
             "Embed all samples, or pass copy=True to get the AnnData of those chosen."
         )
 

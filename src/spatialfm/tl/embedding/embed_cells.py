@@ -147,11 +147,11 @@ def embed_cells(
         "key_added": key_added,
     }
     if plan is None:
-        plan = plan_embedding_of(sdata, model, **asked)
+        plan = plan_embedding_of(sdata, model, **asked, copy=copy)
     else:
         check_alone({"model": model, **asked})
         plan.check(sdata)
-    check_rows(plan, copy=copy)
+        check_rows(plan.table, plan.pairs, plan.table_name, copy=copy)
     results, seconds = run_plan(plan.run, plan.request, plan.devices, plan.n_components)
     adata = _write(plan, results, seconds, copy=copy)
     if not copy:
