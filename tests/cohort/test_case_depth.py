@@ -40,7 +40,7 @@ def test_the_same_rows_in_whatever_order_the_table_has_them():
 def test_classes_of_different_depth_are_made_equal_and_others_left():
     codes = np.repeat([0, 1], 6)
     adata, cases = cells(np.where(codes == 0, 100, 400) + np.arange(12), arm=codes)
-    with pytest.warns(SpatialfmWarning, match="Numbers of cells a patient go with"):
+    with pytest.warns(SpatialfmWarning, match="Numbers of cells per patient go with"):
         drawn, found = class_cases(adata, cases, codes, ["a", "b"], "arm", "auto", 0)
     assert np.bincount(drawn.codes).tolist() == [100] * 12
     assert found["depth_associated"]

@@ -72,5 +72,5 @@ def test_equally_many_cells_or_all():
     assert whole.depth["depth_associated"]
     few = drawn(patients, "even", ["arm"], 0, 400, adata.obs_names)
     assert np.bincount(few.patients.codes).tolist() == [20] * 20
-    with pytest.warns(SpatialfmWarning, match="Numbers of cells a patient go with"):
+    with pytest.warns(SpatialfmWarning, match="Numbers of cells per patient go with"):
         drawn(patients, "all", ["arm"], 0, None, adata.obs_names)

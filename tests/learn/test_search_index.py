@@ -45,5 +45,5 @@ def test_a_file_comes_back_as_it_was(values, tmp_path):
     np.testing.assert_array_equal(again.patients, index.patients)
     np.testing.assert_array_equal(again.scale, index.scale)
     (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-40])
-    with pytest.raises(TableError, match="is no index"):
+    with pytest.raises(TableError, match="is not an index"):
         Index.load(tmp_path / "b.npz")

@@ -74,8 +74,8 @@ def number_cases(
     rho, p_value = correlation(n_cells)
     if p_value < LEVEL:
         warn(
-            f"Numbers of cells a {cases.unit} go with obs[{key!r}] (Spearman's {rho:.2f}, p = {p_value:.2g}), so that "
-            f"a score may reflect numbers of cells instead of tissue. {remedy}"
+            f"Numbers of cells per {cases.unit} go with obs[{key!r}] (Spearman's {rho:.2f}, p = {p_value:.2g}), so "
+            f"that a score may reflect numbers of cells instead of tissue. {remedy}"
         )
     depth = {"depth_measure": "Spearman", "depth_value": rho, "depth_p_value": p_value}
     return drawn, depth | {"depth_associated": p_value < LEVEL, "cells_per_patient": _depth(cases, drawn)}

@@ -72,7 +72,7 @@ def _tell(test: DepthTest, where: str, medians: str, remedy: str, unit: str) -> 
     numbers = f"{medians}; {test.measure} {test.value:.2f}, p = {test.p_value:.2g}"
     if test.associated:
         warn(
-            f"Numbers of cells a {unit} go with {where} ({numbers}). Rare phenotypes are missed among few cells, so "
+            f"Numbers of cells per {unit} go with {where} ({numbers}). Rare phenotypes are missed among few cells, so "
             f"that a score may reflect numbers of cells instead of tissue. {remedy}"
         )
     else:

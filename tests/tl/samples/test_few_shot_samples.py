@@ -200,7 +200,7 @@ def test_numbers_of_cells_are_no_class():
         obs["type"] = rng.choice(list("abcdefgh"), len(who))
         adata = AnnData(obs=obs.set_index(obs.index.astype(str)))
         for cells_per_patient, scores in found.items():
-            with pytest.warns(SpatialfmWarning, match=r"Numbers of cells a patient go with obs\['arm'\]"):
+            with pytest.warns(SpatialfmWarning, match=r"Numbers of cells per patient go with obs\['arm'\]"):
                 record = sfm.tl.few_shot_samples(adata, **common, cells_per_patient=cells_per_patient)
             scores.append(record["summary"].set_index("score").loc["auroc", "mean"])
     assert np.mean(found["all"]) > 0.75

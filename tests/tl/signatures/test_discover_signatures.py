@@ -211,7 +211,7 @@ def test_clusters_and_ranks_are_made_of_as_many_cells_of_each(monkeypatch):
     cells, seen = uneven(), []
     plain = clustering.cluster_cells
     monkeypatch.setattr(clustering, "cluster_cells", lambda values, *a: seen.append(len(values)) or plain(values, *a))
-    with pytest.warns(SpatialfmWarning, match="Numbers of cells a patient go with"):
+    with pytest.warns(SpatialfmWarning, match="Numbers of cells per patient go with"):
         sfm.tl.discover_signatures(cells, outcome="response", n_permutations=0, copy=True, **QUICK)
     assert seen == [24 * 20, cells.n_obs, *[18 * 20] * 4]  # the second for the row as published
 

@@ -246,7 +246,7 @@ def test_scores_are_means_over_partitions_and_intervals_hold_their_spread():
 def test_numbers_of_cells_that_go_with_survival_are_told():
     samples = patients(0, n=40)
     samples.obs["n_cells"] = np.argsort(np.argsort(-samples.obs["time"].to_numpy())) + 100
-    with pytest.warns(SpatialfmWarning, match=r"Numbers of cells a patient go with obs\['time'\].*cells_per_row="):
+    with pytest.warns(SpatialfmWarning, match=r"Numbers of cells per patient go with obs\['time'\].*cells_per_row="):
         sfm.tl.coxnet(samples, **QUICK | {"n_alphas": 5}, copy=True)
 
 
