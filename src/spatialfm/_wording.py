@@ -1,7 +1,7 @@
 """Messages name an argument as the function that the user called has it.
 
-What decides a number is said by a shared helper under one name, such as ``mpp=``. Some public functions take it as an
-argument of that name, others as a field of one: the message says ``elements={"mpp": 0.5}`` there.
+What decides a number is named by a shared helper under one name, such as ``mpp=``. Some public functions take it as
+an argument of that name, others as a field of one: the message says ``elements={"mpp": 0.5}`` there.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def follows_the_standard(tif: TiffFile) -> bool:
 
 def all_series(tif: TiffFile) -> Sequence[TiffPageSeries]:
     """The images of a file, with axes of length 1 if tifffile can still identify them."""
-    # from tifffile 2026.5.2 on, what is to be squeezed is said here instead of asked of each series
+    # from tifffile 2026.5.2 on, squeezing is set here and not for each series
     return tif.series(squeeze=False) if callable(tif.series) else tif.series
 
 

@@ -138,7 +138,7 @@ def interval(values: np.ndarray, scale: float, score: str) -> tuple[float, float
 def times_shared(fold: np.ndarray) -> float:
     """How many times the variance within folds that of held-out scores is, as folds share training cases.
 
-    Nadeau and Bengio's allowance of test over training cases, 1 / (K - 1), beside the 1 / K of independent folds.
+    Nadeau and Bengio's allowance of test over training cases, 1 / (K - 1), next to the 1 / K of independent folds.
     """
     k = len(np.unique(fold))
     return 1 + k / (k - 1)

@@ -62,7 +62,7 @@ def calibration(
     time_unit
         Unit of time, for the axes: ``"months"``.
     palette
-        Colours of the times (default: told apart with colour blindness).
+        Colours of the times (default: distinguishable with colour blindness).
     title
         Title.
     figsize

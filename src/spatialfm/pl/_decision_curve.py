@@ -54,7 +54,7 @@ def decision_curve(
     time_unit
         Unit of time, for the axis: ``"months"``.
     palette
-        Colours of the models (default: told apart with colour blindness).
+        Colours of the models (default: distinguishable with colour blindness).
     title
         Title.
     figsize

@@ -40,7 +40,7 @@ def neighborhood_contrast(
     """Tree of the neighbours of one cell type, as written by :func:`spatialfm.tl.neighborhood_contrast`.
 
     The root is the cell type; two lines lead to each type of neighbour, as wide as its share among the neighbours
-    inside (coloured: orange where it is more frequent inside, blue where it is rarer) and outside (grey). Beside them
+    inside (coloured: orange where it is more frequent inside, blue where it is rarer) and outside (grey). Next to them
     both shares are written, the relative change, and an asterisk where it is significant (VirTues, Fig. 5g).
 
     Parameters

@@ -61,7 +61,7 @@ def survival_auc(
     time_unit
         Unit of time, for the axis: ``"months"``.
     palette
-        Colours of the scores, in their order or by name (default: told apart with colour blindness).
+        Colours of the scores, in their order or by name (default: distinguishable with colour blindness).
     title
         Title.
     figsize

@@ -63,7 +63,7 @@ def check_labels(
         such pieces further apart than the diameter of a median piece, or more than 5 % have any, or one has and the
         largest number is the last that the data type holds.
     ``"overflow"`` (warning)
-        Beside it: numbers that began again after the last of the data type, so that some cells became 0 and are lost.
+        Next to it: numbers that began again after the last of the data type, so that some cells became 0 and are lost.
         Alone: every number of the data type is used, and there may have been more cells.
     ``"cut"`` (warning)
         The same below these limits: a few cells in two halves.

@@ -14,7 +14,7 @@ GREEK = {
     "κ": "kappa", "λ": "lambda", "μ": "mu",
 }  # fmt: skip
 
-# spelled-out letters that name a subunit (CD8 alpha, TCR gamma/delta); kappa and lambda name chains of their own
+# spelled-out letters that name a subunit (CD8 alpha, TCR gamma/delta); kappa and lambda name their own chains
 _SUBUNIT_LETTERS = {"alpha": "a", "beta": "b", "gamma": "g", "delta": "d", "epsilon": "e", "zeta": "z"}
 
 # mass numbers of the metals that carry antibodies in mass cytometry and ion beam imaging

@@ -28,7 +28,7 @@ def token_quality(
     top
         Value of a saturated pixel.
     corners, side
-        First row and column of each square ``(n, 2)``, and their side, in pixels; what lies outside does not count.
+        First row and column of each square ``(n, 2)``, and their side, in pixels; what is outside does not count.
 
     Returns
     -------
@@ -111,7 +111,8 @@ def dark_tokens(level: np.ndarray, centers: np.ndarray, left_out: np.ndarray, re
     centers
         ``(n, 2)``.
     left_out
-        ``(n,)`` tokens that neither count as bright nor decide what is: a clump of stain would else be all the tissue.
+        ``(n,)`` tokens that neither count as bright nor decide what is: a clump of stain would otherwise be all the
+        tissue.
     reach
         Distance, along each axis, within which no token is above Otsu's threshold.
 

@@ -54,7 +54,7 @@ def tissue(
     `spatialfm.pp.marker_statistics` and of `spatialfm.pp.channel_quality`, means from then on: statistics of markers,
     clipping values and tiles rest on it.
     Look at it with `spatialfm.pl.tissue` or napari, paint in it, or replace it with labels (0: no tissue) or shapes of
-    the same name. Without it, tissue is found anew in each run, on the markers and at the pixel size of the model.
+    the same name. Without it, tissue is found again in each run, on the markers and at the pixel size of the model.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ def niches(
     use_rep
         Key of ``obsm``. Fractions and embeddings are taken as they are, measured features are standardised.
     patient_key
-        Column of ``obs`` with the patient (where there is none of the usual name: the sample), each of whom weighs
+        Column of ``obs`` with the patient (if there is none of the usual name: the sample), each of whom weighs
         alike in k-means, for any number of cells. None: each cell weighs alike, as published.
     random_state
         Seed of k-means, which is started 10 times; above 200,000 cells it goes through random parts (mini-batches).

@@ -58,7 +58,7 @@ def cell_states(
         Whether columns are brought to mean 0 and standard deviation 1 first (default: measured features, as ``"X"`` and
         ``"X_mean_intensity"``, are; embeddings are used as their model's card states).
     patient_key
-        Column of ``obs`` with the patient (where there is none of the usual name: the sample), each of whom weighs
+        Column of ``obs`` with the patient (if there is none of the usual name: the sample), each of whom weighs
         alike in k-means, for any number of cells: a patient with most of the cells would otherwise have most of the
         states. None: each cell weighs alike, as published.
     random_state

@@ -78,7 +78,7 @@ def evaluate_annotation(
     n_repeats
         Partitions into folds (published: one); scores are means over them, their spread is in the intervals.
     n_train
-        Training cells a class (drawn anew in each fold), or several numbers; default all.
+        Training cells a class (drawn again in each fold), or several numbers; default all.
     head
         Classifier, as in `spatialfm.tl.annotate`.
     C

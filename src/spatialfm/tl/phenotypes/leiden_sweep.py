@@ -50,8 +50,8 @@ def leiden_sweep(
     """Cluster one graph at a range of resolutions, and report which clusterings are stable.
 
     Stability of a resolution is the mean adjusted Rand index between its clusters and those of random subsets of the
-    cells (clustered anew on their part of the graph), on the cells that both have: a clustering that falls apart when a
-    fifth of the cells is missing should not be interpreted. The suggestion is the finest resolution among those whose
+    cells (clustered again on their part of the graph), on the cells that both have: a clustering that falls apart when
+    a fifth of the cells is missing should not be interpreted. The suggestion is the finest resolution among those whose
     stability is within one standard error of the best, as in the one-standard-error rule.
 
     Parameters

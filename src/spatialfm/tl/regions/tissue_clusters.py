@@ -56,7 +56,7 @@ def tissue_clusters(
     library_key
         Column of ``obs`` with the sample.
     patient_key
-        Column of ``obs`` with the patient (where there is none of the usual name: the sample), each of whom weighs
+        Column of ``obs`` with the patient (if there is none of the usual name: the sample), each of whom weighs
         alike in k-means, for any number of tiles. None: each tile weighs alike. Without effect with `within_sample`.
     marker_rep
         Embedding whose columns have names (``"X_mean_intensity"``): which markers make a cluster is taken from it.

@@ -64,7 +64,7 @@ def classify_samples(
 
     KRONOS's protocol (*Patient stratification with KRONOS*; Table S20): the embeddings of a patient's cells or tiles
     are reduced to 64 or 256 principal components and averaged; 100 stratified splits take 80 % of the patients for
-    training. What the paper does not say is decided here: columns are standardised before components are taken (the
+    training. What the paper does not state is decided here: columns are standardised before components are taken (the
     penalty is then in no unit); means, standard deviations and components are those of the training patients of each
     split; the same splits serve all representations; they are drawn in the order of the patients' names, so that the
     order of rows changes nothing. Also for tables with one row per sample or patient, such as compositions

@@ -138,7 +138,7 @@ def distribution_shift(
     ``table`` has one row per patient and pair of time points: ``patient``, ``group``, ``time_1``, ``time_2``,
     ``n_cells_1``, ``n_cells_2`` (there are), ``n_drawn``, ``distance``, ``null_distance`` and ``shift`` (negative
     where cells of two time points are nearer than those of one) in the units of the embedding, each with a standard
-    error ``<name>_se`` (of the mean over the draws: how far other draws would move it; it is no interval over
+    error ``<name>_se`` (of the mean over the draws: how far other draws would move it; it is not an interval over
     biopsies), and ``converged``.
 
     ``comparison`` has one row a measure (``distance``, ``null_distance``, ``shift``), pair of time points and pair of

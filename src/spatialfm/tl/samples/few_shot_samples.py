@@ -77,7 +77,7 @@ def few_shot_samples(
     use_rep
         Key of ``obsm`` or ``"X"`` to cluster, or several.
     cluster_key
-        Column of ``obs`` with clusters that are there (cell types, niches), or several; beside or in place of
+        Column of ``obs`` with clusters that are there (cell types, niches), or several; next to or in place of
         `use_rep`.
     n_clusters
         Clusters of k-means, or several numbers (published: 4, 8, 16). None: no clusters, patients are compared by

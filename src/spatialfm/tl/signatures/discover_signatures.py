@@ -88,17 +88,17 @@ def discover_signatures(
     regression; the best clusters on either side (risk ratio above and below 1) together in one model.
 
     The published score of that model is optimistic: its clusters were chosen, among hundreds, on the patients that it
-    is tested on, and so it is far above one half where there is nothing to find. It is given, under that name. Beside
-    it stands the ``nested`` score, for which everything (clusters, tertiles, choice, model) is done anew without the
+    is tested on, and so it is far above one half where there is nothing to find. It is given, under that name. Next to
+    it stands the ``nested`` score, for which everything (clusters, tertiles, choice, model) is done again without the
     patients of each fold, whose cells go to the cluster of their nearest cells in the training patients. That is the
     number to report; its p-value comes from shuffling outcomes between patients and repeating the procedure.
 
     Signatures, candidates and the nested score differ from the published procedure in three things, each with its
     argument: equally many cells are drawn of each patient (`cells_per_patient`), as few cells make absences and give a
     cluster to whoever has many; clusters that are nearly the same at several resolutions count once (`merge_overlap`),
-    as two of them would else be two signatures; and some patients must have a cluster (`min_patients`). The row ``as
-    published (optimistic)`` is made without these: of all cells (or a sketch of them) and all clusters. Where numbers
-    of cells go with the outcome, which is tested first and warned of, that row reflects numbers of cells too.
+    as two of them would otherwise be two signatures; and some patients must have a cluster (`min_patients`). The row
+    ``as published (optimistic)`` is made without these: of all cells (or a sketch of them) and all clusters. Where
+    numbers of cells go with the outcome, which is tested first and warned of, that row reflects numbers of cells too.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ def added_value(
     """Test whether `features` improve the prediction of survival by `covariates` alone (age, stage, a score in use).
 
     Two Cox models are fitted to the same patients: with the covariates, and with the features added. The p-value
-    is that of their likelihood ratio. Differences of concordances are no test of this (Demler et al., Statistics in
+    is that of their likelihood ratio. Differences of concordances are not a test of this (Demler et al., Statistics in
     Medicine 2012: the difference of nested models is not normal where nothing is added), so that the concordances
     show the size only: as they are on these patients, and corrected for optimism by refitting both models on patients
     drawn with replacement (Harrell et al., Statistics in Medicine 1996).

@@ -66,7 +66,7 @@ def cumulative_incidence(
     overstates the probability, since it takes those patients as if the event could still come. The estimate is Aalen
     and Johansen's, with Aalen's variance; the test is that of Gray (Annals of Statistics 1988), both as in R's
     ``cmprsk``. With a group of fewer than 20 patients or 5 events, the test's p-value comes from dealing the groups
-    anew to the patients (within strata). For what an event does to the hazard of those still without any, see
+    again to the patients (within strata). For what an event does to the hazard of those still without any, see
     :func:`spatialfm.tl.cox` with `event_value`.
 
     Parameters

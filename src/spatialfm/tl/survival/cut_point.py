@@ -54,7 +54,7 @@ def cut_point(
     The log-rank p-value of a cut that was looked for is far too small: with no effect at all it is below 0.05 in a
     third of the cohorts or more (Altman et al., JNCI 1994). The p-values given are those of the maximally selected
     statistic: from permutations of the outcomes, which hold at any number of patients, and the approximation of Lausen
-    and Schumacher (Biometrics 1992). The naive one stands beside them under that name. Tools that meet the groups
+    and Schumacher (Biometrics 1992). The naive one stands next to them under that name. Tools that meet the groups
     later, as :func:`spatialfm.tl.logrank`, call their p-values optimistic; the effect at the cut is exaggerated, too. A
     cut needs other patients to be confirmed on; :func:`spatialfm.tl.cox` of the value itself needs no cut.
 

@@ -95,7 +95,7 @@ def fine_gray(
         Column of ``obs``: which event it was.
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`.
-        Whoever had another event then also stands for those who had theirs before they could enter (weights of Geskus).
+        Whoever had another event then also represents those who had theirs before they could enter (weights of Geskus).
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing

@@ -76,7 +76,7 @@ def logrank(
     The statistics are those of R's ``survdiff`` (Kalbfleisch and Prentice 2002, section 1.4). Their chi-squared
     distribution needs patients: with 3 to 5 in a group, 6 to 8 % of cohorts without effect have p below 0.05, and 3 %
     p below 0.01. With a group of fewer than 20 patients or 5 expected events, p-values therefore come from dealing the
-    groups anew to the patients (within strata); ``test`` in the result says so. Groups that the outcome of
+    groups again to the patients (within strata); ``test`` in the result states it. Groups that the outcome of
     these same patients made are refused, wherever they come from; with ``on_selected="mark"`` the record, the log and
     the figure call the p-value optimistic.
 

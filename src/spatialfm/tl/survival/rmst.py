@@ -70,7 +70,7 @@ def rmst(
     2013; values and standard errors are those of R's ``survfit``). The result means nothing without its horizon, which
     belongs into the plan of a study: where hazards cross, horizons disagree. With a group of fewer than 20 patients, or
     of fewer than 5 events up to the horizon, p-values and intervals of differences come from dealing the two groups
-    anew to the patients (studentised permutation, Ditzhaus et al., Statistics in Medicine 2023).
+    again to the patients (studentised permutation, Ditzhaus et al., Statistics in Medicine 2023).
 
     Parameters
     ----------
