@@ -59,7 +59,6 @@ IN_THE_WHOLE = {
     "pl/_cluster_tree.py": "tl/phenotypes/test_leiden_sweep.py",
     "pl/_decision_curve.py": "tl/survival/test_predict_survival.py",
     "pl/_power.py": "tl/patients/test_power.py",
-    "pp/arrays.py": "pp/test_elements.py",
     "pp/assemble.py": "pp/test_cells.py",
     "pp/cell_plans.py": "pp/test_cells.py",
     "pp/fix_labels.py": "pp/test_labels.py",
@@ -76,7 +75,6 @@ IN_THE_WHOLE = {
     "tl/regions/token_table.py": "tl/regions/test_segment_regions.py",
     "learn/signature_record.py": "tl/signatures/test_discover_signatures.py",
     "cohort/cox_table.py": "tl/survival/test_cox.py",
-    "stats/cut_points.py": "tl/survival/test_cut_point.py",
     "tl/survival/external_groups.py": "tl/survival/test_predict_survival.py",
     "tl/survival/external_validation.py": "tl/survival/test_predict_survival.py",
 }

@@ -65,3 +65,15 @@ def test_means_over_time_and_deciles():
         decile_times(time, np.ones(100, bool)), np.quantile(time, np.arange(0.1, 0.95, 0.1), method="lower")
     )
     assert decile_times(np.array([3.0, 3.0]), np.ones(2, bool)).tolist() == [3.0]
+
+
+def test_at_one_time_events_come_before_censoring():
+    """Times in whole numbers: the estimate of being censored counts those at risk after the events."""
+    rng = np.random.default_rng(2)
+    time, event = rng.integers(1, 9, 80).astype(float), rng.random(80) < 0.5
+    time[:2], event[:2] = 9.0, False
+    patients = Patients(time, event, -time + rng.normal(0, 3, 80), np.zeros(80, int))
+    y, times = outcome(patients), np.array([3.0, 6.0])
+    survival = np.clip(rng.random((80, 2)), 0.1, 0.9)
+    found = brier(patients, np.ones((1, 80)), times, survival)[0]
+    np.testing.assert_allclose(found, brier_score(y, y, survival, times)[1], atol=1e-10)
