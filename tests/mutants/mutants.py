@@ -146,8 +146,10 @@ def stop(pid: int) -> None:
 
 
 def verdict(code: int | None, copy: Copy) -> str:
-    """How a bug got away, by the exit code of its tests; one that never ends is noticed."""
-    if code is None or code == 1:
+    """How a bug got away, by the exit code of its tests; ``""`` where one has failed."""
+    if code is None:
+        return f"no test failed in {LONGEST} s"
+    if code == 1:
         return ""
     return "all tests pass" if code == 0 else f"pytest ended with {code}: {copy.output[-300:]}"
 

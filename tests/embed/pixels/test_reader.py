@@ -166,3 +166,32 @@ def test_weights_sum_to_one_everywhere():
         weights, (a, b) = resampling_weights(0, out, ratio, size)
         assert (a, b) == (0, size)
         np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
+
+
+# ---- what no model takes, and what lies beyond
+
+
+def plain(image: np.ndarray, labels: np.ndarray | None = None, ratio: float = 1.0, area: bool = False) -> SampleReader:
+    labels = np.zeros(image.shape[1:], np.int32) if labels is None else labels
+    return SampleReader("a", "b", image, labels, (0,), ("x",), 1.0, ratio, AxisAffine(), area=area)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int32"])
+def test_negative_pixels_count_as_zero(dtype):
+    image = np.array([[[-9, 5, 0], [3, -1, 2]]], dtype)
+    np.testing.assert_array_equal(plain(image).pixels(0, 2, 0, 3)[0], [[0, 5, 0], [3, 0, 2]])
+
+
+def test_pixels_one_and_a_half_times_as_large_are_the_mean_of_what_they_cover():
+    image = np.array([[[2.0, 8, 5, 1, 4, 9]] * 3])
+    found = plain(image, ratio=1.5, area=True).pixels(0, 2, 0, 4)[0]
+    np.testing.assert_allclose(found, [[(2 + 4) / 1.5, (4 + 5) / 1.5, (1 + 2) / 1.5, (2 + 9) / 1.5]] * 2, rtol=1e-6)
+
+
+def test_labels_beyond_the_image_are_none():
+    """Labels of 6 x 7 pixels over an image of 4 x 5."""
+    reader = plain(np.zeros((1, 4, 5)), np.ones((6, 7), np.int32))
+    found = reader.label_image(-1, 6, -2, 7)
+    expected = np.zeros((7, 9), int)
+    expected[1:5, 2:7] = 1
+    np.testing.assert_array_equal(found, expected)
