@@ -38,8 +38,9 @@ def labels_of(*boxes):
     return labels
 
 
-def windows_of(sdata, side, **arguments):
-    rows = sfm.tl.embed_cells(sdata, Windows(), recipe={"window": side}, copy=True, **arguments).obsm["X_windows"]
+def windows_of(sdata, side, recipe=None, **arguments):
+    recipe = {"window": side} | (recipe or {})
+    rows = sfm.tl.embed_cells(sdata, Windows(), recipe=recipe, copy=True, **arguments).obsm["X_windows"]
     return rows.reshape(-1, side, side)
 
 
@@ -153,7 +154,7 @@ def test_given_centres_are_recorded_and_checked(make_sdata, numbered):
     with pytest.raises(TableError, match=r"3 of 3 centres.*Pass the columns of x and of y, in this order"):
         windows_of(sdata, 8, recipe={"centers": ("y", "x")})
     obs["x"] = [21, 8, 20]
-    with pytest.warns(SpatialfmWarning, match=r"1 of 3 centres in centers.: \('x', 'y'\). outside of the box .*a_3"):
+    with pytest.warns(SpatialfmWarning, match=r"1 of 3 centres in recipe=.*: \('x', 'y'\). outside of the box .*a_3"):
         windows_of(sdata, 8, recipe={"centers": ("x", "y")})
     obs["x"] = [21, 8, 60]
     with (
