@@ -68,7 +68,6 @@ IN_THE_WHOLE = {
     "pp/panel_match.py": "pp/test_panel.py",
     "pp/shape_kernels.py": "pp/test_shapes.py",
     "pp/stored_chunks.py": "pp/test_missing_chunks.py",
-    "pp/tiles.py": "tl/regions/test_tile_labels.py",
     "pp/tissue_masks.py": "pp/test_tissue_elements.py",
     "pp/tissue_sources.py": "pp/test_tissue_elements.py",
     "tl/embedding/plan_embedding.py": "embed/test_plan.py",
