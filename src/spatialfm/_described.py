@@ -50,7 +50,7 @@ class Described:
         base = cls() if base is None else base
         if isinstance(value, cls):
             return value
-        return base if value is None else base.replace(**dict(value))
+        return base.replace(**value) if isinstance(value, Mapping) else base
 
     def replace(self: Self, **changes: Any) -> Self:
         """The same with other values of some fields.

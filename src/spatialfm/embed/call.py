@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..models.encoder import Encoder
 
-Embeddings: TypeAlias = str | PathLike | Mapping[str, object] | Sequence[object]
+Embeddings: TypeAlias = str | PathLike | Mapping[str, Any] | Sequence[object]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -271,7 +271,7 @@ class CallFields:
         fields = {name: (argument, name) for argument, kind in RECORDS.items() for name in kind.names()}
         return {name: place for name, place in (fields | OLD).items() if place[0] in arguments}
 
-    def hint(self, name: str, value: object, given: Mapping[str, object], arguments: Sequence[str]) -> str | None:
+    def hint(self, name: str, value: object, given: Mapping[str, Any], arguments: Sequence[str]) -> str | None:
         """What a keyword that there is not must have meant; None: nothing that is known here."""
         from ..models.registry import options_of
 

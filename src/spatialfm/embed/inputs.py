@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -70,11 +70,11 @@ class Inputs:
     ratios: np.ndarray
     mean: np.ndarray
     std: np.ndarray
-    notes: dict[str, object]
+    notes: dict[str, Any]
 
     def job_arguments(
         self, outputs: Sequence[str], background: str, window: int, padding: int | None = None
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         """Arguments that every kind of job takes.
 
         Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class RunPlan:
     blocks: list[Block]
     panel: ResolvedPanel
     identity: str
-    notes: dict[str, object] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 def check_options(encoder: Encoder, request: Request) -> tuple[str, ...]:
@@ -147,13 +147,13 @@ def n_columns(job: Job, output: str) -> int:
     return getattr(found, output)[0].numel()
 
 
-def finish_plan(inputs: Inputs, job: Job, notes: dict[str, object]) -> RunPlan:
+def finish_plan(inputs: Inputs, job: Job, notes: dict[str, Any]) -> RunPlan:
     """Cut the job into blocks and give it its identity."""
     blocks = job.plan(job.block_side)
     return RunPlan(job, blocks, inputs.panel, _identity(job, blocks, notes), notes)
 
 
-def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) -> str:
+def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, Any]) -> str:
     """Fingerprint of all that decides the numbers: every pixel and label, the model, and each field of the job."""
     encoder = job.encoder
     apart = ("encoder", "readers", "recipe")
@@ -171,7 +171,7 @@ def _identity(job: Job, blocks: Sequence[Block], notes: Mapping[str, object]) ->
     )
 
 
-def encoder_identity(encoder: Encoder, recipe: Recipe | None = None) -> dict[str, object]:
+def encoder_identity(encoder: Encoder, recipe: Recipe | None = None) -> dict[str, Any]:
     """All that decides what an encoder makes of pixels: its card, `options`, weights, and a user's own code."""
     kind = type(encoder)
     return {
@@ -183,7 +183,7 @@ def encoder_identity(encoder: Encoder, recipe: Recipe | None = None) -> dict[str
     }
 
 
-def _card_of(encoder: Encoder, recipe: Recipe | None) -> dict[str, object]:
+def _card_of(encoder: Encoder, recipe: Recipe | None) -> dict[str, Any]:
     """The card, with the recipe that is used: what a user departs from decides nothing."""
     card = encoder.card
     recipe = card.recipe if recipe is None else recipe

@@ -282,7 +282,7 @@ def _timed(plan: EmbeddingPlan) -> tuple[float, float]:
     return encoding, time.perf_counter() - started
 
 
-def check_alone(given: Mapping[str, object]) -> None:
+def check_alone(given: Mapping[str, Any]) -> None:
     """Refuse arguments beside ``plan=``, which holds all that was asked for.
 
     Raises

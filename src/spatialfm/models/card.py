@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from .._described import html_table
 from .._errors import ModelError
@@ -125,7 +125,7 @@ class ModelCard:
         ModelError
             If the recipe cannot be this model's.
         """
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         if recipe.resampling is None:
             changes["resampling"] = "area" if self.mpp is None else "triangle"
         if recipe.mode == "tile" and recipe.padding is None:

@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ class Trial:
         pixels: Tensor | None = None,
         mask: Tensor | None = None,
         markers: Tensor | None = None,
-        **options: object,
+        **options: Any,
     ) -> dict[str, Tensor]:
         """Outputs that are not None, of these windows or of others."""
         given = self.pixels if pixels is None else pixels, self.markers if markers is None else markers
@@ -184,7 +184,7 @@ def order_of_markers(trial: Trial) -> None:
             expected = expected[:, order]
         elif name == "patch" and names is not None:
             turned = trial.encoder.feature_names([MARKERS[i] for i in order])
-            if sorted(turned) != sorted(names):
+            if turned is None or sorted(turned) != sorted(names):
                 raise Broken("feature_names of markers in another order are other names")
             expected = expected[:, [names.index(one) for one in turned]]
         elif name == "patch" and trial.encoder.card.embedding_dim is None and not expected.shape[1] % len(MARKERS):

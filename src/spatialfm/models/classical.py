@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ _FLOOR = 0.1
 RIM, STEP = 1.0, 0.5  # µm
 RIM_PIXELS, STEP_PIXELS = 2, 1  # of them where nobody knows how large a pixel is
 
-OF_NO_WEIGHTS = {
+OF_NO_WEIGHTS: dict[str, Any] = {
     "family": "classical",
     "license": "BSD-3-Clause",
     "commercial": True,
@@ -96,11 +97,12 @@ class ClassicalEncoder(Encoder):
         super().__init__()
         self.card, self.weights = card, Weights("none")
         self.mpp = None if mpp is None else float(mpp)
-        self.options = {"mpp": self.mpp, "rim": None if rim is None else float(rim)}
+        self.rim = None if rim is None else float(rim)
+        self.options = {"mpp": self.mpp, "rim": self.rim}
 
     def at_pixel_size(self, mpp: float) -> ClassicalEncoder:
         """The encoder for pixels of `mpp` µm."""
-        return ClassicalEncoder(self.card, mpp=mpp, rim=self.options["rim"])
+        return ClassicalEncoder(self.card, mpp=mpp, rim=self.rim)
 
     def forward(
         self,
@@ -178,7 +180,7 @@ class ClassicalEncoder(Encoder):
     @property
     def _lengths(self) -> tuple[float, float, int]:
         """Length of a pixel, width of the rim and distance of compared pixels, both in pixels."""
-        mpp, rim = self.options["mpp"], self.options["rim"]
+        mpp, rim = self.mpp, self.rim
         pixel = 1.0 if mpp is None else mpp
         width = (RIM_PIXELS if mpp is None else RIM) if rim is None else rim
         return pixel, width / pixel, STEP_PIXELS if mpp is None else max(1, round(STEP / mpp))

@@ -53,7 +53,7 @@ def measure_cells(
 
 
 @compiled
-def cell_sizes(labels, cells, starts, sides):
+def cell_sizes(labels: np.ndarray, cells: np.ndarray, starts: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """Number of pixels ``(n,)`` of cells within squares ``(n,)`` of labels ``(h, w)`` from their first ``(n, 2)``."""
     sizes = np.zeros(cells.size, np.int64)
     for b in range(cells.size):
@@ -64,7 +64,7 @@ def cell_sizes(labels, cells, starts, sides):
 
 
 @compiled
-def _place(labels, cell, y0, x0, side, place, at):
+def _place(labels: np.ndarray, cell: int, y0: int, x0: int, side: int, place: np.ndarray, at: np.ndarray) -> int:
     """Positions of a cell's pixels in `at`, their number in `place` ``(side + 2, side + 2)``, whose rim stays empty."""
     place[: side + 2, : side + 2] = -1
     n = 0
@@ -82,7 +82,7 @@ def _place(labels, cell, y0, x0, side, place, at):
 
 
 @compiled
-def _depths(place, side, depth):
+def _depths(place: np.ndarray, side: int, depth: np.ndarray) -> None:
     """Chessboard distance of every pixel to the nearest one that is not the cell's, outside of the square included."""
     depth[: side + 2, : side + 2] = 0
     for y in range(1, side + 1):
@@ -97,7 +97,9 @@ def _depths(place, side, depth):
 
 
 @compiled
-def _shape(place, at, n, side, lengths, mpp, out):
+def _shape(
+    place: np.ndarray, at: np.ndarray, n: int, side: int, lengths: np.ndarray, mpp: float, out: np.ndarray
+) -> None:
     """The columns of `SHAPE_FEATURES`."""
     my, mx = 0.0, 0.0
     rows, columns = np.zeros(side, np.bool_), np.zeros(side, np.bool_)
@@ -134,12 +136,27 @@ def _shape(place, at, n, side, lengths, mpp, out):
 
 
 @compiled
-def _is_outline(place, y, x):
+def _is_outline(place: np.ndarray, y: int, x: int) -> bool:
     return place[y - 1, x] < 0 or place[y + 1, x] < 0 or place[y, x - 1] < 0 or place[y, x + 1] < 0
 
 
 @compiled
-def measure(region, labels, cells, starts, sides, scale, lengths, mpp, whole, part, step, floor, values, out):
+def measure(
+    region: np.ndarray,
+    labels: np.ndarray,
+    cells: np.ndarray,
+    starts: np.ndarray,
+    sides: np.ndarray,
+    scale: np.ndarray,
+    lengths: np.ndarray,
+    mpp: float,
+    whole: int,
+    part: float,
+    step: int,
+    floor: float,
+    values: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Everything but quantiles of some cells.
 
     Parameters

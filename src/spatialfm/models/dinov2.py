@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,13 +30,13 @@ RGB_MEAN = (0.485, 0.456, 0.406)
 RGB_STD = (0.229, 0.224, 0.225)
 
 _CELLS = Recipe(window=64, normalization="marker statistics")  # of the KRONOS paper
-_COMMON = {
+_COMMON: dict[str, Any] = {
     "domains": ("rgb",),
     "marker_vocabulary": "rgb",
     "outputs": ("marker", "token"),
     "default_output": "marker",
 }
-_DINOV2 = {
+_DINOV2: dict[str, Any] = {
     "family": "dinov2",
     "license": "Apache-2.0",
     "commercial": True,
@@ -48,7 +49,7 @@ _DINOV2 = {
     "weights_file": "model.safetensors",
     **_COMMON,
 }
-_DINOBLOOM = {
+_DINOBLOOM: dict[str, Any] = {
     "family": "dinobloom",
     "license": "Apache-2.0",
     "commercial": True,
@@ -82,8 +83,9 @@ UNI = ModelCard(
 )
 
 
-def _config(dim: int, depth: int, heads: int, **changes: object) -> ViTConfig:
-    return ViTConfig(**{"dim": dim, "depth": depth, "heads": heads, "patch_size": 14, "grid": 37, **changes})
+def _config(dim: int, depth: int, heads: int, **changes: Any) -> ViTConfig:
+    known: dict[str, Any] = {"dim": dim, "depth": depth, "heads": heads, "patch_size": 14, "grid": 37}
+    return ViTConfig(**known | changes)
 
 
 _SIZES = {

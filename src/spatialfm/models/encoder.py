@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class Encoder(nn.Module, ABC):
     n_marker_ids: int = 0  # ids run from 0 to n_marker_ids - 1; 0: the model has no ids
     # mean and standard deviation of each channel where `normalize` uses its own instead of those it is given
     own_statistics: tuple[Sequence[float], Sequence[float]] | None = None
-    options: dict[str, object]  # options that change the numbers; go into the record
+    options: dict[str, Any]  # options that change the numbers; go into the record
     nuclear: str | None = None  # protein whose embedding stands for stains of DNA, for models that know proteins
     mpp: float | None = None  # µm per pixel that it was loaded for, where the user has a say in that
 

@@ -11,7 +11,7 @@ import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -173,7 +173,7 @@ def _batches(lengths: Mapping[str, int], batch_size: int) -> Iterator[list[str]]
 
 def _tokens(tokenizer: EsmTokenizer, sequence: str, name: str) -> list[int]:
     # residue by residue: the tokenizer's own call warns of, or cuts, what is beyond 1,022 residues
-    ids = tokenizer.convert_tokens_to_ids(list(sequence))
+    ids: Any = tokenizer.convert_tokens_to_ids(list(sequence))
     if tokenizer.unk_token_id in ids:
         residue = sequence[ids.index(tokenizer.unk_token_id)]
         raise WeightsError(
@@ -185,7 +185,7 @@ def _tokens(tokenizer: EsmTokenizer, sequence: str, name: str) -> list[int]:
 
 def _longest(network: nn.Module) -> int:
     """Residues that the model takes at most; 0: as many as there are."""
-    config = network.config
+    config: Any = network.config
     if getattr(config, "position_embedding_type", "absolute") == "rotary":
         return 0
     return config.max_position_embeddings - config.pad_token_id - 3  # positions begin behind the padding's; two ends
@@ -197,10 +197,11 @@ def _load(model: str | os.PathLike) -> tuple[nn.Module, EsmTokenizer]:
 
     folder = _folder(model)
     try:
-        network, report = EsmModel.from_pretrained(
+        read: Any = EsmModel.from_pretrained(
             str(folder), add_pooling_layer=False, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
-        tokenizer = EsmTokenizer.from_pretrained(str(folder), local_files_only=True)
+        network, report = read
+        tokenizer: EsmTokenizer = EsmTokenizer.from_pretrained(str(folder), local_files_only=True)
     # a damaged file surfaces as an exception of transformers, safetensors, json or torch
     except Exception as error:
         first = (str(error).strip().splitlines() or ["no message"])[0][:300]

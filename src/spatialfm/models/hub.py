@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from .._errors import WeightsError
 from .._logging import logger
 from .._settings import settings
+from .._types import present
 from .card import ModelCard
 from .encoder import Weights
 from .hub_id import HubId, is_within, parse_hub_id
@@ -64,10 +66,10 @@ def locate(card: ModelCard, weights: str | os.PathLike | None, companions: Seque
     """
     if weights is None:
         folder = settings.cache_dir / card.name
-        if card.hub is None and not (folder / card.weights_file).is_file():
+        if card.hub is None and not (folder / file_of(card)).is_file():
             reason = "this package knows of no repository that publishes them"
             raise WeightsError(_where_to_put(card, folder, reason, companions=companions))
-        return _from_hub(card, card.hub, None, card.weights_file, folder, companions)
+        return _from_hub(card, card.hub, None, file_of(card), folder, companions)
     text = os.fspath(weights)
     if isinstance(weights, str) and text.startswith("hf://"):
         return _named_on_hub(card, parse_hub_id(text), companions)
@@ -82,6 +84,11 @@ def locate(card: ModelCard, weights: str | os.PathLike | None, companions: Seque
         f"No weights file {text!r} for model {card.name!r}. Pass weights=<file or folder>, a hub repository "
         f'("org/repo" or "hf://org/repo@revision/file"), or weights="random" for a smoke test.'
     )
+
+
+def file_of(card: ModelCard) -> str:
+    """Name of the file of a model that needs weights."""
+    return present(card.weights_file, f"weights_file of model {card.name!r}")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -190,7 +197,7 @@ def _constants(module: nn.Module) -> dict[str, Tensor]:
     return {name: buffer for name, buffer in module.named_buffers() if name in stored and not buffer.is_meta}
 
 
-def _read(path: Path) -> object:
+def _read(path: Path) -> Any:
     # some repositories name a file of torch.save "model.safetensors"
     if path.suffix == ".safetensors" and not zipfile.is_zipfile(path):
         from safetensors import SafetensorError
@@ -243,7 +250,7 @@ def _beside(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 
 
 def _named_on_hub(card: ModelCard, hub: HubId, companions: Sequence[str]) -> WeightsFile:
-    file = hub.file or card.weights_file
+    file = hub.file or file_of(card)
     found = _from_hub(card, hub.repo, hub.revision, file, hub.folder, companions)
     if not is_within(found.path, hub.folder):
         raise WeightsError(
@@ -257,10 +264,10 @@ def _from_hub(
     card: ModelCard, repo: str | None, revision: str | None, file: str, folder: Path, companions: Sequence[str]
 ) -> WeightsFile:
     path = folder / file
-    if not path.is_file():
+    if repo is not None and not path.is_file():
         _download(card, repo, revision, file, folder, companions)
     fetched = (folder / ".cache" / "huggingface").is_dir()  # what the client leaves beside its downloads
-    if fetched and not settings.offline:
+    if repo is not None and fetched and not settings.offline:
         for name in companions:
             if not (path.parent / name).is_file():
                 _download_companion(repo, revision, str(PurePosixPath(file).with_name(name)), folder)
@@ -309,7 +316,7 @@ def _where_to_put(
     file: str | None = None,
     companions: Sequence[str] = (),
 ) -> str:
-    path = folder / (file or card.weights_file)
+    path = folder / (file or file_of(card))
     beside = f" (and {', '.join(companions)} beside it)" if companions else ""
     text = (
         f"No weights for model {card.name!r}: {reason}. Put {path.name} at {path}{beside}, "

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ Blocks = Literal["released", "all"]
 
 _SMALL = ViTConfig(dim=384, depth=12, heads=6, patch_size=16, grid=14, in_channels=1, registers=16, chunks=4)
 _LARGE = ViTConfig(dim=1024, depth=24, heads=16, patch_size=16, grid=14, in_channels=1, registers=16, chunks=4)
-_COMMON = {
+_COMMON: dict[str, Any] = {
     "family": "kronos",
     "license": "CC-BY-NC-ND-4.0",
     "commercial": False,
@@ -86,6 +86,8 @@ class KronosEncoder(Encoder):
         ``"released"``: the first block of each of the four chunks, as the published inference code runs; ``"all"``:
         every block in order. All blocks are loaded in either case.
     """
+
+    marker_table: Tensor
 
     n_marker_ids = N_MARKER_IDS
 
@@ -153,7 +155,7 @@ class KronosEncoder(Encoder):
         tokens = x[:, self.backbone.n_prefix :].unflatten(1, (pixels.shape[1], *grid)) if of_tokens else None
         return EncoderOutput(
             patch=x[:, 0] if "patch" in wanted else None,
-            marker=tokens.mean((2, 3)) if "marker" in wanted else None,
+            marker=tokens.mean((2, 3)) if tokens is not None and "marker" in wanted else None,
             token=tokens if "token" in wanted else None,
             attention=attention,
         )
@@ -304,7 +306,8 @@ def read_marker_metadata(path: str | os.PathLike, n_ids: int = N_MARKER_IDS) -> 
 def _marker_entry(row: dict[str, str | None], where: str, n_ids: int) -> MarkerEntry:
     name = (row["marker_name"] or "").strip()
     try:
-        entry = MarkerEntry(name, int(row["marker_id"]), float(row["marker_mean"]), float(row["marker_std"]))
+        numbers = (row[f"marker_{what}"] or "" for what in ("id", "mean", "std"))
+        entry = MarkerEntry(name, int(next(numbers)), float(next(numbers)), float(next(numbers)))
     except (TypeError, ValueError) as error:
         raise ModelError(f"{where}: an id or a statistic of marker {name!r} is not a number ({error}).") from error
     if not name:

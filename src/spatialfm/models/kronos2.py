@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ class Kronos2Encoder(Encoder):
         known = {marker_key(entry.name) for entry in self.vocabulary} | {marker_key(self._dapi or "")}
         return [name for name in markers if marker_key(name) not in known] if self.vocabulary else []
 
-    def forward(
+    def forward(  # type: ignore[override]  # the model takes names, not ids
         self,
         pixels: Tensor,
         markers: Sequence[str] | None = None,
@@ -136,10 +137,11 @@ class Kronos2Encoder(Encoder):
             )
         self._report(names)
         if not len(pixels):
-            return EncoderOutput(patch=pixels.new_zeros(0, self.card.embedding_dim))
+            return EncoderOutput(patch=pixels.new_zeros(0, self.card.embedding_dim or 0))
         array = np.ascontiguousarray(pixels.detach().float().cpu().numpy())
         try:
-            prepared = self.model.preprocess(array, names, preferred_dapi=self._dapi)
+            own_code: Any = self.model
+            prepared = own_code.preprocess(array, names, preferred_dapi=self._dapi)
             prepared = torch.as_tensor(np.asarray(prepared), dtype=torch.float32, device=self.device)
             patch = self.model(prepared, names)
         except (KeyError, ValueError, RuntimeError) as error:
@@ -162,8 +164,8 @@ class Kronos2Encoder(Encoder):
         if pixels.ndim != 4:
             raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
         given = isinstance(markers, (list, tuple)) and all(isinstance(name, str) for name in markers)
-        if not given or len(markers) != pixels.shape[1]:
-            got = f"{len(markers)} names" if given else type(markers).__name__
+        if markers is None or not given or len(markers) != pixels.shape[1]:
+            got = f"{len(markers)} names" if markers is not None and given else type(markers).__name__
             raise ModelError(
                 f"Model {self.card.name!r} needs a list of marker names, one for each of {pixels.shape[1]} channels, "
                 f"got {got}. Pass markers=[...]."
@@ -270,7 +272,7 @@ def _folder(card: ModelCard, weights: str | os.PathLike | None) -> tuple[Path, s
     """The repository on this machine, fetched if need be, and how the record names it."""
     path = None if weights is None else Path(weights).expanduser()
     if path is not None and path.is_dir():
-        if not (path / card.weights_file).is_file():
+        if not (path / hub.file_of(card)).is_file():
             raise WeightsError(
                 f"Folder {path} has no {card.weights_file} for model {card.name!r}. Pass the folder that holds the "
                 f"whole repository {card.hub}."
@@ -289,7 +291,7 @@ def _folder(card: ModelCard, weights: str | os.PathLike | None) -> tuple[Path, s
             'a hub repository ("org/repo" or "hf://org/repo@revision").'
         )
     folder = settings.cache_dir / card.name if weights is None else named.folder
-    if not (folder / card.weights_file).is_file():
+    if not (folder / hub.file_of(card)).is_file():
         _download(card, named.repo, named.revision, folder)
     return folder, text
 

@@ -119,9 +119,9 @@ class CaMae(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels ``(B, M, H, W)`` to tokens ``(B, M, h * w, D)``; there is no final norm."""
-        grid = [side // self.config.patch_size for side in pixels.shape[-2:]]
+        height, width = (side // self.config.patch_size for side in pixels.shape[-2:])
         tokens = self.patch_embed(pixels)
-        tokens = tokens + sincos_positions(*grid, self.config.dim).to(tokens)
+        tokens = tokens + sincos_positions(height, width, self.config.dim).to(tokens)
         # CLS stands before the channels, and its position is zero
         x = torch.cat([self.cls_token.expand(len(pixels), -1, -1), tokens.flatten(1, 2)], dim=1)
         for block in self.blocks:
@@ -149,7 +149,7 @@ class OpenPhenomEncoder(Encoder):
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = CaMae(config)
 
-    def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:  # type: ignore[override]  # its own way
         """Bring pixels from 0 to 1 to the 0 to 255 that `forward` takes; it normalises each window by itself."""
         return pixels * 255
 

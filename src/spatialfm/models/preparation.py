@@ -99,7 +99,7 @@ class PreparedPixels:
         """Largest value of each marker ``(M,)`` that statistics can be of, where it is known."""
         return None
 
-    def notes(self) -> dict[str, object]:
+    def notes(self) -> dict[str, Any]:
         """What the record says of this image."""
         return {}
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,8 @@ TILES = {"window": 128, "stride": 42, "padding": None, "background": "keep", "ce
 PADDING = 120
 CROPS = {"stride": None, "padding": None}
 
-Tissue: TypeAlias = str | np.ndarray | Mapping[str, object]
-Statistics: TypeAlias = str | PathLike | pd.DataFrame | Mapping[str, object] | Sequence[str | PathLike]
+Tissue: TypeAlias = str | np.ndarray | Mapping[str, Any]
+Statistics: TypeAlias = str | PathLike | pd.DataFrame | Mapping[str, Any] | Sequence[str | PathLike]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -189,7 +189,7 @@ class Recipe(Described):
             return reader
         return self.preparation.prepare(reader, tissue, known)
 
-    def storable(self) -> dict[str, object]:
+    def storable(self) -> dict[str, Any]:
         """The fields as a record keeps them: what is not text or numbers is named by its kind."""
         values = {name: getattr(self, name) for name in self.names()}
         if isinstance(self.preparation, Preparation):

@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._errors import ModelError
 from .._logging import logger
@@ -176,7 +176,7 @@ def card(name: str) -> ModelCard:
 
 
 @public
-def load(name: str, *, weights: str | os.PathLike | None = None, **options: object) -> Encoder:
+def load(name: str, *, weights: str | os.PathLike | None = None, **options: Any) -> Encoder:
     """Load a model, ready for inference.
 
     Parameters

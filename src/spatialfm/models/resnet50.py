@@ -47,6 +47,9 @@ _IMAGES = 64  # at a time
 class BatchNorm(nn.Module):
     """Batch norm with the statistics of training, which stay as they are."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
@@ -71,6 +74,7 @@ class Bottleneck(nn.Module):
         self.bn2 = BatchNorm(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = BatchNorm(outputs)
+        self.downsample: nn.Module
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), BatchNorm(outputs))
         else:
@@ -101,8 +105,8 @@ class ResNet50(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images ``(B, 3, H, W)`` to global average features ``(B, 2048)``."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 3, 2, padding=1)
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        for number in range(1, len(_STAGES) + 1):
+            x = self.get_submodule(f"layer{number}")(x)
         return x.mean((-2, -1))
 
 

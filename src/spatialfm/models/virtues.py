@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from .virtues_attention import VirTuesAttention, importance_of_heads, marker_imp
 from .virtues_blocks import TokenGrid, VirTuesConfig, VirTuesNet
 from .virtues_pixels import RELEASED
 
-_COMMON = {
+_COMMON: dict[str, Any] = {
     "family": "virtues",
     "gated": False,
     "reference": "Wenckstern et al. 2025, AI-powered virtual tissues from spatial proteomics for clinical diagnostics "
@@ -206,18 +206,19 @@ class VirTuesEncoder(Encoder):
             If the lists are not equally long, or a sample does not fit.
         """
         masks = [None] * len(pixels) if token_masks is None else token_masks
-        results: list[EncoderOutput | None] = [None] * len(pixels)
+        results: dict[int, EncoderOutput] = {}
         for members in self._batches(pixels, markers, masks):
+            hidden = [mask for i in members if (mask := masks[i]) is not None]
             out = self.forward(
                 torch.stack([pixels[i] for i in members]),
                 torch.stack([markers[i] for i in members]),
-                token_mask=None if masks[members[0]] is None else torch.stack([masks[i] for i in members]),
+                token_mask=torch.stack(hidden) if hidden else None,
                 outputs=outputs,
             )
             values = {field.name: getattr(out, field.name) for field in fields(out)}
             for row, i in enumerate(members):
                 results[i] = EncoderOutput(**{k: None if v is None else v[row : row + 1] for k, v in values.items()})
-        return results
+        return [results[i] for i in range(len(pixels))]
 
     def reconstruct(self, pixels: Tensor, markers: Tensor, mask: Tensor | None = None) -> Tensor:
         """Pixels as the decoder predicts them from the visible tokens (Methods, "VirTues Decoder").

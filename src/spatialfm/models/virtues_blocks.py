@@ -108,6 +108,9 @@ class TokenGrid:
 class RotaryTable(nn.Module):
     """Sine and cosine of every position and frequency, ``(max_side, dim)``; constants that checkpoints also store."""
 
+    sin: Tensor
+    cos: Tensor
+
     def __init__(self, dim: int, max_side: int) -> None:
         super().__init__()
         # on the CPU even while the parameters are laid out on the meta device: no file is needed to fill them
@@ -211,7 +214,8 @@ class GroupAttention(nn.Module):
         return x if self.along == "v" else self.pos_emb(x, grid.height, grid.width)
 
     def _query_key(self, x: Tensor, grid: TokenGrid) -> tuple[Tensor, Tensor]:
-        return tuple(self._place(self._project(x, weight, grid), grid) for weight in (self.W_q, self.W_k))
+        query, key = (self._place(self._project(x, weight, grid), grid) for weight in (self.W_q, self.W_k))
+        return query, key
 
     @staticmethod
     def _softmax(query: Tensor, key: Tensor, keys: Tensor | None) -> Tensor:
@@ -291,7 +295,8 @@ class VirTuesEncoderNet(nn.Module):
 
     def blocks(self) -> list[FactorisedBlock]:
         """The blocks in order."""
-        return [entry["encoder_layer"] for entry in self.encoder]
+        layers = [entry.get_submodule("encoder_layer") for entry in self.encoder]
+        return [layer for layer in layers if isinstance(layer, FactorisedBlock)]
 
     def run(self, tokens: Tensor, grid: TokenGrid, *, summary_only: bool = False) -> Tensor:
         """All blocks and the final norm, ``(B, 1 + M, L, D)``; hidden tokens pass the blocks untouched.
@@ -335,7 +340,7 @@ class VirTuesDecoderNet(nn.Module):
         grid = TokenGrid((len(pairs), 2, height, width))
         x = grid.pack(pairs)
         for entry in self.decoder:
-            x = entry["encoder_layer"](x, grid)
+            x = entry.get_submodule("encoder_layer")(x, grid)
         patches = self.multiplex_decoder_mlp(self.layer_norm(grid.unpack(x)[:, 1]))
         patches = patches.unflatten(2, (self.patch_size, self.patch_size)).unflatten(1, (height, width))
         return patches.transpose(2, 3).flatten(3).flatten(1, 2).unflatten(0, (n_windows, n_markers))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ class ClippedLogBlurred(PreparedPixels):
         """Largest value of each marker before the blur, ``(M,)``."""
         return np.log1p(self.clip)
 
-    def notes(self) -> dict[str, object]:
+    def notes(self) -> dict[str, Any]:
         """Clipping values and where they come from."""
         return {"clip": list(map(float, self.clip)), "clip_source": self.source}
 

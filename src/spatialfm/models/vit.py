@@ -264,8 +264,10 @@ class VisionTransformer(nn.Module):
     def block_list(self) -> list[Block]:
         """The blocks in order, however their names are chunked."""
         if not self.config.chunks:
-            return list(self.blocks)
-        return [block for chunk in self.blocks.values() for block in chunk.values()]
+            parts = list(self.blocks.children())
+        else:
+            parts = [block for chunk in self.blocks.children() for block in chunk.children()]
+        return [block for block in parts if isinstance(block, Block)]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pixels ``(B, C, H, W)`` to normed tokens ``(B, 1 + registers + h * w, D)``, all blocks run."""
@@ -274,12 +276,10 @@ class VisionTransformer(nn.Module):
 
     def _resize(self, height: int, width: int) -> Tensor:
         side, offset = self.config.grid, self.config.resize_offset
-        if offset:
-            target = {"scale_factor": ((height + offset) / side, (width + offset) / side)}
-        else:
-            target = {"size": (height, width)}
+        size = None if offset else (height, width)
+        factor = ((height + offset) / side, (width + offset) / side) if offset else None
         table = self.pos_embed[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
-        table = F.interpolate(table, mode="bicubic", antialias=self.config.resize_antialias, **target)
+        table = F.interpolate(table, size, factor, mode="bicubic", antialias=self.config.resize_antialias)
         return table.permute(0, 2, 3, 1).flatten(1, 2)[0].to(self.pos_embed.dtype).contiguous()
 
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ def fit(config: ViTConfig, tensors: Mapping[str, Tensor]) -> ViTConfig:
     Read off: the side of the position table, the patch size, the number of registers, and whether there are a mask
     token and LayerScale. What does not fit then is for `hub.fill` to refuse.
     """
-    changes: dict[str, object] = {
+    changes: dict[str, Any] = {
         "mask_token": "mask_token" in tensors,
         "layer_scale": "blocks.0.ls1.gamma" in tensors,
         "registers": tensors["register_tokens"].shape[1] if "register_tokens" in tensors else 0,
@@ -89,7 +90,8 @@ def _from_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _from_transformers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    out, apart = {}, {}
+    out: dict[str, Tensor] = {}
+    apart: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         for theirs, ours in _TRANSFORMERS:
             name = name.replace(theirs, ours)

@@ -44,9 +44,9 @@ def of_statistics(readers: Sequence[SampleReader | PreparedPixels]) -> list[Samp
 
 def preparation_notes(
     samples: Sequence[str], readers: Sequence[SampleReader | PreparedPixels]
-) -> dict[str, dict[str, object]]:
+) -> dict[str, dict[str, Any]]:
     """What the record says of the preparation: each note by sample."""
-    found: dict[str, dict[str, object]] = {}
+    found: dict[str, dict[str, Any]] = {}
     for sample, reader in zip(samples, readers, strict=True):
         for name, value in (reader.notes() if isinstance(reader, PreparedPixels) else {}).items():
             found.setdefault(name, {})[sample] = value

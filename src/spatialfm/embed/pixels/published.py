@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -147,7 +147,7 @@ def preparation_name(recipe: Recipe) -> str:
     return recipe.preparation.name if isinstance(recipe.preparation, Preparation) else ""
 
 
-def _of_record(record: Mapping[str, object], model: str, recipe: Recipe) -> GivenStatistics:
+def _of_record(record: Mapping[str, Any], model: str, recipe: Recipe) -> GivenStatistics:
     values = {name: _parsed(record.get(name)) for name in ("markers", "normalization_mean", "normalization_std")}
     of_model, kind = record.get("model", "?"), record.get("normalization")
     if kind not in (None, recipe.normalization):
@@ -175,7 +175,7 @@ def _of_record(record: Mapping[str, object], model: str, recipe: Recipe) -> Give
     )
 
 
-def _of_pairs(source: Mapping[str, object]) -> GivenStatistics:
+def _of_pairs(source: Mapping[str, Any]) -> GivenStatistics:
     mean, std = {}, {}
     for name, pair in source.items():
         try:

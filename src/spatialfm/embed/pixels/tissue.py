@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,12 +45,10 @@ def tissue_identity(reader: SampleReader) -> str:
     return reader.known[0]
 
 
-def tissue_notes(samples: Sequence[str], readers: Sequence[SampleReader], *, used: bool) -> dict[str, object]:
+def tissue_notes(samples: Sequence[str], readers: Sequence[SampleReader], *, used: bool) -> dict[str, Any]:
     """What the record says of the tissue; where less than half is kept and cells lie outside, a warning too."""
     sources = [reader.tissue or TissueSource() for reader in readers]
-    notes: dict[str, object] = {
-        "tissue": {sample: source.name for sample, source in zip(samples, sources, strict=True)}
-    }
+    notes: dict[str, Any] = {"tissue": {sample: source.name for sample, source in zip(samples, sources, strict=True)}}
     if not used:
         return notes
     masks = [find_tissue(reader) for reader in readers]

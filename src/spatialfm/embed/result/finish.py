@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -42,7 +43,7 @@ class Result:
 
     values: np.ndarray | da.Array
     basis: Basis | None = None
-    notes: dict[str, object] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def _cast(part: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return part.astype(dtype, copy=False)
 
 
-def call_of(n_components: int | None, basis: Mapping[str, np.ndarray] | None, dtype: str) -> dict[str, object]:
+def call_of(n_components: int | None, basis: Mapping[str, np.ndarray] | None, dtype: str) -> dict[str, Any]:
     """What decides the last steps, beside the run itself."""
     return {
         "n_components": n_components,
@@ -204,17 +205,17 @@ def call_of(n_components: int | None, basis: Mapping[str, np.ndarray] | None, dt
     }
 
 
-def _folder_of(folder: Path, call: Mapping[str, object]) -> Path:
+def _folder_of(folder: Path, call: Mapping[str, Any]) -> Path:
     # what another call has left may still be read by a table in memory: no call writes over it
     return folder / fingerprint(call)[:24]
 
 
-def remove_finished(folder: Path, call: Mapping[str, object]) -> None:
+def remove_finished(folder: Path, call: Mapping[str, Any]) -> None:
     """Forget what an earlier run of the same call has left."""
     _disk.discard(_folder_of(Path(folder), call))
 
 
-def finished(folder: Path, call: Mapping[str, object], in_memory: int | None = None) -> Result | None:
+def finished(folder: Path, call: Mapping[str, Any], in_memory: int | None = None) -> Result | None:
     """What an earlier run of the same call has left on disk, whole; None where there is nothing.
 
     Values of up to `in_memory` bytes (``settings.result_memory`` unless given) are read.
@@ -243,7 +244,7 @@ class _Damaged(Exception):
     """What lies in a folder is not what was written there."""
 
 
-def _read_note(folder: Path, call: Mapping[str, object]) -> dict:
+def _read_note(folder: Path, call: Mapping[str, Any]) -> dict:
     """What was noted of a result, once the call and the size of each file are what it says."""
     try:
         stored = json.loads((folder / NOTE).read_bytes())
@@ -275,7 +276,7 @@ def _read_basis(folder: Path) -> Basis | None:
     return basis
 
 
-def _open_rows(folder: Path, stored: Mapping[str, object]) -> da.Array:
+def _open_rows(folder: Path, stored: Mapping[str, Any]) -> da.Array:
     """Rows on disk as a dask array; each chunk is held against its checksum when it is read."""
     n, columns, step = stored["shape"]
     dtype = np.dtype(stored["dtype"])
@@ -317,9 +318,9 @@ def _on_disk(
     rows: Rows,
     dtype: np.dtype,
     folder: Path,
-    call: Mapping[str, object],
+    call: Mapping[str, Any],
     basis: Basis | None,
-    notes: dict[str, object],
+    notes: dict[str, Any],
     made_by: str,
 ) -> Result:
     """Write rows, basis and notes into a folder beside, rename it, and open it lazily."""

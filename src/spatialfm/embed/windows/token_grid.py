@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -155,7 +155,7 @@ def _output(inputs: Inputs) -> tuple[str, ...]:
     return outputs
 
 
-def _layout(arguments: dict[str, object], size: int, patch_size: int | None) -> tuple[int, int, int]:
+def _layout(arguments: dict[str, Any], size: int, patch_size: int | None) -> tuple[int, int, int]:
     """Side of a token, distance to the next, and tokens a side of a window, from what the model makes of one."""
     job = TokenJob(**arguments, labels=np.zeros(0), sample=np.zeros(0), centers=np.zeros((0, 2)))
     device = job.encoder.device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -168,7 +168,7 @@ def standardize(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.where(varies, (scores - mean) / np.where(varies, sd, 1), 0.0)
 
 
-def _head_of(notes: Mapping[str, object], use_rep: str) -> int | str:
+def _head_of(notes: Mapping[str, Any], use_rep: str) -> int | str:
     """The head that the model's paper reads, which the record knows from the card."""
     head = notes.get("attention_head")
     if head == "all" or isinstance(head, int | np.integer):
@@ -179,7 +179,7 @@ def _head_of(notes: Mapping[str, object], use_rep: str) -> int | str:
     )
 
 
-def _notes(adata: AnnData, use_rep: str) -> dict[str, object]:
+def _notes(adata: AnnData, use_rep: str) -> dict[str, Any]:
     if use_rep not in adata.obsm:
         raise TableError(f"No {use_rep!r} in obsm (use_rep=); found {listed(adata.obsm, 12)}.")
     notes = record(adata, use_rep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -198,7 +198,7 @@ def _result(
     outcome: Outcome,
     min_share: float,
     optimistic: bool,
-    params: dict[str, object],
+    params: dict[str, Any],
 ) -> CutPointRecord:
     """The best cut, and what it is worth."""
     best, n = candidates.best, candidates.order.size
