@@ -81,6 +81,7 @@ def domain_warnings(
         size
         for size, ratio in zip(sizes, ratios, strict=True)
         if low is not None
+        and high is not None
         and size is not None
         and ratio == 1
         and not low * (1 - TOLERANCE) <= size <= high * (1 + TOLERANCE)

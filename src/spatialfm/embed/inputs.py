@@ -224,7 +224,8 @@ def _markers(
     Last come the ids, and where each embedding came from, for the record.
     """
     if encoder.card.marker_vocabulary == "protein embedding":
-        found = find_embeddings(panel.markers, request.panel.embeddings, encoder.marker_dim, nuclear=encoder.nuclear)
+        width: Any = encoder.marker_dim  # of models that take protein embeddings
+        found = find_embeddings(panel.markers, request.panel.embeddings, width, nuclear=encoder.nuclear)
         panel = panel.without(found.reasons)
         vectors = torch.tensor(np.stack([found.vectors[name] for name in panel.markers]))
         return panel, vectors, None, {name: found.origins[name] for name in panel.markers}
@@ -234,8 +235,8 @@ def _markers(
         return panel, [entries[name].name if name in entries else name for name in panel.markers], None, None
     if not encoder.n_marker_ids:
         return panel, None, None, None
-    ids = marker_ids(encoder, panel.markers, entries)
-    ids = [ids[name] for name in panel.markers]
+    known = marker_ids(encoder, panel.markers, entries)
+    ids = [known[name] for name in panel.markers]
     return panel, torch.tensor(ids), ids, None
 
 
@@ -270,6 +271,7 @@ def _pixel_sizes(
     resample = recipe.resampling != "none"
     ratios = resampling_ratios(card, sizes, resample=resample, common=common)
     used = [None if size is None else size * ratio for size, ratio in zip(sizes, ratios, strict=True)]
-    if None not in used and max(used) <= min(used) * (1 + 2 * EXACT):
-        encoder = encoder.at_pixel_size(float(np.median(used)))
+    known = [size for size in used if size is not None]
+    if len(known) == len(used) and max(known) <= min(known) * (1 + 2 * EXACT):
+        encoder = encoder.at_pixel_size(float(np.median(known)))
     return encoder, sizes, ratios, used, common if resample else None

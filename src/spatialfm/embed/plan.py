@@ -101,8 +101,8 @@ def plan_cells(inputs: Inputs, cells: Cells) -> RunPlan:
         stride, padding = recipe.stride or window, recipe.padding or 0
         check_window(inputs, window, pads=padding > 0)
         arguments = inputs.job_arguments(outputs, background, window, padding)
-        job = TileJob(**arguments, **of_cells, stride=stride, padding=padding)
-        return finish_plan(inputs, job, notes | {"stride": stride, "padding": padding})
+        tiles = TileJob(**arguments, **of_cells, stride=stride, padding=padding)
+        return finish_plan(inputs, tiles, notes | {"stride": stride, "padding": padding})
     check_window(inputs, window)
     n_truncated = int((extents > window + window % 2).sum())
     if n_truncated:
@@ -132,7 +132,7 @@ def check_reduction(
         width = n_columns(plan.job, output)
         if basis is not None:
             check_basis(basis, width)
-        else:
+        elif n_components:
             check_components(n_components, (len(plan.job.labels), width))
 
 

@@ -217,7 +217,7 @@ def data_of(sdata: SpatialData, pairs: Sequence[SampleElements], table_name: str
     found = {}
     for pair in pairs:
         for kind, name, read in (("image", pair.image, image_array), ("labels", pair.labels, labels_array)):
-            if name not in (sdata.images if kind == "image" else sdata.labels):
+            if name is None or name not in (sdata.images if kind == "image" else sdata.labels):
                 continue
             element = (sdata.images if kind == "image" else sdata.labels)[name]
             array = read(sdata, name).data

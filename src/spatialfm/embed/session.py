@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .call import Request, Run
     from .plan import RunPlan
     from .result.finish import Result
+    from .run.block import Block
+    from .run.engine import Job
+    from .run.store import BlockStore
 
 Basis = Mapping[str, np.ndarray]
 N_TRIES = 3  # where finished blocks are taken away while the run goes on
@@ -107,9 +110,10 @@ def run_plan(
     if not how.resume:
         for name, folder in folders.items():  # of this call alone: tables in memory may read those of others
             remove_finished(folder, call_of(n_components, bases[name], dtype))
-    results = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
+    found = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
+    results = {name: result for name, result in found.items() if result is not None}
     where = ", ".join(map(str, devices)) if client is None else f"{device or settings.device} of each worker"
-    if None not in results.values():
+    if len(results) == len(found):
         clear_finished(settings.cache_dir / "runs", plan.identity)  # of a process that was killed just before it did
         logger.info("this call was finished before: taking what lies in %s", folders[job.outputs[0]].parent)
         return _noted(results, device=where), 0.0
@@ -122,7 +126,9 @@ def run_plan(
     if client is not None:
         from .run.distributed import run_on_client
 
-        def spread(job, blocks, todo, store, done) -> None:
+        def spread(
+            job: Job, blocks: Sequence[Block], todo: Sequence[int], store: BlockStore, done: Callable[[int], object]
+        ) -> None:
             run_on_client(client, job, blocks, todo, store, batch_size=batch_size, device=device, done=done)
 
     finish = partial(
@@ -151,7 +157,7 @@ def run_plan(
         if not isinstance(result.values, np.ndarray):
             size = result.values.nbytes / 1e9
             logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, size, folders[output])
-    return _noted(results, device=where), seconds
+    return _noted({name: results[name] for name in job.outputs}, device=where), seconds
 
 
 def _noted(results: dict[str, Result], **notes: object) -> dict[str, Result]:
@@ -160,7 +166,7 @@ def _noted(results: dict[str, Result], **notes: object) -> dict[str, Result]:
     return results
 
 
-def _basis_of(outputs: Sequence[str], basis: Basis | Mapping[str, Basis] | None) -> dict[str, Basis | None]:
+def _basis_of(outputs: Sequence[str], basis: Mapping[str, Any] | None) -> dict[str, Basis | None]:
     if basis is None:
         return dict.fromkeys(outputs)
     if "components" in basis:

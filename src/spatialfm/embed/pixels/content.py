@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dask.array.chunk as dask_chunk
 import dask.array.core as dask_core
@@ -41,7 +42,7 @@ _PASSED_ON = (
     operator.getitem,
 )
 _PLAIN = (str, bytes, int, float, bool, slice, type(None), type(Ellipsis), np.integer, np.dtype)
-_Load = Callable[[object], np.ndarray]
+_Load = Callable[[Any], np.ndarray]
 _See = Callable[[int, np.ndarray], object]
 
 
@@ -50,7 +51,7 @@ class _Unknown(Exception):
 
 
 def content_digest(
-    array: object,
+    array: Any,
     planes: Sequence[int] | None = None,
     *,
     name: str = "",
@@ -87,7 +88,7 @@ def content_digest(
     return digest
 
 
-def _digest(array: object, planes: Sequence[int] | None, name: str, load: _Load, see: _See | None = None) -> str:
+def _digest(array: Any, planes: Sequence[int] | None, name: str, load: _Load, see: _See | None = None) -> str:
     *lead, height, width = array.shape
     planes = list(range(lead[0] if lead else 1)) if planes is None else list(planes)
     item = np.dtype(array.dtype).itemsize
@@ -122,7 +123,7 @@ def _digest(array: object, planes: Sequence[int] | None, name: str, load: _Load,
     return whole.hexdigest()
 
 
-def _groups(array: object, planes: Sequence[int]) -> list[list[int]]:
+def _groups(array: Any, planes: Sequence[int]) -> list[list[int]]:
     """Planes that lie in one chunk, and so are decoded together."""
     chunks = getattr(array, "chunks", None)
     if array.ndim == 2 or not chunks:
@@ -132,7 +133,7 @@ def _groups(array: object, planes: Sequence[int]) -> list[list[int]]:
     return [wanted[chunk_of[wanted] == chunk].tolist() for chunk in np.unique(chunk_of[wanted])]
 
 
-def _bands(array: object, row_bytes: int, limit: int) -> Iterator[tuple[int, int]]:
+def _bands(array: Any, row_bytes: int, limit: int) -> Iterator[tuple[int, int]]:
     """Ranges of rows of about `limit` bytes, of whole chunks where these are not larger."""
     chunks = getattr(array, "chunks", None)
     sizes = chunks[-2] if chunks else (array.shape[-2],)
@@ -154,7 +155,7 @@ def _bands(array: object, row_bytes: int, limit: int) -> Iterator[tuple[int, int
         yield start, stop
 
 
-def _file_key(array: object, planes: Sequence[int] | None) -> str | None:
+def _file_key(array: Any, planes: Sequence[int] | None) -> str | None:
     """Name of what is kept: how the array is put together, and the state of all files below; None if not all known."""
     try:
         text, files = _sources(array)
@@ -165,7 +166,7 @@ def _file_key(array: object, planes: Sequence[int] | None) -> str | None:
     return hashlib.sha256(f"1 {planes} {text} {states}".encode()).hexdigest()
 
 
-def _newest(array: object) -> float:
+def _newest(array: Any) -> float:
     return max(max(Path(file).stat().st_mtime, Path(file).stat().st_ctime) for file in _sources(array)[1])
 
 
@@ -174,7 +175,7 @@ def _state(path: str) -> tuple[str, int, int, int, int, int]:
     return path, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
 
 
-def _sources(array: object) -> tuple[str, list[str]]:
+def _sources(array: Any) -> tuple[str, list[str]]:
     """How a dask array is put together as text, and the files that its values come from."""
     graph = getattr(array, "__dask_graph__", None)
     if graph is None:
@@ -186,7 +187,7 @@ def _sources(array: object) -> tuple[str, list[str]]:
     return "\n".join([array.name, str(array.chunks), *sorted(parts)]), sorted(files)
 
 
-def _described(value: object, files: set[str]) -> str:
+def _described(value: Any, files: set[str]) -> str:
     """A task or a part of it as text; its files are added to `files`."""
     if isinstance(value, _PLAIN):
         return repr(value)
@@ -211,7 +212,7 @@ def _described(value: object, files: set[str]) -> str:
     raise _Unknown
 
 
-def _described_node(node: object, files: set[str]) -> str:
+def _described_node(node: Any, files: set[str]) -> str:
     """A node of dask's graphs, by the names that its classes have had since they exist."""
     if hasattr(node, "klass"):  # a list, tuple or dict of others
         return f"{node.klass.__name__}{_described(list(node.args), files)}"
@@ -225,7 +226,7 @@ def _described_node(node: object, files: set[str]) -> str:
     raise _Unknown
 
 
-def _check_passes_on(function: object) -> None:
+def _check_passes_on(function: Any) -> None:
     if not any(function is known for known in _PASSED_ON):
         raise _Unknown
 

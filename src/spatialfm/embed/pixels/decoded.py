@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ...pp.measure import merged
 
 LIMIT = 2**28  # bytes
 SIDE = 256  # chunks smaller than this are read several at a time
-Load = Callable[[object], np.ndarray]
+Load = Callable[[Any], np.ndarray]
 
 
 class Decoded:
@@ -24,7 +25,7 @@ class Decoded:
     def __init__(self, limit: int = LIMIT) -> None:
         self.limit, self.held = limit, 0
         self._parts: OrderedDict[tuple, np.ndarray] = OrderedDict()
-        self._images: dict[int, object] = {}  # alive, so that no other gets the id of one
+        self._images: dict[int, Any] = {}  # alive, so that no other gets the id of one
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple:
@@ -32,7 +33,7 @@ class Decoded:
 
     def region(
         self,
-        image: object,
+        image: Any,
         channels: Sequence[int],
         box: tuple[int, int, int, int],
         load: Load,
@@ -78,7 +79,7 @@ class Decoded:
 
     def _parts_of(
         self,
-        image: object,
+        image: Any,
         channels: tuple[int, ...],
         bands: Sequence[tuple[int, int]],
         column: tuple[int, int],
@@ -86,7 +87,8 @@ class Decoded:
         check: Callable | None,
     ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
         """Pixels of each of some bands of rows of a column; neighbours that are not held are asked for together."""
-        chosen, waiting, (left, right) = _index(channels), [], column
+        chosen, (left, right) = _index(channels), column
+        waiting: list[tuple[int, int]] = []
         name = id(image)  # dask's names are the user's to give: two images may have the same
         row_bytes = len(channels) * np.dtype(image.dtype).itemsize * (right - left)
 
@@ -121,7 +123,7 @@ class Decoded:
                 self._parts.move_to_end(key)
             return self._parts.get(key)
 
-    def _keep(self, image: object, key: tuple, part: np.ndarray) -> None:
+    def _keep(self, image: Any, key: tuple, part: np.ndarray) -> None:
         with self._lock:
             self._images[key[0]] = image
             if key not in self._parts:

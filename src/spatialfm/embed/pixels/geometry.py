@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..._errors import PixelSizeError, counted, listed, warn
 from ..._keys import ATTRS
+from ..._types import present
 from ...pp.elements import SampleElements, pixel_size
 from ...pp.units import PIXEL_SIZES
 
@@ -75,7 +76,7 @@ def image_pixel_sizes(
             raise PixelSizeError(f"{size:g} µm per pixel of image {pair.image!r} cannot be. Pass mpp=<µm per pixel>.")
         if given is None and known.get(pair.sample, {}).get("mpp_source") == "assumed":
             assumed.append(pair.image)
-        if given is not None and of_image is not None and abs(size / of_image - 1) > TOLERANCE:
+        if given is not None and size is not None and of_image is not None and abs(size / of_image - 1) > TOLERANCE:
             contradicted.append(f"{pair.image} ({of_image:g})")
         sizes.append(size)
     unknown = [pair.image for pair, size in zip(pairs, sizes, strict=True) if size is None]
@@ -137,11 +138,13 @@ def resampling_ratios(
     """
     if not resample or (card.mpp is None and common is None):
         return [1.0] * len(sizes)
+    known = [present(size, "the pixel size of an image that is resampled") for size in sizes]
     if common is not None:
-        return [1.0 if abs(size / common - 1) <= EXACT else common / size for size in sizes]
-    low, high = card.mpp_range or (card.mpp, card.mpp)
-    targets = [min(max(size, low), high) for size in sizes]
+        return [1.0 if abs(size / common - 1) <= EXACT else common / size for size in known]
+    trained = present(card.mpp, "the pixel size of the model")
+    low, high = card.mpp_range or (trained, trained)
+    targets = [min(max(size, low), high) for size in known]
     return [
         1.0 if abs(size / target - 1) <= TOLERANCE else target / size
-        for size, target in zip(sizes, targets, strict=True)
+        for size, target in zip(known, targets, strict=True)
     ]

@@ -112,7 +112,7 @@ def _published_or_cohort(
     recipe: Recipe,
     markers: Sequence[str],
     entries: Mapping[str, MarkerEntry],
-    readers: Sequence[SampleReader],
+    readers: Sequence[SampleReader | PreparedPixels],
     tissue_of: Sequence[SampleReader],
     intensity_max: float | Mapping[str, float] | None,
 ) -> Statistics:
@@ -175,8 +175,8 @@ def _check_scale(
     whole = [reader for reader in readers if reader.image.dtype in (np.uint8, np.uint16)]
     if len(whole) < len(readers):
         return
-    highest = max(np.iinfo(reader.image.dtype).max / reader.intensity_max for reader in whole)
-    above = [f"{name} ({value:g})" for name, value in zip(markers, mean, strict=True) if value > highest]
+    limit = max(np.iinfo(reader.image.dtype).max / reader.intensity_max for reader in whole)
+    above = [f"{name} ({value:g})" for name, value in zip(markers, mean, strict=True) if value > limit]
     if above:
         raise PanelError(
             f"statistics= has means that no pixel reaches: {', '.join(above)}. {model} takes pixels divided by "

@@ -34,7 +34,10 @@ def prepare_readers(readers: Sequence[SampleReader], recipe: Recipe, known: Sequ
     """Each image as the recipe prepares it; `known`: values that were published for it."""
     if recipe.preparation is None:
         return list(readers)
-    return [recipe.prepare(reader, TissueOf(reader), values) for reader, values in zip(readers, known, strict=True)]
+    made: list[Any] = [
+        recipe.prepare(reader, TissueOf(reader), values) for reader, values in zip(readers, known, strict=True)
+    ]
+    return made
 
 
 def of_statistics(readers: Sequence[SampleReader | PreparedPixels]) -> list[SampleReader | PreparedPixels]:

@@ -148,7 +148,8 @@ def preparation_name(recipe: Recipe) -> str:
 
 
 def _of_record(record: Mapping[str, Any], model: str, recipe: Recipe) -> GivenStatistics:
-    values = {name: _parsed(record.get(name)) for name in ("markers", "normalization_mean", "normalization_std")}
+    names = ("markers", "normalization_mean", "normalization_std")
+    values: dict[str, Any] = {name: _parsed(record.get(name)) for name in names}
     of_model, kind = record.get("model", "?"), record.get("normalization")
     if kind not in (None, recipe.normalization):
         raise PanelError(
@@ -164,7 +165,7 @@ def _of_record(record: Mapping[str, Any], model: str, recipe: Recipe) -> GivenSt
             "first cohort anew."
         )
     columns = (values["markers"], values["normalization_mean"], values["normalization_std"])
-    if any(column is None for column in columns) or len(set(map(len, columns))) > 1:
+    if any(column is None for column in columns) or len({len(column) for column in columns}) > 1:
         raise PanelError(
             "statistics= is a record without markers, means or standard deviations. Pass sfm.get.record(...)."
         )
@@ -252,7 +253,7 @@ def _parts(source: object) -> tuple[dict[str, pd.DataFrame], str]:
     if unknown := [key for key in source if key not in (*FILES, *short)]:
         raise PanelError(f"statistics= has the table {unknown[0]!r}; expected {', '.join(FILES.values())}.")
     where = [str(value) for value in source.values() if isinstance(value, str | os.PathLike)]
-    return {short.get(key, key): _table(value) for key, value in source.items()}, ", ".join(where) or "given tables"
+    return {short.get(key) or key: _table(value) for key, value in source.items()}, ", ".join(where) or "given tables"
 
 
 def _folder(path: Path) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -62,8 +63,8 @@ class SampleReader:
 
     name: str
     labels_name: str
-    image: object
-    labels: object
+    image: Any
+    labels: Any
     channels: tuple[int, ...]
     channel_names: tuple[str, ...]
     intensity_max: float
@@ -120,10 +121,10 @@ class SampleReader:
 
     def _raw(self, ya: int, yb: int, xa: int, xb: int) -> np.ndarray:
         check = None
-        if self.chunks[0] is not None:
+        if (stored := self.chunks[0]) is not None:
 
             def check(box: tuple[int, int, int, int]) -> None:
-                self.chunks[0].check_still_there(self.name, box, self.channels)
+                stored.check_still_there(self.name, box, self.channels)
 
         region = self.decoded.region(self.image, self.channels, (ya, yb, xa, xb), self._load, check)
         if self.image.dtype.kind == "f":
@@ -136,7 +137,7 @@ class SampleReader:
             region = np.maximum(region, 0)
         return region
 
-    def _load(self, part: object, what: str | None = None) -> np.ndarray:
+    def _load(self, part: Any, what: str | None = None) -> np.ndarray:
         try:
             return loaded(part)
         except Exception as error:
@@ -145,7 +146,7 @@ class SampleReader:
                 "repeat the call."
             ) from error
 
-    def _load_labels(self, part: object) -> np.ndarray:
+    def _load_labels(self, part: Any) -> np.ndarray:
         return self._load(part, f"labels {self.labels_name!r}")
 
     def _refuse(self, wrong: np.ndarray, where: str) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from ..._cache import remembered
 from ..._progress import progress_bar
-from ...models.preparation import regions
+from ...models.preparation import PreparedPixels, regions
 from ...pp.tissue_masks import tissue_below
 from .reader import SampleReader
 from .tissue import find_tissue, tissue_identity
@@ -19,7 +19,10 @@ ROUNDING = 1e-6
 
 
 def cohort_statistics(
-    readers: Sequence[SampleReader], *, tissue_of: Sequence[SampleReader] | None = None, block: int = 1024
+    readers: Sequence[SampleReader | PreparedPixels],
+    *,
+    tissue_of: Sequence[SampleReader] | None = None,
+    block: int = 1024,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each marker over the tissue pixels of all samples.
 

@@ -19,6 +19,7 @@ from ..._identity import fingerprint
 from ..._logging import logger
 from ..._progress import progress_bar
 from ..._settings import settings
+from ..._types import present
 from ..run.store import BlockLost
 from .reduce import Basis, check_basis, check_components, fit_basis, fit_basis_streamed, project
 from .rows import Rows
@@ -122,7 +123,8 @@ def finish_rows(
     BlockLost
         If the result was taken away while it was written.
     """
-    (n_rows, n_columns), notes = rows.shape, {"n_columns": rows.shape[1]}
+    n_rows, n_columns = rows.shape
+    notes: dict[str, Any] = {"n_columns": n_columns}
     call = call_of(n_components, basis, dtype)
     folder = Path(folder)
     if (done := finished(folder, call, in_memory)) is not None:
@@ -144,7 +146,8 @@ def finish_rows(
         if basis is None:
             notes["pca_method"] = pca_method(rows.shape, in_memory)
             exact = notes["pca_method"] == "exact"
-            basis = fit_basis(_gather(rows), n_components) if exact else fit_basis_streamed(rows, n_components)
+            n = present(n_components, "n_components")
+            basis = fit_basis(_gather(rows), n) if exact else fit_basis_streamed(rows, n)
         rows = Changed(rows, lambda part: project(part, basis), len(basis["components"]))
         notes["n_components"] = rows.shape[1]
     stored = np.dtype("float16" if dtype == "float16" else "float32")
@@ -298,7 +301,7 @@ def _read_chunk(number: np.ndarray, folder: str, step: int, checksums: tuple[int
 
     chunk = int(number[0, 0])
     try:
-        part = zarr.open_array(str(Path(folder) / ROWS), mode="r")[chunk * step : (chunk + 1) * step]
+        part = np.asarray(zarr.open_array(str(Path(folder) / ROWS), mode="r")[chunk * step : (chunk + 1) * step])
         if zlib.crc32(np.ascontiguousarray(part).data.cast("B")) == checksums[chunk]:
             return part
         what = "damaged in"
@@ -336,7 +339,8 @@ def _on_disk(
             partial.mkdir()
             step, checksums = _write_rows(rows, dtype, partial / ROWS)
             if basis is not None:
-                np.savez(partial / "basis.npz", **basis)
+                parts: dict[str, Any] = dict(basis)
+                np.savez(partial / "basis.npz", **parts)
             plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in notes.items()}
             note = {
                 "call": fingerprint(call),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def as_text(value: object) -> str:
 
 def make_record(**fields: object) -> dict[str, str | int | float]:
     """Fields as the record stores them: None becomes an empty string, lists and mappings JSON text."""
-    record = {}
+    record: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, bool | np.bool_):
             record[name] = int(value)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .rows import Rows
 
 UPDATE_ROWS = 2048  # of an incremental PCA; part of the numbers, so it depends on no setting
-Basis = dict[str, np.ndarray]  # mean (columns,), components (n, columns), explained (n,): share of the variance
+Basis = Mapping[str, np.ndarray]  # mean (columns,), components (n, columns), explained (n,): share of the variance
 
 
 def fit_basis(rows: np.ndarray, n_components: int) -> Basis:

@@ -8,11 +8,25 @@ from typing import Protocol
 class Block(Protocol):
     """A part of one image, read at once; the region may leave the image."""
 
-    sample: int
-    y0: int
-    y1: int
-    x0: int
-    x1: int
+    @property
+    def sample(self) -> int:
+        """Number of the image."""
+
+    @property
+    def y0(self) -> int:
+        """First row."""
+
+    @property
+    def y1(self) -> int:
+        """Row behind the last."""
+
+    @property
+    def x0(self) -> int:
+        """First column."""
+
+    @property
+    def x1(self) -> int:
+        """Column behind the last."""
 
     @property
     def n_windows(self) -> int:

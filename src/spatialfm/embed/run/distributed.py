@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import cloudpickle
 import torch
@@ -151,7 +151,7 @@ def run_on_client(
     if not todo:
         return
     _refuse_pixels_in_memory(job)
-    device = device or settings.device
+    device = device or str(settings.device)
     path = store.path.absolute()
     if not path.is_dir():
         store.come_back()
@@ -183,7 +183,7 @@ def run_on_client(
 def _refuse_pixels_in_memory(job: Job) -> None:
     """Images that are numpy arrays would travel with the job; those of a store are read where they are needed."""
     sizes = {reader.name: _pickled_size(reader) for reader in job.readers}
-    largest, total = max(sizes, key=sizes.get), sum(sizes.values())
+    largest, total = max(sizes, key=sizes.__getitem__), sum(sizes.values())
     if total > MAX_PIXELS:
         raise RunError(
             f"{counted(len(sizes), 'image is', 'images are')} in memory, the largest {largest!r}, and every worker "
@@ -208,7 +208,7 @@ def _pickled_size(reader: SampleReader) -> int:
 class _Digested:
     """A file whose SHA-256 is taken as it is written."""
 
-    def __init__(self, file: object) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self.file, self.sha256 = file, hashlib.sha256()
 
     def write(self, data: bytes) -> int:

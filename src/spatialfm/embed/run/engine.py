@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -27,12 +27,15 @@ from .progress import Progress
 from .store import BlockStore
 
 if TYPE_CHECKING:
-    from ...models.encoder import Encoder
+    from ...models.encoder import Encoder, EncoderOutput
     from ...models.recipe import Recipe
 
 
+B = TypeVar("B", bound=Block)
+
+
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[B]):
     """All that is needed to turn blocks into rows; how it is done is the subclass's (`CropJob`, `TileJob`).
 
     Attributes
@@ -81,13 +84,13 @@ class Job:
     side_argument = "window"  # what the user calls the side of a window
     block_side = 1024  # model pixels that are read at a time; decides memory and speed, never the numbers
 
-    def plan(self, side: int) -> list[Block]:
+    def plan(self, side: int) -> list[B]:
         """Blocks of about `side` model pixels that hold all windows."""
         raise NotImplementedError
 
     def encode_block(
         self,
-        block: Block,
+        block: B,
         pixels: np.ndarray,
         labels: np.ndarray,
         batch_size: int,
@@ -96,7 +99,7 @@ class Job:
         """What is stored of a block, from its pixels ``(M, h, w)`` and labels ``(h, w)``."""
         raise NotImplementedError
 
-    def rows(self, blocks: Sequence[Block], store: BlockStore) -> Mapping[str, Rows]:
+    def rows(self, blocks: Sequence[B], store: BlockStore) -> Mapping[str, Rows]:
         """Each output's rows ``(n, columns)``, in the order of `labels`, once all blocks are finished."""
         raise NotImplementedError
 
@@ -105,7 +108,7 @@ class Job:
         """What is called: the encoder, or its compiled form."""
         return torch.compile(self.encoder) if self.compile else self.encoder
 
-    def encode(self, windows: torch.Tensor, masks: torch.Tensor | None):
+    def encode(self, windows: torch.Tensor, masks: torch.Tensor | None) -> EncoderOutput:
         """Outputs of the encoder for scaled windows ``(B, M, side, side)``."""
         with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.autocast):
             return encode_windows(
@@ -129,7 +132,7 @@ class Job:
     def to(self, device: torch.device | str) -> Job:
         """The job on another device, with an encoder of its own."""
 
-        def moved(value: object) -> object:
+        def moved(value: Any) -> Any:
             return value.to(device) if isinstance(value, torch.Tensor) else value
 
         return replace(
@@ -164,7 +167,7 @@ def window_bytes(encoder: Encoder, n_markers: int, window: int) -> float:
     Counts 4 bytes for each of 8 copies of a window's pixels and, for a transformer, 16 activations of width ``D`` a
     token (input, normed, three projections, attention, feed-forward of four widths, residuals).
     """
-    values = 8 * window**2
+    values: float = 8 * window**2
     if encoder.token_spacing and encoder.card.embedding_dim:
         values += 16 * encoder.card.embedding_dim * (window / encoder.token_spacing) ** 2
     return 4 * values * n_markers
@@ -267,7 +270,8 @@ class _WriteBehind:
     """Writes a finished block while the next is encoded; leaving waits for the last, also after Ctrl-C or an error."""
 
     def __init__(self, store: BlockStore) -> None:
-        self.store, self.pending = store, None
+        self.store = store
+        self.pending: Future[None] | None = None
         self.pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spatialfm-write")
 
     def write(self, number: int, arrays: Mapping[str, np.ndarray]) -> None:

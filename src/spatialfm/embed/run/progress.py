@@ -91,4 +91,5 @@ class Progress:
                 position=1,
                 leave=False,
             )
-        self.inner.update(n)
+        if self.inner is not None:
+            self.inner.update(n)

@@ -16,6 +16,7 @@ import uuid
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -92,7 +93,7 @@ class BlockStore:
                 holders[0].path,
             )
             self.path = Path(folder) / f"{self.run}-{uuid.uuid4().hex[:8]}"
-        self.hold = _disk.Hold(self.path)
+        self.hold: _disk.Hold | None = _disk.Hold(self.path)
         try:
             self.hold.take()  # before the folder is there, so that nobody takes it for abandoned
         except OSError as error:
@@ -226,7 +227,8 @@ class BlockStore:
             logger.warning("%s was removed while the run goes on: what it held is encoded again", self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.hold.take()
+            if self.hold is not None:
+                self.hold.take()
         except OSError:  # the write itself says what is wrong
             return
 
@@ -280,6 +282,6 @@ def _crc(path: Path) -> int:
     return crc
 
 
-def _pieces(file: object) -> Iterator[bytes]:
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
     while part := file.read(2**22):
         yield part

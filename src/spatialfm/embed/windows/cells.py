@@ -12,6 +12,7 @@ import numpy as np
 from ..._errors import ElementError, TableError, counted, listed, warn
 from ..._keys import TABLE, UNS, cell_name
 from ..._logging import logger
+from ..._types import present
 from ...pp.arrays import AxisAffine, holds_cells, image_array, table_call
 from ...pp.elements import SampleElements, labels_to_image
 from ...pp.joins import annotated_cells
@@ -79,7 +80,7 @@ def find_cells(
     given = None if centers is None else given_centers(table, table_name, centers)
     regions, instances = annotated_cells(table, table_name)
     of_pairs = [_rows_of(sdata, regions, pair, table_name) for pair in pairs]
-    checked = [inspect_labels(sdata, pair.sample, pair.labels, pair) for pair in pairs]
+    checked = [inspect_labels(sdata, pair.sample, present(pair.labels, "labels"), pair) for pair in pairs]
     _report_labels(sdata, table, checked, on_pieces)
     parts, no_label, no_row, outside, beside = [], [], [], [], []
     for number, (pair, rows, check) in enumerate(zip(pairs, of_pairs, checked, strict=True)):
@@ -100,7 +101,7 @@ def find_cells(
         inside = np.all((where >= 0) & (where < (height, width)), axis=1)
         outside += [cell_name(pair.sample, label) for label in ids[~inside]]
         parts.append((rows[inside], np.full(inside.sum(), number), ids[inside], where[inside], boxes[inside]))
-    if beside:
+    if beside and centers is not None:
         _report_beside(beside, sum(len(part[0]) for part in parts) + len(outside), centers)
     _report(sdata, table_name, no_label, no_row, outside, on_missing)
     cells = Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -115,7 +116,7 @@ def find_cells(
 def _rows_of(sdata: SpatialData, regions: np.ndarray, pair: SampleElements, table_name: str) -> np.ndarray:
     """Rows of the sample's cells; none where its labels hold no cell, as in a field without tissue."""
     rows = np.flatnonzero(regions == pair.labels)
-    if not len(rows) and holds_cells(sdata, pair.labels):
+    if not len(rows) and holds_cells(sdata, present(pair.labels, "labels")):
         raise ElementError(
             f"Table {table_name!r} annotates {listed(sorted(set(regions)), 5, quoted=False)}, not labels "
             f"{pair.labels!r} of sample {pair.sample!r}. Make a table of all samples beside it, {table_call(sdata)}, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ _AT_ONCE = 1024  # cells between two steps of the bar
 
 
 @dataclass(frozen=True)
-class CropJob(Job):
+class CropJob(Job[CellBlock]):
     """Windows centred on cells.
 
     Attributes
@@ -106,7 +107,8 @@ class CropJob(Job):
         for first in range(0, len(sides), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
             cells = self.labels[block.cells[part]]
-            parts.append(self.encoder.measure_cells(pixels, labels, cells, starts[part], sides[part], std))
+            encoder: Any = self.encoder  # one that measures cells
+            parts.append(encoder.measure_cells(pixels, labels, cells, starts[part], sides[part], std))
             advance(len(cells))
         rows = np.concatenate(parts)
         self.refuse_nan(rows, self.labels[block.cells], block.sample)

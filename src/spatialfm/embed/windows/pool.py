@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ def encode_windows(
     encoder: Encoder,
     pixels: Tensor,
     masks: Tensor | None,
-    markers: Tensor | None,
+    markers: Tensor | list[str] | None,
     mean: Tensor,
     std: Tensor,
     *,
@@ -55,7 +55,7 @@ def encode_windows(
     pixels = encoder.normalize(pixels, mean, std, **({"recipe": recipe} if takes_recipe(encoder) else {}))
     if background == "zero" and masks is not None:
         pixels = pixels * masks[:, None]
-    arguments = {"mask": masks if encoder.card.needs_mask else None}
+    arguments: dict[str, Any] = {"mask": masks if encoder.card.needs_mask else None}
     if takes_outputs(encoder):  # one registered by a user may know nothing of them
         arguments["outputs"] = outputs
     return (encoder if module is None else module)(pixels, markers, **arguments)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..._types import present
 from ...pp.measure import rows_of
 from ..result.rows import Rows, SharedRows, count_pixels
 from ..run.engine import Job
@@ -133,7 +134,7 @@ class TileBlock:
 
 
 @dataclass(frozen=True)
-class TileJob(Job):
+class TileJob(Job[TileBlock]):
     """Overlapping tiles over whole images; every token is shared out to the cells below it.
 
     Attributes
@@ -190,18 +191,18 @@ class TileJob(Job):
         device = self.encoder.device
         cells, local = self._cells_of(labels, block.sample)
         region, label_image = torch.from_numpy(pixels).to(device), torch.from_numpy(local).to(device)
-        sums = dict.fromkeys(self.outputs)
+        sums: dict[str, torch.Tensor] = {}
         counted = torch.zeros(len(cells), dtype=torch.int64, device=device)
         with torch.inference_mode():
             for first in range(0, len(block.starts), batch_size):
-                part = block.starts[first : first + batch_size] - (block.y0, block.x0)
-                starts = torch.from_numpy(part).to(device)
+                corners = block.starts[first : first + batch_size] - (block.y0, block.x0)
+                starts = torch.from_numpy(corners).to(device)
                 outputs = self.encode(cut_windows(region, starts, self.window), None)
                 below = cut_windows(label_image, starts, self.window)
                 tokens = [self.tokens_of(outputs, name).float() for name in self.outputs]
                 present, shares, pixels_of = share_out(tokens, below, len(cells))
                 for name, part in zip(self.outputs, shares, strict=True):
-                    if sums[name] is None:
+                    if name not in sums:
                         sums[name] = torch.zeros((len(cells), part.shape[1]), device=device)
                     sums[name].index_add_(0, present, part)
                 counted.index_add_(0, present, pixels_of)
@@ -214,7 +215,7 @@ class TileJob(Job):
     def rows(self, blocks: Sequence[TileBlock], store: BlockStore) -> Mapping[str, Rows]:
         """Averages over all tiles; a cell that no pixel of the grid hits takes the token at its centroid."""
         lost = np.flatnonzero(count_pixels(store, len(blocks), len(self.labels)) == 0)
-        tokens = [self._token_at(cell) for cell in lost]
+        tokens = [self._token_at(int(cell)) for cell in lost]
         return {
             name: SharedRows(
                 store,
@@ -244,9 +245,10 @@ class TileJob(Job):
 
     def tokens_of(self, outputs: EncoderOutput, name: str) -> torch.Tensor:
         """``(B, h, w, columns)``: all markers side by side, or one vector a position."""
-        if name == "marker":
-            return outputs.token.permute(0, 2, 3, 1, 4).flatten(3)
-        return outputs.token.mean(1) if outputs.summary is None else outputs.summary
+        if name != "marker" and outputs.summary is not None:
+            return outputs.summary
+        tokens = present(outputs.token, "token of the encoder's output")
+        return tokens.permute(0, 2, 3, 1, 4).flatten(3) if name == "marker" else tokens.mean(1)
 
     def _token_at(self, cell: int) -> dict[str, np.ndarray]:
         y, x = window_starts(self.centers[cell], self.window)

@@ -269,7 +269,7 @@ def _table(
     numbers = np.concatenate([frame.index.to_numpy() for frame in squares])
     bounds = np.concatenate([frame.bounds.to_numpy() for frame in squares])
     obs = grid_obs(sdata, samples, numbers, grid.coverage, prefix=f"{table_name}_", instance_key=TILE_KEY, kind="tile")
-    if cells is not None:
+    if cells is not None and cluster_key is not None:
         obs = obs.join(majority_labels(samples, bounds, cells, cluster_key, obs.index))
     table = AnnData(obs=obs, obsm={SPATIAL: np.stack([bounds[:, [0, 2]].mean(1), bounds[:, [1, 3]].mean(1)], axis=1)})
     regions = [f"{table_name}_{pair.sample}" for number, pair in enumerate(pairs) if (grid.sample == number).any()]

@@ -168,11 +168,13 @@ def standardize(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.where(varies, (scores - mean) / np.where(varies, sd, 1), 0.0)
 
 
-def _head_of(notes: Mapping[str, Any], use_rep: str) -> int | str:
+def _head_of(notes: Mapping[str, Any], use_rep: str) -> int | Literal["all"]:
     """The head that the model's paper reads, which the record knows from the card."""
     head = notes.get("attention_head")
-    if head == "all" or isinstance(head, int | np.integer):
-        return head
+    if head == "all":
+        return "all"
+    if isinstance(head, int | np.integer):
+        return int(head)
     raise TableError(
         f"The record of {use_rep!r} is of a version that did not say which head the model's paper reads. Pass "
         "head=<its number>, or head='all' for the sum of all."
