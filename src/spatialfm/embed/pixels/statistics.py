@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,11 +47,15 @@ def cohort_statistics(
 
 
 def moments_of_images(
-    readers: Sequence[SampleReader], *, tissue_of: Sequence[SampleReader] | None = None, block: int = 1024
+    readers: Sequence[SampleReader | PreparedPixels],
+    *,
+    tissue_of: Sequence[SampleReader] | None = None,
+    block: int = 1024,
 ) -> list[dict[str, np.ndarray]]:
     """What `image_moments` gives of each image in turn; the arguments are those of `cohort_statistics`."""
     parts = []
-    pairs = list(zip(readers, tissue_of or readers, strict=True))
+    of_tissue: Sequence[Any] = tissue_of or readers
+    pairs = list(zip(readers, of_tissue, strict=True))
     for reader, of in progress_bar(pairs, desc="marker statistics", unit="image"):
         preparation = getattr(reader, "preparation", "")
         identity = {
@@ -77,7 +82,7 @@ def merged(parts: Sequence[dict[str, np.ndarray]]) -> tuple[int, np.ndarray, np.
     return count, mean, std
 
 
-def image_moments(reader: SampleReader, tissue_of: SampleReader, block: int) -> dict[str, np.ndarray]:
+def image_moments(reader: SampleReader | PreparedPixels, tissue_of: SampleReader, block: int) -> dict[str, np.ndarray]:
     """Number of tissue pixels of one image, and each marker's mean and sum of squared deviations over them."""
     tissue, step = find_tissue(tissue_of)
     n_markers = len(reader.channels)
