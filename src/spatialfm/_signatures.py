@@ -177,8 +177,6 @@ def names_of(module: str) -> dict[str, str | ast.expr | tuple[str, str]]:
             statements += one.body
         elif isinstance(one, ast.ClassDef):
             definitions[one.name] = one.name
-        elif isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and one.value is not None:
-            definitions[one.target.id] = one.value
         elif isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name):
             definitions[one.targets[0].id] = one.value
         elif isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and one.value is not None:
