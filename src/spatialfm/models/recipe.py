@@ -6,15 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from .._described import Described
 from .._errors import ModelError, PanelError
 from .._ranges import at_least
 from .preparation import Pixels, Preparation, PreparedPixels, TissueMask
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Of tiles, in model pixels (VirTues, Methods, Aggregation): the one published recipe of them, taken by models without
 # one of their own when a user asks them for tiles.
@@ -23,7 +25,8 @@ PADDING = 120
 CROPS = {"stride": None, "padding": None}
 
 Tissue: TypeAlias = str | np.ndarray | Mapping[str, Any]
-Statistics: TypeAlias = str | PathLike | pd.DataFrame | Mapping[str, Any] | Sequence[str | PathLike]
+# in quotes: pandas is not imported for it
+Statistics: TypeAlias = "str | PathLike | pd.DataFrame | Mapping[str, Any] | Sequence[str | PathLike]"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
