@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import chi2, f, norm, t
 
 from .._errors import SurvivalError
+from .._types import present
 from ..stats.concordance import concordant_pairs
 from ..stats.cox import CoxFit
 from .checks import listed
@@ -36,7 +37,7 @@ def variance_of(
         left = max(n - len(terms), 1)
         return fit.variance * n / left, max(left - 1, 1)
     if fit.jackknife_variance is None:
-        return fit.robust_variance, None
+        return present(fit.robust_variance, "the robust variance"), None
     if not np.isfinite(fit.jackknife_variance).all():
         raise SurvivalError(
             f"Without one of the clusters of obs[{se_cluster_key!r}] there is no event, or nothing left to estimate "

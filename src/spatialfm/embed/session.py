@@ -238,7 +238,7 @@ def grid_obs(
 
 
 def write_result(
-    adata: AnnData, key: str, result: Result, values: object, plan: RunPlan, output: str, **fields: object
+    adata: AnnData, key: str, result: Result, values: object, plan: RunPlan, output: str, **fields: Any
 ) -> None:
     """Embedding, record and basis into a table whose rows are those of `values`."""
     from .result.record import basis_key, write_record
@@ -249,7 +249,7 @@ def write_result(
         adata.uns[UNS][basis_key(key)] = {name: np.asarray(part) for name, part in result.basis.items()}
 
 
-def embedding_record(plan: RunPlan, output: str, n_columns: int, **extra: object) -> dict[str, str | int | float]:
+def embedding_record(plan: RunPlan, output: str, n_columns: int, **extra: Any) -> dict[str, str | int | float]:
     """The record of an embedding; `n_columns` is the width before any reduction."""
     from .result.record import make_record
 
