@@ -180,6 +180,6 @@ def _check_scale(
     if above:
         raise PanelError(
             f"statistics= has means that no pixel reaches: {', '.join(above)}. {model} takes pixels divided by "
-            f"intensity_max ({whole[0].intensity_max:g}), which are {highest:g} at most. Divide mean and standard "
+            f"intensity_max ({whole[0].intensity_max:g}), which are {limit:g} at most. Divide mean and standard "
             "deviation by it too."
         )
