@@ -29,7 +29,7 @@ def __dir__() -> list[str]:
 
 
 @public
-def record(adata: AnnData, use_rep: str) -> dict[str, object]:
+def record(adata: AnnData, use_rep: str) -> dict[str, Any]:
     """The record of an embedding, with its JSON texts read.
 
     Parameters
@@ -294,7 +294,7 @@ def table(adata: AnnData, key: str, name: str | None = None) -> pd.DataFrame:
     return named_table(adata, key, name)
 
 
-def _record_with(adata: AnnData, key: str, *needed: str) -> dict[str, object]:
+def _record_with(adata: AnnData, key: str, *needed: str) -> dict[str, Any]:
     """The record, if it has what is needed."""
     notes = record(adata, key)
     if missing := [name for name in needed if name not in notes]:
@@ -310,7 +310,7 @@ def _record_with(adata: AnnData, key: str, *needed: str) -> dict[str, object]:
     return notes
 
 
-def _values(adata: AnnData, key: str, notes: dict[str, object], width: int) -> np.ndarray | da.Array:
+def _values(adata: AnnData, key: str, notes: dict[str, Any], width: int) -> np.ndarray | da.Array:
     """``obsm[key]``, if it has as many columns as its record states."""
     if key not in adata.obsm:
         raise ElementError(f"No obsm[{key!r}], only its record. Make it again with sfm.tl.embed_cells.")
