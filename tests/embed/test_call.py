@@ -181,7 +181,7 @@ def test_what_was_said_for_each_sample_is_not_carried_over_in_silence(make_sdata
 
 def test_a_model_that_normalises_by_itself_refuses_another_way():
     encoder = sfm.models.load("openphenom", weights="random")
-    with pytest.raises(ModelError, match="normalises pixels in a way of its own"):
+    with pytest.raises(ModelError, match="normalises pixels in its own way"):
         request_of(encoder, recipe={"normalization": "marker statistics"})
 
 
@@ -222,7 +222,7 @@ def test_a_plan_of_other_data_is_refused(make_sdata, blobs, sdata):
         sfm.tl.embed_cells(make_sdata({"a": blobs(1)}, CHANNELS), plan=plan)
     with pytest.raises(ElementError, match="image 'image_a' is not in sdata"):
         sfm.tl.embed_cells(make_sdata({"b": blobs(0)}, CHANNELS), plan=plan)
-    with pytest.raises(TableError, match="plan= holds all that was asked for, and markers= says it again"):
+    with pytest.raises(TableError, match="plan= holds all that was asked for, and markers= repeats it"):
         sfm.tl.embed_cells(sdata, plan=plan, markers=["CD3"])
     sfm.pp.cell_table(sdata)
     with pytest.raises(ElementError, match="made before there was table 'table'"):

@@ -348,7 +348,7 @@ def test_a_hold_of_another_machine_is_named(tmp_path, caplog):
         store.remove()
     assert store.has(0)  # it may be reading them
     assert "left to process 12 on elsewhere, since " in caplog.text
-    assert "If that process is no more, delete the folder" in caplog.text
+    assert "If that process has ended, delete the folder" in caplog.text
     caplog.clear()
     with BlockStore(tmp_path, "abc", resume=False) as anew:
         assert not anew.has(0)

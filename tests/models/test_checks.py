@@ -187,7 +187,7 @@ def test_the_encoder_is_left_as_it_was():
         ({"mpp": -0.5}, "mpp must be a number above 0"),
         ({"mpp": float("nan")}, "mpp must be a number above 0"),
         ({"mpp": "0.5"}, "mpp must be a number above 0"),
-        ({"mpp": 1.0, "mpp_range": (0.2, 0.6)}, r"mpp is 1.0; it must lie in mpp_range \(0.2, 0.6\)"),
+        ({"mpp": 1.0, "mpp_range": (0.2, 0.6)}, r"mpp is 1.0; it must be in mpp_range \(0.2, 0.6\)"),
         ({"mpp": 0.5, "mpp_range": (0.6, 0.2)}, "the smaller size comes first"),
         ({"embedding_dim": 0}, "embedding_dim must be a whole number of at least 1"),
         ({"name": " "}, "name is empty"),

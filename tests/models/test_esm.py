@@ -148,7 +148,7 @@ def test_nothing_to_do_loads_nothing():
     [
         ("", "sequence of 'P1' is empty"),
         (" *", "sequence of 'P1' is empty"),
-        ("MN-RG", "'-' at place 3, which is no amino acid"),
+        ("MN-RG", "'-' at place 3, which is not an amino acid"),
         ("MJ", "'J' at place 2"),
         ("M*N", r"'\*' at place 2"),
     ],

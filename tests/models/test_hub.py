@@ -175,7 +175,7 @@ def test_another_kind_of_file(tmp_path):
 )
 def test_files_without_named_tensors(tmp_path, content, what):
     torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=f"holds {what}, which is no named tensor; expected a state dict"):
+    with pytest.raises(WeightsError, match=f"holds {what}, which is not a named tensor; expected a state dict"):
         hub.read_tensors(tmp_path / "w.pt")
 
 
@@ -375,10 +375,10 @@ def test_a_link_out_of_the_cache_is_no_file_of_the_hub(repository, tensors, tmp_
     folder = sfm.settings.cache_dir / "other--repo"
     (folder / ".cache" / "huggingface").mkdir(parents=True)
     (folder / "tiny.pt").symlink_to(tmp_path / "own.pt")
-    with pytest.raises(WeightsError, match=r"is a link to .*own\.pt, which is no file of other/repo.*weights='.*'"):
+    with pytest.raises(WeightsError, match=r"is a link to .*own\.pt, which is not a file of other/repo.*weights='.*'"):
         hub.locate(CARD, "other/repo")
     (folder / "sub").symlink_to(tmp_path)
-    with pytest.raises(WeightsError, match="no file of other/repo"):
+    with pytest.raises(WeightsError, match="not a file of other/repo"):
         hub.locate(CARD, "hf://other/repo/sub/own.pt")
     # into the folder of the model itself a user may link, and it is the user's file
     own = sfm.settings.cache_dir / "tiny"

@@ -246,7 +246,7 @@ def test_marker_table_named_by_the_user(tmp_path):
 def test_no_marker_table_is_said(caplog):
     with caplog.at_level(logging.INFO, "spatialfm"):
         assert sfm.models.load("kronos", weights="random").vocabulary == ()
-    assert "no marker_metadata.csv beside the weights" in caplog.text
+    assert "no marker_metadata.csv next to the weights" in caplog.text
 
 
 @pytest.mark.parametrize(

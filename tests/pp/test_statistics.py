@@ -116,9 +116,9 @@ def test_a_table_of_another_range_is_told(sdata):
     [
         (lambda table: table.drop(columns="std"), r"table without the column 'std'"),
         (lambda table: pd.concat([table, table[:1]]), r"several rows for 'DAPI'"),
-        (lambda table: table[1:], r"holds no statistics for DAPI"),
-        (lambda table: table.assign(std="x"), r"mean or standard deviation that is no number"),
-        (lambda table: pd.concat({"a": table}), r"of each sample by itself"),
+        (lambda table: table[1:], r"contains no statistics for DAPI"),
+        (lambda table: table.assign(std="x"), r"mean or standard deviation that is not a number"),
+        (lambda table: pd.concat({"a": table}), r"of each sample separately"),
     ],
 )
 def test_tables_that_cannot_be_are_refused(sdata, change, message):

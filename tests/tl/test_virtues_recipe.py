@@ -324,9 +324,9 @@ def test_published_statistics_that_do_not_fit(make_sdata, sample, published, tmp
         embedded(sdata, recipe={"statistics": {"means": pd.DataFrame([MEANS, MEANS]), "stds": pd.DataFrame([STDS])}})
     with pytest.raises(PanelError, match="has no global_level_stds.parquet"):
         embedded(sdata, recipe={"statistics": {"means": pd.DataFrame([MEANS])}})
-    with pytest.raises(PanelError, match="and no folder"):
+    with pytest.raises(PanelError, match="and not a folder"):
         embedded(sdata, recipe={"statistics": tmp_path / "nowhere"})
-    with pytest.raises(PanelError, match="holds no global_level_means.parquet"):
+    with pytest.raises(PanelError, match="contains no global_level_means.parquet"):
         embedded(sdata, recipe={"statistics": tmp_path})
     with pytest.raises(ArgumentError, match="statistics must be"):
         embedded(sdata, recipe={"statistics": 3})

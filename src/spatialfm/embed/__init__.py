@@ -1,3 +1,3 @@
-"""The engine: where to look (windows), what the model says (encoder), how that becomes one row a cell (pooling)."""
+"""The engine: where to look (windows), what the model gives (encoder), how that becomes one row per cell (pooling)."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a call that embeds may say beside the recipe: which channels, which elements, how to run, how to reduce."""
+"""What a call that embeds may set besides the recipe: which channels, which elements, how to run, how to reduce."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Panel(Described):
     markers
         Markers to use, in this order. None: all that every sample has.
     mapping
-        Channel → marker for names that `spatialfm.pp.match_markers` does not know; None leaves a channel out.
+        Channel → marker for names that `spatialfm.pp.match_markers` does not recognise; None leaves a channel out.
     on_unknown
         What becomes of channels that are not resolved: an error, a marker that the model has never seen, or left out.
-        None: ``"raise"`` for models that know markers by name, ``"keep"`` for those to which names mean nothing.
+        None: ``"raise"`` for models that take markers by name, ``"keep"`` for those that ignore names.
     embeddings
-        Protein embeddings of the markers for models that know markers by them: a folder of ``<UniProt>.pt`` or
+        Protein embeddings of the markers for models that take markers by them: a folder of ``<UniProt>.pt`` or
         ``.npy``, a FASTA file to compute them from, ``{marker: vector}``, or a list of these. Behind them, and by
-        default, stand those of common markers that come with the package.
+        default, come those of common markers that come with the package.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class Panel(Described):
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Elements(Described):
-    """Which elements of the SpatialData are meant, and what they do not tell of themselves.
+    """Which elements of the SpatialData are used, and what they do not state themselves.
 
     Attributes
     ----------
@@ -138,7 +138,7 @@ class Reduce(Described):
     method
         ``"pca"``: the leading principal components. Their mean and components are written too.
     n_components
-        How many. None: as many as the model's recipe says, otherwise 50.
+        How many. None: as many as in the model's recipe, otherwise 50.
     basis
         Mean and components of an earlier run (`spatialfm.get.basis`), instead of fitting them here; with several
         outputs, ``{output: basis}``.
@@ -164,9 +164,9 @@ class Request:
     recipe, panel, elements, run
         As the user or the model's card has them.
     reduce
-        None: nothing is reduced unless the recipe says so.
+        None: nothing is reduced unless the recipe does.
     outputs
-        Outputs asked for; None: what the card says.
+        Outputs asked for; None: those of the card.
     """
 
     recipe: Recipe
@@ -189,7 +189,7 @@ def request_of(
     elements: Elements | Mapping[str, Any] | None = None,
     cells: bool = True,
 ) -> Request:
-    """The arguments of a public function, each a record or a dict of its fields, held against the model.
+    """The arguments of a public function, each a record or a dict of its fields, checked against the model.
 
     `cells`: rows are cells, so that the mode of the recipe must be one that the model can be used in.
 
@@ -212,7 +212,7 @@ def request_of(
     if not takes_recipe(encoder):
         for name in ("normalization", "epsilon"):
             if getattr(used, name) != getattr(card.recipe, name):
-                raise ModelError(f"{card.name} normalises pixels in a way of its own. Leave {name}= as its card says.")
+                raise ModelError(f"{card.name} normalises pixels in its own way. Leave {name}= as on its card.")
     return Request(
         recipe=used,
         panel=named,
@@ -238,9 +238,10 @@ def image_elements(
         field = "on_pieces" if meant.labels is None else "labels"
         raise ElementError(f"elements={{{field!r}: ...}}: no labels are used here. Leave {field!r} out.")
     if isinstance(recipe, Mapping):
-        if said := [name for name in recipe if name in OF_CELLS]:
+        if of_cells := [name for name in recipe if name in OF_CELLS]:
             raise ModelError(
-                f"recipe={{{said[0]!r}: ...}} is about cells, and rows are no cells here. Leave {said[0]!r} out of it."
+                f"recipe={{{of_cells[0]!r}: ...}} is about cells, and rows are not cells here. Leave {of_cells[0]!r} "
+                "out of it."
             )
     return meant
 
@@ -264,7 +265,7 @@ OLD = {  # names that arguments had before they became fields
 
 
 class CallFields:
-    """Where the functions that embed have what was an argument of its own, for messages."""
+    """Where the functions that embed have what was a separate argument, for messages."""
 
     def of(self, arguments: Sequence[str]) -> dict[str, tuple[str, str]]:
         """Argument and field of each name, of a function with these arguments."""

@@ -47,7 +47,7 @@ def domain_warnings(
     n_known: int | None,
     common: bool = False,
 ) -> list[str]:
-    """What a user should know before trusting the embedding; what nobody else says is also given as a warning.
+    """What a user should know before trusting the embedding; what is reported nowhere else is also given as a warning.
 
     Parameters
     ----------
@@ -62,20 +62,20 @@ def domain_warnings(
     common
         Whether images of different pixel sizes give numbers that cannot be compared.
     """
-    found = []
+    warnings = []
     ion = [looks_ion_based(names, size) for names, size in zip(channels, sizes, strict=True)]
     if any(ion) and "ion" not in card.domains and "fluorescence" in card.domains:
-        found.append(
+        warnings.append(
             f"{card.name} was trained on fluorescence, and {sum(ion)} of {counted(len(ion), 'image')} "
             f"{'looks' if sum(ion) == 1 else 'look'} ion-based (IMC, MIBI)."
         )
     if not all(ion) and "fluorescence" not in card.domains and "ion" in card.domains:
-        found.append(
+        warnings.append(
             f"{card.name} was trained on ion-based images, and {len(ion) - sum(ion)} of "
             f"{counted(len(ion), 'image')} {'does' if len(ion) - sum(ion) == 1 else 'do'} not look so."
         )
     if card.domains == ("rgb",):
-        found.append(f"{card.name} was trained on RGB images; each marker is shown to it as a grey one.")
+        warnings.append(f"{card.name} was trained on RGB images; each marker is shown to it as a grey one.")
     low, high = card.mpp_range or (card.mpp, card.mpp)
     off = [
         size
@@ -88,18 +88,18 @@ def domain_warnings(
     ]
     if off:
         span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        found.append(
+        warnings.append(
             f"{card.name} was trained at {span} µm per pixel, and {len(off)} of {counted(len(sizes), 'image')} "
             f"{'is' if len(off) == 1 else 'are'} used at {off[0]:g} without resampling."
         )
     used = [size * ratio for size, ratio in zip(sizes, ratios, strict=True) if size is not None]
     if common and used and max(used) > min(used) * (1 + TOLERANCE):
-        found.append(
+        warnings.append(
             f"Images of {min(used):g} to {max(used):g} µm per pixel are used side by side without resampling: a window "
             "covers more of the tissue in some, and the embeddings are not in one unit."
         )
-    for sentence in found:
+    for sentence in warnings:
         warn(sentence)
     if n_known is not None and 2 * n_known < n_markers:  # `marker_ids` has named them in a warning
-        found.append(f"{card.name} has seen only {n_known} of the {counted(n_markers, 'marker')}.")
-    return found
+        warnings.append(f"{card.name} has seen only {n_known} of the {counted(n_markers, 'marker')}.")
+    return warnings

@@ -1,4 +1,4 @@
-"""What a run works on, whatever its windows are: markers, pixel sizes, readers, statistics."""
+"""What a run works on, for any windows: markers, pixel sizes, readers, statistics."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Inputs:
     panel
         Markers and their channels.
     markers
-        What the model is told of them: ids, embeddings, names or nothing.
+        What the model is given for them: ids, embeddings, names or nothing.
     raw, readers
         One reader a sample: pixels as they are (scaled and resampled), and as the model's preparation has them.
     ratios
@@ -58,7 +58,7 @@ class Inputs:
     mean, std
         Statistics of the markers, ``(M,)``.
     notes
-        What the record says of all this.
+        The entries of the record on all this.
     """
 
     encoder: Encoder
@@ -108,7 +108,7 @@ def prepare_inputs(
 ) -> Inputs:
     """Resolve the panel, pixel sizes, units and statistics; every check that needs no window is made here.
 
-    `tiles`: windows are units of their own, so that their side must be the same in µm whatever the model.
+    `tiles`: windows are separate units, so that their side must be the same in µm for every model.
     """
     card, recipe, names = encoder.card, request.recipe, [channel_names(sdata, pair.image) for pair in pairs]
     if recipe.statistics_from == "published" and recipe.normalization != "marker statistics":
@@ -147,8 +147,8 @@ def prepare_inputs(
     tissue = tissue_sources(sdata, pairs, recipe.tissue, [reader.shape for reader in raw], ratios, used)
     raw = [replace(reader, tissue=source) for reader, source in zip(raw, tissue, strict=True)]
     given = None if recipe.statistics_from != "given" else read_statistics(recipe.statistics, card.name, recipe)
-    found = None if given is None else of_markers(given, panel.markers, panel.names)
-    known = () if found is None else found[2]  # the names under which the markers stand in what was given
+    given_statistics = None if given is None else of_markers(given, panel.markers, panel.names)
+    known = () if given_statistics is None else given_statistics[2]  # the names of the markers in what was given
     odd = report_odd_pixels(samples, raw)
     prepares = recipe.preparation is not None
     say_levels(samples, raw, of_cohort=recipe.normalization == "scale" or prepares)
@@ -162,11 +162,11 @@ def prepare_inputs(
         entries,
         of_statistics(readers),
         tissue_of=raw,
-        # a mapping that leaves samples out says nothing of their range
+        # a mapping that leaves samples out does not give their range
         intensity_max=None
         if isinstance(recipe.intensity_max, Mapping) and set(samples) - set(recipe.intensity_max)
         else recipe.intensity_max,
-        given=None if found is None else found[:2],
+        given=None if given_statistics is None else given_statistics[:2],
     )
     _warn_of_ranges(given, raw)
     if (own := encoder.own_statistics) is not None and len(own[0]) == len(panel.markers):
@@ -209,9 +209,9 @@ def _warn_of_ranges(given: GivenStatistics | None, readers: Sequence[SampleReade
         return
     then, now = set(given.intensity_max.values()), {reader.intensity_max for reader in readers}
     if then != now:
-        before, here = (", ".join(f"{value:g}" for value in sorted(values)) for values in (then, now))
+        before, now_text = (", ".join(f"{value:g}" for value in sorted(values)) for values in (then, now))
         warn(
-            f"statistics= are of pixels divided by {before}, and those of this run are divided by {here}. They fit "
+            f"statistics= are of pixels divided by {before}, and those of this run are divided by {now_text}. They fit "
             "only if the brightest possible pixel means the same in both; pass intensity_max= if not."
         )
 
@@ -219,19 +219,19 @@ def _warn_of_ranges(given: GivenStatistics | None, readers: Sequence[SampleReade
 def _markers(
     encoder: Encoder, panel: ResolvedPanel, entries: Mapping[str, MarkerEntry], request: Request
 ) -> tuple[ResolvedPanel, torch.Tensor | list[str] | None, list[int] | None, dict[str, str] | None]:
-    """What the model is told of the markers: ids, names, protein embeddings or nothing; those without are left out.
+    """What the model is given for the markers: ids, names, protein embeddings or nothing; those without are left out.
 
     Last come the ids, and where each embedding came from, for the record.
     """
     if encoder.card.marker_vocabulary == "protein embedding":
         width: Any = encoder.marker_dim  # of models that take protein embeddings
-        found = find_embeddings(panel.markers, request.panel.embeddings, width, nuclear=encoder.nuclear)
-        panel = panel.without(found.reasons)
-        vectors = torch.tensor(np.stack([found.vectors[name] for name in panel.markers]))
-        return panel, vectors, None, {name: found.origins[name] for name in panel.markers}
+        embeddings = find_embeddings(panel.markers, request.panel.embeddings, width, nuclear=encoder.nuclear)
+        panel = panel.without(embeddings.reasons)
+        vectors = torch.tensor(np.stack([embeddings.vectors[name] for name in panel.markers]))
+        return panel, vectors, None, {name: embeddings.origins[name] for name in panel.markers}
     if request.panel.embeddings is not None:
         raise ModelError(f"{encoder.card.name} takes no marker embeddings. Leave out embeddings=.")
-    if encoder.card.marker_vocabulary == "names":  # as the model spells them, where it knows them
+    if encoder.card.marker_vocabulary == "names":  # as the model spells them, if it has them
         return panel, [entries[name].name if name in entries else name for name in panel.markers], None, None
     if not encoder.n_marker_ids:
         return panel, None, None, None

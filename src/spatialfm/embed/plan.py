@@ -29,12 +29,12 @@ from .windows.tiles import TileJob
 if TYPE_CHECKING:
     from ..models.encoder import Encoder
 
-OF_WINDOWS = ("patch", "marker", "attention")  # outputs that are one row a window
+OF_WINDOWS = ("patch", "marker", "attention")  # outputs that are one row per window
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A job, its blocks, and what the record will say of them."""
+    """A job, its blocks, and the entries of the record."""
 
     job: Job
     blocks: list[Block]
@@ -51,8 +51,8 @@ def check_options(encoder: Encoder, request: Request) -> tuple[str, ...]:
     asked = [request.outputs] if isinstance(request.outputs, str) else request.outputs or ()
     if "attention" in asked and "attention" in card.outputs:
         raise ModelError(
-            "mode='tile' shares tokens out to cells, and outputs='attention' is one row a window. Pass mode='crop', or "
-            "for regions sfm.tl.embed_tiles(..., outputs='attention')."
+            "mode='tile' shares tokens out to cells, and outputs='attention' is one row per window. Pass mode='crop', "
+            "or for regions sfm.tl.embed_tiles(..., outputs='attention')."
         )
     # one vector a position is the patch's; the tokens of each marker are the marker's
     return choose_outputs(encoder, request, ["patch", *(["marker"] if "token" in card.outputs else [])], "cells")
@@ -66,7 +66,7 @@ def choose_outputs(encoder: Encoder, request: Request, offered: Sequence[str], w
     asked = (asked,) if isinstance(asked, str) else tuple(dict.fromkeys(asked))
     if unknown := [name for name in asked if name not in offered]:
         raise ModelError(
-            f"{card.name} has no output {unknown[0]!r} for {what}; it offers {list(offered)}. Mend outputs=."
+            f"{card.name} has no output {unknown[0]!r} for {what}; it offers {list(offered)}. Correct outputs=."
         )
     if not asked:
         raise ModelError(f"outputs= is empty; {card.name} offers {list(offered)}.")
@@ -106,9 +106,10 @@ def plan_cells(inputs: Inputs, cells: Cells) -> RunPlan:
     check_window(inputs, window)
     n_truncated = int((extents > window + window % 2).sum())
     if n_truncated:
-        of = counted(len(extents), "cell")
+        n_cells_text = counted(len(extents), "cell")
         logger.warning(
-            f"{n_truncated:,} of {of} {'reaches' if n_truncated == 1 else 'reach'} beyond a window of {window} pixels"
+            f"{n_truncated:,} of {n_cells_text} {'reaches' if n_truncated == 1 else 'reach'} beyond a window of "
+            f"{window} pixels"
         )
     centred = "centroid" if recipe.centers is None else list(recipe.centers)
     arguments = inputs.job_arguments(outputs, background, window, max(PADDING, window))
@@ -141,10 +142,10 @@ def n_columns(job: Job, output: str) -> int:
     side, device = job.window, job.encoder.device
     with torch.inference_mode():
         empty = torch.zeros((1, len(job.mean), side, side), device=device)
-        found = job.encode(empty, torch.ones((1, side, side), dtype=torch.bool, device=device))
+        outputs = job.encode(empty, torch.ones((1, side, side), dtype=torch.bool, device=device))
     if isinstance(job, TileJob):
-        return job.tokens_of(found, output).shape[-1]
-    return getattr(found, output)[0].numel()
+        return job.tokens_of(outputs, output).shape[-1]
+    return getattr(outputs, output)[0].numel()
 
 
 def finish_plan(inputs: Inputs, job: Job, notes: dict[str, Any]) -> RunPlan:
@@ -195,9 +196,9 @@ def _card_of(encoder: Encoder, recipe: Recipe | None) -> dict[str, Any]:
 
 
 def state_hash(encoder: Encoder) -> str:
-    """SHA-256 of an encoder's parameters and buffers, whatever file they came from."""
+    """SHA-256 of an encoder's parameters and buffers, independent of their file."""
     digest = hashlib.sha256()
-    # buffers that are not to be saved with the weights are no part of `state_dict`
+    # buffers that are not to be saved with the weights are not part of `state_dict`
     for name, tensor in sorted({**dict(encoder.named_buffers()), **dict(encoder.named_parameters())}.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)

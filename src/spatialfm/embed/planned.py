@@ -66,7 +66,7 @@ class EmbeddingPlan:
     keys
         Key in ``obsm`` of each output.
     data
-        What tells the images, labels and table apart from others.
+        What identifies the images, labels and table.
     cost
         Estimates; None where they were not asked for.
     """
@@ -209,12 +209,12 @@ def plan_embedding_of(
 
 
 def data_of(sdata: SpatialData, pairs: Sequence[SampleElements], table_name: str) -> dict[str, str]:
-    """What tells the elements of a run apart from others: arrays, transformations, rows of the table."""
+    """What identifies the elements of a run: arrays, transformations, rows of the table."""
     from spatialdata.transformations import get_transformation
 
     from ..pp.arrays import image_array, labels_array
 
-    found = {}
+    digests = {}
     for pair in pairs:
         for kind, name, read in (("image", pair.image, image_array), ("labels", pair.labels, labels_array)):
             if name is None or name not in (sdata.images if kind == "image" else sdata.labels):
@@ -222,14 +222,14 @@ def data_of(sdata: SpatialData, pairs: Sequence[SampleElements], table_name: str
             element = (sdata.images if kind == "image" else sdata.labels)[name]
             array = read(sdata, name).data
             placed = get_transformation(element, get_all=True)
-            found[f"{kind} {name!r}"] = f"{getattr(array, 'name', id(array))} {array.shape} {array.dtype} {placed}"
+            digests[f"{kind} {name!r}"] = f"{getattr(array, 'name', id(array))} {array.shape} {array.dtype} {placed}"
     if table_name in sdata.tables:
         table = sdata.tables[table_name]
         attrs = table.uns.get("spatialdata_attrs", {})
         columns = [attrs.get(name) for name in ("region_key", "instance_key")]
         rows = [list(table.obs_names), *(list(map(str, table.obs[name])) for name in columns if name in table.obs)]
-        found[f"table {table_name!r}"] = hashlib.sha256(repr(rows).encode()).hexdigest()
-    return found
+        digests[f"table {table_name!r}"] = hashlib.sha256(repr(rows).encode()).hexdigest()
+    return digests
 
 
 def cost_of(plan: EmbeddingPlan) -> Cost:
@@ -283,7 +283,7 @@ def _timed(plan: EmbeddingPlan) -> tuple[float, float]:
 
 
 def check_alone(given: Mapping[str, Any]) -> None:
-    """Refuse arguments beside ``plan=``, which holds all that was asked for.
+    """Refuse arguments together with ``plan=``, which holds all that was asked for.
 
     Raises
     ------
@@ -291,11 +291,11 @@ def check_alone(given: Mapping[str, Any]) -> None:
         If one has another value than its default.
     """
     defaults = {"model": "classical", "table_name": TABLE, "on_missing": "raise"}
-    said = [name for name, value in given.items() if value is not None and value != defaults.get(name)]
-    if said:
+    repeated = [name for name, value in given.items() if value is not None and value != defaults.get(name)]
+    if repeated:
         raise TableError(
-            f"plan= holds all that was asked for, and {said[0]}= says it again. Leave {said[0]}= out, or pass it to "
-            "sfm.tl.plan_embedding(...)."
+            f"plan= holds all that was asked for, and {repeated[0]}= repeats it. Leave {repeated[0]}= out, or pass it "
+            "to sfm.tl.plan_embedding(...)."
         )
 
 

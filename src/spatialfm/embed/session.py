@@ -115,7 +115,7 @@ def run_plan(
     where = ", ".join(map(str, devices)) if client is None else f"{device or settings.device} of each worker"
     if len(results) == len(found):
         clear_finished(settings.cache_dir / "runs", plan.identity)  # of a process that was killed just before it did
-        logger.info("this call was finished before: taking what lies in %s", folders[job.outputs[0]].parent)
+        logger.info("this call was finished before: taking what is in %s", folders[job.outputs[0]].parent)
         return _noted(results, device=where), 0.0
     batch_size = how.batch_size or choose_batch_size(
         encoder, len(plan.panel.markers), job.window, settings.batch_memory
@@ -213,14 +213,14 @@ def grid_obs(
     instance_key: str,
     kind: str,
 ) -> pd.DataFrame:
-    """``obs`` of a grid over images, one row a tile or token, with the clinical columns of its sample.
+    """``obs`` of a grid over images, one row per tile or token, with the clinical columns of its sample.
 
     Parameters
     ----------
     samples, numbers, coverage
         Sample of each row, its number there, and its share of tissue.
     prefix
-        What stands before the sample in the name of the element that the row annotates.
+        The part before the sample in the name of the element that the row annotates.
     instance_key, kind
         Column of the numbers; word in the names of the rows.
     """

@@ -1,4 +1,4 @@
-"""What a user must know of a model and what the engine needs: one frozen card a model."""
+"""What a user must know of a model and what the engine needs: one frozen card per model."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class ModelCard:
         µm per pixel that images are brought to where the model has no native size but measures in µm; where an image
         of the run is coarser, all are brought to that one's.
     size_free
-        Whether what it says of a cell depends on no pixel size, so that images need not be brought to one.
+        Whether its features of a cell are independent of the pixel size, so that images need not be brought to one.
     patch_size
         Side in pixels of a token.
     marker_vocabulary
-        How the model knows a marker: ``"ids"``, ``"names"``, ``"protein embedding"``, ``"none"``, or ``"rgb"`` (a model
-        of RGB images, which takes each marker as a grey image).
+        How the model identifies a marker: ``"ids"``, ``"names"``, ``"protein embedding"``, ``"none"``, or ``"rgb"`` (a
+        model of RGB images, which takes each marker as a grey image).
     pads
         Whether windows may reach beyond the image, where all is zero before normalising.
     attention_head
@@ -112,7 +112,7 @@ class ModelCard:
             if not low <= high:
                 self._refuse(f"mpp_range is {self.mpp_range}; the smaller size comes first")
             if self.mpp is None or not low <= self.mpp <= high:
-                self._refuse(f"mpp is {self.mpp}; it must lie in mpp_range {self.mpp_range}")
+                self._refuse(f"mpp is {self.mpp}; it must be in mpp_range {self.mpp_range}")
 
     def _refuse(self, why: str) -> None:
         raise ModelError(f"Card {self.name!r}: {why}.")

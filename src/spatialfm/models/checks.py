@@ -78,7 +78,7 @@ def _outputs(out: EncoderOutput) -> dict[str, Tensor]:
 
 
 class Broken(Exception):
-    """A check that an encoder does not pass; the text says how."""
+    """A check that an encoder does not pass; the text names the reason."""
 
 
 def _same(one: Tensor, other: Tensor, what: str, rtol: float = 1e-5, atol: float = 1e-5) -> None:
@@ -90,20 +90,20 @@ def _same(one: Tensor, other: Tensor, what: str, rtol: float = 1e-5, atol: float
 
 
 def ready(trial: Trial) -> None:
-    """In evaluation mode, without gradients; weights, options and marker ids are as the card says."""
+    """In evaluation mode, without gradients; weights, options and marker ids are as on the card."""
     encoder = trial.encoder
     if encoder.training:
         raise Broken("it is in training mode; call .eval()")
     if any(parameter.requires_grad for parameter in encoder.parameters()):
         raise Broken("parameters want gradients; call .requires_grad_(False)")
     if not (isinstance(getattr(encoder, "weights", None), Weights) and encoder.weights.source):
-        raise Broken("weights does not say where they came from; set self.weights = Weights(...)")
+        raise Broken("weights does not state where they came from; set self.weights = Weights(...)")
     if (n := encoder.card.parameters) is not None and n != (has := sum(p.numel() for p in encoder.parameters())):
-        raise Broken(f"it has {has:,} parameters, its card says {n:,}")
+        raise Broken(f"it has {has:,} parameters, its card has {n:,}")
     if (encoder.n_marker_ids > 0) != (encoder.card.marker_vocabulary == "ids"):
         raise Broken(f"n_marker_ids is {encoder.n_marker_ids}, marker_vocabulary {encoder.card.marker_vocabulary!r}")
     if encoder.card.marker_vocabulary == "protein embedding" and not getattr(encoder, "marker_dim", 0):
-        raise Broken("it takes protein embeddings, but marker_dim does not say of which width")
+        raise Broken("it takes protein embeddings, but marker_dim does not state their width")
     try:
         json.dumps(getattr(encoder, "options", None))
     except TypeError as error:
@@ -127,7 +127,7 @@ def outputs_promised(trial: Trial) -> None:
             raise Broken(f"{name} is {tuple(value.shape)} for {N} windows of 3 markers; see EncoderOutput")
         if name != "attention" and width is not None and value.shape[-1] != width:
             raise Broken(
-                f"{name} has {value.shape[-1]} columns; the card's embedding_dim, or feature_names, say {width}"
+                f"{name} has {value.shape[-1]} columns; the card's embedding_dim, or feature_names, state {width}"
             )
         if value.dtype != torch.float32:
             raise Broken(f"{name} is {value.dtype}; it must be torch.float32")
@@ -219,11 +219,11 @@ def one_marker(trial: Trial) -> None:
 
 
 def layout_and_type(trial: Trial) -> None:
-    """How pixels lie in memory, and of which type they and the mask are, does not matter."""
+    """The layout of pixels in memory, and the types of pixels and mask, do not matter."""
     expected = trial.run()
     turned = trial.pixels.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     for name, value in trial.run(turned).items():
-        _same(value, expected[name], f"{name} of pixels that lie otherwise in memory")
+        _same(value, expected[name], f"{name} of pixels in another memory layout")
     for name, value in trial.run(trial.pixels.double(), trial.mask.to(torch.uint8)).items():
         _same(value, expected[name], f"{name} of float64 pixels")
 
@@ -236,7 +236,7 @@ def travels(trial: Trial) -> None:
     try:
         twin = pickle.loads(cloudpickle.dumps(trial.encoder))
         twin.load_state_dict(deepcopy(trial.encoder.state_dict()))
-    except Exception as error:  # whatever somebody's class makes of it
+    except Exception as error:  # a foreign class may raise any error
         raise Broken(f"it cannot be sent to a worker: {type(error).__name__}: {error}") from None
     for name, value in Trial(twin, trial.pixels, trial.mask, trial.markers).run().items():
         _same(value, expected[name], f"{name} of a copy")
@@ -259,7 +259,7 @@ def check_encoder(encoder: Encoder, *, raise_error: bool = True, random_state: i
     encoder
         The encoder, as `load` gives it.
     raise_error
-        Whether a check that fails is an error; else the table says so.
+        Whether a check that fails is an error; otherwise it is in the table.
     random_state
         Seed of the windows.
 
@@ -287,12 +287,12 @@ def check_encoder(encoder: Encoder, *, raise_error: bool = True, random_state: i
             failure = ""
         except Broken as error:
             failure = str(error)
-        except Exception as error:  # whatever the encoder raises: this check has failed, others may pass
+        except Exception as error:  # any error of the encoder: this check has failed, others may pass
             failure = f"{type(error).__name__}: {error}"
         rows.append((check.__name__, inspect.getdoc(check), not failure, failure))
     table = pd.DataFrame(rows, columns=["check", "what", "passed", "failure"]).set_index("check")
     failed = table[~table["passed"]]
     if raise_error and len(failed):
-        said = "; ".join(f"{name}: {failure}" for name, failure in failed["failure"].items())
-        raise ModelError(f"Encoder {encoder.card.name!r} fails {len(failed)} of {len(table)} checks. {said}.")
+        failures = "; ".join(f"{name}: {failure}" for name, failure in failed["failure"].items())
+        raise ModelError(f"Encoder {encoder.card.name!r} fails {len(failed)} of {len(table)} checks. {failures}.")
     return table

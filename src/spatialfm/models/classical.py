@@ -1,4 +1,4 @@
-"""What a cell's pixels say by themselves: intensity, texture and shape, without weights."""
+"""Features of a cell's pixels: intensity, texture and shape, without weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUANTILES = (0.1, 0.5, 0.9)
 # pixels come in units of a marker's standard deviation: a tenth of it is noise, which no ratio may blow up
 _FLOOR = 0.1
 RIM, STEP = 1.0, 0.5  # µm
-RIM_PIXELS, STEP_PIXELS = 2, 1  # of them where nobody knows how large a pixel is
+RIM_PIXELS, STEP_PIXELS = 2, 1  # of them if the pixel size is unknown
 
 OF_NO_WEIGHTS: dict[str, Any] = {
     "family": "classical",
@@ -65,7 +65,7 @@ class ClassicalEncoder(Encoder):
       (Geary's C: near 0 smooth, 1 no spatial order), drawn towards 1 where the marker hardly varies. Pixels larger
       than 0.5 µm are compared with their neighbours.
 
-    Where nobody knows how large a pixel is, lengths are in pixels, the rim is 2 of them and the gradient is that of
+    If the pixel size is unknown, lengths are in pixels, the rim is 2 of them and the gradient is that of
     adjacent ones.
 
     Parameters
@@ -73,7 +73,7 @@ class ClassicalEncoder(Encoder):
     card, weights
         As `load` passes them.
     mpp
-        µm per pixel of what `forward` is given. `embed_cells` brings images to exactly this, whatever theirs. Default:
+        µm per pixel of what `forward` is given. `embed_cells` brings images to exactly this, from any size. Default:
         what the run has.
     rim
         Width of the rim in µm (in pixels where their size is unknown). Default: 1 µm, or 2 pixels.
@@ -163,7 +163,7 @@ class ClassicalEncoder(Encoder):
             Pixels ``(M, h, w)`` float32, not divided by anything, and labels ``(h, w)`` int64.
         cells, starts, sides
             Labels ``(n,)``, first pixel ``(n, 2)`` and side ``(n,)`` of the window that each is looked for in. Where it
-            is not, the pixel in the window's centre stands for it.
+            is not, the pixel in the window's centre is used for it.
         std
             ``(M,)`` standard deviation of each marker.
 
@@ -306,7 +306,7 @@ def texture(pixels: Tensor, mask: Tensor, step: int = 1) -> tuple[Tensor, Tensor
 
 
 def shape_features(mask: Tensor, mpp: float = 1.0) -> Tensor:
-    """Shape ``(B, 7)`` of masks ``(B, H, W)``, sizes in µm where `mpp` says how large a pixel is."""
+    """Shape ``(B, 7)`` of masks ``(B, H, W)``, sizes in µm if `mpp` gives the pixel size."""
     inside = mask.float()
     area = inside.sum((1, 2))
     y, x = (
@@ -339,7 +339,7 @@ _OUTLINE[[13, 23]] = (1 + math.sqrt(2)) / 2
 def perimeter(mask: Tensor) -> Tensor:
     """Perimeter ``(B,)`` of masks ``(B, H, W)``, as ``skimage.measure.perimeter`` (Benkrid and Crookes) has it.
 
-    A pixel of the outline counts 1, √2 or their mean, by how its neighbours on the outline lie.
+    A pixel of the outline counts 1, √2 or their mean, by the direction of its neighbours on the outline.
     """
     padded = F.pad(mask, [1, 1, 1, 1])
     centre = (slice(None), slice(1, -1), slice(1, -1))

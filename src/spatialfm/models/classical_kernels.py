@@ -43,12 +43,12 @@ def measure_cells(
     scale = np.asarray(std, np.float32)
     for rows in _of_like_size(sizes, _HELD // max(len(region), 1)):
         values = np.empty((rows.size, len(region), sizes[rows].max()), np.float32)
-        found = np.empty((rows.size, out.shape[1]))
-        measure(region, labels, cells[rows], starts[rows], sides[rows], scale, *formula, values, found)
+        values_of = np.empty((rows.size, out.shape[1]))
+        measure(region, labels, cells[rows], starts[rows], sides[rows], scale, *formula, values, values_of)
         values.sort(axis=2)  # several values at once
         for number, level in enumerate(levels, 1):
-            found[:, columns + number] = np.arcsinh(_quantile(values, sizes[rows], level))
-        out[rows] = found
+            values_of[:, columns + number] = np.arcsinh(_quantile(values, sizes[rows], level))
+        out[rows] = values_of
     return out
 
 

@@ -1,4 +1,4 @@
-"""DINOv2 and its descendants: vision transformers of RGB images, applied to each marker by itself.
+"""DINOv2 and its descendants: vision transformers of RGB images, applied to each marker separately.
 
 Oquab et al. 2024 (DINOv2), Chen et al. 2024 (UNI), Koch et al. 2024 (DinoBloom). As baselines of KRONOS: Shaban et al.
 2025, arXiv:2506.03373, Online Methods, "Evaluation baselines".
@@ -126,9 +126,9 @@ for _size, (_word, _letter, _shape) in _SIZES.items():
 class Dinov2Encoder(Encoder):
     """A vision transformer of RGB images.
 
-    Each marker is replicated to three channels and encoded by itself, as the KRONOS paper does for its baselines
+    Each marker is replicated to three channels and encoded separately, as the KRONOS paper does for its baselines
     (Online Methods, "Evaluation baselines"): no marker sees another, and the CLS tokens of all markers make up the
-    embedding. Windows whose sides are no multiple of the patch size are cropped to their centre.
+    embedding. Windows whose sides are not a multiple of the patch size are cropped to their centre.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class Dinov2Encoder(Encoder):
         pixels
             ``(B, M, H, W)``, standardised by marker; with `rgb` ``(B, 3, H, W)``.
         markers, mask
-            Not used: the model knows no markers, and the cell is masked in the pixels.
+            Not used: the model takes no markers, and the cell is masked in the pixels.
         outputs
             Outputs that are needed (default: all). Without tokens the last block works for CLS alone.
 
@@ -215,8 +215,8 @@ class Dinov2Encoder(Encoder):
         size, rgb = self.backbone.config.patch_size, self.options["rgb"]
         if pixels.ndim != 4 or 0 in pixels.shape[1:] or (rgb and pixels.shape[1] != 3):
             takes = "RGB pixels (B, 3, H, W)" if rgb else "pixels (B, M, H, W)"
-            mend = " Load it without rgb=True for images of markers." if rgb else ""
-            raise ModelError(f"Model {self.card.name!r} takes {takes}, got {tuple(pixels.shape)}.{mend}")
+            remedy = " Load it without rgb=True for images of markers." if rgb else ""
+            raise ModelError(f"Model {self.card.name!r} takes {takes}, got {tuple(pixels.shape)}.{remedy}")
         if min(pixels.shape[-2:]) < size:
             raise ModelError(
                 f"Model {self.card.name!r} takes windows of {size} x {size} pixels or more, got "

@@ -1,4 +1,4 @@
-"""What every encoder is: a torch module that takes a batch of windows and knows nothing of SpatialData."""
+"""What every encoder is: a torch module that takes a batch of windows, independent of SpatialData."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class EncoderOutput:
     Attributes
     ----------
     patch
-        ``(B, D)``, one vector a window.
+        ``(B, D)``, one vector per window.
     marker
-        ``(B, M, D)``, one vector a marker.
+        ``(B, M, D)``, one vector per marker.
     token
-        ``(B, M, h, w, D)``, one vector a marker and position.
+        ``(B, M, h, w, D)``, one vector per marker and position.
     summary
         ``(B, h, w, D)``, one vector a position.
     attention
@@ -74,8 +74,8 @@ class Encoder(nn.Module, ABC):
     # mean and standard deviation of each channel where `normalize` uses its own instead of those it is given
     own_statistics: tuple[Sequence[float], Sequence[float]] | None = None
     options: dict[str, Any]  # options that change the numbers; go into the record
-    nuclear: str | None = None  # protein whose embedding stands for stains of DNA, for models that know proteins
-    mpp: float | None = None  # µm per pixel that it was loaded for, where the user has a say in that
+    nuclear: str | None = None  # protein whose embedding is used for stains of DNA, in models that take proteins
+    mpp: float | None = None  # µm per pixel that it was loaded for, if the user may choose it
 
     @abstractmethod
     def forward(
@@ -101,9 +101,9 @@ class Encoder(nn.Module, ABC):
         """
 
     def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor, recipe: Recipe | None = None) -> Tensor:
-        """Normalise pixels ``(B, M, H, W)`` as the recipe says, with ``(M,)`` statistics of each marker.
+        """Normalise pixels ``(B, M, H, W)`` as in the recipe, with ``(M,)`` statistics of each marker.
 
-        `recipe`: how it is used, where that departs from its card. A model that normalises in a way of its own may
+        `recipe`: how it is used, where that departs from its card. A model that normalises in its own way may
         leave the argument out; users cannot depart from it then.
         """
         recipe = self.card.recipe if recipe is None else recipe
@@ -153,7 +153,7 @@ def takes_outputs(encoder: Encoder) -> bool:
 
 
 def takes_recipe(encoder: Encoder) -> bool:
-    """Whether an encoder normalises as the recipe says that it is given."""
+    """Whether an encoder normalises as in the recipe that it is given."""
     return _has_recipe(getattr(encoder.normalize, "__func__", encoder.normalize))
 
 

@@ -1,4 +1,4 @@
-"""ESM-2: protein sequences to vectors, as the models that know their markers by protein are given them.
+"""ESM-2: protein sequences to vectors, as input of models that take markers by protein.
 
 VirTues' marker tokens come from `esm2_t30_150M_UR50D` (paper, Methods, "Tokenization": width 640). Its published script
 takes the whole sequence, the representation after the last layer (30) with ESM-2's final layer norm, and the mean over
@@ -60,7 +60,7 @@ def esm_embeddings(
     Raises
     ------
     PanelError
-        If a sequence is empty or has characters that are no amino acids.
+        If a sequence is empty or has characters that are not amino acids.
     ModelError
         If `transformers` is not installed.
     WeightsError
@@ -77,10 +77,10 @@ def esm_embeddings(
     {'P01730': array([...], dtype=float32)}
     >>> esm_embeddings({"P01730": "MNRG-PFR1"})
     Traceback (most recent call last):
-    spatialfm._errors.PanelError: The sequence of 'P01730' has '-' at place 5, which is no amino acid. ...
+    spatialfm._errors.PanelError: The sequence of 'P01730' has '-' at place 5, which is not an amino acid. ...
     """
-    found = dict(iter_esm_embeddings(sequences, model, batch_size=batch_size, device=device))
-    return {name: found[name] for name in sequences}
+    embeddings = dict(iter_esm_embeddings(sequences, model, batch_size=batch_size, device=device))
+    return {name: embeddings[name] for name in sequences}
 
 
 def iter_esm_embeddings(
@@ -88,7 +88,7 @@ def iter_esm_embeddings(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """`esm_embeddings` one by one as they are ready, the shortest sequences first."""
     if batch_size < 1:
-        raise ModelError(f"batch_size={batch_size} is no number of sequences. Pass 1 or more.")
+        raise ModelError(f"batch_size={batch_size} is not a number of sequences. Pass 1 or more.")
     cleaned = {name: clean_sequence(sequence, repr(name)) for name, sequence in sequences.items()}
     if not cleaned:
         return iter(())
@@ -109,15 +109,15 @@ def clean_sequence(sequence: str, what: str) -> str:
     Raises
     ------
     PanelError
-        If nothing is left, or something that is no amino acid.
+        If nothing is left, or something that is not an amino acid.
     """
     cleaned = "".join(str(sequence).split()).upper().removesuffix("*")
     if not cleaned:
-        raise PanelError(f"The sequence of {what} is empty. Mend it, or leave that protein out.")
+        raise PanelError(f"The sequence of {what} is empty. Correct it, or leave that protein out.")
     for place, letter in enumerate(cleaned, 1):
         if letter not in RESIDUES:
             raise PanelError(
-                f"The sequence of {what} has {letter!r} at place {place}, which is no amino acid. Pass an ungapped "
+                f"The sequence of {what} has {letter!r} at place {place}, which is not an amino acid. Pass an ungapped "
                 "protein sequence in one-letter code."
             )
     return cleaned

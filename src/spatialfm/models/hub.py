@@ -38,7 +38,7 @@ class WeightsFile:
     source
         How the record names it: its name, or ``hf://org/repo[@revision]/file``.
     companions
-        Further files of the model that were found beside it.
+        Further files of the model that were found next to it.
     """
 
     path: Path
@@ -57,17 +57,17 @@ def locate(card: ModelCard, weights: str | os.PathLike | None, companions: Seque
         A file; a folder that holds it; a hub repository ``"org/repo"``; ``"hf://org/repo[@revision][/file]"``; None for
         the card's own repository, kept in ``sfm.settings.cache_dir / card.name``.
     companions
-        Further files of the model: taken from beside the weights, or fetched from the same repository, if there.
+        Further files of the model: taken from the folder of the weights, or fetched from the same repository, if there.
 
     Raises
     ------
     WeightsError
-        If the file is nowhere, or the hub allows no such name; the message says where it belongs.
+        If the file is nowhere, or the hub allows no such name; the message names its place.
     """
     if weights is None:
         folder = settings.cache_dir / card.name
         if card.hub is None and not (folder / file_of(card)).is_file():
-            reason = "this package knows of no repository that publishes them"
+            reason = "this package has no repository that publishes them"
             raise WeightsError(_where_to_put(card, folder, reason, companions=companions))
         return _from_hub(card, card.hub, None, file_of(card), folder, companions)
     text = os.fspath(weights)
@@ -110,8 +110,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     entries = content.items() if isinstance(content, Mapping) else [(f"a {type(content).__name__}", None)]
     if strangers := [name for name, value in entries if not (isinstance(name, str) and isinstance(value, Tensor))]:
         raise WeightsError(
-            f"Weights file {path} holds {str(strangers[0])!r}, which is no named tensor; expected a state dict, bare "
-            "or under 'teacher'. Save it with torch.save(model.state_dict(), file)."
+            f"Weights file {path} holds {str(strangers[0])!r}, which is not a named tensor; expected a state dict, "
+            "bare or under 'teacher'. Save it with torch.save(model.state_dict(), file)."
         )
     heads = ("dino_head", "ibot_head")
     return {
@@ -122,7 +122,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def fill(module: nn.Module, file: WeightsFile, card: ModelCard, tensors: Mapping[str, Tensor] | None = None) -> Weights:
-    """Fill a module on the meta device with the tensors of a file; the answer is what the record says of them.
+    """Fill a module on the meta device with the tensors of a file; returns the entries of the record.
 
     `tensors` are those of the file where its names had to be translated first (default: as they are in the file).
 
@@ -214,14 +214,14 @@ def _read(path: Path) -> Any:
     except Exception as error:
         if "Unsupported" in str(error) and "GLOBAL" in str(error):
             raise WeightsError(
-                f"Weights file {path} would run code to be read, and was not: it holds Python objects beside tensors. "
+                f"Weights file {path} would run code to be read, and was not: it holds Python objects besides tensors. "
                 "Save its tensors alone with torch.save(model.state_dict(), file), or as .safetensors."
             ) from error
         raise WeightsError(_damaged(path, error)) from error
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    # what torch says before this advises to read the file without the protection
+    # torch's text before this advises to read the file without the protection
     text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
     reason = (text.splitlines() or ["no message"])[0][:200]
     return (
@@ -238,9 +238,9 @@ def _file_in(card: ModelCard, folder: Path) -> Path:
     files = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
     if len(files) == 1:
         return files[0]
-    found = ", ".join(file.name for file in files[:5]) or "none"
+    file_names = ", ".join(file.name for file in files[:5]) or "none"
     raise WeightsError(
-        f"Folder {folder} has no {card.weights_file} for model {card.name!r}; weights files there: {found}. "
+        f"Folder {folder} has no {card.weights_file} for model {card.name!r}; weights files there: {file_names}. "
         "Pass weights=<file>."
     )
 
@@ -251,13 +251,13 @@ def _beside(folder: Path, names: Sequence[str]) -> dict[str, Path]:
 
 def _named_on_hub(card: ModelCard, hub: HubId, companions: Sequence[str]) -> WeightsFile:
     file = hub.file or file_of(card)
-    found = _from_hub(card, hub.repo, hub.revision, file, hub.folder, companions)
-    if not is_within(found.path, hub.folder):
+    fetched = _from_hub(card, hub.repo, hub.revision, file, hub.folder, companions)
+    if not is_within(fetched.path, hub.folder):
         raise WeightsError(
-            f"{found.path} is a link to {found.path.resolve()}, which is no file of {hub.repo}. Remove the link, or "
-            f"pass weights={str(found.path.resolve())!r} if that file is meant."
+            f"{fetched.path} is a link to {fetched.path.resolve()}, which is not a file of {hub.repo}. Remove the "
+            f"link, or pass weights={str(fetched.path.resolve())!r} if that file is meant."
         )
-    return found
+    return fetched
 
 
 def _from_hub(
@@ -266,7 +266,7 @@ def _from_hub(
     path = folder / file
     if repo is not None and not path.is_file():
         _download(card, repo, revision, file, folder, companions)
-    fetched = (folder / ".cache" / "huggingface").is_dir()  # what the client leaves beside its downloads
+    fetched = (folder / ".cache" / "huggingface").is_dir()  # what the client leaves next to its downloads
     if repo is not None and fetched and not settings.offline:
         for name in companions:
             if not (path.parent / name).is_file():
@@ -304,7 +304,7 @@ def _download_companion(repo: str, revision: str | None, name: str, folder: Path
 
     try:
         hf_hub_download(repo, name, revision=revision, local_dir=folder)
-    except Exception as error:  # the model works without it, and its own file says what is lost
+    except Exception as error:  # the model works without it, and its own file describes what is lost
         logger.info("No %s from %s (%s)", name, repo, type(error).__name__)
 
 
@@ -317,9 +317,9 @@ def _where_to_put(
     companions: Sequence[str] = (),
 ) -> str:
     path = folder / (file or file_of(card))
-    beside = f" (and {', '.join(companions)} beside it)" if companions else ""
+    together = f" (and {', '.join(companions)} next to it)" if companions else ""
     text = (
-        f"No weights for model {card.name!r}: {reason}. Put {path.name} at {path}{beside}, "
+        f"No weights for model {card.name!r}: {reason}. Put {path.name} at {path}{together}, "
         "or pass weights=<file or folder>."
     )
     if repo and card.gated:

@@ -35,7 +35,7 @@ def parse_hub_id(text: str) -> HubId:
     Raises
     ------
     WeightsError
-        If the hub allows no such repository, or the file would lie outside of it.
+        If the hub allows no such repository, or the file would be outside of it.
 
     Examples
     --------
@@ -51,20 +51,20 @@ def parse_hub_id(text: str) -> HubId:
     try:
         validate_repo_id(match["repo"])
     except HFValidationError as error:
-        raise _no_id(text, f"{match['repo']!r} is no name of a repository") from error
+        raise _no_id(text, f"{match['repo']!r} is not a name of a repository") from error
     revision, file = match["revision"], match["file"]
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise _no_id(text, f"{revision!r} is no revision")
+        raise _no_id(text, f"{revision!r} is not a revision")
     if file is not None:
         if wrong := _NOT_IN_A_FILE.search(file):
             raise _no_id(text, f"the name of a file holds {wrong[0]!r}")
         if any(part.strip() in ("", ".", "..") for part in file.split("/")):
-            raise _no_id(text, f"{file!r} is no path within a repository")
+            raise _no_id(text, f"{file!r} is not a path within a repository")
     return HubId(match["repo"], revision, file)
 
 
 def is_within(path: Path, folder: Path) -> bool:
-    """Whether a path, links followed, lies in the folder or in the hub client's own cache (to which it may link)."""
+    """Whether a path, links followed, is in the folder or in the hub client's own cache (to which it may link)."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     place = path.resolve()

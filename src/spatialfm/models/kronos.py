@@ -249,7 +249,7 @@ def build_kronos(
         encoder.vocabulary = read_marker_metadata(metadata)
     else:
         logger.info(
-            "%s: no %s beside the weights, so no marker ids and statistics of the model; pass marker_metadata=<file>, "
+            "%s: no %s next to the weights, so no marker ids and statistics of the model; pass marker_metadata=<file>, "
             "or normalise by the cohort",
             card.name,
             METADATA_FILE,
@@ -265,7 +265,7 @@ def marker_table(dim: int, n_ids: int = N_MARKER_IDS) -> np.ndarray:
 
 
 def read_marker_metadata(path: str | os.PathLike, n_ids: int = N_MARKER_IDS) -> tuple[MarkerEntry, ...]:
-    """Read the marker table that is published beside the weights.
+    """Read the marker table that is published with the weights.
 
     Parameters
     ----------
@@ -277,19 +277,19 @@ def read_marker_metadata(path: str | os.PathLike, n_ids: int = N_MARKER_IDS) -> 
     Raises
     ------
     ModelError
-        If a column is missing, a name or an id comes twice, an id is out of range, or a statistic is no number or a
+        If a column is missing, a name or an id comes twice, an id is out of range, or a statistic is not a number or a
         standard deviation not positive; with file and row.
     """
     columns = ("marker_name", "marker_id", "marker_mean", "marker_std")
     with Path(path).open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.DictReader(stream, skipinitialspace=True)
-        found = [name.strip() for name in reader.fieldnames or ()]
-        if missing := [name for name in columns if name not in found]:
+        fields = [name.strip() for name in reader.fieldnames or ()]
+        if missing := [name for name in columns if name not in fields]:
             raise ModelError(
-                f"Marker table {path} has no column {missing[0]!r}; found {', '.join(found) or 'none'}. "
+                f"Marker table {path} has no column {missing[0]!r}; found {', '.join(fields) or 'none'}. "
                 f"Its columns must be {', '.join(columns)}."
             )
-        reader.fieldnames = found
+        reader.fieldnames = fields
         entries: list[MarkerEntry] = []
         for row in reader:
             entry = _marker_entry(row, f"Marker table {path}, line {reader.line_num}", n_ids)

@@ -66,7 +66,7 @@ class Kronos2Encoder(Encoder):
     weights
         For the record.
     vocabulary
-        Markers that the model knows.
+        Markers that the model has.
     preferred_dapi
         Name of the nuclear channel, which the model then normalises as DAPI.
     """
@@ -125,7 +125,7 @@ class Kronos2Encoder(Encoder):
         Warns
         -----
         SpatialfmWarning
-            Once, naming the markers that the model does not know.
+            Once, naming the markers that the model does not have.
         """
         self.wanted(outputs)
         names = self._names(markers, pixels)
@@ -146,8 +146,10 @@ class Kronos2Encoder(Encoder):
             patch = self.model(prepared, names)
         except (KeyError, ValueError, RuntimeError) as error:
             unknown = self.unknown(names)
-            mend = f" Leave out {', '.join(unknown)}, which it does not know." if unknown else ""
-            raise ModelError(f"The code of model {self.card.name!r} refused markers {names}: {error}.{mend}") from error
+            remedy = f" Leave out {', '.join(unknown)}, which it does not know." if unknown else ""
+            raise ModelError(
+                f"The code of model {self.card.name!r} refused markers {names}: {error}.{remedy}"
+            ) from error
         if not isinstance(patch, Tensor) or patch.shape != (len(pixels), self.card.embedding_dim):
             got = tuple(patch.shape) if isinstance(patch, Tensor) else type(patch).__name__
             raise ModelError(
@@ -183,8 +185,8 @@ class Kronos2Encoder(Encoder):
             self._reported.update(new)
             warn(
                 f"{self.card.name} does not know {len(new)} of {counted(len(names), 'marker')}: {', '.join(new)}. It "
-                "has no "
-                "statistics of them; leave them out, or register them with the model's own code (encoder.model)."
+                "has no statistics of them; leave them out, or register them with the model's own code "
+                "(encoder.model)."
             )
 
 
@@ -329,7 +331,7 @@ def _checksum(folder: Path) -> str:
 
 
 def _vocabulary(folder: Path) -> tuple[MarkerEntry, ...]:
-    """Markers of the table in the repository; none, with a word about it, where there is no such table."""
+    """Markers of the table in the repository; none, with a note, if there is no such table."""
     path = folder / METADATA_FILE
     if path.is_file():
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -337,5 +339,5 @@ def _vocabulary(folder: Path) -> tuple[MarkerEntry, ...]:
             if "marker_name" in (reader.fieldnames or ()):
                 names = dict.fromkeys(name for row in reader if (name := (row["marker_name"] or "").strip()))
                 return tuple(MarkerEntry(name, i, 0.0, 1.0) for i, name in enumerate(names))
-    logger.info("kronos2: no %s with a column marker_name, so unknown markers cannot be told", METADATA_FILE)
+    logger.info("kronos2: no %s with a column marker_name, so unknown markers cannot be recognised", METADATA_FILE)
     return ()

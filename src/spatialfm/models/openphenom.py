@@ -122,7 +122,7 @@ class CaMae(nn.Module):
         height, width = (side // self.config.patch_size for side in pixels.shape[-2:])
         tokens = self.patch_embed(pixels)
         tokens = tokens + sincos_positions(height, width, self.config.dim).to(tokens)
-        # CLS stands before the channels, and its position is zero
+        # CLS is before the channels, and its position is zero
         x = torch.cat([self.cls_token.expand(len(pixels), -1, -1), tokens.flatten(1, 2)], dim=1)
         for block in self.blocks:
             x = block(x)
@@ -130,7 +130,7 @@ class CaMae(nn.Module):
 
 
 class OpenPhenomEncoder(Encoder):
-    """OpenPhenom, which knows of a channel neither what it is nor where it stands among the others.
+    """OpenPhenom, which depends neither on the identity of a channel nor on its place among the others.
 
     Tokens of all channels attend to each other, and the mean token of each channel is its embedding, as in the KRONOS
     paper's baseline "CA-MAE" (Online Methods, "Evaluation baselines").
@@ -150,7 +150,7 @@ class OpenPhenomEncoder(Encoder):
             self.backbone = CaMae(config)
 
     def normalize(self, pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:  # type: ignore[override]  # its own way
-        """Bring pixels from 0 to 1 to the 0 to 255 that `forward` takes; it normalises each window by itself."""
+        """Bring pixels from 0 to 1 to the 0 to 255 that `forward` takes; it normalises each window separately."""
         return pixels * 255
 
     def forward(

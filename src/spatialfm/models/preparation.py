@@ -52,7 +52,7 @@ class TissueMask(Protocol):
 
     @property
     def identity(self) -> str:
-        """What decides the mask, beside the pixels."""
+        """What decides the mask, besides the pixels."""
 
     def find(self) -> tuple[np.ndarray, int]:
         """Mask, and how many model pixels one of its pixels spans."""
@@ -80,7 +80,7 @@ class PreparedPixels:
 
     @property
     def preparation(self) -> list[object]:
-        """What decides the pixels, beside the reader: goes into the identity of whatever is kept."""
+        """What decides the pixels, besides the reader: goes into the identity of all that is kept."""
         return [code_of(type(self)), *(getattr(self, one.name) for one in fields(self) if one.name != "reader")]
 
     def pixels(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
@@ -100,7 +100,7 @@ class PreparedPixels:
         return None
 
     def notes(self) -> dict[str, Any]:
-        """What the record says of this image."""
+        """Entries of the record on this image."""
         return {}
 
 
@@ -166,6 +166,6 @@ def _digest_of(kind: type) -> str:
     except (OSError, TypeError):
         try:
             source = cloudpickle.dumps(kind)
-        except Exception:  # whatever its methods hold
+        except Exception:  # its methods may raise any error
             return ""
     return hashlib.sha256(source).hexdigest()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Of tiles, in model pixels (VirTues, Methods, Aggregation): the one published recipe of them, taken by models without
-# one of their own when a user asks them for tiles.
+# a separate one when a user asks them for tiles.
 TILES = {"window": 128, "stride": 42, "padding": None, "background": "keep", "centers": None}
 PADDING = 120
 CROPS = {"stride": None, "padding": None}
@@ -31,7 +31,7 @@ Statistics: TypeAlias = "str | PathLike | pd.DataFrame | Mapping[str, Any] | Seq
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Recipe(Described):
-    """All that decides the numbers of an embedding, beside the model, the images and the panel.
+    """All that decides the numbers of an embedding, besides the model, the images and the panel.
 
     ``sfm.models.card("kronos").recipe`` is the published one, ``card.recipe.replace(background="keep")`` departs from
     it, and ``recipe={"background": "keep"}`` in a call does the same.
@@ -57,12 +57,12 @@ class Recipe(Described):
     background
         Pixels outside of the cell: ``"zero"`` after normalising, or ``"keep"``.
     pixel_size
-        µm per pixel that all images are brought to. None: as the model's card says, see ``mpp``, ``mpp_range`` and
+        µm per pixel that all images are brought to. None: as on the model's card, see ``mpp``, ``mpp_range`` and
         ``mpp_reference`` there: images more than 10 % off what it was trained on are resampled to that, and images of
         different sizes to one, the coarsest of them.
     resampling
         How: ``"triangle"``, an antialiased linear filter; ``"area"``, where a larger pixel is the mean of those that
-        it covers; ``"none"``: not at all. None: by area for models without a pixel size of their own.
+        it covers; ``"none"``: not at all. None: by area for models without their own pixel size.
     scaling
         ``"range"``: pixels are divided by `intensity_max`; ``"raw"``: they stay as they are, or, where `intensity_max`
         is a mapping, go to the unit of the sample with the largest.
@@ -73,14 +73,14 @@ class Recipe(Described):
         Pixels that are NaN or infinite: ``"raise"``, an error that names image, channel and number, or ``"zero"``,
         with a warning.
     preparation
-        What is done to a whole image before windows are cut; None: nothing. A name stands for a variant that the
+        What is done to a whole image before windows are cut; None: nothing. A name denotes a variant that the
         model's own has.
     tissue
         Where statistics of the cohort are taken. ``"auto"``: the element ``tissue_<sample>``, if there is one (see
         `spatialfm.pp.tissue`); otherwise all of an image, less empty glass: regions that are large, dark in most
-        channels, without segmented cells, and whose smoothed intensities are a mode of their own; ``"all"``:
-        everything. A labels element (0: none) or shapes, ``"{sample}"`` in the name stands for the sample; a 2-D array
-        of bool or integers of the image's size; or ``{sample: any of these}``.
+        channels, without segmented cells, and whose smoothed intensities are a separate mode; ``"all"``:
+        everything. A labels element (0: none) or shapes, ``"{sample}"`` in the name is replaced by the sample; a 2-D
+        array of bool or integers of the image's size; or ``{sample: any of these}``.
     normalization
         ``"marker statistics"``: mean and standard deviation of each marker; ``"scale"``: division by the standard
         deviation; ``"none"``.
@@ -91,7 +91,7 @@ class Recipe(Described):
         (`spatialfm.get.record`); for models whose preparation has published ones, a folder in spora's layout
         (``<modality>/1_0mpp/standardization/quantile_clipping_log1p/uq_0.99_image`` or one above it), its parquet
         files, or ``{"means": table, "stds": table, "quantiles": table}``, whose channels are matched by name; a sample
-        whose name is that of an image of the data set is also clipped where its quantiles say so.
+        whose name is that of an image of the data set is also clipped at its quantiles.
     epsilon
         What is added to a standard deviation before it divides.
     standardize
@@ -103,7 +103,7 @@ class Recipe(Described):
         Where every position of an image is described (`spatialfm.tl.segment_regions`): side of the windows whose
         tokens are taken.
     point_window
-        The same for models without tokens: side of the small windows that stand for positions.
+        The same for models without tokens: side of the small windows that represent positions.
     point_stride
         Distance of one of these to the next.
     """

@@ -126,7 +126,7 @@ def list_models() -> pd.DataFrame:
 
     Returns
     -------
-    One row a model, indexed by name: family, number of parameters, licence of the weights, whether commercial use is
+    One row per model, indexed by name: family, number of parameters, licence of the weights, whether commercial use is
     allowed, whether the hub asks for consent, outputs, native µm per pixel, published window in pixels, how a marker is
     told to the model, reference.
 
@@ -199,7 +199,7 @@ def load(name: str, *, weights: str | os.PathLike | None = None, **options: Any)
     ModelError
         If there is no such model, or it has no such option.
     ArgumentError
-        If an option is of another type or range than the builder's signature says.
+        If an option is of another type or range than in the builder's signature.
     WeightsError
         If the weights are missing, damaged, of another model, or would need code to be read.
 

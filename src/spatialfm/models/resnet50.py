@@ -1,4 +1,4 @@
-"""ResNet-50 of natural images, applied to each marker by itself (He et al. 2016); names are those of torchvision.
+"""ResNet-50 of natural images, applied to each marker separately (He et al. 2016); names are those of torchvision.
 
 The stride of a downsampling block sits in its 3 x 3 convolution, as in torchvision ("v1.5").
 """
@@ -113,8 +113,8 @@ class ResNet50(nn.Module):
 class ResNet50Encoder(Encoder):
     """ResNet-50, the baseline "ResNet" of VirTues (Wenckstern et al., Methods, "Comparisons and baselines").
 
-    Each marker is replicated to three channels and embedded by itself. The paper concatenates the 2,048 features of all
-    markers and projects them to their 9 principal components with sparse mini-batch PCA, fitted on the windows of a
+    Each marker is replicated to three channels and embedded separately. The paper concatenates the 2,048 features of
+    all markers and projects them to their 9 principal components with sparse mini-batch PCA, fitted on the windows of a
     cohort. That step needs all windows, so the encoder does not do it: `spatialfm.tl.embed_cells` does, with plain PCA.
 
     Parameters

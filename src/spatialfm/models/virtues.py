@@ -135,7 +135,7 @@ class VirTuesEncoder(Encoder):
             and W are multiples of 8.
         markers
             Protein embeddings ``(M, 640)`` (ESM-2 ``esm2_t30_150M_UR50D``, mean over the residues), or ``(B, M, 640)``
-            where windows have panels of their own.
+            where windows have their own panels.
         mask
             Not used: the surroundings of a cell stay.
         token_mask
@@ -182,7 +182,7 @@ class VirTuesEncoder(Encoder):
     ) -> list[EncoderOutput]:
         """Encode samples with different panels.
 
-        Samples with the same number of markers and the same size run as one batch, whatever their panels; nothing is
+        Samples with the same number of markers and the same size run as one batch, for any panels; nothing is
         padded, so that each gives what it gives alone.
 
         Parameters
@@ -296,14 +296,14 @@ class VirTuesEncoder(Encoder):
         return importance_of_heads(total[:, :, 1:, 1:]).transpose(1, 2)
 
     def _layer(self, along: str, number: int) -> int:
-        found = [i for i, letter in enumerate(self.backbone.config.encoder) if letter == along]
-        if not -len(found) <= number < len(found):
+        layers = [i for i, letter in enumerate(self.backbone.config.encoder) if letter == along]
+        if not -len(layers) <= number < len(layers):
             kind = "marker" if along == "v" else "spatial"
             raise ModelError(
-                f"Model {self.card.name!r} has {len(found)} {kind} attention layers and no number {number}; "
-                f"pass {kind}_layer={-len(found)} to {len(found) - 1}."
+                f"Model {self.card.name!r} has {len(layers)} {kind} attention layers and no number {number}; "
+                f"pass {kind}_layer={-len(layers)} to {len(layers) - 1}."
             )
-        return found[number]
+        return layers[number]
 
     def _place(self, query: tuple[int, int], grid: TokenGrid) -> int:
         row, column = query

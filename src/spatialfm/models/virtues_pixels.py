@@ -56,7 +56,7 @@ class ClippedLogBlurred(PreparedPixels):
 
     @property
     def preparation(self) -> list[object]:
-        """What decides the pixels, beside the reader."""
+        """What decides the pixels, besides the reader."""
         return [float(self.blur), *map(float, self.padding), *map(float, self.clip)]
 
     def padded(self, rows: int, columns: int) -> ClippedLogBlurred:
@@ -87,7 +87,7 @@ class ClippedLogBlurred(PreparedPixels):
             target[:] = self._logged(ya, yb, xa, xb)
             return out
         values = self._logged(ya - 1, yb + 1, xa - 1, xb + 1)
-        # beyond the padding stands its mirror image, as the blur of the published recipe has it
+        # beyond the padding is its mirror image, as the blur of the published recipe has it
         for axis, low, high, first, last in (
             (1, ya, yb, -rows, height + rows),
             (2, xa, xb, -columns, width + columns),
@@ -130,7 +130,7 @@ class ClipLogBlur(Preparation):
         clip = np.full(len(reader.channels), np.nan) if known is None else np.asarray(known, float)
         source = "image" if known is None else "published" if np.isfinite(clip).all() else "published, else image"
         if np.isnan(clip).any():
-            found = remembered(
+            stored = remembered(
                 "percentiles",
                 {
                     "image": reader.fingerprint,
@@ -140,7 +140,7 @@ class ClipLogBlur(Preparation):
                 },
                 lambda: {"values": tissue_percentiles(reader, tissue, self.percentile)},
             )
-            clip = np.where(np.isnan(clip), found["values"], clip)
+            clip = np.where(np.isnan(clip), stored["values"], clip)
         return ClippedLogBlurred(reader, clip, blurred_statistics=self.blurred_statistics, source=source)
 
     def variants(self) -> Sequence[Preparation]:

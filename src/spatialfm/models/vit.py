@@ -29,7 +29,7 @@ class ViTConfig:
     in_channels
         Input channels of the patch embedding.
     registers
-        Register tokens, which stand behind CLS and have no position.
+        Register tokens, which come after CLS and have no position.
     layer_scale, mask_token
         Whether blocks scale their residuals; whether the checkpoint has a mask token (kept for training).
     mlp_ratio, eps
@@ -107,7 +107,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens ``(B, L, D)``, each by itself."""
+        """Tokens ``(B, L, D)``, each separately."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -121,7 +121,7 @@ class SwiGlu(nn.Module):
         self.w3 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens ``(B, L, D)``, each by itself."""
+        """Tokens ``(B, L, D)``, each separately."""
         gate, value = self.w12(x).chunk(2, dim=-1)
         return self.w3(F.silu(gate) * value)
 
@@ -186,7 +186,7 @@ class PatchEmbed(nn.Module):
 class VisionTransformer(nn.Module):
     """CLS token, register tokens, patch tokens, pre-norm blocks, a final layer norm.
 
-    The pieces are methods of their own, because models differ in what they add to a token before the blocks
+    The pieces are separate methods, because models differ in what they add to a token before the blocks
     (KRONOS: the marker) and in which blocks they run.
     """
 

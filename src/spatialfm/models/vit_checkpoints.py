@@ -46,7 +46,7 @@ def translate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fit(config: ViTConfig, tensors: Mapping[str, Tensor]) -> ViTConfig:
-    """The configuration that `tensors` were made with, where they tell.
+    """The configuration that `tensors` were made with, if they reveal it.
 
     Read off: the side of the position table, the patch size, the number of registers, and whether there are a mask
     token and LayerScale. What does not fit then is for `hub.fill` to refuse.

@@ -62,7 +62,7 @@ def test_a_choice_of_markers_sets_their_order():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"markers": ["CD68"]}, r"No marker 'CD68' in the images.*Mend markers="),
+        ({"markers": ["CD68"]}, r"No marker 'CD68' in the images.*Correct markers="),
         ({"markers": "CD3"}, r"takes a list of markers, not the string 'CD3'"),
         ({"markers": ["CD3", "CD3e"]}, r"'CD3' is asked for twice"),
         ({"mapping": {"CD99x": "CD3"}}, r"channel 'CD99x', which no image has"),

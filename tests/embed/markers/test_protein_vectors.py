@@ -33,7 +33,7 @@ def test_half_precision_and_gradients(tmp_path):
     [
         (np.zeros(5), r"has shape \(5,\); the model takes \(4,\)"),
         (np.array([0, np.nan, np.inf, 1]), "is not finite in 2 of 4 places"),
-        (np.array(["a"] * 4), "is no vector of numbers"),
+        (np.array(["a"] * 4), "is not a vector of numbers"),
         (np.full(4, 1e300), "is not finite in 4 of 4 places"),
     ],
 )

@@ -192,10 +192,10 @@ def test_mapping_names(caplog):
         (np.ones((2, 4)), r"has shape \(2, 4\)"),
         ([1, 2, np.nan, np.inf], "is not finite in 2 of 4 places"),
         ([1, 2, 3, 1e300], "is not finite in 1 of 4"),
-        ("P01730", "is no vector of numbers but str"),
-        ([[1], [2, 3]], "is no vector of numbers but list"),
-        (None, "is no vector of numbers but NoneType"),
-        ({"a": 1}, "is no vector of numbers but dict"),
+        ("P01730", "is not a vector of numbers but str"),
+        ([[1], [2, 3]], "is not a vector of numbers but list"),
+        (None, "is not a vector of numbers but NoneType"),
+        ({"a": 1}, "is not a vector of numbers but dict"),
     ],
 )
 def test_vectors_that_are_none(value, message, folder):
@@ -209,7 +209,7 @@ def test_vectors_that_are_none(value, message, folder):
         (torch.ones(3), r"has shape \(3,\); the model takes \(4,\). Compute it again with ESM-2"),
         (torch.ones(4, 1), r"has shape \(4, 1\)"),
         (torch.tensor([1, 2, torch.nan, 4]), "is not finite in 1 of 4 places"),
-        ({"mean": torch.ones(4)}, "is no vector of numbers but dict"),
+        ({"mean": torch.ones(4)}, "is not a vector of numbers but dict"),
     ],
 )
 def test_files_that_hold_something_else(content, message, folder, computed):
@@ -263,7 +263,7 @@ def test_files_that_cannot_be_read(folder, tmp_path):
     with pytest.raises(WeightsError, match="No folder or FASTA file '/nowhere/x'.*marker_embeddings=<folder"):
         protein_embeddings(["CD4"], "/nowhere/x", 4)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(WeightsError, match="empty holds no protein embeddings.*P01730.pt"):
+    with pytest.raises(WeightsError, match="empty contains no protein embeddings.*P01730.pt"):
         protein_embeddings(["CD4"], tmp_path / "empty", 4)
     with pytest.raises(PanelError, match="empty list"):
         protein_embeddings(["CD4"], [], 4)
@@ -328,7 +328,7 @@ def test_a_stopped_run_keeps_what_it_has(tmp_path, computed, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("MNRG\n>P01730\nM", PanelError, "is no FASTA file: it begins with 'MNRG'"),
+        ("MNRG\n>P01730\nM", PanelError, "is not a FASTA file: it begins with 'MNRG'"),
         ("", PanelError, "no sequence under a UniProt accession .it is empty"),
         (">CD4\nMNRG", PanelError, "no sequence under a UniProt accession .found 'CD4'"),
         (">P01730\nMN\n>sp|P01730|CD4_HUMAN\nMM", PanelError, "two different sequences of 'P01730'"),
@@ -411,7 +411,7 @@ def test_offline_says_which_and_where(uniprot, folder):
         (URLError("no route to host"), "cannot be fetched from https://rest.uniprot.org/uniprotkb/P01730.fasta"),
         (TimeoutError("timed out"), "TimeoutError: timed out"),
         (HTTPError("x", 503, "Service Unavailable", {}, None), "503"),
-        ("<!DOCTYPE html> Please log in", "is no FASTA file: it begins with '<!DOCTYPE html> Plea'"),
+        ("<!DOCTYPE html> Please log in", "is not a FASTA file: it begins with '<!DOCTYPE html> Plea'"),
     ],
 )
 def test_uniprot_fails(computed, uniprot, answer, message):

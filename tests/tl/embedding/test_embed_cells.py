@@ -388,7 +388,7 @@ def test_statistics_of_one_cohort_serve_another(make_sdata, samples):
     same = sfm.tl.embed_cells(second, Standard(), recipe={"statistics": plain}, copy=True)
     np.testing.assert_array_equal(same.obsm["X_moments"], reused.obsm["X_moments"])
     del plain["CD3"]
-    with pytest.raises(PanelError, match=r"recipe=..statistics.: .... holds no statistics for CD3"):
+    with pytest.raises(PanelError, match=r"recipe=..statistics.: .... contains no statistics for CD3"):
         sfm.tl.embed_cells(second, Standard(), recipe={"statistics": plain}, copy=True)
 
 

@@ -69,7 +69,7 @@ def test_heads(cells):
     second = sfm.tl.marker_attention(cells, "X_a", "type", head=1, copy=True)
     assert not np.allclose(second, every)
     for head in (2, -1):
-        with pytest.raises(ModelError, match=r"is no head of the model: pass 0 to 1, 'all' or 'auto'"):
+        with pytest.raises(ModelError, match=r"is not a head of the model: pass 0 to 1, 'all' or 'auto'"):
             sfm.tl.marker_attention(cells, "X_a", "type", head=head)
     for head in ("first", 0.5):
         with pytest.raises(ArgumentError, match="head must be a whole number, 'auto' or 'all'"):

@@ -343,7 +343,7 @@ def test_classes_against_the_rest(cells, tmp_path):
         (None, {"hidden": 8, "n_heads": 0}, ArgumentError, "n_heads=0.*at least 1"),
         (None, {"learning_rate": 0}, ArgumentError, "learning_rate=0"),
         (None, {"validation_size": 1.0}, ArgumentError, "validation_size=1.0"),
-        (None, {"label_key": None, "target_key": "text"}, TableError, r"obs\['text'\] \(target_key=\) is no finite"),
+        (None, {"label_key": None, "target_key": "text"}, TableError, r"obs\['text'\] \(target_key=\) is not a finite"),
         (None, {"label_key": None, "target_key": "one"}, TableError, r"is 1 throughout"),
         (
             None,

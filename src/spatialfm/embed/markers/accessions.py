@@ -1,4 +1,4 @@
-"""Which protein stands for a marker."""
+"""The protein that represents a marker."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ HISTONE_H3 = "P68431"
 
 @dataclass(frozen=True)
 class Protein:
-    """A marker and the UniProt accessions that stand for it, or why it has none."""
+    """A marker and the UniProt accessions that represent it, or why it has none."""
 
     marker: str
-    accessions: tuple[str, ...] = ()  # the one to use first, then what may stand for it
+    accessions: tuple[str, ...] = ()  # the one to use first, then those that may represent it
     why_none: str = ""
 
 
@@ -55,10 +55,10 @@ def proteins_of(markers: Sequence[str], nuclear: str | None = None) -> list[Prot
 
 def _virtues_choice(note: str, genes: Sequence[str], accessions: Sequence[str]) -> list[str]:
     """The accession that VirTues takes where it is not the first: an isoform, another member of a family, an enzyme."""
-    said = re.search(r"VirTues: (\S+?)\)", note)
-    if not said:
+    match = re.search(r"VirTues: (\S+?)\)", note)
+    if not match:
         return []
-    if ACCESSION.fullmatch(said[1]):
-        return [said[1]]
+    if ACCESSION.fullmatch(match[1]):
+        return [match[1]]
     members = dict(zip(genes, accessions, strict=True)) if len(genes) == len(accessions) else {}
-    return [members[said[1]]] if said[1] in members else []
+    return [members[match[1]]] if match[1] in members else []

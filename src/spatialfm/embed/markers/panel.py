@@ -64,7 +64,7 @@ def resolve_panel(
     mapping: Mapping[str, str | None] | None = None,
     on_unknown: OnUnknown = "raise",
 ) -> ResolvedPanel:
-    """Choose one channel a marker in every sample.
+    """Choose one channel per marker in every sample.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def resolve_panel(
     used = shared if wanted is None else [name for name in wanted if name in shared]
     if wanted is not None and len(used) < len(wanted):
         missing = [name for name in wanted if name not in shared]
-        raise PanelError(f"Marker {missing[0]!r} is not measured in every sample. Mend markers= or samples=.")
+        raise PanelError(f"Marker {missing[0]!r} is not measured in every sample. Correct markers= or samples=.")
     if not used:
         raise PanelError(
             f"No marker is left of channels {_listed(everywhere)}. See sfm.pp.match_markers(channels) and pass "
@@ -118,7 +118,7 @@ def resolve_panel(
 
 
 def _say_left_out(resolved: list[dict[str, int]], shared: Sequence[str], wanted: Sequence[str] | None) -> None:
-    """Markers that some samples lack are no small loss: a warning names them, beside the record."""
+    """A warning, and the record, name the markers that some samples lack."""
     if wanted is not None:
         return
     every = dict.fromkeys(name for other in resolved for name in other)
@@ -130,10 +130,8 @@ def _say_left_out(resolved: list[dict[str, int]], shared: Sequence[str], wanted:
     if lacking and shared:
         warn(
             f"{len(lacking)} of {counted(len(every), 'marker')} {'is' if len(lacking) == 1 else 'are'} not measured "
-            "in every "
-            "sample and left out: "
-            f"{listed(lacking, 10, quoted=False)}. If two of them are one, pass mapping= with the marker of "
-            "each channel; samples= embeds the samples of a panel apart."
+            f"in every sample and left out: {listed(lacking, 10, quoted=False)}. If two of them are one, pass "
+            "mapping= with the marker of each channel; samples= embeds the samples of a panel apart."
         )
 
 
@@ -189,7 +187,7 @@ def _wanted(markers: Sequence[str], resolved: list[dict[str, int]], panels: Sequ
             row = match_markers([asked]).iloc[0]
             name = row["marker"] if row["status"] in ("exact", "alias") else None
         if name is None or not any(name in other for other in resolved):
-            raise PanelError(f"No marker {asked!r} in the images. Markers: {_listed(resolved[0])}. Mend markers=.")
+            raise PanelError(f"No marker {asked!r} in the images. Markers: {_listed(resolved[0])}. Correct markers=.")
         if name in wanted:
             raise PanelError(f"Marker {name!r} is asked for twice in markers=.")
         wanted.append(name)
@@ -197,7 +195,7 @@ def _wanted(markers: Sequence[str], resolved: list[dict[str, int]], panels: Sequ
 
 
 def vocabulary_of(encoder: Encoder, markers: Sequence[str]) -> dict[str, MarkerEntry]:
-    """The entry of the model's vocabulary for each marker that it knows."""
+    """The entry of the model's vocabulary for each marker that it has."""
     if not encoder.vocabulary:
         return {}
     names = [entry.name for entry in encoder.vocabulary]
@@ -208,8 +206,8 @@ def vocabulary_of(encoder: Encoder, markers: Sequence[str]) -> dict[str, MarkerE
             if (row.status == "exact") == preferred:
                 marker = row.marker if row.status in ("exact", "alias") else entry.name
                 entries.setdefault(normalize_marker_name(marker), entry)
-    found = {marker: entries.get(normalize_marker_name(marker)) for marker in markers}
-    return {marker: entry for marker, entry in found.items() if entry is not None}
+    entry_of = {marker: entries.get(normalize_marker_name(marker)) for marker in markers}
+    return {marker: entry for marker, entry in entry_of.items() if entry is not None}
 
 
 def assign_ids(markers: Sequence[str], known: Mapping[str, int], taken: Iterable[int], n_ids: int) -> dict[str, int]:
@@ -229,8 +227,7 @@ def assign_ids(markers: Sequence[str], known: Mapping[str, int], taken: Iterable
     if len(unknown) > len(free):
         raise PanelError(
             f"{counted(len(unknown), 'marker')} without id, and {counted(len(free), 'id is', 'ids are')} free. Pass "
-            "fewer "
-            "markers=."
+            "fewer markers=."
         )
     used: set[int] = set()
     for marker in unknown:
@@ -243,11 +240,11 @@ def assign_ids(markers: Sequence[str], known: Mapping[str, int], taken: Iterable
 
 
 def marker_ids(encoder: Encoder, markers: Sequence[str], entries: Mapping[str, MarkerEntry]) -> dict[str, int]:
-    """Ids for an encoder that knows markers by id, with a warning that names those it has never seen."""
+    """Ids for an encoder that takes markers by id, with a warning that names those it has never seen."""
     known = {marker: entry.id for marker, entry in entries.items()}
     without = [marker for marker in markers if marker not in known]
     if without:
-        reason = "no marker_metadata.csv was found beside the weights" if not encoder.vocabulary else "not in its list"
+        reason = "no marker_metadata.csv was found next to the weights" if not encoder.vocabulary else "not in its list"
         warn(
             f"{encoder.card.name} has no id for {len(without)} of {counted(len(markers), 'marker')} ({reason}): "
             f"{', '.join(without)}. "

@@ -1,4 +1,4 @@
-"""The embedding of one protein: read from a file, and held against the width that a model takes."""
+"""The embedding of one protein: read from a file, and checked against the width that a model takes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_vector(path: Path, dim: int) -> np.ndarray:
     Raises
     ------
     WeightsError
-        If it is damaged, holds objects, or is no finite vector of this width.
+        If it is damaged, holds objects, or is not a finite vector of this width.
     """
     try:
         if path.suffix == ".npy":
@@ -38,24 +38,24 @@ def read_vector(path: Path, dim: int) -> np.ndarray:
             f"Embedding file {path} ({path.stat().st_size:,} bytes) is truncated or no embedding "
             f"({type(error).__name__}). Copy or compute it again."
         ) from error
-    mend = f"Compute it again with ESM-2 ({MODEL}): the mean of the last layer over the residues."
-    return checked_vector(content, dim, f"Embedding file {path}", WeightsError, mend)
+    remedy = f"Compute it again with ESM-2 ({MODEL}): the mean of the last layer over the residues."
+    return checked_vector(content, dim, f"Embedding file {path}", WeightsError, remedy)
 
 
-def checked_vector(value: object, dim: int, what: str, error: type[Exception], mend: str) -> np.ndarray:
-    """A float32 vector ``(dim,)``, or the error that says what it is instead."""
-    if hasattr(value, "detach"):  # numpy knows no bfloat16 and reads no tensor that has a gradient
+def checked_vector(value: object, dim: int, what: str, error: type[Exception], remedy: str) -> np.ndarray:
+    """A float32 vector ``(dim,)``, or the error that describes what it is instead."""
+    if hasattr(value, "detach"):  # numpy has no bfloat16 and reads no tensor with a gradient
         value = value.detach().cpu().float()
     try:
         array = np.asarray(value)
     except ValueError:  # a ragged list
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
-        raise error(f"{what} is no vector of numbers but {type(value).__name__}. {mend}")
+        raise error(f"{what} is not a vector of numbers but {type(value).__name__}. {remedy}")
     if array.shape not in ((dim,), (1, dim)):
-        raise error(f"{what} has shape {array.shape}; the model takes ({dim},). {mend}")
+        raise error(f"{what} has shape {array.shape}; the model takes ({dim},). {remedy}")
     with np.errstate(over="ignore"):
         vector = array.reshape(dim).astype(np.float32)
     if not np.isfinite(vector).all():
-        raise error(f"{what} is not finite in {int((~np.isfinite(vector)).sum())} of {dim} places. {mend}")
+        raise error(f"{what} is not finite in {int((~np.isfinite(vector)).sum())} of {dim} places. {remedy}")
     return vector

@@ -78,12 +78,12 @@ def find_embeddings(markers: Sequence[str], source: object, dim: int, *, nuclear
     """Find the protein embedding of every marker.
 
     The accession of a marker is that of `sfm.pp.match_markers`; of a complex or family, the first (representative)
-    one that a source has; where it is not the first, a warning says so. A marker that VirTues gives an isoform, or
+    one that a source has; if it is not the first, a warning names it. A marker that VirTues gives an isoform, or
     another member of its family, takes that first. Local files and vectors are checked before anything is fetched or
     computed.
 
     Of 40 common proteins the package holds the embeddings itself (those of VirTues' repository, in half precision).
-    They stand behind every source that is given.
+    They come after every source that is given.
 
     Parameters
     ----------
@@ -126,10 +126,12 @@ def find_embeddings(markers: Sequence[str], source: object, dim: int, *, nuclear
     sources = [_open(item, proteins, dim) for item in _as_list(source)]
     if dim == WIDTH:
         sources.append(_Source(SHIPPED, vectors=shipped_embeddings(), quiet=True))
-    found, sequences, reasons, origins = _choose(proteins, sources, dim)
+    vectors, sequences, reasons, origins = _choose(proteins, sources, dim)
     computed = _compute({(accession, sequence) for accession, sequence in sequences.values()}, dim)
-    found |= {marker: computed[key] for marker, key in sequences.items()}
-    return Embeddings({marker: found[marker] for marker in dict.fromkeys(markers) if marker in found}, reasons, origins)
+    vectors |= {marker: computed[key] for marker, key in sequences.items()}
+    return Embeddings(
+        {marker: vectors[marker] for marker in dict.fromkeys(markers) if marker in vectors}, reasons, origins
+    )
 
 
 def _as_list(source: object) -> list[object]:
@@ -187,20 +189,20 @@ def _from_folder(folder: Path, proteins: Sequence[Protein], dim: int) -> _Source
         folder = folder / MODEL
     if not has_any(folder):
         raise WeightsError(
-            f"Folder {folder} holds no protein embeddings. Its files must be named <UniProt accession>.pt or .npy, "
+            f"Folder {folder} contains no protein embeddings. Its files must be named <UniProt accession>.pt or .npy, "
             "e.g. P01730.pt."
         )
     return _Source(str(folder), vectors=_read_wanted(folder, proteins, dim))
 
 
 def _from_mapping(vectors: Mapping, proteins: Sequence[Protein], dim: int) -> _Source:
-    mend = "Pass one vector a marker."
+    remedy = "Pass one vector per marker."
     checked = {
-        key: checked_vector(value, dim, f"marker_embeddings[{key!r}]", PanelError, mend)
+        key: checked_vector(value, dim, f"marker_embeddings[{key!r}]", PanelError, remedy)
         for key, value in vectors.items()
     }
     if strange := [key for key in checked if not isinstance(key, str) or not key.strip()]:
-        raise PanelError(f"marker_embeddings has the key {strange[0]!r}, which is no name of a marker.")
+        raise PanelError(f"marker_embeddings has the key {strange[0]!r}, which is not a name of a marker.")
     names = {protein.marker for protein in proteins}
     own = {key: vector for key, vector in checked.items() if key in names}
     by_accession = {key: vector for key, vector in checked.items() if key not in names and ACCESSION.fullmatch(key)}
@@ -244,7 +246,7 @@ def _choose(
     proteins: Sequence[Protein], sources: Sequence[_Source], dim: int
 ) -> tuple[Vectors, dict[str, tuple[str, str]], dict[str, str], dict[str, str]]:
     """For each marker a vector, an (accession, sequence) to embed, or the reason why there is none; and the origins."""
-    found: Vectors = {}
+    vectors: Vectors = {}
     sequences: dict[str, tuple[str, str]] = {}
     reasons: dict[str, str] = {}
     origins: dict[str, str] = {}
@@ -258,7 +260,7 @@ def _choose(
             if isinstance(what, str):
                 sequences[protein.marker] = (accession, what)
             else:
-                found[protein.marker] = what
+                vectors[protein.marker] = what
             origins[protein.marker] = _origin(source, accession, computed=isinstance(what, str))
             if accession not in ("", *protein.accessions[:1]):
                 others.append(f"{protein.marker} that of {accession}, for want of {protein.accessions[0]}")
@@ -274,7 +276,7 @@ def _choose(
             f"Protein embeddings of other proteins than the markers' first: {listed(others, quoted=False)}. Add those "
             "of the first ones to marker_embeddings=, or give the marker's vector, {marker: vector}."
         )
-    return found, sequences, reasons, origins
+    return vectors, sequences, reasons, origins
 
 
 def _origin(source: _Source, accession: str, *, computed: bool) -> str:
@@ -340,8 +342,8 @@ def _compute(wanted: set[tuple[str, str]], dim: int) -> dict[tuple[str, str], np
     paths = {
         key: _cache() / f"{key[0]}-{hashlib.sha256(key[1].encode()).hexdigest()[:16]}.npy" for key in sorted(wanted)
     }
-    found = {key: vector for key, path in paths.items() if (vector := _computed_before(path, dim)) is not None}
-    missing = {path.stem: key for key, path in paths.items() if key not in found}
+    vectors = {key: vector for key, path in paths.items() if (vector := _computed_before(path, dim)) is not None}
+    missing = {path.stem: key for key, path in paths.items() if key not in vectors}
     if missing:
         _check_can_compute(dim)
         from ..._progress import progress_bar
@@ -356,13 +358,13 @@ def _compute(wanted: set[tuple[str, str]], dim: int) -> dict[tuple[str, str], np
             desc="proteins",
         ):
             key = missing[stem]
-            mend = "Check the weights of ESM-2."
-            found[key] = checked_vector(vector, dim, f"The embedding of {key[0]}", WeightsError, mend)
+            remedy = "Check the weights of ESM-2."
+            vectors[key] = checked_vector(vector, dim, f"The embedding of {key[0]}", WeightsError, remedy)
             try:
                 write_whole(paths[key], vector)
             except OSError as error:  # a run can do without
                 logger.warning("%s cannot be written: %s", paths[key], error)
-    return found
+    return vectors
 
 
 def _computed_before(path: Path, dim: int) -> np.ndarray | None:
@@ -372,5 +374,5 @@ def _computed_before(path: Path, dim: int) -> np.ndarray | None:
     try:
         return read_vector(path, dim)
     except WeightsError as error:
-        logger.warning("%s It is computed anew.", error)
+        logger.warning("%s It is computed again.", error)
         return None

@@ -33,7 +33,7 @@ def read_fasta(text: str, where: str) -> dict[str, str]:
     Raises
     ------
     PanelError
-        If it is no FASTA file, no header has an accession, or an accession has two sequences.
+        If it is not a FASTA file, no header has an accession, or an accession has two sequences.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def read_fasta(text: str, where: str) -> dict[str, str]:
         header, _, body = record.partition("\n")
         if not header.strip():
             if body.strip():
-                raise PanelError(f"{where} is no FASTA file: it begins with {body.strip()[:20]!r} instead of '>'.")
+                raise PanelError(f"{where} is not a FASTA file: it begins with {body.strip()[:20]!r} instead of '>'.")
             continue
         first = header.split()[0].split("|")
         accession = first[1] if first[0] in ("sp", "tr") and len(first) > 1 else first[0]
@@ -53,10 +53,10 @@ def read_fasta(text: str, where: str) -> dict[str, str]:
         if records.setdefault(accession, sequence) != sequence:
             raise PanelError(f"{where} has two different sequences of {accession!r}. Keep one of them.")
     if not any(ACCESSION.fullmatch(accession) for accession in records):
-        found = f"found {next(iter(records))!r}" if records else "it is empty"
+        first_header = f"found {next(iter(records))!r}" if records else "it is empty"
         raise PanelError(
-            f"{where} has no sequence under a UniProt accession ({found}). Headers must read '>sp|P01730|CD4_HUMAN' or "
-            "'>P01730'."
+            f"{where} has no sequence under a UniProt accession ({first_header}). Headers must read "
+            "'>sp|P01730|CD4_HUMAN' or '>P01730'."
         )
     return records
 
@@ -67,7 +67,7 @@ def fasta_text(path: Path) -> str:
     Raises
     ------
     WeightsError
-        If it is no text, or a damaged archive.
+        If it is not text, or a damaged archive.
     """
     try:
         raw = path.read_bytes()
@@ -85,7 +85,7 @@ def kept_sequence_file(accession: str) -> Path:
 
 
 def uniprot_sequence(accession: str) -> str | None:
-    """The sequence of a UniProt entry, kept or fetched; None where there is no such entry, or downloads are off.
+    """The sequence of a UniProt entry, kept or fetched; None if there is no such entry, or downloads are off.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def _kept_sequence(path: Path) -> str | None:
         why = "not as it was written"
     except (WeightsError, PanelError) as error:
         why = str(error)
-    logger.warning("%s cannot be used%s: %s", path, "" if settings.offline else " and is fetched anew", why)
+    logger.warning("%s cannot be used%s: %s", path, "" if settings.offline else " and is fetched again", why)
     return None
 
 
@@ -135,7 +135,7 @@ def _sealed(text: str) -> str:
 
 
 def _fetch(accession: str) -> str:
-    """FASTA text of a UniProt entry; empty where there is no such entry."""
+    """FASTA text of a UniProt entry; empty if there is no such entry."""
     from http.client import HTTPException
     from urllib.error import HTTPError
     from urllib.request import urlopen
@@ -154,7 +154,7 @@ def _fetch(accession: str) -> str:
 
 
 def write_whole(path: Path, content: bytes | np.ndarray) -> None:
-    """Write beside the file and rename: nobody meets half a file.
+    """Write under another name and rename: no process reads half a file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What an array holds: a digest of all its values, remembered for files that lie still.
+"""What an array holds: a digest of all its values, remembered for files at rest.
 
 Of each plane ``(y, x)`` the bytes are taken row by row, so that a digest depends neither on chunks nor on how much is
 read at a time. One that was taken is kept in ``settings.cache_dir / "digests"`` where every byte comes from files that
@@ -30,7 +30,7 @@ from ...pp.stored_chunks import zarr_folder
 
 BAND_BYTES = 2**26  # of the bands that are held at a time
 BAR_BYTES = 2**30  # from which on a bar is shown
-AT_REST = 60.0  # seconds: a clock may not tell a file written later than this from one written since
+AT_REST = 60.0  # seconds: a clock may not distinguish a file written later than this from one written since
 
 # functions in dask's graphs that change no value
 _PASSED_ON = (
@@ -124,7 +124,7 @@ def _digest(array: Any, planes: Sequence[int] | None, name: str, load: _Load, se
 
 
 def _groups(array: Any, planes: Sequence[int]) -> list[list[int]]:
-    """Planes that lie in one chunk, and so are decoded together."""
+    """Planes in one chunk, which are decoded together."""
     chunks = getattr(array, "chunks", None)
     if array.ndim == 2 or not chunks:
         return [sorted(set(planes))]

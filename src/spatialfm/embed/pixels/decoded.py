@@ -19,7 +19,7 @@ Load = Callable[[Any], np.ndarray]
 class Decoded:
     """The chunks of the images of one run that were used last, of all images together at most `limit` bytes.
 
-    It belongs to a run, and ends with it: what the pixels of an image are later, it does not know.
+    It belongs to a run, and ends with it: later changes of an image's pixels are not seen.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -29,7 +29,7 @@ class Decoded:
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple:
-        return Decoded, (self.limit,)  # a worker decodes for itself
+        return Decoded, (self.limit,)  # a worker decodes separately
 
     def region(
         self,

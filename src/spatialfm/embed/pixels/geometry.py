@@ -42,14 +42,14 @@ def image_pixel_sizes(
     required: bool,
     common: bool = False,
 ) -> list[float | None]:
-    """µm per pixel of each image: what the user says, else what its transformation says.
+    """µm per pixel of each image: what the user gives, otherwise that of its transformation.
 
     Parameters
     ----------
     sdata, pairs
         Images.
     mpp
-        What the user says.
+        What the user gives.
     required
         Whether an unknown size is an error.
     common
@@ -58,7 +58,7 @@ def image_pixel_sizes(
     Raises
     ------
     PixelSizeError
-        If a size is needed and unknown, or is no size of a microscope's pixel.
+        If a size is needed and unknown, or is not a size of a microscope's pixel.
     """
     known = sdata.attrs.get(ATTRS, {}).get("samples", {})
     sizes, assumed, contradicted = [], [], []
@@ -68,9 +68,8 @@ def image_pixel_sizes(
         size = of_image if given is None else float(given)
         if size is None and required:
             raise PixelSizeError(
-                f"The pixel size of image {pair.image!r} is unknown (its transformation to "
-                f"{pair.coordinate_system!r} is "
-                "the identity). Pass mpp=<µm per pixel>."
+                f"The pixel size of image {pair.image!r} is unknown (its transformation to {pair.coordinate_system!r} "
+                "is the identity). Pass mpp=<µm per pixel>."
             )
         if size is not None and not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
             raise PixelSizeError(f"{size:g} µm per pixel of image {pair.image!r} cannot be. Pass mpp=<µm per pixel>.")
@@ -84,13 +83,12 @@ def image_pixel_sizes(
         known = next(pair.image for pair, size in zip(pairs, sizes, strict=True) if size is not None)
         raise PixelSizeError(
             f"The pixel size of {len(unknown)} of {counted(len(sizes), 'image')} is unknown ({listed(unknown, 5)}), "
-            "that of "
-            f"{known!r} is known: the two would come out in different units. Pass mpp={{<sample>: <µm per pixel>}} for "
-            "these, or embed them by themselves with samples=."
+            f"that of {known!r} is known: the two would come out in different units. Pass mpp={{<sample>: <µm per "
+            "pixel>} for these, or embed them by themselves with samples=."
         )
     if assumed and (required or common):
         warn(
-            f"No file told the pixel size of {counted(len(assumed), 'image')} ({listed(assumed, 5, quoted=False)}): "
+            f"No file states the pixel size of {counted(len(assumed), 'image')} ({listed(assumed, 5, quoted=False)}): "
             "1 µm was assumed when they were read. Pass mpp=<µm per pixel> here or to the reader."
         )
     if contradicted:

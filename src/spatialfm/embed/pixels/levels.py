@@ -32,15 +32,16 @@ def say_levels(samples: Sequence[str], readers: Sequence[SampleReader], *, of_co
     if of_cohort:
         flat &= ~flat.all(axis=0)
     if flat.any():
-        found = [
+        constant = [
             f"{reader.name}: {name}"
             for reader, row in zip(readers, flat, strict=True)
             for name, is_flat in zip(reader.channel_names, row, strict=True)
             if is_flat
         ]
         warn(
-            f"Channels with one value in the whole image: {listed(found, 10, quoted=False)}. They tell nothing, and "
-            "set these images apart from others. Pass markers= without them, or samples= without these images."
+            f"Channels with one value in the whole image: {listed(constant, 10, quoted=False)}. They carry no "
+            "information, and set these images apart from others. Pass markers= without them, or samples= without "
+            "these images."
         )
     if len(readers) > 1:
         say_apart(
@@ -66,7 +67,7 @@ def look(reader: SampleReader) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _start(share: float, size: int, chunks: Sequence[int], ratio: float) -> int:
-    """First pixel of a square; moved so that it lies in one chunk, where all of it would have to be decoded."""
+    """First pixel of a square; moved into one chunk, if all of it would have to be decoded."""
     start = max(0, round(share * size) - SIDE // 2)
     edges = np.ceil(np.cumsum(chunks) / ratio).astype(int)
     inside = edges[(edges > start) & (edges < start + SIDE) & (edges + SIDE <= size)]

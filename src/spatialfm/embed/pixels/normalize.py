@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from ...models.encoder import MarkerEntry
     from ...models.recipe import Recipe
 
-LOWEST, HIGHEST = 0.5, 25.0  # where the 99th percentile of a marker stands, in standard deviations from the mean
+LOWEST, HIGHEST = 0.5, 25.0  # usual place of the 99th percentile of a marker, in standard deviations from the mean
 Statistics = tuple[np.ndarray, np.ndarray, list[str]]  # mean (M,), standard deviation (M,), source of each
 
 
 def intensity_ranges(
     dtypes: Mapping[str, np.dtype], intensity_max: float | Mapping[str, float] | None
 ) -> dict[str, float]:
-    """Pixel value that becomes 1 in each sample: what the user says, else by the type of its pixels.
+    """Pixel value that becomes 1 in each sample: what the user gives, otherwise by the type of its pixels.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def intensity_ranges(
     Raises
     ------
     PanelError
-        If a value is no positive number, a sample does not exist, or the types of samples that nothing was said of
+        If a value is not a positive number, a sample does not exist, or the types of samples without a value
         differ, so that the same value would mean different brightness.
     """
     given = intensity_max if isinstance(intensity_max, Mapping) else {}
@@ -50,12 +50,11 @@ def intensity_ranges(
     kinds = kinds_of_pixels(dtypes)
     unsaid = {kind: left for kind, names in kinds.items() if (left := [name for name in names if name not in given])}
     if len(kinds) > 1 and unsaid:
-        found = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
+        types = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
         raise PanelError(
-            f"Images of different pixel types ({found}): the same value may mean different brightness in them, and "
-            "nothing says how they compare. Pass intensity_max={sample: value} with the value of the brightest "
-            "possible pixel of each sample (the same for all if they hold the same counts), or embed them apart with "
-            "samples=."
+            f"Images of different pixel types ({types}): the same value may mean different brightness in them, and "
+            "their relation is unknown. Pass intensity_max={sample: value} with the value of the brightest possible "
+            "pixel of each sample (the same for all if they hold the same counts), or embed them apart with samples=."
         )
     return {
         sample: float(given[sample]) if sample in given else default_range(dtype) for sample, dtype in dtypes.items()
@@ -122,15 +121,14 @@ def _published_or_cohort(
     if recipe.statistics_from == "published" and lacking:
         raise PanelError(
             f"{model} has no published statistics for {', '.join(lacking)}. Pass statistics='auto' to compute "
-            "theirs over the tissue of the cohort, or markers= without them; models that know markers by a table take "
+            "theirs over the tissue of the cohort, or markers= without them; models that take markers by a table take "
             "marker_metadata=<its path> where they are loaded."
         )
     dtypes = {str(reader.image.dtype) for reader in readers} - {"uint8", "uint16"}
     if published.any() and dtypes and intensity_max is None:
         raise PanelError(
             f"Published statistics are for pixels scaled to 0..1, and the range of {sorted(dtypes)[0]} pixels is "
-            "unknown. "
-            "Pass intensity_max=<value of the brightest possible pixel>, or statistics='cohort'."
+            "unknown. Pass intensity_max=<value of the brightest possible pixel>, or statistics='cohort'."
         )
     mean = np.array([entries[name].mean if has else 0.0 for name, has in zip(markers, published, strict=True)])
     std = np.array([entries[name].std if has else 1.0 for name, has in zip(markers, published, strict=True)])
@@ -139,9 +137,8 @@ def _published_or_cohort(
         mean[~published], std[~published] = of_cohort[0][~published], of_cohort[1][~published]
         if published.any():
             warn(
-                f"{model} has no published statistics for {', '.join(lacking)}: theirs are computed over the "
-                "tissue of "
-                "this cohort."
+                f"{model} has no published statistics for {', '.join(lacking)}: theirs are computed over the tissue "
+                "of this cohort."
             )
     return mean, std, ["published" if has else "cohort" for has in published]
 
@@ -161,14 +158,14 @@ def _check_scale(
         if not known:
             return
         top = np.max(known, axis=0)
-        there = (top > 0) & (std > 0)
-        if not there.any():
+        present = (top > 0) & (std > 0)
+        if not present.any():
             return
-        place = float(np.median((top[there] - mean[there]) / std[there]))
+        place = float(np.median((top[present] - mean[present]) / std[present]))
         if not LOWEST <= place <= HIGHEST:
             warn(
                 f"statistics= do not seem to be of {recipe.preparation.words} pixels: the largest value of the median "
-                f"marker lies {place:.3g} standard deviations from its mean, where 1 to 10 are usual. Pass statistics "
+                f"marker is {place:.3g} standard deviations from its mean, where 1 to 10 are usual. Pass statistics "
                 "of pixels prepared in this way, over the tissue."
             )
         return

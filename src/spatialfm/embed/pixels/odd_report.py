@@ -1,4 +1,4 @@
-"""Pixels that no model takes, said once for all images of a run: refused, or replaced and recorded."""
+"""Pixels that no model takes, reported once for all images of a run: refused, or replaced and recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 5  # images of a message
 
 
 def report_odd_pixels(samples: Sequence[str], readers: Sequence[SampleReader]) -> dict[str, dict[str, dict[str, int]]]:
-    """Refuse or report pixels that no model takes, once for all images; returns what the record says of them.
+    """Refuse or report pixels that no model takes, once for all images; returns the entries of the record.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ def report_odd_pixels(samples: Sequence[str], readers: Sequence[SampleReader]) -
     RunError
         If pixels are NaN or infinite and are not to be zero.
     """
-    found = [reader.odd_pixels for reader in readers]
-    broken = [(reader, odd.not_finite, None) for reader, odd in zip(readers, found, strict=True)]
-    below = [(reader, odd.negative, odd.lowest) for reader, odd in zip(readers, found, strict=True)]
+    counts = [reader.odd_pixels for reader in readers]
+    broken = [(reader, odd.not_finite, None) for reader, odd in zip(readers, counts, strict=True)]
+    below = [(reader, odd.negative, odd.lowest) for reader, odd in zip(readers, counts, strict=True)]
     if refused := _described([one for one in broken if one[0].on_nan == "raise"]):
         raise RunError(
             f"Pixels are NaN or infinite in {refused}. Fix them in the image, or pass on_nan='zero' to count them as 0."

@@ -22,7 +22,7 @@ class TissueOf:
 
     @property
     def identity(self) -> str:
-        """What decides it, beside the pixels."""
+        """What decides it, besides the pixels."""
         return tissue_identity(self.reader)
 
     def find(self) -> tuple[np.ndarray, int]:
@@ -48,12 +48,12 @@ def of_statistics(readers: Sequence[SampleReader | PreparedPixels]) -> list[Samp
 def preparation_notes(
     samples: Sequence[str], readers: Sequence[SampleReader | PreparedPixels]
 ) -> dict[str, dict[str, Any]]:
-    """What the record says of the preparation: each note by sample."""
-    found: dict[str, dict[str, Any]] = {}
+    """Entries of the record on the preparation: each note by sample."""
+    notes: dict[str, dict[str, Any]] = {}
     for sample, reader in zip(samples, readers, strict=True):
         for name, value in (reader.notes() if isinstance(reader, PreparedPixels) else {}).items():
-            found.setdefault(name, {})[sample] = value
-    return found
+            notes.setdefault(name, {})[sample] = value
+    return notes
 
 
 def padded(reader: SampleReader | PreparedPixels, window: int, padding: int | None) -> SampleReader | PreparedPixels:

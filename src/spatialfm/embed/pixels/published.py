@@ -2,7 +2,7 @@
 
 Published ones lie as spora (https://spora.epfl.ch) lays them out, beside the images of a data set:
 ``<modality>/1_0mpp/standardization/quantile_clipping_log1p/uq_0.99_image/`` with ``global_level_means.parquet`` and
-``global_level_stds.parquet`` (a column a channel) and ``image_level_upper_quantiles.parquet`` (a row an image).
+``global_level_stds.parquet`` (one column per channel) and ``image_level_upper_quantiles.parquet`` (one row per image).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def read_statistics(source: object, model: str, recipe: Recipe) -> GivenStatisti
     Raises
     ------
     PanelError
-        If it holds no statistics, or they are of pixels on another scale than the model's.
+        If it contains no statistics, or they are of pixels on another scale than the model's.
     """
     if isinstance(source, Mapping) and "normalization_mean" in source:
         return _of_record(source, model, recipe)
@@ -79,9 +79,9 @@ def read_statistics(source: object, model: str, recipe: Recipe) -> GivenStatisti
 
 
 def of_markers(
-    found: GivenStatistics, markers: Sequence[str], channels: Sequence[Sequence[str]]
+    given: GivenStatistics, markers: Sequence[str], channels: Sequence[Sequence[str]]
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Mean and standard deviation ``(M,)`` of each marker, and the name under which they stand.
+    """Mean and standard deviation ``(M,)`` of each marker, and their names there.
 
     Parameters
     ----------
@@ -95,15 +95,15 @@ def of_markers(
     PanelError
         If a marker has none, or several without one being named like it (all such are named), or no numbers.
     """
-    names = list(found.mean)
+    names = list(given.mean)
     table = match_markers(names)
     meant = {row.channel: row.marker for row in table.itertuples() if row.status in ("exact", "alias")}
     chosen, missing, several = [], [], []
     for place, marker in enumerate(markers):
         own = {sample[place] for sample in channels}
-        straight = [*own, marker] if found.by_channel else [marker, *own]
+        straight = [*own, marker] if given.by_channel else [marker, *own]
         # a channel's own name, then the marker's, then other names of the same marker
-        same = [name for name in straight if name in found.mean and (name == marker or len(own) == 1)][:1]
+        same = [name for name in straight if name in given.mean and (name == marker or len(own) == 1)][:1]
         same = same or [name for name in names if meant.get(name) == marker]
         if len(same) > 1:
             several.append(f"{marker} ({', '.join(same)})")
@@ -113,33 +113,33 @@ def of_markers(
             chosen.append(same[0])
     if missing:
         raise PanelError(
-            f"statistics= holds no statistics for {', '.join(missing)}; it has {listed(names, 60, quoted=False)}. Pass "
-            "markers= without them."
+            f"statistics= contains no statistics for {', '.join(missing)}; it has {listed(names, 60, quoted=False)}. "
+            "Pass markers= without them."
         )
     if several:
         raise PanelError(
             f"statistics= holds several statistics for {'; '.join(several)}. Leave the one that is meant, or name the "
             "channel like it."
         )
-    mean, std = (np.array([values[name] for name in chosen], float) for values in (found.mean, found.std))
+    mean, std = (np.array([values[name] for name in chosen], float) for values in (given.mean, given.std))
     wrong = ~(np.isfinite(mean) & np.isfinite(std) & (std >= 0))
     if wrong.any():
         place = int(wrong.argmax())
         raise PanelError(
             f"statistics= has mean {mean[place]:g} and standard deviation {std[place]:g} for {chosen[place]}; both "
-            "must be numbers, the second not below zero. Mend them, or pass markers= without it."
+            "must be numbers, the second not below zero. Correct them, or pass markers= without it."
         )
     return mean, std, chosen
 
 
-def clip_of(found: GivenStatistics | None, names: Sequence[str], columns: Sequence[str]) -> np.ndarray | None:
+def clip_of(given: GivenStatistics | None, names: Sequence[str], columns: Sequence[str]) -> np.ndarray | None:
     """Published clipping values of an image that the data set itself has, ``(M,)``; NaN where one is not published."""
-    if found is None or found.clip is None:
+    if given is None or given.clip is None:
         return None
-    known = [name for name in names if name in found.clip.index]
+    known = [name for name in names if name in given.clip.index]
     if not known:
         return None
-    return found.clip.loc[known[0]].reindex(list(columns)).to_numpy(dtype=float)
+    return given.clip.loc[known[0]].reindex(list(columns)).to_numpy(dtype=float)
 
 
 def preparation_name(recipe: Recipe) -> str:
@@ -162,7 +162,7 @@ def _of_record(record: Mapping[str, Any], model: str, recipe: Recipe) -> GivenSt
         raise PanelError(
             f"statistics= is the record of {of_model}, whose pixels were prepared by {before}, and here they are "
             f"prepared by {here}: statistics are on another scale. Pass the same preparation in recipe=, or embed the "
-            "first cohort anew."
+            "first cohort again."
         )
     columns = (values["markers"], values["normalization_mean"], values["normalization_std"])
     if any(column is None for column in columns) or len({len(column) for column in columns}) > 1:
@@ -182,7 +182,7 @@ def _of_pairs(source: Mapping[str, Any]) -> GivenStatistics:
         try:
             mean[name], std[name] = (float(value) for value in pair)
         except (TypeError, ValueError) as error:
-            raise PanelError(f"statistics[{name!r}] = {pair!r} is no (mean, standard deviation).") from error
+            raise PanelError(f"statistics[{name!r}] = {pair!r} is not (mean, standard deviation).") from error
     return GivenStatistics(mean, std, "given values")
 
 
@@ -195,7 +195,7 @@ def _of_table(table: pd.DataFrame, model: str, recipe: Recipe) -> GivenStatistic
         )
     if table.index.nlevels > 1:
         raise PanelError(
-            "statistics= is a table of each sample by itself. Pass that of all together: "
+            "statistics= is a table of each sample separately. Pass that of all together: "
             "sfm.pp.marker_statistics(sdata)."
         )
     if twice := table.index[table.index.duplicated()].tolist():
@@ -209,7 +209,7 @@ def _of_table(table: pd.DataFrame, model: str, recipe: Recipe) -> GivenStatistic
         mean, std = ({str(name): float(value) for name, value in table[column].items()} for column in ("mean", "std"))
     except (TypeError, ValueError) as error:
         raise PanelError(
-            f"statistics= is a table with a mean or standard deviation that is no number: {error}."
+            f"statistics= is a table with a mean or standard deviation that is not a number: {error}."
         ) from error
     return GivenStatistics(mean, std, "given table", intensity_max=dict(table.attrs.get("intensity_max", {})))
 
@@ -259,19 +259,19 @@ def _parts(source: object) -> tuple[dict[str, pd.DataFrame], str]:
 def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise PanelError(
-            f"statistics={str(path)!r} is none of 'auto', 'published' and 'cohort', and no folder. Pass the folder "
-            f"that holds {FILES['means']}.parquet."
+            f"statistics={str(path)!r} is not one of 'auto', 'published' and 'cohort', and not a folder. Pass the "
+            f"folder that holds {FILES['means']}.parquet."
         )
     files = [file for place in _PLACES for file in path.glob(f"{place}/{FILES['means']}.parquet")]
-    found = sorted({file.parent.resolve() for file in files})
-    if len(found) > 1:
-        raise PanelError(f"statistics={str(path)!r} holds several: {', '.join(map(str, found))}. Pass one of them.")
-    if not found:
+    folders = sorted({file.parent.resolve() for file in files})
+    if len(folders) > 1:
+        raise PanelError(f"statistics={str(path)!r} holds several: {', '.join(map(str, folders))}. Pass one of them.")
+    if not folders:
         raise PanelError(
-            f"statistics={str(path)!r} holds no {FILES['means']}.parquet, nor does standardization/{'/'.join(METHOD)} "
-            "below it. Pass the folder that does."
+            f"statistics={str(path)!r} contains no {FILES['means']}.parquet, nor does "
+            f"standardization/{'/'.join(METHOD)} below it. Pass the folder that does."
         )
-    folder = found[0]
+    folder = folders[0]
     if folder.name.startswith("uq_") and (folder.parent.name, folder.name) != METHOD:
         raise PanelError(
             f"statistics= are of the standardization {folder.parent.name}/{folder.name}; those of {'/'.join(METHOD)} "

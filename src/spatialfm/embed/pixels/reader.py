@@ -88,7 +88,7 @@ class SampleReader:
         """Pixels scaled by `intensity_max`, float32 ``(M, y1 - y0, x1 - x0)``; zero outside of the image.
 
         Negative pixels count as 0: no model has seen any, and one -9999 for "no data" would decide every statistic.
-        `spatialfm.embed.odd_pixels` says how many there are.
+        `spatialfm.embed.odd_pixels` counts them.
         """
         height, width = self.shape
         out = np.zeros((len(self.channels), y1 - y0, x1 - x0), np.float32)
@@ -142,20 +142,22 @@ class SampleReader:
             return loaded(part)
         except Exception as error:
             raise RunError(
-                f"Cannot read {what or f'image {self.name!r}'}: {error}. Finished blocks are kept: mend the file and "
-                "repeat the call."
+                f"Cannot read {what or f'image {self.name!r}'}: {error}. Finished blocks are kept: correct the file "
+                "and repeat the call."
             ) from error
 
     def _load_labels(self, part: Any) -> np.ndarray:
         return self._load(part, f"labels {self.labels_name!r}")
 
     def _refuse(self, wrong: np.ndarray, where: str) -> None:
-        found = [
+        numbers = [
             f"channel {name!r}: {counted(int(count), 'pixel')}"
             for name, count in zip(self.channel_names, wrong.sum(axis=(1, 2)), strict=True)
             if count
         ]
-        raise RunError(f"Image {self.name!r}, {'; '.join(found)} NaN or infinite in {where}. Mend them in the image.")
+        raise RunError(
+            f"Image {self.name!r}, {'; '.join(numbers)} NaN or infinite in {where}. Correct them in the image."
+        )
 
     @cached_property
     def image_digest(self) -> str:
@@ -219,7 +221,7 @@ def resampling_weights(
     a = int(np.clip(np.floor(centers[0] - support), 0, size - 1))
     b = int(np.clip(np.ceil(centers[-1] + support), a + 1, size))
     distance = np.abs(np.arange(a, b) + 0.5 - centers[:, None]) / support
-    if area and ratio > 1:  # the part of an input pixel that lies below the output pixel
+    if area and ratio > 1:  # the part of an input pixel that is below the output pixel
         weights = np.clip((ratio + 1) / 2 - distance * support, 0, 1)
     else:
         weights = np.clip(1 - distance, 0, None)

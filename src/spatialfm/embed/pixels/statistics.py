@@ -56,14 +56,14 @@ def moments_of_images(
     parts = []
     of_tissue: Sequence[Any] = tissue_of or readers
     pairs = list(zip(readers, of_tissue, strict=True))
-    for reader, of in progress_bar(pairs, desc="marker statistics", unit="image"):
+    for reader, tissue_reader in progress_bar(pairs, desc="marker statistics", unit="image"):
         preparation = getattr(reader, "preparation", "")
         identity = {
             "image": reader.fingerprint,
-            "tissue": [of.fingerprint, tissue_identity(of)],
+            "tissue": [tissue_reader.fingerprint, tissue_identity(tissue_reader)],
             "prepared": preparation,
         }
-        parts.append(remembered("moments", identity, partial(image_moments, reader, of, block)))
+        parts.append(remembered("moments", identity, partial(image_moments, reader, tissue_reader, block)))
     return parts
 
 

@@ -24,8 +24,8 @@ def find_tissue(reader: SampleReader) -> tuple[np.ndarray, int]:
         mask, step = tissue_mask(reader)
         return {"mask": mask, "step": np.array(step)}
 
-    found = remembered("tissue", {"image": reader.fingerprint, "tissue": tissue_identity(reader)}, compute)
-    return found["mask"], int(found["step"])
+    stored = remembered("tissue", {"image": reader.fingerprint, "tissue": tissue_identity(reader)}, compute)
+    return stored["mask"], int(stored["step"])
 
 
 def tissue_mask(reader: SampleReader, *, block: int = 1024, side: int = SIDE) -> tuple[np.ndarray, int]:
@@ -37,7 +37,7 @@ def tissue_mask(reader: SampleReader, *, block: int = 1024, side: int = SIDE) ->
 
 
 def tissue_identity(reader: SampleReader) -> str:
-    """What decides the tissue of a reader, beside its pixels."""
+    """What decides the tissue of a reader, besides its pixels."""
     source = reader.tissue or TissueSource()
     if not reader.known:
         cells = source.where_cells_are(reader.shape, squares(reader.shape, SIDE)) if source.kind == "auto" else None
@@ -46,7 +46,7 @@ def tissue_identity(reader: SampleReader) -> str:
 
 
 def tissue_notes(samples: Sequence[str], readers: Sequence[SampleReader], *, used: bool) -> dict[str, Any]:
-    """What the record says of the tissue; where less than half is kept and cells lie outside, a warning too."""
+    """Entries of the record on the tissue; with a warning if less than half is kept and cells are outside."""
     sources = [reader.tissue or TissueSource() for reader in readers]
     notes: dict[str, Any] = {"tissue": {sample: source.name for sample, source in zip(samples, sources, strict=True)}}
     if not used:
@@ -64,7 +64,7 @@ def tissue_notes(samples: Sequence[str], readers: Sequence[SampleReader], *, use
 
 
 def share_of_tissue(mask: np.ndarray, step: int, shape: tuple[int, int], corners: np.ndarray, size: int) -> np.ndarray:
-    """Share ``(n,)`` of each square that is tissue; what lies outside of the image is none.
+    """Share ``(n,)`` of each square that is tissue; what is outside of the image is not.
 
     Parameters
     ----------

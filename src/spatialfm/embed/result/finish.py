@@ -39,7 +39,7 @@ class Result:
     basis
         Mean and components, where it was reduced.
     notes
-        What the record says.
+        The entries of the record.
     """
 
     values: np.ndarray | da.Array
@@ -108,7 +108,7 @@ def finish_rows(
     dtype
         ``"float16"``, or another type that is stored as float32.
     folder
-        Of this run; a result larger than `in_memory` is written into it, each call's into a folder of its own.
+        Of this run; a result larger than `in_memory` is written into it, each call's into a separate folder.
     in_memory
         Bytes.
     made_by
@@ -200,7 +200,7 @@ def _cast(part: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def call_of(n_components: int | None, basis: Mapping[str, np.ndarray] | None, dtype: str) -> dict[str, Any]:
-    """What decides the last steps, beside the run itself."""
+    """What decides the last steps, besides the run itself."""
     return {
         "n_components": n_components,
         "dtype": "float16" if dtype == "float16" else "float32",
@@ -237,18 +237,18 @@ def finished(folder: Path, call: Mapping[str, Any], in_memory: int | None = None
             raise _Damaged("basis.npz is missing")
         return Result(values.compute() if values.nbytes <= limit else values, basis, stored["notes"])
     except _Damaged as error:
-        logger.warning("the embedding in %s is not as it was written (%s): it is made anew", folder, error)
-    except RunError:  # a chunk, found out while it was read: said there
-        logger.warning("the embedding in %s is not as it was written: it is made anew", folder)
+        logger.warning("the embedding in %s is not as it was written (%s): it is made again", folder, error)
+    except RunError:  # a chunk, found out while it was read: reported there
+        logger.warning("the embedding in %s is not as it was written: it is made again", folder)
     return None
 
 
 class _Damaged(Exception):
-    """What lies in a folder is not what was written there."""
+    """The content of a folder is not what was written there."""
 
 
 def _read_note(folder: Path, call: Mapping[str, Any]) -> dict:
-    """What was noted of a result, once the call and the size of each file are what it says."""
+    """What was noted of a result, if the call and the size of each file match it."""
     try:
         stored = json.loads((folder / NOTE).read_bytes())
         if stored["call"] != fingerprint(call):
@@ -274,13 +274,13 @@ def _read_basis(folder: Path) -> Basis | None:
         with np.load(folder / "basis.npz") as file:
             basis = dict(file)
         check_basis(basis, basis["components"].shape[1])
-    except Exception as error:  # whatever numpy and zipfile make of damaged bytes
+    except Exception as error:  # numpy and zipfile raise any error for damaged bytes
         raise _Damaged(f"basis.npz: {error!r}") from error
     return basis
 
 
 def _open_rows(folder: Path, stored: Mapping[str, Any]) -> da.Array:
-    """Rows on disk as a dask array; each chunk is held against its checksum when it is read."""
+    """Rows on disk as a dask array; each chunk is checked against its checksum when it is read."""
     n, columns, step = stored["shape"]
     dtype = np.dtype(stored["dtype"])
     return da.map_blocks(
@@ -305,7 +305,7 @@ def _read_chunk(number: np.ndarray, folder: str, step: int, checksums: tuple[int
         if zlib.crc32(np.ascontiguousarray(part).data.cast("B")) == checksums[chunk]:
             return part
         what = "damaged in"
-    except Exception:  # whatever zarr and its decoders make of damaged bytes
+    except Exception:  # zarr and its decoders raise any error for damaged bytes
         what = "damaged in"
     if not (Path(folder) / ROWS / "c" / str(chunk) / "0").exists():
         what = "gone from"
@@ -326,7 +326,7 @@ def _on_disk(
     notes: dict[str, Any],
     made_by: str,
 ) -> Result:
-    """Write rows, basis and notes into a folder beside, rename it, and open it lazily."""
+    """Write rows, basis and notes into a temporary folder, rename it, and open it lazily."""
     final = _folder_of(folder, call)
 
     def is_there() -> bool:  # another process may have made the same meanwhile

@@ -43,7 +43,7 @@ def make_record(**fields: object) -> dict[str, str | int | float]:
 
 
 def basis_key(key: str) -> str:
-    """Where the mean and components of a reduced embedding stand in ``uns["spatialfm"]``."""
+    """Where the mean and components of a reduced embedding are in ``uns["spatialfm"]``."""
     return f"{key}_basis"
 
 

@@ -69,13 +69,12 @@ def check_components(n_components: int, shape: tuple[int, int]) -> None:
     if not 1 <= n_components <= min(shape):
         raise ModelError(
             f"n_components={n_components} of an embedding of {counted(shape[0], 'row')} x "
-            f"{counted(shape[1], 'column')}. "
-            f"Pass a number from 1 to {min(shape)}."
+            f"{counted(shape[1], 'column')}. Pass a number from 1 to {min(shape)}."
         )
 
 
 def check_basis(basis: Mapping[str, np.ndarray], n_columns: int) -> None:
-    """Refuse what is no basis, one that is not finite, and one that was made for another number of columns.
+    """Refuse what is not a basis, one that is not finite, and one that was made for another number of columns.
 
     Raises
     ------
@@ -94,7 +93,7 @@ def check_basis(basis: Mapping[str, np.ndarray], n_columns: int) -> None:
         if bad := int((~np.isfinite(values.astype(np.float32))).sum()):
             raise ModelError(
                 f"{name!r} of basis= is not finite in {bad:,} of {counted(values.size, 'place')}: all rows would be "
-                "NaN. Take the basis of the first run anew with sfm.get.basis(...), or leave basis= out."
+                "NaN. Take the basis of the first run again with sfm.get.basis(...), or leave basis= out."
             )
         if values.shape[-1] != n_columns:
             raise ModelError(

@@ -23,7 +23,7 @@ class Rows(Protocol):
 
 
 class WindowRows:
-    """Every row stands in one block.
+    """Every row is in one block.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def count_pixels(store: BlockStore, n_blocks: int, n_rows: int) -> np.ndarray:
 
 
 def _by_block(blocks: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each block number with the ascending positions where it stands."""
+    """Each block number with its ascending positions."""
     order = np.argsort(blocks, kind="stable")
     edges = np.flatnonzero(np.diff(blocks[order])) + 1
     for part in np.split(order, edges):

@@ -1,4 +1,4 @@
-"""A part of one image, as the run, its bar and its workers know it."""
+"""A part of one image, as the run, its bar and its workers use it."""
 
 from __future__ import annotations
 
@@ -34,4 +34,4 @@ class Block(Protocol):
 
     @property
     def n_rows(self) -> int:
-        """Cells (or tiles of a grid) that it stands for on the bar."""
+        """Cells (or tiles of a grid) that it counts for on the bar."""

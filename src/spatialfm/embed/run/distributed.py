@@ -1,6 +1,6 @@
 """Blocks as tasks of a `dask.distributed` client: the job travels once a worker, workers write to the shared store.
 
-The job lies in the run's folder while the run goes on, not in the memory of the cluster: it outlives every worker, and
+The job is in the run's folder while the run goes on, not in the memory of the cluster: it outlives every worker, and
 those that join late find it. Tasks are numbers of blocks.
 """
 
@@ -59,7 +59,7 @@ class _Order:
 
 
 def check_client(client: Client, folder: Path) -> None:
-    """Refuse what is no client, and workers that cannot take part.
+    """Refuse what is not a client, and workers that cannot take part.
 
     Raises
     ------
@@ -187,9 +187,8 @@ def _refuse_pixels_in_memory(job: Job) -> None:
     if total > MAX_PIXELS:
         raise RunError(
             f"{counted(len(sizes), 'image is', 'images are')} in memory, the largest {largest!r}, and every worker "
-            "would be sent their "
-            f"{total / 1e6:.0f} MB. Write the data and read it back: sdata.write('/shared/cohort.zarr'); "
-            "sdata = spatialdata.read_zarr('/shared/cohort.zarr')."
+            f"would be sent their {total / 1e6:.0f} MB. Write the data and read it back: "
+            "sdata.write('/shared/cohort.zarr'); sdata = spatialdata.read_zarr('/shared/cohort.zarr')."
         )
 
 
@@ -242,25 +241,24 @@ def _laid_down(order: _Order, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _as_finished(client: Client, futures: Sequence[Future]) -> Iterator[Future]:
-    """Futures as they come to an end; says so when nobody is left to work on them."""
+    """Futures as they come to an end; warns when no worker is left for them."""
     finished: queue.SimpleQueue[Future] = queue.SimpleQueue()
     for future in futures:
         future.add_done_callback(finished.put)
-    left, said = len(futures), False
+    left, warned = len(futures), False
     while left:
         try:
             yield finished.get(timeout=PATIENCE)
-            left, said = left - 1, False
+            left, warned = left - 1, False
         except queue.Empty:
             if client.status != "running":
                 raise RunError(
-                    f"The connection to the cluster is {client.status}, and "
-                    f"{counted(left, 'block is', 'blocks are')} not done. Finished "
-                    "blocks are kept: start a cluster and repeat the same call."
+                    f"The connection to the cluster is {client.status}, and {counted(left, 'block is', 'blocks are')} "
+                    "not done. Finished blocks are kept: start a cluster and repeat the same call."
                 ) from None
-            if not said and not client.nthreads():
+            if not warned and not client.nthreads():
                 logger.warning("the cluster has no worker: %s for one", counted(left, "block waits", "blocks wait"))
-                said = True
+                warned = True
 
 
 def _check_result(future: Future, number: int, job: Job, block: Block) -> None:
@@ -288,7 +286,7 @@ def _check_result(future: Future, number: int, job: Job, block: Block) -> None:
         ) from error
     except Exception as error:
         raise RunError(
-            f"{where} failed on its worker: {type(error).__name__}: {error}. Finished blocks are kept: mend it and "
+            f"{where} failed on its worker: {type(error).__name__}: {error}. Finished blocks are kept: correct it and "
             "repeat the same call."
         ) from error
 
@@ -307,7 +305,7 @@ def _wait_for(store: BlockStore, numbers: Sequence[int]) -> None:
                 "repeat the same call."
             )
         time.sleep(_LOOK_EVERY)
-        os.listdir(store.path)  # makes a network folder be looked at anew
+        os.listdir(store.path)  # makes a network folder be listed again
 
 
 def _encode(file: str, digest: str, number: int) -> None:

@@ -130,7 +130,7 @@ class Job(Generic[B]):
         return self.outputs
 
     def to(self, device: torch.device | str) -> Job:
-        """The job on another device, with an encoder of its own."""
+        """The job on another device, with its own encoder."""
 
         def moved(value: Any) -> Any:
             return value.to(device) if isinstance(value, torch.Tensor) else value
@@ -144,13 +144,12 @@ class Job(Generic[B]):
         )
 
     def refuse_nan(self, rows: np.ndarray, labels: np.ndarray, sample: int) -> None:
-        """Stop where the model returned NaN, and say for which cell."""
+        """Stop if the model returned NaN, and name the cell."""
         bad = ~np.isfinite(rows).all(axis=1)
         if bad.any():
             raise RunError(
                 f"The model returned NaN for {self.unit} {labels[int(np.argmax(bad))]} of image "
-                f"{self.readers[sample].name!r}. "
-                "Look at the pixels there, or check the weights."
+                f"{self.readers[sample].name!r}. Look at the pixels there, or check the weights."
             )
 
 
@@ -234,7 +233,7 @@ def _run_here(
     batch_size: int,
     progress: Progress,
 ) -> None:
-    """One thread a device; each takes the next block that nobody has taken."""
+    """One thread per device; each takes the next block that is not taken."""
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in todo:
         waiting.put(number)
@@ -307,7 +306,8 @@ def read_block(job: Job, block: Block) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:
         raise RunError(
             f"Cannot read image {reader.name!r} or labels {reader.labels_name!r} at rows {block.y0} to {block.y1}, "
-            f"columns {block.x0} to {block.x1}: {error}. Finished blocks are kept: mend the file and repeat the call."
+            f"columns {block.x0} to {block.x1}: {error}. Finished blocks are kept: correct the file and repeat the "
+            "call."
         ) from error
 
 
@@ -321,7 +321,7 @@ def encode_block(
 ) -> tuple[dict[str, np.ndarray], int]:
     """Arrays of a block, with batches halved until they fit into memory; and the size that did."""
     while True:
-        done = [0]  # what the bar has been told of this try
+        done = [0]  # what the bar has counted of this try
 
         def tell(n: int, done: list[int] = done) -> None:
             done[0] += n
@@ -344,7 +344,7 @@ def encode_block(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # CUDA has a class of its own (a RuntimeError); the allocators of CPU and MPS only say it
+    # CUDA has its own class (a RuntimeError); the allocators of CPU and MPS only have the text
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 

@@ -1,8 +1,8 @@
 """Finished blocks on disk, so that a run that was stopped goes on where it was.
 
 A run is known by a fingerprint of everything that decides its numbers. A block is a folder of arrays that is written
-beside and renamed, with a note of its run, its number, and the size and checksum of each array: what the note does not
-hold true of counts as not there, whatever has happened to it, and is encoded again. Nothing here may change the bytes
+under another name and renamed, with a note of its run, its number, and the size and checksum of each array: what the
+note does not match counts as absent, for any reason, and is encoded again. Nothing here may change the bytes
 of a block.
 """
 
@@ -37,7 +37,7 @@ def check_writable(folder: Path) -> None:
     Raises
     ------
     RunError
-        With the setting to mend.
+        With the setting to change.
     """
     probe = Path(folder) / _disk.name_beside()
     try:
@@ -56,7 +56,7 @@ def _unwritable(folder: Path, error: OSError) -> RunError:
 
 
 def clear_finished(folder: Path, run: str) -> None:
-    """Remove what is left of a run whose result is there, where nobody is at it."""
+    """Remove what is left of a run whose result is there, if no process is at it."""
     _disk.sweep(folder)
     for path in [Path(folder) / run[:24], *Path(folder).glob(f"{run[:24]}-*")]:
         if not _disk.holders(path):
@@ -64,7 +64,7 @@ def clear_finished(folder: Path, run: str) -> None:
 
 
 class BlockStore:
-    """Blocks of one run in a folder of their own.
+    """Blocks of one run in a separate folder.
 
     Several processes may work on a run at once: each takes the blocks that the others have finished, and the last one
     removes the folder.
@@ -87,7 +87,7 @@ class BlockStore:
         holders = [] if resume else _disk.holders(self.path)
         if holders:
             logger.warning(
-                "resume=False, and the same call is at work (%s): this one has a folder of its own. If that process is "
+                "resume=False, and the same call is at work (%s): this one has a separate folder. If that process is "
                 "no more, delete %s",
                 holders[0],
                 holders[0].path,
@@ -95,7 +95,7 @@ class BlockStore:
             self.path = Path(folder) / f"{self.run}-{uuid.uuid4().hex[:8]}"
         self.hold: _disk.Hold | None = _disk.Hold(self.path)
         try:
-            self.hold.take()  # before the folder is there, so that nobody takes it for abandoned
+            self.hold.take()  # before the folder is there, so that no process treats it as abandoned
         except OSError as error:
             raise _unwritable(self.path, error) from error
         try:
@@ -115,7 +115,7 @@ class BlockStore:
         return store
 
     def _clear_abandoned(self) -> None:
-        """Remove folders that processes have had of their own for this run and that nobody holds any more."""
+        """Remove separate folders of processes at this run that are not held any more."""
         for path in self.path.parent.glob(f"{self.run}-*"):
             if not _disk.holders(path):
                 _disk.discard(path)
@@ -164,7 +164,7 @@ class BlockStore:
                 return None
             sizes = {name: (folder / name).stat().st_size for name in note["arrays"]}
             whole = all(sizes[name] == part["bytes"] for name, part in note["arrays"].items())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever lies there
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # for any content
             return None
         return note["arrays"] if whole else None
 
@@ -185,7 +185,7 @@ class BlockStore:
             ) from error
 
     def write(self, block: int, **arrays: np.ndarray) -> None:
-        """Write a block beside, bring it to disk, then rename it.
+        """Write a block under another name, bring it to disk, then rename it.
 
         Raises
         ------
@@ -222,14 +222,14 @@ class BlockStore:
             _write(partial / NOTE, [text.encode()])
 
     def come_back(self) -> None:
-        """Make the folder, and say again who is at it, where somebody removed them."""
+        """Make the folder and the mark again, if they were removed."""
         if not self.path.is_dir():
             logger.warning("%s was removed while the run goes on: what it held is encoded again", self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if self.hold is not None:
                 self.hold.take()
-        except OSError:  # the write itself says what is wrong
+        except OSError:  # the write itself raises the reason
             return
 
     def remove(self) -> None:
@@ -238,7 +238,7 @@ class BlockStore:
             self.hold.release()
         if others := self.others():
             logger.warning(
-                "the blocks in %s are left to %s, which is at the same call. If that process is no more, delete the "
+                "the blocks in %s are left to %s, which is at the same call. If that process has ended, delete the "
                 "folder",
                 self.path,
                 others[0],

@@ -11,7 +11,7 @@ from ..._errors import ModelError
 
 @dataclass(frozen=True)
 class CellBlock:
-    """A part of one image with the cells whose centroid lies in it.
+    """A part of one image with the cells whose centroid is in it.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ def choose_window(
     Parameters
     ----------
     asked
-        What the recipe or the user says; None: as large as the largest cell.
+        What the recipe or the user gives; None: as large as the largest cell.
     patch_size
         Side of a token; the window is a multiple of it.
     extents

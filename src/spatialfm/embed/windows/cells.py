@@ -67,15 +67,15 @@ def find_cells(
     centers
         Columns of ``table.obs`` with x and y of each cell in pixel indices of its image; None: centroids.
     on_pieces
-        Whether numbers that are used for several cells are refused; they are kept where `cell_table` was told so.
+        Whether numbers that are used for several cells are refused; they are kept if `cell_table` was called so.
 
     Raises
     ------
     ElementError
         If labels are not what they seem, see `spatialfm.pp.check_labels`.
     TableError
-        If rows have no label, labels no row, or cells lie outside of the image, and `on_missing` is ``"raise"``; if
-        `centers` are no pixel indices of the cells.
+        If rows have no label, labels no row, or cells are outside of the image, and `on_missing` is ``"raise"``; if
+        `centers` are not pixel indices of the cells.
     """
     given = None if centers is None else given_centers(table, table_name, centers)
     regions, instances = annotated_cells(table, table_name)
@@ -88,10 +88,10 @@ def find_cells(
             continue
         scan, ids = check.pieces.by_label(), instances[rows]
         place = rows_of(scan.ids, ids)
-        found = place >= 0
-        no_label += [cell_name(pair.sample, label) for label in ids[~found]]
+        has_row = place >= 0
+        no_label += [cell_name(pair.sample, label) for label in ids[~has_row]]
         no_row += [cell_name(pair.sample, label) for label in np.setdiff1d(scan.ids, ids)]
-        rows, ids, place = rows[found], ids[found], place[found]
+        rows, ids, place = rows[has_row], ids[has_row], place[has_row]
         where, boxes = _in_image_pixels(scan.take(place), labels_to_image(sdata, pair))
         if given is not None:
             where = given[rows]
@@ -107,20 +107,20 @@ def find_cells(
     cells = Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     if not len(cells.rows):
         raise TableError(
-            f"No row of table {table_name!r} has a label. Make another beside it, {table_call(sdata)}, and pass its "
+            f"No row of table {table_name!r} has a label. Make another, {table_call(sdata)}, and pass its "
             "name as table_name=."
         )
     return cells
 
 
 def _rows_of(sdata: SpatialData, regions: np.ndarray, pair: SampleElements, table_name: str) -> np.ndarray:
-    """Rows of the sample's cells; none where its labels hold no cell, as in a field without tissue."""
+    """Rows of the sample's cells; none if its labels have no cell, as in a field without tissue."""
     rows = np.flatnonzero(regions == pair.labels)
     if not len(rows) and holds_cells(sdata, present(pair.labels, "labels")):
         raise ElementError(
             f"Table {table_name!r} annotates {listed(sorted(set(regions)), 5, quoted=False)}, not labels "
-            f"{pair.labels!r} of sample {pair.sample!r}. Make a table of all samples beside it, {table_call(sdata)}, "
-            "and pass its name as table_name=, or mend labels= or samples=."
+            f"{pair.labels!r} of sample {pair.sample!r}. Make a second table, of all samples, {table_call(sdata)}, "
+            "and pass its name as table_name=, or correct labels= or samples=."
         )
     return rows
 
@@ -128,18 +128,18 @@ def _rows_of(sdata: SpatialData, regions: np.ndarray, pair: SampleElements, tabl
 def _report_labels(sdata: SpatialData, table: AnnData, checked: list[CheckedLabels], on_pieces: str) -> None:
     """Refuse labels that are not what they seem, unless they were measured as they are on purpose.
 
-    What is only odd was said when the table was made.
+    What is only odd was reported when the table was made.
     """
     record = table.uns.get(UNS, {}).get(TABLE, {})
     known = {sample["labels"] for sample in json.loads(record.get("samples", "{}")).values()}
     on_giants = record.get("on_giants", "raise") if known else "raise"
-    here = [
+    errors_only = [
         replace(check, findings=[finding for finding in check.findings if finding.severity == "error"])
         if check.labels in known
         else check
         for check in checked
     ]
-    report_labels(sdata, here, "keep" if record.get("on_pieces") == "keep" else on_pieces, on_giants)
+    report_labels(sdata, errors_only, "keep" if record.get("on_pieces") == "keep" else on_pieces, on_giants)
 
 
 def given_centers(table: AnnData, table_name: str, columns: tuple[str, str]) -> np.ndarray:
@@ -148,13 +148,13 @@ def given_centers(table: AnnData, table_name: str, columns: tuple[str, str]) -> 
     Raises
     ------
     TableError
-        If there are no such columns, or they hold no numbers.
+        If there are no such columns, or they do not hold numbers.
     """
     if isinstance(columns, str) or len(columns) != 2:
         raise TableError(f"centers={columns!r} must be two columns of obs, of x and of y: centers=('x', 'y').")
     if missing := [name for name in columns if name not in table.obs]:
-        found = listed(list(map(str, table.obs)), 20, quoted=False)
-        raise TableError(f"No column {missing[0]!r} in table {table_name!r} (centers=); it has {found}.")
+        columns_text = listed(list(map(str, table.obs)), 20, quoted=False)
+        raise TableError(f"No column {missing[0]!r} in table {table_name!r} (centers=); it has {columns_text}.")
     try:
         x, y = (table.obs[name].to_numpy(dtype=float) for name in columns)
     except (TypeError, ValueError) as error:
@@ -168,7 +168,7 @@ def given_centers(table: AnnData, table_name: str, columns: tuple[str, str]) -> 
 
 
 def _report_beside(beside: list[str], n_cells: int, columns: tuple[str, str]) -> None:
-    """Centres in µm, of another image, or with x and y exchanged lie beside their cells."""
+    """Centres in µm, of another image, or with x and y exchanged are outside of their cells."""
     message = (
         f"{len(beside):,} of {counted(n_cells, 'centre')} in centers={tuple(columns)!r} outside of the box around the "
         f"cell ({listed(beside, 5, quoted=False)})"
@@ -205,7 +205,7 @@ def _report(
     message = "; ".join(findings)
     if on_missing == "raise":
         raise TableError(
-            f"Cells and labels do not match: {message}. Make a table of these labels beside it, {table_call(sdata)}, "
+            f"Cells and labels do not match: {message}. Make a second table, of these labels, {table_call(sdata)}, "
             "and pass its name as table_name=; or pass on_missing='drop' to embed the cells that have both: rows "
             "without pixels then leave the table, with all that is known of them (copy=True leaves it as it is)."
         )

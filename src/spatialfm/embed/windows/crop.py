@@ -30,7 +30,7 @@ class CropJob(Job[CellBlock]):
     """
 
     extents: np.ndarray | None = None
-    of_cells = True  # whether a window is masked to its cell; a job whose windows are measured whole says False
+    of_cells = True  # whether a window is masked to its cell; False for a job whose windows are measured whole
 
     @property
     def starts(self) -> np.ndarray:
@@ -42,7 +42,7 @@ class CropJob(Job[CellBlock]):
         return starts
 
     def plan(self, side: int) -> list[CellBlock]:
-        """Cells by the square of `side` model pixels that their centroid lies in."""
+        """Cells by the square of `side` model pixels of their centroid."""
         starts, blocks = self.starts, []
         for number in range(len(self.readers)):
             members = np.flatnonzero(self.sample == number)

@@ -1,4 +1,4 @@
-"""Tiles as units of their own: a grid of squares over the tissue, one row each, no segmentation needed."""
+"""Tiles as separate units: a grid of squares over the tissue, one row each, no segmentation needed."""
 
 from __future__ import annotations
 

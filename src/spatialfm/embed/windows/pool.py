@@ -1,4 +1,4 @@
-"""From windows to one row a cell: cut, normalise, mask, encode. All on the batch tensor, nothing cell by cell."""
+"""From windows to one row per cell: cut, normalise, mask, encode. All on the batch tensor, nothing cell by cell."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def encode_windows(
     module: Callable | None = None,
     recipe: Recipe | None = None,
 ) -> EncoderOutput:
-    """Outputs for scaled pixels ``(B, M, side, side)`` and masks ``(B, side, side)``; `module` stands for the encoder.
+    """Outputs for scaled pixels ``(B, M, side, side)`` and masks ``(B, side, side)``; `module` replaces the encoder.
 
     Pixels are normalised first and masked after, as KRONOS's Online Methods (Cell phenotyping) have it: what is
     outside of the cell is then the marker's mean, not its darkest value.
@@ -56,6 +56,6 @@ def encode_windows(
     if background == "zero" and masks is not None:
         pixels = pixels * masks[:, None]
     arguments: dict[str, Any] = {"mask": masks if encoder.card.needs_mask else None}
-    if takes_outputs(encoder):  # one registered by a user may know nothing of them
+    if takes_outputs(encoder):  # one registered by a user may not have them
         arguments["outputs"] = outputs
     return (encoder if module is None else module)(pixels, markers, **arguments)

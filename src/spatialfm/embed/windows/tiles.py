@@ -114,7 +114,7 @@ class TileBlock:
     starts
         First row and column of each tile in model pixels, ``(k, 2)``.
     n_rows
-        Cells that it stands for on the bar: those whose centroid lies in its square.
+        Cells that it counts for on the bar: those whose centroid is in its square.
     y0, y1, x0, x1
         Region that covers the tiles; may leave the image.
     """

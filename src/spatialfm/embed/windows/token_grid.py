@@ -66,10 +66,10 @@ class TokenJob(GridJob):
 
 
 def plan_tokens(inputs: Inputs, size: int | None, stride: int | None, min_tissue: float) -> tuple[RunPlan, TokenGrid]:
-    """One row a token of the grid that covers every image.
+    """One row per token of the grid that covers every image.
 
     Models with tokens see windows of `size` every `stride` pixels; where windows overlap, a token counts in the window
-    in whose middle it lies most. All others see one window of `size` a token.
+    in whose middle it is most. All others see one window of `size` per token.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Images to embeddings: one row a cell or a tile, and what the encoder looks at."""
+"""Images to embeddings: one row per cell or tile, and what the encoder looks at."""

@@ -55,7 +55,7 @@ def embed_cells(
 
     Mode ``"tile"``: overlapping tiles are laid over the whole image, and every token is shared out to the cells below
     it by the pixels that they have in common. This is VirTues' recipe (Methods, *Aggregation*): tiles of 128 pixels at
-    stride 42. One pass over the image instead of one window a cell.
+    stride 42. One pass over the image instead of one window per cell.
 
     Parameters
     ----------
@@ -72,11 +72,11 @@ def embed_cells(
     samples
         Samples to embed (default: all).
     outputs
-        ``"marker"``: one vector a marker, concatenated to ``M * D`` columns; ``"patch"``: one vector a cell of ``D``
-        columns (in tiles: the summary tokens, or the mean of the tokens of all markers); ``"attention"``, of models
-        that have it and in crops: how much each attention head looks at each marker, ``M * heads`` columns, to be read
-        with `spatialfm.tl.marker_attention`; or several, from one pass: ``("marker", "patch")``. Default: what the
-        model's card says.
+        ``"marker"``: one vector per marker, concatenated to ``M * D`` columns; ``"patch"``: one vector per cell of
+        ``D`` columns (in tiles: the summary tokens, or the mean of the tokens of all markers); ``"attention"``, of
+        models that have it and in crops: how much each attention head looks at each marker, ``M * heads`` columns, to
+        be read with `spatialfm.tl.marker_attention`; or several, from one pass: ``("marker", "patch")``. Default: what
+        the model's card says.
     panel
         Which channels are which markers: `spatialfm.Panel`, or a dict of its fields.
     recipe
@@ -117,7 +117,7 @@ def embed_cells(
     Raises
     ------
     ElementError, CoordinateError, PixelSizeError, PanelError, TableError, ModelError
-        Before any window is encoded; the message says what to pass.
+        Before any window is encoded; the message names what to pass.
     RunError
         If reading, encoding or writing fails on the way. Finished blocks are kept: the same call goes on from there.
 

@@ -90,8 +90,8 @@ def embed_tiles(
     elements
         Which images, and their pixel size: `spatialfm.Elements`, or a dict of its fields. Labels are not used.
     outputs
-        ``"marker"`` gives one vector a marker, ``"patch"`` one a tile, ``"attention"`` how much each attention head
-        looks at each marker. Default: what the model's card says.
+        ``"marker"`` gives one vector per marker, ``"patch"`` one per tile, ``"attention"`` how much each attention head
+        looks at each marker. Default: that of the model's card.
     size
         Side of a tile in model pixels. Default: the window of the recipe, 64 where it has none.
     stride
@@ -101,7 +101,7 @@ def embed_tiles(
     samples
         Samples to use (default: all).
     cluster_key
-        Column of the cell table: adds the commonest label among the cells whose centroid lies in the tile, and its
+        Column of the cell table: adds the commonest label among the cells whose centroid is in the tile, and its
         share.
     table_name
         Table to write.
@@ -119,9 +119,9 @@ def embed_tiles(
     ``.shapes["<table_name>_<sample>"]``
         Squares in the sample's coordinate system (µm where the readers made it).
     ``[table_name]``
-        One row a tile, annotating them: ``obs`` with `sample`, `patient` and the other columns of ``sdata["samples"]``,
-        `tissue` (share), `n_cells`, `label`, `label_share`; ``obsm["spatial"]`` the centre; ``obsm[key_added]`` and
-        its record in ``uns["spatialfm"][key_added]``.
+        One row per tile, annotating them: ``obs`` with `sample`, `patient` and the other columns of
+        ``sdata["samples"]``, `tissue` (share), `n_cells`, `label`, `label_share`; ``obsm["spatial"]`` the centre;
+        ``obsm[key_added]`` and its record in ``uns["spatialfm"][key_added]``.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def embed_tiles(
 
 
 def _squares_of(sdata: SpatialData, table_name: str) -> list[str]:
-    """Squares of an earlier call that wrote the same table; other tables have squares of their own."""
+    """Squares of an earlier call that wrote the same table; other tables have their own squares."""
     if table_name not in sdata.tables or TILE_KEY not in sdata.tables[table_name].obs:
         return []
     regions = sdata.tables[table_name].obs[REGION_KEY].astype(str).unique()
@@ -228,7 +228,7 @@ def _cells(sdata: SpatialData, table_name: str, cluster_key: str | None) -> AnnD
     )
     if lacking:
         raise TableError(
-            f"Table {table_name!r} has no {' and no '.join(lacking)}: which tile a cell lies in cannot be told. "
+            f"Table {table_name!r} has no {' and no '.join(lacking)}: the tile of a cell is undecidable. "
             "sfm.pp.cell_table makes a table that has both; name it with cell_table_name=."
         )
     coordinates(cells, finite=False)  # before any tile is encoded
@@ -281,19 +281,19 @@ def majority_labels(
 ) -> pd.DataFrame:
     """Number of cells in each tile, their commonest label and its share.
 
-    A cell lies in every tile that holds its centroid; of labels that are equally common the first category is taken.
+    A cell is in every tile that holds its centroid; of labels that are equally common the first category is taken.
     """
     labels = named(cells.obs[cluster_key], "cluster_key")
     codes, names = labels.cat.codes.to_numpy(), labels.cat.categories
     of_cells, position = cells.obs[SAMPLE_KEY].astype(str).to_numpy(), coordinates(cells, finite=False)
     counts = np.zeros((len(samples), len(names)), np.int64)
     for sample in np.unique(samples):
-        mine = np.flatnonzero((of_cells == sample) & (codes >= 0))
-        x, y = position[mine].T
+        in_sample = np.flatnonzero((of_cells == sample) & (codes >= 0))
+        x, y = position[in_sample].T
         for tile in np.flatnonzero(samples == sample):
             x0, y0, x1, y1 = bounds[tile]
             inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-            counts[tile] = np.bincount(codes[mine[inside]], minlength=len(names))
+            counts[tile] = np.bincount(codes[in_sample[inside]], minlength=len(names))
     total = counts.sum(axis=1)
     best = pd.Categorical.from_codes(np.where(total > 0, counts.argmax(axis=1), -1), names)
     share = np.divide(counts.max(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)

@@ -42,7 +42,7 @@ def marker_attention(
     first head of the last block; at most 1,000 cells of each type set mean and standard deviation, so that a common
     type does not. VirTues (Methods, *Model inspection and visualization*): importance, summed over heads.
 
-    Attention says where a model looks, not that it needs what it sees.
+    Attention shows where a model looks, not that it needs what it sees.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def marker_attention(
     Returns
     -------
     None, or with `copy` the mean z-scores, types by markers. Written: ``obsm[key_added + "_z"]``, a data frame of
-    float32, one column a marker; ``uns[key_added]`` with ``mean``, ``median`` and ``sd`` of the z-scores and
+    float32, one column per marker; ``uns[key_added]`` with ``mean``, ``median`` and ``sd`` of the z-scores and
     ``score``, the mean attention as it is (types by markers), ``n`` (rows of each type) and ``params``.
 
     Raises
     ------
     ModelError
-        If ``obsm[use_rep]`` holds no attention, or the model has no such head.
+        If ``obsm[use_rep]`` contains no attention, or the model has no such head.
     TableError
         If a column is missing, or no row has a type.
 
@@ -147,7 +147,9 @@ def head_scores(values: np.ndarray, n_markers: int, head: int | str) -> np.ndarr
     if head == "all":
         return by_head.sum(axis=2)
     if not isinstance(head, int | np.integer) or not 0 <= head < by_head.shape[2]:
-        raise ModelError(f"head={head!r} is no head of the model: pass 0 to {by_head.shape[2] - 1}, 'all' or 'auto'.")
+        raise ModelError(
+            f"head={head!r} is not a head of the model: pass 0 to {by_head.shape[2] - 1}, 'all' or 'auto'."
+        )
     return by_head[:, :, head]
 
 
@@ -163,20 +165,20 @@ def balanced_rows(codes: np.ndarray, most: int | None, rng: np.random.Generator)
 def standardize(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Scores with the mean and standard deviation of `rows`; a marker that does not vary there is 0."""
     mean, sd = scores[rows].mean(axis=0), scores[rows].std(axis=0)
-    # what rounding leaves of a constant is no variation
+    # the rounding error of a constant is not variation
     varies = sd > 1e-9 * np.maximum(np.abs(mean), np.finfo(float).tiny)
     return np.where(varies, (scores - mean) / np.where(varies, sd, 1), 0.0)
 
 
 def _head_of(notes: Mapping[str, Any], use_rep: str) -> int | Literal["all"]:
-    """The head that the model's paper reads, which the record knows from the card."""
+    """The head that the model's paper reads, which the record has from the card."""
     head = notes.get("attention_head")
     if head == "all":
         return "all"
     if isinstance(head, int | np.integer):
         return int(head)
     raise TableError(
-        f"The record of {use_rep!r} is of a version that did not say which head the model's paper reads. Pass "
+        f"The record of {use_rep!r} is of a version that did not record which head the model's paper reads. Pass "
         "head=<its number>, or head='all' for the sum of all."
     )
 

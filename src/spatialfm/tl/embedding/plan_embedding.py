@@ -39,7 +39,7 @@ def plan_embedding(
 ) -> EmbeddingPlan:
     """Settle everything that `spatialfm.tl.embed_cells` settles before the first window, and estimate what it takes.
 
-    Images are read once, for the statistics of the markers and to tell them apart from others; both are kept for the
+    Images are read once, for the statistics of the markers and to identify them; both are kept for the
     run. Time is estimated from a few empty windows and one block. The arguments are those of
     `spatialfm.tl.embed_cells`.
 

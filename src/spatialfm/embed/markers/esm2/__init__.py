@@ -1,4 +1,4 @@
-"""ESM-2 embeddings of common markers' proteins, which come with the package; their licence lies beside them."""
+"""ESM-2 embeddings of common markers' proteins, which come with the package; their licence is in this folder."""
 
 from __future__ import annotations
 
