@@ -74,14 +74,14 @@ def test_components_are_those_of_one_basis(same):
 @pytest.mark.parametrize(("mpp", "said"), [(0.54, False), (0.56, True)])
 def test_another_resolution_is_said(recwarn, mpp, said):
     shared_columns(table(), table(mpp_used=json.dumps({"s": mpp})), "X_e")
-    assert any("µm per pixel in the reference" in str(one.message) for one in recwarn) is said
+    assert any("µm per pixel in the source" in str(one.message) for one in recwarn) is said
 
 
 def test_tables_without_a_record():
     one, two = table(), table()
     del one.uns["spatialfm"], two.uns["spatialfm"]
     assert shared_columns(one, two, "X_e")[0].tolist() == [0, 1, 2, 3]
-    with pytest.raises(TableError, match="of the reference has no record"):
+    with pytest.raises(TableError, match="of the source has no record"):
         shared_columns(one, table(), "X_e")
     with pytest.raises(TableError, match="share no marker of X"):
         shared_columns(one, AnnData(np.zeros((1, 1)), var=pd.DataFrame(index=["z"])), "X")
