@@ -228,7 +228,7 @@ def _mpp(value: object, key: str) -> tuple[float | None, str | None]:
     if value is None or pd.isna(value):
         return None, None
     try:
-        mpp = np.nan if isinstance(value, bool | np.bool_) else float(value)  # type: ignore[arg-type]
+        mpp = np.nan if isinstance(value, bool | np.bool_) else float(value)  # type: ignore[arg-type]  # what cannot be read raises
     except (TypeError, ValueError):
         mpp = np.nan
     if not (np.isfinite(mpp) and mpp > 0):

@@ -78,7 +78,7 @@ def micrometers(value: object, unit: object) -> float | None:
     """
     factor = um_per_unit(unit)
     try:
-        size = float(value) * factor  # type: ignore[arg-type, operator]
+        size = float(value) * factor  # type: ignore[arg-type, operator]  # what cannot be read raises
     except (TypeError, ValueError):
         return None
     return clean(size) if math.isfinite(size) and size > 0 else None

@@ -121,7 +121,7 @@ class ClipLogBlur(Preparation):
     words: str = "clipped, log-transformed"
 
     @property
-    def layout(self) -> str:  # type: ignore[override]
+    def layout(self) -> str:  # type: ignore[override]  # computed here, a field of the base
         """Published statistics are of pixels before the blur."""
         return "" if self.blurred_statistics else "quantile_clipping_log1p/uq_0.99_image"
 
