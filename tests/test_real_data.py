@@ -62,7 +62,7 @@ def opal(folder):
     )
     # channels are named by dye: which antibody a dye carried is the user's to say
     dyes = {"Alexa 594": None, "Cy3": None, "Cy5": "CD20", "DAPI": "DAPI", "FITC": None}
-    return sdata, 270, None, {"mapping": dyes}
+    return sdata, 270, None, {"panel": {"mapping": dyes}}
 
 
 def spleen(folder):
@@ -87,7 +87,7 @@ def pancreas(folder):
         sfm.io.read_cohort(table, channel_names=names, mpp=1.0, **CAST),
         362,
         None,
-        {"mapping": {"PIN": "Proinsulin"}},
+        {"panel": {"mapping": {"PIN": "Proinsulin"}}},
     )
 
 
@@ -100,16 +100,14 @@ def test_from_file_to_neighborhood_enrichment(name, real_data, kronos):
     sdata, n_cells, markers, options = SETS[name](real_data)
     if "table" not in sdata.tables:
         sfm.pp.cell_table(sdata, on_missing=options.get("on_missing", "raise"))
-    for model, key in ((None, "X_classical"), (kronos, "X_kronos")):
+    for model, key in (("classical", "X_classical"), (kronos, "X_kronos")):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", sfm._errors.SpatialfmWarning)
             sfm.tl.embed_cells(
                 sdata,
                 model,
-                markers=markers if model is not None else None,
-                panel={"on_unknown": "drop"},
-                recipe={"statistics": "auto"},
-                **options,
+                markers=markers if model is kronos else None,
+                **options | {"panel": {"on_unknown": "drop"} | options.get("panel", {})},
             )
         adata = sdata["table"]
         assert n_cells is None or adata.n_obs == n_cells

@@ -66,7 +66,7 @@ def cohort() -> ad.AnnData:
     cells.obsm["X_model"] = latent.astype(np.float32)
     cells.obsm["X_umap"] = latent[:, :2].copy()
     cells.obsm["X_attended"] = rng.gamma(2, size=(n, 6)).astype(np.float32)
-    notes = {"model": "kronos", "family": "kronos", "output": "attention", "n_components": ""}
+    notes = {"model": "kronos", "family": "kronos", "output": "attention", "attention_head": 0, "n_components": ""}
     cells.uns["spatialfm"] = {"X_attended": notes | {"markers": json.dumps(MARKERS)}}
     cells.obsm["spatial"] = rng.uniform(0, 200, (n, 2))
     cells.uns["phenotype_colors"] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442"]
