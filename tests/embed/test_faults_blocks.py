@@ -24,10 +24,10 @@ def sdata(make_sdata, blobs, monkeypatch):
     return sdata
 
 
-def embed(sdata, before=lambda n: None, **options):
+def embed(sdata, before=lambda n: None, run=(), **options):
     """Rows, and the windows that were encoded."""
     encoder = Sums(before)
-    rows = sfm.tl.embed_cells(sdata, encoder, run={"batch_size": 1}, copy=True, **options).obsm["X_sums"]
+    rows = sfm.tl.embed_cells(sdata, encoder, run={"batch_size": 1, **dict(run)}, copy=True, **options).obsm["X_sums"]
     return np.asarray(rows), encoder.n_windows
 
 

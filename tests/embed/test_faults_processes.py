@@ -29,7 +29,8 @@ sfm.settings.result_memory = 16 if disk == "disk" else "1 GiB"
 sdata = sd.read_zarr(store)
 print("ready", flush=True)
 sys.stdin.readline()
-sfm.tl.embed_cells(sdata, "kronos", weights="random", markers=["DAPI", "CD3"], batch_size=2, resume=resume == "resume")
+run = {"batch_size": 2, "resume": resume == "resume"}
+sfm.tl.embed_cells(sdata, "kronos", weights="random", markers=["DAPI", "CD3"], run=run)
 np.save(out, np.asarray(sdata["table"].obsm["X_kronos"]))
 """
 

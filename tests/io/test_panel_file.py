@@ -72,7 +72,7 @@ def test_two_columns_of_names_are_asked_about_and_the_call_runs(tmp_path, image)
 @pytest.mark.parametrize(
     ("given", "error", "parts"),
     [
-        ("cycle,clone\n1,a\n2,b\n3,c\n", PanelError, "None of the columns of .*'cycle', 'clone'.*Say which"),
+        ("cycle,clone\n1,a\n2,b\n3,c\n", PanelError, "None of the columns of .*'cycle', 'clone'.*Choose one"),
         ("marker,clone\nDAPI,a\n,b\nCD3,c\n", PanelError, r"no name for channel 1 \(counted from 0\)"),
         ("marker,clone\nDAPI,a\nCD3,b\n", PanelError, r"2 names.*a\.tif.*3 channels"),
         ("marker\n", PanelError, "name"),

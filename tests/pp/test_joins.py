@@ -95,7 +95,7 @@ def test_columns_that_a_store_takes():
 
 def match(cells, drop=False, ids=None):
     ids = ids or {"s": np.array([1, 2, 3])}
-    return match_cells(cells, ids, sample_key="sample", label_key="id", drop=drop)
+    return match_cells(cells, ids, library_key="sample", instance_key="id", drop=drop)
 
 
 def test_rows_and_labels_find_each_other():

@@ -22,7 +22,7 @@ sfm.settings.cache_dir, sfm.settings.progress, sfm.settings.verbosity = cache, F
 import spatialdata as sd
 sdata = sd.read_zarr(store)
 print("ready", flush=True)
-sfm.tl.embed_cells(sdata, "kronos", weights="random", markers=["DAPI", "CD3"], batch_size=4)
+sfm.tl.embed_cells(sdata, "kronos", weights="random", markers=["DAPI", "CD3"], run={"batch_size": 4})
 np.save(out, sdata["table"].obsm["X_kronos"])
 """
 
