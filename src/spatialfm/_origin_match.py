@@ -146,7 +146,7 @@ def _known_rows(
                 return int(equal.sum()), True
         for number in range(min(int(turn.max()), 2) + 1):
             part = turn == number
-            same = one.groups and bool((label_hashes(remembered[part], one.texts) == labels[positions[part]]).all())
+            same = one.groups and bool((_labels_of(one)[at[part]] == labels[positions[part]]).all())
             named = _by_name(remembered[part], current[part], one.texts, texts) if one.groups and not same else NEVER
             sides = _Sides(one, at[part], current[part], same, [split[positions[part]] for split in rows.splits])
             if by_labels and not same:
@@ -242,6 +242,9 @@ def _within(
 ) -> float:
     """The same within each level of another column: groups that were split, or cut in each level elsewhere."""
     total = NEVER
+    both = np.unique(made, return_inverse=True)[1] * (len(split) + 1) + split
+    if not is_function(both, values):  # then not in each level either, and one look is enough
+        return NEVER
     for level in np.unique(split):
         rows = split == level
         if len(np.unique(values[rows])) < 2:
@@ -297,6 +300,13 @@ def label_hashes(codes: np.ndarray, texts: Sequence[str]) -> np.ndarray:
     levels, place = np.unique(codes, return_inverse=True)
     words = [texts[int(level)] if texts and not np.isnan(level) else f"{level:g}" for level in levels]
     return name_hashes(words)[place]
+
+
+def _labels_of(one: Reference) -> np.ndarray:
+    """Hashes ``(n,)`` of the meanings of a remembered column, which every column is compared with: made once."""
+    if "label_hashes" not in one.__dict__:
+        one.__dict__["label_hashes"] = label_hashes(one.values, one.texts)
+    return one.__dict__["label_hashes"]
 
 
 def _monotone(made: np.ndarray, values: np.ndarray) -> bool:

@@ -13,6 +13,7 @@ from lifelines.utils.concordance import _concordance_summary_statistics as pairs
 from scipy import stats
 
 import spatialfm as sfm
+from spatialfm import _origin
 
 pytestmark = pytest.mark.real_data
 
@@ -141,6 +142,7 @@ def test_merging_by_survival_finds_what_is_not_there_and_permutations_do_not(lun
         order = np.random.default_rng(seed).permutation(lung.n_obs)
         shuffled.obs[list(KEYS.values())] = lung.obs[list(KEYS.values())].to_numpy()[order]
         for folds in logrank:
+            _origin.forget()  # each cohort is of a session of its own
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 options = {"merge_into": 2, "cross_fit": folds, "n_permutations": 39, "random_state": seed}
