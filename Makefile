@@ -38,6 +38,7 @@ tutorials: $(VENV)/.stamp-docs ## execute the tutorials into docs/tutorials/
 	$(BIN)/python docs/execute_tutorials.py $(ARGS)
 
 docs: $(VENV)/.stamp-docs ## build the documentation into docs/_build/html/
+	rm -rf docs/generated  # pages of functions that are gone would stay
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html $(ARGS)
 
 lint: $(VENV)/.stamp-dev ## check style, format and types
