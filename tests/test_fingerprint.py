@@ -210,7 +210,7 @@ def test_what_a_regression_warned_of_stands_in_its_figure(patients):
         sfm.tl.cox(few, ["arm", "x"])
     n = few.obs["event"].sum()
     label = sfm.pl.forest(few, show=False).get_xlabel()
-    assert f"{n / 2:.2g} events a term: ratios are exaggerated" in label
+    assert f"{n / 2:.2g} events per term: ratios are exaggerated" in label
     sfm.tl.cox(patients, "arm", test_proportional_hazards=False)
     assert sfm.pl.forest(patients, show=False).get_xlabel() == "Hazard ratio (95 % interval)"
 

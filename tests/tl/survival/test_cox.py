@@ -331,7 +331,7 @@ def test_few_events_are_warned_of(leukemia):
     leukemia.obs["wbc"] = np.random.default_rng(0).normal(size=42)
     leukemia.obs["age"] = np.random.default_rng(1).normal(size=42)
     leukemia.obs["sex"] = ["f", "m"] * 21
-    with pytest.warns(SpatialfmWarning, match=r"30 events for 4 terms: with fewer than 10 events a term.*penalizer"):
+    with pytest.warns(SpatialfmWarning, match=r"30 events for 4 terms: with fewer than 10 events per term.*penalizer"):
         sfm.tl.cox(leukemia, ["arm", "wbc", "age", "sex"])
 
 

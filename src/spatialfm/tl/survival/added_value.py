@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Seen = tuple[np.ndarray, np.ndarray, np.ndarray | None]  # time, event, entry
-LEAST = 10  # events a term, below which estimates are unsteady (Peduzzi et al. 1995)
+LEAST = 10  # events per term, below which estimates are unsteady (Peduzzi et al. 1995)
 
 
 @public
@@ -114,7 +114,7 @@ def added_value(
     Warns
     -----
     SpatialfmWarning
-        With fewer than 10 events a term.
+        With fewer than 10 events per term.
 
     See Also
     --------

@@ -165,8 +165,8 @@ def cox(
     Warns
     -----
     SpatialfmWarning
-        With fewer than 10 events a term, a level of 5 rows or fewer, fewer than 30 clusters, or one that has a third of
-        the rows; where hazards are not proportional (p below 0.05 after Holm's correction).
+        With fewer than 10 events per term, a level of 5 rows or fewer, fewer than 30 clusters, or one that has a third
+        of the rows; where hazards are not proportional (p below 0.05 after Holm's correction).
 
     Examples
     --------
@@ -345,10 +345,10 @@ def _warn(
             "p-values and intervals of a Cox regression are rough. sfm.tl.logrank permutes such groups."
         )
     if events < EVENTS_PER_TERM * len(table):
-        doubts.append(f"{events / len(table):.2g} events a term: ratios are exaggerated")
+        doubts.append(f"{events / len(table):.2g} events per term: ratios are exaggerated")
         warn(
-            f"{counted(events, 'event')} for {counted(len(table), 'term')}: with fewer than {EVENTS_PER_TERM} events a "
-            "term, hazard ratios are exaggerated, and intervals are around what is exaggerated. "
+            f"{counted(events, 'event')} for {counted(len(table), 'term')}: with fewer than {EVENTS_PER_TERM} events "
+            "per term, hazard ratios are exaggerated, and intervals are around what is exaggerated. "
             + (
                 "Name fewer covariates: intervals of a penalised regression are too short as well."
                 if penalizer

@@ -124,7 +124,7 @@ def fine_gray(
     Warns
     -----
     SpatialfmWarning
-        With fewer than 10 events of interest a term, or without any competing event.
+        With fewer than 10 events of interest per term, or without any competing event.
 
     Examples
     --------
@@ -259,9 +259,9 @@ def _warn(table: pd.DataFrame, causes: Causes, events: int) -> list[str]:
             "proportional hazards."
         )
     if events < EVENTS_PER_TERM * len(table):
-        doubts.append(f"{events / len(table):.2g} events a term: ratios are exaggerated")
+        doubts.append(f"{events / len(table):.2g} events per term: ratios are exaggerated")
         warn(
             f"{counted(events, 'event')} of interest for {counted(len(table), 'term')}: with fewer than "
-            f"{EVENTS_PER_TERM} events a term, hazard ratios are exaggerated. Name fewer covariates."
+            f"{EVENTS_PER_TERM} events per term, hazard ratios are exaggerated. Name fewer covariates."
         )
     return doubts
