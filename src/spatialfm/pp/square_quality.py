@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    pass
 
 COLUMNS = ("saturated_most", "saturated_mean", "sharpness_mean", "sharpness_least")
 STRIP = 1024  # rows of an image that are read at a time

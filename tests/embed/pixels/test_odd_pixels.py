@@ -11,6 +11,7 @@ import spatialdata as sd
 
 import spatialfm as sfm
 from spatialfm._errors import RunError, SpatialfmWarning
+from spatialfm.embed.pixels.odd_pixels import OddCounts
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.pp.arrays import AxisAffine
 
@@ -128,3 +129,14 @@ def test_counts_are_known_for_a_store_whose_digest_is_kept(tmp_path, make_sdata,
 def reader_of_lazy(lazy) -> SampleReader:
     labels = da.zeros(lazy.shape[-2:], dtype=int)
     return SampleReader("image_a", "", lazy, labels, (0, 1), ("ch0", "ch1"), 1.0, 1.0, AxisAffine())
+
+
+def test_the_lowest_pixel_of_a_plane_is_that_of_all_its_bands():
+    counts = OddCounts()
+    for band in ([[-7.0, 1.0]], [[-2.0, np.nan]], [[3.0, np.inf]]):
+        counts.see(1, np.array(band))
+    counts.see(0, np.array([[4.0]]))
+    arrays = counts.arrays([0, 1, 2])
+    np.testing.assert_array_equal(arrays["lowest"], [0, -7, 0])
+    np.testing.assert_array_equal(arrays["negative"], [0, 2, 0])
+    np.testing.assert_array_equal(arrays["not_finite"], [0, 2, 0])
