@@ -191,3 +191,12 @@ def test_the_order_of_labels_changes_no_chance():
     hits = pd.DataFrame({"query": names, "rank": 1, "hit": names[::-1]})
     one, two = (sfm.metrics.retrieval(hits, compositions=table, k=[1]) for table in (compositions, compositions[::-1]))
     pd.testing.assert_frame_equal(one, two)
+
+
+def test_a_query_that_finds_itself_gains_nothing():
+    """Of the hits a, b, c of query a, the first is a itself: b is the first that counts."""
+    hits = pd.DataFrame({"query": ["a"] * 3 + ["b"] * 3, "rank": [1, 2, 3] * 2, "hit": ["a", "b", "c", "b", "c", "a"]})
+    labels = pd.Series({"a": "T", "b": "B", "c": "T"})
+    table = sfm.metrics.retrieval(hits, labels=labels, k=[1, 2]).set_index("measure")["value"]
+    assert table["accuracy@1"] == 0
+    assert table["precision@2"] == pytest.approx((0.5 + 0) / 2)

@@ -47,3 +47,15 @@ def test_nothing_there():
     for draw in (sfm.pl.signatures, sfm.pl.signature_scores):
         with pytest.raises(TableError, match="No search for signatures in uns"):
             draw(AnnData(np.zeros((2, 2))), show=False)
+
+
+def test_filled_dots_are_those_that_stand_after_correction(cells):
+    """Every p-value is small; one half of the q-values is not."""
+    drawn = cells.copy()
+    table = drawn.uns["signatures"]["clusters"]
+    table["p_value"], table["q_value"] = 0.001, np.where(np.arange(len(table)) % 2 == 0, 0.01, 0.5)
+    ax = sfm.pl.signatures(drawn, alpha=0.05, show=False)
+    filled = np.concatenate([dots.get_offsets() for dots in ax.collections if len(dots.get_facecolors())])
+    np.testing.assert_allclose(np.sort(filled[:, 1]), np.sort(table["score"][table["q_value"] < 0.05]))
+    assert 0 < len(filled) < len(table)
+    plt.close("all")
