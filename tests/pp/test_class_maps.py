@@ -72,3 +72,12 @@ def test_opening_and_closing_are_those_of_a_disc():
     np.testing.assert_array_equal(opened[5:-5, 5:-5], binary_opening(mask, disc)[5:-5, 5:-5])
     closed = class_maps._eroded(class_maps._dilated(mask, 2.0, (1, 1)), 2.0, (1, 1))
     np.testing.assert_array_equal(closed[5:-5, 5:-5], binary_closing(mask, disc)[5:-5, 5:-5])
+
+
+def test_a_square_loses_what_is_within_the_radius_of_its_edge():
+    """Of seven pixels across, those at distance 1 and 2 of the background go, three stay."""
+    mask = np.zeros((15, 15), bool)
+    mask[4:11, 4:11] = True
+    expected = np.zeros_like(mask)
+    expected[6:9, 6:9] = True
+    np.testing.assert_array_equal(class_maps._eroded(mask, 2.0, (1.0, 1.0)), expected)

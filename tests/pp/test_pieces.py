@@ -21,6 +21,7 @@ def image():
 @pytest.mark.parametrize("chunk", [(37, 53), (8, 11), (5, 53), (37, 7)])
 def test_pieces_are_those_of_scikit_image(image, chunk, monkeypatch):
     monkeypatch.setattr(measure, "BLOCK_PIXELS", chunk[0] * chunk[1])
+    assert (len(measure.plan_blocks(da.from_array(image, chunks=chunk))) > 1) == (chunk != (37, 53))
     found = scan_pieces(da.from_array(image, chunks=chunk))
     expected = []
     for number in (1, 2, 3):

@@ -90,11 +90,11 @@ def _nearest(start: int, stop: int, scale: float, offset: float, size: int) -> t
     return index[window], window
 
 
-def plan_blocks(array, max_pixels: int = BLOCK_PIXELS) -> list[Box]:
+def plan_blocks(array, max_pixels: int | None = None) -> list[Box]:
     """Boxes that cover an array ``(..., y, x)``: whole dask chunks, small ones merged, so that none is read twice."""
     chunks = getattr(array, "chunks", None) or tuple((size,) for size in array.shape)
     per_pixel = np.dtype(array.dtype).itemsize * int(np.prod([max(c) for c in chunks[:-2]], initial=1))
-    side = int(np.sqrt(min(max_pixels, BLOCK_BYTES / per_pixel)))
+    side = int(np.sqrt(min(max_pixels or BLOCK_PIXELS, BLOCK_BYTES / per_pixel)))
     rows, columns = (merged(sizes, side) for sizes in chunks[-2:])
     return [(*row, *column) for row in rows for column in columns]
 
