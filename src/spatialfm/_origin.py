@@ -9,7 +9,7 @@ written to a file and read, is known by its values (:mod:`spatialfm._origin_matc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
@@ -82,6 +82,11 @@ class Reference:
         names = [self.rows] if self.aliases is None else [self.rows, self.aliases]
         orders = [np.argsort(hashes, kind="stable") for hashes in names]
         return [(hashes[order], order) for hashes, order in zip(names, orders, strict=True)]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Hashes ``(n,)`` of the meanings of the values."""
+        return label_hashes(self.values, self.texts)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -216,6 +221,13 @@ def numbers_of(values: pd.Series) -> tuple[np.ndarray, bool, tuple[str, ...]]:
 def name_hashes(names: Iterable[object]) -> np.ndarray:
     """Hashes ``(n,)`` of names as text."""
     return _hashes(pd.Series([str(name) for name in names], dtype=object))
+
+
+def label_hashes(codes: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+    """Hashes ``(n,)`` of the meanings of codes; of numbers without names, of the numbers."""
+    levels, place = np.unique(codes, return_inverse=True)
+    words = [texts[int(level)] if texts and not np.isnan(level) else f"{level:g}" for level in levels]
+    return name_hashes(words)[place]
 
 
 def patient_names(table: AnnData) -> pd.Series | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ._origin import FEW, MOST_ROWS, Origin, Reference, name_hashes, numbers_of
+from ._origin import FEW, MOST_ROWS, Origin, Reference, label_hashes, name_hashes, numbers_of
 from ._origin_chance import NEVER, is_function, log_binomial, log_maps, log_ways, of_groups, of_numbers
 
 TOLD_BY_LABELS = ("composition", "order")  # groups of patients that may be found twice, for they are there
@@ -146,7 +146,7 @@ def _known_rows(
                 return int(equal.sum()), True
         for number in range(min(int(turn.max()), 2) + 1):
             part = turn == number
-            same = one.groups and bool((_labels_of(one)[at[part]] == labels[positions[part]]).all())
+            same = one.groups and bool((one.labels[at[part]] == labels[positions[part]]).all())
             named = _by_name(remembered[part], current[part], one.texts, texts) if one.groups and not same else NEVER
             sides = _Sides(one, at[part], current[part], same, [split[positions[part]] for split in rows.splits])
             if by_labels and not same:
@@ -293,20 +293,6 @@ def _turn(names: np.ndarray) -> np.ndarray:
     if len(np.unique(names)) == len(names):
         return np.zeros(len(names), int)
     return pd.Series(names).groupby(names).cumcount().to_numpy()
-
-
-def label_hashes(codes: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-    """Hashes ``(n,)`` of the meanings of codes; of numbers without names, of the numbers."""
-    levels, place = np.unique(codes, return_inverse=True)
-    words = [texts[int(level)] if texts and not np.isnan(level) else f"{level:g}" for level in levels]
-    return name_hashes(words)[place]
-
-
-def _labels_of(one: Reference) -> np.ndarray:
-    """Hashes ``(n,)`` of the meanings of a remembered column, which every column is compared with: made once."""
-    if "label_hashes" not in one.__dict__:
-        one.__dict__["label_hashes"] = label_hashes(one.values, one.texts)
-    return one.__dict__["label_hashes"]
 
 
 def _monotone(made: np.ndarray, values: np.ndarray) -> bool:

@@ -13,7 +13,7 @@ from scipy import stats
 from ..stats.composition_groups import Rows, fitted, modelled
 from ..stats.group_tests import placements, ranks_of
 from ..stats.patient_groups import LEAST, SHUFFLES
-from .checks import obs_column
+from .checks import as_names, obs_column
 from .composition_rows import check_terms, terms_of
 from .one_value import leave_out, value_of_each
 
@@ -65,7 +65,7 @@ def read_adjustment(
     ClinicalError
         If a patient has several values.
     """
-    names = [covariates] if isinstance(covariates, str) else list(dict.fromkeys(covariates or ()))
+    names = as_names(covariates)
     order = pd.unique(np.asarray(patients, dtype=object))
     columns = {name: _by_patient(adata, name, "covariates", patients, order) for name in names}
     blocks = None if block_key is None else _by_patient(adata, block_key, "block_key", patients, order)

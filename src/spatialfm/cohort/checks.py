@@ -23,6 +23,17 @@ def listed(names: Iterable[object], limit: int = 6) -> str:
     return _listed(names, limit)
 
 
+def as_names(names: str | Iterable[str] | None) -> list[str]:
+    """One name or several as a list, each once.
+
+    Examples
+    --------
+    >>> as_names("age"), as_names(["age", "stage", "age"]), as_names(None)
+    (['age'], ['age', 'stage'], [])
+    """
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names or ()))
+
+
 def check_anndata(adata: AnnData, what: str, key_added: str | None = None) -> None:
     """Refuse anything but an AnnData with rows, and a key that could not be saved."""
     from anndata import AnnData

@@ -9,7 +9,7 @@ import numpy as np
 from .._errors import TableError
 from .._logging import logger
 from .._preparation import preparation, prepare
-from .checks import listed
+from .checks import as_names, listed
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -83,7 +83,7 @@ def prepared(adata: AnnData, use_rep: str) -> tuple[np.ndarray, str]:
 
 def each_representation(adata: AnnData, use_rep: str | list[str]) -> dict[str, np.ndarray]:
     """Several of them, by name, in the order given."""
-    names = [use_rep] if isinstance(use_rep, str) else list(dict.fromkeys(use_rep))
+    names = as_names(use_rep)
     if not names:
         raise TableError("use_rep= is empty. Pass a key of obsm, or several.")
     return {name: representation(adata, name) for name in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,17 +17,15 @@ from ..models.recipe import Recipe
 from ..pp.arrays import channel_names, image_array
 from ..pp.elements import SampleElements
 from ..pp.missing_chunks import report_missing_chunks
-from ..pp.tissue_sources import tissue_sources
 from .call import Request
 from .domain import domain_warnings
 from .markers.panel import ResolvedPanel, marker_ids, resolve_panel, vocabulary_of
 from .markers.proteins import find_embeddings
-from .pixels.decoded import Decoded
 from .pixels.geometry import EXACT, common_pixel_size, image_pixel_sizes, resampling_ratios
 from .pixels.levels import say_levels
 from .pixels.normalize import intensity_ranges, marker_statistics
 from .pixels.odd_report import report_odd_pixels
-from .pixels.open import open_reader
+from .pixels.open import open_readers
 from .pixels.prepared import of_statistics, padded, preparation_notes, prepare_readers
 from .pixels.published import GivenStatistics, clip_of, of_markers, preparation_name, read_statistics
 from .pixels.reader import SampleReader
@@ -130,22 +128,10 @@ def prepare_inputs(
     dtypes = {pair.sample: image_array(sdata, pair.image).dtype for pair in pairs}
     ranges = _ranges(dtypes, recipe, card.name)
     pairs = report_missing_chunks(sdata, list(pairs))  # nothing where whoever found the cells has looked
-    decoded = Decoded()
-    raw = [
-        open_reader(
-            sdata,
-            pair,
-            channels,
-            ratio=ratio,
-            intensity_max=ranges[pair.sample],
-            on_nan=recipe.on_nan,
-            area=recipe.resampling == "area",
-            decoded=decoded,
-        )
-        for pair, channels, ratio in zip(pairs, panel.channels, ratios, strict=True)
-    ]
-    tissue = tissue_sources(sdata, pairs, recipe.tissue, [reader.shape for reader in raw], ratios, used)
-    raw = [replace(reader, tissue=source) for reader, source in zip(raw, tissue, strict=True)]
+    area = recipe.resampling == "area"
+    raw = open_readers(
+        sdata, pairs, panel.channels, ratios, used, ranges=ranges, tissue=recipe.tissue, on_nan=recipe.on_nan, area=area
+    )
     given = None if recipe.statistics_from != "given" else read_statistics(recipe.statistics, card.name, recipe)
     given_statistics = None if given is None else of_markers(given, panel.markers, panel.names)
     known = () if given_statistics is None else given_statistics[2]  # the names of the markers in what was given

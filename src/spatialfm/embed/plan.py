@@ -13,6 +13,7 @@ import torch
 from .._errors import ModelError, counted
 from .._identity import fingerprint
 from .._logging import logger
+from .._settings import settings
 from ..models.preparation import Preparation, code_of
 from ..models.recipe import PADDING, Recipe
 from .call import Request
@@ -20,7 +21,7 @@ from .inputs import Inputs
 from .markers.panel import ResolvedPanel
 from .result.reduce import check_basis, check_components
 from .run.block import Block
-from .run.engine import Job
+from .run.engine import Job, choose_batch_size
 from .windows.blocks import choose_window, needed_sides
 from .windows.cells import Cells
 from .windows.crop import CropJob
@@ -41,6 +42,11 @@ class RunPlan:
     panel: ResolvedPanel
     identity: str
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def batch_size(self, asked: int | None) -> int:
+        """Windows of a batch: those asked for, or as many as fit into memory."""
+        job = self.job
+        return asked or choose_batch_size(job.encoder, len(self.panel.markers), job.window, settings.batch_memory)
 
 
 def check_options(encoder: Encoder, request: Request) -> tuple[str, ...]:
@@ -139,13 +145,18 @@ def check_reduction(
 
 def n_columns(job: Job, output: str) -> int:
     """Columns of an output, by what the model makes of one empty window."""
-    side, device = job.window, job.encoder.device
     with torch.inference_mode():
-        empty = torch.zeros((1, len(job.mean), side, side), device=device)
-        outputs = job.encode(empty, torch.ones((1, side, side), dtype=torch.bool, device=device))
+        outputs = job.encode(*empty_windows(job, 1))
     if isinstance(job, TileJob):
         return job.tokens_of(outputs, output).shape[-1]
     return getattr(outputs, output)[0].numel()
+
+
+def empty_windows(job: Job, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows ``(n, M, side, side)`` of zeros and masks that hold all of them, to see what the model makes of any."""
+    side, device = job.window, job.encoder.device
+    windows = torch.zeros((n, len(job.mean), side, side), device=device)
+    return windows, torch.ones((n, side, side), dtype=torch.bool, device=device)
 
 
 def finish_plan(inputs: Inputs, job: Job, notes: dict[str, Any]) -> RunPlan:

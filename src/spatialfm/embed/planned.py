@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -66,7 +66,7 @@ class EmbeddingPlan:
     keys
         Key in ``obsm`` of each output.
     data
-        What identifies the images, labels and table.
+        What identifies the images, labels and table; empty in a plan that is run at once.
     cost
         Estimates; None where they were not asked for.
     """
@@ -86,11 +86,7 @@ class EmbeddingPlan:
     @property
     def batch_size(self) -> int:
         """Windows of a batch."""
-        from .run.engine import choose_batch_size
-
-        job = self.run.job
-        chosen = choose_batch_size(job.encoder, len(self.run.panel.markers), job.window, settings.batch_memory)
-        return self.request.run.batch_size or chosen
+        return self.run.batch_size(self.request.run.batch_size)
 
     @property
     def columns(self) -> dict[str, int]:
@@ -174,13 +170,14 @@ def plan_embedding_of(
     table_name: str,
     on_missing: Literal["raise", "drop"],
     key_added: str | None,
-    timed: bool = False,
+    kept: bool = False,
     copy: bool = True,
     **asked: Any,
 ) -> EmbeddingPlan:
     """Every check, and all that is known before the first window.
 
-    `copy`: the table that is there is not to be changed; `asked`: as `request_of` takes it.
+    `kept`: the plan is handed out, so that it is timed and holds what its data is known by; `copy`: the table that is
+    there is not to be changed; `asked`: as `request_of` takes it.
     """
     from ..pp.elements import match_elements
     from ..pp.missing_chunks import report_missing_chunks
@@ -196,7 +193,7 @@ def plan_embedding_of(
     encoder = load_encoder(model, weights).to(devices[0])
     request = request_of(encoder, elements=elements, **asked)
     check_options(encoder, request)
-    data = data_of(sdata, pairs, table_name)
+    data = data_of(sdata, pairs, table_name) if kept else {}
     pairs = report_missing_chunks(sdata, pairs)
     table = _table(sdata, table_name, pairs, on_missing, elements.on_pieces)
     cells = find_cells(sdata, pairs, table, table_name, on_missing, request.recipe.centers, elements.on_pieces)
@@ -205,7 +202,7 @@ def plan_embedding_of(
     run = plan_cells(prepare_inputs(sdata, pairs, encoder, request), cells)
     keys = output_keys(encoder, run.job.outputs, key_added)
     plan = EmbeddingPlan(request, pairs, table, table_name, cells, run, devices, n_components, keys, data)
-    return EmbeddingPlan(**{**vars(plan), "cost": cost_of(plan)}) if timed else plan
+    return replace(plan, cost=cost_of(plan)) if kept else plan
 
 
 def data_of(sdata: SpatialData, pairs: Sequence[SampleElements], table_name: str) -> dict[str, str]:
@@ -259,12 +256,12 @@ def _timed(plan: EmbeddingPlan) -> tuple[float, float]:
     """Seconds for a window, and for reading a block of middling size."""
     import torch
 
+    from .plan import empty_windows
     from .run.engine import read_block
 
     job = plan.run.job
-    n, side, device = min(TIMED_WINDOWS, plan.batch_size), job.window, job.encoder.device
-    windows = torch.zeros((n, len(job.mean), side, side), device=device)
-    masks = torch.ones((n, side, side), dtype=torch.bool, device=device)
+    n, device = min(TIMED_WINDOWS, plan.batch_size), job.encoder.device
+    windows, masks = empty_windows(job, n)
 
     def encode() -> None:
         with torch.inference_mode():

@@ -99,7 +99,7 @@ def run_plan(
     """Encode all blocks and finish the rows of each output; and the seconds that encoding took."""
     from .plan import check_reduction
     from .result.finish import call_of, finish_rows, finished, remove_finished
-    from .run.engine import choose_batch_size, run
+    from .run.engine import run
     from .run.store import BlockLost, BlockStore, clear_finished
 
     job, encoder, how = plan.job, plan.job.encoder, request.run
@@ -117,9 +117,7 @@ def run_plan(
         clear_finished(settings.cache_dir / "runs", plan.identity)  # of a process that was killed just before it did
         logger.info("this call was finished before: taking what is in %s", folders[job.outputs[0]].parent)
         return _noted(results, device=where), 0.0
-    batch_size = how.batch_size or choose_batch_size(
-        encoder, len(plan.panel.markers), job.window, settings.batch_memory
-    )
+    batch_size = plan.batch_size(how.batch_size)
     if job.compile and client is None:
         _try_compiled(plan)
     spread = None
@@ -182,12 +180,12 @@ def _try_compiled(plan: RunPlan) -> None:
     """Compile on two empty windows, so that a machine that cannot is found before any work."""
     import torch
 
+    from .plan import empty_windows
+
     job = plan.job
-    windows = torch.zeros((2, len(plan.panel.markers), job.window, job.window), device=job.encoder.device)
-    masks = torch.ones((2, job.window, job.window), dtype=torch.bool, device=job.encoder.device)
     try:
         with torch.inference_mode():
-            job.encode(windows, masks)
+            job.encode(*empty_windows(job, 2))
     except Exception as error:
         with contextlib.suppress(Exception), torch.inference_mode():
             torch.compiler.reset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -140,13 +140,6 @@ class Preparation(ABC):
     def variants(self) -> Sequence[Preparation]:
         """Preparations that a recipe may name instead; this one is among them."""
         return (self,)
-
-
-def regions(shape: tuple[int, int], block: int) -> Iterator[tuple[int, int, int, int]]:
-    """Squares ``(y0, y1, x0, x1)`` of side `block` that cover an image, row by row."""
-    for y0 in range(0, shape[0], block):
-        for x0 in range(0, shape[1], block):
-            yield y0, min(y0 + block, shape[0]), x0, min(x0 + block, shape[1])
 
 
 def code_of(kind: type) -> list[str]:

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from .._cache import remembered
-from .preparation import Pixels, Preparation, PreparedPixels, TissueMask, regions
+from .._squares import squares_of
+from .preparation import Pixels, Preparation, PreparedPixels, TissueMask
 
 PERCENTILE = 99.0
 _HALF = np.exp(-0.5)
@@ -163,7 +164,7 @@ def tissue_percentiles(reader: Pixels, tissue_of: TissueMask, percentile: float,
         return _counted_percentiles(reader, tissue, step, percentile, block)
     every = max(1, -(-int(tissue.sum()) * step**2 * len(reader.channels) // MAX_VALUES))
     parts = []
-    for y0, y1, x0, x1 in regions(reader.shape, block):
+    for y0, y1, x0, x1 in squares_of(reader.shape, block):
         rows = np.arange(-(-y0 // every) * every, y1, every)  # the same rows however the image is cut
         if not len(rows):
             continue
@@ -176,7 +177,7 @@ def _counted_percentiles(reader: Pixels, tissue: np.ndarray, step: int, percenti
     """From how often each pixel value occurs; between two values as `numpy.percentile` has it."""
     n_values = np.iinfo(reader.image.dtype).max + 1
     counts = np.zeros((len(reader.channels), n_values), np.int64)
-    for y0, y1, x0, x1 in regions(reader.shape, block):
+    for y0, y1, x0, x1 in squares_of(reader.shape, block):
         inside = tissue[np.ix_(np.arange(y0, y1) // step, np.arange(x0, x1) // step)]
         for row, pixels in zip(counts, reader.pixels(y0, y1, x0, x1), strict=True):
             whole = np.rint(pixels[inside] * np.float32(reader.intensity_max)).astype(np.int64)

@@ -7,7 +7,7 @@ code that makes these. `embed` rests on other files of `pp`, not on this one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
@@ -15,18 +15,16 @@ import pandas as pd
 from .._errors import PixelSizeError
 from .._public import public
 from ..embed.markers.panel import resolve_panel
-from ..embed.pixels.decoded import Decoded
 from ..embed.pixels.geometry import common_pixel_size, image_pixel_sizes, resampling_ratios
 from ..embed.pixels.levels import say_levels
 from ..embed.pixels.normalize import intensity_ranges
 from ..embed.pixels.odd_report import report_odd_pixels
-from ..embed.pixels.open import open_reader
+from ..embed.pixels.open import open_readers
 from ..embed.pixels.statistics import merged, moments_of_images
 from ..embed.pixels.tissue import tissue_notes
 from .arrays import channel_names, image_array
 from .elements import match_elements
 from .missing_chunks import report_missing_chunks
-from .tissue_sources import tissue_sources
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,22 +145,10 @@ def marker_statistics(
     ratios = resampling_ratios(model, sizes, resample=True, common=common_pixel_size(model, sizes))
     used = [None if size is None else size * ratio for size, ratio in zip(sizes, ratios, strict=True)]
     pairs = report_missing_chunks(sdata, pairs)
-    decoded = Decoded()
-    readers = [
-        open_reader(
-            sdata,
-            pair,
-            channels,
-            ratio=ratio,
-            intensity_max=ranges[pair.sample],
-            on_nan=on_nan,
-            area=(resampling or ("area" if pixel_size is None else "triangle")) == "area",
-            decoded=decoded,
-        )
-        for pair, channels, ratio in zip(pairs, panel.channels, ratios, strict=True)
-    ]
-    sources = tissue_sources(sdata, pairs, tissue, [reader.shape for reader in readers], ratios, used)
-    readers = [replace(reader, tissue=source) for reader, source in zip(readers, sources, strict=True)]
+    area = (resampling or ("area" if pixel_size is None else "triangle")) == "area"
+    readers = open_readers(
+        sdata, pairs, panel.channels, ratios, used, ranges=ranges, tissue=tissue, on_nan=on_nan, area=area
+    )
     report_odd_pixels(names, readers)
     say_levels(names, readers, of_cohort=True)
     parts = moments_of_images(readers)

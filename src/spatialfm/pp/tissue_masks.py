@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import counted, listed, warn
+from .._squares import squares_of
 from .arrays import image_array
 from .elements import SampleElements
 from .glass import (
@@ -113,7 +114,7 @@ def averaged(read: Read, n_channels: int, shape: tuple[int, int], step: int, blo
     # blocks begin at multiples of `step`, so that no averaged pixel is cut by a block
     block = max(1, block // step) * step
     small = np.zeros((n_channels, -(-height // step), -(-width // step)), np.float32)
-    for y0, y1, x0, x1 in _regions(shape, block):
+    for y0, y1, x0, x1 in squares_of(shape, block):
         place = (slice(y0 // step, -(-y1 // step)), slice(x0 // step, -(-x1 // step)))
         rows, columns = np.arange(0, y1 - y0, step), np.arange(0, x1 - x0, step)
         n_pixels = np.outer(np.diff(rows, append=y1 - y0), np.diff(columns, append=x1 - x0))
@@ -197,9 +198,3 @@ def warn_of_lost_cells(
             f"({listed(sentences, 5, quoted=False)}). Statistics and tiles are of the tissue alone. Pass "
             "tissue='all', or tissue=<labels element or mask> if that is wrong."
         )
-
-
-def _regions(shape: tuple[int, int], block: int) -> Iterator[tuple[int, int, int, int]]:
-    for y0 in range(0, shape[0], block):
-        for x0 in range(0, shape[1], block):
-            yield y0, min(y0 + block, shape[0]), x0, min(x0 + block, shape[1])

@@ -15,7 +15,7 @@ from stand_in import Sums
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError, RunError
-from spatialfm.embed import inputs
+from spatialfm.embed.pixels import open as opening
 from spatialfm.embed.pixels.decoded import Decoded
 from spatialfm.embed.windows.crop import CropJob
 from spatialfm.embed.windows.tiles import TileJob
@@ -48,7 +48,7 @@ class Drive:
 
 @pytest.mark.parametrize("devices", ["cpu", ["cpu", "cpu"]])
 def test_a_read_error_in_the_37th_image_keeps_what_is_finished(make_sdata, samples, devices, monkeypatch):
-    monkeypatch.setattr(inputs, "Decoded", lambda: Decoded(0))  # as in images that memory cannot hold
+    monkeypatch.setattr(opening, "Decoded", lambda: Decoded(0))  # as in images that memory cannot hold
     sdata = make_sdata(samples, CHANNELS)
     drive = Drive(samples["s37"][0])
     sdata.images["image_s37"].data = da.from_array(drive, chunks=(1, 64, 64), asarray=False)

@@ -1,8 +1,9 @@
-"""From the elements of a sample to its reader."""
+"""From the elements of samples to their readers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import dask.array as da
@@ -10,6 +11,7 @@ import numpy as np
 
 from ...pp.arrays import AxisAffine, channel_names, image_array, labels_array
 from ...pp.elements import SampleElements, labels_to_image
+from ...pp.tissue_sources import Tissue, tissue_sources
 from .decoded import Decoded
 from .reader import SampleReader
 
@@ -17,18 +19,49 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
-def open_reader(
+def open_readers(
+    sdata: SpatialData,
+    pairs: Sequence[SampleElements],
+    channels: Sequence[Sequence[int]],
+    ratios: Sequence[float],
+    used: Sequence[float | None],
+    *,
+    ranges: Mapping[str, float],
+    tissue: Tissue,
+    on_nan: str,
+    area: bool,
+) -> list[SampleReader]:
+    """Reader of each sample; see `SampleReader` for the arguments. Without labels all is background.
+
+    Parameters
+    ----------
+    channels, ratios, used
+        Of each sample: channels that are read, image pixels per pixel that is read, and µm of one of these.
+    ranges
+        Pixel value that becomes 1, by sample.
+    tissue
+        As `spatialfm.pp.tissue_sources.tissue_sources` takes it.
+    """
+    decoded = Decoded()
+    readers = [
+        _open(sdata, pair, read, ratio, intensity_max=ranges[pair.sample], on_nan=on_nan, area=area, decoded=decoded)
+        for pair, read, ratio in zip(pairs, channels, ratios, strict=True)
+    ]
+    sources = tissue_sources(sdata, pairs, tissue, [reader.shape for reader in readers], ratios, used)
+    return [replace(reader, tissue=source) for reader, source in zip(readers, sources, strict=True)]
+
+
+def _open(
     sdata: SpatialData,
     pair: SampleElements,
     channels: Sequence[int],
-    *,
     ratio: float,
+    *,
     intensity_max: float,
     on_nan: str,
     area: bool,
     decoded: Decoded,
 ) -> SampleReader:
-    """Reader of one sample; see `SampleReader` for the arguments. Without labels all is background."""
     image = image_array(sdata, pair.image)
     if pair.labels is None:
         labels, image_to_labels = da.zeros(image.shape[-2:], dtype=np.uint8), AxisAffine()

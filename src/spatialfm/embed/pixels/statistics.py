@@ -11,7 +11,8 @@ import torch
 
 from ..._cache import remembered
 from ..._progress import progress_bar
-from ...models.preparation import PreparedPixels, regions
+from ..._squares import squares_of
+from ...models.preparation import PreparedPixels
 from ...pp.tissue_masks import tissue_below
 from .reader import SampleReader
 from .tissue import find_tissue, tissue_identity
@@ -87,7 +88,7 @@ def image_moments(reader: SampleReader | PreparedPixels, tissue_of: SampleReader
     tissue, step = find_tissue(tissue_of)
     n_markers = len(reader.channels)
     count, mean, squares = 0, np.zeros(n_markers), np.zeros(n_markers)
-    for y0, y1, x0, x1 in regions(reader.shape, block):
+    for y0, y1, x0, x1 in squares_of(reader.shape, block):
         inside = tissue_below(tissue, step, (y0, y1), (x0, x1))
         if not (n := int(inside.sum())):
             continue

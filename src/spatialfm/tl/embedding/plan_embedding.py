@@ -112,5 +112,5 @@ def plan_embedding(
         table_name=table_name,
         on_missing=on_missing,
         key_added=key_added,
-        timed=True,
+        kept=True,
     )

@@ -14,7 +14,7 @@ from ..._fingerprint import DATA, fingerprint
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._public import public
 from ..._storable import named_table, write_uns
-from ...cohort.checks import check_anndata, codes_of, listed, obs_column
+from ...cohort.checks import as_names, check_anndata, codes_of, listed, obs_column
 from ...cohort.circular import made_of_neighbours, say, without_p
 from ...stats.excess import FULL, LEAST, hypergeometric, pooled_excess
 from ...stats.patient_groups import benjamini_hochberg
@@ -171,8 +171,8 @@ def neighborhood_contrast(
             "n_outside": int((~side).sum()),
             "tested": "patients" if tested.any() else "cells" if patients is None and not circle else "nothing",
             "circular": circle,
-            "covariates": np.array(_listed(covariates), dtype=object),
-            DATA: fingerprint(adata, [cluster_key, within, patient_key, *_listed(covariates)]),
+            "covariates": np.array(as_names(covariates), dtype=object),
+            DATA: fingerprint(adata, [cluster_key, within, patient_key, *as_names(covariates)]),
             "alpha": alpha,
         },
     }
@@ -272,10 +272,6 @@ def neighbour_counts(
     return np.asarray(((graph[of_type] > 0).astype(float) @ one_hot).todense())
 
 
-def _listed(covariates: str | Sequence[str] | None) -> list[str]:
-    return [covariates] if isinstance(covariates, str) else list(dict.fromkeys(covariates or ()))
-
-
 def _strata(
     adata: AnnData,
     covariates: str | Sequence[str] | None,
@@ -284,7 +280,7 @@ def _strata(
     patients: np.ndarray | None,
 ) -> np.ndarray | None:
     """One code for each combination of levels of the covariates ``(cells of the type,)``."""
-    if not (names := _listed(covariates)):
+    if not (names := as_names(covariates)):
         return None
     if patients is None:
         raise TableError("covariates= are of the test over patients. Pass patient_key=.")

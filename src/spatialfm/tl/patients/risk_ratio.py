@@ -13,7 +13,7 @@ from ..._keys import PATIENT_KEY
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.adjusted import Adjustment, check_adjustment
-from ...cohort.checks import check_anndata, listed, named, obs_column
+from ...cohort.checks import as_names, check_anndata, listed, named, obs_column
 from ...cohort.circular import made_of_fractions, say
 from ...cohort.one_value import leave_out
 from ...cohort.outcome import OnMissing, check_patients
@@ -131,7 +131,7 @@ def risk_ratio(
     names = [features] if isinstance(features, str) else list(features)
     if not names:
         raise TableError(f"features= names no structure. Pass columns of obs, or of var: {listed(patients.var_names)}.")
-    adjusting = {key: _column(patients, key, "covariates", on_missing == "drop") for key in _listed(covariates)}
+    adjusting = {key: _column(patients, key, "covariates", on_missing == "drop") for key in as_names(covariates)}
     block = None if block_key is None else _column(patients, block_key, "block_key", on_missing == "drop")
     complete = (
         pd.DataFrame({**adjusting, **({} if block is None else {block_key: block}), "": groups}).notna().all(axis=1)
@@ -187,10 +187,6 @@ def adjusted_row(outcome: np.ndarray, side: np.ndarray, adjustment: Adjustment, 
         p = shuffled_within(outcome.astype(float)[:, None], design, asked, blocks, SHUFFLES, rng)[0]
         ratio = (*poisson_ratio(outcome, design, design.shape[1] - 1, alpha), float(p))
     return dict(zip(("risk_ratio", "ci_low", "ci_high", "p_value"), ratio, strict=True))
-
-
-def _listed(names: str | Sequence[str] | None) -> list[str]:
-    return [names] if isinstance(names, str) else list(dict.fromkeys(names or ()))
 
 
 def _row(table: np.ndarray, given: str, alpha: float) -> dict[str, float]:

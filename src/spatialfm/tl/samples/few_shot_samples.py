@@ -18,7 +18,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.case_depth import CasesDepth, class_cases
 from ...cohort.cases import Cases, Classes, OnMissing, in_order, read_cases, read_classes
-from ...cohort.checks import check_anndata, codes_of, obs_column
+from ...cohort.checks import as_names, check_anndata, codes_of, obs_column
 from ...cohort.fitted import fitted_on_all
 from ...cohort.records import ClassifiedRecord
 from ...cohort.representation import prepared
@@ -163,7 +163,7 @@ def few_shot_samples(
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
     cases = read_cases(adata, {label_key: "label_key"}, **common)
     classes = read_classes(cases, label_key, positive, need=n_support + 1, why=f"n_support={n_support} and one to test")
-    keys = _several(cluster_key)
+    keys = as_names(cluster_key)
     selected = check_cases(adata, "few_shot_samples", use_rep, len(cases.names), on_selected, keys)
     names = classes.names
     cases, numbers = class_cases(adata, cases, classes.codes, names, label_key, cells_per_patient, random_state)
@@ -187,10 +187,10 @@ def few_shot_samples(
     record["params"] = {"label_key": label_key, "n_support": n_support, "n_draws": n_draws, "metric": metric}
     record["params"] |= {"n_permutations": n_permutations, "positive": classes.positive_name}
     record["params"] |= {"random_state": random_state, **numbers, **cases.params()}
-    record["params"]["preparation"] = {rep: preparation(adata, rep) for rep in _several(use_rep)}
+    record["params"]["preparation"] = {rep: preparation(adata, rep) for rep in as_names(use_rep)}
     for row in record["summary"].query("score == 'balanced_accuracy'").itertuples():
         logger.info("%s, %d clusters: balanced accuracy %.3f", row.representation, row.n_clusters, row.mean)
-    states = [f"states of obsm[{rep!r}]" for rep in _several(use_rep)]
+    states = [f"states of obsm[{rep!r}]" for rep in as_names(use_rep)]
     fitted = [text for text in (fitted_on_all(adata, use_rep, keys), *states) if text]
     record["params"] |= {"selected": selected.text, "fitted_on_all": ", ".join(fitted)}
     made = Origin("few_shot_samples", "held out", (label_key,), column=key_added)
@@ -235,7 +235,7 @@ def _all_shares(
     random_state: int,
 ) -> dict[tuple[str, int], np.ndarray]:
     """Shares ``(cases, clusters)`` by representation and number of clusters."""
-    reps, keys = (_several(value) for value in (use_rep, cluster_key))
+    reps, keys = (as_names(value) for value in (use_rep, cluster_key))
     if not reps and not keys:
         raise TableError(
             "Nothing to compare cases by. Pass use_rep= (a key of obsm) or cluster_key= (a column of obs)."
@@ -255,10 +255,6 @@ def _all_shares(
         column = obs_column(part, key, "cluster_key", rows="rows")
         shares[key, int(column.nunique())] = _shares(cases, column)
     return shares
-
-
-def _several(value: str | Sequence[str] | None) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(dict.fromkeys(value))
 
 
 def _shares(cases: Cases, column: pd.Series) -> np.ndarray:

@@ -17,7 +17,7 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.adjusted import Adjustment
-from ...cohort.checks import check_anndata
+from ...cohort.checks import as_names, check_anndata
 from ...cohort.composition_rows import check_terms
 from ...cohort.outcome import (
     EventValue,
@@ -144,7 +144,7 @@ def rmst(
             f"alpha={alpha} and n_permutations={n_permutations}: the first must be between 0 and 1, the second 999 or "
             "more."
         )
-    names = [covariates] if isinstance(covariates, str) else list(dict.fromkeys(covariates or ()))
+    names = as_names(covariates)
     if names and (group_key is None or entry_key is not None):
         raise SurvivalError(
             "covariates= adjust a difference between groups (group_key=), and pseudo-observations are not made for "
