@@ -12,7 +12,7 @@ from spatialdata import read_zarr
 
 import spatialfm as sfm
 from spatialfm._errors import ClinicalError, InputFileError, PanelError, SpatialfmWarning
-from spatialfm.io.cohort import panel_difference
+from spatialfm.io._assemble import panel_difference
 
 NAMES = ["DAPI", "CD3", "CD8", "CD20", "Ki67"]
 

@@ -21,7 +21,9 @@ from spatialfm._errors import SpatialfmError
 CASES: list[Case] = [
     *reading_tiff.CASES,
 ]
-REFUSALS = [pytest.param(case, refusal, id=f"{case.name}-{refusal.name}") for case in CASES for refusal in case.refusals]
+REFUSALS = [
+    pytest.param(case, refusal, id=f"{case.name}-{refusal.name}") for case in CASES for refusal in case.refusals
+]
 
 pytestmark = pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
 
@@ -78,7 +80,10 @@ def test_pixels_channels_and_places(case, tmp_path):
         f"cells_{sample.name}" for sample in samples if sample.labels is not None
     ]
     for sample in samples:
-        elements = {"image": sdata.images.get(f"image_{sample.name}"), "cells": sdata.labels.get(f"cells_{sample.name}")}
+        elements = {
+            "image": sdata.images.get(f"image_{sample.name}"),
+            "cells": sdata.labels.get(f"cells_{sample.name}"),
+        }
         assert (elements["image"] is None) == (sample.pixels is None)
         for element in [element for element in elements.values() if element is not None]:
             diagonal, rest = scale_of(element, sample.name)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from .._errors import ElementError, InputFileError, PanelError, SpatialfmError, TableError, warn
-from .._keys import ATTRS, SAMPLES
 from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
@@ -136,10 +135,7 @@ def read_cohort(
     >>> sdata["table"].n_obs
     2
     """
-    import anndata
-    import numpy as np
-    from spatialdata import SpatialData
-
+    from ._assemble import assemble
     from ._mask import MaskOptions
 
     frame, folder = load_table(table, [library_key, patient_key], [image_column, labels_column])
@@ -154,13 +150,7 @@ def read_cohort(
     read = _read_all(rows, names, mpp, **options)
     if isinstance(names, dict):
         _check_renaming(names, read)
-    sdata = SpatialData(
-        images={name: element for sample in read for name, element in sample.images.items()},
-        labels={name: element for sample in read for name, element in sample.labels.items()},
-        tables={SAMPLES: anndata.AnnData(np.zeros((len(rows), 0), dtype=np.float32), obs=clinical)},
-        attrs={ATTRS: {"samples": {sample.sample: sample.record for sample in read}, "panel": panel_record(read)}},
-    )
-    _warn_of(read)
+    sdata = assemble(read, clinical)
     masked = [sample.sample for sample in read if sample.labels]
     logger.info(
         f"{counted(len(read), 'sample')} of {counted(clinical['patient'].nunique(), 'patient')}, "
@@ -181,14 +171,6 @@ def read_cohort(
         except (ElementError, TableError) as error:
             raise type(error)(f"{error} To read images and labels without a table, pass cell_table=False.") from error
     return sdata
-
-
-def panel_record(read: Sequence[ReadSample]) -> dict[str, object]:
-    """Union of all channels in the order first seen, and the channels of each sample."""
-    return {
-        "union": list(dict.fromkeys(name for sample in read for name in sample.channel_names)),
-        "samples": {sample.sample: list(sample.channel_names) for sample in read},
-    }
 
 
 def _read_all(rows: Sequence[Row], channel_names, mpp: float | None, **options) -> list[ReadSample]:
@@ -262,36 +244,6 @@ def _same_pixels(read: Sequence[ReadSample], images: Mapping[str, Path]) -> list
                 )
         owners.update(dict.fromkeys(sample.identity, sample.sample))
     return errors
-
-
-def _warn_of(read: Sequence[ReadSample]) -> None:
-    """One warning for each kind of problem, for any number of samples."""
-    from ._elements import describe
-
-    by_kind: dict[str, list[tuple[str, str]]] = {}
-    for sample in read:
-        for kind, file, text in sample.notes:
-            by_kind.setdefault(kind, []).append((file, text))
-    for kind, notes in by_kind.items():
-        warn(describe(kind, notes))
-    if message := panel_difference({sample.sample: sample.channel_names for sample in read}):
-        warn(message)
-
-
-def panel_difference(panels: Mapping[str, Sequence[str]]) -> str:
-    """What differs between panels, as a sentence; empty where all samples have the same channels in any order."""
-    union = list(dict.fromkeys(name for names in panels.values() for name in names))
-    lacking = {name: [sample for sample, names in panels.items() if name not in names] for name in union}
-    lacking = {name: samples for name, samples in lacking.items() if samples}
-    if not lacking:
-        return ""
-    shown = [f"{name!r} is not in {listed(samples, 3)}" for name, samples in list(lacking.items())[:8]]
-    more = f"; and {len(lacking) - 8} more" if len(lacking) > 8 else ""
-    return (
-        f"Samples have different panels: {counted(len(lacking), 'channel')} of {len(union)} not in all of them: "
-        f"{'; '.join(shown)}{more}. All samples are kept; what a sample lacks is missing in its cells. If it is only "
-        "the spelling, pass channel_names={<old>: <new>}."
-    )
 
 
 def _warn_of_shared_files(rows: Sequence[Row]) -> None:

@@ -1,0 +1,85 @@
+"""From the samples that a reader opened to one SpatialData: the end that all readers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .._errors import warn
+from .._keys import ATTRS, SAMPLES
+from ..pp.joins import counted, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from spatialdata import SpatialData
+
+    from ._elements import ReadSample
+
+
+def assemble(read: Sequence[ReadSample], obs: pd.DataFrame) -> SpatialData:
+    """All samples as one object, and one warning for each kind of thing that the user should hear.
+
+    Parameters
+    ----------
+    read
+        Samples, each opened.
+    obs
+        One row per sample, indexed by its name, in the order of `read`: patient and clinical columns as
+        `pp.joins.storable_frame` gives them.
+
+    Returns
+    -------
+    SpatialData
+        Images and labels of all samples, the table ``"samples"``, and in ``attrs["spatialfm"]`` the record of each
+        sample and the panel. There is no table of cells: see `spatialfm.pp.cell_table` and `_cell_frame`.
+    """
+    import anndata
+    import numpy as np
+    from spatialdata import SpatialData
+
+    sdata = SpatialData(
+        images={name: element for sample in read for name, element in sample.images.items()},
+        labels={name: element for sample in read for name, element in sample.labels.items()},
+        tables={SAMPLES: anndata.AnnData(np.zeros((len(read), 0), dtype=np.float32), obs=obs)},
+        attrs={ATTRS: {"samples": {sample.sample: sample.record for sample in read}, "panel": panel_record(read)}},
+    )
+    warn_of(read)
+    return sdata
+
+
+def panel_record(read: Sequence[ReadSample]) -> dict[str, object]:
+    """Union of all channels in the order first seen, and the channels of each sample."""
+    return {
+        "union": list(dict.fromkeys(name for sample in read for name in sample.channel_names)),
+        "samples": {sample.sample: list(sample.channel_names) for sample in read},
+    }
+
+
+def warn_of(read: Sequence[ReadSample]) -> None:
+    """One warning for each kind of problem, for any number of samples."""
+    from ._elements import describe
+
+    by_kind: dict[str, list[tuple[str, str]]] = {}
+    for sample in read:
+        for kind, file, text in sample.notes:
+            by_kind.setdefault(kind, []).append((file, text))
+    for kind, notes in by_kind.items():
+        warn(describe(kind, notes))
+    if message := panel_difference({sample.sample: sample.channel_names for sample in read}):
+        warn(message)
+
+
+def panel_difference(panels: Mapping[str, Sequence[str]]) -> str:
+    """What differs between panels, as a sentence; empty where all samples have the same channels in any order."""
+    union = list(dict.fromkeys(name for names in panels.values() for name in names))
+    lacking = {name: [sample for sample, names in panels.items() if name not in names] for name in union}
+    lacking = {name: samples for name, samples in lacking.items() if samples}
+    if not lacking:
+        return ""
+    shown = [f"{name!r} is not in {listed(samples, 3)}" for name, samples in list(lacking.items())[:8]]
+    more = f"; and {len(lacking) - 8} more" if len(lacking) > 8 else ""
+    return (
+        f"Samples have different panels: {counted(len(lacking), 'channel')} of {len(union)} not in all of them: "
+        f"{'; '.join(shown)}{more}. All samples are kept; what a sample lacks is missing in its cells. If it is only "
+        "the spelling, pass channel_names={<old>: <new>}."
+    )
