@@ -18,7 +18,7 @@ LONGEST = 420  # lines; a longer file has two subjects
 # `_demo` and what begins with it belong to the command line
 ROOMS = {
     *("cli", "_demo", "cohort", "datasets", "embed", "get", "io", "learn", "metrics", "models", "pl", "pp", "stats"),
-    *("tl", "train"),
+    *("tl", "train", "__main__"),
 }
 MAY_IMPORT = {  # besides itself and the top-level files that begin with an underscore
     "models": set(),
@@ -34,8 +34,9 @@ MAY_IMPORT = {  # besides itself and the top-level files that begin with an unde
     "learn": {"stats", "cohort", "metrics"},
     "tl": {"embed", "models", "pp", "get", "metrics", "stats", "cohort", "learn"},
     "pl": {"pp", "get", "stats", "cohort"},
-    "_demo": ROOMS - {"cli"},
+    "_demo": ROOMS - {"cli", "__main__"},
     "cli": ROOMS,
+    "__main__": {"cli"},  # python -m spatialfm
 }
 # single files that may import more than their room does, each with what it takes
 FILES_MAY_IMPORT = {  # statistics of markers are made by the code that normalises with them, never a second time
@@ -140,7 +141,7 @@ def test_the_page_for_contributors_has_the_same_map():
         for room in re.findall(r"`(\w+)`", rooms)
     }
     assert {room: allowed for room, allowed in written.items() if room in MAY_IMPORT and room != "cli"} == {
-        room: allowed for room, allowed in MAY_IMPORT.items() if room not in ("cli", "_demo", "train")
+        room: allowed for room, allowed in MAY_IMPORT.items() if room not in ("cli", "__main__", "_demo", "train")
     }
     files = {
         name: set(re.findall(r"`([a-z.]+)`", allowed))
@@ -195,7 +196,8 @@ def test_the_map_catches_a_planted_import(module, source):
         ("spatialfm.embed.run.engine", "from ...models import load\nfrom ...pp.arrays import AxisAffine"),
         ("spatialfm.tl.embedding.embed_cells", "from ...embed.run.engine import run\nimport lifelines"),
         ("spatialfm.pl._cells", "from ..pp.arrays import AxisAffine\nimport spatialdata"),
-        ("spatialfm.cli", "from . import tl, io, _demo"),
+        ("spatialfm.cli.demo", "from .. import tl, io, _demo"),
+        ("spatialfm.__main__", "from .cli import main"),
         ("spatialfm._demo", "from . import _demo_figures\nfrom .tl import cox"),
         ("spatialfm", "from . import tl, pl\nfrom ._settings import settings"),
     ],
@@ -270,9 +272,9 @@ def check_calls(module, path):
         assert not isinstance(node, ast.Assert), f"{where}: users see no message of a bare assert; raise an error"
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            assert called != "print" or module == f"{PACKAGE}.cli", f"{where}: log instead of printing"
+            assert called != "print" or module == f"{PACKAGE}.cli._screen", f"{where}: log instead of printing"
             # the command is its own program: there the session's warnings are its to show
-            if called in {"warnings.filterwarnings", "warnings.simplefilter"} and module != f"{PACKAGE}.cli":
+            if called in {"warnings.filterwarnings", "warnings.simplefilter"} and room_of(module) != "cli":
                 assert "SpatialfmWarning" in ast.unparse(node), (
                     f"{where}: other people's warnings are not ours to filter"
                 )

@@ -20,7 +20,9 @@ NOTHING_TO_TEST = {
 }
 # parts of one thing, which are judged by what the whole does: file, and the test that holds it
 IN_THE_WHOLE = {
-    "_demo_figures.py": "test_cli.py",
+    "_demo_figures.py": "cli/test_demo.py",
+    "cli/_parser.py": "cli/test_main.py",
+    "cli/_screen.py": "cli/test_main.py",
     "_described.py": "models/test_recipe.py",
     "_optional.py": "test_dependencies.py",
     "_origin_match.py": "test_origin.py",

@@ -11,7 +11,7 @@ import tifffile
 
 import spatialfm as sfm
 from spatialfm._errors import InputFileError, PanelError, SpatialfmWarning
-from spatialfm.cli import _channel_names
+from spatialfm.cli.markers import channel_names_of
 
 NAMES = ["DAPI", "CD3", "β-catenin"]
 
@@ -49,7 +49,7 @@ def test_panels(tmp_path, image, how, encoding):
     file, text = PANELS[how]
     (tmp_path / file).write_text(text, encoding=encoding)
     assert names_of(image, tmp_path / file) == NAMES
-    assert _channel_names([str(tmp_path / file)]) == NAMES  # the command line reads the same
+    assert channel_names_of([str(tmp_path / file)]) == NAMES  # the command line reads the same
 
 
 def test_frames_and_columns(image):

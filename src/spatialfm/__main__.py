@@ -1,0 +1,5 @@
+"""``python -m spatialfm``."""
+
+from .cli import main
+
+raise SystemExit(main())
