@@ -250,3 +250,14 @@ def test_a_table_with_cells_of_others_is_refused_before_an_image_is_read(make_sd
     for arguments in ({"model": Sums(), "samples": ["a"]}, {"plan": plan}):
         with pytest.raises(TableError, match=r"also holds cells of cells_b.*copy=True"):
             sfm.tl.embed_cells(sdata, **arguments)
+
+
+def test_channels_without_a_marker_are_measured_and_not_embedded(make_sdata, blobs):
+    sdata = make_sdata({"a": blobs(0)}, ["DAPI", "CD3", "Opal 690"])
+    with pytest.warns(sfm._errors.SpatialfmWarning, match=r"'Opal 690' \(a dye\).*panel=\{\"nuisance\": \"keep\"\}"):
+        sfm.tl.embed_cells(sdata, "classical")
+    sfm.tl.embed_cells(sdata, "classical", panel={"nuisance": "keep"}, key_added="X_all")
+    assert list(sdata["table"].var_names) == ["DAPI", "CD3", "Opal 690"]
+    assert sfm.get.record(sdata["table"], "X_classical")["markers"] == ["DAPI", "CD3"]
+    assert sfm.get.record(sdata["table"], "X_all")["markers"] == ["DAPI", "CD3", "Opal 690"]
+    assert sfm.get.record(sdata["table"], "X_classical")["markers_dropped"] == {"Opal 690": "ignored: a dye"}

@@ -36,6 +36,12 @@ class Panel(Described):
     on_unknown
         What becomes of channels that are not resolved: an error, a marker that the model has never seen, or left out.
         None: ``"raise"`` for models that take markers by name, ``"keep"`` for those that ignore names.
+    nuisance
+        What becomes of channels that hold no marker by their names, and that neither `markers` nor `mapping` names:
+        autofluorescence, blanks, background, secondary antibodies, a dye alone (``"Cy5"``, ``"Opal 690"``), the number
+        of a channel (``"Channel 0"``). ``"drop"``: left out of what is embedded, and named in one warning; the cell
+        table keeps them. ``"keep"``: embedded by their own names. Dyes and numbers are kept as unknown where no
+        channel of a panel has a marker's name.
     embeddings
         Protein embeddings of the markers for models that take markers by them: a folder of ``<UniProt>.pt`` or
         ``.npy``, a FASTA file to compute them from, ``{marker: vector}``, or a list of these. Behind them, and by
@@ -51,6 +57,7 @@ class Panel(Described):
     markers: Sequence[str] | None = None
     mapping: Mapping[str, str | None] | None = None
     on_unknown: Literal["raise", "keep", "drop"] | None = None
+    nuisance: Literal["drop", "keep"] = "drop"
     embeddings: Embeddings | None = None
 
 

@@ -117,6 +117,7 @@ def prepare_inputs(
         mapping=request.panel.mapping,
         on_unknown=request.panel.on_unknown
         or ("raise" if card.marker_vocabulary in ("ids", "protein embedding") else "keep"),
+        nuisance=request.panel.nuisance,
     )
     entries = vocabulary_of(encoder, panel.markers)
     panel, markers, ids, origins = _markers(encoder, panel, entries, request)

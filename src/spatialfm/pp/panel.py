@@ -28,6 +28,9 @@ COLUMNS = (
     "suggestions", "via", "stripped",
 )  # fmt: skip
 FACTS = ("gene", "uniprot", "kind", "species", "compartment", "kronos")
+_ONLY_A_NUMBER = re.compile(r"(?:channel|chan|ch|image|plane|band|frame)s?[-_ #.:]*\d+", re.IGNORECASE)
+_NUMBER = "the number of a channel: give its marker in mapping="
+_NO_NAME = ("a dye", "the number of a channel")  # what `via` begins with where a name tells of no marker
 
 
 class PanelTable(pd.DataFrame):
@@ -171,10 +174,35 @@ def match_markers(
         elif channel in left_out:
             matches.append(Match("ignored", via="ignore"))
         elif channel in numbered:
-            matches.append(Match("unknown", via="the number of a channel: give its marker in mapping="))
+            matches.append(Match("unknown", via=_NUMBER))
         else:
-            matches.append(match_name(channel, species))
+            match = match_name(channel, species)
+            number = match.status == "unknown" and _ONLY_A_NUMBER.fullmatch(channel.strip())
+            matches.append(Match("unknown", via=_NUMBER) if number else match)
     return _as_table(channels, matches, species)
+
+
+def nuisance_channels(matched: pd.DataFrame) -> dict[str, str]:
+    """Channels without a marker in a table of `match_markers`, and why: blanks, autofluorescence, dyes, numbers.
+
+    A dye or a number is all that is known of some channels in panels where no channel has a marker's name; there, they
+    are no nuisance.
+
+    Examples
+    --------
+    >>> nuisance_channels(match_markers(["DAPI", "CD3", "AF", "Cy5"]))
+    {'AF': 'autofluorescence', 'Cy5': 'a dye'}
+    >>> nuisance_channels(match_markers(["Channel 1", "Channel 2", "Blank"]))
+    {'Blank': 'blank channel'}
+    """
+    named = (matched["marker"] != "").any()
+    reasons = {}
+    for channel, status, via in zip(matched["channel"], matched["status"], matched["via"], strict=True):
+        if status == "ignored" and via not in ("mapping", "ignore"):
+            reasons[channel] = via
+        elif named and status in ("unknown", "ambiguous") and via.startswith(_NO_NAME):
+            reasons[channel] = via.partition(":")[0]
+    return reasons
 
 
 def _numbered(channels: list[str]) -> set[str]:

@@ -55,6 +55,7 @@ def marker_statistics(
     markers: Sequence[str] | None = None,
     mapping: Mapping[str, str | None] | None = None,
     on_unknown: Literal["raise", "keep", "drop"] = "keep",
+    nuisance: Literal["drop", "keep"] = "drop",
     intensity_max: float | Mapping[str, float] | None = None,
     mpp: float | Mapping[str, float] | None = None,
     pixel_size: float | tuple[float, float] | None = None,
@@ -86,6 +87,8 @@ def marker_statistics(
         Channel → marker, as in `spatialfm.tl.embed_cells`.
     on_unknown
         What becomes of channels that are not resolved, as in `spatialfm.tl.embed_cells`.
+    nuisance
+        What becomes of channels that hold no marker (autofluorescence, blanks, dyes alone), as in `spatialfm.Panel`.
     intensity_max
         Pixel value that becomes 1, or ``{sample: value}``. Default: the range of 8- and 16-bit images; 1 for others.
     mpp
@@ -137,7 +140,11 @@ def marker_statistics(
     pairs = match_elements(sdata, image, {}, samples=samples, need_labels=False)
     names = [pair.sample for pair in pairs]
     panel = resolve_panel(
-        [channel_names(sdata, pair.image) for pair in pairs], markers=markers, mapping=mapping, on_unknown=on_unknown
+        [channel_names(sdata, pair.image) for pair in pairs],
+        markers=markers,
+        mapping=mapping,
+        on_unknown=on_unknown,
+        nuisance=nuisance,
     )
     ranges = intensity_ranges({pair.sample: image_array(sdata, pair.image).dtype for pair in pairs}, intensity_max)
     sizes = image_pixel_sizes(sdata, pairs, mpp, required=pixel_size is not None, common=True)

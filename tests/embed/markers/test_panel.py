@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from spatialfm._errors import PanelError, SpatialfmWarning
 from spatialfm.embed.markers.panel import assign_ids, marker_ids, resolve_panel, vocabulary_of
 from spatialfm.models.encoder import MarkerEntry
+from spatialfm.pp.panel import marker_table, match_markers, nuisance_channels
 
 
 class Vocabulary:
@@ -174,3 +176,62 @@ def test_ids_come_in_the_order_of_the_markers_and_known_ones_stay():
     assert list(ids) == ["b", "CD3", "a"]
     assert sorted(ids.values()) == [0, 1, 2]
     assert ids["CD3"] == 1
+
+
+# ---- channels without a marker
+
+NUISANCE = {
+    "AF": "autofluorescence", "sample AF": "autofluorescence", "AF-DAPI": "autofluorescence",
+    "Autofluorescence_Cy3": "autofluorescence", "Blank": "blank channel", "EMPTY-2": "blank channel",
+    "unknown": "blank channel", "background": "background", "BCKG": "background", "TRITC": "a dye", "Cy5": "a dye",
+    "Opal 690": "a dye", "AF647": "a dye", "Channel 0": "the number of a channel",
+    "Ch1": "the number of a channel", "goat_anti_rabbit": "secondary antibody", "80ArAr": "background metal",
+}  # fmt: skip
+
+
+def test_channels_without_a_marker_are_left_out_and_named_in_one_warning():
+    with pytest.warns(SpatialfmWarning) as said:
+        panel = resolve_panel([["DAPI", *NUISANCE, "CD3"], ["CD3", "Cy5", "DAPI", "AF"]])
+    assert panel.markers == ("DAPI", "CD3")
+    assert panel.channels == ((0, len(NUISANCE) + 1), (2, 0))
+    assert panel.dropped == {name: f"ignored: {why}" for name, why in NUISANCE.items()}
+    (message,) = [str(one.message) for one in said]
+    assert message.startswith(f"{len(NUISANCE)} channels hold no marker by their names and are left out")
+    assert all(repr(name) in message for name in NUISANCE)
+    assert "'TRITC', 'Cy5', 'Opal 690', 'AF647' (a dye)" in message
+
+
+def test_channels_without_a_marker_are_kept_where_they_are_named_or_asked_for(recwarn):
+    names = ["DAPI", "Cy5", "AF"]
+    assert resolve_panel([names], nuisance="keep").markers == ("DAPI", "Cy5", "AF")
+    assert resolve_panel([names], markers=["Cy5", "DAPI", "AF"]).channels == ((1, 0, 2),)
+    assert resolve_panel([names], mapping={"Cy5": "CD3", "AF": None}).markers == ("DAPI", "CD3")
+    assert not recwarn.list
+
+
+def test_panels_without_any_name_are_what_they_were(recwarn):
+    names = ["Channel 0", "Channel 1", "Cy5"]
+    assert resolve_panel([names], on_unknown="keep").markers == tuple(names)
+    with pytest.raises(PanelError, match="3 channels are not resolved to a marker: 'Channel 0'"):
+        resolve_panel([names])
+    assert not recwarn.list
+
+
+@pytest.mark.real_data
+def test_no_marker_of_real_panels_is_taken_for_nuisance(real_data):
+    """Truth: the names of all panels, read one by one."""
+    names = pd.read_csv(real_data / "panels" / "channel_names.csv", keep_default_na=False)
+    found = {}
+    for _, panel in names.groupby("panel"):
+        found |= nuisance_channels(match_markers(list(dict.fromkeys(panel["channel"]))))
+    assert set(found) == {
+        "127I", "131Xe", "134Xe", "138Ba", "208Pb", "80ArAr", "A488", "A488 d_a_rat", "A555", "A555 d_a_rabbit", "A647",
+        "A647 d_a_mouse", "AF488", "AF555", "AF647", "Au", "BCKG", "Background", "C", "Ca", "Fe", "Membrane", "Na", "P",
+        "R1.0.1_CY3", "S", "Si", "Ta", "White190BCKG", "anti_Goat", "anti_Mouse", "anti_Rabbit", "donkey_anti_mouse",
+        "goat_anti_rabbit",
+    }  # fmt: skip
+
+
+def test_no_marker_of_the_table_is_taken_for_nuisance():
+    table = marker_table()
+    assert nuisance_channels(match_markers(table["marker"].tolist())) == {}

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..._errors import PanelError, counted, listed, warn
-from ...pp.panel import match_markers, normalize_marker_name
+from ...pp.panel import match_markers, normalize_marker_name, nuisance_channels
 
 if TYPE_CHECKING:
     from ...models.encoder import Encoder, MarkerEntry
 
 OnUnknown = Literal["raise", "keep", "drop"]
+Nuisance = Literal["drop", "keep"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def resolve_panel(
     markers: Sequence[str] | None = None,
     mapping: Mapping[str, str | None] | None = None,
     on_unknown: OnUnknown = "raise",
+    nuisance: Nuisance = "drop",
 ) -> ResolvedPanel:
     """Choose one channel per marker in every sample.
 
@@ -76,6 +78,9 @@ def resolve_panel(
         Channel → marker (or None to leave it out), for names that the table does not know.
     on_unknown
         What becomes of channels that are unknown or ambiguous.
+    nuisance
+        What becomes of channels without a marker (`spatialfm.pp.panel.nuisance_channels`) that neither `markers` nor
+        `mapping` names: left out, with one warning, or kept by their own names.
 
     Raises
     ------
@@ -88,7 +93,12 @@ def resolve_panel(
         raise PanelError(f"mapping= names channel {absent[0]!r}, which no image has. Channels: {_listed(everywhere)}.")
     dropped: dict[str, str] = {}
     unresolved: dict[str, str] = {}
-    resolved = [_resolve_one(tuple(panel), mapping, on_unknown, dropped, unresolved) for panel in panels]
+    asked = set(everywhere if nuisance == "keep" else everywhere.intersection(markers or ()))
+    left_out: dict[str, str] = {}
+    resolved = [
+        _resolve_one(tuple(panel), mapping, on_unknown, dropped, unresolved, left_out, asked) for panel in panels
+    ]
+    _say_nuisance(left_out)
     wanted = None if markers is None else _wanted(markers, resolved, panels)
     if on_unknown == "raise":
         _refuse({name: why for name, why in unresolved.items() if wanted is None or name in wanted})
@@ -135,25 +145,52 @@ def _say_left_out(resolved: list[dict[str, int]], shared: Sequence[str], wanted:
         )
 
 
+def _say_nuisance(left_out: Mapping[str, str]) -> None:
+    """One warning of all channels that are left out because they hold no marker."""
+    if not left_out:
+        return
+    by_reason: dict[str, list[str]] = {}
+    for channel, why in left_out.items():
+        by_reason.setdefault(why, []).append(channel)
+    named = "; ".join(f"{listed(channels, 10)} ({why})" for why, channels in by_reason.items())
+    n = len(left_out)
+    one, many = "1 channel holds no marker by its name and is", f"{n} channels hold no marker by their names and are"
+    warn(
+        f"{one if n == 1 else many} left out: {named}. "
+        f'If one holds a marker, pass mapping={{"{next(iter(left_out))}": "<marker>"}}; to use them all by their own '
+        'names, nuisance="keep". The cell table keeps them.'
+    )
+
+
 def _resolve_one(
     panel: tuple[str, ...],
     mapping: Mapping[str, str | None],
     on_unknown: OnUnknown,
     dropped: dict[str, str],
     unresolved: dict[str, str],
+    left_out: dict[str, str],
+    asked: set[str],
 ) -> dict[str, int]:
-    """Marker → channel of one panel; what is left out and what is not resolved go into the two dictionaries."""
+    """Marker → channel of one panel; what is left out or not resolved goes into the dictionaries.
+
+    `asked`: channels that are used by their own names even if they hold no marker.
+    """
     table = match_markers(list(panel), mapping={name: to for name, to in mapping.items() if name in panel})
+    nuisance = nuisance_channels(table)
     chosen: dict[str, int] = {}
     for index, row in enumerate(table.itertuples()):
-        if row.status == "ignored":
+        if row.channel in nuisance and row.channel not in asked:
+            left_out[row.channel] = nuisance[row.channel]
+            dropped[row.channel] = f"ignored: {nuisance[row.channel]}"
+            continue
+        if row.status == "ignored" and row.channel not in nuisance:
             dropped[row.channel] = f"ignored: {row.via}"
             continue
         known = row.status in ("exact", "alias")
-        if not known and on_unknown == "drop":
-            dropped[row.channel] = row.status
-            continue
-        if not known:
+        if not known and row.channel not in nuisance:
+            if on_unknown == "drop":
+                dropped[row.channel] = row.status
+                continue
             unresolved[row.channel] = f"{row.status}; perhaps {row.suggestions}" if row.suggestions else row.status
         name = row.marker if known else row.channel
         if name in chosen:
