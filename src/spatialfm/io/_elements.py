@@ -49,23 +49,24 @@ def read_sample(
 ) -> ReadSample:
     """Open image and labels of a sample and place both in the coordinate system `sample`, in µm."""
     opened = read_image(image, channel_names, axes=axes, series=series, needs_all_names=needs_all_names, mask=labels)
-    mask, mask_path = (None, None) if labels is None else read_labels(labels, opened, mask_options)
+    mask = None if labels is None else read_labels(labels, opened, mask_options)
     size, source, notes = resolve_mpp(opened, mpp)
     notes = [*notes, *opened.notes]
     if not opened.is_named:
         notes = [*notes, ("unnamed", f"{opened.channel_names[0]} to {opened.channel_names[-1]}")]
-    record = {"mpp": size, "mpp_source": source, "image": opened.path, "labels": mask_path}
+    record = {"mpp": size, "mpp_source": source, "image": opened.path, "labels": None if mask is None else mask.path}
     if source == "metadata" and opened.pixel_size is not None:
         record["mpp_field"] = opened.pixel_size.field
     return ReadSample(
         sample=sample,
         images={image_name(sample): image_element(opened, sample, size)},
-        labels={} if mask is None else {cells_name(sample): labels_element(mask, sample, size)},
+        labels={} if mask is None else {cells_name(sample): labels_element(mask.labels, sample, size)},
         channel_names=opened.channel_names,
         record=record,
         identity=opened.identity,
         found_names=opened.found_names,
-        notes=[(kind, str(image), text) for kind, text in notes],
+        notes=[(kind, str(image), text) for kind, text in notes]
+        + [(kind, str(labels), text) for kind, text in (mask.notes if mask else ())],
     )
 
 
@@ -148,6 +149,11 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
         return (
             f"Colour pictures (8-bit red, green and blue) instead of markers: {files}. If the three channels are "
             "markers, pass channel_names=[...] with their names."
+        )
+    if kind == "mask_scaled":
+        return (
+            f"Masks of another resolution than their image are scaled to it by nearest neighbour: {files}. Check that "
+            "they are masks of these images; where the image has fewer pixels, small cells are lost."
         )
     if kind == "mask_left_out":
         return (

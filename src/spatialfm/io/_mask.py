@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import dask.array as da
 import numpy as np
 
 from .._errors import InputFileError, counted
 from ._axes import assign_axes, plane_words
-from ._layout import TiffLayout, open_tiff
+from ._layout import open_tiff
 from ._lazy_image import LazyImage
+from ._mask_arrays import ARRAY_SUFFIXES, open_arrays
+from ._mask_file import MaskFile, chosen_plane, decoded
+from ._mask_scale import Scaling, find_scaling, scaled
 from ._reader import lazy_levels
 
 # whole numbers above this cannot all be distinguished in a float
@@ -29,8 +33,16 @@ class MaskOptions:
     encoding: str | None = None
 
 
-def read_labels(path: Path, image: LazyImage, options: MaskOptions) -> tuple[da.Array, str]:
-    """Open a mask ``(y, x)`` of the image's size.
+class OpenedMask(NamedTuple):
+    """A mask before it becomes an element: labels ``(y, x)``, its file, and what the user should hear of it."""
+
+    labels: da.Array
+    path: str
+    notes: tuple[tuple[str, str], ...] = ()  # kind and text
+
+
+def read_labels(path: Path, image: LazyImage, options: MaskOptions) -> OpenedMask:
+    """Open a mask ``(y, x)`` of the image's size, or of another resolution, which is scaled to it.
 
     Raises
     ------
@@ -46,6 +58,23 @@ def read_labels(path: Path, image: LazyImage, options: MaskOptions) -> tuple[da.
             f"Image and labels are the same file '{path}'. Pass the mask of the cells; if this file holds both, give "
             "where with labels_series=<number> or labels_plane=<number>."
         )
+    file = _open(path, options)
+    labels = chosen_plane(file, options.plane) if options.encoding is None else decoded(file, options.encoding)
+    scaling = _scaling(labels, path, file, image)
+    if options.encoding is None:
+        labels = check_labels(labels, file.stored_dtype or labels.dtype, str(path), cast=options.cast)
+    if scaling is None:
+        return OpenedMask(labels, file.path)
+    text = f"{labels.shape[0]} x {labels.shape[1]} to {scaling.shape[0]} x {scaling.shape[1]}, factor {scaling.factor}"
+    return OpenedMask(scaled(labels, scaling), file.path, (("mask_scaled", text),))
+
+
+def _open(path: Path, options: MaskOptions) -> MaskFile:
+    """Planes of the largest level: smaller ones would have invented or lost cells."""
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        if options.series is not None:
+            raise InputFileError(f"labels_series= is of TIFF files, and '{path}' is none. Leave it out.")
+        return open_arrays(path, colours=options.encoding is not None)
     layout = open_tiff(path, options.series)
     level = layout.levels[0]
     if level.compression in _JPEG and level.dtype.itemsize == 1:
@@ -53,64 +82,36 @@ def read_labels(path: Path, image: LazyImage, options: MaskOptions) -> tuple[da.
             f"Labels '{path}' are compressed as JPEG, which changes numbers. Take the mask as the segmentation wrote "
             "it, compressed without loss or not at all."
         )
-    stack = _planes(layout, path)
-    if options.encoding is None:
-        labels = _plane(stack, layout, options.plane, path)
-    else:
-        labels = _decoded(stack, options.encoding, path)
-    if labels.shape != image.shape[1:]:
-        swapped = " They look transposed." if labels.shape == image.shape[:0:-1] else ""
-        raise InputFileError(
-            f"Labels '{path}' are {labels.shape[0]} x {labels.shape[1]} pixels (y, x), image '{image.path}' is "
-            f"{image.shape[1]} x {image.shape[2]}.{swapped} Pass the mask of this image at its full resolution, or add "
-            "one of another size to the SpatialData with its own transformation."
-        )
-    if options.encoding is not None:
-        return labels, layout.state.path
-    return check_labels(labels, level.stored_dtype, str(path), cast=options.cast), layout.state.path
-
-
-def _planes(layout: TiffLayout, path: Path) -> da.Array:
-    """All planes ``(n, y, x)`` of the largest level: smaller ones would have invented or lost cells."""
-    level = layout.levels[0]
     is_stack = len(level.stacks) > 1 or any(letter in "TZ" for letter, _ in level.stacks)
     word = plane_words(level.stacks)[0] if is_stack and len(level.dims) == 3 else None
-    return lazy_levels(layout, assign_axes(level.dims, word, None, f"'{path}'", level.stacks))[0]
+    planes = lazy_levels(layout, assign_axes(level.dims, word, None, f"'{path}'", level.stacks))[0]
+    names = tuple(layout.metadata.channel_names or ())
+    return MaskFile(planes, layout.state.path, level.stored_dtype, names, layout.metadata.pixel_size)
 
 
-def _plane(stack: da.Array, layout: TiffLayout, wanted: int | str | None, path: Path) -> da.Array:
-    n, names = stack.shape[0], list(layout.metadata.channel_names or ())
-    names = names if len(names) == n else [""] * n
-    planes = ", ".join(f"{i}: {name!r}" if name else str(i) for i, name in enumerate(names[:20]))
-    if wanted is None:
-        if n == 1:
-            return stack[0]
-        if n in (3, 4) and stack.dtype == np.uint8:
-            raise InputFileError(
-                f"Labels '{path}' are a colour picture ({n} planes of 8 bits), not numbers; a single colour would "
-                "merge cells. If every cell has its own colour and black is background, pass labels_encoding='rgb' "
-                "(the number of a cell is R + 256 G + 65,536 B) or 'bgr' (B + 256 G + 65,536 R). If the planes are "
-                "numbers, choose one with labels_plane=<number>."
-            )
-        raise InputFileError(
-            f"Labels '{path}' have {n} planes ({planes}); labels are one plane of whole numbers, one for each cell. "
-            "Say which one with labels_plane=<number>."
-        )
-    index = names.index(wanted) if wanted in names else wanted
-    if isinstance(index, str) or not 0 <= int(index) < n:
-        raise InputFileError(f"Labels '{path}' have no plane {wanted!r}, but {n} ({planes}). Correct labels_plane=.")
-    return stack[int(index)]
+def _scaling(labels: da.Array, path: Path, file: MaskFile, image: LazyImage) -> Scaling | None:
+    """How the mask becomes as large as the image; None where it is.
 
-
-def _decoded(stack: da.Array, encoding: str, path: Path) -> da.Array:
-    """The number that each colour encodes; an alpha channel is ignored."""
-    if stack.shape[0] not in (3, 4) or stack.dtype != np.uint8:
-        raise InputFileError(
-            f"labels_encoding={encoding!r} needs 8-bit red, green and blue; labels '{path}' have "
-            f"{counted(stack.shape[0], 'plane')} of {stack.dtype}. Leave it out."
-        )
-    first, second, third = stack[:3].astype(np.uint32)[:: 1 if encoding == "rgb" else -1]
-    return first + 256 * second + 65_536 * third
+    Raises
+    ------
+    InputFileError
+        If it does not look like another resolution of the image.
+    """
+    if labels.shape == image.shape[1:]:
+        return None
+    sizes = (file.pixel_size, image.pixel_size)
+    scaling = find_scaling(labels.shape, image.shape[1:], sizes)
+    if scaling is not None:
+        return scaling
+    swapped = " They look transposed." if labels.shape == image.shape[:0:-1] else ""
+    stated = ""
+    if None not in sizes and find_scaling(labels.shape, image.shape[1:], (None, None)) is not None:
+        stated = f" Their pixels are {sizes[0].x:g} µm by {sizes[0].field} and those of the image {sizes[1].x:g} µm."
+    raise InputFileError(
+        f"Labels '{path}' are {labels.shape[0]} x {labels.shape[1]} pixels (y, x), image '{image.path}' is "
+        f"{image.shape[1]} x {image.shape[2]}, which is not the same field at another resolution.{swapped}{stated} "
+        "Pass the mask of this image, or add one of another size to the SpatialData with its own transformation."
+    )
 
 
 def check_labels(labels: da.Array, stored: np.dtype, path: str, *, cast: bool) -> da.Array:
