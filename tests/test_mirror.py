@@ -46,6 +46,7 @@ IN_THE_WHOLE = {
     "io/_folder.py": "io/test_tiff.py",
     "io/_image.py": "io/test_tiff.py",
     "io/_layout.py": "io/test_reader.py",
+    "io/_mask_file.py": "io/test_mask.py",
     "learn/bag_tasks.py": "tl/samples/test_mil.py",
     "learn/bag_training.py": "tl/samples/test_mil.py",
     "learn/external_scores.py": "tl/survival/test_predict_survival.py",

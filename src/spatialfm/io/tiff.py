@@ -49,7 +49,8 @@ def read_tiff(
         TIFF file, or folder of TIFFs of one channel each, named after the markers and taken in natural order. Masks
         among them, by name and pixels, are left out with a warning, unless `channel_names` names them.
     labels
-        TIFF of the same size: 0 outside cells, a whole number for each cell. Its pixels are not looked at here:
+        TIFF, ``.npy``, ``.npz`` or PNG: 0 outside cells, a whole number for each cell. A mask of another resolution is
+        scaled to the image by nearest neighbour, with a warning. Its pixels are not looked at here:
         `spatialfm.pp.check_labels` does, before `spatialfm.pp.cell_table` measures.
     channel_names
         Names in the file's order; a text file with one name per line; or a table (file or frame) with a row per channel
@@ -72,6 +73,7 @@ def read_tiff(
         Whether labels stored as floats are taken, once every value has been checked to be a whole number.
     labels_plane
         Number (from 0) or name of the plane with the cells, where the labels have several, such as nuclei and cells.
+        The arrays of an ``.npz`` are its planes.
     labels_series
         Number of the image with the labels, where their file holds several.
     labels_encoding
@@ -89,8 +91,8 @@ def read_tiff(
     Raises
     ------
     InputFileError
-        If a file is missing, not a TIFF, truncated, a stack in Z or time, if image and labels differ in size, or
-        labels are not whole numbers.
+        If a file is missing, not a TIFF, truncated, a stack in Z or time, if labels are not of the image's field, or
+        not whole numbers.
     PanelError
         If channel names are not as many as channels, or duplicated.
     PixelSizeError
