@@ -297,7 +297,7 @@ def test_every_public_function_is_walked():
         ("tuple[float, float]", "figsize", (3,), "figsize must be 2 numbers above 0. There are 1."),
         ("tuple[str, float] | None", "dominance", ("a", "b"), "Item 1 is 'b'."),
         ("str | Path | None", "save", "a\0b", "save must be a path or None."),
-        ("AnnData", "adata", "cells.h5ad", "adata must be an AnnData. Read the file first."),
+        ("AnnData", "adata", "cells.h5ad", "adata must be an AnnData. Read it first: anndata.read_h5ad("),
         ("Annotated[int, at_least(8)]", "n_trials", 7, "n_trials must be a whole number of at least 8."),
     ],
 )

@@ -17,6 +17,7 @@ from itertools import islice
 from numbers import Integral, Real
 from typing import Any
 
+from ._instead import instead_of
 from ._ranges import ANY_WHOLE, LARGEST, Range
 
 SHOWN = 60  # characters of a value in a message
@@ -148,22 +149,8 @@ class Instance(Rule):
 
     def take(self, value: Any) -> Any:
         if not is_instance(value, self.name, *self.module.split(".")):
-            raise Refused(self._hint(value))
+            raise Refused(instead_of(value, self.name))
         return value
-
-    def _hint(self, value: Any) -> str:
-        if self.name == "AnnData":
-            if is_instance(value, "SpatialData", "spatialdata"):
-                tables = sorted(map(str, value.tables))
-                if not tables:
-                    return "It has no table: sfm.pp.cell_table(sdata) makes one, and sdata['table'] is it."
-                return f"Pass one of its tables, for example sdata[{tables[-1]!r}]."
-            return "Read the file first." if isinstance(value, str | os.PathLike) else ""
-        if self.name == "SpatialData":
-            if is_instance(value, "AnnData", "anndata"):
-                return "Images and labels are needed, and a table has none: pass the SpatialData that holds it."
-            return "Read the file first." if isinstance(value, str | os.PathLike) else ""
-        return ""
 
 
 @dataclass(frozen=True)
