@@ -47,6 +47,8 @@ IN_THE_WHOLE = {
     "io/_image.py": "io/test_tiff.py",
     "io/_layout.py": "io/test_reader.py",
     "io/_mask_file.py": "io/test_mask.py",
+    "io/_ngff.py": "io/test_ome_zarr.py",
+    "io/_zarr_image.py": "io/test_ome_zarr.py",
     "learn/bag_tasks.py": "tl/samples/test_mil.py",
     "learn/bag_training.py": "tl/samples/test_mil.py",
     "learn/external_scores.py": "tl/survival/test_predict_survival.py",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import reading_masks
+import reading_ome_zarr
 import reading_tiff
 import spatialdata as sd
 from reading import Case, Refusal, Sample, files_of
@@ -22,6 +23,7 @@ from spatialfm._errors import SpatialfmError
 CASES: list[Case] = [
     *reading_tiff.CASES,
     *reading_masks.CASES,
+    *reading_ome_zarr.CASES,
 ]
 REFUSALS = [
     pytest.param(case, refusal, id=f"{case.name}-{refusal.name}") for case in CASES for refusal in case.refusals

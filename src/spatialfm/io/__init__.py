@@ -1,4 +1,4 @@
-"""Files in and out: TIFF images and masks, cohorts of them, and SpatialData stores."""
+"""Files in and out: images and masks, cohorts of them, and SpatialData stores."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ._names import sample_name
     from ._write import write
     from .cohort import read_cohort
+    from .ome_zarr import read_ome_zarr
     from .tiff import read_tiff
 
 __getattr__, __dir__, __all__ = _lazy.attach(
@@ -18,6 +19,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_names": ["sample_name"],
         "_write": ["write"],
         "cohort": ["read_cohort"],
+        "ome_zarr": ["read_ome_zarr"],
         "tiff": ["read_tiff"],
     },
 )

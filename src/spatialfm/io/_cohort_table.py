@@ -15,6 +15,7 @@ from .._keys import PATIENT_KEY, SAMPLE_KEY
 from ..pp.joins import counted, listed, storable_frame, text_keys
 from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, is_missing, read_table
 from ._names import is_sample_name, is_tiff_name, sample_name_or_empty
+from ._ngff import is_zarr
 from ._paths import absent, exists, find_path
 
 _SHOWN = 20
@@ -219,7 +220,7 @@ def _path(value: object, folder: Path, key: str, *, needed: bool) -> tuple[Path 
     path = find_path(text, folder)
     if not exists(path):
         return None, absent(text, path)
-    if path.is_dir() and not any(is_tiff_name(file) for file in path.iterdir()):
+    if path.is_dir() and not is_zarr(path) and not any(is_tiff_name(file) for file in path.iterdir()):
         return None, f"folder '{path}' contains no TIFF file"
     return path, None
 

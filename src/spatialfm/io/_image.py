@@ -12,6 +12,7 @@ from ._axes import assign_axes, plane_names
 from ._layout import TiffLayout, open_tiff
 from ._lazy_image import LazyImage, is_same_size, moved_names
 from ._names import default_channel_names, resolve_channel_names
+from ._ngff import is_zarr
 from ._pixel_size import MAX_MPP, MIN_MPP, PixelSize
 from ._reader import lazy_levels
 
@@ -25,10 +26,14 @@ def read_image(
     needs_all_names: bool = True,
     mask: Path | None = None,
 ) -> LazyImage:
-    """Open a TIFF file, or a folder of one TIFF per marker, in which `mask` is not a marker.
+    """Open a TIFF file, an OME-Zarr image, or a folder of one TIFF per marker, in which `mask` is not a marker.
 
     Without `needs_all_names`, channels that `channel_names` renames may be absent.
     """
+    if is_zarr(path):
+        from ._zarr_image import read_zarr_image
+
+        return read_zarr_image(path, channel_names, axes=axes, series=series, needs_all_names=needs_all_names)
     if path.is_dir():
         from ._folder import read_folder
 

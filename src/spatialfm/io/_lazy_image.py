@@ -29,6 +29,7 @@ class LazyImage:
     identity: frozenset[tuple[str, int]] = frozenset()
     found_names: tuple[str, ...] = ()  # before any is renamed
     unread_size: str = ""
+    origin: tuple[float, float] | None = None  # (y, x) in µm of the first pixel, where metadata place the image
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from ._lazy_image import LazyImage
 from ._mask_arrays import ARRAY_SUFFIXES, open_arrays
 from ._mask_file import MaskFile, chosen_plane, decoded
 from ._mask_scale import Scaling, find_scaling, scaled
+from ._ngff import is_zarr
 from ._reader import lazy_levels
 
 # whole numbers above this cannot all be distinguished in a float
@@ -49,16 +50,9 @@ def read_labels(path: Path, image: LazyImage, options: MaskOptions) -> OpenedMas
     InputFileError
         If it has several planes and none is chosen, another size, or pixels that are not integers.
     """
-    if path.is_dir():
-        raise InputFileError(f"Labels '{path}' are a folder. Pass one TIFF file with the cells of the whole image.")
     if options.encoding not in (None, "rgb", "bgr"):
         raise InputFileError(f"labels_encoding={options.encoding!r} is neither 'rgb' nor 'bgr'.")
-    if str(path.resolve()) == image.path and options.plane is None and options.series is None:
-        raise InputFileError(
-            f"Image and labels are the same file '{path}'. Pass the mask of the cells; if this file holds both, give "
-            "where with labels_series=<number> or labels_plane=<number>."
-        )
-    file = _open(path, options)
+    file = _open(path, image, options)
     labels = chosen_plane(file, options.plane) if options.encoding is None else decoded(file, options.encoding)
     scaling = _scaling(labels, path, file, image)
     if options.encoding is None:
@@ -69,8 +63,21 @@ def read_labels(path: Path, image: LazyImage, options: MaskOptions) -> OpenedMas
     return OpenedMask(scaled(labels, scaling), file.path, (("mask_scaled", text),))
 
 
-def _open(path: Path, options: MaskOptions) -> MaskFile:
+def _open(path: Path, image: LazyImage, options: MaskOptions) -> MaskFile:
     """Planes of the largest level: smaller ones would have invented or lost cells."""
+    if is_zarr(path):
+        from ._zarr_image import open_zarr_mask
+
+        return open_zarr_mask(path, image, options.series)
+    if path.is_dir():
+        raise InputFileError(
+            f"Labels '{path}' are a folder. Pass one TIFF file or OME-Zarr image with the cells of the whole image."
+        )
+    if str(path.resolve()) == image.path and options.plane is None and options.series is None:
+        raise InputFileError(
+            f"Image and labels are the same file '{path}'. Pass the mask of the cells; if this file holds both, give "
+            "where with labels_series=<number> or labels_plane=<number>."
+        )
     if path.suffix.lower() in ARRAY_SUFFIXES:
         if options.series is not None:
             raise InputFileError(f"labels_series= is of TIFF files, and '{path}' is none. Leave it out.")

@@ -58,10 +58,30 @@ def sample_name_or_empty(text: object) -> str:
         return ""
 
 
+def default_sample(path: Path, given: str | None) -> str:
+    """Name of the one sample of a file or folder: what is given, or made from the name on disk.
+
+    Raises
+    ------
+    InputFileError
+        If what is given cannot name elements.
+    """
+    if given is None:
+        resolved = path.resolve()
+        is_plain_folder = resolved.is_dir() and not resolved.name.lower().endswith(".zarr")
+        return sample_name(resolved.name if is_plain_folder else stem(resolved))
+    if not is_sample_name(str(given)):
+        raise InputFileError(
+            f"sample={given!r} cannot name elements: letters, digits, '_', '-' and '.' only, none of '_.' at the ends. "
+            f"Pass for example sample={sample_name_or_empty(given) or 'sample_1'!r}."
+        )
+    return str(given)
+
+
 def stem(path: Path) -> str:
-    """File name without its TIFF suffix and ``.ome``."""
+    """Name of a file or store without its suffix and ``.ome``."""
     name = path.name
-    for suffix in TIFF_SUFFIXES:
+    for suffix in (*TIFF_SUFFIXES, ".zarr"):
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
             break

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from .._errors import InputFileError, warn
 from .._keys import ATTRS
 from .._public import public
-from ._names import is_sample_name, sample_name, sample_name_or_empty, stem
+from ._names import default_sample
 from ._panel_file import given_channel_names
 from ._paths import exists, find_path
 from ._state import file_state
@@ -47,7 +46,8 @@ def read_tiff(
     ----------
     image
         TIFF file, or folder of TIFFs of one channel each, named after the markers and taken in natural order. Masks
-        among them, by name and pixels, are left out with a warning, unless `channel_names` names them.
+        among them, by name and pixels, are left out with a warning, unless `channel_names` names them. An OME-Zarr
+        image is read too: see `sfm.io.read_ome_zarr`.
     labels
         TIFF, ``.npy``, ``.npz`` or PNG: 0 outside cells, a whole number for each cell. A mask of another resolution is
         scaled to the image by nearest neighbour, with a warning. Its pixels are not looked at here:
@@ -125,7 +125,7 @@ def read_tiff(
     for argument, value in (("image", image), ("labels", labels)):
         _check_path(argument, value)
     path = find_path(str(image))
-    name = _sample(sample, path)
+    name = default_sample(path, sample)
     read = read_sample(
         name,
         path,
@@ -158,15 +158,3 @@ def _check_path(argument: str, value: object) -> None:
     path = find_path(str(value))
     if not exists(path):
         file_state(path)  # raises with the reason
-
-
-def _sample(given: str | None, path: Path) -> str:
-    if given is None:
-        resolved = path.resolve()
-        return sample_name(resolved.name if resolved.is_dir() else stem(resolved))
-    if not is_sample_name(str(given)):
-        raise InputFileError(
-            f"sample={given!r} cannot name elements: letters, digits, '_', '-' and '.' only, none of '_.' at the ends. "
-            f"Pass for example sample={sample_name_or_empty(given) or 'sample_1'!r}."
-        )
-    return str(given)
