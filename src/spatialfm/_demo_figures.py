@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from spatialdata import SpatialData
 
-DPI = 150
+DPI = 150  # of pixels; what is drawn as lines and text stays that in the other format
+SUFFIXES = (".png", ".pdf")
 CHANNELS = ("Cytokeratin", "CD3", "CD20")
-# colours that stay apart with colour blindness (Okabe and Ito 2008), the same in every figure
+# colours that stay apart with colour blindness and on white paper (Okabe and Ito 2008, Tol), the same in every figure
 COLORS = {
     "Tumor": "#56B4E9",
     "CD8 T": "#D55E00",
     "CD4 T": "#E69F00",
-    "Treg": "#F0E442",
+    "Treg": "#332288",
     "B": "#0072B2",
     "Macrophage": "#009E73",
     "Fibroblast": "#CC79A7",
@@ -41,21 +42,26 @@ def draw_all(
     niches = [COLORS.get(name.split(" +")[0].removesuffix(" niche"), "#444444") for name in patients.var_names]
     patients.uns["niche_colors"] = adata.uns["niche_colors"] = niches
     drawings = {
-        "1_tissue.png": tissue(sdata, patients),
-        "2_umap.png": umap(adata, key),
-        "3_phenotypes.png": phenotype_markers(adata),
-        "4_neighborhoods.png": neighborhood_enrichment(adata),
-        "5_niches_of_patients.png": compositions(patients),
-        "6_survival.png": survival_curves(patients, hazards),
-        "7_hazard_ratios.png": hazard_ratios(patients, hazards),
+        "1_tissue": lambda: tissue(sdata, patients),
+        "2_umap": lambda: umap(adata, key),
+        "3_phenotypes": lambda: phenotype_markers(adata),
+        "4_neighborhoods": lambda: neighborhood_enrichment(adata),
+        "5_niches_of_patients": lambda: compositions(patients),
+        "6_survival": lambda: survival_curves(patients, hazards),
+        "7_hazard_ratios": lambda: hazard_ratios(patients, hazards),
     }
-    paths = []
     import matplotlib.pyplot as plt
 
-    for name, figure in drawings.items():
-        figure.savefig(out / name, dpi=DPI, bbox_inches="tight")
-        plt.close(figure)
-        paths.append(out / name)
+    from .pl import style
+
+    paths = []
+    with style():
+        for name, draw in drawings.items():
+            figure = draw()
+            for suffix in SUFFIXES:
+                paths.append(out / f"{name}{suffix}")
+                figure.savefig(paths[-1], dpi=DPI, bbox_inches="tight")
+            plt.close(figure)
     return paths
 
 
@@ -64,6 +70,7 @@ def tissue(sdata: SpatialData, patients: AnnData) -> Figure:
     import matplotlib.pyplot as plt
 
     from .pl import cells
+    from .pl._figure import letter_panels
 
     niche = patients.uns["cox"]["table"].index[0]
     fraction = patients.to_df()[niche]
@@ -72,11 +79,12 @@ def tissue(sdata: SpatialData, patients: AnnData) -> Figure:
         samples.index[samples["patient"].astype(str) == patient][0]
         for patient in (fraction.idxmin(), fraction.idxmax())
     ]
-    figure, axes = plt.subplots(2, 2, figsize=(11, 9.5), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(9.5, 8.2), layout="constrained")
     for row, sample, amount in zip(axes, chosen, ("least", "most"), strict=True):
         title = f"{sample}: patient with {amount} {niche}"
         cells(sdata, sample, channels=list(CHANNELS), title=title, ax=row[0], show=False)
         cells(sdata, sample, color="phenotype", fill=True, title="phenotypes found", ax=row[1], show=False)
+    letter_panels(axes.ravel())
     return figure
 
 
@@ -85,50 +93,50 @@ def umap(adata: AnnData, key: str) -> Figure:
     import matplotlib.pyplot as plt
     import scanpy as sc
 
-    figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.5), layout="constrained")
-    sc.pl.umap(adata, color="phenotype", ax=axes[0], show=False, title=f"phenotypes on {key}")
-    sc.pl.umap(adata, color="slide", ax=axes[1], show=False, title="slides")
+    from .pl._figure import color_cycle, in_random_order, letter_panels
+
+    mixed = adata[in_random_order(np.arange(adata.n_obs))]  # otherwise the last slide would cover the others
+    mixed.uns["slide_colors"] = color_cycle(adata.obs["slide"].nunique())
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
+    for ax, column, title in zip(axes, ("phenotype", "slide"), (f"phenotypes on {key}", "slides"), strict=True):
+        sc.pl.umap(mixed, color=column, ax=ax, show=False, title=title)
+        for points in ax.collections:
+            points.set_rasterized(True)
+    letter_panels(axes)
     return figure
 
 
 def phenotype_markers(adata: AnnData) -> Figure:
     """Mean of each marker in each phenotype."""
-    import scanpy as sc
+    import matplotlib.pyplot as plt
+    import pandas as pd
 
-    plot = sc.pl.matrixplot(
-        adata,
-        list(adata.var_names),
-        groupby="phenotype",
-        layer="z",
-        cmap="RdBu_r",
-        vmin=-2.5,
-        vmax=2.5,
-        colorbar_title="intensity\n(z-score of log)",
-        figsize=(8.5, 4.2),
-        return_fig=True,
-        show=False,
-    )
-    plot.add_totals(color="#bbbbbb").make_figure()
-    return plot.fig
+    from .pl._heatmap import draw_heatmap
+
+    scores = pd.DataFrame(adata.layers["z"], columns=adata.var_names, index=adata.obs_names)
+    groups = scores.groupby(adata.obs["phenotype"], observed=True)
+    n = groups.size()
+    mean = groups.mean().set_axis([f"{name} ({n[name]:,})" for name in n.index], axis=0)
+    colors = dict(zip(mean.index, (COLORS[name] for name in n.index), strict=True))
+    figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    draw_heatmap(ax, mean, label="mean intensity\n(z-score of its logarithm)", limit=2.5, colors=colors)
+    ax.set_title("markers of each phenotype (cells)")
+    return figure
 
 
 def neighborhood_enrichment(adata: AnnData) -> Figure:
     """Phenotypes that are next to each other more often than by chance."""
     import matplotlib.pyplot as plt
-    import squidpy as sq
+    import pandas as pd
 
-    scores = adata.uns["phenotype_nhood_enrichment"]["zscore"]
-    limit = np.nanpercentile(np.abs(scores), 95)
-    figure, ax = plt.subplots(figsize=(6.5, 5.5), layout="constrained")
-    sq.pl.nhood_enrichment(
-        adata,
-        cluster_key="phenotype",
-        cmap="RdBu_r",
-        vmin=-limit,
-        vmax=limit,
-        ax=ax,
-        title="neighbors (Delaunay): z-score\nagainst shuffled phenotypes",
-    )
+    from .pl._heatmap import draw_heatmap
+
+    names = [str(name) for name in adata.obs["phenotype"].cat.categories]
+    scores = pd.DataFrame(adata.uns["phenotype_nhood_enrichment"]["zscore"], index=names, columns=names)
+    limit = float(np.nanpercentile(np.abs(scores), 95))
+    figure, ax = plt.subplots(figsize=(5.4, 4.4), layout="constrained")
+    draw_heatmap(ax, scores, label="z-score against shuffled phenotypes", limit=limit, colors=COLORS)
+    ax.set(xlabel="neighbor (Delaunay)", ylabel="phenotype", title="who is next to whom")
     return figure
 
 
@@ -146,8 +154,9 @@ def survival_curves(patients: AnnData, hazards: pd.DataFrame) -> Figure:
     import matplotlib.pyplot as plt
 
     from .pl import kaplan_meier
+    from .pl._figure import letter_panels
 
-    figure, axes = plt.subplots(1, 2, figsize=(12.5, 4.8), gridspec_kw={"wspace": 0.45})
+    figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), gridspec_kw={"wspace": 0.5})
     kaplan_meier(patients, time_unit="months", title="risk groups (k-means on niches)", ax=axes[0], show=False)
     kaplan_meier(
         patients,
@@ -157,35 +166,45 @@ def survival_curves(patients: AnnData, hazards: pd.DataFrame) -> Figure:
         ax=axes[1],
         show=False,
     )
+    letter_panels(axes)
     return figure
 
 
 def hazard_ratios(patients: AnnData, hazards: pd.DataFrame) -> Figure:
-    """Hazard ratio of every niche, and the whole model of the one with the smallest p."""
+    """Hazard ratio of every niche, and the whole model of the one with the smallest p, on one scale."""
     import matplotlib.pyplot as plt
 
     from .pl import forest
+    from .pl._figure import letter_panels
 
-    figure, axes = plt.subplots(2, 1, figsize=(8.5, 5.6), height_ratios=[len(hazards), 3], layout="constrained")
-    rows = np.arange(len(hazards))[::-1]
-    ratio = hazards["hazard_ratio"].to_numpy()
-    below, above = ratio - hazards["ci_low"].to_numpy(), hazards["ci_high"].to_numpy() - ratio
-    axes[0].errorbar(ratio, rows, xerr=[below, above], fmt="s", color="#0072B2", linewidth=2)
-    axes[0].axvline(1, color="#999999", linestyle="--", linewidth=1)
-    axes[0].set_xscale("log")
-    ticks = [
-        tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10) if hazards["ci_low"].min() <= tick <= hazards["ci_high"].max()
-    ]
-    axes[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    adjusted = patients.uns["cox"]["table"]
+    both = [hazards[["ci_low", "ci_high"]], adjusted[["ci_low", "ci_high"]]]
+    low = min(0.9, *(float(table.to_numpy().min()) for table in both)) / 1.2
+    high = max(1.1, *(float(table.to_numpy().max()) for table in both)) * 1.2
+    heights = [len(hazards), len(adjusted) + 1]
+    figure, axes = plt.subplots(2, 1, figsize=(7.2, 5.0), height_ratios=heights, layout="constrained")
+    forest(
+        patients, title=f"{hazards.index[0]}, stage and age in one regression", xlim=(low, high), ax=axes[1], show=False
+    )
+    rows = np.arange(len(hazards))
+    axes[0].axvline(1, color="0.6", lw=0.8, ls="--", zorder=0)
+    axes[0].hlines(rows, hazards["ci_low"], hazards["ci_high"], color="#0072B2", lw=1.6)
+    axes[0].plot(hazards["hazard_ratio"], rows, "s", color="#0072B2", ms=5)
+    axes[0].set(xscale="log", xlim=axes[1].get_xlim(), ylim=(len(hazards) - 0.4, -0.6))
+    axes[0].set_xticks(axes[1].get_xticks(), [label.get_text() for label in axes[1].get_xticklabels()])
     axes[0].minorticks_off()
-    axes[0].set_yticks(rows, hazards.index)
+    axes[0].set_yticks(rows, [f"{name} (per SD)" for name in hazards.index])
     for row, (_, hazard) in zip(rows, hazards.iterrows(), strict=True):
         text = "{hazard_ratio:.2f} ({ci_low:.2f} to {ci_high:.2f})".format(**hazard)
         if np.isfinite(hazard["p_holm"]):
             text += f", corrected p = {hazard['p_holm']:.2g}"
-        axes[0].text(1.03, row, text, transform=axes[0].get_yaxis_transform(), va="center", fontsize="small")
+        axes[0].annotate(
+            text, (1, row), (8, 0), xycoords=axes[0].get_yaxis_transform(), textcoords="offset points", va="center",
+            fontsize="small", annotation_clip=False,
+        )  # fmt: skip
     axes[0].spines[["left", "top", "right"]].set_visible(False)
-    axes[0].set_xlabel("Hazard ratio per SD (95 % interval)")
-    axes[0].set_title("one Cox regression for each niche", loc="left")
-    forest(patients, title=f"{hazards.index[0]}, stage and age in one regression", ax=axes[1], show=False)
+    axes[0].tick_params(axis="y", length=0)
+    axes[0].set_xlabel("Hazard ratio (95 % interval)")
+    axes[0].set_title("one Cox regression for each niche", loc="left", fontsize="medium")
+    letter_panels(axes)
     return figure

@@ -7,10 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
 from spatialfm._errors import TableError
-from spatialfm.pl._figure import category_colors, color_cycle, finish, new_axes, places_in, stored_colors
+from spatialfm.pl._figure import (
+    category_colors,
+    color_cycle,
+    finish,
+    in_random_order,
+    letter_panels,
+    new_axes,
+    places_in,
+    stored_colors,
+)
 
 
 def test_each_name_has_its_own_stored_colour_whatever_is_drawn():
@@ -58,3 +67,35 @@ def test_cells_without_a_place_are_counted():
     assert places_in(np.zeros((2, 2)), "s", "spatial").shape == (2, 2)
     with pytest.raises(TableError, match="1 of 2 cells of sample 's'"):
         places_in(np.array([[0, 0], [np.nan, 1]]), "s", "spatial")
+
+
+def contrast(color, other):
+    """Ratio of luminances (WCAG 2.1)."""
+    rgb = np.array([to_rgb(color), to_rgb(other)])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(0.05 + linear @ [0.2126, 0.7152, 0.0722])
+    return light / dark
+
+
+def test_colours_of_categories_can_be_seen_on_white_paper():
+    assert contrast("#F0E442", "white") < 1.4  # the yellow that is left out
+    assert min(contrast(color, "white") for color in color_cycle(13)) > 2.2
+
+
+def test_panels_are_lettered_above_title_and_legend():
+    figure, axes = plt.subplots(1, 2)
+    axes[0].plot([0, 1], label="a line")
+    axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1.0), title="two\nlines")
+    letter_panels(axes)
+    letters = [ax.texts[-1] for ax in axes]
+    assert [letter.get_text() for letter in letters] == ["a", "b"]
+    top = axes[0].get_legend().get_window_extent().y1
+    assert abs(letters[0].get_window_extent().y1 - top) < 8 < top - axes[0].get_window_extent().y1
+    plt.close(figure)
+
+
+def test_points_are_drawn_in_an_order_that_is_not_that_of_the_rows():
+    order = in_random_order(np.arange(1000))
+    assert sorted(order) == list(range(1000))
+    assert abs(np.corrcoef(order, np.arange(1000))[0, 1]) < 0.1
+    np.testing.assert_array_equal(order, in_random_order(np.arange(1000)))

@@ -62,3 +62,11 @@ def test_labels_do_not_run_into_each_other(patients):
 def test_refuses_when_not_run(patients):
     with pytest.raises(TableError, match=r"No Cox regression in uns\['x'\]; uns has 'cox'.*sfm.tl.cox"):
         sfm.pl.forest(patients, key="x")
+
+
+def test_two_figures_can_have_one_scale(patients):
+    sfm.tl.cox(patients, "age", test_proportional_hazards=False)
+    limits = [sfm.pl.forest(patients, xlim=(0.1, 10), show=False).get_xlim() for _ in range(2)]
+    np.testing.assert_allclose(limits, [(0.1, 10)] * 2)
+    with pytest.raises(TableError, match="not ratios on either side of 1"):
+        sfm.pl.forest(patients, xlim=(2, 10), show=False)

@@ -100,7 +100,7 @@ def test_legend_has_counts_and_p(patients):
         f"low (n = 40, {events['low']} events)",
         f"high (n = 40, {events['high']} events)",
     ]
-    assert legend.get_title().get_text() == f"log-rank {format_p(patients.uns['logrank']['p_value'])}"
+    assert legend.get_title().get_text() == f"log-rank {format_p(patients.uns['logrank']['p_value'])}\narm"
 
 
 def test_p_is_shown_only_for_the_same_test(patients):
@@ -111,14 +111,14 @@ def test_p_is_shown_only_for_the_same_test(patients):
     patients.uns["logrank"]["optimistic"] = True
     assert "optimistic" in title()
     sfm.tl.logrank(patients, "other")
-    assert title() == ""
+    assert title() == "arm"
     sfm.tl.logrank(patients[:70].copy(), "arm", key_added="x")
     subset = patients[:70].copy()
     sfm.tl.logrank(subset, "arm")
     patients.uns["logrank"] = subset.uns["logrank"]
-    assert title() == ""
+    assert title() == "arm"
     del patients.uns["logrank"]
-    assert title() == ""
+    assert title() == "arm"
 
 
 def test_axis_names_its_unit(patients):

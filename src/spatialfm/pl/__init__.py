@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_search_results": ["search_results"],
         "_shift": ["shift"],
         "_signatures": ["signatures", "signature_scores"],
+        "_style": ["style"],
         "_survival_auc": ["survival_auc"],
         "_tile_map": ["tile_map"],
         "_tissue": ["tissue"],
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from ._search_results import search_results
     from ._shift import shift
     from ._signatures import signature_scores, signatures
+    from ._style import style
     from ._survival_auc import survival_auc
     from ._tile_map import tile_map
     from ._tissue import tissue

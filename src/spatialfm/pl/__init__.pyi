@@ -1,4 +1,5 @@
 # Made by `make stubs` from the signatures: change those.
+from ._style import style as style
 from anndata import AnnData
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ __all__ = [
     "shift",
     "signature_scores",
     "signatures",
+    "style",
     "survival_auc",
     "tile_map",
     "tissue",
@@ -260,19 +262,21 @@ def decision_curve(
 
 @overload
 def forest(
-    patients: AnnData, *, key: str = 'cox', title: str | None = None, figsize: tuple[float, float] | None = None,
-    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None,
-    return_fig: Literal[False] | None = None
+    patients: AnnData, *, key: str = 'cox', xlim: tuple[float, float] | None = None, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[False] | None = None
 ) -> Axes | None: ...
 @overload
 def forest(
-    patients: AnnData, *, key: str = 'cox', title: str | None = None, figsize: tuple[float, float] | None = None,
-    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
+    patients: AnnData, *, key: str = 'cox', xlim: tuple[float, float] | None = None, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[True]
 ) -> Figure: ...
 @overload
 def forest(
-    patients: AnnData, *, key: str = 'cox', title: str | None = None, figsize: tuple[float, float] | None = None,
-    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
+    patients: AnnData, *, key: str = 'cox', xlim: tuple[float, float] | None = None, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
 
 @overload

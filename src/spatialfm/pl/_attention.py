@@ -13,7 +13,8 @@ from .._errors import TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table
-from ._figure import MISSING, Palette, category_colors, finish, places_in
+from ._figure import MISSING, Palette, category_colors, finish, in_random_order, letter_panels, places_in
+from ._heatmap import extended
 from ._results import check_columns, check_result
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def attention(
         axes[1].set_ylabel(cluster_key)
     text = _title(adata, sample, rows, key) if title is None else title
     axes[0].set_title(text, loc="left", fontsize="medium")
+    if own and len(axes) > 1:
+        letter_panels(axes)
     drawn = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
     return tuple(axes) if drawn is axes[0] and len(axes) > 1 else drawn
 
@@ -211,15 +214,14 @@ def _map(ax: Axes, xy: np.ndarray, logs: np.ndarray, limit: float | None) -> Non
     end = np.log2(limit) if limit is not None else max(float(np.percentile(np.abs(logs[known]), 99)), 1.0)
     size = float(np.clip(30_000 / len(xy), 2, 60))
     ax.scatter(*xy[~known].T, c=MISSING, s=size, linewidths=0)
-    order = np.flatnonzero(known)[np.argsort(logs[known], kind="stable")]  # the highest are on top
+    order = in_random_order(np.flatnonzero(known))
     drawn = ax.scatter(
         *xy[order].T, c=logs[order], cmap=CMAP, vmin=-end, vmax=end, s=size, edgecolors="0.5", linewidths=0.15
     )
     ax.set(aspect="equal", xlabel="x (µm)", ylabel="y (µm)")
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
-    low, high = (logs[known] < -end).any(), (logs[known] > end).any()
-    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((bool(low), bool(high)), "neither")
+    extend = extended(logs[known], -end, end)
     ticks = np.arange(-int(end), int(end) + 1)
     bar = ax.get_figure(root=True).colorbar(drawn, ax=ax, shrink=0.75, pad=0.02, extend=extend, ticks=ticks)
     bar.ax.set_yticklabels([power_text(tick) for tick in ticks])

@@ -135,7 +135,7 @@ def calibration(
         title=_scores(record), fontsize="small", title_fontsize="small",
     )  # fmt: skip
     if title is not None:
-        ax.set_title(title, loc="left", y=1.0, pad=legend_height(ax, legend) + 6)
+        ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=legend_height(ax, legend) + 6)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 

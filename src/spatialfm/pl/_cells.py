@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from .._public import public
 from ..pp.arrays import AxisAffine, channel_names, image_array, labels_array
 from ..pp.elements import SampleElements, axis_affine, image_to_system, match_elements, pixel_size
 from ..pp.joins import annotated_cells
-from ._figure import MISSING, Palette, category_colors, finish, new_axes
+from ._figure import MISSING, Palette, category_colors, finish, new_axes, with_unit
 from ._raster import Window, composite, draw_scale_bar, paint, read_raster
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class CellColors:
     legend: dict[str, str]  # name: colour; empty for numbers
     cmap: str = ""
     limits: tuple[float, float] = (0.0, 1.0)
+    label: str = ""  # of the colour bar
 
 
 @public
@@ -223,7 +224,7 @@ def _cell_colors(
         )
     numeric = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
     if numeric:
-        return _number_colors(instance, values.to_numpy(dtype=float), cmap)
+        return replace(_number_colors(instance, values.to_numpy(dtype=float), cmap), label=with_unit(table, color))
     # categories of the whole table, so that a colour means the same in every sample
     everywhere = sdata.tables[table_name].obs[color].astype("category").cat.categories
     names = [str(name) for name in everywhere]
@@ -332,7 +333,7 @@ def _legends(ax: Axes, colors: CellColors | None, color: str | None, channels: d
         return
     if not colors.legend:
         mappable = ScalarMappable(Normalize(*colors.limits), colors.cmap)
-        ax.get_figure(root=True).colorbar(mappable, ax=ax, label=color, shrink=0.7, pad=0.02)
+        ax.get_figure(root=True).colorbar(mappable, ax=ax, label=colors.label or color, shrink=0.7, pad=0.02)
         return
     handles = [Patch(facecolor=shade, edgecolor="0.3", lw=0.5, label=name) for name, shade in colors.legend.items()]
     ax.legend(

@@ -108,7 +108,7 @@ def composition(
     _name_rows(ax, patients, order, positions)
     above = 6.0 if group_key is None else 6.0 + _name_groups(ax, groups.iloc[order], positions, group_key)
     if title is not None:
-        ax.set_title(title, loc="left", pad=above)
+        ax.set_title(title, loc="left", fontsize="medium", pad=above)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
-from ._figure import OKABE_ITO, finish
+from ._figure import OKABE_ITO, finish, letter_panels
 from ._kaplan_meier import format_p
 from ._results import check_result
 
@@ -115,6 +115,8 @@ def concordance(
     if record["optimistic"]:
         who += "\noptimistic: the outcome influenced what is scored"
     axes[0].set_title(title or who, loc="left", fontsize="medium")
+    if own:
+        letter_panels(axes)
     result = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
     return axes if result is axes[0] else result
 

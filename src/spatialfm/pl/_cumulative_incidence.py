@@ -131,7 +131,7 @@ def cumulative_incidence(
         curves = {name: first[first["group"].astype(str) == name] for name in names}
         draw_at_risk(ax, curves, colors if several else ["black"])
     if title is not None:
-        ax.set_title(title, loc="left", y=1.0, pad=legend_height(ax, legend) + 6)
+        ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=legend_height(ax, legend) + 6)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 

@@ -128,7 +128,7 @@ def decision_curve(
         title=f"{params['n_scored']} patients, {params['events']} events", fontsize="small", title_fontsize="small",
     )  # fmt: skip
     if title is not None:
-        ax.set_title(title, loc="left", y=1.0, pad=legend_height(ax, legend) + 6)
+        ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=legend_height(ax, legend) + 6)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 

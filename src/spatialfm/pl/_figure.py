@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -13,21 +14,24 @@ import pandas as pd
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 
 from .._errors import TableError, listed
+from .._keys import AREA
+from ..pp.units import coordinate_unit
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito 2008: distinguishable with every common colour blindness; grey for their black, which a dark image
-# swallows
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#808080")
-# Paul Tol's "muted" scheme, without the cyan that is close to Okabe and Ito's
-MUTED = ("#882255", "#DDCC77", "#332288", "#999933", "#44AA99", "#661100", "#AA4499")
+# Okabe and Ito 2008: distinguishable with every common colour blindness; grey for their black, which cannot be seen on
+# a dark image, and Tol's olive for their yellow, which cannot be seen on white paper
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#808080")
+# Paul Tol's "muted" scheme, without the cyan that is close to Okabe and Ito's and the sand that is too light for white
+MUTED = ("#882255", "#332288", "#44AA99", "#661100", "#AA4499")
 MISSING = "#DDDDDD"
 
 Palette = Mapping[str, str] | Sequence[str] | None
 
+_LENGTHS = ("perimeter", "axis_major_length", "axis_minor_length", "equivalent_diameter_area")
 _FONTS = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none"}  # text stays text in an editor
 _NO_SCREEN = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}
 
@@ -75,8 +79,39 @@ def finish(
     return ax
 
 
+def in_random_order(rows: np.ndarray) -> np.ndarray:
+    """Rows in an order in which neither the last category nor the highest number covers the other points."""
+    return np.random.default_rng(0).permutation(rows)
+
+
+def with_unit(table: AnnData, name: str) -> str:
+    """Name of a number of cells with its unit, where it is a shape that `spatialfm.pp.cell_table` measured.
+
+    Examples
+    --------
+    >>> import anndata
+    >>> uns = {"spatialfm": {"table": {"samples": '{"a": {"unit": "µm"}}'}}}
+    >>> with_unit(anndata.AnnData(uns=uns), "area"), with_unit(anndata.AnnData(uns=uns), "score")
+    ('area (µm²)', 'score')
+    """
+    unit = coordinate_unit(table.uns)
+    power = {AREA: "²", **dict.fromkeys(_LENGTHS, "")}.get(name)
+    return name if not unit or power is None else f"{name} ({unit}{power})"
+
+
+def letter_panels(axes: Sequence[Axes]) -> None:
+    """A bold letter at the upper left of each panel, in the order given: what a text refers to as panel a, b, c."""
+    for letter, ax in zip(ascii_lowercase, axes, strict=False):
+        points = 72 / ax.get_figure(root=True).dpi
+        above = (ax.get_tightbbox().y1 - ax.get_window_extent().y1) * points  # with title and legend
+        ax.annotate(
+            letter, (0, 1), (-22, max(above, 4)), xycoords="axes fraction", textcoords="offset points", ha="right",
+            va="top", fontweight="bold", fontsize="large", annotation_clip=False,
+        )  # fmt: skip
+
+
 def color_cycle(n: int) -> list[str]:
-    """Colours for `n` categories: Okabe and Ito's eight, Tol's seven, then lighter and darker ones."""
+    """Colours for `n` categories: Okabe and Ito's, Tol's, then lighter and darker ones."""
     colors = [*OKABE_ITO, *MUTED]
     for light, share in ((1.0, 0.55), (0.0, 0.45)):
         colors += [to_hex(np.array(to_rgb(base)) * (1 - share) + light * share) for base in OKABE_ITO[:-1]]

@@ -29,6 +29,7 @@ def forest(
     patients: AnnData,
     *,
     key: str = "cox",
+    xlim: tuple[float, float] | None = None,
     title: str | None = None,
     figsize: tuple[float, float] | None = None,
     ax: Axes | None = None,
@@ -46,6 +47,8 @@ def forest(
         AnnData with ``uns[key]``.
     key
         Key of ``uns`` with the regression.
+    xlim
+        Lowest and highest ratio of the axis, for several figures on one scale (default: what the intervals need).
     title
         Title (default: numbers of patients and events).
     figsize
@@ -92,13 +95,15 @@ def forest(
     check_unchanged(patients, record, key, "fine_gray" if subdistribution else "cox")
     if not np.isfinite(table[["ci_low", "ci_high"]].to_numpy(dtype=float)).all(axis=1).any():
         raise TableError(f"No term in uns[{key!r}] has a finite interval: there is nothing to draw.")
+    if xlim is not None and not 0 < xlim[0] < 1 < xlim[1] < np.inf:
+        raise TableError(f"xlim={xlim!r} are not ratios on either side of 1. Pass for example xlim=(0.1, 10).")
     own, ax = ax is None, new_axes(ax, figsize or (6.2, 1.3 + 0.34 * len(table)))
     rows = np.arange(len(table))
     ax.axvline(1, color="0.6", lw=0.8, ls="--", zorder=0)
     ax.hlines(rows, table["ci_low"], table["ci_high"], color=OKABE_ITO[0], lw=1.6)
     ax.plot(table["hazard_ratio"], rows, "s", color=OKABE_ITO[0], ms=5)
     ax.set_xscale("log")
-    _ticks(ax, table)
+    _ticks(ax, table, xlim)
     ax.set_yticks(rows, [_name(term, bool(record["params"]["standardize"])) for term in table.itertuples()])
     ax.set(ylim=(len(table) - 0.4, -0.6))
     doubts = "".join(f"\n{fill(text, WIDE)}" for text in record.get("doubts", ()))  # what the regression has warned of
@@ -128,12 +133,14 @@ def _name(term, standardized: bool) -> str:
     return f"{term.covariate} (per SD)" if standardized else str(term.covariate)
 
 
-def _ticks(ax: Axes, table: pd.DataFrame) -> None:
+def _ticks(ax: Axes, table: pd.DataFrame, xlim: tuple[float, float] | None) -> None:
     """Round numbers, among them 1, whose labels do not run into each other."""
     from matplotlib.ticker import NullLocator
 
     finite = table[["ci_low", "ci_high"]].replace([np.inf, 0], np.nan)
     low, high = min(float(finite["ci_low"].min()), 0.9), max(float(finite["ci_high"].max()), 1.1)
+    if xlim is not None:
+        low, high = xlim[0] * 1.1, xlim[1] / 1.1
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     for steps in ((1, 1.1, 1.25, 1.5, 2, 3, 5, 7.5), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
         ticks = [tick for tick in np.outer(decades, steps).ravel() if low <= tick <= high]

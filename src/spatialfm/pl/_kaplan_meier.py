@@ -124,12 +124,12 @@ def kaplan_meier(
         ax.axvline(means["horizon"], color="0.4", ls=":", lw=1.2)
     legend = ax.legend(
         loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, alignment="left", borderaxespad=0.2,
-        title=_notes(_test_label(patients, logrank_key, record), means, time_unit),
+        title=_notes(group_key, _test_label(patients, logrank_key, record), means, time_unit) or None,
     )  # fmt: skip
     if at_risk:
         draw_at_risk(ax, curves, colors)
     if title is not None:
-        ax.set_title(title, loc="left", y=1.0, pad=legend_height(ax, legend) + 6)
+        ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=legend_height(ax, legend) + 6)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
@@ -204,9 +204,15 @@ def _means(patients: AnnData, rmst_key: str, record: dict) -> dict | None:
     return means if means["params"].get("digest") == record["params"]["digest"] else None
 
 
-def _notes(test: str | None, means: dict | None, time_unit: str | None) -> str | None:
+def _notes(group_key: str, test: str | None, means: dict | None, time_unit: str | None) -> str:
+    """Lines above the names of the groups: test, restricted means, and the column that the groups are of."""
+    column = textwrap.wrap(group_key, 60)
+    return "\n".join([*([test] if test else []), *_mean_lines(means, time_unit), *column])
+
+
+def _mean_lines(means: dict | None, time_unit: str | None) -> list[str]:
     if means is None:
-        return test
+        return []
     groups, unit = means["groups"], f" {time_unit}" if time_unit else ""
     each = ", ".join(f"{name} {row.rmst:.3g}" for name, row in zip(groups.index, groups.itertuples(), strict=True))
     lines = [f"mean up to {float(means['horizon']):.4g}{unit}: {each}"]
@@ -217,7 +223,7 @@ def _notes(test: str | None, means: dict | None, time_unit: str | None) -> str |
         equal = f" at equal {listed(covariates, quoted=False)}" if covariates else ""
         limits = f"{level:g} % interval {row['ci_low']:.3g} to {row['ci_high']:.3g}"
         lines.append(f"difference{equal} {row['difference']:.3g} ({limits}), {format_p(float(row['p_value']))}")
-    return "\n".join([*([test] if test else []), *(textwrap.fill(line, 60) for line in lines)])
+    return [textwrap.fill(line, 60) for line in lines]
 
 
 def _test_name(test: dict) -> str:

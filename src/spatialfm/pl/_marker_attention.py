@@ -14,7 +14,8 @@ from .._fingerprint import check_unchanged
 from .._keys import SAMPLE_KEY, SPATIAL
 from .._public import public
 from .._storable import named_table
-from ._figure import MISSING, finish, new_axes, places_in
+from ._figure import MISSING, finish, in_random_order, new_axes, places_in
+from ._heatmap import draw_heatmap, extended
 from ._results import check_result
 
 if TYPE_CHECKING:
@@ -144,24 +145,11 @@ def marker_order(mean: np.ndarray) -> np.ndarray:
 
 
 def _heatmap(ax: Axes, mean: pd.DataFrame, n: np.ndarray, limit: float | None) -> None:
-    values = mean.to_numpy()
-    limit = limit or max(float(np.abs(values).max()), 1e-6)
-    drawn = ax.pcolormesh(values, cmap=CMAP, vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.6)
-    ax.set_xticks(np.arange(mean.shape[1]) + 0.5, [str(name) for name in mean.columns], rotation=90)
-    names = [f"{name} ({count:,})" for name, count in zip(mean.index, n, strict=True)]
-    ax.set_yticks(np.arange(len(mean)) + 0.5, names)
+    named = mean.set_axis([f"{name} ({count:,})" for name, count in zip(mean.index, n, strict=True)], axis=0)
+    draw_heatmap(
+        ax, named, label=f"{LABEL},\nmean of the type", limit=limit, cmap=CMAP, numbers=mean.size <= MOST_NUMBERS
+    )
     ax.set_ylabel(str(mean.index.name or ""))
-    ax.invert_yaxis()
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    if values.size <= MOST_NUMBERS:
-        for (row, column), value in np.ndenumerate(values):
-            ink = "white" if abs(value) > 0.65 * limit else "black"
-            ax.text(
-                column + 0.5, row + 0.5, f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−"), ha="center",
-                va="center", fontsize=7, color=ink,
-            )  # fmt: skip
-    ax.get_figure(root=True).colorbar(drawn, ax=ax, label=f"{LABEL},\nmean of the type", shrink=0.9, pad=0.02)
 
 
 def _cells_of(
@@ -194,7 +182,7 @@ def _map_size(xy: np.ndarray) -> tuple[float, float]:
 
 def _map(ax: Axes, xy: np.ndarray, z: np.ndarray, marker: str, limit: float | None) -> None:
     limit = limit or max(float(np.percentile(np.abs(z), 99)), 1.0)
-    order = np.argsort(np.abs(z), kind="stable")  # the most extreme are on top
+    order = in_random_order(np.arange(len(z)))
     size = float(np.clip(30_000 / len(z), 2, 60))
     drawn = ax.scatter(
         *xy[order].T, c=z[order], cmap=CMAP, vmin=-limit, vmax=limit, s=size, edgecolors="0.5", linewidths=0.15
@@ -202,6 +190,6 @@ def _map(ax: Axes, xy: np.ndarray, z: np.ndarray, marker: str, limit: float | No
     ax.set(aspect="equal", xlabel="x (µm)", ylabel="y (µm)", facecolor=MISSING)
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
-    extend = "both" if (np.abs(z) > limit).any() else "neither"
+    extend = extended(z, -limit, limit)
     bar = ax.get_figure(root=True).colorbar(drawn, ax=ax, shrink=0.7, pad=0.02, extend=extend)
     bar.set_label(f"{marker}: {LABEL[0].lower()}{LABEL[1:]}")

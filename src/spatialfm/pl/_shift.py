@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged, is_thinned
 from .._public import public
-from ._figure import Palette, category_colors, finish, p_text, stored_colors
+from ._figure import Palette, category_colors, finish, letter_panels, p_text, stored_colors
 from ._results import check_result
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ def shift(
         axes[2].set_xlabel(f"p and r at equal {listed(filter(None, covariates), quoted=False)}", fontsize="small")
     if title is not None:
         axes[0].set_title(title, loc="left", fontsize="medium")
+    if own:
+        letter_panels(axes)
     result = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
     return axes if result is axes[0] else result
 

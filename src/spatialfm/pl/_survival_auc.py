@@ -124,7 +124,7 @@ def survival_auc(
         _draw_numbers(ax, {name: result["curves"] for name, result in records.items()}, colors, last)
     if title is not None:
         height = legend.get_window_extent().height * 72 / ax.get_figure(root=True).dpi
-        ax.set_title(title, loc="left", y=1.0, pad=height + 6)
+        ax.set_title(title, loc="left", y=1.0, fontsize="medium", pad=height + 6)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
