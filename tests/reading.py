@@ -1,7 +1,7 @@
 """What a reader is held to: a small folder as a program writes it, the call that reads it, and what must come of it.
 
-The cases are listed in `io/test_contract.py`; a reader whose cases need more lines than a few has them in a file of its
-own beside this one, `reading_<format>.py`.
+The cases of a reader are the list ``CASES`` of a file beside this one, `reading_<format>.py`; `io/test_contract.py`
+runs all of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from spatialdata import SpatialData
+
+import spatialfm as sfm
 
 
 @dataclass(frozen=True)
@@ -103,3 +105,18 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def survival_of(sdata: SpatialData, *, n_groups: int = 2):
+    """From an object that was read to the survival curves of groups of patients.
+
+    The phenotype of a cell is the marker in which it is brightest, each in units of its own standard deviation.
+    """
+    adata = sdata["table"]
+    values = np.asarray(adata.X, dtype=float)
+    brightest = ((values - values.mean(axis=0)) / values.std(axis=0)).argmax(axis=1)
+    adata.obs["phenotype"] = pd.Categorical(adata.var_names[brightest])
+    patients = sfm.tl.composition(adata, "phenotype", library_key="sample", patient_key="patient")
+    sfm.tl.stratify(patients, n_groups=n_groups)
+    sfm.tl.kaplan_meier(patients, "risk_group")
+    return patients

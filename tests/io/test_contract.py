@@ -1,4 +1,4 @@
-"""What every reader keeps to, on a small folder of each layout. Who adds a reader adds its cases to `CASES`."""
+"""What every reader keeps to, on a small folder of each layout; a new reader has its cases in `reading_<format>.py`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import reading_masks
-import reading_ome_zarr
-import reading_tiff
 import spatialdata as sd
 from reading import Case, Refusal, Sample, files_of
 from spatialdata.transformations import get_transformation
@@ -20,10 +17,11 @@ from spatialdata.transformations import get_transformation
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmError
 
+# one list: the cases of all files `reading_<format>.py`
 CASES: list[Case] = [
-    *reading_tiff.CASES,
-    *reading_masks.CASES,
-    *reading_ome_zarr.CASES,
+    case
+    for file in sorted(Path(__file__).resolve().parents[1].glob("reading_*.py"))
+    for case in importlib.import_module(file.stem).CASES
 ]
 REFUSALS = [
     pytest.param(case, refusal, id=f"{case.name}-{refusal.name}") for case in CASES for refusal in case.refusals

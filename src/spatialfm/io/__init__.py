@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._write import write
     from .cohort import read_cohort
     from .ome_zarr import read_ome_zarr
+    from .steinbock import read_steinbock
     from .tiff import read_tiff
 
 __getattr__, __dir__, __all__ = _lazy.attach(
@@ -20,6 +21,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_write": ["write"],
         "cohort": ["read_cohort"],
         "ome_zarr": ["read_ome_zarr"],
+        "steinbock": ["read_steinbock"],
         "tiff": ["read_tiff"],
     },
 )

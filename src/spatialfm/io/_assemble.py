@@ -11,12 +11,13 @@ from ..pp.joins import counted, listed
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
     from spatialdata import SpatialData
 
     from ._elements import ReadSample
 
 
-def assemble(read: Sequence[ReadSample], obs: pd.DataFrame) -> SpatialData:
+def assemble(read: Sequence[ReadSample], obs: pd.DataFrame, cells: AnnData | None = None) -> SpatialData:
     """All samples as one object, and one warning for each kind of thing that the user should hear.
 
     Parameters
@@ -26,12 +27,15 @@ def assemble(read: Sequence[ReadSample], obs: pd.DataFrame) -> SpatialData:
     obs
         One row per sample, indexed by its name, in the order of `read`: patient and clinical columns as
         `pp.joins.storable_frame` gives them.
+    cells
+        Table of cells that another program measured, as `_cell_frame.table_of_cells` makes it. It gets the columns of
+        `obs` and becomes ``sdata["table"]``.
 
     Returns
     -------
     SpatialData
         Images and labels of all samples, the table ``"samples"``, and in ``attrs["spatialfm"]`` the record of each
-        sample and the panel. There is no table of cells: see `spatialfm.pp.cell_table` and `_cell_frame`.
+        sample and the panel. Without `cells` there is no table of cells: see `spatialfm.pp.cell_table`.
     """
     import anndata
     import numpy as np
@@ -43,8 +47,19 @@ def assemble(read: Sequence[ReadSample], obs: pd.DataFrame) -> SpatialData:
         tables={SAMPLES: anndata.AnnData(np.zeros((len(read), 0), dtype=np.float32), obs=obs)},
         attrs={ATTRS: {"samples": {sample.sample: sample.record for sample in read}, "panel": panel_record(read)}},
     )
+    if cells is not None:
+        _add_table(sdata, cells)
     warn_of(read)
     return sdata
+
+
+def _add_table(sdata: SpatialData, cells: AnnData) -> None:
+    from .._keys import SAMPLE_KEY, TABLE
+    from ..pp.assemble import as_table
+    from ..pp.sample_columns import add_sample_columns
+
+    add_sample_columns(sdata, cells.obs[SAMPLE_KEY].astype(str).to_numpy(), cells.obs)
+    sdata[TABLE] = as_table(cells)
 
 
 def panel_record(read: Sequence[ReadSample]) -> dict[str, object]:

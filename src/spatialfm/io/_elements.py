@@ -49,7 +49,20 @@ def read_sample(
 ) -> ReadSample:
     """Open image and labels of a sample and place both in the coordinate system `sample`, in µm."""
     opened = read_image(image, channel_names, axes=axes, series=series, needs_all_names=needs_all_names, mask=labels)
-    mask = None if labels is None else read_labels(labels, opened, mask_options)
+    return place_sample(sample, opened, image, labels, mpp=mpp, mask_options=mask_options)
+
+
+def place_sample(
+    sample: str,
+    opened: LazyImage,
+    image: Path,
+    labels: Path | None = None,
+    *,
+    mpp: float | None = None,
+    mask_options: MaskOptions | None = None,
+) -> ReadSample:
+    """A sample of an image that is open, and of the labels in another file, in the coordinate system `sample`."""
+    mask = None if labels is None else read_labels(labels, opened, mask_options or MaskOptions())
     size, source, notes = resolve_mpp(opened, mpp)
     notes = [*notes, *opened.notes]
     if not opened.is_named:
