@@ -9,6 +9,7 @@ import lazy_loader as _lazy
 if TYPE_CHECKING:
     from ._names import sample_name
     from ._write import write
+    from .cells import read_cells
     from .cohort import read_cohort
     from .ome_zarr import read_ome_zarr
     from .steinbock import read_steinbock
@@ -19,6 +20,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_names": ["sample_name"],
         "_write": ["write"],
+        "cells": ["read_cells"],
         "cohort": ["read_cohort"],
         "ome_zarr": ["read_ome_zarr"],
         "steinbock": ["read_steinbock"],
