@@ -74,6 +74,8 @@ IN_THE_WHOLE = {
     "pp/panel_index.py": "pp/test_panel.py",
     "pp/panel_labels.py": "pp/test_panel.py",
     "pp/panel_match.py": "pp/test_panel.py",
+    "pp/pixel_sizes.py": "embed/pixels/test_geometry.py",
+    "pp/segment_run.py": "pp/test_segmentation.py",
     "pp/shape_kernels.py": "pp/test_shapes.py",
     "pp/stored_chunks.py": "pp/test_missing_chunks.py",
     "pp/tissue_masks.py": "pp/test_tissue_elements.py",

@@ -269,7 +269,7 @@ CELLS["transfer_labels"] = [
 ]
 IN_SDATA = {  # written into a SpatialData, see `slides`
     "cell_table", "add_clinical", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles", "segment_regions",
-    "detect_artifacts", "mend_labels", "tissue",
+    "detect_artifacts", "mend_labels", "segment_cells", "tissue",
 }  # fmt: skip
 WRITE_NOTHING = {
     "build_index", "search", "search_samples", "channel_quality", "marker_statistics", "marker_table",
@@ -443,6 +443,7 @@ def slides(tmp_path_factory):
         )
         sfm.pp.mend_labels(sdata, "cells_P001_1", background=1)  # a cell that is none
         sfm.pp.tissue(sdata, "otsu")
+        sfm.pp.segment_cells(sdata, key_added="found")
         path = tmp_path_factory.mktemp("store") / "cohort.zarr"
         sdata.write(path)
     sfm.settings.reset()
@@ -463,6 +464,8 @@ def test_tables_of_slides_come_back(slides):
         assert np.array_equal(sdata[name], back[name])
         assert back.attrs["spatialfm"]["maps"][name] == sdata.attrs["spatialfm"]["maps"][name]
     assert np.array_equal(sdata["tissue_P001_1"], back["tissue_P001_1"])
+    assert np.array_equal(sdata["found_P001_1"], back["found_P001_1"])
+    assert back.attrs["spatialfm"]["segmentation"] == sdata.attrs["spatialfm"]["segmentation"]
     assert back.attrs["spatialfm"]["tissue"] == sdata.attrs["spatialfm"]["tissue"]
     assert back.attrs["spatialfm"]["maps"]["regions_P001_1"]["categories"] == ["CD8 T", "Mac/Mono"]
     assert list(sfm.get.table(back["tokens"], "regions_probability").columns) == ["CD8 T", "Mac/Mono"]

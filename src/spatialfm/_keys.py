@@ -52,6 +52,7 @@ UNS = "spatialfm"  # uns["spatialfm"][<key>] holds the record of obsm[<key>]
 ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from
 MAPS = "maps"  # attrs[ATTRS][MAPS]: names and colours of the pixel values of maps
 TISSUE = "tissue"  # attrs[ATTRS][TISSUE]: how `tissue_<sample>` was made, by its name
+SEGMENTATION = "segmentation"  # attrs[ATTRS][SEGMENTATION]: how labels were made, by their names
 MENDED_LABELS = (
     "mended_labels"  # attrs[ATTRS][MENDED_LABELS]: labels elements that replace others, by the names of these
 )

@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from ._errors import SpatialfmError
 
 EXTRAS = {  # module: the extra of pyproject.toml that installs it; models say their own
+    "cellpose": "cellpose",
     "harmonypy": "batch",
+    "instanseg": "instanseg",
     "optuna": "tuning",
     "ot": "transport",
     "usearch": "search",
@@ -39,7 +41,7 @@ def need(module: str, what: str, instead: str = "", error: type[SpatialfmError] 
     >>> need("optuna", 'C="search"')
     """
     if find_spec(module) is None:
-        name = {"ot": "POT"}.get(module, module)
+        name = {"instanseg": "instanseg-torch", "ot": "POT"}.get(module, module)
         raise error(f"{what} needs the package {name}: pip install 'spatialfm[{EXTRAS[module]}]'. {instead}".rstrip())
 
 

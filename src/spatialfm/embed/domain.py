@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .._errors import counted, warn
 from ..pp.panel_names import ISOTOPE_TAG
-from .pixels.geometry import TOLERANCE
+from ..pp.pixel_sizes import TOLERANCE
 
 if TYPE_CHECKING:
     from ..models.card import ModelCard

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .fix_labels import mend_labels
     from .labels import check_labels
     from .panel import marker_table, match_markers
+    from .segmentation import segment_cells
     from .statistics import marker_statistics
     from .tissue_elements import tissue
 
@@ -25,6 +26,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "labels": ["check_labels"],
         "fix_labels": ["mend_labels"],
         "panel": ["marker_table", "match_markers"],
+        "segmentation": ["segment_cells"],
         "statistics": ["marker_statistics"],
         "tissue_elements": ["tissue"],
     },

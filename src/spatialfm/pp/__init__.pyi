@@ -6,6 +6,7 @@ from .statistics import marker_statistics as marker_statistics
 from .panel import marker_table as marker_table
 from .panel import match_markers as match_markers
 from .fix_labels import mend_labels as mend_labels
+from .segmentation import segment_cells as segment_cells
 from anndata import AnnData
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ __all__ = [
     "marker_table",
     "match_markers",
     "mend_labels",
+    "segment_cells",
     "tissue",
 ]
 

@@ -15,7 +15,7 @@ import pandas as pd
 from .._errors import PixelSizeError
 from .._public import public
 from ..embed.markers.panel import resolve_panel
-from ..embed.pixels.geometry import common_pixel_size, image_pixel_sizes, resampling_ratios
+from ..embed.pixels.geometry import common_pixel_size, resampling_ratios
 from ..embed.pixels.levels import say_levels
 from ..embed.pixels.normalize import intensity_ranges
 from ..embed.pixels.odd_report import report_odd_pixels
@@ -25,6 +25,7 @@ from ..embed.pixels.tissue import tissue_notes
 from .arrays import channel_names, image_array
 from .elements import match_elements
 from .missing_chunks import report_missing_chunks
+from .pixel_sizes import image_pixel_sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

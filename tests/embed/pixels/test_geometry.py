@@ -8,8 +8,9 @@ import pytest
 from spatialdata.transformations import Identity, set_transformation
 
 from spatialfm._errors import PixelSizeError, SpatialfmWarning
-from spatialfm.embed.pixels.geometry import common_pixel_size, image_pixel_sizes, resampling_ratios
+from spatialfm.embed.pixels.geometry import common_pixel_size, resampling_ratios
 from spatialfm.pp.elements import match_elements
+from spatialfm.pp.pixel_sizes import image_pixel_sizes
 
 
 @pytest.fixture
