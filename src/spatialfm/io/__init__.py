@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ._write import write
     from .cells import read_cells
     from .cohort import read_cohort
+    from .mcmicro import read_mcmicro
     from .ome_zarr import read_ome_zarr
     from .steinbock import read_steinbock
     from .tiff import read_tiff
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_write": ["write"],
         "cells": ["read_cells"],
         "cohort": ["read_cohort"],
+        "mcmicro": ["read_mcmicro"],
         "ome_zarr": ["read_ome_zarr"],
         "steinbock": ["read_steinbock"],
         "tiff": ["read_tiff"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .._errors import warn
 from .._keys import ATTRS, SAMPLES
@@ -98,3 +98,16 @@ def panel_difference(panels: Mapping[str, Sequence[str]]) -> str:
         f"{'; '.join(shown)}{more}. All samples are kept; what a sample lacks is missing in its cells. If it is only "
         "the spelling, pass channel_names={<old>: <new>}."
     )
+
+
+def measure_cells(sdata: SpatialData, on_pieces: Literal["raise", "split", "keep"]) -> None:
+    """Cells of all samples that have labels, measured; a field without cells keeps its sample, with no rows."""
+    from .._errors import ElementError, TableError
+    from .._keys import CELLS_PREFIX
+    from ..pp import cell_table
+
+    masked = [name.removeprefix(CELLS_PREFIX) for name in sdata.labels]
+    try:
+        cell_table(sdata, samples=masked, on_pieces=on_pieces, on_missing="drop")
+    except (ElementError, TableError) as error:
+        raise type(error)(f"{error} To read images and labels without a table, pass cell_table=False.") from error
