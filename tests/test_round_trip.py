@@ -269,7 +269,7 @@ CELLS["transfer_labels"] = [
 ]
 IN_SDATA = {  # written into a SpatialData, see `slides`
     "cell_table", "add_clinical", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles", "segment_regions",
-    "detect_artifacts", "mend_labels", "segment_cells", "tissue",
+    "detect_artifacts", "mend_labels", "segment_cells", "set_outcome", "tissue",
 }  # fmt: skip
 WRITE_NOTHING = {
     "build_index", "search", "search_samples", "channel_quality", "marker_statistics", "marker_table",
@@ -425,6 +425,7 @@ def slides(tmp_path_factory):
             }
         )
         sfm.pp.add_clinical(sdata, clinical, on="patient")
+        sfm.pp.set_outcome(sdata, time_key="time", event_key="event", event_value=1)
         cells = sdata["table"]
         rng = np.random.default_rng(0)
         cells.obs["phenotype"] = pd.Categorical.from_codes(rng.integers(0, 6, cells.n_obs), TYPES)

@@ -47,6 +47,7 @@ SHAPE_COLUMNS = (
 # obsm and uns of the cell table
 SPATIAL = "spatial"  # centroid (x, y) in µm
 UNS = "spatialfm"  # uns["spatialfm"][<key>] holds the record of obsm[<key>]
+OUTCOME = "outcome"  # uns["spatialfm"][OUTCOME]: columns of obs with time and event, of any table
 
 # attrs of a SpatialData
 ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from

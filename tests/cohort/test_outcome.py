@@ -9,13 +9,17 @@ from anndata import AnnData
 from lifelines.statistics import multivariate_logrank_test
 
 from spatialfm._errors import SurvivalError
+from spatialfm._outcome import RememberedOutcome, remember_outcome
 from spatialfm.cohort.outcome import (
+    OutcomeKeys,
     event_times,
     events,
     expected_events,
     group_codes,
+    named_outcome,
     observed_expected,
     outcome_digest,
+    outcome_keys,
     read_groups,
     read_outcome,
     read_strata,
@@ -146,3 +150,40 @@ def test_a_value_is_a_column_or_a_marker():
         value_column(table, "age", "key")
     with pytest.raises(SurvivalError, match="No column 'x'"):
         value_column(table, "x", "key")
+
+
+def test_columns_are_those_given_then_those_remembered_then_the_usual_ones():
+    table = patients(os=[1.0, 2.0], dead=["no", "yes"])
+    assert outcome_keys(table, None, None) == OutcomeKeys("time", "event", None, "default names")
+    assert outcome_keys(table, "os", None) == OutcomeKeys("os", "event", None, "arguments and default names")
+    assert outcome_keys(table, "os", "dead", "yes") == OutcomeKeys("os", "dead", "yes", "arguments")
+    assert named_outcome(table, None, None, None) is None
+    remember_outcome(table, RememberedOutcome("os", "dead", "yes", "sfm.io.read_cohort"))
+    by = "remembered from sfm.io.read_cohort"
+    assert outcome_keys(table, None, None) == OutcomeKeys("os", "dead", ["yes"], by)
+    assert outcome_keys(table, "os", None) == OutcomeKeys("os", "dead", ["yes"], by)
+    assert outcome_keys(table, None, None, "no") == OutcomeKeys("os", "dead", "no", by)
+    assert outcome_keys(table, None, None, takes_value=False).value is None
+    assert outcome_keys(table, "time", "event") == OutcomeKeys("time", "event", None, "arguments")
+    assert outcome_keys(table, "os", "dead") == OutcomeKeys("os", "dead", ["yes"], f"arguments, event_value {by}")
+    assert named_outcome(table, None, None, None) == outcome_keys(table, None, None)
+
+
+@pytest.mark.parametrize("given", [("time", None), (None, "event")])
+def test_time_and_event_of_two_outcomes_are_never_mixed(given):
+    table = patients(os=[1.0, 2.0], dead=[0, 1])
+    remember_outcome(table, RememberedOutcome("os", "dead"))
+    with pytest.raises(SurvivalError, match=r"is not the column that the table remembers.*Pass both time_key="):
+        outcome_keys(table, *given)
+
+
+def test_what_is_not_known_is_asked_for():
+    table = patients(os=[1.0, 2.0]).copy()
+    del table.obs["time"]
+    with pytest.raises(SurvivalError, match=r"No column 'time' in obs \(time_key=\).*sfm\.pp\.set_outcome\(patients"):
+        outcome_keys(table, None, None)
+    with pytest.raises(SurvivalError, match="Pass both of time_key= and event_key=, or neither"):
+        named_outcome(table, "os", None, None)
+    remember_outcome(table, RememberedOutcome("pfs", "event", None, "sfm.pp.set_outcome"))
+    with pytest.raises(SurvivalError, match=r"No column 'pfs' in obs, which holds times by what the table remembers"):
+        outcome_keys(table, None, None)

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, SpatialfmWarning, SurvivalError, counted, listed, warn
+from .._outcome import remembered_outcome
 from ..stats.survival_scores import decile_times
 from .comparability import same_rows
-from .outcome import EventValue, OnMissing, Outcome, column_as, read_outcome, value_column
+from .outcome import EventValue, OnMissing, Outcome, OutcomeKeys, column_as, named_outcome, read_outcome, value_column
 from .patient_names import _read
 from .survival_record import MODEL
 from .transferred_columns import covariate_design, named_values, target_covariates, target_features, tell_shift
@@ -37,18 +38,41 @@ def used_columns(kind: str, record: Mapping) -> list[str]:
     return [*json.loads(record[MODEL]["columns"]), *strata]
 
 
-def outcome_keys(time_key: str | None, event_key: str | None, record: Mapping) -> list[str]:
-    """Columns of the outcome: those given, otherwise the source's."""
-    source = [str(record["params"].get(name) or "") for name in ("time_key", "event_key")]
-    return [given or own for given, own in zip((time_key, event_key), source, strict=True)]
+def source_outcome(record: Mapping) -> list[str]:
+    """Columns of time and event of the source."""
+    return [str(record["params"].get(name) or "") for name in ("time_key", "event_key")]
+
+
+def target_outcome(
+    target: AnnData, record: Mapping, time_key: str | None, event_key: str | None, event_value: EventValue
+) -> OutcomeKeys | None:
+    """Columns of the outcome: those given, otherwise the source's, otherwise those that the target remembers.
+
+    None where the target has neither.
+
+    Raises
+    ------
+    SurvivalError
+        If one of two is given, or the target has the source's columns and remembers others.
+    """
+    known, (time, event) = remembered_outcome(target), source_outcome(record)
+    if time_key is None and event_key is None and time in target.obs and event in target.obs:
+        if known is None:
+            return OutcomeKeys(time, event, event_value, "the source's columns")
+        if (known.time_key, known.event_key) != (time, event):
+            raise SurvivalError(
+                f"The target has the source's outcome, {listed([time, event])}, and remembers another, "
+                f"{listed([known.time_key, known.event_key])}. Pass time_key= and event_key= of the one that is meant."
+            )
+    if known is None and (time_key is None) != (event_key is None):
+        raise SurvivalError("Pass both of time_key= and event_key=, or neither: then the source's are looked for.")
+    return named_outcome(target, time_key, event_key, event_value)
 
 
 def new_key(name: str, kind: str, record: Mapping) -> str:
     """Refuse to write over what the prediction is made of."""
     if used := [
-        one
-        for one in (*used_columns(kind, record), *outcome_keys(None, None, record))
-        if one in (name, f"{name}_group")
+        one for one in (*used_columns(kind, record), *source_outcome(record)) if one in (name, f"{name}_group")
     ]:
         raise SurvivalError(
             f"key_added={name!r} would replace obs[{used[0]!r}], which the prediction rests on. Pass another name."
@@ -175,25 +199,13 @@ def external_outcome(
     keep: np.ndarray,
     patient_key: str | None,
     on_missing: OnMissing,
-    *,
-    time_key: str | None,
-    event_key: str | None,
-    event_value: EventValue,
-) -> Outcome | None:
-    """Times and events of the rows to keep, whose positions are ``columns[ROW]``; None if there is no outcome.
-
-    Without keys, the source's are looked for.
-    """
-    if time_key is None and event_key is None:
-        time_key, event_key = str(params.get("time_key") or ""), str(params.get("event_key") or "")
-        if time_key not in target.obs or event_key not in target.obs:
-            return None
-    if time_key is None or event_key is None:
-        raise SurvivalError("Pass both of time_key= and event_key=, or neither: then the source's are looked for.")
+    keys: OutcomeKeys,
+) -> Outcome:
+    """Times and events of the rows to keep, whose positions are ``columns[ROW]``."""
     columns = pd.DataFrame({ROW: np.flatnonzero(keep)}, index=target.obs_names[keep])
     table = target if keep.all() else target[keep]
     return read_outcome(
-        table, "predict_survival", time_key=time_key, event_key=event_key, event_value=event_value,
+        table, "predict_survival", **keys.arguments(),
         patient_key=patient_key, on_missing=on_missing, columns=columns,
         known_entry=str(params.get("entry_key") or ""),
     )  # fmt: skip

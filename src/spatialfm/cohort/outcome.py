@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from .._errors import SpatialfmError, SurvivalError, counted
 from .._fingerprint import digest
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._outcome import EventValue, RememberedOutcome, event_text, event_times, events, remembered_outcome
 from ..stats.risk_table import expected_events
 from .checks import check_anndata, check_samples, listed, named, obs_column
 from .late_entry import tell_late_entry
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 OnMissing = Literal["raise", "drop"]
-EventValue = str | int | bool | Sequence[str | int] | None
 _AS = "__as__"
+NO_OUTCOME = dict.fromkeys(("time_key", "event_key", "event_value", "outcome_from"), "")  # of a record
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,109 @@ class Outcome:
     n_dropped: int
     names: pd.Index  # (n,)
     entry: np.ndarray | None = None  # (n,) float, below time; None: all from the start
+
+
+@dataclass(frozen=True)
+class OutcomeKeys:
+    """Columns of time and event, the value that means the event, and where they were said."""
+
+    time: str
+    event: str
+    value: EventValue
+    source: str  # "arguments", "default names", or what remembered them
+
+    def arguments(self) -> dict[str, Any]:
+        """As arguments of `read_outcome`."""
+        return {"time_key": self.time, "event_key": self.event, "event_value": self.value}
+
+    def params(self) -> dict[str, str]:
+        """As the record of a result keeps them."""
+        return {
+            "time_key": self.time, "event_key": self.event, "event_value": event_text(self.value),
+            "outcome_from": self.source,
+        }  # fmt: skip
+
+
+def outcome_keys(
+    patients: AnnData,
+    time_key: str | None,
+    event_key: str | None,
+    event_value: EventValue = None,
+    *,
+    takes_value: bool = True,
+) -> OutcomeKeys:
+    """The columns that are meant: those given, otherwise those remembered, otherwise ``"time"`` and ``"event"``.
+
+    Parameters
+    ----------
+    takes_value
+        Whether a remembered value that means the event is taken along; functions of several kinds of event ask for it.
+
+    Raises
+    ------
+    SurvivalError
+        If the columns are not known, or if one is given that is not remembered and the other is not given: time and
+        event would be those of two different outcomes.
+    """
+    known = remembered_outcome(patients)
+    if known is None:
+        given = sum(key is not None for key in (time_key, event_key))
+        keys = OutcomeKeys(
+            time_key or "time", event_key or "event", event_value,
+            ("default names", "arguments and default names", "arguments")[given],
+        )  # fmt: skip
+        for argument, given_key, key in (("time_key", time_key, keys.time), ("event_key", event_key, keys.event)):
+            if given_key is None and key not in patients.obs:
+                raise SurvivalError(
+                    f"No column {key!r} in obs ({argument}=); found {listed(patients.obs.columns, 12)}. Pass "
+                    f"{argument}=<column>, or say once which columns hold time and event, with "
+                    f"sfm.pp.set_outcome(patients, time_key=..., event_key=...)."
+                    f"{suggestion(patients, key, argument)}"
+                )
+        return keys
+    own = {"time_key": known.time_key, "event_key": known.event_key}
+    other = {
+        argument
+        for argument, key in (("time_key", time_key), ("event_key", event_key))
+        if key not in (None, own[argument])
+    }
+    if other and (time_key is None or event_key is None):
+        argument, missing = ("time_key", "event_key") if "time_key" in other else ("event_key", "time_key")
+        raise SurvivalError(
+            f"{argument}={(time_key if argument == 'time_key' else event_key)!r} is not the column that the table "
+            f"remembers, {own[argument]!r}, and {missing}= is not given: that of the remembered outcome, "
+            f"{own[missing]!r}, may belong to another one. Pass both time_key= and event_key=."
+        )
+    if time_key is not None and event_key is not None:
+        value = known.event_value if takes_value and event_value is None and not other else event_value
+        source = "arguments" if value is event_value else f"arguments, event_value {_by(known)}"
+        return OutcomeKeys(time_key, event_key, value, source)
+    for argument, key in own.items():
+        if key not in patients.obs:
+            raise SurvivalError(
+                f"No column {key!r} in obs, which holds {'times' if argument == 'time_key' else 'events'} by what the "
+                f"table remembers ({_by(known)}); found {listed(patients.obs.columns, 12)}. Columns that differ within "
+                f"a row are left out where rows are pooled. Pass time_key= and event_key=, or add it with "
+                "sfm.pp.add_clinical(patients, table, on=...)."
+            )
+    value = known.event_value if takes_value and event_value is None else event_value
+    return OutcomeKeys(known.time_key, known.event_key, value, _by(known))
+
+
+def named_outcome(
+    patients: AnnData, time_key: str | None, event_key: str | None, event_value: EventValue
+) -> OutcomeKeys | None:
+    """As `outcome_keys`, for functions that also work without an outcome, which a usual name alone does not name."""
+    if remembered_outcome(patients) is None:
+        if (time_key is None) != (event_key is None):
+            raise SurvivalError("Pass both of time_key= and event_key=, or neither.")
+        if time_key is None:
+            return None
+    return outcome_keys(patients, time_key, event_key, event_value)
+
+
+def _by(known: RememberedOutcome) -> str:
+    return f"remembered from {known.said_to}" if known.said_to else "remembered"
 
 
 def read_outcome(
@@ -284,95 +387,3 @@ def _before(entry: np.ndarray, outcome: Outcome, entry_key: str, time_key: str) 
 
 def _missing(time: pd.Series, event: pd.Series, columns: pd.DataFrame) -> pd.Series:
     return time.isna() | event.isna() | columns.isna().any(axis=1)
-
-
-def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.ndarray:
-    """Times from 0 on as floats.
-
-    Raises
-    ------
-    SurvivalError
-        If they are not numbers, negative or infinite.
-    """
-    if pd.api.types.is_timedelta64_dtype(time.dtype):
-        raise SurvivalError(
-            f"obs[{key!r}] ({argument}=) holds durations, not numbers. Say in which unit: "
-            f'patients.obs["{key}"] = patients.obs["{key}"] / pandas.Timedelta(days=1).'
-        )
-    if pd.api.types.is_bool_dtype(time.dtype):
-        raise SurvivalError(
-            f"obs[{key!r}] ({argument}=) holds True and False, not times. Are the columns of time and event swapped?"
-        )
-    if not pd.api.types.is_numeric_dtype(time.dtype):
-        text = time.astype(object)
-        unread = text[pd.to_numeric(text, errors="coerce").isna()]
-        if len(unread) or pd.api.types.is_datetime64_any_dtype(time.dtype):
-            raise SurvivalError(
-                f"obs[{key!r}] ({argument}=) holds {time.dtype} values that are not numbers, in "
-                f"{counted(len(unread) or len(text), 'row')}: "
-                f"{listed(pd.unique(text if unread.empty else unread), 3)}. Write the time from the start of follow-up "
-                "to event or censoring there, as a number."
-            )
-        raise SurvivalError(
-            f"obs[{key!r}] ({argument}=) holds numbers as text. Convert them: "
-            f'patients.obs["{key}"] = pandas.to_numeric(patients.obs["{key}"].astype(object)).'
-        )
-    values = time.to_numpy(dtype=np.float64)
-    bad = ~np.isfinite(values) | (values < 0)
-    if bad.any():
-        rows = listed((f"{name} ({value:g})" for name, value in zip(time.index[bad], values[bad], strict=True)), 5)
-        raise SurvivalError(
-            f"{counted(int(bad.sum()), 'row')} of obs[{key!r}] ({argument}=) with a negative or infinite time: {rows}. "
-            f'Correct them, or leave them out: patients[patients.obs["{key}"].between(0, 1e300)].copy().'
-        )
-    return values
-
-
-def events(event: pd.Series, key: str, event_value: EventValue = None, argument: str = "event_key") -> np.ndarray:
-    """Who had the event ``(n,)``: 1 and True, or `event_value`. What text means is asked, never guessed.
-
-    Raises
-    ------
-    SurvivalError
-        If other values than 0 and 1 are there without `event_value`, or `event_value` is not among them.
-    """
-    values = event.astype(object)
-    if event_value is None:
-        if not values.isin([0, 1]).all():
-            raise SurvivalError(
-                f"obs[{key!r}] ({argument}=) holds {_with_counts(values)}, and only 0, 1, False and True are "
-                "understood. Which value means that the event was seen? Pass event_value=<that value>, or a list of "
-                "them; all other rows count as censored."
-            )
-        return values.astype(float).to_numpy() == 1
-    wanted = _as_list(event_value)
-    text = values.astype(str)
-    seen = np.zeros(len(values), dtype=bool)
-    for value in wanted:
-        # bool before str: str(True) does not spell 1, but True == 1
-        matches = (values == value).to_numpy(dtype=bool) | (text == str(value)).to_numpy()
-        if not matches.any():
-            raise SurvivalError(
-                f"event_value={value!r} is not a value of obs[{key!r}] ({argument}=), which holds "
-                f"{_with_counts(values)}."
-            )
-        seen |= matches
-    return seen
-
-
-def event_text(event_value: EventValue) -> str:
-    """`event_value` as a record keeps it: JSON text, empty for none."""
-    return "" if event_value is None else json.dumps([str(value) for value in _as_list(event_value)])
-
-
-def _as_list(event_value: EventValue) -> list:
-    if isinstance(event_value, str) or not isinstance(event_value, Iterable):
-        return [event_value]
-    return list(event_value)
-
-
-def _with_counts(values: pd.Series) -> str:
-    counts = values.value_counts()
-    return ", ".join(f"{value!r} ({n})" for value, n in counts.iloc[:8].items()) + (
-        f" and {len(counts) - 8} more values" if len(counts) > 8 else ""
-    )

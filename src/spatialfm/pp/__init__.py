@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .clinical import add_clinical
     from .fix_labels import mend_labels
     from .labels import check_labels
+    from .outcome import set_outcome
     from .panel import marker_table, match_markers
     from .segmentation import segment_cells
     from .statistics import marker_statistics
@@ -25,6 +26,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "clinical": ["add_clinical"],
         "labels": ["check_labels"],
         "fix_labels": ["mend_labels"],
+        "outcome": ["set_outcome"],
         "panel": ["marker_table", "match_markers"],
         "segmentation": ["segment_cells"],
         "statistics": ["marker_statistics"],

@@ -15,6 +15,7 @@ from .._errors import ClinicalError, ElementError, TableError, warn
 from .._errors import listed as _listed
 from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, UNS, cell_name
 from .._logging import logger
+from .._outcome import carry_outcome
 from .._progress import progress_bar
 from .._public import public
 from .arrays import image_array, labels_array, nan_code, table_call
@@ -236,6 +237,7 @@ def measured_table(
     say_intensities(plans, measured, list(adata.var_names), dtypes)
     adata.obs = with_columns(adata.obs, plans, measured, cells, clinical)
     adata = as_table(adata)
+    carry_outcome(sdata.tables.get(SAMPLES), adata)
     logger.info(
         f"{counted(adata.n_obs, 'cell')} of {counted(len(plans), 'sample')}, {counted(adata.n_vars, 'marker')}"
         + ("" if written_to == "adata" else f", in {written_to}")

@@ -16,8 +16,19 @@ from spatialdata.models import TableModel
 from .._errors import ClinicalError, InputFileError, warn
 from .._keys import INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, TABLE
 from .._logging import logger
+from .._outcome import EventValue, RememberedOutcome, checked_outcome, remember_outcome
 from .._public import public
-from .joins import case_clash, counted, listed, not_canonical, same_values, storable, storable_frame, text_keys
+from .joins import (
+    case_clash,
+    column_name,
+    counted,
+    listed,
+    not_canonical,
+    same_values,
+    storable,
+    storable_frame,
+    text_keys,
+)
 from .tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, read_table
 
 if TYPE_CHECKING:
@@ -44,6 +55,9 @@ def add_clinical(
     clinical_keys: str | Sequence[str] | None = None,
     on_missing: Literal["raise", "drop", "keep"] = "raise",
     overwrite: bool = False,
+    time_key: str | None = None,
+    event_key: str | None = None,
+    event_value: EventValue = None,
 ) -> None:
     """Join the columns of a clinical table, one row per patient or sample.
 
@@ -65,6 +79,13 @@ def add_clinical(
     overwrite
         Whether columns of `obs` with other values may be replaced. Missing values are filled in any case, from
         whichever side has one.
+    time_key
+        Column of the clinical table, or of `obs`, with the time to event or censoring. Said here, no survival function
+        has to be told again, as with `spatialfm.pp.set_outcome`.
+    event_key
+        Column with the event (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
 
     Returns
     -------
@@ -78,6 +99,8 @@ def add_clinical(
     ClinicalError
         If `table` has two rows of one key or rows without; keys of rows are missing in it; kinds of keys do not fit; a
         column is there already with other values, is reserved, or holds dates.
+    SurvivalError
+        If what is called an outcome is none.
     InputFileError
         If the file is missing or of an unknown kind.
 
@@ -99,15 +122,18 @@ def add_clinical(
     """
     if on_missing not in ("raise", "drop", "keep"):
         raise ValueError(f'on_missing={on_missing!r} is neither "raise", "drop" nor "keep".')
-    targets = _targets(adata, on)
+    targets, told = _targets(adata, on), (time_key, event_key, event_value)
     rows, keys, numeric = _read(table, table_on or on, clinical_keys)
     for target in targets:
         _check_kinds(target, keys, numeric, on)
         _check_columns(target, rows, on)
     _check_unused(targets, keys, on)
     planned = [_plan(target, rows, keys, on, on_missing, overwrite) for target in targets]
-    for target, (kept, new) in zip(targets, planned, strict=True):
+    outcomes = [_outcome(_after(target, kept, new), told) for target, (kept, new) in zip(targets, planned, strict=True)]
+    for target, (kept, new), outcome in zip(targets, planned, outcomes, strict=True):
         _write(target.adata, kept, new)
+        if outcome is not None:
+            remember_outcome(target.adata, outcome)
 
 
 def _targets(adata: AnnData | SpatialData, on: str) -> list[_Target]:
@@ -303,6 +329,18 @@ def _spread(column: pd.Series, position: np.ndarray, index: pd.Index) -> pd.Seri
     taken = column.iloc[np.where(absent, 0, position).astype(np.int64)].set_axis(index, axis=0)
     taken = taken.mask(absent) if absent.any() else taken
     return taken.cat.remove_unused_categories() if isinstance(taken.dtype, pd.CategoricalDtype) else taken
+
+
+def _after(target: _Target, kept: np.ndarray | None, new: pd.DataFrame) -> pd.DataFrame:
+    """`obs` as it will be."""
+    obs = target.adata.obs if kept is None else target.adata.obs.iloc[kept]
+    return pd.concat([obs.drop(columns=[name for name in new if name in obs]), new], axis=1)
+
+
+def _outcome(obs: pd.DataFrame, told: tuple[str | None, str | None, EventValue]) -> RememberedOutcome | None:
+    """What is to be remembered; columns may be called as the clinical table called them."""
+    keys = [key if key is None or key in obs else column_name(key) for key in told[:2]]
+    return checked_outcome(obs, keys[0], keys[1], told[2], "sfm.pp.add_clinical")
 
 
 def _write(adata: AnnData, kept: np.ndarray | None, new: pd.DataFrame) -> None:

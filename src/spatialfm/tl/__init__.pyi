@@ -556,27 +556,27 @@ def power(
     patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
     group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
     n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
-    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str = 'time', event_key: str = 'event',
-    event_value: EventValue = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    random_state: int = 0, key_added: str = 'power', copy: Literal[False] = False
+    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', random_state: int = 0, key_added: str = 'power', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def power(
     patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
     group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
     n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
-    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str = 'time', event_key: str = 'event',
-    event_value: EventValue = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    random_state: int = 0, key_added: str = 'power', copy: Literal[True]
+    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', random_state: int = 0, key_added: str = 'power', copy: Literal[True]
 ) -> PowerRecord: ...
 @overload
 def power(
     patients: AnnData, question: Question, effect: float, *, cell_type: str | None = None,
     group_key: str | None = None, n_patients: Sequence[int] = (10, 20, 30, 40, 60, 80, 120),
     n_cells: int | Sequence[int] | None = None, share: float | None = None, target_power: float = 0.8,
-    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str = 'time', event_key: str = 'event',
-    event_value: EventValue = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    random_state: int = 0, key_added: str = 'power', copy: bool
+    alpha: float = 0.05, n_tests: int = 1, n_simulations: int = 300, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', random_state: int = 0, key_added: str = 'power', copy: bool
 ) -> PowerRecord | None: ...
 
 @overload
@@ -607,25 +607,25 @@ def risk_ratio(
 def stratify(
     patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
     cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
-    event_value: EventValue = None, entry_key: str | None = None, n_permutations: int = 0, random_state: int = 0,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
-    key_added: str = 'risk_group', copy: Literal[False] = False
+    event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
+    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def stratify(
     patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
     cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
-    event_value: EventValue = None, entry_key: str | None = None, n_permutations: int = 0, random_state: int = 0,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
-    key_added: str = 'risk_group', copy: Literal[True]
+    event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
+    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: Literal[True]
 ) -> pd.Series: ...
 @overload
 def stratify(
     patients: AnnData, n_groups: int = 2, *, layer: str | None = None, merge_into: int | None = None,
     cross_fit: int | None = None, time_key: str | None = None, event_key: str | None = None,
-    event_value: EventValue = None, entry_key: str | None = None, n_permutations: int = 0, random_state: int = 0,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
-    key_added: str = 'risk_group', copy: bool
+    event_value: EventValue = None, use_outcome: bool = True, entry_key: str | None = None, n_permutations: int = 0,
+    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', key_added: str = 'risk_group', copy: bool
 ) -> pd.Series | None: ...
 
 @overload
@@ -684,69 +684,72 @@ def transfer_signatures(
 @overload
 def added_value(
     patients: AnnData, features: str | Sequence[str], covariates: str | Sequence[str], *, layer: str | None = None,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
-    n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'added_value',
-    copy: Literal[False] = False
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    entry_key: str | None = None, n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'added_value', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def added_value(
     patients: AnnData, features: str | Sequence[str], covariates: str | Sequence[str], *, layer: str | None = None,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
-    n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'added_value',
-    copy: Literal[True]
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    entry_key: str | None = None, n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'added_value', copy: Literal[True]
 ) -> AddedValueRecord: ...
 @overload
 def added_value(
     patients: AnnData, features: str | Sequence[str], covariates: str | Sequence[str], *, layer: str | None = None,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
-    n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
-    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'added_value', copy: bool
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    entry_key: str | None = None, n_bootstrap: int = 200, alpha: float = 0.05, random_state: int = 0,
+    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
+    key_added: str = 'added_value', copy: bool
 ) -> AddedValueRecord | None: ...
 
 @overload
 def compare_concordance(
-    patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str = 'time',
-    event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
+    patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'compare_concordance', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def compare_concordance(
-    patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str = 'time',
-    event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
+    patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'compare_concordance', copy: Literal[True]
 ) -> ConcordancesRecord: ...
 @overload
 def compare_concordance(
-    patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str = 'time',
-    event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
+    patients: AnnData, score_keys: Sequence[str], *, layer: str | None = None, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     key_added: str = 'compare_concordance', copy: bool
 ) -> ConcordancesRecord | None: ...
 
 @overload
 def concordance(
-    patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str = 'time', event_key: str = 'event',
-    event_value: EventValue = None, entry_key: str | None = None, n_bootstrap: int = 1000, alpha: float = 0.05,
-    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: Literal[False] = False
+    patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
+    n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'concordance',
+    copy: Literal[False] = False
 ) -> None: ...
 @overload
 def concordance(
-    patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str = 'time', event_key: str = 'event',
-    event_value: EventValue = None, entry_key: str | None = None, n_bootstrap: int = 1000, alpha: float = 0.05,
-    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: Literal[True]
+    patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
+    n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'concordance',
+    copy: Literal[True]
 ) -> ConcordanceRecord: ...
 @overload
 def concordance(
-    patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str = 'time', event_key: str = 'event',
-    event_value: EventValue = None, entry_key: str | None = None, n_bootstrap: int = 1000, alpha: float = 0.05,
-    random_state: int = 0, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: bool
+    patients: AnnData, score_key: str, *, layer: str | None = None, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, entry_key: str | None = None,
+    n_bootstrap: int = 1000, alpha: float = 0.05, random_state: int = 0, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'concordance', copy: bool
 ) -> ConcordanceRecord | None: ...
 
 @overload
@@ -755,7 +758,7 @@ def cox(
     reference: Mapping[str, str] | None = None, standardize: bool = False, strata: str | Sequence[str] | None = None,
     ties: Ties = 'efron', se_cluster_key: str | None = None, cluster_se: ClusterSE = 'jackknife',
     distribution: Distribution = 'auto', penalizer: float = 0.0, test_proportional_hazards: bool = True,
-    alpha: float = 0.05, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    alpha: float = 0.05, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: Literal[False] = False
 ) -> None: ...
@@ -765,7 +768,7 @@ def cox(
     reference: Mapping[str, str] | None = None, standardize: bool = False, strata: str | Sequence[str] | None = None,
     ties: Ties = 'efron', se_cluster_key: str | None = None, cluster_se: ClusterSE = 'jackknife',
     distribution: Distribution = 'auto', penalizer: float = 0.0, test_proportional_hazards: bool = True,
-    alpha: float = 0.05, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    alpha: float = 0.05, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: Literal[True]
 ) -> CoxRecord: ...
@@ -775,7 +778,7 @@ def cox(
     reference: Mapping[str, str] | None = None, standardize: bool = False, strata: str | Sequence[str] | None = None,
     ties: Ties = 'efron', se_cluster_key: str | None = None, cluster_se: ClusterSE = 'jackknife',
     distribution: Distribution = 'auto', penalizer: float = 0.0, test_proportional_hazards: bool = True,
-    alpha: float = 0.05, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    alpha: float = 0.05, time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     on_selected: OnSelected = 'raise', key_added: str = 'cox', copy: bool
 ) -> CoxRecord | None: ...
@@ -783,7 +786,7 @@ def cox(
 @overload
 def cumulative_incidence(
     patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     random_state: int = 0, key_added: str = 'cumulative_incidence', copy: Literal[False] = False
@@ -791,7 +794,7 @@ def cumulative_incidence(
 @overload
 def cumulative_incidence(
     patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     random_state: int = 0, key_added: str = 'cumulative_incidence', copy: Literal[True]
@@ -799,7 +802,7 @@ def cumulative_incidence(
 @overload
 def cumulative_incidence(
     patients: AnnData, group_key: str | None = None, *, strata: str | Sequence[str] | None = None,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     censored_value: EventValue = None, entry_key: str | None = None, alpha: float = 0.05, n_permutations: int = 1999,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
     random_state: int = 0, key_added: str = 'cumulative_incidence', copy: bool
@@ -808,32 +811,34 @@ def cumulative_incidence(
 @overload
 def cut_point(
     patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
-    n_permutations: int = 10000, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str | None = None,
-    copy: Literal[False] = False
+    n_permutations: int = 10000, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, entry_key: str | None = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
 def cut_point(
     patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
-    n_permutations: int = 10000, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str | None = None, copy: Literal[True]
+    n_permutations: int = 10000, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, entry_key: str | None = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str | None = None, copy: Literal[True]
 ) -> CutPointRecord: ...
 @overload
 def cut_point(
     patients: AnnData, score_key: str, *, layer: str | None = None, min_share: float = 0.2,
-    n_permutations: int = 10000, time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
-    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
-    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str | None = None, copy: bool
+    n_permutations: int = 10000, time_key: str | None = None, event_key: str | None = None,
+    event_value: EventValue = None, entry_key: str | None = None, patient_key: str | None = 'patient',
+    on_missing: OnMissing_ = 'raise', random_state: int = 0, on_selected: OnSelected = 'raise',
+    key_added: str | None = None, copy: bool
 ) -> CutPointRecord | None: ...
 
 @overload
 def fine_gray(
     patients: AnnData, covariates: str | Sequence[str], *, event_value: EventValue, censored_value: EventValue = None,
     layer: str | None = None, reference: Mapping[str, str] | None = None, standardize: bool = False,
-    ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str = 'time',
-    event_key: str = 'event', entry_key: str | None = None, patient_key: str | None = 'patient',
+    ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str | None = None,
+    event_key: str | None = None, entry_key: str | None = None, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray',
     copy: Literal[False] = False
 ) -> None: ...
@@ -841,8 +846,8 @@ def fine_gray(
 def fine_gray(
     patients: AnnData, covariates: str | Sequence[str], *, event_value: EventValue, censored_value: EventValue = None,
     layer: str | None = None, reference: Mapping[str, str] | None = None, standardize: bool = False,
-    ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str = 'time',
-    event_key: str = 'event', entry_key: str | None = None, patient_key: str | None = 'patient',
+    ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str | None = None,
+    event_key: str | None = None, entry_key: str | None = None, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray',
     copy: Literal[True]
 ) -> FineGrayRecord: ...
@@ -850,28 +855,28 @@ def fine_gray(
 def fine_gray(
     patients: AnnData, covariates: str | Sequence[str], *, event_value: EventValue, censored_value: EventValue = None,
     layer: str | None = None, reference: Mapping[str, str] | None = None, standardize: bool = False,
-    ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str = 'time',
-    event_key: str = 'event', entry_key: str | None = None, patient_key: str | None = 'patient',
+    ties: Ties = 'efron', se: StandardErrors = 'larger', alpha: float = 0.05, time_key: str | None = None,
+    event_key: str | None = None, entry_key: str | None = None, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise', key_added: str = 'fine_gray', copy: bool
 ) -> FineGrayRecord | None: ...
 
 @overload
 def kaplan_meier(
-    patients: AnnData, group_key: str | None = None, *, time_key: str = 'time', event_key: str = 'event',
+    patients: AnnData, group_key: str | None = None, *, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier',
     copy: Literal[False] = False
 ) -> None: ...
 @overload
 def kaplan_meier(
-    patients: AnnData, group_key: str | None = None, *, time_key: str = 'time', event_key: str = 'event',
+    patients: AnnData, group_key: str | None = None, *, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier',
     copy: Literal[True]
 ) -> KaplanMeierRecord: ...
 @overload
 def kaplan_meier(
-    patients: AnnData, group_key: str | None = None, *, time_key: str = 'time', event_key: str = 'event',
+    patients: AnnData, group_key: str | None = None, *, time_key: str | None = None, event_key: str | None = None,
     event_value: EventValue = None, entry_key: str | None = None, interval: Interval = 'log-log', alpha: float = 0.05,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', key_added: str = 'kaplan_meier', copy: bool
 ) -> KaplanMeierRecord | None: ...
@@ -880,25 +885,25 @@ def kaplan_meier(
 def logrank(
     patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
     trend: bool = False, weights: Weights = 'logrank', method: Method_ = 'auto', n_permutations: int = 9999,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', random_state: int = 0,
-    on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[False] = False
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def logrank(
     patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
     trend: bool = False, weights: Weights = 'logrank', method: Method_ = 'auto', n_permutations: int = 9999,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', random_state: int = 0,
-    on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[True]
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[True]
 ) -> LogrankRecord: ...
 @overload
 def logrank(
     patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
     trend: bool = False, weights: Weights = 'logrank', method: Method_ = 'auto', n_permutations: int = 9999,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', random_state: int = 0,
-    on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: bool
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: bool
 ) -> LogrankRecord | None: ...
 
 @overload
@@ -933,25 +938,25 @@ def predict_survival(
 def rmst(
     patients: AnnData, group_key: str | None = None, *, horizon: float | None = None,
     covariates: str | Sequence[str] | None = None, alpha: float = 0.05, n_permutations: int = 9999,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
-    random_state: int = 0, key_added: str = 'rmst', copy: Literal[False] = False
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', random_state: int = 0, key_added: str = 'rmst', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def rmst(
     patients: AnnData, group_key: str | None = None, *, horizon: float | None = None,
     covariates: str | Sequence[str] | None = None, alpha: float = 0.05, n_permutations: int = 9999,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
-    random_state: int = 0, key_added: str = 'rmst', copy: Literal[True]
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', random_state: int = 0, key_added: str = 'rmst', copy: Literal[True]
 ) -> RmstRecord: ...
 @overload
 def rmst(
     patients: AnnData, group_key: str | None = None, *, horizon: float | None = None,
     covariates: str | Sequence[str] | None = None, alpha: float = 0.05, n_permutations: int = 9999,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None, entry_key: str | None = None,
-    patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', on_selected: OnSelected = 'raise',
-    random_state: int = 0, key_added: str = 'rmst', copy: bool
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
+    entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
+    on_selected: OnSelected = 'raise', random_state: int = 0, key_added: str = 'rmst', copy: bool
 ) -> RmstRecord | None: ...
 
 @overload
@@ -959,8 +964,8 @@ def coxnet(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
     covariates: str | Sequence[str] | None = None, n_components: int | None = None,
     l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
-    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str = 'time',
-    event_key: str = 'event', event_value: EventValue = None, patient_key: str | None = 'patient',
+    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'coxnet', copy: Literal[False] = False
 ) -> None: ...
@@ -969,8 +974,8 @@ def coxnet(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
     covariates: str | Sequence[str] | None = None, n_components: int | None = None,
     l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
-    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str = 'time',
-    event_key: str = 'event', event_value: EventValue = None, patient_key: str | None = 'patient',
+    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'coxnet', copy: Literal[True]
 ) -> SurvivalModelRecord: ...
@@ -979,8 +984,8 @@ def coxnet(
     patients: AnnData, *, use_rep: str | None = 'X', layer: str | None = None,
     covariates: str | Sequence[str] | None = None, n_components: int | None = None,
     l1_ratio: float | Sequence[float] = 0.5, n_alphas: int = 50, n_folds: int = 5, n_inner_folds: int = 5,
-    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str = 'time',
-    event_key: str = 'event', event_value: EventValue = None, patient_key: str | None = 'patient',
+    n_repeats: int = 5, n_permutations: int = 0, n_bootstrap: int = 1000, time_key: str | None = None,
+    event_key: str | None = None, event_value: EventValue = None, patient_key: str | None = 'patient',
     on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0, on_selected: OnSelected = 'raise',
     key_added: str = 'coxnet', copy: bool
 ) -> SurvivalModelRecord | None: ...
@@ -991,7 +996,7 @@ def survival_forest(
     covariates: str | Sequence[str] | None = None, n_components: int | None = None, n_trees: int = 200,
     min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
     n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: Literal[False] = False
 ) -> None: ...
@@ -1001,7 +1006,7 @@ def survival_forest(
     covariates: str | Sequence[str] | None = None, n_components: int | None = None, n_trees: int = 200,
     min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
     n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: Literal[True]
 ) -> SurvivalModelRecord: ...
@@ -1011,7 +1016,7 @@ def survival_forest(
     covariates: str | Sequence[str] | None = None, n_components: int | None = None, n_trees: int = 200,
     min_samples_leaf: int | Sequence[int] = (3, 6, 12), n_importance: int = 5, n_folds: int = 5,
     n_inner_folds: int = 3, n_repeats: int = 3, n_permutations: int = 0, n_bootstrap: int = 1000,
-    time_key: str = 'time', event_key: str = 'event', event_value: EventValue = None,
+    time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise', n_jobs: int = 1, random_state: int = 0,
     on_selected: OnSelected = 'raise', key_added: str = 'survival_forest', copy: bool
 ) -> SurvivalModelRecord | None: ...

@@ -11,7 +11,6 @@ from sklearn.metrics import adjusted_rand_score
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, SpatialfmWarning, SurvivalError, TableError
-from spatialfm.tl.patients.stratify import merge_by_risk
 
 HAZARD = np.array([0.05, 0.4, 0.1, 0.8])  # of the four planted kinds of tissue
 SIZES = [40, 30, 20, 10]
@@ -104,12 +103,6 @@ def test_merging_is_optimistic_indeed():
             small[key] += sfm.tl.logrank(cohort, key, on_selected="mark", copy=True)["p_value"] < 0.05
     assert small["order"] <= 4  # 99.7 % of binomial(20, 0.05)
     assert small["merged"] >= 8
-
-
-def test_merge_by_risk_by_hand():
-    observed, expected = np.array([4, 1, 9, 2]), np.array([4.0, 4.0, 3.0, 5.0])  # ratios 1, 0.25, 3, 0.4
-    assert merge_by_risk(observed, expected, 4).tolist() == [2, 0, 3, 1]
-    assert merge_by_risk(observed, expected, 2).tolist() == [1, 0, 1, 0]
 
 
 def test_deterministic_and_copy_writes_nothing(patients):

@@ -11,8 +11,9 @@ import pandas as pd
 
 from ..._coordinates import coordinates
 from ..._errors import ElementError, TableError, counted
-from ..._keys import REGION_KEY, SAMPLE_KEY, SPATIAL, TABLE, TILE_KEY, TILES
+from ..._keys import REGION_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, TABLE, TILE_KEY, TILES
 from ..._logging import logger
+from ..._outcome import carry_outcome
 from ..._public import public
 from ...cohort.checks import named
 from ...embed.call import CALL_FIELDS, Run
@@ -273,6 +274,7 @@ def _table(
         obs = obs.join(majority_labels(samples, bounds, cells, cluster_key, obs.index))
     table = AnnData(obs=obs, obsm={SPATIAL: np.stack([bounds[:, [0, 2]].mean(1), bounds[:, [1, 3]].mean(1)], axis=1)})
     regions = [f"{table_name}_{pair.sample}" for number, pair in enumerate(pairs) if (grid.sample == number).any()]
+    carry_outcome(sdata.tables.get(SAMPLES), table)
     return TableModel.parse(table, region=regions, region_key=REGION_KEY, instance_key=TILE_KEY)
 
 

@@ -18,7 +18,7 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, obs_column
-from ...cohort.outcome import EventValue, OnMissing, Outcome, check_patients, event_text, read_outcome
+from ...cohort.outcome import EventValue, OnMissing, Outcome, check_patients, outcome_keys, read_outcome
 from ...cohort.records import PowerRecord
 from ...stats.power import FollowUp, Spread, auroc_p, composition_p, spread_of, survival_p
 
@@ -45,8 +45,8 @@ def power(
     alpha: float = 0.05,
     n_tests: int = 1,
     n_simulations: int = 300,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
@@ -94,11 +94,14 @@ def power(
     n_simulations
         Cohorts for each number of patients and cells.
     time_key
-        Column of ``obs`` of the pilot with the time, for ``"survival"``.
+        Column of ``obs`` of the pilot with the time, for ``"survival"``
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs`` of the pilot with the event, for ``"survival"``.
+        Column of ``obs`` of the pilot with the event, for ``"survival"``
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
@@ -154,13 +157,11 @@ def power(
     if question == "composition":
         plan = _of_composition(patients, effect, cell_type, group_key, n_cells, on_missing, rng)
     elif question == "survival":
-        outcome = read_outcome(
-            patients, "power", time_key=time_key, event_key=event_key, event_value=event_value, patient_key=patient_key,
-            on_missing=on_missing,
-        )  # fmt: skip
+        keys = outcome_keys(patients, time_key, event_key, event_value)
+        outcome = read_outcome(patients, "power", **keys.arguments(), patient_key=patient_key, on_missing=on_missing)
         plan = _of_survival(outcome, effect, share, rng)
-        plan.params.update(time_key=time_key, event_key=event_key, event_value=event_text(event_value))
-        plan.columns.extend([time_key, event_key])
+        plan.params.update(keys.params())
+        plan.columns.extend([keys.time, keys.event])
     else:
         plan = StudyPlan(lambda sizes, depth: (auroc_p(effect, sizes, rng), np.nan))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,18 +15,25 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, check_split, listed
 from ...cohort.circular import fractions_of
-from ...cohort.outcome import EventValue, OnMissing, Outcome, column_as, event_text, observed_expected, read_outcome
+from ...cohort.outcome import (
+    NO_OUTCOME,
+    EventValue,
+    OnMissing,
+    Outcome,
+    column_as,
+    named_outcome,
+    observed_expected,
+    read_outcome,
+)
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import OnSelected, check_selected, inherited, matrix_of
 from ...cohort.survival_record import MODEL, groups_record
-from ...stats.logrank import LogrankTest
-from ...stats.permutation import permutation_p
+from ...learn.risk_groups import kmeans_by_size, permutation_test, placement
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 _ROW = column_as("row", "position")
-Place = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 
 
 @public
@@ -41,6 +47,7 @@ def stratify(
     time_key: str | None = None,
     event_key: str | None = None,
     event_value: EventValue = None,
+    use_outcome: bool = True,
     entry_key: str | None = None,
     n_permutations: int = 0,
     random_state: int = 0,
@@ -53,7 +60,8 @@ def stratify(
     """Group patients by k-means on their compositions: VirTues' risk groups.
 
     Without outcome the groups are ``"1"``, ``"2"``, ... from the largest to the smallest. With `time_key` and
-    `event_key` the outcome does one of two things, which must not be confused:
+    `event_key`, or an outcome that the table remembers (:func:`spatialfm.pp.set_outcome`), it does one of two things,
+    which must not be confused:
 
     - It *names* the groups: they are ordered by their ratio of observed to expected events and called ``"low"`` and
       ``"high"`` (two groups) or ``"risk 1"``, ``"risk 2"``, ... The partition is what it was without outcome, and a
@@ -81,11 +89,14 @@ def stratify(
     cross_fit
         Number of folds; needs `merge_into`.
     time_key
-        Column of ``obs`` with the time to event or censoring.
+        Column of ``obs`` with the time to event or censoring (default: as the table remembers).
     event_key
-        Column of ``obs`` with the event.
+        Column of ``obs`` with the event (default: as the table remembers).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
+    use_outcome
+        Whether an outcome that the table remembers is used; False: groups are those of compositions alone.
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
         expected events, by which groups are ordered and merged, count from then on.
@@ -137,11 +148,15 @@ def stratify(
     ['high', 'high', 'low', 'low', 'low']
     """
     check_anndata(patients, "stratify", key_added)
+    if not use_outcome and (time_key is not None or event_key is not None):
+        raise SurvivalError("use_outcome=False leaves out what time_key= and event_key= name. Pass one of them.")
+    keys = named_outcome(patients, time_key, event_key, event_value) if use_outcome else None
+    time_key, event_key = (None, None) if keys is None else (keys.time, keys.event)
     values = _values(patients, layer)
     # by value: whoever sorts the table gets the same groups
     order = np.lexsort((patients.obs_names.to_numpy(dtype=str), *values.T[::-1]))
     values, at = values[order], np.argsort(order)
-    _check_plan(values, n_groups, merge_into, time_key, event_key)
+    _check_plan(values, n_groups, merge_into, time_key)
     _check_folds(values, n_groups, merge_into, cross_fit)
     if n_permutations < 0 or (n_permutations and time_key is None):
         raise SurvivalError(
@@ -153,9 +168,9 @@ def stratify(
     if time_key is not None:
         selected = check_selected(patients, "stratify", matrix_of(patients), on_selected)
     outcome = None
-    if time_key is not None and event_key is not None:
+    if keys is not None:
         outcome = read_outcome(
-            patients, "stratify (order of the groups)", time_key=time_key, event_key=event_key, event_value=event_value,
+            patients, "stratify (order of the groups)", **keys.arguments(),
             entry_key=entry_key, patient_key=patient_key, on_missing=on_missing,
             columns=pd.DataFrame({_ROW: at}, index=patients.obs_names),
         )  # fmt: skip
@@ -167,13 +182,13 @@ def stratify(
         rows = outcome.columns[_ROW].to_numpy()
         if cross_fit is None:
             _events(outcome, codes)  # refuses clusters without follow-up
-        place = _placement(values, codes, rows, n_groups, merge_into or n_groups, cross_fit, random_state)
+        place = placement(values, codes, rows, n_groups, merge_into or n_groups, cross_fit, random_state)
         seen = (outcome.time, outcome.event, outcome.entry)
         codes = place(*seen)
         if cross_fit is not None:  # elsewhere, all patients here decide
-            elsewhere = _placement(values, clusters, rows, n_groups, merge_into, None, 0)(*seen)
+            elsewhere = placement(values, clusters, rows, n_groups, merge_into, None, 0)(*seen)
         if n_permutations:
-            test = _permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state)
+            test = permutation_test(place, codes[rows], rows, outcome, n_permutations, random_state)
         names, decides = _risk_names(merge_into or n_groups), "order" if merge_into is None else "partition"
         decides = "others' partition" if cross_fit is not None else decides
     groups = pd.Series(
@@ -209,9 +224,7 @@ def stratify(
             "layer": layer or "X",
             "n_permutations": n_permutations,
             "random_state": random_state,
-            "time_key": time_key or "",
-            "event_key": event_key or "",
-            "event_value": event_text(event_value),
+            **(NO_OUTCOME if keys is None else keys.params()),
             "entry_key": entry_key or "",
             "uses_outcome": outcome is not None,
             "outcome_decides": decides,
@@ -222,32 +235,6 @@ def stratify(
         record["test"] = test
     write_uns(patients, key_added, record)
     return None
-
-
-def kmeans_by_size(
-    values: np.ndarray, n_groups: int, random_state: int = 0, weights: np.ndarray | None = None
-) -> np.ndarray:
-    """Codes ``(n,)`` of k-means clusters, 0 for the largest; of equal ones, the one that appears first goes first."""
-    from sklearn.cluster import KMeans
-
-    codes = KMeans(n_groups, n_init=20, random_state=random_state).fit_predict(values, sample_weight=weights)
-    sizes, first = np.bincount(codes, minlength=n_groups), [np.argmax(codes == i) for i in range(n_groups)]
-    return _relabel(codes, np.lexsort((first, -sizes)))
-
-
-def merge_by_risk(observed: np.ndarray, expected: np.ndarray, n_merged: int) -> np.ndarray:
-    """New code of each cluster: clusters from low to high risk, cut into `n_merged` runs of about equal length."""
-    order = np.argsort(observed / expected, kind="stable")
-    codes = np.empty(len(order), dtype=int)
-    for code, run in enumerate(np.array_split(order, n_merged)):
-        codes[run] = code
-    return codes
-
-
-def _relabel(codes: np.ndarray, order: np.ndarray) -> np.ndarray:
-    rank = np.empty(len(order), dtype=int)
-    rank[order] = np.arange(len(order))
-    return rank[codes]
 
 
 def _values(patients: AnnData, layer: str | None) -> np.ndarray:
@@ -266,13 +253,9 @@ def _values(patients: AnnData, layer: str | None) -> np.ndarray:
     return values
 
 
-def _check_plan(
-    values: np.ndarray, n_groups: int, merge_into: int | None, time_key: str | None, event_key: str | None
-) -> None:
+def _check_plan(values: np.ndarray, n_groups: int, merge_into: int | None, time_key: str | None) -> None:
     if n_groups < 2:
         raise TableError(f"n_groups={n_groups} makes no groups. Pass 2 or more.")
-    if (time_key is None) != (event_key is None):
-        raise SurvivalError("Pass both of time_key= and event_key=, or neither.")
     if merge_into is not None and (time_key is None or not 2 <= merge_into < n_groups):
         raise SurvivalError(
             f"merge_into={merge_into} needs time_key= and event_key=, and is at least 2 and less than "
@@ -305,70 +288,6 @@ def _check_folds(values: np.ndarray, n_groups: int, merge_into: int | None, cros
         )
 
 
-def _placement(
-    values: np.ndarray,
-    codes: np.ndarray,
-    rows: np.ndarray,
-    n_groups: int,
-    merge_into: int,
-    n_folds: int | None,
-    random_state: int,
-) -> Place:
-    """Function from the outcomes of `rows` to the groups of all patients; clusters are made here, without outcome."""
-    from sklearn.cluster import KMeans
-
-    n = len(values)
-    parts = [(np.full(n, True), codes, np.arange(n), codes)]
-    if n_folds is not None:
-        fold, parts = np.random.default_rng(random_state).permutation(np.arange(n) % n_folds), []
-        for i in range(n_folds):
-            model = KMeans(n_groups, n_init=20, random_state=random_state).fit(values[fold != i])
-            of_train = np.full(n, -1)
-            of_train[fold != i] = model.labels_
-            parts.append((fold != i, of_train, np.flatnonzero(fold == i), model.predict(values[fold == i])))
-
-    def place(time: np.ndarray, event: np.ndarray, entry: np.ndarray | None = None) -> np.ndarray:
-        groups = np.empty(n, int)
-        for train, of_train, held_out, clusters in parts:
-            known = train[rows]
-            since = None if entry is None else entry[known]
-            observed, expected = observed_expected(time[known], event[known], of_train[rows[known]], n_groups, since)
-            # the risk of a cluster without follow-up is unknown: it counts as average
-            ratio = np.divide(observed, expected, out=np.ones(n_groups), where=expected > 0)
-            groups[held_out] = merge_by_risk(ratio, np.ones(n_groups), merge_into)[clusters]
-        return groups
-
-    return place
-
-
-def _permutation_test(
-    place: Place,
-    codes: np.ndarray,
-    rows: np.ndarray,
-    outcome: Outcome,
-    n_permutations: int,
-    random_state: int,
-) -> dict[str, float]:
-    """Trend over the groups against that of the same procedure with shuffled outcomes."""
-    rng, null = np.random.default_rng((random_state, 1)), np.empty(n_permutations)
-    observed = trend_z(outcome.time, outcome.event, codes, outcome.entry)
-    for i in range(n_permutations):
-        order = rng.permutation(len(rows))
-        time, event = outcome.time[order], outcome.event[order]
-        entry = None if outcome.entry is None else outcome.entry[order]
-        null[i] = trend_z(time, event, place(time, event, entry)[rows], entry)
-    p_value = float(permutation_p(null, observed))
-    return {"statistic": observed, "p_value": p_value, "null_mean": float(null.mean()), "null_sd": float(null.std())}
-
-
-def trend_z(time: np.ndarray, event: np.ndarray, codes: np.ndarray, entry: np.ndarray | None = None) -> float:
-    """Standardised log-rank statistic of a trend over groups 0, 1, ...; 0 where nothing can be compared."""
-    parts = LogrankTest(time, event, None, entry).parts(codes)
-    score = np.arange(len(parts.observed))
-    variance = score @ parts.covariance @ score
-    return float(score @ (parts.observed - parts.expected) / np.sqrt(variance)) if variance > 1e-12 else 0.0
-
-
 def _events(outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Observed and expected events of each group, of the patients that have an outcome."""
     n_groups = int(codes.max()) + 1
@@ -377,7 +296,7 @@ def _events(outcome: Outcome, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray
     if (empty := np.flatnonzero(expected == 0)).size:
         raise SurvivalError(
             f"{empty.size} of {n_groups} groups have no follow-up that reaches an event, so that they cannot be "
-            "ordered by risk. Pass a smaller n_groups=, or no time_key= and event_key=."
+            "ordered by risk. Pass a smaller n_groups=, or use_outcome=False."
         )
     return observed.astype(int), expected
 

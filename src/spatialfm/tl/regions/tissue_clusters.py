@@ -16,7 +16,7 @@ from ...cohort.checks import check_anndata, obs_column
 from ...cohort.depth import patient_weights
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import prepared
-from ..patients.stratify import kmeans_by_size
+from ...learn.risk_groups import kmeans_by_size
 
 if TYPE_CHECKING:
     from anndata import AnnData

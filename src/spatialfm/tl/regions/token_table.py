@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from ..._errors import ElementError, SpatialfmError
-from ..._keys import REGION_KEY, SPATIAL, TOKEN_KEY
+from ..._keys import REGION_KEY, SAMPLES, SPATIAL, TOKEN_KEY
+from ..._outcome import carry_outcome
 from ..._storable import write_obsm, write_uns
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import representation
@@ -89,8 +90,10 @@ def plan_table(
     samples = np.array([pair.sample for pair in pairs])[grid.sample]
     obs = grid_obs(sdata, samples, ids, grid.coverage, prefix=f"{table_name}_", instance_key=TOKEN_KEY, kind="token")
     centers = np.stack([boxes[:, [0, 2]].mean(axis=1), boxes[:, [1, 3]].mean(axis=1)], axis=1)
+    rows = AnnData(obs=obs, obsm={SPATIAL: centers})
+    carry_outcome(sdata.tables.get(SAMPLES), rows)
     table = TableModel.parse(
-        AnnData(obs=obs, obsm={SPATIAL: centers}),
+        rows,
         region=list(obs[REGION_KEY].cat.categories),
         region_key=REGION_KEY,
         instance_key=TOKEN_KEY,

@@ -11,6 +11,7 @@ from ..._errors import TableError, warn
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._origin import carry_origins
+from ..._outcome import carry_outcome
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.cases import patients_of_samples
@@ -140,6 +141,7 @@ def composition(
     write_uns(result, "composition", record)
     hand_on(result, inherited(adata, columns_of(adata, [cluster_key])))
     carry_origins(adata, result)
+    carry_outcome(adata, result)
     if len(adata.uns.get(f"{cluster_key}_colors", ())) == len(categories):
         result.uns[f"{cluster_key}_colors"] = list(adata.uns[f"{cluster_key}_colors"])
     logger.info("Composition of %d rows by %d clusters from %d cells.", *result.shape, counts.sum())

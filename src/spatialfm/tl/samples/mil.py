@@ -14,6 +14,7 @@ from ..._errors import TableError, warn
 from ..._keys import PATIENT_KEY, SAMPLE_KEY
 from ..._logging import logger
 from ..._origin import Origin, remember
+from ..._outcome import remembered_outcome
 from ..._preparation import BY_TRAINING
 from ..._progress import progress_bar
 from ..._public import public
@@ -23,7 +24,7 @@ from ...cohort.cases import Cases, OnMissing, in_order, read_cases
 from ...cohort.checks import check_anndata
 from ...cohort.fitted import fitted_on_all
 from ...cohort.late_entry import tell_late_entry
-from ...cohort.outcome import EventValue, event_text
+from ...cohort.outcome import EventValue, event_text, named_outcome
 from ...cohort.records import MilRecord
 from ...cohort.representation import representation
 from ...cohort.selected import remember_cases, told_apart
@@ -97,11 +98,13 @@ def mil(
     target_key
         Column with a number: squared error.
     time_key
-        Column with the time: Cox's partial likelihood over the patients of a step.
+        Column with the time: Cox's partial likelihood over the patients of a step. The default with
+        ``task="survival"`` is what the table remembers (:func:`spatialfm.pp.set_outcome`).
     event_key
-        Column with the event (1, or true).
+        Column with the event (1, or true); default as `time_key`.
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
     task
         Follows from the columns; when given, they must fit it.
     model
@@ -210,6 +213,12 @@ def mil(
     1.0
     """
     check_anndata(adata, "mil", key_added)
+    keys = None
+    alone = (time_key is None) != (event_key is None) and remembered_outcome(adata) is None  # refused with the task
+    if not alone and (task == "survival" or time_key is not None or event_key is not None):
+        keys = named_outcome(adata, time_key, event_key, event_value)
+    if keys is not None:
+        time_key, event_key, event_value = keys.time, keys.event, keys.value
     name, columns = task_columns(task, label_key, target_key, time_key, event_key)
     if name == "survival":
         tell_late_entry(adata, "mil", str(time_key))
@@ -245,7 +254,7 @@ def mil(
         "random_state": random_state,
     }
     record["params"] |= vars(recipe) | cases.params()
-    record["params"] |= {"event_value": event_text(event_value), **numbers}
+    record["params"] |= {"event_value": event_text(event_value), "outcome_from": keys.source if keys else "", **numbers}
     record["params"]["fitted_on_all"] = fitted_on_all(adata, use_rep)
     record["params"]["positive"] = task_read.classes.positive_name if isinstance(task_read, ClassTask) else ""
     _warn_unfinished(record["folds"], recipe)

@@ -13,6 +13,7 @@ from ..._errors import TableError, counted, warn
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
 from ..._origin import Origin, carry_origins, patient_names, remember
+from ..._outcome import carry_outcome
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.cases import patients_of_samples
@@ -167,6 +168,7 @@ def score_signatures(
     remember(table, made, table.obs["risk_group"], patients=patient_names(table))
     hand_on(table, inherited(adata, matrix_of(adata, key)), ["signature_score", "risk_group"])
     carry_origins(adata, table)
+    carry_outcome(adata, table)
     sizes = ", ".join(f"{name} {count}" for name, count in obs["risk_group"].value_counts(sort=False).items())
     logger.info("%d patients by risk: %s", len(names), sizes)
     return table

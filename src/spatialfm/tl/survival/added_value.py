@@ -17,7 +17,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed
 from ...cohort.design import check_design, design_matrix
-from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
+from ...cohort.outcome import EventValue, OnMissing, outcome_keys, read_outcome, value_column
 from ...cohort.records import AddedValueRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.concordance import concordant_pairs
@@ -37,8 +37,8 @@ def added_value(
     covariates: str | Sequence[str],
     *,
     layer: str | None = None,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     entry_key: str | None = None,
     n_bootstrap: int = 200,
@@ -69,11 +69,14 @@ def added_value(
     layer
         Layer that names in ``var`` are read from (default: ``X``).
     time_key
-        Column of ``obs``: time to event or censoring, from 0 on.
+        Column of ``obs``: time to event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: whether the event was seen (1) or not (0).
+        Column of ``obs``: whether the event was seen (1) or not (0)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
         both models, and the pairs of the concordances, take into account who was under observation at an event.
@@ -136,6 +139,7 @@ def added_value(
     (True, True)
     """
     check_anndata(patients, "added_value", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value)
     new = [features] if isinstance(features, str) else list(features)
     old = [covariates] if isinstance(covariates, str) else list(covariates)
     _check_call(new, old, n_bootstrap, alpha)
@@ -147,9 +151,7 @@ def added_value(
     outcome = read_outcome(
         patients,
         "added_value",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
+        **keys.arguments(),
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
@@ -188,9 +190,7 @@ def added_value(
             "features": np.array(new, dtype=object),
             "covariates": np.array(old, dtype=object),
             "layer": layer or "",
-            "time_key": time_key,
-            "event_key": event_key,
-            "event_value": event_text(event_value),
+            **keys.params(),
             "entry_key": entry_key or "",
             "n_bootstrap": n_bootstrap,
             "n_bootstrap_used": n_used,
@@ -199,7 +199,7 @@ def added_value(
             "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
                 patients,
-                [*(name for name in (*old, *new) if name in patients.obs), time_key, event_key, entry_key],
+                [*(name for name in (*old, *new) if name in patients.obs), keys.time, keys.event, entry_key],
                 x=layer is None and any(name not in patients.obs for name in (*old, *new)),
             ),
         },

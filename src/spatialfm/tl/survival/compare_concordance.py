@@ -16,7 +16,7 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed
-from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
+from ...cohort.outcome import EventValue, OnMissing, outcome_keys, read_outcome, value_column
 from ...cohort.records import ConcordancesRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.concordance import concordances
@@ -34,8 +34,8 @@ def compare_concordance(
     score_keys: Sequence[str],
     *,
     layer: str | None = None,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     entry_key: str | None = None,
     alpha: float = 0.05,
@@ -61,11 +61,14 @@ def compare_concordance(
     layer
         Layer that names in ``var`` are read from (default: ``X``).
     time_key
-        Column of ``obs``: time to event or censoring, from 0 on.
+        Column of ``obs``: time to event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: whether the event was seen (1) or not (0).
+        Column of ``obs``: whether the event was seen (1) or not (0)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
         who had the event is compared only with those who were under observation then.
@@ -120,6 +123,7 @@ def compare_concordance(
     (True, True)
     """
     check_anndata(patients, "compare_concordance", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value)
     names = _names(score_keys)
     if not 0 < alpha < 1:
         raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
@@ -129,9 +133,7 @@ def compare_concordance(
     outcome = read_outcome(
         patients,
         "compare_concordance",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
+        **keys.arguments(),
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
@@ -155,15 +157,13 @@ def compare_concordance(
             "selected": selected.text,
             "score_keys": np.array(names, dtype=object),
             "layer": layer or "",
-            "time_key": time_key,
-            "event_key": event_key,
-            "event_value": event_text(event_value),
+            **keys.params(),
             "entry_key": entry_key or "",
             "alpha": float(alpha),
             "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
                 patients,
-                [*(name for name in names if name in patients.obs), time_key, event_key, entry_key],
+                [*(name for name in names if name in patients.obs), keys.time, keys.event, entry_key],
                 x=layer is None and any(name not in patients.obs for name in names),
             ),
         },

@@ -13,7 +13,7 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata
-from ...cohort.outcome import EventValue, OnMissing, event_text, read_outcome, value_column
+from ...cohort.outcome import EventValue, OnMissing, outcome_keys, read_outcome, value_column
 from ...cohort.records import ConcordanceRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of
 from ...stats.concordance import bootstrap_c_index, concordant_pairs
@@ -28,8 +28,8 @@ def concordance(
     score_key: str,
     *,
     layer: str | None = None,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     entry_key: str | None = None,
     n_bootstrap: int = 1000,
@@ -56,11 +56,14 @@ def concordance(
     layer
         Layer that a name in ``var`` is read from (default: ``X``).
     time_key
-        Column of ``obs``: time to event or censoring, from 0 on.
+        Column of ``obs``: time to event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: whether the event was seen (1) or not (0).
+        Column of ``obs``: whether the event was seen (1) or not (0)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
         who had the event is compared only with those who were under observation then (as R's ``concordance``).
@@ -105,6 +108,7 @@ def concordance(
     (0.8, 5)
     """
     check_anndata(patients, "concordance", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value)
     if n_bootstrap < 100 or not 0 < alpha < 1:
         raise SurvivalError(
             f"n_bootstrap={n_bootstrap} and alpha={alpha} give no interval. Pass at least n_bootstrap=100 and an alpha "
@@ -115,9 +119,7 @@ def concordance(
     outcome = read_outcome(
         patients,
         "concordance",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
+        **keys.arguments(),
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
@@ -143,9 +145,7 @@ def concordance(
             "selected": selected.text,
             "score_key": score_key,
             "layer": layer or "",
-            "time_key": time_key,
-            "event_key": event_key,
-            "event_value": event_text(event_value),
+            **keys.params(),
             "entry_key": entry_key or "",
             "n_bootstrap": n_bootstrap,
             "n_bootstrap_used": len(resampled),

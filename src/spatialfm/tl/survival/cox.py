@@ -22,7 +22,7 @@ from ...cohort.outcome import (
     EventValue,
     OnMissing,
     column_as,
-    event_text,
+    outcome_keys,
     read_outcome,
     read_strata,
     stratum_codes,
@@ -59,8 +59,8 @@ def cox(
     penalizer: float = 0.0,
     test_proportional_hazards: bool = True,
     alpha: float = 0.05,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     entry_key: str | None = None,
     patient_key: str | None = PATIENT_KEY,
@@ -119,11 +119,14 @@ def cox(
     alpha
         1 - confidence level.
     time_key
-        Column of ``obs``: time to event or censoring, from 0 on.
+        Column of ``obs``: time to event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: whether the event was seen (1) or not (0).
+        Column of ``obs``: whether the event was seen (1) or not (0)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
         With competing events, that is a regression of the cause-specific hazard; of the cumulative incidence it is
         :func:`spatialfm.tl.fine_gray`.
     entry_key
@@ -181,6 +184,7 @@ def cox(
     tumor          1.34    0.83     2.16
     """
     check_anndata(patients, "cox", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value)
     names = [covariates] if isinstance(covariates, str) else list(covariates)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
     _check_call(names, strata_names, ties, penalizer, alpha, cluster_se, distribution, se_cluster_key)
@@ -190,14 +194,12 @@ def cox(
     columns = columns.assign(**read_strata(patients, strata_names))
     if se_cluster_key is not None:
         columns[column_as("cluster", se_cluster_key)] = read_clusters(
-            patients, se_cluster_key, patient_key, time_key, event_key
+            patients, se_cluster_key, patient_key, keys.time, keys.event
         )
     outcome = read_outcome(
         patients,
         "cox",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
+        **keys.arguments(),
         entry_key=entry_key,
         patient_key=patient_key if se_cluster_key is None else None,
         on_missing=on_missing,
@@ -260,9 +262,7 @@ def cox(
             "standardize": standardize,
             "penalizer": float(penalizer),
             "alpha": float(alpha),
-            "time_key": time_key,
-            "event_key": event_key,
-            "event_value": event_text(event_value),
+            **keys.params(),
             "entry_key": entry_key or "",
             "ties": ties,
             "se_cluster_key": se_cluster_key or "",
@@ -270,7 +270,7 @@ def cox(
             "n_dropped": outcome.n_dropped,
             DATA: fingerprint(
                 patients,
-                [*names, *strata_names, se_cluster_key, time_key, event_key, entry_key],
+                [*names, *strata_names, se_cluster_key, keys.time, keys.event, entry_key],
                 x=layer is None and any(name not in patients.obs for name in names),
             ),
         },

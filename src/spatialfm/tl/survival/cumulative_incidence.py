@@ -21,6 +21,7 @@ from ...cohort.outcome import (
     event_text,
     group_codes,
     outcome_digest,
+    outcome_keys,
     read_groups,
     read_strata,
     stratum_codes,
@@ -46,8 +47,8 @@ def cumulative_incidence(
     group_key: str | None = None,
     *,
     strata: str | Sequence[str] | None = None,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     censored_value: EventValue = None,
     entry_key: str | None = None,
@@ -78,9 +79,11 @@ def cumulative_incidence(
     strata
         Columns of ``obs`` whose levels are compared only within, by the test.
     time_key
-        Column of ``obs``: time to the first event or censoring, from 0 on.
+        Column of ``obs``: time to the first event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: which event it was (0: censored).
+        Column of ``obs``: which event it was (0: censored)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
         Value of `event_key` that is of interest, or several as one; all other events are one, too. Default: each event
         separately.
@@ -138,6 +141,7 @@ def cumulative_incidence(
     9   3.0        3       1             0        0.4
     """
     check_anndata(patients, "cumulative_incidence", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value, takes_value=False)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
     _check_call(group_key, strata_names, entry_key, alpha, n_permutations)
     made = columns_of(patients, [name for name in (group_key, *strata_names) if name is not None], None)
@@ -146,9 +150,7 @@ def cumulative_incidence(
     causes = read_causes(
         patients,
         "cumulative_incidence",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
+        **keys.arguments(),
         censored_value=censored_value,
         entry_key=entry_key,
         patient_key=patient_key,
@@ -166,15 +168,13 @@ def cumulative_incidence(
             "selected": selected.text,
             "group_key": group_key or "",
             "strata": np.array(strata_names, dtype=object),
-            "time_key": time_key,
-            "event_key": event_key,
-            "event_value": event_text(event_value),
+            **keys.params(),
             "censored_value": event_text(censored_value),
             "entry_key": entry_key or "",
             "alpha": float(alpha),
             "n_dropped": outcome.n_dropped,
             "digest": outcome_digest(outcome, codes, names),
-            DATA: fingerprint(patients, [group_key, *strata_names, time_key, event_key, entry_key]),
+            DATA: fingerprint(patients, [group_key, *strata_names, keys.time, keys.event, entry_key]),
         },
     }
     if len(names) > 1 and entry_key is None:

@@ -15,7 +15,7 @@ from ..._public import public
 from ..._storable import default_key, write_uns
 from ...cohort.checks import check_anndata
 from ...cohort.circular import fractions_of
-from ...cohort.outcome import EventValue, OnMissing, Outcome, column_as, event_text, read_outcome, value_column
+from ...cohort.outcome import EventValue, OnMissing, Outcome, column_as, outcome_keys, read_outcome, value_column
 from ...cohort.records import CutPointRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import OnSelected, check_selected, columns_of
@@ -38,8 +38,8 @@ def cut_point(
     layer: str | None = None,
     min_share: float = 0.2,
     n_permutations: int = 10_000,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     entry_key: str | None = None,
     patient_key: str | None = PATIENT_KEY,
@@ -71,11 +71,14 @@ def cut_point(
     n_permutations
         Number of permutations, at least 100; the least p-value is one by this number plus one.
     time_key
-        Column of ``obs``: time to event or censoring, from 0 on.
+        Column of ``obs``: time to event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: whether the event was seen (1) or not (0).
+        Column of ``obs``: whether the event was seen (1) or not (0)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`:
         a patient's expected events count from then on. Permutations take entry, time and event of a patient together.
@@ -123,22 +126,21 @@ def cut_point(
     (0.6, 'high', True)
     """
     check_anndata(patients, "cut_point", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value)
     _check_call(min_share, n_permutations)
     selected = check_selected(patients, "cut_point", columns_of(patients, [score_key], layer), on_selected)
     values = value_column(patients, score_key, "score_key", layer)
     outcome = read_outcome(
         patients,
         "cut_point",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
+        **keys.arguments(),
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
         columns=pd.DataFrame({score_key: values, _ROW: np.arange(patients.n_obs)}),
     )
     values = _numbers(outcome.columns[score_key], score_key)
-    scores = _scores(outcome, time_key, event_key)
+    scores = _scores(outcome, keys.time, keys.event)
 
     candidates_of_cut = candidates(values, scores, min_share, score_key)
     null = permuted_maxima(scores, candidates_of_cut.n_low, n_permutations, np.random.default_rng(random_state))
@@ -149,9 +151,7 @@ def cut_point(
         "min_share": float(min_share),
         "n_permutations": n_permutations,
         "outcome_decides": "partition",
-        "time_key": time_key,
-        "event_key": event_key,
-        "event_value": event_text(event_value),
+        **keys.params(),
         "entry_key": entry_key or "",
         "random_state": random_state,
         "n_dropped": outcome.n_dropped,
@@ -160,7 +160,7 @@ def cut_point(
     _log(result, score_key)
 
     name = default_key(f"{score_key}_group") if key_added is None else key_added
-    made = Origin("cut_point", "selected", (time_key, event_key), of=fractions_of(patients, score_key))
+    made = Origin("cut_point", "selected", (keys.time, keys.event), of=fractions_of(patients, score_key))
     rows = outcome.columns[_ROW].to_numpy()
     groups = _groups(patients, rows, candidates_of_cut.high).rename(name)
     cut_from = np.full(patients.n_obs, np.nan)

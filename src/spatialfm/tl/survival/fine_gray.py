@@ -19,7 +19,7 @@ from ...cohort.causes import OTHER, Causes, read_causes
 from ...cohort.checks import check_anndata, listed
 from ...cohort.cox_table import EVENTS_PER_TERM, coefficient_table
 from ...cohort.design import check_design, design_matrix
-from ...cohort.outcome import EventValue, OnMissing, event_text, value_column
+from ...cohort.outcome import EventValue, OnMissing, event_text, outcome_keys, value_column
 from ...cohort.records import FineGrayRecord
 from ...cohort.selected import OnSelected, check_selected, columns_of, with_doubt
 from ...stats.cox import CoxFit, Ties, fit_cox
@@ -44,8 +44,8 @@ def fine_gray(
     ties: Ties = "efron",
     se: StandardErrors = "larger",
     alpha: float = 0.05,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     entry_key: str | None = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
@@ -90,9 +90,11 @@ def fine_gray(
     alpha
         1 - confidence level.
     time_key
-        Column of ``obs``: time to the first event or censoring, from 0 on.
+        Column of ``obs``: time to the first event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: which event it was.
+        Column of ``obs``: which event it was
+        (default: as the table remembers, otherwise ``"event"``).
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`.
         Whoever had another event then also represents those who had theirs before they could enter (weights of Geskus).
@@ -140,6 +142,7 @@ def fine_gray(
     tumor          0.97    0.59      1.6
     """
     check_anndata(patients, "fine_gray", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value, takes_value=False)
     names = [covariates] if isinstance(covariates, str) else list(covariates)
     _check_call(names, ties, alpha, event_value)
     columns = pd.DataFrame({name: value_column(patients, name, "covariates", layer) for name in names})
@@ -147,9 +150,7 @@ def fine_gray(
     causes = read_causes(
         patients,
         "fine_gray",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
+        **keys.arguments(),
         censored_value=censored_value,
         entry_key=entry_key,
         patient_key=patient_key,
@@ -189,15 +190,13 @@ def fine_gray(
             "standardize": standardize,
             "ties": ties,
             "alpha": float(alpha),
-            "time_key": time_key,
-            "event_key": event_key,
             "entry_key": entry_key or "",
-            "event_value": event_text(event_value),
+            **keys.params(),
             "censored_value": event_text(censored_value),
             "n_dropped": causes.outcome.n_dropped,
             DATA: fingerprint(
                 patients,
-                [*names, time_key, event_key, entry_key],
+                [*names, keys.time, keys.event, entry_key],
                 x=layer is None and any(name not in patients.obs for name in names),
             ),
         },

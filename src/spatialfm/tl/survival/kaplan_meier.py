@@ -18,10 +18,10 @@ from ...cohort.checks import check_anndata, listed
 from ...cohort.outcome import (
     EventValue,
     OnMissing,
-    event_text,
     events,
     group_codes,
     outcome_digest,
+    outcome_keys,
     read_groups,
     read_outcome,
 )
@@ -41,8 +41,8 @@ def kaplan_meier(
     patients: AnnData,
     group_key: str | None = None,
     *,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     entry_key: str | None = None,
     interval: Interval = "log-log",
@@ -61,11 +61,14 @@ def kaplan_meier(
     group_key
         Column of ``obs`` with the groups.
     time_key
-        Column of ``obs``: time to event or censoring, from 0 on.
+        Column of ``obs``: time to event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: whether the event was seen (1) or not (0).
+        Column of ``obs``: whether the event was seen (1) or not (0)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
         Of competing events, as deaths of another cause, these curves overstate the risk: see
         :func:`spatialfm.tl.cumulative_incidence`.
     entry_key
@@ -120,6 +123,7 @@ def kaplan_meier(
     4   8.0        1       1      0.00
     """
     check_anndata(patients, "kaplan_meier", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value)
     if not 0 < alpha < 1:
         raise SurvivalError(f"alpha={alpha} is not between 0 and 1. Pass alpha=0.05 for 95 % intervals.")
     if interval not in ("log-log", "log", "plain"):
@@ -128,9 +132,7 @@ def kaplan_meier(
     outcome = read_outcome(
         patients,
         "kaplan_meier",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
+        **keys.arguments(),
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
@@ -138,7 +140,7 @@ def kaplan_meier(
     )
     codes, names = (np.zeros(len(outcome.time), int), [ALL]) if group_key is None else group_codes(outcome, group_key)
 
-    _warn_competing(patients.obs[event_key], event_key, event_value)
+    _warn_competing(patients.obs[keys.event], keys.event, keys.value)
     curves = [
         survival_curve(
             outcome.time[codes == i],
@@ -160,15 +162,13 @@ def kaplan_meier(
         "params": {
             "selected": selected.text,
             "group_key": group_key or "",
-            "time_key": time_key,
-            "event_key": event_key,
-            "event_value": event_text(event_value),
+            **keys.params(),
             "entry_key": entry_key or "",
             "alpha": float(alpha),
             "interval": f"Greenwood, {interval}",
             "n_dropped": outcome.n_dropped,
             "digest": outcome_digest(outcome, codes, names),
-            DATA: fingerprint(patients, [group_key, time_key, event_key, entry_key]),
+            DATA: fingerprint(patients, [group_key, keys.time, keys.event, entry_key]),
         },
     }
     if copy:

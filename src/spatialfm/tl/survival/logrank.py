@@ -21,9 +21,9 @@ from ...cohort.outcome import (
     EventValue,
     OnMissing,
     Outcome,
-    event_text,
     group_codes,
     outcome_digest,
+    outcome_keys,
     read_groups,
     read_outcome,
     read_strata,
@@ -60,8 +60,8 @@ def logrank(
     weights: Weights = "logrank",
     method: Method = "auto",
     n_permutations: int = 9_999,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     entry_key: str | None = None,
     patient_key: str | None = PATIENT_KEY,
@@ -107,11 +107,14 @@ def logrank(
     n_permutations
         Number of random arrangements, at least 999; of two groups all are looked at where they are at most 20,000.
     time_key
-        Column of ``obs``: time to event or censoring, from 0 on.
+        Column of ``obs``: time to event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: whether the event was seen (1) or not (0).
+        Column of ``obs``: whether the event was seen (1) or not (0)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation): who was biopsied a
         year after diagnosis cannot have died before. At risk from then on.
@@ -163,6 +166,7 @@ def logrank(
     1
     """
     check_anndata(patients, "logrank", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value)
     if trend:
         _check_order(patients, group_key)
     strata_names = [strata] if isinstance(strata, str) else list(strata or ())
@@ -175,9 +179,7 @@ def logrank(
     outcome = read_outcome(
         patients,
         "logrank",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
+        **keys.arguments(),
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
@@ -209,14 +211,12 @@ def logrank(
             "group_key": group_key,
             "strata": np.array(strata_names, dtype=object),
             "weights": weights if isinstance(weights, str) else "fleming-harrington ({:g}, {:g})".format(*weights),
-            "time_key": time_key,
-            "event_key": event_key,
-            "event_value": event_text(event_value),
+            **keys.params(),
             "entry_key": entry_key or "",
             "n_dropped": outcome.n_dropped,
             "selected": selected.text,
             "digest": outcome_digest(outcome, codes, names),
-            DATA: fingerprint(patients, [group_key, *strata_names, time_key, event_key, entry_key]),
+            DATA: fingerprint(patients, [group_key, *strata_names, keys.time, keys.event, entry_key]),
         },
     }
     if pairwise:

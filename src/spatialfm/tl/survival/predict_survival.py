@@ -16,7 +16,7 @@ from ..._origin import Origin, patient_names, remember
 from ..._public import public
 from ..._storable import default_key, write_obsm, write_uns
 from ...cohort.checks import check_anndata
-from ...cohort.external_cohort import external_outcome, new_key, outcome_keys, used_columns
+from ...cohort.external_cohort import external_outcome, new_key, source_outcome, target_outcome, used_columns
 from ...cohort.outcome import EventValue, OnMissing, Outcome, event_text
 from ...cohort.records import PredictionRecord
 from ...cohort.selected import OnSelected, Selected, check_selected, columns_of, matrix_of, with_doubt
@@ -97,11 +97,13 @@ def predict_survival(
     n_groups
         Groups of the calibration curve.
     time_key
-        Column of ``target.obs`` with the time (default: that of the source, where the target has both columns).
+        Column of ``target.obs`` with the time (default: that of the source, where the target has both
+        columns, otherwise what the target remembers, see :func:`spatialfm.pp.set_outcome`).
     event_key
         Column of ``target.obs`` with the event (default: that of the source, likewise).
     event_value
-        Value of `event_key` of the target that means the event, where it does not hold 0 and 1.
+        Value of `event_key` of the target that means the event, where it does not hold 0 and 1 (default: as the target
+        remembers).
     patient_key
         Column of both with the patient; where it is absent, names of rows.
     n_bootstrap
@@ -177,15 +179,15 @@ def predict_survival(
         source, target, key, record, kind,
         cut=cut, patient_key=patient_key, on_shared=on_shared, on_missing=on_missing,
     )  # fmt: skip
-    keys = {"time_key": time_key, "event_key": event_key, "event_value": event_value}
+    keys = target_outcome(target, record, time_key, event_key, event_value) if score else None
     outcome = None
-    if score:
-        outcome = external_outcome(target, record["params"], applied.keep, patient_key, on_missing, **keys)
+    if keys is not None:
+        outcome = external_outcome(target, record["params"], applied.keep, patient_key, on_missing, keys)
 
     drawn = {"n_bootstrap": n_bootstrap, "alpha": float(alpha), "random_state": random_state}
     validated = validate(applied, outcome, times, horizon, thresholds, n_groups, **drawn)
 
-    by = outcome_keys(time_key, event_key, record)
+    by = source_outcome(record) if keys is None else [keys.time, keys.event]
     optimistic = selected.optimistic or (on_shared == "mark" and bool(applied.shared.any()))
     result = {"kind": kind, **validated.tables, "optimistic": optimistic}
     result["doubts"] = with_doubt(selected, applied.doubts + validated.doubts)
@@ -196,7 +198,8 @@ def predict_survival(
         "horizon": validated.horizon,
         **_counts(source, applied, outcome),
         **dict(zip(("time_key", "event_key"), by, strict=True)),
-        "event_value": event_text(event_value),
+        "event_value": event_text(event_value) if keys is None else event_text(keys.value),
+        "outcome_from": "" if keys is None else keys.source,
         **drawn,
         "selected": selected.text,
         DATA: fingerprint(target, [*used_columns(kind, record), *(by if outcome else ())]),

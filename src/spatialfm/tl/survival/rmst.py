@@ -24,9 +24,9 @@ from ...cohort.outcome import (
     OnMissing,
     Outcome,
     column_as,
-    event_text,
     group_codes,
     outcome_digest,
+    outcome_keys,
     read_groups,
     read_outcome,
     value_column,
@@ -52,8 +52,8 @@ def rmst(
     covariates: str | Sequence[str] | None = None,
     alpha: float = 0.05,
     n_permutations: int = 9_999,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     entry_key: str | None = None,
     patient_key: str | None = PATIENT_KEY,
@@ -90,11 +90,14 @@ def rmst(
     n_permutations
         Number of random arrangements, at least 999; all are looked at where they are at most 20,000.
     time_key
-        Column of ``obs``: time to event or censoring, from 0 on.
+        Column of ``obs``: time to event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: whether the event was seen (1) or not (0).
+        Column of ``obs``: whether the event was seen (1) or not (0)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
     entry_key
         Column of ``obs`` with the time at which a patient came under observation (left truncation), before `time_key`.
     patient_key
@@ -139,6 +142,7 @@ def rmst(
     all  4       2   4.5
     """
     check_anndata(patients, "rmst", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value)
     if not 0 < alpha < 1 or n_permutations < 999:
         raise SurvivalError(
             f"alpha={alpha} and n_permutations={n_permutations}: the first must be between 0 and 1, the second 999 or "
@@ -156,9 +160,7 @@ def rmst(
     outcome = read_outcome(
         patients,
         "rmst",
-        time_key=time_key,
-        event_key=event_key,
-        event_value=event_value,
+        **keys.arguments(),
         entry_key=entry_key,
         patient_key=patient_key,
         on_missing=on_missing,
@@ -175,15 +177,13 @@ def rmst(
         "params": {
             "selected": selected.text,
             "group_key": group_key or "",
-            "time_key": time_key,
-            "event_key": event_key,
-            "event_value": event_text(event_value),
+            **keys.params(),
             "entry_key": entry_key or "",
             "covariates": np.array(names, dtype=object),
             "alpha": float(alpha),
             "n_dropped": outcome.n_dropped,
             "digest": outcome_digest(outcome, codes, levels),
-            DATA: fingerprint(patients, [group_key, time_key, event_key, entry_key, *names]),
+            DATA: fingerprint(patients, [group_key, keys.time, keys.event, entry_key, *names]),
         },
     }
     if len(levels) > 1:

@@ -17,7 +17,7 @@ from ..._storable import write_uns
 from ...cohort.checks import check_anndata
 from ...cohort.circular import fractions_of
 from ...cohort.fitted import fitted_on_all
-from ...cohort.outcome import event_text
+from ...cohort.outcome import OutcomeKeys, outcome_keys
 from ...cohort.records import SurvivalModelRecord
 from ...cohort.replaced import remove_earlier
 from ...cohort.selected import MOST_EXEMPT, OnSelected
@@ -46,8 +46,8 @@ def coxnet(
     n_repeats: int = 5,
     n_permutations: int = 0,
     n_bootstrap: int = 1000,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
@@ -96,11 +96,14 @@ def coxnet(
     n_bootstrap
         Number of resamplings of patients for the intervals.
     time_key
-        Column of ``obs``: time to event or censoring, from 0 on.
+        Column of ``obs``: time to event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: whether the event was seen (1) or not (0).
+        Column of ``obs``: whether the event was seen (1) or not (0)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
@@ -152,6 +155,7 @@ def coxnet(
     ('T', True)
     """
     check_anndata(patients, "coxnet", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value)
     ratios = np.atleast_1d(np.asarray(l1_ratio, dtype=np.float64))
     if not ((ratios > 0) & (ratios <= 1)).all() or n_alphas < 2:
         raise SurvivalError(
@@ -159,8 +163,8 @@ def coxnet(
             " Ridge alone is sfm.tl.cox(..., penalizer=0.1)."
         )
     cohort = read_cohort(
-        patients, "coxnet", use_rep=use_rep, layer=layer, covariates=covariates, time_key=time_key, event_key=event_key,
-        event_value=event_value, patient_key=patient_key, on_missing=on_missing,
+        patients, "coxnet", use_rep=use_rep, layer=layer, covariates=covariates, **keys.arguments(),
+        patient_key=patient_key, on_missing=on_missing,
         on_selected=on_selected,
     )  # fmt: skip
     check_plan(cohort, n_folds, n_inner_folds, n_repeats, n_components, n_bootstrap)
@@ -176,7 +180,7 @@ def coxnet(
     result.pop("explained", None)
     result["coefficients"] = table
     result["params"] = {
-        **_params(patients, use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
+        **_params(patients, use_rep, layer, covariates, n_components, keys, cohort),
         **{name: value for name, value in options.items() if name != "n_jobs"},
         "l1_ratio": ratios,
         "n_alphas": n_alphas,
@@ -202,8 +206,8 @@ def survival_forest(
     n_repeats: int = 3,
     n_permutations: int = 0,
     n_bootstrap: int = 1000,
-    time_key: str = "time",
-    event_key: str = "event",
+    time_key: str | None = None,
+    event_key: str | None = None,
     event_value: EventValue = None,
     patient_key: str | None = PATIENT_KEY,
     on_missing: OnMissing = "raise",
@@ -251,11 +255,14 @@ def survival_forest(
     n_bootstrap
         Number of resamplings of patients for the intervals.
     time_key
-        Column of ``obs``: time to event or censoring, from 0 on.
+        Column of ``obs``: time to event or censoring, from 0 on
+        (default: as the table remembers, see :func:`spatialfm.pp.set_outcome`; otherwise ``"time"``).
     event_key
-        Column of ``obs``: whether the event was seen (1) or not (0).
+        Column of ``obs``: whether the event was seen (1) or not (0)
+        (default: as the table remembers, otherwise ``"event"``).
     event_value
-        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored
+        (default: as the table remembers).
     patient_key
         Column of ``obs`` that must not repeat, where there is one.
     on_missing
@@ -304,6 +311,7 @@ def survival_forest(
     'T'
     """
     check_anndata(patients, "survival_forest", key_added)
+    keys = outcome_keys(patients, time_key, event_key, event_value)
     leaves = [min_samples_leaf] if np.isscalar(min_samples_leaf) else list(min_samples_leaf)
     if not leaves or min(leaves) < 1 or n_trees < 1 or n_importance < 0:
         raise SurvivalError(
@@ -311,8 +319,8 @@ def survival_forest(
             "be 1 or more, the last 0 or more."
         )
     cohort = read_cohort(
-        patients, "survival_forest", use_rep=use_rep, layer=layer, covariates=covariates, time_key=time_key,
-        event_key=event_key, event_value=event_value, patient_key=patient_key, on_missing=on_missing,
+        patients, "survival_forest", use_rep=use_rep, layer=layer, covariates=covariates, **keys.arguments(),
+        patient_key=patient_key, on_missing=on_missing,
         on_selected=on_selected,
     )  # fmt: skip
     check_plan(cohort, n_folds, n_inner_folds, n_repeats, n_components, n_bootstrap)
@@ -328,7 +336,7 @@ def survival_forest(
             {"importance": lost.mean(axis=1), "sd": lost.std(axis=1)}, index=pd.Index(cohort.features, name="feature")
         )
     result["params"] = {
-        **_params(patients, use_rep, layer, covariates, n_components, time_key, event_key, event_value, cohort),
+        **_params(patients, use_rep, layer, covariates, n_components, keys, cohort),
         **{name: value for name, value in options.items() if name != "n_jobs"},
         "n_trees": n_trees,
         "min_samples_leaf": np.array(leaves),
@@ -345,9 +353,7 @@ def _params(
     layer: str | None,
     covariates: str | Sequence[str] | None,
     n_components: int | None,
-    time_key: str,
-    event_key: str,
-    event_value: EventValue,
+    keys: OutcomeKeys,
     cohort: Cohort,
 ) -> dict[str, Any]:
     names = [covariates] if isinstance(covariates, str) else list(covariates or ())
@@ -356,16 +362,14 @@ def _params(
         "layer": layer or "",
         "covariates": np.array(names, dtype=object),
         "n_components": n_components or 0,
-        "time_key": time_key,
-        "event_key": event_key,
-        "event_value": event_text(event_value),
+        **keys.params(),
         "n": len(cohort.time),
         "events": int(cohort.event.sum()),
         "n_features": cohort.x.shape[1],
         "n_dropped": cohort.n_dropped,
         "selected": cohort.selected,
         "fitted_on_all": fitted_on_all(patients, use_rep),
-        DATA: fingerprint(patients, [*names, time_key, event_key]),
+        DATA: fingerprint(patients, [*names, keys.time, keys.event]),
     }
 
 

@@ -1,0 +1,187 @@
+"""Time and event of patients: what columns may hold, and which columns these are, said once and remembered.
+
+A table keeps the names of its columns in ``uns["spatialfm"]["outcome"]``; what is made of it (tables of cells, samples
+and patients) brings them along, so that no survival function has to be told again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ._errors import SurvivalError, counted, listed
+from ._keys import OUTCOME, UNS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+EventValue = str | int | bool | Sequence[str | int] | None
+
+
+@dataclass(frozen=True)
+class RememberedOutcome:
+    """Columns of ``obs`` with time and event, the value that means the event, and the function that was told."""
+
+    time_key: str
+    event_key: str
+    event_value: EventValue = None
+    said_to: str = ""
+
+
+def checked_outcome(
+    obs: pd.DataFrame, time_key: str | None, event_key: str | None, event_value: EventValue, said_to: str
+) -> RememberedOutcome | None:
+    """What is to be remembered, after all refusals; None where no column is named.
+
+    Missing values are allowed: the survival functions ask what becomes of them.
+
+    Raises
+    ------
+    SurvivalError
+        If one of two columns is named, one is absent or holds no times or no events, or `event_value` is not in it.
+    """
+    if time_key is None and event_key is None:
+        if event_value is not None:
+            raise SurvivalError(f"event_value={event_value!r} without a column. Pass time_key= and event_key=, too.")
+        return None
+    if time_key is None or event_key is None:
+        raise SurvivalError("Pass both of time_key= and event_key=, or neither.")
+    if time_key == event_key:
+        raise SurvivalError(f"time_key= and event_key= are both {time_key!r}. Pass the column of each.")
+    for argument, key in {"time_key": time_key, "event_key": event_key}.items():
+        if key not in obs:
+            raise SurvivalError(f"No column {key!r} in obs ({argument}=); found {listed(obs.columns, 12)}.")
+    for key in (time_key, event_key):
+        if obs[key].isna().all():
+            raise SurvivalError(f"obs[{key!r}] has no value in any row, so that it is no outcome. Pass another column.")
+    event_times(obs[time_key].dropna(), time_key)
+    events(obs[event_key].dropna(), event_key, event_value)
+    return RememberedOutcome(time_key, event_key, event_value, said_to)
+
+
+def remember_outcome(table: AnnData, outcome: RememberedOutcome) -> None:
+    """Put the names of the columns into ``uns``."""
+    value = "" if outcome.event_value is None else json.dumps([_plain(one) for one in _as_list(outcome.event_value)])
+    note = {
+        "time_key": outcome.time_key, "event_key": outcome.event_key, "event_value": value, "said_to": outcome.said_to,
+    }  # fmt: skip
+    table.uns[UNS] = {**table.uns.get(UNS, {}), OUTCOME: note}
+
+
+def remembered_outcome(table: AnnData) -> RememberedOutcome | None:
+    """The columns that a table remembers; None for none."""
+    notes = table.uns.get(UNS, {})
+    note = notes.get(OUTCOME) if isinstance(notes, Mapping) else None
+    if not isinstance(note, Mapping) or not {"time_key", "event_key"} <= set(note):
+        return None
+    text = str(note.get("event_value", ""))
+    value = json.loads(text) if text else None
+    return RememberedOutcome(str(note["time_key"]), str(note["event_key"]), value, str(note.get("said_to", "")))
+
+
+def carry_outcome(source: AnnData | None, target: AnnData) -> None:
+    """Let a table that was made of another one remember the same columns."""
+    outcome = None if source is None else remembered_outcome(source)
+    if outcome is not None:
+        remember_outcome(target, outcome)
+
+
+def event_times(time: pd.Series, key: str, argument: str = "time_key") -> np.ndarray:
+    """Times from 0 on as floats.
+
+    Raises
+    ------
+    SurvivalError
+        If they are not numbers, negative or infinite.
+    """
+    if pd.api.types.is_timedelta64_dtype(time.dtype):
+        raise SurvivalError(
+            f"obs[{key!r}] ({argument}=) holds durations, not numbers. Say in which unit: "
+            f'patients.obs["{key}"] = patients.obs["{key}"] / pandas.Timedelta(days=1).'
+        )
+    if pd.api.types.is_bool_dtype(time.dtype):
+        raise SurvivalError(
+            f"obs[{key!r}] ({argument}=) holds True and False, not times. Are the columns of time and event swapped?"
+        )
+    if not pd.api.types.is_numeric_dtype(time.dtype):
+        text = time.astype(object)
+        unread = text[pd.to_numeric(text, errors="coerce").isna()]
+        if len(unread) or pd.api.types.is_datetime64_any_dtype(time.dtype):
+            raise SurvivalError(
+                f"obs[{key!r}] ({argument}=) holds {time.dtype} values that are not numbers, in "
+                f"{counted(len(unread) or len(text), 'row')}: "
+                f"{listed(pd.unique(text if unread.empty else unread), 3)}. Write the time from the start of follow-up "
+                "to event or censoring there, as a number."
+            )
+        raise SurvivalError(
+            f"obs[{key!r}] ({argument}=) holds numbers as text. Convert them: "
+            f'patients.obs["{key}"] = pandas.to_numeric(patients.obs["{key}"].astype(object)).'
+        )
+    values = time.to_numpy(dtype=np.float64)
+    bad = ~np.isfinite(values) | (values < 0)
+    if bad.any():
+        rows = listed((f"{name} ({value:g})" for name, value in zip(time.index[bad], values[bad], strict=True)), 5)
+        raise SurvivalError(
+            f"{counted(int(bad.sum()), 'row')} of obs[{key!r}] ({argument}=) with a negative or infinite time: {rows}. "
+            f'Correct them, or leave them out: patients[patients.obs["{key}"].between(0, 1e300)].copy().'
+        )
+    return values
+
+
+def events(event: pd.Series, key: str, event_value: EventValue = None, argument: str = "event_key") -> np.ndarray:
+    """Who had the event ``(n,)``: 1 and True, or `event_value`. What text means is asked, never guessed.
+
+    Raises
+    ------
+    SurvivalError
+        If other values than 0 and 1 are there without `event_value`, or `event_value` is not among them.
+    """
+    values = event.astype(object)
+    if event_value is None:
+        if not values.isin([0, 1]).all():
+            raise SurvivalError(
+                f"obs[{key!r}] ({argument}=) holds {_with_counts(values)}, and only 0, 1, False and True are "
+                "understood. Which value means that the event was seen? Pass event_value=<that value>, or a list of "
+                "them; all other rows count as censored."
+            )
+        return values.astype(float).to_numpy() == 1
+    wanted = _as_list(event_value)
+    text = values.astype(str)
+    seen = np.zeros(len(values), dtype=bool)
+    for value in wanted:
+        # bool before str: str(True) does not spell 1, but True == 1
+        matches = (values == value).to_numpy(dtype=bool) | (text == str(value)).to_numpy()
+        if not matches.any():
+            raise SurvivalError(
+                f"event_value={value!r} is not a value of obs[{key!r}] ({argument}=), which holds "
+                f"{_with_counts(values)}."
+            )
+        seen |= matches
+    return seen
+
+
+def event_text(event_value: EventValue) -> str:
+    """`event_value` as a record keeps it: JSON text, empty for none."""
+    return "" if event_value is None else json.dumps([str(value) for value in _as_list(event_value)])
+
+
+def _as_list(event_value: EventValue) -> list:
+    if isinstance(event_value, str) or not isinstance(event_value, Iterable):
+        return [event_value]
+    return list(event_value)
+
+
+def _with_counts(values: pd.Series) -> str:
+    counts = values.value_counts()
+    return ", ".join(f"{value!r} ({n})" for value, n in counts.iloc[:8].items()) + (
+        f" and {len(counts) - 8} more values" if len(counts) > 8 else ""
+    )
+
+
+def _plain(value: object) -> object:
+    return value.item() if isinstance(value, np.generic) else value

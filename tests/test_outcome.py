@@ -1,0 +1,73 @@
+"""What holds time and event is said once, checked where it is said, and stored so that it comes back as it was."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from spatialfm._errors import SurvivalError
+from spatialfm._outcome import (
+    RememberedOutcome,
+    carry_outcome,
+    checked_outcome,
+    events,
+    remember_outcome,
+    remembered_outcome,
+)
+
+OBS = pd.DataFrame(
+    {"os": [1.0, 2.0, np.nan], "status": ["dead", "alive", None], "grade": [1, 2, 3], "seen": [1.0, np.nan, 2.0]},
+    index=list("abc"),
+)
+
+
+@pytest.mark.parametrize(
+    ("event_key", "value"), [("status", "dead"), ("status", ["dead", "alive"]), ("seen", [1, 2]), ("seen", 2)]
+)
+def test_it_comes_back_from_a_file_as_it_was_said(tmp_path, event_key, value):
+    table = ad.AnnData(obs=OBS)
+    outcome = checked_outcome(table.obs, "os", event_key, value, "here")
+    remember_outcome(table, outcome)
+    table.write_h5ad(tmp_path / "table.h5ad")
+    found = remembered_outcome(ad.read_h5ad(tmp_path / "table.h5ad"))
+    wanted = value if isinstance(value, list) else [value]
+    assert found == RememberedOutcome("os", event_key, wanted, "here")
+    # numbers stay numbers: of a column with gaps the text of 2 is "2.0"
+    column = OBS[event_key].dropna()
+    assert events(column, event_key, found.event_value).tolist() == column.isin(wanted).tolist()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (("os", None, None), "Pass both of time_key= and event_key="),
+        ((None, None, "dead"), "event_value='dead' without a column"),
+        (("os", "os", None), "both 'os'"),
+        (("pfs", "status", "dead"), r"No column 'pfs' in obs \(time_key=\)"),
+        (("os", "status", None), r"only 0, 1, False and True are understood"),
+        (("os", "status", "died"), r"event_value='died' is not a value of obs\['status'\]"),
+        (("status", "grade", 1), r"obs\['status'\] \(time_key=\) holds"),
+    ],
+)
+def test_what_is_no_outcome_is_refused_where_it_is_said(keys, message):
+    with pytest.raises(SurvivalError, match=message):
+        checked_outcome(OBS, *keys, "here")
+
+
+def test_a_column_without_any_value_is_no_outcome():
+    with pytest.raises(SurvivalError, match="has no value in any row"):
+        checked_outcome(OBS.assign(os=np.nan), "os", "status", "dead", "here")
+
+
+def test_it_is_carried_and_leaves_other_notes_alone():
+    source, target = ad.AnnData(obs=OBS), ad.AnnData(obs=OBS)
+    target.uns["spatialfm"] = {"X_model": {"model": "m"}}
+    carry_outcome(source, target)
+    assert remembered_outcome(target) is None
+    remember_outcome(source, RememberedOutcome("os", "seen", 1))
+    carry_outcome(source, target)
+    carry_outcome(None, target)
+    assert remembered_outcome(target) == RememberedOutcome("os", "seen", [1])
+    assert target.uns["spatialfm"]["X_model"] == {"model": "m"}
