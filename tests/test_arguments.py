@@ -41,6 +41,7 @@ SLOWEST = 2.0  # seconds of the processor for one refusal; the first of all impo
 def functions() -> dict[str, collections.abc.Callable]:
     names = {room: getattr(sfm, room).__all__ if room != "get" else dir(sfm.get) for room in ROOMS}
     found = {f"{room}.{name}": getattr(getattr(sfm, room), name) for room in ROOMS for name in names[room]}
+    found["report"] = sfm.report
     return {
         name: one
         for name, one in found.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import functools
 import inspect
 import logging
 import warnings
@@ -16,12 +17,11 @@ OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 def public() -> list[str]:
-    return [f"{room}.{name}" for room in NAMESPACES for name in getattr(sfm, room).__all__]
+    return [f"{room}.{name}" for room in NAMESPACES for name in getattr(sfm, room).__all__] + ["report"]
 
 
 def find(name: str) -> object:
-    room, attribute = name.split(".")
-    return getattr(getattr(sfm, room), attribute)
+    return functools.reduce(getattr, name.split("."), sfm)
 
 
 def run_examples(target: object, name: str) -> str:

@@ -18,7 +18,7 @@ LONGEST = 420  # lines; a longer file has two subjects
 # `_demo` and what begins with it belong to the command line
 ROOMS = {
     *("cli", "_demo", "cohort", "datasets", "embed", "get", "io", "learn", "metrics", "models", "pl", "pp", "stats"),
-    *("tl", "train", "__main__"),
+    *("reporting", "tl", "train", "__main__"),
 }
 MAY_IMPORT = {  # besides itself and the top-level files that begin with an underscore
     "models": set(),
@@ -30,6 +30,7 @@ MAY_IMPORT = {  # besides itself and the top-level files that begin with an unde
     "train": {"models", "embed", "pp"},
     "metrics": {"stats"},
     "get": {"models"},
+    "reporting": {"cohort", "get", "metrics", "models", "pl", "pp", "stats", "tl"},
     "cohort": {"stats"},
     "learn": {"stats", "cohort", "metrics"},
     "tl": {"embed", "models", "pp", "get", "metrics", "stats", "cohort", "learn"},

@@ -83,6 +83,13 @@ IN_THE_WHOLE = {
     "pp/stored_chunks.py": "pp/test_missing_chunks.py",
     "pp/tissue_masks.py": "pp/test_tissue_elements.py",
     "pp/tissue_sources.py": "pp/test_tissue_elements.py",
+    **{
+        f"reporting/{name}.py": "reporting/test_report.py"
+        for name in (
+            *("cells", "cohort", "embeddings", "examples", "methods", "page", "patients", "quality", "results"),
+            *("source", "summaries"),
+        )
+    },
     "tl/embedding/plan_embedding.py": "embed/test_plan.py",
     "tl/regions/token_table.py": "tl/regions/test_segment_regions.py",
     "learn/signature_record.py": "tl/signatures/test_discover_signatures.py",

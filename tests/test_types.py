@@ -27,7 +27,7 @@ FUNCTIONS = {
     f"{room}.{name}": function
     for room, name in OURS
     if inspect.isfunction(function := getattr(importlib.import_module(f"spatialfm.{room}"), name))
-}
+} | {"report": sfm.report}
 of_each_function = pytest.mark.parametrize("name", FUNCTIONS)
 
 
@@ -114,7 +114,7 @@ def test_overloads_are_those_of_the_signatures():
 def test_completion_shows_what_is_meant():
     assert dir(sfm) == sorted(sfm.__all__)
     records = {"Elements", "Panel", "Recipe", "Reduce", "Run"}  # arguments of the functions that embed
-    assert set(ROOMS) == set(sfm.__all__) - {"settings", "__version__"} - records
+    assert set(ROOMS) == set(sfm.__all__) - {"report", "settings", "__version__"} - records
     for room in ROOMS:
         module = importlib.import_module(f"spatialfm.{room}")
         assert set(dir(module)) == set(module.__all__), room

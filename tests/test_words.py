@@ -86,7 +86,7 @@ def public_functions() -> list:
         for room in ROOMS
         for name in getattr(getattr(sfm, room), "__all__", dir(getattr(sfm, room)))
     ]
-    found = [one for one in found if inspect.isfunction(one) and one.__module__.startswith("spatialfm.")]
+    found = [one for one in [*found, sfm.report] if inspect.isfunction(one) and one.__module__.startswith("spatialfm.")]
     kinds = {one: {p.kind for p in inspect.signature(one).parameters.values()} for one in found}
     # those that take options of a model have a test of their own
     return [one for one in found if kinds[one] and inspect.Parameter.VAR_KEYWORD not in kinds[one]]

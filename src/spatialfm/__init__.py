@@ -16,15 +16,20 @@ if TYPE_CHECKING:
     from . import datasets, get, io, metrics, models, pl, pp, tl
     from .embed.call import Elements, Panel, Reduce, Run
     from .models.recipe import Recipe
+    from .reporting.report import report
 
 _SUBMODULES = ["datasets", "get", "io", "metrics", "models", "pl", "pp", "tl"]
 _RECORDS = ["Elements", "Panel", "Recipe", "Reduce", "Run"]  # arguments of the functions that embed
 __getattr__, _, _ = _lazy.attach(
     __name__,
     submodules=_SUBMODULES,
-    submod_attrs={"embed.call": [name for name in _RECORDS if name != "Recipe"], "models.recipe": ["Recipe"]},
+    submod_attrs={
+        "embed.call": [name for name in _RECORDS if name != "Recipe"],
+        "models.recipe": ["Recipe"],
+        "reporting.report": ["report"],
+    },
 )
-__all__ = [*_SUBMODULES, *_RECORDS, "settings", "__version__"]
+__all__ = [*_SUBMODULES, *_RECORDS, "report", "settings", "__version__"]
 
 
 def __dir__() -> list[str]:
