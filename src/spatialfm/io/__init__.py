@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from .cells import read_cells
     from .cohort import read_cohort
     from .mcmicro import read_mcmicro
+    from .geojson import read_geojson
     from .ome_zarr import read_ome_zarr
+    from .qupath import read_qupath
     from .steinbock import read_steinbock
     from .tiff import read_tiff
 
@@ -24,7 +26,9 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "cells": ["read_cells"],
         "cohort": ["read_cohort"],
         "mcmicro": ["read_mcmicro"],
+        "geojson": ["read_geojson"],
         "ome_zarr": ["read_ome_zarr"],
+        "qupath": ["read_qupath"],
         "steinbock": ["read_steinbock"],
         "tiff": ["read_tiff"],
     },

@@ -44,6 +44,8 @@ def assemble(read: Sequence[ReadSample], obs: pd.DataFrame, cells: AnnData | Non
     sdata = SpatialData(
         images={name: element for sample in read for name, element in sample.images.items()},
         labels={name: element for sample in read for name, element in sample.labels.items()},
+        shapes={name: element for sample in read for name, element in sample.shapes.items()},
+        points={name: element for sample in read for name, element in sample.points.items()},
         tables={SAMPLES: anndata.AnnData(np.zeros((len(read), 0), dtype=np.float32), obs=obs)},
         attrs={ATTRS: {"samples": {sample.sample: sample.record for sample in read}, "panel": panel_record(read)}},
     )

@@ -33,6 +33,8 @@ class ReadSample:
     identity: frozenset[tuple[str, int]] = frozenset()  # where the pixels are
     found_names: tuple[str, ...] = ()  # of the channels, before any is renamed
     notes: list[tuple[str, str, str]] = field(default_factory=list)  # kind, file, text
+    shapes: dict[str, Any] = field(default_factory=dict)
+    points: dict[str, Any] = field(default_factory=dict)
 
 
 def read_sample(
@@ -162,6 +164,11 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
         return (
             f"Colour pictures (8-bit red, green and blue) instead of markers: {files}. If the three channels are "
             "markers, pass channel_names=[...] with their names."
+        )
+    if kind == "polygons_left_out":
+        return (
+            f"Polygons without a row in the table of measurements are left out: {files}. Export both again from the "
+            "same objects to have them."
         )
     if kind == "mask_scaled":
         return (

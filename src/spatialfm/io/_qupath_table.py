@@ -1,0 +1,196 @@
+"""The measurement table that QuPath exports: one row per object, of one image or many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import InputFileError, TableError, counted, listed
+from .._logging import logger
+from ..pp.tables import TABLE_SUFFIXES, read_table
+from ._cell_columns import number_columns
+from ._cell_frame import CellFrame
+from ._names import natural_key
+from ._qupath_columns import chosen_intensities, plain
+
+if TYPE_CHECKING:
+    from ._geojson import CellPolygons
+
+_OTHER_OBJECTS = ("annotation", "tma core", "tmacore", "tile", "root", "pathannotationobject", "pathrootobject")
+_SAME_PLACE = 2.0  # pixels between a centroid in the table and that of its polygon
+_SAME_RATIO = 0.02
+
+
+@dataclass(frozen=True)
+class QuPathTable:
+    """Cells of a measurement table.
+
+    Attributes
+    ----------
+    cells
+        One row per cell; names of columns have one kind of µ.
+    image, object_id, classification
+        Columns of these; None where there are none.
+    unit
+        Of the centroids, ``"µm"`` or ``"px"``.
+    source
+        For messages.
+    """
+
+    cells: pd.DataFrame
+    image: str | None
+    object_id: str | None
+    classification: str | None
+    unit: str
+    source: str
+
+
+def read_qupath_table(path: Path) -> QuPathTable:
+    """A file, or all of a folder, of which each is of one image or of several.
+
+    Raises
+    ------
+    InputFileError
+        If there is no table, or it has no centroids.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(
+            (one for one in path.iterdir() if one.suffix.lower() in TABLE_SUFFIXES and not one.name.startswith(".")),
+            key=lambda one: natural_key(one.name),
+        )
+        if not files:
+            raise InputFileError(f"Folder '{path}' has no table ({', '.join(TABLE_SUFFIXES)}). Pass that of QuPath.")
+    frames = []
+    for file in files:
+        frame = read_table(file, ["Image", "Object ID", "Classification", "Class", "Name", "Parent"])
+        frame.columns = [plain(str(name)) for name in frame.columns]
+        frames.append(frame if "Image" in frame else frame.assign(Image=file.stem) if path.is_dir() else frame)
+    frame = pd.concat(frames, ignore_index=True)
+    source = f"'{path}'"
+    frame = _only_cells(frame, source)
+    unit = next((u for u in ("µm", "px") if {f"Centroid X {u}", f"Centroid Y {u}"} <= set(frame)), None)
+    if unit is None:
+        raise InputFileError(
+            f"{source} has no columns 'Centroid X µm' and 'Centroid Y µm' (or px); it has {listed(frame.columns, 12)}. "
+            "Export the measurements of cells from QuPath with their centroids."
+        )
+    if not len(frame):
+        raise TableError(f"{source} has no cell. Export the measurements of detections from QuPath.")
+    there = [next((name for name in names if name in frame), None) for names in (["Image"], ["Object ID"])]
+    classes = next((name for name in ("Classification", "Class") if name in frame and frame[name].notna().any()), None)
+    return QuPathTable(frame, *there, classes, unit, source)
+
+
+def _only_cells(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Without annotations and other objects, which one export may hold as well."""
+    kind = frame.get("Object type", frame.get("Name"))
+    if kind is None:
+        return frame
+    other = kind.astype(str).str.lower().isin(_OTHER_OBJECTS).to_numpy()
+    if other.any():
+        logger.info(f"{source}: {counted(int(other.sum()), 'row')} of annotations and other objects are left out")
+    return frame[~other].reset_index(drop=True)
+
+
+def frame_of_table(
+    sample: str,
+    table: QuPathTable,
+    rows: np.ndarray,
+    mpp: float | None,
+    polygons: CellPolygons | None,
+    compartment: str | None,
+    statistic: str,
+) -> CellFrame:
+    """Cells of one sample.
+
+    Parameters
+    ----------
+    rows
+        Rows of the table.
+    mpp
+        µm per pixel, for centroids in pixels.
+    polygons
+        Outlines, whose ids cells take; the row and the outline of a cell have one id and one place.
+
+    Raises
+    ------
+    TableError
+        If an id occurs twice or has no outline, a position is missing, or outlines are elsewhere.
+    """
+    part = table.cells.iloc[rows].reset_index(drop=True)
+    chosen = chosen_intensities(part.columns, compartment, statistic, table.source)
+    xy = number_columns(part, [f"Centroid {axis} {table.unit}" for axis in "XY"], table.source)
+    xy = xy * (mpp or 1.0) if table.unit == "px" else xy
+    ids = np.arange(1, len(part) + 1)
+    if polygons is not None:
+        ids = matched_ids(sample, part, table, polygons)
+        _check_places(sample, xy, ids, polygons, mpp or 1.0)
+    used = [name for name in ("Image", table.classification, table.object_id, "Object type") if name in part]
+    obs = part.drop(columns=[*used, *chosen.values(), f"Centroid X {table.unit}", f"Centroid Y {table.unit}"])
+    obs = obs.drop(columns=[name for name in obs if obs[name].isna().all()])
+    if table.object_id is not None:
+        obs.insert(0, "object_id", part[table.object_id])
+    if table.classification is not None:
+        obs.insert(0, "phenotype", part[table.classification])
+    values = pd.DataFrame(number_columns(part, list(chosen.values()), table.source), columns=list(chosen))
+    return CellFrame(sample, ids, xy, values, obs)
+
+
+def matched_ids(sample: str, part: pd.DataFrame, table: QuPathTable, polygons: CellPolygons) -> np.ndarray:
+    """Index of the polygon of each row.
+
+    Raises
+    ------
+    TableError
+        If the table has no ids, one occurs twice, or one has no polygon.
+    """
+    if table.object_id is None or part[table.object_id].isna().any():
+        raise TableError(
+            f"sample {sample!r}: {table.source} has no 'Object ID' by which rows and polygons find each other. Export "
+            "it with QuPath 0.4 or later, or read the polygons alone with sfm.io.read_geojson."
+        )
+    own = part[table.object_id].astype(str)
+    if (twice := own[own.duplicated()].unique()).size:
+        raise TableError(
+            f"sample {sample!r}: {counted(len(twice), 'id occurs', 'ids occur')} more than once in {table.source}: "
+            f"{listed(twice, 3)}. Export it again, with each object once."
+        )
+    cells = polygons.cells
+    texts = cells["object_id"] if "object_id" in cells else cells.index.astype(str)
+    index = pd.Series(cells.index.to_numpy(), index=pd.Index(texts))
+    if len(absent := own[~own.isin(index.index)]):
+        raise TableError(
+            f"sample {sample!r}: {counted(len(absent), 'cell')} of {len(own):,} of {table.source} have no polygon in "
+            f"{polygons.source}: {listed(absent, 3)}. Export both again from the same objects."
+        )
+    return index[own].to_numpy()
+
+
+def _check_places(sample: str, xy: np.ndarray, ids: np.ndarray, polygons: CellPolygons, mpp: float) -> None:
+    centres = polygons.cells.geometry.loc[ids].centroid
+    there = np.stack([centres.x, centres.y], axis=1)
+    away = np.abs(xy / mpp - there).max(axis=1)
+    if not (away > _SAME_PLACE).mean() > 0.05:
+        return
+    ratio = ratio_of(xy, there)
+    hint = f" By them a pixel is {ratio:.4g} µm; here it is {mpp:g} µm." if ratio is not None else ""
+    raise TableError(
+        f"sample {sample!r}: {counted(int((away > _SAME_PLACE).sum()), 'cell')} of {len(ids):,} have their centroid "
+        f"elsewhere than their polygon in {polygons.source} (median {np.median(away):.1f} pixels away).{hint} Are "
+        "they of another image, or centroids in pixels said to be µm? Correct mpp=, or export both again."
+    )
+
+
+def ratio_of(xy: np.ndarray, pixels: np.ndarray) -> float | None:
+    """µm per pixel by the positions of the same cells in both; None where they have no one ratio."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = (xy / pixels)[(np.abs(pixels) > 10).all(axis=1)]
+    if not ratios.size or not np.isfinite(ratios).all():
+        return None
+    median = float(np.median(ratios))
+    return median if median > 0 and (np.abs(ratios / median - 1) < _SAME_RATIO).mean() > 0.95 else None
