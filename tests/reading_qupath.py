@@ -131,10 +131,20 @@ CASES = [
         lambda folder: sfm.io.read_geojson(folder / "core 1.geojson", folder / "core 1.ome.tif"),
         cells=_geojson_truth,
         refusals=(
-            Refusal("id-twice", _in_geojson("core 1.geojson", '"0a1-f"', '"0a0-f"'), "1 id occurs more than once .*0a0-f"),
-            Refusal("outside", _in_geojson("core 1.geojson", "[22.0, ", "[2200.0, "), "reach out of it: .* 28 x 20 pixels"),
-            Refusal("truncated", _in_geojson("core 1.geojson", '"features": [', '"features": [['), "cannot be read as GeoJSON"),
-            Refusal("no-cell", _in_geojson("core 1.geojson", '"cell"', '"tile"'), "only 6 tile, 1 annotation, and no cell"),
+            Refusal(
+                "id-twice", _in_geojson("core 1.geojson", '"0a1-f"', '"0a0-f"'), "1 id occurs more than once .*0a0-f"
+            ),
+            Refusal(
+                "outside", _in_geojson("core 1.geojson", "[22.0, ", "[2200.0, "), "reach out of it: .* 28 x 20 pixels"
+            ),
+            Refusal(
+                "truncated",
+                _in_geojson("core 1.geojson", '"features": [', '"features": [['),
+                "cannot be read as GeoJSON",
+            ),
+            Refusal(
+                "no-cell", _in_geojson("core 1.geojson", '"cell"', '"tile"'), "only 6 tile, 1 annotation, and no cell"
+            ),
             Refusal("points", _in_geojson("core 1.geojson", '"Polygon"', '"LineString"'), "no polygons: 6 LineString"),
         ),
     ),
@@ -144,13 +154,31 @@ CASES = [
         read_qupath,
         cells=_qupath_truth,
         refusals=(
-            Refusal("no-image", lambda folder: (folder / "images" / "core 2.ome.tif").unlink(), "sample 'core_2': no file"),
-            Refusal("no-polygons", lambda folder: (folder / "cells" / "core 1.geojson").unlink(), "sample 'core_1': no file"),
-            Refusal("pixels-said-to-be-µm", _in_table(_as_pixels), "'core_1': .* centroid elsewhere .* a pixel is 1 µm; here it is 0.5"),
+            Refusal(
+                "no-image", lambda folder: (folder / "images" / "core 2.ome.tif").unlink(), "sample 'core_2': no file"
+            ),
+            Refusal(
+                "no-polygons", lambda folder: (folder / "cells" / "core 1.geojson").unlink(), "sample 'core_1': no file"
+            ),
+            Refusal(
+                "pixels-said-to-be-µm",
+                _in_table(_as_pixels),
+                "'core_1': .* centroid elsewhere .* a pixel is 1 µm; here it is 0.5",
+            ),
             Refusal("id-twice", _in_table(lambda t: pd.concat([t, t[:1]])), "'core_1': 1 id occurs more than once"),
-            Refusal("no-polygon", _in_geojson("cells/core 1.geojson", "core_1-0", "core_1-x"), "1 cell of 6 .* have no polygon"),
-            Refusal("polygons-outside", _in_geojson("cells/core 2.geojson", "[14.0, ", "[1400.0, "), "'core_2': .* reach out of it"),
-            Refusal("no-row-of-patients", _in_geojson("clinical.csv", "core 2", "core 3"), "no row for 1 sample: 'core_2'"),
+            Refusal(
+                "no-polygon",
+                _in_geojson("cells/core 1.geojson", "core_1-0", "core_1-x"),
+                "1 cell of 6 .* have no polygon",
+            ),
+            Refusal(
+                "polygons-outside",
+                _in_geojson("cells/core 2.geojson", "[14.0, ", "[1400.0, "),
+                "'core_2': .* reach out of it",
+            ),
+            Refusal(
+                "no-row-of-patients", _in_geojson("clinical.csv", "core 2", "core 3"), "no row for 1 sample: 'core_2'"
+            ),
         ),
     ),
     Case(
@@ -158,6 +186,12 @@ CASES = [
         write_qupath,
         lambda folder: read_qupath(folder, cells=None),
         cells=_qupath_truth,
-        refusals=(Refusal("pixels-said-to-be-µm", _in_table(_as_pixels), "outside of the image.*would be inside if they were pixels"),),
+        refusals=(
+            Refusal(
+                "pixels-said-to-be-µm",
+                _in_table(_as_pixels),
+                "outside of the image.*would be inside if they were pixels",
+            ),
+        ),
     ),
-]  # fmt: skip
+]

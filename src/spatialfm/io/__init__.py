@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from ._write import write
     from .cells import read_cells
     from .cohort import read_cohort
-    from .mcmicro import read_mcmicro
     from .geojson import read_geojson
+    from .mcmicro import read_mcmicro
     from .ome_zarr import read_ome_zarr
     from .qupath import read_qupath
     from .steinbock import read_steinbock
