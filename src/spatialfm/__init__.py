@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from . import datasets, get, io, metrics, models, pl, pp, tl
     from .embed.call import Elements, Panel, Reduce, Run
     from .models.recipe import Recipe
-    from .reporting.report import report
+    from .reporting._report import report
 
 _SUBMODULES = ["datasets", "get", "io", "metrics", "models", "pl", "pp", "tl"]
 _RECORDS = ["Elements", "Panel", "Recipe", "Reduce", "Run"]  # arguments of the functions that embed
@@ -26,7 +26,7 @@ __getattr__, _, _ = _lazy.attach(
     submod_attrs={
         "embed.call": [name for name in _RECORDS if name != "Recipe"],
         "models.recipe": ["Recipe"],
-        "reporting.report": ["report"],
+        "reporting._report": ["report"],
     },
 )
 __all__ = [*_SUBMODULES, *_RECORDS, "report", "settings", "__version__"]

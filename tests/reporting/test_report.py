@@ -20,7 +20,7 @@ from spatialdata.models import Image2DModel
 
 import spatialfm as sfm
 from spatialfm._errors import ElementError, InputFileError, TableError
-from spatialfm.reporting.report import SECTIONS
+from spatialfm.reporting._report import SECTIONS
 
 EVIL = "<script>alert(1)</script>"  # a phenotype, a group of patients, and part of the title of the shared cohort
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -299,6 +299,20 @@ def test_a_table_of_cells_alone(cohort, tmp_path):
     assert "No example cells are shown: there are no images to cut them from." in words
     assert "Shares of phenotype among the cells of each patient." in words  # made from the cells
     assert "No curves of groups were made: all patients together." in words  # outcome of the cells' columns
+
+
+def test_the_remembered_outcome_is_taken_and_tables_may_be_passed_by_name(cohort, tmp_path):
+    clinical = cohort["samples"].obs.rename(columns={"time": "months", "event": "state"}).copy()
+    clinical["state"] = clinical["state"].map({1: "dead", 0: "alive"})
+    samples = ad.AnnData(obs=clinical)
+    sfm.pp.set_outcome(samples, time_key="months", event_key="state", event_value="dead")
+    small = sd.SpatialData(tables={"samples": samples})
+    groups = table(sfm.report(small, tmp_path / "a.html").read_text("utf-8"), "Patients, events and median time")
+    expected = sfm.tl.kaplan_meier(samples, copy=True)["groups"]
+    assert groups.loc["all", ["n", "events"]].tolist() == expected.loc["all", ["n", "events"]].tolist()
+    assert groups.loc["all", "events"] == (clinical["state"] == "dead").sum() > 0
+    text = sfm.report(small, tmp_path / "b.html", patients={"one": cohort["patients"], "two": cohort["patients"]})
+    assert table(text.read_text("utf-8"), "All analyses with p-values.").shape[0] == 4
 
 
 def test_patients_may_be_passed_and_only_named_samples_are_opened(cohort, tmp_path, monkeypatch):

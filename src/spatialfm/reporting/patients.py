@@ -10,6 +10,8 @@ import pandas as pd
 
 from .. import pl
 from .._errors import SpatialfmError, counted, listed
+from .._keys import SAMPLES
+from .._outcome import EventValue, remembered_outcome
 from ..pl._kaplan_meier import at_risk_at
 from ..tl import composition, kaplan_meier
 from .elements import Html, Section, note, table, tag
@@ -133,19 +135,31 @@ def _composition(patients: AnnData, what: str, unit: str) -> list[Html]:
 
 def _all_patients(source: Source) -> list[Html]:
     """Curves of all patients, where outcomes are known and nobody made curves."""
-    keys = source.keys
-    time, event = keys.time or "time", keys.event or "event"
+    time, event, value = _outcome(source)
     rows = _patients_with(source, time, event)
     if rows is None:
         text = f"No curves were made, and no table has the outcome of patients in {time!r} and {event!r}."
         return [note(text, kind="absent")]
     try:
-        kaplan_meier(
-            rows, time_key=time, event_key=event, event_value=keys.event_value, patient_key=None, on_missing="drop"
-        )
+        kaplan_meier(rows, time_key=time, event_key=event, event_value=value, patient_key=None, on_missing="drop")
     except SpatialfmError as error:
         return [note(f"No curve of all patients: {error}", kind="caution")]
     return [tag("p", "No curves of groups were made: all patients together."), *curves(rows, "kaplan_meier")]
+
+
+def _outcome(source: Source) -> tuple[str, str, EventValue]:
+    """Columns of time and event, and the value that means the event: as passed, as remembered, or the usual ones."""
+    keys = source.keys
+    if keys.time is not None or keys.event is not None:
+        return keys.time or "time", keys.event or "event", keys.event_value
+    tables = list(source.tables.values())
+    if source.sdata is not None and SAMPLES in source.sdata.tables:
+        tables.append(source.sdata.tables[SAMPLES])
+    for one in tables:
+        if (known := remembered_outcome(one)) is not None:
+            value = known.event_value if keys.event_value is None else keys.event_value
+            return known.time_key, known.event_key, value
+    return "time", "event", keys.event_value
 
 
 def _patients_with(source: Source, time: str, event: str) -> AnnData | None:

@@ -85,7 +85,7 @@ def read_source(
     data: SpatialData | AnnData,
     *,
     samples: Sequence[str] | None,
-    patients: AnnData | None,
+    patients: AnnData | Mapping[str, AnnData] | None,
     keys: Keys,
 ) -> Source:
     """Check the arguments and find what there is.
@@ -100,8 +100,8 @@ def read_source(
     tables = {} if cells is None else {("cells" if sdata is None else TABLE): cells}
     if sdata is not None:
         tables |= {name: one for name, one in sdata.tables.items() if name not in _NOT_PATIENTS}
-    if patients is not None:
-        tables["patients (passed)" if "patients" in tables else "patients"] = patients
+    given = patients if isinstance(patients, Mapping) else {} if patients is None else {"patients": patients}
+    tables |= {f"{name} (passed)" if name in tables else str(name): one for name, one in given.items()}
     pairs, looked_at = _images(sdata, samples)
     return Source(sdata, cells, _samples(sdata, cells, keys, pairs), tables, pairs, looked_at, _found(cells, keys))
 

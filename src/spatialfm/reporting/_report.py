@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from .. import _disk
 from .._errors import InputFileError, RunError, SpatialfmError, counted
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._logging import logger
+from .._outcome import EventValue
 from .._public import public
 from .cells import niches_section, phenotypes_section
 from .cohort import cohort_section, panel_section, patients_of
@@ -48,7 +49,7 @@ def report(
     path: str | os.PathLike = "report.html",
     *,
     samples: Sequence[str] | None = None,
-    patients: AnnData | None = None,
+    patients: AnnData | Mapping[str, AnnData] | None = None,
     title: str | None = None,
     use_rep: str | Sequence[str] | None = None,
     phenotype_key: str | None = None,
@@ -57,7 +58,7 @@ def report(
     library_key: str = SAMPLE_KEY,
     time_key: str | None = None,
     event_key: str | None = None,
-    event_value: bool | int | float | str | Sequence[bool | int | float | str] | None = None,
+    event_value: EventValue = None,
     overwrite: bool = False,
 ) -> Path:
     """Write what an object holds as one HTML file: images, markers, cells, patients, survival, every test, and methods.
@@ -81,7 +82,8 @@ def report(
         (pixels times channels) together; the report names them where others are left out. All other parts are of the
         whole cohort.
     patients
-        Table of patients with results in ``uns``, as from `spatialfm.tl.composition`, where `data` does not hold it.
+        Table of patients with results in ``uns``, as from `spatialfm.tl.composition`, where `data` does not hold it;
+        several by their names.
     title
         Title (default: ``"Report"`` with the number of samples).
     use_rep
@@ -97,9 +99,9 @@ def report(
         Column of ``obs`` of the cells with the sample.
     time_key
         Column with the time to event or censoring of patients: where no curves were made, survival of all of them is
-        shown (default: ``"time"``).
+        shown (default: what the tables remember of :func:`spatialfm.pp.set_outcome`, or ``"time"``).
     event_key
-        Column with whether the event was seen (default: ``"event"``).
+        Column with whether the event was seen (default: likewise, or ``"event"``).
     event_value
         Value of `event_key` that means the event, or several, where it does not hold 0 and 1.
     overwrite
