@@ -9,6 +9,7 @@ from __future__ import annotations
 IMAGE_PREFIX = "image_"
 CELLS_PREFIX = "cells_"
 TISSUE_PREFIX = "tissue_"
+PANORAMA_PREFIX = "panorama_"  # pictures of a slide, which are no samples: attrs[ATTRS][PANORAMAS] names them
 TRUE_CELLS_PREFIX = "true_cells_"  # simulated cohorts only
 TRUE_TISSUE_PREFIX = "true_tissue_"  # simulated cohorts only
 ARTIFACTS_PREFIX = "artifacts_"  # simulated cohorts only
@@ -51,6 +52,7 @@ OUTCOME = "outcome"  # uns["spatialfm"][OUTCOME]: columns of obs with time and e
 
 # attrs of a SpatialData
 ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from
+PANORAMAS = "panoramas"  # attrs[ATTRS][PANORAMAS]: images that are no samples
 MAPS = "maps"  # attrs[ATTRS][MAPS]: names and colours of the pixel values of maps
 TISSUE = "tissue"  # attrs[ATTRS][TISSUE]: how `tissue_<sample>` was made, by its name
 SEGMENTATION = "segmentation"  # attrs[ATTRS][SEGMENTATION]: how labels were made, by their names
@@ -64,6 +66,11 @@ ATTRS_TRUTH = "truth"
 def image_name(sample: str) -> str:
     """Name of the image element of a sample."""
     return f"{IMAGE_PREFIX}{sample}"
+
+
+def panorama_name(picture: str) -> str:
+    """Name of the picture of a slide."""
+    return f"{PANORAMA_PREFIX}{picture}"
 
 
 def cells_name(sample: str) -> str:

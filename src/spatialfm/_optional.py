@@ -14,6 +14,7 @@ EXTRAS = {  # module: the extra of pyproject.toml that installs it; models say t
     "instanseg": "instanseg",
     "optuna": "tuning",
     "ot": "transport",
+    "readimc": "imc",
     "usearch": "search",
 }
 DENSE_BELOW = 8192  # cells below which scanpy compares all with all, without pynndescent

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .cells import read_cells
     from .cohort import read_cohort
     from .geojson import read_geojson
+    from .mcd import read_mcd
     from .mcmicro import read_mcmicro
     from .ome_zarr import read_ome_zarr
     from .qupath import read_qupath
@@ -27,6 +28,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "cohort": ["read_cohort"],
         "mcmicro": ["read_mcmicro"],
         "geojson": ["read_geojson"],
+        "mcd": ["read_mcd"],
         "ome_zarr": ["read_ome_zarr"],
         "qupath": ["read_qupath"],
         "steinbock": ["read_steinbock"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import warn
+from .._errors import PanelError, warn
 from .._keys import ATTRS, SAMPLES
 from ..pp.joins import counted, listed
 
@@ -113,3 +113,22 @@ def measure_cells(sdata: SpatialData, on_pieces: Literal["raise", "split", "keep
         cell_table(sdata, samples=masked, on_pieces=on_pieces, on_missing="drop")
     except (ElementError, TableError) as error:
         raise type(error)(f"{error} To read images and labels without a table, pass cell_table=False.") from error
+
+
+def check_renaming(names: Mapping[str | int, str], read: Sequence[ReadSample]) -> None:
+    """Refuse new names for channels that no sample has, or for positions that hold different channels."""
+    for key, new in names.items():
+        if isinstance(key, str):
+            if not any(key in sample.found_names for sample in read):
+                union = dict.fromkeys(name for sample in read for name in sample.found_names)
+                raise PanelError(f"channel_names renames {key!r}, which no sample has; they have {listed(union)}.")
+            continue
+        at: dict[str, list[str]] = {}
+        for sample in read:
+            at.setdefault(sample.found_names[int(key)], []).append(sample.sample)
+        if len(at) > 1:
+            shown = "; ".join(f"{name!r} in {listed(samples, 3)}" for name, samples in at.items())
+            raise PanelError(
+                f"channel_names calls channel {key} {new!r}, but it is not the same channel in all samples: {shown}. "
+                "Rename by name instead of position, or read the samples apart."
+            )

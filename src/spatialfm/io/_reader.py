@@ -59,9 +59,7 @@ class TiffArray:
         return 3
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        key = key if isinstance(key, tuple) else (key,)
-        key = key + (slice(None),) * (3 - len(key))
-        windows, within = zip(*(_window(k, n) for k, n in zip(key, self.shape, strict=True)), strict=True)
+        windows, within = whole_window(key, self.shape)
         pixels = self._read(windows) if all(stop > start for start, stop in windows) else self._empty(windows)
         for axis in (2, 1, 0):  # one by one: each axis is indexed separately, as dask does
             pixels = pixels[(slice(None),) * axis + (within[axis],)]
@@ -200,6 +198,14 @@ def _paste(out: np.ndarray, pixels: np.ndarray, at: tuple[int, int]) -> None:
         target.append(slice(low, high))
         source.append(slice(low - start, high - start))
     out[tuple(target)] = pixels[tuple(source)]
+
+
+def whole_window(key: Any, shape: tuple[int, ...]) -> tuple[tuple[tuple[int, int], ...], tuple[Any, ...]]:
+    """Range along each axis that holds what is asked for, and what of that range is."""
+    key = key if isinstance(key, tuple) else (key,)
+    key = key + (slice(None),) * (len(shape) - len(key))
+    windows, within = zip(*(_window(k, n) for k, n in zip(key, shape, strict=True)), strict=True)
+    return windows, within
 
 
 def _window(key: Any, length: int) -> tuple[tuple[int, int], Any]:

@@ -45,7 +45,7 @@ class FileState:
             ) from error
         if now != self:
             raise InputFileError(
-                f"'{self.path}' changed since it was opened. Read it again with sfm.io.read_tiff or sfm.io.read_cohort."
+                f"'{self.path}' changed since it was opened. Read it again with the call that opened it."
             )
 
 

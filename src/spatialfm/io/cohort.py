@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import ElementError, InputFileError, PanelError, SpatialfmError, TableError, warn
+from .._errors import ElementError, InputFileError, SpatialfmError, TableError, warn
 from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
@@ -135,7 +135,7 @@ def read_cohort(
     >>> sdata["table"].n_obs
     2
     """
-    from ._assemble import assemble
+    from ._assemble import assemble, check_renaming
     from ._mask import MaskOptions
 
     frame, folder = load_table(table, [library_key, patient_key], [image_column, labels_column])
@@ -149,7 +149,7 @@ def read_cohort(
     options = {"axes": axes, "series": series, "mask_options": mask_options}
     read = _read_all(rows, names, mpp, **options)
     if isinstance(names, dict):
-        _check_renaming(names, read)
+        check_renaming(names, read)
     sdata = assemble(read, clinical)
     masked = [sample.sample for sample in read if sample.labels]
     logger.info(
@@ -203,25 +203,6 @@ def _read_all(rows: Sequence[Row], channel_names, mpp: float | None, **options) 
         [f"sample {sample!r}: {error}" for sample, error in errors], kinds.pop() if len(kinds) == 1 else SpatialfmError
     )
     return read
-
-
-def _check_renaming(names: Mapping[str | int, str], read: Sequence[ReadSample]) -> None:
-    """Refuse new names for channels that no sample has, or for positions that hold different channels."""
-    for key, new in names.items():
-        if isinstance(key, str):
-            if not any(key in sample.found_names for sample in read):
-                union = dict.fromkeys(name for sample in read for name in sample.found_names)
-                raise PanelError(f"channel_names renames {key!r}, which no sample has; they have {listed(union)}.")
-            continue
-        at: dict[str, list[str]] = {}
-        for sample in read:
-            at.setdefault(sample.found_names[int(key)], []).append(sample.sample)
-        if len(at) > 1:
-            shown = "; ".join(f"{name!r} in {listed(samples, 3)}" for name, samples in at.items())
-            raise PanelError(
-                f"channel_names calls channel {key} {new!r}, but it is not the same channel in all samples: {shown}. "
-                "Rename by name instead of position, or read the samples apart."
-            )
 
 
 def _same_pixels(read: Sequence[ReadSample], images: Mapping[str, Path]) -> list[tuple[str, SpatialfmError]]:

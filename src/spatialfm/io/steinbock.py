@@ -8,13 +8,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import ArgumentError, ElementError, InputFileError, PanelError, SpatialfmError, TableError
-from .._keys import ATTRS, CELLS_PREFIX, cells_name
+from .._errors import ArgumentError, InputFileError, PanelError, SpatialfmError, TableError
+from .._keys import ATTRS, cells_name
 from .._logging import logger
 from .._public import public
 from ..pp.joins import counted
 from ._cohort_table import refuse_all
 from ._lazy_image import is_same_size
+from ._measured import measure_cells
 from ._panel_file import given_channel_names
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def read_steinbock(
         sdata.attrs[ATTRS]["panel"]["channel_ids"] = dict(zip(names, panel.ids, strict=True))
     logger.info(f"{counted(len(read), 'sample')} of '{root}', {len(sdata.labels)} with labels")
     if cells is None and cell_table and sdata.labels:
-        _measure(sdata, on_pieces)
+        measure_cells(sdata, on_pieces)
     return sdata
 
 
@@ -254,13 +255,3 @@ def _measured_cells(
         mpp = {one.sample: one.record["mpp"] for one in read}
         add_graph(adata, graph_of(samples, folders["neighbors"], adata.obs, mpp), str(folders["neighbors"]))
     return adata
-
-
-def _measure(sdata: SpatialData, on_pieces: Literal["raise", "split", "keep"]) -> None:
-    from ..pp import cell_table
-
-    masked = [name.removeprefix(CELLS_PREFIX) for name in sdata.labels]
-    try:
-        cell_table(sdata, samples=masked, on_pieces=on_pieces, on_missing="drop")
-    except (ElementError, TableError) as error:
-        raise type(error)(f"{error} To read images and labels without a table, pass cell_table=False.") from error

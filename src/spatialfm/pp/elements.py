@@ -13,7 +13,7 @@ import numpy as np
 from spatialdata.transformations import Identity, get_transformation
 
 from .._errors import CoordinateError, ElementError, counted, listed
-from .._keys import ATTRS, CELLS_PREFIX, IMAGE_PREFIX, MENDED_LABELS, TISSUE_PREFIX
+from .._keys import ATTRS, CELLS_PREFIX, IMAGE_PREFIX, MENDED_LABELS, PANORAMAS, TISSUE_PREFIX
 from .arrays import AxisAffine, image_array, labels_array
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def match_elements(
     CoordinateError
         If image and labels share no coordinate system.
     """
-    images = _as_mapping(image, sdata.images, IMAGE_PREFIX, "image")
+    images = _as_mapping(image, sample_images(sdata), IMAGE_PREFIX, "image")
     if not images:
         raise ElementError("sdata contains no image element. Read one with sfm.io.read_tiff(path).")
     given = None if labels is None else _labels_mapping(labels, images, sdata)
@@ -109,6 +109,12 @@ def match_elements(
         system = _shared_system(sdata, sample, image_name, labels_name)
         pairs.append(SampleElements(sample, image_name, labels_name, system))
     return pairs
+
+
+def sample_images(sdata: SpatialData) -> list[str]:
+    """Images that can be samples: all but pictures of whole slides."""
+    panoramas = set(sdata.attrs.get(ATTRS, {}).get(PANORAMAS, ()))
+    return [name for name in sdata.images if name not in panoramas]
 
 
 def axis_affine(element, name: str, coordinate_system: str) -> AxisAffine:
@@ -211,7 +217,9 @@ def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
     # where samples have tissue, and no cells
     tissue = {TISSUE_PREFIX + name for name in (sample, *(one.removeprefix(IMAGE_PREFIX) for one in sdata.images))}
     systems = set(get_transformation(sdata.images[image_name], get_all=True))
-    images = [name for name in sdata.images if systems & set(get_transformation(sdata.images[name], get_all=True))]
+    images = [
+        name for name in sample_images(sdata) if systems & set(get_transformation(sdata.images[name], get_all=True))
+    ]
     labels = [
         name
         for name in sdata.labels
