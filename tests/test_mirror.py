@@ -86,6 +86,7 @@ IN_THE_WHOLE = {
     "pp/panel_index.py": "pp/test_panel.py",
     "pp/panel_labels.py": "pp/test_panel.py",
     "pp/panel_match.py": "pp/test_panel.py",
+    "pp/nuclei_in_cells.py": "pp/test_segment_quality.py",
     "pp/pixel_sizes.py": "embed/pixels/test_geometry.py",
     "pp/segment_run.py": "pp/test_segmentation.py",
     "pp/shape_kernels.py": "pp/test_shapes.py",

@@ -273,7 +273,7 @@ IN_SDATA = {  # written into a SpatialData, see `slides`
 }  # fmt: skip
 WRITE_NOTHING = {
     "build_index", "search", "search_samples", "channel_quality", "marker_statistics", "marker_table",
-    "match_markers", "check_labels", "plan_embedding",
+    "match_markers", "check_labels", "plan_embedding", "segmentation_quality",
 }  # fmt: skip
 
 DRAWN = {

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .labels import check_labels
     from .outcome import set_outcome
     from .panel import marker_table, match_markers
+    from .segment_quality import segmentation_quality
     from .segmentation import segment_cells
     from .statistics import marker_statistics
     from .tissue_elements import tissue
@@ -29,6 +30,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "outcome": ["set_outcome"],
         "panel": ["marker_table", "match_markers"],
         "segmentation": ["segment_cells"],
+        "segment_quality": ["segmentation_quality"],
         "statistics": ["marker_statistics"],
         "tissue_elements": ["tissue"],
     },

@@ -7,6 +7,7 @@ from .panel import marker_table as marker_table
 from .panel import match_markers as match_markers
 from .fix_labels import mend_labels as mend_labels
 from .segmentation import segment_cells as segment_cells
+from .segment_quality import segmentation_quality as segmentation_quality
 from .outcome import set_outcome as set_outcome
 from anndata import AnnData
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ __all__ = [
     "match_markers",
     "mend_labels",
     "segment_cells",
+    "segmentation_quality",
     "set_outcome",
     "tissue",
 ]

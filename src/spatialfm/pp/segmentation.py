@@ -153,7 +153,7 @@ def segment_cells(
     area = MIN_AREA * np.pi / 4 * diameter**2 if min_area is None else min_area
     margin = (OVERLAP * diameter if overlap is None else overlap) / 2
     jobs = [
-        _job(sdata, pair, request, _listed(nuclear), _listed(membrane), size, tile_size, margin, area)
+        plan_job(sdata, pair, request, _listed(nuclear), _listed(membrane), size, tile_size, margin, area)
         for pair, size in zip(pairs, sizes, strict=True)
     ]
     report_missing_chunks(sdata, pairs)
@@ -194,7 +194,7 @@ def _check_names(sdata: SpatialData, names: Sequence[str], overwrite: bool) -> N
             )
 
 
-def _job(
+def plan_job(
     sdata: SpatialData,
     pair: SampleElements,
     request: Request,
