@@ -57,6 +57,7 @@ IN_THE_WHOLE = {
     "io/_mcmicro_markers.py": "io/test_mcmicro.py",
     "io/_qupath_table.py": "io/test_qupath.py",
     "io/_ngff.py": "io/test_ome_zarr.py",
+    "io/_spora_folder.py": "io/test_spora.py",
     "io/_zarr_image.py": "io/test_ome_zarr.py",
     "io/_mcd_array.py": "io/test_mcd.py",
     "io/_mcd_file.py": "io/test_mcd.py",

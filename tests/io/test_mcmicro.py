@@ -163,7 +163,7 @@ def test_folders_that_are_something_else(tmp_path):
 
 
 def write_cohort(folder, n_patients=12):
-    """Cores of two arrays, one per patient: every second cell of those who live long has CD20, every sixth of others."""
+    """Cores of two arrays, one per patient; half of the patients live long, and have more cells with CD20."""
     rng = np.random.default_rng(0)
     rows = []
     for i in range(n_patients):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .mcmicro import read_mcmicro
     from .ome_zarr import read_ome_zarr
     from .qupath import read_qupath
+    from .spora import read_spora
     from .steinbock import read_steinbock
     from .tiff import read_tiff
 
@@ -31,6 +32,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "mcd": ["read_mcd"],
         "ome_zarr": ["read_ome_zarr"],
         "qupath": ["read_qupath"],
+        "spora": ["read_spora"],
         "steinbock": ["read_steinbock"],
         "tiff": ["read_tiff"],
     },

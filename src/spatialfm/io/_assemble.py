@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ._elements import ReadSample
 
 
-def assemble(read: Sequence[ReadSample], obs: pd.DataFrame, cells: AnnData | None = None) -> SpatialData:
+def assemble(
+    read: Sequence[ReadSample], obs: pd.DataFrame, cells: AnnData | None = None, *, can_rename: bool = True
+) -> SpatialData:
     """All samples as one object, and one warning for each kind of thing that the user should hear.
 
     Parameters
@@ -30,6 +32,8 @@ def assemble(read: Sequence[ReadSample], obs: pd.DataFrame, cells: AnnData | Non
     cells
         Table of cells that another program measured, as `_cell_frame.table_of_cells` makes it. It gets the columns of
         `obs` and becomes ``sdata["table"]``.
+    can_rename
+        Whether the reader takes `channel_names`, which may then be advised.
 
     Returns
     -------
@@ -51,7 +55,7 @@ def assemble(read: Sequence[ReadSample], obs: pd.DataFrame, cells: AnnData | Non
     )
     if cells is not None:
         _add_table(sdata, cells)
-    warn_of(read)
+    warn_of(read, can_rename=can_rename)
     return sdata
 
 
@@ -72,7 +76,7 @@ def panel_record(read: Sequence[ReadSample]) -> dict[str, object]:
     }
 
 
-def warn_of(read: Sequence[ReadSample]) -> None:
+def warn_of(read: Sequence[ReadSample], *, can_rename: bool = True) -> None:
     """One warning for each kind of problem, for any number of samples."""
     from ._elements import describe
 
@@ -83,7 +87,8 @@ def warn_of(read: Sequence[ReadSample]) -> None:
     for kind, notes in by_kind.items():
         warn(describe(kind, notes))
     if message := panel_difference({sample.sample: sample.channel_names for sample in read}):
-        warn(message)
+        advice = " If it is only the spelling, pass channel_names={<old>: <new>}." if can_rename else ""
+        warn(message + advice)
 
 
 def panel_difference(panels: Mapping[str, Sequence[str]]) -> str:
@@ -97,20 +102,24 @@ def panel_difference(panels: Mapping[str, Sequence[str]]) -> str:
     more = f"; and {len(lacking) - 8} more" if len(lacking) > 8 else ""
     return (
         f"Samples have different panels: {counted(len(lacking), 'channel')} of {len(union)} not in all of them: "
-        f"{'; '.join(shown)}{more}. All samples are kept; what a sample lacks is missing in its cells. If it is only "
-        "the spelling, pass channel_names={<old>: <new>}."
+        f"{'; '.join(shown)}{more}. All samples are kept; what a sample lacks is missing in its cells."
     )
 
 
-def measure_cells(sdata: SpatialData, on_pieces: Literal["raise", "split", "keep"]) -> None:
-    """Cells of all samples that have labels, measured; a field without cells keeps its sample, with no rows."""
+def measure_cells(
+    sdata: SpatialData, on_pieces: Literal["raise", "split", "keep"], cells: pd.DataFrame | None = None
+) -> None:
+    """Cells of all samples that have labels, measured; a field without cells keeps its sample, with no rows.
+
+    `cells` are columns of the cells, by ``sample`` and ``cell_id``.
+    """
     from .._errors import ElementError, TableError
     from .._keys import CELLS_PREFIX
     from ..pp import cell_table
 
-    masked = [name.removeprefix(CELLS_PREFIX) for name in sdata.labels]
+    masked = [name.removeprefix(CELLS_PREFIX) for name in sdata.labels if name.startswith(CELLS_PREFIX)]
     try:
-        cell_table(sdata, samples=masked, on_pieces=on_pieces, on_missing="drop")
+        cell_table(sdata, samples=masked, cells=cells, on_pieces=on_pieces, on_missing="drop")
     except (ElementError, TableError) as error:
         raise type(error)(f"{error} To read images and labels without a table, pass cell_table=False.") from error
 
