@@ -37,7 +37,7 @@ mutants: $(VENV)/.stamp-test ## planted one-line bugs, and which of them the tes
 tutorials: $(VENV)/.stamp-docs ## execute the tutorials into docs/tutorials/
 	$(BIN)/python docs/execute_tutorials.py $(ARGS)
 
-docs: $(VENV)/.stamp-docs ## build the documentation into docs/_build/html/
+docs: $(VENV)/.stamp-docs ## build the documentation into docs/_build/html/; executes tutorials and figures that are out of date
 	rm -rf docs/generated  # pages of functions that are gone would stay
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html $(ARGS)
 
@@ -64,7 +64,7 @@ constraints: ## write constraints.txt anew, from the newest versions that fit py
 	rm -rf $(VENV)-constraints
 
 clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) $(VENV)-constraints docs/_build docs/generated docs/tutorials/*.ipynb demo_output
+	rm -rf $(VENV) $(VENV)-constraints docs/_build docs/_figures docs/generated docs/tutorials/*.ipynb demo_output
 
 .PHONY: .check-python
 .check-python:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+sys.path.insert(0, str(HERE))
+
+import execute_tutorials  # noqa: E402
+import gallery  # noqa: E402
 
 # -- project ----------------------------------------------------------------------------------------------------------
 
@@ -32,7 +36,7 @@ extensions = [
     "sphinx_design",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_templates", "**.ipynb_checkpoints", "execute_tutorials.py"]
+exclude_patterns = ["_build", "_figures", "_templates", "**.ipynb_checkpoints"]
 # the first is what autosummary writes
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 root_doc = "index"
@@ -71,24 +75,31 @@ if os.environ.get("SPATIALFM_DOCS_ONLINE") == "1":
         "torch": ("https://docs.pytorch.org/docs/stable/", None),
     }
 
-# -- tutorials --------------------------------------------------------------------------------------------------------
+# single backticks in docstrings: a link where they name something that has a page
+default_role = "py:obj"
 
-# `make tutorials` leaves executed notebooks in docs/tutorials/, shown as they are. What it did not execute, or
-# executed before the last change, is copied here and executed by the build.
-nb_execution_mode = "force"
-nb_execution_excludepatterns = []
-for _source in sorted((ROOT / "tutorials").glob("*.ipynb")):
-    _target = HERE / "tutorials" / _source.name
-    if not _target.exists() or _target.stat().st_mtime < _source.stat().st_mtime:
-        _target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(_source, _target)
-    _cells = json.loads(_target.read_text(encoding="utf-8"))["cells"]
-    if any(cell.get("execution_count") for cell in _cells):
-        nb_execution_excludepatterns.append(f"tutorials/{_source.name}")
+# -- what the build executes: tutorials, figures, and the cells of single pages ----------------------------------------
+
 os.environ.setdefault("SPATIALFM_PROGRESS", "0")
+nb_execution_mode = "force"  # of pages with cells; notebooks are executed below, or before by `make tutorials`
+nb_execution_excludepatterns = ["tutorials/*"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 900
 nb_merge_streams = True
+
+
+def run(script: str, names: list[str], what: str) -> None:
+    """Execute one of the scripts beside this file for what is missing or older than its source, and say so."""
+    if names:
+        sys.stdout.write(f"docs: executing {len(names)} {what}: {', '.join(names)}\n")
+        sys.stdout.flush()
+        subprocess.run([sys.executable, str(HERE / script), *names], check=True)
+
+
+run("execute_tutorials.py", execute_tutorials.outdated(), "tutorials")
+run("gallery.py", gallery.outdated(), "figures of sfm.pl")
+execute_tutorials.write_cards(HERE / "_figures")
+autosummary_context = {"figures": list(gallery.FIGURES)}
 
 # -- html -------------------------------------------------------------------------------------------------------------
 

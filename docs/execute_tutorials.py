@@ -5,7 +5,10 @@ Usage: python docs/execute_tutorials.py [NAME ...]
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -30,17 +33,73 @@ def execute(path: Path) -> None:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     if not any("image/png" in output.get("data", {}) for output in outputs):
         raise RuntimeError(f"{path.name} was executed and shows no figure")
+    for output in outputs:
+        if output.get("name") == "stderr":  # our own warnings belong on the page, without the file of the kernel
+            output["text"] = re.sub(r"(?m)^/\S+\.py:\d+: (SpatialfmWarning: .*)\n  .*\n?", r"\1\n", output["text"])
+    _check_page(path, outputs)
     # written only now: a notebook that failed leaves no half-executed page
     TARGET.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, TARGET / path.name)
+
+
+def outdated() -> list[str]:
+    """Notebooks that were not executed, or before their last change."""
+    pairs = [(source, TARGET / source.name) for source in sorted(SOURCE.glob("*.ipynb"))]
+    return [source.name for source, page in pairs if not page.exists() or page.stat().st_mtime < source.stat().st_mtime]
+
+
+def write_cards(folder: Path) -> None:
+    """One card per tutorial with its first figure, for the page that lists them."""
+    folder.mkdir(exist_ok=True)
+    cards = ["::::{grid} 1 2 2 3", ":gutter: 3", ""]
+    for path in sorted(TARGET.glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        title, text = _introduction(notebook)
+        picture = next(
+            output["data"]["image/png"]
+            for cell in notebook.cells
+            for output in cell.get("outputs", [])
+            if "image/png" in output.get("data", {})
+        )
+        (folder / f"{path.stem}.png").write_bytes(base64.b64decode(picture))
+        cards += [f":::{{grid-item-card}} {title}", f":link: {path.stem}", ":link-type: doc"]
+        cards += [f":img-top: ../_figures/{path.stem}.png", "", text, ":::", ""]
+    (folder / "tutorials.txt").write_text("\n".join([*cards, "::::", ""]), encoding="utf-8")
+
+
+def _introduction(notebook) -> tuple[str, str]:
+    """Title and first sentence."""
+    heading, _, rest = notebook.cells[0].source.partition("\n")
+    return heading.lstrip("# "), re.split(r"(?<=[.!?])\s", " ".join(rest.split()), maxsplit=1)[0]
+
+
+def _check_page(path: Path, outputs: list) -> None:
+    """Refuse what does not belong on a page: paths of this machine, warnings, numbers that show their type."""
+    shown = [json.dumps(output.get("data", output.get("text", ""))) for output in outputs]
+    shown = [re.sub(r'"image/[a-z+]+": "[^"]*"', "", text) for text in shown]
+    patterns = {
+        "a path of this machine": r"/(tmp|home|root|usr|var|work)/",
+        "a warning of another package": r"\b(?!Spatialfm)\w+Warning: ",
+        "a number with its type": r"np\.(float|int|str|bool)\w*\(",
+    }
+    for what, pattern in patterns.items():
+        for text in shown:
+            if match := re.search(pattern, text):
+                start = max(match.start() - 60, 0)
+                raise RuntimeError(f"{path.name} shows {what}: ...{text[start : match.end() + 60]}...")
 
 
 def main(names: list[str]) -> int:
     """Execute the named notebooks, or all."""
     # a kernel inherits these: no bars in the pages, and figures as outputs whatever the shell has set for matplotlib
     os.environ.setdefault("SPATIALFM_PROGRESS", "0")
-    # of tqdm without widgets, and of a library that squidpy takes its docstrings from: nothing that a reader could mend
-    ignored = ("IProgress not found", "'n_jobs' is not a valid key", "'show_progress_bar' is not a valid key")
+    # of tqdm without widgets, and of a library that squidpy takes its docstrings from: a reader could change nothing
+    ignored = (
+        "IProgress not found",
+        "No data for colormapping provided",
+        "'n_jobs' is not a valid key",
+        "'show_progress_bar' is not a valid key",
+    )
     os.environ.setdefault("PYTHONWARNINGS", ",".join(f"ignore:{text}" for text in ignored))
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     paths = [SOURCE / name for name in names] if names else sorted(SOURCE.glob("*.ipynb"))

@@ -70,3 +70,13 @@ def test_two_figures_can_have_one_scale(patients):
     np.testing.assert_allclose(limits, [(0.1, 10)] * 2)
     with pytest.raises(TableError, match="not ratios on either side of 1"):
         sfm.pl.forest(patients, xlim=(2, 10), show=False)
+
+
+def test_labels_of_ratios_over_many_decades_do_not_run_into_each_other(patients, check_boxes):
+    sfm.tl.cox(patients, "age", test_proportional_hazards=False)
+    patients.uns["cox"]["table"]["ci_high"] = 3e6
+    figure = sfm.pl.forest(patients, return_fig=True)
+    figure.canvas.draw()
+    labels = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert "1" in [label.get_text() for label in labels]
+    check_boxes(figure, [label.get_window_extent() for label in labels])

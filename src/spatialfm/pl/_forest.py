@@ -141,9 +141,12 @@ def _ticks(ax: Axes, table: pd.DataFrame, xlim: tuple[float, float] | None) -> N
     low, high = min(float(finite["ci_low"].min()), 0.9), max(float(finite["ci_high"].max()), 1.1)
     if xlim is not None:
         low, high = xlim[0] * 1.1, xlim[1] / 1.1
-    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    for steps in ((1, 1.1, 1.25, 1.5, 2, 3, 5, 7.5), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
-        ticks = [tick for tick in np.outer(decades, steps).ravel() if low <= tick <= high]
+    exponents = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    steps = [(1, 1.1, 1.25, 1.5, 2, 3, 5, 7.5), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)]
+    candidates = [np.outer(10.0**exponents, step).ravel() for step in steps]
+    candidates += [10.0 ** exponents[exponents % every == 0] for every in range(2, 8)]
+    for candidate in candidates:
+        ticks = [tick for tick in candidate if low <= tick <= high]
         letters = np.array([len(f"{tick:g}") for tick in ticks])
         if (np.diff(np.log(ticks)) > 0.022 * (letters[1:] + letters[:-1]) * np.log(high / low)).all():
             break

@@ -1,0 +1,319 @@
+"""Draw one figure for every function of ``sfm.pl`` into docs/_figures/, on simulated cohorts with known truth.
+
+Usage: python docs/gallery.py [NAME ...]
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+TARGET = Path(__file__).parent / "_figures"
+DPI = 110
+
+
+@functools.cache
+def cells():
+    """60 patients with tumour, outcome and response; more tumour nests are worse."""
+    import spatialfm as sfm
+
+    table = sfm.datasets.simulate_cells(60, cells_per_patient=300, effect_size=2.0, random_state=0)
+    table.obs["arm"] = (
+        table.obs["patient"].str[1:].astype(int).mod(2).map({0: "control", 1: "treated"}).astype("category")
+    )
+    return table
+
+
+@functools.cache
+def patients():
+    """Their compositions."""
+    import spatialfm as sfm
+
+    return sfm.tl.composition(cells(), "niche", patient_key="patient")
+
+
+@functools.cache
+def images():
+    """Four patients with one image each, some of it glass."""
+    import spatialfm as sfm
+
+    sdata = sfm.datasets.simulate_cohort(4, n_samples=1, image_size=256, glass=0.25, random_state=0)
+    sfm.pp.cell_table(sdata)
+    sfm.tl.embed_cells(sdata, "mean-intensity")
+    return sdata
+
+
+def attention():
+    import spatialfm as sfm
+
+    table = sfm.datasets.simulate_cells(30, cells_per_patient=200, effect_size=3.0, random_state=0)
+    options = {"n_folds": 2, "n_seeds": 1, "n_heads": 2, "hidden": 16, "max_epochs": 20}
+    sfm.tl.mil(table, use_rep="X_latent", label_key="response", **options)
+    return sfm.pl.attention(table, table.obs["sample"].iloc[0], cluster_key="type", return_fig=True)
+
+
+def calibration():
+    import spatialfm as sfm
+
+    here, there = patients()[:36].copy(), patients()[36:].copy()
+    sfm.tl.cox(here, ["tumor nest"])
+    sfm.tl.predict_survival(here, there, n_bootstrap=200)
+    return sfm.pl.calibration(there, time_unit="months", return_fig=True)
+
+
+def decision_curve():
+    import spatialfm as sfm
+
+    here, there = patients()[:36].copy(), patients()[36:].copy()
+    sfm.tl.cox(here, ["tumor nest"])
+    sfm.tl.predict_survival(here, there, n_bootstrap=200)
+    return sfm.pl.decision_curve(there, return_fig=True)
+
+
+def cell_map():
+    import spatialfm as sfm
+
+    sdata = images()
+    sample = sdata["samples"].obs_names[0]
+    return sfm.pl.cells(sdata, sample, channels=["Cytokeratin", "CD3", "CD20"], return_fig=True)
+
+
+def cluster_tree():
+    import spatialfm as sfm
+
+    some = cells()[cells().obs["patient"].isin(cells().obs["patient"].unique()[:8])].copy()
+    sfm.tl.leiden_sweep(some, use_rep="X_latent", resolutions=[0.1, 0.3, 1.0], n_subsamples=2)
+    return sfm.pl.cluster_tree(some, return_fig=True)
+
+
+def compare_composition():
+    import spatialfm as sfm
+
+    types = sfm.tl.composition(cells(), "type", patient_key="patient")
+    sfm.tl.compare_composition(types, "response")
+    return sfm.pl.compare_composition(types, return_fig=True)
+
+
+def compare_enrichment():
+    import spatialfm as sfm
+
+    sfm.tl.compare_enrichment(cells(), "type", "response", n_neighbors=6)
+    return sfm.pl.compare_enrichment(cells(), return_fig=True)
+
+
+def composition():
+    import spatialfm as sfm
+
+    return sfm.pl.composition(patients(), group_key="response", return_fig=True)
+
+
+def concordance():
+    import spatialfm as sfm
+
+    table = patients().copy()
+    sfm.tl.compare_concordance(table, ["tumor nest", "stroma", "age"])
+    return sfm.pl.concordance(table, return_fig=True)
+
+
+def cumulative_incidence():
+    import numpy as np
+    import pandas as pd
+
+    import spatialfm as sfm
+
+    table = patients().copy()
+    other = np.arange(table.n_obs) % 4 == 0
+    event = table.obs["event"].to_numpy(bool)
+    kinds = np.where(event & other, "death of other causes", np.where(event, "relapse", "alive"))
+    table.obs["outcome"] = pd.Categorical(kinds)
+    sfm.tl.cumulative_incidence(table, "response", censored_value="alive", event_key="outcome", n_permutations=999)
+    return sfm.pl.cumulative_incidence(table, time_unit="months", return_fig=True)
+
+
+def forest():
+    import spatialfm as sfm
+
+    table = patients().copy()
+    sfm.tl.cox(table, ["tumor nest", "stage", "age"], standardize=True)
+    return sfm.pl.forest(table, return_fig=True)
+
+
+def kaplan_meier():
+    import spatialfm as sfm
+
+    table = patients().copy()
+    nests = table.to_df()["tumor nest"]
+    table.obs["tumor nests"] = (nests > nests.median()).map({True: "many", False: "few"}).astype("category")
+    sfm.tl.kaplan_meier(table, "tumor nests")
+    sfm.tl.logrank(table, "tumor nests")
+    return sfm.pl.kaplan_meier(table, time_unit="months", return_fig=True)
+
+
+def marker_attention():
+    import spatialfm as sfm
+
+    sdata = images()
+    names = ["DAPI", "CD3", "CD20", "Cytokeratin"]
+    options = {"weights": "random", "markers": names, "outputs": "attention", "key_added": "X_attention"}
+    adata = sfm.tl.embed_cells(sdata, "kronos", samples=[sdata["samples"].obs_names[0]], copy=True, **options)
+    bright = adata.to_df()[["CD3", "CD20", "Cytokeratin"]]
+    adata.obs["type"] = (bright / bright.mean()).idxmax(axis=1).astype("category")
+    sfm.tl.marker_attention(adata, "X_attention", "type")
+    return sfm.pl.marker_attention(adata, title="untrained encoder", return_fig=True)
+
+
+def neighborhood_contrast():
+    import spatialfm as sfm
+
+    cells().obs["nest"] = cells().obs["niche"] == "tumor nest"
+    sfm.tl.neighborhood_contrast(cells(), "type", cell_type="Tumor", within="nest")
+    return sfm.pl.neighborhood_contrast(cells(), return_fig=True)
+
+
+def power():
+    import spatialfm as sfm
+
+    pilot = patients().copy()
+    sfm.tl.power(pilot, "auroc", 0.75, n_patients=[10, 20, 30, 40, 60], n_simulations=200)
+    return sfm.pl.power(pilot, return_fig=True)
+
+
+def search_results():
+    import spatialfm as sfm
+
+    sdata = images()
+    index = sfm.tl.build_index(sdata["table"], "X_mean_intensity")
+    hits = sfm.tl.search(index, sdata["table"][[3, 40, 90]], k=5)
+    return sfm.pl.search_results(hits, sdata, channels=["DAPI", "CD3", "Cytokeratin"], k=5, return_fig=True)
+
+
+def shift():
+    import anndata as ad
+
+    import spatialfm as sfm
+
+    parts = [sfm.datasets.simulate_cells(12, cells_per_patient=150, random_state=0) for _ in range(2)]
+    parts[1].obsm["X_latent"] = parts[1].obsm["X_latent"] + 0.4
+    both = ad.concat(parts, label="time_point", keys=["before", "after"], index_unique="-")
+    both.obsm["X_pca"] = both.obsm["X_latent"][:, :2]
+    sfm.tl.distribution_shift(
+        both, use_rep="X_latent", time_key="time_point", time_points=["before", "after"], library_key=None
+    )
+    return sfm.pl.shift(both, use_rep="X_pca", return_fig=True)
+
+
+@functools.cache
+def _signatures():
+    import spatialfm as sfm
+
+    table = sfm.datasets.simulate_cells(40, cells_per_patient=80, effect_size=3.0, random_state=0)
+    options = {"positive": "responder", "resolutions": [1.0], "n_repeats": 2, "n_permutations": 30}
+    sfm.tl.discover_signatures(table, use_rep="X_latent", outcome="response", **options)
+    return table
+
+
+def signatures():
+    import spatialfm as sfm
+
+    return sfm.pl.signatures(_signatures(), return_fig=True)
+
+
+def signature_scores():
+    import spatialfm as sfm
+
+    return sfm.pl.signature_scores(_signatures(), return_fig=True)
+
+
+def survival_auc():
+    import spatialfm as sfm
+
+    obs, nests = patients().obs, patients().to_df()["tumor nest"]
+    scores = {
+        "tumor nests": sfm.metrics.survival(obs["time"], obs["event"], nests, n_bootstrap=200),
+        "age": sfm.metrics.survival(obs["time"], obs["event"], obs["age"], n_bootstrap=200),
+    }
+    return sfm.pl.survival_auc(scores, time_unit="months", return_fig=True)
+
+
+def tile_map():
+    import spatialfm as sfm
+
+    sdata = images()
+    sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
+    sfm.tl.tissue_clusters(sdata["tiles"], 4, use_rep="X_mean_intensity")
+    return sfm.pl.tile_map(sdata, sdata["samples"].obs_names[0], "tissue_cluster", return_fig=True)
+
+
+def tissue():
+    import spatialfm as sfm
+
+    sfm.pp.tissue(images())
+    return sfm.pl.tissue(images(), return_fig=True)
+
+
+FIGURES: dict[str, Callable] = {
+    "cells": cell_map,
+    "tissue": tissue,
+    "tile_map": tile_map,
+    "search_results": search_results,
+    "marker_attention": marker_attention,
+    "cluster_tree": cluster_tree,
+    "composition": composition,
+    "compare_composition": compare_composition,
+    "compare_enrichment": compare_enrichment,
+    "neighborhood_contrast": neighborhood_contrast,
+    "signatures": signatures,
+    "signature_scores": signature_scores,
+    "attention": attention,
+    "shift": shift,
+    "kaplan_meier": kaplan_meier,
+    "cumulative_incidence": cumulative_incidence,
+    "forest": forest,
+    "concordance": concordance,
+    "survival_auc": survival_auc,
+    "calibration": calibration,
+    "decision_curve": decision_curve,
+    "power": power,
+}
+
+
+def outdated() -> list[str]:
+    """Figures that are missing, or older than this file or than the code that draws."""
+    sources = [Path(__file__), *(Path(__file__).parents[1] / "src" / "spatialfm" / "pl").glob("*.py")]
+    changed = max(source.stat().st_mtime for source in sources)
+    paths = {name: TARGET / f"{name}.png" for name in FIGURES}
+    return [name for name, path in paths.items() if not path.exists() or path.stat().st_mtime < changed]
+
+
+def draw(names: list[str]) -> None:
+    """Draw the named figures, or all; each is written beside and renamed."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    os.environ.setdefault("SPATIALFM_PROGRESS", "0")
+    import spatialfm as sfm
+
+    sfm.settings.verbosity = 0
+    TARGET.mkdir(exist_ok=True)
+    for name in names or FIGURES:
+        start = time.perf_counter()
+        with sfm.pl.style(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what small simulated cohorts are warned of
+            figure = FIGURES[name]()
+            beside = TARGET / f".{name}.png"
+            figure.savefig(beside, dpi=DPI, bbox_inches="tight")
+            plt.close("all")
+        beside.rename(TARGET / f"{name}.png")
+        sys.stdout.write(f"figure of sfm.pl.{name}: {time.perf_counter() - start:.1f} s\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    draw(sys.argv[1:])

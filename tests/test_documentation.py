@@ -1,0 +1,75 @@
+"""What the build of the documentation draws and executes, and what a page may show."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import spatialfm as sfm
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def script(name: str):
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_function_that_draws_has_a_figure_and_a_card():
+    drawn = set(sfm.pl.__all__) - {"style"}
+    assert set(script("gallery").FIGURES) == drawn
+    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    assert set(re.findall(r":img-top: _figures/(\w+)\.png", page)) == drawn
+    assert set(re.findall(r":link: generated/spatialfm\.pl\.(\w+)", page)) == drawn
+
+
+def test_figures_older_than_the_code_that_draws_are_drawn_again(tmp_path, monkeypatch):
+    gallery = script("gallery")
+    monkeypatch.setattr(gallery, "TARGET", tmp_path)
+    assert gallery.outdated() == list(gallery.FIGURES)
+    for name in gallery.FIGURES:
+        (tmp_path / f"{name}.png").touch()
+    assert gallery.outdated() == []
+
+
+def test_a_figure_is_drawn_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
+    gallery = script("gallery")
+    monkeypatch.setattr(gallery, "TARGET", tmp_path)
+    monkeypatch.setattr(sfm.settings, "verbosity", sfm.settings.verbosity)
+    gallery.draw(["composition"])
+    assert [path.name for path in tmp_path.iterdir()] == ["composition.png"]
+    assert (tmp_path / "composition.png").stat().st_size > 5_000
+
+
+@pytest.mark.skipif("nbformat" not in sys.modules and importlib.util.find_spec("nbformat") is None, reason="docs extra")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cells are in /tmp/cohort/a.tif", "a path of this machine"),
+        ("FutureWarning: use another", "a warning of another package"),
+        ("(np.float64(0.5), 2)", "a number with its type"),
+    ],
+)
+def test_pages_do_not_show_what_is_not_for_readers(text, said):
+    tutorials = script("execute_tutorials")
+    with pytest.raises(RuntimeError, match=said):
+        tutorials._check_page(Path("page.ipynb"), [{"name": "stdout", "text": text}])
+    tutorials._check_page(Path("page.ipynb"), [{"name": "stderr", "text": "SpatialfmWarning: 3 cells lack a row."}])
+    tutorials._check_page(Path("page.ipynb"), [{"data": {"image/png": "aa/tmp/aa", "text/plain": "0.5"}}])
+
+
+def test_errors_in_the_list_of_questions_are_those_of_the_package():
+    page = (DOCS / "questions.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^## `(.+)`$", page, re.MULTILINE)
+    assert len(quoted) >= 12
+    source = "\n".join(path.read_text(encoding="utf-8") for path in Path(sfm.__file__).parent.rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)  # strings that continue on the next line
+    for text in quoted:
+        for part in (part.strip() for part in text.split("…")):
+            assert part in source, f"no message has {part!r}"
