@@ -55,7 +55,8 @@ def test_every_public_function_says_what_to_pass(name, argument, hint, objects):
         with pytest.raises(ArgumentTypeError) as caught:
             FUNCTIONS[name](**{argument: value})
         sentence = str(caught.value).partition(f"{argument} must be ")[2].partition(". ")[2]
-        assert sentence and sentence in [instead_of(value, kind) for kind in wanted(hint)], f"{what}: {caught.value}"
+        assert sentence
+        assert sentence in [instead_of(value, kind) for kind in wanted(hint)], f"{what}: {caught.value}"
 
 
 def test_there_are_as_many_as_there_are_functions_that_take_one():
