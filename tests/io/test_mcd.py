@@ -387,7 +387,10 @@ def test_a_picture_of_an_unknown_format_is_left_out(folder):
     write(folder)
     path = folder / "slide 1.mcd"
     path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"\0\0\0\0"))
-    assert [name for name in read_one(folder).images if name.startswith("panorama")] == []
+    with pytest.warns(SpatialfmWarning, match="1 picture of a slide is left out.*'panorama_slide_1_001'"):
+        sdata = read_one(folder)
+    assert [name for name in sdata.images if name.startswith("panorama")] == []
+    assert "panoramas" not in sdata.attrs["spatialfm"]
 
 
 # ------------------------------------------------------------------------------------------------ to the survival curve

@@ -100,6 +100,76 @@ def test_an_edge_that_occurs_twice_is_refused(folder):
         read_measured(folder)
 
 
+def test_a_cell_that_is_its_own_neighbour_is_refused(folder):
+    samples = write(folder)
+    frame = edges(samples[0])
+    frame.loc[0, "Neighbor"] = frame.loc[0, "Object"]
+    frame.to_csv(folder / "neighbors" / "slide 1_001.csv", index=False)
+    with pytest.raises(TableError, match="'slide_1_001': a cell is its own neighbour"):
+        read_measured(folder)
+
+
+def test_an_image_that_was_not_segmented_has_no_tables(folder):
+    write(folder)
+    for name in ("masks/slide 1_002.tiff", "intensities/slide 1_002.csv", "neighbors/slide 1_002.csv"):
+        (folder / name).unlink()
+    with pytest.warns(SpatialfmWarning, match="1 image has no mask, and so no cells: 'slide_1_002'"):
+        sdata = read_measured(folder)
+    assert set(sdata["table"].obs["sample"]) == {"slide_1_001"}
+    assert list(sdata.images) == ["image_slide_1_001", "image_slide_1_002"]
+
+
+def test_a_field_without_cells_stays_without_rows(folder):
+    """steinbock writes tables with a header, and none of neighbours."""
+    samples = write(folder)
+    tifffile.imwrite(folder / "masks" / "slide 1_002.tiff", np.zeros_like(samples[1].labels))
+    for name in ("intensities", "regionprops"):
+        path = folder / name / "slide 1_002.csv"
+        path.write_text(path.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
+    (folder / "neighbors" / "slide 1_002.csv").unlink()
+    sdata = read_measured(folder)
+    np.testing.assert_allclose(sdata["table"].obsm["spatial"], measured(samples[:1])[["x", "y"]])
+    assert sdata["samples"].n_obs == 2
+
+
+def test_images_are_not_read_for_the_tables(folder, monkeypatch):
+    import spatialfm.io._reader as reader
+
+    write(folder)
+    inner, read = reader.read_page, []
+    monkeypatch.setattr(
+        reader, "read_page", lambda level, page, *rest: read.append(page.path) or inner(level, page, *rest)
+    )
+    read_measured(folder)
+    assert read
+    assert all("masks" in path for path in read)
+
+
+@pytest.mark.parametrize(("um", "mpp"), [(28.1, 1.0), (27.95, 1.0), (28 * 0.333, 0.333), (56.0, 2.0)])
+def test_sides_of_a_region_that_was_drawn_by_hand(folder, um, mpp):
+    """A few tenths of a µm more than its pixels have."""
+    write(folder, second=False)
+    frame = pd.read_csv(folder / "images.csv")
+    frame["acquisition_width_um"], frame["acquisition_height_um"] = um, 20 * mpp
+    frame.to_csv(folder / "images.csv", index=False)
+    assert read_plain(folder).attrs["spatialfm"]["samples"]["slide_1_001"]["mpp"] == pytest.approx(mpp)
+
+
+@pytest.mark.parametrize(("image", "mask"), [("uint16", "uint32"), ("float64", "uint8"), ("int32", "int32")])
+def test_pixels_of_the_types_that_steinbock_can_be_told_to_write(folder, image, mask):
+    """Of some, the file has no metadata of ImageJ but the six axes as tifffile writes them."""
+    samples = write(folder)
+    for sample, file in zip(samples, ("slide 1_001", "slide 1_002"), strict=True):
+        for name, pixels, dtype in (("img", sample.pixels, image), ("masks", sample.labels[None], mask)):
+            stack = pixels.astype(dtype)[None, None, :, :, :, None]
+            imagej = dtype in ("uint8", "uint16", "float32")
+            tifffile.imwrite(folder / name / f"{file}.tiff", stack, imagej=imagej)
+    sdata = read_plain(folder)
+    for sample in samples:
+        np.testing.assert_array_equal(sdata.images[f"image_{sample.name}"].values, sample.pixels)
+        np.testing.assert_array_equal(sdata.labels[f"cells_{sample.name}"].values, sample.labels)
+
+
 def test_the_graph_is_where_squidpy_looks(folder):
     import squidpy as sq
 
@@ -128,7 +198,9 @@ def test_cells_that_were_not_measured_are_told(folder):
     edited[(edited["Object"] != 3) & (edited["Neighbor"] != 3)].to_csv(
         folder / "neighbors" / "slide 1_001.csv", index=False
     )
-    with pytest.warns(SpatialfmWarning, match="1 cell has no row in the intensities of sample 'slide_1_001'.*: 3"):
+    with pytest.warns(
+        SpatialfmWarning, match="1 cell has pixels in a mask and no row in the intensities.*slide_1_001: 3"
+    ):
         table = read_measured(folder)["table"]
     assert "slide_1_001_3" not in table.obs_names
 

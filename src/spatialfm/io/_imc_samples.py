@@ -147,7 +147,8 @@ def _of_mcd(file: Path, stems: set[str], found: Found) -> list[ImcSample]:
 
 def _recovered(file: Path, number: int, texts: Sequence[Path], reason: str) -> ImcSample:
     """An acquisition of which only the .txt is left."""
-    text, problem = _text_of(texts)
+    text, why = _text_of(texts)
+    problem = f"the .mcd is damaged, and {why}" if text is None else ""
     middle = texts[0].stem[len(file.stem) :].rsplit("_", 1)[0].strip("_")
     name = sample_name(f"{file.stem}_{number:03d}")
     return ImcSample(name, number, middle, file, text=text, problem=problem, reason=reason if text else "")

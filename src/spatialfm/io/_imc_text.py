@@ -133,7 +133,7 @@ class TextArray:
         return parse_text(self.state, self.n_channels, self.shape[1:])[list(self.channels)][key]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)  # an acquisition may have 1 GB
 def parse_text(state: FileState, n_channels: int, shape: tuple[int, int]) -> np.ndarray:
     """All pixels ``(c, y, x)``.
 

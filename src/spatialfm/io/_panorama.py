@@ -10,6 +10,7 @@ import numpy as np
 from spatialdata.models import Image2DModel
 from spatialdata.transformations import Affine, Scale
 
+from .._errors import counted, listed, warn
 from .._keys import panorama_name
 from ._imc_samples import ImcSample
 from ._mcd_array import lazy_picture
@@ -28,19 +29,23 @@ def panorama_elements(
     Each is in the coordinate system of every acquisition whose centre lies in it, so that it can be drawn below; one
     without such, and with a size, in one of its own, in µm.
     """
-    elements = {}
+    elements, odd = {}, []
     for file, one in contents:
         mine = [sample for sample in samples if sample.file == file]
         for picture in one.pictures:
+            name = panorama_name(sample_name(f"{file.stem}_{picture.id:03d}"))
             pixels = lazy_picture(one.state, picture)
             if pixels is None:
+                odd.append(name)
                 continue
-            name = panorama_name(sample_name(f"{file.stem}_{picture.id:03d}"))
             height, width = pixels.shape[1:]
             transformations = _transformations(picture, mine, width, height) or _own(name, picture, width)
             elements[name] = Image2DModel.parse(
                 pixels, dims=("c", "y", "x"), c_coords=["r", "g", "b"], transformations=transformations
             )
+    if odd:
+        what = counted(len(odd), "picture of a slide is", "pictures of slides are")
+        warn(f"{what} left out, of an unknown format or too large to be decoded: {listed(odd, 3)}.")
     return elements
 
 

@@ -40,8 +40,8 @@ def read_cell_frame(
     mpp: float,
     intensities: Path,
     regionprops: Path | None,
-) -> CellFrame:
-    """Cells of one sample.
+) -> tuple[CellFrame, np.ndarray]:
+    """Cells of one sample, and the ids of those in the mask that were not measured.
 
     Parameters
     ----------
@@ -69,8 +69,9 @@ def read_cell_frame(
     if regionprops is not None:
         props = _matching_props(regionprops / sample.table_name, ids)
     places = props[_CENTROID].to_numpy(dtype=float) if set(_CENTROID) <= set(props) else None
+    unmeasured = np.empty(0, np.int64)
     if labels is not None:
-        places = _places_in_mask(sample, ids, places, np.asarray(labels.compute()))
+        places, unmeasured = _places_in_mask(sample, ids, places, np.asarray(labels.compute()))
     if places is None:
         raise TableError(
             f"The cells of sample {sample.sample!r} have no position: there is no mask, and no column {_CENTROID[0]!r} "
@@ -79,7 +80,8 @@ def read_cell_frame(
     obs = props.drop(columns=[column for column in _CENTROID if column in props])
     scale = {name: mpp if name in _LENGTHS else mpp**2 for name in obs if name in _LENGTHS | _AREAS}
     obs = obs.assign(**{name: obs[name] * factor for name, factor in scale.items()})
-    return CellFrame(sample.sample, ids, (places[:, ::-1] + 0.5) * mpp, values.rename(columns=names), obs)
+    frame = CellFrame(sample.sample, ids, (places[:, ::-1] + 0.5) * mpp, values.rename(columns=names), obs)
+    return frame, unmeasured
 
 
 def _read_objects(path: Path) -> tuple[np.ndarray, pd.DataFrame]:
@@ -118,8 +120,11 @@ def _matching_props(path: Path, ids: np.ndarray) -> pd.DataFrame:
 
 def _places_in_mask(
     sample: SteinbockSample, ids: np.ndarray, places: np.ndarray | None, mask: np.ndarray
-) -> np.ndarray:
-    """Centroids ``(n, 2)`` of cells in the mask, y and x as indices of pixels; refused where the table has others."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centroids ``(n, 2)`` of cells in the mask, y and x as indices of pixels, and ids that the table lacks.
+
+    Refused where the table has other centroids.
+    """
     in_mask, codes = np.unique(mask, return_inverse=True)
     codes = codes.reshape(mask.shape)
     area = np.bincount(codes.ravel(), minlength=in_mask.size)
@@ -128,13 +133,6 @@ def _places_in_mask(
     frame = CellFrame(sample.sample, ids, np.empty((0, 2)), pd.DataFrame(), pd.DataFrame())
     if text := missing_ids(frame, in_mask):
         raise TableError(f"{text}. The tables were measured with other masks than '{sample.mask}'; measure again.")
-    unmeasured = np.setdiff1d(in_mask[in_mask > 0], ids)
-    if unmeasured.size:
-        warn(
-            f"{counted(unmeasured.size, 'cell has', 'cells have')} no row in the intensities of sample "
-            f"{sample.sample!r}, and so none in the table of cells, but pixels in its mask: "
-            f"{listed(unmeasured, 5, quoted=False)}."
-        )
     found = np.stack([y, x], axis=1)[np.searchsorted(in_mask, ids)]
     if places is not None and (moved := np.abs(found - places).max(axis=1) > _SAME_PLACE).any():
         i = int(np.argmax(moved))
@@ -143,7 +141,19 @@ def _places_in_mask(
             f"the region properties than in '{sample.mask}' (cell {ids[i]}: {places[i, 1]:.1f}, {places[i, 0]:.1f} and "
             f"{found[i, 1]:.1f}, {found[i, 0]:.1f}, x and y). They were measured with other masks; measure again."
         )
-    return found
+    return found, np.setdiff1d(in_mask[in_mask > 0], ids)
+
+
+def warn_of_unmeasured(unmeasured: dict[str, np.ndarray]) -> None:
+    """One warning for the cells of all samples that masks have and tables lack."""
+    lacking = {sample: ids for sample, ids in unmeasured.items() if ids.size}
+    if lacking:
+        n = sum(ids.size for ids in lacking.values())
+        shown = [f"{sample}: {listed(ids, 5, quoted=False)}" for sample, ids in lacking.items()]
+        warn(
+            f"{counted(n, 'cell has', 'cells have')} pixels in a mask and no row in the intensities, and so none in "
+            f"the table of cells: {'; '.join(shown[:3])}{' ...' if len(shown) > 3 else ''}."
+        )
 
 
 def graph_of(samples: Sequence[SteinbockSample], folder: Path, cells: pd.DataFrame, mpp: dict[str, float]) -> dict:
@@ -166,8 +176,11 @@ def graph_of(samples: Sequence[SteinbockSample], folder: Path, cells: pd.DataFra
     for sample in samples:
         if sample.sample not in rows:
             continue
-        frame = _read_edges(folder / sample.table_name)
         row_of = rows[sample.sample]
+        path = folder / sample.table_name
+        if row_of.size < 2 and not path.is_file():  # steinbock writes none where there are no two cells
+            continue
+        frame = _read_edges(path)
         unknown = np.setdiff1d(frame[["Object", "Neighbor"]].to_numpy(), row_of.index)
         if unknown.size:
             problems.append(
@@ -177,6 +190,8 @@ def graph_of(samples: Sequence[SteinbockSample], folder: Path, cells: pd.DataFra
             continue
         if frame.duplicated(["Object", "Neighbor"]).any():
             problems.append(f"sample {sample.sample!r}: an edge occurs twice in its table of neighbours")
+        if (frame["Object"] == frame["Neighbor"]).any():
+            problems.append(f"sample {sample.sample!r}: a cell is its own neighbour")
         from_to = [row_of.loc[frame[column]].to_numpy() for column in ("Object", "Neighbor")]
         parts.append((*from_to, frame["Distance"].to_numpy(dtype=float) * mpp[sample.sample]))
     refuse_all(problems, TableError)

@@ -19,6 +19,7 @@ from ._names import is_tiff_name, natural_key, sample_name, sample_name_or_empty
 from ._pixel_size import PixelSize
 
 IMAGES_FILE, PANEL_FILE = "images.csv", "panel.csv"
+_DRAWN = 0.005
 _SIZE_COLUMNS = ("num_channels", "height_px", "width_px")
 
 
@@ -207,7 +208,9 @@ def _pixel_size(row: pd.Series) -> PixelSize | None:
         n_pixels = _whole(row.get(f"{axis}_px"))
         if n_pixels is None or not n_pixels or pd.isna(um) or um <= 0:
             return None
-        sides.append(float(um) / n_pixels)
+        size = float(um) / n_pixels
+        # sides in µm may be those of the region as it was drawn, a few µm off: 1.003 is 1
+        sides.append(round(size, 2) if abs(round(size, 2) - size) < _DRAWN * size else size)
     return PixelSize(sides[0], sides[1], IMAGES_FILE)
 
 

@@ -228,28 +228,30 @@ def _measured_cells(
 ) -> AnnData | None:
     """Table of the cells that steinbock measured, with its graph; None where it is not asked for."""
     from ._cell_frame import table_of_cells
-    from ._steinbock_cells import add_graph, graph_of, read_cell_frame
+    from ._steinbock_cells import add_graph, graph_of, read_cell_frame, warn_of_unmeasured
 
     if not folders:
         return None
     new_names = dict(zip(names if panel is None else panel.names, names, strict=True))
-    frames, problems = [], []
+    frames, unmeasured, problems = [], {}, []
     for one, opened in zip(samples, read, strict=True):
         labels = opened.labels.get(cells_name(one.sample))
+        if labels is None and not (folders["intensities"] / one.table_name).is_file():
+            continue  # an image without mask was told, and has no cells to be measured
         try:
-            frames.append(
-                read_cell_frame(
-                    one,
-                    new_names,
-                    None if labels is None else labels.data,
-                    opened.record["mpp"],
-                    folders["intensities"],
-                    folders.get("regionprops"),
-                )
+            frame, unmeasured[one.sample] = read_cell_frame(
+                one,
+                new_names,
+                None if labels is None else labels.data,
+                opened.record["mpp"],
+                folders["intensities"],
+                folders.get("regionprops"),
             )
+            frames.append(frame)
         except SpatialfmError as error:
             problems.append(str(error))
     refuse_all(problems, TableError)
+    warn_of_unmeasured(unmeasured)
     adata = table_of_cells(frames, source=f"steinbock, '{folders['intensities']}'")
     if "neighbors" in folders:
         mpp = {one.sample: one.record["mpp"] for one in read}
