@@ -40,6 +40,7 @@ IN_THE_WHOLE = {
     "embed/pixels/published.py": "tl/test_virtues_recipe.py",
     "embed/planned.py": "embed/test_call.py",
     "embed/session.py": "embed/run/test_engine.py",
+    "io/_cohort_read.py": "io/test_cohort.py",
     "io/_cohort_table.py": "io/test_cohort.py",
     "io/_declared.py": "io/test_cohort.py",
     "io/_each.py": "io/test_steinbock.py",

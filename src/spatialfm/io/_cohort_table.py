@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from .._errors import ClinicalError, InputFileError
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from ..pp.joins import counted, listed, storable_frame, text_keys
 from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, is_missing, read_table
+from ._kinds import KINDS, PLAIN
 from ._names import is_sample_name, is_tiff_name, sample_name_or_empty
 from ._ngff import is_zarr
 from ._paths import absent, exists, find_path
+from ._templates import PathSource
 
 _SHOWN = 20
 _LONGEST = 200  # bytes of a sample's name; file systems take 255, of which prefixes like "labels_" need some
@@ -28,9 +31,10 @@ class Keys:
 
     sample: str
     patient: str
-    image: str
+    image: str | None
     labels: str | None
     mpp: str | None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Row:
     image: Path
     labels: Path | None
     mpp: float | None
+    kind: str = PLAIN
 
 
 def load_table(
@@ -86,29 +91,47 @@ def load_table(
     return frame, folder
 
 
-def find_keys(frame: pd.DataFrame, sample: str, patient: str, image: str, labels: str | None, mpp: str | None) -> Keys:
-    """Columns that are there; the ones that only have a default name may be absent."""
+def find_keys(
+    frame: pd.DataFrame,
+    sample: str,
+    patient: str,
+    image: str | None,
+    labels: str | None,
+    mpp: str | None,
+    kind: str | None = None,
+) -> Keys:
+    """Columns that are there; the ones that only have a default name may be absent, and that of images may be None."""
     for argument, key, meaning in (
         ("library_key", sample, "names of the samples"),
         ("image_column", image, "paths of the images"),
         ("patient_key", patient, "patients"),
     ):
-        if key not in frame:
+        if key is not None and key not in frame:
+            template = ', or a template such as image="{slide}.ome.tiff"' if argument == "image_column" else ""
             raise ClinicalError(
                 f"The cohort table has no column {key!r} for the {meaning}; it has {listed(frame.columns, 12)}. "
-                f"Pass {argument}=<column>."
+                f"Pass {argument}=<column>{template}."
             )
-    for argument, key, default in (("labels_column", labels, "labels"), ("mpp_column", mpp, "mpp")):
+    optional = (("labels_column", labels, "labels"), ("mpp_column", mpp, "mpp"), ("kind_column", kind, "kind"))
+    for argument, key, default in optional:
         if key is not None and key not in frame and key != default:
             raise ClinicalError(
                 f"The cohort table has no column {key!r}; it has {listed(frame.columns, 12)}. "
                 f"Correct {argument}=, or pass {argument}=None."
             )
-    return Keys(sample, patient, image, labels if labels in frame else None, mpp if mpp in frame else None)
+    present = [key if key in frame else None for key in (labels, mpp, kind)]
+    return Keys(sample, patient, image, *present)
 
 
-def plan_rows(frame: pd.DataFrame, keys: Keys, folder: Path) -> list[Row]:
-    """Every sample, checked.
+def column_source(frame: pd.DataFrame, column: str | None) -> PathSource | None:
+    """Paths of a column; None without one."""
+    return None if column is None else PathSource(f"column {column!r}", tuple(frame[column]))
+
+
+def plan_rows(
+    frame: pd.DataFrame, keys: Keys, folder: Path, images: PathSource, masks: PathSource | None, kind: str | None = None
+) -> list[Row]:
+    """Every sample, checked; `kind` is that of all rows, in place of a column.
 
     Raises
     ------
@@ -126,14 +149,15 @@ def plan_rows(frame: pd.DataFrame, keys: Keys, folder: Path) -> list[Row]:
         where = f"row {i}" + (f" (sample {sample!r})" if sample else "")
         if not patient:
             problems.append(f"{where}: no patient in column {keys.patient!r}")
-        image, problem = _path(frame[keys.image].iloc[i], folder, keys.image, needed=True)
+        of_row, kind_problem = _kind(frame, keys, i, kind)
+        image, problem = _path(images.texts[i], folder, images.said, needed=True, kind=of_row)
         labels, labels_problem = None, None
-        if keys.labels is not None:
-            labels, labels_problem = _path(frame[keys.labels].iloc[i], folder, keys.labels, needed=False)
+        if masks is not None:
+            labels, labels_problem = _path(masks.texts[i], folder, masks.said, needed=False)
         mpp, mpp_problem = (None, None) if keys.mpp is None else _mpp(frame[keys.mpp].iloc[i], keys.mpp)
-        problems += [f"{where}: {text}" for text in (problem, labels_problem, mpp_problem) if text]
+        problems += [f"{where}: {text}" for text in (kind_problem, problem, labels_problem, mpp_problem) if text]
         if image is not None:
-            rows.append(Row(sample, patient, image, labels, mpp))
+            rows.append(Row(sample, patient, image, labels, mpp, of_row))
     refuse_all(problems)
     return rows
 
@@ -152,9 +176,9 @@ def refuse_all(problems: Sequence[str], error: type[Exception] = InputFileError)
 
 
 def clinical_columns(
-    frame: pd.DataFrame, rows: Sequence[Row], keys: Keys, wanted: Sequence[str] | None
+    frame: pd.DataFrame, rows: Sequence[Row], keys: Keys, wanted: Sequence[str] | None, also: Sequence[str | None] = ()
 ) -> pd.DataFrame:
-    """`obs` of the sample table: patient, then the clinical columns, indexed by sample.
+    """`obs` of the sample table: patient, then the clinical columns and those of `also`, indexed by sample.
 
     Raises
     ------
@@ -162,9 +186,10 @@ def clinical_columns(
         If a wanted column is absent, or one would take the name of sample or patient.
     """
     if wanted is None:
-        used = {keys.sample, keys.patient, keys.image, keys.labels, keys.mpp}
+        used = {keys.sample, keys.patient, keys.image, keys.labels, keys.mpp, keys.kind}
         # a column that an index left behind in a csv has no meaning
         wanted = [name for name in frame if name not in used and not str(name).startswith("Unnamed:")]
+    wanted = [*wanted, *(name for name in dict.fromkeys(also) if name in frame and name not in wanted)]
     if missing := [name for name in wanted if name not in frame]:
         raise ClinicalError(
             f"clinical_keys names {missing[0]!r}, but the cohort table has {listed(frame.columns, 12)}. "
@@ -213,14 +238,25 @@ def _text(value: object) -> str:
     return "" if value is None or pd.isna(value) else str(value).strip()
 
 
-def _path(value: object, folder: Path, key: str, *, needed: bool) -> tuple[Path | None, str | None]:
+def _kind(frame: pd.DataFrame, keys: Keys, i: int, kind: str | None) -> tuple[str, str | None]:
+    text = _text(frame[keys.kind].iloc[i]) if keys.kind is not None else ""
+    found = text or kind or PLAIN
+    if found in KINDS:
+        return found, None
+    near = get_close_matches(found.lower(), KINDS, n=1, cutoff=0.7)
+    return PLAIN, f"{found!r} in column {keys.kind!r} is none of {listed(KINDS, 12)}" + (
+        f" (did you mean {near[0]!r}?)" if near else ", or pass kind_column=None if this column means something else"
+    )
+
+
+def _path(value: object, folder: Path, said: str, *, needed: bool, kind: str = PLAIN) -> tuple[Path | None, str | None]:
     text = _text(value)
     if not text:
-        return None, f"no path in column {key!r}" if needed else None
+        return None, f"no path in {said}" if needed else None
     path = find_path(text, folder)
     if not exists(path):
         return None, absent(text, path)
-    if path.is_dir() and not is_zarr(path) and not any(is_tiff_name(file) for file in path.iterdir()):
+    if kind == PLAIN and path.is_dir() and not is_zarr(path) and not any(is_tiff_name(file) for file in path.iterdir()):
         return None, f"folder '{path}' contains no TIFF file"
     return path, None
 

@@ -7,19 +7,29 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import ElementError, InputFileError, SpatialfmError, TableError, warn
+from .._errors import ArgumentError, warn
+from .._keys import SAMPLES
 from .._logging import logger
-from .._progress import progress_bar
+from .._outcome import EventValue, checked_outcome, remember_outcome
 from .._public import public
-from ..pp.joins import counted, listed
-from ._cohort_table import Row, clinical_columns, find_keys, load_table, plan_rows, refuse_all
+from .._types import present
+from ..pp.joins import column_name, counted, listed
+from ._cohort_table import (
+    Keys,
+    Row,
+    clinical_columns,
+    column_source,
+    find_keys,
+    load_table,
+    plan_rows,
+)
+from ._kinds import PLAIN
 from ._panel_file import given_channel_names
+from ._templates import PathSource, check_columns, parse_template, text_columns
 
 if TYPE_CHECKING:
     import pandas as pd
     from spatialdata import SpatialData
-
-    from ._elements import ReadSample
 
 
 @public
@@ -29,9 +39,16 @@ def read_cohort(
     library_key: str = "sample",
     image_column: str = "image",
     labels_column: str | None = "labels",
+    image: str | None = None,
+    labels: str | None = None,
+    kind: str | None = None,
+    kind_column: str | None = "kind",
     patient_key: str = "patient",
     mpp_column: str | None = "mpp",
     clinical_keys: Sequence[str] | None = None,
+    time_key: str | None = None,
+    event_key: str | None = None,
+    event_value: EventValue = None,
     channel_names: Sequence[str] | Mapping[str | int, str] | pd.DataFrame | str | PathLike | None = None,
     mpp: float | None = None,
     axes: str | None = None,
@@ -63,10 +80,30 @@ def read_cohort(
     labels_column
         Column of paths of masks; empty for samples without. A table without the column ``"labels"`` is one without
         masks.
+    image
+        Template of the paths of images, in place of a column: ``"{slide}.ome.tiff"``. In braces is the name of any
+        column of the table, whose text is taken as it is (``007``).
+    labels
+        Template of the paths of masks, likewise: ``"{slide}_cells.tif"``. A row in which a column of it is empty has no
+        mask.
+    kind
+        How the paths of images are read, where `kind_column` is absent or empty: ``"tiff"`` (the default; everything
+        that `read_tiff` reads, with masks in files of their own), ``"ome_zarr"``, ``"steinbock"``, ``"mcd"`` (its path
+        of masks is a folder, as in `read_mcd`) or ``"mcmicro"``, with the reader of this name. Of a file or folder that
+        holds several samples, each row is the one that it names.
+    kind_column
+        Column of the kinds of rows.
     mpp_column
         Column of µm per pixel, for samples whose files do not state it; it takes precedence over `mpp`.
     clinical_keys
         Clinical columns to keep. Default: all that are left.
+    time_key
+        Column with the time to event or censoring. Said here, no survival function has to be told again: see
+        `spatialfm.pp.set_outcome`.
+    event_key
+        Column with the event (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
     channel_names
         Names of channels, as in `read_tiff`, for every sample. A name that is mapped to a new one must be in at least
         one sample; a position must hold the same name in all.
@@ -134,23 +171,40 @@ def read_cohort(
     (['image_a', 'image_b'], ['cells_a', 'cells_b'])
     >>> sdata["table"].n_obs
     2
+
+    Paths from a template, and an outcome that every survival function knows from then on:
+
+    >>> table = pd.DataFrame({"sample": ["a", "b"], "patient": ["p1", "p2"], "os": [9.0, 4.0], "dead": [0, 1]})
+    >>> sdata = sfm.io.read_cohort(
+    ...     table, image="{sample}.tif", labels="{sample}_mask.tif", base_path=folder, channel_names=["DAPI", "CD3"],
+    ...     mpp=0.5, time_key="os", event_key="dead",
+    ... )
+    >>> sfm.tl.kaplan_meier(sdata["samples"])
+    >>> sdata["samples"].uns["kaplan_meier"]["table"]["survival"].tolist()
+    [1.0, 0.5, 0.5]
     """
-    from ._assemble import assemble, check_renaming
+    from ._assemble import assemble, check_renaming, measure_cells
+    from ._cohort_read import read_rows
     from ._mask import MaskOptions
 
+    image_column, labels_column = _one_of("image", image, image_column), _one_of("labels", labels, labels_column)
     frame, folder = load_table(table, [library_key, patient_key], [image_column, labels_column])
-    keys = find_keys(frame, library_key, patient_key, image_column, labels_column, mpp_column)
-    rows = plan_rows(frame, keys, folder if base_path is None else Path(base_path).expanduser())
-    clinical = clinical_columns(frame, rows, keys, clinical_keys)
+    keys = find_keys(frame, library_key, patient_key, image_column, labels_column, mpp_column, kind_column)
+    images, masks = _path_sources(table, frame, keys, {"image": image, "labels": labels})
+    rows = plan_rows(frame, keys, folder if base_path is None else Path(base_path).expanduser(), images, masks, kind)
+    clinical = clinical_columns(frame, rows, keys, clinical_keys, [time_key, event_key])
+    told = [key if key is None or key in clinical else column_name(key) for key in (time_key, event_key)]
+    outcome = checked_outcome(clinical, told[0], told[1], event_value, "sfm.io.read_cohort")
     _warn_of_shared_files(rows)
 
     names = given_channel_names(channel_names)
     mask_options = MaskOptions(cast_labels, labels_plane, labels_series, labels_encoding)
-    options = {"axes": axes, "series": series, "mask_options": mask_options}
-    read = _read_all(rows, names, mpp, **options)
-    if isinstance(names, dict):
+    read = read_rows(rows, names, mpp, axes=axes, series=series, mask_options=mask_options)
+    if isinstance(names, dict) and all(row.kind == PLAIN for row in rows):
         check_renaming(names, read)
     sdata = assemble(read, clinical)
+    if outcome is not None:
+        remember_outcome(sdata.tables[SAMPLES], outcome)
     masked = [sample.sample for sample in read if sample.labels]
     logger.info(
         f"{counted(len(read), 'sample')} of {counted(clinical['patient'].nunique(), 'patient')}, "
@@ -159,76 +213,42 @@ def read_cohort(
     if cell_table and 0 < len(masked) < len(read):
         rest = listed(sample.sample for sample in read if not sample.labels)
         warn(
-            f"{counted(len(read) - len(masked), 'sample has', 'samples have')} no path in column {labels_column!r}, "
-            f"and so no row in the table of cells: {rest}."
+            f"{counted(len(read) - len(masked), 'sample has', 'samples have')} no path in "
+            f"{'any column' if masks is None else masks.said}, and so no row in the table of cells: {rest}."
         )
     if cell_table and masked:
-        from ..pp import cell_table as measure
-
-        # a field without cells is a valid result: its sample is kept, with no rows
-        try:
-            measure(sdata, samples=masked, on_pieces=on_pieces, on_missing="drop")
-        except (ElementError, TableError) as error:
-            raise type(error)(f"{error} To read images and labels without a table, pass cell_table=False.") from error
+        measure_cells(sdata, on_pieces)
     return sdata
 
 
-def _read_all(rows: Sequence[Row], channel_names, mpp: float | None, **options) -> list[ReadSample]:
-    from ._elements import read_sample
+def _one_of(argument: str, template: str | None, column: str | None) -> str | None:
+    """The column of paths, None where a template makes them; both together are refused."""
+    if template is not None and column not in (argument, None):
+        raise ArgumentError(
+            f"{argument}={template!r} is a template and {argument}_column={column!r} a column: pass one of them."
+        )
+    return column if template is None else None
 
-    read, errors = [], []
-    for row in progress_bar(
-        rows,
-        desc="files",
-        unit="sample",
-    ):
-        try:
-            read.append(
-                read_sample(
-                    row.sample,
-                    row.image,
-                    row.labels,
-                    channel_names=channel_names,
-                    mpp=mpp if row.mpp is None else row.mpp,
-                    needs_all_names=False,
-                    **options,
-                )
-            )
-        except SpatialfmError as error:
-            errors.append((row.sample, error))
-    errors += _same_pixels(read, {row.sample: row.image for row in rows})
-    kinds = {type(error) for _, error in errors}
-    # one kind of error keeps its class, so that it can be caught as the error that it is
-    refuse_all(
-        [f"sample {sample!r}: {error}" for sample, error in errors], kinds.pop() if len(kinds) == 1 else SpatialfmError
+
+def _path_sources(
+    table: pd.DataFrame | str | PathLike, frame: pd.DataFrame, keys: Keys, given: Mapping[str, str | None]
+) -> tuple[PathSource, PathSource | None]:
+    """Paths of images and of masks, from columns or templates."""
+    templates = {name: parse_template(name, text) for name, text in given.items() if text is not None}
+    check_columns(list(templates.values()), list(frame.columns))
+    used = list(dict.fromkeys(name for template in templates.values() for name in template.columns))
+    texts = text_columns(table, frame, used, [keys.sample, keys.patient])
+    images, masks = (
+        templates[name].filled(texts) if name in templates else column_source(frame, column)
+        for name, column in (("image", keys.image), ("labels", keys.labels))
     )
-    return read
-
-
-def _same_pixels(read: Sequence[ReadSample], images: Mapping[str, Path]) -> list[tuple[str, SpatialfmError]]:
-    """Samples whose files differ but lead to the same pixels: members of one image that is split over files."""
-    owners: dict[tuple[str, int], str] = {}
-    errors = []
-    for sample in read:
-        paths = {owners[place] for place in sample.identity if place in owners}
-        for other in sorted(paths):
-            if images[other].resolve() != images[sample.sample].resolve():  # otherwise the user was warned already
-                errors.append(
-                    (
-                        sample.sample,
-                        InputFileError(
-                            f"'{images[sample.sample]}' leads to the same pixels as '{images[other]}' of sample "
-                            f"{other!r}: by their OME-XML both are parts of one image. Keep one row for it, or export "
-                            "every sample as a separate image."
-                        ),
-                    )
-                )
-        owners.update(dict.fromkeys(sample.identity, sample.sample))
-    return errors
+    return present(images, "the paths of the images"), masks
 
 
 def _warn_of_shared_files(rows: Sequence[Row]) -> None:
-    for kind, paths in (("image", [row.image for row in rows]), ("mask", [row.labels for row in rows])):
+    # of what holds several samples, each row is one of them
+    of_one = [row.image if row.kind == PLAIN else None for row in rows]
+    for kind, paths in (("image", of_one), ("mask", [row.labels for row in rows])):
         samples: dict[Path, list[str]] = {}
         for row, path in zip(rows, paths, strict=True):
             if path is not None:

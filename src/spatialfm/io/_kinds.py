@@ -1,0 +1,96 @@
+"""Rows of a cohort that other readers open: the folder of steinbock, a file of the instrument, a project of MCMICRO."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .._errors import InputFileError, counted, listed
+from .._keys import ATTRS, cells_name, image_name
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from ._elements import ReadSample
+
+PLAIN = "tiff"  # whatever `read_image` opens, with a mask in a file of its own
+# kind: the reader of this room, and what it is told so that it gives images and labels only
+READERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ome_zarr": ("read_ome_zarr", {}),
+    "steinbock": ("read_steinbock", {"cell_table": False}),
+    "mcd": ("read_mcd", {"cell_table": False, "panoramas": False}),
+    "mcmicro": ("read_mcmicro", {"cell_table": False, "quantification": False}),
+}
+KINDS = (PLAIN, *READERS)
+# the argument of a reader that takes the path of a mask, or of a folder of masks by name
+_LABELS = {"ome_zarr": "labels", "mcd": "masks"}
+
+
+def open_kind(kind: str, path: Path, labels: Path | None, *, channel_names: object, mpp: float | None) -> SpatialData:
+    """Everything that the reader of a kind finds at a path.
+
+    Raises
+    ------
+    InputFileError
+        If the reader finds masks itself, and a path of one is given.
+    """
+    name, told = READERS[kind]
+    options = dict(told)
+    if labels is not None:
+        if kind not in _LABELS:
+            raise InputFileError(
+                f"'{labels}' is not needed: the masks of kind {kind!r} are found in '{path}'. Leave the path of the "
+                "mask of this row empty."
+            )
+        options[_LABELS[kind]] = labels
+    reader: Callable[..., SpatialData] = getattr(importlib.import_module("spatialfm.io"), name)
+    return reader(path, channel_names=channel_names, mpp=mpp, **options)
+
+
+def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData) -> ReadSample:
+    """The sample of a row: the one of its name, or the only one that is there, which then gets the row's name.
+
+    Raises
+    ------
+    InputFileError
+        If there are several, none of them of that name.
+    """
+    records: Mapping[str, dict[str, Any]] = sdata.attrs[ATTRS]["samples"]
+    found = sample if sample in records else next(iter(records)) if len(records) == 1 else None
+    if found is None:
+        raise InputFileError(
+            f"'{path}' ({kind}) holds {counted(len(records), 'sample')}: {listed(records, 12)}. Name the sample of "
+            "each row as one of these, with one row per sample and the same path in each."
+        )
+    from ._elements import ReadSample
+
+    image = sdata.images[image_name(found)]
+    labels = sdata.labels[cells_name(found)] if cells_name(found) in sdata.labels else None
+    channels = _channels(image)
+    return ReadSample(
+        sample=sample,
+        images={image_name(sample): _moved(image, found, sample)},
+        labels={} if labels is None else {cells_name(sample): _moved(labels, found, sample)},
+        channel_names=channels,
+        record={**records[found], "kind": kind},
+        found_names=channels,
+    )
+
+
+def _channels(image: Any) -> tuple[str, ...]:
+    from spatialdata.models import get_channel_names
+
+    return tuple(str(name) for name in get_channel_names(image))
+
+
+def _moved(element: Any, old: str, new: str) -> Any:
+    """The element in the coordinate system of another name."""
+    from spatialdata.transformations import get_transformation, remove_transformation, set_transformation
+
+    if old != new:
+        transformation = get_transformation(element, to_coordinate_system=old)
+        remove_transformation(element, old)
+        set_transformation(element, transformation, to_coordinate_system=new)
+    return element

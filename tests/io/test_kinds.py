@@ -1,0 +1,105 @@
+"""Rows of a cohort that other readers open: the same elements as by these, under the names of the rows."""
+
+from __future__ import annotations
+
+import importlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from spatialdata.transformations import get_transformation
+
+import spatialfm as sfm
+from spatialfm._errors import InputFileError
+from spatialfm.io._kinds import KINDS, READERS
+
+pytestmark = pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
+
+
+def written(kind, folder):
+    """A small folder as the program writes it, and what is in it."""
+    module = importlib.import_module(f"reading_{kind}")
+    case = next(case for case in module.CASES if case.name.startswith(f"read_{kind}"))
+    folder.mkdir(parents=True)
+    return case.write(folder)
+
+
+def values_of(element):
+    return element["scale0"]["image"].values if hasattr(element, "keys") else element.values
+
+
+def test_every_kind_is_a_reader_of_this_room():
+    assert set(KINDS) == {"tiff", *READERS}
+    assert all(callable(getattr(sfm.io, name)) for name, _ in READERS.values())
+
+
+def test_a_cohort_of_several_kinds(tmp_path, pixels, mask):
+    steinbock = written("steinbock", tmp_path / "imc")
+    tifffile.imwrite(tmp_path / "core.tif", pixels)
+    tifffile.imwrite(tmp_path / "core_mask.tif", mask)
+    rows = [
+        {"sample": one.name, "image": "imc", "kind": "steinbock", "patient": f"p{i}"} for i, one in enumerate(steinbock)
+    ]
+    rows.append({"sample": "core", "image": "core.tif", "labels": "core_mask.tif", "kind": "", "patient": "q"})
+    sdata = sfm.io.read_cohort(pd.DataFrame(rows), base_path=tmp_path, mpp=2.0, cell_table=False)
+    assert sdata["samples"].obs["patient"].tolist() == [*(f"p{i}" for i in range(len(steinbock))), "q"]
+    for one in steinbock:
+        np.testing.assert_array_equal(sdata[f"image_{one.name}"].values, one.pixels)
+        assert sdata[f"image_{one.name}"].coords["c"].values.tolist() == list(one.channels)
+        record = sdata.attrs["spatialfm"]["samples"][one.name]
+        assert (record["kind"], record["mpp"]) == ("steinbock", 2.0)
+    np.testing.assert_array_equal(sdata["cells_core"].values, mask)
+    assert "kind" not in sdata["samples"].obs
+
+
+@pytest.mark.parametrize("kind", [name for name in READERS if name != "ome_zarr"])
+def test_several_samples_of_one_path_are_told_apart_by_name(kind, tmp_path):
+    truth = written(kind, tmp_path / "all")
+    rows = pd.DataFrame({"sample": [f"x{i}" for i in range(2)], "image": "all", "patient": ["p", "q"]})
+    if len(truth) == 1:
+        sdata = sfm.io.read_cohort(rows[:1], base_path=tmp_path, kind=kind, cell_table=False)
+        element = sdata["image_x0"]  # the only one takes the name of the row
+        np.testing.assert_array_equal(values_of(element), truth[0].pixels)
+        assert list(get_transformation(element, get_all=True)) == ["x0"]
+        return
+    with pytest.raises(
+        InputFileError, match=f"{kind}.*holds {len(truth)} samples: '{truth[0].name}'.*Name the sample of"
+    ):
+        sfm.io.read_cohort(rows, base_path=tmp_path, kind=kind, cell_table=False)
+
+
+def test_a_folder_is_opened_once_for_all_of_its_rows(tmp_path, monkeypatch):
+    truth = written("steinbock", tmp_path / "all")
+    calls, reader = [], sfm.io.read_steinbock
+    monkeypatch.setattr(
+        sfm.io, "read_steinbock", lambda *args, **options: calls.append(args) or reader(*args, **options)
+    )
+    rows = pd.DataFrame({"sample": [one.name for one in truth], "image": "all", "patient": "p"})
+    sfm.io.read_cohort(rows, base_path=tmp_path, kind="steinbock", cell_table=False)
+    assert len(calls) == 1 < len(truth)
+
+
+def test_kinds_and_masks_that_cannot_be_meant(tmp_path):
+    (tmp_path / "all").mkdir()
+    (tmp_path / "m.tif").touch()
+    rows = pd.DataFrame(
+        {"sample": ["a"], "image": ["all"], "patient": ["p"], "kind": ["Steinbok"], "labels": ["m.tif"]}
+    )
+    with pytest.raises(
+        InputFileError, match=r"'Steinbok' in column 'kind' is none of 'tiff'.*did you mean 'steinbock'"
+    ):
+        sfm.io.read_cohort(rows, base_path=tmp_path)
+    with pytest.raises(InputFileError, match="or pass kind_column=None if this column means something else"):
+        sfm.io.read_cohort(rows.assign(kind="ductal"), base_path=tmp_path)
+    with pytest.raises(InputFileError, match="masks of kind 'steinbock' are found in"):
+        sfm.io.read_cohort(rows.assign(kind="steinbock"), base_path=tmp_path)
+
+
+def test_a_store_brings_its_own_cells(tmp_path):
+    (truth,) = written("ome_zarr", tmp_path / "stores")
+    store = next((tmp_path / "stores").iterdir())
+    rows = pd.DataFrame({"sample": ["a"], "image": [str(store)], "patient": ["p"]})
+    sdata = sfm.io.read_cohort(rows, kind="ome_zarr", cell_table=False)
+    np.testing.assert_array_equal(values_of(sdata["image_a"]), truth.pixels)
+    np.testing.assert_array_equal(values_of(sdata["cells_a"]), truth.labels)
