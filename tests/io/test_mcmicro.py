@@ -152,6 +152,22 @@ def test_cores_without_mask_are_kept_and_named(tmp_path):
     assert (record["mpp"], record["mpp_field"]) == (0.5, "OME-XML PhysicalSizeX of 'TMA1.ome.tif'")
 
 
+def test_a_core_without_cells_keeps_its_sample(tmp_path):
+    samples = write_array(tmp_path / "TMA1")
+    (tmp_path / "TMA1/dearray/TMA_MAP.tif").write_bytes((tmp_path / "TMA1/dearray/1.tif").read_bytes())
+    empty = np.zeros_like(samples[1].labels)
+    write_mask(tmp_path / "TMA1", "unmicst", "2", empty)
+    pixels = [counts(5, 20, 26, start=1), counts(5, 22, 26, start=2)]
+    frame = quantified(pixels[0], samples[0].labels)
+    write_table(tmp_path / "TMA1", "1--unmicst_cell.csv", frame)
+    write_table(tmp_path / "TMA1", "2--unmicst_cell.csv", frame.iloc[:0])
+    sdata = sfm.io.read_mcmicro(tmp_path / "TMA1")
+    assert list(sdata["samples"].obs_names) == ["TMA1_1", "TMA1_2"]  # and none of the map of the array
+    assert sdata["table"].n_obs == len(frame)
+    assert sdata["table"].obs["area"].dtype == np.float64
+    np.testing.assert_allclose(sdata["table"].X, frame[list(KEPT)], rtol=1e-6)
+
+
 def test_folders_that_are_something_else(tmp_path):
     with pytest.raises(InputFileError, match="not a folder of MCMICRO"):
         sfm.io.read_mcmicro(tmp_path)

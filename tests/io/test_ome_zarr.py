@@ -18,9 +18,10 @@ import spatialfm as sfm
 from spatialfm._errors import InputFileError, PanelError, PixelSizeError, SpatialfmError, SpatialfmWarning
 from spatialfm.pp.elements import match_elements
 from spatialfm.pp.missing_chunks import report_missing_chunks
-from spatialfm.pp.stored_chunks import stored_chunks
+from spatialfm.pp.stored_chunks import check_readable, stored_chunks
 
 PIXELS, CELLS = counts(3, 40, 48), blobs(40, 48)
+FIVE = {"word": "tczyx", "chunks": (1, 1, 1, 16, 16)}
 
 
 def dataset(kind: str, values: list) -> dict:
@@ -151,6 +152,13 @@ def test_big_endian_pixels_become_native(tmp_path):
     image = only(sfm.io.read_ome_zarr(store).images)
     assert image.dtype.isnative
     np.testing.assert_array_equal(image.values, PIXELS)
+
+
+def test_a_name_in_the_store_goes_before_a_file_of_that_name(tmp_path, monkeypatch):
+    store = write_store(tmp_path / "a.zarr", PIXELS, {"cells": CELLS})
+    (tmp_path / "cells").mkdir()
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(only(sfm.io.read_ome_zarr(store, "cells").labels).values, CELLS)
 
 
 def test_which_labels(tmp_path):
@@ -299,3 +307,27 @@ def test_chunks_that_go_later_are_noticed(tmp_path):
     lost.unlink()
     with pytest.warns(SpatialfmWarning, match=r"1 of 27 chunks of image 'image_a' \(channels 'CD3'\)"):
         report_missing_chunks(sdata, match_elements(sdata))
+
+
+@pytest.mark.parametrize("version", FORMATS)
+def test_five_axes_are_watched_too(tmp_path, version):
+    """As bioformats2raw writes them: chunks that go are noticed, and those that were cut short are refused."""
+    store = write_store(tmp_path / "a.zarr", PIXELS[None, :, None], {"cells": CELLS}, version=version, **FIVE)
+    sdata = sfm.io.read_ome_zarr(store)
+    level = store / "s0" / "c" if version == "0.5" else store / "s0"
+    (level / "0" / "1" / "0" / "0" / "0").unlink()
+    with pytest.warns(SpatialfmWarning, match=r"1 of 27 chunks of image 'image_a' \(channels 'CD3'\), in rows 0 to 16"):
+        report_missing_chunks(sdata, match_elements(sdata))
+    assert np.argwhere(stored_chunks(only(sdata.images).data).missing).tolist() == [[1, 0, 0]]
+
+
+def test_a_part_of_the_channels_is_watched_too(tmp_path):
+    """Blosc reads on behind the end of a file that was cut short, and turns what is there into numbers."""
+    store = write_store(tmp_path / "a.zarr", PIXELS[None, :, None], version="0.4", **FIVE)
+    image = only(sfm.io.read_ome_zarr(store).images).data
+    assert check_readable(image[[0, 2]], "Image") is None  # not the whole array, of which chunks may be missing
+    file = store / "s0" / "0" / "2" / "0" / "0" / "0"
+    file.write_bytes(file.read_bytes()[:-5])
+    for part in (image, image[[0, 2]]):
+        with pytest.raises(InputFileError, match=r"1 file in .* is cut short \('0/2/0/0/0'"):
+            check_readable(part, "Image")

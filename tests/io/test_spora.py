@@ -65,6 +65,15 @@ def test_what_was_not_downloaded_is_said(tmp_path):
     assert "table" not in sdata.tables
 
 
+def test_cells_of_images_without_mask_are_not_asked_for(tmp_path):
+    first, second = write_data_set(tmp_path)
+    (tmp_path / "segmentations/1_0mpp/cell_masks/instances" / f"{second.name}.npz").unlink()
+    with pytest.warns(SpatialfmWarning, match="1 sample has no mask"):
+        sdata = sfm.io.read_spora(tmp_path)
+    assert sdata["table"].obs["sample"].unique().tolist() == [first.name]
+    assert (sdata["table"].obs["cell_type_atlas"] == "T cell").sum() == (np.unique(first.labels)[1:] % 3 == 0).sum()
+
+
 class Tokens(StandIn):
     """A model whose pixels are prepared as VirTues' are, without its weights."""
 

@@ -114,10 +114,12 @@ def measure_cells(
     `cells` are columns of the cells, by ``sample`` and ``cell_id``.
     """
     from .._errors import ElementError, TableError
-    from .._keys import CELLS_PREFIX
+    from .._keys import CELLS_PREFIX, SAMPLE_KEY
     from ..pp import cell_table
 
     masked = [name.removeprefix(CELLS_PREFIX) for name in sdata.labels if name.startswith(CELLS_PREFIX)]
+    cells = None if cells is None else cells[cells[SAMPLE_KEY].isin(masked)]
+    cells = None if cells is None or cells.empty else cells
     try:
         cell_table(sdata, samples=masked, cells=cells, on_pieces=on_pieces, on_missing="drop")
     except (ElementError, TableError) as error:

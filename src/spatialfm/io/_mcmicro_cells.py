@@ -57,7 +57,8 @@ def read_quantification(
     frame = _read(path)
     ids = whole_numbers(frame[_ID], f"{_ID!r} of '{path}'", "Quantify again.") if len(frame) else np.empty(0, np.int64)
     of_channel = _channel_columns(frame, names, path, mask)
-    if text := [one for one in of_channel.values() if not pd.api.types.is_numeric_dtype(frame[one])]:
+    text = [one for one in of_channel.values() if not pd.api.types.is_numeric_dtype(frame[one])]
+    if text:
         raise TableError(f"'{path}' has columns that are not numbers: {listed(text)}. Quantify again.")
     pair = next((one for one in _POSITIONS if set(one) <= set(frame)), None)
     if pair is None:
@@ -80,7 +81,7 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputFileError(f"'{path}' cannot be read as a table ({error}). Copy it again.") from error
     if _ID not in frame:
         raise TableError(f"'{path}' has no column {_ID!r}; it has {listed(frame.columns)}.")
-    return frame
+    return frame if len(frame) else frame.astype(float)  # a core without cells: a header alone has no numbers
 
 
 def _channel_columns(frame: pd.DataFrame, names: dict[str, str], path: Path, mask: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from ._names import is_tiff_name, natural_key, sample_name, stem
 
 _DEFAULT_MASK = "cell"
 _SUBTRACTED = "_backsub"  # what background subtraction appends to the name of an image
+_MAP = "TMA_MAP"  # outlines of the cores, which older versions write beside them
 _NF_CORE = ("registration/ashlar", "tma_dearray", "backsub", "quantification/mcquant", "segmentation/mesmer")
 
 
@@ -186,7 +187,8 @@ def _sheets(project: Path, is_subtracted: bool) -> tuple[MarkerSheet, ...]:
 def _tiffs(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted((path for path in folder.iterdir() if is_tiff_name(path)), key=lambda path: natural_key(path.name))
+    files = [path for path in folder.iterdir() if is_tiff_name(path) and stem(path) != _MAP]
+    return sorted(files, key=lambda path: natural_key(path.name))
 
 
 def _methods(image: McmicroImage, images: Sequence[McmicroImage]) -> dict[str, Path]:

@@ -146,7 +146,9 @@ def _labels(labels: str | PathLike | None, folder: Path, series: int | None) -> 
     if labels is None:
         return None
     group = read_ngff(folder, series).path
+    own = label_groups(group)
     if labels == "auto":
-        return find_labels(group) if label_groups(group) else None
+        return find_labels(group) if own else None
     path = find_path(str(labels))
-    return path if exists(path) else find_labels(group, str(labels))
+    is_path = str(labels) not in own and exists(path)  # a name of the store goes before a file of that name here
+    return path if is_path else find_labels(group, str(labels))

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,12 +36,15 @@ class StoredChunks:
         Of the array, and of the content of one file: a chunk, or a shard.
     metadata
         Of zarr, which names the files.
+    axes
+        Which of the stored axes these are, where others of length 1 are left out; None for all.
     """
 
     folder: str
     shape: tuple[int, ...]
     sizes: tuple[int, ...]
     metadata: object = field(repr=False)
+    axes: tuple[int, ...] | None = None
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -55,8 +59,17 @@ class StoredChunks:
             for at, _, names in os.walk(self.folder, followlinks=True)
             for name in names
         }
-        keys = (self.metadata.encode_chunk_key(at) for at in itertools.product(*map(range, self.grid)))
+        keys = (self._key(at) for at in itertools.product(*map(range, self.grid)))
         return np.array([key not in stored for key in keys], bool).reshape(self.grid)
+
+    def _key(self, at: Sequence[int]) -> str:
+        """Name of a file of the `grid`."""
+        if self.axes is None:
+            return self.metadata.encode_chunk_key(tuple(int(i) for i in at))
+        place = [0] * len(self.metadata.shape)
+        for axis, i in zip(self.axes, at, strict=True):
+            place[axis] = int(i)
+        return self.metadata.encode_chunk_key(tuple(place))
 
     def look(self) -> None:
         """Ask now what is there, so that what goes later is noticed."""
@@ -75,7 +88,7 @@ class StoredChunks:
         if not _is_blosc(self.metadata):
             return
         for at in zip(*np.nonzero(~self.missing), strict=True):
-            key = self.metadata.encode_chunk_key(tuple(int(i) for i in at))
+            key = self._key(at)
             with open(os.path.join(self.folder, key), "rb") as file:
                 header = file.read(_BLOSC_HEADER)
                 size = os.fstat(file.fileno()).st_size
@@ -97,9 +110,7 @@ class StoredChunks:
         ]
         lead = [sorted({channel // self.sizes[0] for channel in channels})] if len(self.shape) == 3 else []
         for at in itertools.product(*lead, *spans):
-            if not self.missing[at] and not os.path.exists(
-                os.path.join(self.folder, self.metadata.encode_chunk_key(at))
-            ):
+            if not self.missing[at] and not os.path.exists(os.path.join(self.folder, self._key(at))):
                 raise RunError(
                     f"Pixels of {name!r} in '{self.folder}' were removed while they were read. Finished blocks are "
                     "kept: put the store back and repeat the call."
@@ -107,19 +118,40 @@ class StoredChunks:
 
 
 def stored_chunks(array: object) -> StoredChunks | None:
-    """The files below a dask array of the shape of one zarr array; None where that is not how it is made."""
+    """The files below a dask array of the shape of one zarr array, but for axes of length 1; otherwise None."""
+    arrays = _stored_arrays(array)
+    return _fitting([_chunks_of(*one) for one in arrays.items()], array)
+
+
+def _fitting(stored: Sequence[StoredChunks], array: Any) -> StoredChunks | None:
+    if len(stored) != 1 or not 2 <= len(array.shape) <= 3:
+        return None
+    (chunks,), shape = stored, tuple(map(int, array.shape))
+    if chunks.shape == shape:
+        return chunks
+    # as OME-Zarr has them, (t, c, z, y, x): the axes that are left, in their order
+    one = [axis for axis, n in enumerate(chunks.shape) if n == 1]
+    axes = [axis for axis in range(len(chunks.shape)) if axis not in one]
+    axes = sorted(axes + one[: max(len(shape) - len(axes), 0)])
+    if tuple(chunks.shape[axis] for axis in axes) != shape:
+        return None
+    sizes = tuple(chunks.sizes[axis] for axis in axes)
+    fitting = StoredChunks(chunks.folder, shape, sizes, chunks.metadata, tuple(axes))
+    if "missing" in vars(chunks):  # it was looked at: the store is walked once
+        vars(fitting)["missing"] = chunks.missing.reshape(fitting.grid)
+    return fitting
+
+
+def _stored_arrays(array: object) -> dict[str, Any]:
+    """The zarr arrays that a dask array is made of, by their folder."""
     graph = getattr(array, "__dask_graph__", None)
-    if graph is None:
-        return None
-    arrays = {id(value): value for value in _leaves(dict(graph()).values()) if zarr_folder(value) is not None}
-    folders = {zarr_folder(value) for value in arrays.values()}
-    if len(folders) != 1:
-        return None
-    value = next(iter(arrays.values()))
-    if tuple(value.shape) != tuple(array.shape) or not 2 <= len(value.shape) <= 3:
-        return None
+    found = [] if graph is None else list(_leaves(dict(graph()).values()))
+    return {folder: value for value in found if (folder := zarr_folder(value)) is not None}
+
+
+def _chunks_of(folder: str, value: Any) -> StoredChunks:
     sizes = getattr(value, "shards", None) or value.chunks
-    return StoredChunks(folders.pop(), tuple(map(int, value.shape)), tuple(map(int, sizes)), value.metadata)
+    return StoredChunks(folder, tuple(map(int, value.shape)), tuple(map(int, sizes)), value.metadata)
 
 
 def zarr_folder(value: object) -> str | None:
@@ -139,20 +171,25 @@ def zarr_folder(value: object) -> str | None:
 
 
 def check_readable(array: object, what: str) -> StoredChunks | None:
-    """The files below an array, unless the store is gone or holds files that were written in part.
+    """The files below an array of `stored_chunks`, unless a store is gone or holds files that were written in part.
 
     Raises
     ------
     InputFileError
         If it is, or does.
     """
-    chunks = stored_chunks(array)
-    if chunks is None:
-        return None
+    stored = [_chunks_of(*one) for one in _stored_arrays(array).items()]
+    for chunks in stored:
+        _check(chunks, what)
+    return _fitting(stored, array)
+
+
+def _check(chunks: StoredChunks, what: str) -> None:
     if not chunks.exists:
         raise InputFileError(
             f"{what} was read from '{chunks.folder}', which is gone: all of it would be zeros. Put the store back, or "
-            "read it from where it is now: sdata = spatialdata.read_zarr('path/to/store.zarr')."
+            "read it from where it is now: sdata = spatialdata.read_zarr('path/to/store.zarr'), or the reader that was "
+            "used if it is not a SpatialData."
         )
     chunks.look()
     try:
@@ -167,7 +204,6 @@ def check_readable(array: object, what: str) -> StoredChunks | None:
             f"{what}: {counted(len(short), 'file')} in '{chunks.folder}' {'is' if len(short) == 1 else 'are'} cut "
             f"short ('{key}' has {size:,} of {wanted:,} bytes). Copy the store again."
         )
-    return chunks
 
 
 def _leaves(values) -> Iterator[object]:
