@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .cohort import read_cohort
     from .geojson import read_geojson
     from .mcd import read_mcd
+    from .inform import read_inform
     from .mcmicro import read_mcmicro
     from .ome_zarr import read_ome_zarr
     from .qupath import read_qupath
@@ -27,6 +28,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_write": ["write"],
         "cells": ["read_cells"],
         "cohort": ["read_cohort"],
+        "inform": ["read_inform"],
         "mcmicro": ["read_mcmicro"],
         "geojson": ["read_geojson"],
         "mcd": ["read_mcd"],

@@ -63,7 +63,7 @@ def table_of_cells(frames: Sequence[CellFrame], *, source: str, annotates: Mappi
     TableError
         If there is no cell, ids are not positive or occur twice, or positions are missing.
     """
-    if problems := [problem for frame in frames for problem in _problems(frame)]:
+    if problems := [problem for frame in frames for problem in problems_of(frame)]:
         raise TableError(f"The cells of {source} cannot be used:\n" + "\n".join(f"  - {text}" for text in problems))
     frames = [frame for frame in frames if frame.ids.size]
     if not frames:
@@ -113,7 +113,7 @@ def missing_ids(frame: CellFrame, in_labels: np.ndarray) -> str:
     )
 
 
-def _problems(frame: CellFrame) -> list[str]:
+def problems_of(frame: CellFrame) -> list[str]:
     """What is wrong with the cells of one sample."""
     where = f"sample {frame.sample!r}"
     if (n := frame.ids.size) != len(frame.xy) or n != len(frame.intensities) or n != len(frame.obs):

@@ -165,6 +165,8 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
             f"Colour pictures (8-bit red, green and blue) instead of markers: {files}. If the three channels are "
             "markers, pass channel_names=[...] with their names."
         )
+    if kind == "cells_without_row":
+        return f"Cells of a mask have no row in the table of measurements, and none in sdata['table']: {files}."
     if kind == "polygons_left_out":
         return (
             f"Polygons without a row in the table of measurements are left out: {files}. Export both again from the "

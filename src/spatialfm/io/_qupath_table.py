@@ -151,13 +151,13 @@ def matched_ids(sample: str, part: pd.DataFrame, table: QuPathTable, polygons: C
     """
     if table.object_id is None or part[table.object_id].isna().any():
         raise TableError(
-            f"sample {sample!r}: {table.source} has no 'Object ID' by which rows and polygons find each other. Export "
+            f"{table.source} has no 'Object ID' by which rows and polygons find each other. Export "
             "it with QuPath 0.4 or later, or read the polygons alone with sfm.io.read_geojson."
         )
     own = part[table.object_id].astype(str)
     if (twice := own[own.duplicated()].unique()).size:
         raise TableError(
-            f"sample {sample!r}: {counted(len(twice), 'id occurs', 'ids occur')} more than once in {table.source}: "
+            f"{counted(len(twice), 'id occurs', 'ids occur')} more than once in {table.source}: "
             f"{listed(twice, 3)}. Export it again, with each object once."
         )
     cells = polygons.cells
@@ -165,7 +165,7 @@ def matched_ids(sample: str, part: pd.DataFrame, table: QuPathTable, polygons: C
     index = pd.Series(cells.index.to_numpy(), index=pd.Index(texts))
     if len(absent := own[~own.isin(index.index)]):
         raise TableError(
-            f"sample {sample!r}: {counted(len(absent), 'cell')} of {len(own):,} of {table.source} have no polygon in "
+            f"{counted(len(absent), 'cell')} of {len(own):,} of {table.source} have no polygon in "
             f"{polygons.source}: {listed(absent, 3)}. Export both again from the same objects."
         )
     return index[own].to_numpy()
@@ -180,7 +180,7 @@ def _check_places(sample: str, xy: np.ndarray, ids: np.ndarray, polygons: CellPo
     ratio = ratio_of(xy, there)
     hint = f" By them a pixel is {ratio:.4g} µm; here it is {mpp:g} µm." if ratio is not None else ""
     raise TableError(
-        f"sample {sample!r}: {counted(int((away > _SAME_PLACE).sum()), 'cell')} of {len(ids):,} have their centroid "
+        f"{counted(int((away > _SAME_PLACE).sum()), 'cell')} of {len(ids):,} have their centroid "
         f"elsewhere than their polygon in {polygons.source} (median {np.median(away):.1f} pixels away).{hint} Are "
         "they of another image, or centroids in pixels said to be µm? Correct mpp=, or export both again."
     )

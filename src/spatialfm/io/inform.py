@@ -1,0 +1,275 @@
+"""Exports of inForm: component images, segmentation maps and cell segmentation data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .._errors import InputFileError, TableError
+from .._keys import cells_name
+from .._logging import logger
+from .._public import public
+from ..pp.joins import counted, listed
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import pandas as pd
+    from spatialdata import SpatialData
+
+    from ._cell_frame import CellFrame
+    from ._elements import ReadSample
+    from ._inform_table import InformCells
+
+_DATA, _IMAGE, _MAPS = "_cell_seg_data.txt", "_component_data", "_binary_seg_maps"
+
+
+@public
+def read_inform(
+    folder: str | PathLike,
+    *,
+    compartment: Literal["Entire Cell", "Nucleus", "Cytoplasm", "Membrane"] | None = None,
+    labels: str | PathLike | Mapping[str, str | PathLike] | None = None,
+    labels_plane: str | int | None = None,
+    clinical: pd.DataFrame | str | PathLike | None = None,
+    library_key: str = "sample",
+    patient_key: str = "patient",
+    channel_names: Sequence[str] | Mapping[str | int, str] | pd.DataFrame | str | PathLike | None = None,
+    mpp: float | None = None,
+) -> SpatialData:
+    r"""Read what inForm exported: component images, segmentation maps, cells with their phenotypes.
+
+    Everything is checked first, and all problems are reported at once. Images stay on disk until they are needed; masks
+    are read once, to compare ids and positions with those of the table.
+
+    Parameters
+    ----------
+    folder
+        With ``<field>_cell_seg_data.txt``, ``<field>_component_data.tif`` and ``<field>_binary_seg_maps.tif`` for each
+        field; a merged table is taken where fields have none of their own. Images and maps may be absent altogether.
+    compartment
+        Of which part of a cell the mean intensities in ``X`` are. Default: the entire cell.
+    labels
+        Masks of another program in place of the maps: a folder with one per field, named after it, one file, or a
+        mapping from samples to files.
+    labels_plane
+        Plane of the maps with the cells, such as ``"Nucleus"``. Default: whole cells, put together of nucleus,
+        cytoplasm and membrane. With `labels`, as in `spatialfm.io.read_tiff`.
+    clinical
+        Table with one row per sample (column `library_key`: names of samples or fields).
+    library_key
+        Column of `clinical` that names the samples.
+    patient_key
+        Column of patients in `clinical`.
+    channel_names
+        Names of the channels, as in `spatialfm.io.read_tiff`; markers of the table follow.
+    mpp
+        µm per pixel. Default: that of the image or the maps.
+
+    Returns
+    -------
+    SpatialData
+        For every field ``image_<sample>`` and ``cells_<sample>`` (points, where there is no mask) in the coordinate
+        system ``<sample>`` in µm. ``sdata["table"]`` has one row per cell: ``phenotype``, ``Tissue_Category``, areas
+        and the like in ``obs``, mean intensities in ``X``, positions in µm in ``obsm["spatial"]``.
+        ``sdata["samples"]`` has one row per sample, with the columns of `clinical`.
+
+    Raises
+    ------
+    InputFileError
+        If files are missing, or there is no plane of cells.
+    TableError
+        If an id occurs twice or the mask does not have it; if positions are outside of the field, or not where the mask
+        has the cell.
+    ClinicalError
+        If a sample has no row in `clinical`, or no patient.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If cells of the mask have no row, or cells no phenotype; and as `spatialfm.io.read_tiff` does.
+
+    Notes
+    -----
+    The plane ``Membrane`` is a ring around each cell, and no mask of cells. What it encloses and no other plane covers
+    becomes part of its cell. inForm before 2.4.3 numbered nuclei alone; for these pass ``labels_plane="Nucleus"``.
+
+    Examples
+    --------
+    >>> import tempfile, pandas as pd, spatialfm as sfm
+    >>> folder = tempfile.mkdtemp()
+    >>> cells = pd.DataFrame({
+    ...     "Sample Name": "Set1_[100,200].im3", "Phenotype": ["CD8+", "CK+"], "Cell ID": [1, 2],
+    ...     "Cell X Position": [20, 64], "Cell Y Position": [10, 30], "Nucleus Area (pixels)": [90, 120],
+    ...     "Entire Cell CD8 (Opal 520) Mean (Normalized Counts, Total Weighting)": [8.5, 0.25],
+    ... })
+    >>> cells.to_csv(f"{folder}/Set1_[100,200]_cell_seg_data.txt", sep="\t", index=False)
+    >>> sdata = sfm.io.read_inform(folder, mpp=0.5)
+    >>> sdata["table"].obs["phenotype"].to_dict()
+    {'Set1__100_200_1': 'CD8+', 'Set1__100_200_2': 'CK+'}
+    >>> sdata["table"].to_df()["CD8 (Opal 520)"].tolist(), sdata["table"].obsm["spatial"].tolist()
+    ([8.5, 0.25], [[10.0, 5.0], [32.0, 15.0]])
+    """
+    import pandas as pd
+
+    from ._assemble import assemble
+    from ._cell_columns import positive_mpp
+    from ._cell_frame import table_of_cells
+    from ._panel_file import given_channel_names
+    from ._paths import find_path
+    from ._sample_rows import sample_rows
+
+    positive_mpp(mpp)
+    root = find_path(str(folder))
+    fields = _fields(root)
+    images, maps, masks = _files(root, fields, labels)
+    obs = sample_rows(
+        pd.DataFrame(index=pd.Index(list(fields), dtype=object)),
+        f"'{root}'",
+        clinical,
+        library_key=library_key,
+        patient_key=patient_key,
+        other_names=_other_names(fields),
+    )
+    files = {name: (images.get(name), maps.get(name), masks.get(name)) for name in fields}
+    options = (given_channel_names(channel_names), mpp, labels_plane, compartment)
+    read, frames = _opened(fields, files, *options)
+    sdata = assemble(read, obs, table_of_cells(frames, source=f"inForm, '{root}'"))
+    logger.info(f"{counted(sdata['table'].n_obs, 'cell')} of {counted(len(read), 'sample')} in '{root}'")
+    return sdata
+
+
+def _fields(root: Path) -> dict[str, InformCells]:
+    """Rows of each sample; tables of single fields before merged ones."""
+    from ._inform_table import read_fields
+    from ._named_files import sample_names
+
+    if not root.is_dir():
+        raise InputFileError(f"'{root}' is not a folder. Pass that of an export of inForm.")
+    tables = sorted(path for path in root.iterdir() if path.name.endswith(_DATA) and not path.name.startswith("."))
+    single = [path for path in tables if not path.name.lower().startswith(("merge", "consolidated"))]
+    if not tables:
+        raise InputFileError(f"Folder '{root}' has no file *{_DATA}. Export the cell segmentation data from inForm.")
+    parts = [part for path in single or tables for part in read_fields(path)]
+    if twice := [part.called for i, part in enumerate(parts) if part.called in {one.called for one in parts[:i]}]:
+        raise InputFileError(f"Field {twice[0]!r} is in several tables of '{root}'. Keep one of them.")
+    names = sample_names([part.called for part in parts], (), f"'{root}'")
+    return dict(zip(names, parts, strict=True))
+
+
+def _files(root: Path, fields: dict[str, InformCells], labels) -> tuple[dict[str, Path], ...]:
+    """Image, maps and mask of each sample; a kind that no sample has is left out, otherwise all need it."""
+    from ._cohort_table import refuse_all
+    from ._named_files import files_by_sample
+    from .qupath import IMAGE_SUFFIXES
+
+    called = {name: field.called for name, field in fields.items()}
+    found, problems = [], []
+    for ending in (_IMAGE, _MAPS):
+        files, missing = files_by_sample(root, called, IMAGE_SUFFIXES, "folder", ending)
+        missing = [f"sample {name!r}: no file '{one}{ending}.tif'" for name, one in called.items() if name not in files]
+        found.append(files)
+        if files and not (labels is not None and ending == _MAPS):
+            problems += missing
+    masks: dict[str, Path] = {}
+    if labels is not None:
+        masks, missing = files_by_sample(labels, called, (*IMAGE_SUFFIXES, ".npy", ".npz", ".png"), "labels")
+        problems += missing
+        if not found[0]:
+            problems.append("labels= needs the component images, which tell their size")
+    refuse_all(problems)
+    return found[0], {} if labels is not None else found[1], masks
+
+
+def _other_names(fields: dict[str, InformCells]) -> dict[str, str]:
+    return {
+        text: name
+        for name, field in fields.items()
+        for text in (field.called, f"{field.called}.im3", f"{field.called}.qptiff")
+    }
+
+
+def _opened(
+    fields: dict[str, InformCells], files, channel_names, mpp, labels_plane, compartment
+) -> tuple[list[ReadSample], list[CellFrame]]:
+    from ._each import read_each
+
+    frames: list[CellFrame] = []
+
+    def opener(sample: str) -> Callable[[], ReadSample]:
+        def opened() -> ReadSample:
+            read, labels, shape = _elements(sample, *files[sample], channel_names, mpp, labels_plane)
+            return _with_cells(read, fields[sample], labels, shape, compartment, frames)
+
+        return opened
+
+    return read_each([(sample, opener(sample)) for sample in fields]), frames
+
+
+def _elements(
+    sample: str, image: Path | None, maps: Path | None, mask: Path | None, channel_names, mpp, labels_plane
+) -> tuple[ReadSample, da.Array | None, tuple[int, int] | None]:
+    """Image and labels of a sample, the labels as an array, and the size of the field in pixels."""
+    from ._elements import ReadSample, labels_element, place_sample
+    from ._image import read_image
+    from ._inform_maps import cells_of, open_maps
+    from ._mask import MaskOptions
+
+    opened = None if maps is None else open_maps(maps)
+    if image is not None:
+        pixels = read_image(image, channel_names)
+        if pixels.pixel_size is None and opened is not None:
+            pixels = replace(pixels, pixel_size=opened.pixel_size)
+        read = place_sample(sample, pixels, image, mask, mpp=mpp, mask_options=MaskOptions(plane=labels_plane))
+        shape = pixels.shape[1:]
+    else:
+        stated = opened.pixel_size if opened is not None else None
+        size, source = (mpp, "argument") if mpp is not None else (stated and stated.x, "metadata")
+        notes = [("mpp_assumed", str(maps or sample), "")] if size is None else []
+        record = {"mpp": size or 1.0, "mpp_source": source if size else "assumed", "image": None, "labels": None}
+        read, shape = ReadSample(sample, {}, {}, (), record, notes=notes), None
+    if opened is None:
+        element = read.labels.get(cells_name(sample))
+        return read, None if element is None else element.data, shape
+    labels, plane = cells_of(opened, None if labels_plane is None else str(labels_plane))
+    if shape is not None and labels.shape != shape:
+        raise InputFileError(
+            f"The maps '{maps}' are {labels.shape[0]} x {labels.shape[1]} pixels (y, x), image '{image}' is {shape[0]} "
+            f"x {shape[1]}. Are they of another field?"
+        )
+    record = {**read.record, "labels": opened.path, "labels_plane": plane}
+    element = labels_element(labels, sample, read.record["mpp"])
+    return replace(read, labels={cells_name(sample): element}, record=record), labels, labels.shape
+
+
+def _with_cells(
+    read: ReadSample,
+    field: InformCells,
+    labels: da.Array | None,
+    shape: tuple[int, int] | None,
+    compartment: str | None,
+    frames: list[CellFrame],
+) -> ReadSample:
+    """The sample with what its table and its mask have to say of each other."""
+    from ._cell_places import check_in_labels
+    from ._drawn import points_element
+    from ._inform_table import frame_of_field
+
+    names = dict(zip(read.found_names, read.channel_names, strict=True))
+    frame = frame_of_field(read.sample, field, read.record["mpp"], shape, names, compartment)
+    frames.append(frame)
+    foreign = [name for name in frame.intensities if read.channel_names and name not in read.channel_names]
+    if foreign:
+        raise TableError(
+            f"{field.source} has markers that the image lacks: {listed(foreign)}; it has {listed(read.channel_names)}. "
+            "Are both of one export?"
+        )
+    if labels is None:
+        return replace(read, points={cells_name(read.sample): points_element(frame.ids, frame.xy, read.sample)})
+    wrong, rest = check_in_labels(frame, labels, read.record["mpp"])
+    if wrong:
+        raise TableError(wrong.removeprefix(f"sample {read.sample!r}: "))  # who opens all samples names this one
+    notes = [*read.notes, ("cells_without_row", str(read.record["labels"]), rest)] if rest else read.notes
+    return replace(read, notes=notes)
