@@ -31,7 +31,8 @@ def component(name: str) -> str:
 
 
 def segmentation(name: str) -> str:
-    return f"<SegmentationImage>\r\n <Version>1.0.2</Version>\r\n <CompartmentType>{name}</CompartmentType>\r\n</SegmentationImage>"
+    inner = f"<Version>1.0.2</Version>\r\n <CompartmentType>{name}</CompartmentType>"
+    return f"<SegmentationImage>\r\n {inner}\r\n</SegmentationImage>"
 
 
 def parts(labels: np.ndarray) -> dict[str, np.ndarray]:
