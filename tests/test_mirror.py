@@ -101,7 +101,7 @@ IN_THE_WHOLE = {
         f"reporting/{name}.py": "reporting/test_report.py"
         for name in (
             *("cells", "cohort", "embeddings", "examples", "methods", "page", "patients", "quality", "results"),
-            *("source", "summaries"),
+            "source",
         )
     },
     "tl/embedding/plan_embedding.py": "embed/test_plan.py",

@@ -24,7 +24,7 @@ def _closed():
 def curve():
     figure, ax = plt.subplots(figsize=(3, 2))
     ax.plot([0, 1], [1, 0])
-    return ax
+    return figure
 
 
 def test_curves_are_drawings_of_their_size_and_pictures_are_pixels():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import html
+import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -12,6 +14,7 @@ import pytest
 from sklearn.neighbors import kneighbors_graph
 
 import spatialfm as sfm
+from spatialfm._errors import SpatialfmWarning
 from spatialfm.reporting.kinds import KINDS, counts_of, kind_of
 
 N, TYPES = 30, ["T", "B", "Tumor"]
@@ -57,21 +60,31 @@ CALLS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::spatialfm._errors.SpatialfmWarning")
+@pytest.fixture(scope="module")
+def analysed(patients):
+    """The table with all of these results, and the key of each."""
+    table, keys = patients.copy(), {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpatialfmWarning)
+        for function, call in CALLS.items():
+            before = {*table.uns, "spatialfm"}
+            call(table)
+            (keys[function],) = set(table.uns) - before
+    return table, keys
+
+
 @pytest.mark.parametrize("function", CALLS)
-def test_a_result_is_recognised(patients, function):
-    table = patients.copy()
-    before = set(table.uns)
-    CALLS[function](table)
-    (key,) = [key for key in set(table.uns) - before if key != "spatialfm"]
-    kind = kind_of(table.uns[key])
+def test_a_result_is_recognised(analysed, function):
+    table, keys = analysed
+    record = table.uns[keys[function]]
+    kind = kind_of(record)
     assert kind is not None
     assert kind.function == function
-    counts = counts_of(table.uns[key])
+    counts = counts_of(record)
     assert counts["n_patients"] == N
     if function in ("kaplan_meier", "logrank", "cox", "concordance", "compare_concordance", "added_value", "cut_point"):
         assert counts["events"] == 20
-    if function in ("fine_gray",):
+    if function == "fine_gray":
         assert counts["events"] == 10
 
 
@@ -102,6 +115,23 @@ def test_a_search_for_signatures_is_recognised():
     )  # fmt: skip
     assert kinds_in(cells) == {"signatures": "discover_signatures"}
     assert counts_of(cells.uns["signatures"]) == {"n_patients": 12}
+
+
+def test_all_of_them_are_drawn_and_described_in_one_report(analysed, tmp_path):
+    table, keys = analysed
+    cells = ad.AnnData(obs=pd.DataFrame({"sample": ["a"], "patient": ["P0"]}, index=["1"]))
+    text = sfm.report(cells, tmp_path / "a.html", patients=table).read_text(encoding="utf-8")
+    assert "not drawn" not in text
+    assert "could not be made" not in text
+    assert "Out of date" not in text
+    assert "Not described here" not in text
+    kinds = {kind.function: kind for kind in KINDS}
+    for function in CALLS:
+        assert f"Written by sfm.tl.{function}, in" in text
+        assert html.escape(kinds[function].caveat) in text
+        assert html.escape(kinds[function].correction) in text
+    for function in ("logrank", "added_value", "cut_point"):
+        assert f'<data value="{table.uns[keys[function]]["p_value"]!r}">' in text
 
 
 def test_what_others_wrote_is_no_result():

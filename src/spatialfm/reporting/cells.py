@@ -76,7 +76,7 @@ def _map(source: Source, key: str) -> list[Html]:
     if not samples:
         return []
     figure = drawn(
-        lambda: draw_cells(source.sdata, samples[0], color=key, show=False),
+        lambda: draw_cells(source.sdata, samples[0], color=key, show=False, return_fig=True),
         alt=f"Map of the cells of sample {samples[0]}, coloured by {key}.",
         caption=f"Cells of sample {samples[0]}, the first of {len(source.pairs):,}, coloured by {key}.",
     )

@@ -17,7 +17,6 @@ from .._logging import logger
 from .elements import Html, note, tag
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_SVG = 200_000  # bytes of a drawing; one with more parts is smaller as pixels
@@ -27,13 +26,13 @@ SCALE = 90  # pixels of the page for an inch of a figure
 _SVG = {"svg.hashsalt": "spatialfm", "svg.fonttype": "path"}
 
 
-def drawn(draw: Callable[[], Axes | Figure], alt: str, caption: object) -> Html:
+def drawn(draw: Callable[[], Figure], alt: str, caption: object) -> Html:
     """A figure with its caption, or a remark with the reason why it cannot be drawn.
 
     Parameters
     ----------
     draw
-        Draws and returns a figure, or axes of it.
+        Draws and returns a figure.
     alt
         What is to be seen, for those who cannot see it.
     """
@@ -41,9 +40,7 @@ def drawn(draw: Callable[[], Axes | Figure], alt: str, caption: object) -> Html:
 
     before = set(plt.get_fignums())
     try:
-        figure = draw()
-        figure = figure if hasattr(figure, "savefig") else figure.get_figure(root=True)
-        source, width, height = encoded(figure)
+        source, width, height = encoded(draw())
     except Exception as error:  # the rest of a report is not lost with one figure
         reason = str(error) if isinstance(error, SpatialfmError) else f"{type(error).__name__}: {error}"
         logger.warning("A figure of the report is not drawn: %s", reason)

@@ -78,7 +78,7 @@ def curves(patients: AnnData, key: str) -> list[Html]:
     if bool(record.get("optimistic", False)):
         body.append(note("Optimistic: the outcome itself made these groups.", kind="caution"))
     figure = drawn(
-        lambda: pl.kaplan_meier(patients, key=key, logrank_key=_test_of(patients, params), show=False),
+        lambda: pl.kaplan_meier(patients, key=key, logrank_key=_test_of(patients, params), show=False, return_fig=True),
         alt=f"Kaplan-Meier curves of {listed(groups.index, 8, quoted=False)}, with numbers at risk.",
         caption="Kaplan-Meier estimate with its interval at each time; ticks: censored patients; below: at risk.",
     )
@@ -122,7 +122,7 @@ def _test_of(patients: AnnData, params: Mapping) -> str:
 def _composition(patients: AnnData, what: str, unit: str) -> list[Html]:
     group = next((key for key in ("risk_group",) if key in patients.obs and patients.obs[key].notna().all()), None)
     figure = drawn(
-        lambda: pl.composition(patients, group_key=group, show=False),
+        lambda: pl.composition(patients, group_key=group, show=False, return_fig=True),
         alt=f"Stacked bars: shares of {counted(patients.n_vars, 'category', 'categories')} of {what} in each {unit}.",
         caption=f"Shares of {what} among the cells of each {unit}.",
     )

@@ -25,6 +25,9 @@ def quality_section(source: Source) -> Section:
         return Section("quality", "Image and segmentation quality", [note("There are no images.", kind="absent")])
     samples = [pair.sample for pair in source.looked_at]
     body: list[Html] = []
+    if not samples:
+        text = f"Nothing is said of quality: of {counted(len(source.pairs), 'image')} none was looked at (samples=)."
+        return Section("quality", "Image and segmentation quality", [note(text, kind="absent")])
     if len(samples) < len(source.pairs):
         body.append(
             note(
@@ -33,8 +36,6 @@ def quality_section(source: Source) -> Section:
                 kind="caution",
             )
         )
-    if not samples:
-        return Section("quality", "Image and segmentation quality", body)
     body += [tag("h3", "Channels"), *_channels(source, samples), tag("h3", "Masks"), *_masks(source, samples)]
     return Section("quality", "Image and segmentation quality", body)
 

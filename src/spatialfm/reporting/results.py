@@ -144,7 +144,8 @@ def caveats_of(one: Result) -> list[str]:
 
 _DECIDES = {
     "nothing": "The outcome had no part in the groups: a test on them holds.",
-    "order": "The outcome ordered and named the groups, and did not make them: a test on them holds.",
+    "order": "The outcome ordered and named the groups, and did not make them: a test on them holds. That the group "
+    "called high does worse holds by construction, and is not a finding.",
     "partition": "The outcome merged clusters into groups: curves and tests of them on these patients are optimistic.",
     "others' partition": "Each patient's group was made with the outcomes of other patients.",
 }
@@ -197,7 +198,7 @@ def _details(one: Result) -> list[Html]:
     for draw, caption in DRAWN.get(kind.function, ()):
         body.append(
             drawn(
-                lambda draw=draw: draw(one.table, key=one.key, show=False),
+                lambda draw=draw: draw(one.table, key=one.key, show=False, return_fig=True),
                 alt=f"Figure of {kind.title.lower()} in {one.where}.",
                 caption=caption,
             )

@@ -27,13 +27,32 @@ def sizes(source: Source, key: str) -> pd.DataFrame:
 
 
 def marker_means(cells: AnnData, key: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Mean of each marker in each category, in its units, and in standard deviations above the mean of all cells."""
-    values = cells.X.toarray() if hasattr(cells.X, "toarray") else np.asarray(cells.X)
-    frame = pd.DataFrame(values.astype(np.float64), columns=cells.var_names.astype(str))
-    groups = as_text(cells.obs[key]).reset_index(drop=True)
-    means = frame.groupby(groups, observed=False, sort=False).mean().reindex(groups.cat.categories)
-    spread = frame.std(ddof=0)
-    return means, (means - frame.mean()) / spread.where(spread > 0)
+    """Mean of each marker in each category, in its units, and in standard deviations above the mean of all cells.
+
+    Cells without a value of a marker (NaN) do not count for it; those without category count for all cells alone.
+    """
+    column = as_text(cells.obs[key])
+    codes, names = column.cat.codes.to_numpy(), list(column.cat.categories)
+    markers = [str(name) for name in cells.var_names]
+    means, scores = np.full((2, len(names), len(markers)), np.nan)
+    for place in range(len(markers)):  # one at a time: a copy of millions of cells is never made
+        values = _values(cells, place)
+        finite = np.isfinite(values)
+        inside = finite & (codes >= 0)
+        n = np.bincount(codes[inside], minlength=len(names))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means[:, place] = np.bincount(codes[inside], weights=values[inside], minlength=len(names)) / n
+        spread = values[finite].std() if finite.any() else 0.0
+        if spread > 0:
+            scores[:, place] = (means[:, place] - values[finite].mean()) / spread
+    return pd.DataFrame(means, names, markers), pd.DataFrame(scores, names, markers)
+
+
+def _values(cells: AnnData, place: int) -> np.ndarray:
+    values = cells.X[:, place]
+    values = values.compute() if hasattr(values, "compute") else values
+    values = values.toarray() if hasattr(values, "toarray") else values
+    return np.asarray(values, dtype=np.float64).ravel()
 
 
 def as_text(column: pd.Series) -> pd.Series:
