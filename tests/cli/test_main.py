@@ -14,6 +14,7 @@ import pytest
 from spatialfm._errors import SpatialfmError, SpatialfmWarning
 from spatialfm.cli import _main, main
 from spatialfm.cli._screen import Screen
+from spatialfm.cli._stages import STAGES
 
 
 def refused(arguments, capsys):
@@ -28,7 +29,7 @@ def refused(arguments, capsys):
     [
         (["modles"], "no command 'modles'. Did you mean 'models'?"),
         (["MARKERS", "CD8"], "Did you mean 'markers'?"),
-        (["xyz"], "there are demo"),
+        (["xyz"], "there are init"),
         (["demo", "--patient-count", "9", "--modle", "classical"], "unrecognized arguments: --patient-count"),
         (["demo", "--modle=classical"], "--modle=classical. Did you mean '--model'?"),
     ],
@@ -37,7 +38,7 @@ def test_a_typo_is_answered_with_what_was_meant(arguments, said, capsys):
     assert said in refused(arguments, capsys)
 
 
-@pytest.mark.parametrize("command", [module.__name__.rpartition(".")[2].strip("_") for module in _main.COMMANDS])
+@pytest.mark.parametrize("command", ["init", "check", "run", *STAGES, "demo", "models", "markers"])
 def test_the_help_of_a_command_has_an_example_of_it(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

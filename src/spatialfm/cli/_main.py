@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from .._errors import SpatialfmError
 from .._settings import settings
-from . import demo, markers, models
+from . import check, demo, init, markers, models, run
+from ._commands import add_stage
 from ._parser import Parser
 from ._screen import Screen
+from ._stages import STAGES
 
-COMMANDS = (demo, models, markers)
+BEFORE, AFTER = (init, check, run), (demo, models, markers)  # commands besides those of stages, as --help lists them
 
 REFUSED, STOPPED = 1, 130
+FOREIGN = {"ome_zarr.reader": logging.ERROR, "spatialdata._logging": logging.WARNING}
 EXIT_STATUS = """exit status:
   0    done
   1    the input was refused, or a file could not be read or written; the message says which
@@ -45,12 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     channel  status  marker ...
     """
     args = _parser().parse_args(argv)
-    settings.progress = settings.progress and sys.stderr.isatty()
-    if args.quiet:
-        settings.verbosity = 1
     screen = Screen(args.command, quiet=args.quiet, as_json=getattr(args, "json", False))
     try:
-        with _terminated_as_interrupted():
+        with _settings_of_a_program(), _terminated_as_interrupted():
             return args.run(args, screen) or 0
     except SpatialfmError as error:
         screen.refuse(str(error))
@@ -62,6 +65,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stopped:
         screen.refuse(str(stopped) or "stopped", status="stopped")
         return STOPPED
+    except Exception:
+        traceback.print_exc()
+        screen.refuse(
+            "this is an error of the program, not of your files. Please report it with the lines above. What was "
+            "finished is kept."
+        )
+        return REFUSED
+
+
+@contextmanager
+def _settings_of_a_program() -> Iterator[None]:
+    """Bars where somebody looks; of the logs, warnings, as commands say themselves how they go on."""
+    before = settings.progress, settings.verbosity
+    # ome_zarr warns of every label image that is read without its picture; squidpy speaks through spatialdata's logger.
+    # Filters, as levels are set anew when these packages are imported
+    quiet = [(logging.getLogger(name), _from(level)) for name, level in FOREIGN.items()]
+    settings.progress = settings.progress and sys.stderr.isatty()
+    if "SPATIALFM_VERBOSITY" not in os.environ:
+        settings.verbosity = min(settings.verbosity, 1)
+    for logger, enough in quiet:
+        logger.addFilter(enough)
+    try:
+        yield
+    finally:
+        settings.progress, settings.verbosity = before
+        for logger, enough in quiet:
+            logger.removeFilter(enough)
+
+
+def _from(level: int) -> Callable[[logging.LogRecord], bool]:
+    return lambda record: record.levelno >= level
 
 
 @contextmanager
@@ -92,6 +126,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"spatialfm {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    for module in COMMANDS:
+    for module in BEFORE:
+        module.add(commands)
+    for stage in STAGES.values():
+        add_stage(commands, stage)
+    for module in AFTER:
         module.add(commands)
     return parser

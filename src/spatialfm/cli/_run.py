@@ -1,0 +1,299 @@
+"""Stages in their order: which have to be done and why, doing them, and remembering what was done."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import _disk
+from .._errors import SpatialfmError, listed
+from ._analysis import Analysis
+from ._config import CONFIG, refuse, takes_a_file
+from ._screen import Screen
+from ._state import Record, State, as_json, now, stamp_of, version
+from .read import open_cohort, sources
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from ._stage import Stage
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage in a plan; `why` it has to be done, None where it is finished."""
+
+    stage: Stage
+    why: str | None
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"name": self.stage.name, "state": "finished" if self.why is None else "to do", "why": self.why}
+
+
+def plan(analysis: Analysis, state: State) -> list[Step]:
+    """All stages, with what has to be done."""
+    steps: list[Step] = []
+    waiting: set[str] = set()
+    for name, stage in analysis.stages.items():
+        why = state.why(name, _decisive(analysis, name), stage.needs)
+        again = [need for need in stage.needs if need in waiting]
+        if why is None and again:
+            why = f"builds on {listed(again, 3)}"
+        if why is not None:
+            waiting.add(name)
+        steps.append(Step(stage, why))
+    return steps
+
+
+def run_stages(
+    analysis: Analysis,
+    screen: Screen,
+    *,
+    only: str | None = None,
+    dry_run: bool = False,
+    redo: Sequence[str] = (),
+    accept: Sequence[str] = (),
+) -> None:
+    """Do what has to be done, of all stages or of one.
+
+    Raises
+    ------
+    SpatialfmError
+        Before anything is written, where settings, files or results that are there do not allow it; or from a stage.
+    KeyboardInterrupt
+        If it was stopped, with the command that goes on.
+    """
+    check_folder(analysis.out)
+    state = State(analysis.out)
+    if dry_run:
+        steps = _chosen(plan(analysis, _as_if(state, redo)), only)
+        _tell_plan(steps, screen)
+        screen.document({"command": screen.command, "status": "planned", "out": str(analysis.out),
+                         "stages": [step.document() for step in steps], "notes": screen.notes})  # fmt: skip
+        return
+    with _held(analysis.out):
+        for name in accept:
+            if name in state.records:
+                state.accept(name)
+        for name in redo:
+            state.forget(name)
+        for name in state.records:
+            state.check_untouched(name)
+        steps = plan(analysis, state)
+        _check_before(analysis, steps, only, screen)
+        _disk.write_bytes(analysis.out / CONFIG, analysis.config.text().encode())
+        done = _do(analysis, state, _chosen(steps, only), screen)
+    later = [step.stage.name for step in plan(analysis, state) if step.why is not None]
+    if only is not None and later:
+        screen.say(f"\nStages to do: {listed(later, 8, quoted=False)} ('spatialfm run {analysis.out}' does them).")
+    screen.document({"command": screen.command, "status": "done", "out": str(analysis.out), "stages": done,
+                     "notes": screen.notes})  # fmt: skip
+
+
+def _do(analysis: Analysis, state: State, steps: Sequence[Step], screen: Screen) -> list[dict[str, Any]]:
+    documents = []
+    for number, step in enumerate(steps, 1):
+        title = f"[{number}/{len(steps)}] {step.stage.name}"
+        if step.why is None:
+            record = state.records[step.stage.name]
+            screen.say(f"{title}: finished on {record.finished}")
+        else:
+            screen.say(f"{title}: {step.stage.summary} ({step.why})")
+            record = _done(analysis, state, step.stage, screen)
+            for line in record.findings:
+                screen.say(f"  {line}")
+            screen.say(f"  {record.seconds:.1f} s")
+        documents.append(
+            {
+                "name": step.stage.name,
+                "state": "finished before" if step.why is None else "done",
+                "why": step.why,
+                "seconds": record.seconds,
+                "findings": record.findings,
+                "notes": record.notes,
+                "files": [str(analysis.out / name) for name in record.outputs],
+            }
+        )
+    if any(step.why is not None for step in steps):
+        screen.say(f"\nResults in {analysis.out.resolve()}")
+    else:
+        screen.say("Everything is finished; nothing was done.")
+    return documents
+
+
+def _done(analysis: Analysis, state: State, stage: Stage, screen: Screen) -> Record:
+    """Do one stage and remember it; what it read is taken down before it reads it."""
+    settings = analysis.settings(stage.name)
+    after = {name: state.records[name].identity for name in stage.needs}
+    state.forget(stage.name)
+    analysis.files, said_before, began = [], len(screen.notes), time.perf_counter()
+    try:
+        with screen.noting():
+            inputs = {str(path): stamp_of(path) for path in _inputs(analysis, stage, settings)}
+            done = stage.run(analysis, **settings)
+    except SpatialfmError as error:
+        raise SpatialfmError(f"stage {stage.name!r}: {error}{in_settings(str(error), stage)}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped in stage {stage.name!r}; what was finished is kept, and 'spatialfm run {analysis.out}' goes on"
+        ) from None
+    record = Record(
+        settings=as_json(_decisive(analysis, stage.name)),
+        inputs=inputs,
+        outputs={name: stamp_of(analysis.out / name) for name in analysis.files},
+        after=after,
+        version=version(),
+        findings=done.findings,
+        notes=screen.notes[said_before:],
+        seconds=round(time.perf_counter() - began, 1),
+        finished=now(),
+    )
+    state.records[stage.name] = record
+    state.write()
+    return record
+
+
+def _decisive(analysis: Analysis, name: str) -> dict[str, Any]:
+    """What decides the results of a stage besides files: its settings and the seed; of reading, also what is read."""
+    settings = analysis.settings(name)
+    if analysis.stages[name].seeded:
+        settings["random_state"] = analysis.random_state
+    if name == "read":
+        settings["cohort"] = str(analysis.config.cohort.resolve())
+    return settings
+
+
+def _inputs(analysis: Analysis, stage: Stage, settings: Mapping[str, Any]) -> list[Path]:
+    options = stage.options(settings)
+    paths = [
+        Path(value)
+        for name, value in settings.items()
+        if isinstance(value, str) and name in options and takes_a_file(options[name].rule) and Path(value).exists()
+    ]
+    if stage.name == "read":
+        paths.append(analysis.config.cohort.resolve())
+        paths += [Path(one) for one in sources(open_cohort(analysis, settings))]
+    if stage.name == "embed" and settings["weights"] is not None and Path(settings["weights"]).exists():
+        paths.append(Path(settings["weights"]).resolve())
+    return list(dict.fromkeys(paths))
+
+
+def check_folder(out: Path) -> None:
+    """Refuse a folder with other files than ours, which would be written among.
+
+    Raises
+    ------
+    SpatialfmError
+        With what is there.
+    """
+    if (out / "state.json").exists() or not out.exists():
+        return
+    other = sorted(one.name for one in out.iterdir() if not one.name.startswith(".") and one.name != CONFIG)
+    if other:
+        raise SpatialfmError(
+            f"Folder '{out}' already holds {listed(other, 4)}, and nothing says that an analysis wrote it. Pass "
+            "another --out, or set 'out' in the settings."
+        )
+
+
+def _check_before(analysis: Analysis, steps: Sequence[Step], only: str | None, screen: Screen) -> None:
+    """Whatever can be known to fail fails now, not after hours."""
+    waiting = {step.stage.name: step.why for step in steps if step.why is not None}
+    if only is not None:
+        needs = [name for name in analysis.stages[only].needs if name in waiting]
+        if needs:
+            raise SpatialfmError(
+                f"Stage {needs[0]!r} comes first: {waiting[needs[0]]}. Run 'spatialfm {needs[0]} {analysis.out}', or "
+                f"'spatialfm run {analysis.out}' for all."
+            )
+    todo = [name for name in waiting if only in (None, name)]
+    if todo:
+        with screen.noting():
+            sdata = images_of(analysis, from_files="read" in waiting)
+            refuse(check_before(analysis, todo, sdata), analysis.config.cohort)
+
+
+def check_before(analysis: Analysis, names: Sequence[str], sdata: SpatialData) -> list[str]:
+    """Problems of settings that show once the images are known: markers, masks, weights."""
+    stages = [analysis.stages[name] for name in names]
+    return [
+        problem
+        for stage in stages
+        if stage.before is not None
+        for problem in stage.before(analysis.settings(stage.name), sdata)
+    ]
+
+
+def images_of(analysis: Analysis, *, from_files: bool) -> SpatialData:
+    """The images, from the store of an earlier run or from the files of the cohort.
+
+    Raises
+    ------
+    SpatialfmError
+        Whatever the reader refuses, with the settings that decide it.
+    """
+    if not from_files:
+        return analysis.images()
+    try:
+        return open_cohort(analysis, analysis.settings("read"))
+    except SpatialfmError as error:
+        stage = analysis.stages["read"]
+        raise SpatialfmError(f"stage 'read': {error}{in_settings(str(error), stage)}") from error
+
+
+def in_settings(message: str, stage: Stage) -> str:
+    """How to say in the settings what a message proposes as an argument of a function."""
+    options = stage.options({})
+    named = dict.fromkeys(name for name in re.findall(r"(?<![\w.])([a-z_]+)=", message) if name in options)
+    if not named:
+        return ""
+    said = ", ".join(f"{stage.name}.{name}" for name in named)
+    return (
+        f"\n  (In the settings: {said}; as an option of 'spatialfm {stage.name}': {options[next(iter(named))].flag}.)"
+    )
+
+
+def _chosen(steps: Sequence[Step], only: str | None) -> list[Step]:
+    return [step for step in steps if only is None or step.stage.name == only]
+
+
+def _as_if(state: State, redo: Sequence[str]) -> State:
+    """A state that is only looked at."""
+    state.records = {name: record for name, record in state.records.items() if name not in redo}
+    return state
+
+
+def _tell_plan(steps: Sequence[Step], screen: Screen) -> None:
+    for step in steps:
+        screen.show(f"{step.stage.name:10} {'finished' if step.why is None else 'to do: ' + step.why}")
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """The folder of results for this process alone.
+
+    Raises
+    ------
+    SpatialfmError
+        If another process works in it.
+    """
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    hold = _disk.Hold(out / "analysis")
+    hold.take()
+    try:
+        if others := hold.others():
+            raise SpatialfmError(f"'{out}' is in use by {others[0]}. Wait for it, or pass another --out.")
+        for folder in (out, *(one for one in out.iterdir() if one.is_dir() and one.suffix != ".zarr")):
+            _disk.sweep(folder)
+        yield
+    finally:
+        hold.release()
+        if made and not any(out.iterdir()):  # refused before anything was written
+            out.rmdir()

@@ -1,0 +1,258 @@
+"""``spatialfm check``: whether a cohort can be analysed, and what that takes, before an hour is spent."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .._errors import SpatialfmError, counted, listed
+from .._keys import ATTRS, IMAGE_PREFIX, SAMPLES, cells_name, image_name
+from ._analysis import Analysis
+from ._commands import add_source, analysis_of
+from ._config import OUT
+from ._parser import add_command, folder
+from ._run import check_before, images_of
+from ._screen import Screen
+from .embed import arguments
+from .segment import MEASUREMENT, samples_without_mask, segment_cells
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from ..embed.planned import Cost, EmbeddingPlan
+
+SHOWN = 40  # samples in text; JSON has all
+COPIES = 3  # of an embedding: of its stage, in the complete table, and while that is written
+WARM = 30.0  # seconds below which a sample is measured again, without what the first call of all takes
+
+
+def add(commands: Any) -> None:
+    """The command and its options."""
+    parser = add_command(
+        commands,
+        "check",
+        run,
+        summary="whether a cohort can be analysed, and what that takes",
+        description="Opens every file without reading its pixels and reports images, channels and markers, pixel "
+        "sizes, masks and clinical columns. One image is read whole, to estimate time and disk. Nothing is written.",
+        example="spatialfm check cohort.csv",
+    )
+    add_source(parser, default=None)
+    parser.add_argument("--out", type=folder, metavar="DIR", help=f"folder of results; default: {OUT}")
+    parser.add_argument("--no-estimate", action="store_true", help="read no image, and estimate neither time nor disk")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output, for programs")
+
+
+def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Everything that can be known; 1 if something has to be corrected."""
+    analysis = analysis_of(args, {})
+    with screen.noting():
+        sdata = images_of(analysis, from_files=True)
+        found = described(analysis, sdata)
+        problems = [*found.pop("problems"), *check_before(analysis, list(analysis.stages), sdata)]
+        if not args.no_estimate and not problems:
+            found["cost"] = estimated(analysis, sdata)
+    _show(found, problems, screen)
+    status = "refused" if problems else "fine"
+    screen.document({"command": "check", "status": status, **found, "problems": problems, "notes": screen.notes})
+    return 1 if problems else 0
+
+
+def described(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
+    """Samples, channels and clinical columns, as JSON holds them."""
+    samples = [_sample(sdata, name) for name in _samples(sdata)]
+    without = samples_without_mask(sdata)
+    clinical = sdata[SAMPLES].obs if SAMPLES in sdata else pd.DataFrame()
+    outcome, problems = _outcome(analysis, clinical)
+    return {
+        "cohort": str(analysis.config.cohort),
+        "samples": samples,
+        "patients": int(clinical["patient"].nunique()) if "patient" in clinical else None,
+        "without_mask": without,
+        "channels": _channels(sdata, samples),
+        "columns": [_column(clinical[name]) for name in clinical],
+        "outcome": outcome,
+        "problems": problems,
+    }
+
+
+def _samples(sdata: SpatialData) -> list[str]:
+    return [name.removeprefix(IMAGE_PREFIX) for name in sdata.images if name.startswith(IMAGE_PREFIX)]
+
+
+def _sample(sdata: SpatialData, sample: str) -> dict[str, Any]:
+    from ..pp.arrays import channel_names, image_array
+
+    array = image_array(sdata, image_name(sample))
+    known = sdata.attrs.get(ATTRS, {}).get("samples", {}).get(sample, {})
+    return {
+        "sample": sample,
+        "pixels": [int(array.sizes["y"]), int(array.sizes["x"])],
+        "channels": [str(name) for name in channel_names(sdata, image_name(sample))],
+        "dtype": str(array.dtype),
+        "mpp": None if known.get("mpp") is None else float(known["mpp"]),
+        "mpp_source": known.get("mpp_source"),
+        "mask": cells_name(sample) in sdata.labels,
+        "bytes": int(array.nbytes),
+    }
+
+
+def _channels(sdata: SpatialData, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from ..pp import match_markers
+
+    names = list(dict.fromkeys(name for one in samples for name in one["channels"]))
+    table = match_markers(names)
+    return [
+        {
+            "channel": row.channel,
+            "status": row.status,
+            "marker": row.marker or None,
+            "suggestions": row.suggestions or None,
+            "samples": sum(row.channel in one["channels"] for one in samples),
+        }
+        for row in table.itertuples()
+    ]
+
+
+def _column(values: pd.Series) -> dict[str, Any]:
+    there = values.dropna()
+    numbers = pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype)
+    if numbers and len(there):
+        shown = f"{there.min():g} to {there.max():g}"
+    else:
+        shown = listed(pd.unique(there.astype(str)), 5, quoted=False)
+    return {
+        "column": str(values.name),
+        "kind": "numbers" if numbers else "categories",
+        "different": int(there.nunique()),
+        "missing": int(values.isna().sum()),
+        "values": shown,
+    }
+
+
+def _outcome(analysis: Analysis, clinical: pd.DataFrame) -> tuple[dict[str, Any] | None, list[str]]:
+    """Time and event of patients, as survival analysis will read them."""
+    from anndata import AnnData
+
+    from ..tl import kaplan_meier
+
+    settings = analysis.settings("survival")
+    names = ("time_key", "event_key", "event_value", "entry_key", "on_missing")
+    keys = {name: settings[name] for name in names}
+    said = {"time_key", "event_key"} & set(analysis.config.given.get("survival", {}))
+    if not {keys["time_key"], keys["event_key"]} <= set(clinical):
+        absent = [keys[name] for name in ("time_key", "event_key") if keys[name] not in clinical]
+        return None, [f"survival: the cohort table has no column {absent[0]!r}"] if said else []
+    patients = clinical.drop_duplicates("patient").set_index("patient")
+    try:
+        record = kaplan_meier(AnnData(obs=patients.rename(index=str)), copy=True, **keys)
+    except SpatialfmError as error:
+        return None, [f"survival: {error}"]
+    groups = record["groups"]
+    return {
+        "time_key": keys["time_key"],
+        "event_key": keys["event_key"],
+        "patients": int(groups["n"].sum()),
+        "events": int(groups["events"].sum()),
+    }, []
+
+
+def estimated(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
+    """Time, memory and disk, from the sample of middling size."""
+    n_pixels = {name: int(np.prod(_sample(sdata, name)["pixels"])) for name in _samples(sdata)}
+    sample = sorted(n_pixels, key=n_pixels.__getitem__)[len(n_pixels) // 2]
+    factor = sum(n_pixels.values()) / n_pixels[sample]
+    seconds, plan, cost = _planned(analysis, sdata, sample)
+    if seconds < WARM:
+        seconds, plan, cost = _planned(analysis, sdata, sample)
+    n_cells = len(plan.cells.rows) * factor
+    rows = 4 * n_cells * sum(plan.columns.values())
+    return {
+        "from_sample": sample,
+        "cells": int(n_cells),
+        "seconds_measuring": round(seconds * factor, 1),
+        "seconds_embedding": round(cost.seconds * factor, 1),
+        "memory_bytes": int(cost.memory + COPIES * rows),
+        "disk_bytes": int(sum(_sample(sdata, name)["bytes"] for name in n_pixels) + COPIES * rows),
+        "disk_free_bytes": _free(analysis.out),
+    }
+
+
+def _planned(analysis: Analysis, sdata: SpatialData, sample: str) -> tuple[float, EmbeddingPlan, Cost]:
+    """Seconds to segment and measure one sample, the plan to embed it, and what that takes."""
+    from spatialdata import SpatialData
+
+    from ..embed.planned import Cost
+    from ..tl import plan_embedding
+
+    began = time.perf_counter()
+    one = SpatialData(images=dict(sdata.images.items()), labels=dict(sdata.labels.items()), attrs=sdata.attrs)
+    if sample in samples_without_mask(sdata):
+        said = analysis.settings("segment")
+        segment_cells(one, [sample], said["method"], {name: said[name] for name in said if name not in MEASUREMENT})
+    plan = plan_embedding(one, samples=[sample], **arguments(analysis.settings("embed")))
+    return time.perf_counter() - began, plan, plan.cost or Cost(0, 0, 0.0)
+
+
+def _free(out: Path) -> int:
+    import shutil
+
+    place = out.resolve()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _show(found: dict[str, Any], problems: list[str], screen: Screen) -> None:
+    from ..embed.planned import _duration, _size
+
+    samples = found["samples"]
+    patients = "" if found["patients"] is None else f" of {counted(found['patients'], 'patient')}"
+    screen.show(f"{counted(len(samples), 'sample')}{patients}")
+    rows = pd.DataFrame(
+        {
+            "sample": one["sample"],
+            "pixels (y, x)": "{} x {}".format(*one["pixels"]),
+            "channels": len(one["channels"]),
+            "type": one["dtype"],
+            "µm per pixel": "unknown" if one["mpp"] is None else f"{one['mpp']:g} ({one['mpp_source']})",
+            "mask": "yes" if one["mask"] else "no",
+        }
+        for one in samples
+    )
+    screen.show(rows.head(SHOWN).to_string(index=False))
+    if len(samples) > SHOWN:
+        screen.show(f"... and {len(samples) - SHOWN} more")
+    channels = pd.DataFrame(found["channels"])
+    channels["samples"] = [f"{n} of {len(samples)}" for n in channels["samples"]]
+    screen.show("\nchannels\n" + channels.fillna("-").to_string(index=False))
+    if found["columns"]:
+        screen.show("\nclinical columns\n" + pd.DataFrame(found["columns"]).to_string(index=False))
+    if found["outcome"] is not None:
+        screen.show(
+            "\nsurvival: {patients} patients, {events} events (time {time_key!r}, event {event_key!r})".format(
+                **found["outcome"]
+            )
+        )
+    else:
+        screen.show("\nsurvival: no columns of time and event; set survival.time_key and survival.event_key")
+    if cost := found.get("cost"):
+        screen.show(
+            f"\nestimates from sample {cost['from_sample']!r}: about {cost['cells']:,} cells; "
+            f"{_duration(cost['seconds_measuring'])} to measure and "
+            f"{_duration(cost['seconds_embedding'])} to embed them; memory {_size(cost['memory_bytes'])}, disk "
+            f"{_size(cost['disk_bytes'])} of {_size(cost['disk_free_bytes'])} free"
+        )
+        if cost["disk_bytes"] > cost["disk_free_bytes"]:
+            screen.note("The results may not fit on the disk. Pass --out with a folder on another one.")
+    if problems:
+        screen.show(f"\n{counted(len(problems), 'problem')}")
+        for one in problems:
+            screen.show(f"  - {one}")
+    else:
+        screen.show("\nNothing has to be corrected.")

@@ -1,0 +1,144 @@
+"""``spatialfm embed``: every cell through an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._errors import SpatialfmError
+from .._keys import TABLE, UNS, obsm_key
+from ._analysis import Analysis, Known
+from ._config import Draft, named_markers
+from ._stage import Done, Stage
+from .read import channels_of
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+
+def embed(
+    analysis: Analysis,
+    *,
+    model: str = "classical",
+    weights: str | None = None,
+    markers: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
+    devices: str | Sequence[str] | None = None,
+    batch_size: int | None = None,
+    precision: Literal["float32", "float16", "bfloat16"] = "float32",
+    n_components: int | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    panel: Mapping[str, Any] | None = None,
+) -> Done:
+    """Embed every cell with a model. Stopped on the way, it goes on with the blocks that are not finished.
+
+    Parameters
+    ----------
+    model
+        Name of a model, see 'spatialfm models'.
+    weights
+        Weights of the model: file, folder or hub id.
+    markers
+        Markers to use, in this order. Default: all that every sample has.
+    outputs
+        Outputs of the model. Default: what its card says.
+    devices
+        Torch device, or several, such as cuda:0.
+    batch_size
+        Windows of a batch. Default: what fits into memory.
+    precision
+        "float32", "float16" (stored in half the space) or "bfloat16" (computed so).
+    n_components
+        Principal components to keep. Default: all columns.
+    recipe
+        Fields in which to depart from the model's published recipe, such as {stride: 64}.
+    panel
+        Which channels are which markers, such as {mapping: {Target 7: CD3}}.
+    """
+    from ..tl import embed_cells
+
+    sdata = analysis.whole("segment")
+    before = Known(sdata[TABLE])
+    call = arguments(analysis.settings("embed"))
+    embed_cells(sdata, **call)
+    table = sdata[TABLE]
+    added = [name for name in table.obsm if name not in before.obsm]
+    analysis.add_to_cells("embed", table, before)
+    record = table.uns[UNS][obsm_key(model)] if obsm_key(model) in table.uns[UNS] else {}
+    return Done(
+        [f"obsm[{name!r}]: {table.n_obs:,} cells x {table.obsm[name].shape[1]:,} columns" for name in added]
+        + ([f"licence of the model: {record['license']}"] if record.get("license") else [])
+    )
+
+
+def arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as `spatialfm.tl.embed_cells` and `spatialfm.tl.plan_embedding` take them."""
+    run = {name: settings[name] for name in ("devices", "batch_size", "precision") if settings[name] is not None}
+    return {
+        "model": settings["model"],
+        "weights": settings["weights"],
+        "markers": settings["markers"],
+        "outputs": settings["outputs"],
+        "recipe": settings["recipe"],
+        "panel": settings["panel"],
+        "run": run or None,
+        "reduce": {"n_components": settings["n_components"]} if settings["n_components"] else None,
+    }
+
+
+def _check(draft: Draft) -> None:
+    from ..embed.call import Panel
+    from ..models import card, load
+
+    settings = draft.settings("embed")
+    try:
+        known = card(settings["model"])
+    except SpatialfmError as error:
+        draft.problem(("embed", "model"), str(error))
+        return
+    for key, make in (("recipe", known.recipe.replace), ("panel", Panel().replace)):
+        try:
+            make(**(settings[key] or {}))
+        except (SpatialfmError, TypeError) as error:
+            draft.problem(("embed", key), str(error))
+    weights = settings["weights"]
+    if weights is None:
+        return
+    if not Path(weights).exists() and _is_path(weights):
+        draft.problem(("embed", "weights"), f"there is no file {weights!r}.")
+    elif Path(weights).exists() or not known.needs_weights:
+        try:  # weights of another model, or for a model that has none: seen now, not after hours
+            load(settings["model"], weights=weights)
+        except (SpatialfmError, TypeError) as error:
+            draft.problem(("embed", "weights"), str(error))
+
+
+def _is_path(weights: str) -> bool:
+    return weights.startswith((".", "/", "~")) or weights.endswith((".pt", ".pth", ".bin", ".safetensors", ".ckpt"))
+
+
+def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
+    from ..models import card, load
+    from ..pp.arrays import channel_names
+
+    problems = named_markers("embed.markers", settings["markers"] or (), channels_of(sdata))
+    if not set.intersection(*(set(channel_names(sdata, name)) for name in sdata.images)):
+        problems.append("embed.markers: no channel is in every sample; name the channels alike (read.channel_names).")
+    if card(settings["model"]).needs_weights:
+        try:  # a gate of the hub, or no connection
+            load(settings["model"], weights=settings["weights"])
+        except SpatialfmError as error:
+            problems.append(f"embed.weights: {error}")
+    return problems
+
+
+STAGE = Stage(
+    name="embed",
+    summary="every cell through an encoder",
+    example="spatialfm embed results --model classical",
+    run=embed,
+    needs=("segment",),
+    check=_check,
+    before=_before,
+)

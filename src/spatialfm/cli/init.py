@@ -1,0 +1,104 @@
+"""``spatialfm init``: a settings file for a cohort, with every setting explained."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .._errors import SpatialfmError
+from ._config import OUT
+from ._parser import add_command, some_text
+from ._screen import Screen
+from ._stage import Stage
+from ._stages import STAGES
+from ._yaml import dump
+
+WIDTH = 100
+# usual names of columns, as they are written without case, spaces and signs
+USUAL = {
+    ("read", "library_key"): ("sample", "sampleid", "samplename", "core", "coreid", "roi", "roiid", "imageid", "slide"),
+    ("read", "patient_key"): ("patient", "patientid", "case", "caseid", "subject", "subjectid", "donor", "donorid"),
+    ("read", "image_column"): ("image", "imagepath", "imagefile", "file", "filename", "path", "tiff", "tif"),
+    ("read", "labels_column"): ("labels", "mask", "maskpath", "maskfile", "segmentation", "cells", "cellmask"),
+    ("read", "mpp_column"): ("mpp", "pixelsize", "pixelsizeum", "umperpixel", "micronsperpixel"),
+    ("survival", "time_key"): ("time", "os", "ostime", "osmonths", "osdays", "survivaltime", "survivalmonths",
+                               "survivaldays", "followup", "followupmonths", "followupdays", "pfs", "pfsmonths"),
+    ("survival", "event_key"): ("event", "osevent", "osstatus", "status", "vitalstatus", "death", "dead", "died",
+                                "deceased", "pfsevent", "censored"),
+}  # fmt: skip
+
+
+def add(commands: Any) -> None:
+    """The command and its options."""
+    parser = add_command(
+        commands,
+        "init",
+        run,
+        summary="a settings file for a cohort, with every setting explained",
+        description="Prints a settings file for 'spatialfm run': what it guesses from the columns of the cohort table "
+        "is set, everything else is there as a comment with its default.",
+        example="spatialfm init cohort.csv > config.yaml",
+    )
+    parser.add_argument("cohort", type=some_text, metavar="COHORT", help="table with one row per sample")
+    parser.add_argument(
+        "--out", type=some_text, default=OUT, metavar="DIR", help="folder of results; default: %(default)s"
+    )
+
+
+def run(args: argparse.Namespace, screen: Screen) -> None:
+    """Print the file."""
+    path = Path(args.cohort)
+    if not path.exists():
+        raise SpatialfmError(f"There is no file {args.cohort!r}. Pass the table with one row per sample.")
+    columns: list[str] = []
+    if path.is_file():
+        from ..io._cohort_table import load_table
+
+        columns = [str(name) for name in load_table(path, [], [])[0].columns]
+    screen.show("\n".join(_lines(path, args.out, columns)))
+
+
+def guessed(columns: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Columns that are probably meant, where they do not have the default name; one that two may be is not guessed."""
+    found = {}
+    plain = {name: "".join(letter for letter in name.lower() if letter.isalnum()) for name in columns}
+    for key, usual in USUAL.items():
+        if usual[0] in columns:
+            continue
+        hits = [name for name in columns if plain[name] in usual]
+        if len(hits) == 1:
+            found[key] = hits[0]
+    return found
+
+
+def _lines(path: Path, out: str, columns: Sequence[str]) -> Iterator[str]:
+    yield "# Settings of an analysis: 'spatialfm check' says whether they are right, 'spatialfm run' does it."
+    yield "# A line that begins with # is a comment: remove the # to set what it says."
+    yield dump({"cohort": str(path), "out": out, "random_state": 0}).rstrip()
+    if columns:
+        yield ""
+        yield from _comment(f"Columns of {path.name}: {', '.join(columns)}", "")
+    said: dict[tuple[str, str], Any] = dict(guessed(columns))
+    if columns and ("read", "labels_column") not in said and "labels" not in columns:
+        said["segment", "method"] = "watershed"
+    for name, stage in STAGES.items():
+        yield ""
+        yield f"{name}:  # {stage.summary}"
+        yield from _section(stage, {key: value for (of, key), value in said.items() if of == name})
+
+
+def _section(stage: Stage, said: Mapping[str, Any]) -> Iterator[str]:
+    for key, option in stage.options({}).items():
+        yield from _comment(option.help, "  ")
+        if key in said:
+            yield f"  {dump({key: said[key]}).rstrip()}  # guessed from the columns"
+        else:
+            default = list(option.default) if isinstance(option.default, tuple) else option.default
+            yield f"  # {dump({key: default}).rstrip()}"
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ") if text else []

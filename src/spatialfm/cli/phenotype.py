@@ -1,0 +1,219 @@
+"""``spatialfm phenotype``: clusters of cells, named by their markers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from .._demo import OTHER, SIGNATURES, name_clusters, per_slide
+from .._errors import TableError, counted, listed
+from ._analysis import Analysis, Known
+from ._config import Draft, marker_names, named_markers
+from ._stage import Done, Stage
+from .read import channels_of
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.figure import Figure
+    from spatialdata import SpatialData
+
+RESOLUTION = 1.5  # as in the first tutorial: a few clusters too many, which their names bring together
+CLUSTER, PHENOTYPE = "cluster", "phenotype"
+
+
+def phenotype(
+    analysis: Analysis,
+    *,
+    use_rep: str | None = None,
+    batch_key: str | None = None,
+    resolution: float | Literal["auto"] = RESOLUTION,
+    n_neighbors: int = 15,
+    signatures: Mapping[str, Sequence[str]] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Done:
+    """Cluster the cells by their embedding, and name each cluster by the markers that stand out in it.
+
+    Parameters
+    ----------
+    use_rep
+        Embedding to cluster, a key of obsm. Default: the one that stage embed made.
+    batch_key
+        Column of the cohort table with slides or batches, within each of which features are brought to mean 0 and
+        standard deviation 1. Where batches and outcome are tangled, this takes biology away as well.
+    resolution
+        Resolution of the Leiden clusters; "auto": the finest that is as stable as the best of several.
+    n_neighbors
+        Neighbours of each cell in the graph.
+    signatures
+        Markers of each phenotype, such as {CD8 T: [CD3, CD8]}. Default: common ones whose markers are all in the panel.
+    names
+        Names of clusters, such as {3: Tumor}, in place of those by markers.
+    """
+    from ..tl import leiden_sweep
+
+    table = analysis.cells("embed")
+    before = Known(table)
+    key = use_rep or _embedding(table)
+    if batch_key is not None:
+        _check_batches(table, batch_key)
+        table.obsm[f"{key}_in_{batch_key}"] = per_slide(np.asarray(table.obsm[key], np.float32), table.obs[batch_key])
+        key = f"{key}_in_{batch_key}"
+    wanted: dict[str, Any] = {} if resolution == "auto" else {"resolutions": [resolution]}
+    leiden_sweep(table, use_rep=key, n_neighbors=n_neighbors, random_state=analysis.random_state, **wanted)
+    table.obs[CLUSTER] = table.obs["leiden_sweep"]
+    profiles = _marker_profiles(table, batch_key)
+    table.obs[PHENOTYPE] = _named(table, profiles, signatures, names or {})
+    analysis.add_to_cells("phenotype", table, before)
+
+    _write(analysis, table, profiles)
+    sweep = table.uns["leiden_sweep"]
+    resolution = float(sweep["suggested"])
+    stability = float(sweep["table"]["stability"].loc[resolution])
+    n_clusters = counted(table.obs[CLUSTER].nunique(), "cluster")
+    return Done(
+        [
+            f"{n_clusters} at resolution {resolution:g}; stability {stability:.2f} (mean adjusted Rand index with "
+            "those of random parts of the cells)",
+            "phenotypes: " + ", ".join(f"{name} {n:,}" for name, n in table.obs[PHENOTYPE].value_counts().items()),
+        ]
+    )
+
+
+def _embedding(table: AnnData) -> str:
+    names = [name for name in table.obsm if name.startswith("X_")]
+    if not names:
+        raise TableError(f"No embedding in obsm; found {listed(table.obsm)}. Pass phenotype.use_rep.")
+    return names[0]
+
+
+def _check_batches(table: AnnData, batch_key: str) -> None:
+    if batch_key not in table.obs or table.obs[batch_key].isna().any():
+        raise TableError(
+            f"Column {batch_key!r} (phenotype.batch_key) is not there for every cell; found {listed(table.obs, 20)}."
+        )
+
+
+def _marker_profiles(table: AnnData, batch_key: str | None) -> AnnData:
+    """Cells by those markers that every sample has, named as the marker table names them."""
+    import anndata as ad
+
+    measured = ~np.isnan(table.X).any(axis=0)
+    channels = [str(name) for name in table.var_names[measured]]
+    markers = marker_names(channels)
+    unique = pd.Index([markers[name] for name in channels])
+    unique = unique.where(~unique.duplicated(keep=False), channels)
+    obs = pd.DataFrame(
+        {CLUSTER: table.obs[CLUSTER], "slide": "all" if batch_key is None else table.obs[batch_key]},
+        index=table.obs_names,
+    )
+    return ad.AnnData(np.asarray(table.X[:, measured]), obs=obs, var=pd.DataFrame(index=unique))
+
+
+def _named(
+    table: AnnData, profiles: AnnData, signatures: Mapping[str, Sequence[str]] | None, names: Mapping[str, str]
+) -> pd.Series:
+    """A phenotype for each cell: what the user calls its cluster, otherwise the nearest signature."""
+    usable = usable_signatures(signatures, list(profiles.var_names))
+    clusters = table.obs[CLUSTER].astype(str)
+    if unknown := [name for name in names if str(name) not in set(clusters)]:
+        raise TableError(
+            f"phenotype.names: there is no cluster {unknown[0]!r}; there are "
+            f"{listed(table.obs[CLUSTER].cat.categories, 40)}."
+        )
+    if usable:
+        found = pd.Series(name_clusters(profiles, CLUSTER, usable), index=table.obs_names).astype(str)
+    else:
+        name_clusters(profiles, CLUSTER, {"any": tuple(profiles.var_names[:1])})  # the profiles alone
+        found = "cluster " + clusters
+    own = clusters.map({str(key): name for key, name in names.items()})
+    found = own.where(own.notna(), found).astype(str)
+    order = [name for name in [*usable, *names.values()] if name in set(found)]
+    rest = sorted(set(found) - set(order) - {OTHER}) + ([OTHER] if OTHER in set(found) else [])
+    return pd.Series(pd.Categorical(found, list(dict.fromkeys([*order, *rest]))), index=table.obs_names)
+
+
+def usable_signatures(
+    signatures: Mapping[str, Sequence[str]] | None, markers: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Signatures all of whose markers are measured, with the names that these have in the table."""
+    canonical = marker_names([*markers, *(one for names in (signatures or SIGNATURES).values() for one in names)])
+    measured = {canonical[name]: name for name in markers}
+    found = {}
+    for phenotype_name, names in (signatures or SIGNATURES).items():
+        wanted = [measured.get(canonical[name]) for name in names]
+        if all(wanted):
+            found[phenotype_name] = tuple(name for name in wanted if name)
+    return found
+
+
+def _write(analysis: Analysis, table: AnnData, profiles: AnnData) -> None:
+    z = profiles.to_df("z")
+    of_cluster = table.obs.groupby(CLUSTER, observed=True)[PHENOTYPE].agg(["first", "size"])
+    of_cluster.columns = [PHENOTYPE, "cells"]
+    means = z.groupby(table.obs[CLUSTER], observed=True).mean().round(3)
+    analysis.write_csv("clusters", of_cluster.join(means.add_prefix("z ")))
+    counts = table.obs.groupby(["sample", PHENOTYPE], observed=False).size().unstack()
+    analysis.write_csv("phenotypes_by_sample", counts)
+    profiles.obs[PHENOTYPE] = table.obs[PHENOTYPE]
+    analysis.write_figure("phenotypes_markers", lambda: _heatmap(profiles))
+    analysis.write_figure("phenotypes_example", lambda: example(analysis, table, PHENOTYPE))
+
+
+def _heatmap(profiles: AnnData) -> Figure:
+    import scanpy as sc
+
+    plot = sc.pl.matrixplot(
+        profiles,
+        list(profiles.var_names),
+        groupby=PHENOTYPE,
+        layer="z",
+        cmap="RdBu_r",
+        vmin=-2.5,
+        vmax=2.5,
+        colorbar_title="intensity\n(z-score of log)",
+        return_fig=True,
+        show=False,
+    )
+    plot.add_totals(color="#bbbbbb").make_figure()
+    return plot.fig
+
+
+def example(analysis: Analysis, table: AnnData, column: str) -> Figure:
+    """The sample with most cells, coloured by a column of the cells."""
+    from ..pl import cells
+
+    sdata = analysis.images()
+    sdata["table"] = table
+    sample = str(table.obs["sample"].value_counts().idxmax())
+    return cells(sdata, sample, color=column, fill=True, title=f"{sample}: {column}", show=False, return_fig=True)
+
+
+def _check(draft: Draft) -> None:
+    settings = draft.settings("phenotype")
+    if settings["batch_key"] is not None:
+        draft.check_columns(("phenotype", "batch_key"), [settings["batch_key"]], built=["patient", "sample"])
+    for name, markers in (settings["signatures"] or {}).items():
+        if not markers:
+            draft.problem(("phenotype", "signatures"), f"{name!r} names no marker. Write for example [CD3, CD8].")
+
+
+def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
+    problems, channels = [], channels_of(sdata)
+    for name, markers in (settings["signatures"] or {}).items():
+        problems += named_markers(f"phenotype.signatures.{name}", markers, channels)
+    return problems
+
+
+STAGE = Stage(
+    name="phenotype",
+    summary="clusters of cells, named by their markers",
+    example="spatialfm phenotype results --resolution 1.0 --batch-key slide",
+    run=phenotype,
+    needs=("segment", "embed"),
+    seeded=True,
+    check=_check,
+    before=_before,
+)

@@ -1,0 +1,105 @@
+"""``spatialfm read``: files of a cohort become one SpatialData store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .._errors import counted, listed
+from .._keys import ATTRS, PATIENT_KEY, SAMPLES
+from ._analysis import STORE, Analysis
+from ._config import Draft, one_of
+from ._stage import Done, Stage
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+# what other stages do, or are told
+ELSEWHERE = ("cell_table", "on_pieces", "time_key", "event_key", "event_value", "table_name")
+COLUMNS = ("library_key", "patient_key", "image_column", "labels_column", "mpp_column")
+
+
+def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done:
+    """Read images, masks and clinical columns into one SpatialData store, results/cohort.zarr.
+
+    The pixels are copied into it once; the files of the cohort are read only, and not needed after this. Settings are
+    those of the reader, here of sfm.io.read_cohort.
+
+    Parameters
+    ----------
+    reader
+        What the cohort is: "cohort", a table with one row per sample, or the name of another reader of sfm.io without
+        "read_", for the folder of an instrument's software.
+    """
+    from ..io import write
+
+    sdata = open_cohort(analysis, {"reader": reader, **settings})
+    write(sdata, analysis.place(STORE), overwrite=True)
+    channels = channels_of(sdata)
+    patients = f" of {counted(sdata[SAMPLES].obs[PATIENT_KEY].nunique(), 'patient')}" if SAMPLES in sdata else ""
+    return Done(
+        [
+            f"{counted(len(sdata.images), 'sample')}{patients}, {len(sdata.labels)} with a mask",
+            f"{counted(len(channels), 'channel')}: {listed(channels, 40, quoted=False)}",
+        ]
+    )
+
+
+def open_cohort(analysis: Analysis, settings: Mapping[str, Any]) -> SpatialData:
+    """The cohort as its files are, lazily; everything that a reader refuses, it refuses here."""
+    said = dict(settings)
+    function = _reader(said.pop("reader"))
+    if "cell_table" in function.arguments:  # type: ignore[attr-defined]
+        said["cell_table"] = False
+    return function(analysis.config.cohort, **said)
+
+
+def channels_of(sdata: SpatialData) -> list[str]:
+    """Names of the channels of all images, in the order first seen."""
+    from ..pp.arrays import channel_names
+
+    return list(dict.fromkeys(name for image in sdata.images for name in channel_names(sdata, image)))
+
+
+def sources(sdata: SpatialData) -> list[str]:
+    """Files that the reader read."""
+    samples = sdata.attrs.get(ATTRS, {}).get("samples", {})
+    return [str(one[kind]) for one in samples.values() for kind in ("image", "labels") if one.get(kind)]
+
+
+def readers() -> dict[str, Callable]:
+    """Readers of `spatialfm.io` by their short names."""
+    from .. import io
+
+    return {name.removeprefix("read_"): getattr(io, name) for name in io.__all__ if name.startswith("read_")}
+
+
+def _reader(name: str) -> Callable:
+    return readers().get(name) or readers()["cohort"]
+
+
+def _borrowed(given: Mapping[str, Any]) -> tuple[Callable, tuple[str, ...]]:
+    return _reader(str(given.get("reader", "cohort"))), ELSEWHERE
+
+
+def _check(draft: Draft) -> None:
+    settings = draft.settings("read")
+    one_of(draft, ("read", "reader"), settings["reader"], list(readers()))
+    if settings["reader"] != "cohort":
+        return
+    defaults = draft.stages["read"].options(draft.section("read"))
+    for key in COLUMNS:
+        if settings[key] != defaults[key].default and isinstance(settings[key], str):
+            draft.check_columns(("read", key), [settings[key]])
+    draft.check_columns(("read", "clinical_keys"), settings["clinical_keys"] or ())
+
+
+STAGE = Stage(
+    name="read",
+    summary="images, masks and clinical columns into one store",
+    example="spatialfm read cohort.csv --mpp 0.5",
+    run=read,
+    needs=(),
+    check=_check,
+    borrowed=_borrowed,
+)

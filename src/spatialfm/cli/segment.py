@@ -1,0 +1,143 @@
+"""``spatialfm segment``: masks where there are none, and every cell measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._errors import SpatialfmError, counted, listed
+from .._keys import IMAGE_PREFIX, SAMPLE_KEY, TABLE, cells_name
+from ._analysis import MASKS, STAGES, Analysis
+from ._config import Draft, named_markers
+from ._stage import Done, Stage, options_of
+from .read import channels_of
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+MEASUREMENT = ("on_pieces", "on_giants", "on_missing")  # settings of the cells, not of the segmentation
+ELSEWHERE = ("method", "samples", "key_added", "overwrite", "image")
+
+
+def segment(
+    analysis: Analysis,
+    *,
+    method: str | None = None,
+    on_pieces: Literal["raise", "split", "keep"] = "raise",
+    on_giants: Literal["raise", "keep"] = "raise",
+    on_missing: Literal["raise", "drop"] = "raise",
+    **settings: Any,
+) -> Done:
+    """Segment the samples that came without a mask, check all masks, and measure every cell.
+
+    Masks that came with the images are used as they are.
+
+    Parameters
+    ----------
+    method
+        How samples without mask are segmented, as in sfm.pp.segment_cells, such as watershed. Default: not at all;
+        they are refused by name.
+    on_pieces
+        What becomes of numbers that are used for several cells: "raise", "split" or "keep".
+    on_giants
+        What becomes of cells as large as a background that is not 0: "raise" or "keep".
+    on_missing
+        What becomes of cells without a pixel in the image, and samples without cells: "raise" or "drop".
+    """
+    from ..pp import cell_table, check_labels
+
+    sdata = analysis.images()
+    without = samples_without_mask(sdata)
+    findings = []
+    if without and TABLE not in sdata.tables:
+        if method is None:
+            raise SpatialfmError(without_method(without))
+        segment_cells(sdata, without, method, settings)
+        _write_masks(analysis, sdata, without)
+        names = listed(without, 6, quoted=False)
+        findings.append(f"segmented by {method!r}: {counted(len(without), 'sample')} ({names})")
+    else:
+        findings.append("every sample has a mask: nothing to segment")
+    analysis.write_csv("masks", check_labels(sdata))
+    if TABLE not in sdata.tables:  # a reader may bring the measurements of another program
+        cell_table(sdata, on_pieces=on_pieces, on_giants=on_giants, on_missing=on_missing)
+    table = sdata[TABLE]
+    analysis.write_table(analysis.place(STAGES, "segment.h5ad"), table)
+    n_samples = counted(table.obs[SAMPLE_KEY].nunique(), "sample")
+    findings.append(f"{table.n_obs:,} cells in {n_samples}, {counted(table.n_vars, 'marker')} measured")
+    return Done(findings)
+
+
+def samples_without_mask(sdata: SpatialData) -> list[str]:
+    """Samples whose image has no labels element."""
+    samples = [name.removeprefix(IMAGE_PREFIX) for name in sdata.images if name.startswith(IMAGE_PREFIX)]
+    return [sample for sample in samples if cells_name(sample) not in sdata.labels]
+
+
+def segmenter() -> Callable | None:
+    """`spatialfm.pp.segment_cells`."""
+    from .. import pp
+
+    return getattr(pp, "segment_cells", None)
+
+
+def segment_cells(sdata: SpatialData, samples: list[str], method: str, settings: Mapping[str, Any]) -> None:
+    """Segment samples, as `spatialfm.pp.segment_cells` does."""
+    function = segmenter()
+    if function is None:
+        raise SpatialfmError("This version does not segment.")
+    function(sdata, samples=samples, **{**settings, "method": method})
+
+
+def _write_masks(analysis: Analysis, sdata: SpatialData, samples: list[str]) -> None:
+    import spatialdata as sd
+
+    from ..io import write
+
+    masks = sd.SpatialData(labels={name: sdata.labels[name] for name in map(cells_name, samples)}, attrs=sdata.attrs)
+    write(masks, analysis.place(MASKS), overwrite=True)
+
+
+def without_method(without: list[str]) -> str:
+    """What to do about samples without mask."""
+    return (
+        f"{counted(len(without), 'sample')} without mask: {listed(without, 6)}. Name masks in the column 'labels' of "
+        "the cohort table, or have cells segmented, with 'method: watershed' below 'segment:' in the settings, or with "
+        "'spatialfm segment results --method watershed'."
+    )
+
+
+def _borrowed(given: Mapping[str, Any]) -> tuple[Callable, tuple[str, ...]]:
+    return segmenter() or (lambda sdata: None), ELSEWHERE
+
+
+def _check(draft: Draft) -> None:
+    method, function = draft.settings("segment")["method"], segmenter()
+    if method is None:
+        return
+    if function is None:
+        draft.problem(("segment", "method"), "this version does not segment.")
+    elif problem := options_of(function)["method"].problem(method):
+        draft.problem(("segment", "method"), problem)
+
+
+def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
+    problems, channels = [], channels_of(sdata)
+    if settings["method"] is None and TABLE not in sdata.tables and (without := samples_without_mask(sdata)):
+        problems.append(f"segment.method: {without_method(without)}")
+    for key in ("nuclear", "membrane"):
+        names = settings.get(key) or ()
+        problems += named_markers(f"segment.{key}", [names] if isinstance(names, str) else names, channels)
+    return problems
+
+
+STAGE = Stage(
+    name="segment",
+    summary="masks where there are none; every cell measured",
+    example="spatialfm segment results --method watershed --nuclear DAPI",
+    run=segment,
+    needs=("read",),
+    check=_check,
+    before=_before,
+    borrowed=_borrowed,
+)

@@ -1,0 +1,98 @@
+"""``spatialfm check``: what it sees of a cohort without reading it, what it estimates, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from cli_cohort import CHANNELS, PIXELS, SETTINGS, write_cohort
+
+from spatialfm.cli import main
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    write_cohort(tmp_path, 4)
+    (tmp_path / "config.yaml").write_text(SETTINGS, encoding="utf-8")
+    return tmp_path
+
+
+def checked(arguments, capsys):
+    status = main(["check", *map(str, arguments), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_it_reports_what_is_in_the_files_and_writes_nothing(cohort, capsys):
+    before = sorted(cohort.rglob("*"))
+    status, found = checked([cohort / "config.yaml"], capsys)
+    assert status == 0
+    assert found["status"] == "fine"
+    assert found["patients"] == 4
+    assert found["without_mask"] == []
+    assert found["samples"][0] == {
+        "sample": "S0", "pixels": [PIXELS, PIXELS], "channels": CHANNELS, "dtype": "float32", "mpp": 1.0,
+        "mpp_source": "metadata", "mask": True, "bytes": 4 * 4 * PIXELS**2,
+    }  # fmt: skip
+    assert {one["channel"]: one["marker"] for one in found["channels"]} == {
+        "DAPI": "DAPI", "CD3": "CD3", "CD20": "CD20", "Cytokeratin": "pan-Cytokeratin",
+    }  # fmt: skip
+    assert all(one["samples"] == 4 for one in found["channels"])
+    assert found["outcome"] == {"time_key": "months", "event_key": "died", "patients": 4, "events": 4}
+    assert [one["column"] for one in found["columns"]] == ["patient", "age", "months", "died"]
+    cost = found["cost"]
+    assert cost["cells"] == 4 * 36
+    assert cost["disk_bytes"] == 4 * 4 * 4 * PIXELS**2 + 3 * 4 * cost["cells"] * len(CHANNELS)
+    assert sorted(cohort.rglob("*")) == before
+
+
+def test_text_says_the_same(cohort, capsys):
+    assert main(["check", str(cohort / "config.yaml"), "--no-estimate"]) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "4 samples of 4 patients",
+        "pan-Cytokeratin",
+        "4 of 4",
+        "survival: 4 patients, 4 events",
+        "Nothing has",
+    ):
+        assert part in said
+    assert "estimates" not in said
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"months": ["x", 1, 2, 3]}, "survival: "),
+        ({"months": [-1, 1, 2, 3]}, "negative or infinite time"),
+        ({"died": ["alive", "alive", "dead", "dead"]}, "event_value='yes' is not a value"),
+    ],
+)
+def test_an_outcome_that_cannot_be_used_is_a_problem(change, said, cohort, capsys):
+    table = pd.read_csv(cohort / "cohort.csv")
+    table.assign(**change).to_csv(cohort / "cohort.csv", index=False)
+    status, found = checked([cohort / "config.yaml"], capsys)
+    assert status == 1
+    assert found["status"] == "refused"
+    assert any(said in one for one in found["problems"])
+
+
+def test_a_marker_that_no_channel_is_and_a_missing_mask_are_problems(cohort, capsys):
+    (cohort / "config.yaml").write_text(SETTINGS.replace("[CD20]", "[CD19]"), encoding="utf-8")
+    table = pd.read_csv(cohort / "cohort.csv")
+    table.loc[1, "labels"] = None
+    table.to_csv(cohort / "cohort.csv", index=False)
+    status, found = checked([cohort / "config.yaml"], capsys)
+    assert status == 1
+    assert found["without_mask"] == ["S1"]
+    assert any("no channel is the marker 'CD19'" in one for one in found["problems"])
+    assert any("1 sample without mask: 'S1'" in one for one in found["problems"])
+
+
+def test_files_that_are_not_there_are_all_named(cohort, capsys):
+    (cohort / "S1.ome.tif").unlink()
+    (cohort / "S2_mask.tif").unlink()
+    status, found = checked([cohort / "cohort.csv"], capsys)
+    assert status == 1
+    assert "S1.ome.tif" in found["error"]
+    assert "S2_mask.tif" in found["error"]

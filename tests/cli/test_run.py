@@ -1,0 +1,363 @@
+"""``spatialfm run``: from files to survival, what is done again and what is not, what is refused before any work."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import spatialdata as sd
+from cli_cohort import CHANNELS, SETTINGS, write_cohort
+from statsmodels.stats.multitest import multipletests
+
+import spatialfm as sfm
+from spatialfm.cli import _analysis, _run, _state, main, niches, survival
+from spatialfm.cli._stages import STAGES
+
+NAMES = list(STAGES)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A cohort that was taken from files to the end, once."""
+    folder = tmp_path_factory.mktemp("cohort")
+    truth = write_cohort(folder)
+    (folder / "config.yaml").write_text(SETTINGS, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_analysis, "FORMATS", (".png",))  # time; all formats have their own test
+        patch.setattr(_analysis, "DPI", 40)
+        assert main(["run", str(folder / "config.yaml"), "--quiet"]) == 0
+    return folder, truth
+
+
+@pytest.fixture
+def results(finished, tmp_path):
+    """A copy of the finished folder of results; the cohort stays where it is."""
+    return shutil.copytree(finished[0] / "results", tmp_path / "results")
+
+
+def planned(source, capsys, *options):
+    """What a run would do, and why."""
+    capsys.readouterr()
+    assert main(["run", str(source), "--dry-run", "--json", *options]) == 0
+    return {one["name"]: one["why"] for one in json.loads(capsys.readouterr().out)["stages"] if one["why"] is not None}
+
+
+def contents(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+# ------------------------------------------------------------------------------------------------------- the results
+
+
+def test_cells_have_their_planted_phenotype(finished):
+    folder, truth = finished
+    cells = ad.read_h5ad(folder / "results" / "cells.h5ad")
+    found = (
+        cells.obs[["sample", "cell_id", "phenotype"]].astype({"cell_id": int}).merge(truth, on=["sample", "cell_id"])
+    )
+    assert len(found) == len(truth) == cells.n_obs
+    assert (found["phenotype"].astype(str) == found["type"]).all()
+    assert cells.obsm["X_mean_intensity"].shape == (cells.n_obs, len(CHANNELS))
+    assert cells.uns["spatialfm"]["X_mean_intensity"]["model"] == "mean-intensity"
+
+
+def test_patients_are_counted_as_planted(finished):
+    folder, truth = finished
+    patients = ad.read_h5ad(folder / "results" / "patients_phenotypes.h5ad")
+    planted = pd.crosstab(truth["sample"].str.replace("S", "P"), truth["type"], normalize="index")
+    np.testing.assert_allclose(patients.to_df()[planted.columns].loc[planted.index], planted, atol=1e-6)
+    table = pd.read_csv(folder / "results" / "tables" / "patients_phenotypes.csv", index_col=0)
+    np.testing.assert_allclose(table.loc[planted.index, planted.columns], planted, atol=1e-4)
+
+
+def test_survival_is_that_of_the_functions_with_corrections_for_all_tests(finished):
+    folder, truth = finished
+    table = pd.read_csv(folder / "results" / "tables" / "survival_cox.csv")
+    assert set(table["by"]) == {"phenotypes", "niches"}
+    patients = sfm.tl.composition(ad.read_h5ad(folder / "results" / "cells.h5ad"), "phenotype")
+    keys = {"time_key": "months", "event_key": "died", "event_value": "yes"}
+    fit = sfm.tl.cox(patients, "B", standardize=True, copy=True, **keys)["table"].loc["B"]
+    row = table.set_index("term").loc["B"]
+    assert row["hazard_ratio"] == pytest.approx(fit["hazard_ratio"])
+    assert row["n"] == 8
+    assert row["events"] == 6
+    tested = table.dropna(subset="p_value")
+    np.testing.assert_allclose(tested["p_holm"], multipletests(tested["p_value"], method="holm")[1])
+    assert not tested["caveats"].isna().any()  # 6 events carry no regression without a caveat
+
+    groups = pd.read_csv(folder / "results" / "tables" / "survival_logrank.csv")
+    assert groups["n"].tolist() == [8, 8]
+    assert groups["outcome_decides"].eq("order").all()  # the outcome names the groups and does not make them
+    curves = pd.read_csv(folder / "results" / "tables" / "survival_kaplan_meier.csv")
+    # patients with much tumor died early, and only the tissue was used to tell them apart
+    high = curves[(curves["by"] == "phenotypes") & (curves["group"] == "high")]
+    assert high["at_risk"].max() == 4
+    assert high["survival"].min() == pytest.approx(1 - 3 / 4)  # patients 0, 2 and 4 died, 6 lived
+
+
+def test_the_store_is_one_that_spatialdata_reads(finished):
+    sdata = sd.read_zarr(finished[0] / "results" / "cohort.zarr")
+    assert len(sdata.images) == len(sdata.labels) == 8
+    assert sdata["samples"].obs["patient"].nunique() == 8
+
+
+def test_figures_are_there_and_the_record_lists_every_file(finished):
+    out = finished[0] / "results"
+    state = json.loads((out / "state.json").read_text(encoding="utf-8"))
+    assert list(state["stages"]) == NAMES
+    listed = {name for record in state["stages"].values() for name in record["outputs"]}
+    assert {f"figures/{path.name}" for path in (out / "figures").iterdir()} <= listed
+    assert "figures/survival_phenotypes.png" in listed
+    assert all((out / name).exists() for name in listed)
+    assert not [path for path in out.rglob(".*") if path.is_file() and ".zarr" not in str(path)]  # nothing half written
+
+
+# ----------------------------------------------------------------------------------------------- what is done again
+
+
+def test_nothing_is_done_twice(finished, capsys):
+    folder, _ = finished
+    before = {path: time for path, time in contents(folder).items() if path.name != "config.yaml"}
+    assert main(["run", str(folder / "config.yaml")]) == 0
+    assert "Everything is finished" in capsys.readouterr().out
+    assert before == {path: time for path, time in contents(folder).items() if path.name != "config.yaml"}
+    assert planned(folder / "results", capsys) == {}  # the folder alone says what it was made from
+
+
+@pytest.mark.parametrize(
+    ("change", "first", "why"),
+    [
+        ("niches.n_niches=3", "niches", "n_niches is 3, was 2"),
+        ("survival.n_groups=3", "survival", "n_groups is 3, was 2"),
+        ("embed.model=classical", "embed", 'model is "classical", was "mean-intensity"'),
+        ("random_state=1", "phenotype", "random_state is 1, was 0"),
+        ("report.title=Mine", "report", 'title is "Mine", was null'),
+    ],
+)
+def test_a_setting_that_changed_does_its_stage_and_those_behind_it_again(change, first, why, finished, capsys):
+    found = planned(finished[0] / "config.yaml", capsys, "--set", change)
+    assert list(found) == NAMES[NAMES.index(first) :]
+    assert found[first] == why
+
+
+def test_a_file_that_changed_is_read_again_and_one_that_was_touched_is_not(finished, capsys):
+    folder, _ = finished
+    image = folder / "S3.ome.tif"
+    content = image.read_bytes()
+    os.utime(image)
+    assert planned(folder / "config.yaml", capsys) == {}
+    try:
+        image.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        found = planned(folder / "config.yaml", capsys)
+        assert list(found) == NAMES
+        assert "S3.ome.tif' changed" in found["read"]
+        image.unlink()
+        assert "S3.ome.tif' changed" in planned(folder / "config.yaml", capsys)["read"]
+    finally:
+        image.write_bytes(content)
+
+
+def test_another_version_does_all_again(finished, monkeypatch, capsys):
+    monkeypatch.setattr(_state, "__version__", "9.9")
+    found = planned(finished[0] / "config.yaml", capsys)
+    assert list(found) == NAMES
+    assert found["read"].startswith("made by version 0.1.0")
+
+
+def test_a_result_that_is_gone_is_made_again(results, capsys):
+    (results / "tables" / "niches_enrichment.csv").unlink()
+    found = planned(results, capsys)
+    assert list(found) == NAMES[NAMES.index("niches") :]
+    assert "not there any more" in found["niches"]
+
+
+def test_a_result_that_was_changed_by_hand_is_neither_replaced_nor_built_on_silently(results, capsys):
+    table = results / "tables" / "clusters.csv"
+    table.write_text("mine", encoding="utf-8")
+    assert main(["run", str(results)]) == 1
+    said = capsys.readouterr().err
+    assert "'tables/clusters.csv'" in said
+    assert "--accept phenotype" in said
+    assert "--redo phenotype" in said
+    assert table.read_text(encoding="utf-8") == "mine"
+    assert list(planned(results, capsys, "--redo", "phenotype"))[0] == "phenotype"
+
+
+def test_redo_does_one_stage_and_those_behind_it(results, capsys):
+    assert main(["report", str(results), "--redo", "report", "--json"]) == 0
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    assert (stage["name"], stage["state"], stage["why"]) == ("report", "done", "not done yet")
+
+
+def test_a_run_that_is_stopped_goes_on_there(results, monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    before = contents(results / "stages")
+    monkeypatch.setattr(survival, "regressions", stopped)
+    assert main(["survival", str(results), "--redo", "survival"]) == 130
+    said = capsys.readouterr().err
+    assert "stopped in stage 'survival'" in said
+    assert f"'spatialfm run {results}' goes on" in said
+    assert list(planned(results, capsys)) == ["survival", "report"]
+    assert contents(results / "stages") == before
+    monkeypatch.undo()
+    monkeypatch.setattr(_analysis, "FORMATS", (".png",))
+    assert main(["run", str(results), "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)["stages"]
+    assert [one["name"] for one in done if one["state"] == "done"] == ["survival", "report"]
+
+
+# ------------------------------------------------------------------------------------------------- what is refused
+
+
+def refused(arguments, capsys):
+    assert main(arguments) == 1
+    return capsys.readouterr().err
+
+
+def test_all_problems_of_settings_are_told_at_once_and_nothing_is_written(tmp_path, capsys):
+    write_cohort(tmp_path, 2)
+    (tmp_path / "config.yaml").write_text(
+        "cohort: cohort.csv\n"
+        "nichess:\n  n_niches: 2\n"
+        "embed:\n  modle: kronos\n  batch_size: -1\n"
+        "niches:\n  n_niches: many\n"
+        "n_groups: 3\n"
+        "survival:\n  time_key: month\n  covariates: [age, stag]\n"
+        "phenotype:\n  batch_key: slide\n"
+        "read:\n  n_niches: 3\n  patient_key: case\n",
+        encoding="utf-8",
+    )
+    said = refused(["run", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "out")], capsys)
+    assert "has 10 problems; nothing was done" in said
+    for part in (
+        "line 2: nichess: there is no such key. Did you mean 'niches'?",
+        "line 5: embed.modle: there is no such setting. Did you mean 'model'?",
+        "line 6: embed.batch_size: -1 is not",
+        "line 8: niches.n_niches: 'many' is not",
+        "line 9: n_groups: belongs to a stage: write it below 'survival:'",
+        "line 11: survival.time_key: the cohort table has no column 'month'. Did you mean 'months'?",
+        "line 12: survival.covariates: the cohort table has no column 'stag'",
+        "line 14: phenotype.batch_key: the cohort table has no column 'slide'",
+        "line 16: read.n_niches: is a setting of stage 'niches'",
+        "line 17: read.patient_key: the cohort table has no column 'case'",
+    ):
+        assert part in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("embed.markers=[CD33]", "embed.markers: no channel is the marker 'CD33'. Did you mean 'CD3'?"),
+        ("phenotype.signatures={T: [CD8]}", "phenotype.signatures.T: no channel is the marker 'CD8'"),
+        ("read.mpp_column=months", "is not a pixel size"),
+    ],
+)
+def test_markers_and_files_are_looked_at_before_anything_is_read(change, said, tmp_path, monkeypatch, capsys):
+    write_cohort(tmp_path, 2)
+    if "months" in change:
+        table = pd.read_csv(tmp_path / "cohort.csv")
+        table["months"] = -1
+        table.to_csv(tmp_path / "cohort.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(["run", "cohort.csv", "--set", change], capsys)
+    assert not (tmp_path / "results" / "cohort.zarr").exists()
+
+
+def test_samples_without_mask_are_refused_by_name_before_anything_is_read(tmp_path, capsys):
+    write_cohort(tmp_path, 2, masks=False)
+    said = refused(["run", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "out")], capsys)
+    assert "2 samples without mask: 'S0', 'S1'" in said
+    assert "method: watershed" in said
+    assert not (tmp_path / "out" / "cohort.zarr").exists()
+
+
+def test_what_a_reader_proposes_as_an_argument_is_said_as_a_setting(tmp_path, capsys):
+    import tifffile
+
+    write_cohort(tmp_path, 2)
+    tifffile.imwrite(tmp_path / "S0_mask.tif", np.ones((44, 44), np.float32))
+    said = refused(["run", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "out")], capsys)
+    assert "cast_labels=True" in said
+    assert "In the settings: read.cast_labels; as an option of 'spatialfm read': --cast-labels" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_samples_that_share_no_channel_are_refused_before_anything_is_read(tmp_path, capsys):
+    import tifffile
+
+    write_cohort(tmp_path, 2)
+    tifffile.imwrite(tmp_path / "S0.ome.tif", np.ones((4, 44, 44), np.float32), photometric="minisblack")
+    said = refused(["run", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "out")], capsys)
+    assert "embed.markers: no channel is in every sample" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_others_is_not_written_into(tmp_path, capsys):
+    write_cohort(tmp_path / "data", 2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.docx").write_text("kept")
+    said = refused(["run", str(tmp_path / "data" / "cohort.csv"), "--out", str(tmp_path / "out")], capsys)
+    assert "'thesis.docx'" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.docx"]
+
+
+def test_a_folder_in_which_another_process_works_is_left_alone(results, monkeypatch, capsys):
+    from spatialfm import _disk
+
+    class Mine(_disk.Hold):
+        """The other process is this one, which is alive."""
+
+    other = Mine(results / "analysis")
+    other.take()
+    try:
+        assert "is in use by process" in refused(["run", str(results), "--redo", "report"], capsys)
+    finally:
+        other.release()
+    assert planned(results, capsys) == {}
+
+
+def test_a_damaged_record_is_not_taken_for_an_empty_one(results, capsys):
+    (results / "state.json").write_text("{", encoding="utf-8")
+    assert "is not a record of finished stages" in refused(["run", str(results)], capsys)
+
+
+def test_a_stage_that_fails_says_which_and_keeps_the_others(results, monkeypatch, capsys):
+    from spatialfm._errors import TableError
+
+    def fails(*_, **__):
+        raise TableError("Too few cells. Pass n_niches=2.")
+
+    monkeypatch.setattr(niches, "described", fails)  # its files are written already
+    said = refused(["niches", str(results), "--redo", "niches"], capsys)
+    assert "stage 'niches': Too few cells." in said
+    monkeypatch.undo()
+    assert list(planned(results, capsys)) == NAMES[NAMES.index("niches") :]
+
+
+def test_a_stage_before_its_time_names_the_one_that_comes_first(tmp_path, capsys):
+    write_cohort(tmp_path, 2)
+    said = refused(["embed", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "out")], capsys)
+    assert "Stage 'segment' comes first: not done yet" in said
+
+
+def test_set_needs_a_key_and_a_value(tmp_path, capsys):
+    write_cohort(tmp_path, 2)
+    assert "is not STAGE.SETTING=VALUE" in refused(["run", str(tmp_path / "cohort.csv"), "--set", "n_niches"], capsys)
+
+
+def test_an_error_of_the_program_is_told_apart_from_one_of_the_files(results, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise KeyError("x")
+
+    monkeypatch.setattr(_run, "plan", fails)
+    said = refused(["run", str(results)], capsys)
+    assert "Traceback" in said
+    assert "an error of the program" in said
