@@ -27,7 +27,9 @@ def read_rows(rows: Sequence[Row], channel_names: Any, mpp: float | None, **opti
         Of `read_sample`, for rows of files and masks.
     """
     read, errors = [], []
-    opened: dict[tuple[str, Path, Path | None, float | None], SpatialData] = {}  # what holds several samples is opened once
+    opened: dict[
+        tuple[str, Path, Path | None, float | None], SpatialData
+    ] = {}  # what holds several samples is opened once
     for row in progress_bar(rows, desc="files", unit="sample"):
         size = mpp if row.mpp is None else row.mpp
         try:

@@ -16,6 +16,7 @@ from ..models.registry import card
 from .cohort import panels_of, patients_of, sample_table
 from .elements import Html, Section, note, table, tag
 from .embeddings import records_of, spread
+from .quality import segmentations
 from .results import Result, results_of
 from .source import Source
 
@@ -114,8 +115,14 @@ def _cohort(source: Source) -> Iterable[str]:
     panels = panels_of(source)
     if panels:
         yield f"The panel had {counted(len({name for names in panels.values() for name in names}), 'channel')}."
+    made = segmentations(source)
+    for method, rows in made.groupby("method", sort=False) if len(made) else ():
+        sizes = sorted({f"{size:g}" for size in rows["diameter in µm"].dropna()})
+        stains = sorted(set(rows["channels"]))
+        on = f" on {listed(stains, 3, quoted=False)}" if len(stains) < 4 else ""
+        yield f"Cells were segmented with {method}{on} (diameter {listed(sizes, 4, quoted=False)} µm)."
     if source.cells is not None:
-        yield f"Segmentation gave {source.cells.n_obs:,} cells."
+        yield f"{source.cells.n_obs:,} cells were analysed."
 
 
 def _embeddings(source: Source) -> Iterable[str]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from .._errors import SpatialfmError, counted, listed
+from .._keys import ATTRS, SEGMENTATION
 from ..pp.channels import channel_quality
 from ..pp.labels import check_labels
+from ..pp.segment_quality import segmentation_quality
 from .elements import Html, Section, note, table, tag
 from .source import Source
 
 SHOWN = ("mean", "snr", "dynamic_range", "saturated", "sharpness", "nuclear_correlation")
+FLAG = "segmentation_"  # before the name of a flag, in obs
+FLAGS = ("at_border", "cut", "no_nucleus", "several_nuclei", "shared_nucleus")
 _NOTES = {
     "constant": "all pixels have one value",
     "negative": "pixels below 0",
@@ -37,7 +43,62 @@ def quality_section(source: Source) -> Section:
             )
         )
     body += [tag("h3", "Channels"), *_channels(source, samples), tag("h3", "Masks"), *_masks(source, samples)]
+    if any(pair.labels is not None for pair in source.looked_at):
+        body += [tag("h3", "Cells and nuclei"), *_segmentation(source)]
     return Section("quality", "Image and segmentation quality", body)
+
+
+def segmentations(source: Source) -> pd.DataFrame:
+    """How masks were made, one row per element, as far as sfm.pp.segment_cells made them."""
+    attrs = {} if source.sdata is None else source.sdata.attrs.get(ATTRS, {})
+    records = attrs.get(SEGMENTATION, {}) if isinstance(attrs, Mapping) else {}
+    rows = {}
+    for name, record in records.items():
+        if name not in source.sdata or not isinstance(record, Mapping):
+            continue
+        channels = record.get("channels", ())
+        rows[str(name)] = {
+            "method": record.get("method"),
+            "channels": channels if isinstance(channels, str) else ", ".join(map(str, channels)),
+            "diameter in µm": record.get("diameter_um"),
+            "cells": record.get("n_cells"),
+            "weights": record.get("weights", ""),
+            "SHA-256": record.get("sha256", ""),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _segmentation(source: Source) -> list[Html]:
+    """How masks were made, and how many cells are cut, or have no nucleus or several."""
+    made, body = segmentations(source), []
+    if len(made):
+        made = made[[name for name in made if name not in ("weights", "SHA-256") or (made[name] != "").any()]]
+        body.append(table(made, "Masks that sfm.pp.segment_cells made, and how.", index="element"))
+    try:
+        frame, whose = _flagged(source)
+    except SpatialfmError as error:
+        return [*body, note(f"Cells and nuclei were not compared: {error}", kind="caution")]
+    text = (
+        f"Cells with a flag, {whose}. at border: may be cut by the border of the image; cut: ends at a seam; no "
+        "nucleus, several nuclei and shared nucleus rest on nuclei that are themselves an estimate: compare samples."
+    )
+    return [*body, table(frame, text, index="sample")]
+
+
+def _flagged(source: Source) -> tuple[pd.DataFrame, str]:
+    """Cells with each flag, by sample: as they are in the table, or of the images that are looked at."""
+    cells = source.cells
+    flags = [] if cells is None else [name for name in cells.obs if str(name).startswith(FLAG)]
+    if flags and source.keys.library in cells.obs:
+        sample = cells.obs[source.keys.library].astype(str)
+        counts = cells.obs[flags].fillna(False).astype(bool).groupby(sample, observed=True).sum()
+        counts.columns = [name.removeprefix(FLAG) for name in flags]
+        counts.insert(0, "cells", sample.value_counts().reindex(counts.index))
+        return counts, "as sfm.pp.segmentation_quality wrote them into the table"
+    samples = [pair.sample for pair in source.looked_at if pair.labels is not None]
+    found = segmentation_quality(source.sdata, samples=samples).set_index("sample")
+    names = ("n_cells", *FLAGS, "n_seams", "n_nuclei", "nuclei_outside")
+    return found[[name for name in names if name in found]], "as sfm.pp.segmentation_quality finds them"
 
 
 def _channels(source: Source, samples: list[str]) -> list[Html]:

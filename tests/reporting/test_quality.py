@@ -1,0 +1,54 @@
+"""What is said of masks: how they were made, and which cells are in doubt."""
+
+from __future__ import annotations
+
+import pytest
+
+import spatialfm as sfm
+from spatialfm.reporting.methods import sentences
+from spatialfm.reporting.quality import quality_section, segmentations
+from spatialfm.reporting.source import Keys, read_source
+
+
+@pytest.fixture(scope="module")
+def sdata():
+    """One small image with the masks that came with it, and others that were made here."""
+    sfm.settings.progress = False
+    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=96, random_state=0)
+    sfm.pp.segment_cells(sdata, method="watershed", diameter=8.0, key_added="found")
+    return sdata
+
+
+def source_of(sdata):
+    keys = Keys("sample", "patient", None, None, None, None, None, ())
+    return read_source(sdata, samples=None, patients=None, keys=keys)
+
+
+def test_how_masks_were_made_is_in_the_section_and_in_the_methods(sdata):
+    record = sdata.attrs["spatialfm"]["segmentation"]["found_P001_1"]
+    frame = segmentations(source_of(sdata))
+    assert frame.loc["found_P001_1", ["method", "cells", "diameter in µm"]].tolist() == [
+        "watershed", record["n_cells"], 8.0,
+    ]  # fmt: skip
+    text = "".join(quality_section(source_of(sdata)).body)
+    assert '<th scope="row">found_P001_1</th>' in text
+    assert any(one.startswith("Cells were segmented with watershed on ") for one in sentences(source_of(sdata)))
+
+
+def test_flags_are_found_or_read_from_the_table(sdata):
+    found = sfm.pp.segmentation_quality(sdata).iloc[0]
+    text = "".join(quality_section(source_of(sdata)).body)
+    assert "as sfm.pp.segmentation_quality finds them" in text
+    for name in ("n_cells", "at_border", "no_nucleus", "nuclei_outside"):
+        assert f'<data value="{int(found[name])}">' in text
+
+    sfm.pp.cell_table(sdata)
+    sfm.pp.segmentation_quality(sdata, table_name="table")
+    flags = sdata["table"].obs["segmentation_at_border"].astype(bool)
+    flags.iloc[0] = not flags.iloc[0]  # what is in the table is taken, not made again
+    sdata["table"].obs["segmentation_at_border"] = flags
+    text = "".join(quality_section(source_of(sdata)).body)
+    assert "as sfm.pp.segmentation_quality wrote them into the table" in text
+    assert flags.sum() != found["at_border"]
+    assert f'<data value="{int(flags.sum())}">' in text
+    del sdata.tables["table"]
