@@ -28,6 +28,7 @@ TRUTH = "truth"  # simulated cohorts only: one row a true cell
 # obs of the cell table
 REGION_KEY = "region"
 INSTANCE_KEY = "cell_id"
+NUMBER_KEY = "cell_number"  # in the label image that shapes are drawn as, where their ids are no label numbers
 TILE_KEY = "tile_id"  # the same of the table of tiles
 TOKEN_KEY = "token_id"  # the same of a table of tokens
 SAMPLE_KEY = "sample"
@@ -78,7 +79,7 @@ def cells_name(sample: str) -> str:
     return f"{CELLS_PREFIX}{sample}"
 
 
-def cell_name(sample: str, label: int) -> str:
+def cell_name(sample: str, label: int | str) -> str:
     """``obs_names`` entry of a cell."""
     return f"{sample}_{label}"
 

@@ -71,7 +71,8 @@ class Elements(Described):
         Images to use; None: every ``image_<sample>`` with its ``cells_<sample>``, or the only image and labels of a
         coordinate system. A mapping is read as ``{sample: element}``.
     labels
-        Labels to use, in the same ways.
+        Labels, shapes or points to use, in the same ways; see `spatialfm.pp.cell_table` on shapes. None: also what the
+        table annotates over an image. Cells of points are embedded around their coordinates, unmasked.
     mpp
         µm per pixel of the images, or ``{sample: µm}``. None: from their transformations. Either all sizes are known
         or none is.

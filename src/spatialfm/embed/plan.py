@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .._errors import ModelError, counted
+from .._errors import ModelError, counted, warn
 from .._identity import fingerprint
 from .._logging import logger
 from .._settings import settings
@@ -24,7 +24,7 @@ from .run.block import Block
 from .run.engine import Job, choose_batch_size
 from .windows.blocks import choose_window, needed_sides
 from .windows.cells import Cells
-from .windows.crop import CropJob
+from .windows.crop import CropJob, PointJob
 from .windows.tiles import TileJob
 
 if TYPE_CHECKING:
@@ -96,13 +96,18 @@ def check_window(inputs: Inputs, window: int, *, pads: bool = True, argument: st
 def plan_cells(inputs: Inputs, cells: Cells) -> RunPlan:
     """Windows around cells, or tiles whose tokens are shared out to them."""
     card, recipe = inputs.encoder.card, inputs.request.recipe
-    outputs, background = check_options(inputs.encoder, inputs.request), recipe.background
+    outputs = check_options(inputs.encoder, inputs.request)
+    background = "keep" if cells.of_points else recipe.background
     per_cell = inputs.ratios[cells.sample]
     centers = cells.centers / per_cell[:, None]
     extents = needed_sides(centers, cells.boxes / per_cell[:, None])
+    if cells.of_points:
+        _check_points(inputs, cells)
     window = choose_window(recipe.window, card.patch_size, extents)
     of_cells = {"labels": cells.labels, "sample": cells.sample, "centers": centers}
     notes = {"mode": recipe.mode, **inputs.notes, "background": background, "window": window}
+    if cells.kinds:
+        notes["cells_drawn_as"] = dict(cells.kinds)
     if recipe.mode == "tile":
         stride, padding = recipe.stride or window, recipe.padding or 0
         check_window(inputs, window, pads=padding > 0)
@@ -119,8 +124,26 @@ def plan_cells(inputs: Inputs, cells: Cells) -> RunPlan:
         )
     centred = "centroid" if recipe.centers is None else list(recipe.centers)
     arguments = inputs.job_arguments(outputs, background, window, max(PADDING, window))
-    job = CropJob(**arguments, **of_cells, extents=extents if recipe.window is None else None)
+    crops = PointJob if cells.of_points else CropJob
+    job = crops(**arguments, **of_cells, extents=extents if recipe.window is None else None)
     return finish_plan(inputs, job, notes | {"centers": centred, "n_cells_truncated": n_truncated})
+
+
+def _check_points(inputs: Inputs, cells: Cells) -> None:
+    """Say what is embedded of cells without outline, and refuse windows that only an outline could decide."""
+    card, recipe = inputs.encoder.card, inputs.request.recipe
+    if recipe.mode == "crop" and recipe.window is None:
+        raise ModelError(
+            f"{card.name} takes windows as large as the cells, and cells that are points have no size. Pass "
+            "window=<pixels>."
+        )
+    if recipe.mode == "crop" and (recipe.background == "zero" or card.needs_mask):
+        shape = "; what it measures of the shape of a cell is that of the window" if card.needs_mask else ""
+        n_samples = counted(len(cells.kinds), "sample")
+        warn(
+            f"Cells of {n_samples} are points without outline: windows around them are embedded whole, with "
+            f"background='keep'{shape}. The record says so."
+        )
 
 
 def check_reduction(

@@ -14,6 +14,7 @@ from .._errors import ElementError, TableError, counted, listed
 from .._keys import TABLE
 from .._logging import logger
 from .._settings import settings
+from ..pp.elements import table_regions
 from .call import Request
 from .session import check_embedding_key, check_run, choose_components, load_encoder, output_keys
 
@@ -187,7 +188,7 @@ def plan_embedding_of(
     from .windows.cells import find_cells
 
     elements = Elements.of(asked.pop("elements"))
-    pairs = match_elements(sdata, elements.image, elements.labels, samples=samples)
+    pairs = match_elements(sdata, elements.image, elements.labels, samples=samples, table_name=table_name)
     check_embedding_key(key_added)
     devices = check_run(Run.of(asked["run"]))
     encoder = load_encoder(model, weights).to(devices[0])
@@ -209,16 +210,18 @@ def data_of(sdata: SpatialData, pairs: Sequence[SampleElements], table_name: str
     """What identifies the elements of a run: arrays, transformations, rows of the table."""
     from spatialdata.transformations import get_transformation
 
-    from ..pp.arrays import image_array, labels_array
+    from ..pp.arrays import cells_element, image_array
+    from ..pp.drawn_cells import cells_data
 
     digests = {}
     for pair in pairs:
-        for kind, name, read in (("image", pair.image, image_array), ("labels", pair.labels, labels_array)):
-            if name is None or name not in (sdata.images if kind == "image" else sdata.labels):
-                continue
-            element = (sdata.images if kind == "image" else sdata.labels)[name]
-            array = read(sdata, name).data
-            placed = get_transformation(element, get_all=True)
+        elements: dict[str, tuple[str, Any, Any]] = {}
+        if pair.image in sdata.images:
+            elements["image"] = (pair.image, sdata.images[pair.image], image_array(sdata, pair.image).data)
+            if pair.labels is not None and pair.labels in sdata:
+                elements["labels"] = (pair.labels, cells_element(sdata, pair.labels), cells_data(sdata, pair))
+        for kind, (name, element, array) in elements.items():
+            placed = "" if element is None else get_transformation(element, get_all=True)
             digests[f"{kind} {name!r}"] = f"{getattr(array, 'name', id(array))} {array.shape} {array.dtype} {placed}"
     if table_name in sdata.tables:
         table = sdata.tables[table_name]
@@ -306,17 +309,21 @@ def _table(
     if table_name in sdata.tables:
         return sdata.tables[table_name]
     from ..pp.cells import measured_table
+    from ..pp.points_table import are_points, table_of_points
 
     if sdata.tables and table_name != TABLE:
         raise ElementError(f"No table {table_name!r} in sdata; found {', '.join(map(repr, sdata.tables))}.")
+    if are_points(sdata, pairs):
+        return table_of_points(sdata, list(pairs))
     logger.info("no table %r: making it with sfm.pp.cell_table", table_name)
     return measured_table(sdata, list(pairs), drop=on_missing == "drop", on_pieces=on_pieces)
 
 
 def check_rows(table: AnnData, pairs: Sequence[SampleElements], table_name: str, *, copy: bool) -> None:
     """Refuse to leave rows of other samples without embedding: `obsm` covers all rows, and NaN is never written."""
-    regions = table.obs[table.uns["spatialdata_attrs"]["region_key"]].astype(str)
-    others = sorted(set(regions) - {pair.labels for pair in pairs})
+    others = sorted(set(table_regions(table)) - {str(pair.labels) for pair in pairs})
+    if others and {pair.labels for pair in pairs} == {table_name}:  # of points, which annotate what is not in sdata
+        others = []
     if others and not copy:
         raise TableError(
             f"Table {table_name!r} also holds cells of {', '.join(others[:5])}, which are not to be embedded. "

@@ -14,9 +14,10 @@ from .._errors import CoordinateError, ElementError, PanelError, TableError, lis
 from .._keys import TABLE
 from .._logging import logger
 from .._public import public
-from ..pp.arrays import AxisAffine, channel_names, image_array, labels_array
-from ..pp.elements import SampleElements, axis_affine, image_to_system, match_elements, pixel_size
-from ..pp.joins import annotated_cells
+from ..pp.annotated import annotated_cells
+from ..pp.arrays import AxisAffine, channel_names, image_array
+from ..pp.drawn_cells import cells_array
+from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements, pixel_size
 from ._figure import MISSING, Palette, category_colors, finish, new_axes, with_unit
 from ._raster import Window, composite, draw_scale_bar, paint, read_raster
 
@@ -142,7 +143,7 @@ def cells(
     channels = [channels] if isinstance(channels, str) else list(channels or ())
     if color is None and not channels:
         raise TableError("Nothing to draw. Pass color= (a column of obs) or channels= (markers), or both.")
-    pair = _pair(sdata, sample, image, labels, need_labels=color is not None)
+    pair = _pair(sdata, sample, image, labels, need_labels=color is not None, table_name=table_name)
     _check_channels(sdata, pair, channels, channel_colors)
     to_um = image_to_system(sdata, pair)
     window = _window(image_array(sdata, pair.image), to_um, crop, pair.image)
@@ -166,10 +167,12 @@ def cells(
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
 
-def _pair(sdata: SpatialData, sample: str, image: str | None, labels: str | None, need_labels: bool) -> SampleElements:
+def _pair(
+    sdata: SpatialData, sample: str, image: str | None, labels: str | None, need_labels: bool, table_name: str
+) -> SampleElements:
     images = None if image is None else {sample: image}
     given = None if labels is None else {sample: labels}
-    return match_elements(sdata, images, given, samples=[sample], need_labels=need_labels)[0]
+    return match_elements(sdata, images, given, samples=[sample], need_labels=need_labels, table_name=table_name)[0]
 
 
 def _check_channels(sdata: SpatialData, pair: SampleElements, channels: list[str], colors: Sequence[str]) -> None:
@@ -275,7 +278,7 @@ def _rows_of(sdata: SpatialData, pair: SampleElements, table_name: str) -> tuple
             f"No row of table {table_name!r} belongs to labels {pair.labels!r}; its regions are "
             f"{listed(table.obs[attrs['region_key']].astype(str).unique())}. Pass labels= or table_name=."
         )
-    _, ids = annotated_cells(table, table_name)
+    _, ids = annotated_cells(table, table_name, sdata)
     return table[rows], ids[rows]
 
 
@@ -288,8 +291,8 @@ def _draw_cells(
     max_pixels: int,
     fill: bool,
 ) -> None:
-    to_um = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
-    pixels, extent = read_raster(labels_array(sdata, pair.labels), to_um, window, max_pixels)
+    to_um = labels_to_system(sdata, pair)
+    pixels, extent = read_raster(cells_array(sdata, pair), to_um, window, max_pixels)
     rgba, without_row = paint(pixels, colors.labels, colors.rgb, fill)
     if without_row:
         logger.info("%d labels in view have no row in the table; they are grey.", without_row)

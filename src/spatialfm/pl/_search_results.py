@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from .._errors import ElementError, PanelError, TableError, listed
-from .._keys import SAMPLE_KEY, SPATIAL, TABLE
+from .._keys import SAMPLE_KEY, SPATIAL, TABLE, TILE_KEY
 from .._public import public
-from ..pp.arrays import channel_names, image_array, labels_array
-from ..pp.elements import SampleElements, axis_affine, image_to_system, match_elements, pixel_size
+from ..pp.arrays import channel_names, image_array
+from ..pp.drawn_cells import cells_array, numbers_of_rows
+from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements, pixel_size
 from ._cells import CHANNEL_COLORS
 from ._figure import OKABE_ITO, finish
 from ._raster import Extent, Window, composite, draw_scale_bar, read_raster
@@ -244,7 +245,7 @@ class _Reader:
     def _window(self, place: int) -> Window:
         x, y = map(float, np.asarray(self.table.obsm[SPATIAL][place])[:2])
         side, region = self.size, self._region(place)
-        if side is None and region is not None and region[0] in self.sdata.shapes:
+        if side is None and region is not None and region[0] in self.sdata.shapes and self._is_of_tiles:
             bounds = self.sdata.shapes[region[0]].geometry.loc[region[1]].bounds
             side = max(bounds[2] - bounds[0], bounds[3] - bounds[1])
         half = (side or CELL_SIDE) / 2
@@ -255,11 +256,21 @@ class _Reader:
         from skimage.segmentation import find_boundaries
 
         region = self._region(place)
-        if not self.outline or region is None or region[0] not in self.sdata.labels:
+        if not self.outline or region is None or not self._is_outlined(region[0]):
             return None
-        to_system = axis_affine(self.sdata.labels[region[0]], region[0], pair.coordinate_system)
-        labels, extent = read_raster(labels_array(self.sdata, region[0]), to_system, window, self.max_pixels)
-        return find_boundaries(np.pad(labels == region[1], 1), mode="outer")[1:-1, 1:-1], extent
+        pair, number = replace(pair, labels=region[0]), region[1]
+        if region[0] in self.sdata.shapes:
+            number = numbers_of_rows(self.sdata, region[0], pd.Series([region[1]]), "of the table")[0]
+        to_system = labels_to_system(self.sdata, pair)
+        labels, extent = read_raster(cells_array(self.sdata, pair), to_system, window, self.max_pixels)
+        return find_boundaries(np.pad(labels == number, 1), mode="outer")[1:-1, 1:-1], extent
+
+    @property
+    def _is_of_tiles(self) -> bool:
+        return (self.table.uns.get("spatialdata_attrs") or {}).get("instance_key") == TILE_KEY
+
+    def _is_outlined(self, element: str) -> bool:
+        return element in self.sdata.labels or (element in self.sdata.shapes and not self._is_of_tiles)
 
 
 def _check(hits: pd.DataFrame, channels: list[str], colors: Sequence[str], k: int, size: float | None) -> None:

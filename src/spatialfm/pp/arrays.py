@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from .._errors import CoordinateError, ElementError, listed
-from .._keys import TABLE
+from .._keys import SPATIAL, TABLE
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -78,6 +78,39 @@ def labels_array(sdata: SpatialData, name: str) -> xr.DataArray:
     return _flat(_uncut(full_resolution(sdata.labels[name]), name), name, "labels").transpose("y", "x")
 
 
+def drawn_kind(sdata: SpatialData, name: str) -> Literal["shapes", "points", "table"] | None:
+    """What draws the cells of this name, where no label image does: shapes, points, or the positions in a table."""
+    if name in sdata.shapes:
+        return "shapes"
+    if name in sdata.points:
+        return "points"
+    return "table" if name in sdata.tables else None
+
+
+def cells_element(sdata: SpatialData, name: str) -> object | None:
+    """The element that holds the cells of this name; None for a table, whose positions are in no element.
+
+    Raises
+    ------
+    ElementError
+        If there is none.
+    """
+    for elements in (sdata.labels, sdata.shapes, sdata.points):
+        if name in elements:
+            return elements[name]
+    if name not in sdata.tables:
+        drawn = (
+            f", and shapes and points {listed([*sdata.shapes, *sdata.points])}" if sdata.shapes or sdata.points else ""
+        )
+        raise ElementError(
+            f"No labels element {name!r} in sdata{_elsewhere(sdata, name)}; found {listed(sdata.labels)}{drawn}. "
+            "Pass labels=<name>."
+        )
+    if SPATIAL not in sdata.tables[name].obsm:
+        raise ElementError(f"Table {name!r} has no positions in obsm[{SPATIAL!r}], so that its cells are nowhere.")
+    return None
+
+
 def table_call(sdata: SpatialData, *options: str) -> str:
     """A call of `spatialfm.pp.cell_table` that writes a table without replacing one."""
     name, number = TABLE, 2
@@ -96,7 +129,10 @@ def nan_code(sdata: SpatialData, name: str) -> str:
 
 
 def holds_cells(sdata: SpatialData, name: str) -> bool:
-    """Whether any pixel of a labels element is not background; fields of view without tissue hold none."""
+    """Whether any pixel of a labels element is not background, or any cell is drawn; fields of glass hold none."""
+    if drawn_kind(sdata, name) is not None:
+        element = cells_element(sdata, name)
+        return element is None or len(element) > 0
     return bool((labels_array(sdata, name).data != 0).any().compute())
 
 
@@ -151,7 +187,7 @@ def _elsewhere(sdata: SpatialData, name: str) -> str:
     kinds = {"image": sdata.images, "labels": sdata.labels, "shapes": sdata.shapes, "points": sdata.points}
     kind = next((kind for kind, elements in kinds.items() if name in elements), None)
     if kind == "shapes":
-        return " (it is a shapes element: spatialdata.rasterize with return_regions_as_labels=True makes labels of it)"
+        return " (it is a shapes element, and a label image is wanted)"
     return f" (it is {'an' if kind == 'image' else 'a'} {kind} element)" if kind else ""
 
 

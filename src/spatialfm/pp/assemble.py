@@ -11,10 +11,22 @@ from anndata import AnnData
 from spatialdata.models import TableModel
 
 from .._errors import ClinicalError, TableError
-from .._keys import AREA, INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SPATIAL, TABLE, UNS, cell_name, quantile_layer
+from .._keys import (
+    AREA,
+    INSTANCE_KEY,
+    NUMBER_KEY,
+    REGION_KEY,
+    SAMPLE_KEY,
+    SPATIAL,
+    TABLE,
+    UNS,
+    cell_name,
+    quantile_layer,
+)
 from .arrays import AxisAffine
+from .drawn_cells import DrawnCells
 from .elements import SampleElements
-from .joins import add_columns, counted
+from .joins import add_columns, counted, listed
 from .pieces import LabelScan
 
 
@@ -28,6 +40,11 @@ class CellPlan:
     unit: str  # "µm", or "pixel" if the pixel size is unknown
     scan: LabelScan
     rows: np.ndarray | None = None  # rows of cells= that belong to the cells of the scan
+    drawn: DrawnCells | None = None  # where shapes are measured
+
+    def ids(self, numbers: np.ndarray) -> np.ndarray:
+        """How the element names the cells of these label numbers."""
+        return numbers if self.drawn is None else self.drawn.ids_of(numbers)
 
 
 @dataclass(frozen=True)
@@ -59,7 +76,7 @@ def assemble(plans: list[CellPlan], measured: list[MeasuredCells], quantiles: li
         y, x = plan.scan.centroid[part.kept].T + 0.5
         centroids.append(np.stack(plan.to_system(y, x)[::-1], axis=1))
         start = rows.stop
-    obs = pd.concat([frame for frame in frames if len(frame)])
+    obs = _together([frame for frame in frames if len(frame)])
     for column in (REGION_KEY, SAMPLE_KEY):
         obs[column] = pd.Categorical(obs[column], categories=pd.unique(obs[column]))
     adata = AnnData(mean, obs=obs, var=pd.DataFrame(index=pd.Index(markers)), layers=layers)
@@ -68,17 +85,35 @@ def assemble(plans: list[CellPlan], measured: list[MeasuredCells], quantiles: li
     return adata
 
 
+def _together(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Rows of all samples; ids are numbers in all of them, or text in all."""
+    text = [frame[INSTANCE_KEY].dtype == object for frame in frames]
+    if any(text) and not all(text):
+        names = [str(frame[REGION_KEY].iloc[0]) for frame, is_text in zip(frames, text, strict=True) if is_text]
+        raise TableError(
+            f"Cells of {listed(names, 5)} have text as ids and those of the others have numbers, which one column of a "
+            "table cannot hold. Make a table of each with samples=[...]."
+        )
+    obs = pd.concat(frames)
+    if NUMBER_KEY in obs and obs[NUMBER_KEY].isna().any():  # of samples whose ids are label numbers themselves
+        obs[NUMBER_KEY] = obs[NUMBER_KEY].fillna(obs[INSTANCE_KEY]).astype(np.int64)
+    return obs
+
+
 def _obs(plan: CellPlan, part: MeasuredCells) -> pd.DataFrame:
     scan = plan.scan.take(part.kept)
+    ids = plan.ids(scan.ids)
+    renamed = plan.drawn is not None and plan.drawn.renamed
     return pd.DataFrame(
         {
             REGION_KEY: plan.pair.labels,
-            INSTANCE_KEY: scan.ids,
+            INSTANCE_KEY: ids,
             SAMPLE_KEY: plan.pair.sample,
+            **({NUMBER_KEY: scan.ids} if renamed else {}),
             AREA: scan.area * plan.to_system.scale_y * plan.to_system.scale_x,
             **part.shapes,
         },
-        index=[cell_name(plan.pair.sample, label) for label in scan.ids],
+        index=[cell_name(plan.pair.sample, one) for one in ids],
     )
 
 
@@ -120,6 +155,7 @@ def _record(
             "unit": plan.unit,
             "labels_pixel_size": [plan.to_system.scale_y, plan.to_system.scale_x],
             "n_cells": int(part.kept.size),
+            **({} if plan.drawn is None else {"kind": plan.drawn.kind, "numbers": plan.drawn.numbering}),
         }
         for plan, part in zip(plans, measured, strict=True)
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .._errors import PanelError, TableError, warn
-from .arrays import channel_names
+from .._errors import ElementError, PanelError, TableError, warn
+from .arrays import channel_names, drawn_kind
 from .assemble import CellPlan
-from .elements import SampleElements, axis_affine, pixel_size, scale_advice
+from .drawn_findings import without_pixel
+from .elements import SampleElements, labels_to_system, pixel_size, scale_advice
 from .fix_labels import FixedLabels, plan_fix
 from .joins import counted, listed
 from .label_findings import NO_NUMBERS
@@ -24,19 +25,35 @@ def plan_tables(
     """What to measure, and the labels that are to be written for it."""
     for pair in pairs:
         _check_channels(sdata, pair)
+        _check_kind(sdata, pair, on_pieces)
     checked = [inspect_labels(sdata, pair.sample, pair.labels, pair) for pair in pairs]
     report_labels(sdata, checked, on_pieces, on_giants)
     plans, fixed = [], []
     for pair, check in zip(pairs, checked, strict=True):
         new = plan_fix(sdata, check, True, NO_NUMBERS) if on_pieces == "split" else None
-        to_system = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
+        to_system = labels_to_system(sdata, pair)
         unit = "pixel" if pixel_size(sdata, pair) is None else "µm"
         scan = check.pieces.by_label() if new is None else new.scan
         if new is not None:
             fixed.append(new)
             pair = replace(pair, labels=new.name)
-        plans.append(CellPlan(pair, channel_names(sdata, pair.image), to_system, unit, scan))
+        plans.append(CellPlan(pair, channel_names(sdata, pair.image), to_system, unit, scan, drawn=check.drawn))
     return plans, fixed
+
+
+def _check_kind(sdata: SpatialData, pair: SampleElements, on_pieces: OnPieces) -> None:
+    kind = drawn_kind(sdata, str(pair.labels))
+    if kind in ("points", "table"):
+        raise ElementError(
+            f"Cells of sample {pair.sample!r} are the points of {pair.labels!r}, which have no pixels to measure. "
+            "sfm.tl.embed_cells(sdata) embeds what is around them; to measure discs, make circles of them: "
+            "spatialdata.models.ShapesModel.parse(<array of x, y>, geometry=0, radius=<radius>, transformations=...)."
+        )
+    if kind is not None and on_pieces == "split":
+        raise ElementError(
+            f"on_pieces='split' numbers the pieces of a label image, and {pair.labels!r} holds an outline for each "
+            "cell. Leave on_pieces= out."
+        )
 
 
 def _check_channels(sdata: SpatialData, pair: SampleElements) -> None:
@@ -49,7 +66,12 @@ def _check_channels(sdata: SpatialData, pair: SampleElements) -> None:
 
 
 def report_plans(plans: list[CellPlan], drop: bool) -> None:
-    """Refuse or report samples without cells, and report those without a pixel size."""
+    """Refuse or report samples without cells and drawn cells without a pixel; report those without a pixel size."""
+    lost = [text for plan in plans if plan.drawn is not None and (text := without_pixel(plan.drawn, plan.scan.ids))]
+    if lost and not drop:
+        raise TableError(f'{"; ".join(lost)}. Correct them, or leave them out with on_missing="drop".')
+    if lost:
+        warn(f"Cells are left out: {'; '.join(lost)}.")
     if empty := [plan.pair for plan in plans if not plan.scan.ids.size]:
         message = (
             f"{counted(len(empty), 'labels element holds', 'labels elements hold')} no cell, only 0: "
@@ -59,8 +81,9 @@ def report_plans(plans: list[CellPlan], drop: bool) -> None:
             raise TableError(f'{message} Leave them out with samples=[...], or pass on_missing="drop".')
         warn(f"{message} They have no row in the table.")
     if unitless := [plan.pair for plan in plans if plan.unit == "pixel"]:
+        drawn = any(plan.drawn is not None and plan.pair == unitless[0] for plan in plans)
         warn(
             f"No pixel size is known for {counted(len(unitless), 'image')} "
             f"({listed(pair.image for pair in unitless)}): areas, lengths and centroids are in pixels. "
-            f"{scale_advice(unitless)}"
+            f"{scale_advice(unitless, drawn=drawn)}"
         )

@@ -18,9 +18,10 @@ from .._logging import logger
 from .._outcome import carry_outcome
 from .._progress import progress_bar
 from .._public import public
-from .arrays import image_array, labels_array, nan_code, table_call
+from .arrays import image_array, nan_code, table_call
 from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
 from .cell_plans import plan_tables, report_plans
+from .drawn_cells import cells_data
 from .elements import SampleElements, labels_to_image, match_elements
 from .fix_labels import write_fixed
 from .joins import counted, listed, match_cells, storable_frame, text_keys
@@ -62,11 +63,13 @@ def cell_table(
     Parameters
     ----------
     sdata
-        Images ``(c, y, x)`` and label images ``(y, x)``, 0 = background.
+        Images ``(c, y, x)`` and label images ``(y, x)``, 0 = background; or polygons or circles in place of these.
     image
         Image elements to use, as in `spatialfm.pp.elements.match_elements` (default: every ``image_<sample>``).
     labels
-        Labels elements to use, likewise (default: the ``cells_<sample>`` of each image).
+        Labels or shapes elements to use, likewise (default: the ``cells_<sample>`` of each image). Shapes are drawn on
+        the pixels of their image, block by block: a pixel is of the cell that its centre is in, the first in the
+        element where there are several.
     samples
         Samples to use (default: all).
     quantiles
@@ -105,9 +108,11 @@ def cell_table(
     - `X` ``(n_cells, n_markers)`` float32: mean intensity in units of the image. `var` is the union of the samples'
       channels in the order first seen; NaN where a sample lacks the marker.
     - ``layers["q50"]`` … float32: quantiles.
-    - `obs`: ``region``, ``cell_id``, ``sample``, ``area`` in µm²; with `morphology` also ``perimeter``,
-      ``axis_major_length``, ``axis_minor_length``, ``equivalent_diameter_area`` in µm, ``orientation`` in radians,
-      ``eccentricity``, ``solidity``, all as `skimage.measure.regionprops` defines them; columns of `cells`, their
+    - `obs`: ``region``, ``cell_id`` (of shapes the ids of their index, which may be text), ``sample``, ``area`` in
+      µm²; with `morphology` also ``perimeter``, ``axis_major_length``, ``axis_minor_length``,
+      ``equivalent_diameter_area`` in µm, ``orientation`` in radians, ``eccentricity``, ``solidity``, all as
+      `skimage.measure.regionprops` defines them; ``cell_number``, where ids of shapes are no label numbers: 1, 2, ...
+      in the order of the element; columns of `cells`, their
       names as stores take them (``"Cell X (px)"`` becomes ``"Cell_X_px"``); columns of ``sdata["samples"]``, where that
       table exists. `obs_names` are ``<sample>_<label>``.
     - ``obsm["spatial"]`` ``(n_cells, 2)`` float64: centroid ``(x, y)`` in µm.
@@ -302,6 +307,11 @@ def _join(
         instance_key=instance_key,
         known_samples=known,
         drop=drop,
+        texts={
+            plan.pair.sample: dict(zip(plan.drawn.numbers.tolist(), plan.drawn.ids, strict=True))
+            for plan in plans
+            if plan.drawn is not None and plan.drawn.renamed
+        },
     )
     if n_rows or n_labels:
         logger.warning(
@@ -333,7 +343,7 @@ def _clinical(sdata: SpatialData, samples: list[str]) -> pd.DataFrame | None:
 def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphology: bool, drop: bool) -> MeasuredCells:
     pair, scan = plan.pair, plan.scan
     image = image_array(sdata, pair.image).data
-    labels = labels_array(sdata, pair.labels).data
+    labels = cells_data(sdata, pair)
     to_image = labels_to_image(sdata, pair)
     grid = LabelGrid(labels, to_image.inverse())
     counts, sums, invalid = intensity_sums(image, grid, scan.ids)

@@ -10,13 +10,26 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from spatialdata.models import TableModel
 from spatialdata.transformations import Identity, get_transformation
 
 from .._errors import CoordinateError, ElementError, counted, listed
-from .._keys import ATTRS, CELLS_PREFIX, IMAGE_PREFIX, MENDED_LABELS, PANORAMAS, TISSUE_PREFIX
-from .arrays import AxisAffine, image_array, labels_array
+from .._keys import (
+    ATTRS,
+    CELLS_PREFIX,
+    IMAGE_PREFIX,
+    MENDED_LABELS,
+    PANORAMAS,
+    SAMPLE_KEY,
+    SPATIAL,
+    TABLE,
+    TISSUE_PREFIX,
+)
+from .arrays import AxisAffine, cells_element, drawn_kind, image_array, labels_array
 
 if TYPE_CHECKING:
+    from anndata import AnnData
     from spatialdata import SpatialData
 
     from .stored_chunks import StoredChunks
@@ -41,8 +54,19 @@ class SampleElements:
     stored: Mapping[str, StoredChunks | None] = field(default_factory=dict, compare=False, repr=False)
 
 
-def scale_advice(pairs: Sequence[SampleElements]) -> str:
-    """How the pixel size of image and labels is set, as code for the first pair."""
+def scale_advice(pairs: Sequence[SampleElements], *, drawn: bool = False) -> str:
+    """How the pixel size of image and labels is set, as code for the first pair.
+
+    `drawn`: the cells are shapes, which may be in other units than pixels already, and follow the image.
+    """
+    if drawn:
+        system, space = pairs[0].coordinate_system, "spatialdata.transformations"
+        calls = [
+            f"{space}.set_transformation(sdata[{name!r}], {space}.Sequence([{space}.get_transformation("
+            f"sdata[{name!r}], {system!r}), {space}.Scale([mpp, mpp], axes=('x', 'y'))]), {system!r})"
+            for name in (pairs[0].image, pairs[0].labels)
+        ]
+        return f"Set it for both, where mpp is the µm per pixel of the image: {'; '.join(calls)}."
     calls = [
         f"spatialdata.transformations.set_transformation(sdata[{name!r}], "
         f"spatialdata.transformations.Scale([mpp, mpp], axes=('x', 'y')), {pairs[0].coordinate_system!r})"
@@ -59,13 +83,15 @@ def match_elements(
     *,
     samples: str | Sequence[str] | None = None,
     need_labels: bool = True,
+    table_name: str = TABLE,
 ) -> list[SampleElements]:
-    """Pair every image with its labels.
+    """Pair every image with its cells: a labels element, polygons or circles, or points.
 
     The pairs are, in this order: what `image` and `labels` state (one name, lists of equal length, or mappings from
-    sample to element); elements named ``image_<sample>`` and ``cells_<sample>``; the only image and the only labels
-    of a coordinate system. Nothing is guessed beyond that. Labels that `spatialfm.pp.mend_labels` wrote replace
-    those that they were made of, unless `labels` names these.
+    sample to element); elements named ``image_<sample>`` and ``cells_<sample>``; what the table annotates in the
+    coordinate system of the image; the only image and the only labels of a coordinate system. Nothing is guessed beyond
+    that. Labels that `spatialfm.pp.mend_labels` wrote replace those that they were made of, unless `labels` names
+    these. A table with positions in ``obsm["spatial"]`` that annotates no element of `sdata` is one of points.
 
     Parameters
     ----------
@@ -77,6 +103,8 @@ def match_elements(
         Samples to keep, in this order (default: all).
     need_labels
         Whether an image without labels is an error.
+    table_name
+        Table whose regions count.
 
     Raises
     ------
@@ -98,14 +126,13 @@ def match_elements(
         if given is not None:
             labels_name = given.get(sample)
         else:
-            labels_name = _labels_of(sdata, sample, image_name)
+            labels_name = _labels_of(sdata, sample, image_name, images, table_name)
         if labels_name is not None:
-            labels_array(sdata, labels_name)
+            cells_element(sdata, labels_name)
+            if drawn_kind(sdata, labels_name) is None:
+                labels_array(sdata, labels_name)
         elif need_labels:
-            raise ElementError(
-                f"No labels element for image {image_name!r} (sample {sample!r}); found {listed(sdata.labels)}. "
-                f'Name it {CELLS_PREFIX + sample!r} or pass labels={{"{sample}": "<element>"}}.'
-            )
+            raise ElementError(_no_cells(sdata, sample, image_name))
         system = _shared_system(sdata, sample, image_name, labels_name)
         pairs.append(SampleElements(sample, image_name, labels_name, system))
     return pairs
@@ -147,10 +174,18 @@ def image_to_system(sdata: SpatialData, pair: SampleElements) -> AxisAffine:
     return axis_affine(sdata.images[pair.image], pair.image, pair.coordinate_system)
 
 
+def labels_to_system(sdata: SpatialData, pair: SampleElements) -> AxisAffine:
+    """Map from pixels of the labels to the shared coordinate system; cells that are drawn have the image's pixels."""
+    if drawn_kind(sdata, str(pair.labels)) is not None:
+        return image_to_system(sdata, pair)
+    return axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
+
+
 def labels_to_image(sdata: SpatialData, pair: SampleElements) -> AxisAffine:
     """Map from pixels of the labels to pixels of the image."""
-    to_system = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system)
-    return to_system.then(image_to_system(sdata, pair).inverse())
+    if drawn_kind(sdata, str(pair.labels)) is not None:
+        return AxisAffine()
+    return labels_to_system(sdata, pair).then(image_to_system(sdata, pair).inverse())
 
 
 def pixel_size(sdata: SpatialData, pair: SampleElements) -> float | None:
@@ -199,7 +234,7 @@ def _labels_mapping(labels, images: dict[str, str], sdata) -> dict[str, str]:
         return {str(sample): str(name) for sample, name in labels.items()}
     names = [labels] if isinstance(labels, str) else list(labels)
     for name in names:
-        labels_array(sdata, name)
+        cells_element(sdata, name)
     if len(names) != len(images):
         raise ElementError(
             f"{counted(len(names), 'labels element')} for {counted(len(images), 'image')} ({listed(images.values())}). "
@@ -208,12 +243,18 @@ def _labels_mapping(labels, images: dict[str, str], sdata) -> dict[str, str]:
     return dict(zip(images, names, strict=True))
 
 
-def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
+def _labels_of(
+    sdata: SpatialData, sample: str, image_name: str, chosen: Mapping[str, str], table_name: str
+) -> str | None:
     replacements = {
         old: new for old, new in sdata.attrs.get(ATTRS, {}).get(MENDED_LABELS, {}).items() if new in sdata.labels
     }
     if CELLS_PREFIX + sample in sdata.labels:
         return _newest(sdata, sample, CELLS_PREFIX + sample, replacements)
+    if CELLS_PREFIX + sample in sdata.shapes or CELLS_PREFIX + sample in sdata.points:
+        return CELLS_PREFIX + sample
+    if annotated := _annotated_for(sdata, sample, image_name, chosen, table_name):
+        return annotated
     # where samples have tissue, and no cells
     tissue = {TISSUE_PREFIX + name for name in (sample, *(one.removeprefix(IMAGE_PREFIX) for one in sdata.images))}
     systems = set(get_transformation(sdata.images[image_name], get_all=True))
@@ -237,6 +278,55 @@ def _labels_of(sdata: SpatialData, sample: str, image_name: str) -> str | None:
     )
 
 
+def _annotated_for(
+    sdata: SpatialData, sample: str, image_name: str, chosen: Mapping[str, str], table_name: str
+) -> str | None:
+    """The element that the table annotates in the coordinate system of an image, or the table itself."""
+    if table_name not in sdata.tables:
+        return None
+    regions = table_regions(sdata.tables[table_name])
+    present = [name for name in regions if name in sdata.labels or name in sdata.shapes or name in sdata.points]
+    systems = _systems(sdata.images[image_name])
+    fitting = [name for name in present if systems & _systems(cells_element(sdata, name))]
+    beside = [name for name in chosen.values() if systems & _systems(sdata.images[name])]
+    if present and not fitting:
+        return None
+    if not present:
+        table = sdata.tables[table_name]
+        nowhere = SPATIAL not in table.obsm or (len(chosen) > 1 and SAMPLE_KEY not in table.obs)
+        return None if nowhere or sdata.labels else table_name
+    if len(fitting) > 1 or len(beside) > 1:
+        if all(name in sdata.labels for name in fitting):
+            return None  # the labels of the coordinate system say what they belong to
+        raise ElementError(
+            f"Table {table_name!r} annotates {listed(fitting)} in the coordinate system of {listed(beside)}: which "
+            f'belong together? Pass labels={{"{sample}": "<element>"}}, or samples=["{sample}"] for this image alone.'
+        )
+    return fitting[0]
+
+
+def table_regions(table: AnnData) -> list[str]:
+    """Elements that a table says it annotates; none where it says nothing."""
+    attrs = table.uns.get(TableModel.ATTRS_KEY)
+    if not attrs or attrs.get(TableModel.REGION_KEY_KEY) not in table.obs:
+        return []
+    return [str(name) for name in pd.unique(table.obs[attrs[TableModel.REGION_KEY_KEY]])]
+
+
+def _systems(element: object) -> set[str]:
+    return set(get_transformation(element, get_all=True))
+
+
+def _no_cells(sdata: SpatialData, sample: str, image_name: str) -> str:
+    systems = _systems(sdata.images[image_name])
+    near = [name for name in (*sdata.shapes, *sdata.points) if systems & _systems(cells_element(sdata, name))]
+    drawn = f"; shapes or points there are {listed(near)}" if near else ""
+    return (
+        f"No labels element for image {image_name!r} (sample {sample!r}); found {listed(sdata.labels)}{drawn}. "
+        f'Name it {CELLS_PREFIX + sample!r} or pass labels={{"{sample}": "<element>"}}.'
+    )
+
+
 def _newest(sdata: SpatialData, sample: str, name: str, replacements: Mapping[str, str]) -> str:
     """The labels that replace `name`, if `name` is still what they were made of."""
     from .stand_ins import check_stand_in
@@ -250,7 +340,8 @@ def _newest(sdata: SpatialData, sample: str, name: str, replacements: Mapping[st
 def _shared_system(sdata: SpatialData, sample: str, image_name: str, labels_name: str | None) -> str:
     systems = list(get_transformation(sdata.images[image_name], get_all=True))
     if labels_name is not None:
-        of_labels = list(get_transformation(sdata.labels[labels_name], get_all=True))
+        element = cells_element(sdata, labels_name)
+        of_labels = systems if element is None else list(get_transformation(element, get_all=True))
         shared = [system for system in systems if system in of_labels]
         if not shared:
             raise CoordinateError(

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from spatialdata.models import TableModel
 
 from .._errors import SpatialfmError, TableError, counted
-from .._errors import listed as _listed
 from .._logging import logger
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    pass
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 
@@ -61,38 +59,6 @@ def whole_numbers(
     if not pd.api.types.is_numeric_dtype(values.dtype):
         logger.info(f"column {what} holds label ids as text; they are read as numbers")
     return numbers.astype(np.int64)
-
-
-def annotated_cells(table: AnnData, table_name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The labels element (text) and the label (int64) of every row of a table that annotates labels.
-
-    Raises
-    ------
-    TableError
-        If the table does not name what it annotates, labels are not whole numbers, or a cell has two rows.
-    """
-    attrs = table.uns.get(TableModel.ATTRS_KEY)
-    if attrs is None:
-        raise TableError(
-            f"Table {table_name!r} annotates no element. Make one that does with sfm.pp.cell_table(sdata, "
-            "table_name=<new name>)."
-        )
-    keys = [attrs.get(TableModel.REGION_KEY_KEY), attrs.get(TableModel.INSTANCE_KEY)]
-    if missing := [key for key in keys if key not in table.obs]:
-        raise TableError(
-            f"Table {table_name!r} states in uns['{TableModel.ATTRS_KEY}'] that column {missing[0]!r} names its cells, "
-            f"but obs has {listed(table.obs, 12)}."
-        )
-    regions = table.obs[keys[0]].astype(str).to_numpy()
-    ids = whole_numbers(table.obs[keys[1]], f"{keys[1]!r} of table {table_name!r}", "Correct or drop these rows.")
-    repeated = pd.DataFrame({"region": regions, "id": ids}).duplicated().to_numpy()
-    if repeated.any():
-        names = [f"{regions[i]}: {ids[i]}" for i in np.flatnonzero(repeated)]
-        raise TableError(
-            f"Table {table_name!r} has {counted(len(names), 'row')} more than one for the same cell: "
-            f"{_listed(names, 5, quoted=False)}. Keep one row per cell."
-        )
-    return regions, ids
 
 
 def text_keys(keys: pd.Series, what: str, error: type[SpatialfmError]) -> tuple[pd.Series, bool]:
@@ -224,6 +190,7 @@ def match_cells(
     instance_key: str,
     known_samples: Iterable[str] = (),
     drop: bool,
+    texts: Mapping[str, Mapping[int, object]] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], int, int]:
     """Find the row of every label.
 
@@ -239,6 +206,8 @@ def match_cells(
         Samples that were not asked for: their rows are neither used nor missed.
     drop
         Whether to keep what is on both sides instead of refusing.
+    texts
+        Of samples whose ids are others than their label numbers: number → id.
 
     Returns
     -------
@@ -250,11 +219,12 @@ def match_cells(
     TableError
         If columns are missing, a cell has two rows, or (without `drop`) a row or a label is alone.
     """
-    sample, label = _cell_keys(cells, list(ids), library_key, instance_key)
+    texts = texts or {}
+    sample, label = _cell_keys(cells, list(ids), library_key, instance_key, texts)
     in_samples = ~np.isin(sample, [name for name in known_samples if name not in ids])
     duplicated = pd.DataFrame({"sample": sample, "label": label}).duplicated().to_numpy() & in_samples
     if duplicated.any():
-        names = [f"{sample[i]}_{label[i]}" for i in np.flatnonzero(duplicated)]
+        names = [f"{sample[i]}_{cells[instance_key].iloc[i]}" for i in np.flatnonzero(duplicated)]
         raise TableError(
             f"cells= has {counted(len(names), 'row')} more than one for the same sample and label: {listed(names)}. "
             + (
@@ -270,8 +240,11 @@ def match_cells(
         _, left, right = np.intersect1d(labels, label[rows], assume_unique=True, return_indices=True)
         in_ids[name], in_cells[name] = left, rows[right]
         matched[rows[right]] = True
-        lonely_labels += [f"{name}_{value}" for value in np.delete(labels, left)]
-    lonely_rows = [f"{sample[i]}_{label[i]}" for i in np.flatnonzero(in_samples & ~matched)]
+        lonely_labels += [f"{name}_{texts.get(name, {}).get(value, value)}" for value in np.delete(labels, left)]
+    lonely_rows = [
+        f"{sample[i]}_{label[i] if label[i] >= 0 else cells[instance_key].iloc[i]}"
+        for i in np.flatnonzero(in_samples & ~matched)
+    ]
     if (lonely_rows or lonely_labels) and not drop:
         raise TableError(
             f"cells= and the labels do not fit: {counted(len(lonely_rows), 'row')} without label "
@@ -288,7 +261,11 @@ def match_cells(
 
 
 def _cell_keys(
-    cells: pd.DataFrame, samples: list[str], library_key: str | None, instance_key: str
+    cells: pd.DataFrame,
+    samples: list[str],
+    library_key: str | None,
+    instance_key: str,
+    texts: Mapping[str, Mapping[int, object]],
 ) -> tuple[np.ndarray, np.ndarray]:
     for argument, key in {"library_key": library_key, "instance_key": instance_key}.items():
         if key is not None and key not in cells:
@@ -310,4 +287,14 @@ def _cell_keys(
             f"{counted(missing, 'row names', 'rows name')} no sample in column {library_key!r} of cells=. Fill it "
             f"there; to go on without them, pass those of cells that have one: cells[cells[{library_key!r}].notna()]."
         )
-    return sample, whole_numbers(cells[instance_key], f"{instance_key!r} of cells=")
+    what = f"{instance_key!r} of cells="
+    of_text = np.isin(sample, list(texts))
+    label = -1 - np.arange(len(cells))  # no number of a label image
+    if not of_text.all():
+        label[~of_text] = whole_numbers(cells.loc[~of_text, instance_key], what)
+    keys, _ = text_keys(cells[instance_key], what, TableError) if of_text.any() else (None, False)
+    for name, ids in texts.items():
+        number = {str(one): value for value, one in ids.items()}
+        for row in np.flatnonzero(sample == name):
+            label[row] = number.get(keys.iloc[row], label[row])
+    return sample, label

@@ -13,7 +13,9 @@ from .._errors import CoordinateError, ElementError, counted, listed, warn
 from .._logging import logger
 from .._progress import progress_bar
 from .._public import public
-from .arrays import image_array, labels_array, table_call
+from .arrays import cells_element, drawn_kind, image_array, labels_array, table_call
+from .drawn_cells import DrawnCells, drawn_cells
+from .drawn_findings import as_drawn, find_oddities_of_drawn, pieces_of_points
 from .elements import SampleElements, image_to_system, labels_to_image, match_elements, pixel_size
 from .label_findings import NO_NUMBERS, Finding, find_oddities, median_area, worst_first
 from .missing_chunks import report_missing_labels
@@ -26,18 +28,20 @@ if TYPE_CHECKING:
 OnPieces = Literal["raise", "split", "keep"]
 
 _SHOWN = 5
+OF_DRAWN = ("no_outline", "outside", "no_pixel", "overlap")  # findings that name cells by their own ids
 _OF_KIND = ("fractional", "rounded", "negative", "float", "binary", "outlines", "fragments", "resolution", "transposed")
 _OTHER_RESOLUTION = 1.3  # closer factors are borders that were cut off
 
 
 @dataclass(frozen=True)
 class CheckedLabels:
-    """Labels of one sample: their pieces and what is odd about them."""
+    """Labels of one sample: their pieces and what is odd about them; `drawn` where they are shapes or points."""
 
     sample: str
     labels: str
     pieces: Pieces
     findings: list[Finding]
+    drawn: DrawnCells | None = None
 
 
 @public
@@ -51,7 +55,8 @@ def check_labels(
     """Look for cells that are none in label images: numbers used twice, backgrounds, fragments, wrong kinds of mask.
 
     One pass over the labels, block by block; nothing is changed. `cell_table` and `spatialfm.tl.embed_cells` do the
-    same before they start.
+    same before they start. Polygons and circles are drawn on the pixels of their image first, and points take the pixel
+    that holds them.
 
     A *piece* is a set of pixels of one number that touch by side or corner (8-connectivity). It has the size of a cell
     if its area is at least a quarter of the median cell's: the median over the largest pieces of the numbers, or, with
@@ -90,14 +95,18 @@ def check_labels(
     ``"transposed"``, ``"resolution"`` (error), ``"shape"`` (warning)
         Labels aligned pixel by pixel to an image of another size: rows and columns exchanged; both sides larger or
         smaller by the same factor, as masks of another resolution without their own transformation; any other.
+    ``"no_outline"``, ``"outside"``, ``"no_pixel"``, ``"overlap"`` (warning)
+        Of polygons, circles and points: cells with an empty geometry; outside of the image (an error where these are
+        more than half of all); that hold the centre of no pixel; that share pixels with cells before them in the
+        element, which keep these. An outline in several parts is one cell.
 
     Parameters
     ----------
     sdata
         Label images ``(y, x)``.
     labels
-        Labels elements to check, as in `spatialfm.pp.elements.match_elements` (default: the labels of every image).
-        Labels named without `image` need none.
+        Labels or shapes elements to check, as in `spatialfm.pp.elements.match_elements` (default: those of every
+        image). Labels named without `image` need none.
     image
         Images of these labels, likewise.
     samples
@@ -110,7 +119,7 @@ def check_labels(
     - ``sample``, ``labels``: where.
     - ``finding``, ``severity`` (``"error"``, ``"warning"``, ``"note"``, ``"ok"``).
     - ``n``: numbers concerned (of ``"fractional"``: pixels), ``share`` of all.
-    - ``numbers``: all of them, as a list.
+    - ``numbers``: all of them, as a list; of shapes whose index is text, places in the element, counted from 1.
     - ``n_cells``, ``n_pieces``, ``median_area`` in pixels: of the whole element.
     - ``message``: the finding in words.
 
@@ -146,7 +155,9 @@ def check_labels(
 
 
 def inspect_labels(sdata: SpatialData, sample: str, name: str, pair: SampleElements | None) -> CheckedLabels:
-    """Pieces and findings of one labels element; `pair` names its image."""
+    """Pieces and findings of one labels element; `pair` names its image, on which shapes and points are drawn."""
+    if pair is not None and (drawn := drawn_cells(sdata, pair)) is not None:
+        return _inspect_drawn(sdata, pair, drawn)
     array = labels_array(sdata, name)
     try:
         pieces = scan_pieces(array.data)
@@ -158,6 +169,17 @@ def inspect_labels(sdata: SpatialData, sample: str, name: str, pair: SampleEleme
         findings = _of_place(sdata, pair) + findings
     findings = worst_first(findings)
     return CheckedLabels(sample, name, pieces, findings)
+
+
+def _inspect_drawn(sdata: SpatialData, pair: SampleElements, drawn: DrawnCells) -> CheckedLabels:
+    if drawn.kind == "points":
+        pieces, findings = pieces_of_points(drawn), []
+    else:
+        data = drawn.lazy()
+        pieces = scan_pieces(data)
+        findings = as_drawn(find_oddities(pieces, data.shape, data.dtype, _pixel_area(sdata, pair)))
+    findings = worst_first([*find_oddities_of_drawn(drawn, pieces.by_label()), *findings])
+    return CheckedLabels(pair.sample, drawn.name, pieces, findings, drawn)
 
 
 def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
@@ -207,7 +229,10 @@ def _is_kept(finding: Finding, on_pieces: str, on_giants: str) -> bool:
 def _sentence(check: CheckedLabels, finding: Finding) -> str:
     sample = "" if check.sample == check.labels else f" (sample {check.sample!r})"
     stop = "" if finding.text.endswith("?") else "."
-    return f"Labels element {check.labels!r}{sample} {finding.text}{stop}"
+    what = "Labels" if check.drawn is None else "Points" if check.drawn.kind == "points" else "Shapes"
+    places = check.drawn is not None and check.drawn.renamed and finding.kind not in OF_DRAWN and finding.numbers.size
+    more = " (counted from 1 in the order of the element)" if places else ""
+    return f"{what} element {check.labels!r}{sample} {finding.text}{more}{stop}"
 
 
 def _sentences(findings: Sequence[tuple[CheckedLabels, Finding]]) -> str:
@@ -220,6 +245,17 @@ def _remedy(sdata: SpatialData, kind: str, findings: Sequence[tuple[CheckedLabel
     which = repr(names[0]) if len(names) == 1 else repr(names)
     numbers = sorted({int(number) for _, finding in findings for number in finding.numbers})
     split, keep = (table_call(sdata, option) for option in ('on_pieces="split"', 'on_giants="keep"'))
+    if kind == "outside":
+        return (
+            "If they are in other units or of another image, correct their transformation: spatialdata.transformations."
+            f"set_transformation(sdata[{names[0]!r}], ...)."
+        )
+    if kind == "background" and (drawn := findings[0][0].drawn) is not None:
+        places = np.flatnonzero(np.isin(drawn.numbers, findings[0][1].numbers)).tolist()
+        return (
+            f"If they mean no cell, take them out of the element: sdata[{names[0]!r}] = sdata[{names[0]!r}].drop("
+            f"sdata[{names[0]!r}].index[{places}]); if they are cells, make a table with {keep}."
+        )
     if kind == "repeated":
         return (
             f"Make each piece a cell with {split}, which writes new labels, or take "
@@ -283,7 +319,11 @@ def label_targets(sdata: SpatialData, labels, image, samples) -> list[tuple[str,
     if named is not None and image is None and not isinstance(named, Mapping):
         pairs = {pair.labels: pair for pair in _pairs_or_none(sdata)}
         for name in named:
-            labels_array(sdata, name)
+            cells_element(sdata, name)
+            if drawn_kind(sdata, name) is None:
+                labels_array(sdata, name)
+            elif name not in pairs:  # they are drawn on the pixels of an image
+                pairs[name] = match_elements(sdata, None, name, samples=samples)[0]
         targets = [(pairs[name].sample if name in pairs else name, name, pairs.get(name)) for name in named]
     else:
         pairs = match_elements(sdata, image, labels, samples=samples, need_labels=False)
@@ -292,7 +332,8 @@ def label_targets(sdata: SpatialData, labels, image, samples) -> list[tuple[str,
         wanted = [samples] if isinstance(samples, str) else samples
         targets = [target for target in targets if target[0] in wanted]
     if not targets:
-        raise ElementError(f"No labels to check; sdata has the labels {listed(sdata.labels)}. Pass labels=[...].")
+        names = listed([*sdata.labels, *sdata.shapes])
+        raise ElementError(f"No labels to check; sdata has the labels and shapes {names}. Pass labels=[...].")
     return targets
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._errors import counted, listed, warn
-from .arrays import channel_names, full_resolution, image_array, labels_array
+from .arrays import channel_names, drawn_kind, full_resolution, image_array, labels_array
+from .drawn_cells import cells_data
 from .elements import SampleElements, labels_to_image
 from .measure import LabelGrid, loaded
 from .stored_chunks import StoredChunks, check_readable
@@ -39,7 +40,8 @@ def report_missing_chunks(sdata: SpatialData, pairs: list[SampleElements]) -> li
             stored[pair.image] = check_readable(image_array(sdata, pair.image).data, f"Image {pair.image!r}")
             sentences += _of_image(sdata, pair, stored[pair.image])
         if pair.labels is not None and pair.labels not in pair.stored:
-            stored[pair.labels] = _stored_labels(sdata, pair.labels)
+            drawn = drawn_kind(sdata, pair.labels) is not None
+            stored[pair.labels] = None if drawn else _stored_labels(sdata, pair.labels)
             sentences += _of_labels(sdata, pair.labels, stored[pair.labels])
         seen.append(replace(pair, stored={**pair.stored, **stored}))
     _say(sentences)
@@ -48,6 +50,7 @@ def report_missing_chunks(sdata: SpatialData, pairs: list[SampleElements]) -> li
 
 def report_missing_labels(sdata: SpatialData, names: Sequence[str]) -> None:
     """The same for labels alone."""
+    names = [name for name in names if drawn_kind(sdata, name) is None]
     _say([text for name in dict.fromkeys(names) for text in _of_labels(sdata, name, _stored_labels(sdata, name))])
 
 
@@ -101,7 +104,7 @@ def _of_labels(sdata: SpatialData, name: str, chunks: StoredChunks | None) -> It
 
 def _cells(sdata: SpatialData, pair: SampleElements, chunks: StoredChunks, places: np.ndarray) -> set[int]:
     """Numbers of cells that have pixels in the chunks of an image."""
-    grid = LabelGrid(labels_array(sdata, pair.labels).data, labels_to_image(sdata, pair).inverse())
+    grid = LabelGrid(cells_data(sdata, pair), labels_to_image(sdata, pair).inverse())
     cells: set[int] = set()
     for box in _boxes(chunks, places):
         cells.update(np.unique(grid(box)).tolist())

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._errors import CoordinateError, ElementError, counted, listed
-from .._keys import ATTRS, TISSUE, TISSUE_PREFIX
-from .arrays import AxisAffine, image_array, labels_array
+from .._keys import ATTRS, TABLE, TISSUE, TISSUE_PREFIX
+from .arrays import AxisAffine, drawn_kind, image_array, labels_array
+from .drawn_cells import cells_data
 from .elements import SampleElements, axis_affine, image_to_system, pixel_size
 from .measure import LabelGrid, loaded
 from .stand_ins import labels_digest
@@ -149,7 +150,11 @@ def _cells(sdata: SpatialData, pair: SampleElements, ratio: float) -> LabelGrid 
     from .elements import _labels_of
 
     try:
-        name = pair.labels or _labels_of(sdata, pair.sample, pair.image)
+        name = pair.labels or _labels_of(sdata, pair.sample, pair.image, {pair.sample: pair.image}, TABLE)
+        if name is not None and (kind := drawn_kind(sdata, name)) is not None:
+            if kind != "shapes":
+                return None
+            return LabelGrid(cells_data(sdata, replace(pair, labels=name)), AxisAffine(ratio, ratio))
         if name is None or labels_array(sdata, name).dtype.kind not in "iu":
             return None
         return _labels_grid(sdata, pair, name, ratio)

@@ -90,13 +90,15 @@ def check_lengths(plans: Sequence[CellPlan]) -> None:
         if plan.unit == "µm" and not PIXEL_SIZES[0] <= size <= PIXEL_SIZES[1]:
             raise PixelSizeError(
                 f"{size:g} µm per pixel of labels {plan.pair.labels!r} cannot be: is coordinate system "
-                f"{plan.pair.coordinate_system!r} in another unit than µm? {scale_advice([plan.pair])}"
+                f"{plan.pair.coordinate_system!r} in another unit than µm? "
+                f"{scale_advice([plan.pair], drawn=plan.drawn is not None)}"
             )
     if len(units) > 1:
+        unknown = [plan for plan in plans if plan.unit == "pixel"]
         raise PixelSizeError(
             f"No pixel size is known for {listed(units['pixel'], 5)}, while that of {listed(units['µm'], 5)} is: areas "
             "and centroids of one table would be in two units. Make a table of each with samples=, or set the size. "
-            f"{scale_advice([plan.pair for plan in plans if plan.unit == 'pixel'])}"
+            f"{scale_advice([plan.pair for plan in unknown], drawn=unknown[0].drawn is not None)}"
         )
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import dask.array as da
 import numpy as np
 
-from ...pp.arrays import AxisAffine, channel_names, image_array, labels_array
+from ...pp.arrays import AxisAffine, channel_names, image_array
+from ...pp.drawn_cells import cells_data
 from ...pp.elements import SampleElements, labels_to_image
 from ...pp.tissue_sources import Tissue, tissue_sources
 from .decoded import Decoded
@@ -66,7 +67,7 @@ def _open(
     if pair.labels is None:
         labels, image_to_labels = da.zeros(image.shape[-2:], dtype=np.uint8), AxisAffine()
     else:
-        labels, image_to_labels = labels_array(sdata, pair.labels).data, labels_to_image(sdata, pair).inverse()
+        labels, image_to_labels = cells_data(sdata, pair), labels_to_image(sdata, pair).inverse()
     names = channel_names(sdata, pair.image)
     return SampleReader(
         name=pair.image,

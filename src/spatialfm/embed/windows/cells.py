@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,9 +13,10 @@ from ..._errors import ElementError, TableError, counted, listed, warn
 from ..._keys import TABLE, UNS, cell_name
 from ..._logging import logger
 from ..._types import present
-from ...pp.arrays import AxisAffine, holds_cells, image_array, table_call
+from ...pp.annotated import annotated_cells
+from ...pp.arrays import AxisAffine, drawn_kind, holds_cells, image_array, table_call
+from ...pp.drawn_cells import numbers_of_rows, rows_of_sample
 from ...pp.elements import SampleElements, labels_to_image
-from ...pp.joins import annotated_cells
 from ...pp.labels import CheckedLabels, inspect_labels, report_labels
 from ...pp.measure import rows_of
 from ...pp.pieces import LabelScan
@@ -42,6 +43,8 @@ class Cells:
         which pixel ``i`` covers ``[i, i + 1)``.
     boxes
         Edges of the cell (y0, y1, x0, x1), in image pixels, ``(n, 4)``.
+    kinds
+        What holds the cells of each sample, where it is no label image: ``"polygons"``, ``"circles"``, ``"points"``.
     """
 
     rows: np.ndarray
@@ -49,6 +52,12 @@ class Cells:
     labels: np.ndarray
     centers: np.ndarray
     boxes: np.ndarray
+    kinds: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def of_points(self) -> bool:
+        """Whether cells have a place and no outline."""
+        return "points" in self.kinds.values()
 
 
 def find_cells(
@@ -78,8 +87,8 @@ def find_cells(
         `centers` are not pixel indices of the cells.
     """
     given = None if centers is None else given_centers(table, table_name, centers)
-    regions, instances = annotated_cells(table, table_name)
-    of_pairs = [_rows_of(sdata, regions, pair, table_name) for pair in pairs]
+    regions, instances = annotated_cells(table, table_name, sdata)
+    of_pairs = [_rows_of(sdata, table, regions, pair, table_name) for pair in pairs]
     checked = [inspect_labels(sdata, pair.sample, present(pair.labels, "labels"), pair) for pair in pairs]
     _report_labels(sdata, table, checked, on_pieces)
     parts, no_label, no_row, outside, beside = [], [], [], [], []
@@ -89,22 +98,30 @@ def find_cells(
         scan, ids = check.pieces.by_label(), instances[rows]
         place = rows_of(scan.ids, ids)
         has_row = place >= 0
-        no_label += [cell_name(pair.sample, label) for label in ids[~has_row]]
-        no_row += [cell_name(pair.sample, label) for label in np.setdiff1d(scan.ids, ids)]
+        no_label += [cell_name(pair.sample, name) for name in _names_of(table, rows[~has_row])]
+        alone = np.setdiff1d(scan.ids, ids)
+        no_row += [
+            cell_name(pair.sample, label) for label in (alone if check.drawn is None else check.drawn.ids_of(alone))
+        ]
         rows, ids, place = rows[has_row], ids[has_row], place[has_row]
+        names = ids if check.drawn is None else check.drawn.ids_of(ids)
         where, boxes = _in_image_pixels(scan.take(place), labels_to_image(sdata, pair))
+        if check.drawn is not None and check.drawn.kind == "points":
+            where = check.drawn.centers_of(ids)
         if given is not None:
             where = given[rows]
             apart = ((where < boxes[:, [0, 2]]) | (where > boxes[:, [1, 3]])).any(axis=1)
-            beside += [cell_name(pair.sample, label) for label in ids[apart]]
+            beside += [cell_name(pair.sample, label) for label in names[apart]]
         height, width = image_array(sdata, pair.image).shape[-2:]
         inside = np.all((where >= 0) & (where < (height, width)), axis=1)
-        outside += [cell_name(pair.sample, label) for label in ids[~inside]]
+        outside += [cell_name(pair.sample, label) for label in names[~inside]]
         parts.append((rows[inside], np.full(inside.sum(), number), ids[inside], where[inside], boxes[inside]))
     if beside and centers is not None:
         _report_beside(beside, sum(len(part[0]) for part in parts) + len(outside), centers)
     _report(sdata, table_name, no_label, no_row, outside, on_missing)
-    cells = Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    kinds = {check.sample: check.drawn.kind for check in checked if check.drawn is not None}
+    _check_kinds(kinds, len(pairs))
+    cells = Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)), kinds)
     if not len(cells.rows):
         raise TableError(
             f"No row of table {table_name!r} has a label. Make another, {table_call(sdata)}, and pass its "
@@ -113,16 +130,52 @@ def find_cells(
     return cells
 
 
-def _rows_of(sdata: SpatialData, regions: np.ndarray, pair: SampleElements, table_name: str) -> np.ndarray:
+def _check_kinds(kinds: Mapping[str, str], n_samples: int) -> None:
+    """Refuse points next to cells with an outline: a window around a point is masked to nothing."""
+    points = [sample for sample, kind in kinds.items() if kind == "points"]
+    if points and len(points) < n_samples:
+        raise ElementError(
+            f"Cells of {listed(points, 5)} are points and those of the other samples have outlines: their rows would "
+            "mean different things. Embed each with samples=[...], under a name of its own."
+        )
+
+
+def _names_of(table: AnnData, rows: np.ndarray) -> list[str]:
+    """How the table names these cells in the column of its instances, otherwise in its index."""
+    column = (table.uns.get("spatialdata_attrs") or {}).get("instance_key")
+    names = table.obs[column] if column in table.obs else table.obs_names.to_series()
+    return [str(name) for name in names.iloc[rows]]
+
+
+def _rows_of(
+    sdata: SpatialData, table: AnnData, regions: np.ndarray, pair: SampleElements, table_name: str
+) -> np.ndarray:
     """Rows of the sample's cells; none if its labels have no cell, as in a field without tissue."""
+    if pair.labels == table_name:
+        return rows_of_sample(table.obs, pair.sample)
     rows = np.flatnonzero(regions == pair.labels)
     if not len(rows) and holds_cells(sdata, present(pair.labels, "labels")):
         raise ElementError(
             f"Table {table_name!r} annotates {listed(sorted(set(regions)), 5, quoted=False)}, not labels "
             f"{pair.labels!r} of sample {pair.sample!r}. Make a second table, of all samples, {table_call(sdata)}, "
             "and pass its name as table_name=, or correct labels= or samples=."
+            + _same_ids(sdata, table, regions, pair, table_name)
         )
     return rows
+
+
+def _same_ids(sdata: SpatialData, table: AnnData, regions: np.ndarray, pair: SampleElements, table_name: str) -> str:
+    """How the table is told to annotate an element whose cells have the same ids, as circles and boundaries have."""
+    attrs, name = table.uns.get("spatialdata_attrs") or {}, present(pair.labels, "labels")
+    if len(set(regions)) != 1 or drawn_kind(sdata, name) not in ("shapes", "points"):
+        return ""
+    numbers = numbers_of_rows(sdata, name, table.obs[attrs["instance_key"]], "of the table")
+    if (numbers < 0).any():
+        return ""
+    return (
+        f" Its rows have the ids of {name!r}: to let it annotate these, sdata[{table_name!r}].obs"
+        f"[{attrs['region_key']!r}] = {name!r}; sdata.set_table_annotates_spatialelement({table_name!r}, {name!r})."
+    )
 
 
 def _report_labels(sdata: SpatialData, table: AnnData, checked: list[CheckedLabels], on_pieces: str) -> None:

@@ -121,3 +121,13 @@ class CropJob(Job[CellBlock]):
         """Each output's rows, gathered from the blocks."""
         members = [block.cells for block in blocks]
         return {name: WindowRows(store, members, name) for name in self.outputs}
+
+
+@dataclass(frozen=True)
+class PointJob(CropJob):
+    """Windows around cells without outline: nothing is masked."""
+
+    of_cells = False
+
+    def _masks(self, labels: torch.Tensor, starts: torch.Tensor, cells: torch.Tensor, side: int) -> torch.Tensor:
+        return torch.ones((len(starts), side, side), dtype=torch.bool, device=starts.device)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..._errors import ModelError
 from ..inputs import Inputs
@@ -14,7 +13,7 @@ from ..pixels.reader import SampleReader
 from ..pixels.tissue import find_tissue, share_of_tissue, tissue_notes
 from ..plan import OF_WINDOWS, RunPlan, check_window, choose_outputs, finish_plan
 from .blocks import choose_window
-from .crop import CropJob
+from .crop import PointJob
 from .tiles import tile_starts
 
 WINDOW = 64  # model pixels of a tile, of models whose recipe has no window
@@ -40,16 +39,12 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class GridJob(CropJob):
+class GridJob(PointJob):
     """Whole windows: nothing is masked."""
 
     unit = "tile"
     made_by = "sfm.tl.embed_tiles"
     side_argument = "size"
-    of_cells = False
-
-    def _masks(self, labels: torch.Tensor, starts: torch.Tensor, cells: torch.Tensor, side: int) -> torch.Tensor:
-        return torch.ones((len(starts), side, side), dtype=torch.bool, device=starts.device)
 
 
 def tissue_grid(readers: Sequence[SampleReader], size: int, stride: int, min_tissue: float) -> Grid:

@@ -60,8 +60,8 @@ def embed_cells(
     Parameters
     ----------
     sdata
-        Images ``(c, y, x)`` and label images ``(y, x)`` that share a coordinate system. Offsets and scales between
-        them are applied.
+        Images ``(c, y, x)`` and label images ``(y, x)`` that share a coordinate system; polygons, circles or points in
+        place of these. Offsets and scales between them are applied.
     model
         Name of a model (`spatialfm.models.list_models`) or a loaded encoder; options of a model go to
         `spatialfm.models.load`. ``"classical"`` needs no weights: intensities, shape and texture.

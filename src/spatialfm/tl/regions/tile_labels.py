@@ -11,9 +11,10 @@ from ..._errors import ElementError, TableError, listed
 from ..._keys import SAMPLE_KEY, TABLE, TILES
 from ..._progress import progress_bar
 from ..._public import public
-from ...pp.arrays import holds_cells, labels_array
-from ...pp.elements import axis_affine, match_elements
-from ...pp.joins import annotated_cells
+from ...pp.annotated import annotated_cells
+from ...pp.arrays import holds_cells
+from ...pp.drawn_cells import cells_data
+from ...pp.elements import labels_to_system, match_elements
 from ...pp.tiles import pixels_of_labels, tile_bounds
 
 if TYPE_CHECKING:
@@ -86,11 +87,11 @@ def tile_labels(
     if cluster_key not in cells.obs:
         raise TableError(f"No column {cluster_key!r} in table {cell_table_name!r}; found {listed(cells.obs, 12)}.")
     codes, names = pd.factorize(cells.obs[cluster_key].astype(object), sort=True)
-    regions, ids = annotated_cells(cells, cell_table_name)
+    regions, ids = annotated_cells(cells, cell_table_name, sdata)
     counts = np.zeros((tiles.n_obs, len(names)), np.int64)
     area = np.zeros(tiles.n_obs, np.int64)
     of_tiles = tiles.obs[SAMPLE_KEY].astype(str).to_numpy()
-    pairs = match_elements(sdata, image, labels, samples=list(np.unique(of_tiles)))
+    pairs = match_elements(sdata, image, labels, samples=list(np.unique(of_tiles)), table_name=cell_table_name)
     bounds = tile_bounds(sdata, tiles, pairs)
     for pair in progress_bar(
         pairs,
@@ -104,9 +105,9 @@ def tile_labels(
         if not len(rows):
             raise ElementError(f"Table {cell_table_name!r} annotates no cell of {pair.labels!r}. Pass labels=.")
         order = rows[np.argsort(ids[rows])]
-        to_labels = axis_affine(sdata.labels[pair.labels], pair.labels, pair.coordinate_system).inverse()
+        to_labels = labels_to_system(sdata, pair).inverse()
         counts[in_sample], area[in_sample] = pixels_of_labels(
-            labels_array(sdata, pair.labels).data, bounds[in_sample], to_labels, ids[order], codes[order], len(names)
+            cells_data(sdata, pair), bounds[in_sample], to_labels, ids[order], codes[order], len(names)
         )
     total = counts.sum(axis=1)
     best = np.where(total > 0, counts.argmax(axis=1), -1)
