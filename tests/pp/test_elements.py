@@ -248,7 +248,7 @@ def test_a_volume_of_one_plane_is_flat():
 def test_elements_of_another_kind_are_named():
     circles = ShapesModel.parse(np.array([[3.0, 4.0]]), geometry=0, radius=1)
     sdata = sd.SpatialData(images={"image_a": image(scale("a"))}, shapes={"cells_a": circles})
-    with pytest.raises(ElementError, match=r"'cells_a' in sdata \(it is a shapes element: spatialdata\.rasterize"):
+    with pytest.raises(ElementError, match=r"'cells_a' in sdata \(it is a shapes element, and a label image is"):
         labels_array(sdata, "cells_a")
     with pytest.raises(ElementError, match=r"'image_a' in sdata \(it is an image element\)"):
         labels_array(sdata, "image_a")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._keys import INSTANCE_KEY, SPATIAL
+from .._keys import INSTANCE_KEY, NUMBER_KEY, SPATIAL
 from ..pl._raster import Window, read_raster
-from ..pp.arrays import channel_names, image_array, labels_array
+from ..pp.arrays import channel_names, image_array
 from ..pp.channels import nuclear_channel
-from ..pp.elements import SampleElements, axis_affine, image_to_system, pixel_size
+from ..pp.drawn_cells import cells_array
+from ..pp.elements import SampleElements, image_to_system, labels_to_system, pixel_size
 from .elements import Html, note, tag
 from .figures import drawn
 from .source import Source
@@ -75,7 +76,11 @@ def choose(source: Source, key: str) -> dict[str, list[Example]]:
         {
             "type": cells.obs[key].astype(str).to_numpy(),
             "sample": cells.obs[source.keys.library].astype(str).to_numpy(),
-            "label": pd.to_numeric(cells.obs[INSTANCE_KEY].astype(str), errors="coerce").fillna(-1).to_numpy(),
+            "label": pd.to_numeric(
+                cells.obs[NUMBER_KEY if NUMBER_KEY in cells.obs else INSTANCE_KEY].astype(str), errors="coerce"
+            )
+            .fillna(-1)
+            .to_numpy(),
             "x": np.asarray(cells.obsm[SPATIAL])[:, 0],
             "y": np.asarray(cells.obsm[SPATIAL])[:, 1],
         }
@@ -174,9 +179,7 @@ def _draw_one(ax: Axes, source: Source, example: Example, channels: Sequence[str
             share = np.nan_to_num(np.clip((channel - low) / (high - low), 0, 1))
             mixed += share[..., None] * np.array(COLORS[list(channels).index(name)])
     ax.imshow(np.clip(mixed, 0, 1), extent=extent, interpolation="nearest")
-    labels = labels_array(sdata, pair.labels)
-    to_system = axis_affine(sdata[pair.labels], pair.labels, pair.coordinate_system)
-    ids, place = read_raster(labels, to_system, window, 400)
+    ids, place = read_raster(cells_array(sdata, pair), labels_to_system(sdata, pair), window, 400)
     if min(ids.shape) > 1 and (ids == example.label).any() and not (ids == example.label).all():
         ax.contour(ids == example.label, levels=[0.5], colors="white", linewidths=1.1, extent=place, origin="upper")
     ax.set(xlim=(window.x0, window.x1), ylim=(window.y1, window.y0))
