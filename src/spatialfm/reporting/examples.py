@@ -71,16 +71,13 @@ def example_cells(source: Source, key: str) -> list[Html]:
 
 def choose(source: Source, key: str) -> dict[str, list[Example]]:
     """Up to `N_EXAMPLES` random cells of each phenotype, from the images that are looked at."""
+    number = NUMBER_KEY if NUMBER_KEY in source.cells.obs else INSTANCE_KEY
     cells, pairs = source.cells, {pair.sample: pair for pair in source.looked_at if pair.labels is not None}
     frame = pd.DataFrame(
         {
             "type": cells.obs[key].astype(str).to_numpy(),
             "sample": cells.obs[source.keys.library].astype(str).to_numpy(),
-            "label": pd.to_numeric(
-                cells.obs[NUMBER_KEY if NUMBER_KEY in cells.obs else INSTANCE_KEY].astype(str), errors="coerce"
-            )
-            .fillna(-1)
-            .to_numpy(),
+            "label": pd.to_numeric(cells.obs[number].astype(str), errors="coerce").fillna(-1).to_numpy(),
             "x": np.asarray(cells.obsm[SPATIAL])[:, 0],
             "y": np.asarray(cells.obsm[SPATIAL])[:, 1],
         }
