@@ -121,7 +121,8 @@ def find_cells(
     _report(sdata, table_name, no_label, no_row, outside, on_missing)
     kinds = {check.sample: check.drawn.kind for check in checked if check.drawn is not None}
     _check_kinds(kinds, len(pairs))
-    cells = Cells(*(np.concatenate(column) for column in zip(*parts, strict=True)), kinds=kinds)
+    row, sample, label, center, box = (np.concatenate(column) for column in zip(*parts, strict=True))
+    cells = Cells(row, sample, label, center, box, kinds)
     if not len(cells.rows):
         raise TableError(
             f"No row of table {table_name!r} has a label. Make another, {table_call(sdata)}, and pass its "
