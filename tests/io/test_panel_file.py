@@ -39,6 +39,7 @@ PANELS = {
     ),
     "semicolons": ("p.csv", "Target;Clone;Notes\nDAPI;;\nCD3;UCHT1;\nβ-catenin;14;a, b\n"),
     "tabs in a text file": ("p.txt", "cycle\tmarker\n1\tDAPI\n1\tCD3\n2\tβ-catenin\n"),
+    "steinbock": ("panel.csv", "channel,name,keep,ilastik\nAg107,DAPI,1,\nPr141,CD3,1,1\nSm147,β-catenin,1,2\n"),
     "two columns that agree": ("p.csv", "channel,name,keep\nDAPI,DAPI,1\nCD3,CD3,1\nβ-catenin,β-catenin,1\n"),
 }
 
@@ -61,8 +62,8 @@ def test_frames_and_columns(image):
 
 def test_two_columns_of_names_are_asked_about_and_the_call_runs(tmp_path, image):
     path = tmp_path / "panel.csv"
-    path.write_text("channel,name,keep\nAg107,DAPI,1\nPr141,CD3,1\nSm147,β-catenin,1\n", encoding="utf-8")
-    with pytest.raises(PanelError, match=r"'channel' \(Ag107, Pr141, Sm147 .*'name' \(DAPI, CD3") as caught:
+    path.write_text("target,name,keep\nAg107,DAPI,1\nPr141,CD3,1\nSm147,β-catenin,1\n", encoding="utf-8")
+    with pytest.raises(PanelError, match=r"'target' \(Ag107, Pr141, Sm147 .*'name' \(DAPI, CD3") as caught:
         names_of(image, path)
     calls = re.findall(r"channel_names=(pandas\.read_csv\(.*?\)\['\w+'\])", str(caught.value))
     found = [names_of(image, eval(call, {"pandas": pd})) for call in calls]
@@ -133,3 +134,68 @@ def test_a_table_without_header_is_told_to_have_one(image, tmp_path):
         names_of(image, tmp_path / "p.csv")
     (tmp_path / "p.csv").write_text("number, name\n" + rows, encoding="utf-8")
     assert names_of(image, tmp_path / "p.csv") == NAMES
+
+
+PANELS_LEFT_OUT = {
+    "keep": ("channel,name,keep\nA,DAPI,1\nB,CD3,0\nC,β-catenin,1\n", ["DAPI", "β-catenin"]),
+    "keep as words": ("marker,Keep\nDAPI,TRUE\nCD3,false\nβ-catenin,Yes\n", ["DAPI", "β-catenin"]),
+    "remove": ("channel_number,marker_name,remove\n1,DAPI,\n2,,TRUE\n3,β-catenin,\n", ["DAPI", "β-catenin"]),
+    "both": ("name;keep;remove\nDAPI;1;0\nCD3;0;0\nβ-catenin;1;1\n", ["DAPI"]),
+    "twice among what is left out": ("name,keep\nDAPI,1\nblank,0\nblank,0\n", ["DAPI"]),
+    "an empty column": ("name,keep\nDAPI,\nCD3,\nβ-catenin,\n", NAMES),
+}
+
+
+@pytest.mark.parametrize("how", PANELS_LEFT_OUT)
+def test_channels_that_a_panel_leaves_out(tmp_path, how):
+    pixels = np.arange(3 * 32 * 40, dtype=np.uint16).reshape(3, 32, 40)
+    tifffile.imwrite(tmp_path / "a.tif", pixels)
+    text, kept = PANELS_LEFT_OUT[how]
+    (tmp_path / "panel.csv").write_text(text, encoding="utf-8")
+    sdata = sfm.io.read_tiff(tmp_path / "a.tif", channel_names=tmp_path / "panel.csv", mpp=0.5)
+    image = sdata.images["image_a"]
+    assert image.coords["c"].values.tolist() == kept
+    np.testing.assert_array_equal(image.values, pixels[[NAMES.index(name) for name in kept]])
+    out = [f"channel_{i}" for i, name in enumerate(NAMES) if name not in kept]
+    record = sdata.attrs["spatialfm"]["samples"]["a"]
+    assert len(record.get("channels_left_out", [])) == len(out)
+    assert channel_names_of([str(tmp_path / "panel.csv")]) == kept
+    # an image without them, as steinbock extracts it, has the names of what is kept
+    tifffile.imwrite(tmp_path / "b.tif", pixels[: len(kept)])
+    sdata = sfm.io.read_tiff(tmp_path / "b.tif", channel_names=tmp_path / "panel.csv", mpp=0.5)
+    assert sdata.images["image_b"].coords["c"].values.tolist() == kept
+    np.testing.assert_array_equal(sdata.images["image_b"].values, pixels[: len(kept)])
+
+
+def test_a_frame_leaves_out_too(image):
+    frame = pd.DataFrame({"marker": NAMES, "keep": [True, False, True]})
+    assert names_of(image, frame) == ["DAPI", "β-catenin"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,keep\nDAPI,1\nCD3,maybe\nX,1\n", r"has 'maybe' in column 'keep' for channel 1 \(counted from 0\)"),
+        ("name,keep\nDAPI,1\nCD3,\nX,1\n", "in column 'keep' for channel 1"),
+        ("name,remove\nDAPI,1\nCD3,1\nX,1\n", "leaves out all of its channels. Correct its column 'remove'"),
+    ],
+)
+def test_a_panel_that_does_not_say_what_stays(tmp_path, image, text, message):
+    (tmp_path / "panel.csv").write_text(text)
+    with pytest.raises(PanelError, match=message):
+        names_of(image, tmp_path / "panel.csv")
+
+
+def test_several_names_in_one_line_are_refused_with_the_list(tmp_path, image):
+    path = tmp_path / "p.txt"
+    path.write_text("DAPI, CD3, β-catenin\n", encoding="utf-8")
+    for given in (path, "DAPI, CD3, β-catenin", ["DAPI, CD3, β-catenin"]):
+        with pytest.raises(PanelError, match="channel_names=") as caught:
+            names_of(image, given)
+        call = re.search(r"channel_names=(\[[^\]]*\])\.$", str(caught.value))
+        assert names_of(image, eval(call[1])) == NAMES  # what the message proposes
+    path.write_text("1, DAPI\n2, CD3\n3, β-catenin\n", encoding="utf-8")
+    with pytest.raises(PanelError, match=r"commas in 3 lines, such as '1, DAPI'.*call it \.csv and give it a header"):
+        names_of(image, path)
+    path.write_text('DAPI\n"CD3, clone UCHT1"\nβ-catenin\n', encoding="utf-8")
+    assert names_of(image, path) == ["DAPI", "CD3, clone UCHT1", "β-catenin"]

@@ -51,4 +51,4 @@ def channel_names_of(given: Sequence[str]) -> list[str]:
         return channel_names(sdata, next(iter(sdata.images)))
     from ..io._panel_file import read_names
 
-    return read_names(path)
+    return read_names(path).kept

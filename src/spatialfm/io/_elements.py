@@ -70,6 +70,8 @@ def place_sample(
     if not opened.is_named:
         notes = [*notes, ("unnamed", f"{opened.channel_names[0]} to {opened.channel_names[-1]}")]
     record = {"mpp": size, "mpp_source": source, "image": opened.path, "labels": None if mask is None else mask.path}
+    if opened.left_out:
+        record["channels_left_out"] = list(opened.left_out)
     if source == "metadata" and opened.pixel_size is not None:
         record["mpp_field"] = opened.pixel_size.field
     return ReadSample(

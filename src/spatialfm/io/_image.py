@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from .._errors import InputFileError, PixelSizeError
+from .._errors import InputFileError, PanelError, PixelSizeError
 from ._axes import assign_axes, plane_names
 from ._layout import TiffLayout, open_tiff
 from ._lazy_image import LazyImage, is_same_size, moved_names
 from ._names import default_channel_names, resolve_channel_names
 from ._ngff import is_zarr
+from ._panel_file import PanelNames
 from ._pixel_size import MAX_MPP, MIN_MPP, PixelSize
 from ._reader import lazy_levels
 
@@ -28,8 +31,11 @@ def read_image(
 ) -> LazyImage:
     """Open a TIFF file, an OME-Zarr image, or a folder of one TIFF per marker, in which `mask` is not a marker.
 
-    Without `needs_all_names`, channels that `channel_names` renames may be absent.
+    Without `needs_all_names`, channels that `channel_names` renames may be absent. Of a panel, the channels that it
+    leaves out are not in the image; the file may have them or not.
     """
+    if isinstance(channel_names, PanelNames):
+        return _of_panel(path, channel_names, axes=axes, series=series, needs_all_names=needs_all_names, mask=mask)
     if is_zarr(path):
         from ._zarr_image import read_zarr_image
 
@@ -73,6 +79,29 @@ def read_image(
         path=layout.state.path,
         notes=tuple(_notes(layout, file_names, channel_names)),
         identity=layout.identity,
+    )
+
+
+def _of_panel(path: Path, panel: PanelNames, **options: Any) -> LazyImage:
+    """The image without the channels that a panel leaves out, some programs having left them out already."""
+    try:
+        image = read_image(path, list(panel), **options)
+    except PanelError as error:
+        if not panel.left_out:
+            raise
+        try:
+            return read_image(path, panel.kept, **options)
+        except PanelError:
+            raise error from None
+    if not panel.left_out:
+        return image
+    keep = panel.places
+    return replace(
+        image,
+        levels=tuple(level[keep] for level in image.levels),
+        channel_names=tuple(panel.kept),
+        found_names=tuple(image.found_names[i] for i in keep),
+        left_out=tuple(image.found_names[i] for i in panel.left_out),
     )
 
 

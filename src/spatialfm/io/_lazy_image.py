@@ -29,6 +29,7 @@ class LazyImage:
     identity: frozenset[tuple[str, int]] = frozenset()
     found_names: tuple[str, ...] = ()  # before any is renamed
     unread_size: str = ""
+    left_out: tuple[str, ...] = ()  # channels of the file that a panel leaves out, as the file calls them
     origin: tuple[float, float] | None = None  # (y, x) in µm of the first pixel, where metadata place the image
 
     @property

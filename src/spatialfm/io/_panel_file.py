@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._errors import InputFileError, PanelError, listed
-from ..pp.tables import parse_cells, read_text
+from .._errors import InputFileError, PanelError, counted, listed
+from ..pp.tables import is_missing, parse_cells, read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,29 @@ _NUMBER_COLUMNS = frozenset(
     ["", "number", "no", "nr", "index", "idx", "order", "position", "page", "plane", "channel", "ch", "channelnumber"]
     + ["channelno", "channelindex", "channelid", "channelorder", "chnumber", "id"]
 )
+
+# of the columns of names, those that hold them where another column numbers the channels or names their metals
+_FIRST_COLUMNS = ("name", "markername", "channelname", "marker")
+_CHANNEL_COLUMNS = ("channel", "channels")
+_TRUE, _FALSE = frozenset(["1", "1.0", "true", "t", "yes", "y"]), frozenset(["0", "0.0", "false", "f", "no", "n"])
+
+
+class PanelNames(list[str]):
+    """Names of all channels in the file's order, of which a panel leaves some out."""
+
+    def __init__(self, names: Iterable[str], left_out: Iterable[int] = ()) -> None:
+        super().__init__(names)
+        self.left_out = tuple(left_out)  # positions
+
+    @property
+    def places(self) -> list[int]:
+        """Positions of the channels that stay."""
+        return [i for i in range(len(self)) if i not in self.left_out]
+
+    @property
+    def kept(self) -> list[str]:
+        """Names of the channels that stay."""
+        return [self[i] for i in self.places]
 
 
 def given_channel_names(
@@ -41,6 +64,10 @@ def given_channel_names(
         return None
     if isinstance(given, Mapping):
         return {key: str(name).strip() for key, name in given.items()}
+    if isinstance(given, str) and len(parts := _parts(given)) > 1 and not Path(given).expanduser().exists():
+        raise PanelError(
+            f"channel_names={given!r} is one text with {len(parts)} names. Pass a list: channel_names={parts}."
+        )
     if isinstance(given, str | PathLike):
         return read_names(Path(given).expanduser())
     if hasattr(given, "columns"):  # a DataFrame: to walk over it would give its column names
@@ -48,11 +75,20 @@ def given_channel_names(
         return _names_in(columns, "the table in channel_names", "channel_names")
     if isinstance(given, set | frozenset):
         raise PanelError("channel_names is a set, which has no order. Pass a list in the file's order.")
-    return _checked(list(given), "channel_names")
+    names = _checked(list(given), "channel_names")
+    if len(names) == 1 and len(parts := _parts(names[0])) > 1:
+        raise PanelError(
+            f"channel_names={names} is one name with {counted(len(parts) - 1, 'comma')}. If these are several names, "
+            f"pass channel_names={parts}."
+        )
+    return names
 
 
-def read_names(path: Path) -> list[str]:
-    """Channel names of a file: one a line (``#`` begins a remark), or the column of names of a table."""
+def read_names(path: Path) -> PanelNames:
+    """Channel names of a file: one a line (``#`` begins a remark), or the column of names of a table.
+
+    Columns ``keep`` and ``remove`` of a table say which channels are left out.
+    """
     if not path.is_file():
         raise InputFileError(
             f"channel_names={str(path)!r} is not a file. Pass a list of names, a text file with one name per line, or "
@@ -66,15 +102,17 @@ def read_names(path: Path) -> list[str]:
         )
     if path.suffix.lower() not in (".csv", ".tsv", ".tab") and not _is_table(text, path):
         lines = [line.strip() for line in text.splitlines()]
-        names = [_unquoted(line) for line in lines if line and not line.startswith("#")]
+        lines = [line for line in lines if line and not line.startswith("#")]
+        _refuse_lists(lines, path)
+        names = [_unquoted(line) for line in lines]
         if names and _is_name_column(names[0]):
             names = names[1:]
-        return _checked(names, f"'{path}'")
+        return PanelNames(_checked(names, f"'{path}'"))
     header, rows, _ = parse_cells(text, path)
-    if not rows:  # all names in one line
-        return _checked(header, f"'{path}'")
+    if not rows:  # all names in one line, which the format of the file parts
+        return PanelNames(_checked(header, f"'{path}'"))
     if len(header) == 1 and not _is_name_column(header[0]):
-        return _checked([header[0], *(row[0] for row in rows)], f"'{path}'")
+        return PanelNames(_checked([header[0], *(row[0] for row in rows)], f"'{path}'"))
     if twice := [name for name in header if name and header.count(name) > 1]:
         raise PanelError(f"'{path}' has two columns called {twice[0]!r}. Rename one.")
     columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
@@ -99,8 +137,57 @@ def _is_name_column(name: str) -> bool:
     return re.sub(r"[^a-z]", "", str(name).lower()) in _NAME_COLUMNS
 
 
-def _names_in(columns: Mapping[str, list], what: str, call: str) -> list[str]:
+def _parts(text: str) -> list[str]:
+    """Names in one text, parted by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _refuse_lists(lines: Sequence[str], path: Path) -> None:
+    """Refuse a text file with several names in a line: each line would become one name."""
+    held = [line for line in lines if _unquoted(line) == line.rstrip(",;").rstrip() and len(_parts(line)) > 1]
+    if held:
+        names = _parts(held[0]) if len(lines) == 1 else []
+        fix = (
+            f"Write one name per line, or pass channel_names={names}."
+            if names
+            else "If it is a table, call it .csv and give it a header; a name that has a comma is written in quotes."
+        )
+        raise PanelError(f"'{path}' has commas in {counted(len(held), 'line')}, such as {held[0][:60]!r}. {fix}")
+
+
+def _left_out(columns: Mapping[str, list], what: str) -> list[int]:
+    """Positions of the channels that ``keep`` or ``remove`` leave out.
+
+    Raises
+    ------
+    PanelError
+        If a cell is neither true nor false, or nothing is left.
+    """
+    kept, n = {}, len(next(iter(columns.values()), []))
+    for name, values in columns.items():
+        word = name.strip().lower()
+        if word not in ("keep", "remove"):
+            continue
+        texts = ["" if is_missing(value) or value != value else str(value).strip().lower() for value in values]
+        empty_is = "" if word == "keep" and any(texts) else "1" if word == "keep" else "0"
+        texts = [text or empty_is for text in texts]
+        if odd := [i for i, text in enumerate(texts) if text not in _TRUE | _FALSE]:
+            raise PanelError(
+                f"{what} has {str(values[odd[0]])!r} in column {name!r} for channel {odd[0]} (counted from 0), which "
+                "is neither 1 nor 0 (TRUE nor FALSE). Correct it."
+            )
+        kept[word] = [(text in _TRUE) == (word == "keep") for text in texts]
+    out = [i for i in range(n) if not all(column[i] for column in kept.values())]
+    if n and len(out) == n:
+        raise PanelError(f"{what} leaves out all of its channels. Correct its column {listed(kept)}.")
+    return out
+
+
+def _names_in(columns: Mapping[str, list], what: str, call: str) -> PanelNames:
     name_columns = {name: values for name, values in columns.items() if _is_name_column(name)}
+    words = {name: re.sub(r"[^a-z]", "", name.lower()) for name in name_columns}
+    if any(word in _FIRST_COLUMNS for word in words.values()):
+        name_columns = {name: one for name, one in name_columns.items() if words[name] not in _CHANNEL_COLUMNS}
     if not name_columns:
         raise PanelError(
             f"None of the columns of {what} has a usual name of a column of channel names ({listed(columns)}). "
@@ -119,7 +206,9 @@ def _names_in(columns: Mapping[str, list], what: str, call: str) -> list[str]:
             f"channel_names={call}.sort_values({number!r})[{first!r}] for the numbers', or "
             f"channel_names={call}[{first!r}] for the rows'."
         )
-    return _checked(name_columns[first], f"column {first!r} of {what}")
+    out = _left_out(columns, what)
+    names = [f"left out {i}" if i in out else name for i, name in enumerate(name_columns[first])]
+    return PanelNames(_checked(names, f"column {first!r} of {what}"), out)
 
 
 def _is_other_order(name: str, values: list) -> bool:

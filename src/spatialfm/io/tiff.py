@@ -54,8 +54,9 @@ def read_tiff(
         `spatialfm.pp.check_labels` does, before `spatialfm.pp.cell_table` measures.
     channel_names
         Names in the file's order; a text file with one name per line; or a table (file or frame) with a row per channel
-        and a column called ``name``, ``marker``, ``channel``, ``target`` or the like. A mapping renames single
-        channels, by name or by position. Default: the file's metadata.
+        and a column called ``name``, ``marker_name``, ``channel_name``, ``marker`` or the like. Its columns ``keep``
+        (1, 0) and ``remove`` (TRUE, FALSE) leave channels out of the image, and the record states which. A mapping
+        renames single channels, by name or by position. Default: the file's metadata.
     mpp
         µm per pixel. Default: OME-XML, ImageJ's unit, or resolution tags, in this order. Resolutions in tags, or in
         ImageJ's inch or cm, that would make a pixel larger than 10 µm are a printer's or a screen's and are ignored.
