@@ -57,6 +57,7 @@ IN_THE_WHOLE = {
     "io/_cohort_table.py": "io/test_cohort.py",
     "io/_declared.py": "io/test_cohort.py",
     "io/_each.py": "io/test_steinbock.py",
+    "io/_cellprofiler_tables.py": "io/test_cellprofiler.py",
     "io/_drawn.py": "io/test_geojson.py",
     "io/_elements.py": "io/test_tiff.py",
     "io/_folder.py": "io/test_tiff.py",

@@ -9,11 +9,12 @@ import lazy_loader as _lazy
 if TYPE_CHECKING:
     from ._names import sample_name
     from ._write import write
+    from .cellprofiler import read_cellprofiler
     from .cells import read_cells
     from .cohort import read_cohort
     from .geojson import read_geojson
-    from .mcd import read_mcd
     from .inform import read_inform
+    from .mcd import read_mcd
     from .mcmicro import read_mcmicro
     from .ome_zarr import read_ome_zarr
     from .qupath import read_qupath
@@ -26,6 +27,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_names": ["sample_name"],
         "_write": ["write"],
+        "cellprofiler": ["read_cellprofiler"],
         "cells": ["read_cells"],
         "cohort": ["read_cohort"],
         "inform": ["read_inform"],
