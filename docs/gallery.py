@@ -249,6 +249,24 @@ def tile_map():
     return sfm.pl.tile_map(sdata, sdata["samples"].obs_names[0], "tissue_cluster", return_fig=True)
 
 
+def segmentation():
+    import spatialfm as sfm
+
+    sdata = images()
+    sample = sdata["samples"].obs_names[0]
+    sfm.pp.segment_cells(sdata, samples=sample, membrane=["CD3", "Cytokeratin"], key_added="found")
+    quality = sfm.pp.segmentation_quality(
+        sdata,
+        {sample: f"found_{sample}"},
+        image={sample: f"image_{sample}"},
+        reference=f"true_cells_{sample}",
+        by="cell",
+    )
+    return sfm.pl.segmentation(
+        sdata, sample, quality, membrane=["CD3", "Cytokeratin"], labels=f"found_{sample}", return_fig=True
+    )
+
+
 def tissue():
     import spatialfm as sfm
 
@@ -258,6 +276,7 @@ def tissue():
 
 FIGURES: dict[str, Callable] = {
     "cells": cell_map,
+    "segmentation": segmentation,
     "tissue": tissue,
     "tile_map": tile_map,
     "search_results": search_results,

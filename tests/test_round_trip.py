@@ -296,7 +296,7 @@ DRAWN = {
     "signature_scores": ("discover_signatures", lambda a: sfm.pl.signature_scores(a, show=False)),
     "survival_auc": ("coxnet", lambda a: sfm.pl.survival_auc(a, show=False)),
 }
-DRAWN_OF_SDATA = {"cells", "search_results", "tile_map", "tissue"}
+DRAWN_OF_SDATA = {"cells", "search_results", "segmentation", "tile_map", "tissue"}
 
 
 def test_every_function_is_here():
@@ -484,6 +484,8 @@ def test_slides_are_drawn_from_a_store(slides):
     sfm.pl.cells(back, "P001_1", color="phenotype", channels=["DAPI"], labels="cells_P001_1", show=False)
     sfm.pl.tile_map(back, "P001_1", "label", show=False)
     sfm.pl.tissue(back, show=False)
+    quality = sfm.pp.segmentation_quality(back, samples="P001_1", by="cell")
+    sfm.pl.segmentation(back, "P001_1", quality, show=False)
     index = sfm.tl.build_index(back["table"], "X_mean_intensity")
     hits = sfm.tl.search(index, back["table"][:2].copy(), k=2)
     sfm.pl.search_results(hits, back, channels=["DAPI"], label_key="phenotype", k=2, show=False)

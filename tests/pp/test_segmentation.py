@@ -318,7 +318,7 @@ def test_channels_pixel_sizes_and_tiles_are_checked_before_any_work(sdata, place
 
 def test_pixels_that_are_nan_are_refused_with_code_that_runs(simulated):
     image = simulated["image_P001_1"].values.astype(np.float32)
-    image[0, 3:5, 7] = np.nan
+    image[0, 3, 7], image[0, 4, 7] = np.nan, np.inf
     sdata = sd.SpatialData(
         images={
             "image_a": Image2DModel.parse(
@@ -331,8 +331,8 @@ def test_pixels_that_are_nan_are_refused_with_code_that_runs(simulated):
     )
     with pytest.raises(ElementError, match=r"2 values that are NaN.*\(DAPI\)") as refused:
         sfm.pp.segment_cells(sdata)
-    code = str(refused.value).partition("set them to 0: ")[2].rstrip(".")
-    exec(code, {"sdata": sdata})
+    code = str(refused.value).partition("such as 0: ")[2].rstrip(".")
+    exec(code, {"sdata": sdata, "numpy": np})
     sfm.pp.segment_cells(sdata)
     assert sdata["cells_a"].values.any()
 

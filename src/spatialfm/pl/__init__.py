@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_neighborhood_contrast": ["neighborhood_contrast"],
         "_power": ["power"],
         "_search_results": ["search_results"],
+        "_segmentation": ["segmentation"],
         "_shift": ["shift"],
         "_signatures": ["signatures", "signature_scores"],
         "_style": ["style"],
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from ._neighborhood_contrast import neighborhood_contrast
     from ._power import power
     from ._search_results import search_results
+    from ._segmentation import segmentation
     from ._shift import shift
     from ._signatures import signature_scores, signatures
     from ._style import style

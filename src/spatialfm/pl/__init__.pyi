@@ -31,6 +31,7 @@ __all__ = [
     "neighborhood_contrast",
     "power",
     "search_results",
+    "segmentation",
     "shift",
     "signature_scores",
     "signatures",
@@ -390,6 +391,37 @@ def search_results(
     figsize: tuple[float, float] | None = None, show: bool | None = None, save: str | PathLike | None = None,
     return_fig: bool | None
 ) -> np.ndarray | Figure | None: ...
+
+@overload
+def segmentation(
+    sdata: SpatialData, sample: str, quality: pd.DataFrame | None = None, *, nuclear: str | None = None,
+    membrane: str | Sequence[str] | None = None, flags: Sequence[str] | None = None,
+    crop: tuple[float, float, float, float] | None = None, percentiles: tuple[float, float] = (1.0, 99.7),
+    image: str | None = None, labels: str | None = None, palette: Mapping[str, str] | None = None,
+    scale_bar: bool = True, max_pixels: int = 1500, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+) -> Axes | None: ...
+@overload
+def segmentation(
+    sdata: SpatialData, sample: str, quality: pd.DataFrame | None = None, *, nuclear: str | None = None,
+    membrane: str | Sequence[str] | None = None, flags: Sequence[str] | None = None,
+    crop: tuple[float, float, float, float] | None = None, percentiles: tuple[float, float] = (1.0, 99.7),
+    image: str | None = None, labels: str | None = None, palette: Mapping[str, str] | None = None,
+    scale_bar: bool = True, max_pixels: int = 1500, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def segmentation(
+    sdata: SpatialData, sample: str, quality: pd.DataFrame | None = None, *, nuclear: str | None = None,
+    membrane: str | Sequence[str] | None = None, flags: Sequence[str] | None = None,
+    crop: tuple[float, float, float, float] | None = None, percentiles: tuple[float, float] = (1.0, 99.7),
+    image: str | None = None, labels: str | None = None, palette: Mapping[str, str] | None = None,
+    scale_bar: bool = True, max_pixels: int = 1500, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: bool | None
+) -> Axes | Figure | None: ...
 
 @overload
 def shift(

@@ -17,7 +17,7 @@ from .agreement import Agreement, agreement
 from .arrays import channel_names, labels_array
 from .channels import nuclear_channel
 from .elements import axis_affine, image_to_system, labels_to_image, match_elements
-from .joins import whole_numbers
+from .joins import annotated_cells
 from .labels import inspect_labels, report_labels
 from .measure import LabelGrid
 from .missing_chunks import report_missing_chunks
@@ -202,12 +202,7 @@ def _check_table(sdata: SpatialData, name: str, pairs: list[SampleElements]) -> 
         raise TableError(
             f"No table {name!r} in sdata; found {listed(sdata.tables)}. Make it with sfm.pp.cell_table(sdata)."
         )
-    attrs = sdata.tables[name].uns.get("spatialdata_attrs", {})
-    if "region_key" not in attrs:
-        raise TableError(
-            f"Table {name!r} annotates no labels. Make a table of the cells with sfm.pp.cell_table(sdata)."
-        )
-    regions = set(sdata.tables[name].obs[attrs["region_key"]].astype(str))
+    regions = set(annotated_cells(sdata.tables[name], name)[0])
     if missing := [pair.labels for pair in pairs if pair.labels not in regions]:
         raise TableError(
             f"Table {name!r} has no row of labels {missing[0]!r}; it annotates {listed(sorted(regions))}. Pass labels= "
@@ -314,9 +309,7 @@ def _sample(judged: _Judged, thresholds: Sequence[float]) -> dict[str, object]:
 def _write(sdata: SpatialData, table_name: str, cells: pd.DataFrame) -> None:
     """Flags of cells to the rows of a table that annotate them."""
     table = sdata.tables[table_name]
-    attrs = table.uns["spatialdata_attrs"]
-    numbers = whole_numbers(table.obs[attrs["instance_key"]], f"obs[{attrs['instance_key']!r}] of table {table_name!r}")
-    rows = pd.MultiIndex.from_arrays([table.obs[attrs["region_key"]].astype(str), numbers])
+    rows = pd.MultiIndex.from_arrays(annotated_cells(table, table_name))
     known = cells.set_index(["labels", "cell_id"])
     place = known.index.get_indexer(rows)
     for flag in FLAGS:

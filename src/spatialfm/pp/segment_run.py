@@ -47,6 +47,8 @@ class Job:
         Tiles.
     min_area
         Pixels.
+    nan_code
+        Code that sets pixels that are NaN to 0, for a message.
     """
 
     sample: str
@@ -58,6 +60,7 @@ class Job:
     mpp: float
     grid: Grid
     min_area: float
+    nan_code: str
 
 
 @dataclass
@@ -107,8 +110,8 @@ def find_levels(job: Job, request: Request) -> Levels:
     if invalid:
         raise ElementError(
             f"Image {job.image!r} has {counted(invalid, 'value')} that are NaN or infinite in the channels to segment "
-            f"({', '.join(job.channels)}). Correct them in the file, or set them to 0: sdata.images[{job.image!r}] = "
-            f"sdata.images[{job.image!r}].fillna(0)."
+            f"({', '.join(job.channels)}). Correct them in the file, or set what they count as, such as 0: "
+            f"{job.nan_code}."
         )
     low, high = np.percentile(np.concatenate(parts, axis=1).astype(np.float64), PERCENTILES[request.method], axis=1)
     levels = Levels(low, high)

@@ -18,7 +18,7 @@ from .._progress import progress_bar
 from .._public import public
 from .._ranges import above, at_least
 from .._settings import settings
-from .arrays import channel_names, image_array
+from .arrays import channel_names, image_array, nan_code
 from .channels import nuclear_channel
 from .elements import match_elements
 from .missing_chunks import report_missing_chunks
@@ -232,7 +232,18 @@ def plan_job(
             f"{size:g} µm each, image {pair.image!r}). Pass tile_size={2 * around} or more, or a smaller overlap=."
         )
     grid = Grid((int(pixels.shape[-2]), int(pixels.shape[-1])), tile_size, around)
-    return Job(pair.sample, pair.image, chosen, taken, nuclear or [], membrane or [], size, grid, min_area / size**2)
+    return Job(
+        sample=pair.sample,
+        image=pair.image,
+        pixels=chosen,
+        channels=taken,
+        nuclear=nuclear or [],
+        membrane=membrane or [],
+        mpp=size,
+        grid=grid,
+        min_area=min_area / size**2,
+        nan_code=nan_code(sdata, pair.image),
+    )
 
 
 def _segment(jobs: list[Job], levels: list[Levels], request: Request, segment: Callable) -> list[tuple[object, int]]:
