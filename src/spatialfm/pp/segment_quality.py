@@ -14,10 +14,10 @@ from .._progress import progress_bar
 from .._public import public
 from .._ranges import above
 from .agreement import Agreement, agreement
+from .annotated import annotated_cells
 from .arrays import channel_names, labels_array
 from .channels import nuclear_channel
 from .elements import axis_affine, image_to_system, labels_to_image, match_elements
-from .joins import annotated_cells
 from .labels import inspect_labels, report_labels
 from .measure import LabelGrid
 from .missing_chunks import report_missing_chunks
@@ -202,7 +202,7 @@ def _check_table(sdata: SpatialData, name: str, pairs: list[SampleElements]) -> 
         raise TableError(
             f"No table {name!r} in sdata; found {listed(sdata.tables)}. Make it with sfm.pp.cell_table(sdata)."
         )
-    regions = set(annotated_cells(sdata.tables[name], name)[0])
+    regions = set(annotated_cells(sdata.tables[name], name, sdata)[0])
     if missing := [pair.labels for pair in pairs if pair.labels not in regions]:
         raise TableError(
             f"Table {name!r} has no row of labels {missing[0]!r}; it annotates {listed(sorted(regions))}. Pass labels= "
@@ -309,7 +309,7 @@ def _sample(judged: _Judged, thresholds: Sequence[float]) -> dict[str, object]:
 def _write(sdata: SpatialData, table_name: str, cells: pd.DataFrame) -> None:
     """Flags of cells to the rows of a table that annotate them."""
     table = sdata.tables[table_name]
-    rows = pd.MultiIndex.from_arrays(annotated_cells(table, table_name))
+    rows = pd.MultiIndex.from_arrays(annotated_cells(table, table_name, sdata))
     known = cells.set_index(["labels", "cell_id"])
     place = known.index.get_indexer(rows)
     for flag in FLAGS:
