@@ -40,6 +40,18 @@ def results(finished, tmp_path):
     return shutil.copytree(finished[0] / "results", tmp_path / "results")
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Figures of one format, and a report of one line: what they hold is looked at in the finished folder."""
+
+    def write(data, path, **settings):
+        path.write_text("<!DOCTYPE html>", encoding="utf-8")
+
+    monkeypatch.setattr(_analysis, "FORMATS", (".png",))
+    monkeypatch.setattr(_analysis, "DPI", 20)
+    monkeypatch.setattr("spatialfm.reporting.report", write)
+
+
 def planned(source, capsys, *options):
     """What a run would do, and why."""
     capsys.readouterr()
@@ -188,29 +200,97 @@ def test_a_result_that_was_changed_by_hand_is_neither_replaced_nor_built_on_sile
     assert list(planned(results, capsys, "--redo", "phenotype"))[0] == "phenotype"
 
 
-def test_redo_does_one_stage_and_those_behind_it(results, capsys):
+def test_redo_does_one_stage_and_those_behind_it(results, quick, capsys):
     assert main(["report", str(results), "--redo", "report", "--json"]) == 0
     (stage,) = json.loads(capsys.readouterr().out)["stages"]
     assert (stage["name"], stage["state"], stage["why"]) == ("report", "done", "not done yet")
 
 
-def test_a_run_that_is_stopped_goes_on_there(results, monkeypatch, capsys):
+def test_a_run_that_is_stopped_goes_on_there(results, quick, capsys):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
     before = contents(results / "stages")
-    monkeypatch.setattr(survival, "regressions", stopped)
-    assert main(["survival", str(results), "--redo", "survival"]) == 130
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(survival, "regressions", stopped)
+        assert main(["survival", str(results), "--redo", "survival"]) == 130
     said = capsys.readouterr().err
     assert "stopped in stage 'survival'" in said
     assert f"'spatialfm run {results}' goes on" in said
     assert list(planned(results, capsys)) == ["survival", "report"]
     assert contents(results / "stages") == before
-    monkeypatch.undo()
-    monkeypatch.setattr(_analysis, "FORMATS", (".png",))
     assert main(["run", str(results), "--json"]) == 0
     done = json.loads(capsys.readouterr().out)["stages"]
     assert [one["name"] for one in done if one["state"] == "done"] == ["survival", "report"]
+
+
+def test_an_embedding_that_is_stopped_goes_on_with_the_blocks_that_are_not_finished(tmp_path, monkeypatch, capsys):
+    from spatialfm.embed.windows.crop import CropJob
+
+    write_cohort(tmp_path, 4)
+    out, asked, real = tmp_path / "out", [], CropJob.encode_block
+
+    def stops(job, block, *args, **kwargs):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(block.sample)
+        return real(job, block, *args, **kwargs)
+
+    assert main(["read", str(tmp_path / "cohort.csv"), "--out", str(out), "--quiet"]) == 0
+    assert main(["segment", str(out), "--quiet"]) == 0
+    monkeypatch.setattr(CropJob, "encode_block", stops)
+    assert main(["embed", str(out), "--model", "mean-intensity"]) == 130
+    assert "stopped in stage 'embed'" in capsys.readouterr().err
+    assert not (out / "stages" / "embed.h5ad").exists()
+    before, asked[:] = list(asked), []
+    monkeypatch.setattr(CropJob, "encode_block", lambda *a, **k: (asked.append(a[1].sample), real(*a, **k))[1])
+    assert main(["embed", str(out)]) == 0  # the model is in the settings that are kept with the results
+    assert before == [0, 1]
+    assert asked in ([2, 3], [1, 2, 3])  # the second may not have been on disk yet
+    assert ad.read_h5ad(out / "stages" / "embed.h5ad").obsm["X_mean_intensity"].shape == (4 * 36, 4)
+
+
+def test_files_of_other_settings_do_not_stay_behind(results, quick):
+    adjusted = results / "tables" / "survival_cox_adjusted.csv"
+    assert main(["survival", str(results), "--covariates", "age", "--quiet"]) == 0
+    table = pd.read_csv(adjusted).set_index("term")
+    patients = sfm.tl.composition(ad.read_h5ad(results / "cells.h5ad"), "phenotype")
+    keys = {"time_key": "months", "event_key": "died", "event_value": "yes"}
+    fit = sfm.tl.cox(patients, ["B", "age"], standardize=True, copy=True, **keys)["table"].loc["B"]
+    assert table.loc["B", "hazard_ratio"] == pytest.approx(fit["hazard_ratio"])
+    assert main(["run", str(results), "--set", "survival.covariates=[]", "--quiet"]) == 0
+    assert not adjusted.exists()
+    assert (results / "tables" / "survival_cox.csv").exists()
+
+
+def test_figures_are_in_every_format_and_the_same_each_time(tmp_path):
+    import matplotlib.pyplot as plt
+
+    from spatialfm.cli._config import Config
+
+    analysis = _analysis.Analysis(Config(tmp_path / "c.csv", tmp_path), STAGES)
+
+    def draw():
+        figure, ax = plt.subplots(figsize=(2, 2))
+        ax.plot([1, 2], label="text")
+        ax.set_title("words")
+        return figure
+
+    analysis.write_figure("f", draw)
+    files = sorted((tmp_path / "figures").iterdir())
+    assert [path.suffix for path in files] == [".pdf", ".png", ".svg"]
+    assert b"words" in (tmp_path / "figures" / "f.svg").read_bytes()  # text stays text
+    before = [path.read_bytes() for path in files]
+    analysis.write_figure("f", draw)
+    assert [path.read_bytes() for path in files] == before
+    assert not plt.get_fignums()
+
+
+def test_the_report_has_the_results(finished):
+    text = (finished[0] / "results" / "report.html").read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    for part in ("Tumor", "mean-intensity", "log-rank", "risk_group"):
+        assert part in text
 
 
 # ------------------------------------------------------------------------------------------------- what is refused
@@ -329,7 +409,7 @@ def test_a_damaged_record_is_not_taken_for_an_empty_one(results, capsys):
     assert "is not a record of finished stages" in refused(["run", str(results)], capsys)
 
 
-def test_a_stage_that_fails_says_which_and_keeps_the_others(results, monkeypatch, capsys):
+def test_a_stage_that_fails_says_which_and_keeps_the_others(results, quick, monkeypatch, capsys):
     from spatialfm._errors import TableError
 
     def fails(*_, **__):

@@ -66,12 +66,12 @@ class Analysis:
 
     # -------------------------------------------------------------------------------------------------------- images
 
-    def images(self) -> SpatialData:
-        """Images and masks, lazily; masks that were made here included."""
+    def images(self, *, masks_made_here: bool = True) -> SpatialData:
+        """Images and masks, lazily; masks that were made here included, unless they are to be made anew."""
         import spatialdata as sd
 
         sdata = sd.read_zarr(self.out / STORE)
-        if (self.out / MASKS).exists():
+        if masks_made_here and (self.out / MASKS).exists():
             masks = sd.read_zarr(self.out / MASKS)
             for name, element in masks.labels.items():
                 sdata.labels[name] = element

@@ -299,3 +299,10 @@ def marker_names(channels: Sequence[str]) -> dict[str, str]:
         return {}
     table = match_markers(names)
     return {channel: marker or channel for channel, marker in zip(table["channel"], table["marker"], strict=True)}
+
+
+def stored_names(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Columns of the cohort table by the names under which stores take them: ``OS (months)`` is ``OS_months``."""
+    from ..pp.joins import column_name
+
+    return [name if name in columns else column_name(name) for name in names]

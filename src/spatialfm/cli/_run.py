@@ -154,8 +154,7 @@ def _done(analysis: Analysis, state: State, stage: Stage, screen: Screen) -> Rec
         seconds=round(time.perf_counter() - began, 1),
         finished=now(),
     )
-    state.records[stage.name] = record
-    state.write()
+    state.remember(stage.name, record)
     return record
 
 
@@ -215,7 +214,7 @@ def _check_before(analysis: Analysis, steps: Sequence[Step], only: str | None, s
     todo = [name for name in waiting if only in (None, name)]
     if todo:
         with screen.noting():
-            sdata = images_of(analysis, from_files="read" in waiting)
+            sdata = images_of(analysis, from_files="read" in waiting, masks_made_here="segment" not in waiting)
             refuse(check_before(analysis, todo, sdata), analysis.config.cohort)
 
 
@@ -230,7 +229,7 @@ def check_before(analysis: Analysis, names: Sequence[str], sdata: SpatialData) -
     ]
 
 
-def images_of(analysis: Analysis, *, from_files: bool) -> SpatialData:
+def images_of(analysis: Analysis, *, from_files: bool, masks_made_here: bool = False) -> SpatialData:
     """The images, from the store of an earlier run or from the files of the cohort.
 
     Raises
@@ -239,7 +238,7 @@ def images_of(analysis: Analysis, *, from_files: bool) -> SpatialData:
         Whatever the reader refuses, with the settings that decide it.
     """
     if not from_files:
-        return analysis.images()
+        return analysis.images(masks_made_here=masks_made_here)
     try:
         return open_cohort(analysis, analysis.settings("read"))
     except SpatialfmError as error:

@@ -82,19 +82,22 @@ class State:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.records = self._read()
+        self.records: dict[str, Record] = {}
+        self.stale: dict[str, list[str]] = {}  # files of a stage that was forgotten, until it is done again
+        self._read()
 
     @property
     def path(self) -> Path:
         """The file."""
         return self.out / STATE
 
-    def _read(self) -> dict[str, Record]:
+    def _read(self) -> None:
         if not self.path.exists():
-            return {}
+            return
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
-            return {name: Record(**record) for name, record in content["stages"].items()}
+            self.records = {name: Record(**record) for name, record in content["stages"].items()}
+            self.stale = {name: list(paths) for name, paths in content["stale"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputFileError(
                 f"'{self.path}' is not a record of finished stages ({error}). Move the folder away, or pass another "
@@ -103,7 +106,8 @@ class State:
 
     def write(self) -> None:
         """Put the records in place, whole."""
-        content = {"spatialfm": __version__, "stages": {name: asdict(one) for name, one in self.records.items()}}
+        stages = {name: asdict(one) for name, one in self.records.items()}
+        content = {"spatialfm": __version__, "stages": stages, "stale": self.stale}
         _disk.write_bytes(self.path, json.dumps(content, indent=1, ensure_ascii=False).encode())
 
     def why(self, name: str, settings: Mapping[str, Any], needs: Iterable[str]) -> str | None:
@@ -159,9 +163,19 @@ class State:
         self.write()
 
     def forget(self, name: str) -> None:
-        """A stage counts as not done."""
-        if self.records.pop(name, None) is not None:
+        """A stage counts as not done; its files stay until it is done again."""
+        record = self.records.pop(name, None)
+        if record is not None:
+            self.stale[name] = sorted({*self.stale.get(name, []), *record.outputs})
             self.write()
+
+    def remember(self, name: str, record: Record) -> None:
+        """A stage is done: what it wrote earlier and not now, such as a table that was not asked for, goes."""
+        self.records[name] = record
+        for path in self.stale.pop(name, []):
+            if path not in record.outputs:
+                _disk.discard(self.out / path)
+        self.write()
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from ._run import check_before, images_of
 from ._screen import Screen
 from .embed import arguments
 from .segment import MEASUREMENT, samples_without_mask, segment_cells
+from .survival import outcome_of
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -141,7 +142,7 @@ def _outcome(analysis: Analysis, clinical: pd.DataFrame) -> tuple[dict[str, Any]
 
     from ..tl import kaplan_meier
 
-    settings = analysis.settings("survival")
+    settings = outcome_of(analysis.settings("survival"), list(map(str, clinical)))
     names = ("time_key", "event_key", "event_value", "entry_key", "on_missing")
     keys = {name: settings[name] for name in names}
     said = {"time_key", "event_key"} & set(analysis.config.given.get("survival", {}))

@@ -11,7 +11,7 @@ import pandas as pd
 from .._demo import OTHER, SIGNATURES, name_clusters, per_slide
 from .._errors import TableError, counted, listed
 from ._analysis import Analysis, Known
-from ._config import Draft, marker_names, named_markers
+from ._config import Draft, marker_names, named_markers, stored_names
 from ._stage import Done, Stage
 from .read import channels_of
 
@@ -58,6 +58,7 @@ def phenotype(
     before = Known(table)
     key = use_rep or _embedding(table)
     if batch_key is not None:
+        (batch_key,) = stored_names([batch_key], list(map(str, table.obs)))
         _check_batches(table, batch_key)
         table.obsm[f"{key}_in_{batch_key}"] = per_slide(np.asarray(table.obsm[key], np.float32), table.obs[batch_key])
         key = f"{key}_in_{batch_key}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .._keys import PATIENT_KEY, SAMPLE_KEY
-from ._analysis import Analysis
+from .. import _disk
+from .._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
+from ._analysis import STAGES, Analysis
 from ._stage import Done, Stage
 from .niches import NICHE
+from .patients import KINDS, name_of
 from .phenotype import PHENOTYPE
+from .survival import outcome_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -18,30 +20,26 @@ REPORT = "report.html"
 
 
 def report(analysis: Analysis, *, title: str | None = None) -> Done:
-    """Write one self-contained page on cohort, quality, phenotypes, niches, patients and survival.
+    """Write one self-contained page on cohort, quality, phenotypes, niches, patients and survival, results/report.html.
 
     Parameters
     ----------
     title
         Title of the page.
     """
-    function = reporter()
-    if function is None:
-        return Done(["skipped: this version writes no report"])
-    sdata = analysis.whole()
-    patients = sdata["table"].obs
-    outcome = analysis.settings("survival")
-    known = {outcome["time_key"], outcome["event_key"]} <= set(patients)
-    names = ("time_key", "event_key", "event_value")
-    from .. import _disk
+    from ..reporting import report as write_report
 
+    sdata = analysis.whole()
+    outcome = outcome_of(analysis.settings("survival"), list(map(str, sdata[TABLE].obs)))
+    names = ("time_key", "event_key", "event_value")
+    known = {outcome["time_key"], outcome["event_key"]} <= set(sdata[TABLE].obs)
     path = analysis.place(REPORT)
     with _disk.written_beside(path) as partial:
-        function(
+        write_report(
             sdata,
             partial,
+            patients={kind: _patients(analysis, kind) for kind in KINDS},
             title=title,
-            use_rep=_used(sdata["table"]),
             phenotype_key=PHENOTYPE,
             niche_key=NICHE,
             patient_key=PATIENT_KEY,
@@ -52,18 +50,12 @@ def report(analysis: Analysis, *, title: str | None = None) -> Done:
     return Done([str(path)])
 
 
-def reporter() -> Callable | None:
-    """`spatialfm.report`."""
-    from importlib import import_module
-    from importlib.util import find_spec
+def _patients(analysis: Analysis, kind: str) -> AnnData:
+    """Patients with the results of survival analysis, where there was one."""
+    import anndata as ad
 
-    room = f"{__package__.partition('.')[0]}.reporting"
-    return import_module(room).report if find_spec(room) else None
-
-
-def _used(table: AnnData) -> str | None:
-    """The embedding that the clusters were made of."""
-    return next((name for name in table.obsm if name.startswith("X_")), None)
+    with_results = analysis.out / STAGES / f"survival_{kind}.h5ad"
+    return ad.read_h5ad(with_results if with_results.exists() else analysis.out / name_of(kind))
 
 
 STAGE = Stage(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from .. import _disk
 from .._errors import SpatialfmError, counted, listed
 from .._keys import IMAGE_PREFIX, SAMPLE_KEY, TABLE, cells_name
 from ._analysis import MASKS, STAGES, Analysis
@@ -46,7 +47,8 @@ def segment(
     """
     from ..pp import cell_table, check_labels
 
-    sdata = analysis.images()
+    _disk.discard(analysis.out / MASKS)  # of an earlier run: samples may have got masks of their own since
+    sdata = analysis.images(masks_made_here=False)
     without = samples_without_mask(sdata)
     findings = []
     if without and TABLE not in sdata.tables:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .._errors import SpatialfmError, SpatialfmWarning, counted
 from ._analysis import STAGES, Analysis
-from ._config import Draft
+from ._config import Draft, stored_names
 from ._figures import forest_of_many, survival_curves
 from ._stage import Done, Stage
 from .patients import KINDS, name_of
@@ -66,9 +66,10 @@ def survival(
     on_missing
         What becomes of patients without outcome or covariate: "raise" or "drop".
     """
-    settings = analysis.settings("survival")
     tables = {kind: _read(analysis, kind) for kind in KINDS}
-    if absent := _no_outcome(analysis, next(iter(tables.values())), time_key, event_key):
+    columns = list(map(str, next(iter(tables.values())).obs))
+    settings = outcome_of(analysis.settings("survival"), columns)
+    if absent := _no_outcome(analysis, columns, settings):
         return Done([absent])
     findings, tests, curves = [], [], []
     for kind, patients in tables.items():
@@ -81,7 +82,7 @@ def survival(
     alone = regressions(tables, settings, ())
     written = {"cox": alone}
     if covariates:
-        written["cox_adjusted"] = regressions(tables, settings, covariates)
+        written["cox_adjusted"] = regressions(tables, settings, stored_names(covariates, columns))
     analysis.write_figure("hazard_ratios", lambda: forest_of_many(alone, alpha))
     if tests:
         written["logrank"] = with_holm(pd.DataFrame(tests))
@@ -104,13 +105,20 @@ def _read(analysis: Analysis, kind: str) -> AnnData:
     return patients
 
 
-def _no_outcome(analysis: Analysis, patients: AnnData, time_key: str, event_key: str) -> str | None:
+def outcome_of(settings: dict[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Settings whose columns bear the names that they have in tables."""
+    keys = ("time_key", "event_key", "entry_key")
+    return settings | {key: stored_names([settings[key]], columns)[0] for key in keys if settings[key] is not None}
+
+
+def _no_outcome(analysis: Analysis, columns: Sequence[str], settings: dict[str, Any]) -> str | None:
     """Why there is nothing to do: columns of the default names that are not there, and that nobody asked for."""
     asked = {"time_key", "event_key"} & set(analysis.config.given.get("survival", {}))
-    if asked or {time_key, event_key} <= set(patients.obs):
+    keys = [settings["time_key"], settings["event_key"]]
+    if asked or set(keys) <= set(columns):
         return None
     return (
-        f"skipped: the cohort has no columns {time_key!r} and {event_key!r} with one value per patient. Name yours: "
+        f"skipped: the cohort has no columns {keys[0]!r} and {keys[1]!r} with one value per patient. Name yours: "
         "survival.time_key and survival.event_key."
     )
 

@@ -1,0 +1,55 @@
+"""``spatialfm phenotype``: signatures that can be used, and names of clusters."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from spatialfm._errors import TableError
+from spatialfm.cli.phenotype import CLUSTER, _marker_profiles, _named, usable_signatures
+
+
+def cells():
+    """Ten cells of each of three clusters, each bright in one channel; a channel that one sample lacks."""
+    values = np.ones((30, 4), np.float32)
+    for number in range(3):
+        values[10 * number : 10 * number + 10, number] = 100 + np.arange(10)
+    values[:5, 3] = np.nan
+    obs = pd.DataFrame({CLUSTER: pd.Categorical(np.repeat(["0", "1", "2"], 10)), "slide": list("ab") * 15})
+    obs.index = obs.index.map(str)
+    return ad.AnnData(values, obs=obs, var=pd.DataFrame(index=["CD3e", "CD20", "panCK", "CD68"]))
+
+
+def test_signatures_are_those_whose_markers_are_measured_under_any_of_their_names():
+    found = usable_signatures({"T": ["CD3"], "Tumor": ["Cytokeratin", "CD3"], "X": ["CD8"]}, ["CD3e", "panCK"])
+    assert found == {"T": ("CD3e",), "Tumor": ("panCK", "CD3e")}
+    assert usable_signatures({"X": ["CD8"]}, ["CD3e"]) == {}
+
+
+def test_default_signatures_are_the_common_ones_that_the_panel_has():
+    assert list(usable_signatures(None, ["CD3", "CD8", "CD20"])) == ["CD8 T", "B"]
+
+
+def test_clusters_are_named_by_what_is_bright_in_them():
+    table = cells()
+    profiles = _marker_profiles(table, "slide")
+    assert list(profiles.var_names) == ["CD3", "CD20", "pan-Cytokeratin"]  # CD68 is not measured in every cell
+    named = _named(table, profiles, {"T": ["CD3"], "B": ["CD20"], "Tumor": ["Cytokeratin"]}, {})
+    assert named.tolist() == ["T"] * 10 + ["B"] * 10 + ["Tumor"] * 10
+
+
+def test_names_of_the_user_go_before():
+    table = cells()
+    profiles = _marker_profiles(table, None)
+    named = _named(table, profiles, {"T": ["CD3"]}, {"1": "Mine"})
+    assert named.tolist() == ["T"] * 10 + ["Mine"] * 10 + ["Other"] * 10
+    with pytest.raises(TableError, match="there is no cluster '7'; there are '0', '1', '2'"):
+        _named(table, profiles, None, {"7": "Mine"})
+
+
+def test_without_any_signature_clusters_keep_their_numbers():
+    table = cells()
+    named = _named(table, _marker_profiles(table, None), {"X": ["CD8"]}, {})
+    assert set(named) == {"cluster 0", "cluster 1", "cluster 2"}

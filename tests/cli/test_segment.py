@@ -1,0 +1,59 @@
+"""``spatialfm segment``: masks where there are none, those that are there, and none that is out of date."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import spatialdata as sd
+from cli_cohort import SIDE, write_cohort
+
+from spatialfm.cli import main
+
+
+@pytest.fixture
+def unmasked(tmp_path):
+    """A cohort that has no masks, read."""
+    write_cohort(tmp_path / "data", 2, masks=False)
+    assert main(["read", str(tmp_path / "data" / "cohort.csv"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    return tmp_path
+
+
+def segmented(out, capsys, *options):
+    capsys.readouterr()
+    assert main(["segment", str(out), "--json", *options]) == 0
+    (stage,) = json.loads(capsys.readouterr().out)["stages"]
+    return stage["findings"]
+
+
+def test_cells_that_nobody_drew_are_found(unmasked, capsys):
+    import anndata as ad
+
+    found = segmented(unmasked / "out", capsys, "--method", "watershed", "--diameter", "5")
+    assert found == ["segmented by 'watershed': 2 samples (S0, S1)", "72 cells in 2 samples, 4 markers measured"]
+    table = ad.read_h5ad(unmasked / "out" / "stages" / "segment.h5ad")
+    assert table.obs["sample"].value_counts().to_dict() == {"S0": SIDE**2, "S1": SIDE**2}  # as many as were planted
+    assert list(sd.read_zarr(unmasked / "out" / "masks.zarr").labels) == ["cells_S0", "cells_S1"]
+    assert not sd.read_zarr(unmasked / "out" / "cohort.zarr").labels  # what was read stays as it was read
+
+
+def test_masks_that_come_later_take_the_place_of_those_made_here(unmasked, capsys):
+    segmented(unmasked / "out", capsys, "--method", "watershed", "--diameter", "5")
+    write_cohort(unmasked / "data", 2)
+    assert main(["read", str(unmasked / "out"), "--quiet"]) == 0
+    found = segmented(unmasked / "out", capsys)
+    assert found[0] == "every sample has a mask: nothing to segment"
+    assert not (unmasked / "out" / "masks.zarr").exists()
+
+
+def test_without_a_method_the_samples_are_named(unmasked, capsys):
+    assert main(["segment", str(unmasked / "out")]) == 1
+    assert "2 samples without mask: 'S0', 'S1'" in capsys.readouterr().err
+    assert not (unmasked / "out" / "stages").exists()
+
+
+def test_methods_and_channels_are_checked_before_anything_is_done(unmasked, capsys):
+    assert main(["segment", str(unmasked / "out"), "--method", "watershd"]) == 1
+    assert "segment.method: 'watershd' is not" in capsys.readouterr().err
+    assert main(["segment", str(unmasked / "out"), "--method", "watershed", "--nuclear", "DAPY"]) == 1
+    assert "segment.nuclear: no channel is the marker 'DAPY'. Did you mean 'DAPI'?" in capsys.readouterr().err
