@@ -16,6 +16,7 @@ from reading_ome_zarr import FORMATS, NAMES, edit, edit_image, write_store
 
 import spatialfm as sfm
 from spatialfm._errors import InputFileError, PanelError, PixelSizeError, SpatialfmError, SpatialfmWarning
+from spatialfm.io._zarr_image import zarr_blocks
 from spatialfm.pp.elements import match_elements
 from spatialfm.pp.missing_chunks import report_missing_chunks
 from spatialfm.pp.stored_chunks import check_readable, stored_chunks
@@ -135,6 +136,20 @@ def test_blocks_are_whole_chunks_and_channels_are_read_apart(tmp_path, monkeypat
         np.testing.assert_array_equal(image[1, 20:30, 3:9].values, PIXELS[1, 20:30, 3:9])
     assert len(windows) == 1
     assert windows[0][0] in (1, slice(1, 2, None))
+
+
+@pytest.mark.parametrize(
+    ("chunks", "blocks"),
+    [
+        ((1, 300, 300), (1, 900, 900)),  # whole chunks, at most 1,024 pixels to a side
+        ((3, 256, 256), (3, 256, 1024)),  # about a million values
+        ((43, 256, 256), (43, 256, 256)),  # never less than a chunk
+        ((1, 4096, 64), (1, 4096, 256)),
+        ((1, 9000, 9000), (1, 5000, 6000)),
+    ],
+)
+def test_sizes_of_blocks(chunks, blocks):
+    assert zarr_blocks(chunks, (50, 5000, 6000), "cyx") == blocks
 
 
 def test_shards_are_read_by_their_inner_chunks(tmp_path):

@@ -53,6 +53,15 @@ def test_channels_that_failed_and_masks_on_request(tmp_path):
     assert list(everything["samples"].obs_names) == [first.name]
 
 
+def test_rows_of_another_modality_are_not_taken(tmp_path):
+    """The same tissue was imaged twice, and split in another way."""
+    write_data_set(tmp_path)
+    path = tmp_path / "metadata/tissues.parquet"
+    frame = pd.read_parquet(path)
+    pd.concat([frame.assign(modality="codex", split=["test", "train"]), frame]).to_parquet(path)
+    assert sfm.io.read_spora(tmp_path, cell_table=False)["samples"].obs["split"].tolist() == ["train", "test"]
+
+
 def test_what_was_not_downloaded_is_said(tmp_path):
     first, second = write_data_set(tmp_path)
     shutil.rmtree(tmp_path / "imc/1_0mpp/images" / f"{second.name}.ome.zarr")

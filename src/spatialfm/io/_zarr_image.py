@@ -171,7 +171,7 @@ def _open(ngff: Ngff, name: str) -> da.Array:
     state = next(FileState.of(folder / file) for file in _METADATA if (folder / file).is_file())
     pixels = da.from_array(
         array,
-        chunks=_blocks(array.chunks, array.shape, ngff.axes),
+        chunks=zarr_blocks(array.chunks, array.shape, ngff.axes),
         name=f"zarr-{tokenize(state)}",
         lock=False,
         fancy=False,
@@ -181,7 +181,7 @@ def _open(ngff: Ngff, name: str) -> da.Array:
     return pixels if pixels.dtype == native else pixels.astype(native)
 
 
-def _blocks(chunks: Sequence[int], shape: Sequence[int], axes: Sequence[str]) -> tuple[int, ...]:
+def zarr_blocks(chunks: Sequence[int], shape: Sequence[int], axes: Sequence[str]) -> tuple[int, ...]:
     """Block sizes that cut no chunk, grown along x and y to about a million pixels."""
     sizes = dict(zip(axes, map(min, chunks, shape), strict=True))
     whole = dict(zip(axes, shape, strict=True))
