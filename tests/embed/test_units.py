@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
@@ -16,9 +17,8 @@ from spatialdata.transformations import Identity, Scale, set_transformation
 import spatialfm as sfm
 from spatialfm._errors import PanelError, PixelSizeError, SpatialfmWarning
 from spatialfm.embed.pixels.geometry import common_pixel_size, resampling_ratios
-from spatialfm.embed.pixels.normalize import intensity_ranges
 from spatialfm.embed.pixels.reader import resampling_weights
-from spatialfm.pp.units import apart
+from spatialfm.pp.units import apart, intensity_ranges
 
 
 def at_sizes(parts: dict[str, tuple[np.ndarray, np.ndarray, float | None]]) -> sd.SpatialData:
@@ -262,7 +262,29 @@ def test_pixel_types_that_differ_are_refused_until_they_are_given_a_range(make_s
 def test_pixel_types_that_differ_are_named_by_the_table(make_sdata, blobs):
     (image, labels), (other, others) = blobs(0), blobs(1)
     sdata = make_sdata({"a": (image, labels), "b": (other.astype(np.uint16), others)}, ["x", "y", "z"])
-    assert [line for line in said(sfm.pp.cell_table, sdata) if "pixel types (a: uint8; b: uint16)" in line]
+    with pytest.raises(PanelError, match=r"pixel types \(a: uint8; b: uint16\).*make a table of each with samples="):
+        sfm.pp.cell_table(sdata)
+    assert "table" not in sdata.tables
+
+
+def test_a_table_is_in_the_unit_of_the_largest_range(make_sdata, blobs):
+    """A field in 8 bits, and the same in 16 and as shares of 1: one number for one brightness."""
+    image, labels = blobs(0)
+    parts = {"a": image, "b": image.astype(np.uint16) * 257, "c": (image / 255).astype(np.float32)}
+    sdata = make_sdata({name: (pixels, labels) for name, pixels in parts.items()}, ["x", "y", "z"])
+    sfm.pp.cell_table(sdata, intensity_max={"a": 255, "b": 65535, "c": 1}, quantiles=0.5)
+    table = sdata["table"]
+    by_sample = {name: table[table.obs["sample"] == name] for name in parts}
+    for name in "ac":
+        np.testing.assert_allclose(by_sample[name].X, by_sample["b"].X, rtol=1e-5)
+        np.testing.assert_allclose(by_sample[name].layers["q50"], by_sample["b"].layers["q50"], rtol=1e-5)
+    factors = json.loads(table.uns["spatialfm"]["table"]["intensity_factors"])
+    assert factors == {"a": 257.0, "b": 1.0, "c": 65535.0}
+    # one value for all says that they hold the same counts
+    sfm.pp.cell_table(sdata, samples=["a", "b"], intensity_max=255, table_name="counts")
+    counts = sdata["counts"]
+    own = [counts[counts.obs["sample"] == name].X for name in "ab"]
+    np.testing.assert_allclose(own[1], own[0] * 257, rtol=1e-6)
 
 
 def test_virtues_takes_samples_in_the_unit_of_the_largest_range(make_sdata, blobs):

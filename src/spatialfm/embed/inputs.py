@@ -18,13 +18,14 @@ from ..pp.arrays import channel_names, image_array
 from ..pp.elements import SampleElements
 from ..pp.missing_chunks import report_missing_chunks
 from ..pp.pixel_sizes import image_pixel_sizes
+from ..pp.units import intensity_ranges
 from .call import Request
 from .domain import domain_warnings
 from .markers.panel import ResolvedPanel, marker_ids, resolve_panel, vocabulary_of
 from .markers.proteins import find_embeddings
 from .pixels.geometry import EXACT, common_pixel_size, resampling_ratios
 from .pixels.levels import say_levels
-from .pixels.normalize import intensity_ranges, marker_statistics
+from .pixels.normalize import marker_statistics
 from .pixels.odd_report import report_odd_pixels
 from .pixels.open import open_readers
 from .pixels.prepared import of_statistics, padded, preparation_notes, prepare_readers

@@ -196,7 +196,7 @@ def plan_embedding_of(
     check_options(encoder, request)
     data = data_of(sdata, pairs, table_name) if kept else {}
     pairs = report_missing_chunks(sdata, pairs)
-    table = _table(sdata, table_name, pairs, on_missing, elements.on_pieces)
+    table = _table(sdata, table_name, pairs, on_missing, elements.on_pieces, request.recipe.intensity_max)
     cells = find_cells(sdata, pairs, table, table_name, on_missing, request.recipe.centers, elements.on_pieces)
     check_rows(table, pairs, table_name, copy=copy)  # before any image is read
     n_components = choose_components(request, len(cells.rows), "cells")
@@ -305,6 +305,7 @@ def _table(
     pairs: Sequence[SampleElements],
     on_missing: Literal["raise", "drop"],
     on_pieces: Literal["raise", "keep"],
+    intensity_max: float | Mapping[str, float] | None,
 ) -> AnnData:
     if table_name in sdata.tables:
         return sdata.tables[table_name]
@@ -316,7 +317,9 @@ def _table(
     if are_points(sdata, pairs):
         return table_of_points(sdata, list(pairs))
     logger.info("no table %r: making it with sfm.pp.cell_table", table_name)
-    return measured_table(sdata, list(pairs), drop=on_missing == "drop", on_pieces=on_pieces)
+    return measured_table(
+        sdata, list(pairs), drop=on_missing == "drop", on_pieces=on_pieces, intensity_max=intensity_max
+    )
 
 
 def check_rows(table: AnnData, pairs: Sequence[SampleElements], table_name: str, *, copy: bool) -> None:

@@ -51,6 +51,7 @@ def read_cohort(
     event_value: EventValue = None,
     channel_names: Sequence[str] | Mapping[str | int, str] | pd.DataFrame | str | PathLike | None = None,
     mpp: float | None = None,
+    intensity_max: float | Mapping[str, float] | None = None,
     axes: str | None = None,
     series: int | None = None,
     base_path: str | PathLike | None = None,
@@ -109,6 +110,9 @@ def read_cohort(
         one sample; a position must hold the same name in all.
     mpp
         Pixel size in µm, as in `read_tiff`, for every sample.
+    intensity_max
+        Value of the brightest possible pixel, of all samples or ``{sample: value}``: intensities become shares of it,
+        float32, lazily. Without, images of different types (8 and 16 bits, counts and shares of 1) are refused.
     axes
         Order of the axes in the files, as in `read_tiff`.
     series
@@ -144,6 +148,12 @@ def read_cohort(
         refuses.
     ClinicalError
         If a column is absent or cannot be stored.
+    PixelSizeError
+        If the pixel size of some samples is known and that of others is not.
+    PanelError
+        If images are of different types and `intensity_max` is not given.
+    SurvivalError
+        If what is called an outcome is none.
 
     Warns
     -----
@@ -186,6 +196,7 @@ def read_cohort(
     from ._assemble import assemble, check_renaming, measure_cells
     from ._cohort_read import read_rows
     from ._mask import MaskOptions
+    from ._one_unit import check_sizes, in_one_unit
 
     image_column, labels_column = _one_of("image", image, image_column), _one_of("labels", labels, labels_column)
     frame, folder = load_table(table, [library_key, patient_key], [image_column, labels_column])
@@ -202,7 +213,8 @@ def read_cohort(
     read = read_rows(rows, names, mpp, axes=axes, series=series, mask_options=mask_options)
     if isinstance(names, dict) and all(row.kind == PLAIN for row in rows):
         check_renaming(names, read)
-    sdata = assemble(read, clinical)
+    check_sizes(read)
+    sdata = assemble(in_one_unit(read, intensity_max), clinical)
     if outcome is not None:
         remember_outcome(sdata.tables[SAMPLES], outcome)
     masked = [sample.sample for sample in read if sample.labels]

@@ -41,8 +41,8 @@ def cell_table(
     quantiles: float | Sequence[float] | None = None, morphology: bool = True,
     cells: pd.DataFrame | AnnData | None = None, library_key: str | None = 'sample', instance_key: str = 'cell_id',
     on_pieces: OnPieces = 'raise', on_giants: Literal['raise', 'keep'] = 'raise',
-    on_missing: Literal['raise', 'drop'] = 'raise', table_name: str = 'table', overwrite: bool = False,
-    copy: Literal[False] = False
+    on_missing: Literal['raise', 'drop'] = 'raise', intensity_max: float | Mapping[str, float] | None = None,
+    table_name: str = 'table', overwrite: bool = False, copy: Literal[False] = False
 ) -> None: ...
 @overload
 def cell_table(
@@ -51,8 +51,8 @@ def cell_table(
     quantiles: float | Sequence[float] | None = None, morphology: bool = True,
     cells: pd.DataFrame | AnnData | None = None, library_key: str | None = 'sample', instance_key: str = 'cell_id',
     on_pieces: OnPieces = 'raise', on_giants: Literal['raise', 'keep'] = 'raise',
-    on_missing: Literal['raise', 'drop'] = 'raise', table_name: str = 'table', overwrite: bool = False,
-    copy: Literal[True]
+    on_missing: Literal['raise', 'drop'] = 'raise', intensity_max: float | Mapping[str, float] | None = None,
+    table_name: str = 'table', overwrite: bool = False, copy: Literal[True]
 ) -> AnnData: ...
 @overload
 def cell_table(
@@ -61,7 +61,8 @@ def cell_table(
     quantiles: float | Sequence[float] | None = None, morphology: bool = True,
     cells: pd.DataFrame | AnnData | None = None, library_key: str | None = 'sample', instance_key: str = 'cell_id',
     on_pieces: OnPieces = 'raise', on_giants: Literal['raise', 'keep'] = 'raise',
-    on_missing: Literal['raise', 'drop'] = 'raise', table_name: str = 'table', overwrite: bool = False, copy: bool
+    on_missing: Literal['raise', 'drop'] = 'raise', intensity_max: float | Mapping[str, float] | None = None,
+    table_name: str = 'table', overwrite: bool = False, copy: bool
 ) -> AnnData | None: ...
 
 @overload

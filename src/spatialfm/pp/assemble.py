@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,13 @@ class MeasuredCells:
     mean: np.ndarray
     quantiles: np.ndarray | None
     shapes: dict[str, np.ndarray]
+
+    def times(self, factor: float) -> MeasuredCells:
+        """The same with intensities in another unit."""
+        if factor == 1:
+            return self
+        quantiles = None if self.quantiles is None else self.quantiles * factor
+        return replace(self, mean=self.mean * factor, quantiles=quantiles)
 
 
 def assemble(plans: list[CellPlan], measured: list[MeasuredCells], quantiles: list[float]) -> AnnData:

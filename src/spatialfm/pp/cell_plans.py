@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .._errors import ElementError, PanelError, TableError, warn
+from .._errors import listed as _listed
+from .._keys import cell_name
 from .arrays import channel_names, drawn_kind
-from .assemble import CellPlan
+from .assemble import CellPlan, MeasuredCells
 from .drawn_findings import without_pixel
 from .elements import SampleElements, labels_to_system, pixel_size, scale_advice
 from .fix_labels import FixedLabels, plan_fix
@@ -87,3 +91,38 @@ def report_plans(plans: list[CellPlan], drop: bool) -> None:
             f"({listed(pair.image for pair in unitless)}): areas, lengths and centroids are in pixels. "
             f"{scale_advice(unitless, drawn=drawn)}"
         )
+
+
+def report_masks(plans: list[CellPlan], measured: list[MeasuredCells], table: str) -> None:
+    """Warn of channels whose mean in each cell is the cell's number: the mask, saved as a channel."""
+    masks = [
+        (name, f"{name!r} of image {plan.pair.image!r}")
+        for plan, part in zip(plans, measured, strict=True)
+        for name, mean in zip(plan.channels, part.mean.T, strict=True)
+        if mean.size >= 10 and (mean == plan.scan.ids[part.kept]).all()
+    ]
+    if masks:
+        warn(
+            f"{counted(len(masks), 'channel is', 'channels are')} the label image itself and no marker: "
+            f"{_listed(sorted(where for _, where in masks), 5, quoted=False)}. Columns of other markers alone: "
+            f"{table}[:, ~{table}.var_names.isin({sorted({name for name, _ in masks})})]; "
+            "sfm.tl.embed_cells(..., markers=[...]) takes those that you name."
+        )
+
+
+def report_left_out(plans: list[CellPlan], measured: list[MeasuredCells]) -> None:
+    """One warning for all samples of which cells have no pixel."""
+    out = [np.setdiff1d(np.arange(plan.scan.ids.size), part.kept) for plan, part in zip(plans, measured, strict=True)]
+    sentences = [outside(plan, rows) for plan, rows in zip(plans, out, strict=True) if rows.size]
+    if sentences:
+        warn(f"Cells are left out: {_listed(sentences, 5, quoted=False)}.")
+
+
+def outside(plan: CellPlan, rows: np.ndarray) -> str:
+    """Which cells have no pixel of the image, for a message."""
+    ids = plan.scan.ids[rows]
+    names = listed(cell_name(plan.pair.sample, label) for label in ids)
+    return (
+        f"{counted(ids.size, 'cell')} of labels {plan.pair.labels!r} with no pixel of image {plan.pair.image!r}, "
+        f"outside of it or smaller than a pixel: {names}"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -11,16 +12,15 @@ import pandas as pd
 from anndata import AnnData
 from spatialdata.models import TableModel
 
-from .._errors import ClinicalError, ElementError, TableError, warn
-from .._errors import listed as _listed
-from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, UNS, cell_name
+from .._errors import ClinicalError, ElementError, TableError
+from .._keys import INSTANCE_KEY, SAMPLE_KEY, SAMPLES, TABLE, UNS
 from .._logging import logger
 from .._outcome import carry_outcome
 from .._progress import progress_bar
 from .._public import public
 from .arrays import image_array, nan_code, table_call
 from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
-from .cell_plans import plan_tables, report_plans
+from .cell_plans import outside, plan_tables, report_left_out, report_masks, report_plans
 from .drawn_cells import cells_data
 from .elements import SampleElements, labels_to_image, match_elements
 from .fix_labels import write_fixed
@@ -29,7 +29,7 @@ from .labels import OnPieces, check_choice
 from .measure import LabelGrid, boxes_on_image, cell_quantiles, intensity_sums
 from .missing_chunks import report_missing_chunks
 from .shapes import shapes
-from .units import check_lengths, say_intensities
+from .units import check_lengths, say_intensities, unit_factors
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -50,6 +50,7 @@ def cell_table(
     on_pieces: OnPieces = "raise",
     on_giants: Literal["raise", "keep"] = "raise",
     on_missing: Literal["raise", "drop"] = "raise",
+    intensity_max: float | Mapping[str, float] | None = None,
     table_name: str = TABLE,
     overwrite: bool = False,
     copy: bool = False,
@@ -94,6 +95,10 @@ def cell_table(
     on_missing
         What becomes of rows of `cells` without label, labels without row, cells without a pixel in the image, and
         samples without cells: an error that counts and names them, or left out with a warning that does.
+    intensity_max
+        Value of the brightest possible pixel of each sample, ``{sample: value}``: intensities are brought to the unit
+        of the largest. One value for all: they hold the same counts, whatever their types. Images of different types
+        are refused without.
     table_name
         Table that is written.
     overwrite
@@ -130,7 +135,7 @@ def cell_table(
     PixelSizeError
         If the pixel size of some images is known and that of others is not, or none that a microscope has.
     PanelError
-        If an image has two channels of one name.
+        If an image has two channels of one name, or images are of different types and `intensity_max` is not given.
     TableError
         If the table exists, or cells are missing (see `on_missing`), or `cells` has duplicates or other values for a
         column that is written.
@@ -184,6 +189,7 @@ def cell_table(
         on_pieces=on_pieces,
         on_giants=on_giants,
         drop=drop,
+        intensity_max=intensity_max,
         written_to="adata" if copy else f"sdata[{table_name!r}]",
     )
     if copy:
@@ -206,6 +212,7 @@ def measured_table(
     on_pieces: OnPieces = "raise",
     on_giants: Literal["raise", "keep"] = "raise",
     drop: bool = False,
+    intensity_max: float | Mapping[str, float] | None = None,
     written_to: str = "adata",
 ) -> AnnData:
     """Plan, check and measure the cells of samples whose stores were looked at; see `cell_table`.
@@ -223,6 +230,8 @@ def measured_table(
     plans, fixed = plan_tables(sdata, pairs, on_pieces, on_giants)
     report_plans(plans, drop)
     check_lengths(plans)
+    dtypes = {plan.pair.sample: image_array(sdata, plan.pair.image).dtype for plan in plans}
+    factors = unit_factors(dtypes, intensity_max)
     if cells is not None:
         plans = _join(plans, _frame(cells), *cells_keys, known_samples or [], drop)
         cells = _without_keys(cells, cells_keys)
@@ -231,15 +240,16 @@ def measured_table(
     for new in fixed:
         write_fixed(sdata, new)
     measured = [
-        _measure(sdata, plan, list(quantiles), morphology, drop)
+        _measure(sdata, plan, list(quantiles), morphology, drop).times(factors[plan.pair.sample])
         for plan in progress_bar(plans, desc="cells", unit="sample")
     ]
-    _report_left_out(plans, measured)
-    _report_masks(plans, measured, written_to)
+    report_left_out(plans, measured)
+    report_masks(plans, measured, written_to)
     adata = assemble(plans, measured, list(quantiles))
     adata.uns[UNS][TABLE] |= {"on_pieces": on_pieces, "on_giants": on_giants}
-    dtypes = {plan.pair.sample: image_array(sdata, plan.pair.image).dtype for plan in plans}
-    say_intensities(plans, measured, list(adata.var_names), dtypes)
+    if intensity_max is not None:
+        adata.uns[UNS][TABLE]["intensity_factors"] = json.dumps(factors, ensure_ascii=False)
+    say_intensities(plans, measured, list(adata.var_names))
     adata.obs = with_columns(adata.obs, plans, measured, cells, clinical)
     adata = as_table(adata)
     carry_outcome(sdata.tables.get(SAMPLES), adata)
@@ -357,7 +367,7 @@ def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphol
     kept = np.flatnonzero(counts)
     if not drop and not counts.all():
         raise TableError(
-            f"{_outside(plan, counts == 0)}. Check the transformations of both, or pass "
+            f"{outside(plan, counts == 0)}. Check the transformations of both, or pass "
             'on_missing="drop" to leave them out.'
         )
     scan = scan.take(kept)
@@ -367,40 +377,6 @@ def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphol
         values = cell_quantiles(image, grid, scan.ids, boxes, quantiles)
     forms = shapes(labels, scan, _square(plan)) if morphology else {}
     return MeasuredCells(kept, sums[kept] / counts[kept, None], values, forms)
-
-
-def _report_masks(plans: list[CellPlan], measured: list[MeasuredCells], table: str) -> None:
-    """Warn of channels whose mean in each cell is the cell's number: the mask, saved as a channel."""
-    masks = [
-        (name, f"{name!r} of image {plan.pair.image!r}")
-        for plan, part in zip(plans, measured, strict=True)
-        for name, mean in zip(plan.channels, part.mean.T, strict=True)
-        if mean.size >= 10 and (mean == plan.scan.ids[part.kept]).all()
-    ]
-    if masks:
-        warn(
-            f"{counted(len(masks), 'channel is', 'channels are')} the label image itself and no marker: "
-            f"{_listed(sorted(where for _, where in masks), 5, quoted=False)}. Columns of other markers alone: "
-            f"{table}[:, ~{table}.var_names.isin({sorted({name for name, _ in masks})})]; "
-            "sfm.tl.embed_cells(..., markers=[...]) takes those that you name."
-        )
-
-
-def _report_left_out(plans: list[CellPlan], measured: list[MeasuredCells]) -> None:
-    """One warning for all samples of which cells have no pixel."""
-    out = [np.setdiff1d(np.arange(plan.scan.ids.size), part.kept) for plan, part in zip(plans, measured, strict=True)]
-    sentences = [_outside(plan, rows) for plan, rows in zip(plans, out, strict=True) if rows.size]
-    if sentences:
-        warn(f"Cells are left out: {_listed(sentences, 5, quoted=False)}.")
-
-
-def _outside(plan: CellPlan, rows: np.ndarray) -> str:
-    ids = plan.scan.ids[rows]
-    names = listed(cell_name(plan.pair.sample, label) for label in ids)
-    return (
-        f"{counted(ids.size, 'cell')} of labels {plan.pair.labels!r} with no pixel of image {plan.pair.image!r}, "
-        f"outside of it or smaller than a pixel: {names}"
-    )
 
 
 def _square(plan: CellPlan) -> float:

@@ -17,7 +17,6 @@ from .._public import public
 from ..embed.markers.panel import resolve_panel
 from ..embed.pixels.geometry import common_pixel_size, resampling_ratios
 from ..embed.pixels.levels import say_levels
-from ..embed.pixels.normalize import intensity_ranges
 from ..embed.pixels.odd_report import report_odd_pixels
 from ..embed.pixels.open import open_readers
 from ..embed.pixels.statistics import merged, moments_of_images
@@ -26,6 +25,7 @@ from .arrays import channel_names, image_array
 from .elements import match_elements
 from .missing_chunks import report_missing_chunks
 from .pixel_sizes import image_pixel_sizes
+from .units import intensity_ranges
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

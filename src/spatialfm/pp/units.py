@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._errors import PixelSizeError, TableError, counted, listed, warn
+from .._errors import PanelError, PixelSizeError, TableError, counted, listed, warn
 from .elements import scale_advice
 
 if TYPE_CHECKING:
@@ -75,6 +75,72 @@ def kinds_of_pixels(dtypes: Mapping[str, np.dtype]) -> dict[str, list[str]]:
     return kinds
 
 
+def intensity_ranges(
+    dtypes: Mapping[str, np.dtype],
+    intensity_max: float | Mapping[str, float] | None,
+    otherwise: str = "embed them apart with samples=",
+) -> dict[str, float]:
+    """Pixel value that becomes 1 in each sample: what the user gives, otherwise by the type of its pixels.
+
+    Parameters
+    ----------
+    dtypes
+        Pixel type of each sample.
+    intensity_max
+        One value for all samples, or ``{sample: value}``.
+    otherwise
+        What to do if there is no such value, for the message.
+
+    Raises
+    ------
+    PanelError
+        If a value is not a positive number, a sample does not exist, or the types of samples without a value
+        differ, so that the same value would mean different brightness.
+    """
+    given = intensity_max if isinstance(intensity_max, Mapping) else {}
+    if unknown := [name for name in given if name not in dtypes]:
+        raise PanelError(f"intensity_max= names sample {unknown[0]!r}; the samples are {listed(dtypes)}.")
+    if not isinstance(intensity_max, Mapping) and intensity_max is not None:
+        given = dict.fromkeys(dtypes, intensity_max)
+    for value in given.values():
+        if not (np.isfinite(value) and value > 0):
+            raise PanelError(f"intensity_max={value} must be positive.")
+    kinds = kinds_of_pixels(dtypes)
+    unsaid = {kind: left for kind, names in kinds.items() if (left := [name for name in names if name not in given])}
+    if len(kinds) > 1 and unsaid:
+        types = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
+        raise PanelError(
+            f"Images of different pixel types ({types}): the same value may mean different brightness in them, and "
+            "their relation is unknown. Pass intensity_max={sample: value} with the value of the brightest possible "
+            f"pixel of each sample (the same for all if they hold the same counts), or {otherwise}."
+        )
+    return {
+        sample: float(given[sample]) if sample in given else default_range(dtype) for sample, dtype in dtypes.items()
+    }
+
+
+def default_range(dtype: np.dtype) -> float:
+    """The range of 8- and 16-bit pixels, 1 for all others."""
+    return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
+
+
+def unit_factors(dtypes: Mapping[str, np.dtype], intensity_max: float | Mapping[str, float] | None) -> dict[str, float]:
+    """What brings the intensities of each sample to the unit of that with the largest range; refusals as above.
+
+    One value for all samples, or none where they are of one type, leaves them as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unit_factors({"a": np.dtype("uint8"), "b": np.dtype("uint16")}, {"a": 255, "b": 65535})
+    {'a': 257.0, 'b': 1.0}
+    """
+    ranges = intensity_ranges(dtypes, intensity_max, "make a table of each with samples=")
+    if not isinstance(intensity_max, Mapping):
+        return dict.fromkeys(ranges, 1.0)
+    return {sample: max(ranges.values()) / value for sample, value in ranges.items()}
+
+
 def check_lengths(plans: Sequence[CellPlan]) -> None:
     """Refuse a mixture of samples in µm and samples in pixels, and implausible pixel sizes.
 
@@ -106,16 +172,8 @@ def say_intensities(
     plans: Sequence[CellPlan],
     measured: Sequence[MeasuredCells],
     markers: Sequence[str],
-    dtypes: Mapping[str, np.dtype],
 ) -> None:
     """Warn, once each, of other units, channels without signal, negative means, and markers that a sample lacks."""
-    kinds = kinds_of_pixels(dtypes)
-    if len(kinds) > 1:
-        ranges = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
-        warn(
-            f"Images of different pixel types ({ranges}): X holds the values of each as they are, and the same value "
-            "may mean different brightness. If they are in different units, make a table of each with samples=."
-        )
     levels = np.full((len(plans), len(markers)), np.nan)
     flat, negative = [], []
     for row, (plan, part) in enumerate(zip(plans, measured, strict=True)):
@@ -147,7 +205,8 @@ def say_intensities(
     say_apart(
         [plan.pair.sample for plan in plans],
         levels,
-        "Bring the images to one unit first, or make a table of each with samples=.",
+        "Bring them to one unit with intensity_max={sample: value of the brightest possible pixel}, or make a table of "
+        "each with samples=.",
     )
 
 

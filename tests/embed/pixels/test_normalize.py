@@ -11,11 +11,12 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import PanelError, SpatialfmWarning
-from spatialfm.embed.pixels.normalize import default_range, intensity_ranges, marker_statistics
+from spatialfm.embed.pixels.normalize import marker_statistics
 from spatialfm.embed.pixels.reader import SampleReader
 from spatialfm.models.encoder import MarkerEntry
 from spatialfm.models.virtues_pixels import ClippedLogBlurred
 from spatialfm.pp.arrays import AxisAffine
+from spatialfm.pp.units import default_range, intensity_ranges
 
 MARKERS = ["CD3", "CD20", "CD68"]
 CARD = sfm.models.card("kronos")

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..._errors import PanelError, listed, warn
+from ..._errors import PanelError, warn
 from ...models.preparation import Preparation, PreparedPixels
-from ...pp.units import kinds_of_pixels
 from .reader import SampleReader
 from .statistics import cohort_statistics
 
@@ -19,51 +18,6 @@ if TYPE_CHECKING:
 
 LOWEST, HIGHEST = 0.5, 25.0  # usual place of the 99th percentile of a marker, in standard deviations from the mean
 Statistics = tuple[np.ndarray, np.ndarray, list[str]]  # mean (M,), standard deviation (M,), source of each
-
-
-def intensity_ranges(
-    dtypes: Mapping[str, np.dtype], intensity_max: float | Mapping[str, float] | None
-) -> dict[str, float]:
-    """Pixel value that becomes 1 in each sample: what the user gives, otherwise by the type of its pixels.
-
-    Parameters
-    ----------
-    dtypes
-        Pixel type of each sample.
-    intensity_max
-        One value for all samples, or ``{sample: value}``.
-
-    Raises
-    ------
-    PanelError
-        If a value is not a positive number, a sample does not exist, or the types of samples without a value
-        differ, so that the same value would mean different brightness.
-    """
-    given = intensity_max if isinstance(intensity_max, Mapping) else {}
-    if unknown := [name for name in given if name not in dtypes]:
-        raise PanelError(f"intensity_max= names sample {unknown[0]!r}; the samples are {listed(dtypes)}.")
-    if not isinstance(intensity_max, Mapping) and intensity_max is not None:
-        given = dict.fromkeys(dtypes, intensity_max)
-    for value in given.values():
-        if not (np.isfinite(value) and value > 0):
-            raise PanelError(f"intensity_max={value} must be positive.")
-    kinds = kinds_of_pixels(dtypes)
-    unsaid = {kind: left for kind, names in kinds.items() if (left := [name for name in names if name not in given])}
-    if len(kinds) > 1 and unsaid:
-        types = "; ".join(f"{listed(names, 5, quoted=False)}: {kind}" for kind, names in kinds.items())
-        raise PanelError(
-            f"Images of different pixel types ({types}): the same value may mean different brightness in them, and "
-            "their relation is unknown. Pass intensity_max={sample: value} with the value of the brightest possible "
-            "pixel of each sample (the same for all if they hold the same counts), or embed them apart with samples=."
-        )
-    return {
-        sample: float(given[sample]) if sample in given else default_range(dtype) for sample, dtype in dtypes.items()
-    }
-
-
-def default_range(dtype: np.dtype) -> float:
-    """The range of 8- and 16-bit pixels, 1 for all others."""
-    return float(np.iinfo(dtype).max) if dtype in (np.uint8, np.uint16) else 1.0
 
 
 def marker_statistics(
