@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import html
+import re
 import warnings
 from pathlib import Path
 
@@ -139,9 +140,26 @@ def test_what_others_wrote_is_no_result():
         assert kind_of(value) is None
 
 
+def test_regressions_of_each_type_are_known_with_their_correction(tmp_path):
+    frame = pd.DataFrame(
+        {"by": "niches", "term": ["niche 1", "niche 2"], "hazard_ratio": [2.0, 0.5], "p_value": [0.011, 0.4],
+         "p_holm": [0.022, 0.4], "n": [30, 29], "events": [20, 19], "adjusted_for": "", "caveats": ""}
+    )  # fmt: skip
+    patients = ad.AnnData(obs=pd.DataFrame(index=[f"P{i}" for i in range(30)]))
+    patients.uns["regressions"] = frame
+    assert counts_of({"regressions": frame}) == {"n_patients": 30, "events": 20}
+    cells = ad.AnnData(obs=pd.DataFrame({"sample": ["a"], "patient": ["P0"]}, index=["1"]))
+    text = sfm.report(cells, tmp_path / "a.html", patients=patients).read_text(encoding="utf-8")
+    assert "Holm over all regressions of the table" in text
+    assert "Each of 2 types was tested in a Cox regression of its own" in text
+    assert '<data value="0.022">0.022</data>' in text
+    assert "not drawn" not in text
+
+
 def test_each_kind_names_a_function_and_says_what_must_be_said():
     for kind in KINDS:
-        names = kind.function.split(" or ") if kind.function != "survival_models" else ["coxnet", "survival_forest"]
+        names = re.findall(r"sfm\.tl\.(\w+)", kind.written_by)
+        assert names
         assert all(hasattr(sfm.tl, name) for name in names), kind.function
         assert kind.correction.endswith("."), kind.function
         assert kind.caveat.endswith("."), kind.function
@@ -160,6 +178,6 @@ def test_tools_that_give_p_values_are_known():
         }
         doc = docs.get(path.stem, "").partition("Returns\n")[2].partition("Raises\n")[0]
         if "p_value" in doc and "write_uns(" in text:
-            known = [name for kind in KINDS for name in kind.function.split(" or ")]
+            known = [name for kind in KINDS for name in re.findall(r"sfm\.tl\.(\w+)", kind.written_by)]
             without += [path.stem] if path.stem not in known else []
     assert not without

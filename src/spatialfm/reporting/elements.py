@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 MOST_ROWS = 200  # rows of a table that are shown; the page says how many there are
+LONG = 44  # characters of a value that takes a line of its own
 _P_COLUMNS = {  # besides those that end in p_value; a class called "p_..." is a probability
-    *("q_value", "p_adjusted", "q_together", "p_max", "p_ranks", "p_means", "p_reference", "q_reference"),
+    *("q_value", "p_adjusted", "p_holm", "q_together", "p_max", "p_ranks", "p_means", "p_reference", "q_reference"),
     *("p_cells", "q_cells", "p_patients", "q_patients", "p_two_sided", "p_t_test", "p_value_chi_squared"),
 }
 _NO_END = ("img", "meta", "link", "br")
@@ -73,7 +74,12 @@ def items(lines: Iterable[object]) -> Html:
 def facts(pairs: Mapping[str, object]) -> Html:
     """Names and values, one pair a line; empty values are left out."""
     shown = {name: value for name, value in pairs.items() if value is not None and str(value) != ""}
-    return tag("dl", *(tag("div", tag("dt", name), tag("dd", cell(value))) for name, value in shown.items()))
+    pairs = {name: cell(value) for name, value in shown.items()}
+    rows = [
+        tag("div", tag("dt", name), tag("dd", text), class_="long" if len(str(shown[name])) > LONG else None)
+        for name, text in pairs.items()
+    ]
+    return tag("dl", *rows)
 
 
 def number(value: float | int | np.number) -> Html:

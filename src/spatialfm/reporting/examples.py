@@ -55,7 +55,7 @@ def example_cells(source: Source, key: str) -> list[Html]:
     low, high = PERCENTILES
     caption = (
         f"Cells of each phenotype, drawn at random, in cuts of {SIDE:g} µm, their own mask outlined in white. Colours "
-        "are the nuclear stain (blue) and the two markers that stand out most in the phenotype (orange, green), named "
+        "are the nuclear stain (blue) and up to two markers that stand out in the phenotype (orange, green), named "
         f"beside it. Black and full colour are the {low:g}st and {high:g}th percentile of the means of the cells of "
         "the sample."
     )
@@ -112,8 +112,11 @@ def _channels(source: Source, pair: SampleElements, scores: pd.Series) -> list[s
     names = channel_names(source.sdata, pair.image)
     stain = nuclear_channel(names, None, pair.image)
     nuclear = [] if stain is None else [names[stain]]
-    ranked = [name for name in scores.dropna().sort_values(ascending=False).index if name not in nuclear]
-    return nuclear + ranked[: len(COLORS) - len(nuclear)]
+    ranked = [
+        name for name in scores.dropna().sort_values(ascending=False).index if name in names and name not in nuclear
+    ]
+    above = [name for name in ranked if scores[name] > 0] or ranked[:1]  # what is below average does not stand out
+    return nuclear + above[: len(COLORS) - len(nuclear)]
 
 
 def _draw(source: Source, chosen: dict[str, list[Example]], panels: dict[str, list[str]]) -> Figure:

@@ -34,6 +34,8 @@ class Kind:
         Tables that are shown, with a caption each.
     p_values
         Where its p-values are: ``(table or "", column, corrected column or "")``.
+    by
+        Who writes it, where that is not the one function.
     """
 
     function: str
@@ -44,6 +46,12 @@ class Kind:
     values: tuple[str, ...] = ()
     tables: tuple[tuple[str, str], ...] = ()
     p_values: tuple[tuple[str, str, str], ...] = ()
+    by: str = ""
+
+    @property
+    def written_by(self) -> str:
+        """Who writes it, in words."""
+        return self.by or f"sfm.tl.{self.function}"
 
     def fits(self, record: Record) -> bool:
         """Whether a result is of this kind."""
@@ -113,6 +121,16 @@ KINDS = (
         p_values=(("table", "p_value", ""),),
     ),
     Kind(
+        "regressions", "One Cox regression for each type",
+        {"regressions": ("term", "hazard_ratio", "p_value", "p_holm")},
+        "Holm over all regressions of the table (p holm).",
+        "What has the smallest p here looks better than it is: a claim needs patients that took no part in the choice. "
+        "Fractions of one patient add up to 1: where one raises the hazard, another seems to lower it.",
+        tables=(("regressions", "One row per regression, with its own n, events and caveats."),),
+        p_values=(("regressions", "p_value", "p_holm"),),
+        by="the command survival, with sfm.tl.cox",
+    ),
+    Kind(
         "compare_concordance", "Comparison of concordances", {"scores": ("c_index",), "table": ("score_1", "score_2")},
         "Benjamini-Hochberg over the pairs of scores (q).",
         "A score that was fitted on these patients is optimistic here, and wins against one that was not.",
@@ -151,6 +169,7 @@ KINDS = (
     Kind(
         "survival_models", "Survival model of many features", {"optimistic_harrell": (), "scores": ("value",)},
         "One test where outcomes were permuted; no test otherwise.", NESTED,
+        by="sfm.tl.coxnet or sfm.tl.survival_forest",
         values=("optimistic_harrell", "p_value"),
         tables=(("scores", "Scores of the nested cross-validation, and of the same patients where it says so."),),
         p_values=(("", "p_value", ""),),
@@ -222,9 +241,10 @@ KINDS = (
         p_values=(("enrichment", "p_value", "q_value"),),
     ),
     Kind(
-        "classify_samples or few_shot_samples", "Classification of patients",
+        "classify_samples", "Classification of patients",
         {"summary": ("mean", "low_published"), "draws": (), "patients": ()},
         "One p-value for each row of the summary; not corrected for the number of representations.", NESTED,
+        by="sfm.tl.classify_samples or sfm.tl.few_shot_samples",
         tables=(("summary", HELD_OUT), ("comparison", "Representations compared.")),
         p_values=(("summary", "p_value", ""), ("comparison", "p_value", "")),
     ),
@@ -293,6 +313,9 @@ def counts_of(record: Record) -> dict[str, int]:
         found["n"] = int(by_group["n"].sum())
         if "events" in groups and found["events"] is None:
             found["events"] = int(groups["events"].sum())
+    each = record.get("regressions")
+    if isinstance(each, pd.DataFrame) and {"n", "events"} <= set(each):  # the most, as some may lack patients
+        found |= {name: each[name].max() for name in ("n", "events") if each[name].notna().any()}
     if found["n"] is None and found["n_patients"] is None:
         found["n_patients"] = _of_two_groups(record.get("table"))
     counts = {name: int(value) for name, value in found.items() if isinstance(value, int | float | np.number)}

@@ -41,6 +41,11 @@ REFERENCES = {  # of what the functions do, by the function
         "Cox 1972, Regression models and life-tables, Journal of the Royal Statistical Society B 34, 187-220",
         "Grambsch and Therneau 1994, Proportional hazards tests and diagnostics, Biometrika 81, 515-526",
     ),
+    "regressions": (
+        "Cox 1972, Regression models and life-tables, Journal of the Royal Statistical Society B 34, 187-220",
+        "Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, "
+        "65-70",
+    ),
     "fine_gray": ("Fine and Gray 1999, A proportional hazards model for the subdistribution, JASA 94, 496-509",),
     "cumulative_incidence": (
         "Gray 1988, A class of K-sample tests for comparing the cumulative incidence of a competing risk, Annals of "
@@ -192,6 +197,16 @@ def _cox(one: Result) -> str:
     )
 
 
+def _regressions(one: Result) -> str:
+    frame = one.record["regressions"]
+    adjusted = sorted({str(text) for text in frame.get("adjusted_for", ()) if isinstance(text, str) and text})
+    beside = f", adjusted for {listed(adjusted, quoted=False)}" if adjusted else ""
+    return (
+        f"Each of {counted(len(frame), 'type')} was tested in a Cox regression of its own{beside}; p-values were "
+        "corrected after Holm."
+    )
+
+
 def _stratify(one: Result) -> str:
     return f"Patients were grouped by k-means ({_parameter(one, 'n_groups')} clusters) on their compositions."
 
@@ -228,6 +243,7 @@ _TEXTS = {
     "kaplan_meier": _kaplan_meier,
     "logrank": _logrank,
     "cox": _cox,
+    "regressions": _regressions,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def curves(patients: AnnData, key: str) -> list[Html]:
     group_key = str(params.get("group_key") or "")
     text = (
         f"Time: {params['time_key']}; event: {params['event_key']}"
-        + (f" = {params['event_value']}" if str(params.get("event_value") or "") else "")
+        + (f" = {_value(params['event_value'])}" if str(params.get("event_value") or "") else "")
         + (f"; groups: {group_key}" if group_key else "")
         + f". {counted(int(groups['n'].sum()), 'patient')}, {counted(int(groups['events'].sum()), 'event')}."
     )
@@ -86,6 +87,15 @@ def curves(patients: AnnData, key: str) -> list[Html]:
     risk = numbers_at_risk(record)
     body.append(table(risk, "Number at risk just before each time.", index="group"))
     return body
+
+
+def _value(text: object) -> str:
+    """Value that means the event, or several, as a record has them."""
+    try:
+        values = json.loads(str(text))
+    except ValueError:
+        return str(text)
+    return listed(values, quoted=False) if isinstance(values, list) else str(values)
 
 
 def numbers_at_risk(record: Mapping) -> pd.DataFrame:

@@ -188,14 +188,15 @@ def _details(one: Result) -> list[Html]:
     values = {name.replace("_", " "): cell(record[name], name) for name in kind.values if _shown(record.get(name))}
     counts = {_NAMES[name]: count for name, count in counts_of(record).items()}
     body: list[Html] = [
-        tag("p", f"Written by sfm.tl.{kind.function}, in ", tag("code", one.where), "."),
+        tag("p", f"Written by {kind.written_by}, in ", tag("code", one.where), "."),
         facts({**counts, **values}),
     ]
     if isinstance(trend := record.get("trend"), Mapping):
         body.append(facts({f"trend, {name.replace('_', ' ')}": cell(value, name) for name, value in trend.items()}))
     if isinstance(test := record.get("test"), Mapping):
         body.append(facts({f"test, {name.replace('_', ' ')}": cell(value, name) for name, value in test.items()}))
-    for draw, caption in DRAWN.get(kind.function, ()):
+    one_only = kind.function == "leiden_sweep" and len(record["table"]) < 2  # one resolution has no tree
+    for draw, caption in () if one_only else DRAWN.get(kind.function, ()):
         body.append(
             drawn(
                 lambda draw=draw: draw(one.table, key=one.key, show=False, return_fig=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ import scanpy as sc
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import kneighbors_graph
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmError, SpatialfmWarning, TableError
@@ -25,6 +27,17 @@ def cells():
     values = centres[truth] + rng.normal(size=(240, 2))
     obs = pd.DataFrame({"truth": truth.astype(str)}, index=[f"c{i}" for i in range(240)])
     return AnnData(obs=obs, obsm={"X_emb": values})
+
+
+def test_one_resolution_is_drawn_from_a_file_too(cells, tmp_path):
+    graph = kneighbors_graph(cells.obsm["X_emb"], 10)
+    cells.obsp["connectivities"] = graph.maximum(graph.T)
+    cells.uns["neighbors"] = {"connectivities_key": "connectivities", "params": {}}
+    sfm.tl.leiden_sweep(cells, resolutions=[0.5], n_subsamples=2)
+    assert not len(cells.uns["leiden_sweep"]["edges"])
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    for table in (cells, ad.read_h5ad(tmp_path / "cells.h5ad")):
+        assert sfm.pl.cluster_tree(table, show=False).collections
 
 
 def test_clusters_are_those_of_scanpy(cells):

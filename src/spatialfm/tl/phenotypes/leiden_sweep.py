@@ -385,5 +385,6 @@ def cluster_edges(names: Sequence[str], codes: Sequence[np.ndarray]) -> pd.DataF
                 }
             )
         )
-    columns = ["resolution", "next", "from", "to", "n", "share"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    # one resolution: numbers stay numbers, also in what a store gives back
+    types = {"resolution": object, "next": object, "from": int, "to": int, "n": int, "share": float}
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(types)).astype(types)
