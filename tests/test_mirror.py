@@ -26,8 +26,6 @@ IN_THE_WHOLE = {
     "cli/_figures.py": "cli/test_run.py",
     "cli/embed.py": "cli/test_run.py",
     "cli/niches.py": "cli/test_run.py",
-    "cli/patients.py": "cli/test_run.py",
-    "cli/read.py": "cli/test_run.py",
     "cli/report.py": "cli/test_run.py",
     "cli/_screen.py": "cli/test_main.py",
     "_described.py": "models/test_recipe.py",

@@ -96,11 +96,13 @@ class Draft:
 
     @property
     def table(self) -> pd.DataFrame | None:
-        """The cohort table, where there is one that can be read."""
+        """The cohort table, or the clinical one of another reader, where there is one that can be read."""
         from ..io._cohort_table import load_table
 
+        reading = self.section("read")
+        path = self.content.get("cohort") if reading.get("reader", "cohort") == "cohort" else reading.get("clinical")
         try:
-            return load_table(Path(str(self.content.get("cohort"))), [], [])[0]
+            return load_table(Path(str(path)), [], [])[0]
         except (SpatialfmError, OSError):
             return None
 

@@ -123,7 +123,9 @@ def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
     from ..pp.arrays import channel_names
 
     problems = named_markers("embed.markers", settings["markers"] or (), channels_of(sdata))
-    if not set.intersection(*(set(channel_names(sdata, name)) for name in sdata.images)):
+    if not sdata.images:
+        problems.append("embed: there are no images, and models look at images. Name them in the cohort table.")
+    elif not set.intersection(*(set(channel_names(sdata, name)) for name in sdata.images)):
         problems.append("embed.markers: no channel is in every sample; name the channels alike (read.channel_names).")
     if card(settings["model"]).needs_weights:
         try:  # a gate of the hub, or no connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import counted
+from .._errors import counted, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from ._analysis import CELLS, Analysis
 from ._stage import Done, Stage
@@ -38,13 +38,19 @@ def patients(
 
     table = analysis.cells()
     analysis.write_table(analysis.place(CELLS), table)
-    findings = []
+    row, findings = "patient", []
+    if PATIENT_KEY not in table.obs:
+        row = "sample"
+        warn(
+            "The cohort names no patients: each sample counts as one. If patients have several, tests take for "
+            "independent what is not; name them in a clinical table (read.clinical) or in the cohort table."
+        )
     for kind, column in KINDS.items():
         counted_cells = composition(
             table,
             column,
             library_key=SAMPLE_KEY,
-            patient_key=PATIENT_KEY,
+            patient_key=PATIENT_KEY if PATIENT_KEY in table.obs else None,
             pseudocount=pseudocount,
             cells_per_row=cells_per_row,
             random_state=analysis.random_state,
@@ -53,7 +59,7 @@ def patients(
         fractions = counted_cells.to_df().round(5)
         analysis.write_csv(f"patients_{kind}", fractions.join(counted_cells.obs, rsuffix=" (column)"))
         analysis.write_figure(f"patients_{kind}", partial(_figure, counted_cells))
-        findings.append(f"{counted(counted_cells.n_obs, 'patient')} by {counted_cells.n_vars} {kind}")
+        findings.append(f"{counted(counted_cells.n_obs, row)} by {counted_cells.n_vars} {kind}")
     return Done(findings)
 
 

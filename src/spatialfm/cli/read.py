@@ -36,7 +36,8 @@ def read(analysis: Analysis, *, reader: str = "cohort", **settings: Any) -> Done
     sdata = open_cohort(analysis, {"reader": reader, **settings})
     write(sdata, analysis.place(STORE), overwrite=True)
     channels = channels_of(sdata)
-    patients = f" of {counted(sdata[SAMPLES].obs[PATIENT_KEY].nunique(), 'patient')}" if SAMPLES in sdata else ""
+    samples = sdata[SAMPLES].obs if SAMPLES in sdata else {}
+    patients = f" of {counted(samples[PATIENT_KEY].nunique(), 'patient')}" if PATIENT_KEY in samples else ""
     return Done(
         [
             f"{counted(len(sdata.images), 'sample')}{patients}, {len(sdata.labels)} with a mask",

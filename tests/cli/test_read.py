@@ -1,0 +1,86 @@
+"""``spatialfm read``: cohort tables, folders of other software, and what is not there."""
+
+from __future__ import annotations
+
+import anndata as ad
+import pandas as pd
+import pytest
+import reading_steinbock
+import spatialdata as sd
+from cli_cohort import write_cohort
+from reading import measured
+
+from spatialfm.cli import main
+from spatialfm.cli.read import readers
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_folder_of_other_software_is_read_by_its_reader_and_measured(tmp_path, capsys):
+    (tmp_path / "steinbock").mkdir()
+    samples = reading_steinbock.write(tmp_path / "steinbock")
+    names = [one.name for one in samples]
+    clinical = pd.DataFrame({"sample": names, "patient": [f"P{i}" for i in range(len(names))], "os": 3})
+    clinical.to_csv(tmp_path / "clinical.csv", index=False)
+    (tmp_path / "s.yaml").write_text(
+        "cohort: steinbock\nout: out\nread:\n  reader: steinbock\n  clinical: clinical.csv\n"
+        "survival:\n  time_key: oss\n",
+        encoding="utf-8",
+    )
+    assert main(["read", str(tmp_path / "s.yaml")]) == 1  # columns are those of the clinical table
+    assert "survival.time_key: the cohort table has no column 'oss'" in capsys.readouterr().err
+    text = (tmp_path / "s.yaml").read_text(encoding="utf-8").replace("oss", "os")
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    assert main(["read", str(tmp_path / "s.yaml"), "--quiet"]) == 0
+    assert main(["segment", str(tmp_path / "out"), "--quiet"]) == 0
+    store = sd.read_zarr(tmp_path / "out" / "cohort.zarr")
+    assert store["samples"].obs.loc[names, "patient"].tolist() == clinical["patient"].tolist()
+    table = ad.read_h5ad(tmp_path / "out" / "stages" / "segment.h5ad")
+    planted = measured(samples)
+    found = table.to_df().assign(sample=table.obs["sample"].astype(str), id=table.obs["cell_id"].astype(int))
+    both = planted.merge(found, on=["sample", "id"], suffixes=("", "_found"))
+    assert len(both) == len(planted) == table.n_obs
+    for channel in samples[0].channels:
+        assert both[channel].to_numpy() == pytest.approx(both[f"{channel}_found"].to_numpy(), rel=1e-5)
+
+    (tmp_path / "clinical.csv").write_text((tmp_path / "clinical.csv").read_text() + "\n", encoding="utf-8")
+    assert main(["run", str(tmp_path / "s.yaml"), "--dry-run"]) == 0
+    assert "read       to do: " in capsys.readouterr().out  # the clinical table is one of its inputs
+
+
+def test_readers_are_those_of_the_package():
+    assert {"cohort", "tiff", "steinbock", "mcmicro"} <= set(readers())
+
+
+def test_a_reader_that_there_is_not_is_answered_with_the_nearest(tmp_path, capsys):
+    write_cohort(tmp_path, 2)
+    assert main(["read", str(tmp_path / "cohort.csv"), "--reader", "stenbock"]) == 1
+    assert "read.reader: there is no 'stenbock'. Did you mean 'steinbock'?" in capsys.readouterr().err
+
+
+def test_files_that_are_not_there_are_refused_together_and_nothing_is_written(tmp_path, capsys):
+    write_cohort(tmp_path, 3)
+    (tmp_path / "S1.ome.tif").unlink()
+    (tmp_path / "S2_mask.tif").unlink()
+    assert main(["read", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr().err
+    assert "stage 'read': The cohort has 2 problems" in said
+    assert "S1.ome.tif" in said
+    assert "S2_mask.tif" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_older_store_stays_where_reading_is_stopped(tmp_path, monkeypatch, capsys):
+    import spatialfm.io
+
+    write_cohort(tmp_path, 2)
+    out = tmp_path / "out"
+    assert main(["read", str(tmp_path / "cohort.csv"), "--out", str(out), "--quiet"]) == 0
+    before = sorted(path.name for path in out.iterdir())
+
+    def stopped(sdata, path, overwrite=False):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(spatialfm.io, "write", stopped)
+    assert main(["read", str(out), "--redo", "read"]) == 130
+    assert sorted(path.name for path in out.iterdir()) == before
+    assert len(sd.read_zarr(out / "cohort.zarr").images) == 2
