@@ -313,3 +313,18 @@ def test_a_patient_that_reads_like_a_missing_value_is_asked_about(cohort):
         sfm.io.read_cohort(folder / "cohort.csv")
     sdata = sfm.io.read_cohort(frame, base_path=folder, cell_table=False)  # a frame is taken as it is
     assert list(sdata["samples"].obs["patient"]) == ["07", "NA", "NA"]
+
+
+def test_samples_without_a_cell_are_kept_and_named_once(tmp_path, pixels, mask):
+    for name in "abc":
+        tifffile.imwrite(tmp_path / f"{name}.tif", pixels)
+        tifffile.imwrite(tmp_path / f"{name}_mask.tif", mask if name == "a" else np.zeros_like(mask))
+    frame = pd.DataFrame({"sample": list("abc"), "patient": list("abc")})
+    paths = {"image": "{sample}.tif", "labels": "{sample}_mask.tif", "base_path": tmp_path}
+    with pytest.warns(SpatialfmWarning) as caught:
+        sdata = sfm.io.read_cohort(frame, **paths, mpp=0.5, channel_names=NAMES[: len(pixels)])
+    said = [str(one.message) for one in caught if "no cell" in str(one.message)]
+    assert len(said) == 1
+    assert "'b', 'c'" in said[0]
+    assert sdata["table"].obs["sample"].unique().tolist() == ["a"]
+    assert sdata["samples"].obs_names.tolist() == ["a", "b", "c"]

@@ -42,10 +42,10 @@ def test_a_cohort_of_several_kinds(tmp_path, pixels, mask):
         {"sample": one.name, "image": "imc", "kind": "steinbock", "patient": f"p{i}"} for i, one in enumerate(steinbock)
     ]
     rows.append({"sample": "core", "image": "core.tif", "labels": "core_mask.tif", "kind": "", "patient": "q"})
-    sdata = sfm.io.read_cohort(pd.DataFrame(rows), base_path=tmp_path, mpp=2.0, cell_table=False)
+    sdata = sfm.io.read_cohort(pd.DataFrame(rows), base_path=tmp_path, mpp=2.0, cell_table=False, intensity_max=100)
     assert sdata["samples"].obs["patient"].tolist() == [*(f"p{i}" for i in range(len(steinbock))), "q"]
     for one in steinbock:
-        np.testing.assert_array_equal(sdata[f"image_{one.name}"].values, one.pixels)
+        np.testing.assert_allclose(sdata[f"image_{one.name}"].values, one.pixels / 100, rtol=1e-6)
         assert sdata[f"image_{one.name}"].coords["c"].values.tolist() == list(one.channels)
         record = sdata.attrs["spatialfm"]["samples"][one.name]
         assert (record["kind"], record["mpp"]) == ("steinbock", 2.0)
@@ -53,9 +53,9 @@ def test_a_cohort_of_several_kinds(tmp_path, pixels, mask):
     assert "kind" not in sdata["samples"].obs
 
 
-@pytest.mark.parametrize("kind", [name for name in READERS if name != "ome_zarr"])
+@pytest.mark.parametrize("kind", ["steinbock", "mcmicro", "mcd", "inform", "cellprofiler", "spora"])
 def test_several_samples_of_one_path_are_told_apart_by_name(kind, tmp_path):
-    truth = written(kind, tmp_path / "all")
+    truth = [one for one in written(kind, tmp_path / "all") if one.pixels is not None]
     rows = pd.DataFrame({"sample": [f"x{i}" for i in range(2)], "image": "all", "patient": ["p", "q"]})
     if len(truth) == 1:
         sdata = sfm.io.read_cohort(rows[:1], base_path=tmp_path, kind=kind, cell_table=False)
@@ -103,3 +103,34 @@ def test_a_store_brings_its_own_cells(tmp_path):
     sdata = sfm.io.read_cohort(rows, kind="ome_zarr", cell_table=False)
     np.testing.assert_array_equal(values_of(sdata["image_a"]), truth.pixels)
     np.testing.assert_array_equal(values_of(sdata["cells_a"]), truth.labels)
+
+
+@pytest.mark.parametrize("kind", ["mcmicro", "mcd", "inform", "cellprofiler", "spora"])
+def test_samples_by_name_are_those_of_the_reader(kind, tmp_path):
+    truth = [one for one in written(kind, tmp_path / "all") if one.pixels is not None]
+    path = "all" if kind != "mcd" else next(iter((tmp_path / "all").glob("*.mcd"))).relative_to(tmp_path)
+    rows = pd.DataFrame({"sample": [one.name for one in truth], "image": str(path), "patient": "p"})
+    sdata = sfm.io.read_cohort(rows, base_path=tmp_path, kind=kind, mpp=truth[0].mpp, cell_table=False)
+    for one in truth:
+        np.testing.assert_array_equal(values_of(sdata[f"image_{one.name}"]), one.pixels)
+        if one.labels is not None and f"cells_{one.name}" in sdata.labels:
+            np.testing.assert_array_equal(values_of(sdata[f"cells_{one.name}"]), one.labels)
+
+
+def test_polygons_are_measured_where_a_mask_would_be(tmp_path):
+    (truth,) = written_geojson(tmp_path / "all")
+    rows = pd.DataFrame(
+        {"sample": ["a"], "image": ["all/core 1.ome.tif"], "labels": ["all/core 1.geojson"], "patient": ["p"]}
+    )
+    sdata = sfm.io.read_cohort(rows, base_path=tmp_path, kind="geojson")
+    assert list(sdata.shapes) == ["cells_a"]
+    assert sdata["table"].n_obs == len(sdata["cells_a"])
+    with pytest.raises(InputFileError, match="has no polygons: write the path of the .geojson"):
+        sfm.io.read_cohort(rows.drop(columns="labels"), base_path=tmp_path, kind="geojson")
+
+
+def written_geojson(folder):
+    from reading_qupath import write_geojson
+
+    folder.mkdir()
+    return write_geojson(folder)

@@ -109,7 +109,7 @@ def panel_difference(panels: Mapping[str, Sequence[str]]) -> str:
 def measure_cells(
     sdata: SpatialData, on_pieces: Literal["raise", "split", "keep"], cells: pd.DataFrame | None = None
 ) -> None:
-    """Cells of all samples that have labels, measured; a field without cells keeps its sample, with no rows.
+    """Cells of all samples that have labels or shapes, measured; a field without cells keeps its sample, with no rows.
 
     `cells` are columns of the cells, by ``sample`` and ``cell_id``.
     """
@@ -117,7 +117,8 @@ def measure_cells(
     from .._keys import CELLS_PREFIX, SAMPLE_KEY
     from ..pp import cell_table
 
-    masked = [name.removeprefix(CELLS_PREFIX) for name in sdata.labels if name.startswith(CELLS_PREFIX)]
+    named = [name for name in (*sdata.labels, *sdata.shapes) if name.startswith(CELLS_PREFIX)]
+    masked = [name.removeprefix(CELLS_PREFIX) for name in named]
     cells = None if cells is None else cells[cells[SAMPLE_KEY].isin(masked)]
     cells = None if cells is None or cells.empty else cells
     try:

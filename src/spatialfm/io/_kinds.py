@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,14 @@ READERS: dict[str, tuple[str, dict[str, Any]]] = {
     "steinbock": ("read_steinbock", {"cell_table": False}),
     "mcd": ("read_mcd", {"cell_table": False, "panoramas": False}),
     "mcmicro": ("read_mcmicro", {"cell_table": False, "quantification": False}),
+    "spora": ("read_spora", {"cell_table": False, "tissue": False}),
+    "inform": ("read_inform", {}),
+    "cellprofiler": ("read_cellprofiler", {}),
+    "geojson": ("read_geojson", {}),
 }
 KINDS = (PLAIN, *READERS)
 # the argument of a reader that takes the path of a mask, or of a folder of masks by name
-_LABELS = {"ome_zarr": "labels", "mcd": "masks"}
+_LABELS = {"ome_zarr": "labels", "mcd": "masks", "inform": "labels"}
 
 
 def open_kind(kind: str, path: Path, labels: Path | None, *, channel_names: object, mpp: float | None) -> SpatialData:
@@ -37,7 +41,18 @@ def open_kind(kind: str, path: Path, labels: Path | None, *, channel_names: obje
         If the reader finds masks itself, and a path of one is given.
     """
     name, told = READERS[kind]
+    reader: Any = getattr(importlib.import_module("spatialfm.io"), name)
     options = dict(told)
+    if channel_names is not None:
+        if "channel_names" not in reader.arguments:
+            raise InputFileError(f"Kind {kind!r} has its own names of channels. Read it apart, without channel_names=.")
+        options["channel_names"] = channel_names
+    if kind == "geojson":  # the polygons are what this reader is about, and the image what they are drawn on
+        if labels is None:
+            raise InputFileError(
+                f"'{path}' has no polygons: write the path of the .geojson file where masks are named."
+            )
+        return reader(labels, path, mpp=mpp, **options)
     if labels is not None:
         if kind not in _LABELS:
             raise InputFileError(
@@ -45,8 +60,7 @@ def open_kind(kind: str, path: Path, labels: Path | None, *, channel_names: obje
                 "mask of this row empty."
             )
         options[_LABELS[kind]] = labels
-    reader: Callable[..., SpatialData] = getattr(importlib.import_module("spatialfm.io"), name)
-    return reader(path, channel_names=channel_names, mpp=mpp, **options)
+    return reader(path, mpp=mpp, **options)
 
 
 def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData) -> ReadSample:
@@ -66,7 +80,10 @@ def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData) -> ReadSam
         )
     from ._elements import ReadSample
 
-    image = sdata.images[image_name(found)]
+    image = sdata.images.get(image_name(found))
+    if image is None:
+        raise InputFileError(f"'{path}' ({kind}) has no image of sample {found!r}, only its cells.")
+    shapes = sdata.shapes[cells_name(found)] if cells_name(found) in sdata.shapes else None
     labels = sdata.labels[cells_name(found)] if cells_name(found) in sdata.labels else None
     channels = _channels(image)
     return ReadSample(
@@ -76,6 +93,7 @@ def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData) -> ReadSam
         channel_names=channels,
         record={**records[found], "kind": kind},
         found_names=channels,
+        shapes={} if shapes is None else {cells_name(sample): _moved(shapes, found, sample)},
     )
 
 

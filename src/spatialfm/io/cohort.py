@@ -90,8 +90,10 @@ def read_cohort(
     kind
         How the paths of images are read, where `kind_column` is absent or empty: ``"tiff"`` (the default; everything
         that `read_tiff` reads, with masks in files of their own), ``"ome_zarr"``, ``"steinbock"``, ``"mcd"`` (its path
-        of masks is a folder, as in `read_mcd`) or ``"mcmicro"``, with the reader of this name. Of a file or folder that
-        holds several samples, each row is the one that it names.
+        of masks is a folder, as in `read_mcd`), ``"mcmicro"``, ``"spora"``, ``"inform"``, ``"cellprofiler"``, or
+        ``"geojson"`` (an image, with the polygons in place of a mask), with the reader of this name. Of a file or folder
+        that holds several samples, each row is the one that it names. Cells are measured here, whatever program did so
+        before.
     kind_column
         Column of the kinds of rows.
     mpp_column
@@ -217,13 +219,13 @@ def read_cohort(
     sdata = assemble(in_one_unit(read, intensity_max), clinical)
     if outcome is not None:
         remember_outcome(sdata.tables[SAMPLES], outcome)
-    masked = [sample.sample for sample in read if sample.labels]
+    masked = [sample.sample for sample in read if sample.labels or sample.shapes]
     logger.info(
         f"{counted(len(read), 'sample')} of {counted(clinical['patient'].nunique(), 'patient')}, "
         f"{len(masked)} with labels"
     )
     if cell_table and 0 < len(masked) < len(read):
-        rest = listed(sample.sample for sample in read if not sample.labels)
+        rest = listed(sample.sample for sample in read if not (sample.labels or sample.shapes))
         warn(
             f"{counted(len(read) - len(masked), 'sample has', 'samples have')} no path in "
             f"{'any column' if masks is None else masks.said}, and so no row in the table of cells: {rest}."
