@@ -44,8 +44,8 @@ def read_mcmicro(
 ) -> SpatialData:
     r"""Read the folder in which MCMICRO ran: whole slides or the cores of a tissue array, masks, and their tables.
 
-    Images stay on disk until they are needed, as with `sfm.io.read_tiff`. Everything is checked first, and all problems
-    are reported at once.
+    Images stay on disk until they are needed, as with `spatialfm.io.read_tiff`. Everything is checked first, and all
+    problems are reported at once.
 
     Parameters
     ----------
@@ -69,13 +69,14 @@ def read_mcmicro(
     patient_key
         Column of `clinical` with patients.
     channel_names
-        Names of channels, as in `sfm.io.read_tiff`, in place of ``markers.csv``; a mapping renames its markers.
+        Names of channels, as in `spatialfm.io.read_tiff`, in place of ``markers.csv``; a mapping renames its markers.
     mpp
         Pixel size in µm. Default: by the image; for a core, otherwise by the image of the whole array.
     cell_table
-        Whether to measure cells where quantification is not taken: see `sfm.pp.cell_table`. This reads all pixels once.
+        Whether to measure cells where quantification is not taken: see `spatialfm.pp.cell_table`. This reads all pixels
+        once.
     on_pieces
-        What becomes of numbers that are used for several cells, as in `sfm.pp.cell_table`.
+        What becomes of numbers that are used for several cells, as in `spatialfm.pp.cell_table`.
 
     Returns
     -------
@@ -102,7 +103,7 @@ def read_mcmicro(
     -----
     SpatialfmWarning
         If samples have no mask; if ``markers.csv`` names background that was not subtracted from the image; if names
-        occur twice; and as `sfm.io.read_tiff` does.
+        occur twice; and as `spatialfm.io.read_tiff` does.
 
     References
     ----------

@@ -36,7 +36,8 @@ def read_ome_zarr(
     """Read an OME-Zarr image (OME-NGFF 0.4 and 0.5), and the label image of its cells, lazily.
 
     Only metadata are read; pixels follow when they are needed, chunk by chunk. The resolutions of the image become the
-    scales of a multiscale element. `sfm.io.read_tiff` and the paths of `sfm.io.read_cohort` take such stores as well.
+    scales of a multiscale element. `spatialfm.io.read_tiff` and the paths of `spatialfm.io.read_cohort` take such
+    stores as well.
 
     Parameters
     ----------
@@ -46,28 +47,28 @@ def read_ome_zarr(
         Name of the label image in the store's ``labels``, or path of another store or TIFF file. ``"auto"``: the one
         that the store has, if it has any; None: no cells.
     channel_names
-        As in `read_tiff`. Default: the labels of the channels in ``omero``.
+        As in `spatialfm.io.read_tiff`. Default: the labels of the channels in ``omero``.
     mpp
         µm per pixel. Default: the scale of the largest resolution, where its axes state a unit of length.
     sample
         Name of the sample. Default: the folder's name without ``.ome.zarr``, made a valid name by
-        `sfm.io.sample_name`.
+        `spatialfm.io.sample_name`.
     axes
         A word such as ``"tcyx"`` or ``"czyx"`` keeps the planes of a time series or Z stack as channels, as in
-        `read_tiff`. Axes of length 1 need none.
+        `spatialfm.io.read_tiff`. Axes of length 1 need none.
     series
         Number of the image, where the store holds several.
     cast_labels
-        Whether labels stored as floats are taken, as in `read_tiff`.
+        Whether labels stored as floats are taken, as in `spatialfm.io.read_tiff`.
     labels_plane
-        Plane of the labels with the cells, as in `read_tiff`.
+        Plane of the labels with the cells, as in `spatialfm.io.read_tiff`.
 
     Returns
     -------
     SpatialData
         With the image ``image_<sample>`` ``(c, y, x)`` and the labels ``cells_<sample>`` ``(y, x)``, in the coordinate
-        system ``<sample>`` in µm, and the record of `read_tiff`. The image begins at 0 µm, wherever its metadata place
-        it.
+        system ``<sample>`` in µm, and the record of `spatialfm.io.read_tiff`. The image begins at 0 µm, wherever its
+        metadata place it.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def read_ome_zarr(
     Warns
     -----
     SpatialfmWarning
-        As `read_tiff`.
+        As `spatialfm.io.read_tiff`.
 
     Examples
     --------

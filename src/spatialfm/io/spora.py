@@ -35,8 +35,8 @@ def read_spora(
 ) -> SpatialData:
     """Read a data set in the layout of spora: images, masks, annotated cells, patients and the published split.
 
-    Images stay on disk until they are needed, as with `sfm.io.read_ome_zarr`. Everything is checked first, and all
-    problems are reported at once.
+    Images stay on disk until they are needed, as with `spatialfm.io.read_ome_zarr`. Everything is checked first, and
+    all problems are reported at once.
 
     Parameters
     ----------
@@ -53,21 +53,21 @@ def read_spora(
     mpp
         Pixel size in µm. Default: by the images.
     cell_table
-        Whether to measure the cells: see `sfm.pp.cell_table`. This reads all pixels once. Their annotations
+        Whether to measure the cells: see `spatialfm.pp.cell_table`. This reads all pixels once. Their annotations
         (``cells.parquet``) are columns of it.
     on_pieces
-        What becomes of numbers that are used for several cells, as in `sfm.pp.cell_table`.
+        What becomes of numbers that are used for several cells, as in `spatialfm.pp.cell_table`.
 
     Returns
     -------
     SpatialData
         For every image ``image_<sample>``, ``cells_<sample>`` and ``tissue_<sample>`` in the coordinate system
         ``<sample>`` in µm; the i-th channel of an image is the i-th that ``channels_per_tissue.parquet`` has as
-        measured. ``sdata["samples"]`` has ``patient``, ``split`` and the other columns of ``tissues.parquet``. In
-        ``attrs["spatialfm"]["spora"]`` are ``statistics``, the folder of published means, deviations and quantiles, for
-        ``recipe={"statistics": ...}`` of `sfm.tl.embed_cells` and its relatives, and ``embeddings``, the folder of
-        those of the markers, for ``panel={"embeddings": ...}``, where the data set has them. ``attrs["spatialfm"]
-        ["panel"]["uniprot"]`` holds accessions of channels.
+        measured. ``sdata["samples"]`` has ``patient``, ``split`` and the other columns of ``tissues.parquet``. Where
+        the data set has them, ``attrs["spatialfm"]["spora"]`` holds ``statistics``, the folder of published means,
+        deviations and quantiles, for ``recipe={"statistics": ...}`` of `spatialfm.tl.embed_cells` and its relatives,
+        and ``embeddings``, the folder of those of the markers, for ``panel={"embeddings": ...}``. Accessions of
+        channels are in ``attrs["spatialfm"]["panel"]["uniprot"]``.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def read_spora(
     Warns
     -----
     SpatialfmWarning
-        If images or masks were not downloaded; and as `sfm.io.read_ome_zarr` does.
+        If images or masks were not downloaded; and as `spatialfm.io.read_ome_zarr` does.
 
     References
     ----------

@@ -47,7 +47,7 @@ def read_tiff(
     image
         TIFF file, or folder of TIFFs of one channel each, named after the markers and taken in natural order. Masks
         among them, by name and pixels, are left out with a warning, unless `channel_names` names them. An OME-Zarr
-        image is read too: see `sfm.io.read_ome_zarr`.
+        image is read too: see `spatialfm.io.read_ome_zarr`.
     labels
         TIFF, ``.npy``, ``.npz`` or PNG: 0 outside cells, a whole number for each cell. A mask of another resolution is
         scaled to the image by nearest neighbour, with a warning. Its pixels are not looked at here:
