@@ -291,6 +291,10 @@ def test_the_report_has_the_results(finished):
     assert text.startswith("<!DOCTYPE html>")
     for part in ("Tumor", "mean-intensity", "log-rank", "risk_group"):
         assert part in text
+    cox = pd.read_csv(finished[0] / "results" / "tables" / "survival_cox.csv", float_precision="round_trip")
+    assert "Holm over all regressions that were made together" in text
+    for column in ("hazard_ratio", "p_value", "p_holm"):
+        assert all(f'<data value="{value!r}">' in text for value in cox[column].dropna().tolist()), column
 
 
 # ------------------------------------------------------------------------------------------------- what is refused

@@ -150,7 +150,7 @@ def test_regressions_of_each_type_are_known_with_their_correction(tmp_path):
     assert counts_of({"regressions": frame}) == {"n_patients": 30, "events": 20}
     cells = ad.AnnData(obs=pd.DataFrame({"sample": ["a"], "patient": ["P0"]}, index=["1"]))
     text = sfm.report(cells, tmp_path / "a.html", patients=patients).read_text(encoding="utf-8")
-    assert "Holm over all regressions of the table" in text
+    assert "Holm over all regressions that were made together" in text
     assert "Each of 2 types was tested in a Cox regression of its own" in text
     assert '<data value="0.022">0.022</data>' in text
     assert "not drawn" not in text

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, SpatialfmWarning, counted
+from .._storable import write_uns
 from ._analysis import STAGES, Analysis
 from ._config import Draft, stored_names
 from ._figures import forest_of_many, survival_curves
@@ -90,6 +91,8 @@ def survival(
     for name, table in written.items():
         analysis.write_csv(f"survival_{name}", table, index=False)
     for kind, patients in tables.items():
+        for name in (one for one in ("cox", "cox_adjusted") if one in written):  # the report shows them
+            write_uns(patients, f"{name}_of_each", {"regressions": written[name][written[name]["by"] == kind]})
         analysis.write_table(analysis.place(STAGES, f"survival_{kind}.h5ad"), patients)
     findings += _in_words(alone, alpha)
     return Done([*findings, *CAVEATS])

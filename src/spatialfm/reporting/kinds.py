@@ -123,7 +123,7 @@ KINDS = (
     Kind(
         "regressions", "One Cox regression for each type",
         {"regressions": ("term", "hazard_ratio", "p_value", "p_holm")},
-        "Holm over all regressions of the table (p holm).",
+        "Holm over all regressions that were made together (p holm).",
         "What has the smallest p here looks better than it is: a claim needs patients that took no part in the choice. "
         "Fractions of one patient add up to 1: where one raises the hazard, another seems to lower it.",
         tables=(("regressions", "One row per regression, with its own n, events and caveats."),),

@@ -8,13 +8,18 @@ import pandas as pd
 
 from .._errors import SpatialfmError, counted, listed
 from .._keys import ATTRS, SEGMENTATION
-from ..pp.channels import channel_quality
+from ..pl import segmentation as draw_segmentation
+from ..pp.arrays import channel_names, image_array
+from ..pp.channels import channel_quality, nuclear_channel
+from ..pp.elements import image_to_system, pixel_size
 from ..pp.labels import check_labels
 from ..pp.segment_quality import segmentation_quality
 from .elements import Html, Section, note, table, tag
+from .figures import drawn
 from .source import Source
 
 SHOWN = ("mean", "snr", "dynamic_range", "saturated", "sharpness", "nuclear_correlation")
+MIDDLE = 120.0  # µm of an image that outlines are shown of
 FLAG = "segmentation_"  # before the name of a flag, in obs
 FLAGS = ("at_border", "cut", "no_nucleus", "several_nuclei", "shared_nucleus")
 _NOTES = {
@@ -82,7 +87,29 @@ def _segmentation(source: Source) -> list[Html]:
         f"Cells with a flag, {whose}. at border: may be cut by the border of the image; cut: ends at a seam; no "
         "nucleus, several nuclei and shared nucleus rest on nuclei that are themselves an estimate: compare samples."
     )
-    return [*body, table(frame, text, index="sample")]
+    return [*body, table(frame, text, index="sample"), *_outlines(source)]
+
+
+def _outlines(source: Source) -> list[Html]:
+    """Outlines of cells in the middle of the first image with a mask and a known nuclear stain."""
+    for pair in source.looked_at:
+        names = channel_names(source.sdata, pair.image)
+        stain = nuclear_channel(names, None, pair.image)
+        if pair.labels is None or stain is None or pixel_size(source.sdata, pair) is None:
+            continue
+        shape, to_um = image_array(source.sdata, pair.image).sizes, image_to_system(source.sdata, pair)
+        y, x = to_um(shape["y"] / 2, shape["x"] / 2)
+        crop = (x - MIDDLE / 2, y - MIDDLE / 2, x + MIDDLE / 2, y + MIDDLE / 2)
+        figure = drawn(
+            lambda sample=pair.sample, name=names[stain], crop=crop: draw_segmentation(
+                source.sdata, sample, nuclear=name, crop=crop, show=False, return_fig=True
+            ),
+            alt=f"Outlines of cells over {names[stain]} in the middle of sample {pair.sample}.",
+            caption=f"Outlines of cells over {names[stain]}, in the middle {MIDDLE:g} µm of sample {pair.sample}, the "
+            "first with a mask.",
+        )
+        return [figure]
+    return []
 
 
 def _flagged(source: Source) -> tuple[pd.DataFrame, str]:
