@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import spatialdata as sd
+from geopandas import GeoDataFrame
+from shapely import box
 from sklearn.metrics.cluster import contingency_matrix
-from spatialdata.models import Image2DModel, Labels2DModel
-from spatialdata.transformations import Scale
+from spatialdata.models import Image2DModel, Labels2DModel, PointsModel, ShapesModel
+from spatialdata.transformations import Identity, Scale
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, CoordinateError, ElementError, PanelError, SpatialfmWarning, TableError
@@ -132,6 +134,23 @@ def test_labels_of_other_pixels_than_the_image_are_followed(planted):
     assert both["iou"].min() > 0.75
 
 
+def test_polygons_are_judged_and_are_a_reference_as_labels_are(planted):
+    polygons = GeoDataFrame(geometry=[box(x, y, x + 9, y + 9) for x, y in ((10, 10), (35, 10), (10, 35))])  # µm
+    planted["drawn_a"] = ShapesModel.parse(polygons, transformations={"a": Identity()})
+    (row,) = sfm.pp.segmentation_quality(planted, {"a": "drawn_a"}, reference="cells_a").to_dict("records")
+    assert (row["n_cells"], row["n_reference"], row["no_nucleus"]) == (3, 6, 1)
+    (row,) = sfm.pp.segmentation_quality(planted, {"a": "cells_a"}, reference="drawn_a").to_dict("records")
+    assert (row["n_cells"], row["n_reference"]) == (6, 3)
+
+
+def test_positions_alone_are_refused(planted):
+    spots = PointsModel.parse(np.array([[10.0, 10], [30, 30]]), transformations={"a": Identity()})
+    planted["spots_a"] = spots
+    for arguments in ({"labels": {"a": "spots_a"}}, {"labels": {"a": "cells_a"}, "reference": "spots_a"}):
+        with pytest.raises(ElementError, match=r"'spots_a' are positions without outlines"):
+            sfm.pp.segmentation_quality(planted, **arguments)
+
+
 def test_flags_go_to_the_rows_of_the_cells(sdata):
     own = sd.SpatialData(
         images={name: sdata[name] for name in sdata.images}, labels={name: sdata[name] for name in sdata.labels}
@@ -178,7 +197,7 @@ def test_labels_without_a_cell_have_rows_and_no_number(planted):
         ({"reference": {"z": "cells_a"}}, ElementError, r"reference= names sample 'z'; the samples are 'a'"),
         ({"reference": ["cells_a", "cells_a"]}, ElementError, r"names 2 elements for 1 sample"),
         ({"reference": "none"}, ElementError, r"No labels element 'none'"),
-        ({"reference": "elsewhere"}, CoordinateError, r"'elsewhere' is not in coordinate system 'a'"),
+        ({"reference": "elsewhere"}, CoordinateError, r"'elsewhere' \(in 'b'\) share no coordinate system"),
         ({"nuclear": "CD8"}, PanelError, r"No channel 'CD8'"),
         ({"table_name": "table"}, TableError, r"No table 'table' in sdata; found none"),
     ],

@@ -12,9 +12,10 @@ from matplotlib.colors import to_rgb
 
 from .._errors import PanelError, TableError, listed
 from .._public import public
-from ..pp.arrays import channel_names, image_array, labels_array
+from ..pp.arrays import channel_names, image_array
 from ..pp.channels import nuclear_channel
-from ..pp.elements import axis_affine, image_to_system, match_elements, pixel_size
+from ..pp.drawn_cells import cells_array
+from ..pp.elements import image_to_system, labels_to_system, match_elements, pixel_size
 from ._cells import CellColors, _decorate, _figsize, _legends, _window
 from ._figure import finish, new_axes
 from ._raster import composite, paint, read_raster
@@ -137,8 +138,7 @@ def segmentation(
     own, ax = ax is None, new_axes(ax, figsize or _figsize(window, outlines))
     pixels, extent = read_raster(array.isel(c=[place for _, place, _ in stains]), to_um, window, max_pixels)
     ax.imshow(composite(pixels, [shade for _, _, shade in stains], percentiles), extent=extent, interpolation="nearest")
-    of_labels = axis_affine(sdata.labels[pair.labels], str(pair.labels), pair.coordinate_system)
-    cells, extent = read_raster(labels_array(sdata, str(pair.labels)), of_labels, window, max_pixels)
+    cells, extent = read_raster(cells_array(sdata, pair), labels_to_system(sdata, pair), window, max_pixels)
     colors = outlines or _plain(np.unique(cells[cells > 0]))
     ax.imshow(paint(cells, colors.labels, colors.rgb, fill=False)[0], extent=extent, interpolation="nearest")
     ax.set(xlim=(window.x0, window.x1), ylim=(window.y1, window.y0), aspect="equal")

@@ -15,9 +15,10 @@ from .._public import public
 from .._ranges import above
 from .agreement import Agreement, agreement
 from .annotated import annotated_cells
-from .arrays import channel_names, labels_array
+from .arrays import channel_names, drawn_kind
 from .channels import nuclear_channel
-from .elements import axis_affine, image_to_system, labels_to_image, match_elements
+from .drawn_cells import cells_data
+from .elements import labels_to_image, match_elements
 from .labels import inspect_labels, report_labels
 from .measure import LabelGrid
 from .missing_chunks import report_missing_chunks
@@ -155,6 +156,7 @@ def segmentation_quality(
         )
     pairs = match_elements(sdata, image, labels, samples=samples)
     references = _references(sdata, pairs, reference)
+    _check_outlines(sdata, [*pairs, *(one for one in references if one is not None)])
     if table_name is not None:
         _check_table(sdata, table_name, pairs)
     jobs = _jobs(sdata, pairs, nuclear, diameter, mpp)
@@ -173,7 +175,16 @@ def segmentation_quality(
     return cells if by == "cell" else pd.DataFrame([_sample(one, thresholds) for one in judged])
 
 
-def _references(sdata: SpatialData, pairs: list[SampleElements], reference) -> list[str | None]:
+def _check_outlines(sdata: SpatialData, pairs: list[SampleElements]) -> None:
+    """Refuse cells that are positions alone."""
+    if without := [pair.labels for pair in pairs if drawn_kind(sdata, str(pair.labels)) in ("points", "table")]:
+        raise ElementError(
+            f"The cells of {without[0]!r} are positions without outlines: there is no segmentation to judge. Pass "
+            "labels or shapes, or make labels with sfm.pp.segment_cells(sdata)."
+        )
+
+
+def _references(sdata: SpatialData, pairs: list[SampleElements], reference) -> list[SampleElements | None]:
     """Reference of each sample."""
     if reference is None:
         return [None] * len(pairs)
@@ -190,11 +201,12 @@ def _references(sdata: SpatialData, pairs: list[SampleElements], reference) -> l
                 f"reference= names {len(names)} elements for {len(pairs)} samples ({listed(p.sample for p in pairs)}). "
                 "Pass as many, in the same order, or a mapping {sample: element}."
             )
-    for pair, name in zip(pairs, names, strict=True):
-        if name is not None:
-            labels_array(sdata, name)
-            axis_affine(sdata.labels[name], name, pair.coordinate_system)
-    return names
+    return [
+        None
+        if name is None
+        else match_elements(sdata, {pair.sample: pair.image}, {pair.sample: name}, samples=[pair.sample])[0]
+        for pair, name in zip(pairs, names, strict=True)
+    ]
 
 
 def _check_table(sdata: SpatialData, name: str, pairs: list[SampleElements]) -> None:
@@ -234,9 +246,14 @@ def _jobs(sdata: SpatialData, pairs: list[SampleElements], nuclear, diameter: fl
 
 
 def _judge(
-    sdata: SpatialData, pair: SampleElements, scan: LabelScan, job: Job | None, diameter: float, reference: str | None
+    sdata: SpatialData,
+    pair: SampleElements,
+    scan: LabelScan,
+    job: Job | None,
+    diameter: float,
+    reference: SampleElements | None,
 ) -> _Judged:
-    array = labels_array(sdata, pair.labels).data
+    array = cells_data(sdata, pair)
     y0, y1, x0, x1 = scan.box.reshape(-1, 4).T
     at_border = (y0 == 0) | (x0 == 0) | (y1 == array.shape[0]) | (x1 == array.shape[1])
     cut, *lines = cut_cells(array, scan.ids, scan.area)
@@ -248,9 +265,8 @@ def _judge(
         nuclei = nuclei_of(job, find_levels(job, request), grid, scan.ids, diameter / job.mpp)
     compared = None
     if reference is not None:
-        other = axis_affine(sdata.labels[reference], reference, pair.coordinate_system)
-        to_reference = to_image.then(image_to_system(sdata, pair)).then(other.inverse())
-        compared = agreement(array, LabelGrid(labels_array(sdata, reference).data, to_reference))
+        to_reference = to_image.then(labels_to_image(sdata, reference).inverse())
+        compared = agreement(array, LabelGrid(cells_data(sdata, reference), to_reference))
     n_seams = sum(len(one) for one in lines)
     return _Judged(pair, scan, at_border, cut, n_seams, nuclei, to_image.scale_y * to_image.scale_x, compared)
 
