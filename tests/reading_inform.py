@@ -14,6 +14,9 @@ import spatialfm as sfm
 NAMES = ("DAPI", "CD8 (Opal 520)", "CK (Opal 690)")
 FIELDS = {"Set 1_[100,200]": ("p1", 20, 28), "Set 2_[900,700]": ("p2", 28, 20)}
 UNIT = "(Normalized Counts, Total Weighting)"
+TISSUE = (
+    "<TissueClassMap>" + "".join(f"<Entry><Name>{n}</Name></Entry>" for n in ("Tumor", "Stroma")) + "</TissueClassMap>"
+)
 _XML = '<?xml version="1.0" encoding="utf-16"?>\r\n'
 _RESOLUTION = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}  # 0.5 µm
 
@@ -47,18 +50,23 @@ def parts(labels: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.where(where, labels, 0).astype(np.uint32) for name, where in names.items()}
 
 
+def tissue_of(shape: tuple[int, int]) -> np.ndarray:
+    """Numbers of the categories, from 0 on: tumour on the left of x = 14, stroma on its right, none in the last row."""
+    tissue = np.broadcast_to((np.arange(shape[1]) >= 14).astype(np.uint8), shape).copy()
+    tissue[-1] = 255
+    return tissue
+
+
 def write_maps(path: Path, labels: np.ndarray, leave_out: tuple[str, ...] = ()) -> None:
     planes = [(segmentation(name), part) for name, part in parts(labels).items() if name not in leave_out]
-    tissue = "<TissueClassMap><Entry><Name>Tumor</Name></Entry></TissueClassMap>"
-    write_pages(path, [(tissue, np.zeros(labels.shape, np.uint8)), *planes])
+    write_pages(path, [(TISSUE, tissue_of(labels.shape)), *planes])
 
 
 def table_of(field: str, sample: Sample, *, microns: bool = False) -> pd.DataFrame:
     """Rows as inForm writes them; positions are whole pixels, or µm from the corner of the slide on."""
     means = measured([sample])
-    table = pd.DataFrame(
-        {"Path": "C:\\data", "Sample Name": f"{field}.im3", "Tissue Category": "Tumor"}, index=means.index
-    )
+    table = pd.DataFrame({"Path": "C:\\data", "Sample Name": f"{field}.im3"}, index=means.index)
+    table["Tissue Category"] = np.where(means["x"] < 7, "Tumor", "Stroma")
     table["Phenotype"] = ["CD8+", "CK+", "Other"] * 2
     table["Cell ID"] = means["id"]
     corner = np.zeros(2)

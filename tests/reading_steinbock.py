@@ -18,10 +18,10 @@ PANEL = "channel,name,keep,ilastik,deepcell\nIr191,DNA1,1,1,1\nNd142,CD19,0,,\nE
 
 def write(folder: Path, *, mpp: float = 1.0, second: bool = True) -> list[Sample]:
     """Two images: panel, images.csv, img, masks, intensities, regionprops and neighbors."""
-    samples = [Sample("slide_1_001", mpp, KEPT, counts(3, 20, 28).astype(np.float32), blobs(20, 28))]
+    samples = [Sample("slide_1_001", mpp, KEPT, counts(3, 20, 28).astype(np.float32), varied(blobs(20, 28)))]
     if second:
         pixels = counts(3, 28, 21, start=9).astype(np.float32)
-        samples.append(Sample("slide_1_002", mpp, KEPT, pixels, blobs(28, 21, first=5)))
+        samples.append(Sample("slide_1_002", mpp, KEPT, pixels, varied(blobs(28, 21, first=5))))
     files = {"slide_1_001": "slide 1_001", "slide_1_002": "slide 1_002"}
     (folder / "panel.csv").write_text(PANEL, encoding="utf-8")
     for name in ("img", "masks", "intensities", "regionprops", "neighbors"):
@@ -50,6 +50,15 @@ def write(folder: Path, *, mpp: float = 1.0, second: bool = True) -> list[Sample
         )
     pd.DataFrame(rows).to_csv(folder / "images.csv", index=False)
     return samples
+
+
+def varied(labels: np.ndarray) -> np.ndarray:
+    """Cells of three widths, so that no two neighbours in the table have the same shape."""
+    for i, label in enumerate(np.unique(labels)[1:]):
+        columns = np.flatnonzero((labels == label).any(axis=0))
+        for column in columns[: i % 3]:
+            labels[labels[:, column] == label, column] = 0
+    return labels
 
 
 def _write_stack(path: Path, pixels: np.ndarray) -> None:

@@ -62,6 +62,7 @@ IN_THE_WHOLE = {
     "io/_imc_text.py": "io/test_mcd.py",
     "io/_inform_maps.py": "io/test_inform.py",
     "io/_inform_table.py": "io/test_inform.py",
+    "io/_inform_tissue.py": "io/test_inform.py",
     "io/_layout.py": "io/test_reader.py",
     "io/_mask_file.py": "io/test_mask.py",
     "io/_mcmicro_cells.py": "io/test_mcmicro.py",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from reading import measured
 from reading_cellprofiler import NAMES, in_table, read_cellprofiler, write_cellprofiler
 
 import spatialfm as sfm
@@ -20,9 +21,11 @@ def run(tmp_path):
     return tmp_path
 
 
-def test_columns_go_where_they_belong(run):
-    sdata = read_cellprofiler(run)
+def test_columns_go_where_they_belong(tmp_path):
+    truth = measured(write_cellprofiler(tmp_path))
+    sdata = read_cellprofiler(tmp_path)
     table = sdata["table"]
+    np.testing.assert_allclose(table.obsm["spatial"], truth[["x", "y"]])
     assert list(table.var_names) == list(NAMES)
     assert {"AreaShape_Area", "Intensity_MaxIntensity_CD3"} <= set(table.obs)
     assert not {"ImageNumber", "ObjectNumber", "Number_Object_Number", "Location_Center_X"} & set(table.obs)

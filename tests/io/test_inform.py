@@ -13,10 +13,12 @@ from reading import blobs
 from reading_inform import (
     FIELDS,
     NAMES,
+    TISSUE,
     parts,
     read_inform,
     segmentation,
     table_of,
+    tissue_of,
     write_inform,
     write_maps,
     write_pages,
@@ -36,7 +38,9 @@ def test_columns_go_where_they_belong(tmp_path):
     write_inform(tmp_path)
     table = read_inform(tmp_path)["table"]
     assert table.obs["phenotype"].tolist() == ["CD8+", "CK+", "Other"] * 4
-    assert set(table.obs["Tissue_Category"]) == {"Tumor"}
+    assert (
+        table.obs["Tissue_Category"].tolist() == np.where(table.obsm["spatial"][:, 0] < 7, "Tumor", "Stroma").tolist()
+    )
     assert table.obs["Confidence_percent"].tolist() == [97.57] * 12
     assert table.obs["Nucleus_Area_percent"].tolist() == [0.17] * 12
     assert not {"Path", "Category_Region_ID", "inForm_2.4.6781.17769"} & set(table.obs)
@@ -46,6 +50,23 @@ def test_columns_go_where_they_belong(tmp_path):
     assert (nuclei.X == -1).all()
     with pytest.raises(TableError, match="no mean of the compartment 'Membrane', but of 'Nucleus', 'Entire Cell'"):
         read_inform(tmp_path, compartment="Membrane")
+
+
+def test_the_tissue_map_is_held_against_the_cells(tmp_path):
+    (sample, _) = write_inform(tmp_path)
+    sdata = read_inform(tmp_path)
+    tissue = tissue_of(sample.labels.shape)
+    np.testing.assert_array_equal(sdata["regions_Set_1__100_200"].values, np.where(tissue == 255, 0, tissue + 1))
+    assert sdata.attrs["spatialfm"]["maps"]["regions_Set_1__100_200"] == {
+        "table": "table",
+        "key": "Tissue_Category",
+        "categories": ["Tumor", "Stroma"],
+    }
+    table = table_of(FIRST, sample).replace({"Tissue Category": {"Tumor": "Stroma", "Stroma": "Tumor"}})
+    table.to_csv(tmp_path / f"{FIRST}_cell_seg_data.txt", sep="\t", index=False)
+    with pytest.warns(SpatialfmWarning, match=r"contradict the tissue categories .*\(0% of the cells are where"):
+        sdata = read_inform(tmp_path)
+    assert [name for name in sdata.labels if name.startswith("regions")] == ["regions_Set_2__900_700"]
 
 
 def test_one_call_to_the_survival_curve(tmp_path):
@@ -199,11 +220,16 @@ def test_a_field_of_opal(tmp_path, real_data):
     shutil.copy(folder / "images" / "FIHC4_2.ome.tif", tmp_path / f"{field}_component_data.tif")
     cells = tifffile.imread(folder / "masks" / "FIHC4_2_cell(nuc+cyto).tif").astype(np.uint32)
     nuclei = tifffile.imread(folder / "masks" / "FIHC4_2_nuclei.tif").astype(np.uint32)
+    tissue = tifffile.imread(folder / "masks" / "FIHC4_2_tissue.tif").astype(np.uint8)
     membrane = np.where(find_boundaries(cells, connectivity=1, mode="inner"), cells, 0)
     nuclei_inside = np.where((membrane == 0) & (nuclei == cells), nuclei, 0)
     write_pages(
         tmp_path / f"{field}_binary_seg_maps.tif",
-        [(segmentation("Nucleus"), nuclei_inside), (segmentation("Membrane"), membrane)],
+        [
+            (TISSUE.replace("Stroma", "Stroma</Name></Entry><Entry><Name>Background"), tissue),
+            (segmentation("Nucleus"), nuclei_inside),
+            (segmentation("Membrane"), membrane),
+        ],
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialfmWarning)
@@ -211,6 +237,7 @@ def test_a_field_of_opal(tmp_path, real_data):
     table = sdata["table"]
     assert table.obs["phenotype"].value_counts().to_dict() == {"B": 249, "Helper T": 15, "Cytotoxic T": 6}
     assert list(table.var_names) == ["Alexa 594", "Cy3", "Cy5", "DAPI", "FITC"]
+    np.testing.assert_array_equal(sdata[f"regions_{field}"].values, tissue + 1)  # tumour is 0 in the file
     found = sdata[f"cells_{field}"].values
     assert (found != cells).mean() < 0.005  # of ring and nucleus, what is neither follows
     assert np.isin(table.obs["cell_id"], np.unique(found)).all()

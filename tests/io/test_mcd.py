@@ -276,6 +276,19 @@ def test_a_text_in_which_pixels_follow_by_column(folder):
     np.testing.assert_array_equal(sdata.images["image_a_1"].values, pixels)
 
 
+@pytest.mark.parametrize("order", ["rows", "columns"])
+def test_a_text_that_ends_within_a_row_is_refused(folder, order):
+    """Its size cannot be known, as that of an acquisition that was stopped."""
+    write_text(folder / "a_1.txt", counts_of((3, 4, 5)))
+    header, *lines = (folder / "a_1.txt").read_text().splitlines()
+    if order == "columns":
+        lines.sort(key=lambda line: [int(value) for value in line.split("\t")[3:5]])
+    (folder / "a_1.txt").write_text("\n".join([header, *lines[:-2]]))
+    place = "x = 2, y = 3, within a row of 5" if order == "rows" else "x = 4, y = 1, within a row of 4"
+    with pytest.raises(InputFileError, match=f"ends at {place}"):
+        sfm.io.read_mcd(folder / "a_1.txt", mpp=1)
+
+
 @pytest.mark.parametrize(
     ("line", "text", "message"),
     [(7, None, "has 19 pixels instead of 4 x 5"), (7, "x", "is damaged"), (7, "", "values that are missing")],
@@ -398,7 +411,7 @@ def test_a_picture_of_an_unknown_format_is_left_out(folder):
 
 def test_from_the_instrument_to_the_survival_curve(folder, tmp_path):
     """A simulated cohort in .mcd files, one for each patient, leads to the groups of the cohort itself."""
-    cohort = sfm.datasets.simulate_cohort(n_patients=8, n_samples=1, image_size=96, random_state=0)
+    cohort = sfm.datasets.simulate_cohort(n_patients=6, n_samples=1, image_size=64, random_state=0)
     obs = cohort["samples"].obs
     (tmp_path / "masks").mkdir()
     clinical = []
@@ -419,7 +432,7 @@ def test_from_the_instrument_to_the_survival_curve(folder, tmp_path):
     expected = survival_of(cohort)
     np.testing.assert_allclose(patients.X, expected[patients.obs_names].X)
     assert patients.obs["risk_group"].tolist() == expected.obs.loc[patients.obs_names, "risk_group"].tolist()
-    assert patients.n_obs == 8
+    assert patients.n_obs == 6
 
 
 def test_masks_of_some(folder):

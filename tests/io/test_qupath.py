@@ -41,6 +41,24 @@ def test_polygons_table_and_patients(project):
         np.testing.assert_allclose(cells.X, expected)
 
 
+def test_polygons_are_where_their_pixels_are(project):
+    """The package measures in the polygons what was measured in the labels that they outline."""
+    sdata = read_qupath(project)
+    own = sfm.pp.cell_table(sdata, copy=True)
+    table = sdata["table"]
+    np.testing.assert_allclose(own[table.obs_names, table.var_names].X, table.X)
+    np.testing.assert_allclose(own[table.obs_names].obsm["spatial"], table.obsm["spatial"])
+    assert own.obs["area"].tolist() == [25 * 0.25] * 12
+
+
+def test_rows_and_polygons_in_other_orders(project):
+    expected = read_qupath(project)["table"]
+    table_of(project)[::-1].to_csv(project / "measurements.tsv", sep="\t", index=False)
+    found = read_qupath(project)["table"]
+    assert sorted(found.obs_names) == sorted(expected.obs_names)
+    np.testing.assert_array_equal(found[expected.obs_names].X, expected.X)
+
+
 def test_one_call_to_the_survival_curve(project):
     sdata = read_qupath(project)
     adata = sdata["table"][sdata["table"].obs["phenotype"].notna()].copy()

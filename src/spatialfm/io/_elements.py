@@ -167,6 +167,11 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
             f"Colour pictures (8-bit red, green and blue) instead of markers: {files}. If the three channels are "
             "markers, pass channel_names=[...] with their names."
         )
+    if kind == "tissue_left_out":
+        return (
+            f"Tissue maps contradict the tissue categories of the cells, and are left out: {files}. Check that map and "
+            "table are of one run of inForm."
+        )
     if kind == "cells_without_row":
         return f"Cells of a mask have no row in the table of measurements, and none in sdata['table']: {files}."
     if kind == "polygons_left_out":

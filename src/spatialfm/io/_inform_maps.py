@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,11 +21,19 @@ from ._tifffile import all_series, open_file
 
 WHOLE = "whole cell"
 _PARTS = ("Nucleus", "Cytoplasm", "Membrane")
-_NO_CELLS = ("TissueClassMap", "ProcessRegionImage")
-_OTHER_WORDS = {"nuclei": "Nucleus", "cells": WHOLE, "cell": WHOLE, "membranes": "Membrane", "tissue": "TissueClassMap"}
+TISSUE = "TissueClassMap"
+_NO_CELLS = (TISSUE, "ProcessRegionImage")
+_OTHER_WORDS = {"nuclei": "Nucleus", "cells": WHOLE, "cell": WHOLE, "membranes": "Membrane", "tissue": TISSUE}
 
 
-def open_maps(path: Path) -> MaskFile:
+@dataclass(frozen=True)
+class InformMaps(MaskFile):
+    """The planes of a file of inForm, and the names of the tissue categories by the numbers in their plane."""
+
+    categories: tuple[str, ...] = ()
+
+
+def open_maps(path: Path) -> InformMaps:
     """All planes of ``*_binary_seg_maps.tif`` by the names that their descriptions have.
 
     Raises
@@ -33,7 +42,7 @@ def open_maps(path: Path) -> MaskFile:
         If the file is none of inForm's.
     """
     file_state(path)  # a missing or empty file
-    names, planes, size = [], [], None
+    names, planes, size, categories = [], [], None, ()
     for number, of_planes in enumerate(_descriptions(path)):
         layout = open_tiff(path, number)
         dims = layout.levels[0].dims
@@ -43,12 +52,23 @@ def open_maps(path: Path) -> MaskFile:
             if (name := _plane_name(text)) is not None and name not in names and i < stack.shape[0]:
                 names.append(name)
                 planes.append(stack[i])
+                categories = _categories(text) if name == TISSUE else categories
     if not names:
         raise InputFileError(
             f"'{path}' has no plane that is described as inForm does. If it is a mask of another program, pass it with "
             "the image to sfm.io.read_tiff."
         )
-    return MaskFile(tuple(planes), str(path.resolve()), names=tuple(names), pixel_size=size)
+    return InformMaps(
+        tuple(planes), str(path.resolve()), names=tuple(names), pixel_size=size, categories=tuple(categories)
+    )
+
+
+def tissue_map(maps: InformMaps) -> da.Array | None:
+    """Tissue categories ``(y, x)``, numbered from 1 in the order of their names, 0 where there is none."""
+    if TISSUE not in maps.names or not maps.categories:
+        return None
+    plane = maps.planes[maps.names.index(TISSUE)].astype(np.int64)
+    return da.where(plane < len(maps.categories), plane + 1, 0).astype(np.uint8)
 
 
 def cells_of(maps: MaskFile, wanted: str | None) -> tuple[da.Array, str]:
@@ -178,11 +198,23 @@ def _description(tif, page) -> str:
     return whole.description or ""
 
 
+def _root(text: str) -> ElementTree.Element | None:
+    try:
+        return ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text.strip().strip("\0")))
+    except ElementTree.ParseError:
+        return None
+
+
+def _categories(text: str) -> list[str]:
+    """Names of the tissue categories; the number of a pixel is the place of its name, from 0 on."""
+    root = _root(text)
+    return [] if root is None else [(e.text or "").strip() for e in root.iter() if e.tag.rpartition("}")[2] == "Name"]
+
+
 def _plane_name(text: str) -> str | None:
     """``Nucleus``, ``Membrane`` ... of a segmentation, otherwise the kind of the map."""
-    try:
-        root = ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text.strip().strip("\0")))
-    except ElementTree.ParseError:
+    root = _root(text)
+    if root is None:
         return None
     kind = root.tag.rpartition("}")[2]
     if kind == "SegmentationImage":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ._cell_frame import CellFrame
     from ._elements import ReadSample
+    from ._inform_maps import InformMaps
     from ._inform_table import InformCells
 
 _DATA, _IMAGE, _MAPS = "_cell_seg_data.txt", "_component_data", "_binary_seg_maps"
@@ -71,9 +72,10 @@ def read_inform(
     Returns
     -------
     SpatialData
-        For every field ``image_<sample>`` and ``cells_<sample>`` (points, where there is no mask) in the coordinate
-        system ``<sample>`` in µm. ``sdata["table"]`` has one row per cell: ``phenotype``, ``Tissue_Category``, areas
-        and the like in ``obs``, mean intensities in ``X``, positions in µm in ``obsm["spatial"]``.
+        For every field ``image_<sample>``, ``cells_<sample>`` (points, where there is no mask) and, where the maps have
+        one, the tissue map ``regions_<sample>`` in the coordinate system ``<sample>`` in µm; what its numbers mean is
+        in ``attrs["spatialfm"]["maps"]``. ``sdata["table"]`` has one row per cell: ``phenotype``, ``Tissue_Category``,
+        areas and the like in ``obs``, mean intensities in ``X``, positions in µm in ``obsm["spatial"]``.
         ``sdata["samples"]`` has one row per sample, with the columns of `clinical`.
 
     Raises
@@ -89,7 +91,8 @@ def read_inform(
     Warns
     -----
     SpatialfmWarning
-        If cells of the mask have no row, or cells no phenotype; and as `spatialfm.io.read_tiff` does.
+        If cells of the mask have no row, cells no phenotype, or the tissue map contradicts the tissue categories of the
+        cells; and as `spatialfm.io.read_tiff` does.
 
     Notes
     -----
@@ -117,6 +120,7 @@ def read_inform(
     from ._assemble import assemble
     from ._cell_columns import positive_mpp
     from ._cell_frame import table_of_cells
+    from ._inform_tissue import record_tissue
     from ._panel_file import given_channel_names
     from ._paths import find_path
     from ._sample_rows import sample_rows
@@ -137,6 +141,7 @@ def read_inform(
     options = (given_channel_names(channel_names), mpp, labels_plane, compartment)
     read, frames = _opened(fields, files, *options)
     sdata = assemble(read, obs, table_of_cells(frames, source=f"inForm, '{root}'"))
+    record_tissue(sdata, read)
     logger.info(f"{counted(sdata['table'].n_obs, 'cell')} of {counted(len(read), 'sample')} in '{root}'")
     return sdata
 
@@ -195,13 +200,16 @@ def _opened(
     fields: dict[str, InformCells], files, channel_names, mpp, labels_plane, compartment
 ) -> tuple[list[ReadSample], list[CellFrame]]:
     from ._each import read_each
+    from ._inform_tissue import with_tissue
 
     frames: list[CellFrame] = []
 
     def opener(sample: str) -> Callable[[], ReadSample]:
         def opened() -> ReadSample:
-            read, labels, shape = _elements(sample, *files[sample], channel_names, mpp, labels_plane)
-            return _with_cells(read, fields[sample], labels, shape, compartment, frames)
+            read, labels, maps = _elements(sample, *files[sample], channel_names, mpp, labels_plane)
+            read, frame = _with_cells(read, fields[sample], labels, compartment)
+            frames.append(frame)
+            return with_tissue(read, maps, frame)
 
         return opened
 
@@ -210,8 +218,8 @@ def _opened(
 
 def _elements(
     sample: str, image: Path | None, maps: Path | None, mask: Path | None, channel_names, mpp, labels_plane
-) -> tuple[ReadSample, da.Array | None, tuple[int, int] | None]:
-    """Image and labels of a sample, the labels as an array, and the size of the field in pixels."""
+) -> tuple[ReadSample, da.Array | None, InformMaps | None]:
+    """Image and labels of a sample, the labels as an array, and the maps."""
     from ._elements import ReadSample, labels_element, place_sample
     from ._image import read_image
     from ._inform_maps import cells_of, open_maps
@@ -223,43 +231,38 @@ def _elements(
         if pixels.pixel_size is None and opened is not None:
             pixels = replace(pixels, pixel_size=opened.pixel_size)
         read = place_sample(sample, pixels, image, mask, mpp=mpp, mask_options=MaskOptions(plane=labels_plane))
-        shape = pixels.shape[1:]
     else:
         stated = opened.pixel_size if opened is not None else None
         size, source = (mpp, "argument") if mpp is not None else (stated and stated.x, "metadata")
         notes = [("mpp_assumed", str(maps or sample), "")] if size is None else []
         record = {"mpp": size or 1.0, "mpp_source": source if size else "assumed", "image": None, "labels": None}
-        read, shape = ReadSample(sample, {}, {}, (), record, notes=notes), None
+        read = ReadSample(sample, {}, {}, (), record, notes=notes)
     if opened is None:
         element = read.labels.get(cells_name(sample))
-        return read, None if element is None else element.data, shape
+        return read, None if element is None else element.data, None
     labels, plane = cells_of(opened, None if labels_plane is None else str(labels_plane))
-    if shape is not None and labels.shape != shape:
+    if image is not None and labels.shape != pixels.shape[1:]:
         raise InputFileError(
-            f"The maps '{maps}' are {labels.shape[0]} x {labels.shape[1]} pixels (y, x), image '{image}' is {shape[0]} "
-            f"x {shape[1]}. Are they of another field?"
+            f"The maps '{maps}' are {labels.shape[0]} x {labels.shape[1]} pixels (y, x), image '{image}' is "
+            f"{pixels.shape[1]} x {pixels.shape[2]}. Are they of another field?"
         )
     record = {**read.record, "labels": opened.path, "labels_plane": plane}
     element = labels_element(labels, sample, read.record["mpp"])
-    return replace(read, labels={cells_name(sample): element}, record=record), labels, labels.shape
+    return replace(read, labels={cells_name(sample): element}, record=record), labels, opened
 
 
 def _with_cells(
-    read: ReadSample,
-    field: InformCells,
-    labels: da.Array | None,
-    shape: tuple[int, int] | None,
-    compartment: str | None,
-    frames: list[CellFrame],
-) -> ReadSample:
-    """The sample with what its table and its mask have to say of each other."""
+    read: ReadSample, field: InformCells, labels: da.Array | None, compartment: str | None
+) -> tuple[ReadSample, CellFrame]:
+    """The sample with what its table and its mask have to say of each other, and its cells."""
     from ._cell_places import check_in_labels
-    from ._drawn import points_element
+    from ._drawn import image_shape, points_element
     from ._inform_table import frame_of_field
 
     names = dict(zip(read.found_names, read.channel_names, strict=True))
+    image = next(iter(read.images.values()), None)
+    shape = image_shape(image) if image is not None else None if labels is None else labels.shape
     frame = frame_of_field(read.sample, field, read.record["mpp"], shape, names, compartment)
-    frames.append(frame)
     foreign = [name for name in frame.intensities if read.channel_names and name not in read.channel_names]
     if foreign:
         raise TableError(
@@ -267,9 +270,10 @@ def _with_cells(
             "Are both of one export?"
         )
     if labels is None:
-        return replace(read, points={cells_name(read.sample): points_element(frame.ids, frame.xy, read.sample)})
+        points = {cells_name(read.sample): points_element(frame.ids, frame.xy, read.sample)}
+        return replace(read, points=points), frame
     wrong, rest = check_in_labels(frame, labels, read.record["mpp"])
     if wrong:
         raise TableError(wrong.removeprefix(f"sample {read.sample!r}: "))  # who opens all samples names this one
     notes = [*read.notes, ("cells_without_row", str(read.record["labels"]), rest)] if rest else read.notes
-    return replace(read, notes=notes)
+    return replace(read, notes=notes), frame

@@ -200,7 +200,7 @@ def _opened(
 
 def _open(sample, rows, table, polygon_file, image_file, mpp, channel_names, kinds) -> tuple[ReadSample, CellFrame]:
     """One sample: its elements and its cells, checked against each other."""
-    from ._drawn import beyond_image, points_element
+    from ._drawn import beyond_image, image_shape, points_element
     from ._geojson import read_polygons
     from ._qupath_table import frame_of_table
     from .geojson import polygon_sample
@@ -213,7 +213,7 @@ def _open(sample, rows, table, polygon_file, image_file, mpp, channel_names, kin
     size = read.record.get("mpp")
     if (image := read.images.get(f"image_{sample}")) is not None:
         xy = table.cells.iloc[rows][[f"Centroid {axis} {table.unit}" for axis in "XY"]].to_numpy(dtype=float)
-        shape = _shape_of(image)
+        shape = image_shape(image)
         if polygons is None and (text := beyond_image(xy * size if table.unit == "px" else xy, shape, size)):
             raise TableError(text)
     frame = frame_of_table(sample, table, rows, size, polygons, *kinds)
@@ -246,11 +246,6 @@ def _without_polygons(sample, table, image_file, mpp, channel_names) -> ReadSamp
         record |= {"mpp": mpp or 1.0, "mpp_source": "assumed" if mpp is None else "argument"}
     notes = [("mpp_assumed", table.source.strip("'"), "")] if table.unit == "px" and mpp is None else []
     return ReadSample(sample, {}, {}, (), record, notes=notes)
-
-
-def _shape_of(image) -> tuple[int, int]:
-    largest = next(iter(image["scale0"].data_vars.values())) if hasattr(image, "keys") else image
-    return tuple(largest.shape[1:])
 
 
 def _only_measured(read: ReadSample, frame: CellFrame, polygons: CellPolygons) -> ReadSample:
