@@ -268,7 +268,7 @@ CELLS["transfer_labels"] = [
     lambda c: [sfm.tl.transfer_labels(c[:480].copy(), q := c[480:].copy(), "phenotype", use_rep="X_model"), q][1],
 ]
 IN_SDATA = {  # written into a SpatialData, see `slides`
-    "cell_table", "add_clinical", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles", "segment_regions",
+    "cell_table", "add_clinical", "add_samples", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles", "segment_regions",
     "detect_artifacts", "mend_labels", "segment_cells", "set_outcome", "tissue",
 }  # fmt: skip
 WRITE_NOTHING = {
@@ -425,6 +425,8 @@ def slides(tmp_path_factory):
             }
         )
         sfm.pp.add_clinical(sdata, clinical, on="patient")
+        names = list(sdata["samples"].obs_names)
+        sfm.pp.add_samples(sdata, pd.DataFrame({"sample": names, "Site/No": [f"{name}/1" for name in names]}))
         sfm.pp.set_outcome(sdata, time_key="time", event_key="event", event_value=1)
         cells = sdata["table"]
         rng = np.random.default_rng(0)

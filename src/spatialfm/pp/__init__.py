@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .labels import check_labels
     from .outcome import set_outcome
     from .panel import marker_table, match_markers
+    from .samples import add_samples
     from .segment_quality import segmentation_quality
     from .segmentation import segment_cells
     from .statistics import marker_statistics
@@ -29,6 +30,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "fix_labels": ["mend_labels"],
         "outcome": ["set_outcome"],
         "panel": ["marker_table", "match_markers"],
+        "samples": ["add_samples"],
         "segmentation": ["segment_cells"],
         "segment_quality": ["segmentation_quality"],
         "statistics": ["marker_statistics"],

@@ -1,5 +1,6 @@
 # Made by `make stubs` from the signatures: change those.
 from .clinical import add_clinical as add_clinical
+from .samples import add_samples as add_samples
 from .channels import channel_quality as channel_quality
 from .labels import check_labels as check_labels
 from .statistics import marker_statistics as marker_statistics
@@ -21,6 +22,7 @@ from .labels import OnPieces
 
 __all__ = [
     "add_clinical",
+    "add_samples",
     "cell_table",
     "channel_quality",
     "check_labels",

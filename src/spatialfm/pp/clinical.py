@@ -35,8 +35,11 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
+Told = tuple[str | None, str | None, EventValue]  # columns of time and event, and which value is one
+
+
 @dataclass(frozen=True)
-class _Target:
+class Target:
     """An AnnData that gets columns, its key of each row, and how messages call it."""
 
     adata: AnnData
@@ -123,20 +126,47 @@ def add_clinical(
     if on_missing not in ("raise", "drop", "keep"):
         raise ValueError(f'on_missing={on_missing!r} is neither "raise", "drop" nor "keep".')
     targets, told = _targets(adata, on), (time_key, event_key, event_value)
-    rows, keys, numeric = _read(table, table_on or on, clinical_keys)
+    rows, keys, numeric = read_clinical(table, table_on or on, clinical_keys)
     for target in targets:
         _check_kinds(target, keys, numeric, on)
         _check_columns(target, rows, on)
     _check_unused(targets, keys, on)
-    planned = [_plan(target, rows, keys, on, on_missing, overwrite) for target in targets]
-    outcomes = [_outcome(_after(target, kept, new), told) for target, (kept, new) in zip(targets, planned, strict=True)]
+    join_rows(targets, [rows] * len(targets), keys, on, on_missing=on_missing, overwrite=overwrite, told=told)
+
+
+def join_rows(
+    targets: Sequence[Target],
+    rows: Sequence[pd.DataFrame],
+    keys: pd.Series,
+    on: str,
+    *,
+    on_missing: str,
+    overwrite: bool,
+    told: Told,
+    said_to: str = "sfm.pp.add_clinical",
+) -> None:
+    """Columns to several tables, each with its own; nothing is written before all is checked.
+
+    Raises
+    ------
+    ClinicalError, SurvivalError
+        As `add_clinical`.
+    """
+    for target, columns in zip(targets, rows, strict=True):
+        _check_columns(target, columns.drop(columns=on, errors="ignore"), on)
+    planned = [
+        _plan(target, columns, keys, on, on_missing, overwrite) for target, columns in zip(targets, rows, strict=True)
+    ]
+    outcomes = [
+        _outcome(_after(target, kept, new), told, said_to) for target, (kept, new) in zip(targets, planned, strict=True)
+    ]
     for target, (kept, new), outcome in zip(targets, planned, outcomes, strict=True):
         _write(target.adata, kept, new)
         if outcome is not None:
             remember_outcome(target.adata, outcome)
 
 
-def _targets(adata: AnnData | SpatialData, on: str) -> list[_Target]:
+def _targets(adata: AnnData | SpatialData, on: str) -> list[Target]:
     if isinstance(adata, AnnData):
         return [_target(adata, on, "adata")]
     named = {f"sdata[{name!r}]": adata.tables[name] for name in (SAMPLES, TABLE) if name in adata.tables}
@@ -153,7 +183,7 @@ def _targets(adata: AnnData | SpatialData, on: str) -> list[_Target]:
     return targets
 
 
-def _target(adata: AnnData, on: str, name: str, index_too: bool = False) -> _Target:
+def _target(adata: AnnData, on: str, name: str, index_too: bool = False) -> Target:
     if on in adata.obs:
         keys = adata.obs[on]
     elif index_too or on == adata.obs.index.name:
@@ -163,21 +193,28 @@ def _target(adata: AnnData, on: str, name: str, index_too: bool = False) -> _Tar
             f"{name}.obs has no column {on!r}; it has {listed(adata.obs.columns, 12)}. Pass on=<column>, or name the "
             f"index: {name}.obs.index.name = {on!r}."
         )
-    return _Target(adata, *text_keys(keys, f"{on!r} of {name}.obs", ClinicalError), name)
+    return Target(adata, *text_keys(keys, f"{on!r} of {name}.obs", ClinicalError), name)
 
 
-def _read(
-    table: pd.DataFrame | str | PathLike, key: str, clinical_keys: str | Sequence[str] | None
+def read_clinical(
+    table: pd.DataFrame | str | PathLike,
+    key: str,
+    clinical_keys: str | Sequence[str] | None,
+    identifiers: Sequence[str] = (),
+    argument: str = "table_on",
 ) -> tuple[pd.DataFrame, pd.Series, bool]:
-    """Columns to join, their key as text, and whether the key was a number; one row per key."""
-    frame = table if isinstance(table, pd.DataFrame) else _read_file(Path(table), key)
+    """Columns to join, their key as text, and whether the key was a number; one row per key.
+
+    `identifiers`: columns of a file that stay text, as the key does; `argument`: how the user names the key.
+    """
+    frame = table if isinstance(table, pd.DataFrame) else _read_file(Path(table), [key, *identifiers])
     if key in frame.columns:
         values = frame[key]
     elif key == frame.index.name:
         values = frame.index.to_series()
     else:
         raise ClinicalError(
-            f"The clinical table has no column {key!r}; it has {listed(frame.columns, 12)}. Pass table_on=<column>."
+            f"The clinical table has no column {key!r}; it has {listed(frame.columns, 12)}. Pass {argument}=<column>."
         )
     keys, numeric = text_keys(values, f"{key!r} of the clinical table", ClinicalError)
     if missing := int(keys.isna().sum()):
@@ -217,7 +254,7 @@ def _describe_repeats(frame: pd.DataFrame, keys: pd.Series, key: str) -> str:
     )
 
 
-def _read_file(path: Path, key: str) -> pd.DataFrame:
+def _read_file(path: Path, identifiers: Sequence[str]) -> pd.DataFrame:
     path = path.expanduser()
     if not path.is_file():
         raise InputFileError(f"No file {str(path)!r}. Pass the path of a clinical table, or a pandas.DataFrame.")
@@ -229,10 +266,10 @@ def _read_file(path: Path, key: str) -> pd.DataFrame:
             "pandas.DataFrame."
         )
     # the key stays text: as numbers, "007" and "7" would become one patient
-    return read_table(path, [key])
+    return read_table(path, identifiers)
 
 
-def _check_kinds(target: _Target, keys: pd.Series, numeric: bool, on: str) -> None:
+def _check_kinds(target: Target, keys: pd.Series, numeric: bool, on: str) -> None:
     if target.numeric == numeric:
         return
     text, where = (keys, "the clinical table") if target.numeric else (target.keys, f"{target.name}.obs")
@@ -245,7 +282,7 @@ def _check_kinds(target: _Target, keys: pd.Series, numeric: bool, on: str) -> No
     logger.info(f"keys {on!r} are numbers in one table and text in the other; compared as text")
 
 
-def _check_columns(target: _Target, rows: pd.DataFrame, on: str) -> None:
+def _check_columns(target: Target, rows: pd.DataFrame, on: str) -> None:
     attrs = target.adata.uns.get(TableModel.ATTRS_KEY, {})
     reserved = {REGION_KEY, INSTANCE_KEY, on, attrs.get(TableModel.REGION_KEY_KEY), attrs.get(TableModel.INSTANCE_KEY)}
     if clash := [name for name in rows if name in reserved]:
@@ -256,7 +293,7 @@ def _check_columns(target: _Target, rows: pd.DataFrame, on: str) -> None:
         )
 
 
-def _check_unused(targets: list[_Target], keys: pd.Series, on: str) -> None:
+def _check_unused(targets: list[Target], keys: pd.Series, on: str) -> None:
     known = {key for target in targets for key in target.keys.dropna()}
     unused = [key for key in keys if key not in known]
     where = " and ".join(target.name for target in targets)
@@ -273,7 +310,7 @@ def _check_unused(targets: list[_Target], keys: pd.Series, on: str) -> None:
 
 
 def _plan(
-    target: _Target, rows: pd.DataFrame, keys: pd.Series, on: str, on_missing: str, overwrite: bool
+    target: Target, rows: pd.DataFrame, keys: pd.Series, on: str, on_missing: str, overwrite: bool
 ) -> tuple[np.ndarray | None, pd.DataFrame]:
     """Rows of the target that stay (None: all), and their new columns."""
     position = pd.Series(np.arange(len(keys)), index=keys.to_numpy()).reindex(target.keys.to_numpy()).to_numpy()
@@ -312,7 +349,7 @@ def _plan(
     return kept, new
 
 
-def _describe_absent(target: _Target, absent: np.ndarray, on: str) -> str:
+def _describe_absent(target: Target, absent: np.ndarray, on: str) -> str:
     lost = target.keys[absent]
     named = lost.dropna().unique()
     what = f"{counted(int(absent.sum()), 'row')} of {target.name}.obs have no match in the clinical table"
@@ -331,16 +368,16 @@ def _spread(column: pd.Series, position: np.ndarray, index: pd.Index) -> pd.Seri
     return taken.cat.remove_unused_categories() if isinstance(taken.dtype, pd.CategoricalDtype) else taken
 
 
-def _after(target: _Target, kept: np.ndarray | None, new: pd.DataFrame) -> pd.DataFrame:
+def _after(target: Target, kept: np.ndarray | None, new: pd.DataFrame) -> pd.DataFrame:
     """`obs` as it will be."""
     obs = target.adata.obs if kept is None else target.adata.obs.iloc[kept]
     return pd.concat([obs.drop(columns=[name for name in new if name in obs]), new], axis=1)
 
 
-def _outcome(obs: pd.DataFrame, told: tuple[str | None, str | None, EventValue]) -> RememberedOutcome | None:
+def _outcome(obs: pd.DataFrame, told: Told, said_to: str) -> RememberedOutcome | None:
     """What is to be remembered; columns may be called as the clinical table called them."""
     keys = [key if key is None or key in obs else column_name(key) for key in told[:2]]
-    return checked_outcome(obs, keys[0], keys[1], told[2], "sfm.pp.add_clinical")
+    return checked_outcome(obs, keys[0], keys[1], told[2], said_to)
 
 
 def _write(adata: AnnData, kept: np.ndarray | None, new: pd.DataFrame) -> None:
