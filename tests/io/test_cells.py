@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, TableError
+from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, SurvivalError, TableError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Parameters of:UserWarning")
 
@@ -73,6 +73,27 @@ def test_columns_go_where_they_belong():
     record = adata.uns["spatialfm"]["table"]
     assert record["mpp"] == 0.5
     assert json.loads(record["phenotype"]) == ["phenotype_t", "phenotype_pd1"]
+
+
+def test_an_outcome_is_said_once():
+    adata = sfm.io.read_cells(
+        cohort(),
+        clinical=clinical()
+        .rename(columns={"time": "OS (d)"})
+        .assign(event=lambda t: np.where(t.event, "dead", "alive")),
+        time_key="OS (d)",
+        event_key="event",
+        event_value="dead",
+        **KEYS,
+    )
+    patients = sfm.tl.composition(adata, "phenotype", library_key="sample", patient_key="patient")
+    patients.obs["arm"] = ["a", "b"] * 4
+    sfm.tl.kaplan_meier(patients, "arm")
+    events = patients.uns["kaplan_meier"]["groups"]["events"]
+    truth = clinical()["event"].to_numpy()
+    assert events.tolist() == [truth[::2].sum(), truth[1::2].sum()]
+    with pytest.raises(SurvivalError, match="No column 'months' in obs"):
+        sfm.io.read_cells(cohort(), clinical=clinical(), time_key="months", event_key="event", **KEYS)
 
 
 @pytest.mark.parametrize("as_file", [False, True])

@@ -54,6 +54,7 @@ def test_factors(mask, image, factor):
         ((99, 80), (100, 80), NONE),
         ((50, 40), (100, 80), stated(0.5, 0.5)),  # a quarter of the field, by the pixel sizes
         ((100, 80), (150, 120), stated(1.0, 0.5)),
+        ((100, 80), (150, 123), NONE),  # two pixels from one ratio
         ((0, 40), (100, 80), NONE),
     ],
 )

@@ -14,6 +14,7 @@ import pandas as pd
 from .._errors import ArgumentError, ClinicalError, TableError, warn
 from .._keys import PATIENT_KEY, REGION_KEY, SAMPLE_KEY, TABLE, UNS
 from .._logging import logger
+from .._outcome import EventValue, checked_outcome, remember_outcome
 from .._public import public
 from ..pp.joins import column_name, counted, listed
 from ._cell_columns import (
@@ -49,6 +50,9 @@ def read_cells(
     mpp: float | None = None,
     clinical: pd.DataFrame | str | PathLike | None = None,
     on_missing: Literal["raise", "drop", "keep"] = "raise",
+    time_key: str | None = None,
+    event_key: str | None = None,
+    event_value: EventValue = None,
 ) -> AnnData:
     """Read a cohort that is a table of cells: positions, phenotypes, intensities, without images.
 
@@ -79,6 +83,13 @@ def read_cells(
         every cell: see `spatialfm.pp.add_clinical`.
     on_missing
         What becomes of cells without a row in `clinical`, as in `spatialfm.pp.add_clinical`.
+    time_key
+        Column with the time to event or censoring, of `clinical` or `table`. Said here, no survival function has to be
+        told again: see `spatialfm.pp.set_outcome`.
+    event_key
+        Column with the event (1) or not (0).
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1.
 
     Returns
     -------
@@ -94,6 +105,8 @@ def read_cells(
         yes nor no, or a sample has several patients.
     ClinicalError, InputFileError
         As `spatialfm.pp.add_clinical`.
+    SurvivalError
+        If what is called an outcome is none.
 
     Warns
     -----
@@ -151,6 +164,9 @@ def read_cells(
     if clinical is not None:
         numeric = {name for name in keys if name in frame and pd.api.types.is_numeric_dtype(frame[name])}
         _join_clinical(adata, clinical, libraries, patient_key if has_patient else None, numeric, on_missing)
+    told = [key if key is None or key in adata.obs else column_name(key) for key in (time_key, event_key)]
+    if (outcome := checked_outcome(adata.obs, told[0], told[1], event_value, "sfm.io.read_cells")) is not None:
+        remember_outcome(adata, outcome)
     n = "" if patient is None else f" of {counted(patient.nunique(), 'patient')}"
     logger.info(f"{counted(adata.n_obs, 'cell')} in {counted(len(frames), 'sample')}{n}")
     return adata
