@@ -27,7 +27,7 @@ from reading_mcd import (
 from spatialdata.transformations import get_transformation
 
 import spatialfm as sfm
-from spatialfm._errors import InputFileError, PanelError, SpatialfmError, SpatialfmWarning
+from spatialfm._errors import InputFileError, PanelError, PixelSizeError, SpatialfmError, SpatialfmWarning
 
 readimc = pytest.importorskip("readimc")
 
@@ -160,6 +160,34 @@ def test_acquisitions_that_share_their_pixels_are_refused(folder):
         sfm.io.read_mcd(folder / "slide 1.mcd")
     assert "its pixels are those of acquisition 2 as well" in str(error.value)
     assert "its pixels are those of acquisition 1 as well" in str(error.value)
+
+
+def test_an_acquisition_of_no_region_is_not_lost_without_a_word(folder):
+    """readimc gives the acquisitions of regions alone."""
+    images = [counts_of((3, 6, 5)), counts_of((3, 4, 4))]
+    write_mcd(folder / "slide 1.mcd", images)
+    edited("<AcquisitionROIID>2</AcquisitionROIID><OrderNumber>0<", "<OrderNumber>0<")(folder)
+    assert len(by_readimc(folder / "slide 1.mcd")) == 1
+    with pytest.raises(InputFileError, match="(?s)1 acquisition of 2.*acquisition 2 .tumour 2.*belongs to no region"):
+        sfm.io.read_mcd(folder / "slide 1.mcd")
+    write_text(folder / "slide 1_tumour 2_2.txt", images[1])
+    with pytest.warns(SpatialfmWarning, match="read from .txt files.*'slide_1_002'"):
+        sdata = sfm.io.read_mcd(folder / "slide 1.mcd")
+    np.testing.assert_array_equal(sdata.images["image_slide_1_002"].values, images[1])
+
+
+def test_a_file_without_pixel_size_is_assumed_to_have_1_um(folder):
+    write_mcd(folder / "slide 1.mcd", [counts_of((3, 6, 5))])
+    edited("<AblationDistanceBetweenShotsX>1.0</AblationDistanceBetweenShotsX>", "")(folder)
+    with pytest.warns(SpatialfmWarning, match="1 µm per pixel is assumed"):
+        sfm.io.read_mcd(folder / "slide 1.mcd")
+
+
+def test_pixels_that_are_not_square_are_refused(folder):
+    write_mcd(folder / "slide 1.mcd", [counts_of((3, 6, 5))])
+    edited("<AblationDistanceBetweenShotsX>1.0", "<AblationDistanceBetweenShotsX>2.0")(folder)
+    with pytest.raises(PixelSizeError, match="not square .2 x 1 µm by AblationDistanceBetweenShots"):
+        sfm.io.read_mcd(folder / "slide 1.mcd")
 
 
 def test_an_acquisition_without_pixels_is_left_out_when_told_so(folder):

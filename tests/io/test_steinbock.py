@@ -117,6 +117,16 @@ def test_an_edge_that_occurs_twice_is_refused(folder):
         read_measured(folder)
 
 
+@pytest.mark.parametrize("wrong", ["8.-", "-1", "inf"])
+def test_distances_that_are_none_are_refused(folder, wrong):
+    samples = write(folder)
+    frame = edges(samples[0]).astype({"Distance": object})
+    frame.loc[1, "Distance"] = wrong
+    frame.to_csv(folder / "neighbors" / "slide 1_001.csv", index=False)
+    with pytest.raises(TableError, match=f"slide 1_001.csv' has distances that are none: '{wrong}"):
+        read_measured(folder)
+
+
 def test_a_cell_that_is_its_own_neighbour_is_refused(folder):
     samples = write(folder)
     frame = edges(samples[0])

@@ -161,7 +161,7 @@ def _of_acquisition(file: Path, contents: McdContents, one: Acquisition, texts: 
         text, why = _text_of(texts)
         if text is None:
             problem += f", and {why}"
-        elif text.metals != one.metals or (0 not in one.shape and text.shape != one.shape):
+        elif (one.metals and text.metals != one.metals) or (0 not in one.shape and text.shape != one.shape):
             problem += f", and '{text.state.path}' has other channels or another size"
             text = None
     reason = one.problem if text is not None else ""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 from .._errors import InputFileError
 from .._optional import need
@@ -90,7 +91,7 @@ def read_contents(path: Path) -> McdContents:
     state = file_state(path)
     try:
         with warnings.catch_warnings(record=True), MCDFile(path) as file:  # of overlaps, which are found below
-            slides = list(file.slides)
+            slides, schema = list(file.slides), file.schema_xml
     except Exception as error:  # its errors are of many kinds: of the file, of XML, of numbers
         raise InputFileError(
             f"'{path}' is damaged: {' '.join(str(error).split()) or type(error).__name__}. The schema stands at the "
@@ -98,8 +99,34 @@ def read_contents(path: Path) -> McdContents:
             "acquisitions beside it."
         ) from error
     acquisitions = [_acquisition(one, state) for slide in slides for one in slide.acquisitions]
+    acquisitions += _unlinked(schema, {one.id for one in acquisitions})
     pictures = [picture for slide in slides for one in slide.panoramas if (picture := _picture(one, state))]
     return McdContents(state, tuple(_without_overlaps(acquisitions)), tuple(pictures))
+
+
+def _unlinked(schema: str, known: set[int]) -> list[Acquisition]:
+    """Acquisitions of no region, which readimc does not give: without a word they would be missing."""
+    found = []
+    for element in ElementTree.fromstring(schema):
+        if element.tag.rpartition("}")[2] != "Acquisition":
+            continue
+        stated = {one.tag.rpartition("}")[2]: (one.text or "").strip() for one in element}
+        if stated.get("ID", "").isdecimal() and int(stated["ID"]) not in known:
+            found.append(
+                Acquisition(
+                    id=int(stated["ID"]),
+                    description=stated.get("Description", ""),
+                    labels=(),
+                    metals=(),
+                    shape=(0, 0, 0),
+                    pixel_size=None,
+                    start=0,
+                    n_pixels=0,
+                    corners=None,
+                    problem="it belongs to no region of a slide in the schema of the file",
+                )
+            )
+    return found
 
 
 def _acquisition(one: _Acquisition, state: FileState) -> Acquisition:
@@ -115,10 +142,10 @@ def _acquisition(one: _Acquisition, state: FileState) -> Acquisition:
     try:
         start, end = int(stated["DataStartOffset"]), int(stated["DataEndOffset"])
         width, height, value_bytes = int(stated["MaxX"]), int(stated["MaxY"]), int(stated["ValueBytes"])
-        size = PixelSize(float(one.pixel_size_x_um), float(one.pixel_size_y_um), "AblationDistanceBetweenShots")
     except (KeyError, TypeError, ValueError) as error:
         problem = f"its metadata are incomplete ({type(error).__name__}: {error})"
         return Acquisition(**common, shape=(len(metals), 0, 0), pixel_size=None, start=0, n_pixels=0, problem=problem)
+    size = _pixel_size(one)
     bytes_per_pixel = (len(metals) + _COORDINATES) * _VALUE_BYTES
     n_bytes = end - start
     n_bytes += (n_bytes + 1) % bytes_per_pixel == 0  # some files state the last byte instead of the one after it
@@ -143,6 +170,14 @@ def _acquisition(one: _Acquisition, state: FileState) -> Acquisition:
     shape = (len(metals), height, width)
     n_pixels = 0 if problem else n_bytes // bytes_per_pixel
     return Acquisition(**common, shape=shape, pixel_size=size, start=start, n_pixels=n_pixels, problem=problem)
+
+
+def _pixel_size(one: _Acquisition) -> PixelSize | None:
+    try:
+        x, y = one.pixel_size_x_um, one.pixel_size_y_um
+    except ValueError:
+        return None
+    return None if x is None or y is None else PixelSize(x, y, "AblationDistanceBetweenShots")
 
 
 def _without_overlaps(acquisitions: Sequence[Acquisition]) -> list[Acquisition]:

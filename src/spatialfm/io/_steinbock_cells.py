@@ -214,8 +214,13 @@ def _read_edges(path: Path) -> pd.DataFrame:
     if len(frame):
         for name in ("Object", "Neighbor"):
             frame[name] = whole_numbers(frame[name], f"{name!r} of '{path}'", "Correct them.")
-    frame["Distance"] = pd.to_numeric(frame["Distance"])
-    return frame
+    distance = pd.to_numeric(frame["Distance"], errors="coerce")
+    wrong = (distance.isna() & frame["Distance"].notna()) | (distance < 0) | np.isinf(distance)
+    if wrong.any():
+        raise TableError(
+            f"'{path}' has distances that are none: {listed(frame['Distance'][wrong], 3)}. Measure neighbours again."
+        )
+    return frame.assign(Distance=distance)
 
 
 def add_graph(adata: AnnData, matrices: dict[str, sparse.csr_matrix], folder: str) -> None:
