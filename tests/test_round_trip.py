@@ -128,6 +128,12 @@ def _on_patients(name, cells, *args, **kwargs):
     return _run(name, patients_of(cells), *args, **kwargs)
 
 
+def _standardized(cells):
+    sfm.pp.standardize(cells, use_rep="X_model", batch_key="arm")
+    sfm.pp.standardize(cells, batch_key="arm", method="rank")
+    return cells
+
+
 def _transferred(cells):
     target = cells[:400].copy()
     sfm.tl.transfer_signatures(_named_signatures(cells), target, use_rep="X_model", n_trees=10)
@@ -228,6 +234,9 @@ CELLS = {  # what is written into a table of cells or patients
             hidden=4,
         ),
     ],
+    "name_clusters": [
+        lambda c: _run("name_clusters", c, "phenotype", {"a": MARKERS[:2], "b": MARKERS[2:]}, min_match=0.1)
+    ],
     "neighborhood_composition": [
         lambda c: _run("neighborhood_composition", c, "phenotype", library_key="sample", n_neighbors=6)
     ],
@@ -263,6 +272,7 @@ CELLS = {  # what is written into a table of cells or patients
     "transfer_labels": [lambda c: _run("transfer_labels", c[:600].copy(), c, "leiden", use_rep="X_model")],
     "transfer_signatures": [_transferred],
 }  # fmt: skip
+CELLS["standardize"] = [_standardized]
 CELLS["transfer_labels"] = [
     lambda c: [sfm.tl.transfer_labels(c[:480].copy(), q := c[480:].copy(), "leiden", use_rep="X_model"), q][1],
     lambda c: [sfm.tl.transfer_labels(c[:480].copy(), q := c[480:].copy(), "phenotype", use_rep="X_model"), q][1],
@@ -296,7 +306,7 @@ DRAWN = {
     "signature_scores": ("discover_signatures", lambda a: sfm.pl.signature_scores(a, show=False)),
     "survival_auc": ("coxnet", lambda a: sfm.pl.survival_auc(a, show=False)),
 }
-DRAWN_OF_SDATA = {"cells", "search_results", "segmentation", "tile_map", "tissue"}
+DRAWN_OF_SDATA = {"style", "cells", "search_results", "segmentation", "tile_map", "tissue"}
 
 
 def test_every_function_is_here():

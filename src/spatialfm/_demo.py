@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +41,7 @@ SIGNATURES = {
     "Fibroblast": ("aSMA",),
     "Endothelial": ("CD31",),
 }
-OTHER = "Other"
-# a cluster stays unnamed below this cosine of its profile with the best signature, or with all markers this low
-MIN_MATCH, MIN_STRENGTH = 0.6, 0.5
+OTHER = "Other"  # clusters that resemble none
 NICHE_RADIUS = 20.0  # µm: the cells that a cell can touch, and theirs
 N_NICHES = 5
 STORE, CELLS, PATIENTS = "cohort.zarr", "cells.h5ad", "patients.h5ad"
@@ -78,7 +76,7 @@ def run_demo(
     from .datasets import simulate_cohort
     from .models import load
     from .pp import cell_table
-    from .tl import embed_cells
+    from .tl import embed_cells, name_clusters
 
     encoder = load(model, weights=weights)  # what it refuses, it refuses before minutes of work
     out = Path(out)
@@ -104,7 +102,8 @@ def run_demo(
 
     step("cluster (scanpy), and name the clusters by their markers")
     cluster(adata, key, random_state)
-    adata.obs["phenotype"] = name_clusters(adata, "leiden")
+    marker_scores(adata)
+    name_clusters(adata, "leiden", SIGNATURES, batch_key="slide", key_added="phenotype")
     say(_indented(adata.obs["phenotype"].value_counts().to_frame("cells")))
     step("neighborhoods (squidpy), and niches from them")
     neighborhoods(adata, random_state)
@@ -189,24 +188,17 @@ def embed_untrained(sdata: SpatialData) -> str:
     return f"sample {sample}: {shape[0]} cells x {shape[1]:,} columns in {time.perf_counter() - start:.1f} s"
 
 
-def per_slide(values: np.ndarray, slides: pd.Series) -> np.ndarray:
-    """Bring each column to mean 0 and standard deviation 1 within each slide, which removes staining differences.
-
-    Slides hold patients at random here; where slide and outcome are tangled, this would remove biology too.
-    """
-    result = np.empty(values.shape, np.float32)
-    for slide in slides.unique():
-        rows = (slides == slide).to_numpy()
-        spread = values[rows].std(axis=0)
-        result[rows] = (values[rows] - values[rows].mean(axis=0)) / np.where(spread > 0, spread, 1)
-    return result
-
-
 def cluster(adata: AnnData, key: str, random_state: int) -> None:
-    """Leiden clusters and UMAP of the embedding; writes ``obs["leiden"]`` and ``obsm["X_umap"]``."""
+    """Leiden clusters and UMAP of the embedding; writes ``obs["leiden"]`` and ``obsm["X_umap"]``.
+
+    Features are standardised within slides. These hold patients at random here; where slide and outcome are tangled,
+    that would remove biology too.
+    """
     import scanpy as sc
 
-    adata.obsm["X_slide"] = per_slide(adata.obsm[key], adata.obs["slide"])
+    from .pp import standardize
+
+    standardize(adata, use_rep=key, batch_key="slide", key_added="X_slide")
     n_comps = min(30, adata.obsm["X_slide"].shape[1] - 1)
     adata.obsm["X_pca"] = sc.pp.pca(adata.obsm["X_slide"], n_comps=n_comps, random_state=random_state)
     check_neighbours(adata.n_obs)
@@ -215,35 +207,14 @@ def cluster(adata: AnnData, key: str, random_state: int) -> None:
     sc.tl.umap(adata, random_state=random_state)
 
 
-def marker_scores(adata: AnnData) -> pd.DataFrame:
-    """Intensity of each marker in each cell, as z-score of its logarithm within the slide; also a layer."""
+def marker_scores(adata: AnnData) -> None:
+    """Intensity of each marker in each cell, as z-score of its logarithm within the slide: the layer ``"z"``."""
+    from .pp import standardize
+
     floor = np.percentile(adata.X, 1, axis=0)
-    scores = per_slide(np.log1p(np.clip(adata.X - floor, 0, None)), adata.obs["slide"])
-    adata.layers["z"] = scores
-    return pd.DataFrame(scores, index=adata.obs_names, columns=adata.var_names)
-
-
-def name_clusters(
-    adata: AnnData, cluster_key: str, signatures: Mapping[str, tuple[str, ...]] = SIGNATURES
-) -> pd.Categorical:
-    """Name each cluster by the signature that its mean marker profile resembles most."""
-    markers = sorted({marker for names in signatures.values() for marker in names})
-    scores = marker_scores(adata)[markers]
-    profiles = scores.groupby(adata.obs[cluster_key], observed=True).mean()
-    wanted = pd.DataFrame(0.0, index=list(signatures), columns=markers)
-    for name, positive in signatures.items():
-        wanted.loc[name, list(positive)] = 1.0
-    # only what is above average is evidence for a type: everything else is low in every cluster of another type
-    above = profiles.to_numpy().clip(0)
-    cosine = above @ wanted.to_numpy().T
-    cosine /= np.maximum(np.linalg.norm(above, axis=1)[:, None] * np.linalg.norm(wanted, axis=1)[None], 1e-9)
-    strength = np.linalg.norm(above, axis=1)
-    named = (cosine.max(axis=1) >= MIN_MATCH) & (strength >= MIN_STRENGTH)
-    best = np.where(named, wanted.index[cosine.argmax(axis=1)], OTHER)
-    names = dict(zip(profiles.index, best, strict=True))
-    return pd.Categorical(
-        adata.obs[cluster_key].map(names).astype(str), [*signatures, OTHER]
-    ).remove_unused_categories()
+    adata.layers["log"] = np.log1p(np.clip(adata.X - floor, 0, None))
+    standardize(adata, layer="log", batch_key="slide", key_added="z")
+    del adata.layers["log"]
 
 
 def neighborhoods(adata: AnnData, random_state: int) -> None:

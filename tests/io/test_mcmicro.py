@@ -121,19 +121,6 @@ def test_other_names_and_pixel_size(tmp_path):
         sfm.io.read_mcmicro(tmp_path / "a", channel_names=KEPT)
 
 
-def test_an_image_that_names_its_channels_in_another_order(tmp_path):
-    """MCMICRO goes by markers.csv, and so does this; but not without a word."""
-    write_slide(tmp_path / "a", table="")
-    (tmp_path / "a/markers.csv").write_text("marker_name\n" + "\n".join(ALL) + "\n")
-    other = [ALL[0], ALL[2], ALL[1], *ALL[3:]]
-    metadata = {"axes": "CYX", "Channel": {"Name": other}, "PhysicalSizeX": 0.65, "PhysicalSizeY": 0.65}
-    path = tmp_path / "a/registration/a.ome.tif"
-    tifffile.imwrite(path, counts(5, 26, 34), photometric="minisblack", metadata=metadata)
-    with pytest.warns(SpatialfmWarning, match="markers.csv has names that images have at other positions: .*'A488'"):
-        sdata = sfm.io.read_mcmicro(tmp_path / "a", cell_table=False)
-    assert sdata["image_a"].coords["c"].values.tolist() == list(ALL)
-
-
 def test_a_sheet_of_one_name_per_line(tmp_path):
     write_slide(tmp_path / "a")
     (tmp_path / "a/markers.csv").write_text("\n".join(ALL) + "\n")

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 import spatialfm as sfm
-from spatialfm._errors import PanelError, SpatialfmWarning
+from spatialfm._errors import SpatialfmWarning
 
 pytestmark = pytest.mark.real_data
 
@@ -154,51 +154,3 @@ def test_dcis_clinical_table_as_a_cohort(real_data, count_decoding):
     assert obs.loc["Point2203_pt1072_31606", "patient"] == "1072"
     assert obs.loc["Point2203_pt1072_31606", "Status"] == "nonprogressor"
     assert len(sdata.attrs["spatialfm"]["panel"]["union"]) == 39
-
-
-def test_a_clinical_table_is_enough_to_read_its_cohort(real_data):
-    """Fields of DCIS by a template of their names; time and event are said once, and counted here by pandas."""
-    table = pd.read_csv(real_data / "dcis_mibi" / "clinical_core.csv")
-    sdata = sfm.io.read_cohort(
-        real_data / "dcis_mibi" / "clinical_core.csv",
-        library_key="fov",
-        patient_key="Patient_ID",
-        image="images/{fov}.ome.tif",
-        mpp=0.5,
-        cell_table=False,
-        time_key="Months_of_Follow_Up",
-        event_key="Status",
-        event_value="progressor",
-    )
-    assert list(sdata.images) == [f"image_{name}" for name in table["fov"]]
-    samples = sdata["samples"]
-    first = ~samples.obs["patient"].duplicated()
-    patients = samples[first & samples.obs["Months_of_Follow_Up"].notna()].copy()
-    sfm.tl.kaplan_meier(patients)
-    result = patients.uns["kaplan_meier"]
-    known = table[~table["Patient_ID"].duplicated() & table["Months_of_Follow_Up"].notna()]
-    assert result["groups"]["n"].tolist() == [len(known)]
-    assert result["groups"]["events"].tolist() == [(known["Status"] == "progressor").sum()]
-    assert result["params"]["outcome_from"] == "remembered from sfm.io.read_cohort"
-
-
-def test_masks_by_a_template_and_two_data_sets_that_do_not_fit(real_data):
-    fields = pd.DataFrame({"sample": ["r2", "r12"], "patient": "p"})
-    paths = {
-        "image": "spleen_imc/images/spleen315_{sample}.ome.tif",
-        "labels": "spleen_imc/masks/spleen315_{sample}_cellmask.tif",
-        "base_path": real_data,
-    }
-    sdata = sfm.io.read_cohort(fields, **paths, mpp=1.0, on_pieces="keep")
-    for name in fields["sample"]:
-        mask = tifffile.imread(real_data / "spleen_imc" / "masks" / f"spleen315_{name}_cellmask.tif")
-        assert (sdata["table"].obs["sample"] == name).sum() == len(np.unique(mask)) - 1
-    both = pd.DataFrame(
-        {
-            "sample": ["r2", "E34"],
-            "patient": "p",
-            "file": ["spleen_imc/images/spleen315_r2.ome.tif", "pancreas_imc/E34_imc.tiff"],
-        }
-    )
-    with pytest.raises(PanelError, match=r"different pixel types \(r2: uint16; E34: float\)"):
-        sfm.io.read_cohort(both, image="{file}", base_path=real_data, mpp=1.0)

@@ -536,21 +536,3 @@ def test_dcis_matched_cells(make_sdata, real_data):
     np.testing.assert_allclose(centroid, table.obs[["centroid_x", "centroid_y"]], atol=0.0051)  # rounded to hundredths
     sfm.pp.cell_table(sdata, cells=cells, overwrite=True, morphology=False, **options)
     assert sdata["table"].n_obs == 602
-
-
-@pytest.mark.parametrize("name", ["area", "Area", "perimeter", "region", "grade"])
-def test_columns_are_compared_before_any_image_is_read(make_sdata, make_tissue, monkeypatch, name):
-    """Of known cells and of samples; what a table measured itself may come with them."""
-    sdata = make_sdata(s1=make_tissue(0), s2=make_tissue(1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        known = sfm.pp.cell_table(sdata, copy=True)
-        again = sfm.pp.cell_table(sdata, cells=known, copy=True)
-    assert again.obs.equals(known.obs)
-    samples = pd.DataFrame({"grade": [1, 2]}, index=["s1", "s2"])
-    sdata.tables["samples"] = AnnData(np.zeros((2, 0), np.float32), obs=samples)
-    cells = known.obs[["sample", "cell_id"]].assign(**{name: -1.0})
-    monkeypatch.setattr("spatialfm.pp.cells.intensity_sums", lambda *_: pytest.fail("an image was read"))
-    warnings.simplefilter("ignore")  # until the end of this test, as pytest keeps filters
-    with pytest.raises((TableError, ClinicalError), match=name):
-        sfm.pp.cell_table(sdata, cells=cells)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .._demo import OTHER, SIGNATURES, name_clusters, per_slide
+from .._demo import SIGNATURES, marker_scores
 from .._errors import TableError, counted, listed
 from ._analysis import Analysis, Known
 from ._config import Draft, marker_names, named_markers, stored_names
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from spatialdata import SpatialData
 
+OTHER = "Other"  # clusters that resemble no signature, as in `spatialfm.tl.name_clusters`
 RESOLUTION = 1.5  # as in the first tutorial: a few clusters too many, which their names bring together
 CLUSTER, PHENOTYPE = "cluster", "phenotype"
 
@@ -52,6 +53,7 @@ def phenotype(
     names
         Names of clusters, such as {3: Tumor}, in place of those by markers.
     """
+    from ..pp import standardize
     from ..tl import leiden_sweep
 
     table = analysis.cells("embed")
@@ -60,7 +62,7 @@ def phenotype(
     if batch_key is not None:
         (batch_key,) = stored_names([batch_key], list(map(str, table.obs)))
         _check_batches(table, batch_key)
-        table.obsm[f"{key}_in_{batch_key}"] = per_slide(np.asarray(table.obsm[key], np.float32), table.obs[batch_key])
+        standardize(table, use_rep=key, batch_key=batch_key, key_added=f"{key}_in_{batch_key}")
         key = f"{key}_in_{batch_key}"
     wanted: dict[str, Any] = {} if resolution == "auto" else {"resolutions": [resolution]}
     leiden_sweep(table, use_rep=key, n_neighbors=n_neighbors, random_state=analysis.random_state, **wanted)
@@ -117,6 +119,9 @@ def _named(
     table: AnnData, profiles: AnnData, signatures: Mapping[str, Sequence[str]] | None, names: Mapping[str, str]
 ) -> pd.Series:
     """A phenotype for each cell: what the user calls its cluster, otherwise the nearest signature."""
+    from ..tl import name_clusters
+
+    marker_scores(profiles)
     usable = usable_signatures(signatures, list(profiles.var_names))
     clusters = table.obs[CLUSTER].astype(str)
     if unknown := [name for name in names if str(name) not in set(clusters)]:
@@ -125,9 +130,8 @@ def _named(
             f"{listed(table.obs[CLUSTER].cat.categories, 40)}."
         )
     if usable:
-        found = pd.Series(name_clusters(profiles, CLUSTER, usable), index=table.obs_names).astype(str)
+        found = name_clusters(profiles, CLUSTER, usable, batch_key="slide", copy=True).astype(str)
     else:
-        name_clusters(profiles, CLUSTER, {"any": tuple(profiles.var_names[:1])})  # the profiles alone
         found = "cluster " + clusters
     own = clusters.map({str(key): name for key, name in names.items()})
     found = own.where(own.notna(), found).astype(str)

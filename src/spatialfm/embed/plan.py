@@ -137,15 +137,13 @@ def _check_points(inputs: Inputs, cells: Cells) -> None:
             f"{card.name} takes windows as large as the cells, and cells that are points have no size. Pass "
             "window=<pixels>."
         )
-    what = "windows around them are embedded whole, with background='keep'"
-    if card.needs_mask:
-        what += "; what it measures of the shape of a cell is that of the window"
-    if recipe.mode == "tile":
-        what = "each has the tokens over its place, instead of those over a cell"
-    warn(
-        f"Cells of {counted(len(cells.kinds), 'sample')} are points without outline: {what}. The record says so. To "
-        "embed cells by their outlines, pass those as labels=<element>."
-    )
+    if recipe.mode == "crop" and (recipe.background == "zero" or card.needs_mask):
+        shape = "; what it measures of the shape of a cell is that of the window" if card.needs_mask else ""
+        n_samples = counted(len(cells.kinds), "sample")
+        warn(
+            f"Cells of {n_samples} are points without outline: windows around them are embedded whole, with "
+            f"background='keep'{shape}. The record says so."
+        )
 
 
 def check_reduction(

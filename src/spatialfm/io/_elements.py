@@ -145,12 +145,6 @@ def describe(kind: str, notes: Sequence[tuple[str, str]]) -> str:
             f"channel_names has names of the file at other positions: {files}. The given ones are used, in the file's "
             "order; to keep those of the file, leave channel_names out."
         )
-    if kind == "sheet_moved":
-        places = files.replace("channel_names", "markers.csv")
-        return (
-            f"markers.csv has names that images have at other positions: {places}. Those of markers.csv are used, in "
-            "its order, as MCMICRO does; check which is right."
-        )
     if kind == "mpp_disagree":
         return (
             f"Two pixel sizes in the metadata of {files}: the first is used. "

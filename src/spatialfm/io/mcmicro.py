@@ -252,8 +252,7 @@ def _described(one: McmicroImage, names: dict[str | int, str] | None, used: dict
             kept = [image.channel_names[place] for place in keep]
             new = resolve_channel_names(kept, names, len(kept), f"'{sheet.path}'")
             levels = image.levels if len(keep) == len(rows) else tuple(level[keep] for level in image.levels)
-            notes = tuple(("sheet_moved" if kind == "names_moved" else kind, text) for kind, text in image.notes)
-            return replace(image, levels=levels, channel_names=tuple(new), found_names=tuple(kept), notes=notes)
+            return replace(image, levels=levels, channel_names=tuple(new), found_names=tuple(kept))
     try:
         n_channels = read_image(one.path, None).shape[0]
     except PanelError:  # its own metadata are at odds: those say why

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import lazy_loader as _lazy
 
 if TYPE_CHECKING:
+    from .batches import standardize
     from .cells import cell_table
     from .channels import channel_quality
     from .clinical import add_clinical
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
+        "batches": ["standardize"],
         "cells": ["cell_table"],
         "channels": ["channel_quality"],
         "clinical": ["add_clinical"],

@@ -13,11 +13,13 @@ from .outcome import set_outcome as set_outcome
 from anndata import AnnData
 from collections.abc import Mapping
 from collections.abc import Sequence
+import numpy as np
 import pandas as pd
 from spatialdata import SpatialData
 from typing import Literal
 from typing import overload
 from xarray import DataArray
+from .batches import Method
 from .labels import OnPieces
 
 __all__ = [
@@ -33,8 +35,28 @@ __all__ = [
     "segment_cells",
     "segmentation_quality",
     "set_outcome",
+    "standardize",
     "tissue",
 ]
+
+@overload
+def standardize(
+    adata: AnnData, *, use_rep: str | None = None, layer: str | None = None, batch_key: str | None = None,
+    method: Method = 'zscore', covariates: str | Sequence[str] | None = None, random_state: int = 0,
+    key_added: str | None = None, copy: Literal[False] = False
+) -> None: ...
+@overload
+def standardize(
+    adata: AnnData, *, use_rep: str | None = None, layer: str | None = None, batch_key: str | None = None,
+    method: Method = 'zscore', covariates: str | Sequence[str] | None = None, random_state: int = 0,
+    key_added: str | None = None, copy: Literal[True]
+) -> np.ndarray: ...
+@overload
+def standardize(
+    adata: AnnData, *, use_rep: str | None = None, layer: str | None = None, batch_key: str | None = None,
+    method: Method = 'zscore', covariates: str | Sequence[str] | None = None, random_state: int = 0,
+    key_added: str | None = None, copy: bool
+) -> np.ndarray | None: ...
 
 @overload
 def cell_table(

@@ -20,21 +20,19 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 
-def annotated_cells(
-    table: AnnData, table_name: str, sdata: SpatialData, *, points: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def annotated_cells(table: AnnData, table_name: str, sdata: SpatialData | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The element (text) and the label (int64) of every row of a table that annotates cells.
 
     Ids of shapes and points, which may be text, become numbers of the label image that these are drawn as, -1 where the
-    element has no such id. With `points`, the rows are cells by their positions alone: they have the table's name and
-    are 1, 2, ...
+    element has no such id. Rows of a table with positions alone, which annotates no element of `sdata`, have the
+    table's name and are 1, 2, ...
 
     Raises
     ------
     TableError
         If the table does not name what it annotates, labels are not whole numbers, or a cell has two rows.
     """
-    if points:
+    if sdata is not None and is_of_points(sdata, table):
         return np.full(table.n_obs, table_name, dtype=object), np.arange(1, table.n_obs + 1)
     attrs = table.uns.get(TableModel.ATTRS_KEY)
     if attrs is None:
@@ -49,7 +47,7 @@ def annotated_cells(
             f"but obs has {listed(table.obs, 12)}."
         )
     regions = table.obs[keys[0]].astype(str).to_numpy()
-    ids = _label_numbers(table, table_name, keys[1], regions, sdata)
+    ids = _label_numbers(table.obs[keys[1]], f"{keys[1]!r} of table {table_name!r}", regions, sdata)
     repeated = (
         pd.DataFrame({"region": regions, "id": table.obs[keys[1]].astype(str).to_numpy()}).duplicated().to_numpy()
     )
@@ -72,33 +70,13 @@ def is_of_points(sdata: SpatialData, table: AnnData) -> bool:
     return column not in table.obs or not any(str(region) in sdata for region in pd.unique(table.obs[column]))
 
 
-def _label_numbers(table: AnnData, table_name: str, key: str, regions: np.ndarray, sdata: SpatialData) -> np.ndarray:
-    values, what = table.obs[key], f"{key!r} of table {table_name!r}"
-    drawn = [name for name in pd.unique(regions) if drawn_kind(sdata, name) is not None]
+def _label_numbers(values: pd.Series, what: str, regions: np.ndarray, sdata: SpatialData | None) -> np.ndarray:
+    drawn = [] if sdata is None else [name for name in pd.unique(regions) if drawn_kind(sdata, name) is not None]
     painted = ~np.isin(regions, drawn)
     numbers = np.full(len(values), -1, np.int64)
     if painted.any():
-        try:
-            numbers[painted] = whole_numbers(values[painted], what, "Correct or drop these rows.")
-        except TableError as error:
-            raise TableError(f"{error}{_other_columns(table, table_name, key, regions)}") from None
+        numbers[painted] = whole_numbers(values[painted], what, "Correct or drop these rows.")
     for name in drawn:
         rows = regions == name
         numbers[rows] = numbers_of_rows(sdata, name, values[rows], what)
     return numbers
-
-
-def _other_columns(table: AnnData, table_name: str, key: str, regions: np.ndarray) -> str:
-    """How a column is made the one of the labels: of whole numbers above 0, each once in its element, next to text."""
-    frame = table.obs.select_dtypes("integer")
-    fitting = [
-        name
-        for name in frame
-        if (frame[name] > 0).all() and not pd.DataFrame({"region": regions, "id": frame[name]}).duplicated().any()
-    ]
-    if not fitting or len(set(regions)) != 1:
-        return ""
-    return (
-        f" If {_listed(fitting, 3)} {'holds' if len(fitting) == 1 else 'hold'} the labels: sdata."
-        f"set_table_annotates_spatialelement({table_name!r}, {regions[0]!r}, instance_key={fitting[0]!r})."
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +17,6 @@ from .._keys import (
     NUMBER_KEY,
     REGION_KEY,
     SAMPLE_KEY,
-    SHAPE_COLUMNS,
     SPATIAL,
     TABLE,
     UNS,
@@ -144,37 +142,6 @@ def with_columns(
         remedy = "Rename it in sdata['samples'].obs."
         obs = add_columns(obs, new, "sdata['samples']", remedy, ClinicalError)
     return obs
-
-
-def check_columns(
-    plans: list[CellPlan],
-    cells: pd.DataFrame | None,
-    clinical: pd.DataFrame | None,
-    shapes_of: Callable[[CellPlan], dict[str, np.ndarray]] | None,
-) -> None:
-    """Refuse, before any image is read, what `with_columns` would refuse once all is measured.
-
-    `shapes_of` measures shapes, which is done here for columns of their names alone; None: shapes are not wanted.
-
-    Raises
-    ------
-    TableError, ClinicalError
-        As `with_columns`; and where ids are text in some samples and numbers in others.
-    """
-    added = {str(name) for frame in (cells, clinical) if frame is not None for name in frame}
-    if shapes_of is None:
-        forms = [{} for _ in plans]
-    elif added & set(SHAPE_COLUMNS):
-        forms = [shapes_of(plan) for plan in plans]
-    else:  # their names alone, which may differ from others in case
-        forms = [dict.fromkeys(SHAPE_COLUMNS, np.zeros(plan.scan.ids.size)) for plan in plans]
-    everything = [
-        MeasuredCells(np.arange(plan.scan.ids.size), np.empty((plan.scan.ids.size, 0)), None, of_plan)
-        for plan, of_plan in zip(plans, forms, strict=True)
-    ]
-    frames = [_obs(plan, part) for plan, part in zip(plans, everything, strict=True)]
-    if frames := [frame for frame in frames if len(frame)]:
-        with_columns(_together(frames), plans, everything, cells, clinical)
 
 
 def _only_used(frame: pd.DataFrame) -> pd.DataFrame:

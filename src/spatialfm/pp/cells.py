@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,7 +19,7 @@ from .._outcome import carry_outcome
 from .._progress import progress_bar
 from .._public import public
 from .arrays import image_array, nan_code, table_call
-from .assemble import CellPlan, MeasuredCells, as_table, assemble, check_columns, with_columns
+from .assemble import CellPlan, MeasuredCells, as_table, assemble, with_columns
 from .cell_plans import outside, plan_tables, report_left_out, report_masks, report_plans
 from .drawn_cells import cells_data
 from .elements import SampleElements, labels_to_image, match_elements
@@ -237,9 +236,6 @@ def measured_table(
         plans = _join(plans, _frame(cells), *cells_keys, known_samples or [], drop)
         cells = _without_keys(cells, cells_keys)
     clinical = _clinical(sdata, [plan.pair.sample for plan in plans])
-    # pieces that become cells of their own are in labels that are not written yet
-    shapes_of = partial(_shapes, sdata) if morphology and not fixed else None
-    check_columns(plans, cells, clinical, shapes_of)
 
     for new in fixed:
         write_fixed(sdata, new)
@@ -379,12 +375,8 @@ def _measure(sdata: SpatialData, plan: CellPlan, quantiles: list[float], morphol
     if quantiles:
         boxes = boxes_on_image(scan.box, to_image, image.shape[1:])
         values = cell_quantiles(image, grid, scan.ids, boxes, quantiles)
-    forms = _shapes(sdata, replace(plan, scan=scan)) if morphology else {}
+    forms = shapes(labels, scan, _square(plan)) if morphology else {}
     return MeasuredCells(kept, sums[kept] / counts[kept, None], values, forms)
-
-
-def _shapes(sdata: SpatialData, plan: CellPlan) -> dict[str, np.ndarray]:
-    return shapes(cells_data(sdata, plan.pair), plan.scan, _square(plan))
 
 
 def _square(plan: CellPlan) -> float:

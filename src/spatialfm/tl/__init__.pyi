@@ -96,6 +96,7 @@ __all__ = [
     "logrank",
     "marker_attention",
     "mil",
+    "name_clusters",
     "neighborhood_composition",
     "neighborhood_contrast",
     "niches",
@@ -258,6 +259,25 @@ def leiden_sweep(
     sketch: int | Literal['auto'] | None = 'auto', n_jobs: int = 1, random_state: int = 0,
     key_added: str = 'leiden_sweep', copy: bool
 ) -> pd.DataFrame | None: ...
+
+@overload
+def name_clusters(
+    adata: AnnData, cluster_key: str, signatures: Mapping[str, str | Sequence[str]] | Sequence[str], *,
+    layer: str | None = None, batch_key: str | None = None, min_match: float = 0.6, min_strength: float = 0.5,
+    other: str = 'Other', key_added: str = 'phenotype', copy: Literal[False] = False
+) -> None: ...
+@overload
+def name_clusters(
+    adata: AnnData, cluster_key: str, signatures: Mapping[str, str | Sequence[str]] | Sequence[str], *,
+    layer: str | None = None, batch_key: str | None = None, min_match: float = 0.6, min_strength: float = 0.5,
+    other: str = 'Other', key_added: str = 'phenotype', copy: Literal[True]
+) -> pd.Series: ...
+@overload
+def name_clusters(
+    adata: AnnData, cluster_key: str, signatures: Mapping[str, str | Sequence[str]] | Sequence[str], *,
+    layer: str | None = None, batch_key: str | None = None, min_match: float = 0.6, min_strength: float = 0.5,
+    other: str = 'Other', key_added: str = 'phenotype', copy: bool
+) -> pd.Series | None: ...
 
 @overload
 def transfer_labels(

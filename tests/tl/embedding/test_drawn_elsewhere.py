@@ -267,35 +267,3 @@ def test_a_store_of_shapes_gives_the_same_rows(tmp_path):
     again = sfm.tl.embed_cells(sd.read_zarr(tmp_path / "x.zarr"), **call)
     assert np.array_equal(again.obsm["X_classical"], expected.obsm["X_classical"])
     assert again.obs["cell_id"].tolist() == expected.obs["cell_id"].tolist()
-
-
-def test_text_ids_next_to_a_column_of_labels_are_told_which_it_is():
-    """As a table of Xenium has barcodes, and the numbers of its label image beside them."""
-    sdata = sd.SpatialData(
-        images={"morphology_focus": image_element(Identity())},
-        labels={
-            "cell_labels": Labels2DModel.parse(
-                painted(outlines()), dims=("y", "x"), transformations={"global": Identity()}
-            )
-        },
-        tables={"table": table_of(barcodes(16), "cell_labels", cell_labels=np.arange(1, 17), counts=[5] * 16)},
-    )
-    with pytest.raises(TableError, match="must hold whole label ids.*If 'cell_labels' holds the labels") as caught:
-        sfm.tl.embed_cells(sdata, "classical")
-    exec(str(caught.value).partition("holds the labels: ")[2].rstrip("."), {"sdata": sdata})
-    sfm.tl.embed_cells(sdata, "classical")
-    assert sdata["table"].obsm["X_classical"].shape[0] == 16
-    assert sdata["table"].obs["cell_id"].tolist() == barcodes(16)
-
-
-def test_a_table_whose_labels_are_gone_is_told_to_be_of_points():
-    """Nothing is embedded by places alone without a word, of models that mask nothing too."""
-    sdata = steinbock_like()
-    sdata["table"].obsm["spatial"] = np.full((32, 2), 40.0)
-    for name in list(sdata.labels):
-        del sdata.labels[name]
-    with pytest.raises(ElementError, match="No labels element for image 'Patient1_001_image'"):
-        sfm.tl.embed_cells(sdata, Sums())  # of which image each row is cannot be known
-    sdata["table"].obs["sample"] = ["Patient1_001_image"] * 16 + ["Patient1_002_image"] * 16
-    with pytest.warns(SpatialfmWarning, match="Cells of 2 samples are points without outline"):
-        sfm.tl.embed_cells(sdata, Sums(), recipe={"background": "keep"}, elements={"mpp": MPP})

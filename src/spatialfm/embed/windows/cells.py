@@ -87,8 +87,7 @@ def find_cells(
         `centers` are not pixel indices of the cells.
     """
     given = None if centers is None else given_centers(table, table_name, centers)
-    of_table = any(pair.labels == table_name for pair in pairs)
-    regions, instances = annotated_cells(table, table_name, sdata, points=of_table)
+    regions, instances = annotated_cells(table, table_name, sdata)
     of_pairs = [_rows_of(sdata, table, regions, pair, table_name) for pair in pairs]
     checked = [inspect_labels(sdata, pair.sample, present(pair.labels, "labels"), pair) for pair in pairs]
     _report_labels(sdata, table, checked, on_pieces)

@@ -13,6 +13,7 @@ from ..._logging import logger
 from ..._origin import Origin, patient_names, remember
 from ..._public import public
 from ..._storable import write_uns
+from ...cohort.batches import STANDARDIZE, tell_batches
 from ...cohort.checks import check_anndata, check_split, listed
 from ...cohort.circular import fractions_of
 from ...cohort.outcome import (
@@ -197,6 +198,7 @@ def stratify(
         name=key_added,
     )
     _explain(decides, groups)
+    tell_batches("The groups", groups, patients.obs, STANDARDIZE)
     for origin in _origins(patients, decides, time_key, event_key):
         finer = clusters[at] if origin.how == "selected" else None
         remember(None if copy else patients, origin, groups, patients=patient_names(patients), finer=finer)

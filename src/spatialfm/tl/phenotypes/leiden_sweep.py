@@ -15,6 +15,7 @@ from ..._logging import logger
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_obsm, write_uns
+from ...cohort.batches import STANDARDIZE, of_cells, tell_batches
 from ...cohort.checks import check_anndata, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.depth import tell_dominant
@@ -136,15 +137,16 @@ def leiden_sweep(
     for name in clusters:
         place = f"obsm/{key_added}:{name}"
         remember_groups(adata, "leiden_sweep", use_rep, clusters[name], not copy, place, neighbors_key)
+    record = _record(sweep, drawn)
+    chosen = clusters[f"{record['suggested']:g}"]
+    tell_batches(f"Clusters at resolution {record['suggested']:g}", *of_cells(adata, chosen), STANDARDIZE)
     if copy:
         return clusters
 
-    record = _record(sweep, drawn)
     record["params"] |= {"use_rep": use_rep or "", DATA: fingerprint(adata), "preparation": how}
     record["params"] |= {"n_neighbors": n_neighbors, "n_subsamples": n_subsamples, "share": share}
     record["params"] |= {"random_state": random_state}
     logger.info("resolution %g: %s", record["suggested"], record["reason"])
-    chosen = clusters[f"{record['suggested']:g}"]
     remove_earlier(adata, key_added, chosen)
     write_obsm(adata, key_added, pd.DataFrame(dict(zip(clusters, sweep.codes, strict=True)), index=adata.obs_names))
     adata.obs[key_added] = chosen

@@ -17,6 +17,7 @@ from ..._preparation import BY_TRAINING
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
+from ...cohort.batches import STANDARDIZE, TANGLED, batches_of, tell_batches
 from ...cohort.case_depth import CasesDepth, class_cases
 from ...cohort.cases import Cases, Classes, OnMissing, read_cases, read_classes, shuffled_rows
 from ...cohort.checks import check_anndata
@@ -166,6 +167,9 @@ def classify_samples(
     selected = check_cases(adata, "classify_samples", use_rep, len(cases.names), on_selected)
     names = classes.names
     cases, numbers = class_cases(adata, cases, classes.codes, names, label_key, cells_per_patient, random_state)
+    batches = batches_of(adata.obs.iloc[cases.rows], cases.codes)
+    labels = pd.Series(np.array(names, dtype=object)[classes.codes])
+    tell_batches(f"The values of obs[{label_key!r}]", labels, batches, TANGLED)
     values, how = each_representation(cases.part(adata), use_rep), Probe(C, scale_components, class_weight)
     rng = np.random.default_rng(random_state)
     draws = list(stratified_draws(classes.codes, test_size, n_draws, rng))
@@ -192,6 +196,8 @@ def classify_samples(
         else np.nan
         for row in record["summary"].itertuples()
     ]
+    scores = pd.DataFrame(means)
+    tell_batches("The scores", scores, batches, STANDARDIZE)
     record["params"] = {"label_key": label_key, "use_rep": list(values), "n_draws": n_draws, "test_size": test_size}
     record["params"] |= {"n_permutations": n_permutations, "preparation": BY_TRAINING}
     record["params"] |= {"C": float(C), "max_rows": max_rows, "positive": classes.positive_name}

@@ -17,6 +17,7 @@ from ..._origin import Origin, remember
 from ..._public import public
 from ..._storable import write_obsm, write_uns
 from ...cohort.adjusted import lacking, read_adjustment
+from ...cohort.batches import TANGLED, batches_of, tell_batches
 from ...cohort.checks import check_anndata, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.depth import Depth
@@ -225,6 +226,9 @@ def discover_signatures(
     plan = SearchPlan(n_signatures, n_folds, n_repeats, n_repeats_model, min_patients)
     everyone = read_patients(adata, patient_key, library_key, outcome, positive, event_value, n_folds, on_missing)
     blocks = _blocks(adata, everyone, block_key)
+    batches = batches_of(adata.obs.iloc[everyone.rows], everyone.codes)
+    excess = everyone.outcome.residuals(np.ones((1, len(everyone.names)), bool))[0]  # response or events over the mean
+    tell_batches(f"The values of {outcome!r}", pd.Series(excess), batches, TANGLED, [block_key])
     whole, how = prepared(adata[everyone.rows] if everyone.n_dropped else adata, use_rep)
     resolutions = _checked(resolutions, merge_overlap, n_signatures)
     keys = [outcome] if isinstance(outcome, str) else list(outcome)
