@@ -110,7 +110,7 @@ IN_THE_WHOLE = {
     **{
         f"reporting/{name}.py": "reporting/test_report.py"
         for name in (
-            *("cells", "cohort", "embeddings", "examples", "methods", "page", "patients", "results"),
+            *("cells", "cohort", "embeddings", "methods", "page", "patients", "results"),
             "source",
         )
     },

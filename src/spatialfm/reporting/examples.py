@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .._keys import INSTANCE_KEY, NUMBER_KEY, SPATIAL
-from ..pl._raster import Window, read_raster
+from .._errors import SpatialfmError
+from .._keys import SPATIAL, TABLE
+from ..pl._raster import Extent, Window, read_raster
+from ..pp.annotated import annotated_cells
 from ..pp.arrays import channel_names, image_array
 from ..pp.channels import nuclear_channel
 from ..pp.drawn_cells import cells_array
@@ -34,12 +36,12 @@ PERCENTILES = (1.0, 99.5)  # of the means of the cells of the sample: black and 
 
 @dataclass(frozen=True)
 class Example:
-    """One cell: where it is, and its label."""
+    """One cell: its sample, the window around it, and its mask with its place in the coordinate system."""
 
     pair: SampleElements
-    x: float
-    y: float
-    label: int
+    window: Window
+    mask: np.ndarray
+    place: Extent
 
 
 def example_cells(source: Source, key: str) -> list[Html]:
@@ -70,27 +72,39 @@ def example_cells(source: Source, key: str) -> list[Html]:
 
 
 def choose(source: Source, key: str) -> dict[str, list[Example]]:
-    """Up to `N_EXAMPLES` random cells of each phenotype, from the images that are looked at."""
-    number = NUMBER_KEY if NUMBER_KEY in source.cells.obs else INSTANCE_KEY
-    cells, pairs = source.cells, {pair.sample: pair for pair in source.looked_at if pair.labels is not None}
-    frame = pd.DataFrame(
-        {
-            "type": cells.obs[key].astype(str).to_numpy(),
-            "sample": cells.obs[source.keys.library].astype(str).to_numpy(),
-            "label": pd.to_numeric(cells.obs[number].astype(str), errors="coerce").fillna(-1).to_numpy(),
-            "x": np.asarray(cells.obsm[SPATIAL])[:, 0],
-            "y": np.asarray(cells.obsm[SPATIAL])[:, 1],
-        }
-    )[cells.obs[key].notna().to_numpy()]
-    frame = frame[frame["sample"].isin(pairs) & np.isfinite(frame["x"]) & np.isfinite(frame["y"])]
+    """Up to `N_EXAMPLES` random cells of each phenotype, from the images that are looked at.
+
+    A cell whose mask is not where the table has its centre is left out: the cut would show another one.
+    """
+    cells, pairs = source.cells, {pair.labels: pair for pair in source.looked_at if pair.labels is not None}
+    regions, numbers = annotated_cells(cells, TABLE, source.sdata)
+    xy = np.asarray(cells.obsm[SPATIAL], dtype=float)[:, :2]
+    there = np.isin(regions, list(pairs)) & np.isfinite(xy).all(axis=1) & cells.obs[key].notna().to_numpy()
+    rows = np.flatnonzero(there)
     rng = np.random.default_rng(0)
     found: dict[str, list[Example]] = {}
-    for name, rows in frame.groupby("type", sort=True):
-        drawn_rows = rows.iloc[rng.permutation(len(rows))[:N_EXAMPLES]]
-        found[str(name)] = [
-            Example(pairs[row.sample], float(row.x), float(row.y), int(row.label)) for row in drawn_rows.itertuples()
-        ]
+    types = cells.obs[key].astype(str).to_numpy()[rows]
+    for name in sorted(set(types)):
+        examples: list[Example] = []
+        for row in rng.permutation(rows[types == name])[: 3 * N_EXAMPLES]:
+            example = _example(source, pairs[regions[row]], xy[row], int(numbers[row]))
+            if example is not None:
+                examples.append(example)
+            if len(examples) == N_EXAMPLES:
+                break
+        found[str(name)] = examples
     return found
+
+
+def _example(source: Source, pair: SampleElements, center: np.ndarray, label: int) -> Example | None:
+    """The cell, if its mask lies around its centre."""
+    (x, y), half = center, SIDE / 2
+    window = Window(x - half, y - half, x + half, y + half)
+    ids, place = read_raster(cells_array(source.sdata, pair), labels_to_system(source.sdata, pair), window, 400)
+    mask = ids == label
+    if not mask.any() or mask.all() or min(mask.shape) < 2:
+        return None
+    return Example(pair, window, mask, place)
 
 
 def _lacking(source: Source) -> str:
@@ -98,12 +112,16 @@ def _lacking(source: Source) -> str:
     cells = source.cells
     if source.sdata is None or not source.looked_at:
         return "there are no images to cut them from"
-    if SPATIAL not in cells.obsm or INSTANCE_KEY not in cells.obs or source.keys.library not in cells.obs:
-        return f"the cells have no obsm[{SPATIAL!r}], obs[{INSTANCE_KEY!r}] or obs[{source.keys.library!r}]"
+    if SPATIAL not in cells.obsm:
+        return f"the cells have no obsm[{SPATIAL!r}]"
     if cells.X is None or not cells.n_vars:
         return "the cells have no values of markers"
     if all(pixel_size(source.sdata, pair) is None for pair in source.looked_at):
         return "the size of a pixel is not known"
+    try:
+        annotated_cells(cells, TABLE, source.sdata)
+    except SpatialfmError as error:
+        return str(error).rstrip(".")
     return ""
 
 
@@ -137,7 +155,7 @@ def _draw(source: Source, chosen: dict[str, list[Example]], panels: dict[str, li
         for ax, example in zip(row, examples, strict=False):
             sample = example.pair.sample
             if sample not in limits:
-                limits[sample] = _limits(source, sample)
+                limits[sample] = _limits(source, example.pair)
             _draw_one(ax, source, example, panels[name], limits[sample])
         _name(row[0], name, panels[name])
     return figure
@@ -154,20 +172,20 @@ def _name(ax: Axes, name: str, channels: Sequence[str]) -> None:
         )  # fmt: skip
 
 
-def _limits(source: Source, sample: str) -> pd.DataFrame:
+def _limits(source: Source, pair: SampleElements) -> pd.DataFrame:
     """Intensities of each marker that become black and full colour, from the means of the cells of a sample."""
-    rows = (source.cells.obs[source.keys.library].astype(str) == sample).to_numpy()
-    values = source.cells.X[rows]
+    regions, _ = annotated_cells(source.cells, TABLE, source.sdata)
+    values = source.cells.X[np.flatnonzero(regions == pair.labels)]
     values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
-    with np.errstate(all="ignore"):
-        low, high = np.nanpercentile(values, PERCENTILES, axis=0) if len(values) else np.zeros((2, values.shape[1]))
+    low, high = np.full((2, values.shape[1]), np.nan)
+    for place, column in enumerate(values.T):
+        if np.isfinite(column).any():
+            low[place], high[place] = np.percentile(column[np.isfinite(column)], PERCENTILES)
     return pd.DataFrame({"low": low, "high": high}, index=source.cells.var_names.astype(str))
 
 
 def _draw_one(ax: Axes, source: Source, example: Example, channels: Sequence[str], limits: pd.DataFrame) -> None:
-    sdata, pair = source.sdata, example.pair
-    half = SIDE / 2
-    window = Window(example.x - half, example.y - half, example.x + half, example.y + half)
+    sdata, pair, window = source.sdata, example.pair, example.window
     names = channel_names(sdata, pair.image)
     there = [name for name in channels if name in names and name in limits.index]
     array = image_array(sdata, pair.image).isel(c=[names.index(name) for name in there])
@@ -179,7 +197,5 @@ def _draw_one(ax: Axes, source: Source, example: Example, channels: Sequence[str
             share = np.nan_to_num(np.clip((channel - low) / (high - low), 0, 1))
             mixed += share[..., None] * np.array(COLORS[list(channels).index(name)])
     ax.imshow(np.clip(mixed, 0, 1), extent=extent, interpolation="nearest")
-    ids, place = read_raster(cells_array(sdata, pair), labels_to_system(sdata, pair), window, 400)
-    if min(ids.shape) > 1 and (ids == example.label).any() and not (ids == example.label).all():
-        ax.contour(ids == example.label, levels=[0.5], colors="white", linewidths=1.1, extent=place, origin="upper")
+    ax.contour(example.mask, levels=[0.5], colors="white", linewidths=1.1, extent=example.place, origin="upper")
     ax.set(xlim=(window.x0, window.x1), ylim=(window.y1, window.y0))
