@@ -74,7 +74,6 @@ IN_THE_WHOLE = {
     "io/_zarr_image.py": "io/test_ome_zarr.py",
     "io/_mcd_array.py": "io/test_mcd.py",
     "io/_mcd_file.py": "io/test_mcd.py",
-    "io/_measured.py": "io/test_steinbock.py",
     "io/_panorama.py": "io/test_mcd.py",
     "io/_steinbock_cells.py": "io/test_steinbock.py",
     "io/_steinbock_folder.py": "io/test_steinbock.py",

@@ -183,6 +183,15 @@ def test_a_file_without_pixel_size_is_assumed_to_have_1_um(folder):
         sfm.io.read_mcd(folder / "slide 1.mcd")
 
 
+def test_sizes_that_are_not_known_beside_others(folder):
+    write_mcd(folder / "a.mcd", [counts_of((3, 6, 5))], mpp=2.0)
+    write_text(folder / "b_1.txt", counts_of((3, 4, 4)))
+    with pytest.raises(PixelSizeError, match="1 sample .'b_1'., while that of 'a_001' is .2 µm."):
+        sfm.io.read_mcd(folder)
+    sizes = sfm.io.read_mcd(folder, mpp=2).attrs["spatialfm"]["samples"]
+    assert {one["mpp"] for one in sizes.values()} == {2.0}
+
+
 def test_pixels_that_are_not_square_are_refused(folder):
     write_mcd(folder / "slide 1.mcd", [counts_of((3, 6, 5))])
     edited("<AblationDistanceBetweenShotsX>1.0", "<AblationDistanceBetweenShotsX>2.0")(folder)

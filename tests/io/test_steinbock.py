@@ -287,6 +287,15 @@ def test_names_and_pixel_size_in_place_of_those_of_the_files(folder):
     assert sdata.images["image_slide_1_001"].coords["c"].values.tolist() == ["a", "b", "c"]
 
 
+def test_sizes_that_are_not_known_beside_others(folder):
+    write(folder, mpp=2.0)
+    frame = pd.read_csv(folder / "images.csv")
+    frame.loc[1, "acquisition_width_um"] = np.nan
+    frame.to_csv(folder / "images.csv", index=False)
+    with pytest.raises(PixelSizeError, match="1 sample .'slide_1_002'., while that of 'slide_1_001' is .2 µm."):
+        read_plain(folder)
+
+
 def test_pixels_that_are_not_square_are_refused(folder):
     write(folder)
     frame = pd.read_csv(folder / "images.csv")

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ._elements import ReadSample
 
 
-def check_sizes(read: Sequence[ReadSample]) -> None:
+def check_sizes(
+    read: Sequence[ReadSample], remedy: str = "Write it into the column of µm per pixel (mpp_column=), or pass"
+) -> None:
     """Refuse samples whose pixel size would be assumed beside others whose size is known.
 
     Raises
@@ -29,7 +31,7 @@ def check_sizes(read: Sequence[ReadSample]) -> None:
         raise PixelSizeError(
             f"No pixel size is known for {counted(len(assumed), 'sample')} ({listed(assumed)}), while that of "
             f"{listed([one.sample for one in known], 3)} is ({known[0].record['mpp']:g} µm): lengths of one cohort "
-            "would be in two units. Write it into the column of µm per pixel (mpp_column=), or pass mpp=<µm per pixel>."
+            f"would be in two units. {remedy} mpp=<µm per pixel>."
         )
 
 

@@ -13,7 +13,6 @@ from .._errors import InputFileError, PanelError, counted, listed, warn
 from .._keys import ATTRS, PANORAMAS
 from .._logging import logger
 from .._public import public
-from ._measured import measure_cells
 from ._names import is_tiff_name
 from ._panel_file import given_channel_names
 
@@ -102,6 +101,8 @@ def read_mcd(
     ------
     InputFileError
         If files are missing, or an acquisition cannot be read and has no ``.txt``; with all of them.
+    PixelSizeError
+        If pixels are not square, or sizes other than 1 µm stand beside ``.txt`` files, which state none.
     PanelError
         If the panel names a metal that was not measured, or names are not as many as channels.
     ClinicalError
@@ -130,9 +131,10 @@ def read_mcd(
     >>> float(sdata.images["image_slide_ROI_1"].sel(c="CD3")[2, 3])
     23.0
     """
-    from ._assemble import assemble, check_renaming
+    from ._assemble import assemble, check_renaming, measure_cells
     from ._each import read_each
     from ._imc_samples import find_acquisitions, without_broken
+    from ._one_unit import check_sizes
     from ._panorama import panorama_elements
     from ._sample_rows import sample_rows
     from ._steinbock_folder import read_panel
@@ -154,6 +156,8 @@ def read_mcd(
     read = read_each([(one.sample, _opener(one, names, kept, given, mpp, mask_of, cast_labels)) for one in samples])
     if isinstance(given, dict):
         check_renaming(given, read)
+    if any(one.record["mpp"] != 1 for one in read):  # what is assumed of .txt files
+        check_sizes(read, "Pass")
     sdata = assemble(read, obs)
     _say(samples, broken)
     if panoramas and (pictures := panorama_elements(found.contents, samples)):

@@ -15,7 +15,6 @@ from .._public import public
 from ..pp.joins import counted
 from ._cohort_table import refuse_all
 from ._lazy_image import is_same_size
-from ._measured import measure_cells
 from ._panel_file import given_channel_names
 
 if TYPE_CHECKING:
@@ -100,6 +99,8 @@ def read_steinbock(
     InputFileError
         If files are missing, an image is not of the shape that ``images.csv`` states, image and mask differ in size, or
         there are several folders of masks and none is chosen.
+    PixelSizeError
+        If pixels are not square, or sizes other than 1 µm stand beside images whose size is not known.
     PanelError
         If the panel keeps another number of channels than the images have.
     TableError
@@ -132,8 +133,9 @@ def read_steinbock(
     >>> sdata["table"].obs_names.tolist()
     ['roi_001_1']
     """
-    from ._assemble import assemble
+    from ._assemble import assemble, measure_cells
     from ._each import read_each
+    from ._one_unit import check_sizes
     from ._sample_rows import sample_rows
     from ._steinbock_folder import find_samples
 
@@ -150,6 +152,8 @@ def read_steinbock(
         other_names={key: one.sample for one in samples for key in (one.image.name, one.image.stem)},
     )
     read = read_each([(one.sample, _opener(root, one, names, panel, mpp, cast_labels)) for one in samples])
+    if any(one.record["mpp"] != 1 for one in read):  # what is assumed of images without a size
+        check_sizes(read, "Pass")
     cells = _measured_cells(samples, read, names, panel, measured)
     sdata = assemble(read, obs, cells)
     if panel is not None:
