@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from reading_qupath import QUPATH, read_qupath, write_qupath
+from shapely.geometry import box
 
 import spatialfm as sfm
 from spatialfm._errors import InputFileError, SpatialfmWarning, TableError
-from spatialfm.io._qupath_table import ratio_of
+from spatialfm.io._qupath_table import _check_places, ratio_of
 
 
 @pytest.fixture
@@ -89,6 +90,24 @@ def test_the_pixel_size_follows_from_table_and_polygons(project):
     assert ratio_of(np.array([[10.0, 20]]), np.array([[20.0, 40]])) == 0.5
     assert ratio_of(np.array([[10.0, 20]]), np.array([[20.0, 80]])) is None
     assert ratio_of(np.array([[1.0, 2]]), np.array([[2.0, 4]])) is None  # too near the corner to tell
+
+
+@pytest.mark.parametrize(("stretch", "is_refused"), [(1.0, False), (1.001, False), (1.01, True), (2.0, True)])
+def test_pixel_sizes_that_were_rounded_are_one(stretch, is_refused):
+    import geopandas as gpd
+
+    from spatialfm.io._geojson import CellPolygons
+
+    at = np.random.default_rng(0).uniform(1000, 40_000, (40, 2))
+    cells = gpd.GeoDataFrame({"geometry": [box(x - 5, y - 5, x + 5, y + 5) for x, y in at]}, index=np.arange(1, 41))
+    polygons = CellPolygons(cells, pd.DataFrame(index=cells.index), "a")
+    if not is_refused:
+        _check_places(at * 0.5 * stretch, np.arange(1, 41), polygons, 0.5)
+        return
+    with pytest.raises(
+        TableError, match=rf"40 cells of 40 have .* By them a pixel is {0.5 * stretch:.4g} µm; here it is 0.5"
+    ):
+        _check_places(at * 0.5 * stretch, np.arange(1, 41), polygons, 0.5)
 
 
 def test_positions_alone_are_points(project):

@@ -101,7 +101,7 @@ def frame_of_field(
     ids = whole_numbers(rows["Cell ID"], f"'Cell ID' of {cells.source}", "Pass tables of cells, not summaries.")
     xy = number_columns(rows, [_X, _Y], cells.source) * (1.0 if cells.in_microns else mpp)
     if shape is not None:
-        xy = _in_field(sample, cells, xy, shape, mpp)
+        xy = _in_field(cells, xy, shape, mpp)
     values = pd.DataFrame(number_columns(rows, list(chosen.values()), cells.source), columns=list(chosen))
     dropped = ["Path", "Sample Name", "Cell ID", _X, _Y, *chosen.values(), *others]
     obs = rows.drop(columns=[name for name in dropped if name in rows])
@@ -123,7 +123,7 @@ def _intensities(rows: pd.DataFrame, compartment: str | None, source: str) -> tu
     return chosen, [name for name in found if name not in chosen.values()]
 
 
-def _in_field(sample: str, cells: InformCells, xy: np.ndarray, shape: tuple[int, int], mpp: float) -> np.ndarray:
+def _in_field(cells: InformCells, xy: np.ndarray, shape: tuple[int, int], mpp: float) -> np.ndarray:
     """Positions from the corner of the field on; µm start at a corner of the slide, and the name says where it is."""
     if not (text := beyond_image(xy, shape, mpp)):
         return xy

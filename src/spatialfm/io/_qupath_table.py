@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _OTHER_OBJECTS = ("annotation", "tma core", "tmacore", "tile", "root", "pathannotationobject", "pathrootobject")
 _SAME_PLACE = 2.0  # pixels between a centroid in the table and that of its polygon
+_ROUNDED = 0.002  # of a coordinate, by which pixel sizes of image and table may differ
+_SHARE = 0.05  # of the cells that may be elsewhere
 _SAME_RATIO = 0.02
 
 
@@ -128,8 +130,8 @@ def frame_of_table(
     xy = xy * (mpp or 1.0) if table.unit == "px" else xy
     ids = np.arange(1, len(part) + 1)
     if polygons is not None:
-        ids = matched_ids(sample, part, table, polygons)
-        _check_places(sample, xy, ids, polygons, mpp or 1.0)
+        ids = matched_ids(part, table, polygons)
+        _check_places(xy, ids, polygons, mpp or 1.0)
     used = [name for name in ("Image", table.classification, table.object_id, "Object type") if name in part]
     obs = part.drop(columns=[*used, *chosen.values(), f"Centroid X {table.unit}", f"Centroid Y {table.unit}"])
     obs = obs.drop(columns=[name for name in obs if obs[name].isna().all()])
@@ -141,7 +143,7 @@ def frame_of_table(
     return CellFrame(sample, ids, xy, values, obs)
 
 
-def matched_ids(sample: str, part: pd.DataFrame, table: QuPathTable, polygons: CellPolygons) -> np.ndarray:
+def matched_ids(part: pd.DataFrame, table: QuPathTable, polygons: CellPolygons) -> np.ndarray:
     """Index of the polygon of each row.
 
     Raises
@@ -171,16 +173,17 @@ def matched_ids(sample: str, part: pd.DataFrame, table: QuPathTable, polygons: C
     return index[own].to_numpy()
 
 
-def _check_places(sample: str, xy: np.ndarray, ids: np.ndarray, polygons: CellPolygons, mpp: float) -> None:
+def _check_places(xy: np.ndarray, ids: np.ndarray, polygons: CellPolygons, mpp: float) -> None:
     centres = polygons.cells.geometry.loc[ids].centroid
     there = np.stack([centres.x, centres.y], axis=1)
     away = np.abs(xy / mpp - there).max(axis=1)
-    if not (away > _SAME_PLACE).mean() > 0.05:
+    far = away > _SAME_PLACE + _ROUNDED * np.abs(there).max(axis=1)
+    if far.mean() <= _SHARE:
         return
     ratio = ratio_of(xy, there)
     hint = f" By them a pixel is {ratio:.4g} µm; here it is {mpp:g} µm." if ratio is not None else ""
     raise TableError(
-        f"{counted(int((away > _SAME_PLACE).sum()), 'cell')} of {len(ids):,} have their centroid "
+        f"{counted(int(far.sum()), 'cell')} of {len(ids):,} have their centroid "
         f"elsewhere than their polygon in {polygons.source} (median {np.median(away):.1f} pixels away).{hint} Are "
         "they of another image, or centroids in pixels said to be µm? Correct mpp=, or export both again."
     )

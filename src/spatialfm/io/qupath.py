@@ -207,7 +207,7 @@ def _open(sample, rows, table, polygon_file, image_file, mpp, channel_names, kin
 
     polygons = None if polygon_file is None else read_polygons(polygon_file)
     if polygons is not None:
-        read = polygon_sample(sample, polygons, image_file, mpp, channel_names, _stated(sample, table, rows, polygons))
+        read = polygon_sample(sample, polygons, image_file, mpp, channel_names, _stated(table, rows, polygons))
     else:
         read = _without_polygons(sample, table, image_file, mpp, channel_names)
     size = read.record.get("mpp")
@@ -222,14 +222,14 @@ def _open(sample, rows, table, polygon_file, image_file, mpp, channel_names, kin
     return _only_measured(read, frame, polygons), frame
 
 
-def _stated(sample: str, table: QuPathTable, rows: np.ndarray, polygons: CellPolygons) -> float | None:
+def _stated(table: QuPathTable, rows: np.ndarray, polygons: CellPolygons) -> float | None:
     """µm per pixel as centroids in µm and polygons in pixels have it."""
     from ._qupath_table import matched_ids, ratio_of
 
     if table.unit != "µm":
         return None
     part = table.cells.iloc[rows].reset_index(drop=True)
-    centres = polygons.cells.geometry.loc[matched_ids(sample, part, table, polygons)].centroid
+    centres = polygons.cells.geometry.loc[matched_ids(part, table, polygons)].centroid
     xy = part[["Centroid X µm", "Centroid Y µm"]].to_numpy(dtype=float)
     ratio = ratio_of(xy, np.stack([centres.x, centres.y], axis=1))
     return None if ratio is None else float(f"{ratio:.4g}")
