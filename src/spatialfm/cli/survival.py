@@ -90,9 +90,10 @@ def survival(
         written["kaplan_meier"] = pd.concat(curves)
     for name, table in written.items():
         analysis.write_csv(f"survival_{name}", table, index=False)
+    for name in (one for one in ("cox", "cox_adjusted") if one in written):
+        # whole, as all of it is corrected together; the report shows it with the results of the first kind
+        write_uns(next(iter(tables.values())), f"{name}_of_each", {"regressions": written[name]})
     for kind, patients in tables.items():
-        for name in (one for one in ("cox", "cox_adjusted") if one in written):  # the report shows them
-            write_uns(patients, f"{name}_of_each", {"regressions": written[name][written[name]["by"] == kind]})
         analysis.write_table(analysis.place(STAGES, f"survival_{kind}.h5ad"), patients)
     findings += _in_words(alone, alpha)
     return Done([*findings, *CAVEATS])
@@ -169,6 +170,7 @@ def regressions(tables: dict[str, AnnData], settings: dict[str, Any], covariates
     for kind, patients in tables.items():
         for name in map(str, patients.var_names):
             row: dict[str, Any] = {"by": kind, "term": name, "per": "standard deviation"}
+            row["adjusted_for"] = ", ".join(covariates)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SpatialfmWarning)  # each is in the column of caveats
                 try:
@@ -180,7 +182,7 @@ def regressions(tables: dict[str, AnnData], settings: dict[str, Any], covariates
                     continue
             row |= {column: float(fit["table"].loc[name].get(column, np.nan)) for column in FROM_COX}
             row |= {"n": fit["n"], "events": fit["events"], "events_per_term": float(fit["events_per_term"])}
-            rows.append(row | {"adjusted_for": ", ".join(covariates), "caveats": "; ".join(fit["doubts"])})
+            rows.append(row | {"caveats": "; ".join(fit["doubts"])})
     frame = pd.DataFrame(rows)
     if "p_value" not in frame:
         raise SpatialfmError(f"No Cox regression could be fitted. {frame['caveats'].iloc[0]}")
