@@ -26,6 +26,7 @@ def test_signatures_are_those_whose_markers_are_measured_under_any_of_their_name
     found = usable_signatures({"T": ["CD3"], "Tumor": ["Cytokeratin", "CD3"], "X": ["CD8"]}, ["CD3e", "panCK"])
     assert found == {"T": ("CD3e",), "Tumor": ("panCK", "CD3e")}
     assert usable_signatures({"X": ["CD8"]}, ["CD3e"]) == {}
+    assert usable_signatures({"B": ["CD20", "CD3-"]}, ["CD3e", "CD20"]) == {"B": ("CD20", "CD3e-")}
 
 
 def test_default_signatures_are_the_common_ones_that_the_panel_has():

@@ -21,7 +21,7 @@ from ._yaml import value_of
 SET = "set_"  # prefix of what options of settings are called among the arguments
 
 
-def add_stage(commands: Any, stage: Stage) -> None:
+def add_stage(commands: Any, stage: Stage, *, with_settings: bool) -> None:
     """The command of one stage."""
     parser = add_command(
         commands,
@@ -34,7 +34,7 @@ def add_stage(commands: Any, stage: Stage) -> None:
     add_source(parser, default=None if stage.name == "read" else OUT)
     add_common(parser)
     group = parser.add_argument_group("settings of this stage (kept in config.yaml in the folder of results)")
-    for option in stage.options({}).values():
+    for option in stage.options({}).values() if with_settings else ():
         _add_option(group, option)
 
 

@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["markers", "CD8a", "DAPI"])  # doctest: +ELLIPSIS
     channel  status  marker ...
     """
-    args = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = _parser(argv).parse_args(argv)
     screen = Screen(args.command, quiet=args.quiet, as_json=getattr(args, "json", False))
     try:
         with _settings_of_a_program(), _terminated_as_interrupted():
@@ -115,7 +116,8 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """All commands; of stages, the settings of the one that is asked for, as they are read off functions to import."""
     from .._version import __version__
 
     parser = Parser(
@@ -129,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     for module in BEFORE:
         module.add(commands)
     for stage in STAGES.values():
-        add_stage(commands, stage)
+        add_stage(commands, stage, with_settings=stage.name in argv)
     for module in AFTER:
         module.add(commands)
     return parser

@@ -30,6 +30,7 @@ def phenotype(
     *,
     use_rep: str | None = None,
     batch_key: str | None = None,
+    batch_method: Literal["zscore", "robust", "rank", "combat", "harmony"] = "zscore",
     resolution: float | Literal["auto"] = RESOLUTION,
     n_neighbors: int = 15,
     signatures: Mapping[str, Sequence[str]] | None = None,
@@ -42,14 +43,17 @@ def phenotype(
     use_rep
         Embedding to cluster, a key of obsm. Default: the one that stage embed made.
     batch_key
-        Column of the cohort table with slides or batches, within each of which features are brought to mean 0 and
-        standard deviation 1. Where batches and outcome are tangled, this takes biology away as well.
+        Column of the cohort table with slides or batches, which are brought to one scale. Where batches and outcome are
+        tangled, this takes biology away as well.
+    batch_method
+        How, as in sfm.pp.standardize: "zscore", "robust", "rank", "combat" or "harmony" (an extra).
     resolution
         Resolution of the Leiden clusters; "auto": the finest that is as stable as the best of several.
     n_neighbors
         Neighbours of each cell in the graph.
     signatures
-        Markers of each phenotype, such as {CD8 T: [CD3, CD8]}. Default: common ones whose markers are all in the panel.
+        Markers of each phenotype, such as {CD8 T: [CD3, CD8], B: [CD20, CD3-]}; a minus speaks against it. Default:
+        common ones whose markers are all in the panel.
     names
         Names of clusters, such as {3: Tumor}, in place of those by markers.
     """
@@ -62,8 +66,10 @@ def phenotype(
     if batch_key is not None:
         (batch_key,) = stored_names([batch_key], list(map(str, table.obs)))
         _check_batches(table, batch_key)
-        standardize(table, use_rep=key, batch_key=batch_key, key_added=f"{key}_in_{batch_key}")
-        key = f"{key}_in_{batch_key}"
+        added = f"{key}_in_{batch_key}"
+        seed = analysis.random_state
+        standardize(table, use_rep=key, batch_key=batch_key, method=batch_method, random_state=seed, key_added=added)
+        key = added
     wanted: dict[str, Any] = {} if resolution == "auto" else {"resolutions": [resolution]}
     leiden_sweep(table, use_rep=key, n_neighbors=n_neighbors, random_state=analysis.random_state, **wanted)
     table.obs[CLUSTER] = table.obs["leiden_sweep"]
@@ -144,14 +150,20 @@ def usable_signatures(
     signatures: Mapping[str, Sequence[str]] | None, markers: Sequence[str]
 ) -> dict[str, tuple[str, ...]]:
     """Signatures all of whose markers are measured, with the names that these have in the table."""
-    canonical = marker_names([*markers, *(one for names in (signatures or SIGNATURES).values() for one in names)])
+    asked = {name: [_sign(one) for one in said] for name, said in (signatures or SIGNATURES).items()}
+    canonical = marker_names([*markers, *(one for said in asked.values() for one, _ in said)])
     measured = {canonical[name]: name for name in markers}
     found = {}
-    for phenotype_name, names in (signatures or SIGNATURES).items():
-        wanted = [measured.get(canonical[name]) for name in names]
-        if all(wanted):
-            found[phenotype_name] = tuple(name for name in wanted if name)
+    for name, said in asked.items():
+        if all(canonical[one] in measured for one, _ in said):
+            found[name] = tuple(measured[canonical[one]] + sign for one, sign in said)
     return found
+
+
+def _sign(marker: str) -> tuple[str, str]:
+    """``("CD20", "-")`` of a marker that speaks against a phenotype."""
+    bare = marker.removesuffix("-").strip()
+    return bare, marker[len(bare) :].strip()
 
 
 def _write(analysis: Analysis, table: AnnData, profiles: AnnData) -> None:
@@ -208,7 +220,7 @@ def _check(draft: Draft) -> None:
 def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
     problems, channels = [], channels_of(sdata)
     for name, markers in (settings["signatures"] or {}).items():
-        problems += named_markers(f"phenotype.signatures.{name}", markers, channels)
+        problems += named_markers(f"phenotype.signatures.{name}", [_sign(one)[0] for one in markers], channels)
     return problems
 
 
