@@ -10,7 +10,8 @@ import pandas as pd
 from anndata import AnnData
 
 from .._errors import TableError
-from .._keys import INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SPATIAL, cell_name
+from .._keys import INSTANCE_KEY, REGION_KEY, SAMPLE_KEY, SAMPLES, SPATIAL, cell_name
+from .._outcome import carry_outcome
 from .arrays import drawn_kind
 from .assemble import as_table
 from .drawn_cells import drawn_cells
@@ -53,4 +54,5 @@ def table_of_points(sdata: SpatialData, pairs: Sequence[SampleElements]) -> AnnD
     add_sample_columns(sdata, samples, obs)
     adata = AnnData(np.empty((len(obs), 0), np.float32), obs=obs)
     adata.obsm[SPATIAL] = np.concatenate(places)
+    carry_outcome(sdata.tables.get(SAMPLES), adata)
     return as_table(adata)
