@@ -36,6 +36,20 @@ def test_columns_go_where_they_belong(tmp_path):
     assert table.obs["time"].tolist() == [10.0] * 6 + [20.0] * 6
 
 
+def test_no_pixel_of_an_image_is_read_before_it_is_asked_for(run, monkeypatch):
+    import spatialfm.io._reader as reader
+
+    files, inner = [], reader.read_page
+    monkeypatch.setattr(
+        reader, "read_page", lambda level, page, *rest: files.append(page.path) or inner(level, page, *rest)
+    )
+    sdata = read_cellprofiler(run)
+    assert files
+    assert all(one.endswith("_cells.tiff") for one in files)
+    sdata["image_A1"][0, :1, :1].values  # noqa: B018
+    assert files[-1].endswith("A1_CD3.tiff")
+
+
 def test_one_call_to_the_survival_curve(run):
     in_table(lambda t: t.assign(CD3_high=np.arange(12) % 3 == 0, CD8_high=np.arange(12) % 2 == 0))(run)
     flags = {"CD3_high": "CD3", "CD8_high": "CD8"}

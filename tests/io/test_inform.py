@@ -69,6 +69,21 @@ def test_the_tissue_map_is_held_against_the_cells(tmp_path):
     assert [name for name in sdata.labels if name.startswith("regions")] == ["regions_Set_2__900_700"]
 
 
+def test_no_pixel_of_an_image_is_read_before_it_is_asked_for(tmp_path, monkeypatch):
+    import spatialfm.io._reader as reader
+
+    write_inform(tmp_path)
+    files, inner = [], reader.read_page
+    monkeypatch.setattr(
+        reader, "read_page", lambda level, page, *rest: files.append(page.path) or inner(level, page, *rest)
+    )
+    sdata = read_inform(tmp_path)
+    assert files
+    assert not [one for one in files if "component_data" in one]
+    sdata["image_Set_1__100_200"][0, :1, :1].values  # noqa: B018
+    assert "component_data" in files[-1]
+
+
 def test_one_call_to_the_survival_curve(tmp_path):
     write_inform(tmp_path)
     patients = sfm.tl.composition(
