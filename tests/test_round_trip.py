@@ -278,7 +278,8 @@ CELLS["transfer_labels"] = [
     lambda c: [sfm.tl.transfer_labels(c[:480].copy(), q := c[480:].copy(), "phenotype", use_rep="X_model"), q][1],
 ]
 IN_SDATA = {  # written into a SpatialData, see `slides`
-    "cell_table", "add_clinical", "add_samples", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles", "segment_regions",
+    "cell_table", "add_clinical", "add_samples", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles",
+    "segment_regions",
     "detect_artifacts", "mend_labels", "segment_cells", "set_outcome", "tissue",
 }  # fmt: skip
 WRITE_NOTHING = {

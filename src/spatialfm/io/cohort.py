@@ -91,9 +91,9 @@ def read_cohort(
         How the paths of images are read, where `kind_column` is absent or empty: ``"tiff"`` (the default; everything
         that `read_tiff` reads, with masks in files of their own), ``"ome_zarr"``, ``"steinbock"``, ``"mcd"`` (its path
         of masks is a folder, as in `read_mcd`), ``"mcmicro"``, ``"spora"``, ``"inform"``, ``"cellprofiler"``, or
-        ``"geojson"`` (an image, with the polygons in place of a mask), with the reader of this name. Of a file or folder
-        that holds several samples, each row is the one that it names. Cells are measured here, whatever program did so
-        before.
+        ``"geojson"`` (an image, with the polygons in place of a mask), with the reader of this name. Of a file or
+        folder that holds several samples, each row is the one that it names. Cells are measured here, whatever program
+        did so before.
     kind_column
         Column of the kinds of rows.
     mpp_column
