@@ -104,6 +104,18 @@ def test_a_json_document_is_alone_on_standard_output(capsys):
     assert said.err == "  note: odd\non the way\n"
 
 
+def test_notes_of_a_block_are_all_of_it_though_each_is_shown_once(capsys):
+    screen = Screen("run")
+    heard = []
+    for _ in range(2):
+        with screen.noting() as notes:
+            warnings.warn("odd", SpatialfmWarning, stacklevel=1)
+        heard.append(notes)
+    assert heard == [["odd"], ["odd"]]
+    assert screen.notes == ["odd"]
+    assert capsys.readouterr().out == "  note: odd\n"
+
+
 def test_quiet_leaves_results_notes_and_errors(capsys):
     screen = Screen("run", quiet=True)
     screen.say("on the way")

@@ -132,9 +132,9 @@ def _done(analysis: Analysis, state: State, stage: Stage, screen: Screen) -> Rec
     settings = analysis.settings(stage.name)
     after = {name: state.records[name].identity for name in stage.needs}
     state.forget(stage.name)
-    analysis.files, said_before, began = [], len(screen.notes), time.perf_counter()
+    analysis.files, began = [], time.perf_counter()
     try:
-        with screen.noting():
+        with screen.noting() as notes:
             inputs = {str(path): stamp_of(path) for path in _inputs(analysis, stage, settings)}
             done = stage.run(analysis, **settings)
     except SpatialfmError as error:
@@ -150,7 +150,7 @@ def _done(analysis: Analysis, state: State, stage: Stage, screen: Screen) -> Rec
         after=after,
         version=version(),
         findings=done.findings,
-        notes=screen.notes[said_before:],
+        notes=notes,
         seconds=round(time.perf_counter() - began, 1),
         finished=now(),
     )

@@ -56,16 +56,22 @@ class Screen:
             self.show(f"  note: {text}")
 
     @contextmanager
-    def noting(self) -> Iterator[None]:
-        """Our warnings become notes; those of other packages are for developers and go to the log."""
+    def noting(self) -> Iterator[list[str]]:
+        """Our warnings become notes; those of other packages are for developers and go to the log.
+
+        Gives the notes of this block, also those that were shown before.
+        """
+        heard: list[str] = []
 
         def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
             if isinstance(message, SpatialfmWarning):
                 self.note(str(message))
+                if str(message) not in heard:
+                    heard.append(str(message))
             else:
                 logger.debug("%s: %s", category.__name__, message)
 
         with warnings.catch_warnings():
             warnings.simplefilter("always", SpatialfmWarning)
             warnings.showwarning = show
-            yield
+            yield heard

@@ -97,7 +97,7 @@ class State:
         try:
             content = json.loads(self.path.read_text(encoding="utf-8"))
             self.records = {name: Record(**record) for name, record in content["stages"].items()}
-            self.stale = {name: list(paths) for name, paths in content["stale"].items()}
+            self.stale = {name: list(paths) for name, paths in content.get("stale", {}).items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputFileError(
                 f"'{self.path}' is not a record of finished stages ({error}). Move the folder away, or pass another "
