@@ -157,3 +157,23 @@ def test_refusals_open_no_figure(cohort, hits):
         with pytest.raises(error, match=message):
             sfm.pl.search_results(table, cohort, **({"channels": ["CD3"]} | arguments))
     assert not plt.get_fignums()
+
+
+def test_cells_of_shapes_are_where_their_outline_is():
+    """A table that another package made has positions in µm, next to an image in pixels."""
+    from elsewhere import MPP, outlines, painted, xenium_like
+    from skimage.segmentation import find_boundaries
+
+    from spatialfm.pl._search_results import _Reader
+
+    sdata = xenium_like()
+    sdata["table"].obs["sample"] = "morphology_focus"
+    reader = _Reader(sdata, "table", ["DAPI"], None, 30.0, True, 1000)
+    center = sdata["cell_boundaries"].centroid.iloc[5]
+    labels = painted(outlines())
+    pair = reader._pair("morphology_focus")
+    window = reader._window(5, pair)
+    np.testing.assert_allclose([window.x0 + 15, window.y0 + 15], [center.x / MPP, center.y / MPP])
+    border, (left, right, bottom, top) = reader._outline(5, pair, window)
+    inside = np.s_[int(top) : int(bottom), int(left) : int(right)]
+    np.testing.assert_array_equal(border, find_boundaries(labels == 6, mode="outer")[inside])

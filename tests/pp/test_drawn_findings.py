@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import shapely
 import spatialdata as sd
-from elsewhere import SIZE, barcodes, image_element, outlines, painted, sopa_like, table_of, with_points
+from elsewhere import SIZE, barcodes, codex_like, image_element, outlines, painted, sopa_like, table_of, with_points
 from spatialdata.models import ShapesModel
 from spatialdata.transformations import Identity
 
@@ -105,6 +105,20 @@ def _frame(cells, ids):
     import geopandas as gpd
 
     return gpd.GeoDataFrame({"geometry": cells}, index=ids)
+
+
+@pytest.mark.parametrize("kind", ["shapes", "points of a table"])
+def test_micrometres_taken_for_pixels_are_said(kind):
+    """Nothing is outside of the image then: all cells are in its first corner."""
+    if kind == "shapes":
+        sdata = sopa_like([shapely.affinity.scale(cell, 0.5, 0.5, origin=(0, 0)) for cell in outlines()])
+        call = {}
+    else:
+        sdata = codex_like()
+        sdata["table"].obsm["spatial"] = sdata["table"].obsm["spatial"] * 0.5
+        call = {"recipe": {"window": 8}}
+    with pytest.warns(SpatialfmWarning, match=r"in the first 4\d% of the rows and 4\d% of the columns.*in other units"):
+        sfm.tl.embed_cells(sdata, "classical", elements={"mpp": 0.5}, **call)
 
 
 def test_points_have_findings_too():

@@ -15,7 +15,7 @@ from .._errors import ElementError, PanelError, TableError, listed
 from .._keys import SAMPLE_KEY, SPATIAL, TABLE, TILE_KEY
 from .._public import public
 from ..pp.arrays import channel_names, image_array
-from ..pp.drawn_cells import cells_array, numbers_of_rows
+from ..pp.drawn_cells import DrawnCells, cells_array, drawn_cells, numbers_of_rows
 from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements, pixel_size
 from ._cells import CHANNEL_COLORS
 from ._figure import OKABE_ITO, finish
@@ -199,13 +199,14 @@ class _Reader:
         self.channels, self.label_key, self.size = channels, label_key, size
         self.outline, self.max_pixels = outline, max_pixels
         self.pairs: dict[str, SampleElements] = {}
+        self.drawn: dict[str, DrawnCells | None] = {}
 
     def crop(self, name: str) -> Crop:
         """Pixels around a row."""
         place = self._row(name)
         obs = self.table.obs.iloc[place]
         pair = self._pair(str(obs[SAMPLE_KEY]))
-        window = self._window(place)
+        window = self._window(place, pair)
         image = image_array(self.sdata, pair.image)
         available = channel_names(self.sdata, pair.image)
         if unknown := [channel for channel in self.channels if channel not in available]:
@@ -242,9 +243,12 @@ class _Reader:
         obs = self.table.obs.iloc[place]
         return str(obs[attrs["region_key"]]), obs[attrs["instance_key"]]
 
-    def _window(self, place: int) -> Window:
+    def _window(self, place: int, pair: SampleElements) -> Window:
         x, y = map(float, np.asarray(self.table.obsm[SPATIAL][place])[:2])
         side, region = self.size, self._region(place)
+        if (drawn := self._drawn(region, pair)) is not None and (number := self._number(region)) > 0:
+            # a table that another package made may have its positions in other units than the image
+            y, x = (float(one) for one in image_to_system(self.sdata, pair)(*drawn.centers_of(np.array([number]))[0]))
         if side is None and region is not None and region[0] in self.sdata.shapes and self._is_of_tiles:
             bounds = self.sdata.shapes[region[0]].geometry.loc[region[1]].bounds
             side = max(bounds[2] - bounds[0], bounds[3] - bounds[1])
@@ -258,12 +262,23 @@ class _Reader:
         region = self._region(place)
         if not self.outline or region is None or not self._is_outlined(region[0]):
             return None
-        pair, number = replace(pair, labels=region[0]), region[1]
-        if region[0] in self.sdata.shapes:
-            number = numbers_of_rows(self.sdata, region[0], pd.Series([region[1]]), "of the table")[0]
+        pair, number = replace(pair, labels=region[0]), self._number(region)
         to_system = labels_to_system(self.sdata, pair)
         labels, extent = read_raster(cells_array(self.sdata, pair), to_system, window, self.max_pixels)
         return find_boundaries(np.pad(labels == number, 1), mode="outer")[1:-1, 1:-1], extent
+
+    def _drawn(self, region: tuple[str, int] | None, pair: SampleElements) -> DrawnCells | None:
+        if region is None or region[0] not in self.sdata.shapes or self._is_of_tiles:
+            return None
+        if region[0] not in self.drawn:
+            self.drawn[region[0]] = drawn_cells(self.sdata, replace(pair, labels=region[0]))
+        return self.drawn[region[0]]
+
+    def _number(self, region: tuple[str, int]) -> int:
+        """Number in the label image of a cell, -1 where its element has none of this id."""
+        if region[0] not in self.sdata.shapes:
+            return region[1]
+        return int(numbers_of_rows(self.sdata, region[0], pd.Series([region[1]]), "of the table")[0])
 
     @property
     def _is_of_tiles(self) -> bool:

@@ -12,6 +12,7 @@ from .drawn_cells import DrawnCells, ids_text
 from .label_findings import NO_NUMBERS, Finding
 from .pieces import LabelScan, Pieces
 
+_CORNER, _ENOUGH = 0.55, 10  # share of an image's sides; cells below which nothing is said
 _PAINTED = ("repeated", "binary", "overflow", "outlines", "fragments", "cut")  # slips of masks; an outline is one cell
 
 
@@ -43,12 +44,28 @@ def find_oddities_of_drawn(drawn: DrawnCells, scan: LabelScan) -> list[Finding]:
         if which.any():
             severity = "error" if kind == "outside" and which.sum() > n / 2 else "warning"
             findings.append(_finding(drawn, kind, severity, which, text))
+    if (corner := _in_a_corner(drawn, within)) is not None:
+        findings.append(corner)
     if (lost > 0).any():
         hidden = int(((area == 0) & (lost > 0)).sum())
         text = f"that share {counted(int(lost.sum()), 'pixel')} with cells before them, which keep these"
         text += f" ({hidden:,} of them {'has' if hidden == 1 else 'have'} no other)" if hidden else ""
         findings.append(_finding(drawn, "overlap", "warning", lost > 0, text))
     return findings
+
+
+def _in_a_corner(drawn: DrawnCells, within: np.ndarray) -> Finding | None:
+    """Cells that all lie in the first half of rows and columns, as those whose µm are taken for pixels do."""
+    if within.sum() < _ENOUGH:
+        return None
+    share = drawn.centers[within].max(axis=0) / drawn.shape
+    if (share > _CORNER).any():
+        return None
+    text = (
+        f"has all its cells in the first {share[0]:.0%} of the rows and {share[1]:.0%} of the columns of the image: "
+        "are they in other units (µm, and the image in pixels)?"
+    )
+    return Finding("corner", "warning", int(within.sum()), len(drawn.numbers), NO_NUMBERS, text)
 
 
 def as_drawn(findings: Sequence[Finding]) -> list[Finding]:

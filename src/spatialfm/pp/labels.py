@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OnPieces = Literal["raise", "split", "keep"]
 
 _SHOWN = 5
-OF_DRAWN = ("no_outline", "outside", "no_pixel", "overlap")  # findings that name cells by their own ids
+OF_DRAWN = ("no_outline", "outside", "no_pixel", "overlap", "corner")  # findings that name cells by their own ids
 _OF_KIND = ("fractional", "rounded", "negative", "float", "binary", "outlines", "fragments", "resolution", "transposed")
 _OTHER_RESOLUTION = 1.3  # closer factors are borders that were cut off
 
@@ -99,6 +99,8 @@ def check_labels(
         Of polygons, circles and points: cells with an empty geometry; outside of the image (an error where these are
         more than half of all); that hold the centre of no pixel; that share pixels with cells before them in the
         element, which keep these. An outline in several parts is one cell.
+    ``"corner"`` (warning)
+        All cells (of ten or more) in the first half of rows and columns, as where µm are taken for pixels.
 
     Parameters
     ----------
