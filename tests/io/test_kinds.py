@@ -92,6 +92,8 @@ def test_kinds_and_masks_that_cannot_be_meant(tmp_path):
         sfm.io.read_cohort(rows, base_path=tmp_path)
     with pytest.raises(InputFileError, match="or pass kind_column=None if this column means something else"):
         sfm.io.read_cohort(rows.assign(kind="ductal"), base_path=tmp_path)
+    with pytest.raises(InputFileError, match=r"'Steinbok' \(kind=\) is none of 'tiff'"):
+        sfm.io.read_cohort(rows.drop(columns="kind"), base_path=tmp_path, kind="Steinbok")
     with pytest.raises(InputFileError, match="masks of kind 'steinbock' are found in"):
         sfm.io.read_cohort(rows.assign(kind="steinbock"), base_path=tmp_path)
 

@@ -244,8 +244,10 @@ def _kind(frame: pd.DataFrame, keys: Keys, i: int, kind: str | None) -> tuple[st
     if found in KINDS:
         return found, None
     near = get_close_matches(found.lower(), KINDS, n=1, cutoff=0.7)
-    return PLAIN, f"{found!r} in column {keys.kind!r} is none of {listed(KINDS, 12)}" + (
-        f" (did you mean {near[0]!r}?)" if near else ", or pass kind_column=None if this column means something else"
+    where = f"in column {keys.kind!r}" if text else "(kind=)"
+    otherwise = ", or pass kind_column=None if this column means something else" if text else ""
+    return PLAIN, f"{found!r} {where} is none of {listed(KINDS, 12)}" + (
+        f" (did you mean {near[0]!r}?)" if near else otherwise
     )
 
 

@@ -112,6 +112,8 @@ def text_columns(
     names
         Columns with names of samples or patients, of which none means a missing value but an empty one.
     """
+    if not columns:
+        return pd.DataFrame(index=range(len(frame)))
     if isinstance(table, pd.DataFrame):
         texts = {name: text_keys(frame[name], repr(name), ClinicalError)[0] for name in columns}
     else:
