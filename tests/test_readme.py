@@ -52,7 +52,14 @@ def test_every_python_block_of_the_readme_runs(folder_with_files):
         for block in blocks:
             exec(compile(block, "README.md", "exec"), names)
     assert (folder_with_files / "survival.png").stat().st_size > 10_000
-    assert names["patients"].n_obs == 10
+    assert names["patients"].n_obs == 24
+    tumor = names["patients"].to_df()["Tumor"].groupby(names["patients"].obs["risk_group"], observed=True).mean()
+    events = names["patients"].uns["kaplan_meier"]["groups"]["events"]
+    assert abs(tumor.diff().iloc[-1]) > 0.15  # what was planted is what the groups differ by
+    assert (events / names["patients"].obs["risk_group"].value_counts().reindex(events.index)).diff().abs().iloc[
+        -1
+    ] > 0.2
+    assert names["patients"].uns["logrank"]["p_value"] < 0.01
     assert names["cd8"].shape == (names["sdata"]["table"].n_obs, 384)
 
 
