@@ -242,8 +242,8 @@ def test_each_test_has_its_n_its_correction_and_its_caveat(written, cohort):
     overview = table(text, "All analyses with p-values.")
     assert overview["n"].tolist() == ["6 patients, 4 events"] * 2
     assert overview["smallest p"].to_dict() == {
-        "Log-rank test: logrank": uns["logrank"]["p_value"],
-        "Cox regression: cox": uns["cox"]["table"]["p_value"].min(),
+        "Log-rank test: logrank (patients)": uns["logrank"]["p_value"],
+        "Cox regression: cox (patients)": uns["cox"]["table"]["p_value"].min(),
     }
     assert "2 p-values in 2 analyses" in text
     assert "about 0.1 would be below 0.05" in text

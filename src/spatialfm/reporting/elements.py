@@ -157,8 +157,8 @@ def table(
     names = [str(name) for name in frame.columns]
     makers = [(show or {}).get(name, lambda value, name=name: cell(value, name)) for name in names]
     head = [] if index is None else [tag("th", index or (shown.index.name or ""), scope="col")]
-    head += [tag("th", _heading(name), scope="col", class_=_numeric(shown.iloc[:, i])) for i, name in enumerate(names)]
-    kinds = [_numeric(shown.iloc[:, i]) for i in range(len(names))]
+    head += [tag("th", _heading(name), scope="col", class_=_kind(shown.iloc[:, i])) for i, name in enumerate(names)]
+    kinds = [_kind(shown.iloc[:, i]) for i in range(len(names))]
     columns = [shown.iloc[:, i].tolist() for i in range(len(names))]
     rows = []
     for place, label in enumerate(shown.index):
@@ -185,6 +185,7 @@ def _heading(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _numeric(column: pd.Series) -> str | None:
-    numeric = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
-    return "number" if numeric else None
+def _kind(column: pd.Series) -> str | None:
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        return "number"
+    return "prose" if column.astype(str).str.len().max() > LONG else None

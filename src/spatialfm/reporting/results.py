@@ -62,6 +62,11 @@ class Result:
         return "result-" + "".join(letters)
 
     @property
+    def title(self) -> str:
+        """What it is, its key, and its table where that is not the one of cells."""
+        return f"{self.kind.title}: {self.key} ({self.table_name})"
+
+    @property
     def where(self) -> str:
         """Where a reader finds it."""
         return f"{self.table_name}.uns[{self.key!r}]"
@@ -88,7 +93,7 @@ def results_section(source: Source) -> Section:
     for one in results:
         seen = anchors[one.anchor] = anchors.get(one.anchor, 0) + 1
         anchor = one.anchor if seen == 1 else f"{one.anchor}-{seen}"
-        body += [tag("h3", f"{one.kind.title}: {one.key}", id=anchor), *_details(one)]
+        body += [tag("h3", one.title, id=anchor), *_details(one)]
     known = {id(one.record) for one in results}
     others = [
         f"{name}.uns[{key!r}]"
@@ -164,7 +169,7 @@ def _overview(results: list[Result]) -> list[Html]:
         corrected = [other for other in corrected if len(other)]
         rows.append(
             {
-                "analysis": tag("a", f"{one.kind.title}: {one.key}", href=f"#{one.anchor}"),
+                "analysis": tag("a", one.title, href=f"#{one.anchor}"),
                 "n": _n_text(one.record),
                 "tests": sum(len(family) for family in values),
                 "smallest p": p_value(min(family.min() for family in values if len(family))),
@@ -210,6 +215,7 @@ def _details(one: Result) -> list[Html]:
     for name, caption in kind.tables:
         frame = _table_of(one, name)
         if frame is not None and len(frame):
+            frame = frame.loc[:, [not (frame.iloc[:, i].astype(str) == "").all() for i in range(frame.shape[1])]]
             body.append(table(frame, caption, index=str(frame.index.name or "") or ("" if _named(frame) else None)))
     body.append(tag("p", tag("strong", "Correction. "), kind.correction))
     body.append(tag("p", tag("strong", "What it does not show.")))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._errors import ElementError, SpatialfmError, TableError, listed
+from .._errors import ElementError, TableError, listed
 from .._keys import ARTIFACT_TOKENS, SAMPLES, TABLE, TILES, TOKENS, TRUTH, UNS
 from ..pp.arrays import image_array
 from ..pp.elements import SampleElements, match_elements
@@ -167,10 +167,3 @@ def _found(cells: AnnData | None, keys: Keys) -> Keys:
 
 def _categories(cells: AnnData | None, name: str) -> bool:
     return cells is not None and name in cells.obs and not pd.api.types.is_float_dtype(cells.obs[name].dtype)
-
-
-def check_kind(data: object) -> None:
-    """Refuse what is neither a SpatialData nor an AnnData, with what to pass."""
-    if hasattr(data, "tables") or hasattr(data, "obsm"):
-        return
-    raise SpatialfmError(f"report takes a SpatialData or an AnnData of cells, not {type(data).__name__}.")
