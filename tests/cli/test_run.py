@@ -213,7 +213,12 @@ def test_a_result_that_was_changed_by_hand_is_neither_replaced_nor_built_on_sile
 def test_redo_does_one_stage_and_those_behind_it(results, quick, capsys):
     assert main(["report", str(results), "--redo", "report", "--json"]) == 0
     (stage,) = json.loads(capsys.readouterr().out)["stages"]
-    assert (stage["name"], stage["state"], stage["why"]) == ("report", "done", "not done yet")
+    assert (stage["name"], stage["state"], stage["why"]) == ("report", "done", "asked for")
+
+
+def test_a_stage_that_is_to_be_done_again_is_kept_where_that_is_refused(results, capsys):
+    assert main(["phenotype", str(results), "--redo", "phenotype", "--use-rep", "X_none", "--batch-key", "slide"]) == 1
+    assert planned(results, capsys) == {}
 
 
 def test_a_run_that_is_stopped_goes_on_there(results, quick, capsys):

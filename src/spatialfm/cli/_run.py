@@ -36,12 +36,12 @@ class Step:
         return {"name": self.stage.name, "state": "finished" if self.why is None else "to do", "why": self.why}
 
 
-def plan(analysis: Analysis, state: State) -> list[Step]:
-    """All stages, with what has to be done."""
+def plan(analysis: Analysis, state: State, redo: Sequence[str] = ()) -> list[Step]:
+    """All stages, with what has to be done; those in `redo` for no other reason."""
     steps: list[Step] = []
     waiting: set[str] = set()
     for name, stage in analysis.stages.items():
-        why = state.why(name, _decisive(analysis, name), stage.needs)
+        why = "asked for" if name in redo else state.why(name, _decisive(analysis, name), stage.needs)
         again = [need for need in stage.needs if need in waiting]
         if why is None and again:
             why = f"builds on {listed(again, 3)}"
@@ -70,22 +70,19 @@ def run_stages(
         If it was stopped, with the command that goes on.
     """
     check_folder(analysis.out)
-    state = State(analysis.out)
     if dry_run:
-        steps = _chosen(plan(analysis, _as_if(state, redo)), only)
+        steps = _chosen(plan(analysis, State(analysis.out), redo), only)
         _tell_plan(steps, screen)
         screen.document({"command": screen.command, "status": "planned", "out": str(analysis.out),
                          "stages": [step.document() for step in steps], "notes": screen.notes})  # fmt: skip
         return
     with _held(analysis.out):
-        for name in accept:
-            if name in state.records:
-                state.accept(name)
-        for name in redo:
-            state.forget(name)
-        for name in state.records:
+        state = State(analysis.out)
+        for name in (one for one in accept if one in state.records):
+            state.accept(name)
+        for name in (one for one in state.records if one not in redo):
             state.check_untouched(name)
-        steps = plan(analysis, state)
+        steps = plan(analysis, state, redo)  # nothing is forgotten before all has been checked
         _check_before(analysis, steps, only, screen)
         _disk.write_bytes(analysis.out / CONFIG, analysis.config.text().encode())
         done = _do(analysis, state, _chosen(steps, only), screen)
@@ -260,12 +257,6 @@ def in_settings(message: str, stage: Stage) -> str:
 
 def _chosen(steps: Sequence[Step], only: str | None) -> list[Step]:
     return [step for step in steps if only is None or step.stage.name == only]
-
-
-def _as_if(state: State, redo: Sequence[str]) -> State:
-    """A state that is only looked at."""
-    state.records = {name: record for name, record in state.records.items() if name not in redo}
-    return state
 
 
 def _tell_plan(steps: Sequence[Step], screen: Screen) -> None:
