@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from spatialfm._errors import TableError
 from spatialfm.learn.probe import (
     away_from,
     check_head,
     coded,
+    column_scaler,
     draw_per_class,
     fit_head,
     fit_probe,
@@ -36,6 +38,28 @@ def test_a_linear_head_is_balanced_logistic_regression_on_standardised_columns(c
     np.testing.assert_allclose(found.predict_proba(values), expected, atol=1e-4)
     assert found.classes == ["a", "b", "c"]
     np.testing.assert_allclose(found.scaler.mean_, values.mean(axis=0))
+
+
+def test_the_scale_is_that_of_all_rows_seen_also_in_two_parts_with_gaps():
+    rng = np.random.default_rng(0)
+    values = rng.normal(3, [1, 20, 0.1], (50, 3))
+    for more in (None, values[:0]):
+        np.testing.assert_allclose(column_scaler(values, more).scale_, values.std(axis=0))
+    gaps = values.copy()
+    gaps[40:] = np.nan
+    found, expected = column_scaler(values[:20], gaps[20:]), StandardScaler().fit(values[:40])
+    np.testing.assert_allclose(found.mean_, expected.mean_)
+    np.testing.assert_allclose(found.scale_, expected.scale_)
+
+
+def test_a_probe_takes_the_scale_that_it_is_given(cells):
+    values, labels = cells
+    more = np.vstack([values, np.random.default_rng(1).normal(5, 3, (400, 4))])
+    z = (values - more.mean(axis=0)) / more.std(axis=0)
+    expected = LogisticRegression(C=0.3, class_weight="balanced", max_iter=1000).fit(z, labels).predict_proba(z)
+    found, used = fit_probe(values, labels, head="linear", C=0.3, scaler=column_scaler(more))
+    np.testing.assert_allclose(found.predict_proba(values), expected, atol=1e-4)
+    assert used == 0.3
 
 
 @pytest.mark.parametrize("head", ["forest", "knn"])
@@ -77,6 +101,13 @@ def test_quadrants_are_cut_at_medians():
         mine = samples == sample
         x, y = (positions[mine, i] <= np.median(positions[mine, i]) for i in (0, 1))
         np.testing.assert_array_equal(found[mine], 2 * x + y)
+
+
+def test_quadrants_of_other_cells_are_cut_where_those_of_reference_are():
+    positions = np.array([[0.0, 0], [10, 10], [6, 6], [4, 4], [100, 100], [4, 6]])
+    samples, reference = np.array(["s"] * 4 + ["t", "s"]), np.array([True, True, False, False, False, False])
+    # the medians of the two are at 5; the one cell of the other image is its own median
+    assert quadrants(positions, samples, reference).tolist() == [3, 0, 0, 3, 3, 2]
 
 
 @pytest.mark.parametrize("margin", [0.0, 2.0, 3.0, 5.0])

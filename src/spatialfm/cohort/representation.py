@@ -25,6 +25,25 @@ def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> n
     TableError
         If there is none of that name, it is not a table of numbers, or it holds NaN.
     """
+    values = _dense(adata, use_rep, argument)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise TableError(
+            f"{int(bad.sum())} of {len(values)} rows of {use_rep!r} hold NaN or infinite values, first "
+            f"{listed(adata.obs_names[bad], 3)}. Markers that a sample was not stained for are NaN in X: leave them or "
+            "the sample out."
+        )
+    return values
+
+
+def finite_rows(adata: AnnData, use_rep: str, argument: str = "use_rep") -> np.ndarray:
+    """The same with NaN in all columns of a row that is not complete: for rows that are looked at, but not needed."""
+    values = _dense(adata, use_rep, argument)
+    bad = ~np.isfinite(values).all(axis=1)
+    return np.where(bad[:, None], np.nan, values) if bad.any() else values
+
+
+def _dense(adata: AnnData, use_rep: str, argument: str) -> np.ndarray:
     if use_rep == "X":
         values = adata.X
     elif use_rep in adata.obsm:
@@ -42,13 +61,6 @@ def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> n
         raise TableError(f"{use_rep!r} ({argument}=) has the shape {values.shape}, not one row of numbers a cell.")
     if values.dtype not in (np.float32, np.float64):
         values = _as_numbers(values, use_rep, argument)
-    bad = ~np.isfinite(values).all(axis=1)
-    if bad.any():
-        raise TableError(
-            f"{int(bad.sum())} of {len(values)} rows of {use_rep!r} hold NaN or infinite values, first "
-            f"{listed(adata.obs_names[bad], 3)}. Markers that a sample was not stained for are NaN in X: leave them or "
-            "the sample out."
-        )
     return values
 
 

@@ -61,6 +61,20 @@ def coded(labels: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list[str]]:
     return codes, names.tolist()
 
 
+def column_scaler(values: np.ndarray, more: np.ndarray | None = None) -> StandardScaler:
+    """Means and standard deviations of the columns over all rows that a classifier may see, labelled or not.
+
+    Parameters
+    ----------
+    values, more
+        ``(n, columns)``; more of the same columns, which are counted as if they were rows of `values`.
+    """
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(values)
+    return scaler if more is None or not len(more) else scaler.partial_fit(more)
+
+
 def make_head(
     head: Head, C: float = 1.0, *, n_train: int = 10**9, class_weight: str | None = "balanced", random_state: int = 0
 ) -> Pipeline:
@@ -89,11 +103,20 @@ def fit_head(
     C: float = 1.0,
     random_state: int = 0,
     class_weight: str | None = "balanced",
+    scaler: StandardScaler | None = None,
 ) -> Probe:
-    """Fit a classifier whose penalty is given."""
+    """Fit a classifier whose penalty is given; columns are scaled by `scaler`, or on `values`."""
     codes, names = coded(labels)
     model = make_head(head, C, n_train=len(codes), class_weight=class_weight, random_state=random_state)
-    return Probe(model.fit(values, codes), names)
+    return Probe(_fit(model, values, codes, scaler), names)
+
+
+def _fit(model: Pipeline, values: np.ndarray, codes: np.ndarray, scaler: StandardScaler | None) -> Pipeline:
+    from sklearn.pipeline import make_pipeline
+
+    if scaler is None:
+        return model.fit(values, codes)
+    return make_pipeline(scaler, model[-1].fit(scaler.transform(values), codes))
 
 
 def fit_probe(
@@ -103,6 +126,7 @@ def fit_probe(
     head: Head,
     C: float | str,
     groups: np.ndarray | None = None,
+    scaler: StandardScaler | None = None,
     n_trials: int = N_TRIALS,
     published: bool = False,
     random_state: int = 0,
@@ -117,6 +141,8 @@ def fit_probe(
         Kind of classifier; penalty of the linear one.
     groups
         Patient of each row, which stays on one side where there are at least five.
+    scaler
+        Scale of the columns, by all rows that may be seen (`column_scaler`); default: that of the rows that are fitted.
     n_trials, random_state
         Of the search.
     published
@@ -134,11 +160,11 @@ def fit_probe(
             logger.info("the rarest class has %d labelled cells: C is 1, not tuned", smallest)
             C = 1.0
         else:
-            codes, options = coded(labels)[0], {"n_trials": n_trials, "random_state": random_state}
+            codes, options = coded(labels)[0], {"n_trials": n_trials, "random_state": random_state, "scaler": scaler}
             C = search_C(values, codes, groups, **options, published=published)
             rows = validation_split(codes, groups, random_state)[0] if published else rows
     used = 1.0 if C == "search" else float(C)
-    return fit_head(values[rows], labels[rows], head, used, random_state, weight), used
+    return fit_head(values[rows], labels[rows], head, used, random_state, weight, scaler), used
 
 
 def search_C(
@@ -149,6 +175,7 @@ def search_C(
     n_trials: int,
     random_state: int,
     published: bool = False,
+    scaler: StandardScaler | None = None,
 ) -> float:
     """Penalty of highest macro F1 on held-out rows, by Bayesian optimisation over 1e-10 to 1e5."""
     import optuna
@@ -160,7 +187,8 @@ def search_C(
     def score(trial: optuna.Trial) -> float:
         C = trial.suggest_float("C", *C_RANGE, log=True)
         model = make_head("linear", C, class_weight=weight, random_state=random_state)
-        return f1_score(labels[test], model.fit(values[train], labels[train]).predict(values[test]), average="macro")
+        fitted = _fit(model, values[train], labels[train], scaler)
+        return f1_score(labels[test], fitted.predict(values[test]), average="macro")
 
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -186,12 +214,16 @@ def validation_split(labels: np.ndarray, groups: np.ndarray | None, random_state
     return next(StratifiedShuffleSplit(1, test_size=0.2, random_state=random_state).split(labels, labels))
 
 
-def quadrants(positions: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Quadrant 0 to 3 of each cell in its image, cut at the medians so that each holds as many cells as it can."""
+def quadrants(positions: np.ndarray, samples: np.ndarray, reference: np.ndarray | None = None) -> np.ndarray:
+    """Quadrant 0 to 3 of each cell in its image, cut at the medians so that each holds as many cells as it can.
+
+    With `reference`, ``(n,)`` bool, medians are those of these cells in images that have any.
+    """
     out = np.empty(len(positions), int)
     for sample in np.unique(samples):
         in_sample = samples == sample
-        low = positions[in_sample] <= np.median(positions[in_sample], axis=0)
+        of = in_sample if reference is None or not (in_sample & reference).any() else in_sample & reference
+        low = positions[in_sample] <= np.median(positions[of], axis=0)
         out[in_sample] = 2 * low[:, 0] + low[:, 1]
     return out
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.preprocessing import StandardScaler
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning, TableError
@@ -38,3 +43,106 @@ def test_folds_over_samples_of_shared_patients_are_said_and_too_many_refused(cel
         )
     with pytest.raises(TableError, match="cannot make 9 folds"):
         sfm.tl.evaluate_annotation(adata, "type", use_rep="X_latent", C=1.0, n_folds=9)
+
+
+def few_of_many(n_patients=8, n_each=250, n_columns=60, seed=0):
+    """Four types that differ by 1.5 standard deviations in four of 60 columns whose units differ a thousandfold."""
+    rng = np.random.default_rng(seed)
+    n = n_patients * n_each
+    of_type = rng.integers(0, 4, n)
+    values = rng.normal(size=(n, n_columns))
+    values[np.arange(n), of_type] += 1.5
+    # counts: mostly near zero, a few of them large, so that five cells do not tell the spread
+    values[:, 4:] = np.exp(1.5 * values[:, 4:])
+    values *= 10 ** rng.uniform(-1, 2, n_columns)
+    obs = pd.DataFrame(
+        {"type": [f"t{i}" for i in of_type], "patient": np.repeat([f"p{i}" for i in range(n_patients)], n_each)},
+        index=[f"c{i}" for i in range(n)],
+    )
+    return AnnData(obs=obs, obsm={"X_m": values})
+
+
+def test_cells_without_label_lift_five_labels_a_class():
+    adata = few_of_many()
+    options = {"use_rep": "X_m", "C": 1.0, "n_train": 5}
+    few = sfm.tl.evaluate_annotation(adata, "type", **options, published=True).set_index("score")["mean"]
+    every = sfm.tl.evaluate_annotation(adata, "type", **options).set_index("score")["mean"]
+    assert every["f1"] > few["f1"] + 0.05
+
+
+def by_hand(adata, labelled, seen_of):
+    """Macro F1 of each fold, each of two patients held out, from scikit-learn alone."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    rows = np.flatnonzero(labelled)
+    rows = rows[np.argsort(adata.obs_names[rows])]
+    types, patients, values = adata.obs["type"].to_numpy(str), adata.obs["patient"].to_numpy(str), adata.obsm["X_m"]
+    scores = []
+    for train, test in StratifiedGroupKFold(4, shuffle=True, random_state=0).split(rows, types[rows], patients[rows]):
+        train, test = rows[train], rows[test]
+        scaled = StandardScaler().fit(values[seen_of(patients, test)]).transform(values)
+        model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(scaled[train], types[train])
+        scores.append(f1_score(types[test], model.predict(scaled[test]), average="macro"))
+    return np.mean(scores)
+
+
+@pytest.mark.parametrize("transductive", [False, True])
+def test_columns_are_scaled_by_all_cells_that_may_be_seen(transductive):
+    adata = few_of_many(n_each=100, n_columns=8)
+    labelled = np.random.default_rng(1).random(adata.n_obs) < 0.2
+    adata.obs["known"] = adata.obs["type"].where(labelled)
+    scores = sfm.tl.evaluate_annotation(adata, "known", use_rep="X_m", C=1.0, transductive=transductive)
+
+    def seen_of(patients, test):
+        return np.ones(len(patients), bool) if transductive else ~np.isin(patients, patients[test])
+
+    assert scores.set_index("score").loc["f1", "mean"] == pytest.approx(by_hand(adata, labelled, seen_of), abs=2e-3)
+    assert scores["preparation"].str.contains("transductive").tolist() == [transductive] * len(scores)
+    assert adata.uns["annotation"]["params"]["transductive"] is transductive
+
+
+def test_test_patients_move_no_score_unless_they_are_asked_for():
+    """Cells without label of the patients that are held out are made extreme; so are those of no known patient."""
+    adata = few_of_many(n_each=100, n_columns=8)
+    rng = np.random.default_rng(1)
+    adata.obs["known"] = adata.obs["type"].where(rng.random(adata.n_obs) < 0.3)
+    adata.obs["patient"] = adata.obs["patient"].where((rng.random(adata.n_obs) < 0.9) | adata.obs["known"].notna())
+    seen = adata.obs["known"].notna().to_numpy()
+    apart = adata.copy()
+    nowhere = adata.obs["patient"].isna().to_numpy()
+    assert nowhere.sum() > 20
+    apart.obsm["X_m"][nowhere] *= 1000
+    options = {"use_rep": "X_m", "C": 1.0}
+    one, two = (sfm.tl.evaluate_annotation(table, "known", **options) for table in (adata, apart))
+    pd.testing.assert_frame_equal(one, two)
+    three = sfm.tl.evaluate_annotation(apart, "known", **options, transductive=True)
+    assert not np.allclose(one["mean"], three["mean"])
+    # a gap in a cell without label is no reason to refuse
+    apart.obsm["X_m"][np.flatnonzero(~seen)[:3], 0] = np.nan
+    assert sfm.tl.evaluate_annotation(apart, "known", **options)["mean"].notna().all()
+    with pytest.raises(TableError, match="Pass it without transductive"):
+        sfm.tl.evaluate_annotation(adata, "known", **options, published=True, transductive=True)
+
+
+def test_cells_without_label_in_the_quadrant_held_out_are_not_seen():
+    adata = few_of_many(n_patients=1, n_each=600, n_columns=8)
+    rng = np.random.default_rng(2)
+    adata.obs["sample"], adata.obsm["spatial"] = "s", rng.random((600, 2)) * 200
+    labelled = rng.random(600) < 0.5
+    adata.obs["known"] = adata.obs["type"].where(labelled)
+    sfm.tl.evaluate_annotation(adata, "known", use_rep="X_m", C=1.0, patient_key="quadrant", margin=5)
+    found = adata.uns["annotation"]["folds"].query("`class` == 'macro'")["f1"]
+    rows = np.flatnonzero(labelled)
+    rows = rows[np.argsort(adata.obs_names[rows])]
+    places, types, values = adata.obsm["spatial"], adata.obs["type"].to_numpy(str), adata.obsm["X_m"]
+    right, below = (places > np.median(places[rows], axis=0)).T
+    expected = []
+    for quadrant in range(4):
+        inside = 2 * right + below == quadrant
+        test = rows[inside[rows]]
+        near = np.sqrt(((places[:, None] - places[test]) ** 2).sum(axis=2)).min(axis=1) <= 5
+        train = rows[~near[rows]]
+        scaled = StandardScaler().fit(values[~inside & ~near]).transform(values)
+        model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(scaled[train], types[train])
+        expected.append(f1_score(types[test], model.predict(scaled[test]), average="macro"))
+    np.testing.assert_allclose(np.sort(found), np.sort(expected), atol=2e-3)

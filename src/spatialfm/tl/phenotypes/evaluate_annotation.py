@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
@@ -13,14 +14,14 @@ from ..._coordinates import coordinates
 from ..._errors import TableError, counted, warn
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
-from ..._preparation import BY_TRAINING
+from ..._preparation import BY_TRAINING, BY_TRAINING_CELLS, TRANSDUCTIVE
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
 from ...cohort.patient_names import like_patients
-from ...cohort.representation import each_representation
-from ...learn.probe import away_from, check_head, draw_per_class, fit_probe, quadrants
+from ...cohort.representation import each_representation, finite_rows
+from ...learn.probe import away_from, check_head, column_scaler, draw_per_class, fit_probe, quadrants
 from ...metrics import classification
 from ...stats.fold_scores import paired_p, t_interval
 
@@ -44,6 +45,7 @@ def evaluate_annotation(
     C: float | Literal["search"] = "search",
     n_trials: int = 25,
     published: bool = False,
+    transductive: bool = False,
     min_cells: int = 10,
     dominance: tuple[str, float] | None = None,
     margin: float = 16.0,
@@ -58,14 +60,16 @@ def evaluate_annotation(
     set; a fifth of the rest tunes the penalty; optionally 100, 200, 500 or 1,000 training cells a class. In three
     things it is ours unless `published` is set, as `spatialfm.tl.annotate` does it: classes weigh alike, C = 1 is among
     the trials, and the tuned classifier is fitted again on all training cells. Columns are standardised either way,
-    which the paper does not state.
+    which the paper does not state: with `published` on the cells that the classifier is fitted to, otherwise on all
+    cells of the training patients, those without label and those that were not drawn too, as a user has them.
 
     What an embedding was made with (statistics, components) has seen the cells of all folds.
 
     Parameters
     ----------
     adata
-        Cells; those without label are left out.
+        Cells; those without label are neither trained on nor tested. Columns are scaled by them too where they are of
+        training patients.
     label_key
         Column of ``obs`` with the labels.
     use_rep
@@ -88,6 +92,9 @@ def evaluate_annotation(
     published
         Classes weigh as they occur, C is chosen by the trials alone, and the classifier that was fitted without the
         tuning cells is the one that is scored.
+    transductive
+        Scale columns on the cells of test patients too, without their labels, as `spatialfm.tl.annotate` does where
+        new patients are in its table. Scores say so: they are not those of a classifier that patients come to later.
     min_cells
         Classes with fewer labelled cells are left out, and named.
     dominance
@@ -108,16 +115,18 @@ def evaluate_annotation(
     Returns
     -------
     One row an embedding, training size and score (means over classes; ``recall`` is the balanced accuracy) with
-    ``mean``, ``sd`` (over folds, the published error) and ``low`` and ``high``, a 95 % interval for other patients
-    (Student's t, with the variance that folds have which share training cells: 1 / K + 1 / (K - 1), Nadeau and Bengio,
-    2003). Written into ``uns[key_added]``: ``folds`` (every score of every class and fold), ``summary``,
-    ``differences`` (between embeddings, paired by fold, with interval and p-value of a paired t-test with the same
-    variance) and ``params``. With ``patient_key="quadrant"`` they are of other parts of the same images.
+    ``preparation`` (what columns were standardised on), ``mean``, ``sd`` (over folds, the published error) and ``low``
+    and ``high``, a 95 % interval for other patients (Student's t, with the variance that folds have which share
+    training cells: 1 / K + 1 / (K - 1), Nadeau and Bengio, 2003). Written into ``uns[key_added]``: ``folds`` (every
+    score of every class and fold), ``summary``, ``differences`` (between embeddings, paired by fold, with interval and
+    p-value of a paired t-test with the same variance) and ``params``. With ``patient_key="quadrant"`` they are of other
+    parts of the same images.
 
     Raises
     ------
     TableError
-        If there are fewer groups than folds, or fewer than two classes are left.
+        If there are fewer groups than folds, fewer than two classes are left, or `published` and `transductive` are
+        both asked for.
 
     Examples
     --------
@@ -129,13 +138,17 @@ def evaluate_annotation(
     """
     check_anndata(adata, "evaluate_annotation", key_added)
     check_head(head, C)
+    if published and transductive:
+        raise TableError("published=True scales columns on training cells. Pass it without transductive=True.")
+    preparation = BY_TRAINING if published else TRANSDUCTIVE if transductive else BY_TRAINING_CELLS
     labels = obs_column(adata, label_key, "label_key", allow_missing=True)
     pure = np.ones(adata.n_obs, bool)
     if dominance is not None:
         pure = (obs_column(adata, dominance[0], "dominance", allow_missing=True) >= dominance[1]).to_numpy()
     kept = np.flatnonzero(_kept(labels.where(pure), label_key, min_cells))
     # in the order of their names: the drawn cells are independent of the order of rows
-    cells = adata[kept[order_of_names(adata.obs_names[kept])]]
+    kept = kept[order_of_names(adata.obs_names[kept])]
+    cells, others = adata[kept], adata[np.setdiff1d(np.arange(adata.n_obs), kept)]
     labels = named(cells.obs[label_key], "label_key", whole=True)
     names, classes = np.asarray(labels, dtype=str), [*labels.cat.categories.astype(str), "macro"]
     values = each_representation(cells, use_rep)
@@ -143,14 +156,21 @@ def evaluate_annotation(
     if n_repeats < 1:
         raise TableError(f"n_repeats={n_repeats}: one partition into folds is the least.")
     if patient_key != "quadrant":
+        obs_column(adata, patient_key, "patient_key", allow_missing=True)
         obs_column(cells, patient_key, "patient_key")
         _tell_shared_patients(cells, patient_key)
     splits = []
     for seed in [random_state + 1000 * repeat for repeat in range(n_repeats)]:
         groups, folds = _splits(cells, names, patient_key, n_folds, margin, library_key, spatial_key, seed)
         splits += folds
+    unlabelled = {rep: finite_rows(others, rep) for rep in values}
     rows = []
-    for fold, (train, test) in enumerate(progress_bar(splits, desc="folds", unit="fold")):
+    for fold, split in enumerate(progress_bar(splits, desc="folds", unit="fold")):
+        train, test = split.train, split.test
+        seen, also = np.arange(len(names)), np.arange(others.n_obs)
+        if not transductive:
+            seen, also = train, _seen(cells, others, groups, split, patient_key, margin, library_key, spatial_key)
+        scalers = {rep: column_scaler(values[rep][seen], more[also]) for rep, more in unlabelled.items()}
         for size in sizes:
             part = train if size is None else draw_per_class(names, train, size, random_state + fold)
             for rep, matrix in values.items():
@@ -160,6 +180,7 @@ def evaluate_annotation(
                     head=head,
                     C=C,
                     groups=None if patient_key == "quadrant" else groups[part],
+                    scaler=None if published else scalers[rep],
                     n_trials=n_trials,
                     published=published,
                     random_state=random_state,
@@ -167,7 +188,7 @@ def evaluate_annotation(
                 scores = classification(names[test], model.predict_proba(matrix[test]), model.classes)
                 scores = scores.loc[[name for name in classes if name in scores.index]]
                 rows.append(scores.reset_index().assign(use_rep=rep, n_train=size or len(part), fold=fold, C=used))
-                rows[-1]["asked"] = "all" if size is None else str(size)
+                rows[-1]["asked"], rows[-1]["preparation"] = "all" if size is None else str(size), preparation
     folds = pd.concat(rows, ignore_index=True)
     folds["partition"], folds["fold"] = np.divmod(folds["fold"].to_numpy(), len(splits) // n_repeats)
     summary = _summary(folds[folds["class"] == "macro"])
@@ -178,13 +199,14 @@ def evaluate_annotation(
         "params": {
             "label_key": label_key,
             "use_rep": list(values),
-            "preparation": BY_TRAINING,
+            "preparation": preparation,
             "patient_key": patient_key,
             "n_folds": n_folds,
             "n_repeats": n_repeats,
             "head": head,
             "C": str(C),
             "published": published,
+            "transductive": transductive,
             "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
             "margin": margin if patient_key == "quadrant" else 0.0,
             "random_state": random_state,
@@ -207,6 +229,15 @@ def _kept(labels: pd.Series, label_key: str, min_cells: int) -> np.ndarray:
     return (labels.notna() & ~labels.isin(rare)).to_numpy()
 
 
+@dataclass(frozen=True)
+class _Fold:
+    """Rows to train on and to score; `held_out` are all cells of the test part, those that cannot be scored too."""
+
+    train: np.ndarray
+    test: np.ndarray
+    held_out: np.ndarray
+
+
 def _splits(
     cells: AnnData,
     names: np.ndarray,
@@ -216,8 +247,8 @@ def _splits(
     library_key: str,
     spatial_key: str,
     random_state: int,
-) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """Group of each cell, and training and test cells of each fold."""
+) -> tuple[np.ndarray, list[_Fold]]:
+    """Group of each cell, and the folds."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     if patient_key == "quadrant":
@@ -240,11 +271,41 @@ def _splits(
         if patient_key == "quadrant":
             train = away_from(train, test, positions, samples, margin)
         # a class that no training cell has cannot be predicted, and would only be scored as always wrong
-        test = test[np.isin(names[test], names[train])]
+        held_out, test = test, test[np.isin(names[test], names[train])]
         if len(np.unique(names[train])) < 2 or not len(test):
             raise TableError("A fold has fewer than two classes to train on. Pass fewer folds or a larger min_cells=.")
-        splits.append((train, test))
+        splits.append(_Fold(train, test, held_out))
     return groups, splits
+
+
+def _seen(
+    cells: AnnData,
+    others: AnnData,
+    groups: np.ndarray,
+    fold: _Fold,
+    patient_key: str,
+    margin: float,
+    library_key: str,
+    spatial_key: str,
+) -> np.ndarray:
+    """Rows of `others`, cells without a label that counts, that are no part of what is held out.
+
+    Cells without patient may be of a test patient, and are not seen, nor are those in a held-out quadrant or near its
+    cells.
+    """
+    test_groups = np.unique(groups[fold.held_out])
+    if patient_key != "quadrant":
+        of = others.obs[patient_key]
+        return np.flatnonzero(of.notna().to_numpy() & ~np.isin(of.astype(str).to_numpy(), test_groups))
+    both = [cells, others]
+    samples = np.concatenate([part.obs[library_key].astype(object) for part in both])
+    places = np.concatenate([coordinates(part, spatial_key, finite=False) for part in both])
+    own = np.arange(len(samples)) < cells.n_obs
+    placed = np.flatnonzero(pd.notna(samples) & np.isfinite(places).all(axis=1))
+    samples, places, own = samples[placed].astype(str), places[placed], own[placed]
+    rows = np.flatnonzero(~own & ~np.isin(quadrants(places, samples, own), test_groups))
+    # labelled cells all have a place, and come first
+    return placed[away_from(rows, fold.held_out, places, samples, margin)] - cells.n_obs
 
 
 def _summary(macro: pd.DataFrame) -> pd.DataFrame:
@@ -258,6 +319,7 @@ def _summary(macro: pd.DataFrame) -> pd.DataFrame:
                     "use_rep": rep,
                     "n_train": size,
                     "score": score,
+                    "preparation": part["preparation"].iloc[0],
                     "mean": values.mean(),
                     "sd": values.std(ddof=1),
                     "low": low,

@@ -16,7 +16,7 @@ from ..._storable import write_obsm, write_uns
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import representation
 from ...embed.session import choose_components, embedding_record, grid_obs, output_keys, run_plan
-from ...learn.probe import certainty, draw_per_class, fit_probe
+from ...learn.probe import certainty, column_scaler, draw_per_class, fit_probe
 from ...pp.class_maps import check_names, natural_step, owners, record_map, smooth_classes
 from ...pp.maps import labels_element
 
@@ -142,7 +142,7 @@ def classify(
     patient_key: str | None,
     random_state: int,
 ) -> tuple[pd.DataFrame, np.ndarray, float]:
-    """Classify all tokens from those that are known.
+    """Classify all tokens from those that are known; columns are scaled on all of them.
 
     Parameters
     ----------
@@ -163,7 +163,14 @@ def classify(
     groups = patients_of_rows(table, patient_key)
     groups = None if groups is None else groups[rows]
     model, used = fit_probe(
-        values[rows], labels[rows], head=head, C=C, groups=groups, n_trials=n_trials, random_state=random_state
+        values[rows],
+        labels[rows],
+        head=head,
+        C=C,
+        groups=groups,
+        scaler=column_scaler(values),
+        n_trials=n_trials,
+        random_state=random_state,
     )
     probability = model.predict_proba(values)
     return certainty(probability, model.classes, table.obs_names), probability, used
