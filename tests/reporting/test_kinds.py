@@ -156,6 +156,20 @@ def test_regressions_of_each_type_are_known_with_their_correction(tmp_path):
     assert "not drawn" not in text
 
 
+def test_groups_and_phenotypes_that_follow_a_batch_are_said(patients, tmp_path):
+    table = ad.AnnData(obs=patients.obs.copy())
+    table.obs["slide"] = table.obs["arm"].map({"a": "S1", "b": "S2"}).astype(str)
+    sfm.tl.logrank(table, "arm", n_permutations=999)
+    obs = pd.DataFrame({"sample": table.obs_names, "patient": table.obs_names, "slide": table.obs["slide"].to_numpy()})
+    obs["phenotype"] = pd.Categorical(np.where(obs["slide"] == "S1", "T", "B"))
+    cells = ad.AnnData(obs=obs.set_index(obs["sample"].astype(str)))
+    text = html.unescape(sfm.report(cells, tmp_path / "a.html", patients=table).read_text(encoding="utf-8"))
+    assert "Groups of 'arm' follow obs['slide']: they are the same within each of its 2 levels" in text
+    assert "Shares of phenotypes follow obs['slide']" in text
+    cells.obs["phenotype"] = pd.Categorical(["T", "B", "B"] * 10)
+    assert "Shares of phenotypes follow" not in sfm.report(cells, tmp_path / "b.html").read_text(encoding="utf-8")
+
+
 def test_each_kind_names_a_function_and_says_what_must_be_said():
     for kind in KINDS:
         names = re.findall(r"sfm\.tl\.(\w+)", kind.written_by)

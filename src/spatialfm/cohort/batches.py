@@ -47,7 +47,15 @@ def batch_columns(obs: pd.DataFrame) -> list[str]:
 def tell_batches(
     what: str, values: pd.Series | pd.DataFrame, batches: pd.DataFrame, remedy: str, ignore: Iterable[str] = ()
 ) -> None:
-    """Warn where what was found of patients follows a batch.
+    """Warn where what was found of patients follows a batch; parameters are those of `batch_sentences`."""
+    for sentence in batch_sentences(what, values, batches, remedy, ignore):
+        warn(sentence)
+
+
+def batch_sentences(
+    what: str, values: pd.Series | pd.DataFrame, batches: pd.DataFrame, remedy: str, ignore: Iterable[str] = ()
+) -> list[str]:
+    """One sentence for each batch that what was found of patients follows.
 
     Parameters
     ----------
@@ -62,8 +70,9 @@ def tell_batches(
     ignore
         Columns that the analysis has taken into account.
     """
+    found: list[str] = []
     if len(batches) < FEWEST:
-        return
+        return found
     columns = [name for name in batch_columns(batches) if name not in set(ignore)]
     matrix = _numbers(values)
     for name in columns:
@@ -81,7 +90,8 @@ def tell_batches(
             if same
             else f"{share:.0%} of their variance between patients is between its {n} (p = {p:.2g})"
         )
-        warn(f"{what} follow obs[{name!r}]: {how}. They may be the batch's. {remedy}")
+        found.append(f"{what} follow obs[{name!r}]: {how}. They may be the batch's. {remedy}")
+    return found
 
 
 def of_cells(adata: AnnData, groups: pd.Series, unit: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._errors import counted
 from .._storable import named_table
+from ..cohort.batches import STANDARDIZE, batch_sentences, of_cells
 from ..pl import cells as draw_cells
 from .elements import Html, Section, note, table, tag
 from .examples import example_cells
@@ -31,6 +32,12 @@ def phenotypes_section(source: Source) -> Section:
         return Section("phenotypes", title, [note(text, kind="absent")])
     body: list[Html] = [tag("p", "Phenotypes are those of ", tag("code", f"obs[{key!r}]"), ".")]
     body += _missing(source.cells, key)
+    body += [
+        note(sentence, kind="caution")
+        for sentence in batch_sentences(
+            "Shares of phenotypes", *of_cells(source.cells, source.cells.obs[key], source.keys.patient), STANDARDIZE
+        )
+    ]
     body.append(table(sizes(source, key), "Cells of each phenotype.", index="phenotype"))
     body += _markers(source.cells, key)
     body += _map(source, key)

@@ -14,6 +14,7 @@ from .. import pl
 from .._errors import TableError, counted, listed
 from .._fingerprint import DATA, check_unchanged, is_thinned
 from .._storable import named_table
+from ..cohort.batches import STANDARDIZE, batch_sentences
 from .elements import Html, Section, cell, facts, items, note, p_value, table, tag
 from .figures import drawn
 from .kinds import Kind, Record, counts_of, kind_of
@@ -134,6 +135,10 @@ def caveats_of(one: Result) -> list[str]:
     lines += _texts(params.get("note"))
     if one.kind.function == "stratify":
         lines.append(_DECIDES.get(str(params.get("outcome_decides", "")), ""))
+    column = one.key if one.kind.function == "stratify" else str(params.get("group_key", ""))
+    if one.kind.function in ("stratify", "logrank", "kaplan_meier") and column in one.table.obs:
+        groups = one.table.obs[column]
+        lines += batch_sentences(f"Groups of {column!r}", groups, one.table.obs.drop(columns=column), STANDARDIZE)
     if dropped := int(params.get("n_dropped", 0) or 0):
         lines.append(f"{counted(dropped, 'row')} without the needed values took no part.")
     n = counts_of(record)
