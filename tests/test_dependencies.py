@@ -127,7 +127,7 @@ def test_constraints_have_every_declared_package_in_the_version_that_is_allowed(
     ("module", "call", "message"),
     [
         (
-            "optuna", lambda a: sfm.tl.annotate(a, "type", use_rep="X_latent"),
+            "optuna", lambda a: sfm.tl.annotate(a, "type", use_rep="X_latent", C="search"),
             r"C=\"search\" needs the package optuna: pip install 'spatialfm\[tuning\]'. Or pass .*C=1.0",
         ),
         (
@@ -158,11 +158,13 @@ def test_a_package_that_is_not_there_is_named_with_its_extra(module, call, messa
         call(cells)
 
 
-def test_a_penalty_of_ones_own_needs_no_optuna(monkeypatch):
+def test_a_penalty_of_ones_own_and_the_default_need_no_optuna(monkeypatch):
     monkeypatch.setattr(_optional, "find_spec", lambda name: None)
     cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=30, random_state=0)
-    sfm.tl.annotate(cells, "type", use_rep="X_latent", C=1.0)
-    assert cells.obs["type_predicted"].notna().all()
+    for C in (1.0, "grid"):
+        sfm.tl.annotate(cells, "type", use_rep="X_latent", C=C)
+        assert cells.obs["type_predicted"].notna().all()
+    sfm.tl.annotate(cells, "type", use_rep="X_latent")
 
 
 @pytest.mark.parametrize(

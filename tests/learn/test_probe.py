@@ -129,5 +129,5 @@ def test_what_is_no_head():
     with pytest.raises(TableError, match="head='svm'"):
         check_head("svm", 1.0)
     for C in (0, -1, "find"):
-        with pytest.raises(TableError, match="neither a positive number nor 'search'"):
+        with pytest.raises(TableError, match="neither a positive number nor 'grid' nor 'search'"):
             check_head("linear", C)

@@ -200,19 +200,19 @@ def marker_attention(
 @overload
 def annotate(
     adata: AnnData, label_key: str, *, use_rep: str, head: Literal['linear', 'forest', 'knn'] = 'linear',
-    C: float | Literal['search'] = 'search', n_trials: int = 25, patient_key: str | None = 'patient',
+    C: float | Literal['grid', 'search'] = 'grid', n_trials: int = 25, patient_key: str | None = 'patient',
     random_state: int = 0, key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
 def annotate(
     adata: AnnData, label_key: str, *, use_rep: str, head: Literal['linear', 'forest', 'knn'] = 'linear',
-    C: float | Literal['search'] = 'search', n_trials: int = 25, patient_key: str | None = 'patient',
+    C: float | Literal['grid', 'search'] = 'grid', n_trials: int = 25, patient_key: str | None = 'patient',
     random_state: int = 0, key_added: str | None = None, copy: Literal[True]
 ) -> pd.DataFrame: ...
 @overload
 def annotate(
     adata: AnnData, label_key: str, *, use_rep: str, head: Literal['linear', 'forest', 'knn'] = 'linear',
-    C: float | Literal['search'] = 'search', n_trials: int = 25, patient_key: str | None = 'patient',
+    C: float | Literal['grid', 'search'] = 'grid', n_trials: int = 25, patient_key: str | None = 'patient',
     random_state: int = 0, key_added: str | None = None, copy: bool
 ) -> pd.DataFrame | None: ...
 

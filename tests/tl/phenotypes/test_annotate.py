@@ -68,7 +68,8 @@ def test_one_label_a_class_is_enough_to_run(cells, caplog):
     known = label_some(cells, 1)
     with caplog.at_level("INFO", "spatialfm"):
         sfm.tl.annotate(cells, "known", use_rep="X_latent")
-    assert "C is 1, not tuned" in caplog.text
+    assert "too few to tune C" in caplog.text
+    assert cells.uns["known_predicted"]["params"]["C"] == min(1.0, 10 / cells.obsm["X_latent"].shape[1])
     right = (cells.obs["known_predicted"].astype(str) == cells.obs["type"].astype(str))[~known]
     assert right.mean() > 2 / cells.obs["type"].nunique()
 

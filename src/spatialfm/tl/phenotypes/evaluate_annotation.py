@@ -42,7 +42,7 @@ def evaluate_annotation(
     n_repeats: int = 1,
     n_train: int | Sequence[int] | None = None,
     head: Literal["linear", "forest", "knn"] = "linear",
-    C: float | Literal["search"] = "search",
+    C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     published: bool = False,
     transductive: bool = False,
@@ -58,10 +58,11 @@ def evaluate_annotation(
 
     KRONOS's protocol (Online Methods, *Evaluation*, *Few-shot cell phenotyping*): 4 folds, of which one is the test
     set; a fifth of the rest tunes the penalty; optionally 100, 200, 500 or 1,000 training cells a class. In three
-    things it is ours unless `published` is set, as `spatialfm.tl.annotate` does it: classes weigh alike, C = 1 is among
-    the trials, and the tuned classifier is fitted again on all training cells. Columns are standardised either way,
-    which the paper does not state: with `published` on the cells that the classifier is fitted to, otherwise on all
-    cells of the training patients, those without label and those that were not drawn too, as a user has them.
+    things it is ours unless `published` is set, as `spatialfm.tl.annotate` does it: classes weigh alike, C is one of a
+    grid (of trials with C = 1 among them if it is searched), and the tuned classifier is fitted again on all training
+    cells. Columns are standardised either way, which the paper does not state: with `published` on the cells that the
+    classifier is fitted to, otherwise on all cells of the training patients, those without label and those that were
+    not drawn too, as a user has them.
 
     What an embedding was made with (statistics, components) has seen the cells of all folds.
 
@@ -86,7 +87,8 @@ def evaluate_annotation(
     head
         Classifier, as in `spatialfm.tl.annotate`.
     C
-        Inverse strength of its regularisation, as in `spatialfm.tl.annotate`.
+        Inverse strength of its regularisation, as in `spatialfm.tl.annotate`. With `published`, ``"grid"`` is
+        ``"search"``.
     n_trials
         Trials that choose it, as in `spatialfm.tl.annotate`.
     published
@@ -137,6 +139,7 @@ def evaluate_annotation(
     [['X_latent', 4]]
     """
     check_anndata(adata, "evaluate_annotation", key_added)
+    C = "search" if published and C == "grid" else C
     check_head(head, C)
     if published and transductive:
         raise TableError("published=True scales columns on training cells. Pass it without transductive=True.")

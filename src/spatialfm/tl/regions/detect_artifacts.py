@@ -49,7 +49,7 @@ def detect_artifacts(
     opening: float | None = 0.0,
     closing: float | None = None,
     head: Literal["linear", "forest", "knn"] = "linear",
-    C: float | Literal["search"] = "search",
+    C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     n_train: int | None = 2000,
     min_cover: float = 0.5,

@@ -36,7 +36,7 @@ def segment_regions(
     opening: float | None = None,
     closing: float | None = None,
     head: Literal["linear", "forest", "knn"] = "linear",
-    C: float | Literal["search"] = "search",
+    C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     n_train: int | None = 2000,
     min_cover: float = 0.5,
@@ -98,7 +98,7 @@ def segment_regions(
     C
         Inverse of the penalty, as there.
     n_trials
-        Values of C that are tried, as there.
+        Values that ``C="search"`` tries, as there.
     n_train
         Tokens of each class to learn from, drawn at random; None: all. Neighbours are much alike.
     min_cover
