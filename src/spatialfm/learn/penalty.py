@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)  # times the prior; finer steps would move macro F1 by less than its draws do
@@ -60,21 +58,18 @@ def grid_C(
     train, test
         Rows to fit and to judge. Of more than 4,000, as many are drawn; C is then for all.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     rng = np.random.default_rng(random_state)
     train, test, n_all = _at_most(train, codes, rng), _at_most(test, codes, rng), len(train)
     x, held_out = in_own_space(values[train], values[test])
     model = LogisticRegression(
-        class_weight="balanced", max_iter=200, tol=TOLERANCE, warm_start=True, random_state=random_state
+        class_weight="balanced", max_iter=1000, tol=TOLERANCE, warm_start=True, random_state=random_state
     )
     losses: dict[float, float] = {}
     for C in prior_C(values.shape[1]) * np.array(GRID):
         model.set_params(C=C * n_all / len(train))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # of a path: the classifier itself is fitted later
-            model.fit(x, codes[train])
+        model.fit(x, codes[train])
         losses[float(C)] = balanced_loss(codes[test], model.predict_proba(held_out), model.classes_)
         best = min(losses, key=losses.__getitem__)
         if len([tried for tried in losses if tried > best]) == 2:
