@@ -70,3 +70,9 @@ def test_cells_are_some_micrometers_apart(recwarn, spacing, is_odd):
     assert len(said) == is_odd
     if is_odd:
         assert f"sample 'a' are {spacing:.3g} µm apart" in said[0]
+
+
+def test_names_of_several_columns_that_would_meet_are_refused():
+    frame = pd.DataFrame({"patient": ["1_2", "1", "1"], "image": ["3", "2_3", "2_3"]})
+    with pytest.raises(TableError, match=r"\('1_2', '3'\) and \('1', '2_3'\) in columns .* would both be '1_2_3'"):
+        key_column(frame, ["patient", "image"], "t")

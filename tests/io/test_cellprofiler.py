@@ -12,7 +12,7 @@ from reading import measured
 from reading_cellprofiler import NAMES, in_table, read_cellprofiler, write_cellprofiler
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, InputFileError, SpatialfmWarning, TableError
+from spatialfm._errors import ArgumentError, InputFileError, SpatialfmError, SpatialfmWarning, TableError
 
 
 @pytest.fixture
@@ -213,3 +213,40 @@ def test_the_pixel_size_is_assumed_with_a_warning(run):
         read_cellprofiler(run)
     with pytest.raises(InputFileError, match="is not a folder"):
         sfm.io.read_cellprofiler(run / "MyExpt_Image.csv")
+
+
+@pytest.mark.parametrize("is_stack", [False, True])
+def test_channels_that_a_panel_leaves_out_do_not_shift_the_others(tmp_path, is_stack):
+    planes = np.stack([np.full((20, 30), value, np.uint16) for value in (10, 20, 30)])
+    images = {"ImageNumber": [1]}
+    if is_stack:
+        tifffile.imwrite(tmp_path / "a.tif", planes, photometric="minisblack")
+        images["FileName_Stack"] = ["a.tif"]
+    for name, plane in zip("PQR", () if is_stack else planes, strict=False):
+        tifffile.imwrite(tmp_path / f"a_{name}.tif", plane)
+        images[f"FileName_{name}"] = [f"a_{name}.tif"]
+    called = [f"Stack_c{i}" for i in (1, 2, 3)] if is_stack else list("PQR")
+    cells = {"ImageNumber": [1], "ObjectNumber": [1], "Location_Center_X": [4.0], "Location_Center_Y": [5.0]}
+    cells |= {f"Intensity_MeanIntensity_{name}": [value] for name, value in zip(called, (0.1, 0.2, 0.3), strict=True)}
+    pd.DataFrame(images).to_csv(tmp_path / "Image.csv", index=False)
+    pd.DataFrame(cells).to_csv(tmp_path / "Cells.csv", index=False)
+    panel = pd.DataFrame({"name": ["DNA", "empty", "CD3"], "keep": [1, 0, 1]})
+    sdata = sfm.io.read_cellprofiler(tmp_path, channel_names=panel, mpp=1)
+    assert sdata["table"].to_df().iloc[0].to_dict() == {"DNA": np.float32(0.1), "CD3": np.float32(0.3)}
+    (image,) = sdata.images.values()
+    assert dict(zip(image.coords["c"].values, image.values[:, 0, 0], strict=True)) == {"DNA": 10, "CD3": 30}
+
+
+def test_a_clinical_table_means_samples_not_numbers_of_images(tmp_path):
+    cells = {"ImageNumber": [1, 2], "ObjectNumber": 1, "Location_Center_X": 4.0, "Location_Center_Y": 5.0}
+    pd.DataFrame(cells).to_csv(tmp_path / "Cells.csv", index=False)
+    pd.DataFrame({"ImageNumber": [1, 2], "core": [2, 3]}).to_csv(tmp_path / "Image.csv", index=False)
+    clinical = pd.DataFrame({"core": [1, 3], "patient": ["of core 1", "of core 3"]})
+    with (
+        pytest.warns(SpatialfmWarning, match="samples that are not among the files: '1'"),
+        pytest.raises(SpatialfmError, match="no row for 1 sample: '2'"),
+    ):
+        sfm.io.read_cellprofiler(tmp_path, library_key="core", clinical=clinical, mpp=1)
+    pd.DataFrame({"ImageNumber": [1, 2], "core": ["a", None]}).to_csv(tmp_path / "Image.csv", index=False)
+    with pytest.raises(InputFileError, match="does not name each image"):
+        sfm.io.read_cellprofiler(tmp_path, library_key="core", mpp=1)

@@ -174,3 +174,29 @@ def test_outlines_are_those_of_the_labels():
     labels = np.zeros((6, 7), int)
     labels[1:3, 2:6] = 4
     assert outlines(labels) == {4: [[2, 1], [6, 1], [6, 3], [2, 3], [2, 1]]}
+
+
+def _squares(path, ids, **properties):
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [[[x, 5], [x + 4, 5], [x + 4, 9], [x, 9], [x, 5]]]},
+            "properties": {"objectType": "cell", "Label": one, **properties},
+        }
+        for x, one in zip((10, 30), ids, strict=True)
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def test_ids_stay_those_of_the_file(tmp_path):
+    table = sfm.io.read_geojson(_squares(tmp_path / "a.geojson", [2.0, 1.0]), mpp=1, instance_key="Label")["table"]
+    assert dict(zip(table.obs["cell_id"], table.obsm["spatial"][:, 0], strict=True)) == {2: 12, 1: 32}
+    table = sfm.io.read_geojson(_squares(tmp_path / "a.geojson", ["007", "10"]), mpp=1, instance_key="Label")["table"]
+    assert table.obs["object_id"].tolist() == ["007", "10"]
+
+
+def test_measurements_that_are_no_numbers_are_refused(tmp_path):
+    path = _squares(tmp_path / "a.geojson", [1, 2], measurements={"CD3: Cell: Mean": "1,5"})
+    with pytest.raises(TableError, match="measurements that are no numbers .*'1,5'"):
+        sfm.io.read_geojson(path, mpp=1)

@@ -281,3 +281,13 @@ def test_fields_of_one_table(tmp_path):
     (part,) = read_fields(tmp_path / f"{FIRST}_cell_seg_data.txt")
     assert part.called == FIRST
     assert not part.in_microns
+
+
+def test_markers_that_a_panel_leaves_out_are_in_neither(tmp_path):
+    write_inform(tmp_path)
+    expected = read_inform(tmp_path)
+    panel = pd.DataFrame({"name": list(expected["table"].var_names), "keep": [1, 0, 1]})
+    sdata = read_inform(tmp_path, channel_names=panel)
+    kept = panel["name"][panel["keep"] == 1].tolist()
+    assert list(sdata["table"].var_names) == kept == sdata["image_Set_1__100_200"].coords["c"].values.tolist()
+    pd.testing.assert_frame_equal(sdata["table"].to_df(), expected["table"].to_df()[kept])

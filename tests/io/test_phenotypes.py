@@ -72,3 +72,9 @@ def test_columns_that_are_absent_and_too_many_combinations():
         phenotype_column(frame, ["a", "g"], "t")
     with pytest.warns(SpatialfmWarning, match=r"6 flags of t make \d\d phenotypes"):
         phenotype_column(frame, list("abcdef"), "t")
+
+
+def test_only_words_that_say_flag_are_cut_from_names():
+    frame = pd.DataFrame({"PD-1": [1, 0], "PD-L1": [1, 1], "is_PD-1": [1, 0], "is_PD-L1": [1, 1]})
+    assert phenotype_column(frame, ["PD-1", "PD-L1"], "t").tolist() == ["PD-1 + PD-L1", "PD-L1"]
+    assert phenotype_column(frame, ["is_PD-1", "is_PD-L1"], "t").tolist() == ["PD-1 + PD-L1", "PD-L1"]

@@ -101,6 +101,13 @@ def key_column(frame: pd.DataFrame, key: str | Sequence[str], source: str) -> pd
     joined = parts[0]
     for part in parts[1:]:
         joined = joined + "_" + part
+    each = pd.concat(parts, axis=1, keys=range(len(parts))).assign(joined=joined).drop_duplicates()
+    if (twice := each[each["joined"].duplicated(keep=False)].sort_values("joined")).size:
+        shown = [tuple(row[:-1]) for row in twice.to_numpy()[:2]]
+        raise TableError(
+            f"{shown[0]} and {shown[1]} in columns {listed(columns)} of {source} would both be "
+            f"{twice['joined'].iloc[0]!r}. Rename one."
+        )
     return joined
 
 

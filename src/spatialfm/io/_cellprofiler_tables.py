@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +131,7 @@ def sample_of_image(tables: CellProfilerTables, names: Sequence[str], library_ke
     """
     frame = tables.images
     if library_key in frame:
-        found = [sample_name_or_empty(str(value)) for value in frame[library_key]]
+        found = ["" if pd.isna(value) else sample_name_or_empty(str(value)) for value in frame[library_key]]
         if len({one.casefold() for one in found}) < len(found) or "" in found:
             raise InputFileError(
                 f"Column {library_key!r} of '{tables.sources[0]}' does not name each image in its own way: "
@@ -190,14 +190,19 @@ def file_by_template(
 
 
 def frame_of_image(
-    tables: CellProfilerTables, number: int, sample: str, mpp: float, channels: dict[str, str]
+    tables: CellProfilerTables, number: int, sample: str, mpp: float, channels: Mapping[str, str | None]
 ) -> CellFrame:
     """Cells of one image.
 
     Parameters
     ----------
     channels
-        Name of each channel by what the columns of intensities call it.
+        Name of each channel by what the columns of intensities call it; those of None are no markers.
+
+    Raises
+    ------
+    TableError
+        If positions are absent, or two markers get one name.
     """
     rows = tables.cells[tables.cells[_IMAGE] == number].reset_index(drop=True)
     ids = whole_numbers(rows[_OBJECT], f"{_OBJECT!r} of '{tables.sources[1]}'", "Export the tables again.")
@@ -209,7 +214,11 @@ def frame_of_image(
     # indices of pixels, whose centres are half a pixel further
     xy = (number_columns(rows, places, f"'{tables.sources[1]}'") + 0.5) * mpp
     means = {name[len(_MEAN) :]: name for name in map(str, rows) if name.startswith(_MEAN)}
-    chosen = {channels.get(called, called): name for called, name in means.items()}
+    named = [(channels.get(called, called), name) for called, name in means.items()]
+    chosen = {marker: name for marker, name in named if marker is not None}
+    if len(chosen) < sum(marker is not None for marker, _ in named):
+        twice = [name for marker, name in named if [one for one, _ in named].count(marker) > 1 and marker is not None]
+        raise TableError(f"Columns {listed(twice)} would be one marker by channel_names=. Give each a name of its own.")
     values = pd.DataFrame(number_columns(rows, list(chosen.values()), f"'{tables.sources[1]}'"), columns=list(chosen))
     dropped = {_IMAGE, _OBJECT, "Number_Object_Number", *chosen.values(), *_PLACES[0]}
     obs = rows.drop(

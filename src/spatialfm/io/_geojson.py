@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -81,7 +82,12 @@ def read_polygons(path: Path, instance_key: str | None = None) -> CellPolygons:
     for name, values in columns.items():
         if any(value is not None for value in values):
             cells[name] = values
-    measurements = pd.DataFrame([_measurements(one) for one in features], index=index)
+    try:
+        measurements = pd.DataFrame([_measurements(one) for one in features], index=index)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise TableError(
+            f"'{path}' has measurements that are no numbers ({error}). Export the cells again, with a decimal point."
+        ) from error
     return CellPolygons(cells, measurements, f"'{path}'")
 
 
@@ -162,7 +168,7 @@ def _measurements(feature: Mapping[str, Any]) -> dict[str, float]:
     """Numbers by name; QuPath wrote them as a list before version 0.4."""
     said = _properties(feature).get("measurements") or {}
     pairs = said.items() if isinstance(said, Mapping) else ((one.get("name"), one.get("value")) for one in said)
-    return {str(name): float("nan" if value is None else value) for name, value in pairs}
+    return {str(name): float("nan" if value is None or value == "" else value) for name, value in pairs}
 
 
 def _ids(features: list[Mapping[str, Any]], instance_key: str | None, path: Path) -> list[Any]:
@@ -183,7 +189,7 @@ def _ids(features: list[Mapping[str, Any]], instance_key: str | None, path: Path
                 f"{counted(missing, 'cell')} of {len(ids):,} of '{path}' have no id. Export all of them with ids, or "
                 "pass instance_key=<property>."
             )
-    texts = pd.Series([str(one) for one in ids if one is not None])
+    texts = pd.Series([f"{one:g}" if isinstance(one, float) else str(one) for one in ids if one is not None])
     if texts.duplicated().any():
         twice = texts[texts.duplicated()].unique()
         raise TableError(
@@ -195,10 +201,9 @@ def _ids(features: list[Mapping[str, Any]], instance_key: str | None, path: Path
 
 def _whole(ids: list[Any]) -> np.ndarray | None:
     """Ids as whole numbers from 1 on, where they are."""
-    texts = [str(one) for one in ids]
-    if all(text.isascii() and text.isdigit() and len(text) < 18 and int(text) > 0 for text in texts):
-        numbers = np.array([int(text) for text in texts])
-        return numbers if len(set(numbers.tolist())) == len(texts) else None
+    texts = [f"{one:.0f}" if isinstance(one, float) and one.is_integer() else str(one) for one in ids]
+    if all(re.fullmatch(r"[1-9][0-9]{0,16}", text) for text in texts):  # 007 is a text, and QuPath's table has it so
+        return np.array([int(text) for text in texts])
     return None
 
 

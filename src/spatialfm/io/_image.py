@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ def read_image(
     leaves out are not in the image; the file may have them or not.
     """
     if isinstance(channel_names, PanelNames):
-        return _of_panel(path, channel_names, axes=axes, series=series, needs_all_names=needs_all_names, mask=mask)
+        options: dict[str, Any] = {"axes": axes, "series": series, "needs_all_names": needs_all_names, "mask": mask}
+        return of_panel(channel_names, lambda names: read_image(path, names, **options))
     if is_zarr(path):
         from ._zarr_image import read_zarr_image
 
@@ -82,15 +83,18 @@ def read_image(
     )
 
 
-def _of_panel(path: Path, panel: PanelNames, **options: Any) -> LazyImage:
-    """The image without the channels that a panel leaves out, some programs having left them out already."""
+def of_panel(panel: PanelNames, opened: Callable[[list[str]], LazyImage]) -> LazyImage:
+    """The image without the channels that a panel leaves out, some programs having left them out already.
+
+    `opened` opens it with a name for each of its channels.
+    """
     try:
-        image = read_image(path, list(panel), **options)
+        image = opened(list(panel))
     except PanelError as error:
         if not panel.left_out:
             raise
         try:
-            return read_image(path, panel.kept, **options)
+            return opened(panel.kept)
         except PanelError:
             raise error from None
     if not panel.left_out:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def frame_of_field(
     cells: InformCells,
     mpp: float,
     shape: tuple[int, int] | None,
-    names: dict[str, str],
+    names: Mapping[str, str | None],
     compartment: str | None,
 ) -> CellFrame:
     """Cells of one field.
@@ -87,7 +88,7 @@ def frame_of_field(
     mpp, shape
         µm per pixel, and height and width of the field where they are known.
     names
-        Names of the channels in the image: those that they get.
+        Names of the channels in the image: those that they get, None for those that a panel leaves out.
     compartment
         Of which part of a cell the intensities are.
 
@@ -98,6 +99,8 @@ def frame_of_field(
     """
     rows = cells.rows.reset_index(drop=True)
     chosen, others = _intensities(rows, compartment, cells.source)
+    others = [*others, *(column for marker, column in chosen.items() if names.get(marker, marker) is None)]
+    chosen = {marker: column for marker, column in chosen.items() if names.get(marker, marker) is not None}
     ids = whole_numbers(rows["Cell ID"], f"'Cell ID' of {cells.source}", "Pass tables of cells, not summaries.")
     xy = number_columns(rows, [_X, _Y], cells.source) * (1.0 if cells.in_microns else mpp)
     if shape is not None:

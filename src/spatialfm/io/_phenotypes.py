@@ -14,6 +14,10 @@ from .._errors import TableError, counted, listed, warn
 NONE = "none"  # cells of which no flag is set
 _YES = frozenset(["true", "1", "1.0", "yes", "y", "+", "pos", "positive"])
 _NO = frozenset(["false", "0", "0.0", "no", "n", "-", "neg", "negative"])
+_OF_FLAGS = (
+    ["phenotype", "phenotypes", "pheno", "type", "celltype", "cell", "class", "is", "has", "flag", "call", "calls"]
+    + ["gate", "gated", "positive", "pos", "marker", "expression"]
+)  # fmt: skip
 _MANY = 30
 
 
@@ -103,6 +107,8 @@ def _meant(text: str) -> bool | None:
 def _short(columns: Sequence[str]) -> list[str]:
     """Names without what all of them begin with (``phenotype_``), and without the sign of a flag at the end."""
     prefix = os.path.commonprefix(list(columns)) if len(columns) > 1 else ""
-    cut = len(prefix[: max(prefix.rfind("_"), prefix.rfind(" "), prefix.rfind("-"), prefix.rfind(".")) + 1])
+    # PD-1 and PD-L1 are no flags "1" and "L1"
+    words = re.match(rf"(?:(?:{'|'.join(_OF_FLAGS)})[_ .-]+)*", prefix, re.IGNORECASE)
+    cut = words.end() if words else 0
     names = [re.sub(r"\s*\+$", "", name[cut:]).strip() or name for name in columns]
     return names if len(set(names)) == len(names) else list(columns)

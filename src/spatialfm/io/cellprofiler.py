@@ -15,6 +15,7 @@ from .._keys import cells_name
 from .._logging import logger
 from .._public import public
 from ..pp.joins import counted, listed
+from ._panel_file import PanelNames
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -207,10 +208,12 @@ def _files(tables, samples, names, labels, of_labels, base) -> dict[int, tuple[l
 
 
 def _other_names(tables: CellProfilerTables, samples: dict[int, str], library_key: str) -> dict[str, str]:
-    others = {str(number): sample for number, sample in samples.items()}
+    """What else a clinical table may call a sample: as the column has it, or by number where samples are no numbers."""
     if library_key in tables.images:
-        others |= {str(tables.images.loc[number, library_key]): sample for number, sample in samples.items()}
-    return others
+        return {str(tables.images.loc[number, library_key]): sample for number, sample in samples.items()}
+    if any(sample.isdecimal() for sample in samples.values()):  # 2 may be the sample 2, and the second image
+        return {}
+    return {str(number): sample for number, sample in samples.items()}
 
 
 def _opened(
@@ -261,7 +264,7 @@ def channels_of(
     paths: Sequence[Path],
     names: Sequence[str],
     channel_names: list[str] | dict[str | int, str] | None,
-) -> tuple[LazyImage, dict[str, str]]:
+) -> tuple[LazyImage, Mapping[str, str | None]]:
     """The channels of one row as one image, and the name of each by what columns of intensities call it.
 
     A single file may have several channels, which the columns number from 1 on (``FullStack_c1``). A file with several
@@ -274,13 +277,16 @@ def channels_of(
     """
     import dask.array as da
 
-    from ._image import read_image
+    from ._image import of_panel, read_image
     from ._names import resolve_channel_names
 
     opened = [read_image(path, None) for path in paths]
     if len(opened) == 1 and opened[0].shape[0] > 1:
         image = read_image(paths[0], channel_names)
-        return image, {f"{names[0]}_c{i + 1}": name for i, name in enumerate(image.channel_names)}
+        return image, of_channels([f"{names[0]}_c{i + 1}" for i in range(opened[0].shape[0])], image, channel_names)
+    if isinstance(channel_names, PanelNames):
+        image = of_panel(channel_names, lambda given: channels_of(tables, number, paths, names, given)[0])
+        return image, of_channels(list(names), image, channel_names)
     at = _planes(tables, number, names, opened)
     planes = [one.levels[0][i] for one, i in zip(opened, at, strict=True)]
     if len({plane.shape for plane in planes}) > 1:
@@ -300,6 +306,12 @@ def channels_of(
         notes=notes,
     )
     return image, dict(zip(names, final, strict=True))
+
+
+def of_channels(called: list[str], image: LazyImage, given: object) -> dict[str, str | None]:
+    """Name of each channel by what columns call it; None for those that a panel leaves out."""
+    places = given.places if image.left_out and isinstance(given, PanelNames) else range(len(called))
+    return dict.fromkeys(called) | dict(zip([called[i] for i in places], image.channel_names, strict=True))
 
 
 def _planes(tables: CellProfilerTables, number: int, names: Sequence[str], opened: Sequence[LazyImage]) -> list[int]:

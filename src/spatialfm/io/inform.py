@@ -259,7 +259,8 @@ def _with_cells(
     from ._drawn import image_shape, points_element
     from ._inform_table import frame_of_field
 
-    names = dict(zip(read.found_names, read.channel_names, strict=True))
+    names = dict.fromkeys(read.record.get("channels_left_out", ()))
+    names |= dict(zip(read.found_names, read.channel_names, strict=True))
     image = next(iter(read.images.values()), None)
     shape = image_shape(image) if image is not None else None if labels is None else labels.shape
     frame = frame_of_field(read.sample, field, read.record["mpp"], shape, names, compartment)
