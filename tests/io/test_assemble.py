@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spatialfm._errors import SpatialfmWarning
+from spatialfm._errors import ClinicalError, SpatialfmWarning
 from spatialfm.io._assemble import assemble
+from spatialfm.io._cell_frame import CellFrame, table_of_cells
 from spatialfm.io._elements import ReadSample, image_element, labels_element
 from spatialfm.io._lazy_image import LazyImage
 
@@ -47,3 +48,29 @@ def test_one_warning_for_all_files_with_the_same_to_say(recwarn):
     assert "a.tif" in said[0]
     assert "b.tif" in said[0]
     assert "1 µm per pixel is assumed" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("patient", "'patient' is in .* with other values"),
+        ("Patient", "'Patient' .* and column 'patient' .* case only"),
+    ],
+)
+def test_a_column_of_the_cells_does_not_hide_that_of_their_samples(column, message):
+    obs = pd.DataFrame({"patient": ["p", "q"]}, index=["a", "b"])
+
+    def cells(values):
+        parts = [
+            CellFrame(
+                one, np.array([1]), np.zeros((1, 2)), pd.DataFrame({"CD3": [1.0]}), pd.DataFrame({column: [value]})
+            )
+            for one, value in zip("ab", values, strict=True)
+        ]
+        return table_of_cells(parts, source="t")
+
+    read = [opened(one, ("DAPI",), labels=True) for one in "ab"]
+    with pytest.raises(ClinicalError, match=message):
+        assemble(read, obs, cells(["p", "other"]))
+    if column == "patient":
+        assert assemble(read, obs, cells(["p", "q"]))["table"].obs["patient"].tolist() == ["p", "q"]

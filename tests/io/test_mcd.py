@@ -520,3 +520,22 @@ def test_a_real_text_is_the_acquisition_of_its_mcd(real_data, tmp_path):
     assert again.coords["c"].values.tolist() == image.coords["c"].values.tolist()
     np.testing.assert_allclose(again.values, image.values, atol=6e-4)  # the text has three decimals
     assert recovered["samples"].obs["acquisition_description"].tolist() == ["ROI_001"]
+
+
+def test_channels_that_a_panel_leaves_out_are_gone(folder):
+    images = [counts_of((3, 6, 5))]
+    write_mcd(folder / "a.mcd", images)
+    panel = pd.DataFrame({"name": ["DNA", "empty", "CD8"], "keep": [1, 0, 1]})
+    sdata = sfm.io.read_mcd(folder / "a.mcd", channel_names=panel)
+    image = sdata["image_a_001"]
+    assert image.coords["c"].values.tolist() == ["DNA", "CD8"]
+    np.testing.assert_array_equal(image.values, images[0][[0, 2]])
+    assert sdata.attrs["spatialfm"]["samples"]["a_001"]["channel_ids"] == ["Ir191", "Dy162"]
+
+
+def test_two_masks_of_one_acquisition_are_refused(folder):
+    write_mcd(folder / "a.mcd", [counts_of((3, 6, 5))])
+    for name in ("a_001", "a_001_mask"):
+        tifffile.imwrite(folder / f"{name}.tiff", np.eye(6, 5, dtype=np.uint16))
+    with pytest.raises(InputFileError, match="a_001.tiff' and .*a_001_mask.tiff' would be of one acquisition"):
+        sfm.io.read_mcd(folder / "a.mcd", masks=folder)

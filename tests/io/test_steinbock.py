@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 
 import numpy as np
@@ -392,3 +393,12 @@ def test_a_real_folder(real_data):
         assert cells.obs["cell_id"].tolist() == ids.tolist()
         means = np.stack([ndimage.mean(plane, mask, ids) for plane in pixels.astype(float)], axis=1)
         np.testing.assert_allclose(cells.X, means, rtol=1e-5)
+
+
+def test_two_masks_of_one_image_are_refused(tmp_path):
+    write(tmp_path)
+    file = next((tmp_path / "masks").rglob("*.tiff"))
+    (tmp_path / "masks" / "old").mkdir()
+    shutil.copy(file, tmp_path / "masks" / "old" / file.name)
+    with pytest.raises(InputFileError, match=f"{file.name}' and .*{file.name}' would be of one image"):
+        sfm.io.read_steinbock(tmp_path)

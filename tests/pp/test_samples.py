@@ -213,3 +213,17 @@ def test_from_an_object_of_others_to_a_survival_curve():
     survived = np.cumprod([1 - 1 / (13 - t) for t in range(1, 12, 2)])  # of 13 - t at risk, one dies at each odd t
     assert np.allclose(curve["table"].query("events == 1")["survival"], survived)
     assert curve["params"]["outcome_from"] == "remembered from sfm.pp.add_samples"
+
+
+def test_rows_that_mean_other_samples_by_a_column_of_the_cells_are_refused():
+    labels = {f"cells_{one}": Labels2DModel.parse(np.eye(2, dtype=int), dims=("y", "x")) for one in "12"}
+    images = {f"image_{one}": Image2DModel.parse(np.zeros((1, 2, 2)), dims=("c", "y", "x")) for one in "12"}
+    obs = pd.DataFrame({"region": ["cells_1", "cells_2"], "cell_id": 1, "fov": ["2", "1"]}, index=["a", "b"])
+    table = AnnData(np.ones((2, 1), np.float32), obs=obs.astype({"region": "category"}))
+    table = TableModel.parse(table, region=list(labels), region_key="region", instance_key="cell_id")
+    sdata = sd.SpatialData(images=images, labels=labels, tables={"table": table})
+    frame = pd.DataFrame({"fov": ["1", "2"], "patient": ["p1", "p2"]})
+    with pytest.raises(ClinicalError, match="in two ways: '1' is sample '1' by samples, and '2' by 'fov' of the cells"):
+        sfm.pp.add_samples(sdata, frame, on="fov")
+    sfm.pp.add_samples(sdata, frame.rename(columns={"fov": "image"}), on="image")
+    assert sdata["table"].obs["patient"].tolist() == ["p1", "p2"]

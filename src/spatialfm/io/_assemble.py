@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import PanelError, warn
+import numpy as np
+
+from .._errors import ClinicalError, PanelError, warn
 from .._keys import ATTRS, SAMPLES
-from ..pp.joins import counted, listed
+from ..pp.joins import case_clash, counted, listed, same_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +44,6 @@ def assemble(
         sample and the panel. Without `cells` there is no table of cells: see `spatialfm.pp.cell_table`.
     """
     import anndata
-    import numpy as np
     from spatialdata import SpatialData
 
     sdata = SpatialData(
@@ -64,8 +65,25 @@ def _add_table(sdata: SpatialData, cells: AnnData) -> None:
     from ..pp.assemble import as_table
     from ..pp.sample_columns import add_sample_columns
 
-    add_sample_columns(sdata, cells.obs[SAMPLE_KEY].astype(str).to_numpy(), cells.obs)
+    samples = cells.obs[SAMPLE_KEY].astype(str).to_numpy()
+    _refuse_clashes(sdata.tables[SAMPLES].obs, samples, cells.obs)
+    add_sample_columns(sdata, samples, cells.obs)
     sdata[TABLE] = as_table(cells)
+
+
+def _refuse_clashes(clinical: pd.DataFrame, samples: np.ndarray, obs: pd.DataFrame) -> None:
+    """Refuse columns of cells that would hide those of their samples: of one name, and with other values."""
+    if case := case_clash(obs, clinical):
+        raise ClinicalError(
+            f"Column {case[0]!r} of the measured cells and column {case[1]!r} of the samples differ in case only. "
+            "Rename one in its file."
+        )
+    for name in clinical.columns.intersection(obs.columns, sort=False):
+        if not same_values(obs[name], clinical[name].reindex(samples)):
+            raise ClinicalError(
+                f"Column {name!r} is in the table of measured cells and in that of the samples, with other values. "
+                "Rename it in one of the files, or drop it there."
+            )
 
 
 def panel_record(read: Sequence[ReadSample]) -> dict[str, object]:

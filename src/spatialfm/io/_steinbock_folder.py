@@ -65,11 +65,14 @@ def find_samples(folder: Path, images: str, masks: str | bool) -> tuple[list[Ste
             f"'{folder / images}' contains no TIFF file. The folder of steinbock holds {PANEL_FILE}, img/ and masks/; "
             "images in another folder of it are read with images=<its name>."
         )
-    mask_of = {_stem(file).casefold(): file for file in _tiffs(_mask_folder(folder, masks))}
+    mask_of: dict[str, Path] = {}
     info = _image_info(folder / IMAGES_FILE)
     names = [sample_name_or_empty(_stem(file)) or sample_name(file.name) for file in files]
     seen: dict[str, Path] = {}
     problems = []
+    for file in _tiffs(_mask_folder(folder, masks)):
+        if (other := mask_of.setdefault(_stem(file).casefold(), file)) is not file:
+            problems.append(f"masks '{other}' and '{file}' would be of one image; move one away")
     for name, file in zip(names, files, strict=True):
         if name.casefold() in seen:
             problems.append(f"images '{seen[name.casefold()]}' and '{file}' would both be sample {name!r}; rename one")

@@ -14,7 +14,7 @@ from .._keys import ATTRS, PANORAMAS
 from .._logging import logger
 from .._public import public
 from ._names import is_tiff_name
-from ._panel_file import given_channel_names
+from ._panel_file import PanelNames, given_channel_names
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -177,7 +177,10 @@ def _masks(samples: Sequence[ImcSample], folder: str | PathLike | None) -> dict[
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise InputFileError(f"masks='{root}' is no folder. Pass the folder that holds one mask for each acquisition.")
-    files = {_mask_stem(one): one for one in sorted(root.iterdir()) if is_tiff_name(one)}
+    files: dict[str, Path] = {}
+    for file in sorted(one for one in root.iterdir() if is_tiff_name(one)):
+        if (other := files.setdefault(_mask_stem(file), file)) is not file:
+            raise InputFileError(f"Masks '{other}' and '{file}' would be of one acquisition. Move one away.")
     found = {
         one.sample: files[name.casefold()]
         for one in samples
@@ -250,6 +253,7 @@ def _image(
     one: ImcSample, by: str, panel: SteinbockPanel | None, given: list[str] | dict[str | int, str] | None
 ) -> tuple[LazyImage, list[str]]:
     """An acquisition as an image, and the metals of its channels."""
+    from ._image import of_panel
     from ._imc_names import imc_names
     from ._imc_text import lazy_text
     from ._lazy_image import LazyImage
@@ -269,18 +273,23 @@ def _image(
     else:
         state, start = one.contents.state, one.acquisition.start
         pixels = lazy_acquisition(state, one.acquisition, channels)
-    names = resolve_channel_names(own, given, len(channels), f"'{one.file}'", needs_all=False)
-    image = LazyImage(
-        levels=(pixels,),
-        channel_names=tuple(names),
-        is_named=True,
-        pixel_size=None if one.acquisition is None else one.acquisition.pixel_size,
-        other_size=None,
-        ignored_size="",
-        path=state.path,
-        identity=frozenset({(state.path, start)}),
-        found_names=tuple(own),
-    )
+
+    def named(given: list[str] | dict[str | int, str] | None) -> LazyImage:
+        return LazyImage(
+            levels=(pixels,),
+            channel_names=tuple(resolve_channel_names(own, given, len(channels), f"'{one.file}'", needs_all=False)),
+            is_named=True,
+            pixel_size=None if one.acquisition is None else one.acquisition.pixel_size,
+            other_size=None,
+            ignored_size="",
+            path=state.path,
+            identity=frozenset({(state.path, start)}),
+            found_names=tuple(own),
+        )
+
+    image = of_panel(given, named) if isinstance(given, PanelNames) else named(given)
+    if image.left_out:
+        channels = tuple(channels[place] for place in given.places)
     return image, [one.metals[channel] for channel in channels]
 
 

@@ -218,6 +218,16 @@ def _by_sample(
     ways = list(_ways(on, pairs, cells, of_cells))
     best = max(ways, key=lambda way: sum(key in way.sample_of for key in keys))  # the first of equals
     sample_of = keys.map(best.sample_of)
+    n_best = int(sample_of.notna().sum())
+    for way in ways:
+        theirs = keys.map(way.sample_of)
+        if n_best and theirs.notna().sum() == n_best and not theirs.equals(sample_of):
+            key = keys[(theirs != sample_of) & (theirs.notna() | sample_of.notna())].iloc[0]
+            raise ClinicalError(
+                f"Column {on!r} can be read in two ways: {key!r} is sample {best.sample_of.get(key)!r} by {best.what}, "
+                f"and {way.sample_of.get(key)!r} by {way.what}. Rename the column, so that it holds names of samples "
+                "alone, or write the names of the images into it."
+            )
     samples = [pair.sample for pair in pairs]
     if missing := [sample for sample in samples if sample not in set(sample_of)]:
         there = "; ".join(f"{way.what}: {listed(way.sample_of, 3)}" for way in ways)
