@@ -136,3 +136,17 @@ def written_geojson(folder):
 
     folder.mkdir()
     return write_geojson(folder)
+
+
+def test_one_sample_is_not_given_to_two_rows(tmp_path):
+    steinbock = written("steinbock", tmp_path / "imc")
+    for file in (tmp_path / "imc").rglob("*"):
+        if file.is_file() and steinbock[1].name.split("_")[-1] in file.name:
+            file.unlink()
+    names = [steinbock[0].name, "other"]
+    for order in (names, names[::-1]):
+        rows = pd.DataFrame({"sample": order, "image": "imc", "kind": "steinbock", "patient": ["p", "q"]})
+        with pytest.raises(
+            InputFileError, match=f"sample {order[1]!r}: .* holds sample .* row {order[0]!r} has already"
+        ):
+            sfm.io.read_cohort(rows, base_path=tmp_path, mpp=1.0)

@@ -30,6 +30,7 @@ def read_rows(rows: Sequence[Row], channel_names: Any, mpp: float | None, **opti
     opened: dict[
         tuple[str, Path, Path | None, float | None], SpatialData
     ] = {}  # what holds several samples is opened once
+    taken: dict[tuple[str, Path, Path | None], dict[str, str]] = {}
     for row in progress_bar(rows, desc="files", unit="sample"):
         size = mpp if row.mpp is None else row.mpp
         try:
@@ -40,7 +41,8 @@ def read_rows(rows: Sequence[Row], channel_names: Any, mpp: float | None, **opti
             place = (row.kind, row.image.resolve(), row.labels, size)
             if place not in opened:
                 opened[place] = open_kind(row.kind, row.image, row.labels, channel_names=channel_names, mpp=size)
-            read.append(sample_of(row.sample, row.kind, row.image, opened[place]))
+            of_path = taken.setdefault(place[:3], {})
+            read.append(sample_of(row.sample, row.kind, row.image, opened[place], of_path))
         except SpatialfmError as error:
             errors.append((row.sample, error))
     errors += _same_pixels(read, {row.sample: row.image for row in rows})

@@ -63,13 +63,15 @@ def open_kind(kind: str, path: Path, labels: Path | None, *, channel_names: obje
     return reader(path, mpp=mpp, **options)
 
 
-def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData) -> ReadSample:
+def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData, taken: dict[str, str]) -> ReadSample:
     """The sample of a row: the one of its name, or the only one that is there, which then gets the row's name.
+
+    `taken` holds the row of each sample of this path that has one, and gets this one.
 
     Raises
     ------
     InputFileError
-        If there are several, none of them of that name.
+        If there are several, none of them of that name; or another row has it already.
     """
     records: Mapping[str, dict[str, Any]] = sdata.attrs[ATTRS]["samples"]
     found = sample if sample in records else next(iter(records)) if len(records) == 1 else None
@@ -77,6 +79,11 @@ def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData) -> ReadSam
         raise InputFileError(
             f"'{path}' ({kind}) holds {counted(len(records), 'sample')}: {listed(records, 12)}. Name the sample of "
             "each row as one of these, with one row per sample and the same path in each."
+        )
+    if (other := taken.setdefault(found, sample)) != sample:
+        raise InputFileError(
+            f"'{path}' ({kind}) holds sample {found!r} alone, which row {other!r} has already. Correct the path of one "
+            "of the two rows."
         )
     from ._elements import ReadSample
 
