@@ -539,3 +539,13 @@ def test_two_masks_of_one_acquisition_are_refused(folder):
         tifffile.imwrite(folder / f"{name}.tiff", np.eye(6, 5, dtype=np.uint16))
     with pytest.raises(InputFileError, match="a_001.tiff' and .*a_001_mask.tiff' would be of one acquisition"):
         sfm.io.read_mcd(folder / "a.mcd", masks=folder)
+
+
+def test_a_panorama_of_another_slide_is_not_below_an_acquisition(folder):
+    write_mcd(folder / "slide 1.mcd", [counts_of((3, 6, 5))], picture=np.full((20, 30, 3), 7, np.uint8))
+    (name,) = sfm.io.read_mcd(folder / "slide 1.mcd").attrs["spatialfm"]["panoramas"]
+    other = "<Slide><ID>5</ID><Description>b</Description><WidthUm>75000</WidthUm><HeightUm>25000</HeightUm></Slide>"
+    edited("</Slide>", "</Slide>" + other)(folder)
+    edited("<Panorama><ID>1</ID><SlideID>0", "<Panorama><ID>1</ID><SlideID>5")(folder)
+    sdata = sfm.io.read_mcd(folder / "slide 1.mcd")
+    assert list(get_transformation(sdata[name], get_all=True)) == [name]

@@ -43,6 +43,8 @@ class Acquisition:
         Top left, top right and bottom left in µm of the slide, whose y points up; None where they are not stated.
     problem
         Why pixels cannot be read; empty where they can.
+    slide
+        Id of the slide, whose µm the corners are in.
     """
 
     id: int
@@ -55,6 +57,7 @@ class Acquisition:
     n_pixels: int
     corners: Corners | None
     problem: str = ""
+    slide: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Picture:
     start: int
     n_bytes: int
     corners: Corners | None
+    slide: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,9 +102,16 @@ def read_contents(path: Path) -> McdContents:
             "end of the file and is lost if the file was not copied whole. Copy it again, or put the .txt files of its "
             "acquisitions beside it."
         ) from error
-    acquisitions = [_acquisition(one, state) for slide in slides for one in slide.acquisitions]
+    acquisitions = [
+        replace(_acquisition(one, state), slide=slide.id) for slide in slides for one in slide.acquisitions
+    ]
     acquisitions += _unlinked(schema, {one.id for one in acquisitions})
-    pictures = [picture for slide in slides for one in slide.panoramas if (picture := _picture(one, state))]
+    pictures = [
+        replace(picture, slide=slide.id)
+        for slide in slides
+        for one in slide.panoramas
+        if (picture := _picture(one, state))
+    ]
     return McdContents(state, tuple(_without_overlaps(acquisitions)), tuple(pictures))
 
 

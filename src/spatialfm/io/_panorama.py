@@ -56,6 +56,8 @@ def _transformations(picture: Picture, samples: Sequence[ImcSample], width: int,
     found = {}
     for sample in samples:
         corners = None if sample.acquisition is None else sample.acquisition.corners
+        if sample.acquisition is not None and sample.acquisition.slide != picture.slide:
+            continue  # the µm of another slide
         if corners is None or not _is_flat(corners):
             continue
         centre = np.append((np.array(corners[1]) + np.array(corners[2])) / 2, 1)
