@@ -238,3 +238,9 @@ def test_melanoma_of_30_patients(real_data):
         "Non-responder": 16,
         "Responder": 14,
     }
+
+
+def test_a_column_whose_place_the_patients_would_take_is_refused():
+    frame = cohort(2, 3).assign(patient="other")
+    with pytest.raises(TableError, match="column 'patient' that patient_key= does not name"):
+        sfm.io.read_cells(frame, library_key=["patient_id", "image_id"], patient_key="patient_id", mpp=1)

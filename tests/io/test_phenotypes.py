@@ -78,3 +78,9 @@ def test_only_words_that_say_flag_are_cut_from_names():
     frame = pd.DataFrame({"PD-1": [1, 0], "PD-L1": [1, 1], "is_PD-1": [1, 0], "is_PD-L1": [1, 1]})
     assert phenotype_column(frame, ["PD-1", "PD-L1"], "t").tolist() == ["PD-1 + PD-L1", "PD-L1"]
     assert phenotype_column(frame, ["is_PD-1", "is_PD-L1"], "t").tolist() == ["PD-1 + PD-L1", "PD-L1"]
+
+
+def test_types_that_end_with_a_sign_are_no_flags():
+    frame = pd.DataFrame({"a": ["CD4-CD8+", "CD4+CD8-"], "b": [1, 0]})
+    with pytest.raises(TableError, match="'a' of t holds 'CD4.CD8-', 'CD4-CD8.', which are not yes and no"):
+        phenotype_column(frame, ["a", "b"], "t")

@@ -102,9 +102,7 @@ def read_contents(path: Path) -> McdContents:
             "end of the file and is lost if the file was not copied whole. Copy it again, or put the .txt files of its "
             "acquisitions beside it."
         ) from error
-    acquisitions = [
-        replace(_acquisition(one, state), slide=slide.id) for slide in slides for one in slide.acquisitions
-    ]
+    acquisitions = [replace(_acquisition(one, state), slide=slide.id) for slide in slides for one in slide.acquisitions]
     acquisitions += _unlinked(schema, {one.id for one in acquisitions})
     pictures = [
         replace(picture, slide=slide.id)

@@ -89,7 +89,8 @@ def _flag(column: pd.Series, name: str, source: str) -> np.ndarray:
         return column.to_numpy(dtype=bool)
     levels, codes = np.unique(column.astype(str).to_numpy(dtype=str), return_inverse=True)
     meant = [_meant(level) for level in levels]
-    if None in meant:
+    signed = {level.strip()[:-1].lower() for level in levels if level.strip().lower() not in _YES | _NO}
+    if None in meant or len(signed) > 1:  # CD4-CD8+ and CD4+CD8- are two types
         raise TableError(
             f"Column {name!r} of {source} holds {listed(levels, 5)}, which are not yes and no. Pass one column of "
             "types as phenotype=, or flags such as True and False, 1 and 0."

@@ -83,6 +83,14 @@ def read_qupath_table(path: Path) -> QuPathTable:
         )
     if not len(frame):
         raise TableError(f"{source} has no cell. Export the measurements of detections from QuPath.")
+    has_ids = "Object ID" in frame and frame["Object ID"].notna().all()
+    again = frame.duplicated([name for name in ("Image", "Object ID") if name in frame] if has_ids else None)
+    if again.any():
+        where = f" of image {frame['Image'][again].iloc[0]!r}" if "Image" in frame else ""
+        raise TableError(
+            f"{counted(int(again.sum()), 'cell')}{where} in {source} twice. Are there two exports of one image? Keep "
+            "one of them."
+        )
     there = [next((name for name in names if name in frame), None) for names in (["Image"], ["Object ID"])]
     classes = next((name for name in ("Classification", "Class") if name in frame and frame[name].notna().any()), None)
     return QuPathTable(frame, *there, classes, unit, source)

@@ -150,6 +150,11 @@ def read_cells(
     obs = frame.drop(columns=[name for name in used if name in frame])
     if types is not None:
         obs = _with_types(obs, types, phenotype, source)
+    if patient is not None and PATIENT_KEY in obs:
+        raise TableError(
+            f"{source[0].upper()}{source[1:]} has a column {PATIENT_KEY!r} that patient_key= does not name, whose "
+            "place the patients would take. Rename it."
+        )
     if patient is not None:
         obs.insert(0, PATIENT_KEY, patient)
     xy = number_columns(frame, [x, y], source) * scale
