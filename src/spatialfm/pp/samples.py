@@ -74,8 +74,12 @@ def add_samples(
         Table of cells.
     overwrite
         Whether columns of `obs` with other values may be replaced.
-    time_key, event_key, event_value
-        Columns of the outcome, which survival functions then need not be told, as in `add_clinical`.
+    time_key
+        Column with times to event or censoring, which survival functions then need not be told.
+    event_key
+        Column that says whether there was an event, likewise.
+    event_value
+        Value of `event_key` that means the event, or several, where it does not hold 0 and 1; all others are censored.
 
     Returns
     -------
