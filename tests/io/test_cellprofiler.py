@@ -250,3 +250,18 @@ def test_a_clinical_table_means_samples_not_numbers_of_images(tmp_path):
     pd.DataFrame({"ImageNumber": [1, 2], "core": ["a", None]}).to_csv(tmp_path / "Image.csv", index=False)
     with pytest.raises(InputFileError, match="does not name each image"):
         sfm.io.read_cellprofiler(tmp_path, library_key="core", mpp=1)
+
+
+def test_images_of_one_name_in_two_folders_are_not_one_file(tmp_path):
+    cells = {"ImageNumber": [1, 2], "ObjectNumber": 1, "Location_Center_X": 4.0, "Location_Center_Y": 5.0}
+    pd.DataFrame(cells).to_csv(tmp_path / "Cells.csv", index=False)
+    images = {"ImageNumber": [1, 2], "FileName_CD3": "a.tif", "PathName_CD3": [r"D:\run\b1", r"D:\run\b2"]}
+    pd.DataFrame(images).to_csv(tmp_path / "Image.csv", index=False)
+    tifffile.imwrite(tmp_path / "a.tif", np.full((20, 30), 1, np.uint16))
+    with pytest.raises(InputFileError, match="'CD3' of samples '1' and '2' is .*a.tif' for both, and in different"):
+        sfm.io.read_cellprofiler(tmp_path, mpp=1)
+    for i in (1, 2):
+        (tmp_path / f"b{i}").mkdir()
+        tifffile.imwrite(tmp_path / f"b{i}" / "a.tif", np.full((20, 30), 10 * i, np.uint16))
+    sdata = sfm.io.read_cellprofiler(tmp_path, mpp=1)
+    assert [image.values[0, 0, 0] for image in sdata.images.values()] == [10, 20]

@@ -167,6 +167,26 @@ def file_of(
     return found, ""
 
 
+def same_files(
+    tables: CellProfilerTables, samples: Mapping[int, str], names: Sequence[str], files: Mapping[int, tuple]
+) -> list[str]:
+    """Images that the table has in different folders and that are one file here: a copy without the folders."""
+    problems = []
+    for i, name in enumerate(names):
+        columns = [one for one in (f"{_FILE}{name}", f"{_FOLDER}{name}") if one in tables.images]
+        seen: dict[Path, int] = {}
+        for number, (images, _) in files.items():
+            if images[i] is None:
+                continue
+            first = seen.setdefault(images[i].resolve(), number)
+            if tuple(tables.images.loc[first, columns]) != tuple(tables.images.loc[number, columns]):
+                problems.append(
+                    f"{name!r} of samples {samples[first]!r} and {samples[number]!r} is '{images[i]}' for both, and in "
+                    "different folders by the table; keep these below base_path="
+                )
+    return problems
+
+
 def file_by_template(
     tables: CellProfilerTables, number: int, template: str, base: Path | None
 ) -> tuple[Path | None, str]:

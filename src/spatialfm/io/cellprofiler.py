@@ -187,7 +187,7 @@ def _image_names(
 
 def _files(tables, samples, names, labels, of_labels, base) -> dict[int, tuple[list[Path], Path | None]]:
     """Images and label image of each row; all that are missing in one error."""
-    from ._cellprofiler_tables import file_by_template, file_of
+    from ._cellprofiler_tables import file_by_template, file_of, same_files
     from ._cohort_table import refuse_all
 
     files, problems = {}, []
@@ -201,6 +201,7 @@ def _files(tables, samples, names, labels, of_labels, base) -> dict[int, tuple[l
         paths = [path for path, _ in found]
         has_labels = labels is not None or of_labels is not None
         files[number] = (paths[: len(names)], paths[-1] if has_labels else None)
+    problems += same_files(tables, samples, names, files)
     if not names and any(mask is not None for _, mask in files.values()):
         problems.append("label images need the images, which tell their size: pass images=")
     refuse_all(problems)
