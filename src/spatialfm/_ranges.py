@@ -113,6 +113,7 @@ RANGES = {
     "min_cells": at_least(0),
     "min_cover": SHARE,
     "min_expected": NOT_NEGATIVE,
+    "min_probability": SHARE,
     "min_samples_leaf": COUNT,
     "min_share": SHARE,
     "min_tissue": SHARE,

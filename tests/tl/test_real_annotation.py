@@ -91,7 +91,7 @@ def test_annotate_is_logistic_regression_on_real_cells(cells):
     labels = cells.obs["type"].to_numpy(object)
     known = pd.notna(labels) & (np.arange(cells.n_obs) % 2 == 0)
     cells.obs["known"] = np.where(known, labels, None)
-    sfm.tl.annotate(cells, "known", use_rep="X_classical", C=0.1)
+    sfm.tl.annotate(cells, "known", use_rep="X_classical", C=0.1, calibrate=False)
     expected, classes = probe(
         cells.obsm["X_classical"], labels.astype(str), np.flatnonzero(known), np.arange(cells.n_obs), 0.1
     )
@@ -107,7 +107,9 @@ def test_annotate_is_logistic_regression_on_real_cells(cells):
 
 def test_quadrants_of_a_field_are_those_by_hand(cells):
     keys = ["X_classical", "X_mean_intensity"]
-    summary = sfm.tl.evaluate_annotation(cells, "type", use_rep=keys, patient_key="quadrant", C=1.0, margin=MARGIN)
+    options = {"patient_key": "quadrant", "C": 1.0, "margin": MARGIN, "calibrate": False}
+    summary = sfm.tl.evaluate_annotation(cells, "type", use_rep=keys, **options)
+    summary = summary[summary["score"] != "calibration_error"]
     counts = cells.obs["type"].value_counts()
     kept = cells[cells.obs["type"].isin(counts.index[counts >= 10])]
     kept = kept[np.argsort(kept.obs_names)]  # as the rows are read: solvers end elsewhere in another order

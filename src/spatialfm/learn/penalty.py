@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 GRID = (0.01, 0.1, 1.0, 10.0, 100.0)  # times the prior; finer steps would move macro F1 by less than its draws do
-MIN_OF_CLASS, MIN_A_CLASS = 5, 20  # labelled cells of the rarest class, and on average, below which nothing is searched
+MIN_OF_CLASS, MIN_A_CLASS = 5, 15  # labelled cells of the rarest class, and on average, below which nothing is searched
 MAX_ROWS = 4000  # that the grid is fitted to: more of them move its loss by less than its steps do
 TOLERANCE = 1e-3  # of the fits of the path, whose losses are compared to a few per cent; the classifier's own is 1e-4
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from .._errors import TableError
 from .._logging import logger
 from .._optional import need
 from .penalty import enough_to_search, grid_C, prior_C
+from .temperature import MIN_HELD_OUT, Calibration, calibration_error, find_temperature, held_out_parts, tempered
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -42,10 +43,11 @@ class Probe:
 
     model: Pipeline
     classes: list[str]
+    calibration: Calibration = Calibration()
 
     def predict_proba(self, values: np.ndarray) -> np.ndarray:
         """Probabilities ``(n, classes)``."""
-        return self.model.predict_proba(values)
+        return tempered(self.model.predict_proba(values), self.calibration.temperature)
 
     @property
     def scaler(self) -> StandardScaler:
@@ -134,7 +136,7 @@ def fit_probe(
 ) -> tuple[Probe, float]:
     """Fit a classifier, whose penalty is chosen on a fifth of the rows unless it is given.
 
-    ``C="grid"``: one of five by cross-entropy, on fits that start where the last ended; with fewer than 20 rows a
+    ``C="grid"``: one of five by cross-entropy, on fits that start where the last ended; with fewer than 15 rows a
     class, or 5 of one, a prior. ``C="search"``: by macro F1, in trials; with fewer than 5 rows of a class, 1.
 
     Parameters
@@ -171,6 +173,37 @@ def fit_probe(
             rows = validation_split(codes, groups, random_state)[0] if published else rows
     used = 1.0 if isinstance(C, str) else float(C)
     return fit_head(values[rows], labels[rows], head, used, random_state, weight, scaler), used
+
+
+def calibrated(
+    probe: Probe,
+    values: np.ndarray,
+    labels: np.ndarray | pd.Categorical,
+    groups: np.ndarray | None = None,
+    random_state: int = 0,
+) -> Probe:
+    """The same linear probe with the temperature that suits cells which were held out of fits with the same penalty.
+
+    Parameters
+    ----------
+    probe
+        As `fit_probe` gives it for `values` and `labels`.
+    groups
+        Patient of each row; whole ones are held out where there are at least five.
+    """
+    from sklearn.base import clone
+
+    codes, scaled = coded(labels)[0], probe.scaler.transform(values)
+    found, truth = [], []
+    for train, test in held_out_parts(codes, groups, random_state):
+        found.append(clone(probe.model[-1]).fit(scaled[train], codes[train]).predict_proba(scaled[test]))
+        truth.append(codes[test])
+    if sum(map(len, truth)) < MIN_HELD_OUT:
+        return probe
+    probability, codes = np.concatenate(found), np.concatenate(truth)
+    temperature = find_temperature(probability, codes)
+    error = calibration_error(tempered(probability, temperature), codes)
+    return replace(probe, calibration=Calibration(temperature, len(codes), error))
 
 
 def chosen_C(

@@ -38,7 +38,7 @@ def label_some(cells, n, seed=0):
 
 def test_the_probe_is_that_of_scikit_learn(cells):
     known = label_some(cells, 10)
-    sfm.tl.annotate(cells, "known", use_rep="X_latent", C=0.5)
+    sfm.tl.annotate(cells, "known", use_rep="X_latent", C=0.5, calibrate=False)
     scaled = StandardScaler().fit_transform(cells.obsm["X_latent"])  # by all cells, the few labels come later
     model = LogisticRegression(C=0.5, class_weight="balanced", max_iter=1000)
     expected = model.fit(scaled[known], cells.obs["known"][known].astype(str)).predict_proba(scaled)
@@ -246,3 +246,35 @@ def test_patients_in_two_spellings_are_refused_and_intervals_are_of_scores():
     cells.obs["patient"] = np.where((names == "P001") & (np.arange(len(names)) % 2 == 0), "p001", names)
     with pytest.raises(TableError, match="spells 1 patient in several ways"):
         sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)
+
+
+def test_probabilities_are_right_as_often_as_they_say_and_unsure_cells_get_no_label(cells):
+    """Latent columns under noise, sixty more of noise alone, and a penalty too weak for them."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(cells.n_obs, 60 + cells.obsm["X_latent"].shape[1]))
+    latent = cells.obsm["X_latent"] / cells.obsm["X_latent"].std(axis=0)
+    cells.obsm["X_noisy"] = np.hstack([latent, np.zeros((cells.n_obs, 60))]) + noise
+    known = rng.random(cells.n_obs) < 0.25  # in their own proportions
+    cells.obs["known"] = cells.obs["type"].astype(object).where(known)
+    options = {"use_rep": "X_noisy", "C": 10.0}
+    as_it_is = sfm.tl.annotate(cells, "known", **options, calibrate=False, copy=True)
+    sfm.tl.annotate(cells, "known", **options, key_added="found")
+    right = (as_it_is["label"].astype(str) == cells.obs["type"].astype(str)).to_numpy()[~known]
+
+    def gap(confidence):
+        return abs(confidence.to_numpy()[~known].mean() - right.mean())
+
+    assert gap(as_it_is["confidence"]) > 0.1
+    assert gap(cells.obs["found_confidence"]) < 0.06
+    params = cells.uns["found"]["params"]
+    assert params["temperature"] > 1
+    assert 0.8 * known.sum() < params["n_held_out"] <= known.sum()
+    assert 0 < params["calibration_error"] < 0.15
+    assert cells.obs["found"].astype(str).tolist() == as_it_is["label"].astype(str).tolist()
+    sfm.tl.annotate(cells, "known", **options, key_added="sure", min_probability=0.6)
+    low = (cells.obs["found_confidence"] < 0.6).to_numpy()
+    assert 0 < low.sum() < cells.n_obs
+    np.testing.assert_array_equal(cells.obs["sure"].isna(), low)
+    assert cells.uns["sure"]["params"]["n_unlabelled"] == low.sum()
+    assert cells.obs["sure_confidence"].notna().all()
+    assert right[~low[~known]].mean() > right.mean() + 0.05

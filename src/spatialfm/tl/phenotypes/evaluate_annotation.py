@@ -21,14 +21,15 @@ from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
 from ...cohort.patient_names import like_patients
 from ...cohort.representation import each_representation, finite_rows
-from ...learn.probe import away_from, check_head, column_scaler, draw_per_class, fit_probe, quadrants
+from ...learn.probe import away_from, calibrated, check_head, column_scaler, draw_per_class, fit_probe, quadrants
+from ...learn.temperature import calibration_error
 from ...metrics import classification
 from ...stats.fold_scores import paired_p, t_interval
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-SCORES = ["f1", "recall", "average_precision", "auroc"]
+SCORES = ["f1", "recall", "average_precision", "auroc", "calibration_error"]
 
 
 @public
@@ -44,6 +45,7 @@ def evaluate_annotation(
     head: Literal["linear", "forest", "knn"] = "linear",
     C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
+    calibrate: bool = True,
     published: bool = False,
     transductive: bool = False,
     min_cells: int = 10,
@@ -91,6 +93,8 @@ def evaluate_annotation(
         ``"search"``.
     n_trials
         Trials that choose it, as in `spatialfm.tl.annotate`.
+    calibrate
+        Probabilities as in `spatialfm.tl.annotate`, unless `published`; F1 and recall are the same either way.
     published
         Classes weigh as they occur, C is chosen by the trials alone, and the classifier that was fitted without the
         tuning cells is the one that is scored.
@@ -116,13 +120,13 @@ def evaluate_annotation(
 
     Returns
     -------
-    One row an embedding, training size and score (means over classes; ``recall`` is the balanced accuracy) with
-    ``preparation`` (what columns were standardised on), ``mean``, ``sd`` (over folds, the published error) and ``low``
-    and ``high``, a 95 % interval for other patients (Student's t, with the variance that folds have which share
-    training cells: 1 / K + 1 / (K - 1), Nadeau and Bengio, 2003). Written into ``uns[key_added]``: ``folds`` (every
-    score of every class and fold), ``summary``, ``differences`` (between embeddings, paired by fold, with interval and
-    p-value of a paired t-test with the same variance) and ``params``. With ``patient_key="quadrant"`` they are of other
-    parts of the same images.
+    One row an embedding, training size and score (means over classes; ``recall`` is the balanced accuracy,
+    ``calibration_error`` the expected one over 15 bins, of all test cells, lower is better) with ``preparation`` (what
+    columns were standardised on), ``mean``, ``sd`` (over folds, the published error) and ``low`` and ``high``, a 95 %
+    interval for other patients (Student's t, with the variance that folds have which share training cells: 1 / K + 1 /
+    (K - 1), Nadeau and Bengio, 2003). Written into ``uns[key_added]``: ``folds`` (every score of every class and fold),
+    ``summary``, ``differences`` (between embeddings, paired by fold, with interval and p-value of a paired t-test with
+    the same variance) and ``params``. With ``patient_key="quadrant"`` they are of other parts of the same images.
 
     Raises
     ------
@@ -188,7 +192,13 @@ def evaluate_annotation(
                     published=published,
                     random_state=random_state,
                 )
-                scores = classification(names[test], model.predict_proba(matrix[test]), model.classes)
+                if calibrate and head == "linear" and not published:
+                    together = None if patient_key == "quadrant" else groups[part]
+                    model = calibrated(model, matrix[part], names[part], together, random_state)
+                probability = model.predict_proba(matrix[test])
+                scores = classification(names[test], probability, model.classes)
+                truth = np.searchsorted(model.classes, names[test])
+                scores.loc["macro", "calibration_error"] = calibration_error(probability, truth)
                 scores = scores.loc[[name for name in classes if name in scores.index]]
                 rows.append(scores.reset_index().assign(use_rep=rep, n_train=size or len(part), fold=fold, C=used))
                 rows[-1]["asked"], rows[-1]["preparation"] = "all" if size is None else str(size), preparation
@@ -208,6 +218,7 @@ def evaluate_annotation(
             "n_repeats": n_repeats,
             "head": head,
             "C": str(C),
+            "calibrate": calibrate and head == "linear" and not published,
             "published": published,
             "transductive": transductive,
             "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",

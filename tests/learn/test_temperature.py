@@ -1,0 +1,100 @@
+"""Temperatures and calibration errors against what was planted and against sums by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from spatialfm.learn.probe import calibrated, fit_head
+from spatialfm.learn.temperature import (
+    Calibration,
+    calibration_error,
+    find_temperature,
+    held_out_parts,
+    tempered,
+)
+
+
+def drawn(n, factor, seed=0):
+    """Classes drawn from known probabilities, and those probabilities made too sure by `factor`."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(n, 4)) * 2
+    truth = softmax(logits, axis=1)
+    codes = (truth.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+    return softmax(factor * logits, axis=1), codes, truth
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
+def test_the_temperature_is_that_which_was_planted(factor):
+    claimed, codes, truth = drawn(20000, factor)
+    found = find_temperature(claimed, codes)
+    assert found == pytest.approx(factor, rel=0.05)
+    np.testing.assert_allclose(tempered(claimed, factor), truth, atol=1e-6)
+    assert calibration_error(tempered(claimed, found), codes) < 0.02
+    assert (calibration_error(claimed, codes) > 0.05) == (factor != 1.0)
+
+
+def test_the_error_is_the_sum_by_hand():
+    probability, codes, _ = drawn(300, 2.0)
+    confidence, right = probability.max(axis=1), probability.argmax(axis=1) == codes
+    expected = 0.0
+    for low in range(15):
+        inside = (confidence >= low / 15) & ((confidence < (low + 1) / 15) | (low == 14))
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    assert calibration_error(probability, codes) == pytest.approx(expected)
+
+
+def test_certainties_of_zero_and_one_stay():
+    sure = np.array([[1.0, 0.0], [0.5, 0.5]])
+    np.testing.assert_allclose(tempered(sure, 2.0), sure, atol=1e-12)
+    assert np.isfinite(find_temperature(np.array([[1.0, 0.0]] * 20), np.repeat([0, 1], 10)))
+
+
+def test_every_cell_but_the_only_one_of_its_class_is_held_out_once():
+    codes = np.repeat([0, 1, 2, 3], [30, 3, 2, 1])
+    parts = list(held_out_parts(codes, None, 0))
+    judged = np.concatenate([test for _, test in parts])
+    assert sorted(judged) == list(range(35))
+    for train, test in parts:
+        assert not set(train) & set(test)
+        assert set(codes[train]) == {0, 1, 2, 3}
+
+
+def test_patients_stay_on_one_side_and_many_cells_are_held_out_once():
+    rng = np.random.default_rng(0)
+    codes, groups = rng.integers(0, 2, 600), rng.integers(0, 10, 600)
+    ((train, test),) = held_out_parts(codes, groups, 0)
+    assert not set(groups[train]) & set(groups[test])
+    assert 60 <= len(test) <= 200
+    assert len(list(held_out_parts(codes[:100], groups[:100], 0))) == 5
+    assert len(list(held_out_parts(codes, None, 0))) == 1
+
+
+def test_a_probe_that_is_too_sure_is_made_less_so():
+    """A penalty that is far too weak for 100 columns of noise; the share that is right in new cells is what counts."""
+    rng = np.random.default_rng(0)
+
+    def cells(n):
+        codes = rng.integers(0, 3, n)
+        values = rng.normal(size=(n, 100))
+        values[np.arange(n), codes] += 1.5
+        return values, codes
+
+    values, codes = cells(150)
+    new, truth = cells(4000)
+    probe = fit_head(values, codes.astype(str), "linear", 100.0)
+    better = calibrated(probe, values, codes.astype(str))
+    assert better.calibration.temperature > 1.5
+    assert better.calibration.n_held_out == 150
+    before, after = (calibration_error(each.predict_proba(new), truth) for each in (probe, better))
+    assert after < 0.08 < 0.2 < before
+    np.testing.assert_array_equal(better.predict_proba(new).argmax(axis=1), probe.predict_proba(new).argmax(axis=1))
+
+
+def test_too_few_cells_are_left_as_they_are():
+    values, labels = np.arange(8.0)[:, None], np.repeat(["a", "b"], 4)
+    probe = fit_head(values, labels, "linear")
+    assert calibrated(probe, values, labels) is probe
+    assert probe.calibration == Calibration() or np.isnan(probe.calibration.error)
