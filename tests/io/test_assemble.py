@@ -74,3 +74,7 @@ def test_a_column_of_the_cells_does_not_hide_that_of_their_samples(column, messa
         assemble(read, obs, cells(["p", "other"]))
     if column == "patient":
         assert assemble(read, obs, cells(["p", "q"]))["table"].obs["patient"].tolist() == ["p", "q"]
+        obs["core"] = ["1", "A"]
+        same = cells(["p", "q"])[:1].copy()
+        same.obs["core"] = [1.0]
+        assert assemble(read, obs, same)["table"].obs["core"].tolist() == [1.0]

@@ -79,11 +79,20 @@ def _refuse_clashes(clinical: pd.DataFrame, samples: np.ndarray, obs: pd.DataFra
             "Rename one in its file."
         )
     for name in clinical.columns.intersection(obs.columns, sort=False):
-        if not same_values(obs[name], clinical[name].reindex(samples)):
+        theirs = clinical[name].reindex(samples)
+        if not same_values(obs[name], theirs) and not same_values(_texts(obs[name]), _texts(theirs)):
             raise ClinicalError(
                 f"Column {name!r} is in the table of measured cells and in that of the samples, with other values. "
                 "Rename it in one of the files, or drop it there."
             )
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    """Values as text: a column that is numbers in one file is text in another where it has a name among them."""
+    return column.astype(object).map(
+        lambda value: str(int(value)) if isinstance(value, float) and value.is_integer() else str(value),
+        na_action="ignore",
+    )
 
 
 def panel_record(read: Sequence[ReadSample]) -> dict[str, object]:
