@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from reading_qupath import QUPATH, read_qupath, write_qupath
 from shapely.geometry import box
 
 import spatialfm as sfm
-from spatialfm._errors import InputFileError, SpatialfmWarning, TableError
+from spatialfm._errors import InputFileError, PixelSizeError, SpatialfmWarning, TableError
 from spatialfm.io._qupath_table import _check_places, ratio_of
 
 
@@ -171,3 +172,17 @@ def test_cells_of_two_exports_are_not_counted_twice(tmp_path, ids):
         sfm.io.read_qupath(tmp_path)
     (tmp_path / "a (1).csv").unlink()
     assert sfm.io.read_qupath(tmp_path)["table"].n_obs == 2
+
+
+def test_images_of_unknown_size_beside_others_are_refused(tmp_path):
+    size = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    for name, stated in (("a", size), ("b", {})):
+        metadata = {"axes": "CYX", "Channel": {"Name": ["CD3"]}, **stated}
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", np.ones((1, 20, 30), np.uint16), metadata=metadata)
+    rows = [[f"{name}.ome.tif", 4.5, 6.0, 1.0] for name in "ab"]
+    header = ["Image", "Centroid X px", "Centroid Y px", "CD3: Cell: Mean"]
+    pd.DataFrame(rows, columns=header).to_csv(tmp_path / "cells.csv", index=False)
+    with pytest.raises(PixelSizeError, match="No pixel size is known for 1 sample .'b'., while that of 'a' is .0.5 µm"):
+        sfm.io.read_qupath(tmp_path / "cells.csv", images=tmp_path)
+    table = sfm.io.read_qupath(tmp_path / "cells.csv", images=tmp_path, mpp=0.5)["table"]
+    np.testing.assert_allclose(table.obsm["spatial"], [[2.25, 3.0]] * 2)

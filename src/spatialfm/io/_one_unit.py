@@ -26,7 +26,7 @@ def check_sizes(
         Names them.
     """
     assumed = [one.sample for one in read if one.record.get("mpp_source") == "assumed"]
-    known = [one for one in read if one.record.get("mpp_source") != "assumed"]
+    known = [one for one in read if one.record.get("mpp_source") not in ("assumed", None)]
     if assumed and known:
         raise PixelSizeError(
             f"No pixel size is known for {counted(len(assumed), 'sample')} ({listed(assumed)}), while that of "

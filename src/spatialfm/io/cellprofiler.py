@@ -88,6 +88,8 @@ def read_cellprofiler(
 
     Raises
     ------
+    PixelSizeError
+        If the pixel size of some samples is known and that of others is not.
     InputFileError
         If files are missing, or images of one row differ in size.
     TableError
@@ -126,6 +128,7 @@ def read_cellprofiler(
     from ._cell_columns import positive_mpp
     from ._cell_frame import table_of_cells
     from ._cellprofiler_tables import read_tables, sample_of_image
+    from ._one_unit import check_sizes
     from ._panel_file import given_channel_names
     from ._paths import find_path
     from ._phenotypes import phenotype_column
@@ -151,6 +154,7 @@ def read_cellprofiler(
         other_names=_other_names(tables, samples, library_key),
     )
     read, frames = _opened(tables, samples, files, names, given_channel_names(channel_names), mpp)
+    check_sizes(read, "Pass")
     sdata = assemble(read, obs, table_of_cells(frames, source=f"CellProfiler, '{tables.sources[1]}'"))
     logger.info(f"{counted(sdata['table'].n_obs, 'cell')} of {counted(len(read), 'sample')} in '{tables.sources[1]}'")
     return sdata

@@ -80,6 +80,8 @@ def read_inform(
 
     Raises
     ------
+    PixelSizeError
+        If the pixel size of some samples is known and that of others is not.
     InputFileError
         If files are missing, or there is no plane of cells.
     TableError
@@ -121,6 +123,7 @@ def read_inform(
     from ._cell_columns import positive_mpp
     from ._cell_frame import table_of_cells
     from ._inform_tissue import record_tissue
+    from ._one_unit import check_sizes
     from ._panel_file import given_channel_names
     from ._paths import find_path
     from ._sample_rows import sample_rows
@@ -140,6 +143,7 @@ def read_inform(
     files = {name: (images.get(name), maps.get(name), masks.get(name)) for name in fields}
     options = (given_channel_names(channel_names), mpp, labels_plane, compartment)
     read, frames = _opened(fields, files, *options)
+    check_sizes(read, "Pass")
     sdata = assemble(read, obs, table_of_cells(frames, source=f"inForm, '{root}'"))
     record_tissue(sdata, read)
     logger.info(f"{counted(sdata['table'].n_obs, 'cell')} of {counted(len(read), 'sample')} in '{root}'")

@@ -90,6 +90,8 @@ def read_mcmicro(
 
     Raises
     ------
+    PixelSizeError
+        If the pixel size of some samples is known and that of others is not.
     InputFileError
         If files are missing, several methods or masks are there and none is chosen, or image and mask differ in size.
     PanelError
@@ -129,6 +131,7 @@ def read_mcmicro(
     from ._assemble import assemble, measure_cells
     from ._each import read_each
     from ._mcmicro_folder import Segmented, find_images, find_segmented, without_mask
+    from ._one_unit import check_sizes
     from ._sample_rows import sample_rows
 
     names = given_channel_names(channel_names)
@@ -146,6 +149,7 @@ def read_mcmicro(
         [(one.sample, _opener(one, mask_of, names, mpp, used)) for one, mask_of in zip(images, segmented, strict=True)]
     )
     cells = _joined(segmented, read, used, names, chosen) if joins else None
+    check_sizes(read, "Pass")
     sdata = assemble(read, obs, cells)
     sdata.attrs[ATTRS]["panel"].update(_panel_facts(used, names))
     for text in (without_mask(images, segmented, chosen), *_oddities(images, used)):

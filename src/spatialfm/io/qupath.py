@@ -81,6 +81,8 @@ def read_qupath(
 
     Raises
     ------
+    PixelSizeError
+        If the pixel size of some samples is known and that of others is not.
     InputFileError
         If files are missing or of another kind, or polygons are outside of their image.
     TableError
@@ -118,6 +120,7 @@ def read_qupath(
     from ._assemble import assemble
     from ._cell_columns import positive_mpp
     from ._cell_frame import table_of_cells
+    from ._one_unit import check_sizes
     from ._panel_file import given_channel_names
     from ._paths import find_path
     from ._qupath_table import read_qupath_table
@@ -137,6 +140,7 @@ def read_qupath(
     )
     names, kinds = given_channel_names(channel_names), (compartment, statistic)
     read, frames = _opened(samples, rows, found, polygon_files, image_files, mpp, names, kinds)
+    check_sizes(read, "Pass")
     sdata = assemble(read, obs, table_of_cells(frames, source=found.source))
     logger.info(f"{counted(sdata['table'].n_obs, 'cell')} of {counted(len(read), 'sample')} in {found.source}")
     return sdata
