@@ -83,14 +83,6 @@ def read_qupath_table(path: Path) -> QuPathTable:
         )
     if not len(frame):
         raise TableError(f"{source} has no cell. Export the measurements of detections from QuPath.")
-    has_ids = "Object ID" in frame and frame["Object ID"].notna().all()
-    again = frame.duplicated([name for name in ("Image", "Object ID") if name in frame] if has_ids else None)
-    if again.any():
-        where = f" of image {frame['Image'][again].iloc[0]!r}" if "Image" in frame else ""
-        raise TableError(
-            f"{counted(int(again.sum()), 'cell')}{where} in {source} twice. Are there two exports of one image? Keep "
-            "one of them."
-        )
     there = [next((name for name in names if name in frame), None) for names in (["Image"], ["Object ID"])]
     classes = next((name for name in ("Classification", "Class") if name in frame and frame[name].notna().any()), None)
     return QuPathTable(frame, *there, classes, unit, source)
@@ -133,6 +125,7 @@ def frame_of_table(
         If an id occurs twice or has no outline, a position is missing, or outlines are elsewhere.
     """
     part = table.cells.iloc[rows].reset_index(drop=True)
+    _refuse_copies(part, table)
     chosen = chosen_intensities(part.columns, compartment, statistic, table.source)
     xy = number_columns(part, [f"Centroid {axis} {table.unit}" for axis in "XY"], table.source)
     xy = xy * (mpp or 1.0) if table.unit == "px" else xy
@@ -149,6 +142,20 @@ def frame_of_table(
         obs.insert(0, "phenotype", part[table.classification])
     values = pd.DataFrame(number_columns(part, list(chosen.values()), table.source), columns=list(chosen))
     return CellFrame(sample, ids, xy, values, obs)
+
+
+def _refuse_copies(part: pd.DataFrame, table: QuPathTable) -> None:
+    """Refuse cells that are there twice, as of two exports of one image in a folder."""
+    has_ids = table.object_id is not None and bool(part[table.object_id].notna().all())
+    again = part.duplicated([table.object_id] if has_ids else None)
+    if not again.any():
+        return
+    n = int(again.sum())
+    what = f"{counted(n, 'row')} of {table.source} {'is' if n == 1 else 'are'} there twice"
+    if has_ids:
+        ids = listed(part[table.object_id][again], 3)
+        what = f"{counted(n, 'id occurs', 'ids occur')} more than once in {table.source}: {ids}"
+    raise TableError(f"{what}. Are there two exports of one image? Keep one, with each object once.")
 
 
 def matched_ids(part: pd.DataFrame, table: QuPathTable, polygons: CellPolygons) -> np.ndarray:
