@@ -185,8 +185,8 @@ def match_markers(
 def nuisance_channels(matched: pd.DataFrame) -> dict[str, str]:
     """Channels without a marker in a table of `match_markers`, and why: blanks, autofluorescence, dyes, numbers.
 
-    A dye or a number is all that is known of some channels in panels where no channel has a marker's name; there, they
-    are no nuisance.
+    A dye or a number is all that is known of some channels in panels where no channel has a protein's name (beside a
+    stain of DNA, at most); there, they are the markers.
 
     Examples
     --------
@@ -194,8 +194,10 @@ def nuisance_channels(matched: pd.DataFrame) -> dict[str, str]:
     {'AF': 'autofluorescence', 'Cy5': 'a dye'}
     >>> nuisance_channels(match_markers(["Channel 1", "Channel 2", "Blank"]))
     {'Blank': 'blank channel'}
+    >>> nuisance_channels(match_markers(["DAPI", "FITC", "Cy3", "Cy5"]))
+    {}
     """
-    named = (matched["marker"] != "").any()
+    named = (matched["gene"] != "").any()  # stains of DNA have none
     reasons = {}
     for channel, status, via in zip(matched["channel"], matched["status"], matched["via"], strict=True):
         if status == "ignored" and via not in ("mapping", "ignore"):

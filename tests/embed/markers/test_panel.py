@@ -202,10 +202,10 @@ def test_channels_without_a_marker_are_left_out_and_named_in_one_warning():
 
 
 def test_channels_without_a_marker_are_kept_where_they_are_named_or_asked_for(recwarn):
-    names = ["DAPI", "Cy5", "AF"]
-    assert resolve_panel([names], nuisance="keep").markers == ("DAPI", "Cy5", "AF")
+    names = ["DAPI", "Cy5", "AF", "CD8"]
+    assert resolve_panel([names], nuisance="keep").markers == ("DAPI", "Cy5", "AF", "CD8")
     assert resolve_panel([names], markers=["Cy5", "DAPI", "AF"]).channels == ((1, 0, 2),)
-    assert resolve_panel([names], mapping={"Cy5": "CD3", "AF": None}).markers == ("DAPI", "CD3")
+    assert resolve_panel([names], mapping={"Cy5": "CD3", "AF": None}).markers == ("DAPI", "CD3", "CD8")
     assert not recwarn.list
 
 
@@ -213,6 +213,15 @@ def test_panels_without_any_name_are_what_they_were(recwarn):
     names = ["Channel 0", "Channel 1", "Cy5"]
     assert resolve_panel([names], on_unknown="keep").markers == tuple(names)
     with pytest.raises(PanelError, match="3 channels are not resolved to a marker: 'Channel 0'"):
+        resolve_panel([names])
+    assert not recwarn.list
+
+
+def test_dyes_beside_a_stain_of_nuclei_are_the_markers(recwarn):
+    """Left out, they would leave the nuclei alone, and an embedding that has seen no marker."""
+    names = ["DAPI", "FITC", "Cy3", "Cy5", "Alexa 594"]
+    assert resolve_panel([names], on_unknown="keep").markers == tuple(names)
+    with pytest.raises(PanelError, match="4 channels are not resolved to a marker: 'FITC'"):
         resolve_panel([names])
     assert not recwarn.list
 
