@@ -18,10 +18,12 @@ from spatialfm.models.preparation import Preparation, PreparedPixels
 SRC = Path(sfm.__file__).parent
 CHANNELS = ["DAPI", "CD3", "CD20"]
 ALLOWED = {"classical"}  # the default of signatures
-COLUMNS = {
+WORDS = {
     ("pp/panel.py", "kronos"),
     ("pp/panel_index.py", "kronos"),
-}  # a column of the marker table, named by its paper
+    ("pp/segmentation.py", "virtues"),
+    ("pp/segmenters.py", "virtues"),
+}  # a column of the marker table, named by its paper; a method of segmentation, likewise
 
 
 def names() -> set[str]:
@@ -59,7 +61,7 @@ def known(path: str, source: str) -> list[str]:
     return [
         f"{path}:{line} knows {text!r}"
         for line, text in literals(source)
-        if text in of_models and (path, text) not in COLUMNS
+        if text in of_models and (path, text) not in WORDS
     ]
 
 
