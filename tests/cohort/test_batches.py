@@ -7,10 +7,11 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning
-from spatialfm.cohort.batches import batch_columns, tell_batches
+from spatialfm.cohort.batches import batch_columns, of_cells, tell_batches
 
 
 def warned(function, *args, **kwargs) -> list[str]:
@@ -62,6 +63,15 @@ def test_cohorts_without_a_batch_effect_are_rarely_warned_of():
         batches = pd.DataFrame({"slide": np.repeat(list("abc"), 8), "site": rng.permutation(np.repeat([1, 2], 12))})
         n += bool(warned(tell_batches, "The groups", pd.Series(rng.choice(["x", "y"], 24)), batches, ""))
     assert n <= 4
+
+
+def test_cells_become_shares_of_each_patient_and_batches_of_patients():
+    obs = pd.DataFrame(
+        {"patient": list("aaab"), "slide": [1, 1, 1, 2], "run": [1, 2, 1, 1]}, index=[f"c{i}" for i in range(4)]
+    )
+    shares, batches = of_cells(AnnData(obs=obs), pd.Series(list("xxyy"), index=obs.index))
+    np.testing.assert_allclose(shares.loc[["a", "b"], ["x", "y"]], [[2 / 3, 1 / 3], [0, 1]])
+    assert batches.to_dict() == {"slide": {"a": 1, "b": 2}}  # a run that differs within a patient is none of patients
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ def test_the_colour_bar_shows_where_colours_end_before_the_numbers(ax, limit, si
 
 def test_one_side_beyond():
     assert extended(np.array([0.0, 3.0, np.nan]), -2, 2) == "max"
+    assert extended(np.array([-2.0, 2.0]), -2, 2) == "neither"  # the ends themselves have their colours
 
 
 def test_rows_and_columns_of_the_same_names_have_their_colours_beside_them(ax):
