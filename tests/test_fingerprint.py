@@ -80,7 +80,10 @@ def test_digest_is_of_pairs_not_of_sets():
 
 
 def title(patients) -> str:
-    return sfm.pl.kaplan_meier(patients, show=False).get_legend().get_title().get_text()
+    """What stands above the names of the groups, without the column that they are of."""
+    text = sfm.pl.kaplan_meier(patients, show=False).get_legend().get_title().get_text()
+    assert text.splitlines()[-1] == "arm"
+    return "\n".join(text.splitlines()[:-1])
 
 
 def test_the_p_value_of_an_earlier_test_is_not_shown(patients):

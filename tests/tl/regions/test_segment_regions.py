@@ -10,6 +10,7 @@ from geopandas import GeoDataFrame
 from shapely import Point, Polygon, box
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from spatialdata.models import ShapesModel
 from spatialdata.transformations import Identity, Scale
@@ -87,8 +88,8 @@ def test_tokens_are_means_and_the_probe_is_logistic_regression(sdata):
     inside = np.clip(np.minimum(x + 4, 14) - (x - 4), 0, 8) * np.clip(np.minimum(y + 4, 30) - (y - 4), 0, 8) / 64
     np.testing.assert_array_equal(tokens.obs["annotation"][mine] == "T", inside >= 0.5)
     known = tokens.obs["annotation"].notna().to_numpy()
-    model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000)
-    values = StandardScaler().fit_transform(tokens.obsm["X_mean_intensity"])  # by all tokens
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000))
+    values = tokens.obsm["X_mean_intensity"]
     model.fit(values[known], tokens.obs["annotation"][known].astype(str))
     np.testing.assert_allclose(tokens.obsm["regions_probability"], model.predict_proba(values), atol=1e-6)
     # neither opened nor closed, the map is what the nearest token says
