@@ -287,6 +287,7 @@ def test_a_table_is_in_the_unit_of_the_largest_range(make_sdata, blobs):
     np.testing.assert_allclose(own[1], own[0] * 257, rtol=1e-6)
 
 
+@pytest.mark.slow  # the model of full size; the unit itself is tested above
 def test_virtues_takes_samples_in_the_unit_of_the_largest_range(make_sdata, blobs):
     """The same field in 8 and in 16 bits is the same for a model that takes logarithms, once it is in one unit."""
     image, labels = blobs(0, side=96, n_cells=6)
