@@ -57,22 +57,27 @@ def attention():
     return sfm.pl.attention(table, table.obs["sample"].iloc[0], cluster_key="type", return_fig=True)
 
 
-def calibration():
+@functools.cache
+def _predicted():
+    """Patients whose risk was predicted by a regression of the others."""
     import spatialfm as sfm
 
     here, there = patients()[:36].copy(), patients()[36:].copy()
     sfm.tl.cox(here, ["tumor nest"])
     sfm.tl.predict_survival(here, there, n_bootstrap=200)
-    return sfm.pl.calibration(there, time_unit="months", return_fig=True)
+    return there
+
+
+def calibration():
+    import spatialfm as sfm
+
+    return sfm.pl.calibration(_predicted(), time_unit="months", return_fig=True)
 
 
 def decision_curve():
     import spatialfm as sfm
 
-    here, there = patients()[:36].copy(), patients()[36:].copy()
-    sfm.tl.cox(here, ["tumor nest"])
-    sfm.tl.predict_survival(here, there, n_bootstrap=200)
-    return sfm.pl.decision_curve(there, return_fig=True)
+    return sfm.pl.decision_curve(_predicted(), return_fig=True)
 
 
 def cell_map():

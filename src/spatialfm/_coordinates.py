@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ._dense import dense
 from ._errors import TableError, listed
 from ._keys import SPATIAL
 
@@ -26,9 +27,7 @@ def coordinates(adata: AnnData, key: str = SPATIAL, *, finite: bool = True) -> n
             f"No coordinates {key!r} in obsm (spatial_key=); found {listed(adata.obsm)}. "
             "sfm.pp.cell_table(sdata) makes a table that has them."
         )
-    values = adata.obsm[key]
-    values = values.compute() if hasattr(values, "compute") else values
-    values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+    values = dense(adata.obsm[key])
     try:
         if values.dtype.kind in "USc":
             raise TypeError

@@ -209,12 +209,9 @@ def cluster(adata: AnnData, key: str, random_state: int) -> None:
 
 def marker_scores(adata: AnnData) -> None:
     """Intensity of each marker in each cell, as z-score of its logarithm within the slide: the layer ``"z"``."""
-    from .pp import standardize
+    from .pp.batches import log_scores
 
-    floor = np.percentile(adata.X, 1, axis=0)
-    adata.layers["log"] = np.log1p(np.clip(adata.X - floor, 0, None))
-    standardize(adata, layer="log", batch_key="slide", key_added="z")
-    del adata.layers["log"]
+    adata.layers["z"] = log_scores(adata.X, pd.factorize(adata.obs["slide"])[0]).astype(np.float32)
 
 
 def neighborhoods(adata: AnnData, random_state: int) -> None:

@@ -176,6 +176,7 @@ def hazard_ratios(patients: AnnData, hazards: pd.DataFrame) -> Figure:
 
     from .pl import forest
     from .pl._figure import letter_panels
+    from .pl._forest import draw_ratios
 
     adjusted = patients.uns["cox"]["table"]
     both = [hazards[["ci_low", "ci_high"]], adjusted[["ci_low", "ci_high"]]]
@@ -186,24 +187,8 @@ def hazard_ratios(patients: AnnData, hazards: pd.DataFrame) -> Figure:
     forest(
         patients, title=f"{hazards.index[0]}, stage and age in one regression", xlim=(low, high), ax=axes[1], show=False
     )
-    rows = np.arange(len(hazards))
-    axes[0].axvline(1, color="0.6", lw=0.8, ls="--", zorder=0)
-    axes[0].hlines(rows, hazards["ci_low"], hazards["ci_high"], color="#0072B2", lw=1.6)
-    axes[0].plot(hazards["hazard_ratio"], rows, "s", color="#0072B2", ms=5)
-    axes[0].set(xscale="log", xlim=axes[1].get_xlim(), ylim=(len(hazards) - 0.4, -0.6))
-    axes[0].set_xticks(axes[1].get_xticks(), [label.get_text() for label in axes[1].get_xticklabels()])
-    axes[0].minorticks_off()
-    axes[0].set_yticks(rows, [f"{name} (per SD)" for name in hazards.index])
-    for row, (_, hazard) in zip(rows, hazards.iterrows(), strict=True):
-        text = "{hazard_ratio:.2f} ({ci_low:.2f} to {ci_high:.2f})".format(**hazard)
-        if np.isfinite(hazard["p_holm"]):
-            text += f", corrected p = {hazard['p_holm']:.2g}"
-        axes[0].annotate(
-            text, (1, row), (8, 0), xycoords=axes[0].get_yaxis_transform(), textcoords="offset points", va="center",
-            fontsize="small", annotation_clip=False,
-        )  # fmt: skip
-    axes[0].spines[["left", "top", "right"]].set_visible(False)
-    axes[0].tick_params(axis="y", length=0)
+    notes = [f"corrected p = {p:.2g}" if np.isfinite(p) else "" for p in hazards["p_holm"]]
+    draw_ratios(axes[0], hazards, [f"{name} (per SD)" for name in hazards.index], notes, (low, high))
     axes[0].set_xlabel("Hazard ratio (95 % interval)")
     axes[0].set_title("one Cox regression for each niche", loc="left", fontsize="medium")
     letter_panels(axes)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ._dense import dense
 from ._errors import TableError, listed
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def fingerprint(adata: AnnData, columns: Iterable[str | None] = (), *, x: bool =
     digest = {"n": adata.n_obs, "rows": _sum(names)}
     digest["obs"] = {key: _sum(names, _hashes(adata.obs[key])) for key in dict.fromkeys(columns) if key in adata.obs}
     if x and adata.X is not None:
-        values = np.asarray(adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X)
+        values = dense(adata.X)
         part = np.zeros(adata.n_obs, np.uint64)
         order = np.argsort(adata.var_names.astype(str).to_numpy(str), kind="stable")
         for column in values.T[order]:

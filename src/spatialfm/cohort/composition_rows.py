@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._dense import dense
 from .._errors import ClinicalError, TableError, counted, warn
 from .._keys import PATIENT_KEY
 from ..stats.composition_groups import Rows, pooled
@@ -285,7 +286,7 @@ def least_p(rows: Rows) -> float:
 def _counts(patients: AnnData) -> tuple[np.ndarray, bool]:
     """Numbers of cells (True), or shares where these are not known."""
     values = patients.X
-    values = None if values is None else np.asarray(values.toarray() if hasattr(values, "toarray") else values, float)
+    values = None if values is None else np.asarray(dense(values), float)
     if values is None or not np.isfinite(values).all() or (values < 0).any() or not np.allclose(values.sum(axis=1), 1):
         raise TableError(
             "The rows of X do not add up to 1: these are not compositions. Make them with sfm.tl.composition(cells, "
@@ -297,7 +298,7 @@ def _counts(patients: AnnData) -> tuple[np.ndarray, bool]:
     if counts is None:
         _say_unknown("are not known: there is no layers['counts']")
         return values, False
-    counts = np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts, float)
+    counts = np.asarray(dense(counts), float)
     total = counts.sum(axis=1, keepdims=True)
     whole = np.isfinite(counts).all() and (counts >= 0).all() and (counts == np.round(counts)).all()
     if whole and (total > 0).all() and np.allclose(counts / np.where(total > 0, total, 1), values, atol=1e-6):

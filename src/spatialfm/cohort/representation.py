@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._dense import dense
 from .._errors import TableError
 from .._logging import logger
 from .._preparation import preparation, prepare
@@ -54,8 +55,7 @@ def _dense(adata: AnnData, use_rep: str, argument: str) -> np.ndarray:
         raise TableError(f"The table has no X ({argument}='X'). Pass a key of obsm: {listed(adata.obsm, 12)}.")
     if hasattr(values, "compute"):
         logger.info("%s: %.1f GB are brought into memory", use_rep, values.nbytes / 1e9)
-        values = values.compute()
-    values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
+    values = dense(values)
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or not values.shape[1]:
         raise TableError(f"{use_rep!r} ({argument}=) has the shape {values.shape}, not one row of numbers a cell.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._dense import dense
 from .._errors import TableError, counted, listed, warn
 from .._keys import PATIENT_KEY
 from .._optional import need
@@ -210,7 +211,7 @@ def _values(adata: AnnData, rep: str) -> np.ndarray:
     if rep != "X" and rep not in adata.obsm:
         raise TableError(f"No {rep!r} in obsm (use_rep=); found 'X' and {listed(adata.obsm, 12)}.")
     values = adata.X if rep == "X" else adata.obsm[rep]
-    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
+    values = np.asarray(dense(values), dtype=np.float64)
     if not np.isfinite(values).all():
         raise TableError(f"{rep!r} holds NaN or infinite values. Leave those rows or columns out.")
     return values

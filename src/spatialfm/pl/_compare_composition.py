@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from .._dense import dense
 from .._errors import TableError, listed
 from .._fingerprint import check_unchanged
 from .._public import public
@@ -174,7 +175,7 @@ def _fractions(
             f"The samples no longer have obs[{group_key!r}] and the types that were compared. Compare again with "
             "sfm.tl.compare_composition."
         )
-    values = patients.X.toarray() if hasattr(patients.X, "toarray") else np.asarray(patients.X)
+    values = dense(patients.X)
     values = pd.DataFrame(values, columns=patients.var_names)
     group_of = patients.obs[group_key].astype(object).map(str).to_numpy()
     if params.get("model") == "changes":
@@ -305,7 +306,7 @@ def _draw_pairs(ax: Axes, patients: AnnData, table: pd.DataFrame, groups: list[s
 
     units = patients.obs[str(params["pair_key"])].astype(str).to_numpy()
     group_of = patients.obs[str(params["group_key"])].astype(object).map(str).to_numpy()
-    values = patients.X.toarray() if hasattr(patients.X, "toarray") else np.asarray(patients.X)
+    values = dense(patients.X)
     values = pd.DataFrame(values, columns=patients.var_names)
     offset, segments = 0.4 / len(groups), []
     for unit in np.unique(units):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -98,25 +99,11 @@ def forest(
     if xlim is not None and not 0 < xlim[0] < 1 < xlim[1] < np.inf:
         raise TableError(f"xlim={xlim!r} are not ratios on either side of 1. Pass for example xlim=(0.1, 10).")
     own, ax = ax is None, new_axes(ax, figsize or (6.2, 1.3 + 0.34 * len(table)))
-    rows = np.arange(len(table))
-    ax.axvline(1, color="0.6", lw=0.8, ls="--", zorder=0)
-    ax.hlines(rows, table["ci_low"], table["ci_high"], color=OKABE_ITO[0], lw=1.6)
-    ax.plot(table["hazard_ratio"], rows, "s", color=OKABE_ITO[0], ms=5)
-    ax.set_xscale("log")
-    _ticks(ax, table, xlim)
-    ax.set_yticks(rows, [_name(term, bool(record["params"]["standardize"])) for term in table.itertuples()])
-    ax.set(ylim=(len(table) - 0.4, -0.6))
+    names = [_name(term, bool(record["params"]["standardize"])) for term in table.itertuples()]
+    draw_ratios(ax, table, names, [format_p(p) for p in table["p_value"]], xlim)
     doubts = "".join(f"\n{fill(text, WIDE)}" for text in record.get("doubts", ()))  # what the regression has warned of
     ratio = "Subdistribution hazard ratio" if subdistribution else "Hazard ratio"
     ax.set_xlabel(f"{ratio} ({100 * (1 - record['params']['alpha']):g} % interval){doubts}")
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    for row, term in zip(rows, table.itertuples(), strict=True):
-        ax.annotate(
-            f"{term.hazard_ratio:.2f} ({term.ci_low:.2f} to {term.ci_high:.2f}), {format_p(term.p_value)}",
-            (1, row), (8, 0), xycoords=ax.get_yaxis_transform(), textcoords="offset points", va="center",
-            fontsize="small", annotation_clip=False,
-        )  # fmt: skip
     who = (
         f"{record['n']} rows in {record['n_clusters']} clusters"
         if "n_clusters" in record
@@ -125,6 +112,38 @@ def forest(
     others = f", {record['other_events']} competing" if subdistribution else ""
     ax.set_title(title or f"{who}, {record['events']} events{others}", loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def draw_ratios(
+    ax: Axes, table: pd.DataFrame, names: Sequence[str], notes: Sequence[str], xlim: tuple[float, float] | None
+) -> None:
+    """Ratios with their intervals on a logarithmic axis, named on the left and written out on the right.
+
+    Parameters
+    ----------
+    table
+        Columns ``hazard_ratio``, ``ci_low`` and ``ci_high``, one row per line.
+    names, notes
+        Of each line; what follows its numbers, empty for nothing.
+    xlim
+        Ends of the axis (default: what the intervals need).
+    """
+    rows = np.arange(len(table))
+    ax.axvline(1, color="0.6", lw=0.8, ls="--", zorder=0)
+    ax.hlines(rows, table["ci_low"], table["ci_high"], color=OKABE_ITO[0], lw=1.6)
+    ax.plot(table["hazard_ratio"], rows, "s", color=OKABE_ITO[0], ms=5)
+    ax.set_xscale("log")
+    _ticks(ax, table, xlim)
+    ax.set_yticks(rows, names)
+    ax.set(ylim=(len(table) - 0.4, -0.6))
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    for row, term, note in zip(rows, table.itertuples(), notes, strict=True):
+        numbers = f"{term.hazard_ratio:.2f} ({term.ci_low:.2f} to {term.ci_high:.2f})"
+        ax.annotate(
+            f"{numbers}, {note}" if note else numbers, (1, row), (8, 0), xycoords=ax.get_yaxis_transform(),
+            textcoords="offset points", va="center", fontsize="small", annotation_clip=False,
+        )  # fmt: skip
 
 
 def _name(term, standardized: bool) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from .._dense import dense
 from .._errors import TableError, counted, listed, warn
 from .._keys import UNS
 from .._logging import logger
@@ -132,8 +133,19 @@ def standardize(
     return None
 
 
-def by_batch(values: np.ndarray, codes: np.ndarray, way: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The rows of each batch by themselves, in double precision; the result is float32, and NaN stays NaN.
+def log_scores(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """z-scores within each batch, ``(n, columns)``, of the logarithm of intensities above the floor of their marker.
+
+    The floor is the first percentile over all cells. A marker that a batch lacks (NaN) stays missing there.
+    """
+    floor = np.nanpercentile(values, 1, axis=0)
+    return by_batch(np.log1p(np.clip(values - floor, 0, None)), codes, zscore, np.float64)
+
+
+def by_batch(
+    values: np.ndarray, codes: np.ndarray, way: Callable[[np.ndarray], np.ndarray], dtype: type = np.float32
+) -> np.ndarray:
+    """The rows of each batch by themselves, in double precision; NaN stays NaN.
 
     Examples
     --------
@@ -142,7 +154,7 @@ def by_batch(values: np.ndarray, codes: np.ndarray, way: Callable[[np.ndarray], 
     >>> by_batch(values, np.array([0, 0, 1, 1]), zscore).ravel().tolist()
     [-1.0, 1.0, -1.0, 1.0]
     """
-    result = np.empty(values.shape, np.float32)
+    result = np.empty(values.shape, dtype)
     for code in np.unique(codes):
         rows = np.flatnonzero(codes == code)
         block = values[rows].astype(np.float64)
@@ -200,8 +212,7 @@ def _values(adata: AnnData, use_rep: str | None, layer: str | None) -> np.ndarra
     found: ArrayLike = adata.obsm[use_rep] if use_rep is not None else adata.X if layer is None else adata.layers[layer]
     if found is None:
         raise TableError("The table has no X. Pass use_rep= or layer=.")
-    found = found.compute() if hasattr(found, "compute") else found
-    values = np.asarray(found.toarray() if hasattr(found, "toarray") else found)
+    values = dense(found)
     values = values.astype(np.float32) if values.dtype.kind in "iub" else values
     if values.dtype.kind != "f":
         raise TableError(f"{use_rep or layer or 'X'} holds {values.dtype}, not numbers.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..._dense import dense
 from ..._errors import SurvivalError, TableError, counted, warn
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
@@ -245,7 +246,7 @@ def _values(patients: AnnData, layer: str | None) -> np.ndarray:
     values = patients.X if layer is None else patients.layers[layer]
     if values is None:
         raise TableError("samples has no X. Make compositions with sfm.tl.composition(cells, ...).")
-    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
+    values = np.asarray(dense(values), dtype=np.float64)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise TableError(

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..._dense import dense
 from ..._errors import PanelError, TableError
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, obs_column
 from ...cohort.replaced import remove_earlier
+from ...pp.batches import log_scores
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -180,12 +182,9 @@ def _scores(adata: AnnData, markers: list[str], layer: str | None, batches: pd.S
         raise TableError(f"No layer {layer!r} (layer=); found {listed(adata.layers)}.")
     part = adata[:, markers]
     values = part.X if layer is None else part.layers[layer]
-    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
-    logs = np.log1p(np.clip(values - np.nanpercentile(values, 1, axis=0), 0, None))
-    frame = pd.DataFrame(logs, index=adata.obs_names, columns=markers)
-    groups = frame.groupby(np.zeros(len(frame)) if batches is None else batches.astype(str).to_numpy())
-    spread = groups.transform(lambda column: column.std(ddof=0))
-    return ((frame - groups.transform("mean")) / spread.where(spread > 0)).where(spread.isna() | (spread > 0), 0.0)
+    codes = np.zeros(adata.n_obs, int) if batches is None else pd.factorize(batches.astype(str))[0]
+    scores = log_scores(np.asarray(dense(values), dtype=np.float64), codes)
+    return pd.DataFrame(scores, index=adata.obs_names, columns=markers)
 
 
 def _positive(profiles: pd.DataFrame, least: float, other: str) -> list[str]:
