@@ -80,6 +80,21 @@ def test_a_folder_is_opened_once_for_all_of_its_rows(tmp_path, monkeypatch):
     assert len(calls) == 1 < len(truth)
 
 
+def test_a_folder_that_is_refused_is_opened_once_and_said_for_all_of_its_rows(tmp_path, monkeypatch):
+    truth = written("steinbock", tmp_path / "all")
+    calls, reader = [], sfm.io.read_steinbock
+    monkeypatch.setattr(
+        sfm.io, "read_steinbock", lambda *args, **options: calls.append(args) or reader(*args, **options)
+    )
+    for file in (tmp_path / "all" / "img").iterdir():
+        file.write_bytes(b"no TIFF")
+    rows = pd.DataFrame({"sample": [one.name for one in truth], "image": "all", "patient": "p"})
+    with pytest.raises(InputFileError, match=f"The cohort has {len(truth)} problems") as caught:
+        sfm.io.read_cohort(rows, base_path=tmp_path, kind="steinbock", cell_table=False)
+    assert all(f"  - sample {one.name!r}: The cohort has" in str(caught.value) for one in truth)
+    assert len(calls) == 1 < len(truth)
+
+
 def test_kinds_and_masks_that_cannot_be_meant(tmp_path):
     (tmp_path / "all").mkdir()
     (tmp_path / "m.tif").touch()

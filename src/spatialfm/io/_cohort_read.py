@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._errors import InputFileError, SpatialfmError
-from .._progress import progress_bar
-from ._cohort_table import Row, refuse_all
+from ._cohort_table import Row
+from ._each import open_each, refuse_each
 from ._elements import ReadSample, read_sample
 from ._kinds import PLAIN, open_kind, sample_of
 
@@ -26,31 +27,28 @@ def read_rows(rows: Sequence[Row], channel_names: Any, mpp: float | None, **opti
     **options
         Of `read_sample`, for rows of files and masks.
     """
-    read, errors = [], []
-    opened: dict[
-        tuple[str, Path, Path | None, float | None], SpatialData
-    ] = {}  # what holds several samples is opened once
+    # what holds several samples is opened once, and what is wrong with it is found once
+    opened: dict[tuple[str, Path, Path | None, float | None], SpatialData | SpatialfmError] = {}
     taken: dict[tuple[str, Path, Path | None], dict[str, str]] = {}
-    for row in progress_bar(rows, desc="files", unit="sample"):
+
+    def read_row(row: Row) -> ReadSample:
         size = mpp if row.mpp is None else row.mpp
-        try:
-            if row.kind == PLAIN:
-                how = {"channel_names": channel_names, "mpp": size, "needs_all_names": False} | options
-                read.append(read_sample(row.sample, row.image, row.labels, **how))
-                continue
-            place = (row.kind, row.image.resolve(), row.labels, size)
-            if place not in opened:
+        if row.kind == PLAIN:
+            how = {"channel_names": channel_names, "mpp": size, "needs_all_names": False} | options
+            return read_sample(row.sample, row.image, row.labels, **how)
+        place = (row.kind, row.image.resolve(), row.labels, size)
+        if place not in opened:
+            try:
                 opened[place] = open_kind(row.kind, row.image, row.labels, channel_names=channel_names, mpp=size)
-            of_path = taken.setdefault(place[:3], {})
-            read.append(sample_of(row.sample, row.kind, row.image, opened[place], of_path))
-        except SpatialfmError as error:
-            errors.append((row.sample, error))
-    errors += _same_pixels(read, {row.sample: row.image for row in rows})
-    kinds = {type(error) for _, error in errors}
-    # one kind of error keeps its class, so that it can be caught as the error that it is
-    refuse_all(
-        [f"sample {sample!r}: {error}" for sample, error in errors], kinds.pop() if len(kinds) == 1 else SpatialfmError
-    )
+            except SpatialfmError as error:
+                opened[place] = error
+        found = opened[place]
+        if isinstance(found, SpatialfmError):
+            raise found
+        return sample_of(row.sample, row.kind, row.image, found, taken.setdefault(place[:3], {}))
+
+    read, errors = open_each([(row.sample, partial(read_row, row)) for row in rows])
+    refuse_each([*errors, *_same_pixels(read, {row.sample: row.image for row in rows})])
     return read
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from .._errors import SpatialfmError
 from .._progress import progress_bar
 from ._cohort_table import refuse_all
 
-if TYPE_CHECKING:
-    from ._elements import ReadSample
+Opened = TypeVar("Opened")
 
 
-def read_each(openers: Iterable[tuple[str, Callable[[], ReadSample]]]) -> list[ReadSample]:
+def read_each(openers: Iterable[tuple[str, Callable[[], Opened]]]) -> list[Opened]:
     """Open all samples.
 
     Parameters
@@ -27,14 +26,27 @@ def read_each(openers: Iterable[tuple[str, Callable[[], ReadSample]]]) -> list[R
         With the problems of all samples, by name. If all are of one kind, the error is of that kind, so that it can be
         caught as what it is.
     """
+    read, errors = open_each(openers)
+    refuse_each(errors)
+    return read
+
+
+def open_each(
+    openers: Iterable[tuple[str, Callable[[], Opened]]],
+) -> tuple[list[Opened], list[tuple[str, SpatialfmError]]]:
+    """What could be opened, and what was wrong with the samples that could not."""
     read, errors = [], []
     for sample, opener in progress_bar(list(openers), desc="files", unit="sample"):
         try:
             read.append(opener())
         except SpatialfmError as error:
             errors.append((sample, error))
+    return read, errors
+
+
+def refuse_each(errors: Sequence[tuple[str, SpatialfmError]]) -> None:
+    """Raise what is wrong with samples, if anything is, as `read_each` does."""
     kinds = {type(error) for _, error in errors}
     refuse_all(
         [f"sample {sample!r}: {error}" for sample, error in errors], kinds.pop() if len(kinds) == 1 else SpatialfmError
     )
-    return read

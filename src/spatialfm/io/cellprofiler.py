@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -226,15 +227,14 @@ def _opened(
 ) -> tuple[list[ReadSample], list[CellFrame]]:
     from ._each import read_each
 
-    frames: list[CellFrame] = []
+    def opened(number: int) -> tuple[ReadSample, CellFrame]:
+        return _open(tables, number, samples[number], *files[number], names, channel_names, mpp)
 
-    def opener(number: int) -> Callable[[], ReadSample]:
-        return lambda: _open(tables, number, samples[number], *files[number], names, channel_names, mpp, frames)
-
-    return read_each([(sample, opener(number)) for number, sample in samples.items()]), frames
+    both = read_each([(sample, partial(opened, number)) for number, sample in samples.items()])
+    return [read for read, _ in both], [frame for _, frame in both]
 
 
-def _open(tables, number, sample, paths, mask, names, channel_names, mpp, frames) -> ReadSample:
+def _open(tables, number, sample, paths, mask, names, channel_names, mpp) -> tuple[ReadSample, CellFrame]:
     """One image with its objects, checked against its label image."""
     from ._cell_places import check_in_labels
     from ._cellprofiler_tables import frame_of_image
@@ -250,17 +250,17 @@ def _open(tables, number, sample, paths, mask, names, channel_names, mpp, frames
         read = place_sample(sample, image, paths[0], mask, mpp=mpp)
     size = read.record["mpp"]
     frame = frame_of_image(tables, number, sample, size, channels)
-    frames.append(frame)
     if image is not None and (text := beyond_image(frame.xy, image.shape[1:], size)):
         raise TableError(text)
     labels = read.labels.get(cells_name(sample))
     if labels is None:
         points = {cells_name(sample): points_element(frame.ids, frame.xy, sample)} if len(frame.ids) else {}
-        return replace(read, points=points)
+        return replace(read, points=points), frame
     wrong, rest = check_in_labels(frame, labels.data, size)
     if wrong:
         raise TableError(wrong.removeprefix(f"sample {sample!r}: "))  # who opens all samples names this one
-    return replace(read, notes=[*read.notes, ("cells_without_row", str(mask), rest)]) if rest else read
+    notes = [*read.notes, ("cells_without_row", str(mask), rest)] if rest else read.notes
+    return replace(read, notes=notes), frame
 
 
 def channels_of(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -206,18 +207,13 @@ def _opened(
     from ._each import read_each
     from ._inform_tissue import with_tissue
 
-    frames: list[CellFrame] = []
+    def opened(sample: str) -> tuple[ReadSample, CellFrame]:
+        read, labels, maps = _elements(sample, *files[sample], channel_names, mpp, labels_plane)
+        read, frame = _with_cells(read, fields[sample], labels, compartment)
+        return with_tissue(read, maps, frame), frame
 
-    def opener(sample: str) -> Callable[[], ReadSample]:
-        def opened() -> ReadSample:
-            read, labels, maps = _elements(sample, *files[sample], channel_names, mpp, labels_plane)
-            read, frame = _with_cells(read, fields[sample], labels, compartment)
-            frames.append(frame)
-            return with_tissue(read, maps, frame)
-
-        return opened
-
-    return read_each([(sample, opener(sample)) for sample in fields]), frames
+    both = read_each([(sample, partial(opened, sample)) for sample in fields])
+    return [read for read, _ in both], [frame for _, frame in both]
 
 
 def _elements(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -187,19 +188,12 @@ def _opened(
 ) -> tuple[list[ReadSample], list[CellFrame]]:
     from ._each import read_each
 
-    frames: list[CellFrame] = []
+    def opened(sample: str, part: np.ndarray) -> tuple[ReadSample, CellFrame]:
+        files = polygon_files.get(sample), image_files.get(sample)
+        return _open(sample, part, table, *files, mpp, channel_names, kinds)
 
-    def opener(sample: str, part: np.ndarray) -> Callable[[], ReadSample]:
-        def opened() -> ReadSample:
-            read, frame = _open(
-                sample, part, table, polygon_files.get(sample), image_files.get(sample), mpp, channel_names, kinds
-            )
-            frames.append(frame)
-            return read
-
-        return opened
-
-    return read_each([(one, opener(one, part)) for one, part in zip(samples, rows, strict=True)]), frames
+    both = read_each([(one, partial(opened, one, part)) for one, part in zip(samples, rows, strict=True)])
+    return [read for read, _ in both], [frame for _, frame in both]
 
 
 def _open(sample, rows, table, polygon_file, image_file, mpp, channel_names, kinds) -> tuple[ReadSample, CellFrame]:
