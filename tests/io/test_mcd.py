@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,7 @@ from spatialdata.transformations import get_transformation
 
 import spatialfm as sfm
 from spatialfm._errors import InputFileError, PanelError, PixelSizeError, SpatialfmError, SpatialfmWarning
+from spatialfm.io._imc_text import TextArray
 
 readimc = pytest.importorskip("readimc")
 
@@ -65,7 +68,10 @@ def test_nothing_is_told_of_a_good_file(folder, recwarn):
     assert (row["acquisition_start_x_um"], row["acquisition_start_y_um"]) == CORNER
 
 
-@pytest.mark.parametrize("key", [np.s_[1, 3:5, 2:9], np.s_[:, 10], np.s_[::2, ::-3, 4], np.s_[[2, 0], 5:5, 1:3]])
+WINDOWS = [np.s_[1, 3:5, 2:9], np.s_[:, 10], np.s_[::2, ::-3, 4], np.s_[[2, 0], 5:5, 1:3], np.s_[[2, 0], -2:, 1]]
+
+
+@pytest.mark.parametrize("key", WINDOWS)
 @pytest.mark.parametrize("order", ["rows", "columns"])
 def test_windows(folder, key, order, monkeypatch):
     monkeypatch.setattr("spatialfm.io._mcd_array._BLOCK_VALUES", 3 * 9 * 4)  # blocks of four rows
@@ -313,6 +319,36 @@ def test_a_text_in_which_pixels_follow_by_column(folder):
     np.testing.assert_array_equal(sdata.images["image_a_1"].values, pixels)
 
 
+@pytest.mark.parametrize("key", WINDOWS)
+def test_windows_of_a_text(folder, key):
+    """By a panel that leaves a channel out and exchanges the others; asked of the array itself and through dask."""
+    pixels = counts_of((4, 11, 9))
+    write_text(folder / "a_1.txt", pixels, labels=[*LABELS, "x"], metals=[*METALS, "Xe131"])
+    (folder / "panel.csv").write_text("channel,name\nXe131,x\nDy162,CD8\nIr191,DNA\n")
+    image = sfm.io.read_mcd(folder / "a_1.txt", mpp=1, panel=folder / "panel.csv").images["image_a_1"].data
+    expected = pixels[[3, 2, 0]][key]
+    np.testing.assert_array_equal(image[key].compute(), expected)
+    (array,) = (part for part in image.dask.values() if isinstance(part, TextArray))
+    np.testing.assert_array_equal(array[key], expected)
+
+
+def test_a_text_is_parsed_once_for_all_windows(folder, monkeypatch):
+    """Also by threads that ask at the same time: an acquisition may have 1 GB, and seconds of work."""
+    write_text(folder / "a_1.txt", counts_of((3, 11, 9)))
+    image = sfm.io.read_mcd(folder / "a_1.txt", mpp=1).images["image_a_1"].data
+    inner, read = pd.read_csv, []
+
+    def slowly(*args, **options):
+        read.append(args)
+        time.sleep(0.05)
+        return inner(*args, **options)
+
+    monkeypatch.setattr("spatialfm.io._imc_text.pd.read_csv", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda row: image[:, row].compute(scheduler="synchronous"), range(8)))
+    assert len(read) == 1
+
+
 @pytest.mark.parametrize("order", ["rows", "columns"])
 def test_a_text_that_ends_within_a_row_is_refused(folder, order):
     """Its size cannot be known, as that of an acquisition that was stopped."""
@@ -548,4 +584,7 @@ def test_a_panorama_of_another_slide_is_not_below_an_acquisition(folder):
     edited("</Slide>", "</Slide>" + other)(folder)
     edited("<Panorama><ID>1</ID><SlideID>0", "<Panorama><ID>1</ID><SlideID>5")(folder)
     sdata = sfm.io.read_mcd(folder / "slide 1.mcd")
-    assert list(get_transformation(sdata[name], get_all=True)) == [name]
+    systems = get_transformation(sdata[name], get_all=True)
+    assert list(systems) == [name]
+    matrix = systems[name].to_affine_matrix(("x", "y"), ("x", "y"))
+    np.testing.assert_allclose(matrix, np.diag([2, 2, 1]))  # µm per pixel of the picture

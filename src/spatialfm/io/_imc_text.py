@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,11 +17,13 @@ from dask.base import tokenize
 
 from .._errors import InputFileError, listed
 from ._mcd_array import places_of
-from ._state import FileState, file_state
+from ._reader import cut_out, whole_window
+from ._state import FileState, OfFile, file_state
 
 _FIRST = ("Start_push", "End_push", "Pushes_duration", "X", "Y", "Z")
 _CHANNEL = re.compile(r"(?P<label>.*)\((?P<metal>[a-zA-Z]+)(?P<mass>[0-9]+)[^0-9]*\)")
 _TAIL = 2**16  # bytes, in which the last line is
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def _xy(line: bytes, n_columns: int) -> tuple[int, int] | None:
 
 
 @dataclass(frozen=True)
-class TextArray:
+class TextArray(OfFile):
     """A .txt file as an array ``(c, y, x)``, parsed when it is first asked for."""
 
     state: FileState
@@ -118,19 +121,13 @@ class TextArray:
     shape: tuple[int, int, int]
     dtype: np.dtype = np.dtype(np.float32)
 
-    @property
-    def source_files(self) -> tuple[str, ...]:
-        """Every file that its values come from."""
-        return (self.state.path,)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return 3
-
     def __getitem__(self, key: Any) -> np.ndarray:
         self.state.check_same()
-        return parse_text(self.state, self.n_channels, self.shape[1:])[list(self.channels)][key]
+        ((c0, c1), rows, columns), within = whole_window(key, self.shape)
+        with _lock:  # parsed once, whichever block asks first
+            pixels = parse_text(self.state, self.n_channels, self.shape[1:])
+        window = pixels[:, slice(*rows), slice(*columns)][list(self.channels[c0:c1])]  # a copy of this part alone
+        return cut_out(window, within)
 
 
 @lru_cache(maxsize=1)  # an acquisition may have 1 GB

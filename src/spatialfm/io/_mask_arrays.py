@@ -17,7 +17,7 @@ from dask.base import tokenize
 
 from .._errors import InputFileError, listed
 from ._mask_file import MaskFile
-from ._state import FileState, file_state
+from ._state import FileState, OfFile, file_state
 
 ARRAY_SUFFIXES = (".npy", ".npz", ".png")
 
@@ -30,7 +30,7 @@ _lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class ArrayPlane:
+class ArrayPlane(OfFile):
     """One plane ``(y, x)`` of a file; small, so that it can be sent to other processes.
 
     Attributes
@@ -49,13 +49,6 @@ class ArrayPlane:
     index: int
     shape: tuple[int, int]
     dtype: np.dtype
-
-    ndim = 2
-
-    @property
-    def source_files(self) -> tuple[str, ...]:
-        """Every file that its values come from."""
-        return (self.state.path,)
 
     def __getitem__(self, key: Any) -> np.ndarray:
         self.state.check_same()

@@ -13,8 +13,8 @@ from dask.base import tokenize
 
 from .._errors import InputFileError
 from ._mcd_file import Acquisition, Picture
-from ._reader import whole_window
-from ._state import FileState
+from ._reader import cut_out, whole_window
+from ._state import FileState, OfFile
 
 _BLOCK_VALUES = 2**22
 _COORDINATES = 3
@@ -22,7 +22,7 @@ _DTYPE = np.dtype("<f4")
 
 
 @dataclass(frozen=True)
-class McdArray:
+class McdArray(OfFile):
     """One acquisition as an array ``(c, y, x)`` that reads what is asked of it; small enough to be sent to tasks.
 
     The file holds X, Y, Z and all channels of one pixel after another, in the order of ablation, which is that of rows
@@ -47,23 +47,11 @@ class McdArray:
     shape: tuple[int, int, int]
     dtype: np.dtype = _DTYPE
 
-    @property
-    def source_files(self) -> tuple[str, ...]:
-        """Every file that its values come from."""
-        return (self.state.path,)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return 3
-
     def __getitem__(self, key: Any) -> np.ndarray:
         windows, within = whole_window(key, self.shape)
         (c0, c1), (y0, y1), (x0, x1) = windows
         pixels = self._rows(y0, y1)[c0:c1, :, x0:x1] if y1 > y0 else np.empty((c1 - c0, 0, x1 - x0), _DTYPE)
-        for axis in (2, 1, 0):
-            pixels = pixels[(slice(None),) * axis + (within[axis],)]
-        return pixels
+        return cut_out(pixels, within)
 
     def _rows(self, y0: int, y1: int) -> np.ndarray:
         """Rows of the image, all columns of it."""
@@ -146,7 +134,7 @@ def lazy_acquisition(state: FileState, one: Acquisition, channels: tuple[int, ..
 
 
 @dataclass(frozen=True)
-class PictureArray:
+class PictureArray(OfFile):
     """A picture within a file as an array ``(c, y, x)`` of red, green and blue, decoded when it is asked for."""
 
     state: FileState
@@ -154,11 +142,6 @@ class PictureArray:
     n_bytes: int
     shape: tuple[int, int, int]
     dtype: np.dtype = np.dtype(np.uint8)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return 3
 
     def __getitem__(self, key: Any) -> np.ndarray:
         from PIL import Image

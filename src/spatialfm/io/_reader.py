@@ -14,14 +14,14 @@ from dask.base import tokenize
 from .._errors import InputFileError
 from ._layout import Level, TiffLayout, layout_of
 from ._page import Page
-from ._state import FileState
+from ._state import FileState, OfFile
 
 _SMALL_SIDE = 2048  # planes up to this side are one block
 _BLOCK_SIDE = 1024
 
 
 @dataclass(frozen=True)
-class TiffArray:
+class TiffArray(OfFile):
     """One level of a TIFF as an array ``(c, y, x)`` that reads what is asked of it.
 
     Small enough to be pickled into every task: it holds the path of the file, not its pages. Reading needs no lock.
@@ -53,17 +53,10 @@ class TiffArray:
         """Every file that its values come from."""
         return tuple(state.path for state in (self.state, *self.members))
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return 3
-
     def __getitem__(self, key: Any) -> np.ndarray:
         windows, within = whole_window(key, self.shape)
         pixels = self._read(windows) if all(stop > start for start, stop in windows) else self._empty(windows)
-        for axis in (2, 1, 0):  # one by one: each axis is indexed separately, as dask does
-            pixels = pixels[(slice(None),) * axis + (within[axis],)]
-        return pixels
+        return cut_out(pixels, within)
 
     def _empty(self, windows: tuple[tuple[int, int], ...]) -> np.ndarray:
         return np.empty([stop - start for start, stop in windows], self.dtype)
@@ -206,6 +199,13 @@ def whole_window(key: Any, shape: tuple[int, ...]) -> tuple[tuple[tuple[int, int
     key = key + (slice(None),) * (len(shape) - len(key))
     windows, within = zip(*(_window(k, n) for k, n in zip(key, shape, strict=True)), strict=True)
     return windows, within
+
+
+def cut_out(pixels: np.ndarray, within: tuple[Any, ...]) -> np.ndarray:
+    """What of a window `whole_window` says is asked for."""
+    for axis in reversed(range(len(within))):  # one by one: each axis is indexed separately, as dask does
+        pixels = pixels[(slice(None),) * axis + (within[axis],)]
+    return pixels
 
 
 def _window(key: Any, length: int) -> tuple[tuple[int, int], Any]:

@@ -49,6 +49,23 @@ class FileState:
             )
 
 
+class OfFile:
+    """What an array that reads a file on demand tells of itself; each such array is a dataclass with these fields."""
+
+    state: FileState
+    shape: tuple[int, ...]
+
+    @property
+    def source_files(self) -> tuple[str, ...]:
+        """Every file that its values come from."""
+        return (self.state.path,)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+
 def file_state(path: Path) -> FileState:
     """Size and time of a file.
 
