@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dask.array as da
 import numpy as np
@@ -36,6 +36,17 @@ class LazyImage:
     def shape(self) -> tuple[int, ...]:
         """Of the largest level."""
         return self.levels[0].shape
+
+    def of_channels(self, places: Sequence[int]) -> LazyImage:
+        """The image with the channels at some positions; as it is where these are all of them, in their order."""
+        if list(places) == list(range(len(self.channel_names))):
+            return self
+        return replace(
+            self,
+            levels=tuple(level[list(places)] for level in self.levels),
+            channel_names=tuple(self.channel_names[i] for i in places),
+            found_names=tuple(self.found_names[i] for i in places),
+        )
 
 
 def moved_names(file_names: Sequence[str], given: object) -> Iterator[tuple[str, str]]:

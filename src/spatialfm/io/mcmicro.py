@@ -148,7 +148,7 @@ def read_mcmicro(
     read = read_each(
         [(one.sample, _opener(one, mask_of, names, mpp, used)) for one, mask_of in zip(images, segmented, strict=True)]
     )
-    cells = _joined(segmented, read, used, names, chosen) if joins else None
+    cells = _joined(segmented, read, used, chosen) if joins else None
     check_sizes(read, "Pass")
     sdata = assemble(read, obs, cells)
     sdata.attrs[ATTRS]["panel"].update(_panel_facts(used, names))
@@ -253,10 +253,10 @@ def _described(one: McmicroImage, names: dict[str | int, str] | None, used: dict
                 continue
             used[one.sample] = sheet
             keep = [place for place, row in enumerate(rows) if not sheet.remove[row]]
-            kept = [image.channel_names[place] for place in keep]
+            image = image.of_channels(keep)
+            kept = image.channel_names
             new = resolve_channel_names(kept, names, len(kept), f"'{sheet.path}'")
-            levels = image.levels if len(keep) == len(rows) else tuple(level[keep] for level in image.levels)
-            return replace(image, levels=levels, channel_names=tuple(new), found_names=tuple(kept))
+            return replace(image, channel_names=tuple(new), found_names=kept)
     try:
         n_channels = read_image(one.path, None).shape[0]
     except PanelError:  # its own metadata are at odds: those say why
@@ -268,7 +268,6 @@ def _joined(
     segmented: Sequence[Segmented],
     read: Sequence[ReadSample],
     used: Mapping[str, MarkerSheet],
-    names: list[str] | dict[str | int, str] | None,
     chosen: str,
 ) -> AnnData:
     """Cells of all samples as MCMICRO measured them."""
@@ -279,9 +278,8 @@ def _joined(
     for of, sample in zip(segmented, read, strict=True):
         if of.mask is None or of.table is None:
             continue
-        columns = dict(zip(sample.channel_names, sample.channel_names, strict=True))
-        if sample.sample in used:
-            columns = dict(zip(sample.found_names, sample.channel_names, strict=True))
+        theirs = sample.found_names if sample.sample in used else sample.channel_names
+        columns = dict(zip(theirs, sample.channel_names, strict=True))
         labels = sample.labels[cells_name(sample.sample)].data
         try:
             frames.append(

@@ -172,11 +172,7 @@ def _named(layout: SporaLayout, panel: SporaPanel, sample: str, qc_pass: bool) -
     keep = [i for i, name in enumerate(names) if name in panel.passed or not qc_pass]
     if not keep:
         raise PanelError(f"No channel of '{path}' passed quality control. Pass qc_pass=False to keep them.")
-    if len(keep) == len(names):
-        return image
-    return replace(
-        image, levels=tuple(level[keep] for level in image.levels), channel_names=tuple(names[i] for i in keep)
-    )
+    return image.of_channels(keep)
 
 
 def _tissue(path: Path, image: LazyImage):
