@@ -79,6 +79,15 @@ def test_cycles_and_planes_become_channels_on_request_only(tmp_path, letter, pre
         sfm.io.read_ome_zarr(store, axes="yxc")
 
 
+def test_names_in_another_order_are_noticed_in_a_stack_too(tmp_path):
+    pixels = np.stack([PIXELS, PIXELS + 1])
+    store = write_store(tmp_path / "a.zarr", pixels, word="tcyx")
+    given = [NAMES[1], NAMES[0], NAMES[2]]
+    with pytest.warns(SpatialfmWarning, match=f"'cyc1_{NAMES[1]}' is channel 1 there and 0 in channel_names"):
+        image = only(sfm.io.read_ome_zarr(store, axes="tcyx", channel_names=given).images)
+    assert image.coords["c"].values.tolist() == [f"cyc{k}_{name}" for k in (1, 2) for name in given]
+
+
 def test_axes_that_contradict_the_metadata_are_refused(tmp_path):
     store = write_store(tmp_path / "a.zarr", PIXELS)
     assert only(sfm.io.read_ome_zarr(store, axes="cyx").images).shape == PIXELS.shape

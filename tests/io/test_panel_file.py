@@ -172,6 +172,21 @@ def test_a_frame_leaves_out_too(image):
     assert names_of(image, frame) == ["DAPI", "β-catenin"]
 
 
+@pytest.mark.parametrize(("axes", "order"), [("tcyx", "TC"), ("ctyx", "CT")])
+def test_a_channel_of_all_cycles_is_left_out(tmp_path, axes, order):
+    """The panel has a row per channel, the image a plane for each in every cycle."""
+    pixels = np.arange(2 * 3 * 20 * 24, dtype=np.uint16).reshape(2, 3, 20, 24)
+    stored = pixels if order == "TC" else pixels.transpose(1, 0, 2, 3)
+    tifffile.imwrite(tmp_path / "a.ome.tif", stored, metadata={"axes": f"{order}YX"})
+    panel = pd.DataFrame({"name": NAMES, "keep": [1, 0, 1]})
+    sdata = sfm.io.read_tiff(tmp_path / "a.ome.tif", channel_names=panel, mpp=0.5, axes=axes)
+    planes = [(k, i) for k in (0, 1) for i in (0, 2)] if order == "TC" else [(k, i) for i in (0, 2) for k in (0, 1)]
+    image = sdata.images["image_a"]
+    assert image.coords["c"].values.tolist() == [f"cyc{k + 1}_{NAMES[i]}" for k, i in planes]
+    np.testing.assert_array_equal(image.values, np.stack([pixels[k, i] for k, i in planes]))
+    assert sdata.attrs["spatialfm"]["samples"]["a"]["channels_left_out"] == ["cyc1_channel_1", "cyc2_channel_1"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

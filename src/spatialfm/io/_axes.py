@@ -99,6 +99,15 @@ def plane_names(names: Sequence[str] | None, stacks: Stacks, axes: str | None) -
     return planes
 
 
+def names_of_planes(
+    found: Sequence[str] | None, given: list[str] | dict[str | int, str] | None, stacks: Stacks, axes: str | None
+) -> tuple[Sequence[str] | None, list[str] | dict[str | int, str] | None]:
+    """Names in the metadata and names that are given, those of channels as those of planes (see `plane_names`)."""
+    if isinstance(given, list):
+        given = plane_names(given, stacks, axes) or given
+    return plane_names(found, stacks, axes) or found, given
+
+
 def _letters(stacks: Stacks, axes: str | None) -> list[str]:
     """What the pages' axes are: the user's word, where it has one for each."""
     word = (axes or "").upper().removesuffix("YX")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputFileError, PanelError, PixelSizeError
-from ._axes import assign_axes, plane_names
+from ._axes import assign_axes, names_of_planes
 from ._layout import TiffLayout, open_tiff
 from ._lazy_image import LazyImage, is_same_size, moved_names
-from ._names import default_channel_names, resolve_channel_names
+from ._names import resolved_names
 from ._ngff import is_zarr
 from ._panel_file import PanelNames
 from ._pixel_size import MAX_MPP, MIN_MPP, PixelSize
@@ -60,25 +60,22 @@ def read_image(
     stacks = layout.levels[0].stacks
     sources = assign_axes(layout.levels[0].dims, axes, n_names, f"'{path}'", stacks)
     levels = lazy_levels(layout, sources)
-    file_names = layout.metadata.channel_names
-    if len(stacks) > 1 or (stacks and levels[0].shape[0] > 1):
-        file_names = plane_names(file_names, stacks, axes) or file_names
-        if isinstance(channel_names, list):
-            channel_names = plane_names(channel_names, stacks, axes) or channel_names
-    names = resolve_channel_names(file_names, channel_names, levels[0].shape[0], f"'{path}'", needs_all_names)
-    if file_names is None or len(file_names) != len(names):
-        file_names = default_channel_names(len(names))
+    n_planes = levels[0].shape[0]
+    file_names, given = layout.metadata.channel_names, channel_names
+    if len(stacks) > 1 or (stacks and n_planes > 1):
+        file_names, given = names_of_planes(file_names, given, stacks, axes)
+    names, file_names = resolved_names(file_names, given, n_planes, f"'{path}'", needs_all_names)
     return LazyImage(
         levels=tuple(levels),
-        channel_names=tuple(names),
+        channel_names=names,
         is_named=layout.metadata.channel_names is not None or isinstance(channel_names, list),
-        found_names=tuple(file_names),
+        found_names=file_names,
         pixel_size=layout.metadata.pixel_size,
         other_size=layout.metadata.other_size,
         ignored_size=layout.metadata.ignored_size,
         unread_size=layout.metadata.unread_size,
         path=layout.state.path,
-        notes=tuple(_notes(layout, file_names, channel_names)),
+        notes=tuple(_notes(layout, file_names, given)),
         identity=layout.identity,
     )
 
@@ -97,16 +94,10 @@ def of_panel(panel: PanelNames, opened: Callable[[list[str]], LazyImage]) -> Laz
             return opened(panel.kept)
         except PanelError:
             raise error from None
-    if not panel.left_out:
-        return image
-    keep = panel.places
-    return replace(
-        image,
-        levels=tuple(level[keep] for level in image.levels),
-        channel_names=tuple(panel.kept),
-        found_names=tuple(image.found_names[i] for i in keep),
-        left_out=tuple(image.found_names[i] for i in panel.left_out),
-    )
+    names = tuple(panel[i] for i in panel.left_out)
+    out = [i for i, name in enumerate(image.channel_names) if name.endswith(names)]  # of a stack cyc1_<name> and so on
+    kept = image.of_channels([i for i in range(len(image.channel_names)) if i not in out])
+    return replace(kept, left_out=tuple(image.found_names[i] for i in out))
 
 
 def _notes(layout: TiffLayout, file_names: Sequence[str], given: object) -> Iterator[tuple[str, str]]:

@@ -153,6 +153,20 @@ def resolve_channel_names(
     return list(names)
 
 
+def resolved_names(
+    file_names: Sequence[str] | None,
+    given: list[str] | dict[str | int, str] | None,
+    n_channels: int,
+    file: str,
+    needs_all: bool = True,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of all channels by `resolve_channel_names`, and those that they had before: the file's, or numbers."""
+    names = resolve_channel_names(file_names, given, n_channels, file, needs_all)
+    if file_names is None or len(file_names) != n_channels:
+        file_names = default_channel_names(n_channels)
+    return tuple(names), tuple(file_names)
+
+
 def _renamed(names: list[str], mapping: dict[str | int, str], file: str, needs_all: bool) -> list[str]:
     names = list(names)
     before = list(names)

@@ -12,11 +12,11 @@ import numpy as np
 from dask.base import tokenize
 
 from .._errors import InputFileError
-from ._axes import assign_axes, plane_names
+from ._axes import assign_axes, names_of_planes
 from ._layout import Dim
 from ._lazy_image import LazyImage, moved_names
 from ._mask_file import MaskFile
-from ._names import default_channel_names, resolve_channel_names
+from ._names import resolved_names
 from ._ngff import Ngff, label_groups, read_ngff
 from ._state import FileState
 
@@ -48,24 +48,21 @@ def read_zarr_image(
             f"'{ngff.path}' has metadata but no pixels: no chunk of its array {ngff.levels[0]!r} is there, so that all "
             "of it would be zeros. Copy the store again."
         )
-    found: Sequence[str] | None = ngff.channel_names
-    given = channel_names
+    found, given = ngff.channel_names, channel_names
     if stacks:
-        found = plane_names(found, stacks, axes) or found
-        given = (plane_names(given, stacks, axes) or given) if isinstance(given, list) else given
-    names = resolve_channel_names(found, given, levels[0].shape[0], f"'{ngff.path}'", needs_all_names)
-    found = default_channel_names(len(names)) if found is None or len(found) != len(names) else found
+        found, given = names_of_planes(found, given, stacks, axes)
+    names, found = resolved_names(found, given, levels[0].shape[0], f"'{ngff.path}'", needs_all_names)
     return LazyImage(
         levels=tuple(levels),
-        channel_names=tuple(names),
+        channel_names=names,
         is_named=ngff.channel_names is not None or isinstance(channel_names, list),
-        found_names=tuple(found),
+        found_names=found,
         pixel_size=ngff.pixel_size,
         other_size=None,
         ignored_size=ngff.ignored_size,
         path=str(ngff.path.resolve()),
         origin=ngff.origin,
-        notes=tuple(moved_names(found, channel_names)),
+        notes=tuple(moved_names(found, given)),
         identity=frozenset({(str((ngff.path / ngff.levels[0]).resolve()), 0)}),
     )
 
