@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import reading_inform
 import tifffile
 from reading import blobs
 from reading_inform import (
@@ -27,7 +28,7 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 import spatialfm as sfm
-from spatialfm._errors import InputFileError, SpatialfmWarning, TableError
+from spatialfm._errors import InputFileError, PixelSizeError, SpatialfmWarning, TableError
 from spatialfm.io._inform_maps import WHOLE, cells_of, open_maps, whole_cells
 from spatialfm.io._inform_table import read_fields
 
@@ -195,6 +196,23 @@ def test_without_images_and_without_maps(tmp_path):
     sdata = read_inform(tmp_path, mpp=0.5)
     assert list(sdata.points) == ["cells_Set_1__100_200", "cells_Set_2__900_700"]
     np.testing.assert_allclose(sdata["table"].obsm["spatial"], expected.obsm["spatial"])
+
+
+def test_the_size_that_maps_state_is_checked_without_an_image_too(tmp_path, monkeypatch):
+    def maps_alone(folder):
+        folder.mkdir()
+        write_inform(folder)
+        for path in folder.glob("*_component_data.tif"):
+            path.unlink()
+        return folder
+
+    folder = maps_alone(tmp_path / "square")
+    with pytest.warns(SpatialfmWarning, match=r"contradicts the one given: .*0\.5 µm by resolution tags, mpp=0\.6"):
+        sdata = read_inform(folder, mpp=0.6)
+    assert {one["mpp"] for one in sdata.attrs["spatialfm"]["samples"].values()} == {0.6}
+    monkeypatch.setitem(reading_inform._RESOLUTION, "resolution", (20_000, 10_000))
+    with pytest.raises(PixelSizeError, match=r"not square \(0\.5 x 1 µm by resolution tags\)"):
+        read_inform(maps_alone(tmp_path / "oblong"))
 
 
 def test_cells_without_a_row_are_said(tmp_path):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import SpatialfmError, counted, listed
+from .._errors import SpatialfmError, TableError, counted, listed
 from ..pp.pieces import LabelScan, scan_labels
 from ._cell_frame import missing_ids, problems_of
 
@@ -14,9 +15,24 @@ if TYPE_CHECKING:
     import dask.array as da
 
     from ._cell_frame import CellFrame
+    from ._elements import ReadSample
 
 _SLACK = 2.0  # pixels by which a position may be outside of the box around its cell
 _SHARE = 0.05  # of the cells that may be, as concave ones are
+
+
+def held_against(read: ReadSample, frame: CellFrame, labels: da.Array, file: str) -> ReadSample:
+    """The sample, with a note of the cells of its mask `file` that have no row.
+
+    Raises
+    ------
+    TableError
+        If table and mask are not of the same cells.
+    """
+    wrong, rest = check_in_labels(frame, labels, read.record["mpp"])
+    if wrong:
+        raise TableError(wrong.removeprefix(f"sample {frame.sample!r}: "))  # who opens all samples names this one
+    return replace(read, notes=[*read.notes, ("cells_without_row", file, rest)]) if rest else read
 
 
 def check_in_labels(frame: CellFrame, labels: da.Array, mpp: float) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from .._keys import cells_name, image_name
 from ._image import read_image, resolve_mpp
 from ._lazy_image import LazyImage
 from ._mask import MaskOptions, read_labels
+from ._pixel_size import PixelSize
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -85,6 +86,29 @@ def place_sample(
         notes=[(kind, str(image), text) for kind, text in notes]
         + [(kind, str(labels), text) for kind, text in (mask.notes if mask else ())],
     )
+
+
+def sample_without_image(
+    sample: str, file: str, mpp: float | None, source: str = "argument", *, stated: PixelSize | None = None
+) -> ReadSample:
+    """A sample of cells alone, whose elements follow.
+
+    Parameters
+    ----------
+    file
+        Of the cells, for messages.
+    mpp, source
+        µm per pixel, and where they are from. Default: those `stated`, otherwise 1 µm, with a note.
+    stated
+        Pixel size that a file states; checked as that of an image is.
+    """
+    notes: list[tuple[str, str]] = []
+    if stated is not None:
+        mpp, source, notes = resolve_mpp(LazyImage((), (), True, stated, None, "", file), mpp)
+    elif mpp is None:
+        mpp, source, notes = 1.0, "assumed", [("mpp_assumed", "")]
+    record = {"mpp": mpp, "mpp_source": source, "image": None, "labels": None}
+    return ReadSample(sample, {}, {}, (), record, notes=[(kind, file, text) for kind, text in notes])
 
 
 def image_element(image: LazyImage, sample: str, mpp: float) -> DataArray | DataTree:

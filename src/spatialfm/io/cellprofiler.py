@@ -236,16 +236,14 @@ def _opened(
 
 def _open(tables, number, sample, paths, mask, names, channel_names, mpp) -> tuple[ReadSample, CellFrame]:
     """One image with its objects, checked against its label image."""
-    from ._cell_places import check_in_labels
+    from ._cell_places import held_against
     from ._cellprofiler_tables import frame_of_image
     from ._drawn import beyond_image, points_element
-    from ._elements import ReadSample, place_sample
+    from ._elements import place_sample, sample_without_image
 
     image, channels = (None, {}) if not paths else channels_of(tables, number, paths, names, channel_names)
     if image is None:
-        record = {"mpp": mpp or 1.0, "mpp_source": "argument" if mpp else "assumed", "image": None, "labels": None}
-        notes = [] if mpp else [("mpp_assumed", tables.sources[0], "")]
-        read = ReadSample(sample, {}, {}, (), record, notes=notes)
+        read = sample_without_image(sample, tables.sources[0], mpp)
     else:
         read = place_sample(sample, image, paths[0], mask, mpp=mpp)
     size = read.record["mpp"]
@@ -256,11 +254,7 @@ def _open(tables, number, sample, paths, mask, names, channel_names, mpp) -> tup
     if labels is None:
         points = {cells_name(sample): points_element(frame.ids, frame.xy, sample)} if len(frame.ids) else {}
         return replace(read, points=points), frame
-    wrong, rest = check_in_labels(frame, labels.data, size)
-    if wrong:
-        raise TableError(wrong.removeprefix(f"sample {sample!r}: "))  # who opens all samples names this one
-    notes = [*read.notes, ("cells_without_row", str(mask), rest)] if rest else read.notes
-    return replace(read, notes=notes), frame
+    return held_against(read, frame, labels.data, str(mask)), frame
 
 
 def channels_of(

@@ -141,15 +141,12 @@ def polygon_sample(
     """
     from ._cell_columns import positive_mpp
     from ._drawn import outside_of_image, shapes_element
-    from ._elements import ReadSample, place_sample
+    from ._elements import place_sample, sample_without_image
     from ._image import read_image
 
     if image is None:
-        size = positive_mpp(mpp) or default_mpp
-        source = "argument" if mpp is not None else "assumed" if default_mpp is None else "format"
-        notes = [("mpp_assumed", polygons.source.strip("'"), "")] if size is None else []
-        record = {"mpp": size or 1.0, "mpp_source": source, "image": None, "labels": None}
-        read = ReadSample(sample, {}, {}, (), record, notes=notes)
+        size, source = (default_mpp, "format") if positive_mpp(mpp) is None else (mpp, "argument")
+        read = sample_without_image(sample, polygons.source.strip("'"), size, source)
     else:
         opened = read_image(image, channel_names)
         if text := outside_of_image(polygons.cells, opened.shape[1:], f"{polygons.source} on image '{opened.path}'"):

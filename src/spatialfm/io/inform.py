@@ -220,7 +220,7 @@ def _elements(
     sample: str, image: Path | None, maps: Path | None, mask: Path | None, channel_names, mpp, labels_plane
 ) -> tuple[ReadSample, da.Array | None, InformMaps | None]:
     """Image and labels of a sample, the labels as an array, and the maps."""
-    from ._elements import ReadSample, labels_element, place_sample
+    from ._elements import labels_element, place_sample, sample_without_image
     from ._image import read_image
     from ._inform_maps import cells_of, open_maps
     from ._mask import MaskOptions
@@ -232,11 +232,7 @@ def _elements(
             pixels = replace(pixels, pixel_size=opened.pixel_size)
         read = place_sample(sample, pixels, image, mask, mpp=mpp, mask_options=MaskOptions(plane=labels_plane))
     else:
-        stated = opened.pixel_size if opened is not None else None
-        size, source = (mpp, "argument") if mpp is not None else (stated and stated.x, "metadata")
-        notes = [("mpp_assumed", str(maps or sample), "")] if size is None else []
-        record = {"mpp": size or 1.0, "mpp_source": source if size else "assumed", "image": None, "labels": None}
-        read = ReadSample(sample, {}, {}, (), record, notes=notes)
+        read = sample_without_image(sample, str(maps or sample), mpp, stated=opened and opened.pixel_size)
     if opened is None:
         element = read.labels.get(cells_name(sample))
         return read, None if element is None else element.data, None
@@ -255,7 +251,7 @@ def _with_cells(
     read: ReadSample, field: InformCells, labels: da.Array | None, compartment: str | None
 ) -> tuple[ReadSample, CellFrame]:
     """The sample with what its table and its mask have to say of each other, and its cells."""
-    from ._cell_places import check_in_labels
+    from ._cell_places import held_against
     from ._drawn import image_shape, points_element
     from ._inform_table import frame_of_field
 
@@ -273,8 +269,4 @@ def _with_cells(
     if labels is None:
         points = {cells_name(read.sample): points_element(frame.ids, frame.xy, read.sample)}
         return replace(read, points=points), frame
-    wrong, rest = check_in_labels(frame, labels, read.record["mpp"])
-    if wrong:
-        raise TableError(wrong.removeprefix(f"sample {read.sample!r}: "))  # who opens all samples names this one
-    notes = [*read.notes, ("cells_without_row", str(read.record["labels"]), rest)] if rest else read.notes
-    return replace(read, notes=notes), frame
+    return held_against(read, frame, labels, str(read.record["labels"])), frame

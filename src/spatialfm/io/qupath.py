@@ -234,16 +234,14 @@ def _stated(table: QuPathTable, rows: np.ndarray, polygons: CellPolygons) -> flo
 
 
 def _without_polygons(sample, table, image_file, mpp, channel_names) -> ReadSample:
-    from ._elements import ReadSample, place_sample
+    from ._elements import ReadSample, place_sample, sample_without_image
     from ._image import read_image
 
     if image_file is not None:
         return place_sample(sample, read_image(image_file, channel_names), image_file, mpp=mpp)
-    record = {"image": None, "labels": None}
-    if table.unit == "px":
-        record |= {"mpp": mpp or 1.0, "mpp_source": "assumed" if mpp is None else "argument"}
-    notes = [("mpp_assumed", table.source.strip("'"), "")] if table.unit == "px" and mpp is None else []
-    return ReadSample(sample, {}, {}, (), record, notes=notes)
+    if table.unit == "µm":
+        return ReadSample(sample, {}, {}, (), {"image": None, "labels": None})
+    return sample_without_image(sample, table.source.strip("'"), mpp)
 
 
 def _only_measured(read: ReadSample, frame: CellFrame, polygons: CellPolygons) -> ReadSample:
