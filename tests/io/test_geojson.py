@@ -192,6 +192,10 @@ def _squares(path, ids, **properties):
 def test_ids_stay_those_of_the_file(tmp_path):
     table = sfm.io.read_geojson(_squares(tmp_path / "a.geojson", [2.0, 1.0]), mpp=1, instance_key="Label")["table"]
     assert dict(zip(table.obs["cell_id"], table.obsm["spatial"][:, 0], strict=True)) == {2: 12, 1: 32}
+    large = _squares(tmp_path / "a.geojson", [1234568.0, 1234567.0])
+    assert read_polygons(large, "Label").cells.index.tolist() == [1234568, 1234567]
+    with pytest.raises(TableError, match="1 id occurs more than once .*'1234567'"):
+        read_polygons(_squares(tmp_path / "a.geojson", [1234567.0, 1234567]), "Label")
     table = sfm.io.read_geojson(_squares(tmp_path / "a.geojson", ["007", "10"]), mpp=1, instance_key="Label")["table"]
     assert table.obs["object_id"].tolist() == ["007", "10"]
 

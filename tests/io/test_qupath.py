@@ -103,12 +103,12 @@ def test_pixel_sizes_that_were_rounded_are_one(stretch, is_refused):
     cells = gpd.GeoDataFrame({"geometry": [box(x - 5, y - 5, x + 5, y + 5) for x, y in at]}, index=np.arange(1, 41))
     polygons = CellPolygons(cells, pd.DataFrame(index=cells.index), "a")
     if not is_refused:
-        _check_places(at * 0.5 * stretch, np.arange(1, 41), polygons, 0.5)
+        _check_places(at * 0.5 * stretch, polygons, 0.5)
         return
     with pytest.raises(
         TableError, match=rf"40 cells of 40 have .* By them a pixel is {0.5 * stretch:.4g} µm; here it is 0.5"
     ):
-        _check_places(at * 0.5 * stretch, np.arange(1, 41), polygons, 0.5)
+        _check_places(at * 0.5 * stretch, polygons, 0.5)
 
 
 def test_positions_alone_are_points(project):
@@ -186,3 +186,23 @@ def test_images_of_unknown_size_beside_others_are_refused(tmp_path):
         sfm.io.read_qupath(tmp_path / "cells.csv", images=tmp_path)
     table = sfm.io.read_qupath(tmp_path / "cells.csv", images=tmp_path, mpp=0.5)["table"]
     np.testing.assert_allclose(table.obsm["spatial"], [[2.25, 3.0]] * 2)
+
+
+@pytest.mark.parametrize("without", [(), ("cells",), ("cells", "images")])
+def test_centroids_that_are_no_numbers_are_refused_by_name(project, without):
+    table = table_of(project)
+    table["Centroid X µm"] = ["n/m", *table["Centroid X µm"][1:]]
+    table.to_csv(project / "measurements.tsv", sep="\t", index=False)
+    with (
+        pytest.warns(SpatialfmWarning, match="'Centroid X µm' .'n/m' among 11 numbers"),
+        pytest.raises(TableError, match="(?s)2 problems.*'core_1': 1 column of .* numbers.*: 'Centroid X µm'"),
+    ):
+        read_qupath(project, **dict.fromkeys(without))
+
+
+def test_an_id_that_is_there_three_times_is_one(project):
+    table = table_of(project)
+    pd.concat([table, table[:1], table[:1]]).to_csv(project / "measurements.tsv", sep="\t", index=False)
+    for cells in (project / "cells", None):
+        with pytest.raises(TableError, match="'core_1': 1 id occurs more than once in .*: 'core_1-0'. Are there two"):
+            read_qupath(project, cells=cells)

@@ -48,6 +48,12 @@ class CellPolygons:
     measurements: pd.DataFrame
     source: str
 
+    @property
+    def centres(self) -> np.ndarray:
+        """Centroids ``(n, 2)`` x, y, in the units of the file."""
+        centroid = self.cells.centroid
+        return np.stack([centroid.x, centroid.y], axis=1)
+
 
 def read_polygons(path: Path, instance_key: str | None = None) -> CellPolygons:
     """Cells of a GeoJSON file.
@@ -189,7 +195,7 @@ def _ids(features: list[Mapping[str, Any]], instance_key: str | None, path: Path
                 f"{counted(missing, 'cell')} of {len(ids):,} of '{path}' have no id. Export all of them with ids, or "
                 "pass instance_key=<property>."
             )
-    texts = pd.Series([f"{one:g}" if isinstance(one, float) else str(one) for one in ids if one is not None])
+    texts = pd.Series([_id_text(one) for one in ids if one is not None], dtype=object)
     if texts.duplicated().any():
         twice = texts[texts.duplicated()].unique()
         raise TableError(
@@ -201,10 +207,15 @@ def _ids(features: list[Mapping[str, Any]], instance_key: str | None, path: Path
 
 def _whole(ids: list[Any]) -> np.ndarray | None:
     """Ids as whole numbers from 1 on, where they are."""
-    texts = [f"{one:.0f}" if isinstance(one, float) and one.is_integer() else str(one) for one in ids]
+    texts = [_id_text(one) for one in ids]
     if all(re.fullmatch(r"[1-9][0-9]{0,16}", text) for text in texts):  # 007 is a text, and QuPath's table has it so
         return np.array([int(text) for text in texts])
     return None
+
+
+def _id_text(one: Any) -> str:
+    """An id as text; 7.0 is 7."""
+    return f"{one:.0f}" if isinstance(one, float) and one.is_integer() else str(one)
 
 
 def _geometries(features: list[Mapping[str, Any]], ids: list[Any], path: Path) -> list[Any]:

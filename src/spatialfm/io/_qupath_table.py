@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +83,7 @@ def read_qupath_table(path: Path) -> QuPathTable:
         )
     if not len(frame):
         raise TableError(f"{source} has no cell. Export the measurements of detections from QuPath.")
-    there = [next((name for name in names if name in frame), None) for names in (["Image"], ["Object ID"])]
+    there = [name if name in frame else None for name in ("Image", "Object ID")]
     classes = next((name for name in ("Classification", "Class") if name in frame and frame[name].notna().any()), None)
     return QuPathTable(frame, *there, classes, unit, source)
 
@@ -101,10 +101,10 @@ def _only_cells(frame: pd.DataFrame, source: str) -> pd.DataFrame:
 
 def frame_of_table(
     sample: str,
+    part: pd.DataFrame,
     table: QuPathTable,
-    rows: np.ndarray,
     mpp: float | None,
-    polygons: CellPolygons | None,
+    outlines: CellPolygons | None,
     compartment: str | None,
     statistic: str,
 ) -> CellFrame:
@@ -112,27 +112,25 @@ def frame_of_table(
 
     Parameters
     ----------
-    rows
-        Rows of the table.
+    part
+        Its rows of the table, as `cells_of_image` gives them.
     mpp
         µm per pixel, for centroids in pixels.
-    polygons
-        Outlines, whose ids cells take; the row and the outline of a cell have one id and one place.
+    outlines
+        Polygon of each row, whose ids cells take; the row and the outline of a cell have one place.
 
     Raises
     ------
     TableError
-        If an id occurs twice or has no outline, a position is missing, or outlines are elsewhere.
+        If columns are no numbers, there are no such intensities, or outlines are elsewhere.
     """
-    part = table.cells.iloc[rows].reset_index(drop=True)
-    _refuse_copies(part, table)
     chosen = chosen_intensities(part.columns, compartment, statistic, table.source)
-    xy = number_columns(part, [f"Centroid {axis} {table.unit}" for axis in "XY"], table.source)
+    xy = _centroids(part, table)
     xy = xy * (mpp or 1.0) if table.unit == "px" else xy
     ids = np.arange(1, len(part) + 1)
-    if polygons is not None:
-        ids = matched_ids(part, table, polygons)
-        _check_places(xy, ids, polygons, mpp or 1.0)
+    if outlines is not None:
+        ids = outlines.cells.index.to_numpy()
+        _check_places(xy, outlines, mpp or 1.0)
     used = [name for name in ("Image", table.classification, table.object_id, "Object type") if name in part]
     obs = part.drop(columns=[*used, *chosen.values(), f"Centroid X {table.unit}", f"Centroid Y {table.unit}"])
     obs = obs.drop(columns=[name for name in obs if obs[name].isna().all()])
@@ -144,27 +142,34 @@ def frame_of_table(
     return CellFrame(sample, ids, xy, values, obs)
 
 
-def _refuse_copies(part: pd.DataFrame, table: QuPathTable) -> None:
-    """Refuse cells that are there twice, as of two exports of one image in a folder."""
-    has_ids = table.object_id is not None and bool(part[table.object_id].notna().all())
-    again = part.duplicated([table.object_id] if has_ids else None)
-    if not again.any():
-        return
-    n = int(again.sum())
-    what = f"{counted(n, 'row')} of {table.source} {'is' if n == 1 else 'are'} there twice"
-    if has_ids:
-        ids = listed(part[table.object_id][again], 3)
-        what = f"{counted(n, 'id occurs', 'ids occur')} more than once in {table.source}: {ids}"
-    raise TableError(f"{what}. Are there two exports of one image? Keep one, with each object once.")
-
-
-def matched_ids(part: pd.DataFrame, table: QuPathTable, polygons: CellPolygons) -> np.ndarray:
-    """Index of the polygon of each row.
+def cells_of_image(table: QuPathTable, rows: np.ndarray) -> pd.DataFrame:
+    """Cells of one image.
 
     Raises
     ------
     TableError
-        If the table has no ids, one occurs twice, or one has no polygon.
+        If some are there twice, as of two exports of one image in a folder.
+    """
+    part = table.cells.iloc[rows].reset_index(drop=True)
+    has_ids = table.object_id is not None and bool(part[table.object_id].notna().all())
+    again = part.duplicated([table.object_id] if has_ids else None)
+    if not again.any():
+        return part
+    n = int(again.sum())
+    what = f"{counted(n, 'row')} of {table.source} {'is' if n == 1 else 'are'} there twice"
+    if has_ids:
+        ids = part[table.object_id][again].unique()
+        what = f"{counted(len(ids), 'id occurs', 'ids occur')} more than once in {table.source}: {listed(ids, 3)}"
+    raise TableError(f"{what}. Are there two exports of one image? Keep one, with each object once.")
+
+
+def outlines_of(part: pd.DataFrame, table: QuPathTable, polygons: CellPolygons) -> CellPolygons:
+    """The polygon of each row, in the order of the rows.
+
+    Raises
+    ------
+    TableError
+        If the table has no ids, or one has no polygon.
     """
     if table.object_id is None or part[table.object_id].isna().any():
         raise TableError(
@@ -172,11 +177,6 @@ def matched_ids(part: pd.DataFrame, table: QuPathTable, polygons: CellPolygons) 
             "it with QuPath 0.4 or later, or read the polygons alone with sfm.io.read_geojson."
         )
     own = part[table.object_id].astype(str)
-    if (twice := own[own.duplicated()].unique()).size:
-        raise TableError(
-            f"{counted(len(twice), 'id occurs', 'ids occur')} more than once in {table.source}: "
-            f"{listed(twice, 3)}. Export it again, with each object once."
-        )
     cells = polygons.cells
     texts = cells["object_id"] if "object_id" in cells else cells.index.astype(str)
     index = pd.Series(cells.index.to_numpy(), index=pd.Index(texts))
@@ -185,12 +185,23 @@ def matched_ids(part: pd.DataFrame, table: QuPathTable, polygons: CellPolygons) 
             f"{counted(len(absent), 'cell')} of {len(own):,} of {table.source} have no polygon in "
             f"{polygons.source}: {listed(absent, 3)}. Export both again from the same objects."
         )
-    return index[own].to_numpy()
+    ids = index[own].to_numpy()
+    return replace(polygons, cells=cells.loc[ids], measurements=polygons.measurements.loc[ids])
 
 
-def _check_places(xy: np.ndarray, ids: np.ndarray, polygons: CellPolygons, mpp: float) -> None:
-    centres = polygons.cells.geometry.loc[ids].centroid
-    there = np.stack([centres.x, centres.y], axis=1)
+def stated_size(part: pd.DataFrame, table: QuPathTable, outlines: CellPolygons) -> float | None:
+    """µm per pixel as centroids in µm and outlines in pixels have it; None where they do not tell."""
+    ratio = ratio_of(_centroids(part, table), outlines.centres) if table.unit == "µm" else None
+    return None if ratio is None else float(f"{ratio:.4g}")
+
+
+def _centroids(part: pd.DataFrame, table: QuPathTable) -> np.ndarray:
+    """In the table's unit."""
+    return number_columns(part, [f"Centroid {axis} {table.unit}" for axis in "XY"], table.source)
+
+
+def _check_places(xy: np.ndarray, outlines: CellPolygons, mpp: float) -> None:
+    there = outlines.centres
     away = np.abs(xy / mpp - there).max(axis=1)
     far = away > _SAME_PLACE + _ROUNDED * np.abs(there).max(axis=1)
     if far.mean() <= _SHARE:
@@ -198,8 +209,8 @@ def _check_places(xy: np.ndarray, ids: np.ndarray, polygons: CellPolygons, mpp: 
     ratio = ratio_of(xy, there)
     hint = f" By them a pixel is {ratio:.4g} µm; here it is {mpp:g} µm." if ratio is not None else ""
     raise TableError(
-        f"{counted(int(far.sum()), 'cell')} of {len(ids):,} have their centroid "
-        f"elsewhere than their polygon in {polygons.source} (median {np.median(away):.1f} pixels away).{hint} Are "
+        f"{counted(int(far.sum()), 'cell')} of {len(xy):,} have their centroid "
+        f"elsewhere than their polygon in {outlines.source} (median {np.median(away):.1f} pixels away).{hint} Are "
         "they of another image, or centroids in pixels said to be µm? Correct mpp=, or export both again."
     )
 

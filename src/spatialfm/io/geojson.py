@@ -8,8 +8,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from .._errors import InputFileError
 from .._keys import AREA, cells_name
 from .._logging import logger
@@ -175,25 +173,15 @@ def frame_of_polygons(
     columns[AREA] = cells.area.to_numpy() * mpp**2
     rest = values.drop(columns=list(chosen.values())).reset_index(drop=True)
     obs = pd.concat([pd.DataFrame(columns), rest], axis=1)
-    centres = cells.centroid
-    xy = np.stack([centres.x, centres.y], axis=1) * mpp
     intensities = values[list(chosen.values())].set_axis(list(chosen), axis=1).reset_index(drop=True)
-    return CellFrame(sample, cells.index.to_numpy(), xy, intensities, obs)
+    return CellFrame(sample, cells.index.to_numpy(), polygons.centres * mpp, intensities, obs)
 
 
 def _sample(given: str | None, cells: Path, image: Path | None) -> str:
     from ._geojson import GEOJSON_SUFFIXES
-    from ._names import is_sample_name, sample_name, sample_name_or_empty, stem
+    from ._named_files import bare
+    from ._names import default_sample, sample_name
 
-    if given is None:
-        if image is not None:
-            return sample_name(stem(image.resolve()))
-        name = cells.name
-        suffix = max((one for one in GEOJSON_SUFFIXES if name.lower().endswith(one)), key=len, default="")
-        return sample_name(stem(Path(name.removesuffix(name[len(name) - len(suffix) :]))))
-    if not is_sample_name(given):
-        raise InputFileError(
-            f"sample={given!r} cannot name elements: letters, digits, '_', '-' and '.' only, none of '_.' at the ends. "
-            f"Pass for example sample={sample_name_or_empty(given) or 'sample_1'!r}."
-        )
-    return given
+    if given is None and image is None:
+        return sample_name(bare(cells.name, GEOJSON_SUFFIXES))
+    return default_sample(image or cells, given)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .._errors import TableError
-from .._keys import cells_name
+from .._keys import cells_name, image_name
 from .._logging import logger
 from .._public import public
 from ..pp.joins import counted
@@ -128,8 +128,9 @@ def read_qupath(
     from ._sample_rows import sample_rows
 
     positive_mpp(mpp)
-    found = read_qupath_table(find_path(str(table)))
-    samples, rows = _samples(found, find_path(str(table)))
+    path = find_path(str(table))
+    found = read_qupath_table(path)
+    samples, rows = _samples(found, path)
     polygon_files, image_files = _files(cells, images, samples)
     obs = sample_rows(
         pd.DataFrame(index=pd.Index(list(samples), dtype=object)),
@@ -153,15 +154,15 @@ def _samples(table: QuPathTable, path: Path) -> tuple[dict[str, str], list[np.nd
 
     called = table.cells[table.image] if table.image is not None else None
     if called is None:
-        return sample_names([path.name], (*IMAGE_SUFFIXES, ".tsv", ".csv", ".txt"), table.source), [
-            np.arange(len(table.cells))
-        ]
+        samples = sample_names([path.name], (*IMAGE_SUFFIXES, ".tsv", ".csv", ".txt"), table.source)
+        return samples, [np.arange(len(table.cells))]
     if called.isna().any():
         raise TableError(
             f"{counted(int(called.isna().sum()), 'row')} of {table.source} name no image. Export it again."
         )
-    samples = sample_names(called.astype(str), IMAGE_SUFFIXES, table.source)
-    return samples, [np.flatnonzero((called == one).to_numpy()) for one in samples.values()]
+    called = called.astype(str)
+    samples, rows = sample_names(called, IMAGE_SUFFIXES, table.source), called.groupby(called).indices
+    return samples, [rows[one] for one in samples.values()]
 
 
 def _files(cells, images, samples: dict[str, str]) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -200,37 +201,24 @@ def _open(sample, rows, table, polygon_file, image_file, mpp, channel_names, kin
     """One sample: its elements and its cells, checked against each other."""
     from ._drawn import beyond_image, image_shape, points_element
     from ._geojson import read_polygons
-    from ._qupath_table import frame_of_table
+    from ._qupath_table import cells_of_image, frame_of_table, outlines_of, stated_size
     from .geojson import polygon_sample
 
-    polygons = None if polygon_file is None else read_polygons(polygon_file)
-    if polygons is not None:
-        read = polygon_sample(sample, polygons, image_file, mpp, channel_names, _stated(table, rows, polygons))
-    else:
-        read = _without_polygons(sample, table, image_file, mpp, channel_names)
+    cells = cells_of_image(table, rows)
+    if polygon_file is not None:
+        polygons = read_polygons(polygon_file)
+        outlines = outlines_of(cells, table, polygons)
+        stated = stated_size(cells, table, outlines)
+        read = polygon_sample(sample, polygons, image_file, mpp, channel_names, stated)
+        frame = frame_of_table(sample, cells, table, read.record["mpp"], outlines, *kinds)
+        return _only_measured(read, frame, polygons), frame
+    read = _without_polygons(sample, table, image_file, mpp, channel_names)
     size = read.record.get("mpp")
-    if (image := read.images.get(f"image_{sample}")) is not None:
-        xy = table.cells.iloc[rows][[f"Centroid {axis} {table.unit}" for axis in "XY"]].to_numpy(dtype=float)
-        shape = image_shape(image)
-        if polygons is None and (text := beyond_image(xy * size if table.unit == "px" else xy, shape, size)):
-            raise TableError(text)
-    frame = frame_of_table(sample, table, rows, size, polygons, *kinds)
-    if polygons is None:
-        return replace(read, points={cells_name(sample): points_element(frame.ids, frame.xy, sample)}), frame
-    return _only_measured(read, frame, polygons), frame
-
-
-def _stated(table: QuPathTable, rows: np.ndarray, polygons: CellPolygons) -> float | None:
-    """µm per pixel as centroids in µm and polygons in pixels have it."""
-    from ._qupath_table import matched_ids, ratio_of
-
-    if table.unit != "µm":
-        return None
-    part = table.cells.iloc[rows].reset_index(drop=True)
-    centres = polygons.cells.geometry.loc[matched_ids(part, table, polygons)].centroid
-    xy = part[["Centroid X µm", "Centroid Y µm"]].to_numpy(dtype=float)
-    ratio = ratio_of(xy, np.stack([centres.x, centres.y], axis=1))
-    return None if ratio is None else float(f"{ratio:.4g}")
+    frame = frame_of_table(sample, cells, table, size, None, *kinds)
+    image = read.images.get(image_name(sample))
+    if image is not None and (text := beyond_image(frame.xy, image_shape(image), size)):
+        raise TableError(text)
+    return replace(read, points={cells_name(sample): points_element(frame.ids, frame.xy, sample)}), frame
 
 
 def _without_polygons(sample, table, image_file, mpp, channel_names) -> ReadSample:
