@@ -12,6 +12,8 @@ from stand_in import Sums
 
 import spatialfm as sfm
 from spatialfm._errors import RunError
+from spatialfm.embed.result import finish as results
+from spatialfm.embed.run import store
 from spatialfm.embed.run.store import BlockStore
 from spatialfm.embed.windows.crop import CropJob
 
@@ -151,7 +153,7 @@ def test_a_damaged_run_is_made_anew(stopped, sdata, place, resume):
 
 
 @pytest.mark.parametrize("what", ["the cache", "the run", "a block", "its hold"])
-def test_what_is_removed_in_mid_run_is_encoded_again(sdata, what, tmp_path):
+def test_what_is_removed_in_mid_run_is_encoded_again(sdata, what):
     whole, n = embed(sdata)
 
     def before(at):
@@ -161,12 +163,54 @@ def test_what_is_removed_in_mid_run_is_encoded_again(sdata, what, tmp_path):
             if what == "its hold":
                 next(runs().glob(".*.holder-*.json")).unlink()
             else:
-                gone[what].rename(tmp_path / "gone")  # as a whole: the last block is being written meanwhile
+                shutil.rmtree(gone[what], ignore_errors=True)  # the last block is being written meanwhile
 
     rows, n_windows = embed(sdata, before)
     np.testing.assert_array_equal(rows, whole)
     assert n_windows == n if what == "its hold" else n_windows > n
     assert not list(runs().iterdir())
+
+
+@pytest.mark.parametrize("what", ["the cache", "the run", "the block"])
+def test_what_is_removed_between_two_steps_of_a_write_is_encoded_again(sdata, what, monkeypatch):
+    """Two writes in a row are hit, as a removal of many files goes on for a while."""
+    whole, n = embed(sdata)
+    left = [2]
+
+    def save(path, values):
+        saved = original(path, values)
+        if left[0]:
+            left[0] -= 1
+            gone = {"the cache": sfm.settings.cache_dir, "the run": path.parent.parent, "the block": path.parent}
+            shutil.rmtree(gone[what])
+        return saved
+
+    original = store._save
+    monkeypatch.setattr(store, "_save", save)
+    rows, n_windows = embed(sdata)
+    np.testing.assert_array_equal(rows, whole)
+    assert left == [0]
+    assert n_windows > n
+    assert not list(runs().iterdir())
+
+
+def test_an_embedding_that_is_removed_while_it_is_written_is_written_again(sdata, monkeypatch):
+    whole, n = embed(sdata)
+    sfm.settings.result_memory = 16
+    removed = []
+
+    def bring_to_disk(folder):
+        if not removed:
+            removed.append(folder)
+            shutil.rmtree(folder.parent)
+        original(folder)
+
+    original = results._bring_to_disk
+    monkeypatch.setattr(results, "_bring_to_disk", bring_to_disk)
+    rows, n_windows = embed(sdata)
+    np.testing.assert_array_equal(rows, whole)
+    assert removed
+    assert n_windows == n  # the blocks were there
 
 
 def test_a_run_whose_blocks_are_always_taken_away_ends_with_an_error(sdata, monkeypatch):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 
 import numpy as np
 import pytest
 
 from spatialfm._errors import RunError
 from spatialfm._identity import fingerprint
-from spatialfm.embed.run.store import BlockStore
+from spatialfm.embed.run.store import BlockLost, BlockStore
 
 
 def test_what_is_written_is_read_by_the_next_run(tmp_path):
@@ -35,6 +36,19 @@ def test_a_full_disk_leaves_no_half_block(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"Cannot write block 1 .*No space left.*repeat the same call"):
         store.write(1, rows=np.zeros(3))
     assert [path.name for path in store.path.iterdir()] == ["block_000000"]
+
+
+def test_a_folder_that_was_removed_and_cannot_be_made_again_ends_the_run_with_the_reason(tmp_path, monkeypatch):
+    store = BlockStore(tmp_path / "runs", "abc")
+    shutil.rmtree(tmp_path / "runs")
+
+    def read_only(*args):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "mkdir", read_only)
+    with pytest.raises(RunError, match=r"Cannot write block 1 .*Read-only file system.*repeat the same call") as error:
+        store.write(1, rows=np.zeros(3))
+    assert not isinstance(error.value, BlockLost)  # which the same call would try again
 
 
 def test_an_unwritable_folder_is_refused(tmp_path):

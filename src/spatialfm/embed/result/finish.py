@@ -353,6 +353,8 @@ def _on_disk(
             }
             (partial / NOTE).write_text(json.dumps(note))
             _bring_to_disk(partial)  # the blocks are deleted once this is there
+    except FileNotFoundError:  # taken away meanwhile, see below
+        pass
     except OSError as error:
         if not is_there():
             raise RunError(

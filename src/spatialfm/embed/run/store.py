@@ -191,26 +191,28 @@ class BlockStore:
         ------
         RunError
             If it cannot be written.
+        BlockLost
+            If the folder is removed meanwhile.
         """
         if self.hold is not None and not (self.hold.path.exists() and self.path.is_dir()):
             self.come_back()
         try:
-            try:
-                self._write_beside(block, arrays)
-            except FileNotFoundError:  # the folder was removed in this instant
-                if self.hold is None:
-                    raise
-                self.come_back()
-                self._write_beside(block, arrays)
+            self._write_beside(block, arrays)
         except OSError as error:
-            if not self.has(block):
-                raise RunError(
-                    f"Cannot write block {block} to {self.path}: {error.strerror or error}. What is finished is kept: "
-                    "make room and repeat the same call."
+            if self.has(block):
+                return
+            if isinstance(error, FileNotFoundError):  # a removal may go on for a while: no second try here
+                raise BlockLost(
+                    f"Block {block} was removed from {self.path} while it was written. Repeat the same call: it is "
+                    "encoded again, and what else is finished is used."
                 ) from error
+            raise RunError(
+                f"Cannot write block {block} to {self.path}: {error.strerror or error}. What is finished is kept: "
+                "make room and repeat the same call."
+            ) from error
 
     def _write_beside(self, block: int, arrays: dict[str, np.ndarray]) -> None:
-        if not self.path.is_dir():
+        if self.hold is None and not self.path.is_dir():  # whoever holds the run makes its folder again
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         note = {}
         # the worker of a block that was given out twice may have come first
