@@ -7,12 +7,11 @@ from pathlib import Path
 
 from .._errors import InputFileError, PanelError, counted, listed
 from ..pp.tables import is_missing, read_cells
+from ._panel_file import FALSE_WORDS, TRUE_WORDS
 
 MARKERS_FILE = "markers.csv"
 SUBTRACTED_FILE = "markers_bs.csv"
 _NAME = "marker_name"
-_TRUE = frozenset(["true", "t", "yes", "y", "1", "1.0"])
-_FALSE = frozenset(["false", "f", "no", "n", "0", "0.0"])
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,9 @@ def _unique(names: list[str]) -> list[str]:
 
 
 def _is_true(text: str, path: Path) -> bool:
-    if text.lower() in _TRUE:
+    if text.lower() in TRUE_WORDS:
         return True
-    if is_missing(text) or text.lower() in _FALSE:
+    if is_missing(text) or text.lower() in FALSE_WORDS:
         return False
     raise PanelError(
         f"'{path}' has {text!r} in the column 'remove', which is neither TRUE, FALSE nor empty. Correct it."

@@ -27,7 +27,8 @@ _NUMBER_COLUMNS = frozenset(
 # of the columns of names, those that hold them where another column numbers the channels or names their metals
 _FIRST_COLUMNS = ("name", "markername", "channelname", "marker")
 _CHANNEL_COLUMNS = ("channel", "channels")
-_TRUE, _FALSE = frozenset(["1", "1.0", "true", "t", "yes", "y"]), frozenset(["0", "0.0", "false", "f", "no", "n"])
+TRUE_WORDS = frozenset(["1", "1.0", "true", "t", "yes", "y"])
+FALSE_WORDS = frozenset(["0", "0.0", "false", "f", "no", "n"])
 
 
 class PanelNames(list[str]):
@@ -171,12 +172,12 @@ def _left_out(columns: Mapping[str, list], what: str) -> list[int]:
         texts = ["" if is_missing(value) or value != value else str(value).strip().lower() for value in values]
         empty_is = "" if word == "keep" and any(texts) else "1" if word == "keep" else "0"
         texts = [text or empty_is for text in texts]
-        if odd := [i for i, text in enumerate(texts) if text not in _TRUE | _FALSE]:
+        if odd := [i for i, text in enumerate(texts) if text not in TRUE_WORDS | FALSE_WORDS]:
             raise PanelError(
                 f"{what} has {str(values[odd[0]])!r} in column {name!r} for channel {odd[0]} (counted from 0), which "
                 "is neither 1 nor 0 (TRUE nor FALSE). Correct it."
             )
-        kept[word] = [(text in _TRUE) == (word == "keep") for text in texts]
+        kept[word] = [(text in TRUE_WORDS) == (word == "keep") for text in texts]
     out = [i for i in range(n) if not all(column[i] for column in kept.values())]
     if n and len(out) == n:
         raise PanelError(f"{what} leaves out all of its channels. Correct its column {listed(kept)}.")

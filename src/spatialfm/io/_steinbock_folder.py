@@ -5,7 +5,6 @@ The layout is that of https://bodenmillergroup.github.io/steinbock/latest/file-t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pandas as pd
 from .._errors import InputFileError, PanelError, counted, listed, warn
 from ..pp.tables import read_cells, read_table
 from ._cohort_table import refuse_all
-from ._names import is_tiff_name, natural_key, sample_name, sample_name_or_empty
+from ._names import is_tiff_name, natural_key, sample_name, sample_name_or_empty, stem
 from ._pixel_size import PixelSize
 
 IMAGES_FILE, PANEL_FILE = "images.csv", "panel.csv"
@@ -36,7 +35,7 @@ class SteinbockSample:
     @property
     def table_name(self) -> str:
         """Name of the files of its cells: ``.csv`` in place of ``.tiff`` or ``.ome.tiff``."""
-        return re.sub(r"(\.ome)?\.[^.]+$", "", self.image.name, flags=re.IGNORECASE) + ".csv"
+        return f"{stem(self.image)}.csv"
 
 
 @dataclass(frozen=True)
@@ -67,17 +66,17 @@ def find_samples(folder: Path, images: str, masks: str | bool) -> tuple[list[Ste
         )
     mask_of: dict[str, Path] = {}
     info = _image_info(folder / IMAGES_FILE)
-    names = [sample_name_or_empty(_stem(file)) or sample_name(file.name) for file in files]
+    names = [sample_name_or_empty(stem(file)) or sample_name(file.name) for file in files]
     seen: dict[str, Path] = {}
     problems = []
     for file in _tiffs(_mask_folder(folder, masks)):
-        if (other := mask_of.setdefault(_stem(file).casefold(), file)) is not file:
+        if (other := mask_of.setdefault(stem(file).casefold(), file)) is not file:
             problems.append(f"masks '{other}' and '{file}' would be of one image; move one away")
     for name, file in zip(names, files, strict=True):
         if name.casefold() in seen:
             problems.append(f"images '{seen[name.casefold()]}' and '{file}' would both be sample {name!r}; rename one")
         seen[name.casefold()] = file
-    if mask_of and not any(_stem(file).casefold() in mask_of for file in files):
+    if mask_of and not any(stem(file).casefold() in mask_of for file in files):
         problems.append(
             f"no image has a mask of its name: images {listed([file.name for file in files], 3)}, masks "
             f"{listed([file.name for file in mask_of.values()], 3)}"
@@ -87,7 +86,7 @@ def find_samples(folder: Path, images: str, masks: str | bool) -> tuple[list[Ste
     for name, file in zip(names, files, strict=True):
         row = info.loc[file.name] if file.name in info.index else pd.Series(dtype=object)
         shape = tuple(_whole(row.get(column)) for column in _SIZE_COLUMNS)
-        mask = mask_of.pop(_stem(file).casefold(), None)
+        mask = mask_of.pop(stem(file).casefold(), None)
         samples.append(SteinbockSample(name, file, mask, shape, _pixel_size(row)))
     _warn_of_the_rest(files, info, list(mask_of.values()), samples, has_masks=masks is not False)
     rows = info.reindex([file.name for file in files]).set_axis(pd.Index(names, dtype=object), axis=0)
@@ -185,10 +184,6 @@ def _tiffs(folder: Path | None) -> list[Path]:
     if folder is None or not folder.is_dir():
         return []
     return sorted((one for one in folder.rglob("*") if is_tiff_name(one)), key=lambda one: natural_key(one.name))
-
-
-def _stem(file: Path) -> str:
-    return re.sub(r"(\.ome)?\.[^.]+$", "", file.name, flags=re.IGNORECASE)
 
 
 def _image_info(path: Path) -> pd.DataFrame:
