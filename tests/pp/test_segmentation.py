@@ -281,6 +281,27 @@ def test_large_labels_stay_on_disk_and_are_the_same(sdata, tmp_path):
     assert np.array_equal(sd.read_zarr(tmp_path / "sdata.zarr")["disk_P001_1"], sdata["memory_P001_1"])
 
 
+def test_labels_on_disk_are_those_of_their_own_method_options_and_function(sdata):
+    """The same image again, with what changes neither pixels nor levels."""
+
+    def one_cell(tile, mpp):
+        return np.ones(tile.shape[1:], int)
+
+    def two_cells(tile, mpp):
+        return one_cell(tile, mpp) + (np.arange(tile.shape[2]) >= 160)
+
+    calls = [{"expansion": 0.0}, {"expansion": 4.0}, {"method": one_cell}, {"method": two_cells}]
+    for place, memory in (("memory", 2**30), ("disk", 0)):
+        sfm.settings.result_memory = memory
+        for number, call in enumerate(calls):
+            sfm.pp.segment_cells(sdata, key_added=f"{place}{number}", nuclear="DAPI", **call)
+    kept = [sdata[f"memory{number}_P001_1"].values for number in range(len(calls))]
+    assert (kept[0] > 0).sum() < (kept[1] > 0).sum()
+    assert (kept[2].max(), kept[3].max()) == (1, 2)
+    for number, labels in enumerate(kept):
+        assert np.array_equal(sdata[f"disk{number}_P001_1"], labels)
+
+
 # --------------------------------------------------------------------------------------------------------- refusals
 
 

@@ -76,7 +76,7 @@ class Kept:
 
     def tile(self, what: str) -> Path:
         """File of a tile."""
-        return self.folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.npz"
+        return self.folder / f"{what[:32]}.npz"
 
     def forget(self, names: Sequence[str]) -> None:
         """Remove tiles: what they were kept for is written, or was given up. Those of other runs stay."""
@@ -227,7 +227,10 @@ def stitched(job: Job, kept: Kept, names: Sequence[str], in_memory: bool) -> tup
     import dask.array as da
     import zarr
 
-    made_of = fingerprint({"tiles": list(names), "grid": repr(job.grid), "min_area": job.min_area})
+    # a tile is known by its pixels, so that who segmented it has to be added: the folder is called after that
+    made_of = fingerprint(
+        {"run": kept.folder.name, "tiles": list(names), "grid": repr(job.grid), "min_area": job.min_area}
+    )
     path = settings.cache_dir / FOLDER / f"labels-{made_of[:32]}.zarr"
     if not path.is_dir():
         with _disk.written_beside(path, path.is_dir) as partial:
