@@ -90,3 +90,15 @@ def test_markers_are_read_as_everywhere():
     assert named_markers("k", ["CD8", "CD8a", "Foo7", "CD3"], ["CD8a", "Foo7", "anti-CD3"]) == []
     (problem,) = named_markers("k", ["Foo8"], ["CD8a", "Foo7"])
     assert problem == "k: no channel is the marker 'Foo8'. Did you mean 'Foo7'?"
+
+
+def test_the_cohort_table_is_read_once_for_all_checks(cohort, monkeypatch):
+    from spatialfm.io import _cohort_table
+
+    asked, real = [], _cohort_table.load_table
+    monkeypatch.setattr(_cohort_table, "load_table", lambda *a: (asked.append(a[0]), real(*a))[1])
+    (cohort / "s.yaml").write_text(
+        "cohort: cohort.csv\nsurvival:\n  time_key: months\n  event_key: died\n  covariates: [age]\n", encoding="utf-8"
+    )
+    read_config(cohort / "s.yaml", STAGES)
+    assert asked == [cohort / "cohort.csv"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ class Draft:
             for key, one in options.items()
         }
 
-    @property
+    @cached_property
     def table(self) -> pd.DataFrame | None:
         """The cohort table, or the clinical one of another reader, where there is one that can be read."""
         from ..io._cohort_table import load_table
