@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .._arguments import Either, Flag, Many, Rule, Table
+from .._arguments import Either, Flag, Many, Nothing, Rule, Table
 from ._analysis import Analysis
 from ._config import OUT, read_config
 from ._parser import Parser, add_command, folder, meant, some_text
@@ -42,7 +42,7 @@ def add_source(parser: Parser, default: str | None) -> None:
     """The positional argument of all that work on an analysis."""
     parser.add_argument(
         "source",
-        type=_source,
+        type=some_text,
         nargs=None if default is None else "?",
         default=default,
         metavar="SOURCE",
@@ -76,8 +76,7 @@ def analysis_of(args: argparse.Namespace, changes: Mapping[tuple[str, ...], Any]
 
 def do(args: argparse.Namespace, screen: Screen, analysis: Analysis, only: str | None) -> None:
     """Do stages as the arguments ask."""
-    redo = [*args.redo, *([only] if only is not None and only in args.redo else [])]
-    run_stages(analysis, screen, only=only, dry_run=args.dry_run, redo=redo, accept=args.accept)
+    run_stages(analysis, screen, only=only, dry_run=args.dry_run, redo=args.redo, accept=args.accept)
 
 
 def _run_stage(stage: Stage, args: argparse.Namespace, screen: Screen) -> None:
@@ -140,8 +139,6 @@ def _typed(option: Option, given: Any) -> Any:
 
 
 def _kinds(rule: Rule) -> list[Rule]:
-    from .._arguments import Nothing
-
     options = rule.options if isinstance(rule, Either) else (rule,)
     return [
         kind for one in options for kind in ([one] if one is rule else _kinds(one)) if not isinstance(kind, Nothing)
@@ -154,7 +151,3 @@ def _stage_name(text: str) -> str:
             f"no stage {text!r}{meant(text, list(STAGES)) or '; there are ' + ', '.join(STAGES)}"
         )
     return text
-
-
-def _source(text: str) -> str:
-    return some_text(text)

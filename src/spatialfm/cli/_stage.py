@@ -110,12 +110,9 @@ class Done:
     ----------
     findings
         Sentences for people.
-    files
-        What it wrote, below the folder of results.
     """
 
     findings: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
 
 
 def options_of(function: Callable) -> dict[str, Option]:

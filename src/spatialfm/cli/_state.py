@@ -132,15 +132,6 @@ class State:
                 return f"stage {stage!r} was done again"
         return None
 
-    def touched(self, name: str) -> list[str]:
-        """Results of a stage that somebody changed after it had written them."""
-        record = self.records.get(name)
-        outputs = {} if record is None else record.outputs
-        return [path for path, stamp in outputs.items() if (self.out / path).exists() and not self._kept(path, stamp)]
-
-    def _kept(self, path: str, stamp: Stamp) -> bool:
-        return is_same(self.out / path, stamp)
-
     def check_untouched(self, name: str) -> None:
         """Refuse to write over, or to build on, results that somebody changed by hand.
 
@@ -149,7 +140,13 @@ class State:
         SpatialfmError
             With what to do.
         """
-        if touched := self.touched(name):
+        outputs = self.records[name].outputs
+        touched = [
+            path
+            for path, stamp in outputs.items()
+            if (self.out / path).exists() and not is_same(self.out / path, stamp)
+        ]
+        if touched:
             raise SpatialfmError(
                 f"{listed(touched, 3)} in '{self.out}' changed after stage {name!r} had written it. To go on with it "
                 f"as it is now, pass --accept {name} (stages that build on it are done again); to make it anew, pass "

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError, counted, listed
-from .._keys import ATTRS, IMAGE_PREFIX, SAMPLES, cells_name, image_name
+from .._keys import ATTRS, SAMPLES, cells_name, image_name
 from ._analysis import Analysis
 from ._commands import add_source, analysis_of
 from ._config import OUT
@@ -19,7 +19,8 @@ from ._parser import add_command, folder
 from ._run import check_before, images_of
 from ._screen import Screen
 from .embed import arguments
-from .segment import MEASUREMENT, samples_without_mask, segment_cells
+from .read import samples_of
+from .segment import MEASUREMENT, samples_without_mask
 from .survival import outcome_of
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 
 def described(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
     """Samples, channels and clinical columns, as JSON holds them."""
-    samples = [_sample(sdata, name) for name in _samples(sdata)]
+    samples = [_sample(sdata, name) for name in samples_of(sdata)]
     without = samples_without_mask(sdata)
     clinical = sdata[SAMPLES].obs if SAMPLES in sdata else pd.DataFrame()
     outcome, problems = _outcome(analysis, clinical)
@@ -80,10 +81,6 @@ def described(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
         "outcome": outcome,
         "problems": problems,
     }
-
-
-def _samples(sdata: SpatialData) -> list[str]:
-    return [name.removeprefix(IMAGE_PREFIX) for name in sdata.images if name.startswith(IMAGE_PREFIX)]
 
 
 def _sample(sdata: SpatialData, sample: str) -> dict[str, Any]:
@@ -165,7 +162,8 @@ def _outcome(analysis: Analysis, clinical: pd.DataFrame) -> tuple[dict[str, Any]
 
 def estimated(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
     """Time, memory and disk, from the sample of middling size."""
-    n_pixels = {name: int(np.prod(_sample(sdata, name)["pixels"])) for name in _samples(sdata)}
+    samples = {name: _sample(sdata, name) for name in samples_of(sdata)}
+    n_pixels = {name: int(np.prod(one["pixels"])) for name, one in samples.items()}
     sample = sorted(n_pixels, key=n_pixels.__getitem__)[len(n_pixels) // 2]
     factor = sum(n_pixels.values()) / n_pixels[sample]
     seconds, plan, cost = _planned(analysis, sdata, sample)
@@ -179,7 +177,7 @@ def estimated(analysis: Analysis, sdata: SpatialData) -> dict[str, Any]:
         "seconds_measuring": round(seconds * factor, 1),
         "seconds_embedding": round(cost.seconds * factor, 1),
         "memory_bytes": int(cost.memory + COPIES * rows),
-        "disk_bytes": int(sum(_sample(sdata, name)["bytes"] for name in n_pixels) + COPIES * rows),
+        "disk_bytes": int(sum(one["bytes"] for one in samples.values()) + COPIES * rows),
         "disk_free_bytes": _free(analysis.out),
     }
 
@@ -189,13 +187,14 @@ def _planned(analysis: Analysis, sdata: SpatialData, sample: str) -> tuple[float
     from spatialdata import SpatialData
 
     from ..embed.planned import Cost
+    from ..pp import segment_cells
     from ..tl import plan_embedding
 
     began = time.perf_counter()
     one = SpatialData(images=dict(sdata.images.items()), labels=dict(sdata.labels.items()), attrs=sdata.attrs)
     if sample in samples_without_mask(sdata):
         said = analysis.settings("segment")
-        segment_cells(one, [sample], said["method"], {name: said[name] for name in said if name not in MEASUREMENT})
+        segment_cells(one, samples=[sample], **{name: said[name] for name in said if name not in MEASUREMENT})
     plan = plan_embedding(one, samples=[sample], **arguments(analysis.settings("embed")))
     return time.perf_counter() - began, plan, plan.cost or Cost(0, 0, 0.0)
 

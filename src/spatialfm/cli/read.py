@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .._errors import counted, listed
-from .._keys import ATTRS, PATIENT_KEY, SAMPLES
+from .._keys import ATTRS, IMAGE_PREFIX, PATIENT_KEY, SAMPLES
 from ._analysis import STORE, Analysis
 from ._config import Draft, one_of
 from ._stage import Done, Stage
@@ -53,6 +53,11 @@ def open_cohort(analysis: Analysis, settings: Mapping[str, Any]) -> SpatialData:
     if "cell_table" in function.arguments:  # type: ignore[attr-defined]
         said["cell_table"] = False
     return function(analysis.config.cohort, **said)
+
+
+def samples_of(sdata: SpatialData) -> list[str]:
+    """Samples that have an image."""
+    return [name.removeprefix(IMAGE_PREFIX) for name in sdata.images if name.startswith(IMAGE_PREFIX)]
 
 
 def channels_of(sdata: SpatialData) -> list[str]:

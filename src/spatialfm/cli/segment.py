@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .. import _disk
 from .._errors import SpatialfmError, counted, listed
-from .._keys import IMAGE_PREFIX, SAMPLE_KEY, TABLE, cells_name
+from .._keys import SAMPLE_KEY, TABLE, cells_name
 from ._analysis import MASKS, STAGES, Analysis
 from ._config import Draft, named_markers
 from ._stage import Done, Stage, options_of
-from .read import channels_of
+from .read import channels_of, samples_of
 
 if TYPE_CHECKING:
     from spatialdata import SpatialData
@@ -45,7 +45,7 @@ def segment(
     on_missing
         What becomes of cells without a pixel in the image, and samples without cells: "raise" or "drop".
     """
-    from ..pp import cell_table, check_labels
+    from ..pp import cell_table, check_labels, segment_cells
 
     _disk.discard(analysis.out / MASKS)  # of an earlier run: samples may have got masks of their own since
     sdata = analysis.images(masks_made_here=False)
@@ -54,7 +54,7 @@ def segment(
     if without and TABLE not in sdata.tables:
         if method is None:
             raise SpatialfmError(without_method(without))
-        segment_cells(sdata, without, method, settings)
+        segment_cells(sdata, samples=without, method=method, **settings)
         _write_masks(analysis, sdata, without)
         names = listed(without, 6, quoted=False)
         findings.append(f"segmented by {method!r}: {counted(len(without), 'sample')} ({names})")
@@ -72,23 +72,7 @@ def segment(
 
 def samples_without_mask(sdata: SpatialData) -> list[str]:
     """Samples whose image has no labels element."""
-    samples = [name.removeprefix(IMAGE_PREFIX) for name in sdata.images if name.startswith(IMAGE_PREFIX)]
-    return [sample for sample in samples if cells_name(sample) not in sdata.labels]
-
-
-def segmenter() -> Callable | None:
-    """`spatialfm.pp.segment_cells`."""
-    from .. import pp
-
-    return getattr(pp, "segment_cells", None)
-
-
-def segment_cells(sdata: SpatialData, samples: list[str], method: str, settings: Mapping[str, Any]) -> None:
-    """Segment samples, as `spatialfm.pp.segment_cells` does."""
-    function = segmenter()
-    if function is None:
-        raise SpatialfmError("This version does not segment.")
-    function(sdata, samples=samples, **{**settings, "method": method})
+    return [sample for sample in samples_of(sdata) if cells_name(sample) not in sdata.labels]
 
 
 def _write_masks(analysis: Analysis, sdata: SpatialData, samples: list[str]) -> None:
@@ -110,16 +94,16 @@ def without_method(without: list[str]) -> str:
 
 
 def _borrowed(given: Mapping[str, Any]) -> tuple[Callable, tuple[str, ...]]:
-    return segmenter() or (lambda sdata: None), ELSEWHERE
+    from ..pp import segment_cells
+
+    return segment_cells, ELSEWHERE
 
 
 def _check(draft: Draft) -> None:
-    method, function = draft.settings("segment")["method"], segmenter()
-    if method is None:
-        return
-    if function is None:
-        draft.problem(("segment", "method"), "this version does not segment.")
-    elif problem := options_of(function)["method"].problem(method):
+    from ..pp import segment_cells
+
+    method = draft.settings("segment")["method"]
+    if method is not None and (problem := options_of(segment_cells)["method"].problem(method)):
         draft.problem(("segment", "method"), problem)
 
 
