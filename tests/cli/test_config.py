@@ -28,6 +28,19 @@ def test_paths_are_those_seen_from_the_settings_file(cohort, monkeypatch, tmp_pa
     assert config.of(STAGES["read"])["channel_names"] == str(cohort / "names.txt")
 
 
+def test_paths_of_the_command_line_are_those_seen_from_where_it_is_given(cohort, monkeypatch, tmp_path_factory):
+    here = tmp_path_factory.mktemp("here")
+    for folder in (cohort, here):
+        (folder / "names.txt").write_text("a\n", encoding="utf-8")
+    (here / "mine.csv").write_bytes((cohort / "cohort.csv").read_bytes())
+    (cohort / "s.yaml").write_text("cohort: cohort.csv\nout: r\n", encoding="utf-8")
+    monkeypatch.chdir(here)
+    changes = {("cohort",): "mine.csv", ("read", "channel_names"): "names.txt"}
+    config = read_config(cohort / "s.yaml", STAGES, out=Path("q"), changes=changes)
+    assert (config.cohort, config.out) == (here / "mine.csv", here / "q")
+    assert config.of(STAGES["read"])["channel_names"] == str(here / "names.txt")
+
+
 def test_a_table_alone_has_all_defaults(cohort, monkeypatch):
     monkeypatch.chdir(cohort)
     config = read_config(Path("cohort.csv"), STAGES)

@@ -288,7 +288,7 @@ def test_figures_are_in_every_format_and_the_same_each_time(tmp_path):
     def draw():
         figure, ax = plt.subplots(figsize=(2, 2))
         ax.plot([1, 2], label="text")
-        ax.set_title("words")
+        assert ax.set_title("words").get_fontsize() == ax.xaxis.label.get_fontsize() == 9.0  # those of sfm.pl.style
         return figure
 
     analysis.write_figure("f", draw)
@@ -399,6 +399,24 @@ def test_samples_that_share_no_channel_are_refused_before_anything_is_read(tmp_p
     said = refused(["run", str(tmp_path / "cohort.csv"), "--out", str(tmp_path / "out")], capsys)
     assert "embed.markers: no channel is in every sample" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("weights", ["w.pt", "a/hub"])
+def test_weights_are_looked_at_once_before_anything_is_done(weights, tmp_path, monkeypatch):
+    from spatialfm.cli._config import read_config
+
+    write_cohort(tmp_path, 2)
+    (tmp_path / "w.pt").write_bytes(b"weights")
+    said = f"cohort: cohort.csv\nembed:\n  model: kronos\n  weights: {weights}\n"
+    (tmp_path / "s.yaml").write_text(said, encoding="utf-8")
+    asked = []
+    monkeypatch.setattr("spatialfm.models.load", lambda model, weights: asked.append((model, weights)))
+    analysis = _analysis.Analysis(read_config(tmp_path / "s.yaml", STAGES), STAGES)
+    settings, is_file = analysis.settings("embed"), weights == "w.pt"
+    STAGES["embed"].before(settings, sd.SpatialData())
+    # as seen from the settings file; a file that changes has the stage done again
+    assert asked == [("kronos", str(tmp_path / "w.pt") if is_file else weights)]
+    assert _run._inputs(analysis, STAGES["embed"], settings) == ([tmp_path / "w.pt"] if is_file else [])
 
 
 def test_a_folder_of_others_is_not_written_into(tmp_path, capsys):

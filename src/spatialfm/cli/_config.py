@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -143,17 +143,17 @@ def read_config(
     """
     document, base = _document(source)
     draft = Draft(document, stages, source)
-    content = draft.content
+    content, said = draft.content, dict(changes or {})
     if out is not None:
-        content["out"] = str(out)
-    for path, value in (changes or {}).items():
+        said["out",] = str(out)
+    for path, value in said.items():
         document.lines.pop(path, None)
         if len(path) == 1:
             content[path[0]] = value
         elif isinstance(content.get(path[0]), Mapping | None):
             content[path[0]] = {**(content.get(path[0]) or {}), path[1]: value}
     content.setdefault("out", OUT)
-    _place(draft, base)
+    _place(draft, base, said)
     _check(draft)
     refuse(draft.problems, source)
     given = {name: draft.section(name) for name in stages if draft.section(name)}
@@ -189,18 +189,18 @@ def _document(source: Path) -> tuple[Document, Path]:
     return Document({"cohort": str(source), "out": OUT}), Path.cwd()
 
 
-def _place(draft: Draft, base: Path) -> None:
-    """Paths that are said relative to the settings file, as seen from here."""
-    content = draft.content
+def _place(draft: Draft, base: Path, said: Collection[tuple[str, ...]]) -> None:
+    """Paths that are said relative to the settings file, as seen from here; those of the command line are already."""
+    content, here = draft.content, Path.cwd()
     for key in ("cohort", "out"):
         if isinstance(content.get(key), str) and content[key].strip():
-            content[key] = str(base / Path(content[key]).expanduser())
+            content[key] = str((here if (key,) in said else base) / Path(content[key]).expanduser())
     for name, stage in draft.stages.items():
         section = draft.section(name)
         for key, one in stage.options(section).items():
             value = section.get(key)
             if isinstance(value, str) and value and "\0" not in value and takes_a_file(one.rule):
-                path = base / Path(value).expanduser()
+                path = (here if (name, key) in said else base) / Path(value).expanduser()
                 if path.exists():  # what is none may be a name: of a hub, of a column
                     section[key] = str(path)
         if section:

@@ -175,8 +175,6 @@ def _inputs(analysis: Analysis, stage: Stage, settings: Mapping[str, Any]) -> li
     if stage.name == "read":
         paths.append(analysis.config.cohort.resolve())
         paths += [Path(one) for one in sources(open_cohort(analysis, settings))]
-    if stage.name == "embed" and settings["weights"] is not None and Path(settings["weights"]).exists():
-        paths.append(Path(settings["weights"]).resolve())
     return list(dict.fromkeys(paths))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +22,7 @@ def embed(
     analysis: Analysis,
     *,
     model: str = "classical",
-    weights: str | None = None,
+    weights: str | PathLike | None = None,
     markers: Sequence[str] | None = None,
     outputs: str | Sequence[str] | None = None,
     devices: str | Sequence[str] | None = None,
@@ -127,9 +128,11 @@ def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
         problems.append("embed: there are no images, and models look at images. Name them in the cohort table.")
     elif not set.intersection(*(set(channel_names(sdata, name)) for name in sdata.images)):
         problems.append("embed.markers: no channel is in every sample; name the channels alike (read.channel_names).")
-    if card(settings["model"]).needs_weights:
+    weights = settings["weights"]
+    in_a_file = weights is not None and Path(weights).exists()  # which `_check` has loaded
+    if card(settings["model"]).needs_weights and not in_a_file:
         try:  # a gate of the hub, or no connection
-            load(settings["model"], weights=settings["weights"])
+            load(settings["model"], weights=weights)
         except SpatialfmError as error:
             problems.append(f"embed.weights: {error}")
     return problems
