@@ -41,7 +41,6 @@ SIGNATURES = {
     "Fibroblast": ("aSMA",),
     "Endothelial": ("CD31",),
 }
-OTHER = "Other"  # clusters that resemble none
 NICHE_RADIUS = 20.0  # µm: the cells that a cell can touch, and theirs
 N_NICHES = 5
 STORE, CELLS, PATIENTS = "cohort.zarr", "cells.h5ad", "patients.h5ad"
@@ -315,6 +314,8 @@ def true_rows(sdata: SpatialData, adata: AnnData) -> pd.DataFrame:
 def compare_with_truth(sdata: SpatialData, adata: AnnData, hazards: pd.DataFrame) -> list[str]:
     """How well phenotypes, niches and effect were found, in words; writes the true ones into ``obs``."""
     from sklearn.metrics import adjusted_rand_score
+
+    from .tl.phenotypes.name_clusters import OTHER
 
     truth = true_rows(sdata, adata)
     known = truth["type"].notna().to_numpy()

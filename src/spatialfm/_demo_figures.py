@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,7 @@ def draw_all(
     drawings = {
         "1_tissue": lambda: tissue(sdata, patients),
         "2_umap": lambda: umap(adata, key),
-        "3_phenotypes": lambda: phenotype_markers(adata),
+        "3_phenotypes": lambda: phenotype_markers(adata, "phenotype", COLORS),
         "4_neighborhoods": lambda: neighborhood_enrichment(adata),
         "5_niches_of_patients": lambda: compositions(patients),
         "6_survival": lambda: survival_curves(patients, hazards),
@@ -106,19 +107,18 @@ def umap(adata: AnnData, key: str) -> Figure:
     return figure
 
 
-def phenotype_markers(adata: AnnData) -> Figure:
-    """Mean of each marker in each phenotype."""
+def phenotype_markers(adata: AnnData, key: str, palette: Mapping[str, str]) -> Figure:
+    """Mean of each marker (layer ``"z"``) in each phenotype, beside the phenotype's colour."""
     import matplotlib.pyplot as plt
-    import pandas as pd
 
     from .pl._heatmap import draw_heatmap
 
-    scores = pd.DataFrame(adata.layers["z"], columns=adata.var_names, index=adata.obs_names)
-    groups = scores.groupby(adata.obs["phenotype"], observed=True)
+    groups = adata.to_df("z").groupby(adata.obs[key], observed=True)
     n = groups.size()
     mean = groups.mean().set_axis([f"{name} ({n[name]:,})" for name in n.index], axis=0)
-    colors = dict(zip(mean.index, (COLORS[name] for name in n.index), strict=True))
-    figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    colors = dict(zip(mean.index, (palette[name] for name in n.index), strict=True))
+    rows, columns = mean.shape
+    figure, ax = plt.subplots(figsize=(2.2 + 0.4 * columns, 1.6 + 0.2 * rows), layout="constrained")
     draw_heatmap(ax, mean, label="mean intensity\n(z-score of its logarithm)", limit=2.5, colors=colors)
     ax.set_title("markers of each phenotype (cells)")
     return figure

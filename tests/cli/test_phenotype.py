@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from spatialfm._errors import TableError
-from spatialfm.cli.phenotype import CLUSTER, _marker_profiles, _named, usable_signatures
+from spatialfm.cli.phenotype import CLUSTER, PHENOTYPE, _heatmap, _marker_profiles, _named, usable_signatures
 
 
 def cells():
@@ -54,3 +54,20 @@ def test_without_any_signature_clusters_keep_their_numbers():
     table = cells()
     named = _named(table, _marker_profiles(table, None), {"X": ["CD8"]}, {})
     assert set(named) == {"cluster 0", "cluster 1", "cluster 2"}
+
+
+def test_the_heatmap_has_the_means_of_each_phenotype_with_its_number_of_cells():
+    import matplotlib.pyplot as plt
+
+    table = cells()
+    profiles = _marker_profiles(table, None)
+    profiles.obs[PHENOTYPE] = _named(table, profiles, {"T": ["CD3"]}, {"1": "B"})
+    figure = _heatmap(profiles)
+    ax, bar = figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["T (10)", "B (10)", "Other (10)"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["CD3", "CD20", "pan-Cytokeratin"]
+    # of 30 cells, the 10 that are bright stand sqrt(2) standard deviations above the mean, the others sqrt(1/2) below
+    expected = np.full((3, 3), -np.sqrt(0.5)) + np.eye(3) * (np.sqrt(2) + np.sqrt(0.5))
+    np.testing.assert_allclose(ax.collections[0].get_array(), expected, atol=0.01)
+    assert "z-score" in bar.get_ylabel()
+    plt.close(figure)

@@ -150,7 +150,9 @@ class Analysis:
         import matplotlib as mpl
         import matplotlib.pyplot as plt
 
-        with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": name}):
+        from ..pl import style
+
+        with style(), mpl.rc_context({"svg.hashsalt": name}):
             figure = draw()
             for suffix in FORMATS:
                 with _disk.written_beside(self.place(FIGURES, name + suffix)) as partial:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from spatialdata import SpatialData
 
-OTHER = "Other"  # clusters that resemble no signature, as in `spatialfm.tl.name_clusters`
 RESOLUTION = 1.5  # as in the first tutorial: a few clusters too many, which their names bring together
 CLUSTER, PHENOTYPE = "cluster", "phenotype"
 
@@ -126,6 +125,7 @@ def _named(
 ) -> pd.Series:
     """A phenotype for each cell: what the user calls its cluster, otherwise the nearest signature."""
     from ..tl import name_clusters
+    from ..tl.phenotypes.name_clusters import OTHER
 
     marker_scores(profiles)
     usable = usable_signatures(signatures, list(profiles.var_names))
@@ -180,22 +180,11 @@ def _write(analysis: Analysis, table: AnnData, profiles: AnnData) -> None:
 
 
 def _heatmap(profiles: AnnData) -> Figure:
-    import scanpy as sc
+    from .._demo_figures import phenotype_markers
+    from ..pl._figure import category_colors
 
-    plot = sc.pl.matrixplot(
-        profiles,
-        list(profiles.var_names),
-        groupby=PHENOTYPE,
-        layer="z",
-        cmap="RdBu_r",
-        vmin=-2.5,
-        vmax=2.5,
-        colorbar_title="intensity\n(z-score of log)",
-        return_fig=True,
-        show=False,
-    )
-    plot.add_totals(color="#bbbbbb").make_figure()
-    return plot.fig
+    names = list(profiles.obs[PHENOTYPE].cat.categories)
+    return phenotype_markers(profiles, PHENOTYPE, dict(zip(names, category_colors(names), strict=True)))
 
 
 def example(analysis: Analysis, table: AnnData, column: str) -> Figure:

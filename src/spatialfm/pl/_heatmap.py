@@ -49,8 +49,9 @@ def draw_heatmap(
     drawn = ax.pcolormesh(
         np.ma.masked_invalid(values), cmap=cmap, vmin=-limit, vmax=limit, edgecolors="white", linewidth=0.6
     )
-    ax.set_xticks(np.arange(table.shape[1]) + 0.5, [str(name) for name in table.columns], rotation=90)
-    ax.set_yticks(np.arange(table.shape[0]) + 0.5, [str(name) for name in table.index])
+    text = {"parse_math": False}  # a name with two dollar signs is no formula
+    ax.set_xticks(np.arange(table.shape[1]) + 0.5, [str(name) for name in table.columns], rotation=90, **text)
+    ax.set_yticks(np.arange(table.shape[0]) + 0.5, [str(name) for name in table.index], **text)
     ax.invert_yaxis()
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)

@@ -9,11 +9,12 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError
 from .._logging import logger
+from ..pl import style
+from ..pl._heatmap import draw_heatmap
 from .elements import Html, note, tag
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def drawn(draw: Callable[[], Figure], alt: str, caption: object) -> Html:
 
     before = set(plt.get_fignums())
     try:
-        source, width, height = encoded(draw())
+        with style():
+            source, width, height = encoded(draw())
     except Exception as error:  # the rest of a report is not lost with one figure
         reason = str(error) if isinstance(error, SpatialfmError) else f"{type(error).__name__}: {error}"
         logger.warning("A figure of the report is not drawn: %s", reason)
@@ -78,20 +80,7 @@ def heatmap(values: pd.DataFrame, label: str, limit: float) -> Figure:
     size = (min(2.2 + 0.32 * columns, 14.0), min(1.4 + 0.28 * rows, 18.0))
     figure, ax = plt.subplots(figsize=size, layout="constrained")
     ax.set_facecolor("#dddddd")
-    shown = ax.imshow(
-        np.ma.masked_invalid(values.to_numpy(float)), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto"
-    )
-    text = {"fontsize": 8, "parse_math": False}  # a name with two dollar signs is no formula
-    ax.set_xticks(range(columns), [str(name) for name in values.columns], rotation=90, **text)
-    ax.set_yticks(range(rows), [str(name) for name in values.index], **text)
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    finite = values.to_numpy(float)[np.isfinite(values.to_numpy(float))]
-    low, high = (finite < -limit).any(), (finite > limit).any()
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max"}.get((low, high), "both")
-    bar = figure.colorbar(shown, ax=ax, shrink=min(1.0, 2.0 / size[1]), aspect=12, extend=extend)
-    bar.set_label(label, fontsize=8)
-    bar.ax.tick_params(labelsize=8)
+    draw_heatmap(ax, values, label=label, limit=limit, size=min(1.0, 2.0 / size[1]))
     return figure
 
 
