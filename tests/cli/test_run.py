@@ -301,6 +301,31 @@ def test_figures_are_in_every_format_and_the_same_each_time(tmp_path):
     assert not plt.get_fignums()
 
 
+def test_an_interval_without_an_end_reaches_the_border_and_numbers_are_those_of_the_table():
+    import matplotlib.pyplot as plt
+
+    from spatialfm.cli._figures import WIDEST, forest_of_many
+
+    columns = ["term", "hazard_ratio", "ci_low", "ci_high", "p_holm"]
+    rows = [("a", 0.5, 0.2, 1.25, 0.3), ("b", 4.0, 0.0, np.inf, 1.0), ("c", 9.0, 0.5, 1e9, 1.0), ("d", *[np.nan] * 4)]
+    figure = forest_of_many(pd.DataFrame(rows, columns=columns), 0.05)
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    low, high = ax.get_xlim()
+    assert low == pytest.approx(1 / WIDEST / 1.1)
+    assert high == pytest.approx(WIDEST * 1.1)
+    (lines,) = [one for one in ax.collections if len(one.get_segments()) == 3]  # what could not be fitted is left out
+    ends = [segment[:, 0].tolist() for segment in lines.get_segments()]
+    assert ends == [[0.2, 1.25], pytest.approx([low, high]), pytest.approx([0.5, high])]
+    assert [text.get_text() for text in ax.texts] == [
+        "0.50 (0.20 to 1.25), corrected p = 0.3", "4.00 (0.00 to inf), corrected p = 1",
+        "9.00 (0.50 to 1000000000.00), corrected p = 1",
+    ]  # fmt: skip
+    labels = [label.get_window_extent() for label in ax.get_xticklabels()]
+    assert not any(one.overlaps(other) for one, other in zip(labels, labels[1:], strict=False))
+    plt.close(figure)
+
+
 def test_the_report_has_the_results(finished):
     text = (finished[0] / "results" / "report.html").read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")

@@ -130,10 +130,11 @@ def draw_ratios(
     """
     rows = np.arange(len(table))
     ax.axvline(1, color="0.6", lw=0.8, ls="--", zorder=0)
-    ax.hlines(rows, table["ci_low"], table["ci_high"], color=OKABE_ITO[0], lw=1.6)
     ax.plot(table["hazard_ratio"], rows, "s", color=OKABE_ITO[0], ms=5)
     ax.set_xscale("log")
     _ticks(ax, table, xlim)
+    low, high = (table[name].clip(*ax.get_xlim()) for name in ("ci_low", "ci_high"))  # without an end: to the border
+    ax.hlines(rows, low, high, color=OKABE_ITO[0], lw=1.6)
     ax.set_yticks(rows, names)
     ax.set(ylim=(len(table) - 0.4, -0.6))
     ax.spines[["top", "right", "left"]].set_visible(False)
