@@ -23,7 +23,7 @@ ELSEWHERE = ("method", "samples", "key_added", "overwrite", "image")
 def segment(
     analysis: Analysis,
     *,
-    method: str | None = None,
+    method: Literal["watershed", "instanseg", "cellpose", "virtues"] | None = None,
     on_pieces: Literal["raise", "split", "keep"] = "raise",
     on_giants: Literal["raise", "keep"] = "raise",
     on_missing: Literal["raise", "drop"] = "raise",
