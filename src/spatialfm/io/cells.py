@@ -14,7 +14,7 @@ import pandas as pd
 from .._errors import ArgumentError, ClinicalError, TableError, warn
 from .._keys import PATIENT_KEY, REGION_KEY, SAMPLE_KEY, TABLE, UNS
 from .._logging import logger
-from .._outcome import EventValue, checked_outcome, remember_outcome
+from .._outcome import EventValue, remember_outcome
 from .._public import public
 from ..pp.joins import column_name, counted, listed
 from ._cell_columns import (
@@ -134,6 +134,8 @@ def read_cells(
            [15. ,  2.5],
            [10. ,  4. ]])
     """
+    from ..pp.clinical import told_outcome
+
     libraries = [library_key] if isinstance(library_key, str) else list(library_key)
     keys = [*libraries, *([patient_key] if patient_key is not None else [])]
     frame, source = cells_frame(table, keys)
@@ -169,8 +171,8 @@ def read_cells(
     if clinical is not None:
         numeric = {name for name in keys if name in frame and pd.api.types.is_numeric_dtype(frame[name])}
         _join_clinical(adata, clinical, libraries, patient_key if has_patient else None, numeric, on_missing)
-    told = [key if key is None or key in adata.obs else column_name(key) for key in (time_key, event_key)]
-    if (outcome := checked_outcome(adata.obs, told[0], told[1], event_value, "sfm.io.read_cells")) is not None:
+    outcome = told_outcome(adata.obs, (time_key, event_key, event_value), "sfm.io.read_cells")
+    if outcome is not None:
         remember_outcome(adata, outcome)
     n = "" if patient is None else f" of {counted(patient.nunique(), 'patient')}"
     logger.info(f"{counted(adata.n_obs, 'cell')} in {counted(len(frames), 'sample')}{n}")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 from .._errors import ArgumentError, warn
 from .._keys import SAMPLES
 from .._logging import logger
-from .._outcome import EventValue, checked_outcome, remember_outcome
+from .._outcome import EventValue, remember_outcome
 from .._public import public
 from .._types import present
-from ..pp.joins import column_name, counted, listed
+from ..pp.joins import counted, listed
 from ._cohort_table import (
     Keys,
     Row,
@@ -195,6 +195,7 @@ def read_cohort(
     >>> sdata["samples"].uns["kaplan_meier"]["table"]["survival"].tolist()
     [1.0, 0.5, 0.5]
     """
+    from ..pp.clinical import told_outcome
     from ._assemble import assemble, check_renaming, measure_cells
     from ._cohort_read import read_rows
     from ._mask import MaskOptions
@@ -206,8 +207,7 @@ def read_cohort(
     images, masks = _path_sources(table, frame, keys, {"image": image, "labels": labels})
     rows = plan_rows(frame, keys, folder if base_path is None else Path(base_path).expanduser(), images, masks, kind)
     clinical = clinical_columns(frame, rows, keys, clinical_keys, [time_key, event_key])
-    told = [key if key is None or key in clinical else column_name(key) for key in (time_key, event_key)]
-    outcome = checked_outcome(clinical, told[0], told[1], event_value, "sfm.io.read_cohort")
+    outcome = told_outcome(clinical, (time_key, event_key, event_value), "sfm.io.read_cohort")
     _warn_of_shared_files(rows)
 
     names = given_channel_names(channel_names)

@@ -129,7 +129,7 @@ def add_clinical(
     rows, keys, numeric = read_clinical(table, table_on or on, clinical_keys)
     for target in targets:
         _check_kinds(target, keys, numeric, on)
-        _check_columns(target, rows, on)
+        check_columns(target, rows, on)
     _check_unused(targets, keys, on)
     join_rows(targets, [rows] * len(targets), keys, on, on_missing=on_missing, overwrite=overwrite, told=told)
 
@@ -147,18 +147,19 @@ def join_rows(
 ) -> None:
     """Columns to several tables, each with its own; nothing is written before all is checked.
 
+    Names of columns are checked before, with `check_columns`.
+
     Raises
     ------
     ClinicalError, SurvivalError
         As `add_clinical`.
     """
-    for target, columns in zip(targets, rows, strict=True):
-        _check_columns(target, columns.drop(columns=on, errors="ignore"), on)
     planned = [
         _plan(target, columns, keys, on, on_missing, overwrite) for target, columns in zip(targets, rows, strict=True)
     ]
     outcomes = [
-        _outcome(_after(target, kept, new), told, said_to) for target, (kept, new) in zip(targets, planned, strict=True)
+        told_outcome(_after(target, kept, new), told, said_to)
+        for target, (kept, new) in zip(targets, planned, strict=True)
     ]
     for target, (kept, new), outcome in zip(targets, planned, outcomes, strict=True):
         _write(target.adata, kept, new)
@@ -282,7 +283,8 @@ def _check_kinds(target: Target, keys: pd.Series, numeric: bool, on: str) -> Non
     logger.info(f"keys {on!r} are numbers in one table and text in the other; compared as text")
 
 
-def _check_columns(target: Target, rows: pd.DataFrame, on: str) -> None:
+def check_columns(target: Target, rows: pd.DataFrame, on: str) -> None:
+    """Refuse columns that would take the place of what identifies the rows of a table."""
     attrs = target.adata.uns.get(TableModel.ATTRS_KEY, {})
     reserved = {REGION_KEY, INSTANCE_KEY, on, attrs.get(TableModel.REGION_KEY_KEY), attrs.get(TableModel.INSTANCE_KEY)}
     if clash := [name for name in rows if name in reserved]:
@@ -374,8 +376,8 @@ def _after(target: Target, kept: np.ndarray | None, new: pd.DataFrame) -> pd.Dat
     return pd.concat([obs.drop(columns=[name for name in new if name in obs]), new], axis=1)
 
 
-def _outcome(obs: pd.DataFrame, told: Told, said_to: str) -> RememberedOutcome | None:
-    """What is to be remembered; columns may be called as the clinical table called them."""
+def told_outcome(obs: pd.DataFrame, told: Told, said_to: str) -> RememberedOutcome | None:
+    """What is to be remembered, None for nothing; columns may be called as the clinical table called them."""
     keys = [key if key is None or key in obs else column_name(key) for key in told[:2]]
     return checked_outcome(obs, keys[0], keys[1], told[2], said_to)
 

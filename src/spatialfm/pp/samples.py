@@ -15,7 +15,7 @@ from .._errors import ClinicalError, TableError, counted, listed, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SAMPLES, TABLE
 from .._public import public
 from .annotated import is_of_points
-from .clinical import Target, join_rows, read_clinical
+from .clinical import Target, check_columns, join_rows, read_clinical
 from .drawn_cells import rows_of_sample
 from .elements import SampleElements, match_elements, table_regions
 from .joins import text_keys
@@ -126,6 +126,8 @@ def add_samples(
     targets = [_target_of_samples(sdata, pairs)]
     if cells is not None and of_cells is not None:
         targets.append(Target(cells, pd.Series(of_cells, index=cells.obs_names), False, f"sdata[{table_name!r}]"))
+    for target in targets:
+        check_columns(target, rows, SAMPLE_KEY)
     named = [rows, rows.assign(**{SAMPLE_KEY: pd.Categorical(rows.index)})][: len(targets)]
     join_rows(
         targets,
