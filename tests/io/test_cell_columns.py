@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spatialfm._errors import InputFileError, PixelSizeError, SpatialfmWarning, TableError
+from spatialfm._errors import InputFileError, SpatialfmWarning, TableError
 from spatialfm.io._cell_columns import (
     cells_frame,
     check_distances,
     key_column,
     need_columns,
     number_columns,
-    positive_mpp,
 )
 
 FRAME = pd.DataFrame({"patient": [1, 1, 2], "image": ["001", "2", "001"], "CD3": [0.5, None, 3], "on": [True] * 3})
@@ -53,8 +52,6 @@ def test_tables_that_are_refused():
         number_columns(FRAME, ["on"], "t")
     with pytest.raises(TableError, match="'patient' of t is empty in 1 row"):
         key_column(pd.DataFrame({"patient": [1, None]}), "patient", "t")
-    with pytest.raises(PixelSizeError, match="mpp=-1"):
-        positive_mpp(-1)
 
 
 def test_several_columns_name_a_sample():

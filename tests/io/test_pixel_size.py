@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spatialfm.io._pixel_size import PRINT_UNITS, PixelSize, clean, micrometers, um_per_unit
+from spatialfm._errors import PixelSizeError
+from spatialfm.io._pixel_size import PRINT_UNITS, PixelSize, clean, micrometers, positive_mpp, um_per_unit
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,11 @@ def test_light_microscopes_have_pixels_from_a_twentieth_to_ten_um(side, plausibl
 def test_noise_of_single_precision_goes():
     assert clean(1e4 / 20112.0000001) == clean(1e4 / 20112)
     assert clean(0.32500000001) == 0.325
+
+
+@pytest.mark.parametrize("wrong", [-1, 0, float("nan"), float("inf")])
+def test_a_size_that_is_given_is_one(wrong):
+    assert positive_mpp(None) is None
+    assert positive_mpp(0.25) == 0.25
+    with pytest.raises(PixelSizeError, match=f"mpp={wrong} is not a pixel size"):
+        positive_mpp(wrong)

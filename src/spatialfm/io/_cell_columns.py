@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from .._errors import InputFileError, PixelSizeError, TableError, counted, listed, warn
+from .._errors import InputFileError, TableError, counted, listed, warn
 from ..pp.joins import text_keys, whole_numbers
 from ..pp.tables import SPREADSHEET_SUFFIXES, TABLE_SUFFIXES, read_table
 from ._paths import find_path
@@ -159,10 +159,3 @@ def check_distances(frames: Sequence[tuple[str, np.ndarray]], remedy: str) -> No
             f"Cells of sample {sample!r} are {median:.3g} µm apart (median to the nearest){more}, which cells of a "
             f"tissue are not: are these positions in another unit? {remedy}"
         )
-
-
-def positive_mpp(mpp: float | None) -> float | None:
-    """The argument, refused where it is no size."""
-    if mpp is not None and not (np.isfinite(mpp) and mpp > 0):
-        raise PixelSizeError(f"mpp={mpp!r} is not a pixel size. Pass µm per pixel, for example mpp=0.5.")
-    return mpp

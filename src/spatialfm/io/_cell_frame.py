@@ -87,10 +87,9 @@ def table_of_cells(frames: Sequence[CellFrame], *, source: str, annotates: Mappi
     adata = AnnData(values, obs=add_columns(obs, other, source, "Rename it in the file.", TableError))
     adata.var_names = markers
     adata.obsm[SPATIAL] = np.concatenate([np.asarray(frame.xy, dtype=np.float64) for frame in frames])
+    there = {frame.sample: set(frame.intensities.columns.map(str)) for frame in frames}
     lacking = {
-        frame.sample: absent
-        for frame in frames
-        if (absent := [name for name in markers if name not in set(frame.intensities.columns.map(str))])
+        sample: absent for sample, own in there.items() if (absent := [name for name in markers if name not in own])
     }
     adata.uns[UNS] = {
         TABLE: {

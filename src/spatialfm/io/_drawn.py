@@ -14,7 +14,6 @@ from ..pp.joins import counted, listed
 if TYPE_CHECKING:
     import dask.dataframe as dd
     import geopandas as gpd
-    from xarray import DataArray, DataTree
 
 _SLACK = 1.0  # pixels by which an outline may leave the image
 
@@ -28,13 +27,6 @@ def points_element(ids: np.ndarray, xy: np.ndarray, sample: str) -> dd.DataFrame
     """Positions in µm, with their ids as the index."""
     frame = pd.DataFrame(xy, columns=["x", "y"], index=pd.Index(ids)).sort_index()
     return PointsModel.parse(frame, transformations={sample: Identity()})
-
-
-def image_shape(image: DataArray | DataTree) -> tuple[int, int]:
-    """Height and width of an image element, at full resolution."""
-    largest = next(iter(image["scale0"].data_vars.values())) if hasattr(image, "keys") else image
-    height, width = largest.shape[-2:]
-    return height, width
 
 
 def outside_of_image(cells: gpd.GeoDataFrame, shape: tuple[int, int], what: str) -> str:

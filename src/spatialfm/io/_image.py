@@ -16,7 +16,7 @@ from ._lazy_image import LazyImage, is_same_size, moved_names
 from ._names import resolved_names
 from ._ngff import is_zarr
 from ._panel_file import PanelNames
-from ._pixel_size import MAX_MPP, MIN_MPP, PixelSize
+from ._pixel_size import MAX_MPP, MIN_MPP, PixelSize, positive_mpp
 from ._reader import lazy_levels
 
 
@@ -148,8 +148,7 @@ def resolve_mpp(image: LazyImage, given: float | None) -> tuple[float, str, list
 
 
 def _given_mpp(mpp: float, size: PixelSize | None) -> tuple[float, str, list[tuple[str, str]]]:
-    if not (np.isfinite(mpp) and mpp > 0):
-        raise PixelSizeError(f"mpp={mpp!r} is not a pixel size. Pass µm per pixel, for example mpp=0.5.")
+    positive_mpp(mpp)
     if size is not None and is_same_size(size.x, mpp) and is_same_size(size.y, mpp):
         return mpp, "argument", []
     notes = []

@@ -18,6 +18,7 @@ from ._cell_frame import CellFrame
 from ._drawn import beyond_image
 from ._phenotypes import phenotype_column
 
+ENDING = "_cell_seg_data.txt"  # of the names of the tables
 COMPARTMENTS = ("Entire Cell", "Nucleus", "Cytoplasm", "Membrane")
 _INTENSITY = re.compile(rf"({'|'.join(COMPARTMENTS)}) (.+) (Mean|Min|Max|Std Dev|Total)( \(.*\))?")
 _PLACE = re.compile(r"_\[([0-9.]+),([0-9.]+)\][^\[]*$")
@@ -66,7 +67,7 @@ def read_fields(path: Path) -> list[InformCells]:
     in_microns = any("micron" in str(name).lower() for name in frame)
     key = next((k for k in ("Annotation ID", "Sample Name") if k in frame and frame[k].notna().all()), None)
     if key is None or frame[key].nunique() == 1:
-        return [InformCells(path.name[: -len("_cell_seg_data.txt")], frame, source, in_microns)]
+        return [InformCells(path.name.removesuffix(ENDING), frame, source, in_microns)]
     return [
         InformCells(re.sub(r"\.(im3|qptiff)$", "", str(name), flags=re.IGNORECASE), rows, source, in_microns)
         for name, rows in frame.groupby(key, sort=False)

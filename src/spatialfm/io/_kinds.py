@@ -85,6 +85,7 @@ def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData, taken: dic
             f"'{path}' ({kind}) holds sample {found!r} alone, which row {other!r} has already. Correct the path of one "
             "of the two rows."
         )
+    from ..pp.arrays import channel_names
     from ._elements import ReadSample
 
     image = sdata.images.get(image_name(found))
@@ -92,7 +93,7 @@ def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData, taken: dic
         raise InputFileError(f"'{path}' ({kind}) has no image of sample {found!r}, only its cells.")
     shapes = sdata.shapes[cells_name(found)] if cells_name(found) in sdata.shapes else None
     labels = sdata.labels[cells_name(found)] if cells_name(found) in sdata.labels else None
-    channels = _channels(image)
+    channels = tuple(channel_names(sdata, image_name(found)))
     return ReadSample(
         sample=sample,
         images={image_name(sample): _moved(image, found, sample)},
@@ -102,12 +103,6 @@ def sample_of(sample: str, kind: str, path: Path, sdata: SpatialData, taken: dic
         found_names=channels,
         shapes={} if shapes is None else {cells_name(sample): _moved(shapes, found, sample)},
     )
-
-
-def _channels(image: Any) -> tuple[str, ...]:
-    from spatialdata.models import get_channel_names
-
-    return tuple(str(name) for name in get_channel_names(image))
 
 
 def _moved(element: Any, old: str, new: str) -> Any:

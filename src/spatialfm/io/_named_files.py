@@ -30,7 +30,7 @@ def files_by_sample(
     Parameters
     ----------
     given
-        A folder, one file where there is one sample, or a mapping from samples or names of their images to files.
+        A folder, one file where there is one sample, or a mapping from samples to files.
     samples
         Name of each sample: what the files call it.
     suffixes
@@ -52,7 +52,7 @@ def files_by_sample(
     path = find_path(str(given))
     if not path.exists():
         raise InputFileError(f"No file or folder '{path}' for {argument}=. Check the path.")
-    if path.is_file() or path.suffix.lower() in (".zarr",):
+    if path.is_file() or path.suffix.lower() == ".zarr":
         if len(samples) > 1:
             raise InputFileError(
                 f"{argument}= is one file, but there are {counted(len(samples), 'sample')}: {listed(samples)}. Pass "

@@ -11,6 +11,7 @@ from .._errors import InputFileError, PanelError, counted, listed
 from .._public import public
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".qptiff", ".btf", ".tf8", ".tf2")
+IMAGE_SUFFIXES = (*TIFF_SUFFIXES, ".zarr")
 
 
 @public
@@ -81,7 +82,7 @@ def default_sample(path: Path, given: str | None) -> str:
 def stem(path: Path) -> str:
     """Name of a file or store without its suffix and ``.ome``."""
     name = path.name
-    for suffix in (*TIFF_SUFFIXES, ".zarr"):
+    for suffix in IMAGE_SUFFIXES:
         if name.lower().endswith(suffix):
             name = name[: -len(suffix)]
             break

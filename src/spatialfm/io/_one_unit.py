@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._errors import PixelSizeError, counted, listed
+from ..pp.arrays import full_resolution
 from ..pp.units import intensity_ranges
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def in_one_unit(read: Sequence[ReadSample], intensity_max: float | Mapping[str, 
     PanelError
         If images are of different types and the value of a sample is not given.
     """
-    dtypes = {one.sample: _dtype(image) for one in read for image in list(one.images.values())[:1]}
+    dtypes = {one.sample: full_resolution(image).dtype for one in read for image in list(one.images.values())[:1]}
     ranges = intensity_ranges(dtypes, intensity_max, "read them as two cohorts")
     if intensity_max is None:
         return list(read)
@@ -57,10 +58,6 @@ def in_one_unit(read: Sequence[ReadSample], intensity_max: float | Mapping[str, 
         else one
         for one in read
     ]
-
-
-def _dtype(image: Any) -> np.dtype:
-    return np.dtype(image["scale0"]["image"].dtype if hasattr(image, "children") else image.dtype)
 
 
 def _divided(image: Any, value: float) -> Any:

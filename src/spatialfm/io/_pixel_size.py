@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .._errors import PixelSizeError
+
 _UM_PER_UNIT = {
     "µm": 1.0,  # micro sign
     "μm": 1.0,  # Greek mu
@@ -61,6 +63,13 @@ class PixelSize:
     def is_plausible(self) -> bool:
         """Whether a microscope could have made such pixels of tissue."""
         return all(MIN_MPP <= side <= MAX_MPP for side in (self.x, self.y))
+
+
+def positive_mpp(mpp: float | None) -> float | None:
+    """The argument, refused where it is no size."""
+    if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
+        raise PixelSizeError(f"mpp={mpp!r} is not a pixel size. Pass µm per pixel, for example mpp=0.5.")
+    return mpp
 
 
 def um_per_unit(unit: object) -> float | None:

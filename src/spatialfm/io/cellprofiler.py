@@ -126,13 +126,13 @@ def read_cellprofiler(
            [10.25,  2.75]])
     """
     from ._assemble import assemble
-    from ._cell_columns import positive_mpp
     from ._cell_frame import table_of_cells
     from ._cellprofiler_tables import read_tables, sample_of_image
     from ._one_unit import check_sizes
     from ._panel_file import given_channel_names
     from ._paths import find_path
     from ._phenotypes import phenotype_column
+    from ._pixel_size import positive_mpp
     from ._sample_rows import sample_rows
 
     positive_mpp(mpp)

@@ -24,10 +24,10 @@ from ._cell_columns import (
     key_column,
     need_columns,
     number_columns,
-    positive_mpp,
 )
 from ._cell_frame import CellFrame, table_of_cells
 from ._phenotypes import phenotype_column
+from ._pixel_size import positive_mpp
 
 if TYPE_CHECKING:
     from anndata import AnnData

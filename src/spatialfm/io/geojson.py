@@ -137,10 +137,10 @@ def polygon_sample(
     InputFileError
         If polygons are outside of the image.
     """
-    from ._cell_columns import positive_mpp
     from ._drawn import outside_of_image, shapes_element
     from ._elements import place_sample, sample_without_image
     from ._image import read_image
+    from ._pixel_size import positive_mpp
 
     if image is None:
         size, source = (default_mpp, "format") if positive_mpp(mpp) is None else (mpp, "argument")

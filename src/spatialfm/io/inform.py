@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ._inform_maps import InformMaps
     from ._inform_table import InformCells
 
-_DATA, _IMAGE, _MAPS = "_cell_seg_data.txt", "_component_data", "_binary_seg_maps"
+_IMAGE, _MAPS = "_component_data", "_binary_seg_maps"
 
 
 @public
@@ -121,12 +121,12 @@ def read_inform(
     import pandas as pd
 
     from ._assemble import assemble
-    from ._cell_columns import positive_mpp
     from ._cell_frame import table_of_cells
     from ._inform_tissue import record_tissue
     from ._one_unit import check_sizes
     from ._panel_file import given_channel_names
     from ._paths import find_path
+    from ._pixel_size import positive_mpp
     from ._sample_rows import sample_rows
 
     positive_mpp(mpp)
@@ -153,27 +153,31 @@ def read_inform(
 
 def _fields(root: Path) -> dict[str, InformCells]:
     """Rows of each sample; tables of single fields before merged ones."""
-    from ._inform_table import read_fields
+    import pandas as pd
+
+    from ._inform_table import ENDING, read_fields
     from ._named_files import sample_names
 
     if not root.is_dir():
         raise InputFileError(f"'{root}' is not a folder. Pass that of an export of inForm.")
-    tables = sorted(path for path in root.iterdir() if path.name.endswith(_DATA) and not path.name.startswith("."))
+    tables = sorted(path for path in root.iterdir() if path.name.endswith(ENDING) and not path.name.startswith("."))
     single = [path for path in tables if not path.name.lower().startswith(("merge", "consolidated"))]
     if not tables:
-        raise InputFileError(f"Folder '{root}' has no file *{_DATA}. Export the cell segmentation data from inForm.")
+        raise InputFileError(f"Folder '{root}' has no file *{ENDING}. Export the cell segmentation data from inForm.")
     parts = [part for path in single or tables for part in read_fields(path)]
-    if twice := [part.called for i, part in enumerate(parts) if part.called in {one.called for one in parts[:i]}]:
-        raise InputFileError(f"Field {twice[0]!r} is in several tables of '{root}'. Keep one of them.")
-    names = sample_names([part.called for part in parts], (), f"'{root}'")
+    called = pd.Series([part.called for part in parts])
+    if (twice := called[called.duplicated()]).size:
+        raise InputFileError(f"Field {twice.iloc[0]!r} is in several tables of '{root}'. Keep one of them.")
+    names = sample_names(called, (), f"'{root}'")
     return dict(zip(names, parts, strict=True))
 
 
 def _files(root: Path, fields: dict[str, InformCells], labels) -> tuple[dict[str, Path], ...]:
     """Image, maps and mask of each sample; a kind that no sample has is left out, otherwise all need it."""
     from ._cohort_table import refuse_all
+    from ._mask_arrays import ARRAY_SUFFIXES
     from ._named_files import files_by_sample
-    from .qupath import IMAGE_SUFFIXES
+    from ._names import IMAGE_SUFFIXES
 
     called = {name: field.called for name, field in fields.items()}
     found, problems = [], []
@@ -185,7 +189,7 @@ def _files(root: Path, fields: dict[str, InformCells], labels) -> tuple[dict[str
             problems += missing
     masks: dict[str, Path] = {}
     if labels is not None:
-        masks, missing = files_by_sample(labels, called, (*IMAGE_SUFFIXES, ".npy", ".npz", ".png"), "labels")
+        masks, missing = files_by_sample(labels, called, (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES), "labels")
         problems += missing
         if not found[0]:
             problems.append("labels= needs the component images, which tell their size")
@@ -251,14 +255,15 @@ def _with_cells(
     read: ReadSample, field: InformCells, labels: da.Array | None, compartment: str | None
 ) -> tuple[ReadSample, CellFrame]:
     """The sample with what its table and its mask have to say of each other, and its cells."""
+    from ..pp.arrays import full_resolution
     from ._cell_places import held_against
-    from ._drawn import image_shape, points_element
+    from ._drawn import points_element
     from ._inform_table import frame_of_field
 
     names = dict.fromkeys(read.record.get("channels_left_out", ()))
     names |= dict(zip(read.found_names, read.channel_names, strict=True))
-    image = next(iter(read.images.values()), None)
-    shape = image_shape(image) if image is not None else None if labels is None else labels.shape
+    images = [full_resolution(image).shape[-2:] for image in read.images.values()]
+    shape = images[0] if images else None if labels is None else labels.shape
     frame = frame_of_field(read.sample, field, read.record["mpp"], shape, names, compartment)
     foreign = [name for name in frame.intensities if read.channel_names and name not in read.channel_names]
     if foreign:

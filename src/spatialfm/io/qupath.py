@@ -16,6 +16,7 @@ from .._keys import cells_name, image_name
 from .._logging import logger
 from .._public import public
 from ..pp.joins import counted
+from ._names import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ._elements import ReadSample
     from ._geojson import CellPolygons
     from ._qupath_table import QuPathTable
-
-IMAGE_SUFFIXES = (".tif", ".tiff", ".qptiff", ".btf", ".tf8", ".tf2", ".zarr")
 
 
 @public
@@ -119,11 +118,11 @@ def read_qupath(
     import pandas as pd
 
     from ._assemble import assemble
-    from ._cell_columns import positive_mpp
     from ._cell_frame import table_of_cells
     from ._one_unit import check_sizes
     from ._panel_file import given_channel_names
     from ._paths import find_path
+    from ._pixel_size import positive_mpp
     from ._qupath_table import read_qupath_table
     from ._sample_rows import sample_rows
 
@@ -199,7 +198,8 @@ def _opened(
 
 def _open(sample, rows, table, polygon_file, image_file, mpp, channel_names, kinds) -> tuple[ReadSample, CellFrame]:
     """One sample: its elements and its cells, checked against each other."""
-    from ._drawn import beyond_image, image_shape, points_element
+    from ..pp.arrays import full_resolution
+    from ._drawn import beyond_image, points_element
     from ._geojson import read_polygons
     from ._qupath_table import cells_of_image, frame_of_table, outlines_of, stated_size
     from .geojson import polygon_sample
@@ -216,7 +216,7 @@ def _open(sample, rows, table, polygon_file, image_file, mpp, channel_names, kin
     size = read.record.get("mpp")
     frame = frame_of_table(sample, cells, table, size, None, *kinds)
     image = read.images.get(image_name(sample))
-    if image is not None and (text := beyond_image(frame.xy, image_shape(image), size)):
+    if image is not None and (text := beyond_image(frame.xy, full_resolution(image).shape[-2:], size)):
         raise TableError(text)
     return replace(read, points={cells_name(sample): points_element(frame.ids, frame.xy, sample)}), frame
 
