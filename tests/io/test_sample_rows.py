@@ -40,6 +40,26 @@ def test_one_row_per_sample_in_any_order_with_rows_of_others():
     assert obs["patient"].tolist() == ["1", "2", "3"]
 
 
+def test_rows_of_other_samples_are_not_looked_at():
+    """Such as two of one sample, which would be refused."""
+    clinical = pd.DataFrame({"sample": ["z", "other", "other", "x", "y"], "patient": ["3", "8", "9", "1", "2"]})
+    with pytest.warns(SpatialfmWarning, match="2 rows for samples that are not among the files: 'other'") as warned:
+        obs = rows(clinical=clinical)
+    assert obs["patient"].tolist() == ["1", "2", "3"]
+    assert len(warned) == 1
+
+
+def test_a_column_whose_place_the_patients_would_take():
+    with pytest.raises(ClinicalError, match="Column 'patient' is not the one that patient_key names.*Rename it"):
+        rows(INFO.assign(patient=["p", "p", "q"]), patient_key="case")
+
+
+def test_a_clinical_table_may_name_samples_as_they_were_before_elements():
+    info = INFO.set_axis(["slide_1", "y", "z"], axis=0)
+    clinical = pd.DataFrame({"sample": ["slide 1", "y", "z"], "patient": ["1", "2", "3"]})
+    assert rows(info, clinical=clinical)["patient"].tolist() == ["1", "2", "3"]
+
+
 def test_leading_zeros_of_patients_stay(tmp_path):
     (tmp_path / "clinical.csv").write_text("sample,patient\nx,001\ny,01\nz,1\n")
     assert rows(clinical=tmp_path / "clinical.csv")["patient"].tolist() == ["001", "01", "1"]

@@ -12,6 +12,7 @@ import spatialfm as sfm
 from spatialfm._errors import SpatialfmWarning
 from spatialfm.reporting.examples import N_EXAMPLES, _channels, _limits, choose, example_cells
 from spatialfm.reporting.source import Keys, read_source
+from spatialfm.reporting.summaries import marker_means
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_each_cut_has_the_mask_of_a_cell_of_its_phenotype(sdata):
 def test_a_cell_that_is_not_where_the_table_says_is_not_shown(sdata):
     sdata["table"].obsm["spatial"] = sdata["table"].obsm["spatial"] + 1000.0  # positions in other units
     assert not any(choose(source_of(sdata), "phenotype").values())
-    (sentence,) = example_cells(source_of(sdata), "phenotype")
+    (sentence,) = example_cells(source_of(sdata), "phenotype", marker_means(sdata["table"], "phenotype")[1])
     assert "no cell is in an image that was looked at" in sentence
     sdata["table"].obsm["spatial"] = sdata["table"].obsm["spatial"] - 975.0  # 25 µm off: most cells are out of sight
     for examples in choose(source_of(sdata), "phenotype").values():
@@ -79,8 +80,8 @@ def test_limits_are_percentiles_of_the_means_of_cells_and_channels_stand_out(sda
 def test_what_is_missing_is_said(sdata):
     cells = sdata["table"]
     cells.obs["cell_id"] = 1
-    (sentence,) = example_cells(source_of(sdata), "phenotype")
+    (sentence,) = example_cells(source_of(sdata), "phenotype", marker_means(sdata["table"], "phenotype")[1])
     assert "more than one for the same cell" in sentence
     del cells.obsm["spatial"]
-    (sentence,) = example_cells(source_of(sdata), "phenotype")
+    (sentence,) = example_cells(source_of(sdata), "phenotype", marker_means(sdata["table"], "phenotype")[1])
     assert "the cells have no obsm[&#x27;spatial&#x27;]" in sentence

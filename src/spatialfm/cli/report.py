@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import _disk
 from .._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
 from ._analysis import STAGES, Analysis
 from ._stage import Done, Stage
@@ -34,19 +33,18 @@ def report(analysis: Analysis, *, title: str | None = None) -> Done:
     names = ("time_key", "event_key", "event_value")
     known = {outcome["time_key"], outcome["event_key"]} <= set(sdata[TABLE].obs)
     path = analysis.place(REPORT)
-    with _disk.written_beside(path) as partial:
-        write_report(
-            sdata,
-            partial,
-            patients={kind: _patients(analysis, kind) for kind in KINDS},
-            title=title,
-            phenotype_key=PHENOTYPE,
-            niche_key=NICHE,
-            patient_key=PATIENT_KEY,
-            library_key=SAMPLE_KEY,
-            overwrite=True,
-            **({name: outcome[name] for name in names} if known else {}),
-        )
+    write_report(
+        sdata,
+        path,
+        patients={kind: _patients(analysis, kind) for kind in KINDS},
+        title=title,
+        phenotype_key=PHENOTYPE,
+        niche_key=NICHE,
+        patient_key=PATIENT_KEY,
+        library_key=SAMPLE_KEY,
+        overwrite=True,
+        **({name: outcome[name] for name in names} if known else {}),
+    )
     return Done([str(path)])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Literal
 
-from .._errors import InputFileError, warn
+from .._errors import InputFileError
 from .._keys import ATTRS
 from .._public import public
 from ._names import default_sample
@@ -120,7 +120,8 @@ def read_tiff(
     """
     from spatialdata import SpatialData
 
-    from ._elements import describe, read_sample
+    from ._assemble import warn_of
+    from ._elements import read_sample
     from ._mask import MaskOptions
 
     for argument, value in (("image", image), ("labels", labels)):
@@ -137,8 +138,7 @@ def read_tiff(
         series=series,
         mask_options=MaskOptions(cast_labels, labels_plane, labels_series, labels_encoding),
     )
-    for kind, file, text in read.notes:
-        warn(describe(kind, [(file, text)]))
+    warn_of([read])
     return SpatialData(images=read.images, labels=read.labels, attrs={ATTRS: {"samples": {name: read.record}}})
 
 

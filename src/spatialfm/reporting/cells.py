@@ -39,9 +39,10 @@ def phenotypes_section(source: Source) -> Section:
         )
     ]
     body.append(table(sizes(source, key), "Cells of each phenotype.", index="phenotype"))
-    body += _markers(source.cells, key)
+    means, scores = marker_means(source.cells, key)
+    body += _markers(means, scores)
     body += _map(source, key)
-    body += example_cells(source, key)
+    body += example_cells(source, key, scores)
     return Section("phenotypes", title, body)
 
 
@@ -63,10 +64,9 @@ def _missing(cells: AnnData, key: str) -> list[Html]:
     return [note(f"{counted(n, 'cell')} of {cells.n_obs:,} have none.", kind="caution")] if n else []
 
 
-def _markers(cells: AnnData, key: str) -> list[Html]:
-    if cells.X is None or not cells.n_vars:
+def _markers(means: pd.DataFrame, scores: pd.DataFrame) -> list[Html]:
+    if not scores.shape[1]:
         return [note("The cells have no values of markers (X).", kind="absent")]
-    means, scores = marker_means(cells, key)
     label = "standard deviations\nabove all cells"
     figure = drawn(
         lambda: heatmap(scores, label, LIMIT),

@@ -156,9 +156,9 @@ def table(
     shown = frame.iloc[:MOST_ROWS]
     names = [str(name) for name in frame.columns]
     makers = [(show or {}).get(name, lambda value, name=name: cell(value, name)) for name in names]
-    head = [] if index is None else [tag("th", index or (shown.index.name or ""), scope="col")]
-    head += [tag("th", _heading(name), scope="col", class_=_kind(shown.iloc[:, i])) for i, name in enumerate(names)]
     kinds = [_kind(shown.iloc[:, i]) for i in range(len(names))]
+    head = [] if index is None else [tag("th", index or (shown.index.name or ""), scope="col")]
+    head += [tag("th", _heading(name), scope="col", class_=kind) for name, kind in zip(names, kinds, strict=True)]
     columns = [shown.iloc[:, i].tolist() for i in range(len(names))]
     rows = []
     for place, label in enumerate(shown.index):

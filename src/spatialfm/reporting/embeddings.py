@@ -12,6 +12,7 @@ from .._errors import SpatialfmError, counted, listed
 from ..get import record
 from .elements import Html, Section, facts, note, table, tag
 from .source import Source
+from .summaries import texts
 
 MOST_NAMES = 60
 
@@ -53,7 +54,7 @@ def _embedding(source: Source, key: str) -> list[Html]:
         )
     if not int(notes.get("commercial_use", 1) or 0):
         body.append(note("The licence of the weights excludes commercial use.", kind="caution"))
-    body += [note(text, kind="caution") for text in _texts(notes.get("domain_warnings"))]
+    body += [note(text, kind="caution") for text in texts(notes.get("domain_warnings"))]
     return body + _markers(notes)
 
 
@@ -72,7 +73,7 @@ def described(notes: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, obj
         "window (pixels)": notes.get("window"),
         "background": notes.get("background"),
         "normalisation": notes.get("normalization"),
-        "statistics from": ", ".join(sorted(set(_texts(notes.get("normalization_source"))))),
+        "statistics from": ", ".join(sorted(set(texts(notes.get("normalization_source"))))),
         "µm per pixel, images": spread(notes.get("mpp_image")),
         "µm per pixel, as embedded": spread(notes.get("mpp_used")),
         "largest intensity": spread(notes.get("intensity_max")),
@@ -80,7 +81,7 @@ def described(notes: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, obj
         "device": notes.get("device"),
         "precision": notes.get("computed_in"),
         "seconds": _float(notes.get("seconds")),
-        "markers": len(_texts(notes.get("markers"))),
+        "markers": len(texts(notes.get("markers"))),
     }
 
 
@@ -102,19 +103,13 @@ def spread(value: object) -> str:
 
 def _markers(notes: Mapping[str, Any]) -> list[Html]:
     """Markers used, and those that were left out with the reason."""
-    used = _texts(notes.get("markers"))
+    used = texts(notes.get("markers"))
     body = [tag("p", f"Markers used: {listed(used, MOST_NAMES, quoted=False)}.")] if used else []
     dropped = notes.get("markers_dropped")
     if not isinstance(dropped, Mapping) or not dropped:
         return [*body, tag("p", "No marker was left out.")]
     frame = pd.DataFrame({"reason": [str(why) for why in dropped.values()]}, index=[str(name) for name in dropped])
     return [*body, table(frame, "Channels left out of the embedding, and why.", index="channel")]
-
-
-def _texts(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value] if value else []
-    return [] if value is None else [str(one) for one in value]
 
 
 def _float(value: object) -> float | None:

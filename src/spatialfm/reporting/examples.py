@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from .._errors import SpatialfmError
-from .._keys import SPATIAL, TABLE
+from .._keys import SPATIAL
 from ..pl._raster import Extent, Window, read_raster
-from ..pp.annotated import annotated_cells
 from ..pp.arrays import channel_names, image_array
 from ..pp.channels import nuclear_channel
 from ..pp.drawn_cells import cells_array
@@ -20,7 +19,6 @@ from ..pp.elements import SampleElements, image_to_system, labels_to_system, pix
 from .elements import Html, note, tag
 from .figures import drawn
 from .source import Source
-from .summaries import marker_means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,11 +42,16 @@ class Example:
     place: Extent
 
 
-def example_cells(source: Source, key: str) -> list[Html]:
-    """Cuts around cells drawn at random of each phenotype, or a sentence why there are none."""
+def example_cells(source: Source, key: str, scores: pd.DataFrame) -> list[Html]:
+    """Cuts around cells drawn at random of each phenotype, or a sentence why there are none.
+
+    Parameters
+    ----------
+    scores
+        How far each marker stands out in each phenotype, as from `marker_means`.
+    """
     if lacking := _lacking(source):
         return [note(f"No example cells are shown: {lacking}.", kind="absent")]
-    _, scores = marker_means(source.cells, key)
     chosen = choose(source, key)
     types = [name for name in scores.index if chosen.get(name)][:MOST_TYPES]
     if not types:
@@ -77,7 +80,7 @@ def choose(source: Source, key: str) -> dict[str, list[Example]]:
     A cell whose mask is not where the table has its centre is left out: the cut would show another one.
     """
     cells, pairs = source.cells, {pair.labels: pair for pair in source.looked_at if pair.labels is not None}
-    regions, numbers = annotated_cells(cells, TABLE, source.sdata)
+    regions, numbers = source.annotated
     xy = np.asarray(cells.obsm[SPATIAL], dtype=float)[:, :2]
     there = np.isin(regions, list(pairs)) & np.isfinite(xy).all(axis=1) & cells.obs[key].notna().to_numpy()
     rows = np.flatnonzero(there)
@@ -119,7 +122,7 @@ def _lacking(source: Source) -> str:
     if all(pixel_size(source.sdata, pair) is None for pair in source.looked_at):
         return "the size of a pixel is not known"
     try:
-        annotated_cells(cells, TABLE, source.sdata)
+        _ = source.annotated
     except SpatialfmError as error:
         return str(error).rstrip(".")
     return ""
@@ -174,7 +177,7 @@ def _name(ax: Axes, name: str, channels: Sequence[str]) -> None:
 
 def _limits(source: Source, pair: SampleElements) -> pd.DataFrame:
     """Intensities of each marker that become black and full colour, from the means of the cells of a sample."""
-    regions, _ = annotated_cells(source.cells, TABLE, source.sdata)
+    regions, _ = source.annotated
     values = source.cells.X[np.flatnonzero(regions == pair.labels)]
     values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
     low, high = np.full((2, values.shape[1]), np.nan)

@@ -9,9 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from .._errors import ModelError, SpatialfmError, counted, listed
+from .._errors import ModelError, counted, listed
 from .._version import __version__
-from ..get import record
 from ..models.registry import card
 from .cohort import panels_of, patients_of, sample_table
 from .elements import Html, Section, note, table, tag
@@ -19,6 +18,7 @@ from .embeddings import records_of, spread
 from .quality import segmentations
 from .results import Result, results_of
 from .source import Source
+from .summaries import texts
 
 PACKAGES = ("anndata", "spatialdata", "numpy", "pandas", "scipy", "scikit-learn", "scanpy", "squidpy", "lifelines",
             "matplotlib", "torch")  # fmt: skip
@@ -136,7 +136,7 @@ def _embeddings(source: Source) -> Iterable[str]:
         title = _title(model)
         digest = str(notes.get("weights_sha256") or "")
         weights = f" (weights with SHA-256 {digest})" if digest else ""
-        used, dropped = _listed(notes.get("markers")), notes.get("markers_dropped") or {}
+        used, dropped = texts(notes.get("markers")), notes.get("markers_dropped") or {}
         left_out = f"; {counted(len(dropped), 'channel')} took no part" if dropped else ""
         window = notes.get("window")
         how = f" from windows of {window} pixels" if window not in (None, "") else ""
@@ -183,13 +183,13 @@ def _kaplan_meier(one: Result) -> str:
 
 
 def _logrank(one: Result) -> str:
-    strata = _listed(_parameter(one, "strata"))
+    strata = texts(_parameter(one, "strata"))
     within = f", within strata of {listed(strata, quoted=False)}" if strata else ""
     return f"Groups were compared with the log-rank test{within} (p-value: {one.record.get('test')})."
 
 
 def _cox(one: Result) -> str:
-    names = listed(_listed(_parameter(one, "covariates")), 12, quoted=False)
+    names = listed(texts(_parameter(one, "covariates")), 12, quoted=False)
     per = ", hazard ratios per standard deviation" if bool(_parameter(one, "standardize")) else ""
     return (
         f"Hazard ratios are of Cox regression on {names} (ties after {str(_parameter(one, 'ties')).capitalize()}{per}; "
@@ -263,21 +263,9 @@ def _licences(source: Source) -> list[Html]:
 
 
 def _versions_of_embeddings(source: Source) -> list[Html]:
-    rows = {}
-    for key in source.keys.embeddings:
-        try:
-            found = record(source.cells, key).get("versions")
-        except SpatialfmError:
-            continue
-        if isinstance(found, dict):
-            rows[key] = found
+    records = records_of(source).items()
+    rows = {key: notes["versions"] for key, notes in records if isinstance(notes.get("versions"), dict)}
     if not rows:
         return []
     frame = pd.DataFrame.from_dict(rows, orient="index")
     return [table(frame, "Versions with which the embeddings were made.", index="embedding")]
-
-
-def _listed(value: object) -> list[str]:
-    if value is None or isinstance(value, str):
-        return [value] if value else []
-    return [str(one) for one in value]

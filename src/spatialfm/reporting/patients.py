@@ -18,6 +18,7 @@ from ..tl import composition, kaplan_meier
 from .elements import Html, Section, note, table, tag
 from .figures import drawn
 from .kinds import kind_of
+from .results import results_of
 from .source import Source
 
 if TYPE_CHECKING:
@@ -54,11 +55,9 @@ def compositions_section(source: Source) -> Section:
 def survival_section(source: Source) -> Section:
     """Curves that were made, or those of all patients, with numbers at risk."""
     title, body = "Survival", []
-    for name, patients in source.tables.items():
-        for key, record in patients.uns.items():
-            kind = kind_of(record) if isinstance(record, Mapping) else None
-            if kind is not None and kind.function == "kaplan_meier":
-                body += [tag("h3", f"{key} ({name})"), *curves(patients, str(key))]
+    for one in results_of(source):
+        if one.kind.function == "kaplan_meier":
+            body += [tag("h3", f"{one.key} ({one.table_name})"), *curves(one.table, one.key)]
     if not body:
         body = _all_patients(source)
     return Section("survival", title, body)
@@ -130,7 +129,7 @@ def _test_of(patients: AnnData, params: Mapping) -> str:
 
 
 def _composition(patients: AnnData, what: str, unit: str) -> list[Html]:
-    group = next((key for key in ("risk_group",) if key in patients.obs and patients.obs[key].notna().all()), None)
+    group = "risk_group" if "risk_group" in patients.obs and patients.obs["risk_group"].notna().all() else None
     figure = drawn(
         lambda: pl.composition(patients, group_key=group, show=False, return_fig=True),
         alt=f"Stacked bars: shares of {counted(patients.n_vars, 'category', 'categories')} of {what} in each {unit}.",

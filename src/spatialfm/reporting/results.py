@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from .elements import Html, Section, cell, facts, items, note, p_value, table, t
 from .figures import drawn
 from .kinds import Kind, Record, counts_of, kind_of
 from .source import Source
+from .summaries import texts
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -48,23 +50,18 @@ FEW_EVENTS = 10
 
 @dataclass(frozen=True)
 class Result:
-    """One result: where it is, and what it is."""
+    """One result: where it is, what it is, and the name of its part of the page."""
 
     table_name: str
     table: AnnData
     key: str
     record: Record
     kind: Kind
-
-    @property
-    def anchor(self) -> str:
-        """Name of its part of the page."""
-        letters = (one if one.isalnum() and one.isascii() else "-" for one in f"{self.table_name}-{self.key}")
-        return "result-" + "".join(letters)
+    anchor: str
 
     @property
     def title(self) -> str:
-        """What it is, its key, and its table where that is not the one of cells."""
+        """What it is, its key, and its table."""
         return f"{self.kind.title}: {self.key} ({self.table_name})"
 
     @property
@@ -75,11 +72,16 @@ class Result:
 
 def results_of(source: Source) -> list[Result]:
     """All results that are recognised."""
-    found = []
+    found: list[Result] = []
+    taken: Counter[str] = Counter()
     for name, adata, key, record in source.records():
         kind = kind_of(record)
         if kind is not None:
-            found.append(Result(name, adata, key, record, kind))
+            letters = (one if one.isalnum() and one.isascii() else "-" for one in f"{name}-{key}")
+            anchor = "result-" + "".join(letters)
+            taken[anchor] += 1
+            number = f"-{taken[anchor]}" if taken[anchor] > 1 else ""
+            found.append(Result(name, adata, key, record, kind, anchor + number))
     return found
 
 
@@ -90,11 +92,8 @@ def results_section(source: Source) -> Section:
         text = "No result of a test, a regression or a clustering is in uns of the tables."
         return Section("results", title, [note(text, kind="absent")])
     body = [*_overview(results)]
-    anchors: dict[str, int] = {}
     for one in results:
-        seen = anchors[one.anchor] = anchors.get(one.anchor, 0) + 1
-        anchor = one.anchor if seen == 1 else f"{one.anchor}-{seen}"
-        body += [tag("h3", one.title, id=anchor), *_details(one)]
+        body += [tag("h3", one.title, id=one.anchor), *_details(one)]
     known = {id(one.record) for one in results}
     others = [
         f"{name}.uns[{key!r}]"
@@ -129,10 +128,10 @@ def caveats_of(one: Result) -> list[str]:
     lines = [one.kind.caveat]
     if bool(record.get("optimistic", False)):
         lines.append("Optimistic: the outcome itself made the groups or scores that are tested here.")
-    lines += [f"{text[0].upper()}{text[1:]}." for text in _texts(record.get("doubts"))]
-    lines += [f"Made with the outcome: {text}" for text in _texts(params.get("selected"))]
-    lines += [f"Circular: {text}" for text in _texts(params.get("circular"))]
-    lines += _texts(params.get("note"))
+    lines += [f"{text[0].upper()}{text[1:]}." for text in texts(record.get("doubts"))]
+    lines += [f"Made with the outcome: {text}" for text in texts(params.get("selected"))]
+    lines += [f"Circular: {text}" for text in texts(params.get("circular"))]
+    lines += texts(params.get("note"))
     if one.kind.function == "stratify":
         lines.append(_DECIDES.get(str(params.get("outcome_decides", "")), ""))
     column = one.key if one.kind.function == "stratify" else str(params.get("group_key", ""))
@@ -201,10 +200,11 @@ def _details(one: Result) -> list[Html]:
         tag("p", f"Written by {kind.written_by}, in ", tag("code", one.where), "."),
         facts({**counts, **values}),
     ]
-    if isinstance(trend := record.get("trend"), Mapping):
-        body.append(facts({f"trend, {name.replace('_', ' ')}": cell(value, name) for name, value in trend.items()}))
-    if isinstance(test := record.get("test"), Mapping):
-        body.append(facts({f"test, {name.replace('_', ' ')}": cell(value, name) for name, value in test.items()}))
+    for part in ("trend", "test"):
+        if isinstance(found := record.get(part), Mapping):
+            body.append(
+                facts({f"{part}, {name.replace('_', ' ')}": cell(value, name) for name, value in found.items()})
+            )
     one_only = kind.function == "leiden_sweep" and len(record["table"]) < 2  # one resolution has no tree
     for draw, caption in () if one_only else DRAWN.get(kind.function, ()):
         body.append(
@@ -283,11 +283,3 @@ def _shown(value: object) -> bool:
     if value is None or isinstance(value, Mapping | pd.DataFrame):
         return False
     return not (isinstance(value, str | list | tuple | np.ndarray) and len(value) == 0)
-
-
-def _texts(value: object) -> list[str]:
-    if value is None or isinstance(value, str):
-        return [value] if value else []
-    if isinstance(value, Iterable):
-        return [str(one) for one in value if str(one)]
-    return []

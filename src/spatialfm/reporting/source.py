@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 
 from .._errors import ElementError, TableError, listed
 from .._keys import ARTIFACT_TOKENS, SAMPLES, TABLE, TILES, TOKENS, TRUTH, UNS
+from ..pp.annotated import annotated_cells
 from ..pp.arrays import image_array
 from ..pp.elements import SampleElements, match_elements
 
@@ -74,6 +76,11 @@ class Source:
                     yield name, table, str(key), value
                 elif isinstance(value, pd.DataFrame):  # as sfm.tl.score_signatures leaves its tables
                     yield name, table, str(key), {str(key): value, "params": table.uns.get("params", {})}
+
+    @cached_property
+    def annotated(self) -> tuple[np.ndarray, np.ndarray]:
+        """Element and number of each cell, as `spatialfm.pp.annotated.annotated_cells` finds them and refuses."""
+        return annotated_cells(self.cells, TABLE, self.sdata)
 
     @property
     def patients(self) -> dict[str, AnnData]:
@@ -160,9 +167,7 @@ def _found(cells: AnnData | None, keys: Keys) -> Keys:
         embeddings = tuple(key for key in records if key in cells.obsm and isinstance(records[key], Mapping))
     phenotype = keys.phenotype or next((name for name in PHENOTYPES if _categories(cells, name)), None)
     niche = keys.niche or next((name for name in NICHES if _categories(cells, name)), None)
-    return Keys(
-        keys.library, keys.patient, phenotype, niche, keys.time, keys.event, keys.event_value, embeddings
-    )  # fmt: skip
+    return replace(keys, phenotype=phenotype, niche=niche, embeddings=embeddings)
 
 
 def _categories(cells: AnnData | None, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,11 +30,12 @@ def sizes(source: Source, key: str) -> pd.DataFrame:
 def marker_means(cells: AnnData, key: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean of each marker in each category, in its units, and in standard deviations above the mean of all cells.
 
-    Cells without a value of a marker (NaN) do not count for it; those without category count for all cells alone.
+    Cells without a value of a marker (NaN) do not count for it; those without category count for all cells alone. Of a
+    table without values (X), there are no markers.
     """
     column = as_text(cells.obs[key])
     codes, names = column.cat.codes.to_numpy(), list(column.cat.categories)
-    markers = [str(name) for name in cells.var_names]
+    markers = [] if cells.X is None else [str(name) for name in cells.var_names]
     means, scores = np.full((2, len(names), len(markers)), np.nan)
     for place in range(len(markers)):  # one at a time: a copy of millions of cells is never made
         values = _values(cells, place)
@@ -53,6 +55,20 @@ def _values(cells: AnnData, place: int) -> np.ndarray:
     values = values.compute() if hasattr(values, "compute") else values
     values = values.toarray() if hasattr(values, "toarray") else values
     return np.asarray(values, dtype=np.float64).ravel()
+
+
+def texts(value: object) -> list[str]:
+    """One text of a record or several as a list, without empty ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> texts("age"), texts(np.array(["age", ""])), texts(None), texts("")
+    (['age'], ['age'], [], [])
+    """
+    if isinstance(value, str):
+        return [value] if value else []
+    return [str(one) for one in value if str(one)] if isinstance(value, Iterable) else []
 
 
 def as_text(column: pd.Series) -> pd.Series:
