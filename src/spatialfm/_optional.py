@@ -12,6 +12,7 @@ EXTRAS = {  # module: the extra of pyproject.toml that installs it; models say t
     "cellpose": "cellpose",
     "harmonypy": "batch",
     "instanseg": "instanseg",
+    "lightning_fabric": "train",
     "optuna": "tuning",
     "ot": "transport",
     "readimc": "imc",

@@ -1,0 +1,49 @@
+"""What a step of training is given: windows of tissue, and the random numbers that belong to each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class WindowSample:
+    """One window as a step sees it.
+
+    Attributes
+    ----------
+    pixels
+        ``(M, H, W)``, normalised as the model's recipe says, float32.
+    markers
+        Ids ``(M,)`` or embeddings ``(M, d)`` of the markers, as `Encoder.forward` takes them; None: the model has none.
+    names
+        Names of the ``M`` markers.
+    window
+        Number of the window in its dataset.
+    """
+
+    pixels: Tensor
+    markers: Tensor | None
+    names: tuple[str, ...]
+    window: int
+
+
+def random_of(seed: int, step: int, place: int, purpose: int = 0) -> np.random.Generator:
+    """The random numbers of one window in one step.
+
+    They depend on nothing else: a resumed run, other workers and other processes draw the same ones.
+
+    Parameters
+    ----------
+    seed
+        Seed of the run.
+    step
+        Number of the step, from 0.
+    place
+        Place of the window in the whole batch of that step, over all processes.
+    purpose
+        Tells apart what is drawn by different parts: 0 the windows, 1 their channels and augmentation, 2 the objective.
+    """
+    return np.random.default_rng([seed, step, place, purpose])

@@ -1,0 +1,3 @@
+"""Objectives of training, one file each."""
+
+from __future__ import annotations

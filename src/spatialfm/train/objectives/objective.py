@@ -1,0 +1,111 @@
+"""What every objective is: a module that holds the encoder and says what is minimised."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from ...models.encoder import Encoder
+from ..batch import WindowSample
+
+Views = Callable[[WindowSample, np.random.Generator], Any]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of a loss: a sum, and over how many values it goes.
+
+    The loss is the sum of ``weight * total / count`` over the terms, with totals and counts of all processes: two
+    processes with half of a batch each then minimise what one minimises with all of it.
+    """
+
+    total: Tensor
+    count: Tensor | int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share a learning rate and a weight decay.
+
+    Attributes
+    ----------
+    parameters
+        Names in the objective's `named_parameters`, with the parameters.
+    lr_scale
+        Factor on the learning rate of the step, such as that of a layer.
+    decay
+        Whether weight decay applies (not to biases, norms and scales of layers).
+    last_layer
+        Whether its learning rate is zero while the last layer is frozen.
+    """
+
+    parameters: dict[str, nn.Parameter]
+    lr_scale: float = 1.0
+    decay: bool = True
+    last_layer: bool = False
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Values of one step."""
+
+    lr: float
+    weight_decay: float
+    last_layer_lr: float
+    extra: dict[str, float] = field(default_factory=dict)  # such as the teacher's momentum and temperature
+
+
+class Objective(nn.Module, ABC):
+    """Base of all objectives.
+
+    A subclass holds the encoder that is trained and all that is trained or kept beside it (heads, a teacher, centres)
+    as submodules and buffers, so that `state_dict` is all that a checkpoint needs.
+    """
+
+    encoder: Encoder
+    name: str = ""
+
+    @abstractmethod
+    def views(self) -> Views:
+        """What is made of a window before it reaches the network, such as crops and masks.
+
+        It is run by the workers that read the images: it can be pickled and holds no network. All that is random comes
+        from the generator that it is given.
+        """
+
+    @abstractmethod
+    def forward(self, views: Sequence[Any]) -> dict[str, Term]:
+        """Terms of the loss of the views of a batch, by name."""
+
+    @abstractmethod
+    def groups(self) -> list[Group]:
+        """All parameters that are trained, each once."""
+
+    @abstractmethod
+    def schedule(self, step: int, n_steps: int) -> Schedule:
+        """Learning rate, weight decay and what else changes, at a step (from 0) of a run of so many."""
+
+    def before_step(self, schedule: Schedule) -> None:
+        """What is set before a step, such as the temperature of a teacher."""
+
+    def after_step(self, schedule: Schedule) -> None:
+        """What is done after the weights have changed, such as moving a teacher."""
+
+    def validate(self, views: Sequence[Any]) -> dict[str, Term]:
+        """Scores of a batch of windows that are not trained on, as terms; default: the loss."""
+        return self.forward(views)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """Largest norm of the gradient; None: not clipped."""
+        return None
+
+    def result(self) -> Encoder:
+        """The encoder that is saved at the end; a subclass may give its teacher's."""
+        return self.encoder
