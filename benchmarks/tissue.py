@@ -44,7 +44,7 @@ def simulated(glass: float, light: str, seed: int) -> tuple[np.ndarray, np.ndarr
     options = {"camera_gain": 1, "camera_offset": 0, "read_noise": 0} if ions else {}
     side = round(256 / mpp)
     sdata = sfm.datasets.simulate_cohort(
-        1, n_samples=1, image_size=side, mpp=mpp, glass=glass, random_state=seed, **options
+        1, n_samples=1, image_size=side, mpp=mpp, glass=glass, random_state=seed, **options, difficulty="easy"
     )
     image = sdata["image_P001_1"].values
     if ions:

@@ -42,7 +42,7 @@ def images():
     """Four patients with one image each, some of it glass."""
     import spatialfm as sfm
 
-    sdata = sfm.datasets.simulate_cohort(4, n_samples=1, image_size=256, glass=0.25, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(4, n_samples=1, image_size=256, glass=0.25, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     sfm.tl.embed_cells(sdata, "mean-intensity")
     return sdata

@@ -123,7 +123,7 @@ def cells() -> AnnData:
 
 @pytest.fixture(scope="module")
 def images():
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     return sdata
 

@@ -10,7 +10,7 @@ from spatialfm import _demo
 def test_true_cells_are_those_with_the_largest_overlap():
     import spatialfm as sfm
 
-    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=128, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=128, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     adata = sdata["table"]
     truth = _demo.true_rows(sdata, adata)

@@ -143,7 +143,7 @@ def test_a_basis_of_another_embedding_is_refused(make_table):
 
 
 def test_the_basis_of_an_earlier_embedding_goes_with_it():
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     sfm.tl.embed_cells(sdata, "classical", reduce={"n_components": 4}, key_added="X")
     assert sfm.get.basis(sdata["table"], "X")["components"].shape[0] == 4
     sfm.tl.embed_cells(sdata, "mean-intensity", key_added="X")
@@ -156,7 +156,7 @@ def test_the_basis_of_an_earlier_embedding_goes_with_it():
 def test_keys_that_no_file_takes_are_refused_before_any_work(key):
     from spatialfm._errors import TableError
 
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0, difficulty="easy")
     with pytest.raises(TableError, match="key_added=|is a key"):
         sfm.tl.embed_cells(sdata, "classical", key_added=key)
     assert "table" not in sdata.tables or key not in sdata["table"].obsm

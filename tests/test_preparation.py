@@ -186,7 +186,7 @@ def test_what_has_a_scale_keeps_it():
 
 def test_the_records_of_embeddings_decide():
     """As `embed_cells` writes them."""
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     for model, expected in [("mean-intensity", STANDARDIZED), ("classical", WHEN_EMBEDDED)]:
         sfm.tl.embed_cells(sdata, model)
         assert preparation(sdata["table"], f"X_{model.replace('-', '_')}") == expected

@@ -23,7 +23,7 @@ def folder_with_files(tmp_path, monkeypatch):
     """``cohort.csv``, and the images and masks that it names."""
     import spatialfm as sfm
 
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=2, image_size=64, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=2, image_size=64, random_state=0, difficulty="easy")
     samples = sdata["samples"].obs
     rows = []
     for number, sample in enumerate(samples.index, start=1):

@@ -421,7 +421,13 @@ def slides(tmp_path_factory):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sdata = sfm.datasets.simulate_cohort(
-            n_patients=3, n_samples=1, image_size=128, artifacts=["fold"], artifact_rate=1.0, random_state=0
+            n_patients=3,
+            n_samples=1,
+            image_size=128,
+            artifacts=["fold"],
+            artifact_rate=1.0,
+            random_state=0,
+            difficulty="easy",
         )
         samples = list(sdata["samples"].obs_names)
         sfm.pp.cell_table(sdata)

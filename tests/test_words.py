@@ -19,7 +19,7 @@ from spatialfm._renamed import RENAMED
 
 
 def test_a_warning_of_a_run_points_at_the_line_that_called_the_package():
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -69,7 +69,7 @@ def test_other_packages_are_quoted_once():
 
 
 def test_writing_a_cohort_does_not_repeat_itself(tmp_path):
-    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=2, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=2, image_size=96, random_state=0, difficulty="easy")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         sfm.io.write(sdata, tmp_path / "cohort.zarr")
@@ -105,7 +105,7 @@ def test_a_keyword_with_a_typo_says_which_was_meant(function):
 
 @pytest.mark.parametrize("call", ["embed_cells", "embed_tiles"])
 def test_a_typo_beside_options_of_a_model(call):
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     function = getattr(sfm.tl, call)
     with pytest.raises(TypeError, match=rf"{call}\(\) has no argument 'intensty_max'. Did you mean 'intensity_max', a"):
         function(sdata, "kronos", weights="random", intensty_max=255)

@@ -83,7 +83,7 @@ def run_demo(
     step = _Steps(say)
 
     step(f"simulate {n_patients} patients with two images of 12 markers each, and imperfect masks")
-    sdata = simulate_cohort(n_patients, random_state=random_state)
+    sdata = simulate_cohort(n_patients, random_state=random_state, difficulty="easy")
     step("read the channel names as markers")
     say(_indented(matched_markers(sdata)))
     step("measure every cell")

@@ -47,7 +47,7 @@ def record(adata: AnnData, use_rep: str) -> dict[str, Any]:
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
     >>> sfm.tl.embed_cells(sdata, "classical")
     >>> sfm.get.record(sdata["table"], "X_classical")["model"]
     'classical'
@@ -98,7 +98,8 @@ def recipe(adata: AnnData, use_rep: str, *, changes: Mapping[str, Any] | None = 
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> one, two = (sfm.datasets.simulate_cohort(n_patients=1, image_size=96, random_state=seed) for seed in (0, 1))
+    >>> small = {"n_patients": 1, "image_size": 96, "difficulty": "easy"}
+    >>> one, two = (sfm.datasets.simulate_cohort(**small, random_state=seed) for seed in (0, 1))
     >>> sfm.tl.embed_cells(one, "classical")
     >>> sfm.tl.embed_cells(two, "classical", recipe=sfm.get.recipe(one["table"], "X_classical"))
     >>> scales = [sfm.get.record(sdata["table"], "X_classical")["normalization_std"] for sdata in (one, two)]
@@ -156,7 +157,7 @@ def marker_embedding(adata: AnnData, use_rep: str, marker: str) -> np.ndarray | 
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, difficulty="easy")
     >>> sfm.tl.embed_cells(sdata, "kronos", weights="random", markers=["DAPI", "CD3"])
     >>> sfm.get.marker_embedding(sdata["table"], "X_kronos", "CD3").shape[1]
     384
@@ -200,7 +201,7 @@ def basis(adata: AnnData, use_rep: str) -> dict[str, np.ndarray]:
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
     >>> sfm.tl.embed_cells(sdata, "classical", reduce={"n_components": 5})
     >>> sfm.get.basis(sdata["table"], "X_classical")["components"].shape
     (5, 103)
@@ -247,7 +248,7 @@ def features(adata: AnnData, use_rep: str) -> pd.DataFrame:
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
     >>> sfm.tl.embed_cells(sdata, "mean-intensity")
     >>> sfm.get.features(sdata["table"], "X_mean_intensity").shape[1]
     12

@@ -41,6 +41,6 @@ def test_clusters_and_bases_are_named(cells):
 
 
 def test_the_record_of_an_embedding_says_it():
-    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, random_state=0, difficulty="easy")
     sfm.tl.embed_tiles(sdata, "classical", size=32, reduce={"n_components": 3}, key_added="X_few")
     assert "principal components" in fitted_on_all(sdata["tiles"], "X_few")

@@ -13,7 +13,7 @@ import spatialfm as sfm
 def cohort():
     """Three patients, two samples each, 64 µm wide, 12 markers."""
     sfm.settings.progress = False
-    return sfm.datasets.simulate_cohort(3, n_samples=2, image_size=128, random_state=1)
+    return sfm.datasets.simulate_cohort(3, n_samples=2, image_size=128, random_state=1, difficulty="easy")
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +26,7 @@ def one():
     @functools.cache
     def simulate(**changes):
         sfm.settings.progress = False
-        return sfm.datasets.simulate_cohort(1, n_samples=1, random_state=3, **perfect | changes)
+        return sfm.datasets.simulate_cohort(1, n_samples=1, random_state=3, **perfect | changes, difficulty="easy")
 
     return simulate
 

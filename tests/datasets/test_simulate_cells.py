@@ -80,7 +80,7 @@ def test_patients_do_not_depend_on_the_others(cells):
 
 
 def test_shares_its_patients_with_the_cohort_of_images(cells):
-    images = sfm.datasets.simulate_cohort(2, n_samples=1, image_size=64, random_state=2)
+    images = sfm.datasets.simulate_cohort(2, n_samples=1, image_size=64, random_state=2, difficulty="easy")
     table = cells.obs.groupby("patient", observed=True).first()
     for column in ("age", "sex", "stage", "treatment"):
         assert table[column].astype(str).tolist()[:2] == images.tables["samples"].obs[column].astype(str).tolist()

@@ -156,9 +156,9 @@ def test_survives_a_store(cohort, tmp_path):
 
 
 def test_same_seed_same_bytes():
-    one = _digest(sfm.datasets.simulate_cohort(2, **_SMALL))
-    assert one == _digest(sfm.datasets.simulate_cohort(2, **_SMALL))
-    assert one != _digest(sfm.datasets.simulate_cohort(2, **_SMALL | {"random_state": 10}))
+    one = _digest(sfm.datasets.simulate_cohort(2, **_SMALL, difficulty="easy"))
+    assert one == _digest(sfm.datasets.simulate_cohort(2, **_SMALL, difficulty="easy"))
+    assert one != _digest(sfm.datasets.simulate_cohort(2, **_SMALL | {"random_state": 10}, difficulty="easy"))
 
 
 def test_same_bytes_in_another_process(tmp_path):
@@ -167,14 +167,14 @@ def test_same_bytes_in_another_process(tmp_path):
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import spatialfm as sfm\n"
         "from hashlib import sha256\n"
-        "sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64)\n"
+        "sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64, difficulty='easy')\n"
         "h = sha256(sdata.images['image_P001_1'].values.tobytes())\n"
         "h.update(sdata.labels['cells_P001_1'].values.tobytes())\n"
         "h.update(sdata.tables['truth'].obs.to_csv(float_format='%.17g').encode())\n"
         "sys.stdout.write(h.hexdigest())\n"
     )
     root = str(next(iter(sfm.__path__)) + "/..")
-    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64)
+    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64, difficulty="easy")
     h = hashlib.sha256(sdata.images["image_P001_1"].values.tobytes())
     h.update(sdata.labels["cells_P001_1"].values.tobytes())
     h.update(sdata.tables["truth"].obs.to_csv(float_format="%.17g").encode())
@@ -185,7 +185,9 @@ def test_same_bytes_in_another_process(tmp_path):
 
 
 def test_samples_do_not_depend_on_the_others():
-    few, many = (sfm.datasets.simulate_cohort(n, **_SMALL | {"n_samples": k}) for n, k in ((1, 2), (3, 1)))
+    few, many = (
+        sfm.datasets.simulate_cohort(n, **_SMALL | {"n_samples": k}, difficulty="easy") for n, k in ((1, 2), (3, 1))
+    )
     for name in ("image_P001_1", "cells_P001_1", "true_cells_P001_1", "artifacts_P001_1"):
         np.testing.assert_array_equal(few[name].values, many[name].values)
     a, b = (s.tables["truth"][s.tables["truth"].obs["sample"] == "P001_1"] for s in (few, many))
@@ -194,7 +196,7 @@ def test_samples_do_not_depend_on_the_others():
 
 
 def test_both_panels_show_the_same_tissue(clean):
-    small = sfm.datasets.simulate_cohort(1, n_samples=1, n_markers=12, random_state=3)
+    small = sfm.datasets.simulate_cohort(1, n_samples=1, n_markers=12, random_state=3, difficulty="easy")
     np.testing.assert_array_equal(small["true_cells_P001_1"].values, clean["true_cells_P001_1"].values)
     np.testing.assert_array_equal(small.tables["truth"].X, clean.tables["truth"].X[:, :12])
     assert clean.images["image_P001_1"].shape == (40, 256, 256)
@@ -206,7 +208,7 @@ def test_a_few_hundred_cells_an_image(clean):
 
 @pytest.mark.parametrize("mpp", [0.25, 1.0])
 def test_cells_keep_their_size_at_other_resolutions(mpp):
-    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=round(80 / mpp), mpp=mpp)
+    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=round(80 / mpp), mpp=mpp, difficulty="easy")
     labels = sdata.labels["true_cells_P001_1"].values
     area = np.median(np.bincount(labels.ravel())[1:]) * mpp**2
     assert 30 < area < 90
@@ -241,7 +243,9 @@ def test_cells_keep_their_size_at_other_resolutions(mpp):
 )
 def test_refusals_name_the_argument_and_what_is_valid(arguments, words):
     with pytest.raises(SpatialfmError) as caught:
-        sfm.datasets.simulate_cohort(**{"n_patients": 1, "n_samples": 1, "image_size": 64} | arguments)
+        sfm.datasets.simulate_cohort(
+            **{"n_patients": 1, "n_samples": 1, "image_size": 64} | arguments, difficulty="easy"
+        )
     for word in words:
         assert word in str(caught.value)
 
@@ -251,5 +255,5 @@ def test_speed_of_the_default_cohort():
     import time
 
     start = time.process_time()
-    sfm.datasets.simulate_cohort()
+    sfm.datasets.simulate_cohort(difficulty="easy")
     assert time.process_time() - start < 60

@@ -178,7 +178,9 @@ def test_batch_effect_scales_the_image(one):
 def test_patients_of_a_slide_share_its_gain(cohort):
     slides = cohort.attrs["truth"]["slides"]
     assert set(slides) == set(cohort.tables["samples"].obs["slide"]) == {"S1"}
-    two = sfm.datasets.simulate_cohort(3, n_samples=1, image_size=64, patients_per_slide=2, random_state=1)
+    two = sfm.datasets.simulate_cohort(
+        3, n_samples=1, image_size=64, patients_per_slide=2, random_state=1, difficulty="easy"
+    )
     assert two.tables["samples"].obs["slide"].tolist() == ["S1", "S1", "S2"]
     assert two.attrs["truth"]["slides"]["S1"] == slides["S1"]
 
@@ -197,7 +199,9 @@ KINDS = {"fold": 1, "blur": 2, "saturation": 3}
 def with_artifacts():
     sfm.settings.progress = False
     return {
-        kind: sfm.datasets.simulate_cohort(2, n_samples=1, random_state=4, artifacts=kind, artifact_rate=1.0)
+        kind: sfm.datasets.simulate_cohort(
+            2, n_samples=1, random_state=4, artifacts=kind, artifact_rate=1.0, difficulty="easy"
+        )
         for kind in KINDS
     }
 
@@ -205,7 +209,7 @@ def with_artifacts():
 @pytest.fixture(scope="module")
 def without_artifacts():
     sfm.settings.progress = False
-    return sfm.datasets.simulate_cohort(2, n_samples=1, random_state=4)
+    return sfm.datasets.simulate_cohort(2, n_samples=1, random_state=4, difficulty="easy")
 
 
 @pytest.mark.parametrize("kind", KINDS)

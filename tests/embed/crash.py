@@ -98,7 +98,7 @@ def in_child(work) -> int:
 
 def case(kind: str, where: str, number: int, folder: Path) -> int:
     """Steps at which a process died."""
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     out = folder / "rows.npy"
 

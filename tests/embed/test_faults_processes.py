@@ -37,7 +37,7 @@ np.save(out, np.asarray(sdata["table"].obsm["X_kronos"]))
 
 @pytest.fixture
 def store(tmp_path):
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     sdata.write(tmp_path / "cohort.zarr")
     return tmp_path / "cohort.zarr"
@@ -87,7 +87,7 @@ import spatialfm as sfm
 folder, out = map(Path, sys.argv[1:])
 sfm.settings.progress = False
 sfm.settings.cache_dir = Path(out) / "elsewhere"
-sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
 sfm.pp.cell_table(sdata)
 
 def rows():

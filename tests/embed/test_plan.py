@@ -12,7 +12,7 @@ from spatialfm.embed import plan as module
 
 @pytest.fixture(scope="module")
 def cohort():
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     return sdata
 

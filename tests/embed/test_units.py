@@ -38,7 +38,9 @@ def at_sizes(parts: dict[str, tuple[np.ndarray, np.ndarray, float | None]]) -> s
 def tissue() -> tuple[np.ndarray, np.ndarray]:
     """Simulated tissue at 0.25 µm per pixel: five markers, some hundred cells."""
     sfm.settings.progress = False
-    fine = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=480, mpp=0.25, dilation=2, random_state=0)
+    fine = sfm.datasets.simulate_cohort(
+        n_patients=1, n_samples=1, image_size=480, mpp=0.25, dilation=2, random_state=0, difficulty="easy"
+    )
     return fine["image_P001_1"].values[:5].astype(np.float32), fine["cells_P001_1"].values.astype(np.int32)
 
 

@@ -204,7 +204,7 @@ def test_a_billion_samples_a_pixel_take_no_memory():
 def test_a_chunk_of_a_store_that_cannot_be_decoded(tmp_path):
     import spatialdata
 
-    sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64).write(tmp_path / "s.zarr")
+    sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64, difficulty="easy").write(tmp_path / "s.zarr")
     sdata = spatialdata.read_zarr(tmp_path / "s.zarr")
     for path in (tmp_path / "s.zarr" / "images").rglob("c/**/*"):
         if path.is_file():

@@ -484,7 +484,7 @@ def test_a_picture_of_an_unknown_format_is_left_out(folder):
 
 def test_from_the_instrument_to_the_survival_curve(folder, tmp_path):
     """A simulated cohort in .mcd files, one for each patient, leads to the groups of the cohort itself."""
-    cohort = sfm.datasets.simulate_cohort(n_patients=6, n_samples=1, image_size=64, random_state=0)
+    cohort = sfm.datasets.simulate_cohort(n_patients=6, n_samples=1, image_size=64, random_state=0, difficulty="easy")
     obs = cohort["samples"].obs
     (tmp_path / "masks").mkdir()
     clinical = []

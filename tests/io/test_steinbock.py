@@ -352,7 +352,7 @@ def test_clinical_table_without_a_sample_or_a_patient(folder):
 
 def test_from_the_folder_to_the_survival_curve(folder):
     """A simulated cohort in this layout leads to the groups and curves of the cohort itself."""
-    cohort = sfm.datasets.simulate_cohort(n_patients=6, n_samples=1, image_size=64, random_state=0)
+    cohort = sfm.datasets.simulate_cohort(n_patients=6, n_samples=1, image_size=64, random_state=0, difficulty="easy")
     names = cohort.images["image_" + cohort["samples"].obs_names[0]].coords["c"].values
     rows = "".join(f"M{i},{name},1\n" for i, name in enumerate(names))
     (folder / "panel.csv").write_text(f"channel,name,keep\n{rows}")

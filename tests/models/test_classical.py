@@ -299,7 +299,7 @@ def test_embed_cells_measures_on_blocks_what_it_would_on_windows(monkeypatch, tm
     """At the image's own pixel size and at another, with windows that cut cells."""
     from spatialfm.embed.windows.crop import CropJob
 
-    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=128, mpp=0.4, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=128, mpp=0.4, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     for options in ({}, {"recipe": {"window": 11}}):
         new = sfm.tl.embed_cells(sdata, "classical", copy=True, run={"resume": False}, **options)

@@ -236,7 +236,7 @@ def test_round_length(about, expected):
 
 
 def test_ids_stored_as_text_colour_the_same_cells():
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     sample = sdata["table"].obs["sample"].iloc[0]
     pixels = []

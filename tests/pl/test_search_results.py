@@ -114,14 +114,14 @@ def test_only_the_crops_are_read(cohort, hits):
 
 
 def test_tiles_are_shown_whole_and_queries_may_be_of_another_cohort():
-    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
     index = sfm.tl.build_index(sdata["tiles"], "X_mean_intensity")
     found = sfm.tl.search(index, sdata["tiles"][:2], k=2)
     axes = sfm.pl.search_results(found, sdata, channels=["DAPI"], table_name="tiles", show=False)
     x0, x1 = axes[0, 0].get_xlim()
     assert x1 - x0 == pytest.approx(16)  # 32 pixels of 0.5 µm
-    other = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=1)
+    other = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=1, difficulty="easy")
     for name in list(other.images):
         other.images[name].data = other.images[name].data // 16  # a darker scanner
     sfm.tl.embed_tiles(other, "mean-intensity", size=32)

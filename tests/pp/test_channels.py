@@ -77,11 +77,13 @@ def test_the_nuclear_stain_is_named_or_found(make_sdata, tissue):
 
 def test_the_simulators_planted_artifacts_show():
     options = {"n_patients": 1, "n_samples": 1, "random_state": 0}
-    clean = sfm.pp.channel_quality(sfm.datasets.simulate_cohort(**options))
+    clean = sfm.pp.channel_quality(sfm.datasets.simulate_cohort(**options, difficulty="easy"))
     assert (clean["note"] == "").mean() > 0.5
     assert clean.xs("DAPI", level="channel")["nuclear_correlation"].iloc[0] == pytest.approx(1)
     options["artifact_rate"] = 1.0
-    saturated = sfm.pp.channel_quality(sfm.datasets.simulate_cohort(artifacts="saturation", **options))
+    saturated = sfm.pp.channel_quality(
+        sfm.datasets.simulate_cohort(artifacts="saturation", **options, difficulty="easy")
+    )
     assert (clean["saturated"] == 0).all()
     assert (saturated["saturated"] > 0.005).sum() >= 3  # a patch of the image, in some of its channels
 

@@ -201,7 +201,7 @@ def test_what_is_empty(rng):
 
 def test_dim_tissue_is_grained_like_bright_one_and_noise_is_not(rng):
     options = {"mpp": 1.0, "camera_gain": 1, "camera_offset": 0, "read_noise": 0}
-    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=256, random_state=0, **options)
+    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=256, random_state=0, **options, difficulty="easy")
     photons, dark = sdata["image_P001_1"].values, halves(1, 0) > 0
     dim = rng.binomial(photons, np.where(dark, 0.01, 0.2)).astype(float)  # 20 times dimmer
     assert is_empty(dim, dark, ~dark, 4)  # judged by levels alone
@@ -217,7 +217,9 @@ def test_dim_tissue_is_grained_like_bright_one_and_noise_is_not(rng):
 def test_glass_of_simulated_slides(share, light):
     """Camera offset, autofluorescence and vignetting; or counts, thinned from the photons (binomial of Poisson)."""
     options = {} if light == "fluorescence" else {"mpp": 1.0, "camera_gain": 1, "camera_offset": 0, "read_noise": 0}
-    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=256, glass=share, random_state=0, **options)
+    sdata = sfm.datasets.simulate_cohort(
+        1, n_samples=1, image_size=256, glass=share, random_state=0, **options, difficulty="easy"
+    )
     image = sdata["image_P001_1"].values
     if light != "fluorescence":
         image = np.random.default_rng(0).binomial(image, 0.05 if light == "ions" else 0.005)

@@ -214,7 +214,9 @@ def test_what_is_no_array_of_a_store_is_not_asked():
     assert stored_chunks(da.zeros((3, 8, 8))) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error", SpatialfmWarning)
-        sfm.pp.cell_table(sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64), on_pieces="keep")
+        sfm.pp.cell_table(
+            sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64, difficulty="easy"), on_pieces="keep"
+        )
 
 
 @pytest.mark.parametrize("table", [True, False])

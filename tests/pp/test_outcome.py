@@ -14,7 +14,7 @@ from spatialfm._outcome import remembered_outcome
 
 @pytest.fixture(scope="module")
 def cohort():
-    sdata = sfm.datasets.simulate_cohort(n_patients=3, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=3, image_size=96, random_state=0, difficulty="easy")
     clinic = pd.DataFrame(
         {
             "patient": pd.unique(sdata["samples"].obs["patient"].astype(str)),

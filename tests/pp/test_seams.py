@@ -13,7 +13,7 @@ from spatialfm.pp.seams import cut_cells, ends_on_lines, seams
 @pytest.fixture(scope="module")
 def labels():
     """True cells: none is cut but at the border of the image."""
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=256, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=256, random_state=0, difficulty="easy")
     return sdata["true_cells_P001_1"].values.astype(np.int64)
 
 

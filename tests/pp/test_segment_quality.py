@@ -24,6 +24,7 @@ def sdata():
     return sfm.datasets.simulate_cohort(
         n_patients=2, n_samples=1, image_size=256, dilation=0, merge_rate=0.2, split_rate=0.2, miss_rate=0.1,
         random_state=0,
+        difficulty="easy",
     )  # fmt: skip
 
 

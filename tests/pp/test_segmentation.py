@@ -35,7 +35,7 @@ def _cache(tmp_path):
 
 @pytest.fixture(scope="module")
 def simulated():
-    return sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=320, random_state=0)
+    return sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=320, random_state=0, difficulty="easy")
 
 
 @pytest.fixture
@@ -386,12 +386,12 @@ def test_arguments_that_cannot_be_are_refused(sdata, arguments, error, message):
 
 
 def test_several_samples_and_only_those_asked_for():
-    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     with warnings.catch_warnings():
         warnings.simplefilter("error", SpatialfmWarning)
         sfm.pp.segment_cells(sdata, samples=["P001_1", "P003_1"], key_added="found")
     assert {name for name in sdata.labels if name.startswith("found")} == {"found_P001_1", "found_P003_1"}
-    alone = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, random_state=0)
+    alone = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     sfm.pp.segment_cells(alone, samples="P003_1", key_added="found")
     assert np.array_equal(alone["found_P003_1"], sdata["found_P003_1"])
 

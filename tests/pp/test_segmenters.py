@@ -79,7 +79,7 @@ def libraries(tmp_path, monkeypatch):
 
 @pytest.fixture
 def sdata():
-    return sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, random_state=0)
+    return sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, random_state=0, difficulty="easy")
 
 
 def test_instanseg_is_called_as_its_documentation_says(sdata, libraries):

@@ -18,7 +18,7 @@ EVIL = "<script>alert(1)</script>"
 def cohort():
     """Six patients with an image each, cells with types, an embedding, niches; ``["patients"]`` with results."""
     sfm.settings.progress = False
-    sdata = sfm.datasets.simulate_cohort(6, n_samples=1, image_size=96, random_state=3)
+    sdata = sfm.datasets.simulate_cohort(6, n_samples=1, image_size=96, random_state=3, difficulty="easy")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialfmWarning)
         sfm.pp.cell_table(sdata)

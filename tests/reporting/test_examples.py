@@ -18,7 +18,7 @@ from spatialfm.reporting.summaries import marker_means
 @pytest.fixture
 def sdata():
     sfm.settings.progress = False
-    sdata = sfm.datasets.simulate_cohort(2, n_samples=1, image_size=128, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(2, n_samples=1, image_size=128, random_state=0, difficulty="easy")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SpatialfmWarning)  # a fragment of a mask
         sfm.pp.cell_table(sdata)

@@ -14,7 +14,7 @@ from spatialfm.reporting.source import Keys, read_source
 def sdata():
     """One small image with the masks that came with it, and others that were made here."""
     sfm.settings.progress = False
-    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     sfm.pp.segment_cells(sdata, method="watershed", diameter=8.0, key_added="found")
     return sdata
 

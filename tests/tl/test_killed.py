@@ -38,7 +38,7 @@ def start(store, cache, out):
 
 @pytest.mark.slow
 def test_killed_at_twenty_moments(tmp_path):
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=2, image_size=160, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=2, image_size=160, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     sdata.write(tmp_path / "cohort.zarr")
     undisturbed = start(tmp_path / "cohort.zarr", tmp_path / "a", tmp_path / "whole.npy")

@@ -15,7 +15,7 @@ import spatialfm as sfm
 @pytest.fixture(scope="module")
 def sdata():
     sfm.settings.progress = False
-    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=2, image_size=128, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=2, image_size=128, random_state=0, difficulty="easy")
     sfm.tl.embed_cells(sdata, "classical")
     sfm.tl.embed_cells(sdata, "kronos", weights="random", markers=["DAPI", "CD3", "CD20"])
     return sdata

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ from ._simulate_optics import Camera, autofluorescence, expected_photons, expose
 from ._simulate_options import (
     ARTIFACTS,
     check_artifacts,
+    check_difficulty,
     check_effect_of,
     check_image,
     check_integer,
@@ -95,6 +96,7 @@ def simulate_cohort(
     camera_gain: float = 4.0,
     camera_offset: float = 100.0,
     read_noise: float = 8.0,
+    difficulty: Literal["easy"] = "easy",
     random_state: int = 0,
 ) -> SpatialData:
     r"""Simulate images of a cohort of patients whose cells, niches and outcome are known.
@@ -162,6 +164,8 @@ def simulate_cohort(
         Counts without light.
     read_noise
         Standard deviation of the read noise in counts.
+    difficulty
+        ``"easy"``: stains are specific, types are told apart by bright markers, and segmentation is nearly right.
     random_state
         Seed; the same seed gives the same bytes. Tissue and image of a sample depend on the seed, the patient's and
         the sample's number, not on how many others there are.
@@ -211,7 +215,7 @@ def simulate_cohort(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(2, n_samples=1, image_size=64)
+    >>> sdata = sfm.datasets.simulate_cohort(2, n_samples=1, image_size=64, difficulty="easy")
     >>> sorted(sdata.images), sorted(sdata.tables)
     (['image_P001_1', 'image_P002_1'], ['samples', 'truth'])
     >>> sdata.attrs["truth"]["effect"]["log_hazard_ratio_per_sd"]
@@ -234,6 +238,7 @@ def simulate_cohort(
         "dilation": check_integer("dilation", dilation, 0),
         "batch_effect": check_number("batch_effect", batch_effect, 0),
         "patients_per_slide": check_integer("patients_per_slide", patients_per_slide, 1),
+        "difficulty": check_difficulty(difficulty),
         "random_state": check_integer("random_state", random_state, 0),
     }
     camera = Camera(

@@ -133,7 +133,7 @@ def cells(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
     >>> sample = sdata["samples"].obs_names[0]
     >>> sfm.pp.cell_table(sdata)
     >>> ax = sfm.pl.cells(sdata, sample, color="area", channels=["DAPI"], crop=(0, 0, 30, 30), show=False)

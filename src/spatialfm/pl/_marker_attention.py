@@ -94,7 +94,7 @@ def marker_attention(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=64, difficulty="easy")
     >>> sfm.tl.embed_cells(
     ...     sdata, "kronos", weights="random", markers=["DAPI", "CD3"], outputs="attention", key_added="X_attention"
     ... )

@@ -127,7 +127,7 @@ def search_results(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=96, difficulty="easy")
     >>> sfm.tl.embed_cells(sdata, "mean-intensity")
     >>> index = sfm.tl.build_index(sdata["table"], "X_mean_intensity")
     >>> hits = sfm.tl.search(index, sdata["table"][:2], k=4)

@@ -121,7 +121,7 @@ def segmentation(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
     >>> quality = sfm.pp.segmentation_quality(sdata, by="cell")
     >>> ax = sfm.pl.segmentation(sdata, "P001_1", quality, membrane="Cytokeratin", crop=(0, 0, 40, 40), show=False)
     >>> ax.get_title(loc="left").partition(":")[0]

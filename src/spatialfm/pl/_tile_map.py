@@ -83,7 +83,7 @@ def tile_map(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, difficulty="easy")
     >>> sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
     >>> ax = sfm.pl.tile_map(sdata, sdata["samples"].obs_names[0], "tissue", show=False)
     >>> ax.get_xlabel()

@@ -89,7 +89,7 @@ def tissue(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, glass=0.3, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, glass=0.3, difficulty="easy")
     >>> sfm.pp.tissue(sdata)
     >>> axes = sfm.pl.tissue(sdata, show=False)
     >>> axes[0].get_title(loc="left").startswith("P001_1: ")

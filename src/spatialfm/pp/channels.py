@@ -96,7 +96,7 @@ def channel_quality(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
     >>> sfm.pp.channel_quality(sdata).loc[("P001_1", "DAPI"), "nuclear_correlation"].round(3)
     np.float64(1.0)
     """

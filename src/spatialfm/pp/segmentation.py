@@ -140,7 +140,7 @@ def segment_cells(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, difficulty="easy")
     >>> sfm.pp.segment_cells(sdata, nuclear="DAPI", key_added="found")
     >>> int(sdata["found_P001_1"].max()), int(sdata["true_cells_P001_1"].max())
     (40, 49)

@@ -132,7 +132,7 @@ def marker_statistics(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
     >>> table = sfm.pp.marker_statistics(sdata)
     >>> list(table.columns), int(table.loc["CD3", "n_pixels"])
     (['mean', 'std', 'n_pixels'], 9216)

@@ -108,7 +108,7 @@ def tissue(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=256, glass=0.3, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=256, glass=0.3, difficulty="easy")
     >>> sfm.pp.tissue(sdata)
     >>> mask = sdata["tissue_P001_1"].values
     >>> truth = sdata["true_tissue_P001_1"].values

@@ -137,7 +137,7 @@ class Looks(StandIn):
 
 
 def test_planted_types_are_looked_at_by_their_markers(tmp_path):
-    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=160, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=160, random_state=0, difficulty="easy")
     sfm.tl.embed_cells(sdata, Looks(), outputs="attention", key_added="X_a")
     cells = sdata["table"]
     notes = sfm.get.record(cells, "X_a")

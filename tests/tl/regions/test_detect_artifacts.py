@@ -40,7 +40,13 @@ def cohort(tmp_path_factory):
     """Ten patients, of whom six are annotated; detection has run."""
     sfm.settings.cache_dir, sfm.settings.progress = tmp_path_factory.mktemp("cache"), False
     sdata = sfm.datasets.simulate_cohort(
-        n_patients=10, n_samples=1, image_size=SIDE, artifacts=list(KINDS), artifact_rate=0.7, random_state=0
+        n_patients=10,
+        n_samples=1,
+        image_size=SIDE,
+        artifacts=list(KINDS),
+        artifact_rate=0.7,
+        random_state=0,
+        difficulty="easy",
     )
     samples, rng = list(sdata["samples"].obs_names), np.random.default_rng(0)
     for sample in samples:
@@ -165,7 +171,7 @@ def test_one_clump_of_stain_is_not_all_the_tissue_there_is():
 def test_dark_tissue_is_no_background():
     """Without glass a threshold would still call the darker half so."""
     sdata = sfm.datasets.simulate_cohort(
-        1, n_samples=1, image_size=128, artifacts="saturation", artifact_rate=1.0, random_state=0
+        1, n_samples=1, image_size=128, artifacts="saturation", artifact_rate=1.0, random_state=0, difficulty="easy"
     )
     sfm.tl.detect_artifacts(sdata, annotations={"P001_1": "artifacts_P001_1"}, C=0.1, min_tokens=5)
     assert set(sdata["artifact_tokens"].obs["annotation"].dropna()) == {"foreground", "artifact"}
@@ -215,7 +221,7 @@ def test_labels_and_shapes_say_the_same(small, arguments):
 
 def test_samples_that_were_left_out_keep_what_they_had(tmp_path):
     sdata = sfm.datasets.simulate_cohort(
-        n_patients=3, n_samples=1, image_size=96, artifacts="blur", artifact_rate=1.0, random_state=0
+        n_patients=3, n_samples=1, image_size=96, artifacts="blur", artifact_rate=1.0, random_state=0, difficulty="easy"
     )
     options = {"model": "mean-intensity", "annotations": {"P001_1": "artifacts_P001_1"}, "C": 1.0, "min_tokens": 2}
     sfm.tl.detect_artifacts(sdata, samples=["P001_1", "P002_1"], **options)

@@ -146,7 +146,7 @@ def test_one_vector_a_position_where_the_model_has_it(sdata):
 
 def test_niches_of_patients_that_nobody_annotated():
     """Circles around tumor and stroma cells of two patients; the map below the true cells of two others."""
-    sdata = sfm.datasets.simulate_cohort(n_patients=6, n_samples=1, image_size=160, random_state=1)
+    sdata = sfm.datasets.simulate_cohort(n_patients=6, n_samples=1, image_size=160, random_state=1, difficulty="easy")
     truth = sdata["truth"]
     niche = truth.obs["niche"].astype(str).replace({"vessel": "stroma"})
     samples = list(sdata["samples"].obs_names)

@@ -33,7 +33,7 @@ def test_planted_kinds_are_found_and_ordered_by_size(tiles):
 
 
 def test_markers_are_mean_z_scores():
-    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, random_state=0, difficulty="easy")
     sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
     table = sdata["tiles"]
     sfm.tl.tissue_clusters(table, 2, use_rep="X_mean_intensity", marker_rep="X_mean_intensity")
@@ -54,7 +54,7 @@ def test_too_many_clusters_are_refused(tiles):
 
 
 def test_the_map_has_a_square_a_tile(tmp_path):
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=160, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=160, random_state=0, difficulty="easy")
     sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
     sample = sdata["samples"].obs_names[0]
     sfm.tl.tissue_clusters(sdata["tiles"], 3, use_rep="X_mean_intensity")
@@ -79,7 +79,7 @@ def test_clusters_are_those_of_scikit_learn_and_tell_simulated_tissue_apart():
     """Tiles in tumor nests of the simulator are in other clusters than tiles out of them."""
     from sklearn.cluster import KMeans
 
-    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=256, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=256, random_state=0, difficulty="easy")
     sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
     tiles, truth = sdata["tiles"], sdata["truth"]
     tiles.obsm["X_z"] = np.log1p(tiles.obsm["X_mean_intensity"])

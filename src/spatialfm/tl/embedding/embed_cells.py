@@ -124,7 +124,7 @@ def embed_cells(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
     >>> sfm.tl.embed_cells(sdata)
     >>> adata = sdata["table"]
     >>> adata.obsm["X_classical"].shape[0] == adata.n_obs

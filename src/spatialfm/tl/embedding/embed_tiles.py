@@ -134,7 +134,7 @@ def embed_tiles(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, difficulty="easy")
     >>> sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
     >>> tiles = sdata["tiles"]
     >>> tiles.obsm["X_mean_intensity"].shape == (tiles.n_obs, 12)

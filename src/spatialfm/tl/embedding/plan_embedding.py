@@ -87,7 +87,7 @@ def plan_embedding(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
     >>> plan = sfm.tl.plan_embedding(sdata, "mean-intensity")
     >>> plan.columns
     {'X_mean_intensity': 12}

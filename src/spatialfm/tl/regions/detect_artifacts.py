@@ -177,7 +177,7 @@ def detect_artifacts(
     --------
     >>> import spatialfm as sfm
     >>> sdata = sfm.datasets.simulate_cohort(
-    ...     n_patients=2, n_samples=1, image_size=128, artifacts="blur", artifact_rate=1.0, random_state=0
+    ...     n_patients=2, n_samples=1, image_size=128, artifacts="blur", artifact_rate=1.0, difficulty="easy"
     ... )
     >>> sfm.tl.detect_artifacts(sdata, annotations={"P001_1": "artifacts_P001_1"}, C=1.0)
     >>> bool(sdata["samples"].obs.loc["P002_1", "artifact_share"] > 0)

@@ -75,7 +75,7 @@ def paint_tiles(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, difficulty="easy")
     >>> sfm.tl.embed_tiles(sdata, "mean-intensity", size=32, stride=16)
     >>> sfm.tl.tissue_clusters(sdata["tiles"], 3, use_rep="X_mean_intensity")
     >>> sfm.tl.paint_tiles(sdata, "tissue_cluster")

@@ -159,7 +159,7 @@ def segment_regions(
     >>> from shapely import box
     >>> from spatialdata.models import ShapesModel
     >>> from spatialdata.transformations import Identity
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, difficulty="easy")
     >>> drawn = GeoDataFrame({"class": ["left", "right"], "geometry": [box(0, 0, 20, 64), box(44, 0, 64, 64)]})  # µm
     >>> sdata["drawn"] = ShapesModel.parse(drawn, transformations={"P001_1": Identity()})
     >>> sfm.tl.segment_regions(sdata, "mean-intensity", annotations="drawn", C=1.0)

@@ -72,7 +72,7 @@ def tile_labels(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy")
     >>> sfm.pp.cell_table(sdata)
     >>> sdata["table"].obs["size"] = (sdata["table"].obs["area"] > 40).map({True: "large", False: "small"})
     >>> sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)

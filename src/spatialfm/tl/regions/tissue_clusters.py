@@ -81,7 +81,7 @@ def tissue_clusters(
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, random_state=0)
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=128, difficulty="easy")
     >>> sfm.tl.embed_tiles(sdata, "mean-intensity", size=32)
     >>> sfm.tl.tissue_clusters(sdata["tiles"], 3, use_rep="X_mean_intensity", marker_rep="X_mean_intensity")
     >>> sdata["tiles"].uns["tissue_cluster"]["markers"].shape
