@@ -1,3 +1,8 @@
 """Objectives of training, one file each."""
 
 from __future__ import annotations
+
+from .objective import Group, Objective, Schedule, Term, Views
+from .registry import new_objective, register_objective
+
+__all__ = ["Group", "Objective", "Schedule", "Term", "Views", "new_objective", "register_objective"]

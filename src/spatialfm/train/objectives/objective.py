@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,7 @@ class Objective(nn.Module, ABC):
 
     encoder: Encoder
     name: str = ""
+    batch_size: int | None = None  # windows of a step over all processes; the loop sets it before the first step
 
     @abstractmethod
     def views(self) -> Views:
@@ -101,10 +102,21 @@ class Objective(nn.Module, ABC):
         """Scores of a batch of windows that are not trained on, as terms; default: the loss."""
         return self.forward(views)
 
+    def scores(self, means: Mapping[str, float]) -> dict[str, float]:
+        """What is reported of a validation, from ``total / count`` of each of its terms over all batches.
+
+        Default: these means. An objective whose score is not a mean, such as a correlation, makes it of several.
+        """
+        return dict(means)
+
     @property
     def clip_norm(self) -> float | None:
         """Largest norm of the gradient; None: not clipped."""
         return None
+
+    def clip_parts(self) -> list[list[nn.Parameter]]:
+        """Parameters whose gradient is clipped together; default: all that are trained."""
+        return [[parameter for group in self.groups() for parameter in group.parameters.values()]]
 
     def result(self) -> Encoder:
         """The encoder that is saved at the end; a subclass may give its teacher's."""
