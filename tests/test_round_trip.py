@@ -265,6 +265,10 @@ CELLS = {  # what is written into a table of cells or patients
             **COMMON,
         )
     ],
+    "suggest_labels": [
+        lambda c: _run("suggest_labels", _run("annotate", c, "part", use_rep="X_model", C=1.0), "part",
+                       use_rep="X_model", n=6),
+    ],
     "tissue_clusters": [
         lambda c: _run("tissue_clusters", c, 3, use_rep="X_model"),
         lambda c: _run("tissue_clusters", c, 2, use_rep="X_model", within_sample=True),

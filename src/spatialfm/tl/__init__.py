@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "phenotypes.evaluate_annotation": ["evaluate_annotation"],
         "phenotypes.leiden_sweep": ["leiden_sweep"],
         "phenotypes.name_clusters": ["name_clusters"],
+        "phenotypes.suggest_labels": ["suggest_labels"],
         "phenotypes.transfer_labels": ["transfer_labels"],
         "neighborhoods.compare_enrichment": ["compare_enrichment"],
         "neighborhoods.neighborhood_composition": ["neighborhood_composition"],
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .phenotypes.evaluate_annotation import evaluate_annotation
     from .phenotypes.leiden_sweep import leiden_sweep
     from .phenotypes.name_clusters import name_clusters
+    from .phenotypes.suggest_labels import suggest_labels
     from .phenotypes.transfer_labels import transfer_labels
     from .regions.detect_artifacts import detect_artifacts
     from .regions.paint_tiles import paint_tiles

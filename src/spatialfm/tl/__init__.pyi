@@ -11,6 +11,7 @@ from .signatures.score_signatures import score_signatures as score_signatures
 from .retrieval.search import search as search
 from .retrieval.search_samples import search_samples as search_samples
 from .regions.segment_regions import segment_regions as segment_regions
+from .phenotypes.suggest_labels import suggest_labels as suggest_labels
 from .regions.tile_labels import tile_labels as tile_labels
 from anndata import AnnData
 from collections.abc import Mapping
@@ -111,6 +112,7 @@ __all__ = [
     "search_samples",
     "segment_regions",
     "stratify",
+    "suggest_labels",
     "survival_forest",
     "tile_labels",
     "tissue_clusters",
