@@ -22,6 +22,10 @@ NOTHING_TO_TEST = {
 }
 # parts of one thing, which are judged by what the whole does: file, and the test that holds it
 IN_THE_WHOLE = {
+    "train/interrupt.py": "train/test_loop.py",
+    "train/sharded.py": "train/test_loop.py",
+    "train/steps.py": "train/test_loop.py",
+    "train/trainer.py": "train/test_loop.py",
     "_demo_figures.py": "cli/test_demo.py",
     "cli/_parser.py": "cli/test_main.py",
     "cli/_analysis.py": "cli/test_run.py",
