@@ -9,6 +9,7 @@ import lazy_loader as _lazy
 if TYPE_CHECKING:
     from ._names import sample_name
     from ._write import write
+    from .cell_labels import write_cell_labels
     from .cellprofiler import read_cellprofiler
     from .cells import read_cells
     from .cohort import read_cohort
@@ -27,6 +28,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_names": ["sample_name"],
         "_write": ["write"],
+        "cell_labels": ["write_cell_labels"],
         "cellprofiler": ["read_cellprofiler"],
         "cells": ["read_cells"],
         "cohort": ["read_cohort"],

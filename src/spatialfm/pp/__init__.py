@@ -8,6 +8,7 @@ import lazy_loader as _lazy
 
 if TYPE_CHECKING:
     from .batches import standardize
+    from .cell_labels import add_cell_labels
     from .cells import cell_table
     from .channels import channel_quality
     from .clinical import add_clinical
@@ -25,6 +26,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "batches": ["standardize"],
+        "cell_labels": ["add_cell_labels"],
         "cells": ["cell_table"],
         "channels": ["channel_quality"],
         "clinical": ["add_clinical"],

@@ -1,4 +1,5 @@
 # Made by `make stubs` from the signatures: change those.
+from .cell_labels import add_cell_labels as add_cell_labels
 from .clinical import add_clinical as add_clinical
 from .samples import add_samples as add_samples
 from .channels import channel_quality as channel_quality
@@ -23,6 +24,7 @@ from .batches import Method
 from .labels import OnPieces
 
 __all__ = [
+    "add_cell_labels",
     "add_clinical",
     "add_samples",
     "cell_table",
