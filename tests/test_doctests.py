@@ -12,7 +12,7 @@ import pytest
 
 import spatialfm as sfm
 
-NAMESPACES = ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl")
+NAMESPACES = ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl", "train")
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 

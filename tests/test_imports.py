@@ -293,7 +293,7 @@ def test_importing_is_light():
     assert loaded.strip() == "[]"
 
 
-@pytest.mark.parametrize("room", ["datasets", "io", "metrics", "models", "pl", "pp", "tl"])
+@pytest.mark.parametrize("room", ["datasets", "io", "metrics", "models", "pl", "pp", "tl", "train"])
 def test_a_namespace_is_light_and_lists_its_functions(room):
     loaded = "[name for name in ('torch', 'squidpy') if name in sys.modules]"
     listed = run(f"import sys, {PACKAGE} as sfm; names = dir(sfm.{room}); print({loaded}, names)")
@@ -304,9 +304,9 @@ def test_a_namespace_is_light_and_lists_its_functions(room):
 def test_every_public_name_can_be_loaded():
     import spatialfm as sfm
 
-    assert {"datasets", "get", "io", "metrics", "models", "pl", "pp", "settings", "tl"} <= set(dir(sfm))
+    assert {"datasets", "get", "io", "metrics", "models", "pl", "pp", "settings", "tl", "train"} <= set(dir(sfm))
     assert "embed" not in dir(sfm)  # the engine is not a page of the documentation
-    for room in ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl"):
+    for room in ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl", "train"):
         namespace = getattr(sfm, room)
         for name in namespace.__all__:
             assert getattr(namespace, name).__doc__, f"sfm.{room}.{name} has no docstring"

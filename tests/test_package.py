@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-NAMESPACES = ("datasets", "get", "io", "models", "pl", "pp", "tl")
+NAMESPACES = ("datasets", "get", "io", "models", "pl", "pp", "tl", "train")
 TEXT_SUFFIXES = {
     ".cff",
     ".cfg",

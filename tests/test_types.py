@@ -21,7 +21,7 @@ import spatialfm as sfm
 from spatialfm.cohort import records
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl")
+ROOMS = ("datasets", "get", "io", "metrics", "models", "pl", "pp", "tl", "train")
 OURS = [(room, name) for room in ROOMS for name in importlib.import_module(f"spatialfm.{room}").__all__]
 FUNCTIONS = {
     f"{room}.{name}": function

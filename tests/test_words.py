@@ -77,7 +77,7 @@ def test_writing_a_cohort_does_not_repeat_itself(tmp_path):
     assert len(messages) == len(set(messages))
 
 
-ROOMS = ("io", "pp", "tl", "pl", "get", "metrics", "datasets", "models")
+ROOMS = ("io", "pp", "tl", "pl", "get", "metrics", "datasets", "models", "train")
 
 
 def public_functions() -> list:
@@ -153,7 +153,7 @@ def test_the_same_thing_has_the_same_name_in_all_functions():
         "cells_sample_key", "celltype_key", "cell_type_key", "obs_key", "obsm_key", "rep", "embedding_key", "seed",
         "seeds", "samples_key", "library_id", "roi_key", "layer_key", "tiles", "cells_key",
     }  # fmt: skip
-    for room in ("datasets", "io", "metrics", "pl", "pp", "tl", "get"):
+    for room in ("datasets", "io", "metrics", "pl", "pp", "tl", "get", "train"):
         for name in getattr(sfm, room).__all__:
             function = getattr(getattr(sfm, room), name)
             parameters = inspect.signature(function).parameters if inspect.isfunction(function) else {}

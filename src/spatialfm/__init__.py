@@ -13,12 +13,12 @@ from ._settings import settings
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import datasets, get, io, metrics, models, pl, pp, tl
+    from . import datasets, get, io, metrics, models, pl, pp, tl, train
     from .embed.call import Elements, Panel, Reduce, Run
     from .models.recipe import Recipe
     from .reporting._report import report
 
-_SUBMODULES = ["datasets", "get", "io", "metrics", "models", "pl", "pp", "tl"]
+_SUBMODULES = ["datasets", "get", "io", "metrics", "models", "pl", "pp", "tl", "train"]
 _RECORDS = ["Elements", "Panel", "Recipe", "Reduce", "Run"]  # arguments of the functions that embed
 __getattr__, _, _ = _lazy.attach(
     __name__,

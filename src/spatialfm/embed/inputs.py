@@ -129,7 +129,7 @@ def prepare_inputs(
     of_size = tiles or not card.size_free
     encoder, sizes, ratios, used, common = _pixel_sizes(sdata, pairs, encoder, request, of_size=of_size)
     dtypes = {pair.sample: image_array(sdata, pair.image).dtype for pair in pairs}
-    ranges = _ranges(dtypes, recipe, card.name)
+    ranges = ranges_of(dtypes, recipe, card.name)
     pairs = report_missing_chunks(sdata, list(pairs))  # nothing where whoever found the cells has looked
     area = recipe.resampling == "area"
     raw = open_readers(
@@ -229,7 +229,7 @@ def _markers(
     return panel, torch.tensor(ids), ids, None
 
 
-def _ranges(dtypes: Mapping[str, np.dtype], recipe: Recipe, model: str) -> dict[str, float]:
+def ranges_of(dtypes: Mapping[str, np.dtype], recipe: Recipe, model: str) -> dict[str, float]:
     """Pixel value that becomes 1 in each sample.
 
     Where pixels stay as they are, 1, or what brings them to the unit of the sample with the largest range.

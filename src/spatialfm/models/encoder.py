@@ -106,12 +106,7 @@ class Encoder(nn.Module, ABC):
         `recipe`: how it is used, where that departs from its card. A model that normalises in its own way may
         leave the argument out; users cannot depart from it then.
         """
-        recipe = self.card.recipe if recipe is None else recipe
-        if recipe.normalization == "marker statistics":
-            return (pixels - mean[:, None, None]) / (std[:, None, None] + recipe.epsilon)
-        if recipe.normalization == "scale":
-            return pixels / (std[:, None, None] + recipe.epsilon)
-        return pixels
+        return normalized(pixels, mean, std, self.card.recipe if recipe is None else recipe)
 
     def wanted(self, outputs: Sequence[str] | None) -> set[str]:
         """Outputs that `forward` has to work out: those named, or all.
@@ -145,6 +140,15 @@ class Encoder(nn.Module, ABC):
         for tensor in (*self.parameters(), *self.buffers()):
             return tensor.device
         return torch.device("cpu")
+
+
+def normalized(pixels: Tensor, mean: Tensor, std: Tensor, recipe: Recipe) -> Tensor:
+    """Pixels ``(..., M, H, W)`` normalised as a recipe says, with ``(M,)`` statistics of each marker."""
+    if recipe.normalization == "marker statistics":
+        return (pixels - mean[:, None, None]) / (std[:, None, None] + recipe.epsilon)
+    if recipe.normalization == "scale":
+        return pixels / (std[:, None, None] + recipe.epsilon)
+    return pixels
 
 
 def takes_outputs(encoder: Encoder) -> bool:

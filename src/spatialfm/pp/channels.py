@@ -124,11 +124,16 @@ def nuclear_channel(names: Sequence[str], asked: str | None, image: str) -> int 
         if asked not in names:
             raise PanelError(f"No channel {asked!r} in image {image!r} (nuclear=); found {listed(names, 50)}.")
         return names.index(asked)
+    return next(iter(nuclear_stains(names)), None)
+
+
+def nuclear_stains(names: Sequence[str]) -> list[int]:
+    """Indices of all channels that are known as stains of nuclei."""
     from .panel import match_markers
 
     known = match_markers(names)
     stains = known.index[known["compartment"].astype(str).str.contains("nucle") & known["marker"].isin(STAINS)]
-    return int(stains[0]) if len(stains) else None
+    return [int(stain) for stain in stains]
 
 
 STAINS = ("DAPI", "Hoechst", "DNA", "DNA1", "DNA2", "Histone H3", "DRAQ5", "SYTOX")

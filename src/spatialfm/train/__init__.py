@@ -1,3 +1,19 @@
 """Training: pretrain, fine-tune and distil encoders on one's own images."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "augment": ["Augment"],
+        "data": ["Windows"],
+    },
+)
+
+if TYPE_CHECKING:
+    from .augment import Augment
+    from .data import Windows

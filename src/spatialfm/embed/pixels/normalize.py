@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOWEST, HIGHEST = 0.5, 25.0  # usual place of the 99th percentile of a marker, in standard deviations from the mean
 Statistics = tuple[np.ndarray, np.ndarray, list[str]]  # mean (M,), standard deviation (M,), source of each
+OfCohort = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
 def marker_statistics(
@@ -30,6 +31,7 @@ def marker_statistics(
     tissue_of: Sequence[SampleReader],
     intensity_max: float | Mapping[str, float] | None,
     given: tuple[np.ndarray, np.ndarray] | None,
+    of_cohort: OfCohort | None = None,
 ) -> Statistics:
     """Mean and standard deviation of each marker: given by the user, published with the model, or of the cohort.
 
@@ -39,6 +41,8 @@ def marker_statistics(
         Name of the model, and how it is used.
     given
         What the user gave, ``(M,)`` each.
+    of_cohort
+        Gives those of the cohort, where it is larger than `readers`, ``(M,)`` each.
 
     Raises
     ------
@@ -52,7 +56,15 @@ def marker_statistics(
         (mean, std), sources = (np.array(part, float) for part in given), ["given"] * n
         _check_scale(model, recipe, markers, mean, std, readers)
     else:
-        mean, std, sources = _published_or_cohort(model, recipe, markers, entries, readers, tissue_of, intensity_max)
+        mean, std, sources = _published_or_cohort(
+            model,
+            recipe,
+            markers,
+            entries,
+            readers,
+            intensity_max,
+            of_cohort or (lambda: cohort_statistics(readers, tissue_of=tissue_of)),
+        )
     flat = [name for name, value in zip(markers, std, strict=True) if not value > 0]
     if flat:
         warn(f"Markers with one value in all tissue pixels carry no information: {', '.join(flat)}.")
@@ -66,8 +78,8 @@ def _published_or_cohort(
     markers: Sequence[str],
     entries: Mapping[str, MarkerEntry],
     readers: Sequence[SampleReader | PreparedPixels],
-    tissue_of: Sequence[SampleReader],
     intensity_max: float | Mapping[str, float] | None,
+    of_cohort: OfCohort,
 ) -> Statistics:
     usable = recipe.normalization == "marker statistics" and recipe.statistics_from != "cohort"
     published = np.array([usable and name in entries for name in markers])
@@ -87,8 +99,8 @@ def _published_or_cohort(
     mean = np.array([entries[name].mean if has else 0.0 for name, has in zip(markers, published, strict=True)])
     std = np.array([entries[name].std if has else 1.0 for name, has in zip(markers, published, strict=True)])
     if lacking:
-        of_cohort = cohort_statistics(readers, tissue_of=tissue_of)
-        mean[~published], std[~published] = of_cohort[0][~published], of_cohort[1][~published]
+        means, stds = of_cohort()
+        mean[~published], std[~published] = means[~published], stds[~published]
         if published.any():
             warn(
                 f"{model} has no published statistics for {', '.join(lacking)}: theirs are computed over the tissue "

@@ -7,7 +7,8 @@ position, never on the region that was asked for, so that results cannot depend 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -106,6 +107,11 @@ class SampleReader:
                 values = (columns @ (rows @ values.astype(np.float32, copy=False)).T).T
             np.divide(values, np.float32(self.intensity_max), out=target, dtype=np.float32, casting="unsafe")
         return out
+
+    def of_channels(self, places: Sequence[int]) -> SampleReader:
+        """The same of some channels, by their places among those that are read; others are not decoded."""
+        names = tuple(self.channel_names[place] for place in places)
+        return replace(self, channels=tuple(self.channels[place] for place in places), channel_names=names)
 
     def label_image(self, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
         """Labels, int64 ``(y1 - y0, x1 - x0)``, nearest neighbour; zero outside of the image or the labels."""

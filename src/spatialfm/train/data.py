@@ -1,0 +1,448 @@
+"""``sfm.train.Windows``: windows of tissue, read lazily, as a data set of torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+from .._errors import ClinicalError, ModelError, PanelError, RunError, SpatialfmError, counted, listed, warn
+from .._identity import fingerprint
+from .._keys import PATIENT_KEY
+from ..embed.call import Elements, Panel, image_elements, request_of
+from ..embed.pixels.published import read_statistics
+from ..embed.pixels.reader import SampleReader
+from ..embed.session import load_encoder
+from ..embed.windows.grid import tissue_grid
+from ..models.encoder import Encoder, normalized
+from ..models.recipe import Recipe
+from ..pp.measure import one_thread
+from .augment import NOTHING, Augment, disturbed, oriented, scaled
+from .batch import WindowSample, random_of
+from .channels import N_OTHERS, Draw, draw_channels
+from .corpus import Image, Wishes, open_corpus
+from .sources import Source, open_sources
+from .split import held_out_patients
+from .standards import Standard, marker_table, moments_of, sets_of, standards
+from .workers import settle_worker
+
+BY_VOCABULARY: dict[str, Draw] = {"ids": "nuclear", "protein embedding": "share"}  # as published with each
+OF_SOURCES = ("source", "sample")  # what windows may be drawn by, besides columns of the samples
+TAKEN = ("image", "y", "x", "tissue_share")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What windows are, and what is made of one."""
+
+    model: str
+    recipe: Recipe
+    size: int
+    crop: int | None
+    stride: int
+    min_tissue: float
+    channels: Draw
+    augment: Augment
+    strata: tuple[str, ...]
+    patient_key: str
+    dataset_key: str | None
+
+    def parts(self) -> dict[str, Any]:
+        """All of it, as a record keeps it."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("recipe", "augment")}
+        augment = {name: getattr(self.augment, name) for name in self.augment.names()}
+        return {**fields, "recipe": self.recipe.storable(), "augment": augment}
+
+
+class Windows(Dataset):
+    """Windows of tissue that an encoder is trained on, a map-style data set of torch.
+
+    Windows lie on a grid over the tissue of each image, found once; pixels are read when a window is asked for, with
+    the reader, the pixel size and the normalisation that an embedding by the model has (its `Recipe`). Images may have
+    any panel each.
+
+    KRONOS takes pixels from 0 to 1, standardised by mean and standard deviation of each marker over the tissue of the
+    whole corpus (Online Methods). VirTues clips each channel at the 99th percentile of the tissue of its image, takes
+    ``log(1 + x)``, standardises by mean and standard deviation of the data set, and blurs (as released).
+
+    Parameters
+    ----------
+    sources
+        SpatialData objects, paths of their stores, or folders of stores, one or several. What counts as a data set is
+        one item; all stores of a folder are one.
+    model
+        Encoder, or name of one: decides pixel size, normalisation, and what markers are given as.
+    size
+        Side of a window in pixels of the model. Images that are smaller are left out, with a warning that names them.
+    crop
+        Side of the part of a window that a step sees, at a random place. None: all of it. KRONOS was trained on 224 of
+        256 pixels, VirTues on 128.
+    stride
+        Distance of one window to the next. Default: `size`.
+    min_tissue
+        Share of a window that must be tissue.
+    strata
+        Columns of the samples, or ``"source"``: a step draws one of the combinations of their values uniformly, then
+        one of its windows uniformly (KRONOS: tissue and technology). Default: all windows once an epoch.
+    channels
+        Channels that a step sees. ``"all"``; ``"nuclear"``, a stain of nuclei and two others (KRONOS); ``"share"``,
+        a random 75 to 100 % of them (VirTues, as released); ``"hierarchical"``, first how many, then which
+        (ChannelViT). Default: as published with the model; ``"all"`` for models that do not know markers.
+    nuclear
+        Markers that are stains of nuclei. Default: those that are known as such.
+    augment
+        How windows are changed at random, see `Augment`; False: not at all.
+    patient_key
+        Column of the samples that names patients. One name is one patient, in any source.
+    dataset_key
+        Column of the samples that names the data set whose statistics an image is standardised with. Default: those
+        of its source for VirTues, of the whole corpus for KRONOS.
+    samples
+        Samples to use (default: all).
+    panel
+        Which channels are which markers, see `spatialfm.Panel`. Channels that are no known marker, and markers without
+        protein embedding where the model takes these, are refused unless ``on_unknown`` is ``"drop"``.
+    recipe
+        Fields of the recipe to depart from: ``{"statistics": table}`` takes the means and standard deviations of a
+        table of `spatialfm.pp.marker_statistics` instead of computing them.
+    elements
+        Images to use and their pixel sizes, see `spatialfm.Elements`.
+
+    Attributes
+    ----------
+    table
+        One row per window: ``image`` (number), ``source``, ``sample``, ``patient``, ``y`` and ``x`` (first row and
+        column in pixels of the model), ``tissue_share``, and a column per stratum.
+    strata
+        Numbers of the windows of each stratum, or None.
+
+    Raises
+    ------
+    ModelError
+        If sizes make no sense, all images are smaller than a window, or no window holds enough tissue.
+    PanelError
+        If channels are no known markers, markers have no protein embedding, or a stain of nuclei is needed and lacks.
+    ClinicalError
+        If samples have no value in a column that is named.
+    InputFileError, RunError
+        If a store or an image cannot be read; the message names it.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=2, image_size=160, random_state=0)
+    >>> windows = sfm.train.Windows(sdata, "kronos", size=64, crop=48)
+    >>> len(windows), windows[0].pixels.shape
+    (36, torch.Size([12, 64, 64]))
+    >>> from spatialfm.train.batch import random_of
+    >>> sample = windows.sample(5, random_of(seed=0, step=0, place=0, purpose=1))
+    >>> sample.pixels.shape, sample.names[0]
+    (torch.Size([3, 48, 48]), 'DAPI')
+    """
+
+    def __init__(
+        self,
+        sources: Source | Sequence[Source],
+        model: str | Encoder = "virtues",
+        *,
+        size: int = 256,
+        crop: int | None = 128,
+        stride: int | None = None,
+        min_tissue: float = 0.3,
+        strata: str | Sequence[str] | None = None,
+        channels: Draw | None = None,
+        nuclear: str | Sequence[str] | None = None,
+        augment: bool | Augment | Mapping[str, Any] = True,
+        patient_key: str = PATIENT_KEY,
+        dataset_key: str | None = None,
+        samples: Sequence[str] | None = None,
+        panel: Panel | Mapping[str, Any] | None = None,
+        recipe: Recipe | Mapping[str, Any] | None = None,
+        elements: Elements | Mapping[str, Any] | None = None,
+    ) -> None:
+        encoder = load_encoder(model, "random" if isinstance(model, str) else None)
+        request = request_of(
+            encoder, panel=panel, recipe=recipe, elements=image_elements(elements, recipe), cells=False
+        )
+        self.settings = Settings(
+            encoder.card.name,
+            request.recipe,
+            size,
+            crop,
+            size if stride is None else stride,
+            min_tissue,
+            channels or BY_VOCABULARY.get(encoder.card.marker_vocabulary, "all"),
+            Augment() if augment is True else NOTHING if augment is False else Augment.of(augment),
+            tuple([strata] if isinstance(strata, str) else strata or ()),
+            patient_key,
+            dataset_key,
+        )
+        _check_settings(self.settings, encoder)
+        wishes = Wishes(
+            encoder,
+            request.recipe,
+            request.panel,
+            request.elements,
+            None if samples is None else tuple(samples),
+            None if nuclear is None else tuple([nuclear] if isinstance(nuclear, str) else nuclear),
+        )
+        given = None
+        if request.recipe.statistics_from == "given":
+            given = read_statistics(request.recipe.statistics, encoder.card.name, request.recipe)
+        images = _large_enough(open_corpus(open_sources(sources), wishes, given), size)
+        _check_images(images, self.settings)
+        self.table = _enumerated(images, self.settings)
+        self.images: list[Image] = images
+        self._moments = moments_of(images, request.recipe)
+        self._sets = sets_of(images, request.recipe, dataset_key)
+        self.standards = self._standards([True] * len(images))
+        self.strata = _strata(self.table, self.settings.strata)
+
+    def _standards(self, counts: Sequence[bool]) -> list[Standard]:
+        return standards(self.images, self._moments, self._sets, counts, self.settings.model, self.settings.recipe)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> WindowSample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"window {index} of {len(self)}")
+        index %= len(self)
+        return self.sample(index, random_of(0, 0, index, 1), crop=False, channels=False, augment=False)
+
+    def sample(
+        self, index: int, rng: np.random.Generator, *, crop: bool = True, channels: bool = True, augment: bool = True
+    ) -> WindowSample:
+        """One window as a step sees it.
+
+        Parameters
+        ----------
+        index
+            Number of the window.
+        rng
+            All that is random comes from it: channels, place of the crop and changes, each from a stream of its own.
+        crop
+            Whether a part of the window is cut out; otherwise it is the whole.
+        channels
+            Whether channels are drawn; otherwise it has all.
+        augment
+            Whether it is changed at random.
+
+        Raises
+        ------
+        RunError
+            If it cannot be read; the message names the image and its path.
+        """
+        settle_worker()
+        number, top, left = (int(self.table[name].iat[index]) for name in ("image", "y", "x"))
+        image, standard, settings = self.images[number], self.standards[number], self.settings
+        for_channels, for_place, for_change = rng.spawn(3)
+        chosen = draw_channels(
+            settings.channels if channels else "all", len(image.markers), image.nuclear, for_channels
+        )
+        side = settings.crop if crop and settings.crop is not None else settings.size
+        down, right = for_place.integers(settings.size - side + 1, size=2).tolist()
+        pixels = self._read(image, chosen, (top + down, left + right, side))
+        change = settings.augment if augment else NOTHING
+        tensor = torch.from_numpy(
+            np.ascontiguousarray(oriented(scaled(pixels, change, for_change), change, for_change))
+        )
+        mean, std = (torch.tensor(part[chosen], dtype=torch.float32) for part in (standard.mean, standard.std))
+        ready = disturbed(normalized(tensor, mean, std, settings.recipe).numpy(), change, for_change)
+        keys = None if image.keys is None else torch.from_numpy(image.keys[chosen])
+        names = tuple(image.markers[place] for place in chosen)
+        return WindowSample(torch.from_numpy(ready), keys, names, index)
+
+    def _read(self, image: Image, chosen: np.ndarray, place: tuple[int, int, int]) -> np.ndarray:
+        y, x, side = place
+        reader, order = image.reader, chosen
+        if isinstance(reader, SampleReader) and len(chosen) < len(image.markers):  # other channels are not decoded
+            reader, order = reader.of_channels(chosen.tolist()), np.arange(len(chosen))
+        with one_thread() if get_worker_info() is not None else nullcontext():
+            try:
+                return reader.pixels(y, y + side, x, x + side)[order]
+            except SpatialfmError as error:
+                raise RunError(f"A window of image {image.name} (rows from {y}, columns from {x}): {error}") from error
+
+    def split(self, validation: float | Sequence[str], random_state: int = 0) -> tuple[Windows, Windows]:
+        """Windows to train on, and windows of other patients.
+
+        Both are standardised by statistics of the images to train on alone.
+
+        Parameters
+        ----------
+        validation
+            Patients that are held out, or their share of all patients.
+        random_state
+            Decides which, where a share is asked for.
+
+        Returns
+        -------
+        Windows to train on and windows held out; no patient is in both.
+
+        Raises
+        ------
+        ClinicalError
+            If there is one patient, samples have none, or a name is not that of a patient.
+        """
+        held_out = held_out_patients(self.table, self.settings.patient_key, validation, random_state)
+        is_held_out = self.table[PATIENT_KEY].isin(held_out).to_numpy()
+        counts = [image_patient not in held_out for image_patient in self._patients()]
+        found = self._standards(counts)
+        return self._of_rows(~is_held_out, found), self._of_rows(is_held_out, found)
+
+    def _patients(self) -> list[str | None]:
+        return [_text(image.columns.get(self.settings.patient_key)) for image in self.images]
+
+    def _of_rows(self, rows: np.ndarray, found: list[Standard]) -> Windows:
+        part = copy.copy(self)
+        part.standards = found
+        part.table = self.table[rows].reset_index(drop=True)
+        part.strata = _strata(part.table, self.settings.strata)
+        return part
+
+    @property
+    def markers(self) -> pd.DataFrame:
+        """One row per marker: ``id``, ``mean``, ``std``, where these come ``from``, and in how many images it is.
+
+        ``mean`` and ``std`` are NaN where data sets are standardised by statistics of their own.
+        """
+        return marker_table(self.images, self.standards)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides what a step sees: pixels, windows, markers, statistics and settings."""
+        return fingerprint(self.parts())
+
+    def parts(self) -> dict[str, str]:
+        """Digests of `fingerprint`'s parts, so that it can be said which one differs."""
+        images = [
+            [one.source, one.sample, one.reader.fingerprint, getattr(one.reader, "preparation", "")]
+            for one in self.images
+        ]
+        columns = ["image", "y", "x", PATIENT_KEY, *self.settings.strata]
+        contents: dict[str, Any] = {
+            "images": images,
+            "windows": {name: self.table[name].astype(str).tolist() for name in columns},
+            "markers": [[list(one.markers), one.keys, list(one.nuclear)] for one in self.images],
+            "statistics": [[one.mean, one.std] for one in self.standards],
+            **self.settings.parts(),
+        }
+        return {name: fingerprint({name: value}) for name, value in contents.items()}
+
+    def __getstate__(self) -> dict[str, bytes]:
+        return {"state": cloudpickle.dumps(self.__dict__)}  # graphs of dask hold functions that pickle does not take
+
+    def __setstate__(self, state: dict[str, bytes]) -> None:
+        self.__dict__.update(cloudpickle.loads(state["state"]))
+
+
+def _check_settings(settings: Settings, encoder: Encoder) -> None:
+    """Sizes that make sense, and a model whose pixels are normalised here."""
+    if type(encoder).normalize is not Encoder.normalize:
+        raise ModelError(f"{settings.model} normalises pixels in its own way, and cannot be trained here.")
+    if settings.size < 1 or settings.stride < 1 or not 0 <= settings.min_tissue <= 1:
+        raise ModelError(
+            f"size={settings.size} and stride={settings.stride} must be 1 or more, and "
+            f"min_tissue={settings.min_tissue} from 0 to 1."
+        )
+    if settings.crop is not None and not 1 <= settings.crop <= settings.size:
+        raise ModelError(f"crop={settings.crop} must be 1 to {settings.size}, the size of a window (size=).")
+    patch = encoder.card.patch_size
+    side = settings.size if settings.crop is None else settings.crop
+    if patch is not None and side % patch:
+        name = "size" if settings.crop is None else "crop"
+        raise ModelError(f"{name}={side} must be a multiple of {patch}, the patch size of {settings.model}.")
+
+
+def _large_enough(images: Sequence[Image], size: int) -> list[Image]:
+    """Images that hold a window; the others are named."""
+    kept = [image for image in images if min(image.raw.shape) >= size]
+    small = [
+        f"{image.name} ({image.raw.shape[0]} x {image.raw.shape[1]})" for image in images if min(image.raw.shape) < size
+    ]
+    if not kept:
+        raise ModelError(
+            f"All {counted(len(images), 'image')} are smaller than a window of {size} pixels at the model's pixel "
+            f"size: {listed(small, 5, quoted=False)}. Pass a smaller size= and crop=."
+        )
+    if small:
+        warn(
+            f"{counted(len(small), 'image')} of {len(images)} smaller than a window of {size} pixels left out: "
+            f"{listed(small, 5, quoted=False)}. A smaller size= would keep them."
+        )
+    return kept
+
+
+def _check_images(images: Sequence[Image], settings: Settings) -> None:
+    """Panels from which channels can be drawn, and columns that the settings name."""
+    if settings.channels == "nuclear":
+        without = {image.markers: image for image in images if not image.nuclear}
+        if without:
+            image = next(iter(without.values()))
+            raise PanelError(
+                f"channels='nuclear' needs a stain of nuclei, and image {image.name} has none: "
+                f"{listed(image.markers, 20, quoted=False)}. Pass nuclear=<marker>, or channels='share' or 'all'."
+            )
+        few = [image for image in images if len(set(range(len(image.markers))) - set(image.nuclear)) < N_OTHERS]
+        if few:
+            raise PanelError(
+                f"channels='nuclear' draws {N_OTHERS} markers beside the stain of nuclei, and image {few[0].name} has "
+                f"{listed(few[0].markers, 20, quoted=False)}. Pass channels='all', or samples= without it."
+            )
+    if taken := [name for name in settings.strata if name in TAKEN]:
+        raise ClinicalError(f"strata= names {taken[0]!r}, a column of windows.table itself. Rename it.")
+    for name in [*settings.strata, *([] if settings.dataset_key is None else [settings.dataset_key])]:
+        lacking = [image.name for image in images if name not in OF_SOURCES and _text(image.columns.get(name)) is None]
+        if lacking:
+            raise ClinicalError(
+                f"Column {name!r} has no value for {counted(len(lacking), 'sample')}: "
+                f"{listed(lacking, 5, quoted=False)}. Add it to sdata['samples'] with sfm.pp.add_samples(sdata, table)."
+            )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None or pd.isna(value) else str(value)
+
+
+def _enumerated(images: Sequence[Image], settings: Settings) -> pd.DataFrame:
+    """One row for each window of a grid over the tissue of each image."""
+    grid = tissue_grid([image.raw for image in images], settings.size, settings.stride, settings.min_tissue)
+    if not len(grid.sample):
+        raise ModelError(
+            f"No window of {settings.size} pixels holds {settings.min_tissue:.0%} of tissue in any of "
+            f"{counted(len(images), 'image')}. Pass a smaller size= or min_tissue=."
+        )
+    of_window = [images[number] for number in grid.sample]
+    table = pd.DataFrame(
+        {
+            "image": grid.sample,
+            "source": [image.source for image in of_window],
+            "sample": [image.sample for image in of_window],
+            PATIENT_KEY: [_text(image.columns.get(settings.patient_key)) for image in of_window],
+            "y": grid.starts[:, 0],
+            "x": grid.starts[:, 1],
+            "tissue_share": grid.coverage,
+        }
+    )
+    for name in settings.strata:
+        if name not in OF_SOURCES:
+            table[name] = [_text(image.columns.get(name)) for image in of_window]
+    return table
+
+
+def _strata(table: pd.DataFrame, names: Sequence[str]) -> list[np.ndarray] | None:
+    """Numbers of the windows of each combination of values that occurs."""
+    if not names:
+        return None
+    return [
+        np.sort(numbers)
+        for _, numbers in sorted(table.groupby(list(names)).indices.items(), key=lambda one: str(one[0]))
+    ]
