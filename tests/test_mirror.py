@@ -113,6 +113,7 @@ IN_THE_WHOLE = {
     "pp/tissue_masks.py": "pp/test_tissue_elements.py",
     "pp/tissue_sources.py": "pp/test_tissue_elements.py",
     "train/corpus.py": "train/test_data.py",
+    "train/layout.py": "train/test_data.py",
     "train/standards.py": "train/test_data.py",
     "train/workers.py": "train/test_data.py",
     **{

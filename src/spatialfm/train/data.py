@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
@@ -14,52 +13,25 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from .._errors import ClinicalError, ModelError, PanelError, RunError, SpatialfmError, counted, listed, warn
+from .._errors import RunError, SpatialfmError
 from .._identity import fingerprint
 from .._keys import PATIENT_KEY
 from ..embed.call import Elements, Panel, image_elements, request_of
 from ..embed.pixels.published import read_statistics
 from ..embed.pixels.reader import SampleReader
 from ..embed.session import load_encoder
-from ..embed.windows.grid import tissue_grid
 from ..models.encoder import Encoder, normalized
 from ..models.recipe import Recipe
 from ..pp.measure import one_thread
 from .augment import NOTHING, Augment, disturbed, oriented, scaled
 from .batch import WindowSample, random_of
-from .channels import N_OTHERS, Draw, draw_channels
+from .channels import Draw, draw_channels
 from .corpus import Image, Wishes, open_corpus
+from .layout import BY_VOCABULARY, Settings, check_images, check_settings, enumerated, large_enough, strata_of, text_of
 from .sources import Source, open_sources
 from .split import held_out_patients
 from .standards import Standard, marker_table, moments_of, sets_of, standards
 from .workers import settle_worker
-
-BY_VOCABULARY: dict[str, Draw] = {"ids": "nuclear", "protein embedding": "share"}  # as published with each
-OF_SOURCES = ("source", "sample")  # what windows may be drawn by, besides columns of the samples
-TAKEN = ("image", "y", "x", "tissue_share")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What windows are, and what is made of one."""
-
-    model: str
-    recipe: Recipe
-    size: int
-    crop: int | None
-    stride: int
-    min_tissue: float
-    channels: Draw
-    augment: Augment
-    strata: tuple[str, ...]
-    patient_key: str
-    dataset_key: str | None
-
-    def parts(self) -> dict[str, Any]:
-        """All of it, as a record keeps it."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("recipe", "augment")}
-        augment = {name: getattr(self.augment, name) for name in self.augment.names()}
-        return {**fields, "recipe": self.recipe.storable(), "augment": augment}
 
 
 class Windows(Dataset):
@@ -185,7 +157,7 @@ class Windows(Dataset):
             patient_key,
             dataset_key,
         )
-        _check_settings(self.settings, encoder)
+        check_settings(self.settings, encoder)
         wishes = Wishes(
             encoder,
             request.recipe,
@@ -197,14 +169,14 @@ class Windows(Dataset):
         given = None
         if request.recipe.statistics_from == "given":
             given = read_statistics(request.recipe.statistics, encoder.card.name, request.recipe)
-        images = _large_enough(open_corpus(open_sources(sources), wishes, given), size)
-        _check_images(images, self.settings)
-        self.table = _enumerated(images, self.settings)
+        images = large_enough(open_corpus(open_sources(sources), wishes, given), size)
+        check_images(images, self.settings)
+        self.table = enumerated(images, self.settings)
         self.images: list[Image] = images
         self._moments = moments_of(images, request.recipe)
         self._sets = sets_of(images, request.recipe, dataset_key)
         self.standards = self._standards([True] * len(images))
-        self.strata = _strata(self.table, self.settings.strata)
+        self.strata = strata_of(self.table, self.settings.strata)
 
     def _standards(self, counts: Sequence[bool]) -> list[Standard]:
         return standards(self.images, self._moments, self._sets, counts, self.settings.model, self.settings.recipe)
@@ -300,13 +272,13 @@ class Windows(Dataset):
         return self._of_rows(~is_held_out, found), self._of_rows(is_held_out, found)
 
     def _patients(self) -> list[str | None]:
-        return [_text(image.columns.get(self.settings.patient_key)) for image in self.images]
+        return [text_of(image.columns.get(self.settings.patient_key)) for image in self.images]
 
     def _of_rows(self, rows: np.ndarray, found: list[Standard]) -> Windows:
         part = copy.copy(self)
         part.standards = found
         part.table = self.table[rows].reset_index(drop=True)
-        part.strata = _strata(part.table, self.settings.strata)
+        part.strata = strata_of(part.table, self.settings.strata)
         return part
 
     @property
@@ -342,107 +314,3 @@ class Windows(Dataset):
 
     def __setstate__(self, state: dict[str, bytes]) -> None:
         self.__dict__.update(cloudpickle.loads(state["state"]))
-
-
-def _check_settings(settings: Settings, encoder: Encoder) -> None:
-    """Sizes that make sense, and a model whose pixels are normalised here."""
-    if type(encoder).normalize is not Encoder.normalize:
-        raise ModelError(f"{settings.model} normalises pixels in its own way, and cannot be trained here.")
-    if settings.size < 1 or settings.stride < 1 or not 0 <= settings.min_tissue <= 1:
-        raise ModelError(
-            f"size={settings.size} and stride={settings.stride} must be 1 or more, and "
-            f"min_tissue={settings.min_tissue} from 0 to 1."
-        )
-    if settings.crop is not None and not 1 <= settings.crop <= settings.size:
-        raise ModelError(f"crop={settings.crop} must be 1 to {settings.size}, the size of a window (size=).")
-    patch = encoder.card.patch_size
-    side = settings.size if settings.crop is None else settings.crop
-    if patch is not None and side % patch:
-        name = "size" if settings.crop is None else "crop"
-        raise ModelError(f"{name}={side} must be a multiple of {patch}, the patch size of {settings.model}.")
-
-
-def _large_enough(images: Sequence[Image], size: int) -> list[Image]:
-    """Images that hold a window; the others are named."""
-    kept = [image for image in images if min(image.raw.shape) >= size]
-    small = [
-        f"{image.name} ({image.raw.shape[0]} x {image.raw.shape[1]})" for image in images if min(image.raw.shape) < size
-    ]
-    if not kept:
-        raise ModelError(
-            f"All {counted(len(images), 'image')} are smaller than a window of {size} pixels at the model's pixel "
-            f"size: {listed(small, 5, quoted=False)}. Pass a smaller size= and crop=."
-        )
-    if small:
-        warn(
-            f"{counted(len(small), 'image')} of {len(images)} smaller than a window of {size} pixels left out: "
-            f"{listed(small, 5, quoted=False)}. A smaller size= would keep them."
-        )
-    return kept
-
-
-def _check_images(images: Sequence[Image], settings: Settings) -> None:
-    """Panels from which channels can be drawn, and columns that the settings name."""
-    if settings.channels == "nuclear":
-        without = {image.markers: image for image in images if not image.nuclear}
-        if without:
-            image = next(iter(without.values()))
-            raise PanelError(
-                f"channels='nuclear' needs a stain of nuclei, and image {image.name} has none: "
-                f"{listed(image.markers, 20, quoted=False)}. Pass nuclear=<marker>, or channels='share' or 'all'."
-            )
-        few = [image for image in images if len(set(range(len(image.markers))) - set(image.nuclear)) < N_OTHERS]
-        if few:
-            raise PanelError(
-                f"channels='nuclear' draws {N_OTHERS} markers beside the stain of nuclei, and image {few[0].name} has "
-                f"{listed(few[0].markers, 20, quoted=False)}. Pass channels='all', or samples= without it."
-            )
-    if taken := [name for name in settings.strata if name in TAKEN]:
-        raise ClinicalError(f"strata= names {taken[0]!r}, a column of windows.table itself. Rename it.")
-    for name in [*settings.strata, *([] if settings.dataset_key is None else [settings.dataset_key])]:
-        lacking = [image.name for image in images if name not in OF_SOURCES and _text(image.columns.get(name)) is None]
-        if lacking:
-            raise ClinicalError(
-                f"Column {name!r} has no value for {counted(len(lacking), 'sample')}: "
-                f"{listed(lacking, 5, quoted=False)}. Add it to sdata['samples'] with sfm.pp.add_samples(sdata, table)."
-            )
-
-
-def _text(value: object) -> str | None:
-    return None if value is None or pd.isna(value) else str(value)
-
-
-def _enumerated(images: Sequence[Image], settings: Settings) -> pd.DataFrame:
-    """One row for each window of a grid over the tissue of each image."""
-    grid = tissue_grid([image.raw for image in images], settings.size, settings.stride, settings.min_tissue)
-    if not len(grid.sample):
-        raise ModelError(
-            f"No window of {settings.size} pixels holds {settings.min_tissue:.0%} of tissue in any of "
-            f"{counted(len(images), 'image')}. Pass a smaller size= or min_tissue=."
-        )
-    of_window = [images[number] for number in grid.sample]
-    table = pd.DataFrame(
-        {
-            "image": grid.sample,
-            "source": [image.source for image in of_window],
-            "sample": [image.sample for image in of_window],
-            PATIENT_KEY: [_text(image.columns.get(settings.patient_key)) for image in of_window],
-            "y": grid.starts[:, 0],
-            "x": grid.starts[:, 1],
-            "tissue_share": grid.coverage,
-        }
-    )
-    for name in settings.strata:
-        if name not in OF_SOURCES:
-            table[name] = [_text(image.columns.get(name)) for image in of_window]
-    return table
-
-
-def _strata(table: pd.DataFrame, names: Sequence[str]) -> list[np.ndarray] | None:
-    """Numbers of the windows of each combination of values that occurs."""
-    if not names:
-        return None
-    return [
-        np.sort(numbers)
-        for _, numbers in sorted(table.groupby(list(names)).indices.items(), key=lambda one: str(one[0]))
-    ]
