@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .card import ModelCard
     from .checks import check_encoder
     from .encoder import Encoder, EncoderOutput, MarkerEntry, Weights
+    from .trained import new_encoder, save_trained
 
 __getattr__, _, _ = _lazy.attach(
     __name__,
@@ -24,6 +25,7 @@ __getattr__, _, _ = _lazy.attach(
         "card": ["ModelCard"],
         "checks": ["check_encoder"],
         "encoder": ["Encoder", "EncoderOutput", "MarkerEntry", "Weights"],
+        "trained": ["new_encoder", "save_trained"],
     },
 )
 __all__ = [
@@ -36,7 +38,9 @@ __all__ = [
     "check_encoder",
     "list_models",
     "load",
+    "new_encoder",
     "register",
+    "save_trained",
 ]
 
 

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from .._errors import ModelError
-from . import hub
+from . import hub, initial
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput
+from .family import Family, add_family, shaped_card
 from .kronos import read_marker_metadata
 from .recipe import Recipe
 from .registry import register
+from .saved import saved_in
 from .vit import VisionTransformer, ViTConfig
 from .vit_checkpoints import fit, translate
 
@@ -151,7 +153,7 @@ class Dinov2Encoder(Encoder):
                 recipe=card.recipe.replace(normalization="none"),
             )
             self.own_statistics = RGB_MEAN, RGB_STD
-        self.card, self.options = card, {"rgb": rgb}
+        self.card, self.options, self.config = card, {"rgb": rgb}, config
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = VisionTransformer(config)
 
@@ -260,10 +262,12 @@ def build_dinov2(
         Table of marker statistics, as KRONOS publishes it: the KRONOS paper normalises the input of its baselines with
         the statistics of its own training data. Default: those of the cohort.
     """
-    config = _CONFIGS[card.name]
+    saved, config = saved_in(card, weights), _CONFIGS[card.name]
+    if saved is not None:
+        card, config = saved.model_card(card), saved.config(config)
     file = None if weights == hub.RANDOM else hub.locate(card, weights)
     tensors = {} if file is None else translate(hub.read_tensors(file.path))
-    if file is not None and (fitted := fit(config, tensors)) != config:
+    if file is not None and saved is None and (fitted := fit(config, tensors)) != config:
         config = fitted
         card = replace(card, patch_size=config.patch_size, parameters=sum(map(Tensor.numel, tensors.values())))
     encoder = Dinov2Encoder(card, config, rgb=rgb)
@@ -271,6 +275,9 @@ def build_dinov2(
         encoder.weights = hub.fill_random(encoder.backbone, card)
     else:
         encoder.weights = hub.fill(encoder.backbone, file, card, tensors)
+    if saved is not None:
+        saved.compare(encoder)
+        encoder.card = shaped_card(encoder.card, encoder)
     if marker_metadata is not None:
         table = Path(marker_metadata).expanduser()
         if not table.is_file():
@@ -279,5 +286,22 @@ def build_dinov2(
     return encoder
 
 
+def _fits(config: ViTConfig) -> str | None:
+    if config.dim % config.heads:
+        return f"dim {config.dim} must be a multiple of heads {config.heads}"
+    if config.in_channels != 3 or config.chunks or config.stride is not None:
+        return "it takes RGB images, in patches without overlap, and its blocks are named without chunks"
+    return None
+
+
 for _card in _CARDS:
     register(_card)(build_dinov2)
+add_family(
+    Family(
+        configs=_CONFIGS,
+        build=Dinov2Encoder,
+        initialise=lambda encoder, seed: initial.transformer(encoder.get_submodule("backbone"), seed),
+        fits=_fits,
+        options=("rgb",),
+    )
+)

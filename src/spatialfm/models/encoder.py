@@ -76,6 +76,7 @@ class Encoder(nn.Module, ABC):
     options: dict[str, Any]  # options that change the numbers; go into the record
     nuclear: str | None = None  # protein whose embedding is used for stains of DNA, in models that take proteins
     mpp: float | None = None  # µm per pixel that it was loaded for, if the user may choose it
+    config: Any = None  # shape of the network that the weights belong to
 
     @abstractmethod
     def forward(

@@ -135,7 +135,7 @@ def fill(module: nn.Module, file: WeightsFile, card: ModelCard, tensors: Mapping
         If a tensor is missing, unknown or of another shape, or a constant has another value.
     """
     tensors = read_tensors(file.path) if tensors is None else tensors
-    constants = _constants(module)
+    constants = constants_of(module)
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     missing = [name for name in expected if name not in tensors and name not in constants]
     unexpected = [name for name in tensors if name not in expected]
@@ -174,7 +174,7 @@ def fill_random(module: nn.Module, card: ModelCard, seed: int = 0) -> Weights:
     """
     logger.warning("%s: random, untrained weights; its embeddings are a floor, not a result", card.name)
     generator = torch.Generator().manual_seed(seed)
-    tensors = _constants(module)
+    tensors = constants_of(module)
     for name, parameter in module.named_parameters():
         if name.endswith(".gamma") or (name.endswith(".weight") and parameter.ndim == 1):
             tensors[name] = torch.ones(parameter.shape)
@@ -192,7 +192,8 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _constants(module: nn.Module) -> dict[str, Tensor]:
+def constants_of(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers of a module on the meta device that hold their values already, such as tables of positions."""
     stored = module.state_dict()
     return {name: buffer for name, buffer in module.named_buffers() if name in stored and not buffer.is_meta}
 

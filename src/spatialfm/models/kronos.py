@@ -15,11 +15,13 @@ from torch import Tensor
 
 from .._errors import ModelError
 from .._logging import logger
-from . import hub
+from . import hub, initial
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput, MarkerEntry
+from .family import Family, add_family, shaped_card
 from .recipe import Recipe
 from .registry import register
+from .saved import saved_in
 from .vit import VisionTransformer, ViTConfig
 
 N_MARKER_IDS = 512
@@ -95,6 +97,7 @@ class KronosEncoder(Encoder):
         self, card: ModelCard, config: ViTConfig, *, token_overlap: bool = False, blocks: Blocks = "released"
     ) -> None:
         super().__init__()
+        self.config = config
         if token_overlap:
             config = ViTConfig(**{**vars(config), "stride": config.patch_size // 2})
         self.card = card
@@ -221,7 +224,7 @@ def build_kronos(
     weights: str | os.PathLike | None,
     *,
     token_overlap: bool = False,
-    blocks: Blocks = "released",
+    blocks: Blocks | None = None,
     marker_metadata: str | os.PathLike | None = None,
 ) -> KronosEncoder:
     """Build a KRONOS encoder and fill it.
@@ -230,12 +233,20 @@ def build_kronos(
     ----------
     card, weights
         As `load` passes them.
-    token_overlap, blocks
+    token_overlap
         See `KronosEncoder`.
+    blocks
+        See `KronosEncoder`; None: ``"released"`` for the published weights, and for those that were trained here the
+        blocks that they were trained with.
     marker_metadata
         Table of marker ids and statistics (default: the one beside the weights).
     """
-    encoder = KronosEncoder(card, _CONFIGS[card.name], token_overlap=token_overlap, blocks=blocks)
+    saved, config = saved_in(card, weights), _CONFIGS[card.name]
+    if saved is None:
+        blocks = "released" if blocks is None else blocks
+    else:
+        card, config, blocks = saved.model_card(card), saved.config(config), saved.option("blocks", blocks, "all")
+    encoder = KronosEncoder(card, config, token_overlap=token_overlap, blocks=blocks)
     metadata = None if marker_metadata is None else Path(marker_metadata).expanduser()
     if metadata is not None and not metadata.is_file():
         raise ModelError(f"No marker table {metadata}. Pass marker_metadata=<the {METADATA_FILE} of the weights>.")
@@ -244,6 +255,9 @@ def build_kronos(
     else:
         file = hub.locate(card, weights, companions=(METADATA_FILE,))
         encoder.weights = hub.fill(encoder.backbone, file, card)
+        if saved is not None:
+            saved.compare(encoder)
+            encoder.card = shaped_card(card, encoder)
         metadata = metadata or file.companions.get(METADATA_FILE)
     if metadata is not None:
         encoder.vocabulary = read_marker_metadata(metadata)
@@ -255,6 +269,35 @@ def build_kronos(
             METADATA_FILE,
         )
     return encoder
+
+
+def _fits(config: ViTConfig) -> str | None:
+    if config.dim % config.heads or config.dim % 2:
+        return f"dim {config.dim} must be even, and a multiple of heads {config.heads}"
+    if config.chunks < 1 or config.depth % config.chunks:
+        return f"depth {config.depth} must be a multiple of chunks {config.chunks}"
+    if KRONOS.recipe.window is not None and KRONOS.recipe.window % config.patch_size:
+        return f"patch_size {config.patch_size} must divide {KRONOS.recipe.window}, the side of a cell's window"
+    if config.in_channels != 1 or not config.mask_token or config.stride is not None:
+        return "its convolution takes one channel, without overlap, and it has a mask token"
+    return None
+
+
+def _chunked(depth: int) -> dict[str, int]:
+    return {"depth": depth, "chunks": next(n for n in (4, 3, 2, 1) if depth % n == 0)}
+
+
+add_family(
+    Family(
+        configs=_CONFIGS,
+        build=KronosEncoder,
+        initialise=lambda encoder, seed: initial.transformer(encoder.get_submodule("backbone"), seed),
+        fits=_fits,
+        shorthands={"depth": _chunked},
+        options=("blocks",),
+        training={"blocks": "all"},
+    )
+)
 
 
 def marker_table(dim: int, n_ids: int = N_MARKER_IDS) -> np.ndarray:

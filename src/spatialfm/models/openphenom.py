@@ -15,11 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._errors import ModelError
-from . import hub
+from . import hub, initial
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput
+from .family import Family, add_family, shaped_card
 from .recipe import Recipe
 from .registry import register
+from .saved import saved_in
 from .vit import LayerScale
 
 OPENPHENOM = ModelCard(
@@ -145,7 +147,7 @@ class OpenPhenomEncoder(Encoder):
 
     def __init__(self, card: ModelCard, config: CaMaeConfig) -> None:
         super().__init__()
-        self.card, self.options = card, {}
+        self.card, self.options, self.config = card, {}, config
         with torch.device("meta"):  # the weights come next, so none are made up here
             self.backbone = CaMae(config)
 
@@ -211,13 +213,37 @@ def build_openphenom(card: ModelCard, weights: str | os.PathLike | None) -> Open
     card, weights
         As `load` passes them.
     """
-    encoder = OpenPhenomEncoder(card, CaMaeConfig())
+    saved, config = saved_in(card, weights), CaMaeConfig()
+    if saved is not None:
+        card, config = saved.model_card(card), saved.config(config)
+    encoder = OpenPhenomEncoder(card, config)
     if weights == hub.RANDOM:
         encoder.weights = hub.fill_random(encoder.backbone, card)
     else:
         file = hub.locate(card, weights)
         encoder.weights = hub.fill(encoder.backbone, file, card, encoder_of(hub.read_tensors(file.path)))
+    if saved is not None:
+        saved.compare(encoder)
+        encoder.card = shaped_card(card, encoder)
     return encoder
+
+
+def _fits(config: CaMaeConfig) -> str | None:
+    if config.dim % config.heads or config.dim % 4:
+        return f"dim {config.dim} must be a multiple of 4 and of heads {config.heads}"
+    if (OPENPHENOM.recipe.window or 0) % config.patch_size:
+        return f"patch_size {config.patch_size} must divide {OPENPHENOM.recipe.window}, the side of a cell's window"
+    return None
+
+
+add_family(
+    Family(
+        configs={OPENPHENOM.name: CaMaeConfig()},
+        build=OpenPhenomEncoder,
+        initialise=lambda encoder, seed: initial.transformer(encoder.get_submodule("backbone"), seed),
+        fits=_fits,
+    )
+)
 
 
 def encoder_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

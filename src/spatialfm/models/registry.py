@@ -229,7 +229,7 @@ def load(name: str, *, weights: str | os.PathLike | None = None, **options: Any)
     for attribute, default in (("card", entry.card), ("weights", Weights("none")), ("options", dict(options))):
         if not hasattr(encoder, attribute):
             setattr(encoder, attribute, default)
-    _show_terms(entry.card)
+    _show_terms(encoder.card)
     return encoder.eval().requires_grad_(False)
 
 
@@ -256,9 +256,10 @@ def _entry(name: str) -> _Entry:
 
 
 def _show_terms(card: ModelCard) -> None:
-    if card.name in _TERMS_SHOWN or (card.commercial and not card.gated):
+    shown = f"{card.name}: {card.license}"
+    if shown in _TERMS_SHOWN or (card.commercial and not card.gated):
         return
-    _TERMS_SHOWN.add(card.name)
+    _TERMS_SHOWN.add(shown)
     logger.info(
         "%s: its weights are under %s%s%s. Cite: %s",
         card.name,

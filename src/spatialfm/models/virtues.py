@@ -8,78 +8,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .._errors import ModelError
-from . import hub
+from . import hub, initial
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput
-from .recipe import Recipe
+from .family import Family, add_family, shaped_card
 from .registry import register
+from .saved import saved_in
 from .virtues_attention import VirTuesAttention, importance_of_heads, marker_importance
 from .virtues_blocks import TokenGrid, VirTuesConfig, VirTuesNet
-from .virtues_pixels import RELEASED
-
-_COMMON: dict[str, Any] = {
-    "family": "virtues",
-    "gated": False,
-    "reference": "Wenckstern et al. 2025, AI-powered virtual tissues from spatial proteomics for clinical diagnostics "
-    "and biomedical discovery, arXiv:2501.06039",
-    "parameters": 42_453_056,
-    "embedding_dim": 512,
-    "mpp": 1.0,
-    "recipe": Recipe(  # Methods, Dataset preprocessing and Aggregation
-        mode="tile",
-        window=128,
-        stride=42,
-        padding=120,
-        background="keep",
-        scaling="raw",  # a logarithm takes pixels as they are
-        preparation=RELEASED,
-        normalization="marker statistics",
-        epsilon=1e-8,  # of the release
-    ),
-    "patch_size": 8,
-    "marker_vocabulary": "protein embedding",
-    "outputs": ("patch", "marker", "token", "summary", "attention"),
-    "default_output": "summary",
-    "hub": "bunnelab/virtues",
-}
-VIRTUES = ModelCard(
-    name="virtues",
-    title="VirTues sp31, for any use",
-    license="MIT",
-    commercial=True,
-    domains=("fluorescence", "ion"),
-    trained_on="31 spatial proteomics datasets of several technologies, all but one of those of virtues-sp32 "
-    "(model table of its repository)",
-    weights_file="virtues-sp31/model.safetensors",
-    **_COMMON,
-)
-VIRTUES_SP32 = ModelCard(
-    name="virtues-sp32",
-    title="VirTues sp32",
-    license="CC-BY-NC-4.0",
-    commercial=False,
-    domains=("fluorescence", "ion"),
-    trained_on="32 spatial proteomics datasets of several technologies (model table of its repository)",
-    weights_file="virtues-sp32/model.safetensors",
-    **_COMMON,
-)
-VIRTUES_IMC14 = ModelCard(
-    name="virtues-imc14",
-    title="VirTues imc14, of the preprint",
-    license="CC-BY-NC-4.0",
-    commercial=False,
-    domains=("ion",),
-    trained_on="14 imaging mass cytometry datasets of tumours, tonsil, endometrium and pancreas at 1 µm per pixel "
-    "(Methods, Datasets for VirTues development)",
-    weights_file="virtues-imc14/model.safetensors",
-    **_COMMON,
-)
+from .virtues_cards import VIRTUES, VIRTUES_IMC14, VIRTUES_SP32
 
 
 class VirTuesEncoder(Encoder):
@@ -109,8 +52,9 @@ class VirTuesEncoder(Encoder):
         super().__init__()
         self.card, self.nuclear = card, nuclear
         self.options = {"nuclear": nuclear}
+        self.config = config or VirTuesConfig()
         with torch.device("meta"):  # the weights come next, so none are made up here
-            self.backbone = VirTuesNet(config or VirTuesConfig())
+            self.backbone = VirTuesNet(self.config)
 
     @property
     def marker_dim(self) -> int:
@@ -393,12 +337,46 @@ def build_virtues(
         ``"histone"``: stains of DNA (DAPI, Hoechst, iridium, DRAQ5 …) are given the protein embedding of histone H3
         (P68431), as upstream does on request. None: they are left out, for they have no protein.
     """
-    encoder = VirTuesEncoder(card, nuclear=nuclear)
+    saved, config = saved_in(card, weights), VirTuesConfig()
+    if saved is not None:
+        card, config = saved.model_card(card), saved.config(config)
+    encoder = VirTuesEncoder(card, config, nuclear=nuclear)
     if weights == hub.RANDOM:
         encoder.weights = hub.fill_random(encoder.backbone, card)
     else:
         encoder.weights = hub.fill(encoder.backbone, hub.locate(card, weights), card)
+    if saved is not None:
+        saved.compare(encoder)
+        encoder.card = shaped_card(card, encoder)
     return encoder
+
+
+def _fits(config: VirTuesConfig) -> str | None:
+    if config.heads < 1 or config.dim % (4 * config.heads):
+        return f"dim {config.dim} must be a multiple of four times heads {config.heads}, for the rotary positions"
+    if config.patch_size < 1 or (VIRTUES.recipe.window or 0) % config.patch_size:
+        return f"patch_size {config.patch_size} must divide {VIRTUES.recipe.window}, the side of a tile"
+    if not config.encoder or set(config.encoder) - set("hvf") or set(config.decoder) - set("hvf"):
+        return f"encoder {config.encoder!r} and decoder {config.decoder!r} must have one of h, v and f for each block"
+    if min(config.hidden, config.marker_dim, config.max_side) < 1:
+        return "hidden, marker_dim and max_side must be at least 1"
+    return None
+
+
+add_family(
+    Family(
+        configs=dict.fromkeys((VIRTUES.name, VIRTUES_SP32.name, VIRTUES_IMC14.name), VirTuesConfig()),
+        build=VirTuesEncoder,
+        initialise=lambda encoder, seed: initial.virtues(encoder.get_submodule("backbone"), encoder.config.dim, seed),
+        fits=_fits,
+        shorthands={
+            "dim": lambda dim: {"dim": dim, "hidden": 2 * dim},
+            "depth": lambda depth: {"encoder": ("hv" * depth)[:depth]},
+            "decoder_depth": lambda depth: {"decoder": "f" * depth},
+        },
+        options=("nuclear",),
+    )
+)
 
 
 def _mean_visible(token: Tensor, grid: TokenGrid) -> Tensor:
