@@ -88,6 +88,15 @@ def cell_map():
     return sfm.pl.cells(sdata, sample, channels=["Cytokeratin", "CD3", "CD20"], return_fig=True)
 
 
+def cell_gallery():
+    import spatialfm as sfm
+
+    sdata = images()
+    table = sfm.tl.suggest_labels(sdata["table"], use_rep="X_mean_intensity", n=12)
+    channels = [["DAPI", "CD3", "CD20"], ["DAPI", "Cytokeratin", "CD68"]]
+    return sfm.pl.cell_gallery(sdata, table.index, channels=channels, n_columns=6, return_fig=True)
+
+
 def cluster_tree():
     import spatialfm as sfm
 
@@ -281,6 +290,7 @@ def tissue():
 
 FIGURES: dict[str, Callable] = {
     "cells": cell_map,
+    "cell_gallery": cell_gallery,
     "segmentation": segmentation,
     "tissue": tissue,
     "tile_map": tile_map,

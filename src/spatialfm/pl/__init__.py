@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_attention": ["attention"],
         "_calibration": ["calibration"],
+        "_cell_gallery": ["cell_gallery"],
         "_cells": ["cells"],
         "_cluster_tree": ["cluster_tree"],
         "_compare_composition": ["compare_composition"],
@@ -38,6 +39,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
 if TYPE_CHECKING:
     from ._attention import attention
     from ._calibration import calibration
+    from ._cell_gallery import cell_gallery
     from ._cells import cells
     from ._cluster_tree import cluster_tree
     from ._compare_composition import compare_composition

@@ -17,6 +17,7 @@ from ._figure import Palette
 __all__ = [
     "attention",
     "calibration",
+    "cell_gallery",
     "cells",
     "cluster_tree",
     "compare_composition",
@@ -84,6 +85,34 @@ def calibration(
     figsize: tuple[float, float] = (4.6, 5.0), ax: Axes | None = None, show: bool | None = None,
     save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
+
+@overload
+def cell_gallery(
+    sdata: SpatialData, cells: Sequence[str] | None = None, *, channels: str | Sequence[str] | Sequence[Sequence[str]],
+    annotation_key: str | None = None, types: Sequence[str] | None = None, n: int = 4, n_columns: int = 8,
+    size: float = 30.0, percentiles: tuple[float, float] = (1.0, 99.5),
+    channel_colors: Sequence[str] = ('#00C8FF', '#FF30FF', '#FFE000'), table_name: str = 'table',
+    scale_bar: bool = True, title: str | None = None, figsize: tuple[float, float] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+) -> np.ndarray | None: ...
+@overload
+def cell_gallery(
+    sdata: SpatialData, cells: Sequence[str] | None = None, *, channels: str | Sequence[str] | Sequence[Sequence[str]],
+    annotation_key: str | None = None, types: Sequence[str] | None = None, n: int = 4, n_columns: int = 8,
+    size: float = 30.0, percentiles: tuple[float, float] = (1.0, 99.5),
+    channel_colors: Sequence[str] = ('#00C8FF', '#FF30FF', '#FFE000'), table_name: str = 'table',
+    scale_bar: bool = True, title: str | None = None, figsize: tuple[float, float] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def cell_gallery(
+    sdata: SpatialData, cells: Sequence[str] | None = None, *, channels: str | Sequence[str] | Sequence[Sequence[str]],
+    annotation_key: str | None = None, types: Sequence[str] | None = None, n: int = 4, n_columns: int = 8,
+    size: float = 30.0, percentiles: tuple[float, float] = (1.0, 99.5),
+    channel_colors: Sequence[str] = ('#00C8FF', '#FF30FF', '#FFE000'), table_name: str = 'table',
+    scale_bar: bool = True, title: str | None = None, figsize: tuple[float, float] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
+) -> np.ndarray | Figure | None: ...
 
 @overload
 def cells(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
 
+BEYOND = "0.3"  # where there is no image; unlike dark tissue
 Extent = tuple[float, float, float, float]  # left, right, bottom, top, as matplotlib has it; y points down
 
 

@@ -19,7 +19,7 @@ from ..pp.drawn_cells import DrawnCells, cells_array, drawn_cells, numbers_of_ro
 from ..pp.elements import SampleElements, image_to_system, labels_to_system, match_elements, pixel_size
 from ._cells import CHANNEL_COLORS
 from ._figure import OKABE_ITO, finish
-from ._raster import Extent, Window, composite, draw_scale_bar, read_raster
+from ._raster import BEYOND, Extent, Window, composite, draw_scale_bar, read_raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 SAME, OTHER = OKABE_ITO[5], OKABE_ITO[4]  # light blue and orange: apart with colour blindness, and seen on black
-BEYOND = "0.3"  # where there is no image; unlike dark tissue
 CELL_SIDE = 40.0  # µm around a cell
 
 

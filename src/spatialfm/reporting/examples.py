@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +10,11 @@ import pandas as pd
 
 from .._errors import SpatialfmError
 from .._keys import SPATIAL
-from ..pl._raster import Extent, Window, read_raster
-from ..pp.arrays import channel_names, image_array
+from ..pl._crops import PERCENTILES, Cut, cell_limits, cut_around, draw_cut
+from ..pl._raster import BEYOND
+from ..pp.arrays import channel_names
 from ..pp.channels import nuclear_channel
-from ..pp.drawn_cells import cells_array
-from ..pp.elements import SampleElements, image_to_system, labels_to_system, pixel_size
+from ..pp.elements import SampleElements, pixel_size
 from .elements import Html, note, tag
 from .figures import drawn
 from .source import Source
@@ -29,17 +28,6 @@ MOST_TYPES = 20
 SIDE = 30.0  # µm, of a cut
 COLORS = ((0.25, 0.45, 1.0), (1.0, 0.35, 0.1), (0.2, 0.9, 0.3))  # nuclei blue, then the two markers
 SHADES = ("#2040b0", "#b04000", "#107020")
-PERCENTILES = (1.0, 99.5)  # of the means of the cells of the sample: black and full colour
-
-
-@dataclass(frozen=True)
-class Example:
-    """One cell: its sample, the window around it, and its mask with its place in the coordinate system."""
-
-    pair: SampleElements
-    window: Window
-    mask: np.ndarray
-    place: Extent
 
 
 def example_cells(source: Source, key: str, scores: pd.DataFrame) -> list[Html]:
@@ -74,7 +62,7 @@ def example_cells(source: Source, key: str, scores: pd.DataFrame) -> list[Html]:
     return [tag("h3", "Example cells"), figure, *more]
 
 
-def choose(source: Source, key: str) -> dict[str, list[Example]]:
+def choose(source: Source, key: str) -> dict[str, list[Cut]]:
     """Up to `N_EXAMPLES` random cells of each phenotype, from the images that are looked at.
 
     A cell whose mask is not where the table has its centre is left out: the cut would show another one.
@@ -85,29 +73,18 @@ def choose(source: Source, key: str) -> dict[str, list[Example]]:
     there = np.isin(regions, list(pairs)) & np.isfinite(xy).all(axis=1) & cells.obs[key].notna().to_numpy()
     rows = np.flatnonzero(there)
     rng = np.random.default_rng(0)
-    found: dict[str, list[Example]] = {}
+    found: dict[str, list[Cut]] = {}
     types = cells.obs[key].astype(str).to_numpy()[rows]
     for name in sorted(set(types)):
-        examples: list[Example] = []
+        examples: list[Cut] = []
         for row in rng.permutation(rows[types == name])[: 3 * N_EXAMPLES]:
-            example = _example(source, pairs[regions[row]], xy[row], int(numbers[row]))
+            example = cut_around(source.sdata, pairs[regions[row]], xy[row], int(numbers[row]), SIDE)
             if example is not None:
                 examples.append(example)
             if len(examples) == N_EXAMPLES:
                 break
         found[str(name)] = examples
     return found
-
-
-def _example(source: Source, pair: SampleElements, center: np.ndarray, label: int) -> Example | None:
-    """The cell, if its mask lies around its centre."""
-    (x, y), half = center, SIDE / 2
-    window = Window(x - half, y - half, x + half, y + half)
-    ids, place = read_raster(cells_array(source.sdata, pair), labels_to_system(source.sdata, pair), window, 400)
-    mask = ids == label
-    if not mask.any() or mask.all() or min(mask.shape) < 2:
-        return None
-    return Example(pair, window, mask, place)
 
 
 def _lacking(source: Source) -> str:
@@ -140,7 +117,7 @@ def _channels(source: Source, pair: SampleElements, scores: pd.Series) -> list[s
     return nuclear + above[: len(COLORS) - len(nuclear)]
 
 
-def _draw(source: Source, chosen: dict[str, list[Example]], panels: dict[str, list[str]]) -> Figure:
+def _draw(source: Source, chosen: dict[str, list[Cut]], panels: dict[str, list[str]]) -> Figure:
     import matplotlib.pyplot as plt
 
     width, names = 1.05 * N_EXAMPLES, 1.7  # inches
@@ -151,7 +128,7 @@ def _draw(source: Source, chosen: dict[str, list[Example]], panels: dict[str, li
     limits: dict[str, pd.DataFrame] = {}
     for row, (name, examples) in zip(axes, chosen.items(), strict=True):
         for ax in row:
-            ax.set(xticks=[], yticks=[], facecolor="black")  # beyond the border of an image is nothing
+            ax.set(xticks=[], yticks=[], facecolor=BEYOND)
             ax.spines[:].set_visible(False)
         for ax in row[len(examples) :]:
             ax.set_axis_off()
@@ -159,7 +136,7 @@ def _draw(source: Source, chosen: dict[str, list[Example]], panels: dict[str, li
             sample = example.pair.sample
             if sample not in limits:
                 limits[sample] = _limits(source, example.pair)
-            _draw_one(ax, source, example, panels[name], limits[sample])
+            draw_cut(ax, source.sdata, example, dict(zip(panels[name], COLORS, strict=False)), limits[sample])
         _name(row[0], name, panels[name])
     return figure
 
@@ -178,27 +155,4 @@ def _name(ax: Axes, name: str, channels: Sequence[str]) -> None:
 def _limits(source: Source, pair: SampleElements) -> pd.DataFrame:
     """Intensities of each marker that become black and full colour, from the means of the cells of a sample."""
     regions, _ = source.annotated
-    values = source.cells.X[np.flatnonzero(regions == pair.labels)]
-    values = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
-    low, high = np.full((2, values.shape[1]), np.nan)
-    for place, column in enumerate(values.T):
-        if np.isfinite(column).any():
-            low[place], high[place] = np.percentile(column[np.isfinite(column)], PERCENTILES)
-    return pd.DataFrame({"low": low, "high": high}, index=source.cells.var_names.astype(str))
-
-
-def _draw_one(ax: Axes, source: Source, example: Example, channels: Sequence[str], limits: pd.DataFrame) -> None:
-    sdata, pair, window = source.sdata, example.pair, example.window
-    names = channel_names(sdata, pair.image)
-    there = [name for name in channels if name in names and name in limits.index]
-    array = image_array(sdata, pair.image).isel(c=[names.index(name) for name in there])
-    pixels, extent = read_raster(array, image_to_system(sdata, pair), window, 400)
-    mixed = np.zeros((*pixels.shape[1:], 3))
-    for name, channel in zip(there, pixels.astype(np.float64), strict=True):
-        low, high = limits.loc[name, "low"], limits.loc[name, "high"]
-        if high > low:
-            share = np.nan_to_num(np.clip((channel - low) / (high - low), 0, 1))
-            mixed += share[..., None] * np.array(COLORS[list(channels).index(name)])
-    ax.imshow(np.clip(mixed, 0, 1), extent=extent, interpolation="nearest")
-    ax.contour(example.mask, levels=[0.5], colors="white", linewidths=1.1, extent=example.place, origin="upper")
-    ax.set(xlim=(window.x0, window.x1), ylim=(window.y1, window.y0))
+    return cell_limits(source.cells, np.flatnonzero(regions == pair.labels))
