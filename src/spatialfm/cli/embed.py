@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._errors import SpatialfmError
-from .._keys import TABLE, UNS, obsm_key
+from .._keys import TABLE, UNS
 from ._analysis import Analysis, Known
 from ._config import Draft, named_markers
 from ._stage import Done, Stage
@@ -17,12 +17,15 @@ from .read import channels_of
 if TYPE_CHECKING:
     from spatialdata import SpatialData
 
+    from ..models.card import ModelCard
+
 
 def embed(
     analysis: Analysis,
     *,
     model: str = "classical",
     weights: str | PathLike | None = None,
+    adapter: str | PathLike | None = None,
     markers: Sequence[str] | None = None,
     outputs: str | Sequence[str] | None = None,
     devices: str | Sequence[str] | None = None,
@@ -40,6 +43,8 @@ def embed(
         Name of a model, see 'spatialfm models'.
     weights
         Weights of the model: file, folder or hub id.
+    adapter
+        Folder that fine-tuning wrote: the model is used with what it learned there.
     markers
         Markers to use, in this order. Default: all that every sample has.
     outputs
@@ -66,7 +71,7 @@ def embed(
     table = sdata[TABLE]
     added = [name for name in table.obsm if name not in before.obsm]
     analysis.add_to_cells("embed", table, before)
-    record = table.uns[UNS][obsm_key(model)] if obsm_key(model) in table.uns[UNS] else {}
+    record = next((table.uns[UNS][name] for name in added if name in table.uns[UNS]), {})
     return Done(
         [f"obsm[{name!r}]: {table.n_obs:,} cells x {table.obsm[name].shape[1]:,} columns" for name in added]
         + ([f"licence of the model: {record['license']}"] if record.get("license") else [])
@@ -79,6 +84,7 @@ def arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": settings["model"],
         "weights": settings["weights"],
+        "adapter": settings["adapter"],
         "markers": settings["markers"],
         "outputs": settings["outputs"],
         "recipe": settings["recipe"],
@@ -103,6 +109,8 @@ def _check(draft: Draft) -> None:
             make(**(settings[key] or {}))
         except (SpatialfmError, TypeError) as error:
             draft.problem(("embed", key), str(error))
+    if settings["adapter"] is not None:
+        _check_adapter(draft, settings, known)
     weights = settings["weights"]
     if weights is None:
         return
@@ -113,6 +121,15 @@ def _check(draft: Draft) -> None:
             load(settings["model"], weights=weights)
         except (SpatialfmError, TypeError) as error:
             draft.problem(("embed", "weights"), str(error))
+
+
+def _check_adapter(draft: Draft, settings: Mapping[str, Any], card: ModelCard) -> None:
+    from ..models.adapter import check_model, read_adapter
+
+    try:
+        check_model(read_adapter(settings["adapter"]), card, {})
+    except SpatialfmError as error:
+        draft.problem(("embed", "adapter"), str(error))
 
 
 def _is_path(weights: str) -> bool:
@@ -132,7 +149,7 @@ def _before(settings: Mapping[str, Any], sdata: SpatialData) -> list[str]:
     in_a_file = weights is not None and Path(weights).exists()  # which `_check` has loaded
     if card(settings["model"]).needs_weights and not in_a_file:
         try:  # a gate of the hub, or no connection
-            load(settings["model"], weights=weights)
+            load(settings["model"], weights=weights, adapter=settings["adapter"])
         except SpatialfmError as error:
             problems.append(f"embed.weights: {error}")
     return problems

@@ -29,7 +29,7 @@ def same_rows(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 # what must be the same for the columns of two embeddings to mean the same
 SAME = (
-    *("model", "weights_sha256", "model_options", "normalization", "preparation"),
+    *("model", "weights_sha256", "adapter_sha256", "model_options", "normalization", "preparation"),
     *("output", "mode", "window", "background"),
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from .._errors import ModelError, counted, warn
 from .._identity import fingerprint
 from .._logging import logger
 from .._settings import settings
+from ..models.encoder import digest_of
 from ..models.preparation import Preparation, code_of
 from ..models.recipe import PADDING, Recipe
 from .call import Request
@@ -231,9 +231,5 @@ def _card_of(encoder: Encoder, recipe: Recipe | None) -> dict[str, Any]:
 
 def state_hash(encoder: Encoder) -> str:
     """SHA-256 of an encoder's parameters and buffers, independent of their file."""
-    digest = hashlib.sha256()
     # buffers that are not to be saved with the weights are not part of `state_dict`
-    for name, tensor in sorted({**dict(encoder.named_buffers()), **dict(encoder.named_parameters())}.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return digest_of({**dict(encoder.named_buffers()), **dict(encoder.named_parameters())})

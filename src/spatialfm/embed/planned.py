@@ -167,6 +167,7 @@ def plan_embedding_of(
     model: str | Encoder,
     *,
     weights: str | PathLike | None,
+    adapter: str | PathLike | None = None,
     samples: Sequence[str] | None,
     table_name: str,
     on_missing: Literal["raise", "drop"],
@@ -191,7 +192,7 @@ def plan_embedding_of(
     pairs = match_elements(sdata, elements.image, elements.labels, samples=samples, table_name=table_name)
     check_embedding_key(key_added)
     devices = check_run(Run.of(asked["run"]))
-    encoder = load_encoder(model, weights).to(devices[0])
+    encoder = load_encoder(model, weights, adapter).to(devices[0])
     request = request_of(encoder, elements=elements, **asked)
     check_options(encoder, request)
     data = data_of(sdata, pairs, table_name) if kept else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
@@ -35,20 +36,23 @@ Basis = Mapping[str, np.ndarray]
 N_TRIES = 3  # where finished blocks are taken away while the run goes on
 
 
-def load_encoder(model: str | Encoder, weights: str | PathLike | None) -> Encoder:
+def load_encoder(
+    model: str | Encoder, weights: str | PathLike | None, adapter: str | PathLike | None = None
+) -> Encoder:
     """The encoder that is meant: by name, or as it is.
 
     Raises
     ------
     TableError
-        If weights come with an encoder that is loaded already.
+        If weights or an adapter come with an encoder that is loaded already.
     """
     from ..models import load
 
     if isinstance(model, str):
-        return load(model, weights=weights)
-    if weights is not None:
-        raise TableError("weights= belongs to sfm.models.load(...) when a loaded encoder is passed.")
+        return load(model, weights=weights, adapter=adapter)
+    for name, value in (("weights", weights), ("adapter", adapter)):
+        if value is not None:
+            raise TableError(f"{name}= belongs to sfm.models.load(...) when a loaded encoder is passed.")
     return model
 
 
@@ -196,8 +200,9 @@ def _try_compiled(plan: RunPlan) -> None:
 
 
 def output_keys(encoder: Encoder, outputs: Sequence[str], key_added: str | None) -> dict[str, str]:
-    """Key in ``obsm`` of each output: the model's, with the output's name where there are several."""
-    key = key_added or obsm_key(encoder.card.name)
+    """Key in ``obsm`` of each output: the model's and its adapter's, with the output's name where there are several."""
+    added = re.sub(r"\W+", "_", encoder.weights.adapter)
+    key = key_added or obsm_key(f"{encoder.card.name}-{added}" if added else encoder.card.name)
     return {name: key if len(outputs) == 1 else f"{key}_{name}" for name in outputs}
 
 
@@ -261,6 +266,8 @@ def embedding_record(plan: RunPlan, output: str, n_columns: int, **extra: Any) -
         "commercial_use": card.commercial,
         "weights": encoder.weights.source,
         "weights_sha256": encoder.weights.sha256,
+        "adapter": encoder.weights.adapter,
+        "adapter_sha256": encoder.weights.adapter_sha256,
         "model_options": dict(encoder.options),
         "output": output,
         "embedding_dim": n_columns // (len(markers) if output in ("marker", "attention") else 1),

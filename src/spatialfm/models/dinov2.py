@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._errors import ModelError
 from . import hub, initial
@@ -166,6 +166,10 @@ class Dinov2Encoder(Encoder):
         self._check(pixels)
         rgb_mean, rgb_std = (pixels.new_tensor(values)[:, None, None] for values in (RGB_MEAN, RGB_STD))
         return (pixels - rgb_mean) / rgb_std
+
+    def transformer_blocks(self) -> list[nn.Module]:
+        """All of them."""
+        return list(self.backbone.block_list())
 
     def forward(
         self,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -59,6 +61,8 @@ class Weights:
 
     source: str  # file name, "hf://org/repo/file", "random (untrained)" or "none"
     sha256: str = ""
+    adapter: str = ""  # name of the adapter that was added to them; "": none
+    adapter_sha256: str = ""
 
 
 class Encoder(nn.Module, ABC):
@@ -131,6 +135,14 @@ class Encoder(nn.Module, ABC):
         """Distance of one token to the next in pixels; None: there are none."""
         return self.card.patch_size
 
+    def transformer_blocks(self) -> list[nn.Module]:
+        """Blocks that `forward` runs, in order; empty where there are none.
+
+        By default the part that the encoder repeats most often and that projects tokens. A model that holds blocks
+        which it does not run, or runs in another order, says which.
+        """
+        return repeated_parts(self)
+
     def at_pixel_size(self, mpp: float) -> Encoder:
         """The encoder for pixels of `mpp` µm; itself, unless it measures in µm."""
         return self
@@ -150,6 +162,39 @@ def normalized(pixels: Tensor, mean: Tensor, std: Tensor, recipe: Recipe) -> Ten
     if recipe.normalization == "scale":
         return pixels / (std[:, None, None] + recipe.epsilon)
     return pixels
+
+
+def repeated_parts(module: nn.Module) -> list[nn.Module]:
+    """Modules of the class that occurs most often in a module, of those that hold two linear layers or more.
+
+    Of classes that occur equally often, the one that holds the others: a block, not its attention.
+
+    Examples
+    --------
+    >>> layers = [nn.TransformerEncoderLayer(8, 2, 16, batch_first=True) for _ in range(3)]
+    >>> [type(part).__name__ for part in repeated_parts(nn.ModuleList(layers))]
+    ['TransformerEncoderLayer', 'TransformerEncoderLayer', 'TransformerEncoderLayer']
+    """
+    by_class: dict[type, list[nn.Module]] = defaultdict(list)
+    for part in module.modules():
+        if part is not module and not isinstance(part, nn.ModuleList | nn.ModuleDict):
+            by_class[type(part)].append(part)
+    layers = {kind: min(map(_n_linear, parts)) for kind, parts in by_class.items()}
+    kinds = [kind for kind, parts in by_class.items() if len(parts) > 1 and layers[kind] > 1]
+    return by_class[max(kinds, key=lambda kind: (len(by_class[kind]), layers[kind]))] if kinds else []
+
+
+def _n_linear(module: nn.Module) -> int:
+    return sum(isinstance(part, nn.Linear) for part in module.modules())
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of named tensors, independent of their file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def takes_outputs(encoder: Encoder) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._errors import ModelError
 from .._logging import logger
@@ -112,6 +112,11 @@ class KronosEncoder(Encoder):
     def token_spacing(self) -> int:
         """Half a token where they overlap."""
         return self.backbone.config.stride or self.backbone.config.patch_size
+
+    def transformer_blocks(self) -> list[nn.Module]:
+        """Those that are executed."""
+        blocks = self.backbone.block_list()
+        return [blocks[i] for i in self.executed]
 
     def forward(
         self,

@@ -155,6 +155,10 @@ class OpenPhenomEncoder(Encoder):
         """Bring pixels from 0 to 1 to the 0 to 255 that `forward` takes; it normalises each window separately."""
         return pixels * 255
 
+    def transformer_blocks(self) -> list[nn.Module]:
+        """All of them."""
+        return list(self.backbone.blocks)
+
     def forward(
         self,
         pixels: Tensor,

@@ -176,7 +176,13 @@ def card(name: str) -> ModelCard:
 
 
 @public
-def load(name: str, *, weights: str | os.PathLike | None = None, **options: Any) -> Encoder:
+def load(
+    name: str,
+    *,
+    weights: str | os.PathLike | None = None,
+    adapter: str | os.PathLike | None = None,
+    **options: Any,
+) -> Encoder:
     """Load a model, ready for inference.
 
     Parameters
@@ -187,6 +193,9 @@ def load(name: str, *, weights: str | os.PathLike | None = None, **options: Any)
         A file, a folder that holds it, a hub repository (``"org/repo"`` or ``"hf://org/repo[@revision]/file"``), or
         ``"random"`` for untrained weights (for smoke tests, and as a floor in comparisons). None: the model's own
         repository, downloaded once into ``sfm.settings.cache_dir``.
+    adapter
+        Folder that `spatialfm.train.finetune` wrote: what it learned is added to the weights, which must be those that
+        it was trained on. The record of an embedding then names the adapter and its SHA-256.
     options
         Options of the model, for example ``token_overlap=True`` of KRONOS.
 
@@ -197,11 +206,12 @@ def load(name: str, *, weights: str | os.PathLike | None = None, **options: Any)
     Raises
     ------
     ModelError
-        If there is no such model, or it has no such option.
+        If there is no such model, it has no such option, or the adapter belongs to another model, other options or
+        other weights.
     ArgumentError
         If an option is of another type or range than in the builder's signature.
     WeightsError
-        If the weights are missing, damaged, of another model, or would need code to be read.
+        If the weights or the adapter are missing, damaged, of another model, or would need code to be read.
 
     Examples
     --------
@@ -212,23 +222,29 @@ def load(name: str, *, weights: str | os.PathLike | None = None, **options: Any)
     >>> out.patch.shape, out.marker.shape, out.token.shape
     (torch.Size([2, 384]), torch.Size([2, 3, 384]), torch.Size([2, 3, 4, 4, 384]))
     """
+    from .adapter import check_model, merge, read_adapter
     from .encoder import Encoder, Weights
 
     entry = _entry(name)
     if unknown := [option for option in options if option not in entry.options]:
         raise ModelError(
-            f"Model {name!r} has no option {unknown[0]!r}. {meant(unknown[0], [*entry.options, 'weights'])}"
+            f"Model {name!r} has no option {unknown[0]!r}. {meant(unknown[0], [*entry.options, 'weights', 'adapter'])}"
         )
     rules = {option: rule for option, rule in rules_of(entry.build).items() if option in options}
     options = taken(name, options, rules)
     if weights is not None and not entry.card.needs_weights:
         raise ModelError(f"Model {name!r} has no weights. Leave out weights={os.fspath(weights)!r}.")
+    added = None if adapter is None else read_adapter(adapter)
+    if added is not None:  # before the weights are read, which may be large
+        check_model(added, entry.card, options)
     encoder = entry.build(entry.card, weights, **options)
     if not isinstance(encoder, Encoder):
         raise ModelError(f"The builder of model {name!r} gave a {type(encoder).__name__}; it must give an sfm Encoder.")
     for attribute, default in (("card", entry.card), ("weights", Weights("none")), ("options", dict(options))):
         if not hasattr(encoder, attribute):
             setattr(encoder, attribute, default)
+    if added is not None:
+        merge(encoder, added)
     _show_terms(encoder.card)
     return encoder.eval().requires_grad_(False)
 

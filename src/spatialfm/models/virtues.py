@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._errors import ModelError
 from . import hub, initial
@@ -60,6 +60,10 @@ class VirTuesEncoder(Encoder):
     def marker_dim(self) -> int:
         """Width of the protein embedding of a marker."""
         return self.backbone.config.marker_dim
+
+    def transformer_blocks(self) -> list[nn.Module]:
+        """Those of the encoder; the decoder takes no part in an embedding."""
+        return list(self.backbone.encoder.blocks())
 
     def forward(
         self,

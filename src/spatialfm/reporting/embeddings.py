@@ -60,13 +60,15 @@ def _embedding(source: Source, key: str) -> list[Html]:
 
 def described(notes: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, object]:
     """Names and values of a record, in the order in which a reader asks for them."""
-    digest = str(notes.get("weights_sha256", ""))
+    digest, adapter = str(notes.get("weights_sha256", "")), str(notes.get("adapter_sha256") or "")
     return {
         "model": notes.get("model"),
         "cells": shape[0],
         "columns": shape[1],
         "weights": PurePath(str(notes.get("weights", "")).replace("\\", "/")).name,
         "SHA-256 of the weights": tag("span", digest, class_="code") if digest else None,
+        "adapter": notes.get("adapter") or None,
+        "SHA-256 of the adapter": tag("span", adapter, class_="code") if adapter else None,
         "licence": notes.get("license"),
         "output": notes.get("output"),
         "mode": notes.get("mode"),

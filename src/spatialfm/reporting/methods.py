@@ -136,6 +136,8 @@ def _embeddings(source: Source) -> Iterable[str]:
         title = _title(model)
         digest = str(notes.get("weights_sha256") or "")
         weights = f" (weights with SHA-256 {digest})" if digest else ""
+        if adapter := str(notes.get("adapter_sha256") or ""):
+            weights += f", adapted to a cohort (adapter {notes.get('adapter')!r} with SHA-256 {adapter})"
         used, dropped = texts(notes.get("markers")), notes.get("markers_dropped") or {}
         left_out = f"; {counted(len(dropped), 'channel')} took no part" if dropped else ""
         window = notes.get("window")

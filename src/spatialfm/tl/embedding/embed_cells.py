@@ -32,6 +32,7 @@ def embed_cells(
     model: str | Encoder = "classical",
     *,
     weights: str | PathLike | None = None,
+    adapter: str | PathLike | None = None,
     markers: Sequence[str] | None = None,
     samples: Sequence[str] | None = None,
     outputs: str | Sequence[str] | None = None,
@@ -67,6 +68,8 @@ def embed_cells(
         `spatialfm.models.load`. ``"classical"`` needs no weights: intensities, shape and texture.
     weights
         Weights of the model: file, folder or hub id, see `spatialfm.models.load`.
+    adapter
+        Folder that `spatialfm.train.finetune` wrote: the model is used with what it learned there.
     markers
         Markers to use, in this order (default: all that every sample has); short for the field of `panel`.
     samples
@@ -97,7 +100,7 @@ def embed_cells(
         What `spatialfm.tl.plan_embedding` made of the same `sdata`: is run as planned. Nothing else but `copy` may be
         said with it.
     key_added
-        Key in ``obsm``; default ``X_<model>``.
+        Key in ``obsm``; default ``X_<model>``, with an adapter ``X_<model>_<adapter>``.
     copy
         Return an AnnData of the embedded cells instead of writing into `sdata`.
 
@@ -111,8 +114,8 @@ def embed_cells(
     ``.uns["spatialfm"][key_added + "_basis"]``
         If reduced: ``mean (columns,)``, ``components (n_components, columns)``, ``explained`` share of the variance.
     ``.uns["spatialfm"][key_added]``
-        Record: model, weights and their SHA-256, licence, the whole recipe, markers used and dropped, statistics, pixel
-        sizes, window, package versions, seconds. Strings, numbers and JSON text.
+        Record: model, weights and their SHA-256, adapter and its SHA-256, licence, the whole recipe, markers used and
+        dropped, statistics, pixel sizes, window, package versions, seconds. Strings, numbers and JSON text.
 
     Raises
     ------
@@ -134,6 +137,7 @@ def embed_cells(
 
     asked: dict[str, Any] = {
         "weights": weights,
+        "adapter": adapter,
         "markers": markers,
         "samples": samples,
         "outputs": outputs,

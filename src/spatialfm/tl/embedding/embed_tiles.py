@@ -49,6 +49,7 @@ def embed_tiles(
     stride: int | None = None,
     min_tissue: float = 0.3,
     weights: str | PathLike | None = None,
+    adapter: str | PathLike | None = None,
     markers: Sequence[str] | None = None,
     samples: Sequence[str] | None = None,
     outputs: str | Sequence[str] | None = None,
@@ -77,6 +78,8 @@ def embed_tiles(
         Name of a model or a loaded encoder, as in `spatialfm.tl.embed_cells`.
     weights
         Weights of the model: file, folder or hub id, see `spatialfm.models.load`.
+    adapter
+        Folder that `spatialfm.train.finetune` wrote: the model is used with what it learned there.
     markers
         Markers to use, in this order (default: all that every sample has).
     panel
@@ -109,7 +112,7 @@ def embed_tiles(
     cell_table_name
         Table with the cells.
     key_added
-        Key in ``obsm``; default ``X_<model>``.
+        Key in ``obsm``; default ``X_<model>``, with an adapter ``X_<model>_<adapter>``.
     copy
         Return the table instead of writing into `sdata`.
 
@@ -152,7 +155,7 @@ def embed_tiles(
         _check_elements(sdata, table_name, pairs)
     check_embedding_key(key_added)
     devices = check_run(Run.of(run))
-    encoder = load_encoder(model, weights).to(devices[0])
+    encoder = load_encoder(model, weights, adapter).to(devices[0])
     request = request_of(
         encoder,
         markers=markers,

@@ -25,6 +25,7 @@ def plan_embedding(
     model: str | Encoder = "classical",
     *,
     weights: str | PathLike | None = None,
+    adapter: str | PathLike | None = None,
     markers: Sequence[str] | None = None,
     samples: Sequence[str] | None = None,
     outputs: str | Sequence[str] | None = None,
@@ -51,6 +52,8 @@ def plan_embedding(
         Name of a model or a loaded encoder.
     weights
         Weights of the model.
+    adapter
+        Folder that `spatialfm.train.finetune` wrote.
     markers
         Markers to use, in this order.
     samples
@@ -101,6 +104,7 @@ def plan_embedding(
         sdata,
         model,
         weights=weights,
+        adapter=adapter,
         markers=markers,
         samples=samples,
         outputs=outputs,
