@@ -123,7 +123,7 @@ __all__ = [
 @overload
 def embed_cells(
     sdata: SpatialData, model: str | Encoder = 'classical', *, weights: str | PathLike | None = None,
-    markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
+    adapter: str | PathLike | None = None, markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
     outputs: str | Sequence[str] | None = None, panel: Panel | Mapping[str, Any] | None = None,
     recipe: Recipe | Mapping[str, Any] | None = None, reduce: Reduce | Mapping[str, Any] | None = None,
     run: Run | Mapping[str, Any] | None = None, elements: Elements | Mapping[str, Any] | None = None,
@@ -133,7 +133,7 @@ def embed_cells(
 @overload
 def embed_cells(
     sdata: SpatialData, model: str | Encoder = 'classical', *, weights: str | PathLike | None = None,
-    markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
+    adapter: str | PathLike | None = None, markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
     outputs: str | Sequence[str] | None = None, panel: Panel | Mapping[str, Any] | None = None,
     recipe: Recipe | Mapping[str, Any] | None = None, reduce: Reduce | Mapping[str, Any] | None = None,
     run: Run | Mapping[str, Any] | None = None, elements: Elements | Mapping[str, Any] | None = None,
@@ -143,7 +143,7 @@ def embed_cells(
 @overload
 def embed_cells(
     sdata: SpatialData, model: str | Encoder = 'classical', *, weights: str | PathLike | None = None,
-    markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
+    adapter: str | PathLike | None = None, markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
     outputs: str | Sequence[str] | None = None, panel: Panel | Mapping[str, Any] | None = None,
     recipe: Recipe | Mapping[str, Any] | None = None, reduce: Reduce | Mapping[str, Any] | None = None,
     run: Run | Mapping[str, Any] | None = None, elements: Elements | Mapping[str, Any] | None = None,
@@ -154,32 +154,35 @@ def embed_cells(
 @overload
 def embed_tiles(
     sdata: SpatialData, model: str | Encoder = 'classical', *, size: int | None = None, stride: int | None = None,
-    min_tissue: float = 0.3, weights: str | PathLike | None = None, markers: Sequence[str] | None = None,
-    samples: Sequence[str] | None = None, outputs: str | Sequence[str] | None = None,
-    panel: Panel | Mapping[str, Any] | None = None, recipe: Recipe | Mapping[str, Any] | None = None,
-    reduce: Reduce | Mapping[str, Any] | None = None, run: Run | Mapping[str, Any] | None = None,
-    elements: Elements | Mapping[str, Any] | None = None, cluster_key: str | None = None, table_name: str = 'tiles',
-    cell_table_name: str = 'table', key_added: str | None = None, copy: Literal[False] = False
+    min_tissue: float = 0.3, weights: str | PathLike | None = None, adapter: str | PathLike | None = None,
+    markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None, panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None, reduce: Reduce | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None, elements: Elements | Mapping[str, Any] | None = None,
+    cluster_key: str | None = None, table_name: str = 'tiles', cell_table_name: str = 'table',
+    key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
 def embed_tiles(
     sdata: SpatialData, model: str | Encoder = 'classical', *, size: int | None = None, stride: int | None = None,
-    min_tissue: float = 0.3, weights: str | PathLike | None = None, markers: Sequence[str] | None = None,
-    samples: Sequence[str] | None = None, outputs: str | Sequence[str] | None = None,
-    panel: Panel | Mapping[str, Any] | None = None, recipe: Recipe | Mapping[str, Any] | None = None,
-    reduce: Reduce | Mapping[str, Any] | None = None, run: Run | Mapping[str, Any] | None = None,
-    elements: Elements | Mapping[str, Any] | None = None, cluster_key: str | None = None, table_name: str = 'tiles',
-    cell_table_name: str = 'table', key_added: str | None = None, copy: Literal[True]
+    min_tissue: float = 0.3, weights: str | PathLike | None = None, adapter: str | PathLike | None = None,
+    markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None, panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None, reduce: Reduce | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None, elements: Elements | Mapping[str, Any] | None = None,
+    cluster_key: str | None = None, table_name: str = 'tiles', cell_table_name: str = 'table',
+    key_added: str | None = None, copy: Literal[True]
 ) -> AnnData: ...
 @overload
 def embed_tiles(
     sdata: SpatialData, model: str | Encoder = 'classical', *, size: int | None = None, stride: int | None = None,
-    min_tissue: float = 0.3, weights: str | PathLike | None = None, markers: Sequence[str] | None = None,
-    samples: Sequence[str] | None = None, outputs: str | Sequence[str] | None = None,
-    panel: Panel | Mapping[str, Any] | None = None, recipe: Recipe | Mapping[str, Any] | None = None,
-    reduce: Reduce | Mapping[str, Any] | None = None, run: Run | Mapping[str, Any] | None = None,
-    elements: Elements | Mapping[str, Any] | None = None, cluster_key: str | None = None, table_name: str = 'tiles',
-    cell_table_name: str = 'table', key_added: str | None = None, copy: bool
+    min_tissue: float = 0.3, weights: str | PathLike | None = None, adapter: str | PathLike | None = None,
+    markers: Sequence[str] | None = None, samples: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None, panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None, reduce: Reduce | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None, elements: Elements | Mapping[str, Any] | None = None,
+    cluster_key: str | None = None, table_name: str = 'tiles', cell_table_name: str = 'table',
+    key_added: str | None = None, copy: bool
 ) -> AnnData | None: ...
 
 @overload
