@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
+    from ..cohort.intensities import Intensities
+    from .arcsinh import IntensityScaler
+
 Head = Literal["linear", "forest", "knn"]
 C_RANGE = (1e-10, 1e5)  # KRONOS, Online Methods, Cell phenotyping
 N_TRIALS = 25
@@ -50,7 +53,7 @@ class Probe:
         return tempered(self.model.predict_proba(values), self.calibration.temperature)
 
     @property
-    def scaler(self) -> StandardScaler:
+    def scaler(self) -> StandardScaler | IntensityScaler:
         """What the columns were standardised with."""
         return self.model[0]
 
@@ -64,16 +67,26 @@ def coded(labels: np.ndarray | pd.Categorical) -> tuple[np.ndarray, list[str]]:
     return codes, names.tolist()
 
 
-def column_scaler(values: np.ndarray, more: np.ndarray | None = None) -> StandardScaler:
+def column_scaler(
+    values: np.ndarray, more: np.ndarray | None = None, intensities: Intensities | None = None
+) -> StandardScaler | IntensityScaler:
     """Means and standard deviations of the columns over all rows that a classifier may see, labelled or not.
 
     Parameters
     ----------
     values, more
         ``(n, columns)``; more of the same columns, which are counted as if they were rows of `values`.
+    intensities
+        Columns that are means of markers and go through arcsinh first, with a cofactor by marker that is found on the
+        same rows.
     """
     from sklearn.preprocessing import StandardScaler
 
+    if intensities is not None:
+        from .arcsinh import IntensityScaler
+
+        both = values if more is None or not len(more) else np.concatenate([values, more])
+        return IntensityScaler(intensities).fit(both)
     scaler = StandardScaler().fit(values)
     return scaler if more is None or not len(more) else scaler.partial_fit(more)
 
@@ -106,7 +119,7 @@ def fit_head(
     C: float = 1.0,
     random_state: int = 0,
     class_weight: str | None = "balanced",
-    scaler: StandardScaler | None = None,
+    scaler: StandardScaler | IntensityScaler | None = None,
 ) -> Probe:
     """Fit a classifier whose penalty is given; columns are scaled by `scaler`, or on `values`."""
     codes, names = coded(labels)
@@ -114,7 +127,9 @@ def fit_head(
     return Probe(_fit(model, values, codes, scaler), names)
 
 
-def _fit(model: Pipeline, values: np.ndarray, codes: np.ndarray, scaler: StandardScaler | None) -> Pipeline:
+def _fit(
+    model: Pipeline, values: np.ndarray, codes: np.ndarray, scaler: StandardScaler | IntensityScaler | None
+) -> Pipeline:
     from sklearn.pipeline import make_pipeline
 
     if scaler is None:
@@ -129,7 +144,7 @@ def fit_probe(
     head: Head,
     C: float | str,
     groups: np.ndarray | None = None,
-    scaler: StandardScaler | None = None,
+    scaler: StandardScaler | IntensityScaler | None = None,
     n_trials: int = N_TRIALS,
     published: bool = False,
     random_state: int = 0,
@@ -207,7 +222,11 @@ def calibrated(
 
 
 def chosen_C(
-    values: np.ndarray, codes: np.ndarray, groups: np.ndarray | None, scaler: StandardScaler | None, random_state: int
+    values: np.ndarray,
+    codes: np.ndarray,
+    groups: np.ndarray | None,
+    scaler: StandardScaler | IntensityScaler | None,
+    random_state: int,
 ) -> float:
     """Penalty by the grid, or by the number of columns where labels are too few for it."""
     if not enough_to_search(codes):
@@ -227,7 +246,7 @@ def search_C(
     n_trials: int,
     random_state: int,
     published: bool = False,
-    scaler: StandardScaler | None = None,
+    scaler: StandardScaler | IntensityScaler | None = None,
 ) -> float:
     """Penalty of highest macro F1 on held-out rows, by Bayesian optimisation over 1e-10 to 1e5."""
     import optuna

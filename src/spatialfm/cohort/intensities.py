@@ -1,0 +1,82 @@
+"""Which columns of a representation are mean intensities of markers, and what they were before they were embedded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._keys import UNS
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MEANS_OF = {"classical": "_mean", "mean-intensity": ""}  # models, and how the names of such columns end
+COMPRESSED = ("classical",)  # models whose means are arcsinh already, of intensity over the marker's pixel deviation
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """Columns of means.
+
+    Attributes
+    ----------
+    names
+        Of the columns.
+    places
+        ``(k,)`` of them.
+    mean, sd
+        ``(k,)`` each: what the columns were standardised with when they were embedded; 0 and 1 where they were not.
+    compressed
+        Whether they are arcsinh of intensities.
+    """
+
+    names: tuple[str, ...]
+    places: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+    compressed: bool = False
+
+    def of(self, values: np.ndarray, number: int) -> np.ndarray:
+        """Intensities ``(n,)``, float64, of the marker of that number in rows, in a unit of its own."""
+        found = values[:, self.places[number]].astype(np.float64) * self.sd[number] + self.mean[number]
+        return np.sinh(found) if self.compressed else found
+
+
+def intensities(adata: AnnData, use_rep: str) -> Intensities | None:
+    """Columns of ``obsm[use_rep]``, or of ``X``, that are means of markers; None of the output of a network.
+
+    ``X`` is a table of means unless it holds fractions of types, or scanpy has noted that logarithms were taken.
+    """
+    if use_rep == "X":
+        if "composition" in adata.uns or "log1p" in adata.uns:
+            return None
+        names = tuple(map(str, adata.var_names))
+        return Intensities(names, np.arange(len(names)), np.zeros(len(names)), np.ones(len(names)))
+    notes = adata.uns.get(UNS, {}).get(use_rep)
+    if not isinstance(notes, Mapping) or notes.get("model") not in MEANS_OF or notes.get("n_components"):
+        return None
+    features = _read(notes.get("feature_names")) or []
+    model = str(notes["model"])
+    places = [place for place, name in enumerate(features) if str(name).endswith(MEANS_OF[model])]
+    if not places or len(features) != adata.obsm[use_rep].shape[1]:
+        return None
+    mean, sd = (_read(notes.get(name)) for name in ("feature_mean", "feature_std"))
+    standardized = mean is not None and len(mean) == len(features)
+    return Intensities(
+        tuple(str(features[place]) for place in places),
+        np.array(places),
+        np.asarray(mean, float)[places] if standardized else np.zeros(len(places)),
+        np.asarray(sd, float)[places] if standardized else np.ones(len(places)),
+        model in COMPRESSED,
+    )
+
+
+def _read(value: object) -> list | None:
+    """A list of a record, which is text in a store."""
+    if value is None or (isinstance(value, str) and not value):
+        return None
+    return json.loads(value) if isinstance(value, str) else list(value)  # type: ignore[call-overload]

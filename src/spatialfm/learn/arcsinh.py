@@ -1,0 +1,79 @@
+"""Mean intensities on a scale where a step is a ratio: arcsinh, with a cofactor for each marker.
+
+Intensities of a marker span three decades, their unit differs from instrument to instrument (0.004 ions or 30,000 grey
+values per pixel), and so no number holds for all. The cofactor is where arcsinh goes over from proportion to logarithm.
+It is taken where the signal of a marker begins, in the units of its own values, so that scores do not depend on them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+if TYPE_CHECKING:
+    from ..cohort.intensities import Intensities
+
+BEGINNING = 0.05  # quantile of the values above 0
+DECADES = (
+    1e-3  # of the 0.99 quantile, below which no cofactor lies: fainter values are rounding, or ringing of a filter
+)
+MOST_NEGATIVE = 0.1  # sum of values below 0 over that above, beyond which a column is centred, not an intensity
+
+
+def find_cofactor(values: np.ndarray) -> float:
+    """Cofactor of the intensities ``(n,)`` of a marker; NaN where they are none.
+
+    It is the 0.05 quantile of the values above 0, and at least a thousandth of their 0.99 quantile. Background that was
+    subtracted may leave values below 0, of which arcsinh is the same with another sign. A column in which these weigh a
+    tenth of the others or more was centred or standardised; it is to be left as it is. Values of NaN are not counted.
+
+    Examples
+    --------
+    >>> find_cofactor(np.array([0.0, 0.01, 0.02, 4.0])).__round__(3)
+    0.011
+    >>> find_cofactor(np.array([-1.0, 1.0, -1.0, 1.0]))
+    nan
+    """
+    values = values[np.isfinite(values)]
+    above = values[values > 0]
+    if -values[values < 0].sum() > MOST_NEGATIVE * above.sum():
+        return float("nan")
+    if not len(above):
+        return 1.0  # of nothing but zeros
+    low, high = np.quantile(above, [BEGINNING, 0.99])
+    return float(max(low, DECADES * high))
+
+
+class IntensityScaler(TransformerMixin, BaseEstimator):
+    """Means of markers by arcsinh with a cofactor by marker, then all columns to mean 0 and standard deviation 1.
+
+    Parameters
+    ----------
+    intensities
+        Which columns are means; others are standardised alone.
+    """
+
+    def __init__(self, intensities: Intensities) -> None:
+        self.intensities = intensities
+
+    def fit(self, values: np.ndarray, y: object = None) -> IntensityScaler:
+        """Find cofactors and scales on rows ``(n, columns)``, labelled or not."""
+        from sklearn.preprocessing import StandardScaler
+
+        of = self.intensities
+        self.cofactors_ = np.array([find_cofactor(of.of(values, number)) for number in range(len(of.places))])
+        self.scaler_ = StandardScaler(copy=False).fit(self._compressed(values))
+        return self
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """Rows ``(n, columns)`` on the common scale, of the same type."""
+        return self.scaler_.transform(self._compressed(values))
+
+    def _compressed(self, values: np.ndarray) -> np.ndarray:
+        """A copy in which means are ``arcsinh(intensity / cofactor)``."""
+        out, of = np.array(values), self.intensities
+        for number in np.flatnonzero(np.isfinite(self.cofactors_)):  # one by one: a million cells fit once
+            out[:, of.places[number]] = np.arcsinh(of.of(values, number) / self.cofactors_[number])
+        return out

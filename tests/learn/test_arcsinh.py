@@ -1,0 +1,100 @@
+"""Cofactors against quantiles by hand, and that no unit of a marker changes a scale or a probability."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from spatialfm.cohort.intensities import Intensities
+from spatialfm.learn.arcsinh import IntensityScaler, find_cofactor
+from spatialfm.learn.probe import column_scaler, fit_probe
+
+
+def means(n_columns, mean=0.0, sd=1.0, compressed=False):
+    places = np.arange(n_columns)
+    names = tuple(map(str, places))
+    return Intensities(names, places, np.full(n_columns, mean), np.full(n_columns, sd), compressed)
+
+
+def counts(seed=0, n=300):
+    """Two types of cells in three markers, heavy-tailed, with zeros."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 2, n)
+    values = rng.lognormal(0, 1.2, (n, 3))
+    values[:, 0] *= np.where(codes == 0, 6, 1)
+    values[:, 1] *= np.where(codes == 1, 6, 1)
+    values[rng.random((n, 3)) < 0.2] = 0
+    return values, codes
+
+
+def test_the_cofactor_is_a_quantile_of_what_is_above_zero():
+    values = np.r_[np.zeros(50), np.arange(1, 101), np.nan]
+    assert find_cofactor(values) == pytest.approx(np.quantile(np.arange(1, 101), 0.05))
+    assert find_cofactor(np.zeros(9)) == 1.0
+
+
+def test_rounding_errors_do_not_set_the_cofactor():
+    values = np.r_[np.full(50, 1e-9), np.linspace(1, 2, 50)]
+    assert find_cofactor(values) == pytest.approx(1e-3 * np.quantile(values, 0.99))
+
+
+def test_a_centred_column_is_left_and_one_with_some_background_subtracted_is_not():
+    rng = np.random.default_rng(0)
+    assert np.isnan(find_cofactor(rng.normal(size=500)))
+    subtracted = np.r_[rng.normal(0, 0.2, 800), rng.lognormal(2, 0.5, 200)]
+    assert find_cofactor(subtracted) > 0
+    both = np.column_stack([rng.normal(size=500), rng.lognormal(size=500)])
+    scaler = IntensityScaler(means(2)).fit(both)
+    left = scaler.transform(both)[:, 0]
+    np.testing.assert_allclose(left, (both[:, 0] - both[:, 0].mean()) / both[:, 0].std(), atol=1e-12)
+
+
+@pytest.mark.parametrize("unit", [0.004, 300.0, 65535.0])
+def test_units_of_a_marker_change_nothing(unit):
+    values, codes = counts()
+    other = values * np.array([unit, 1.0, unit**-1])
+    first, second = (column_scaler(each, None, means(3)) for each in (values, other))
+    np.testing.assert_allclose(first.transform(values), second.transform(other), atol=1e-9)
+    labels = codes.astype(str)
+    rows = np.r_[np.flatnonzero(codes == 0)[:5], np.flatnonzero(codes == 1)[:5]]
+    found = [
+        fit_probe(each[rows], labels[rows], head="linear", C="grid", scaler=scaler)[0].predict_proba(each)
+        for each, scaler in ((values, first), (other, second))
+    ]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
+def test_it_is_arcsinh_and_then_a_standard_scale():
+    values, _ = counts()
+    scaler = column_scaler(values[:200], values[200:], means(3))
+    cofactors = np.array([np.quantile(column[column > 0], 0.05) for column in values.T])
+    np.testing.assert_allclose(scaler.cofactors_, cofactors)
+    expected = np.arcsinh(values / cofactors)
+    expected = (expected - expected.mean(axis=0)) / expected.std(axis=0)
+    np.testing.assert_allclose(scaler.transform(values), expected, atol=1e-10)
+    np.testing.assert_allclose(values, counts()[0])  # what came in is as it was
+
+
+def test_what_an_embedding_did_is_undone_first():
+    values, _ = counts()
+    embedded = (np.arcsinh(values / 4) - 2.0) / 3.0
+    direct, undone = IntensityScaler(means(3)), IntensityScaler(means(3, 2.0, 3.0, compressed=True))
+    np.testing.assert_allclose(undone.fit_transform(embedded), direct.fit_transform(values), atol=1e-8)
+
+
+def test_other_columns_are_standardised_alone():
+    values, _ = counts()
+    some = Intensities(("b",), np.array([1]), np.zeros(1), np.ones(1))
+    scaled = IntensityScaler(some).fit_transform(values)
+    for column in (0, 2):
+        expected = (values[:, column] - values[:, column].mean()) / values[:, column].std()
+        np.testing.assert_allclose(scaled[:, column], expected, atol=1e-10)
+    assert not np.allclose(scaled[:, 1], (values[:, 1] - values[:, 1].mean()) / values[:, 1].std(), atol=0.1)
+
+
+def test_types_stay_and_it_can_be_cloned():
+    values, _ = counts()
+    scaler = IntensityScaler(means(3)).fit(values.astype(np.float32))
+    assert scaler.transform(values.astype(np.float32)).dtype == np.float32
+    assert not hasattr(clone(scaler), "cofactors_")
