@@ -179,7 +179,7 @@ COMMON = {"n_bootstrap": 100}
 CELLS = {  # what is written into a table of cells or patients
     "annotate": [
         lambda c: _run("annotate", c, "part", use_rep="X_model", C=1.0),
-        lambda c: _run("annotate", c, "leiden", use_rep="X_model", head="forest"),
+        lambda c: _run("annotate", c, "leiden", use_rep="X_model", method="spreading"),
     ],
     "cell_states": [lambda c: _run("cell_states", c, 8, use_rep="X_model")],
     "classify_samples": [

@@ -5,6 +5,7 @@ Only messages use this: an old name is never taken. `CHANGELOG.md` has the same 
 
 RENAMED: dict[str, dict[str, str]] = {  # function: old name: new name
     "add_clinical": {"columns": "clinical_keys", "table_key": "table_on"},
+    "annotate": {"head": "method"},
     "basis": {"key": "use_rep"},
     "cell_states": {"reference": "source"},
     "cell_table": {"cells_label_key": "instance_key", "cells_sample_key": "library_key"},
@@ -12,7 +13,7 @@ RENAMED: dict[str, dict[str, str]] = {  # function: old name: new name
     "cox": {"cluster_key": "se_cluster_key"},
     "cumulative_incidence": {"event": "event_value"},
     "cut_point": {"key": "score_key"},
-    "evaluate_annotation": {"group_key": "patient_key"},
+    "evaluate_annotation": {"group_key": "patient_key", "head": "heads"},
     "features": {"key": "use_rep"},
     "marker_attention": {"key": "use_rep"},
     "marker_embedding": {"key": "use_rep"},

@@ -37,21 +37,21 @@ def test_labels_of_every_kind_are_learned(cells, head, kind):
     cells.obs["label"] = KINDS[kind](cells.obs["code"].to_numpy())
     names = ["10", "2", "1"] if kind == "own order" else ["0", "1", "2"]
     truth = np.array(names)[cells.obs["code"]]
-    annotated = sfm.tl.annotate(cells, "label", use_rep="X_m", head=head, C=1.0, copy=True)["label"]
+    annotated = sfm.tl.annotate(cells, "label", use_rep="X_m", method=head, C=1.0, copy=True)["label"]
     moved = sfm.tl.transfer_labels(cells, cells.copy(), "label", use_rep="X_m", head=head, copy=True)["label"]
     for found in (annotated, moved):
         assert list(found.cat.categories) == names
         assert found.cat.ordered == (kind == "own order")
         assert (found.astype(str).to_numpy() == truth).mean() > 0.98
-    table = sfm.tl.evaluate_annotation(cells, "label", use_rep="X_m", head=head, C=1.0, n_folds=3)
-    assert (table.query("score == 'f1'")["mean"] > 0.98).all()
+    table = sfm.tl.evaluate_annotation(cells, "label", use_rep="X_m", heads=head, C=1.0, n_folds=3)
+    assert (table.query("score == 'f1' and use_rep == 'X_m'")["mean"] > 0.98).all()
     assert set(cells.uns["annotation"]["folds"]["class"]) == {*names, "macro"}
 
 
 @pytest.mark.parametrize("head", HEADS)
 def test_truth_is_a_label(cells, head):
     cells.obs["label"] = cells.obs["code"] == 1
-    found = sfm.tl.annotate(cells, "label", use_rep="X_m", head=head, C=1.0, copy=True)["label"]
+    found = sfm.tl.annotate(cells, "label", use_rep="X_m", method=head, C=1.0, copy=True)["label"]
     assert list(found.cat.categories) == ["False", "True"]
     assert ((found == "True").to_numpy() == cells.obs["label"]).mean() > 0.98
 

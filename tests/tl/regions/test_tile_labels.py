@@ -71,7 +71,7 @@ def test_scores_of_pure_tiles(make_sdata):
     tiles.obs["patient"] = np.repeat([f"P{i}" for i in range(8)], 50)
     options = {"use_rep": "X_m", "C": 1.0}
     scores = [
-        sfm.tl.evaluate_annotation(tiles, "label", dominance=limit, **options).query("score == 'f1'")["mean"].item()
+        sfm.tl.evaluate_annotation(tiles, "label", dominance=limit, **options).query("score == 'f1'")["mean"].iloc[0]
         for limit in (None, ("share", 0.7), ("share", 0.95))
     ]
     assert scores[0] < scores[1] < scores[2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, counted
@@ -17,7 +18,10 @@ from ...cohort.circular import remember_groups
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
-from ...learn.probe import calibrated, certainty, check_head, column_scaler, fit_probe
+from ...learn.heads.cells import Cells
+from ...learn.heads.methods import check_method, fit_method
+from ...learn.heads.options import Options
+from ...learn.probe import certainty, column_scaler
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -29,7 +33,7 @@ def annotate(
     label_key: str,
     *,
     use_rep: str,
-    head: Literal["linear", "forest", "knn"] = "linear",
+    method: Literal["linear", "forest", "knn", "lda", "spreading", "self_training", "nearest_mean"] = "linear",
     C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     calibrate: bool = True,
@@ -55,8 +59,12 @@ def annotate(
         Column of ``obs`` with the labels.
     use_rep
         Key of ``obsm``, or ``"X"``.
-    head
-        ``"linear"``; ``"forest"``: 100 trees of depth 16; ``"knn"``: 15 neighbours weighted by distance.
+    method
+        ``"linear"``: the probe above; ``"forest"``: 100 trees of depth 16; ``"knn"``: 15 neighbours weighted by
+        distance; ``"lda"``: discriminant analysis with one covariance, shrunk (Ledoit and Wolf 2004);
+        ``"nearest_mean"``: nearest class mean in up to 50 principal components of all cells; ``"spreading"``: labels
+        spread on the graph of neighbours in these components (Zhou et al. 2003); ``"self_training"``: the probe is
+        fitted again to the cells that it is sure of, by calibrated confidence. Classes weigh alike in all of them.
     C
         Inverse strength of the penalty of the linear probe. ``"grid"``: 0.01 to 100 times ``min(1, 10 / columns)``, by
         the cross-entropy of a fifth of the labelled cells, each class weighing alike; that number itself where there
@@ -65,11 +73,11 @@ def annotate(
     n_trials
         Trials of ``C="search"``.
     calibrate
-        Divide the logits of the linear probe by the temperature (Guo et al. 2017) that suits labelled cells which were
-        held out, in five folds (of 500 or more, a fifth once), so that of the cells with a confidence of 0.8 about 80 %
-        are right. No label changes. It holds for types in the proportions of the labelled cells: if as many of each
-        type were labelled, rare types are rarer than their probabilities say. With fewer than 10 held-out cells
-        it is 1.
+        Divide the logits by the temperature (Guo et al. 2017) that suits labelled cells which were held out, in five
+        folds (of 500 or more, a fifth once), so that of the cells with a confidence of 0.8 about 80 % are right; not
+        those of ``"forest"`` and ``"knn"``. No label changes. It holds for types in the proportions of the labelled
+        cells: if as many of each type were labelled, rare types are rarer than their probabilities say. With fewer
+        than 10 held-out cells it is 1.
     min_probability
         Cells whose highest probability is lower get no label (NaN); their confidence, margin, entropy and
         probabilities are written.
@@ -94,9 +102,10 @@ def annotate(
     ``obsm[key_added + "_probability"]``
         A table of cells by classes.
     ``uns[key_added]``
-        ``params``, with the C used, the number of labelled cells, the ``temperature``, on how many held-out cells it
-        was found (``n_held_out``), their expected calibration error (``calibration_error``, over 15 bins; a little low,
-        as the temperature was found on the same cells), and how many cells got no label (``n_unlabelled``).
+        ``params``, with what the method chose (of the linear probe, C), the number of labelled cells, the
+        ``temperature``, on how many held-out cells it was found (``n_held_out``), their expected calibration error
+        (``calibration_error``, over 15 bins; a little low, as the temperature was found on the same cells), and how
+        many cells got no label (``n_unlabelled``).
 
     Raises
     ------
@@ -114,34 +123,16 @@ def annotate(
     True
     """
     check_anndata(adata, "annotate", key_added)
-    check_head(head, C)
-    column = obs_column(adata, label_key, "label_key", allow_missing=True)
-    known = column.notna().to_numpy()
-    labels = named(column[known], "label_key", whole=True).array
-    classes = list(labels.categories)
-    if len(classes) < 2:
-        raise TableError(
-            f"obs[{label_key!r}] holds {counted(len(classes), 'class', 'classes')} in {int(known.sum())} labelled "
-            f"cells ({listed(classes)}). Label cells of two or more."
-        )
+    check_method(method, C)
+    known, labels = _labelled(adata, label_key)
     values = representation(adata, use_rep)
     groups = patients_of_rows(adata, patient_key)
-    groups = None if groups is None else groups[known]
-    model, used = fit_probe(
-        values[known],
-        labels,
-        head=head,
-        C=C,
-        groups=groups,
-        scaler=column_scaler(values),
-        n_trials=n_trials,
-        random_state=random_state,
-    )
-    if calibrate and head == "linear":
-        model = calibrated(model, values[known], labels, groups, random_state)
-    probability = model.predict_proba(values)
-    table = certainty(probability, classes, adata.obs_names, ordered=labels.ordered)
-    logger.info("annotated %d cells from %d labels of %d classes (C=%.3g)", len(table), known.sum(), len(classes), used)
+    options = Options(C, n_trials, calibrate, random_state=random_state)
+    cells = Cells(values, column_scaler(values), groups, known, random_state)
+    model = fit_method(method, cells, known, labels, options)
+    probability = model.predict_seen()
+    table = certainty(probability, model.classes, adata.obs_names, ordered=labels.ordered)
+    logger.info("annotated %d cells from %d labels of %d classes", len(table), len(known), len(model.classes))
     unsure = (table["confidence"] < min_probability).to_numpy()
     table["label"] = table["label"].where(~unsure)
     if unsure.any():
@@ -150,26 +141,42 @@ def annotate(
     remember_groups(adata, "annotate", use_rep, table["label"], written=not copy, place=f"obs:{key}")
     if copy:
         return table
+    params = {
+        "label_key": label_key,
+        "use_rep": use_rep,
+        "method": method,
+        "preparation": BY_ALL,
+        **model.notes,
+        "n_labelled": len(known),
+        "temperature": model.calibration.temperature,
+        "n_held_out": model.calibration.n_held_out,
+        "calibration_error": model.calibration.error,
+        "min_probability": min_probability,
+        "n_unlabelled": int(unsure.sum()),
+        "random_state": random_state,
+    }
+    _write(adata, key, table, pd.DataFrame(probability, index=adata.obs_names, columns=model.classes), params)
+    return None
+
+
+def _labelled(adata: AnnData, label_key: str) -> tuple[np.ndarray, pd.Categorical]:
+    """Rows with a label, and their labels."""
+    column = obs_column(adata, label_key, "label_key", allow_missing=True)
+    known = np.flatnonzero(column.notna().to_numpy())
+    labels = named(column.iloc[known], "label_key", whole=True).array
+    classes = list(labels.categories)
+    if len(classes) < 2:
+        raise TableError(
+            f"obs[{label_key!r}] holds {counted(len(classes), 'class', 'classes')} in {len(known)} labelled "
+            f"cells ({listed(classes)}). Label cells of two or more."
+        )
+    return known, labels
+
+
+def _write(adata: AnnData, key: str, table: pd.DataFrame, probability: pd.DataFrame, params: dict[str, object]) -> None:
     remove_earlier(adata, key, table["label"])
     adata.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy"):
         adata.obs[f"{key}_{name}"] = table[name]
-    write_obsm(adata, f"{key}_probability", pd.DataFrame(probability, index=adata.obs_names, columns=classes))
-    record = {
-        "params": {
-            "label_key": label_key,
-            "use_rep": use_rep,
-            "head": head,
-            "preparation": BY_ALL,
-            "C": used,
-            "n_labelled": int(known.sum()),
-            "temperature": model.calibration.temperature,
-            "n_held_out": model.calibration.n_held_out,
-            "calibration_error": model.calibration.error,
-            "min_probability": min_probability,
-            "n_unlabelled": int(unsure.sum()),
-            "random_state": random_state,
-        }
-    }
-    write_uns(adata, key, record)
-    return None
+    write_obsm(adata, f"{key}_probability", probability)
+    write_uns(adata, key, {"params": params})

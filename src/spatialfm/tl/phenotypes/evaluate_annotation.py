@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -18,18 +17,17 @@ from ..._preparation import BY_TRAINING, BY_TRAINING_CELLS, TRANSDUCTIVE
 from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.checks import as_names, check_anndata, listed, named, obs_column, order_of_names
 from ...cohort.patient_names import like_patients
 from ...cohort.representation import each_representation, finite_rows
-from ...learn.probe import away_from, calibrated, check_head, column_scaler, draw_per_class, fit_probe, quadrants
-from ...learn.temperature import calibration_error
-from ...metrics import classification
-from ...stats.fold_scores import paired_p, t_interval
+from ...learn.heads.folds import Fold, Groups, Places, groups_of_quadrants, make_folds, seen_by_patient, seen_by_place
+from ...learn.heads.judge import Judged, judge
+from ...learn.heads.methods import PROBES, check_method
+from ...learn.heads.options import Options
+from ...learn.heads.scores import by_class, differences, mean_times, summarise
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-SCORES = ["f1", "recall", "average_precision", "auroc", "calibration_error"]
 
 
 @public
@@ -42,7 +40,8 @@ def evaluate_annotation(
     n_folds: int = 4,
     n_repeats: int = 1,
     n_train: int | Sequence[int] | None = None,
-    head: Literal["linear", "forest", "knn"] = "linear",
+    n_draws: int = 1,
+    heads: str | Sequence[str] = "linear",
     C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     calibrate: bool = True,
@@ -86,11 +85,12 @@ def evaluate_annotation(
         Partitions into folds (published: one); scores are means over them, their spread is in the intervals.
     n_train
         Training cells a class (drawn again in each fold), or several numbers; default all.
-    head
-        Classifier, as in `spatialfm.tl.annotate`.
+    n_draws
+        Draws of `n_train` cells in each fold; a fold counts with the mean over them.
+    heads
+        Method of `spatialfm.tl.annotate`, or several, which are scored on the same folds and the same drawn cells.
     C
-        Inverse strength of its regularisation, as in `spatialfm.tl.annotate`. With `published`, ``"grid"`` is
-        ``"search"``.
+        Penalty of the linear probe, as in `spatialfm.tl.annotate`. With `published`, ``"grid"`` is ``"search"``.
     n_trials
         Trials that choose it, as in `spatialfm.tl.annotate`.
     calibrate
@@ -120,13 +120,19 @@ def evaluate_annotation(
 
     Returns
     -------
-    One row an embedding, training size and score (means over classes; ``recall`` is the balanced accuracy,
+    One row per embedding, method, training size and score (means over classes; ``recall`` is the balanced accuracy,
     ``calibration_error`` the expected one over 15 bins, of all test cells, lower is better) with ``preparation`` (what
     columns were standardised on), ``mean``, ``sd`` (over folds, the published error) and ``low`` and ``high``, a 95 %
     interval for other patients (Student's t, with the variance that folds have which share training cells: 1 / K + 1 /
-    (K - 1), Nadeau and Bengio, 2003). Written into ``uns[key_added]``: ``folds`` (every score of every class and fold),
-    ``summary``, ``differences`` (between embeddings, paired by fold, with interval and p-value of a paired t-test with
-    the same variance) and ``params``. With ``patient_key="quadrant"`` they are of other parts of the same images.
+    (K - 1), Nadeau and Bengio, 2003). The last rows are two floors, scored on the same folds and draws: the linear
+    probe on 16 random numbers per cell (``use_rep`` is ``"16 random numbers"``), and ``head`` ``"majority"``, which
+    gives every cell the shares of the classes in the training part, and so calls all of them by the commonest.
+
+    Written into ``uns[key_added]``: ``summary``; ``folds`` (every score of every class, fold and draw); ``classes``
+    (means of each class, with ``support``, the number of its cells that were tested); ``differences`` (between
+    embeddings with one method and between methods on one embedding, paired by fold, with interval and p-value of a
+    paired t-test with the same variance); ``times`` (seconds to fit a method and predict the tested cells, mean over
+    folds and draws); and ``params``. With ``patient_key="quadrant"`` they are of other parts of the same images.
 
     Raises
     ------
@@ -139,15 +145,95 @@ def evaluate_annotation(
     >>> import spatialfm as sfm
     >>> cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=60, random_state=0)
     >>> scores = sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, min_cells=5)
-    >>> scores.query("score == 'recall'")[["use_rep", "n_folds"]].values.tolist()
-    [['X_latent', 4]]
+    >>> recall = scores.query("score == 'recall'").set_index("use_rep")["mean"]
+    >>> recall.index.tolist(), bool(recall["X_latent"] > 0.8), bool(recall["16 random numbers"] < 0.4)
+    (['X_latent', '16 random numbers', 'none'], True, True)
     """
     check_anndata(adata, "evaluate_annotation", key_added)
     C = "search" if published and C == "grid" else C
-    check_head(head, C)
+    methods = _check_heads(heads, C, published, transductive, n_repeats)
+    cells, others = _cells(adata, label_key, min_cells, dominance)
+    labels = named(cells.obs[label_key], "label_key", whole=True)
+    names = np.asarray(labels, dtype=str)
+    values = each_representation(cells, use_rep)
+    groups = _groups(cells, patient_key, library_key, spatial_key, margin)
+    folds = [
+        fold for repeat in range(n_repeats) for fold in make_folds(groups, names, n_folds, random_state + 1000 * repeat)
+    ]
+    task = Judged(
+        names,
+        list(labels.cat.categories.astype(str)),
+        values,
+        {rep: finite_rows(others, rep) for rep in values},
+        None if groups.places is not None else groups.of,
+        _seen(others, groups, patient_key, library_key, spatial_key),
+        methods,
+        [None] if n_train is None else np.atleast_1d(n_train).tolist(),
+        n_draws,
+        transductive,
+        BY_TRAINING if published else TRANSDUCTIVE if transductive else BY_TRAINING_CELLS,
+    )
+    options = Options(C, n_trials, calibrate and not published, published, random_state)
+    table = judge(task, progress_bar(folds, desc="folds", unit="fold"), options)
+    table["partition"], table["fold"] = np.divmod(table["fold"].to_numpy(), len(folds) // n_repeats)
+    params = {
+        "label_key": label_key,
+        "use_rep": list(values),
+        "preparation": task.preparation,
+        "patient_key": patient_key,
+        "n_folds": n_folds,
+        "n_repeats": n_repeats,
+        "n_draws": n_draws,
+        "heads": methods,
+        "C": str(C),
+        "calibrate": options.calibrate,
+        "published": published,
+        "transductive": transductive,
+        "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
+        "margin": margin if patient_key == "quadrant" else 0.0,
+        "random_state": random_state,
+    }
+    return _write(adata, key_added, table, params)
+
+
+def _write(adata: AnnData, key: str, folds: pd.DataFrame, params: dict[str, object]) -> pd.DataFrame:
+    times = mean_times(folds)
+    folds = folds.drop(columns="seconds")  # the same seed gives the same table
+    macro = folds[folds["class"] == "macro"]
+    summary = summarise(macro)
+    record = {
+        "folds": folds,
+        "summary": summary,
+        "classes": by_class(folds),
+        "differences": differences(macro),
+        "times": times,
+        "params": params,
+    }
+    write_uns(adata, key, record)
+    return summary
+
+
+def _check_heads(
+    heads: str | Sequence[str], C: float | str, published: bool, transductive: bool, n_repeats: int
+) -> list[str]:
+    methods = as_names(heads)
+    if not methods:
+        raise TableError("heads= is empty. Pass a method of sfm.tl.annotate, or several.")
+    for name in methods:
+        check_method(name, C, "heads")
     if published and transductive:
         raise TableError("published=True scales columns on training cells. Pass it without transductive=True.")
-    preparation = BY_TRAINING if published else TRANSDUCTIVE if transductive else BY_TRAINING_CELLS
+    if published and (others := [name for name in methods if name not in PROBES]):
+        raise TableError(f"published=True is KRONOS's probe, and heads= has {others[0]!r}. Pass heads='linear'.")
+    if n_repeats < 1:
+        raise TableError(f"n_repeats={n_repeats}: one partition into folds is the least.")
+    return methods
+
+
+def _cells(
+    adata: AnnData, label_key: str, min_cells: int, dominance: tuple[str, float] | None
+) -> tuple[AnnData, AnnData]:
+    """Cells whose label counts, and all others."""
     labels = obs_column(adata, label_key, "label_key", allow_missing=True)
     pure = np.ones(adata.n_obs, bool)
     if dominance is not None:
@@ -155,79 +241,7 @@ def evaluate_annotation(
     kept = np.flatnonzero(_kept(labels.where(pure), label_key, min_cells))
     # in the order of their names: the drawn cells are independent of the order of rows
     kept = kept[order_of_names(adata.obs_names[kept])]
-    cells, others = adata[kept], adata[np.setdiff1d(np.arange(adata.n_obs), kept)]
-    labels = named(cells.obs[label_key], "label_key", whole=True)
-    names, classes = np.asarray(labels, dtype=str), [*labels.cat.categories.astype(str), "macro"]
-    values = each_representation(cells, use_rep)
-    sizes = [None] if n_train is None else np.atleast_1d(n_train).tolist()
-    if n_repeats < 1:
-        raise TableError(f"n_repeats={n_repeats}: one partition into folds is the least.")
-    if patient_key != "quadrant":
-        obs_column(adata, patient_key, "patient_key", allow_missing=True)
-        obs_column(cells, patient_key, "patient_key")
-        _tell_shared_patients(cells, patient_key)
-    splits = []
-    for seed in [random_state + 1000 * repeat for repeat in range(n_repeats)]:
-        groups, folds = _splits(cells, names, patient_key, n_folds, margin, library_key, spatial_key, seed)
-        splits += folds
-    unlabelled = {rep: finite_rows(others, rep) for rep in values}
-    rows = []
-    for fold, split in enumerate(progress_bar(splits, desc="folds", unit="fold")):
-        train, test = split.train, split.test
-        seen, also = np.arange(len(names)), np.arange(others.n_obs)
-        if not transductive:
-            seen, also = train, _seen(cells, others, groups, split, patient_key, margin, library_key, spatial_key)
-        scalers = {rep: column_scaler(values[rep][seen], more[also]) for rep, more in unlabelled.items()}
-        for size in sizes:
-            part = train if size is None else draw_per_class(names, train, size, random_state + fold)
-            for rep, matrix in values.items():
-                model, used = fit_probe(
-                    matrix[part],
-                    names[part],
-                    head=head,
-                    C=C,
-                    groups=None if patient_key == "quadrant" else groups[part],
-                    scaler=None if published else scalers[rep],
-                    n_trials=n_trials,
-                    published=published,
-                    random_state=random_state,
-                )
-                if calibrate and head == "linear" and not published:
-                    together = None if patient_key == "quadrant" else groups[part]
-                    model = calibrated(model, matrix[part], names[part], together, random_state)
-                probability = model.predict_proba(matrix[test])
-                scores = classification(names[test], probability, model.classes)
-                truth = np.searchsorted(model.classes, names[test])
-                scores.loc["macro", "calibration_error"] = calibration_error(probability, truth)
-                scores = scores.loc[[name for name in classes if name in scores.index]]
-                rows.append(scores.reset_index().assign(use_rep=rep, n_train=size or len(part), fold=fold, C=used))
-                rows[-1]["asked"], rows[-1]["preparation"] = "all" if size is None else str(size), preparation
-    folds = pd.concat(rows, ignore_index=True)
-    folds["partition"], folds["fold"] = np.divmod(folds["fold"].to_numpy(), len(splits) // n_repeats)
-    summary = _summary(folds[folds["class"] == "macro"])
-    record = {
-        "folds": folds,
-        "summary": summary,
-        "differences": _differences(folds[folds["class"] == "macro"]),
-        "params": {
-            "label_key": label_key,
-            "use_rep": list(values),
-            "preparation": preparation,
-            "patient_key": patient_key,
-            "n_folds": n_folds,
-            "n_repeats": n_repeats,
-            "head": head,
-            "C": str(C),
-            "calibrate": calibrate and head == "linear" and not published,
-            "published": published,
-            "transductive": transductive,
-            "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
-            "margin": margin if patient_key == "quadrant" else 0.0,
-            "random_state": random_state,
-        },
-    }
-    write_uns(adata, key_added, record)
-    return summary
+    return adata[kept], adata[np.setdiff1d(np.arange(adata.n_obs), kept)]
 
 
 def _kept(labels: pd.Series, label_key: str, min_cells: int) -> np.ndarray:
@@ -243,132 +257,26 @@ def _kept(labels: pd.Series, label_key: str, min_cells: int) -> np.ndarray:
     return (labels.notna() & ~labels.isin(rare)).to_numpy()
 
 
-@dataclass(frozen=True)
-class _Fold:
-    """Rows to train on and to score; `held_out` are all cells of the test part, those that cannot be scored too."""
-
-    train: np.ndarray
-    test: np.ndarray
-    held_out: np.ndarray
-
-
-def _splits(
-    cells: AnnData,
-    names: np.ndarray,
-    patient_key: str,
-    n_folds: int,
-    margin: float,
-    library_key: str,
-    spatial_key: str,
-    random_state: int,
-) -> tuple[np.ndarray, list[_Fold]]:
-    """Group of each cell, and the folds."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
+def _groups(cells: AnnData, patient_key: str, library_key: str, spatial_key: str, margin: float) -> Groups:
     if patient_key == "quadrant":
         samples = obs_column(cells, library_key, "library_key").astype(str).to_numpy()
         if spatial_key not in cells.obsm:
             raise TableError(f"No {spatial_key!r} in obsm (spatial_key=); quadrants need the places of cells.")
-        positions = coordinates(cells, spatial_key)
-        groups, n_folds = quadrants(positions, samples), min(n_folds, 4)
-    else:
-        groups = obs_column(cells, patient_key, "patient_key").astype(str).to_numpy()
-    n_groups = len(np.unique(groups))
-    if not 2 <= n_folds <= n_groups:
-        raise TableError(
-            f"{n_groups} different values of obs[{patient_key!r}] (patient_key=) cannot make {n_folds} folds. Pass "
-            "n_folds= of 2 or more, at most their number, or patient_key='quadrant' for a single image."
-        )
-    splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
-    splits = []
-    for train, test in splitter.split(names, names, groups):
-        if patient_key == "quadrant":
-            train = away_from(train, test, positions, samples, margin)
-        # a class that no training cell has cannot be predicted, and would only be scored as always wrong
-        held_out, test = test, test[np.isin(names[test], names[train])]
-        if len(np.unique(names[train])) < 2 or not len(test):
-            raise TableError("A fold has fewer than two classes to train on. Pass fewer folds or a larger min_cells=.")
-        splits.append(_Fold(train, test, held_out))
-    return groups, splits
+        return groups_of_quadrants(Places(coordinates(cells, spatial_key), samples, margin))
+    patients = obs_column(cells, patient_key, "patient_key")
+    _tell_shared_patients(cells, patient_key)
+    return Groups(patients.astype(str).to_numpy(), patient_key)
 
 
 def _seen(
-    cells: AnnData,
-    others: AnnData,
-    groups: np.ndarray,
-    fold: _Fold,
-    patient_key: str,
-    margin: float,
-    library_key: str,
-    spatial_key: str,
-) -> np.ndarray:
-    """Rows of `others`, cells without a label that counts, that are no part of what is held out.
-
-    Cells without patient may be of a test patient, and are not seen, nor are those in a held-out quadrant or near its
-    cells.
-    """
-    test_groups = np.unique(groups[fold.held_out])
-    if patient_key != "quadrant":
-        of = others.obs[patient_key]
-        return np.flatnonzero(of.notna().to_numpy() & ~np.isin(of.astype(str).to_numpy(), test_groups))
-    both = [cells, others]
-    samples = np.concatenate([part.obs[library_key].astype(object) for part in both])
-    places = np.concatenate([coordinates(part, spatial_key, finite=False) for part in both])
-    own = np.arange(len(samples)) < cells.n_obs
-    placed = np.flatnonzero(pd.notna(samples) & np.isfinite(places).all(axis=1))
-    samples, places, own = samples[placed].astype(str), places[placed], own[placed]
-    rows = np.flatnonzero(~own & ~np.isin(quadrants(places, samples, own), test_groups))
-    # labelled cells all have a place, and come first
-    return placed[away_from(rows, fold.held_out, places, samples, margin)] - cells.n_obs
-
-
-def _summary(macro: pd.DataFrame) -> pd.DataFrame:
-    rows = []
-    for (rep, size), part in macro.groupby(["use_rep", "asked"], sort=False):
-        for score in SCORES:
-            values = part[score].to_numpy()
-            low, high = np.clip(t_interval(values, part["partition"].to_numpy()), 0, 1)  # all scores are in between
-            rows.append(
-                {
-                    "use_rep": rep,
-                    "n_train": size,
-                    "score": score,
-                    "preparation": part["preparation"].iloc[0],
-                    "mean": values.mean(),
-                    "sd": values.std(ddof=1),
-                    "low": low,
-                    "high": high,
-                    "n_folds": len(values),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _differences(macro: pd.DataFrame) -> pd.DataFrame:
-    """Of every two embeddings, the first minus the second, fold by fold."""
-    rows = []
-    for size, part in macro.groupby("asked", sort=False):
-        for one, two in combinations(part["use_rep"].unique(), 2):
-            runs_of = {rep: part[part["use_rep"] == rep].sort_values(["partition", "fold"]) for rep in (one, two)}
-            partition = runs_of[one]["partition"].to_numpy()
-            for score in SCORES:
-                a, b = (runs_of[rep][score].to_numpy() for rep in (one, two))
-                low, high = t_interval(a - b, partition)
-                p = paired_p(a - b, partition)
-                rows.append(
-                    {
-                        "first": one,
-                        "second": two,
-                        "n_train": size,
-                        "score": score,
-                        "difference": (a - b).mean(),
-                        "low": low,
-                        "high": high,
-                        "p_value": p,
-                    }
-                )
-    columns = ["first", "second", "n_train", "score", "difference", "low", "high", "p_value"]
-    return pd.DataFrame(rows, columns=columns)
+    others: AnnData, groups: Groups, patient_key: str, library_key: str, spatial_key: str
+) -> Callable[[Fold], np.ndarray]:
+    """Which rows of `others`, cells without a label that counts, are no part of what a fold holds out."""
+    if groups.places is None:
+        return partial(seen_by_patient, others.obs[patient_key].to_numpy(dtype=object), groups)
+    samples = others.obs[library_key].astype(object).to_numpy()
+    places = Places(coordinates(others, spatial_key, finite=False), samples, groups.places.margin)
+    return partial(seen_by_place, places, groups)
 
 
 def _tell_shared_patients(cells: AnnData, patient_key: str) -> None:

@@ -1,0 +1,126 @@
+"""What a method may see: all rows on one scale, their neighbours, and which of them are labelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from ..search_index import Index, nearest, neighbors_of_rows, with_graph
+
+N_COMPONENTS = 50  # principal components in which neighbours and means are looked for
+FITTED_TO = 50_000  # rows that components are found on: more of them turn no axis
+EXACT_UP_TO = 8192  # rows that are compared one by one; of more, neighbours come from a graph
+N_NEIGHBORS = 15
+MAX_NODES = 50_000  # of a graph; of more rows, so many stand for all
+
+
+class Scaler(Protocol):
+    """Brings columns to one scale: `spatialfm.learn.probe.column_scaler`, or scikit-learn's."""
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        """``(n, columns)`` in and out."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """All rows that a method may see, those with a label among them.
+
+    Attributes
+    ----------
+    values
+        ``(n, columns)``, complete.
+    scaler
+        Fitted to all rows that may be seen.
+    groups
+        Patient of each row ``(n,)``, or None.
+    labelled
+        Rows that have a label, also those that are held out for a while: they are always nodes of the graph.
+    random_state
+        Seed of all that is drawn.
+    """
+
+    values: np.ndarray
+    scaler: Scaler
+    groups: np.ndarray | None = None
+    labelled: np.ndarray | None = None
+    random_state: int = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def scaled(self) -> np.ndarray:
+        """The values on one scale."""
+        return self.scaler.transform(self.values)
+
+    @cached_property
+    def _axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean ``(columns,)`` and axes ``(columns, components)`` of the principal components."""
+        rows = np.arange(len(self))
+        if len(rows) > FITTED_TO:
+            rows = np.random.default_rng(self.random_state).choice(len(self), FITTED_TO, replace=False)
+        values = self.scaled[rows].astype(np.float64)
+        mean = values.mean(axis=0)
+        variance, axes = np.linalg.eigh(np.cov(values.T).reshape(values.shape[1], -1))
+        kept = np.argsort(variance)[::-1][:N_COMPONENTS]
+        kept = kept[variance[kept] > 1e-10 * max(variance.max(), 1e-300)] if variance.max() > 0 else kept[:1]
+        axes = axes[:, kept]
+        return mean, axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+
+    def project(self, scaled: np.ndarray) -> np.ndarray:
+        """Principal components ``(m, components)``, float32, of rows on the common scale."""
+        mean, axes = self._axes
+        return ((scaled - mean) @ axes).astype(np.float32)
+
+    @cached_property
+    def components(self) -> np.ndarray:
+        """Principal components of all rows, ``(n, components)``."""
+        return self.project(self.scaled)
+
+    @cached_property
+    def nodes(self) -> np.ndarray:
+        """Rows of the graph, in order: all, or the labelled ones and so many others, drawn at random."""
+        if len(self) <= MAX_NODES:
+            return np.arange(len(self))
+        kept = np.zeros(len(self), bool)
+        if self.labelled is not None:
+            kept[self.labelled] = True
+        others = np.flatnonzero(~kept)
+        more = max(MAX_NODES - int(kept.sum()), 0)
+        kept[np.random.default_rng(self.random_state).choice(others, min(more, len(others)), replace=False)] = True
+        return np.flatnonzero(kept)
+
+    @cached_property
+    def index(self) -> Index:
+        """Where the nodes that are nearest to any row are looked up, in the principal components."""
+        return index_of(self.components[self.nodes], self.random_state)
+
+    @cached_property
+    def neighbors(self) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest other nodes of each node: their places among the nodes, and distances, the nearest first."""
+        return nearest_others(self.index, N_NEIGHBORS)
+
+
+def index_of(values: np.ndarray, random_state: int) -> Index:
+    """An index of rows: one that compares all of them, or from 8,192 rows on a graph."""
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    center = np.zeros(values.shape[1], np.float32)
+    index = Index(values, np.arange(len(values)), center, "l2", "")
+    return with_graph(index, "pynndescent", random_state) if len(values) > EXACT_UP_TO else index
+
+
+def nearest_others(index: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest other rows of each row of an index: places and distances ``(n, min(k, n - 1))``."""
+    n = len(index.values)
+    k = min(k, n - 1)
+    found = neighbors_of_rows(index)
+    if found is None or found[0].shape[1] <= k:
+        found = nearest(index, index.values, k + 1)
+    places, distances = found
+    # the row itself is first but for ties, and a graph may miss it
+    itself = places == np.arange(n)[:, None]
+    order = np.argsort(np.where(itself, 1, 0), axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(places, order, 1), np.take_along_axis(distances, order, 1)

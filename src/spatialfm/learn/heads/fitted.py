@@ -1,0 +1,130 @@
+"""What a fitted method is: classes, and probabilities of rows it has seen and of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..temperature import MIN_HELD_OUT, Calibration, calibration_error, find_temperature, held_out_parts, tempered
+from .cells import Cells
+
+BLOCK = 65_536  # rows that are predicted at once
+
+
+class Fitted(Protocol):
+    """A fitted method."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the columns of probabilities, in the order of the categories of the labels."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """Its temperature."""
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What was chosen while it was fitted: numbers and text, for the record."""
+
+    def predict_proba(self, values: np.ndarray) -> np.ndarray:
+        """Probabilities ``(m, classes)`` of rows ``(m, columns)``, not yet scaled."""
+
+    def predict_seen(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """The same of rows of the `Cells` that it was fitted with; all of them by default."""
+
+
+class Rule(Protocol):
+    """How a method answers, on the common scale."""
+
+    def of_values(self, scaled: np.ndarray) -> np.ndarray:
+        """Probabilities ``(m, classes)`` of rows that are on the common scale."""
+
+    def of_rows(self, rows: np.ndarray) -> np.ndarray | None:
+        """Probabilities of rows of the cells; None where they are those of their values."""
+
+
+@dataclass(frozen=True)
+class RuleFitted:
+    """A rule with its classes and the cells whose scale it knows."""
+
+    classes: list[str]
+    cells: Cells = field(repr=False)
+    rule: Rule
+    calibration: Calibration = Calibration()
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def predict_proba(self, values: np.ndarray) -> np.ndarray:
+        """Probabilities ``(m, classes)`` of rows ``(m, columns)``, not yet scaled."""
+        return in_blocks(lambda part: self.rule.of_values(self.cells.scaler.transform(values[part])), len(values), self)
+
+    def predict_seen(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Probabilities of rows of the cells."""
+        rows = np.arange(len(self.cells)) if rows is None else rows
+
+        def answer(part: slice) -> np.ndarray:
+            known = self.rule.of_rows(rows[part])
+            return self.rule.of_values(self.cells.scaled[rows[part]]) if known is None else known
+
+        return in_blocks(answer, len(rows), self)
+
+
+def in_blocks(answer: Callable[[slice], np.ndarray], n: int, fitted: Fitted) -> np.ndarray:
+    """Probabilities of all rows, made block by block and divided by the temperature."""
+    out = np.empty((n, len(fitted.classes)))
+    for start in range(0, n, BLOCK):
+        part = slice(start, min(start + BLOCK, n))
+        out[part] = tempered(answer(part), fitted.calibration.temperature)
+    return out
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities ``(n, classes)`` of scores that are logarithms up to a constant of each row."""
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+Fit = Callable[[Cells, np.ndarray, np.ndarray], RuleFitted]
+
+
+def held_out_probability(
+    fit: Callable[[np.ndarray, np.ndarray], Fitted], cells: Cells, rows: np.ndarray, codes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of labelled rows by fits without their label, and which of `rows` they are.
+
+    A row that is held out stays among the cells that are seen, as one without label.
+
+    Parameters
+    ----------
+    fit
+        Called with rows and their codes.
+    rows, codes
+        Labelled rows ``(n,)`` and their classes, from 0 on.
+    """
+    groups = None if cells.groups is None else cells.groups[rows]
+    found, places = [], []
+    for train, test in held_out_parts(codes, groups, cells.random_state):
+        found.append(fit(rows[train], codes[train]).predict_seen(rows[test]))
+        places.append(test)
+    if not places:
+        return np.zeros((0, int(codes.max()) + 1)), np.zeros(0, int)
+    return np.concatenate(found), np.concatenate(places)
+
+
+def with_temperature(
+    fitted: RuleFitted,
+    fit: Callable[[np.ndarray, np.ndarray], RuleFitted],
+    cells: Cells,
+    rows: np.ndarray,
+    codes: np.ndarray,
+) -> RuleFitted:
+    """The same method with the temperature that suits labelled rows which were held out, in turn."""
+    probability, places = held_out_probability(fit, cells, rows, codes)
+    if len(places) < MIN_HELD_OUT:
+        return fitted
+    truth = codes[places]
+    temperature = find_temperature(probability, truth)
+    error = calibration_error(tempered(probability, temperature), truth)
+    return replace(fitted, calibration=Calibration(temperature, len(truth), error))

@@ -1,0 +1,156 @@
+"""Methods and representations scored on the same folds, draws and cells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from ...metrics import classification
+from ..probe import column_scaler, draw_per_class
+from ..temperature import calibration_error
+from .cells import Cells
+from .folds import Fold
+from .methods import fit_method
+from .options import Options
+from .scores import FLOORS
+
+N_RANDOM = 16  # columns of the floor
+DRAW = 100_003  # between the seeds of draws, above any number of folds
+FLOOR_PENALTY = 1.0  # nothing is searched where there is nothing to find
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is scored.
+
+    Attributes
+    ----------
+    names
+        Label of each labelled cell ``(n,)``.
+    classes
+        Their order.
+    values
+        By representation, ``(n, columns)``.
+    others
+        By representation, cells without a label that counts ``(m, columns)``, NaN where a row is not complete.
+    groups
+        Patient of each labelled cell, for what keeps patients together in a training part; None for quadrants.
+    seen
+        Which of the other cells a fold may see.
+    heads, sizes, n_draws
+        Methods, training cells per class (None: all), and draws of them in each fold.
+    transductive
+        Whether cells of the test part are seen, without their labels.
+    preparation
+        What columns are scaled on, in words.
+    """
+
+    names: np.ndarray
+    classes: list[str]
+    values: dict[str, np.ndarray]
+    others: dict[str, np.ndarray]
+    groups: np.ndarray | None
+    seen: Callable[[Fold], np.ndarray]
+    heads: list[str]
+    sizes: list[int | None]
+    n_draws: int
+    transductive: bool
+    preparation: str
+
+
+def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame:
+    """Every score of every class, fold and draw; the same cells are drawn for all methods and representations."""
+    rows = []
+    for number, fold in enumerate(folds):
+        rooms = {rep: _cells(task, fold, rep, options) for rep in task.values}
+        noise = _noise(task, fold, options)
+        for size in task.sizes:
+            for draw in range(1 if size is None else task.n_draws):
+                part = fold.train
+                if size is not None:
+                    seed = options.random_state + number + DRAW * draw
+                    part = draw_per_class(task.names, fold.train, size, seed)
+                found = [(rep, head, *_run(task, fold, rooms[rep], part, head, options))
+                         for rep in task.values for head in task.heads]  # fmt: skip
+                found += [(*_floor_names(one), *_floor(task, fold, noise, part, one, options)) for one in FLOORS]
+                for rep, head, scores, seconds, notes in found:
+                    marks = {"use_rep": rep, "head": head, "n_train": size or len(part), "fold": number, **notes}
+                    marks |= {"asked": "all" if size is None else str(size), "draw": draw, "seconds": seconds}
+                    rows.append(scores.reset_index().assign(**marks, preparation=task.preparation))
+    return pd.concat(rows, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class _Room:
+    """Cells that a fold may see, and where its labelled cells are among them."""
+
+    cells: Cells
+    place: np.ndarray  # (n,) row of each labelled cell; -1 if it is not seen
+    test: np.ndarray  # values of the tested cells
+
+
+def _cells(task: Judged, fold: Fold, rep: str, options: Options) -> _Room:
+    own, more = task.values[rep], task.others[rep]
+    rows = np.arange(len(own)) if task.transductive else fold.train
+    also = more if task.transductive else more[task.seen(fold)]
+    scaler = column_scaler(own[rows], also)
+    place = np.full(len(own), -1)
+    place[rows] = np.arange(len(rows))
+    complete = np.isfinite(also).all(axis=1)
+    groups = None
+    if task.groups is not None:  # of cells without label no patient is asked
+        groups = np.concatenate([task.groups[rows], np.full(int(complete.sum()), "", dtype=task.groups.dtype)])
+    values = np.concatenate([own[rows], also[complete].astype(own.dtype, copy=False)])
+    return _Room(Cells(values, scaler, groups, place[fold.train], options.random_state), place, own[fold.test])
+
+
+def _run(
+    task: Judged, fold: Fold, room: _Room, part: np.ndarray, head: str, options: Options
+) -> tuple[pd.DataFrame, float, dict]:
+    started = time.perf_counter()
+    model = fit_method(head, room.cells, room.place[part], task.names[part], options)
+    # as new cells, or as those that were seen without label
+    seen = task.transductive and not options.published
+    probability = model.predict_seen(room.place[fold.test]) if seen else model.predict_proba(room.test)
+    seconds = time.perf_counter() - started
+    return _scores(task, fold, probability, model.classes), seconds, {"C": model.notes.get("C", np.nan)}
+
+
+def _scores(task: Judged, fold: Fold, probability: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    names = task.names[fold.test]
+    scores = classification(names, probability, classes)
+    scores.loc["macro", "calibration_error"] = calibration_error(probability, _places(names, classes))
+    order = [*task.classes, "macro"]
+    return scores.loc[[name for name in order if name in scores.index]]
+
+
+def _places(names: np.ndarray, classes: list[str]) -> np.ndarray:
+    order = np.argsort(classes)
+    return order[np.searchsorted(np.asarray(classes)[order], names)]
+
+
+def _noise(task: Judged, fold: Fold, options: Options) -> _Room:
+    """Random numbers in place of a representation, the same for a cell in all folds."""
+    values = np.random.default_rng(options.random_state).standard_normal((len(task.names), N_RANDOM))
+    bare = replace(task, values={"": values}, others={"": np.zeros((0, N_RANDOM))}, seen=lambda fold: np.zeros(0, int))
+    return _cells(bare, fold, "", options)
+
+
+def _floor_names(floor: str) -> tuple[str, str]:
+    return (floor, "linear") if floor == FLOORS[0] else (floor, "majority")
+
+
+def _floor(
+    task: Judged, fold: Fold, noise: _Room, part: np.ndarray, floor: str, options: Options
+) -> tuple[pd.DataFrame, float, dict]:
+    if floor == FLOORS[0]:
+        plain = replace(options, C=FLOOR_PENALTY, calibrate=False)
+        return _run(task, fold, noise, part, "linear", plain)
+    started = time.perf_counter()
+    classes, counts = np.unique(task.names[fold.train], return_counts=True)
+    probability = np.tile(counts / counts.sum(), (len(fold.test), 1))
+    return _scores(task, fold, probability, classes.tolist()), time.perf_counter() - started, {"C": np.nan}
