@@ -39,11 +39,11 @@ def test_with_nobody_sure_it_is_the_probe_itself():
 
 
 def test_cells_without_label_show_which_columns_are_noise():
-    """Two types differ by four standard deviations in one of 30 columns; ten labelled cells do not show which."""
+    """Two types differ by six standard deviations in one of 30 columns; ten labelled cells do not show which."""
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 2, 800)
     values = rng.normal(size=(800, 30))
-    values[:, 0] += 4 * codes
+    values[:, 0] += 6 * codes
     cells = Cells(values, StandardScaler().fit(values))
     gains = []
     for seed in range(4):

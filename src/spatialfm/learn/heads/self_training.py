@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
 N_ROUNDS = 4
-MIN_CONFIDENCE = 0.9  # calibrated probability from which on a cell without label is taken to have it
+MIN_CONFIDENCE = 0.8  # calibrated probability from which on a cell without label is taken to have it
 MAX_LOOKED_AT = 20_000  # cells without label
 
 
