@@ -1,0 +1,221 @@
+"""VirTues' masked autoencoder: pixels from the tokens that are seen.
+
+Wenckstern et al. 2025, arXiv:2501.06039; defaults are those of the released code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..._errors import ArgumentError, ModelError
+from ..._ranges import above, at_least, between
+from ...models.encoder import Encoder
+from ..batch import WindowSample
+from .correlation import PREFIX, added, correlations, moments
+from .masks import MODES, draw_mask
+from .objective import Group, Objective, Schedule, Term, Views
+from .registry import register_objective
+from .schedules import warm_cosine_from_zero
+
+Mode = Literal["independent", "niche", "marker"]
+
+
+@dataclass(frozen=True)
+class MaskedWindow:
+    """A window, its hidden tokens ``(M, h, w)``, and the seed of the masks it is validated with."""
+
+    pixels: Tensor
+    markers: Tensor
+    names: tuple[str, ...]
+    hidden: Tensor
+    seed: int
+
+
+@dataclass(frozen=True)
+class MaskedViews:
+    """Draws the mask of a window."""
+
+    patch_size: int
+    shares: tuple[tuple[str, float], ...]
+    ratio: tuple[float, float]
+
+    def __call__(self, window: WindowSample, rng: np.random.Generator) -> MaskedWindow:
+        """Window and mask."""
+        modes, shares = zip(*self.shares, strict=True)
+        mode = modes[int(rng.choice(len(modes), p=shares))] if len(modes) > 1 else modes[0]
+        n, height, width = window.pixels.shape
+        if height % self.patch_size or width % self.patch_size:
+            raise ModelError(
+                f"A window of {height} x {width} pixels does not divide into patches of {self.patch_size} pixels. Pass "
+                f"crop={height // self.patch_size * self.patch_size}."
+            )
+        if window.markers is None:
+            raise ModelError("Objective 'masked' needs the markers of a window; the windows are of a model without.")
+        grid = (n, height // self.patch_size, width // self.patch_size)
+        hidden = torch.from_numpy(draw_mask(mode, grid, self.ratio, rng))
+        return MaskedWindow(window.pixels, window.markers, window.names, hidden, int(rng.integers(2**62)))
+
+
+@register_objective("masked")
+class Masked(Objective):
+    """The mean squared error of reconstructed pixels.
+
+    Each channel of a window has a share of hidden tokens of its own, uniform between the ends of `ratio`. The error is
+    that of all pixels, hidden and seen, of all channels of the batch, so that a window with many channels weighs more.
+
+    Validation reports, besides the error, Pearson's correlation over the hidden pixels of all windows, for each marker
+    and way of hiding: ``pearson/<mode>/<marker>``, and ``pearson/<mode>``, the mean over the markers.
+
+    Parameters
+    ----------
+    encoder
+        Encoder with a decoder, such as VirTues.
+    mode
+        What is hidden: ``"independent"``, each channel by itself; ``"niche"``, the same positions in all channels;
+        ``"marker"``, one whole channel; or a dict of these with the share of the windows of each.
+    ratio
+        Smallest and largest share of hidden tokens.
+    error
+        Pixels that count: ``"all"``, or those of hidden tokens alone, ``"hidden"``.
+    lr, weight_decay, warmup, clip
+        Learning rate at its peak, weight decay (of neither biases nor norms), share of the steps over which the rate
+        rises, largest norm of the gradient.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        mode: Mode | Mapping[str, float] = "independent",
+        ratio: tuple[float, float] = (0.6, 1.0),
+        error: Literal["all", "hidden"] = "all",
+        lr: Annotated[float, above(0)] = 2e-4,
+        weight_decay: Annotated[float, at_least(0)] = 0.01,
+        warmup: Annotated[float, between(0, 1)] = 0.1,
+        clip: Annotated[float, above(0)] = 1.0,
+    ) -> None:
+        super().__init__()
+        if not callable(getattr(encoder, "reconstruct", None)):
+            raise ModelError(
+                f"Model {encoder.card.name!r} has no decoder, which objective 'masked' needs. Train one of VirTues, or "
+                "choose another objective."
+            )
+        low, high = ratio
+        if not 0 < low <= high <= 1:
+            raise ArgumentError(f"ratio must be two shares between 0 and 1, the smaller one first, got {ratio}.")
+        self.encoder, self.error = encoder, error
+        self.shares, self.ratio = _shares(mode), (float(low), float(high))
+        self.lr, self.weight_decay, self.warmup, self.clip = lr, weight_decay, warmup, clip
+
+    def views(self) -> Views:
+        """Draws masks."""
+        return MaskedViews(self.encoder.config.patch_size, self.shares, self.ratio)
+
+    def forward(self, views: Sequence[MaskedWindow]) -> dict[str, Term]:
+        """The squared error over the pixels of a batch, of any panels."""
+        terms: dict[str, Term] = {}
+        for members in alike(views):
+            target, restored, pixels = self._restored(members, torch.stack([one.hidden for one in members]))
+            terms = added(terms, self._squares(target, restored, pixels))
+        return terms
+
+    def validate(self, views: Sequence[MaskedWindow]) -> dict[str, Term]:
+        """The error, and moments of pixels and their reconstruction for each marker and way of hiding."""
+        with torch.inference_mode():
+            terms = self.forward(views)
+            for members in alike(views):
+                for number, mode in enumerate(MODES):
+                    hidden = torch.from_numpy(np.stack([self._mask(mode, number, one) for one in members]))
+                    target, restored, pixels = self._restored(members, hidden)
+                    for row, member in enumerate(members):
+                        for channel, name in enumerate(member.names):
+                            at = pixels[row, channel]
+                            if at.any():
+                                sums = moments(f"{mode}/{name}", target[row, channel][at], restored[row, channel][at])
+                                terms = added(terms, sums)
+        return terms
+
+    def scores(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The error, and correlations by marker and way of hiding."""
+        scores = {name: value for name, value in means.items() if not name.startswith(f"{PREFIX}/")}
+        found = correlations(means)
+        for mode in MODES:
+            values = {name: r for name, r in found.items() if name.startswith(f"{mode}/")}
+            if values:
+                scores[f"pearson/{mode}"] = sum(values.values()) / len(values)
+                scores |= {f"pearson/{name}": r for name, r in sorted(values.items())}
+        return scores
+
+    def groups(self) -> list[Group]:
+        """Weights that decay, and biases and norms."""
+        return decay_groups(self)
+
+    def schedule(self, step: int, n_steps: int) -> Schedule:
+        """A rate that rises linearly and falls along a cosine to 0."""
+        lr = warm_cosine_from_zero(step, n_steps, math.ceil(self.warmup * n_steps), self.lr)
+        return Schedule(lr, self.weight_decay, lr)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """Of all weights together."""
+        return self.clip
+
+    def _mask(self, mode: str, number: int, one: MaskedWindow) -> np.ndarray:
+        n, height, width = one.hidden.shape
+        return draw_mask(mode, (n, height, width), self.ratio, np.random.default_rng([one.seed, number]))
+
+    def _restored(self, members: Sequence[MaskedWindow], hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels, their reconstruction, and which of them were hidden, all ``(B, M, H, W)``."""
+        encoder: Any = self.encoder
+        device, size = encoder.device, encoder.config.patch_size
+        pixels = torch.stack([one.pixels for one in members]).to(device)
+        markers = torch.stack([one.markers for one in members]).to(device)
+        hidden = hidden.to(device)
+        restored = encoder.reconstruct(pixels, markers, hidden)
+        return pixels, restored, hidden.repeat_interleave(size, -1).repeat_interleave(size, -2)
+
+    def _squares(self, target: Tensor, restored: Tensor, hidden: Tensor) -> dict[str, Term]:
+        squares = (restored.float() - target.float()).square()
+        if self.error == "hidden":
+            return {"error": Term((squares * hidden).sum(), int(hidden.sum()))}
+        return {"error": Term(squares.sum(), squares.numel())}
+
+
+def alike(views: Sequence[MaskedWindow]) -> list[list[MaskedWindow]]:
+    """Windows of a batch in groups of one shape, which run together; nothing is padded."""
+    found: dict[tuple[int, ...], list[MaskedWindow]] = {}
+    for view in views:
+        found.setdefault(tuple(view.pixels.shape), []).append(view)
+    return list(found.values())
+
+
+def decay_groups(module: nn.Module) -> list[Group]:
+    """All parameters that want gradients: those whose weights decay, and biases and norms."""
+    norms = {
+        id(parameter)
+        for one in module.modules()
+        if isinstance(one, nn.LayerNorm | nn.modules.batchnorm._BatchNorm)
+        for parameter in one.parameters()
+    }
+    parts: dict[bool, dict[str, nn.Parameter]] = {True: {}, False: {}}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decays = id(parameter) not in norms and name.rpartition(".")[2] not in ("bias", "gamma")
+            parts[decays][name] = parameter
+    return [Group(parameters, decay=decays) for decays, parameters in parts.items() if parameters]
+
+
+def _shares(mode: str | Mapping[str, float]) -> tuple[tuple[str, float], ...]:
+    shares = {mode: 1.0} if isinstance(mode, str) else {name: float(share) for name, share in mode.items()}
+    if unknown := [name for name in shares if name not in MODES]:
+        raise ArgumentError(f"mode has {unknown[0]!r}; there are: {', '.join(MODES)}.")
+    if not shares or min(shares.values()) < 0 or not math.isclose(sum(shares.values()), 1.0, rel_tol=1e-9):
+        raise ArgumentError(f"mode must have shares that add up to 1, got {shares}.")
+    return tuple(shares.items())
