@@ -161,6 +161,50 @@ def test_same_seed_same_bytes():
     assert one != _digest(sfm.datasets.simulate_cohort(2, **_SMALL | {"random_state": 10}, difficulty="easy"))
 
 
+@pytest.fixture(scope="module")
+def real():
+    sfm.settings.progress = False
+    return sfm.datasets.simulate_cohort(2, n_samples=1, image_size=128, random_state=9, difficulty="real")
+
+
+def test_realistic_tissue_has_the_same_bytes_and_does_not_depend_on_the_others(real):
+    again = sfm.datasets.simulate_cohort(2, n_samples=1, image_size=128, random_state=9, difficulty="real")
+    assert _digest(real) == _digest(again)
+    alone = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=128, random_state=9, difficulty="real")
+    for name in ("image_P001_1", "cells_P001_1", "true_cells_P001_1", "artifacts_P001_1"):
+        np.testing.assert_array_equal(real[name].values, alone[name].values)
+
+
+def test_the_truth_of_realistic_tissue_is_whole(real):
+    record, truth = real.attrs["truth"], real["truth"]
+    assert json.loads(json.dumps(record)) == record
+    assert record["parameters"]["difficulty"] == "real"
+    assert record["artifact_codes"] == {"fold": 1, "blur": 2, "saturation": 3, "dropout": 4, "seam": 5}
+    for sample in real["samples"].obs_names:
+        true, cells = (real[f"{kind}_{sample}"].values for kind in ("true_cells", "cells"))
+        mine = truth[(truth.obs["sample"] == sample).to_numpy()]
+        assert mine.obs["cell_id"].tolist() == list(range(1, true.max() + 1))
+        assert (np.bincount(true.ravel())[1:] > 0).all()
+        y, x = np.nonzero(true)
+        count = np.bincount(true[y, x])[1:]
+        centres = [np.bincount(true[y, x], at + 0.5)[1:] / count * 0.5 for at in (x, y)]
+        np.testing.assert_allclose(mine.obsm["spatial"], np.column_stack(centres), rtol=1e-6)
+        counts = record["segmentation"][sample]
+        assert counts["true_cells"] == true.max()
+        assert counts["segmented_cells"] == cells.max() == len(np.unique(cells)) - 1
+        assert set(np.unique(real[f"artifacts_{sample}"].values)) <= {0, 1, 2, 3, 4, 5}
+    fraction = (truth.obs["niche"] == "tumor nest").groupby(truth.obs["patient"], observed=True).mean()
+    np.testing.assert_allclose([record["patients"][name]["fraction"] for name in fraction.index], fraction)
+
+
+def test_both_panels_show_the_same_realistic_tissue():
+    small, large = (
+        sfm.datasets.simulate_cohort(1, n_samples=1, image_size=96, n_markers=n, difficulty="real") for n in (12, 40)
+    )
+    np.testing.assert_array_equal(small["cells_P001_1"].values, large["cells_P001_1"].values)
+    np.testing.assert_array_equal(small["truth"].X, large["truth"].X[:, :12])
+
+
 def test_same_bytes_in_another_process(tmp_path):
     script = tmp_path / "other.py"
     script.write_text(
@@ -228,7 +272,7 @@ def test_cells_keep_their_size_at_other_resolutions(mpp):
         ({"mpp": 5.0}, ["mpp=5.0", "from 0.1 to 1.5"]),
         ({"effect_size": float("nan")}, ["effect_size=nan", "finite"]),
         ({"effect_size": "1"}, ["effect_size='1'", "number"]),
-        ({"artifacts": ["scratch"]}, ["'scratch'", "'fold', 'blur', 'saturation'"]),
+        ({"artifacts": ["scratch"]}, ["'scratch'", "'fold', 'blur', 'saturation', 'dropout', 'seam'"]),
         ({"artifact_rate": 2}, ["artifact_rate=2", "from 0 to 1"]),
         ({"merge_rate": -0.1}, ["merge_rate=-0.1", "from 0 to 1"]),
         ({"dilation": -1}, ["dilation=-1", "at least 0"]),

@@ -8,9 +8,9 @@ from scipy import stats
 
 import spatialfm as sfm
 from spatialfm.datasets._simulate_artifacts import add_artifacts
-from spatialfm.datasets._simulate_optics import MAX_COUNT, SPILL_LENGTH, Camera, blurred, expose
+from spatialfm.datasets._simulate_optics import MAX_COUNT, SPILL_LENGTH, Camera, blurred, expose, rescaled
 from spatialfm.datasets._simulate_options import generator
-from spatialfm.datasets._simulate_panel import MARKERS
+from spatialfm.datasets._simulate_panel import MARKERS, panel
 from spatialfm.datasets._simulate_segmentation import touching_pairs
 from spatialfm.datasets._simulate_shapes import contacts
 from spatialfm.datasets._simulate_slides import draw_slide, illumination
@@ -192,7 +192,7 @@ def test_nothing_saturates_unless_asked(cohort, clean):
             assert image.values.max() < 0.6 * MAX_COUNT
 
 
-KINDS = {"fold": 1, "blur": 2, "saturation": 3}
+KINDS = {"fold": 1, "blur": 2, "saturation": 3, "dropout": 4, "seam": 5}
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_what_artifacts_look_like(with_artifacts, without_artifacts):
     sample = "image_P001_1"
     clean = without_artifacts.images[sample].values.astype(float)
     masks = {kind: sdata.labels["artifacts_P001_1"].values > 0 for kind, sdata in with_artifacts.items()}
-    fold, blur, saturation = (with_artifacts[kind].images[sample].values.astype(float) for kind in KINDS)
+    fold, blur, saturation, dropout, seam = (with_artifacts[kind].images[sample].values.astype(float) for kind in KINDS)
     inside = masks["fold"]
     assert (fold[:, inside] - 100).mean() > 1.5 * (clean[:, inside] - 100).mean()
     inside = masks["blur"]
@@ -240,6 +240,79 @@ def test_what_artifacts_look_like(with_artifacts, without_artifacts):
     assert full.any(axis=0)[inside].all()
     assert not full[:, ~inside].any()
     assert 0 < full[:, inside].all(axis=1).sum() < len(full)
+    inside = masks["dropout"]
+    left = [(dropout[m, inside] - 100).mean() / (clean[m, inside] - 100).mean() for m in range(len(clean))]
+    lost = np.abs(np.array(left) - 0.05) < 0.01
+    np.testing.assert_allclose(np.array(left)[~lost], 1, atol=0.02)
+    assert 0 < lost.sum() < len(lost)
+    inside = masks["seam"]
+    rows = [inside.any(axis=axis).sum() for axis in (0, 1)]
+    assert sorted(rows) == [4, 256]  # a line of 2 µm through the whole image
+    assert (seam[:, inside] - 100).mean() == pytest.approx(0.7 * (clean[:, inside] - 100).mean(), rel=0.15)
+
+
+def test_optics_of_difficult_tissue(one):
+    """Halo, bleed-through, dimmed markers, brightness and the detector, each against its definition."""
+    plain = one(background=0.0)
+    halo = one(background=0.0, halo=0.4)
+    bright = plain["true_cells_P001_1"].values > 0
+    a, b = (_image(sdata, "Cytokeratin") - 100 for sdata in (plain, halo))
+    assert a.sum() == pytest.approx(b.sum(), rel=0.01)  # scattered, not lost
+    far = (a < 4) & ~bright
+    expected = 0.4 * blurred(a, 3.0 / 0.5) + 0.6 * a
+    assert np.corrcoef(expected.ravel(), b.ravel())[0, 1] > 0.99
+    assert b[far].mean() == pytest.approx(expected[far].mean(), rel=0.1)
+
+    leaky = one(background=0.0, bleed_through=0.2)
+    before, after = (_image(sdata, "CD3") - 100 for sdata in (plain, leaky))
+    nucleus = _image(plain, "DAPI") - 100  # the channel before
+    assert after.mean() == pytest.approx((before + 0.2 * nucleus).mean(), rel=0.02)
+    third = _image(leaky, "CD8") - 100  # a channel hands on its own light alone
+    assert third.mean() == pytest.approx((_image(plain, "CD8") - 100 + 0.2 * before).mean(), rel=0.02)
+
+    dim = one(background=0.0, dim_markers=0.25)
+    for marker, factor in (("CD4", 0.25), ("FOXP3", 0.25), ("CD3", 1.0)):
+        ratio = (_image(dim, marker) - 100).mean() / (_image(plain, marker) - 100).mean()
+        assert ratio == pytest.approx(factor, rel=0.05)
+
+
+def test_brightness_spreads_the_markers_and_keeps_their_order():
+    plain = panel(40)
+    spread = rescaled(plain, [0.5, 200.0], 1.0).photons
+    assert (spread.min(), spread.max()) == (pytest.approx(0.5), pytest.approx(200.0))
+    np.testing.assert_array_equal(np.argsort(spread, kind="stable"), np.argsort(plain.photons, kind="stable"))
+    # evenly in logs: equal ratios stay equal ratios
+    logs = np.log(spread), np.log(plain.photons)
+    np.testing.assert_allclose(np.corrcoef(*logs)[0, 1], 1.0)
+    np.testing.assert_array_equal(rescaled(plain, None, 1.0).photons, plain.photons)
+
+
+def test_a_subtracted_image_is_the_camera_image_above_its_background(one):
+    """The same draws: what the camera counted, less offset and the expected background, and nothing below 0."""
+    camera, subtracted = one(background=2.0), one(background=2.0, detector="subtracted")
+    for marker in ("CD3", "DAPI"):
+        raw, clean = _image(camera, marker), _image(subtracted, marker)
+        level = (raw - clean)[clean > 0]
+        assert level.max() - level.min() < 1 + 1e-6  # the same level everywhere, rounded down
+        assert (raw[clean == 0] <= level.max() + 1).all()
+        # background of tissue, 2 * photons * (0.6 to 2) * gain, and the offset of the camera
+        photons = dict(zip(MARKERS, panel(40).background, strict=True))[marker]
+        assert 100 + 4 * 2 * photons * 0.6 <= level.max() <= 100 + 4 * 2 * photons * 2.0
+    assert (clean == 0).any()
+
+
+def test_ions_are_poisson_counts_without_a_camera():
+    sdata = sfm.datasets.simulate_cohort(
+        1, n_samples=1, image_size=128, mpp=1.0, difficulty="real", detector="ions", artifacts=(), brightness=(0.3, 50)
+    )
+    image = sdata["image_P001_1"].values
+    assert image.min() == 0
+    means = image.mean(axis=(1, 2))
+    assert means.max() > 20 * means.min()
+    dimmest = image[means.argmin()]
+    assert (dimmest == 0).mean() > np.exp(-4 * means.min())  # more zeros than if all pixels were alike
+    outside = sdata["true_cells_P001_1"].values == 0
+    assert (image[:, outside].mean(axis=1) < image[:, ~outside].mean(axis=1)).all()
 
 
 def test_artifacts_come_at_their_rate_and_apart():

@@ -11,6 +11,8 @@ from ._simulate_optics import MAX_COUNT, Camera, blurred, expose
 from ._simulate_options import ARTIFACTS
 
 _FOLD_WIDTH = (4.0, 8.0)  # µm from the middle of a fold to its edge
+_SEAM = 1.0  # µm from the middle of a seam to its edge
+_SEAM_SHIFT = (0.5, 2.0)  # µm by which fields of view disagree
 _BLUR = 1.8  # µm, standard deviation of the blur out of focus
 
 
@@ -89,4 +91,28 @@ def _blur(photons: np.ndarray, camera: Camera, mpp: float, rng: np.random.Genera
     return where, np.stack([blurred(channel, _BLUR / mpp) for channel in photons])
 
 
-_MAKERS = {"fold": _fold, "saturation": _saturation, "blur": _blur}
+def _dropout(photons: np.ndarray, camera: Camera, mpp: float, rng: np.random.Generator):
+    """A patch that some antibodies did not reach, as under a bubble, or from which they were washed off."""
+    size = photons.shape[-1]
+    at = (np.arange(size) + 0.5) / size
+    x, y = at[None, :] - rng.uniform(0.1, 0.9), at[:, None] - rng.uniform(0.1, 0.9)
+    where = np.hypot(x, y) < rng.uniform(0.12, 0.25) * (1 + 0.1 * smooth_noise((size, size), 6 / mpp, rng))
+    hit = rng.random(len(photons)) < 0.35
+    hit[rng.integers(len(photons))] = True
+    altered = photons.copy()
+    altered[hit] *= 0.05
+    return where, altered
+
+
+def _seam(photons: np.ndarray, camera: Camera, mpp: float, rng: np.random.Generator):
+    """A line where two fields of view meet: what is seen twice is blended, a little apart, and dark at their edges."""
+    size = photons.shape[-1]
+    half = max(1, round(_SEAM / mpp))
+    at, axis = int(rng.integers(half, size - half)), int(rng.integers(1, 3))
+    where = np.zeros((size, size), bool)
+    where[(slice(at - half, at + half), slice(None))[:: 1 if axis == 1 else -1]] = True
+    apart = max(1, round(rng.uniform(*_SEAM_SHIFT) / mpp)) * (1 if rng.random() < 0.5 else -1)
+    return where, 0.35 * (photons + np.roll(photons, (apart, apart), axis=(1, 2)))
+
+
+_MAKERS = {"fold": _fold, "saturation": _saturation, "blur": _blur, "dropout": _dropout, "seam": _seam}

@@ -13,8 +13,9 @@ from scipy.spatial import cKDTree
 
 from .._keys import ATTRS_TRUTH, PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._public import public
+from ._simulate_expression import expression
 from ._simulate_options import check_effect_of, check_integer, check_number, check_panel, generator
-from ._simulate_panel import NICHES, STATES, TYPES, SimulatedPanel, expression, panel
+from ._simulate_panel import NICHES, STATES, TYPES, SimulatedPanel, panel
 from ._simulate_patients import Patient, draw_patient, effect_record, fractions, outcomes
 from ._simulate_slides import draw_slide
 from ._simulate_tissue import Tissue, draw_tissue
@@ -137,7 +138,7 @@ def simulate_cells(
             tissue = _square_of(n_cells, patient, rng)
             tissues.append(tissue)
             rng = generator(random_state, "expression", patient.index, s)
-            level = expression(tissue.type, tissue.state, patient.marker_gain, rng, n_markers)
+            level, _ = expression(tissue.type, tissue.state, patient.marker_gain, rng, n_markers)
             gain = draw_slide(patient.slide, random_state, batch_effect).gain[:n_markers]
             values.append(_measured(level, tissue.xy, markers, gain, spillover, marker_noise, rng))
             rng = generator(random_state, "latent", 0, patient.index, s)

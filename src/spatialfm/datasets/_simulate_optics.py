@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
+from ._simulate_difficulty import Camera
+from ._simulate_expression import TELLING
 from ._simulate_fields import smooth_noise
-from ._simulate_panel import SPREAD_LIMIT, SimulatedPanel
+from ._simulate_panel import MARKERS, SPREAD_LIMIT, SimulatedPanel
 from ._simulate_shapes import Shapes
 from ._simulate_slides import Slide, illumination
+from ._simulate_stain import Stain
+from ._simulate_structures import spectrum
 
 # share of a marker's light in each part of the cell: (nucleus, membrane, cytoplasm)
 COMPARTMENT_WEIGHTS = {
@@ -21,31 +25,41 @@ COMPARTMENT_WEIGHTS = {
 # how much of a marker's light reaches over to a touching cell: membranes overlap in the depth of the section
 _SPILL_WEIGHTS = {"nuclear": 0.1, "membrane": 1.0, "cytoplasm": 0.5}
 SPILL_LENGTH = 0.8  # µm over which spill-over falls to 1/e
+HALO_WIDTH = 3.0  # µm, standard deviation of the light that is scattered in the section and the optics
 MAX_COUNT = 65535
 
 
 @dataclass(frozen=True)
-class Camera:
-    """Optics and camera.
+class Scene:
+    """What difficult tissue adds to a sample; None: nothing.
 
     Attributes
     ----------
-    psf
-        Standard deviation of the point-spread function in µm.
-    spillover
-        Share of a membrane's light that a touching cell shows at the contact.
-    background
-        Factor of background and autofluorescence.
-    gain, offset, read_noise
-        Counts a photon, counts without light, standard deviation of the read noise in counts.
+    stain
+        Factors of the light of stains.
+    structures
+        ``(h, w)`` what glows without a stain, in units of a marker's background.
+    fields_of_view
+        ``(h, w)`` factor of all light.
     """
 
-    psf: float
-    spillover: float
-    background: float
-    gain: float
-    offset: float
-    read_noise: float
+    stain: Stain | None = None
+    structures: np.ndarray | None = None
+    fields_of_view: np.ndarray | None = None
+
+
+def rescaled(markers: SimulatedPanel, brightness: list[float] | None, dim_markers: float) -> SimulatedPanel:
+    """The panel with its photons at expression 1 spread evenly, in logs, from `brightness[0]` to `brightness[1]`.
+
+    The order of the markers stays; those that alone tell related types apart are dimmed after that.
+    """
+    photons = markers.photons
+    if brightness is not None:
+        logs = np.log([row[1] for row in MARKERS.values()])
+        place = (np.log(photons) - logs.min()) / (logs.max() - logs.min())
+        photons = brightness[0] * (brightness[1] / brightness[0]) ** place
+    telling = np.isin(markers.names, TELLING)
+    return replace(markers, photons=np.where(telling, dim_markers * photons, photons))
 
 
 def expected_photons(
@@ -57,6 +71,7 @@ def expected_photons(
     camera: Camera,
     mpp: float,
     rng: np.random.Generator,
+    scene: Scene = Scene(),
 ) -> np.ndarray:
     """Expected photons ``(M, h, w)``, float32.
 
@@ -73,8 +88,12 @@ def expected_photons(
     table = np.concatenate([np.zeros((1, expression.shape[1]), np.float32), expression])  # row 0: background
     part = np.where(shapes.nucleus, 0, np.where(shapes.membrane, 1, 2))
     reach = np.where(shapes.other > 0, np.exp(-shapes.other_distance / SPILL_LENGTH), 0).astype(np.float32)
-    light = illumination(slide, size)
+    # ions are counted pixel by pixel: no lamp that is brighter in the middle
+    light = np.ones((size, size), np.float32) if camera.detector == "ions" else illumination(slide, size)
+    if scene.fields_of_view is not None:
+        light = light * scene.fields_of_view
     textures = [_texture(size, scale / mpp, rng) for scale in (0.6, 0.9)]
+    colour = spectrum(expression.shape[1])
     photons = np.empty((expression.shape[1], size, size), np.float32)
     for m, compartment in enumerate(markers.compartments):
         weights = np.array(COMPARTMENT_WEIGHTS[compartment], np.float32)
@@ -82,9 +101,18 @@ def expected_photons(
         if camera.spillover > 0:
             signal += camera.spillover * _SPILL_WEIGHTS[compartment] * reach * table[:, m][shapes.other]
         signal *= textures[compartment != "nuclear"]
+        if scene.stain is not None:
+            signal = scene.stain.applied(signal, m, compartment)
         signal *= markers.photons[m] * slide.gain[m]
         signal += camera.background * markers.background[m] * slide.background[m] * glow
+        if scene.structures is not None:
+            signal += camera.background * markers.background[m] * colour[m] * scene.structures
+        if camera.halo > 0:
+            signal = (1 - camera.halo) * signal + camera.halo * blurred(signal, HALO_WIDTH / mpp)
         photons[m] = blurred(signal, camera.psf / mpp) * light
+    if camera.bleed_through > 0:
+        for m in range(len(photons) - 1, 0, -1):  # from the last, so that a channel hands on its own light alone
+            photons[m] += camera.bleed_through * photons[m - 1]
     return photons
 
 
@@ -100,6 +128,17 @@ def expose(photons: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.
     counts = camera.gain * rng.poisson(photons) + camera.offset
     counts = counts + camera.read_noise * rng.standard_normal(photons.shape, np.float32)
     return np.clip(np.rint(counts), 0, MAX_COUNT).astype(np.uint16)
+
+
+def detected(image: np.ndarray, markers: SimulatedPanel, slide: Slide, camera: Camera, glow: np.ndarray) -> np.ndarray:
+    """What a detector stores of counts ``(M, h, w)``: with ``"subtracted"``, those above offset and background."""
+    if camera.detector != "subtracted":
+        return image
+    usual = float(np.median(glow))
+    for m, counts in enumerate(image):
+        level = camera.offset + camera.gain * camera.background * markers.background[m] * slide.background[m] * usual
+        image[m] = np.clip(counts.astype(np.float32) - level, 0, MAX_COUNT).astype(np.uint16)
+    return image
 
 
 def blurred(image: np.ndarray, sigma: float) -> np.ndarray:

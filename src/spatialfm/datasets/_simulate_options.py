@@ -13,8 +13,8 @@ from ._simulate_panel import NICHES, PANEL_SIZES, TYPES
 MIN_IMAGE = 64  # pixels
 MIN_SIDE = 32.0  # µm: below, a sample has no room for niches
 MPP_RANGE = (0.1, 1.5)  # above, a lymphocyte is under 20 pixels
-ARTIFACTS = {"fold": 1, "blur": 2, "saturation": 3}  # codes in the artifact masks; later ones cover earlier ones
-DIFFICULTIES = ("easy",)
+# codes in the artifact masks; later ones cover earlier ones
+ARTIFACTS = {"fold": 1, "blur": 2, "saturation": 3, "dropout": 4, "seam": 5}
 
 # streams of random numbers: one a subject, so that a change of optics leaves the tissue as it is
 _STREAMS = (
@@ -28,6 +28,13 @@ _STREAMS = (
     "artifacts",
     "latent",
     "outline",
+    "mixture",
+    "tail",
+    "section",
+    "size",
+    "stain",
+    "structures",
+    "masks",
 )
 
 
@@ -76,13 +83,6 @@ def check_artifacts(artifacts: str | Sequence[str] | None) -> tuple[str, ...]:
     if unknown := [name for name in names if name not in ARTIFACTS]:
         raise SpatialfmError(f"artifacts= names {unknown[0]!r}. Pass any of {listed(ARTIFACTS, 99)}, or () for none.")
     return tuple(name for name in ARTIFACTS if name in names)
-
-
-def check_difficulty(difficulty: object) -> str:
-    """How hard the tissue is."""
-    if difficulty not in DIFFICULTIES:
-        raise SpatialfmError(f"difficulty={difficulty!r} is not valid. Pass {listed(DIFFICULTIES, 99)}.")
-    return str(difficulty)
 
 
 def check_image(image_size: object, mpp: object) -> tuple[int, float]:

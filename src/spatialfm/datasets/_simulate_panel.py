@@ -112,8 +112,6 @@ _LOAD = {
     "Fibroblast": "aSMA .8 Podoplanin .5",
     "Endothelial": "HLA-DR .3 CD34 -.2 Ki67 .1",
 }
-NONSPECIFIC = 0.02  # staining of any cell with any antibody, relative
-CELL_SPREAD = 0.3  # standard deviation of the log of expression from cell to cell
 SPREAD_LIMIT = 2.5  # standard deviations after which random gains are cut
 
 
@@ -151,18 +149,6 @@ def panel(n_markers: int) -> SimulatedPanel:
         _matrix(_LEVEL)[:, :n_markers],
         _matrix(_LOAD)[:, :n_markers],
     )
-
-
-def expression(types: np.ndarray, states: np.ndarray, gain: np.ndarray, rng: np.random.Generator, n_markers: int):
-    """Relative expression ``(n, M)`` of cells of given type and state.
-
-    Random numbers are drawn for the large panel in any case, so that a cohort with 12 markers is the same
-    tissue as the one with 40.
-    """
-    markers = panel(n_markers)
-    level = np.clip(markers.level[types] + states[:, None] * markers.load[types], 0, None) + NONSPECIFIC
-    spread = np.clip(rng.standard_normal((len(types), len(MARKERS)), np.float32), -SPREAD_LIMIT, SPREAD_LIMIT)
-    return (level * gain[:n_markers] * np.exp(CELL_SPREAD * spread[:, :n_markers])).astype(np.float32)
 
 
 def _matrix(levels: dict[str, str]) -> np.ndarray:

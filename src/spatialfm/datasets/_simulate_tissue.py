@@ -8,6 +8,8 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from ._simulate_crowding import INDIVIDUAL, made_rare, size_field
+from ._simulate_difficulty import Biology
 from ._simulate_fields import AGGREGATE, STEP, TUMOR, VESSEL, Fields, draw_fields, smooth_noise
 from ._simulate_panel import TYPES
 from ._simulate_patients import Patient, niche_shares
@@ -84,17 +86,29 @@ class Tissue:
         return Tissue(*(getattr(self, field.name)[cells] for field in fields(self)))
 
 
-def draw_tissue(side: float, patient: Patient, rng: np.random.Generator) -> tuple[Tissue, Fields]:
-    """Grow a square of `side` µm of a patient's tissue: its cells, and their niches."""
+def draw_tissue(
+    side: float,
+    patient: Patient,
+    rng: np.random.Generator,
+    biology: Biology = Biology(),  # noqa: B008  frozen
+    size_rng: np.random.Generator | None = None,
+) -> tuple[Tissue, Fields]:
+    """Grow a square of `side` µm of a patient's tissue: its cells, and their niches.
+
+    `size_rng` draws where cells are large, for tissue whose cells differ in size by more than from cell to cell.
+    """
     layout = draw_fields(side, niche_shares(patient, rng), rng)
-    xy, wall_angle = _place(layout, side, rng)
+    room = size_field(layout, biology.cell_size_spread, size_rng) if size_rng is not None else None
+    xy, wall_angle = _place(layout, side, rng, room)
     niche = layout.at(layout.niche, xy).astype(np.int64)
     on_wall = np.isfinite(wall_angle)
     niche[on_wall] = VESSEL
-    types = _draw_types(layout, xy, niche, on_wall, patient, rng)
+    types = _draw_types(layout, xy, niche, on_wall, patient, rng, biology.rare_share)
     state = _draw_states(layout, side, xy, niche, types, patient, rng)
     angle = _orientation(layout, xy, types, wall_angle, rng)
-    size = np.exp(np.clip(0.09 * rng.standard_normal(len(xy)), -0.2, 0.2))
+    size = np.exp(np.clip(INDIVIDUAL * rng.standard_normal(len(xy)), -0.2, 0.2))
+    if room is not None:
+        size *= layout.at(room, xy)
     axes = _AXES[types, :2] * size[:, None]
     phase = rng.uniform(0, 2 * np.pi, len(xy))
     return Tissue(xy, niche, types, state, axes, angle, _AXES[types, 2], phase), layout
@@ -137,12 +151,15 @@ def pack(xy: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     return stays
 
 
-def _place(layout: Fields, side: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _place(
+    layout: Fields, side: float, rng: np.random.Generator, room: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Centres ``(n, 2)``, and the angle of the vessel for those that line one (NaN for the others)."""
-    densest = _SPACING.min()
+    densest = _SPACING.min() * (1 if room is None else float(room.min()))
     xy = rng.uniform(0, side, (int(_TRIES * 0.7 * side**2 / densest**2), 2))
     niche = layout.at(layout.niche, xy)
-    xy = xy[rng.random(len(xy)) < (densest / _SPACING[niche]) ** 2]
+    wanted = _SPACING[niche] if room is None else _SPACING[niche] * layout.at(room, xy)
+    xy = xy[rng.random(len(xy)) < (densest / wanted) ** 2]
     near = np.flatnonzero(layout.at(layout.to_wall, xy) < 3.0 + 2 * STEP)
     distance, nearest = cKDTree(layout.lumen[:, :2]).query(xy[near])
     taken = near[distance < layout.lumen[nearest, 2] + 3.0]  # lumen and wall belong to the vessel
@@ -151,12 +168,16 @@ def _place(layout: Fields, side: float, rng: np.random.Generator) -> tuple[np.nd
     queue = np.concatenate([wall[:, :2], xy])
     angle = np.concatenate([wall[:, 2], np.full(len(xy), np.nan)])
     spacing = _SPACING[layout.at(layout.niche, queue)]
+    if room is not None:
+        spacing = spacing * layout.at(room, queue)
     spacing[: len(wall)] = 5.5  # thin cells, end to end
     stays = pack(queue, spacing)
     return queue[stays], angle[stays]
 
 
-def _draw_types(layout, xy, niche, on_wall, patient: Patient, rng: np.random.Generator) -> np.ndarray:
+def _draw_types(
+    layout, xy, niche, on_wall, patient: Patient, rng: np.random.Generator, rare_share: float | None
+) -> np.ndarray:
     """Types from niche, place within it, patient, and the types of neighbours (a few sweeps of Gibbs sampling)."""
     field = np.log(_SHARE)[niche] + patient.type_shift
     tumor_depth, aggregate_depth = layout.at(layout.tumor_depth, xy), layout.at(layout.aggregate_depth, xy)
@@ -179,12 +200,13 @@ def _draw_types(layout, xy, niche, on_wall, patient: Patient, rng: np.random.Gen
     strength = np.zeros((len(TYPES), len(TYPES)))
     for (neighbor, cell), value in PREFERENCES.items():
         strength[_T[neighbor], _T[cell]] = value
-    types = _categorical(field, rng)
+    types = _categorical(made_rare(field, rare_share, patient.type_shift), rng)
     for _ in range(_SWEEPS):
         half = rng.random(n) < 0.5
         for turn in (half, ~half):  # neighbours that change together would chase each other
             around = (graph @ np.eye(len(TYPES), dtype=np.float32)[types])[turn] / degree[turn]
-            types[turn] = _categorical(field[turn] + around @ strength, rng)
+            logits = made_rare(field[turn] + around @ strength, rare_share, patient.type_shift)
+            types[turn] = _categorical(logits, rng)
     return types
 
 
