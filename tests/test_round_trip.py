@@ -265,11 +265,12 @@ CELLS = {  # what is written into a table of cells or patients
             **COMMON,
         )
     ],
+    "label_report": [lambda c: _run("label_report", c, "part", use_rep="X_model", C=1.0)],
     "add_cell_labels": [
         lambda c: [
             sfm.pp.add_cell_labels(c, pd.DataFrame({"cell": c.obs_names[:2], "label": ["γ/δ", None]}), "by_eye"), c
         ][1],
-        lambda c: [sfm.pp.add_cell_labels(c, c[:40].copy(), "part", table_key="part"), c][1],
+        lambda c: [sfm.pp.add_cell_labels(c, c[:40].copy(), "part", column="part"), c][1],
     ],
     "suggest_labels": [
         lambda c: _run("suggest_labels", _run("annotate", c, "part", use_rep="X_model", C=1.0), "part",

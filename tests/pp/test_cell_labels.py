@@ -86,7 +86,7 @@ def test_numbers_are_names_of_classes_and_names_stay_text(cells, tmp_path):
         (lambda f: f.assign(label=None), "No row of the table of labels has a label"),
         (lambda f: f.assign(label=["T cell", "t  Cell", "B"]), "'T cell' and 't  Cell' read alike"),
         (lambda f: f.assign(label=["a", "b", "A"]), "'a' and 'A' read alike"),
-        (lambda f: f.drop(columns="label"), "no column 'label' .table_key=."),
+        (lambda f: f.drop(columns="label"), "no column 'label' .column=."),
         (lambda f: f.assign(x=0.0, y=0.0), "lie elsewhere than x and y"),
         (lambda f: f.assign(label=[0.5, 1, 2]), "numbers that are not whole"),
     ],
@@ -126,14 +126,14 @@ def test_labels_of_a_column_in_napari_come_back_through_the_store(sdata, tmp_pat
     sfm.io.write(seen, tmp_path / "annotated.zarr")
 
     cells = sdata["table"].copy()
-    sfm.pp.add_cell_labels(cells, sd.read_zarr(tmp_path / "annotated.zarr")["table"], "known", table_key="B_cell")
+    sfm.pp.add_cell_labels(cells, sd.read_zarr(tmp_path / "annotated.zarr")["table"], "known", column="B_cell")
     assert cells.obs_names[cells.obs["known"] == "B_cell"].tolist() == chosen.tolist()
     assert cells.obs["known"].notna().sum() == 3
     stored = sdata["table"].copy()
     stored.obs["known"] = cells.obs["known"]
     other = cells.copy()
     del other.obs["known"]
-    sfm.pp.add_cell_labels(other, stored, "again", table_key="known")
+    sfm.pp.add_cell_labels(other, stored, "again", column="known")
     assert other.obs["again"].dropna().to_dict() == cells.obs["known"].dropna().to_dict()
 
 
@@ -143,7 +143,7 @@ def test_a_table_of_other_cells_is_refused(sdata):
     other.obs["region"] = other.obs["region"].astype(str) + "_b"
     other.obs["type"] = "B"
     with pytest.raises(TableError, match="are not in obs_names, first 'cells_.*_b: 1'"):
-        sfm.pp.add_cell_labels(cells, other, "known", table_key="type")
+        sfm.pp.add_cell_labels(cells, other, "known", column="type")
 
 
 def test_a_file_that_is_not_there(cells, tmp_path):

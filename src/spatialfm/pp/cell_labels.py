@@ -34,7 +34,7 @@ def add_cell_labels(
     label_key: str,
     *,
     cell_key: str = CELL,
-    table_key: str = LABEL,
+    column: str = LABEL,
     categories: Sequence[str] | None = None,
     on_conflict: Literal["raise", "keep", "replace"] = "raise",
     check_positions: bool = True,
@@ -56,7 +56,7 @@ def add_cell_labels(
         Column of ``obs`` that the labels are joined to; it is made where it is not there.
     cell_key
         Column of `table`, or the name of its index, with the names of cells (``obs_names``).
-    table_key
+    column
         Column of `table`, or of its ``obs``, with the labels; numbers count as names of classes. A column of truth
         values, as napari-spatialdata writes for a selection of cells, gives those that are True its own name as label.
     categories
@@ -91,9 +91,9 @@ def add_cell_labels(
     (['B', 'NK', nan], ['B', 'T', 'NK'])
     """
     _check_target(adata, label_key)
-    frame = _annotated(adata, table, cell_key, table_key) if isinstance(table, AnnData) else table
-    frame = _frame(frame, cell_key, table_key)
-    rows, labels = _labelled(adata, frame, cell_key, table_key)
+    frame = _annotated(adata, table, cell_key, column) if isinstance(table, AnnData) else table
+    frame = _frame(frame, cell_key, column)
+    rows, labels = _labelled(adata, frame, cell_key, column)
     if check_positions:
         _check_positions(adata, frame.loc[labels.index], rows)
     before, order = _before(adata, label_key)
@@ -117,12 +117,10 @@ def _check_target(adata: AnnData, label_key: str) -> None:
         )
 
 
-def _annotated(adata: AnnData, table: AnnData, cell_key: str, table_key: str) -> pd.DataFrame:
+def _annotated(adata: AnnData, table: AnnData, cell_key: str, column: str) -> pd.DataFrame:
     """Labels of a table of cells beside the names that the cells have here."""
-    if table_key not in table.obs:
-        raise TableError(
-            f"No column {table_key!r} in obs of the table of labels (table_key=); it has {_listed(table.obs)}."
-        )
+    if column not in table.obs:
+        raise TableError(f"No column {column!r} in obs of the table of labels (column=); it has {_listed(table.obs)}.")
     names = pd.Index(table.obs_names.astype(str))
     ours, theirs = _elements(adata), _elements(table)
     if ours is not None and theirs is not None:
@@ -130,9 +128,7 @@ def _annotated(adata: AnnData, table: AnnData, cell_key: str, table_key: str) ->
         found = np.where(place >= 0, adata.obs_names.to_numpy(dtype=object)[place], None)
         told = [f"{region}: {number}" for region, number in theirs]
         names = pd.Index([own if own is not None else other for own, other in zip(found, told, strict=True)])
-    return pd.DataFrame(
-        {cell_key: names.to_numpy(dtype=object), table_key: table.obs[table_key].to_numpy(dtype=object)}
-    )
+    return pd.DataFrame({cell_key: names.to_numpy(dtype=object), column: table.obs[column].to_numpy(dtype=object)})
 
 
 def _elements(table: AnnData) -> pd.MultiIndex | None:
@@ -144,12 +140,12 @@ def _elements(table: AnnData) -> pd.MultiIndex | None:
     return pd.MultiIndex.from_arrays([table.obs[key].astype(str).to_numpy() for key in keys])
 
 
-def _frame(table: pd.DataFrame | str | PathLike, cell_key: str, table_key: str) -> pd.DataFrame:
+def _frame(table: pd.DataFrame | str | PathLike, cell_key: str, column: str) -> pd.DataFrame:
     """The table with both columns; names and labels of a file stay text."""
-    frame = table if isinstance(table, pd.DataFrame) else read_table(Path(table), [cell_key, table_key])
+    frame = table if isinstance(table, pd.DataFrame) else read_table(Path(table), [cell_key, column])
     if cell_key not in frame and frame.index.name == cell_key:
         frame = frame.reset_index()
-    for argument, key in {"cell_key": cell_key, "table_key": table_key}.items():
+    for argument, key in {"cell_key": cell_key, "column": column}.items():
         if key not in frame:
             raise TableError(
                 f"The table of labels has no column {key!r} ({argument}=); it has {_listed(frame.columns, 12)}."
@@ -157,10 +153,10 @@ def _frame(table: pd.DataFrame | str | PathLike, cell_key: str, table_key: str) 
     return frame.reset_index(drop=True)
 
 
-def _labelled(adata: AnnData, frame: pd.DataFrame, cell_key: str, table_key: str) -> tuple[np.ndarray, pd.Series]:
+def _labelled(adata: AnnData, frame: pd.DataFrame, cell_key: str, column: str) -> tuple[np.ndarray, pd.Series]:
     """Rows of `adata` and labels of the rows of the table that have one."""
     cells, _ = text_keys(frame[cell_key], f"{cell_key!r} of the table of labels", TableError)
-    labels, _ = text_keys(_named(frame[table_key]), f"{table_key!r} of the table of labels", TableError)
+    labels, _ = text_keys(_named(frame[column]), f"{column!r} of the table of labels", TableError)
     labels = labels.map(str.strip, na_action="ignore").replace("", None)
     if nameless := int((cells.isna() & labels.notna()).sum()):
         raise TableError(
@@ -179,7 +175,7 @@ def _labelled(adata: AnnData, frame: pd.DataFrame, cell_key: str, table_key: str
         raise TableError(_repeats(cells, labels, cell_key))
     kept = labels[cells.index].notna().to_numpy()
     if not kept.any():
-        raise TableError(f"No row of the table of labels has a label in column {table_key!r} (table_key=).")
+        raise TableError(f"No row of the table of labels has a label in column {column!r} (column=).")
     return rows[kept], labels[cells.index][kept]
 
 

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "phenotypes.cell_states": ["cell_states"],
         "phenotypes.cluster_agreement": ["cluster_agreement"],
         "phenotypes.evaluate_annotation": ["evaluate_annotation"],
+        "phenotypes.label_report": ["label_report"],
         "phenotypes.leiden_sweep": ["leiden_sweep"],
         "phenotypes.name_clusters": ["name_clusters"],
         "phenotypes.suggest_labels": ["suggest_labels"],
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from .phenotypes.cell_states import cell_states
     from .phenotypes.cluster_agreement import cluster_agreement
     from .phenotypes.evaluate_annotation import evaluate_annotation
+    from .phenotypes.label_report import label_report
     from .phenotypes.leiden_sweep import leiden_sweep
     from .phenotypes.name_clusters import name_clusters
     from .phenotypes.suggest_labels import suggest_labels

@@ -5,6 +5,7 @@ from .phenotypes.cluster_agreement import cluster_agreement as cluster_agreement
 from .samples.composition import composition as composition
 from .regions.detect_artifacts import detect_artifacts as detect_artifacts
 from .phenotypes.evaluate_annotation import evaluate_annotation as evaluate_annotation
+from .phenotypes.label_report import label_report as label_report
 from .regions.paint_tiles import paint_tiles as paint_tiles
 from .embedding.plan_embedding import plan_embedding as plan_embedding
 from .signatures.score_signatures import score_signatures as score_signatures
@@ -93,6 +94,7 @@ __all__ = [
     "few_shot_samples",
     "fine_gray",
     "kaplan_meier",
+    "label_report",
     "leiden_sweep",
     "logrank",
     "marker_attention",

@@ -1,0 +1,204 @@
+"""What an expert's labels hold, and which of them to look at again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import TableError, counted
+from ..._keys import PATIENT_KEY
+from ..._logging import logger
+from ..._public import public
+from ..._storable import write_uns
+from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.representation import prepared, representation
+from ...learn.label_noise import Doubts, doubts, held_out_probability, near_pairs, usual_distance
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@public
+def label_report(
+    adata: AnnData,
+    label_key: str,
+    *,
+    use_rep: str,
+    patient_key: str | None = PATIENT_KEY,
+    C: float | Literal["grid", "search"] = "grid",
+    n_folds: int = 5,
+    random_state: int = 0,
+    key_added: str = "label_report",
+) -> pd.DataFrame:
+    """Report which labels are likely wrong, which contradict each other, and how many there are of each patient.
+
+    A label is doubted by confident learning (Northcutt et al. 2021, section 3.1): a linear probe, as that of
+    `spatialfm.tl.annotate`, is fitted without the cell, and another type is more probable for it, and at least as
+    probable as that type is, on average, for cells that bear its name. It is a reason to look at the cell again, with
+    `spatialfm.pl.cell_gallery`, not to change the label: at the border of two types the expert may be right.
+
+    Two labels contradict each other where their cells are closer in the representation than half of the cells are to
+    their nearest one.
+
+    Parameters
+    ----------
+    adata
+        Cells; those without label are missing in ``obs[label_key]`` (NaN). Columns are scaled by them too.
+    label_key
+        Column of ``obs`` with the labels.
+    use_rep
+        Key of ``obsm``, or ``"X"``.
+    patient_key
+        Column of ``obs``: whole patients are held out where five or more have labels and each type is in several. None,
+        or no column of that name: cells are.
+    C
+        Inverse strength of the penalty of the probe, as in `spatialfm.tl.annotate`.
+    n_folds
+        Parts that are held out in turn.
+    random_state
+        Seed.
+    key_added
+        Key of ``uns``.
+
+    Returns
+    -------
+    One row per labelled cell, the most doubtful first: ``label``, ``likelier`` (the type it confidently looks like
+    instead; missing where it is its own), ``score`` (0 to 1, by how much the most probable other type is ahead of its
+    own, 0.5 where they are equal; NaN where it is the only cell of its type), ``likely_wrong``, ``n_conflicts`` and,
+    where there is one, ``patient``. Written into ``uns[key_added]``: this table as ``cells``; ``types``, one row per
+    type with ``n_labelled``, ``n_patients``, ``n_likely_wrong``, ``n_conflicts`` and ``mean_probability`` of their own
+    type; ``counts``, patients by types; ``conflicts``, one row per pair with both cells, their labels and ``distance``;
+    and ``params``.
+
+    Raises
+    ------
+    TableError
+        If there are fewer than two types, or no type has two labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=2, cells_per_patient=150, latent_noise=0.1, random_state=0)
+    >>> cells.obs["known"] = cells.obs["type"].astype(str)
+    >>> wrong = cells.obs_names[cells.obs["type"] == "Tumor"][0]
+    >>> cells.obs.loc[wrong, "known"] = "B"
+    >>> table = sfm.tl.label_report(cells, "known", use_rep="X_latent", C=1.0)
+    >>> table.index[0] == wrong, table["likelier"].iloc[0]
+    (True, 'Tumor')
+    """
+    check_anndata(adata, "label_report", key_added)
+    rows, labels = _labelled(adata, label_key)
+    patients = _patients(adata, patient_key, rows)
+    values = representation(adata, use_rep)
+    codes, names = labels.cat.codes.to_numpy().astype(int), list(labels.cat.categories)
+
+    probability = held_out_probability(
+        values[rows], codes, patients, scale_by=values, C=C, n_folds=n_folds, random_state=random_state
+    )
+    found = _Found(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
+    scaled, how = prepared(adata, use_rep)
+    nearer_than = usual_distance(scaled, random_state)
+    pairs, distance = near_pairs(scaled[rows], codes, nearer_than)
+
+    table = _cells(found, pairs, patient_key)
+    types = _types(found, table)
+    params = {"label_key": label_key, "use_rep": use_rep, "patient_key": patient_key, "C": str(C), "n_folds": n_folds}
+    params |= {"preparation": how, "n_labelled": len(rows), "n_likely_wrong": int(table["likely_wrong"].sum())}
+    params |= {"conflict_distance": nearer_than, "random_state": random_state}
+    record = {"cells": table, "types": types, "counts": _counts(found), "params": params}
+    write_uns(adata, key_added, record | {"conflicts": _conflicts(found, pairs, distance)})
+    _tell(table, types, len(pairs))
+    return table
+
+
+@dataclass(frozen=True)
+class _Found:
+    cells: pd.Index
+    names: list[str]
+    codes: np.ndarray
+    doubts: Doubts
+    patients: np.ndarray | None
+
+    @property
+    def labels(self) -> pd.Categorical:
+        """Names of types."""
+        return pd.Categorical.from_codes(self.codes, self.names)
+
+
+def _labelled(adata: AnnData, label_key: str) -> tuple[np.ndarray, pd.Series]:
+    """Rows with a label in the order of their names, and the labels."""
+    column = obs_column(adata, label_key, "label_key", allow_missing=True)
+    rows = np.flatnonzero(column.notna().to_numpy())
+    rows = rows[order_of_names(adata.obs_names[rows])]
+    labels = named(column.iloc[rows], "label_key", whole=True) if len(rows) else pd.Series(dtype="category")
+    counts = labels.value_counts()
+    if len(counts) < 2 or counts.max() < 2:
+        raise TableError(
+            f"obs[{label_key!r}] holds {counted(len(counts), 'type')} in {len(rows)} labelled cells "
+            f"({listed(counts.index)}). Label cells of two types or more, several of one."
+        )
+    return rows, labels
+
+
+def _patients(adata: AnnData, patient_key: str | None, rows: np.ndarray) -> np.ndarray | None:
+    if patient_key is None or (patient_key == PATIENT_KEY and patient_key not in adata.obs):
+        return None
+    return obs_column(adata, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()[rows]
+
+
+def _cells(found: _Found, pairs: np.ndarray, patient_key: str | None) -> pd.DataFrame:
+    wrong = found.doubts.likelier != found.codes
+    table = pd.DataFrame({"label": found.labels}, index=pd.Index(found.cells, name="cell"))
+    table["likelier"] = pd.Categorical.from_codes(np.where(wrong, found.doubts.likelier, -1), found.names)
+    table["score"], table["likely_wrong"] = found.doubts.score, wrong
+    table["n_conflicts"] = np.bincount(pairs.ravel(), minlength=len(found.codes))
+    if found.patients is not None:
+        table[patient_key] = found.patients
+    # doubted ones first, of these the most doubtful; rows are in the order of names
+    order = np.lexsort((-np.nan_to_num(found.doubts.score, nan=-1.0), ~wrong))
+    return table.iloc[order]
+
+
+def _types(found: _Found, table: pd.DataFrame) -> pd.DataFrame:
+    own = found.doubts.probability[np.arange(len(found.codes)), found.codes]
+    by_type = table.groupby("label", observed=False)
+    types = pd.DataFrame(index=pd.Index(found.names, name="type"))
+    types["n_labelled"] = by_type.size().reindex(found.names)
+    patients = found.patients if found.patients is not None else np.full(len(found.codes), "")
+    types["n_patients"] = [len(np.unique(patients[found.codes == code])) for code in range(len(found.names))]
+    types["n_likely_wrong"] = by_type["likely_wrong"].sum().reindex(found.names).astype(int)
+    types["n_conflicts"] = by_type["n_conflicts"].sum().reindex(found.names).astype(int)
+    types["mean_probability"] = [_mean(own[found.codes == code]) for code in range(len(found.names))]
+    return types
+
+
+def _mean(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else np.nan
+
+
+def _counts(found: _Found) -> pd.DataFrame:
+    patients = found.patients if found.patients is not None else np.full(len(found.codes), "all")
+    return pd.crosstab(pd.Series(patients, name="patient"), pd.Series(found.labels, name="type")).astype(int)
+
+
+def _conflicts(found: _Found, pairs: np.ndarray, distance: np.ndarray) -> pd.DataFrame:
+    cells, labels = found.cells.to_numpy(dtype=object), np.array(found.names, dtype=object)[found.codes]
+    columns = {"first": 0, "second": 1}
+    table = {name: cells[pairs[:, side]] for name, side in columns.items()}
+    table |= {f"{name}_label": labels[pairs[:, side]] for name, side in columns.items()}
+    return pd.DataFrame(table | {"distance": distance})
+
+
+def _tell(table: pd.DataFrame, types: pd.DataFrame, n_pairs: int) -> None:
+    logger.info(
+        "%d of %d labels are likely wrong, %s of near-identical cells differ",
+        *(table["likely_wrong"].sum(), len(table), counted(n_pairs, "pair")),
+    )
+    if table["score"].isna().any():
+        single = types.index[types["mean_probability"].isna()]
+        logger.info("not judged, as they are the only cell of their type: %s", listed(single))
