@@ -189,6 +189,24 @@ def neighborhood_contrast():
     return sfm.pl.neighborhood_contrast(cells(), return_fig=True)
 
 
+def positivity():
+    import anndata as ad
+    import numpy as np
+    import pandas as pd
+
+    import spatialfm as sfm
+
+    # log-normal intensities of five samples: one stained more strongly, one with hardly a positive cell, one of a type
+    rng, n = np.random.default_rng(0), 2000
+    shares, stains = [0.3, 0.1, 0.2, 0.002, 0.95], [1, 1, 2.5, 1, 1]
+    positive = rng.random((5, n)) < np.array(shares)[:, None]
+    values = np.exp(rng.normal(np.where(positive, 2.6, 0), 0.5)) * np.array(stains)[:, None]
+    obs = pd.DataFrame({"sample": np.repeat([f"sample {i + 1}" for i in range(5)], n)}, index=map(str, range(5 * n)))
+    table = ad.AnnData(values.reshape(-1, 1), obs=obs, var=pd.DataFrame(index=["CD20"]))
+    sfm.tl.marker_positivity(table)
+    return sfm.pl.positivity(table, "CD20", return_fig=True)
+
+
 def power():
     import spatialfm as sfm
 
@@ -312,6 +330,7 @@ FIGURES: dict[str, Callable] = {
     "survival_auc": survival_auc,
     "calibration": calibration,
     "decision_curve": decision_curve,
+    "positivity": positivity,
     "power": power,
 }
 

@@ -19,6 +19,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 # functions whose tables have such a word, and why nothing is measured
 NOT_MEASURED = {
     "tl.marker_attention": "z-scores of markers, which describe",
+    "tl.marker_positivity": "probabilities of a mixture of two populations; tests hold them against what was drawn",
     "tl.name_clusters": "z-scores of markers and their cosine with a signature, which describe",
     "tl.cluster_agreement": "ARI and NMI with their spread over seeds, which describe",
 }

@@ -30,6 +30,7 @@ __all__ = [
     "kaplan_meier",
     "marker_attention",
     "neighborhood_contrast",
+    "positivity",
     "power",
     "search_results",
     "segmentation",
@@ -372,6 +373,25 @@ def neighborhood_contrast(
     figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
     save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
+
+@overload
+def positivity(
+    adata: AnnData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'positive', bins: int = 50,
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+) -> np.ndarray | None: ...
+@overload
+def positivity(
+    adata: AnnData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'positive', bins: int = 50,
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def positivity(
+    adata: AnnData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'positive', bins: int = 50,
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
+) -> np.ndarray | Figure | None: ...
 
 @overload
 def power(

@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "phenotypes.evaluate_annotation": ["evaluate_annotation"],
         "phenotypes.label_report": ["label_report"],
         "phenotypes.leiden_sweep": ["leiden_sweep"],
+        "phenotypes.marker_positivity": ["marker_positivity"],
         "phenotypes.name_clusters": ["name_clusters"],
         "phenotypes.suggest_labels": ["suggest_labels"],
         "phenotypes.transfer_labels": ["transfer_labels"],
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from .phenotypes.evaluate_annotation import evaluate_annotation
     from .phenotypes.label_report import label_report
     from .phenotypes.leiden_sweep import leiden_sweep
+    from .phenotypes.marker_positivity import marker_positivity
     from .phenotypes.name_clusters import name_clusters
     from .phenotypes.suggest_labels import suggest_labels
     from .phenotypes.transfer_labels import transfer_labels

@@ -59,12 +59,13 @@ from ..models.recipe import Recipe
 from ..stats.cox import Ties
 from ..stats.logrank import Weights
 from .patients.power import Question
-from .samples.compare_composition import Method
+from .phenotypes.marker_positivity import Method
+from .samples.compare_composition import Method as Method_
 from .samples.few_shot_samples import Metric
 from .survival.cox import ClusterSE
 from .survival.fine_gray import StandardErrors
 from .survival.kaplan_meier import Interval
-from .survival.logrank import Method as Method_
+from .survival.logrank import Method as Method__
 from .survival.predict_survival import OnShared
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "leiden_sweep",
     "logrank",
     "marker_attention",
+    "marker_positivity",
     "mil",
     "name_clusters",
     "neighborhood_composition",
@@ -271,6 +273,31 @@ def leiden_sweep(
     n_neighbors: int = 15, neighbors_key: str | None = None, n_subsamples: int = 5, share: float = 0.8,
     sketch: int | Literal['auto'] | None = 'auto', n_jobs: int = 1, random_state: int = 0,
     key_added: str = 'leiden_sweep', copy: bool
+) -> pd.DataFrame | None: ...
+
+@overload
+def marker_positivity(
+    adata: AnnData, *, markers: str | Sequence[str] | None = None, layer: str | None = None,
+    method: Method = 'mixture', gates: pd.DataFrame | Mapping[str, float] | None = None,
+    library_key: str | None = 'sample', min_cells: int = 100, min_share: float = 0.005,
+    compare_with: str | Mapping[str, str] | None = None, random_state: int = 0, key_added: str = 'positive',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def marker_positivity(
+    adata: AnnData, *, markers: str | Sequence[str] | None = None, layer: str | None = None,
+    method: Method = 'mixture', gates: pd.DataFrame | Mapping[str, float] | None = None,
+    library_key: str | None = 'sample', min_cells: int = 100, min_share: float = 0.005,
+    compare_with: str | Mapping[str, str] | None = None, random_state: int = 0, key_added: str = 'positive',
+    copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def marker_positivity(
+    adata: AnnData, *, markers: str | Sequence[str] | None = None, layer: str | None = None,
+    method: Method = 'mixture', gates: pd.DataFrame | Mapping[str, float] | None = None,
+    library_key: str | None = 'sample', min_cells: int = 100, min_share: float = 0.005,
+    compare_with: str | Mapping[str, str] | None = None, random_state: int = 0, key_added: str = 'positive',
+    copy: bool
 ) -> pd.DataFrame | None: ...
 
 @overload
@@ -449,7 +476,7 @@ def classify_samples(
 
 @overload
 def compare_composition(
-    patients: AnnData, group_key: str, *, method: Method | None = None, groups: Sequence[str] | None = None,
+    patients: AnnData, group_key: str, *, method: Method_ | None = None, groups: Sequence[str] | None = None,
     covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
     time_key: str | None = None, model: Literal['mixed'] | None = None, reference: str | Sequence[str] | None = None,
     patient_key: str | None = 'patient', pseudocount: float = 0.5, alpha: float = 0.05, n_permutations: int = 4999,
@@ -458,7 +485,7 @@ def compare_composition(
 ) -> None: ...
 @overload
 def compare_composition(
-    patients: AnnData, group_key: str, *, method: Method | None = None, groups: Sequence[str] | None = None,
+    patients: AnnData, group_key: str, *, method: Method_ | None = None, groups: Sequence[str] | None = None,
     covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
     time_key: str | None = None, model: Literal['mixed'] | None = None, reference: str | Sequence[str] | None = None,
     patient_key: str | None = 'patient', pseudocount: float = 0.5, alpha: float = 0.05, n_permutations: int = 4999,
@@ -467,7 +494,7 @@ def compare_composition(
 ) -> pd.DataFrame: ...
 @overload
 def compare_composition(
-    patients: AnnData, group_key: str, *, method: Method | None = None, groups: Sequence[str] | None = None,
+    patients: AnnData, group_key: str, *, method: Method_ | None = None, groups: Sequence[str] | None = None,
     covariates: str | Sequence[str] | None = None, block_key: str | None = None, pair_key: str | None = None,
     time_key: str | None = None, model: Literal['mixed'] | None = None, reference: str | Sequence[str] | None = None,
     patient_key: str | None = 'patient', pseudocount: float = 0.5, alpha: float = 0.05, n_permutations: int = 4999,
@@ -917,7 +944,7 @@ def kaplan_meier(
 @overload
 def logrank(
     patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
-    trend: bool = False, weights: Weights = 'logrank', method: Method_ = 'auto', n_permutations: int = 9999,
+    trend: bool = False, weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[False] = False
@@ -925,7 +952,7 @@ def logrank(
 @overload
 def logrank(
     patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
-    trend: bool = False, weights: Weights = 'logrank', method: Method_ = 'auto', n_permutations: int = 9999,
+    trend: bool = False, weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: Literal[True]
@@ -933,7 +960,7 @@ def logrank(
 @overload
 def logrank(
     patients: AnnData, group_key: str, *, strata: str | Sequence[str] | None = None, pairwise: bool = False,
-    trend: bool = False, weights: Weights = 'logrank', method: Method_ = 'auto', n_permutations: int = 9999,
+    trend: bool = False, weights: Weights = 'logrank', method: Method__ = 'auto', n_permutations: int = 9999,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
     entry_key: str | None = None, patient_key: str | None = 'patient', on_missing: OnMissing_ = 'raise',
     random_state: int = 0, on_selected: OnSelected = 'raise', key_added: str = 'logrank', copy: bool

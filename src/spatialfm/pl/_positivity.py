@@ -1,0 +1,216 @@
+"""Intensities of a marker in every sample, with the threshold above which a cell is positive."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Annotated
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from .._dense import dense
+from .._errors import PanelError, TableError, listed
+from .._public import public
+from .._ranges import at_least
+from .._storable import named_table
+from ._figure import finish
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NEGATIVE, POSITIVE, LINE = "#B0B0B0", "#0072B2", "#D55E00"
+N_TICKS = 4
+TOP = 99.9  # percentile of all cells at which the axis ends
+
+
+@public
+def positivity(
+    adata: AnnData,
+    marker: str,
+    *,
+    samples: str | Sequence[str] | None = None,
+    key: str = "positive",
+    bins: Annotated[int, at_least(2)] = 50,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
+    show: bool | None = None,
+    save: str | PathLike | None = None,
+    return_fig: bool | None = None,
+) -> np.ndarray | Figure | None:
+    """Draw the intensities of a marker in each sample: one small panel per sample, all on one axis.
+
+    The axis is the one on which positive cells were found, ``arcsinh(intensity / cofactor)``, with the intensities
+    written below. Cells are grey, positive ones blue; the line is the threshold. A panel says what share of its cells
+    is positive, and what its threshold is where it is not the sample's own. Bars end at the 99.9th percentile.
+
+    Parameters
+    ----------
+    adata
+        Cells after `spatialfm.tl.marker_positivity`.
+    marker
+        Marker to draw.
+    samples
+        Samples to draw (default: all).
+    key
+        Key of ``layers`` and ``uns``.
+    bins
+        Bars of each panel.
+    title
+        Title (default: the marker, and the number of samples that were split by a threshold of their own).
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into, one per sample.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to; text in PDF and SVG stays text.
+    return_fig
+        Whether to return the figure.
+
+    Returns
+    -------
+    The figure with `return_fig`, None when it was shown, the axes otherwise.
+
+    Raises
+    ------
+    PanelError
+        If the marker was not called.
+    TableError
+        If ``uns[key]`` was not written by `spatialfm.tl.marker_positivity`, a sample is not in it, or there are not as
+        many axes as samples.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=3, cells_per_patient=400, random_state=0)
+    >>> sfm.tl.marker_positivity(cells, markers="CD20")
+    >>> axes = sfm.pl.positivity(cells, "CD20", show=False)
+    >>> axes[0].get_title(loc="left").splitlines()[0]
+    'P001_1'
+    """
+    record = adata.uns.get(key)
+    if not isinstance(record, Mapping) or not isinstance(record.get("thresholds"), pd.DataFrame):
+        raise TableError(f"uns[{key!r}] holds no thresholds (key=). Call sfm.tl.marker_positivity(adata) first.")
+    thresholds, status = (named_table(adata, key, name) for name in ("thresholds", "status"))
+    if marker not in thresholds:
+        raise PanelError(f"Marker {marker!r} was not called; found {listed(thresholds.columns, 60)}.")
+    names = list(map(str, thresholds.index)) if samples is None else _names(samples)
+    if lacking := [name for name in names if name not in thresholds.index]:
+        raise TableError(f"No sample {lacking[0]!r} in uns[{key!r}]; found {listed(thresholds.index, 12)}.")
+
+    values, probability, of_sample = _cells(adata, marker, key, record["params"])
+    cofactor = _cofactor(record["params"], marker, values)
+    shown = np.isfinite(values) & np.isin(of_sample, names)
+    if not shown.any():
+        raise TableError(f"Marker {marker!r} was measured in no cell of {listed(names, 12)}.")
+    scaled = np.arcsinh(values / cofactor)
+    edges = np.linspace(
+        scaled[shown].min(), max(np.percentile(scaled[shown], TOP), scaled[shown].min() + 1e-6), bins + 1
+    )
+
+    own, axes = ax is None, _axes(ax, len(names), figsize)
+    for one, name in zip(axes, names, strict=True):
+        rows = shown & (of_sample == name)
+        _draw(one, np.clip(scaled[rows], edges[0], edges[-1]), probability[rows], edges)
+        threshold = thresholds.at[name, marker]
+        if np.isfinite(threshold):
+            one.axvline(np.arcsinh(threshold / cofactor), color=LINE, linewidth=1.2)
+        one.set_title(_says(name, status.at[name, marker], probability[rows]), loc="left", fontsize="small")
+    _label(axes, cofactor, edges)
+    n_split = int(status[marker].isin(["split", "gate"]).sum())
+    text = f"{marker}: {n_split} of {len(status)} samples have a threshold of their own" if title is None else title
+    if own:
+        figure = axes[0].get_figure(root=True)
+        figure.suptitle(text, x=0.01, ha="left", fontsize="medium")
+        figure.supxlabel(f"{marker} (intensity)", fontsize="medium")
+    first = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
+    return axes if first is axes[0] else first
+
+
+def _names(samples: str | Sequence[str]) -> list[str]:
+    return [samples] if isinstance(samples, str) else list(map(str, samples))
+
+
+def _cells(adata: AnnData, marker: str, key: str, params: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Intensities, probabilities and samples of all cells."""
+    if key not in adata.layers:
+        raise TableError(f"No layer {key!r} beside uns[{key!r}]. Call sfm.tl.marker_positivity(adata) again.")
+    part = adata[:, [marker]]
+    layer = str(params["layer"])
+    values = dense(part.X if layer == "X" else part.layers[layer]).astype(float).ravel()
+    library_key = str(params["library_key"])
+    of_sample = adata.obs[library_key].astype(str).to_numpy() if library_key else np.full(adata.n_obs, "all")
+    return values, np.asarray(dense(part.layers[key]), dtype=float).ravel(), of_sample
+
+
+def _cofactor(params: Mapping, marker: str, values: np.ndarray) -> float:
+    """That of the mixture; with gates, the median of what is above 0."""
+    table = params.get("cofactors")
+    if isinstance(table, pd.DataFrame):
+        return float(table["cofactor"][marker])
+    above = values[values > 0]
+    return float(np.median(above)) if len(above) else 1.0
+
+
+def _axes(ax: Axes | Sequence[Axes] | None, n: int, figsize: tuple[float, float] | None) -> np.ndarray:
+    if ax is not None:
+        axes = np.atleast_1d(np.asarray(ax, dtype=object))
+        if len(axes) != n:
+            raise TableError(f"{n} samples need as many axes; ax= has {len(axes)}.")
+        return axes
+    columns = min(n, 5)
+    rows = -(-n // columns)
+    size = figsize or (1.9 * columns + 0.5, 1.5 * rows + 0.6)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True)
+    for empty in axes.ravel()[n:]:
+        figure.delaxes(empty)
+    return axes.ravel()[:n]
+
+
+def _draw(ax: Axes, values: np.ndarray, probability: np.ndarray, edges: np.ndarray) -> None:
+    """Bars of all cells, positive ones in their colour."""
+    positive = probability > 0.5
+    heights = [np.histogram(values[rows], edges)[0] / max(len(values), 1) for rows in (~positive, positive)]
+    widths = np.diff(edges)
+    ax.bar(edges[:-1], heights[0], widths, align="edge", color=NEGATIVE, linewidth=0)
+    ax.bar(edges[:-1], heights[1], widths, align="edge", color=POSITIVE, linewidth=0, bottom=heights[0])
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.set_yticks([])
+
+
+def _says(name: str, status: str, probability: np.ndarray) -> str:
+    known = probability[np.isfinite(probability)]
+    share = f"{(known > 0.5).mean():.1%} positive" if len(known) else "not called"
+    return f"{name}\n{share}" if status in ("split", "gate") else f"{name}\n{share} ({status})"
+
+
+def _label(axes: Sequence[Axes], cofactor: float, edges: np.ndarray) -> None:
+    """Ticks at round intensities."""
+    ends = np.sinh(edges[[0, -1]]) * cofactor
+    places = _round_numbers(ends[0], ends[1], cofactor)
+    for ax in axes:
+        ax.xaxis.set_major_locator(FixedLocator(np.arcsinh(places / cofactor)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{np.sinh(x) * cofactor:.3g}"))
+        ax.tick_params(labelsize="small")
+
+
+def _round_numbers(low: float, high: float, cofactor: float) -> np.ndarray:
+    """0 if it is there, and numbers like 1, 2, 5, 10 that lie apart on the axis."""
+    powers = 10.0 ** np.arange(-6, 9)
+    candidates = np.sort(np.concatenate([powers, 2 * powers, 5 * powers, -powers, [0.0]]))
+    candidates = candidates[(candidates >= low - 1e-9) & (candidates <= high + 1e-9)]
+    if not len(candidates):
+        return np.array([low, high])
+    places, apart = [candidates[-1]], (np.arcsinh(high / cofactor) - np.arcsinh(low / cofactor)) / N_TICKS
+    for value in candidates[::-1]:
+        if np.arcsinh(places[-1] / cofactor) - np.arcsinh(value / cofactor) >= apart:
+            places.append(value)
+    return np.array(places[::-1])

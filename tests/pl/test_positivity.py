@@ -1,0 +1,83 @@
+"""Histograms with thresholds: what is drawn is what was found."""
+
+from __future__ import annotations
+
+import anndata as ad
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+import spatialfm as sfm
+from spatialfm._errors import PanelError, TableError
+
+
+@pytest.fixture(scope="module")
+def cells():
+    rng = np.random.default_rng(0)
+    positive = rng.random(900) < 0.3
+    values = np.exp(rng.normal(np.where(positive, 3, 0), 0.4))[:, None]
+    obs = pd.DataFrame({"sample": np.repeat(["a", "b", "c"], 300)}, index=[f"c{i}" for i in range(900)])
+    table = ad.AnnData(np.hstack([values, values]), obs=obs, var=pd.DataFrame(index=["CD8/a", "CD3"]))
+    sfm.tl.marker_positivity(table)
+    return table
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_bars_and_line_are_where_cells_and_threshold_are(cells):
+    axes = sfm.pl.positivity(cells, "CD3", bins=40, show=False)
+    assert len(axes) == 3
+    cofactor = cells.uns["positive"]["params"]["cofactors"].loc["CD3", "cofactor"]
+    for ax, name in zip(axes, "abc", strict=True):
+        rows = (cells.obs["sample"] == name).to_numpy()
+        share = cells.uns["positive"]["share"].loc[name, "CD3"]
+        assert ax.get_title(loc="left") == f"{name}\n{share:.1%} positive"
+        line = ax.lines[0].get_xdata()[0]
+        assert np.sinh(line) * cofactor == pytest.approx(cells.uns["positive"]["thresholds"].loc[name, "CD3"])
+        heights = np.array([bar.get_height() for bar in ax.patches])
+        assert heights.sum() == pytest.approx(1)
+        assert heights[40:].sum() == pytest.approx((cells.layers["positive"][rows, 1] > 0.5).mean())
+        blue = [bar.get_x() + bar.get_width() for bar in ax.patches[40:] if bar.get_height()]
+        assert min(blue) >= line  # no bar of positive cells ends below the threshold
+
+
+def test_ticks_are_intensities(cells):
+    ax = sfm.pl.positivity(cells, "CD3", samples="a", show=False)[0]
+    cofactor = cells.uns["positive"]["params"]["cofactors"].loc["CD3", "cofactor"]
+    figure = ax.get_figure()
+    figure.canvas.draw()
+    texts = [label.get_text() for label in ax.get_xticklabels()]
+    assert len(texts) >= 3
+    np.testing.assert_allclose(np.sinh(ax.get_xticks()) * cofactor, [float(text) for text in texts], rtol=1e-6)
+    assert figure.get_supxlabel() == "CD3 (intensity)"
+
+
+def test_names_that_a_store_cannot_hold(cells):
+    axes = sfm.pl.positivity(cells, "CD8/a", samples=["b", "c"], show=False)
+    assert [ax.get_title(loc="left").splitlines()[0] for ax in axes] == ["b", "c"]
+
+
+def test_gates_and_what_was_not_called(cells):
+    table = cells.copy()
+    gates = pd.DataFrame({"CD3": [5.0, np.nan, 5.0]}, index=list("abc"))
+    sfm.tl.marker_positivity(table, markers="CD3", method="gates", gates=gates)
+    axes = sfm.pl.positivity(table, "CD3", show=False)
+    assert axes[1].get_title(loc="left") == "b\nnot called (no gate)"
+    assert not axes[1].lines
+    assert axes[0].get_title(loc="left").endswith("% positive")
+
+
+def test_refusals(cells):
+    with pytest.raises(PanelError, match="Marker 'CD4' was not called"):
+        sfm.pl.positivity(cells, "CD4")
+    with pytest.raises(TableError, match="No sample 'z'"):
+        sfm.pl.positivity(cells, "CD3", samples=["z"])
+    with pytest.raises(TableError, match="holds no thresholds"):
+        sfm.pl.positivity(cells, "CD3", key="calls")
+    with pytest.raises(TableError, match="3 samples need as many axes; ax= has 1"):
+        sfm.pl.positivity(cells, "CD3", ax=plt.subplots()[1])
