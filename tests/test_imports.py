@@ -27,7 +27,7 @@ MAY_IMPORT = {  # besides itself and the top-level files that begin with an unde
     "io": {"pp"},
     "datasets": {"pp"},
     "embed": {"models", "pp"},
-    "train": {"models", "embed", "pp"},
+    "train": {"models", "embed", "pp", "learn", "metrics"},  # these two judge an encoder while it is trained
     "metrics": {"stats"},
     "get": {"models"},
     "reporting": {"cohort", "get", "metrics", "models", "pl", "pp", "stats", "tl"},

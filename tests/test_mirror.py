@@ -23,6 +23,10 @@ NOTHING_TO_TEST = {
 # parts of one thing, which are judged by what the whole does: file, and the test that holds it
 IN_THE_WHOLE = {
     "train/interrupt.py": "train/test_loop.py",
+    "train/asked.py": "train/test_pretrain.py",
+    "train/call.py": "train/test_pretrain.py",
+    "train/drawn.py": "train/test_pretrain.py",
+    "train/saved.py": "train/test_pretrain.py",
     "train/sharded.py": "train/test_loop.py",
     "train/steps.py": "train/test_loop.py",
     "train/trainer.py": "train/test_loop.py",

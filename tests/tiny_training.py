@@ -151,3 +151,33 @@ def sample_views(data, step, seed=0):
         Shaken()(data.sample(int(index), random_of(seed, step, place, 1)), random_of(seed, step, place, 2))
         for place, index in enumerate(data.indices(step))
     ]
+
+
+class MeanOfPixels(Objective):
+    """The mean of each marker is to be told from the embedding of the window: trains any encoder with `patch`."""
+
+    def __init__(self, encoder: Encoder, *, lr: float = 1e-3):
+        super().__init__()
+        self.encoder, self.head, self.lr = encoder, nn.Linear(encoder.card.embedding_dim, 1), lr
+
+    def views(self):
+        return lambda window, rng: window
+
+    def forward(self, views: Sequence[WindowSample]) -> dict[str, Term]:
+        patches = torch.cat([self.encoder(view.pixels[None], view.markers).patch for view in views])
+        means = torch.stack([view.pixels.mean() for view in views])
+        return {"mean": Term(((self.head(patches)[:, 0] - means) ** 2).sum(), len(views))}
+
+    def groups(self) -> list[Group]:
+        return [Group(dict(self.named_parameters()))]
+
+    def schedule(self, step: int, n_steps: int) -> Schedule:
+        return Schedule(self.lr, 0.0, self.lr)
+
+
+def register_mean_of_pixels() -> str:
+    """Its name in the registry."""
+    from spatialfm.train.objectives import register_objective
+
+    register_objective("mean-of-pixels")(MeanOfPixels)
+    return "mean-of-pixels"

@@ -11,9 +11,11 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "augment": ["Augment"],
         "data": ["Windows"],
+        "pretrain": ["pretrain"],
     },
 )
 
 if TYPE_CHECKING:
     from .augment import Augment
     from .data import Windows
+    from .pretrain import pretrain

@@ -108,3 +108,12 @@ def on_first(fabric: Fabric, function: Callable[[], T]) -> T:
     if problem is not None:
         raise problem
     return result
+
+
+def first_then_others(fabric: Fabric, function: Callable[[], T]) -> T:
+    """What a function gives in each process; the first calls it before the others, which find what it cached."""
+    made: list[T] = []
+    if fabric.world_size == 1:
+        return function()
+    on_first(fabric, lambda: made.append(function()))
+    return made[0] if made else function()

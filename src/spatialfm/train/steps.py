@@ -26,7 +26,7 @@ FEW_CORES, MOST_WORKERS = 4, 8
 class Drawn(Protocol):
     """Where the windows of a step come from; it can be pickled."""
 
-    def indices(self, step: int) -> Sequence[int]:
+    def indices(self, step: int) -> Sequence[int] | np.ndarray:
         """Numbers of the windows of a step, over all processes: a pure function of the step."""
 
     def sample(self, index: int, rng: np.random.Generator) -> WindowSample:

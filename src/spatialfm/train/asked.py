@@ -1,0 +1,280 @@
+"""What a call of `pretrain` asks for, checked and settled before the first step."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from .._errors import ArgumentError, ModelError, RunError
+from .._logging import logger
+from ..models import Encoder, load, new_encoder
+from ..models.encoder import MarkerEntry
+from ..models.family import family_of
+from .data import Windows
+from .drawn import DrawnWindows
+from .fabric import on_first
+from .objectives import Objective, new_objective
+from .run_folder import Identity, RunFolder
+from .sampling import check_batch_size, steps_of_epoch
+from .steps import batches_of, default_workers, shared_cores
+from .trainer import Plan, Trainer
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+BY_FAMILY = {"virtues": "masked", "openphenom": "masked", "kronos": "distill", "dinov2": "distill"}
+TIMED_STEPS = 4
+SECONDS_BETWEEN_CHECKPOINTS = 600.0
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is: one of three is not None."""
+
+    epochs: float | None = None
+    steps: int | None = None
+    minutes: float | None = None
+
+    def check(self) -> None:
+        """Refuse none and several.
+
+        Raises
+        ------
+        ArgumentError
+            If not one is said.
+        """
+        said = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
+        if len(said) != 1:
+            what = f"{' and '.join(f'{name}=' for name in said)} are given" if said else "none is given"
+            raise ArgumentError(
+                f"The length of a run is one of epochs=, steps= and minutes=; {what}. Pass one of them."
+            )
+
+    def n_steps(self, n_windows: int, batch_size: int) -> int | None:
+        """Steps; None: it depends on the speed."""
+        if self.epochs is not None:
+            return max(1, round(self.epochs * steps_of_epoch(n_windows, batch_size)))
+        return self.steps
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Arguments of `spatialfm.train.pretrain` that decide the numbers of a run."""
+
+    model: str | Encoder
+    weights: str | PathLike | None
+    shape: Mapping[str, Any]
+    objective: str | Objective | None
+    options: Mapping[str, Any]
+    windows: Mapping[str, Any]
+    length: Length
+    batch_size: int
+    validation: float | Sequence[str] | None
+    patient_key: str
+    precision: str
+    strategy: str
+    random_state: int
+
+    def check(self) -> None:
+        """Refuse what contradicts itself, before anything is read.
+
+        Raises
+        ------
+        ArgumentError, ModelError
+            If the length is not one of three, or a shape and weights are both said.
+        """
+        self.length.check()
+        if self.shape and (self.weights is not None or not isinstance(self.model, str)):
+            what = "weights=" if self.weights is not None else "a loaded encoder"
+            raise ArgumentError(f"shape= is for random weights; {what} has a shape. Leave one of them out.")
+        if self.weights is not None and not isinstance(self.model, str):
+            raise ArgumentError("weights= belongs to a model by name. Leave it out where an encoder is passed.")
+        if isinstance(self.objective, Objective) and self.model not in (
+            self.objective.encoder,
+            self.objective.encoder.card.name,
+        ):
+            raise ArgumentError(
+                f"objective= holds an encoder of {self.objective.encoder.card.name!r}, and model= is another one. Pass "
+                "model=objective.encoder."
+            )
+
+    def encoder(self) -> Encoder:
+        """The encoder at the start of the run."""
+        if isinstance(self.objective, Objective):
+            return self.objective.encoder
+        if not isinstance(self.model, str):
+            return copy.deepcopy(self.model).train().requires_grad_(True)
+        if self.weights is None:
+            return new_encoder(self.model, random_state=self.random_state, **self.shape)
+        options = dict(family_of(self.model).training)
+        return load(self.model, weights=self.weights, **options).train().requires_grad_(True)
+
+    def data(self, sources: Any, encoder: Encoder) -> tuple[Windows, Windows | None]:
+        """Windows to train on, and those of patients that are held out.
+
+        Raises
+        ------
+        ArgumentError, ModelError, PanelError, ClinicalError
+            As `Windows` does, or if windows are of another model.
+        RunError
+            If a batch is larger than the data.
+        """
+        if isinstance(sources, Windows):
+            if self.windows:
+                raise ArgumentError("windows= makes Windows of images; sources= has them already. Leave it out.")
+            if sources.settings.model != encoder.card.name:
+                raise ArgumentError(
+                    f"sources= are windows as {sources.settings.model!r} takes them, and model= is "
+                    f"{encoder.card.name!r}. Make them with sfm.train.Windows(sdata, {encoder.card.name!r})."
+                )
+            windows = sources
+        else:
+            windows = Windows(sources, encoder, **{"patient_key": self.patient_key, **self.windows})
+        held_out = None
+        if self.validation is not None:
+            windows, held_out = windows.split(self.validation, self.random_state)
+        check_batch_size(len(windows), self.batch_size)
+        return windows, held_out
+
+    def learner(self, encoder: Encoder, windows: Windows) -> Objective:
+        """The objective, whose encoder knows the markers of the windows.
+
+        Raises
+        ------
+        ArgumentError, ModelError
+            If there is none for this encoder, or markers would have no single mean.
+        """
+        if encoder.n_marker_ids:
+            encoder.vocabulary = vocabulary_with(encoder, windows)
+        if isinstance(self.objective, Objective):
+            return new_objective(self.objective, **self.options)
+        name = self.objective or BY_FAMILY.get(encoder.card.family)
+        if name is None:
+            raise ArgumentError(
+                f"{encoder.card.name} was published without an objective. Pass objective='masked' or 'distill'."
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.random_state)  # heads begin at random
+            return new_objective(name, encoder, **self.options)
+
+
+def vocabulary_with(encoder: Encoder, windows: Windows) -> tuple[MarkerEntry, ...]:
+    """The markers that an encoder knows, those of the windows with the means and deviations that they are scaled by.
+
+    Raises
+    ------
+    ModelError
+        If a marker has several means, of which the published table holds one.
+    """
+    table = windows.markers
+    if (several := table.index[table["mean"].isna()]).size:
+        raise ModelError(
+            f"Marker {several[0]!r} has a mean for each data set, and {encoder.card.name} keeps one for each marker. "
+            "Leave dataset_key= out of windows=."
+        )
+    known = {entry.name: entry for entry in encoder.vocabulary}
+    known |= {
+        str(name): MarkerEntry(str(name), int(row["id"]), float(row["mean"]), float(row["std"]))
+        for name, row in table.iterrows()
+    }
+    return tuple(sorted(known.values(), key=lambda entry: entry.id))
+
+
+def identity_of(asked: Asked, learner: Objective, windows: Windows) -> Identity:
+    """All that decides the numbers of a run, by the names of arguments."""
+    parameters = {
+        "model": learner.encoder.card.name,
+        "weights": _digest(learner),
+        "shape": dict(asked.shape),
+        "objective": learner.name or type(learner).__name__,
+        "options": dict(asked.options),
+        "epochs": asked.length.epochs,
+        "steps": asked.length.steps,
+        "minutes": asked.length.minutes,
+        "batch_size": asked.batch_size,
+        "validation": asked.validation if isinstance(asked.validation, float | None) else list(asked.validation),
+        "precision": asked.precision,
+        "strategy": "fsdp" if asked.strategy == "fsdp" else "auto",  # checkpoints of the other are of another form
+        "random_state": asked.random_state,
+    }
+    return Identity(json.loads(json.dumps(parameters, default=str)), windows.parts())
+
+
+def _digest(module: nn.Module) -> str:
+    """SHA-256 of all weights that a run begins with."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + str(tuple(tensor.shape)).encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def plan_of(
+    fabric: Fabric,
+    asked: Asked,
+    learner: Objective,
+    windows: Windows,
+    folder: RunFolder,
+    record: dict[str, Any],
+    *,
+    nodes: int,
+    workers: int | None,
+    check_every: int,
+    checkpoint_every: int | None,
+) -> Plan:
+    """The plan of a run; its number of steps is kept in the folder where speed decides it."""
+    processes = max(1, fabric.world_size // nodes)
+    plan = Plan(
+        n_steps=asked.length.n_steps(len(windows), asked.batch_size) or record.get("n_steps", 0),
+        batch_size=asked.batch_size,
+        seed=asked.random_state,
+        workers=default_workers(processes) if workers is None else workers,
+        processes=processes,
+        checkpoint_every=checkpoint_every,
+        checkpoint_seconds=SECONDS_BETWEEN_CHECKPOINTS,
+        check_every=check_every,
+    )
+    if not plan.n_steps:
+        seconds = seconds_of_a_step(fabric, learner, DrawnWindows(windows, asked.random_state, asked.batch_size), plan)
+        n_steps = max(1, math.floor(60 * (asked.length.minutes or 0) / seconds))
+        logger.info("%.2f s a step: %s minutes are %s steps", seconds, asked.length.minutes, f"{n_steps:,}")
+        plan = replace(plan, n_steps=fabric.broadcast(n_steps, 0))
+    if "n_steps" not in record:
+        record["n_steps"] = plan.n_steps
+        on_first(fabric, partial(folder.write, record))
+    return plan
+
+
+def seconds_of_a_step(fabric: Fabric, learner: Objective, drawn: DrawnWindows, plan: Plan) -> float:
+    """Seconds of a step, by the fastest of a few that a copy takes.
+
+    Raises
+    ------
+    RunError
+        If there is no step.
+    """
+    trainer = Trainer(fabric, copy.deepcopy(learner), replace(plan, n_steps=1000))
+    ended: list[float] = []
+    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+        with shared_cores(plan.workers, plan.processes):
+            batches = batches_of(
+                drawn, learner.views(), plan.seed, range(TIMED_STEPS), workers=plan.workers, rank=fabric.global_rank,
+                world=fabric.world_size,
+            )  # fmt: skip
+            for step, made in batches:
+                trainer.step(step, made)
+                ended.append(time.perf_counter())
+    if len(ended) < 2:
+        raise RunError("No step could be timed: a mistake in spatialfm, please report it.")
+    return (ended[-1] - ended[0]) / (len(ended) - 1)

@@ -1,0 +1,168 @@
+"""A check on annotated cells: what classifiers make of embeddings of them, beside mean intensities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from .._errors import ClinicalError, TableError, listed
+from .._keys import TABLE
+from ..embed.planned import plan_embedding_of
+from ..embed.session import run_plan
+from ..learn.probe import fit_head
+from ..metrics import classification
+from ..models import Encoder, load
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+MOST_CELLS = 2000
+FOLDS = 5
+HEADS: tuple[Literal["linear", "knn"], ...] = ("linear", "knn")
+FEWEST = 2  # patients, and classes
+
+
+@dataclass(frozen=True)
+class ProbeCells:
+    """Annotated cells of several patients.
+
+    Attributes
+    ----------
+    sdata
+        Their images and labels, and a table of them alone.
+    labels, patients
+        ``(n_cells,)`` each, in the order of the table.
+    """
+
+    sdata: SpatialData
+    labels: np.ndarray
+    patients: np.ndarray
+
+
+def cells_of(probe: SpatialData | str | PathLike, label_key: str | None, patient_key: str) -> ProbeCells:
+    """Some annotated cells, as evenly over patients and classes as there are.
+
+    Raises
+    ------
+    TableError
+        If a column is missing, or there are fewer than two classes.
+    ClinicalError
+        If there are fewer than two patients.
+    """
+    import spatialdata as sd
+
+    whole = probe if isinstance(probe, sd.SpatialData) else sd.read_zarr(probe)
+    if TABLE not in whole.tables:
+        raise TableError(f"probe= has no table {TABLE!r} with annotated cells. Make one with sfm.pp.cell_table(sdata).")
+    table = whole.tables[TABLE]
+    if label_key is None:
+        raise TableError(f"probe= needs label_key=, the column with labels of cells; found {listed(table.obs, 12)}.")
+    for name in (label_key, patient_key):
+        if name not in table.obs:
+            raise TableError(f"No column {name!r} in the table of probe=; found {listed(table.obs, 12)}.")
+    known = (table.obs[label_key].notna() & table.obs[patient_key].notna()).to_numpy()
+    labels = table.obs[label_key].astype(str).to_numpy()
+    patients = table.obs[patient_key].astype(str).to_numpy()
+    if len(np.unique(patients[known])) < FEWEST:
+        raise ClinicalError(
+            f"Annotated cells of probe= are of one patient by column {patient_key!r}, and classifiers are judged on "
+            "others than they learn from. Annotate cells of another one."
+        )
+    if len(np.unique(labels[known])) < FEWEST:
+        raise TableError(f"Column {label_key!r} of probe= has one class; classifiers tell apart two or more.")
+    chosen = _evenly(labels, patients, np.flatnonzero(known))
+    others = {name: one for name, one in whole.tables.items() if name != TABLE}
+    thinned = sd.SpatialData(
+        images=dict(whole.images), labels=dict(whole.labels), shapes=dict(whole.shapes), points=dict(whole.points),
+        tables={**others, TABLE: table[chosen].copy()}, attrs=whole.attrs,
+    )  # fmt: skip
+    return ProbeCells(thinned, labels[chosen], patients[chosen])
+
+
+def _evenly(labels: np.ndarray, patients: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows, at most `MOST_CELLS`: of each patient and class the same number, as far as there are that many."""
+    rng = np.random.default_rng(0)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row in rng.permutation(rows):
+        groups.setdefault((patients[row], labels[row]), []).append(int(row))
+    turns = [(turn, row) for group in groups.values() for turn, row in enumerate(group)]
+    return np.sort([row for _, row in sorted(turns)[:MOST_CELLS]])
+
+
+class CellProbe:
+    """A check: macro F1 of classifiers on embeddings of annotated cells, cross-validated by patient.
+
+    Parameters
+    ----------
+    encoder
+        Gives the encoder as it would be saved.
+    cells
+        Annotated cells.
+    active
+        Whether this process does it.
+    """
+
+    def __init__(self, encoder: Callable[[], Encoder], cells: ProbeCells, *, active: bool = True) -> None:
+        self.encoder, self.cells, self.active = encoder, cells, active
+        self.beside: dict[str, float] | None = None
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """Scores of the encoder, and of mean intensities of the same cells."""
+        if not self.active:
+            return {}
+        if self.beside is None:
+            intensities = embedded(load("mean-intensity"), self.cells)
+            self.beside = {f"{name}_mean_intensity": value for name, value in probed(intensities, self.cells).items()}
+        encoder = self.encoder()
+        training, wanting = encoder.training, [one.requires_grad for one in encoder.parameters()]
+        device = encoder.device
+        try:
+            return probed(embedded(encoder.eval(), self.cells), self.cells) | self.beside
+        finally:
+            encoder.to(device).train(training)
+            for one, wants in zip(encoder.parameters(), wanting, strict=True):
+                one.requires_grad_(wants)
+
+
+def embedded(encoder: Encoder, cells: ProbeCells) -> np.ndarray:
+    """Embeddings of the cells ``(n_cells, columns)``, in the order of their table."""
+    by_marker = encoder.card.marker_vocabulary in ("ids", "protein embedding")
+    asked: dict[str, Any] = {
+        "outputs": None,
+        "markers": None,
+        "panel": {"on_unknown": "drop"} if by_marker else None,
+        "recipe": None,
+        "reduce": None,
+        "run": {"devices": str(encoder.device), "resume": False},
+        "elements": None,
+    }
+    plan = plan_embedding_of(
+        cells.sdata, encoder, weights=None, samples=None, table_name=TABLE, on_missing="drop", key_added=None, **asked
+    )
+    results, _ = run_plan(plan.run, plan.request, plan.devices, plan.n_components)
+    values = np.asarray(next(iter(results.values())).values, dtype=np.float64)
+    rows = np.asarray(plan.cells.rows)
+    if len(rows) != len(cells.labels):
+        raise TableError(f"{len(cells.labels) - len(rows)} of the cells of probe= have no label in their image.")
+    return values[np.argsort(rows, kind="stable")]
+
+
+def probed(values: np.ndarray, cells: ProbeCells) -> dict[str, float]:
+    """Macro F1 of each classifier; every cell is classified by one that has not seen its patient."""
+    from sklearn.model_selection import GroupKFold
+
+    folds = min(FOLDS, len(np.unique(cells.patients)))
+    classes = sorted(set(cells.labels.tolist()))
+    out = {}
+    for head in HEADS:
+        probability = np.zeros((len(values), len(classes)))
+        for train, test in GroupKFold(folds).split(values, cells.labels, cells.patients):
+            fitted = fit_head(values[train], cells.labels[train], head)
+            columns = [classes.index(name) for name in fitted.classes]
+            probability[np.ix_(test, columns)] = fitted.predict_proba(values[test])
+        out[f"probe_{head}"] = float(classification(cells.labels.tolist(), probability, classes).loc["macro", "f1"])
+    return out

@@ -1,0 +1,102 @@
+"""The probe of annotated cells: which cells, that embeddings belong to them, and that patients are kept apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import register_mean_of_pixels
+
+import spatialfm as sfm
+from spatialfm._errors import ClinicalError, TableError
+from spatialfm.train import cell_probe
+from spatialfm.train.cell_probe import CellProbe, ProbeCells, cells_of, embedded, probed
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, random_state=0)
+    sfm.pp.cell_table(sdata)
+    table = sdata["table"]
+    table.obs["patient"] = table.obs["sample"].astype(str).str.split("_").str[0].to_numpy()
+    table.obs["kind"] = np.where(np.asarray(table[:, "CD3"].X).ravel() > np.median(table[:, "CD3"].X), "T", "other")
+    table.obs.iloc[5, table.obs.columns.get_loc("kind")] = None
+    return sdata
+
+
+def test_cells_are_taken_evenly(cohort, monkeypatch):
+    monkeypatch.setattr(cell_probe, "MOST_CELLS", 24)
+    cells = cells_of(cohort, "kind", "patient")
+    names, counts = np.unique(np.char.add(cells.patients.astype(str), cells.labels.astype(str)), return_counts=True)
+    assert len(names) == 6
+    assert counts.tolist() == [4] * 6
+    assert cells.sdata["table"].obs["kind"].tolist() == cells.labels.tolist()
+    assert cohort["table"].n_obs > 24
+
+
+def test_embeddings_are_those_of_the_same_cells(cohort, monkeypatch):
+    monkeypatch.setattr(cell_probe, "MOST_CELLS", 20)
+    cells = cells_of(cohort, "kind", "patient")
+    whole = sfm.tl.embed_cells(cohort, "mean-intensity", copy=True)
+    expected = whole[cells.sdata["table"].obs_names].obsm["X_mean_intensity"]
+    np.testing.assert_allclose(embedded(sfm.models.load("mean-intensity"), cells), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_no_classifier_has_seen_the_patient():
+    """Labels that are the patient's own cannot be told in another patient, however clear they are within."""
+    rng = np.random.default_rng(0)
+    patients, within = np.repeat(np.arange(6), 60), np.tile([0, 1], 180)
+    values = rng.standard_normal((360, 4))
+    values[:, 0] += 6 * within  # told in all patients alike
+    cells = ProbeCells(None, within.astype(str), patients.astype(str))
+    assert probed(values, cells) == {"probe_linear": 1.0, "probe_knn": pytest.approx(1, abs=0.03)}
+    flipped = np.where(patients % 2 == 0, within, 1 - within)  # means the other thing in every second patient
+    own = probed(np.c_[values, 6 * np.eye(6)[patients]], ProbeCells(None, flipped.astype(str), patients.astype(str)))
+    assert max(own.values()) < 0.75
+
+
+def test_scores_stand_beside_mean_intensities_and_the_encoder_is_as_before(cohort, monkeypatch):
+    monkeypatch.setattr(cell_probe, "MOST_CELLS", 40)
+    encoder = sfm.models.new_encoder("kronos", dim=16, depth=1, heads=2, grid=4)
+    check = CellProbe(lambda: encoder, cells_of(cohort, "kind", "patient"))
+    found = check(0)
+    assert set(found) == {f"probe_{head}{of}" for head in ("linear", "knn") for of in ("", "_mean_intensity")}
+    assert found["probe_linear_mean_intensity"] > 0.8  # of which the labels were made
+    assert encoder.training
+    assert all(one.requires_grad for one in encoder.parameters())
+    with torch.no_grad():  # other weights are embedded anew, not taken from a cache
+        for one in encoder.parameters():
+            one.mul_(0.0)
+    assert check(1)["probe_knn"] != found["probe_knn"]
+    assert CellProbe(lambda: encoder, check.cells, active=False)(0) == {}
+
+
+def test_a_run_writes_the_scores(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr(cell_probe, "MOST_CELLS", 20)
+    sfm.train.pretrain(
+        cohort, "kronos", out=tmp_path / "run", shape={"dim": 16, "depth": 1, "heads": 2, "grid": 4}, steps=1,
+        objective=register_mean_of_pixels(), windows={"size": 32, "crop": 16}, batch_size=2, probe=cohort,
+        label_key="kind", check_every=1,
+    )  # fmt: skip
+    import pandas as pd
+
+    checks = pd.read_csv(tmp_path / "run" / "checks.csv")
+    assert checks["probe_linear"].between(0, 1).all()
+    assert checks["probe_linear_mean_intensity"].nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda obs: obs.assign(kind="T"), TableError, "has one class"),
+        (lambda obs: obs.assign(patient="P1"), ClinicalError, "are of one patient"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(cohort, change, error, message):
+    import spatialdata as sd
+
+    table = cohort["table"].copy()
+    table.obs = change(table.obs)
+    changed = sd.SpatialData(images=dict(cohort.images), labels=dict(cohort.labels), tables={"table": table})
+    with pytest.raises(error, match=message):
+        cells_of(changed, "kind", "patient")

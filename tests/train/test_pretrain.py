@@ -1,0 +1,243 @@
+"""`pretrain`: what it leaves, that it goes on with the same bits, and what it refuses before the first step."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_training import register_mean_of_pixels
+
+import spatialfm as sfm
+from spatialfm._errors import ArgumentError, ClinicalError, ModelError, PanelError, RunError, TableError
+
+SHAPES = {
+    "virtues": {"dim": 16, "depth": 2, "heads": 2, "decoder_depth": 1, "hidden": 16},
+    "kronos": {"dim": 16, "depth": 2, "heads": 2, "grid": 2},
+}
+PANEL = {"markers": ["CD3", "CD8", "CD20", "CD68"]}  # whose protein embeddings come with the package
+SMALL = {"size": 32, "crop": 16}
+
+
+@pytest.fixture(scope="module")
+def cohort():
+    return sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, random_state=0)
+
+
+def call(cohort, out, model="virtues", **changes):
+    asked = {
+        "shape": SHAPES[model],
+        "windows": SMALL | ({"panel": PANEL} if model == "virtues" else {}),
+        "objective": register_mean_of_pixels(),
+        "steps": 4,
+        "batch_size": 4,
+        "checkpoint_every": 2,
+        "check_every": 2,
+    }
+    return sfm.train.pretrain(cohort, model, out=out, **asked | changes)
+
+
+@pytest.fixture(scope="module")
+def virtues_run(cohort, tmp_path_factory):
+    out = tmp_path_factory.mktemp("virtues") / "run"
+    return call(cohort, out, validation=0.3, license="CC0-1.0"), out
+
+
+def same_weights(one, other):
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_the_folder_is_loaded_as_a_published_one(virtues_run):
+    encoder, out = virtues_run
+    again = sfm.models.load("virtues", weights=out)
+    assert same_weights(encoder, again)
+    assert not encoder.training
+    assert not any(one.requires_grad for one in encoder.parameters())
+    start = sfm.models.new_encoder("virtues", random_state=0, **SHAPES["virtues"])
+    assert not same_weights(start, encoder)
+    assert encoder.card.license == "CC0-1.0"
+
+
+def test_the_card_says_what_it_was_made_of(virtues_run, cohort):
+    _, out = virtues_run
+    card = json.loads((out / "card.json").read_text())
+    windows = sfm.train.Windows(cohort, "virtues", panel=PANEL, **SMALL)
+    training = card["training"]
+    assert card["trained_on"] == "2 images of 2 patients"
+    assert training["steps"] == 4
+    assert training["windows"] == len(windows.split(0.3)[0]) == training["data"][0]["windows"]
+    assert len(training["data"][0]["samples"]) == 2
+    assert max(training["windows_drawn_by_marker"].values()) <= 16
+    assert training["parameters"]["batch_size"] == 4
+    assert training["versions"]["torch"] == torch.__version__
+    assert training["fingerprint"] == windows.split(0.3)[0].fingerprint()
+
+
+def test_tables_and_curves_are_there(virtues_run):
+    _, out = virtues_run
+    assert pd.read_csv(out / "losses.csv")["step"].tolist() == [1, 2, 3, 4]
+    checks = pd.read_csv(out / "checks.csv")
+    assert checks["step"].tolist() == [0, 2, 4]
+    assert {"effective_rank", "spread", "validation_mean"} <= set(checks)
+    assert (out / "curves.png").stat().st_size > 1000
+
+
+def test_the_validation_is_the_loss_of_the_windows_held_out(virtues_run, cohort):
+    """Without a change of the weights, of the encoder that the run began with: by hand, window by window."""
+    _, out = virtues_run
+    start = sfm.models.new_encoder("virtues", random_state=0, **SHAPES["virtues"]).eval()
+    from tiny_training import MeanOfPixels
+
+    from spatialfm.train.batch import random_of
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        objective = MeanOfPixels(start)
+    windows = sfm.train.Windows(cohort, "virtues", panel=PANEL, **SMALL)
+    held_out = windows.split(0.3)[1]
+    losses = []
+    with torch.no_grad():
+        for index in range(len(held_out)):
+            sample = held_out.sample(index, random_of(0, 0, index, 1), augment=False)
+            losses.append(float(objective([sample])["mean"].total))
+    assert pd.read_csv(out / "checks.csv")["validation_mean"][0] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_the_same_call_again_gives_the_same_and_trains_nothing(virtues_run, cohort):
+    encoder, out = virtues_run
+    before = (out / "losses.csv").read_text()
+    assert same_weights(encoder, call(cohort, out, validation=0.3, license="CC0-1.0"))
+    assert (out / "losses.csv").read_text() == before
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(cohort, tmp_path, virtues_run, monkeypatch):
+    from spatialfm.train.trainer import Trainer
+
+    real = Trainer.step
+
+    def killed(self, step, made, votes=()):
+        if step == 3:
+            raise MemoryError("killed")
+        return real(self, step, made, votes)
+
+    monkeypatch.setattr(Trainer, "step", killed)
+    with pytest.raises(MemoryError):
+        call(cohort, tmp_path / "run", validation=0.3)
+    monkeypatch.undo()
+    assert same_weights(call(cohort, tmp_path / "run", validation=0.3), virtues_run[0])
+
+
+def test_other_parameters_and_other_data_are_refused(virtues_run, cohort):
+    _, out = virtues_run
+    with pytest.raises(RunError, match=r"options\['lr'\] was None, and is 0.5; batch_size was 4, and is 5"):
+        call(cohort, out, validation=0.3, batch_size=5, options={"lr": 0.5})
+    with pytest.raises(RunError, match=r"other data.*the windows and"):
+        call(cohort, out, validation=0.3, windows={"panel": PANEL, "size": 16, "crop": 16})
+    with pytest.raises(RunError, match="resume=False"):
+        call(cohort, out, validation=0.3, resume=False)
+
+
+def test_kronos_keeps_ids_and_statistics_of_its_markers(cohort, tmp_path):
+    encoder = call(cohort, tmp_path / "run", "kronos", steps=2)
+    table = pd.read_csv(tmp_path / "run" / "marker_metadata.csv").set_index("marker_name")
+    windows = sfm.train.Windows(cohort, sfm.models.new_encoder("kronos", **SHAPES["kronos"]), **SMALL)
+    expected = windows.markers
+    assert set(table.index) == set(expected.index)
+    assert table["marker_id"].to_dict() == expected["id"].to_dict()
+    np.testing.assert_allclose(table["marker_mean"].loc[expected.index], expected["mean"].astype(float), rtol=1e-6)
+    np.testing.assert_allclose(table["marker_std"].loc[expected.index], expected["std"].astype(float), rtol=1e-6)
+    assert {entry.name: entry.id for entry in encoder.vocabulary} == table["marker_id"].to_dict()
+    assert encoder.options["blocks"] == "all"
+
+
+def test_it_goes_on_from_weights(cohort, tmp_path, virtues_run):
+    first, out = virtues_run
+    second = call(cohort, tmp_path / "run", weights=out, shape=None, steps=1, options={"lr": 0.0})
+    for name, value in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], value)
+
+
+def test_an_encoder_that_is_passed_is_not_changed(cohort, tmp_path):
+    encoder = sfm.models.new_encoder("virtues", **SHAPES["virtues"])
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    trained = sfm.train.pretrain(
+        cohort, encoder, out=tmp_path / "run", objective=register_mean_of_pixels(), steps=1, batch_size=4,
+        windows=SMALL | {"panel": PANEL},
+    )  # fmt: skip
+    assert all(torch.equal(encoder.state_dict()[name], value) for name, value in before.items())
+    assert not same_weights(trained, encoder)
+
+
+def test_minutes_become_steps_that_are_kept(cohort, tmp_path, monkeypatch):
+    from spatialfm.train import asked
+
+    monkeypatch.setattr(asked, "seconds_of_a_step", lambda *_: 2.0)
+    call(cohort, tmp_path / "run", steps=None, minutes=0.1)
+    monkeypatch.setattr(asked, "seconds_of_a_step", lambda *_: 0.001)  # a faster machine goes on with the same number
+    call(cohort, tmp_path / "run", steps=None, minutes=0.1)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["n_steps"] == 3
+    assert pd.read_csv(tmp_path / "run" / "losses.csv")["step"].tolist() == [1, 2, 3]
+
+
+def test_the_speed_of_a_step_leaves_the_weights_as_they_are(cohort):
+    from tiny_training import MeanOfPixels
+
+    from spatialfm.train.asked import seconds_of_a_step
+    from spatialfm.train.drawn import DrawnWindows
+    from spatialfm.train.fabric import new_fabric
+    from spatialfm.train.trainer import Plan
+
+    encoder = sfm.models.new_encoder("virtues", **SHAPES["virtues"])
+    windows = sfm.train.Windows(cohort, encoder, panel=PANEL, **SMALL)
+    objective = MeanOfPixels(encoder)
+    before = {name: value.clone() for name, value in objective.state_dict().items()}
+    fabric = new_fabric(accelerator="cpu")
+    seconds = seconds_of_a_step(fabric, objective, DrawnWindows(windows, 0, 4), Plan(100, 4))
+    assert 0 < seconds < 60
+    assert all(torch.equal(objective.state_dict()[name], value) for name, value in before.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"steps": None}, ArgumentError, "none is given"),
+        ({"epochs": 2}, ArgumentError, "epochs= and steps= are given"),
+        ({"batch_size": 1000}, RunError, "batch_size=1000, and there are 12 windows.*windows=.*stride"),
+        ({"precision": "16-mixed"}, ArgumentError, "'16-mixed' needs a CUDA device"),
+        ({"strategy": "fsdp"}, ArgumentError, "CUDA devices"),
+        ({"objective": "nothing"}, ArgumentError, "No objective 'nothing'"),
+        ({"weights": "x"}, ArgumentError, "shape= is for random weights"),
+        ({"windows": SMALL | {"panel": {"markers": ["DAPI", "CD3"]}}}, PanelError, "without protein embedding"),
+        ({"windows": {"size": 512, "panel": PANEL}}, ModelError, "smaller than a window"),
+        ({"validation": ["nobody"]}, ClinicalError, "'nobody'"),
+        ({"probe": "cohort"}, TableError, "label_key="),
+        ({"probe": "cohort", "label_key": "none"}, TableError, "No column 'none'"),
+    ],
+)
+def test_what_would_not_work_is_refused_before_the_first_step(cohort, tmp_path, changes, error, message):
+    if "probe" in changes:
+        sfm.pp.cell_table(cohort) if "table" not in cohort.tables else None
+        changes = changes | {"probe": cohort}
+    with pytest.raises(error, match=message):
+        call(cohort, tmp_path / "run", **changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_patient_cannot_be_split(tmp_path):
+    alone = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    with pytest.raises(ClinicalError, match="All windows are of one patient"):
+        call(alone, tmp_path / "run", validation=0.5)
+
+
+def test_a_panel_without_stain_of_nuclei_is_refused_where_the_recipe_draws_one(cohort, tmp_path):
+    without = {"panel": {"markers": ["CD3", "CD8", "CD20"]}}
+    with pytest.raises(PanelError, match="needs a stain of nuclei"):
+        call(cohort, tmp_path / "run", "kronos", windows=SMALL | without)
+
+
+def test_windows_of_another_model_are_refused(cohort, tmp_path):
+    windows = sfm.train.Windows(cohort, "kronos", **SMALL)
+    with pytest.raises(ArgumentError, match=r"are windows as 'kronos' takes them"):
+        call(windows, tmp_path / "run", windows=None)
