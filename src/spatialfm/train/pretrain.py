@@ -90,9 +90,13 @@ def pretrain(
         Arguments of `Windows`, such as ``{"strata": ["tissue", "technology"], "size": 256}``.
     options
         Options of the objective, such as ``{"lr": 1e-4}``.
-    epochs, steps, minutes
-        Length, one of the three. An epoch is as many windows as there are. Minutes are turned into steps by the speed
-        of the first few; that number is kept in the folder, and holds for a run that goes on.
+    epochs
+        Length in epochs, each of as many windows as there are; one of `epochs`, `steps` and `minutes` is given.
+    steps
+        Length in steps.
+    minutes
+        Length in minutes, which are turned into steps by the speed of the first few; that number is kept in the folder,
+        and holds for a run that goes on.
     batch_size
         Windows of a step, over all devices.
     validation
@@ -100,14 +104,17 @@ def pretrain(
     probe
         Annotated cells: at every check, a nearest-neighbour and a linear classifier are cross-validated by patient on
         embeddings of them, beside mean intensities of the same cells.
-    label_key, patient_key
-        Columns of the table of `probe` with labels of cells, and with patients. `patient_key` is also the column of the
-        samples by which `validation` splits.
+    label_key
+        Column of the table of `probe` with labels of cells.
+    patient_key
+        Column of the table of `probe` with patients, and of the samples by which `validation` splits.
     license
         Licence of the weights, for their card: what the terms of your images allow.
-    devices, nodes
-        Devices of each machine, or ``"auto"`` for all there are; and machines. Several processes are started by the
+    devices
+        Devices of each machine, one process each, or ``"auto"`` for all there are. The processes are started by the
         script itself, by torchrun or by SLURM.
+    nodes
+        Machines.
     precision
         ``"32-true"``, or a forward pass in half the bits: ``"bf16-mixed"``, ``"16-mixed"``.
     strategy
