@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import anndata as ad
 import numpy as np
+import pandas as pd
 import torch
 from stand_in import StandIn, card_of
 
@@ -50,3 +52,11 @@ def pictures(seed: int, side: int = 96, n: int = len(PANEL)) -> np.ndarray:
     """Pixels ``(n, side, side)``, uint16, each channel with a level of its own."""
     rng = np.random.default_rng(seed)
     return (rng.gamma(2.0, 300.0, (n, side, side)) * np.arange(1, n + 1)[:, None, None]).astype(np.uint16)
+
+
+def described(sdata, **columns: list):
+    """The object with a table of samples."""
+    names = [name.removeprefix("image_") for name in sdata.images]
+    obs = pd.DataFrame({key: pd.Categorical(values) for key, values in columns.items()}, index=names)
+    sdata.tables["samples"] = ad.AnnData(np.zeros((len(names), 0), np.float32), obs=obs)
+    return sdata

@@ -60,6 +60,8 @@ def public(
 
 def _public(function: Callable[P, R], fields: Fields | None) -> Callable[P, R]:
     parameters = inspect.signature(function).parameters
+    # of a class, as the user writes it
+    spoken = function.__name__ if function.__name__ != "__init__" else function.__qualname__.split(".")[-2]
     named = [name for name, one in parameters.items() if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD]
     takes_more = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
@@ -71,20 +73,20 @@ def _public(function: Callable[P, R], fields: Fields | None) -> Callable[P, R]:
             for name in kwargs:
                 if name not in parameters:
                     if name in UNKNOWN_TO_SOME and UNKNOWN_TO_SOME[name][0] in parameters:
-                        raise TypeError(f"{function.__name__}() {UNKNOWN_TO_SOME[name][1]}")
-                    now = new_name(function.__name__, name, named)
+                        raise TypeError(f"{spoken}() {UNKNOWN_TO_SOME[name][1]}")
+                    now = new_name(spoken, name, named)
                     answer = f"It is called {now!r}." if now else None
                     if answer is None and fields is not None:
                         said = dict(zip(positional, args, strict=False)) | kwargs
                         answer = fields.hint(name, kwargs[name], said, named)
                     answer = meant(name, named) if answer is None else answer
-                    raise TypeError(f"{function.__name__}() has no argument {name!r}. {answer}")
+                    raise TypeError(f"{spoken}() has no argument {name!r}. {answer}")
         if not rules:  # read at the first call: an import costs nothing
             rules.update(rules_of(function))
         given = dict(zip(positional, args, strict=False))
         with called(named, fields.of(named) if fields is not None else {}):
-            first: tuple[Any, ...] = (*taken(function.__name__, given, rules).values(), *args[len(given) :])
-            named_ones: dict[str, Any] = taken(function.__name__, kwargs, rules)
+            first: tuple[Any, ...] = (*taken(spoken, given, rules).values(), *args[len(given) :])
+            named_ones: dict[str, Any] = taken(spoken, kwargs, rules)
             return function(*first, **named_ones)
 
     call.__dict__["arguments"] = named  # an attribute that the type of a function lacks

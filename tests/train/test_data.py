@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import pickle
 
-import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from scipy.ndimage import correlate1d
-from window_models import EMBEDDINGS, PANEL, PROTEINS, ById, ByProtein, pictures
+from window_models import EMBEDDINGS, PANEL, PROTEINS, ById, ByProtein, described, pictures
 
 import spatialfm as sfm
-from spatialfm._errors import ClinicalError, ModelError, PanelError, SpatialfmWarning
+from spatialfm._errors import ArgumentError, ClinicalError, ModelError, PanelError, RunError, SpatialfmWarning
 from spatialfm.train import Windows
 from spatialfm.train.batch import random_of
 
 SMALL = {"size": 32, "crop": 16, "recipe": {"tissue": "all"}}
-
-
-def described(sdata, **columns):
-    names = [name.removeprefix("image_") for name in sdata.images]
-    obs = pd.DataFrame({key: pd.Categorical(values) for key, values in columns.items()}, index=names)
-    sdata.tables["samples"] = ad.AnnData(np.zeros((len(names), 0), np.float32), obs=obs)
-    return sdata
 
 
 @pytest.fixture
@@ -214,14 +206,14 @@ def test_images_are_brought_to_the_pixel_size_of_the_model(make_sdata):
     [
         ({"size": 32, "crop": 40}, ModelError, "crop=40 must be 1 to 32"),
         ({"size": 32, "crop": 12}, ModelError, "crop=12 must be a multiple of 8"),
-        ({"stride": 0}, ModelError, "stride=0 must be 1 or more"),
+        ({"stride": 0}, ArgumentError, "stride must be a whole number of at least 1"),
         ({"strata": ["organ"]}, ClinicalError, "Column 'organ' has no value for 3 samples"),
         ({"dataset_key": "site"}, ClinicalError, "Column 'site' has no value for 3 samples"),
         ({"panel": {"markers": ["CD3", "CD8"]}}, PanelError, "channels='nuclear' needs a stain of nuclei"),
         ({"panel": {"markers": ["DAPI", "CD8"]}}, PanelError, "draws 2 markers beside the stain of nuclei"),
-        ({"panel": {"markers": ["CD99"]}}, PanelError, r"None of markers=\['CD99'\] is in any image"),
+        ({"panel": {"markers": ["CD99"]}}, PanelError, "None of panel=.* is in any image"),
         ({"panel": {"markers": ["DAPI", "CD3", "CD8", "CD99"]}}, PanelError, "No marker 'CD99' in the images"),
-        ({"panel": {"mapping": {"CD98": "CD3"}}}, PanelError, "mapping= names channel 'CD98'"),
+        ({"panel": {"mapping": {"CD98": "CD3"}}}, PanelError, "names channel 'CD98', which no image has"),
         ({"strata": ["y"]}, ClinicalError, "strata= names 'y', a column of windows.table itself"),
         ({"samples": ["z"]}, ValueError, "No sample 'z' in the sources"),
     ],
@@ -248,3 +240,18 @@ def test_no_window_with_tissue_is_refused(make_sdata, cohort):
 def test_a_model_that_normalises_in_its_own_way_is_refused(cohort):
     with pytest.raises(ModelError, match="normalises pixels in its own way"):
         Windows(cohort, sfm.models.load("openphenom", weights="random"), **SMALL)
+
+
+def test_windows_of_a_run_are_kept_and_compared(cohort, tmp_path):
+    Windows(cohort, ById(), **SMALL).keep(tmp_path)
+    Windows(cohort, ById(), **SMALL).keep(tmp_path)
+    assert len(pd.read_parquet(tmp_path / "windows.parquet")) == 27
+    with pytest.raises(RunError, match="what differs is crop"):
+        Windows(cohort, ById(), **SMALL | {"crop": 24}).keep(tmp_path)
+
+
+def test_arguments_are_checked_and_typos_answered(cohort):
+    with pytest.raises(TypeError, match=r"^Windows\(\) has no argument 'min_tisue'. Did you mean 'min_tissue'"):
+        Windows(cohort, ById(), min_tisue=0.2)
+    with pytest.raises(ArgumentError, match=r"Windows\(channels='some'\): channels must be 'all', 'nuclear', 'share'"):
+        Windows(cohort, ById(), channels="some")
