@@ -127,7 +127,6 @@ IN_THE_WHOLE = {
     "train/corpus.py": "train/test_data.py",
     "train/layout.py": "train/test_data.py",
     "train/standards.py": "train/test_data.py",
-    "train/workers.py": "train/test_data.py",
     **{
         f"reporting/{name}.py": "reporting/test_report.py"
         for name in (

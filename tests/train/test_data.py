@@ -255,3 +255,24 @@ def test_arguments_are_checked_and_typos_answered(cohort):
         Windows(cohort, ById(), min_tisue=0.2)
     with pytest.raises(ArgumentError, match=r"Windows\(channels='some'\): channels must be 'all', 'nuclear', 'share'"):
         Windows(cohort, ById(), channels="some")
+
+
+@pytest.mark.parametrize("kind", [ById, ByProtein])
+def test_windows_are_what_an_embedding_of_tiles_shows_the_model(cohort, kind):
+    shown = []
+
+    class Seen(kind):
+        def look(self, pixels):
+            shown.append(pixels.clone())
+            return super().look(pixels)
+
+        def __deepcopy__(self, memo):
+            return self
+
+    options = {"panel": PROTEINS} if kind is ByProtein else {}
+    samples = ["a", "c"]
+    sfm.tl.embed_tiles(cohort, Seen(), size=32, samples=samples, recipe={"tissue": "all"}, **options)
+    windows = Windows(cohort, kind(), **SMALL, samples=samples, **options)
+    assert len(windows) == sum(map(len, shown)) == 18
+    for index, tile in enumerate(torch.cat(shown)):
+        assert torch.equal(windows[index].pixels, tile)
