@@ -138,6 +138,7 @@ def open_corpus(opened: Sequence[Opened], wishes: Wishes, given: GivenStatistics
     ElementError, PanelError, PixelSizeError, CoordinateError, InputFileError
         As for an embedding; the message names the object.
     """
+    _check_images(opened, wishes.elements.image)
     groups = [group for one in opened for group in _groups(one, wishes)]
     found = {pair.sample for group in groups for pair in group.pairs}
     if wishes.samples is not None and (missing := [name for name in wishes.samples if name not in found]):
@@ -163,13 +164,22 @@ def open_corpus(opened: Sequence[Opened], wishes: Wishes, given: GivenStatistics
     return [image for _, _, image in sorted(placed, key=lambda one: one[:2])]
 
 
+def _check_images(opened: Sequence[Opened], image: Any) -> None:
+    """Every image that is named is in one of the objects."""
+    named = list(image.values()) if isinstance(image, Mapping) else [image] if isinstance(image, str) else image or []
+    there = {name for one in opened for name in one.sdata.images}
+    if missing := [name for name in named if name not in there]:
+        raise ElementError(f"No image {missing[0]!r} in the sources; found {listed(sorted(there))}. Correct image=.")
+
+
 def _groups(one: Opened, wishes: Wishes) -> Iterator[Group]:
     image = wishes.elements.image
     if isinstance(image, Mapping):
         image = {sample: name for sample, name in image.items() if name in one.sdata.images}
-    elif image is not None and not isinstance(image, str):
-        image = [name for name in image if name in one.sdata.images]
-    pairs = match_elements(one.sdata, image, {}, need_labels=False) if len(one.sdata.images) else []
+    elif image is not None:
+        image = [name for name in ([image] if isinstance(image, str) else image) if name in one.sdata.images]
+    some = one.sdata.images if image is None else image
+    pairs = match_elements(one.sdata, image, {}, need_labels=False) if len(some) else []
     pairs = [pair for pair in pairs if wishes.samples is None or pair.sample in wishes.samples]
     needed = wishes.encoder.card.mpp is not None or wishes.recipe.pixel_size is not None
     mpp = _of_samples(wishes.elements.mpp, [pair.sample for pair in pairs])
@@ -251,7 +261,9 @@ def _refuse_without(reasons: Mapping[str, str], encoder: Encoder) -> None:
     why = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:10])
     histone = ""
     if encoder.nuclear is None and any("DNA" in reason for reason in reasons.values()):
-        histone = " Stains of DNA take histone H3's embedding with sfm.models.load(..., nuclear='histone')."
+        histone = (
+            " Stains of DNA take histone H3's embedding with sfm.models.new_encoder('virtues', nuclear='histone')."
+        )
     raise PanelError(
         f"{counted(len(reasons), 'marker')} without protein embedding: {why}. Pass panel={{'on_unknown': 'drop'}} to "
         f"leave {'it' if len(reasons) == 1 else 'them'} out, or panel={{'embeddings': {{marker: vector}}}}.{histone}"

@@ -21,9 +21,9 @@ from .._public import public
 from ..embed.call import CALL_FIELDS, Elements, Panel, image_elements, request_of
 from ..embed.pixels.published import read_statistics
 from ..embed.pixels.reader import SampleReader
-from ..embed.session import load_encoder
 from ..models.encoder import Encoder, normalized
 from ..models.recipe import Recipe
+from ..models.trained import new_encoder
 from ..pp.measure import one_thread
 from .augment import NOTHING, Augment, disturbed, oriented, scaled
 from .batch import WindowSample, random_of
@@ -154,7 +154,7 @@ class Windows(Dataset):
         cache: str | os.PathLike[str] | None = None,
         cache_type: Kind = "uint16",
     ) -> None:
-        encoder = load_encoder(model, "random" if isinstance(model, str) else None)
+        encoder = new_encoder(model) if isinstance(model, str) else model
         request = request_of(
             encoder, panel=panel, recipe=recipe, elements=image_elements(elements, recipe), cells=False
         )

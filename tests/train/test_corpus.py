@@ -1,0 +1,134 @@
+"""Images of several sources together: units, pixel sizes, panels, statistics."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from window_models import PANEL, PROTEINS, ById, ByProtein, described, pictures
+
+from spatialfm._errors import ElementError, PanelError, PixelSizeError
+from spatialfm.models.encoder import MarkerEntry
+from spatialfm.train import Windows
+
+SMALL = {"size": 32, "crop": 16, "recipe": {"tissue": "all"}}
+
+
+@pytest.fixture
+def two(make_sdata):
+    """A sample `a` in each of two objects, 16 and 8 bits."""
+    eight = (pictures(1) // 256).astype(np.uint8)
+    return [make_sdata({"a": (pictures(0), None)}, PANEL), make_sdata({"a": (eight, None)}, PANEL)]
+
+
+def test_statistics_are_of_all_sources_together(two):
+    recipe = {"tissue": "all", "intensity_max": {"sources[0]/a": 65535, "sources[1]/a": 255}}
+    windows = Windows(two, ById(), **SMALL | {"recipe": recipe})
+    pixels = [two[0]["image_a"].data[1].compute() / 65535, two[1]["image_a"].data[1].compute() / 255]
+    row = windows.markers.loc["CD3"]
+    np.testing.assert_allclose([row["mean"], row["std"]], [np.mean(pixels), np.std(pixels)], rtol=1e-5)
+    assert windows.table.groupby(["source", "sample"]).size().to_dict() == {("source0", "a"): 9, ("source1", "a"): 9}
+
+
+def test_images_of_other_pixel_types_need_their_ranges(two):
+    with pytest.raises(PanelError, match=r"different pixel types \(sources\[0\]/a: uint16; sources\[1\]/a: uint8\)"):
+        Windows(two, ById(), **SMALL)
+    with pytest.raises(PanelError, match="names sample 'z', which the sources do not have"):
+        Windows(two, ById(), **SMALL | {"recipe": {"intensity_max": {"z": 255}}})
+
+
+def test_data_sets_that_are_standardised_apart_may_have_other_units(two):
+    windows = Windows(two, ByProtein(), **SMALL, panel=PROTEINS)
+    for number, standard in enumerate(windows.standards):
+        place = windows.images[number].markers.index("CD3")
+        raw = two[number]["image_a"].data[1].compute().astype(float)
+        logs = np.log1p(np.minimum(raw, np.quantile(raw, 0.99)))
+        np.testing.assert_allclose([standard.mean[place], standard.std[place]], [logs.mean(), logs.std()], rtol=1e-4)
+
+
+def test_stores_of_one_folder_are_one_data_set(two, make_sdata, tmp_path):
+    for number in (0, 1):
+        make_sdata({f"s{number}": (pictures(number), None)}, PANEL).write(tmp_path / "cohort" / f"{number}.zarr")
+    windows = Windows([tmp_path / "cohort", two[0]], ByProtein(), **SMALL, panel=PROTEINS)
+    assert (windows.standards[0].mean == windows.standards[1].mean).all()
+    assert (windows.standards[0].mean != windows.standards[2].mean).any()
+    assert windows.table["source"].unique().tolist() == ["cohort", "source1"]
+
+
+def test_all_images_are_brought_to_one_pixel_size(make_sdata):
+    """0.4 and 0.5 µm are both what KRONOS saw, and more than 10 % apart: all go to the coarser."""
+    fine = make_sdata({"a": (pictures(0, side=120), None)}, PANEL, mpp=0.4)
+    coarse = make_sdata({"b": (pictures(1), None)}, PANEL, mpp=0.5)
+    windows = Windows([fine, coarse], ById(), **SMALL)
+    assert [image.raw.shape for image in windows.images] == [(96, 96), (96, 96)]
+    assert [image.mpp for image in windows.images] == pytest.approx([0.5, 0.5])
+    alone = Windows(fine, ById(), **SMALL)
+    assert alone.images[0].raw.shape == (120, 120)
+
+
+def test_an_unknown_pixel_size_is_refused_and_can_be_given(make_sdata):
+    from spatialdata.transformations import Identity, set_transformation
+
+    sdata = make_sdata({"a": (pictures(0), None)}, PANEL)
+    set_transformation(sdata["image_a"], Identity(), "a")
+    with pytest.raises(PixelSizeError, match="pixel size of image 'image_a' is unknown"):
+        Windows(sdata, ById(), **SMALL)
+    assert len(Windows(sdata, ById(), **SMALL, elements={"mpp": 0.5})) == 9
+
+
+def test_panels_are_resolved_apart(make_sdata):
+    """A channel that one image alone has can be named; markers= keeps what each image has of them."""
+    other = ["DAPI", "Target 7", "CD20", "CD8", "CD45"]
+    sdata = make_sdata({"a": (pictures(0), None), "b": (pictures(1), None)}, {"a": PANEL, "b": other})
+    with pytest.raises(PanelError, match="Target 7"):
+        Windows(sdata, ById(), **SMALL)
+    windows = Windows(sdata, ById(), **SMALL, panel={"mapping": {"Target 7": "CD3"}})
+    assert windows.images[1].markers == ("DAPI", "CD3", "CD20", "CD8", "CD45")
+    assert windows.markers.loc["CD3", "n_images"] == 2
+    chosen = Windows(
+        sdata, ById(), **SMALL, panel={"mapping": {"Target 7": "CD3"}, "markers": ["CD68", "CD3", "DAPI", "CD45"]}
+    )
+    assert [image.markers for image in chosen.images] == [("CD68", "CD3", "DAPI"), ("CD3", "DAPI", "CD45")]
+    raw = sdata["image_b"].data.compute()
+    place = chosen.images[1].markers.index("CD45")
+    np.testing.assert_allclose(chosen.images[1].reader.pixels(0, 4, 0, 4)[place], raw[4, :4, :4] / 65535, rtol=1e-6)
+
+
+def test_published_statistics_and_ids_are_those_of_the_encoder(make_sdata):
+    class Published(ById):
+        vocabulary = (MarkerEntry("CD3", 7, 0.25, 0.125), MarkerEntry("DAPI", 3, 0.5, 0.25))
+
+    sdata = make_sdata({"a": (pictures(0), None)}, PANEL)
+    with pytest.warns(UserWarning, match="no published statistics for CD8, CD20, CD68"):
+        windows = Windows(sdata, Published(), **SMALL)
+    table = windows.markers
+    assert table.loc[["CD3", "DAPI"], "id"].tolist() == [7, 3]
+    assert not {3, 7} & set(table.loc[["CD8", "CD20", "CD68"], "id"])
+    assert table.loc["CD3", ["mean", "std", "from"]].tolist() == [0.25, 0.125, "published"]
+    assert table.loc["CD8", "from"] == "cohort"
+    cd8 = sdata["image_a"].data[2].compute() / 65535
+    np.testing.assert_allclose(table.loc["CD8", ["mean", "std"]].astype(float), [cd8.mean(), cd8.std()], rtol=1e-5)
+    anew = Windows(sdata, Published(), **SMALL | {"recipe": {"tissue": "all", "statistics": "cohort"}})
+    assert set(anew.markers["from"]) == {"cohort"}
+
+
+def test_named_stains_of_nuclei_are_taken_and_others_are_not(make_sdata):
+    sdata = make_sdata({"a": (pictures(0), None)}, ["Iridium X", "CD3", "CD8", "CD20", "CD68"])
+    options = {"panel": {"on_unknown": "keep"}}
+    with pytest.raises(PanelError, match="needs a stain of nuclei, and image 'a' of"):
+        Windows(sdata, ById(), **SMALL, **options)
+    assert Windows(sdata, ById(), **SMALL, **options, nuclear="Iridium X").images[0].nuclear == (0,)
+
+
+def test_what_is_known_of_samples_is_by_their_names(make_sdata):
+    """The table of samples may have other rows, in another order."""
+    sdata = described(make_sdata({"a": (pictures(0), None), "b": (pictures(1), None)}, PANEL), organ=["skin", "lung"])
+    sdata.tables["samples"] = sdata["samples"][::-1].copy()
+    windows = Windows(sdata, ById(), **SMALL, strata="organ")
+    assert windows.table.groupby("sample")["organ"].first().to_dict() == {"a": "skin", "b": "lung"}
+
+
+def test_images_by_name_are_found_in_the_source_that_has_them(make_sdata):
+    sources = [make_sdata({name: (pictures(0), None)}, PANEL) for name in ("a", "b")]
+    assert Windows(sources, ById(), **SMALL, elements={"image": ["image_b"]}).table["sample"].unique().tolist() == ["b"]
+    with pytest.raises(ElementError, match="image_z"):
+        Windows(sources, ById(), **SMALL, elements={"image": ["image_z"]})
