@@ -194,7 +194,7 @@ def test_options_are_recorded(encoders):
     [
         (None, r"needs a marker id for each channel: pass markers=\(M,\)"),
         ([1, 2], r"one integer marker id for each of 3 channels, got \(2,\)"),
-        ([[1, 2, 3]], r"got \(1, 3\)"),
+        ([[1, 2, 3]] * 2, r"got \(2, 3\)"),
         ([1.0, 2.0, 3.0], "of torch.float32"),
         ([True, False, True], "of torch.bool"),
         ([1, 2, 512], "ids 0 to 511, got 512"),
@@ -272,3 +272,46 @@ def test_bad_marker_tables(tmp_path, text, message):
     with pytest.raises(ModelError, match="bad.csv") as caught:
         read_marker_metadata(tmp_path / "bad.csv")
     assert message in str(caught.value)
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained() -> KronosEncoder:
+    encoder = sfm.models.new_encoder("kronos", dim=12, depth=4, heads=2, grid=3)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return encoder
+
+
+def test_windows_may_have_their_own_markers(trained):
+    pixels, ids = torch.randn(2, 3, 32, 32), torch.tensor([[0, 5, 9], [7, 1, 0]])
+    both = trained(pixels, ids)
+    for row in range(2):
+        alone = trained(pixels[row : row + 1], ids[row])
+        torch.testing.assert_close(both.token[row : row + 1], alone.token)
+    with pytest.raises(ModelError, match=r"3 channels, got \(3, 3\)"):
+        trained(pixels, torch.zeros(3, 3, dtype=torch.long))
+
+
+def test_features_are_those_of_all_blocks(trained):
+    pixels, ids = torch.randn(2, 3, 32, 32), torch.tensor([0, 5, 9])
+    out, features = trained(pixels, ids), trained.features(pixels, ids)
+    torch.testing.assert_close(features.cls, out.patch)
+    torch.testing.assert_close(features.tokens, out.token.flatten(1, 3))
+    trained.executed = (0, 1)  # what inference runs
+    torch.testing.assert_close(trained.features(pixels, ids).cls, out.patch)
+
+
+def test_hidden_positions_are_hidden_in_all_markers(trained):
+    pixels, ids = torch.randn(1, 3, 32, 32), torch.tensor([0, 5, 9])
+    hidden = torch.tensor([[True, False, False, True]])
+    features = trained.features(pixels, ids, hidden=hidden)
+    assert features.hidden.tolist() == [[True, False, False, True] * 3]
+    other = pixels.clone()
+    other[..., :16, :16] = 7
+    other[..., 16:, 16:] = -3
+    torch.testing.assert_close(trained.features(other, ids, hidden=hidden).tokens, features.tokens)
+    other[..., :16, 16:] = 1
+    assert (trained.features(other, ids, hidden=hidden).tokens - features.tokens).abs().max() > 1e-3

@@ -174,3 +174,38 @@ def test_positions_of_an_inference_run_can_be_trained_on_later():
     vit.requires_grad_(True)
     vit(torch.randn(1, 3, 12, 12)).sum().backward()
     assert vit.pos_embed.grad[:, 1:].abs().sum() > 0
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def small() -> VisionTransformer:
+    torch.manual_seed(0)
+    network = VisionTransformer(ViTConfig(dim=12, depth=3, heads=2, patch_size=4, grid=2, in_channels=1))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+def test_gains_of_one_change_nothing_and_of_zero_leave_a_branch_out():
+    network, x = small(), torch.randn(4, 5, 12)
+    torch.testing.assert_close(network.run(x, gains=torch.ones(4, 3, 2)), network.run(x))
+    assert torch.equal(network.run(x, gains=torch.zeros(4, 3, 2)), x)
+    gains = torch.ones(4, 3, 2)
+    gains[1, 0, 0] = gains[1, 2, 1] = gains[3, 1] = 0
+    gains[2, 1, 1] = 2.0
+    expected = []
+    for image, row in zip(x, gains, strict=True):  # each image by itself, branch by branch
+        one = image[None]
+        for block, (first, second) in zip(network.block_list(), row, strict=True):
+            one = one + first * block.ls1.gamma * block.attn(block.norm1(one))
+            one = one + second * block.ls2.gamma * block.mlp(block.norm2(one))
+        expected.append(one)
+    torch.testing.assert_close(network.run(x, gains=gains), torch.cat(expected))
+
+
+def test_every_parameter_has_a_gradient_where_all_branches_are_dropped():
+    network = small()
+    network.run(torch.randn(2, 5, 12), gains=torch.zeros(2, 3, 2)).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.blocks.parameters())
+    assert not any(parameter.grad.any() for parameter in network.blocks.parameters())

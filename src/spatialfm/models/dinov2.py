@@ -24,7 +24,7 @@ from .kronos import read_marker_metadata
 from .recipe import Recipe
 from .registry import register
 from .saved import saved_in
-from .vit import VisionTransformer, ViTConfig
+from .vit import TrainingTokens, VisionTransformer, ViTConfig
 from .vit_checkpoints import fit, translate
 
 # of the images that all of these were trained on, for pixels from 0 to 1
@@ -216,6 +216,37 @@ class Dinov2Encoder(Encoder):
         if tokens in wanted:
             out[tokens] = x[:, self.backbone.n_prefix :].unflatten(1, grid).unflatten(0, leading)
         return EncoderOutput(**out)
+
+    def features(
+        self,
+        pixels: Tensor,
+        markers: Tensor | None = None,
+        *,
+        hidden: Tensor | None = None,
+        gains: Tensor | None = None,
+    ) -> TrainingTokens:
+        """What self-distillation takes; each marker of a window is an image of its own, with the window's mask.
+
+        Parameters
+        ----------
+        pixels, markers
+            As in `forward`.
+        hidden
+            ``(B, h * w)``, True at positions where the mask token replaces the pixels.
+        gains
+            ``(B, depth, 2)``, see `spatialfm.models.vit.VisionTransformer.run`.
+        """
+        self._check(pixels)
+        times = 1 if self.options["rgb"] else pixels.shape[1]
+        images = pixels if self.options["rgb"] else pixels.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
+        tokens = self.backbone.patch_embed(images)
+        if hidden is not None:
+            hidden = hidden.repeat_interleave(times, 0)
+            tokens = torch.where(hidden[..., None], self.backbone.mask_token.to(tokens.dtype), tokens)
+        x = self.backbone.assemble(tokens + self.backbone.positions(*self.backbone.token_grid(*images.shape[-2:])))
+        x = self.backbone.run(x, gains=None if gains is None else gains.repeat_interleave(times, 0))
+        x = self.backbone.norm(x)
+        return TrainingTokens(x[:, 0], x[:, self.backbone.n_prefix :], hidden)
 
     def _check(self, pixels: Tensor) -> None:
         size, rgb = self.backbone.config.patch_size, self.options["rgb"]

@@ -22,7 +22,7 @@ from .family import Family, add_family, shaped_card
 from .recipe import Recipe
 from .registry import register
 from .saved import saved_in
-from .vit import VisionTransformer, ViTConfig
+from .vit import TrainingTokens, VisionTransformer, ViTConfig
 
 N_MARKER_IDS = 512
 METADATA_FILE = "marker_metadata.csv"
@@ -134,7 +134,7 @@ class KronosEncoder(Encoder):
             ``(B, M, H, W)``, standardised by marker, zero outside the cell. H and W are 16 plus a multiple of 16
             (of 8 with token overlap).
         markers
-            Marker ids ``(M,)``, 0 to 511.
+            Marker ids ``(M,)``, 0 to 511, or ``(B, M)`` where windows have their own panels.
         mask
             Not used: the cell is masked in the pixels.
         outputs
@@ -182,6 +182,30 @@ class KronosEncoder(Encoder):
         """
         return self._cls_attention(*self._before_last(pixels, markers))
 
+    def features(
+        self,
+        pixels: Tensor,
+        markers: Tensor | Sequence[int] | None = None,
+        *,
+        hidden: Tensor | None = None,
+        gains: Tensor | None = None,
+    ) -> TrainingTokens:
+        """What self-distillation takes: all blocks run, whichever `blocks` is.
+
+        Parameters
+        ----------
+        pixels, markers
+            As in `forward`.
+        hidden
+            ``(B, h * w)``, True at positions where the mask token replaces the pixels, in all markers.
+        gains
+            ``(B, depth, 2)``, see `spatialfm.models.vit.VisionTransformer.run`.
+        """
+        x, _ = self._tokens(pixels, markers, hidden)
+        x = self.backbone.norm(self.backbone.run(x, gains=gains))
+        everywhere = None if hidden is None else hidden.repeat(1, pixels.shape[1])
+        return TrainingTokens(x[:, 0], x[:, self.backbone.n_prefix :], everywhere)
+
     def _before_last(self, pixels: Tensor, markers: Tensor | Sequence[int] | None) -> tuple[Tensor, tuple[int, int]]:
         """What enters the last executed block, and the token grid."""
         x, grid = self._tokens(pixels, markers)
@@ -192,24 +216,30 @@ class KronosEncoder(Encoder):
         weights = block.attn.first_weights(block.norm1(x))
         return weights[..., self.backbone.n_prefix :].unflatten(-1, (-1, *grid))
 
-    def _tokens(self, pixels: Tensor, markers: Tensor | Sequence[int] | None) -> tuple[Tensor, tuple[int, int]]:
+    def _tokens(
+        self, pixels: Tensor, markers: Tensor | Sequence[int] | None, hidden: Tensor | None = None
+    ) -> tuple[Tensor, tuple[int, int]]:
         if pixels.ndim != 4 or 0 in pixels.shape[1:]:
             raise ModelError(f"Model {self.card.name!r} takes pixels (B, M, H, W), got {tuple(pixels.shape)}.")
-        ids = self._ids(markers, pixels.shape[1])
+        ids = self._ids(markers, *pixels.shape[:2])
         try:
             grid = self.backbone.token_grid(*pixels.shape[-2:])
         except ValueError as error:
             raise ModelError(f"Model {self.card.name!r}: {error}.") from error
-        place = self.marker_table[ids][:, None] + self.backbone.positions(*grid)  # (M, h * w, D)
+        place = self.marker_table[ids].unsqueeze(-2) + self.backbone.positions(*grid)  # (M, h * w, D) or with B first
         tokens = self.backbone.patch_embed(pixels.flatten(0, 1)[:, None])
-        tokens = tokens.unflatten(0, pixels.shape[:2]) + place
+        tokens = tokens.unflatten(0, pixels.shape[:2])
+        if hidden is not None:
+            tokens = torch.where(hidden[:, None, :, None], self.backbone.mask_token.to(tokens.dtype), tokens)
+        tokens = tokens + place
         return self.backbone.assemble(tokens.flatten(1, 2)), grid
 
-    def _ids(self, markers: Tensor | Sequence[int] | None, n_channels: int) -> Tensor:
+    def _ids(self, markers: Tensor | Sequence[int] | None, n_windows: int, n_channels: int) -> Tensor:
         if markers is None:
             raise ModelError(f"Model {self.card.name!r} needs a marker id for each channel: pass markers=(M,).")
         ids = torch.as_tensor(markers)
-        if ids.ndim != 1 or ids.is_floating_point() or ids.dtype == torch.bool or len(ids) != n_channels:
+        fits = tuple(ids.shape) in ((n_channels,), (n_windows, n_channels))
+        if not fits or ids.is_floating_point() or ids.dtype == torch.bool:
             raise ModelError(
                 f"Model {self.card.name!r} needs one integer marker id for each of {n_channels} channels, "
                 f"got {tuple(ids.shape)} of {ids.dtype}."

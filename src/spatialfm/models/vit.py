@@ -5,9 +5,9 @@ Architecture: Oquab et al. 2024 (DINOv2); register tokens: Darcet et al. 2024.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,14 @@ class ViTConfig:
     chunks: int = 0
     resize_offset: float = 0.1
     resize_antialias: bool = False
+
+
+class TrainingTokens(NamedTuple):
+    """Outputs of a network in training: CLS ``(N, D)``, patch tokens ``(N, L, D)``, which were hidden ``(N, L)``."""
+
+    cls: Tensor
+    tokens: Tensor
+    hidden: Tensor | None
 
 
 class Attention(nn.Module):
@@ -159,8 +167,11 @@ class Block(nn.Module):
         self.mlp = feed_forward(config.dim, int(config.dim * config.mlp_ratio))
         self.ls2 = LayerScale(config.dim) if config.layer_scale else Residual()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens ``(B, L, D)`` to tokens."""
+    def forward(self, x: Tensor, gains: Tensor | None = None) -> Tensor:
+        """Tokens ``(B, L, D)`` to tokens; `gains` ``(B, 2)`` are those of `drop_path`, for training."""
+        if gains is not None:
+            x = _drop_path(x, gains[:, 0], lambda part: self.attn(self.norm1(part)), self.ls1)
+            return _drop_path(x, gains[:, 1], lambda part: self.mlp(self.norm2(part)), self.ls2)
         x = self.ls1(x, self.attn(self.norm1(x)))
         return self.ls2(x, self.mlp(self.norm2(x)))
 
@@ -250,12 +261,25 @@ class VisionTransformer(nn.Module):
             prefix.append(self.register_tokens)
         return torch.cat([*(part.expand(len(tokens), -1, -1) for part in prefix), tokens], dim=1)
 
-    def run(self, x: Tensor, blocks: Sequence[int] | None = None, *, first_only: bool = False) -> Tensor:
+    def run(
+        self,
+        x: Tensor,
+        blocks: Sequence[int] | None = None,
+        *,
+        first_only: bool = False,
+        gains: Tensor | None = None,
+    ) -> Tensor:
         """Run blocks on ``(B, L, D)``: all, or those named, in order; without the final norm.
 
-        With `first_only` the last one works out the first token alone, and the result is ``(B, 1, D)``.
+        With `first_only` the last one works out the first token alone, and the result is ``(B, 1, D)``. `gains`
+        ``(B, depth, 2)`` multiply what each block of each image adds (stochastic depth, for training): 0, or one over
+        the share that is kept. They are given, not drawn here, so that they belong to an image and not to a batch.
         """
         sequence = self.block_list()
+        if gains is not None:
+            for number, block in enumerate(sequence):
+                x = block(x, gains[:, number])
+            return x
         chosen = [sequence[i] for i in (range(len(sequence)) if blocks is None else blocks)]
         for block in chosen[:-1]:
             x = block(x)
@@ -281,6 +305,19 @@ class VisionTransformer(nn.Module):
         table = self.pos_embed[:, 1:].float().unflatten(1, (side, side)).permute(0, 3, 1, 2)
         table = F.interpolate(table, size, factor, mode="bicubic", antialias=self.config.resize_antialias)
         return table.permute(0, 2, 3, 1).flatten(1, 2)[0].to(self.pos_embed.dtype).contiguous()
+
+
+def _drop_path(x: Tensor, gain: Tensor, branch: Callable[[Tensor], Tensor], add: nn.Module) -> Tensor:
+    """Add a branch to the images ``(B, L, D)`` whose gain ``(B,)`` is not 0; it is not worked out for the others.
+
+    Of none, it is worked out for the first one, at a gain of 0: every parameter has a gradient in every step, which
+    training in several processes needs.
+    """
+    rows = gain.nonzero().squeeze(1)
+    rows = rows if len(rows) else rows.new_zeros(1)
+    part = x.index_select(0, rows)
+    scaled = branch(part) * gain[rows].to(x.dtype)[:, None, None]
+    return x.index_copy(0, rows, add(part, scaled).to(x.dtype))
 
 
 def _name_blocks(blocks: list[Block], chunks: int) -> nn.Module:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from spatialfm.train.objectives.masks import draw_mask
+from spatialfm.train.objectives.masks import draw_blocks, draw_mask
 
 
 def test_each_channel_has_its_own_share_and_exactly_so_many_tokens():
@@ -41,3 +41,17 @@ def test_niche_and_marker_masks():
         int(draw_mask("marker", (3, 2, 2), (0.6, 1.0), np.random.default_rng(s)).argmax()) // 4 for s in range(40)
     }
     assert hidden == {0, 1, 2}
+
+
+def test_blocks_hide_about_as_many_as_asked():
+    counts = []
+    for seed in range(60):
+        hidden = draw_blocks((14, 14), 60, np.random.default_rng(seed))
+        assert hidden.sum() <= 60
+        counts.append(int(hidden.sum()))
+    assert np.mean(counts) > 50
+    assert not draw_blocks((14, 14), 0, np.random.default_rng(0)).any()
+    one = draw_blocks((14, 14), 6, np.random.default_rng(2))
+    rows, columns = np.nonzero(one)
+    assert one[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].mean() > 0.4  # rectangles, not dots
+    assert draw_blocks((2, 2), 2, np.random.default_rng(0)).sum() <= 2
