@@ -208,24 +208,27 @@ def marker_attention(
 
 @overload
 def annotate(
-    adata: AnnData, label_key: str, *, use_rep: str,
-    method: Literal['linear', 'forest', 'knn', 'lda', 'spreading', 'self_training', 'nearest_mean'] = 'linear',
+    adata: AnnData, label_key: str, *, use_rep: str | Sequence[str],
+    combine: Literal['concatenate', 'stack'] = 'concatenate',
+    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'linear',
     C: float | Literal['grid', 'search'] = 'grid', n_trials: int = 25, calibrate: bool = True,
     min_probability: float = 0.0, patient_key: str | None = 'patient', random_state: int = 0,
     key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
 def annotate(
-    adata: AnnData, label_key: str, *, use_rep: str,
-    method: Literal['linear', 'forest', 'knn', 'lda', 'spreading', 'self_training', 'nearest_mean'] = 'linear',
+    adata: AnnData, label_key: str, *, use_rep: str | Sequence[str],
+    combine: Literal['concatenate', 'stack'] = 'concatenate',
+    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'linear',
     C: float | Literal['grid', 'search'] = 'grid', n_trials: int = 25, calibrate: bool = True,
     min_probability: float = 0.0, patient_key: str | None = 'patient', random_state: int = 0,
     key_added: str | None = None, copy: Literal[True]
 ) -> pd.DataFrame: ...
 @overload
 def annotate(
-    adata: AnnData, label_key: str, *, use_rep: str,
-    method: Literal['linear', 'forest', 'knn', 'lda', 'spreading', 'self_training', 'nearest_mean'] = 'linear',
+    adata: AnnData, label_key: str, *, use_rep: str | Sequence[str],
+    combine: Literal['concatenate', 'stack'] = 'concatenate',
+    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'linear',
     C: float | Literal['grid', 'search'] = 'grid', n_trials: int = 25, calibrate: bool = True,
     min_probability: float = 0.0, patient_key: str | None = 'patient', random_state: int = 0,
     key_added: str | None = None, copy: bool

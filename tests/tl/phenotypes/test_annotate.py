@@ -280,3 +280,38 @@ def test_probabilities_are_right_as_often_as_they_say_and_unsure_cells_get_no_la
     assert cells.uns["sure"]["params"]["n_unlabelled"] == low.sum()
     assert cells.obs["sure_confidence"].notna().all()
     assert right[~low[~known]].mean() > right.mean() + 0.05
+
+
+def test_auto_says_why_and_writes_what_it_compared(cells, caplog, monkeypatch):
+    monkeypatch.setattr("spatialfm.learn.heads.auto.OTHERS", ("linear", "nearest_mean"))
+    label_some(cells, 8)
+    with caplog.at_level("INFO", "spatialfm"):
+        sfm.tl.annotate(cells, "known", use_rep="X_latent", method="auto")
+    record = cells.uns["known_predicted"]
+    chosen = record["params"]["chosen"]
+    assert record["params"]["why"].startswith(f"{chosen}: ")
+    assert record["params"]["why"] in caplog.text
+    assert record["methods"]["method"].tolist() == ["ensemble", "linear", "nearest_mean"]
+    assert "patients held out whole" in record["params"]["why"]
+    sfm.tl.annotate(cells, "known", use_rep="X_latent", method=chosen, key_added="plain")
+    np.testing.assert_allclose(cells.obsm["plain_probability"], cells.obsm["known_predicted_probability"])
+
+
+@pytest.mark.parametrize("combine", ["concatenate", "stack"])
+def test_two_halves_of_an_embedding_tell_what_the_whole_does(cells, combine):
+    known = label_some(cells, 10)
+    half = cells.obsm["X_latent"].shape[1] // 2
+    cells.obsm["X_left"], cells.obsm["X_right"] = cells.obsm["X_latent"][:, :half], cells.obsm["X_latent"][:, half:]
+    sfm.tl.annotate(cells, "known", use_rep=["X_left", "X_right"], combine=combine, method="lda")
+    right = (cells.obs["known_predicted"].astype(str) == cells.obs["type"].astype(str))[~known].mean()
+    parts = [sfm.tl.annotate(cells, "known", use_rep=one, method="lda", copy=True) for one in ("X_left", "X_right")]
+    alone = [(one["label"].astype(str) == cells.obs["type"].astype(str))[~known].mean() for one in parts]
+    assert right > max(alone)
+    params = cells.uns["known_predicted"]["params"]
+    assert list(params["use_rep"]) == ["X_left", "X_right"]
+    assert params["combine"] == combine
+    scores = sfm.tl.evaluate_annotation(
+        cells, "type", use_rep=["X_left", "X_right"], combine=combine, heads="lda", min_cells=5
+    )
+    recall = scores.query("score == 'recall'").set_index("use_rep")["mean"]
+    assert recall["X_left + X_right"] > recall[["X_left", "X_right"]].max()

@@ -152,3 +152,73 @@ def test_cells_without_label_in_the_quadrant_held_out_are_not_seen():
         model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=1000).fit(scaled[train], types[train])
         expected.append(f1_score(types[test], model.predict(scaled[test]), average="macro"))
     np.testing.assert_allclose(np.sort(found), np.sort(expected), atol=2e-3)
+
+
+def test_methods_are_scored_on_the_same_drawn_cells_and_differences_are_paired(cells, monkeypatch):
+    from spatialfm.learn.heads import judge as module
+
+    seen, fit = {}, module.fit_any
+
+    def watch(name, room, rows, labels, options):
+        if room.values.shape[1] != 16:
+            seen.setdefault(name, []).append(room.values[rows])
+        return fit(name, room, rows, labels, options)
+
+    monkeypatch.setattr(module, "fit_any", watch)
+    adata = cells.copy()
+    options = {"use_rep": "X_latent", "n_folds": 3, "n_train": [3, 6], "n_draws": 2, "C": 1.0}
+    summary = sfm.tl.evaluate_annotation(adata, "type", heads=["lda", "nearest_mean"], **options)
+    assert len(seen["lda"]) == 3 * 2 * 2
+    for one, two in zip(seen["lda"], seen["nearest_mean"], strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert len({one.tobytes() for one in seen["lda"]}) == 12  # every draw is another
+    record = adata.uns["annotation"]
+    macro = record["folds"].query("`class` == 'macro' and asked == '6'")
+    of_fold = macro.pivot_table(index="fold", columns="head", values="f1", aggfunc="mean")  # over draws
+    rows = summary.query("score == 'f1' and n_train == '6'").set_index("head")
+    assert rows.loc["lda", "mean"] == pytest.approx(of_fold["lda"].mean())
+    assert rows.loc["lda", "sd"] == pytest.approx(of_fold["lda"].std(ddof=1))
+    apart = record["differences"].query("score == 'f1' and n_train == '6'").iloc[0]
+    assert (apart["first_head"], apart["second_head"]) == ("lda", "nearest_mean")
+    assert apart["difference"] == pytest.approx((of_fold["lda"] - of_fold["nearest_mean"]).mean())
+    assert set(record["times"]["head"]) == {"lda", "nearest_mean", "linear", "majority"}
+    assert (record["times"]["seconds"] > 0).all()
+
+
+def test_floors_are_among_the_rows_at_chance(cells):
+    adata = cells.copy()
+    summary = sfm.tl.evaluate_annotation(adata, "type", use_rep="X_latent", C=1.0, n_folds=3).set_index("score")
+    noise, none = (summary[summary["use_rep"] == name] for name in ("16 random numbers", "none"))
+    counts = adata.obs["type"].value_counts()
+    kept = counts[counts >= 10]
+    chance = 1 / len(kept)
+    assert abs(noise.loc["recall", "mean"] - chance) < 0.1
+    assert none.loc["recall", "mean"] == pytest.approx(chance)
+    assert none.loc["auroc", "mean"] == pytest.approx(0.5)
+    macro = adata.uns["annotation"]["folds"].query("use_rep == 'none'")
+    commonest = macro[macro["class"] == kept.index[0]]
+    share = commonest["n"] / macro[macro["class"] == "macro"]["n"].to_numpy()
+    np.testing.assert_allclose(commonest["f1"], 2 * share / (1 + share))  # precision is the share, recall 1
+    assert none.loc["f1", "mean"] < noise.loc["f1", "mean"] < summary.query("use_rep == 'X_latent'").loc["f1", "mean"]
+
+
+def test_every_class_has_its_support(cells):
+    adata = cells.copy()
+    sfm.tl.evaluate_annotation(adata, "type", use_rep="X_latent", C=1.0, n_folds=3, n_train=4, n_draws=3)
+    table = adata.uns["annotation"]["classes"]
+    own = table[table["use_rep"] == "X_latent"].set_index("class")
+    counts = adata.obs["type"].value_counts()
+    kept = counts[counts >= 10]
+    assert own["support"].to_dict() == kept.to_dict()  # each cell is tested once
+    folds = adata.uns["annotation"]["folds"].query("use_rep == 'X_latent'")
+    name = kept.index[0]
+    assert own.loc[name, "f1"] == pytest.approx(folds[folds["class"] == name]["f1"].mean())
+
+
+def test_heads_that_are_none_and_the_old_name_are_refused(cells):
+    with pytest.raises(TableError, match="heads='svm' is not one of 'linear'"):
+        sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", heads=["linear", "svm"])
+    with pytest.raises(TableError, match="heads= has 'lda'"):
+        sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", heads="lda", published=True, C=1.0)
+    with pytest.raises(TypeError, match="It is called 'heads'"):
+        sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", head="linear")

@@ -8,13 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
-from ..search_index import Index, nearest, neighbors_of_rows, with_graph
+from ..search_index import Index, nearest
 
 N_COMPONENTS = 50  # principal components in which neighbours and means are looked for
 FITTED_TO = 50_000  # rows that components are found on: more of them turn no axis
-EXACT_UP_TO = 8192  # rows that are compared one by one; of more, neighbours come from a graph
 N_NEIGHBORS = 15
-MAX_NODES = 50_000  # of a graph; of more rows, so many stand for all
+MAX_NODES = 20_000  # of a graph; of more rows, so many stand for all: they are compared one by one, without an index
 
 
 class Scaler(Protocol):
@@ -50,6 +49,10 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
+        """Patients of some rows."""
+        return None if self.groups is None else self.groups[rows]
 
     @cached_property
     def scaled(self) -> np.ndarray:
@@ -96,7 +99,7 @@ class Cells:
     @cached_property
     def index(self) -> Index:
         """Where the nodes that are nearest to any row are looked up, in the principal components."""
-        return index_of(self.components[self.nodes], self.random_state)
+        return index_of(self.components[self.nodes])
 
     @cached_property
     def neighbors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -104,23 +107,18 @@ class Cells:
         return nearest_others(self.index, N_NEIGHBORS)
 
 
-def index_of(values: np.ndarray, random_state: int) -> Index:
-    """An index of rows: one that compares all of them, or from 8,192 rows on a graph."""
+def index_of(values: np.ndarray) -> Index:
+    """Rows to search in, one by one."""
     values = np.ascontiguousarray(values, dtype=np.float32)
-    center = np.zeros(values.shape[1], np.float32)
-    index = Index(values, np.arange(len(values)), center, "l2", "")
-    return with_graph(index, "pynndescent", random_state) if len(values) > EXACT_UP_TO else index
+    return Index(values, np.arange(len(values)), np.zeros(values.shape[1], np.float32), "l2", "")
 
 
 def nearest_others(index: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The nearest other rows of each row of an index: places and distances ``(n, min(k, n - 1))``."""
     n = len(index.values)
     k = min(k, n - 1)
-    found = neighbors_of_rows(index)
-    if found is None or found[0].shape[1] <= k:
-        found = nearest(index, index.values, k + 1)
-    places, distances = found
-    # the row itself is first but for ties, and a graph may miss it
+    places, distances = nearest(index, index.values, k + 1)
+    # the row itself is first but for ties
     itself = places == np.arange(n)[:, None]
     order = np.argsort(np.where(itself, 1, 0), axis=1, kind="stable")[:, :k]
     return np.take_along_axis(places, order, 1), np.take_along_axis(distances, order, 1)

@@ -86,11 +86,12 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-Fit = Callable[[Cells, np.ndarray, np.ndarray], RuleFitted]
-
-
 def held_out_probability(
-    fit: Callable[[np.ndarray, np.ndarray], Fitted], cells: Cells, rows: np.ndarray, codes: np.ndarray
+    fit: Callable[[np.ndarray, np.ndarray], Fitted],
+    rows: np.ndarray,
+    codes: np.ndarray,
+    groups: np.ndarray | None,
+    random_state: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities of labelled rows by fits without their label, and which of `rows` they are.
 
@@ -102,10 +103,11 @@ def held_out_probability(
         Called with rows and their codes.
     rows, codes
         Labelled rows ``(n,)`` and their classes, from 0 on.
+    groups
+        Patient of each of them; whole patients are held out where there are enough.
     """
-    groups = None if cells.groups is None else cells.groups[rows]
     found, places = [], []
-    for train, test in held_out_parts(codes, groups, cells.random_state):
+    for train, test in held_out_parts(codes, groups, random_state):
         found.append(fit(rows[train], codes[train]).predict_seen(rows[test]))
         places.append(test)
     if not places:
@@ -114,14 +116,11 @@ def held_out_probability(
 
 
 def with_temperature(
-    fitted: RuleFitted,
-    fit: Callable[[np.ndarray, np.ndarray], RuleFitted],
-    cells: Cells,
-    rows: np.ndarray,
-    codes: np.ndarray,
+    fitted: RuleFitted, fit: Callable[[np.ndarray, np.ndarray], RuleFitted], rows: np.ndarray, codes: np.ndarray
 ) -> RuleFitted:
     """The same method with the temperature that suits labelled rows which were held out, in turn."""
-    probability, places = held_out_probability(fit, cells, rows, codes)
+    cells = fitted.cells
+    probability, places = held_out_probability(fit, rows, codes, cells.groups_of(rows), cells.random_state)
     if len(places) < MIN_HELD_OUT:
         return fitted
     truth = codes[places]

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from ...metrics import classification
-from ..probe import column_scaler, draw_per_class
+from ..probe import draw_per_class
 from ..temperature import calibration_error
+from .auto import fit_any, fit_stacked
+from .blocks import Block, scaler_of
 from .cells import Cells
 from .folds import Fold
-from .methods import fit_method
 from .options import Options
 from .scores import FLOORS
 
@@ -34,7 +35,9 @@ class Judged:
     classes
         Their order.
     values
-        By representation, ``(n, columns)``.
+        By representation, ``(n, columns)``; several side by side are one.
+    blocks
+        By representation, what its columns are.
     others
         By representation, cells without a label that counts ``(m, columns)``, NaN where a row is not complete.
     groups
@@ -47,11 +50,14 @@ class Judged:
         Whether cells of the test part are seen, without their labels.
     preparation
         What columns are scaled on, in words.
+    stacked
+        Whether representations side by side have a method each, whose probabilities are pooled.
     """
 
     names: np.ndarray
     classes: list[str]
     values: dict[str, np.ndarray]
+    blocks: dict[str, list[Block]]
     others: dict[str, np.ndarray]
     groups: np.ndarray | None
     seen: Callable[[Fold], np.ndarray]
@@ -60,6 +66,7 @@ class Judged:
     n_draws: int
     transductive: bool
     preparation: str
+    stacked: bool = False
 
 
 def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame:
@@ -74,7 +81,7 @@ def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame
                 if size is not None:
                     seed = options.random_state + number + DRAW * draw
                     part = draw_per_class(task.names, fold.train, size, seed)
-                found = [(rep, head, *_run(task, fold, rooms[rep], part, head, options))
+                found = [(rep, head, *_run(task, fold, rooms[rep], part, rep, head, options))
                          for rep in task.values for head in task.heads]  # fmt: skip
                 found += [(*_floor_names(one), *_floor(task, fold, noise, part, one, options)) for one in FLOORS]
                 for rep, head, scores, seconds, notes in found:
@@ -97,7 +104,7 @@ def _cells(task: Judged, fold: Fold, rep: str, options: Options) -> _Room:
     own, more = task.values[rep], task.others[rep]
     rows = np.arange(len(own)) if task.transductive else fold.train
     also = more if task.transductive else more[task.seen(fold)]
-    scaler = column_scaler(own[rows], also)
+    scaler = scaler_of(task.blocks[rep], own[rows], also)
     place = np.full(len(own), -1)
     place[rows] = np.arange(len(rows))
     complete = np.isfinite(also).all(axis=1)
@@ -109,15 +116,19 @@ def _cells(task: Judged, fold: Fold, rep: str, options: Options) -> _Room:
 
 
 def _run(
-    task: Judged, fold: Fold, room: _Room, part: np.ndarray, head: str, options: Options
+    task: Judged, fold: Fold, room: _Room, part: np.ndarray, rep: str, head: str, options: Options
 ) -> tuple[pd.DataFrame, float, dict]:
     started = time.perf_counter()
-    model = fit_method(head, room.cells, room.place[part], task.names[part], options)
+    if task.stacked and rep and len(task.blocks[rep]) > 1:
+        model, _ = fit_stacked(head, task.blocks[rep], room.cells, room.place[part], task.names[part], options)
+    else:
+        model, _ = fit_any(head, room.cells, room.place[part], task.names[part], options)
     # as new cells, or as those that were seen without label
     seen = task.transductive and not options.published
     probability = model.predict_seen(room.place[fold.test]) if seen else model.predict_proba(room.test)
     seconds = time.perf_counter() - started
-    return _scores(task, fold, probability, model.classes), seconds, {"C": model.notes.get("C", np.nan)}
+    notes = {"C": model.notes.get("C", np.nan), "chosen": model.notes.get("chosen", head)}
+    return _scores(task, fold, probability, model.classes), seconds, notes
 
 
 def _scores(task: Judged, fold: Fold, probability: np.ndarray, classes: list[str]) -> pd.DataFrame:
@@ -136,7 +147,13 @@ def _places(names: np.ndarray, classes: list[str]) -> np.ndarray:
 def _noise(task: Judged, fold: Fold, options: Options) -> _Room:
     """Random numbers in place of a representation, the same for a cell in all folds."""
     values = np.random.default_rng(options.random_state).standard_normal((len(task.names), N_RANDOM))
-    bare = replace(task, values={"": values}, others={"": np.zeros((0, N_RANDOM))}, seen=lambda fold: np.zeros(0, int))
+    bare = replace(
+        task,
+        values={"": values},
+        blocks={"": [Block("", N_RANDOM)]},
+        others={"": np.zeros((0, N_RANDOM))},
+        seen=lambda fold: np.zeros(0, int),
+    )
     return _cells(bare, fold, "", options)
 
 
@@ -149,8 +166,9 @@ def _floor(
 ) -> tuple[pd.DataFrame, float, dict]:
     if floor == FLOORS[0]:
         plain = replace(options, C=FLOOR_PENALTY, calibrate=False)
-        return _run(task, fold, noise, part, "linear", plain)
+        return _run(task, fold, noise, part, "", "linear", plain)
     started = time.perf_counter()
     classes, counts = np.unique(task.names[fold.train], return_counts=True)
     probability = np.tile(counts / counts.sum(), (len(fold.test), 1))
-    return _scores(task, fold, probability, classes.tolist()), time.perf_counter() - started, {"C": np.nan}
+    seconds = time.perf_counter() - started
+    return _scores(task, fold, probability, classes.tolist()), seconds, {"C": np.nan, "chosen": "majority"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,11 +15,13 @@ from ..probe import check_head, coded
 from .cells import Cells
 from .discriminant import fit_discriminant
 from .fitted import Fitted, Rule, RuleFitted, with_temperature
+from .mixture import Mixture, fit_mixture
 from .nearest_mean import fit_nearest_mean
 from .options import Options
 from .probes import fit_probe_of
 from .self_training import fit_self_training
 from .spreading import fit_spreading
+from .trees import fit_trees
 
 PROBES = ("linear", "forest", "knn")
 RULES: dict[str, Callable[[Cells, np.ndarray, np.ndarray], Any]] = {
@@ -26,8 +29,10 @@ RULES: dict[str, Callable[[Cells, np.ndarray, np.ndarray], Any]] = {
     "nearest_mean": fit_nearest_mean,
     "spreading": fit_spreading,
     "self_training": fit_self_training,
+    "trees": fit_trees,
 }
-METHODS = (*PROBES, *RULES)
+ENSEMBLE = ("linear", "trees")
+METHODS = (*PROBES, *RULES, "ensemble")
 NOTED = ("shrinkage", "n_added", "n_rounds")  # attributes of rules that the record holds
 
 
@@ -58,9 +63,11 @@ def fit_method(
     if name in PROBES:
         return fit_probe_of(name, cells, rows, labels, options)
     codes, classes = coded(labels)
+    if name == "ensemble":
+        return fit_ensemble(cells, rows, codes, classes, options)
     fit = partial(fit_rule, name, cells, classes=classes)
     fitted = fit(rows, codes)
-    return with_temperature(fitted, fit, cells, rows, codes) if options.calibrate else fitted
+    return with_temperature(fitted, fit, rows, codes) if options.calibrate else fitted
 
 
 def fit_rule(name: str, cells: Cells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str]) -> RuleFitted:
@@ -68,3 +75,26 @@ def fit_rule(name: str, cells: Cells, rows: np.ndarray, codes: np.ndarray, *, cl
     rule: Rule = RULES[name](cells, rows, codes)
     notes = {note: getattr(rule, note) for note in NOTED if hasattr(rule, note)}
     return RuleFitted(classes, cells, rule, notes=notes)
+
+
+def fit_ensemble(cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: list[str], options: Options) -> Mixture:
+    """The linear probe and trees, whose errors differ: a straight border, and cuts of single columns."""
+    plain = replace(options, calibrate=False)
+    everything = slice(0, cells.values.shape[1])
+    return fit_mixture(
+        [partial(fit_codes, name, cells, classes=classes, options=plain) for name in ENSEMBLE],
+        [everything] * len(ENSEMBLE),
+        rows,
+        codes,
+        groups=cells.groups_of(rows),
+        random_state=options.random_state,
+        weigh=False,
+        calibrate=options.calibrate,
+    )
+
+
+def fit_codes(
+    name: str, cells: Cells, rows: np.ndarray, codes: np.ndarray, *, classes: list[str], options: Options
+) -> Fitted:
+    """`fit_method` of codes, whose classes all have names."""
+    return fit_method(name, cells, rows, pd.Categorical.from_codes(codes, classes), options)

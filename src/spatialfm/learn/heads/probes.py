@@ -45,7 +45,7 @@ def fit_probe_of(
     head: Head, cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options
 ) -> FittedProbe:
     """Fit a probe to labelled rows, and calibrate it if it is linear and shall be."""
-    values, groups = cells.values[rows], None if cells.groups is None else cells.groups[rows]
+    values, groups = cells.values[rows], cells.groups_of(rows)
     probe, used = fit_probe(
         values,
         labels,

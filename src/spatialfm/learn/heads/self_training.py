@@ -111,9 +111,8 @@ def _fit(values: np.ndarray, codes: np.ndarray, weights: np.ndarray, random_stat
 
 
 def _temperature(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> float:
-    groups = None if cells.groups is None else cells.groups[rows]
     found, truth = [], []
-    for train, test in held_out_parts(codes, groups, cells.random_state):
+    for train, test in held_out_parts(codes, cells.groups_of(rows), cells.random_state):
         model = _fit(cells.scaled[rows[train]], codes[train], np.ones(len(train)), cells.random_state)
         found.append(model.predict_proba(cells.scaled[rows[test]]))
         truth.append(codes[test])

@@ -57,7 +57,7 @@ def fit_spreading(cells: Cells, rows: np.ndarray, codes: np.ndarray, alpha: floa
     Parameters
     ----------
     cells
-        Rows; of more than 50,000, so many are the nodes, and the others take the weighted mean of their nearest nodes.
+        Rows; of more than 20,000, so many are the nodes, and the others take the weighted mean of their nearest nodes.
     rows, codes
         Labelled rows ``(n,)``, which are nodes, and their classes, from 0 on.
     alpha

@@ -18,8 +18,11 @@ from ..._progress import progress_bar
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import as_names, check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.intensities import intensities
 from ...cohort.patient_names import like_patients
 from ...cohort.representation import each_representation, finite_rows
+from ...learn.heads.auto import AUTO
+from ...learn.heads.blocks import Block
 from ...learn.heads.folds import Fold, Groups, Places, groups_of_quadrants, make_folds, seen_by_patient, seen_by_place
 from ...learn.heads.judge import Judged, judge
 from ...learn.heads.methods import PROBES, check_method
@@ -36,6 +39,7 @@ def evaluate_annotation(
     label_key: str,
     *,
     use_rep: str | Sequence[str],
+    combine: Literal["concatenate", "stack"] | None = None,
     patient_key: str = PATIENT_KEY,
     n_folds: int = 4,
     n_repeats: int = 1,
@@ -76,6 +80,8 @@ def evaluate_annotation(
         Column of ``obs`` with the labels.
     use_rep
         Key of ``obsm`` or ``"X"``, or several, which are scored on the same folds.
+    combine
+        Of several representations, score all of them together too, as `spatialfm.tl.annotate` combines them.
     patient_key
         Column of ``obs`` whose values stay on one side of a split: patients or images. ``"quadrant"``: the quadrants of
         every image take turns, for a single annotated image; state it when you report it, as it is not a new patient.
@@ -156,6 +162,12 @@ def evaluate_annotation(
     labels = named(cells.obs[label_key], "label_key", whole=True)
     names = np.asarray(labels, dtype=str)
     values = each_representation(cells, use_rep)
+    blocks = {rep: [Block(rep, one.shape[1], intensities(adata, rep))] for rep, one in values.items()}
+    unlabelled = {rep: finite_rows(others, rep) for rep in values}
+    if combine and len(values) > 1:
+        together = " + ".join(values)
+        blocks[together] = [block for one in list(blocks.values()) for block in one]
+        values[together], unlabelled[together] = (np.hstack(list(one.values())) for one in (values, unlabelled))
     groups = _groups(cells, patient_key, library_key, spatial_key, margin)
     folds = [
         fold for repeat in range(n_repeats) for fold in make_folds(groups, names, n_folds, random_state + 1000 * repeat)
@@ -164,7 +176,8 @@ def evaluate_annotation(
         names,
         list(labels.cat.categories.astype(str)),
         values,
-        {rep: finite_rows(others, rep) for rep in values},
+        blocks,
+        unlabelled,
         None if groups.places is not None else groups.of,
         _seen(others, groups, patient_key, library_key, spatial_key),
         methods,
@@ -172,13 +185,15 @@ def evaluate_annotation(
         n_draws,
         transductive,
         BY_TRAINING if published else TRANSDUCTIVE if transductive else BY_TRAINING_CELLS,
+        combine == "stack",
     )
     options = Options(C, n_trials, calibrate and not published, published, random_state)
     table = judge(task, progress_bar(folds, desc="folds", unit="fold"), options)
     table["partition"], table["fold"] = np.divmod(table["fold"].to_numpy(), len(folds) // n_repeats)
     params = {
         "label_key": label_key,
-        "use_rep": list(values),
+        "use_rep": as_names(use_rep),
+        "combine": combine or "",
         "preparation": task.preparation,
         "patient_key": patient_key,
         "n_folds": n_folds,
@@ -220,7 +235,7 @@ def _check_heads(
     if not methods:
         raise TableError("heads= is empty. Pass a method of sfm.tl.annotate, or several.")
     for name in methods:
-        check_method(name, C, "heads")
+        check_method(name, C, "heads", (AUTO,))
     if published and transductive:
         raise TableError("published=True scales columns on training cells. Pass it without transductive=True.")
     if published and (others := [name for name in methods if name not in PROBES]):

@@ -1,0 +1,181 @@
+"""A method for these cells, chosen by labelled ones that are held out in turn, and the reason in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from ..probe import coded
+from ..temperature import find_temperature, tempered
+from .blocks import Block, columns_of
+from .cells import Cells
+from .fitted import Fitted, held_out_probability
+from .methods import fit_codes, fit_method
+from .mixture import Mixture, fit_mixture
+from .options import Options
+
+AUTO = "auto"
+FIRST = "ensemble"  # taken unless another is better by more than chance
+OTHERS = ("linear", "lda", "nearest_mean", "trees", "self_training", "spreading")
+MIN_HELD_OUT, MIN_OF_CLASS = 15, 3  # labelled cells, and those of the rarest class, below which nothing is compared
+MOST_SEEN = 20_000  # cells without label that methods are compared with
+N_ERRORS = 1.0  # standard errors by which another must be better
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The method, why, and what was compared."""
+
+    method: str
+    why: str
+    table: pd.DataFrame  # one row per method: recall, loss, gain over the first, its error, n_held_out
+
+
+def fit_any(
+    name: str, cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options
+) -> tuple[Fitted, Choice | None]:
+    """`fit_method`, or of ``"auto"`` the method that is chosen, with the choice."""
+    if name != AUTO:
+        return fit_method(name, cells, rows, labels, options), None
+    choice = choose(cells, rows, labels, options)
+    fitted = fit_method(choice.method, cells, rows, labels, options)
+    return replace(fitted, notes={**fitted.notes, "chosen": choice.method, "why": choice.why}), choice
+
+
+def fit_stacked(
+    name: str,
+    blocks: Sequence[Block],
+    cells: Cells,
+    rows: np.ndarray,
+    labels: np.ndarray | pd.Categorical,
+    options: Options,
+) -> tuple[Mixture, Choice | None]:
+    """A method for each block of columns, whose probabilities are pooled with weights found on held-out labels.
+
+    ``"auto"`` is chosen on all columns side by side, and is then the method of each block.
+    """
+    choice = choose(cells, rows, labels, options) if name == AUTO else None
+    name = choice.method if choice else name
+    codes, classes = coded(labels)
+    columns = columns_of([block.width for block in blocks])
+    plain = replace(options, calibrate=False)
+    fits = [partial(fit_codes, name, one, classes=classes, options=plain) for one in split(cells, blocks)]
+    groups, seed = cells.groups_of(rows), options.random_state
+    fitted = fit_mixture(
+        fits, columns, rows, codes, groups=groups, random_state=seed, weigh=True, calibrate=options.calibrate
+    )
+    weights = dict(zip([block.name for block in blocks], fitted.weights.tolist(), strict=True))
+    notes = {"weights": weights} | ({"chosen": choice.method, "why": choice.why} if choice else {})
+    return replace(fitted, notes=notes), choice
+
+
+def split(cells: Cells, blocks: Sequence[Block]) -> list[Cells]:
+    """The cells as each block alone shows them, with the scale that it has among the others."""
+    scalers = getattr(cells.scaler, "scalers", [cells.scaler])
+    parts = columns_of([block.width for block in blocks])
+    return [
+        replace(cells, values=cells.values[:, part], scaler=scaler) for part, scaler in zip(parts, scalers, strict=True)
+    ]
+
+
+def choose(cells: Cells, rows: np.ndarray, labels: np.ndarray | pd.Categorical, options: Options) -> Choice:
+    """Compare methods on labelled cells that are held out in turn, whole patients where there are five or more.
+
+    What is compared is the balanced accuracy. Of few labels its differences are mostly chance, and the best of seven
+    would be the luckiest: the first method, which was best on other sets, stays unless another is better by more than
+    the standard error of the difference on the same cells (between patients, where these are held out).
+
+    Parameters
+    ----------
+    cells
+        All rows that may be seen; of more than 20,000 without label, so many take part.
+    rows, labels
+        Labelled rows ``(n,)`` and their labels.
+    """
+    codes, classes = coded(labels)
+    if len(codes) < MIN_HELD_OUT or np.bincount(codes).min() < MIN_OF_CLASS:
+        why = f"{FIRST}: {len(codes)} labelled cells, {np.bincount(codes).min()} of the rarest class, compare nothing"
+        return Choice(FIRST, why, pd.DataFrame())
+    some, places = _some(cells, rows, options.random_state)
+    groups, plain = some.groups_of(places), replace(options, calibrate=False)
+    found = {}
+    for name in (FIRST, *OTHERS):
+        fit = partial(fit_codes, name, some, classes=classes, options=plain)
+        found[name], held_out = held_out_probability(fit, places, codes, groups, options.random_state)
+    truth = codes[held_out]
+    return decide(found, truth, None if groups is None else groups[held_out])
+
+
+def decide(found: dict[str, np.ndarray], truth: np.ndarray, groups: np.ndarray | None) -> Choice:
+    """The method by held-out probabilities ``(n, classes)`` of each; the first is the one to be beaten.
+
+    Parameters
+    ----------
+    truth
+        ``(n,)`` classes, from 0 on.
+    groups
+        Patient of each row; with five or more, errors are those between patients.
+    """
+    of_class = np.bincount(truth)
+    share = 1 / (of_class[truth] * (of_class > 0).sum())
+    right = {name: share * (probability.argmax(axis=1) == truth) for name, probability in found.items()}
+    first, *others = found
+    rows = []
+    for name in found:
+        apart = right[name] - right[first]
+        probability = tempered(found[name], find_temperature(found[name], truth))
+        of_truth = np.maximum(probability[np.arange(len(truth)), truth], np.finfo(float).tiny)
+        rows.append(
+            {
+                "method": name,
+                "recall": right[name].sum(),
+                "loss": -(share * np.log(of_truth)).sum(),
+                "gain": apart.sum(),
+                "gain_error": error_of_sum(apart, groups),
+                "n_held_out": len(truth),
+            }
+        )
+    table = pd.DataFrame(rows)
+    able = table[table["gain"] > N_ERRORS * table["gain_error"]]
+    best = first if able.empty else str(able.sort_values(["recall", "loss"], ascending=[False, True])["method"].iloc[0])
+    return Choice(best, reason(table.set_index("method"), best, first, others, groups), table)
+
+
+def error_of_sum(values: np.ndarray, groups: np.ndarray | None) -> float:
+    """Standard error of a sum over rows, or over patients where there are five or more.
+
+    Examples
+    --------
+    >>> error_of_sum(np.array([1.0, 1.0, 1.0]), None)
+    0.0
+    """
+    if groups is not None and len(np.unique(groups)) >= 5:
+        values = np.bincount(np.unique(groups, return_inverse=True)[1], values)
+    return float(np.sqrt(len(values)) * values.std(ddof=1))
+
+
+def reason(table: pd.DataFrame, best: str, first: str, others: Sequence[str], groups: np.ndarray | None) -> str:
+    """Why a method was taken, in words."""
+    n = int(table["n_held_out"].iloc[0])
+    of = "" if groups is None or len(np.unique(groups)) < 5 else f" of {len(np.unique(groups))} patients held out whole"
+    scores = ", ".join(f"{name} {table.loc[name, 'recall']:.2f}" for name in (first, *others))
+    on = f"balanced accuracy on {n} labelled cells{of}, held out in turn: {scores}"
+    if best == first:
+        return f"{first}: no method was better by more than its standard error ({on})"
+    gain, error = table.loc[best, ["gain", "gain_error"]]
+    return f"{best}: better than {first} by {gain:.2f} with a standard error of {error:.2f} ({on})"
+
+
+def _some(cells: Cells, rows: np.ndarray, random_state: int) -> tuple[Cells, np.ndarray]:
+    """Labelled cells and at most 20,000 others, and where the labelled ones are among them."""
+    if len(cells) <= MOST_SEEN + len(rows):
+        return cells, rows
+    others = np.setdiff1d(np.arange(len(cells)), rows)
+    drawn = np.random.default_rng(random_state).choice(others, MOST_SEEN, replace=False)
+    kept = np.union1d(drawn, rows)
+    places = np.searchsorted(kept, rows)
+    return Cells(cells.values[kept], cells.scaler, cells.groups_of(kept), places, cells.random_state), places

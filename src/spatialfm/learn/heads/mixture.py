@@ -1,0 +1,115 @@
+"""Several fitted methods as one: the weighted geometric mean of their probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..temperature import MIN_HELD_OUT, Calibration, calibration_error, find_temperature, tempered
+from .fitted import Fitted, held_out_probability, softmax
+
+FLOOR = 1e-3  # a tree that has seen five cells of a type excludes none
+PULL = 0.02  # towards equal weights, in cross-entropy: few held-out cells tell little about weights
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Fitted methods, the columns that each of them sees, and their weights, which add up to 1."""
+
+    parts: Sequence[Fitted] = field(repr=False)
+    columns: Sequence[slice] = field(repr=False)
+    weights: np.ndarray = field(repr=False)
+    calibration: Calibration = Calibration()
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the columns of probabilities."""
+        return self.parts[0].classes
+
+    def predict_proba(self, values: np.ndarray) -> np.ndarray:
+        """Probabilities ``(m, classes)`` of rows ``(m, columns)``, not yet scaled."""
+        found = [part.predict_proba(values[:, columns]) for part, columns in zip(self.parts, self.columns, strict=True)]
+        return tempered(pooled(found, self.weights), self.calibration.temperature)
+
+    def predict_seen(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Probabilities of rows of the cells."""
+        found = [part.predict_seen(rows) for part in self.parts]
+        return tempered(pooled(found, self.weights), self.calibration.temperature)
+
+
+def pooled(probabilities: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Weighted geometric mean of probabilities ``(n, classes)``, with a floor, so that rows add up to 1.
+
+    Examples
+    --------
+    >>> pooled([np.array([[0.9, 0.1]]), np.array([[0.5, 0.5]])], np.array([0.5, 0.5])).round(2).tolist()
+    [[0.75, 0.25]]
+    """
+    logs = sum(weight * np.log(np.maximum(one, FLOOR)) for one, weight in zip(probabilities, weights, strict=True))
+    return softmax(np.asarray(logs))
+
+
+def fit_mixture(
+    fits: Sequence[Callable[[np.ndarray, np.ndarray], Fitted]],
+    columns: Sequence[slice],
+    rows: np.ndarray,
+    codes: np.ndarray,
+    *,
+    groups: np.ndarray | None,
+    random_state: int,
+    weigh: bool,
+    calibrate: bool,
+) -> Mixture:
+    """Fit all, find weights on labelled rows that are held out in turn if asked to, and a temperature there.
+
+    Parameters
+    ----------
+    fits, columns
+        Called with rows and their codes; the columns that each of them sees.
+    rows, codes
+        Labelled rows ``(n,)`` and their classes, from 0 on.
+    groups
+        Patient of each labelled row.
+    weigh
+        Whether weights are found (of least cross-entropy, each class weighing alike, pulled towards equal ones);
+        otherwise they are equal.
+    calibrate
+        Whether a temperature is found.
+    """
+    weights = np.full(len(fits), 1 / len(fits))
+    fitted = Mixture([fit(rows, codes) for fit in fits], columns, weights)
+    if not (weigh or calibrate):
+        return fitted
+    held_out = [held_out_probability(fit, rows, codes, groups, random_state) for fit in fits]
+    places = held_out[0][1]
+    if len(places) < MIN_HELD_OUT:
+        return fitted
+    found, truth = [probability for probability, _ in held_out], codes[places]
+    if weigh:
+        weights = best_weights(found, truth)
+    calibration = Calibration()
+    if calibrate:
+        together = pooled(found, weights)
+        temperature = find_temperature(together, truth)
+        calibration = Calibration(temperature, len(truth), calibration_error(tempered(together, temperature), truth))
+    return replace(fitted, weights=weights, calibration=calibration)
+
+
+def best_weights(probabilities: Sequence[np.ndarray], codes: np.ndarray) -> np.ndarray:
+    """Weights of least cross-entropy of held-out rows, each class weighing alike, pulled towards equal ones."""
+    from scipy.optimize import minimize
+
+    of_class = np.bincount(codes)
+    share = 1 / (of_class[codes] * (of_class > 0).sum())
+    rows, n = np.arange(len(codes)), len(probabilities)
+
+    def loss(scores: np.ndarray) -> float:
+        weights = softmax(scores[None])[0]
+        of_truth = pooled(probabilities, weights)[rows, codes]
+        return float(-(share * np.log(of_truth)).sum() + PULL * n * ((weights - 1 / n) ** 2).sum())
+
+    return softmax(minimize(loss, np.zeros(n), method="Nelder-Mead" if n < 4 else "BFGS").x[None])[0]
