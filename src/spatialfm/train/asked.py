@@ -13,6 +13,7 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -208,7 +209,12 @@ def identity_of(asked: Asked, learner: Objective, windows: Windows) -> Identity:
         "strategy": "fsdp" if asked.strategy == "fsdp" else "auto",  # checkpoints of the other are of another form
         "random_state": asked.random_state,
     }
-    return Identity(json.loads(json.dumps(parameters, default=str)), windows.parts())
+    return Identity(json.loads(json.dumps(parameters, default=_told)), windows.parts())
+
+
+def _told(value: Any) -> str:
+    """What an option is known by that JSON cannot hold; a table by all of its values, which its text leaves out."""
+    return hashlib.sha256(value.to_csv().encode()).hexdigest() if isinstance(value, pd.DataFrame) else str(value)
 
 
 def _digest(module: nn.Module) -> str:

@@ -21,13 +21,16 @@ class WindowSample:
     names
         Names of the ``M`` markers.
     window
-        Number of the window in its dataset.
+        Number of the window in its dataset, which its two parts count anew where it is split.
+    place
+        Source, sample, and first row and column of the window, which are the same in any part of a dataset.
     """
 
     pixels: Tensor
     markers: Tensor | None
     names: tuple[str, ...]
     window: int
+    place: tuple[str, str, int, int] | None = None
 
 
 def random_of(seed: int, step: int, place: int, purpose: int = 0) -> np.random.Generator:

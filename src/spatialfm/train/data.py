@@ -266,7 +266,7 @@ class Windows(Dataset):
         ready = disturbed(normalized(tensor, mean, std, settings.recipe).numpy(), change, for_change)
         keys = None if image.keys is None else torch.from_numpy(image.keys[chosen])
         names = tuple(image.markers[place] for place in chosen)
-        return WindowSample(torch.from_numpy(ready), keys, names, index)
+        return WindowSample(torch.from_numpy(ready), keys, names, index, (image.source, image.sample, top, left))
 
     def _read(self, image: Image, chosen: np.ndarray, place: tuple[int, int, int]) -> np.ndarray:
         y, x, side = place

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,14 @@ from .registry import register_objective
 from .schedules import warm_cosine_from_zero
 
 Mode = Literal["independent", "niche", "marker"]
+
+
+class _HasPixels(Protocol):
+    @property
+    def pixels(self) -> Tensor: ...
+
+
+_Seen = TypeVar("_Seen", bound=_HasPixels)
 
 
 @dataclass(frozen=True)
@@ -188,9 +196,9 @@ class Masked(Objective):
         return {"error": Term(squares.sum(), squares.numel())}
 
 
-def alike(views: Sequence[MaskedWindow]) -> list[list[MaskedWindow]]:
+def alike(views: Sequence[_Seen]) -> list[list[_Seen]]:
     """Windows of a batch in groups of one shape, which run together; nothing is padded."""
-    found: dict[tuple[int, ...], list[MaskedWindow]] = {}
+    found: dict[tuple[int, ...], list[_Seen]] = {}
     for view in views:
         found.setdefault(tuple(view.pixels.shape), []).append(view)
     return list(found.values())

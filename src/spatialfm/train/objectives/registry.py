@@ -15,7 +15,7 @@ from .objective import Objective
 
 _Builder = TypeVar("_Builder", bound=Callable[..., Objective])
 
-_BUILTIN = ("distill", "masked")  # register our own
+_BUILTIN = ("distill", "masked", "supervised")  # register our own
 _BUILDERS: dict[str, Callable[..., Objective]] = {}
 
 

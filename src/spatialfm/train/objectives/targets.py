@@ -1,0 +1,126 @@
+"""What is known of windows: labels and numbers, by sample or by window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import ArgumentError, counted, listed
+from ..batch import WindowSample
+
+UNKNOWN = -1  # the class of a window whose label is not known
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Labels and numbers of windows.
+
+    Attributes
+    ----------
+    keys
+        Columns that name a row: some of ``source``, ``sample``, ``y``, ``x``.
+    rows
+        Number of the row of each key.
+    classes
+        Names of the classes of each label.
+    codes
+        ``(n, labels)``, numbers of classes, -1 where not known.
+    columns
+        Names of the numbers.
+    values
+        ``(n, columns)``, brought to mean 0 and deviation 1, NaN where not known.
+    mean, std
+        ``(columns,)``, of the numbers as given.
+    """
+
+    keys: tuple[str, ...]
+    rows: dict[tuple, int]
+    classes: dict[str, tuple[str, ...]]
+    codes: np.ndarray
+    columns: tuple[str, ...]
+    values: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+    def of(self, window: WindowSample) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and values of a window.
+
+        Raises
+        ------
+        ArgumentError
+            If the table has no row for it.
+        """
+        if window.place is None:
+            raise ArgumentError("Targets are found by the place of a window; these windows state none.")
+        place = dict(zip(("source", "sample", "y", "x"), window.place, strict=True))
+        key = tuple(place[name] for name in self.keys)
+        if key not in self.rows:
+            where = ", ".join(f"{name} {place[name]!r}" for name in self.keys)
+            raise ArgumentError(
+                f"targets= has no row for the window of {where}. Add one; what is not known of it may be missing there."
+            )
+        return self.codes[self.rows[key]], self.values[self.rows[key]]
+
+    def class_weights(self, label: int) -> np.ndarray:
+        """Weights ``(classes,)`` by which all classes of a label weigh the same over the table; 1 on average."""
+        n_classes = len(tuple(self.classes.values())[label])
+        codes = self.codes[:, label]
+        counts = np.bincount(codes[codes >= 0], minlength=n_classes)
+        return counts.sum() / (n_classes * counts)
+
+
+def targets_of(table: pd.DataFrame, labels: Sequence[str], numbers: Sequence[str]) -> Targets:
+    """Read targets from a table with one row per sample or per window.
+
+    Parameters
+    ----------
+    table
+        Columns ``sample``, ``source`` where samples of several sources have one name, and ``y`` and ``x`` where
+        windows have targets of their own, as in ``Windows.table``.
+    labels, numbers
+        Columns to classify, and to predict as numbers. Missing values are not known.
+
+    Raises
+    ------
+    ArgumentError
+        If a column is missing, a label has one class, a number is the same everywhere, or two rows are of one window.
+    """
+    if both := sorted(set(labels) & set(numbers)):
+        raise ArgumentError(f"{both[0]!r} is in labels= and in numbers=. Leave it out of one.")
+    if not labels and not numbers:
+        raise ArgumentError("Nothing is to be predicted. Name columns of targets= in labels= or numbers=.")
+    if missing := [name for name in ("sample", *labels, *numbers) if name not in table.columns]:
+        raise ArgumentError(f"targets= has no column {missing[0]!r}; it has {listed(table.columns)}.")
+    keys = tuple(name for name in ("source", "sample", "y", "x") if name in table.columns)
+    if ("y" in keys) != ("x" in keys):
+        raise ArgumentError("targets= has one of the columns 'y' and 'x'. Windows need both, samples neither.")
+    rows: dict[tuple, int] = {}
+    for number, row in enumerate(table[list(keys)].itertuples(index=False, name=None)):
+        key = tuple(int(one) if name in "yx" else str(one) for name, one in zip(keys, row, strict=True))
+        if rows.setdefault(key, number) != number:
+            raise ArgumentError(f"targets= has two rows of {', '.join(map(repr, key))}. Keep one.")
+    classes, codes = {}, np.full((len(table), len(labels)), UNKNOWN)
+    for place, name in enumerate(labels):
+        column = table[name].astype(object)
+        known = column.notna().to_numpy()
+        names = sorted({str(one) for one in column[known]})
+        if len(names) < 2:
+            raise ArgumentError(f"Label {name!r} has {counted(len(names), 'class', 'classes')}: {listed(names)}.")
+        codes[known, place] = np.searchsorted(names, [str(one) for one in column[known]])
+        classes[name] = tuple(names)
+    values = np.full((len(table), len(numbers)), np.nan)
+    for place, name in enumerate(numbers):
+        try:
+            values[:, place] = table[name].to_numpy(dtype=float, na_value=np.nan)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"Column {name!r} of targets= holds what is no number: {error}.") from error
+    finite = np.isfinite(values)
+    for place, name in enumerate(numbers):
+        if finite[:, place].sum() < 2 or np.ptp(values[finite[:, place], place]) == 0:
+            raise ArgumentError(f"Column {name!r} of targets= has fewer than two different numbers.")
+    values = np.where(finite, values, np.nan)
+    mean, std = (np.nanmean(values, axis=0), np.nanstd(values, axis=0)) if numbers else (np.zeros(0), np.ones(0))
+    return Targets(keys, rows, classes, codes, tuple(numbers), (values - mean) / std, mean, std)
