@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from scipy.ndimage import correlate1d
 from window_models import PANEL, PROTEINS, ById, ByProtein, described, pictures
 
+import spatialfm as sfm
 from spatialfm._errors import ElementError, PanelError, PixelSizeError
 from spatialfm.models.encoder import MarkerEntry
 from spatialfm.train import Windows
@@ -132,3 +136,49 @@ def test_images_by_name_are_found_in_the_source_that_has_them(make_sdata):
     assert Windows(sources, ById(), **SMALL, elements={"image": ["image_b"]}).table["sample"].unique().tolist() == ["b"]
     with pytest.raises(ElementError, match="image_z"):
         Windows(sources, ById(), **SMALL, elements={"image": ["image_z"]})
+
+
+def test_sources_of_one_image_each_are_said_to_be_standardised_apart(two, make_sdata):
+    with pytest.warns(UserWarning, match="2 sources of one image each: every image is standardised by statistics of"):
+        Windows(two, ByProtein(), **SMALL, panel=PROTEINS)
+
+
+def test_published_statistics_of_a_data_set_and_its_clipping_values_are_taken(make_sdata):
+    """Tables in spora's layout; `a` is an image of theirs, and is clipped where they say."""
+    sdata = make_sdata({"a": (pictures(0), None)}, PANEL)
+    names = PANEL[1:]
+    tables = {
+        "means": pd.DataFrame([[6.0, 6.5, 7.0, 7.5]], columns=names),
+        "stds": pd.DataFrame([[0.5, 1.0, 2.0, 4.0]], columns=names),
+        "quantiles": pd.DataFrame([[900.0, 1200.0, 1500.0, 1800.0]], columns=names, index=["a"]),
+    }
+    recipe = {"tissue": "all", "statistics": tables}
+    window = Windows(sdata, ByProtein(), **SMALL | {"recipe": recipe}, panel=PROTEINS)[4]
+    raw = sdata["image_a"].data[2].compute().astype(float)
+    truth = (np.log1p(np.minimum(raw, 1200)) - 6.5) / (1 + 1e-8)
+    kernel = np.exp([-0.5, 0, -0.5]) / np.exp([-0.5, 0, -0.5]).sum()
+    for axis in (0, 1):
+        truth = correlate1d(truth, kernel, axis, mode="mirror")
+    np.testing.assert_allclose(window.pixels[window.names.index("CD8")], truth[32:64, 32:64], atol=2e-5)
+
+
+@pytest.mark.real_data
+def test_windows_of_a_real_image_are_what_an_embedding_of_its_tiles_shows_the_model(real_data):
+    sdata = sfm.io.read_tiff(real_data / "spleen_imc" / "images" / "spleen315_r2.ome.tif", mpp=1.0)
+    names = sfm.pp.match_markers([str(name) for name in next(iter(sdata.images.values())).c.values])["marker"]
+    vectors = {name: np.full(4, place, np.float32) for place, name in enumerate(names) if name not in ("", "DNA")}
+    shown = []
+
+    class Seen(ByProtein):
+        def look(self, pixels):
+            shown.append(pixels.clone())
+            return super().look(pixels)
+
+        def __deepcopy__(self, memo):
+            return self
+
+    panel = {"embeddings": vectors, "on_unknown": "drop"}
+    windows = Windows(sdata, ByProtein(), size=256, crop=128, panel=panel)
+    sfm.tl.embed_tiles(sdata, Seen(), size=256, panel=panel)
+    assert len(windows) == sum(map(len, shown)) > 1
+    assert all(torch.equal(windows[n].pixels, tile) for n, tile in enumerate(torch.cat(shown)))

@@ -201,6 +201,7 @@ def pretrain(
     learner, folder = asked.learner(encoder, data), RunFolder(Path(out).expanduser())
     with folder.held() if fabric.is_global_zero else nullcontext():
         record = on_first(fabric, partial(folder.begin, identity_of(asked, learner, data), resume=resume))
+        on_first(fabric, partial(data.keep, folder.path))
         plan = plan_of(
             fabric,
             asked,

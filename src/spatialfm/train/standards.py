@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from .._errors import counted, warn
 from ..embed.pixels.normalize import marker_statistics
 from ..embed.pixels.prepared import of_statistics
 from ..embed.pixels.statistics import merged, moments_of_images
@@ -142,7 +143,13 @@ def sets_of(images: Sequence[Image], recipe: Recipe, dataset_key: str | None) ->
     if dataset_key is not None:
         return [str(image.columns[dataset_key]) for image in images]
     if isinstance(recipe.preparation, Preparation):
-        return [image.source for image in images]
+        sources = [image.source for image in images]
+        if 1 < len(sources) == len(set(sources)) and recipe.statistics_from != "given":
+            warn(
+                f"{counted(len(sources), 'source')} of one image each: every image is standardised by statistics of "
+                "its own. If they are of one data set, put their stores into one folder, or pass dataset_key=."
+            )
+        return sources
     return ["corpus"] * len(images)
 
 
