@@ -161,6 +161,21 @@ def test_no_patient_is_on_both_sides_and_statistics_are_of_those_trained_on(coho
     np.testing.assert_allclose(window.pixels[1], truth, atol=1e-4)
 
 
+def test_what_is_split_can_be_split_again(cohort):
+    """Statistics are of `c` alone then, and nothing is copied."""
+    train, _ = Windows(cohort, ById(), **SMALL).split(["p1"])
+    inner, tuned = train.split(["p2"])
+    assert set(inner.table["patient"]) == {"p3"}
+    assert set(tuned.table["patient"]) == {"p2"}
+    np.testing.assert_allclose(tuned.markers.loc["CD3", "mean"], scaled_pixels(cohort, "c")[1].mean(), rtol=1e-5)
+    assert inner.images is train.images
+    assert tuned.markers["n_images"].to_dict() == {"CD3": 1, "DAPI": 1, "CD8": 1, "CD20": 1}
+
+
+def test_what_is_shown_of_windows(cohort):
+    assert repr(Windows(cohort, ById(), **SMALL)) == "27 windows of 32 px, 3 images, 1 source, 5 markers, for by-id"
+
+
 def test_a_fingerprint_changes_with_whatever_decides_a_step(cohort, make_sdata):
     windows = Windows(cohort, ById(), **SMALL)
     same = Windows(cohort, ById(), **SMALL)

@@ -111,6 +111,25 @@ def test_a_window_that_reached_the_disk_in_part_is_packed_again(sdata, tmp_path,
     assert torch.equal(windows[2].pixels, Windows(sdata, ById(), **SMALL)[2].pixels)
 
 
+def test_a_call_that_was_stopped_between_the_two_last_steps_packs_nothing_again(sdata, tmp_path, monkeypatch):
+    from spatialfm.train import pack
+
+    real = pack._disk.write_bytes
+
+    def stops(path, content):
+        if path.name == "pack.json":
+            raise KeyboardInterrupt
+        real(path, content)
+
+    monkeypatch.setattr(pack._disk, "write_bytes", stops)
+    with pytest.raises(KeyboardInterrupt):
+        Windows(sdata, ById(), **SMALL, cache=tmp_path / "pack")
+    monkeypatch.setattr(pack._disk, "write_bytes", real)
+    n, windows = reads(tmp_path / "pack", monkeypatch, sdata)
+    assert n == []
+    assert torch.equal(windows[17].pixels, Windows(sdata, ById(), **SMALL)[17].pixels)
+
+
 def test_a_whole_pack_is_opened_and_not_written_again(sdata, tmp_path, monkeypatch):
     Windows(sdata, ById(), **SMALL, cache=tmp_path / "pack")
     n, windows = reads(tmp_path / "pack", monkeypatch, sdata, crop=24)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -14,7 +13,7 @@ import pandas as pd
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from .._errors import RunError, SpatialfmError
+from .._errors import RunError, SpatialfmError, counted
 from .._identity import fingerprint
 from .._keys import PATIENT_KEY
 from .._public import public
@@ -62,7 +61,7 @@ class Windows(Dataset):
         Side of the part of a window that a step sees, at a random place. None: all of it. KRONOS was trained on 224 of
         256 pixels, VirTues on 128.
     stride
-        Distance of one window to the next. Default: `size`.
+        Distance of one window to the next. Default: `size`. The last row and column end at the image's edge.
     min_tissue
         Share of a window that must be tissue.
     strata
@@ -189,7 +188,8 @@ class Windows(Dataset):
         self.images: list[Image] = images
         self._moments = moments_of(images, request.recipe)
         self._sets = sets_of(images, request.recipe, dataset_key)
-        self.standards = self._standards([True] * len(images))
+        self._counts = [True] * len(images)
+        self.standards = self._standards(self._counts)
         self.strata = strata_of(self.table, self.settings.strata)
         self._numbers = np.arange(len(self.table))  # of the windows among those that are packed
         self._pack = None if cache is None else self._packed(cache, cache_type)
@@ -215,6 +215,13 @@ class Windows(Dataset):
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        n_images, n_sources = self.table["image"].nunique(), self.table["source"].nunique()
+        return (
+            f"{counted(len(self), 'window')} of {self.settings.size} px, {counted(n_images, 'image')}, "
+            f"{counted(n_sources, 'source')}, {counted(len(self.markers), 'marker')}, for {self.settings.model}"
+        )
 
     def __getitem__(self, index: int) -> WindowSample:
         if not -len(self) <= index < len(self):
@@ -302,16 +309,19 @@ class Windows(Dataset):
         """
         held_out = held_out_patients(self.table, self.settings.patient_key, validation, random_state)
         is_held_out = self.table[PATIENT_KEY].isin(held_out).to_numpy()
-        counts = [image_patient not in held_out for image_patient in self._patients()]
-        found = self._standards(counts)
-        return self._of_rows(~is_held_out, found), self._of_rows(is_held_out, found)
+        patients = [text_of(image.columns.get(self.settings.patient_key)) for image in self.images]
+        # of what is split already, images of the other side stay out
+        sides = [
+            [had and (patient in held_out) == side for had, patient in zip(self._counts, patients, strict=True)]
+            for side in (False, True)
+        ]
+        found = self._standards(sides[0])
+        return self._of_rows(~is_held_out, found, sides[0]), self._of_rows(is_held_out, found, sides[1])
 
-    def _patients(self) -> list[str | None]:
-        return [text_of(image.columns.get(self.settings.patient_key)) for image in self.images]
-
-    def _of_rows(self, rows: np.ndarray, found: list[Standard]) -> Windows:
-        part = copy.copy(self)
-        part.standards = found
+    def _of_rows(self, rows: np.ndarray, found: list[Standard], counts: list[bool]) -> Windows:
+        part = type(self).__new__(type(self))  # `copy` would go through bytes, and copy the pixels in memory too
+        part.__dict__.update(self.__dict__)
+        part.standards, part._counts = found, counts
         part.table = self.table[rows].reset_index(drop=True)
         part._numbers = self._numbers[rows]
         part.strata = strata_of(part.table, self.settings.strata)
@@ -323,7 +333,8 @@ class Windows(Dataset):
 
         ``mean`` and ``std`` are NaN where data sets are standardised by statistics of their own.
         """
-        return marker_table(self.images, self.standards)
+        seen = sorted(set(self.table["image"]))
+        return marker_table([self.images[number] for number in seen], [self.standards[number] for number in seen])
 
     def fingerprint(self) -> str:
         """SHA-256 of all that decides what a step sees: pixels, windows, markers, statistics and settings."""

@@ -102,7 +102,7 @@ class Pack:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _alone(self.folder):
                 if (self.folder / "pack.json").is_file():
-                    self._check(self._header("pack.json"))
+                    self._open()
                     return
                 self._write(read, divisor)
         except OSError as error:
@@ -117,6 +117,8 @@ class Pack:
             self._check(self._header("begun.json"))
         else:
             _disk.write_bytes(header, json.dumps(self.made_of).encode())
+        if (whole := self.folder / "pixels.bin").is_file() and not (self.folder / "pixels.part").exists():
+            os.replace(whole, self.folder / "pixels.part")  # stopped between the two last steps
         with _appending(self.folder / "pixels.part") as pixels, _appending(self.folder / "log.part") as log:
             n_done = self._resumed(pixels, log)
             for index in progress_bar(
