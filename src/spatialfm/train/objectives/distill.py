@@ -147,6 +147,7 @@ class Distill(Objective):
         backbone = _transformer(encoder)
         self.encoder, self.student_temperature = encoder, student_temperature
         self.targets, self.clip = targets, clip
+        self.of_batch = ("koleo",) if targets == "centre" else ("koleo", "dino_global", "dino_local", "ibot")
         self.weights = {"dino": dino_weight, "ibot": ibot_weight, "koleo": koleo_weight}
         self.momentum, self.centre_momentum = momentum, centre_momentum
         self.temperatures, self.warmup_teacher = (warmup_teacher_temperature, teacher_temperature), warmup_teacher
