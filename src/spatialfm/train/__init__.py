@@ -11,6 +11,15 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "augment": ["Augment"],
         "data": ["Windows"],
+        "objectives": [
+            "Group",
+            "Objective",
+            "Schedule",
+            "Term",
+            "check_objective",
+            "new_objective",
+            "register_objective",
+        ],
         "pretrain": ["pretrain"],
     },
 )
@@ -18,4 +27,5 @@ __getattr__, __dir__, __all__ = _lazy.attach(
 if TYPE_CHECKING:
     from .augment import Augment
     from .data import Windows
+    from .objectives import Group, Objective, Schedule, Term, check_objective, new_objective, register_objective
     from .pretrain import pretrain

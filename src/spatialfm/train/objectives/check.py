@@ -72,7 +72,7 @@ def check_objective(
     >>> import torch
     >>> import spatialfm as sfm
     >>> from spatialfm.train.batch import WindowSample
-    >>> from spatialfm.train.objectives import check_objective, new_objective
+    >>> from spatialfm.train import check_objective, new_objective
     >>> encoder = sfm.models.new_encoder("virtues", dim=16, depth=2, heads=2, decoder_depth=1, marker_dim=5)
     >>> windows = [WindowSample(torch.rand(3, 16, 16), torch.rand(3, 5), ("a", "b", "c"), i) for i in range(4)]
     >>> bool(check_objective(new_objective("masked", encoder), windows)["passed"].all())

@@ -44,7 +44,7 @@ def register_objective(name: str) -> Callable[[_Builder], _Builder]:
 
     >>> import torch
     >>> import spatialfm as sfm
-    >>> from spatialfm.train.objectives import Group, Objective, Schedule, Term, new_objective, register_objective
+    >>> from spatialfm.train import Group, Objective, Schedule, Term, new_objective, register_objective
     >>> @register_objective("unit-length")
     ... class UnitLength(Objective):
     ...     def __init__(self, encoder, *, lr=1e-3):
@@ -81,6 +81,7 @@ def register_objective(name: str) -> Callable[[_Builder], _Builder]:
     return decorator
 
 
+@public
 def new_objective(name: str | Objective, encoder: Encoder | None = None, **options: Any) -> Objective:
     """An objective that trains an encoder.
 
@@ -99,6 +100,13 @@ def new_objective(name: str | Objective, encoder: Encoder | None = None, **optio
         If there is no such objective or option, or an option has a value that it cannot have.
     ModelError
         If the encoder cannot be trained by it.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> encoder = sfm.models.new_encoder("virtues", dim=64, depth=4, heads=2)
+    >>> sfm.train.new_objective("masked", encoder, mode="niche").schedule(10, 100).lr
+    0.0002
     """
     if isinstance(name, Objective):
         if options:
