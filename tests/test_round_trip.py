@@ -180,6 +180,7 @@ CELLS = {  # what is written into a table of cells or patients
     "annotate": [
         lambda c: _run("annotate", c, "part", use_rep="X_model", C=1.0),
         lambda c: _run("annotate", c, "leiden", use_rep="X_model", method="spreading"),
+        lambda c: _run("annotate", c, "leiden", use_rep="X", C=1.0, coverage=0.5, coverage_of="cells"),
     ],
     "cell_states": [lambda c: _run("cell_states", c, 8, use_rep="X_model")],
     "classify_samples": [

@@ -92,14 +92,14 @@ def test_a_type_of_too_few_patients_is_in_every_set():
 
 def test_too_few_patients_are_refused_with_what_they_can_promise():
     assert [patients_needed(share) for share in (0.5, 0.8, 0.9, 0.95, 0.99)] == [1, 4, 9, 19, 99]
-    check_coverage(0.9, np.repeat(np.arange(9), 3), "patient")
+    check_coverage(0.9, np.repeat(np.arange(9), 3))
     with pytest.raises(TableError, match=r"8 patients have labelled cells.*needs 9.*coverage=0\.88\."):
-        check_coverage(0.9, np.arange(8), "patient")
-    check_coverage(0.88, np.arange(8), "patient")
-    with pytest.raises(TableError, match="patient_key=None"):
-        check_coverage(0.9, None, None)
+        check_coverage(0.9, np.arange(8))
+    check_coverage(0.88, np.arange(8))
+    with pytest.raises(TableError, match="not known which patients"):
+        check_coverage(0.9, None)
     with pytest.raises(TableError, match="between 0 and 1"):
-        check_coverage(90, np.arange(20), "patient")
+        check_coverage(90, np.arange(20))
 
 
 def test_each_patient_is_held_out_once_and_whole():

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 # written together with `key` by one function or another: columns of obs, entries of obsm
-OBS = ("confidence", "margin", "entropy", "novelty", "fold", "attention")
-OBSM = ("probability", "z")
+OBS = ("confidence", "margin", "entropy", "novelty", "fold", "attention", "set_size")
+OBSM = ("probability", "set", "z")
 
 
 def remove_earlier(adata: AnnData, key: str, labels: pd.Series | pd.Categorical | None = None) -> None:

@@ -20,6 +20,7 @@ DECADES = (
     1e-3  # of the 0.99 quantile, below which no cofactor lies: fainter values are rounding, or ringing of a filter
 )
 MOST_NEGATIVE = 0.1  # sum of values below 0 over that above, beyond which a column is centred, not an intensity
+MOST_CENTRED = 0.25  # share of such columns, beyond which a table holds no intensities at all
 
 
 def find_cofactor(values: np.ndarray) -> float:
@@ -52,7 +53,8 @@ class IntensityScaler(TransformerMixin, BaseEstimator):
     Parameters
     ----------
     intensities
-        Which columns are means; others are standardised alone.
+        Which columns are means; others are standardised alone. If more than a quarter of them are centred, the table
+        holds something else, such as an embedding or components, and all are.
     """
 
     def __init__(self, intensities: Intensities) -> None:
@@ -64,6 +66,8 @@ class IntensityScaler(TransformerMixin, BaseEstimator):
 
         of = self.intensities
         self.cofactors_ = np.array([find_cofactor(of.of(values, number)) for number in range(len(of.places))])
+        if np.isnan(self.cofactors_).mean() > MOST_CENTRED:
+            self.cofactors_ = np.full(len(of.places), np.nan)
         self.scaler_ = StandardScaler(copy=False).fit(self._compressed(values))
         return self
 

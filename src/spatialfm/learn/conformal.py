@@ -29,7 +29,7 @@ def patients_needed(coverage: float) -> int:
     return math.ceil(coverage / (1 - coverage) - 1e-9)
 
 
-def check_coverage(coverage: float, groups: np.ndarray | None, patient_key: str | None) -> None:
+def check_coverage(coverage: float, groups: np.ndarray | None) -> None:
     """Refuse what is no coverage, or cannot be promised from the patients with labels.
 
     Raises
@@ -41,8 +41,8 @@ def check_coverage(coverage: float, groups: np.ndarray | None, patient_key: str 
         raise TableError(f"coverage={coverage!r} is not a share between 0 and 1, such as 0.9.")
     if groups is None:
         raise TableError(
-            f"coverage={coverage:g} is promised for cells of new patients, and the table has no patients "
-            f"(patient_key={patient_key!r}). Pass patient_key=, or leave coverage= out."
+            f"coverage={coverage:g} is promised for cells of new patients, and it is not known which patients cells "
+            "are of. Pass patient_key=, or leave coverage= out."
         )
     n, needed = len(np.unique(groups)), patients_needed(coverage)
     if n < needed:

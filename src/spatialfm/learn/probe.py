@@ -91,6 +91,17 @@ def column_scaler(
     return scaler if more is None or not len(more) else scaler.partial_fit(more)
 
 
+def cofactors_of(scaler: object) -> list[dict[str, float]]:
+    """Cofactors of the columns that went through arcsinh, by their names; of each representation side by side."""
+    found = []
+    for one in getattr(scaler, "scalers", [scaler]):
+        cofactors = getattr(one, "cofactors_", ())
+        names = one.intensities.names if len(cofactors) else ()
+        pairs = zip(names, cofactors, strict=True)
+        found.append({name: float(value) for name, value in pairs if np.isfinite(value)})
+    return found
+
+
 def make_head(
     head: Head, C: float = 1.0, *, n_train: int = 10**9, class_weight: str | None = "balanced", random_state: int = 0
 ) -> Pipeline:

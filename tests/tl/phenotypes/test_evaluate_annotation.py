@@ -157,14 +157,14 @@ def test_cells_without_label_in_the_quadrant_held_out_are_not_seen():
 def test_methods_are_scored_on_the_same_drawn_cells_and_differences_are_paired(cells, monkeypatch):
     from spatialfm.learn.heads import judge as module
 
-    seen, fit = {}, module.fit_any
+    seen, fit = {}, module.fit_of
 
-    def watch(name, room, rows, labels, options):
+    def watch(name, blocks, stacked, room, rows, labels, options):
         if room.values.shape[1] != 16:
             seen.setdefault(name, []).append(room.values[rows])
-        return fit(name, room, rows, labels, options)
+        return fit(name, blocks, stacked, room, rows, labels, options)
 
-    monkeypatch.setattr(module, "fit_any", watch)
+    monkeypatch.setattr(module, "fit_of", watch)
     adata = cells.copy()
     options = {"use_rep": "X_latent", "n_folds": 3, "n_train": [3, 6], "n_draws": 2, "C": 1.0}
     summary = sfm.tl.evaluate_annotation(adata, "type", heads=["lda", "nearest_mean"], **options)

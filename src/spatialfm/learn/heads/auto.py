@@ -73,6 +73,21 @@ def fit_stacked(
     return replace(fitted, notes=notes), choice
 
 
+def fit_of(
+    name: str,
+    blocks: Sequence[Block],
+    stacked: bool,
+    cells: Cells,
+    rows: np.ndarray,
+    labels: np.ndarray | pd.Categorical,
+    options: Options,
+) -> tuple[Fitted, Choice | None]:
+    """`fit_stacked` where several representations are to be, otherwise `fit_any`."""
+    if stacked and len(blocks) > 1:
+        return fit_stacked(name, blocks, cells, rows, labels, options)
+    return fit_any(name, cells, rows, labels, options)
+
+
 def split(cells: Cells, blocks: Sequence[Block]) -> list[Cells]:
     """The cells as each block alone shows them, with the scale that it has among the others."""
     scalers = getattr(cells.scaler, "scalers", [cells.scaler])

@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from ..._preparation import ARCSINH
 from ...metrics import classification
-from ..probe import draw_per_class
+from ..conformal import accuracy_of_surest, sets_of
+from ..probe import cofactors_of, draw_per_class
 from ..temperature import calibration_error
-from .auto import fit_any, fit_stacked
+from .auto import fit_of
 from .blocks import Block, scaler_of
 from .cells import Cells
+from .covering import least_probabilities
 from .folds import Fold
 from .options import Options
 from .scores import FLOORS
@@ -87,7 +90,7 @@ def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame
                 for rep, head, scores, seconds, notes in found:
                     marks = {"use_rep": rep, "head": head, "n_train": size or len(part), "fold": number, **notes}
                     marks |= {"asked": "all" if size is None else str(size), "draw": draw, "seconds": seconds}
-                    rows.append(scores.reset_index().assign(**marks, preparation=task.preparation))
+                    rows.append(scores.reset_index().assign(**marks, preparation=_prepared(task, rooms.get(rep))))
     return pd.concat(rows, ignore_index=True)
 
 
@@ -115,26 +118,42 @@ def _cells(task: Judged, fold: Fold, rep: str, options: Options) -> _Room:
     return _Room(Cells(values, scaler, groups, place[fold.train], options.random_state), place, own[fold.test])
 
 
+def _prepared(task: Judged, room: _Room | None) -> str:
+    """What is done to the columns of a representation, in words."""
+    return (ARCSINH if room is not None and any(cofactors_of(room.cells.scaler)) else "") + task.preparation
+
+
 def _run(
     task: Judged, fold: Fold, room: _Room, part: np.ndarray, rep: str, head: str, options: Options
 ) -> tuple[pd.DataFrame, float, dict]:
     started = time.perf_counter()
-    if task.stacked and rep and len(task.blocks[rep]) > 1:
-        model, _ = fit_stacked(head, task.blocks[rep], room.cells, room.place[part], task.names[part], options)
-    else:
-        model, _ = fit_any(head, room.cells, room.place[part], task.names[part], options)
+    blocks, rows = task.blocks.get(rep, []), room.place[part]
+    model, _ = fit_of(head, blocks, task.stacked, room.cells, rows, task.names[part], options)
     # as new cells, or as those that were seen without label
     seen = task.transductive and not options.published
     probability = model.predict_seen(room.place[fold.test]) if seen else model.predict_proba(room.test)
     seconds = time.perf_counter() - started
     notes = {"C": model.notes.get("C", np.nan), "chosen": model.notes.get("chosen", head)}
-    return _scores(task, fold, probability, model.classes), seconds, notes
+    scores = _scores(task, fold, probability, model.classes)
+    if options.coverage is not None:
+        head = notes["chosen"]
+        least = least_probabilities(head, blocks, task.stacked, room.cells, rows, task.names[part], options, model)
+        sets, truth = sets_of(probability, least), _places(task.names[fold.test], model.classes)
+        inside, single = sets[np.arange(len(truth)), truth], sets.sum(axis=1) == 1
+        scores.loc["macro", "coverage"], scores.loc["macro", "set_size"] = inside.mean(), sets.sum(axis=1).mean()
+        scores.loc["macro", "coverage_of_types"] = np.mean([inside[truth == code].mean() for code in np.unique(truth)])
+        scores.loc["macro", "single"] = single.mean()
+        scores.loc["macro", "single_right"] = inside[single].mean() if single.any() else np.nan
+    return scores, seconds, notes
 
 
 def _scores(task: Judged, fold: Fold, probability: np.ndarray, classes: list[str]) -> pd.DataFrame:
     names = task.names[fold.test]
     scores = classification(names, probability, classes)
-    scores.loc["macro", "calibration_error"] = calibration_error(probability, _places(names, classes))
+    truth = _places(names, classes)
+    scores.loc["macro", "calibration_error"] = calibration_error(probability, truth)
+    for share, right in accuracy_of_surest(probability, truth).items():
+        scores.loc["macro", f"surest_{100 * share:.0f}"] = right
     order = [*task.classes, "macro"]
     return scores.loc[[name for name in order if name in scores.index]]
 
@@ -165,7 +184,7 @@ def _floor(
     task: Judged, fold: Fold, noise: _Room, part: np.ndarray, floor: str, options: Options
 ) -> tuple[pd.DataFrame, float, dict]:
     if floor == FLOORS[0]:
-        plain = replace(options, C=FLOOR_PENALTY, calibrate=False)
+        plain = replace(options, C=FLOOR_PENALTY, calibrate=False, coverage=None)
         return _run(task, fold, noise, part, "", "linear", plain)
     started = time.perf_counter()
     classes, counts = np.unique(task.names[fold.train], return_counts=True)

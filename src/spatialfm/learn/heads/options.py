@@ -19,6 +19,9 @@ class Options:
         The linear probe as KRONOS has it.
     random_state
         Seed.
+    coverage, by_type
+        Share of cells of new patients whose set of types holds the true one; None: no sets. Whether it holds for each
+        type by itself.
     """
 
     C: float | str = "grid"
@@ -26,3 +29,5 @@ class Options:
     calibrate: bool = True
     published: bool = False
     random_state: int = 0
+    coverage: float | None = None
+    by_type: bool = True

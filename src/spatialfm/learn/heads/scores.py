@@ -11,6 +11,7 @@ from ...stats.fold_scores import paired_p, t_interval
 
 SCORES = ("f1", "recall", "average_precision", "auroc", "calibration_error")
 NAMED = ("use_rep", "head")
+ABSTAINING = ("surest_", "coverage", "set_size", "single")  # how columns begin that say what unsure cells cost
 FLOORS = ("16 random numbers", "none")  # representations of the floors
 
 
@@ -53,6 +54,13 @@ def by_class(folds: pd.DataFrame) -> pd.DataFrame:
     table = grouped[[score for score in SCORES if score != "calibration_error"]].mean()
     once = classes["draw"] == 0
     table["support"] = classes[once].groupby([*NAMED, "asked", "class"], sort=False)["n"].sum()
+    return table.reset_index().rename(columns={"asked": "n_train"})
+
+
+def abstention(macro: pd.DataFrame) -> pd.DataFrame:
+    """What is gained where unsure cells keep no label, and how sets do: means over folds and draws."""
+    columns = [name for name in macro.columns if str(name).startswith(ABSTAINING)]
+    table = macro.groupby([*NAMED, "asked"], sort=False)[columns].mean()
     return table.reset_index().rename(columns={"asked": "n_train"})
 
 

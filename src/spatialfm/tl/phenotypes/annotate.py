@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from ..._errors import TableError, counted
+from ..._errors import TableError, counted, warn
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
-from ..._preparation import BY_ALL
+from ..._preparation import ARCSINH, BY_ALL
 from ..._public import public
 from ..._storable import default_key, write_obsm, write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column
@@ -20,12 +20,14 @@ from ...cohort.intensities import intensities
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import each_representation
-from ...learn.heads.auto import AUTO, fit_any, fit_stacked
+from ...learn.conformal import check_coverage, patients_needed, sets_of
+from ...learn.heads.auto import AUTO, fit_of
 from ...learn.heads.blocks import Block, scaler_of
 from ...learn.heads.cells import Cells
+from ...learn.heads.covering import least_probabilities
 from ...learn.heads.methods import check_method
 from ...learn.heads.options import Options
-from ...learn.probe import certainty
+from ...learn.probe import certainty, cofactors_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -44,7 +46,10 @@ def annotate(
     C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     calibrate: bool = True,
+    arcsinh: bool = True,
     min_probability: float = 0.0,
+    coverage: float | None = None,
+    coverage_of: Literal["types", "cells"] = "types",
     patient_key: str | None = PATIENT_KEY,
     random_state: int = 0,
     key_added: str | None = None,
@@ -92,9 +97,26 @@ def annotate(
         those of ``"forest"`` and ``"knn"``. No label changes. It holds for types in the proportions of the labelled
         cells: if as many of each type were labelled, rare types are rarer than their probabilities say. With fewer
         than 10 held-out cells it is 1.
+    arcsinh
+        Bring columns that are mean intensities of markers to a scale where a step is a ratio, before they are
+        standardised: ``arcsinh(mean / cofactor)``, with the cofactor of a marker where its signal begins (the 0.05
+        quantile of its values above 0, of all cells), so that units do not matter. Such columns are those of ``"X"``
+        and of ``mean-intensity``, and the means of ``classical``; not those of ``X`` of which scanpy has taken
+        logarithms, that were centred (with as much below 0 as a tenth of what is above), or that hold fractions, and
+        none of a network's output. Pass False where ``X`` was transformed by hand.
     min_probability
         Cells whose highest probability is lower get no label (NaN); their confidence, margin, entropy and
         probabilities are written.
+    coverage
+        Also give each cell a set of types that holds the true one with this probability, such as 0.9: conformal
+        prediction, from labelled cells whose patients were held out. It is promised for the cells of patients without
+        labels (each patient weighs the same, and is like those with labels), and refused where too few patients have
+        labels: 9 for 0.9, 19 for 0.95. A cell with one type in its set is sure; of the others the set says between
+        what it is undecided.
+    coverage_of
+        ``"types"``: the promise holds for the cells of each type, also if labels were picked by type; a type that is
+        labelled in too few patients is in every set. ``"cells"``: for all cells together, which is right if the
+        labelled ones were drawn at random; sets are smaller, and rare types are often missed.
     patient_key
         Column of ``obs``: patients stay together when C is tuned and probabilities are calibrated, where five or more
         have labels.
@@ -115,17 +137,22 @@ def annotate(
         Highest probability; its distance to the second; entropy of the probabilities over its largest value, 0 to 1.
     ``obsm[key_added + "_probability"]``
         A table of cells by classes.
+    ``obsm[key_added + "_set"]``, ``obs[key_added + "_set_size"]``
+        With `coverage`: cells by classes, True where the class is in the set of the cell, and their number.
     ``uns[key_added]``
-        ``params``, with what the method chose (of the linear probe, C), the number of labelled cells, the
-        ``temperature``, on how many held-out cells it was found (``n_held_out``), their expected calibration error
-        (``calibration_error``, over 15 bins; a little low, as the temperature was found on the same cells), and how
-        many cells got no label (``n_unlabelled``). With ``"auto"``, ``chosen``, ``why`` in words, and ``methods``, the
-        table of what was compared: balanced accuracy (``recall``), ``gain`` over the first and its standard error.
+        ``cofactors``, of means that went through arcsinh. ``sets``, with `coverage`: the least probability with which a
+        class is in a set, 0 where it is in all, and in how many patients it is labelled. ``params``, with what the
+        method chose (of the linear probe, C), the number of labelled cells, the ``temperature``, on how many held-out
+        cells it was found (``n_held_out``), their expected calibration error (``calibration_error``, over 15 bins; a
+        little low, as the temperature was found on the same cells), and how many cells got no label
+        (``n_unlabelled``). With ``"auto"``, ``chosen``, ``why`` in words, and ``methods``, the table of what was
+        compared: balanced accuracy (``recall``), ``gain`` over the first and its standard error.
 
     Raises
     ------
     TableError
-        If there are fewer than two classes among the labels, or the embedding is missing or holds NaN.
+        If there are fewer than two classes among the labels, the embedding is missing or holds NaN, or `coverage` is
+        asked for with too few patients.
 
     Examples
     --------
@@ -140,14 +167,13 @@ def annotate(
     check_anndata(adata, "annotate", key_added)
     check_method(method, C, more=(AUTO,))
     known, labels = _labelled(adata, label_key)
-    values, blocks = side_by_side(adata, use_rep)
+    values, blocks = side_by_side(adata, use_rep, arcsinh)
     groups = patients_of_rows(adata, patient_key)
-    options = Options(C, n_trials, calibrate, random_state=random_state)
+    options = Options(C, n_trials, calibrate, False, random_state, coverage, coverage_of == "types")
+    if coverage is not None:
+        check_coverage(coverage, None if groups is None else groups[known])
     cells = Cells(values, scaler_of(blocks, values), groups, known, random_state)
-    if combine == "stack" and len(blocks) > 1:
-        model, choice = fit_stacked(method, blocks, cells, known, labels, options)
-    else:
-        model, choice = fit_any(method, cells, known, labels, options)
+    model, choice = fit_of(method, blocks, combine == "stack", cells, known, labels, options)
     if choice is not None:
         logger.info("method: %s", choice.why)
     probability = model.predict_seen()
@@ -160,6 +186,16 @@ def annotate(
     key = key_added or default_key(f"{label_key}_predicted")
     for block in blocks:
         remember_groups(adata, "annotate", block.name, table["label"], written=not copy, place=f"obs:{key}")
+    tables = {} if choice is None or choice.table.empty else {"methods": choice.table}
+    if cofactors := _cofactors(blocks, cells):
+        tables["cofactors"] = pd.DataFrame(cofactors)
+    sets = None
+    if coverage is not None:
+        chosen = method if choice is None else choice.method
+        least = least_probabilities(chosen, blocks, combine == "stack", cells, known, labels, options, model)
+        tables["sets"] = _sets(least, model.classes, np.asarray(labels, str), groups[known], options)
+        sets = pd.DataFrame(sets_of(probability, least), index=adata.obs_names, columns=model.classes)
+        table["set_size"] = sets.sum(axis=1)
     if copy:
         return table
     params = {
@@ -167,7 +203,7 @@ def annotate(
         "use_rep": [block.name for block in blocks] if len(blocks) > 1 else blocks[0].name,
         "combine": combine if len(blocks) > 1 else "",
         "method": method,
-        "preparation": BY_ALL,
+        "preparation": (ARCSINH if cofactors else "") + BY_ALL,
         **model.notes,
         "n_labelled": len(known),
         "temperature": model.calibration.temperature,
@@ -175,18 +211,19 @@ def annotate(
         "calibration_error": model.calibration.error,
         "min_probability": min_probability,
         "n_unlabelled": int(unsure.sum()),
+        "coverage": np.nan if coverage is None else coverage,
+        "coverage_of": "" if coverage is None else coverage_of,
         "random_state": random_state,
     }
-    tables = {} if choice is None or choice.table.empty else {"methods": choice.table}
     of_classes = pd.DataFrame(probability, index=adata.obs_names, columns=model.classes)
-    _write(adata, key, table, of_classes, {"params": params, **tables})
+    _write(adata, key, table, of_classes, sets, {"params": params, **tables})
     return None
 
 
-def side_by_side(adata: AnnData, use_rep: str | Sequence[str]) -> tuple[np.ndarray, list[Block]]:
+def side_by_side(adata: AnnData, use_rep: str | Sequence[str], arcsinh: bool = True) -> tuple[np.ndarray, list[Block]]:
     """Columns ``(n, columns)`` of one representation or several, and what they are."""
     values = each_representation(adata, use_rep)
-    blocks = [Block(rep, one.shape[1], intensities(adata, rep)) for rep, one in values.items()]
+    blocks = [Block(rep, one.shape[1], intensities(adata, rep) if arcsinh else None) for rep, one in values.items()]
     return (np.hstack(list(values.values())) if len(values) > 1 else next(iter(values.values()))), blocks
 
 
@@ -204,10 +241,44 @@ def _labelled(adata: AnnData, label_key: str) -> tuple[np.ndarray, pd.Categorica
     return known, labels
 
 
-def _write(adata: AnnData, key: str, table: pd.DataFrame, probability: pd.DataFrame, record: dict[str, object]) -> None:
+def _cofactors(blocks: Sequence[Block], cells: Cells) -> list[dict[str, object]]:
+    """One row per column that went through arcsinh."""
+    return [
+        {"use_rep": block.name, "column": name, "cofactor": value}
+        for block, found in zip(blocks, cofactors_of(cells.scaler), strict=True)
+        for name, value in found.items()
+    ]
+
+
+def _sets(
+    least: np.ndarray, classes: list[str], labels: np.ndarray, patients: np.ndarray, options: Options
+) -> pd.DataFrame:
+    """How sets were found, one row per type; a type that is in all of them is told of."""
+    table = pd.DataFrame({"label": labels, "patient": patients})
+    n_patients = table.groupby("label")["patient"].nunique().reindex(classes)
+    needed = patients_needed(options.coverage)
+    if options.by_type and (rare := n_patients.index[n_patients < needed].tolist()):
+        warn(
+            f"{listed(rare)} {'is' if len(rare) == 1 else 'are'} labelled in fewer than {needed} patients, and in the "
+            "set of every cell. Label them in more, or pass coverage_of='cells'."
+        )
+    return pd.DataFrame({"least_probability": least, "n_patients": n_patients.to_numpy()}, index=classes)
+
+
+def _write(
+    adata: AnnData,
+    key: str,
+    table: pd.DataFrame,
+    probability: pd.DataFrame,
+    sets: pd.DataFrame | None,
+    record: dict[str, object],
+) -> None:
     remove_earlier(adata, key, table["label"])
     adata.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy"):
         adata.obs[f"{key}_{name}"] = table[name]
     write_obsm(adata, f"{key}_probability", probability)
+    if sets is not None:
+        write_obsm(adata, f"{key}_set", sets)
+        adata.obs[f"{key}_set_size"] = table["set_size"]
     write_uns(adata, key, record)

@@ -27,7 +27,7 @@ from ...learn.heads.folds import Fold, Groups, Places, groups_of_quadrants, make
 from ...learn.heads.judge import Judged, judge
 from ...learn.heads.methods import PROBES, check_method
 from ...learn.heads.options import Options
-from ...learn.heads.scores import by_class, differences, mean_times, summarise
+from ...learn.heads.scores import abstention, by_class, differences, mean_times, summarise
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -49,6 +49,9 @@ def evaluate_annotation(
     C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     calibrate: bool = True,
+    arcsinh: bool = True,
+    coverage: float | None = None,
+    coverage_of: Literal["types", "cells"] = "types",
     published: bool = False,
     transductive: bool = False,
     min_cells: int = 10,
@@ -101,6 +104,13 @@ def evaluate_annotation(
         Trials that choose it, as in `spatialfm.tl.annotate`.
     calibrate
         Probabilities as in `spatialfm.tl.annotate`, unless `published`; F1 and recall are the same either way.
+    arcsinh
+        Columns that are mean intensities of markers as in `spatialfm.tl.annotate`, with cofactors from the cells that
+        columns are scaled on, unless `published`.
+    coverage
+        Also make sets of types as `spatialfm.tl.annotate` does, from the patients of the training part, and score them.
+    coverage_of
+        ``"types"`` or ``"cells"``, as in `spatialfm.tl.annotate`.
     published
         Classes weigh as they occur, C is chosen by the trials alone, and the classifier that was fitted without the
         tuning cells is the one that is scored.
@@ -135,7 +145,10 @@ def evaluate_annotation(
     gives every cell the shares of the classes in the training part, and so calls all of them by the commonest.
 
     Written into ``uns[key_added]``: ``summary``; ``folds`` (every score of every class, fold and draw); ``classes``
-    (means of each class, with ``support``, the number of its cells that were tested); ``differences`` (between
+    (means of each class, with ``support``, the number of its cells that were tested); ``abstention`` (``surest_90``:
+    share of right labels among the 90 % of tested cells with the highest probability, and so on; with `coverage`, the
+    share of tested cells whose set holds the true type, the mean of that over types, the mean size of sets, the share
+    of ``single`` ones, and how many of these are right, means over folds and draws); ``differences`` (between
     embeddings with one method and between methods on one embedding, paired by fold, with interval and p-value of a
     paired t-test with the same variance); ``times`` (seconds to fit a method and predict the tested cells, mean over
     folds and draws); and ``params``. With ``patient_key="quadrant"`` they are of other parts of the same images.
@@ -162,7 +175,8 @@ def evaluate_annotation(
     labels = named(cells.obs[label_key], "label_key", whole=True)
     names = np.asarray(labels, dtype=str)
     values = each_representation(cells, use_rep)
-    blocks = {rep: [Block(rep, one.shape[1], intensities(adata, rep))] for rep, one in values.items()}
+    means = {rep: intensities(adata, rep) if arcsinh and not published else None for rep in values}
+    blocks = {rep: [Block(rep, one.shape[1], means[rep])] for rep, one in values.items()}
     unlabelled = {rep: finite_rows(others, rep) for rep in values}
     if combine and len(values) > 1:
         together = " + ".join(values)
@@ -187,7 +201,8 @@ def evaluate_annotation(
         BY_TRAINING if published else TRANSDUCTIVE if transductive else BY_TRAINING_CELLS,
         combine == "stack",
     )
-    options = Options(C, n_trials, calibrate and not published, published, random_state)
+    calibrate = calibrate and not published
+    options = Options(C, n_trials, calibrate, published, random_state, coverage, coverage_of == "types")
     table = judge(task, progress_bar(folds, desc="folds", unit="fold"), options)
     table["partition"], table["fold"] = np.divmod(table["fold"].to_numpy(), len(folds) // n_repeats)
     params = {
@@ -202,6 +217,9 @@ def evaluate_annotation(
         "heads": methods,
         "C": str(C),
         "calibrate": options.calibrate,
+        "arcsinh": arcsinh and not published,
+        "coverage": np.nan if coverage is None else coverage,
+        "coverage_of": "" if coverage is None else coverage_of,
         "published": published,
         "transductive": transductive,
         "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
@@ -220,6 +238,7 @@ def _write(adata: AnnData, key: str, folds: pd.DataFrame, params: dict[str, obje
         "folds": folds,
         "summary": summary,
         "classes": by_class(folds),
+        "abstention": abstention(macro),
         "differences": differences(macro),
         "times": times,
         "params": params,
