@@ -208,31 +208,39 @@ def marker_attention(
 
 @overload
 def annotate(
-    adata: AnnData, label_key: str, *, use_rep: str | Sequence[str],
+    adata: AnnData, label_key: str | None = None, *, use_rep: str | Sequence[str],
     combine: Literal['concatenate', 'stack'] = 'concatenate',
     method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'linear',
-    C: float | Literal['grid', 'search'] = 'grid', n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True,
-    min_probability: float = 0.0, coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
-    patient_key: str | None = 'patient', random_state: int = 0, key_added: str | None = None,
-    copy: Literal[False] = False
+    signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
+    smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
+    n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,
+    coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
+    patient_key: str | None = 'patient', library_key: str | None = 'sample', spatial_key: str = 'spatial',
+    random_state: int = 0, key_added: str | None = None, copy: Literal[False] = False
 ) -> None: ...
 @overload
 def annotate(
-    adata: AnnData, label_key: str, *, use_rep: str | Sequence[str],
+    adata: AnnData, label_key: str | None = None, *, use_rep: str | Sequence[str],
     combine: Literal['concatenate', 'stack'] = 'concatenate',
     method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'linear',
-    C: float | Literal['grid', 'search'] = 'grid', n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True,
-    min_probability: float = 0.0, coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
-    patient_key: str | None = 'patient', random_state: int = 0, key_added: str | None = None, copy: Literal[True]
+    signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
+    smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
+    n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,
+    coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
+    patient_key: str | None = 'patient', library_key: str | None = 'sample', spatial_key: str = 'spatial',
+    random_state: int = 0, key_added: str | None = None, copy: Literal[True]
 ) -> pd.DataFrame: ...
 @overload
 def annotate(
-    adata: AnnData, label_key: str, *, use_rep: str | Sequence[str],
+    adata: AnnData, label_key: str | None = None, *, use_rep: str | Sequence[str],
     combine: Literal['concatenate', 'stack'] = 'concatenate',
     method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'linear',
-    C: float | Literal['grid', 'search'] = 'grid', n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True,
-    min_probability: float = 0.0, coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
-    patient_key: str | None = 'patient', random_state: int = 0, key_added: str | None = None, copy: bool
+    signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
+    smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
+    n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,
+    coverage: float | None = None, coverage_of: Literal['types', 'cells'] = 'types',
+    patient_key: str | None = 'patient', library_key: str | None = 'sample', spatial_key: str = 'spatial',
+    random_state: int = 0, key_added: str | None = None, copy: bool
 ) -> pd.DataFrame | None: ...
 
 @overload

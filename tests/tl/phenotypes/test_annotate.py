@@ -315,3 +315,60 @@ def test_two_halves_of_an_embedding_tell_what_the_whole_does(cells, combine):
     )
     recall = scores.query("score == 'recall'").set_index("use_rep")["mean"]
     assert recall["X_left + X_right"] > recall[["X_left", "X_right"]].max()
+
+
+SIGNATURES = {
+    "Tumor": ["Cytokeratin"], "B": ["CD20", "CD3-"], "CD8 T": ["CD3", "CD8", "CD4-"], "Macrophage": ["CD68", "CD3-"],
+    "CD4 T": ["CD3", "CD4", "FOXP3-", "CD8-"], "Treg": ["CD3", "CD4", "FOXP3"], "Endothelial": ["CD31"],
+    "Fibroblast": ["aSMA", "CD31-"],
+}  # fmt: skip
+
+
+def test_markers_of_types_need_no_label_and_find_a_type_that_has_none(cells):
+    mine = cells.obs["type"].isin(list(SIGNATURES)).to_numpy()
+    cells = cells[mine].copy()
+    truth = cells.obs["type"].astype(str)
+    sfm.tl.annotate(cells, signatures=SIGNATURES, use_rep="X_latent")
+    assert (cells.obs["signature_predicted"].astype(str) == truth).mean() > 0.85
+    params = cells.uns["signature_predicted"]["params"]
+    assert (params["method"], params["n_labelled"], params["label_key"]) == ("signatures", 0, "")
+    label_some(cells, 3)
+    cells.obs["known"] = cells.obs["known"].where(truth != "Endothelial")
+    table = sfm.tl.annotate(cells, "known", signatures=SIGNATURES, use_rep="X_latent", method="lda", copy=True)
+    right = table["label"].astype(str) == truth
+    alone = sfm.tl.annotate(cells, "known", use_rep="X_latent", method="lda", copy=True)["label"].astype(str) == truth
+    assert right[truth == "Endothelial"].mean() > 0.8
+    assert right.mean() > alone.mean()
+
+
+def test_signatures_are_refused_before_any_work(cells):
+    from spatialfm._errors import PanelError
+
+    with pytest.raises(TableError, match="neither labels nor signatures"):
+        sfm.tl.annotate(cells, use_rep="X_latent")
+    with pytest.raises(PanelError, match="No marker 'CD19' in the table"):
+        sfm.tl.annotate(cells, signatures={"B": ["CD19"], "T": ["CD3"]}, use_rep="X_latent")
+    with pytest.raises(TableError, match="No layer 'raw'"):
+        sfm.tl.annotate(cells, signatures=SIGNATURES, layer="raw", use_rep="X_latent")
+    assert "signature_predicted" not in cells.obs
+
+
+def test_smoothing_writes_its_weight_and_its_cost(cells, caplog):
+    label_some(cells, 8)
+    with caplog.at_level("INFO", "spatialfm"):
+        sfm.tl.annotate(cells, "known", use_rep="X_latent", method="lda", smoothing=0.5)
+    record = cells.uns["known_predicted"]
+    assert record["params"]["smoothing_weight"] == 0.5
+    table = record["smoothing"]
+    assert table["n"].sum() == cells.obs["known"].notna().sum()
+    assert (table["recall_smoothed"] < table["recall"]).any()
+    assert "lower recall of held-out cells: " in caplog.text
+    assert "Neutrophil 0.62 to 0.38" in caplog.text
+    sfm.tl.annotate(cells, "known", use_rep="X_latent", method="lda", smoothing="auto", key_added="chosen")
+    sfm.tl.annotate(cells, "known", use_rep="X_latent", method="lda", key_added="off")
+    weight = cells.uns["chosen"]["params"]["smoothing_weight"]
+    off, chosen = (cells.obsm[f"{key}_probability"].to_numpy() for key in ("off", "chosen"))
+    assert np.allclose(off, chosen) == (weight == 0)
+    assert "smoothing" not in cells.uns["off"]
+    with pytest.raises(TableError, match="smoothing=2.0 is no share"):
+        sfm.tl.annotate(cells, "known", use_rep="X_latent", smoothing=2.0)

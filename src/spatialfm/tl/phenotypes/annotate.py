@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ..._errors import TableError, counted, warn
-from ..._keys import PATIENT_KEY
+from ..._coordinates import coordinates
+from ..._dense import dense
+from ..._errors import TableError, counted
+from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
 from ..._preparation import ARCSINH, BY_ALL
 from ..._public import public
@@ -20,14 +22,17 @@ from ...cohort.intensities import intensities
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import each_representation
-from ...learn.conformal import check_coverage, patients_needed, sets_of
-from ...learn.heads.auto import AUTO, fit_of
+from ...cohort.signature_matrix import signature_matrix
+from ...learn.conformal import check_coverage
+from ...learn.heads.answer import Answer, Neighbors, Prior, answer, cofactor_rows
+from ...learn.heads.auto import AUTO
 from ...learn.heads.blocks import Block, scaler_of
 from ...learn.heads.cells import Cells
-from ...learn.heads.covering import least_probabilities
 from ...learn.heads.methods import check_method
 from ...learn.heads.options import Options
-from ...learn.probe import certainty, cofactors_of
+from ...learn.heads.signature import fit_signatures
+from ...learn.heads.smoothing import neighbor_means
+from ...learn.probe import certainty
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -36,13 +41,16 @@ if TYPE_CHECKING:
 @public
 def annotate(
     adata: AnnData,
-    label_key: str,
+    label_key: str | None = None,
     *,
     use_rep: str | Sequence[str],
     combine: Literal["concatenate", "stack"] = "concatenate",
     method: Literal[
         "linear", "forest", "knn", "lda", "nearest_mean", "spreading", "self_training", "trees", "ensemble", "auto"
     ] = "linear",
+    signatures: Mapping[str, Any] | pd.DataFrame | None = None,
+    layer: str | None = None,
+    smoothing: float | Literal["auto"] | None = None,
     C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     calibrate: bool = True,
@@ -51,6 +59,8 @@ def annotate(
     coverage: float | None = None,
     coverage_of: Literal["types", "cells"] = "types",
     patient_key: str | None = PATIENT_KEY,
+    library_key: str | None = SAMPLE_KEY,
+    spatial_key: str = SPATIAL,
     random_state: int = 0,
     key_added: str | None = None,
     copy: bool = False,
@@ -68,7 +78,7 @@ def annotate(
     adata
         Cells; those without label have none in ``obs[label_key]`` (NaN).
     label_key
-        Column of ``obs`` with the labels.
+        Column of ``obs`` with the labels; None where there are `signatures` and no labelled cell.
     use_rep
         Key of ``obsm``, or ``"X"``, or several: they show different things of a cell (markers, shape, texture).
     combine
@@ -84,6 +94,17 @@ def annotate(
         trees; ``"ensemble"``: the probe and the trees, pooled; ``"auto"``: ``"ensemble"``, unless another is better by
         more than its standard error on labelled cells that are held out in turn (whole patients, where five or more
         have labels). Classes weigh alike in all of them.
+    signatures
+        Markers that types have and lack, as a weak prior that no label goes into: a table of types by markers (1, -1,
+        0), or names with markers (``{"B": ["CD20", "CD3-"]}``); forms of Astir and scimap are read. Cells of each
+        marker are divided into those that have it and those that lack it. With labels, the prior counts as much as
+        suits labelled cells that are held out; a type that has markers and no labelled cell is found by these.
+    layer
+        Layer of the intensities that `signatures` are compared with (default: ``X``), not yet logged.
+    smoothing
+        Move the probabilities of a cell towards the mean of those of its 10 nearest cells of the sample: the weight, 0
+        to 1, or ``"auto"``, that of least cross-entropy on labelled cells which are held out (each class weighing
+        alike). Types that live alone among others are lost first; ``uns`` has what it costs each class.
     C
         Inverse strength of the penalty of the linear probe. ``"grid"``: 0.01 to 100 times ``min(1, 10 / columns)``, by
         the cross-entropy of a fifth of the labelled cells, each class weighing alike; that number itself where there
@@ -120,6 +141,10 @@ def annotate(
     patient_key
         Column of ``obs``: patients stay together when C is tuned and probabilities are calibrated, where five or more
         have labels.
+    library_key
+        `smoothing` only: column of ``obs`` with the sample.
+    spatial_key
+        `smoothing` only: key of ``obsm`` with the place of each cell.
     random_state
         Seed.
     key_added
@@ -146,7 +171,9 @@ def annotate(
         cells it was found (``n_held_out``), their expected calibration error (``calibration_error``, over 15 bins; a
         little low, as the temperature was found on the same cells), and how many cells got no label
         (``n_unlabelled``). With ``"auto"``, ``chosen``, ``why`` in words, and ``methods``, the table of what was
-        compared: balanced accuracy (``recall``), ``gain`` over the first and its standard error.
+        compared: balanced accuracy (``recall``), ``gain`` over the first and its standard error. With `signatures`,
+        ``signature_weight``. With `smoothing`, ``smoothing_weight``, and ``smoothing``, a table of classes with recall
+        and F1 on held-out cells before and after.
 
     Raises
     ------
@@ -166,58 +193,104 @@ def annotate(
     """
     check_anndata(adata, "annotate", key_added)
     check_method(method, C, more=(AUTO,))
-    known, labels = _labelled(adata, label_key)
+    known, labels = _labelled(adata, label_key, signatures)
     values, blocks = side_by_side(adata, use_rep, arcsinh)
     groups = patients_of_rows(adata, patient_key)
     options = Options(C, n_trials, calibrate, False, random_state, coverage, coverage_of == "types")
     if coverage is not None:
+        check_alone(signatures, smoothing)
         check_coverage(coverage, None if groups is None else groups[known])
+    prior = _prior(adata, signatures, layer, random_state)
+    neighbors = _neighbors(adata, smoothing, library_key, spatial_key)
     cells = Cells(values, scaler_of(blocks, values), groups, known, random_state)
-    model, choice = fit_of(method, blocks, combine == "stack", cells, known, labels, options)
-    if choice is not None:
-        logger.info("method: %s", choice.why)
-    probability = model.predict_seen()
-    table = certainty(probability, model.classes, adata.obs_names, ordered=labels.ordered)
-    logger.info("annotated %d cells from %d labels of %d classes", len(table), len(known), len(model.classes))
+    found = answer(method, combine == "stack", blocks, cells, known, labels, options, prior, neighbors)
+    table = certainty(found.probability, found.classes, adata.obs_names, ordered=labels.ordered)
+    _tell(found, len(known))
     unsure = (table["confidence"] < min_probability).to_numpy()
     table["label"] = table["label"].where(~unsure)
     if unsure.any():
         logger.info("%d cells have no label: none of their classes reaches %g", unsure.sum(), min_probability)
-    key = key_added or default_key(f"{label_key}_predicted")
+    if found.sets is not None:
+        table["set_size"] = found.sets.sum(axis=1)
+    key = key_added or default_key(f"{label_key or 'signature'}_predicted")
     for block in blocks:
         remember_groups(adata, "annotate", block.name, table["label"], written=not copy, place=f"obs:{key}")
-    tables = {} if choice is None or choice.table.empty else {"methods": choice.table}
-    if cofactors := _cofactors(blocks, cells):
-        tables["cofactors"] = pd.DataFrame(cofactors)
-    sets = None
-    if coverage is not None:
-        chosen = method if choice is None else choice.method
-        least = least_probabilities(chosen, blocks, combine == "stack", cells, known, labels, options, model)
-        tables["sets"] = _sets(least, model.classes, np.asarray(labels, str), groups[known], options)
-        sets = pd.DataFrame(sets_of(probability, least), index=adata.obs_names, columns=model.classes)
-        table["set_size"] = sets.sum(axis=1)
     if copy:
         return table
+    cofactors = cofactor_rows(blocks, cells)
     params = {
-        "label_key": label_key,
+        "label_key": label_key or "",
         "use_rep": [block.name for block in blocks] if len(blocks) > 1 else blocks[0].name,
         "combine": combine if len(blocks) > 1 else "",
-        "method": method,
-        "preparation": (ARCSINH if cofactors else "") + BY_ALL,
-        **model.notes,
+        "method": method if len(known) else "signatures",
+        "preparation": ("" if cofactors.empty else ARCSINH) + BY_ALL,
+        **found.notes,
         "n_labelled": len(known),
-        "temperature": model.calibration.temperature,
-        "n_held_out": model.calibration.n_held_out,
-        "calibration_error": model.calibration.error,
+        "temperature": found.calibration.temperature,
+        "n_held_out": found.calibration.n_held_out,
+        "calibration_error": found.calibration.error,
         "min_probability": min_probability,
         "n_unlabelled": int(unsure.sum()),
         "coverage": np.nan if coverage is None else coverage,
         "coverage_of": "" if coverage is None else coverage_of,
         "random_state": random_state,
     }
-    of_classes = pd.DataFrame(probability, index=adata.obs_names, columns=model.classes)
-    _write(adata, key, table, of_classes, sets, {"params": params, **tables})
+    tables = found.tables if cofactors.empty else {**found.tables, "cofactors": cofactors}
+    _write(adata, key, table, found, {"params": params, **tables})
     return None
+
+
+def check_alone(signatures: object, smoothing: object) -> None:
+    """Refuse sets of what is more than a method: labelled cells were held out of the method alone."""
+    name = "signatures" if signatures is not None else "smoothing" if smoothing is not None else ""
+    if name:
+        raise TableError(f"coverage= makes sets of what a method says alone. Pass it without {name}=.")
+
+
+def _tell(found: Answer, n_labelled: int) -> None:
+    """Say what was chosen, and what it costs."""
+    logger.info(
+        "annotated %d cells from %d labels of %d classes", len(found.probability), n_labelled, len(found.classes)
+    )
+    if "why" in found.notes:
+        logger.info("method: %s", found.notes["why"])
+    table = found.tables.get("smoothing")
+    if table is None or not found.notes["smoothing_weight"]:
+        return
+    lost = table[table["recall_smoothed"] < table["recall"]]
+    costs = ", ".join(f"{name} {row.recall:.2f} to {row.recall_smoothed:.2f}" for name, row in lost.iterrows())
+    weight = found.notes["smoothing_weight"]
+    logger.info("smoothing, weight %.2g; lower recall of held-out cells: %s", weight, costs or "of no class")
+
+
+def _prior(
+    adata: AnnData, signatures: Mapping[str, Any] | pd.DataFrame | None, layer: str | None, random_state: int
+) -> Prior | None:
+    """What the markers of types say of all cells."""
+    if signatures is None:
+        return None
+    matrix = signature_matrix(signatures, adata.var_names)
+    if layer is not None and layer not in adata.layers:
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(adata.layers)}.")
+    part = adata[:, list(matrix.columns)]
+    intensity = np.asarray(dense(part.X if layer is None else part.layers[layer]), dtype=np.float64)
+    types = list(map(str, matrix.index))
+    fitted = fit_signatures(intensity, types, matrix.to_numpy(), random_state)
+    return Prior(types, fitted.predict_proba(intensity))
+
+
+def _neighbors(
+    adata: AnnData, smoothing: float | str | None, library_key: str | None, spatial_key: str
+) -> Neighbors | None:
+    if smoothing is None:
+        return None
+    weight = None if smoothing == "auto" else float(smoothing)
+    if weight is not None and not 0 <= weight <= 1:
+        raise TableError(f"smoothing={smoothing} is no share of the neighbours. Pass 0 to 1, or 'auto'.")
+    if library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs:
+        library_key = None
+    samples = np.zeros(adata.n_obs, int) if library_key is None else obs_column(adata, library_key, "library_key")
+    return Neighbors(neighbor_means(coordinates(adata, spatial_key), np.asarray(samples)), weight)
 
 
 def side_by_side(adata: AnnData, use_rep: str | Sequence[str], arcsinh: bool = True) -> tuple[np.ndarray, list[Block]]:
@@ -227,8 +300,12 @@ def side_by_side(adata: AnnData, use_rep: str | Sequence[str], arcsinh: bool = T
     return (np.hstack(list(values.values())) if len(values) > 1 else next(iter(values.values()))), blocks
 
 
-def _labelled(adata: AnnData, label_key: str) -> tuple[np.ndarray, pd.Categorical]:
-    """Rows with a label, and their labels."""
+def _labelled(adata: AnnData, label_key: str | None, signatures: object) -> tuple[np.ndarray, pd.Categorical]:
+    """Rows with a label, and their labels; with signatures there may be none."""
+    if label_key is None:
+        if signatures is None:
+            raise TableError("There are neither labels nor signatures. Pass label_key=, signatures=, or both.")
+        return np.zeros(0, int), pd.Categorical([])
     column = obs_column(adata, label_key, "label_key", allow_missing=True)
     known = np.flatnonzero(column.notna().to_numpy())
     labels = named(column.iloc[known], "label_key", whole=True).array
@@ -241,44 +318,14 @@ def _labelled(adata: AnnData, label_key: str) -> tuple[np.ndarray, pd.Categorica
     return known, labels
 
 
-def _cofactors(blocks: Sequence[Block], cells: Cells) -> list[dict[str, object]]:
-    """One row per column that went through arcsinh."""
-    return [
-        {"use_rep": block.name, "column": name, "cofactor": value}
-        for block, found in zip(blocks, cofactors_of(cells.scaler), strict=True)
-        for name, value in found.items()
-    ]
-
-
-def _sets(
-    least: np.ndarray, classes: list[str], labels: np.ndarray, patients: np.ndarray, options: Options
-) -> pd.DataFrame:
-    """How sets were found, one row per type; a type that is in all of them is told of."""
-    table = pd.DataFrame({"label": labels, "patient": patients})
-    n_patients = table.groupby("label")["patient"].nunique().reindex(classes)
-    needed = patients_needed(options.coverage)
-    if options.by_type and (rare := n_patients.index[n_patients < needed].tolist()):
-        warn(
-            f"{listed(rare)} {'is' if len(rare) == 1 else 'are'} labelled in fewer than {needed} patients, and in the "
-            "set of every cell. Label them in more, or pass coverage_of='cells'."
-        )
-    return pd.DataFrame({"least_probability": least, "n_patients": n_patients.to_numpy()}, index=classes)
-
-
-def _write(
-    adata: AnnData,
-    key: str,
-    table: pd.DataFrame,
-    probability: pd.DataFrame,
-    sets: pd.DataFrame | None,
-    record: dict[str, object],
-) -> None:
+def _write(adata: AnnData, key: str, table: pd.DataFrame, found: Answer, record: dict[str, object]) -> None:
     remove_earlier(adata, key, table["label"])
     adata.obs[key] = table["label"]
     for name in ("confidence", "margin", "entropy"):
         adata.obs[f"{key}_{name}"] = table[name]
+    probability = pd.DataFrame(found.probability, index=adata.obs_names, columns=found.classes)
     write_obsm(adata, f"{key}_probability", probability)
-    if sets is not None:
-        write_obsm(adata, f"{key}_set", sets)
+    if found.sets is not None:
+        write_obsm(adata, f"{key}_set", pd.DataFrame(found.sets, index=adata.obs_names, columns=found.classes))
         adata.obs[f"{key}_set_size"] = table["set_size"]
     write_uns(adata, key, record)
