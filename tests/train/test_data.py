@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.ndimage import correlate1d
+from scipy.stats import chisquare
 from window_models import EMBEDDINGS, PANEL, PROTEINS, ById, ByProtein, described, pictures
 
 import spatialfm as sfm
@@ -106,21 +107,54 @@ def test_a_data_set_has_statistics_of_its_own_where_the_model_is_standardised_so
     np.testing.assert_allclose([standard.mean[place], standard.std[place]], [logs[0].mean(), logs[0].std()], rtol=1e-4)
 
 
-def test_a_sample_is_a_crop_of_its_window_and_depends_on_its_generator_alone(cohort):
-    windows = Windows(cohort, ById(), **SMALL, channels="all", augment=False)
-    whole = windows[4].pixels
-    places = set()
-    for place in range(40):
-        one = windows.sample(4, random_of(0, 0, place, 1))
-        again = windows.sample(4, random_of(0, 0, place, 1))
-        assert (one.pixels == again.pixels).all()
+def test_crops_lie_everywhere_in_their_window_as_likely(make_sdata):
+    """Pixels tell their place: row * 128 + column."""
+    image = np.broadcast_to((np.arange(96)[:, None] * 128 + np.arange(96)).astype(np.uint16), (5, 96, 96)).copy()
+    windows = Windows(make_sdata({"a": (image, None)}, PANEL), ById(), **SMALL, augment=False)
+    mean, std = windows.standards[0].mean[0], windows.standards[0].std[0]
+    corners = []
+    for place in range(680):
+        sample = windows.sample(4, random_of(0, 0, place, 1))  # rows and columns 32 to 63
+        pixels = np.rint((sample.pixels[0].numpy() * std + mean) * 65535).astype(int)
+        y, x = divmod(int(pixels[0, 0]), 128)
+        assert (pixels == pixels[0, 0] + np.arange(16)[:, None] * 128 + np.arange(16)).all()
+        corners.append((y - 32, x - 32))
+    for axis in np.array(corners).T:
+        assert chisquare(np.bincount(axis, minlength=17)).pvalue > 1e-3
+        assert axis.max() == 16
+
+
+def test_a_sample_depends_on_its_generator_alone(cohort):
+    windows = Windows(cohort, ById(), **SMALL, augment={"intensity": 0.2, "blur": 1, "noise": 0.1})
+    state = np.random.get_state()[1].copy()  # noqa: NPY002  what nothing here may draw from
+    torch_state = torch.get_rng_state()
+    first = windows.sample(4, random_of(0, 7, 3, 1))
+    windows.sample(5, random_of(0, 7, 4, 1))
+    again = windows.sample(4, random_of(0, 7, 3, 1))
+    assert torch.equal(first.pixels, again.pixels)
+    assert first.names == again.names
+    assert not torch.equal(first.pixels, windows.sample(4, random_of(0, 8, 3, 1)).pixels)
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+def test_a_changed_sample_is_its_window_turned_and_brighter_before_it_is_standardised(cohort):
+    windows = Windows(cohort, ById(), **SMALL, channels="all", augment={"intensity": 0.2})
+    mean, std = (part[:, None, None] for part in (windows.standards[0].mean, windows.standards[0].std))
+    plain = windows[0].pixels.numpy() * std + mean
+    orbit = [np.rot90(one, k, (1, 2)) for one in (plain, plain[..., ::-1]) for k in range(4)]
+    seen = set()
+    for place in range(90):
+        sample = windows.sample(0, random_of(0, 0, place, 1), crop=False).pixels.numpy() * std + mean
+        factors = sample.mean((1, 2)) / plain.mean((1, 2))
+        assert ((factors > 1 / 1.201) & (factors < 1.201)).all()
+        assert factors.std() > 0
         found = [
-            (y, x) for y in range(17) for x in range(17) if torch.equal(whole[:, y : y + 16, x : x + 16], one.pixels)
+            n for n, one in enumerate(orbit) if np.allclose(one * factors[:, None, None], sample, rtol=1e-3, atol=1e-5)
         ]
         assert len(found) == 1
-        places.add(found[0])
-    assert {0, 16} & {y for y, _ in places} or len(places) > 20
-    assert max(max(one) for one in places) <= 16
+        seen.add(found[0])
+    assert seen == set(range(8))
 
 
 def test_crop_channels_and_augment_can_be_left_out(cohort):
