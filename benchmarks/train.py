@@ -1,6 +1,6 @@
 """How fast windows are read for training, and in how much memory.
 
-    python benchmarks/train.py windows [--sides 2048 4096 8192] [--markers 20] [--workers 0 2]
+    python benchmarks/train.py windows [--sides 2048 4096 8192] [--markers 20] [--workers 0 2] [--read store packed]
 
 `windows`: one square image of noise that compresses, on disk in chunks of 512 pixels, for a model that takes three
 channels of a window (KRONOS: 224 of 256 pixels) and one that takes 75 to 100 % of them (VirTues: 128 of 256, at
@@ -129,7 +129,7 @@ def windows(args) -> None:
             here = Path(__file__).parent
             subprocess.run([sys.executable, "-c", code], check=True, cwd=here, capture_output=True)
             for model in args.models:
-                for task in ("store", "packed"):
+                for task in args.read:
                     for workers in args.workers:
                         found = in_a_process(task, str(store), folder, model, str(workers))
                         row(
@@ -152,6 +152,7 @@ def main() -> None:
     parser = _harness.parser(__doc__)
     parser.add_argument("parts", nargs="*", default=["windows"], choices=["windows"])
     parser.add_argument("--sides", nargs="*", type=int, default=[2048, 4096, 8192])
+    parser.add_argument("--read", nargs="*", default=["store", "packed"], choices=["store", "packed"])
     parser.add_argument("--markers", type=int, default=20)
     parser.add_argument("--workers", nargs="*", type=int, default=[0])
     parser.add_argument("--models", nargs="*", default=list(MODELS))
