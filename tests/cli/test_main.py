@@ -38,7 +38,7 @@ def test_a_typo_is_answered_with_what_was_meant(arguments, said, capsys):
     assert said in refused(arguments, capsys)
 
 
-@pytest.mark.parametrize("command", ["init", "check", "run", *STAGES, "demo", "models", "markers"])
+@pytest.mark.parametrize("command", ["init", "check", "run", *STAGES, "train", "demo", "models", "markers"])
 def test_the_help_of_a_command_has_an_example_of_it(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

@@ -14,13 +14,16 @@ from contextlib import contextmanager
 
 from .._errors import SpatialfmError
 from .._settings import settings
-from . import check, demo, init, markers, models, run
+from . import check, demo, init, markers, models, run, train
 from ._commands import add_stage
 from ._parser import Parser
 from ._screen import Screen
 from ._stages import STAGES
 
-BEFORE, AFTER = (init, check, run), (demo, models, markers)  # commands besides those of stages, as --help lists them
+BEFORE, AFTER = (
+    (init, check, run),
+    (train, demo, models, markers),
+)  # commands besides those of stages, as --help lists them
 
 REFUSED, STOPPED = 1, 130
 FOREIGN = {"ome_zarr.reader": logging.ERROR, "spatialdata._logging": logging.WARNING}

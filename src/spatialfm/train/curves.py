@@ -43,7 +43,8 @@ def draw_curves(losses: Table, checks: Table, path: Path) -> None:
 
 def _columns(table: Table, begins: tuple[str, ...]) -> list[str]:
     names = dict.fromkeys(name for row in table for name in row)
-    return [name for name in names if name.startswith(begins)]
+    # of scores by mode and marker, the means by mode: ``pearson/niche``, and not ``pearson/niche/CD3``
+    return [name for name in names if name.startswith(begins) and name.count("/") < 2]
 
 
 def _panel(axes: Any, title: str, table: Table, names: Sequence[str], *, smooth: bool) -> None:
