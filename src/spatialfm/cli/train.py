@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         "train",
         run,
         summary="train an encoder on images",
-        description="Trains as the settings file says, which holds the arguments of the function of sfm.train. The same "
+        description="Trains as the settings file says, which holds the arguments of a function of sfm.train. The same "
         "command again goes on with a run that was ended.",
         example="spatialfm train pretrain --print-config > config.yaml\n  spatialfm train pretrain config.yaml",
     )
