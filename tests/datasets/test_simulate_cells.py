@@ -176,3 +176,20 @@ def test_refusals(arguments, words):
         sfm.datasets.simulate_cells(**{"n_patients": 1, "cells_per_patient": 20} | arguments)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_difficult_cells_are_rare_and_between_types_as_in_images():
+    options = {"cells_per_patient": 1500, "random_state": 3}
+    hard, easy = (sfm.datasets.simulate_cells(2, difficulty=name, **options) for name in ("real", "easy"))
+    again = sfm.datasets.simulate_cells(2, difficulty="real", **options)
+    assert _digest(hard) == _digest(again)
+    share = hard.obs["type"].value_counts(normalize=True)
+    assert share["Dendritic"] < 0.006 < 0.01 < easy.obs["type"].value_counts(normalize=True)["Dendritic"]
+    assert (hard.obs["other_share"] > 0).mean() == pytest.approx(0.3, abs=0.04)
+    assert "other_share" not in easy.obs
+    scores = []
+    for cells in (hard, easy):
+        train = (cells.obs["patient"] == "P001").to_numpy()
+        model = KNeighborsClassifier(5).fit(np.arcsinh(cells.X[train]), cells.obs["type"][train])
+        scores.append(model.score(np.arcsinh(cells.X[~train]), cells.obs["type"][~train]))
+    assert scores[0] < scores[1] - 0.1

@@ -175,6 +175,13 @@ def test_realistic_tissue_has_the_same_bytes_and_does_not_depend_on_the_others(r
         np.testing.assert_array_equal(real[name].values, alone[name].values)
 
 
+def test_realistic_tissue_is_the_default(real):
+    default = sfm.datasets.simulate_cohort(1, n_samples=1, image_size=128, random_state=9)
+    assert default.attrs["truth"]["parameters"]["difficulty"] == "real"
+    for name in ("image_P001_1", "cells_P001_1", "true_cells_P001_1", "artifacts_P001_1"):
+        np.testing.assert_array_equal(default[name].values, real[name].values)
+
+
 def test_the_truth_of_realistic_tissue_is_whole(real):
     record, truth = real.attrs["truth"], real["truth"]
     assert json.loads(json.dumps(record)) == record
@@ -299,5 +306,5 @@ def test_speed_of_the_default_cohort():
     import time
 
     start = time.process_time()
-    sfm.datasets.simulate_cohort(difficulty="easy")
+    sfm.datasets.simulate_cohort()
     assert time.process_time() - start < 60

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmError
 from spatialfm.datasets._simulate_difficulty import DIFFICULTIES, EASY, REAL, biology_of, camera_of, settings_of
+from spatialfm.datasets._simulate_options import ARTIFACTS
 
 BEFORE = [1001.932, 235.908, 205.474, 221.181, 169.908, 250.271]
 BEFORE += [257.208, 609.189, 278.318, 212.643, 254.222, 191.669]
@@ -83,3 +86,19 @@ def test_refusals_name_the_argument_and_what_is_valid(arguments, words):
         sfm.datasets.simulate_cohort(1, n_samples=1, image_size=64, **{"difficulty": "real"} | arguments)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_the_page_has_the_numbers():
+    """Each row of the table of difficulties in the docs; an empty cell of ions: that of ``"real"``."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "simulation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.*?) ?\|", page, re.MULTILINE)
+    stated = {name: cells for name, *cells in rows if name in EASY}
+    assert set(stated) == set(EASY) - {"detector", "psf", "dilation"}  # the same for both, and of no platform
+    words = {"160 to 800": None, "none": [], "all five": list(ARTIFACTS), "as they fall": None}
+    columns = settings_of("easy", {}), settings_of("real", {}), settings_of("real", {"detector": "ions"})
+    for name, cells in stated.items():
+        for cell, settings in zip(cells, columns, strict=True):
+            cell = cell or cells[1]
+            low, _, high = cell.partition(" to ")
+            expected = words[cell] if cell in words else [float(low), float(high)] if high else float(cell)
+            assert settings[name] == expected, (name, cell)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import anndata as ad
 import numpy as np
@@ -13,7 +14,9 @@ from scipy.spatial import cKDTree
 
 from .._keys import ATTRS_TRUTH, PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._public import public
-from ._simulate_expression import expression
+from ._simulate_difficulty import Biology, biology_of, settings_of
+from ._simulate_expression import Mixture, expression
+from ._simulate_optics import rescaled
 from ._simulate_options import check_effect_of, check_integer, check_number, check_panel, generator
 from ._simulate_panel import NICHES, STATES, TYPES, SimulatedPanel, panel
 from ._simulate_patients import Patient, draw_patient, effect_record, fractions, outcomes
@@ -24,6 +27,15 @@ LATENT = "X_latent"
 _UM2_PER_CELL = 105.0  # a square that holds the wanted cells in all but the sparsest patients
 _TOUCH = 10.0  # µm between the centres of cells that touch
 _NICHE_WEIGHT = 0.5  # length of the niche's direction in the embedding; the type's and the state's is 1
+
+
+@dataclass(frozen=True)
+class _Sample:
+    name: str
+    tissue: Tissue
+    mixture: Mixture | None
+    values: np.ndarray
+    latent: np.ndarray
 
 
 @public
@@ -42,12 +54,13 @@ def simulate_cells(
     spillover: float = 0.1,
     batch_effect: float = 1.0,
     patients_per_slide: int = 8,
+    difficulty: Literal["real", "easy"] = "easy",
     random_state: int = 0,
 ) -> ad.AnnData:
     r"""Simulate the cells of a cohort, without images.
 
     The tissue, the patients and the outcome are those of :func:`simulate_cohort`, see there; 60 patients of 1000 cells
-    take about a second.
+    take about a second. What is hard about images is not here: these cells are for statistics.
 
     Parameters
     ----------
@@ -80,13 +93,17 @@ def simulate_cells(
         Strength of the staining differences between slides, in `X` and in the embedding; 0: none.
     patients_per_slide
         Patients whose samples are on one slide.
+    difficulty
+        ``"real"``: rare types, cells of many sizes, cells between types, and expression and brightness of markers as
+        in :func:`simulate_cohort`; the embedding stays what it is, but of cells between types.
     random_state
         Seed; the same seed gives the same bytes. A patient's cells do not depend on how many others there are.
 
     Returns
     -------
     AnnData with one row per cell. `X`: float32 ``(n, n_markers)``, marker values in photons per pixel above background;
-    ``obs``: ``sample``, ``patient``, ``slide``, ``type``, ``niche``, ``state`` and the patient's clinical columns;
+    ``obs``: ``sample``, ``patient``, ``slide``, ``type``, ``niche``, ``state`` and the patient's clinical columns, with
+    ``difficulty="real"`` also ``other_type`` and ``other_share``, what a cell between two types has of the other one;
     ``obsm["spatial"]``: centre (x, y) in µm; ``obsm["X_latent"]``: the embedding; ``uns["truth"]``: ``effect`` (the
     planted effect in numbers), ``patients`` (a data frame with ``fraction``, ``z``, ``log_hazard``, ``hazard``, …)
     and ``parameters`` (JSON text).
@@ -125,40 +142,52 @@ def simulate_cells(
         "spillover": check_number("spillover", spillover, 0, 1),
         "batch_effect": check_number("batch_effect", batch_effect, 0),
         "patients_per_slide": check_integer("patients_per_slide", patients_per_slide, 1),
+        "difficulty": difficulty,
         "random_state": check_integer("random_state", random_state, 0),
     }
-    n_markers = parameters["n_markers"]
-    markers = panel(n_markers)
+    hard, markers = settings_of(difficulty, {}), panel(parameters["n_markers"])
+    markers = rescaled(markers, hard["brightness"], hard["dim_markers"])
     patients = [draw_patient(i, random_state, patients_per_slide) for i in range(n_patients)]
-    tissues, values, latents, names = [], [], [], []
-    directions = _directions(n_latent, random_state)
-    for patient in patients:
-        for s, n_cells in enumerate(_shared_out(cells_per_patient, n_samples)):
-            rng = generator(random_state, "tissue", patient.index, s)
-            tissue = _square_of(n_cells, patient, rng)
-            tissues.append(tissue)
-            rng = generator(random_state, "expression", patient.index, s)
-            level, _ = expression(tissue.type, tissue.state, patient.marker_gain, rng, n_markers)
-            gain = draw_slide(patient.slide, random_state, batch_effect).gain[:n_markers]
-            values.append(_measured(level, tissue.xy, markers, gain, spillover, marker_noise, rng))
-            rng = generator(random_state, "latent", 0, patient.index, s)
-            latents.append(_embedding(tissue, directions, latent_noise, rng))
-            latents[-1] += batch_effect * _slide_shift(n_latent, patient.slide, random_state)
-            names.append(f"{patient.name}_{s + 1}")
-    return _assemble(patients, tissues, values, latents, names, markers, parameters)
+    samples = [
+        _draw_sample(patient, s, n_cells, markers, biology_of(hard), parameters)
+        for patient in patients
+        for s, n_cells in enumerate(_shared_out(cells_per_patient, n_samples))
+    ]
+    return _assemble(patients, samples, markers, parameters)
+
+
+def _draw_sample(
+    patient: Patient, s: int, n_cells: int, markers: SimulatedPanel, biology: Biology, parameters: dict
+) -> _Sample:
+    seed, batch_effect, n_latent = (parameters[key] for key in ("random_state", "batch_effect", "n_latent"))
+
+    def stream(name: str) -> np.random.Generator:
+        return generator(seed, name, patient.index, s)
+
+    tissue = _square_of(n_cells, patient, stream("tissue"), biology, stream("size"))
+    n_markers, rng = len(markers.names), stream("expression")
+    level, mixture = expression(tissue.type, tissue.state, patient.marker_gain, rng, n_markers, biology, stream)
+    gain = draw_slide(patient.slide, seed, batch_effect).gain[:n_markers]
+    values = _measured(level, tissue.xy, markers, gain, parameters["spillover"], parameters["marker_noise"], rng)
+    rng = generator(seed, "latent", 0, patient.index, s)
+    latent = _embedding(tissue, mixture, _directions(n_latent, seed), parameters["latent_noise"], rng)
+    latent += batch_effect * _slide_shift(n_latent, patient.slide, seed)
+    return _Sample(f"{patient.name}_{s + 1}", tissue, mixture, values, latent)
 
 
 def _shared_out(total: int, parts: int) -> list[int]:
     return [total // parts + (i < total % parts) for i in range(parts)]
 
 
-def _square_of(n_cells: int, patient: Patient, rng: np.random.Generator) -> Tissue:
+def _square_of(
+    n_cells: int, patient: Patient, rng: np.random.Generator, biology: Biology, size_rng: np.random.Generator
+) -> Tissue:
     """The `n_cells` cells of a sample that a square around its centre holds."""
     side = np.sqrt(n_cells * _UM2_PER_CELL) + 20.0
-    tissue, _ = draw_tissue(side, patient, rng)
+    tissue, _ = draw_tissue(side, patient, rng, biology, size_rng)
     while len(tissue.xy) < n_cells:
         side *= 1.15
-        tissue, _ = draw_tissue(side, patient, rng)
+        tissue, _ = draw_tissue(side, patient, rng, biology, size_rng)
     reach = np.abs(tissue.xy - side / 2).max(axis=1)
     return tissue.keep(np.sort(np.argsort(reach, kind="stable")[:n_cells]))
 
@@ -195,11 +224,17 @@ def _directions(n_latent: int, random_state: int) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True))[:n]
 
 
-def _embedding(tissue: Tissue, directions: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+def _embedding(
+    tissue: Tissue, mixture: Mixture | None, directions: np.ndarray, noise: float, rng: np.random.Generator
+) -> np.ndarray:
     kinds = list(dict.fromkeys(STATES.values()))
     kind_of_type = np.array([kinds.index(STATES[name]) for name in TYPES])
     of_type, of_state, of_niche = np.split(directions, [len(TYPES), len(TYPES) + len(kinds)])
-    latent = of_type[tissue.type] + tissue.state[:, None] * of_state[kind_of_type[tissue.type]]
+    own = of_type[tissue.type]
+    if mixture is not None:
+        share = mixture.share[:, None]
+        own = (1 - share) * own + share * of_type[mixture.other]
+    latent = own + tissue.state[:, None] * of_state[kind_of_type[tissue.type]]
     latent += _NICHE_WEIGHT * of_niche[tissue.niche]
     return (latent + noise * rng.standard_normal(latent.shape, np.float32)).astype(np.float32)
 
@@ -210,9 +245,8 @@ def _slide_shift(n_latent: int, slide: int, random_state: int) -> np.ndarray:
     return (0.2 * shift / np.sqrt(n_latent)).astype(np.float32)
 
 
-def _assemble(
-    patients, tissues, values, latents, names: Sequence[str], markers: SimulatedPanel, parameters: dict
-) -> ad.AnnData:
+def _assemble(patients: list[Patient], samples: list[_Sample], markers: SimulatedPanel, parameters: dict) -> ad.AnnData:
+    tissues, names = [sample.tissue for sample in samples], [sample.name for sample in samples]
     counts = np.array([len(tissue.xy) for tissue in tissues])
     sample = np.repeat(np.arange(len(tissues)), counts)
     of_sample = np.repeat(np.arange(len(patients)), parameters["n_samples"])
@@ -231,6 +265,9 @@ def _assemble(
         "niche": pd.Categorical.from_codes(niche, NICHES),
         "state": np.concatenate([tissue.state for tissue in tissues]),
     }
+    if all(one.mixture is not None for one in samples):
+        obs["other_type"] = pd.Categorical.from_codes(np.concatenate([one.mixture.other for one in samples]), TYPES)
+        obs["other_share"] = np.concatenate([one.mixture.share for one in samples])
     for column, per_patient in clinical.items():
         if per_patient.dtype.kind in "if":
             obs[column] = per_patient.to_numpy()[patient]
@@ -239,12 +276,12 @@ def _assemble(
             obs[column] = pd.Categorical.from_codes(codes[patient], list(levels))
     index = [f"{names[s]}_{i + 1}" for s, count in enumerate(counts) for i in range(count)]
     adata = ad.AnnData(
-        np.concatenate(values),
+        np.concatenate([one.values for one in samples]),
         obs=pd.DataFrame(obs, index=index),
         var=pd.DataFrame({"compartment": list(markers.compartments)}, index=list(markers.names)),
     )
     adata.obsm[SPATIAL] = np.concatenate([tissue.xy for tissue in tissues])
-    adata.obsm[LATENT] = np.concatenate(latents)
+    adata.obsm[LATENT] = np.concatenate([one.latent for one in samples])
     adata.uns[ATTRS_TRUTH] = {
         "effect": effect_record(parameters["effect_of"], effect_size, baseline, fraction),
         "patients": truth,

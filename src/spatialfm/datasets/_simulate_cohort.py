@@ -32,7 +32,7 @@ def simulate_cohort(
     baseline_hazard: float = 0.015,
     glass: float = 0.0,
     patients_per_slide: int = 8,
-    difficulty: Literal["real", "easy"] = "easy",
+    difficulty: Literal["real", "easy"] = "real",
     detector: Literal["camera", "subtracted", "ions"] = "camera",
     brightness: tuple[float, float] | None = None,
     dim_markers: float | None = None,
