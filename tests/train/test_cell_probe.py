@@ -15,7 +15,7 @@ from spatialfm.train.cell_probe import CellProbe, ProbeCells, cells_of, embedded
 
 @pytest.fixture(scope="module")
 def cohort():
-    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     sfm.pp.cell_table(sdata)
     table = sdata["table"]
     table.obs["patient"] = table.obs["sample"].astype(str).str.split("_").str[0].to_numpy()

@@ -23,7 +23,7 @@ SMALL = {"size": 32, "crop": 16}
 
 @pytest.fixture(scope="module")
 def cohort():
-    return sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, random_state=0)
+    return sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, random_state=0, difficulty="easy")
 
 
 def call(cohort, out, model="virtues", **changes):
@@ -226,7 +226,7 @@ def test_what_would_not_work_is_refused_before_the_first_step(cohort, tmp_path, 
 
 
 def test_one_patient_cannot_be_split(tmp_path):
-    alone = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0)
+    alone = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
     with pytest.raises(ClinicalError, match="All windows are of one patient"):
         call(alone, tmp_path / "run", validation=0.5)
 
