@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from scipy.ndimage import correlate1d
 from window_models import PANEL, PROTEINS, ById, ByProtein, described, pictures
 
 import spatialfm as sfm
-from spatialfm._errors import ElementError, PanelError, PixelSizeError
+from spatialfm._errors import ElementError, PanelError, PixelSizeError, SpatialfmWarning
 from spatialfm.models.encoder import MarkerEntry
 from spatialfm.train import Windows
 
@@ -182,3 +184,15 @@ def test_windows_of_a_real_image_are_what_an_embedding_of_its_tiles_shows_the_mo
     sfm.tl.embed_tiles(sdata, Seen(), size=256, panel=panel)
     assert len(windows) == sum(map(len, shown)) > 1
     assert all(torch.equal(windows[n].pixels, tile) for n, tile in enumerate(torch.cat(shown)))
+
+
+def test_images_in_another_unit_are_told_of_across_panels(make_sdata):
+    """12-bit counts beside 16-bit ones, as if of two microscopes: statistics of both together would fit neither."""
+    dim = make_sdata({"b": (pictures(1)[:4] // 16, None)}, PANEL[:4])
+    bright = make_sdata({"a": (pictures(0), None)}, PANEL)
+    with pytest.warns(UserWarning, match=r"Pixels of 'b' are some 1[67] times darker than those of 'a'"):
+        Windows([bright, dim], ById(), **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SpatialfmWarning)
+        same = {"intensity_max": {"a": 65535, "b": 65535 / 16}, "tissue": "all"}
+        Windows([bright, dim], ById(), **SMALL | {"recipe": same})

@@ -20,7 +20,7 @@ from ..embed.markers.panel import ResolvedPanel, assign_ids, resolve_panel, voca
 from ..embed.markers.proteins import find_embeddings
 from ..embed.pixels.decoded import Decoded
 from ..embed.pixels.geometry import common_pixel_size, resampling_ratios
-from ..embed.pixels.levels import say_levels
+from ..embed.pixels.levels import REMEDY, say_levels
 from ..embed.pixels.odd_report import report_odd_pixels
 from ..embed.pixels.open import open_readers
 from ..embed.pixels.prepared import prepare_readers
@@ -35,6 +35,7 @@ from ..pp.elements import SampleElements, match_elements
 from ..pp.missing_chunks import report_missing_chunks
 from ..pp.panel import match_markers
 from ..pp.pixel_sizes import image_pixel_sizes
+from ..pp.units import say_apart
 from .sources import Opened
 
 T = TypeVar("T")
@@ -98,6 +99,8 @@ class Image:
         The model's own entry of each marker that it has one of.
     given
         Mean and standard deviation that the user gave, ``(M,)`` each.
+    bright
+        How bright each marker is, ``(M,)``.
     """
 
     source: str
@@ -112,6 +115,7 @@ class Image:
     mpp: float | None
     entries: Mapping[str, MarkerEntry] = field(default_factory=dict, repr=False)
     given: tuple[np.ndarray, np.ndarray] | None = None
+    bright: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
 
     @property
     def name(self) -> str:
@@ -161,7 +165,9 @@ def open_corpus(opened: Sequence[Opened], wishes: Wishes, given: GivenStatistics
             group.places, _open_group(group, wishes, common, ranges, keys, entries, given, decoded), strict=True
         )
     ]
-    return [image for _, _, image in sorted(placed, key=lambda one: one[:2])]
+    images = [image for _, _, image in sorted(placed, key=lambda one: one[:2])]
+    _compare_levels(images, wishes.recipe)
+    return images
 
 
 def _check_images(opened: Sequence[Opened], image: Any) -> None:
@@ -337,7 +343,8 @@ def _open_group(
     where = group.opened.where
     raw = [replace(reader, decoded=decoded, name=f"{reader.name} ({where})") for reader in raw]
     report_odd_pixels(samples, raw)
-    say_levels(samples, raw, of_cohort=recipe.preparation is not None or recipe.normalization == "scale")
+    of_cohort = recipe.preparation is not None or recipe.normalization == "scale"
+    bright = say_levels(samples, raw, of_cohort=of_cohort, compared=False)
     mean, std, known = (None, None, ()) if given is None else of_markers(given, panel.markers, panel.names)
     readers = prepare_readers(raw, recipe, [clip_of(given, (pair.sample, pair.image), known) for pair in pairs])
     nuclear = _nuclear(panel.markers, wishes.nuclear)
@@ -357,9 +364,23 @@ def _open_group(
             used[n],
             {name: entries[name] for name in panel.markers if name in entries},
             None if mean is None or std is None else (mean, std),
+            bright[n],
         )
         for n, pair in enumerate(pairs)
     ]
+
+
+def _compare_levels(images: Sequence[Image], recipe: Recipe) -> None:
+    """Warn of images in another unit than those that they share statistics with."""
+    sets = [image.source if recipe.scaling == "raw" else "" for image in images]
+    for one_set in dict.fromkeys(sets):
+        members = [image for image, other in zip(images, sets, strict=True) if other == one_set]
+        markers = list(dict.fromkeys(name for image in members for name in image.markers))
+        levels = np.full((len(members), len(markers)), np.nan)
+        for row, image in zip(levels, members, strict=True):
+            row[[markers.index(name) for name in image.markers]] = image.bright
+        if len(members) > 1:
+            say_apart([image.sample for image in members], levels, REMEDY)
 
 
 def _nuclear(markers: Sequence[str], asked: Sequence[str] | None) -> tuple[int, ...]:

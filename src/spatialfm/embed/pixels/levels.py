@@ -17,7 +17,15 @@ PLACES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))  #
 PERCENTILE = 99.5
 
 
-def say_levels(samples: Sequence[str], readers: Sequence[SampleReader], *, of_cohort: bool) -> None:
+REMEDY = (
+    "If they hold the same stain in other units, pass intensity_max={sample: value of the brightest possible pixel}; "
+    "if not, embed them apart with samples=."
+)
+
+
+def say_levels(
+    samples: Sequence[str], readers: Sequence[SampleReader], *, of_cohort: bool, compared: bool = True
+) -> np.ndarray:
     """Warn of channels with one value, and of samples that seem to be in another unit than the others.
 
     Parameters
@@ -26,6 +34,12 @@ def say_levels(samples: Sequence[str], readers: Sequence[SampleReader], *, of_co
         Pixels scaled by the `intensity_max` of each sample.
     of_cohort
         Whether statistics over all samples are made, so that a marker with one value in all of them is found there.
+    compared
+        Whether samples are compared; otherwise the caller does so, with samples of other panels.
+
+    Returns
+    -------
+    How bright each marker of each sample is, ``(samples, M)``.
     """
     looks = [look(reader) for reader in readers]
     flat = np.stack([flat_channels(reader, suspect) for reader, (_, suspect) in zip(readers, looks, strict=True)])
@@ -43,13 +57,10 @@ def say_levels(samples: Sequence[str], readers: Sequence[SampleReader], *, of_co
             "information, and set these images apart from others. Pass markers= without them, or samples= without "
             "these images."
         )
-    if len(readers) > 1:
-        say_apart(
-            samples,
-            np.stack([bright for bright, _ in looks]),
-            "If they hold the same stain in other units, pass intensity_max={sample: value of the brightest possible "
-            "pixel}; if not, embed them apart with samples=.",
-        )
+    bright = np.stack([bright for bright, _ in looks])
+    if compared and len(readers) > 1:
+        say_apart(samples, bright, REMEDY)
+    return bright
 
 
 def look(reader: SampleReader) -> tuple[np.ndarray, np.ndarray]:
