@@ -71,7 +71,7 @@ def embed(
     table = sdata[TABLE]
     added = [name for name in table.obsm if name not in before.obsm]
     analysis.add_to_cells("embed", table, before)
-    record = next((table.uns[UNS][name] for name in added if name in table.uns[UNS]), {})
+    record: dict[str, Any] = next((table.uns[UNS][name] for name in added if name in table.uns[UNS]), {})
     return Done(
         [f"obsm[{name!r}]: {table.n_obs:,} cells x {table.obsm[name].shape[1]:,} columns" for name in added]
         + ([f"licence of the model: {record['license']}"] if record.get("license") else [])
