@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -241,3 +243,37 @@ def test_windows_of_another_model_are_refused(cohort, tmp_path):
     windows = sfm.train.Windows(cohort, "kronos", **SMALL)
     with pytest.raises(ArgumentError, match=r"are windows as 'kronos' takes them"):
         call(windows, tmp_path / "run", windows=None)
+
+
+SCRIPT = """
+import sys
+import spatialfm as sfm
+
+if __name__ == "__main__":
+    devices, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    sfm.settings.device = "cpu"
+    sfm.train.pretrain(
+        store, "virtues", out=out, shape={shape}, windows={windows}, steps=6, batch_size=4, check_every=3,
+        checkpoint_every=2, devices=devices, validation=0.3, options={{"lr": 1e-2, "warmup": 0.0}},
+    )
+"""
+
+
+@pytest.mark.slow  # three processes that import torch
+def test_two_processes_have_the_losses_and_scores_of_one(cohort, tmp_path):
+    cohort.write(tmp_path / "cohort.zarr")
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT.format(shape=SHAPES["virtues"], windows=SMALL | {"panel": PANEL}))
+    for devices in (1, 2):
+        done = subprocess.run(
+            [sys.executable, str(script), str(devices), str(tmp_path / "cohort.zarr"), str(tmp_path / f"run{devices}")],
+            capture_output=True, text=True, timeout=500, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    one, two = (pd.read_csv(tmp_path / f"run{n}" / "losses.csv") for n in (1, 2))
+    np.testing.assert_allclose(two["loss"], one["loss"], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(two["gradient_norm"], one["gradient_norm"], rtol=1e-4)
+    one, two = (pd.read_csv(tmp_path / f"run{n}" / "checks.csv") for n in (1, 2))
+    np.testing.assert_allclose(two["validation_error"], one["validation_error"], atol=1e-5, rtol=0)
+    drawn = [json.loads((tmp_path / f"run{n}" / "card.json").read_text())["training"] for n in (1, 2)]
+    assert drawn[0]["windows_drawn_by_marker"] == drawn[1]["windows_drawn_by_marker"]
