@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from overfit import steps_on
+from two_processes import run
 
 from spatialfm._errors import ArgumentError, ModelError
 from spatialfm.models import MarkerEntry, load, new_encoder, save_trained
@@ -252,3 +256,23 @@ def test_what_it_refuses():
         objective(global_scale=(0.0, 1.0))
     with pytest.raises(ArgumentError, match="drop_path must be below 1"):
         objective(drop_path=1.0)
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(tmp_path):
+    script = Path(__file__).parents[2] / "two_processes.py"
+    started = [
+        subprocess.Popen([sys.executable, str(script), str(tmp_path), str(rank)], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for kind in ("centre", "sinkhorn"):
+        expected = run(kind, 0, 1)
+        assert expected["gradients"].norm() > 0
+        for part in parts:
+            for name, value in expected.items():
+                difference = (part[kind][name] - value).norm() / value.norm().clamp(min=1e-12)
+                assert difference < 1e-5, (kind, name)

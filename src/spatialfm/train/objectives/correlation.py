@@ -44,8 +44,9 @@ def correlations(means: Mapping[str, float]) -> dict[str, float]:
     >>> import torch
     >>> x = torch.tensor([0.0, 1.0, 2.0])
     >>> terms = added(moments("up", x, 2 * x + 1), moments("flat", x, 0 * x))
-    >>> correlations({name: term.total.item() / term.count for name, term in terms.items()})
-    {'up': 1.0}
+    >>> found = correlations({name: term.total.item() / term.count for name, term in terms.items()})
+    >>> list(found), round(found["up"], 6)
+    (['up'], 1.0)
     """
     found = {}
     for key, x in means.items():

@@ -29,8 +29,8 @@ def warm_cosine_from_zero(step: int, n_steps: int, n_warmup: int, peak: float) -
 
     Examples
     --------
-    >>> [warm_cosine_from_zero(step, 4, 2, 1.0) for step in (0, 1, 2, 3)]
-    [0.0, 0.5, 1.0, 0.5000000000000001]
+    >>> [round(warm_cosine_from_zero(step, 4, 2, 1.0), 6) for step in (0, 1, 2, 3)]
+    [0.0, 0.5, 1.0, 0.5]
     """
     if step < n_warmup:
         return peak * step / n_warmup
