@@ -34,7 +34,7 @@ from .trainer import Plan, Trainer
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-BY_FAMILY = {"virtues": "masked", "openphenom": "masked", "kronos": "distill", "dinov2": "distill"}
+BY_FAMILY = {"virtues": "masked", "kronos": "distill", "dinov2": "distill"}
 TIMED_STEPS = 4
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
 

@@ -75,7 +75,7 @@ def pretrain(
     sources
         SpatialData objects, paths of their stores or folders of stores, one or several; or `Windows` of these.
     model
-        Name of a model that can be trained (VirTues, KRONOS, DINOv2, OpenPhenom), or an encoder that is.
+        Name of a model that can be trained (VirTues, KRONOS, DINOv2), or an encoder that is.
     out
         Folder of the run; of nothing else. It is made where it does not exist.
     objective
