@@ -63,7 +63,7 @@ def problems(message: str, function: Callable | None) -> list[str]:
 
 
 def takes(function: Callable, name: str) -> bool:
-    """Whether a function has an argument of that name, its own or, where it passes them on, an option of a model."""
+    """Whether a function has an argument of that name: its own, or an option of a model or objective that it passes."""
     from spatialfm.models import list_models
     from spatialfm.models.registry import options_of
 
@@ -71,6 +71,10 @@ def takes(function: Callable, name: str) -> bool:
     if name in parameters:
         return True
     passes_on = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    if function.__name__ == "new_objective":
+        from spatialfm.train.objectives.registry import objectives
+
+        return any(name in inspect.signature(build).parameters for build in objectives().values())
     return passes_on and any(name in options_of(model) for model in list_models().index)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, ModelError
+from spatialfm._errors import ArgumentError, ArgumentTypeError, ModelError
 from spatialfm.train.objectives import Group, Objective, Schedule, Term, new_objective, register_objective, registry
 
 
@@ -67,7 +67,9 @@ def test_what_cannot_be_is_refused(encoder):
         new_objective("shift", encoder, speed=1)
     with pytest.raises(ArgumentError, match="kind must be"):
         new_objective("shift", encoder, kind="sideways")
-    with pytest.raises(ModelError, match="trains an encoder, got a str"):
+    with pytest.raises(ModelError, match="trains an encoder, got a NoneType"):
+        new_objective("shift")
+    with pytest.raises(ArgumentTypeError, match="encoder must be an Encoder"):
         new_objective("shift", "kronos")
     with pytest.raises(ArgumentError, match="go to its own class"):
         new_objective(Shift(encoder), lr=1.0)

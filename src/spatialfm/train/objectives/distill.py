@@ -361,7 +361,7 @@ def _transformer(encoder: Encoder) -> VisionTransformer:
     if encoder.options.get("blocks", "all") != "all":
         raise ModelError(
             f"Model {encoder.card.name!r} was loaded with the blocks of its published code alone; all are trained. "
-            'Load it with blocks="all".'
+            f'Load it with sfm.models.load({encoder.card.name!r}, blocks="all").'
         )
     return backbone
 
