@@ -301,6 +301,7 @@ WRITE_NOTHING = {
 }  # fmt: skip
 
 DRAWN = {
+    "annotation_scores": ("evaluate_annotation", lambda a: sfm.pl.annotation_scores(a, show=False)),
     "attention": ("mil", lambda a: sfm.pl.attention(a, "S 0/1", cluster_key="phenotype", show=False)),
     "cluster_tree": ("leiden_sweep", lambda a: sfm.pl.cluster_tree(a, show=False)),
     "compare_composition": ("compare_composition", lambda a: sfm.pl.compare_composition(a, show=False)),

@@ -23,6 +23,7 @@ registry = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(registry)
 
 FIGURES: dict[str, tuple[str, str, Callable]] = {  # function that draws: function that made, key, call
+    "annotation_scores": ("evaluate_annotation", "annotation", lambda a: sfm.pl.annotation_scores(a, show=False)),
     "attention": ("mil", "mil", lambda a: sfm.pl.attention(a, "S 0/1", show=False)),
     "calibration": ("predict_survival", "cox_predicted", lambda a: sfm.pl.calibration(a, show=False)),
     "cluster_tree": ("leiden_sweep", "leiden_sweep", lambda a: sfm.pl.cluster_tree(a, show=False)),

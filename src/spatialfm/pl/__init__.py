@@ -9,6 +9,7 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
+        "_annotation_scores": ["annotation_scores"],
         "_attention": ["attention"],
         "_calibration": ["calibration"],
         "_cell_gallery": ["cell_gallery"],
@@ -38,6 +39,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
 )
 
 if TYPE_CHECKING:
+    from ._annotation_scores import annotation_scores
     from ._attention import attention
     from ._calibration import calibration
     from ._cell_gallery import cell_gallery

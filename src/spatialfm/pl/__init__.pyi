@@ -15,6 +15,7 @@ from typing import overload
 from ._figure import Palette
 
 __all__ = [
+    "annotation_scores",
     "attention",
     "calibration",
     "cell_gallery",
@@ -42,6 +43,28 @@ __all__ = [
     "tile_map",
     "tissue",
 ]
+
+@overload
+def annotation_scores(
+    adata: AnnData, *, key: str = 'annotation',
+    score: Literal['f1', 'recall', 'average_precision', 'auroc', 'calibration_error'] = 'f1', title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+) -> Axes | None: ...
+@overload
+def annotation_scores(
+    adata: AnnData, *, key: str = 'annotation',
+    score: Literal['f1', 'recall', 'average_precision', 'auroc', 'calibration_error'] = 'f1', title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def annotation_scores(
+    adata: AnnData, *, key: str = 'annotation',
+    score: Literal['f1', 'recall', 'average_precision', 'auroc', 'calibration_error'] = 'f1', title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: bool | None
+) -> Axes | Figure | None: ...
 
 @overload
 def attention(

@@ -32,6 +32,12 @@ class Rows:
 CURVE = {"time": float, "at_risk": int, "events": int, "censored": int, "ci_low": float, "ci_high": float}
 CLUSTERS = {"side": object, "ratio": float, "score": float, "q_value": float, "signature": object}
 PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
+    "evaluate_annotation": {
+        "summary": Rows(
+            dict.fromkeys(("use_rep", "head", "n_train", "score"), object)
+            | dict.fromkeys(("mean", "low", "high", "circular"), float)
+        ),
+    },
     "compare_composition": {
         "table": Rows({"effect": float, "p_value": float, "q_value": float, "significant": float}),
         "params": {"group_key": str, "groups": list, "method": str, "alpha": float},

@@ -37,6 +37,7 @@ def summarise(macro: pd.DataFrame) -> pd.DataFrame:
                     "n_train": size,
                     "score": score,
                     "preparation": part["preparation"].iloc[0],
+                    "circular": bool(part["circular"].iloc[0]),
                     "mean": values.mean(),
                     "sd": values.std(ddof=1),
                     "low": low,

@@ -19,6 +19,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import as_names, check_anndata, listed, named, obs_column, order_of_names
 from ...cohort.intensities import intensities
+from ...cohort.label_source import circular_representations
 from ...cohort.patient_names import like_patients
 from ...cohort.representation import each_representation, finite_rows
 from ...learn.heads.auto import AUTO
@@ -54,6 +55,7 @@ def evaluate_annotation(
     coverage_of: Literal["types", "cells"] = "types",
     published: bool = False,
     transductive: bool = False,
+    labels_from: Literal["intensities", "elsewhere"] | None = None,
     min_cells: int = 10,
     dominance: tuple[str, float] | None = None,
     margin: float = 16.0,
@@ -117,6 +119,10 @@ def evaluate_annotation(
     transductive
         Scale columns on the cells of test patients too, without their labels, as `spatialfm.tl.annotate` does where
         new patients are in its table. Scores say so: they are not those of a classifier that patients come to later.
+    labels_from
+        Whether labels were made from mean intensities (by clustering or gating them): scores of representations that
+        hold these are then marked as circular, and told of. None: what ``uns`` tells of labels that this package or
+        scanpy made; of other programs it tells nothing.
     min_cells
         Classes with fewer labelled cells are left out, and named.
     dominance
@@ -138,11 +144,12 @@ def evaluate_annotation(
     -------
     One row per embedding, method, training size and score (means over classes; ``recall`` is the balanced accuracy,
     ``calibration_error`` the expected one over 15 bins, of all test cells, lower is better) with ``preparation`` (what
-    columns were standardised on), ``mean``, ``sd`` (over folds, the published error) and ``low`` and ``high``, a 95 %
-    interval for other patients (Student's t, with the variance that folds have which share training cells: 1 / K + 1 /
-    (K - 1), Nadeau and Bengio, 2003). The last rows are two floors, scored on the same folds and draws: the linear
-    probe on 16 random numbers per cell (``use_rep`` is ``"16 random numbers"``), and ``head`` ``"majority"``, which
-    gives every cell the shares of the classes in the training part, and so calls all of them by the commonest.
+    columns were standardised on), ``circular`` (see `labels_from`), ``mean``, ``sd`` (over folds, the published error)
+    and ``low`` and ``high``, a 95 % interval for other patients (Student's t, with the variance that folds have which
+    share training cells: 1 / K + 1 / (K - 1), Nadeau and Bengio, 2003). The last rows are two floors, scored on the
+    same folds and draws: the linear probe on 16 random numbers per cell (``use_rep`` is ``"16 random numbers"``), and
+    ``head`` ``"majority"``, which gives every cell the shares of the classes in the training part, and so calls all of
+    them by the commonest.
 
     Written into ``uns[key_added]``: ``summary``; ``folds`` (every score of every class, fold and draw); ``classes``
     (means of each class, with ``support``, the number of its cells that were tested); ``abstention`` (``surest_90``:
@@ -174,14 +181,8 @@ def evaluate_annotation(
     cells, others = _cells(adata, label_key, min_cells, dominance)
     labels = named(cells.obs[label_key], "label_key", whole=True)
     names = np.asarray(labels, dtype=str)
-    values = each_representation(cells, use_rep)
-    means = {rep: intensities(adata, rep) if arcsinh and not published else None for rep in values}
-    blocks = {rep: [Block(rep, one.shape[1], means[rep])] for rep, one in values.items()}
-    unlabelled = {rep: finite_rows(others, rep) for rep in values}
-    if combine and len(values) > 1:
-        together = " + ".join(values)
-        blocks[together] = [block for one in list(blocks.values()) for block in one]
-        values[together], unlabelled[together] = (np.hstack(list(one.values())) for one in (values, unlabelled))
+    circular = circular_representations(adata, label_key, as_names(use_rep), labels_from)
+    values, unlabelled, blocks = _representations(cells, others, use_rep, combine, arcsinh and not published)
     groups = _groups(cells, patient_key, library_key, spatial_key, margin)
     folds = [
         fold for repeat in range(n_repeats) for fold in make_folds(groups, names, n_folds, random_state + 1000 * repeat)
@@ -204,6 +205,8 @@ def evaluate_annotation(
     calibrate = calibrate and not published
     options = Options(C, n_trials, calibrate, published, random_state, coverage, coverage_of == "types")
     table = judge(task, progress_bar(folds, desc="folds", unit="fold"), options)
+    held = [rep for rep in values if any(block.name in circular for block in blocks[rep])]
+    table["circular"] = table["use_rep"].isin(held)
     table["partition"], table["fold"] = np.divmod(table["fold"].to_numpy(), len(folds) // n_repeats)
     params = {
         "label_key": label_key,
@@ -222,11 +225,28 @@ def evaluate_annotation(
         "coverage_of": "" if coverage is None else coverage_of,
         "published": published,
         "transductive": transductive,
+        "labels_from": labels_from or "",
         "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
         "margin": margin if patient_key == "quadrant" else 0.0,
         "random_state": random_state,
     }
     return _write(adata, key_added, table, params)
+
+
+def _representations(
+    cells: AnnData, others: AnnData, use_rep: str | Sequence[str], combine: str | None, arcsinh: bool
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, list[Block]]]:
+    """Columns of labelled cells and of the others by representation, and what they are; all side by side comes last."""
+    values = each_representation(cells, use_rep)
+    others_too = {rep: finite_rows(others, rep) for rep in values}
+    blocks = {
+        rep: [Block(rep, one.shape[1], intensities(cells, rep) if arcsinh else None)] for rep, one in values.items()
+    }
+    if combine and len(values) > 1:
+        together = " + ".join(values)
+        blocks[together] = [block for one in list(blocks.values()) for block in one]
+        values[together], others_too[together] = (np.hstack(list(one.values())) for one in (values, others_too))
+    return values, others_too, blocks
 
 
 def _write(adata: AnnData, key: str, folds: pd.DataFrame, params: dict[str, object]) -> pd.DataFrame:
