@@ -213,7 +213,7 @@ def annotation_scores():
     cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=120, latent_noise=1.0, random_state=0)
     sfm.tl.evaluate_annotation(
         cells, "type", use_rep="X_latent", heads=["linear", "lda", "nearest_mean", "ensemble"], n_train=[1, 5, 20],
-        n_draws=3, min_cells=30,
+        n_draws=2, min_cells=30, calibrate=False,
     )  # fmt: skip
     return sfm.pl.annotation_scores(cells, return_fig=True)
 
