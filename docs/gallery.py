@@ -210,7 +210,7 @@ def positivity():
 def annotation_scores():
     import spatialfm as sfm
 
-    cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=120, latent_noise=1.0, random_state=0)
+    cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=120, latent_noise=0.5, random_state=0)
     sfm.tl.evaluate_annotation(
         cells, "type", use_rep="X_latent", heads=["linear", "lda", "nearest_mean", "ensemble"], n_train=[1, 5, 20],
         n_draws=2, min_cells=30, calibrate=False,

@@ -32,7 +32,7 @@ def scored(circular=False):
 def test_each_line_is_its_means_with_its_interval_and_floors_are_grey():
     ax = sfm.pl.annotation_scores(scored(), show=False)
     names = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert set(names) == {"a, linear", "a, lda", "b, linear", "16 random numbers", "shares of the classes"}
+    assert names == ["a, linear", "a, lda", "b, linear", "16 random numbers", "shares of the classes"]
     drawn = {box.get_label(): box for box in ax.containers}
     data, _, bars = drawn["a, lda"]
     np.testing.assert_allclose(data.get_ydata(), [0.5, 0.6])

@@ -114,7 +114,10 @@ def annotation_scores(
     ax.set_ylim(0, None if score == "calibration_error" else 1.02)
     if title is not None:
         ax.set_title(title, fontsize="medium")
-    ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1))
+    handles, labels = ax.get_legend_handles_labels()  # lines come before bars: floors last
+    order = sorted(range(len(labels)), key=lambda place: labels[place] in FLOORS.values())
+    of_lines = [handles[place] for place in order], [labels[place] for place in order]
+    ax.legend(*of_lines, frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.01, 1))
     ax.spines[["top", "right"]].set_visible(False)
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
 
