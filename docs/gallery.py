@@ -342,6 +342,7 @@ FIGURES: dict[str, Callable] = {
     "calibration": calibration,
     "decision_curve": decision_curve,
     "positivity": positivity,
+    "annotation_scores": annotation_scores,
     "power": power,
 }
 

@@ -52,7 +52,7 @@ FIGURES: dict[str, tuple[str, str, Callable]] = {  # function that draws: functi
     "signatures": ("discover_signatures", "signatures", lambda a: sfm.pl.signatures(a, show=False)),
     "survival_auc": ("coxnet", "coxnet", lambda a: sfm.pl.survival_auc(a, show=False)),
 }  # fmt: skip
-NOT_OF_UNS = {"style", "cells", "composition", "search_results", "segmentation", "tile_map", "tissue"}
+NOT_OF_UNS = {"style", "cell_gallery", "cells", "composition", "search_results", "segmentation", "tile_map", "tissue"}
 WRONG = {
     "None": None,
     "text": "x",
