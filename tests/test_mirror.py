@@ -134,6 +134,8 @@ IN_THE_WHOLE = {
         )
     },
     "tl/embedding/plan_embedding.py": "embed/test_plan.py",
+    "train/stopped.py": "train/test_finetune.py",
+    "train/tuning.py": "train/test_finetune.py",
     "tl/regions/token_table.py": "tl/regions/test_segment_regions.py",
     "learn/signature_record.py": "tl/signatures/test_discover_signatures.py",
     "cohort/cox_table.py": "tl/survival/test_cox.py",

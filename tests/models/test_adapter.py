@@ -137,7 +137,7 @@ def test_the_identity_of_weights_is_that_of_their_numbers():
 def test_runs_with_and_without_are_kept_apart(tmp_path):
     """By key, by record, and in what is kept of a run: neither is taken for the other."""
     folder, _, _ = written(tmp_path / "my tumour")
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy", random_state=0)
     sfm.pp.cell_table(sdata)
     sfm.settings.result_memory = 0  # kept on disk, where the same call would be found again
     call = {"weights": "random", "markers": ["CD3", "CD20"], "outputs": "patch"}
@@ -167,7 +167,7 @@ def test_runs_with_and_without_are_kept_apart(tmp_path):
 
 def test_tiles_take_an_adapter(tmp_path):
     folder, _, _ = written(tmp_path / "a")
-    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, random_state=0, difficulty="easy")
+    sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=96, difficulty="easy", random_state=0)
     call = {"weights": "random", "markers": ["CD3"], "outputs": "patch", "size": 32, "copy": True}
     plain = sfm.tl.embed_tiles(sdata, "kronos", **call)
     adapted = sfm.tl.embed_tiles(sdata, "kronos", adapter=folder, **call)

@@ -320,3 +320,33 @@ def test_loading_through_transformers(repository, tmp_path, monkeypatch):
     pixels = torch.rand(2, 2, 8, 8)
     torch.testing.assert_close(encoder(pixels, ["DAPI", "CD3"]).patch, expected(pixels, [DAPI, CD3]))
     assert np.isfinite(encoder.model.scale.numpy()).all()
+
+
+class Silent(torch.nn.Module):
+    """As the published code: without gradients as a whole, and with them by its backbone."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = torch.nn.Module()
+        self.backbone.proj = torch.nn.Linear(3, 768)
+        self.backbone.forward_features = lambda x, masks, marker_names: {
+            "x_norm_clstoken": self.backbone.proj(x.mean((-2, -1)))
+        }
+
+    def preprocess(self, pixels, marker_names, preferred_dapi=None):
+        return pixels
+
+    def forward(self, pixels, marker_names):
+        with torch.no_grad():
+            return self.backbone.forward_features(pixels, masks=None, marker_names=marker_names)["x_norm_clstoken"]
+
+
+def test_it_can_be_adapted_to_a_cohort():
+    encoder = Kronos2Encoder(KRONOS2, Silent(), Weights("test"))
+    pixels, names = torch.rand(2, 3, 8, 8), ["CD3", "CD4", "CD8"]
+    patch = encoder(pixels, names).patch
+    assert patch.requires_grad
+    patch.sum().backward()
+    assert encoder.model.backbone.proj.weight.grad.abs().max() > 0
+    encoder.requires_grad_(False)
+    torch.testing.assert_close(encoder(pixels, names).patch, patch.detach(), rtol=0, atol=1e-6)

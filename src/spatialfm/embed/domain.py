@@ -12,6 +12,8 @@ from ..pp.pixel_sizes import TOLERANCE
 
 if TYPE_CHECKING:
     from ..models.card import ModelCard
+    from ..models.encoder import Encoder
+    from ..models.recipe import Recipe
 
 _DYES = re.compile(r"dapi|hoechst|draq|sytox|syto|propidium", re.IGNORECASE)
 
@@ -35,6 +37,28 @@ def looks_ion_based(channels: Sequence[str], size: float | None) -> bool:
         re.fullmatch(r"(histone)?[ _-]?h3|hh3|dna[ _-]?\d?", name.strip(), re.IGNORECASE) for name in channels
     )
     return nuclear or (size is not None and abs(size - 1.0) < 0.05)
+
+
+OF_PIXELS = ("scaling", "preparation", "normalization", "statistics", "pixel_size")
+OF_WINDOWS = ("mode", "window", "background")
+
+
+def adapter_warnings(encoder: Encoder, recipe: Recipe, *, cells: bool) -> list[str]:
+    """Whether an adapter is used on pixels, or on windows of cells, that are made otherwise than in its training."""
+    trained = (encoder.adapted or {}).get("recipe")
+    if not trained:
+        return []
+    used = recipe.storable()
+    names = [*OF_PIXELS, *(OF_WINDOWS if cells else ())]
+    different = [name for name in names if name in trained and trained[name] != used[name]]
+    warnings = [
+        f"Adapter {encoder.weights.adapter!r} was trained with {name} {trained[name]!r}, and is used with "
+        f"{used[name]!r}: pass recipe={{{name!r}: {trained[name]!r}}} to embed as it was trained."
+        for name in different
+    ]
+    for sentence in warnings:
+        warn(sentence)
+    return warnings
 
 
 def domain_warnings(

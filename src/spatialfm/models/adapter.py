@@ -161,6 +161,7 @@ def merge(encoder: Encoder, adapter: Adapter) -> None:
             f"{encoder.weights.source!r} ({found[:12]}…). Pass the weights that it was trained on as weights=."
         )
     add(encoder, adapter.tensors, adapter.scale, adapter.source)
+    encoder.adapted = dict(adapter.card)
     encoder.weights = replace(encoder.weights, adapter=adapter.source, adapter_sha256=adapter.sha256)
 
 

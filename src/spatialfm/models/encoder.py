@@ -80,6 +80,7 @@ class Encoder(nn.Module, ABC):
     options: dict[str, Any]  # options that change the numbers; go into the record
     nuclear: str | None = None  # protein whose embedding is used for stains of DNA, in models that take proteins
     mpp: float | None = None  # µm per pixel that it was loaded for, if the user may choose it
+    adapted: Mapping[str, Any] | None = None  # the card of the adapter that was added to its weights
     config: Any = None  # shape of the network that the weights belong to
 
     @abstractmethod

@@ -143,7 +143,7 @@ class Kronos2Encoder(Encoder):
             own_code: Any = self.model
             prepared = own_code.preprocess(array, names, preferred_dapi=self._dapi)
             prepared = torch.as_tensor(np.asarray(prepared), dtype=torch.float32, device=self.device)
-            patch = self.model(prepared, names)
+            patch = self._patch(prepared, names)
         except (KeyError, ValueError, RuntimeError) as error:
             unknown = self.unknown(names)
             remedy = f" Leave out {', '.join(unknown)}, which it does not know." if unknown else ""
@@ -157,6 +157,14 @@ class Kronos2Encoder(Encoder):
                 f"{self.card.embedding_dim}). Pass the weights of {self.card.hub}."
             )
         return EncoderOutput(patch=patch.float())
+
+    def _patch(self, prepared: Tensor, names: list[str]) -> Tensor:
+        """The CLS token; by the part of the model that gives gradients where these are asked for."""
+        own_code: Any = self.model
+        if torch.is_grad_enabled() and any(one.requires_grad for one in self.model.parameters()):
+            features = own_code.backbone.forward_features(prepared, masks=None, marker_names=names)
+            return features["x_norm_clstoken"]
+        return own_code(prepared, names)
 
     @property
     def _dapi(self) -> str | None:

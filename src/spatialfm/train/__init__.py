@@ -21,11 +21,17 @@ __getattr__, __dir__, __all__ = _lazy.attach(
             "register_objective",
         ],
         "pretrain": ["pretrain"],
+        "distil": ["distil_encoder"],
+        "finetune": ["finetune"],
+        "tuning": ["FineTuning"],
     },
 )
 
 if TYPE_CHECKING:
     from .augment import Augment
     from .data import Windows
+    from .distil import distil_encoder
+    from .finetune import finetune
     from .objectives import Group, Objective, Schedule, Term, check_objective, new_objective, register_objective
     from .pretrain import pretrain
+    from .tuning import FineTuning

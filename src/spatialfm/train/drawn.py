@@ -18,6 +18,7 @@ from .trainer import seed_of_step
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from .cells import CellWindows
     from .data import Windows
 
 MOST_WINDOWS = 256  # of a validation, spread over all that are held out
@@ -27,7 +28,7 @@ MOST_WINDOWS = 256  # of a validation, spread over all that are held out
 class DrawnWindows:
     """Windows drawn at random for each step, see `spatialfm.train.sampling.draw`."""
 
-    windows: Windows
+    windows: Windows | CellWindows
     seed: int
     batch_size: int
 

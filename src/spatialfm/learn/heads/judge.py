@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from .covering import least_probabilities
 from .folds import Fold
 from .options import Options
 from .scores import FLOORS
+from .trained import Trained
 
 N_RANDOM = 16  # columns of the floor
 DRAW = 100_003  # between the seeds of draws, above any number of folds
@@ -55,6 +56,8 @@ class Judged:
         What columns are scaled on, in words.
     stacked
         Whether representations side by side have a method each, whose probabilities are pooled.
+    trained
+        Representations that are trained on the drawn cells of each fold, by name.
     """
 
     names: np.ndarray
@@ -70,6 +73,7 @@ class Judged:
     transductive: bool
     preparation: str
     stacked: bool = False
+    trained: dict[str, Trained] = field(default_factory=dict)
 
 
 def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame:
@@ -84,8 +88,9 @@ def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame
                 if size is not None:
                     seed = options.random_state + number + DRAW * draw
                     part = draw_per_class(task.names, fold.train, size, seed)
+                rooms |= {rep: _trained(task, fold, rep, part, options) for rep in task.trained}
                 found = [(rep, head, *_run(task, fold, rooms[rep], part, rep, head, options))
-                         for rep in task.values for head in task.heads]  # fmt: skip
+                         for rep in rooms for head in task.heads]  # fmt: skip
                 found += [(*_floor_names(one), *_floor(task, fold, noise, part, one, options)) for one in FLOORS]
                 for rep, head, scores, seconds, notes in found:
                     marks = {"use_rep": rep, "head": head, "n_train": size or len(part), "fold": number, **notes}
@@ -121,6 +126,13 @@ def _cells(task: Judged, fold: Fold, rep: str, options: Options) -> _Room:
 def _prepared(task: Judged, room: _Room | None) -> str:
     """What is done to the columns of a representation, in words."""
     return (ARCSINH if room is not None and any(cofactors_of(room.cells.scaler)) else "") + task.preparation
+
+
+def _trained(task: Judged, fold: Fold, rep: str, part: np.ndarray, options: Options) -> _Room:
+    """The same of a representation that has learned from these cells of the training part alone."""
+    values, others = task.trained[rep](part)
+    alone = replace(task, values={rep: values}, others={rep: others}, blocks={rep: [Block(rep, values.shape[1])]})
+    return _cells(alone, fold, rep, options)
 
 
 def _run(

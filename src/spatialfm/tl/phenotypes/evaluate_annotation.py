@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ..._coordinates import coordinates
 from ..._errors import TableError, counted, warn
-from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
+from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL, UNS
 from ..._logging import logger
 from ..._preparation import BY_TRAINING, BY_TRAINING_CELLS, TRANSDUCTIVE
 from ..._progress import progress_bar
@@ -21,7 +21,7 @@ from ...cohort.checks import as_names, check_anndata, listed, named, obs_column,
 from ...cohort.intensities import intensities
 from ...cohort.label_source import circular_representations
 from ...cohort.patient_names import like_patients
-from ...cohort.representation import each_representation, finite_rows
+from ...cohort.representation import finite_rows, representation
 from ...learn.heads.auto import AUTO
 from ...learn.heads.blocks import Block
 from ...learn.heads.folds import Fold, Groups, Places, groups_of_quadrants, make_folds, seen_by_patient, seen_by_place
@@ -29,9 +29,12 @@ from ...learn.heads.judge import Judged, judge
 from ...learn.heads.methods import PROBES, check_method
 from ...learn.heads.options import Options
 from ...learn.heads.scores import abstention, by_class, differences, mean_times, summarise
+from ...learn.heads.trained import split_representations, trainers
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+    from ...learn.heads.trained import TrainedRepresentation
 
 
 @public
@@ -39,7 +42,7 @@ def evaluate_annotation(
     adata: AnnData,
     label_key: str,
     *,
-    use_rep: str | Sequence[str],
+    use_rep: str | Sequence[str] | Mapping[str, Any],
     combine: Literal["concatenate", "stack"] | None = None,
     patient_key: str = PATIENT_KEY,
     n_folds: int = 4,
@@ -84,7 +87,9 @@ def evaluate_annotation(
     label_key
         Column of ``obs`` with the labels.
     use_rep
-        Key of ``obsm`` or ``"X"``, or several, which are scored on the same folds.
+        Key of ``obsm`` or ``"X"``, or several, which are scored on the same folds; or ``{name: key}``. Instead of a
+        key, a mapping may hold a `spatialfm.train.FineTuning`: it is trained anew on the training cells of each fold
+        (and of each draw), sees no label of the others, and its embeddings are scored like those of the model as it is.
     combine
         Of several representations, score all of them together too, as `spatialfm.tl.annotate` combines them.
     patient_key
@@ -166,6 +171,12 @@ def evaluate_annotation(
         If there are fewer groups than folds, fewer than two classes are left, or `published` and `transductive` are
         both asked for.
 
+    Warns
+    -----
+    SpatialfmWarning
+        If an embedding has learned from labels already (``adapter=`` of `spatialfm.tl.embed_cells`), or patients have
+        cells in several groups.
+
     Examples
     --------
     >>> import spatialfm as sfm
@@ -181,8 +192,9 @@ def evaluate_annotation(
     cells, others = _cells(adata, label_key, min_cells, dominance)
     labels = named(cells.obs[label_key], "label_key", whole=True)
     names = np.asarray(labels, dtype=str)
-    circular = circular_representations(adata, label_key, as_names(use_rep), labels_from)
-    values, unlabelled, blocks = _representations(cells, others, use_rep, combine, arcsinh and not published)
+    keys, trained = _asked(adata, use_rep, patient_key, combine)
+    circular = circular_representations(adata, label_key, list(keys.values()), labels_from)
+    values, unlabelled, blocks = _representations(cells, others, keys, combine, arcsinh and not published)
     groups = _groups(cells, patient_key, library_key, spatial_key, margin)
     folds = [
         fold for repeat in range(n_repeats) for fold in make_folds(groups, names, n_folds, random_state + 1000 * repeat)
@@ -201,6 +213,7 @@ def evaluate_annotation(
         transductive,
         BY_TRAINING if published else TRANSDUCTIVE if transductive else BY_TRAINING_CELLS,
         combine == "stack",
+        trainers(trained, cells, others, label_key, patient_key),
     )
     calibrate = calibrate and not published
     options = Options(C, n_trials, calibrate, published, random_state, coverage, coverage_of == "types")
@@ -210,7 +223,7 @@ def evaluate_annotation(
     table["partition"], table["fold"] = np.divmod(table["fold"].to_numpy(), len(folds) // n_repeats)
     params = {
         "label_key": label_key,
-        "use_rep": as_names(use_rep),
+        "use_rep": [*keys, *trained],
         "combine": combine or "",
         "preparation": task.preparation,
         "patient_key": patient_key,
@@ -234,13 +247,14 @@ def evaluate_annotation(
 
 
 def _representations(
-    cells: AnnData, others: AnnData, use_rep: str | Sequence[str], combine: str | None, arcsinh: bool
+    cells: AnnData, others: AnnData, keys: Mapping[str, str], combine: str | None, arcsinh: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, list[Block]]]:
-    """Columns of labelled cells and of the others by representation, and what they are; all side by side comes last."""
-    values = each_representation(cells, use_rep)
-    others_too = {rep: finite_rows(others, rep) for rep in values}
+    """Columns of labelled cells and of the others by name, and what they are; all side by side comes last."""
+    values = {name: representation(cells, key) for name, key in keys.items()}
+    others_too = {name: finite_rows(others, key) for name, key in keys.items()}
     blocks = {
-        rep: [Block(rep, one.shape[1], intensities(cells, rep) if arcsinh else None)] for rep, one in values.items()
+        name: [Block(key, values[name].shape[1], intensities(cells, key) if arcsinh else None)]
+        for name, key in keys.items()
     }
     if combine and len(values) > 1:
         together = " + ".join(values)
@@ -331,6 +345,26 @@ def _seen(
     samples = others.obs[library_key].astype(object).to_numpy()
     places = Places(coordinates(others, spatial_key, finite=False), samples, groups.places.margin)
     return partial(seen_by_place, places, groups)
+
+
+def _asked(
+    adata: AnnData, use_rep: str | Sequence[str] | Mapping[str, Any], patient_key: str, combine: str | None
+) -> tuple[dict[str, str], dict[str, TrainedRepresentation]]:
+    """Keys of ``obsm``, and what is trained in each fold, by name; says which of the former have seen labels."""
+    keys, trained = split_representations(use_rep)
+    if trained and (patient_key == "quadrant" or combine):
+        why = "stops on patients of its own" if patient_key == "quadrant" else "is scored by itself"
+        remedy = "patient_key=<a column of patients>" if patient_key == "quadrant" else "combine=None"
+        raise TableError(f"What is trained in each fold {why}. Pass {remedy}.")
+    records = adata.uns.get(UNS, {})
+    for key in keys.values():
+        if adapter := (records.get(key) or {}).get("adapter"):
+            warn(
+                f"{key!r} was made with adapter {adapter!r}, which has learned from labelled cells: where patients who "
+                "are tested here were among them, its scores are too good. Pass use_rep={'fine-tuned': "
+                "sfm.train.FineTuning(sdata, model)}, which is trained anew in each fold."
+            )
+    return keys, trained
 
 
 def _tell_shared_patients(cells: AnnData, patient_key: str) -> None:

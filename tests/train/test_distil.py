@@ -1,0 +1,70 @@
+"""A student that learns from a teacher: what it writes, that it becomes like it, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import spatialfm as sfm
+from spatialfm._errors import ModelError, RunError
+from spatialfm.train import distil
+
+from .tiny import encoder_of
+
+CALL = {
+    "markers": ["CD3", "CD20"],
+    "recipe": {"window": 32},
+    "shape": {"dim": 24, "depth": 2, "heads": 2, "hidden": 32, "decoder_depth": 1},
+    "steps": 80,
+    "batch_size": 16,
+    "check_every": 40,
+    "lr": 1e-2,
+    "workers": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def sdata():
+    made = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=96, difficulty="easy", random_state=0)
+    sfm.pp.cell_table(made)
+    table = made["table"]
+    table.obs["kind"] = np.where(table[:, "CD3"].X.ravel() > np.median(table[:, "CD3"].X), "high", "low")
+    return made
+
+
+def test_the_student_becomes_like_its_teacher_and_says_how_fast_both_are(sdata, tmp_path, monkeypatch):
+    out = tmp_path / "small"
+    teacher = encoder_of("dinov2")
+    call = {**CALL, "teacher_recipe": {"window": 28}, "label_key": "kind"}
+    student = sfm.train.distil_encoder(sdata, teacher, "virtues", out=out, **call)
+    report = pd.read_csv(out / "report.csv", index_col="encoder")
+    assert report.index.tolist() == ["teacher: dinov2-s", "student: virtues"]
+    assert report["parameters"].tolist() == [sum(p.numel() for p in one.parameters()) for one in (teacher, student)]
+    assert report["columns"].tolist() == [48, 24]
+    assert (report["cells_per_second"] > 0).all()
+    assert report["probe_linear"].between(0, 1).all()
+    checks = pd.read_csv(out / "checks.csv")
+    assert checks["validation_loss"].min() < 0.95 * checks["validation_loss"].iloc[0]
+    assert report["cosine_to_teacher"].iloc[1] == pytest.approx(1 - checks["validation_cosine"].min(), abs=0.05)
+    card = json.loads((out / "card.json").read_text(encoding="utf-8"))
+    assert card["license"] == "Apache-2.0"
+    assert student.card.trained_on.startswith("embeddings by dinov2-s of ")
+    again = sfm.models.load("virtues", weights=out)
+    assert again.weights == student.weights
+    monkeypatch.setattr(distil, "train_stopped", None)  # done already
+    assert sfm.train.distil_encoder(sdata, teacher, "virtues", out=out, **call).weights == student.weights
+    with pytest.raises(RunError, match="relational was 1.0, and is 0.5"):
+        sfm.train.distil_encoder(sdata, teacher, "virtues", out=out, relational=0.5, **call)
+
+
+def test_what_would_not_work_is_refused(sdata, tmp_path):
+    with pytest.raises(ModelError, match="weights of kronos are under CC-BY-NC-ND-4.0, which forbids .* distilled"):
+        sfm.train.distil_encoder(sdata, "kronos", "virtues", out=tmp_path / "a", weights="no such file")
+    with pytest.raises(ModelError, match="mean-intensity has no weights that could learn"):
+        sfm.train.distil_encoder(sdata, "classical", sfm.models.load("mean-intensity"), out=tmp_path / "a")
+    with pytest.raises(ModelError, match="shape= is for a student by name"):
+        sfm.train.distil_encoder(sdata, "classical", encoder_of("virtues"), out=tmp_path / "a", shape={"dim": 8})
+    assert not (tmp_path / "a").exists()
