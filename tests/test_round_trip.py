@@ -267,6 +267,10 @@ CELLS = {  # what is written into a table of cells or patients
             **COMMON,
         )
     ],
+    "propose_types": [
+        lambda c: _run("propose_types", c, "leiden_part", use_rep="X_model", C=1.0)
+        if c.obs.__setitem__("leiden_part", c.obs["leiden"].where(c.obs["leiden"] != "2")) is None else c,
+    ],
     "label_report": [lambda c: _run("label_report", c, "part", use_rep="X_model", C=1.0)],
     "add_cell_labels": [
         lambda c: [

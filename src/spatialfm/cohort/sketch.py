@@ -140,6 +140,11 @@ class Nearest:
                 row[part] = most_frequent(column[neighbours])
         return out
 
+    def means(self, others: np.ndarray, column: np.ndarray, k: int) -> np.ndarray:
+        """Mean ``(others,)`` of a number of the `k` nearest rows."""
+        blocks = [others[start : start + BLOCK] for start in range(0, len(others), BLOCK)]
+        return np.concatenate([column[self._query(block, min(k, self.n))].mean(axis=1) for block in blocks])
+
 
 def most_frequent(codes: np.ndarray) -> np.ndarray:
     """Most frequent code of each row; of equally frequent ones, that of the nearest."""

@@ -1,7 +1,8 @@
 """Labels that are likely wrong: what a classifier says of cells that it was not fitted to.
 
 Confident learning (Northcutt, Jiang and Chuang, Journal of Artificial Intelligence Research 2021, section 3.1): a
-label is doubted where another type is more probable, and at least as probable as it is on average for cells that bear its name.
+label is doubted where another type is more probable, and at least as probable as it is on average for the cells that
+bear its name.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ def _folds(
     from sklearn.model_selection import StratifiedGroupKFold
 
     if groups is not None and len(np.unique(groups)) >= FEWEST_GROUPS and _in_several(codes, groups):
+        n_folds = min(n_folds, int(np.bincount(codes).min()))  # two or more, as each class is in several
         splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=random_state)
         yield from splitter.split(codes, codes, groups)
         return

@@ -109,6 +109,7 @@ __all__ = [
     "plan_embedding",
     "power",
     "predict_survival",
+    "propose_types",
     "risk_ratio",
     "rmst",
     "score_signatures",
@@ -330,6 +331,28 @@ def name_clusters(
     layer: str | None = None, batch_key: str | None = None, min_match: float = 0.6, min_strength: float = 0.5,
     other: str = 'Other', key_added: str = 'phenotype', copy: bool
 ) -> pd.Series | None: ...
+
+@overload
+def propose_types(
+    adata: AnnData, label_key: str, *, use_rep: str, alpha: float = 0.05, min_share: float = 0.5, min_cells: int = 20,
+    resolution: float = 2.0, n_neighbors: int = 15, n_markers: int = 5, patient_key: str | None = 'patient',
+    C: float | Literal['grid', 'search'] = 'grid', sketch: int | Literal['auto'] | None = 'auto',
+    random_state: int = 0, key_added: str = 'proposed_types', copy: Literal[False] = False
+) -> None: ...
+@overload
+def propose_types(
+    adata: AnnData, label_key: str, *, use_rep: str, alpha: float = 0.05, min_share: float = 0.5, min_cells: int = 20,
+    resolution: float = 2.0, n_neighbors: int = 15, n_markers: int = 5, patient_key: str | None = 'patient',
+    C: float | Literal['grid', 'search'] = 'grid', sketch: int | Literal['auto'] | None = 'auto',
+    random_state: int = 0, key_added: str = 'proposed_types', copy: Literal[True]
+) -> pd.DataFrame: ...
+@overload
+def propose_types(
+    adata: AnnData, label_key: str, *, use_rep: str, alpha: float = 0.05, min_share: float = 0.5, min_cells: int = 20,
+    resolution: float = 2.0, n_neighbors: int = 15, n_markers: int = 5, patient_key: str | None = 'patient',
+    C: float | Literal['grid', 'search'] = 'grid', sketch: int | Literal['auto'] | None = 'auto',
+    random_state: int = 0, key_added: str = 'proposed_types', copy: bool
+) -> pd.DataFrame | None: ...
 
 @overload
 def transfer_labels(

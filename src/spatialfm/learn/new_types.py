@@ -1,0 +1,163 @@
+"""Cells of types that nobody labelled: where a classifier doubts whole neighbourhoods more than labels it has not seen.
+
+A cell is doubted by one minus its highest probability, averaged over its neighbours in the embedding, as single cells
+between two known types are doubted too. How much doubt is usual is read from labelled cells that were held out: the
+novelty of a cell is the weighted share of them that are doubted less (conformal prediction, Vovk et al. 2005; the
+weights are ours). Held-out cells of the type that the cell would be given weigh more than others, so that a type which
+is hard to tell from others is not taken for a new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .label_noise import _folds
+from .leiden import leiden
+from .probe import column_scaler, fit_head, fit_probe
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from sklearn.preprocessing import StandardScaler
+
+POOLED = 20.0  # held-out cells of all types, types weighing alike, count as so many of the cell's own type
+N_COMPONENTS = 20  # of an embedding, in which neighbours are looked for
+TOGETHER = 0.1  # resolution at which doubted clusters are joined: those of one type are neighbours
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How doubtful each row is.
+
+    Attributes
+    ----------
+    score
+        ``(n,)`` one minus the highest probability, averaged over neighbours.
+    held_out
+        ``(labelled,)`` the same of labelled rows by classifiers that have not seen them; NaN of a class with one row.
+    predicted
+        ``(n,)`` most probable class.
+    C
+        Penalty of the classifier.
+    """
+
+    score: np.ndarray
+    held_out: np.ndarray
+    predicted: np.ndarray
+    C: float
+
+
+def components(values: np.ndarray, random_state: int) -> np.ndarray:
+    """First principal components of wide values, narrow ones as they are."""
+    from sklearn.decomposition import PCA
+
+    if values.shape[1] <= N_COMPONENTS or len(values) <= N_COMPONENTS:
+        return values
+    return PCA(N_COMPONENTS, random_state=random_state).fit_transform(values)
+
+
+def doubt(
+    values: np.ndarray,
+    labelled: np.ndarray,
+    codes: np.ndarray,
+    graph: csr_matrix,
+    *,
+    groups: np.ndarray | None = None,
+    C: float | str = "grid",
+    n_folds: int = 5,
+    random_state: int = 0,
+) -> Doubt:
+    """Doubt of a linear probe about each row, and about labelled rows that were held out.
+
+    Parameters
+    ----------
+    values
+        ``(n, columns)``; columns are scaled by all rows.
+    labelled, codes
+        Rows with a label, and their classes 0, 1, ...
+    graph
+        ``(n, n)`` weights of neighbours.
+    groups
+        Patient of each labelled row.
+    """
+    mean = _mean_of_neighbours(graph)
+    scaler = column_scaler(values)
+    names = np.array([f"{code:06d}" for code in codes])
+    probe, C = fit_probe(
+        values[labelled], names, head="linear", C=C, groups=groups, scaler=scaler, random_state=random_state
+    )
+    probability = probe.predict_proba(values)
+    held_out = np.full(len(codes), np.nan)
+    for train, test in _folds(codes, groups, n_folds, random_state):
+        test = test[np.isin(codes[test], codes[train])]
+        if len(test) and len(np.unique(codes[train])) > 1:
+            held_out[test] = _without(values, labelled[train], names[train], mean, scaler, C)[labelled[test]]
+    return Doubt(mean @ (1 - probability.max(axis=1)), held_out, probability.argmax(axis=1), C)
+
+
+def _without(
+    values: np.ndarray, rows: np.ndarray, names: np.ndarray, mean: csr_matrix, scaler: StandardScaler, C: float
+) -> np.ndarray:
+    probability = fit_head(values[rows], names, "linear", C, scaler=scaler).predict_proba(values)
+    return mean @ (1 - probability.max(axis=1))
+
+
+def _mean_of_neighbours(graph: csr_matrix) -> csr_matrix:
+    """Averages over a row and its neighbours, by their weights; the row itself weighs 1."""
+    from scipy.sparse import diags, identity
+
+    with_itself = graph + identity(graph.shape[0])
+    return (diags(1 / np.asarray(with_itself.sum(axis=1)).ravel()) @ with_itself).tocsr()
+
+
+def novelty(found: Doubt, codes: np.ndarray, pooled: float = POOLED) -> np.ndarray:
+    """Share ``(n,)`` of held-out labelled rows that are doubted less than each row.
+
+    Those of the class that a row would be given weigh 1 each, and once more together with all others, classes weighing
+    alike, as `pooled` rows. A row counts itself, so that no share reaches 1.
+
+    Examples
+    --------
+    >>> found = Doubt(np.array([0.15, 0.9]), np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 0]), 1.0)
+    >>> novelty(found, np.array([0, 0, 1, 1]), pooled=0.0).round(3).tolist()
+    [0.333, 0.667]
+    """
+    kept = np.isfinite(found.held_out)
+    scores, codes = found.held_out[kept], codes[kept]
+    order = np.argsort(scores, kind="stable")
+    alike = 1 / np.bincount(codes)[codes]
+    alike *= pooled / alike.sum()
+    out = np.zeros(len(found.score))
+    for code in np.unique(found.predicted):
+        weight = (alike + (codes == code))[order]
+        reached = np.concatenate([[0.0], np.cumsum(weight)]) / (weight.sum() + 1)
+        rows = found.predicted == code
+        out[rows] = reached[np.searchsorted(scores[order], found.score[rows], side="left")]
+    return out
+
+
+def doubted_clusters(
+    graph: csr_matrix, novel: np.ndarray, *, resolution: float, min_cells: int, min_share: float, random_state: int
+) -> np.ndarray:
+    """Number ``(n,)`` of the proposed type of each row, from the largest, -1 where there is none.
+
+    Parameters
+    ----------
+    novel
+        ``(n,)`` rows that are more novel than the threshold.
+    resolution
+        Of the clusters that are looked at.
+    min_share
+        Share of novel rows from which a cluster is doubted.
+    """
+    clusters = leiden(graph, resolution, random_state)
+    sizes = np.bincount(clusters)
+    doubted = (np.bincount(clusters, novel) / sizes > min_share) & (sizes >= min_cells)
+    rows = np.flatnonzero(doubted[clusters])
+    out = np.full(len(novel), -1)
+    if len(rows):
+        out[rows] = leiden(graph[rows][:, rows].tocsr(), TOGETHER, random_state)
+        out[rows[np.bincount(out[rows])[out[rows]] < min_cells]] = -1
+    return out
