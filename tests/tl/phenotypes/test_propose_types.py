@@ -105,7 +105,7 @@ def test_a_proposal_of_one_patient_is_told():
         sfm.tl.propose_types(cells, "known", use_rep="X_latent", C=0.1)
 
 
-@pytest.mark.parametrize("labels", [{}, {"B": 3}, {"B": 3, "Tumor": 1}])
+@pytest.mark.parametrize("labels", [{}, {"B": 3}, {"B": 1, "Tumor": 1}])
 def test_too_few_labels(labels):
     cells = cohort(0, n_patients=1)
     cells.obs["known"] = None

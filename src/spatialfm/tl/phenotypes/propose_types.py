@@ -114,7 +114,7 @@ def propose_types(
     Raises
     ------
     TableError
-        If fewer than two types have labels, or a type has fewer than two.
+        If fewer than two types have labels, or none has two.
 
     Warns
     -----
@@ -192,11 +192,10 @@ def _labels(adata: AnnData, label_key: str) -> pd.Series:
     column = obs_column(adata, label_key, "label_key", allow_missing=True)
     labels = named(column, "label_key", whole=True)
     counts = labels.value_counts()
-    if len(counts) < 2 or counts.min() < 2:
-        few = counts.index[counts < 2]
+    if len(counts) < 2 or (counts < 2).all():
         raise TableError(
-            f"obs[{label_key!r}] holds {counted(len(counts), 'type')}, of which {listed(few) or 'none'} have one "
-            "label. Label two cells or more of two types or more: usual doubt is that about cells that are held out."
+            f"obs[{label_key!r}] holds {counted(len(counts), 'type')} in {int(counts.sum())} labelled cells. Label two "
+            "types or more, several cells of one: what doubt is usual is read from labelled cells that are held out."
         )
     return labels
 
