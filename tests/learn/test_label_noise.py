@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from spatialfm.learn.label_noise import doubts, held_out_probability, near_pairs, usual_distance
+from spatialfm.learn.probe import column_scaler
 
 
 def by_definition(probability, codes):
@@ -36,7 +37,7 @@ def test_a_class_of_one_row_is_not_judged():
     rng = np.random.default_rng(0)
     values = np.r_[rng.normal(size=(20, 3)), rng.normal(size=(20, 3)) + 5, [[20.0, 0, 0]]]
     codes = np.repeat([0, 1, 2], [20, 20, 1])
-    probability = held_out_probability(values, codes, None, scale_by=values, C=1.0)
+    probability = held_out_probability(values, codes, None, scaler=column_scaler(values), C=1.0)
     assert np.isnan(probability[-1]).all()
     assert np.allclose(probability[:-1].sum(axis=1), 1)
     found = doubts(probability, codes)
@@ -48,7 +49,7 @@ def test_rows_are_judged_by_classifiers_that_have_not_seen_them():
     """Labels without any relation to the values: seen rows would be fitted, others cannot be better than chance."""
     rng = np.random.default_rng(1)
     values, codes = rng.normal(size=(60, 80)), np.arange(60) % 2
-    probability = held_out_probability(values, codes, None, scale_by=values, C=100.0)
+    probability = held_out_probability(values, codes, None, scaler=column_scaler(values), C=100.0)
     assert abs((probability.argmax(axis=1) == codes).mean() - 0.5) < 0.2
 
 
@@ -58,8 +59,8 @@ def test_whole_patients_are_held_out():
     patients, codes = np.repeat(np.arange(6), 20), np.tile([0, 1], 60)
     values = np.eye(6)[patients] * np.where(rng.random((6, 1))[patients] < 0.5, 1, -1) * (2 * codes[:, None] - 1)
     values = values + 0.01 * rng.normal(size=values.shape)
-    together = held_out_probability(values, codes, patients, scale_by=values, C=10.0)
-    apart = held_out_probability(values, codes, None, scale_by=values, C=10.0)
+    together = held_out_probability(values, codes, patients, scaler=column_scaler(values), C=10.0)
+    apart = held_out_probability(values, codes, None, scaler=column_scaler(values), C=10.0)
     assert (apart.argmax(axis=1) == codes).mean() > 0.95
     assert (together.argmax(axis=1) == codes).mean() < 0.75
 

@@ -21,7 +21,8 @@ def test_novelty_is_a_weighted_share_of_held_out_rows():
     for row in range(20):
         below = total = 0.0
         for value, code in zip(held_out[kept], codes[kept], strict=True):
-            weight = 12.0 / 3 / (codes[kept] == code).sum() + (code == predicted[row])
+            share = (predicted == code).mean()
+            weight = 12.0 * share / (codes[kept] == code).sum() + (code == predicted[row])
             total += weight
             below += weight * (value < score[row])
         assert found[row] == pytest.approx(below / (total + 1))

@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .probe import column_scaler, fit_probe
+from .probe import fit_probe
+
+if TYPE_CHECKING:
+    from sklearn.preprocessing import StandardScaler
+
+    from .arcsinh import IntensityScaler
 
 FEWEST_GROUPS = 5  # patients from which on whole ones are held out, as for the penalty of the probe
 NEAR_ROWS, AMONG = 2_000, 50_000  # rows whose nearest neighbours say what is near; rows among which these are
@@ -43,7 +49,7 @@ def held_out_probability(
     codes: np.ndarray,
     groups: np.ndarray | None,
     *,
-    scale_by: np.ndarray,
+    scaler: StandardScaler | IntensityScaler,
     C: float | str = "grid",
     n_folds: int = 5,
     random_state: int = 0,
@@ -56,15 +62,15 @@ def held_out_probability(
         ``(n, columns)`` and ``(n,)`` classes 0, 1, ...
     groups
         Patient of each row; whole ones are held out where there are at least five and every class is in several.
-    scale_by
-        Rows whose means and standard deviations columns are scaled by.
+    scaler
+        Scale of the columns, by all rows that may be seen (`column_scaler`).
 
     Returns
     -------
     NaN in rows whose class has no other row to be fitted to.
     """
     n_classes = int(codes.max()) + 1
-    scaler, out = column_scaler(scale_by), np.full((len(codes), n_classes), np.nan)
+    out = np.full((len(codes), n_classes), np.nan)
     for train, test in _folds(codes, groups, n_folds, random_state):
         test = test[np.isin(codes[test], codes[train])]
         if not len(test) or len(np.unique(codes[train])) < 2:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
     from sklearn.preprocessing import StandardScaler
 
-POOLED = 20.0  # held-out cells of all types, types weighing alike, count as so many of the cell's own type
+    from .arcsinh import IntensityScaler
+
+POOLED = 20.0  # held-out cells of all types together count as so many of the cell's own type
 N_COMPONENTS = 20  # of an embedding, in which neighbours are looked for
 TOGETHER = 0.1  # resolution at which doubted clusters are joined: those of one type are neighbours
 
@@ -65,6 +67,7 @@ def doubt(
     graph: csr_matrix,
     *,
     groups: np.ndarray | None = None,
+    scaler: StandardScaler | IntensityScaler | None = None,
     C: float | str = "grid",
     n_folds: int = 5,
     random_state: int = 0,
@@ -74,16 +77,18 @@ def doubt(
     Parameters
     ----------
     values
-        ``(n, columns)``; columns are scaled by all rows.
+        ``(n, columns)``.
     labelled, codes
         Rows with a label, and their classes 0, 1, ...
     graph
         ``(n, n)`` weights of neighbours.
     groups
         Patient of each labelled row.
+    scaler
+        Scale of the columns; default: to mean 0 and standard deviation 1 over all rows.
     """
     mean = _mean_of_neighbours(graph)
-    scaler = column_scaler(values)
+    scaler = column_scaler(values) if scaler is None else scaler
     names = np.array([f"{code:06d}" for code in codes])
     probe, C = fit_probe(
         values[labelled], names, head="linear", C=C, groups=groups, scaler=scaler, random_state=random_state
@@ -98,7 +103,12 @@ def doubt(
 
 
 def _without(
-    values: np.ndarray, rows: np.ndarray, names: np.ndarray, mean: csr_matrix, scaler: StandardScaler, C: float
+    values: np.ndarray,
+    rows: np.ndarray,
+    names: np.ndarray,
+    mean: csr_matrix,
+    scaler: StandardScaler | IntensityScaler,
+    C: float,
 ) -> np.ndarray:
     probability = fit_head(values[rows], names, "linear", C, scaler=scaler).predict_proba(values)
     return mean @ (1 - probability.max(axis=1))
@@ -116,7 +126,7 @@ def novelty(found: Doubt, codes: np.ndarray, pooled: float = POOLED) -> np.ndarr
     """Share ``(n,)`` of held-out labelled rows that are doubted less than each row.
 
     Those of the class that a row would be given weigh 1 each, and once more together with all others, classes weighing
-    alike, as `pooled` rows. A row counts itself, so that no share reaches 1.
+    as they are predicted, as `pooled` rows. A row counts itself, so that no share reaches 1.
 
     Examples
     --------
@@ -127,8 +137,11 @@ def novelty(found: Doubt, codes: np.ndarray, pooled: float = POOLED) -> np.ndarr
     kept = np.isfinite(found.held_out)
     scores, codes = found.held_out[kept], codes[kept]
     order = np.argsort(scores, kind="stable")
-    alike = 1 / np.bincount(codes)[codes]
-    alike *= pooled / alike.sum()
+    # types weigh as they occur among all rows, by what they are predicted as: a rare one that is never recognised when
+    # it is held out would otherwise decide what doubt is usual
+    n_classes = int(max(codes.max(), found.predicted.max())) + 1
+    alike = np.bincount(found.predicted, minlength=n_classes)[codes] / np.bincount(codes, minlength=n_classes)[codes]
+    alike = alike * pooled / max(alike.sum(), 1)
     out = np.zeros(len(found.score))
     for code in np.unique(found.predicted):
         weight = (alike + (codes == code))[order]

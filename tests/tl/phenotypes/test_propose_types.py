@@ -53,7 +53,7 @@ def test_where_nothing_is_held_out_hardly_any_cell_is_new():
         sfm.tl.propose_types(cells, "known", use_rep="X_latent", C=0.1, resolution=2.0)
         novel.append(cells.uns["proposed_types"]["params"]["novel"])
         proposals += len(cells.uns["proposed_types"]["table"])
-    assert np.mean(novel) < 0.05
+    assert np.mean(novel) < 0.1
     assert proposals <= 2
 
 

@@ -14,8 +14,10 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.intensities import intensities
 from ...cohort.representation import prepared, representation
 from ...learn.label_noise import Doubts, doubts, held_out_probability, near_pairs, usual_distance
+from ...learn.probe import column_scaler
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -97,8 +99,9 @@ def label_report(
     codes, names = labels.cat.codes.to_numpy().astype(int), list(labels.cat.categories)
 
     probability = held_out_probability(
-        values[rows], codes, patients, scale_by=values, C=C, n_folds=n_folds, random_state=random_state
-    )
+        values[rows], codes, patients, scaler=column_scaler(values, None, intensities(adata, use_rep)), C=C,
+        n_folds=n_folds, random_state=random_state,
+    )  # fmt: skip
     found = _Found(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
     scaled, how = prepared(adata, use_rep)
     nearer_than = usual_distance(scaled, random_state)

@@ -16,11 +16,13 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
 from ...cohort.circular import remember_groups
+from ...cohort.intensities import intensities
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import prepared, representation
 from ...cohort.sketch import N_VOTES, Nearest, Size, drawn_evenly, sketch_size
 from ...learn.leiden import neighbour_graph
 from ...learn.new_types import Doubt, components, doubt, doubted_clusters, novelty
+from ...learn.probe import column_scaler
 from ...pp.batches import log_scores
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def propose_types(
     label_key: str,
     *,
     use_rep: str,
-    alpha: float = 0.05,
+    alpha: float = 0.1,
     min_share: float = 0.5,
     min_cells: int = 20,
     resolution: float = 2.0,
@@ -53,11 +55,11 @@ def propose_types(
     A classifier gives every cell one of the types that it knows. Here a cell is doubted by one minus its highest
     probability, averaged over its neighbours in the embedding. Its novelty is the share of labelled cells that are
     doubted less when they are held out; those of the type that it would be given count as many as they are, and all
-    types together as 20 more. Clusters most of whose cells are more novel than ``1 - alpha`` are proposed, neighbouring
-    ones as one.
+    types together, each as frequent as it is predicted, as 20 more. Clusters most of whose cells are more novel than
+    ``1 - alpha`` are proposed, neighbouring ones as one.
 
-    Where every type has labels, a share of at most `alpha` of the cells is that novel, and few clusters are: in
-    simulated cohorts with ten labels a type, none or one of about twenty. That holds as far as labelled cells are like
+    Where every type has labels, a share of at most `alpha` of the cells is that novel, and hardly a cluster is: in ten
+    simulated cohorts with ten labels a type, at most two of about 200. That holds as far as labelled cells are like
     the others of their type: choose them with `spatialfm.tl.suggest_labels` or at random, not among the brightest. A
     type that looks like mixtures of known ones is found; one that lies beyond a known type, where the classifier is
     sure, is not. A proposal is a reason to look: with `spatialfm.pl.cell_gallery`.
@@ -144,7 +146,10 @@ def propose_types(
     codes = labels.cat.codes.to_numpy().astype(int)[rows]
     labelled = np.flatnonzero(codes >= 0)
     groups = None if patients is None else patients[rows][labelled]
-    found = doubt(values[rows], labelled, codes[labelled], graph, groups=groups, C=C, random_state=random_state)
+    scaler = column_scaler(values[rows], None, intensities(adata, use_rep))  # as annotate scales them
+    found = doubt(
+        values[rows], labelled, codes[labelled], graph, groups=groups, scaler=scaler, C=C, random_state=random_state
+    )
     novel = novelty(found, codes[labelled])
     proposed = doubted_clusters(
         graph, novel > 1 - alpha, resolution=resolution, min_cells=min_cells, min_share=min_share,
