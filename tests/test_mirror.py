@@ -124,7 +124,6 @@ IN_THE_WHOLE = {
     "pp/stored_chunks.py": "pp/test_missing_chunks.py",
     "pp/tissue_masks.py": "pp/test_tissue_elements.py",
     "pp/tissue_sources.py": "pp/test_tissue_elements.py",
-    "train/layout.py": "train/test_data.py",
     "train/standards.py": "train/test_corpus.py",
     **{
         f"reporting/{name}.py": "reporting/test_report.py"

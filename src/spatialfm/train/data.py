@@ -120,7 +120,7 @@ class Windows(Dataset):
     Examples
     --------
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=2, image_size=160, random_state=0, difficulty="easy")
+    >>> sdata = sfm.datasets.simulate_cohort(2, n_samples=2, image_size=160, random_state=0, difficulty="easy")
     >>> windows = sfm.train.Windows(sdata, "kronos", size=64, crop=48)
     >>> len(windows), windows[0].pixels.shape
     (36, torch.Size([12, 64, 64]))

@@ -113,8 +113,10 @@ def check_images(images: Sequence[Image], settings: Settings) -> None:
 
 
 def text_of(value: object) -> str | None:
-    """A value of a column as text; None where it is missing."""
-    return None if value is None or pd.isna(value) else str(value)
+    """A value of a column as text; None where it is missing. Patient 7 and patient 7.0 of another table are one."""
+    if value is None or pd.isna(value):
+        return None
+    return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
 
 
 def enumerated(images: Sequence[Image], settings: Settings) -> pd.DataFrame:

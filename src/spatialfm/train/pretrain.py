@@ -163,7 +163,7 @@ def pretrain(
     --------
     >>> import tempfile
     >>> import spatialfm as sfm
-    >>> sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=2, image_size=96, random_state=0, difficulty="easy")
+    >>> sdata = sfm.datasets.simulate_cohort(2, n_samples=2, image_size=96, random_state=0, difficulty="easy")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     encoder = sfm.train.pretrain(
     ...         sdata,
