@@ -105,7 +105,7 @@ def test_a_typo_of_the_function_is_answered(capsys):
 
 def test_it_trains(tmp_path, capsys):
     """The real function, from a store on the disk to weights that are loaded."""
-    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=64, random_state=0)
+    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=64, random_state=0, difficulty="easy")
     sdata.write(tmp_path / "cohort.zarr")
     config = written(
         tmp_path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
 import spatialfm as sfm
 from spatialfm.datasets._simulate_artifacts import add_artifacts
@@ -14,6 +14,7 @@ from spatialfm.datasets._simulate_panel import MARKERS, panel
 from spatialfm.datasets._simulate_segmentation import touching_pairs
 from spatialfm.datasets._simulate_shapes import contacts
 from spatialfm.datasets._simulate_slides import draw_slide, illumination
+from spatialfm.datasets._simulate_structures import spectrum
 
 CAMERA = Camera(psf=0.0, spillover=0.0, background=1.0, gain=4.0, offset=100.0, read_noise=8.0)
 
@@ -274,6 +275,35 @@ def test_optics_of_difficult_tissue(one):
     for marker, factor in (("CD4", 0.25), ("FOXP3", 0.25), ("CD3", 1.0)):
         ratio = (_image(dim, marker) - 100).mean() / (_image(plain, marker) - 100).mean()
         assert ratio == pytest.approx(factor, rel=0.05)
+
+
+def test_structures_glow_in_every_channel_by_its_colour(one):
+    """Collagen and red cells: light outside of the stain, in units of each channel's background."""
+    plain = one()
+    for name in ("collagen", "red_cells"):
+        glowing = one(**{name: 20.0})
+        added = np.array([_image(glowing, m).mean() - _image(plain, m).mean() for m in list(MARKERS)[:12]])
+        expected = 4.0 * panel(12).background * spectrum(12)
+        assert added.min() > 0
+        np.testing.assert_allclose(added / added.sum(), expected / expected.sum(), rtol=0.2)
+        np.testing.assert_array_equal(glowing["truth"].X, plain["truth"].X)
+
+
+def test_fields_of_view_and_poles_change_light_and_no_truth(one):
+    plain, tiled, polar = one(background=0.0), one(background=0.0, stitching=0.3), one(background=0.0, polarity=0.9)
+    ratio = (_image(tiled, "Cytokeratin") - 100).reshape(16, 16, 16, 16).sum(axis=(1, 3))
+    ratio = ratio / (_image(plain, "Cytokeratin") - 100).reshape(16, 16, 16, 16).sum(axis=(1, 3))
+    bright = (_image(plain, "Cytokeratin") - 100).reshape(16, 16, 16, 16).sum(axis=(1, 3)) > 2e5
+    levels = np.log(ratio[bright])
+    assert levels.std() > 0.1
+    assert len(np.unique(levels.round(1))) < 12  # a few fields of view, each of one brightness, and those on a border
+    labels = plain["true_cells_P001_1"].values
+    tumor = 1 + np.flatnonzero((plain["truth"].obs["type"] == "Tumor").to_numpy())
+    a, b = (_image(sdata, "Cytokeratin") - 100 for sdata in (plain, polar))
+    totals = [ndimage.sum(image, labels, tumor) for image in (a, b)]
+    np.testing.assert_allclose(np.median(totals[1] / totals[0]), 1, atol=0.05)  # moved within the cell, not added
+    spread = [ndimage.standard_deviation(image, labels, tumor).mean() for image in (a, b)]
+    assert spread[1] > 1.2 * spread[0]
 
 
 def test_brightness_spreads_the_markers_and_keeps_their_order():
