@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import numpy as np
@@ -16,9 +17,14 @@ from spatialfm.models import adapter as adapters
 NAME = "backbone.blocks.0.0.attn.qkv.weight"
 
 
+@functools.cache
+def untrained():
+    return sfm.models.load("kronos", weights="random")
+
+
 def written(folder, **changes):
     """The folder of an adapter of untrained KRONOS, which changes one matrix."""
-    base = sfm.models.load("kronos", weights="random")
+    base = untrained()
     generator = torch.Generator().manual_seed(0)
     tensors = {
         NAME + ".down": torch.randn(2, 384, generator=generator),

@@ -110,7 +110,14 @@ def test_the_card_says_what_it_is_and_names_no_patient(sdata, base, run):
     assert float(checks[0]["validation_loss"]) == pytest.approx(np.log(2), rel=1e-6)  # the layer begins at zero
 
 
-@pytest.mark.parametrize(("method", "steps", "share"), [("lora", 120, 0.4), ("linear", 60, 0.9), ("full", 60, 0.05)])
+@pytest.mark.parametrize(
+    ("method", "steps", "share"),
+    [
+        ("lora", 120, 0.4),
+        pytest.param("linear", 60, 0.9, marks=pytest.mark.slow),
+        pytest.param("full", 60, 0.05, marks=pytest.mark.slow),
+    ],
+)
 def test_a_batch_is_learned_by_heart(sdata, tmp_path, method, steps, share):
     """The same few cells again and again, with labels that no rule gives: more than the layer alone can learn."""
     encoder = encoder_of("kronos")
@@ -177,6 +184,7 @@ def test_all_weights_are_saved_as_an_encoder(sdata, base, tmp_path):
     assert not torch.equal(again.backbone.encoder.patch_encoder.weight, plain.backbone.encoder.patch_encoder.weight)
 
 
+@pytest.mark.slow
 def test_numbers_can_be_learned(sdata, tmp_path):
     call = {**CALL, "label_key": None, "targets": ["CD3"], "steps": 60, "check_every": 60, "recipe": None}
     sfm.train.finetune(
