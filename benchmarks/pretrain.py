@@ -51,7 +51,7 @@ OPTIONS = {
                "layer_decay": 1.0, "drop_path": 0.0},
 }  # fmt: skip
 BATCH = 16
-STEPS_TIMED = 24
+STEPS_TIMED = 8
 CELLS = 60  # of each patient
 NAMES = {
     "X_after": "after training",

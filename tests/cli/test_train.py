@@ -15,15 +15,20 @@ from spatialfm.cli import train as command
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What the function was called with; nothing is trained."""
-    real, seen = sfm.train.pretrain, []
+    """What a function was called with; nothing is trained."""
+    seen = []
 
-    def pretrain(sources, model="virtues", **given):
-        seen.append({"sources": sources, "model": model, **given})
+    def stand_in(name):
+        real = getattr(sfm.train, name)
 
-    pretrain.__signature__, pretrain.__doc__ = inspect.signature(real), real.__doc__
-    pretrain.__module__ = real.__module__
-    monkeypatch.setattr(command, "_function", lambda name: pretrain)
+        def called(**given):
+            seen.append(given)
+
+        called.__signature__, called.__doc__ = inspect.signature(real), real.__doc__
+        called.__module__, called.__name__ = real.__module__, name
+        return called
+
+    monkeypatch.setattr(command, "_function", stand_in)
     return seen
 
 
@@ -70,25 +75,32 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path, calls, capsys):
     assert calls == []
 
 
-def test_the_printed_settings_are_read_and_are_the_defaults(tmp_path, calls, capsys):
-    assert main(["train", "pretrain", "--print-config"]) == 0
+@pytest.mark.parametrize(
+    ("function", "said"), [("pretrain", {"sources", "out", "epochs"}), ("finetune", {"sdata", "out", "label_key"})]
+)
+def test_the_printed_settings_are_read_and_are_the_defaults(tmp_path, calls, capsys, monkeypatch, function, said):
+    monkeypatch.setitem(command.READ, "sdata", lambda path: f"read from {path}")
+    assert main(["train", function, "--print-config"]) == 0
     text = capsys.readouterr().out
     config = written(tmp_path, text)
-    assert main(["train", "pretrain", config]) == 0
-    assert set(calls[0]) == {"sources", "out", "epochs", "model"}
+    assert main(["train", function, config]) == 0
+    assert set(calls[0]) == said
+    if function == "finetune":
+        assert calls[0]["sdata"] == f"read from {tmp_path / 'cohort.zarr'}"
     # without the marks of comments in front of settings, it says the default of every argument
-    known = inspect.signature(sfm.train.pretrain).parameters
+    known = inspect.signature(getattr(sfm.train, function)).parameters
     lines = [line.removeprefix("# ") for line in text.splitlines() if line.removeprefix("# ").split(":")[0] in known]
     everything = yaml.safe_load("\n".join(line for line in lines if ": " in line or line.endswith(":")))
     assert set(everything) == set(known)
     different = {name for name, value in everything.items() if value != known[name].default}
-    assert different == {"sources", "out", "epochs"}
+    assert different == said
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
         (["train", "pretrain"], 1, "--print-config > config.yaml' makes one"),
+        (["train", "finetune"], 1, "spatialfm train finetune --print-config"),
         (["train", "pretrain", "nowhere.yaml"], 1, "There is no settings file 'nowhere.yaml'"),
     ],
 )
@@ -101,6 +113,23 @@ def test_a_typo_of_the_function_is_answered(capsys):
     with pytest.raises(SystemExit):
         main(["train", "pretrian", "x.yaml"])
     assert "Did you mean 'pretrain'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sdata: 3\nout: run\nlabel_key: type\n", "line 1: sdata: 3 is not a path."),
+        ("sdata: none.zarr\nout: run\nlabel_key: type\n", "sdata: there is no store"),
+        ("sdata: .\nout: run\nadata: none.h5ad\n", "adata: there is no file"),
+        ("sdata: .\nout: run\nmethod: lara\n", "line 3: method: 'lara' is not"),
+    ],
+)
+def test_objects_are_read_from_paths(tmp_path, calls, capsys, monkeypatch, text, said):
+    if "adata" in text:
+        monkeypatch.setitem(command.READ, "sdata", lambda path: path)
+    assert main(["train", "finetune", written(tmp_path, text)]) == 1
+    assert said in capsys.readouterr().err
+    assert calls == []
 
 
 def test_it_trains(tmp_path, capsys):

@@ -18,9 +18,12 @@ from ._stage import Option, options_of, parameter_texts
 from ._yaml import Document, dump, read_document
 
 WIDTH = 100
-SUMMARIES = {"pretrain": "an encoder learns from images, without labels"}
+SUMMARIES = {
+    "pretrain": "an encoder learns from images, without labels",
+    "finetune": "a model learns from the labels of a cohort",
+}
 PLACES = {"sources": ["cohort.zarr"], "sdata": "cohort.zarr", "out": "run"}  # of what has no default
-LENGTHS = {"pretrain": {"epochs": 100}}  # what has to be said besides
+SAID = {"pretrain": {"epochs": 100}, "finetune": {"label_key": "cell_type"}}  # what has to be said besides
 
 
 def add(commands: Any) -> None:
@@ -89,10 +92,32 @@ def read_settings(path: Path, function: Callable) -> dict[str, Any]:
     problems = [*document.problems, *_problems(document, content, options, needed)]
     refuse(problems, path)
     base = path.resolve().parent
-    return {
-        name: _placed(value, base, name in needed) if name in needed or takes_a_file(options[name].rule) else value
+    given = {
+        name: _placed(value, base, name in needed or name in READ)
+        if name in needed or name in READ or takes_a_file(options[name].rule)
+        else value
         for name, value in content.items()
     }
+    return {name: READ[name](value) if name in READ and value is not None else value for name, value in given.items()}
+
+
+def _store(path: str) -> Any:
+    import spatialdata as sd
+
+    if not Path(path).is_dir():
+        raise SpatialfmError(f"sdata: there is no store '{path}'. Name the folder that sdata.write(path) made.")
+    return sd.read_zarr(path)
+
+
+def _table(path: str) -> Any:
+    import anndata as ad
+
+    if not Path(path).exists():
+        raise SpatialfmError(f"adata: there is no file '{path}'. Name the file that adata.write_h5ad(path) made.")
+    return ad.read_zarr(path) if Path(path).is_dir() else ad.read_h5ad(path)
+
+
+READ: dict[str, Callable[[str], Any]] = {"sdata": _store, "adata": _table}  # of functions that take objects
 
 
 def _needed(function: Callable) -> list[str]:
@@ -112,6 +137,9 @@ def _problems(
         where = f"{document.line(name)}{name}: "
         if name not in known:
             yield f"{where}there is no such setting{meant(name, known) or f'; there are {listed(known, 40)}.'}"
+        elif name in READ:
+            if not (isinstance(value, str) and value.strip() or value is None and name not in needed):
+                yield f"{where}{shown(value)} is not a path."
         elif name in needed:
             paths = value if isinstance(value, list) and value else [value]
             if not all(isinstance(one, str) and one.strip() for one in paths):
@@ -138,7 +166,7 @@ def _lines(name: str, function: Callable) -> Iterator[str]:
     texts = parameter_texts(inspect.getdoc(function) or "")
     yield f"# Settings of sfm.train.{name}; 'spatialfm train {name} config.yaml' runs it, and goes on with a run that"
     yield "# was ended. A line that begins with # is a comment: remove the # to set what it says."
-    needed, said = _needed(function), LENGTHS.get(name, {})
+    needed, said = _needed(function), SAID.get(name, {})
     for key in needed:
         yield ""
         yield from _comment(texts.get(key, ""))
