@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from .. import _disk
 from .._errors import SpatialfmError, counted, listed
@@ -23,7 +23,7 @@ ELSEWHERE = ("method", "samples", "key_added", "overwrite", "image")
 def segment(
     analysis: Analysis,
     *,
-    method: Literal["watershed", "instanseg", "cellpose", "virtues"] | None = None,
+    method: str | None = None,
     on_pieces: Literal["raise", "split", "keep"] = "raise",
     on_giants: Literal["raise", "keep"] = "raise",
     on_missing: Literal["raise", "drop"] = "raise",
@@ -54,7 +54,7 @@ def segment(
     if without and TABLE not in sdata.tables:
         if method is None:
             raise SpatialfmError(without_method(without))
-        segment_cells(sdata, samples=without, method=method, **settings)
+        segment_cells(sdata, samples=without, method=cast(Any, method), **settings)  # refused there if unknown
         _write_masks(analysis, sdata, without)
         names = listed(without, 6, quoted=False)
         findings.append(f"segmented by {method!r}: {counted(len(without), 'sample')} ({names})")
