@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 import _harness
 import numpy as np
 import pandas as pd
+from _labelled import BNHL_500_MPP
 
 import spatialfm as sfm
 
@@ -163,7 +164,7 @@ def opal(data: Path) -> Task:
 def bnhl(data: Path) -> Task:
     folder = data / "bnhl_codex"
     sdata = sfm.io.read_tiff(
-        folder / "images/crop500_5ch_uint16.ome.tif", folder / "masks/crop500_cellmask.tif", sample="crop500", mpp=0.377
+        folder / "images/crop500_5ch_uint16.ome.tif", folder / "masks/crop500_cellmask.tif", sample="crop500", mpp=BNHL_500_MPP
     )
     sfm.pp.cell_table(sdata)
     cells = pd.read_csv(folder / "cells_crop500_label_codes.csv")

@@ -98,3 +98,11 @@ def test_types_stay_and_it_can_be_cloned():
     scaler = IntensityScaler(means(3)).fit(values.astype(np.float32))
     assert scaler.transform(values.astype(np.float32)).dtype == np.float32
     assert not hasattr(clone(scaler), "cofactors_")
+
+
+def test_a_table_of_which_much_is_centred_holds_something_else():
+    rng = np.random.default_rng(0)
+    values = np.column_stack([rng.normal(size=(400, 2)), rng.lognormal(size=(400, 3))])
+    assert np.isnan(IntensityScaler(means(5)).fit(values).cofactors_).all()
+    some = IntensityScaler(means(4)).fit(values[:, 1:])
+    assert np.isnan(some.cofactors_).tolist() == [True, False, False, False]

@@ -96,7 +96,7 @@ def test_annotate_is_logistic_regression_on_real_cells(cells):
     labels = cells.obs["type"].to_numpy(object)
     known = pd.notna(labels) & (np.arange(cells.n_obs) % 2 == 0)
     cells.obs["known"] = np.where(known, labels, None)
-    sfm.tl.annotate(cells, "known", use_rep="X_classical", C=0.1, calibrate=False)
+    sfm.tl.annotate(cells, "known", use_rep="X_classical", method="linear", C=0.1, calibrate=False, arcsinh=False)
     expected, classes = probe(
         cells.obsm["X_classical"], labels.astype(str), np.flatnonzero(known), np.arange(cells.n_obs), 0.1
     )
@@ -113,7 +113,7 @@ def test_annotate_is_logistic_regression_on_real_cells(cells):
 def test_quadrants_of_a_field_are_those_by_hand(cells):
     keys = ["X_classical", "X_mean_intensity"]
     options = {"patient_key": "quadrant", "C": 1.0, "margin": MARGIN, "calibrate": False}
-    summary = sfm.tl.evaluate_annotation(cells, "type", use_rep=keys, **options)
+    summary = sfm.tl.evaluate_annotation(cells, "type", use_rep=keys, arcsinh=False, **options)
     summary = summary[(summary["score"] != "calibration_error") & summary["use_rep"].isin(keys)]
     counts = cells.obs["type"].value_counts()
     kept = cells[cells.obs["type"].isin(counts.index[counts >= 10])]
@@ -186,7 +186,7 @@ def test_patients_of_the_published_table_are_held_out(real_data):
     obs = pd.DataFrame({"type": table["CellType"].astype(str), "patient": patient}).set_index(table.index.astype(str))
     values = table.drop(columns=["fov_inferred", "CellType"]).to_numpy(np.float32)
     cells = AnnData(values, obs=obs)
-    summary = of(sfm.tl.evaluate_annotation(cells, "type", use_rep="X", C=1.0, min_cells=50), "X")
+    summary = of(sfm.tl.evaluate_annotation(cells, "type", use_rep="X", C=1.0, min_cells=50, arcsinh=False), "X")
     kept = obs["type"].isin(obs["type"].value_counts().loc[lambda n: n >= 50].index).to_numpy()
     everyone, everything = obs["patient"].to_numpy(str), values
     labels, patients, values = obs["type"].to_numpy(str)[kept], everyone[kept], values[kept]
@@ -203,7 +203,7 @@ def test_patients_of_the_published_table_are_held_out(real_data):
     np.testing.assert_allclose(summary.loc[["f1", "recall"], "mean"], np.mean(by_hand, axis=0), atol=2e-3)
     assert summary.loc["recall", "mean"] > 0.8
     cells.obs["type"] = np.random.default_rng(0).permutation(cells.obs["type"].to_numpy(object))
-    shuffled = of(sfm.tl.evaluate_annotation(cells, "type", use_rep="X", C=1.0, min_cells=50), "X")
+    shuffled = of(sfm.tl.evaluate_annotation(cells, "type", use_rep="X", C=1.0, min_cells=50, arcsinh=False), "X")
     assert shuffled.loc["recall", "mean"] == pytest.approx(1 / len(set(labels)), abs=0.03)
 
 
@@ -231,7 +231,7 @@ def test_white_pulp_of_another_image_is_where_lymphocytes_are(real_data):
     cells.obs["known"] = None
     cells.obs.iloc[np.concatenate(chosen), cells.obs.columns.get_loc("known")] = ["white pulp"] * 20 + ["red pulp"] * 20
     cells.X = np.arcsinh(cells.X)
-    sfm.tl.annotate(cells, "known", use_rep="X", C=0.1)
+    sfm.tl.annotate(cells, "known", use_rep="X", C=0.1, arcsinh=False)
     other = (cells.obs["sample"] == "r4") & cells.obs["region_of"].notna()
     truth, found = cells.obs["region_of"][other].astype(str), cells.obs["known_predicted"][other].astype(str)
     assert recall_score(truth, found, average="macro") > 0.7

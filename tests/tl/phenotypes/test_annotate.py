@@ -38,7 +38,7 @@ def label_some(cells, n, seed=0):
 
 def test_the_probe_is_that_of_scikit_learn(cells):
     known = label_some(cells, 10)
-    sfm.tl.annotate(cells, "known", use_rep="X_latent", C=0.5, calibrate=False)
+    sfm.tl.annotate(cells, "known", use_rep="X_latent", method="linear", C=0.5, calibrate=False)
     scaled = StandardScaler().fit_transform(cells.obsm["X_latent"])  # by all cells, the few labels come later
     model = LogisticRegression(C=0.5, class_weight="balanced", max_iter=1000)
     expected = model.fit(scaled[known], cells.obs["known"][known].astype(str)).predict_proba(scaled)
@@ -67,7 +67,7 @@ def test_few_labels_find_the_planted_types(cells, head):
 def test_one_label_a_class_is_enough_to_run(cells, caplog):
     known = label_some(cells, 1)
     with caplog.at_level("INFO", "spatialfm"):
-        sfm.tl.annotate(cells, "known", use_rep="X_latent")
+        sfm.tl.annotate(cells, "known", use_rep="X_latent", method="linear")
     assert "too few to tune C" in caplog.text
     assert cells.uns["known_predicted"]["params"]["C"] == min(1.0, 10 / cells.obsm["X_latent"].shape[1])
     right = (cells.obs["known_predicted"].astype(str) == cells.obs["type"].astype(str))[~known]
@@ -258,7 +258,7 @@ def test_probabilities_are_right_as_often_as_they_say_and_unsure_cells_get_no_la
     cells.obsm["X_noisy"] = np.hstack([latent, np.zeros((cells.n_obs, 60))]) + noise
     known = rng.random(cells.n_obs) < 0.25  # in their own proportions
     cells.obs["known"] = cells.obs["type"].astype(object).where(known)
-    options = {"use_rep": "X_noisy", "C": 10.0}
+    options = {"use_rep": "X_noisy", "method": "linear", "C": 10.0}
     as_it_is = sfm.tl.annotate(cells, "known", **options, calibrate=False, copy=True)
     sfm.tl.annotate(cells, "known", **options, key_added="found")
     right = (as_it_is["label"].astype(str) == cells.obs["type"].astype(str)).to_numpy()[~known]
