@@ -53,7 +53,13 @@ def run(method: str, n_cells: int, n_columns: int, n_labels: int) -> dict:
     found = cells.obs["label_predicted"].astype(str).to_numpy()
     right = np.mean([(found[codes == code] == f"type {code}").mean() for code in range(N_TYPES)])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "worked": worked, "before": before / 2**20, "peak": peak / 2**20, "recall": float(right)}
+    return {
+        "seconds": seconds,
+        "worked": worked,
+        "before": before / 2**20,
+        "peak": peak / 2**20,
+        "recall": float(right),
+    }
 
 
 def penalty(n_cells: int = 20_000, n_columns: int = 60, n_runs: int = 3) -> dict:

@@ -164,7 +164,10 @@ def opal(data: Path) -> Task:
 def bnhl(data: Path) -> Task:
     folder = data / "bnhl_codex"
     sdata = sfm.io.read_tiff(
-        folder / "images/crop500_5ch_uint16.ome.tif", folder / "masks/crop500_cellmask.tif", sample="crop500", mpp=BNHL_500_MPP
+        folder / "images/crop500_5ch_uint16.ome.tif",
+        folder / "masks/crop500_cellmask.tif",
+        sample="crop500",
+        mpp=BNHL_500_MPP,
     )
     sfm.pp.cell_table(sdata)
     cells = pd.read_csv(folder / "cells_crop500_label_codes.csv")

@@ -178,9 +178,9 @@ RELAPSE = {"event_key": "outcome", "event_value": "relapse", "censored_value": "
 COMMON = {"n_bootstrap": 100}
 CELLS = {  # what is written into a table of cells or patients
     "annotate": [
-        lambda c: _run("annotate", c, "part", use_rep="X_model", C=1.0),
+        lambda c: _run("annotate", c, "part", use_rep="X_model", method="linear", C=1.0),
         lambda c: _run("annotate", c, "leiden", use_rep="X_model", method="spreading"),
-        lambda c: _run("annotate", c, "leiden", use_rep="X", C=1.0, coverage=0.5, coverage_of="cells"),
+        lambda c: _run("annotate", c, "leiden", use_rep="X", method="lda", coverage=0.5, coverage_of="cells"),
     ],
     "cell_states": [lambda c: _run("cell_states", c, 8, use_rep="X_model")],
     "classify_samples": [
@@ -279,7 +279,7 @@ CELLS = {  # what is written into a table of cells or patients
         lambda c: [sfm.pp.add_cell_labels(c, c[:40].copy(), "part", column="part"), c][1],
     ],
     "suggest_labels": [
-        lambda c: _run("suggest_labels", _run("annotate", c, "part", use_rep="X_model", C=1.0), "part",
+        lambda c: _run("suggest_labels", _run("annotate", c, "part", use_rep="X_model", method="linear", C=1.0), "part",
                        use_rep="X_model", n=6),
     ],
     "tissue_clusters": [
@@ -407,7 +407,7 @@ def test_a_result_comes_back_and_can_be_drawn(cohort, name, number, tmp_path):
 
 
 def test_names_of_types_and_markers_are_read_as_they_are(cohort, tmp_path):
-    cells = _niches(_run("annotate", cohort.copy(), "part", use_rep="X_model", C=1.0))
+    cells = _niches(_run("annotate", cohort.copy(), "part", use_rep="X_model", method="linear", C=1.0))
     sfm.tl.marker_attention(cells, "X_attended", "phenotype")
     before = cells.obsm["part_predicted_probability"].to_numpy()
     for kind in ("h5ad", "zarr", "sdata"):

@@ -211,7 +211,7 @@ def marker_attention(
 def annotate(
     adata: AnnData, label_key: str | None = None, *, use_rep: str | Sequence[str],
     combine: Literal['concatenate', 'stack'] = 'concatenate',
-    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'linear',
+    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'ensemble',
     signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
     smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
     n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,
@@ -223,7 +223,7 @@ def annotate(
 def annotate(
     adata: AnnData, label_key: str | None = None, *, use_rep: str | Sequence[str],
     combine: Literal['concatenate', 'stack'] = 'concatenate',
-    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'linear',
+    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'ensemble',
     signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
     smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
     n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,
@@ -235,7 +235,7 @@ def annotate(
 def annotate(
     adata: AnnData, label_key: str | None = None, *, use_rep: str | Sequence[str],
     combine: Literal['concatenate', 'stack'] = 'concatenate',
-    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'linear',
+    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'ensemble',
     signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
     smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
     n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,

@@ -78,10 +78,15 @@ def fit_rule(name: str, cells: Cells, rows: np.ndarray, codes: np.ndarray, *, cl
 
 
 def fit_ensemble(cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: list[str], options: Options) -> Mixture:
-    """The linear probe and trees, whose errors differ: a straight border, and cuts of single columns."""
+    """The linear probe and trees, whose errors differ: a straight border, and cuts of single columns.
+
+    The penalty is chosen once, on all labelled rows, not again where some of them are held out for the temperature.
+    """
     plain = replace(options, calibrate=False)
+    if isinstance(options.C, str):
+        plain = replace(plain, C=fit_codes("linear", cells, rows, codes, classes=classes, options=plain).notes["C"])
     everything = slice(0, cells.values.shape[1])
-    return fit_mixture(
+    fitted = fit_mixture(
         [partial(fit_codes, name, cells, classes=classes, options=plain) for name in ENSEMBLE],
         [everything] * len(ENSEMBLE),
         rows,
@@ -91,6 +96,7 @@ def fit_ensemble(cells: Cells, rows: np.ndarray, codes: np.ndarray, classes: lis
         weigh=False,
         calibrate=options.calibrate,
     )
+    return replace(fitted, notes={"C": plain.C})
 
 
 def fit_codes(

@@ -47,7 +47,7 @@ def annotate(
     combine: Literal["concatenate", "stack"] = "concatenate",
     method: Literal[
         "linear", "forest", "knn", "lda", "nearest_mean", "spreading", "self_training", "trees", "ensemble", "auto"
-    ] = "linear",
+    ] = "ensemble",
     signatures: Mapping[str, Any] | pd.DataFrame | None = None,
     layer: str | None = None,
     smoothing: float | Literal["auto"] | None = None,
@@ -67,11 +67,13 @@ def annotate(
 ) -> pd.DataFrame | None:
     """Annotate all cells from those that have a label.
 
-    A linear probe as in KRONOS (Online Methods, *Cell phenotyping*): L2 logistic regression by L-BFGS on standardised
-    columns, classes weighing alike. In two things it is ours. Columns are standardised on all cells, those without
-    label too, as the scale of a few labelled cells is mostly noise. The penalty is one of a grid of five, fitted to at
-    most 4,000 cells: less work than the fit itself where there are many, fractions of a second where there are few; the
-    published search is ``C="search"``. One labelled cell a class is enough to run.
+    By default a linear probe and extremely randomised trees are pooled, whose errors differ: of all methods here that
+    lost least on any of eight sets of real cells. ``method="linear"`` is the probe alone, as in KRONOS (Online Methods,
+    *Cell phenotyping*): L2 logistic regression by L-BFGS on standardised columns, classes weighing alike. In two things
+    it is ours. Columns are standardised on all cells, those without label too, as the scale of a few labelled cells is
+    mostly noise. The penalty is one of a grid of five, fitted to at most 4,000 cells: less work than the fit itself
+    where there are many, fractions of a second where there are few; the published search is ``C="search"``. One
+    labelled cell per class is enough to run.
 
     Parameters
     ----------
