@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from .._dense import dense
 from .._errors import PanelError, TableError, listed
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 WORDS = {"pos": 1.0, "allpos": 1.0, "neg": -1.0, "allneg": -1.0, "anyneg": -1.0}  # of scimap's workflow tables
 ROOT = "all"  # scimap's group of all cells
@@ -52,6 +56,18 @@ def signature_matrix(signatures: Mapping[str, Any] | pd.DataFrame, markers: Iter
     if len(same):
         raise TableError(f"{listed(same.index)} have the same markers (signatures=). Add one that tells them apart.")
     return matrix
+
+
+def intensities_of(
+    table: AnnData, signatures: Mapping[str, Any] | pd.DataFrame, layer: str | None
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The matrix of types by markers, and intensities ``(n, markers)`` of these markers in the cells of a table."""
+    matrix = signature_matrix(signatures, table.var_names)
+    if layer is not None and layer not in table.layers:
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(table.layers)}.")
+    part = table[:, list(matrix.columns)]
+    matrix.index = matrix.index.astype(str)
+    return matrix, np.asarray(dense(part.X if layer is None else part.layers[layer]), dtype=np.float64)
 
 
 def _of_mapping(signatures: Mapping[str, Any], known: list[str]) -> pd.DataFrame:

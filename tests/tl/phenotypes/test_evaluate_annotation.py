@@ -222,3 +222,25 @@ def test_heads_that_are_none_and_the_old_name_are_refused(cells):
         sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", heads="lda", published=True, C=1.0)
     with pytest.raises(TypeError, match="It is called 'heads'"):
         sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", head="linear")
+
+
+def test_markers_of_types_are_scored_on_the_same_cells_without_a_label(cells):
+    adata = cells.copy()
+    signatures = {
+        "Tumor": ["Cytokeratin"], "B": ["CD20", "CD3-"], "Macrophage": ["CD68", "CD3-"], "Fibroblast": ["aSMA"],
+        "Endothelial": ["CD31"],
+    }  # fmt: skip
+    adata.obs["kind"] = adata.obs["type"].astype(str).where(adata.obs["type"].isin([*signatures, "CD8 T"]))
+    options = {"use_rep": ["X"], "n_folds": 3, "n_train": [2, 5], "heads": "lda", "signatures": signatures}
+    summary = sfm.tl.evaluate_annotation(adata, "kind", **options)
+    rows = summary[(summary["head"] == "signatures") & (summary["score"] == "recall")]
+    assert rows["n_train"].tolist() == ["2", "5"]
+    assert rows["mean"].nunique() == 1  # no label is looked at
+    assert rows["use_rep"].tolist() == ["X", "X"]
+    classes = adata.uns["annotation"]["classes"].query("head == 'signatures' and n_train == '5'").set_index("class")
+    assert classes.loc[list(signatures), "recall"].min() > 0.7
+    assert classes.loc["CD8 T", "recall"] == 0  # has no markers
+    shuffled = adata.copy()
+    shuffled.obs["kind"] = np.random.default_rng(0).permutation(adata.obs["kind"].to_numpy(object))
+    scores = sfm.tl.evaluate_annotation(shuffled, "kind", **options)
+    assert scores.query("head == 'signatures' and score == 'recall'")["mean"].max() < 0.35

@@ -21,11 +21,23 @@ from .covering import least_probabilities
 from .folds import Fold
 from .options import Options
 from .scores import FLOORS
+from .signature import fit_signatures, union
 from .trained import Trained
 
 N_RANDOM = 16  # columns of the floor
 DRAW = 100_003  # between the seeds of draws, above any number of folds
 FLOOR_PENALTY = 1.0  # nothing is searched where there is nothing to find
+
+
+@dataclass(frozen=True)
+class Markers:
+    """Markers that types have and lack, and intensities of these in labelled cells and in the others."""
+
+    rep: str  # "X", or the layer
+    types: list[str]
+    signs: np.ndarray  # (types, markers)
+    values: np.ndarray  # (n, markers)
+    others: np.ndarray  # (m, markers)
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,8 @@ class Judged:
         Whether representations side by side have a method each, whose probabilities are pooled.
     trained
         Representations that are trained on the drawn cells of each fold, by name.
+    markers
+        Markers of types, which are scored too: they see no label.
     """
 
     names: np.ndarray
@@ -74,6 +88,7 @@ class Judged:
     preparation: str
     stacked: bool = False
     trained: dict[str, Trained] = field(default_factory=dict)
+    markers: Markers | None = None
 
 
 def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame:
@@ -82,6 +97,7 @@ def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame
     for number, fold in enumerate(folds):
         rooms = {rep: _cells(task, fold, rep, options) for rep in task.values}
         noise = _noise(task, fold, options)
+        by_markers = [] if task.markers is None else [_by_markers(task, task.markers, fold, options)]
         for size in task.sizes:
             for draw in range(1 if size is None else task.n_draws):
                 part = fold.train
@@ -91,6 +107,7 @@ def judge(task: Judged, folds: Iterable[Fold], options: Options) -> pd.DataFrame
                 rooms |= {rep: _trained(task, fold, rep, part, options) for rep in task.trained}
                 found = [(rep, head, *_run(task, fold, rooms[rep], part, rep, head, options))
                          for rep in rooms for head in task.heads]  # fmt: skip
+                found += by_markers
                 found += [(*_floor_names(one), *_floor(task, fold, noise, part, one, options)) for one in FLOORS]
                 for rep, head, scores, seconds, notes in found:
                     marks = {"use_rep": rep, "head": head, "n_train": size or len(part), "fold": number, **notes}
@@ -157,6 +174,22 @@ def _run(
         scores.loc["macro", "single"] = single.mean()
         scores.loc["macro", "single_right"] = inside[single].mean() if single.any() else np.nan
     return scores, seconds, notes
+
+
+def _by_markers(
+    task: Judged, markers: Markers, fold: Fold, options: Options
+) -> tuple[str, str, pd.DataFrame, float, dict]:
+    """Scores of what markers of types say of the tested cells; a type without markers is never said."""
+    started = time.perf_counter()
+    rows = slice(None) if task.transductive else fold.train
+    also = markers.others if task.transductive else markers.others[task.seen(fold)]
+    seen = np.concatenate([markers.values[rows], also])
+    found = fit_signatures(seen, markers.types, markers.signs, options.random_state)
+    everyone = union(task.classes, markers.types)
+    probability = np.zeros((len(fold.test), len(everyone)))
+    probability[:, [everyone.index(name) for name in markers.types]] = found.predict_proba(markers.values[fold.test])
+    scores = _scores(task, fold, probability, everyone)
+    return markers.rep, "signatures", scores, time.perf_counter() - started, {"C": np.nan, "chosen": "signatures"}
 
 
 def _scores(task: Judged, fold: Fold, probability: np.ndarray, classes: list[str]) -> pd.DataFrame:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from ..._coordinates import coordinates
-from ..._dense import dense
 from ..._errors import TableError, counted
 from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
@@ -22,7 +21,7 @@ from ...cohort.intensities import intensities
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import each_representation
-from ...cohort.signature_matrix import signature_matrix
+from ...cohort.signature_matrix import intensities_of
 from ...learn.conformal import check_coverage
 from ...learn.heads.answer import Answer, Neighbors, Prior, answer, cofactor_rows
 from ...learn.heads.auto import AUTO
@@ -271,12 +270,8 @@ def _prior(
     """What the markers of types say of all cells."""
     if signatures is None:
         return None
-    matrix = signature_matrix(signatures, adata.var_names)
-    if layer is not None and layer not in adata.layers:
-        raise TableError(f"No layer {layer!r} (layer=); found {listed(adata.layers)}.")
-    part = adata[:, list(matrix.columns)]
-    intensity = np.asarray(dense(part.X if layer is None else part.layers[layer]), dtype=np.float64)
-    types = list(map(str, matrix.index))
+    matrix, intensity = intensities_of(adata, signatures, layer)
+    types = list(matrix.index)
     fitted = fit_signatures(intensity, types, matrix.to_numpy(), random_state)
     return Prior(types, fitted.predict_proba(intensity))
 

@@ -22,10 +22,11 @@ from ...cohort.intensities import intensities
 from ...cohort.label_source import circular_representations
 from ...cohort.patient_names import like_patients
 from ...cohort.representation import finite_rows, representation
+from ...cohort.signature_matrix import intensities_of
 from ...learn.heads.auto import AUTO
 from ...learn.heads.blocks import Block
 from ...learn.heads.folds import Fold, Groups, Places, groups_of_quadrants, make_folds, seen_by_patient, seen_by_place
-from ...learn.heads.judge import Judged, judge
+from ...learn.heads.judge import Judged, Markers, judge
 from ...learn.heads.methods import PROBES, check_method
 from ...learn.heads.options import Options
 from ...learn.heads.scores import abstention, by_class, differences, mean_times, summarise
@@ -50,6 +51,8 @@ def evaluate_annotation(
     n_train: int | Sequence[int] | None = None,
     n_draws: int = 1,
     heads: str | Sequence[str] = "linear",
+    signatures: Mapping[str, Any] | pd.DataFrame | None = None,
+    layer: str | None = None,
     C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     calibrate: bool = True,
@@ -105,6 +108,11 @@ def evaluate_annotation(
         Draws of `n_train` cells in each fold; a fold counts with the mean over them.
     heads
         Method of `spatialfm.tl.annotate`, or several, which are scored on the same folds and the same drawn cells.
+    signatures
+        Markers that types have and lack, as in `spatialfm.tl.annotate`: what they say without any label is scored too
+        (``head`` is ``"signatures"``), on the same cells.
+    layer
+        Layer of the intensities that `signatures` are compared with (default: ``X``), not yet logged.
     C
         Penalty of the linear probe, as in `spatialfm.tl.annotate`. With `published`, ``"grid"`` is ``"search"``.
     n_trials
@@ -214,9 +222,10 @@ def evaluate_annotation(
         BY_TRAINING if published else TRANSDUCTIVE if transductive else BY_TRAINING_CELLS,
         combine == "stack",
         trainers(trained, cells, others, label_key, patient_key),
+        None if signatures is None else _markers(cells, others, signatures, layer),
     )
-    calibrate = calibrate and not published
-    options = Options(C, n_trials, calibrate, published, random_state, coverage, coverage_of == "types")
+    by_type, calibrate = coverage_of == "types", calibrate and not published
+    options = Options(C, n_trials, calibrate, published, random_state, coverage, by_type)
     table = judge(task, progress_bar(folds, desc="folds", unit="fold"), options)
     held = [rep for rep in values if any(block.name in circular for block in blocks[rep])]
     table["circular"] = table["use_rep"].isin(held)
@@ -230,20 +239,37 @@ def evaluate_annotation(
         "n_folds": n_folds,
         "n_repeats": n_repeats,
         "n_draws": n_draws,
-        "heads": methods,
-        "C": str(C),
-        "calibrate": options.calibrate,
+        "heads": [*methods, "signatures"] if signatures is not None else methods,
+        **_told(options),
         "arcsinh": arcsinh and not published,
-        "coverage": np.nan if coverage is None else coverage,
-        "coverage_of": "" if coverage is None else coverage_of,
-        "published": published,
         "transductive": transductive,
         "labels_from": labels_from or "",
         "dominance": "" if dominance is None else f"{dominance[0]} >= {dominance[1]:g}",
         "margin": margin if patient_key == "quadrant" else 0.0,
-        "random_state": random_state,
     }
     return _write(adata, key_added, table, params)
+
+
+def _told(options: Options) -> dict[str, object]:
+    """What methods were told, for the record."""
+    covered = options.coverage is not None
+    return {
+        "C": str(options.C),
+        "calibrate": options.calibrate,
+        "coverage": options.coverage if covered else np.nan,
+        "coverage_of": ("types" if options.by_type else "cells") if covered else "",
+        "published": options.published,
+        "random_state": options.random_state,
+    }
+
+
+def _markers(
+    cells: AnnData, others: AnnData, signatures: Mapping[str, Any] | pd.DataFrame, layer: str | None
+) -> Markers:
+    matrix, own = intensities_of(cells, signatures, layer)
+    return Markers(
+        layer or "X", list(matrix.index), matrix.to_numpy(), own, intensities_of(others, signatures, layer)[1]
+    )
 
 
 def _representations(
