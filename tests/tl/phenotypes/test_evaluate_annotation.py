@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
 
 import spatialfm as sfm
-from spatialfm._errors import SpatialfmWarning, TableError
+from spatialfm._errors import ArgumentError, SpatialfmWarning, TableError
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +220,8 @@ def test_heads_that_are_none_and_the_old_name_are_refused(cells):
         sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", heads=["linear", "svm"])
     with pytest.raises(TableError, match="heads= has 'lda'"):
         sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", heads="lda", published=True, C=1.0)
+    with pytest.raises(ArgumentError, match="n_draws=0"):
+        sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", C=1.0, n_train=5, n_draws=0)
     with pytest.raises(TypeError, match="It is called 'heads'"):
         sfm.tl.evaluate_annotation(cells, "type", use_rep="X_latent", head="linear")
 

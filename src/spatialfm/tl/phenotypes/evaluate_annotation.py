@@ -204,9 +204,8 @@ def evaluate_annotation(
     circular = circular_representations(adata, label_key, list(keys.values()), labels_from)
     values, unlabelled, blocks = _representations(cells, others, keys, combine, arcsinh and not published)
     groups = _groups(cells, patient_key, library_key, spatial_key, margin)
-    folds = [
-        fold for repeat in range(n_repeats) for fold in make_folds(groups, names, n_folds, random_state + 1000 * repeat)
-    ]
+    seeds = [random_state + 1000 * repeat for repeat in range(n_repeats)]
+    folds = [fold for seed in seeds for fold in make_folds(groups, names, n_folds, seed)]
     task = Judged(
         names,
         list(labels.cat.categories.astype(str)),
@@ -267,9 +266,8 @@ def _markers(
     cells: AnnData, others: AnnData, signatures: Mapping[str, Any] | pd.DataFrame, layer: str | None
 ) -> Markers:
     matrix, own = intensities_of(cells, signatures, layer)
-    return Markers(
-        layer or "X", list(matrix.index), matrix.to_numpy(), own, intensities_of(others, signatures, layer)[1]
-    )
+    _, unlabelled = intensities_of(others, signatures, layer)
+    return Markers(layer or "X", list(matrix.index), matrix.to_numpy(), own, unlabelled)
 
 
 def _representations(
