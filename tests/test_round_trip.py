@@ -319,6 +319,7 @@ DRAWN = {
     "kaplan_meier": ("kaplan_meier", lambda a: sfm.pl.kaplan_meier(a, show=False)),
     "marker_attention": ("marker_attention", lambda a: sfm.pl.marker_attention(a, show=False)),
     "neighborhood_contrast": ("neighborhood_contrast", lambda a: sfm.pl.neighborhood_contrast(a, show=False)),
+    "positivity": ("marker_positivity", lambda a: sfm.pl.positivity(a, MARKERS[0], show=False)),
     "power": ("power", lambda a: sfm.pl.power(a, show=False)),
     "shift": ("distribution_shift", lambda a: sfm.pl.shift(a, show=False)),
     "signatures": ("discover_signatures", lambda a: sfm.pl.signatures(a, show=False)),

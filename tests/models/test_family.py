@@ -4,7 +4,7 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ModelError
-from spatialfm.models.family import family_of
+from spatialfm.models.family import family_of, published_objective
 
 
 def config(model: str, **shape):
@@ -52,3 +52,11 @@ def test_a_value_of_another_type_is_refused():
         config("kronos", heads="six")
     with pytest.raises(ArgumentError, match="hidden must be a whole number of at least 1"):
         config("virtues", hidden=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [("virtues", "masked"), ("kronos", "distill"), ("dinov2-s", "distill"), ("openphenom", None), ("classical", None)],
+)
+def test_a_model_knows_the_objective_that_it_was_published_with(name, objective):
+    assert published_objective(sfm.models.card(name)) == objective

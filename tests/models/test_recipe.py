@@ -23,7 +23,13 @@ WORDS = {
     ("pp/panel_index.py", "kronos"),
     ("pp/segmentation.py", "virtues"),
     ("pp/segmenters.py", "virtues"),
-}  # a column of the marker table, named by its paper; a method of segmentation, likewise
+    ("train/data.py", "virtues"),
+    ("train/finetune.py", "kronos"),
+    ("train/pretrain.py", "virtues"),
+    ("train/tuning.py", "kronos"),
+    ("cohort/intensities.py", "mean-intensity"),
+    ("train/cell_probe.py", "mean-intensity"),
+}  # a column of the marker table, named by its paper; a method of segmentation, likewise; defaults of signatures; floors
 
 
 def names() -> set[str]:

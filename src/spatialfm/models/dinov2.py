@@ -338,5 +338,6 @@ add_family(
         initialise=lambda encoder, seed: initial.transformer(encoder.get_submodule("backbone"), seed),
         fits=_fits,
         options=("rgb",),
+        objective="distill",
     )
 )

@@ -35,6 +35,8 @@ class Family:
         Options of the model that belong to its weights: what is trained with one is not used with another.
     training
         Values of options in training, where these are no choice.
+    objective
+        Name of the objective in `spatialfm.train` that it was published with; None: it is trained here by none of them.
     """
 
     configs: Mapping[str, Any]
@@ -44,6 +46,7 @@ class Family:
     shorthands: Mapping[str, Callable[[Any], dict[str, Any]]] = field(default_factory=dict)
     options: tuple[str, ...] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+    objective: str | None = None
 
     def config(self, name: str, shape: Mapping[str, Any]) -> Any:
         """The published shape of a model, changed as asked.
@@ -93,6 +96,12 @@ def family_of(name: str) -> Family:
     if name not in _FAMILIES:
         raise ModelError(f"Model {name!r} cannot be trained anew. {meant(name, sorted(_FAMILIES))}")
     return _FAMILIES[name]
+
+
+def published_objective(card: ModelCard) -> str | None:
+    """Name of the objective that a model was published with; None: none of ours."""
+    family = _FAMILIES.get(card.name)
+    return None if family is None else family.objective
 
 
 def shaped_card(card: ModelCard, encoder: Encoder, **changes: Any) -> ModelCard:

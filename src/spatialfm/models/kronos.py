@@ -331,6 +331,7 @@ add_family(
         shorthands={"depth": _chunked},
         options=("blocks",),
         training={"blocks": "all"},
+        objective="distill",
     )
 )
 

@@ -370,6 +370,7 @@ def _fits(config: VirTuesConfig) -> str | None:
 add_family(
     Family(
         configs=dict.fromkeys((VIRTUES.name, VIRTUES_SP32.name, VIRTUES_IMC14.name), VirTuesConfig()),
+        objective="masked",
         build=VirTuesEncoder,
         initialise=lambda encoder, seed: initial.virtues(encoder.get_submodule("backbone"), encoder.config.dim, seed),
         fits=_fits,

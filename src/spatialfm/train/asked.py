@@ -21,7 +21,7 @@ from .._errors import ArgumentError, ModelError, RunError
 from .._logging import logger
 from ..models import Encoder, load, new_encoder
 from ..models.encoder import MarkerEntry
-from ..models.family import family_of
+from ..models.family import family_of, published_objective
 from .data import Windows
 from .drawn import DrawnWindows
 from .fabric import on_first
@@ -34,7 +34,6 @@ from .trainer import Plan, Trainer
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-BY_FAMILY = {"virtues": "masked", "kronos": "distill", "dinov2": "distill"}
 TIMED_STEPS = 4
 SECONDS_BETWEEN_CHECKPOINTS = 600.0
 
@@ -160,7 +159,7 @@ class Asked:
             encoder.vocabulary = vocabulary_with(encoder, windows)
         if isinstance(self.objective, Objective):
             return new_objective(self.objective, **self.options)
-        name = self.objective or BY_FAMILY.get(encoder.card.family)
+        name = self.objective or published_objective(encoder.card)
         if name is None:
             raise ArgumentError(
                 f"{encoder.card.name} was published without an objective. Pass objective='masked' or 'distill'."
