@@ -6,7 +6,7 @@
 channels of a window (KRONOS: 224 of 256 pixels) and one that takes 75 to 100 % of them (VirTues: 128 of 256, at
 1 µm). Windows a second in random order, from the store and from packed pixels, and the peak memory of a process that
 opens the store, makes its statistics and reads 200 windows in random order, less what it had after the imports.
-Processor time is that of the reading process, whose torch has one thread; it hardly depends on what else the machine does.
+Processor time is that of the reading process, whose torch has one thread; it depends little on other jobs.
 """
 
 from __future__ import annotations
