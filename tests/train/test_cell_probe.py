@@ -71,6 +71,7 @@ def test_scores_stand_beside_mean_intensities_and_the_encoder_is_as_before(cohor
     assert CellProbe(lambda: encoder, check.cells, active=False)(0) == {}
 
 
+@pytest.mark.slow  # embeds all cells twice beside the training
 def test_a_run_writes_the_scores(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(cell_probe, "MOST_CELLS", 20)
     sfm.train.pretrain(

@@ -183,6 +183,7 @@ def test_minutes_become_steps_that_are_kept(cohort, tmp_path, monkeypatch):
     assert pd.read_csv(tmp_path / "run" / "losses.csv")["step"].tolist() == [1, 2, 3]
 
 
+@pytest.mark.slow  # five steps for one number
 def test_the_speed_of_a_step_leaves_the_weights_as_they_are(cohort):
     from tiny_training import MeanOfPixels
 
