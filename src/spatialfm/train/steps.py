@@ -111,12 +111,13 @@ def batches_of(
         prefetch_factor=2 if workers else None,
     )
     batches = iter(loader)
-    with _deaths_seen_when_asked(workers):
+    with _deaths_seen_when_asked(batches, workers):
         for step in steps:
             try:
                 made: list[Made] = next(batches)
-            except RuntimeError as error:  # torch's word for a process that was killed, by a lack of memory for example
-                if "DataLoader worker" not in str(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                # a worker that was killed, by a lack of memory for example: torch's word for it, or a broken connection
+                if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                     raise
                 raise RunError(
                     f"A process that reads windows ended unexpectedly at step {step:,}: {error}. If memory is short, "
@@ -132,7 +133,7 @@ def batches_of(
 
 
 @contextmanager
-def _deaths_seen_when_asked(workers: int) -> Iterator[None]:
+def _deaths_seen_when_asked(batches: Any, workers: int) -> Iterator[None]:
     """A dead worker is noticed when its windows are asked for, not by a signal in the middle of a step.
 
     Torch answers the signal with an error wherever the process happens to be, such as between two weights.
@@ -144,6 +145,8 @@ def _deaths_seen_when_asked(workers: int) -> Iterator[None]:
     try:
         yield
     finally:
+        # a dead one would stay on torch's list, and the next signal would end what runs then
+        batches._shutdown_workers()
         signal.signal(signal.SIGCHLD, before)
 
 
