@@ -116,3 +116,8 @@ def test_the_surest_are_taken_by_their_highest_probability():
     probability = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.45, 0.55]])
     found = accuracy_of_surest(probability, np.array([0, 1, 1, 1]))
     assert found == {1.0: 0.75, 0.9: 0.75, 0.75: pytest.approx(2 / 3), 0.5: 1.0}
+
+
+def test_no_set_is_empty():
+    probability = np.array([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
+    assert sets_of(probability, np.full(3, 0.9)).tolist() == [[True, False, False], [False, False, True]]
