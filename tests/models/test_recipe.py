@@ -29,7 +29,7 @@ WORDS = {
     ("train/tuning.py", "kronos"),
     ("cohort/intensities.py", "mean-intensity"),
     ("train/cell_probe.py", "mean-intensity"),
-}  # a column of the marker table, named by its paper; a method of segmentation, likewise; defaults of signatures; floors
+}  # a column of the marker table, named by its paper; a method of segmentation, likewise; defaults; floors
 
 
 def names() -> set[str]:

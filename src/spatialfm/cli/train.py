@@ -23,7 +23,8 @@ SUMMARIES = {
     "finetune": "a model learns from the labels of a cohort",
 }
 PLACES = {"sources": ["cohort.zarr"], "sdata": "cohort.zarr", "out": "run"}  # of what has no default
-SAID = {"pretrain": {"epochs": 100}, "finetune": {"label_key": "cell_type"}}  # what has to be said besides
+# what has to be said besides
+SAID: dict[str, dict[str, Any]] = {"pretrain": {"epochs": 100}, "finetune": {"label_key": "cell_type"}}
 
 
 def add(commands: Any) -> None:

@@ -17,12 +17,14 @@ from .._public import public
 from .._ranges import at_least
 from .._storable import named_table
 from ._figure import finish
+from ._results import check_result
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+AGAIN = "Call sfm.tl.marker_positivity(adata) again."
 NEGATIVE, POSITIVE, LINE = "#B0B0B0", "#0072B2", "#D55E00"
 N_TICKS = 4
 TOP = 99.9  # percentile of all cells at which the axis ends
@@ -95,12 +97,16 @@ def positivity(
     >>> axes[0].get_title(loc="left").splitlines()[0]
     'P001_1'
     """
-    record = adata.uns.get(key)
-    if not isinstance(record, Mapping) or not isinstance(record.get("thresholds"), pd.DataFrame):
-        raise TableError(f"uns[{key!r}] holds no thresholds (key=). Call sfm.tl.marker_positivity(adata) first.")
+    record = check_result(adata.uns.get(key), f"uns[{key!r}]", "marker_positivity")
     thresholds, status = (named_table(adata, key, name) for name in ("thresholds", "status"))
     if marker not in thresholds:
         raise PanelError(f"Marker {marker!r} was not called; found {listed(thresholds.columns, 60)}.")
+    if not thresholds.index.equals(status.index) or marker not in status:
+        raise TableError(f"uns[{key!r}] has thresholds and states of other samples or markers. {AGAIN}")
+    try:
+        limits = thresholds[marker].astype(float)
+    except (TypeError, ValueError) as error:
+        raise TableError(f"uns[{key!r}]['thresholds'] holds no numbers for {marker!r}. {AGAIN}") from error
     names = list(map(str, thresholds.index)) if samples is None else _names(samples)
     if lacking := [name for name in names if name not in thresholds.index]:
         raise TableError(f"No sample {lacking[0]!r} in uns[{key!r}]; found {listed(thresholds.index, 12)}.")
@@ -119,7 +125,7 @@ def positivity(
     for one, name in zip(axes, names, strict=True):
         rows = shown & (of_sample == name)
         _draw(one, np.clip(scaled[rows], edges[0], edges[-1]), probability[rows], edges)
-        threshold = thresholds.at[name, marker]
+        threshold = limits[name]
         if np.isfinite(threshold):
             one.axvline(np.arcsinh(threshold / cofactor), color=LINE, linewidth=1.2)
         one.set_title(_says(name, status.at[name, marker], probability[rows]), loc="left", fontsize="small")
@@ -141,11 +147,14 @@ def _names(samples: str | Sequence[str]) -> list[str]:
 def _cells(adata: AnnData, marker: str, key: str, params: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Intensities, probabilities and samples of all cells."""
     if key not in adata.layers:
-        raise TableError(f"No layer {key!r} beside uns[{key!r}]. Call sfm.tl.marker_positivity(adata) again.")
+        raise TableError(f"No layer {key!r} beside uns[{key!r}]. {AGAIN}")
     part = adata[:, [marker]]
-    layer = str(params["layer"])
+    layer, library_key = str(params["layer"]), str(params["library_key"])
+    if (layer != "X" and layer not in adata.layers) or (library_key and library_key not in adata.obs):
+        raise TableError(
+            f"uns[{key!r}]['params'] names layer {layer!r} and column {library_key!r}, not both here. {AGAIN}"
+        )
     values = dense(part.X if layer == "X" else part.layers[layer]).astype(float).ravel()
-    library_key = str(params["library_key"])
     of_sample = adata.obs[library_key].astype(str).to_numpy() if library_key else np.full(adata.n_obs, "all")
     return values, np.asarray(dense(part.layers[key]), dtype=float).ravel(), of_sample
 
@@ -153,8 +162,10 @@ def _cells(adata: AnnData, marker: str, key: str, params: Mapping) -> tuple[np.n
 def _cofactor(params: Mapping, marker: str, values: np.ndarray) -> float:
     """That of the mixture; with gates, the median of what is above 0."""
     table = params.get("cofactors")
-    if isinstance(table, pd.DataFrame):
-        return float(table["cofactor"][marker])
+    if isinstance(table, pd.DataFrame) and "cofactor" in table and marker in table.index:
+        cofactor = pd.to_numeric(table["cofactor"], errors="coerce")[marker]
+        if np.isfinite(cofactor) and cofactor > 0:
+            return float(cofactor)
     above = values[values > 0]
     return float(np.median(above)) if len(above) else 1.0
 

@@ -107,6 +107,9 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
     },
     "logrank": {"p_value": float, "params": {"strata?": list}},
     "marker_attention": {"mean": Rows(), "n": Rows({"n": int}), "params": {"model": str}},
+    "marker_positivity": {
+        "thresholds": Rows(), "status": Rows(), "params": {"layer": str, "library_key": str},
+    },
     "mil": {"patients": Rows(), "params": {"case_key": str}},
     "neighborhood_contrast": {
         "table": Rows(
