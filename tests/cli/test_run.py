@@ -435,7 +435,7 @@ def test_weights_are_looked_at_once_before_anything_is_done(weights, tmp_path, m
     said = f"cohort: cohort.csv\nembed:\n  model: kronos\n  weights: {weights}\n"
     (tmp_path / "s.yaml").write_text(said, encoding="utf-8")
     asked = []
-    monkeypatch.setattr("spatialfm.models.load", lambda model, weights: asked.append((model, weights)))
+    monkeypatch.setattr("spatialfm.models.load", lambda model, weights, **_: asked.append((model, weights)))
     analysis = _analysis.Analysis(read_config(tmp_path / "s.yaml", STAGES), STAGES)
     settings, is_file = analysis.settings("embed"), weights == "w.pt"
     STAGES["embed"].before(settings, sd.SpatialData())

@@ -60,6 +60,9 @@ CALLS = {
         _with_signature(s), s.copy(), use_rep="X", n_trees=2, **kw
     ),
     "annotate": lambda s, **kw: sfm.tl.annotate(s, "arm", use_rep="X", **kw),
+    "suggest_labels": lambda s, **kw: sfm.tl.suggest_labels(s, use_rep="X", n=4, **kw),
+    "label_report": lambda s, **kw: sfm.tl.label_report(s, "arm", use_rep="X", **kw),
+    "propose_types": lambda s, **kw: sfm.tl.propose_types(s, "arm", use_rep="X", **kw),
     "evaluate_annotation": lambda s, **kw: sfm.tl.evaluate_annotation(s, "arm", use_rep="X", n_folds=2, C=1.0, **kw),
     "composition": lambda s, **kw: sfm.tl.composition(_with_places(s), "arm", **kw),
     "added_value": lambda s, **kw: sfm.tl.added_value(s, "value", _second_score(s), n_bootstrap=0, **kw),

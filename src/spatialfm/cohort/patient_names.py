@@ -211,16 +211,23 @@ def _missing(name: object) -> bool:
     return name is None or bool(pd.isna(name))
 
 
-def patients_of_rows(table: AnnData, patient_key: str | None, error: type[SpatialfmError] = TableError) -> object:
-    """Patient of each row as text ``(n,)``, for what keeps patients together; None if there is no column."""
+BOTH_SIDES = "cells of one patient may be on both sides of the split that tunes C"
+
+
+def patients_of_rows(
+    table: AnnData, patient_key: str | None, error: type[SpatialfmError] = TableError, *, risk: str = BOTH_SIDES
+) -> np.ndarray | None:
+    """Patient of each row as text ``(n,)``, for what keeps patients together; None if there is no column.
+
+    `risk`: what comes of not knowing them, where a column looks like theirs.
+    """
     if patient_key is None:
         return None
     if patient_key not in table.obs:
         if columns := like_patients(table.obs):
             warn(
-                f"No column {patient_key!r} in obs (patient_key=): cells of one patient may be on both sides of the "
-                f"split that tunes C. obs[{columns[0]!r}] has a usual name for patients; pass "
-                f'patient_key="{columns[0]}".'
+                f"No column {patient_key!r} in obs (patient_key=): {risk}. obs[{columns[0]!r}] has a usual name for "
+                f'patients; pass patient_key="{columns[0]}".'
             )
         return None
     check_spelling(table.obs[patient_key], "patient_key", error)

@@ -15,6 +15,7 @@ from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
 from ...cohort.intensities import intensities
+from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import prepared, representation
 from ...learn.label_noise import Doubts, doubts, held_out_probability, near_pairs, usual_distance
 from ...learn.probe import column_scaler
@@ -148,8 +149,9 @@ def _labelled(adata: AnnData, label_key: str) -> tuple[np.ndarray, pd.Series]:
 
 
 def _patients(adata: AnnData, patient_key: str | None, rows: np.ndarray) -> np.ndarray | None:
-    if patient_key is None or (patient_key == PATIENT_KEY and patient_key not in adata.obs):
-        return None
+    if patient_key in (None, PATIENT_KEY):
+        patients = patients_of_rows(adata, patient_key, risk="labels are judged by those of the same patient")
+        return None if patients is None else patients[rows]
     return obs_column(adata, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()[rows]
 
 

@@ -17,6 +17,7 @@ from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
 from ...cohort.circular import remember_groups
 from ...cohort.intensities import intensities
+from ...cohort.patient_names import patients_of_rows
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import prepared, representation
 from ...cohort.sketch import N_VOTES, Nearest, Size, drawn_evenly, sketch_size
@@ -206,8 +207,8 @@ def _labels(adata: AnnData, label_key: str) -> pd.Series:
 
 
 def _patients(adata: AnnData, patient_key: str | None) -> np.ndarray | None:
-    if patient_key is None or (patient_key == PATIENT_KEY and patient_key not in adata.obs):
-        return None
+    if patient_key in (None, PATIENT_KEY):
+        return patients_of_rows(adata, patient_key, risk="types of one patient are not told from those of several")
     return obs_column(adata, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()
 
 

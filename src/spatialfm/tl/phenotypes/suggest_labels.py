@@ -15,6 +15,7 @@ from ..._logging import logger
 from ..._public import public
 from ..._storable import default_key, write_uns
 from ...cohort.checks import check_anndata, listed, obs_column, order_of_names
+from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import prepared
 from ...cohort.sketch import Size, drawn_evenly, sketch_size
 from ...learn.label_choice import Coreset, Margin, Quota, Strategy, TypiClust, choose
@@ -144,9 +145,10 @@ def _known(adata: AnnData, label_key: str | None, n: int) -> np.ndarray:
 
 def _patients(adata: AnnData, patient_key: str | None) -> np.ndarray | None:
     """Number of the patient of each cell; those without one share a number."""
-    if patient_key is None or (patient_key == PATIENT_KEY and patient_key not in adata.obs):
-        return None
-    column = obs_column(adata, patient_key, "patient_key", allow_missing=True)
+    if patient_key in (None, PATIENT_KEY):
+        if patients_of_rows(adata, patient_key, risk="cells are not shared out over patients") is None:
+            return None
+    column = obs_column(adata, str(patient_key), "patient_key", allow_missing=True)
     return column.astype("category").cat.codes.to_numpy().astype(int) + 1
 
 
