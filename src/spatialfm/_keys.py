@@ -92,3 +92,6 @@ def quantile_layer(quantile: float) -> str:
 def obsm_key(name: str) -> str:
     """``obsm`` key of an embedding: ``X_kronos_large`` for ``kronos-large``."""
     return f"X_{name.replace('-', '_')}"
+
+
+UNTRAINED = "random (untrained)"  # what a record says of weights that were never trained

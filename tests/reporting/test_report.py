@@ -20,6 +20,7 @@ from spatialdata.models import Image2DModel
 
 import spatialfm as sfm
 from spatialfm._errors import ElementError, InputFileError, TableError
+from spatialfm._keys import UNTRAINED
 from spatialfm.reporting._report import SECTIONS
 
 EVIL = "<script>alert(1)</script>"  # a phenotype, a group of patients, and part of the title of the shared cohort
@@ -347,7 +348,7 @@ def test_a_result_whose_table_has_changed_is_called_out_of_date(cohort, tmp_path
 def test_weights_that_mean_nothing_or_may_not_be_sold_are_said(cohort, tmp_path):
     cells = cohort["table"].copy()
     record = dict(cells.uns["spatialfm"]["X_classical"])
-    record |= {"weights": "random", "commercial_use": 0, "weights_sha256": "abc123", "model": "of another's",
+    record |= {"weights": UNTRAINED, "commercial_use": 0, "weights_sha256": "abc123", "model": "of another's",
                "markers_dropped": '{"CD4": "not among markers="}', "license": EVIL}  # fmt: skip
     cells.uns["spatialfm"] = {"X_classical": record}
     path = sfm.report(cells, tmp_path / "a.html")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .._errors import WeightsError
+from .._keys import UNTRAINED
 from .._logging import logger
 from .._settings import settings
 from .._types import present
@@ -183,7 +184,7 @@ def fill_random(module: nn.Module, card: ModelCard, seed: int = 0) -> Weights:
         else:
             tensors[name] = torch.empty(parameter.shape).normal_(0, 0.02, generator=generator)
     module.load_state_dict(tensors, assign=True)
-    return Weights("random (untrained)")
+    return Weights(UNTRAINED)
 
 
 def checksum(path: Path) -> str:

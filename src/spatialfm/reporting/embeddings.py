@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from .._errors import SpatialfmError, counted, listed
+from .._keys import UNTRAINED
 from ..get import record
 from .elements import Html, Section, facts, note, table, tag
 from .source import Source
@@ -48,7 +49,7 @@ def _embedding(source: Source, key: str) -> list[Html]:
     if int(notes.get("n_cells", source.cells.n_obs) or 0) not in (0, source.cells.n_obs):
         text = f"The record is of {notes['n_cells']:,} cells; the table has {source.cells.n_obs:,}."
         body.append(note(text, kind="caution"))
-    if str(notes.get("weights", "")) == "random":
+    if str(notes.get("weights", "")) == UNTRAINED:
         body.append(
             note("Weights are random: this embedding is of an untrained model and means nothing.", kind="caution")
         )

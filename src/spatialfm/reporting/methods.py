@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from .._errors import ModelError, counted, listed
+from .._keys import UNTRAINED
 from .._version import __version__
 from ..models.registry import card
 from .cohort import panels_of, patients_of, sample_table
@@ -147,7 +148,7 @@ def _embeddings(source: Source) -> Iterable[str]:
             f"Cells were embedded with {model}{title}{weights}{how}{f' at {size} µm per pixel' if size else ''}, with "
             f"normalisation {str(notes.get('normalization'))!r} and {counted(len(used), 'marker')}{left_out} ({key})."
         )
-        if str(notes.get("weights", "")) == "random":
+        if str(notes.get("weights", "")) == UNTRAINED:
             yield "Its weights were random."
 
 

@@ -15,6 +15,7 @@ from stand_in import StandIn, card_of
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, CoordinateError, ElementError, ModelError, PanelError, RunError, TableError
+from spatialfm._keys import UNTRAINED
 from spatialfm.embed.windows.crop import CropJob
 
 CHANNELS = ["DAPI", "CD3", "CD20"]
@@ -176,7 +177,7 @@ def test_kronos_is_the_published_cell_recipe(make_sdata, samples, tmp_path):
     notes = sfm.get.record(sdata["table"], "X_kronos")
     assert notes["marker_ids"] == [7, 12, 40]
     assert notes["normalization_source"] == ["published"] * 3
-    assert notes["weights"] == "random (untrained)"
+    assert notes["weights"] == UNTRAINED == "random (untrained)"
 
 
 def test_an_interrupted_run_goes_on_where_it_was(sdata, monkeypatch):
