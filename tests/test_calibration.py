@@ -18,6 +18,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
 # functions whose tables have such a word, and why nothing is measured
 NOT_MEASURED = {
+    "tl.label_report": "an order of labels by held-out confidence; tests hold it against labels that were flipped",
+    "tl.suggest_labels": "an order of cells, which tests hold against brute force",
     "tl.marker_attention": "z-scores of markers, which describe",
     "tl.marker_positivity": "probabilities of a mixture of two populations; tests hold them against what was drawn",
     "tl.name_clusters": "z-scores of markers and their cosine with a signature, which describe",
