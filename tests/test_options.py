@@ -31,7 +31,7 @@ MAY_BE = {  # written out by hand: what each option of a model of ours takes
     "token_overlap": lambda value: value is True,
     "rgb": lambda value: value is True,
     "trust_remote_code": lambda value: value is True,
-    "blocks": lambda value: False,
+    "blocks": lambda value: value is None,
     "nuclear": lambda value: value is None,
     "marker_metadata": lambda value: value is None or isinstance(value, Path) or is_text(value),
     "preferred_dapi": lambda value: value is None or is_text(value),
