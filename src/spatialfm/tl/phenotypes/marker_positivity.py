@@ -91,8 +91,8 @@ def marker_positivity(
 
     Returns
     -------
-    None, or with `copy` the probabilities, cells by markers. Writes ``layers[key_added]``, float32 ``(cells,
-    markers)``, NaN where a marker is not called; and ``uns[key_added]``: ``thresholds`` (in the units of the
+    None, or with `copy` the probabilities, cells by markers. Writes ``layers[key_added]``, float32, of cells
+    by markers, NaN where a marker is not called; and ``uns[key_added]``: ``thresholds`` (in the units of the
     intensities), ``status`` and ``share`` (of positive cells), samples by markers each; ``agreement`` with
     `compare_with`: of each sample and marker the shares of positive cells by both, Cohen's kappa, and what is striking
     about the others' (all or no cells positive; a split at the median); and ``params``, with the cofactors.
