@@ -107,16 +107,40 @@ def distil_encoder(
         that the student was not trained on, for the report: by patient, or by cell where one patient is held out.
     relational
         Weight of the relational loss.
-    steps, batch_size, lr, weight_decay, validation, check_every, patience
-        As in `spatialfm.train.finetune`.
-    markers, samples, panel, table_name
-        As in `spatialfm.tl.embed_cells`, for both.
-    recipe, teacher_recipe
-        Fields to depart in from the recipes on the cards of student and teacher.
+    steps
+        Steps at most.
+    batch_size
+        Cells of a step.
+    lr
+        Highest learning rate, as in `spatialfm.train.finetune`.
+    weight_decay
+        Of matrices (AdamW).
+    validation
+        Patients that are held out to stop on, by name or as a share of all.
+    check_every
+        Steps between two looks at them.
+    patience
+        Looks without improvement after which the run ends.
+    markers
+        Markers to use, for both.
+    samples
+        Samples to use (default: all).
+    panel
+        Which channels are which markers, for both, as in `spatialfm.tl.embed_cells`.
+    table_name
+        Table of the cells.
+    recipe
+        Fields to depart in from the recipe on the student's card.
+    teacher_recipe
+        Fields to depart in from the recipe on the teacher's card.
     accept_terms
         Whether you may derive a model from the teacher where its licence forbids to pass on derived ones.
-    workers, resume, random_state
-        As in `spatialfm.train.finetune`.
+    workers
+        Processes that read windows. Default: a quarter of the cores.
+    resume
+        Whether to go on with the run in `out`; otherwise one that is there is refused.
+    random_state
+        Seed.
 
     Returns
     -------

@@ -90,11 +90,16 @@ def finetune(
     method
         ``"lora"``: low-rank columns beside the projections of attention and feed-forward layers in the last blocks (Hu
         et al. 2022). ``"linear"``: the linear layer alone, for comparison. ``"full"``: all weights.
-    rank, alpha, blocks
-        Columns for each projection, the weight of their product times `rank`, and the number of blocks, of those that
-        the model runs.
-    steps, batch_size
-        Steps at most, and cells of a step.
+    rank
+        Columns of ``"lora"`` for each projection.
+    alpha
+        Weight of their product, times `rank`.
+    blocks
+        Number of blocks that get them, the last of those that the model runs.
+    steps
+        Steps at most.
+    batch_size
+        Cells of a step.
     lr
         Highest learning rate, after a tenth of the steps; it falls along a cosine. Default: 5e-4 for ``"lora"``, 5e-5
         for ``"full"``. That of the linear layer is 5e-3.
@@ -102,10 +107,24 @@ def finetune(
         Of matrices (AdamW).
     validation
         Patients that are held out to stop on, by name or as a share of all.
-    check_every, patience
-        Steps between two looks at them, and looks without improvement after which the run ends.
-    markers, samples, outputs, panel, recipe, elements, table_name
-        As in `spatialfm.tl.embed_cells`; one output.
+    check_every
+        Steps between two looks at them.
+    patience
+        Looks without improvement after which the run ends.
+    markers
+        Markers to use, as in `spatialfm.tl.embed_cells`.
+    samples
+        Samples to use (default: all).
+    outputs
+        Output of the model that is written later, one; default: that of its card.
+    panel
+        Which channels are which markers, as in `spatialfm.tl.embed_cells`.
+    recipe
+        Fields to depart in from the recipe on the model's card.
+    elements
+        Images and labels, where their names do not follow from the samples.
+    table_name
+        Table of the cells.
     accept_terms
         Whether you may derive a model from one whose licence forbids to pass on derived ones. It is asked for where the
         licence says so (KRONOS, KRONOS2), and the terms stay on the adapter's card.
