@@ -24,8 +24,13 @@ def cohort():
         ("embed_cells", "mean-intensity", {}),
         ("embed_cells", "kronos", {"weights": "random", "outputs": "marker"}),
         ("embed_cells", "kronos", {"weights": "random", "outputs": ["patch", "marker"]}),
-        ("embed_cells", "virtues", {"weights": "random", "recipe": {"mode": "tile"}}),
-        ("embed_cells", "virtues", {"weights": "random", "recipe": {"mode": "tile"}, "outputs": "marker"}),
+        pytest.param(
+            *("embed_cells", "virtues", {"weights": "random", "recipe": {"mode": "tile"}}), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            *("embed_cells", "virtues", {"weights": "random", "recipe": {"mode": "tile"}, "outputs": "marker"}),
+            marks=pytest.mark.slow,
+        ),
         ("embed_tiles", "kronos", {"weights": "random", "size": 32, "min_tissue": 0.0}),
     ],
 )

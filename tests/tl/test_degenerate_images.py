@@ -174,7 +174,7 @@ def test_a_constant_marker_adds_nothing_to_an_embedding(make_sdata):
     assert record["normalization_std"][record["markers"].index("CD3")] == 1.0
 
 
-@pytest.mark.parametrize("model", ["kronos", "virtues"])
+@pytest.mark.parametrize("model", ["kronos", pytest.param("virtues", marks=pytest.mark.slow)])
 def test_models_take_a_constant_marker(make_sdata, model):
     image, labels = changed(1, 7.1)
     sdata = make_sdata({"a": (image, one_of(labels, 7))}, CHANNELS)

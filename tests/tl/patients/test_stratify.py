@@ -221,6 +221,7 @@ def test_cross_fit_refusals():
         sfm.tl.stratify(samples, 4, cross_fit=2, **options)
 
 
+@pytest.mark.slow
 def test_permutations_keep_the_level_where_the_logrank_test_does_not():
     """Cross-fitted groups on cohorts without any effect: outcomes of each fold make the groups of the others."""
     rng = np.random.default_rng(0)
