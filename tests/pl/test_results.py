@@ -46,7 +46,10 @@ FIGURES: dict[str, tuple[str, str, Callable]] = {  # function that draws: functi
     "neighborhood_contrast": (
         "neighborhood_contrast", "neighborhood_contrast", lambda a: sfm.pl.neighborhood_contrast(a, show=False),
     ),
-    "positivity": ("marker_positivity", "positive", lambda a: sfm.pl.positivity(a, registry.MARKERS[0], show=False)),
+    "positivity": (
+        "marker_positivity", "positive",
+        lambda a: sfm.pl.positivity(a, registry.MARKERS[0], samples="S 0/1", bins=5, show=False),
+    ),
     "power": ("power", "power", lambda a: sfm.pl.power(a, show=False)),
     "shift": ("distribution_shift", "distribution_shift", lambda a: sfm.pl.shift(a, show=False)),
     "signature_scores": ("discover_signatures", "signatures", lambda a: sfm.pl.signature_scores(a, show=False)),
