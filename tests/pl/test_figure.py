@@ -17,6 +17,7 @@ from spatialfm.pl._figure import (
     in_random_order,
     letter_panels,
     new_axes,
+    new_panels,
     places_in,
     stored_colors,
 )
@@ -99,3 +100,13 @@ def test_points_are_drawn_in_an_order_that_is_not_that_of_the_rows():
     assert sorted(order) == list(range(1000))
     assert abs(np.corrcoef(order, np.arange(1000))[0, 1]) < 0.1
     np.testing.assert_array_equal(order, in_random_order(np.arange(1000)))
+
+
+def test_panels_on_one_axis_have_its_numbers_below_each_column():
+    axes = new_panels(7, None, most=5, panel=(1.0, 1.0), margin=(0.5, 0.2), sharex=True)
+    figure = axes[0].get_figure()
+    assert list(axes) == figure.axes
+    assert tuple(figure.get_size_inches()) == (5.5, 2.2)
+    assert [ax.xaxis.get_tick_params()["labelbottom"] for ax in axes] == [False] * 2 + [True] * 5
+    assert len(new_panels(2, (3, 1), most=4, panel=(1.0, 1.0))) == 2
+    plt.close("all")

@@ -81,3 +81,16 @@ def test_refusals(cells):
         sfm.pl.positivity(cells, "CD3", key="calls")
     with pytest.raises(TableError, match="3 samples need as many axes; ax= has 1"):
         sfm.pl.positivity(cells, "CD3", ax=plt.subplots()[1])
+
+
+def test_the_figure_says_what_colours_mean_and_its_title_is_not_cut(cells):
+    figure = sfm.pl.positivity(cells, "CD3", samples="a", return_fig=True)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    drawn = {text.get_text(): key for text, key in zip(legend.get_texts(), legend.legend_handles, strict=True)}
+    ax = figure.axes[0]
+    assert list(drawn) == ["negative", "positive", "threshold"]
+    assert drawn["negative"].get_facecolor() == ax.patches[0].get_facecolor()
+    assert drawn["positive"].get_facecolor() == ax.patches[-1].get_facecolor()
+    assert drawn["threshold"].get_color() == ax.lines[0].get_color()
+    assert figure._suptitle.get_window_extent().x1 <= figure.bbox.x1

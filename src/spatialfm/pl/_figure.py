@@ -51,6 +51,30 @@ def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
     return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
 
 
+def new_panels(
+    n: int,
+    figsize: tuple[float, float] | None,
+    *,
+    most: int,
+    panel: tuple[float, float],
+    margin: tuple[float, float] = (0.0, 0.0),
+    sharex: bool = False,
+) -> np.ndarray:
+    """Axes ``(n,)`` of a new figure, `most` in a row, by default of a size of so many inches by `panel` and around all.
+
+    With one x axis for all, its numbers are below the last panel of each column, whether its row is full or not.
+    """
+    columns = min(n, most)
+    rows = -(-n // columns)
+    size = figsize or (panel[0] * columns + margin[0], panel[1] * rows + margin[1])
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=sharex)
+    for empty in axes.ravel()[n:]:
+        figure.delaxes(empty)
+    for last in axes.ravel()[n - columns : n]:
+        last.tick_params(labelbottom=True)
+    return axes.ravel()[:n]
+
+
 def finish(
     ax: Axes, *, own: bool, show: bool | None, save: str | PathLike | None, return_fig: bool | None
 ) -> Axes | Figure | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from .._dense import dense
@@ -16,7 +18,7 @@ from .._errors import PanelError, TableError, listed
 from .._public import public
 from .._ranges import at_least
 from .._storable import named_table
-from ._figure import finish
+from ._figure import finish, new_panels
 from ._results import check_result
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 AGAIN = "Call sfm.tl.marker_positivity(adata) again."
 NEGATIVE, POSITIVE, LINE = "#B0B0B0", "#0072B2", "#D55E00"
 N_TICKS = 4
+LETTERS = 11  # of the title in an inch
 TOP = 99.9  # percentile of all cells at which the axis ends
 
 
@@ -131,11 +134,13 @@ def positivity(
         one.set_title(_says(name, status.at[name, marker], probability[rows]), loc="left", fontsize="small")
     _label(axes, cofactor, edges)
     n_split = int(status[marker].isin(["split", "gate"]).sum())
-    text = f"{marker}: {n_split} of {len(status)} samples have a threshold of their own" if title is None else title
     if own:
         figure = axes[0].get_figure(root=True)
+        text = f"{marker}: {n_split} of {len(status)} samples have a threshold of their own"
+        text = fill(text, int(LETTERS * figure.get_figwidth())) if title is None else title
         figure.suptitle(text, x=0.01, ha="left", fontsize="medium")
         figure.supxlabel(f"{marker} (intensity)", fontsize="medium")
+        _legend(figure)
     first = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
     return axes if first is axes[0] else first
 
@@ -176,13 +181,7 @@ def _axes(ax: Axes | Sequence[Axes] | None, n: int, figsize: tuple[float, float]
         if len(axes) != n:
             raise TableError(f"{n} samples need as many axes; ax= has {len(axes)}.")
         return axes
-    columns = min(n, 5)
-    rows = -(-n // columns)
-    size = figsize or (1.9 * columns + 0.5, 1.5 * rows + 0.6)
-    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True)
-    for empty in axes.ravel()[n:]:
-        figure.delaxes(empty)
-    return axes.ravel()[:n]
+    return new_panels(n, figsize, most=5, panel=(1.9, 1.5), margin=(1.5, 0.6), sharex=True)
 
 
 def _draw(ax: Axes, values: np.ndarray, probability: np.ndarray, edges: np.ndarray) -> None:
@@ -194,6 +193,16 @@ def _draw(ax: Axes, values: np.ndarray, probability: np.ndarray, edges: np.ndarr
     ax.bar(edges[:-1], heights[1], widths, align="edge", color=POSITIVE, linewidth=0, bottom=heights[0])
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.set_yticks([])
+
+
+def _legend(figure: Figure) -> None:
+    """Right of all panels."""
+    handles = [
+        Patch(color=NEGATIVE, label="negative"),
+        Patch(color=POSITIVE, label="positive"),
+        Line2D([], [], color=LINE, linewidth=1.2, label="threshold"),
+    ]
+    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small", handlelength=1)
 
 
 def _says(name: str, status: str, probability: np.ndarray) -> str:

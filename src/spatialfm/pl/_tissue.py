@@ -5,7 +5,6 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_rgba
 
@@ -15,7 +14,7 @@ from ..pp.arrays import channel_names, image_array
 from ..pp.channels import nuclear_channel
 from ..pp.elements import image_to_system, match_elements, pixel_size
 from ..pp.tissue_sources import own_element, sources_of_images
-from ._figure import finish
+from ._figure import finish, new_panels
 from ._raster import Window, draw_scale_bar, read_raster
 
 if TYPE_CHECKING:
@@ -104,7 +103,10 @@ def tissue(
     shown = [_shown(sdata, pair, channels) for pair in pairs]
     sources = sources_of_images(sdata, pairs, "auto")
     own = ax is None
-    axes = _new_axes(len(pairs), figsize) if own else np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
+    if own:
+        axes = new_panels(len(pairs), figsize, most=4, panel=(3.2, 3.4))
+    else:
+        axes = np.atleast_1d(np.asarray(ax, dtype=object)).ravel()
     if len(axes) != len(pairs):
         raise TableError(f"ax= holds {len(axes)} axes; {len(pairs)} samples are to be drawn.")
     for one, pair, source, places in zip(axes, pairs, sources, shown, strict=True):
@@ -123,17 +125,6 @@ def _shown(sdata: SpatialData, pair: SampleElements, asked: str | Sequence[str] 
     if unknown := [name for name in asked if name not in names] or ([""] if not asked else []):
         raise PanelError(f"No channel {unknown[0]!r} in image {pair.image!r} (channels=); found {listed(names, 50)}.")
     return [names.index(name) for name in asked]
-
-
-def _new_axes(n: int, figsize: tuple[float, float] | None) -> np.ndarray:
-    columns = min(n, 4)
-    rows = -(-n // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=figsize or (3.2 * columns, 3.4 * rows), layout="constrained", squeeze=False
-    )
-    for empty in axes.ravel()[n:]:
-        figure.delaxes(empty)
-    return axes.ravel()[:n]
 
 
 def _draw(
