@@ -136,3 +136,24 @@ def test_a_cell_that_lies_elsewhere_is_not_shown_as_another(sdata):
             sfm.pl.cell_gallery(sdata, moved.obs_names[:1], channels="DAPI", table_name="moved", show=False)
     finally:
         del sdata.tables["moved"]
+
+
+def test_long_names_stay_above_their_cut_and_within_the_figure(sdata):
+    table = sdata["table"].copy()
+    table.obs_names = "patient_014_lymph_node_region_2_" + table.obs_names
+    table.obs["auto"] = table.obs["auto"].cat.rename_categories({"T": "CD8 T cell, exhausted or dying"})
+    sdata.tables["renamed"] = table
+    options = {"channels": "DAPI", "annotation_key": "auto", "table_name": "renamed", "show": False}
+    try:
+        asked = sfm.pl.cell_gallery(sdata, table.obs_names[:4], **options)[:, 0]
+        of_types = sfm.pl.cell_gallery(sdata, n=1, **options)[:, 0]
+    finally:
+        del sdata.tables["renamed"]
+    for ax, name in zip(asked, table.obs_names, strict=False):
+        assert name in ax.get_title(loc="left").replace("\n", "")
+    for axes in (asked, of_types):
+        figure = axes[0].figure
+        figure.canvas.draw()
+        texts = [text.get_window_extent() for ax in axes for text in (ax._left_title, *ax.texts) if text.get_text()]
+        assert not any(one.overlaps(other) for i, one in enumerate(texts) for other in texts[:i])
+        assert all(0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in texts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST = 400  # cuts of one figure
 SIDE, GAP, CAPTION, LINE = 1.15, 0.05, 0.15, 0.22  # inches: a cut, between cuts, a line of text, a line of the legend
+WIDE, WIDE_NAME = 20, 16  # letters of a line above a cut, and left of its row; longer ones go on below
 NAMES, MARGIN, LEAST = 1.15, 0.08, 3.2  # inches: for the name of a type left of its row; around all; least width
 
 
@@ -187,10 +189,10 @@ def _asked(table: AnnData, names: list[str], annotation_key: str | None, n_colum
             f"{len(lacking)} of {counted(len(names), 'cell')} (cells=) are not in obs_names, or there several times: "
             f"{listed(lacking, 3)}; there are such as {listed(table.obs_names, 2)}."
         )
-    captions = [f"{place + 1}  {name}" for place, name in enumerate(names)]
+    captions = [fill(f"{place + 1}  {name}", WIDE) for place, name in enumerate(names)]
     if annotation_key is not None:
         label, confidence = _annotation(table, annotation_key)
-        told = [f"{one} {sure:.2f}" for one, sure in zip(label.iloc[rows], confidence[rows], strict=True)]
+        told = [fill(f"{one} {sure:.2f}", WIDE) for one, sure in zip(label.iloc[rows], confidence[rows], strict=True)]
         captions = [f"{caption}\n{one}" for caption, one in zip(captions, told, strict=True)]
     return [_Item(name, i // n_columns, i % n_columns, captions[i]) for i, name in enumerate(names)]
 
@@ -222,7 +224,7 @@ def _most_and_least(table: AnnData, annotation_key: str | None, types: Sequence[
         for shift, heading, part in ((0.0, "most certain", most), (n + 0.25, "least certain", least)):
             for place, cell in enumerate(part):
                 above = f"{heading}\n" if row == place == 0 else ""
-                left = f"{name}\n{counted(len(rows), 'cell')}" if shift == place == 0 else ""
+                left = f"{fill(name, WIDE_NAME)}\n{counted(len(rows), 'cell')}" if shift == place == 0 else ""
                 caption = f"{above}{confidence[cell]:.2f}"
                 items.append(_Item(str(table.obs_names[cell]), row, shift + place, caption, left))
     return items
