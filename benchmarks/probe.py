@@ -24,7 +24,6 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,13 +31,13 @@ from typing import TYPE_CHECKING
 import _harness
 import numpy as np
 import pandas as pd
-from _labelled import BNHL_500_MPP
+from _labelled import SETS
 
 import spatialfm as sfm
 
 if TYPE_CHECKING:
+    from _labelled import Labelled
     from anndata import AnnData
-    from spatialdata import SpatialData
 
 MAX_CELLS = 1600  # labelled cells a set
 MIN_CELLS = 10  # classes with fewer cells are left out, and named
@@ -78,12 +77,11 @@ class Task:
     note: str = ""
 
 
-def image_task(
-    name: str, sdata: SpatialData, labels: pd.Series, *, patient_key: str = "quadrant", held_out: str, note: str = ""
-) -> Task:
-    """Draw the cells of a set and embed them. `labels` by cell name; cells without label take no part."""
+def image_task(one: Labelled, note: str) -> Task:
+    """Draw the cells of a set with images and embed them. Cells without label take no part."""
+    name, sdata = one.name, one.sdata
     table = sdata["table"]
-    table.obs["label"] = labels.reindex(table.obs_names).to_numpy(object)
+    table.obs["label"] = table.obs["label"].to_numpy(object)  # no classes of cells that are not drawn
     known = table.obs[table.obs["label"].notna()]
     rng = np.random.default_rng(0)
     names = []
@@ -112,7 +110,7 @@ def image_task(
         say(f"{name}: {model}, {time.perf_counter() - started:.0f} s")
     classical = sfm.get.features(sdata["table"], "X_classical")
     sdata["table"].obsm[ARCSINH] = classical.filter(regex="_mean$").to_numpy()
-    return Task(name, with_floor(sdata["table"]), patient_key, held_out, note.strip())
+    return Task(name, with_floor(sdata["table"]), one.patient_key, one.held_out, note.strip())
 
 
 def stand_ins(channels: list[str], width: int = 640) -> dict[str, np.ndarray]:
@@ -130,116 +128,32 @@ def with_floor(cells: AnnData) -> AnnData:
     return cells
 
 
-def dcis_image(data: Path) -> Task:
-    folder = data / "dcis_mibi"
-    sdata = sfm.io.read_tiff(
-        folder / "images/Point2203_pt1072_31606.ome.tif",
-        folder / "masks/Point2203_pt1072_31606_cellmask.tif",
-        sample="Point2203",
-        mpp=0.5,  # not in the file
-    )
-    sfm.pp.cell_table(sdata)
-    cells = pd.read_csv(folder / "cells_Point2203_matched_labels.csv")
-    sure = cells[cells["best_match_is_assigned"] & (cells["match_cost"] < 0.05)]
-    return image_task(
-        "breast DCIS, MIBI (1 field)",
-        sdata,
-        pd.Series(sure["cell_type"].to_numpy(), index="Point2203_" + sure["label"].astype(str)),
-        held_out="a quadrant",
-        note="Cells whose published type could be matched surely.",
-    )
-
-
-def opal(data: Path) -> Task:
-    folder = data / "opal_mif"
-    sdata = sfm.io.read_tiff(
-        folder / "images/FIHC4_2.ome.tif", folder / "masks/FIHC4_2_cell(nuc+cyto).tif", sample="FIHC4"
-    )
-    sfm.pp.cell_table(sdata)
-    cells = pd.read_csv(next((folder / "original").glob("*cell_seg_data.txt")), sep="\t")
-    labels = pd.Series(cells["Phenotype"].to_numpy(), index="FIHC4_" + cells["Cell ID"].astype(str))
-    return image_task("lymphoma, Opal mIF (1 field)", sdata, labels.replace("", np.nan), held_out="a quadrant")
-
-
-def bnhl(data: Path) -> Task:
-    folder = data / "bnhl_codex"
-    sdata = sfm.io.read_tiff(
-        folder / "images/crop500_5ch_uint16.ome.tif",
-        folder / "masks/crop500_cellmask.tif",
-        sample="crop500",
-        mpp=BNHL_500_MPP,
-    )
-    sfm.pp.cell_table(sdata)
-    cells = pd.read_csv(folder / "cells_crop500_label_codes.csv")
-    cells = cells[cells["label_code"].notna()]
-    codes = "code " + cells["label_code"].astype(int).astype(str)
-    return image_task(
-        "lymph node, CODEX (1 crop)",
-        sdata,
-        pd.Series(codes.to_numpy(), index="crop500_" + cells["cell"].astype(int).astype(str)),
-        held_out="a quadrant",
-        note="Classes are codes without names, made from a panel of which 5 markers are here.",
-    )
-
-
-def spleen(data: Path) -> Task:
-    import tifffile
-
-    folder = data / "spleen_imc"
-    table = pd.DataFrame({"sample": ["r2", "r4", "r12", "r20"]})
-    table["image"] = [folder / f"images/spleen315_{name}.ome.tif" for name in table["sample"]]
-    table["labels"] = [folder / f"masks/spleen315_{name}_cellmask.tif" for name in table["sample"]]
-    table["patient"] = "spleen315"
-    sdata = sfm.io.read_cohort(table, mpp=1.0)
-    names = {1: "white pulp", 2: "red pulp"}
-    labels = {}
-    cells = sdata["table"]
-    for sample in table["sample"]:
-        regions = tifffile.imread(folder / f"masks/spleen315_{sample}_region.tif")
-        mine = cells[cells.obs["sample"] == sample]
-        x, y = np.asarray(mine.obsm["spatial"]).T.astype(int)
-        labels |= dict(zip(mine.obs_names, (names.get(value) for value in regions[y, x]), strict=True))
-    return image_task(
-        "spleen, IMC (4 images)",
-        sdata,
-        pd.Series(labels),
-        patient_key="sample",
-        held_out="an image of the same spleen",
-        note="The label is the region of the cell, not its type.",
-    )
-
-
-def dcis_table(data: Path) -> Task:
-    from anndata import AnnData
-
-    table = pd.read_parquet(data / "dcis_mibi/cells_fusesom_risom_dat_inferred_fov.parquet")
-    table = table[table["fov_inferred"].notna() & table["CellType"].notna()].reset_index(drop=True)
-    field = table["fov_inferred"].astype(str)
-    patient = field.str.extract(r"_(pt\d+)_")[0]
-    cells = AnnData(
-        table.drop(columns=["fov_inferred", "CellType"]).to_numpy(np.float32),
-        obs=pd.DataFrame(
-            {"label": table["CellType"].astype(str), "sample": field, "patient": patient.fillna(field)},
-        ).set_index(table.index.astype(str)),
-    )
+def table_task(one: Labelled) -> Task:
+    """A published table of means: there are no masks, so nothing else to embed."""
+    cells = one.cells
+    cells.obs["label"] = cells.obs["label"].to_numpy(object)
     cells.obsm["X_mean_intensity"] = cells.X
     return Task(
-        f"breast DCIS, MIBI (published table, {field.nunique()} fields)",
+        f"breast DCIS, MIBI (published table, {cells.obs['sample'].nunique()} fields)",
         with_floor(cells),
-        "patient",
-        f"a quarter of {cells.obs['patient'].nunique()} patients",
+        one.patient_key,
+        one.held_out,
         "Published means only: no masks, so no other representation. The field of a cell, and so the patient, was "
         "inferred from the order of rows.",
     )
 
 
-TASKS: dict[str, Callable[[Path], Task]] = {
-    "dcis": dcis_image,
-    "opal": opal,
-    "bnhl": bnhl,
-    "spleen": spleen,
-    "dcis_table": dcis_table,
+NOTES = {  # of the sets with images
+    "dcis": "Cells whose published type could be matched surely.",
+    "opal": "",
+    "bnhl": "Classes are codes without names, made from a panel of which 5 markers are here.",
+    "spleen": "The label is the region of the cell, not its type.",
 }
+
+
+def task_of(name: str, data: Path) -> Task:
+    one = SETS[name](data)
+    return table_task(one) if one.sdata is None else image_task(one, NOTES[name])
 
 
 def evaluate(task: Task, **options) -> dict[str, pd.DataFrame]:
@@ -326,12 +240,12 @@ def say(text: str) -> None:
 def main() -> None:
     parser = _harness.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with the image sets")
-    parser.add_argument("--only", nargs="*", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--only", nargs="*", choices=[*NOTES, "dcis_table"], default=[*NOTES, "dcis_table"])
     arguments = parser.parse_args()
     _harness.quiet()
     scores, differences, few, notes = [], [], [], []
     for name in arguments.only:
-        task = TASKS[name](arguments.data)
+        task = task_of(name, arguments.data)
         started = time.perf_counter()
         found = evaluate(task)
         scores += score_rows(task, found)
