@@ -54,6 +54,19 @@ def test_circular_ones_are_hollow_and_said():
     plt.close("all")
 
 
+def test_intervals_of_many_methods_stay_nearer_to_their_size_than_to_the_next():
+    table = scored()
+    rows = table.uns["annotation"]["summary"]
+    methods = [rows[rows["head"] == "lda"].assign(head=f"method {i}") for i in range(30)]
+    table.uns["annotation"]["summary"] = pd.concat(methods)
+    ax = sfm.pl.annotation_scores(table, show=False)
+    assert len(ax.containers) == 30
+    places = np.array([box[0].get_xdata() for box in ax.containers])
+    assert np.abs(places - [0, 1]).max() < 0.5
+    assert (np.diff(places, axis=0) > 0).all()
+    plt.close("all")
+
+
 def test_what_is_not_there_is_refused():
     with pytest.raises(TableError, match="No result 'other' of sfm.tl.evaluate_annotation"):
         sfm.pl.annotation_scores(scored(), key="other")

@@ -28,6 +28,7 @@ WORDS = {
 }
 FLOORS = {"16 random numbers": "16 random numbers", "none": "shares of the classes"}
 APART = 0.07  # of the distance between two sizes, so that intervals do not hide each other
+TOGETHER = 0.8  # at most, of all intervals of one size: they stay apart from those of the next
 
 
 @public
@@ -124,7 +125,8 @@ def annotation_scores(
 
 def _line(ax: Axes, part: pd.DataFrame, sizes: list[str], number: int, of: int, name: str) -> None:
     """Means with their intervals, beside those of the others."""
-    places = part["n_train"].astype(str).map(sizes.index).to_numpy(float) + APART * (number - (of - 1) / 2)
+    shift = min(APART, TOGETHER / of) * (number - (of - 1) / 2)
+    places = part["n_train"].astype(str).map(sizes.index).to_numpy(float) + shift
     mean, low, high = (part[column].to_numpy(float) for column in ("mean", "low", "high"))
     color, circular = OKABE_ITO[number % len(OKABE_ITO)], bool(part["circular"].iloc[0])
     ax.errorbar(
