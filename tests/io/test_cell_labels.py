@@ -31,7 +31,9 @@ def test_no_prediction_is_shown(cells, tmp_path):
     cells.obs["known_predicted"] = "T"
     path = sfm.io.write_cell_labels(cells, tmp_path / "labels.csv", "known", cells=cells.obs_names[2:5])
     assert "T" not in path.read_text(encoding="utf-8-sig").replace("T0", "")
-    assert pd.read_csv(path, encoding="utf-8-sig")["label"].isna().tolist() == [False, True, True]
+    table = pd.read_csv(path, encoding="utf-8-sig")
+    assert list(table) == ["cell", "label", "sample", "patient", "x", "y"]
+    assert table["label"].isna().tolist() == [False, True, True]
 
 
 def test_what_is_there_stays(cells, tmp_path):
@@ -49,7 +51,7 @@ def test_what_is_there_stays(cells, tmp_path):
     [
         ({}, "Nothing to write"),
         ({"label_key": "none"}, "No column 'none' in obs"),
-        ({"cells": ["a"]}, "1 of 1 cells .cells=. are not in obs_names"),
+        ({"cells": ["a"]}, "1 of 1 cell .cells=. are not in obs_names"),
         ({"label_key": "empty"}, "No cell has a label in obs"),
     ],
 )

@@ -157,3 +157,20 @@ def test_long_names_stay_above_their_cut_and_within_the_figure(sdata):
         texts = [text.get_window_extent() for ax in axes for text in (ax._left_title, *ax.texts) if text.get_text()]
         assert not any(one.overlaps(other) for i, one in enumerate(texts) for other in texts[:i])
         assert all(0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in texts)
+
+
+def test_cells_of_one_name_are_told_apart_by_their_place(sdata):
+    table = sdata["table"].copy()
+    where = table.obsm["spatial"]
+    table.obs_names = ["same"] * table.n_obs
+    sdata.tables["renamed"] = table
+    options = {"channels": "DAPI", "annotation_key": "auto", "table_name": "renamed", "size": 20, "show": False}
+    try:
+        axes = sfm.pl.cell_gallery(sdata, n=1, **options)[:, 0]
+        with pytest.raises(TableError, match="1 of 1 cell .cells=. are not in obs_names, or there several times"):
+            sfm.pl.cell_gallery(sdata, ["same"], **options)
+    finally:
+        del sdata.tables["renamed"]
+    of_b = np.flatnonzero(table.obs["auto"] == "B")
+    x = where[of_b[table.obs["auto_confidence"].to_numpy()[of_b].argmax()], 0]
+    assert axes[0].get_xlim() == pytest.approx((x - 10, x + 10))

@@ -15,6 +15,7 @@ from .._disk import write_bytes
 from .._errors import InputFileError, RunError, TableError, listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._public import public
+from ..pp.annotated import rows_of_cells
 from ..pp.cell_labels import CELL, LABEL
 
 if TYPE_CHECKING:
@@ -98,14 +99,7 @@ def _rows(adata: AnnData, label_key: str | None, cells: Sequence[str] | None) ->
         if not len(rows):
             raise TableError(f"No cell has a label in obs[{label_key!r}] (label_key=). Pass cells= to be labelled.")
         return rows
-    names = pd.Index(list(cells))
-    rows = adata.obs_names.get_indexer(names) if adata.obs_names.is_unique else np.full(len(names), -1)
-    if (rows < 0).any() or not len(rows):
-        raise TableError(
-            f"{int((rows < 0).sum())} of {len(names)} cells (cells=) are not in obs_names, or there several times: "
-            f"{listed(names[rows < 0], 3)}."
-        )
-    return rows
+    return rows_of_cells(adata, cells)
 
 
 def _table(adata: AnnData, label_key: str | None, rows: np.ndarray) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from .._coordinates import coordinates
 from .._errors import ElementError, PanelError, TableError, counted, listed
 from .._keys import TABLE
 from .._public import public
-from ..pp.annotated import annotated_cells
+from ..pp.annotated import annotated_cells, rows_of_cells
 from ..pp.arrays import channel_names
 from ..pp.elements import SampleElements, match_elements, pixel_size
 from ._cells import CHANNEL_COLORS
@@ -36,9 +36,9 @@ NAMES, MARGIN, LEAST = 1.15, 0.08, 3.2  # inches: for the name of a type left of
 
 @dataclass(frozen=True)
 class _Item:
-    """A cell, its place in the grid, and what is written above it and left of its row."""
+    """A cell (row of the table), its place in the grid, and what is written above it and left of its row."""
 
-    name: str
+    cell: int
     row: int
     column: float
     caption: str
@@ -142,7 +142,7 @@ def cell_gallery(
     if len(items) * len(composites) > MOST:
         raise TableError(f"{len(items) * len(composites)} cuts in one figure; {MOST} is the most. Pass fewer cells.")
     drawn = _Cuts(sdata, table, table_name, size, percentiles)
-    cuts = [drawn.cut(item.name) for item in items]
+    cuts = [drawn.cut(item.cell) for item in items]
     drawn.check_channels(cuts, [name for one in composites for name in one])
 
     figure, axes = _layout(items, len(composites), figsize, title)
@@ -182,19 +182,13 @@ def _table(sdata: SpatialData, table_name: str) -> AnnData:
 
 
 def _asked(table: AnnData, names: list[str], annotation_key: str | None, n_columns: int) -> list[_Item]:
-    rows = table.obs_names.get_indexer(pd.Index(names)) if table.obs_names.is_unique else np.full(len(names), -1)
-    if not names or (rows < 0).any():
-        lacking = [name for name, row in zip(names, rows, strict=True) if row < 0]
-        raise TableError(
-            f"{len(lacking)} of {counted(len(names), 'cell')} (cells=) are not in obs_names, or there several times: "
-            f"{listed(lacking, 3)}; there are such as {listed(table.obs_names, 2)}."
-        )
+    rows = rows_of_cells(table, names)
     captions = [fill(f"{place + 1}  {name}", WIDE) for place, name in enumerate(names)]
     if annotation_key is not None:
         label, confidence = _annotation(table, annotation_key)
         told = [fill(f"{one} {sure:.2f}", WIDE) for one, sure in zip(label.iloc[rows], confidence[rows], strict=True)]
         captions = [f"{caption}\n{one}" for caption, one in zip(captions, told, strict=True)]
-    return [_Item(name, i // n_columns, i % n_columns, captions[i]) for i, name in enumerate(names)]
+    return [_Item(int(row), i // n_columns, i % n_columns, captions[i]) for i, row in enumerate(rows)]
 
 
 def _annotation(table: AnnData, key: str | None) -> tuple[pd.Series, np.ndarray]:
@@ -226,7 +220,7 @@ def _most_and_least(table: AnnData, annotation_key: str | None, types: Sequence[
                 above = f"{heading}\n" if row == place == 0 else ""
                 left = f"{fill(name, WIDE_NAME)}\n{counted(len(rows), 'cell')}" if shift == place == 0 else ""
                 caption = f"{above}{confidence[cell]:.2f}"
-                items.append(_Item(str(table.obs_names[cell]), row, shift + place, caption, left))
+                items.append(_Item(int(cell), row, shift + place, caption, left))
     return items
 
 
@@ -244,10 +238,9 @@ class _Cuts:
         }
         self._limits: dict[str, pd.DataFrame] = {}
 
-    def cut(self, name: str) -> Cut:
-        """The surroundings of a cell."""
-        row = int(self._table.obs_names.get_indexer([name])[0])
-        region = self._regions[row]
+    def cut(self, row: int) -> Cut:
+        """The surroundings of the cell in a row of the table."""
+        name, region = str(self._table.obs_names[row]), self._regions[row]
         if region not in self._pairs:
             raise ElementError(
                 f"Cell {name!r} is of element {region!r}, which belongs to no image; found {listed(self._pairs)}."

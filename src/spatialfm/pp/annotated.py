@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +60,25 @@ def annotated_cells(table: AnnData, table_name: str, sdata: SpatialData | None =
             f"{_listed(names, 5, quoted=False)}. Keep one row per cell."
         )
     return regions, ids
+
+
+def rows_of_cells(table: AnnData, cells: Sequence[str]) -> np.ndarray:
+    """Rows of the cells that an argument ``cells=`` names, in its order.
+
+    Raises
+    ------
+    TableError
+        If it names none, or one that is not in ``obs_names`` or is there several times.
+    """
+    names = pd.Index(list(cells))
+    rows = table.obs_names.get_indexer(names) if table.obs_names.is_unique else np.full(len(names), -1)
+    if not len(names) or (rows < 0).any():
+        lacking = names[rows < 0]
+        raise TableError(
+            f"{len(lacking)} of {counted(len(names), 'cell')} (cells=) are not in obs_names, or there several times: "
+            f"{_listed(lacking, 3)}; there are such as {_listed(table.obs_names, 2)}."
+        )
+    return rows
 
 
 def is_of_points(sdata: SpatialData, table: AnnData) -> bool:
