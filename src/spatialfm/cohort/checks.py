@@ -12,7 +12,7 @@ from .._errors import SpatialfmError, TableError, counted
 from .._errors import listed as _listed
 from .._keys import PATIENT_KEY, SAMPLE_KEY
 from .._storable import check_key
-from .patient_names import ask_for_patients, check_spelling, suggestion
+from .patient_names import ask_for_patients, check_spelling, patients_of_rows, suggestion
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -77,6 +77,13 @@ def obs_column(
             f'adata[adata.obs["{key}"].notna()].copy().'
         )
     return column
+
+
+def patients_asked_for(adata: AnnData, patient_key: str | None, risk: str) -> np.ndarray | None:
+    """`patients_of_rows`, with an absent column refused unless it is the usual one, which nobody asked for by name."""
+    if patient_key is None or patient_key == PATIENT_KEY:
+        return patients_of_rows(adata, patient_key, risk=risk)
+    return obs_column(adata, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()
 
 
 def check_samples(samples: pd.Series, patients: pd.Series, error: type[SpatialfmError]) -> None:

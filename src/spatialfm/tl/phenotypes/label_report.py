@@ -13,9 +13,8 @@ from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names, patients_asked_for
 from ...cohort.intensities import intensities
-from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import prepared, representation
 from ...learn.label_noise import Doubts, doubts, held_out_probability, near_pairs, usual_distance
 from ...learn.probe import column_scaler
@@ -95,7 +94,8 @@ def label_report(
     """
     check_anndata(adata, "label_report", key_added)
     rows, labels = _labelled(adata, label_key)
-    patients = _patients(adata, patient_key, rows)
+    patients = patients_asked_for(adata, patient_key, "labels are judged by those of the same patient")
+    patients = None if patients is None else patients[rows]
     values = representation(adata, use_rep)
     codes, names = labels.cat.codes.to_numpy().astype(int), list(labels.cat.categories)
 
@@ -146,13 +146,6 @@ def _labelled(adata: AnnData, label_key: str) -> tuple[np.ndarray, pd.Series]:
             f"({listed(counts.index)}). Label cells of two types or more, several of one."
         )
     return rows, labels
-
-
-def _patients(adata: AnnData, patient_key: str | None, rows: np.ndarray) -> np.ndarray | None:
-    if patient_key in (None, PATIENT_KEY):
-        patients = patients_of_rows(adata, patient_key, risk="labels are judged by those of the same patient")
-        return None if patients is None else patients[rows]
-    return obs_column(adata, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()[rows]
 
 
 def _cells(found: _Found, pairs: np.ndarray, patient_key: str | None) -> pd.DataFrame:

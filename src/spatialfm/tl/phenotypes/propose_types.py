@@ -14,10 +14,9 @@ from ..._keys import PATIENT_KEY
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
-from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names
+from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names, patients_asked_for
 from ...cohort.circular import remember_groups
 from ...cohort.intensities import intensities
-from ...cohort.patient_names import patients_of_rows
 from ...cohort.replaced import remove_earlier
 from ...cohort.representation import prepared, representation
 from ...cohort.sketch import N_VOTES, Nearest, Size, drawn_evenly, sketch_size
@@ -138,7 +137,7 @@ def propose_types(
     """
     check_anndata(adata, "propose_types", key_added)
     labels = _labels(adata, label_key)
-    patients = _patients(adata, patient_key)
+    patients = patients_asked_for(adata, patient_key, "types of one patient are not told from those of several")
     rows = _looked_at(adata, labels.notna().to_numpy(), sketch, random_state)
     values, (scaled, how) = representation(adata, use_rep), prepared(adata, use_rep)
 
@@ -204,12 +203,6 @@ def _labels(adata: AnnData, label_key: str) -> pd.Series:
             "types or more, several cells of one: what doubt is usual is read from labelled cells that are held out."
         )
     return labels
-
-
-def _patients(adata: AnnData, patient_key: str | None) -> np.ndarray | None:
-    if patient_key in (None, PATIENT_KEY):
-        return patients_of_rows(adata, patient_key, risk="types of one patient are not told from those of several")
-    return obs_column(adata, patient_key, "patient_key", allow_missing=True).astype(str).to_numpy()
 
 
 def _looked_at(adata: AnnData, known: np.ndarray, sketch: Size, random_state: int) -> np.ndarray:

@@ -14,8 +14,7 @@ from ..._keys import PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from ..._logging import logger
 from ..._public import public
 from ..._storable import default_key, write_uns
-from ...cohort.checks import check_anndata, listed, obs_column, order_of_names
-from ...cohort.patient_names import patients_of_rows
+from ...cohort.checks import check_anndata, listed, obs_column, order_of_names, patients_asked_for
 from ...cohort.representation import prepared
 from ...cohort.sketch import Size, drawn_evenly, sketch_size
 from ...learn.label_choice import Coreset, Margin, Quota, Strategy, TypiClust, choose
@@ -145,11 +144,9 @@ def _known(adata: AnnData, label_key: str | None, n: int) -> np.ndarray:
 
 def _patients(adata: AnnData, patient_key: str | None) -> np.ndarray | None:
     """Number of the patient of each cell; those without one share a number."""
-    if patient_key in (None, PATIENT_KEY):
-        if patients_of_rows(adata, patient_key, risk="cells are not shared out over patients") is None:
-            return None
-    column = obs_column(adata, str(patient_key), "patient_key", allow_missing=True)
-    return column.astype("category").cat.codes.to_numpy().astype(int) + 1
+    if patients_asked_for(adata, patient_key, "cells are not shared out over patients") is None:
+        return None
+    return adata.obs[patient_key].astype("category").cat.codes.to_numpy().astype(int) + 1
 
 
 def _annotation(adata: AnnData, label_key: str | None, annotation_key: str | None, strategy: str) -> str | None:
