@@ -172,6 +172,20 @@ def test_a_frame_leaves_out_too(image):
     assert names_of(image, frame) == ["DAPI", "β-catenin"]
 
 
+@pytest.mark.parametrize("n_cycles", [1, 2])
+def test_a_channel_whose_name_ends_like_one_left_out_stays(tmp_path, n_cycles):
+    names = ["SMActin", "Actin", "b_Actin"]
+    pixels = np.arange(n_cycles * 3 * 20 * 24, dtype=np.uint16).reshape(n_cycles, 3, 20, 24)
+    stored, axes = (pixels, "TCYX") if n_cycles > 1 else (pixels[0], "CYX")
+    tifffile.imwrite(tmp_path / "a.ome.tif", stored, metadata={"axes": axes})
+    panel = pd.DataFrame({"name": names, "keep": [1, 0, 1]})
+    options = {"axes": "tcyx"} if n_cycles > 1 else {}
+    image = sfm.io.read_tiff(tmp_path / "a.ome.tif", channel_names=panel, mpp=0.5, **options).images["image_a"]
+    prefixes = ["cyc1_", "cyc2_"] if n_cycles > 1 else [""]
+    assert image.coords["c"].values.tolist() == [f"{k}{name}" for k in prefixes for name in ("SMActin", "b_Actin")]
+    np.testing.assert_array_equal(image.values, pixels[:, [0, 2]].reshape(-1, 20, 24))
+
+
 @pytest.mark.parametrize(("axes", "order"), [("tcyx", "TC"), ("ctyx", "CT")])
 def test_a_channel_of_all_cycles_is_left_out(tmp_path, axes, order):
     """The panel has a row per channel, the image a plane for each in every cycle."""

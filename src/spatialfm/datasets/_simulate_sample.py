@@ -63,17 +63,18 @@ def draw_sample(patient: Patient, s: int, parameters: dict[str, Any], camera: Ca
     gain = patient.marker_gain
     level, mixture = expression(tissue.type, tissue.state, gain, rng("expression"), n_markers, biology, rng)
     slide = draw_slide(patient.slide, seed, parameters["batch_effect"])
-    optics, scene = rng("optics"), _scene(layout, shapes, parameters, rng)
-    glow = autofluorescence(shapes, layout.glow(size, mpp, _MARGIN), mpp, optics)
     if outline is not None:
         outline = outline | (shapes.labels > 0)  # cells at the edge reach beyond it
+    optics, scene = rng("optics"), _scene(layout, shapes, outline, parameters, rng)
+    glow = autofluorescence(shapes, layout.glow(size, mpp, _MARGIN), mpp, optics)
+    if outline is not None:
         glow = np.where(outline, glow, STRAY_LIGHT).astype(np.float32)
     photons = expected_photons(level, shapes, glow, markers, slide, camera, mpp, optics, scene)
     image, mask = expose(photons, camera, optics), None
     if parameters["artifacts"]:
         rngs = {kind: rng("artifacts", ARTIFACTS[kind]) for kind in parameters["artifacts"]}
         image, mask = add_artifacts(image, photons, rngs, parameters["artifact_rate"], camera, mpp)
-    image = detected(image, markers, slide, camera, glow)
+    image = detected(image, markers, slide, camera, glow if outline is None else glow[outline])
     cells, counts = _segmentation(shapes, parameters, rng)
     centres = centroids(shapes.labels, len(tissue.xy), mpp)
     name = f"{patient.name}_{s + 1}"
@@ -81,16 +82,23 @@ def draw_sample(patient: Patient, s: int, parameters: dict[str, Any], camera: Ca
 
 
 def _scene(
-    layout: Fields, shapes: Shapes, parameters: dict[str, Any], rng: Callable[..., np.random.Generator]
+    layout: Fields,
+    shapes: Shapes,
+    outline: np.ndarray | None,
+    parameters: dict[str, Any],
+    rng: Callable[..., np.random.Generator],
 ) -> Scene:
     """Uneven stain, glowing structures and fields of view, as far as they were asked for."""
     size, mpp = parameters["image_size"], parameters["mpp"]
     stain = {key: parameters[key] for key in ("granularity", "polarity", "unevenness")}
     light = {key: parameters[key] for key in ("collagen", "red_cells")}
     structure_rng, view_rng = rng("structures").spawn(2)
+    glowing = structures(layout, size, mpp, _MARGIN, **light, rng=structure_rng)
+    if glowing is not None and outline is not None:
+        glowing = np.where(outline, glowing, 0)  # glass has neither fibres nor blood
     return Scene(
         draw_stain(shapes, mpp, **stain, rng=rng("stain")) if any(stain.values()) else None,
-        structures(layout, size, mpp, _MARGIN, **light, rng=structure_rng),
+        glowing,
         stitched(size, mpp, parameters["stitching"], view_rng) if parameters["stitching"] else None,
     )
 
