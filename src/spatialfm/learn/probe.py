@@ -12,7 +12,7 @@ from .._errors import TableError
 from .._logging import logger
 from .._optional import need
 from .penalty import enough_to_search, grid_C, prior_C
-from .temperature import MIN_HELD_OUT, Calibration, calibration_error, find_temperature, held_out_parts, tempered
+from .temperature import MIN_HELD_OUT, Calibration, calibration_of, predicted_without, tempered
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -220,16 +220,14 @@ def calibrated(
     from sklearn.base import clone
 
     codes, scaled = coded(labels)[0], probe.scaler.transform(values)
-    found, truth = [], []
-    for train, test in held_out_parts(codes, groups, random_state):
-        found.append(clone(probe.model[-1]).fit(scaled[train], codes[train]).predict_proba(scaled[test]))
-        truth.append(codes[test])
-    if sum(map(len, truth)) < MIN_HELD_OUT:
+
+    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        return clone(probe.model[-1]).fit(scaled[train], codes[train]).predict_proba(scaled[test])
+
+    probability, places = predicted_without(predict, codes, groups, random_state)
+    if len(places) < MIN_HELD_OUT:
         return probe
-    probability, codes = np.concatenate(found), np.concatenate(truth)
-    temperature = find_temperature(probability, codes)
-    error = calibration_error(tempered(probability, temperature), codes)
-    return replace(probe, calibration=Calibration(temperature, len(codes), error))
+    return replace(probe, calibration=calibration_of(probability, codes[places]))
 
 
 def chosen_C(

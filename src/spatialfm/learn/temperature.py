@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +73,12 @@ def calibration_error(probability: np.ndarray, codes: np.ndarray) -> float:
     return float(np.abs(apart).sum() / len(codes))
 
 
+def calibration_of(probability: np.ndarray, codes: np.ndarray) -> Calibration:
+    """Temperature that suits held-out cells, and the calibration error that it leaves on them."""
+    temperature = find_temperature(probability, codes)
+    return Calibration(temperature, len(codes), calibration_error(tempered(probability, temperature), codes))
+
+
 def held_out_parts(
     codes: np.ndarray, groups: np.ndarray | None, random_state: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -96,3 +102,25 @@ def held_out_parts(
             fold[mine] = (np.arange(len(mine)) + code) % N_FOLDS
     for number in np.unique(fold[fold >= 0])[: 1 if once else None]:
         yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+
+
+def predicted_without(
+    predict: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    codes: np.ndarray,
+    groups: np.ndarray | None,
+    random_state: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of rows by fits without their label, and which rows they are, part by part.
+
+    Parameters
+    ----------
+    predict
+        Called with rows to fit and rows to judge, as `held_out_parts` gives them; makes ``(judged, classes)``.
+    """
+    found, places = [], []
+    for train, test in held_out_parts(codes, groups, random_state):
+        found.append(predict(train, test))
+        places.append(test)
+    if not places:
+        return np.zeros((0, int(codes.max()) + 1)), np.zeros(0, int)
+    return np.concatenate(found), np.concatenate(places)

@@ -46,9 +46,9 @@ def least_probabilities(
     TableError
         If there are no patients, or too few for the coverage.
     """
-    check_coverage(options.coverage, None if cells.groups is None else cells.groups[rows])
+    groups = cells.groups_of(rows)
+    check_coverage(options.coverage, groups)
     codes, classes = coded(labels)
-    groups = cells.groups[rows]
     wanted, options = options, replace(options, calibrate=False, coverage=None, C=fitted.notes.get("C", options.C))
     probability = np.zeros((len(rows), len(classes)))
     for train, test in held_out_patients(groups, options.random_state):

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..temperature import MIN_HELD_OUT, Calibration, calibration_error, find_temperature, held_out_parts, tempered
+from ..temperature import MIN_HELD_OUT, Calibration, calibration_of, predicted_without, tempered
 from .cells import Cells
 
 BLOCK = 65_536  # rows that are predicted at once
@@ -106,13 +106,11 @@ def held_out_probability(
     groups
         Patient of each of them; whole patients are held out where there are enough.
     """
-    found, places = [], []
-    for train, test in held_out_parts(codes, groups, random_state):
-        found.append(fit(rows[train], codes[train]).predict_seen(rows[test]))
-        places.append(test)
-    if not places:
-        return np.zeros((0, int(codes.max()) + 1)), np.zeros(0, int)
-    return np.concatenate(found), np.concatenate(places)
+
+    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        return fit(rows[train], codes[train]).predict_seen(rows[test])
+
+    return predicted_without(predict, codes, groups, random_state)
 
 
 def with_temperature(
@@ -123,7 +121,4 @@ def with_temperature(
     probability, places = held_out_probability(fit, rows, codes, cells.groups_of(rows), cells.random_state)
     if len(places) < MIN_HELD_OUT:
         return fitted
-    truth = codes[places]
-    temperature = find_temperature(probability, truth)
-    error = calibration_error(tempered(probability, temperature), truth)
-    return replace(fitted, calibration=Calibration(temperature, len(truth), error))
+    return replace(fitted, calibration=calibration_of(probability, codes[places]))

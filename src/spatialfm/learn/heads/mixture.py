@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..temperature import MIN_HELD_OUT, Calibration, calibration_error, find_temperature, tempered
+from ..temperature import MIN_HELD_OUT, Calibration, calibration_of, tempered
 from .fitted import Fitted, held_out_probability, softmax
 
 FLOOR = 1e-3  # a tree that has seen five cells of a type excludes none
@@ -91,11 +91,7 @@ def fit_mixture(
     found, truth = [probability for probability, _ in held_out], codes[places]
     if weigh:
         weights = best_weights(found, truth)
-    calibration = Calibration()
-    if calibrate:
-        together = pooled(found, weights)
-        temperature = find_temperature(together, truth)
-        calibration = Calibration(temperature, len(truth), calibration_error(tempered(together, temperature), truth))
+    calibration = calibration_of(pooled(found, weights), truth) if calibrate else Calibration()
     return replace(fitted, weights=weights, calibration=calibration)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..penalty import prior_C
-from ..temperature import MIN_HELD_OUT, find_temperature, held_out_parts, tempered
+from ..temperature import MIN_HELD_OUT, find_temperature, predicted_without, tempered
 from .cells import Cells
 
 if TYPE_CHECKING:
@@ -111,11 +111,9 @@ def _fit(values: np.ndarray, codes: np.ndarray, weights: np.ndarray, random_stat
 
 
 def _temperature(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> float:
-    found, truth = [], []
-    for train, test in held_out_parts(codes, cells.groups_of(rows), cells.random_state):
+    def predict(train: np.ndarray, test: np.ndarray) -> np.ndarray:
         model = _fit(cells.scaled[rows[train]], codes[train], np.ones(len(train)), cells.random_state)
-        found.append(model.predict_proba(cells.scaled[rows[test]]))
-        truth.append(codes[test])
-    if sum(map(len, truth)) < MIN_HELD_OUT:
-        return 1.0
-    return find_temperature(np.concatenate(found), np.concatenate(truth))
+        return model.predict_proba(cells.scaled[rows[test]])
+
+    probability, places = predicted_without(predict, codes, cells.groups_of(rows), cells.random_state)
+    return 1.0 if len(places) < MIN_HELD_OUT else find_temperature(probability, codes[places])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..penalty import balanced_loss
-from ..temperature import MIN_HELD_OUT, Calibration, calibration_error, find_temperature, held_out_parts, tempered
+from ..temperature import MIN_HELD_OUT, Calibration, calibration_of, find_temperature, held_out_parts, tempered
 from .fitted import Fitted
 
 if TYPE_CHECKING:
@@ -96,17 +96,16 @@ def weigh_neighbors(
         )
     one, other, truth = np.concatenate(own), np.concatenate(near), codes[np.concatenate(places)]
 
-    def mixed(of: float) -> tuple[np.ndarray, float]:
-        both = (1 - of) * one + of * other
-        found = find_temperature(both, truth)
-        return tempered(both, found), found
+    def mixed(of: float) -> np.ndarray:
+        return (1 - of) * one + of * other
 
-    if weight is None:
-        names = np.arange(len(classes))
-        weight = min(WEIGHTS, key=lambda of: balanced_loss(truth, mixed(of)[0], names))
-    after, found = mixed(weight)
-    calibration = Calibration(found, len(truth), calibration_error(after, truth))
-    return weight, calibration, cost(one, after, truth, classes)
+    def loss(of: float) -> float:
+        both = mixed(of)
+        return balanced_loss(truth, tempered(both, find_temperature(both, truth)), np.arange(len(classes)))
+
+    weight = min(WEIGHTS, key=loss) if weight is None else weight
+    calibration = calibration_of(mixed(weight), truth)
+    return weight, calibration, cost(one, tempered(mixed(weight), calibration.temperature), truth, classes)
 
 
 def cost(before: np.ndarray, after: np.ndarray, truth: np.ndarray, classes: list[str]) -> pd.DataFrame:
