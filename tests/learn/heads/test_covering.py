@@ -87,6 +87,25 @@ def test_sets_hold_the_true_type_of_new_patients_as_often_as_stated(method, of):
     assert cells.obs["known_predicted_set_size"].min() == 1
 
 
+@pytest.mark.parametrize("method", ["linear", "lda"])
+def test_sets_of_a_method_that_knows_its_labels_by_heart_hold_the_true_type_too(method):
+    """Columns of noise, half as many as labelled cells: a method is sure of these alone, and of no other cell."""
+    covered = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        cells = AnnData(obs=pd.DataFrame({"type": rng.choice(["A", "B", "C"], 600)}, index=np.arange(600).astype(str)))
+        cells.obs["patient"] = [f"P{number}" for number in np.arange(600) // 10]
+        cells.obsm["X_noise"] = rng.normal(size=(600, 60))
+        labelled = np.arange(600) < 120  # 12 patients
+        cells.obs["known"] = cells.obs["type"].where(labelled)
+        options = {"use_rep": "X_noise", "method": method, "C": 1.0, "coverage": 0.8, "coverage_of": "cells"}
+        sfm.tl.annotate(cells, "known", **options)
+        sets = sfm.get.table(cells, "known_predicted_set")
+        inside = sets.to_numpy()[np.arange(600), sets.columns.get_indexer(cells.obs["type"])]
+        covered.append(inside[~labelled].mean())
+    assert np.mean(covered) > 0.78
+
+
 def test_sets_are_refused_with_few_patients_before_anything_is_fitted(monkeypatch):
     cells = heavy_tailed()
     cells.obs["known"] = cells.obs["type"].where(cells.obs["patient"].isin(["P1", "P2", "P3"]))
