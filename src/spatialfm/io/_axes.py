@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 
 from .._errors import InputFileError
@@ -97,6 +98,18 @@ def plane_names(names: Sequence[str] | None, stacks: Stacks, axes: str | None) -
         prefix = [f"{_PREFIXES[letter]}{place[letter] + 1}" for letter in "TZ" if letter in place]
         planes.append("_".join([*prefix, names[place.get("C", 0)]]))
     return planes
+
+
+def is_plane_of(plane: str, channel: str) -> bool:
+    """Whether `plane_names` calls a plane of this channel so.
+
+    Examples
+    --------
+    >>> is_plane_of("cyc1_z2_Actin", "Actin"), is_plane_of("cyc1_SM_Actin", "Actin")
+    (True, False)
+    """
+    prefix = "".join(rf"({_PREFIXES[letter]}\d+_)?" for letter in "TZ")
+    return re.fullmatch(prefix + re.escape(channel), plane) is not None
 
 
 def names_of_planes(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import InputFileError, PanelError, PixelSizeError
-from ._axes import assign_axes, names_of_planes
+from ._axes import assign_axes, is_plane_of, names_of_planes
 from ._layout import TiffLayout, open_tiff
 from ._lazy_image import LazyImage, is_same_size, moved_names
 from ._names import resolved_names
@@ -94,9 +94,12 @@ def of_panel(panel: PanelNames, opened: Callable[[list[str]], LazyImage]) -> Laz
             return opened(panel.kept)
         except PanelError:
             raise error from None
-    names = tuple(panel[i] for i in panel.left_out)
-    out = [i for i, name in enumerate(image.channel_names) if name.endswith(names)]  # of a stack cyc1_<name> and so on
-    kept = image.of_channels([i for i in range(len(image.channel_names)) if i not in out])
+    names = image.channel_names
+    if len(names) == len(panel):
+        out = list(panel.left_out)
+    else:  # planes of a stack
+        out = [i for i, name in enumerate(names) if any(is_plane_of(name, panel[place]) for place in panel.left_out)]
+    kept = image.of_channels([i for i in range(len(names)) if i not in out])
     return replace(kept, left_out=tuple(image.found_names[i] for i in out))
 
 
