@@ -104,7 +104,8 @@ def simulate_cohort(
     baseline_hazard
         Deaths a month of a patient of 62 years, stage I, with the mean fraction.
     glass
-        Share of every image, outside of the tissue, that is empty: no cells, no autofluorescence, a little stray light.
+        Share of every image, outside of the tissue, that is empty: no cells, no autofluorescence, no fibres or blood,
+        a little stray light.
     patients_per_slide
         Patients on a slide.
     difficulty
@@ -197,7 +198,8 @@ def simulate_cohort(
     -------
     SpatialData with, for each sample (``P001_1``, ``P001_2``, …), in one coordinate system of its name in µm:
 
-    - ``image_<sample>``: uint16 ``(c, y, x)``. Without artifacts nothing saturates at the default strengths.
+    - ``image_<sample>``: uint16 ``(c, y, x)``. Without artifacts nothing saturates with ``"easy"``; with ``"real"``
+      some pixels of the very brightest cells do (one in 100,000).
     - ``cells_<sample>``: the segmentation that a user would have; ``true_cells_<sample>``: the true one.
     - ``artifacts_<sample>``, where artifacts were asked for: 0 clean, 1 fold, 2 blur, 3 saturation, 4 dropout,
       5 seam.

@@ -131,7 +131,11 @@ def expose(photons: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.
 
 
 def detected(image: np.ndarray, markers: SimulatedPanel, slide: Slide, camera: Camera, glow: np.ndarray) -> np.ndarray:
-    """What a detector stores of counts ``(M, h, w)``: with ``"subtracted"``, those above offset and background."""
+    """What a detector stores of counts ``(M, h, w)``: with ``"subtracted"``, those above offset and background.
+
+    `glow` is the autofluorescence of the pixels of tissue, whose median is the background that is expected: what is
+    taken off does not depend on how much glass is beside the tissue.
+    """
     if camera.detector != "subtracted":
         return image
     usual = float(np.median(glow))
