@@ -20,6 +20,15 @@ def test_any_table_can_be_drawn(tmp_path, losses, checks):
     assert (picture[..., :3] < 1).any() == bool(losses or checks)
 
 
+def test_the_only_term_of_a_loss_does_not_hide_it(tmp_path):
+    once, twice = tmp_path / "once.png", tmp_path / "twice.png"
+    draw_curves(LOSSES, [], once)
+    draw_curves([row | {"loss_error": row["loss"]} for row in LOSSES], [], twice)
+    assert once.read_bytes() == twice.read_bytes()
+    draw_curves([row | {"loss_error": row["loss"] / 2, "loss_rest": row["loss"] / 2} for row in LOSSES], [], twice)
+    assert once.read_bytes() != twice.read_bytes()
+
+
 def test_a_falling_loss_falls_in_the_picture(tmp_path):
     """Of the first panel: the topmost blue of each column of pixels goes down."""
     draw_curves([{"step": step, "loss": 10 - step / 20} for step in range(200)], [], tmp_path / "curves.png")

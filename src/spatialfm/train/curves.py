@@ -25,7 +25,7 @@ def draw_curves(losses: Table, checks: Table, path: Path) -> None:
     from matplotlib.figure import Figure
 
     panels: list[tuple[str, Table, list[str]]] = [
-        ("Loss", losses, _columns(losses, ("loss",))),
+        ("Loss", losses, _apart(losses, _columns(losses, ("loss",)))),
         ("Learning rate", losses, _columns(losses, ("lr",))),
         ("Norm of the gradient", losses, _columns(losses, ("gradient_norm",))),
         ("Windows per second", losses, _columns(losses, ("windows_per_second",))),
@@ -45,6 +45,12 @@ def _columns(table: Table, begins: tuple[str, ...]) -> list[str]:
     names = dict.fromkeys(name for row in table for name in row)
     # of scores by mode and marker, the means by mode: ``pearson/niche``, and not ``pearson/niche/CD3``
     return [name for name in names if name.startswith(begins) and name.count("/") < 2]
+
+
+def _apart(table: Table, names: list[str]) -> list[str]:
+    """Columns without those that repeat an earlier one: the only term of a loss, whose curve would hide the loss."""
+    values = [tuple(row.get(name) for row in table) for name in names]
+    return [name for place, name in enumerate(names) if values[place] not in values[:place]]
 
 
 def _panel(axes: Any, title: str, table: Table, names: Sequence[str], *, smooth: bool) -> None:
