@@ -9,13 +9,19 @@ that were not run stay as they are, as does all text.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import re
+import subprocess
 import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PRINTED: list[tuple[str, list[list[str]]]] = []  # part of the script, and the rows of a table, the header first
 _PART = [""]
@@ -82,6 +88,23 @@ def p_text(p: float) -> str:
 def interval(low: float, high: float, digits: int = 2) -> str:
     """``0.12 to 0.34``."""
     return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def less(differences: pd.DataFrame, first: str, second: str) -> dict[str, float] | None:
+    """Macro F1 of `first` less that of `second`, interval and p, whichever way ``uns[...]["differences"]`` has them."""
+    for one, other, sign in ((first, second, 1), (second, first, -1)):
+        pair = (differences["score"] == "f1") & (differences["first"] == one) & (differences["second"] == other)
+        if pair.any():
+            row = differences[pair].iloc[0]
+            low, high = sorted((sign * row["low"], sign * row["high"]))
+            return {"difference": sign * row["difference"], "low": low, "high": high, "p_value": row["p_value"]}
+    return None
+
+
+def printed_last(*command: str, **options) -> dict:
+    """What a Python process of its own prints last, as JSON: memory that others have taken does not count in it."""
+    done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True, **options)
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def finish(args: argparse.Namespace) -> None:

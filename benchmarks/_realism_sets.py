@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 import spatialfm as sfm
+from spatialfm._demo import true_rows
 
 if TYPE_CHECKING:
     from _labelled import Labelled
@@ -134,13 +135,10 @@ def simulated(difficulty: str, seed: int, n_markers: int = 12) -> list[Set]:
 
 def true_types(sdata: SpatialData) -> pd.Series:
     """Type of the true cell that each mask overlaps most; masks on no cell have none."""
-    (sample,) = sdata["samples"].obs_names
-    masks, true = (np.asarray(sdata[f"{kind}_{sample}"].values).ravel() for kind in ("cells", "true_cells"))
-    both = (masks > 0) & (true > 0)
-    overlap = pd.DataFrame({"mask": masks[both], "cell": true[both]}).value_counts().reset_index()
-    first = overlap.drop_duplicates("mask").set_index("mask")["cell"]
-    types = sdata["truth"].obs["type"].astype(str).to_numpy()
-    return pd.Series(types[first.to_numpy() - 1], first.index)
+    sfm.pp.cell_table(sdata)
+    cells = sdata["table"]
+    types = true_rows(sdata, cells)["type"].to_numpy(object)
+    return pd.Series(types, cells.obs["cell_id"].astype(int)).dropna()
 
 
 def represented(one: Set) -> AnnData:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
 import sys
 import time
 
@@ -97,14 +96,7 @@ def main() -> None:
     rows = []
     for method in arguments.methods:
         asked = [method, arguments.cells, arguments.columns, arguments.labels]
-        done = subprocess.run(
-            [sys.executable, __file__, "--one", json.dumps(asked)],
-            env=os.environ | THREADS,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        found = json.loads(done.stdout.splitlines()[-1])
+        found = _harness.printed_last(__file__, "--one", json.dumps(asked), env=os.environ | THREADS)
         rows.append(
             {
                 "method": method,

@@ -16,7 +16,6 @@ Whatever is compared is measured in turn, the first pass is a warm-up, and media
 from __future__ import annotations
 
 import gc
-import json
 import shutil
 import subprocess
 import sys
@@ -29,7 +28,7 @@ import _harness
 import numpy as np
 import torch
 from _generated import PITCH, generated_store
-from _harness import row, titled
+from _harness import printed_last, row, titled
 
 import spatialfm as sfm
 from spatialfm.embed.run.engine import choose_batch_size
@@ -270,9 +269,7 @@ def part_d(encoder, folder: Path, args) -> None:
 
 
 def peak(store: Path, cache: Path, *arguments: str) -> dict:
-    command = [sys.executable, "-W", "ignore", str(HERE / "_peak.py"), str(store), str(cache), *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return printed_last("-W", "ignore", str(HERE / "_peak.py"), str(store), str(cache), *arguments)
 
 
 def part_e(encoder, folder: Path, args) -> None:

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 import _harness
-import numpy as np
 import pandas as pd
 
 import spatialfm as sfm
+from spatialfm._demo import true_rows
 
 N_PATIENTS, IMAGE_SIZE = 15, 192
 RECIPE = {"mode": "crop", "window": 16, "background": "zero"}  # each cell by itself, at 1 µm per pixel
@@ -75,21 +75,12 @@ def main() -> None:
 
 
 def cohort():
-    """Images, cell table, and the type of the true cell below each cell."""
+    """Images, cell table, and the type of the true cell that most pixels of each cell belong to."""
     sdata = sfm.datasets.simulate_cohort(
         N_PATIENTS, n_samples=1, image_size=IMAGE_SIZE, difficulty="real", random_state=0
     )
     sfm.pp.cell_table(sdata)
-    table, truth = sdata["table"], sdata["truth"].obs
-    types = []
-    for sample in table.obs["sample"].unique():
-        cells, true = (sdata[f"{kind}_{sample}"].data.compute() for kind in ("cells", "true_cells"))
-        of_sample = truth[truth["sample"] == sample].set_index("cell_id")["type"]
-        for cell in table.obs.loc[table.obs["sample"] == sample, "cell_id"]:
-            below = np.bincount(true[cells == cell])
-            below[0] = 0
-            types.append(of_sample.get(below.argmax()) if below.any() else None)
-    table.obs["type"] = pd.Series(types, index=table.obs_names, dtype=object)
+    sdata["table"].obs["type"] = true_rows(sdata, sdata["table"])["type"].astype(object)
     return sdata
 
 
@@ -120,13 +111,9 @@ def report(adata, scores: pd.DataFrame, names: list[str]) -> None:
             scores[(scores["use_rep"] == name) & (scores["score"] == score)].iloc[0] for score in ("f1", "recall")
         )
         cells = [name, f"{f1['mean']:.3f}", _harness.interval(f1["low"], f1["high"]), f"{recall['mean']:.3f}", "", ""]
-        found = paired[(paired["score"] == "f1") & paired[["first", "second"]].isin([name, frozen]).all(axis=1)]
-        if name != frozen and len(found):
-            one = found.iloc[0]
-            sign = 1 if one["first"] == name else -1
-            low, high = sorted((sign * one["low"], sign * one["high"]))
-            cells[4] = f"{sign * one['difference']:+.3f} ({_harness.interval(low, high)})"
-            cells[5] = _harness.p_text(one["p_value"])
+        if name != frozen and (found := _harness.less(paired, name, frozen)):
+            cells[4] = f"{found['difference']:+.3f} ({_harness.interval(found['low'], found['high'])})"
+            cells[5] = _harness.p_text(found["p_value"])
         _harness.row(*cells)
 
 

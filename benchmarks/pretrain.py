@@ -165,7 +165,7 @@ def pretrained(model: str, args) -> None:
     before = sfm.models.new_encoder(model, random_state=0, **SHAPES[model]).eval().requires_grad_(False)
     before.vocabulary = after.vocabulary
     summary, differences = judged(model, panel, before, after)
-    summary, differences = (one[one["score"] == "f1"] for one in (summary, differences))
+    summary = summary[summary["score"] == "f1"]
     _harness.part(model)
     _harness.head("cells as", "macro F1", "95 % interval", "trained encoder less this one (interval)")
     for key, name in NAMES.items():
@@ -179,13 +179,8 @@ def pretrained(model: str, args) -> None:
 
 def difference(table: pd.DataFrame, key: str) -> str:
     """``0.05 (0.03 to 0.07)``, of the trained encoder less another representation."""
-    for first, second, sign in (("X_after", key, 1), (key, "X_after", -1)):
-        hit = table[(table["first"] == first) & (table["second"] == second)]
-        if len(hit):
-            row = hit.iloc[0]
-            low, high = sorted((sign * row["low"], sign * row["high"]))
-            return f"{sign * row['difference']:.3f} ({_harness.interval(low, high, 3)})"
-    return "-"
+    found = _harness.less(table, "X_after", key)
+    return "-" if found is None else f"{found['difference']:.3f} ({_harness.interval(found['low'], found['high'], 3)})"
 
 
 def speed(args) -> None:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import _harness
-from _harness import head, part, row
+from _harness import head, part, printed_last, row
 
 N_TIMED = 200
 MODELS = {"kronos": {"size": 256, "crop": 224}, "virtues": {"size": 256, "crop": 128}}
@@ -98,14 +98,6 @@ def measure(task: str, store: str, cache: str, model: str, workers: str) -> None
     print(json.dumps({"n": len(windows), **found}))
 
 
-def in_a_process(*arguments: str) -> dict:
-    """What `measure` prints."""
-    done = subprocess.run(
-        [sys.executable, __file__, "_measure", *arguments], check=True, capture_output=True, text=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def windows(args) -> None:
     part("windows")
     head(
@@ -131,7 +123,7 @@ def windows(args) -> None:
             for model in args.models:
                 for task in args.read:
                     for workers in args.workers:
-                        found = in_a_process(task, str(store), folder, model, str(workers))
+                        found = printed_last(__file__, "_measure", task, str(store), folder, model, str(workers))
                         row(
                             model,
                             side,

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -51,7 +52,7 @@ def test_a_generated_store_is_lazy_and_holds_the_cells_it_says(embed, tmp_path):
 
 # ---------------------------------------------------------------------------------------------------------- the docs
 
-PAGES = [FOLDER.parent / "docs" / name for name in ("benchmarks.md", "scores.md", "simulation.md")]
+PAGES = [FOLDER.parent / "docs" / name for name in ("benchmarks.md", "scores.md", "simulation.md", "training.md")]
 BY_HAND = {"cohort | published | here | do they agree"}  # a judgement in words, of no script
 
 
@@ -124,6 +125,20 @@ def test_the_script_writes_the_page_that_it_is_told(harness, monkeypatch, tmp_pa
     harness.row(6, "6.5")
     harness.finish(args)
     assert page.read_text(encoding="utf-8") == PAGE.replace("| 5 | 5.0 |", "| 6 | 6.5 |")
+
+
+def test_a_difference_is_read_whichever_way_it_is_held(harness):
+    rows = [("f1", "a", "b", 0.25, 0.125, 0.5, 0.0625), ("recall", "b", "a", 9.0, 9.0, 9.0, 9.0)]
+    table = pd.DataFrame(rows, columns=["score", "first", "second", "difference", "low", "high", "p_value"])
+    assert harness.less(table, "a", "b") == {"difference": 0.25, "low": 0.125, "high": 0.5, "p_value": 0.0625}
+    assert harness.less(table, "b", "a") == {"difference": -0.25, "low": -0.5, "high": -0.125, "p_value": 0.0625}
+    assert harness.less(table, "a", "c") is None
+
+
+def test_a_process_of_its_own_says_what_it_found_last(harness, tmp_path):
+    script = tmp_path / "one.py"
+    script.write_text("import json, os, sys\nprint('begun')\nprint(json.dumps([sys.argv[1], os.environ['WORD']]))\n")
+    assert harness.printed_last(str(script), "a", env={"WORD": "b"}) == ["a", "b"]
 
 
 def test_every_table_of_the_benchmarks_has_its_script(harness):
