@@ -118,7 +118,8 @@ def phenotype_markers(adata: AnnData, key: str, palette: Mapping[str, str]) -> F
     mean = groups.mean().set_axis([f"{name} ({n[name]:,})" for name in n.index], axis=0)
     colors = dict(zip(mean.index, (palette[name] for name in n.index), strict=True))
     rows, columns = mean.shape
-    figure, ax = plt.subplots(figsize=(2.2 + 0.4 * columns, 1.6 + 0.2 * rows), layout="constrained")
+    size = max(2.2 + 0.4 * columns, 4.6), max(1.6 + 0.2 * rows, 3.0)  # names and the label of the bar have room
+    figure, ax = plt.subplots(figsize=size, layout="constrained")
     draw_heatmap(ax, mean, label="mean intensity\n(z-score of its logarithm)", limit=2.5, colors=colors)
     ax.set_title("markers of each phenotype (cells)")
     return figure
