@@ -18,7 +18,7 @@ from .._public import public
 from ..pp.annotated import annotated_cells, rows_of_cells
 from ..pp.arrays import channel_names
 from ..pp.elements import SampleElements, match_elements, pixel_size
-from ._cells import CHANNEL_COLORS
+from ._cells import CHANNEL_COLORS, table_of_cells
 from ._crops import PERCENTILES, Cut, cell_limits, cut_around, draw_cut
 from ._figure import finish
 from ._raster import BEYOND, draw_scale_bar
@@ -134,7 +134,7 @@ def cell_gallery(
     (3, 1)
     """
     composites = _composites(channels, channel_colors)
-    table = _table(sdata, table_name)
+    table = table_of_cells(sdata, table_name)
     if cells is None:
         items = _most_and_least(table, annotation_key, types, n)
     else:
@@ -170,15 +170,6 @@ def _composites(channels: str | Sequence[str] | Sequence[Sequence[str]], colors:
                 'told apart in one picture. Pass several lists for more: channels=[["DAPI", "CD3"], ["DAPI", "CD20"]].'
             )
     return [dict(zip(names, colors, strict=False)) for names in lists]
-
-
-def _table(sdata: SpatialData, table_name: str) -> AnnData:
-    if table_name not in sdata.tables:
-        raise ElementError(
-            f"No table {table_name!r} in sdata (table_name=); found {listed(sdata.tables)}. Make one with "
-            "sfm.pp.cell_table(sdata)."
-        )
-    return sdata.tables[table_name]
 
 
 def _asked(table: AnnData, names: list[str], annotation_key: str | None, n_columns: int) -> list[_Item]:

@@ -258,14 +258,25 @@ def _category_colors(instance: np.ndarray, codes: np.ndarray, names: list[str], 
     return CellColors(instance, rgb, legend)
 
 
-def _rows_of(sdata: SpatialData, pair: SampleElements, table_name: str) -> tuple[AnnData, np.ndarray]:
-    """Rows of the table that belong to the labels, and their label ids."""
+def table_of_cells(sdata: SpatialData, table_name: str) -> AnnData:
+    """The table of this name.
+
+    Raises
+    ------
+    ElementError
+        If there is none.
+    """
     if table_name not in sdata.tables:
         raise ElementError(
             f"No table {table_name!r} in sdata (table_name=); found {listed(sdata.tables)}. Make one with "
             "sfm.pp.cell_table(sdata)."
         )
-    table = sdata.tables[table_name]
+    return sdata.tables[table_name]
+
+
+def _rows_of(sdata: SpatialData, pair: SampleElements, table_name: str) -> tuple[AnnData, np.ndarray]:
+    """Rows of the table that belong to the labels, and their label ids."""
+    table = table_of_cells(sdata, table_name)
     attrs = table.uns.get("spatialdata_attrs")
     if attrs is None:
         raise TableError(
