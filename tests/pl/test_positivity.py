@@ -77,7 +77,7 @@ def test_refusals(cells):
         sfm.pl.positivity(cells, "CD4")
     with pytest.raises(TableError, match="No sample 'z'"):
         sfm.pl.positivity(cells, "CD3", samples=["z"])
-    with pytest.raises(TableError, match="sfm.tl.marker_positivity"):
+    with pytest.raises(TableError, match="No calls of markers in uns.'calls'.; uns has 'positive'.*sfm.tl.marker_posi"):
         sfm.pl.positivity(cells, "CD3", key="calls")
     with pytest.raises(TableError, match="3 samples need as many axes; ax= has 1"):
         sfm.pl.positivity(cells, "CD3", ax=plt.subplots()[1])

@@ -100,22 +100,13 @@ def positivity(
     >>> axes[0].get_title(loc="left").splitlines()[0]
     'P001_1'
     """
-    record = check_result(adata.uns.get(key), f"uns[{key!r}]", "marker_positivity")
-    thresholds, status = (named_table(adata, key, name) for name in ("thresholds", "status"))
-    if marker not in thresholds:
-        raise PanelError(f"Marker {marker!r} was not called; found {listed(thresholds.columns, 60)}.")
-    if not thresholds.index.equals(status.index) or marker not in status:
-        raise TableError(f"uns[{key!r}] has thresholds and states of other samples or markers. {AGAIN}")
-    try:
-        limits = thresholds[marker].astype(float)
-    except (TypeError, ValueError) as error:
-        raise TableError(f"uns[{key!r}]['thresholds'] holds no numbers for {marker!r}. {AGAIN}") from error
-    names = list(map(str, thresholds.index)) if samples is None else _names(samples)
-    if lacking := [name for name in names if name not in thresholds.index]:
-        raise TableError(f"No sample {lacking[0]!r} in uns[{key!r}]; found {listed(thresholds.index, 12)}.")
+    params, limits, status = _calls(adata, marker, key)
+    names = list(map(str, limits.index)) if samples is None else _names(samples)
+    if lacking := [name for name in names if name not in limits.index]:
+        raise TableError(f"No sample {lacking[0]!r} in uns[{key!r}]; found {listed(limits.index, 12)}.")
 
-    values, probability, of_sample = _cells(adata, marker, key, record["params"])
-    cofactor = _cofactor(record["params"], marker, values)
+    values, probability, of_sample = _cells(adata, marker, key, params)
+    cofactor = _cofactor(params, marker, values)
     shown = np.isfinite(values) & np.isin(of_sample, names)
     if not shown.any():
         raise TableError(f"Marker {marker!r} was measured in no cell of {listed(names, 12)}.")
@@ -131,9 +122,9 @@ def positivity(
         threshold = limits[name]
         if np.isfinite(threshold):
             one.axvline(np.arcsinh(threshold / cofactor), color=LINE, linewidth=1.2)
-        one.set_title(_says(name, status.at[name, marker], probability[rows]), loc="left", fontsize="small")
+        one.set_title(_says(name, status[name], probability[rows]), loc="left", fontsize="small")
     _label(axes, cofactor, edges)
-    n_split = int(status[marker].isin(["split", "gate"]).sum())
+    n_split = int(status.isin(["split", "gate"]).sum())
     if own:
         figure = axes[0].get_figure(root=True)
         text = f"{marker}: {n_split} of {len(status)} samples have a threshold of their own"
@@ -143,6 +134,26 @@ def positivity(
         _legend(figure)
     first = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
     return axes if first is axes[0] else first
+
+
+def _calls(adata: AnnData, marker: str, key: str) -> tuple[Mapping, pd.Series, pd.Series]:
+    """Parameters of the calls; threshold and state of the marker in each sample."""
+    if key not in adata.uns:
+        raise TableError(
+            f"No calls of markers in uns[{key!r}]; uns has {listed(adata.uns)}. Make them with "
+            "sfm.tl.marker_positivity(adata)."
+        )
+    record = check_result(adata.uns[key], f"uns[{key!r}]", "marker_positivity")
+    thresholds, status = (named_table(adata, key, name) for name in ("thresholds", "status"))
+    if marker not in thresholds:
+        raise PanelError(f"Marker {marker!r} was not called; found {listed(thresholds.columns, 60)}.")
+    if not thresholds.index.equals(status.index) or marker not in status:
+        raise TableError(f"uns[{key!r}] has thresholds and states of other samples or markers. {AGAIN}")
+    try:
+        limits = thresholds[marker].astype(float)
+    except (TypeError, ValueError) as error:
+        raise TableError(f"uns[{key!r}]['thresholds'] holds no numbers for {marker!r}. {AGAIN}") from error
+    return record["params"], limits, status[marker]
 
 
 def _names(samples: str | Sequence[str]) -> list[str]:
