@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import expit
@@ -149,22 +150,42 @@ def lie_apart(found: Components, values: np.ndarray, min_share: float) -> bool:
     return bool(density[bottom] <= VALLEY * min(density[: bottom + 1].max(), density[bottom:].max()))
 
 
-def reference_of(samples: list[np.ndarray], min_share: float, random_state: int = 0) -> Components | None:
+@dataclass(frozen=True)
+class Sample:
+    """One marker in one sample: values ``(n,)``, transformed so that populations are about normal."""
+
+    values: np.ndarray
+    random_state: int = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def components(self) -> Components | None:
+        """A mixture of its own, fitted once: the reference of all samples and the call of this one ask for it."""
+        return fit_components(self.values, self.random_state)
+
+    def split(self, min_share: float) -> Components | None:
+        """The same where its two populations lie apart."""
+        own = self.components
+        return own if own is not None and lie_apart(own, self.values, min_share) else None
+
+
+def reference_of(samples: list[Sample], min_share: float, random_state: int = 0) -> Components | None:
     """Populations that samples share, each sample counting alike; None where they lie apart in hardly any.
 
     They are those of all samples together where these lie apart. Otherwise, as where most samples have no positive cell
     at all, those of the samples whose own lie apart, at least two and a tenth: the medians of their components.
     """
-    samples = [values for values in samples if len(values) > 1]
+    samples = [one for one in samples if len(one) > 1]
     if len(samples) < 2:
         return None
-    places = np.linspace(0, 1, min(max(len(values) for values in samples), 2_000))
-    pooled = np.concatenate([np.quantile(values, places, method="nearest") for values in samples])
+    places = np.linspace(0, 1, min(max(map(len, samples)), 2_000))
+    pooled = np.concatenate([np.quantile(one.values, places, method="nearest") for one in samples])
     found = fit_components(pooled, random_state)
     if found is not None and lie_apart(found, pooled, min_share / 10):
         return found
-    own = [(fit_components(values, random_state), values) for values in samples]
-    apart = [one for one, values in own if one is not None and lie_apart(one, values, min_share)]
+    apart = [own for one in samples if (own := one.split(min_share)) is not None]
     if len(apart) < max(2, 0.1 * len(samples)):
         return None
     means, sds = np.median([one.means for one in apart], axis=0), np.median([one.sds for one in apart], axis=0)
@@ -172,15 +193,13 @@ def reference_of(samples: list[np.ndarray], min_share: float, random_state: int 
     return Components((float(means[0]), float(means[1])), (float(sds[0]), float(sds[1])), share)
 
 
-def call_mixture(
-    values: np.ndarray, reference: Components | None, *, min_cells: int, min_share: float, random_state: int = 0
-) -> Call:
+def call_mixture(sample: Sample, reference: Components | None, *, min_cells: int, min_share: float) -> Call:
     """Split one sample by a mixture of its own, or by the threshold of all samples where it holds one population.
 
     Parameters
     ----------
-    values
-        ``(n,)``, one marker, transformed so that populations are about normal.
+    sample
+        One marker in it.
     reference
         Populations of all samples; None: there are none, or one sample only.
     min_cells
@@ -188,22 +207,21 @@ def call_mixture(
     min_share
         Share of cells that each population has at least.
     """
+    values = sample.values
     if len(values) < min_cells:
         return _by_reference(values, reference, FEW)
-    own = fit_components(values, random_state)
-    if own is not None and lie_apart(own, values, min_share) and _agrees(own.threshold, reference):
+    own = sample.split(min_share)
+    if own is not None and _agrees(own.threshold, reference):
         return Call(SPLIT, own.threshold, own.probability(values), own.separation)
     return _one_population(values, reference, min_share)
 
 
-def call_otsu(
-    values: np.ndarray, reference: Components | None, *, min_cells: int, min_share: float, random_state: int = 0
-) -> Call:
+def call_otsu(sample: Sample, reference: Components | None, *, min_cells: int, min_share: float) -> Call:
     """As `call_mixture`, with Otsu's threshold where the populations lie apart; probabilities are 0 or 1."""
     from skimage.filters import threshold_otsu
 
-    call = call_mixture(values, reference, min_cells=min_cells, min_share=min_share, random_state=random_state)
-    threshold = call.threshold
+    call = call_mixture(sample, reference, min_cells=min_cells, min_share=min_share)
+    values, threshold = sample.values, call.threshold
     if call.status == SPLIT:
         threshold = float(threshold_otsu(np.asarray(values, dtype=float)))
         if not _agrees(threshold, reference):

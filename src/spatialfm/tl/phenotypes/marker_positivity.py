@@ -19,7 +19,7 @@ from ..._ranges import at_least, between
 from ..._storable import write_uns
 from ...cohort.checks import as_names, check_anndata, listed, obs_column
 from ...learn.arcsinh import find_cofactor
-from ...learn.positivity import NOT_MEASURED, UNCLEAR, Call, call_gate, call_mixture, call_otsu, reference_of
+from ...learn.positivity import NOT_MEASURED, UNCLEAR, Call, Sample, call_gate, call_mixture, call_otsu, reference_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -165,13 +165,13 @@ def _found(
     for j in progress_bar(range(values.shape[1]), desc="markers", unit="marker"):
         column = np.arcsinh(values[:, j] / cofactors[j])
         parts = [column[codes == i] for i in range(n_samples)]
-        measured = [part[~np.isnan(part)] for part in parts]
+        measured = [Sample(part[~np.isnan(part)], random_state) for part in parts]
         reference = reference_of(measured, min_share, random_state)
         for i, (part, known) in enumerate(zip(parts, measured, strict=True)):
             if not len(known):
                 calls[i, j] = Call(NOT_MEASURED, np.nan, np.full(len(part), np.nan), np.nan)
                 continue
-            one = call(known, reference, min_cells=min_cells, min_share=min_share, random_state=random_state)
+            one = call(known, reference, min_cells=min_cells, min_share=min_share)
             probability = np.full(len(part), np.nan)
             probability[~np.isnan(part)] = one.probability
             calls[i, j] = replace(one, threshold=float(np.sinh(one.threshold) * cofactors[j]), probability=probability)
