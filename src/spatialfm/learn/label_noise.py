@@ -71,10 +71,7 @@ def held_out_probability(
     """
     n_classes = int(codes.max()) + 1
     out = np.full((len(codes), n_classes), np.nan)
-    for train, test in _folds(codes, groups, n_folds, random_state):
-        test = test[np.isin(codes[test], codes[train])]
-        if not len(test) or len(np.unique(codes[train])) < 2:
-            continue
+    for train, test in judged_parts(codes, groups, n_folds, random_state):
         names = np.array([f"{code:06d}" for code in codes[train]])
         own = None if groups is None else groups[train]
         probe, _ = fit_probe(
@@ -83,6 +80,16 @@ def held_out_probability(
         out[np.ix_(test, [int(name) for name in probe.classes])] = probe.predict_proba(values[test])
         out[test] = np.nan_to_num(out[test])
     return out
+
+
+def judged_parts(
+    codes: np.ndarray, groups: np.ndarray | None, n_folds: int, random_state: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit, of two classes or more, and rows to judge, of these classes: no other can be predicted."""
+    for train, test in _folds(codes, groups, n_folds, random_state):
+        test = test[np.isin(codes[test], codes[train])]
+        if len(test) and len(np.unique(codes[train])) > 1:
+            yield train, test
 
 
 def _folds(

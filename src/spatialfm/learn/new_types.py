@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .label_noise import _folds
+from .label_noise import judged_parts
 from .leiden import leiden
 from .probe import column_scaler, fit_head, fit_probe
 
@@ -95,10 +95,8 @@ def doubt(
     )
     probability = probe.predict_proba(values)
     held_out = np.full(len(codes), np.nan)
-    for train, test in _folds(codes, groups, n_folds, random_state):
-        test = test[np.isin(codes[test], codes[train])]
-        if len(test) and len(np.unique(codes[train])) > 1:
-            held_out[test] = _without(values, labelled[train], names[train], mean, scaler, C)[labelled[test]]
+    for train, test in judged_parts(codes, groups, n_folds, random_state):
+        held_out[test] = _without(values, labelled[train], names[train], mean, scaler, C)[labelled[test]]
     return Doubt(mean @ (1 - probability.max(axis=1)), held_out, probability.argmax(axis=1), C)
 
 
