@@ -11,11 +11,12 @@ import pandas as pd
 from ..._errors import TableError, counted
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
+from ..._preparation import preparation, prepare
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names, patients_asked_for
 from ...cohort.intensities import intensities
-from ...cohort.representation import prepared, representation
+from ...cohort.representation import representation
 from ...learn.label_noise import Doubts, doubts, held_out_probability, near_pairs, usual_distance
 from ...learn.probe import column_scaler
 
@@ -104,7 +105,8 @@ def label_report(
         n_folds=n_folds, random_state=random_state,
     )  # fmt: skip
     found = _Found(adata.obs_names[rows], names, codes, doubts(probability, codes), patients)
-    scaled, how = prepared(adata, use_rep)
+    how = preparation(adata, use_rep)
+    scaled = prepare(values, how)
     nearer_than = usual_distance(scaled, random_state)
     pairs, distance = near_pairs(scaled[rows], codes, nearer_than)
 

@@ -12,13 +12,14 @@ from ..._dense import dense
 from ..._errors import TableError, counted, warn
 from ..._keys import PATIENT_KEY
 from ..._logging import logger
+from ..._preparation import preparation, prepare
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column, order_of_names, patients_asked_for
 from ...cohort.circular import remember_groups
 from ...cohort.intensities import intensities
 from ...cohort.replaced import remove_earlier
-from ...cohort.representation import prepared, representation
+from ...cohort.representation import representation
 from ...cohort.sketch import N_VOTES, Nearest, Size, drawn_evenly, sketch_size
 from ...learn.leiden import neighbour_graph
 from ...learn.new_types import Doubt, components, doubt, doubted_clusters, novelty
@@ -139,7 +140,8 @@ def propose_types(
     labels = _labels(adata, label_key)
     patients = patients_asked_for(adata, patient_key, "types of one patient are not told from those of several")
     rows = _looked_at(adata, labels.notna().to_numpy(), sketch, random_state)
-    values, (scaled, how) = representation(adata, use_rep), prepared(adata, use_rep)
+    values, how = representation(adata, use_rep), preparation(adata, use_rep)
+    scaled = prepare(values, how)
 
     near = components(scaled[rows], random_state)
     graph = neighbour_graph(near, n_neighbors, random_state)
