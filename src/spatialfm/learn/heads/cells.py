@@ -113,6 +113,11 @@ def index_of(values: np.ndarray) -> Index:
     return Index(values, np.arange(len(values)), np.zeros(values.shape[1], np.float32), "l2", "")
 
 
+def class_means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Mean ``(classes, columns)`` of the rows of each class, from 0 on, of which there is one at least."""
+    return np.stack([values[codes == code].mean(axis=0) for code in range(int(codes.max()) + 1)])
+
+
 def nearest_others(index: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The nearest other rows of each row of an index: places and distances ``(n, min(k, n - 1))``."""
     n = len(index.values)

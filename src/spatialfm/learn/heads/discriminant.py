@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cells import Cells
+from .cells import Cells, class_means
 from .fitted import softmax
 
 
@@ -42,9 +42,9 @@ def fit_discriminant(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> Discr
     rows, codes
         Labelled rows ``(n,)`` and their classes, from 0 on, each class at least once.
     """
-    values, k = cells.scaled[rows].astype(np.float64), int(codes.max()) + 1
-    means = np.stack([values[codes == code].mean(axis=0) for code in range(k)])
-    covariance, shrinkage = common_covariance(values - means[codes], len(rows) - k)
+    values = cells.scaled[rows].astype(np.float64)
+    means = class_means(values, codes)
+    covariance, shrinkage = common_covariance(values - means[codes], len(rows) - len(means))
     coefficients = np.linalg.solve(covariance, means.T)
     return Discriminant(coefficients, -0.5 * (means.T * coefficients).sum(axis=0), shrinkage)
 

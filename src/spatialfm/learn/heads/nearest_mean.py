@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .cells import Cells
+from .cells import Cells, class_means
 from .fitted import softmax
 
 
@@ -44,9 +44,9 @@ def fit_nearest_mean(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> Neare
     rows, codes
         Labelled rows ``(n,)`` and their classes, from 0 on, each class at least once.
     """
-    values, k = cells.components[rows].astype(np.float64), int(codes.max()) + 1
-    means = np.stack([values[codes == code].mean(axis=0) for code in range(k)])
-    freedom = (len(rows) - k) * values.shape[1]
+    values = cells.components[rows].astype(np.float64)
+    means = class_means(values, codes)
+    freedom = (len(rows) - len(means)) * values.shape[1]
     squares = ((values - means[codes]) ** 2).sum()
     spread = squares / freedom if freedom and squares > 0 else float((cells.components.astype(np.float64) ** 2).mean())
     return NearestMean(cells, means, max(float(spread), np.finfo(np.float32).tiny))

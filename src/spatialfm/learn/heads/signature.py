@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..penalty import balanced_loss
 from ..temperature import MIN_HELD_OUT
 from .fitted import softmax
 from .mixture import FLOOR
@@ -142,8 +143,5 @@ def best_weight(probability: np.ndarray, prior: np.ndarray, codes: np.ndarray) -
     """Weight of the prior of least cross-entropy on held-out rows, each class weighing alike; 0.5 with few rows."""
     if len(codes) < MIN_HELD_OUT:
         return FEW_WEIGHT
-    of_class = np.bincount(codes)
-    share = 1 / of_class[codes]
-    rows = np.arange(len(codes))
-    losses = [-(share * np.log(with_prior(probability, prior, weight)[rows, codes])).sum() for weight in WEIGHTS]
-    return WEIGHTS[int(np.argmin(losses))]
+    names = np.arange(probability.shape[1])
+    return min(WEIGHTS, key=lambda weight: balanced_loss(codes, with_prior(probability, prior, weight), names))
