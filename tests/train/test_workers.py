@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import spatialdata as sd
 import torch
 from torch.utils.data import DataLoader, Dataset
 from window_models import PANEL, ById, pictures
 
+import spatialfm as sfm
 from spatialfm._errors import RunError, SpatialfmError
+from spatialfm.embed.planned import plan_embedding_of
 from spatialfm.train import Windows
 from spatialfm.train.batch import random_of
+from spatialfm.train.cells import CellWindows
+
+from .tiny import encoder_of
 
 
 class Drawn(Dataset):
@@ -33,12 +39,13 @@ def stored(make_sdata, tmp_path):
     return tmp_path / "cohort.zarr"
 
 
-def compare(windows, context, workers):
+def compare(windows, context, workers, unread=None):
     # what the parent has read before is not to stand in the way of a fork: threads of its pool are gone there
     expected = [windows.sample(index, random_of(1, 0, index, 1)) for index in range(len(windows))]
     loader = DataLoader(
-        Drawn(windows), batch_size=4, num_workers=workers, collate_fn=list, multiprocessing_context=context, timeout=120
-    )
+        Drawn(windows if unread is None else unread), batch_size=4, num_workers=workers, collate_fn=list,
+        multiprocessing_context=context, timeout=120,
+    )  # fmt: skip
     found = [one for batch in loader for one in batch]
     assert len(found) == len(windows)
     for (pixels, names, threads), sample in zip(found, expected, strict=True):
@@ -54,6 +61,22 @@ def test_workers_that_are_forked_read_the_same(stored):
 def test_workers_read_the_same_of_what_is_packed(stored, tmp_path):
     windows = Windows(stored, ById(), size=32, crop=16, recipe={"tissue": "all"}, cache=tmp_path / "pack")
     compare(windows, "fork", 2)
+
+
+def test_workers_read_the_same_windows_of_cells_after_the_parent_has_embedded_them(tmp_path):
+    sdata = sfm.datasets.simulate_cohort(n_patients=2, n_samples=1, image_size=96, difficulty="easy", random_state=0)
+    sfm.pp.cell_table(sdata)
+    sdata.write(tmp_path / "cohort.zarr")
+    asked = {"markers": ["CD3", "CD20"], "outputs": None, "panel": None, "recipe": {"window": 32}, "reduce": None}
+    plan = plan_embedding_of(
+        sd.read_zarr(tmp_path / "cohort.zarr"), encoder_of("virtues"), weights=None, samples=None, table_name="table",
+        on_missing="raise", key_added=None, run={"devices": "cpu"}, elements=None, **asked,
+    )  # fmt: skip
+    rows = np.arange(0, plan.table.n_obs, 4)
+    windows = CellWindows(plan, rows, plan.table.obs["patient"].to_numpy(str)[rows])
+    compare(
+        windows, "fork", 1, unread=windows.part(np.arange(len(windows)))
+    )  # what was read is kept, and not read again
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from ..embed.windows.pool import encode_windows
 from ..embed.windows.tiles import TileJob, share_out
 from .augment import NOTHING, Augment, oriented
 from .batch import WindowSample
+from .workers import read_in_place, settle_worker
 
 if TYPE_CHECKING:
     from ..embed.planned import EmbeddingPlan
@@ -147,6 +148,7 @@ class CellWindows:
         augment
             Whether the window is changed at random.
         """
+        settle_worker()
         of_place, of_change = rng.spawn(2)
         shift = of_place.integers(-self.margin, self.margin + 1, size=2) if crop and augment else np.zeros(2, int)
         pixels, mask = self._window(index, shift)
@@ -197,7 +199,8 @@ class CellWindows:
         cell, job = int(self.cells[index]), self.job
         reader, side = job.readers[int(job.sample[cell])], job.window + 2 * self.margin
         (y0, x0), (y1, x1) = start.tolist(), (start + side).tolist()
-        return reader.pixels(y0, y1, x0, x1), reader.label_image(y0, y1, x0, x1) == int(job.labels[cell])
+        with read_in_place():
+            return reader.pixels(y0, y1, x0, x1), reader.label_image(y0, y1, x0, x1) == int(job.labels[cell])
 
     def parts(self) -> dict[str, str]:
         """Digests of what a step sees, by what it is about."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import cloudpickle
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from .._errors import RunError, SpatialfmError, counted
 from .._identity import fingerprint
@@ -23,7 +22,6 @@ from ..embed.pixels.reader import SampleReader
 from ..models.encoder import Encoder, normalized
 from ..models.recipe import Recipe
 from ..models.trained import new_encoder
-from ..pp.measure import one_thread
 from .augment import NOTHING, Augment, disturbed, oriented, scaled
 from .batch import WindowSample, random_of
 from .channels import Draw, draw_channels
@@ -34,7 +32,7 @@ from .pack import Kind, Pack
 from .sources import Source, open_sources
 from .split import held_out_patients
 from .standards import Standard, marker_table, moments_of, sets_of, standards
-from .workers import settle_worker
+from .workers import read_in_place, settle_worker
 
 
 class Windows(Dataset):
@@ -280,7 +278,7 @@ class Windows(Dataset):
         reader, order = image.reader, chosen
         if isinstance(reader, SampleReader) and len(chosen) < len(image.markers):  # other channels are not decoded
             reader, order = reader.of_channels(chosen.tolist()), np.arange(len(chosen))
-        with one_thread() if get_worker_info() is not None else nullcontext():
+        with read_in_place():
             try:
                 return reader.pixels(y, y + side, x, x + side)[order]
             except SpatialfmError as error:
