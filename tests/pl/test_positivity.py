@@ -62,6 +62,16 @@ def test_names_that_a_store_cannot_hold(cells):
     assert [ax.get_title(loc="left").splitlines()[0] for ax in axes] == ["b", "c"]
 
 
+def test_names_with_dollar_signs_are_no_formula(cells):
+    table = cells[:, 1:].copy()
+    table.obs["sample"] = table.obs["sample"].astype(str).replace("a", "$\\frac$")
+    table.var_names = ["$\\sqrt$"]
+    sfm.tl.marker_positivity(table)
+    figure = sfm.pl.positivity(table, "$\\sqrt$", return_fig=True)
+    figure.canvas.draw()
+    assert "$\\frac$" in {ax.get_title(loc="left").splitlines()[0] for ax in figure.axes}
+
+
 def test_gates_and_what_was_not_called(cells):
     table = cells.copy()
     gates = pd.DataFrame({"CD3": [5.0, np.nan, 5.0]}, index=list("abc"))

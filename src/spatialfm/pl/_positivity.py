@@ -122,15 +122,15 @@ def positivity(
         threshold = limits[name]
         if np.isfinite(threshold):
             one.axvline(np.arcsinh(threshold / cofactor), color=LINE, linewidth=1.2)
-        one.set_title(_says(name, status[name], probability[rows]), loc="left", fontsize="small")
+        one.set_title(_says(name, status[name], probability[rows]), loc="left", fontsize="small", parse_math=False)
     _label(axes, cofactor, edges)
     n_split = int(status.isin(["split", "gate"]).sum())
     if own:
         figure = axes[0].get_figure(root=True)
         text = f"{marker}: {n_split} of {len(status)} samples have a threshold of their own"
         text = fill(text, int(LETTERS * figure.get_figwidth())) if title is None else title
-        figure.suptitle(text, x=0.01, ha="left", fontsize="medium")
-        figure.supxlabel(f"{marker} (intensity)", fontsize="medium")
+        figure.suptitle(text, x=0.01, ha="left", fontsize="medium", parse_math=False)
+        figure.supxlabel(f"{marker} (intensity)", fontsize="medium", parse_math=False)
         _legend(figure)
     first = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
     return axes if first is axes[0] else first
