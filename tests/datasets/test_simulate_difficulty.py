@@ -11,7 +11,15 @@ import pytest
 
 import spatialfm as sfm
 from spatialfm._errors import SpatialfmError
-from spatialfm.datasets._simulate_difficulty import DIFFICULTIES, EASY, REAL, biology_of, camera_of, settings_of
+from spatialfm.datasets._simulate_difficulty import (
+    DIFFICULTIES,
+    EASY,
+    REAL,
+    Biology,
+    biology_of,
+    camera_of,
+    settings_of,
+)
 from spatialfm.datasets._simulate_options import ARTIFACTS
 
 BEFORE = [1001.932, 235.908, 205.474, 221.181, 169.908, 250.271]
@@ -64,6 +72,7 @@ def test_records_hold_the_settings():
     camera, biology = camera_of(settings), biology_of(settings)
     assert (camera.halo, camera.gain, camera.psf) == (0.3, 2.0, REAL["psf"])
     assert (biology.continuum, biology.rare_share) == (0.4, REAL["rare_share"])
+    assert Biology() == biology_of(settings_of("easy", {}))
 
 
 @pytest.mark.parametrize(
@@ -71,6 +80,7 @@ def test_records_hold_the_settings():
     [
         ({"difficulty": "hard"}, ["difficulty='hard'", "'real'", "'easy'"]),
         ({"detector": "film"}, ["detector='film'", "'camera'", "'subtracted'", "'ions'"]),
+        ({"detector": ""}, ["detector=''", "'camera'"]),
         ({"brightness": 5}, ["brightness=5", "2 finite numbers"]),
         ({"brightness": (300, 6)}, ["brightness=(300, 6)", "dimmest"]),
         ({"rare_share": 0.5}, ["rare_share=0.5", "0.2"]),

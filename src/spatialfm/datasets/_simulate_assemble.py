@@ -25,6 +25,7 @@ from .._keys import (
     cells_name,
     image_name,
 )
+from ._simulate_expression import mixture_columns
 from ._simulate_optics import Camera
 from ._simulate_options import ARTIFACTS
 from ._simulate_panel import NICHES, STATES, TYPES, SimulatedPanel, panel
@@ -111,10 +112,7 @@ def _truth_table(samples: list[Sample], patient, niche, types, markers: Simulate
         # not the names of the cell table, which numbers its cells otherwise: a join by name would be wrong in silence
         index=[cell_name(f"{names[s]}_true", label) for s, label in zip(of_sample, cell_id, strict=True)],
     )
-    if all(sample.mixture is not None for sample in samples):
-        mixtures = [sample.mixture for sample in samples]
-        obs["other_type"] = pd.Categorical.from_codes(np.concatenate([mixture.other for mixture in mixtures]), TYPES)
-        obs["other_share"] = np.concatenate([mixture.share for mixture in mixtures])
+    obs = obs.assign(**mixture_columns([sample.mixture for sample in samples]))
     adata = ad.AnnData(
         np.concatenate([sample.expression for sample in samples]),
         obs=obs,

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from .._keys import ATTRS_TRUTH, PATIENT_KEY, SAMPLE_KEY, SPATIAL
 from .._public import public
 from ._simulate_difficulty import Biology, biology_of, settings_of
-from ._simulate_expression import Mixture, expression
+from ._simulate_expression import Mixture, expression, mixture_columns
 from ._simulate_optics import rescaled
 from ._simulate_options import check_effect_of, check_integer, check_number, check_panel, generator
 from ._simulate_panel import NICHES, STATES, TYPES, SimulatedPanel, panel
@@ -265,9 +265,7 @@ def _assemble(patients: list[Patient], samples: list[_Sample], markers: Simulate
         "niche": pd.Categorical.from_codes(niche, NICHES),
         "state": np.concatenate([tissue.state for tissue in tissues]),
     }
-    if all(one.mixture is not None for one in samples):
-        obs["other_type"] = pd.Categorical.from_codes(np.concatenate([one.mixture.other for one in samples]), TYPES)
-        obs["other_share"] = np.concatenate([one.mixture.share for one in samples])
+    obs |= mixture_columns([one.mixture for one in samples])
     for column, per_patient in clinical.items():
         if per_patient.dtype.kind in "if":
             obs[column] = per_patient.to_numpy()[patient]

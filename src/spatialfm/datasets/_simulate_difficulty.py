@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._errors import SpatialfmError, listed
+from ._simulate_crowding import INDIVIDUAL
 from ._simulate_options import ARTIFACTS, check_artifacts, check_integer, check_number
 
 DETECTORS = ("camera", "subtracted", "ions")
@@ -27,7 +28,7 @@ EASY: dict[str, Any] = {
     "continuum": 0.0,
     "marker_sharing": 0.0,
     "rare_share": None,
-    "cell_size_spread": 0.09,
+    "cell_size_spread": INDIVIDUAL,
     "granularity": 0.0,
     "polarity": 0.0,
     "unevenness": 0.0,
@@ -130,16 +131,16 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Biology:
-    """What makes types hard to tell apart before any optics; each as in `simulate_cohort`."""
+    """What makes types hard to tell apart before any optics; each as in `simulate_cohort`, by default easy."""
 
-    expression_spread: float = 0.3
-    expression_tail: float = 0.0
-    section_spread: float = 0.0
-    nonspecific: float = 0.02
-    continuum: float = 0.0
-    marker_sharing: float = 0.0
-    rare_share: float | None = None
-    cell_size_spread: float = 0.09
+    expression_spread: float = EASY["expression_spread"]
+    expression_tail: float = EASY["expression_tail"]
+    section_spread: float = EASY["section_spread"]
+    nonspecific: float = EASY["nonspecific"]
+    continuum: float = EASY["continuum"]
+    marker_sharing: float = EASY["marker_sharing"]
+    rare_share: float | None = EASY["rare_share"]
+    cell_size_spread: float = EASY["cell_size_spread"]
 
 
 @dataclass(frozen=True)
@@ -186,17 +187,17 @@ def settings_of(difficulty: object, given: Mapping[str, object]) -> dict[str, An
     """
     if difficulty not in DIFFICULTIES:
         raise SpatialfmError(f"difficulty={difficulty!r} is not valid. Pass {listed(DIFFICULTIES, 99)}.")
-    detector = given.get("detector") or EASY["detector"]
+    detector = EASY["detector"] if given.get("detector") is None else given["detector"]
     if detector not in DETECTORS:
         raise SpatialfmError(f"detector={detector!r} is not valid. Pass {listed(DETECTORS, 99)}.")
     preset = DIFFICULTIES[str(difficulty)] | (_IONS if detector == "ions" else {})
     out = preset | {name: given[name] for name in preset if given.get(name) is not None}
     for name, (low, high) in _RANGES.items():
         out[name] = check_number(name, out[name], low, high)
-    if out["cell_size_spread"] < EASY["cell_size_spread"]:
+    if out["cell_size_spread"] < INDIVIDUAL:
         raise SpatialfmError(
             f"cell_size_spread={out['cell_size_spread']!r} is less than any cells differ by. "
-            f"Pass at least {EASY['cell_size_spread']}."
+            f"Pass at least {INDIVIDUAL}."
         )
     out["dilation"] = check_integer("dilation", out["dilation"], 0)
     out["artifacts"] = list(check_artifacts(out["artifacts"]))

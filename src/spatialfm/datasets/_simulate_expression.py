@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from ._simulate_difficulty import Biology
 from ._simulate_panel import MARKERS, SPREAD_LIMIT, TYPES, panel
@@ -42,6 +43,17 @@ class Mixture:
 
     other: np.ndarray
     share: np.ndarray
+
+
+def mixture_columns(mixtures: Sequence[Mixture | None]) -> dict[str, pd.Categorical | np.ndarray]:
+    """Columns ``other_type`` and ``other_share`` of the cells of all samples; none where types are apart."""
+    drawn = [mixture for mixture in mixtures if mixture is not None]
+    if len(drawn) < len(mixtures):
+        return {}
+    return {
+        "other_type": pd.Categorical.from_codes(np.concatenate([mixture.other for mixture in drawn]), TYPES),
+        "other_share": np.concatenate([mixture.share for mixture in drawn]),
+    }
 
 
 def draw_mixture(types: np.ndarray, continuum: float, rng: np.random.Generator) -> Mixture:
