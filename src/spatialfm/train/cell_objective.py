@@ -68,7 +68,28 @@ def as_read(window: WindowSample, rng: np.random.Generator) -> WindowSample:
     return window
 
 
-class CellObjective(Objective):
+class OfCells(Objective):
+    """Base of the objectives on windows of cells: their views, schedule and clipping."""
+
+    rates: Rates
+
+    def views(self):  # type: ignore[no-untyped-def]  # as in the base
+        """Windows as they were read; what is random of them is drawn where they are."""
+        return as_read
+
+    def schedule(self, step: int, n_steps: int) -> Schedule:
+        """A rise over a tenth of the steps, then a cosine to zero."""
+        warm = max(1, round(WARM_UP * n_steps))
+        lr = warm_cosine(step, n_steps, warm, self.rates.encoder / warm, self.rates.encoder, 0.0)
+        return Schedule(lr, self.rates.weight_decay, lr)
+
+    @property
+    def clip_norm(self) -> float:
+        """Largest norm of the gradient."""
+        return CLIP
+
+
+class CellObjective(OfCells):
     """Labels by cross-entropy, numbers by squared error, of the embedding that `spatialfm.tl.embed_cells` would write.
 
     Columns are brought to mean 0 and standard deviation 1 by those of the model before training, and divided by the
@@ -106,10 +127,6 @@ class CellObjective(Objective):
     center: Tensor
     scale: Tensor
     known: Tensor
-
-    def views(self):  # type: ignore[no-untyped-def]  # as in the base
-        """Windows as they were read; what is random of them is drawn where they are."""
-        return as_read
 
     def predicted(self, samples: Sequence[CellSample]) -> Tensor:
         """Logits ``(B, classes)``, or numbers ``(B, k)``."""
@@ -162,17 +179,6 @@ class CellObjective(Objective):
             Group({"head.bias": head["bias"]}, lr_scale=faster, decay=False),
         ]
         return [group for group in groups if group.parameters]
-
-    def schedule(self, step: int, n_steps: int) -> Schedule:
-        """A rise over a tenth of the steps, then a cosine to zero."""
-        warm = max(1, round(WARM_UP * n_steps))
-        lr = warm_cosine(step, n_steps, warm, self.rates.encoder / warm, self.rates.encoder, 0.0)
-        return Schedule(lr, self.rates.weight_decay, lr)
-
-    @property
-    def clip_norm(self) -> float:
-        """Largest norm of the gradient."""
-        return CLIP
 
     def _known(self, views: Sequence[CellSample]) -> Tensor:
         return self.known[torch.tensor([one.window for one in views], device=self.known.device)]

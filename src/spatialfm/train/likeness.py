@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.encoder import Encoder
-from .cell_objective import CLIP, WARM_UP, Rates, as_read
+from .cell_objective import OfCells, Rates
 from .cells import CellEncoding, CellSample
-from .objectives import Group, Objective, Schedule, Term
-from .objectives.masked import decay_groups
-from .objectives.schedules import warm_cosine
+from .objectives import Group, Term
+from .objectives.masked import scaled_groups
 
 COMPONENTS = 128  # of the teacher's embedding
 FITTED_ON = 4096  # cells
@@ -38,7 +37,7 @@ def compressed(values: np.ndarray, training: np.ndarray, n: int = COMPONENTS) ->
     return (((values[:, keep] - mean[keep]) / std[keep]) @ chosen.T).astype(np.float32)
 
 
-class Likeness(Objective):
+class Likeness(OfCells):
     """How unlike the embeddings of student and teacher are.
 
     One minus the cosine between a linear map of the student's and the teacher's, and the squared differences between
@@ -73,10 +72,6 @@ class Likeness(Objective):
             self.map = nn.Linear(width, targets.shape[1])
         self.register_buffer("teacher", torch.from_numpy(targets), persistent=False)
 
-    def views(self):  # type: ignore[no-untyped-def]  # as in the base
-        """Windows as they were read."""
-        return as_read
-
     def forward(self, views: Sequence[CellSample]) -> dict[str, Term]:
         """Both parts of the loss of a batch."""
         own = self.encoding(self.encoder, views)
@@ -99,25 +94,7 @@ class Likeness(Objective):
 
     def groups(self) -> list[Group]:
         """The student, and the linear map with its own rate."""
-        faster = self.rates.head / self.rates.encoder
-        groups = []
-        for group in decay_groups(self):
-            for of_map in (False, True):
-                chosen = {name: one for name, one in group.parameters.items() if name.startswith("map.") == of_map}
-                if chosen:
-                    groups.append(Group(chosen, lr_scale=faster if of_map else 1.0, decay=group.decay))
-        return groups
-
-    def schedule(self, step: int, n_steps: int) -> Schedule:
-        """A rise over a tenth of the steps, then a cosine to zero."""
-        warm = max(1, round(WARM_UP * n_steps))
-        lr = warm_cosine(step, n_steps, warm, self.rates.encoder / warm, self.rates.encoder, 0.0)
-        return Schedule(lr, self.rates.weight_decay, lr)
-
-    @property
-    def clip_norm(self) -> float:
-        """Largest norm of the gradient."""
-        return CLIP
+        return scaled_groups(self, "map.", self.rates.head / self.rates.encoder)
 
 
 def _pairs(values: Tensor) -> Tensor:

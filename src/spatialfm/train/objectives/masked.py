@@ -220,6 +220,17 @@ def decay_groups(module: nn.Module) -> list[Group]:
     return [Group(parameters, decay=decays) for decays, parameters in parts.items() if parameters]
 
 
+def scaled_groups(module: nn.Module, prefix: str, lr_scale: float) -> list[Group]:
+    """Those of `decay_groups`, parameters whose names begin with the prefix apart and with a rate of their own."""
+    groups = []
+    for group in decay_groups(module):
+        for has_own in (False, True):
+            chosen = {name: one for name, one in group.parameters.items() if name.startswith(prefix) == has_own}
+            if chosen:
+                groups.append(Group(chosen, lr_scale=lr_scale if has_own else 1.0, decay=group.decay))
+    return groups
+
+
 def _shares(mode: str | Mapping[str, float]) -> tuple[tuple[str, float], ...]:
     shares = {mode: 1.0} if isinstance(mode, str) else {name: float(share) for name, share in mode.items()}
     if unknown := [name for name in shares if name not in MODES]:

@@ -18,7 +18,7 @@ from ..._ranges import above, at_least, between
 from ...models.encoder import Encoder
 from ..batch import WindowSample
 from .correlation import added, correlations, moments
-from .masked import alike, decay_groups
+from .masked import alike, scaled_groups
 from .objective import Group, Objective, Schedule, Term, Views
 from .registry import register_objective
 from .schedules import warm_cosine
@@ -156,14 +156,7 @@ class Supervised(Objective):
 
     def groups(self) -> list[Group]:
         """The encoder, and the heads with their own rate; biases and norms without decay."""
-        faster = self.head_lr / self.lr
-        groups = []
-        for group in decay_groups(self):
-            for of_heads in (False, True):
-                chosen = {name: one for name, one in group.parameters.items() if name.startswith("heads.") == of_heads}
-                if chosen:
-                    groups.append(Group(chosen, lr_scale=faster if of_heads else 1.0, decay=group.decay))
-        return groups
+        return scaled_groups(self, "heads.", self.head_lr / self.lr)
 
     def schedule(self, step: int, n_steps: int) -> Schedule:
         """A rate that rises linearly and falls along a cosine to 0."""
