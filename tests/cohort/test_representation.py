@@ -10,7 +10,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from spatialfm._errors import TableError
-from spatialfm.cohort.representation import each_representation, n_different, prepared, representation
+from spatialfm.cohort.representation import each_representation, marker_values, n_different, prepared, representation
 
 VALUES = np.array([[1.0, 2.0], [0.0, 3.0], [5.0, 6.0]])
 
@@ -23,6 +23,20 @@ def test_numbers_are_the_same(form):
     found = representation(AnnData(obs=pd.DataFrame(index=["0", "1", "2"]), obsm={"X_e": form(VALUES)}), "X_e")
     np.testing.assert_array_equal(found, VALUES)
     assert found.dtype in (np.float32, np.float64)
+
+
+@pytest.mark.parametrize("form", [np.asarray, csr_matrix, da.from_array])
+def test_markers_are_found_by_name_in_x_and_layers(form):
+    table = AnnData(form(VALUES), layers={"raw": form(10 * VALUES)}, var=pd.DataFrame(index=["CD3", "CD20"]))
+    np.testing.assert_array_equal(marker_values(table, ["CD20", "CD3"], None), VALUES[:, [1, 0]])
+    found = marker_values(table, ["CD20"], "raw")
+    np.testing.assert_array_equal(found, 10 * VALUES[:, [1]])
+    assert found.dtype == np.float64
+    with pytest.raises(TableError, match=r"No layer 'log' \(layer=\); found 'raw'"):
+        marker_values(table, ["CD3"], "log")
+    del table.X
+    with pytest.raises(TableError, match=r"no values of markers \(X\). Pass layer="):
+        marker_values(table, ["CD3"], None)
 
 
 def test_what_is_no_matrix_of_numbers():

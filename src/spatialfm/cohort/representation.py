@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,23 @@ def representation(adata: AnnData, use_rep: str, argument: str = "use_rep") -> n
             "the sample out."
         )
     return values
+
+
+def marker_values(table: AnnData, markers: Sequence[str], layer: str | None) -> np.ndarray:
+    """``X`` or a layer of some markers, float64 ``(n, markers)``; NaN where a marker was not measured.
+
+    Raises
+    ------
+    TableError
+        If there is no such layer, or the table has no ``X``.
+    """
+    if layer is not None and layer not in table.layers:
+        raise TableError(f"No layer {layer!r} (layer=); found {listed(table.layers)}.")
+    part = table[:, list(markers)]
+    values = part.X if layer is None else part.layers[layer]
+    if values is None:
+        raise TableError("The table has no values of markers (X). Pass layer=<where they are>.")
+    return np.asarray(dense(values), dtype=np.float64)
 
 
 def finite_rows(adata: AnnData, use_rep: str, argument: str = "use_rep") -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .._dense import dense
 from .._errors import PanelError, TableError, listed
+from .representation import marker_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -63,11 +63,8 @@ def intensities_of(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The matrix of types by markers, and intensities ``(n, markers)`` of these markers in the cells of a table."""
     matrix = signature_matrix(signatures, table.var_names)
-    if layer is not None and layer not in table.layers:
-        raise TableError(f"No layer {layer!r} (layer=); found {listed(table.layers)}.")
-    part = table[:, list(matrix.columns)]
     matrix.index = matrix.index.astype(str)
-    return matrix, np.asarray(dense(part.X if layer is None else part.layers[layer]), dtype=np.float64)
+    return matrix, marker_values(table, list(matrix.columns), layer)
 
 
 def _of_mapping(signatures: Mapping[str, Any], known: list[str]) -> pd.DataFrame:

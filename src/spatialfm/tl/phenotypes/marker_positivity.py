@@ -18,6 +18,7 @@ from ..._public import public
 from ..._ranges import at_least, between
 from ..._storable import write_uns
 from ...cohort.checks import as_names, check_anndata, listed, obs_column
+from ...cohort.representation import marker_values
 from ...learn.arcsinh import find_cofactor
 from ...learn.positivity import NOT_MEASURED, UNCLEAR, Call, Sample, call_gate, call_mixture, call_otsu, reference_of
 
@@ -258,13 +259,7 @@ def _samples(adata: AnnData, library_key: str | None) -> pd.Series:
 
 
 def _intensities(adata: AnnData, names: list[str], layer: str | None) -> np.ndarray:
-    if layer is not None and layer not in adata.layers:
-        raise TableError(f"No layer {layer!r} (layer=); found {listed(adata.layers)}.")
-    part = adata[:, names]
-    source = part.X if layer is None else part.layers[layer]
-    if source is None:
-        raise TableError("The table has no values of markers (X). Pass layer=<where they are>.")
-    values = np.asarray(dense(source), dtype=np.float64)
+    values = marker_values(adata, names, layer)
     if np.isinf(values).any():
         marker = names[int(np.flatnonzero(np.isinf(values).any(axis=0))[0])]
         raise TableError(

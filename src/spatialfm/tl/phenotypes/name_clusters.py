@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..._dense import dense
 from ..._errors import PanelError, TableError
 from ..._logging import logger
 from ..._public import public
 from ..._storable import write_uns
 from ...cohort.checks import check_anndata, listed, obs_column
 from ...cohort.replaced import remove_earlier
+from ...cohort.representation import marker_values
 from ...pp.batches import log_scores
 
 if TYPE_CHECKING:
@@ -178,12 +178,9 @@ def _wanted(adata: AnnData, signatures: Mapping[str, str | Sequence[str]] | Sequ
 
 def _scores(adata: AnnData, markers: list[str], layer: str | None, batches: pd.Series | None) -> pd.DataFrame:
     """z-scores of the logarithm of intensities above the floor of their marker, within batches."""
-    if layer is not None and layer not in adata.layers:
-        raise TableError(f"No layer {layer!r} (layer=); found {listed(adata.layers)}.")
-    part = adata[:, markers]
-    values = part.X if layer is None else part.layers[layer]
+    values = marker_values(adata, markers, layer)
     codes = np.zeros(adata.n_obs, int) if batches is None else pd.factorize(batches.astype(str))[0]
-    scores = log_scores(np.asarray(dense(values), dtype=np.float64), codes)
+    scores = log_scores(values, codes)
     return pd.DataFrame(scores, index=adata.obs_names, columns=markers)
 
 
