@@ -55,10 +55,8 @@ def test_large_cells_have_the_room_that_they_need():
     room = layout.at(size_field(layout, 0.35, generator(0, "size", 0, 0)), tissue.xy)
     lymphocytes = np.isin(tissue.type, [TYPES.index(name) for name in ("CD8 T", "CD4 T", "B")])
     assert np.corrcoef(np.log(room[lymphocytes]), np.log(tissue.axes[lymphocytes, 0]))[0, 1] > 0.9
-    large, small = room > 1.3, room < 0.75
-    density = [((room > 1.3) if here is large else (room < 0.75)).sum() for here in (large, small)]
     field = size_field(layout, 0.35, generator(0, "size", 0, 0))
-    area = [(field > 1.3).sum(), (field < 0.75).sum()]
+    density, area = ([(sizes > 1.3).sum(), (sizes < 0.75).sum()] for sizes in (room, field))
     assert density[1] / area[1] > 2 * density[0] / area[0]
 
 
