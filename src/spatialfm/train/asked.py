@@ -24,7 +24,7 @@ from ..models.encoder import MarkerEntry
 from ..models.family import family_of, published_objective
 from .data import Windows
 from .drawn import DrawnWindows
-from .fabric import on_first
+from .fabric import on_first, random_numbers_apart
 from .objectives import Objective, new_objective
 from .run_folder import Identity, RunFolder
 from .sampling import check_batch_size, steps_of_epoch
@@ -271,15 +271,14 @@ def seconds_of_a_step(fabric: Fabric, learner: Objective, drawn: DrawnWindows, p
     """
     trainer = Trainer(fabric, copy.deepcopy(learner), replace(plan, n_steps=1000))
     ended: list[float] = []
-    with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
-        with shared_cores(plan.workers, plan.processes):
-            batches = batches_of(
-                drawn, learner.views(), plan.seed, range(TIMED_STEPS), workers=plan.workers, rank=fabric.global_rank,
-                world=fabric.world_size,
-            )  # fmt: skip
-            for step, made in batches:
-                trainer.step(step, made)
-                ended.append(time.perf_counter())
+    with random_numbers_apart(fabric), shared_cores(plan.workers, plan.processes):
+        batches = batches_of(
+            drawn, learner.views(), plan.seed, range(TIMED_STEPS), workers=plan.workers, rank=fabric.global_rank,
+            world=fabric.world_size,
+        )  # fmt: skip
+        for step, made in batches:
+            trainer.step(step, made)
+            ended.append(time.perf_counter())
     if len(ended) < 2:
         raise RunError("No step could be timed: a mistake in spatialfm, please report it.")
     return (ended[-1] - ended[0]) / (len(ended) - 1)

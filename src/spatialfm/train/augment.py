@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -49,6 +50,11 @@ class Augment(Described):
 
 
 NOTHING = Augment(rotate=False, flip=False)
+
+
+def augment_of(value: bool | Augment | Mapping[str, Any]) -> Augment:
+    """What an argument means: True the default, False nothing."""
+    return Augment() if value is True else NOTHING if value is False else Augment.of(value)
 
 
 def scaled(pixels: np.ndarray, augment: Augment, rng: np.random.Generator) -> np.ndarray:

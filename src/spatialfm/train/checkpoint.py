@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 
 from .. import _disk
 from .._errors import RunError, warn
+from ..models.hub import checksum
 
 KEPT = 2
 STATE, CHECKSUM = "state.pt", "checksum.json"
@@ -56,7 +57,7 @@ class Checkpoints:
             with _disk.written_beside(self.path(step)) as partial:
                 partial.mkdir(parents=True)
                 save(partial / STATE)
-                mark = {"step": step, "sha256": _sha256(partial / STATE)}
+                mark = {"step": step, "sha256": checksum(partial / STATE)}
                 _disk.write_bytes(partial / CHECKSUM, json.dumps(mark).encode())
         except (OSError, RuntimeError) as error:  # torch reports a full disk as the latter
             steps = self.steps()
@@ -98,7 +99,7 @@ class Checkpoints:
     def _problem(self, step: int) -> str:
         try:
             mark = json.loads((self.path(step) / CHECKSUM).read_text())
-            same = mark["sha256"] == _sha256(self.path(step) / STATE)
+            same = mark["sha256"] == checksum(self.path(step) / STATE)
         except (OSError, ValueError, KeyError, TypeError) as error:
             return f"cannot be read ({_reason(error)})"
         return "" if same else "is damaged: its SHA-256 is not what was written"
@@ -106,17 +107,10 @@ class Checkpoints:
 
 def save_state(state: dict[str, Any], path: Path) -> None:
     """Write a state, and bring it to disk."""
-    import os
-
     with path.open("wb") as file:
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reason(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from ..embed.pixels.reader import SampleReader
 from ..models.encoder import Encoder, normalized
 from ..models.recipe import Recipe
 from ..models.trained import new_encoder
-from .augment import NOTHING, Augment, disturbed, oriented, scaled
+from .augment import NOTHING, Augment, augment_of, disturbed, oriented, scaled
 from .batch import WindowSample, random_of
 from .channels import Draw, draw_channels
 from .corpus import Image, Wishes, open_corpus
@@ -163,7 +163,7 @@ class Windows(Dataset):
             size if stride is None else stride,
             min_tissue,
             channels or BY_VOCABULARY.get(encoder.card.marker_vocabulary, "all"),
-            Augment() if augment is True else NOTHING if augment is False else Augment.of(augment),
+            augment_of(augment),
             tuple([strata] if isinstance(strata, str) else strata or ()),
             patient_key,
             dataset_key,

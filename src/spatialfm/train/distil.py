@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -21,7 +21,8 @@ from .._public import public
 from .._ranges import above, at_least
 from ..embed.planned import EmbeddingPlan, plan_embedding_of
 from ..embed.session import load_encoder, run_plan
-from ..models.adapter import CARD, base_digest
+from ..models.adapter import CARD, as_json, base_digest
+from ..models.registry import card as card_of
 from ..models.registry import load
 from ..models.terms import check_terms
 from ..models.trained import new_encoder, save_trained
@@ -199,7 +200,7 @@ def distil_encoder(
             "cells and images of the student": plans[1].run.identity,
             "patients": fingerprint({"patients": cohort.patients.tolist()}),
         }
-        folder.begin(Identity(json.loads(json.dumps(said, default=str)), parts), resume=resume)
+        folder.begin(Identity(as_json(said), parts), resume=resume)
         if not (folder.path / CARD).is_file():
             values = _rows(plans[0])
             learner = _learner(small, values, cohort, Rates(lr, 10 * lr, weight_decay), relational, batch_size)
@@ -230,17 +231,13 @@ class _Cohort:
 
 
 def _teacher(teacher: str | Encoder, weights: str | PathLike | None, accept_terms: bool) -> Encoder:
-    from ..models.registry import card
-
-    check_terms(card(teacher) if isinstance(teacher, str) else teacher.card, accept_terms)
+    check_terms(card_of(teacher) if isinstance(teacher, str) else teacher.card, accept_terms)
     encoder = load_encoder(teacher, weights)
     check_terms(encoder.card, accept_terms)
     return encoder.eval()
 
 
 def _student(student: str | Encoder, shape: Mapping[str, Any] | None, random_state: int) -> Encoder:
-    import copy
-
     if isinstance(student, str):
         return new_encoder(student, random_state=random_state, **dict(shape or {}))
     if shape:
@@ -358,5 +355,5 @@ def _card(teacher: Encoder, cohort: _Cohort, said: Mapping[str, Any]) -> dict[st
         "license": teacher.card.license,
         "commercial": teacher.card.commercial,
         "trained_on": f"embeddings by {teacher.card.name} of {counted(n, 'cell')} of {counted(patients, 'patient')}",
-        "distillation": json.loads(json.dumps({**said, "terms": teacher.card.license}, default=str)),
+        "distillation": as_json({**said, "terms": teacher.card.license}),
     }

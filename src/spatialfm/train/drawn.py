@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .batch import WindowSample, random_of
+from .fabric import random_numbers_apart
 from .objectives.objective import Objective, Term
 from .sampling import draw
 from .steps import CHANNELS, VIEWS, batches_of, moved
@@ -88,7 +89,7 @@ class Validation:
         n_batches = -(-len(self.held_out.chosen) // self.held_out.drawn.batch_size)
         sums: dict[str, np.ndarray] = {}
         self.objective.eval()
-        with torch.random.fork_rng(devices=[self.fabric.device] if self.fabric.device.type == "cuda" else []):
+        with random_numbers_apart(self.fabric):
             torch.manual_seed(seed_of_step(seed, 0, rank))
             for _, made in batches_of(self.held_out, self.objective.views(), seed, range(n_batches), rank=rank,
                                       world=self.fabric.world_size):  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
@@ -89,6 +90,11 @@ def check_precision(precision: str, kind: str) -> None:
         raise ArgumentError("precision='bf16-mixed' is not offered by 'mps'. Pass '32-true'.")
     if precision == "bf16-mixed" and kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ArgumentError("precision='bf16-mixed': this CUDA device has no bfloat16. Pass '16-mixed' or '32-true'.")
+
+
+def random_numbers_apart(fabric: Fabric) -> AbstractContextManager[None]:
+    """Torch's random numbers as they were, afterwards."""
+    return torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else [])
 
 
 def on_first(fabric: Fabric, function: Callable[[], T]) -> T:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +12,7 @@ import torch
 from .._errors import RunError, listed
 from .._progress import progress_bar
 from .checkpoint import Checkpoints, save_state
-from .fabric import on_first
+from .fabric import on_first, random_numbers_apart
 from .interrupt import Stop, answered_between_steps
 from .objectives.objective import Objective, Schedule
 from .steps import Drawn, Made, batches_of, shared_cores
@@ -71,7 +70,7 @@ def train(
         On Ctrl-C or SIGTERM, after the step at hand and its checkpoint.
     """
     run = _Running(Trainer(fabric, objective, plan), data, checkpoints, watch)
-    with _random_numbers_apart(fabric.device), shared_cores(plan.workers, plan.processes):
+    with random_numbers_apart(fabric), shared_cores(plan.workers, plan.processes):
         run.restore()
         try:
             run.steps()
@@ -225,10 +224,3 @@ def _row(stepped: Stepped, speed: float) -> dict[str, float]:
         "gradient_norm": stepped.gradient_norm,
         "windows_per_second": speed,
     }
-
-
-@contextmanager
-def _random_numbers_apart(device: torch.device) -> Iterator[None]:
-    """Torch's random numbers as they were, afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield

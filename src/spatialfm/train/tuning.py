@@ -23,14 +23,14 @@ from .._settings import settings
 from .._signatures import rules_of
 from ..embed.planned import EmbeddingPlan, plan_embedding_of
 from ..embed.session import load_encoder, run_plan
-from ..models.adapter import CARD, base_digest, merge, read_adapter, write_adapter
+from ..models.adapter import CARD, as_json, base_digest, merge, read_adapter, write_adapter
 from ..models.encoder import Encoder
 from ..models.registry import card as card_of
 from ..models.registry import load
 from ..models.terms import check_terms
 from ..models.trained import save_trained
 from . import lora
-from .augment import NOTHING, Augment
+from .augment import Augment, augment_of
 from .cell_objective import CellObjective, Rates
 from .cells import CellWindows
 from .run_folder import Identity, RunFolder
@@ -167,7 +167,7 @@ class FineTuning:
         if self.method != "lora":
             said = {name: value for name, value in said.items() if name not in ("rank", "alpha", "blocks")}
         whole = {"model": encoder.card.name, "options": encoder.options, "weights": base_digest(encoder), **said}
-        return json.loads(json.dumps(whole, default=str))
+        return as_json(whole)
 
     def length(self) -> Length:
         """How long it is trained."""
@@ -182,7 +182,7 @@ class FineTuning:
 
     def augmentation(self) -> Augment:
         """How windows are changed at random."""
-        return Augment() if self.augment is True else NOTHING if self.augment is False else Augment.of(self.augment)
+        return augment_of(self.augment)
 
     def rates(self) -> Rates:
         """Learning rates."""
@@ -234,7 +234,7 @@ def fine_tuned(
     with folder.held():
         parts = {**cells.training.parts(), "targets": fingerprint({"targets": cells.targets.values})}
         said = tuning.parameters(start) | {"label_key": sought.label_key, "targets": sought.targets}
-        folder.begin(Identity(json.loads(json.dumps(said)), parts), resume=resume)
+        folder.begin(Identity(as_json(said), parts), resume=resume)
         if not (out / CARD).is_file():
             best = train_stopped(learner, cells.training, cells.held_out, folder, tuning.length(), tuning.patience)
             _write(tuning, learner, cells, start, plan, folder.path, best)
@@ -338,4 +338,4 @@ def card_of_tuning(tuning: FineTuning, cells: TunedCells, start: Encoder, plan: 
         "cells": cells.record(),
         "parameters": tuning.parameters(start),
     }
-    return json.loads(json.dumps(card, default=str))
+    return as_json(card)
