@@ -85,6 +85,7 @@ def test_numbers_are_names_of_classes_and_names_stay_text(cells, tmp_path):
         (lambda f: f.assign(label=None), "No row of the table of labels has a label"),
         (lambda f: f.assign(label=["T cell", "t  Cell", "B"]), "'T cell' and 't  Cell' read alike"),
         (lambda f: f.assign(label=["a", "b", "A"]), "'a' and 'A' read alike"),
+        (lambda f: f.assign(label=["Mac", "Mac\u200b", "B"]), "read alike"),  # a sign that cannot be seen
         (lambda f: f.drop(columns="label"), "no column 'label' .column=."),
         (lambda f: f.assign(x=0.0, y=0.0), "lie elsewhere than x and y"),
         (lambda f: f.assign(label=[0.5, 1, 2]), "numbers that are not whole"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 from .._errors import SpatialfmError, TableError, counted, listed, warn
 from .._keys import PATIENT_KEY, SAMPLE_KEY
+from .._spelling import as_read
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -184,9 +184,7 @@ def _whole(name: object) -> bool:
 
 def _read(name: object) -> str:
     """A name as it is read: 1, "1", 1.0 and " 1.0" are one."""
-    text = unicodedata.normalize("NFKC", str(name)).replace("\ufeff", "").replace("\u200b", "")
-    text = " ".join(text.split()).casefold()
-    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", text)
+    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", as_read(name))
 
 
 def _loosely(read: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -19,6 +18,7 @@ from .._errors import listed as _listed
 from .._keys import INSTANCE_KEY, REGION_KEY, SPATIAL
 from .._logging import logger
 from .._public import public
+from .._spelling import as_read
 from .._storable import check_key
 from .joins import text_keys
 from .tables import read_table
@@ -235,7 +235,7 @@ def _levels(order: list[str], labels: pd.Series, label_key: str, categories: lis
         levels = list(dict.fromkeys(categories))
     read: dict[str, str] = {}
     for name in levels:
-        first = read.setdefault(" ".join(unicodedata.normalize("NFKC", name).split()).casefold(), name)
+        first = read.setdefault(as_read(name), name)
         if first != name:
             raise TableError(
                 f"Labels {first!r} and {name!r} read alike and would be two types. Write them alike: "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from .._dense import dense
 from .source import Source
 
 if TYPE_CHECKING:
@@ -51,10 +52,7 @@ def marker_means(cells: AnnData, key: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _values(cells: AnnData, place: int) -> np.ndarray:
-    values = cells.X[:, place]
-    values = values.compute() if hasattr(values, "compute") else values
-    values = values.toarray() if hasattr(values, "toarray") else values
-    return np.asarray(values, dtype=np.float64).ravel()
+    return np.asarray(dense(cells.X[:, place]), dtype=np.float64).ravel()
 
 
 def texts(value: object) -> list[str]:
