@@ -28,7 +28,8 @@ from spatialfm.pp.tissue_masks import SIDE, averaged, found_tissue, squares
 
 SHARES = (0.0, 0.1, 0.3, 0.7)
 TILE = 32
-FIELDS = {  # the 500-pixel crop of the lymph node has about 0.9 µm (see `_labelled`): its row is to be made anew with it
+# the 500-pixel crop of the lymph node has about 0.9 µm (see `_labelled`): its row is to be made anew with it
+FIELDS = {
     "spleen, IMC": ("spleen_imc/images/*.ome.tif", 1.0),
     "lymph node, CODEX": ("bnhl_codex/images/crop50*.ome.tif", 0.377),
     "pancreas, IMC": ("pancreas_imc/*_imc.tiff", 1.0),
