@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,6 +144,7 @@ IN_THE_WHOLE = {
 }
 
 
+@cache
 def files() -> list[str]:
     """Files of the package that define a function or a class, by their path in it."""
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import tokenize
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ WORDS = {
 }  # a column of the marker table, named by its paper; a method of segmentation, likewise; defaults; floors
 
 
+@cache
 def names() -> set[str]:
     table = sfm.models.list_models()
     cards = [sfm.models.card(name) for name in table.index if name in OURS]
