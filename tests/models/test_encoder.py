@@ -8,6 +8,9 @@ import torch
 from spatialfm._errors import ModelError
 from spatialfm.models import Encoder, EncoderOutput, ModelCard
 from spatialfm.models.encoder import takes_outputs
+from spatialfm.models.preparation import Preparation, PreparedPixels
+from spatialfm.models.recipe import Recipe
+from spatialfm.models.virtues_pixels import RELEASED
 
 CARD = ModelCard(
     name="own",
@@ -86,3 +89,49 @@ def test_pixels_are_normalised_marker_by_marker(normalization):
     }
     found = encoder.normalize(pixels, mean, std, recipe)
     torch.testing.assert_close(found, torch.tensor(expected[normalization])[..., None, None])
+
+
+def test_only_an_encoder_with_a_decoder_can_reconstruct():
+    class Painter(WithOutputs):
+        def reconstruct(self, pixels, markers, mask=None):
+            return pixels
+
+    assert Painter().can_reconstruct
+    assert not WithOutputs().can_reconstruct
+
+
+@pytest.mark.parametrize("normalization", ["marker statistics", "scale", "none"])
+def test_denormalize_is_the_inverse_of_normalize(normalization):
+    recipe = Recipe(normalization=normalization, epsilon=0.25)
+    pixels, mean, std = torch.rand(2, 3, 4, 4), torch.tensor([0.1, 0.0, 2.0]), torch.tensor([0.5, 3.0, 0.01])
+    encoder = WithOutputs()
+    back = encoder.denormalize(encoder.normalize(pixels, mean, std, recipe), mean, std, recipe)
+    torch.testing.assert_close(back, pixels)
+
+
+def test_a_logarithm_is_undone_with_the_statistics():
+    recipe = Recipe(normalization="marker statistics", preparation=RELEASED)
+    intensities, mean, std = torch.tensor([0.0, 7.5, 300.0]), torch.tensor([1.5]), torch.tensor([0.7])
+    seen = (intensities.log1p() - 1.5) / 0.7
+    back = WithOutputs().denormalize(seen.reshape(1, 1, 1, 3), mean, std, recipe)
+    torch.testing.assert_close(back.flatten(), intensities, rtol=1e-5, atol=1e-5)
+    below = WithOutputs().denormalize(torch.full((1, 1, 1, 1), -5.0), mean, std, recipe)
+    assert below.item() == 0  # an intensity is never negative
+
+
+def test_what_cannot_be_undone_is_refused():
+    class Own(WithOutputs):
+        def normalize(self, pixels, mean, std):
+            return pixels**2
+
+    class Squares(Preparation):
+        name = "squares"
+
+        def prepare(self, reader, tissue, known=None):
+            return PreparedPixels(reader)
+
+    one = torch.ones(1)
+    with pytest.raises(ModelError, match=r"own way.*space='standardised'"):
+        Own().denormalize(torch.ones(1, 1, 1, 1), one, one)
+    with pytest.raises(ModelError, match=r"'squares' does not say.*space='standardised'"):
+        WithOutputs().denormalize(torch.ones(1, 1, 1, 1), one, one, Recipe(preparation=Squares()))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .._errors import ModelError
 from .._settings import settings
 from .card import ModelCard
+from .preparation import Preparation
 from .recipe import Recipe
 
 
@@ -114,6 +115,31 @@ class Encoder(nn.Module, ABC):
         """
         return normalized(pixels, mean, std, self.card.recipe if recipe is None else recipe)
 
+    @property
+    def can_reconstruct(self) -> bool:
+        """Whether it has a decoder: ``reconstruct(pixels, markers, mask)``, which predicts the pixels of all tokens."""
+        return callable(getattr(self, "reconstruct", None))
+
+    def denormalize(self, pixels: Tensor, mean: Tensor, std: Tensor, recipe: Recipe | None = None) -> Tensor:
+        """Intensities of normalised pixels ``(B, M, H, W)``: `normalize` and the recipe's preparation undone.
+
+        What a preparation cannot undo (`spatialfm.models.preparation.Preparation.lost`) stays: VirTues clips and blurs.
+
+        Raises
+        ------
+        ModelError
+            If the model normalises in its own way, or its preparation, cannot be undone.
+        """
+        own = type(self).normalize is not Encoder.normalize
+        if own and type(self).denormalize is Encoder.denormalize:
+            raise ModelError(
+                f"Model {self.card.name!r} normalises pixels in its own way and does not say how that is undone: "
+                "predicted pixels stay as they are. Pass space='standardised'."
+            )
+        recipe = self.card.recipe if recipe is None else recipe
+        values = denormalized(pixels, mean, std, recipe)
+        return recipe.preparation.undo(values) if isinstance(recipe.preparation, Preparation) else values
+
     def wanted(self, outputs: Sequence[str] | None) -> set[str]:
         """Outputs that `forward` has to work out: those named, or all.
 
@@ -162,6 +188,15 @@ def normalized(pixels: Tensor, mean: Tensor, std: Tensor, recipe: Recipe) -> Ten
         return (pixels - mean[:, None, None]) / (std[:, None, None] + recipe.epsilon)
     if recipe.normalization == "scale":
         return pixels / (std[:, None, None] + recipe.epsilon)
+    return pixels
+
+
+def denormalized(pixels: Tensor, mean: Tensor, std: Tensor, recipe: Recipe) -> Tensor:
+    """The inverse of `normalized`."""
+    if recipe.normalization == "marker statistics":
+        return pixels * (std[:, None, None] + recipe.epsilon) + mean[:, None, None]
+    if recipe.normalization == "scale":
+        return pixels * (std[:, None, None] + recipe.epsilon)
     return pixels
 
 

@@ -7,9 +7,14 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from .._errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Pixels(Protocol):
@@ -117,11 +122,14 @@ class Preparation(ABC):
         What was done to pixels, for messages: ``"clipped, log-transformed"``.
     layout
         Folder of a published data set's statistics that are of pixels prepared in this way, in spora's layout.
+    lost
+        What `undo` cannot bring back, for records.
     """
 
     name: str
     words: str = "prepared"
     layout: str = ""
+    lost: str = ""
 
     @abstractmethod
     def prepare(self, reader: Pixels, tissue: TissueMask, known: np.ndarray | None = None) -> PreparedPixels:
@@ -136,6 +144,19 @@ class Preparation(ABC):
         known
             Values of each marker ``(M,)`` that were published for this very image, NaN where there is none.
         """
+
+    def undo(self, pixels: Tensor) -> Tensor:
+        """Prepared pixels as they were, as far as that is possible.
+
+        Raises
+        ------
+        ModelError
+            If the preparation does not say how.
+        """
+        raise ModelError(
+            f"Preparation {self.name!r} does not say how it is undone: predicted pixels stay as it made them. Pass "
+            "space='standardised'."
+        )
 
     def variants(self) -> Sequence[Preparation]:
         """Preparations that a recipe may name instead; this one is among them."""

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._cache import remembered
 from .._squares import squares_of
 from .preparation import Pixels, Preparation, PreparedPixels, TissueMask
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PERCENTILE = 99.0
 _HALF = np.exp(-0.5)
@@ -143,6 +146,15 @@ class ClipLogBlur(Preparation):
             )
             clip = np.where(np.isnan(clip), stored["values"], clip)
         return ClippedLogBlurred(reader, clip, blurred_statistics=self.blurred_statistics, source=source)
+
+    @property
+    def lost(self) -> str:  # type: ignore[override]  # no field: it decides no number
+        """What `undo` leaves."""
+        return "clipping, blur"
+
+    def undo(self, pixels: Tensor) -> Tensor:
+        """``exp(x) - 1``, and 0 where that is negative, as intensities are counted from there."""
+        return pixels.expm1().clamp(min=0)
 
     def variants(self) -> Sequence[Preparation]:
         """Both readings of the paper."""
