@@ -6,9 +6,10 @@ Every part needs its own library, none of which the package or its tests ask for
     pip install "timm==1.0.31"        && python tests/models/make_baseline_values.py uni
     pip install "timm==0.9.7"         && python tests/models/make_baseline_values.py openphenom
     pip install torchvision           && python tests/models/make_baseline_values.py resnet50
+    CHAMMI75=<checkout of CaicedoLab/CHAMMI-75> python tests/models/make_baseline_values.py morphem
 
 OpenPhenom's parallel blocks are those of timm 0.9.7, which its authors pinned; later versions put the bias together in
-another order.
+another order. MorphEm's values are those of its authors' own network (MIT), at commit b84a4ec.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -169,6 +171,29 @@ def resnet50() -> dict:
     }
 
 
+def morphem() -> dict:
+    sys.path.insert(0, os.path.join(os.environ["CHAMMI75"], "benchmarks", "feat_models"))
+    from vision_transformer import vit_small
+
+    model = vit_small()
+    stand_in(model)
+    pixels = tensor("morphem", 2, 2, 80, 64).abs() * 60
+    out = []
+    for channel in range(2):
+        one = torch.nn.InstanceNorm2d(1, affine=False, track_running_stats=False, eps=1e-7)(pixels[:, [channel]])
+        one = torch.nn.functional.interpolate(one, (224, 224), mode="bilinear", align_corners=False, antialias=True)
+        with torch.no_grad():
+            out.append(model.forward_features(one)["x_norm_clstoken"])
+    names = sorted(model.state_dict())
+    return {
+        "marker": cut(out[1][1]),
+        "norm": float(out[1][1].norm()),
+        "names": names,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "made_with": f"CHAMMI-75 b84a4ec, torch {torch.__version__}",
+    }
+
+
 def version(name: str) -> str:
     return f"{name} {importlib.metadata.version(name)}, torch {torch.__version__}"
 
@@ -176,5 +201,6 @@ def version(name: str) -> str:
 if __name__ == "__main__":
     part = sys.argv[1]
     values = json.loads(FILE.read_text()) if FILE.is_file() else {}
-    values[part] = {"dinov2": dinov2, "uni": uni, "openphenom": openphenom, "resnet50": resnet50}[part]()
+    parts = {"dinov2": dinov2, "uni": uni, "openphenom": openphenom, "resnet50": resnet50, "morphem": morphem}
+    values[part] = parts[part]()
     FILE.write_text(json.dumps(dict(sorted(values.items())), indent=1) + "\n")
