@@ -31,6 +31,8 @@ MAY_BE = {  # written out by hand: what each option of a model of ours takes
     "token_overlap": lambda value: value is True,
     "rgb": lambda value: value is True,
     "trust_remote_code": lambda value: value is True,
+    "saturation_noise": lambda value: value is True,
+    "noise_seed": lambda value: value is not True and isinstance(value, int) and value == 0,
     "blocks": lambda value: value is None,
     "nuclear": lambda value: value is None,
     "marker_metadata": lambda value: value is None or isinstance(value, Path) or is_text(value),

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .._errors import ModelError, WeightsError
+from .._ranges import between
 from . import hub
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput
@@ -178,7 +180,7 @@ def build_morphem(
     weights: str | os.PathLike | None,
     *,
     saturation_noise: bool = True,
-    noise_seed: int = 0,
+    noise_seed: Annotated[int, between(0, 4294967295)] = 0,
 ) -> MorphEmEncoder:
     """Build MorphEm and fill it.
 
