@@ -23,10 +23,10 @@ demo: $(VENV)/.stamp-test ## images to survival on the built-in cohort; results 
 	$(BIN)/spatialfm demo --out $(OUT) $(ARGS)
 
 test: $(VENV)/.stamp-test ## the tests
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.stamp-test ## the tests that take longer
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow $(ARGS)
 
 fuzz: $(VENV)/.stamp-test ## damaged files against the readers, for MINUTES=60
 	$(ONE_THREAD) $(BIN)/python tests/fuzz/fuzz.py --minutes $(MINUTES) $(ARGS)
