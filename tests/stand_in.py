@@ -72,3 +72,32 @@ class Sums(StandIn):
         token = pixels.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).sum((-3, -1))[..., None]
         marker = token.sum((2, 3))
         return {"patch": marker.mean(1), "marker": marker, "token": token}
+
+
+class Painter(StandIn):
+    """A decoder that can be worked out by hand: hidden pixels are the mean of what is seen, seen ones are returned.
+
+    The mean of the channels that are seen at the pixel, plus a tenth of the mean of all that is seen in the window, so
+    that a tile is known by its neighbourhood.
+    """
+
+    card = card_of(
+        "painter",
+        embedding_dim=1,
+        recipe=Recipe(window=32, background="keep", scaling="raw", normalization="marker statistics"),
+        patch_size=8,
+        marker_vocabulary="protein embedding",
+    )
+    marker_dim = 640
+
+    def look(self, pixels):
+        return {"patch": pixels.mean((-2, -1))}
+
+    def reconstruct(self, pixels, markers, mask=None):
+        self.before(self.n_windows)
+        self.n_windows += len(pixels)
+        hidden = mask.repeat_interleave(8, -1).repeat_interleave(8, -2)
+        seen = torch.where(hidden, 0, pixels)
+        at_pixel = seen.sum(1, keepdim=True) / (~hidden).sum(1, keepdim=True).clamp(min=1)
+        around = seen.sum((1, 2, 3)) / (~hidden).sum((1, 2, 3)).clamp(min=1)
+        return torch.where(hidden, at_pixel + 0.1 * around[:, None, None, None], pixels)

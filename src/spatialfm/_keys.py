@@ -54,6 +54,7 @@ OUTCOME = "outcome"  # uns["spatialfm"][OUTCOME]: columns of obs with time and e
 # attrs of a SpatialData
 ATTRS = "spatialfm"  # what the readers knew: pixel sizes and where they come from
 PANORAMAS = "panoramas"  # attrs[ATTRS][PANORAMAS]: images that are no samples
+IMPUTED = "imputed"  # attrs[ATTRS][IMPUTED]: records of images that a model predicted, which are no samples
 MAPS = "maps"  # attrs[ATTRS][MAPS]: names and colours of the pixel values of maps
 TISSUE = "tissue"  # attrs[ATTRS][TISSUE]: how `tissue_<sample>` was made, by its name
 SEGMENTATION = "segmentation"  # attrs[ATTRS][SEGMENTATION]: how labels were made, by their names

@@ -197,7 +197,7 @@ def plan_embedding_of(
     check_options(encoder, request)
     data = data_of(sdata, pairs, table_name) if kept else {}
     pairs = report_missing_chunks(sdata, pairs)
-    table = _table(sdata, table_name, pairs, on_missing, elements.on_pieces, request.recipe.intensity_max)
+    table = table_of(sdata, table_name, pairs, on_missing, elements.on_pieces, request.recipe.intensity_max)
     cells = find_cells(sdata, pairs, table, table_name, on_missing, request.recipe.centers, elements.on_pieces)
     check_rows(table, pairs, table_name, copy=copy)  # before any image is read
     n_components = choose_components(request, len(cells.rows), "cells")
@@ -300,7 +300,7 @@ def check_alone(given: Mapping[str, Any]) -> None:
         )
 
 
-def _table(
+def table_of(
     sdata: SpatialData,
     table_name: str,
     pairs: Sequence[SampleElements],
@@ -308,6 +308,7 @@ def _table(
     on_pieces: Literal["raise", "keep"],
     intensity_max: float | Mapping[str, float] | None,
 ) -> AnnData:
+    """The cell table, made where there is none."""
     if table_name in sdata.tables:
         return sdata.tables[table_name]
     from ..pp.cells import measured_table

@@ -107,7 +107,7 @@ def run_plan(
     from .run.store import BlockLost, BlockStore, clear_finished
 
     job, encoder, how = plan.job, plan.job.encoder, request.run
-    client, device, dtype = how.client, how.device, how.precision
+    dtype = how.precision
     bases = _basis_of(job.outputs, None if request.reduce is None else request.reduce.basis)
     check_reduction(plan, n_components, bases)
     folders = {output: settings.cache_dir / "embeddings" / plan.identity[:24] / output for output in job.outputs}
@@ -116,23 +116,14 @@ def run_plan(
             remove_finished(folder, call_of(n_components, bases[name], dtype))
     found = {name: finished(folders[name], call_of(n_components, bases[name], dtype)) for name in job.outputs}
     results = {name: result for name, result in found.items() if result is not None}
-    where = ", ".join(map(str, devices)) if client is None else f"{device or settings.device} of each worker"
+    where = where_of(how, devices)
     if len(results) == len(found):
         clear_finished(settings.cache_dir / "runs", plan.identity)  # of a process that was killed just before it did
         logger.info("this call was finished before: taking what is in %s", folders[job.outputs[0]].parent)
         return _noted(results, device=where), 0.0
     batch_size = plan.batch_size(how.batch_size)
-    if job.compile and client is None:
+    if job.compile and how.client is None:
         _try_compiled(plan)
-    spread = None
-    if client is not None:
-        from .run.distributed import run_on_client
-
-        def spread(
-            job: Job, blocks: Sequence[Block], todo: Sequence[int], store: BlockStore, done: Callable[[int], object]
-        ) -> None:
-            run_on_client(client, job, blocks, todo, store, batch_size=batch_size, device=device, done=done)
-
     finish = partial(
         finish_rows,
         standardize=request.recipe.standardize,
@@ -142,7 +133,7 @@ def run_plan(
         made_by=f"{job.made_by}(sdata, {encoder.card.name!r}, ...)",
     )
     jobs = [job, *(job.to(other) for other in devices[1:])]
-    seconds = 0.0
+    spread, seconds = spread_over(how, batch_size), 0.0
     with BlockStore(settings.cache_dir / "runs", plan.identity, resume=how.resume) as store:
         for left in reversed(range(N_TRIES)):
             try:
@@ -160,6 +151,28 @@ def run_plan(
             size = result.values.nbytes / 1e9
             logger.info("%s: %.1f GB stay in %s; sdata.write copies them", output, size, folders[output])
     return _noted({name: results[name] for name in job.outputs}, device=where), seconds
+
+
+def where_of(how: Run, devices: Sequence[torch.device]) -> str:
+    """Where a run computes, for its record."""
+    if how.client is None:
+        return ", ".join(map(str, devices))
+    return f"{how.device or settings.device} of each worker"
+
+
+def spread_over(how: Run, batch_size: int) -> Callable | None:
+    """What gives blocks to the workers of a cluster, as `spatialfm.embed.run.engine.run` takes it; None: none is."""
+    client, device = how.client, how.device
+    if client is None:
+        return None
+    from .run.distributed import run_on_client
+
+    def spread(
+        job: Job, blocks: Sequence[Block], todo: Sequence[int], store: BlockStore, done: Callable[[int], object]
+    ) -> None:
+        run_on_client(client, job, blocks, todo, store, batch_size=batch_size, device=device, done=done)
+
+    return spread
 
 
 def _noted(results: dict[str, Result], **notes: object) -> dict[str, Result]:
@@ -182,14 +195,19 @@ def _basis_of(outputs: Sequence[str], basis: Mapping[str, Any] | None) -> dict[s
 
 def _try_compiled(plan: RunPlan) -> None:
     """Compile on two empty windows, so that a machine that cannot is found before any work."""
-    import torch
-
     from .plan import empty_windows
 
     job = plan.job
+    try_compiled(job, lambda: job.encode(*empty_windows(job, 2)))
+
+
+def try_compiled(job: Job, encode: Callable[[], object]) -> None:
+    """Call what compiles, so that a machine that cannot is found before any work."""
+    import torch
+
     try:
         with torch.inference_mode():
-            job.encode(*empty_windows(job, 2))
+            encode()
     except Exception as error:
         with contextlib.suppress(Exception), torch.inference_mode():
             torch.compiler.reset()

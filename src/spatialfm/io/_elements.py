@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from spatialdata.models import Image2DModel, Labels2DModel
 from spatialdata.transformations import Scale
 
 from .._keys import cells_name, image_name
+from ..pp.maps import multiscale_image
 from ._image import read_image, resolve_mpp
 from ._lazy_image import LazyImage
 from ._mask import MaskOptions, read_labels
@@ -119,24 +119,7 @@ def image_element(image: LazyImage, sample: str, mpp: float) -> DataArray | Data
         return Image2DModel.parse(
             image.levels[0], dims=("c", "y", "x"), c_coords=names, transformations=transformations
         )
-    return _multiscale(image.levels, names, transformations)
-
-
-def _multiscale(levels: Sequence[da.Array], names: list[str], transformations: dict[str, Scale]) -> DataTree:
-    from spatialdata.transformations import set_transformation
-    from xarray import DataArray, Dataset, DataTree
-
-    scales = {}
-    for i, level in enumerate(levels):
-        coords: dict[str, Any] = {"c": names}
-        for axis, n, full in zip("yx", level.shape[1:], levels[0].shape[1:], strict=True):
-            coords[axis] = (np.arange(n) + 0.5) * (full / n)  # pixel centres, in pixels of the largest level
-        scales[f"scale{i}"] = Dataset({"image": DataArray(level, dims=("c", "y", "x"), coords=coords)})
-    tree = DataTree.from_dict(scales)
-    # on the other levels: their size relative to scale0, then this
-    set_transformation(tree, transformations, set_all=True)
-    Image2DModel().validate(tree)
-    return tree
+    return multiscale_image(image.levels, names, transformations)
 
 
 def labels_element(labels: da.Array, sample: str, mpp: float) -> DataArray:

@@ -168,7 +168,9 @@ class VirTuesEncoder(Encoder):
                 results[i] = EncoderOutput(**{k: None if v is None else v[row : row + 1] for k, v in values.items()})
         return [results[i] for i in range(len(pixels))]
 
-    def reconstruct(self, pixels: Tensor, markers: Tensor, mask: Tensor | None = None) -> Tensor:
+    def reconstruct(
+        self, pixels: Tensor, markers: Tensor, mask: Tensor | None = None, *, channels: Sequence[int] | None = None
+    ) -> Tensor:
         """Pixels as the decoder predicts them from the visible tokens (Methods, "VirTues Decoder").
 
         Parameters
@@ -177,10 +179,13 @@ class VirTuesEncoder(Encoder):
             As in `forward`. A marker that was not measured can be predicted: give it any pixels and hide its tokens.
         mask
             ``(B, M, h, w)``, True for hidden tokens; None: nothing is hidden.
+        channels
+            Channels to predict, by their places (default: all). The decoder looks at one at a time, so that others
+            need not be worked out.
 
         Returns
         -------
-        ``(B, M, H, W)``, in the units of the input, hidden and visible patches alike.
+        ``(B, M, H, W)``, or as many as `channels`, in the units of the input, hidden and visible patches alike.
 
         Raises
         ------
@@ -188,7 +193,10 @@ class VirTuesEncoder(Encoder):
             As `forward`.
         """
         tokens, grid = self.backbone.encoder.embed(*self._inputs(pixels, markers, mask))
-        return self.backbone.decoder(self.backbone.encoder.run(tokens, grid), grid.height, grid.width)
+        encoded = self.backbone.encoder.run(tokens, grid)
+        if channels is not None:
+            encoded = encoded[:, [0, *(place + 1 for place in channels)]]
+        return self.backbone.decoder(encoded, grid.height, grid.width)
 
     def attention(
         self,

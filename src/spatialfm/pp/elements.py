@@ -19,6 +19,7 @@ from .._keys import (
     ATTRS,
     CELLS_PREFIX,
     IMAGE_PREFIX,
+    IMPUTED,
     MENDED_LABELS,
     PANORAMAS,
     SAMPLE_KEY,
@@ -139,9 +140,10 @@ def match_elements(
 
 
 def sample_images(sdata: SpatialData) -> list[str]:
-    """Images that can be samples: all but pictures of whole slides."""
-    panoramas = set(sdata.attrs.get(ATTRS, {}).get(PANORAMAS, ()))
-    return [name for name in sdata.images if name not in panoramas]
+    """Images that can be samples: all but pictures of whole slides, and what a model predicted."""
+    records = sdata.attrs.get(ATTRS, {})
+    others = {*records.get(PANORAMAS, ()), *records.get(IMPUTED, ())}
+    return [name for name in sdata.images if name not in others]
 
 
 def axis_affine(element, name: str, coordinate_system: str) -> AxisAffine:

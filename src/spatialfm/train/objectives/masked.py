@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from ..._errors import ArgumentError, ModelError
 from ..._ranges import above, at_least, between
+from ...embed.paint.masks import MODES, draw_mask
 from ...models.encoder import Encoder
 from ..batch import WindowSample
 from .correlation import PREFIX, added, correlations, moments
-from .masks import MODES, draw_mask
 from .objective import Group, Objective, Schedule, Term, Views
 from .registry import register_objective
 from .schedules import warm_cosine_from_zero

@@ -1,7 +1,6 @@
-"""Which tokens a network does not see.
+"""Which tokens a network does not see: those of iBOT, in rectangles (Bao et al. 2022, arXiv:2106.08254, as in DINOv2).
 
-`draw_mask`: of VirTues' masked autoencoder (Wenckstern et al. 2025, arXiv:2501.06039, as released). `draw_blocks`: of
-iBOT, in rectangles (Bao et al. 2022, BEiT, arXiv:2106.08254, as in DINOv2).
+Those of VirTues' masked autoencoder are drawn where whole images are predicted, too: `spatialfm.embed.paint.masks`.
 """
 
 from __future__ import annotations
@@ -9,47 +8,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-
-MODES = ("independent", "niche", "marker")
-
-
-def draw_mask(
-    mode: str, shape: tuple[int, int, int], ratio: tuple[float, float], rng: np.random.Generator
-) -> np.ndarray:
-    """Hidden tokens of one window.
-
-    Parameters
-    ----------
-    mode
-        ``"independent"``: each channel has a share of its own, and ``ceil(share * positions)`` of its tokens are
-        hidden; ``"niche"``: one share, and the same positions in all channels; ``"marker"``: all tokens of one channel.
-    shape
-        ``(M, h, w)``.
-    ratio
-        Smallest and largest share, which is uniform between them.
-    rng
-        All that is random.
-
-    Returns
-    -------
-    Booleans ``(M, h, w)``, True where hidden.
-
-    Examples
-    --------
-    >>> draw_mask("niche", (2, 4, 4), (0.5, 0.5), np.random.default_rng(0)).sum((1, 2))
-    array([8, 8])
-    """
-    n_channels, height, width = shape
-    n = height * width
-    hidden = np.zeros((n_channels, n), dtype=bool)
-    if mode == "marker":
-        hidden[rng.integers(n_channels)] = True
-    elif mode == "niche":
-        hidden[:, _positions(n, ratio, rng)] = True
-    else:
-        for channel in hidden:
-            channel[_positions(n, ratio, rng)] = True
-    return hidden.reshape(shape)
 
 
 def draw_blocks(
@@ -105,7 +63,3 @@ def draw_blocks(
         else:
             break
     return hidden
-
-
-def _positions(n: int, ratio: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    return rng.permutation(n)[: math.ceil(rng.uniform(*ratio) * n)]
