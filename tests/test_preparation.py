@@ -132,7 +132,7 @@ CALLS = {
     ].to_numpy(),
     "annotate": lambda cells, rep: sfm.tl.annotate(cells, "type", use_rep=rep, C=1.0, copy=True)["label"].tolist(),
     "transfer_labels": lambda cells, rep: sfm.tl.transfer_labels(
-        cells, cells.copy(), "type", use_rep=rep, head="knn", copy=True
+        cells, cells.copy(), "type", use_rep=rep, method="knn", copy=True
     )["label"].tolist(),
 }
 

@@ -124,7 +124,7 @@ def novel(seed: int) -> list[float]:
         values[np.arange(len(who)), kind] += 4
         obs = pd.DataFrame({"patient": [f"{prefix}{i}" for i in who], "type": np.array(list("abc"))[kind]})
         tables.append(AnnData(obs=obs.set_index(obs.index.astype(str)), obsm={"X_m": values}))
-    found = sfm.tl.transfer_labels(*tables, "type", use_rep="X_m", head="linear", copy=True)
+    found = sfm.tl.transfer_labels(*tables, "type", use_rep="X_m", method="linear", copy=True)
     return [(found["novelty"] > 0.95).mean(), 0.05]
 
 

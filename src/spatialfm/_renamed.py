@@ -13,6 +13,7 @@ RENAMED: dict[str, dict[str, str]] = {  # function: old name: new name
     "cox": {"cluster_key": "se_cluster_key"},
     "cumulative_incidence": {"event": "event_value"},
     "cut_point": {"key": "score_key"},
+    "detect_artifacts": {"head": "method"},
     "evaluate_annotation": {"group_key": "patient_key", "head": "heads"},
     "features": {"key": "use_rep"},
     "marker_attention": {"key": "use_rep"},
@@ -31,9 +32,10 @@ RENAMED: dict[str, dict[str, str]] = {  # function: old name: new name
     "risk_ratio": {"names": "features"},
     "score_signatures": {"type_key": "cluster_key"},
     "search_samples": {"same_patient": "exclude"},
+    "segment_regions": {"head": "method"},
     "shift": {"basis": "use_rep"},
     "tissue_clusters": {"tiles": "adata"},
-    "transfer_labels": {"query": "target", "reference": "source"},
+    "transfer_labels": {"head": "method", "query": "target", "reference": "source"},
 }
 TABLES = ("samples", "patients", "adata")  # tables were named after their rows: `patients`, if at all
 

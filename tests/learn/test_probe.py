@@ -126,7 +126,7 @@ def test_at_most_so_many_of_each_class(cells):
 
 
 def test_what_is_no_head():
-    with pytest.raises(TableError, match="head='svm'"):
+    with pytest.raises(TableError, match="method='svm'"):
         check_head("svm", 1.0)
     for C in (0, -1, "find"):
         with pytest.raises(TableError, match="neither a positive number nor 'grid' nor 'search'"):

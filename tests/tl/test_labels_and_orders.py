@@ -38,7 +38,7 @@ def test_labels_of_every_kind_are_learned(cells, head, kind):
     names = ["10", "2", "1"] if kind == "own order" else ["0", "1", "2"]
     truth = np.array(names)[cells.obs["code"]]
     annotated = sfm.tl.annotate(cells, "label", use_rep="X_m", method=head, C=1.0, copy=True)["label"]
-    moved = sfm.tl.transfer_labels(cells, cells.copy(), "label", use_rep="X_m", head=head, copy=True)["label"]
+    moved = sfm.tl.transfer_labels(cells, cells.copy(), "label", use_rep="X_m", method=head, copy=True)["label"]
     for found in (annotated, moved):
         assert list(found.cat.categories) == names
         assert found.cat.ordered == (kind == "own order")

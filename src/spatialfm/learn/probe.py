@@ -30,7 +30,7 @@ MIN_TO_TUNE = 5  # labelled cells of the rarest class below which C is not tuned
 def check_head(head: str, C: float | str) -> None:
     """Refuse what is not a classifier."""
     if head not in ("linear", "forest", "knn"):
-        raise TableError(f"head={head!r} is not one of 'linear', 'forest', 'knn'.")
+        raise TableError(f"method={head!r} is not one of 'linear', 'forest', 'knn'.")
     if C not in ("grid", "search") and not (isinstance(C, int | float) and C > 0):
         raise TableError(f"C={C!r} is neither a positive number nor 'grid' nor 'search'.")
     if head == "linear" and C == "search":

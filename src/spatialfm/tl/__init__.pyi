@@ -357,21 +357,21 @@ def propose_types(
 @overload
 def transfer_labels(
     source: AnnData, target: AnnData, label_key: str, *, use_rep: str,
-    head: Literal['forest', 'linear', 'knn'] = 'forest', C: float = 1.0, n_per_class: int | None = None,
+    method: Literal['forest', 'linear', 'knn'] = 'forest', C: float = 1.0, n_per_class: int | None = None,
     n_neighbors: int = 15, patient_key: str | None = 'patient', random_state: int = 0, key_added: str | None = None,
     copy: Literal[False] = False
 ) -> None: ...
 @overload
 def transfer_labels(
     source: AnnData, target: AnnData, label_key: str, *, use_rep: str,
-    head: Literal['forest', 'linear', 'knn'] = 'forest', C: float = 1.0, n_per_class: int | None = None,
+    method: Literal['forest', 'linear', 'knn'] = 'forest', C: float = 1.0, n_per_class: int | None = None,
     n_neighbors: int = 15, patient_key: str | None = 'patient', random_state: int = 0, key_added: str | None = None,
     copy: Literal[True]
 ) -> pd.DataFrame: ...
 @overload
 def transfer_labels(
     source: AnnData, target: AnnData, label_key: str, *, use_rep: str,
-    head: Literal['forest', 'linear', 'knn'] = 'forest', C: float = 1.0, n_per_class: int | None = None,
+    method: Literal['forest', 'linear', 'knn'] = 'forest', C: float = 1.0, n_per_class: int | None = None,
     n_neighbors: int = 15, patient_key: str | None = 'patient', random_state: int = 0, key_added: str | None = None,
     copy: bool
 ) -> pd.DataFrame | None: ...

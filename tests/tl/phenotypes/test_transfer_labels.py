@@ -47,9 +47,9 @@ def marker_table(markers, means, n=60, seed=0, **changes):
 @pytest.mark.parametrize("head", ["forest", "linear", "knn"])
 def test_the_planted_types_are_found_in_other_patients(two, head):
     reference, query = two
-    sfm.tl.transfer_labels(reference, query, "type", use_rep="X_latent", head=head)
+    sfm.tl.transfer_labels(reference, query, "type", use_rep="X_latent", method=head)
     assert (query.obs["type_transferred"].astype(str) == query.obs["type"].astype(str)).mean() > 0.75
-    assert query.uns["type_transferred"]["params"]["head"] == head
+    assert query.uns["type_transferred"]["params"]["method"] == head
 
 
 def test_a_type_that_the_reference_lacks_is_novel(two):
@@ -65,7 +65,7 @@ def test_a_type_that_the_reference_lacks_is_novel(two):
 def test_marker_wise_embeddings_are_cut_to_the_markers_of_both():
     means = {"A": 0.0, "B": 3.0, "C": -3.0}
     reference, query = marker_table(["A", "B"], means), marker_table(["C", "B", "A"], means, seed=1)
-    table = sfm.tl.transfer_labels(reference, query, "type", use_rep="X_m", head="linear", copy=True)
+    table = sfm.tl.transfer_labels(reference, query, "type", use_rep="X_m", method="linear", copy=True)
     assert (table["label"].astype(str) == query.obs["type"]).all()
     with pytest.raises(TableError, match=r"share no marker"):
         sfm.tl.transfer_labels(reference, marker_table(["C"], means), "type", use_rep="X_m")
@@ -125,7 +125,7 @@ def test_named_columns_are_joined_by_name_whatever_panel_and_window(make_sdata, 
     reference = named_table(make_sdata, 0, ["DAPI", "CD3", "CD20"], 4, 0.5, model)
     query = named_table(make_sdata, 1, ["CD20", "CD8", "CD3", "DAPI"], 16, 0.5, model)
     assert sfm.get.record(reference, key)["window"] != sfm.get.record(query, key)["window"]
-    sfm.tl.transfer_labels(reference, query, "type", use_rep=key, head="linear")
+    sfm.tl.transfer_labels(reference, query, "type", use_rep=key, method="linear")
     shared = 3 if model == "mean-intensity" else 7 + 3 * 8
     assert query.uns["type_transferred"]["params"]["n_columns"] == shared
     if model == "mean-intensity":  # sizes differ, as the warning of the next test says
@@ -175,7 +175,7 @@ def test_cells_of_patients_that_differ_are_not_novel():
     for seed in range(8):
         rng = np.random.default_rng(seed)
         reference, query = cohort(6, rng, "P"), cohort(6, rng, "Q")
-        common = {"use_rep": "X_m", "n_per_class": 150, "head": "linear", "copy": True}
+        common = {"use_rep": "X_m", "n_per_class": 150, "method": "linear", "copy": True}
         for name, key in (("between", "patient"), ("within", None)):
             table = sfm.tl.transfer_labels(reference, query, "type", **common, patient_key=key)
             found[name].append((table["novelty"] > 0.95).mean())
@@ -202,7 +202,7 @@ def test_the_order_of_reference_cells_changes_no_label():
     reference, query = cells[first].copy(), cells[~first].copy()
     turned = reference[np.random.default_rng(0).permutation(reference.n_obs)].copy()
     one, two = (
-        sfm.tl.transfer_labels(table, query, "type", use_rep="X_latent", head="linear", n_per_class=30, copy=True)
+        sfm.tl.transfer_labels(table, query, "type", use_rep="X_latent", method="linear", n_per_class=30, copy=True)
         for table in (reference, turned)
     )
     assert one["label"].equals(two["label"])

@@ -211,7 +211,7 @@ def test_a_token_that_two_classes_claim_alike_is_not_learned_from(sdata):
         ({"outputs": "token"}, ModelError, r"no output 'token' for tokens"),
         ({"key_added": "drawn"}, ElementError, r"'drawn_a' cannot be written: sdata.shapes"),
         ({"key_added": "tokens"}, ElementError, r"both 'tokens'"),
-        ({"head": "svm"}, ArgumentError, r"head='svm'"),
+        ({"method": "svm"}, ArgumentError, r"method='svm'"),
     ],
 )
 def test_refusals_come_before_any_token_and_write_nothing(sdata, monkeypatch, arguments, error, message):

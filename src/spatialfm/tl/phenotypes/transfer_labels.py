@@ -33,7 +33,7 @@ def transfer_labels(
     label_key: str,
     *,
     use_rep: str,
-    head: Literal["forest", "linear", "knn"] = "forest",
+    method: Literal["forest", "linear", "knn"] = "forest",
     C: float = 1.0,
     n_per_class: int | None = None,
     n_neighbors: int = 15,
@@ -62,7 +62,7 @@ def transfer_labels(
         Column of ``source.obs``.
     use_rep
         Key of ``obsm`` in both, or ``"X"``: then columns are joined by ``var_names``.
-    head
+    method
         Classifier, as in `spatialfm.tl.annotate`.
     C
         Inverse strength of its regularisation, as in `spatialfm.tl.annotate`.
@@ -112,7 +112,7 @@ def transfer_labels(
     """
     check_anndata(source, "transfer_labels")
     check_anndata(target, "transfer_labels", key_added)
-    check_head(head, C)
+    check_head(method, C)
     known = np.flatnonzero(obs_column(source, label_key, "label_key", allow_missing=True).notna().to_numpy())
     # in the order of their names: the drawn cells are independent of the order of rows
     known = known[order_of_names(source.obs_names[known])]
@@ -129,7 +129,7 @@ def transfer_labels(
     rows = draw_per_class(
         np.asarray(labels, dtype=str), np.arange(len(labels)), n_per_class or max(50, int(sizes.min())), random_state
     )
-    probe = fit_head(trained[rows], labels[rows], head, C, random_state)
+    probe = fit_head(trained[rows], labels[rows], method, C, random_state)
     table = certainty(probe.predict_proba(values), probe.classes, target.obs_names, ordered=labels.ordered)
     scaled, of_query = probe.scaler.transform(trained[rows]), probe.scaler.transform(values)
     table["novelty"] = novelty(scaled, of_query, n_neighbors, None if patients is None else patients[rows])
@@ -150,7 +150,7 @@ def transfer_labels(
         "params": {
             "label_key": label_key,
             "use_rep": use_rep,
-            "head": head,
+            "method": method,
             "preparation": BY_TRAINING,
             "n_train": len(rows),
             "n_columns": trained.shape[1],

@@ -48,7 +48,7 @@ def detect_artifacts(
     background: bool = True,
     opening: float | None = 0.0,
     closing: float | None = None,
-    head: Literal["linear", "forest", "knn"] = "linear",
+    method: Literal["linear", "forest", "knn"] = "linear",
     C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     n_train: int | None = 2000,
@@ -112,7 +112,7 @@ def detect_artifacts(
         As in `spatialfm.tl.segment_regions`. Not done by default: folds are narrow.
     closing
         As in `spatialfm.tl.segment_regions`.
-    head
+    method
         As in `spatialfm.tl.segment_regions`.
     C
         As in `spatialfm.tl.segment_regions`.
@@ -189,7 +189,7 @@ def detect_artifacts(
     from ...pp.channels import channel_quality
     from ...pp.elements import match_elements
 
-    check_head(head, C)
+    check_head(method, C)
     meant = image_elements(elements, recipe)
     pairs = match_elements(sdata, meant.image, {}, samples=samples, need_labels=False)
     limits = {"min_cover": min_cover, "min_tokens": min_tokens, "n_train": n_train}
@@ -234,7 +234,7 @@ def detect_artifacts(
         tokens,
         f"X_{key_added}",
         known,
-        head=head,
+        head=method,
         C=C,
         n_trials=n_trials,
         n_train=n_train,
@@ -252,7 +252,7 @@ def detect_artifacts(
         "classes": as_text(None if classes is None else {str(value): name for value, name in classes.items()}),
         "background": background,
         "use_rep": use_rep,
-        "head": head,
+        "method": method,
         "C": used,
         "n_train": as_text(n_train),
         "min_cover": min_cover,

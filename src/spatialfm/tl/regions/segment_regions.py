@@ -35,7 +35,7 @@ def segment_regions(
     label_key: str = "class",
     opening: float | None = None,
     closing: float | None = None,
-    head: Literal["linear", "forest", "knn"] = "linear",
+    method: Literal["linear", "forest", "knn"] = "linear",
     C: float | Literal["grid", "search"] = "grid",
     n_trials: int = 25,
     n_train: int | None = 2000,
@@ -93,7 +93,7 @@ def segment_regions(
         Default: the distance of two tokens.
     closing
         Radius of what is narrow and is filled, in the same units. 0: not done. Default: the distance of two tokens.
-    head
+    method
         What is fitted, as in `spatialfm.tl.annotate`.
     C
         Inverse of the penalty, as there.
@@ -171,7 +171,7 @@ def segment_regions(
     from ...embed.result.record import as_text
     from ...pp.elements import match_elements
 
-    check_head(head, C)
+    check_head(method, C)
     meant = image_elements(elements, recipe)
     pairs = match_elements(sdata, meant.image, {}, samples=samples, need_labels=False)
     limits = {"min_cover": min_cover, "min_tokens": min_tokens, "n_train": n_train}
@@ -195,7 +195,7 @@ def segment_regions(
         tokens,
         use_rep,
         known,
-        head=head,
+        head=method,
         C=C,
         n_trials=n_trials,
         n_train=n_train,
@@ -208,7 +208,7 @@ def segment_regions(
         "annotations": as_text(annotations),
         "label_key": label_key,
         "use_rep": use_rep,
-        "head": head,
+        "method": method,
         "C": used,
         "n_train": as_text(n_train),
         "min_cover": min_cover,
