@@ -177,6 +177,10 @@ def _niches(cells):
 RELAPSE = {"event_key": "outcome", "event_value": "relapse", "censored_value": "alive/lost"}
 COMMON = {"n_bootstrap": 100}
 CELLS = {  # what is written into a table of cells or patients
+    "align": [
+        lambda c: _run("align", c, "X_model", "X", n_components=4, max_epochs=2, batch_key="arm"),
+        lambda c: _run("align", c, "X_model", "X", n_components=4, max_epochs=1, loss="siglip", head_a="linear"),
+    ],
     "annotate": [
         lambda c: _run("annotate", c, "part", use_rep="X_model", method="linear", C=1.0),
         lambda c: _run("annotate", c, "leiden", use_rep="X_model", method="spreading"),

@@ -13,6 +13,7 @@ from spatialfm.stats.folds import (
     stratified_draws,
     stratified_folds,
     support_draws,
+    three_parts,
 )
 
 
@@ -66,3 +67,10 @@ def test_masks_are_folds_repeated_and_none_is_always_the_larger_one():
     sizes = masks.sum(axis=2)
     assert (np.sort(sizes, axis=1) == [2, 2, 3]).all()
     assert (np.abs((sizes == 3).mean(axis=0) - 1 / 3) < 0.1).all()
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(3, [1, 1, 1]), (4, [2, 1, 1]), (10, [6, 2, 2]), (100, [64, 16, 20])])
+def test_three_parts_hold_at_least_one_each(n, sizes):
+    part = three_parts(n, 0.2, 0.2, np.random.default_rng(0))
+    assert np.bincount(part).tolist() == sizes
+    assert np.bincount(three_parts(3, 0.9, 0.9, np.random.default_rng(0))).tolist() == [1, 1, 1]

@@ -51,6 +51,7 @@ def _of_rep(table: AnnData, rep: str) -> list[str]:
     if isinstance(notes, Mapping):
         sentences = [f"principal components of obsm[{rep!r}]"] if notes.get("n_components") else []
         sentences += [f"scales of the batches of obsm[{rep!r}]"] * bool(notes.get("standardized_by"))
+        sentences += [f"alignment of obsm[{rep!r}]"] * bool(notes.get("split_key"))
         of_cohort = "cohort" in str(notes.get("normalization_source", ""))
         return sentences + [f"intensity statistics of obsm[{rep!r}]"] * of_cohort
     name = rep.casefold().removeprefix("x_")

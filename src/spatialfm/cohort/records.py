@@ -3,6 +3,7 @@
 # Without postponed annotations: with them every key would count as required.
 from typing import Any, NotRequired, TypedDict
 
+import numpy as np
 import pandas as pd
 
 Params = dict[str, Any]  # arguments that decided the result, as a store gives them back
@@ -219,6 +220,18 @@ class MilRecord(TypedDict):
     params: Params
     classes: NotRequired[pd.DataFrame]  # of classes
     attention: NotRequired[pd.Series]  # with copy=True
+
+
+class AlignedRecord(TypedDict):
+    """Of :func:`spatialfm.tl.align`; ``a`` and ``b`` are written to ``obsm``, ``split`` to ``obs``."""
+
+    scores: pd.DataFrame
+    training: pd.DataFrame
+    params: Params
+    batch_effect: NotRequired[pd.DataFrame]  # with batch_key=
+    a: NotRequired[np.ndarray]  # with copy=True, as all below
+    b: NotRequired[np.ndarray]
+    split: NotRequired[pd.Series]
 
 
 class ShiftRecord(TypedDict):

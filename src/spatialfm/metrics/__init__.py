@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_batch_effect": ["batch_effect"],
         "_classification": ["classification"],
         "_compare": ["compare_representations"],
+        "_cross_modal": ["cross_modal"],
         "_retrieval": ["retrieval"],
         "_survival": ["survival"],
     },
@@ -21,5 +22,6 @@ if TYPE_CHECKING:
     from ._batch_effect import batch_effect
     from ._classification import classification
     from ._compare import compare_representations
+    from ._cross_modal import cross_modal
     from ._retrieval import retrieval
     from ._survival import survival

@@ -65,3 +65,22 @@ def fold_masks(strata: np.ndarray, n_folds: int, n_repeats: int, rng: np.random.
     """Masks ``(n_folds * n_repeats, n)`` of test patients, each stratum spread evenly over the folds."""
     folds = [stratified_folds(strata, n_folds, rng, random_start=True) for _ in range(n_repeats)]
     return np.concatenate([fold == np.arange(n_folds)[:, None] for fold in folds])
+
+
+def three_parts(n: int, test_size: float, validation_size: float, rng: np.random.Generator) -> np.ndarray:
+    """Part of each case: 0 to train on, 1 to stop on, 2 to test on; each at least one.
+
+    `validation_size` is a share of what is not tested.
+
+    Examples
+    --------
+    >>> np.bincount(three_parts(10, 0.2, 0.25, np.random.default_rng(0))).tolist()
+    [6, 2, 2]
+    """
+    n_test = min(max(round(n * test_size), 1), n - 2)
+    n_validation = min(max(round((n - n_test) * validation_size), 1), n - n_test - 1)
+    part = np.zeros(n, int)
+    order = rng.permutation(n)
+    part[order[:n_test]] = 2
+    part[order[n_test : n_test + n_validation]] = 1
+    return part

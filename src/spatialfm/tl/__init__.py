@@ -9,6 +9,7 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
+        "alignment.align": ["align"],
         "embedding.embed_cells": ["embed_cells"],
         "embedding.embed_tiles": ["embed_tiles"],
         "embedding.marker_attention": ["marker_attention"],
@@ -64,6 +65,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
 )
 
 if TYPE_CHECKING:
+    from .alignment.align import align
     from .embedding.embed_cells import embed_cells
     from .embedding.embed_tiles import embed_tiles
     from .embedding.marker_attention import marker_attention

@@ -125,6 +125,7 @@ def search(
     query: AnnData | np.ndarray,
     k: int = 10,
     *,
+    use_rep: str | None = None,
     exclude: Sequence[str] | Literal["patient"] | None = "patient",
     exclude_of: Sequence[str] | None = None,
     patient_key: str | None = PATIENT_KEY,
@@ -142,6 +143,9 @@ def search(
         Table with the same representation, or an array ``(n, columns)``.
     k
         Hits a query.
+    use_rep
+        Key of the query's ``obsm`` (default: that of the index). Another one is taken where `spatialfm.tl.align`
+        brought both into one space: cells are found by their other modality (with ``exclude=None``, themselves too).
     exclude
         ``"patient"``: hits of the query's own patient are left out, if index and query have patients. Or the groups
         of the query rows, for example ``query.obs["slide"]``: hits of the query's own group are left out. None: nothing
@@ -187,7 +191,7 @@ def search(
     >>> bool((hits["hit_patient"] == hits["query_patient"]).any())
     False
     """
-    values, names = _query(index, query)
+    values, names = _query(index, query, use_rep)
     if k < 1:
         raise TableError(f"k={k} finds nothing. Pass 1 or more.")
     n = len(index.names)
@@ -299,19 +303,26 @@ def _prepare(values: np.ndarray, center: np.ndarray, metric: str, scale: np.ndar
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _query(index: Index, query: AnnData | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _query(index: Index, query: AnnData | np.ndarray, use_rep: str | None) -> tuple[np.ndarray, np.ndarray]:
+    use_rep = use_rep or index.use_rep
     if isinstance(query, np.ndarray):
         values, names = np.atleast_2d(query), np.arange(len(np.atleast_2d(query))).astype(str)
     else:
         check_anndata(query, "search")
-        values, names = representation(query, index.use_rep), query.obs_names.to_numpy(str)
+        values, names = representation(query, use_rep), query.obs_names.to_numpy(str)
     if values.shape[1] != len(index.center):
         raise TableError(
             f"The query has {values.shape[1]} columns, the index {len(index.center)} ({index.use_rep!r}). Embed both "
             "in the same way."
         )
     if not isinstance(query, np.ndarray):
-        _check_made(index, _made(query, index.use_rep))
+        made = _made(query, use_rep)
+        if use_rep != index.use_rep and (not made or made.get("output") != "aligned"):
+            raise TableError(
+                f"{use_rep!r} is not in the space of the index ({index.use_rep!r}): cells are found by another "
+                "representation where sfm.tl.align(adata, rep_a, rep_b) brought both into one."
+            )
+        _check_made(index, made)
     return _prepare(values.astype(np.float32), index.center, index.metric, index.scale), names
 
 
@@ -335,6 +346,11 @@ def _check_made(index: Index, made: dict[str, Any]) -> None:
     if not made or not index.made or made == index.made:
         return
     name = next(name for name in {**index.made, **made} if index.made.get(name) != made.get(name))
+    if made.get("output") == index.made.get("output") == "aligned":
+        raise TableError(
+            f"{index.use_rep!r} is of another training of sfm.tl.align than the query: their columns do not mean the "
+            "same. Search in the table that was aligned with the query."
+        )
     how = "sfm.tl.embed_cells(..., recipe=sfm.get.recipe(...), reduce={'basis': sfm.get.basis(...)}) carries both over"
     raise TableError(
         f"{index.use_rep!r} was made differently in the query: {name} is {_short(made.get(name))}, in the index "

@@ -1,0 +1,1 @@
+"""What two representations of the same cells, tiles or samples have in common."""

@@ -1,0 +1,304 @@
+"""Two representations of the same rows in one space, in which each finds the other."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import TableError, counted, listed, warn
+from ..._keys import PATIENT_KEY, UNS
+from ..._logging import logger
+from ..._preparation import BY_TRAINING
+from ..._public import public
+from ..._ranges import at_least, between
+from ..._storable import write_uns
+from ...cohort.cases import sorted_codes
+from ...cohort.checks import check_anndata, obs_column, order_of_names
+from ...cohort.fitted import fitted_on_all
+from ...cohort.representation import representation
+from ...metrics._batch_effect import batch_effect
+from ...metrics._cross_modal import pair_table
+from ...stats.folds import three_parts
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from ...cohort.records import AlignedRecord
+    from ...learn.alignment import AlignmentRecipe
+
+PARTS = ("train", "validation", "test")
+
+
+@public
+def align(
+    adata: AnnData,
+    rep_a: str,
+    rep_b: str,
+    *,
+    other: AnnData | None = None,
+    loss: Literal["clip", "siglip"] = "clip",
+    head_a: Literal["linear", "mlp"] = "mlp",
+    head_b: Literal["linear", "mlp"] = "mlp",
+    n_components: int = 128,
+    dropout: float = 0.2,
+    temperature: Annotated[float, between(0.01, 1.0)] = 0.07,
+    batch_size: Annotated[int, at_least(2)] = 64,
+    learning_rate: float = 1e-3,
+    weight_decay: Annotated[float, at_least(0.0)] = 0.01,
+    max_epochs: int = 100,
+    patience: int = 5,
+    test_size: float = 0.2,
+    validation_size: float = 0.2,
+    split_key: str | None = None,
+    batch_key: str | None = None,
+    n_candidates: Annotated[int, at_least(2)] = 64,
+    patient_key: str = PATIENT_KEY,
+    device: str | None = None,
+    random_state: int = 0,
+    key_added: str = "aligned",
+    copy: bool = False,
+) -> AlignedRecord | None:
+    """Bring two representations of the same cells, tiles or samples into one space by contrast.
+
+    A head on each projects it, and both are trained so that the two projections of a row are closer to each other than
+    to those of other rows: image and proteins, image and RNA, two panels, H&E and multiplex. Heads and losses are those
+    of HESCAPE (arXiv 2508.01490): 128 components, temperature 0.07 (trained, the scale at most 100), batches of 64,
+    AdamW, a cosine schedule with 4 % warm-up, gradients of at most 5, stopped when the validation loss has not fallen
+    by 0.01 for five epochs. The encoders themselves stay as they are. Two things differ: projections have length 1 in
+    the loss, too; and the learning rate is 1e-3 (1e-5 was for encoders that are trained along).
+
+    Patients are on one side: some are trained on, some decide when to stop, and the others are never seen. Scores are
+    of these.
+
+    Parameters
+    ----------
+    adata
+        Cells, tiles or samples.
+    rep_a
+        Key of ``obsm`` or ``"X"``. Columns are standardised by the training rows.
+    rep_b
+        The other one.
+    other
+        Table that holds `rep_b` of the same rows, by their names (default: `adata`).
+    loss
+        ``"clip"``: the partner among all rows of the batch; ``"siglip"``: each pair by itself, true or false.
+    head_a
+        Of `rep_a`: ``"mlp"`` (two layers, twice as wide as the space) or ``"linear"``.
+    head_b
+        Of `rep_b`.
+    n_components
+        Columns of the common space.
+    dropout
+        Share of features of ``"mlp"`` left out in training.
+    temperature
+        At the start of training.
+    batch_size
+        Rows of a step. The more, the more rivals the partner has.
+    learning_rate
+        Of AdamW, the highest.
+    weight_decay
+        Of AdamW.
+    max_epochs
+        Most passes over the training rows.
+    patience
+        Epochs without a lower validation loss after which training stops.
+    test_size
+        Share of the patients that are never seen.
+    validation_size
+        Share of the others that decide when to stop.
+    split_key
+        Column of ``obs`` with ``"train"``, ``"validation"`` or ``"test"`` of each patient, instead of a random split.
+    batch_key
+        Column of ``obs`` with the batch or slide: the batch effect of both representations and of both projections is
+        measured (:func:`spatialfm.metrics.batch_effect`), as HESCAPE names it as the main obstacle.
+    n_candidates
+        Rows among which a partner is sought, see :func:`spatialfm.metrics.cross_modal`.
+    patient_key
+        Column of ``obs`` with the patient.
+    device
+        Torch device (default: ``sfm.settings.device``).
+    random_state
+        Seed of the split, the weights and the batches. Results repeat on a CPU.
+    key_added
+        Key that is written, and beginning of others.
+    copy
+        Return the record, with the projections as ``a`` and ``b`` and the split as ``split``, instead of writing.
+
+    Returns
+    -------
+    None, or with `copy` the record. Written: ``obsm[f"X_{key_added}_a"]`` and ``obsm[f"X_{key_added}_b"]``, float32
+    ``(n, n_components)``, rows of length 1, each with its record: an index of one is searched with the other, see
+    `spatialfm.tl.search`; ``obs[f"{key_added}_split"]``, the part of each row; ``uns[key_added]`` with
+
+    - ``scores``: `spatialfm.metrics.cross_modal` of the test patients, among all of their rows and among the row's own
+      patient (``among``);
+    - ``training``: loss of each epoch; ``batch_effect`` with `batch_key` (``rows``: of which patients); ``params``.
+
+    Raises
+    ------
+    TableError
+        If there are fewer than three patients, a representation is missing or holds NaN, `other` has other rows, or a
+        patient is in two parts of `split_key`.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If the loss was still falling at the last epoch, or validation has fewer rows than a batch.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=5, cells_per_patient=80, random_state=0)
+    >>> sfm.tl.align(cells, "X_latent", "X", n_components=8, max_epochs=5, patience=5)
+    >>> index = sfm.tl.build_index(cells, "X_aligned_a")
+    >>> hits = sfm.tl.search(index, cells[:1], k=1, use_rep="X_aligned_b", exclude=None)
+    >>> len(hits)
+    1
+    """
+    check_anndata(adata, "align", key_added)
+    one, two = representation(adata, rep_a, "rep_a"), representation(_same_rows(adata, other), rep_b, "rep_b")
+    if other is None and rep_a == rep_b:
+        raise TableError(f"rep_a and rep_b are both {rep_a!r}: every row is its own partner. Pass two representations.")
+    patients, part = _split(adata, patient_key, split_key, test_size, validation_size, random_state)
+    order = order_of_names(adata.obs_names)  # what is drawn does not depend on the order of the table
+    fit, validation = (order[part[order] == number] for number in (0, 1))
+    _check_sizes(fit, validation, batch_size)
+    from ...learn.alignment import AlignmentRecipe, fit_alignment
+    from ...models.encoder import resolve_device
+
+    recipe = AlignmentRecipe(
+        loss, head_a, head_b, n_components, dropout, temperature, batch_size, learning_rate, weight_decay, max_epochs,
+        patience,
+    )  # fmt: skip
+    where = resolve_device(device)
+    aligned = fit_alignment(one, two, fit, validation, recipe, random_state, where)
+    names = {side: f"X_{key_added}_{side}" for side in "ab"}
+    spaces = {side: aligned.project(values, side, where) for side, values in (("a", one), ("b", two))}
+    record: dict[str, Any] = {"scores": _scores(spaces, names, patients, part == 2, n_candidates)}
+    record["training"] = aligned.history
+    if batch_key is not None:
+        all_spaces = {rep_a: one, rep_b: two} | {names[side]: spaces[side] for side in "ab"}
+        record["batch_effect"] = _batch_effect(adata, all_spaces, part == 2, batch_key, patient_key)
+    params = {"patient_key": patient_key, "split_key": split_key or "", "test_size": test_size}
+    params |= {"validation_size": validation_size, "n_candidates": n_candidates, "random_state": random_state}
+    params |= {"rep_a": rep_a, "rep_b": rep_b, "preparation": BY_TRAINING, "best_epoch": aligned.best_epoch}
+    record["params"] = vars(recipe) | params | {"fitted_on_all": fitted_on_all(adata, [rep_a, rep_b])}
+    _tell(record, max_epochs)
+    split = pd.Series(pd.Categorical.from_codes(part, PARTS), index=adata.obs_names, name=f"{key_added}_split")
+    if copy:
+        return record | spaces | {"split": split}  # type: ignore[return-value]
+    adata.obs[split.name] = split
+    notes = {}
+    for side, rep in zip("ab", (rep_a, rep_b), strict=True):
+        adata.obsm[names[side]] = spaces[side]
+        notes[names[side]] = _notes(rep, recipe, aligned.checksum(), str(split.name))
+    adata.uns[UNS] = dict(adata.uns.get(UNS, {})) | notes
+    write_uns(adata, key_added, record)
+    return None
+
+
+def _same_rows(adata: AnnData, other: AnnData | None) -> AnnData:
+    """The other table, its rows in the order of the first; one of other rows is refused."""
+    if other is None:
+        return adata
+    for table, which in ((adata, "adata"), (other, "other")):
+        if not table.obs_names.is_unique:
+            raise TableError(f"obs_names of {which}= repeat: partners could not be distinguished. Make them unique.")
+    missing, more = adata.obs_names.difference(other.obs_names), other.obs_names.difference(adata.obs_names)
+    if len(missing) or len(more):
+        raise TableError(
+            f"adata and other= are not of the same rows: {counted(len(missing), 'row')} of {adata.n_obs} "
+            f"{'is' if len(missing) == 1 else 'are'} in adata alone ({listed(missing, 3)}), {len(more)} of "
+            f"{other.n_obs} in other alone ({listed(more, 3)}). Pass those of both: shared = "
+            "adata.obs_names.intersection(other.obs_names), then adata[shared].copy() and other[shared].copy()."
+        )
+    return other if (adata.obs_names == other.obs_names).all() else other[adata.obs_names]
+
+
+def _split(
+    adata: AnnData, patient_key: str, split_key: str | None, test_size: float, validation_size: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Patient of each row, as a code, and its part: 0 to train on, 1 to stop on, 2 to test on."""
+    codes, names = sorted_codes(obs_column(adata, patient_key, "patient_key", rows="rows"))
+    if len(names) < 3:
+        raise TableError(
+            f"{counted(len(names), 'patient')} in obs[{patient_key!r}] (patient_key=): three are the least, one each "
+            "to train on, to stop on and to test on."
+        )
+    if split_key is None:
+        return codes, three_parts(len(names), test_size, validation_size, np.random.default_rng(seed))[codes]
+    column = obs_column(adata, split_key, "split_key", rows="rows").astype(str)
+    if found := sorted(set(column) ^ set(PARTS)):
+        raise TableError(
+            f"obs[{split_key!r}] (split_key=) must hold 'train', 'validation' and 'test', each at least once; "
+            f"{found[0]!r} is {'missing' if found[0] in PARTS else 'something else'}."
+        )
+    pairs = pd.DataFrame({"patient": codes, "part": column.to_numpy()}).drop_duplicates()
+    if (twice := pairs["patient"].duplicated()).any():
+        raise TableError(
+            f"obs[{split_key!r}] (split_key=) puts patient {names[pairs['patient'][twice].iloc[0]]!r} on two sides: "
+            "scores would be of patients that were trained on. Give all rows of a patient the same part."
+        )
+    return codes, pd.Categorical(column, categories=PARTS).codes.astype(int)
+
+
+def _check_sizes(fit: np.ndarray, validation: np.ndarray, batch_size: int) -> None:
+    for rows, what in ((fit, "training"), (validation, "validation")):
+        if len(rows) < 2:
+            raise TableError(f"The {what} patients have {counted(len(rows), 'row')}: a partner needs a rival.")
+        if len(rows) < batch_size:
+            warn(
+                f"The {what} patients have {len(rows)} rows, fewer than batch_size={batch_size}: they are one batch, "
+                "whose loss is not on the scale of others."
+            )
+
+
+def _scores(
+    spaces: dict[str, np.ndarray], names: dict[str, str], patients: np.ndarray, test: np.ndarray, n_candidates: int
+) -> pd.DataFrame:
+    """Scores of the test patients, among all of their rows and among those of the row's own patient."""
+    one, two = (spaces[side][test] for side in "ab")
+    tables, sizes = [], np.unique(patients[test], return_counts=True)[1]
+    for among in ("all", "patient"):
+        if (sizes.max() if among == "patient" else test.sum()) < 2:
+            continue  # samples: a patient has one
+        table = pair_table(one, two, patients[test], (names["a"], names["b"]), (1, 5, 10), n_candidates, among)
+        tables.append(table.assign(among=among))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _batch_effect(
+    adata: AnnData, spaces: dict[str, np.ndarray], test: np.ndarray, batch_key: str, patient_key: str
+) -> pd.DataFrame:
+    """Batch effect before and after, of the test patients where these are of two batches, otherwise of all."""
+    from anndata import AnnData
+
+    batches = obs_column(adata, batch_key, "batch_key", rows="rows").astype(str)
+    enough = (batches[test].value_counts() >= 3).sum() > 1 and batches[test].value_counts().min() >= 3
+    rows = test if enough else np.ones(adata.n_obs, bool)
+    part = AnnData(obs=adata.obs.loc[rows, [batch_key, patient_key]])
+    for name, values in spaces.items():
+        # on one scale, as the heads were given them
+        sd = values[rows].std(axis=0)
+        part.obsm[f"of {name}"] = (values[rows] - values[rows].mean(axis=0)) / np.where(sd > 0, sd, 1)
+    table = batch_effect(part, batch_key, use_rep=list(part.obsm), patient_key=patient_key)
+    table["use_rep"] = table["use_rep"].str.removeprefix("of ")
+    return table.assign(rows="test patients" if enough else "all patients")
+
+
+def _notes(rep: str, recipe: AlignmentRecipe, checksum: str, split_key: str) -> dict[str, Any]:
+    """The record of one projection; both sides agree in all that decides whether their columns mean the same."""
+    return {
+        "model": "alignment", "weights_sha256": checksum, "output": "aligned", "rep": rep, "split_key": split_key,
+        "embedding_dim": recipe.n_components, "model_options": json.dumps(vars(recipe)), "markers": "[]",
+    }  # fmt: skip
+
+
+def _tell(record: dict[str, Any], max_epochs: int) -> None:
+    if record["params"]["best_epoch"] == max_epochs:
+        warn(f"The validation loss was lowest at the last of {max_epochs} epochs: pass a larger max_epochs=.")
+    top = record["scores"].iloc[0]
+    logger.info("%s to %s: %s %.3f (chance %.3f)", *top[["query", "found", "measure", "value", "chance"]])
