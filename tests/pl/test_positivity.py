@@ -99,8 +99,31 @@ def test_the_figure_says_what_colours_mean_and_its_title_is_not_cut(cells):
     (legend,) = figure.legends
     drawn = {text.get_text(): key for text, key in zip(legend.get_texts(), legend.legend_handles, strict=True)}
     ax = figure.axes[0]
-    assert list(drawn) == ["negative", "positive", "threshold"]
+    assert list(drawn) == ["negative", "positive", "threshold", "of the other samples"]
     assert drawn["negative"].get_facecolor() == ax.patches[0].get_facecolor()
     assert drawn["positive"].get_facecolor() == ax.patches[-1].get_facecolor()
     assert drawn["threshold"].get_color() == ax.lines[0].get_color()
     assert figure._suptitle.get_window_extent().x1 <= figure.bbox.x1
+
+
+def test_the_threshold_of_the_other_samples_and_one_that_is_not_used_are_drawn(cells):
+    table = cells.copy()
+    between = table.uns["positive"]["between_samples"]
+    row = (between["sample"] == "a") & (between["marker"] == "CD3")
+    between.loc[row, ["own", "overruled"]] = [40.0, True]
+    limits = table.uns["positive"]["thresholds"]["CD3"]
+    ax = sfm.pl.positivity(table, "CD3", samples="a", show=False)[0]
+    cofactor = table.uns["positive"]["params"]["cofactors"].loc["CD3", "cofactor"]
+    places = {line.get_linestyle(): np.sinh(line.get_xdata()[0]) * cofactor for line in ax.lines}
+    assert places == pytest.approx({"-": limits["a"], "--": np.median(limits[["b", "c"]]), ":": 40.0})
+
+
+def test_calls_of_a_network_have_no_threshold(cells):
+    table = cells.copy()
+    record = table.uns["positive"]
+    record["status"][:], record["thresholds"][:] = "network", np.nan
+    del record["between_samples"], record["params"]["cofactors"]
+    figure = sfm.pl.positivity(table, "CD3", return_fig=True)
+    assert not figure.axes[0].lines
+    assert figure._suptitle.get_text().replace("\n", " ") == "CD3: cells of 3 of 3 samples were called on the image"
+    assert figure.axes[0].get_title(loc="left").endswith("(network)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +17,7 @@ FEW = "few cells"
 GATE = "gate"
 NO_GATE = "no gate"
 NOT_MEASURED = "not measured"
+NETWORK = "network"
 
 MOST_CELLS = 5_000  # a mixture of two is known well from as many
 SEPARATION = 2.0  # Ashman's D, above which two normal distributions lie apart (Ashman, Bird and Zepf 1994)
@@ -86,19 +87,23 @@ class Call:
         ``"split"``: two populations lie apart, and the threshold is the sample's own; ``"shared"``: they do not, and
         the threshold is that of all samples; ``"no positives"``, ``"no negatives"``: likewise, and hardly any cell is
         above or below it; ``"unclear"``: there is no threshold; ``"few cells"``: too few, called by that of all
-        samples; ``"gate"``, ``"no gate"``; ``"not measured"``.
+        samples; ``"gate"``, ``"no gate"``; ``"network"``: called on the image; ``"not measured"``.
     threshold
         In the units of the values; NaN: none.
     probability
         ``(n,)``; NaN without threshold.
     separation
         Ashman's D of the two populations, NaN where there are none.
+    own
+        Threshold at which the sample by itself would be split, also where it is not used, as it lies outside of the
+        populations of all samples; NaN: it would not be.
     """
 
     status: str
     threshold: float
     probability: np.ndarray
     separation: float
+    own: float = np.nan
 
 
 def fit_components(values: np.ndarray, random_state: int = 0) -> Components | None:
@@ -211,9 +216,11 @@ def call_mixture(sample: Sample, reference: Components | None, *, min_cells: int
     if len(values) < min_cells:
         return _by_reference(values, reference, FEW)
     own = sample.split(min_share)
-    if own is not None and _agrees(own.threshold, reference):
-        return Call(SPLIT, own.threshold, own.probability(values), own.separation)
-    return _one_population(values, reference, min_share)
+    if own is None:
+        return _one_population(values, reference, min_share)
+    if _agrees(own.threshold, reference):
+        return Call(SPLIT, own.threshold, own.probability(values), own.separation, own.threshold)
+    return replace(_one_population(values, reference, min_share), own=own.threshold)
 
 
 def call_otsu(sample: Sample, reference: Components | None, *, min_cells: int, min_share: float) -> Call:
@@ -223,20 +230,21 @@ def call_otsu(sample: Sample, reference: Components | None, *, min_cells: int, m
     call = call_mixture(sample, reference, min_cells=min_cells, min_share=min_share)
     values, threshold = sample.values, call.threshold
     if call.status == SPLIT:
-        threshold = float(threshold_otsu(np.asarray(values, dtype=float)))
+        threshold = own = float(threshold_otsu(np.asarray(values, dtype=float)))
+        call = replace(call, own=own)
         if not _agrees(threshold, reference):
-            call = _one_population(values, reference, min_share)
+            call = replace(_one_population(values, reference, min_share), own=own)
             threshold = call.threshold
     if np.isnan(threshold):
         return call
-    return Call(call.status, threshold, (values > threshold).astype(float), call.separation)
+    return replace(call, threshold=threshold, probability=(values > threshold).astype(float))
 
 
 def call_gate(values: np.ndarray, threshold: float) -> Call:
     """Cells above a threshold that somebody set; none without one."""
     known = not np.isnan(threshold)
     calls = (values > threshold).astype(float) if known else np.full(len(values), np.nan)
-    return Call(GATE if known else NO_GATE, threshold, calls, np.nan)
+    return Call(GATE if known else NO_GATE, threshold, calls, np.nan, threshold)
 
 
 def _agrees(threshold: float, reference: Components | None) -> bool:

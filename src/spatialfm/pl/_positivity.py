@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 
 AGAIN = "Call sfm.tl.marker_positivity(adata) again."
 NEGATIVE, POSITIVE, LINE = "#B0B0B0", "#0072B2", "#D55E00"
+STYLES: dict[str, dict[str, object]] = {
+    "threshold": {"color": LINE, "linewidth": 1.2, "linestyle": "-"},
+    "of the other samples": {"color": "#404040", "linewidth": 0.9, "linestyle": "--"},
+    "its own, not used": {"color": LINE, "linewidth": 1.2, "linestyle": ":"},
+}
+BETWEEN = ("own", "others", "overruled")
 N_TICKS = 4
 LETTERS = 11  # of the title in an inch
 TOP = 99.9  # percentile of all cells at which the axis ends
@@ -51,8 +57,11 @@ def positivity(
     """Draw the intensities of a marker in each sample: one small panel per sample, all on one axis.
 
     The axis is the one on which positive cells were found, ``arcsinh(intensity / cofactor)``, with the intensities
-    written below. Cells are grey, positive ones blue; the line is the threshold. A panel says what share of its cells
-    is positive, and what its threshold is where it is not the sample's own. Bars end at the 99.9th percentile.
+    written below. Cells are grey, positive ones blue; the line is the threshold, and the dashed one the median of those
+    of the other samples: where the two lie apart, staining or tissue differ. A dotted line is a threshold of the
+    sample's own that is not used, as it lies outside of the populations of all samples. A panel says what share of its
+    cells is positive, and what its threshold is where it is not the sample's own. Calls of a network have no threshold.
+    Bars end at the 99.9th percentile.
 
     Parameters
     ----------
@@ -119,19 +128,18 @@ def positivity(
     for one, name in zip(axes, names, strict=True):
         rows = shown & (of_sample == name)
         _draw(one, np.clip(scaled[rows], edges[0], edges[-1]), probability[rows], edges)
-        threshold = limits[name]
-        if np.isfinite(threshold):
-            one.axvline(np.arcsinh(threshold / cofactor), color=LINE, linewidth=1.2)
+        for value, style in _lines(adata, key, marker, name, limits[name]):
+            if np.isfinite(value):
+                one.axvline(np.arcsinh(value / cofactor), **style)
         one.set_title(_says(name, status[name], probability[rows]), loc="left", fontsize="small", parse_math=False)
     _label(axes, cofactor, edges)
-    n_split = int(status.isin(["split", "gate"]).sum())
     if own:
         figure = axes[0].get_figure(root=True)
-        text = f"{marker}: {n_split} of {len(status)} samples have a threshold of their own"
+        text = _heading(marker, status)
         text = fill(text, int(LETTERS * figure.get_figwidth())) if title is None else title
         figure.suptitle(text, x=0.01, ha="left", fontsize="medium", parse_math=False)
         figure.supxlabel(f"{marker} (intensity)", fontsize="medium", parse_math=False)
-        _legend(figure)
+        _legend(figure, axes)
     first = finish(axes[0], own=own, show=show, save=save, return_fig=return_fig)
     return axes if first is axes[0] else first
 
@@ -206,12 +214,37 @@ def _draw(ax: Axes, values: np.ndarray, probability: np.ndarray, edges: np.ndarr
     ax.set_yticks([])
 
 
-def _legend(figure: Figure) -> None:
-    """Right of all panels."""
+def _lines(
+    adata: AnnData, key: str, marker: str, sample: str, threshold: float
+) -> list[tuple[float, dict[str, object]]]:
+    """Thresholds of a panel and how they are drawn: that in use, that of the other samples, one that is not used."""
+    lines = [(threshold, STYLES["threshold"])]
+    if not np.isfinite(threshold):
+        return lines
+    table = adata.uns[key].get("between_samples")
+    if isinstance(table, pd.DataFrame) and {"sample", "marker", *BETWEEN} <= set(table):
+        rows = table[(table["sample"].astype(str) == sample) & (table["marker"].astype(str) == marker)]
+        for _, row in rows.iterrows():
+            lines.append((float(row["others"]), STYLES["of the other samples"]))
+            if row["overruled"]:
+                lines.append((float(row["own"]), STYLES["its own, not used"]))
+    return lines
+
+
+def _heading(marker: str, status: pd.Series) -> str:
+    if (n_seen := int((status == "network").sum())) > 0:
+        return f"{marker}: cells of {n_seen} of {len(status)} samples were called on the image"
+    n_split = int(status.isin(["split", "gate"]).sum())
+    return f"{marker}: {n_split} of {len(status)} samples have a threshold of their own"
+
+
+def _legend(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Right of all panels, with the lines that are drawn."""
+    drawn = {line.get_linestyle() for ax in axes for line in ax.lines}
     handles = [
         Patch(color=NEGATIVE, label="negative"),
         Patch(color=POSITIVE, label="positive"),
-        Line2D([], [], color=LINE, linewidth=1.2, label="threshold"),
+        *(Line2D([], [], label=label, **style) for label, style in STYLES.items() if style["linestyle"] in drawn),
     ]
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize="small", handlelength=1)
 

@@ -323,27 +323,36 @@ def leiden_sweep(
 
 @overload
 def marker_positivity(
-    adata: AnnData, *, markers: str | Sequence[str] | None = None, layer: str | None = None,
+    adata: AnnData | SpatialData, *, markers: str | Sequence[str] | None = None, layer: str | None = None,
     method: Method = 'mixture', gates: pd.DataFrame | Mapping[str, float] | None = None,
     library_key: str | None = 'sample', min_cells: int = 100, min_share: float = 0.005,
-    compare_with: str | Mapping[str, str] | None = None, random_state: int = 0, key_added: str = 'positive',
-    copy: Literal[False] = False
+    compare_with: str | Mapping[str, str] | None = None, weights: str | PathLike | None = None,
+    augmentation: Literal['released', 'corrected', 'none'] = 'released', magnification: float | None = None,
+    normalizers: Mapping[str, float] | None = None, elements: Elements | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None, table_name: str = 'table', random_state: int = 0,
+    key_added: str = 'positive', copy: Literal[False] = False
 ) -> None: ...
 @overload
 def marker_positivity(
-    adata: AnnData, *, markers: str | Sequence[str] | None = None, layer: str | None = None,
+    adata: AnnData | SpatialData, *, markers: str | Sequence[str] | None = None, layer: str | None = None,
     method: Method = 'mixture', gates: pd.DataFrame | Mapping[str, float] | None = None,
     library_key: str | None = 'sample', min_cells: int = 100, min_share: float = 0.005,
-    compare_with: str | Mapping[str, str] | None = None, random_state: int = 0, key_added: str = 'positive',
-    copy: Literal[True]
+    compare_with: str | Mapping[str, str] | None = None, weights: str | PathLike | None = None,
+    augmentation: Literal['released', 'corrected', 'none'] = 'released', magnification: float | None = None,
+    normalizers: Mapping[str, float] | None = None, elements: Elements | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None, table_name: str = 'table', random_state: int = 0,
+    key_added: str = 'positive', copy: Literal[True]
 ) -> pd.DataFrame: ...
 @overload
 def marker_positivity(
-    adata: AnnData, *, markers: str | Sequence[str] | None = None, layer: str | None = None,
+    adata: AnnData | SpatialData, *, markers: str | Sequence[str] | None = None, layer: str | None = None,
     method: Method = 'mixture', gates: pd.DataFrame | Mapping[str, float] | None = None,
     library_key: str | None = 'sample', min_cells: int = 100, min_share: float = 0.005,
-    compare_with: str | Mapping[str, str] | None = None, random_state: int = 0, key_added: str = 'positive',
-    copy: bool
+    compare_with: str | Mapping[str, str] | None = None, weights: str | PathLike | None = None,
+    augmentation: Literal['released', 'corrected', 'none'] = 'released', magnification: float | None = None,
+    normalizers: Mapping[str, float] | None = None, elements: Elements | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None, table_name: str = 'table', random_state: int = 0,
+    key_added: str = 'positive', copy: bool
 ) -> pd.DataFrame | None: ...
 
 @overload

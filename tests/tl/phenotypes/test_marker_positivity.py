@@ -6,10 +6,23 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from nimbus_stand_in import mean_map, stand_in
+from scipy import ndimage
+from skimage.segmentation import find_boundaries
 from sklearn.metrics import cohen_kappa_score
 
 import spatialfm as sfm
-from spatialfm._errors import PanelError, SpatialfmWarning, TableError
+from spatialfm._errors import (
+    ArgumentError,
+    ElementError,
+    PanelError,
+    SpatialfmError,
+    SpatialfmWarning,
+    TableError,
+    WeightsError,
+)
+from spatialfm.models.nimbus import Nimbus
 
 N = 600
 
@@ -71,6 +84,71 @@ def test_gates_are_taken_as_they_are_and_known_by_their_digest(drawn):
     assert cells.uns["positive"]["params"]["gates"] != first
 
 
+def test_versions_of_gates_say_how_many_calls_have_changed(drawn):
+    cells = drawn[0].copy()
+
+    def gate(cd20, cd3):
+        sfm.tl.marker_positivity(cells, method="gates", gates={"CD20": cd20, "CD3": cd3})
+        history = cells.uns["positive"]["gates_history"]
+        assert cells.uns["positive"]["params"]["gates_version"] == len(history)
+        return history
+
+    gate(2.0, 5.0)
+    assert len(gate(2.0, 5.0)) == 1  # the same gates are the same version
+    history = gate(4.0, 5.0)
+    between = ((cells.X[:, 0] > 2) & (cells.X[:, 0] <= 4)).sum()
+    assert history["version"].tolist() == [1, 2]
+    assert history["calls"].tolist() == [0, between]
+    history = gate(2.0, 9.0)
+    cd20, cd3 = (cells.X[:, 0] > 2) & (cells.X[:, 0] <= 4), (cells.X[:, 1] > 5) & (cells.X[:, 1] <= 9)
+    assert history["calls"].iloc[-1] == cd20.sum() + cd3.sum()
+    assert history["cells"].iloc[-1] == (cd20 | cd3).sum()
+    assert history["digest"].nunique() == 3
+    sfm.tl.marker_positivity(cells)  # another method has no versions
+    assert "gates_history" not in cells.uns["positive"]
+
+
+def test_thresholds_that_were_found_are_gates_for_another_call(drawn):
+    cells = drawn[0].copy()
+    sfm.tl.marker_positivity(cells, markers="CD20", method="otsu")
+    expected, limits = cells.layers["positive"][:, 0].copy(), cells.uns["positive"]["thresholds"]
+    sfm.tl.marker_positivity(cells, markers="CD20", method="gates", gates=limits, key_added="gated")
+    np.testing.assert_array_equal(cells.layers["gated"][:, 0], expected)
+
+
+def test_samples_are_compared_with_each_other(drawn):
+    cells = drawn[0].copy()
+    sfm.tl.marker_positivity(cells)
+    table = cells.uns["positive"]["between_samples"].set_index(["sample", "marker"])
+    limits = cells.uns["positive"]["thresholds"]["CD20"]
+    others = np.median(limits[["a", "b", "d"]])
+    assert table.loc[("c", "CD20"), "others"] == pytest.approx(others)
+    assert table.loc[("c", "CD20"), "fold"] == pytest.approx(limits["c"] / others)
+    assert table.loc[("c", "CD20"), "fold"] == pytest.approx(3, rel=0.15)  # stained three times as strongly
+    values = cells.X[2 * N : 3 * N, 0]
+    same = ((values > limits["c"]) == (values > others)).mean()
+    assert table.loc[("c", "CD20"), "same"] == pytest.approx(same)
+    assert table.loc[("a", "CD20"), "same"] > 0.99 > same
+    assert np.isnan(table.loc[("d", "CD3"), "own"])  # no positives: called by the threshold of all
+    assert not table["overruled"].any()
+
+
+def test_a_sample_that_is_called_against_its_own_split_is_named(drawn):
+    """Its dim cells lie where those of all others are positive: it would be split among these."""
+    cells = drawn[0].copy()
+    rows = slice(3 * N, 4 * N)
+    rng = np.random.default_rng(2)
+    dim = rng.random(N) < 0.5
+    cells.X[rows, 0] = np.exp(rng.normal(np.where(dim, 4.0, 7.0), 0.3))
+    with pytest.warns(SpatialfmWarning, match="1 sample has a threshold of their own outside.*: CD20 in d"):
+        sfm.tl.marker_positivity(cells)
+    row = cells.uns["positive"]["between_samples"].set_index(["sample", "marker"]).loc[("d", "CD20")]
+    assert row["overruled"]
+    assert np.exp(4) < row["own"] < np.exp(7)
+    assert cells.uns["positive"]["status"].loc["d", "CD20"] == "no negatives"
+    assert cells.uns["positive"]["thresholds"].loc["d", "CD20"] < np.exp(3)
+
+
 def test_one_gate_for_all_samples(drawn):
     calls = sfm.tl.marker_positivity(drawn[0], markers="CD3", method="gates", gates={"CD3": 5}, copy=True)
     np.testing.assert_array_equal(calls["CD3"], drawn[0].X[:, 1] > 5)
@@ -129,6 +207,10 @@ def test_what_was_not_measured_is_not_called(drawn):
         ({"method": "gates", "gates": pd.DataFrame({"CD3": [1.0]}, index=["a"])}, TableError, "no row for 3 samples"),
         ({"compare_with": "theirs"}, TableError, "No layer 'theirs'"),
         ({"compare_with": {"CD4": "x"}}, PanelError, "compare_with= has 'CD4'"),
+        ({"method": "nimbus"}, TableError, "looks at images. Pass the SpatialData"),
+        ({"weights": "V1.pt"}, TableError, "weights= is about images, and method='mixture'"),
+        ({"augmentation": "corrected", "method": "otsu"}, TableError, "augmentation= is about images"),
+        ({"magnification": 0}, ArgumentError, "magnification"),
     ],
 )
 def test_refusals_write_nothing(drawn, arguments, error, text):
@@ -144,6 +226,89 @@ def test_standardised_values_are_refused(drawn):
     cells.X = (cells.X - cells.X.mean(axis=0)) / cells.X.std(axis=0)
     with pytest.raises(TableError, match="2 markers were centred or standardised, first 'CD20'"):
         sfm.tl.marker_positivity(cells)
+
+
+@pytest.fixture(scope="module")
+def network_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "V4.pt"
+    torch.save(stand_in(2), path)
+    return path
+
+
+@pytest.fixture
+def imaged(make_sdata, blobs):
+    """Two samples of 0.5 µm per pixel; the second lacks CD3."""
+    samples = {name: blobs(seed, n_channels=2, side=128, n_cells=25) for seed, name in enumerate("ab")}
+    sdata = make_sdata(samples, {"a": ["CD3", "CD8"], "b": ["CD8", "DAPI"]})
+    with pytest.warns(SpatialfmWarning, match="Markers that some samples lack are NaN"):
+        sfm.pp.cell_table(sdata)
+    return sdata, samples
+
+
+def test_a_cell_has_the_mean_of_the_map_of_the_network(imaged, network_file):
+    """By the published steps in plain numpy: normalise, halve, average the maps, enlarge, mean over each cell."""
+    sdata, samples = imaged
+    sfm.tl.marker_positivity(sdata, method="nimbus", markers=["CD3", "CD8"], weights=network_file)
+    table = sdata["table"]
+    record = table.uns["positive"]
+    of_cd8 = [samples["a"][0][1], samples["b"][0][0]]
+    normalizer = np.mean([np.quantile(image[image > 0], 0.999) for image in of_cd8])
+    assert record["params"]["normalizers"].loc["CD8", "normalizer"] == pytest.approx(normalizer)
+    network = Nimbus(2)
+    network.load_state_dict(stand_in(2))
+    for image, (name, (_, labels)) in zip(of_cd8, samples.items(), strict=True):
+        halved = np.clip(image / normalizer, 0, 1).reshape(64, 2, 64, 2).mean(axis=(1, 3))
+        inside = ((labels > 0) & ~find_boundaries(labels, mode="inner"))[::2, ::2]
+        found = mean_map(network.eval(), np.stack([halved, inside]).astype(np.float32), "released")
+        rows = (table.obs["sample"] == name).to_numpy()
+        expected = ndimage.mean(np.kron(found, np.ones((2, 2))), labels, table.obs["cell_id"][rows])
+        np.testing.assert_allclose(table[rows, "CD8"].layers["positive"].ravel(), expected, atol=3e-6)
+        assert record["share"].loc[name, "CD8"] == pytest.approx((expected > 0.5).mean())
+    assert np.isnan(table[table.obs["sample"] == "b", "CD3"].layers["positive"]).all()
+    assert record["status"].loc[["a", "b"], "CD3"].tolist() == ["network", "not measured"]
+    params = record["params"]
+    assert (params["weights"], params["augmentation"], params["method"]) == ("V4.pt", "released", "nimbus")
+    assert len(params["weights_sha256"]) == 64
+    assert params["images"].loc["a"].tolist() == [0.5, 2.0]
+
+
+def test_normalizers_of_another_cohort_are_taken_and_calls_compared(imaged, network_file):
+    sdata, _ = imaged
+    asked = {"method": "nimbus", "markers": "CD8", "weights": network_file, "augmentation": "corrected"}
+    sfm.tl.marker_positivity(sdata, **asked)
+    table = sdata["table"]
+    known = table.uns["positive"]["params"]["normalizers"]["normalizer"].to_dict()
+    again = sfm.tl.marker_positivity(sdata, **asked, normalizers=known, copy=True)
+    np.testing.assert_array_equal(again["CD8"], table[:, "CD8"].layers["positive"].ravel())
+    dimmer = sfm.tl.marker_positivity(sdata, **asked, normalizers={"CD8": 10 * known["CD8"]}, copy=True)
+    assert np.abs(dimmer["CD8"] - again["CD8"]).max() > 1e-3
+    sfm.tl.marker_positivity(sdata, **asked, compare_with="positive", key_added="again")
+    assert (table.uns["again"]["agreement"]["agreement"] == 1).all()
+
+
+def test_refusals_on_images_write_nothing(imaged, network_file, tmp_path):
+    sdata, _ = imaged
+    torch.save({"final_conv.bias": torch.zeros(1)}, tmp_path / "V1.pt")
+    for arguments, error, text in (
+        ({"markers": "CD20"}, PanelError, "No marker 'CD20' in the table"),
+        ({"normalizers": {"CD20": 1.0}}, PanelError, "normalizers= has 'CD20'"),
+        ({"weights": tmp_path}, WeightsError, "does not fit"),
+        ({"table_name": "cells"}, ElementError, "No table 'cells'"),
+        ({"run": {"precision": "bfloat16"}}, SpatialfmError, "computes in float32"),
+    ):
+        asked = {"method": "nimbus", "weights": network_file} | arguments
+        with pytest.raises(error, match=text):
+            sfm.tl.marker_positivity(sdata, **asked)
+    assert not sdata["table"].layers
+    assert "positive" not in sdata["table"].uns
+
+
+def test_a_table_of_a_sdata_is_called_as_it_is_alone(imaged):
+    sdata, _ = imaged
+    gates = {"CD8": 60.0}
+    sfm.tl.marker_positivity(sdata, markers="CD8", method="gates", gates=gates)
+    alone = sfm.tl.marker_positivity(sdata["table"], markers="CD8", method="gates", gates=gates, copy=True)
+    np.testing.assert_array_equal(sdata["table"][:, "CD8"].layers["positive"].ravel(), alone["CD8"])
 
 
 @pytest.mark.real_data

@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from os import PathLike
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ..._dense import dense
-from ..._errors import PanelError, TableError, counted, warn
-from ..._identity import fingerprint
-from ..._keys import SAMPLE_KEY
-from ..._progress import progress_bar
+from ..._errors import ElementError, PanelError, TableError, counted, listed, warn
+from ..._keys import SAMPLE_KEY, TABLE
 from ..._public import public
-from ..._ranges import at_least, between
-from ..._storable import write_uns
-from ...cohort.checks import as_names, check_anndata, listed, obs_column
+from ..._ranges import above, at_least, between
+from ..._storable import named_table, write_uns
+from ...cohort.checks import as_names, check_anndata, obs_column
 from ...cohort.representation import marker_values
+from ...embed.call import CALL_FIELDS
+from ...embed.positivity.asked import check_images
 from ...learn.arcsinh import find_cofactor
-from ...learn.positivity import NOT_MEASURED, UNCLEAR, Call, Sample, call_gate, call_mixture, call_otsu, reference_of
+from ...learn.positivity_calls import (
+    agreement,
+    between_samples,
+    found,
+    from_images,
+    gated,
+    gates_digest,
+    next_version,
+    probabilities,
+    tables,
+    unclear,
+)
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from spatialdata import SpatialData
 
-Method = Literal["mixture", "otsu", "gates"]
-WHOLE = 0.99  # share of positive cells above which somebody's calls split nothing
+    from ...embed.call import Elements, Run
+    from ...learn.positivity_calls import Calls
+
+Method = Literal["mixture", "otsu", "gates", "nimbus"]
 
 
-@public
+@public(fields=CALL_FIELDS)
 def marker_positivity(
-    adata: AnnData,
+    adata: AnnData | SpatialData,
     *,
     markers: str | Sequence[str] | None = None,
     layer: str | None = None,
@@ -41,6 +55,13 @@ def marker_positivity(
     min_cells: Annotated[int, at_least(2)] = 100,
     min_share: Annotated[float, between(0.0, 0.5)] = 0.005,
     compare_with: str | Mapping[str, str] | None = None,
+    weights: str | PathLike | None = None,
+    augmentation: Literal["released", "corrected", "none"] = "released",
+    magnification: Annotated[float | None, above(0)] = None,
+    normalizers: Mapping[str, float] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None,
+    table_name: str = TABLE,
     random_state: int = 0,
     key_added: str = "positive",
     copy: bool = False,
@@ -52,29 +73,36 @@ def marker_positivity(
     they lie apart (Ashman's D of 2 or more) and each has `min_share` of the cells. A sample whose cells are all of one
     kind is not split at random: its cells are called by the threshold of all samples, so that the few that are
     otherwise are found, and its status says so (``"shared"``; ``"no positives"`` or ``"no negatives"`` where less than
-    `min_share` are on that side). So is a sample whose own threshold lies outside of the populations of all samples.
-    Where populations lie apart in hardly any sample, a marker is ``"unclear"`` and its cells are not called: set a
-    gate.
+    `min_share` are on that side). So is a sample whose own threshold lies outside of the populations of all samples;
+    these are named in a warning. Where populations lie apart in hardly any sample, a marker is ``"unclear"`` and its
+    cells are not called: set a gate.
 
     Samples with another staining intensity need thresholds of their own, which they get if both populations are there.
     If only one is, a difference in staining cannot be told from one in the tissue: compare thresholds and medians of
     these samples in `spatialfm.pl.positivity`.
 
+    ``method="nimbus"`` looks at the images instead (Rumberger et al., Nature Methods 2025): a U-Net sees one marker at
+    a time, divided by its normaliser, with the interiors of the cells, and gives a probability for each pixel, of
+    which a cell has the mean. Images are seen whole up to 1024 pixels and in tiles above. Memory does not grow with
+    the image, and a run that was stopped goes on where it stopped. It depends on neighbours and patterns, not on a
+    threshold: a sample without positive cells needs no other samples.
+
     Parameters
     ----------
     adata
-        Table of cells with markers as variables.
+        Table of cells with markers as variables, or a SpatialData that holds it (which ``"nimbus"`` needs).
     markers
         Markers that are called (default: all).
     layer
         Layer of the intensities (default: ``X``); neither logged nor standardised.
     method
         ``"mixture"``: as above. ``"otsu"``: Otsu's threshold where a mixture finds two populations, with probabilities
-        of 0 and 1. ``"gates"``: thresholds of your own.
+        of 0 and 1. ``"gates"``: thresholds of your own. ``"nimbus"``: a network on the images.
     gates
-        Thresholds in the units of the intensities, a cell above one is positive: a DataFrame of samples by markers, or
-        one number per marker for all samples. NaN: not called. They are kept in the record, with a digest that changes
-        with them.
+        Thresholds in the units of the intensities, a cell above one is positive: a DataFrame of samples by markers
+        (such as ``uns[key]["thresholds"]`` of another call), or one number per marker for all samples. NaN: not
+        called. They are kept in the record, with a digest that changes with them; a second call under the same key
+        adds a version, with how many calls it has changed.
     library_key
         Column of ``obs`` with the sample (or slide, or staining run) in which thresholds are found; None: all together.
     min_cells
@@ -82,9 +110,27 @@ def marker_positivity(
     min_share
         Share of cells that each population of a sample has at least.
     compare_with
-        Calls of somebody else (0 and 1, or booleans): a layer, or columns of ``obs`` by marker.
+        Calls of somebody else (0 and 1, booleans, or probabilities): a layer, or columns of ``obs`` by marker.
+    weights
+        Of the network: file, folder or hub id, of which the newest version is taken; None: the published ones
+        (``JLrumberger/Nimbus-Inference``).
+    augmentation
+        Maps of each image that are averaged. ``"released"``: those that the published code makes, which turns an image
+        by 270° four times where four rotations were meant, and mirrors it twice; ``"corrected"``: four rotations and
+        two mirror images, and tiles without an odd side; ``"none"``: one map.
+    magnification
+        Of the images; the network sees them at 10. Default: by their µm per pixel, of which it sees 1.
+    normalizers
+        What pixels of a marker are divided by. Default: the mean, over ten images, of the 99.9 % quantile of pixels
+        above 0. Those of another cohort are ``uns[key]["params"]["normalizers"]["normalizer"].to_dict()``.
+    elements
+        Which images and labels, and their pixel size: `spatialfm.Elements`, or a dict of its fields.
+    run
+        Devices, cluster and resuming: `spatialfm.Run`, or a dict of its fields.
+    table_name
+        Table of a SpatialData.
     random_state
-        Seed of the mixtures.
+        Seed of the mixtures, and of the draw of images for normalisers.
     key_added
         Layer and key of ``uns``.
     copy
@@ -94,16 +140,23 @@ def marker_positivity(
     -------
     None, or with `copy` the probabilities, cells by markers. Writes ``layers[key_added]``, float32, of cells
     by markers, NaN where a marker is not called; and ``uns[key_added]``: ``thresholds`` (in the units of the
-    intensities), ``status`` and ``share`` (of positive cells), samples by markers each; ``agreement`` with
-    `compare_with`: of each sample and marker the shares of positive cells by both, Cohen's kappa, and what is striking
-    about the others' (all or no cells positive; a split at the median); and ``params``, with the cofactors.
+    intensities), ``status`` and ``share`` (of positive cells), samples by markers each; ``between_samples``: of each
+    sample and marker the threshold of its own, the median of those of the others, and the share of its cells that both
+    call alike; ``agreement`` with `compare_with`: of each sample and marker the shares of positive cells by both,
+    Cohen's kappa, and what is striking about the others' (all or no cells positive); ``gates_history``, versions of
+    gates; and ``params``, with the cofactors or what the network was given.
 
     Raises
     ------
     PanelError
-        If a marker is not in the table, or gates name one that is not.
+        If a marker is not in the table or the images, or gates or normalisers name one that is not.
     TableError
-        If a column, layer, sample or gate is missing, or intensities are negative infinite or all NaN.
+        If a column, layer, sample or gate is missing, intensities are negative infinite or all NaN, or an argument
+        belongs to another method.
+    ElementError
+        If images and labels do not belong together, or cells are points.
+    WeightsError
+        If weights are missing, or do not fit the network.
 
     Examples
     --------
@@ -113,131 +166,86 @@ def marker_positivity(
     >>> sorted(set(cells.uns["positive"]["status"]["CD20"]))
     ['shared', 'split']
     """
-    check_anndata(adata, "marker_positivity", key_added)
-    names = _markers(adata, markers)
-    samples = _samples(adata, library_key)
+    on_images = {"weights": weights, "augmentation": augmentation, "magnification": magnification}
+    on_images |= {"normalizers": normalizers, "elements": elements, "run": run}
+    table = _table(adata, table_name, key_added, method, on_images)
+    names, samples = _markers(table, markers), _samples(table, library_key)
     thresholds = _gates(gates, method, names, list(samples.cat.categories))
-    values = _intensities(adata, names, layer)
-    others = None if compare_with is None else _others(adata, names, compare_with)
+    others = None if compare_with is None else _others(table, names, compare_with)
+    values = None if method == "nimbus" else _intensities(table, names, layer)
 
-    if thresholds is None:
-        cofactors = _cofactors(values, names)
-        calls = _found(values, samples, cofactors, method, min_cells, min_share, random_state)
-    else:
-        calls = _gated(values, samples, thresholds)
-    _tell(calls, names)
-
-    probability = _probabilities(calls, samples, len(names))
-    frame = pd.DataFrame(probability, index=adata.obs_names, columns=names)
-    if copy:
-        return frame
-    full = np.full(adata.shape, np.nan, np.float32)
-    full[:, adata.var_names.get_indexer(names)] = probability
-    adata.layers[key_added] = full
-    params: dict[str, object] = {"method": method, "layer": layer or "X", "library_key": library_key or ""}
+    params: dict[str, Any] = {"method": method, "layer": layer or "X", "library_key": library_key or ""}
     params |= {"markers": names, "min_cells": min_cells, "min_share": min_share, "random_state": random_state}
-    if thresholds is None:
+    if values is None:
+        calls, notes = _seen(adata, table, table_name, names, samples, on_images | {"random_state": random_state})
+        params |= notes
+    elif thresholds is None:
+        cofactors = _cofactors(values, names)
+        calls = found(values, samples, cofactors, method, min_cells, min_share, random_state)
         params["cofactors"] = pd.DataFrame({"cofactor": cofactors}, index=names)
     else:
+        calls = gated(values, samples, thresholds)
         params["gates"] = gates_digest(thresholds)
-    result = {**tables(calls, list(samples.cat.categories), names), "params": params}
+
+    frame = pd.DataFrame(probabilities(calls, samples, len(names)), index=table.obs_names, columns=names)
+    result: dict[str, Any] = {**tables(calls, list(samples.cat.categories), names), "params": params}
+    if values is not None:
+        result["between_samples"] = between_samples(calls, values, samples, names)
+    _tell(calls, names, result.get("between_samples"))
+    if copy:
+        return frame
     if others is not None:
         result["agreement"] = agreement(frame, others, samples)
-    write_uns(adata, key_added, result)
+    _write(table, key_added, frame, result)
     return None
 
 
-Calls = dict[tuple[int, int], Call]  # by number of the sample and of the marker
+def _table(
+    adata: AnnData | SpatialData, table_name: str, key_added: str, method: Method, on_images: Mapping[str, Any]
+) -> AnnData:
+    """The table of cells; what the method needs is there, and nothing is said that it would ignore."""
+    check_images(adata, on_images, method, on_images=method == "nimbus")
+    if not hasattr(adata, "tables"):
+        check_anndata(adata, "marker_positivity", key_added)
+        return adata
+    if table_name not in adata.tables:
+        raise ElementError(
+            f"No table {table_name!r} (table_name=); found {listed(adata.tables, 6)}. Make one with "
+            "sfm.pp.cell_table(sdata)."
+        )
+    check_anndata(adata.tables[table_name], "marker_positivity", key_added)
+    return adata.tables[table_name]
 
 
-def _found(
-    values: np.ndarray,
+def _seen(
+    sdata: SpatialData,
+    table: AnnData,
+    table_name: str,
+    names: list[str],
     samples: pd.Series,
-    cofactors: np.ndarray,
-    method: Method,
-    min_cells: int,
-    min_share: float,
-    random_state: int,
-) -> Calls:
-    """Each marker in each sample; thresholds in the units of the intensities."""
-    call = call_mixture if method == "mixture" else call_otsu
-    codes, n_samples = samples.cat.codes.to_numpy(), len(samples.cat.categories)
-    calls: Calls = {}
-    for j in progress_bar(range(values.shape[1]), desc="markers", unit="marker"):
-        column = np.arcsinh(values[:, j] / cofactors[j])
-        parts = [column[codes == i] for i in range(n_samples)]
-        measured = [Sample(part[~np.isnan(part)], random_state) for part in parts]
-        reference = reference_of(measured, min_share, random_state)
-        for i, (part, known) in enumerate(zip(parts, measured, strict=True)):
-            if not len(known):
-                calls[i, j] = Call(NOT_MEASURED, np.nan, np.full(len(part), np.nan), np.nan)
-                continue
-            one = call(known, reference, min_cells=min_cells, min_share=min_share)
-            probability = np.full(len(part), np.nan)
-            probability[~np.isnan(part)] = one.probability
-            calls[i, j] = replace(one, threshold=float(np.sinh(one.threshold) * cofactors[j]), probability=probability)
-    return calls
+    asked: Mapping[str, Any],
+) -> tuple[Calls, dict[str, Any]]:
+    """Calls of the network, and what it was given."""
+    from ...embed.positivity.call import image_probabilities
+
+    probability, notes = image_probabilities(sdata, table, table_name, names, **asked)
+    return from_images(probability, samples), notes
 
 
-def _gated(values: np.ndarray, samples: pd.Series, thresholds: pd.DataFrame) -> Calls:
-    codes = samples.cat.codes.to_numpy()
-    calls: Calls = {}
-    for i, row in enumerate(thresholds.to_numpy(dtype=float)):
-        for j, threshold in enumerate(row):
-            part = values[codes == i, j]
-            one = call_gate(part, threshold)
-            probability = np.where(np.isnan(part), np.nan, one.probability)
-            status = NOT_MEASURED if np.isnan(part).all() else one.status
-            calls[i, j] = replace(one, status=status, probability=probability)
-    return calls
-
-
-def _probabilities(calls: Calls, samples: pd.Series, n_markers: int) -> np.ndarray:
-    codes = samples.cat.codes.to_numpy()
-    result = np.full((len(codes), n_markers), np.nan, np.float32)
-    for (i, j), one in calls.items():
-        result[codes == i, j] = one.probability
-    return result
-
-
-def tables(calls: Calls, samples: list[str], names: list[str]) -> dict[str, pd.DataFrame]:
-    """Thresholds, states and shares of positive cells, samples by markers."""
-    thresholds = pd.DataFrame(np.nan, index=samples, columns=names)
-    share = thresholds.copy()
-    status = pd.DataFrame("", index=samples, columns=names)
-    for (i, j), one in calls.items():
-        known = one.probability[~np.isnan(one.probability)]
-        thresholds.iat[i, j], status.iat[i, j] = one.threshold, one.status
-        share.iat[i, j] = float((known > 0.5).mean()) if len(known) else np.nan
-    return {"thresholds": thresholds, "status": status, "share": share}
-
-
-def agreement(probability: pd.DataFrame, others: pd.DataFrame, samples: pd.Series) -> pd.DataFrame:
-    """Shares of positive cells by ours and by others' calls, Cohen's kappa, and what is striking about theirs."""
-    rows = []
-    for sample, cells in samples.groupby(samples, observed=True).groups.items():
-        for marker in others:
-            theirs, ours = others.loc[cells, marker], probability.loc[cells, marker]
-            known = (theirs.notna() & ours.notna()).to_numpy()
-            a, b = (ours[known] > 0.5).to_numpy(), theirs[known].to_numpy() > 0.5
-            p, q = (a.mean(), b.mean()) if known.any() else (np.nan, np.nan)
-            alike = (a == b).mean() if known.any() else np.nan
-            chance = p * q + (1 - p) * (1 - q)
-            kappa = (alike - chance) / (1 - chance) if chance < 1 else np.nan
-            whole = theirs.dropna().to_numpy()
-            note = ""
-            if len(whole):
-                share = float((whole > 0.5).mean())
-                note = "nearly all positive" if share >= WHOLE else "no cell positive" if share == 0 else ""
-            rows.append([str(sample), marker, p, q, alike, kappa, note])
-    columns = ["sample", "marker", "share", "share_others", "agreement", "kappa", "note"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def gates_digest(gates: pd.DataFrame) -> str:
-    """A digest of gates, which changes with every number, sample and marker."""
-    rows = {str(sample): {str(k): repr(float(v)) for k, v in row.items()} for sample, row in gates.iterrows()}
-    return fingerprint({"gates": rows})
+def _write(table: AnnData, key: str, frame: pd.DataFrame, result: dict[str, Any]) -> None:
+    """Layer and record; the versions of gates go on from those that are there."""
+    before, history = None, None
+    if key in table.uns and key in table.layers and "gates_history" in table.uns[key]:
+        history = named_table(table, key, "gates_history")
+        before = pd.DataFrame(np.asarray(dense(table.layers[key])), index=table.obs_names, columns=table.var_names)
+    if (digest := result["params"].get("gates")) is not None:
+        now = frame.reindex(columns=table.var_names)
+        result["gates_history"] = next_version(history, digest, before, now)
+        result["params"]["gates_version"] = len(result["gates_history"])
+    full = np.full(table.shape, np.nan, np.float32)
+    full[:, table.var_names.get_indexer(frame.columns)] = frame.to_numpy()
+    table.layers[key] = full
+    write_uns(table, key, result)
 
 
 def _markers(adata: AnnData, markers: str | Sequence[str] | None) -> list[str]:
@@ -308,7 +316,7 @@ def _others(adata: AnnData, names: list[str], compare_with: str | Mapping[str, s
     """Calls of somebody else, cells by markers."""
     if isinstance(compare_with, str):
         if compare_with not in adata.layers:
-            raise TableError(f"No layer {compare_with!r} (compare_with=); found {listed(adata.layers)}.")
+            raise TableError(f"No layer {compare_with!r} (compare_with=); found {listed(adata.layers, 6)}.")
         values = np.asarray(dense(adata[:, names].layers[compare_with]), dtype=float)
         return pd.DataFrame(values, index=adata.obs_names, columns=names)
     columns = {}
@@ -319,13 +327,20 @@ def _others(adata: AnnData, names: list[str], compare_with: str | Mapping[str, s
     return pd.DataFrame(columns, index=adata.obs_names)
 
 
-def _tell(calls: Calls, names: list[str]) -> None:
-    """Markers of which no sample, or not every one, was called."""
-    lost = {j: sum(one.status == UNCLEAR for (_, k), one in calls.items() if k == j) for j in range(len(names))}
-    unclear = [names[j] for j, n in lost.items() if n]
-    if unclear:
+def _tell(calls: Calls, names: list[str], between: pd.DataFrame | None) -> None:
+    """Markers of which no sample, or not every one, was called; samples that were called against their own split."""
+    if lost := unclear(calls, names):
         warn(
-            f"{counted(len(unclear), 'marker was', 'markers were')} not called in some or all samples, as positive and "
-            f"negative cells do not lie apart: {listed(unclear, 12)}. Look at sfm.pl.positivity(adata), and set gates "
+            f"{counted(len(lost), 'marker was', 'markers were')} not called in some or all samples, as positive and "
+            f"negative cells do not lie apart: {listed(lost, 12)}. Look at sfm.pl.positivity(adata), and set gates "
             'with method="gates".'
         )
+    if between is None or not between["overruled"].any():
+        return
+    rows = between[between["overruled"]]
+    text = [f"{one.marker} in {one.sample}" for one in rows.itertuples()]
+    warn(
+        f"{counted(len(rows), 'sample has', 'samples have')} a threshold of their own outside of the populations of "
+        f"all samples, and cells are called by that of all: {listed(text, 8, quoted=False)}. Either the staining or "
+        'the tissue is another one: look at sfm.pl.positivity(adata), and set gates with method="gates".'
+    )
