@@ -12,7 +12,7 @@ inside of an image, what a tile gives is what the whole image would give.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -164,7 +164,7 @@ def reflected(start: int, stop: int, length: int) -> np.ndarray:
     return np.where(place < length, place, 2 * (length - 1) - place)
 
 
-def kept_of(network: torch.nn.Module, seen: Tensor, *, whole: bool) -> Tensor:
+def kept_of(network: Callable[..., Tensor], seen: Tensor, *, whole: bool) -> Tensor:
     """The map of one window ``(1, 2, H, W)`` as it is seen: all of it, or the middle `OUTPUT` pixels of a tile."""
     if whole:
         return network(seen, "reflect")[0]

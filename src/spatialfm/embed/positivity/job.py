@@ -115,13 +115,11 @@ class ProbabilityJob(Job[ProbabilityBlock]):
         blocks = []
         for number, shape in enumerate(self.shapes):
             for windows in windows_of(shape, self.augmentation):
-                spans = []
-                for axis, of_axis, places in zip(self.axes(number), shape, ((0, 1), (2, 3)), strict=True):
-                    needed = [reflected(one.read[places[0]], one.read[places[1]], of_axis) for one in windows]
-                    spans += axis.read_span(
-                        min(int(part.min()) for part in needed), max(int(part.max()) for part in needed) + 1
-                    )
-                blocks.append(ProbabilityBlock(number, *spans, windows=tuple(windows)))
+                (y0, y1), (x0, x1) = (
+                    _needed(axis, [one.read[2 * place : 2 * place + 2] for one in windows])
+                    for place, axis in enumerate(self.axes(number))
+                )
+                blocks.append(ProbabilityBlock(number, y0, y1, x0, x1, tuple(windows)))
         return blocks
 
     def encode_block(
@@ -193,6 +191,12 @@ class ProbabilityJob(Job[ProbabilityBlock]):
         counts = np.bincount(local, minlength=len(ids))
         cells = ids != 0
         return ids[cells], sums[cells], counts[cells]
+
+
+def _needed(axis: Axis, spans: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+    """Pixels of the image along an axis that windows read."""
+    places = [reflected(start, stop, axis.network) for start, stop in spans]
+    return axis.read_span(min(int(part.min()) for part in places), max(int(part.max()) for part in places) + 1)
 
 
 def interiors(labels: np.ndarray) -> np.ndarray:
