@@ -218,6 +218,14 @@ def annotation_scores():
     return sfm.pl.annotation_scores(cells, return_fig=True)
 
 
+def panel_curve():
+    import spatialfm as sfm
+
+    table = sfm.datasets.simulate_cells(20, cells_per_patient=500, n_markers=40, random_state=0)
+    sfm.tl.select_panel(table, 14)
+    return sfm.pl.panel_curve(table, return_fig=True)
+
+
 def power():
     import spatialfm as sfm
 
@@ -341,6 +349,7 @@ FIGURES: dict[str, Callable] = {
     "survival_auc": survival_auc,
     "calibration": calibration,
     "decision_curve": decision_curve,
+    "panel_curve": panel_curve,
     "positivity": positivity,
     "annotation_scores": annotation_scores,
     "power": power,

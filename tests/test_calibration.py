@@ -23,6 +23,7 @@ NOT_MEASURED = {
     "tl.suggest_labels": "an order of cells, which tests hold against brute force",
     "tl.marker_attention": "z-scores of markers, which describe",
     "tl.marker_positivity": "probabilities of a mixture of two populations; tests hold them against what was drawn",
+    "tl.select_panel": "intervals of a mean over held-out patients; a test counts how often they hold",
     "tl.name_clusters": "z-scores of markers and their cosine with a signature, which describe",
     "tl.cluster_agreement": "ARI and NMI with their spread over seeds, which describe",
 }

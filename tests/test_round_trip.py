@@ -260,6 +260,10 @@ CELLS = {  # what is written into a table of cells or patients
     "risk_ratio": [lambda c: _on_patients("risk_ratio", c, "arm", ["Mac/Mono", "γδ T"], threshold=0.17)],
     "rmst": [lambda c: _on_patients("rmst", c, "arm"), lambda c: _on_patients("rmst", c, "responded", horizon=2.0)],
     "score_signatures": [_scored],
+    "select_panel": [
+        lambda c: _run("select_panel", c, 3, n_folds=2, n_random=2),
+        lambda c: _run("select_panel", c, 2, target="label", label_key="phenotype", n_folds=2, n_random=0),
+    ],
     "stratify": [
         lambda c: _on_patients(
             "stratify", c, 3, time_key="time", event_key="event", merge_into=2, cross_fit=3, n_permutations=3
@@ -323,6 +327,7 @@ DRAWN = {
     "kaplan_meier": ("kaplan_meier", lambda a: sfm.pl.kaplan_meier(a, show=False)),
     "marker_attention": ("marker_attention", lambda a: sfm.pl.marker_attention(a, show=False)),
     "neighborhood_contrast": ("neighborhood_contrast", lambda a: sfm.pl.neighborhood_contrast(a, show=False)),
+    "panel_curve": ("select_panel", lambda a: sfm.pl.panel_curve(a, show=False)),
     "positivity": ("marker_positivity", lambda a: sfm.pl.positivity(a, MARKERS[0], show=False)),
     "power": ("power", lambda a: sfm.pl.power(a, show=False)),
     "shift": ("distribution_shift", lambda a: sfm.pl.shift(a, show=False)),

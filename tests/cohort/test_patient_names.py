@@ -71,6 +71,7 @@ CALLS = {
     "cumulative_incidence": lambda s, **kw: sfm.tl.cumulative_incidence(s, "arm", censored_value=[], **kw),
     "fine_gray": lambda s, **kw: sfm.tl.fine_gray(s, "value", event_value=1, censored_value=[], **kw),
     "rmst": lambda s, **kw: sfm.tl.rmst(s, "arm", horizon=0.5, **kw),
+    "select_panel": lambda s, **kw: sfm.tl.select_panel(s, 2, n_random=2, **kw),
     "power": lambda s, **kw: sfm.tl.power(s, "survival", 2.0, n_patients=[10], n_simulations=10, **kw),
 }
 WEIGH = {  # a fit in which patients count alike, or neighbours in others

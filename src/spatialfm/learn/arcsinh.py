@@ -81,3 +81,15 @@ class IntensityScaler(TransformerMixin, BaseEstimator):
         for number in np.flatnonzero(np.isfinite(self.cofactors_)):  # one by one: a million cells fit once
             out[:, of.places[number]] = np.arcsinh(of.of(values, number) / self.cofactors_[number])
         return out
+
+
+def compressed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``arcsinh(value / cofactor)`` of markers ``(n, M)``, and their cofactors; NaN of those that were centred.
+
+    Columns that were centred or standardised are left as they are.
+    """
+    cofactors = np.array([find_cofactor(column) for column in values.T])
+    out = np.array(values, dtype=np.float64)
+    for place in np.flatnonzero(np.isfinite(cofactors)):
+        out[:, place] = np.arcsinh(out[:, place] / cofactors[place])
+    return out, cofactors

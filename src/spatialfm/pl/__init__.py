@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_kaplan_meier": ["kaplan_meier"],
         "_marker_attention": ["marker_attention"],
         "_neighborhood_contrast": ["neighborhood_contrast"],
+        "_panel_curve": ["panel_curve"],
         "_positivity": ["positivity"],
         "_power": ["power"],
         "_search_results": ["search_results"],
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from ._kaplan_meier import kaplan_meier
     from ._marker_attention import marker_attention
     from ._neighborhood_contrast import neighborhood_contrast
+    from ._panel_curve import panel_curve
     from ._positivity import positivity
     from ._power import power
     from ._search_results import search_results

@@ -120,6 +120,18 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
             "alpha": float, "n_neighbors": int,
         },
     },
+    "select_panel": {
+        "curve": Rows(
+            {"size": int, "enters": object, "leaves": object}
+            | dict.fromkeys(
+                ("score", "ci_low", "ci_high", "random", "random_low", "random_high", "variance"), float
+            )
+        ),
+        "whole": float,
+        "params": {
+            "method": str, "target": str, "score": str, "n_patients": int, "label_key": str, "use_rep": str,
+        },
+    },
     "power": {
         "table": Rows({"n_cells": int, "n_patients": int, "power": float, "ci_low": float, "ci_high": float}),
         "params": {"question": str, "effect": float, "target_power": float, "alpha": float, "n_tests": int},

@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "phenotypes.propose_types": ["propose_types"],
         "phenotypes.suggest_labels": ["suggest_labels"],
         "phenotypes.transfer_labels": ["transfer_labels"],
+        "imputation.select_panel": ["select_panel"],
         "neighborhoods.compare_enrichment": ["compare_enrichment"],
         "neighborhoods.neighborhood_composition": ["neighborhood_composition"],
         "neighborhoods.neighborhood_contrast": ["neighborhood_contrast"],
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from .embedding.embed_tiles import embed_tiles
     from .embedding.marker_attention import marker_attention
     from .embedding.plan_embedding import plan_embedding
+    from .imputation.select_panel import select_panel
     from .neighborhoods.compare_enrichment import compare_enrichment
     from .neighborhoods.neighborhood_composition import neighborhood_composition
     from .neighborhoods.neighborhood_contrast import neighborhood_contrast

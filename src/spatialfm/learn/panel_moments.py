@@ -1,0 +1,175 @@
+"""Moments of markers and targets by patient: all that a linear prediction from any panel needs, however many cells.
+
+A patient weighs as much as any other, whatever the number of its cells. What is fitted and what is scored needs no cell
+again: a panel of 40 markers of 100,000 cells is searched in matrices of 40 columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PENALTY = 0.01  # of ridge regression, in variances of a marker: what collinear markers need, and others do not feel
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means and mean products of columns in each patient.
+
+    Attributes
+    ----------
+    mean
+        ``(patients, V)``.
+    product
+        ``(patients, V, V)``, not centred.
+    """
+
+    mean: np.ndarray
+    product: np.ndarray
+
+    @property
+    def n_patients(self) -> int:
+        """Number of patients."""
+        return len(self.mean)
+
+    def around(self, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Mean products ``(patients, V, V)`` of ``(column - center) / scale``."""
+        cross = center[None, :, None] * self.mean[:, None, :]
+        out = self.product - cross - cross.transpose(0, 2, 1) + np.outer(center, center)
+        return out / np.outer(scale, scale)
+
+    def spread(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation ``(V,)`` over all patients; 1 for columns that are constant."""
+        center = self.mean.mean(axis=0)
+        square = np.diagonal(self.product, axis1=1, axis2=2)
+        variance = (square - 2 * center * self.mean + center**2).mean(axis=0)
+        return center, np.where(variance > 1e-12 * np.maximum(square.mean(axis=0), 1e-300), np.sqrt(variance), 1.0)
+
+    def of(self, patients: np.ndarray) -> Moments:
+        """The same of some patients."""
+        return Moments(self.mean[patients], self.product[patients])
+
+
+def moments_of(values: np.ndarray, patient: np.ndarray, n_patients: int) -> Moments:
+    """Moments of columns ``(n, V)``, near 0, of cells, by the number of their patient ``(n,)``."""
+    mean = np.empty((n_patients, values.shape[1]))
+    product = np.empty((n_patients, values.shape[1], values.shape[1]))
+    for number in range(n_patients):
+        own = values[patient == number]
+        mean[number], product[number] = own.mean(axis=0), own.T @ own / len(own)
+    return Moments(mean, product)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is to be predicted.
+
+    Attributes
+    ----------
+    n_markers
+        Columns that are candidates: the first ones.
+    columns
+        ``(T,)`` columns that are targets; candidates themselves, or columns behind them.
+    by_variance
+        Whether a target counts by its variance (columns of an embedding), instead of each like any other.
+    """
+
+    n_markers: int
+    columns: np.ndarray
+    by_variance: bool = False
+
+    def weights(self, scale: np.ndarray) -> np.ndarray:
+        """Weights ``(V,)`` of the columns' errors, in units of their variances; 0 of those that are no target."""
+        out = np.zeros(len(scale))
+        out[self.columns] = scale[self.columns] ** 2 if self.by_variance else 1.0
+        return out / out.sum()
+
+
+class LinearPanel:
+    """The score of a panel and of all its neighbours: one marker more, or one marker less.
+
+    In each fold of patients, ridge regressions of all targets on the panel are fitted to the other patients, and the
+    fold is scored: one minus the error in units of the variance, mean over targets; a target that is in the panel is
+    known. Matrices are those of the sweep operator (Goodnight, The American Statistician 1979), so that a marker enters
+    or leaves at the cost of one outer product, and the scores of all neighbours take one more.
+
+    Parameters
+    ----------
+    moments
+        Of candidates and targets.
+    targets
+        Which columns are what.
+    fold
+        ``(patients,)`` fold of each patient.
+    """
+
+    def __init__(self, moments: Moments, targets: Targets, fold: np.ndarray, penalty: float = PENALTY) -> None:
+        self._targets = targets
+        self._inside = np.zeros(moments.mean.shape[1], bool)
+        fitted, held, weights = [], [], []
+        for number in np.unique(fold):
+            train = moments.of(np.flatnonzero(fold != number))
+            center, scale = train.spread()
+            matrix = train.around(center, scale).mean(axis=0)
+            places = np.arange(targets.n_markers)
+            matrix[places, places] += penalty
+            fitted.append(matrix)
+            held.append(moments.of(np.flatnonzero(fold == number)).around(center, scale).mean(axis=0))
+            weights.append(targets.weights(scale))
+        self._fitted, self._held, self._weights = np.stack(fitted), np.stack(held), np.stack(weights)
+
+    @property
+    def n_markers(self) -> int:
+        """Number of candidates."""
+        return self._targets.n_markers
+
+    def score(self) -> float:
+        """Of the panel as it is."""
+        errors = np.diagonal(self._held, axis1=1, axis2=2)
+        return float(1 - (self._weights * np.where(self._inside, 0.0, errors)).sum(axis=1).mean())
+
+    def if_toggled(self) -> np.ndarray:
+        """Scores ``(M,)`` of the panels in which one marker enters, or leaves if it is inside."""
+        m = self.n_markers
+        pivot = np.diagonal(self._fitted, axis1=1, axis2=2)[:, :m]
+        coefficients = self._fitted[:, :, :m] / pivot[:, None, :]
+        held = np.diagonal(self._held, axis1=1, axis2=2)
+        errors = held[:, :, None] - 2 * coefficients * self._held[:, :, :m] + coefficients**2 * held[:, None, :m]
+        errors[:, self._inside] = 0  # known
+        own = np.arange(m)
+        errors[:, own, own] = np.where(self._inside[:m], held[:, :m] / pivot**2, 0.0)
+        return 1 - np.einsum("fv,fvm->fm", self._weights, errors).mean(axis=0)
+
+    def toggle(self, marker: int) -> None:
+        """Let a marker enter, or leave if it is inside."""
+        k = marker
+        column, pivot = self._fitted[:, :, k].copy(), self._fitted[:, k, k].copy()
+        ratio = column / pivot[:, None]
+        row = self._fitted[:, k, :] / pivot[:, None]
+        self._fitted -= column[:, :, None] * row[:, None, :]
+        self._fitted[:, k, :], self._fitted[:, :, k] = row, -ratio
+        self._fitted[:, k, k] = 1 / pivot
+        # what is left of each variable changes in the same way, and with it the products on held-out patients
+        change = -ratio
+        change[:, k] = 1 / pivot - 1
+        with_k = self._held[:, :, k].copy()
+        half = with_k + change * (self._held[:, k, k] / 2)[:, None]
+        self._held += change[:, :, None] * half[:, None, :] + half[:, :, None] * change[:, None, :]
+        self._inside[k] = ~self._inside[k]
+
+
+def linear_scores(train: Moments, test: Moments, targets: Targets, panel: list[int]) -> np.ndarray:
+    """Scores ``(patients,)`` of a panel on the patients of `test`, with regressions fitted to those of `train`."""
+    center, scale = train.spread()
+    matrix, held = train.around(center, scale).mean(axis=0), test.around(center, scale)
+    weights = targets.weights(scale)
+    left = np.setdiff1d(targets.columns, panel)
+    if not panel:
+        errors = held[:, left, left]
+    else:
+        own = matrix[np.ix_(panel, panel)] + PENALTY * np.eye(len(panel))
+        beta = np.linalg.solve(own, matrix[np.ix_(panel, left)])
+        across = np.einsum("kt,pkt->pt", beta, held[:, panel][:, :, left])
+        errors = held[:, left, left] - 2 * across + np.einsum("kt,pkl,lt->pt", beta, held[:, panel][:, :, panel], beta)
+    return 1 - errors @ weights[left]
