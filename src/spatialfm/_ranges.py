@@ -128,6 +128,7 @@ RANGES = {
     "n_inner_folds": at_least(2),
     "n_jobs": Range(-LARGEST, LARGEST, never=0),
     "n_permutations": at_least(0),
+    "n_random": at_least(0),
     "n_subsamples": at_least(0),
     "opening": NOT_NEGATIVE,
     "padding": at_least(0),
@@ -139,6 +140,7 @@ RANGES = {
     "quantiles": SHARE,
     "radius": POSITIVE,
     "random_state": Range(0, 2**32 - 1),
+    "redundancy": SHARE,
     "resolution": POSITIVE,
     "resolutions": POSITIVE,
     "rim": Range(0, 1000, open_low=True),  # µm, or pixels

@@ -31,6 +31,7 @@ __all__ = [
     "kaplan_meier",
     "marker_attention",
     "neighborhood_contrast",
+    "panel_curve",
     "positivity",
     "power",
     "search_results",
@@ -395,6 +396,23 @@ def neighborhood_contrast(
     adata: AnnData, *, key: str = 'neighborhood_contrast', n_types: int | None = 5, title: str | None = None,
     figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
     save: str | PathLike | None = None, return_fig: bool | None
+) -> Axes | Figure | None: ...
+
+@overload
+def panel_curve(
+    adata: AnnData, *, key: str = 'panel', title: str | None = None, figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None,
+    return_fig: Literal[False] | None = None
+) -> Axes | None: ...
+@overload
+def panel_curve(
+    adata: AnnData, *, key: str = 'panel', title: str | None = None, figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def panel_curve(
+    adata: AnnData, *, key: str = 'panel', title: str | None = None, figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
 
 @overload

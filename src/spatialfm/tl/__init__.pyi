@@ -12,6 +12,7 @@ from .signatures.score_signatures import score_signatures as score_signatures
 from .retrieval.search import search as search
 from .retrieval.search_samples import search_samples as search_samples
 from .regions.segment_regions import segment_regions as segment_regions
+from .imputation.select_panel import select_panel as select_panel
 from .phenotypes.suggest_labels import suggest_labels as suggest_labels
 from .regions.tile_labels import tile_labels as tile_labels
 from anndata import AnnData
@@ -118,6 +119,7 @@ __all__ = [
     "search",
     "search_samples",
     "segment_regions",
+    "select_panel",
     "stratify",
     "suggest_labels",
     "survival_forest",

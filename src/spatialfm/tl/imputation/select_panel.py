@@ -13,7 +13,7 @@ from ..._keys import PATIENT_KEY, TABLE
 from ..._logging import logger
 from ..._progress import progress_bar
 from ..._public import public
-from ..._ranges import at_least, between
+from ..._ranges import at_least
 from ..._storable import write_uns
 from ...cohort.checks import as_names, codes_of, listed, named, obs_column, order_of_names
 from ...cohort.given_table import given_table, measured_markers
@@ -51,8 +51,8 @@ def select_panel(
     layer: str | None = None,
     patient_key: str = PATIENT_KEY,
     n_folds: int = 5,
-    n_random: Annotated[int, at_least(0)] = 20,
-    redundancy: Annotated[float, between(0.0, 1.0)] = 0.7,
+    n_random: int = 20,
+    redundancy: float = 0.7,
     max_cells: Annotated[int, at_least(100)] = 600,
     table_name: str = TABLE,
     random_state: int = 0,
