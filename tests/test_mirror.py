@@ -51,6 +51,8 @@ IN_THE_WHOLE = {
     "pp/points_table.py": "tl/embedding/test_drawn_elsewhere.py",
     "cohort/enrichment_patients.py": "tl/neighborhoods/test_compare_enrichment.py",
     "cohort/records.py": "cohort/test_comparability.py",
+    "cohort/imputed.py": "tl/imputation/test_calibrate_imputation.py",
+    "learn/imputation_error.py": "tl/imputation/test_calibrate_imputation.py",
     "datasets/_simulate_artifacts.py": "datasets/test_simulate_optics.py",
     "datasets/_simulate_assemble.py": "datasets/test_simulate_cohort.py",
     "datasets/_simulate_sample.py": "datasets/test_simulate_cohort.py",

@@ -124,6 +124,18 @@ def _cores(cells, group_key, **kwargs):
     return _run("compare_composition", samples, group_key, n_permutations=99, **kwargs)
 
 
+def _calibrated(cells):
+    """A marker with a slash in its name, imputed for all patients and measured in two of three."""
+    cells.obsm["X_imputed"] = pd.DataFrame({"CD8/a": np.asarray(cells.X)[:, 0] * 1.1}, index=cells.obs_names)
+    hidden = (cells.obs["patient"].astype("category").cat.codes % 3 == 0).to_numpy()
+    cells.var_names = ["CD8/a", *cells.var_names[1:]]
+    cells.X[hidden, 0] = np.nan
+    seen = json.dumps(list(cells.var_names[1:]))
+    cells.uns["spatialfm"]["X_imputed"] = {"method": "linear", "seen": seen, "space": "intensity"}
+    sfm.tl.calibrate_imputation(cells, coverage=0.8, n_levels=2, n_bootstrap=100, n_permutations=99)
+    return cells
+
+
 def _on_patients(name, cells, *args, **kwargs):
     return _run(name, patients_of(cells), *args, **kwargs)
 
@@ -186,6 +198,7 @@ CELLS = {  # what is written into a table of cells or patients
         lambda c: _run("annotate", c, "leiden", use_rep="X_model", method="spreading"),
         lambda c: _run("annotate", c, "leiden", use_rep="X", method="lda", coverage=0.5, coverage_of="cells"),
     ],
+    "calibrate_imputation": [_calibrated],
     "cell_states": [lambda c: _run("cell_states", c, 8, use_rep="X_model")],
     "classify_samples": [
         lambda c: _run("classify_samples", c, label_key="arm", use_rep=["X_model", "X"], n_components=2, n_draws=4)

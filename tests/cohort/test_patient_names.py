@@ -72,6 +72,7 @@ CALLS = {
     "fine_gray": lambda s, **kw: sfm.tl.fine_gray(s, "value", event_value=1, censored_value=[], **kw),
     "rmst": lambda s, **kw: sfm.tl.rmst(s, "arm", horizon=0.5, **kw),
     "select_panel": lambda s, **kw: sfm.tl.select_panel(s, 2, n_random=2, **kw),
+    "calibrate_imputation": lambda s, **kw: sfm.tl.calibrate_imputation(_imputed(s), **kw),
     "power": lambda s, **kw: sfm.tl.power(s, "survival", 2.0, n_patients=[10], n_simulations=10, **kw),
 }
 WEIGH = {  # a fit in which patients count alike, or neighbours in others
@@ -88,6 +89,12 @@ NO_TABLE = {"detect_artifacts", "segment_regions", "mil"}  # of images, or long 
 def _second_score(samples: AnnData) -> list[str]:
     samples.obs["other"] = np.random.default_rng(1).normal(size=40)
     return ["other"]
+
+
+def _imputed(samples: AnnData) -> AnnData:
+    samples.obsm["X_imputed"] = samples[:, ["2"]].to_df()
+    samples.uns["spatialfm"] = {"X_imputed": {"method": "linear", "seen": ["0", "1"], "space": "intensity"}}
+    return samples
 
 
 def _with_signature(samples: AnnData) -> AnnData:

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from spatialfm._errors import ArgumentError, TableError
 from spatialfm.learn import imputers as module
-from spatialfm.learn.imputers import METHODS, PENALTIES, drawn_evenly, fit_imputer
+from spatialfm.learn.imputers import METHODS, PENALTIES, drawn_evenly, fit_imputer, predict_left_out
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,18 @@ def test_nearest_rows_of_many_are_drawn_evenly_from_patients(rows, monkeypatch):
     assert np.bincount(kept).tolist() == [4, 6, 10]
     assert drawn_evenly(patients, 20, 0).tolist() != drawn_evenly(patients, 20, 1).tolist()
     np.testing.assert_array_equal(found.predict(x[:5]), fit_imputer("knn", x, targets, patients).predict(x[:5]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_patients_are_predicted_by_a_fit_to_others(rows, method):
+    x, targets, patients = rows
+    found = predict_left_out(method, x, targets, patients)
+    for patient in range(6):
+        own = patients == patient
+        expected = fit_imputer(method, x[~own], targets[~own], patients[~own]).predict(x[own])
+        np.testing.assert_allclose(found[own], expected)
+    with pytest.raises(TableError, match="Rows are of one patient"):
+        predict_left_out(method, x, targets, np.zeros(60))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -13,6 +13,7 @@ import numpy as np
 
 from .._arguments import either
 from .._errors import ArgumentError, TableError, counted
+from .conformal import held_out_patients
 
 METHODS = ("mean", "correlated", "linear", "knn")
 PENALTIES = tuple(float(10.0**power) for power in range(-6, 3))  # times the number of rows, on standardised columns
@@ -138,6 +139,27 @@ def fit_imputer(
     if method == "linear":
         return _fit_linear(x, targets, codes)
     return _fit_neighbors(x, targets, codes, random_state)
+
+
+def predict_left_out(
+    method: str, x: np.ndarray, targets: np.ndarray, groups: np.ndarray, random_state: int = 0
+) -> np.ndarray:
+    """Predicted targets ``(n, T)`` of each patient by a fit to others: whole patients are held out in turn.
+
+    Up to ten patients each by itself, of more in ten parts.
+
+    Raises
+    ------
+    TableError
+        If there are fewer than two patients.
+    """
+    x, targets, groups = np.asarray(x, dtype=float), np.asarray(targets, dtype=float), np.asarray(groups)
+    if len(np.unique(groups)) < 2:
+        raise TableError("Rows are of one patient: nothing is left to fit when it is held out. Pass more patients.")
+    found = np.full(targets.shape, np.nan)
+    for train, test in held_out_patients(groups, random_state):
+        found[test] = fit_imputer(method, x[train], targets[train], groups[train], random_state).predict(x[test])
+    return found
 
 
 def standardised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

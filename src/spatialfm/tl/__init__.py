@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "embedding.embed_tiles": ["embed_tiles"],
         "embedding.marker_attention": ["marker_attention"],
         "embedding.plan_embedding": ["plan_embedding"],
+        "imputation.calibrate_imputation": ["calibrate_imputation"],
         "phenotypes.annotate": ["annotate"],
         "phenotypes.cell_states": ["cell_states"],
         "phenotypes.cluster_agreement": ["cluster_agreement"],
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from .embedding.marker_attention import marker_attention
     from .embedding.plan_embedding import plan_embedding
     from .imputation.select_panel import select_panel
+    from .imputation.calibrate_imputation import calibrate_imputation
     from .neighborhoods.compare_enrichment import compare_enrichment
     from .neighborhoods.neighborhood_composition import neighborhood_composition
     from .neighborhoods.neighborhood_contrast import neighborhood_contrast

@@ -1,0 +1,152 @@
+"""Imputed markers of a table, the measured ones beside them, and what was seen when they were imputed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._errors import PanelError, TableError, counted
+from .._keys import UNS
+from .._storable import named_table
+from .checks import as_names, listed, obs_column
+from .representation import marker_values
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+INTENSITY = "intensity"  # as `space` of the record: in the units of X
+MODEL = "model"  # as `method` of the record
+
+
+@dataclass(frozen=True)
+class Imputed:
+    """Imputed values of cells and how they were made.
+
+    Attributes
+    ----------
+    values
+        Cells by markers; NaN where nothing was imputed.
+    method
+        ``"model"`` or one of the floors.
+    seen
+        Markers that were visible.
+    space
+        ``"intensity"`` or ``"standardised"``.
+    """
+
+    values: pd.DataFrame
+    method: str
+    seen: tuple[str, ...]
+    space: str
+
+
+@dataclass(frozen=True)
+class Side:
+    """What was measured of some cells.
+
+    Attributes
+    ----------
+    measured
+        Cells by the markers that were imputed, NaN where they were not stained.
+    seen
+        ``(n, seen)`` markers that were visible; NaN where one was not measured.
+    patients
+        ``(n,)`` names.
+    """
+
+    measured: pd.DataFrame
+    seen: np.ndarray
+    patients: np.ndarray
+
+
+def imputed_values(adata: AnnData, key: str, argument: str = "key") -> Imputed:
+    """``obsm[key]`` with its record.
+
+    Raises
+    ------
+    TableError
+        If there is none, or it was not written by `spatialfm.tl.impute_markers`.
+    """
+    if key not in adata.obsm:
+        raise TableError(
+            f"No imputed markers in obsm[{key!r}] ({argument}=); found {listed(adata.obsm, 12)}. Make them with "
+            "sfm.tl.impute_markers."
+        )
+    notes = adata.uns.get(UNS, {})
+    notes = notes.get(key) if isinstance(notes, Mapping) else None
+    if not isinstance(notes, Mapping) or not {"method", "seen", "space"} <= set(notes):
+        raise TableError(
+            f"obsm[{key!r}] has no record of how it was imputed in uns[{UNS!r}]. Make it with sfm.tl.impute_markers."
+        )
+    values = named_table(adata, key)
+    return Imputed(values, str(notes["method"]), tuple(_names(notes["seen"])), str(notes["space"]))
+
+
+def markers_of(imputed: Imputed, markers: str | Sequence[str] | None, key: str) -> list[str]:
+    """Imputed markers that are asked for.
+
+    Raises
+    ------
+    PanelError
+        If one was not imputed, or was visible.
+    """
+    names = list(map(str, imputed.values.columns)) if markers is None else as_names(markers)
+    if lacking := [name for name in names if name not in imputed.values]:
+        raise PanelError(
+            f"Marker {lacking[0]!r} was not imputed (markers=); obsm[{key!r}] has {listed(imputed.values.columns, 60)}."
+        )
+    if shown := [name for name in names if name in imputed.seen]:
+        raise PanelError(
+            f"Marker {shown[0]!r} was visible when obsm[{key!r}] was made: its values say nothing of how well it is "
+            "imputed. Impute it again with the marker hidden."
+        )
+    return names
+
+
+def measured_side(adata: AnnData, imputed: Imputed, names: Sequence[str], layer: str | None, patient_key: str) -> Side:
+    """What was measured of the cells of a table.
+
+    Raises
+    ------
+    PanelError
+        If a marker that a floor was fitted on is not in the table.
+    TableError
+        If it is NaN in some cells, or there is no such layer or column.
+    """
+    patients = obs_column(adata, patient_key, "patient_key").astype(str).to_numpy()
+    inside = [name for name in names if name in adata.var_names]
+    measured = pd.DataFrame(np.nan, index=adata.obs_names, columns=list(names))
+    if inside:
+        measured[inside] = marker_values(adata, inside, layer)
+    present = [name for name in imputed.seen if name in adata.var_names]
+    seen = np.full((adata.n_obs, len(imputed.seen)), np.nan)
+    if present:
+        seen[:, [imputed.seen.index(name) for name in present]] = marker_values(adata, present, layer)
+    side = Side(measured, seen, patients)
+    if imputed.method == MODEL:  # a marker that was visible in some samples alone
+        return side
+    if lacking := [name for name in imputed.seen if name not in present]:
+        raise PanelError(
+            f"Marker {lacking[0]!r}, which others were imputed from, is not in the table; found "
+            f"{listed(adata.var_names, 60)}."
+        )
+    holes = ~np.isfinite(seen)
+    if holes.any():
+        name = imputed.seen[int(np.flatnonzero(holes.any(axis=0))[0])]
+        raise TableError(
+            f"{counted(int(holes.any(axis=1).sum()), 'cell lacks', 'cells lack')} a marker that others were imputed "
+            f"from, first {name!r}. Impute again from markers that all samples have."
+        )
+    return side
+
+
+def _names(value: object) -> list[str]:
+    found = json.loads(value) if isinstance(value, str) and value.startswith("[") else value
+    if found is None or isinstance(found, str):
+        return [found] if found else []
+    return [str(name) for name in np.asarray(found, dtype=object).ravel()]

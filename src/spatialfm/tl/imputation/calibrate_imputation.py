@@ -1,0 +1,313 @@
+"""How far imputed markers are off, and intervals that hold for patients who were not stained for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import PanelError, TableError, counted, warn
+from ..._keys import PATIENT_KEY, SAMPLE_KEY, TABLE
+from ..._progress import progress_bar
+from ..._public import public
+from ..._ranges import at_least, inside
+from ..._storable import named_table, write_obsm, write_uns
+from ...cohort.checks import check_anndata, listed, obs_column
+from ...cohort.imputed import INTENSITY, MODEL, Imputed, Side, imputed_values, markers_of, measured_side
+from ...cohort.patient_names import check_across
+from ...learn.conformal import check_coverage, patients_needed
+from ...learn.imputation_error import Asked, Calibrated, Known, Ranks, calibrated, tables_of
+from ...learn.imputers import METHODS, predict_left_out
+from ...learn.intervals import LEAST
+from ...stats.new_patients import mean_ranks
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+SHIFTED = 0.05  # p-value below which new patients are said to differ
+
+
+@public
+def calibrate_imputation(
+    adata: AnnData | SpatialData,
+    source: AnnData | SpatialData | None = None,
+    *,
+    markers: str | Sequence[str] | None = None,
+    key: str = "X_imputed",
+    layer: str | None = None,
+    coverage: Annotated[float, inside(0, 1)] = 0.9,
+    n_levels: Annotated[int, at_least(1)] = 1,
+    guarantee: bool = False,
+    positive_key: str | None = None,
+    patient_key: str = PATIENT_KEY,
+    library_key: str = SAMPLE_KEY,
+    table: str = TABLE,
+    n_bootstrap: int = 1000,
+    n_permutations: int = 999,
+    random_state: int = 0,
+    key_added: str = "imputation_calibration",
+) -> pd.DataFrame:
+    """Score imputed markers on patients who were stained for them, and give all others intervals.
+
+    Each imputed marker is compared with the measured one, in patients of whom it is known. Values of a model are taken
+    as they are, as it did not see the marker. Those of the floors (``"linear"``, ``"knn"``) were fitted to these
+    patients, so that they are predicted again here, each patient by a fit to others. Intervals are split-conformal: the
+    predicted value, and a quantile of the absolute residuals to both sides, in which each patient weighs alike. Cells
+    of a patient resemble each other, and do not count as independent: what varies from patient to patient is what an
+    interval for the next one has to hold.
+
+    Intervals hold for patients who are like those calibrated on. This is tested, and said if it is not so, and nothing
+    repairs it: a new staining protocol needs patients of its own.
+
+    Parameters
+    ----------
+    adata
+        Table with imputed markers, or the SpatialData that holds it. Cells without a measured value get intervals.
+    source
+        Where the markers were stained, if not in some patients of `adata`; of a model, with its values imputed too.
+    markers
+        Imputed markers (default: all).
+    key
+        Key of ``obsm`` with the imputed values.
+    layer
+        Layer of the measured values (default: ``X``), in the units of the imputed ones.
+    coverage
+        Share of the cells of a new patient whose measured value would be inside, on average over patients.
+    n_levels
+        Levels of the predicted value with a width of their own, such as 4: bright cells are off by more. Coverage then
+        holds within each level.
+    guarantee
+        Whether `coverage` is promised for whatever distribution of patients, which takes wider intervals (by up to 1 /
+        K of the coverage with K patients) and 9 patients or more for 0.9. By default it is what patients who are held
+        out in turn reach on average.
+    positive_key
+        Key of ``uns`` with thresholds of `spatialfm.tl.marker_positivity`, for F1. By default a cell is positive above
+        the mean of the marker (VirTues, *Masked reconstructions*).
+    patient_key
+        Column of ``obs`` with the patient.
+    library_key
+        Column of ``obs`` with the sample, for thresholds by sample.
+    table
+        Table of the SpatialData.
+    n_bootstrap
+        Draws of patients for intervals of scores; 0: none.
+    n_permutations
+        Permutations of the test of shift.
+    random_state
+        Seed of folds, draws and permutations.
+    key_added
+        Key of ``uns``.
+
+    Returns
+    -------
+    One row per marker: ``n_patients``, ``n_cells``; ``r`` (Pearson), ``spearman``, ``mse``, ``f1`` (of positive cells),
+    means over patients with 10 cells or more, each with a 95 % interval for other patients (``_low``, ``_high``);
+    ``coverage``, that of each patient by intervals of the others, likewise; ``n_new_patients``, and ``shift_p`` and
+    ``shift_in``: whether these differ, and in which of the markers that were seen.
+
+    Writes ``obsm[key + "_lower"]`` and ``obsm[key + "_upper"]``, cells by imputed markers, NaN where the marker was
+    measured; and ``uns[key_added]``: ``summary`` (as returned), ``patients`` (scores and coverage of each), ``levels``
+    (half widths of intervals), ``shift`` (each new patient: ``p_value``, and ``furthest``, a marker) and ``params``.
+    Intervals of intensities end at 0.
+
+    The test of shift: of each patient the mean rank of its cells in each marker that was seen. ``shift_p`` is of the
+    largest difference between new and known patients over markers, labels of patients permuted; ``p_value`` the share
+    of patients who are as far from the others as this one. It tells of the markers that were seen, and not of how the
+    imputed one depends on them.
+
+    Raises
+    ------
+    PanelError
+        If a marker was not imputed, was among those that were seen, or was stained in no patient.
+    TableError
+        If there are no imputed values, markers are in other units than they, fewer than two patients were stained, or
+        too few for a `guarantee`.
+
+    Warns
+    -----
+    SpatialfmWarning
+        If new patients differ from those calibrated on, or these are too few for a promise.
+
+    Examples
+    --------
+    Values of a model that is off by a tenth of what was measured, with every sixth patient not stained:
+
+    >>> import numpy as np
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=60, random_state=0)
+    >>> cells.obsm["X_imputed"] = cells[:, ["CD8"]].to_df() * np.random.default_rng(0).uniform(0.9, 1.1, (1440, 1))
+    >>> cells.uns["spatialfm"] = {"X_imputed": {"method": "model", "seen": ["CD3", "DAPI"], "space": "intensity"}}
+    >>> cells.X[cells.obs["patient"].cat.codes % 6 == 0, cells.var_names.get_loc("CD8")] = np.nan
+    >>> scores = sfm.tl.calibrate_imputation(cells)
+    >>> scores.loc["CD8", ["n_patients", "n_new_patients"]].tolist(), round(float(scores.loc["CD8", "coverage"]), 1)
+    ([20, 4], 0.9)
+    """
+    here = _table(adata, table, key_added)
+    there = here if source is None else _table(source, table)
+    imputed = imputed_values(here, key)
+    names = markers_of(imputed, markers, key)
+    _check_units(imputed, key, layer)
+    new = measured_side(here, imputed, names, layer, patient_key)
+    old = new if there is here else measured_side(there, imputed, names, layer, patient_key)
+    check_across(new.patients, old.patients, "source=")
+    asked = Asked(coverage, n_levels, guarantee, n_bootstrap, n_permutations, random_state)
+    _check_patients(old, asked)
+    thresholds = _thresholds(there, old, positive_key, library_key)
+
+    predicted = _predicted(there, key, imputed, old, random_state)
+    ranks = _ranks(new, old, imputed.seen)
+    found = {}
+    for name in progress_bar(names, desc="markers", unit="marker"):
+        known = _known(old, name, predicted, thresholds)
+        unstained = (~np.isfinite(new.measured[name]) & np.isfinite(imputed.values[name])).to_numpy()
+        found[name] = calibrated(known, new.patients[unstained], ranks, asked)
+
+    result = tables_of(found)
+    for end, values in _intervals(imputed, new, old, found).items():
+        write_obsm(here, f"{key}_{end}", values)
+    params = {"key": key, "layer": layer or "X", "coverage": coverage, "n_levels": n_levels, "guarantee": guarantee}
+    params |= {"positive_key": positive_key or "", "patient_key": patient_key, "method": imputed.method}
+    params |= {"seen": list(imputed.seen), "n_bootstrap": n_bootstrap, "n_permutations": n_permutations}
+    write_uns(here, key_added, {**result, "params": {**params, "random_state": random_state}})
+    _say(result, asked)
+    return result["summary"]
+
+
+def _table(adata: AnnData | SpatialData, table: str, key_added: str | None = None) -> AnnData:
+    if hasattr(adata, "tables"):
+        if table not in adata.tables:
+            raise TableError(f"No table {table!r} in sdata (table=); found {listed(adata.tables)}.")
+        adata = adata.tables[table]
+    check_anndata(adata, "calibrate_imputation", key_added)
+    return adata
+
+
+def _check_units(imputed: Imputed, key: str, layer: str | None) -> None:
+    if imputed.method not in (MODEL, *METHODS):
+        raise TableError(f"obsm[{key!r}] was made by {imputed.method!r}; known are {listed((MODEL, *METHODS))}.")
+    if imputed.space != INTENSITY and layer is None:
+        raise TableError(
+            f"obsm[{key!r}] is {imputed.space}, and X is in intensities: residuals would mean nothing. Impute "
+            f"intensities, or pass layer=<where measured values are {imputed.space}>."
+        )
+
+
+def _check_patients(old: Side, asked: Asked) -> None:
+    """Refuse, before any work, what cannot be calibrated."""
+    for name in old.measured:
+        patients = old.patients[np.isfinite(old.measured[name]).to_numpy()]
+        n = len(np.unique(patients))
+        if not n:
+            raise PanelError(
+                f"No patient was stained for {name!r}: how far its imputed values are off cannot be known, and no "
+                "interval can be given. Pass source=<a table in which it was>, or leave it out of markers=."
+            )
+        if n < LEAST:
+            raise TableError(
+                f"One patient ({patients[0]!r}) was stained for {name!r}: how far predictions are off in another one "
+                f"cannot be told from fewer than {LEAST}. Calibrate on more patients."
+            )
+        if asked.guarantee:
+            check_coverage(asked.coverage, patients)
+
+
+def _thresholds(there: AnnData, old: Side, positive_key: str | None, library_key: str) -> pd.DataFrame:
+    """Intensity above which each cell is positive, cells by markers."""
+    if positive_key is None:
+        means = old.measured.mean()
+        return pd.DataFrame(np.tile(means, (there.n_obs, 1)), index=there.obs_names, columns=old.measured.columns)
+    found = named_table(there, positive_key, "thresholds")
+    if lacking := [name for name in old.measured if name not in found]:
+        raise PanelError(
+            f"uns[{positive_key!r}] (positive_key=) has no thresholds of {lacking[0]!r}; found "
+            f"{listed(found.columns, 60)}. Call sfm.tl.marker_positivity with that marker."
+        )
+    samples = obs_column(there, library_key, "library_key").astype(str)
+    if strange := sorted(set(samples) - set(map(str, found.index))):
+        raise TableError(
+            f"uns[{positive_key!r}] (positive_key=) has no thresholds of sample {strange[0]!r}; found "
+            f"{listed(found.index, 12)}."
+        )
+    by_sample = found.set_axis(found.index.astype(str))[list(old.measured.columns)]
+    return by_sample.loc[samples].set_axis(there.obs_names).astype(float)
+
+
+def _predicted(there: AnnData, key: str, imputed: Imputed, old: Side, random_state: int) -> pd.DataFrame:
+    """Values of each marker in cells that were stained for it, by what was not fitted to their patient."""
+    names = list(old.measured.columns)
+    if imputed.method == MODEL:
+        other = imputed_values(there, key, "source")
+        if other.seen != imputed.seen or other.method != MODEL or other.space != imputed.space:
+            raise TableError(
+                f"obsm[{key!r}] of source= was imputed otherwise than that of adata (markers that were seen: "
+                f"{listed(other.seen, 60)}). Impute both with the same call."
+            )
+        return other.values.reindex(columns=names)
+    found = pd.DataFrame(np.nan, index=there.obs_names, columns=names)
+    stained = np.isfinite(old.measured.to_numpy())
+    for pattern in np.unique(stained.T, axis=0):  # markers that were stained in the same cells are fitted together
+        columns = np.flatnonzero((stained.T == pattern).all(axis=1))
+        rows = np.flatnonzero(pattern)
+        targets = old.measured.to_numpy()[np.ix_(rows, columns)]
+        values = predict_left_out(imputed.method, old.seen[rows], targets, old.patients[rows], random_state)
+        found.iloc[rows, columns] = values
+    return found
+
+
+def _ranks(new: Side, old: Side, seen: Sequence[str]) -> Ranks:
+    """Of what was seen in all cells of both."""
+    sides = [old] if new is old else [old, new]
+    values = np.concatenate([one.seen for one in sides])
+    complete = np.isfinite(values).all(axis=0)
+    patients, means = mean_ranks(values[:, complete], np.concatenate([one.patients for one in sides]))
+    return Ranks(patients, means, tuple(name for name, kept in zip(seen, complete, strict=True) if kept))
+
+
+def _known(old: Side, name: str, predicted: pd.DataFrame, thresholds: pd.DataFrame) -> Known:
+    measured, values = old.measured[name].to_numpy(float), predicted[name].to_numpy(float)
+    rows = np.isfinite(measured) & np.isfinite(values)
+    if not rows.any():
+        raise TableError(
+            f"{name!r} was stained in some patients and imputed in none of them. Impute it for these too, hidden from "
+            "the model."
+        )
+    return Known(measured[rows], values[rows], old.patients[rows], thresholds[name].to_numpy(float)[rows])
+
+
+def _intervals(imputed: Imputed, new: Side, old: Side, found: Mapping[str, Calibrated]) -> dict[str, pd.DataFrame]:
+    """Lower and upper ends, cells by markers; NaN where a marker was measured."""
+    ends = {end: pd.DataFrame(np.nan, index=new.measured.index, columns=list(found)) for end in ("lower", "upper")}
+    for name, one in found.items():
+        values = imputed.values[name].where(~np.isfinite(new.measured[name])).to_numpy(float)
+        half = one.widths.of(values)
+        lower = values - half
+        if imputed.space == INTENSITY and not (old.measured[name] < 0).any():
+            lower = np.maximum(lower, 0.0)
+        ends["lower"][name], ends["upper"][name] = lower, values + half
+    return ends
+
+
+def _say(result: Mapping[str, pd.DataFrame], asked: Asked) -> None:
+    """Where intervals may not hold."""
+    summary, each = result["summary"], result["shift"]
+    shifted = summary[summary["shift_p"].astype(float) < SHIFTED]
+    if len(shifted):
+        first = shifted.index[0]
+        alone = each[(each["marker"] == first) & (each["p_value"] < SHIFTED)]["patient"]
+        warn(
+            f"New patients differ from those that intervals of {listed(shifted.index, 12)} were calibrated on "
+            f"(patients permuted, p = {float(shifted['shift_p'].iloc[0]):.2g}; furthest apart in "
+            f"{shifted['shift_in'].iloc[0]!r}). Their intervals may hold less than {asked.coverage:.0%} of cells. "
+            + (f"Unlike all others by themselves: {listed(alone)}. " if len(alone) else "")
+            + "Calibrate on patients who were stained alike."
+        )
+    few = summary[summary["n_patients"] < patients_needed(asked.coverage)]
+    if len(few):
+        warn(
+            f"Intervals of {listed(few.index, 12)} rest on {counted(int(few['n_patients'].min()), 'patient')}: that "
+            f"they hold {asked.coverage:.0%} of the cells of another one can be promised from "
+            f"{patients_needed(asked.coverage)} patients on. The column 'coverage' has what was reached."
+        )
