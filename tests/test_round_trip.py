@@ -21,6 +21,7 @@ from spatialdata.models import ShapesModel, TableModel
 from spatialdata.transformations import Identity
 
 import spatialfm as sfm
+from spatialfm._storable import write_obsm
 
 TYPES = ["Mac/Mono", "γδ T", "CD8 T", "B cell (naïve)", "mac_mono", "."]
 MARKERS = ["HLA-DR/DP", "CD3 (ε)", "α-SMA", "Ki 67", "CD20", "DAPI"]
@@ -126,7 +127,7 @@ def _cores(cells, group_key, **kwargs):
 
 def _calibrated(cells):
     """A marker with a slash in its name, imputed for all patients and measured in two of three."""
-    cells.obsm["X_imputed"] = pd.DataFrame({"CD8/a": np.asarray(cells.X)[:, 0] * 1.1}, index=cells.obs_names)
+    write_obsm(cells, "X_imputed", pd.DataFrame({"CD8/a": cells.X[:, 0] * 1.1}, index=cells.obs_names))
     hidden = (cells.obs["patient"].astype("category").cat.codes % 3 == 0).to_numpy()
     cells.var_names = ["CD8/a", *cells.var_names[1:]]
     cells.X[hidden, 0] = np.nan

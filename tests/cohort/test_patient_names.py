@@ -92,6 +92,7 @@ def _second_score(samples: AnnData) -> list[str]:
 
 
 def _imputed(samples: AnnData) -> AnnData:
+    samples = samples.copy()
     samples.obsm["X_imputed"] = samples[:, ["2"]].to_df()
     samples.uns["spatialfm"] = {"X_imputed": {"method": "linear", "seen": ["0", "1"], "space": "intensity"}}
     return samples

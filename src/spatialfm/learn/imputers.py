@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -77,12 +78,13 @@ class NeighborImputer(Imputer):
 
     center: np.ndarray  # (M,)
     scale: np.ndarray  # (M,)
-    neighbors: object  # sklearn.neighbors.KNeighborsRegressor
+    neighbors: Any  # sklearn.neighbors.KNeighborsRegressor
+    n_targets: int
 
     def _predict(self, x: np.ndarray) -> np.ndarray:
         if not len(x):
-            return np.zeros((0, self.neighbors._y.shape[1]))  # type: ignore[attr-defined]
-        return self.neighbors.predict((x - self.center) / self.scale)  # type: ignore[attr-defined]
+            return np.zeros((0, self.n_targets))
+        return self.neighbors.predict((x - self.center) / self.scale)
 
 
 def fit_imputer(
@@ -190,8 +192,10 @@ def _fit_linear(x: np.ndarray, targets: np.ndarray, codes: np.ndarray | None) ->
     y_mean = targets.mean(axis=0)
     y = targets - y_mean
     penalties = len(x) * np.array(PENALTIES)
-    by_group = codes is not None and codes.max() > 0
-    errors = _errors_of_groups(z, y, codes, penalties) if by_group else _errors_of_rows(z, y, penalties)
+    if codes is not None and codes.max() > 0:
+        errors = _errors_of_groups(z, y, codes, penalties)
+    else:
+        errors = _errors_of_rows(z, y, penalties)
     penalty = penalties[errors.argmin(axis=0)]
     values, axes = np.linalg.eigh(z.T @ z)
     values = np.maximum(values, 0)[:, None]
@@ -236,7 +240,7 @@ def _fit_neighbors(x: np.ndarray, targets: np.ndarray, codes: np.ndarray | None,
     z, center, scale = standardised(x)
     rows = drawn_evenly(len(x) if codes is None else codes, MAX_ROWS, random_state)
     model = KNeighborsRegressor(n_neighbors=min(N_NEIGHBORS, len(rows))).fit(z[rows], targets[rows])
-    return NeighborImputer("knn", x.shape[1], len(x), center, scale, model)
+    return NeighborImputer("knn", x.shape[1], len(x), center, scale, model, targets.shape[1])
 
 
 def drawn_evenly(groups: np.ndarray | int, most: int, random_state: int) -> np.ndarray:

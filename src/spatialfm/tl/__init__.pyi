@@ -1,6 +1,7 @@
 # Made by `make stubs` from the signatures: change those.
 from .retrieval.search import Index as Index
 from .retrieval.search import build_index as build_index
+from .imputation.calibrate_imputation import calibrate_imputation as calibrate_imputation
 from .phenotypes.cluster_agreement import cluster_agreement as cluster_agreement
 from .samples.composition import composition as composition
 from .regions.detect_artifacts import detect_artifacts as detect_artifacts
@@ -76,6 +77,7 @@ __all__ = [
     "align",
     "annotate",
     "build_index",
+    "calibrate_imputation",
     "cell_states",
     "classify_samples",
     "cluster_agreement",
