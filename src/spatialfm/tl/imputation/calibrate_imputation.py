@@ -142,7 +142,7 @@ def calibrate_imputation(
     >>> cells.uns["spatialfm"] = {"X_imputed": {"method": "model", "seen": ["CD3", "DAPI"], "space": "intensity"}}
     >>> cells.X[cells.obs["patient"].cat.codes % 6 == 0, cells.var_names.get_loc("CD8")] = np.nan
     >>> scores = sfm.tl.calibrate_imputation(cells)
-    >>> int(scores["n_patients"]["CD8"]), int(scores["n_new_patients"]["CD8"]), round(scores["coverage"]["CD8"], 1)
+    >>> int(scores["n_patients"]["CD8"]), int(scores["n_new_patients"]["CD8"]), float(scores["coverage"]["CD8"].round(1))
     (20, 4, 0.9)
     """
     here = _table(adata, table, key_added)
