@@ -315,12 +315,16 @@ def test_a_table_of_a_sdata_is_called_as_it_is_alone(imaged):
 def test_calls_of_a_published_table_that_split_nothing_are_named(real_data):
     """Melanoma by imaging mass cytometry (Moldoveanu et al. 2022): many samples have all cells called positive."""
     table = pd.read_parquet(real_data / "melanoma_imc_table" / "cells.parquet")
-    markers = ["CD3", "CD8A", "CD20"]
+    markers = ["CD3", "CD8A", "CD20", "CD31", "SOX10", "FOXP3", "MKI67", "CD45"]
     obs = pd.DataFrame({"sample": table["sample_id"].astype(str).to_numpy()}, index=table.index.astype(str))
     cells = ad.AnnData(table[markers].to_numpy(np.float32), obs=obs, var=pd.DataFrame(index=markers))
     cells.layers["theirs"] = table[[f"{name}+" for name in markers]].to_numpy(np.float32)
-    sfm.tl.marker_positivity(cells, compare_with="theirs")
-    notes = cells.uns["positive"]["agreement"].query("marker == 'CD20'").set_index("sample")
+    with pytest.warns(SpatialfmWarning, match="3 markers were not called in some or all samples.*'FOXP3'"):
+        sfm.tl.marker_positivity(cells, compare_with="theirs")
+    compared = cells.uns["positive"]["agreement"]
+    failed = compared[compared["note"] == "nearly all positive"]
+    assert failed["sample"].nunique() == 19  # of 30
+    notes = compared.query("marker == 'CD20'").set_index("sample")
     share = table.groupby(table["sample_id"].astype(str))["CD20+"].mean()
     assert (notes["note"] == "nearly all positive").sum() == (share >= 0.99).sum() > 0
     assert (notes.loc[notes["note"] != "", "share"] < 0.1).all()
