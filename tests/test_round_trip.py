@@ -318,7 +318,7 @@ CELLS["transfer_labels"] = [
 ]
 IN_SDATA = {  # written into a SpatialData, see `slides`
     "cell_table", "add_clinical", "add_samples", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles",
-    "segment_regions",
+    "segment_regions", "pixie",
     "detect_artifacts", "mend_labels", "segment_cells", "set_outcome", "tissue",
 }  # fmt: skip
 WRITE_NOTHING = {
@@ -497,6 +497,7 @@ def slides(tmp_path_factory):
         tiles = sdata["tiles"]
         tiles.obs["kind"] = pd.Categorical.from_codes(np.arange(tiles.n_obs) % 3, ["Mac/Mono", "γδ T", "CD8 T"])
         sfm.tl.paint_tiles(sdata, "kind")
+        sfm.tl.pixie(sdata, side=4, n_pixel_clusters=5, n_clusters=4)
         drawn = GeoDataFrame({"class": ["Mac/Mono", "CD8 T"], "geometry": [box(0, 0, 20, 64), box(44, 0, 64, 64)]})
         sdata["drawn"] = ShapesModel.parse(drawn, transformations={samples[0]: Identity()})
         sfm.tl.segment_regions(sdata, "mean-intensity", annotations="drawn", C=1.0)

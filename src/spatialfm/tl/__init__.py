@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "phenotypes.leiden_sweep": ["leiden_sweep"],
         "phenotypes.marker_positivity": ["marker_positivity"],
         "phenotypes.name_clusters": ["name_clusters"],
+        "phenotypes.pixie": ["pixie"],
         "phenotypes.propose_types": ["propose_types"],
         "phenotypes.suggest_labels": ["suggest_labels"],
         "phenotypes.transfer_labels": ["transfer_labels"],
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from .phenotypes.leiden_sweep import leiden_sweep
     from .phenotypes.marker_positivity import marker_positivity
     from .phenotypes.name_clusters import name_clusters
+    from .phenotypes.pixie import pixie
     from .phenotypes.propose_types import propose_types
     from .phenotypes.suggest_labels import suggest_labels
     from .phenotypes.transfer_labels import transfer_labels

@@ -8,6 +8,7 @@ from .regions.detect_artifacts import detect_artifacts as detect_artifacts
 from .phenotypes.evaluate_annotation import evaluate_annotation as evaluate_annotation
 from .phenotypes.label_report import label_report as label_report
 from .regions.paint_tiles import paint_tiles as paint_tiles
+from .phenotypes.pixie import pixie as pixie
 from .embedding.plan_embedding import plan_embedding as plan_embedding
 from .signatures.score_signatures import score_signatures as score_signatures
 from .retrieval.search import search as search
@@ -111,6 +112,7 @@ __all__ = [
     "neighborhood_contrast",
     "niches",
     "paint_tiles",
+    "pixie",
     "plan_embedding",
     "power",
     "predict_survival",
