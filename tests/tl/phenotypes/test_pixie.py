@@ -22,7 +22,7 @@ def planted(make_sdata, seed: int = 0, size: int = 96):
         for row in range(0, size, 12):
             for column in range(0, size, 12):
                 kind = int(rng.integers(3))
-                inside = np.s_[row + 1 : row + 11, column + 1 : column + 11]
+                inside = np.s_[row + 1 : row + 11, column + 1 : column + int(rng.integers(7, 12))]
                 labels[inside] = len(of_sample) + 1
                 image[kind][inside] += 30
                 of_sample.append(kind)
