@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -80,7 +81,7 @@ def profiles_of(readers: Sequence[SampleReader], markers: Sequence[str], blur: f
         If a marker is 0 in all images.
     """
     of_images = [
-        streamed_quantiles(lambda reader=reader: _rows(reader), len(markers), SCALE_QUANTILE, positive=True)[0]
+        streamed_quantiles(partial(_rows, reader), len(markers), SCALE_QUANTILE, positive=True)[0]
         for reader in progress_bar(readers, desc="scales of markers", unit="image")
     ]
     scale = mean_of_known(of_images)
@@ -92,7 +93,7 @@ def profiles_of(readers: Sequence[SampleReader], markers: Sequence[str], blur: f
         return (factors[None] @ rows for rows in _rows(reader))
 
     least = [
-        streamed_quantiles(lambda reader=reader: totals(reader), 1, TOTAL_QUANTILE)[0]
+        streamed_quantiles(partial(totals, reader), 1, TOTAL_QUANTILE)[0]
         for reader in progress_bar(readers, desc="dark pixels", unit="image")
     ]
     return Profiles(readers, scale, float(np.mean(least)), blur)
@@ -102,15 +103,10 @@ def ceiling_of(profiles: Profiles) -> tuple[np.ndarray, np.ndarray]:
     """Mean over images of the 99.9th percentile of each marker's shares ``(M,)``, and pixels of each image."""
     values, sizes = [], []
     for number, reader in enumerate(progress_bar(profiles.readers, desc="shares of markers", unit="image")):
-        n_markers, n_pixels = len(profiles.scale), []
-
-        def rows(number: int = number, seen: list[int] = n_pixels) -> Iterator[np.ndarray]:
-            for _, _, part in profiles.blocks(number):
-                seen.append(len(part))
-                yield part.T
-
-        values.append(streamed_quantiles(rows, n_markers, CEILING_QUANTILE, positive=True)[0])
-        sizes.append(sum(n_pixels) // 2)  # each block came twice
+        seen: list[int] = []
+        rows = partial(_shares, profiles, number, seen)
+        values.append(streamed_quantiles(rows, len(profiles.scale), CEILING_QUANTILE, positive=True)[0])
+        sizes.append(sum(seen) // 2)  # each block came twice
         if not sizes[-1]:
             raise PanelError(f"Image {reader.name!r} has no pixel with signal. Leave its sample out: samples=[...].")
     return mean_of_known(values), np.array(sizes)
@@ -133,6 +129,12 @@ def mean_of_known(values: Sequence[np.ndarray]) -> np.ndarray:
     known = ~np.isnan(stack)
     total = np.where(known, stack, 0).sum(axis=0)
     return np.divide(total, known.sum(axis=0), out=np.full(total.shape, np.nan), where=known.any(axis=0))
+
+
+def _shares(profiles: Profiles, number: int, seen: list[int]) -> Iterator[np.ndarray]:
+    for _, _, part in profiles.blocks(number):
+        seen.append(len(part))
+        yield part.T
 
 
 def _rows(reader: SampleReader) -> Iterator[np.ndarray]:

@@ -57,11 +57,11 @@ def streamed_quantiles(
             for i, wanted in enumerate(bins[row]):
                 lower[row, i] += np.bincount(counting[counting >> 16 == wanted] & (_BINS - 1), minlength=_BINS)
     values = np.full((n_rows, 2), np.nan)
-    for row in np.flatnonzero(counts):
+    for row in map(int, np.flatnonzero(counts)):
         for i, wanted in enumerate(bins[row]):
             rest = ranks[row, i] - (below[row, wanted] - upper[row, wanted])
-            low = np.searchsorted(lower[row, i].cumsum(), rest, side="right")
-            values[row, i] = np.array([wanted * _BINS + low], np.uint32).view(np.float32)[0]
+            low = int(np.searchsorted(lower[row, i].cumsum(), rest, side="right"))
+            values[row, i] = np.array([int(wanted) * _BINS + low], np.uint32).view(np.float32)[0]
     share = position - np.floor(position)
     return values[:, 0] + (values[:, 1] - values[:, 0]) * share, counts
 
