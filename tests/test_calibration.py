@@ -26,6 +26,7 @@ NOT_MEASURED = {
     "tl.select_panel": "intervals of a mean over held-out patients; a test counts how often they hold",
     "tl.calibrate_imputation": "its intervals are held against unseen patients of simulated cohorts, its test of shift "
     "against its level, in tests of their own",
+    "tl.evaluate_reconstruction": "means over patients, whose intervals tests of stats.reconstruction count",
     "tl.name_clusters": "z-scores of markers and their cosine with a signature, which describe",
     "tl.cluster_agreement": "ARI and NMI with their spread over seeds, which describe",
 }

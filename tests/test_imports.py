@@ -61,6 +61,7 @@ TL_ROOMS = {
 # needs `embed`, `learn` and `cohort` together, or a public function.
 SHARED_IN_TL = {
     "regions.artifact_examples", "regions.token_table", "survival.external_groups", "survival.external_validation",
+    "imputation.painted_scores",
 }  # fmt: skip
 # transformers: only where the user lets a repository's own code run (kronos2); cloudpickle: what workers are sent
 MODELS_LIBRARIES = {

@@ -239,6 +239,7 @@ CELLS = {  # what is written into a table of cells or patients
             "few_shot_samples", c, label_key="arm", use_rep="X_model", cluster_key="phenotype", n_clusters=4, n_draws=3
         )
     ],
+    "evaluate_reconstruction": [lambda c: _run("evaluate_reconstruction", c, markers=MARKERS[:2], n_bootstrap=100)],
     "fine_gray": [lambda c: _on_patients("fine_gray", c, ["arm", "γδ T", "stage"], **RELAPSE)],
     "kaplan_meier": [_curves],
     "leiden_sweep": [

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..stats.new_patients import Shift, shift
-from ..stats.reconstruction import SCORES, over_patients, scores
+from ..stats.reconstruction import LIMITS, SCORES, over_patients, scores
 from .intervals import Widths, fit_widths
 
 MIN_CELLS = 10  # of a patient: correlations of fewer say little, and would weigh as much
@@ -163,7 +163,8 @@ def tables_of(found: Mapping[str, Calibrated]) -> dict[str, pd.DataFrame]:
 
 def with_interval(name: str, values: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> dict[str, float]:
     """Mean over patients, and its interval, by name."""
-    return dict(zip((name, f"{name}_low", f"{name}_high"), over_patients(values, n_bootstrap, rng), strict=True))
+    ends = over_patients(values, n_bootstrap, rng, limits=LIMITS.get(name, (0.0, 1.0)))
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
 def levels_of(widths: Widths) -> pd.DataFrame:

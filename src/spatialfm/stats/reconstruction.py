@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 SCORES = ("r", "spearman", "mse", "f1")
+LIMITS = {"r": (-1.0, 1.0), "spearman": (-1.0, 1.0), "mse": (0.0, np.inf), "f1": (0.0, 1.0)}
 LEAST = 3  # values without which there is no correlation
 N_PIXELS = 7  # side of the window of structural similarity
 
@@ -71,7 +72,11 @@ def structural_similarity(measured: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def over_patients(
-    values: np.ndarray, n_bootstrap: int, rng: np.random.Generator, level: float = 0.95
+    values: np.ndarray,
+    n_bootstrap: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> tuple[float, float, float]:
     """Mean over patients and an interval for that of other patients, from draws of patients with replacement.
 
@@ -79,7 +84,7 @@ def over_patients(
     Student's t, and the variance divided by n instead of n - 1. They are taken further out by as much (Hesterberg, The
     American Statistician 2015, *expanded percentile interval*), and the interval is at least Student's, as the draws of
     five patients have no tails. Patients without a value are left out; of fewer than two, or without draws, there is no
-    interval.
+    interval. It ends at the `limits` of what is measured.
 
     Examples
     --------
@@ -100,4 +105,5 @@ def over_patients(
     tail = float(stats.norm.cdf(-np.sqrt(n / (n - 1)) * reach))
     low, high = np.quantile(weights @ values / n, [tail, 1 - tail])
     student = reach * float(values.std(ddof=1)) / np.sqrt(n)
-    return mean, float(min(low, mean - student)), float(max(high, mean + student))
+    low, high = np.clip([min(low, mean - student), max(high, mean + student)], *limits)
+    return mean, float(low), float(high)

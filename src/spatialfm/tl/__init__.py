@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "embedding.marker_attention": ["marker_attention"],
         "embedding.plan_embedding": ["plan_embedding"],
         "imputation.calibrate_imputation": ["calibrate_imputation"],
+        "imputation.evaluate_reconstruction": ["evaluate_reconstruction"],
         "phenotypes.annotate": ["annotate"],
         "phenotypes.cell_states": ["cell_states"],
         "phenotypes.cluster_agreement": ["cluster_agreement"],
@@ -73,8 +74,9 @@ if TYPE_CHECKING:
     from .embedding.embed_tiles import embed_tiles
     from .embedding.marker_attention import marker_attention
     from .embedding.plan_embedding import plan_embedding
-    from .imputation.select_panel import select_panel
     from .imputation.calibrate_imputation import calibrate_imputation
+    from .imputation.evaluate_reconstruction import evaluate_reconstruction
+    from .imputation.select_panel import select_panel
     from .neighborhoods.compare_enrichment import compare_enrichment
     from .neighborhoods.neighborhood_composition import neighborhood_composition
     from .neighborhoods.neighborhood_contrast import neighborhood_contrast

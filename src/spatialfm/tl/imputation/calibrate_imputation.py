@@ -142,8 +142,8 @@ def calibrate_imputation(
     >>> cells.uns["spatialfm"] = {"X_imputed": {"method": "model", "seen": ["CD3", "DAPI"], "space": "intensity"}}
     >>> cells.X[cells.obs["patient"].cat.codes % 6 == 0, cells.var_names.get_loc("CD8")] = np.nan
     >>> scores = sfm.tl.calibrate_imputation(cells)
-    >>> int(scores["n_patients"]["CD8"]), int(scores["n_new_patients"]["CD8"]), float(scores["coverage"]["CD8"].round(1))
-    (20, 4, 0.9)
+    >>> int(scores["n_patients"]["CD8"]), float(scores["coverage"]["CD8"].round(1))
+    (20, 0.9)
     """
     here = _table(adata, table, key_added)
     there = here if source is None else _table(source, table)

@@ -1,0 +1,149 @@
+"""Reconstruction of cells and images beside floors: scores by hand, a decoder that knows, what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.linear_model import RidgeCV
+from sklearn.neighbors import KNeighborsRegressor
+
+import spatialfm as sfm
+from spatialfm._errors import ArgumentError, ModelError, PanelError, TableError
+from spatialfm.learn.floors import patient_folds
+
+PANEL = {"markers": ["CD3", "CD20", "CD68", "CD8"]}
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=60, random_state=0)
+
+
+@pytest.fixture(scope="module")
+def images():
+    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=128, random_state=0, difficulty="easy")
+    sfm.pp.cell_table(sdata)
+    return sdata
+
+
+@pytest.fixture(scope="module")
+def of_images(images):
+    encoder = sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
+    return sfm.tl.evaluate_reconstruction(
+        images, encoder, panel=PANEL, markers=["CD20", "CD3"], n_bootstrap=100, n_folds=3, n_pixels=600
+    )
+
+
+def test_scores_of_cells_are_those_of_scikit_learn(cells):
+    """Of every floor, in folds of patients; the penalty of single cells makes next to nothing."""
+    table = sfm.tl.evaluate_reconstruction(cells, markers=["CD8"], n_bootstrap=100)
+    values, patients = np.asarray(cells.X, float), cells.obs["patient"].astype(str).to_numpy()
+    place = cells.var_names.get_loc("CD8")
+    y, x = values[:, place], np.delete(values, place, axis=1)
+    found = {"linear": np.empty(480), "knn": np.empty(480), "correlated": np.empty(480)}
+    for train, test in patient_folds(patients, 4, 0):
+        mean, sd = x[train].mean(axis=0), x[train].std(axis=0)
+        one, two = (x[train] - mean) / sd, (x[test] - mean) / sd
+        found["linear"][test] = RidgeCV(alphas=len(train) * 10.0 ** np.arange(-6, 3)).fit(one, y[train]).predict(two)
+        found["knn"][test] = KNeighborsRegressor(10).fit(one, y[train]).predict(two)
+        best = np.abs([np.corrcoef(column, y[train])[0, 1] for column in one.T]).argmax()
+        found["correlated"][test] = np.polyval(np.polyfit(one[:, best], y[train], 1), two[:, best])
+    r = table.query("marker == 'CD8' and score == 'r'").set_index("method")["mean"]
+    for method, predicted in found.items():
+        each = [stats.pearsonr(y[patients == name], predicted[patients == name]).statistic for name in set(patients)]
+        assert r[method] == pytest.approx(np.mean(each), abs=0.02 if method == "linear" else 1e-6)
+    assert np.isnan(r["mean"])
+    kept = cells.uns["reconstruction"]
+    assert sorted(set(kept["patients"]["patient"])) == sorted(set(patients))
+    assert kept["params"]["modes"] == ["marker"]
+
+
+def test_images_are_scored_in_three_modes_pixels_and_cells(of_images):
+    kinds = of_images[["mode", "unit", "method"]].drop_duplicates()
+    of = {key: part["method"].tolist() for key, part in kinds.groupby(["mode", "unit"])}
+    assert of == {
+        ("independent", "pixel"): ["model", "mean", "correlated", "linear"],
+        ("marker", "pixel"): ["model", "mean", "correlated", "linear"],
+        ("marker", "cell"): ["model", "mean", "correlated", "linear", "knn"],
+        ("niche", "pixel"): ["model", "mean"],
+    }
+    assert of_images["marker"].unique().tolist() == ["all", "CD20", "CD3"]
+    r = of_images.query("marker == 'all' and score == 'r' and mode == 'marker'").set_index(["unit", "method"])["mean"]
+    assert abs(r["pixel", "model"]) < 0.2  # weights are random
+    assert r["pixel", "linear"] > 0.3
+
+
+def test_a_decoder_that_knows_has_no_error(images, monkeypatch):
+    """Predicted pixels are those that were measured: hidden ones and cells are matched with their own."""
+    from spatialfm.embed.paint.blend import Painting
+    from spatialfm.embed.paint.expected import measured_pixels
+
+    blended = Painting._blended
+
+    def known(self, sample, box, slots):
+        _, hidden = blended(self, sample, box, slots)
+        places = [self.job.targets[slot] for slot in (range(len(self.job.targets)) if slots is None else slots)]
+        return measured_pixels(self.job, sample, box)[places], hidden
+
+    monkeypatch.setattr(Painting, "_blended", known)
+    encoder = sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
+    table = sfm.tl.evaluate_reconstruction(
+        images, encoder, panel=PANEL, markers=["CD68", "CD20"], n_bootstrap=0, n_folds=3, n_pixels=600, methods=["mean"]
+    )
+    model = table.query("method == 'model'").set_index(["mode", "unit", "marker", "score"])["mean"]
+    np.testing.assert_allclose(model.xs("r", level="score"), 1, atol=1e-5)
+    np.testing.assert_allclose(model.xs("mse", level="score"), 0, atol=1e-8)
+    np.testing.assert_allclose(model.xs("f1", level="score"), 1)
+
+
+def test_floors_of_niches_are_means_of_what_is_visible(of_images):
+    """Around, the mean of visible pixels is off by the variance of a pixel (1, standardised) and little more."""
+    mse = of_images.query("mode == 'niche' and score == 'mse' and method == 'mean' and marker == 'all'")["mean"].item()
+    assert 0.5 < mse < 2
+
+
+def test_patients_who_are_asked_for_are_scored_alone(cells):
+    cells = cells.copy()
+    sfm.tl.evaluate_reconstruction(cells, markers=["CD8"], test_patients=["P002", "P005"], methods=["linear"])
+    assert sorted(set(cells.uns["reconstruction"]["patients"]["patient"])) == ["P002", "P005"]
+
+
+def test_a_table_of_a_spatialdata_is_the_same(images):
+    of_table = sfm.tl.evaluate_reconstruction(images["table"].copy(), methods=["linear"], n_folds=3, n_bootstrap=0)
+    found = sfm.tl.evaluate_reconstruction(images, methods=["linear"], n_folds=3, n_bootstrap=0, key_added="floors")
+    assert found.equals(of_table)
+    assert "floors" in images["table"].uns
+
+
+def refused(data, error, match, *args, **kwargs):
+    table = data if not hasattr(data, "tables") else data["table"]
+    before = set(table.uns)
+    with pytest.raises(error, match=match):
+        sfm.tl.evaluate_reconstruction(data, *args, **kwargs)
+    assert set(table.uns) == before
+
+
+def test_what_cannot_be_evaluated_is_refused(cells, images, monkeypatch):
+    from spatialfm.embed.paint import run
+
+    def work(*args, **kwargs):
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(run, "with_painting", work)
+    tiny = sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
+    refused(cells, ArgumentError, "'niche', which hides parts of images", modes=["marker", "niche"])
+    refused(cells, ArgumentError, "A model predicts from images", tiny)
+    refused(cells, ArgumentError, "modes= is empty", modes=[])
+    refused(cells, PanelError, "No marker 'CD99' in the table", markers=["CD99"])
+    refused(cells, TableError, "No patient 'P100'", test_patients=["P100"])
+    refused(images, PanelError, "No marker 'CD99' in all images", tiny, panel=PANEL, markers=["CD99"])
+    refused(images, ModelError, "has no decoder", sfm.models.load("classical"))
+    refused(images, ArgumentError, "hides all tokens of all channels", tiny, ratio=(1.0, 1.0))
+    refused(images, TableError, "No table 'cells' in sdata", table_name="cells")
+    refused(images, TableError, "No table 'cells' in sdata", tiny, table_name="cells")
+    one = images["table"][images["table"].obs["patient"] == "P001"].copy()
+    refused(one, TableError, r"All cells are of one patient \('P001'\)")
+    holed = cells.copy()
+    holed.X[0] = np.nan
+    refused(holed, PanelError, "measured in all cells")
