@@ -62,8 +62,8 @@ def split_of(
     names = np.unique(patients)
     if len(names) < 2:
         raise TableError(
-            f"All cells are of one patient ({str(names[0])!r}): floors are fitted to others than those that are scored. "
-            "Pass more patients, or a column of parts of the image as patient_key."
+            f"All cells are of one patient ({str(names[0])!r}): floors are fitted to others than those that are "
+            "scored. Pass more patients, or a column of parts of the image as patient_key."
         )
     if test_patients is None:
         return patient_folds(patients, n_folds, random_state)

@@ -6,6 +6,7 @@ from .phenotypes.cluster_agreement import cluster_agreement as cluster_agreement
 from .samples.composition import composition as composition
 from .regions.detect_artifacts import detect_artifacts as detect_artifacts
 from .phenotypes.evaluate_annotation import evaluate_annotation as evaluate_annotation
+from .imputation.evaluate_reconstruction import evaluate_reconstruction as evaluate_reconstruction
 from .phenotypes.label_report import label_report as label_report
 from .regions.paint_tiles import paint_tiles as paint_tiles
 from .phenotypes.pixie import pixie as pixie
@@ -98,6 +99,7 @@ __all__ = [
     "embed_cells",
     "embed_tiles",
     "evaluate_annotation",
+    "evaluate_reconstruction",
     "few_shot_samples",
     "fine_gray",
     "kaplan_meier",

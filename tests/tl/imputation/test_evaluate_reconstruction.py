@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -97,10 +100,39 @@ def test_a_decoder_that_knows_has_no_error(images, monkeypatch):
     np.testing.assert_allclose(model.xs("f1", level="score"), 1)
 
 
-def test_floors_of_niches_are_means_of_what_is_visible(of_images):
-    """Around, the mean of visible pixels is off by the variance of a pixel (1, standardised) and little more."""
-    mse = of_images.query("mode == 'niche' and score == 'mse' and method == 'mean' and marker == 'all'")["mean"].item()
-    assert 0.5 < mse < 2
+def test_pixels_are_drawn_with_what_was_hidden_and_the_mean_of_what_is_visible(monkeypatch):
+    """Of an image of 130 x 140 pixels, square by square; a square with nothing visible has the mean of the marker, 0."""
+    module = import_module("spatialfm.tl.imputation.painted_scores")
+    rng = np.random.default_rng(0)
+    pixels, hidden = rng.normal(size=(2, 130, 140)), rng.random((2, 130, 140)) < 0.6
+    hidden[1, :128, 128:] = True
+
+    class Painting:
+        job = SimpleNamespace(mean=np.zeros(2), draws=True)
+
+        def shape(self, sample):
+            return pixels.shape
+
+        def region(self, sample, box):
+            return pixels[:, box[0] : box[1], box[2] : box[3]] + 100
+
+        def hidden(self, sample, box):
+            return hidden[:, box[0] : box[1], box[2] : box[3]]
+
+    expected = import_module("spatialfm.embed.paint.expected")
+    monkeypatch.setattr(
+        expected, "measured_pixels", lambda job, number, box: pixels[:, box[0] : box[1], box[2] : box[3]]
+    )
+    rows, predicted = module.draw_pixels(Painting(), ["P1"], 40, 0)
+    assert len(rows.measured) == 40
+    np.testing.assert_allclose(predicted, rows.measured + 100)
+    places = [np.argwhere(pixels[0] == value)[0] for value in rows.measured[:, 0]]
+    np.testing.assert_array_equal(rows.hidden, [hidden[:, y, x] for y, x in places])
+    for (y, x), values in zip(places, rows.visible, strict=True):
+        square = (slice(0, 128) if y < 128 else slice(128, 130), slice(0, 128) if x < 128 else slice(128, 140))
+        for channel in range(2):
+            seen = pixels[channel][square][~hidden[channel][square]]
+            assert values[channel] == pytest.approx(seen.mean() if len(seen) else 0)
 
 
 def test_patients_who_are_asked_for_are_scored_alone(cells):

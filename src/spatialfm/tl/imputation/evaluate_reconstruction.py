@@ -90,10 +90,26 @@ def evaluate_reconstruction(
         Patients who are scored, the floors being fitted to all others. Default: all take turns in folds.
     n_folds
         Folds of patients, where all take turns.
-    n_cells, n_pixels
-        Cells of each patient, and pixels of each sample, that are drawn at most. A model predicts whole images anyway.
-    weights, adapter, samples, panel, recipe, run, elements, table_name
-        With a model, as in `spatialfm.tl.reconstruct`.
+    n_cells
+        Cells of each patient that are drawn at most.
+    n_pixels
+        Pixels of each sample that are drawn at most. A model predicts whole images anyway.
+    weights
+        As in `spatialfm.tl.embed_cells`, like all that follow up to `elements`; of a model alone.
+    adapter
+        Changed weights of it.
+    samples
+        Samples (default: all).
+    panel
+        Channels and markers.
+    recipe
+        Departures from how the model was published.
+    run
+        Devices, precision and such.
+    elements
+        Names of images and labels.
+    table_name
+        Table of the SpatialData.
     patient_key
         Column of ``obs`` with the patient.
     library_key
