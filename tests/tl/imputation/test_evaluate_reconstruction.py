@@ -101,7 +101,7 @@ def test_a_decoder_that_knows_has_no_error(images, monkeypatch):
 
 
 def test_pixels_are_drawn_with_what_was_hidden_and_the_mean_of_what_is_visible(monkeypatch):
-    """Of an image of 130 x 140 pixels, square by square; a square with nothing visible has the mean of the marker, 0."""
+    """Of an image of 130 x 140 pixels, square by square; where nothing is visible, the mean of the marker, 0."""
     module = import_module("spatialfm.tl.imputation.painted_scores")
     rng = np.random.default_rng(0)
     pixels, hidden = rng.normal(size=(2, 130, 140)), rng.random((2, 130, 140)) < 0.6
