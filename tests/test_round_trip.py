@@ -254,6 +254,10 @@ CELLS = {  # what is written into a table of cells or patients
             "mil", c, use_rep="X_model", time_key="time", event_key="event", n_folds=2, n_seeds=1, max_epochs=2,
             hidden=4,
         ),
+        lambda c: _run(
+            "mil", c, use_rep="X_model", label_key="arm", n_folds=2, n_seeds=1, max_epochs=2, head="bcos",
+            gradients=True,
+        ),
     ],
     "name_clusters": [
         lambda c: _run("name_clusters", c, "phenotype", {"a": MARKERS[:2], "b": MARKERS[2:]}, min_match=0.1)

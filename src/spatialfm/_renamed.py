@@ -18,7 +18,7 @@ RENAMED: dict[str, dict[str, str]] = {  # function: old name: new name
     "features": {"key": "use_rep"},
     "marker_attention": {"key": "use_rep"},
     "marker_embedding": {"key": "use_rep"},
-    "mil": {"seeds": "n_seeds"},
+    "mil": {"model": "head", "seeds": "n_seeds"},
     "paint_tiles": {"key": "cluster_key"},
     "power": {"target": "target_power"},
     "read_cohort": {

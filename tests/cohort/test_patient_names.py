@@ -84,7 +84,8 @@ WEIGH = {  # a fit in which patients count alike, or neighbours in others
     "transfer_labels": lambda s: sfm.tl.transfer_labels(s, s.copy(), "arm", use_rep="X"),
 }
 SEARCH = {"search", "search_samples", "predict_survival"}  # of two tables: in their own tests
-NO_TABLE = {"detect_artifacts", "segment_regions", "mil"}  # of images, or long to train; they read patients alike
+# of images, long to train, or in need of a file; they read patients alike
+NO_TABLE = {"detect_artifacts", "segment_regions", "mil", "predict_bags"}
 
 
 def _second_score(samples: AnnData) -> list[str]:

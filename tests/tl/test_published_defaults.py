@@ -18,7 +18,7 @@ DEFAULTS = {
     # VirTues, Methods: tissue-level classification
     "mil": {
         "n_heads": 8, "learning_rate": 1e-4, "batch_size": 16, "max_epochs": 100, "patience": 10,
-        "validation_size": 0.2, "n_seeds": 5, "model": "attention",
+        "validation_size": 0.2, "n_seeds": 5, "head": "attention",
     },
     # KRONOS, Tables S19 and S20
     "few_shot_samples": {"n_support": 5, "n_draws": 100, "metric": "euclidean"},

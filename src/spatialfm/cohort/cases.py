@@ -39,6 +39,12 @@ class Cases:
         """The rows that take part."""
         return adata if len(self.rows) == adata.n_obs else adata[self.rows]
 
+    def spread(self, values: np.ndarray, n: int) -> np.ndarray:
+        """Values of the rows that take part in a table of `n` rows; NaN elsewhere."""
+        of_all = np.full((n, *values.shape[1:]), np.nan, values.dtype)
+        of_all[self.rows] = values
+        return of_all
+
     def params(self) -> dict[str, Any]:
         """Their entry in a record."""
         return {"unit": self.unit, "case_key": self.key, "n_cases": len(self.names), "n_dropped": self.n_dropped}

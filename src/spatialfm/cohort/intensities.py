@@ -59,12 +59,12 @@ def intensities(adata: AnnData, use_rep: str) -> Intensities | None:
     notes = adata.uns.get(UNS, {}).get(use_rep)
     if not isinstance(notes, Mapping) or notes.get("model") not in MEANS_OF or notes.get("n_components"):
         return None
-    features = _read(notes.get("feature_names")) or []
+    features = listed_in_record(notes.get("feature_names")) or []
     model = str(notes["model"])
     places = [place for place, name in enumerate(features) if str(name).endswith(MEANS_OF[model])]
     if not places or len(features) != adata.obsm[use_rep].shape[1]:
         return None
-    mean, sd = (_read(notes.get(name)) for name in ("feature_mean", "feature_std"))
+    mean, sd = (listed_in_record(notes.get(name)) for name in ("feature_mean", "feature_std"))
     standardized = mean is not None and len(mean) == len(features)
     return Intensities(
         tuple(str(features[place]) for place in places),
@@ -75,7 +75,7 @@ def intensities(adata: AnnData, use_rep: str) -> Intensities | None:
     )
 
 
-def _read(value: object) -> list | None:
+def listed_in_record(value: object) -> list | None:
     """A list of a record, which is text in a store."""
     if value is None or (isinstance(value, str) and not value):
         return None

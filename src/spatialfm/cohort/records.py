@@ -212,14 +212,28 @@ class ClassifiedRecord(TypedDict):
 
 
 class MilRecord(TypedDict):
-    """Of :func:`spatialfm.tl.mil`; ``attention`` is written to ``obs``."""
+    """Of :func:`spatialfm.tl.mil`; ``attention`` is written to ``obs``, other tables of cells to ``obsm``."""
 
     patients: pd.DataFrame
     summary: pd.DataFrame
     folds: pd.DataFrame
+    statistics: pd.DataFrame
+    statistics_folds: pd.DataFrame
     params: Params
     classes: NotRequired[pd.DataFrame]  # of classes
+    contributions: NotRequired[pd.DataFrame]  # with head="bcos"
     attention: NotRequired[pd.Series]  # with copy=True
+    gradient: NotRequired[pd.DataFrame]  # with copy=True and gradients=True
+    contribution: NotRequired[pd.DataFrame]  # with copy=True and head="bcos"
+
+
+class BagsRecord(TypedDict):
+    """Of :func:`spatialfm.tl.predict_bags`; ``attention`` is written to ``obs``, ``gradient`` to ``obsm``."""
+
+    patients: pd.DataFrame
+    params: Params
+    attention: NotRequired[pd.Series]  # with copy=True
+    gradient: NotRequired[pd.DataFrame]  # with copy=True and gradients=True
 
 
 class AlignedRecord(TypedDict):

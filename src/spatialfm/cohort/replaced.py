@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # written together with `key` by one function or another: columns of obs, entries of obsm
 OBS = ("confidence", "margin", "entropy", "novelty", "fold", "attention", "set_size")
-OBSM = ("probability", "set", "z")
+OBSM = ("probability", "set", "z", "gradient", "contribution")
 
 
 def remove_earlier(adata: AnnData, key: str, labels: pd.Series | pd.Categorical | None = None) -> None:

@@ -192,6 +192,11 @@ class SurvivalTask:
 Task = ClassTask | NumberTask | SurvivalTask
 
 
+def outputs_of(task: Task) -> list[str]:
+    """Names of what a network gives: classes, or the one number."""
+    return list(task.classes.names) if isinstance(task, ClassTask) else list(task.columns)
+
+
 def task_columns(
     task: TaskName | None, label_key: str | None, target_key: str | None, time_key: str | None, event_key: str | None
 ) -> tuple[TaskName, dict[str, str]]:

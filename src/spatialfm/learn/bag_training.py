@@ -12,16 +12,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..cohort.cases import Cases
+from .bag_bcos import BcosMIL
 from .bag_network import GatedAttentionMIL, TransformerMIL, cox_loss
+from .bag_published import HistoBistroMIL, StampMIL
 
 SMALLEST_SD = 1e-6  # of a column that does not vary
+DIV_FACTOR = 25.0  # of the one-cycle schedule: the first step size is the largest over this, as in STAMP
 
 
 @dataclass(frozen=True)
 class BagRecipe:
     """How a network is made and trained."""
 
-    model: str = "attention"
+    head: str = "attention"
     n_heads: int = 8
     hidden: int = 256
     n_layers: int = 2
@@ -31,13 +34,35 @@ class BagRecipe:
     max_epochs: int = 100
     patience: int = 10
     max_cells: int = 512
+    weight_decay: float = 0.0
+    one_cycle: bool = False
+    padding: str = "masked"
 
     def network(self, n_features: int, n_outputs: int) -> nn.Module:
         """A network with fresh weights."""
         common = {"n_heads": self.n_heads, "hidden": self.hidden, "dropout": self.dropout}
-        if self.model == "attention":
+        if self.head == "attention":
             return GatedAttentionMIL(n_features, n_outputs, **common)
-        return TransformerMIL(n_features, n_outputs, n_layers=self.n_layers, **common)
+        if self.head == "bcos":
+            return BcosMIL(n_features, n_outputs, dropout=self.dropout)
+        if self.head == "stamp":
+            width, heads = self.n_heads * self.hidden, {"n_heads": self.n_heads, "n_layers": self.n_layers}
+            return StampMIL(n_features, n_outputs, width=width, feedforward=width, dropout=self.dropout, **heads)
+        kind = HistoBistroMIL if self.head == "histobistro" else TransformerMIL
+        return kind(n_features, n_outputs, n_layers=self.n_layers, **common)
+
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Adam, or with a penalty on weights AdamW."""
+        if not self.weight_decay:
+            return torch.optim.Adam(network.parameters(), lr=self.learning_rate)
+        return torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    def schedule(self, optimizer: torch.optim.Optimizer, n_bags: int) -> torch.optim.lr_scheduler.LRScheduler | None:
+        """One cycle over all epochs; None where the step size stays."""
+        if not self.one_cycle:
+            return None
+        steps = self.max_epochs * -(-n_bags // self.batch_size)
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, steps, div_factor=DIV_FACTOR)
 
 
 @dataclass(frozen=True)
@@ -65,16 +90,23 @@ class ClassTarget:
     codes: np.ndarray
     n_outputs: int
     weights: np.ndarray | None = None
+    unit = 1.0  # of an output, in what is predicted
 
     def of(self, fit: np.ndarray) -> ClassTarget:
         """With weights by which the classes of the bags to fit count alike."""
         counts = np.bincount(self.codes[fit], minlength=self.n_outputs)
         return replace(self, weights=len(fit) / (self.n_outputs * np.maximum(counts, 1)))
 
-    def loss(self, outputs: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
-        """Cross-entropy."""
+    def loss(self, outputs: torch.Tensor, chosen: np.ndarray, by_itself: bool = False) -> torch.Tensor:
+        """Cross-entropy, a mean by weight.
+
+        `by_itself`: bags make a step each, and the mean by weight of a single one would be without its weight.
+        """
         weights = torch.as_tensor(self.weights, dtype=outputs.dtype, device=outputs.device)
-        return F.cross_entropy(outputs, torch.as_tensor(self.codes[chosen], device=outputs.device), weights)
+        codes = torch.as_tensor(self.codes[chosen], device=outputs.device)
+        if by_itself:
+            return F.cross_entropy(outputs, codes, weights, reduction="sum") / len(outputs)
+        return F.cross_entropy(outputs, codes, weights)
 
     def predict(self, outputs: torch.Tensor) -> np.ndarray:
         """Probabilities ``(bags, classes)``."""
@@ -90,12 +122,17 @@ class NumberTarget:
     sd: float = 1.0
     n_outputs = 1
 
+    @property
+    def unit(self) -> float:
+        """Of an output, in what is predicted."""
+        return self.sd
+
     def of(self, fit: np.ndarray) -> NumberTarget:
         """Standardised over the bags to fit."""
         sd = float(self.values[fit].std())
         return replace(self, mean=float(self.values[fit].mean()), sd=sd if sd > 0 else 1.0)
 
-    def loss(self, outputs: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, chosen: np.ndarray, by_itself: bool = False) -> torch.Tensor:
         """Mean squared error, in standard deviations."""
         wanted = torch.as_tensor((self.values[chosen] - self.mean) / self.sd, dtype=outputs.dtype)
         return F.mse_loss(outputs[:, 0], wanted.to(outputs.device))
@@ -112,12 +149,13 @@ class SurvivalTarget:
     time: np.ndarray
     event: np.ndarray
     n_outputs = 1
+    unit = 1.0
 
     def of(self, fit: np.ndarray) -> SurvivalTarget:
         """The same: ranks need no scale."""
         return self
 
-    def loss(self, outputs: torch.Tensor, chosen: np.ndarray) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, chosen: np.ndarray, by_itself: bool = False) -> torch.Tensor:
         """Cox's, over the bags that are looked at together."""
         time = torch.as_tensor(self.time[chosen], device=outputs.device, dtype=outputs.dtype)
         return cox_loss(outputs[:, 0], time, torch.as_tensor(self.event[chosen], device=outputs.device))
@@ -167,18 +205,22 @@ def train(
     with torch.random.fork_rng(devices=held):
         torch.manual_seed(seed)
         network = recipe.network(bags.values.shape[1], target.n_outputs).to(device)
-        optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
-        seen = [
-            pad(bags, part, mean, sd, recipe.max_cells, rng, device) for part in _parts(validation, recipe.batch_size)
-        ]
+        optimizer = recipe.optimizer(network)
+        schedule, alone = recipe.schedule(optimizer, len(fit)), recipe.batch_size == 1
+        as_published = recipe.padding == "published"
+        # STAMP validates on whole bags, one by one, where nothing is padded
+        size, most = (1, len(bags.values)) if as_published else (recipe.batch_size, recipe.max_cells)
+        seen = [pad(bags, part, mean, sd, most, rng, device) for part in _parts(validation, size)]
         best, best_epoch, state = np.inf, 0, copy.deepcopy(network.state_dict())
         for epoch in range(1, recipe.max_epochs + 1):
             network.train()
             for part in _parts(rng.permutation(fit), recipe.batch_size):
-                x, mask = pad(bags, part, mean, sd, recipe.max_cells, rng, device)
+                x, mask = pad(bags, part, mean, sd, recipe.max_cells, rng, device, as_published)
                 optimizer.zero_grad()
-                target.loss(network(x, mask)[0], part).backward()
+                target.loss(network(x, mask)[0], part, alone).backward()
                 optimizer.step()
+                if schedule is not None:
+                    schedule.step()
             loss = _loss(network, target, seen, validation)
             if loss < best:
                 best, best_epoch, state = loss, epoch, copy.deepcopy(network.state_dict())
@@ -196,18 +238,25 @@ def predict(
     A transformer takes large bags in parts of at most ``max_cells``, every cell in one of them; the prediction is then
     their mean.
     """
-    rows = bags.rows[bag]
-    n_parts = 1 if trained.network.whole_bags else -(-len(rows) // recipe.max_cells)
-    order = np.random.default_rng(bag).permutation(len(rows)) if n_parts > 1 else np.arange(len(rows))
-    outputs, attention = [], np.empty(len(rows), np.float32)
+    outputs, attention = [], np.empty(len(bags.rows[bag]), np.float32)
     with torch.no_grad():
-        for part in np.array_split(order, n_parts):
-            x = ((bags.values[rows[part]] - trained.mean) / trained.sd).astype(np.float32)
-            x = torch.from_numpy(x)[None].to(device)
+        for part, x in parts_of(trained, bags, bag, recipe, device):
             output, weights = trained.network(x, torch.ones(x.shape[:2], dtype=torch.bool, device=device))
             outputs.append(trained.target.predict(output)[0])
             attention[part] = weights[0].cpu().numpy() * len(part)
     return np.mean(outputs, axis=0), attention
+
+
+def parts_of(
+    trained: Trained, bags: Bags, bag: int, recipe: BagRecipe, device: torch.device
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """Places in a bag and their standardised cells ``(1, cells, columns)``, in the parts that a network can take."""
+    rows = bags.rows[bag]
+    n_parts = 1 if trained.network.whole_bags else -(-len(rows) // recipe.max_cells)
+    order = np.random.default_rng(bag).permutation(len(rows)) if n_parts > 1 else np.arange(len(rows))
+    for part in np.array_split(order, n_parts):
+        x = ((bags.values[rows[part]] - trained.mean) / trained.sd).astype(np.float32)
+        yield part, torch.from_numpy(x)[None].to(device)
 
 
 def pad(
@@ -218,12 +267,16 @@ def pad(
     max_cells: int,
     rng: np.random.Generator,
     device: torch.device,
+    as_published: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Standardised cells ``(bags, cells, columns)``, zeros behind the end of a bag, and the mask ``(bags, cells)``."""
+    """Standardised cells ``(bags, cells, columns)``, zeros behind the end of a bag, and the mask ``(bags, cells)``.
+
+    With `as_published` each bag is filled up to `max_cells`, and the zeros are not told from cells, as in STAMP.
+    """
     parts = [_some(bags.rows[bag], max_cells, rng) for bag in chosen]
-    longest = max(len(rows) for rows in parts)
+    longest = max_cells if as_published else max(len(rows) for rows in parts)
     x = np.zeros((len(parts), longest, bags.values.shape[1]), np.float32)
-    mask = np.zeros((len(parts), longest), bool)
+    mask = np.full((len(parts), longest), as_published)
     for i, rows in enumerate(parts):
         x[i, : len(rows)], mask[i, : len(rows)] = (bags.values[rows] - mean) / sd, True
     return torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device)

@@ -208,7 +208,7 @@ def _read(path: Path) -> Any:
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise WeightsError(_damaged(path, error)) from error
+            raise WeightsError(damaged(path, error)) from error
     try:
         with path.open("rb") as stream:  # by its name, torch would take the file for one of safetensors
             return torch.load(stream, map_location="cpu", weights_only=True)
@@ -219,10 +219,11 @@ def _read(path: Path) -> Any:
                 f"Weights file {path} would run code to be read, and was not: it holds Python objects besides tensors. "
                 "Save its tensors alone with torch.save(model.state_dict(), file), or as .safetensors."
             ) from error
-        raise WeightsError(_damaged(path, error)) from error
+        raise WeightsError(damaged(path, error)) from error
 
 
-def _damaged(path: Path, error: Exception) -> str:
+def damaged(path: Path, error: Exception) -> str:
+    """What is said of a file that cannot be read."""
     # torch's text before this advises to read the file without the protection
     text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
     reason = (text.splitlines() or ["no message"])[0][:200]

@@ -269,6 +269,9 @@ def _title(adata: AnnData, sample: str, rows: np.ndarray, key: str) -> str:
             f"uns[{key!r}] was made of other data: obs[{str(keys[0])!r}] of {name!r} was {row['label']!r} then. Run "
             "sfm.tl.mil again."
         )
+    if not {"label", "target", "risk"} & set(row.index) and "predicted" in row:  # of a published network: no truth
+        said = row["predicted"]
+        return f"{sample}: predicted {said}" if isinstance(said, str) else f"{sample}: predicted {said:.3g}"
     needed = [f"p_{row['label']}"] if "label" in row else ["predicted"] if "target" in row else ["risk"]
     check_columns(patients, dict.fromkeys(needed, float), f"uns[{key!r}]['patients']", "mil")
     if "label" in row:
@@ -276,4 +279,4 @@ def _title(adata: AnnData, sample: str, rows: np.ndarray, key: str) -> str:
         return f"{sample}: {row['label']}, held-out probability {of_label:.2f}"
     if "target" in row:
         return f"{sample}: {row['target']:.3g}, held-out prediction {row['predicted']:.3g}"
-    return f"{sample}: held-out log hazard {row['risk']:.2f}"
+    return f"{sample}: {'held-out ' if 'fold' in row else ''}log hazard {row['risk']:.2f}"

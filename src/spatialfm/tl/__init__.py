@@ -44,6 +44,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "samples.distribution_shift": ["distribution_shift"],
         "samples.few_shot_samples": ["few_shot_samples"],
         "samples.mil": ["mil"],
+        "samples.predict_bags": ["predict_bags"],
         "patients.correct_together": ["correct_together"],
         "patients.power": ["power"],
         "patients.risk_ratio": ["risk_ratio"],
@@ -110,6 +111,7 @@ if TYPE_CHECKING:
     from .samples.distribution_shift import distribution_shift
     from .samples.few_shot_samples import few_shot_samples
     from .samples.mil import mil
+    from .samples.predict_bags import predict_bags
     from .signatures.discover_signatures import discover_signatures
     from .signatures.score_signatures import score_signatures
     from .signatures.transfer_signatures import transfer_signatures

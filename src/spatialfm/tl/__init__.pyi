@@ -35,6 +35,7 @@ from ..cohort.outcome import EventValue
 from ..cohort.outcome import OnMissing as OnMissing_
 from ..cohort.records import AddedValueRecord
 from ..cohort.records import AlignedRecord
+from ..cohort.records import BagsRecord
 from ..cohort.records import ClassifiedRecord
 from ..cohort.records import ConcordanceRecord
 from ..cohort.records import ConcordancesRecord
@@ -117,6 +118,7 @@ __all__ = [
     "pixie",
     "plan_embedding",
     "power",
+    "predict_bags",
     "predict_survival",
     "propose_types",
     "risk_ratio",
@@ -647,38 +649,67 @@ def few_shot_samples(
 def mil(
     adata: AnnData, *, use_rep: str, label_key: str | None = None, target_key: str | None = None,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    task: TaskName | None = None, model: Literal['attention', 'transformer'] = 'attention',
+    task: TaskName | None = None,
+    head: Literal['attention', 'transformer', 'stamp', 'histobistro', 'bcos'] = 'attention',
     bag: Literal['patient', 'sample'] = 'patient', n_folds: int = 5, n_seeds: int = 5, n_permutations: int = 0,
     cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None, n_layers: int = 2,
     dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16, max_epochs: int = 100,
-    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, positive: str | None = None,
-    patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing = 'raise',
-    device: str | None = None, random_state: int = 0, key_added: str = 'mil', copy: Literal[False] = False
+    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
+    one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
+    positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
+    on_missing: OnMissing = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
+    copy: Literal[False] = False
 ) -> None: ...
 @overload
 def mil(
     adata: AnnData, *, use_rep: str, label_key: str | None = None, target_key: str | None = None,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    task: TaskName | None = None, model: Literal['attention', 'transformer'] = 'attention',
+    task: TaskName | None = None,
+    head: Literal['attention', 'transformer', 'stamp', 'histobistro', 'bcos'] = 'attention',
     bag: Literal['patient', 'sample'] = 'patient', n_folds: int = 5, n_seeds: int = 5, n_permutations: int = 0,
     cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None, n_layers: int = 2,
     dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16, max_epochs: int = 100,
-    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, positive: str | None = None,
-    patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing = 'raise',
-    device: str | None = None, random_state: int = 0, key_added: str = 'mil', copy: Literal[True]
+    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
+    one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
+    positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
+    on_missing: OnMissing = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
+    copy: Literal[True]
 ) -> MilRecord: ...
 @overload
 def mil(
     adata: AnnData, *, use_rep: str, label_key: str | None = None, target_key: str | None = None,
     time_key: str | None = None, event_key: str | None = None, event_value: EventValue = None,
-    task: TaskName | None = None, model: Literal['attention', 'transformer'] = 'attention',
+    task: TaskName | None = None,
+    head: Literal['attention', 'transformer', 'stamp', 'histobistro', 'bcos'] = 'attention',
     bag: Literal['patient', 'sample'] = 'patient', n_folds: int = 5, n_seeds: int = 5, n_permutations: int = 0,
     cells_per_patient: CasesDepth = 'auto', n_heads: int = 8, hidden: int | None = None, n_layers: int = 2,
     dropout: float = 0.0, learning_rate: float = 0.0001, batch_size: int = 16, max_epochs: int = 100,
-    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, positive: str | None = None,
-    patient_key: str | None = 'patient', library_key: str | None = 'sample', on_missing: OnMissing = 'raise',
-    device: str | None = None, random_state: int = 0, key_added: str = 'mil', copy: bool
+    patience: int = 10, validation_size: float = 0.2, max_cells: int = 512, weight_decay: float = 0.0,
+    one_cycle: bool = False, padding: Literal['masked', 'published'] = 'masked', gradients: bool = False,
+    positive: str | None = None, patient_key: str | None = 'patient', library_key: str | None = 'sample',
+    on_missing: OnMissing = 'raise', device: str | None = None, random_state: int = 0, key_added: str = 'mil',
+    copy: bool
 ) -> MilRecord | None: ...
+
+@overload
+def predict_bags(
+    adata: AnnData, weights: str | PathLike, *, use_rep: str, classes: Sequence[str] | None = None,
+    task: TaskName | None = None, gradients: bool = False, patient_key: str | None = 'patient',
+    library_key: str | None = 'sample', device: str | None = None, key_added: str = 'bags',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def predict_bags(
+    adata: AnnData, weights: str | PathLike, *, use_rep: str, classes: Sequence[str] | None = None,
+    task: TaskName | None = None, gradients: bool = False, patient_key: str | None = 'patient',
+    library_key: str | None = 'sample', device: str | None = None, key_added: str = 'bags', copy: Literal[True]
+) -> BagsRecord: ...
+@overload
+def predict_bags(
+    adata: AnnData, weights: str | PathLike, *, use_rep: str, classes: Sequence[str] | None = None,
+    task: TaskName | None = None, gradients: bool = False, patient_key: str | None = 'patient',
+    library_key: str | None = 'sample', device: str | None = None, key_added: str = 'bags', copy: bool
+) -> BagsRecord | None: ...
 
 @overload
 def correct_together(

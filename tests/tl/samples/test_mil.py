@@ -7,10 +7,14 @@ import pandas as pd
 import pytest
 import torch
 from anndata import AnnData
+from lifelines.statistics import logrank_test
+from lifelines.utils import concordance_index
 from scipy import stats
+from sklearn import metrics
 
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ClinicalError, SpatialfmWarning, SurvivalError, TableError
+from spatialfm.learn.bag_maps import gradient_shares
 from spatialfm.learn.bag_network import GatedAttentionMIL, TransformerMIL, cox_loss
 from spatialfm.learn.bag_training import BagRecipe, Bags, ClassTarget, NumberTarget, pad, predict, train
 from spatialfm.learn.case_scores import (
@@ -213,10 +217,10 @@ def test_a_transformer_takes_every_cell_of_a_large_bag_once():
 # the tool
 
 
-@pytest.mark.parametrize("model", ["attention", "transformer"])
-def test_a_planted_rare_phenotype_is_found_and_attended_to(cells, model):
-    arguments = SMALL if model == "attention" else SMALL | {"learning_rate": 3e-3, "n_layers": 1}
-    sfm.tl.mil(cells, use_rep="X", label_key="disease", model=model, **arguments)
+@pytest.mark.parametrize("head", ["attention", "transformer"])
+def test_a_planted_rare_phenotype_is_found_and_attended_to(cells, head):
+    arguments = SMALL if head == "attention" else SMALL | {"learning_rate": 3e-3, "n_layers": 1}
+    sfm.tl.mil(cells, use_rep="X", label_key="disease", head=head, **arguments)
     assert first_score(cells)["score"] == "auroc"
     assert first_score(cells)["mean"] > 0.9
     assert first_score(cells)["p_two_sided"] < 1e-3
@@ -228,6 +232,178 @@ def test_a_planted_rare_phenotype_is_found_and_attended_to(cells, model):
     np.testing.assert_allclose(patients["p_yes"] + patients["p_no"], 1)
     assert ((patients["p_yes"] > 0.5) == (patients["label"] == "yes")).mean() > 0.85
     assert np.bincount(patients["fold"]).tolist() == [10, 10, 10, 10]
+
+
+@pytest.mark.parametrize("head", ["stamp", "histobistro"])
+def test_published_transformers_find_it_too(cells, head):
+    arguments = SMALL | {"learning_rate": 3e-3, "n_layers": 1}
+    sfm.tl.mil(cells, use_rep="X", label_key="disease", head=head, gradients=True, **arguments)
+    assert first_score(cells)["mean"] > 0.9
+    ill = cells.obs["disease"] == "yes"
+    gradient = cells.obsm["mil_gradient"][ill]
+    assert list(gradient) == ["no", "yes"]
+    rare = cells.obs["rare"][ill]
+    assert gradient["yes"][rare].mean() > 10 * gradient["yes"][~rare].abs().mean() > 0
+    assert gradient["no"][rare].mean() < 0
+
+
+def test_shares_of_a_bcos_network_add_up_and_name_the_planted_column(cells, tmp_path):
+    cells.var_names = ["CD3", "CD8", "CD20", "CD68", "CK", "Ki67"]
+    arguments = SMALL | {"n_folds": 2, "n_seeds": 2, "max_epochs": 30}
+    sfm.tl.mil(cells, use_rep="X", label_key="disease", head="bcos", **arguments)
+    record = cells.uns["mil"]
+    assert first_score(cells)["mean"] > 0.9
+    shares = record["contributions"].set_index(["patient", "output"])
+    markers = list(cells.var_names)
+    assert list(shares) == [*markers, "intercept", "total"]
+    np.testing.assert_allclose(shares[[*markers, "intercept"]].sum(axis=1), shares["total"], atol=1e-5)
+    ill = record["patients"].index[record["patients"]["label"] == "yes"]
+    assert shares.loc[[(one, "yes") for one in ill], markers].mean().idxmax() == "CD3"  # which was planted
+    # cells: with the intercept they add up to the logit of their patient
+    of_cells = cells.obsm["mil_contribution"].groupby(cells.obs["patient"]).sum()
+    whole = shares["total"] - shares["intercept"]
+    for name in ("no", "yes"):
+        np.testing.assert_allclose(of_cells[name], whole.xs(name, level="output").loc[of_cells.index], atol=1e-5)
+    rare = cells.obs["rare"]
+    assert cells.obsm["mil_contribution"]["yes"][rare].min() > cells.obsm["mil_contribution"]["yes"][~rare].max()
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    # one network: probabilities are the softmax of these logits
+    sfm.tl.mil(cells, use_rep="X", label_key="disease", head="bcos", **arguments | {"n_seeds": 1, "max_epochs": 5})
+    record = cells.uns["mil"]
+    total = record["contributions"].set_index(["patient", "output"])["total"].unstack()
+    expected = 1 / (1 + np.exp(total["no"] - total["yes"]))
+    np.testing.assert_allclose(record["patients"]["p_yes"], expected.loc[record["patients"].index], atol=1e-5)
+
+
+def test_shares_of_a_number_are_in_its_unit(cells):
+    arguments = QUICK | {"head": "bcos", "bag": "sample"}
+    sfm.tl.mil(cells, use_rep="X", target_key="score", **arguments)
+    record = cells.uns["mil"]
+    shares = record["contributions"].set_index("patient")
+    np.testing.assert_allclose(shares["total"], record["patients"]["predicted"], atol=1e-5)
+    np.testing.assert_allclose(shares.iloc[:, 1:-1].sum(axis=1), shares["total"], atol=1e-5)
+    of_cells = cells.obsm["mil_contribution"]["predicted"].groupby(cells.obs["sample"]).sum()
+    of_patient = of_cells.groupby(of_cells.index.str.split("_").str[0].str.replace("S", "P")).sum()
+    np.testing.assert_allclose(of_patient, (shares["total"] - shares["intercept"]).loc[of_patient.index], atol=1e-5)
+
+
+def test_gradients_are_those_of_finite_differences(cells):
+    bags = Bags(cells.X[:50].astype(float), [np.arange(30), np.arange(30, 50)])
+    cpu, recipe = torch.device("cpu"), BagRecipe(head="stamp", n_heads=2, hidden=4, max_epochs=3, max_cells=12)
+    trained = train(bags, NumberTarget(np.array([1.0, 3.0])), np.arange(2), np.arange(2), recipe, 0, cpu)
+    found = gradient_shares(trained, bags, 0, recipe, cpu)
+    assert found.output + 2 == pytest.approx(predict(trained, bags, 0, recipe, cpu)[0], abs=1e-5)  # the mean is 2
+    place, step = 7, 1e-2  # a cell, moved along itself: the share is the derivative of the prediction
+    values = bags.values.copy()
+    around = []
+    for sign in (-1, 1):
+        scaled = (values[place] - trained.mean) / trained.sd * (1 + sign * step)
+        moved = values.copy()
+        moved[place] = scaled * trained.sd + trained.mean
+        around.append(predict(trained, Bags(moved, bags.rows), 0, recipe, cpu)[0][0])
+    assert found.cells[place, 0] == pytest.approx((around[1] - around[0]) / (2 * step), rel=0.02, abs=2e-5)
+
+
+def test_groups_of_risk_come_from_training_patients(cells):
+    sfm.tl.mil(cells, use_rep="X", time_key="time", event_key="event", **QUICK)
+    record = cells.uns["mil"]
+    patients, folds = record["patients"], record["statistics_folds"].set_index("fold")
+    threshold = patients["fold"].map(folds["threshold"])
+    assert ((patients["risk"] > threshold) == (patients["risk_group"] == "high")).all()
+    assert folds["n_high"].to_dict() == (patients["risk_group"] == "high").groupby(patients["fold"]).sum().to_dict()
+    part = patients[patients["fold"] == 0]
+    high = part["risk_group"] == "high"
+    test = logrank_test(part["time"][high], part["time"][~high], part["event"][high], part["event"][~high])
+    assert folds.loc[0, "p_value"] == pytest.approx(test.p_value, abs=1e-6)
+    assert folds.loc[0, "concordance"] == pytest.approx(
+        concordance_index(part["time"], -part["risk"], part["event"]), abs=1e-9
+    )
+    # what held-out patients went through moves no threshold of their own fold
+    other = cells.copy()
+    mine = patients.index[patients["fold"] == 0]
+    other.obs.loc[other.obs["patient"].isin(mine), "time"] *= 3.0
+    sfm.tl.mil(other, use_rep="X", time_key="time", event_key="event", **QUICK)
+    again = other.uns["mil"]["statistics_folds"].set_index("fold")["threshold"]
+    assert again[0] == folds.loc[0, "threshold"]
+    assert again[1] != folds.loc[1, "threshold"]
+    with pytest.raises(SurvivalError, match="mil"):
+        sfm.tl.logrank(
+            AnnData(obs=patients.assign(patient=patients.index).astype({"event": int})),
+            "risk_group", time_key="time", event_key="event",
+        )  # fmt: skip
+
+
+def test_statistics_are_those_that_stamp_prints(cells):
+    sfm.tl.mil(cells, use_rep="X", label_key="disease", **QUICK | {"n_folds": 3, "n_seeds": 2})
+    record = cells.uns["mil"]
+    scores = []
+    for _, part in record["patients"].groupby("fold"):
+        truth, called = part["label"] == "yes", part["p_yes"] > part["p_no"]
+        scores.append(
+            {
+                "auroc": metrics.roc_auc_score(truth, part["p_yes"]),
+                "average_precision": metrics.average_precision_score(truth, part["p_yes"]),
+                "f1": metrics.f1_score(truth, called),
+            }
+        )
+    scores = pd.DataFrame(scores)
+    low, high = stats.t.interval(0.95, df=2, loc=scores.mean(), scale=scores.sem())
+    row = record["statistics"].loc["yes"]
+    assert row["n"] == 20
+    for place, name in enumerate(scores):
+        assert row[name] == pytest.approx(scores[name].mean())
+        assert row[f"{name}_low"] == pytest.approx(low[place])
+        assert row[f"{name}_high"] == pytest.approx(high[place])
+    sfm.tl.mil(cells, use_rep="X", target_key="score", **QUICK, key_added="number")
+    folds = cells.uns["number"]["statistics_folds"]
+    part = cells.uns["number"]["patients"].query("fold == 1")
+    assert folds["rmse"][1] == pytest.approx(metrics.mean_squared_error(part["target"], part["predicted"]) ** 0.5)
+
+
+def test_what_padding_is_to_a_network_and_how_steps_are_made():
+    bags = Bags(np.ones((7, 2)), [np.arange(2), np.arange(2, 7)])
+    none, cpu = np.zeros(2), torch.device("cpu")
+    rng = np.random.default_rng(0)
+    x, mask = pad(bags, np.arange(2), none, np.ones(2), 6, rng, cpu)
+    assert x.shape == (2, 5, 2)
+    assert mask.sum(dim=1).tolist() == [2, 5]
+    x, mask = pad(bags, np.arange(2), none, np.ones(2), 6, rng, cpu, as_published=True)
+    assert x.shape == (2, 6, 2)  # up to max_cells
+    assert mask.all()
+    assert x.sum(dim=(1, 2)).tolist() == [4, 10]
+    recipe = BagRecipe(learning_rate=1e-3, one_cycle=True, weight_decay=0.1, max_epochs=4, batch_size=2)
+    optimizer = recipe.optimizer(torch.nn.Linear(2, 1))
+    assert type(optimizer) is torch.optim.AdamW
+    schedule, rates = recipe.schedule(optimizer, 5), []
+    for _ in range(12):  # four epochs of three steps
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(1e-3 / 25)
+    assert max(rates) == pytest.approx(1e-3, rel=0.05)
+    assert rates[-1] < 1e-4
+    with pytest.raises(ValueError, match="total"):
+        schedule.step()
+
+
+def test_classes_weigh_alike_where_each_bag_is_a_step():
+    target = ClassTarget(np.array([0, 0, 0, 1]), 2).of(np.arange(4))
+    outputs = torch.zeros(1, 2)
+    by_one = [float(target.loss(outputs, np.array([bag]), True)) for bag in (0, 3)]
+    assert by_one[1] == pytest.approx(3 * by_one[0])
+    assert 3 * by_one[0] == pytest.approx(by_one[1])
+    assert float(target.loss(outputs, np.array([3]))) == pytest.approx(np.log(2))  # a mean by weight has lost it
+
+
+def test_padding_as_published_is_stamps_alone(cells):
+    with pytest.raises(TableError, match="padding='published' is what STAMP does, not head='attention'"):
+        sfm.tl.mil(cells, use_rep="X", label_key="disease", padding="published", **QUICK)
+    seen = SMALL | {"n_folds": 2, "n_layers": 1, "max_epochs": 2, "head": "stamp", "max_cells": 60}
+    sfm.tl.mil(cells, use_rep="X", label_key="disease", padding="published", **seen)
+    one = cells.uns["mil"]["patients"]["p_yes"]
+    assert cells.uns["mil"]["params"]["padding"] == "published"
+    sfm.tl.mil(cells, use_rep="X", label_key="disease", **seen)
+    assert not np.allclose(one, cells.uns["mil"]["patients"]["p_yes"])
 
 
 def test_shuffled_labels_are_not_predicted(cells):
@@ -336,7 +512,7 @@ def test_classes_against_the_rest(cells, tmp_path):
         (None, {"task": "survival"}, TableError, "task='survival' does not follow from label_key="),
         (None, {"task": "ranking"}, ArgumentError, "task='ranking'.*'survival'"),
         (None, {"label_key": None, "time_key": "time"}, TableError, "does not follow from time_key="),
-        (None, {"model": "mean"}, ArgumentError, "model='mean'.*'attention' or 'transformer'"),
+        (None, {"head": "mean"}, ArgumentError, "head='mean'.*'attention', 'transformer'"),
         (None, {"bag": "slide"}, ArgumentError, "bag='slide'.*'patient' or 'sample'"),
         (None, {"n_folds": 25}, TableError, "fewer than 25 patients, which n_folds=25 with validation needs"),
         (None, {"n_folds": 1}, ArgumentError, "n_folds=1.*at least 2"),

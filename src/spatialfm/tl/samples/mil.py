@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from ..._errors import TableError, warn
@@ -18,28 +14,28 @@ from ..._outcome import remembered_outcome
 from ..._preparation import BY_TRAINING
 from ..._progress import progress_bar
 from ..._public import public
-from ..._storable import write_uns
+from ..._storable import write_obsm, write_uns
 from ...cohort.case_depth import CasesDepth, class_cases, number_cases, survival_cases
 from ...cohort.cases import Cases, OnMissing, in_order, read_cases
 from ...cohort.checks import check_anndata
+from ...cohort.column_names import column_names
 from ...cohort.fitted import fitted_on_all
 from ...cohort.late_entry import tell_late_entry
 from ...cohort.outcome import EventValue, event_text, named_outcome
 from ...cohort.records import MilRecord
+from ...cohort.replaced import remove_earlier
 from ...cohort.representation import representation
 from ...cohort.selected import remember_cases, told_apart
-from ...learn.bag_tasks import ClassTask, SurvivalTask, Task, TaskName, read_task, task_columns
-from ...learn.case_scores import summarize
-from ...stats.folds import held_out_part, stratified_folds
-from ...stats.permutation import permutation_p
+from ...learn.bag_tasks import ClassTask, SurvivalTask, Task, TaskName, outputs_of, read_task, task_columns
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from tqdm.auto import tqdm
 
+    from ...learn.bag_folds import Held
     from ...learn.bag_training import BagRecipe
 
-HIDDEN = {"attention": 256, "transformer": 64}  # of a head: VirTues; Wagner et al. 2023 (512 in 8 heads)
+# width of a head: VirTues; Wagner et al. 2023 and STAMP (512 in 8 heads); B-cos units have no heads
+HIDDEN = {"attention": 256, "transformer": 64, "stamp": 64, "histobistro": 64, "bcos": 1}
 
 
 @public
@@ -53,7 +49,7 @@ def mil(
     event_key: str | None = None,
     event_value: EventValue = None,
     task: TaskName | None = None,
-    model: Literal["attention", "transformer"] = "attention",
+    head: Literal["attention", "transformer", "stamp", "histobistro", "bcos"] = "attention",
     bag: Literal["patient", "sample"] = "patient",
     n_folds: int = 5,
     n_seeds: int = 5,
@@ -69,6 +65,10 @@ def mil(
     patience: int = 10,
     validation_size: float = 0.2,
     max_cells: int = 512,
+    weight_decay: float = 0.0,
+    one_cycle: bool = False,
+    padding: Literal["masked", "published"] = "masked",
+    gradients: bool = False,
     positive: str | None = None,
     patient_key: str | None = PATIENT_KEY,
     library_key: str | None = SAMPLE_KEY,
@@ -107,8 +107,13 @@ def mil(
         (default: as the table remembers).
     task
         Follows from the columns; when given, they must fit it.
-    model
-        ``"attention"``, or ``"transformer"``: cells see each other in `n_layers` layers before a class token is read.
+    head
+        ``"attention"``: the above. ``"transformer"``: cells see each other in `n_layers` layers before a class token is
+        read. ``"stamp"``, ``"histobistro"``: the same as these two published it, layer by layer (STAMP version 2, El
+        Nahhas et al., Nature Protocols 2025; Wagner et al., Cancer Cell 2023); :func:`spatialfm.tl.predict_bags` takes
+        their files. ``"bcos"``: B-cos units judge each cell and the bag is the mean over them, so that the shares of
+        cells and of columns add up to the answer (Böhle et al., CVPR 2022); attention is a cell's part in all shares
+        without their signs.
     bag
         ``"patient"``: one bag of all cells of a patient. ``"sample"``: one a sample, whose predictions are averaged
         (not for survival, where a patient's time would count several times).
@@ -125,11 +130,11 @@ def mil(
     n_heads
         Heads of attention.
     hidden
-        Width of each head (default: 256, transformer 64).
+        Width of each head (default: 256, transformers 64); B-cos units have no heads.
     n_layers
-        Layers of the transformer.
+        Layers of a transformer.
     dropout
-        Share of features left out in training.
+        Share of features left out in training. Behind the linear layers of ``"stamp"`` it is 0.5, as published.
     learning_rate
         Step size of Adam.
     batch_size
@@ -142,7 +147,17 @@ def mil(
         Share of the training patients whose loss decides that.
     max_cells
         Cells of a bag that a step of training sees; of more, a random part, drawn each time. Predictions are made from
-        all cells (by the transformer in parts of this size).
+        all cells (by a transformer in parts of this size).
+    weight_decay
+        Penalty on weights, by AdamW.
+    one_cycle
+        Let the step size rise from a 25th of `learning_rate` to it, and fall to almost nothing by `max_epochs`.
+    padding
+        What a transformer sees behind the end of a bag that is shorter than others of its step: ``"masked"``, nothing;
+        ``"published"``, ``"stamp"`` only: bags are filled up with zeros to `max_cells` and no mask is passed, so that
+        the zeros are cells in training, but not in validation and prediction.
+    gradients
+        Also write ``obsm[f"{key_added}_gradient"]``, see below.
     positive
         Of two classes, the one that ``f1`` and ``average_precision`` are of (default: the last, in the order of
         categories or of the alphabet).
@@ -159,7 +174,7 @@ def mil(
     key_added
         Key that is written.
     copy
-        Return the record, with ``attention`` as a series, instead of writing.
+        Return the record, with ``attention`` as a series and what is written to ``obsm`` as tables.
 
     Returns
     -------
@@ -177,7 +192,22 @@ def mil(
     - ``classes`` (classification): AUROC, average precision and F1 of each class against the rest, with intervals over
       folds, ``p_two_sided`` as above, and ``p_t_test`` of the published protocol (t-test of held-out probabilities);
     - ``folds``: every score of every fold and seed, with epochs and sizes, to be compared between representations by
-      ``sfm.metrics.compare_representations(..., run=["fold", "seed"])``; ``params``.
+      ``sfm.metrics.compare_representations(..., run=["fold", "seed"])``; ``params``;
+    - ``statistics_folds``, ``statistics``: what STAMP prints of held-out predictions (means over seeds): of each fold,
+      and means over folds with the t interval of independent folds, which is too narrow as folds share training
+      patients; with classes AUROC, average precision and F1 of each against the rest, of numbers r2, correlation and
+      errors;
+    - of survival, ``risk_group`` in ``patients``: ``"high"`` above the median risk of the training patients of the fold
+      (``threshold`` in ``statistics_folds``, with ``p_value``, the log-rank test of the two groups within the fold); a
+      higher risk is expected to mean earlier events, no direction is chosen;
+    - with ``head="bcos"``, ``contributions``: one row per patient and class, the share of each column (of a marker-wise
+      embedding, of each marker), the ``intercept``, and the ``total`` that these add up to: the logit of the class, the
+      log hazard, or the number (means over seeds).
+
+    With `gradients`, ``obsm[f"{key_added}_gradient"]``: a table of cells by classes (or the one number), columns times
+    the gradient of the logit, summed over columns: positive where a little more of what a cell is raises the answer.
+    STAMP's heatmaps are ``softmax(abs(mean))`` of the same product over the tiles of a bag. With ``head="bcos"``,
+    ``obsm[f"{key_added}_contribution"]``: the exact share of each cell in ``total``, without the intercept.
 
     Raises
     ------
@@ -199,6 +229,12 @@ def mil(
     may end before attention is far from even. A warning then states that networks were still improving; pass a
     larger `learning_rate` (1e-3) or `max_epochs`, and decide on it by ``validation_loss``, not by the scores. On two
     CPU cores one network takes about a minute for 60 bags of 200 cells: start with fewer `n_seeds`.
+
+    As STAMP trains: ``head="stamp", padding="published", one_cycle=True, weight_decay=0.01, dropout=0.25,
+    max_epochs=32, batch_size=64, patience=16, validation_size=0.25, n_seeds=1``. Its cross-validation stops early on
+    the fold that it then reports; here the patients who stop a network are always among those who train it. As
+    HistoBistro: ``head="histobistro", learning_rate=2e-5, weight_decay=2e-5, max_epochs=8, batch_size=1,
+    validation_size=0.25, n_seeds=1``. Both take columns as they are; here they are standardised.
 
     Examples
     --------
@@ -222,12 +258,14 @@ def mil(
     name, columns = task_columns(task, label_key, target_key, time_key, event_key)
     if name == "survival":
         tell_late_entry(adata, "mil", str(time_key))
-    _check(model, bag, name, n_folds, n_seeds, n_permutations, validation_size)
+    _check(head, bag, padding, name, n_folds, n_seeds, n_permutations, validation_size)
+    from ...learn.bag_folds import Plan, cross_validate, record_of, shuffled_scores
     from ...learn.bag_training import BagRecipe
+    from ...models.encoder import resolve_device
 
     recipe = BagRecipe(
-        model, n_heads, hidden or HIDDEN[model], n_layers, dropout, learning_rate, batch_size, max_epochs, patience,
-        max_cells,
+        head, n_heads, hidden or HIDDEN[head], n_layers, dropout, learning_rate, batch_size, max_epochs, patience,
+        max_cells, weight_decay, one_cycle, padding,
     )  # fmt: skip
     _check_recipe(recipe)
     common = {"patient_key": patient_key, "library_key": library_key, "on_missing": on_missing}
@@ -237,22 +275,18 @@ def mil(
     part, cases = in_order(adata, cases)
     values = representation(part, use_rep)
 
-    plan = _Plan(n_folds, n_seeds, recipe, bag, validation_size, device, random_state)
+    where = resolve_device(device)
+    plan = Plan(recipe, bag, n_folds, n_seeds, validation_size, random_state, where, gradients)
     with progress_bar(
         total=plan.n_networks * (1 + n_permutations),
         desc="networks",
     ) as bar:
-        runs, predicted, attention, fold = _cross_validate(values, cases, task_read, plan, bar)
-        null = _shuffled(values, cases, task_read, plan, n_permutations, bar)
-    record = _record(runs, predicted, cases, task_read, fold, null)
+        held = cross_validate(values, cases, task_read, plan, bar)
+        null = shuffled_scores(values, cases, task_read, plan, n_permutations, bar)
+    record = record_of(held, cases, task_read, null, column_names(adata, use_rep, values.shape[1]))
     record["params"] = {"use_rep": use_rep, "task": name, "columns": list(columns), "bag": bag, "n_folds": n_folds}
-    record["params"] |= {
-        "preparation": BY_TRAINING,
-        "n_seeds": n_seeds,
-        "n_permutations": n_permutations,
-        "validation_size": validation_size,
-        "random_state": random_state,
-    }
+    record["params"] |= {"preparation": BY_TRAINING, "n_seeds": n_seeds, "n_permutations": n_permutations}
+    record["params"] |= {"validation_size": validation_size, "random_state": random_state}
     record["params"] |= vars(recipe) | cases.params()
     record["params"] |= {"event_value": event_text(event_value), "outcome_from": keys.source if keys else "", **numbers}
     record["params"]["fitted_on_all"] = fitted_on_all(adata, use_rep)
@@ -260,66 +294,33 @@ def mil(
     _warn_unfinished(record["folds"], recipe)
     best = record["summary"].iloc[0]
     logger.info("%s %.3f (95 %% interval over folds %.3f to %.3f)", *best[["score", "mean", "low", "high"]])
-    of_all = np.full(adata.n_obs, np.nan, np.float32)
-    of_all[cases.rows] = attention
-    column = f"{key_added}_attention"
+    of_cells = _of_cells(adata, cases, held, outputs_of(task_read), key_added)
     made = Origin("mil", "held out", tuple(map(str, columns)), column=key_added)
-    held_out = told_apart(task_read.columns, task_read.classes.names if isinstance(task_read, ClassTask) else [])
+    grouped = [*task_read.columns, *(["risk_group"] if "risk_group" in record["patients"] else [])]
+    held_out = told_apart(grouped, task_read.classes.names if isinstance(task_read, ClassTask) else [])
     remember_cases(None if copy else adata, made, record["patients"], held_out, task_read.truth())
-    attended = pd.Series(of_all, index=adata.obs_names, name=column)
-    remember(None if copy else adata, made, attended)
+    remember(None if copy else adata, made, of_cells["attention"])
     if copy:
-        return record | {"attention": attended}
-    adata.obs[column] = of_all
+        return record | of_cells
+    remove_earlier(adata, key_added)
+    adata.obs[of_cells["attention"].name] = of_cells["attention"]
+    for what in of_cells.keys() - {"attention"}:
+        write_obsm(adata, f"{key_added}_{what}", of_cells[what])
     write_uns(adata, key_added, record)
     return None
 
 
-@dataclass(frozen=True)
-class _Plan:
-    n_folds: int
-    n_seeds: int
-    recipe: BagRecipe
-    bag: str
-    validation_size: float
-    device: str | None
-    random_state: int
-
-    @property
-    def n_networks(self) -> int:
-        return self.n_folds * self.n_seeds
-
-
-def _cross_validate(
-    values: np.ndarray, cases: Cases, task: Task, plan: _Plan, bar: tqdm
-) -> tuple[list[dict], np.ndarray, np.ndarray, np.ndarray]:
-    """Runs of all folds and seeds; means of held-out predictions and of attention; fold of each case."""
-    from ...learn.bag_training import bags_of_cases, predict_cases, train
-    from ...models.encoder import resolve_device
-
-    where, recipe = resolve_device(plan.device), plan.recipe
-    fold = stratified_folds(task.strata, plan.n_folds, np.random.default_rng(plan.random_state))
-    bags, case_of_bag = bags_of_cases(values, cases, plan.bag)
-    target = task.target(case_of_bag)
-    predicted = np.zeros((len(cases.names), len(task.columns)))
-    attention, runs = np.zeros(len(values), np.float32), []
-    for number, seed in product(range(plan.n_folds), range(plan.n_seeds)):
-        test, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
-        rng = np.random.default_rng((plan.random_state, number, seed))
-        validation = rest[held_out_part(task.strata[rest], plan.validation_size, rng)]
-        fit = np.setdiff1d(rest, validation)
-        parts = [np.flatnonzero(np.isin(case_of_bag, part)) for part in (fit, validation, test)]
-        trained = train(bags, target, parts[0], parts[1], recipe, int(rng.integers(2**31)), where)
-        outputs = predict_cases(
-            trained, bags, parts[2], case_of_bag, predicted.shape, attention, plan.n_seeds, recipe, where
-        )
-        predicted[test] += outputs[test] / plan.n_seeds
-        run = {"fold": number, "seed": seed, "n_train": len(fit), "n_validation": len(validation)}
-        run |= {"n_test": len(test), "n_epochs": trained.n_epochs, "best_epoch": trained.best_epoch}
-        run |= {"validation_loss": trained.loss, "predicted": outputs}
-        runs.append(run | task.scores(outputs[test], test))
-        bar.update()
-    return runs, predicted, attention, fold
+def _of_cells(
+    adata: AnnData, cases: Cases, held: Held, outputs: list[str], key: str
+) -> dict[str, pd.Series | pd.DataFrame]:
+    """What is written for each cell, by what it is; NaN for the cells that did not take part."""
+    attention = cases.spread(held.attention, adata.n_obs)
+    found: dict[str, Any] = {"attention": pd.Series(attention, index=adata.obs_names, name=f"{key}_attention")}
+    for what, values in (("gradient", held.gradient), ("contribution", held.contribution)):
+        if values is not None:
+            of_all = cases.spread(values, adata.n_obs)
+            found[what] = pd.DataFrame(of_all, index=adata.obs_names, columns=outputs)
+    return found
 
 
 def _equal(
@@ -334,43 +335,6 @@ def _equal(
     return number_cases(adata, cases, task.values, keys[0], cells, random_state)
 
 
-def _shuffled(values: np.ndarray, cases: Cases, task: Task, plan: _Plan, n_permutations: int, bar: tqdm) -> np.ndarray:
-    """The first score of the task for each shuffle."""
-    null = []
-    for shuffle in range(n_permutations):
-        order = np.random.default_rng((plan.random_state, 1, shuffle)).permutation(len(cases.names))
-        runs, *_ = _cross_validate(values, cases, task.shuffled(order), plan, bar)
-        null.append(float(_over_seeds(runs, task.score_names[:1]).mean().iloc[0]))
-    return np.array(null)
-
-
-def _over_seeds(runs: list[dict], scores: Sequence[str]) -> pd.DataFrame:
-    """Scores of each fold, means over seeds."""
-    return pd.DataFrame(runs).groupby("fold")[list(scores)].mean()
-
-
-def _record(
-    runs: list[dict], predicted: np.ndarray, cases: Cases, task: Task, fold: np.ndarray, null: np.ndarray
-) -> dict[str, pd.DataFrame]:
-    patients = pd.DataFrame(task.truth(), index=pd.Index(cases.names, name=cases.unit))
-    patients["n"] = np.bincount(cases.codes, minlength=len(cases.names))
-    patients["fold"] = fold
-    for i, column in enumerate(task.columns):
-        patients[column] = predicted[:, i]
-    scores = task.score_names
-    folds = _over_seeds(runs, scores).reset_index()
-    summary = summarize(folds, [], scores, 1 / (len(folds) - 1), published=False)
-    summary["p_value"] = np.nan
-    summary.loc[0, "p_value"] = float(permutation_p(null, summary["mean"].iloc[0]))
-    summary["p_two_sided"] = summary["score"].map(task.tests(predicted, fold)).astype(float)
-    folds = pd.DataFrame([{key: value for key, value in run.items() if key != "predicted"} for run in runs])
-    record = {"patients": patients, "summary": summary, "folds": folds}
-    if isinstance(task, ClassTask):
-        held_out = [(run["fold"], run["predicted"]) for run in runs]
-        record["classes"] = task.details(held_out, predicted, fold)
-    return record
-
-
 def _warn_unfinished(folds: pd.DataFrame, recipe: BagRecipe) -> None:
     n = int((folds["best_epoch"] == recipe.max_epochs).sum())
     if 2 * n > len(folds):
@@ -381,10 +345,19 @@ def _warn_unfinished(folds: pd.DataFrame, recipe: BagRecipe) -> None:
 
 
 def _check(
-    model: str, bag: str, task: str, n_folds: int, n_seeds: int, n_permutations: int, validation_size: float
+    head: str,
+    bag: str,
+    padding: str,
+    task: str,
+    n_folds: int,
+    n_seeds: int,
+    n_permutations: int,
+    validation_size: float,
 ) -> None:
-    if model not in HIDDEN:
-        raise TableError(f"model={model!r} is neither 'attention' nor 'transformer'.")
+    if head not in HIDDEN:
+        raise TableError(f"head={head!r} is not one of {', '.join(map(repr, HIDDEN))}.")
+    if padding == "published" and head != "stamp":
+        raise TableError(f"padding='published' is what STAMP does, not head={head!r}. Pass head='stamp', or 'masked'.")
     if bag not in ("patient", "sample"):
         raise TableError(f"bag={bag!r} is neither 'patient' nor 'sample'.")
     if bag == "sample" and task == "survival":
@@ -403,7 +376,8 @@ def _check_recipe(recipe: BagRecipe) -> None:
     for name, value in least.items():
         if getattr(recipe, name) < value:
             raise TableError(f"{name}={getattr(recipe, name)} is too small. Pass {value} or more.")
-    if not recipe.learning_rate > 0 or not 0 <= recipe.dropout < 1:
+    if not recipe.learning_rate > 0 or not 0 <= recipe.dropout < 1 or not recipe.weight_decay >= 0:
         raise TableError(
-            f"learning_rate={recipe.learning_rate}, dropout={recipe.dropout}: above 0, and from 0 to below 1."
+            f"learning_rate={recipe.learning_rate}, dropout={recipe.dropout}, weight_decay={recipe.weight_decay}: "
+            "above 0, from 0 to below 1, and 0 or more."
         )
