@@ -111,6 +111,21 @@ def _run(name, cells, *args, **kwargs):
     return cells
 
 
+def _bags(cells):
+    """A network of the layout of STAMP whose weights mean nothing."""
+    import tempfile
+
+    import torch
+
+    from spatialfm.learn.bag_published import StampMIL
+
+    network = StampMIL(cells.obsm["X_model"].shape[1], 2, width=8, n_heads=8, n_layers=1, feedforward=8)
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(network.state_dict(), f"{folder}/model.pth")
+        sfm.tl.predict_bags(cells, f"{folder}/model.pth", use_rep="X_model", classes=["a/b", "c"], gradients=True)
+    return cells
+
+
 def _together(cells):
     patients = _on_patients("compare_composition", cells, "arm")
     sfm.tl.correct_together({"a/b": patients})
@@ -195,6 +210,7 @@ CELLS = {  # what is written into a table of cells or patients
         lambda c: _run("align", c, "X_model", "X", n_components=4, max_epochs=1, loss="siglip", head_a="linear"),
     ],
     "annotate": [
+        lambda c: _run("annotate", c, "part", use_rep="X_model", method="bcos"),
         lambda c: _run("annotate", c, "part", use_rep="X_model", method="linear", C=1.0),
         lambda c: _run("annotate", c, "leiden", use_rep="X_model", method="spreading"),
         lambda c: _run("annotate", c, "leiden", use_rep="X", method="lda", coverage=0.5, coverage_of="cells"),
@@ -259,6 +275,7 @@ CELLS = {  # what is written into a table of cells or patients
             gradients=True,
         ),
     ],
+    "predict_bags": [_bags],
     "name_clusters": [
         lambda c: _run("name_clusters", c, "phenotype", {"a": MARKERS[:2], "b": MARKERS[2:]}, min_match=0.1)
     ],
@@ -337,6 +354,7 @@ DRAWN = {
     "cluster_tree": ("leiden_sweep", lambda a: sfm.pl.cluster_tree(a, show=False)),
     "compare_composition": ("compare_composition", lambda a: sfm.pl.compare_composition(a, show=False)),
     "compare_enrichment": ("compare_enrichment", lambda a: sfm.pl.compare_enrichment(a, show=False)),
+    "contributions": ("annotate", lambda a: sfm.pl.contributions(a, "part_predicted", show=False)),
     "concordance": ("compare_concordance", lambda a: sfm.pl.concordance(a, show=False)),
     "composition": ("composition", lambda a: sfm.pl.composition(a, group_key="arm", show=False)),
     "cumulative_incidence": ("cumulative_incidence", lambda a: sfm.pl.cumulative_incidence(a, show=False)),

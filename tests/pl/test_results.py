@@ -36,6 +36,9 @@ FIGURES: dict[str, tuple[str, str, Callable]] = {  # function that draws: functi
     "concordance": (
         "compare_concordance", "compare_concordance", lambda a: sfm.pl.concordance(a, show=False),
     ),
+    "contributions": (
+        "annotate", "part_predicted", lambda a: sfm.pl.contributions(a, "part_predicted", show=False),
+    ),
     "cumulative_incidence": (
         "cumulative_incidence", "cumulative_incidence", lambda a: sfm.pl.cumulative_incidence(a, show=False),
     ),

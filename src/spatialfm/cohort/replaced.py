@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 # written together with `key` by one function or another: columns of obs, entries of obsm
-OBS = ("confidence", "margin", "entropy", "novelty", "fold", "attention", "set_size")
+OBS = ("confidence", "margin", "entropy", "novelty", "fold", "attention", "set_size", "logit")
 OBSM = ("probability", "set", "z", "gradient", "contribution")
 
 

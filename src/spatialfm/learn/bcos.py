@@ -60,6 +60,13 @@ class BcosLinear(nn.Module):
         """Share of each input in each output, ``(..., outputs, features)``; adds up to the outputs."""
         return self.weights(x) * x[..., None, :]
 
+    def contributions_to(self, x: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+        """Share of each input in one output of each row ``(rows,)``, ``(rows, features)``."""
+        along, chosen = self._along(x)
+        place = outputs[:, None]
+        unit = F.normalize(self.linear.weight, dim=1, eps=SMALLEST_NORM)[chosen.gather(1, place)[:, 0]]
+        return self._scale(x, along).gather(1, place) * unit * x
+
     def _along(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Products with the weights that count, and the rows of these."""
         unit = F.normalize(self.linear.weight, dim=1, eps=SMALLEST_NORM)

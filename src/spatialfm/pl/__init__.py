@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_compare_enrichment": ["compare_enrichment"],
         "_composition": ["composition"],
         "_concordance": ["concordance"],
+        "_contributions": ["contributions"],
         "_cumulative_incidence": ["cumulative_incidence"],
         "_decision_curve": ["decision_curve"],
         "_forest": ["forest"],
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from ._compare_enrichment import compare_enrichment
     from ._composition import composition
     from ._concordance import concordance
+    from ._contributions import contributions
     from ._cumulative_incidence import cumulative_incidence
     from ._decision_curve import decision_curve
     from ._forest import forest

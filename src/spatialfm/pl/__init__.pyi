@@ -25,6 +25,7 @@ __all__ = [
     "compare_enrichment",
     "composition",
     "concordance",
+    "contributions",
     "cumulative_incidence",
     "decision_curve",
     "forest",
@@ -270,6 +271,28 @@ def concordance(
     figsize: tuple[float, float] | None = None, ax: Sequence[Axes] | None = None, show: bool | None = None,
     save: str | PathLike | None = None, return_fig: bool | None
 ) -> np.ndarray | Figure | None: ...
+
+@overload
+def contributions(
+    adata: AnnData, key: str, *, cell: str | None = None, patient: str | None = None, output: str | None = None,
+    n_markers: int = 12, sort: bool = True, limit: float | None = None, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+) -> Axes | None: ...
+@overload
+def contributions(
+    adata: AnnData, key: str, *, cell: str | None = None, patient: str | None = None, output: str | None = None,
+    n_markers: int = 12, sort: bool = True, limit: float | None = None, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def contributions(
+    adata: AnnData, key: str, *, cell: str | None = None, patient: str | None = None, output: str | None = None,
+    n_markers: int = 12, sort: bool = True, limit: float | None = None, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: bool | None
+) -> Axes | Figure | None: ...
 
 @overload
 def cumulative_incidence(

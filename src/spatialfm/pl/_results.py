@@ -32,6 +32,7 @@ class Rows:
 CURVE = {"time": float, "at_risk": int, "events": int, "censored": int, "ci_low": float, "ci_high": float}
 CLUSTERS = {"side": object, "ratio": float, "score": float, "q_value": float, "signature": object}
 PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
+    "annotate": {"contributions": Rows({"n": float, "intercept": float})},  # of method="bcos"
     "evaluate_annotation": {
         "summary": Rows(
             dict.fromkeys(("use_rep", "head", "n_train", "score"), object)

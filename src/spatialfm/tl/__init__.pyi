@@ -254,7 +254,7 @@ def marker_attention(
 def annotate(
     adata: AnnData, label_key: str | None = None, *, use_rep: str | Sequence[str],
     combine: Literal['concatenate', 'stack'] = 'concatenate',
-    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'ensemble',
+    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'bcos', 'ensemble', 'auto'] = 'ensemble',
     signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
     smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
     n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,
@@ -266,7 +266,7 @@ def annotate(
 def annotate(
     adata: AnnData, label_key: str | None = None, *, use_rep: str | Sequence[str],
     combine: Literal['concatenate', 'stack'] = 'concatenate',
-    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'ensemble',
+    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'bcos', 'ensemble', 'auto'] = 'ensemble',
     signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
     smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
     n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,
@@ -278,7 +278,7 @@ def annotate(
 def annotate(
     adata: AnnData, label_key: str | None = None, *, use_rep: str | Sequence[str],
     combine: Literal['concatenate', 'stack'] = 'concatenate',
-    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'ensemble', 'auto'] = 'ensemble',
+    method: Literal['linear', 'forest', 'knn', 'lda', 'nearest_mean', 'spreading', 'self_training', 'trees', 'bcos', 'ensemble', 'auto'] = 'ensemble',
     signatures: Mapping[str, Any] | pd.DataFrame | None = None, layer: str | None = None,
     smoothing: float | Literal['auto'] | None = None, C: float | Literal['grid', 'search'] = 'grid',
     n_trials: int = 25, calibrate: bool = True, arcsinh: bool = True, min_probability: float = 0.0,

@@ -372,3 +372,44 @@ def test_smoothing_writes_its_weight_and_its_cost(cells, caplog):
     assert "smoothing" not in cells.uns["off"]
     with pytest.raises(TableError, match="smoothing=2.0 is no share"):
         sfm.tl.annotate(cells, "known", use_rep="X_latent", smoothing=2.0)
+
+
+def test_an_answer_that_adds_up_is_written_with_what_it_is_made_of():
+    cells = sfm.datasets.simulate_cells(n_patients=6, cells_per_patient=100, random_state=0)
+    cells.obs["known"] = cells.obs["type"].where(np.arange(cells.n_obs) % 3 == 0)
+    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos")
+    shares, logit = cells.obsm["known_predicted_contribution"], cells.obs["known_predicted_logit"]
+    assert list(shares) == [*cells.var_names, "intercept"]
+    np.testing.assert_allclose(shares.sum(axis=1), logit, atol=1e-5)
+    assert (cells.obs["known_predicted"] == cells.obs["type"]).mean() > 0.95
+    means = cells.uns["known_predicted"]["contributions"]
+    mine = cells.obs["known_predicted"] == "B"
+    assert means.loc["B", "n"] == mine.sum()
+    np.testing.assert_allclose(means.loc["B", list(shares)].astype(float), shares[mine].mean(), atol=1e-9)
+    assert means.loc["B", list(cells.var_names)].idxmax() == "CD20"
+    table = sfm.tl.annotate(cells, "known", use_rep="X", method="bcos", copy=True)
+    np.testing.assert_allclose(table["contribution CD20"], shares["CD20"], atol=1e-9)
+    two = sfm.tl.annotate(cells, "known", use_rep=["X", "X_latent"], method="bcos", copy=True)
+    whole = two.filter(like="contribution ")
+    assert {"contribution X: CD20", "contribution X_latent: column 1"} <= set(whole)
+    np.testing.assert_allclose(whole.sum(axis=1), two["logit"], atol=1e-5)
+    # a method of another kind leaves nothing of it behind
+    sfm.tl.annotate(cells, "known", use_rep="X", method="lda")
+    assert "known_predicted_contribution" not in cells.obsm
+    assert "known_predicted_logit" not in cells.obs
+    with pytest.raises(TableError, match="what its own answer is a sum of. Pass it without smoothing="):
+        sfm.tl.annotate(cells, "known", use_rep="X", method="bcos", smoothing=0.5)
+    with pytest.raises(TableError, match="Pass it without signatures="):
+        sfm.tl.annotate(cells, "known", use_rep="X", method="bcos", signatures={"B": ["CD20"]})
+    with pytest.raises(TableError, match="method='bcos' takes one apart"):
+        sfm.tl.annotate(cells, "known", use_rep=["X", "X_latent"], method="bcos", combine="stack")
+
+
+def test_the_price_of_an_answer_that_adds_up_is_small_on_the_same_folds():
+    cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=150, random_state=1)
+    options = {"use_rep": "X", "heads": ["linear", "bcos"], "C": 1.0, "n_folds": 2, "min_cells": 10, "calibrate": False}
+    scores = sfm.tl.evaluate_annotation(cells, "type", **options)
+    recall = scores[scores["score"] == "recall"].set_index(["use_rep", "head"])["mean"]
+    assert recall["X", "bcos"] > recall["X", "linear"] - 0.05
+    differences = cells.uns["annotation"]["differences"]
+    assert {"linear", "bcos"} <= set(differences[[name for name in differences if "head" in name]].stack())

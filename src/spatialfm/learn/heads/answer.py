@@ -52,6 +52,7 @@ class Answer:
     notes: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     sets: np.ndarray | None = None  # (n, classes), whether a class is in the set of a cell
+    fitted: Fitted | None = field(default=None, repr=False)  # the method, where nothing came after it
 
 
 def answer(
@@ -113,7 +114,8 @@ def answer(
     if options.coverage is not None:
         least = least_probabilities(chosen, blocks, stacked, cells, rows, labels, options, model)
         tables["sets"], sets = set_table(least, labels, cells.groups_of(rows), options), sets_of(probability, least)
-    return Answer(classes, probability, calibration, notes, tables, sets)
+    alone = model if prior is None and neighbors is None else None
+    return Answer(classes, probability, calibration, notes, tables, sets, alone)
 
 
 def _without_labels(prior: Prior | None, neighbors: Neighbors | None) -> Answer:

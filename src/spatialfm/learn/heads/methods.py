@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..._errors import TableError
 from ..probe import check_head, coded
+from .bcos import fit_bcos
 from .cells import Cells
 from .discriminant import fit_discriminant
 from .fitted import Fitted, Rule, RuleFitted, with_temperature
@@ -30,6 +31,7 @@ RULES: dict[str, Callable[[Cells, np.ndarray, np.ndarray], Any]] = {
     "spreading": fit_spreading,
     "self_training": fit_self_training,
     "trees": fit_trees,
+    "bcos": fit_bcos,
 }
 ENSEMBLE = ("linear", "trees")
 METHODS = (*PROBES, *RULES, "ensemble")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from ..._public import public
 from ..._storable import default_key, write_obsm, write_uns
 from ...cohort.checks import check_anndata, listed, named, obs_column
 from ...cohort.circular import remember_groups
+from ...cohort.column_names import column_names
 from ...cohort.intensities import intensities
 from ...cohort.patient_names import patients_of_rows
 from ...cohort.replaced import remove_earlier
@@ -25,6 +26,7 @@ from ...cohort.signature_matrix import intensities_of
 from ...learn.conformal import check_coverage
 from ...learn.heads.answer import Answer, Neighbors, Prior, answer, cofactor_rows
 from ...learn.heads.auto import AUTO
+from ...learn.heads.bcos import mean_shares, shares_of
 from ...learn.heads.blocks import Block, scaler_of
 from ...learn.heads.cells import Cells
 from ...learn.heads.methods import check_method
@@ -36,6 +38,8 @@ from ...learn.probe import certainty
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from ...learn.heads.fitted import RuleFitted
+
 
 @public
 def annotate(
@@ -45,7 +49,17 @@ def annotate(
     use_rep: str | Sequence[str],
     combine: Literal["concatenate", "stack"] = "concatenate",
     method: Literal[
-        "linear", "forest", "knn", "lda", "nearest_mean", "spreading", "self_training", "trees", "ensemble", "auto"
+        "linear",
+        "forest",
+        "knn",
+        "lda",
+        "nearest_mean",
+        "spreading",
+        "self_training",
+        "trees",
+        "bcos",
+        "ensemble",
+        "auto",
     ] = "ensemble",
     signatures: Mapping[str, Any] | pd.DataFrame | None = None,
     layer: str | None = None,
@@ -92,7 +106,8 @@ def annotate(
         ``"nearest_mean"``: nearest class mean in up to 50 principal components of all cells; ``"spreading"``: labels
         spread on the graph of neighbours in these components (Zhou et al. 2003); ``"self_training"``: the probe is
         fitted again to the cells that it is sure of, by calibrated confidence; ``"trees"``: 100 extremely randomised
-        trees; ``"ensemble"``: the probe and the trees, pooled; ``"auto"``: ``"ensemble"``, unless another is better by
+        trees; ``"bcos"``: B-cos units (Böhle et al., CVPR 2022), whose answer is a sum of what each column contributes,
+        see below; ``"ensemble"``: the probe and the trees, pooled; ``"auto"``: ``"ensemble"``, unless another is better by
         more than its standard error on labelled cells that are held out in turn (whole patients, where five or more
         have labels). Classes weigh alike in all of them.
     signatures
@@ -163,11 +178,17 @@ def annotate(
         Highest probability; its distance to the second; entropy of the probabilities over its largest value, 0 to 1.
     ``obsm[key_added + "_probability"]``
         A table of cells by classes.
+    ``obsm[key_added + "_contribution"]``, ``obs[key_added + "_logit"]``
+        With ``method="bcos"``: what each column contributed to the label of the cell, and the ``intercept``; they add
+        up to the logit, and the softmax of the logits of all classes is the probability. Of a marker-wise embedding
+        the columns of a marker are one; more than 200 columns without names are one together.
     ``obsm[key_added + "_set"]``, ``obs[key_added + "_set_size"]``
         With `coverage`: cells by classes, True where the class is in the set of the cell, and their number.
     ``uns[key_added]``
-        ``cofactors``, of means that went through arcsinh. ``sets``, with `coverage`: the least probability with which a
-        class is in a set, 0 where it is in all, and in how many patients it is labelled. ``params``, with what the
+        ``contributions``, with ``method="bcos"``: a table of types by columns, the means over the cells that are called
+        so (``n``); :func:`spatialfm.pl.contributions` draws it. ``cofactors``, of means that went through arcsinh.
+        ``sets``, with `coverage`: the least probability with which a class is in a set, 0 where it is in all, and in
+        how many patients it is labelled. ``params``, with what the
         method chose (of the linear probe, C), the number of labelled cells, the ``temperature``, on how many held-out
         cells it was found (``n_held_out``), their expected calibration error (``calibration_error``, over 15 bins; a
         little low, as the temperature was found on the same cells), and how many cells got no label
@@ -198,6 +219,8 @@ def annotate(
     values, blocks = side_by_side(adata, use_rep, arcsinh)
     groups = patients_of_rows(adata, patient_key)
     options = Options(C, n_trials, calibrate, False, random_state, coverage, coverage_of == "types")
+    if method == "bcos":
+        _check_adds_up(signatures, smoothing, combine, len(blocks))
     if coverage is not None:
         check_alone(signatures, smoothing)
         check_coverage(coverage, None if groups is None else groups[known])
@@ -213,11 +236,15 @@ def annotate(
         logger.info("%d cells have no label: none of their classes reaches %g", unsure.sum(), min_probability)
     if found.sets is not None:
         table["set_size"] = found.sets.sum(axis=1)
+    shares = None if method != "bcos" else _shares(adata, found, blocks)
+    if shares is not None:
+        table["logit"] = shares.pop("logit")
+        found.tables["contributions"] = mean_shares(shares, found.probability.argmax(axis=1), found.classes)
     key = key_added or default_key(f"{label_key or 'signature'}_predicted")
     for block in blocks:
         remember_groups(adata, "annotate", block.name, table["label"], written=not copy, place=f"obs:{key}")
     if copy:
-        return table
+        return table if shares is None else table.join(shares.add_prefix("contribution "))
     cofactors = cofactor_rows(blocks, cells)
     params = {
         "label_key": label_key or "",
@@ -238,7 +265,32 @@ def annotate(
     }
     tables = found.tables if cofactors.empty else {**found.tables, "cofactors": cofactors}
     _write(adata, key, table, found, {"params": params, **tables})
+    if shares is not None:
+        adata.obs[f"{key}_logit"] = table["logit"]
+        write_obsm(adata, f"{key}_contribution", shares)
     return None
+
+
+def _check_adds_up(signatures: object, smoothing: object, combine: str, n_blocks: int) -> None:
+    """Refuse what would change an answer after it was taken apart."""
+    name = "signatures" if signatures is not None else "smoothing" if smoothing is not None else ""
+    if name:
+        raise TableError(f"method='bcos' says what its own answer is a sum of. Pass it without {name}=.")
+    if combine == "stack" and n_blocks > 1:
+        raise TableError(
+            "combine='stack' pools several answers, and method='bcos' takes one apart. Pass 'concatenate'."
+        )
+
+
+def _shares(adata: AnnData, found: Answer, blocks: Sequence[Block]) -> pd.DataFrame:
+    """What each column contributes to the label of each cell."""
+    names = [
+        f"{block.name}: {name}" if len(blocks) > 1 else name
+        for block in blocks
+        for name in column_names(adata, block.name, block.width)
+    ]
+    shares = shares_of(cast("RuleFitted", found.fitted), found.probability.argmax(axis=1), names)
+    return shares.set_axis(adata.obs_names, axis=0)
 
 
 def check_alone(signatures: object, smoothing: object) -> None:
