@@ -207,6 +207,17 @@ def positivity():
     return sfm.pl.positivity(table, "CD20", return_fig=True)
 
 
+def contributions():
+    import numpy as np
+
+    import spatialfm as sfm
+
+    cells = sfm.datasets.simulate_cells(n_patients=8, cells_per_patient=150, random_state=0)
+    cells.obs["known"] = cells.obs["type"].where(np.arange(cells.n_obs) % 4 == 0)
+    sfm.tl.annotate(cells, "known", use_rep="X", method="bcos")
+    return sfm.pl.contributions(cells, "known_predicted", return_fig=True)
+
+
 def annotation_scores():
     import spatialfm as sfm
 
@@ -352,6 +363,7 @@ FIGURES: dict[str, Callable] = {
     "panel_curve": panel_curve,
     "positivity": positivity,
     "annotation_scores": annotation_scores,
+    "contributions": contributions,
     "power": power,
 }
 

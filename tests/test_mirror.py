@@ -79,6 +79,7 @@ IN_THE_WHOLE = {
     "io/_cellprofiler_tables.py": "io/test_cellprofiler.py",
     "io/_drawn.py": "io/test_geojson.py",
     "io/_elements.py": "io/test_tiff.py",
+    "io/_features_file.py": "io/test_features_h5.py",
     "io/_folder.py": "io/test_tiff.py",
     "io/_image.py": "io/test_tiff.py",
     "io/_imc_names.py": "io/test_mcd.py",

@@ -106,3 +106,41 @@ def test_labels_do_not_overlap(cells, check_boxes):
         assert len(inside) > 1
         check_boxes(figure, [text.get_window_extent() for text in inside])
     check_boxes(figure, [ax.xaxis.label.get_window_extent() for ax in (places, types)])
+
+
+@pytest.mark.parametrize(("values", "what"), [("gradient", "Gradient × input of"), ("contribution", "Contribution to")])
+def test_what_raises_and_lowers_an_answer_is_drawn_around_0(cells, values, what):
+    rng = np.random.default_rng(1)
+    yes = rng.normal(size=120) * np.where(cells.obs["sample"] == "s2", np.nan, 1)
+    cells.obsm[f"mil_{values}"] = pd.DataFrame({"no": -2 * yes, "yes": yes}, index=cells.obs_names)
+    cells.uns["mil"]["params"]["positive"] = "no"
+    places, types = sfm.pl.attention(cells, "s1", values=values, output="yes", cluster_key="type", show=False)
+    drawn = places.collections[1]
+    order = [tuple(place) for place in cells.obsm["spatial"][:60]]
+    rows = [order.index(tuple(place)) for place in np.asarray(drawn.get_offsets())]
+    np.testing.assert_allclose(drawn.get_array(), yes[:60][rows])
+    end = np.percentile(np.abs(yes[:60]), 99)
+    np.testing.assert_allclose(drawn.get_clim(), (-end, end))
+    assert places.figure.axes[-1].get_ylabel() == types.get_xlabel() == f"{what} 'yes'"
+    b_cells = yes[:60][(cells.obs["type"] == "B")[:60]]
+    means = dict(
+        zip(
+            [text.get_text() for text in types.get_yticklabels()], types.collections[0].get_offsets()[:, 0], strict=True
+        )
+    )
+    assert means["B (20)"] == pytest.approx(b_cells.mean())
+    ax = sfm.pl.attention(cells, "s1", values=values, limit=0.5, show=False)  # of the positive class
+    np.testing.assert_allclose(sorted(ax.collections[1].get_array()), sorted(-2 * yes[:60]))
+    assert ax.collections[1].get_clim() == (-0.5, 0.5)
+    for arguments, message in (
+        ({"output": "maybe"}, "output='maybe' is not one of 'no', 'yes'"),
+        ({"limit": -1.0}, "limit=-1.0"),
+        ({"sample": "s2"}, "was left out"),
+    ):
+        with pytest.raises(TableError, match=message):
+            sfm.pl.attention(cells, **{"sample": "s1", "values": values} | arguments)
+    with pytest.raises(TableError, match="output='yes' is of gradients and contributions"):
+        sfm.pl.attention(cells, "s1", output="yes")
+    del cells.obsm[f"mil_{values}"]
+    with pytest.raises(TableError, match=rf"No table in obsm\['mil_{values}'\].*Run sfm.tl.mil with"):
+        sfm.pl.attention(cells, "s1", values=values)

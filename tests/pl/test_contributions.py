@@ -75,7 +75,7 @@ def test_patients_of_a_network(cells):
     assert ax.patches[-1].get_width() == pytest.approx(1.1)
     with pytest.raises(TableError, match="answers are of patients. Pass patient= instead of cell="):
         sfm.pl.contributions(other, "mil", cell="x")
-    with pytest.raises(TableError, match="output='maybe' is not one of no, yes"):
+    with pytest.raises(TableError, match="output='maybe' is not one of 'no', 'yes'"):
         sfm.pl.contributions(other, "mil", output="maybe")
     with pytest.raises(TableError, match="patient='P9' is not one of"):
         sfm.pl.contributions(other, "mil", patient="P9")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .cellprofiler import read_cellprofiler
     from .cells import read_cells
     from .cohort import read_cohort
+    from .features_h5 import read_features_h5, write_features_h5
     from .geojson import read_geojson
     from .inform import read_inform
     from .mcd import read_mcd
@@ -34,6 +35,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "cohort": ["read_cohort"],
         "inform": ["read_inform"],
         "mcmicro": ["read_mcmicro"],
+        "features_h5": ["read_features_h5", "write_features_h5"],
         "geojson": ["read_geojson"],
         "mcd": ["read_mcd"],
         "ome_zarr": ["read_ome_zarr"],

@@ -70,24 +70,30 @@ def annotation_scores(
 
 @overload
 def attention(
-    adata: AnnData, sample: str | None = None, *, key: str = 'mil', cluster_key: str | None = None, min_cells: int = 5,
-    limit: float | None = None, palette: Palette = None, library_key: str = 'sample', spatial_key: str = 'spatial',
-    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | tuple[Axes, Axes] | None = None,
-    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+    adata: AnnData, sample: str | None = None, *, key: str = 'mil',
+    values: Literal['attention', 'gradient', 'contribution'] = 'attention', output: str | None = None,
+    cluster_key: str | None = None, min_cells: int = 5, limit: float | None = None, palette: Palette = None,
+    library_key: str = 'sample', spatial_key: str = 'spatial', title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | tuple[Axes, Axes] | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[False] | None = None
 ) -> Axes | tuple[Axes, Axes] | None: ...
 @overload
 def attention(
-    adata: AnnData, sample: str | None = None, *, key: str = 'mil', cluster_key: str | None = None, min_cells: int = 5,
-    limit: float | None = None, palette: Palette = None, library_key: str = 'sample', spatial_key: str = 'spatial',
-    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | tuple[Axes, Axes] | None = None,
-    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
+    adata: AnnData, sample: str | None = None, *, key: str = 'mil',
+    values: Literal['attention', 'gradient', 'contribution'] = 'attention', output: str | None = None,
+    cluster_key: str | None = None, min_cells: int = 5, limit: float | None = None, palette: Palette = None,
+    library_key: str = 'sample', spatial_key: str = 'spatial', title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | tuple[Axes, Axes] | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[True]
 ) -> Figure: ...
 @overload
 def attention(
-    adata: AnnData, sample: str | None = None, *, key: str = 'mil', cluster_key: str | None = None, min_cells: int = 5,
-    limit: float | None = None, palette: Palette = None, library_key: str = 'sample', spatial_key: str = 'spatial',
-    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Axes | tuple[Axes, Axes] | None = None,
-    show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
+    adata: AnnData, sample: str | None = None, *, key: str = 'mil',
+    values: Literal['attention', 'gradient', 'contribution'] = 'attention', output: str | None = None,
+    cluster_key: str | None = None, min_cells: int = 5, limit: float | None = None, palette: Palette = None,
+    library_key: str = 'sample', spatial_key: str = 'spatial', title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | tuple[Axes, Axes] | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | tuple[Axes, Axes] | Figure | None: ...
 
 @overload

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,8 @@ def attention(
     sample: str | None = None,
     *,
     key: str = "mil",
+    values: Literal["attention", "gradient", "contribution"] = "attention",
+    output: str | None = None,
     cluster_key: str | None = None,
     min_cells: int = 5,
     limit: float | None = None,
@@ -49,7 +52,9 @@ def attention(
     """Attention to the cells of a sample, as written by :func:`spatialfm.tl.mil`: in space, and by type.
 
     The networks that paid it did not see the patient in training. 1 is a cell like the average one of its bag; colours
-    and the axis of types are logarithmic. Attention shows where a network looks, not that it needs what it sees.
+    and the axis of types are logarithmic. Attention shows where a network looks, not that it needs what it sees. What
+    raises and lowers an answer is shown by gradients (``tl.mil(..., gradients=True)``), and by the exact contributions
+    of ``tl.mil(..., head="bcos")``, both around 0.
 
     Parameters
     ----------
@@ -58,7 +63,12 @@ def attention(
     sample
         Sample to draw; not needed where there is one.
     key
-        ``key_added`` of :func:`spatialfm.tl.mil`.
+        ``key_added`` of :func:`spatialfm.tl.mil` or :func:`spatialfm.tl.predict_bags`.
+    values
+        What is drawn: ``"attention"``, ``"gradient"`` (``obsm[f"{key}_gradient"]``) or ``"contribution"``.
+    output
+        Of gradients and contributions: the class whose logit they are of (default: the positive one of two, or the
+        last).
     cluster_key
         Column of ``obs`` with types of cells: a second panel shows attention to each (box: quartiles, line: median,
         whiskers: 5th and 95th percentile, dot: mean), the highest median on top.
@@ -66,7 +76,7 @@ def attention(
         Types with fewer cells in the sample are left out of the second panel.
     limit
         Attention of full colour, as a multiple of the average; its inverse ends the other side (default: the 99th
-        percentile of either, 2 at least).
+        percentile of either, 2 at least). Of other values the number at which colours end (default: that percentile).
     palette
         Colours of the types, in their order or by name (default: ``uns["<cluster_key>_colors"]``, or colours that are
         distinguishable with colour blindness).
@@ -107,19 +117,18 @@ def attention(
     >>> places.get_xlabel()
     'x (µm)'
     """
-    values, rows, sample = _cells_of(adata, sample, key, library_key)
+    rows, sample = _rows_of(adata, sample, key, library_key)
+    numbers, scale = _values_of(adata, rows, sample, key, values, output)
     if spatial_key not in adata.obsm:
         raise TableError(f"No coordinates {spatial_key!r} in obsm (spatial_key=); found {listed(adata.obsm)}.")
-    if limit is not None and not limit > 1:
-        raise TableError(f"limit={limit} is not a multiple of the average above 1. Pass for example 4.")
-    logs = np.log2(np.maximum(values, LOWEST))
+    end = scale.end(numbers, limit)
     xy = places_in(coordinates(adata, spatial_key, finite=False)[rows], sample, spatial_key)
     types = None if cluster_key is None else _types(adata, cluster_key, rows, min_cells, palette)
     own = ax is None
     axes = _axes(ax, figsize, xy, None if types is None else len(types[1]))
-    _map(axes[0], xy, logs, limit)
+    _map(axes[0], xy, numbers, end, scale)
     if types is not None:
-        _boxes(axes[1], logs, *types)
+        _boxes(axes[1], numbers, *types, scale)
         axes[1].set_ylabel(cluster_key)
     text = _title(adata, sample, rows, key) if title is None else title
     axes[0].set_title(text, loc="left", fontsize="medium")
@@ -140,8 +149,31 @@ def power_text(power: float) -> str:
     return f"1/{2 ** -int(power)}" if power < 0 else f"{2 ** int(power)}"
 
 
-def _cells_of(adata: AnnData, sample: str | None, key: str, library_key: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Attention ``(n,)`` to the cells of a sample, their rows, and its name."""
+@dataclass(frozen=True)
+class _Scale:
+    """How numbers are drawn: attention as powers of two, all else as it is."""
+
+    label: str
+    powers: bool
+
+    def end(self, numbers: np.ndarray, limit: float | None) -> float:
+        """Where colours end."""
+        if self.powers and limit is not None and not limit > 1:
+            raise TableError(f"limit={limit} is not a multiple of the average above 1. Pass for example 4.")
+        if limit is not None and not limit > 0:
+            raise TableError(f"limit={limit} is not a number at which colours can end. Pass a positive one.")
+        if limit is not None:
+            return float(np.log2(limit)) if self.powers else limit
+        most = float(np.percentile(np.abs(numbers[np.isfinite(numbers)]), 99))
+        return max(most, 1.0) if self.powers else most or 1e-9
+
+    def mean(self, numbers: np.ndarray) -> float:
+        """Where the mean is: of attention that of itself, not of its logarithm: the share that a type gets."""
+        return float(np.log2(np.mean(2.0**numbers)) if self.powers else np.mean(numbers))
+
+
+def _rows_of(adata: AnnData, sample: str | None, key: str, library_key: str) -> tuple[np.ndarray, str]:
+    """Rows of a sample, and its name."""
     column = f"{key}_attention"
     if column not in adata.obs:
         raise TableError(f"No attention in obs[{column!r}]; uns has {listed(adata.uns)}. Make it with sfm.tl.mil.")
@@ -153,15 +185,48 @@ def _cells_of(adata: AnnData, sample: str | None, key: str, library_key: str) ->
         sample = names[0]
     if sample not in names:
         raise TableError(f"sample={sample!r} is not one of {listed(names)}. Pass the sample to draw.")
-    rows = np.flatnonzero(samples == sample)
-    if not pd.api.types.is_numeric_dtype(adata.obs[column].dtype):
-        raise TableError(f"obs[{column!r}] holds {adata.obs[column].dtype}, not numbers. Run sfm.tl.mil again.")
-    values = adata.obs[column].to_numpy(dtype=float)[rows]
-    if np.isnan(values).all():
+    return np.flatnonzero(samples == sample), str(sample)
+
+
+def _values_of(
+    adata: AnnData, rows: np.ndarray, sample: str, key: str, values: str, output: str | None
+) -> tuple[np.ndarray, _Scale]:
+    """What is drawn of each cell ``(n,)``, NaN where there is nothing, and how."""
+    if values == "attention":
+        column = f"{key}_attention"
+        if output is not None:
+            raise TableError(f"output={output!r} is of gradients and contributions. Pass values='gradient' with it.")
+        if not pd.api.types.is_numeric_dtype(adata.obs[column].dtype):
+            raise TableError(f"obs[{column!r}] holds {adata.obs[column].dtype}, not numbers. Run sfm.tl.mil again.")
+        found, scale = adata.obs[column].to_numpy(dtype=float)[rows], _Scale(LABEL, True)
+        drawn = np.log2(np.maximum(found, LOWEST))
+    else:
+        table, output = _of_output(adata, key, values, output)
+        found = drawn = table[output].to_numpy(dtype=float)[rows]
+        what = "Gradient × input of" if values == "gradient" else "Contribution to"
+        scale = _Scale(f"{what} {output!r}", False)
+    if np.isnan(found).all():
         raise TableError(
             f"The patient of sample {sample!r} was left out, as what is predicted was missing: no attention."
         )
-    return values, rows, str(sample)
+    return drawn, scale
+
+
+def _of_output(adata: AnnData, key: str, values: str, output: str | None) -> tuple[pd.DataFrame, str]:
+    """Gradients or contributions, and the class that is drawn."""
+    where = f"{key}_{values}"
+    if where not in adata.obsm:
+        how = "gradients=True" if values == "gradient" else "head='bcos'"
+        raise TableError(f"No table in obsm[{where!r}]; found {listed(adata.obsm)}. Run sfm.tl.mil with {how}.")
+    table = named_table(adata, where)
+    record = adata.uns.get(key)
+    params = record.get("params", {}) if isinstance(record, dict) else {}
+    positive = str(params.get("positive", "")) if isinstance(params, dict) else ""
+    names = [str(name) for name in table.columns]
+    output = output if output is not None else positive if positive in names else names[-1]
+    if output not in names:
+        raise TableError(f"output={output!r} is not one of {listed(names)}. Pass the class to draw.")
+    return table, output
 
 
 def _types(
@@ -209,44 +274,46 @@ def _axes(
     return list(axes)
 
 
-def _map(ax: Axes, xy: np.ndarray, logs: np.ndarray, limit: float | None) -> None:
-    known = np.isfinite(logs)
-    end = np.log2(limit) if limit is not None else max(float(np.percentile(np.abs(logs[known]), 99)), 1.0)
+def _map(ax: Axes, xy: np.ndarray, numbers: np.ndarray, end: float, scale: _Scale) -> None:
+    known = np.isfinite(numbers)
     size = float(np.clip(30_000 / len(xy), 2, 60))
     ax.scatter(*xy[~known].T, c=MISSING, s=size, linewidths=0)
     order = in_random_order(np.flatnonzero(known))
     drawn = ax.scatter(
-        *xy[order].T, c=logs[order], cmap=CMAP, vmin=-end, vmax=end, s=size, edgecolors="0.5", linewidths=0.15
+        *xy[order].T, c=numbers[order], cmap=CMAP, vmin=-end, vmax=end, s=size, edgecolors="0.5", linewidths=0.15
     )
     ax.set(aspect="equal", xlabel="x (µm)", ylabel="y (µm)")
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
-    extend = extended(logs[known], -end, end)
-    ticks = np.arange(-int(end), int(end) + 1)
+    extend = extended(numbers[known], -end, end)
+    ticks = np.arange(-int(end), int(end) + 1) if scale.powers else None
     bar = ax.get_figure(root=True).colorbar(drawn, ax=ax, shrink=0.75, pad=0.02, extend=extend, ticks=ticks)
-    bar.ax.set_yticklabels([power_text(tick) for tick in ticks])
-    bar.set_label(LABEL)
+    if ticks is not None:
+        bar.ax.set_yticklabels([power_text(tick) for tick in ticks])
+    bar.set_label(scale.label)
 
 
-def _boxes(ax: Axes, logs: np.ndarray, codes: np.ndarray, names: list[str], colors: list[str]) -> None:
-    parts = [logs[(codes == k) & np.isfinite(logs)] for k in range(len(names))]
+def _boxes(
+    ax: Axes, numbers: np.ndarray, codes: np.ndarray, names: list[str], colors: list[str], scale: _Scale
+) -> None:
+    parts = [numbers[(codes == k) & np.isfinite(numbers)] for k in range(len(names))]
     order = np.argsort([-np.median(part) for part in parts], kind="stable")
     for row, k in enumerate(order, 1):
         low, first, median, third, high = np.percentile(parts[k], [5, 25, 50, 75, 95])
         ax.plot([low, high], [row, row], color="0.3", lw=0.8, zorder=1)
         ax.barh(row, third - first, left=first, height=0.62, color=colors[k], edgecolor="0.2", linewidth=0.8, zorder=2)
         ax.plot([median, median], [row - 0.31, row + 0.31], color="black", lw=1.6, solid_capstyle="butt", zorder=3)
-    # the mean of attention itself, not of its logarithm: the share of all attention that the type gets
-    means = [np.log2(np.mean(2.0 ** parts[k])) for k in order]
+    means = [scale.mean(parts[k]) for k in order]
     ax.scatter(means, np.arange(1, len(order) + 1), s=16, color="white", edgecolors="black", linewidths=0.8, zorder=4)
     ax.axvline(0, color="0.6", lw=0.8, ls="--", zorder=0)
     ax.set_yticks(np.arange(1, len(order) + 1), [f"{names[k]} ({len(parts[k]):,})" for k in order])
     ax.invert_yaxis()
-    low, high = (int(np.floor(ax.get_xlim()[0])), int(np.ceil(ax.get_xlim()[1])))
-    step = max(1, (high - low) // 6)
-    ticks = np.arange(low - low % step, high + 1, step)
-    ax.set_xticks(ticks, [power_text(tick) for tick in ticks])
-    ax.set_xlabel(LABEL)
+    if scale.powers:
+        low, high = (int(np.floor(ax.get_xlim()[0])), int(np.ceil(ax.get_xlim()[1])))
+        step = max(1, (high - low) // 6)
+        ticks = np.arange(low - low % step, high + 1, step)
+        ax.set_xticks(ticks, [power_text(tick) for tick in ticks])
+    ax.set_xlabel(scale.label)
     ax.spines[["top", "right"]].set_visible(False)
 
 

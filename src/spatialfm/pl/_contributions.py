@@ -27,6 +27,7 @@ FOR, AGAINST, SUM = "#B2182B", "#2166AC", "0.35"
 LABEL = "Contribution to the logit"
 MOST_NUMBERS = 120  # cells of a heatmap whose values can still be read
 INTERCEPT = "intercept"
+TOTALS = {"risk": "log hazard", "predicted": "prediction"}  # of survival and of numbers; of classes it is the logit
 
 
 @public
@@ -118,18 +119,22 @@ def contributions(
         shares, text = _one_patient(table, str(patient), output) if of_patients else _one_cell(adata, key, str(cell))
         bars = _bars(shares, n_markers)
         ax = new_axes(ax, figsize or (5.6, 1.2 + 0.27 * (len(bars) + 1)))
-        _waterfall(ax, bars)
+        _waterfall(ax, bars, TOTALS.get(output or "", "logit"))
     else:
         shares = table.drop(columns=[name for name in ("n", INTERCEPT, "total") if name in table])
         shares = shares.iloc[:, marker_order(shares.to_numpy()) if sort else slice(None)]
         if not of_patients:
             shares.index = [f"{name} ({n:,})" for name, n in zip(shares.index, table["n"].astype(int), strict=True)]
         ax = new_axes(ax, figsize or (2.8 + 0.34 * shares.shape[1], 1.7 + 0.28 * len(shares)))
-        label = f"{LABEL},\n{'mean of the cells' if not of_patients else f'of {output!r}'}"
+        label = f"{LABEL},\nmean of the cells" if output is None else _label(output)
         draw_heatmap(ax, shares, label=label, limit=limit, cmap=CMAP, numbers=shares.size <= MOST_NUMBERS)
         text = "Held-out patients" if of_patients else "Cells by the type that they are called"
     ax.set_title(text if title is None else title, loc="left", fontsize="medium")
     return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def _label(output: str) -> str:
+    return f"Contribution to the {TOTALS[output]}" if output in TOTALS else f"{LABEL}\nof {output!r}"
 
 
 def _stored(adata: AnnData, key: str) -> pd.DataFrame:
@@ -200,7 +205,7 @@ def _bars(shares: pd.Series, n_markers: int) -> pd.Series:
     return bars
 
 
-def _waterfall(ax: Axes, bars: pd.Series) -> None:
+def _waterfall(ax: Axes, bars: pd.Series, total: str) -> None:
     ends = bars.cumsum().to_numpy()
     starts = np.concatenate([[0.0], ends[:-1]])
     for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -208,15 +213,17 @@ def _waterfall(ax: Axes, bars: pd.Series) -> None:
         ax.plot([end, end], [row - 0.33, row + 1.33], color="0.5", lw=0.8, zorder=0)
     ax.barh(len(bars), ends[-1], height=0.66, color=SUM)
     reach = max(float(np.ptp([0.0, *ends])), 1e-9)
+    digits = max(2, 2 - int(np.floor(np.log10(reach))))
     for row, value in enumerate([*bars, ends[-1]]):
         right = max(starts[row], ends[row]) if row < len(bars) else max(ends[-1], 0.0)
-        text = f"{value:+.2f}".replace("-", "−") if row < len(bars) else f"{value:.2f}".replace("-", "−")
+        sign = "+" if row < len(bars) else ""
+        text = f"{value:{sign}.{digits}f}".replace("-", "−")
         ax.text(right + 0.02 * reach, row, text, va="center", fontsize="x-small")
     names = [str(name) for name in bars.index]
-    ax.set_yticks(np.arange(len(bars) + 1), [*names, "logit"], parse_math=False)
+    ax.set_yticks(np.arange(len(bars) + 1), [*names, total], parse_math=False)
     ax.axvline(0, color="0.6", lw=0.8, ls="--", zorder=0)
     low, high = min(0.0, float(ends.min())), max(0.0, float(ends.max()))
     ax.set_xlim(low - 0.04 * reach, high + 0.14 * reach)
-    ax.set_xlabel(LABEL)
+    ax.set_xlabel(f"Contribution to the {total}")
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)

@@ -126,7 +126,8 @@ def fit_bcos(cells: Cells, rows: np.ndarray, codes: np.ndarray) -> Bcos:
     values = np.asarray(cells.scaled[rows], dtype=np.float32)
     n_classes, width = int(codes.max()) + 1, values.shape[1]
     rng = np.random.default_rng(cells.random_state)
-    units = BcosLinear(width, n_classes, max_out=MAX_OUT)
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced
+        units = BcosLinear(width, n_classes, max_out=MAX_OUT)
     means = class_means(values, codes)
     first = np.repeat(means - means.mean(axis=0), MAX_OUT, axis=0)
     first += rng.normal(size=first.shape) * 0.1 * np.abs(first).mean()

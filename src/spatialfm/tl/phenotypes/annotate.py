@@ -107,8 +107,8 @@ def annotate(
         spread on the graph of neighbours in these components (Zhou et al. 2003); ``"self_training"``: the probe is
         fitted again to the cells that it is sure of, by calibrated confidence; ``"trees"``: 100 extremely randomised
         trees; ``"bcos"``: B-cos units (Böhle et al., CVPR 2022), whose answer is a sum of what each column contributes,
-        see below; ``"ensemble"``: the probe and the trees, pooled; ``"auto"``: ``"ensemble"``, unless another is better by
-        more than its standard error on labelled cells that are held out in turn (whole patients, where five or more
+        see below; ``"ensemble"``: the probe and the trees, pooled; ``"auto"``: ``"ensemble"``, unless another is better
+        by more than its standard error on labelled cells that are held out in turn (whole patients, where five or more
         have labels). Classes weigh alike in all of them.
     signatures
         Markers that types have and lack, as a weak prior that no label goes into: a table of types by markers (1, -1,

@@ -1,0 +1,143 @@
+"""Features as STAMP and TRIDENT keep them: written, read as those read them, and back."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+import spatialfm as sfm
+from spatialfm._errors import InputFileError, SpatialfmWarning, TableError
+
+
+@pytest.fixture
+def tiles():
+    rng = np.random.default_rng(0)
+    samples = ["A/1"] * 3 + ["B"] * 2 + ["A/1"]
+    obs = pd.DataFrame({"sample": samples, "patient": ["p1" if one == "A/1" else "p2" for one in samples]})
+    made = AnnData(obs=obs.set_axis([f"t{i}" for i in range(6)]))
+    made.obsm["X_net"] = rng.normal(size=(6, 5)).astype(np.float32)
+    made.obsm["spatial"] = np.array([[16.0, 16], [48, 16], [16, 48], [100, 200], [132, 200], [48, 48]])
+    made.uns["spatialfm"] = {
+        "X_net": {
+            "model": "net",
+            "mode": "grid",
+            "window": 64,
+            "mpp_used": json.dumps({"A/1": 0.5, "B": 0.5}),
+            "mpp_image": json.dumps({"A/1": 0.25, "B": 0.5}),
+        }
+    }
+    return made
+
+
+def test_what_stamp_reads(tiles, tmp_path):
+    files = sfm.io.write_features_h5(tiles, tmp_path, use_rep="X_net")
+    assert [file.name for file in files] == ["A_1.h5", "B.h5"]
+    with h5py.File(files[0]) as file:
+        np.testing.assert_array_equal(file["feats"][:], tiles.obsm["X_net"][[0, 1, 2, 5]])
+        # upper left corners in µm: tiles of 64 pixels of 0.5 µm
+        np.testing.assert_allclose(file["coords"][:], [[0, 0], [32, 0], [0, 32], [32, 32]])
+        assert file.attrs["tile_size_um"] == 32
+        assert file.attrs["tile_size_px"] == 64
+        assert file.attrs["unit"] == "um"
+        assert file.attrs["feat_type"] == "tile"
+        assert file.attrs["extractor"] == "net"
+    slides = pd.read_csv(tmp_path / "slide_table.csv")
+    assert slides.to_dict("list") == {"PATIENT": ["p1", "p2"], "FILENAME": ["A_1.h5", "B.h5"]}
+
+
+def test_what_trident_reads(tiles, tmp_path):
+    files = sfm.io.write_features_h5(tiles, tmp_path, use_rep="X_net", layout="trident", patient_key=None)
+    with h5py.File(files[0]) as file:
+        assert file["features"].shape == (4, 5)
+        assert file["coords"].dtype == np.int64
+        # the image has pixels of 0.25 µm: twice as many as the model sees
+        assert file["coords"][:].tolist() == [[0, 0], [128, 0], [0, 128], [128, 128]]
+        assert file["coords"].attrs["patch_size_level0"] == 128
+        assert file["coords"].attrs["patch_size"] == 64
+    assert not (tmp_path / "slide_table.csv").exists()
+
+
+@pytest.mark.parametrize("layout", ["stamp", "trident"])
+def test_back_again(tiles, tmp_path, layout):
+    sfm.io.write_features_h5(tiles, tmp_path, use_rep="X_net", layout=layout)
+    back = sfm.io.read_features_h5(tmp_path)[tiles.obs_names]
+    np.testing.assert_array_equal(back.obsm["X_features"], tiles.obsm["X_net"])
+    np.testing.assert_allclose(back.obsm["spatial"], tiles.obsm["spatial"])
+    assert back.obs["sample"].tolist() == tiles.obs["sample"].tolist()
+    assert back.obs["patient"].tolist() == tiles.obs["patient"].tolist()
+    record = back.uns["spatialfm"]["X_features"]
+    assert record["model"] == "'net'" or record["model"] == "net"
+    assert json.loads(record["tile_um"]) == {"A/1": 32.0, "B": 32.0}
+    back.copy().write_h5ad(tmp_path / "back.h5ad")
+
+
+def test_files_of_other_tools(tmp_path):
+    with h5py.File(tmp_path / "slide 1.h5", "w") as file:  # TRIDENT's: pixels, whose size is not said
+        file["features"] = np.ones((1, 3, 4), np.float16)
+        file.create_dataset("coords", data=np.array([[0, 0], [512, 0], [0, 512]])).attrs["patch_size_level0"] = 512
+    with pytest.raises(InputFileError, match=r"coordinates in pixels.*Pass mpp="):
+        sfm.io.read_features_h5(tmp_path / "slide 1.h5")
+    read = sfm.io.read_features_h5(tmp_path / "slide 1.h5", mpp=0.25)
+    assert read.obsm["X_features"].dtype == np.float32
+    np.testing.assert_allclose(read.obsm["spatial"], [[64, 64], [192, 64], [64, 192]])
+    assert read.obs["sample"].unique().tolist() == ["slide 1"]
+    assert "patient" not in read.obs
+    with h5py.File(tmp_path / "old.h5", "w") as file:  # STAMP 2.0
+        file["feats"], file["coords"] = np.ones((2, 4)), np.array([[0.0, 0.0], [256.0, 0.0]])
+        file.attrs["tile_size"], file.attrs["unit"] = 256.0, "um"
+    np.testing.assert_allclose(sfm.io.read_features_h5(tmp_path / "old.h5").obsm["spatial"], [[128, 128], [384, 128]])
+    with h5py.File(tmp_path / "bare.h5", "w") as file:
+        file["patch_embeddings"] = np.ones((2, 4))
+    with pytest.warns(SpatialfmWarning, match="No coordinates in the files of"):
+        bare = sfm.io.read_features_h5(tmp_path / "bare.h5")
+    assert "spatial" not in bare.obsm
+
+
+def test_refusals(tiles, tmp_path):
+    sfm.io.write_features_h5(tiles, tmp_path / "a", use_rep="X_net")
+    with pytest.raises(InputFileError, match=r"A_1.h5.*already. Pass overwrite=True"):
+        sfm.io.write_features_h5(tiles, tmp_path / "a", use_rep="X_net")
+    sfm.io.write_features_h5(tiles, tmp_path / "a", use_rep="X_net", overwrite=True)
+    cells = tiles.copy()
+    del cells.uns["spatialfm"]
+    with pytest.raises(TableError, match="pass tile_um="):
+        sfm.io.write_features_h5(cells, tmp_path / "b", use_rep="X_net")
+    with pytest.raises(TableError, match="pass mpp="):
+        sfm.io.write_features_h5(cells, tmp_path / "b", use_rep="X_net", layout="trident", tile_um=20)
+    with pytest.raises(TableError, match="No 'X_no' in obsm"):
+        sfm.io.write_features_h5(cells, tmp_path / "b", use_rep="X_no", tile_um=20)
+    cells.obsm["X_net"][1, 1] = np.nan
+    with pytest.raises(TableError, match="NaN"):
+        sfm.io.write_features_h5(cells, tmp_path / "b", use_rep="X_net", tile_um=20)
+    assert not (tmp_path / "b").exists()
+    with pytest.raises(InputFileError, match=r"No .h5 files"):
+        sfm.io.read_features_h5(tmp_path)
+    with pytest.raises(InputFileError, match="No file"):
+        sfm.io.read_features_h5(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("no")
+    with pytest.raises(InputFileError, match="not an HDF5 file"):
+        sfm.io.read_features_h5(tmp_path / "text.h5")
+    (tmp_path / "text.h5").unlink()
+    with h5py.File(tmp_path / "wide.h5", "w") as file:
+        file["feats"] = np.ones((2, 9))
+    with pytest.raises(InputFileError, match=r"different widths: A_1.h5 has 5 columns, wide.h5 9"):
+        sfm.io.read_features_h5([tmp_path / "a", tmp_path / "wide.h5"])
+    with h5py.File(tmp_path / "cut.h5", "w") as file:
+        file["feats"], file["coords"] = np.ones((2, 9)), np.ones((3, 2))
+    with pytest.raises(InputFileError, match=r"2 rows of features and coords of shape \(3, 2\)"):
+        sfm.io.read_features_h5(tmp_path / "cut.h5")
+    with h5py.File(tmp_path / "unit.h5", "w") as file:
+        file["feats"], file["coords"] = np.ones((2, 9)), np.ones((2, 2))
+    with pytest.raises(InputFileError, match="does not say in which unit"):
+        sfm.io.read_features_h5(tmp_path / "unit.h5")
+    with pytest.raises(InputFileError, match="'B' is in two files"):
+        sfm.io.read_features_h5([tmp_path / "a" / "B.h5", tmp_path / "a" / "B.h5"])
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = np.ones(2)
+    with pytest.raises(InputFileError, match=r"no features \(feats, patch_embeddings, features\), but"):
+        sfm.io.read_features_h5(tmp_path / "other.h5")
