@@ -348,13 +348,20 @@ WRITE_NOTHING = {
     "match_markers", "check_labels", "plan_embedding", "segmentation_quality",
 }  # fmt: skip
 
+
+def _contributions(cells):
+    """Of ``method="bcos"``; other methods have none."""
+    if "contributions" in cells.uns.get("part_predicted", {}):
+        sfm.pl.contributions(cells, "part_predicted", show=False)
+
+
 DRAWN = {
     "annotation_scores": ("evaluate_annotation", lambda a: sfm.pl.annotation_scores(a, show=False)),
     "attention": ("mil", lambda a: sfm.pl.attention(a, "S 0/1", cluster_key="phenotype", show=False)),
     "cluster_tree": ("leiden_sweep", lambda a: sfm.pl.cluster_tree(a, show=False)),
     "compare_composition": ("compare_composition", lambda a: sfm.pl.compare_composition(a, show=False)),
     "compare_enrichment": ("compare_enrichment", lambda a: sfm.pl.compare_enrichment(a, show=False)),
-    "contributions": ("annotate", lambda a: sfm.pl.contributions(a, "part_predicted", show=False)),
+    "contributions": ("annotate", _contributions),
     "concordance": ("compare_concordance", lambda a: sfm.pl.concordance(a, show=False)),
     "composition": ("composition", lambda a: sfm.pl.composition(a, group_key="arm", show=False)),
     "cumulative_incidence": ("cumulative_incidence", lambda a: sfm.pl.cumulative_incidence(a, show=False)),

@@ -243,7 +243,7 @@ def network_of(state: Mapping[str, torch.Tensor], n_heads: int | None = None) ->
     tensors = {name.removeprefix("model."): value for name, value in state.items() if name not in TRAINED_WITH}
     if any(".mhsa.query_encoders." in name for name in tensors):
         raise WeightsError(
-            "The file holds STAMP's network with ALiBi, which is not offered. Train it with use_alibi=False."
+            "The file holds STAMP's network with ALiBi, which is not offered. Pass one that was trained without."
         )
     if {"class_token", "project_features.0.weight", "mlp_head.0.weight"} <= set(tensors):
         network: StampMIL | HistoBistroMIL = _stamp_of(tensors, n_heads or STAMP_HEADS)

@@ -160,8 +160,6 @@ class _Scale:
         """Where colours end."""
         if self.powers and limit is not None and not limit > 1:
             raise TableError(f"limit={limit} is not a multiple of the average above 1. Pass for example 4.")
-        if limit is not None and not limit > 0:
-            raise TableError(f"limit={limit} is not a number at which colours can end. Pass a positive one.")
         if limit is not None:
             return float(np.log2(limit)) if self.powers else limit
         most = float(np.percentile(np.abs(numbers[np.isfinite(numbers)]), 99))
@@ -217,7 +215,9 @@ def _of_output(adata: AnnData, key: str, values: str, output: str | None) -> tup
     where = f"{key}_{values}"
     if where not in adata.obsm:
         how = "gradients=True" if values == "gradient" else "head='bcos'"
-        raise TableError(f"No table in obsm[{where!r}]; found {listed(adata.obsm)}. Run sfm.tl.mil with {how}.")
+        raise TableError(
+            f"No table in obsm[{where!r}]; found {listed(adata.obsm)}. Make it with sfm.tl.mil(..., {how})."
+        )
     table = named_table(adata, where)
     record = adata.uns.get(key)
     params = record.get("params", {}) if isinstance(record, dict) else {}

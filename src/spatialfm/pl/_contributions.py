@@ -107,10 +107,6 @@ def contributions(
     'Contribution to the logit'
     """
     table = _stored(adata, key)
-    if n_markers < 1:
-        raise TableError(f"n_markers={n_markers}: one marker is the least.")
-    if limit is not None and not limit > 0:
-        raise TableError(f"limit={limit} is not a contribution at which colours can end. Pass a positive number.")
     of_patients, own = "output" in table, ax is None
     if of_patients:
         table, output = _of_output(adata, key, table, output)
