@@ -19,6 +19,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 # functions whose tables have such a word, and why nothing is measured
 NOT_MEASURED = {
     "tl.align": "its scores are those of metrics.cross_modal, which are measured",
+    "tl.impute_markers": "predictions without an error of their own: tl.calibrate_imputation gives them one",
+    "tl.reconstruct": "predicted pixels, which tl.evaluate_reconstruction compares with measured ones",
     "tl.label_report": "an order of labels by held-out confidence; tests hold it against labels that were flipped",
     "tl.suggest_labels": "an order of cells, which tests hold against brute force",
     "tl.marker_attention": "z-scores of markers, which describe",

@@ -195,3 +195,36 @@ def test_records_that_were_edited_are_refused_in_our_words(wrong):
             for call in calls:
                 with contextlib.suppress(SpatialfmError):
                     call(other)
+
+
+def _imputed_table(space="intensity"):
+    x = np.arange(12.0).reshape(6, 2) + [[0.0, 0.5]]
+    x[3:, 1] = np.nan
+    adata = ad.AnnData(x, var=pd.DataFrame(index=["CD3", "PD-1/L"]))
+    sfm.tl.impute_markers(adata, markers=["PD-1/L"], method="linear", space=space)
+    return adata, x
+
+
+def test_imputed_markers_are_told_from_measured_ones():
+    adata, x = _imputed_table()
+    frame = sfm.get.imputed(adata)
+    assert list(frame.columns) == ["PD-1/L"]  # a store holds it by another name
+    assert frame["PD-1/L"].isna().tolist() == [True] * 3 + [False] * 3
+    with pytest.raises(PanelError, match=r"'CD3' was not imputed, and was measured: adata\[:, 'CD3'\]"):
+        sfm.get.imputed(adata, markers=["CD3"])
+    with pytest.raises(ElementError, match="No record of 'X_other'"):
+        sfm.get.imputed(adata, "X_other")
+    adata.obsm["X_imputed"] = adata.obsm["X_imputed"].assign(more=1.0)
+    with pytest.raises(ElementError, match="it was replaced"):
+        sfm.get.imputed(adata)
+
+
+def test_a_table_with_both_keeps_what_was_measured():
+    adata, x = _imputed_table()
+    both = sfm.get.with_imputed(adata)
+    np.testing.assert_array_equal(both.X[:3], x[:3])
+    np.testing.assert_allclose(both.X[3:, 1], x[3:, 0] + 1.5, rtol=1e-4)  # the line through the measured cells
+    assert both.var["imputed"].tolist() == [False, True]
+    assert np.isnan(adata.X[3:, 1]).all()
+    with pytest.raises(ModelError, match="space='intensity'"):
+        sfm.get.with_imputed(_imputed_table("standardised")[0])

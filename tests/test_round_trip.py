@@ -19,6 +19,7 @@ from geopandas import GeoDataFrame
 from shapely import box
 from spatialdata.models import ShapesModel, TableModel
 from spatialdata.transformations import Identity
+from stand_in import Painter
 
 import spatialfm as sfm
 from spatialfm._storable import write_obsm
@@ -341,6 +342,7 @@ CELLS["transfer_labels"] = [
 IN_SDATA = {  # written into a SpatialData, see `slides`
     "cell_table", "add_clinical", "add_samples", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles",
     "segment_regions", "pixie",
+    "segment_regions", "impute_markers", "reconstruct",
     "detect_artifacts", "mend_labels", "segment_cells", "set_outcome", "tissue",
 }  # fmt: skip
 WRITE_NOTHING = {
@@ -534,6 +536,9 @@ def slides(tmp_path_factory):
         sfm.tl.detect_artifacts(
             sdata, "mean-intensity", annotations={samples[0]: f"artifacts_{samples[0]}"}, C=1.0, min_tokens=1
         )
+        painter, seen = Painter(), {"markers": ["CD3", "CD20", "CD68"]}
+        sfm.tl.reconstruct(sdata, painter, panel=seen)
+        sfm.tl.impute_markers(sdata, painter, markers=["FOXP3"], panel=seen)
         sfm.pp.mend_labels(sdata, "cells_P001_1", background=1)  # a cell that is none
         sfm.pp.tissue(sdata, "otsu")
         sfm.pp.segment_cells(sdata, key_added="found")

@@ -9,8 +9,15 @@ import pytest
 from anndata import AnnData
 from scipy.sparse import csr_matrix
 
-from spatialfm._errors import TableError
-from spatialfm.cohort.representation import each_representation, marker_values, n_different, prepared, representation
+from spatialfm._errors import PanelError, TableError
+from spatialfm.cohort.representation import (
+    check_measured,
+    each_representation,
+    marker_values,
+    n_different,
+    prepared,
+    representation,
+)
 
 VALUES = np.array([[1.0, 2.0], [0.0, 3.0], [5.0, 6.0]])
 
@@ -68,3 +75,18 @@ def test_several_and_how_many_rows_differ():
     rows = np.repeat(np.arange(3.0), 2000)[:, None]
     assert n_different(rows, 2) == 3  # the first thousand show one
     assert n_different(np.arange(5000.0)[:, None], 7) == 1000
+
+
+def test_imputed_markers_are_no_markers_of_a_table_unless_asked_for():
+    import spatialfm as sfm
+
+    x = np.random.default_rng(0).gamma(2, size=(80, 3))
+    source = AnnData(x, var=pd.DataFrame(index=["CD3", "CD20", "PD-1"]))
+    cells = source[:, :2].copy()
+    sfm.tl.impute_markers(cells, markers=["PD-1"], method="linear", source=source, space="intensity")
+    check_measured(cells, ["CD3", "CD20"])
+    with pytest.raises(PanelError, match=r"'PD-1' \(of=\) was imputed, in obsm\['X_imputed'\].*sfm.get.with_imputed"):
+        check_measured(cells, ["CD3", "PD-1"], "of")
+    with pytest.raises(PanelError, match=r"No marker 'CD9' in the table \(markers=\); found 'CD3' and 'CD20'"):
+        check_measured(cells, ["CD9"])
+    check_measured(sfm.get.with_imputed(cells), ["CD3", "PD-1"])

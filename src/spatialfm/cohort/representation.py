@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._dense import dense
-from .._errors import TableError
+from .._errors import PanelError, TableError
+from .._keys import UNS
 from .._logging import logger
 from .._preparation import preparation, prepare
 from .checks import as_names, listed
@@ -53,6 +55,40 @@ def marker_values(table: AnnData, markers: Sequence[str], layer: str | None) -> 
     if values is None:
         raise TableError("The table has no values of markers (X). Pass layer=<where they are>.")
     return np.asarray(dense(values), dtype=np.float64)
+
+
+def check_measured(table: AnnData, markers: Sequence[str], argument: str = "markers") -> None:
+    """Refuse markers that a table has not; what was predicted of one is no measurement of it.
+
+    Raises
+    ------
+    PanelError
+        Says of a marker that was imputed how it is asked for.
+    """
+    lacking = [name for name in markers if name not in table.var_names]
+    if not lacking:
+        return
+    records = table.uns.get(UNS, {})
+    for key, notes in records.items() if isinstance(records, Mapping) else ():
+        if isinstance(notes, Mapping) and "imputed" in notes and lacking[0] in named_columns(notes["imputed"]):
+            raise PanelError(
+                f"Marker {lacking[0]!r} ({argument}=) was imputed, in obsm[{key!r}], and not measured. To use what was "
+                f"predicted all the same, pass sfm.get.with_imputed(adata, {key!r}) in place of the table."
+            )
+    raise PanelError(f"No marker {lacking[0]!r} in the table ({argument}=); found {listed(table.var_names, 60)}.")
+
+
+def named_columns(value: object) -> list[str]:
+    """Names in a record, which keeps lists as JSON text.
+
+    Examples
+    --------
+    >>> named_columns('["CD3", "CD4"]'), named_columns("")
+    (['CD3', 'CD4'], [])
+    """
+    if isinstance(value, str):
+        return [str(name) for name in json.loads(value)] if value[:1] == "[" else []
+    return [str(name) for name in value] if isinstance(value, Sequence | np.ndarray) else []
 
 
 def finite_rows(adata: AnnData, use_rep: str, argument: str = "use_rep") -> np.ndarray:

@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "embedding.plan_embedding": ["plan_embedding"],
         "imputation.calibrate_imputation": ["calibrate_imputation"],
         "imputation.evaluate_reconstruction": ["evaluate_reconstruction"],
+        "imputation.impute_markers": ["impute_markers"],
+        "imputation.reconstruct": ["reconstruct"],
         "phenotypes.annotate": ["annotate"],
         "phenotypes.cell_states": ["cell_states"],
         "phenotypes.cluster_agreement": ["cluster_agreement"],
@@ -78,6 +80,8 @@ if TYPE_CHECKING:
     from .imputation.calibrate_imputation import calibrate_imputation
     from .imputation.evaluate_reconstruction import evaluate_reconstruction
     from .imputation.select_panel import select_panel
+    from .imputation.impute_markers import impute_markers
+    from .imputation.reconstruct import reconstruct
     from .neighborhoods.compare_enrichment import compare_enrichment
     from .neighborhoods.neighborhood_composition import neighborhood_composition
     from .neighborhoods.neighborhood_contrast import neighborhood_contrast

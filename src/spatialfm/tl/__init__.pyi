@@ -7,10 +7,12 @@ from .samples.composition import composition as composition
 from .regions.detect_artifacts import detect_artifacts as detect_artifacts
 from .phenotypes.evaluate_annotation import evaluate_annotation as evaluate_annotation
 from .imputation.evaluate_reconstruction import evaluate_reconstruction as evaluate_reconstruction
+from .imputation.impute_markers import impute_markers as impute_markers
 from .phenotypes.label_report import label_report as label_report
 from .regions.paint_tiles import paint_tiles as paint_tiles
 from .phenotypes.pixie import pixie as pixie
 from .embedding.plan_embedding import plan_embedding as plan_embedding
+from .imputation.reconstruct import reconstruct as reconstruct
 from .signatures.score_signatures import score_signatures as score_signatures
 from .retrieval.search import search as search
 from .retrieval.search_samples import search_samples as search_samples
@@ -103,6 +105,7 @@ __all__ = [
     "evaluate_reconstruction",
     "few_shot_samples",
     "fine_gray",
+    "impute_markers",
     "kaplan_meier",
     "label_report",
     "leiden_sweep",
@@ -121,6 +124,7 @@ __all__ = [
     "predict_bags",
     "predict_survival",
     "propose_types",
+    "reconstruct",
     "risk_ratio",
     "rmst",
     "score_signatures",

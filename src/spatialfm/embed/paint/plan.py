@@ -65,7 +65,7 @@ def check_decoder(encoder: Encoder) -> None:
     if not encoder.can_reconstruct:
         raise ModelError(
             f"Model {encoder.card.name!r} has no decoder, so that it predicts no pixels. Pass one that was trained to "
-            "reconstruct, such as model='virtues', or method='linear', which needs no model."
+            "reconstruct, such as model='virtues'."
         )
 
 

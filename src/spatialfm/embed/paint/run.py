@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from ..._keys import ATTRS, IMPUTED
+from ..._identity import fingerprint
 from ..._logging import logger
 from ..._settings import settings
 from ..session import N_TRIES, spread_over, try_compiled
 from .blend import Overlap, Painting
+from .elements import HIDDEN
 from .job import PaintJob
-from .pyramid import open_pyramid, write_pyramid
+from .pyramid import write_pyramid
 
 if TYPE_CHECKING:
     import torch
-    from spatialdata import SpatialData
 
-    from ...pp.elements import SampleElements
     from ..call import Run
     from ..plan import RunPlan
     from ..windows.tiles import TileBlock
@@ -73,9 +72,32 @@ def with_painting(
     return result, seconds
 
 
-def image_folder(plan: RunPlan, overlap: str, space: str) -> Path:
-    """Where the images of a run are, whole or not there."""
-    return settings.cache_dir / FOLDER / f"{plan.identity[:24]}-{overlap}-{space}"
+def paint_images(
+    plan: RunPlan,
+    how: Run,
+    devices: Sequence[torch.device],
+    *,
+    overlap: Overlap,
+    statistics: tuple[np.ndarray, np.ndarray] | None,
+) -> tuple[Path, float]:
+    """Folder with the image of each sample, by its number; and the seconds that predicting took.
+
+    Images that the same call wrote before are taken.
+    """
+    from ..run.store import clear_finished
+
+    made_of = {"run": plan.identity, "overlap": overlap, "statistics": statistics, "precision": how.precision}
+    folder = settings.cache_dir / FOLDER / fingerprint(made_of)[:24]
+    if how.resume and are_written(folder, len(plan.job.readers)):
+        clear_finished(settings.cache_dir / "runs", plan.identity)
+        logger.info("this call was finished before: taking what is in %s", folder)
+        return folder, 0.0
+
+    def write(painting: Painting) -> None:
+        write_images(painting, folder, how.precision)
+
+    _, seconds = with_painting(plan, how, devices, write, overlap=overlap, statistics=statistics)
+    return folder, seconds
 
 
 def are_written(folder: Path, n: int) -> bool:
@@ -102,67 +124,9 @@ def write_images(painting: Painting, folder: Path, precision: str) -> None:
             def hidden(channel: int, box: tuple[int, int, int, int], number: int = number) -> np.ndarray:
                 return painting.hidden(number, box, [channel])[0]
 
-            write_pyramid(folder / f"{number:05d}_hidden", shape, "uint8", hidden, levels=False)
+            write_pyramid(folder / f"{number:05d}{HIDDEN}", shape, "uint8", hidden, levels=False)
 
         def pixels(channel: int, box: tuple[int, int, int, int], number: int = number) -> np.ndarray:
             return painting.values(number, box, [channel])[0]
 
         write_pyramid(folder / f"{number:05d}", shape, dtype, pixels)
-
-
-def add_images(
-    sdata: SpatialData, pairs: Sequence[SampleElements], ratios: np.ndarray, folder: Path, key: str, record: dict
-) -> None:
-    """Put the images of a folder into `sdata`, each lazy and where its sample lies, with one record of each."""
-    from spatialdata.models import Image2DModel
-
-    from ...pp.maps import multiscale_image, scaled_transformations
-
-    records = sdata.attrs.setdefault(ATTRS, {}).setdefault(IMPUTED, {})
-    names = list(record["imputed"])
-    for number, pair in enumerate(pairs):
-        systems = scaled_transformations(sdata, pair.image, float(ratios[number]))
-        element, made = element_name(pair.sample, key), {}
-        for ending in ("", "_hidden"):
-            path = folder / f"{number:05d}{ending}"
-            if not path.is_dir():
-                continue
-            levels = open_pyramid(path, f"{folder.name}-{number:05d}{ending}")
-            made[f"{element}{ending}"] = (
-                multiscale_image(levels, names, systems)
-                if len(levels) > 1
-                else Image2DModel.parse(levels[0], dims=("c", "y", "x"), c_coords=names, transformations=systems)
-            )
-        for old in [name for name in (element, f"{element}_hidden") if name in sdata.images]:
-            del sdata.images[old]
-            records.pop(old, None)
-        for name, image in made.items():
-            sdata.images[name] = image
-            records[name] = {**record, "image": pair.image, "sample": pair.sample, "is_mask": name != element}
-
-
-def element_name(sample: str, key: str) -> str:
-    """Name of the image of a sample."""
-    from ..._keys import image_name
-
-    return f"{image_name(sample)}_{key}"
-
-
-def record_of(plan: RunPlan, **fields: Any) -> dict[str, Any]:
-    """What is kept beside an image and means of cells: model, markers seen and predicted, and how."""
-    encoder = plan.job.encoder
-    card = encoder.card
-    notes = plan.notes
-    kept = ("seen", "imputed", "window", "stride", "mode", "ratio", "random_state", "marker_embeddings_added")
-    return {
-        "method": "model",
-        "model": card.name,
-        "license": card.license,
-        "weights": encoder.weights.source,
-        "weights_sha256": encoder.weights.sha256,
-        "adapter": encoder.weights.adapter,
-        **{name: notes[name] for name in kept if name in notes},
-        "preparation": notes["preparation"],
-        "mpp_used": notes["mpp_used"],
-        **fields,
-    }

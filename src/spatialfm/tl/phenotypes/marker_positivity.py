@@ -16,7 +16,7 @@ from ..._public import public
 from ..._ranges import above, at_least, between
 from ..._storable import named_table, write_uns
 from ...cohort.checks import as_names, check_anndata, obs_column
-from ...cohort.representation import marker_values
+from ...cohort.representation import check_measured, marker_values
 from ...embed.call import CALL_FIELDS
 from ...embed.positivity.asked import check_images
 from ...learn.arcsinh import find_cofactor
@@ -250,8 +250,7 @@ def _write(table: AnnData, key: str, frame: pd.DataFrame, result: dict[str, Any]
 
 def _markers(adata: AnnData, markers: str | Sequence[str] | None) -> list[str]:
     names = list(map(str, adata.var_names)) if markers is None else as_names(markers)
-    if lacking := [name for name in names if name not in adata.var_names]:
-        raise PanelError(f"No marker {lacking[0]!r} in the table (markers=); found {listed(adata.var_names, 60)}.")
+    check_measured(adata, names)
     if not names:
         raise PanelError("There is no marker to call (markers=).")
     if not adata.var_names.is_unique:

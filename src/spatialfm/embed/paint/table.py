@@ -1,0 +1,91 @@
+"""Means of predicted images over the cells of a table, apart from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..._storable import write_obsm
+from ...pp.drawn_cells import cells_data
+from ...pp.elements import labels_to_image
+from ..planned import table_of
+from ..result.record import make_record, write_record
+from ..windows.cells import find_cells
+from .cells import means_of_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+    from ...pp.elements import SampleElements
+    from ..pixels.reader import SampleReader
+    from ..windows.cells import Cells
+
+Box = tuple[int, int, int, int]
+
+
+def table_means(
+    sdata: SpatialData,
+    pairs: Sequence[SampleElements],
+    readers: Sequence[SampleReader],
+    table: AnnData,
+    cells: Cells,
+    read: Callable[[int, Box, list[int]], np.ndarray],
+    markers: Sequence[str],
+) -> pd.DataFrame:
+    """Mean of each predicted marker over the pixels of each cell; NaN in rows of samples that are not there.
+
+    Parameters
+    ----------
+    pairs, readers
+        Image and cells of each sample, and what knows its grid of pixels.
+    cells
+        Cells of the samples that have any, see `cells_of`.
+    read
+        Gives predicted pixels ``(k, h, w)`` of a sample by its number, a box and channels.
+    """
+    numbers = [number for number, pair in enumerate(pairs) if pair.labels is not None]
+    grids = [
+        replace(
+            readers[number],
+            labels_name=str(pairs[number].labels),
+            labels=cells_data(sdata, pairs[number]),
+            image_to_labels=labels_to_image(sdata, pairs[number]).inverse(),
+        )
+        for number in numbers
+    ]
+    ratios = np.array([grid.ratio for grid in grids])
+    found = means_of_cells(grids, ratios, cells, lambda one, box, ones: read(numbers[one], box, ones), len(markers))
+    values = np.full((table.n_obs, len(markers)), np.nan, np.float32)
+    values[cells.rows] = found
+    return pd.DataFrame(values, table.obs_names, pd.Index(markers, dtype=object))
+
+
+def cells_of(
+    sdata: SpatialData,
+    pairs: Sequence[SampleElements],
+    table_name: str,
+    on_pieces: Literal["raise", "keep"],
+    intensity_max: float | Mapping[str, float] | None,
+) -> tuple[AnnData, Cells] | None:
+    """The cell table, made where there is none, joined to the labels; None where no sample has cells."""
+    labelled = [pair for pair in pairs if pair.labels is not None]
+    if not labelled:
+        return None
+    table = table_of(sdata, table_name, labelled, "raise", on_pieces, intensity_max)
+    return table, find_cells(sdata, labelled, table, table_name, "raise", None, on_pieces)
+
+
+def write_means(adata: AnnData, key: str, frame: pd.DataFrame, record: Mapping[str, Any]) -> None:
+    """Means into ``obsm[key]``, which is never ``X``, and their record."""
+    write_obsm(adata, key, frame)
+    write_record(adata, key, make_record(**record))
+
+
+def without_labels(pairs: Sequence[SampleElements]) -> list[SampleElements]:
+    """The pairs for a run that reads no cells, so that it is independent of them."""
+    return [replace(pair, labels=None) for pair in pairs]

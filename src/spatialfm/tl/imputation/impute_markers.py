@@ -1,0 +1,207 @@
+"""Markers that were not stained, predicted from those that were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..._errors import ArgumentError, counted
+from ..._keys import PATIENT_KEY, TABLE
+from ..._logging import logger
+from ..._public import public
+from ...embed.call import CALL_FIELDS, Elements, Run, image_elements
+from ...embed.session import check_embedding_key, check_run, load_encoder
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+    from ...embed.call import Panel
+    from ...models.encoder import Encoder
+    from ...models.recipe import Recipe
+
+
+@public(fields=CALL_FIELDS)
+def impute_markers(
+    data: SpatialData | AnnData,
+    model: str | Encoder | None = None,
+    *,
+    markers: Sequence[str],
+    method: Literal["model", "linear", "knn"] = "model",
+    source: SpatialData | AnnData | None = None,
+    overlap: Literal["mean", "feather"] = "mean",
+    space: Literal["standardised", "intensity"] = "standardised",
+    stride: int | None = None,
+    weights: str | PathLike | None = None,
+    adapter: str | PathLike | None = None,
+    samples: Sequence[str] | None = None,
+    panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None,
+    table_name: str = TABLE,
+    layer: str | None = None,
+    patient_key: str = PATIENT_KEY,
+    key_added: str = "imputed",
+    random_state: int = 0,
+) -> None:
+    """Predict markers that were not stained: over whole images, and as means of cells.
+
+    VirTues, *Zero-shot inference*: the model is given a channel of zeros with the protein embedding of the marker, all
+    of whose tokens are hidden, over tiles of 128 pixels beside each other. Markers that were stained are hidden in the
+    same way, so that what is predicted can be compared with what was measured. A prediction is no measurement: it is
+    kept apart from ``X``, and `spatialfm.tl.calibrate_imputation` says how far it can be trusted.
+
+    Parameters
+    ----------
+    data
+        Images ``(c, y, x)`` and their cells; or a table of cells, with method ``"linear"`` or ``"knn"``.
+    model
+        With method ``"model"``: name of a model with a decoder (``"virtues"`` and its kin), or a loaded encoder.
+    markers
+        Markers to predict, all at once: none of them is seen.
+    method
+        ``"model"``; or, without any weights, ``"linear"``: ridge regression on the other markers, of pixels in images
+        and of cells in a table; ``"knn"``: the mean of the ten nearest cells of a table. These are fitted where the
+        marker was stained, and predict where it was not.
+    source
+        With ``"linear"`` and ``"knn"``: data of the same kind in which the markers were stained. Default: the samples
+        or cells of `data` in which they were.
+    overlap, stride
+        As in `spatialfm.tl.reconstruct`.
+    space
+        ``"standardised"``: as the model predicts; of the other methods, less the mean of what was fitted on and
+        divided by its standard deviation. ``"intensity"``: in the units of the image or the table. The mean and
+        standard deviation of a marker that some samples lack are of those that have it; of one that none has they
+        must be given, ``recipe={"statistics": ...}``.
+    weights, adapter, samples, panel, recipe, run, elements, table_name
+        As in `spatialfm.tl.embed_cells`; what is about windows of cells means nothing here and is refused. Of images,
+        ``"linear"`` takes `samples`, `panel`, `elements` and `table_name`.
+    layer
+        Of a table: layer with the values of markers (default: ``X``).
+    patient_key
+        Of a table: column of ``obs``; patients are left out as a whole when the penalty of ``"linear"`` is chosen.
+    key_added
+        Ending of the names of images, and of the key in ``obsm``.
+    random_state
+        Of the pixels or cells that ``"linear"`` and ``"knn"`` draw from many.
+
+    Returns
+    -------
+    None. Written:
+
+    ``sdata.images["image_<sample>_<key_added>"]``
+        Predicted pixels ``(markers, y, x)``, lazy, with a pyramid where they are large, as `spatialfm.tl.reconstruct`
+        writes them.
+    ``.obsm["X_<key_added>"]``
+        Of the table: one column per marker, the mean over the pixels of each cell; NaN where nothing was predicted.
+        Tools take it for no marker of the table unless its key is named; `spatialfm.get.imputed` reads it.
+    ``.uns["spatialfm"]["X_<key_added>"]``
+        Record: method, model, markers that were seen and that were imputed, space.
+
+    Raises
+    ------
+    ModelError
+        If the model has no decoder, or pixels cannot be turned back to intensities.
+    PanelError
+        If a marker is neither in the panel nor has a protein embedding, nothing is left to predict from, or a marker
+        was stained nowhere that ``"linear"`` and ``"knn"`` could learn from.
+    ArgumentError, ElementError, CoordinateError, PixelSizeError, TableError
+        Before any tile is predicted.
+    RunError
+        If reading, predicting or writing fails on the way. Finished blocks are kept: the same call goes on from there,
+        and ends with the same bytes.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, difficulty="easy")
+    >>> tiny = sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
+    >>> sfm.tl.impute_markers(sdata, tiny, markers=["FOXP3"], panel={"markers": ["CD3", "CD20", "CD68"]})
+    >>> list(sdata["table"].obsm["X_imputed"]), sdata["image_P001_1_imputed"].shape
+    (['FOXP3'], (1, 64, 64))
+    """
+    from .floors import impute_cells, impute_pixels
+
+    check_embedding_key(f"X_{key_added}")
+    if (method == "model") != (model is not None):
+        raise ArgumentError(
+            "method='model' needs a model with a decoder: pass model='virtues', or method='linear', which needs none."
+            if model is None
+            else f"method={method!r} takes no model. Leave model= out, or pass method='model'."
+        )
+    if not hasattr(data, "images"):
+        if method == "model":
+            raise ArgumentError("A model predicts from images. Pass a SpatialData, or method='linear' for a table.")
+        options = {"layer": layer, "patient_key": patient_key, "space": space, "random_state": random_state}
+        impute_cells(data, list(markers), source, method, key=f"X_{key_added}", **options)
+        return
+    if method != "model":
+        impute_pixels(
+            data, list(markers), source, method, samples=samples, panel=panel, elements=Elements.of(elements),
+            table_name=table_name, space=space, key_added=key_added, random_state=random_state,
+        )  # fmt: skip
+        return
+    if source is not None:
+        raise ArgumentError("source= belongs to method='linear' and 'knn'. Leave it out: a model has been trained.")
+    image_elements(None, recipe)
+    _with_model(
+        data, load_encoder(model, weights, adapter), markers, Elements.of(elements), Run.of(run), overlap=overlap,
+        space=space, stride=stride, samples=samples, panel=panel, recipe=recipe, table_name=table_name,
+        key_added=key_added,
+    )  # fmt: skip
+
+
+def _with_model(
+    sdata: SpatialData,
+    encoder: Encoder,
+    markers: Sequence[str],
+    elements: Elements,
+    how: Run,
+    *,
+    overlap: Literal["mean", "feather"],
+    space: str,
+    stride: int | None,
+    samples: Sequence[str] | None,
+    panel: Panel | Mapping[str, Any] | None,
+    recipe: Recipe | Mapping[str, Any] | None,
+    table_name: str,
+    key_added: str,
+) -> None:
+    from ...embed.call import request_of
+    from ...embed.inputs import prepare_inputs
+    from ...embed.paint.elements import add_images, check_image_names, record_of
+    from ...embed.paint.job import TOGETHER
+    from ...embed.paint.plan import check_decoder, find_targets, lost_of, plan_paint, target_statistics
+    from ...embed.paint.run import paint_images, read_written
+    from ...embed.paint.table import cells_of, table_means, without_labels, write_means
+    from ...pp.elements import match_elements
+
+    check_decoder(encoder)
+    pairs = match_elements(
+        sdata, elements.image, elements.labels, samples=samples, need_labels=False, table_name=table_name
+    )
+    check_image_names(sdata, [pair.sample for pair in pairs], key_added)
+    devices = check_run(how)
+    encoder = encoder.to(devices[0])
+    request = request_of(encoder, panel=panel, recipe=recipe, run=how, elements=elements, cells=False)
+    found = cells_of(sdata, pairs, table_name, elements.on_pieces, request.recipe.intensity_max)
+    bare = without_labels(pairs)
+    inputs = prepare_inputs(sdata, bare, encoder, request, tiles=True)
+    targets = find_targets(inputs, markers)
+    statistics = target_statistics(sdata, bare, inputs, targets) if space == "intensity" else None
+    plan = plan_paint(inputs, targets, mode=TOGETHER, stride=stride)
+    folder, seconds = paint_images(plan, how, devices, overlap=overlap, statistics=statistics)
+    lost = lost_of(inputs) if space == "intensity" else ""
+    record = record_of(plan, space=space, overlap=overlap, not_undone=lost, seconds=seconds)
+    if found is not None:
+        table, cells = found
+        read = partial(read_written, folder)
+        means = table_means(sdata, pairs, inputs.raw, table, cells, read, targets.markers)
+        write_means(table, f"X_{key_added}", means, record)
+        sdata.tables[table_name] = table
+    add_images(sdata, pairs, inputs.ratios, folder, key_added, record)
+    what = f"{counted(len(targets.markers), 'marker')} of {counted(len(pairs), 'image')}"
+    logger.info(f"{key_added}: {what} in {seconds:.1f} s")

@@ -1,0 +1,138 @@
+"""Whole images as a masked model sees them: some tokens hidden, their pixels predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..._errors import counted
+from ..._logging import logger
+from ..._public import public
+from ...embed.call import CALL_FIELDS, Run
+from ...embed.session import check_run, load_encoder
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+    from ...embed.call import Elements, Panel
+    from ...models.encoder import Encoder
+    from ...models.recipe import Recipe
+
+
+@public(fields=CALL_FIELDS)
+def reconstruct(
+    sdata: SpatialData,
+    model: str | Encoder,
+    *,
+    mode: Literal["independent", "marker", "niche"] = "independent",
+    ratio: tuple[float, float] = (0.6, 1.0),
+    markers: Sequence[str] | None = None,
+    overlap: Literal["mean", "feather"] = "mean",
+    space: Literal["standardised", "intensity"] = "standardised",
+    stride: int | None = None,
+    weights: str | PathLike | None = None,
+    adapter: str | PathLike | None = None,
+    samples: Sequence[str] | None = None,
+    panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None,
+    key_added: str = "reconstructed",
+    random_state: int = 0,
+) -> None:
+    """Hide tokens of every image and let a masked model predict their pixels, over whole images.
+
+    VirTues, *Masked reconstructions*: tiles of 128 pixels beside each other, the last row and column of them flush with
+    the border. How well this works, beside floors that need no weights, is what
+    `spatialfm.tl.evaluate_reconstruction` measures.
+
+    Parameters
+    ----------
+    sdata
+        Images ``(c, y, x)``.
+    model
+        Name of a model with a decoder (``"virtues"`` and its kin) or a loaded encoder.
+    mode
+        What is hidden. ``"independent"``: of each channel a share of its tokens, drawn for each channel and tile.
+        ``"niche"``: one share, and the same positions in all channels. ``"marker"``: one whole channel, once for each
+        marker, all others seen.
+    ratio
+        Smallest and largest share of hidden tokens, uniform between them, of the first two modes.
+    markers
+        Markers that are predicted (default: all of the panel). Which are seen is said with `panel`.
+    overlap
+        Where tiles overlap: their mean, or ``"feather"``, weights that fall towards a tile's edges.
+    space
+        ``"standardised"``: pixels as the model takes and predicts them. ``"intensity"``: turned back to intensities of
+        the image, as far as the model's preparation can be undone; VirTues' clipping and blur stay.
+    stride
+        Distance of one tile to the next in model pixels. Default: the side of a tile.
+    weights, adapter, samples, panel, recipe, run, elements
+        As in `spatialfm.tl.embed_cells`; what is about cells means nothing here and is refused. With ``precision`` of
+        ``"float16"`` images are stored so.
+    key_added
+        Ending of the names of the images.
+    random_state
+        Seed of what is hidden. A tile is hidden alike in any run: it draws by its image and place.
+
+    Returns
+    -------
+    None. Written into `sdata`:
+
+    ``.images["image_<sample>_<key_added>"]``
+        Predicted pixels ``(markers, y, x)`` in model pixels, lazy, with a pyramid where they are large; placed where
+        the image is. Stays in ``settings.cache_dir`` until ``sdata.write`` copies it.
+    ``.images["image_<sample>_<key_added>_hidden"]``
+        1 where a pixel was hidden, 0 where it was seen, of the first two modes. Where tiles overlap, a pixel that was
+        hidden in one of them has the value that this one predicts.
+    ``.attrs["spatialfm"]["imputed"]``
+        A record of each: they are no samples to other functions.
+
+    Raises
+    ------
+    ModelError
+        If the model has no decoder, or pixels cannot be turned back to intensities.
+    PanelError
+        If a marker is neither in the panel nor has a protein embedding, or nothing is left to predict from.
+    ArgumentError, ElementError, CoordinateError, PixelSizeError
+        Before any tile is predicted.
+    RunError
+        If reading, predicting or writing fails on the way. Finished blocks are kept: the same call goes on from there,
+        and ends with the same bytes.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> sdata = sfm.datasets.simulate_cohort(n_patients=1, n_samples=1, image_size=128, difficulty="easy")
+    >>> tiny = sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
+    >>> sfm.tl.reconstruct(sdata, tiny, panel={"markers": ["CD3", "CD20", "CD68"]}, markers=["CD20"])
+    >>> sdata["image_P001_1_reconstructed"].shape, sdata["image_P001_1_reconstructed_hidden"].shape
+    ((1, 64, 64), (1, 64, 64))
+    """
+    from ...embed.call import image_elements, request_of
+    from ...embed.inputs import prepare_inputs
+    from ...embed.paint.elements import add_images, check_image_names, record_of
+    from ...embed.paint.plan import check_decoder, check_masks, find_targets, lost_of, plan_paint, target_statistics
+    from ...embed.paint.run import paint_images
+    from ...pp.elements import match_elements
+
+    check_masks(mode, ratio)
+    meant = image_elements(elements, recipe)
+    pairs = match_elements(sdata, meant.image, {}, samples=samples, need_labels=False)
+    check_image_names(sdata, [pair.sample for pair in pairs], key_added)
+    how = Run.of(run)
+    devices = check_run(how)
+    encoder = load_encoder(model, weights, adapter).to(devices[0])
+    check_decoder(encoder)
+    request = request_of(encoder, panel=panel, recipe=recipe, run=how, elements=meant, cells=False)
+    inputs = prepare_inputs(sdata, pairs, encoder, request, tiles=True)
+    targets = find_targets(inputs, markers)
+    statistics = target_statistics(sdata, pairs, inputs, targets) if space == "intensity" else None
+    plan = plan_paint(inputs, targets, mode=mode, ratio=ratio, random_state=random_state, stride=stride)
+    folder, seconds = paint_images(plan, how, devices, overlap=overlap, statistics=statistics)
+    lost = lost_of(inputs) if space == "intensity" else ""
+    record = record_of(plan, space=space, overlap=overlap, not_undone=lost, seconds=seconds)
+    add_images(sdata, pairs, inputs.ratios, folder, key_added, record)
+    n = sum(block.n_windows for block in plan.blocks)
+    logger.info(f"{key_added}: {counted(n, 'tile')} of {counted(len(pairs), 'image')} in {seconds:.1f} s")
