@@ -43,6 +43,8 @@ IN_THE_WHOLE = {
     "_optional.py": "test_dependencies.py",
     "_origin_match.py": "test_origin.py",
     "_origin_mixed.py": "test_origin.py",
+    "_imputed.py": "test_get.py",
+    "_record.py": "test_get.py",
     "_renamed.py": "test_arguments.py",
     "_signatures.py": "test_arguments.py",
     "_wording.py": "test_arguments.py",

@@ -74,6 +74,7 @@ CALLS = {
     "select_panel": lambda s, **kw: sfm.tl.select_panel(s, 2, n_random=2, **kw),
     "evaluate_reconstruction": lambda s, **kw: sfm.tl.evaluate_reconstruction(s, methods=["linear"], **kw),
     "calibrate_imputation": lambda s, **kw: sfm.tl.calibrate_imputation(_imputed(s), **kw),
+    "impute_markers": lambda s, **kw: sfm.tl.impute_markers(_unstained(s), markers=["a"], method="linear", **kw),
     "power": lambda s, **kw: sfm.tl.power(s, "survival", 2.0, n_patients=[10], n_simulations=10, **kw),
 }
 WEIGH = {  # a fit in which patients count alike, or neighbours in others
@@ -98,6 +99,11 @@ def _imputed(samples: AnnData) -> AnnData:
     samples.obsm["X_imputed"] = samples[:, ["2"]].to_df()
     samples.uns["spatialfm"] = {"X_imputed": {"method": "linear", "seen": ["0", "1"], "space": "intensity"}}
     return samples
+def _unstained(samples: AnnData) -> AnnData:
+    cells = AnnData(np.random.default_rng(0).gamma(2, size=(40, 3)), obs=samples.obs, uns=samples.uns)
+    cells.var_names = list("abc")
+    cells.X[:4, 0] = np.nan
+    return cells
 
 
 def _with_signature(samples: AnnData) -> AnnData:

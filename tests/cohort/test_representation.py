@@ -87,6 +87,6 @@ def test_imputed_markers_are_no_markers_of_a_table_unless_asked_for():
     check_measured(cells, ["CD3", "CD20"])
     with pytest.raises(PanelError, match=r"'PD-1' \(of=\) was imputed, in obsm\['X_imputed'\].*sfm.get.with_imputed"):
         check_measured(cells, ["CD3", "PD-1"], "of")
-    with pytest.raises(PanelError, match=r"No marker 'CD9' in the table \(markers=\); found 'CD3' and 'CD20'"):
+    with pytest.raises(PanelError, match=r"No marker 'CD9' in the table \(markers=\); found 'CD3', 'CD20'"):
         check_measured(cells, ["CD9"])
     check_measured(sfm.get.with_imputed(cells), ["CD3", "PD-1"])

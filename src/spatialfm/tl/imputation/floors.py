@@ -14,6 +14,7 @@ from ..._errors import ArgumentError, PanelError, listed
 from ..._identity import fingerprint
 from ..._settings import settings
 from ..._storable import check_key
+from ...cohort.patient_names import patients_of_rows
 from ...cohort.representation import marker_values
 from ...learn.imputers import Imputer, fit_imputer
 from ...pp.panel import match_markers
@@ -79,7 +80,7 @@ def impute_cells(
     *,
     key: str,
     layer: str | None,
-    patient_key: str,
+    patient_key: str | None,
     space: str,
     random_state: int,
 ) -> None:
@@ -98,6 +99,7 @@ def impute_cells(
         raise ArgumentError("source= must be a table of cells, as the data are. Pass an AnnData.")
     known = adata if source is None or source is adata else source
     where = "the table" if known is adata else "source="
+    patients = patients_of_rows(known, patient_key)
     targets = {}
     for name in names:
         if name not in known.var_names:
@@ -126,7 +128,7 @@ def impute_cells(
     values = np.full((adata.n_obs, len(names)), np.nan)
     for place, name in enumerate(names):
         cells, members = rows[name], learned[name]
-        groups = known.obs[patient_key].astype(str).to_numpy()[members] if patient_key in known.obs else None
+        groups = None if patients is None else np.asarray(patients).astype(str)[members]
         fitted = fit_one(method, x_known[members][:, used], targets[name][members], groups, random_state)
         values[cells, place] = fitted.predict(x[cells][:, used], space)
     record = {

@@ -43,7 +43,7 @@ def impute_markers(
     elements: Elements | Mapping[str, Any] | None = None,
     table_name: str = TABLE,
     layer: str | None = None,
-    patient_key: str = PATIENT_KEY,
+    patient_key: str | None = PATIENT_KEY,
     key_added: str = "imputed",
     random_state: int = 0,
 ) -> None:
@@ -69,20 +69,38 @@ def impute_markers(
     source
         With ``"linear"`` and ``"knn"``: data of the same kind in which the markers were stained. Default: the samples
         or cells of `data` in which they were.
-    overlap, stride
-        As in `spatialfm.tl.reconstruct`.
+    overlap
+        Where tiles overlap: their mean, or ``"feather"``, weights that fall towards a tile's edges.
+    stride
+        Distance of one tile to the next in model pixels. Default: the side of a tile.
     space
         ``"standardised"``: as the model predicts; of the other methods, less the mean of what was fitted on and
         divided by its standard deviation. ``"intensity"``: in the units of the image or the table. The mean and
         standard deviation of a marker that some samples lack are of those that have it; of one that none has they
         must be given, ``recipe={"statistics": ...}``.
-    weights, adapter, samples, panel, recipe, run, elements, table_name
-        As in `spatialfm.tl.embed_cells`; what is about windows of cells means nothing here and is refused. Of images,
-        ``"linear"`` takes `samples`, `panel`, `elements` and `table_name`.
+    weights
+        Weights of the model: file, folder or hub id, see `spatialfm.models.load`.
+    adapter
+        Folder that `spatialfm.train.finetune` wrote: the model is used with what it learned there.
+    samples
+        Samples to use (default: all).
+    panel
+        Which channels are which markers, and which of them are seen: `spatialfm.Panel`, or a dict of its fields.
+    recipe
+        All that decides the numbers: `spatialfm.Recipe`, or a dict of fields to depart in. What is about cells (mode,
+        stride, padding, centers, background) means nothing here and is refused in a dict.
+    run
+        Devices, cluster, batches, precision and the like: `spatialfm.Run`, or a dict of its fields. With a precision of
+        ``"float16"`` images are stored so.
+    elements
+        Which images and labels, and their pixel size: `spatialfm.Elements`, or a dict of its fields.
+    table_name
+        Cell table; made with `spatialfm.pp.cell_table` where it does not exist and samples have cells.
     layer
         Of a table: layer with the values of markers (default: ``X``).
     patient_key
         Of a table: column of ``obs``; patients are left out as a whole when the penalty of ``"linear"`` is chosen.
+        None: cells are left out one by one.
     key_added
         Ending of the names of images, and of the key in ``obsm``.
     random_state

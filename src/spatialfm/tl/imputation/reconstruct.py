@@ -68,9 +68,22 @@ def reconstruct(
         the image, as far as the model's preparation can be undone; VirTues' clipping and blur stay.
     stride
         Distance of one tile to the next in model pixels. Default: the side of a tile.
-    weights, adapter, samples, panel, recipe, run, elements
-        As in `spatialfm.tl.embed_cells`; what is about cells means nothing here and is refused. With ``precision`` of
+    weights
+        Weights of the model: file, folder or hub id, see `spatialfm.models.load`.
+    adapter
+        Folder that `spatialfm.train.finetune` wrote: the model is used with what it learned there.
+    samples
+        Samples to use (default: all).
+    panel
+        Which channels are which markers, and which of them are seen: `spatialfm.Panel`, or a dict of its fields.
+    recipe
+        All that decides the numbers: `spatialfm.Recipe`, or a dict of fields to depart in. What is about cells (mode,
+        stride, padding, centers, background) means nothing here and is refused in a dict.
+    run
+        Devices, cluster, batches, precision and the like: `spatialfm.Run`, or a dict of its fields. With a precision of
         ``"float16"`` images are stored so.
+    elements
+        Which images, and their pixel size: `spatialfm.Elements`, or a dict of its fields. Labels are not used.
     key_added
         Ending of the names of the images.
     random_state
