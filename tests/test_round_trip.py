@@ -342,7 +342,7 @@ CELLS["transfer_labels"] = [
 IN_SDATA = {  # written into a SpatialData, see `slides`
     "cell_table", "add_clinical", "add_samples", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles",
     "segment_regions", "pixie",
-    "segment_regions", "impute_markers", "reconstruct",
+    "impute_markers", "reconstruct",
     "detect_artifacts", "mend_labels", "segment_cells", "set_outcome", "tissue",
 }  # fmt: skip
 WRITE_NOTHING = {

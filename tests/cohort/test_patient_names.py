@@ -99,6 +99,8 @@ def _imputed(samples: AnnData) -> AnnData:
     samples.obsm["X_imputed"] = samples[:, ["2"]].to_df()
     samples.uns["spatialfm"] = {"X_imputed": {"method": "linear", "seen": ["0", "1"], "space": "intensity"}}
     return samples
+
+
 def _unstained(samples: AnnData) -> AnnData:
     cells = AnnData(np.random.default_rng(0).gamma(2, size=(40, 3)), obs=samples.obs, uns=samples.uns)
     cells.var_names = list("abc")

@@ -79,9 +79,9 @@ if TYPE_CHECKING:
     from .embedding.plan_embedding import plan_embedding
     from .imputation.calibrate_imputation import calibrate_imputation
     from .imputation.evaluate_reconstruction import evaluate_reconstruction
-    from .imputation.select_panel import select_panel
     from .imputation.impute_markers import impute_markers
     from .imputation.reconstruct import reconstruct
+    from .imputation.select_panel import select_panel
     from .neighborhoods.compare_enrichment import compare_enrichment
     from .neighborhoods.neighborhood_composition import neighborhood_composition
     from .neighborhoods.neighborhood_contrast import neighborhood_contrast
