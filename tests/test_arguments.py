@@ -30,9 +30,11 @@ from anndata import AnnData
 import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ArgumentTypeError, SpatialfmError
 from spatialfm._public import public, taken
-from spatialfm._ranges import LARGEST, RANGES, Range, range_of
+from spatialfm._ranges import LARGEST, RANGES, Range, above, range_of
 from spatialfm._signatures import MAY_BE_EMPTY, SAYS_MORE, rules_of
 
+# arguments that mean another thing in one function, as it states in its signature
+OWN_RANGES = {("tl.predict_expression", "alpha"): above(0.0)}
 ROOMS = ("io", "datasets", "pp", "models", "tl", "metrics", "pl", "get")
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
 SLOWEST = 2.0  # seconds of the processor for one refusal; the first of all imports what messages need
@@ -167,13 +169,15 @@ def valid(hint: object, cells: AnnData, images) -> object:
     return 3
 
 
-def out_of_range(name: str, value: object, hint: object, default: object) -> bool:
+def out_of_range(name: str, value: object, hint: object, default: object, function: str = "") -> bool:
     """Whether a single number, of a type that is allowed, is outside of what the table of ranges allows."""
     kinds = typing.get_args(hint) or (hint,)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     whole = [one is int for one in kinds if one in (int, float) and fits(value, one)]
-    return bool(whole) and all(value not in range_of(name, whole=one, default=default) for one in whole)
+    return bool(whole) and all(
+        value not in OWN_RANGES.get((function, name), range_of(name, whole=one, default=default)) for one in whole
+    )
 
 
 def contents(thing: object) -> object:
@@ -200,7 +204,7 @@ def wrong(name: str, cells: AnnData, images) -> collections.abc.Iterator[tuple[s
         default = parameters[argument].default
         data = default is inspect.Parameter.empty and re.search(r"Sequence\[(float|bool)\]", str(hint))
         for kind, value in ((kind, value) for kind, some in values.items() for value in some):
-            if fits(value, hint) and not out_of_range(argument, value, hint, default):
+            if fits(value, hint) and not out_of_range(argument, value, hint, default, name):
                 continue
             if value is None and default is None:
                 continue

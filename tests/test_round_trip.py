@@ -206,6 +206,10 @@ def _niches(cells):
 RELAPSE = {"event_key": "outcome", "event_value": "relapse", "censored_value": "alive/lost"}
 COMMON = {"n_bootstrap": 100}
 CELLS = {  # what is written into a table of cells or patients
+    "predict_expression": [
+        lambda c: _run("predict_expression", c, "X_model", MARKERS[:3], n_folds=3),
+        lambda c: _run("predict_expression", c, "X_model", "X", n_folds=2, alpha="cv", pca=None, log1p=True),
+    ],
     "align": [
         lambda c: _run("align", c, "X_model", "X", n_components=4, max_epochs=2, batch_key="arm"),
         lambda c: _run("align", c, "X_model", "X", n_components=4, max_epochs=1, loss="siglip", head_a="linear"),

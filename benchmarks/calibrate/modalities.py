@@ -42,7 +42,22 @@ def found_by_chance(seed: int) -> list[list[float]]:
     return table.loc[table["measure"] == "R@10", ["value", "chance"]].to_numpy().tolist()
 
 
+def predicted(truth: float, n_patients: int, shared: float) -> object:
+    """Whether the interval of the correlation covers what cohorts of this size have on average."""
+
+    def run(seed: int) -> list[float]:
+        cells = two_views(seed, n_patients, 30, shared)
+        record = sfm.tl.predict_expression(cells, "X_a", "X_b", copy=True)
+        return [*record["summary"][["low", "high"]].iloc[0], truth]
+
+    return run
+
+
 CASES = [
+    Case("tl.predict_expression", "10 patients, nothing in common", "interval", predicted(0.0, 10, 0.0), 400,
+         cheap=True, conservative=True),
+    Case("tl.predict_expression", "10 patients, a state in common", "interval", predicted(0.3973, 10, 1.0), 400,
+         note="patients lie apart, and all fits share most of them"),
     Case("metrics.cross_modal", "10 patients, views that share nothing", "interval",
          found(10 / 32, n_patients=10, n=30, shared=0.0), 400, cheap=True),
     Case("metrics.cross_modal", "10 patients, views that share a state", "interval",

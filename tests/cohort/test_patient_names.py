@@ -29,6 +29,7 @@ def two_samples_each(column: str, names=None) -> AnnData:
 
 
 CALLS = {
+    "predict_expression": lambda s, **kw: sfm.tl.predict_expression(_with_places(s), "spatial", "X", **kw),
     "align": lambda s, **kw: sfm.tl.align(_with_places(s), "X", "spatial", max_epochs=1, **kw),
     "logrank": lambda s, **kw: sfm.tl.logrank(s, "arm", **kw),
     "cox": lambda s, **kw: sfm.tl.cox(s, "value", **kw),

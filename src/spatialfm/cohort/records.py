@@ -248,6 +248,16 @@ class AlignedRecord(TypedDict):
     split: NotRequired[pd.Series]
 
 
+class ExpressionRecord(TypedDict):
+    """Of :func:`spatialfm.tl.predict_expression`; ``predictions`` are written to ``obsm``."""
+
+    summary: pd.DataFrame
+    targets: pd.DataFrame
+    folds: pd.DataFrame
+    params: Params
+    predictions: NotRequired[pd.DataFrame]  # with copy=True
+
+
 class ShiftRecord(TypedDict):
     """Of :func:`spatialfm.tl.distribution_shift`."""
 

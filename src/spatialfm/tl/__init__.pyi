@@ -43,6 +43,7 @@ from ..cohort.records import ConcordanceRecord
 from ..cohort.records import ConcordancesRecord
 from ..cohort.records import CoxRecord
 from ..cohort.records import CutPointRecord
+from ..cohort.records import ExpressionRecord
 from ..cohort.records import FineGrayRecord
 from ..cohort.records import IncidenceRecord
 from ..cohort.records import KaplanMeierRecord
@@ -122,6 +123,7 @@ __all__ = [
     "plan_embedding",
     "power",
     "predict_bags",
+    "predict_expression",
     "predict_survival",
     "propose_types",
     "reconstruct",
@@ -171,6 +173,34 @@ def align(
     patient_key: str = 'patient', device: str | None = None, random_state: int = 0, key_added: str = 'aligned',
     copy: bool
 ) -> AlignedRecord | None: ...
+
+@overload
+def predict_expression(
+    adata: AnnData, use_rep: str, targets: str | Sequence[str] | pd.DataFrame, *, layer: str | None = None,
+    log1p: bool = False, protocol: Literal['hest', 'hest-paper'] = 'hest', head: Literal['ridge', 'forest'] = 'ridge',
+    pca: int | Literal['protocol'] | None = 'protocol',
+    alpha: float | Literal['protocol', 'published', 'cv'] = 'protocol', n_trees: int = 70, n_folds: int | None = None,
+    patient_key: str = 'patient', n_jobs: int = 1, random_state: int = 0, key_added: str = 'predicted_expression',
+    copy: Literal[False] = False
+) -> None: ...
+@overload
+def predict_expression(
+    adata: AnnData, use_rep: str, targets: str | Sequence[str] | pd.DataFrame, *, layer: str | None = None,
+    log1p: bool = False, protocol: Literal['hest', 'hest-paper'] = 'hest', head: Literal['ridge', 'forest'] = 'ridge',
+    pca: int | Literal['protocol'] | None = 'protocol',
+    alpha: float | Literal['protocol', 'published', 'cv'] = 'protocol', n_trees: int = 70, n_folds: int | None = None,
+    patient_key: str = 'patient', n_jobs: int = 1, random_state: int = 0, key_added: str = 'predicted_expression',
+    copy: Literal[True]
+) -> ExpressionRecord: ...
+@overload
+def predict_expression(
+    adata: AnnData, use_rep: str, targets: str | Sequence[str] | pd.DataFrame, *, layer: str | None = None,
+    log1p: bool = False, protocol: Literal['hest', 'hest-paper'] = 'hest', head: Literal['ridge', 'forest'] = 'ridge',
+    pca: int | Literal['protocol'] | None = 'protocol',
+    alpha: float | Literal['protocol', 'published', 'cv'] = 'protocol', n_trees: int = 70, n_folds: int | None = None,
+    patient_key: str = 'patient', n_jobs: int = 1, random_state: int = 0, key_added: str = 'predicted_expression',
+    copy: bool
+) -> ExpressionRecord | None: ...
 
 @overload
 def embed_cells(
