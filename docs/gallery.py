@@ -237,6 +237,24 @@ def panel_curve():
     return sfm.pl.panel_curve(table, return_fig=True)
 
 
+def reconstruction():
+    import spatialfm as sfm
+
+    # pixels that a regression on the other channels predicts, as a stand-in for the weights of a model
+    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=256, random_state=0, difficulty="easy")
+    stained = sdata.subset(["image_P002_1", "image_P003_1"])
+    sfm.tl.impute_markers(sdata, markers=["CD8"], method="linear", source=stained, space="intensity")
+    return sfm.pl.reconstruction(sdata, "CD8", samples=["P001_1"], key="imputed", return_fig=True)
+
+
+def reconstruction_scores():
+    import spatialfm as sfm
+
+    table = sfm.datasets.simulate_cells(16, cells_per_patient=200, random_state=0)
+    sfm.tl.evaluate_reconstruction(table)
+    return sfm.pl.reconstruction_scores(table, return_fig=True)
+
+
 def power():
     import spatialfm as sfm
 
@@ -361,6 +379,8 @@ FIGURES: dict[str, Callable] = {
     "calibration": calibration,
     "decision_curve": decision_curve,
     "panel_curve": panel_curve,
+    "reconstruction": reconstruction,
+    "reconstruction_scores": reconstruction_scores,
     "positivity": positivity,
     "annotation_scores": annotation_scores,
     "contributions": contributions,

@@ -377,6 +377,7 @@ DRAWN = {
     "kaplan_meier": ("kaplan_meier", lambda a: sfm.pl.kaplan_meier(a, show=False)),
     "marker_attention": ("marker_attention", lambda a: sfm.pl.marker_attention(a, show=False)),
     "neighborhood_contrast": ("neighborhood_contrast", lambda a: sfm.pl.neighborhood_contrast(a, show=False)),
+    "reconstruction_scores": ("evaluate_reconstruction", lambda a: sfm.pl.reconstruction_scores(a, show=False)),
     "panel_curve": ("select_panel", lambda a: sfm.pl.panel_curve(a, show=False)),
     "positivity": ("marker_positivity", lambda a: sfm.pl.positivity(a, MARKERS[0], show=False)),
     "power": ("power", lambda a: sfm.pl.power(a, show=False)),

@@ -55,12 +55,25 @@ FIGURES: dict[str, tuple[str, str, Callable]] = {  # function that draws: functi
         lambda a: sfm.pl.positivity(a, registry.MARKERS[0], samples="S 0/1", bins=5, show=False),
     ),
     "power": ("power", "power", lambda a: sfm.pl.power(a, show=False)),
+    "reconstruction_scores": (
+        "evaluate_reconstruction", "reconstruction", lambda a: sfm.pl.reconstruction_scores(a, show=False),
+    ),
     "shift": ("distribution_shift", "distribution_shift", lambda a: sfm.pl.shift(a, show=False)),
     "signature_scores": ("discover_signatures", "signatures", lambda a: sfm.pl.signature_scores(a, show=False)),
     "signatures": ("discover_signatures", "signatures", lambda a: sfm.pl.signatures(a, show=False)),
     "survival_auc": ("coxnet", "coxnet", lambda a: sfm.pl.survival_auc(a, show=False)),
 }  # fmt: skip
-NOT_OF_UNS = {"style", "cell_gallery", "cells", "composition", "search_results", "segmentation", "tile_map", "tissue"}
+NOT_OF_UNS = {
+    "style",
+    "cell_gallery",
+    "cells",
+    "composition",
+    "reconstruction",
+    "search_results",
+    "segmentation",
+    "tile_map",
+    "tissue",
+}
 WRONG = {
     "None": None,
     "text": "x",

@@ -37,12 +37,18 @@ class Imputed:
         Markers that were visible.
     space
         ``"intensity"`` or ``"standardised"``.
+    layer
+        That floors were fitted to; None: ``X``.
+    of_pixels
+        Whether they are means over cells of pixels.
     """
 
     values: pd.DataFrame
     method: str
     seen: tuple[str, ...]
     space: str
+    layer: str | None
+    of_pixels: bool
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,10 @@ def imputed_values(adata: AnnData, key: str, argument: str = "key") -> Imputed:
             f"obsm[{key!r}] has no record of how it was imputed in uns[{UNS!r}]. Make it with sfm.tl.impute_markers."
         )
     values = named_table(adata, key)
-    return Imputed(values, str(notes["method"]), tuple(_names(notes["seen"])), str(notes["space"]))
+    layer, fitted_on = str(notes.get("layer") or ""), str(notes.get("fitted_on") or "")
+    of_pixels = str(notes["method"]) == MODEL or fitted_on.startswith("[")  # samples; of cells numbers by marker
+    seen = tuple(_names(notes["seen"]))
+    return Imputed(values, str(notes["method"]), seen, str(notes["space"]), layer or None, of_pixels)
 
 
 def markers_of(imputed: Imputed, markers: str | Sequence[str] | None, key: str) -> list[str]:

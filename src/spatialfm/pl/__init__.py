@@ -27,6 +27,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_marker_attention": ["marker_attention"],
         "_neighborhood_contrast": ["neighborhood_contrast"],
         "_panel_curve": ["panel_curve"],
+        "_reconstruction": ["reconstruction"],
+        "_reconstruction_scores": ["reconstruction_scores"],
         "_positivity": ["positivity"],
         "_power": ["power"],
         "_search_results": ["search_results"],
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
     from ._panel_curve import panel_curve
     from ._positivity import positivity
     from ._power import power
+    from ._reconstruction import reconstruction
+    from ._reconstruction_scores import reconstruction_scores
     from ._search_results import search_results
     from ._segmentation import segmentation
     from ._shift import shift

@@ -121,6 +121,12 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
             "alpha": float, "n_neighbors": int,
         },
     },
+    "evaluate_reconstruction": {
+        "summary": Rows(
+            dict.fromkeys(("marker", "mode", "unit", "method", "score"), object)
+            | dict.fromkeys(("mean", "low", "high"), float)
+        ),
+    },
     "select_panel": {
         "curve": Rows(
             {"size": int, "enters": object, "leaves": object}

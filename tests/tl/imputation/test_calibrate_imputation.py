@@ -149,6 +149,22 @@ def test_a_source_of_its_own_gives_what_one_table_gives():
     pd.testing.assert_frame_equal(target.obsm["X_imputed_lower"], cells.obsm["X_imputed_lower"][new])
 
 
+def test_standardised_floors_are_the_same_in_other_units(calibrated):
+    """Less the mean of what was fitted on, divided by its standard deviation, as `impute_markers` does by default."""
+    cells, _, new, before = calibrated
+    cells = cells.copy()
+    fitted = cells[~new, HIDDEN].to_df()
+    mean, sd = fitted.mean(), fitted.std(ddof=0)
+    cells.obsm["X_imputed"] = (cells.obsm["X_imputed"] - mean) / sd
+    cells.uns["spatialfm"]["X_imputed"]["space"] = "standardised"
+    found = sfm.tl.calibrate_imputation(cells, n_bootstrap=200, n_permutations=199)
+    for score in ("r", "spearman", "f1", "coverage", "shift_p"):
+        np.testing.assert_allclose(found[score].astype(float), before[score].astype(float), rtol=1e-6)
+    np.testing.assert_allclose(found["mse"].astype(float), before["mse"].astype(float) / sd**2, rtol=1e-5)
+    upper = calibrated[0].obsm["X_imputed_upper"]
+    np.testing.assert_allclose(cells.obsm["X_imputed_upper"], (upper - mean) / sd, rtol=1e-4, atol=1e-4)
+
+
 def test_a_table_of_a_spatialdata_is_the_same(calibrated):
     from spatialdata import SpatialData
 
@@ -229,7 +245,7 @@ def test_what_cannot_be_calibrated_is_refused_before_work(monkeypatch):
     refused(cells, PanelError, "'CD3' was not imputed", markers="CD3")
     refused(cells, TableError, r"No imputed markers in obsm\['X_no'\]", key="X_no")
     refused(cells, TableError, r"No column 'who' in obs \(patient_key=\)", patient_key="who", markers="Ki67")
-    refused(cells, TableError, "No layer 'counts'", layer="counts", markers="Ki67")
+    refused(cells, TableError, "was imputed from 'X', not from layer 'counts'", layer="counts", markers="Ki67")
     holed = cells.copy()
     holed.X[3, holed.var_names.get_loc("CD68")] = np.nan
     refused(holed, TableError, "1 cell lacks a marker that others were imputed from, first 'CD68'", markers="Ki67")
@@ -237,7 +253,9 @@ def test_what_cannot_be_calibrated_is_refused_before_work(monkeypatch):
     refused(lacking, PanelError, "'CD68', which others were imputed from", markers="Ki67")
     notes = cells.uns["spatialfm"]["X_imputed"]
     for change, error, match in (
-        ({"space": "standardised"}, TableError, "is standardised, and X is in intensities"),
+        ({"method": "model", "space": "standardised"}, TableError, "is standardised, and X is in intensities"),
+        ({"layer": "raw"}, TableError, "No layer 'raw'"),
+        ({"fitted_on": json.dumps(["a", "b"])}, TableError, "that a regression of pixels predicted"),
         ({"seen": json.dumps(["CD68", "Ki67"])}, PanelError, "'Ki67' was visible when"),
         ({"method": "guess"}, TableError, "was made by 'guess'"),
     ):
@@ -259,5 +277,5 @@ def test_a_source_imputed_otherwise_is_refused():
     cells.uns["spatialfm"]["X_imputed"]["method"] = "model"
     source, target = cells[~new].copy(), cells[new].copy()
     source.uns["spatialfm"]["X_imputed"] = source.uns["spatialfm"]["X_imputed"] | {"seen": json.dumps(["CD68"])}
-    with pytest.raises(TableError, match="imputed otherwise than that of adata"):
+    with pytest.raises(TableError, match="imputed otherwise than that of the data"):
         sfm.tl.calibrate_imputation(target, source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -32,7 +33,7 @@ SHIFTED = 0.05  # p-value below which new patients are said to differ
 
 @public
 def calibrate_imputation(
-    adata: AnnData | SpatialData,
+    data: AnnData | SpatialData,
     source: AnnData | SpatialData | None = None,
     *,
     markers: str | Sequence[str] | None = None,
@@ -44,7 +45,7 @@ def calibrate_imputation(
     positive_key: str | None = None,
     patient_key: str = PATIENT_KEY,
     library_key: str = SAMPLE_KEY,
-    table: str = TABLE,
+    table_name: str = TABLE,
     n_bootstrap: int = 1000,
     n_permutations: int = 999,
     random_state: int = 0,
@@ -64,16 +65,16 @@ def calibrate_imputation(
 
     Parameters
     ----------
-    adata
+    data
         Table with imputed markers, or the SpatialData that holds it. Cells without a measured value get intervals.
     source
-        Where the markers were stained, if not in some patients of `adata`; of a model, with its values imputed too.
+        Where the markers were stained, if not in some patients of `data`; of a model, with its values imputed too.
     markers
         Imputed markers (default: all).
     key
         Key of ``obsm`` with the imputed values.
     layer
-        Layer of the measured values (default: ``X``), in the units of the imputed ones.
+        Of values of a model: layer of the measured ones (default: ``X``), in the same units.
     coverage
         Share of the cells of a new patient whose measured value would be inside, on average over patients.
     n_levels
@@ -90,7 +91,7 @@ def calibrate_imputation(
         Column of ``obs`` with the patient.
     library_key
         Column of ``obs`` with the sample, for thresholds by sample.
-    table
+    table_name
         Table of the SpatialData.
     n_bootstrap
         Draws of patients for intervals of scores; 0: none.
@@ -145,11 +146,11 @@ def calibrate_imputation(
     >>> int(scores["n_patients"]["CD8"]), float(scores["coverage"]["CD8"].round(1))
     (20, 0.9)
     """
-    here = _table(adata, table, key_added)
-    there = here if source is None else _table(source, table)
+    here = _table(data, table_name, key_added)
+    there = here if source is None else _table(source, table_name)
     imputed = imputed_values(here, key)
     names = markers_of(imputed, markers, key)
-    _check_units(imputed, key, layer)
+    layer = _check_units(imputed, key, layer)
     new = measured_side(here, imputed, names, layer, patient_key)
     old = new if there is here else measured_side(there, imputed, names, layer, patient_key)
     check_across(new.patients, old.patients, "source=")
@@ -158,6 +159,7 @@ def calibrate_imputation(
     thresholds = _thresholds(there, old, positive_key, library_key)
 
     predicted = _predicted(there, key, imputed, old, random_state)
+    new, old, predicted, thresholds = _in_units(imputed, new, old, predicted, thresholds)
     ranks = _ranks(new, old, imputed.seen)
     found = {}
     for name in progress_bar(names, desc="markers", unit="marker"):
@@ -176,23 +178,43 @@ def calibrate_imputation(
     return result["summary"]
 
 
-def _table(adata: AnnData | SpatialData, table: str, key_added: str | None = None) -> AnnData:
-    if hasattr(adata, "tables"):
-        if table not in adata.tables:
-            raise TableError(f"No table {table!r} in sdata (table=); found {listed(adata.tables)}.")
-        adata = adata.tables[table]
-    check_anndata(adata, "calibrate_imputation", key_added)
-    return adata
+def _table(data: AnnData | SpatialData, table_name: str, key_added: str | None = None) -> AnnData:
+    if hasattr(data, "tables"):
+        if table_name not in data.tables:
+            raise TableError(f"No table {table_name!r} in sdata (table_name=); found {listed(data.tables)}.")
+        data = data.tables[table_name]
+    check_anndata(data, "calibrate_imputation", key_added)
+    return data
 
 
-def _check_units(imputed: Imputed, key: str, layer: str | None) -> None:
+def _check_units(imputed: Imputed, key: str, layer: str | None) -> str | None:
+    """Layer with the measured values: of floors the one that they were fitted to.
+
+    Raises
+    ------
+    TableError
+        If imputed values cannot be compared with those.
+    """
     if imputed.method not in (MODEL, *METHODS):
         raise TableError(f"obsm[{key!r}] was made by {imputed.method!r}; known are {listed((MODEL, *METHODS))}.")
+    if imputed.method != MODEL:
+        if imputed.of_pixels:
+            raise TableError(
+                f"obsm[{key!r}] holds means of pixels that a regression of pixels predicted, which is not fitted to "
+                "others patient by patient here. Impute the table instead: "
+                'sfm.tl.impute_markers(sdata["table"], markers=[...], method="linear").'
+            )
+        if layer is not None and layer != imputed.layer:
+            raise TableError(
+                f"obsm[{key!r}] was imputed from {imputed.layer or 'X'!r}, not from layer {layer!r}. Leave layer= out."
+            )
+        return imputed.layer
     if imputed.space != INTENSITY and layer is None:
         raise TableError(
             f"obsm[{key!r}] is {imputed.space}, and X is in intensities: residuals would mean nothing. Impute "
             f"intensities, or pass layer=<where measured values are {imputed.space}>."
         )
+    return layer
 
 
 def _check_patients(old: Side, asked: Asked) -> None:
@@ -242,7 +264,7 @@ def _predicted(there: AnnData, key: str, imputed: Imputed, old: Side, random_sta
         other = imputed_values(there, key, "source")
         if other.seen != imputed.seen or other.method != MODEL or other.space != imputed.space:
             raise TableError(
-                f"obsm[{key!r}] of source= was imputed otherwise than that of adata (markers that were seen: "
+                f"obsm[{key!r}] of source= was imputed otherwise than that of the data (markers that were seen: "
                 f"{listed(other.seen, 60)}). Impute both with the same call."
             )
         return other.values.reindex(columns=names)
@@ -257,9 +279,21 @@ def _predicted(there: AnnData, key: str, imputed: Imputed, old: Side, random_sta
     return found
 
 
+def _in_units(
+    imputed: Imputed, new: Side, old: Side, predicted: pd.DataFrame, thresholds: pd.DataFrame
+) -> tuple[Side, Side, pd.DataFrame, pd.DataFrame]:
+    """All in the units of the imputed values: standardised floors, by what they were fitted to."""
+    if imputed.method == MODEL or imputed.space == INTENSITY:
+        return new, old, predicted, thresholds
+    mean, sd = old.measured.mean(), old.measured.std(ddof=0)
+    sd = sd.where(sd > 0, 1.0)
+    sides = [replace(one, measured=(one.measured - mean) / sd) for one in (new, old)]
+    return sides[0], sides[1], (predicted - mean) / sd, (thresholds - mean) / sd
+
+
 def _ranks(new: Side, old: Side, seen: Sequence[str]) -> Ranks:
     """Of what was seen in all cells of both."""
-    sides = [old] if new is old else [old, new]
+    sides = [old] if new.seen is old.seen else [old, new]
     values = np.concatenate([one.seen for one in sides])
     complete = np.isfinite(values).all(axis=0)
     patients, means = mean_ranks(values[:, complete], np.concatenate([one.patients for one in sides]))
