@@ -52,6 +52,7 @@ IN_THE_WHOLE = {
     "embed/paint/table.py": "tl/imputation/test_impute_markers.py",
     "tl/imputation/floors.py": "tl/imputation/test_impute_markers.py",
     "pp/annotated.py": "tl/embedding/test_drawn_elsewhere.py",
+    "pp/predicted.py": "pl/test_reconstruction.py",
     "pp/fill_kernels.py": "pp/test_drawn_cells.py",
     "pp/points_table.py": "tl/embedding/test_drawn_elsewhere.py",
     "cohort/enrichment_patients.py": "tl/neighborhoods/test_compare_enrichment.py",

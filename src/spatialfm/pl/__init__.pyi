@@ -35,6 +35,8 @@ __all__ = [
     "panel_curve",
     "positivity",
     "power",
+    "reconstruction",
+    "reconstruction_scores",
     "search_results",
     "segmentation",
     "shift",
@@ -443,6 +445,47 @@ def panel_curve(
     adata: AnnData, *, key: str = 'panel', title: str | None = None, figsize: tuple[float, float] | None = None,
     ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
+
+@overload
+def reconstruction(
+    sdata: SpatialData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'reconstructed',
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Sequence[Axes] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+) -> np.ndarray | None: ...
+@overload
+def reconstruction(
+    sdata: SpatialData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'reconstructed',
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Sequence[Axes] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def reconstruction(
+    sdata: SpatialData, marker: str, *, samples: str | Sequence[str] | None = None, key: str = 'reconstructed',
+    title: str | None = None, figsize: tuple[float, float] | None = None, ax: Sequence[Axes] | None = None,
+    show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
+) -> np.ndarray | Figure | None: ...
+
+@overload
+def reconstruction_scores(
+    adata: AnnData, *, key: str = 'reconstruction', score: Literal['r', 'spearman', 'mse', 'f1'] = 'r',
+    markers: str | Sequence[str] | None = None, method: str | None = None, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+) -> np.ndarray | None: ...
+@overload
+def reconstruction_scores(
+    adata: AnnData, *, key: str = 'reconstruction', score: Literal['r', 'spearman', 'mse', 'f1'] = 'r',
+    markers: str | Sequence[str] | None = None, method: str | None = None, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def reconstruction_scores(
+    adata: AnnData, *, key: str = 'reconstruction', score: Literal['r', 'spearman', 'mse', 'f1'] = 'r',
+    markers: str | Sequence[str] | None = None, method: str | None = None, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | Sequence[Axes] | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: bool | None
+) -> np.ndarray | Figure | None: ...
 
 @overload
 def positivity(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 
-from .._errors import ElementError, PanelError, TableError, listed
-from .._keys import ATTRS, image_name
+from .._errors import ElementError, TableError, listed
 from .._public import public
-from ..pp.arrays import channel_names, image_array
-from ..pp.panel import match_markers
+from ..pp.predicted import Pair, Predicted, paired_pixels, predicted_images
 from ..stats.reconstruction import pearson
 from ._figure import finish
 
@@ -25,26 +21,10 @@ if TYPE_CHECKING:
     from spatialdata import SpatialData
 
 COLUMNS = ("measured", "input", "reconstruction", "difference")
+AT_ONCE = 4  # samples that are drawn, where none are named
 MOST = 1024  # pixels a side that are drawn; larger images are averaged down
 TOP = 99.0  # percentile of the measured image at which colours end (VirTues' figures)
 MASKED = "#8FA3B8"  # hidden pixels: no colour of the map
-PREDICTED = "imputed"  # attrs[ATTRS][PREDICTED]: records of images that a model predicted
-HIDDEN = "_hidden"
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """One marker of one image, as it is drawn."""
-
-    measured: np.ndarray
-    predicted: np.ndarray
-    hidden: np.ndarray | None  # None: the marker as a whole
-
-    @property
-    def r(self) -> float:
-        """Correlation over hidden pixels."""
-        used = np.ones(self.measured.shape, bool) if self.hidden is None else self.hidden
-        return pearson(self.measured[used], self.predicted[used])
 
 
 @public
@@ -115,14 +95,14 @@ def reconstruction(
     >>> [ax.get_title(loc="left") for ax in axes[0, [0, 1, 3]]]
     ['measured', 'input', 'difference']
     """
-    found = _elements(sdata, key, samples)
-    shown = {sample: _shown(sdata, marker, element, notes) for sample, (element, notes) in found.items()}
+    found = _chosen(predicted_images(sdata, key), samples)
+    shown = {sample: paired_pixels(sdata, image, marker, MOST) for sample, image in found.items()}
     own, axes = ax is None, _axes(ax, len(shown), figsize)
     for number, (row, (sample, one)) in enumerate(zip(axes, shown.items(), strict=True)):
         _draw(row, one)
         for picture, name in zip(row, COLUMNS, strict=True):
             said = [name] if number == 0 else []
-            said += [f"r = {one.r:.2f}"] if name == "reconstruction" else []
+            said += [f"r = {_r(one):.2f}"] if name == "reconstruction" else []
             picture.set_title(", ".join(said), loc="left", fontsize="medium")
             picture.set(xticks=[], yticks=[])
             picture.spines[:].set_visible(False)
@@ -134,75 +114,17 @@ def reconstruction(
     return axes if first is axes[0, 0] else first
 
 
-def _elements(
-    sdata: SpatialData, key: str, samples: str | Sequence[str] | None
-) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Reconstructed image of each sample, and its record."""
-    records = sdata.attrs.get(ATTRS, {}).get(PREDICTED, {})
-    known = {
-        str(notes["sample"]): (element, notes)
-        for element, notes in records.items()
-        if element == f"{image_name(str(notes['sample']))}_{key}" and element in sdata.images
-    }
-    if not known:
-        raise ElementError(
-            f"No image that a model predicted ends in {key!r} (key=); there are {listed(records)}. Make them with "
-            "sfm.tl.reconstruct(sdata, model, space='intensity')."
-        )
-    names = list(known)[:4] if samples is None else [samples] if isinstance(samples, str) else list(samples)
+def _r(one: Pair) -> float:
+    """Correlation over hidden pixels."""
+    used = np.ones(one.measured.shape, bool) if one.hidden is None else one.hidden
+    return pearson(one.measured[used], one.predicted[used])
+
+
+def _chosen(known: Mapping[str, Predicted], samples: str | Sequence[str] | None) -> dict[str, Predicted]:
+    names = list(known)[:AT_ONCE] if samples is None else [samples] if isinstance(samples, str) else list(samples)
     if lacking := [name for name in names if name not in known]:
         raise ElementError(f"Sample {lacking[0]!r} was not reconstructed (samples=); found {listed(known, 12)}.")
     return {name: known[name] for name in names}
-
-
-def _shown(sdata: SpatialData, marker: str, element: str, notes: Mapping[str, Any]) -> _Shown:
-    record = json.loads(notes["record"]) if isinstance(notes["record"], str) else notes["record"]
-    if record.get("space") != "intensity":
-        raise ElementError(
-            f"Image {element!r} is {record.get('space')}: it has no difference to an image in intensities. Call "
-            "sfm.tl.reconstruct(sdata, model, space='intensity')."
-        )
-    predicted = channel_names(sdata, element)
-    if marker not in predicted:
-        raise PanelError(f"Marker {marker!r} was not predicted in {element!r}; found {listed(predicted, 60)}.")
-    channels = channel_names(sdata, str(notes["of"]))
-    called = [marker] if marker in channels else _called(channels, marker)
-    if not called:
-        raise PanelError(
-            f"Marker {marker!r} was not measured in {notes['of']!r}, so that there is nothing to compare with; it has "
-            f"{listed(channels, 60)}."
-        )
-    values = _pixels(sdata, element, predicted.index(marker))
-    measured = _averaged(_pixels(sdata, str(notes["of"]), channels.index(called[0])), values.shape)
-    masked = f"{element}{HIDDEN}"
-    hidden = None
-    if masked in sdata.images:
-        hidden = _averaged(_pixels(sdata, masked, predicted.index(marker)), values.shape) > 0.5
-    return _Shown(measured, values, hidden)
-
-
-def _called(channels: list[str], marker: str) -> list[str]:
-    """Channels that are known as this marker under another name."""
-    table = match_markers(channels)
-    return [name for name, known in zip(channels, table["marker"], strict=True) if known == marker]
-
-
-def _pixels(sdata: SpatialData, element: str, channel: int) -> np.ndarray:
-    """One channel, averaged by a whole number while it is read where it is large."""
-    import dask.array as da
-
-    image = da.asarray(image_array(sdata, element).data)[channel].astype(np.float32)
-    step = max(1, max(image.shape) // MOST)
-    if step > 1:
-        image = da.coarsen(np.mean, image, {0: step, 1: step}, trim_excess=True)
-    return np.asarray(image)
-
-
-def _averaged(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The same on a grid of another size, each pixel the mean of what lies in it."""
-    from skimage.transform import resize_local_mean
-
-    return image if image.shape == shape else resize_local_mean(image, shape, preserve_range=True)
 
 
 def _axes(ax: Sequence[Axes] | None, n: int, figsize: tuple[float, float] | None) -> np.ndarray:
@@ -217,7 +139,7 @@ def _axes(ax: Sequence[Axes] | None, n: int, figsize: tuple[float, float] | None
     return axes.reshape(n, len(COLUMNS))
 
 
-def _draw(row: np.ndarray, one: _Shown) -> None:
+def _draw(row: np.ndarray, one: Pair) -> None:
     top = float(np.percentile(one.measured, TOP))
     top = top if top > 0 else float(np.abs(one.predicted).max()) or 1.0
     scale: dict[str, Any] = {"cmap": "magma", "vmin": 0, "vmax": top, "interpolation": "nearest"}

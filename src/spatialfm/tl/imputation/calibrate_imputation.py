@@ -134,14 +134,13 @@ def calibrate_imputation(
 
     Examples
     --------
-    Values of a model that is off by a tenth of what was measured, with every sixth patient not stained:
+    Every sixth patient was not stained for a marker:
 
     >>> import numpy as np
     >>> import spatialfm as sfm
     >>> cells = sfm.datasets.simulate_cells(n_patients=24, cells_per_patient=60, random_state=0)
-    >>> cells.obsm["X_imputed"] = cells[:, ["CD8"]].to_df() * np.random.default_rng(0).uniform(0.9, 1.1, (1440, 1))
-    >>> cells.uns["spatialfm"] = {"X_imputed": {"method": "model", "seen": ["CD3", "DAPI"], "space": "intensity"}}
     >>> cells.X[cells.obs["patient"].cat.codes % 6 == 0, cells.var_names.get_loc("CD8")] = np.nan
+    >>> sfm.tl.impute_markers(cells, markers=["CD8"], method="linear", space="intensity")
     >>> scores = sfm.tl.calibrate_imputation(cells)
     >>> int(scores["n_patients"]["CD8"]), float(scores["coverage"]["CD8"].round(1))
     (20, 0.9)
