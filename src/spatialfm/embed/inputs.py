@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .._errors import ModelError, warn
+from .._errors import ModelError, counted, listed, warn
 from .._logging import logger
 from .._settings import settings
 from ..models.preparation import PreparedPixels
@@ -225,6 +225,12 @@ def _markers(
         return panel, [entries[name].name if name in entries else name for name in panel.markers], None, None
     if not encoder.n_marker_ids:
         return panel, None, None, None
+    if encoder.only_known and (unknown := [name for name in panel.markers if name not in entries]):
+        warn(
+            f"{encoder.card.name} does not know {len(unknown)} of {counted(len(panel.markers), 'marker')}; left out: "
+            f"{listed(unknown, 12)}."
+        )
+        panel = panel.without(dict.fromkeys(unknown, f"{encoder.card.name} does not know it"))
     known = marker_ids(encoder, panel.markers, entries)
     ids = [known[name] for name in panel.markers]
     return panel, torch.tensor(ids), ids, None

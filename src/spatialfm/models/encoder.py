@@ -76,6 +76,7 @@ class Encoder(nn.Module, ABC):
     weights: Weights
     vocabulary: tuple[MarkerEntry, ...] = ()
     n_marker_ids: int = 0  # ids run from 0 to n_marker_ids - 1; 0: the model has no ids
+    only_known: bool = False  # markers outside of the vocabulary cannot be given to it: they are left out of a panel
     # mean and standard deviation of each channel where `normalize` uses its own instead of those it is given
     own_statistics: tuple[Sequence[float], Sequence[float]] | None = None
     options: dict[str, Any]  # options that change the numbers; go into the record
