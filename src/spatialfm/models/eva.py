@@ -1,7 +1,7 @@
 """Eva: a masked autoencoder of spatial proteomics and H&E (Liu et al. 2025, bioRxiv 2025.12.10.693553).
 
 Its encoder alone: tokens of all markers of a position are mixed into one, and positions into features. Names of
-parameters are those of the published checkpoint, which holds no vectors of genes: these are GenePT's, from a user's file.
+parameters are those of the published checkpoint. It holds no vectors of genes, which are GenePT's, from a user's file.
 `eva_markers.csv` holds the 197 names that the model knows with their genes, of its repository (Apache-2.0).
 """
 
