@@ -255,6 +255,16 @@ def reconstruction_scores():
     return sfm.pl.reconstruction_scores(table, return_fig=True)
 
 
+def surprise():
+    import spatialfm as sfm
+
+    table = sfm.datasets.simulate_cells(8, cells_per_patient=400, random_state=0)
+    swapped = (table.obs["patient"] == "P003").to_numpy()  # two channels of one patient under each other's name
+    table.X[swapped] = table.X[swapped][:, [0, 1, 2, 3, 4, 6, 5, *range(7, 12)]]
+    sfm.tl.surprise(table)
+    return sfm.pl.surprise(table, return_fig=True)
+
+
 def power():
     import spatialfm as sfm
 
@@ -381,6 +391,7 @@ FIGURES: dict[str, Callable] = {
     "panel_curve": panel_curve,
     "reconstruction": reconstruction,
     "reconstruction_scores": reconstruction_scores,
+    "surprise": surprise,
     "positivity": positivity,
     "annotation_scores": annotation_scores,
     "contributions": contributions,

@@ -301,6 +301,7 @@ CELLS = {  # what is written into a table of cells or patients
     "risk_ratio": [lambda c: _on_patients("risk_ratio", c, "arm", ["Mac/Mono", "γδ T"], threshold=0.17)],
     "rmst": [lambda c: _on_patients("rmst", c, "arm"), lambda c: _on_patients("rmst", c, "responded", horizon=2.0)],
     "score_signatures": [_scored],
+    "surprise": [lambda c: _run("surprise", c, n_folds=2)],
     "select_panel": [
         lambda c: _run("select_panel", c, 3, n_folds=2, n_random=2),
         lambda c: _run("select_panel", c, 2, target="label", label_key="phenotype", n_folds=2, n_random=0),
@@ -379,6 +380,7 @@ DRAWN = {
     "neighborhood_contrast": ("neighborhood_contrast", lambda a: sfm.pl.neighborhood_contrast(a, show=False)),
     "reconstruction_scores": ("evaluate_reconstruction", lambda a: sfm.pl.reconstruction_scores(a, show=False)),
     "panel_curve": ("select_panel", lambda a: sfm.pl.panel_curve(a, show=False)),
+    "surprise": ("surprise", lambda a: sfm.pl.surprise(a, show=False)),
     "positivity": ("marker_positivity", lambda a: sfm.pl.positivity(a, MARKERS[0], show=False)),
     "power": ("power", lambda a: sfm.pl.power(a, show=False)),
     "shift": ("distribution_shift", lambda a: sfm.pl.shift(a, show=False)),

@@ -72,6 +72,7 @@ CALLS = {
     "cumulative_incidence": lambda s, **kw: sfm.tl.cumulative_incidence(s, "arm", censored_value=[], **kw),
     "fine_gray": lambda s, **kw: sfm.tl.fine_gray(s, "value", event_value=1, censored_value=[], **kw),
     "rmst": lambda s, **kw: sfm.tl.rmst(s, "arm", horizon=0.5, **kw),
+    "surprise": lambda s, **kw: sfm.tl.surprise(_with_places(s), **kw),
     "select_panel": lambda s, **kw: sfm.tl.select_panel(s, 2, n_random=2, **kw),
     "evaluate_reconstruction": lambda s, **kw: sfm.tl.evaluate_reconstruction(s, methods=["linear"], **kw),
     "calibrate_imputation": lambda s, **kw: sfm.tl.calibrate_imputation(_imputed(s), **kw),

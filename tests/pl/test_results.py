@@ -50,6 +50,7 @@ FIGURES: dict[str, tuple[str, str, Callable]] = {  # function that draws: functi
         "neighborhood_contrast", "neighborhood_contrast", lambda a: sfm.pl.neighborhood_contrast(a, show=False),
     ),
     "panel_curve": ("select_panel", "panel", lambda a: sfm.pl.panel_curve(a, show=False)),
+    "surprise": ("surprise", "surprise", lambda a: sfm.pl.surprise(a, show=False)),
     "positivity": (
         "marker_positivity", "positive",
         lambda a: sfm.pl.positivity(a, registry.MARKERS[0], samples="S 0/1", bins=5, show=False),

@@ -36,6 +36,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "_shift": ["shift"],
         "_signatures": ["signatures", "signature_scores"],
         "_style": ["style"],
+        "_surprise": ["surprise"],
         "_survival_auc": ["survival_auc"],
         "_tile_map": ["tile_map"],
         "_tissue": ["tissue"],
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from ._shift import shift
     from ._signatures import signature_scores, signatures
     from ._style import style
+    from ._surprise import surprise
     from ._survival_auc import survival_auc
     from ._tile_map import tile_map
     from ._tissue import tissue

@@ -43,6 +43,7 @@ __all__ = [
     "signature_scores",
     "signatures",
     "style",
+    "surprise",
     "survival_auc",
     "tile_map",
     "tissue",
@@ -641,6 +642,28 @@ def signature_scores(
 def signature_scores(
     adata: AnnData, *, key: str = 'signatures', title: str | None = None, figsize: tuple[float, float] = (5.2, 2.8),
     ax: Axes | None = None, show: bool | None = None, save: str | PathLike | None = None, return_fig: bool | None
+) -> Axes | Figure | None: ...
+
+@overload
+def surprise(
+    adata: AnnData, *, sample: str | None = None, marker: str | None = None, key: str = 'surprise',
+    spatial_key: str = 'spatial', limit: float = 6.0, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[False] | None = None
+) -> Axes | None: ...
+@overload
+def surprise(
+    adata: AnnData, *, sample: str | None = None, marker: str | None = None, key: str = 'surprise',
+    spatial_key: str = 'spatial', limit: float = 6.0, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: Literal[True]
+) -> Figure: ...
+@overload
+def surprise(
+    adata: AnnData, *, sample: str | None = None, marker: str | None = None, key: str = 'surprise',
+    spatial_key: str = 'spatial', limit: float = 6.0, title: str | None = None,
+    figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
+    save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
 
 @overload

@@ -139,6 +139,9 @@ PARTS: dict[str, Fields] = {  # a name that ends in "?" may be missing
             "method": str, "target": str, "score": str, "n_patients": int, "label_key": str, "use_rep": str,
         },
     },
+    "surprise": {
+        "samples": Rows(), "far": Rows(), "params": {"method": str, "library_key": str, "reference": str},
+    },
     "power": {
         "table": Rows({"n_cells": int, "n_patients": int, "power": float, "ci_low": float, "ci_high": float}),
         "params": {"question": str, "effect": float, "target_power": float, "alpha": float, "n_tests": int},

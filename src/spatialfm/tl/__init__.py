@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "phenotypes.suggest_labels": ["suggest_labels"],
         "phenotypes.transfer_labels": ["transfer_labels"],
         "imputation.select_panel": ["select_panel"],
+        "imputation.surprise": ["surprise"],
         "neighborhoods.compare_enrichment": ["compare_enrichment"],
         "neighborhoods.neighborhood_composition": ["neighborhood_composition"],
         "neighborhoods.neighborhood_contrast": ["neighborhood_contrast"],
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from .imputation.impute_markers import impute_markers
     from .imputation.reconstruct import reconstruct
     from .imputation.select_panel import select_panel
+    from .imputation.surprise import surprise
     from .neighborhoods.compare_enrichment import compare_enrichment
     from .neighborhoods.neighborhood_composition import neighborhood_composition
     from .neighborhoods.neighborhood_contrast import neighborhood_contrast

@@ -19,6 +19,7 @@ from .retrieval.search_samples import search_samples as search_samples
 from .regions.segment_regions import segment_regions as segment_regions
 from .imputation.select_panel import select_panel as select_panel
 from .phenotypes.suggest_labels import suggest_labels as suggest_labels
+from .imputation.surprise import surprise as surprise
 from .regions.tile_labels import tile_labels as tile_labels
 from anndata import AnnData
 from collections.abc import Mapping
@@ -136,6 +137,7 @@ __all__ = [
     "select_panel",
     "stratify",
     "suggest_labels",
+    "surprise",
     "survival_forest",
     "tile_labels",
     "tissue_clusters",

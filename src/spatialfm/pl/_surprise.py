@@ -1,0 +1,163 @@
+"""Which markers of which samples are not what everything else lets expect, and which cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._dense import dense
+from .._errors import PanelError, TableError, listed
+from .._keys import SPATIAL
+from .._public import public
+from .._storable import named_table
+from ._figure import finish, in_random_order, new_axes, places_in
+from ._heatmap import draw_heatmap
+from ._results import check_result
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CELL = 0.24  # inches of a sample or marker
+AGAIN = "Run sfm.tl.surprise again."
+ENDS = 6.0  # errors at which colours end
+
+
+@public
+def surprise(
+    adata: AnnData,
+    *,
+    sample: str | None = None,
+    marker: str | None = None,
+    key: str = "surprise",
+    spatial_key: str = SPATIAL,
+    limit: float | None = None,
+    title: str | None = None,
+    figsize: tuple[float, float] | None = None,
+    ax: Axes | None = None,
+    show: bool | None = None,
+    save: str | PathLike | None = None,
+    return_fig: bool | None = None,
+) -> Axes | Figure | None:
+    """Draw what :func:`spatialfm.tl.surprise` found: markers of samples, or the cells of one sample in their places.
+
+    Without `sample`, the median of each marker in each sample, in errors of the reference: a row of one colour is a
+    sample that was stained or measured otherwise, two cells of opposite colours may be swapped channels. With `sample`,
+    its cells, coloured by `marker`, or by the root mean square over all markers.
+
+    Parameters
+    ----------
+    adata
+        Cells after `spatialfm.tl.surprise`.
+    sample
+        Sample whose cells are drawn.
+    marker
+        Marker that colours them.
+    key
+        Key of ``layers``, ``obs`` and ``uns``.
+    spatial_key
+        Key of ``obsm`` with the places of cells.
+    limit
+        Number of errors at which colours end (default: 6 for cells, the largest median for samples, at least 1).
+    title
+        Title (default: what is drawn).
+    figsize
+        Width and height in inches of a new figure.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure (default: if it is new, not saved, and there is a screen).
+    save
+        File to save to; text in PDF and SVG stays text.
+    return_fig
+        Whether to return the figure.
+
+    Returns
+    -------
+    The figure with `return_fig`, None when it was shown, the axes otherwise.
+
+    Raises
+    ------
+    TableError
+        If there is no such result or sample.
+    PanelError
+        If the marker was not looked at.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=3, cells_per_patient=200, random_state=0)
+    >>> sfm.tl.surprise(cells)
+    >>> ax = sfm.pl.surprise(cells, sample="P001_1", marker="CD20", show=False)
+    >>> ax.get_title(loc="left")
+    'P001_1: CD20'
+    """
+    if not isinstance(adata.uns.get(key), Mapping):
+        raise TableError(
+            f"No surprise in uns[{key!r}]; uns has {listed(adata.uns)}. Find it with sfm.tl.surprise(adata)."
+        )
+    params = check_result(adata.uns[key], f"uns[{key!r}]", "surprise")["params"]
+    table = named_table(adata, key, "samples")
+    if marker is not None and marker not in table:
+        raise PanelError(f"Marker {marker!r} was not looked at; found {listed(table.columns, 60)}.")
+    if sample is None and marker is not None:
+        raise TableError("marker= colours the cells of one sample. Pass sample= too.")
+    own = ax is None
+    if sample is None:
+        height, width = table.shape
+        ax = new_axes(ax, figsize or (2.6 + CELL * width, 1.6 + CELL * height))
+        ends = max(1.0, float(np.nanmax(np.abs(table.to_numpy(dtype=float)), initial=0.0)))
+        draw_heatmap(ax, table, label="median of cells (errors)", limit=ends if limit is None else limit)
+        default = f"measured minus expected ({params['method']}; reference: {params['reference']})"
+    else:
+        ax = new_axes(ax, figsize or (4.8, 4.2))
+        _draw_cells(ax, adata, sample, marker, key, spatial_key, str(params["library_key"]), limit or ENDS)
+        default = f"{sample}: {'all markers' if marker is None else marker}"
+    ax.set_title(default if title is None else title, loc="left", fontsize="medium", parse_math=False)
+    return finish(ax, own=own, show=show, save=save, return_fig=return_fig)
+
+
+def _draw_cells(
+    ax: Axes,
+    adata: AnnData,
+    sample: str,
+    marker: str | None,
+    key: str,
+    spatial_key: str,
+    library_key: str,
+    limit: float,
+) -> None:
+    if library_key not in adata.obs or key not in adata.obs or key not in adata.layers or spatial_key not in adata.obsm:
+        raise TableError(
+            f"Cells are drawn with obs[{library_key!r}], obs[{key!r}], layers[{key!r}] and obsm[{spatial_key!r}], of "
+            f"which one is missing. {AGAIN}"
+        )
+    rows = np.flatnonzero(adata.obs[library_key].astype(str).to_numpy() == sample)
+    if not len(rows):
+        found = pd.unique(adata.obs[library_key].astype(str))
+        raise TableError(f"No sample {sample!r} in obs[{library_key!r}]; found {listed(found, 12)}.")
+    rows = in_random_order(rows)
+    xy = places_in(np.asarray(adata.obsm[spatial_key])[rows, :2], sample, spatial_key)
+    if marker is None:
+        values, colors, lowest, label = (
+            adata.obs[key].to_numpy(float)[rows],
+            "magma_r",
+            0.0,
+            "root mean square (errors)",
+        )
+    else:
+        values = dense(adata[rows, [marker]].layers[key]).astype(float).ravel()
+        colors, lowest, label = "RdBu_r", -limit, "measured minus expected (errors)"
+    size = float(np.clip(20_000 / len(rows), 2, 30))
+    drawn = ax.scatter(*xy.T, c=values, cmap=colors, vmin=lowest, vmax=limit, s=size, linewidths=0.2, edgecolors="0.6")
+    ends = "max" if marker is None else "both"
+    beyond = bool((np.abs(values) > limit).any())
+    ax.get_figure(root=True).colorbar(drawn, ax=ax, label=label, shrink=0.8, extend=ends if beyond else "neither")
+    ax.set(aspect="equal", xlabel="x", ylabel="y")
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)

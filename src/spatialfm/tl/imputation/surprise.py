@@ -1,0 +1,358 @@
+"""Markers of cells that are not what everything else says: artifacts, mistakes of segmentation, and real outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..._errors import ElementError, TableError, counted
+from ..._keys import INSTANCE_KEY, PATIENT_KEY, REGION_KEY, SAMPLE_KEY, TABLE
+from ..._logging import logger
+from ..._progress import progress_bar
+from ..._public import public
+from ..._storable import write_uns
+from ...cohort.checks import as_names, listed, named, obs_column
+from ...cohort.given_table import given_table, measured_markers
+from ...cohort.representation import marker_values
+from ...learn.arcsinh import find_cofactor
+from ...learn.surprise import Errors, errors_of, expected_of_others
+from ...pp.cell_maps import painted_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from spatialdata import SpatialData
+
+    from ...embed.call import Elements, Panel, Run
+    from ...models.encoder import Encoder
+    from ...models.recipe import Recipe
+
+FEWEST = 2  # patients of the reference: each is expected by the others
+FAR = 3.0  # errors from which a marker of a cell counts as surprising in the table of samples
+
+
+@public
+def surprise(
+    data: AnnData | SpatialData,
+    model: str | Encoder | None = None,
+    *,
+    method: Literal["linear", "knn", "model"] = "linear",
+    reference: str | Sequence[str] | AnnData | SpatialData | None = None,
+    weights: str | PathLike | None = None,
+    markers: Sequence[str] | None = None,
+    layer: str | None = None,
+    patient_key: str = PATIENT_KEY,
+    library_key: str = SAMPLE_KEY,
+    n_folds: int = 5,
+    panel: Panel | Mapping[str, Any] | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    run: Run | Mapping[str, Any] | None = None,
+    elements: Elements | Mapping[str, Any] | None = None,
+    maps: bool = False,
+    table_name: str = TABLE,
+    random_state: int = 0,
+    key_added: str = "surprise",
+) -> None:
+    """Difference between each marker of each cell and what everything else lets expect, in errors of the expectation.
+
+    What is expected is learned from reference patients, and so is the error: the difference is divided by what it is
+    in reference cells of which as much was expected, half of the width that holds 68 % of them (one standard deviation
+    if they are normal). A patient of the reference is expected by the other patients of it. Staining that differs
+    between patients surprises, too: this is no test, and there are no p-values.
+
+    Parameters
+    ----------
+    data
+        Cells with markers as variables, or a SpatialData with a table of them.
+    model
+        Of ``method="model"``: name of a model with a decoder, or a loaded encoder.
+    method
+        ``"linear"``: ridge regression of each marker on all others. ``"knn"``: the mean of the cells of reference
+        patients that are nearest by all other markers. Both on ``arcsinh(intensity / cofactor)``, with cofactors of the
+        reference. ``"model"``: from the pixels, with all tokens of the marker hidden and all other markers visible
+        (VirTues, *Masked reconstructions*, marker-wise), and averaged over the cell, in the standardised space of the
+        model; `data` is a SpatialData with images.
+    reference
+        Tissue that is as it should be: patients of `data`, or another table or SpatialData with the same markers. None:
+        all patients, of whom most then have to be.
+    weights
+        Weights of a model that is given by its name, see `spatialfm.models.load`.
+    markers
+        Markers that are looked at, and expected from (default: all that were measured in every cell; of a model, its
+        panel).
+    layer
+        Layer of the intensities (default: ``X``); not of a model.
+    patient_key, library_key
+        Columns of ``obs`` with patients and samples.
+    n_folds
+        Folds of the patients of the reference.
+    panel, recipe, run, elements
+        Of a model, as in `spatialfm.tl.embed_cells`.
+    maps
+        Whether to write an image ``<key_added>_<sample>`` of every labels element, in which each cell has its surprise
+        by each marker, and by all of them as channel ``"all"``; made when it is read, so that it takes no memory.
+    table_name
+        Table of the cells, of a SpatialData.
+    random_state
+        Seed of folds, and of the cells that are compared with ``"knn"``.
+    key_added
+        Key of ``layers``, ``obs`` and ``uns``.
+
+    Returns
+    -------
+    None. Writes ``layers[key_added]``, float32, cells by markers: positive where a marker is brighter than expected,
+    NaN where it was not looked at; ``obs[key_added]``, the root mean square over the markers of a cell;
+    ``obs[key_added + "_shift"]``, their mean with its sign, which is large where all markers are brighter than
+    expected, as in a fold; ``obs[key_added + "_marker"]``, the marker that is farthest off; and ``uns[key_added]``:
+    ``samples``, the median of each marker in each sample, ``far``, the share of its cells that are 3 errors or more
+    off, ``errors``, the error of each marker on the reference and the share of its variance that is explained, and
+    ``params``.
+
+    Raises
+    ------
+    TableError
+        If the reference has fewer than two patients, or lacks a marker or column.
+    PanelError
+        If a marker is missing, or was not measured in some cells.
+    ModelError
+        If the model has no decoder.
+
+    Examples
+    --------
+    >>> import spatialfm as sfm
+    >>> cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=300, random_state=0)
+    >>> cells.X[5, cells.var_names.get_loc("CD20")] = 5000
+    >>> sfm.tl.surprise(cells)
+    >>> cells.obs["surprise_marker"].iloc[5], cells.obs["surprise"].iloc[5] > 4
+    ('CD20', True)
+    """
+    _check_method(data, model, method, layer)
+    if method == "model":
+        told = {"panel": panel, "recipe": recipe, "run": run, "elements": elements, "table_name": table_name}
+        parts = _by_model(data, model, weights, reference, markers, patient_key, told)
+    else:
+        parts = _by_cells(data, method, reference, markers, layer, patient_key, n_folds, table_name, random_state)
+    adata = given_table(data, table_name, "surprise", key_added)
+    samples = named(obs_column(adata, library_key, "library_key"), "library_key")
+    targets = _map_names(data, adata, key_added) if maps else {}
+
+    z = parts.errors.standardised(parts.residual, parts.expected).astype(np.float32)
+    layer_of = np.full(adata.shape, np.nan, np.float32)
+    layer_of[:, adata.var_names.get_indexer(parts.markers)] = z
+    adata.layers[key_added] = layer_of
+    adata.obs[key_added] = np.sqrt(np.mean(z.astype(float) ** 2, axis=1))
+    adata.obs[f"{key_added}_shift"] = z.mean(axis=1, dtype=float)
+    adata.obs[f"{key_added}_marker"] = _farthest(z, parts.markers)
+    frame = pd.DataFrame(z, columns=parts.markers).groupby(samples.to_numpy(), observed=True)
+    far = frame.agg(lambda one: float((one.abs() >= FAR).sum() / max(one.notna().sum(), 1)))
+    params = {"method": method, "model": parts.model, "markers": parts.markers, "layer": layer or "X"}
+    params |= {"reference": parts.reference, "n_folds": n_folds, "patient_key": patient_key}
+    params |= {"library_key": library_key, "random_state": random_state}
+    tables = {"samples": frame.median(), "far": far, "errors": parts.table()}
+    write_uns(adata, key_added, tables | {"params": params})
+    _paint(data, adata, targets, z, parts.markers, key_added)
+    logger.info("%s: %s of %s", key_added, counted(len(parts.markers), "marker"), counted(adata.n_obs, "cell"))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Cells of the table, what is expected of them, and errors on the reference.
+
+    Attributes
+    ----------
+    markers
+        Names.
+    residual, expected
+        ``(n, M)`` measured minus expected, and expected; NaN of cells that were not looked at.
+    errors
+        Of the reference.
+    explained
+        ``(M,)`` share of the variance of reference cells that is explained.
+    reference, model
+        What they were, for the record.
+    """
+
+    markers: list[str]
+    residual: np.ndarray
+    expected: np.ndarray
+    errors: Errors
+    explained: np.ndarray
+    reference: str
+    model: str = ""
+
+    def table(self) -> pd.DataFrame:
+        """Error (median over levels) and explained variance of each marker."""
+        columns = {"error": np.median(self.errors.scale, axis=0), "explained": self.explained}
+        return pd.DataFrame(columns, index=pd.Index(self.markers, name="marker"))
+
+
+def _check_method(data: object, model: object, method: str, layer: str | None) -> None:
+    if (method == "model") != (model is not None):
+        raise TableError(
+            'A model and method="model" are passed together: sfm.tl.surprise(sdata, "virtues", method="model").'
+        )
+    if method == "model" and not hasattr(data, "images"):
+        raise ElementError('method="model" reads images. Pass the SpatialData, or method="linear", which needs none.')
+    if method == "model" and layer is not None:
+        raise TableError('method="model" reads images, not layer=. Leave layer= out.')
+
+
+def _by_cells(
+    data: AnnData | SpatialData,
+    method: Literal["linear", "knn"],
+    reference: str | Sequence[str] | AnnData | SpatialData | None,
+    markers: Sequence[str] | None,
+    layer: str | None,
+    patient_key: str,
+    n_folds: int,
+    table_name: str,
+    random_state: int,
+) -> Parts:
+    """Everything from intensities of cells, of the reference behind those of the table where it is another object."""
+    adata = given_table(data, table_name, "surprise")
+    other = given_table(reference, table_name, "reference=") if _is_object(reference) else None
+    names, values = measured_markers(adata, markers, layer, least=2)
+    patient = _patients(adata, patient_key)
+    if other is None:
+        among, said = _among(patient, reference, patient_key)
+    else:
+        if lacking := [name for name in names if name not in other.var_names]:
+            raise TableError(f"The reference has no marker {lacking[0]!r}. Leave it out of markers=.")
+        theirs = marker_values(other, names, layer)
+        if not np.isfinite(theirs).all():
+            raise TableError("The reference holds NaN or infinite intensities. Leave these markers or cells out.")
+        values = np.vstack([values, theirs])
+        patient = np.concatenate(["own: " + patient.astype(object), "reference: " + _patients(other, patient_key)])
+        among, said = np.arange(len(values)) >= adata.n_obs, "another table"
+    _, codes = np.unique(patient.astype(str), return_inverse=True)
+    _check_patients(len(np.unique(codes[among])), patient_key)
+
+    cofactors = [find_cofactor(column) for column in values[among].T]
+    x = np.column_stack(
+        [np.arcsinh(one / c) if np.isfinite(c) else one for one, c in zip(values.T, cofactors, strict=True)]
+    )
+    bar = progress_bar(range(min(n_folds, len(np.unique(codes[among]))) + 1), desc="surprise", unit="part")
+    expected = expected_of_others(method, x, codes, among, n_folds=n_folds, random_state=random_state, over=bar)
+    return _parts(names, x, expected, codes, among, adata.n_obs, said)
+
+
+def _by_model(
+    data: Any,
+    model: Any,
+    weights: str | PathLike | None,
+    reference: Any,
+    markers: Sequence[str] | None,
+    patient_key: str,
+    told: dict[str, Any],
+) -> Parts:
+    """Everything from pixels, by the decoder of a model."""
+    from ...embed.paint.expected import expected_means
+    from ...embed.session import load_encoder
+
+    encoder = load_encoder(model, weights)
+    if hasattr(reference, "obs"):
+        raise TableError('method="model" reads images, and the reference is a table. Pass its SpatialData.')
+    measured, expected = expected_means(data, encoder, markers=markers, on_missing="raise", **told)
+    adata = given_table(data, told["table_name"], "surprise")
+    patient = _patients(adata, patient_key)
+    x, y = (one.reindex(adata.obs_names).to_numpy(dtype=float) for one in (measured, expected))
+    names = [str(name) for name in measured.columns]
+    if unknown := [name for name in names if name not in adata.var_names]:
+        raise TableError(f"The table has no marker {unknown[0]!r}, which the model looks at. Pass markers=[...].")
+    if _is_object(reference):
+        theirs = expected_means(reference, encoder, markers=names, **told)
+        table = given_table(reference, told["table_name"], "surprise")
+        x, y = (np.vstack([one, other.to_numpy(dtype=float)]) for one, other in zip((x, y), theirs, strict=True))
+        patient = np.concatenate(["own: " + patient, "reference: " + _patients(table, patient_key)])
+        among, said = np.arange(len(x)) >= adata.n_obs, "another SpatialData"
+    else:
+        among, said = _among(patient, reference, patient_key)
+    _, codes = np.unique(patient.astype(str), return_inverse=True)
+    _check_patients(len(np.unique(codes[among])), patient_key)
+    return _parts(names, x, y, codes, among, adata.n_obs, said, encoder.card.name)
+
+
+def _parts(
+    names: list[str],
+    x: np.ndarray,
+    expected: np.ndarray,
+    codes: np.ndarray,
+    among: np.ndarray,
+    n_own: int,
+    said: str,
+    model: str = "",
+) -> Parts:
+    known = among & np.isfinite(expected).all(axis=1)
+    residual = x - expected
+    variance = x[known].var(axis=0)
+    explained = 1 - (residual[known] ** 2).mean(axis=0) / np.where(variance > 0, variance, np.nan)
+    errors = errors_of(residual[known], expected[known], codes[known])
+    return Parts(names, residual[:n_own], expected[:n_own], errors, explained, said, model)
+
+
+def _is_object(reference: object) -> bool:
+    """Whether the reference is another table or SpatialData, not names of patients."""
+    return hasattr(reference, "obs") or hasattr(reference, "tables")
+
+
+def _patients(adata: AnnData, patient_key: str) -> np.ndarray:
+    return obs_column(adata, patient_key, "patient_key").astype(str).to_numpy(dtype=object)
+
+
+def _among(patient: np.ndarray, reference: str | Sequence[str] | None, patient_key: str) -> tuple[np.ndarray, str]:
+    """Which cells are of the reference, and what it is."""
+    if reference is None:
+        return np.ones(len(patient), bool), "all patients"
+    wanted = as_names(reference)
+    if lacking := [name for name in wanted if name not in set(patient)]:
+        raise TableError(
+            f"No patient {lacking[0]!r} in obs[{patient_key!r}] (reference=); found {listed(np.unique(patient), 12)}."
+        )
+    return np.isin(patient, wanted), ", ".join(wanted)
+
+
+def _check_patients(n: int, patient_key: str) -> None:
+    if n < FEWEST:
+        raise TableError(
+            f"The reference has {counted(n, 'patient')} in obs[{patient_key!r}] (patient_key=): at least {FEWEST} are "
+            "needed, of whom each is expected by the others."
+        )
+
+
+def _map_names(data: Any, adata: AnnData, key: str) -> dict[str, str]:
+    """Name of the map of each labels element that the table annotates."""
+    if not hasattr(data, "labels"):
+        raise ElementError("maps=True paints labels. Pass the SpatialData, or maps=False.")
+    regions = [str(one) for one in pd.unique(adata.obs[_key(adata, "region_key", REGION_KEY)])]
+    if lacking := [name for name in regions if name not in data.labels]:
+        raise ElementError(
+            f"No labels element {lacking[0]!r} in sdata, whose cells the table holds; found {listed(data.labels)}. "
+            "Pass maps=False."
+        )
+    names = {region: f"{key}_{region.removeprefix('cells_')}" for region in regions}
+    if taken := [name for name in names.values() if name in data.labels or name in data.tables or name in data.shapes]:
+        raise ElementError(f"sdata has an element {taken[0]!r} already. Pass another key_added=.")
+    return names
+
+
+def _farthest(z: np.ndarray, markers: list[str]) -> pd.Categorical:
+    """The marker of each cell that is farthest from what is expected; missing where none was looked at."""
+    codes = np.argmax(np.nan_to_num(np.abs(z), nan=-1.0), axis=1)
+    codes[~np.isfinite(z).any(axis=1)] = -1
+    return pd.Categorical.from_codes(codes, markers)
+
+
+def _key(adata: AnnData, which: str, default: str) -> str:
+    return str(adata.uns.get("spatialdata_attrs", {}).get(which, default))
+
+
+def _paint(data: Any, adata: AnnData, targets: Mapping[str, str], z: np.ndarray, markers: list[str], key: str) -> None:
+    values = np.column_stack([adata.obs[key].to_numpy(dtype=np.float32), z])
+    for region, name in targets.items():
+        rows = (adata.obs[_key(adata, "region_key", REGION_KEY)].astype(str) == region).to_numpy()
+        instances = adata.obs[_key(adata, "instance_key", INSTANCE_KEY)].to_numpy()[rows]
+        data.images[name] = painted_cells(data, region, instances, values[rows], ["all", *markers])

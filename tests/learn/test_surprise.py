@@ -1,0 +1,83 @@
+"""What is expected from other markers, and errors by level: against regressions and distributions that were set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
+
+from spatialfm.learn.imputers import N_NEIGHBORS
+from spatialfm.learn.panel_moments import PENALTY
+from spatialfm.learn.surprise import Errors, errors_of, expected_of_others
+
+
+@pytest.fixture(scope="module")
+def cells():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(5), [40, 60, 50, 70, 30])
+    return rng.normal(size=(250, 2)) @ rng.normal(size=(2, 4)) + 0.5 * rng.normal(size=(250, 4)) + 3, patient
+
+
+def test_others_are_expected_by_the_whole_reference(cells):
+    values, patient = cells
+    reference = patient < 4
+    linear = expected_of_others("linear", values, patient, reference, n_folds=2)
+    nearest = expected_of_others("knn", values, patient, reference, n_folds=2)
+    weight = 1 / (np.bincount(patient)[patient[reference]] * 4)
+    center = weight @ values[reference]
+    scale = np.sqrt(weight @ (values[reference] - center) ** 2)
+    z = (values - center) / scale
+    for marker in range(4):
+        others = [one for one in range(4) if one != marker]
+        fit = Ridge(alpha=PENALTY, fit_intercept=False)
+        fit.fit(z[reference][:, others], z[reference, marker], sample_weight=weight)
+        expected = fit.predict(z[~reference][:, others]) * scale[marker] + center[marker]
+        np.testing.assert_allclose(linear[~reference, marker], expected, atol=1e-9)
+        x = (values - values[reference].mean(axis=0)) / values[reference].std(axis=0)
+        fit = KNeighborsRegressor(N_NEIGHBORS).fit(x[reference][:, others], values[reference, marker])
+        np.testing.assert_allclose(nearest[~reference, marker], fit.predict(x[~reference][:, others]), atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["linear", "knn"])
+def test_a_patient_of_the_reference_is_expected_without_its_own_cells(cells, method):
+    values, patient = cells
+    reference = np.ones(250, bool)
+    before = expected_of_others(method, values, patient, reference, n_folds=5)
+    changed = values.copy()
+    changed[patient == 2, 1] += 50  # nothing else of it changes
+    after = expected_of_others(method, changed, patient, reference, n_folds=5)
+    np.testing.assert_allclose(after[patient == 2, 1], before[patient == 2, 1])
+    assert not np.allclose(after[patient == 3, 1], before[patient == 3, 1])
+
+
+def test_errors_grow_with_the_level_and_patients_weigh_alike():
+    rng = np.random.default_rng(1)
+    expected = rng.uniform(0, 10, (20_000, 1))
+    residual = 1.0 + (0.5 + 0.2 * expected) * rng.normal(size=expected.shape)
+    errors = errors_of(residual, expected, np.repeat([0, 1], 10_000))
+    assert errors.level.shape == (10, 1)
+    np.testing.assert_allclose(errors.scale[:, 0], 0.5 + 0.2 * errors.level[:, 0], rtol=0.08)
+    np.testing.assert_allclose(errors.center, 1.0, atol=0.12)
+    z = errors.standardised(residual, expected)
+    assert np.quantile(z, [0.159, 0.841]) == pytest.approx([-1, 1], abs=0.05)
+    many, few = rng.normal(0, 1, 900), rng.normal(100, 1, 90)
+    order = rng.permutation(990)
+    both = errors_of(np.r_[many, few][order, None], np.zeros((990, 1)), np.repeat([0, 1], [900, 90])[order])
+    assert both.scale.max() > 20  # half of the patients, though a tenth of the cells, is elsewhere
+
+
+def test_a_level_without_error_has_a_part_of_that_of_all_cells():
+    residual = np.r_[np.zeros(100), np.random.default_rng(0).normal(size=100)][:, None]
+    errors = errors_of(residual, np.arange(200.0)[:, None], np.zeros(200, int))
+    whole = errors_of(residual, np.zeros((200, 1)), np.zeros(200, int))
+    assert len(errors.level) == 4
+    assert (errors.scale > 0).all()
+    assert errors.scale[0, 0] == errors.scale[1, 0] < 0.3 * errors.scale[3, 0]
+    assert np.isfinite(whole.standardised(residual, np.zeros((200, 1)))).all()
+
+
+def test_between_levels_errors_are_interpolated_and_beyond_them_constant():
+    errors = Errors(np.array([[0.0], [10.0]]), np.array([[0.0], [1.0]]), np.array([[1.0], [3.0]]))
+    z = errors.standardised(np.array([[4.5], [2.0], [7.0]]), np.array([[5.0], [-3.0], [30.0]]))
+    np.testing.assert_allclose(z.ravel(), [2.0, 2.0, 2.0])

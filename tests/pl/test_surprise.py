@@ -1,0 +1,58 @@
+"""What is drawn is what was found."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import spatialfm as sfm
+from spatialfm._errors import PanelError, TableError
+
+
+@pytest.fixture(scope="module")
+def cells():
+    table = sfm.datasets.simulate_cells(3, cells_per_patient=100, random_state=0)
+    sfm.tl.surprise(table, n_folds=2)
+    return table
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_samples_by_markers(cells):
+    ax = sfm.pl.surprise(cells, show=False)
+    drawn = ax.collections[0].get_array()
+    np.testing.assert_allclose(np.ravel(drawn), cells.uns["surprise"]["samples"].to_numpy().ravel())
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["P001_1", "P002_1", "P003_1"]
+    assert ax.get_title(loc="left") == "measured minus expected (linear; reference: all patients)"
+
+
+@pytest.mark.parametrize("marker", [None, "CD8"])
+def test_cells_of_a_sample(cells, marker):
+    figure = sfm.pl.surprise(cells, sample="P002_1", marker=marker, return_fig=True)
+    points = figure.axes[0].collections[0]
+    part = cells[cells.obs["sample"] == "P002_1"]
+    values = part.obs["surprise"] if marker is None else part[:, marker].layers["surprise"].ravel()
+    places = {tuple(xy): value for xy, value in zip(part.obsm["spatial"].round(6), values, strict=True)}
+    for xy, value in zip(points.get_offsets().round(6), points.get_array(), strict=True):
+        assert places[tuple(xy)] == pytest.approx(value)
+    assert len(points.get_offsets()) == 100
+
+
+def test_refusals(cells):
+    with pytest.raises(TableError, match=r"No surprise in uns\['odd'\]"):
+        sfm.pl.surprise(cells, key="odd")
+    with pytest.raises(PanelError, match="'CD99' was not looked at"):
+        sfm.pl.surprise(cells, sample="P001_1", marker="CD99")
+    with pytest.raises(TableError, match="No sample 'P9'"):
+        sfm.pl.surprise(cells, sample="P9")
+    with pytest.raises(TableError, match="Pass sample= too"):
+        sfm.pl.surprise(cells, marker="CD8")
+    bare = cells.copy()
+    del bare.layers["surprise"]
+    with pytest.raises(TableError, match="one is missing"):
+        sfm.pl.surprise(bare, sample="P001_1")
