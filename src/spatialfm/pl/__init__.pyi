@@ -647,21 +647,21 @@ def signature_scores(
 @overload
 def surprise(
     adata: AnnData, *, sample: str | None = None, marker: str | None = None, key: str = 'surprise',
-    spatial_key: str = 'spatial', limit: float = 6.0, title: str | None = None,
+    spatial_key: str = 'spatial', limit: float | None = None, title: str | None = None,
     figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
     save: str | PathLike | None = None, return_fig: Literal[False] | None = None
 ) -> Axes | None: ...
 @overload
 def surprise(
     adata: AnnData, *, sample: str | None = None, marker: str | None = None, key: str = 'surprise',
-    spatial_key: str = 'spatial', limit: float = 6.0, title: str | None = None,
+    spatial_key: str = 'spatial', limit: float | None = None, title: str | None = None,
     figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
     save: str | PathLike | None = None, return_fig: Literal[True]
 ) -> Figure: ...
 @overload
 def surprise(
     adata: AnnData, *, sample: str | None = None, marker: str | None = None, key: str = 'surprise',
-    spatial_key: str = 'spatial', limit: float = 6.0, title: str | None = None,
+    spatial_key: str = 'spatial', limit: float | None = None, title: str | None = None,
     figsize: tuple[float, float] | None = None, ax: Axes | None = None, show: bool | None = None,
     save: str | PathLike | None = None, return_fig: bool | None
 ) -> Axes | Figure | None: ...
