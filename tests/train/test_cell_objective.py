@@ -100,3 +100,24 @@ def test_the_rate_rises_over_a_tenth_and_falls_to_zero():
     assert all(np.diff(rates[10:]) < 0)
     assert objective.schedule(0, 1).lr == 1e-3
     assert as_read(3, np.random.default_rng(0)) == 3
+
+
+def test_bcos_units_read_labels_and_their_shares_add_up():
+    arguments = (VALUES.mean(0), VALUES.std(0, correction=0), Rates(1e-3, 1e-2, 0.1))
+    torch.manual_seed(3)
+    objective = CellObjective(Given(), encoding, LABELS, *arguments, head="bcos")
+    again = CellObjective(Given(), encoding, LABELS, *arguments, head="bcos")
+    torch.testing.assert_close(objective.predicted(windows(0, 1)), again.predicted(windows(0, 1)))
+    columns = (VALUES - objective.center) * objective.scale
+    shares = objective.head.contributions(columns).sum(dim=2) + objective.head.intercept
+    torch.testing.assert_close(shares, objective.predicted(windows(0, 1, 2, 3)))
+    loss_of(objective(windows(0, 1, 2, 3)))[0].backward()
+    assert objective.encoder.matrix.grad.any()  # what is below learns through them
+    assert objective.head.units.linear.weight.grad.any()
+    groups = objective.groups()
+    named = {name for group in groups for name in group.parameters}
+    assert named == {name for name, one in objective.named_parameters() if one.requires_grad}
+    head = next(group for group in groups if "head.intercept" in group.parameters)
+    assert not head.decay
+    assert head.lr_scale == pytest.approx(10)
+    torch.testing.assert_close(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(3)))

@@ -82,3 +82,35 @@ class BcosLinear(nn.Module):
         if self.b == 2:
             return along.abs() / norm
         return ((along / norm).abs() + SMALLEST_COS).pow(self.b - 1)
+
+
+class BcosHead(nn.Module):
+    """B-cos units with a scale and intercepts: logits that are sums of what each input contributes.
+
+    Parameters
+    ----------
+    n_features, n_outputs, max_out
+        As of `BcosLinear`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> head, x = BcosHead(3, 2), torch.ones(1, 3)
+    >>> shares = head.contributions(x)
+    >>> torch.allclose(shares.sum(dim=2) + head.intercept, head(x), atol=1e-6)
+    True
+    """
+
+    def __init__(self, n_features: int, n_outputs: int, *, max_out: int = 2):
+        super().__init__()
+        self.units = BcosLinear(n_features, n_outputs, max_out=max_out)
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.intercept = nn.Parameter(torch.zeros(n_outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(..., outputs)`` of ``(..., features)``."""
+        return self.log_scale.exp() * self.units(x) + self.intercept
+
+    def contributions(self, x: torch.Tensor) -> torch.Tensor:
+        """Share of each input in each output, ``(..., outputs, features)``; with the intercept they add up."""
+        return self.log_scale.exp() * self.units.contributions(x)

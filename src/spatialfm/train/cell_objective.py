@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..learn.bcos import BcosHead
 from ..models.encoder import Encoder
 from .batch import WindowSample
 from .cells import CellEncoding, CellSample
@@ -68,6 +69,18 @@ def as_read(window: WindowSample, rng: np.random.Generator) -> WindowSample:
     return window
 
 
+def head_of(kind: str, width: int, n_outputs: int) -> nn.Module:
+    """What reads targets from embeddings, always with the same weights at the start."""
+    if kind == "bcos":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return BcosHead(width, n_outputs)
+    head = nn.Linear(width, n_outputs)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head
+
+
 class OfCells(Objective):
     """Base of the objectives on windows of cells: their views, schedule and clipping."""
 
@@ -107,18 +120,25 @@ class CellObjective(OfCells):
         ``(columns,)``, mean and standard deviation of the embeddings before training.
     rates
         Learning rates, which rise over a tenth of the steps and fall along a cosine to zero.
+    head
+        ``"linear"``, a linear layer that begins at zero, or ``"bcos"``, B-cos units.
     """
 
     name = "cells"
 
     def __init__(
-        self, encoder: Encoder, encoding: CellEncoding, targets: Targets, center: Tensor, spread: Tensor, rates: Rates
+        self,
+        encoder: Encoder,
+        encoding: CellEncoding,
+        targets: Targets,
+        center: Tensor,
+        spread: Tensor,
+        rates: Rates,
+        head: str = "linear",
     ) -> None:
         super().__init__()
         self.encoder, self.encoding, self.targets, self.rates = encoder, encoding, targets, rates
-        self.head = nn.Linear(len(center), targets.width)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = head_of(head, len(center), targets.width)
         self.register_buffer("center", center.float())
         self.register_buffer("scale", 1 / (spread.float().clamp_min(1e-6) * math.sqrt(len(center))))
         kind = torch.long if targets.classes else torch.float32
@@ -170,13 +190,15 @@ class CellObjective(OfCells):
         trained = {f"encoder.{name}": one for name, one in self.encoder.named_parameters() if one.requires_grad}
         matrices = {name: one for name, one in trained.items() if one.ndim > 1}
         others = {name: one for name, one in trained.items() if one.ndim <= 1}
-        head = dict(self.head.named_parameters())
+        head = {f"head.{name}": one for name, one in self.head.named_parameters()}
+        # weights of B-cos units have norm one whatever their length: there is nothing to decay
+        decayed = {name: one for name, one in head.items() if name == "head.weight"}
         faster = self.rates.head / self.rates.encoder
         groups = [
             Group(matrices),
             Group(others, decay=False),
-            Group({"head.weight": head["weight"]}, lr_scale=faster),
-            Group({"head.bias": head["bias"]}, lr_scale=faster, decay=False),
+            Group(decayed, lr_scale=faster),
+            Group({name: one for name, one in head.items() if name not in decayed}, lr_scale=faster, decay=False),
         ]
         return [group for group in groups if group.parameters]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from .._keys import PATIENT_KEY, TABLE
 from .._public import public
@@ -37,6 +37,7 @@ def finetune(
     rank: Annotated[int, at_least(1)] = 8,
     alpha: Annotated[float, above(0)] = 16.0,
     blocks: Annotated[int, at_least(1)] = 6,
+    head: Literal["linear", "bcos"] = "linear",
     steps: Annotated[int, at_least(1)] = 500,
     batch_size: Annotated[int, at_least(2)] = 32,
     lr: Annotated[float, above(0)] | None = None,
@@ -96,6 +97,10 @@ def finetune(
         Weight of their product, times `rank`.
     blocks
         Number of blocks that get them, the last of those that the model runs.
+    head
+        What reads the labels from the embeddings: ``"linear"``, or ``"bcos"``, a layer of B-cos units (Böhle et al.,
+        CVPR 2022), so that embeddings learn to point along the weights of their class and each column has an exact
+        share of the answer, as in ``sfm.tl.annotate(..., method="bcos")``.
     steps
         Steps at most.
     batch_size
@@ -191,6 +196,7 @@ def finetune(
         rank=rank,
         alpha=alpha,
         blocks=blocks,
+        head=head,
         steps=steps,
         batch_size=batch_size,
         lr=lr,

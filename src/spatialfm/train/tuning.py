@@ -76,6 +76,7 @@ class FineTuning:
     rank: Annotated[int, at_least(1)] = lora.RANK
     alpha: Annotated[float, above(0)] = lora.ALPHA
     blocks: Annotated[int, at_least(1)] = lora.BLOCKS
+    head: Literal["linear", "bcos"] = "linear"
     steps: Annotated[int, at_least(1)] = 500
     batch_size: Annotated[int, at_least(2)] = 32
     lr: Annotated[float, above(0)] | None = None
@@ -281,7 +282,7 @@ def _learner(tuning: FineTuning, encoder: Encoder, cells: TunedCells) -> CellObj
     chosen = np.unique(draw(windows, tuning.random_state, 0, min(STANDARDISED_ON, len(windows))))
     values = embeddings(encoder, windows, chosen, tuning.batch_size)
     center, spread = values.mean(0), values.std(0, correction=0)
-    return CellObjective(encoder, windows.encoding(), cells.targets, center, spread, tuning.rates())
+    return CellObjective(encoder, windows.encoding(), cells.targets, center, spread, tuning.rates(), tuning.head)
 
 
 def embeddings(encoder: Encoder, windows: CellWindows, numbers: np.ndarray, batch_size: int) -> Tensor:

@@ -328,6 +328,13 @@ def test_groups_of_risk_come_from_training_patients(cells):
     again = other.uns["mil"]["statistics_folds"].set_index("fold")["threshold"]
     assert again[0] == folds.loc[0, "threshold"]
     assert again[1] != folds.loc[1, "threshold"]
+    # nor do their cells
+    other = cells.copy()
+    other.X[moved.to_numpy()] += 0.5
+    sfm.tl.mil(other, use_rep="X", time_key="time", event_key="event", **QUICK)
+    shifted = other.uns["mil"]
+    assert shifted["statistics_folds"].set_index("fold")["threshold"][0] == folds.loc[0, "threshold"]
+    assert not np.allclose(shifted["patients"]["risk"][mine], patients["risk"][mine])
     with pytest.raises(SurvivalError, match="mil"):
         sfm.tl.logrank(
             AnnData(obs=patients.assign(patient=patients.index).astype({"event": int})),
@@ -649,3 +656,18 @@ def test_summaries_are_students_intervals():
     assert table.loc["auroc", "high"] == 1.0  # no AUROC is above
     single = summarize(runs.iloc[:1], [], ["mae"], 1 / 4).iloc[0]
     assert np.isnan(single[["sd", "low", "high"]].astype(float)).all()
+
+
+@pytest.mark.parametrize("head", ["stamp", "histobistro", "bcos"])
+def test_one_patient_or_one_value_is_refused_whatever_the_head(cells, head):
+    alone = cells[cells.obs["patient"] == "P1"].copy()
+    for arguments, message in (
+        ({"label_key": "disease"}, "one class cannot be told from another"),
+        ({"target_key": "score"}, "1 patients are too few"),
+    ):
+        with pytest.raises(TableError, match=message):
+            sfm.tl.mil(alone, use_rep="X", head=head, **arguments, **QUICK)
+    cells.obs["score"] = 2.0
+    with pytest.raises(TableError, match="is 2 throughout"):
+        sfm.tl.mil(cells, use_rep="X", head=head, target_key="score", **QUICK)
+    assert "mil" not in cells.uns
