@@ -32,6 +32,7 @@ MAY_BE = {  # written out by hand: what each option of a model of ours takes
     "rgb": lambda value: value is True,
     "trust_remote_code": lambda value: value is True,
     "genept": lambda value: value is None or isinstance(value, Path) or is_text(value),
+    "tokens": lambda value: False,
     "cls_position": lambda value: False,
     "features": lambda value: False,
     "saturation_noise": lambda value: value is True,
