@@ -59,6 +59,7 @@ IN_THE_WHOLE = {
     "cohort/records.py": "cohort/test_comparability.py",
     "cohort/imputed.py": "tl/imputation/test_calibrate_imputation.py",
     "learn/imputation_error.py": "tl/imputation/test_calibrate_imputation.py",
+    "tl/imputation/image_error.py": "tl/imputation/test_calibrate_imputation.py",
     "tl/imputation/painted_scores.py": "tl/imputation/test_evaluate_reconstruction.py",
     "datasets/_simulate_artifacts.py": "datasets/test_simulate_optics.py",
     "datasets/_simulate_assemble.py": "datasets/test_simulate_cohort.py",

@@ -117,8 +117,15 @@ def markers_of(imputed: Imputed, markers: str | Sequence[str] | None, key: str) 
     return names
 
 
-def measured_side(adata: AnnData, imputed: Imputed, names: Sequence[str], layer: str | None, patient_key: str) -> Side:
-    """What was measured of the cells of a table.
+def measured_side(
+    adata: AnnData,
+    imputed: Imputed,
+    names: Sequence[str],
+    layer: str | None,
+    patient_key: str,
+    called: Mapping[str, str],
+) -> Side:
+    """What was measured of the cells of a table; `called`: variables that have another name than their marker.
 
     Raises
     ------
@@ -128,14 +135,16 @@ def measured_side(adata: AnnData, imputed: Imputed, names: Sequence[str], layer:
         If it is NaN in some cells, or there is no such layer or column.
     """
     patients = obs_column(adata, patient_key, "patient_key").astype(str).to_numpy()
-    inside = [name for name in names if name in adata.var_names]
+    inside = [name for name in names if called.get(name, name) in adata.var_names]
     measured = pd.DataFrame(np.nan, index=adata.obs_names, columns=list(names))
     if inside:
-        measured[inside] = marker_values(adata, inside, layer)
-    present = [name for name in imputed.seen if name in adata.var_names]
+        measured[inside] = marker_values(adata, [called.get(name, name) for name in inside], layer)
+    present = [name for name in imputed.seen if called.get(name, name) in adata.var_names]
     seen = np.full((adata.n_obs, len(imputed.seen)), np.nan)
     if present:
-        seen[:, [imputed.seen.index(name) for name in present]] = marker_values(adata, present, layer)
+        seen[:, [imputed.seen.index(name) for name in present]] = marker_values(
+            adata, [called.get(name, name) for name in present], layer
+        )
     side = Side(measured, seen, patients)
     if imputed.method == MODEL:  # a marker that was visible in some samples alone
         return side

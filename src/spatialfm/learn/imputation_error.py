@@ -163,7 +163,7 @@ def tables_of(found: Mapping[str, Calibrated]) -> dict[str, pd.DataFrame]:
 
 def with_interval(name: str, values: np.ndarray, n_bootstrap: int, rng: np.random.Generator) -> dict[str, float]:
     """Mean over patients, and its interval, by name."""
-    ends = over_patients(values, n_bootstrap, rng, limits=LIMITS.get(name, (0.0, 1.0)))
+    ends = over_patients(values, n_bootstrap, rng, limits=LIMITS.get(name.removesuffix("_pixel"), (0.0, 1.0)))
     return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from skimage.metrics import structural_similarity
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import f1_score
+from spatialdata.models import Image2DModel
 
 import spatialfm as sfm
 from spatialfm._errors import PanelError, SpatialfmWarning, TableError
@@ -176,6 +178,54 @@ def test_a_table_of_a_spatialdata_is_the_same(calibrated):
         sfm.tl.calibrate_imputation(sdata, n_bootstrap=200, n_permutations=199), calibrated[3]
     )
     assert "X_imputed_lower" in sdata["table"].obsm
+
+
+def test_what_impute_markers_writes_is_calibrated():
+    """The floor as a user makes it, standardised as it is by default; and the same values as those made here."""
+    cells, truth, new = cohort(16, 6)
+    by_hand = cells.obsm["X_imputed"]
+    sfm.tl.impute_markers(cells, markers=HIDDEN, method="linear", space="intensity")
+    np.testing.assert_allclose(cells.obsm["X_imputed"][new], by_hand[new], rtol=1e-6)
+    sfm.tl.impute_markers(cells, markers=HIDDEN, method="knn")
+    found = sfm.tl.calibrate_imputation(cells, n_bootstrap=0)
+    assert (found["coverage"].astype(float) > 0.88).all()
+    fitted = truth[~new]
+    inside = (truth - fitted.mean()) / fitted.std(ddof=0)
+    inside = (inside >= cells.obsm["X_imputed_lower"]) & (inside <= cells.obsm["X_imputed_upper"])
+    assert 0.8 < inside[new].to_numpy().mean() < 0.97
+
+
+def test_images_of_a_model_have_similarity_and_pixels_and_channels_by_the_names_of_markers():
+    """Predicted pixels are set by hand at half the resolution; channel Ki67 is the marker Ki-67."""
+    sdata = sfm.datasets.simulate_cohort(n_patients=3, n_samples=1, image_size=64, random_state=0, difficulty="easy")
+    sfm.pp.cell_table(sdata)
+    table, rng = sdata["table"], np.random.default_rng(0)
+    table.var_names = [{"Ki-67": "Ki67"}.get(name, name) for name in table.var_names]
+    table.obsm["X_imputed"] = pd.DataFrame({"Ki-67": table[:, "Ki67"].to_df()["Ki67"] * 1.1 + 3})
+    notes = {"method": "model", "seen": json.dumps(["CD3"]), "imputed": '["Ki-67"]', "space": "intensity"}
+    table.uns.setdefault("spatialfm", {})["X_imputed"] = notes
+    pairs, records = {}, sdata.attrs.setdefault("spatialfm", {}).setdefault("imputed", {})
+    for sample in ("P001_1", "P002_1", "P003_1"):
+        image = sdata[f"image_{sample}"]
+        pixels = np.asarray(image.sel(c="Ki67").data, dtype=float).reshape(32, 2, 32, 2).mean(axis=(1, 3))
+        predicted = pixels + 30 * rng.normal(size=pixels.shape)
+        name = f"image_{sample}_imputed"
+        sdata[name] = Image2DModel.parse(predicted[None], dims=("c", "y", "x"), c_coords=["Ki-67"])
+        records[name] = {"of": f"image_{sample}", "sample": sample, "record": json.dumps(notes)}
+        pairs[sample] = pixels, predicted
+    with pytest.warns(SpatialfmWarning, match="rest on 3 patients"):
+        found = sfm.tl.calibrate_imputation(sdata, coverage=0.8)
+    assert found.loc["Ki-67", "r"] == pytest.approx(1)
+    r = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs.values()]
+    assert found.loc["Ki-67", "r_pixel"] == pytest.approx(np.mean(r), rel=1e-4)
+    f1 = [f1_score(a.ravel() > a.mean(), b.ravel() > a.mean()) for a, b in pairs.values()]
+    assert found.loc["Ki-67", "f1_pixel"] == pytest.approx(np.mean(f1), rel=1e-4)
+    similar = []
+    for one, two in pairs.values():
+        low, high = one.min(), np.percentile(one, 99.9)
+        similar.append(structural_similarity(one.clip(low, high), two.clip(low, high), data_range=high - low))
+    assert found.loc["Ki-67", "ssim"] == pytest.approx(np.mean(similar), rel=1e-3)
+    assert len(table.uns["imputation_calibration"]["images"]) == 3
 
 
 def test_new_patients_who_differ_are_named():

@@ -22,7 +22,9 @@ from ...learn.conformal import check_coverage, patients_needed
 from ...learn.imputation_error import Asked, Calibrated, Known, Ranks, calibrated, tables_of
 from ...learn.imputers import METHODS, predict_left_out
 from ...learn.intervals import LEAST
+from ...pp.panel import match_markers
 from ...stats.new_patients import mean_ranks
+from .image_error import image_scores, summary_of_images
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -107,12 +109,14 @@ def calibrate_imputation(
     One row per marker: ``n_patients``, ``n_cells``; ``r`` (Pearson), ``spearman``, ``mse``, ``f1`` (of positive cells),
     means over patients with 10 cells or more, each with a 95 % interval for other patients (``_low``, ``_high``);
     ``coverage``, that of each patient by intervals of the others, likewise; ``n_new_patients``, and ``shift_p`` and
-    ``shift_in``: whether these differ, and in which of the markers that were seen.
+    ``shift_in``: whether these differ, and in which of the markers that were seen. Where images were imputed in
+    intensities also ``ssim`` (structural similarity, windows of 7 pixels), ``r_pixel``, ``spearman_pixel``,
+    ``mse_pixel`` and ``f1_pixel`` (above the mean of the image), likewise.
 
     Writes ``obsm[key + "_lower"]`` and ``obsm[key + "_upper"]``, cells by imputed markers, NaN where the marker was
     measured; and ``uns[key_added]``: ``summary`` (as returned), ``patients`` (scores and coverage of each), ``levels``
-    (half widths of intervals), ``shift`` (each new patient: ``p_value``, and ``furthest``, a marker) and ``params``.
-    Intervals of intensities end at 0.
+    (half widths of intervals), ``shift`` (each new patient: ``p_value``, and ``furthest``, a marker), ``images``
+    (scores of each) and ``params``. Intervals of intensities end at 0.
 
     The test of shift: of each patient the mean rank of its cells in each marker that was seen. ``shift_p`` is of the
     largest difference between new and known patients over markers, labels of patients permuted; ``p_value`` the share
@@ -150,8 +154,10 @@ def calibrate_imputation(
     imputed = imputed_values(here, key)
     names = markers_of(imputed, markers, key)
     layer = _check_units(imputed, key, layer)
-    new = measured_side(here, imputed, names, layer, patient_key)
-    old = new if there is here else measured_side(there, imputed, names, layer, patient_key)
+    new = measured_side(here, imputed, names, layer, patient_key, _called(here, imputed))
+    old = new
+    if there is not here:
+        old = measured_side(there, imputed, names, layer, patient_key, _called(there, imputed))
     check_across(new.patients, old.patients, "source=")
     asked = Asked(coverage, n_levels, guarantee, n_bootstrap, n_permutations, random_state)
     _check_patients(old, asked)
@@ -167,6 +173,9 @@ def calibrate_imputation(
         found[name] = calibrated(known, new.patients[unstained], ranks, asked)
 
     result = tables_of(found)
+    images = image_scores(data if source is None else source, key, names, _patients(there, library_key, patient_key))
+    if images is not None:
+        result |= {"summary": result["summary"].join(summary_of_images(images, names, asked)), "images": images}
     for end, values in _intervals(imputed, new, old, found).items():
         write_obsm(here, f"{key}_{end}", values)
     params = {"key": key, "layer": layer or "X", "coverage": coverage, "n_levels": n_levels, "guarantee": guarantee}
@@ -184,6 +193,25 @@ def _table(data: AnnData | SpatialData, table_name: str, key_added: str | None =
         data = data.tables[table_name]
     check_anndata(data, "calibrate_imputation", key_added)
     return data
+
+
+def _called(table: AnnData, imputed: Imputed) -> dict[str, str]:
+    """Variables of markers that the table knows by another name."""
+    names = [*map(str, imputed.values.columns), *imputed.seen]
+    unknown = {name for name in names if name not in table.var_names}
+    if not unknown:
+        return {}
+    variables = list(map(str, table.var_names))
+    known = zip(variables, match_markers(variables)["marker"], strict=True)
+    return {marker: name for name, marker in known if marker in unknown}
+
+
+def _patients(table: AnnData, library_key: str, patient_key: str) -> dict[str, str]:
+    """Patient of each sample."""
+    if library_key not in table.obs:
+        return {}
+    pairs = table.obs[[library_key, patient_key]].astype(str).drop_duplicates()
+    return dict(pairs.itertuples(index=False, name=None))
 
 
 def _check_units(imputed: Imputed, key: str, layer: str | None) -> str | None:

@@ -1,0 +1,62 @@
+"""How far imputed images are off, where their marker was stained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..._keys import ATTRS, IMPUTED, image_name
+from ...learn.imputation_error import Asked, with_interval
+from ...pp.predicted import INTENSITY, measured_channel, paired_pixels, predicted_images
+from ...stats.reconstruction import scores, structural_similarity
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+OF_IMAGES = ("ssim", "r_pixel", "spearman_pixel", "mse_pixel", "f1_pixel")
+MOST = 4096  # pixels a side; larger images are averaged down before they are compared
+
+
+def image_scores(data: object, key: str, names: Sequence[str], patient_of: Mapping[str, str]) -> pd.DataFrame | None:
+    """One row per marker and sample that was stained for it; None without images in intensities.
+
+    Columns ``marker``, ``sample``, ``patient``, ``ssim`` (structural similarity) and, over pixels, ``r_pixel``,
+    ``spearman_pixel``, ``mse_pixel`` and ``f1_pixel`` (of being above the mean of the measured image).
+    """
+    suffix = key.removeprefix("X_")
+    if not hasattr(data, "images") or not _has_images(data, suffix):
+        return None
+    found = []
+    for sample, image in predicted_images(data, suffix).items():
+        if image.space != INTENSITY or sample not in patient_of:
+            continue
+        for name in names:
+            if measured_channel(data, image.of, name) is None:
+                continue
+            pair = paired_pixels(data, image, name, MOST)
+            of_pixels = scores(pair.measured, pair.predicted, float(pair.measured.mean()))
+            row = {"marker": name, "sample": sample, "patient": patient_of[sample]}
+            row |= {"ssim": structural_similarity(pair.measured, pair.predicted)}
+            found.append(row | {f"{score}_pixel": value for score, value in of_pixels.items()})
+    return pd.DataFrame(found) if found else None
+
+
+def summary_of_images(images: pd.DataFrame, names: Sequence[str], asked: Asked) -> pd.DataFrame:
+    """Means over patients with intervals, by marker; samples of a patient count as one."""
+    rows = []
+    for name in names:
+        own = images[images["marker"] == name].groupby("patient")[list(OF_IMAGES)].mean()
+        rng = np.random.default_rng(asked.random_state)
+        row: dict[str, float] = {}
+        for score in OF_IMAGES:
+            row |= with_interval(score, own[score].to_numpy(float), asked.n_bootstrap, rng)
+        rows.append(row)
+    return pd.DataFrame(rows, index=pd.Index(names, name="marker"))
+
+
+def _has_images(data: SpatialData, suffix: str) -> bool:
+    records = data.attrs.get(ATTRS, {}).get(IMPUTED, {})
+    return any(name == f"{image_name(str(notes['sample']))}_{suffix}" for name, notes in records.items())
