@@ -9,7 +9,7 @@ import pytest
 from stand_in import Painter
 
 import spatialfm as sfm
-from spatialfm._errors import ArgumentError, ModelError, PanelError
+from spatialfm._errors import ArgumentError, ModelError, PanelError, SpatialfmWarning
 
 CHANNELS = ["CD3", "CD20", "CD68"]
 STATISTICS = {"CD3": (50.0, 20.0), "CD20": (70.0, 40.0), "CD68": (10.0, 80.0)}
@@ -71,6 +71,24 @@ def test_markers_that_were_stained_are_hidden_when_they_are_asked_for(cohort):
         np.testing.assert_allclose(frame[name], of_cells(expected, labels), rtol=1e-5, atol=1e-5)
     assert sfm.get.record(sdata["table"], "X_imputed")["seen"] == ["CD3", "CD20"]
     np.testing.assert_array_equal(sdata["table"].X, x)
+
+
+def test_markers_are_called_as_the_table_calls_them(make_sdata, blobs):
+    """A channel `Ki67` is the marker Ki-67 to the model; what was measured of it is called after the channel."""
+    samples = {name: blobs(seed, side=70, n_cells=8) for seed, name in enumerate("abc")}
+    sdata = make_sdata(samples, ["Ki67", "CD20", "CD68"])
+    recipe = {"statistics": {"Ki67": (50.0, 20.0), "CD20": (70.0, 40.0), "CD68": (10.0, 80.0)}}
+    sfm.pp.cell_table(sdata)
+    table = sdata["table"]
+    table.obs["patient"] = table.obs["sample"].astype(str)
+    sfm.tl.impute_markers(sdata, Painter(), markers=["CD68"], recipe=recipe, key_added="other")
+    assert sfm.get.record(table, "X_other")["seen"] == ["Ki67", "CD20"]
+    sfm.tl.impute_markers(sdata, Painter(), markers=["Ki67"], recipe=recipe, space="intensity")
+    record = sfm.get.record(table, "X_imputed")
+    assert (list(table.obsm["X_imputed"]), record["imputed"], record["seen"]) == (["Ki67"], ["Ki67"], ["CD20", "CD68"])
+    with pytest.warns(SpatialfmWarning, match="rest on 3 patients"):
+        scores = sfm.tl.calibrate_imputation(sdata, n_bootstrap=0)
+    assert scores.loc["Ki67", "n_patients"] == 3
 
 
 def test_cells_take_their_own_pixels_in_any_order_of_the_table(cohort):

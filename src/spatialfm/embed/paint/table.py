@@ -80,6 +80,30 @@ def cells_of(
     return table, find_cells(sdata, labelled, table, table_name, "raise", None, on_pieces)
 
 
+def names_in_table(
+    table: AnnData, channels: Sequence[Sequence[str]], panel: Sequence[str], given: Mapping[str, str]
+) -> dict[str, str]:
+    """How the table names each marker, so that what was measured and what was imputed are known to be one.
+
+    Parameters
+    ----------
+    channels, panel
+        Channels of each sample, and the markers that they were recognised as: the table has the names of channels.
+    given
+        What the user calls a marker, by marker.
+
+    Returns
+    -------
+    The name of the table for each marker, which is the marker's own where the table has none.
+    """
+    there, names = set(map(str, table.var_names)), {}
+    for marker in (*panel, *given):
+        of_samples = [row[panel.index(marker)] for row in channels] if marker in panel else []
+        called = [given.get(marker), marker, *of_samples]
+        names[marker] = next((name for name in called if name in there), marker)
+    return names
+
+
 def write_means(adata: AnnData, key: str, frame: pd.DataFrame, record: Mapping[str, Any]) -> None:
     """Means into ``obsm[key]``, which is never ``X``, and their record."""
     write_obsm(adata, key, frame)

@@ -114,7 +114,8 @@ def impute_markers(
         Predicted pixels ``(markers, y, x)``, lazy, with a pyramid where they are large, as `spatialfm.tl.reconstruct`
         writes them.
     ``.obsm["X_<key_added>"]``
-        Of the table: one column per marker, the mean over the pixels of each cell; NaN where nothing was predicted.
+        Of the table: one column per marker, named as the table names it where it was measured, the mean over the
+        pixels of each cell; NaN where nothing was predicted.
         Tools take it for no marker of the table unless its key is named; `spatialfm.get.imputed` reads it.
     ``.uns["spatialfm"]["X_<key_added>"]``
         Record: method, model, markers that were seen and that were imputed, space.
@@ -194,7 +195,7 @@ def _with_model(
     from ...embed.paint.job import TOGETHER
     from ...embed.paint.plan import check_decoder, find_targets, lost_of, plan_paint, target_statistics
     from ...embed.paint.run import paint_images, read_written
-    from ...embed.paint.table import cells_of, table_means, without_labels, write_means
+    from ...embed.paint.table import cells_of, names_in_table, table_means, without_labels, write_means
     from ...pp.elements import match_elements
 
     check_decoder(encoder)
@@ -218,7 +219,10 @@ def _with_model(
         table, cells = found
         read = partial(read_written, folder)
         means = table_means(sdata, pairs, inputs.raw, table, cells, read, targets.markers)
-        write_means(table, f"X_{key_added}", means, record)
+        given = dict(zip(targets.markers, markers, strict=True))
+        names = names_in_table(table, inputs.panel.names, inputs.panel.markers, given)
+        called = {part: [names.get(name, name) for name in record[part]] for part in ("seen", "imputed")}
+        write_means(table, f"X_{key_added}", means.rename(columns=names), record | called)
         sdata.tables[table_name] = table
     add_images(sdata, pairs, inputs.ratios, folder, key_added, record)
     what = f"{counted(len(targets.markers), 'marker')} of {counted(len(pairs), 'image')}"
