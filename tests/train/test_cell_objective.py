@@ -106,6 +106,7 @@ def test_bcos_units_read_labels_and_their_shares_add_up():
     arguments = (VALUES.mean(0), VALUES.std(0, correction=0), Rates(1e-3, 1e-2, 0.1))
     torch.manual_seed(3)
     objective = CellObjective(Given(), encoding, LABELS, *arguments, head="bcos")
+    torch.manual_seed(4)
     again = CellObjective(Given(), encoding, LABELS, *arguments, head="bcos")
     torch.testing.assert_close(objective.predicted(windows(0, 1)), again.predicted(windows(0, 1)))
     columns = (VALUES - objective.center) * objective.scale
@@ -118,6 +119,7 @@ def test_bcos_units_read_labels_and_their_shares_add_up():
     named = {name for group in groups for name in group.parameters}
     assert named == {name for name, one in objective.named_parameters() if one.requires_grad}
     head = next(group for group in groups if "head.intercept" in group.parameters)
+    assert "head.units.linear.weight" in head.parameters
     assert not head.decay
     assert head.lr_scale == pytest.approx(10)
-    torch.testing.assert_close(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(3)))
+    torch.testing.assert_close(torch.rand(1), torch.rand(1, generator=torch.Generator().manual_seed(4)))

@@ -157,7 +157,7 @@ def mil(
         ``"published"``, ``"stamp"`` only: bags are filled up with zeros to `max_cells` and no mask is passed, so that
         the zeros are cells in training, but not in validation and prediction.
     gradients
-        Also write ``obsm[f"{key_added}_gradient"]``, see below.
+        Also write ``obsm[f"{key_added}_gradient"]``, see below. Memory then grows with the cells of the largest bag.
     positive
         Of two classes, the one that ``f1`` and ``average_precision`` are of (default: the last, in the order of
         categories or of the alphabet).
