@@ -24,6 +24,7 @@ from stand_in import Sums
 
 import spatialfm as sfm
 from spatialfm._errors import ModelError, RunError, SpatialfmWarning
+from spatialfm.embed.paint.job import PaintJob
 from spatialfm.embed.run import distributed as module
 from spatialfm.embed.run.distributed import check_client
 from spatialfm.embed.windows.crop import CropJob
@@ -434,3 +435,18 @@ def test_a_machine_that_slept_looks_again_before_it_gives_up(tmp_path, monkeypat
         module._wait_for(store, [0])
         with pytest.raises(RunError, match="1 block .the first: 7. written by workers cannot be seen"):
             module._wait_for(store, [0, 7])
+
+
+def test_whole_images_are_predicted_on_a_cluster_to_the_same_bytes(client, make_sdata, blobs, store, monkeypatch):
+    monkeypatch.setattr(PaintJob, "block_side", 128)
+    sdata = make_sdata({"a": blobs(0, n_channels=3, side=200)}, ["CD3", "CD20", "CD68"], mpp=1.0)
+    tiny = sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
+    statistics = {"CD3": (3.0, 1.0), "CD20": (3.0, 1.0), "CD68": (3.0, 1.0)}
+    images = {}
+    for name, run in (("here", {"resume": False}), ("there", {"client": client, "resume": False})):
+        options = run | {"batch_size": 2}
+        sfm.tl.impute_markers(sdata, tiny, markers=["CD4"], recipe={"statistics": statistics}, run=options)
+        images[name] = sdata["image_a_imputed"].values.copy()
+    np.testing.assert_array_equal(images["here"], images["there"])
+    assert images["here"].std() > 0
+    assert not finished_blocks()

@@ -272,6 +272,25 @@ def test_a_run_that_is_stopped_anywhere_ends_with_the_same_bytes(make_sdata, blo
     assert not list((tmp_path / "stopped").rglob("*.partial"))
 
 
+def test_two_devices_make_the_same_bytes(make_sdata, blobs, tmp_path, monkeypatch):
+    sdata = make_sdata({"a": (blobs(4, side=160)[0], None)}, CHANNELS)
+    monkeypatch.setattr(PaintJob, "block_side", 32)
+    for devices in ("cpu", ["cpu", "cpu"]):
+        sfm.settings.cache_dir = tmp_path / str(len(devices))
+        sfm.tl.reconstruct(sdata, Painter(), recipe=RECIPE, run={"devices": devices, "batch_size": 1})
+    one, two = (files_of(tmp_path / name / "imputed") for name in ("3", "2"))
+    assert one == two != {}
+
+
+def test_pixels_are_stored_in_half_the_space_on_request(cohort):
+    sdata, _ = cohort
+    sfm.tl.reconstruct(sdata, Painter(), recipe=RECIPE)
+    full = sdata["image_a_reconstructed"].values
+    sfm.tl.reconstruct(sdata, Painter(), recipe=RECIPE, run={"precision": "float16"})
+    assert sdata["image_a_reconstructed"].dtype == np.float16
+    np.testing.assert_array_equal(sdata["image_a_reconstructed"].values, full.astype(np.float16))
+
+
 def test_the_same_call_takes_what_it_wrote(cohort):
     sdata, _ = cohort
     encoder = Painter()
