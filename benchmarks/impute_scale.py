@@ -1,6 +1,6 @@
 """Imputing a marker of large images: peak memory against the side, and a run that is killed and goes on.
 
-    python benchmarks/impute_scale.py [--sides 2048 4096 16384] [--kill 16384] [--write docs/imputation.md]
+    python benchmarks/impute_scale.py [--sides 2048 4096 8192 16384] [--kill 16384] [--write docs/imputation.md]
 
 Images are generated (3 channels, one cell every 56 pixels) and read lazily from a store. The model is a small VirTues
 with random weights: memory and bytes depend on its shape, not on what it has learned. Every run has a process of its
@@ -100,7 +100,7 @@ def made(folder: Path, side: int) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sides", type=int, nargs="*", default=[2048, 4096, 16384])
+    parser.add_argument("--sides", type=int, nargs="*", default=[2048, 4096, 8192, 16384])
     parser.add_argument("--kill", type=int, default=16384, help="side of the image whose run is killed; 0: none")
     parser.add_argument("--folder", type=Path, help="where stores are made and kept")
     parser.add_argument("--write", type=Path, help="page whose tables are replaced")

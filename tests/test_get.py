@@ -228,3 +228,10 @@ def test_a_table_with_both_keeps_what_was_measured():
     assert np.isnan(adata.X[3:, 1]).all()
     with pytest.raises(ModelError, match="space='intensity'"):
         sfm.get.with_imputed(_imputed_table("standardised")[0])
+
+
+def test_a_report_takes_imputed_markers_for_no_embedding(tmp_path, caplog):
+    adata, _ = _imputed_table()
+    adata.obs["sample"], adata.obs["patient"] = "a", "P1"
+    sfm.report(adata, tmp_path / "report.html")
+    assert "could not be made" not in caplog.text

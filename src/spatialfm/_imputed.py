@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +10,20 @@ import pandas as pd
 
 from ._dense import dense
 from ._errors import ElementError, ModelError, PanelError, listed
+from ._keys import UNS
 from ._public import public
 from ._record import record
 from ._storable import named_table
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+def is_imputed(adata: AnnData, key: str) -> bool:
+    """Whether a table of ``obsm`` holds predicted markers, and is no embedding of cells."""
+    records = adata.uns.get(UNS, {})
+    notes = records.get(key) if isinstance(records, Mapping) else None
+    return isinstance(notes, Mapping) and "imputed" in notes
 
 
 @public

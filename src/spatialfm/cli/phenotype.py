@@ -10,6 +10,7 @@ import pandas as pd
 
 from .._demo import SIGNATURES, marker_scores
 from .._errors import TableError, counted, listed
+from .._imputed import is_imputed
 from ._analysis import Analysis, Known
 from ._config import Draft, marker_names, named_markers, stored_names
 from ._stage import Done, Stage
@@ -91,7 +92,7 @@ def phenotype(
 
 
 def _embedding(table: AnnData) -> str:
-    names = [name for name in table.obsm if name.startswith("X_")]
+    names = [name for name in table.obsm if name.startswith("X_") and not is_imputed(table, name)]
     if not names:
         raise TableError(f"No embedding in obsm; found {listed(table.obsm)}. Pass phenotype.use_rep.")
     return names[0]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import ElementError, TableError, listed
+from .._imputed import is_imputed
 from .._keys import ARTIFACT_TOKENS, SAMPLES, TABLE, TILES, TOKENS, TRUTH, UNS
 from ..pp.annotated import annotated_cells
 from ..pp.arrays import image_array
@@ -164,7 +165,8 @@ def _found(cells: AnnData | None, keys: Keys) -> Keys:
                 found = [] if cells is None else list(cells.obsm)
                 raise ElementError(f"No embedding {key!r} in obsm (use_rep=); found {listed(found)}.")
     elif isinstance(records, Mapping) and cells is not None:
-        embeddings = tuple(key for key in records if key in cells.obsm and isinstance(records[key], Mapping))
+        of_cells = [key for key in records if key in cells.obsm and isinstance(records[key], Mapping)]
+        embeddings = tuple(key for key in of_cells if not is_imputed(cells, key))
     phenotype = keys.phenotype or next((name for name in PHENOTYPES if _categories(cells, name)), None)
     niche = keys.niche or next((name for name in NICHES if _categories(cells, name)), None)
     return replace(keys, phenotype=phenotype, niche=niche, embeddings=embeddings)

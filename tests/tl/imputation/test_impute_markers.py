@@ -233,3 +233,25 @@ def test_regression_refuses_what_it_cannot_learn(table, cohort):
     with pytest.raises(PanelError, match="All images have 'CD20'"):
         sfm.tl.impute_markers(sdata, markers=["CD20"], method="linear")
     assert "X_imputed" not in adata.obsm
+
+
+def test_no_intensity_is_negative_where_none_was_measured():
+    x = np.arange(1.0, 41.0)
+    y = np.maximum(x - 10, 0)  # a line through these crosses 0 at about 6
+    slope, start = np.polyfit(x, y, 1)
+    assert start < -3
+    values = np.column_stack([np.r_[x, 1.0, 50.0], np.r_[y, np.nan, np.nan]])
+    adata = ad.AnnData(values, var=pd.DataFrame(index=["CD3", "CD68"]))
+    sfm.tl.impute_markers(adata, markers=["CD68"], method="linear", space="intensity")
+    found = adata.obsm["X_imputed"]["CD68"].to_numpy()[40:]
+    np.testing.assert_allclose(found, [0.0, start + 50 * slope], rtol=1e-3)
+
+
+def test_what_is_imputed_is_calibrated(table):
+    """Patients who were not stained get an interval from those who were: both functions know the same record."""
+    adata, truth = table
+    adata.X[:, 2] += np.random.default_rng(1).normal(0, 0.1, 400)
+    sfm.tl.impute_markers(adata, markers=["CD68"], method="linear", space="intensity")
+    sfm.tl.calibrate_imputation(adata, coverage=0.75, n_bootstrap=0, n_permutations=0)
+    low, high = (adata.obsm[f"X_imputed_{end}"]["CD68"].to_numpy()[200:] for end in ("lower", "upper"))
+    assert ((low <= truth[200:]) & (truth[200:] <= high)).mean() > 0.7

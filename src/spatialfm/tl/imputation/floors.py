@@ -33,15 +33,18 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What was fitted for one marker, with mean and standard deviation of what it was fitted on."""
+    """What was fitted for one marker, with mean, standard deviation and lowest of the values it was fitted on."""
 
     imputer: Imputer
     mean: float
     std: float
+    lowest: float
 
     def predict(self, x: np.ndarray, space: str) -> np.ndarray:
         """Values ``(n,)`` of rows ``(n, M)`` in the space that was asked for."""
         values = self.imputer.predict(x)[:, 0]
+        if self.lowest >= 0:  # an intensity is never negative
+            values = np.maximum(values, 0)
         if space != STANDARDISED:
             return values
         return (values - self.mean) / (self.std or 1.0)
@@ -50,7 +53,7 @@ class Fitted:
 def fit_one(method: str, x: np.ndarray, target: np.ndarray, groups: np.ndarray | None, random_state: int) -> Fitted:
     """Fit one marker ``(n,)`` on the others ``(n, M)``."""
     imputer = fit_imputer(method, x, target[:, None], groups, random_state)
-    return Fitted(imputer, float(target.mean()), float(target.std()))
+    return Fitted(imputer, float(target.mean()), float(target.std()), float(target.min()))
 
 
 def check_markers(markers: Sequence[str]) -> list[str]:
@@ -215,7 +218,9 @@ def impute_pixels(
     fits = _fit_pixels(learned, seen, names, random_state)
     digest = fingerprint(
         {
-            "fits": [[fit.imputer.predict(np.eye(len(seen) + 1, len(seen))), fit.mean, fit.std] for fit in fits],
+            "fits": [
+                [fit.imputer.predict(np.eye(len(seen) + 1, len(seen))), fit.mean, fit.std, fit.lowest] for fit in fits
+            ],
             "images": [_digest(one, seen) for one in lacking],
             "space": space,
         }

@@ -65,7 +65,7 @@ def impute_markers(
     method
         ``"model"``; or, without any weights, ``"linear"``: ridge regression on the other markers, of pixels in images
         and of cells in a table; ``"knn"``: the mean of the ten nearest cells of a table. These are fitted where the
-        marker was stained, and predict where it was not.
+        marker was stained, and predict where it was not; values below 0 become 0 where none was measured.
     source
         With ``"linear"`` and ``"knn"``: data of the same kind in which the markers were stained. Default: the samples
         or cells of `data` in which they were.
