@@ -52,5 +52,10 @@ def test_a_tile_is_hidden_alike_in_any_run():
     tile = drawn(0, "image_a", 128, 0)
     drawn(0, "image_a", 0, 0)  # another tile before it
     np.testing.assert_array_equal(drawn(0, "image_a", 128, 0), tile)
-    others = [drawn(1, "image_a", 128, 0), drawn(0, "image_b", 128, 0), drawn(0, "image_a", 0, 128)]
+    others = [
+        drawn(1, "image_a", 128, 0),
+        drawn(0, "image_b", 128, 0),
+        drawn(0, "image_a", 0, 0),
+        drawn(0, "image_a", 128, 128),
+    ]
     assert all((other != tile).any() for other in others)

@@ -61,10 +61,9 @@ def test_a_marker_outside_of_the_panel_is_predicted_from_all_of_it(cohort):
 
 def test_markers_that_were_stained_are_hidden_when_they_are_asked_for(cohort):
     sdata, image, labels = cohort
-    x = None
     sfm.pp.cell_table(sdata)
     x = sdata["table"].X.copy()
-    sfm.tl.impute_markers(sdata, Painter(), markers=["CD68", "CD4"], recipe=RECIPE)
+    sfm.tl.impute_markers(sdata, Painter(), markers=["CD4", "CD68"], recipe=RECIPE)
     expected = predicted(standardised(image)[:2])
     frame = sdata["table"].obsm["X_imputed"]
     for name in ("CD68", "CD4"):
@@ -206,6 +205,7 @@ def test_regression_on_pixels_is_that_on_means(make_sdata, blobs):
     full = full.astype(np.float32)
     full[2] = 3 + 2 * full[0] - full[1] / 2 + 60
     other, cells = blobs(2, side=80, n_cells=10)
+    other = other.astype(np.float32)
     sdata = make_sdata({"a": (full, labels), "b": (other[:2], cells)}, {"a": CHANNELS, "b": CHANNELS[:2]})
     sfm.tl.impute_markers(sdata, markers=["CD68"], method="linear", space="intensity")
     expected = 63 + 2 * other[0].astype(float) - other[1] / 2
@@ -213,6 +213,7 @@ def test_regression_on_pixels_is_that_on_means(make_sdata, blobs):
     assert "image_a_imputed" not in sdata.images
     frame = sdata["table"].obsm["X_imputed"]
     of_b = sdata["table"].obs["sample"].astype(str).to_numpy() == "b"
+    assert (~of_b).sum() == len(np.unique(labels)) - 1  # the table is one of all samples
     np.testing.assert_allclose(frame["CD68"][of_b], of_cells(expected, cells), rtol=1e-3, atol=0.1)
     assert frame["CD68"][~of_b].isna().all()
 

@@ -87,6 +87,19 @@ def test_a_marker_at_a_time_is_predicted_from_all_others(cohort):
     assert "image_a_reconstructed_hidden" not in sdata.images
 
 
+def test_a_marker_without_pixels_is_never_seen(cohort):
+    """Its channel of zeros must not count for others, which are predicted a marker at a time."""
+    sdata, image = cohort
+    sfm.tl.reconstruct(
+        sdata, Painter(), mode="marker", markers=["CD4", "CD3"], recipe=RECIPE | {"window": 64}, stride=40
+    )
+    seen, found = standardised(image), sdata["image_a_reconstructed"].values
+    at = (slice(0, 6), slice(0, 6))
+    for place, others in enumerate((seen, seen[1:])):
+        expected = others[:, *at].mean(0) + 0.1 * others[:, :64, :64].mean()
+        np.testing.assert_allclose(found[place, *at], expected, rtol=1e-5)
+
+
 def test_intensities_are_those_of_the_image(cohort):
     sdata, image = cohort
     sfm.tl.reconstruct(sdata, Painter(), space="intensity", recipe=RECIPE)

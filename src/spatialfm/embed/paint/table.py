@@ -71,12 +71,17 @@ def cells_of(
     table_name: str,
     on_pieces: Literal["raise", "keep"],
     intensity_max: float | Mapping[str, float] | None,
+    every: Sequence[SampleElements] = (),
 ) -> tuple[AnnData, Cells] | None:
-    """The cell table, made where there is none, joined to the labels; None where no sample has cells."""
+    """The cell table, made where there is none, joined to the labels; None where no sample has cells.
+
+    `every`: samples that a table is made of, where these are more.
+    """
     labelled = [pair for pair in pairs if pair.labels is not None]
     if not labelled:
         return None
-    table = table_of(sdata, table_name, labelled, "raise", on_pieces, intensity_max)
+    made_of = [pair for pair in every or pairs if pair.labels is not None]
+    table = table_of(sdata, table_name, made_of, "raise", on_pieces, intensity_max)
     return table, find_cells(sdata, labelled, table, table_name, "raise", None, on_pieces)
 
 

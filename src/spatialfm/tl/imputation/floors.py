@@ -209,7 +209,8 @@ def impute_pixels(
     others = own if source is None or source is sdata else _samples(source, names, None, None, panel, table_name)
     learned, lacking = _parts(own, others, names)
     check_image_names(sdata, [one.pair.sample for one in lacking], key_added)
-    found = cells_of(sdata, [one.pair for one in lacking], table_name, elements.on_pieces, None)
+    every = [one.pair for one in own]
+    found = cells_of(sdata, [one.pair for one in lacking], table_name, elements.on_pieces, None, every)
     seen = [
         name for name in lacking[0].channels if name not in names and all(name in o.channels for o in learned + lacking)
     ]
