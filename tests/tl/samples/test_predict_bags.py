@@ -95,6 +95,12 @@ def test_a_single_output_is_the_logit_of_the_second_class_a_risk_or_a_number(tmp
     for task, column in (("survival", "risk"), ("regression", "predicted")):
         record = sfm.tl.predict_bags(adata, tmp_path / "one.pth", use_rep="X_features", task=task, copy=True)
         assert record["patients"].loc["A", column] == pytest.approx(logit, abs=1e-5)
+        assert "risk_group" not in record["patients"]
+    for median, group in ((logit - 0.1, "high"), (logit + 0.1, "low")):  # of the patients that it was trained on
+        settings = {"task": "survival", "train_pred_median": median}
+        torch.save({"state_dict": network.state_dict(), "hyper_parameters": settings}, tmp_path / "survival.ckpt")
+        record = sfm.tl.predict_bags(adata, tmp_path / "survival.ckpt", use_rep="X_features", copy=True)
+        assert record["patients"].loc["A", "risk_group"] == group
 
 
 def test_refusals_name_the_reason_and_nothing_is_written(small, tmp_path):

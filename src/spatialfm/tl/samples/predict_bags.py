@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ...learn.bag_apply import Applied
 
 TASKS = ("classification", "regression", "survival")
+MEDIAN = "train_pred_median"  # in STAMP's files of survival: the median risk of the patients that it was trained on
 
 
 @public
@@ -82,9 +83,10 @@ def predict_bags(
     Returns
     -------
     None, or with `copy` the record. Written: ``uns[key_added]`` with ``patients`` (``n`` cells; ``p_<class>`` and
-    ``predicted``, the class with the highest; or the number as ``predicted``; or ``risk``, a log hazard) and
-    ``params``; ``obs[f"{key_added}_attention"]``, attention of the class token in the last layer, 1 for a cell like the
-    average one of its bag (:func:`spatialfm.pl.attention` draws it).
+    ``predicted``, the class with the highest; or the number as ``predicted``; or ``risk``, a log hazard, with
+    ``risk_group`` where the file has the median risk of its training patients, as STAMP's do) and ``params``;
+    ``obs[f"{key_added}_attention"]``, attention of the class token in the last layer, 1 for a cell like the average one
+    of its bag (:func:`spatialfm.pl.attention` draws it).
 
     Raises
     ------
@@ -133,7 +135,8 @@ def predict_bags(
     part, cases = in_order(adata, cases)
     bags, _ = bags_of_cases(representation(part, use_rep), cases, "patient")
     found = apply(network, bags, target, gradients, resolve_device(device))
-    record = {"patients": _patients(found, cases, target.task, names), "params": cases.params()}
+    patients = _patients(found, cases, target.task, names, told.get(MEDIAN))
+    record = {"patients": patients, "params": cases.params()}
     record["params"] |= {"use_rep": use_rep, "weights": path.name, "network": type(network).__name__}
     record["params"] |= {"task": target.task, "classes": names if target.task == "classification" else []}
     of_cells = _of_cells(adata, cases, found, _outputs(target.task, names, n_outputs), key_added)
@@ -169,11 +172,14 @@ def _outputs(task: str, names: list[str], n_outputs: int) -> list[str]:
     return names if n_outputs > 1 else names[1:]
 
 
-def _patients(found: Applied, cases: Cases, task: str, names: list[str]) -> pd.DataFrame:
+def _patients(found: Applied, cases: Cases, task: str, names: list[str], median: object) -> pd.DataFrame:
     table = pd.DataFrame(index=pd.Index(cases.names, name=cases.unit))
     table["n"] = np.bincount(cases.codes, minlength=len(cases.names))
     if task != "classification":
-        return table.assign(**{_outputs(task, names, 1)[0]: found.predicted[:, 0]})
+        table[_outputs(task, names, 1)[0]] = found.predicted[:, 0]
+        if task == "survival" and isinstance(median, int | float):
+            table["risk_group"] = np.where(found.predicted[:, 0] > median, "high", "low")
+        return table
     for k, name in enumerate(names):
         table[f"p_{name}"] = found.predicted[:, k]
     table["predicted"] = np.array(names, dtype=object)[found.predicted.argmax(axis=1)]
