@@ -46,6 +46,7 @@ FILES_MAY_IMPORT = {  # statistics of markers are made by the code that normalis
 # rooms of `tl`: by question; what one may take from another, besides itself
 TL_ROOMS = {
     "alignment": set(),
+    "context": set(),
     "embedding": set(),
     "imputation": set(),
     "phenotypes": set(),

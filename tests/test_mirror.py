@@ -25,6 +25,7 @@ NOTHING_TO_TEST = {
 IN_THE_WHOLE = {
     "train/interrupt.py": "train/test_loop.py",
     "train/asked.py": "train/test_pretrain.py",
+    "train/context_run.py": "train/test_pretrain_context.py",
     "train/call.py": "train/test_pretrain.py",
     "train/drawn.py": "train/test_pretrain.py",
     "train/saved.py": "train/test_pretrain.py",

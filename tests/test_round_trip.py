@@ -127,6 +127,14 @@ def _bags(cells):
     return cells
 
 
+def _in_context(cells):
+    from spatialfm.models.context import new_context
+
+    shape = {"in_dim": cells.obsm["X_model"].shape[1], "dim": 8, "hidden": 8, "heads": 2, "depth": 1}
+    model = new_context("stofm", shape, 0, 3.0)
+    return _run("embed_context", cells, use_rep="X_model", model=model, library_key="arm")
+
+
 def _together(cells):
     patients = _on_patients("compare_composition", cells, "arm")
     sfm.tl.correct_together({"a/b": patients})
@@ -254,6 +262,7 @@ CELLS = {  # what is written into a table of cells or patients
             n_cells=5, n_repeats=2, epsilon=0.1,
         )
     ],
+    "embed_context": [_in_context],
     "evaluate_annotation": [lambda c: _run("evaluate_annotation", c, "phenotype", use_rep=["X_model", "X"], C=1.0)],
     "few_shot_samples": [
         lambda c: _run(

@@ -30,8 +30,8 @@ def neighbour_graph(values: np.ndarray, n_neighbors: int, random_state: int) -> 
     return cells.obsp["connectivities"].tocsr()
 
 
-def leiden(graph: csr_matrix, resolution: float, random_state: int) -> np.ndarray:
-    """Cluster of each row, numbered from the largest."""
+def leiden(graph: csr_matrix, resolution: float, random_state: int, n_iterations: int = 2) -> np.ndarray:
+    """Cluster of each row, numbered from the largest; -1 iterations: until nothing becomes better."""
     import scanpy as sc
     from anndata import AnnData
 
@@ -42,7 +42,7 @@ def leiden(graph: csr_matrix, resolution: float, random_state: int) -> np.ndarra
         adjacency=graph,
         random_state=random_state,
         flavor="igraph",
-        n_iterations=2,
+        n_iterations=n_iterations,
         directed=False,
     )
     codes = cells.obs["leiden"].cat.codes.to_numpy().astype(int)

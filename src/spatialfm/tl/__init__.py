@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "alignment.align": ["align"],
         "alignment.predict_expression": ["predict_expression"],
+        "context.embed_context": ["embed_context"],
         "embedding.embed_cells": ["embed_cells"],
         "embedding.embed_tiles": ["embed_tiles"],
         "embedding.marker_attention": ["marker_attention"],
@@ -76,6 +77,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
 if TYPE_CHECKING:
     from .alignment.align import align
     from .alignment.predict_expression import predict_expression
+    from .context.embed_context import embed_context
     from .embedding.embed_cells import embed_cells
     from .embedding.embed_tiles import embed_tiles
     from .embedding.marker_attention import marker_attention

@@ -24,6 +24,7 @@ from .regions.tile_labels import tile_labels as tile_labels
 from anndata import AnnData
 from collections.abc import Mapping
 from collections.abc import Sequence
+import numpy as np
 from os import PathLike
 import pandas as pd
 from spatialdata import SpatialData
@@ -64,6 +65,7 @@ from ..embed.call import Reduce
 from ..embed.call import Run
 from ..embed.planned import EmbeddingPlan
 from ..learn.bag_tasks import TaskName
+from ..models.context import ContextEncoder
 from ..models.encoder import Encoder
 from ..models.recipe import Recipe
 from ..stats.cox import Ties
@@ -102,6 +104,7 @@ __all__ = [
     "discover_signatures",
     "distribution_shift",
     "embed_cells",
+    "embed_context",
     "embed_tiles",
     "evaluate_annotation",
     "evaluate_reconstruction",
@@ -203,6 +206,25 @@ def predict_expression(
     patient_key: str = 'patient', n_jobs: int = 1, random_state: int = 0, key_added: str = 'predicted_expression',
     copy: bool
 ) -> ExpressionRecord | None: ...
+
+@overload
+def embed_context(
+    adata: AnnData, *, use_rep: str, model: str | ContextEncoder = 'stofm', weights: str | PathLike | None = None,
+    library_key: str | None = 'sample', spatial_key: str = 'spatial', slicing: Mapping[str, Any] | None = None,
+    device: str | None = None, random_state: int = 0, key_added: str = 'X_context', copy: Literal[False] = False
+) -> None: ...
+@overload
+def embed_context(
+    adata: AnnData, *, use_rep: str, model: str | ContextEncoder = 'stofm', weights: str | PathLike | None = None,
+    library_key: str | None = 'sample', spatial_key: str = 'spatial', slicing: Mapping[str, Any] | None = None,
+    device: str | None = None, random_state: int = 0, key_added: str = 'X_context', copy: Literal[True]
+) -> np.ndarray: ...
+@overload
+def embed_context(
+    adata: AnnData, *, use_rep: str, model: str | ContextEncoder = 'stofm', weights: str | PathLike | None = None,
+    library_key: str | None = 'sample', spatial_key: str = 'spatial', slicing: Mapping[str, Any] | None = None,
+    device: str | None = None, random_state: int = 0, key_added: str = 'X_context', copy: bool
+) -> np.ndarray | None: ...
 
 @overload
 def embed_cells(

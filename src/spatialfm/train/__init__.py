@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
             "register_objective",
         ],
         "pretrain": ["pretrain"],
+        "pretrain_context": ["pretrain_context"],
         "distil": ["distil_encoder"],
         "finetune": ["finetune"],
         "tuning": ["FineTuning"],
@@ -34,4 +35,5 @@ if TYPE_CHECKING:
     from .finetune import finetune
     from .objectives import Group, Objective, Schedule, Term, check_objective, new_objective, register_objective
     from .pretrain import pretrain
+    from .pretrain_context import pretrain_context
     from .tuning import FineTuning

@@ -1,0 +1,176 @@
+"""Cells in context (SToFM) judged as its paper judges: macro F1 of tissue domains, within and across patients.
+
+    python benchmarks/context.py simulated
+    python benchmarks/context.py colorectal --data <folder with the tables>
+    python benchmarks/context.py scale
+
+simulated   Niches of 12 simulated patients are read by the same linear probe from the markers of each cell, from the
+            composition of its 10 nearest neighbours and itself (of the true cell types, and of clusters of the
+            markers), and from `sfm.tl.embed_context` of the markers, trained on the same slices without labels. Within
+            patients: five folds of cells; across: four folds of whole patients.
+colorectal  The published neighborhoods of one core of Schürch et al. (Cell 2020), in strips of the core that are held
+            out, from one-hot published types of each cell; the model is trained on 30 other images. These
+            neighborhoods were made from compositions of the 10 nearest neighbours: that row is what the truth was
+            made of.
+scale       Memory and time of 200,000 cells of one slice.
+
+One core takes some minutes each.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import _harness
+import numpy as np
+import pandas as pd
+from _harness import head, printed_last, row
+from anndata import AnnData
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.model_selection import GroupKFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import spatialfm as sfm
+
+SHAPE = {"dim": 64, "hidden": 64, "heads": 4, "depth": 3, "gaussians": 32}
+OPTIONS = {"lr": 2e-3}
+COLUMNS = ("read from", "macro F1 within patients", "macro F1 across patients")
+
+
+def trained(cells: AnnData, use_rep: str, steps: int, n_cells: int, **options) -> object:
+    """A model trained on slices, without labels."""
+    with tempfile.TemporaryDirectory() as folder:
+        return sfm.train.pretrain_context(
+            cells,
+            use_rep=use_rep,
+            out=Path(folder) / "run",
+            shape=SHAPE,
+            slicing={"n_cells": n_cells, "unit": 10.0},
+            options=OPTIONS,
+            steps=steps,
+            batch_size=4,
+            check_every=steps,
+            **options,
+        )
+
+
+def macro_f1(values: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, n_folds: int) -> float:
+    """Macro F1 of a linear probe on held-out cells, the mean over folds of cells or of whole groups."""
+    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=0) if groups is None else GroupKFold(n_folds)
+    scores = []
+    for training, test in splitter.split(values, labels, groups):
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500, class_weight="balanced"))
+        probe.fit(values[training], labels[training])
+        scores.append(f1_score(labels[test], probe.predict(values[test]), average="macro"))
+    return float(np.mean(scores))
+
+
+def simulated(args) -> None:
+    cells = sfm.datasets.simulate_cells(12, cells_per_patient=1000, difficulty="real", random_state=0)
+    cells.obsm["X_markers"] = np.arcsinh(np.asarray(cells.X) / 20).astype(np.float32)
+    sfm.tl.cell_states(cells, 12, use_rep="X_markers", key_added="cluster")
+    near = {"n_neighbors": 10, "include_self": True}
+    sfm.tl.neighborhood_composition(cells, "type", key_added="of_types", **near)
+    sfm.tl.neighborhood_composition(cells, "cluster", key_added="of_clusters", **near)
+    began = time.perf_counter()
+    model = trained(cells, "X_markers", args.steps, 500)
+    seconds = time.perf_counter() - began
+    sfm.tl.embed_context(cells, use_rep="X_markers", model=model)
+    print(f"{args.steps} steps of training: {seconds:.0f} s")
+    kinds = {
+        "markers of the cell": cells.obsm["X_markers"],
+        "composition of true types": cells.obsm["of_types"],
+        "composition of clusters": cells.obsm["of_clusters"],
+        "context": cells.obsm["X_context"],
+        "context and composition of clusters": np.hstack([cells.obsm["X_context"], cells.obsm["of_clusters"]]),
+    }
+    scored(kinds, cells.obs["niche"].astype(str).to_numpy(), cells.obs["patient"].astype(str).to_numpy())
+
+
+def scored(kinds: dict[str, np.ndarray], labels: np.ndarray, patients: np.ndarray) -> None:
+    head(*COLUMNS)
+    for name, values in kinds.items():
+        within, across = (macro_f1(values, labels, *how) for how in ((None, 5), (patients, 4)))
+        row(name, f"{within:.3f}", f"{across:.3f}")
+
+
+def colorectal(args) -> None:
+    from niches import CORE, published_neighborhoods, read
+
+    cells, core = read(args.data / "crc_codex_table")
+    samples = cells.obs["sample"].astype(str)
+    others = [name for name in samples.unique() if name != CORE][:: max(1, samples.nunique() // 30)]
+    types = pd.get_dummies(cells.obs["type"]).to_numpy(np.float32)
+    cells.obsm["X_types"] = types
+    sfm.tl.neighborhood_composition(cells, "type", library_key="sample", n_neighbors=10, include_self=True)
+    model = trained(cells[samples.isin(others)].copy(), "X_types", args.steps, 500)
+    mine = cells[(samples == CORE).to_numpy()].copy()
+    sfm.tl.embed_context(mine, use_rep="X_types", model=model)
+    published = published_neighborhoods(mine.obsm["spatial"], core)
+    found = published.notna().to_numpy()
+    labels = published[found].to_numpy(str)
+    x = mine.obsm["spatial"][found, 0]
+    strips = np.searchsorted(np.quantile(x, np.linspace(0, 1, 21)[1:-1]), x)  # 20, of which every fifth is held out
+    kinds = {
+        "type of the cell": mine.obsm["X_types"],
+        "composition": mine.obsm["neighborhood_composition"],
+        "context": mine.obsm["X_context"],
+    }
+    print(f"{found.sum():,} cells of {CORE} with a published neighborhood")
+    head("read from", "macro F1 in strips held out")
+    for name, values in kinds.items():
+        row(name, f"{macro_f1(np.asarray(values)[found], labels, strips % 5, 5):.3f}")
+
+
+def scale(args) -> None:
+    head("cells of the slice", "pieces", "seconds", "peak memory (GB)", "above the smallest (GB)")
+    least = None
+    for n in (10_000, 50_000, 200_000):
+        told = printed_last(__file__, "alone", str(n))
+        least = told["peak"] if least is None else least
+        extra = f"{(told['peak'] - least) / 1e9:.2f}"
+        row(f"{n:,}", told["pieces"], f"{told['seconds']:.0f}", f"{told['peak'] / 1e9:.2f}", extra)
+
+
+def alone(n: int) -> None:
+    """One slice of so many cells in a process of its own, by a model that was not trained: memory and time alone."""
+    from spatialfm.models.context import new_context
+
+    rng = np.random.default_rng(0)
+    side = float(np.sqrt(n * 100.0))
+    centers = rng.normal(size=(8, 32)) * 2
+    places = rng.uniform(0, side, (n, 2))
+    values = (centers[(places[:, 0] * 8 / side).astype(int)] + rng.normal(size=(n, 32))).astype(np.float32)
+    cells = AnnData(obs=pd.DataFrame(index=pd.RangeIndex(n).astype(str)), obsm={"X_in": values, "spatial": places})
+    model = new_context("stofm", {"in_dim": 32, "dim": 128, "heads": 8, "depth": 4}, 0, 3.0)
+    began = time.perf_counter()
+    sfm.tl.embed_context(cells, use_rep="X_in", model=model, library_key=None)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    pieces = int(cells.uns["spatialfm"]["X_context"]["n_pieces"])
+    print(json.dumps({"peak": peak, "seconds": time.perf_counter() - began, "pieces": pieces}))
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["alone"]:
+        _harness.quiet()
+        return alone(int(sys.argv[2]))
+    parser = _harness.parser(__doc__)
+    parser.add_argument("part", choices=("simulated", "colorectal", "scale"))
+    parser.add_argument("--steps", type=int, default=300, help="steps of training")
+    parser.add_argument("--data", type=Path, help="folder with the tables")
+    args = parser.parse_args()
+    _harness.quiet()
+    _harness.part(args.part)
+    {"simulated": simulated, "colorectal": colorectal, "scale": scale}[args.part](args)
+    _harness.finish(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The cells of slices: embeddings, places and samples, checked before a model of cells in context reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .._coordinates import coordinates
+from .._errors import ClinicalError, TableError, counted
+from .._keys import REGION_KEY, SAMPLE_KEY, SPATIAL
+from ..cohort.checks import check_samples, codes_by_appearance, listed, obs_column
+from ..cohort.representation import representation
+from .context_slices import FEWEST
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class ContextCells:
+    """Cells of one slice or several.
+
+    Attributes
+    ----------
+    values
+        Embeddings ``(n, d)``.
+    xy
+        Places ``(n, 2)``, in the unit of the coordinates.
+    codes, names
+        Slice of each cell, and the names of the slices in the order in which they appear.
+    """
+
+    values: np.ndarray
+    xy: np.ndarray
+    codes: np.ndarray
+    names: list[str]
+
+    def rows(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and rows of each slice."""
+        for code, name in enumerate(self.names):
+            yield name, np.flatnonzero(self.codes == code)
+
+
+def context_cells(
+    adata: AnnData, use_rep: str, library_key: str | None = SAMPLE_KEY, spatial_key: str = SPATIAL
+) -> ContextCells:
+    """Cells of a table, each slice with enough of them.
+
+    Raises
+    ------
+    TableError
+        If the embedding or the coordinates are missing or hold NaN, if there are several samples but no `library_key`,
+        or if a slice has fewer than 50 cells.
+    """
+    xy = coordinates(adata, spatial_key)[:, :2]
+    codes, names = _slices(adata, library_key)
+    sizes = np.bincount(codes, minlength=len(names))
+    if (small := np.flatnonzero(sizes < FEWEST)).size:
+        few = listed(f"{names[place]} ({counted(sizes[place], 'cell')})" for place in small)
+        away = (
+            "Leave them out: "
+            f"adata[adata.obs.groupby({library_key!r}, observed=True)[{library_key!r}].transform('size') >= {FEWEST}]"
+            ".copy()."
+            if library_key is not None and small.size < len(names)
+            else "Take slices with more cells."
+        )
+        raise TableError(
+            f"{small.size} of {counted(len(names), 'slice')} {'has' if small.size == 1 else 'have'} fewer than "
+            f"{FEWEST} cells, which is no tissue to take as context: {few}. {away}"
+        )
+    return ContextCells(representation(adata, use_rep), xy, codes, names)
+
+
+def patients_of_slices(adata: AnnData, cells: ContextCells, patient_key: str) -> list[str]:
+    """Patient of each slice.
+
+    Raises
+    ------
+    ClinicalError
+        If there is no such column, a cell has none, or a slice has several.
+    """
+    patients = obs_column(adata, patient_key, "patient_key", error=ClinicalError)
+    slices = pd.Series(np.array(cells.names, object)[cells.codes], index=patients.index)
+    check_samples(slices, patients, ClinicalError)
+    return [str(patients.iloc[rows[0]]) for _, rows in cells.rows()]
+
+
+def _slices(adata: AnnData, library_key: str | None) -> tuple[np.ndarray, list[str]]:
+    if library_key == SAMPLE_KEY and SAMPLE_KEY not in adata.obs:
+        library_key = None
+    if library_key is not None:
+        return codes_by_appearance(obs_column(adata, library_key, "library_key"))
+    for key in (SAMPLE_KEY, REGION_KEY):
+        if key in adata.obs and adata.obs[key].nunique() > 1:
+            raise TableError(
+                f"adata holds {counted(adata.obs[key].nunique(), 'sample')} in obs[{key!r}], and a slice is of one. "
+                f'Pass library_key="{key}".'
+            )
+    return np.zeros(adata.n_obs, dtype=int), ["all cells"]

@@ -1,0 +1,231 @@
+"""SToFM's two objectives on pieces of tissue: masked cells, and the distances of cells that were moved.
+
+Zhao et al. 2025, ICML, arXiv:2507.11588, and its released code; the weights of the two in their sum are not published.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.spatial.distance import cdist
+from torch import Tensor
+
+from ..._errors import ArgumentError
+from ..._ranges import above, at_least, between
+from ..._tissue_tokens import CELL, FAR, HIDDEN
+from ...learn.context_slices import Piece, distances, settled
+from ...models.context import ContextEncoder
+from ...models.stofm import Heads, initialise
+from ..batch import WindowSample
+from .masked import decay_groups
+from .objective import Group, Objective, Schedule, Term
+from .schedules import warm_cosine_from_zero
+
+NO_PIXELS = torch.zeros(0, 1)
+WIDTHS = 5.0  # how far cells are moved, in mean distances of cells
+
+
+@dataclass(frozen=True)
+class ContextSample(WindowSample):
+    """A piece of tissue, which has no pixels."""
+
+    pixels: Tensor = field(default_factory=lambda: NO_PIXELS)
+    markers: Tensor | None = None
+    names: tuple[str, ...] = ()
+    window: int = 0
+    piece: Piece = field(default=None)  # type: ignore[assignment]  # the fields before it have defaults
+
+
+@dataclass(frozen=True)
+class ContextView:
+    """A piece with what is hidden of it.
+
+    Attributes
+    ----------
+    tokens, types, distances
+        ``(N, d)``, ``(N,)``, ``(N, N)``, as the network takes them.
+    cells
+        Rows of the cells that are to be predicted.
+    targets
+        ``(len(cells), d)``, their embeddings.
+    pairs
+        ``(N, N)``, true distances of the pairs that are to be predicted; -100 for others.
+    """
+
+    tokens: Tensor
+    types: Tensor
+    distances: Tensor
+    cells: Tensor
+    targets: Tensor
+    pairs: Tensor
+
+
+@dataclass(frozen=True)
+class ContextViews:
+    """Hides cells and moves others, each a share that is changed and a share that is predicted as it is."""
+
+    changed: float
+    kept: float
+    n_neighbors: int
+
+    def __call__(self, sample: ContextSample, rng: np.random.Generator) -> ContextView:
+        """A piece with cells hidden and cells moved."""
+        piece = sample.piece
+        of_cells = np.flatnonzero(piece.types == CELL)
+        n_changed, n_kept = (int(share * len(of_cells)) for share in (self.changed, self.kept))
+        masked, moved = (rng.permutation(of_cells)[: n_changed + n_kept] for _ in range(2))
+        tokens = piece.tokens.copy()
+        tokens[masked[:n_changed]] = HIDDEN
+        known = distances(piece.xy, piece.types, self.n_neighbors)
+        arrays = (
+            tokens,
+            piece.types,
+            moved_distances(known, piece, moved[:n_changed], rng),
+            masked,
+            piece.tokens[masked],
+            pair_labels(known, piece.types, moved),
+        )
+        return ContextView(*(torch.from_numpy(np.ascontiguousarray(one)) for one in arrays))
+
+
+def pair_labels(known: np.ndarray, types: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Distances ``(N, N)`` of pairs of two cells, one of them in `rows`, where they are known; otherwise -100."""
+    cell = types == CELL
+    chosen = np.zeros(len(types), bool)
+    chosen[rows] = True
+    asked = (chosen[:, None] | chosen[None]) & cell[:, None] & cell[None] & (known != FAR)
+    np.fill_diagonal(asked, False)
+    return np.where(asked, known, np.float32(HIDDEN))
+
+
+def moved_distances(known: np.ndarray, piece: Piece, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Distances after some cells were moved by noise: theirs are exact to all tokens, from where they are now."""
+    places = piece.xy[piece.types == CELL]
+    area = float(np.prod(places.max(0) - places.min(0)))
+    xy = piece.xy.copy()
+    xy[rows] += rng.normal(size=(len(rows), 2)) * (WIDTHS * math.sqrt(area / len(places)))
+    seen = known.copy()
+    now = cdist(xy[rows], xy)
+    seen[rows], seen[:, rows] = now, now.T
+    return settled(seen)
+
+
+def masked_cells(predicted: Tensor, targets: Tensor) -> Tensor:
+    """One minus the cosine between prediction and embedding of each cell, ``(n,)``."""
+    return 1 - F.cosine_similarity(predicted, targets, dim=-1)
+
+
+def pair_distances(predicted: Tensor, labels: Tensor) -> Tensor:
+    """Squared errors of predicted distances, ``(n,)``."""
+    return (predicted - labels).square()
+
+
+class Context(Objective):
+    """Masked cells and pair distances.
+
+    Parameters
+    ----------
+    context
+        The model.
+    n_neighbors
+        Tokens that a cell knows its distance to.
+    random_state
+        Seed of heads that the weights do not bring along.
+    cells, pairs
+        Weight of each of the two in the sum. Pairs may be left out (0); without masked cells nothing would train what
+        the last layer makes of a cell, which is the embedding.
+    changed, kept
+        Share of the cells that are hidden (moved), and share that is predicted although it is as it was.
+    lr, weight_decay, warmup, clip
+        Learning rate at its peak, weight decay (of neither biases nor norms), share of the steps over which the rate
+        rises, largest norm of the gradient.
+    """
+
+    name = "context"
+
+    def __init__(
+        self,
+        context: ContextEncoder,
+        n_neighbors: int,
+        random_state: int = 0,
+        *,
+        cells: Annotated[float, above(0)] = 1.0,
+        pairs: Annotated[float, at_least(0)] = 0.01,
+        changed: Annotated[float, between(0, 1)] = 0.12,
+        kept: Annotated[float, between(0, 1)] = 0.03,
+        lr: Annotated[float, above(0)] = 1e-3,
+        weight_decay: Annotated[float, at_least(0)] = 0.01,
+        warmup: Annotated[float, between(0, 1)] = 0.1,
+        clip: Annotated[float, above(0)] = 1.0,
+    ) -> None:
+        super().__init__()
+        if not 0 < changed + kept <= 1:
+            raise ArgumentError(f"options= hides changed={changed} and kept={kept} of the cells; pass shares up to 1.")
+        self.context = context
+        self.network = context.network.requires_grad_(True)
+        self.heads = _heads(context, random_state)
+        self.weights_of = {"cells": float(cells), "pairs": float(pairs)}
+        self.heads.pair_head.requires_grad_(pairs > 0)
+        self.hidden, self.n_neighbors = (float(changed), float(kept)), n_neighbors
+        self.lr, self.weight_decay, self.warmup, self.clip = lr, weight_decay, warmup, clip
+
+    def views(self) -> Any:
+        """Hides and moves cells."""
+        return ContextViews(*self.hidden, self.n_neighbors)
+
+    def forward(self, views: Sequence[ContextView]) -> dict[str, Term]:
+        """Both losses of a batch; pieces go through the network one by one, nothing is padded."""
+        sums: dict[str, list[Tensor]] = {"cells": [], "pairs": []}
+        counts = {"cells": 0, "pairs": 0}
+        for one in views:
+            tokens, pairs = self.network(one.tokens[None], one.types[None], one.distances[None])
+            asked = one.pairs != HIDDEN
+            lost = {
+                "cells": masked_cells(self.heads.lm_head(tokens[0, one.cells]), one.targets),
+                "pairs": pair_distances(self.heads.pair_head(pairs[0][asked])[:, 0], one.pairs[asked]),
+            }
+            for name, values in lost.items():
+                sums[name].append(values.float().sum())
+                counts[name] += len(values)
+        return {
+            name: Term(torch.stack(sums[name]).sum(), counts[name], weight)
+            for name, weight in self.weights_of.items()
+            if weight
+        }
+
+    def groups(self) -> list[Group]:
+        """Weights that decay, and biases and norms."""
+        return decay_groups(self)
+
+    def schedule(self, step: int, n_steps: int) -> Schedule:
+        """A rate that rises linearly and falls along a cosine to 0."""
+        lr = warm_cosine_from_zero(step, n_steps, math.ceil(self.warmup * n_steps), self.lr)
+        return Schedule(lr, self.weight_decay, lr)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """Of all weights together."""
+        return self.clip
+
+    def trained(self) -> ContextEncoder:
+        """The model with its heads, in evaluation mode and without gradients."""
+        self.context.network = self.network.cpu().eval().requires_grad_(False)
+        self.context.heads = {name: one.detach().cpu() for name, one in self.heads.state_dict().items()}
+        return self.context
+
+
+def _heads(context: ContextEncoder, random_state: int) -> Heads:
+    """Heads of the weights, or new ones where there are none for this width of embeddings."""
+    heads = Heads(context.network.config)
+    shapes = {name: tuple(one.shape) for name, one in heads.state_dict().items()}
+    if shapes == {name: tuple(one.shape) for name, one in context.heads.items()}:
+        heads.load_state_dict(context.heads)
+    else:
+        initialise(heads, random_state)
+    return heads.requires_grad_(True)
