@@ -86,7 +86,8 @@ def floors(
     of these, what was hidden is filled with the mean of the visible pixels. Where all channels are hidden in one place
     (``"niche"``) there is nothing to predict from, and the mean is the only floor.
     """
-    filled = rows.measured if rows.hidden is None else np.where(rows.hidden, rows.visible, rows.measured)
+    masked = rows.hidden is not None and rows.visible is not None
+    filled = np.where(rows.hidden, rows.visible, rows.measured) if masked else rows.measured  # type: ignore[arg-type]
     complete = np.isfinite(filled).all(axis=0)
     for method in methods:
         if method == "mean" and rows.visible is not None:

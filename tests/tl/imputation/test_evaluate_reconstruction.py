@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from scipy import stats
@@ -15,6 +16,7 @@ import spatialfm as sfm
 from spatialfm._errors import ArgumentError, ModelError, PanelError, TableError
 from spatialfm.learn.floors import patient_folds
 
+KNOWN = {"markers": ["CD3", "CD20", "CD68", "Ki67"]}
 PANEL = {"markers": ["CD3", "CD20", "CD68", "CD8"]}
 
 
@@ -179,3 +181,21 @@ def test_what_cannot_be_evaluated_is_refused(cells, images, monkeypatch):
     holed = cells.copy()
     holed.X[0] = np.nan
     refused(holed, PanelError, "measured in all cells")
+
+
+def test_what_a_model_imputes_is_calibrated_and_drawn(images):
+    """From the call that predicts to the figure: weights are random, and neither says otherwise."""
+    encoder = sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
+    sfm.tl.impute_markers(images, encoder, markers=["CD20", "Ki67"], panel=KNOWN, space="intensity")
+    found = sfm.tl.calibrate_imputation(images, coverage=0.6, n_bootstrap=0)
+    assert found.index.tolist() == ["CD20", "Ki-67"]
+    assert found["n_cells"].tolist() == [images["table"].n_obs] * 2
+    assert (found["r_pixel"].abs() < 0.3).all()
+    assert found["ssim"].notna().all()
+    assert images["table"].obsm["X_imputed_lower"].isna().all(axis=None)  # each cell was stained
+    axes = sfm.pl.reconstruction(images, "Ki-67", key="imputed", show=False)
+    assert axes.shape == (3, 4)
+    plt.close("all")
+    sfm.tl.impute_markers(images, encoder, markers=["CD20"], panel=KNOWN)
+    with pytest.raises(TableError, match="is standardised, and X is in intensities"):
+        sfm.tl.calibrate_imputation(images)

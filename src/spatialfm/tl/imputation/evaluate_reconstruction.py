@@ -18,7 +18,6 @@ from ...cohort.checks import as_names, check_anndata, listed, obs_column
 from ...cohort.representation import marker_values
 from ...embed.call import CALL_FIELDS
 from ...learn.floors import MARKER, Rows, at_most, evaluated, split_of, summarise
-from ...learn.imputers import METHODS
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -40,7 +39,7 @@ def evaluate_reconstruction(
     modes: Sequence[Mode] | None = None,
     ratio: tuple[float, float] = (0.6, 1.0),
     markers: str | Sequence[str] | None = None,
-    methods: Sequence[Floor] = METHODS,
+    methods: Sequence[Floor] = ("mean", "correlated", "linear", "knn"),
     layer: str | None = None,
     test_patients: Sequence[str] | None = None,
     n_folds: int = 4,

@@ -38,7 +38,7 @@ def image_scores(data: object, key: str, names: Sequence[str], patient_of: Mappi
                 continue
             pair = paired_pixels(data, image, name, MOST)
             of_pixels = scores(pair.measured, pair.predicted, float(pair.measured.mean()))
-            row = {"marker": name, "sample": sample, "patient": patient_of[sample]}
+            row: dict[str, object] = {"marker": name, "sample": sample, "patient": patient_of[sample]}
             row |= {"ssim": structural_similarity(pair.measured, pair.predicted)}
             found.append(row | {f"{score}_pixel": value for score, value in of_pixels.items()})
     return pd.DataFrame(found) if found else None
