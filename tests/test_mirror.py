@@ -131,6 +131,7 @@ IN_THE_WHOLE = {
     "models/card.py": "models/test_registry.py",
     "models/classical_kernels.py": "models/test_classical.py",
     "models/preparation.py": "models/test_virtues_pixels.py",
+    "models/remote_code.py": "models/test_kronos2.py",
     "models/virtues_blocks.py": "models/test_virtues.py",
     "models/vit_checkpoints.py": "models/test_vit.py",
     "pl/_cluster_tree.py": "tl/phenotypes/test_leiden_sweep.py",

@@ -214,6 +214,10 @@ def _niches(cells):
 RELAPSE = {"event_key": "outcome", "event_value": "relapse", "censored_value": "alive/lost"}
 COMMON = {"n_bootstrap": 100}
 CELLS = {  # what is written into a table of cells or patients
+    "embed_samples": [
+        lambda c: sfm.tl.embed_samples(c, use_rep="X_model", model="transport", n_points=2),
+        lambda c: sfm.tl.embed_samples(c, use_rep="X", model="statistics", quantiles=[0.5]),
+    ],
     "predict_expression": [
         lambda c: _run("predict_expression", c, "X_model", MARKERS[:3], n_folds=3),
         lambda c: _run("predict_expression", c, "X_model", "X", n_folds=2, alpha="cv", pca=None, log1p=True),

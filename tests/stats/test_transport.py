@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from spatialfm.stats.transport import entropic_plan, squared_distance
+from spatialfm.stats.transport import entropic_plan, moved_points, squared_distance
 
 HOW = {"max_iter": 20_000, "tol": 1e-9}
 
@@ -33,3 +33,12 @@ def test_a_shift_is_its_square_and_a_set_has_no_distance_to_itself():
     assert error < 1e-3
     assert squared_distance(points, points, 0.05, debiased=True, **HOW)[0] == pytest.approx(0.0, abs=1e-9)
     assert squared_distance(points, points, 0.5, debiased=False, **HOW)[0] > 0.01  # what the entropy costs
+
+
+def test_points_of_a_reference_are_moved_to_the_mean_of_their_share():
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(5, 2))
+    points = np.repeat(reference + [10, 0], 3, axis=0) + np.tile([[-0.01, 0], [0, 0], [0.01, 0]], (5, 1))
+    np.testing.assert_allclose(moved_points(points, reference), reference + [10, 0], atol=1e-8)
+    np.testing.assert_allclose(moved_points(rng.permutation(points), reference), reference + [10, 0], atol=1e-8)
+    assert np.allclose(moved_points(points, reference).mean(axis=0), points.mean(axis=0))  # mass is kept

@@ -6,7 +6,6 @@ Nothing of that code is part of this package. It is run only where the user asks
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -17,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .._errors import ModelError, WeightsError, counted, warn
+from .._errors import ModelError, counted, warn
 from .._logging import logger
-from .._settings import settings
-from . import hub, hub_id
+from . import hub
 from .card import ModelCard
 from .encoder import Encoder, EncoderOutput, MarkerEntry, Weights
 from .recipe import Recipe
 from .registry import register
+from .remote_code import ask_for_consent, checksum_of, model_in, repository
 
 METADATA_FILE = "marker_metadata.csv"
 
@@ -227,17 +226,13 @@ def build_kronos2(
     WeightsError
         If the repository is nowhere.
     """
-    if trust_remote_code is not True:
-        raise ModelError(
-            f"Model {card.name!r} is run by code in its repository ({card.hub}), which may do anything on this "
-            "machine. Read that code first; then pass trust_remote_code=True."
-        )
+    ask_for_consent(card, trust_remote_code)
     if weights == hub.RANDOM:
         raise ModelError(f"Model {card.name!r} has no random weights: its layers are in the code of its repository.")
-    folder, source = _folder(card, weights)
-    model = _model(card, folder)
+    folder, source = repository(card, weights, ignore=["demo_image/*"])
+    model = model_in(folder, card, ["preprocess"], "preprocess(pixels, marker_names, preferred_dapi=...)")
     return Kronos2Encoder(
-        card, model, Weights(source, _checksum(folder)), _vocabulary(folder), preferred_dapi=preferred_dapi
+        card, model, Weights(source, checksum_of(folder)), _vocabulary(folder), preferred_dapi=preferred_dapi
     )
 
 
@@ -250,92 +245,6 @@ def marker_key(name: str) -> str:
     True
     """
     return re.sub(r"[\W_]+", "", name).casefold()
-
-
-def _model(card: ModelCard, folder: Path) -> nn.Module:
-    try:
-        from transformers import AutoModel
-    except ImportError as error:
-        raise ModelError(
-            f"Model {card.name!r} needs the package transformers: pip install 'spatialfm[kronos2]'."
-        ) from error
-    logger.info("%s: running the code in %s", card.name, folder)
-    try:
-        model = AutoModel.from_pretrained(str(folder), trust_remote_code=True, local_files_only=True)
-    except ImportError as error:
-        raise ModelError(f"The code of model {card.name!r} needs further packages: {error}") from error
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        first = (str(error).strip().splitlines() or ["no message"])[0]
-        raise WeightsError(
-            f"transformers cannot load model {card.name!r} from {folder} ({type(error).__name__}: {first}). The folder "
-            f"must hold the whole repository {card.hub}: code, config.json and weights."
-        ) from error
-    if not isinstance(model, nn.Module) or not callable(getattr(model, "preprocess", None)):
-        raise ModelError(
-            f"The code in {folder} is not that of model {card.name!r}: it has no preprocess(pixels, marker_names, "
-            f"preferred_dapi=...). Pass a folder with the repository {card.hub}."
-        )
-    return model
-
-
-def _folder(card: ModelCard, weights: str | os.PathLike | None) -> tuple[Path, str]:
-    """The repository on this machine, fetched if need be, and how the record names it."""
-    path = None if weights is None else Path(weights).expanduser()
-    if path is not None and path.is_dir():
-        if not (path / hub.file_of(card)).is_file():
-            raise WeightsError(
-                f"Folder {path} has no {card.weights_file} for model {card.name!r}. Pass the folder that holds the "
-                f"whole repository {card.hub}."
-            )
-        return path, path.name
-    text = "hf://" + str(weights or card.hub).removeprefix("hf://")
-    try:
-        named = hub_id.parse_hub_id(text)
-    except WeightsError:
-        if str(weights).startswith("hf://"):
-            raise
-        named = None
-    if named is None or named.file:
-        raise WeightsError(
-            f"No folder {str(weights)!r} for model {card.name!r}. Pass weights=<folder with the whole repository>, or "
-            'a hub repository ("org/repo" or "hf://org/repo@revision").'
-        )
-    folder = settings.cache_dir / card.name if weights is None else named.folder
-    if not (folder / hub.file_of(card)).is_file():
-        _download(card, named.repo, named.revision, folder)
-    return folder, text
-
-
-def _download(card: ModelCard, repo: str, revision: str | None, folder: Path) -> None:
-    reason = "downloads are off (sfm.settings.offline)" if settings.offline else ""
-    if not reason:
-        from huggingface_hub import snapshot_download
-
-        logger.info("Fetching %s into %s", repo, folder)
-        try:
-            snapshot_download(repo, revision=revision, local_dir=folder, ignore_patterns=["demo_image/*"])
-            return
-        # what comes up depends on the client's version and its HTTP library
-        except Exception as error:
-            cause, reason = error, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-    else:
-        cause = None
-    raise WeightsError(
-        f"No weights for model {card.name!r}: {reason}. Put the whole repository {repo} at {folder}, or pass "
-        f"weights=<folder>. The model is gated: ask for access at https://huggingface.co/{repo}, then run "
-        "`hf auth login`."
-    ) from cause
-
-
-def _checksum(folder: Path) -> str:
-    """SHA-256 over all that decides the numbers: weights, code and tables, by name."""
-    suffixes = (".safetensors", ".bin", ".pt", ".pth", ".py", ".json", ".csv")
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and path.suffix in suffixes and not any(part.startswith((".", "__")) for part in parts[:-1]):
-            digest.update("/".join(parts).encode() + bytes.fromhex(hub.checksum(path)))
-    return digest.hexdigest()
 
 
 def _vocabulary(folder: Path) -> tuple[MarkerEntry, ...]:

@@ -118,3 +118,25 @@ def on_axes(values: np.ndarray, n_components: int | None) -> np.ndarray:
     values -= values.mean(axis=0)
     axes = np.linalg.eigh(values.T @ values)[1][:, ::-1]
     return values @ (axes if n_components is None else axes[:, :n_components])
+
+
+def moved_points(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Where the points of a reference go when they are moved onto a set of points ``(k, d)``.
+
+    The exact plan shares the mass of each reference point out over the points; it goes to their mean (barycentric
+    projection). Divided by the square root of k, the distance of two such embeddings is the 2-Wasserstein distance
+    where the sets are shifts of the reference, and near it where they are alike (linear optimal transport: Wang et al.
+    2013; Kolouri et al., ICLR 2021).
+
+    Examples
+    --------
+    >>> moved_points(np.array([[4.0], [0.0], [6.0], [2.0]]), np.array([[0.0], [1.0]])).tolist()
+    [[1.0], [5.0]]
+    """
+    import ot
+
+    plan = ot.emd(
+        ot.unif(len(reference)), ot.unif(len(points)), ot.dist(reference, points, metric="sqeuclidean"),
+        numItermax=2_000_000,
+    )  # fmt: skip
+    return len(reference) * plan @ points

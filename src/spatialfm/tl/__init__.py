@@ -48,6 +48,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "samples.composition": ["composition"],
         "samples.distribution_shift": ["distribution_shift"],
         "samples.few_shot_samples": ["few_shot_samples"],
+        "samples.embed_samples": ["embed_samples"],
         "samples.mil": ["mil"],
         "samples.predict_bags": ["predict_bags"],
         "patients.correct_together": ["correct_together"],
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
     from .samples.compare_composition import compare_composition
     from .samples.composition import composition
     from .samples.distribution_shift import distribution_shift
+    from .samples.embed_samples import embed_samples
     from .samples.few_shot_samples import few_shot_samples
     from .samples.mil import mil
     from .samples.predict_bags import predict_bags

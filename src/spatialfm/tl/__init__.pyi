@@ -5,6 +5,7 @@ from .imputation.calibrate_imputation import calibrate_imputation as calibrate_i
 from .phenotypes.cluster_agreement import cluster_agreement as cluster_agreement
 from .samples.composition import composition as composition
 from .regions.detect_artifacts import detect_artifacts as detect_artifacts
+from .samples.embed_samples import embed_samples as embed_samples
 from .phenotypes.evaluate_annotation import evaluate_annotation as evaluate_annotation
 from .imputation.evaluate_reconstruction import evaluate_reconstruction as evaluate_reconstruction
 from .imputation.impute_markers import impute_markers as impute_markers
@@ -105,6 +106,7 @@ __all__ = [
     "distribution_shift",
     "embed_cells",
     "embed_context",
+    "embed_samples",
     "embed_tiles",
     "evaluate_annotation",
     "evaluate_reconstruction",
