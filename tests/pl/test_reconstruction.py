@@ -72,6 +72,7 @@ def test_a_marker_that_was_hidden_as_a_whole_has_no_input():
     sdata = images(hidden=False)
     axes = sfm.pl.reconstruction(sdata, "DAPI", samples=["a"], show=False)
     assert np.ma.getmaskarray(axes[0, 1].images[0].get_array()).all()
+    assert [text.get_text() for text in axes[0, 1].texts] == ["hidden as a whole"]
     r = stats.pearsonr(halved(sdata, "a", 0).ravel(), np.asarray(sdata["image_a_reconstructed"].data)[0].ravel())
     assert axes[0, 2].get_title(loc="left") == f"reconstruction, r = {r.statistic:.2f}"
     plt.close("all")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from spatialdata import SpatialData
 
-COLUMNS = ("measured", "input", "reconstruction", "difference")
+COLUMNS = ("measured", "input (grey: hidden)", "reconstruction", "difference")
 AT_ONCE = 4  # samples that are drawn, where none are named
 MOST = 1024  # pixels a side that are drawn; larger images are averaged down
 TOP = 99.0  # percentile of the measured image at which colours end (VirTues' figures)
@@ -93,7 +93,7 @@ def reconstruction(
     >>> sfm.tl.reconstruct(sdata, tiny, panel=panel, mode="niche", space="intensity")
     >>> axes = sfm.pl.reconstruction(sdata, "CD20", show=False)
     >>> [ax.get_title(loc="left") for ax in axes[0, [0, 1, 3]]]
-    ['measured', 'input', 'difference']
+    ['measured', 'input (grey: hidden)', 'difference']
     """
     found = _chosen(predicted_images(sdata, key), samples)
     shown = {sample: paired_pixels(sdata, image, marker, MOST) for sample, image in found.items()}
@@ -147,6 +147,8 @@ def _draw(row: np.ndarray, one: Pair) -> None:
     hidden = np.ones(one.measured.shape, bool) if one.hidden is None else one.hidden
     shaded = mpl.colormaps["magma"].with_extremes(bad=MASKED)
     row[1].imshow(np.ma.masked_array(one.measured, hidden), **{**scale, "cmap": shaded})
+    if one.hidden is None:
+        row[1].text(0.5, 0.5, "hidden as a whole", transform=row[1].transAxes, ha="center", va="center", color="white")
     picture = row[2].imshow(one.predicted, **scale)
     difference = one.predicted - one.measured
     reach = float(np.percentile(np.abs(difference), TOP)) or 1.0

@@ -77,13 +77,14 @@ def predicted_images(sdata: SpatialData, key: str) -> dict[str, Predicted]:
     return found
 
 
-def measured_channel(sdata: SpatialData, image: str, marker: str) -> int | None:
-    """Channel of a marker in an image, by its name or what it is known as; None if it was not measured."""
+def channel_of(sdata: SpatialData, image: str, marker: str) -> int | None:
+    """Channel of a marker in an image, by its name or what both are known as; None if there is none."""
     channels = channel_names(sdata, image)
     if marker in channels:
         return channels.index(marker)
-    known = match_markers(channels)["marker"].tolist()
-    return known.index(marker) if marker in known else None
+    *known, own = (str(name) for name in match_markers([*channels, marker])["marker"])
+    asked = own if own in known and own not in ("", "nan", "None") else marker
+    return known.index(asked) if asked in known else None
 
 
 def paired_pixels(sdata: SpatialData, image: Predicted, marker: str, most: int) -> Pair:
@@ -101,20 +102,23 @@ def paired_pixels(sdata: SpatialData, image: Predicted, marker: str, most: int) 
             f"Image {image.element!r} is {image.space}: it has no difference to an image in intensities. Call "
             "sfm.tl.reconstruct(sdata, model, space='intensity')."
         )
-    predicted = channel_names(sdata, image.element)
-    if marker not in predicted:
-        raise PanelError(f"Marker {marker!r} was not predicted in {image.element!r}; found {listed(predicted, 60)}.")
-    channel = measured_channel(sdata, image.of, marker)
+    predicted = channel_of(sdata, image.element, marker)
+    if predicted is None:
+        raise PanelError(
+            f"Marker {marker!r} was not predicted in {image.element!r}; found "
+            f"{listed(channel_names(sdata, image.element), 60)}."
+        )
+    channel = channel_of(sdata, image.of, marker)
     if channel is None:
         raise PanelError(
             f"Marker {marker!r} was not measured in {image.of!r}, so that there is nothing to compare with; it has "
             f"{listed(channel_names(sdata, image.of), 60)}."
         )
-    values = _pixels(sdata, image.element, predicted.index(marker), most)
+    values = _pixels(sdata, image.element, predicted, most)
     measured = _averaged(_pixels(sdata, image.of, channel, most), values.shape)
     hidden = None
     if f"{image.element}{HIDDEN}" in sdata.images:
-        masks = _pixels(sdata, f"{image.element}{HIDDEN}", predicted.index(marker), most)
+        masks = _pixels(sdata, f"{image.element}{HIDDEN}", predicted, most)
         hidden = _averaged(masks, values.shape) > 0.5
     return Pair(measured, values, hidden)
 

@@ -188,7 +188,7 @@ def test_what_a_model_imputes_is_calibrated_and_drawn(images):
     encoder = sfm.models.new_encoder("virtues", dim=8, heads=1, depth=2, decoder_depth=1)
     sfm.tl.impute_markers(images, encoder, markers=["CD20", "Ki67"], panel=KNOWN, space="intensity")
     found = sfm.tl.calibrate_imputation(images, coverage=0.6, n_bootstrap=0)
-    assert found.index.tolist() == ["CD20", "Ki-67"]
+    assert found.index.tolist() == ["CD20", "Ki67"]  # as the table calls it; the image has "Ki-67"
     assert found["n_cells"].tolist() == [images["table"].n_obs] * 2
     assert (found["r_pixel"].abs() < 0.3).all()
     assert found["ssim"].notna().all()

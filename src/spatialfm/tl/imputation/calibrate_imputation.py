@@ -302,7 +302,8 @@ def _predicted(there: AnnData, key: str, imputed: Imputed, old: Side, random_sta
         rows = np.flatnonzero(pattern)
         targets = old.measured.to_numpy()[np.ix_(rows, columns)]
         values = predict_left_out(imputed.method, old.seen[rows], targets, old.patients[rows], random_state)
-        found.iloc[rows, columns] = values
+        lowest = np.where(targets.min(axis=0) >= 0, 0.0, -np.inf)  # as impute_markers has it
+        found.iloc[rows, columns] = np.maximum(values, lowest)
     return found
 
 

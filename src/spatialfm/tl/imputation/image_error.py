@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..._keys import ATTRS, IMPUTED, image_name
 from ...learn.imputation_error import Asked, with_interval
-from ...pp.predicted import INTENSITY, measured_channel, paired_pixels, predicted_images
+from ...pp.predicted import INTENSITY, channel_of, paired_pixels, predicted_images
 from ...stats.reconstruction import scores, structural_similarity
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def image_scores(data: object, key: str, names: Sequence[str], patient_of: Mappi
         if image.space != INTENSITY or sample not in patient_of:
             continue
         for name in names:
-            if measured_channel(data, image.of, name) is None:
+            if channel_of(data, image.of, name) is None:
                 continue
             pair = paired_pixels(data, image, name, MOST)
             of_pixels = scores(pair.measured, pair.predicted, float(pair.measured.mean()))
