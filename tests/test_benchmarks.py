@@ -54,7 +54,7 @@ def test_a_generated_store_is_lazy_and_holds_the_cells_it_says(embed, tmp_path):
 
 PAGES = [
     FOLDER.parent / "docs" / name
-    for name in ("benchmarks.md", "positivity.md", "scores.md", "simulation.md", "training.md")
+    for name in ("benchmarks.md", "imputation.md", "positivity.md", "scores.md", "simulation.md", "training.md")
 ]
 BY_HAND = {"cohort | published | here | do they agree"}  # a judgement in words, of no script
 
