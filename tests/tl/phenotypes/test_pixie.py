@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 import spatialfm as sfm
-from spatialfm._errors import PanelError, SpatialfmWarning, TableError
+from spatialfm._errors import PanelError, RunError, SpatialfmWarning, TableError
 
 SMALL = {"side": 4, "n_pixel_clusters": 4, "n_clusters": 3}
 
@@ -121,6 +121,21 @@ def test_other_samples_and_dark_cells_are_missing(make_sdata):
     assert obs.loc[obs["sample"] == "b", "pixie"].isna().all()
     assert sdata["table"].obsm["pixie_pixels"][(obs["sample"] == "b").to_numpy()].isna().all(axis=None)
     assert obs.loc[obs["sample"] == "a", "pixie"].isna().sum() == 1
+
+
+def test_negative_pixels_are_told_and_nan_is_refused(make_sdata):
+    sdata, _ = planted(make_sdata)
+    image, labels = sdata["image_a"].data.compute(), sdata["cells_a"].data.compute()
+    image[0, 3, 4] = -5
+    with pytest.warns(SpatialfmWarning, match="negative"):
+        sfm.tl.pixie(make_sdata({"a": (image, labels)}, ["CD3", "CD20", "CD68"]), **SMALL)
+    image[1, 0, 0] = np.nan  # of no cell: the cell table would refuse it before
+    broken = make_sdata({"a": (image, labels)}, ["CD3", "CD20", "CD68"])
+    with pytest.raises(RunError, match="NaN or infinite"):
+        sfm.tl.pixie(broken, **SMALL)
+    with pytest.warns(SpatialfmWarning, match="they count as 0"):
+        sfm.tl.pixie(broken, **SMALL, on_nan="zero")
+    assert broken["table"].obs["pixie"].notna().all()
 
 
 def test_refusals(make_sdata):

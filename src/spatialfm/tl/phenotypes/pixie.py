@@ -50,6 +50,7 @@ def pixie(
     elements: Elements | Mapping[str, Any] | None = None,
     table_name: str = TABLE,
     on_missing: Literal["raise", "drop"] = "raise",
+    on_nan: Literal["raise", "zero"] = "raise",
     random_state: Annotated[int, between(0, 4294967295)] = 0,
     key_added: str = "pixie",
 ) -> None:
@@ -95,6 +96,8 @@ def pixie(
         Cell table; made with `spatialfm.pp.cell_table` where it does not exist.
     on_missing
         Rows without label, labels without row, cells outside of their image: an error, or left out.
+    on_nan
+        Pixels that are NaN or infinite: an error that names image, channel and number, or zero with a warning.
     random_state
         Seed of the pixels that are drawn and of the maps.
     key_added
@@ -119,10 +122,13 @@ def pixie(
         Before images are read, if elements, markers, pixel sizes or rows do not fit together; later, if a marker is 0
         in all images, or there are fewer pixels, cells or nodes in use than nodes or clusters asked for.
 
+    RunError
+        If pixels are NaN or infinite.
+
     Warns
     -----
     SpatialfmWarning
-        If cells have no pixel that counts.
+        If cells have no pixel that counts, or pixels are negative, which count as 0.
 
     Notes
     -----
@@ -139,7 +145,7 @@ def pixie(
     >>> sdata["table"].obs["pixie"].nunique()
     4
     """
-    cells, table, readers, names = _planned(sdata, markers, samples, panel, elements, table_name, on_missing)
+    cells, table, readers, names = _planned(sdata, markers, samples, panel, elements, table_name, on_missing, on_nan)
     check_key(table, key_added)
     profiles = profiles_of(readers, names, blur)
     ceiling, sizes = ceiling_of(profiles)
@@ -173,11 +179,13 @@ def _planned(
     elements: Elements | Mapping[str, Any] | None,
     table_name: str,
     on_missing: Literal["raise", "drop"],
+    on_nan: Literal["raise", "zero"],
 ) -> tuple[Cells, AnnData, list[SampleReader], list[str]]:
-    """Cells, their table, a reader of each image, and the markers; no pixel is read for them."""
+    """Cells, their table, a reader of each image, and the markers."""
     from ...embed.call import Elements, Panel
     from ...embed.markers.panel import resolve_panel
     from ...embed.pixels.geometry import common_pixel_size, resampling_ratios
+    from ...embed.pixels.odd_report import report_odd_pixels
     from ...embed.pixels.open import open_readers
     from ...embed.planned import table_of
     from ...embed.windows.cells import find_cells
@@ -209,8 +217,9 @@ def _planned(
             "pixie counts the pixels of each cell, and points have none. Pass labels or outlines of cells."
         )
     readers = open_readers(
-        sdata, pairs, resolved.channels, ratios, used, ranges=ranges, tissue="all", on_nan="raise", area=True
+        sdata, pairs, resolved.channels, ratios, used, ranges=ranges, tissue="all", on_nan=on_nan, area=True
     )
+    report_odd_pixels([pair.sample for pair in pairs], readers)
     return cells, table, readers, list(resolved.markers)
 
 
