@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ..models.encoder import Encoder
     from ..pp.elements import SampleElements
+    from .perturbed import Perturbation
     from .plan import RunPlan
     from .windows.cells import Cells
 
@@ -174,12 +175,13 @@ def plan_embedding_of(
     key_added: str | None,
     kept: bool = False,
     copy: bool = True,
+    change: Perturbation | None = None,
     **asked: Any,
 ) -> EmbeddingPlan:
     """Every check, and all that is known before the first window.
 
     `kept`: the plan is handed out, so that it is timed and holds what its data is known by; `copy`: the table that is
-    there is not to be changed; `asked`: as `request_of` takes it.
+    there is not to be changed; `change`: of pixels, as they are read; `asked`: as `request_of` takes it.
     """
     from ..pp.elements import match_elements
     from ..pp.missing_chunks import report_missing_chunks
@@ -201,7 +203,8 @@ def plan_embedding_of(
     cells = find_cells(sdata, pairs, table, table_name, on_missing, request.recipe.centers, elements.on_pieces)
     check_rows(table, pairs, table_name, copy=copy)  # before any image is read
     n_components = choose_components(request, len(cells.rows), "cells")
-    run = plan_cells(prepare_inputs(sdata, pairs, encoder, request), cells)
+    inputs = prepare_inputs(sdata, pairs, encoder, request)
+    run = plan_cells(inputs if change is None else change(inputs, cells), cells)
     keys = output_keys(encoder, run.job.outputs, key_added)
     plan = EmbeddingPlan(request, pairs, table, table_name, cells, run, devices, n_components, keys, data)
     return replace(plan, cost=cost_of(plan)) if kept else plan

@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "phenotypes.propose_types": ["propose_types"],
         "phenotypes.suggest_labels": ["suggest_labels"],
         "phenotypes.transfer_labels": ["transfer_labels"],
+        "imputation.perturb_markers": ["perturb_markers"],
         "imputation.select_panel": ["select_panel"],
         "imputation.surprise": ["surprise"],
         "neighborhoods.compare_enrichment": ["compare_enrichment"],
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from .imputation.calibrate_imputation import calibrate_imputation
     from .imputation.evaluate_reconstruction import evaluate_reconstruction
     from .imputation.impute_markers import impute_markers
+    from .imputation.perturb_markers import perturb_markers
     from .imputation.reconstruct import reconstruct
     from .imputation.select_panel import select_panel
     from .imputation.surprise import surprise

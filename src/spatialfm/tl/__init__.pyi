@@ -11,6 +11,7 @@ from .imputation.evaluate_reconstruction import evaluate_reconstruction as evalu
 from .imputation.impute_markers import impute_markers as impute_markers
 from .phenotypes.label_report import label_report as label_report
 from .regions.paint_tiles import paint_tiles as paint_tiles
+from .imputation.perturb_markers import perturb_markers as perturb_markers
 from .phenotypes.pixie import pixie as pixie
 from .embedding.plan_embedding import plan_embedding as plan_embedding
 from .imputation.reconstruct import reconstruct as reconstruct
@@ -125,6 +126,7 @@ __all__ = [
     "neighborhood_contrast",
     "niches",
     "paint_tiles",
+    "perturb_markers",
     "pixie",
     "plan_embedding",
     "power",

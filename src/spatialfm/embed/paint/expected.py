@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from ...models.recipe import Recipe
     from ..call import Panel
+    from ..perturbed import Perturbation
 
 
 def expected_means(
@@ -45,6 +46,7 @@ def expected_means(
     on_missing: Literal["raise", "drop"] = "raise",
     stride: int | None = None,
     overlap: Overlap = "mean",
+    change: Perturbation | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Measured and expected mean of each marker over each cell, in standardised space.
 
@@ -66,6 +68,8 @@ def expected_means(
         As in `spatialfm.tl.embed_cells`.
     stride, overlap
         Distance of the tiles (default: their side), and how those that overlap are combined.
+    change
+        Pixels are changed as they are read, and nothing else.
 
     Returns
     -------
@@ -96,6 +100,7 @@ def expected_means(
     table = table_of(sdata, table_name, pairs, on_missing, meant.on_pieces, request.recipe.intensity_max)
     cells = find_cells(sdata, pairs, table, table_name, on_missing, None, meant.on_pieces)
     inputs = prepare_inputs(sdata, pairs, encoder, request, tiles=True)
+    inputs = inputs if change is None else change(inputs, cells)
     targets = find_targets(inputs, markers)
     plan = plan_paint(inputs, targets, mode="marker", stride=stride)
     n = len(targets.markers)

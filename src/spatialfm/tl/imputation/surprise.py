@@ -19,6 +19,7 @@ from ..._storable import write_uns
 from ...cohort.checks import as_names, listed, named, obs_column
 from ...cohort.given_table import given_table, measured_markers
 from ...cohort.representation import marker_values
+from ...embed.call import CALL_FIELDS
 from ...learn.arcsinh import find_cofactor
 from ...learn.surprise import Errors, errors_of, expected_of_others
 from ...pp.cell_maps import painted_cells
@@ -35,7 +36,7 @@ FEWEST = 2  # patients of the reference: each is expected by the others
 FAR = 3.0  # errors from which a marker of a cell counts as surprising in the table of samples
 
 
-@public
+@public(fields=CALL_FIELDS)
 def surprise(
     data: AnnData | SpatialData,
     model: str | Encoder | None = None,

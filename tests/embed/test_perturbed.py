@@ -1,0 +1,48 @@
+"""Images changed as they are read: the pixels of the cells, and no other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from spatialfm._errors import PanelError
+from spatialfm.embed.perturbed import changed_reader
+from spatialfm.embed.pixels.reader import SampleReader
+from spatialfm.pp.arrays import AxisAffine
+
+
+@pytest.fixture
+def reader():
+    rng = np.random.default_rng(0)
+    image = rng.integers(1, 200, (3, 30, 40)).astype(np.uint8)
+    labels = np.zeros((15, 20), np.int32)  # half as fine as the image
+    labels[2:5, 3:9], labels[8:12, 10:15] = 4, 9
+    arrays = da.from_array(image, chunks=(1, 16, 16)), da.from_array(labels, chunks=(7, 8))
+    return SampleReader("a", "cells_a", *arrays, (2, 0), ("x", "y"), 255.0, 1.0, AxisAffine(0.5, 0.5)), image, labels
+
+
+def test_channels_are_set_below_the_labels_alone(reader):
+    one, image, labels = reader
+    changed = changed_reader(one, np.array([9]), {0: 250.0})
+    inside = np.kron(labels == 9, np.ones((2, 2), bool))
+    expected = image.copy()
+    expected[0][inside] = 250
+    np.testing.assert_array_equal(np.asarray(changed.image), expected)
+    np.testing.assert_allclose(changed.pixels(0, 30, 0, 40), expected[[2, 0]] / 255, rtol=1e-6)
+    np.testing.assert_array_equal(changed.pixels(13, 25, 5, 33), changed.pixels(0, 30, 0, 40)[:, 13:25, 5:33])
+    np.testing.assert_array_equal(np.asarray(one.image), image)  # as it was
+    assert changed.fingerprint != one.fingerprint
+    assert changed.fingerprint != changed_reader(one, np.array([4]), {0: 250.0}).fingerprint
+    assert (changed.tissue, changed.intensity_max) == (one.tissue, one.intensity_max)
+
+
+def test_without_cells_nothing_changes_and_values_must_fit(reader):
+    one, image, _ = reader
+    assert changed_reader(one, np.zeros(0, int), {0: 3.0}) is one
+    with pytest.raises(PanelError, match="holds uint8 pixels, into which a value of 300 does not fit"):
+        changed_reader(one, np.array([4]), {0: 300.0})
+    floats = replace(one, image=da.from_array(image.astype(np.float32)))
+    assert changed_reader(floats, np.array([4]), {1: 0.25}).image.compute()[1].min() == 0.25
