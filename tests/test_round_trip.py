@@ -357,8 +357,8 @@ CELLS["transfer_labels"] = [
     lambda c: [sfm.tl.transfer_labels(c[:480].copy(), q := c[480:].copy(), "leiden", use_rep="X_model"), q][1],
     lambda c: [sfm.tl.transfer_labels(c[:480].copy(), q := c[480:].copy(), "phenotype", use_rep="X_model"), q][1],
 ]
-IN_SDATA = {
-    "perturb_markers",  # written into a SpatialData, see `slides`
+IN_SDATA = {  # written into a SpatialData, see `slides`
+    "perturb_markers",
     "cell_table", "add_clinical", "add_samples", "embed_cells", "embed_tiles", "tile_labels", "paint_tiles",
     "segment_regions", "pixie",
     "impute_markers", "reconstruct",
