@@ -155,7 +155,7 @@ def corpus(cells: AnnData, images) -> dict[str, list[object]]:
 def valid(hint: object, cells: AnnData, images) -> object:
     """A value that the type allows, for the arguments that are not tried."""
     tables = {"a": pd.DataFrame({"p_value": [0.5]})}
-    for value in (cells, images, "type", [0.5], [True], ["a"], tables["a"], np.zeros((3, 2)), tables):
+    for value in (cells, images, "type", [0.5], [True], ["a"], tables["a"], np.zeros((3, 2)), tables, {"a": 0.5}):
         if fits(value, hint):
             return value
     if typing.get_origin(hint) is typing.Literal:

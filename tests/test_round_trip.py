@@ -402,7 +402,16 @@ DRAWN = {
     "signature_scores": ("discover_signatures", lambda a: sfm.pl.signature_scores(a, show=False)),
     "survival_auc": ("coxnet", lambda a: sfm.pl.survival_auc(a, show=False)),
 }
-DRAWN_OF_SDATA = {"style", "cell_gallery", "cells", "search_results", "segmentation", "tile_map", "tissue"}
+DRAWN_OF_SDATA = {
+    "style",
+    "reconstruction",
+    "cell_gallery",
+    "cells",
+    "search_results",
+    "segmentation",
+    "tile_map",
+    "tissue",
+}
 
 
 def test_every_function_is_here():
