@@ -97,11 +97,11 @@ def test_nearest_rows_are_those_of_scikit_learn(rows):
 def test_nearest_rows_of_many_are_drawn_evenly_from_patients(rows, monkeypatch):
     x, targets, _ = rows
     monkeypatch.setattr(module, "MAX_ROWS", 20)
-    patients = np.repeat([0, 1, 2], [4, 6, 50])
+    patients = np.repeat([0, 1, 2], [50, 6, 4])
     found = fit_imputer("knn", x, targets, patients)
     assert found.neighbors.n_samples_fit_ == 20
     kept = patients[drawn_evenly(patients, 20, 0)]
-    assert np.bincount(kept).tolist() == [4, 6, 10]
+    assert np.bincount(kept).tolist() == [10, 6, 4]
     assert drawn_evenly(patients, 20, 0).tolist() != drawn_evenly(patients, 20, 1).tolist()
     np.testing.assert_array_equal(found.predict(x[:5]), fit_imputer("knn", x, targets, patients).predict(x[:5]))
 
