@@ -4,10 +4,10 @@
     python benchmarks/context.py colorectal --data <folder with the tables>
     python benchmarks/context.py scale
 
-simulated   Niches of 12 simulated patients are read by the same linear probe from the markers of each cell, from the
-            composition of its 10 nearest neighbours and itself (of the true cell types, and of clusters of the
-            markers), and from `sfm.tl.embed_context` of the markers, trained on the same slices without labels. Within
-            patients: five folds of cells; across: four folds of whole patients.
+simulated   Niches of 12 simulated patients on two slides (markers standardised by slide) are read by the same linear
+            probe from the markers of each cell, from the composition of its 10 nearest neighbours and itself (of the
+            true cell types, and of clusters of the markers), and from `sfm.tl.embed_context` of the markers, trained on
+            the same slices without labels. Within patients: five folds of cells; across: four folds of whole patients.
 colorectal  The published neighborhoods of one core of Schürch et al. (Cell 2020), in strips of the core that are held
             out, from one-hot published types of each cell; the model is trained on 30 other images. These
             neighborhoods were made from compositions of the 10 nearest neighbours: that row is what the truth was
@@ -40,7 +40,7 @@ from sklearn.preprocessing import StandardScaler
 import spatialfm as sfm
 
 SHAPE = {"dim": 64, "hidden": 64, "heads": 4, "depth": 3, "gaussians": 32}
-OPTIONS = {"lr": 2e-3}
+OPTIONS = {"lr": 5e-3, "pairs": 1e-3}
 COLUMNS = ("read from", "macro F1 within patients", "macro F1 across patients")
 
 
@@ -75,6 +75,7 @@ def macro_f1(values: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, 
 def simulated(args) -> None:
     cells = sfm.datasets.simulate_cells(12, cells_per_patient=1000, difficulty="real", random_state=0)
     cells.obsm["X_markers"] = np.arcsinh(np.asarray(cells.X) / 20).astype(np.float32)
+    sfm.pp.standardize(cells, use_rep="X_markers", batch_key="slide", key_added="X_markers")
     sfm.tl.cell_states(cells, 12, use_rep="X_markers", key_added="cluster")
     near = {"n_neighbors": 10, "include_self": True}
     sfm.tl.neighborhood_composition(cells, "type", key_added="of_types", **near)
