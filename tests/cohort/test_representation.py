@@ -18,6 +18,7 @@ from spatialfm.cohort.representation import (
     prepared,
     representation,
 )
+from spatialfm.cohort.signature_matrix import intensities_of
 
 VALUES = np.array([[1.0, 2.0], [0.0, 3.0], [5.0, 6.0]])
 
@@ -89,4 +90,11 @@ def test_imputed_markers_are_no_markers_of_a_table_unless_asked_for():
         check_measured(cells, ["CD3", "PD-1"], "of")
     with pytest.raises(PanelError, match=r"No marker 'CD9' in the table \(markers=\); found 'CD3', 'CD20'"):
         check_measured(cells, ["CD9"])
-    check_measured(sfm.get.with_imputed(cells), ["CD3", "PD-1"])
+    both = sfm.get.with_imputed(cells)
+    check_measured(both, ["CD3", "PD-1"])
+    signatures = {"T": ["CD3", "PD-1-"], "B": ["CD20"]}
+    with pytest.raises(PanelError, match=r"'PD-1' \(signatures=\) was imputed"):
+        intensities_of(cells, signatures, None)
+    assert list(intensities_of(both, signatures, None)[0].columns) == ["CD3", "PD-1", "CD20"]
+    with pytest.raises(PanelError, match=r"'PD-1' \(markers=\) was imputed"):
+        sfm.tl.marker_positivity(cells, markers=["PD-1"])

@@ -68,14 +68,22 @@ def check_measured(table: AnnData, markers: Sequence[str], argument: str = "mark
     lacking = [name for name in markers if name not in table.var_names]
     if not lacking:
         return
-    records = table.uns.get(UNS, {})
-    for key, notes in records.items() if isinstance(records, Mapping) else ():
-        if isinstance(notes, Mapping) and "imputed" in notes and lacking[0] in named_columns(notes["imputed"]):
-            raise PanelError(
-                f"Marker {lacking[0]!r} ({argument}=) was imputed, in obsm[{key!r}], and not measured. To use what was "
-                f"predicted all the same, pass sfm.get.with_imputed(adata, {key!r}) in place of the table."
-            )
+    if key := imputed_only(table).get(lacking[0]):
+        raise PanelError(
+            f"Marker {lacking[0]!r} ({argument}=) was imputed, in obsm[{key!r}], and not measured. To use what was "
+            f"predicted all the same, pass sfm.get.with_imputed(adata, {key!r}) in place of the table."
+        )
     raise PanelError(f"No marker {lacking[0]!r} in the table ({argument}=); found {listed(table.var_names, 60)}.")
+
+
+def imputed_only(table: AnnData) -> dict[str, str]:
+    """Markers that a table holds as predictions alone, each with its key in ``obsm``."""
+    records = table.uns.get(UNS, {})
+    found: dict[str, str] = {}
+    for key, notes in records.items() if isinstance(records, Mapping) else ():
+        if isinstance(notes, Mapping) and "imputed" in notes:
+            found |= {name: str(key) for name in named_columns(notes["imputed"]) if name not in table.var_names}
+    return found
 
 
 def named_columns(value: object) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .._errors import PanelError, TableError, listed
-from .representation import marker_values
+from .representation import check_measured, imputed_only, marker_values
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,7 +62,8 @@ def intensities_of(
     table: AnnData, signatures: Mapping[str, Any] | pd.DataFrame, layer: str | None
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """The matrix of types by markers, and intensities ``(n, markers)`` of these markers in the cells of a table."""
-    matrix = signature_matrix(signatures, table.var_names)
+    matrix = signature_matrix(signatures, [*table.var_names, *imputed_only(table)])
+    check_measured(table, list(matrix.columns), "signatures")
     matrix.index = matrix.index.astype(str)
     return matrix, marker_values(table, list(matrix.columns), layer)
 

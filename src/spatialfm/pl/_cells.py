@@ -14,6 +14,7 @@ from .._errors import CoordinateError, ElementError, PanelError, TableError, lis
 from .._keys import TABLE
 from .._logging import logger
 from .._public import public
+from ..cohort.representation import check_measured, imputed_only
 from ..pp.annotated import annotated_cells
 from ..pp.arrays import AxisAffine, channel_names, image_array
 from ..pp.drawn_cells import cells_array
@@ -221,6 +222,8 @@ def _cell_colors(
     elif color in table.var_names:
         values = pd.Series(np.asarray(table.obs_vector(color), dtype=float), index=table.obs_names)
     else:
+        if color in imputed_only(table):
+            check_measured(table, [color], "color")
         raise TableError(
             f"No column {color!r} in obs of table {table_name!r} and no such marker (color=); obs has "
             f"{listed(table.obs.columns, 12)}, markers are {listed(table.var_names, 12)}."
