@@ -8,7 +8,7 @@ import pytest
 from spatialfm._errors import ArgumentError, TableError
 from spatialfm.learn.context_slices import Slicing, clusters_of, cut, distances, in_units, pieces, slicing_of
 
-TURN = np.array([[np.cos(0.7), -np.sin(0.7)], [np.sin(0.7), np.cos(0.7)]])
+TURN = np.array([[np.cos(2.2), -np.sin(2.2)], [np.sin(2.2), np.cos(2.2)]])  # by more than a right angle
 
 
 def by_masks(xy, num):
