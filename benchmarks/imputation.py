@@ -7,7 +7,7 @@
 that is in the folder is taken), and predicts hidden tokens of other patients in three modes, beside floors that were
 fitted to patients other than those scored (`sfm.tl.evaluate_reconstruction`). `imputed`: its imputed markers get
 intervals from half of these patients, which are looked up in the other half, for several halves. `intervals`: the same
-for the floors on simulated cells. `real`: scores and intervals of the floors on real sets: cells of the melanoma and
+for the floors on simulated cells. `surprise`: how well faults that were planted are found. `real`: scores and intervals of the floors on real sets: cells of the melanoma and
 breast tables, squares of 16 pixels of the 39 channels of the breast images, and cells of one lymphoid image of 56
 channels, whose "patients" are its quadrants.
 
@@ -168,6 +168,62 @@ def intervals(args) -> None:
         row(METHODS[method], ", ".join(markers), *covered([held(cells, markers, new) for new in halves]))
 
 
+# ------------------------------------------------------------------------------------------------------------ surprise
+
+KINDS = {"fold": 1, "saturation": 3}  # in the simulator's artifact masks
+SWAPPED = ("CD8", "CD20")
+
+
+def surprise(args) -> None:
+    """AUROC of planted faults by surprise and by what `sfm.pp.channel_quality` says of the sample of a cell."""
+    from sklearn.metrics import roc_auc_score
+
+    sdata = sfm.datasets.simulate_cohort(
+        16, n_samples=1, image_size=SIDE, artifacts=list(KINDS), artifact_rate=0.5, difficulty=args.difficulty,
+        random_state=7,
+    )  # fmt: skip
+    sfm.pp.cell_table(sdata)
+    cells = sdata["table"]
+    samples, fault = cells.obs["sample"].astype(str).to_numpy(), np.zeros(cells.n_obs, int)
+    for sample in np.unique(samples):
+        labels, mask = (np.asarray(sdata[f"{kind}_{sample}"]) for kind in ("cells", "artifacts"))
+        mine = np.flatnonzero(samples == sample)
+        ids = cells.obs["cell_id"].to_numpy()[mine]
+        for code in KINDS.values():
+            share = np.bincount(labels.ravel(), (mask == code).ravel(), minlength=ids.max() + 1) / np.maximum(
+                np.bincount(labels.ravel(), minlength=ids.max() + 1), 1
+            )
+            fault[mine[share[ids] > 0.5]] = code
+    clean = sorted(set(samples) - set(samples[fault > 0]))
+    swapped = np.isin(samples, clean[:2])
+    places = list(cells.var_names.get_indexer(SWAPPED))
+    cells.X[np.ix_(swapped, places)] = cells.X[np.ix_(swapped, places[::-1])]
+    reference = sorted(set(cells.obs["patient"][np.isin(samples, clean[2:])].astype(str)))
+    quality = sfm.pp.channel_quality(sdata).reset_index().select_dtypes("number").columns
+    table = sfm.pp.channel_quality(sdata).reset_index().groupby("sample")[list(quality)].agg(["min", "max"])
+    truths = {name: fault == code for name, code in KINDS.items()}
+    truths["channels swapped"] = swapped
+    _harness.part("surprise")
+    head(
+        "planted fault",
+        "cells with it",
+        "surprise, regression",
+        "surprise, nearest cells",
+        "channel quality, best of its columns",
+    )
+    scores = {}
+    for method in ("linear", "knn"):
+        sfm.tl.surprise(cells, method=method, reference=reference)
+        scores[method] = np.abs(cells.layers["surprise"])
+    for name, truth in truths.items():
+        columns = places if name == "channels swapped" else list(range(cells.n_vars))
+        kept = truth | ((fault == 0) & ~swapped)
+        found = [roc_auc_score(truth[kept], values[kept][:, columns].max(axis=1)) for values in scores.values()]
+        of_samples = [table[column].reindex(samples).fillna(0).to_numpy(float)[kept] for column in table.columns]
+        best = max(max(one, 1 - one) for one in (roc_auc_score(truth[kept], values) for values in of_samples))
+        row(name, int(truth.sum()), *(f"{one:.2f}" for one in found), f"{best:.2f}")
+
+
 # ---------------------------------------------------------------------------------------------------------- real sets
 
 
@@ -244,7 +300,7 @@ def real(args) -> None:
             f"{one.index[-1]} {one.iloc[-1]:.2f}", f"{one.index[0]} {one.iloc[0]:.2f}", *found)  # fmt: skip
 
 
-PARTS = {"model": model, "imputed": imputed, "intervals": intervals, "real": real}
+PARTS = {"model": model, "imputed": imputed, "intervals": intervals, "surprise": surprise, "real": real}
 
 
 def main() -> None:
