@@ -7,9 +7,9 @@
 that is in the folder is taken), and predicts hidden tokens of other patients in three modes, beside floors that were
 fitted to patients other than those scored (`sfm.tl.evaluate_reconstruction`). `imputed`: its imputed markers get
 intervals from half of these patients, which are looked up in the other half, for several halves. `intervals`: the same
-for the floors on simulated cells. `surprise`: how well faults that were planted are found. `real`: scores and intervals of the floors on real sets: cells of the melanoma and
-breast tables, squares of 16 pixels of the 39 channels of the breast images, and cells of one lymphoid image of 56
-channels, whose "patients" are its quadrants.
+for the floors on simulated cells. `surprise`: how well faults that were planted are found. `real`: scores and intervals
+of the floors on real sets: cells of the melanoma and breast tables, squares of 16 pixels of the 39 channels of the
+breast images, and cells of one lymphoid image of 56 channels, whose "patients" are its quadrants.
 
 Coverage is the share of cells of patients not calibrated on whose measured value is within the interval, averaged over
 patients, markers and halves.
