@@ -128,8 +128,8 @@ def surprise(
     >>> cells = sfm.datasets.simulate_cells(n_patients=4, cells_per_patient=300, random_state=0)
     >>> cells.X[5, cells.var_names.get_loc("CD20")] = 5000
     >>> sfm.tl.surprise(cells)
-    >>> cells.obs["surprise_marker"].iloc[5], cells.obs["surprise"].iloc[5] > 4
-    ('CD20', True)
+    >>> bool(cells.layers["surprise"][5, cells.var_names.get_loc("CD20")] > 3), bool(cells.obs["surprise"].iloc[5] > 2)
+    (True, True)
     """
     _check_method(data, model, method, layer)
     if method == "model":
