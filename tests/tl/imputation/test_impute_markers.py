@@ -256,3 +256,11 @@ def test_what_is_imputed_is_calibrated(table):
     sfm.tl.calibrate_imputation(adata, coverage=0.75, n_bootstrap=0, n_permutations=0)
     low, high = (adata.obsm[f"X_imputed_{end}"]["CD68"].to_numpy()[200:] for end in ("lower", "upper"))
     assert ((low <= truth[200:]) & (truth[200:] <= high)).mean() > 0.7
+
+
+def test_what_was_measured_of_a_marker_is_not_looked_at_when_it_is_imputed(table):
+    adata, truth = table
+    source, target = adata[:200].copy(), adata[200:].copy()
+    target.X[:, 2] = 1000.0
+    sfm.tl.impute_markers(target, markers=["CD68"], method="linear", source=source, space="intensity")
+    np.testing.assert_allclose(target.obsm["X_imputed"]["CD68"], truth[200:], rtol=1e-3, atol=1e-3)
