@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import dask.array as da
@@ -36,7 +37,8 @@ def objects():
 
 
 def wanted(hint: object) -> list[str]:
-    return [name for name in ("SpatialData", "AnnData", "Encoder") if name in str(hint) and "Mapping" not in str(hint)]
+    names = [name for name in ("SpatialData", "AnnData", "Encoder") if re.search(rf"\b{name}\b", str(hint))]
+    return [] if "Mapping" in str(hint) else names
 
 
 CASES = [

@@ -267,13 +267,20 @@ class Either(Rule):
         return [word for one in self.options for word in one.words()]
 
     def take(self, value: Any) -> Any:
-        hint, is_type = "", True
+        hints, is_type = [], True
         for one in self.options:
             try:
                 return one.take(value)
             except Refused as refusal:
-                hint, is_type = hint or refusal.hint, is_type and refusal.is_type
-        raise Refused(hint, is_type=is_type)
+                hints, is_type = [*hints, refusal.hint], is_type and refusal.is_type
+        if self._several(value):  # what is wrong is that they are several, and no item of them
+            hints.sort(key=lambda hint: hint.startswith("Item "))
+        raise Refused(next(filter(None, hints), ""), is_type=is_type)
+
+    def _several(self, value: Any) -> bool:
+        """Whether each item of a list could stand for it."""
+        items = value if isinstance(value, list | tuple) else ()
+        return bool(items) and all(any(_fits(one, item) for one in self.options) for item in items)
 
 
 def take_item(rule: Rule, place: int, item: Any) -> Any:

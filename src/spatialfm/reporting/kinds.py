@@ -72,6 +72,16 @@ NESTED = "The score is of patients that took no part in fitting; intervals allow
 
 KINDS = (
     Kind(
+        "calibrate_imputation", "Error of imputed markers",
+        {"summary": ("coverage", "shift_p"), "patients": (), "levels": (), "shift": ("p_value",)},
+        "Largest difference over the markers that were seen (shift_p); not corrected for the markers that were "
+        "imputed, nor the p-value of each new patient for the number of patients.",
+        "Coverage is that of patients who were held out in turn, on average. The test of shift looks at the markers "
+        "that were seen, and not at how the imputed one depends on them.",
+        tables=(("summary", "Scores by marker, and coverage of the intervals."), ("shift", "Each new patient.")),
+        p_values=(("summary", "shift_p", ""), ("shift", "p_value", "")),
+    ),
+    Kind(
         "kaplan_meier", "Kaplan-Meier curves", {"table": ("survival", "at_risk"), "groups": ("median",)}, NO_TEST,
         "Bands hold at each time alone, not for the whole curve. A median that is not reached is not shown. Late "
         "parts of a curve rest on the few who are still at risk.",

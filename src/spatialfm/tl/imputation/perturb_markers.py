@@ -79,8 +79,15 @@ def perturb_markers(
         tokens hidden, one pass per marker. None: if the model has a decoder.
     library_key
         Column of ``obs`` with the samples that random cells are drawn from.
-    panel, recipe, run, elements
-        As in `spatialfm.tl.embed_cells`. Columns are never standardised or reduced.
+    panel
+        Which channels are which markers: `spatialfm.Panel`, or a dict of its fields.
+    recipe
+        All that decides the numbers of a model: `spatialfm.Recipe`, or a dict of fields to depart in. Columns are
+        never standardised or reduced.
+    run
+        Devices, cluster, batches, precision and the like: `spatialfm.Run`, or a dict of its fields.
+    elements
+        Which images and labels, and their pixel size: `spatialfm.Elements`, or a dict of its fields.
     table_name
         Table of the cells.
     random_state

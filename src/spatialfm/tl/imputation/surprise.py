@@ -87,12 +87,21 @@ def surprise(
         panel).
     layer
         Layer of the intensities (default: ``X``); not of a model.
-    patient_key, library_key
-        Columns of ``obs`` with patients and samples.
+    patient_key
+        Column of ``obs`` with the patient.
+    library_key
+        Column of ``obs`` with the sample.
     n_folds
         Folds of the patients of the reference.
-    panel, recipe, run, elements
-        Of a model, as in `spatialfm.tl.embed_cells`.
+    panel
+        Which channels are which markers: `spatialfm.Panel`, or a dict of its fields. Of a model, as the three
+        that follow.
+    recipe
+        All that decides the numbers of a model: `spatialfm.Recipe`, or a dict of fields to depart in.
+    run
+        Devices, cluster, batches, precision and the like: `spatialfm.Run`, or a dict of its fields.
+    elements
+        Which images and labels, and their pixel size: `spatialfm.Elements`, or a dict of its fields.
     maps
         Whether to write an image ``<key_added>_<sample>`` of every labels element, in which each cell has its surprise
         by each marker, and by all of them as channel ``"all"``; made when it is read, so that it takes no memory.
