@@ -35,7 +35,9 @@ TARGETS = Targets(4, np.arange(4, 7))
 def densities(values, types, patient, train, panel, asked) -> np.ndarray:
     """Probabilities of types by normal densities of one covariance, all types alike; cells weigh by their patient."""
     rows = np.isin(patient, train)
-    weight = 1 / (np.bincount(patient)[patient[rows]] * len(train))
+    counts = np.bincount(patient)
+    of_patient = np.minimum(counts, 50)  # patients weigh alike from 50 cells on
+    weight = (of_patient / counts)[patient[rows]] / of_patient[train].sum()
     x, t = values[rows][:, panel], types[rows]
     within, found = np.zeros((len(panel),) * 2), np.zeros((len(asked), 3))
     centers = {}

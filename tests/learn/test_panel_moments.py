@@ -9,22 +9,23 @@ from sklearn.linear_model import Ridge
 from spatialfm.learn.panel_moments import PENALTY, LinearPanel, Targets, linear_scores, moments_of
 
 FOLD = np.array([0, 1, 2, 0, 1, 2, 0])
+COUNTS = np.array([20, 60, 30, 90, 25, 40, 35])
+WEIGHT = np.array([20, 50, 30, 50, 25, 40, 35])  # patients weigh alike from 50 cells on
 
 
 @pytest.fixture(scope="module")
 def cells() -> tuple[np.ndarray, np.ndarray]:
     """Six markers and two more columns of 7 patients with unequal numbers of cells."""
     rng = np.random.default_rng(0)
-    patient = np.repeat(np.arange(7), [20, 60, 30, 90, 25, 40, 35])
+    patient = np.repeat(np.arange(7), COUNTS)
     hidden = rng.normal(size=(len(patient), 3)) + 0.3 * rng.normal(size=(7, 3))[patient]
     return hidden @ rng.normal(size=(3, 8)) + 0.7 * rng.normal(size=(len(patient), 8)), patient
 
 
 def by_cells(values, patient, train, test, panel, targets, *, by_variance=False) -> np.ndarray:
     """One minus the error of each test patient in variances of training patients; cells weigh by their patient."""
-    counts = np.bincount(patient)
     rows = np.isin(patient, train)
-    weight = 1 / (counts[patient[rows]] * len(train))
+    weight = (WEIGHT / COUNTS)[patient[rows]] / WEIGHT[train].sum()
     center = weight @ values[rows]
     scale = np.sqrt(weight @ (values[rows] - center) ** 2)
     z = (values - center) / scale
@@ -50,7 +51,8 @@ def by_folds(values, patient, panel, targets, **kwargs) -> float:
     parts = []
     for number in range(3):
         train, test = np.flatnonzero(FOLD != number), np.flatnonzero(FOLD == number)
-        parts.append(by_cells(values, patient, train, test, panel, targets, **kwargs).mean())
+        scores = by_cells(values, patient, train, test, panel, targets, **kwargs)
+        parts.append(np.average(scores, weights=WEIGHT[test]))
     return float(np.mean(parts))
 
 

@@ -24,7 +24,8 @@ def test_others_are_expected_by_the_whole_reference(cells):
     reference = patient < 4
     linear = expected_of_others("linear", values, patient, reference, n_folds=2)
     nearest = expected_of_others("knn", values, patient, reference, n_folds=2)
-    weight = 1 / (np.bincount(patient)[patient[reference]] * 4)
+    counts = np.bincount(patient)[:4]  # patients of 50 cells and more weigh alike
+    weight = (np.array([40, 50, 50, 50]) / 190 / counts)[patient[reference]]
     center = weight @ values[reference]
     scale = np.sqrt(weight @ (values[reference] - center) ** 2)
     z = (values - center) / scale
@@ -65,6 +66,21 @@ def test_errors_grow_with_the_level_and_patients_weigh_alike():
     order = rng.permutation(990)
     both = errors_of(np.r_[many, few][order, None], np.zeros((990, 1)), np.repeat([0, 1], [900, 90])[order])
     assert both.scale.max() > 20  # half of the patients, though a tenth of the cells, is elsewhere
+
+
+def test_a_patient_of_one_cell_does_not_rule():
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(1201, 3))
+    values[:, 1] += values[:, 0]
+    values[-1] = 3, -3, 0
+    patient = np.r_[np.repeat(np.arange(4), 300), 4]
+    expected = expected_of_others("linear", values, patient, patient < 5, n_folds=5)
+    residual = values - expected
+    slopes = np.polyfit(values[:-1, 1], expected[:-1, 0], 1)  # Cov / Var = 1 / 2, and a little less with the penalty
+    assert slopes[0] == pytest.approx(0.5, abs=0.06)
+    errors = errors_of(residual, expected, patient)
+    np.testing.assert_allclose(errors.center, 0, atol=0.35)
+    np.testing.assert_allclose(errors.scale[:, 0], np.sqrt(0.5), rtol=0.25)
 
 
 def test_a_level_without_error_has_a_part_of_that_of_all_cells():

@@ -10,7 +10,7 @@ from .panel_moments import PENALTY, Moments, Targets
 
 def discriminants(fitted: Moments, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
     """Covariance ``(M, M)`` within types, with its penalty, and means ``(T, M)``; NaN of types that nobody has."""
-    product, mean = fitted.product.mean(axis=0), fitted.mean.mean(axis=0)
+    product, mean = fitted.average(fitted.product), fitted.average(fitted.mean)
     m, shares = targets.n_markers, mean[targets.columns]
     with np.errstate(invalid="ignore", divide="ignore"):
         centers = product[:m, targets.columns].T / shares[:, None]

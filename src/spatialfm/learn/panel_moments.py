@@ -1,7 +1,8 @@
 """Moments of markers and targets by patient: all that a linear prediction from any panel needs, however many cells.
 
-A patient weighs as much as any other, whatever the number of its cells. What is fitted and what is scored needs no cell
-again: a panel of 40 markers of 100,000 cells is searched in matrices of 40 columns.
+Patients of 50 cells and more weigh alike, and others by their cells: regressions would run through a single cell that
+weighs as a patient. What is fitted and what is scored needs no cell again: a panel of 40 markers of 100,000 cells is
+searched in matrices of 40 columns.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 PENALTY = 0.01  # of ridge regression, in variances of a marker: what collinear markers need, and others do not feel
+ENOUGH = 50  # cells from which a patient weighs as much as any other
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,22 @@ class Moments:
         ``(patients, V)``.
     product
         ``(patients, V, V)``, not centred.
+    weight
+        ``(patients,)`` of the patients in averages.
     """
 
     mean: np.ndarray
     product: np.ndarray
+    weight: np.ndarray
 
     @property
     def n_patients(self) -> int:
         """Number of patients."""
         return len(self.mean)
+
+    def average(self, values: np.ndarray) -> np.ndarray:
+        """Average over patients of values ``(patients, ...)``."""
+        return np.average(values, axis=0, weights=self.weight)
 
     def around(self, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Mean products ``(patients, V, V)`` of ``(column - center) / scale``."""
@@ -41,14 +50,14 @@ class Moments:
 
     def spread(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation ``(V,)`` over all patients; 1 for columns that are constant."""
-        center = self.mean.mean(axis=0)
+        center = self.average(self.mean)
         square = np.diagonal(self.product, axis1=1, axis2=2)
-        variance = (square - 2 * center * self.mean + center**2).mean(axis=0)
-        return center, np.where(variance > 1e-12 * np.maximum(square.mean(axis=0), 1e-300), np.sqrt(variance), 1.0)
+        variance = self.average(square - 2 * center * self.mean + center**2)
+        return center, np.where(variance > 1e-12 * np.maximum(self.average(square), 1e-300), np.sqrt(variance), 1.0)
 
     def of(self, patients: np.ndarray) -> Moments:
         """The same of some patients."""
-        return Moments(self.mean[patients], self.product[patients])
+        return Moments(self.mean[patients], self.product[patients], self.weight[patients])
 
 
 def moments_of(values: np.ndarray, patient: np.ndarray, n_patients: int) -> Moments:
@@ -58,7 +67,8 @@ def moments_of(values: np.ndarray, patient: np.ndarray, n_patients: int) -> Mome
     for number in range(n_patients):
         own = values[patient == number]
         mean[number], product[number] = own.mean(axis=0), own.T @ own / len(own)
-    return Moments(mean, product)
+    counts = np.bincount(patient, minlength=n_patients)
+    return Moments(mean, product, np.minimum(counts, ENOUGH) / ENOUGH)
 
 
 @dataclass(frozen=True)
@@ -111,11 +121,12 @@ class LinearPanel:
         for number in np.unique(fold):
             train = moments.of(np.flatnonzero(fold != number))
             center, scale = train.spread()
-            matrix = train.around(center, scale).mean(axis=0)
+            matrix = train.average(train.around(center, scale))
             places = np.arange(targets.n_markers)
             matrix[places, places] += penalty
             fitted.append(matrix)
-            held.append(moments.of(np.flatnonzero(fold == number)).around(center, scale).mean(axis=0))
+            test = moments.of(np.flatnonzero(fold == number))
+            held.append(test.average(test.around(center, scale)))
             weights.append(targets.weights(scale))
         self._fitted, self._held, self._weights = np.stack(fitted), np.stack(held), np.stack(weights)
 
@@ -162,7 +173,7 @@ class LinearPanel:
 def linear_scores(train: Moments, test: Moments, targets: Targets, panel: list[int]) -> np.ndarray:
     """Scores ``(patients,)`` of a panel on the patients of `test`, with regressions fitted to those of `train`."""
     center, scale = train.spread()
-    matrix, held = train.around(center, scale).mean(axis=0), test.around(center, scale)
+    matrix, held = train.average(train.around(center, scale)), test.around(center, scale)
     weights = targets.weights(scale)
     left = np.setdiff1d(targets.columns, panel)
     if not panel:

@@ -140,9 +140,9 @@ def between_samples(calls: Calls, values: np.ndarray, samples: pd.Series, names:
 def agreement(probability: pd.DataFrame, others: pd.DataFrame, samples: pd.Series) -> pd.DataFrame:
     """Shares of positive cells by ours and by others' calls, Cohen's kappa, and what is striking about theirs."""
     rows = []
-    for sample, cells in samples.groupby(samples, observed=True).groups.items():
-        for marker in others:
-            theirs, ours = others.loc[cells, marker], probability.loc[cells, marker]
+    for sample, cells in samples.groupby(samples.to_numpy(), observed=True).indices.items():
+        for marker in others:  # by place: names of rows need not be unique
+            theirs, ours = others[marker].iloc[cells], probability[marker].iloc[cells]
             known = (theirs.notna() & ours.notna()).to_numpy()
             a, b = (ours[known] > 0.5).to_numpy(), theirs[known].to_numpy() > 0.5
             p, q = (a.mean(), b.mean()) if known.any() else (np.nan, np.nan)

@@ -10,8 +10,7 @@ import numpy as np
 
 from ..stats.folds import stratified_folds
 from .imputers import fit_imputer
-from .panel_moments import PENALTY, moments_of
-from .panel_tasks import patient_weights
+from .panel_moments import ENOUGH, PENALTY, moments_of
 
 LEVELS = 10  # of the expected value, in which errors are told apart
 MIN_OF_LEVEL = 50  # reference cells
@@ -60,11 +59,11 @@ def expected_of_others(
 
 
 def _linear(values: np.ndarray, patient: np.ndarray, asked: np.ndarray, random_state: int) -> np.ndarray:
-    """Ridge regression of each marker on all others, all from one inverse; patients weigh alike."""
+    """Ridge regression of each marker on all others, all from one inverse; patients of enough cells weigh alike."""
     _, codes = np.unique(patient, return_inverse=True)
     moments = moments_of(values, codes, int(codes.max()) + 1)
     center, scale = moments.spread()
-    inverse = np.linalg.inv(moments.around(center, scale).mean(axis=0) + PENALTY * np.eye(len(center)))
+    inverse = np.linalg.inv(moments.average(moments.around(center, scale)) + PENALTY * np.eye(len(center)))
     # of the regression of m on the others the coefficients are -P[:, m] / P[m, m]
     coefficients = -inverse / np.diagonal(inverse)
     np.fill_diagonal(coefficients, 0)
@@ -111,14 +110,18 @@ class Errors:
 
 
 def errors_of(residual: np.ndarray, expected: np.ndarray, patient: np.ndarray) -> Errors:
-    """Errors of reference cells ``(n, M)`` whose expectation did not see their patient; patients weigh alike."""
-    weight = patient_weights(patient)
+    """Errors of reference cells ``(n, M)`` whose expectation did not see their patient.
+
+    Patients of 50 cells and more weigh alike, and others by their cells.
+    """
+    counts = np.bincount(patient)
+    weight = (np.minimum(counts, ENOUGH) / np.maximum(counts, 1))[patient]
     n_levels = max(1, min(LEVELS, len(residual) // MIN_OF_LEVEL))
     shape = (n_levels, residual.shape[1])
     level, center, scale = np.empty(shape), np.empty(shape), np.empty(shape)
     for marker in range(shape[1]):
         one, at = residual[:, marker], expected[:, marker]
-        whole = _width(one, weight)[1]
+        whole = _width(one, weight)[1] or np.sqrt(np.average(one**2, weights=weight))  # dark in 68 % of cells
         order = np.argsort(at, kind="stable")
         for number, part in enumerate(np.array_split(order, n_levels)):
             level[number, marker] = np.median(at[part])

@@ -213,3 +213,14 @@ def test_infinite_values_are_refused():
     cells.X[3, 4] = np.inf
     with pytest.raises(SpatialfmError, match="Values of 'FOXP3' are infinite"):
         sfm.tl.select_panel(cells, 3)
+
+
+def test_a_patient_of_one_cell_spoils_no_panel():
+    cells = sfm.datasets.simulate_cells(6, cells_per_patient=200, random_state=0)
+    last = (cells.obs["patient"] == "P006").to_numpy()
+    few, without = cells[~last | (np.cumsum(last) == 1)].copy(), cells[~last].copy()
+    for one in (few, without):
+        sfm.tl.select_panel(one, 4, n_random=0)
+    found, expected = (one.uns["panel"]["patients"]["4"].iloc[:5] for one in (few, without))
+    assert few.n_obs == without.n_obs + 1
+    assert found.mean() > expected.mean() - 0.05

@@ -8,7 +8,7 @@ import pytest
 from stand_in import Painter
 
 import spatialfm as sfm
-from spatialfm._errors import ElementError, ModelError, PanelError, SpatialfmError, TableError
+from spatialfm._errors import ElementError, ModelError, PanelError, SpatialfmError, SpatialfmWarning, TableError
 from spatialfm.embed.paint.expected import expected_means
 from spatialfm.learn.surprise import errors_of
 from spatialfm.pp.arrays import labels_array
@@ -132,6 +132,32 @@ def test_maps_are_images_that_lie_on_the_labels(images):
         sfm.tl.surprise(images, maps=True, key_added="cells")
 
 
+@pytest.mark.parametrize("method", ["linear", "knn"])
+def test_markers_that_are_constant_or_mostly_dark_have_no_infinite_surprise(method):
+    cells = sfm.datasets.simulate_cells(3, cells_per_patient=100, random_state=0)
+    cells.X[:, 2], cells.X[:, 4] = 7, 0
+    cells.X[[5, 105, 205], 4] = 30
+    with pytest.warns(SpatialfmWarning, match=f"1 marker is the same in all .* left out: {cells.var_names[2]!r}"):
+        sfm.tl.surprise(cells, method=method)
+    z = cells.layers["surprise"]
+    assert np.isnan(z[:, 2]).all()
+    assert np.isfinite(np.delete(z, 2, axis=1)).all()
+    assert np.isfinite(cells.obs["surprise"]).all()
+    assert (z[[5, 105, 205], 4] > 3).all()
+    with pytest.raises(PanelError, match="Leave it out of markers="):
+        sfm.tl.surprise(cells, markers=list(cells.var_names))
+
+
+@pytest.mark.parametrize("method", ["linear", "knn"])
+def test_a_patient_that_is_in_the_reference_too_is_expected_by_the_others(method):
+    cells = sfm.datasets.simulate_cells(4, cells_per_patient=100, random_state=0)
+    last = (cells.obs["patient"] == "P004").to_numpy()
+    alone = cells[last].copy()
+    sfm.tl.surprise(alone, method=method, reference=cells)
+    sfm.tl.surprise(cells, method=method)
+    np.testing.assert_allclose(alone.layers["surprise"], cells.layers["surprise"][last], atol=1e-4)
+
+
 def test_a_model_expects_from_pixels(make_sdata, blobs):
     channels = ["CD3", "CD20", "CD68"]
     sdata = make_sdata({name: blobs(number, side=70, n_cells=8) for number, name in enumerate("abc")}, channels)
@@ -147,6 +173,15 @@ def test_a_model_expects_from_pixels(make_sdata, blobs):
     one = make_sdata({"d": blobs(7, side=70, n_cells=8)}, channels)
     sfm.tl.surprise(one, Painter(), method="model", reference=sdata, patient_key="sample", **told)
     assert one["table"].uns["surprise"]["params"]["reference"] == "another SpatialData"
+    before = one["table"].layers["surprise"].copy()
+    order = np.random.default_rng(0).permutation(table.n_obs)
+    names, sdata["table"] = table.obs_names, table[order].copy()
+    sfm.tl.surprise(one, Painter(), method="model", reference=sdata, patient_key="sample", **told)
+    np.testing.assert_array_equal(one["table"].layers["surprise"], before)
+    sdata["table"].obs_names = ["1"] * table.n_obs
+    with pytest.raises(TableError, match="Two rows of the table have one name"):
+        sfm.tl.surprise(one, Painter(), method="model", reference=sdata, patient_key="sample", **told)
+    sdata["table"].obs_names = names[order]
     with pytest.raises(TableError, match="The reference has 1 patient"):
         sfm.tl.surprise(one, Painter(), method="model", patient_key="sample", **told)
     with pytest.raises(ModelError, match="has no decoder"):

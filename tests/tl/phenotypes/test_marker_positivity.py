@@ -177,6 +177,16 @@ def test_calls_of_others_are_compared_sample_by_sample(drawn):
     assert table.loc[("b", "CD20"), "share_others"] == pytest.approx(theirs[N : 2 * N, 0].mean())
 
 
+def test_names_of_rows_that_are_not_unique_change_no_comparison(drawn):
+    cells, truth = drawn[0].copy(), drawn[1]
+    cells.layers["theirs"] = truth.astype(float)
+    sfm.tl.marker_positivity(cells, compare_with="theirs")
+    before = cells.uns["positive"]["agreement"]
+    cells.obs_names = [str(number % N) for number in range(cells.n_obs)]  # each sample counts from 0 on
+    sfm.tl.marker_positivity(cells, compare_with="theirs")
+    pd.testing.assert_frame_equal(cells.uns["positive"]["agreement"], before)
+
+
 def test_markers_of_one_population_are_not_called(drawn):
     cells = drawn[0].copy()
     cells.X[:, 1] = np.exp(np.random.default_rng(1).normal(size=4 * N))

@@ -97,7 +97,8 @@ def select_panel(
     layer
         Layer of the intensities (default: ``X``).
     patient_key
-        Column of ``obs`` with the patients, who are on one side of every split and weigh alike.
+        Column of ``obs`` with the patients, who are on one side of every split and weigh alike;
+        linear predictions are fitted with a smaller weight of those of fewer than 50 cells.
     n_folds
         Folds of patients; with fewer patients, as many as there are.
     n_random

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..._errors import ElementError, TableError, counted
+from ..._errors import ElementError, PanelError, TableError, counted, warn
 from ..._keys import INSTANCE_KEY, PATIENT_KEY, REGION_KEY, SAMPLE_KEY, TABLE
 from ..._logging import logger
 from ..._progress import progress_bar
@@ -62,7 +62,8 @@ def surprise(
 
     What is expected is learned from reference patients, and so is the error: the difference is divided by what it is
     in reference cells of which as much was expected, half of the width that holds 68 % of them (one standard deviation
-    if they are normal). A patient of the reference is expected by the other patients of it. Staining that differs
+    if they are normal). A patient of the reference is expected by the other patients of it, who weigh alike from 50
+    cells on. Staining that differs
     between patients surprises, too: this is no test, and there are no p-values.
 
     Parameters
@@ -79,12 +80,13 @@ def surprise(
         model; `data` is a SpatialData with images.
     reference
         Tissue that is as it should be: patients of `data`, or another table or SpatialData with the same markers. None:
-        all patients, of whom most then have to be.
+        all patients, of whom most then have to be. A patient whose name both objects have is held to be one, and is
+        expected by the others.
     weights
         Weights of a model that is given by its name, see `spatialfm.models.load`.
     markers
-        Markers that are looked at, and expected from (default: all that were measured in every cell; of a model, its
-        panel).
+        Markers that are looked at, and expected from (default: all that were measured in every cell, and are not the
+        same in all cells of the reference; of a model, its panel).
     layer
         Layer of the intensities (default: ``X``); not of a model.
     patient_key
@@ -127,7 +129,7 @@ def surprise(
     TableError
         If the reference has fewer than two patients, or lacks a marker or column.
     PanelError
-        If a marker is missing, or was not measured in some cells.
+        If a marker is missing, was not measured in some cells, or is the same in all cells of the reference.
     ModelError
         If the model has no decoder.
 
@@ -141,14 +143,14 @@ def surprise(
     (True, True)
     """
     _check_method(data, model, method, layer)
+    if hasattr(data, "obs") or table_name in data.tables:  # refused before the work; a model may make the table first
+        _places(data, table_name, library_key, key_added, maps)
     if method == "model":
         told = {"panel": panel, "recipe": recipe, "run": run, "elements": elements, "table_name": table_name}
         parts = _by_model(data, model, weights, reference, markers, patient_key, told)
     else:
         parts = _by_cells(data, method, reference, markers, layer, patient_key, n_folds, table_name, random_state)
-    adata = given_table(data, table_name, "surprise", key_added)
-    samples = named(obs_column(adata, library_key, "library_key"), "library_key")
-    targets = _map_names(data, adata, key_added) if maps else {}
+    adata, samples, targets = _places(data, table_name, library_key, key_added, maps)
 
     z = parts.errors.standardised(parts.residual, parts.expected).astype(np.float32)
     layer_of = np.full(adata.shape, np.nan, np.float32)
@@ -211,6 +213,27 @@ def _check_method(data: object, model: object, method: str, layer: str | None) -
         raise TableError('method="model" reads images, not layer=. Leave layer= out.')
 
 
+def _places(
+    data: AnnData | SpatialData, table_name: str, library_key: str, key_added: str, maps: bool
+) -> tuple[AnnData, pd.Series, dict[str, str]]:
+    """Where results go: the table, the sample of each cell, and names of maps."""
+    adata = given_table(data, table_name, "surprise", key_added)
+    samples = named(obs_column(adata, library_key, "library_key"), "library_key")
+    return adata, samples, _map_names(data, adata, key_added) if maps else {}
+
+
+def _check_reference(data: Any, reference: Any, patient_key: str, table_name: str) -> None:
+    """Refuse rows, columns and patients before images are read, as far as there are tables."""
+    other = reference if _is_object(reference) else data
+    for one in (data, other):
+        if table_name in one.tables and not one.tables[table_name].obs_names.is_unique:
+            raise TableError("Two rows of the table have one name. Make them unique: adata.obs_names_make_unique().")
+    if table_name in other.tables:
+        patient = _patients(other.tables[table_name], patient_key)
+        among = slice(None) if _is_object(reference) else _among(patient, reference, patient_key)[0]
+        _check_patients(len(np.unique(patient[among])), patient_key)
+
+
 def _by_cells(
     data: AnnData | SpatialData,
     method: Literal["linear", "knn"],
@@ -236,10 +259,12 @@ def _by_cells(
         if not np.isfinite(theirs).all():
             raise TableError("The reference holds NaN or infinite intensities. Leave these markers or cells out.")
         values = np.vstack([values, theirs])
-        patient = np.concatenate(["own: " + patient.astype(object), "reference: " + _patients(other, patient_key)])
+        patient = np.concatenate([patient, _patients(other, patient_key)])
         among, said = np.arange(len(values)) >= adata.n_obs, "another table"
     _, codes = np.unique(patient.astype(str), return_inverse=True)
     _check_patients(len(np.unique(codes[among])), patient_key)
+
+    names, values = _varying(names, values, among, asked=markers is not None)
 
     cofactors = [find_cofactor(column) for column in values[among].T]
     x = np.column_stack(
@@ -248,6 +273,17 @@ def _by_cells(
     bar = progress_bar(range(min(n_folds, len(np.unique(codes[among]))) + 1), desc="surprise", unit="part")
     expected = expected_of_others(method, x, codes, among, n_folds=n_folds, random_state=random_state, over=bar)
     return _parts(names, x, expected, codes, among, adata.n_obs, said)
+
+
+def _varying(names: list[str], values: np.ndarray, among: np.ndarray, *, asked: bool) -> tuple[list[str], np.ndarray]:
+    """Markers that are not the same in all cells of the reference, of which there is no error to measure by."""
+    kept = np.flatnonzero(np.ptp(values[among], axis=0) > 0)
+    if lost := [name for place, name in enumerate(names) if place not in kept]:
+        what = f"{counted(len(lost), 'marker is', 'markers are')} the same in all cells of the reference"
+        if asked or len(kept) < 2:
+            raise PanelError(f"{what}, first {lost[0]!r}. Leave it out of markers=.")
+        warn(f"{what} and left out: {listed(lost, 12)}.")
+    return [names[place] for place in kept], values[:, kept]
 
 
 def _by_model(
@@ -263,21 +299,22 @@ def _by_model(
     from ...embed.paint.expected import expected_means
     from ...embed.session import load_encoder
 
-    encoder = load_encoder(model, weights)
     if hasattr(reference, "obs"):
         raise TableError('method="model" reads images, and the reference is a table. Pass its SpatialData.')
+    _check_reference(data, reference, patient_key, told["table_name"])
+    encoder = load_encoder(model, weights)
     measured, expected = expected_means(data, encoder, markers=markers, on_missing="raise", **told)
     adata = given_table(data, told["table_name"], "surprise")
     patient = _patients(adata, patient_key)
-    x, y = (one.reindex(adata.obs_names).to_numpy(dtype=float) for one in (measured, expected))
+    x, y = (_in_order(one, adata) for one in (measured, expected))
     names = [str(name) for name in measured.columns]
     if unknown := [name for name in names if name not in adata.var_names]:
         raise TableError(f"The table has no marker {unknown[0]!r}, which the model looks at. Pass markers=[...].")
     if _is_object(reference):
         theirs = expected_means(reference, encoder, markers=names, **told)
         table = given_table(reference, told["table_name"], "surprise")
-        x, y = (np.vstack([one, other.to_numpy(dtype=float)]) for one, other in zip((x, y), theirs, strict=True))
-        patient = np.concatenate(["own: " + patient, "reference: " + _patients(table, patient_key)])
+        x, y = (np.vstack([one, _in_order(other, table)]) for one, other in zip((x, y), theirs, strict=True))
+        patient = np.concatenate([patient, _patients(table, patient_key)])
         among, said = np.arange(len(x)) >= adata.n_obs, "another SpatialData"
     else:
         among, said = _among(patient, reference, patient_key)
@@ -302,6 +339,11 @@ def _parts(
     explained = 1 - (residual[known] ** 2).mean(axis=0) / np.where(variance > 0, variance, np.nan)
     errors = errors_of(residual[known], expected[known], codes[known])
     return Parts(names, residual[:n_own], expected[:n_own], errors, explained, said, model)
+
+
+def _in_order(found: pd.DataFrame, table: AnnData) -> np.ndarray:
+    """Rows of the table, of which images are read sample by sample."""
+    return found.reindex(table.obs_names).to_numpy(dtype=float)
 
 
 def _is_object(reference: object) -> bool:
